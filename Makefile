@@ -1,0 +1,70 @@
+# Everything a developer types. Needs Python 3.11 or later and make; nothing else.
+
+PYTHON  ?= python3
+PROFILE ?= dev
+VENV    := .venv
+RUN     := $(VENV)/bin/python
+STAMP   := $(VENV)/.installed
+CODE    := $(wildcard api worker storage_backends deploy tests)
+LOCK     = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+           --no-header --no-annotate --no-emit-index-url $(UPGRADE)
+
+export PYTHONUTF8 := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env devserver stop status logs test lint format types imports check lock bench chaos
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env: $(STAMP) ## Make the environment in .venv from the lock file (when that has changed)
+
+$(STAMP): requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r $<
+	@touch $@
+
+devserver: $(STAMP) ## Start Redis, API, workers and Flower on 127.0.0.1, and return
+	@$(RUN) -m deploy.dev.devserver start
+
+stop: $(STAMP) ## Stop all of that
+	@$(RUN) -m deploy.dev.devserver stop
+
+status: $(STAMP) ## Show what is running
+	@$(RUN) -m deploy.dev.devserver status
+
+logs: ## Follow the logs of the development server
+	@tail -n 20 -F .dev/logs/*.log
+
+test: $(STAMP) ## Run the tests (T=path or node id, PROFILE=dev|ci, ARGS=more of pytest's options)
+	$(RUN) -m pytest --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
+
+lint: $(STAMP) ## Check style and format with ruff
+	$(RUN) -m ruff check $(CODE)
+	$(RUN) -m ruff format --check $(CODE)
+
+format: $(STAMP) ## Mend style and format with ruff
+	$(RUN) -m ruff check --fix-only $(CODE)
+	$(RUN) -m ruff format $(CODE)
+
+types: $(STAMP) ## Check types with mypy
+	$(RUN) -m mypy
+
+imports: $(STAMP) ## Check that imports keep to the contracts
+	PYTHONPATH=. $(VENV)/bin/lint-imports
+
+check: lint types imports test ## All of lint, types, imports and test
+
+bench: $(STAMP) ## Measure
+	$(RUN) -m tests.benchmarks $(ARGS)
+
+chaos: $(STAMP) ## Kill parts of the running service, and look what is lost
+	$(RUN) -m tests.chaos $(ARGS)
+
+lock: $(STAMP) ## Make the lock files anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
+	$(LOCK) --all-extras pyproject.toml -o requirements-dev.lock
+	$(LOCK) -c requirements-dev.lock --extra api pyproject.toml -o requirements-api.lock
+	$(LOCK) -c requirements-dev.lock --extra worker --extra netapp --extra flower pyproject.toml -o requirements-worker.lock

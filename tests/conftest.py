@@ -1,0 +1,47 @@
+"""What every test may ask for: a real Redis, and Hypothesis in the profile `dev` (quick, the default) or `ci` (thorough)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from redis import Redis
+
+from deploy.dev.embedded_redis import EmbeddedRedis, find_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A loaded machine is no reason to fail: no deadline, and no complaint about slow examples.
+settings.register_profile("dev", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dev")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """A real server of this test session alone, with its append-only file in a temporary folder."""
+    server = EmbeddedRedis.in_folder(find_server(), tmp_path_factory.mktemp("redis"))
+    process = server.start()
+    try:
+        server.await_ready(timeout_s=20)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """The address of the test session's Redis, password included."""
+    return redis_server.url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[Redis]:
+    """A client of the test session's Redis, which is empty when the test begins."""
+    client = Redis.from_url(redis_url)
+    client.flushall()
+    yield client
+    client.close()
