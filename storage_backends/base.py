@@ -1,0 +1,257 @@
+"""The contract of a storage system: every operation, what it returns and what it raises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Unpack
+
+from storage_backends.journal import Journal, Trace
+from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
+
+
+class Outcome(StrEnum):
+    """What looking at the storage system tells about a change whose worker is gone."""
+
+    #: The change is there, whole (what was missing and harmless to repeat has been completed).
+    DONE = "done"
+    #: Nothing of the change is there, and nothing of it can come any more.
+    NOT_DONE = "not-done"
+    #: It cannot be told, and looking again will not tell.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcome of a change, found by looking, with what the operation would have returned or raised."""
+
+    outcome: Outcome
+    value: Any = None
+    #: For NOT_DONE: why the storage system refused, where it says so (its job failed); None when it was never carried out.
+    error: Exception | None = None
+
+
+class StorageBackend(ABC):
+    """One storage system (for NetApp: one vserver).
+
+    Methods raise ``storage_backends.errors`` and, from the journal, ``storage_backends.journal.Stopped``; nothing else.
+    Instances are used by many threads of one process at a time. ``volume`` is a name or ``node:/junction/path``; a
+    restricted volume is as if it did not exist. All arguments are data: no character in a name is ever a pattern.
+    Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only when
+    nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
+    """
+
+    # --- volumes
+
+    @abstractmethod
+    def list_volumes(self, *, journal: Journal) -> list[Volume]:
+        """Return every volume but restricted ones and the storage system's own; progress counts records by page."""
+
+    @abstractmethod
+    def get_volume(self, volume: str, *, journal: Journal) -> Volume:
+        """Return one volume.
+
+        Raises:
+            NoSuchVolume: there is none of that name, or mounted at that path.
+        """
+
+    @abstractmethod
+    def create_volume(
+        self,
+        volume: str,
+        *,
+        journal: Journal,
+        aggregate_name: str | None = None,
+        junction_path: str | None = None,
+        **settings: Unpack[VolumeSettings],
+    ) -> Volume:
+        """Create a volume named ``volume`` (always a name). Without ``aggregate_name`` the storage system chooses.
+
+        Raises:
+            AlreadyExists: the name or the junction path is taken.
+            InvalidRequest: a setting, the aggregate, or the policy is not possible here.
+        """
+
+    @abstractmethod
+    def clone_volume(
+        self, volume: str, *, journal: Journal, from_volume: str, from_snapshot: str, junction_path: str | None = None
+    ) -> Volume:
+        """Create ``volume`` (a name) as an independent, writable copy of a snapshot of ``from_volume``.
+
+        Raises:
+            NoSuchVolume, NoSuchSnapshot: the source is not there.
+            AlreadyExists: the name or the junction path is taken.
+        """
+
+    @abstractmethod
+    def roll_back_volume(self, volume: str, *, journal: Journal, from_snapshot: str) -> Volume:
+        """Put a volume back to what it was when the snapshot was made; later snapshots go.
+
+        Raises:
+            NoSuchVolume, NoSuchSnapshot: it is not there.
+        """
+
+    @abstractmethod
+    def update_volume(self, volume: str, *, journal: Journal, **settings: Unpack[VolumeSettings]) -> Volume:
+        """Change the settings that are given, and return the volume as it is then.
+
+        Raises:
+            NoSuchVolume: it is not there.
+            InvalidRequest: a setting or the policy is not possible here.
+        """
+
+    @abstractmethod
+    def restrict_volume(self, volume: str, *, journal: Journal) -> None:
+        """Take a volume out of service without destroying it.
+
+        Raises:
+            NoSuchVolume: it is not there (any more).
+        """
+
+    # --- snapshots
+
+    @abstractmethod
+    def list_snapshots(self, volume: str, *, journal: Journal) -> list[Snapshot]:
+        """Return the snapshots of a volume, oldest first.
+
+        Raises:
+            NoSuchVolume: it is not there.
+        """
+
+    @abstractmethod
+    def get_snapshot(self, volume: str, name: str, *, journal: Journal) -> Snapshot:
+        """Return one snapshot.
+
+        Raises:
+            NoSuchVolume, NoSuchSnapshot: it is not there.
+        """
+
+    @abstractmethod
+    def create_snapshot(
+        self, volume: str, name: str, *, journal: Journal, purge_old_if_needed: bool = False
+    ) -> Snapshot:
+        """Freeze the present state of a volume under ``name``.
+
+        With ``purge_old_if_needed``, and only when the limit is reached, the oldest deletable snapshot goes first.
+
+        Raises:
+            NoSuchVolume: it is not there.
+            AlreadyExists: it has a snapshot of that name.
+            TooManySnapshots: the limit is reached.
+        """
+
+    @abstractmethod
+    def delete_snapshot(self, volume: str, name: str, *, journal: Journal) -> None:
+        """Delete one snapshot.
+
+        Raises:
+            NoSuchVolume, NoSuchSnapshot: it is not there.
+            ResourceBusy: something depends on it.
+        """
+
+    # --- locks
+
+    @abstractmethod
+    def list_locks(self, volume: str, *, journal: Journal) -> list[Lock]:
+        """Return the hosts that hold locks on a volume, each once.
+
+        Raises:
+            NoSuchVolume: it is not there.
+        """
+
+    @abstractmethod
+    def create_lock(self, volume: str, host: str, *, journal: Journal) -> Lock:
+        """Lock a volume for ``host``; the same host again succeeds.
+
+        Raises:
+            NoSuchVolume: it is not there.
+            LockHeld: another host holds it.
+            NotSupported: locks cannot be made from outside here.
+        """
+
+    @abstractmethod
+    def remove_lock(self, volume: str, host: str, *, journal: Journal) -> None:
+        """Break the locks of ``host``; none there is success.
+
+        Raises:
+            NoSuchVolume: the volume is not there.
+        """
+
+    # --- export policies
+
+    @abstractmethod
+    def list_policies(self, *, journal: Journal) -> list[ExportPolicy]:
+        """Return every export policy with its rules."""
+
+    @abstractmethod
+    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
+        """Return one export policy.
+
+        Raises:
+            NoSuchPolicy: it is not there.
+        """
+
+    @abstractmethod
+    def create_policy(self, policy: str, *, journal: Journal, rules: list[str]) -> ExportPolicy:
+        """Create an export policy; duplicate rules are dropped, order is kept.
+
+        Raises:
+            AlreadyExists: there is one of that name.
+            InvalidRequest: a rule is not possible here.
+        """
+
+    @abstractmethod
+    def delete_policy(self, policy: str, *, journal: Journal) -> None:
+        """Delete an export policy.
+
+        Raises:
+            NoSuchPolicy: it is not there.
+            PolicyInUse: a volume uses it.
+        """
+
+    @abstractmethod
+    def ensure_policy_rule_present(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
+        """Append the rule unless it is there, and return the policy as it is then.
+
+        Raises:
+            NoSuchPolicy: it is not there.
+        """
+
+    @abstractmethod
+    def ensure_policy_rule_absent(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
+        """Remove the rule if it is there, and return the policy as it is then.
+
+        Raises:
+            NoSuchPolicy: it is not there.
+        """
+
+    # --- what is not an operation
+
+    @abstractmethod
+    def settle(self, operation: str, arguments: Mapping[str, Any], trace: Trace, *, journal: Journal) -> Settlement:
+        """Find out what became of a change whose worker is gone, by looking: at the trace, at the storage system's job,
+        at the object. ``operation`` is a method's name, ``arguments`` what it was called with.
+
+        Only called when ``trace.step`` is set. May complete steps that are harmless to repeat. Never repeats a roll-back.
+
+        Raises:
+            StorageError: it cannot look now; it is asked again.
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Return if the storage system can be used: reachable, signed in, its vserver there.
+
+        Raises:
+            StorageError: why not, without host names or credentials.
+        """
+
+    def close(self) -> None:
+        """Let go of connections. Called once, when the worker ends."""
+        return
+
+
+#: The methods that are operations of the service, by name.
+OPERATION_NAMES: frozenset[str] = StorageBackend.__abstractmethods__ - {"settle", "check"}
