@@ -29,7 +29,7 @@ class Settlement:
 
     outcome: Outcome
     value: Any = None
-    #: For NOT_DONE: why the storage system refused, where it says so (its job failed); None when it was never carried out.
+    #: For NOT_DONE: why the storage system refused, where it says so (its job failed); None: it was never carried out.
     error: Exception | None = None
 
 
@@ -39,8 +39,8 @@ class StorageBackend(ABC):
     Methods raise ``storage_backends.errors`` and, from the journal, ``storage_backends.journal.Stopped``; nothing else.
     Instances are used by many threads of one process at a time. ``volume`` is a name or ``node:/junction/path``; a
     restricted volume is as if it did not exist. All arguments are data: no character in a name is ever a pattern.
-    Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only when
-    nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
+    Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only
+    when nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
     """
 
     # --- volumes
@@ -231,10 +231,11 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def settle(self, operation: str, arguments: Mapping[str, Any], trace: Trace, *, journal: Journal) -> Settlement:
-        """Find out what became of a change whose worker is gone, by looking: at the trace, at the storage system's job,
-        at the object. ``operation`` is a method's name, ``arguments`` what it was called with.
+        """Find out what became of a change whose worker is gone, by looking.
 
-        Only called when ``trace.step`` is set. May complete steps that are harmless to repeat. Never repeats a roll-back.
+        It looks at the trace, at the storage system's job, at the object. ``operation`` is a method's name,
+        ``arguments`` what it was called with. Only called when ``trace.step`` is set. May complete steps that are
+        harmless to repeat. Never repeats a roll-back.
 
         Raises:
             StorageError: it cannot look now; it is asked again.

@@ -1,7 +1,7 @@
 """What a driver tells of a job under way, and learns from it: progress, durable marks, and when to stop.
 
-The order is: ``checkpoint`` before each call to the storage system; ``sending`` before each call that changes something;
-``backend_job`` as soon as the storage system has named its own job. A driver never catches ``Stopped``.
+The order is: ``checkpoint`` before each call to the storage system; ``sending`` before each call that changes
+something; ``backend_job`` as soon as the storage system has named its own job. A driver never catches ``Stopped``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 
-class Stopped(Exception):  # noqa: N818 - not an error of storage: the job must not go on here
+class Stopped(Exception):
     """This worker must not go on with the job; the driver lets it pass."""
 
 
@@ -93,7 +93,7 @@ class Journal(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
-        """Wait, waking early to raise a kind of ``Stopped``; for polls of the storage system's job and simulated time."""
+        """Wait, waking early to raise a kind of ``Stopped``; for polls of the filer's job and simulated time."""
 
 
 class UnwatchedJournal(Journal):

@@ -1,0 +1,189 @@
+"""DummyStorage: a storage system in one file, which does what the contract says and nothing that a filer would not."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
+
+from storage_backends.base import Settlement, StorageBackend
+from storage_backends.dummy import effects, locks, policies, records, seed, snapshots, volumes
+from storage_backends.dummy.database import Database
+from storage_backends.errors import BackendUnavailable
+from storage_backends.journal import Journal, Trace
+from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
+from storage_backends.options import DummyOptions
+
+Read = TypeVar("Read")
+Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
+
+#: How many volumes one page of a listing holds at most; a short list has ten pages or more where it can.
+PAGE_SIZE = 500
+DEFAULT_STATE_DIR = ".dev/state"
+
+
+class DummyStorage(StorageBackend):
+    """The reference implementation; see ``DummyOptions`` for its latencies, limits and fault switch.
+
+    Its state is the file ``<state_dir>/<name>.sqlite3``, whichever processes and threads use it. A change is one
+    transaction, in which the job's id is recorded too: repeated under the same id it returns what it returned, and
+    once settled as not done it can never happen.
+    """
+
+    def __init__(self, options: DummyOptions, *, name: str) -> None:
+        """Name the state; nothing is opened before the first call."""
+        folder = options.state_dir or os.environ.get("SAPI_STATE_DIR") or DEFAULT_STATE_DIR
+        self._options = options
+        self._database = Database(Path(folder) / f"{name}.sqlite3", seed=self._fill, tidy=effects.prune)
+
+    # --- volumes
+
+    def list_volumes(self, *, journal: Journal) -> list[Volume]:
+        self._start(journal)
+        with self._database.reading() as db:
+            total = records.count(db)
+        size = max(1, min(PAGE_SIZE, total // 10))
+        pause_s = self._options.list_latency_s / max(1, -(-total // size))
+        found: list[Volume] = []
+        # Each page is a look of its own, as on a filer: a change meanwhile may or may not be seen.
+        while True:
+            _pass_time(journal, pause_s)
+            with self._database.reading() as db:
+                page = records.page(db, found[-1].name if found else "", size + 1)
+            found += page[:size]
+            journal.progress(len(found), max(total, len(found)), "volumes", "listing")
+            if len(page) <= size:
+                return found
+
+    def get_volume(self, volume: str, *, journal: Journal) -> Volume:
+        return self._read(journal, lambda db: records.find(db, volume))
+
+    def create_volume(
+        self,
+        volume: str,
+        *,
+        journal: Journal,
+        aggregate_name: str | None = None,
+        junction_path: str | None = None,
+        **settings: Unpack[VolumeSettings],
+    ) -> Volume:
+        return self._change(
+            journal, "create_volume", lambda db: volumes.create(db, volume, aggregate_name, junction_path, settings)
+        )
+
+    def clone_volume(
+        self, volume: str, *, journal: Journal, from_volume: str, from_snapshot: str, junction_path: str | None = None
+    ) -> Volume:
+        return self._change(
+            journal, "clone_volume", lambda db: volumes.clone(db, volume, from_volume, from_snapshot, junction_path)
+        )
+
+    def roll_back_volume(self, volume: str, *, journal: Journal, from_snapshot: str) -> Volume:
+        return self._change(journal, "roll_back_volume", lambda db: volumes.roll_back(db, volume, from_snapshot))
+
+    def update_volume(self, volume: str, *, journal: Journal, **settings: Unpack[VolumeSettings]) -> Volume:
+        return self._change(journal, "update_volume", lambda db: volumes.update(db, volume, settings))
+
+    def restrict_volume(self, volume: str, *, journal: Journal) -> None:
+        self._change(journal, "restrict_volume", lambda db: volumes.restrict(db, volume))
+
+    # --- snapshots
+
+    def list_snapshots(self, volume: str, *, journal: Journal) -> list[Snapshot]:
+        return self._read(journal, lambda db: snapshots.listed(db, volume))
+
+    def get_snapshot(self, volume: str, name: str, *, journal: Journal) -> Snapshot:
+        return self._read(journal, lambda db: snapshots.find(db, volume, name))
+
+    def create_snapshot(
+        self, volume: str, name: str, *, journal: Journal, purge_old_if_needed: bool = False
+    ) -> Snapshot:
+        limit = self._options.snapshot_limit
+        return self._change(
+            journal,
+            "create_snapshot",
+            lambda db: snapshots.create(db, volume, name, limit=limit, purge=purge_old_if_needed),
+        )
+
+    def delete_snapshot(self, volume: str, name: str, *, journal: Journal) -> None:
+        self._change(journal, "delete_snapshot", lambda db: snapshots.delete(db, volume, name))
+
+    # --- locks
+
+    def list_locks(self, volume: str, *, journal: Journal) -> list[Lock]:
+        return self._read(journal, lambda db: locks.listed(db, volume))
+
+    def create_lock(self, volume: str, host: str, *, journal: Journal) -> Lock:
+        return self._change(journal, "create_lock", lambda db: locks.create(db, volume, host))
+
+    def remove_lock(self, volume: str, host: str, *, journal: Journal) -> None:
+        self._change(journal, "remove_lock", lambda db: locks.remove(db, volume, host))
+
+    # --- export policies
+
+    def list_policies(self, *, journal: Journal) -> list[ExportPolicy]:
+        return self._read(journal, policies.listed)
+
+    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
+        return self._read(journal, lambda db: policies.find(db, policy))
+
+    def create_policy(self, policy: str, *, journal: Journal, rules: list[str]) -> ExportPolicy:
+        return self._change(journal, "create_policy", lambda db: policies.create(db, policy, rules))
+
+    def delete_policy(self, policy: str, *, journal: Journal) -> None:
+        self._change(journal, "delete_policy", lambda db: policies.delete(db, policy))
+
+    def ensure_policy_rule_present(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
+        return self._change(journal, "ensure_policy_rule_present", lambda db: policies.add_rule(db, policy, rule))
+
+    def ensure_policy_rule_absent(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
+        return self._change(journal, "ensure_policy_rule_absent", lambda db: policies.remove_rule(db, policy, rule))
+
+    # --- what is not an operation
+
+    def settle(self, operation: str, arguments: Mapping[str, Any], trace: Trace, *, journal: Journal) -> Settlement:
+        self._start(journal)
+        _pass_time(journal, self._options.latency_s)
+        with self._database.changing() as db:
+            return effects.settle(db, trace.job_id, operation)
+
+    def check(self) -> None:
+        self._require_here()
+        with self._database.reading() as db:
+            records.count(db)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _read(self, journal: Journal, look: Callable[[sqlite3.Connection], Read]) -> Read:
+        self._start(journal)
+        _pass_time(journal, self._options.latency_s)
+        with self._database.reading() as db:
+            return look(db)
+
+    def _change(self, journal: Journal, operation: str, change: Callable[[sqlite3.Connection], Value]) -> Value:
+        self._start(journal)
+        journal.sending(operation)
+        # Sent, so it cannot be cancelled any more; a worker that has lost the job stops here, or at the job's record.
+        _pass_time(journal, self._options.latency_s)
+        with self._database.changing() as db:
+            return effects.once(db, journal.job_id, operation, change)
+
+    def _start(self, journal: Journal) -> None:
+        journal.checkpoint()
+        self._require_here()
+
+    def _require_here(self) -> None:
+        away_file = self._options.away_file
+        if away_file and Path(away_file).exists():
+            raise BackendUnavailable("the dummy is away")
+
+    def _fill(self, db: sqlite3.Connection) -> None:
+        seed.fill(db, self._options.volumes)
+
+
+def _pass_time(journal: Journal, seconds: float) -> None:
+    if seconds > 0:
+        journal.wait(seconds)

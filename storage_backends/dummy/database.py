@@ -1,0 +1,199 @@
+"""One SQLite file as the state of a storage system: opened and seeded once, shared by processes and threads."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from storage_backends.errors import BackendUnavailable, InvalidRequest, OutcomeUnclear, StorageError
+
+#: What is done with the state.
+Use = Callable[[sqlite3.Connection], None]
+
+#: Goes up whenever SCHEMA changes.
+VERSION = 1
+
+SCHEMA = (
+    """CREATE TABLE volumes (
+        name TEXT PRIMARY KEY, live INTEGER NOT NULL, junction TEXT, policy TEXT, record TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX live_volumes ON volumes (name) WHERE live",
+    "CREATE UNIQUE INDEX live_junctions ON volumes (junction) WHERE live AND junction IS NOT NULL",
+    "CREATE INDEX live_policies ON volumes (policy) WHERE live AND policy IS NOT NULL",
+    """CREATE TABLE snapshots (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, volume TEXT NOT NULL, name TEXT NOT NULL,
+        creation_time TEXT NOT NULL, size_kbytes INTEGER NOT NULL, record TEXT NOT NULL, UNIQUE (volume, name)
+    )""",
+    "CREATE TABLE locks (volume TEXT PRIMARY KEY, host TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE policies (name TEXT PRIMARY KEY, rules TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE effects (
+        job_id TEXT PRIMARY KEY, operation TEXT NOT NULL, applied INTEGER NOT NULL, value TEXT, at REAL NOT NULL
+    ) WITHOUT ROWID""",
+)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that can be referred to weakly: it goes with its thread, and until then can be closed by another."""
+
+
+class Database:
+    """The state of one storage system.
+
+    A process may be killed at any instant: a transaction is there whole or not at all (write-ahead log). Losing power
+    may cost the last moments, as ``synchronous`` is NORMAL.
+    """
+
+    def __init__(self, path: Path, *, seed: Use, tidy: Use, lock_timeout_s: float = 15.0) -> None:
+        """Name the file; nothing is opened yet.
+
+        ``seed`` fills a new one, in the transaction that makes it; ``tidy`` runs whenever a process opens it.
+        """
+        self._path = path
+        self._seed = seed
+        self._tidy = tidy
+        self._lock_timeout_s = lock_timeout_s
+        self._own = threading.local()
+        self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._inherited: list[_Connection] = []
+        self._prepared = False
+        self._preparing = threading.Lock()
+        self._listing = threading.Lock()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give one unchanging view of the state.
+
+        Raises:
+            BackendUnavailable: the file cannot be used.
+        """
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """Give the state to one writer; what it did is kept whole when the block ends, and not at all when it raises.
+
+        Raises:
+            BackendUnavailable: the file cannot be used, and nothing was changed.
+            OutcomeUnclear: the end of the transaction failed in a way that does not tell.
+        """
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections of all threads of this process."""
+        with self._listing:
+            opened = list(self._opened)
+        for connection in opened:
+            connection.close()
+        self._own = threading.local()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._connection()
+            connection.execute(begin)
+        except (sqlite3.Error, OSError) as error:
+            raise _unavailable(error) from error
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            _roll_back(connection)
+            raise _unavailable(error) from error
+        except UnicodeEncodeError as error:
+            _roll_back(connection)
+            raise InvalidRequest("a name is not valid Unicode text") from error
+        except BaseException:
+            _roll_back(connection)
+            raise
+        _commit(connection)
+
+    def _connection(self) -> _Connection:
+        """Return this thread's connection; one that came through a fork is the parent's: neither used nor closed."""
+        connection: _Connection | None = getattr(self._own, "connection", None)
+        if connection is not None and self._own.pid == os.getpid():
+            return connection
+        if connection is not None:
+            self._inherited.append(connection)
+            with self._listing:
+                self._opened.discard(connection)
+        with self._preparing:
+            if not self._prepared:
+                self._prepare()
+                self._prepared = True
+        connection = self._connect()
+        self._own.connection, self._own.pid = connection, os.getpid()
+        return connection
+
+    def _connect(self) -> _Connection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=self._lock_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
+        )
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with self._listing:
+            self._opened.add(connection)
+        return connection
+
+    def _prepare(self) -> None:
+        """Make and fill the file when it is new; of several processes that start at once, one does."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_name(self._path.name + ".lock").open("a") as lock:
+            # The kernel lets go of it when the process dies, however it dies.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                self._make(connection)
+                self._tidy(connection)
+            finally:
+                connection.close()
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == VERSION:
+            return
+        if version != 0:
+            raise StorageError("the dummy's state was made by another release: move its file away")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in SCHEMA:
+                connection.execute(statement)
+            self._seed(connection)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            _roll_back(connection)
+            raise _unavailable(error) from error
+        raise OutcomeUnclear("the dummy's state could not be written") from error
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # After some errors SQLite has rolled back by itself; a connection that cannot do even that is closed by its end.
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _unavailable(error: Exception) -> BackendUnavailable:
+    # The operating system's text would name files; its reason is enough.
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return BackendUnavailable(f"the dummy's state cannot be used: {reason}")
