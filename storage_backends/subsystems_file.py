@@ -61,9 +61,9 @@ def _load(path: str, variable: str) -> dict[str, Any]:
 
 def _entry(name: str, table: Any, folder: Path, variable: str) -> Entry:
     # The name is not checked yet, and a key at the top may be a misplaced option: its value is never shown.
-    place = f"table {name} of {variable}"
+    place = f"table {name!r} of {variable}"
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{variable}: {name} stands outside a table: put it below its back-end's [name]")
+        raise ConfigurationError(f"{variable}: {name!r} stands outside a table: put it below its back-end's [name]")
     driver = table.get("driver")
     if not isinstance(driver, str):
         raise ConfigurationError(f'{place} has no class: add a line such as driver = "DummyStorage"')

@@ -1,0 +1,55 @@
+"""Drivers are found by class name, and their libraries are loaded late."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from storage_backends.base import StorageBackend
+from storage_backends.dummy import DummyStorage
+from storage_backends.options import OPTIONS
+from storage_backends.registry import DRIVERS, open_backend
+from storage_backends.subsystems import Subsystem
+
+
+def test_a_subsystem_is_opened_with_its_options_and_name(tmp_path: Path) -> None:
+    backend = open_backend(Subsystem("d", "DummyStorage", {"volumes": 3, "state_dir": str(tmp_path)}))
+
+    assert isinstance(backend, DummyStorage)
+    backend.check()
+    backend.close()
+    assert (tmp_path / "d.sqlite3").exists()
+
+
+def test_state_goes_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
+    backend = open_backend(Subsystem("d", "DummyStorage"))
+    backend.check()
+    backend.close()
+    assert (tmp_path / "d.sqlite3").exists()
+
+
+def test_every_driver_declares_its_options() -> None:
+    assert DRIVERS.keys() == OPTIONS.keys()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_every_driver_is_a_back_end(driver: str) -> None:
+    module, _, name = DRIVERS[driver].partition(":")
+    found = getattr(import_module(module), name)
+
+    assert issubclass(found, StorageBackend)
+    assert not found.__abstractmethods__
+
+
+def test_checking_the_configuration_loads_no_driver() -> None:
+    check = (
+        "import storage_backends.subsystems, storage_backends.registry, sys;"
+        "sys.exit(any(name.startswith(('netapp_ontap', 'storage_backends.dummy', 'storage_backends.netapp'))"
+        " for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,202 @@
+"""The configuration of storage systems: both forms, their round trip, and errors that say what to mend but no value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage_backends.options import OptionValue
+from storage_backends.subsystems import ConfigurationError, Subsystem, Subsystems
+
+SECRET = "hunter2"
+MANUAL = "dummy🌈DummyStorage🦄netapp🌈NetappStorage🌈username🌈storage-api🌈password🌈myPassword:@;🌈vserver🌈vs3sx50"
+NETAPP = f"🌈NetappStorage🌈username🌈api🌈password🌈{SECRET}🌈vserver🌈vs"
+
+
+def from_text(text: str) -> Subsystems:
+    return Subsystems.from_environment({"SAPI_BACKENDS": text})
+
+
+def from_toml(folder: Path, text: str, **environ: str) -> Subsystems:
+    path = folder / "backends.toml"
+    path.write_text(text, "utf-8")
+    return Subsystems.from_environment({"SAPI_BACKENDS_FILE": str(path), **environ})
+
+
+class TestText:
+    def test_the_manual_s_example(self) -> None:
+        subsystems = from_text(MANUAL)
+
+        assert list(subsystems) == ["dummy", "netapp"]
+        assert subsystems["dummy"] == Subsystem("dummy", "DummyStorage", {})
+        assert subsystems["netapp"] == Subsystem(
+            "netapp", "NetappStorage", {"username": "storage-api", "password": "myPassword:@;", "vserver": "vs3sx50"}
+        )
+
+    def test_layout_is_no_matter(self) -> None:
+        laid_out = f"""
+            dummy 🌈\ufe0f DummyStorage 🌈 volumes 🌈 7
+            🦄\ufe0f
+            netapp 🌈 NetappStorage
+                🌈 username 🌈 api
+                🌈 password 🌈{SECRET}
+                🌈 vserver 🌈 vs
+            🦄
+        """
+        assert from_text(laid_out) == from_text(f"dummy🌈DummyStorage🌈volumes🌈7🦄netapp{NETAPP}")
+
+    @given(password=st.text(st.characters(exclude_characters="🦄🌈\r\n", exclude_categories=["Cs"]), min_size=1))
+    def test_passwords_are_verbatim(self, password: str) -> None:
+        if password[0] in "\ufe0e\ufe0f":
+            password = "x" + password
+        text = f"n🌈NetappStorage🌈username🌈api🌈password🌈{password}🌈vserver🌈vs"
+        assert from_text(text)["n"].options["password"] == password
+
+    def test_options_get_their_type(self) -> None:
+        options = from_text("d🌈DummyStorage🌈volumes🌈12🌈list_latency_s🌈2.5🌈latency_s🌈1")["d"].options
+        assert options == {"volumes": 12, "list_latency_s": 2.5, "latency_s": 1.0}
+        assert from_text(f"n{NETAPP}🌈verify🌈no")["n"].options["verify"] is False
+        assert from_text(f"n{NETAPP}🌈verify🌈/etc/ca.pem")["n"].options["verify"] == "/etc/ca.pem"
+
+    def test_several_endpoints_of_one_class(self) -> None:
+        assert list(from_text(f"one{NETAPP}🦄two{NETAPP}")) == ["one", "two"]
+
+
+class TestFile:
+    def test_secrets_may_be_elsewhere(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(f"{SECRET}\n")
+        text = """
+            [n]
+            driver = "NetappStorage"
+            username = { env = "FILER_USER" }
+            password = { file = "secret" }
+            vserver = "vs"
+            port = 8443
+            [d]
+            driver = "DummyStorage"
+        """
+        subsystems = from_toml(tmp_path, text, FILER_USER="api")
+
+        assert subsystems["n"].options == {"username": "api", "password": SECRET, "vserver": "vs", "port": 8443}
+        assert list(subsystems) == ["n", "d"]
+
+    @given(
+        password=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+        timeout_s=st.floats(min_value=1e-9, allow_infinity=False),
+        verify=st.booleans(),
+    )
+    def test_what_is_written_reads_back(self, password: str, timeout_s: float, verify: bool) -> None:
+        options: dict[str, OptionValue] = {
+            "username": "ä 🦄",
+            "password": password,
+            "vserver": "v",
+            "timeout_s": timeout_s,
+            "verify": verify,
+        }
+        subsystems = Subsystems(
+            (Subsystem("Net-app_1", "NetappStorage", options), Subsystem("d", "DummyStorage", {"volumes": 3}))
+        )
+        with TemporaryDirectory() as folder:
+            assert from_toml(Path(folder), subsystems.to_toml()) == subsystems
+
+    def test_what_no_file_can_hold_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError):
+            from_text(f"n🌈NetappStorage🌈username🌈api🌈password🌈\udc80{SECRET}🌈vserver🌈vs").to_toml()
+
+
+class TestNames:
+    def test_need_no_options(self, tmp_path: Path) -> None:
+        path = tmp_path / "backends.toml"
+        path.write_text('[n]\ndriver = "NetappStorage"\npassword = { file = "/nowhere" }\nnonsense = []\n')
+
+        assert Subsystems.names_from_environment({"SAPI_BACKENDS_FILE": str(path)}) == ("n",)
+        assert Subsystems.names_from_environment({"SAPI_BACKENDS": "n🌈NetappStorage🦄d🌈DummyStorage"}) == ("n", "d")
+
+    @pytest.mark.parametrize("text", ["", "d", "d🌈Nothing", "d🌈DummyStorage🦄d🌈DummyStorage", "jobs🌈DummyStorage"])
+    def test_are_checked(self, text: str) -> None:
+        with pytest.raises(ConfigurationError):
+            Subsystems.names_from_environment({"SAPI_BACKENDS": text})
+
+
+def test_nothing_shows_a_secret() -> None:
+    subsystems = from_text(f"n{NETAPP}")
+    assert SECRET not in f"{subsystems!r} {subsystems} {subsystems['n']!r} {subsystems['n']}"
+
+
+BAD_TEXTS = {
+    "": "no back-end is configured: set SAPI_BACKENDS",
+    " 🦄 \n": "no back-end is configured",
+    "dummy": "back-end 1 of SAPI_BACKENDS has no class",
+    "dummy🌈": "has no class",
+    f"d🌈DummyStorage🦄n🌈Netapp🌈password🌈{SECRET}": "back-end 2 .* class Netapp: .* of DummyStorage, NetappStorage",
+    f"n🌈NetappStorage🌈password🌈{SECRET}🌈vserver": "options are odd",
+    f"n🌈NetappStorage🌈username🌈password🌈{SECRET}🌈vserver": "option 2 is not known; NetappStorage takes username",
+    f"n🌈NetappStorage🌈username🌈a🌈password🌈{SECRET}": "vserver must be given",
+    f"n{NETAPP}🌈password🌈{SECRET}": "option password is there twice",
+    f"n{NETAPP}🌈port🌈{SECRET}": "port must be a whole number",
+    f"n{NETAPP}🌈port🌈0": "port must be 1 to 65535",
+    f"n{NETAPP}🌈timeout_s🌈nan": "timeout_s must be a number",
+    f"n{NETAPP}🌈scheme🌈{SECRET}": "scheme must be http or https",
+    f"n{NETAPP}🦄N{NETAPP}": "endpoint N is there twice",
+    "d🌈DummyStorage🌈volumes🌈200001": "volumes must be 0 to 200000",
+    "d🌈DummyStorage🌈latency_s🌈-1": "latency_s must not be negative",
+    "jobs🌈DummyStorage": "jobs cannot be an endpoint's name",
+    f"{SECRET}/a🌈DummyStorage": "bad endpoint name",
+    "é🌈DummyStorage": "bad endpoint name",
+    "a" * 64 + "🌈DummyStorage": "bad endpoint name",
+}
+
+BAD_FILES = {
+    "": "no back-end is configured",
+    f'[n]\npassword = "{SECRET}': r"is not TOML \(at",
+    f'password = "{SECRET}"': "'password' stands outside a table",
+    f'[n]\npassword = "{SECRET}"': "add a line such as driver",
+    '[n]\ndriver = "Nothing"': "unknown back-end class Nothing",
+    '[n]\ndriver = "DummyStorage"\nvolumes = [1]': "volumes must be a plain value",
+    '[n]\ndriver = "DummyStorage"\nvolumes = true': "volumes must be a whole number or text",
+    '[n]\ndriver = "DummyStorage"\nstate_dir = 5': "state_dir must be text",
+    f'[n]\ndriver = "DummyStorage"\nstate_dir = {{ file = "/{SECRET}" }}': "the file for state_dir cannot be read",
+    f'[n]\ndriver = "DummyStorage"\nstate_dir = {{ env = "{SECRET}" }}': "variable for state_dir is not set",
+    '[n]\ndriver = "DummyStorage"\nstate_dir = { env = "A", file = "B" }': "must be a plain value",
+    f'[n]\ndriver = "DummyStorage"\n{SECRET} = 1': "option 1 is not known",
+    '["a/b"]\ndriver = "DummyStorage"': "bad endpoint name",
+    '["a\\nb"]\ndriver = "DummyStorage"': "bad endpoint name",
+    '"a\\nb" = 1': "stands outside a table",
+}
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(("text", "message"), BAD_TEXTS.items())
+    def test_in_the_text(self, text: str, message: str) -> None:
+        self.check({"SAPI_BACKENDS": text}, message)
+
+    @pytest.mark.parametrize(("text", "message"), BAD_FILES.items())
+    def test_in_the_file(self, text: str, message: str, tmp_path: Path) -> None:
+        (tmp_path / "backends.toml").write_text(text)
+        self.check({"SAPI_BACKENDS_FILE": str(tmp_path / "backends.toml")}, message)
+
+    def test_nothing_or_both(self, tmp_path: Path) -> None:
+        self.check({}, "no back-end is configured")
+        self.check({"SAPI_BACKENDS": MANUAL, "SAPI_BACKENDS_FILE": "f"}, "both set: unset one")
+        self.check({"SAPI_BACKENDS_FILE": str(tmp_path / "none")}, "cannot be read")
+        (tmp_path / "bytes").write_bytes(b"\xff")
+        self.check({"SAPI_BACKENDS_FILE": str(tmp_path / "bytes")}, "is not UTF-8 text")
+
+    def check(self, environ: dict[str, str], message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message) as refusal:
+            Subsystems.from_environment(environ)
+        assert "\n" not in str(refusal.value)
+        assert SECRET not in str(refusal.value)
+        # What a traceback would show besides must not hold it either.
+        assert refusal.value.__cause__ is None
+        assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
+
+
+def test_a_subsystem_cannot_be_changed() -> None:
+    subsystem = from_text(MANUAL)["netapp"]
+    with pytest.raises(TypeError):
+        subsystem.options["password"] = "other"  # type: ignore[index]
