@@ -1,0 +1,98 @@
+"""What every driver must do with export policies."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import (
+    AlreadyExists,
+    NoSuchPolicy,
+    PolicyInUse,
+)
+from storage_backends.models import ExportPolicy, Volume
+from tests.storage_backends.conformance.subject import Conformance, NewJournal, names
+
+
+class ExportConformance(Conformance):
+    """Export policies and their rules."""
+
+    RULES = ("192.0.2.0/24", "db01.example.org", "*.example.org", ".example.org", "@cluster", "2001:db8::/32")
+
+    def test_a_new_policy_is_listed_and_found(self, backend: StorageBackend, journal: NewJournal) -> None:
+        made = backend.create_policy("team", journal=journal(), rules=list(self.RULES))
+
+        assert made == ExportPolicy("team", self.RULES)
+        assert backend.get_policy("team", journal=journal()) == made
+        assert made in backend.list_policies(journal=journal())
+
+    def test_duplicates_are_dropped_and_order_kept(self, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=["b", "a", "b", "c", "a"])
+
+        assert backend.get_policy("team", journal=journal()).rules == ("b", "a", "c")
+
+    def test_a_policy_may_be_empty(self, backend: StorageBackend, journal: NewJournal) -> None:
+        assert backend.create_policy("team", journal=journal(), rules=[]) == ExportPolicy("team")
+
+    def test_a_taken_name_is_refused(self, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=["a"])
+        with pytest.raises(AlreadyExists):
+            backend.create_policy("team", journal=journal(), rules=["b"])
+        assert backend.get_policy("team", journal=journal()).rules == ("a",)
+
+    @pytest.mark.parametrize("pattern", ["*", "tea*", "team|work", "!work", '"team"', "TEAM", "a..z", "null"])
+    def test_names_are_no_patterns(self, pattern: str, backend: StorageBackend, journal: NewJournal) -> None:
+        for name in ("team", "work"):
+            backend.create_policy(name, journal=journal(), rules=["a"])
+        for call in (
+            lambda: backend.get_policy(pattern, journal=journal()),
+            lambda: backend.delete_policy(pattern, journal=journal()),
+            lambda: backend.ensure_policy_rule_present(pattern, "b", journal=journal()),
+            lambda: backend.ensure_policy_rule_absent(pattern, "a", journal=journal()),
+        ):
+            with pytest.raises(NoSuchPolicy):
+                call()
+        for name in ("team", "work"):
+            assert backend.get_policy(name, journal=journal()).rules == ("a",)
+
+    def test_a_deleted_policy_is_gone(self, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=["a"])
+
+        backend.delete_policy("team", journal=journal())
+
+        assert "team" not in names(backend.list_policies(journal=journal()))
+        with pytest.raises(NoSuchPolicy):
+            backend.get_policy("team", journal=journal())
+        with pytest.raises(NoSuchPolicy):
+            backend.delete_policy("team", journal=journal())
+
+    def test_a_policy_in_use_stays(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=["a"])
+        backend.update_volume("home", journal=journal(), active_policy_name="team")
+
+        with pytest.raises(PolicyInUse):
+            backend.delete_policy("team", journal=journal())
+        backend.update_volume("home", journal=journal(), active_policy_name="default")
+        backend.delete_policy("team", journal=journal())
+
+    def test_a_rule_is_appended_once(self, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=["a"])
+        for _ in range(2):
+            policy = backend.ensure_policy_rule_present("team", "*.example.org", journal=journal())
+            assert policy == ExportPolicy("team", ("a", "*.example.org"))
+        assert backend.get_policy("team", journal=journal()) == policy
+
+    def test_a_rule_is_removed_and_order_kept(self, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=list(self.RULES))
+        for _ in range(2):
+            policy = backend.ensure_policy_rule_absent("team", "*.example.org", journal=journal())
+            assert policy.rules == tuple(rule for rule in self.RULES if rule != "*.example.org")
+        assert backend.get_policy("team", journal=journal()) == policy
+
+    @pytest.mark.parametrize("pattern", ["*", "db*", "a|b", "!a", "*.org"])
+    def test_rules_are_no_patterns(self, pattern: str, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=["a", "b", "db01.example.org"])
+
+        policy = backend.ensure_policy_rule_absent("team", pattern, journal=journal())
+
+        assert policy.rules == ("a", "b", "db01.example.org")

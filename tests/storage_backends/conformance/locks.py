@@ -1,0 +1,65 @@
+"""What every driver must do with locks."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import (
+    LockHeld,
+    NoSuchVolume,
+    NotSupported,
+)
+from storage_backends.models import Lock, Volume
+from tests.storage_backends.conformance.subject import Conformance, NewJournal
+
+
+class LockConformance(Conformance):
+    """Locks of hosts on a volume."""
+
+    def lock(self, backend: StorageBackend, journal: NewJournal, host: str) -> Lock:
+        if not self.can_lock:
+            with pytest.raises(NotSupported):
+                backend.create_lock("home", host, journal=journal())
+            pytest.skip("locks cannot be made from outside here")
+        return backend.create_lock("home", host, journal=journal())
+
+    def test_a_new_volume_has_none(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        assert backend.list_locks("home", journal=journal()) == []
+
+    def test_a_lock_is_held_by_its_host(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        assert self.lock(backend, journal, "db01.example.org") == Lock("db01.example.org")
+        assert backend.list_locks(":/users/home", journal=journal()) == [Lock("db01.example.org")]
+
+    def test_the_same_host_may_lock_again(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        for _ in range(2):
+            self.lock(backend, journal, "db01")
+        assert backend.list_locks("home", journal=journal()) == [Lock("db01")]
+
+    def test_another_host_may_not(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        self.lock(backend, journal, "db01")
+        with pytest.raises(LockHeld):
+            backend.create_lock("home", "db02", journal=journal())
+        assert backend.list_locks("home", journal=journal()) == [Lock("db01")]
+
+    def test_another_may_once_it_is_removed(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        self.lock(backend, journal, "db01")
+
+        backend.remove_lock("home", "db01", journal=journal())
+
+        assert self.lock(backend, journal, "2001:db8::1") == Lock("2001:db8::1")
+
+    def test_removing_none_succeeds(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        backend.remove_lock("home", "192.0.2.9", journal=journal())
+
+    def test_removing_leaves_other_hosts(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        self.lock(backend, journal, "192.0.2.1")
+        for host in ("192.0.2.2", "192.0.2.*", "*"):
+            backend.remove_lock("home", host, journal=journal())
+        assert backend.list_locks("home", journal=journal()) == [Lock("192.0.2.1")]
+
+    def test_a_volume_that_is_not_there(self, backend: StorageBackend, journal: NewJournal) -> None:
+        with pytest.raises(NoSuchVolume):
+            backend.list_locks("nothing", journal=journal())
+        with pytest.raises(NoSuchVolume):
+            backend.remove_lock("nothing", "192.0.2.9", journal=journal())

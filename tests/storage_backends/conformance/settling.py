@@ -1,0 +1,79 @@
+"""What every driver must tell of a change whose worker is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from storage_backends.base import Outcome, StorageBackend
+from storage_backends.journal import LeaseLost
+from storage_backends.models import Volume
+from tests.storage_backends.conformance.subject import MIB, Conformance, DyingJournal, NewJournal
+
+#: One change of each kind that every driver knows, made on what ``SettleConformance.world`` holds.
+CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("create_volume", {"volume": "new", "junction_path": "/new", "size_total": 100 * MIB}),
+    ("clone_volume", {"volume": "copy", "from_volume": "home", "from_snapshot": "one", "junction_path": "/copy"}),
+    ("roll_back_volume", {"volume": "home", "from_snapshot": "one"}),
+    ("update_volume", {"volume": "home", "size_total": 200 * MIB, "active_policy_name": "team"}),
+    ("restrict_volume", {"volume": "home"}),
+    ("create_snapshot", {"volume": "home", "name": "three"}),
+    ("delete_snapshot", {"volume": "home", "name": "one"}),
+    ("create_policy", {"policy": "new", "rules": ["a", "b"]}),
+    ("delete_policy", {"policy": "team"}),
+    ("ensure_policy_rule_present", {"policy": "team", "rule": "b"}),
+    ("ensure_policy_rule_absent", {"policy": "team", "rule": "a"}),
+)
+
+every_change = pytest.mark.parametrize(("operation", "arguments"), CHANGES, ids=[name for name, _ in CHANGES])
+
+
+class SettleConformance(Conformance):
+    """What looking tells of a change whose worker is gone."""
+
+    @pytest.fixture
+    def world(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> StorageBackend:
+        """A storage system on which each of CHANGES is possible."""
+        for name in ("one", "two"):
+            backend.create_snapshot("home", name, journal=journal())
+        backend.create_policy("team", journal=journal(), rules=["a"])
+        return backend
+
+    def state(self, backend: StorageBackend, journal: NewJournal) -> list[Any]:
+        volumes = backend.list_volumes(journal=journal())
+        snapshots = [backend.list_snapshots(volume.name, journal=journal()) for volume in volumes]
+        return [volumes, snapshots, backend.list_policies(journal=journal())]
+
+    @every_change
+    def test_what_was_done_is_found_done(
+        self, operation: str, arguments: Mapping[str, Any], world: StorageBackend, journal: NewJournal
+    ) -> None:
+        lost = journal()
+        value = getattr(world, operation)(**arguments, journal=lost)
+        after = self.state(world, journal)
+
+        settlement = world.settle(operation, arguments, lost.trace(age_s=3600.0), journal=journal())
+
+        allowed = {Outcome.DONE} | ({Outcome.UNKNOWN} if operation in self.untellable else set())
+        assert settlement.outcome in allowed
+        if settlement.outcome is Outcome.DONE:
+            assert settlement.value == value
+        assert self.state(world, journal) == after
+
+    @every_change
+    def test_what_never_left_is_found_not_done(
+        self, operation: str, arguments: Mapping[str, Any], world: StorageBackend, journal: NewJournal
+    ) -> None:
+        before = self.state(world, journal)
+        dying = DyingJournal()
+        with pytest.raises(LeaseLost):
+            getattr(world, operation)(**arguments, journal=dying)
+
+        settlement = world.settle(operation, arguments, dying.trace(age_s=3600.0), journal=journal())
+
+        allowed = {Outcome.NOT_DONE} | ({Outcome.UNKNOWN} if operation in self.untellable else set())
+        assert settlement.outcome in allowed
+        assert settlement.error is None
+        assert self.state(world, journal) == before

@@ -1,0 +1,29 @@
+"""The dummy, opened as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage_backends.dummy import DummyStorage
+from storage_backends.options import DummyOptions
+
+OpenDummy = Callable[..., DummyStorage]
+
+
+@pytest.fixture
+def open_dummy(tmp_path: Path) -> Iterator[OpenDummy]:
+    """Open the same state as often as one likes, as several workers do."""
+    opened: list[DummyStorage] = []
+
+    def open_one(**options: Any) -> DummyStorage:
+        given: dict[str, Any] = {"volumes": 0, "state_dir": str(tmp_path), "snapshot_limit": 4} | options
+        opened.append(DummyStorage(DummyOptions(**given), name="dummy"))
+        return opened[-1]
+
+    yield open_one
+    for backend in opened:
+        backend.close()
