@@ -1,0 +1,146 @@
+"""Where a worker takes jobs and hands in their ends. Nothing here opens a storage system."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from worker.bell import Bell, rings
+from worker.effects import Steps
+from worker.lease import Beater, Lease
+from worker.records import Failure, Job, State, parse_job
+from worker.redis_access import RedisAway, Scripts
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: How long a worker tries to hand in the end of a job while Redis is away. Afterwards another finds it out by looking.
+_HAND_IN_S = 600.0
+#: A lapsed lease may still be renewed for this long before the job is taken over.
+GRACE_MS = 5000
+#: A read whose workers were lost so often is given up.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a job ended, with what it leaves behind."""
+
+    state: State
+    failure: Failure | None = None
+    #: The answer as JSON, where it is kept on its own.
+    result: bytes = b""
+    fields: Mapping[str, str] | None = None
+    steps: Steps | None = None
+
+
+class Desk:
+    """One worker process's desk."""
+
+    def __init__(self, scripts: Scripts, beater: Beater, bell: Bell, settings: Settings, drain: threading.Event) -> None:
+        self._scripts = scripts
+        self._beater = beater
+        self._bell = bell
+        self._settings = settings
+        self._drain = drain
+
+    def claim(self, job_id: str) -> Lease | str:
+        """Take a queued job, or say why not: GONE, TAKEN, CANCELLED, LATER or BEHIND."""
+        owner = secrets.token_hex(8)
+        limits_ms = (self._settings.read_limit * 1000, self._settings.change_limit * 1000)
+        word, *more = self._scripts.claim(job_id, owner, self._settings.lease * 1000, *limits_ms)
+        if word != b"CLAIMED":
+            return str(word.decode())
+        job = parse_job(_pairs(more[0]))
+        if job is None:
+            log.error("claim.unknown-operation", job_id=job_id, hint="an older worker took a newer job; its lease lapses")
+            return "GONE"
+        return self._hold(job, owner)
+
+    def take_over(self, job_id: str, owner: str) -> tuple[Lease, int] | None:
+        """Hold a job that the sweep gave to this worker to settle; also Redis's time in milliseconds."""
+        raw, now_ms, *_ = self._scripts.show(job_id, 0, 0)
+        job = parse_job(_pairs(raw))
+        return None if job is None else (self._hold(job, owner), now_ms)
+
+    def resolve(self, lease: Lease, keys: list[str], fields: Mapping[str, str]) -> bool:
+        """Put the job into the order of the volumes that its paths mean; False when it must wait there."""
+        word, found = self._scripts.resolve(lease.job_id, lease.owner, json.dumps(keys), json.dumps(dict(fields)))
+        self._bell.ring(rings(found))
+        if word != b"GO":
+            self._beater.remove(lease)
+        return bool(word == b"GO")
+
+    def put_back(self, lease: Lease, delay_s: float, reason: str = "", *, counts: bool = True) -> None:
+        """Give a job back to its queue, unharmed; a job that was cancelled meanwhile ends."""
+        word = self._persist(
+            lease, "requeue", lease.job_id, lease.owner, int(delay_s * 1000), reason, "0" if counts else "1"
+        )
+        self._beater.remove(lease)
+        if word == b"CANCEL":
+            self.finish(lease, End(State.CANCELLED))
+        elif word == b"DONE" and not delay_s:
+            job = lease.job
+            self._bell.ring(rings([(job.id.encode(), job.queue.encode(), job.operation.name.encode())]))
+
+    def release(self, lease: Lease, why: str, delay_s: float = 0.0) -> None:
+        """Let go of a change whose outcome must be found out by looking."""
+        self._persist(lease, "release", lease.job_id, lease.owner, int(delay_s * 1000), why, GRACE_MS)
+        self._beater.remove(lease)
+
+    def forget(self, lease: Lease) -> None:
+        """Let go of a job that is another's by now."""
+        self._beater.remove(lease)
+
+    def finish(self, lease: Lease, end: End) -> bool:
+        """Hand in the end of a job; False when the job is another's by now (nothing is changed then)."""
+        fields = dict(end.fields or {})
+        if end.failure is not None:
+            fields |= end.failure.to_fields()
+        if end.result:
+            fields["result_bytes"] = str(len(end.result))
+        answer = self._persist(
+            lease, "finish", lease.job_id, lease.owner, end.state, json.dumps(fields), json.dumps(end.steps or []),
+            self._settings.job_keep * 1000, end.result, self._settings.result_keep * 1000,
+        )  # fmt: skip
+        self._beater.remove(lease)
+        if answer is None or answer[0] != b"DONE":
+            log.warning("finish.refused", job_id=lease.job_id, state=end.state, hint="settled by another worker")
+            return False
+        self._bell.ring(rings(answer[1]))
+        return True
+
+    def ring_waiting(self, queue: str, room: int) -> None:
+        """Ring for jobs of a lane that found it full."""
+        self._bell.ring(rings(self._scripts.waiting(queue, room)))
+
+    def _hold(self, job: Job, owner: str) -> Lease:
+        limit_s = self._settings.change_limit if job.operation.is_change else self._settings.read_limit
+        lease = Lease(
+            self._scripts, job, owner, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain
+        )
+        self._beater.add(lease)
+        return lease
+
+    def _persist(self, lease: Lease, script: str, *arguments: Any) -> Any:
+        """Run a script that says what became of a job, again and again while Redis is away: it is fenced, so no harm."""
+        until = time.monotonic() + _HAND_IN_S
+        while True:
+            try:
+                return getattr(self._scripts, script)(*arguments)
+            except RedisAway as exc:
+                if time.monotonic() > until:
+                    log.error("desk.gave-up", job_id=lease.job_id, script=script, error=type(exc).__name__)  # noqa: TRY400
+                    return None
+                time.sleep(0.3)
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,285 @@
+"""Jobs as their clients see them: accept, show, list, cancel. The record in Redis is the truth; Celery only rings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import redis
+
+from storage_backends.models import parse_reference
+from worker.bell import Bell, Ring, rings
+from worker.ids import JobIds
+from worker.operations import Operation
+from worker.records import Job, State, parse_job
+from worker.redis_access import Scripts
+from worker.settings import Settings
+
+#: A worker that has not said so for this long is not online.
+WORKER_TTL_MS = 15_000
+#: A result up to this size is shown inside its job.
+INLINE_RESULT_BYTES = 8191
+_MAX_RETRY_AFTER_S = 60
+
+
+class Accepted(StrEnum):
+    """What became of a request for a job."""
+
+    NEW = "NEW"
+    #: The same request with the same Idempotency-Key was accepted before.
+    REPLAYED = "REPLAYED"
+    #: Another request with the same Idempotency-Key was accepted before.
+    REUSED = "REUSED"
+    #: The same read is under way already.
+    JOINED = "JOINED"
+    #: The queue is too long.
+    FULL = "FULL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A request for a job, checked already."""
+
+    operation: Operation
+    subsystem: str
+    arguments: Mapping[str, Any]
+    #: What is shown as the job's request.
+    request: Mapping[str, Any]
+    target: str
+    #: Who asks; an empty name is somebody who has not signed in.
+    requester: str
+    request_id: str
+    #: The volume as the client named it, for the job list.
+    volume: str = ""
+    query: str = ""
+    retry_of: str = ""
+    idempotency_key: str = ""
+    #: A digest of the whole request, compared when the key comes again.
+    request_hash: str = ""
+    #: For a read: may it join one that has begun already?
+    join_begun: bool = True
+    #: For a read that nobody waits for (a refresh).
+    refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """A job, and what is told of it while it waits."""
+
+    job: Job
+    now_ms: int
+    position: int = 0
+    workers_online: int = 0
+    behind: bool = False
+    mean_run_ms: int = 0
+    #: The result as JSON, when it is small.
+    result: bytes = b""
+
+    @property
+    def waiting_reason(self) -> str | None:
+        """Why a queued job does not run."""
+        if self.job.state is not State.QUEUED:
+            return None
+        if self.job.waiting_reason:
+            return self.job.waiting_reason
+        if not self.workers_online:
+            return "no-worker-online"
+        return "behind-jobs" if self.behind else None
+
+    @property
+    def retry_after_s(self) -> int:
+        """When it is worth asking again, in whole seconds, from how long such jobs took lately."""
+        mean_s = max(self.mean_run_ms, 500) / 1000
+        if self.job.state is State.QUEUED:
+            left_s = mean_s * (1 + self.position)
+        else:
+            left_s = mean_s - (self.now_ms - (self.job.started_ms or self.now_ms)) / 1000
+        return max(1, min(_MAX_RETRY_AFTER_S, math.ceil(left_s)))
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which of one's own jobs; empty means any. Times are Unix milliseconds."""
+
+    state: str = ""
+    operation: str = ""
+    subsystem: str = ""
+    volume: str = ""
+    created_after_ms: int = 0
+    ids: tuple[str, ...] = field(default=())
+
+    def indexes(self, requester: str) -> list[str]:
+        """The indexes that a job must be in, the narrowest first."""
+        base = f"mine:{_key_of(requester)}"
+        filters = {name: getattr(self, name) for name in ("volume", "operation", "state", "subsystem")}
+        return [f"{base}:{name}:{value}" for name, value in filters.items() if value] or [base]
+
+
+class Jobs:
+    """The job records. Raises what redis-py raises when Redis is away."""
+
+    def __init__(self, client: redis.Redis, scripts: Scripts, ids: JobIds, bell: Bell, settings: Settings) -> None:
+        self._redis = client
+        self._scripts = scripts
+        self._ids = ids
+        self._bell = bell
+        self._settings = settings
+
+    def accept(self, new: NewJob) -> tuple[Accepted, str]:
+        """Record a job durably and ring for it; return what became of the request, and the id of the job it is now.
+
+        Everything that makes it a job is written in one step. Ringing comes after: if it fails, nothing is lost.
+        """
+        job_id = self._ids.new()
+        fields = self._fields(job_id, new)
+        flight = fields.get("flight", "")
+        request = {
+            "idempotency": f"{_key_of(new.requester)}:{_key_of(new.idempotency_key)}" if new.idempotency_key else "",
+            "request_hash": new.request_hash,
+            "idempotency_ms": self._settings.idempotency_keep * 1000,
+            "flight": flight,
+            "join_begun": new.join_begun,
+            "refresh": new.refresh,
+            "queue_limit": self._settings.queue_limit,
+            "first_sweep_ms": 2000,
+        }
+        word, known_id = self._scripts.accept(job_id, json.dumps(fields), json.dumps(request))
+        outcome = Accepted(word.decode())
+        if outcome is Accepted.NEW:
+            self._wait_for_replicas()
+            self._bell.ring([Ring(job_id, fields["queue"], new.operation.name)])
+        return outcome, known_id.decode()
+
+    def show(self, job_id: str) -> ShownJob | None:
+        """Return the job with its place in the queue; None when there is no record of it."""
+        raw, now_ms, position, online, behind, mean_ms, result = self._scripts.show(
+            job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES
+        )
+        job = parse_job(dict(zip(raw[::2], raw[1::2], strict=True)))
+        return job and ShownJob(job, now_ms, position, online, bool(behind), mean_ms, result)
+
+    def issued(self, job_id: str) -> bool:
+        """Was there ever a job of this id?"""
+        return self._ids.issued(job_id)
+
+    def result(self, job_id: str) -> bytes | None:
+        """The result of a succeeded job as JSON; None when it is kept no longer, or is a listing."""
+        value = self._redis.get(f"{self._settings.key_prefix}result:{job_id}")
+        assert value is None or isinstance(value, bytes)  # noqa: S101 - the client decodes nothing
+        return value
+
+    def mine(self, requester: str, wanted: JobFilter, limit: int, below: int | None) -> tuple[list[ShownJob], int | None]:
+        """Return the requester's jobs, newest first, and below which sequence number the next page begins (None: the end)."""
+        if wanted.ids:
+            shown = self._show_all(wanted.ids)
+            return [s for s in shown if s.job.requester == requester and _fits(s.job, wanted)], None
+        found: list[str] = []
+        cursor = "+inf" if below is None else str(below)
+        while cursor and len(found) < limit:
+            ids, after = self._scripts.mine(cursor, limit - len(found), 5000, *wanted.indexes(requester))
+            found += [job_id.decode() for job_id in ids]
+            cursor = after.decode() if isinstance(after, bytes) else str(after)
+        shown = self._show_all(found)
+        recent = [s for s in shown if s.job.created_ms > wanted.created_after_ms]
+        return recent, int(float(cursor)) if cursor and len(recent) == len(shown) and shown else None
+
+    def cancel(self, job_id: str, who: str) -> str:
+        """Ask to cancel; CANCELLED, CANCELLING, SHARED (others wait for it), TOO_LATE or GONE."""
+        word, found = self._scripts.cancel(job_id, who, self._settings.job_keep * 1000)
+        self._bell.ring(rings(found))
+        return str(word.decode())
+
+    def settle(self, job_id: str, state: State, fields: Mapping[str, str], steps: Iterable[Mapping[str, Any]]) -> str:
+        """Take an operator's word for the outcome of a change that is being settled; DONE, NOT_SETTLING or GONE."""
+        word, found = self._scripts.settle(
+            job_id, state, json.dumps(fields), self._settings.job_keep * 1000, json.dumps(list(steps))
+        )
+        self._bell.ring(rings(found))
+        return str(word.decode())
+
+    def queue_retry_after_s(self, subsystem: str, operation: Operation) -> int:
+        """When a queue that is full may have room again, in seconds."""
+        mean_ms = self._redis.hget(f"{self._settings.key_prefix}durations:{subsystem}", operation.name)
+        waiting_s = float(mean_ms or 1000) / 1000 * self._settings.queue_limit / self._settings.write_slots  # type: ignore[arg-type]
+        return max(1, min(_MAX_RETRY_AFTER_S, math.ceil(waiting_s / 10)))
+
+    def _show_all(self, ids: Iterable[str]) -> list[ShownJob]:
+        return [shown for job_id in ids if (shown := self.show(job_id)) is not None]
+
+    def _wait_for_replicas(self) -> None:
+        if self._settings.wait_replicas:
+            self._redis.wait(self._settings.wait_replicas, 300)
+
+    def _fields(self, job_id: str, new: NewJob) -> dict[str, str]:
+        operation = new.operation
+        fields = {
+            "id": job_id,
+            "operation": operation.name,
+            "kind": "change" if operation.is_change else "read",
+            "subsystem": new.subsystem,
+            "queue": operation.queue(new.subsystem),
+            "arguments": json.dumps(new.arguments),
+            "request": json.dumps(new.request),
+            "target": new.target,
+            "volume": new.volume,
+            "requester": new.requester,
+            "requester_key": _key_of(new.requester) if new.requester else "",
+            "request_id": new.request_id,
+            "query": new.query,
+            "retry_of": new.retry_of,
+            "cancellable": "1",
+            **_places(new),
+        }
+        if operation.reads is not None:
+            fields["flight"] = operation.reads.thing(new.subsystem, new.arguments)
+        return fields
+
+
+def _places(new: NewJob) -> dict[str, str]:
+    """Where the job stands in line: behind what it may not overtake, by volume, junction path, policy or listing."""
+    if new.operation.reads is not None:
+        keys = [f"read:{new.operation.reads.thing(new.subsystem, new.arguments)}"]
+        references = [name for name in ("volume",) if parse_reference(str(new.arguments.get(name, "")))]
+    else:
+        keys = [_order_key(name, str(new.arguments[name])) for name in new.operation.holds]
+        references = [n for n in new.operation.holds if n != "policy" and parse_reference(str(new.arguments[n]))]
+        if new.arguments.get("junction_path"):
+            keys.append(f"path:{str(new.arguments['junction_path']).lower()}")
+    of_volumes = new.operation.is_change and "policy" not in new.operation.holds
+    return {
+        "keys": json.dumps(sorted(set(keys))),
+        "references": json.dumps(references) if references else "",
+        "behind_paths": "1" if of_volumes else "",
+    }
+
+
+def _order_key(argument: str, value: str) -> str:
+    if argument == "policy":
+        return f"policy:{value}"
+    path = parse_reference(value)
+    return f"path:{path.junction_path.lower()}" if path else volume_order_key(value)
+
+
+def volume_order_key(name: str) -> str:
+    """The line in which changes of the volume ``name`` stand."""
+    return f"volume:{name}"
+
+
+def _fits(job: Job, wanted: JobFilter) -> bool:
+    shown = {"state": job.state, "operation": job.operation.name, "subsystem": job.subsystem}
+    volume = job.arguments.get("volume", "")
+    return (
+        all(not getattr(wanted, name) or getattr(wanted, name) == value for name, value in shown.items())
+        and (not wanted.volume or wanted.volume == volume)
+        and job.created_ms > wanted.created_after_ms
+    )
+
+
+def _key_of(text: str) -> str:
+    """Text that a client chose, as part of a key: of one length and harmless."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,206 @@
+"""A worker's hold on one job: the journal that a driver writes to, under a token that another worker's takes the place of.
+
+Whatever is written carries the token, so that a worker that was stopped and wakes up changes nothing. Between beats the hold
+ends by this process's own clock: a worker that is cut off from Redis stops before its lease can be given away.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import structlog
+
+from storage_backends.journal import Cancelled, HandedOn, Journal, LeaseLost, TimedOut
+from worker.records import Job
+from worker.redis_access import RedisAway, Scripts
+
+log = structlog.get_logger(__name__)
+
+#: The hold ends this long before the lease does, for clocks that run apart and a call that is on its way.
+_MARGIN_S = 2.0
+_SHOW_EVERY_S = 0.25
+
+
+class Lease(Journal):
+    """The hold; made by a claim, renewed by the beater, ended by its job's end."""
+
+    def __init__(
+        self, scripts: Scripts, job: Job, owner: str, *, lease_s: float, limit_s: float, drain: threading.Event
+    ) -> None:
+        self.job_id = job.id
+        self.job = job
+        self.owner = owner
+        self.step: str | None = job.step
+        self.filer_job: str | None = job.backend_job
+        self._scripts = scripts
+        self._lease_s = lease_s
+        self._drain = drain
+        self._ok_until = time.monotonic() + lease_s - _MARGIN_S
+        self.limit_at = time.monotonic() + limit_s
+        self._cancel = threading.Event()
+        self._lost = threading.Event()
+        self._wake = threading.Event()
+        self._shown_at = 0.0
+
+    # --- told by the beater
+
+    def renewed(self, asked_at: float) -> None:
+        """The lease was renewed by a question that was put at ``asked_at`` (monotonic seconds)."""
+        self._ok_until = asked_at + self._lease_s - _MARGIN_S
+
+    def cancel(self) -> None:
+        """Somebody wants the job cancelled."""
+        self._cancel.set()
+        self._wake.set()
+
+    def lose(self) -> None:
+        """The job is another's now."""
+        self._lost.set()
+        self._wake.set()
+
+    def drain(self) -> None:
+        """The worker is shutting down."""
+        self._wake.set()
+
+    # --- asked by the driver
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self._cancel.is_set()
+
+    @property
+    def seconds_left(self) -> float:
+        until = self._ok_until if self.job.operation.is_change else self.limit_at
+        return max(0.0, min(until, self.limit_at) - time.monotonic())
+
+    def checkpoint(self) -> None:
+        now = time.monotonic()
+        if self._lost.is_set() or now > self._ok_until:
+            raise LeaseLost
+        if self._drain.is_set() and (self.step is None or self.filer_job is not None):
+            raise HandedOn
+        if self._cancel.is_set() and self.step is None:
+            raise Cancelled
+        if now > self.limit_at:
+            raise TimedOut
+
+    def progress(self, current: int, total: int | None, unit: str, message: str) -> None:
+        self.checkpoint()
+        if time.monotonic() - self._shown_at < _SHOW_EVERY_S and current != total:
+            return
+        self._shown_at = time.monotonic()
+        shown = {"current": str(current), "total": "" if total is None else str(total), "unit": unit, "message": message}
+        try:
+            self._mark("progress", shown)
+        except RedisAway:
+            # Only a picture for those who watch; the marks that count are not passed over.
+            log.info("progress.not-shown", job_id=self.job_id)
+
+    def sending(self, step: str, **facts: str) -> None:
+        self.checkpoint()
+        self._must_mark("step", {"step": step, "message": step.replace("-", " ").replace("_", " "), **_facts(facts)})
+        self.step, self.filer_job = step, None
+
+    def backend_job(self, uuid: str, *, cancellable: bool = False) -> None:
+        self.filer_job = uuid
+        self._must_mark("backend_job", {"backend_job": uuid, "cancellable": "1" if cancellable else "0"})
+
+    def remember(self, **facts: str) -> None:
+        self._must_mark("facts", _facts(facts))
+
+    def wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            self.checkpoint()
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self._wake.wait(min(left, 1.0))
+            self._wake.clear()
+
+    # --- marks
+
+    def _mark(self, what: str, fields: dict[str, str]) -> None:
+        word = self._scripts.mark(self.job_id, self.owner, what, json.dumps(fields))
+        if word == b"LOST":
+            self._lost.set()
+            raise LeaseLost
+        if word == b"CANCEL":
+            self._cancel.set()
+            if what == "step" and self.step is None:
+                raise Cancelled
+
+    def _must_mark(self, what: str, fields: dict[str, str]) -> None:
+        """Mark durably, trying again while Redis is away and the hold lasts: a mark that may be missing is no mark."""
+        while True:
+            try:
+                self._mark(what, fields)
+            except RedisAway:
+                if time.monotonic() > self._ok_until:
+                    raise LeaseLost from None
+                self._wake.wait(0.2)
+            else:
+                return
+
+
+def _facts(facts: dict[str, str]) -> dict[str, Any]:
+    return {f"fact:{name}": value for name, value in facts.items()}
+
+
+class Beater(threading.Thread):
+    """Renews every lease of this process in one question to Redis, once a second, and brings back what it answers."""
+
+    def __init__(self, scripts: Scripts, lease_s: int, *, every_s: float = 1.0) -> None:
+        super().__init__(name="beater", daemon=True)
+        self._scripts = scripts
+        self._lease_ms = lease_s * 1000
+        self._every_s = every_s
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def add(self, lease: Lease) -> None:
+        """Renew this lease from now on."""
+        with self._lock:
+            self._leases[lease.owner] = lease
+
+    def remove(self, lease: Lease) -> None:
+        """Its job has ended here."""
+        with self._lock:
+            self._leases.pop(lease.owner, None)
+
+    def held(self) -> list[Lease]:
+        """The leases of this process."""
+        with self._lock:
+            return list(self._leases.values())
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            try:
+                self.beat()
+            except RedisAway as exc:
+                log.warning("beat.failed", error=type(exc).__name__)
+            except Exception:
+                log.exception("beat.failed")
+
+    def beat(self) -> None:
+        """Renew once. A job far over its time limit is renewed no more: whoever carries it out hangs."""
+        asked_at = time.monotonic()
+        leases = [lease for lease in self.held() if asked_at < lease.limit_at + self._lease_ms / 1000]
+        if not leases:
+            return
+        flat = [text for lease in leases for text in (lease.job_id, lease.owner)]
+        for lease, word in zip(leases, self._scripts.beat(self._lease_ms, *flat), strict=True):
+            if word == b"LOST":
+                lease.lose()
+                continue
+            lease.renewed(asked_at)
+            if word == b"CANCEL":
+                lease.cancel()

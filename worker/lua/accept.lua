@@ -1,0 +1,35 @@
+-- Record a job, its idempotency key, its place in the order and in its lane, in one step; or say why not.
+-- ARGV: id, fields, indexed request (see Jobs.accept)
+local id, fields, r = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
+
+if r.idempotency ~= '' then
+  local known = redis.call('HMGET', P .. 'idem:' .. r.idempotency, 'id', 'hash')
+  if known[1] then return {known[2] == r.request_hash and 'REPLAYED' or 'REUSED', known[1]} end
+end
+if r.flight ~= '' then
+  local other = redis.call('GET', flight_key(r.flight))
+  local state = other and get(other, 'state')[1]
+  if state == 'queued' or (state == 'running' and r.join_begun) then
+    if r.refresh then return {'JOINED', other} end
+    redis.call('HINCRBY', job_key(other), 'joins', 1)
+    return {'JOINED', other}
+  end
+end
+if redis.call('ZCARD', lane_key(fields.queue)) >= r.queue_limit then return {'FULL', ''} end
+
+local seq = text(redis.call('INCR', P .. 'seq'))
+redis.call('HSET', job_key(id), 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0', 'created', text(now),
+  'updated', text(now), 'rings', '0', 'joins', '0')
+for name, value in pairs(fields) do redis.call('HSET', job_key(id), name, value) end
+local sub = fields.subsystem
+redis.call('ZADD', open_key(sub), now + r.first_sweep_ms, id)
+redis.call('ZADD', lane_key(fields.queue), seq, id)
+for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', order_key(sub, key), seq, id) end
+if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
+for _, key in ipairs(index_keys(id, 'queued')) do redis.call('ZADD', key, seq, id) end
+if r.flight ~= '' then redis.call('SET', flight_key(r.flight), id) end
+if r.idempotency ~= '' then
+  redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
+  redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
+end
+return {'NEW', id}

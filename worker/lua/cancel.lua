@@ -1,0 +1,15 @@
+-- Ask to cancel. ARGV: id, who, keep ms
+local id = ARGV[1]
+local f = get(id, 'state', 'kind', 'joins', 'cancellable')
+if not f[1] then return {'GONE', {}} end
+if f[1] == 'cancelling' then return {'CANCELLING', {}} end
+if is_done(f[1]) then return {'TOO_LATE', {}} end
+if f[2] == 'read' and tonumber(f[3] or '0') > 0 then return {'SHARED', {}} end
+if f[1] == 'queued' then
+  return {'CANCELLED', finish(id, 'cancelled', tonumber(ARGV[3]), {cancel_requested = text(now), cancelled_by = ARGV[2]})}
+end
+if f[2] == 'change' and f[4] ~= '1' then return {'TOO_LATE', {}} end
+redis.call('HSET', job_key(id), 'cancel_requested', text(now), 'cancelled_by', ARGV[2])
+change_state(id, 'running', 'cancelling')
+announce(id, touch(id), 'cancelling')
+return {'CANCELLING', {}}

@@ -1,0 +1,17 @@
+-- Give a queued job to a worker, if its turn has come. ARGV: id, owner, lease ms, limits of a read and of a change (ms)
+local id, owner = ARGV[1], ARGV[2]
+local f = get(id, 'state', 'subsystem', 'queue', 'not_before', 'kind')
+if not f[1] then return {'GONE'} end
+if f[1] ~= 'queued' then return {f[1] == 'cancelled' and 'CANCELLED' or 'TAKEN'} end
+if f[4] and f[4] ~= '' and tonumber(f[4]) > now then return {'LATER'} end
+if blocked(id) then return {'BEHIND'} end
+local limit = tonumber(f[5] == 'read' and ARGV[4] or ARGV[5])
+redis.call('ZREM', lane_key(f[3]), id)
+redis.call('ZADD', running_key(f[3]), now, id)
+redis.call('ZADD', open_key(f[2]), now + tonumber(ARGV[3]), id)
+redis.call('HINCRBY', job_key(id), 'attempt', 1)
+redis.call('HSET', job_key(id), 'owner', owner, 'started', text(now), 'lease', text(now + tonumber(ARGV[3])),
+  'deadline', text(now + limit), 'suspect', '', 'reason', '', 'step', '', 'backend_job', '', 'not_before', '')
+change_state(id, 'queued', 'running')
+announce(id, touch(id), 'running')
+return {'CLAIMED', redis.call('HGETALL', job_key(id))}

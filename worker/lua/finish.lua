@@ -1,0 +1,14 @@
+-- The end of a job, told by the worker that has it, with what it does to the listings. ARGV: id, owner, state, fields, view
+-- steps, keep ms, result ('' none), result keep ms. A worker that lost the job changes nothing.
+local id = ARGV[1]
+local f = get(id, 'owner', 'state')
+if f[1] ~= ARGV[2] or (f[2] ~= 'running' and f[2] ~= 'cancelling') then return {'LOST', {}} end
+local bells = finish(id, ARGV[3], tonumber(ARGV[6]), cjson.decode(ARGV[4]))
+change_views(cjson.decode(ARGV[5]))
+local made = get(id, 'result_thing', 'result_base')
+if made[2] then
+  local standing = redis.call('HMGET', view_key(made[1]), 'base', 'seq', 'invalid')
+  if standing[1] == made[2] and not standing[3] then redis.call('HSET', job_key(id), 'result_seq', standing[2]) end
+end
+if ARGV[7] ~= '' then redis.call('SET', P .. 'result:' .. id, ARGV[7], 'PX', ARGV[8]) end
+return {'DONE', bells}

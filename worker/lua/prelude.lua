@@ -1,0 +1,192 @@
+-- What every script begins with: key names, the clock (Redis's own), and the few steps in which a job's record moves.
+-- All values of a record are strings. A script first reads and decides, then writes: it is refused whole or done whole.
+local P = KEYS[1]
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Redis refuses the first write of a script when memory is full, not a later one. What a worker must be able to say of a job
+-- that was accepted begins with a removal, which is never refused.
+local function even_if_full() redis.call('DEL', P .. 'nothing') end
+
+local now = now_ms()
+local function text(n) return string.format('%.0f', n) end
+local function job_key(id) return P .. 'job:' .. id end
+local function get(id, ...) return redis.call('HMGET', job_key(id), ...) end
+local function order_key(sub, key) return P .. 'order:' .. sub .. ':' .. key end
+local function open_key(sub) return P .. 'open:' .. sub end
+local function unresolved_key(sub) return P .. 'unresolved:' .. sub end
+local function barrier_key(sub) return P .. 'barrier:' .. sub end
+local function lane_key(queue) return P .. 'lane:' .. queue end
+local function running_key(queue) return P .. 'running:' .. queue end
+local function view_key(thing) return P .. 'view:' .. thing end
+local function log_key(thing) return P .. 'log:' .. thing end
+local function flight_key(thing) return P .. 'flight:' .. thing end
+local function is_done(state) return state == 'succeeded' or state == 'failed' or state == 'cancelled' end
+
+-- One visible change of a record: a new version, and word to those who wait for it.
+local function touch(id)
+  local version = redis.call('HINCRBY', job_key(id), 'version', 1)
+  redis.call('HSET', job_key(id), 'updated', text(now))
+  return version
+end
+
+local function announce(id, version, state)
+  redis.call('PUBLISH', P .. 'events', id .. ' ' .. version .. ' ' .. state)
+end
+
+-- The indexes of a job among its requester's jobs: all of them, and by each filter.
+local function index_keys(id, state)
+  local f = get(id, 'requester_key', 'operation', 'subsystem', 'volume')
+  if not f[1] or f[1] == '' then return {} end
+  local base = P .. 'mine:' .. f[1]
+  local keys = {base, base .. ':operation:' .. f[2], base .. ':subsystem:' .. f[3], base .. ':state:' .. state}
+  if f[4] and f[4] ~= '' then keys[#keys + 1] = base .. ':volume:' .. f[4] end
+  return keys
+end
+
+local function change_state(id, old, new)
+  local f = get(id, 'requester_key', 'seq')
+  redis.call('HSET', job_key(id), 'state', new)
+  if f[1] and f[1] ~= '' then
+    local base = P .. 'mine:' .. f[1] .. ':state:'
+    redis.call('ZREM', base .. old, id)
+    redis.call('ZADD', base .. new, f[2], id)
+  end
+end
+
+-- May the job start? Only at the head of every order it stands in, and behind no change whose volume is not known yet.
+local function blocked(id)
+  local f = get(id, 'subsystem', 'keys', 'seq', 'behind_paths')
+  for _, key in ipairs(cjson.decode(f[2])) do
+    local head = redis.call('ZRANGE', order_key(f[1], key), 0, 0)[1]
+    if head and head ~= id then return true end
+  end
+  if f[4] == '1' then
+    local first = redis.call('ZRANGE', unresolved_key(f[1]), 0, 0, 'WITHSCORES')
+    if first[1] and first[1] ~= id and tonumber(first[2]) < tonumber(f[3]) then
+      redis.call('ZADD', barrier_key(f[1]), f[3], id)
+      return true
+    end
+  end
+  return false
+end
+
+-- {id, queue, operation}: what a bell needs to be rung for a job.
+local function bell(id)
+  local f = get(id, 'queue', 'operation', 'state')
+  if f[3] ~= 'queued' then return nil end
+  return {id, f[1], f[2]}
+end
+
+local function ring_heads(sub, keys, bells)
+  for _, key in ipairs(keys) do
+    local head = redis.call('ZRANGE', order_key(sub, key), 0, 0)[1]
+    local b = head and bell(head)
+    if b then bells[#bells + 1] = b end
+  end
+end
+
+local function lift_barrier(id, sub, bells)
+  if redis.call('ZREM', unresolved_key(sub), id) == 0 then return end
+  for _, waiting in ipairs(redis.call('ZRANGE', barrier_key(sub), 0, 199)) do
+    local b = bell(waiting)
+    if b then bells[#bells + 1] = b end
+  end
+  redis.call('DEL', barrier_key(sub))
+end
+
+-- Back into its lane: nobody has it, and it may start at `start`.
+local function put_back(id, state, start, reason)
+  local f = get(id, 'queue', 'seq', 'subsystem')
+  redis.call('ZREM', running_key(f[1]), id)
+  redis.call('HSET', job_key(id), 'owner', '', 'suspect', '', 'started', '', 'not_before', text(start), 'reason', reason)
+  redis.call('ZADD', lane_key(f[1]), f[2], id)
+  redis.call('ZADD', open_key(f[3]), start, id)
+  if state ~= 'queued' then change_state(id, state, 'queued') end
+  announce(id, touch(id), 'queued')
+end
+
+-- The end of a job: it leaves every order and queue, those behind it are rung, and it will not change again.
+-- Begins with removals: Redis lets a script that has written go on when memory is full, so an end is never refused.
+local function finish(id, state, keep_ms, fields)
+  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'flight', 'operation', 'started')
+  local sub, keys, bells = f[1], cjson.decode(f[3]), {}
+  redis.call('ZREM', open_key(sub), id)
+  redis.call('ZREM', lane_key(f[2]), id)
+  redis.call('ZREM', running_key(f[2]), id)
+  for _, key in ipairs(keys) do redis.call('ZREM', order_key(sub, key), id) end
+  redis.call('ZREM', barrier_key(sub), id)
+  if f[5] and f[5] ~= '' and redis.call('GET', flight_key(f[5])) == id then redis.call('DEL', flight_key(f[5])) end
+  for name, value in pairs(fields) do redis.call('HSET', job_key(id), name, value) end
+  redis.call('HSET', job_key(id), 'owner', '', 'finished', text(now), 'expires', text(now + keep_ms), 'cancellable', '0')
+  change_state(id, f[4], state)
+  redis.call('ZADD', P .. 'finished', now + keep_ms, id)
+  redis.call('HINCRBY', P .. 'ended', sub .. ' ' .. f[6] .. ' ' .. state, 1)
+  if f[7] and f[7] ~= '' and state == 'succeeded' then
+    local took = now - tonumber(f[7])
+    local mean = tonumber(redis.call('HGET', P .. 'durations:' .. sub, f[6]) or took)
+    redis.call('HSET', P .. 'durations:' .. sub, f[6], text(mean * 0.7 + took * 0.3))
+  end
+  lift_barrier(id, sub, bells)
+  ring_heads(sub, keys, bells)
+  announce(id, touch(id), state)
+  return bells
+end
+
+-- What a succeeded job does to the listings, in the same step as its end.
+local view_steps = {}
+
+function view_steps.put(e)
+  local f = redis.call('HMGET', view_key(e.thing), 'base', 'logging')
+  local wanted = f[1] or (f[2] and tonumber(f[2]) > now)
+  local seq = redis.call('HINCRBY', view_key(e.thing), 'seq', 1)
+  redis.call('PEXPIRE', view_key(e.thing), e.keep_ms)
+  if not wanted then return end
+  redis.call('XADD', log_key(e.thing), text(seq) .. '-0', 'k', e.key, 'v', e.record or '')
+  redis.call('PEXPIRE', log_key(e.thing), e.keep_ms)
+end
+
+view_steps.drop = view_steps.put
+
+-- From now on the storage system must be asked; whoever asks joins no question that was put before.
+function view_steps.reread(e)
+  local seq = redis.call('HINCRBY', view_key(e.thing), 'seq', 1)
+  redis.call('HINCRBY', view_key(e.thing), 'epoch', 1)
+  redis.call('HSET', view_key(e.thing), 'invalid', text(seq))
+  redis.call('PEXPIRE', view_key(e.thing), e.keep_ms)
+  redis.call('DEL', flight_key(e.thing))
+end
+
+-- A listing becomes the base; changes made since it began stay in the log and are laid over it.
+function view_steps.commit(e)
+  local f = redis.call('HMGET', view_key(e.thing), 'base', 'base_seq', 'as_of', 'invalid', 'seq')
+  if f[3] and f[3] ~= '' and tonumber(f[3]) > e.as_of then return end
+  local start = e.start_seq
+  if e.replaces and f[1] ~= e.replaces then return end
+  local past = P .. 'past:' .. e.thing
+  redis.call('ZREMRANGEBYSCORE', past, '-inf', now - e.page_ms)
+  if f[1] then
+    redis.call('ZADD', past, now, f[1] .. ' ' .. f[2])
+    redis.call('PEXPIRE', past, e.page_ms)
+    redis.call('PEXPIRE', P .. 'base:' .. e.thing .. ':' .. f[1], e.page_ms)
+  end
+  local oldest = start
+  for _, member in ipairs(redis.call('ZRANGE', past, 0, -1)) do
+    local seq = tonumber(string.match(member, ' (%d+)$'))
+    if seq < oldest then oldest = seq end
+  end
+  redis.call('HSET', view_key(e.thing), 'base', e.base, 'base_seq', text(start), 'as_of', text(e.as_of),
+    'count', text(e.count), 'hash', e.hash, 'bytes', text(e.bytes), 'parent_epoch', text(e.parent_epoch))
+  if not f[5] or tonumber(f[5]) < start then redis.call('HSET', view_key(e.thing), 'seq', text(start)) end
+  redis.call('PEXPIRE', P .. 'base:' .. e.thing .. ':' .. e.base, e.keep_ms)
+  if f[4] and tonumber(f[4]) <= start then redis.call('HDEL', view_key(e.thing), 'invalid') end
+  redis.call('PEXPIRE', view_key(e.thing), e.keep_ms)
+  redis.call('XTRIM', log_key(e.thing), 'MINID', text(oldest + 1) .. '-0')
+end
+
+local function change_views(steps)
+  for _, step in ipairs(steps) do view_steps[step.what](step) end
+end

@@ -1,0 +1,83 @@
+"""Secrets from files: ``SAPI_REDIS_URL_FILE=/run/secrets/redis`` says where ``SAPI_REDIS_URL`` is to be read from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+_SUFFIX = "_FILE"
+
+
+class SecretFilesSource(PydanticBaseSettingsSource):
+    """For each ``SecretStr`` field, the content of the file that its variable with ``_FILE`` added names.
+
+    White space around the secret is no part of it: editors and ``echo`` end files with a newline. It is an error to give
+    a secret both ways, and one line says so.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        for variable in self._variables(field, field_name):
+            path = os.environ.get(variable + _SUFFIX)
+            if path:
+                return self._read(variable, path), self._key(field, field_name), False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            if not _is_secret(field):
+                continue
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+    def _read(self, variable: str, path: str) -> str:
+        if os.environ.get(variable):
+            raise UnreadableSecret(f"{variable} and {variable}{_SUFFIX} are both set: unset one of them")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
+            raise UnreadableSecret(f"{variable}{_SUFFIX}: cannot read {path}: {reason}") from None
+
+    def _variables(self, field: FieldInfo, field_name: str) -> Iterable[str]:
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            return [choice for choice in alias.choices if isinstance(choice, str)]
+        if isinstance(alias, str):
+            return [alias]
+        return [f"{self.config.get('env_prefix', '')}{field_name}".upper()]
+
+    def _key(self, field: FieldInfo, field_name: str) -> str:
+        """The name under which pydantic takes the value: the alias, where there is one."""
+        return field_name if field.validation_alias is None else next(iter(self._variables(field, field_name)))
+
+
+class UnreadableSecret(Exception):
+    """A secret's file cannot be read, or the secret is given twice; the message is one line that says which."""
+
+
+class SecretFiles(BaseSettings):
+    """Base class of settings whose secrets may stand in files."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFilesSource(settings_cls)
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation is SecretStr or SecretStr in getattr(field.annotation, "__args__", ())

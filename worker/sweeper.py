@@ -1,0 +1,107 @@
+"""Looks after open jobs: rings again for those that no worker heard of, and has settled what a lost worker left."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from worker.bell import Bell, rings
+from worker.desk import ATTEMPTS, GRACE_MS
+from worker.redis_access import RedisAway, Scripts
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 1.0
+_SETTLERS = 4
+_PRESENT_EVERY = 3
+_REAP_EVERY = 10
+_REAP_AT_MOST = 500
+
+
+class Sweeper(threading.Thread):
+    """One per worker process; any number may sweep at a time, since each step is taken once."""
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        bell: Bell,
+        settings: Settings,
+        *,
+        node: str,
+        subsystems: Sequence[str],
+        queues: Sequence[str],
+        settle: Callable[[str, str], None],
+        chores: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        super().__init__(name="sweeper", daemon=True)
+        self._scripts = scripts
+        self._bell = bell
+        self._settings = settings
+        self._node = node
+        self._subsystems = subsystems
+        self._queues = queues
+        self._settle = settle
+        self._chores = chores
+        self._stop = threading.Event()
+        self._room = threading.BoundedSemaphore(_SETTLERS)
+        self._pool = ThreadPoolExecutor(_SETTLERS, thread_name_prefix="settler")
+
+    def stop(self) -> None:
+        """End the thread; what is being settled is handed on by its journal."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def run(self) -> None:
+        turn = 0
+        while not self._stop.is_set():
+            try:
+                self._turn(turn)
+            except RedisAway as exc:
+                log.warning("sweep.failed", error=type(exc).__name__)
+            except Exception:
+                log.exception("sweep.failed")
+            turn += 1
+            self._stop.wait(_EVERY_S)
+
+    def _turn(self, turn: int) -> None:
+        if turn % _PRESENT_EVERY == 0:
+            self._scripts.present(self._node, *self._queues)
+        for subsystem in self._subsystems:
+            self.sweep(subsystem)
+        if turn % _REAP_EVERY == 0:
+            self._reap()
+        for chore in self._chores:
+            chore()
+
+    def sweep(self, subsystem: str) -> None:
+        """Look once after the open jobs of one subsystem."""
+        owner = f"settle:{secrets.token_hex(6)}"
+        can_settle = self._room.acquire(blocking=False)
+        if can_settle:
+            self._room.release()
+        bells, to_settle, failed = self._scripts.sweep(
+            subsystem, self._settings.lease * 1000, GRACE_MS, ATTEMPTS, self._settings.job_keep * 1000, owner,
+            "1" if can_settle else "0",
+        )  # fmt: skip
+        self._bell.ring(rings(bells))
+        for job_id in failed:
+            log.warning("job.given-up", job_id=job_id.decode(), subsystem=subsystem)
+        for job_id in to_settle:
+            log.warning("job.settling", job_id=job_id.decode(), subsystem=subsystem)
+            self._pool.submit(self._settle_one, job_id.decode(), owner)
+
+    def _settle_one(self, job_id: str, owner: str) -> None:
+        with self._room:
+            try:
+                self._settle(job_id, f"{owner}:{job_id}")
+            except Exception:
+                log.exception("settle.failed", job_id=job_id)
+
+    def _reap(self) -> None:
+        while self._scripts.reap(_REAP_AT_MOST) == _REAP_AT_MOST and not self._stop.is_set():
+            continue

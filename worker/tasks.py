@@ -1,0 +1,148 @@
+"""The Celery task: a message names a job; it is claimed, carried out if it is its turn, and told to Flower as it ended."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from celery import Celery, Task
+from celery.exceptions import Ignore
+
+from worker.desk import Desk, End
+from worker.operations import OPERATIONS, Lane, Operation
+from worker.perform import Performer
+from worker.records import State
+from worker.redis_access import RedisAway
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.lease import Lease
+
+log = structlog.get_logger(__name__)
+
+
+class JobFailed(Exception):  # noqa: N818 - what Flower shows of a failed job
+    """The job has failed; its record says why."""
+
+
+class Slots:
+    """How many jobs of each queue this process carries out at a time, so that no lane can fill it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = {Lane.WRITE: settings.write_slots, Lane.READ: settings.read_slots, Lane.LIST: settings.list_slots}
+        self._taken: dict[str, int] = defaultdict(int)
+        self._turned_away: dict[str, int] = defaultdict(int)
+        self._lock = threading.Lock()
+
+    def take(self, queue: str, lane: Lane) -> bool:
+        """Take a slot, if there is one."""
+        with self._lock:
+            if self._taken[queue] >= self._most[lane]:
+                self._turned_away[queue] += 1
+                return False
+            self._taken[queue] += 1
+            return True
+
+    def free(self, queue: str) -> int:
+        """Give the slot back; how many jobs were turned away since this was asked last."""
+        with self._lock:
+            self._taken[queue] -= 1
+            return self._turned_away.pop(queue, 0)
+
+
+class OperationTask(Task):  # type: ignore[misc]
+    """One declared operation, as Celery runs it."""
+
+    ignore_result = True
+    acks_late = False
+    max_retries = 0
+    throws = (JobFailed,)
+
+    def __init__(self, operation: Operation, desk: Desk, performer: Performer, slots: Slots) -> None:
+        self.name = operation.task_name
+        self._operation = operation
+        self._desk = desk
+        self._performer = performer
+        self._slots = slots
+
+    def run(self, job_id: str) -> None:
+        """Carry the job out if its turn has come; a ring that comes too soon or too late is passed over."""
+        queue = self.request.delivery_info.get("routing_key") or ""
+        if not self._slots.take(queue, self._operation.lane):
+            raise Ignore
+        try:
+            end = self._claim_and_perform(job_id)
+        except RedisAway as exc:
+            log.warning("ring.passed-over", job_id=job_id, error=type(exc).__name__)
+            raise Ignore from None
+        finally:
+            turned_away = self._slots.free(queue)
+            if turned_away:
+                self._ring_waiting(queue, turned_away)
+        self._tell(end)
+
+    def _claim_and_perform(self, job_id: str) -> End | None:
+        lease = self._desk.claim(job_id)
+        if isinstance(lease, str):
+            if lease == "CANCELLED":
+                self.send_event("task-revoked", terminated=False, signum=None, expired=False)
+            log.debug("ring.passed-over", job_id=job_id, why=lease)
+            return None
+        job = lease.job
+        with structlog.contextvars.bound_contextvars(
+            job_id=job.id,
+            request_id=job.request_id,
+            operation=job.operation.name,
+            subsystem=job.subsystem,
+            requested_by=job.requester,
+        ):
+            log.info("job.started", attempt=job.attempt)
+            end = self._performer.perform(lease)
+            _log_end(end)
+        return end
+
+    def _tell(self, end: End | None) -> None:
+        if end is None:
+            raise Ignore
+        if end.state is State.CANCELLED:
+            self.send_event("task-revoked", terminated=False, signum=None, expired=False)
+            raise Ignore
+        if end.failure is not None:
+            raise JobFailed(end.failure.code)
+
+    def _ring_waiting(self, queue: str, room: int) -> None:
+        try:
+            self._desk.ring_waiting(queue, room)
+        except RedisAway:
+            log.info("ring.later", queue=queue)
+
+
+def _log_end(end: End | None) -> None:
+    if end is None:
+        log.info("job.put-off")
+    elif end.failure is not None:
+        log.warning("job.failed", code=end.failure.code, detail=end.failure.detail)
+    else:
+        log.info(f"job.{end.state}")
+
+
+def register_tasks(celery: Celery, desk: Desk, performer: Performer, slots: Slots) -> None:
+    """Make every operation a task of ``celery``."""
+    for operation in OPERATIONS.values():
+        celery.register_task(OperationTask(operation, desk, performer, slots))
+
+
+def tell_end(celery: Celery, lease: Lease, end: End) -> None:
+    """Tell Flower of a job that ended without its task: its worker was lost, and another settled it."""
+    event: dict[str, Any] = {"uuid": lease.job_id}
+    if end.state is State.FAILED:
+        code = end.failure.code if end.failure else ""
+        event |= {"type": "task-failed", "exception": f"JobFailed('{code}')", "traceback": None}
+    elif end.state is State.SUCCEEDED:
+        event |= {"type": "task-succeeded", "result": None, "runtime": 0}
+    else:
+        event |= {"type": "task-revoked", "terminated": False, "signum": None, "expired": False}
+    with celery.events.default_dispatcher() as dispatcher:
+        dispatcher.send(**event)
