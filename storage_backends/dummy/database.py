@@ -156,6 +156,7 @@ class Database:
                 self._make(connection)
                 self._tidy(connection)
             finally:
+                # Takes back what was not committed.
                 connection.close()
 
     def _make(self, connection: sqlite3.Connection) -> None:
@@ -165,15 +166,11 @@ class Database:
         if version != 0:
             raise StorageError("the dummy's state was made by another release: move its file away")
         connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in SCHEMA:
-                connection.execute(statement)
-            self._seed(connection)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            _roll_back(connection)
-            raise
+        for statement in SCHEMA:
+            connection.execute(statement)
+        self._seed(connection)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
 
 
 def _commit(connection: sqlite3.Connection) -> None:

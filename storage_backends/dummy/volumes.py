@@ -103,10 +103,9 @@ def update(db: sqlite3.Connection, volume: str, settings: VolumeSettings) -> Vol
 
 
 def restrict(db: sqlite3.Connection, volume: str) -> None:
-    """Take a volume out of sight, with its snapshots; its name stays taken, its path and its lock do not."""
+    """Take a volume out of sight, with its snapshots and its lock; its name stays taken, its path does not."""
     present = records.find(db, volume)
-    records.replace(db, replace(present, state="restricted", junction_path=None))
-    db.execute("DELETE FROM locks WHERE volume = ?", (present.name,))
+    records.replace(db, replace(present, state="restricted"))
 
 
 def _place(db: sqlite3.Connection, name: str, junction_path: str | None) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from storage_backends.base import StorageBackend
+from storage_backends.dummy import DummyStorage
 from storage_backends.errors import InvalidRequest, NoSuchVolume, PolicyInUse, StorageError
 from storage_backends.journal import LeaseLost, UnwatchedJournal
 from tests.storage_backends.conformance import (
@@ -113,6 +114,19 @@ class TestRollingBack(OfDummy):
 
         expected = replace(before, name="copy", junction_path="/copy", uuid=clone.uuid)
         assert replace(clone, creation_time=None) == replace(expected, creation_time=None)
+
+
+class TestClock(OfDummy):
+    def test_snapshots_stay_in_order_when_it_is_set_back(self, backend: StorageBackend) -> None:
+        assert isinstance(backend, DummyStorage)
+        backend.create_volume("home", journal=journal())
+        backend.create_snapshot("home", "first", journal=journal())
+        with backend._database.changing() as db:
+            db.execute("UPDATE snapshots SET creation_time = '2999-01-01T00:00:00.000000Z'")
+
+        second = backend.create_snapshot("home", "second", journal=journal())
+
+        assert second.creation_time == "2999-01-01T00:00:00.000001Z"
 
 
 class TestSettings(OfDummy):

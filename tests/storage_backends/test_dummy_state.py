@@ -177,6 +177,8 @@ def _make_policies(folder: Path, number: int) -> None:
 
 
 def _restrict_all(backend: DummyStorage) -> None:
+    inherited = backend._database._own.connection
+    assert backend._database._connection() is not inherited
     for volume in backend.list_volumes(journal=journal()):
         backend.restrict_volume(volume.name, journal=journal())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storage_backends.options import OptionValue
@@ -89,6 +89,7 @@ class TestFile:
         timeout_s=st.floats(min_value=1e-9, allow_infinity=False),
         verify=st.booleans(),
     )
+    @example(password="🦄\"\\'\x00\x1f\x7f\r\n\t\u2028", timeout_s=1e22, verify=True)
     def test_what_is_written_reads_back(self, password: str, timeout_s: float, verify: bool) -> None:
         options: dict[str, OptionValue] = {
             "username": "ä 🦄",
