@@ -1,4 +1,4 @@
-"""What every test may ask for: a real Redis, and Hypothesis in the profile `dev` (quick, the default) or `ci` (thorough)."""
+"""What every test may ask for: a real Redis, and Hypothesis in profile `dev` (quick, default) or `ci` (thorough)."""
 
 from __future__ import annotations
 

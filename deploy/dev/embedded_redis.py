@@ -125,6 +125,14 @@ class EmbeddedRedis:
         with (self.folder / "redis.log").open("ab") as log:
             return subprocess.Popen([self.program, "redis.conf"], cwd=self.folder, stdout=log, stderr=log)
 
+    def answers(self) -> bool:
+        """Has it read its data, and does it answer?"""
+        try:
+            await_redis(self.url, timeout_s=0)
+        except NotReadyError:
+            return False
+        return True
+
     def await_ready(self, timeout_s: float) -> None:
         """Return once it has read its data and answers.
 
@@ -139,6 +147,7 @@ def await_redis(url: str, timeout_s: float) -> None:
 
     Raises:
         NotReadyError: it did not within ``timeout_s`` seconds; says why, without the password.
+        ValueError: the URL is none of Redis's.
     """
     deadline = time.monotonic() + timeout_s
     with Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, retry=None) as client:

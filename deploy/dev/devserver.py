@@ -1,0 +1,226 @@
+"""``python -m deploy.dev.devserver start|stop|status``: the whole service on 127.0.0.1, in the background."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy.dev.embedded_redis import (
+    LOOPBACK,
+    EmbeddedRedis,
+    NoServerError,
+    NotReadyError,
+    await_redis,
+    find_server,
+    free_port,
+    is_free,
+)
+from deploy.dev.readiness import NodeWatch, Waiting, answers
+from deploy.dev.state import HOME, State, Trouble, one_at_a_time, write_private
+from deploy.dev.supervision import (
+    REDIS,
+    STOP_WAIT_S,
+    Program,
+    Supervisor,
+    await_end,
+    end_leftovers,
+    our_processes,
+    write_config,
+)
+from deploy.dev.surroundings import BACKENDS_FILE, Backends, Ports, service_environment
+from storage_backends.subsystems import ConfigurationError
+from worker.settings import BadSettings, Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The worker processes, and the lanes of jobs that each serves.
+NODES = {"quick1": "write,read", "quick2": "write,read", "list1": "list", "list2": "list"}
+REDIS_WAIT_S = 60
+READY_WAIT_S = 90
+
+
+def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
+    """Everything that runs."""
+    python = sys.executable
+    found = [Program(REDIS, (redis.program, "redis.conf"), redis.folder)] if redis else []
+    api = (
+        *(python, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
+        *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
+        # Waiting clients hold a thread each. Long heads are let in: the API itself refuses them, in its own words.
+        *("--workers", "2", "--blocking-threads", "512", "--http1-buffer-size", str(1024 * 1024)),
+        *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
+    )
+    found.append(Program("api", api))
+    for node, lanes in NODES.items():
+        # `env` changes what supervisord hands on: workers alone learn where the credentials are.
+        changed = ("env", "-u", "SAPI_BACKENDS", f"SAPI_BACKENDS_FILE={BACKENDS_FILE}")
+        found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--lanes", lanes)))
+    flower = (
+        *(python, "-m", "celery", "-A", "worker.flower:app", "flower", "--read-only=True", "--max-tasks=10000"),
+        *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
+        *("--persistent=True", f"--db={HOME / 'flower.db'}", "--state_save_interval=10000"),
+    )
+    found.append(Program("flower", flower))
+    return found
+
+
+@dataclass
+class DevServer:
+    """One start: what was asked for, checked before anything runs."""
+
+    ports: Ports
+    backends: Backends
+    environ: Mapping[str, str]
+    state: State
+
+    @classmethod
+    def asked_for(cls, environ: Mapping[str, str]) -> DevServer:
+        """Read and check the environment.
+
+        Raises:
+            Trouble: something in it is wrong.
+        """
+        try:
+            backends = Backends.read(environ)
+            load(Settings)
+        except (ConfigurationError, BadSettings) as error:
+            raise Trouble(str(error)) from error
+        return cls(Ports.chosen(environ), backends, environ, State.load())
+
+    def start(self) -> None:
+        """Start everything and return when all of it answers; if that fails, nothing is left running.
+
+        Raises:
+            Trouble: it is running, or a port is taken, or something does not come up.
+        """
+        supervisor = Supervisor(self.state.socket)
+        if supervisor.is_running():
+            raise Trouble("the development server is running already: see `make status`, or `make stop` first")
+        if end_leftovers():
+            print("Ended processes that an earlier development server had left behind.")
+        self.ports.check_free()
+        redis = self._embedded_redis()
+        try:
+            self._launch(redis)
+        except BaseException:
+            stop_everything()
+            raise
+
+    def _embedded_redis(self) -> EmbeddedRedis | None:
+        """Our own Redis, on the port it had last time if that is free; None when one was named."""
+        url = self.environ.get("SAPI_REDIS_URL")
+        try:
+            if url:
+                await_redis(url, timeout_s=2)
+                return None
+            if not (self.state.redis_port and is_free(self.state.redis_port)):
+                self.state.redis_port = free_port()
+            return EmbeddedRedis(find_server(), HOME / "redis", self.state.redis_port, self.state.redis_password)
+        except (NotReadyError, ValueError) as error:
+            raise Trouble(f"SAPI_REDIS_URL: no answer ({error}); mend it, or unset it for an embedded Redis") from error
+        except NoServerError as error:
+            raise Trouble(str(error)) from error
+
+    def _launch(self, redis: EmbeddedRedis | None) -> None:
+        self.state.settle_socket()
+        self.state.save()
+        write_private(BACKENDS_FILE, self.backends.subsystems.to_toml())
+        write_config(programs(self.ports, redis), self.state.socket)
+        url = redis.url if redis else self.environ["SAPI_REDIS_URL"]
+        environment = service_environment(self.environ, self.backends, url, self.state.secret_key)
+        supervisor = Supervisor(self.state.socket)
+        if redis:
+            redis.write_config()
+        supervisor.launch(environment)
+        if redis:
+            supervisor.start_redis()
+            Waiting(supervisor, [REDIS], lambda missing: missing if redis.answers() else set()).run(REDIS_WAIT_S)
+        os.environ.update(environment)  # From here on we look at Redis with the settings that the workers have.
+        nodes = NodeWatch(load(Settings), self._queues())
+        supervisor.start_service()
+        Waiting(supervisor, ["api", "flower", *NODES], lambda missing: self._ready(missing, nodes)).run(READY_WAIT_S)
+
+    def _queues(self) -> dict[str, list[str]]:
+        """By node: the queues it is to serve."""
+        served = set(filter(None, self.environ.get("SAPI_SUBSYSTEMS", "").split(","))) or set(self.backends.subsystems)
+        return {
+            node: [f"{name}.{lane}" for name in served for lane in lanes.split(",")] for node, lanes in NODES.items()
+        }
+
+    def _ready(self, missing: set[str], nodes: NodeWatch) -> set[str]:
+        """Which of these programs answer."""
+        ready = nodes.online() if missing & NODES.keys() else set()
+        for name, port, path in (("api", self.ports.api, "/readyz"), ("flower", self.ports.flower, "/healthcheck")):
+            if name in missing and answers(port, path):
+                ready.add(name)
+        return ready
+
+    def announce(self) -> None:
+        """Say where everything is, and what to try."""
+        api = f"http://{LOOPBACK}:{self.ports.api}"
+        print(f"API and its documentation   {api}/")
+        print(f"Flower                      http://{LOOPBACK}:{self.ports.flower}/")
+        print(f"Logs and data               {os.path.relpath(HOME)}/   (make logs, make status, make stop)")
+        print(f"\nTry:  curl -s {api}/v4/{next(iter(self.backends.subsystems))}/volumes")
+
+
+def stop_everything() -> int:
+    """Stop what runs and wait until all of it is gone; how many processes there were."""
+    found = len(list(our_processes()))
+    supervisor = Supervisor(State.load().socket)
+    if supervisor.is_running():
+        supervisor.shut_down()
+        await_end(2 * STOP_WAIT_S)
+    end_leftovers()
+    return found
+
+
+def start() -> None:
+    """Start, and say where."""
+    with one_at_a_time():
+        server = DevServer.asked_for(os.environ)
+        server.start()
+        server.announce()
+
+
+def stop() -> None:
+    """Stop, and say so."""
+    with one_at_a_time():
+        print("Stopped." if stop_everything() else "Nothing was running.")
+
+
+def status() -> None:
+    """Show every process.
+
+    Raises:
+        Trouble: none is running.
+    """
+    supervisor = Supervisor(State.load().socket)
+    if not supervisor.is_running():
+        raise Trouble("the development server is not running: make devserver")
+    for process in supervisor.processes():
+        print(f"{process['name']:10} {process['statename']:10} {process['description']}")
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one command; 0 when it worked."""
+    commands = {"start": start, "stop": stop, "status": status}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        commands[arguments[0]]()
+    except Trouble as trouble:
+        print(f"{trouble}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left running", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""Whether all of the development server answers, and what is the matter when it does not."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from deploy.dev.embedded_redis import LOOPBACK
+from deploy.dev.state import LOGS, Trouble
+from worker.redis_access import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from deploy.dev.supervision import Supervisor
+    from worker.settings import Settings
+
+#: A program that had to be started this often is not going to come up.
+_STARTS = 4
+_SHOWN_LINES = 15
+
+
+def answers(port: int, path: str) -> bool:
+    """Does an HTTP server answer 200 there?"""
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=5) as response:
+            return bool(response.status == 200)  # noqa: PLR2004 - OK
+    except (OSError, urllib.error.URLError, ValueError):
+        return False
+
+
+class NodeWatch:
+    """Sees in Redis which worker nodes have said, since this watch began, that they serve all of their queues."""
+
+    def __init__(self, settings: Settings, queues: Mapping[str, Sequence[str]]) -> None:
+        self._redis = connect(settings)
+        self._prefix = settings.key_prefix
+        #: By node: the queues it is to serve.
+        self._queues = queues
+        self._began_ms = self._now_ms()
+
+    def _now_ms(self) -> int:
+        seconds, microseconds = self._redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def online(self) -> set[str]:
+        """The nodes that serve all of their queues."""
+        wanted = {queue for queues in self._queues.values() for queue in queues}
+        serving = {queue: self._serving(queue) for queue in wanted}
+        return {node for node, queues in self._queues.items() if all(node in serving[queue] for queue in queues)}
+
+    def _serving(self, queue: str) -> set[str]:
+        """The nodes that serve a queue; a worker calls itself ``node@host``, or ``node``."""
+        members: list[bytes] = self._redis.zrangebyscore(f"{self._prefix}workers:{queue}", self._began_ms, "+inf")  # type: ignore[assignment]
+        return {member.decode().partition("@")[0] for member in members}
+
+
+class Waiting:
+    """Waits for programs to become ready, and notices those that never will."""
+
+    def __init__(self, supervisor: Supervisor, names: Iterable[str], probe: Callable[[set[str]], set[str]]) -> None:
+        self._supervisor = supervisor
+        self._missing = set(names)
+        #: Given the names of programs that are not known to be ready, gives those that are.
+        self._probe = probe
+        self._starts: defaultdict[str, set[int]] = defaultdict(set)
+
+    def run(self, timeout_s: float) -> None:
+        """Return once every program has been seen ready.
+
+        Raises:
+            Trouble: it takes longer than ``timeout_s`` seconds, or a program ends again and again.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._missing:
+            self._fail_on_repeated_ends()
+            self._missing -= self._probe(self._missing)
+            if self._missing and time.monotonic() >= deadline:
+                raise Trouble(_report(sorted(self._missing), f"not ready after {timeout_s:.0f} s"))
+            time.sleep(0.1 if self._missing else 0)
+
+    def _fail_on_repeated_ends(self) -> None:
+        for process in self._supervisor.processes():
+            if process["start"]:
+                self._starts[process["name"]].add(process["start"])
+            if len(self._starts[process["name"]]) >= _STARTS or process["statename"] == "FATAL":
+                raise Trouble(_report([process["name"]], "does not stay up"))
+
+
+def _report(names: Iterable[str], what: str) -> str:
+    """The last lines of the programs' logs, and below them the one line that says what is the matter."""
+    names = list(names)
+    tails = "".join(f"--- .dev/logs/{name}.log\n{_tail(name)}\n" for name in names)
+    return f"{tails}{', '.join(names)}: {what}; the reason is above, and in .dev/logs"
+
+
+def _tail(name: str) -> str:
+    try:
+        lines = (LOGS / f"{name}.log").read_text(errors="replace").splitlines()
+    except OSError:
+        return "(nothing)"
+    return "\n".join(lines[-_SHOWN_LINES:]) or "(nothing)"

@@ -1,0 +1,90 @@
+"""What the development server remembers from one start to the next, in the ignored folder ``.dev``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Tests give a server of their own another folder.
+HOME = Path(os.environ.get("SAPI_DEV_FOLDER") or ROOT / ".dev").absolute()
+LOGS = HOME / "logs"
+#: The longest path of a Unix socket is 107 bytes; supervisord needs some of them for a temporary name.
+_LONGEST_SOCKET_PATH = 92
+
+
+class Trouble(Exception):
+    """The command cannot be carried out; the message is one line that says what to do."""
+
+
+@dataclass
+class State:
+    """Ports and secrets that must stay the same while the data does."""
+
+    redis_port: int
+    redis_password: str
+    secret_key: str
+    #: The socket over which supervisord is spoken to.
+    socket: str
+
+    @classmethod
+    def load(cls) -> State:
+        """What was remembered, or a new state when there is none that can be read."""
+        try:
+            return cls(**json.loads((HOME / "state.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return cls(0, secrets.token_urlsafe(24), secrets.token_urlsafe(32), "")
+
+    def save(self) -> None:
+        """Remember it."""
+        write_private(HOME / "state.json", json.dumps(asdict(self), indent=1) + "\n")
+
+    def settle_socket(self) -> None:
+        """See to it that the socket's path is short enough and its folder is there, and ours alone."""
+        if self.socket and Path(self.socket).parent.is_dir():
+            return
+        path = HOME / "supervisor.sock"
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+            path = Path(tempfile.mkdtemp(prefix="storage-api-")) / "supervisor.sock"
+        self.socket = str(path)
+
+
+def prepare_home() -> None:
+    """Make the folder and those in it, for the owner's eyes only."""
+    for folder in (HOME, LOGS, HOME / "redis", HOME / "state"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody else may read, whole or not at all."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keep a second start or stop out while one is under way.
+
+    Raises:
+        Trouble: one is.
+    """
+    prepare_home()
+    with (HOME / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Trouble("another start or stop is under way here; wait until it is done") from None
+        yield

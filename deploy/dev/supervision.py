@@ -1,0 +1,194 @@
+"""The processes of the development server, run by supervisord: started, watched, and stopped to the last one."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xmlrpc.client import Error as RpcError
+from xmlrpc.client import ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from deploy.dev.embedded_redis import LOOPBACK
+from deploy.dev.state import HOME, ROOT, Trouble, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+#: In the environment of every process that we start, so that each can be found again whoever its parent is by then.
+MARK = "STORAGE_API_DEV_HOME"
+CONFIG = HOME / "supervisord.conf"
+#: Redis is started first and stopped last; all the others together are one group.
+REDIS, GROUP = "redis", "service"
+#: How long a process may take to stop before it is killed, in seconds; a worker finishes its calls within that time.
+STOP_WAIT_S = 40
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process to keep running."""
+
+    name: str
+    command: tuple[str, ...]
+    #: The folder it is started in.
+    folder: Path = ROOT
+
+
+def _quoted(words: Iterable[str]) -> str:
+    """As supervisord reads a value: words quoted as for a shell, ``%`` doubled."""
+    return shlex.join(words).replace("%", "%%")
+
+
+def _section(program: Program) -> str:
+    return f"""
+[program:{program.name}]
+command={_quoted(program.command)}
+directory={str(program.folder).replace("%", "%%")}
+autostart=false
+autorestart=true
+startsecs=1
+startretries=1000000
+stopwaitsecs={STOP_WAIT_S}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=logs/{program.name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=3
+"""
+
+
+def write_config(programs: Iterable[Program], socket: str) -> None:
+    """Write supervisord's configuration. It holds no secret: those are in the environment that it is started with.
+
+    Its own paths are relative to the folder that it is started in, because it stumbles over a ``%`` in some of them.
+    """
+    programs = list(programs)
+    members = ",".join(program.name for program in programs if program.name != REDIS)
+    head = f"""; Written by every start of the development server.
+[supervisord]
+logfile=logs/supervisord.log
+logfile_maxbytes=5MB
+pidfile=supervisord.pid
+childlogdir=logs
+umask=077
+minfds=4096
+
+[unix_http_server]
+file={socket.replace("%", "%%")}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[group:{GROUP}]
+programs={members}
+priority=999
+"""
+    write_private(CONFIG, head + "".join(_section(program) for program in programs))
+
+
+class Supervisor:
+    """The supervisord that listens on ``socket``, if one does."""
+
+    def __init__(self, socket: str) -> None:
+        transport = SupervisorTransport(None, None, f"unix://{socket}")
+        self._rpc: Any = ServerProxy("http://127.0.0.1", transport=transport)
+
+    def _call(self, method: str, *args: Any) -> Any:
+        """Call supervisord; Trouble when it does not answer or refuses."""
+        try:
+            return getattr(self._rpc.supervisor, method)(*args)
+        except (OSError, http.client.HTTPException, RpcError) as error:
+            raise Trouble(f"supervisord does not answer ({method}: {error}); see .dev/logs/supervisord.log") from error
+
+    def is_running(self) -> bool:
+        """Does it answer?"""
+        try:
+            self._call("getPID")
+        except Trouble:
+            return False
+        return True
+
+    def launch(self, environment: Mapping[str, str]) -> None:
+        """Start it in the background, with nothing started yet under it.
+
+        Raises:
+            Trouble: it does not come up.
+        """
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]
+        done = subprocess.run(command, env=environment, cwd=HOME, capture_output=True, text=True, check=False)
+        deadline = time.monotonic() + 10
+        while done.returncode == 0 and time.monotonic() < deadline:
+            if self.is_running():
+                return
+            time.sleep(0.05)
+        raise Trouble(f"supervisord did not start: {(done.stdout + done.stderr).strip() or 'no answer'}")
+
+    def start_redis(self) -> None:
+        """Start Redis, without waiting for it."""
+        self._call("startProcess", REDIS, False)
+
+    def start_service(self) -> None:
+        """Start everything else, without waiting for it."""
+        self._call("startProcessGroup", GROUP, False)
+
+    def processes(self) -> list[dict[str, Any]]:
+        """Name, ``statename``, ``pid``, ``description`` and more of every process."""
+        return list(self._call("getAllProcessInfo"))
+
+    def shut_down(self) -> None:
+        """Ask it to stop everything, the service before Redis, and then itself."""
+        self._call("shutdown")
+
+
+def our_processes() -> Iterator[int]:
+    """The ids of all processes of this checkout's development server, supervised or left behind (Linux)."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(process.name) != os.getpid() and (_is_marked(process) or _is_our_redis(process)):
+                yield int(process.name)
+        except OSError:  # It has ended meanwhile, or is another user's.
+            continue
+
+
+def _is_marked(process: Path) -> bool:
+    return os.fsencode(f"{MARK}={HOME}") in (process / "environ").read_bytes().split(b"\0")
+
+
+def _is_our_redis(process: Path) -> bool:
+    """Redis writes its title over its environment; it is known by its folder, and the address in the title."""
+    return (process / "cwd").readlink() == HOME / "redis" and f" {LOOPBACK}:".encode() in (
+        process / "cmdline"
+    ).read_bytes()
+
+
+def await_end(timeout_s: float) -> bool:
+    """Have all our processes ended within ``timeout_s`` seconds?"""
+    deadline = time.monotonic() + timeout_s
+    while any(our_processes()):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def end_leftovers() -> int:
+    """End what is still there, politely and then not; how many there were."""
+    found = list(our_processes())
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in our_processes():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        if await_end(STOP_WAIT_S if number == signal.SIGTERM else 5):
+            break
+    return len(found)

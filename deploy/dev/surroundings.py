@@ -1,0 +1,120 @@
+"""What each process of the development server is told: settings for all, the filers' credentials for workers only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from deploy.dev.embedded_redis import is_free
+from deploy.dev.state import HOME, ROOT, Trouble
+from deploy.dev.supervision import MARK
+from storage_backends.subsystems import Subsystems
+
+DEFAULT_BACKENDS = "dummy🌈DummyStorage"
+#: Where workers, and nobody else, find the back-ends with their credentials.
+BACKENDS_FILE = HOME / "backends.toml"
+_MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR", "MAKEOVERRIDES")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the service is reached on 127.0.0.1."""
+
+    api: int
+    flower: int
+
+    @classmethod
+    def chosen(cls, environ: Mapping[str, str]) -> Ports:
+        """The ports that the environment asks for.
+
+        Raises:
+            Trouble: one is no port, or both are the same.
+        """
+        ports = cls(_port(environ, "SAPI_PORT", 8000), _port(environ, "SAPI_FLOWER_PORT", 5555))
+        if ports.api == ports.flower:
+            raise Trouble(f"SAPI_PORT and SAPI_FLOWER_PORT are both {ports.api}: give them different ports")
+        return ports
+
+    def check_free(self) -> None:
+        """Is nobody else there?
+
+        Raises:
+            Trouble: a port is taken.
+        """
+        for variable, port in (("SAPI_PORT", self.api), ("SAPI_FLOWER_PORT", self.flower)):
+            if not is_free(port):
+                raise Trouble(f"port {port} of 127.0.0.1 is taken: choose another one, as in {variable}={port + 1}")
+
+
+def _port(environ: Mapping[str, str], variable: str, default: int) -> int:
+    value = environ.get(variable) or str(default)
+    if not (value.isascii() and value.isdigit() and 0 < int(value) < 65536):  # noqa: PLR2004 - the last port
+        raise Trouble(f"{variable} must be a port number from 1 to 65535, not {value!r}")
+    return int(value)
+
+
+class Environment(Mapping[str, str]):
+    """The environment as it was given, which notes what is looked up in it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = dict(environ)
+        if "SAPI_BACKENDS" not in environ and "SAPI_BACKENDS_FILE" not in environ:
+            self._environ["SAPI_BACKENDS"] = DEFAULT_BACKENDS
+        self.looked_up: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.looked_up.add(name)
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
+@dataclass(frozen=True)
+class Backends:
+    """The storage systems, and the variables that hold something of them: all that only workers may learn."""
+
+    subsystems: Subsystems
+    hidden: frozenset[str]
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Backends:
+        """Read and check them.
+
+        Raises:
+            ConfigurationError: one line that says what to mend.
+        """
+        environment = Environment(environ)
+        subsystems = Subsystems.from_environment(environment)
+        return cls(subsystems, frozenset(environment.looked_up))
+
+    @property
+    def without_options(self) -> str:
+        """Names and classes, as ``SAPI_BACKENDS`` for those who need no more."""
+        return "🦄".join(f"{each.name}🌈{each.driver}" for each in self.subsystems.values())
+
+
+def service_environment(
+    environ: Mapping[str, str], backends: Backends, redis_url: str, secret_key: str
+) -> dict[str, str]:
+    """What every process inherits: all of ``environ`` but the back-ends' options and secrets, and our defaults."""
+    hidden = {"SAPI_BACKENDS", "SAPI_BACKENDS_FILE", *_MAKES_OWN, *backends.hidden}
+    told = {name: value for name, value in environ.items() if name not in hidden}
+    told.setdefault("SAPI_DEBUG", told.get("FLASK_DEBUG", "true"))
+    told.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
+    told.setdefault("SAPI_SECRET_KEY", secret_key)
+    path = [str(ROOT), *filter(None, [told.get("PYTHONPATH")])]
+    return told | {
+        "SAPI_BACKENDS": backends.without_options,
+        "SAPI_REDIS_URL": redis_url,
+        # Flower's pages and JSON are open to this machine, and can only be read (see --read-only).
+        "FLOWER_UNAUTHENTICATED_API": "true",
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        MARK: str(HOME),
+    }
