@@ -17,8 +17,8 @@ _SUFFIX = "_FILE"
 class SecretFilesSource(PydanticBaseSettingsSource):
     """For each ``SecretStr`` field, the content of the file that its variable with ``_FILE`` added names.
 
-    White space around the secret is no part of it: editors and ``echo`` end files with a newline. It is an error to give
-    a secret both ways, and one line says so.
+    White space around the secret is no part of it: editors and ``echo`` end files with a newline. To give a secret both
+    ways is an error.
     """
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -73,8 +73,8 @@ class SecretFiles(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, SecretFilesSource(settings_cls)
 

@@ -7,8 +7,10 @@ from typing import Any, Self, TypeVar
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker.secret_files import SecretFiles, UnreadableSecret
 
-class Settings(BaseSettings):
+
+class Settings(SecretFiles):
     """Redis, the queues, lifetimes and limits: ``SAPI_<NAME>``; times in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -75,6 +77,8 @@ def load(settings: type[S], **values: Any) -> S:
     """
     try:
         return settings(**values)
+    except UnreadableSecret as exc:
+        raise BadSettings(str(exc)) from None
     except ValidationError as exc:
         problems = "; ".join(
             f"{_variable(settings, error['loc'])}: {error['msg'].removeprefix('Value error, ')}" for error in exc.errors()

@@ -1,0 +1,15 @@
+"""Who may do what: ``principal()`` says who asks, ``require(role)`` refuses who may not, ``audit.record`` notes it.
+
+``init_app`` ties this to an application: sessions, the sign-in and ``/conf`` routes, and the limit on changes. It needs
+Redis only when a request comes with a session.
+"""
+
+from __future__ import annotations
+
+from api.auth import audit
+from api.auth.access import principal, require, require_signed_in
+from api.auth.principals import Principal
+from api.auth.settings import AuthSettings
+from api.auth.setup import init_app
+
+__all__ = ["AuthSettings", "Principal", "audit", "init_app", "principal", "require", "require_signed_in"]

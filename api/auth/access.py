@@ -1,0 +1,180 @@
+"""Finding out who asks, once for each request, and refusing those who may not."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from flask import g, request
+from werkzeug.datastructures import Authorization
+
+from api.auth import audit
+from api.auth.bearer import BadToken
+from api.auth.desk import desk
+from api.auth.origins import SAFE_METHODS, is_cross_site, is_loopback
+from api.auth.principals import EVERY_ROLE, Principal
+from api.auth.provider_http import ProviderAway
+from api.auth.sessions import Session, StoreAway
+from api.problems import Problem
+from worker.operations import Role
+
+_REALM = 'realm="storage-api"'
+
+
+def principal() -> Principal:
+    """Return who asks.
+
+    Raises:
+        Problem: 401 for a token or password that is no good (also where none was needed: the client is mistaken
+            about who it is), 403 for a page of another site that changes something in a user's name, 503 when
+            nobody can tell.
+    """
+    if "principal" not in g:
+        g.principal = _find()
+    found = g.principal
+    assert isinstance(found, Principal)  # noqa: S101 - put there above
+    return found
+
+
+def require(role: Role, *, operation: str = "", target: str = "") -> Principal:
+    """Return who asks, if they have ``role``; the decision goes to the audit log.
+
+    Args:
+        role: the role that is needed.
+        operation: what is asked for, for the audit log.
+        target: what it is asked for, for the audit log (default: the request's path).
+
+    Raises:
+        Problem: 401 for a stranger, 403 ``missing-role`` otherwise, and as ``principal``.
+    """
+    _note(role=role.value, operation=operation, target=target or request.path)
+    found = principal()
+    _note(who=found.name, how=found.how)
+    if role not in found.roles:
+        _refuse_role(role, found)
+    _note(allowed=True)
+    return found
+
+
+def require_signed_in() -> Principal:
+    """Return who asks, if we know who that is.
+
+    Raises:
+        Problem: 401 for a stranger, and as ``principal``.
+    """
+    found = principal()
+    _note(who=found.name, how=found.how, role="(signed in)", allowed=found.signed_in)
+    if not found.signed_in:
+        refuse_stranger("Sign in at /login, or send a bearer token.")
+    return found
+
+
+def _refuse_role(role: Role, found: Principal) -> NoReturn:
+    if not found.signed_in:
+        refuse_stranger(f"This needs the role {role}: sign in at /login, or send a bearer token.")
+    existing = "" if desk().roles.exists(role) else " This service has no group for that role, so nobody has it."
+    refuse("missing-role", f"This needs the role {role}, which you do not have.{existing}", extra={"role": role.value})
+
+
+def refuse(
+    code: str, detail: str, *, headers: dict[str, str] | None = None, extra: dict[str, str] | None = None
+) -> NoReturn:
+    """Refuse the request, and say so in the audit log.
+
+    Raises:
+        Problem: always.
+    """
+    audit.decide(allowed=False, reason=code, detail=detail)
+    raise Problem(code, detail, headers=headers, extra=extra)
+
+
+def refuse_stranger(detail: str, *, error: str = "", ask_for_password: bool = False) -> NoReturn:
+    """Refuse with 401 and the ways to sign in.
+
+    Raises:
+        Problem: always.
+    """
+    challenge = f'Bearer {_REALM}, error="{error}"' if error else f"Bearer {_REALM}"
+    # A challenge for Basic makes browsers open a window of their own over the documentation page: only scripts get it.
+    if desk().basic and (ask_for_password or "Sec-Fetch-Mode" not in request.headers):
+        challenge += f', Basic {_REALM}, charset="UTF-8"'
+    refuse("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
+
+
+def refuse_without_store() -> NoReturn:
+    """Refuse because Redis, which knows the sessions, is away.
+
+    Raises:
+        Problem: always.
+    """
+    refuse("queue-unavailable", "Sessions cannot be looked up now: Redis is away.", headers={"Retry-After": "2"})
+
+
+def refuse_without_provider() -> NoReturn:
+    """Refuse because the sign-in provider is away.
+
+    Raises:
+        Problem: always.
+    """
+    detail = "The sign-in provider cannot be reached now, so nobody can tell who you are."
+    refuse("sign-in-unavailable", detail, headers={"Retry-After": "5"})
+
+
+def _note(**decision: object) -> None:
+    audit.decide(**decision)
+
+
+def _find() -> Principal:
+    found = _by_header(request.authorization) if "Authorization" in request.headers else _by_cookie()
+    if found.how in ("session", "basic") and request.method not in SAFE_METHODS and is_cross_site(request):
+        _note(who=found.name, how=found.how)
+        refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
+    return found
+
+
+def _by_header(sent: Authorization | None) -> Principal:
+    here = desk()
+    if sent and sent.type == "bearer" and sent.token is not None:
+        return _by_token(sent.token)
+    if sent and sent.type == "basic" and here.basic:
+        if here.basic.is_it(sent.username, sent.password):
+            return Principal(here.basic.name, here.roles.of_basic(), "basic")
+        _note(how="basic")
+        refuse_stranger("The user name or the password is wrong.")
+    refuse_stranger("The Authorization header is of a kind that this service does not take.")
+
+
+def _by_token(token: str) -> Principal:
+    here = desk()
+    _note(how="bearer")
+    if here.bearer is None:
+        refuse_stranger(
+            "This service takes no bearer tokens: it has no provider to check them with.", error="invalid_token"
+        )
+    try:
+        identity = here.bearer.identity(token)
+    except BadToken as exc:
+        refuse_stranger(f"The bearer token is no good: {exc}.", error="invalid_token")
+    except ProviderAway:
+        refuse_without_provider()
+    return Principal(identity.name, here.roles.of_identity(identity), "bearer")
+
+
+def _by_cookie() -> Principal:
+    here = desk()
+    try:
+        kept = here.sessions.current()
+    except StoreAway:
+        refuse_without_store()
+    return (_of_session(kept) if kept else None) or Principal(roles=here.roles.everybodys())
+
+
+def _of_session(kept: Session) -> Principal | None:
+    """Who a session belongs to, as things are now: groups, roles and modes may have changed since it began."""
+    here = desk()
+    if kept.debug:
+        local = here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies)
+        return Principal(kept.identity.name, EVERY_ROLE, "session") if local else None
+    if kept.basic:
+        is_still = here.basic is not None and here.basic.name == kept.identity.name
+        return Principal(kept.identity.name, here.roles.of_basic(), "session") if is_still else None
+    return Principal(kept.identity.name, here.roles.of_identity(kept.identity), "session")

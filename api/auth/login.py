@@ -1,0 +1,130 @@
+"""``/login``, ``/logout`` and ``/login_basic``: how a browser's session begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from flask import redirect, request
+from flask_smorest import Blueprint
+from werkzeug.wrappers import Response
+
+from api.auth import audit
+from api.auth.access import principal, refuse, refuse_stranger, refuse_without_store
+from api.auth.desk import Desk, desk
+from api.auth.documents import NEXT, THERE, problems
+from api.auth.origins import SAFE_METHODS, is_cross_site, is_loopback, local_path
+from api.auth.principals import Identity
+from api.auth.sessions import Session, StoreAway
+from api.auth.sign_in import come_back, leave_for_provider
+from api.problems import Problem
+
+#: Who signs in by debug mode.
+DEVELOPER = "developer"
+
+View = Callable[[], Response]
+
+
+def login_blueprint(*, has_basic: bool, callback_path: str) -> Blueprint:
+    """Return the routes of signing in and out."""
+    blueprint = Blueprint("signing-in", __name__, description="Signing in and out, in a browser")
+    _add(blueprint, "/login", "sign_in", login, 302, 403, 503)
+    _add(blueprint, callback_path, "finish_sign_in", come_back_from_provider, 302, 400, 403, 503)
+    _add(blueprint, "/logout", "sign_out", logout, 302, 403, 503)
+    _add(blueprint, "/logout", "sign_out_by_post", logout, 302, 403, 503, method="POST")
+    if has_basic:
+        _add(blueprint, "/login_basic", "sign_in_with_password", login_basic, 302, 401, 503)
+        _add(blueprint, "/login_basic", "sign_in_with_password_by_post", login_basic, 302, 401, 403, 503, method="POST")
+    return blueprint
+
+
+def _add(blueprint: Blueprint, path: str, name: str, view: View, *statuses: int, method: str = "GET") -> None:
+    """Route and document ``view``; each method has a function and an operation of its own."""
+
+    def answer() -> Response:
+        response = view()
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    answer.__name__, answer.__doc__ = name, view.__doc__
+    security: list[dict[str, list[str]]] = [{"basic": []}] if view is login_basic else []
+    responses: dict[str, Any] = {"302": THERE} | problems(*(status for status in statuses if status >= 400))  # noqa: PLR2004
+    parameters = [] if view is come_back_from_provider else [NEXT]
+    document = blueprint.doc(operationId=name, parameters=parameters, security=security, responses=responses)
+    blueprint.route(path, methods=[method])(document(answer))
+
+
+def login() -> Response:
+    """Sign in.
+
+    Leads to the provider and back. In debug mode, clients on the same machine get every role at once.
+    """
+    here = desk()
+    target = local_path(request.args.get("next"))
+    if here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies):
+        return enter(Session(Identity(DEVELOPER), debug=True), target)
+    if here.provider is None:
+        _refuse_unconfigured(here)
+    return leave_for_provider(here.provider, target)
+
+
+def come_back_from_provider() -> Response:
+    """Finish signing in.
+
+    The provider sends browsers here with a code.
+    """
+    here = desk()
+    if here.provider is None:
+        _refuse_unconfigured(here)
+    identity, target = come_back(here.provider, here.sessions)
+    return enter(Session(identity), target)
+
+
+def login_basic() -> Response:
+    """Sign in with user name and password.
+
+    Takes HTTP Basic, and begins a session.
+    """
+    if not request.authorization or request.authorization.type != "basic":
+        refuse_stranger("Send your user name and password by HTTP Basic.", ask_for_password=True)
+    return enter(Session(Identity(principal().name), basic=True), local_path(request.args.get("next")))
+
+
+def logout() -> Response:
+    """Sign out.
+
+    Ends the session everywhere: a copy of its cookie is worth nothing afterwards.
+    """
+    if request.method not in SAFE_METHODS and is_cross_site(request):
+        refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
+    sessions = desk().sessions
+    try:
+        kept = sessions.current()
+        sessions.end()
+    except StoreAway:
+        refuse_without_store()
+    if kept:
+        audit.decide(event="sign-out", who=kept.identity.name, how="session", allowed=True)
+    return redirect(local_path(request.args.get("next")))
+
+
+def enter(kept: Session, target: str) -> Response:
+    """Begin a session, and lead to ``target``."""
+    try:
+        desk().sessions.begin(kept)
+    except StoreAway:
+        refuse_without_store()
+    audit.decide(event="sign-in", who=kept.identity.name, how="session", allowed=True)
+    return redirect(target)
+
+
+def _refuse_unconfigured(here: Desk) -> NoReturn:
+    if here.settings.debug:
+        status, detail = (
+            403,
+            "In debug mode, /login is for clients on the same machine, by a name like localhost and without a proxy.",
+        )
+    else:
+        status, detail = 503, "No sign-in provider is configured: set SAPI_OAUTH_CLIENT_ID and SAPI_OAUTH_SECRET_KEY."
+    audit.decide(event="sign-in", allowed=False, reason=detail)
+    raise Problem("sign-in-unavailable", detail, status=status, retryable=False)

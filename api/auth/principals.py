@@ -1,0 +1,75 @@
+"""Who asks: somebody known by session, bearer token or password, or a stranger; and the roles that this gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from api.auth.settings import AuthSettings
+from worker.operations import Role
+
+How = Literal["session", "bearer", "basic", "anonymous"]
+EVERY_ROLE = frozenset(Role)
+#: In a list of groups, ``sub:<id>`` is the one account with that id (a machine's, mostly) and never a group.
+_SUBJECT = "sub:"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. Roles are distinct: none contains another."""
+
+    #: Empty for somebody who has not signed in.
+    name: str = ""
+    roles: frozenset[Role] = frozenset()
+    how: How = "anonymous"
+
+    @property
+    def signed_in(self) -> bool:
+        """Do we know who it is?"""
+        return self.how != "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a provider says about somebody."""
+
+    name: str
+    subject: str = ""
+    groups: tuple[str, ...] = field(default=())
+
+
+class RoleBook:
+    """Which roles exist, and who has them."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._groups_of = settings.groups_of
+        self._debug = settings.debug
+        self._basic = frozenset(settings.basic_auth_roles)
+
+    def exists(self, role: Role) -> bool:
+        """A role without groups does not exist; but USER is then everybody's, and debug mode has them all."""
+        return bool(self._groups_of[role]) or role is Role.USER or self._debug
+
+    def groups(self, role: Role) -> tuple[str, ...]:
+        """The groups whose members have ``role``."""
+        return self._groups_of[role]
+
+    def everybodys(self) -> frozenset[Role]:
+        """The roles of strangers, and of everybody else too."""
+        return frozenset() if self._groups_of[Role.USER] else frozenset({Role.USER})
+
+    def of_identity(self, identity: Identity) -> frozenset[Role]:
+        """The roles of somebody whom the provider vouches for."""
+        known = {group for group in identity.groups if not group.startswith(_SUBJECT)}
+        if identity.subject:
+            known.add(_SUBJECT + identity.subject)
+        return self.everybodys() | self._named(known)
+
+    def of_basic(self) -> frozenset[Role]:
+        """The roles of the one user of HTTP Basic."""
+        return self.everybodys() | {role for role in self._basic if self.exists(role)}
+
+    def _named(self, known: Iterable[str]) -> frozenset[Role]:
+        known = frozenset(known)
+        return frozenset(role for role, groups in self._groups_of.items() if known & frozenset(groups))

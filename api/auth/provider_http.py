@@ -1,0 +1,52 @@
+"""Asking the sign-in provider over HTTP in bounded time, whatever it does: slow, silent, dripping, huge or gone."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+import requests
+
+#: How long the provider may take for one answer, all of it.
+ANSWER_LIMIT_S = 2.0
+_LARGEST_BYTES = 1024 * 1024
+
+
+class ProviderAway(Exception):
+    """The sign-in provider does not answer, or not with what it must."""
+
+
+def ask_json(method: str, url: str, **options: Any) -> dict[str, Any]:
+    """Return the provider's answer, a JSON object.
+
+    Raises:
+        ProviderAway: there is none, in time.
+    """
+    deadline = time.monotonic() + ANSWER_LIMIT_S
+    options.setdefault("headers", {})["Accept"] = "application/json"
+    try:
+        with requests.request(
+            method, url, timeout=ANSWER_LIMIT_S / 2, allow_redirects=False, stream=True, **options
+        ) as response:
+            body = _read(response, deadline)
+    except (requests.RequestException, OSError) as exc:
+        raise ProviderAway(f"{type(exc).__name__} at {url}") from None
+    if not response.ok or response.is_redirect:
+        raise ProviderAway(f"status {response.status_code} at {url}")
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ProviderAway(f"no JSON at {url}") from None
+    if not isinstance(answer, dict):
+        raise ProviderAway(f"no JSON object at {url}")
+    return answer
+
+
+def _read(response: requests.Response, deadline: float) -> bytes:
+    body = b""
+    for chunk in response.iter_content(64 * 1024):
+        body += chunk
+        if time.monotonic() > deadline or len(body) > _LARGEST_BYTES:
+            raise ProviderAway("the answer is too slow or too large")
+    return body

@@ -1,0 +1,149 @@
+"""Sessions: a signed cookie holds a random id and no more; who it is stands in Redis, where signing out ends it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import redis
+from flask import Flask, has_request_context, request, session
+from flask.sessions import SecureCookieSessionInterface
+
+from api.auth.principals import Identity
+from api.auth.settings import AuthSettings
+from worker.redis_access import RedisAway
+
+_ID = "id"
+_COOKIE = "sapi_session"
+#: How long the provider may take to send a browser back.
+SIGN_IN_LIMIT_S = 600
+
+
+class StoreAway(Exception):
+    """Redis cannot be asked who a session belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is kept of a sign-in."""
+
+    identity: Identity
+    #: Made in debug mode: it holds every role, for loopback clients and while that mode lasts.
+    debug: bool = False
+    #: Made by HTTP Basic.
+    basic: bool = False
+
+
+class Sessions:
+    """The sessions of all API processes."""
+
+    def __init__(self, client: redis.Redis, prefix: str, lifetime_s: int) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self._lifetime_s = lifetime_s
+
+    def begin(self, kept: Session) -> None:
+        """Sign this browser in, under a new id: one that somebody else may have planted is worth nothing.
+
+        Raises:
+            StoreAway: Redis is away.
+        """
+        self.end()
+        new = secrets.token_urlsafe(32)
+        try:
+            self._redis.set(self._key(new), json.dumps(asdict(kept)), ex=self._lifetime_s)
+        except RedisAway as exc:
+            raise StoreAway from exc
+        session[_ID] = new
+        session.permanent = True
+
+    def current(self) -> Session | None:
+        """Who this request's cookie belongs to, if anybody.
+
+        Raises:
+            StoreAway: Redis is away.
+        """
+        session_id = session.get(_ID)
+        if not isinstance(session_id, str):
+            return None
+        try:
+            kept = self._redis.get(self._key(session_id))
+        except RedisAway as exc:
+            raise StoreAway from exc
+        return _parse(kept) if isinstance(kept, bytes | str) else None
+
+    def end(self) -> None:
+        """End this browser's session on every replica; a copy of its cookie is worth nothing from now on.
+
+        Raises:
+            StoreAway: Redis is away; the session has not ended.
+        """
+        session_id = session.get(_ID)
+        try:
+            if isinstance(session_id, str):
+                self._redis.delete(self._key(session_id))
+        except RedisAway as exc:
+            raise StoreAway from exc
+        session.clear()
+
+    def use_once(self, what: str) -> bool:
+        """Is this the first time, within the limit of a sign-in, that ``what`` is used?
+
+        Raises:
+            StoreAway: Redis is away.
+        """
+        key = f"{self._prefix}used:{_digest(what)}"
+        try:
+            return bool(self._redis.set(key, "1", nx=True, ex=2 * SIGN_IN_LIMIT_S))
+        except RedisAway as exc:
+            raise StoreAway from exc
+
+    def _key(self, session_id: str) -> str:
+        # Whoever can read Redis must not be able to make a cookie of what is there.
+        return f"{self._prefix}session:{_digest(session_id)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parse(text: bytes | str) -> Session:
+    kept: dict[str, Any] = json.loads(text)
+    identity = kept["identity"]
+    return Session(
+        identity=Identity(identity["name"], identity["subject"], tuple(identity["groups"])),
+        debug=kept["debug"],
+        basic=kept["basic"],
+    )
+
+
+class CookieSessions(SecureCookieSessionInterface):
+    """Flask's signed cookie, which is Secure, and bound to its host, wherever the request came by TLS."""
+
+    def __init__(self, *, always_secure: bool) -> None:
+        self._always_secure = always_secure
+
+    def get_cookie_name(self, app: Flask) -> str:
+        return f"__Host-{_COOKIE}" if self.get_cookie_secure(app) else _COOKIE
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return self._always_secure or (has_request_context() and request.is_secure)
+
+
+def configure_cookies(app: Flask, settings: AuthSettings) -> None:
+    """Make Flask's session what this module promises."""
+    key = settings.secret_key.get_secret_value() or secrets.token_hex(32)
+    app.config.update(
+        SECRET_KEY=key,
+        SECRET_KEY_FALLBACKS=[old.get_secret_value() for old in settings.secret_key_fallbacks],
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_PATH="/",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=settings.session_lifetime),
+    )
+    app.session_interface = CookieSessions(always_secure=settings.session_secure)

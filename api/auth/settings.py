@@ -1,0 +1,196 @@
+"""What signing in, roles and sessions are configured with, read once from the environment and checked at start."""
+
+from __future__ import annotations
+
+import csv
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from limits import parse_many
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from worker.operations import Role
+from worker.secret_files import SecretFiles
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+#: Signatures that only the holder of a private key can make. Anything else is no proof of who issued a token.
+_ASYMMETRIC = frozenset(
+    "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split()  # noqa: SIM905 - reads better
+)
+_MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+
+
+def _split(value: object) -> object:
+    """A comma-separated list as CSV has it: names with spaces as they are, names with commas or quotes in quotes."""
+    if not isinstance(value, str):
+        return value
+    try:
+        rows = list(csv.reader(value.splitlines(), skipinitialspace=True, strict=True))
+    except csv.Error as exc:
+        raise ValueError(
+            f'is no comma-separated list ({exc}); a name with a quote or comma is written "a ""b"", c"'
+        ) from exc
+    return tuple(dict.fromkeys(name.strip() for row in rows for name in row if name.strip()))
+
+
+def _split_secret(value: object) -> object:
+    return tuple(SecretStr(key) for key in value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secret)]
+
+
+class AuthSettings(SecretFiles):
+    """Who may do what: ``SAPI_<NAME>``; a secret may also stand in a file that ``SAPI_<NAME>_FILE`` names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    debug: bool = Field(
+        False,
+        validation_alias=AliasChoices("SAPI_DEBUG", "FLASK_DEBUG"),
+        description="Development mode: /login gives loopback clients every role without asking who they are",
+    )
+
+    secret_key: SecretStr = Field(SecretStr(""), description="Signs session cookies; the same in every API process")
+    secret_key_fallbacks: Secrets = Field(
+        (), description="Earlier secret keys, comma-separated: their cookies still hold"
+    )
+    session_lifetime: int = Field(8 * 3600, ge=60, description="Seconds after which one must sign in again")
+    session_secure: bool = Field(
+        False, description="Mark the session cookie Secure even where a request seems to come without TLS"
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=16, description="Proxies in front whose X-Forwarded-For, -Proto and -Host are believed"
+    )
+
+    role_user_groups: Names = Field(
+        (), description="Groups whose members are USER (none: everybody is, also strangers)"
+    )
+    role_admin_groups: Names = Field((), description="Groups whose members are ADMIN (none: nobody is)")
+    role_uber_admin_groups: Names = Field((), description="Groups whose members are UBER_ADMIN (none: nobody is)")
+
+    oauth_client_id: str = Field("", description="Public client ID of this service at the provider (none: no sign-in)")
+    oauth_secret_key: SecretStr = Field(SecretStr(""), description="Private key (client secret) of this service there")
+    oauth_token_url: str = Field("https://oauth.web.cern.ch/OAuth/Token", description="Where codes become tokens")
+    oauth_authorize_url: str = Field(
+        "https://oauth.web.cern.ch/OAuth/Authorize", description="Where browsers are sent to sign in"
+    )
+    oauth_groups_url: str = Field(
+        "https://oauthresource.web.cern.ch/api/Groups",
+        description='What answers {"groups": [...]} to a user\'s token (with another provider: only when set)',
+    )
+    oauth_callback_url_relative: str = Field(
+        "/oauth-done", pattern=r"^/[A-Za-z0-9._~/-]+$", description="Path to which the provider sends browsers back"
+    )
+    oauth_discovery_url: str = Field(
+        "", description="The provider's .well-known/openid-configuration; replaces the token and authorize URLs"
+    )
+    oauth_scope: str = Field(
+        "", description="Scopes to ask for (default: openid profile email with a discovery URL, else none)"
+    )
+    oauth_groups_claim: str = Field("groups", description="Claim that lists the groups (CERN: cern_roles)")
+    oauth_name_claim: str = Field(
+        "preferred_username", description="Claim that names the user; sub where it is missing"
+    )
+    oauth_issuer: str = Field("", description="Issuer that tokens must name (default: as discovered)")
+    oauth_jwks_url: str = Field("", description="The provider's public keys (default: as discovered)")
+    oauth_audience: str = Field("", description="Audience that bearer tokens must name (default: the client ID)")
+    oauth_algorithms: Names = Field(
+        ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
+        description="Signature algorithms of tokens that are accepted",
+    )
+    oauth_leeway: int = Field(
+        60, ge=0, le=300, description="Seconds by which the provider's clock may differ from ours"
+    )
+    oauth_introspection_url: str = Field("", description="Where opaque bearer tokens are checked (RFC 7662)")
+
+    basic_auth_username: str = Field("", description="User of HTTP Basic; it is off unless a password is set too")
+    basic_auth_password: SecretStr = Field(SecretStr(""), description="Password of that user")
+    basic_auth_roles: Roles = Field(
+        (Role.USER, Role.ADMIN, Role.UBER_ADMIN), description="Roles of that user, as far as these roles exist"
+    )
+
+    rate_limit: str = Field(
+        "30000/minute", description="Changes that one user may ask for (empty or 'off': any number)"
+    )
+    audit_log: str = Field(
+        "-", description="File to which each decision is appended as a line of JSON ('-': standard output)"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for complaint in (*self._key_complaints(), *self._provider_complaints(), *self._other_complaints()):
+            raise ValueError(complaint)
+        return self
+
+    def _key_complaints(self) -> list[str]:
+        length = len(self.secret_key.get_secret_value())
+        if not length and not self.debug:
+            return [f"SAPI_SECRET_KEY must be set outside debug mode; make one with: {_MAKE_A_KEY}"]
+        if length and length < 16:  # noqa: PLR2004 - 128 bits at the very best
+            return [f"SAPI_SECRET_KEY is too short to keep a secret; make one with: {_MAKE_A_KEY}"]
+        return []
+
+    def _provider_complaints(self) -> list[str]:
+        complaints = []
+        for name in sorted(
+            name for name in type(self).model_fields if name.startswith("oauth_") and name.endswith("_url")
+        ):
+            url = urlsplit(getattr(self, name))
+            if url.geturl() and not (url.scheme in ("http", "https") and url.hostname):
+                complaints.append(f"SAPI_{name.upper()} must be an http(s) URL")
+            elif url.scheme == "http" and not self.debug and url.hostname not in _LOOPBACK:
+                complaints.append(f"SAPI_{name.upper()} must be an https URL: tokens travel to it")
+        if unfit := [name for name in self.oauth_algorithms if name not in _ASYMMETRIC]:
+            complaints.append(f"SAPI_OAUTH_ALGORITHMS: {', '.join(unfit)}: not one of {', '.join(sorted(_ASYMMETRIC))}")
+        if self.oauth_jwks_url and not (self.oauth_issuer or self.oauth_discovery_url):
+            complaints.append(
+                "SAPI_OAUTH_ISSUER must be set where SAPI_OAUTH_JWKS_URL is: tokens of others have keys too"
+            )
+        return complaints
+
+    def _other_complaints(self) -> list[str]:
+        if self.limits_submits:
+            try:
+                parse_many(self.rate_limit)
+            except ValueError:
+                return ["SAPI_RATE_LIMIT must be like 600/minute, or off"]
+        return []
+
+    @property
+    def limits_submits(self) -> bool:
+        """Is there a limit on how many changes one user may ask for?"""
+        return self.rate_limit.strip().lower() not in ("", "off", "0")
+
+    @property
+    def has_basic(self) -> bool:
+        """Is HTTP Basic configured?"""
+        return bool(self.basic_auth_username and self.basic_auth_password.get_secret_value())
+
+    @property
+    def has_provider(self) -> bool:
+        """Is a sign-in provider configured?"""
+        return bool(self.oauth_client_id)
+
+    @property
+    def asks_groups_url(self) -> bool:
+        """Do a user's groups come from the groups URL (rather than from a claim)?
+
+        The default one only sees tokens of the provider that it belongs to.
+        """
+        is_default_provider = not self.oauth_discovery_url and "oauth_token_url" not in self.model_fields_set
+        return "oauth_groups_url" in self.model_fields_set or is_default_provider
+
+    @property
+    def groups_of(self) -> dict[Role, tuple[str, ...]]:
+        """The groups that have each role."""
+        return {
+            Role.USER: self.role_user_groups,
+            Role.ADMIN: self.role_admin_groups,
+            Role.UBER_ADMIN: self.role_uber_admin_groups,
+        }

@@ -1,0 +1,85 @@
+"""Tying all of it to an application."""
+
+from __future__ import annotations
+
+import logging
+
+import redis
+from flask import Flask
+from flask_smorest import Api
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from api.auth import audit
+from api.auth.basic import BasicUser
+from api.auth.bearer import BearerTokens
+from api.auth.conf import conf_blueprint
+from api.auth.desk import EXTENSION, Desk
+from api.auth.login import login_blueprint
+from api.auth.principals import RoleBook
+from api.auth.provider import Provider
+from api.auth.sessions import Sessions, configure_cookies
+from api.auth.settings import AuthSettings
+from worker.operations import Role
+from worker.redis_access import connect
+from worker.settings import Settings, load
+
+logger = logging.getLogger(__name__)
+
+
+def init_app(
+    app: Flask, settings: AuthSettings, *, client: redis.Redis | None = None, prefix: str | None = None
+) -> None:
+    """Give ``app`` sessions, the sign-in and ``/conf`` routes, an audit log, and trust in the proxies in front.
+
+    Args:
+        app: the application; its flask-smorest ``Api`` is there already, and documents the routes.
+        settings: who may do what.
+        client: Redis, where sessions are kept (default: as ``worker.settings`` says).
+        prefix: start of the keys there (default: likewise).
+    """
+    if client is None or prefix is None:
+        queue = load(Settings)
+        client, prefix = client or connect(queue), prefix or queue.key_prefix
+    _trust_proxies(app, settings.trusted_proxies)
+    configure_cookies(app, settings)
+    audit.init_app(app, settings.audit_log)
+    app.extensions[EXTENSION] = _desk(settings, Sessions(client, prefix, settings.session_lifetime))
+    api = _smorest(app)
+    api.register_blueprint(
+        login_blueprint(has_basic=settings.has_basic, callback_path=settings.oauth_callback_url_relative)
+    )
+    api.register_blueprint(conf_blueprint)
+    _warn(settings)
+
+
+def _smorest(app: Flask) -> Api:
+    """The application's (first) ``Api``."""
+    return next(iter(app.extensions["flask-smorest"]["apis"].values()))["ext_obj"]
+
+
+def _desk(settings: AuthSettings, sessions: Sessions) -> Desk:
+    return Desk(
+        settings=settings,
+        sessions=sessions,
+        roles=RoleBook(settings),
+        basic=BasicUser(settings) if settings.has_basic else None,
+        bearer=BearerTokens() if settings.has_provider else None,
+        provider=Provider() if settings.has_provider else None,
+    )
+
+
+def _trust_proxies(app: Flask, count: int) -> None:
+    if count and not isinstance(app.wsgi_app, ProxyFix):
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+
+
+def _warn(settings: AuthSettings) -> None:
+    if settings.debug:
+        logger.warning(
+            "DEBUG MODE: /login gives EVERY ROLE to whoever runs on this machine. Never use it in production."
+        )
+    if settings.basic_auth_username and not settings.has_basic:
+        logger.warning("HTTP Basic is off: SAPI_BASIC_AUTH_USERNAME is set, SAPI_BASIC_AUTH_PASSWORD is not.")
+    missing = [role for role in settings.basic_auth_roles if role is not Role.USER and not settings.groups_of[role]]
+    if settings.has_basic and missing and not settings.debug:
+        logger.warning("No group has the role %s, so it does not exist, for HTTP Basic neither.", ", ".join(missing))
