@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -130,8 +130,8 @@ class Jobs:
         self._bell = bell
         self._settings = settings
 
-    def accept(self, new: NewJob) -> tuple[Accepted, str]:
-        """Record a job durably and ring for it; return what became of the request, and the id of the job it is now.
+    def accept(self, new: NewJob) -> tuple[Accepted, str, ShownJob | None]:
+        """Record a job durably and ring for it; return what became of the request, the id of the job it is now, and the job.
 
         Everything that makes it a job is written in one step. Ringing comes after: if it fails, nothing is lost.
         """
@@ -148,20 +148,18 @@ class Jobs:
             "queue_limit": self._settings.queue_limit,
             "first_sweep_ms": 2000,
         }
-        word, known_id = self._scripts.accept(job_id, json.dumps(fields), json.dumps(request))
+        word, known_id, shown = self._scripts.accept(
+            job_id, json.dumps(fields), json.dumps(request), WORKER_TTL_MS, INLINE_RESULT_BYTES
+        )
         outcome = Accepted(word.decode())
         if outcome is Accepted.NEW:
             self._wait_for_replicas()
             self._bell.ring([Ring(job_id, fields["queue"], new.operation.name)])
-        return outcome, known_id.decode()
+        return outcome, known_id.decode(), _shown(shown) if shown else None
 
     def show(self, job_id: str) -> ShownJob | None:
         """Return the job with its place in the queue; None when there is no record of it."""
-        raw, now_ms, position, online, behind, mean_ms, result = self._scripts.show(
-            job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES
-        )
-        job = parse_job(dict(zip(raw[::2], raw[1::2], strict=True)))
-        return job and ShownJob(job, now_ms, position, online, bool(behind), mean_ms, result)
+        return _shown(self._scripts.show(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES))
 
     def issued(self, job_id: str) -> bool:
         """Was there ever a job of this id?"""
@@ -238,6 +236,12 @@ class Jobs:
         if operation.reads is not None:
             fields["flight"] = operation.reads.thing(new.subsystem, new.arguments)
         return fields
+
+
+def _shown(answer: Sequence[Any]) -> ShownJob | None:
+    raw, now_ms, position, online, behind, mean_ms, result = answer
+    job = parse_job(dict(zip(raw[::2], raw[1::2], strict=True)))
+    return None if job is None else ShownJob(job, now_ms, position, online, bool(behind), mean_ms, result)
 
 
 def _places(new: NewJob) -> dict[str, str]:

@@ -20,8 +20,10 @@ class View:
     key_field: str
     #: Records are kept in the order of their keys; otherwise in the storage system's order, new ones last.
     ordered: bool = False
-    #: The collection that a single object belongs to: the object may be read there, and goes stale when it must be reread.
+    #: The collection that a single object belongs to: it may be read there, and goes stale when that must be reread.
     parent: View | None = None
+    #: The argument that names the single object.
+    argument: str = ""
 
     @property
     def single(self) -> bool:
@@ -34,12 +36,12 @@ class View:
 
 
 VOLUMES = View("volumes", "{subsystem}/volumes", "name", ordered=True)
-VOLUME = View("volume", "{subsystem}/volumes/{volume}", "name", parent=VOLUMES)
+VOLUME = View("volume", "{subsystem}/volumes/{volume}", "name", parent=VOLUMES, argument="volume")
 SNAPSHOTS = View("snapshots", "{subsystem}/volumes/{volume}/snapshots", "name")
-SNAPSHOT = View("snapshot", "{subsystem}/volumes/{volume}/snapshots/{name}", "name", parent=SNAPSHOTS)
+SNAPSHOT = View("snapshot", "{subsystem}/volumes/{volume}/snapshots/{name}", "name", parent=SNAPSHOTS, argument="name")
 LOCKS = View("locks", "{subsystem}/volumes/{volume}/locks", "host")
 POLICIES = View("policies", "{subsystem}/export", "name", ordered=True)
-POLICY = View("policy", "{subsystem}/export/{policy}", "name", parent=POLICIES)
+POLICY = View("policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy")
 
 VIEWS: dict[str, View] = {
     view.name: view for view in (VOLUMES, VOLUME, SNAPSHOTS, SNAPSHOT, LOCKS, POLICIES, POLICY)

@@ -1,21 +1,23 @@
 -- Record a job, its idempotency key, its place in the order and in its lane, in one step; or say why not.
--- ARGV: id, fields, indexed request (see Jobs.accept)
+-- ARGV: id, fields, request (see Jobs.accept), then as for show. Answers {word, id, the job as shown or ''}.
 local id, fields, r = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 
 if r.idempotency ~= '' then
   local known = redis.call('HMGET', P .. 'idem:' .. r.idempotency, 'id', 'hash')
-  if known[1] then return {known[2] == r.request_hash and 'REPLAYED' or 'REUSED', known[1]} end
+  if known[1] then
+    local word = known[2] == r.request_hash and 'REPLAYED' or 'REUSED'
+    return {word, known[1], shown(known[1], ARGV[4], ARGV[5])}
+  end
 end
 if r.flight ~= '' then
   local other = redis.call('GET', flight_key(r.flight))
   local state = other and get(other, 'state')[1]
   if state == 'queued' or (state == 'running' and r.join_begun) then
-    if r.refresh then return {'JOINED', other} end
-    redis.call('HINCRBY', job_key(other), 'joins', 1)
-    return {'JOINED', other}
+    if not r.refresh then redis.call('HINCRBY', job_key(other), 'joins', 1) end
+    return {'JOINED', other, shown(other, ARGV[4], ARGV[5])}
   end
 end
-if redis.call('ZCARD', lane_key(fields.queue)) >= r.queue_limit then return {'FULL', ''} end
+if redis.call('ZCARD', lane_key(fields.queue)) >= r.queue_limit then return {'FULL', '', ''} end
 
 local seq = text(redis.call('INCR', P .. 'seq'))
 redis.call('HSET', job_key(id), 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0', 'created', text(now),
@@ -32,4 +34,4 @@ if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
   redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
 end
-return {'NEW', id}
+return {'NEW', id, shown(id, ARGV[4], ARGV[5])}

@@ -1,0 +1,74 @@
+"""What a request asks of the way it is answered: Prefer (RFC 7240), and how old a copy may be (Cache-Control, RFC 9111)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Request
+from werkzeug.http import parse_dict_header
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """How long to wait for a job; None where the request does not say."""
+
+    wait_s: float | None = None
+    respond_async: bool = False
+
+    def applied(self) -> str:
+        """The value of Preference-Applied."""
+        parts = [f"wait={self.wait_s:g}"] if self.wait_s is not None else []
+        return ", ".join([*parts, *(["respond-async"] if self.respond_async else [])])
+
+
+def preferences(request: Request, max_wait_s: float) -> Preferences:
+    """Read ``Prefer``; a preference that makes no sense is passed over, as the RFC says."""
+    given = parse_dict_header(", ".join(request.headers.getlist("Prefer")).replace(";", ","))
+    named = {name.lower(): value for name, value in given.items()}
+    wait = named.get("wait")
+    wait_s = min(float(int(wait)), max_wait_s) if wait and wait.isascii() and wait.isdigit() else None
+    return Preferences(wait_s, "respond-async" in named)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What copies a request takes; times in seconds."""
+
+    no_cache: bool = False
+    only_if_cached: bool = False
+    max_age_s: int | None = None
+    max_stale_s: int | None = None
+
+    def takes(self, age_s: float, fresh_s: int, stale_s: int, keep_s: int) -> bool:
+        """May a copy of this age be served? One that is stale by the service's own terms is refreshed behind."""
+        if self.no_cache or age_s > keep_s:
+            return False
+        life_s = fresh_s if self.max_age_s is None else min(fresh_s, self.max_age_s)
+        if age_s <= life_s:
+            return True
+        if self.max_stale_s is not None:
+            return age_s - life_s <= self.max_stale_s
+        return age_s <= fresh_s + stale_s and (self.max_age_s is None or age_s <= self.max_age_s)
+
+
+_ANY = 2**31
+
+
+def freshness(request: Request) -> Freshness:
+    """Read ``Cache-Control`` (and ``Pragma: no-cache``); a directive whose number makes no sense counts as 0."""
+    given = parse_dict_header(", ".join(request.headers.getlist("Cache-Control")))
+    named = {name.lower(): value for name, value in given.items()}
+    pragma = "cache-control" not in request.headers and "no-cache" in request.headers.get("Pragma", "").lower()
+    max_stale = None
+    if "max-stale" in named:
+        max_stale = _ANY if named["max-stale"] is None else _seconds(named["max-stale"])
+    return Freshness(
+        "no-cache" in named or "no-store" in named or pragma,
+        "only-if-cached" in named,
+        _seconds(named["max-age"]) if "max-age" in named else None,
+        max_stale,
+    )
+
+
+def _seconds(value: str | None) -> int:
+    return min(int(value), _ANY) if value and value.isascii() and value.isdigit() else 0

@@ -1,0 +1,257 @@
+"""Answers reads: from the listings in Redis when they are fresh enough, otherwise by a job that asks the storage system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+from typing import Any
+
+from flask import Response, request
+
+from api import collections
+from api.auth import principal
+from api.parts import Parts, parts
+from api.preferences import Freshness, freshness, preferences
+from api.problems import Problem, problem_of
+from api.request_ids import request_id
+from api.submit import accepted_response, job_headers, queue_full
+from api.waits import wait_for
+from storage_backends.models import parse_reference
+from worker import views
+from worker.jobs import Accepted, NewJob, ShownJob
+from worker.listings import Standing
+from worker.operations import Operation
+from worker.records import Generation, State
+from worker.views import View
+
+#: Failures for which an old copy is better than none: the storage system is away, it did not say no.
+_AWAY = frozenset({"backend-unavailable", "backend-timeout"})
+
+
+@dataclass(frozen=True)
+class Read:
+    """A read as it was asked for."""
+
+    held: Parts
+    operation: Operation
+    view: View
+    subsystem: str
+    arguments: Mapping[str, Any]
+    query: collections.Query
+    wanted: Freshness
+
+    @property
+    def thing(self) -> str:
+        return self.view.thing(self.subsystem, self.arguments)
+
+    def standing(self, thing: str = "") -> Standing:
+        """What Redis holds of it."""
+        parent = self.view.parent.thing(self.subsystem, self.arguments) if self.view.parent else ""
+        return self.held.listings.standing(self.view, thing or self.thing, parent)
+
+    def takes(self, standing: Standing) -> bool:
+        """Is the copy fresh enough for this request?"""
+        settings = self.held.settings
+        age_s = (standing.now_ms - standing.as_of_ms) / 1000
+        return standing.usable and self.wanted.takes(
+            age_s, settings.cache_fresh, settings.cache_stale, settings.cache_keep
+        )
+
+    def is_stale(self, standing: Standing) -> bool:
+        """Is it time to ask the storage system again?"""
+        return (standing.now_ms - standing.as_of_ms) / 1000 > self.held.settings.cache_fresh
+
+    def keeps(self, standing: Standing) -> bool:
+        """May the copy be served while the storage system is away?"""
+        return standing.usable and not self.wanted.no_cache and standing.age_s <= self.held.settings.cache_keep
+
+
+def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> Response:
+    """Answer a read.
+
+    Raises:
+        Problem: it fails, or asks for what cannot be.
+    """
+    view = operation.reads
+    assert view is not None  # noqa: S101 - a route that reads names an operation that reads
+    held = parts()
+    query = collections.parse(view, request.args) if view.parent is None else collections.nothing(request.args)
+    asked = Read(held, operation, view, subsystem, arguments, query, freshness(request))
+    if query.page is not None:
+        return _page(asked, query.page)
+    asked = _by_name(asked)
+    found = _copy(asked)
+    if found is not None:
+        return found
+    if asked.wanted.only_if_cached:
+        raise Problem("not-cached", "There is no copy that is fresh enough, and the request asked for nothing else.")
+    return _ask(asked)
+
+
+def _by_name(asked: Read) -> Read:
+    """The same read with the volume's name for its path, where the name is known well enough."""
+    path = parse_reference(str(asked.arguments.get("volume", "")))
+    if path is None or asked.wanted.no_cache:
+        return asked
+    listings = asked.held.listings
+    name = listings.alias(asked.subsystem, path.junction_path)
+    if not name:
+        volumes = listings.standing(views.VOLUMES, views.VOLUMES.thing(asked.subsystem, {}))
+        if asked.takes(volumes) and not asked.is_stale(volumes) and volumes.generation is not None:
+            listing = asked.held.hot.get(volumes.generation)
+            name = collections.mounted_at(listing, path.junction_path) if listing is not None else ""
+    return replace(asked, arguments={**asked.arguments, "volume": name}) if name else asked
+
+
+def _copy(asked: Read) -> Response | None:
+    """The answer from a copy that the request takes."""
+    standing = asked.standing()
+    if asked.takes(standing):
+        response = _from(asked, standing)
+        if response is not None:
+            return _refreshed_behind(asked, standing, response)
+    if asked.view.parent is None:
+        return None
+    parent = replace(asked, view=asked.view.parent)
+    collection = parent.standing()
+    if parent.takes(collection) and not parent.is_stale(collection):
+        return _from(asked, collection)
+    return None
+
+
+def _refreshed_behind(asked: Read, standing: Standing, response: Response) -> Response:
+    if asked.is_stale(standing) and not asked.wanted.only_if_cached:
+        outcome, job_id, _ = asked.held.jobs.accept(_new_job(asked, refresh=True))
+        if outcome is not Accepted.FULL:
+            response.headers.update(job_headers(job_id))
+    return response
+
+
+def _from(asked: Read, standing: Standing, status: str = "") -> Response | None:
+    """The answer from this very state; None when it is kept no longer, or does not hold the object."""
+    if standing.generation is None:
+        return None
+    listing = asked.held.hot.get(standing.generation)
+    if listing is None:
+        return None
+    key = str(asked.arguments[asked.view.argument]) if asked.view.single else None
+    if key is not None and listing.find(key) is None:
+        return None
+    response = collections.respond(listing, standing, asked.query, key)
+    return _with_age(asked, standing, response, status)
+
+
+def _with_age(asked: Read, standing: Standing, response: Response, status: str) -> Response:
+    settings = asked.held.settings
+    ttl_s = settings.cache_fresh - standing.age_s
+    response.headers["Age"] = str(standing.age_s)
+    response.headers["Last-Modified"] = formatdate(standing.as_of_ms / 1000, usegmt=True)
+    response.headers["Cache-Control"] = (
+        f"private, max-age={max(0, settings.cache_fresh)}, stale-while-revalidate={settings.cache_stale}"
+    )
+    response.headers["Cache-Status"] = f"storage-api; {status or f'hit; ttl={ttl_s}'}"
+    return response
+
+
+def _page(asked: Read, page: collections.Page) -> Response:
+    """A page of the state that its token names, whatever has happened since."""
+    if page.thing != _by_name(asked).thing:
+        raise collections.bad_token()
+    generation = Generation(page.thing, page.base, page.base_seq, page.seq)
+    listing = asked.held.hot.get(generation)
+    if listing is None:
+        raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
+    now_ms = asked.standing(page.thing).now_ms
+    standing = Standing(page.thing, now_ms, generation, page.as_of_ms, listing.count, listing.hash)
+    return _with_age(asked, standing, collections.respond(listing, standing, asked.query, None))
+
+
+# --- by a job
+
+
+def _new_job(asked: Read, *, refresh: bool = False) -> NewJob:
+    return NewJob(
+        operation=asked.operation,
+        subsystem=asked.subsystem,
+        arguments=asked.arguments,
+        request=asked.arguments,
+        target=request.path,
+        requester=principal().name,
+        request_id=request_id(),
+        volume=str(asked.arguments.get("volume", "")),
+        query=request.query_string.decode("ascii", "replace"),
+        join_begun=not asked.wanted.no_cache,
+        refresh=refresh,
+    )
+
+
+def _ask(asked: Read) -> Response:
+    new = _new_job(asked)
+    old = asked.standing()
+    outcome, job_id, shown = asked.held.jobs.accept(new)
+    if outcome is Accepted.FULL:
+        raise queue_full(new, asked.held.jobs.queue_retry_after_s(asked.subsystem, asked.operation))
+    status = f"fwd={_why(asked, old)}" + ("; collapsed" if outcome is Accepted.JOINED else "")
+    shown = _wait(asked, job_id, old, shown)
+    if shown is None:
+        raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
+    if shown.job.state is State.SUCCEEDED:
+        return _answer(asked, shown, status)
+    if _is_away(shown) and asked.keeps(old):
+        response = _from(asked, old)
+        if response is not None:
+            response.headers.update(job_headers(job_id))
+            return response
+    return _without(shown, status)
+
+
+def _why(asked: Read, old: Standing) -> str:
+    """Why the request goes on to the storage system (RFC 9211)."""
+    if not old.usable:
+        return "miss"
+    return "request" if asked.wanted.no_cache or not asked.is_stale(old) else "stale"
+
+
+def _wait(asked: Read, job_id: str, old: Standing, shown: ShownJob | None) -> ShownJob | None:
+    wanted = preferences(request, asked.held.config.max_wait)
+    seconds = asked.held.config.read_wait if wanted.wait_s is None else wanted.wait_s
+    if wanted.respond_async and wanted.wait_s is None:
+        seconds = 0
+    if old.away and asked.keeps(old):
+        seconds = 0
+    kept = asked.keeps(old)
+    if not seconds:
+        return shown
+    return wait_for(asked.held, job_id, seconds, lambda now: now.job.done or (kept and _is_away(now))) or shown
+
+
+def _is_away(shown: ShownJob) -> bool:
+    job = shown.job
+    return job.waiting_reason == "backend-unavailable" or (job.failure is not None and job.failure.code in _AWAY)
+
+
+def _answer(asked: Read, shown: ShownJob, status: str) -> Response:
+    """The answer that the job has brought: from what stands now, unless that must be read again already."""
+    job, made = shown.job, shown.job.generation
+    assert made is not None  # noqa: S101 - a read that succeeded has made one
+    named = replace(asked, arguments=job.arguments)
+    now = named.standing()
+    if not (now.usable and now.as_of_ms >= (job.started_ms or 0)):
+        now = Standing(made.thing, shown.now_ms, made, job.started_ms or shown.now_ms, hash=made.base)
+    response = _from(named, now, status)
+    if response is None:
+        raise Problem("result-expired", "The answer is kept no longer. Ask again.", headers=job_headers(job.id))
+    response.headers.update(job_headers(job.id))
+    return response
+
+
+def _without(shown: ShownJob, status: str) -> Response:
+    """The answer while there is none: the job, or why it failed."""
+    job = shown.job
+    headers = {"Cache-Status": f"storage-api; {status}", **job_headers(job.id)}
+    if job.failure is not None:
+        raise problem_of(job.failure, headers=headers)
+    if job.state is State.CANCELLED:
+        raise Problem("job-cancelled", "The read was cancelled. Ask again.", headers=headers)
+    return accepted_response(shown, headers=headers)

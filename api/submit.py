@@ -1,0 +1,195 @@
+"""Turns a request for a change into a job: recorded durably, then answered with 202, or with its end when that comes in time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from flask import Response, request
+
+from api.answers import LOCATED, success_status
+from api.auth import principal
+from api.job_documents import job_document
+from api.parts import parts
+from api.preferences import Preferences, preferences
+from api.problems import Problem, problem_of
+from api.request_ids import request_id
+from api.waits import wait_for
+from worker.jobs import Accepted, NewJob, ShownJob
+from worker.operations import Operation
+from worker.records import Job, State
+
+_LONGEST_KEY = 255
+
+
+def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "") -> Response:
+    """Answer a request for a change.
+
+    Raises:
+        Problem: nothing was accepted.
+    """
+    operation.check(arguments)
+    return _answer_for(
+        NewJob(
+            operation=operation,
+            subsystem=subsystem,
+            arguments=arguments,
+            request={**({"volume": volume} if volume else {}), **arguments},
+            target=request.path,
+            requester=principal().name,
+            request_id=request_id(),
+            volume=volume or str(arguments.get("volume", "")),
+            idempotency_key=_idempotency_key(),
+            request_hash=_request_hash(),
+        )
+    )
+
+
+def resubmit(job: Job) -> Response:
+    """Answer a request to do again what a failed or cancelled job was to do: by a new job."""
+    return _answer_for(
+        NewJob(
+            operation=job.operation,
+            subsystem=job.subsystem,
+            arguments=job.arguments,
+            request=job.request,
+            target=job.target,
+            requester=principal().name,
+            request_id=request_id(),
+            volume=str(job.request.get("volume", "")),
+            query=job.query,
+            retry_of=job.id,
+            idempotency_key=_idempotency_key(),
+            request_hash=_request_hash(),
+        )
+    )
+
+
+def job_headers(job_id: str) -> dict[str, str]:
+    """Where the job is."""
+    return {"Operation-Location": f"/v4/jobs/{job_id}"}
+
+
+def accepted_response(shown: ShownJob, *, headers: Mapping[str, str] | None = None) -> Response:
+    """202: the job, where it is and when to ask again."""
+    response = Response(orjson.dumps(job_document(shown)), HTTPStatus.ACCEPTED, content_type="application/json")
+    response.headers["Location"] = f"/v4/jobs/{shown.job.id}"
+    response.headers["Cache-Control"] = "no-store"
+    if not shown.job.done:
+        response.headers["Retry-After"] = str(shown.retry_after_s)
+    response.headers.update(job_headers(shown.job.id))
+    response.headers.update(headers or {})
+    return response
+
+
+def final_response(shown: ShownJob, result: bytes | None) -> Response:
+    """What the synchronous call would have answered.
+
+    Raises:
+        Problem: it would have failed.
+    """
+    job = shown.job
+    if job.state is State.CANCELLED:
+        raise Problem("job-cancelled", "The job was cancelled.", headers=job_headers(job.id))
+    if job.failure is not None:
+        raise problem_of(job.failure, headers=job_headers(job.id))
+    status = success_status(job.operation)
+    body = b"" if status == HTTPStatus.NO_CONTENT else (result or b"null")
+    response = Response(body, status, content_type="application/json")
+    if status == HTTPStatus.NO_CONTENT:
+        del response.headers["Content-Type"]
+    if job.operation.name in LOCATED:
+        response.headers["Location"] = object_location(job)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(job_headers(job.id))
+    return response
+
+
+def object_location(job: Job) -> str:
+    """Where the object is that the job has made."""
+    if "name" in job.arguments or "policy" in job.arguments:
+        return job.target
+    return f"/v4/{job.subsystem}/volumes/{job.arguments['volume']}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    shown: ShownJob
+    replayed: bool
+
+
+def _answer_for(new: NewJob) -> Response:
+    submitted = _accept(new)
+    held = parts()
+    wanted = preferences(request, held.config.max_wait)
+    headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
+    shown = submitted.shown
+    if wanted.wait_s:
+        shown = wait_for(held, shown.job.id, wanted.wait_s, lambda now: now.job.done) or shown
+    if shown.job.done and wanted.wait_s is not None:
+        return _final(shown, headers | {"Preference-Applied": wanted.applied()})
+    return accepted_response(shown, headers=headers | _applied(wanted))
+
+
+def _final(shown: ShownJob, headers: Mapping[str, str]) -> Response:
+    try:
+        response = final_response(shown, shown.result or parts().jobs.result(shown.job.id))
+    except Problem as problem:
+        problem.headers.update(headers)
+        raise
+    response.headers.update(headers)
+    return response
+
+
+def _applied(wanted: Preferences) -> dict[str, str]:
+    return {"Preference-Applied": "respond-async"} if wanted.respond_async else {}
+
+
+def _accept(new: NewJob) -> _Submitted:
+    held = parts()
+    outcome, job_id, shown = held.jobs.accept(new)
+    if outcome is Accepted.FULL:
+        after_s = held.jobs.queue_retry_after_s(new.subsystem, new.operation)
+        raise queue_full(new, after_s)
+    if outcome is Accepted.REUSED:
+        raise Problem(
+            "idempotency-key-reused",
+            "This Idempotency-Key was sent with another request before. Choose a new key for each new request.",
+            headers=job_headers(job_id),
+        )
+    if shown is None:
+        raise Problem("job-expired", "The job that this Idempotency-Key stands for is kept no longer.")
+    return _Submitted(shown, outcome is Accepted.REPLAYED)
+
+
+def queue_full(new: NewJob, after_s: int) -> Problem:
+    """429: what to do about a queue that is too long."""
+    return Problem(
+        "queue-full",
+        f"Too many jobs wait in {new.operation.queue(new.subsystem)} already. Nothing was accepted; ask again later.",
+        headers={"Retry-After": str(after_s)},
+    )
+
+
+def _idempotency_key() -> str:
+    """The key without its quotes; bare keys are taken, too."""
+    if "Idempotency-Key" not in request.headers:
+        return ""
+    key = request.headers["Idempotency-Key"].strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not key or len(key) > _LONGEST_KEY or not key.isprintable():
+        raise Problem("invalid-request", f"Idempotency-Key must be 1 to {_LONGEST_KEY} printable characters.")
+    return key
+
+
+def _request_hash() -> str:
+    """A digest of what is asked for: the same however its JSON is laid out."""
+    body = request.get_json(silent=True) if request.content_length else None
+    asked = json.dumps([request.method, request.path, request.query_string.decode("latin-1"), body], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()

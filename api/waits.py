@@ -1,0 +1,24 @@
+"""Holding a request open for a job, without asking Redis again and again and never longer than was asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from api.parts import Parts
+from worker.jobs import ShownJob
+
+
+def wait_for(held: Parts, job_id: str, seconds: float, until: Callable[[ShownJob], bool]) -> ShownJob | None:
+    """Return the job as it is when ``until`` holds, or after ``seconds``; None when there is no record of it.
+
+    When too many clients wait already, the job is returned as it is: waiting is a favour, and never fails.
+    """
+    ends_at = time.monotonic() + seconds
+    with held.events.watch(job_id) as watch:
+        while True:
+            shown = held.jobs.show(job_id)
+            left = ends_at - time.monotonic()
+            if shown is None or until(shown) or left <= 0 or watch is None:
+                return shown
+            watch.wait(left)
