@@ -63,7 +63,8 @@ def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
         *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
         *("--persistent=True", f"--db={HOME / 'flower.db'}", "--state_save_interval=10000"),
     )
-    found.append(Program("flower", flower))
+    # Flower does not end while a question to a worker is open; it has written its data every 10 s.
+    found.append(Program("flower", flower, stop_wait_s=5))
     return found
 
 

@@ -28,7 +28,7 @@ MARK = "STORAGE_API_DEV_HOME"
 CONFIG = HOME / "supervisord.conf"
 #: Redis is started first and stopped last; all the others together are one group.
 REDIS, GROUP = "redis", "service"
-#: How long a process may take to stop before it is killed, in seconds; a worker finishes its calls within that time.
+#: How long a process may take to stop, unless told otherwise; a worker finishes its calls within that time.
 STOP_WAIT_S = 40
 
 
@@ -40,6 +40,8 @@ class Program:
     command: tuple[str, ...]
     #: The folder it is started in.
     folder: Path = ROOT
+    #: How long it may take to stop before it is killed, in seconds.
+    stop_wait_s: int = STOP_WAIT_S
 
 
 def _quoted(words: Iterable[str]) -> str:
@@ -56,7 +58,7 @@ autostart=false
 autorestart=true
 startsecs=1
 startretries=1000000
-stopwaitsecs={STOP_WAIT_S}
+stopwaitsecs={program.stop_wait_s}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile=logs/{program.name}.log
