@@ -19,7 +19,8 @@ from werkzeug.datastructures import MultiDict
 
 from api.expressions import BadExpression, Predicate, compile_expression
 from api.problems import Problem, invalid
-from storage_backends.models import ExportPolicy, Lock as LockModel, Snapshot, Volume
+from storage_backends.models import ExportPolicy, Snapshot, Volume
+from storage_backends.models import Lock as LockModel
 from worker import views
 from worker.listing import Listing, Record
 from worker.listings import Standing
@@ -226,7 +227,8 @@ def _next(standing: Standing, query: Query, start: int) -> str:
     generation = standing.generation
     assert generation is not None  # noqa: S101 - there is a listing, so there is its state
     place = [
-        generation.thing, generation.base, generation.base_seq, generation.seq, standing.as_of_ms, start, _digest(query.text),
+        generation.thing, generation.base, generation.base_seq, generation.seq,
+        standing.as_of_ms, start, _digest(query.text),
     ]  # fmt: skip
     token = base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
     limit = [("limit", str(query.limit))] if query.limit else []
@@ -285,6 +287,8 @@ def _limit(arguments: MultiDict[str, str]) -> int | None:
     if "limit" not in arguments:
         return None
     text = arguments["limit"]
-    if len(arguments.getlist("limit")) > 1 or not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_LIMIT):
+    if len(arguments.getlist("limit")) > 1 or not (
+        text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_LIMIT
+    ):
         raise invalid("/limit", f"is a whole number from 1 to {MOST_LIMIT}.")
     return int(text)

@@ -1,6 +1,8 @@
-"""Filter expressions on a field, as ONTAP has them: ``name=db*``, ``size_used=>1000000``, ``state=!online``, ``a|b``, ``1..5``.
+"""Filter expressions on a field, as ONTAP has them: ``name=db*``, ``size_used=>1000000``, ``state=!online``, ``a|b``,
+``1..5``.
 
-An expression is a choice of alternatives (``|``), each a value, a wildcard, a comparison, a range or ``null``; ``!`` in front
+An expression is a choice of alternatives (``|``), each a value, a wildcard, a comparison, a range or ``null``; ``!``
+in front
 turns the whole round; in double quotes every character is itself.
 """
 
@@ -27,7 +29,8 @@ class BadExpression(ValueError):
 
 
 def compile_expression(text: str, kind: type) -> Predicate:
-    """Return whether a field's value fits ``text``; ``kind`` is the field's type: str, int, bool, or tuple (of strings).
+    """Return whether a field's value fits ``text``; ``kind`` is the field's type: str, int, bool, or tuple (of
+    strings).
 
     Raises:
         BadExpression: it can never make sense.

@@ -1,4 +1,6 @@
-"""Answers reads: from the listings in Redis when they are fresh enough, otherwise by a job that asks the storage system."""
+"""Answers reads: from the listings in Redis when they are fresh enough, otherwise by a job that asks the storage
+system.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,7 @@ def _from(asked: Read, standing: Standing, status: str = "") -> Response | None:
     return _with_age(asked, standing, response, status)
 
 
-def _with_age(asked: Read, standing: Standing, response: Response, status: str) -> Response:
+def _with_age(asked: Read, standing: Standing, response: Response, status: str = "") -> Response:
     settings = asked.held.settings
     ttl_s = settings.cache_fresh - standing.age_s
     response.headers["Age"] = str(standing.age_s)

@@ -1,4 +1,6 @@
-"""Turns a request for a change into a job: recorded durably, then answered with 202, or with its end when that comes in time."""
+"""Turns a request for a change into a job: recorded durably, then answered with 202, or with its end when that comes
+in time.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ class Bell:
             try:
                 self._waiting.put_nowait(bell)
             except queue.Full:
-                log.warning("bell.dropped", job_id=bell.job_id, hint="the broker is slow or away; the sweeper rings again")
+                log.warning(
+                    "bell.dropped", job_id=bell.job_id, hint="the broker is slow or away; the sweeper rings again"
+                )
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Ring for those that wait, and end."""

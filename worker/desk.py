@@ -44,7 +44,9 @@ class End:
 class Desk:
     """One worker process's desk."""
 
-    def __init__(self, scripts: Scripts, beater: Beater, bell: Bell, settings: Settings, drain: threading.Event) -> None:
+    def __init__(
+        self, scripts: Scripts, beater: Beater, bell: Bell, settings: Settings, drain: threading.Event
+    ) -> None:
         self._scripts = scripts
         self._beater = beater
         self._bell = bell
@@ -60,7 +62,9 @@ class Desk:
             return str(word.decode())
         job = parse_job(_pairs(more[0]))
         if job is None:
-            log.error("claim.unknown-operation", job_id=job_id, hint="an older worker took a newer job; its lease lapses")
+            log.error(
+                "claim.unknown-operation", job_id=job_id, hint="an older worker took a newer job; its lease lapses"
+            )
             return "GONE"
         return self._hold(job, owner)
 
@@ -123,14 +127,14 @@ class Desk:
 
     def _hold(self, job: Job, owner: str) -> Lease:
         limit_s = self._settings.change_limit if job.operation.is_change else self._settings.read_limit
-        lease = Lease(
-            self._scripts, job, owner, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain
-        )
+        lease = Lease(self._scripts, job, owner, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain)
         self._beater.add(lease)
         return lease
 
     def _persist(self, lease: Lease, script: str, *arguments: Any) -> Any:
-        """Run a script that says what became of a job, again and again while Redis is away: it is fenced, so no harm."""
+        """Run a script that says what became of a job, again and again while Redis is away: it is fenced, so no
+        harm.
+        """
         until = time.monotonic() + _HAND_IN_S
         while True:
             try:

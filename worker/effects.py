@@ -45,7 +45,12 @@ class Effects:
         return [self._listings.step("reread", thing) for thing in sorted(things)]
 
     def of_truth(
-        self, operation: Operation, subsystem: str, arguments: Mapping[str, Any], backend: StorageBackend, journal: Journal
+        self,
+        operation: Operation,
+        subsystem: str,
+        arguments: Mapping[str, Any],
+        backend: StorageBackend,
+        journal: Journal,
     ) -> Steps:
         """The steps after a change that failed half way: the storage system is asked for the one object it touched."""
         try:
@@ -54,7 +59,12 @@ class Effects:
             return self.of_doubt(operation, subsystem, arguments)
 
     def _look(
-        self, operation: Operation, subsystem: str, arguments: Mapping[str, Any], backend: StorageBackend, journal: Journal
+        self,
+        operation: Operation,
+        subsystem: str,
+        arguments: Mapping[str, Any],
+        backend: StorageBackend,
+        journal: Journal,
     ) -> Steps:
         steps = []
         for view in dict.fromkeys(effect.view for effect in operation.effects):

@@ -86,7 +86,7 @@ class Events:
                 pause.wait(0.5)
 
     def _listen_once(self) -> None:
-        with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:
+        with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(self._channel)
             while True:
                 message = subscription.get_message(timeout=5.0)

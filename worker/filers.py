@@ -1,4 +1,6 @@
-"""The storage systems that this worker serves: opened when first needed, watched, and left alone while they are away."""
+"""The storage systems that this worker serves: opened when first needed, watched, and left alone while they are
+away.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Filer:
         self._lock = threading.Lock()
         self._away = False
         self._breaker = pybreaker.CircuitBreaker(
-            fail_max=_FAILURES, reset_timeout=_LEFT_ALONE_S, exclude=[lambda exc: not isinstance(exc, BackendUnavailable)]
+            fail_max=_FAILURES,
+            reset_timeout=_LEFT_ALONE_S,
+            exclude=[lambda exc: not isinstance(exc, BackendUnavailable)],
         )
 
     @contextmanager

@@ -131,7 +131,8 @@ class Jobs:
         self._settings = settings
 
     def accept(self, new: NewJob) -> tuple[Accepted, str, ShownJob | None]:
-        """Record a job durably and ring for it; return what became of the request, the id of the job it is now, and the job.
+        """Record a job durably and ring for it; return what became of the request, the id of the job it is now, and
+        the job.
 
         Everything that makes it a job is written in one step. Ringing comes after: if it fails, nothing is lost.
         """
@@ -171,8 +172,12 @@ class Jobs:
         assert value is None or isinstance(value, bytes)  # noqa: S101 - the client decodes nothing
         return value
 
-    def mine(self, requester: str, wanted: JobFilter, limit: int, below: int | None) -> tuple[list[ShownJob], int | None]:
-        """Return the requester's jobs, newest first, and below which sequence number the next page begins (None: the end)."""
+    def mine(
+        self, requester: str, wanted: JobFilter, limit: int, below: int | None
+    ) -> tuple[list[ShownJob], int | None]:
+        """Return the requester's jobs, newest first, and below which sequence number the next page begins (None: the
+        end).
+        """
         if wanted.ids:
             shown = self._show_all(wanted.ids)
             return [s for s in shown if s.job.requester == requester and _fits(s.job, wanted)], None
@@ -203,7 +208,7 @@ class Jobs:
     def queue_retry_after_s(self, subsystem: str, operation: Operation) -> int:
         """When a queue that is full may have room again, in seconds."""
         mean_ms = self._redis.hget(f"{self._settings.key_prefix}durations:{subsystem}", operation.name)
-        waiting_s = float(mean_ms or 1000) / 1000 * self._settings.queue_limit / self._settings.write_slots  # type: ignore[arg-type]
+        waiting_s = float(mean_ms or 1000) / 1000 * self._settings.queue_limit / self._settings.write_slots
         return max(1, min(_MAX_RETRY_AFTER_S, math.ceil(waiting_s / 10)))
 
     def _show_all(self, ids: Iterable[str]) -> list[ShownJob]:

@@ -1,6 +1,8 @@
-"""A worker's hold on one job: the journal that a driver writes to, under a token that another worker's takes the place of.
+"""A worker's hold on one job: the journal that a driver writes to, under a token that another worker's takes the
+place of.
 
-Whatever is written carries the token, so that a worker that was stopped and wakes up changes nothing. Between beats the hold
+Whatever is written carries the token, so that a worker that was stopped and wakes up changes nothing. Between beats
+the hold
 ends by this process's own clock: a worker that is cut off from Redis stops before its lease can be given away.
 """
 
@@ -92,7 +94,12 @@ class Lease(Journal):
         if time.monotonic() - self._shown_at < _SHOW_EVERY_S and current != total:
             return
         self._shown_at = time.monotonic()
-        shown = {"current": str(current), "total": "" if total is None else str(total), "unit": unit, "message": message}
+        shown = {
+            "current": str(current),
+            "total": "" if total is None else str(total),
+            "unit": unit,
+            "message": message,
+        }
         try:
             self._mark("progress", shown)
         except RedisAway:

@@ -1,6 +1,7 @@
 """One state of a listing, as bytes that go out as they are: JSON in chunks, each compressed once.
 
-Chunks are raw deflate streams that end on a byte, so that a gzip body is made by laying them one after another (RFC 1951,
+Chunks are raw deflate streams that end on a byte, so that a gzip body is made by laying them one after another (RFC
+1951,
 1952); a change rewrites one chunk. A listing never changes: ``with_changes`` returns another that shares what stayed.
 """
 
@@ -73,7 +74,7 @@ class Listing:
         self._chunks = chunks
         self._ordered = ordered
         if summary is not None:
-            self.count, self.bytes, self._crc, self.hash = (summary[n] for n in ("count", "bytes", "crc", "hash"))
+            self.count, self.size_bytes, self._crc, self.hash = (summary[n] for n in ("count", "bytes", "crc", "hash"))
 
     @classmethod
     def of(cls, key_field: str, records: list[Record], *, ordered: bool) -> Listing:
@@ -100,7 +101,7 @@ class Listing:
             "key_field": self._key_field,
             "ordered": self._ordered,
             "count": self.count,
-            "bytes": self.bytes,
+            "bytes": self.size_bytes,
             "crc": self._crc,
             "hash": self.hash,
             "chunks": [len(chunk.deflated) for chunk in self._chunks],
@@ -112,7 +113,7 @@ class Listing:
         return sum(len(chunk.records) for chunk in self._chunks)
 
     @cached_property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """The length of the JSON."""
         return sum(len(chunk.text) + 1 for chunk in self._chunks) + (1 if self._chunks else 2)
 
@@ -139,7 +140,7 @@ class Listing:
     @cached_property
     def gzip(self) -> bytes:
         """The same array, compressed."""
-        tail = struct.pack("<LL", self._crc, self.bytes & 0xFFFFFFFF)
+        tail = struct.pack("<LL", self._crc, self.size_bytes & 0xFFFFFFFF)
         middle = _COMMA.join(chunk.deflated for chunk in self._chunks)
         return _GZIP_HEAD + _OPEN + middle + _CLOSE + _DEFLATE_END + tail
 

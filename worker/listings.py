@@ -1,6 +1,7 @@
 """The listings in Redis: a base that a read made, and the changes made since, laid over it.
 
-A change is appended in the same step in which its job succeeds; a listing that was under way meanwhile keeps, when it becomes
+A change is appended in the same step in which its job succeeds; a listing that was under way meanwhile keeps, when it
+becomes
 the base, every change since it began. So no listing hides a change or brings back what is gone.
 """
 
@@ -130,7 +131,9 @@ class Listings:
         return [Change(fields[b"k"].decode(), fields[b"v"] or None) for _, fields in entries]
 
     def begin(self, view: View, thing: str, parent_thing: str, limit_ms: int) -> Started:
-        """Note, before the storage system is asked, which changes it will surely have seen; keep those that come now."""
+        """Note, before the storage system is asked, which changes it will surely have seen; keep those that come
+        now.
+        """
         now_ms, seq, epoch = self._scripts.begin(thing, parent_thing or thing, limit_ms)
         return Started(thing, now_ms, seq, epoch if view.single else 0)
 
@@ -146,7 +149,7 @@ class Listings:
             "start_seq": started.seq,
             "as_of": started.as_of_ms,
             "count": listing.count,
-            "bytes": listing.bytes,
+            "bytes": listing.size_bytes,
             "hash": listing.hash,
             "parent_epoch": started.parent_epoch,
             "keep_ms": self._keep_ms,
@@ -238,5 +241,5 @@ class HotListings:
                 return
             self._kept[generation.thing] = (generation, listing)
             self._kept.move_to_end(generation.thing)
-            while len(self._kept) > 1 and sum(held.bytes for _, held in self._kept.values()) > self._most_bytes:
+            while len(self._kept) > 1 and sum(held.size_bytes for _, held in self._kept.values()) > self._most_bytes:
                 self._kept.popitem(last=False)

@@ -1,4 +1,6 @@
-"""Structured logs of every process: one JSON line per event, on standard error, with the ids that tie both sides together."""
+"""Structured logs of every process: one JSON line per event, on standard error, with the ids that tie both sides
+together.
+"""
 
 from __future__ import annotations
 

@@ -89,9 +89,7 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
     drain = threading.Event()
     beater = Beater(scripts, settings.lease)
     listings = Listings(client, scripts, settings)
-    filers = {
-        name: Filer(name, partial(open_backend, subsystem), listings) for name, subsystem in subsystems.items()
-    }
+    filers = {name: Filer(name, partial(open_backend, subsystem), listings) for name, subsystem in subsystems.items()}
     desk = Desk(scripts, beater, bell, settings, drain)
     settler = Settler(desk, filers, listings, settings)
     jobs = Jobs(client, scripts, JobIds(job_id_secret(client, settings.key_prefix)), bell, settings)
@@ -134,7 +132,9 @@ def check_celery(celery: Celery) -> None:
     """
     for name, value in REQUIRED.items():
         if celery.conf[name] != value:
-            raise BadSettings(f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled")
+            raise BadSettings(
+                f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"
+            )
 
 
 def _settle(settler: Settler, celery: Celery, job_id: str, owner: str) -> None:

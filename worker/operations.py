@@ -1,6 +1,7 @@
 """Everything the service can do to a storage system, one declaration each.
 
-A declaration is policy: who may ask, in which lane it runs, what it reads into or changes in the cached listings, and what
+A declaration is policy: who may ask, in which lane it runs, what it reads into or changes in the cached listings, and
+what
 is done when it may have half happened. Its name, arguments and their meaning are those of the back-end's method.
 """
 
@@ -50,7 +51,8 @@ class Effect:
     """What a succeeded change does to one kind of listing."""
 
     view: View
-    #: put: the record that the operation returned; drop: the record named by ``key``; reread: the storage system must be
+    #: put: the record that the operation returned; drop: the record named by ``key``; reread: the storage system must
+    #: be
     #: asked before it is shown again, also for the single objects in it.
     what: str
     #: The argument that names the dropped record.
@@ -60,14 +62,17 @@ class Effect:
 
 
 def puts(view: View) -> Effect:
+    """The record that the operation returned is in the listing from then on."""
     return Effect(view, "put")
 
 
 def drops(view: View, key: str) -> Effect:
+    """The record that the argument ``key`` names is in the listing no more."""
     return Effect(view, "drop", key)
 
 
 def rereads(view: View, when: str = "") -> Effect:
+    """The storage system must be asked before the listing is shown again."""
     return Effect(view, "reread", when=when)
 
 
@@ -179,9 +184,7 @@ DELETE_SNAPSHOT = _change(
 )
 
 LIST_LOCKS = _read(StorageBackend.list_locks, role=Role.USER, lane=Lane.LIST, into=views.LOCKS)
-CREATE_LOCK = _change(
-    StorageBackend.create_lock, role=Role.ADMIN, holds=("volume",), effects=(puts(views.LOCKS),)
-)
+CREATE_LOCK = _change(StorageBackend.create_lock, role=Role.ADMIN, holds=("volume",), effects=(puts(views.LOCKS),))
 REMOVE_LOCK = _change(
     StorageBackend.remove_lock, role=Role.UBER_ADMIN, holds=("volume",), effects=(drops(views.LOCKS, "host"),)
 )

@@ -42,9 +42,7 @@ def failure_of(error: StorageError) -> Failure:
 class Performer:
     """Carries jobs out, in whatever thread asks."""
 
-    def __init__(
-        self, desk: Desk, filers: Mapping[str, Filer], listings: Listings, settings: Settings
-    ) -> None:
+    def __init__(self, desk: Desk, filers: Mapping[str, Filer], listings: Listings, settings: Settings) -> None:
         self._desk = desk
         self._filers = filers
         self._listings = listings
@@ -61,7 +59,8 @@ class Performer:
         except StorageError as error:
             return self._failed(lease, error)
         except RedisAway as exc:
-            return self._without_redis(lease, exc)
+            self._without_redis(lease, exc)
+            return None
         except Exception:
             log.exception("job.crashed", job_id=lease.job_id)
             return self._crashed(lease)

@@ -115,6 +115,11 @@ def parse_job(raw: Mapping[bytes, bytes]) -> Job | None:
     operation = OPERATIONS.get(record.get("operation", ""))
     if operation is None or "state" not in record:
         return None
+    values: dict[str, Any] = {name: record[name] for name in _TEXTS}
+    values |= {name: record.get(name) or None for name in _OPTIONAL_TEXTS}
+    values |= {name: int(record[name]) for name in ("version", "attempt", "seq")}
+    values |= {name: _number(record, name) for name in ("current", "total", "result_bytes")}
+    values |= {f"{name}_ms": _number(record, name) for name in _TIMES}
     return Job(
         operation=operation,
         state=State(record["state"]),
@@ -127,17 +132,16 @@ def parse_job(raw: Mapping[bytes, bytes]) -> Job | None:
         failure=_failure(record),
         query=record.get("query", ""),
         waiting_reason=record.get("reason") or None,
-        **{name: record[name] for name in ("id", "subsystem", "target", "requester", "request_id", "queue")},
-        **{name: int(record[name]) for name in ("version", "attempt", "seq")},
-        **{name: _number(record, name) for name in ("current", "total", "result_bytes")},
-        **{name: record.get(name) or None for name in ("retry_of", "backend_job", "step", "settle_why", "unit", "message")},
-        **{f"{name}_ms": _number(record, name) for name in _TIMES},
         joins=int(record.get("joins", "0")),
-    )  # type: ignore[arg-type]
+        **values,
+    )
 
 
+_TEXTS = ("id", "subsystem", "target", "requester", "request_id", "queue")
+_OPTIONAL_TEXTS = ("retry_of", "backend_job", "step", "settle_why", "unit", "message")
 _TIMES = (
-    "created", "updated", "started", "finished", "expires", "cancel_requested", "first_failure", "settle_since", "marked",
+    "created", "updated", "started", "finished", "expires",
+    "cancel_requested", "first_failure", "settle_since", "marked",
 )  # fmt: skip
 
 
@@ -163,7 +167,7 @@ def _generation(record: Mapping[str, str]) -> Generation | None:
 
 #: What is said of a failure that a script recorded with nothing but its code.
 DETAILS = {
-    "worker-lost": "The worker that had this job was lost before anything was changed on the storage system. Submit it again.",
+    "worker-lost": "The worker that had this job was lost before anything was changed. Submit it again.",
     "timed-out": "The job took longer than its operation may take, and was stopped before anything was changed.",
     "outcome-unknown": "The change may or may not have happened: look at the storage system before repeating it.",
 }

@@ -1,4 +1,6 @@
-"""Connections to Redis that answer or fail in bounded time and never send a write twice, and the scripts that run there."""
+"""Connections to Redis that answer or fail in bounded time and never send a write twice, and the scripts that run
+there.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def job_id_secret(client: redis.Redis, prefix: str) -> bytes:
 
 
 class Script(Protocol):
-    def __call__(self, *arguments: str | int | float | bytes) -> Any: ...
+    def __call__(self, *arguments: str | float | bytes) -> Any: ...
 
 
 class Scripts:
@@ -75,7 +77,7 @@ class Scripts:
     def __getattr__(self, name: str) -> Script:
         script = self._registered[name]
 
-        def call(*arguments: str | int | float | bytes) -> Any:
+        def call(*arguments: str | float | bytes) -> Any:
             return script(keys=[self._prefix], args=list(arguments))
 
         return call
@@ -91,5 +93,3 @@ def _names() -> list[str]:
 def _source(name: str) -> str:
     folder = files("worker") / "lua"
     return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
-
-

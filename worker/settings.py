@@ -18,14 +18,16 @@ class Settings(SecretFiles):
     debug: bool = Field(
         False,
         validation_alias=AliasChoices("SAPI_DEBUG", "FLASK_DEBUG"),
-        description="Development mode: loopback clients may sign in without a provider, unsafe Redis settings only warn",
+        description="Development mode: loopback clients may sign in without a provider, an unsafe Redis only warns",
     )
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis that holds jobs, results and listings"
     )
     broker_url: SecretStr | None = Field(None, description="Celery broker, if it is not the Redis above")
     key_prefix: str = Field("sapi:", pattern=r"^[a-z0-9:_-]{1,32}$", description="Start of every key in Redis")
-    wait_replicas: int = Field(0, ge=0, description="Replicas that must hold an accepted job before the client learns its id")
+    wait_replicas: int = Field(
+        0, ge=0, description="Replicas that must hold an accepted job before the client learns its id"
+    )
 
     job_keep: int = Field(7 * 86400, ge=1, description="How long a finished job's record is kept")
     result_keep: int = Field(86400, ge=1, description="How long a finished job's result is kept")
@@ -33,12 +35,20 @@ class Settings(SecretFiles):
     queue_limit: int = Field(1000, ge=1, description="Jobs that may wait in one queue; more are refused with 429")
 
     cache_fresh: int = Field(60, ge=0, description="How long a listing is fresh")
-    cache_stale: int = Field(3600, ge=0, description="How long after that the old copy is served while one refresh runs")
+    cache_stale: int = Field(
+        3600, ge=0, description="How long after that the old copy is served while one refresh runs"
+    )
     cache_keep: int = Field(86400, ge=1, description="How long the old copy is kept for when the filer is away")
-    page_keep: int = Field(600, ge=1, description="How long a superseded listing is kept for clients that page through it")
-    refresh_interval: int = Field(0, ge=0, description="Refresh volume listings on schedule, every so many seconds (0: no)")
+    page_keep: int = Field(
+        600, ge=1, description="How long a superseded listing is kept for clients that page through it"
+    )
+    refresh_interval: int = Field(
+        0, ge=0, description="Refresh volume listings on schedule, every so many seconds (0: no)"
+    )
 
-    backend_patience: int = Field(60, ge=0, description="How long a job is tried again while its filer cannot be reached")
+    backend_patience: int = Field(
+        60, ge=0, description="How long a job is tried again while its filer cannot be reached"
+    )
     settle_patience: int = Field(600, ge=1, description="How long a lost change is looked for before outcome-unknown")
     read_limit: int = Field(600, ge=1, description="Time limit of a read")
     change_limit: int = Field(1800, ge=1, description="Time limit of a change")
@@ -48,7 +58,9 @@ class Settings(SecretFiles):
     read_slots: int = Field(8, ge=1, le=64, description="Look-ups at a time, for each worker process and filer")
     list_slots: int = Field(4, ge=1, le=64, description="Listings at a time, for each worker process and filer")
     subsystems: str = Field("", description="Comma-separated endpoints that this worker serves (empty: all)")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe message that is logged")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe message that is logged"
+    )
 
     @model_validator(mode="after")
     def _check_lifetimes(self) -> Self:
@@ -81,7 +93,8 @@ def load(settings: type[S], **values: Any) -> S:
         raise BadSettings(str(exc)) from None
     except ValidationError as exc:
         problems = "; ".join(
-            f"{_variable(settings, error['loc'])}: {error['msg'].removeprefix('Value error, ')}" for error in exc.errors()
+            f"{_variable(settings, error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
+            for error in exc.errors()
         )
         raise BadSettings(problems) from None
 

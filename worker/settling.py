@@ -1,4 +1,6 @@
-"""Finds out what became of a change whose worker is gone, by looking; meanwhile the job stays running and its volume held."""
+"""Finds out what became of a change whose worker is gone, by looking; meanwhile the job stays running and its volume
+held.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,17 @@ log = structlog.get_logger(__name__)
 _LOOK_AGAIN_S = 3.0
 
 _NOT_DONE = {
-    "timed-out": Failure("timed-out", "The change took longer than it may take; looking showed that it was not made.", retryable=True),
-    "backend-timeout": Failure(
-        "backend-timeout", "The storage system did not answer; looking showed that the change was not made.", retryable=True
+    "timed-out": Failure(
+        "timed-out", "The change took longer than it may take; looking showed that it was not made.", retryable=True
     ),
-    "backend-error": Failure("backend-error", "The service failed inside; looking showed that the change was not made."),
+    "backend-timeout": Failure(
+        "backend-timeout",
+        "The storage system did not answer; looking showed that the change was not made.",
+        retryable=True,
+    ),
+    "backend-error": Failure(
+        "backend-error", "The service failed inside; looking showed that the change was not made."
+    ),
 }
 _LOST = Failure(
     "worker-lost", "The worker was lost; looking showed that the change was not made. Submit it again.", retryable=True

@@ -1,4 +1,6 @@
-"""The Celery task: a message names a job; it is claimed, carried out if it is its turn, and told to Flower as it ended."""
+"""The Celery task: a message names a job; it is claimed, carried out if it is its turn, and told to Flower as it
+ended.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class JobFailed(Exception):  # noqa: N818 - what Flower shows of a failed job
+class JobFailed(Exception):
     """The job has failed; its record says why."""
 
 
@@ -52,7 +54,7 @@ class Slots:
             return self._turned_away.pop(queue, 0)
 
 
-class OperationTask(Task):  # type: ignore[misc]
+class OperationTask(Task):
     """One declared operation, as Celery runs it."""
 
     ignore_result = True
@@ -125,7 +127,7 @@ def _log_end(end: End | None) -> None:
     elif end.failure is not None:
         log.warning("job.failed", code=end.failure.code, detail=end.failure.detail)
     else:
-        log.info(f"job.{end.state}")
+        log.info("job.ended", state=end.state)
 
 
 def register_tasks(celery: Celery, desk: Desk, performer: Performer, slots: Slots) -> None:

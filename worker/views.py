@@ -43,6 +43,4 @@ LOCKS = View("locks", "{subsystem}/volumes/{volume}/locks", "host")
 POLICIES = View("policies", "{subsystem}/export", "name", ordered=True)
 POLICY = View("policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy")
 
-VIEWS: dict[str, View] = {
-    view.name: view for view in (VOLUMES, VOLUME, SNAPSHOTS, SNAPSHOT, LOCKS, POLICIES, POLICY)
-}
+VIEWS: dict[str, View] = {view.name: view for view in (VOLUMES, VOLUME, SNAPSHOTS, SNAPSHOT, LOCKS, POLICIES, POLICY)}
