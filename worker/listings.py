@@ -22,8 +22,6 @@ from worker.redis_access import Scripts
 from worker.settings import Settings
 from worker.views import View
 
-#: Changes over one base from which on a worker folds them into a new base.
-FOLD_AFTER = 500
 #: The time during which a filer that could not be reached counts as away, unless it answers sooner.
 AWAY_MS = 15_000
 

@@ -22,6 +22,7 @@ from worker.bell import Bell
 from worker.celery_app import REQUIRED, create_celery
 from worker.desk import Desk
 from worker.filers import Filer, Watchman
+from worker.folding import Folding
 from worker.ids import JobIds
 from worker.jobs import Jobs
 from worker.lease import Beater
@@ -102,7 +103,10 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
         subsystems=list(subsystems),
         queues=queues,
         settle=partial(_settle, settler, celery),
-        chores=[Refresh(client, jobs, settings, list(subsystems))],
+        chores=[
+            Refresh(client, jobs, settings, list(subsystems)),
+            Folding(listings, scripts, list(subsystems)),
+        ],
     )
     performer = Performer(desk, filers, listings, settings)
     register_tasks(celery, desk, performer, Slots(settings))
