@@ -1,0 +1,45 @@
+"""Puts the front end together: nothing happens on import, and nothing here needs Redis to be there."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from flask import Flask
+
+from api import auth, failures, requests
+from api.openapi import create_api, describe_sign_in
+from api.parts import EXTENSION, Parts
+from api.resources import docs, exports, health, jobs, locks, snapshots, volumes
+
+BLUEPRINTS = (volumes.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
+
+
+def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
+    """Return the application.
+
+    Args:
+        held: what views work with.
+        settings: who may do what.
+    """
+    app = Flask("api", static_folder=None, template_folder=None)
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = held.config.max_body_bytes
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.extensions[EXTENSION] = held
+    requests.init_app(app)
+    api = create_api(app, _version())
+    failures.init_app(app)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    app.register_blueprint(docs.blp)
+    auth.init_app(app, settings, client=held.redis, prefix=held.settings.key_prefix)
+    describe_sign_in(api, app)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("storage-api")
+    except PackageNotFoundError:
+        # Run from a checkout that was not installed.
+        return "0"

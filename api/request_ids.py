@@ -1,0 +1,21 @@
+"""The id of the request at hand: the client's own when it is sane, otherwise a new one; echoed, logged and kept on its job."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from flask import g, has_request_context, request
+
+HEADER = "X-Request-ID"
+_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+
+
+def request_id() -> str:
+    """Return the id of the request at hand; empty outside a request."""
+    if not has_request_context():
+        return ""
+    if "request_id" not in g:
+        sent = request.headers.get(HEADER, "")
+        g.request_id = sent if _SANE.match(sent) else uuid.uuid4().hex
+    return str(g.request_id)

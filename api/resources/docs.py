@@ -1,0 +1,61 @@
+"""The documentation: a page to read and try it, the document itself, and a page for each kind of problem."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import orjson
+from flask import Blueprint, Response, current_app, render_template, request, send_from_directory
+
+from api.openapi import Api, document_response
+from api.parts import parts
+from api.problem_kinds import KINDS
+from api.problems import Problem
+
+blp = Blueprint("docs", __name__, template_folder="../docs_page")
+
+_OWN = frozenset({"page.css", "page.js"})
+_LIBRARYS = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "favicon-16x16.png"})
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@blp.get("/")
+def page() -> Response:
+    """The page to read and try the API."""
+    response = Response(render_template("page.html", debug=parts().settings.debug))
+    response.headers["Content-Security-Policy"] = _PAGE_POLICY
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+@blp.get("/docs-assets/<name>")
+def asset(name: str) -> Response:
+    """A file of the page."""
+    if name in _OWN:
+        return send_from_directory(str(files("api") / "docs_page"), name, max_age=300)
+    if name in _LIBRARYS:
+        return send_from_directory(str(files("flask_swagger_ui") / "dist"), name, max_age=86400)
+    raise Problem("not-found", "The documentation page has no such file.")
+
+
+@blp.get("/swagger.json")
+@blp.get("/openapi.json")
+def document() -> Response:
+    """The OpenAPI document."""
+    api = current_app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
+    assert isinstance(api, Api)  # noqa: S101 - made by create_app
+    return document_response(api)
+
+
+@blp.get("/problems/<code>")
+def problem(code: str) -> Response:
+    """What a kind of problem means: a page for people, JSON for others."""
+    kind = KINDS.get(code)
+    if kind is None:
+        raise Problem("not-found", "There is no such kind of problem.")
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return Response(render_template("problem.html", code=code, kind=kind))
+    return Response(orjson.dumps({"code": code, **kind._asdict()}), content_type="application/json")

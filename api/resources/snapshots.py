@@ -1,0 +1,55 @@
+"""Snapshots of a volume."""
+
+from __future__ import annotations
+
+from flask.views import MethodView
+
+from api.blueprint import Blueprint
+from api.bodies import expect_none
+from api.reads import read
+from api.schemas import NewSnapshotSchema
+from api.submit import submit
+from worker.operations import CREATE_SNAPSHOT, DELETE_SNAPSHOT, GET_SNAPSHOT, LIST_SNAPSHOTS
+
+blp = Blueprint(
+    "snapshots", __name__, url_prefix="/v4/<subsystem>/volumes/<path:volume>/snapshots", description="Snapshots"
+)
+
+
+@blp.route("")
+class SnapshotsView(MethodView):
+    """All snapshots of a volume."""
+
+    @blp.performs(LIST_SNAPSHOTS)
+    def get(self, subsystem, volume):
+        """List snapshots
+
+        Oldest first.
+        """
+        return read(LIST_SNAPSHOTS, subsystem, {"volume": volume})
+
+
+@blp.route("/<name>")
+class SnapshotView(MethodView):
+    """One snapshot."""
+
+    @blp.performs(GET_SNAPSHOT)
+    def get(self, subsystem, volume, name):
+        """Show a snapshot"""
+        return read(GET_SNAPSHOT, subsystem, {"volume": volume, "name": name})
+
+    @blp.performs(CREATE_SNAPSHOT)
+    @blp.arguments(NewSnapshotSchema, required=False)
+    def post(self, body, subsystem, volume, name):
+        """Create a snapshot
+
+        When the storage system's limit is reached it is refused (`too-many-snapshots`), or, with `purge_old_if_needed`,
+        the oldest deletable snapshot goes first.
+        """
+        return submit(CREATE_SNAPSHOT, subsystem, {"volume": volume, "name": name, **body}, volume=volume)
+
+    @blp.performs(DELETE_SNAPSHOT)
+    def delete(self, subsystem, volume, name):
+        """Delete a snapshot"""
+        expect_none()
+        return submit(DELETE_SNAPSHOT, subsystem, {"volume": volume, "name": name}, volume=volume)

@@ -1,0 +1,59 @@
+"""What the synchronous call would have answered, from what a job that has ended left behind."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from flask import Response, request
+from werkzeug.datastructures import MultiDict
+
+from api import collections
+from api.parts import parts
+from api.problems import Problem
+from api.submit import final_response, job_headers
+from worker.jobs import ShownJob
+from worker.listings import Standing
+from worker.records import Generation, Job, State
+
+
+def result_of(shown: ShownJob) -> Response:
+    """Answer as the call would have.
+
+    Raises:
+        Problem: it failed, was cancelled, has not ended, or its result is kept no longer.
+    """
+    job = shown.job
+    if not job.done:
+        headers = {"Retry-After": str(shown.retry_after_s), **job_headers(job.id)}
+        raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
+    if job.state is State.SUCCEEDED and job.generation is not None:
+        return _read(job, job.generation)
+    arguments = collections.nothing(request.args)
+    assert arguments is not None  # noqa: S101 - it refuses every parameter
+    if job.state is not State.SUCCEEDED:
+        return final_response(shown, None)
+    result = parts().jobs.result(job.id)
+    if result is None:
+        raise _expired(job)
+    return final_response(shown, result)
+
+
+def _read(job: Job, generation: Generation) -> Response:
+    """The listing that the job made, or the object, as the request that it was made for asked for it."""
+    view = job.operation.reads
+    assert view is not None  # noqa: S101 - only reads have a generation
+    sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
+    query = collections.parse(view, sent) if view.parent is None else collections.nothing(sent)
+    listing = parts().hot.get(generation) or parts().listings.load(generation)
+    if listing is None:
+        raise _expired(job)
+    key = None if view.parent is None else str(listing.records[0][view.key_field])
+    standing = Standing(generation.thing, 0, generation, job.started_ms or 0, listing.count, listing.hash)
+    response = collections.respond(listing, standing, query, key)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers.update(job_headers(job.id))
+    return response
+
+
+def _expired(job: Job) -> Problem:
+    return Problem("result-expired", "The job's result is kept no longer.", headers=job_headers(job.id))

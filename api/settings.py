@@ -1,0 +1,26 @@
+"""What the HTTP front end alone is configured with; the queue's part is `worker.settings`, signing in has its own."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ApiSettings(BaseSettings):
+    """Waiting and limits: ``SAPI_<NAME>``; times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    max_wait: int = Field(25, ge=0, le=600, description="Longest time that a request with Prefer: wait is held open")
+    read_wait: float = Field(2.0, ge=0, le=60, description="How long a read waits for its job when it does not say")
+    max_waiting: int = Field(
+        400, ge=1, description="Clients that may wait at a time, in each process; others are answered at once"
+    )
+    max_body_bytes: int = Field(
+        256 * 1024, ge=1024, description="Largest request body; larger ones are refused with 413"
+    )
+    max_url_bytes: int = Field(8 * 1024, ge=256, description="Longest path and query; longer ones are refused with 414")
+    max_header_bytes: int = Field(
+        16 * 1024, ge=1024, description="Largest block of headers; larger ones are refused with 431"
+    )
+    hot_bytes: int = Field(256 * 1024 * 1024, ge=0, description="Memory for listings at hand, in each process")

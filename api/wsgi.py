@@ -1,0 +1,27 @@
+"""What the server runs, `api.wsgi:app`: the application as the environment describes it, or one line that says what to mend."""
+
+from __future__ import annotations
+
+import sys
+
+from flask import Flask
+
+from api.app import create_app
+from api.auth import AuthSettings
+from api.parts import Parts
+from storage_backends.subsystems import ConfigurationError
+from worker.logs import configure_logging
+from worker.settings import BadSettings, load
+
+
+def _create() -> Flask:
+    try:
+        held = Parts.from_environment()
+        configure_logging("api", held.settings.log_level)
+        return create_app(held, load(AuthSettings))
+    except (BadSettings, ConfigurationError) as error:
+        print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
+        raise SystemExit(2) from None
+
+
+app = _create()
