@@ -1,7 +1,7 @@
 """Routes as stacks of facts: ``performs`` ties a view to an operation, its role, its answers and their documentation.
 
-Each view that is served gets an ``access`` (a role, or who else may ask) and, where it performs operations, their names;
-tests walk the routes and look at both.
+Each view that is served has an ``access`` (a role, or who else may ask) and the operations that it performs; tests walk
+the routes and look at both.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OF_JOBS = (409, 410, 501, 502, 504)
 _OF_BODIES = (413, 415)
 
 
-class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
+class Blueprint(flask_smorest.Blueprint):
     """A blueprint whose views enforce what they document."""
 
     ARGUMENTS_PARSER = StrictParser()
@@ -48,7 +48,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             else:
                 documented = documentation.answers_of_read(self, operation)(view)
             facts = {"x-operations": [op.name for op in (operation, *others)], "x-role": operation.role.value}
-            return self._serve(
+            served: View = self._serve(
                 documented,
                 operation_id=operation.name,
                 access=operation.role,
@@ -57,6 +57,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 operations=(operation, *others),
                 **facts,
             )
+            return served
 
         return decorate
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of answers beyond their bodies: headers, accepted jobs, security, collection parameters."""
+"""What the OpenAPI document says beyond bodies: headers, accepted jobs, security, collections' parameters."""
 
 from __future__ import annotations
 

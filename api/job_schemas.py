@@ -9,7 +9,7 @@ import marshmallow as ma
 from worker.operations import OPERATIONS
 from worker.records import State
 
-_NULLABLE = {"allow_none": True, "required": True}
+_NULLABLE: Any = {"allow_none": True, "required": True}
 _MOMENT = {"format": "date-time"}
 
 
@@ -116,7 +116,7 @@ def _one_of(values: list[str]) -> Any:
 class JobQuerySchema(ma.Schema):
     """Which of one's jobs to list."""
 
-    class Meta:
+    class Meta:  # noqa: D106 - marshmallow's way
         unknown = ma.RAISE
 
     error_messages = {"unknown": "unknown query parameter"}  # noqa: RUF012 - marshmallow's way

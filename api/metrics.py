@@ -1,4 +1,4 @@
-"""Figures for Prometheus, read from Redis when they are asked for; without Redis there is only the word that it is away."""
+"""Figures for Prometheus, read from Redis when they are asked for; without Redis, only that it is away."""
 
 from __future__ import annotations
 

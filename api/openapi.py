@@ -22,7 +22,7 @@ Every change becomes a **job**: the answer is `202 Accepted` with the job's addr
 """
 
 
-class Api(flask_smorest.Api):  # type: ignore[misc]
+class Api(flask_smorest.Api):
     """flask-smorest's, with problem documents for errors and the document made once."""
 
     ERROR_SCHEMA = ProblemSchema
@@ -76,4 +76,5 @@ def document_response(api: Api) -> Response:
     response = Response(api.document, content_type="application/json")
     response.add_etag()
     response.headers["Cache-Control"] = "no-cache"
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response

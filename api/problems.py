@@ -1,4 +1,4 @@
-"""Errors as clients see them: problem documents (RFC 9457), without a stack trace, a filer's host name or a credential."""
+"""Errors as clients see them: problem documents (RFC 9457), without stack traces, names of filers or credentials."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Problem(Exception):
 
 
 def invalid(pointer: str, detail: str) -> Problem:
-    """Return a `validation-failed` about one member of the request, by JSON pointer (a query parameter's is its name)."""
+    """Return a `validation-failed` about one member or query parameter of the request, by JSON pointer."""
     name = pointer.removeprefix("/") or "the body"
     return Problem("validation-failed", f"{name}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
 

@@ -19,7 +19,7 @@ def queue_names(held: Parts) -> list[str]:
 
 def now_ms(client: redis.Redis) -> int:
     """Redis's clock, in Unix milliseconds."""
-    seconds, microseconds = client.time()  # type: ignore[misc]
+    seconds, microseconds = client.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 

@@ -1,4 +1,4 @@
-"""The id of the request at hand: the client's own when it is sane, otherwise a new one; echoed, logged and kept on its job."""
+"""The id of the request at hand: the client's own when it is sane, otherwise a new one; it is echoed and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens around every request: limits on its size, its id, headers that make its answer safe, and a line in the log."""
+"""What happens around every request: its size, its id, headers that keep its answer safe, a line in the log."""
 
 from __future__ import annotations
 

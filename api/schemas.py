@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import marshmallow as ma
 
 from api import names
@@ -37,7 +39,7 @@ class VolumeChangesSchema(_Strict):
 
 
 class NewVolumeSchema(VolumeChangesSchema):
-    """A volume to be created, or cloned (with `from_volume` and `from_snapshot`), or rolled back (with `from_snapshot`)."""
+    """A volume to be created, cloned (`from_volume` and `from_snapshot`), or rolled back (`from_snapshot`)."""
 
     name = text("The volume's name; needed when the address is node:/junction/path", "dbvol01", names.volume_name)
     aggregate_name = text("Where to put it; without it the storage system chooses", "aggr1", names.word)
@@ -76,7 +78,7 @@ class SettlementSchema(_Strict):
 
 # --- what is answered
 
-_OPTIONAL = {"allow_none": True, "required": True}
+_OPTIONAL: Any = {"allow_none": True, "required": True}
 
 
 class VolumeSchema(ma.Schema):

@@ -15,7 +15,7 @@ _FAILURES = {
 
 
 def settle(job: Job, outcome: str) -> None:
-    """End the job with ``outcome``: succeeded, failed or unknown. What it touched is read anew before it is shown again.
+    """End the job as succeeded, failed or unknown. What it touched is read anew before it is shown again.
 
     Raises:
         Problem: `job-not-settling`.

@@ -1,4 +1,4 @@
-"""What a POST to a volume asks for: to create it, to clone it from another one's snapshot, or to roll it back to its own."""
+"""What a POST to a volume asks for: to create it, to clone it from a snapshot of another one, or to roll it back."""
 
 from __future__ import annotations
 

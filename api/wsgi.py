@@ -1,4 +1,4 @@
-"""What the server runs, `api.wsgi:app`: the application as the environment describes it, or one line that says what to mend."""
+"""What the server runs, `api.wsgi:app`: the application that the environment describes, or a line on what to mend."""
 
 from __future__ import annotations
 

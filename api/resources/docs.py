@@ -15,10 +15,10 @@ from api.problems import Problem
 blp = Blueprint("docs", __name__, template_folder="../docs_page")
 
 _OWN = frozenset({"page.css", "page.js"})
-_LIBRARYS = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "favicon-16x16.png"})
+_LIBRARIES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "favicon-16x16.png"})
 _PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
@@ -36,7 +36,7 @@ def asset(name: str) -> Response:
     """A file of the page."""
     if name in _OWN:
         return send_from_directory(str(files("api") / "docs_page"), name, max_age=300)
-    if name in _LIBRARYS:
+    if name in _LIBRARIES:
         return send_from_directory(str(files("flask_swagger_ui") / "dist"), name, max_age=86400)
     raise Problem("not-found", "The documentation page has no such file.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import redis
 from flask import Response
@@ -50,5 +52,5 @@ def scrape():
     return Response(metrics.text(parts()), content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 
-def _json(document):
+def _json(document: dict[str, Any]) -> Response:
     return Response(orjson.dumps(document), content_type="application/json", headers={"Cache-Control": "no-store"})
