@@ -1,0 +1,283 @@
+"""The filer as the driver sees it: questions that may be asked again, and changes that are sent once or not at all."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import requests
+import urllib3
+from netapp_ontap.host_connection import HostConnection
+
+from storage_backends.errors import BackendError, BackendTimeout, BackendUnavailable, OutcomeUnclear, StorageError
+from storage_backends.journal import Journal
+from storage_backends.netapp.queries import Query, url_of
+from storage_backends.netapp.targets import require_one
+from storage_backends.netapp.translate import Translator, is_known
+from storage_backends.netapp.transport import CALL, new_session
+from storage_backends.options import NetappOptions
+
+Json = dict[str, Any]
+
+_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+#: How often a question is asked again when its answer broke off or the filer was too busy.
+_ASK_AGAIN = 2
+#: The longest that a question waits because the filer said Retry-After, in seconds.
+_LONGEST_PAUSE_S = 5.0
+_CONNECT_S = 10.0
+#: How many wrapped errors are looked through for the cause.
+_DEEPEST = 20
+
+
+class NotSent(Exception):
+    """The filer was not reached: no byte of the request left."""
+
+
+class NoAnswer(Exception):
+    """The request left, and no whole answer came."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.timed_out = timed_out
+        #: The HTTP status, where at least that came.
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the filer."""
+
+    status: int
+    body: Json = field(default_factory=dict)
+    retry_after_s: float = 1.0
+
+    @property
+    def error(self) -> tuple[int | None, str]:
+        """ONTAP's error code and message; (None, "") where the body holds none."""
+        found = self.body.get("error")
+        if not isinstance(found, dict):
+            return None, ""
+        code = str(found.get("code", ""))
+        return int(code) if code.lstrip("-").isdigit() else None, str(found.get("message", ""))
+
+
+class _Connection(HostConnection):
+    """The library's connection, over a session that re-sends nothing; for one thread of one process."""
+
+    def __init__(self, options: NetappOptions) -> None:
+        secret = base64.b64encode(f"{options.username}:{options.password}".encode()).decode()
+        super().__init__(
+            options.hostname or options.vserver,
+            headers={"Authorization": f"Basic {secret}"},
+            verify=options.verify,  # type: ignore[arg-type]  # A path is taken as well.
+            port=options.port,
+            scheme=options.scheme,
+        )
+        self._request_session = new_session(self.origin)
+
+
+class _Process:
+    """What one process holds of a filer; never used by a child that was forked from it."""
+
+    def __init__(self, max_connections: int) -> None:
+        self.pid = os.getpid()
+        self.slots = threading.BoundedSemaphore(max(1, max_connections))
+        self.threads = threading.local()
+        self.lock = threading.Lock()
+        self.connections: list[_Connection] = []
+
+
+class Filer:
+    """One filer. Used by many threads; each has a connection of its own, made when it first needs one."""
+
+    def __init__(self, options: NetappOptions) -> None:
+        self._options = options
+        self.vserver = options.vserver
+        self.timeout_s = options.timeout_s
+        host = options.hostname or options.vserver
+        #: Names of fields that this filer does not know, or that the configuration leaves out.
+        self.without: frozenset[str] = frozenset(name.strip() for name in options.fields.split(",") if name.strip())
+        self.translator = Translator((host, host.split(".")[0], options.username, options.password))
+        self._process = _Process(options.max_connections)
+
+    def __repr__(self) -> str:
+        return f"Filer(vserver={self.vserver!r})"
+
+    # --- questions
+
+    def get(self, path: str, query: Query | None = None, *, journal: Journal) -> Json:
+        """Ask for something below ``/api``; asked again a few times when that may help.
+
+        Raises:
+            BackendUnavailable, BackendTimeout: no answer.
+            StorageError: the filer's refusal, translated.
+        """
+        return self.get_url(url_of(path, query), journal=journal)
+
+    def get_url(self, url: str, *, journal: Journal) -> Json:
+        """As ``get``, for a path and query as the filer gave them."""
+        for again in range(_ASK_AGAIN, -1, -1):
+            journal.checkpoint()
+            try:
+                answer = self._exchange("GET", url, None, journal)
+            except NotSent as failure:
+                raise BackendUnavailable(f"The storage system cannot be reached: {failure}.") from None
+            except NoAnswer as failure:
+                if failure.timed_out:
+                    raise BackendTimeout("The storage system did not answer in time.") from None
+                if not again:
+                    raise BackendUnavailable(f"The storage system does not answer: {failure.reason}.") from None
+                continue
+            if answer.status == requests.codes.ok:
+                return answer.body
+            if not (again and answer.status in {429, 500, 502, 503, 504}):
+                raise self._question_failed(answer)
+            journal.wait(min(answer.retry_after_s, _LONGEST_PAUSE_S))
+        raise AssertionError("not reached")
+
+    def _question_failed(self, answer: Answer) -> StorageError:
+        code, message = answer.error
+        if code is None and answer.status in {502, 504}:
+            return BackendUnavailable("The storage system does not answer.")
+        return self.translator.error(code, message, status=answer.status)
+
+    # --- changes
+
+    def change(self, method: str, path: str, query: Query, body: Json, *, journal: Journal) -> Answer:
+        """Send one change, once.
+
+        Raises:
+            BackendUnavailable, ResourceBusy: nothing happened.
+            OutcomeUnclear: it left, and what became of it cannot be told from here.
+            StorageError: the filer's refusal, translated; nothing happened.
+        """
+        require_one(method, path, query)
+        try:
+            answer = self._exchange(method, url_of(path, query), body, journal)
+        except NotSent as failure:
+            raise BackendUnavailable(f"The storage system cannot be reached: {failure}.") from None
+        except NoAnswer as failure:
+            if failure.status in {200, 201}:
+                return Answer(failure.status)
+            raise OutcomeUnclear(f"The change was sent and no answer came: {failure.reason}.") from None
+        if answer.status in {200, 201, 202}:
+            return answer
+        raise self._change_failed(answer)
+
+    def _change_failed(self, answer: Answer) -> StorageError:
+        code, message = answer.error
+        if _refuses(answer.status) or is_known(code):
+            return self.translator.error(code, message, status=answer.status)
+        original = BackendError(str(code or answer.status), self.translator.clean(message))
+        return OutcomeUnclear("The change was sent and the answer does not tell.", backend_error=original)
+
+    # --- one exchange
+
+    def _exchange(self, method: str, url: str, body: Json | None, journal: Journal) -> Answer:
+        seconds = max(0.05, min(self._options.timeout_s, journal.seconds_left))
+        with self._slot(seconds) as connection:
+            CALL.begin(seconds)
+            response = None
+            try:
+                response = connection.session.request(
+                    method,
+                    connection.origin + url,
+                    data=None if body is None else orjson.dumps(body),
+                    headers=None if body is None else {"Content-Type": "application/json"},
+                    timeout=(min(seconds, _CONNECT_S), seconds),
+                    allow_redirects=False,
+                    stream=True,
+                )
+                return _answer(response, response.content)
+            except _TROUBLE as trouble:
+                raise _trouble(trouble, None if response is None else response.status_code) from None
+            finally:
+                if response is not None:
+                    response.close()
+
+    @contextmanager
+    def _slot(self, seconds: float) -> Iterator[_Connection]:
+        """This thread's connection, while fewer than ``max_connections`` calls of this process are under way."""
+        process = self._own_process()
+        if not process.slots.acquire(timeout=seconds):
+            raise NotSent("too many calls of this worker are under way")
+        try:
+            yield self._own_connection(process)
+        finally:
+            process.slots.release()
+
+    def _own_process(self) -> _Process:
+        if self._process.pid != os.getpid():  # A child must never read from its parent's sockets.
+            self._process = _Process(self._options.max_connections)
+        return self._process
+
+    def _own_connection(self, process: _Process) -> _Connection:
+        connection: _Connection | None = getattr(process.threads, "connection", None)
+        if connection is None:
+            connection = process.threads.connection = _Connection(self._options)
+            with process.lock:
+                process.connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Let go of this process's connections."""
+        process, self._process = self._own_process(), _Process(self._options.max_connections)
+        for connection in process.connections:
+            connection.session.close()
+
+
+def _refuses(status: int) -> bool:
+    """Does the HTTP status alone say that nothing was done?"""
+    if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE}:
+        return status == HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _answer(response: requests.Response, content: bytes) -> Answer:
+    status = response.status_code
+    try:
+        body = orjson.loads(content) if content.strip() else {}
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        if status < requests.codes.multiple_choices:
+            raise NoAnswer("the answer broke off", status=status)
+        body = {}
+    pause = response.headers.get("Retry-After", "")
+    return Answer(status, body, float(pause) if pause.isdigit() else 1.0)
+
+
+def _trouble(trouble: BaseException, status: int | None) -> NotSent | NoAnswer:
+    """What happened, in words that name no host: the libraries' own messages do."""
+    timed_out = _caused_by(trouble, (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError))
+    if not CALL.sent:
+        if timed_out:
+            return NotSent("it does not take connections in time")
+        if _caused_by(trouble, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
+            return NotSent("its certificate or encryption is not accepted")
+        if _caused_by(trouble, (urllib3.exceptions.NameResolutionError,)):
+            return NotSent("its name is not known")
+        return NotSent("it does not take connections")
+    if timed_out:
+        return NoAnswer("the time was over", timed_out=True, status=status)
+    return NoAnswer("the connection broke", status=status)
+
+
+def _caused_by(trouble: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Is it one of ``kinds``, or does it wrap one, as ``requests`` wraps ``urllib3``?"""
+    seen: list[object] = [trouble]
+    for found in seen:
+        if isinstance(found, kinds):
+            return True
+        if isinstance(found, BaseException) and len(seen) < _DEEPEST:
+            seen += [*found.args, found.__cause__, getattr(found, "reason", None)]
+    return False

@@ -1,0 +1,136 @@
+"""ONTAP's jobs: followed to their true end by prompt polls, with the error code that ends them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from storage_backends.errors import BackendTimeout, BackendUnavailable, NotFound, OutcomeUnclear, StorageError
+from storage_backends.journal import Journal
+from storage_backends.netapp.connection import Filer
+
+#: The first pause between two looks at a job, how it grows, and the longest, in seconds.
+FIRST_PAUSE_S, GROWTH, LONGEST_PAUSE_S = 0.05, 1.5, 2.0
+#: How long the filer may be away while a job of it is followed.
+PATIENCE_S = 60.0
+
+_SUCCEEDED = frozenset({"success"})
+_UNDER_WAY = frozenset({"queued", "running", "paused", "pausing", "quitting", "cancelling", "waiting"})
+
+
+class End(StrEnum):
+    """How an ONTAP job ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    #: The filer does not know it (any more): it forgets jobs 300 s after their end.
+    GONE = "gone"
+    #: The account may not look at jobs.
+    HIDDEN = "hidden"
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """The end of an ONTAP job; ``error`` says why it failed."""
+
+    end: End
+    error: StorageError | None = None
+    #: Was it asked to stop before it ended?
+    cancel_asked: bool = False
+
+
+class JobFollower:
+    """Follows one job; passes on a wish to cancel, where that is safe."""
+
+    def __init__(self, filer: Filer, uuid: str, journal: Journal, *, cancellable: bool = False) -> None:
+        self._filer, self._uuid, self._journal, self._cancellable = filer, uuid, journal, cancellable
+        self._cancel_asked = False
+        self._silent_since: float | None = None
+
+    def follow(self) -> JobEnd:
+        """Wait for the end.
+
+        Raises:
+            OutcomeUnclear: the filer was away for too long.
+            Stopped: this worker must not go on.
+        """
+        pause = FIRST_PAUSE_S
+        while True:
+            self._journal.wait(pause)
+            pause = min(LONGEST_PAUSE_S, pause * GROWTH)
+            if end := self._look():
+                return end
+            self._pass_cancel_on()
+
+    def _look(self) -> JobEnd | None:
+        try:
+            job = self._filer.get(f"/cluster/jobs/{self._uuid}", {"fields": "*"}, journal=self._journal)
+        except NotFound:
+            return JobEnd(End.GONE, cancel_asked=self._cancel_asked)
+        except (BackendUnavailable, BackendTimeout):
+            self._bear_silence()
+            return None
+        except StorageError as refusal:
+            return JobEnd(End.HIDDEN, refusal, self._cancel_asked)
+        self._silent_since = None
+        state = job.get("state")
+        if state in _UNDER_WAY or state is None:
+            return None
+        if state in _SUCCEEDED:
+            return JobEnd(End.SUCCESS, cancel_asked=self._cancel_asked)
+        return JobEnd(End.FAILURE, self._failure(job), self._cancel_asked)
+
+    def _failure(self, job: dict[str, Any]) -> StorageError:
+        """The code stands in ``error`` (9.9.1 and later) or in ``code``; either may be missing."""
+        error = job.get("error") or {}
+        code = str(error.get("code") or job.get("code") or "")
+        message = error.get("message") or job.get("message") or "The storage system's job failed."
+        return self._filer.translator.error(int(code) if code.isdigit() else None, message)
+
+    def _bear_silence(self) -> None:
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        if now - self._silent_since > PATIENCE_S:
+            raise OutcomeUnclear("The storage system does not tell what became of the change.")
+
+    def _pass_cancel_on(self) -> None:
+        if not self._cancellable or self._cancel_asked or not self._journal.cancel_requested:
+            return
+        try:
+            self._filer.change("PATCH", f"/cluster/jobs/{self._uuid}", {"action": "cancel"}, {}, journal=self._journal)
+        except StorageError:
+            # It cannot be cancelled, has ended, or the filer is away: its true end will tell.
+            self._cancellable = False
+        else:
+            self._cancel_asked = True
+
+
+def unfinished(filer: Filer, url: str, *, journal: Journal) -> list[str]:
+    """The uuids of jobs under way that a change to ``url`` (``PATCH /api/storage/volumes/…``) may have started."""
+    return [job["uuid"] for job in _started_by(filer, url, journal) if job.get("state") in _UNDER_WAY]
+
+
+def known(filer: Filer, url: str, *, journal: Journal) -> list[str]:
+    """The uuids of all jobs that the filer remembers of changes to ``url``."""
+    return [job["uuid"] for job in _started_by(filer, url, journal)]
+
+
+def _started_by(filer: Filer, url: str, journal: Journal) -> list[dict[str, Any]]:
+    query = {"description": f"{url}*", "fields": "uuid,state,description,svm.name"}
+    try:
+        found = filer.get("/cluster/jobs", query, journal=journal)
+    except (BackendUnavailable, BackendTimeout):
+        raise
+    except StorageError:  # The account may not list jobs: then they tell nothing.
+        return []
+    return [job for job in found.get("records") or () if _is_ours(filer, url, job)]
+
+
+def _is_ours(filer: Filer, url: str, job: dict[str, Any]) -> bool:
+    vserver = (job.get("svm") or {}).get("name")
+    description = str(job.get("description", ""))
+    # A job that makes an object names the new one: one segment more than where it was posted.
+    rest = description.removeprefix(url).partition("?")[0].strip("/")
+    return description.startswith(url) and "/" not in rest and vserver in {None, filer.vserver} and "uuid" in job

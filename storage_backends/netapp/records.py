@@ -1,0 +1,141 @@
+"""ONTAP's records as our models. Every field may be missing: an offline volume lacks half of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume
+
+Record = Mapping[str, Any]
+
+#: Asked for by name: ``fields=*`` leaves the expensive ones out. ``style`` and ``is_svm_root`` are for us alone.
+VOLUME_FIELDS: tuple[str, ...] = (
+    "uuid", "name", "state", "create_time", "style", "is_svm_root", "size", "aggregates.name", "nodes.name",
+    "nas.path", "nas.export_policy.name", "space.used", "space.afs_total", "space.snapshot.reserve_percent",
+    "space.snapshot.space_used_percent", "autosize.mode", "autosize.maximum", "efficiency.compression",
+    "efficiency.dedupe", "flash_pool.caching_policy", "comment",
+)  # fmt: skip
+#: Not worth asking for ten thousand times.
+LISTING_FIELDS: tuple[str, ...] = tuple(
+    name for name in VOLUME_FIELDS if name not in {"efficiency.dedupe", "comment", "is_svm_root"}
+)
+CLONE_FIELDS: tuple[str, ...] = (
+    *VOLUME_FIELDS,
+    "clone.is_flexclone",
+    "clone.parent_volume.name",
+    "clone.parent_volume.uuid",
+)
+SNAPSHOT_FIELDS: tuple[str, ...] = ("uuid", "name", "create_time", "reclaimable_space", "owners", "comment")
+POLICY_FIELDS: tuple[str, ...] = ("id", "name", "are_rules_truncated", "rules.index", "rules.clients.match")
+RULE_FIELDS: tuple[str, ...] = ("index", "clients.match")
+LOCK_FIELDS: tuple[str, ...] = ("uuid", "client_address")
+#: What a filer of the oldest release that we know (9.10.1) may not have.
+NEWER_FIELDS: frozenset[str] = frozenset({"nodes.name", "are_rules_truncated"})
+
+MIN_SIZE_BYTES = 20 * 1024 * 1024
+MAX_SIZE_BYTES = 2**63 - 1
+#: ONTAP keeps sizes in blocks; two that differ by less are the same.
+BLOCK_BYTES = 4096
+_NOTHING: Record = {}
+
+
+def utc(time: str | None) -> str | None:
+    """ONTAP's time (ISO 8601 with an offset) as RFC 3339 in UTC; None for what is none."""
+    if not time:
+        return None
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    if moment.utcoffset() is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat()[:19] + "Z"
+
+
+def is_volume(record: Record) -> bool:
+    """Is it one that the service knows: not restricted, not part of a bigger one, not the storage system's own?"""
+    return (
+        record.get("state") != "restricted"
+        and record.get("style") != "flexgroup_constituent"
+        and not (_aggregate(record) or "").startswith("aggr0")
+    )
+
+
+def volume(record: Record, nodes: Mapping[str, str] = _NOTHING) -> Volume:
+    """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
+    space: Record = record.get("space") or _NOTHING
+    snapshot: Record = space.get("snapshot") or _NOTHING
+    nas: Record = record.get("nas") or _NOTHING
+    autosize: Record = record.get("autosize") or _NOTHING
+    compression = (record.get("efficiency") or _NOTHING).get("compression")
+    mode = autosize.get("mode")
+    aggregate = _aggregate(record)
+    node = record.get("nodes")
+    return Volume(
+        record["name"],
+        record.get("uuid"),
+        record.get("state"),
+        (node[0].get("name") if node else None) or nodes.get(aggregate or ""),
+        aggregate,
+        nas.get("path") or None,
+        _usable(record, space, snapshot),
+        space.get("used"),
+        None if mode is None else mode != "off",
+        autosize.get("maximum"),
+        (nas.get("export_policy") or _NOTHING).get("name"),
+        snapshot.get("reserve_percent"),
+        snapshot.get("space_used_percent"),
+        None if record.get("state") == "offline" else compression in {"background", "both"},
+        None if record.get("state") == "offline" else compression in {"inline", "both"},
+        (record.get("flash_pool") or _NOTHING).get("caching_policy"),
+        utc(record.get("create_time")),
+    )
+
+
+def _aggregate(record: Record) -> str | None:
+    found = record.get("aggregates")
+    return found[0].get("name") if found else None
+
+
+def _usable(record: Record, space: Record, snapshot: Record) -> int | None:
+    usable: int | None = space.get("afs_total")
+    if usable is not None:
+        return usable
+    size: int | None = record.get("size", space.get("size"))
+    reserve: int | None = snapshot.get("reserve_percent")
+    return None if size is None or reserve is None else size * (100 - reserve) // 100
+
+
+def size_with_reserve(size_total: int, reserve_percent: int) -> int:
+    """What ONTAP must be asked for so that a client can use ``size_total`` bytes."""
+    return -(-size_total * 100 // (100 - reserve_percent))
+
+
+def default_maximum(size: int) -> int:
+    """How far a volume of ``size`` bytes may grow unless somebody says otherwise: 120 %."""
+    return min(MAX_SIZE_BYTES, -(-size * 6 // 5))
+
+
+def snapshot(record: Record) -> Snapshot:
+    """A snapshot; the space that it holds is what deleting it would give back."""
+    held = record.get("reclaimable_space")
+    return Snapshot(record["name"], utc(record.get("create_time")), None if held is None else held // 1024)
+
+
+def locks(records: Iterable[Record]) -> list[Lock]:
+    """The hosts that hold any of these locks, each once, in the filer's order."""
+    hosts = dict.fromkeys(record.get("client_address") for record in records)
+    return [Lock(host) for host in hosts if host]
+
+
+def matches(rule: Record) -> list[str]:
+    """The clients that one of ONTAP's rules is for."""
+    return [client["match"] for client in rule.get("clients") or () if client.get("match")]
+
+
+def policy(name: str, rules: Iterable[Record]) -> ExportPolicy:
+    """An export policy: each client of each rule is a rule of ours, in the order of ONTAP's indexes, each once."""
+    ordered = sorted(rules, key=lambda rule: rule.get("index", 0))
+    return ExportPolicy(name, tuple(dict.fromkeys(match for rule in ordered for match in matches(rule))))

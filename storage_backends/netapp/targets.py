@@ -1,0 +1,42 @@
+"""Which URLs may be changed: single objects, named by what ONTAP gave them; never a collection, never a pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_ID = r"[0-9A-Za-z-]+"
+_ONE = re.compile(
+    rf"/storage/volumes/{_ID}(/snapshots/{_ID})?"
+    rf"|/protocols/locks/{_ID}"
+    r"|/protocols/nfs/export-policies/\d+(/rules/\d+)?"
+    rf"|/cluster/jobs/{_ID}"
+)
+_NEW = re.compile(rf"/storage/volumes(/{_ID}/snapshots)?" r"|/protocols/nfs/export-policies(/\d+/rules)?")
+#: The command line's ``volume modify`` has no URL per volume: there, the query names the one.
+_COMMAND = "/private/cli/volume"
+
+
+class UnboundedChange(Exception):
+    """A change was about to be sent that may hit more than one object. This is a fault of ours; nothing was sent."""
+
+
+def require_one(method: str, path: str, query: Mapping[str, object]) -> None:
+    """Return if ``method`` on ``path`` can only touch one object.
+
+    Raises:
+        UnboundedChange: it could touch others.
+    """
+    if method == "POST" and _NEW.fullmatch(path):
+        return
+    if method in {"PATCH", "DELETE"} and _ONE.fullmatch(path):
+        return
+    if method == "PATCH" and path == _COMMAND and all(_names_one(query.get(key)) for key in ("vserver", "volume")):
+        return
+    raise UnboundedChange(f"{method} {path} may touch more than one object")
+
+
+def _names_one(value: object) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    return bool(re.fullmatch(r'"[^"]+"|[^*|!<>"{},]+', value)) and (value.startswith('"') or ".." not in value)

@@ -1,0 +1,201 @@
+"""ONTAP's refusals in the service's own words: one table by ONTAP code, and no host name or account in any message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from storage_backends.errors import (
+    AlreadyExists,
+    BackendError,
+    BackendUnavailable,
+    Conflict,
+    FieldError,
+    InvalidRequest,
+    NoSuchPolicy,
+    NoSuchSnapshot,
+    NoSuchVolume,
+    NotFound,
+    NotSupported,
+    PolicyInUse,
+    ResourceBusy,
+    StorageError,
+    TooManySnapshots,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a code means: the error to raise, what it says, and which argument is to blame."""
+
+    kind: type[StorageError]
+    detail: str
+    pointer: str = ""
+    #: May the service try again by itself? None: as the error's class says.
+    transient: bool | None = None
+
+
+_BAD = partial(Meaning, InvalidRequest)
+_BUSY = Meaning(ResourceBusy, "Another operation is under way on the object.")
+#: Of the kind that does not go away by waiting a minute.
+_HELD = partial(Meaning, ResourceBusy, transient=False)
+_BAD_RULE = _BAD("The storage system does not accept the rule.", "/rules")
+_DENIED = Meaning(StorageError, "The service's account lacks a right on the storage system.")
+_AWAY = Meaning(BackendUnavailable, "The storage system is too busy to answer now.")
+
+#: By ONTAP's error code. What is not here is ``backend-error``.
+MEANINGS: Mapping[int, Meaning] = {
+    # --- of the REST machinery
+    1: Meaning(AlreadyExists, "There is one of that name already."),
+    2: _BAD("The storage system does not accept a value."),
+    4: Meaning(NotFound, "The storage system does not have it."),
+    6: _DENIED,
+    7: _AWAY,
+    8: _BUSY,
+    262160: _AWAY,
+    262177: _BAD("The storage system does not know a field."),
+    262179: _BAD("The storage system does not know an argument."),
+    262185: _BAD("The storage system does not accept a value."),
+    262186: _BAD("The storage system does not accept a field."),
+    262196: _BAD("A field cannot be set here."),
+    262197: _BAD("The storage system does not accept a value."),
+    262198: _BAD("The storage system does not accept a value."),
+    262203: _BAD("A field cannot be set here."),
+    458771: _BUSY,
+    6691623: _DENIED,
+    # --- volumes: missing, taken
+    524601: Meaning(NoSuchVolume, "There is no such volume to copy."),
+    917526: Meaning(AlreadyExists, "There is a volume of that name already."),
+    13107405: Meaning(AlreadyExists, "A volume of that name is being created."),
+    # --- volumes: impossible arguments
+    787140: _BAD("An aggregate must be given.", "/aggregate_name"),
+    917508: _BAD("There is no such aggregate.", "/aggregate_name"),
+    917597: _BAD("The aggregate does not hold data volumes.", "/aggregate_name"),
+    918242: _BAD("An aggregate must be given.", "/aggregate_name"),
+    917534: _BAD("The size is too small.", "/size_total"),
+    918639: _BAD("The size is beyond the storage system's limit.", "/size_total"),
+    918641: _BAD("The size is beyond the storage system's limit.", "/size_total"),
+    918647: _BAD("The size is beyond the storage system's limit.", "/size_total"),
+    917829: _BAD("The limits of growth contradict each other.", "/max_autosize"),
+    917831: _BAD("The limit of growth is below the size.", "/max_autosize"),
+    918521: _BAD("The limit of growth is beyond the storage system's limit.", "/max_autosize"),
+    918524: _BAD("The limits of growth contradict each other.", "/max_autosize"),
+    917835: _BAD("The snapshot reserve can be at most 90 per cent.", "/percentage_snapshot_reserve"),
+    917886: _BAD("The volume's name is too long.", "/name"),
+    917887: _BAD("A volume's name must begin with a letter or an underscore.", "/name"),
+    917888: _BAD("A volume's name can only hold letters, digits and underscores.", "/name"),
+    918252: _BAD("The junction path is not possible.", "/junction_path"),
+    918271: _BAD("There is no such export policy.", "/active_policy_name"),
+    918247: _BAD("A setting is not possible for a clone."),
+    918244: _BAD("A volume of this type cannot be copied."),
+    917628: _BAD("The setting is not possible for a volume of this type."),
+    524849: _BAD("The setting is not possible for this volume."),
+    6881640: Meaning(NotSupported, "This storage system cannot do it."),
+    6881651: Meaning(NotSupported, "This volume cannot be compressed."),
+    6881654: Meaning(NotSupported, "Compression cannot be switched off on this storage system."),
+    918701: Meaning(NotSupported, "This storage system cannot do it."),
+    918703: Meaning(NotSupported, "This storage system cannot do it."),
+    1638644: Meaning(NotSupported, "This storage system cannot do it."),
+    2621462: Meaning(StorageError, "The storage system does not have the configured vserver."),
+    2621707: Meaning(StorageError, "The storage system does not know the vserver."),
+    # --- volumes: state
+    524486: _BUSY,
+    13107406: _BUSY,
+    524479: _HELD("The volume is not online, or has no space left."),
+    917533: _HELD("The volume is offline."),
+    917775: _HELD("The volume is not online."),
+    918652: _HELD("The volume cannot be brought into that state."),
+    9437885: _HELD("The volume is not online."),
+    1638480: _HELD("Newer snapshots are in use and stand in the way."),
+    9437886: _HELD("Newer snapshots are locked and stand in the way."),
+    # --- snapshots
+    525059: Meaning(AlreadyExists, "The volume has a snapshot of that name already."),
+    525062: Meaning(TooManySnapshots, "The volume has as many snapshots as it can have."),
+    542797: Meaning(NoSuchSnapshot, "The volume has no such snapshot."),
+    1638503: Meaning(NoSuchSnapshot, "The volume has no such snapshot."),
+    1638600: Meaning(NoSuchSnapshot, "The volume has no such snapshot."),
+    918243: Meaning(NoSuchSnapshot, "The volume has no such snapshot."),
+    1638461: _BAD("Snapshots can only be made of volumes that can be written."),
+    1638477: _BAD("The snapshot's name begins with a word that the storage system keeps for itself.", "/name"),
+    1638518: _BAD("The snapshot's name is not possible.", "/name"),
+    1638532: _BUSY,
+    1638543: _HELD("Something depends on the snapshot."),
+    1638555: _HELD("The snapshot is locked or has not expired."),
+    524481: _HELD("The volume is locked or fenced."),
+    # --- export policies
+    1703945: Meaning(PolicyInUse, "A volume uses the export policy."),
+    1703946: _HELD("The storage system cannot tell whether a volume uses the export policy."),
+    1703947: Meaning(PolicyInUse, "The default export policy cannot be deleted."),
+    1703952: _BAD("The export policy's name is not possible.", "/policy"),
+    1703953: Meaning(PolicyInUse, "A qtree uses the export policy."),
+    1703954: Meaning(NoSuchPolicy, "There is no such export policy."),
+    1704047: _BAD("The export policy's name is too long.", "/policy"),
+    1704070: Meaning(AlreadyExists, "The export policy has that rule already."),
+    1704071: _BAD("A rule is given twice.", "/rules"),
+    **dict.fromkeys((*range(1704036, 1704047), 1704049, 1704050, 1704054, 1704064, 1704065), _BAD_RULE),
+}
+
+#: Codes of ONTAP's job manager that only wrap the reason, which stands in the message.
+_WRAPPERS = frozenset({460770, 917536, 524511, 524597, 524819})
+
+_SECRETS = (
+    (re.compile(r"\b(node|cluster|host|server)(\s+\\*[\"'])[^\"'\\]+(\\*[\"'])", re.IGNORECASE), r"\1\2...\3"),
+    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"), "<address>"),
+    (
+        re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|[0-9A-Fa-f]{1,4})(?![\w:])|(?<![\w:])::[0-9A-Fa-f:]+"),
+        "<address>",
+    ),
+    (re.compile(r"\b(?:[A-Za-z0-9_-]+\.){2,}[A-Za-z]{2,24}\b"), "<host>"),
+)
+
+
+class Translator:
+    """Makes errors out of ONTAP's codes and messages, without the words that must not be seen."""
+
+    def __init__(self, hidden: Iterable[str]) -> None:
+        words = sorted({word for word in hidden if word}, key=len, reverse=True)
+        self._hidden = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words)) if words else None
+
+    def clean(self, message: str) -> str:
+        """``message`` without host names, addresses and accounts, and not longer than 500 characters."""
+        if self._hidden:
+            message = self._hidden.sub("...", message)
+        for pattern, replacement in _SECRETS:
+            message = pattern.sub(replacement, message)
+        return message[:500]
+
+    def error(self, code: int | None, message: str, *, status: int | None = None) -> StorageError:
+        """The error for what ONTAP answered, or what its job ended with."""
+        original = BackendError(str(code if code is not None else status or "unknown"), self.clean(message))
+        meaning = _meaning(code, message, status)
+        if meaning is None:
+            return StorageError("The storage system refused.", backend_error=original)
+        pointed = (FieldError(meaning.pointer, meaning.detail),) if meaning.pointer else ()
+        return meaning.kind(meaning.detail, backend_error=original, errors=pointed, transient=meaning.transient)
+
+
+def is_known(code: int | None) -> bool:
+    """Does the code say for certain that the request was refused, whatever the HTTP status?"""
+    return code in MEANINGS
+
+
+def _meaning(code: int | None, message: str, status: int | None) -> Meaning | None:
+    if "temporarily locked" in message:
+        return _BUSY
+    if code in _WRAPPERS and "snapshot" in message.lower() and "not exist" in message.lower():
+        return MEANINGS[1638600]
+    if code is not None and code in MEANINGS:
+        return MEANINGS[code]
+    return _BY_STATUS.get(status or 0)
+
+
+_BY_STATUS = {
+    401: Meaning(StorageError, "The storage system refused the service's login."),
+    403: _DENIED,
+    404: Meaning(NotFound, "The storage system does not have it."),
+    409: Meaning(Conflict, "The state of the object forbids it."),
+    429: _AWAY,
+    503: _AWAY,
+}

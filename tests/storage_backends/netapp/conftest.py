@@ -1,0 +1,40 @@
+"""A simulated filer per test; where the published schema is at hand, every request of every test is held to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage_backends.base import StorageBackend
+from tests.ontap_simulator import Simulator
+from tests.ontap_simulator.published import PublishedSchema
+from tests.storage_backends.netapp.opening import open_backend
+
+
+@pytest.fixture(scope="session")
+def published_schema() -> PublishedSchema | None:
+    """What NetApp publishes of ONTAP 9.19.1; None where the file is not at hand."""
+    beside = Path(__file__).parents[4] / "shared"
+    path = Path(os.environ.get("SAPI_TEST_SHARED", beside)) / "ontap" / "openapi-9.19.1-subset.json"
+    return PublishedSchema.read(path) if path.exists() else None
+
+
+@pytest.fixture
+def ontap(published_schema: PublishedSchema | None) -> Iterator[Simulator]:
+    """A simulated filer with nothing on it."""
+    simulator = Simulator().start()
+    yield simulator
+    simulator.close()
+    if published_schema is not None:
+        assert [trouble for seen in simulator.requests for trouble in published_schema.troubles(seen)] == []
+
+
+@pytest.fixture
+def backend(ontap: Simulator) -> Iterator[StorageBackend]:
+    """A driver, signed in."""
+    opened = open_backend(ontap)
+    yield opened
+    opened.close()
