@@ -8,12 +8,12 @@ from flask import g, request
 from werkzeug.datastructures import Authorization
 
 from api.auth import audit
-from api.auth.bearer import BadToken
 from api.auth.desk import desk
 from api.auth.origins import SAFE_METHODS, is_cross_site, is_loopback
 from api.auth.principals import EVERY_ROLE, Principal
 from api.auth.provider_http import ProviderAway
 from api.auth.sessions import Session, StoreAway
+from api.auth.tokens import BadToken
 from api.problems import Problem
 from worker.operations import Role
 

@@ -1,21 +1,143 @@
-"""Bearer tokens: whose they are, checked against the provider's keys, or by asking the provider."""
+"""Bearer tokens: whose they are, checked against the provider's keys, or by asking the provider (RFC 7662)."""
 
 from __future__ import annotations
 
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from api.auth.claims import groups_in, identity_in
 from api.auth.principals import Identity
+from api.auth.provider import Provider
+from api.auth.provider_http import ProviderAway, ProviderRefused, ask_json
+from api.auth.tokens import BadToken, header_of
 
-
-class BadToken(Exception):
-    """This token proves nothing; the message says why."""
+#: How long an answer about one token is believed: a token that is revoked works for so long.
+_ANSWER_KEPT_S = 10.0
+_GROUPS_KEPT_S = 60.0
+_MOST_KEPT = 4096
+#: A provider that did not answer is left alone for so long, so that not every request waits for it.
+_RECOVERY_S = 2.0
+_ID_TOKEN_CLAIMS = ("at_hash", "c_hash", "events")
 
 
 class BearerTokens:
-    """Tokens of the configured provider."""
+    """Tokens of one provider."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._settings = provider.settings
+        self._audience = self._settings.oauth_audience or self._settings.oauth_client_id
+        self._introspected = KeptAnswers(self._introspect, _ANSWER_KEPT_S)
+        self._groups = KeptAnswers(self._ask_groups, _GROUPS_KEPT_S)
 
     def identity(self, token: str) -> Identity:
         """Whose token it is.
 
         Raises:
-            BadToken: nobody's.
+            BadToken: nobody's, or not meant for this service, or no longer in force.
+            ProviderAway: the provider cannot be asked.
         """
-        raise BadToken("it is not known")
+        claims = self._claims(token)
+        groups = groups_in(claims, self._settings.oauth_groups_claim)
+        if groups is None:
+            groups = tuple(self._groups.of(token)["groups"])
+        found = identity_in(claims, name_claim=self._settings.oauth_name_claim, groups=groups)
+        if not found.name:
+            raise BadToken("it names nobody")
+        return found
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        if self._provider.has_keys and header_of(token) is not None:
+            claims = self._provider.verifier.claims(token, audience=self._audience)
+            if any(name in claims for name in _ID_TOKEN_CLAIMS) or claims.get("typ") in ("ID", "Refresh", "Logout"):
+                raise BadToken("it is no access token")
+            return claims
+        if not self._settings.oauth_introspection_url:
+            raise BadToken("it is no JWT of the provider")
+        claims = self._introspected.of(token)
+        self._check(claims)
+        return claims
+
+    def _introspect(self, token: str) -> dict[str, Any]:
+        return ask_json(
+            "POST",
+            self._settings.oauth_introspection_url,
+            data={"token": token, "token_type_hint": "access_token"},
+            auth=(self._settings.oauth_client_id, self._settings.oauth_secret_key.get_secret_value()),
+        )
+
+    def _check(self, answer: Mapping[str, Any]) -> None:
+        """Is what the provider says about a token good enough?"""
+        now, leeway_s = time.time(), self._settings.oauth_leeway
+        if answer.get("active") is not True:
+            raise BadToken("it is not in force")
+        if _number(answer, "exp", now) < now - leeway_s or _number(answer, "nbf", now) > now + leeway_s:
+            raise BadToken("it has expired, or is not in force yet")
+        audience = answer.get("aud")
+        if audience is not None and self._audience not in (audience if isinstance(audience, list) else [audience]):
+            raise BadToken("it is meant for another service")
+        if "iss" in answer and self._provider.issuer() not in ("", answer["iss"]):
+            raise BadToken("it is of another issuer")
+
+    def _ask_groups(self, token: str) -> dict[str, Any]:
+        if not self._settings.asks_groups_url:
+            return {"groups": []}
+        try:
+            return {"groups": list(self._provider.groups({}, token))}
+        except ProviderRefused:  # The token is good, but tells this place nothing: machines are in no groups.
+            return {"groups": []}
+
+
+def _number(answer: Mapping[str, Any], name: str, otherwise: float) -> float:
+    value = answer.get(name, otherwise)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
+
+
+class KeptAnswers:
+    """What the provider said about tokens, for a while; kept by digest, so that no token stays in memory here."""
+
+    def __init__(
+        self,
+        ask: Callable[[str], dict[str, Any]],
+        kept_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask = ask
+        self._kept_s = kept_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[bytes, tuple[float, dict[str, Any]]] = OrderedDict()
+        self._failed_at = float("-inf")
+
+    def of(self, token: str) -> dict[str, Any]:
+        """The answer about ``token``.
+
+        Raises:
+            ProviderAway: there is none.
+        """
+        key = hashlib.sha256(token.encode()).digest()
+        with self._lock:
+            until, answer = self._answers.get(key, (float("-inf"), {}))
+        if until > self._clock():
+            return answer
+        if self._clock() - self._failed_at < _RECOVERY_S:
+            raise ProviderAway("the provider did not answer just now")
+        return self._ask_anew(key, token)
+
+    def _ask_anew(self, key: bytes, token: str) -> dict[str, Any]:
+        try:
+            answer = self._ask(token)
+        except ProviderAway:
+            self._failed_at = self._clock()
+            raise
+        with self._lock:
+            self._answers[key] = (self._clock() + self._kept_s, answer)
+            self._answers.move_to_end(key)
+            while len(self._answers) > _MOST_KEPT:
+                self._answers.popitem(last=False)
+        return answer

@@ -1,7 +1,115 @@
-"""The sign-in provider (OAuth2 or OpenID Connect), as this service's client knows it."""
+"""The sign-in provider (OAuth2 or OpenID Connect): where it is, what its tokens prove, and whom it knows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from api.auth.claims import groups_in
+from api.auth.kept import KeptDocument
+from api.auth.provider_http import ProviderAway, ProviderRefused, ask_json
+from api.auth.settings import AuthSettings
+from api.auth.tokens import TokenVerifier
+
+_WELL_KNOWN = "/.well-known/openid-configuration"
+
 
 class Provider:
-    """Sends browsers to sign in, and learns who they are when they come back."""
+    """What is configured of the provider, and what its discovery document adds. It is asked when needed."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self.settings = settings
+        self._discovery = KeptDocument(self._discover)
+        self.verifier = TokenVerifier(
+            jwks_url=self._jwks_url,
+            issuer=self.issuer,
+            algorithms=settings.oauth_algorithms,
+            leeway_s=settings.oauth_leeway,
+        )
+
+    @property
+    def has_keys(self) -> bool:
+        """Does it publish keys that its tokens can be checked with?"""
+        return bool(self.settings.oauth_jwks_url or self.settings.oauth_discovery_url)
+
+    @property
+    def scope(self) -> str:
+        """The scopes to ask for."""
+        return self.settings.oauth_scope or ("openid profile email" if self.settings.oauth_discovery_url else "")
+
+    def metadata(self) -> dict[str, Any]:
+        """What the provider says of itself; empty for one without a discovery document.
+
+        Raises:
+            ProviderAway: it does not say.
+        """
+        return self._discovery.get() if self.settings.oauth_discovery_url else {}
+
+    def issuer(self) -> str:
+        """The issuer that its tokens name; empty when unknown."""
+        return self.settings.oauth_issuer or str(self.metadata().get("issuer") or "")
+
+    def authorize_url(self) -> str:
+        """Where browsers are sent to sign in."""
+        return self._endpoint("authorization_endpoint", self.settings.oauth_authorize_url)
+
+    def token_url(self) -> str:
+        """Where codes become tokens."""
+        return self._endpoint("token_endpoint", self.settings.oauth_token_url)
+
+    def authenticates_by(self) -> str:
+        """How this service shows its secret at the token endpoint, if it has one."""
+        if not self.settings.oauth_secret_key.get_secret_value():
+            return "none"
+        if not self.settings.oauth_discovery_url:
+            return "client_secret_post"
+        taken = self.metadata().get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        return "client_secret_basic" if "client_secret_basic" in taken else "client_secret_post"
+
+    def groups(self, claims: Mapping[str, Any], access_token: str) -> tuple[str, ...]:
+        """The groups of whom ``claims`` are about, asked for with their token where the claims do not say.
+
+        Raises:
+            ProviderAway: it does not say.
+        """
+        if self.settings.asks_groups_url:
+            answer = self._ask_as(access_token, self.settings.oauth_groups_url)
+            return groups_in(answer, "groups") or groups_in(answer, self.settings.oauth_groups_claim) or ()
+        named = groups_in(claims, self.settings.oauth_groups_claim)
+        return named if named is not None else ()
+
+    def userinfo(self, access_token: str) -> dict[str, Any]:
+        """What the provider tells about the owner of a token; empty when it has no place to ask.
+
+        Raises:
+            ProviderAway: it does not answer.
+        """
+        url = str(self.metadata().get("userinfo_endpoint") or "")
+        try:
+            return self._ask_as(access_token, url) if url else {}
+        except ProviderRefused:  # Some providers bind tokens to one place, and this is another.
+            return {}
+
+    def _ask_as(self, access_token: str, url: str) -> dict[str, Any]:
+        return ask_json("GET", url, headers={"Authorization": f"Bearer {access_token}"})
+
+    def _endpoint(self, name: str, configured: str) -> str:
+        if not self.settings.oauth_discovery_url:
+            return configured
+        url = str(self.metadata().get(name) or "")
+        if not url:
+            raise ProviderAway(f"the discovery document has no {name}")
+        return url
+
+    def _jwks_url(self) -> str:
+        return self.settings.oauth_jwks_url or self._endpoint("jwks_uri", "")
+
+    def _discover(self) -> dict[str, Any]:
+        url = self.settings.oauth_discovery_url
+        document = ask_json("GET", url)
+        issuer = str(document.get("issuer") or "")
+        # A document that names another issuer than the one it was got from would let that one's tokens in.
+        if url.endswith(_WELL_KNOWN) and issuer.rstrip("/") != url.removesuffix(_WELL_KNOWN).rstrip("/"):
+            raise ProviderAway(f"the document at {urlsplit(url).hostname} names another issuer")
+        return document

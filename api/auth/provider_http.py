@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -11,10 +12,15 @@ import requests
 #: How long the provider may take for one answer, all of it.
 ANSWER_LIMIT_S = 2.0
 _LARGEST_BYTES = 1024 * 1024
+_CLIENT_ERRORS = 4  # statuses 4xx
 
 
 class ProviderAway(Exception):
     """The sign-in provider does not answer, or not with what it must."""
+
+
+class ProviderRefused(ProviderAway):
+    """The sign-in provider answers, but not this question (status 4xx)."""
 
 
 def ask_json(method: str, url: str, **options: Any) -> dict[str, Any]:
@@ -32,8 +38,9 @@ def ask_json(method: str, url: str, **options: Any) -> dict[str, Any]:
             body = _read(response, deadline)
     except (requests.RequestException, OSError) as exc:
         raise ProviderAway(f"{type(exc).__name__} at {url}") from None
-    if not response.ok or response.is_redirect:
-        raise ProviderAway(f"status {response.status_code} at {url}")
+    if response.status_code != HTTPStatus.OK:
+        kind = ProviderRefused if response.status_code // 100 == _CLIENT_ERRORS else ProviderAway
+        raise kind(f"status {response.status_code} at {url}")
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -9,7 +9,7 @@ from flask import Flask
 from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api.auth import audit
+from api.auth import audit, limits
 from api.auth.basic import BasicUser
 from api.auth.bearer import BearerTokens
 from api.auth.conf import conf_blueprint
@@ -49,6 +49,8 @@ def init_app(
         login_blueprint(has_basic=settings.has_basic, callback_path=settings.oauth_callback_url_relative)
     )
     api.register_blueprint(conf_blueprint)
+    if settings.limits_submits:
+        limits.init_app(app, settings.rate_limit, client, prefix)
     _warn(settings)
 
 
@@ -58,13 +60,14 @@ def _smorest(app: Flask) -> Api:
 
 
 def _desk(settings: AuthSettings, sessions: Sessions) -> Desk:
+    provider = Provider(settings) if settings.has_provider else None
     return Desk(
         settings=settings,
         sessions=sessions,
         roles=RoleBook(settings),
         basic=BasicUser(settings) if settings.has_basic else None,
-        bearer=BearerTokens() if settings.has_provider else None,
-        provider=Provider() if settings.has_provider else None,
+        bearer=BearerTokens(provider) if provider else None,
+        provider=provider,
     )
 
 

@@ -1,20 +1,178 @@
-"""The way to the sign-in provider and back: OAuth2's code flow with state, nonce and PKCE."""
+"""The way to the sign-in provider and back: OAuth2's code flow with a state that works once, a nonce, and PKCE."""
 
 from __future__ import annotations
 
+import logging
+import re
+import secrets
+import time
+from typing import Any, NoReturn
+
+import requests
+from authlib.common.errors import AuthlibBaseError
+from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
+from flask import request, session
 from werkzeug.wrappers import Response
 
-from api.auth.access import refuse_without_provider
+from api.auth.access import refuse, refuse_without_provider, refuse_without_store
+from api.auth.claims import groups_in, identity_in
 from api.auth.principals import Identity
 from api.auth.provider import Provider
-from api.auth.sessions import Sessions
+from api.auth.provider_http import ANSWER_LIMIT_S, ProviderAway
+from api.auth.sessions import SIGN_IN_LIMIT_S, Sessions, StoreAway
+from api.auth.tokens import BadToken
+
+logger = logging.getLogger(__name__)
+
+_NAME = "provider"
+_STATE = f"_state_{_NAME}_"
+#: Sign-ins that one browser may have under way; cookies are small.
+_MOST_STATES = 3
+_START_AGAIN = "Start again at /login."
+#: Answers of the provider that blame this service or itself, not the one who signs in.
+_OUR_FAULT = ("invalid_client", "unauthorized_client", "server_error", "temporarily_unavailable")
+
+# At its most talkative, Authlib writes code verifiers into the log.
+logging.getLogger("authlib").setLevel(logging.INFO)
+
+
+class SignInClient(FlaskOAuth2App):
+    """Authlib's client; what it knows of the provider it learns from ours, in bounded time."""
+
+    def __init__(self, provider: Provider) -> None:
+        settings = provider.settings
+        secret = settings.oauth_secret_key.get_secret_value()
+        framework = FlaskIntegration(_NAME)
+        framework.expires_in = SIGN_IN_LIMIT_S
+        super().__init__(
+            framework,
+            _NAME,
+            client_id=settings.oauth_client_id,
+            client_secret=secret or None,
+            client_kwargs={
+                "code_challenge_method": "S256",
+                "scope": provider.scope or None,
+                "default_timeout": ANSWER_LIMIT_S / 2,
+                "token_endpoint_auth_method": provider.authenticates_by(),
+            },
+        )
+        self._provider = provider
+
+    def load_server_metadata(self) -> dict[str, Any]:
+        self.authorize_url, self.access_token_url = self._provider.authorize_url(), self._provider.token_url()
+        return {}
+
+    def parse_id_token(self, token: dict[str, Any], nonce: str, **_: Any) -> dict[str, Any]:
+        """The claims of the ID token, checked by the same verifier as all other tokens."""
+        verifier, client_id = self._provider.verifier, self._provider.settings.oauth_client_id
+        claims = verifier.claims(str(token.get("id_token")), audience=client_id)
+        if not secrets.compare_digest(str(claims.get("nonce")).encode(), nonce.encode()):
+            raise BadToken("it belongs to another sign-in")
+        if claims.get("azp", client_id) != client_id:
+            raise BadToken("it was issued to another client")
+        return claims
 
 
 def leave_for_provider(provider: Provider, target: str) -> Response:
-    """Send the browser to the provider."""
-    refuse_without_provider()
+    """Send the browser to the provider, and remember where it wanted to go.
+
+    Raises:
+        Problem: the provider is away.
+    """
+    redirect_uri = request.root_url.rstrip("/") + provider.settings.oauth_callback_url_relative
+    try:
+        client = SignInClient(provider)
+        leaving = client.create_authorization_url(redirect_uri)
+    except (ProviderAway, requests.RequestException) as exc:
+        _blame_provider(exc)
+    _forget_old_states()
+    client.save_authorize_data(redirect_uri=redirect_uri, next=target, **leaving)
+    return Response(status=302, headers={"Location": leaving["url"]})
 
 
 def come_back(provider: Provider, sessions: Sessions) -> tuple[Identity, str]:
-    """Return who came back from the provider, and where to lead them."""
+    """Return who came back from the provider, and where to lead them.
+
+    Raises:
+        Problem: this is not the end of a sign-in that this browser began, or the provider is away.
+    """
+    state = request.args.get("state", "")
+    begun = session.pop(_STATE + state, None)
+    if not isinstance(begun, dict) or time.time() > begun["exp"]:
+        _refuse_return("This sign-in was not begun in this browser, or too long ago.")
+    _check_first_use(sessions, state)
+    session[_STATE + state] = begun
+    identity = _exchange(provider)
+    return identity, str(begun["data"].get("next") or "/")
+
+
+def _exchange(provider: Provider) -> Identity:
+    """Make the code that the browser brought an identity."""
+    try:
+        sender = request.args.get("iss")
+        if sender is not None and provider.issuer() not in ("", sender):
+            _refuse_return("The answer comes from another provider.")
+        if "error" not in request.args and not request.args.get("code"):
+            _refuse_return("The provider sent no code.")
+        return _identity(provider, SignInClient(provider).authorize_access_token())
+    except BadToken as exc:
+        _refuse_return(f"The provider's ID token is no good: {exc}.")
+    except AuthlibBaseError as exc:
+        _refuse_error(exc)
+    except (ProviderAway, requests.RequestException, ValueError) as exc:
+        _blame_provider(exc)
+
+
+def _identity(provider: Provider, token: dict[str, Any]) -> Identity:
+    access_token = token.get("access_token")
+    if not isinstance(access_token, str) or not access_token:
+        raise ProviderAway("the token endpoint sent no access token")
+    claims = dict(token.get("userinfo") or {})
+    settings = provider.settings
+    if provider.scope and "openid" in provider.scope.split() and not claims:
+        raise BadToken("there is none")
+    if not settings.asks_groups_url and groups_in(claims, settings.oauth_groups_claim) is None:
+        claims = _with_userinfo(claims, provider.userinfo(access_token))
+    found = identity_in(claims, name_claim=settings.oauth_name_claim, groups=provider.groups(claims, access_token))
+    # A provider of plain OAuth2 may name nobody. Jobs of such users must not become those of others.
+    return found if found.name else Identity(f"unnamed-{secrets.token_hex(6)}", "", found.groups)
+
+
+def _with_userinfo(claims: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """ID token and user info together; the latter counts only when it is about the same one."""
+    if claims and told.get("sub") != claims.get("sub"):
+        return claims
+    return told | claims
+
+
+def _check_first_use(sessions: Sessions, state: str) -> None:
+    try:
+        first = sessions.use_once(f"state:{state}")
+    except StoreAway:
+        refuse_without_store()
+    if not first:
+        _refuse_return("This sign-in has ended already.")
+
+
+def _forget_old_states() -> None:
+    states = sorted((name for name in session if name.startswith(_STATE)), key=lambda name: session[name]["exp"])
+    for name in states[: max(0, len(states) - _MOST_STATES + 1)]:
+        session.pop(name)
+
+
+def _refuse_error(error: AuthlibBaseError) -> NoReturn:
+    code = re.sub(r"[^a-z_]", "", str(error.error or "unknown"))[:40]
+    if code in _OUR_FAULT:
+        _blame_provider(error)
+    if code == "access_denied":
+        refuse("unauthenticated", "The provider did not let you in.", headers={"WWW-Authenticate": "Bearer"})
+    _refuse_return(f"The provider refused ({code}).")
+
+
+def _refuse_return(reason: str) -> NoReturn:
+    refuse("invalid-request", f"{reason} {_START_AGAIN}")
+
+
+def _blame_provider(error: Exception) -> NoReturn:
+    logger.warning("sign-in provider: %s: %s", type(error).__name__, str(error)[:200])
     refuse_without_provider()

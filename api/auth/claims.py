@@ -1,0 +1,40 @@
+"""What a provider says about somebody, in whatever shape it says it, as an ``Identity``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.auth.principals import Identity
+
+#: Names of users that providers use, besides the configured one.
+_OTHER_NAMES = ("username", "upn", "cern_upn")
+_ACCOUNT_NAMES = ("sub", "client_id", "azp", "cid")
+
+
+def groups_in(answer: Mapping[str, Any], claim: str) -> tuple[str, ...] | None:
+    """The groups under ``claim`` (dots lead into objects: ``realm_access.roles``); None when there is no such claim."""
+    found: Any = answer.get(claim)
+    if found is None and "." in claim:
+        found = answer
+        for step in claim.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+    if found is None:
+        return None
+    listed = [found] if isinstance(found, str) else found
+    return tuple(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else ()
+
+
+def name_in(answer: Mapping[str, Any], claim: str) -> str:
+    """The user's name; a machine's account, which has none, goes by its id. Empty when nothing names anybody."""
+    for key in (claim, *_OTHER_NAMES, *_ACCOUNT_NAMES):
+        value = answer.get(key)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return ""
+
+
+def identity_in(answer: Mapping[str, Any], *, name_claim: str, groups: tuple[str, ...]) -> Identity:
+    """Who the claims in ``answer`` are about."""
+    subject = next((answer[key] for key in _ACCOUNT_NAMES if isinstance(answer.get(key), str)), "")
+    return Identity(name_in(answer, name_claim), subject, groups)

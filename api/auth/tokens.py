@@ -1,0 +1,124 @@
+"""JSON Web Tokens of the provider: signed with one of its keys, by an algorithm of ours, for us, and in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, KeySet
+from joserfc.jws import JWSRegistry
+from joserfc.util import urlsafe_b64decode
+
+from api.auth.kept import KeptDocument
+from api.auth.provider_http import ask_json
+
+_LONGEST = 16 * 1024
+_TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
+
+
+class BadToken(Exception):
+    """This token proves nothing; the message says why, without quoting it."""
+
+
+class TokenVerifier:
+    """Checks tokens against the provider's published keys."""
+
+    def __init__(
+        self, *, jwks_url: Callable[[], str], issuer: Callable[[], str], algorithms: tuple[str, ...], leeway_s: int
+    ) -> None:
+        self._issuer = issuer
+        self._registry = JWSRegistry(algorithms=list(algorithms))
+        self._leeway_s = leeway_s
+        self._jwks = KeptDocument(lambda: ask_json("GET", jwks_url()))
+
+    def claims(self, token: str, *, audience: str) -> dict[str, Any]:
+        """The claims of a good token.
+
+        Raises:
+            BadToken: it is not.
+            ProviderAway: the provider's keys cannot be had.
+        """
+        header = header_of(token)
+        if header is None:
+            raise BadToken("it is no JWT")
+        if str(header.get("typ") or "").lower() not in _TYPES:
+            raise BadToken("it is a JWT for another purpose")
+        claims = self._verified(token, self._keys(header.get("kid")))
+        self._check(claims, audience)
+        return claims
+
+    def _keys(self, kid: object) -> list[Key]:
+        """The keys that may have signed a token; when there is none, the provider may have new ones."""
+        found = self._known_keys(kid)
+        if not found:
+            self._jwks.renew()
+            found = self._known_keys(kid)
+        return found
+
+    def _known_keys(self, kid: object) -> list[Key]:
+        # Only public keys: with a shared secret, anybody who can check a token could make one.
+        published = self._jwks.get().get("keys")
+        usable = [
+            key
+            for key in (published if isinstance(published, list) else [])
+            if isinstance(key, dict) and key.get("kty") in ("RSA", "EC", "OKP") and key.get("use", "sig") == "sig"
+        ]
+        return [_import(key) for key in usable if kid is None or key.get("kid") == kid]
+
+    def _verified(self, token: str, keys: list[Key]) -> dict[str, Any]:
+        for key in keys:
+            try:
+                return dict(jwt.decode(token, key, registry=self._registry).claims)
+            except (JoseError, ValueError, TypeError):
+                continue
+        raise BadToken("no key and algorithm of the provider fits its signature")
+
+    def _check(self, claims: dict[str, Any], audience: str) -> None:
+        registry = jwt.JWTClaimsRegistry(
+            leeway=self._leeway_s,
+            iss={"essential": True, "value": self._issuer()},
+            aud={"essential": True, "value": audience},
+            exp={"essential": True},
+        )
+        try:
+            registry.validate(claims)
+        except JoseError as exc:
+            raise BadToken(_reason(exc)) from None
+
+
+def header_of(token: str) -> dict[str, Any] | None:
+    """The header of a JWT, not verified; None when ``token`` is none."""
+    if len(token) > _LONGEST or token.count(".") != 2:  # noqa: PLR2004 - header, claims, signature
+        return None
+    try:
+        header = orjson.loads(urlsafe_b64decode(token.split(".", 1)[0].encode("ascii")))
+    except ValueError:
+        return None
+    return header if isinstance(header, dict) and isinstance(header.get("alg"), str) else None
+
+
+def _import(key: dict[str, Any]) -> Key:
+    public = {name: value for name, value in key.items() if name != "d"}
+    try:
+        return KeySet.import_key_set({"keys": [public]}).keys[0]
+    except (JoseError, ValueError, KeyError, TypeError) as exc:
+        raise BadToken("the provider's key cannot be read") from exc
+
+
+def _reason(error: JoseError) -> str:
+    """What is wrong with the claims, in words that say nothing of what stands in them."""
+    name = type(error).__name__
+    if name == "ExpiredTokenError":
+        return "it has expired"
+    if name == "MissingClaimError":
+        return "it lacks one of the claims iss, aud and exp"
+    claim = str(getattr(error, "claim", "") or "")
+    known = {
+        "iss": "it is of another issuer",
+        "aud": "it is meant for another service",
+        "nbf": "it is not in force yet",
+    }
+    return known.get(claim, "one of its claims is no good")
