@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from flask import Flask
+from werkzeug.routing import PathConverter
 
 from api import auth, failures, requests
 from api.openapi import create_api, describe_sign_in
@@ -12,6 +13,13 @@ from api.parts import EXTENSION, Parts
 from api.resources import docs, exports, health, jobs, locks, snapshots, volumes
 
 BLUEPRINTS = (volumes.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
+
+
+class AnyPathConverter(PathConverter):
+    """A name in a path, whatever is in it: what cannot be a name is told so, rather than that there is no such page."""
+
+    regex = r"[\s\S]+?"
+    part_isolating = False
 
 
 def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
@@ -23,7 +31,9 @@ def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
     """
     app = Flask("api", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = held.config.max_body_bytes
+    app.url_map.converters["path"] = AnyPathConverter
+    # One more, so that a body in chunks that is too large can be told from one that just fits.
+    app.config["MAX_CONTENT_LENGTH"] = held.config.max_body_bytes + 1
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.extensions[EXTENSION] = held
     requests.init_app(app)

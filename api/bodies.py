@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from flask import request
 
+from api.parts import parts
 from api.problems import Problem, invalid
 
 _MOST_NESTED = 20
@@ -19,6 +20,10 @@ def json_object() -> dict[str, Any]:
         Problem: `unsupported-media-type`, `invalid-request`, or `validation-failed` when it is not an object.
     """
     raw = request.get_data(cache=True)
+    most = parts().config.max_body_bytes
+    # A body that comes in chunks says its size only at its end.
+    if len(raw) > most:
+        raise Problem("body-too-large", f"The request's body is too large: at most {most} bytes.")
     if not raw:
         return {}
     if request.mimetype != "application/json":

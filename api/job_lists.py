@@ -50,8 +50,8 @@ def _ids(text: str | None) -> tuple[str, ...]:
     if text is not None and not 0 < len(ids) <= _MOST_IDS:
         raise invalid("/id", f"must be 1 to {_MOST_IDS} ids")
     issued = parts().jobs.issued
-    # One that was never issued is nobody's; the empty tuple would mean any.
-    return tuple(job_id for job_id in ids if issued(job_id)) or ids[:0] + (("",) if ids else ())
+    # An id that was never issued is no key to look under; but no ids at all would mean any job.
+    return tuple(job_id for job_id in ids if issued(job_id)) or ids[:1]
 
 
 def _next(after: int) -> str:

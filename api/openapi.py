@@ -22,6 +22,9 @@ Every change becomes a **job**: the answer is `202 Accepted` with the job's addr
 """
 
 
+_PROBLEM = {MEDIA_TYPE: {"schema": ProblemSchema}}
+
+
 class Api(flask_smorest.Api):
     """flask-smorest's, with problem documents for errors and the document made once."""
 
@@ -31,8 +34,9 @@ class Api(flask_smorest.Api):
         for status in HTTPStatus:
             response: dict[str, Any] = {"description": status.phrase}
             if status >= HTTPStatus.BAD_REQUEST:
-                response["content"] = {MEDIA_TYPE: {"schema": ProblemSchema}}
+                response["content"] = _PROBLEM
             self.spec.components.response(status.name, response, lazy=True)
+        self.spec.components.response("DEFAULT_ERROR", {"description": "Problem", "content": _PROBLEM}, lazy=True)
 
     def _register_error_handlers(self) -> None:
         """`api.failures` has them."""

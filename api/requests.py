@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 #: Probes ask every few seconds: no line for each when all is well.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _SAFETY = {
+    # Otherwise the server names itself.
+    "Server": "storage-api",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
+import orjson
 from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
@@ -12,8 +13,10 @@ from api.parts import parts
 from api.problems import Problem
 from api.submit import final_response, job_headers
 from worker.jobs import ShownJob
+from worker.listing import Listing
 from worker.listings import Standing
 from worker.records import Generation, Job, State
+from worker.views import View
 
 
 def result_of(shown: ShownJob) -> Response:
@@ -44,15 +47,28 @@ def _read(job: Job, generation: Generation) -> Response:
     assert view is not None  # noqa: S101 - only reads have a generation
     sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
     query = collections.parse(view, sent) if view.parent is None else collections.nothing(sent)
-    listing = parts().hot.get(generation) or parts().listings.load(generation)
-    if listing is None:
-        raise _expired(job)
+    listing = _listing(job, view, generation)
     key = None if view.parent is None else str(listing.records[0][view.key_field])
     standing = Standing(generation.thing, 0, generation, job.started_ms or 0, listing.count, listing.hash)
     response = collections.respond(listing, standing, query, key)
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(job_headers(job.id))
     return response
+
+
+def _listing(job: Job, view: View, generation: Generation) -> Listing:
+    """What the job read; where that is kept no longer, the same as it is known now."""
+    held = parts()
+    listing = held.hot.get(generation)
+    if listing is None and (stored := held.jobs.result(job.id)) is not None:
+        value = orjson.loads(stored)
+        listing = Listing.of(view.key_field, [value] if view.single else value, ordered=view.ordered)
+    if listing is None:
+        now = held.listings.standing(view, generation.thing)
+        listing = held.hot.get(now.generation) if now.usable and now.generation else None
+    if listing is None:
+        raise _expired(job)
+    return listing
 
 
 def _expired(job: Job) -> Problem:
