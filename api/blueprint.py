@@ -16,6 +16,7 @@ import flask_smorest
 from api import auth, documentation, names
 from api.parser import StrictParser, refuse_query
 from api.parts import parts
+from api.path_parameters import parameters_of
 from api.problems import Problem
 from worker.operations import Operation, Role
 
@@ -35,6 +36,10 @@ class Blueprint(flask_smorest.Blueprint):
     """A blueprint whose views enforce what they document."""
 
     ARGUMENTS_PARSER = StrictParser()
+
+    def add_url_rule(self, rule: str, *args: Any, parameters: list[Any] | None = None, **options: Any) -> None:
+        documented = [*parameters_of(f"{self.url_prefix or ''}{rule}"), *(parameters or [])]
+        super().add_url_rule(rule, *args, parameters=documented, **options)
 
     def performs(self, operation: Operation, *others: Operation) -> Callable[[View], View]:
         """Tie a view to the operation that it asks for (or one of several of the same role)."""

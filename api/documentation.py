@@ -74,7 +74,7 @@ _IDEMPOTENCY = _parameter(
     "header",
     "Idempotency-Key",
     "Repeating a request with the same key makes no second job (kept 24 h)",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    {"type": "string", "minLength": 1, "maxLength": 255},
 )
 _CACHE_CONTROL = _parameter(
     "header", "Cache-Control", "`no-cache`, `max-age=N`, `max-stale[=N]`, `only-if-cached`", {"type": "string"}
@@ -121,7 +121,7 @@ def answers_of_read(blueprint: Any, operation: Operation) -> Decorator:
     def decorate(view: Any) -> Any:
         view = blueprint.response(202, JobSchema, description="Not cached: follow the job", headers=ACCEPTED)(view)
         view = blueprint.response(304, description="Not modified", headers=_CACHED)(view)
-        view = blueprint.response(200, schema(many=many), headers=headers)(view)
+        view = blueprint.response(200, schema(many=many, partial=many or None), headers=headers)(view)
         return blueprint.doc(parameters=parameters)(view)
 
     return decorate
@@ -153,4 +153,4 @@ def collection_parameters(schema: type[ma.Schema]) -> list[dict[str, Any]]:
 
 def _filter(name: str) -> dict[str, Any]:
     operators = "a value, `*` for any text, `a|b`, `!a`, `>a`, `<a`, `>=a`, `<=a`, `a..b`, `null`"
-    return _parameter("query", name, f"Only those whose `{name}` is: {operators}", {"type": "string"})
+    return _parameter("query", name, f"Only those whose `{name}` is: {operators}", {"type": "string", "minLength": 1})

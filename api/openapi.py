@@ -8,6 +8,8 @@ from typing import Any
 
 import flask_smorest
 import orjson
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.common import resolve_schema_instance
 from flask import Flask, Response, request
 
 from api.job_schemas import ProblemSchema
@@ -57,7 +59,14 @@ def create_api(app: Flask, version: str) -> Api:
             "info": {"description": _DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         },
     )
-    return Api(app)
+    return Api(app, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
+
+
+def _schema_name(schema: Any) -> str:
+    """Records in a collection may lack what `fields` leaves out; they have a name of their own."""
+    instance = resolve_schema_instance(schema)
+    name = type(instance).__name__.removesuffix("Schema")
+    return f"Listed{name}" if instance.partial else name
 
 
 def describe_sign_in(api: Api, app: Flask) -> None:

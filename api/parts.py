@@ -69,7 +69,7 @@ class Parts:
 
     @property
     def jobs(self) -> Jobs:
-        """The job records. The secret of their ids is in Redis, without which the first use raises what redis-py does."""
+        """The job records. The secret of their ids is in Redis: without it, the first use raises what redis-py does."""
         if not self._jobs:
             # Two threads may come here at once: both make the same, and either is kept.
             ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))

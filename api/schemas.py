@@ -44,8 +44,8 @@ class NewVolumeSchema(VolumeChangesSchema):
     name = text("The volume's name; needed when the address is node:/junction/path", "dbvol01", names.volume_name)
     aggregate_name = text("Where to put it; without it the storage system chooses", "aggr1", names.word)
     junction_path = text("Where to mount it", "/vol/dbvol01", names.junction_path)
-    from_snapshot = text("The snapshot to clone, or to roll back to", "before-upgrade", names.snapshot)
-    from_volume = text("The volume to clone", "dbvol00", names.volume)
+    from_snapshot = text("The snapshot to clone, or to roll back to", "", names.snapshot)
+    from_volume = text("The volume to clone", "", names.volume)
 
 
 class NewSnapshotSchema(_Strict):

@@ -31,7 +31,7 @@ class PoliciesView(MethodView):
         return read(LIST_POLICIES, subsystem, {})
 
 
-@blp.route("/<path:policy>")
+@blp.route("/<policy:policy>")
 class PolicyView(MethodView):
     """One export policy."""
 
@@ -57,7 +57,7 @@ class PolicyView(MethodView):
         return submit(DELETE_POLICY, subsystem, {"policy": policy})
 
 
-@blp.route("/<path:policy>/rule/<path:rule>")
+@blp.route("/<policy:policy>/rule/<anything:rule>")
 class RuleView(MethodView):
     """One rule of an export policy."""
 

@@ -10,7 +10,7 @@ from api.reads import read
 from api.submit import submit
 from worker.operations import CREATE_LOCK, LIST_LOCKS, REMOVE_LOCK
 
-blp = Blueprint("locks", __name__, url_prefix="/v4/<subsystem>/volumes/<path:volume>/locks", description="Locks")
+blp = Blueprint("locks", __name__, url_prefix="/v4/<subsystem>/volumes/<volume:volume>/locks", description="Locks")
 
 
 @blp.route("")

@@ -12,7 +12,7 @@ from api.submit import submit
 from worker.operations import CREATE_SNAPSHOT, DELETE_SNAPSHOT, GET_SNAPSHOT, LIST_SNAPSHOTS
 
 blp = Blueprint(
-    "snapshots", __name__, url_prefix="/v4/<subsystem>/volumes/<path:volume>/snapshots", description="Snapshots"
+    "snapshots", __name__, url_prefix="/v4/<subsystem>/volumes/<volume:volume>/snapshots", description="Snapshots"
 )
 
 

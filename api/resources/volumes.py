@@ -33,7 +33,7 @@ class VolumesView(MethodView):
         return read(LIST_VOLUMES, subsystem, {})
 
 
-@blp.route("/<path:volume>")
+@blp.route("/<volume:volume>")
 class VolumeView(MethodView):
     """One volume."""
 

@@ -1,0 +1,29 @@
+"""Which parts of a path may hold slashes, and where they end: what cannot be a name is told so (422), not 404."""
+
+from __future__ import annotations
+
+from werkzeug.routing import PathConverter
+
+
+class AnythingConverter(PathConverter):
+    """Whatever is there, line breaks too."""
+
+    regex = r"[\s\S]+?"
+    part_isolating = False
+
+
+class VolumeConverter(PathConverter):
+    """Up to the volume's snapshots or locks, so that a method that they do not take is told so (405)."""
+
+    regex = r"(?:(?!/(?:snapshots|locks)(?:/[^/]+)?\Z)[\s\S])+?"
+    part_isolating = False
+
+
+class PolicyConverter(PathConverter):
+    """Up to the policy's rules."""
+
+    regex = r"(?:(?!/rule/)[\s\S])+?"
+    part_isolating = False
+
+
+CONVERTERS = {"anything": AnythingConverter, "volume": VolumeConverter, "policy": PolicyConverter}
