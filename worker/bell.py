@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import structlog
 from celery import Celery
+from kombu import Producer
 
 from worker.operations import OPERATIONS
 
@@ -36,6 +37,7 @@ class Bell:
         self._waiting: queue.Queue[Ring | None] = queue.Queue(waiting)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._ringing: Ring | None = None
 
     def ring(self, found: Iterable[Ring]) -> None:
         """Ring soon for each; returns at once."""
@@ -63,15 +65,32 @@ class Bell:
                     self._thread.start()
 
     def _send_all(self) -> None:
-        while (bell := self._waiting.get()) is not None:
+        # An idle connection may have died with its server: what could not be sent is tried once more over a new one.
+        tried: Ring | None = None
+        while True:
             try:
-                self._celery.send_task(
-                    OPERATIONS[bell.operation].task_name,
-                    args=[bell.job_id],
-                    task_id=bell.job_id,
-                    queue=bell.queue,
-                    retry=False,
-                    ignore_result=True,
-                )
+                self._send_while_connected(tried)
             except Exception as exc:  # noqa: BLE001 - whatever the broker's client raises, the sweeper rings again
-                log.warning("bell.failed", job_id=bell.job_id, error=type(exc).__name__)
+                log.warning("bell.failed", error=type(exc).__name__, hint="the sweeper rings again")
+                tried = self._ringing if self._ringing is not tried else None
+            else:
+                return
+
+    def _send_while_connected(self, first: Ring | None) -> None:
+        """Ring over one connection for as long as it works."""
+        self._ringing = first or self._waiting.get()
+        with self._celery.connection_for_write() as connection, self._celery.amqp.Producer(connection) as producer:
+            while self._ringing is not None:
+                self._send(self._ringing, producer)
+                self._ringing = self._waiting.get()
+
+    def _send(self, bell: Ring, producer: Producer) -> None:
+        self._celery.send_task(
+            OPERATIONS[bell.operation].task_name,
+            args=[bell.job_id],
+            task_id=bell.job_id,
+            queue=bell.queue,
+            producer=producer,
+            retry=False,
+            ignore_result=True,
+        )

@@ -50,7 +50,8 @@ def create_celery(settings: Settings, *, consumes: bool = False) -> Celery:
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
         broker_transport_options=_transport_options(settings.broker, consumes=consumes),
-        broker_pool_limit=4,
+        # kombu's pool loses a connection for good whenever a producer cannot be made, and hangs when all are lost.
+        broker_pool_limit=0,
         worker_enable_remote_control=False,
         worker_send_task_events=True,
         worker_hijack_root_logger=False,

@@ -1,0 +1,90 @@
+"""One running service for all tests of this folder: started and stopped by the development server's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.client import Client, Service
+
+_TOP = Path(__file__).resolve().parents[2]
+_RECORDED = Path(os.environ.get("SAPI_TEST_SHARED", _TOP.parent / "shared")) / "ontap" / "real-volumes-2017.json"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def devserver(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run one command of the development server."""
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.dev.devserver", command],
+        cwd=_TOP, env=environment, check=False, capture_output=True, text=True, timeout=150,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service with three storage systems: quick, slow to list, and one that a test can make go away."""
+    folder = tmp_path_factory.mktemp("service")
+    away = folder / "away-is-away"
+    volumes = str(_RECORDED) if _RECORDED.exists() else "156"
+    backends = {
+        "dummy": f"volumes🌈{volumes}🌈snapshot_limit🌈5",
+        "slow": "volumes🌈40🌈list_latency_s🌈4🌈latency_s🌈0.6",
+        "away": f"volumes🌈10🌈away_file🌈{away}",
+    }
+    api, flower = _free_port(), _free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
+        "SAPI_BACKENDS": "🦄".join(f"{name}🌈DummyStorage🌈{options}" for name, options in backends.items()),
+        "SAPI_DEV_FOLDER": str(folder / "dev"),
+        "SAPI_PORT": str(api),
+        "SAPI_FLOWER_PORT": str(flower),
+        "SAPI_BACKEND_PATIENCE": "3",
+        "SAPI_CACHE_FRESH": "30",
+    }
+    started = devserver("start", environment)
+    assert started.returncode == 0, started.stdout + started.stderr
+    try:
+        yield Service(f"http://127.0.0.1:{api}", f"http://127.0.0.1:{flower}", away, folder / "dev")
+    finally:
+        stopped = devserver("stop", environment)
+        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+
+
+@pytest.fixture
+def http(service: Service) -> Client:
+    """A client that is signed in with all three roles."""
+    client = Client(service.url)
+    assert client.get("/login").status_code == 200
+    return client
+
+
+@pytest.fixture
+def stranger(service: Service) -> Client:
+    """A client that has not signed in."""
+    return Client(service.url)
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test uses."""
+    return f"t_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def volume(http: Client, name: str) -> str:
+    """A volume of this test alone, in ``dummy``."""
+    created = http.change("POST", f"/v4/dummy/volumes/{name}", {"size_total": 2**30, "junction_path": f"/{name}"})
+    assert created.status_code == 201, json.dumps(created.json())
+    return name
