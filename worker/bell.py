@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import structlog
 from celery import Celery
-from kombu import Producer
+from kombu.messaging import Producer
 
 from worker.operations import OPERATIONS
 
