@@ -23,6 +23,8 @@ from storage_backends.netapp.queries import Query
 
 #: How long a later step of a change is tried again when it is refused for being busy, in seconds.
 PATIENCE_S = 30.0
+#: The pause between two attempts at a later step, in seconds.
+PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Change:
                     raise
                 if not refusal.transient or time.monotonic() > until:
                     raise _half_way(refusal) from None
-                self.journal.wait(1.0)
+                self.journal.wait(PAUSE_S)
             except StorageError as refusal:
                 raise self._told(refusal) from None
             else:

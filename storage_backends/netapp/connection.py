@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from weakref import WeakSet
 
 import orjson
 import requests
@@ -93,7 +94,8 @@ class _Process:
         self.slots = threading.BoundedSemaphore(max(1, max_connections))
         self.threads = threading.local()
         self.lock = threading.Lock()
-        self.connections: list[_Connection] = []
+        #: Those of threads that still live.
+        self.connections: WeakSet[_Connection] = WeakSet()
 
 
 class Filer:
@@ -126,7 +128,6 @@ class Filer:
     def get_url(self, url: str, *, journal: Journal) -> Json:
         """As ``get``, for a path and query as the filer gave them."""
         for again in range(_ASK_AGAIN, -1, -1):
-            journal.checkpoint()
             try:
                 answer = self._exchange("GET", url, None, journal)
             except NotSent as failure:
@@ -183,8 +184,9 @@ class Filer:
     # --- one exchange
 
     def _exchange(self, method: str, url: str, body: Json | None, journal: Journal) -> Answer:
-        seconds = max(0.05, min(self._options.timeout_s, journal.seconds_left))
-        with self._slot(seconds) as connection:
+        with self._slot() as connection:
+            journal.checkpoint()  # Waiting for the slot may have taken long.
+            seconds = max(0.05, min(self.timeout_s, journal.seconds_left))
             CALL.begin(seconds)
             response = None
             try:
@@ -205,10 +207,10 @@ class Filer:
                     response.close()
 
     @contextmanager
-    def _slot(self, seconds: float) -> Iterator[_Connection]:
+    def _slot(self) -> Iterator[_Connection]:
         """This thread's connection, while fewer than ``max_connections`` calls of this process are under way."""
         process = self._own_process()
-        if not process.slots.acquire(timeout=seconds):
+        if not process.slots.acquire(timeout=self.timeout_s):
             raise NotSent("too many calls of this worker are under way")
         try:
             yield self._own_connection(process)
@@ -225,13 +227,13 @@ class Filer:
         if connection is None:
             connection = process.threads.connection = _Connection(self._options)
             with process.lock:
-                process.connections.append(connection)
+                process.connections.add(connection)
         return connection
 
     def close(self) -> None:
         """Let go of this process's connections."""
         process, self._process = self._own_process(), _Process(self._options.max_connections)
-        for connection in process.connections:
+        for connection in list(process.connections):
             connection.session.close()
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 
 from storage_backends.errors import (
     AlreadyExists,
@@ -144,7 +145,8 @@ _SECRETS = (
     (re.compile(r"\b(node|cluster|host|server)(\s+\\*[\"'])[^\"'\\]+(\\*[\"'])", re.IGNORECASE), r"\1\2...\3"),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"), "<address>"),
     (
-        re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|[0-9A-Fa-f]{1,4})(?![\w:])|(?<![\w:])::[0-9A-Fa-f:]+"),
+        # IPv6: shortened by two colons, or in full. A time of day has neither.
+        re.compile(r"(?<![\w:])(?=[0-9A-Fa-f:]*::|(?:[0-9A-Fa-f]{1,4}:){7})[0-9A-Fa-f:]{2,39}(?![\w:])"),
         "<address>",
     ),
     (re.compile(r"\b(?:[A-Za-z0-9_-]+\.){2,}[A-Za-z]{2,24}\b"), "<host>"),
@@ -182,6 +184,8 @@ def is_known(code: int | None) -> bool:
 
 
 def _meaning(code: int | None, message: str, status: int | None) -> Meaning | None:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return _BY_STATUS[status]
     if "temporarily locked" in message:
         return _BUSY
     if code in _WRAPPERS and "snapshot" in message.lower() and "not exist" in message.lower():

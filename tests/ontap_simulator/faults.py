@@ -38,6 +38,8 @@ class Fault:
     method: str = ".*"
     path: str = ".*"
     times: int = 1
+    #: How many requests that it fits pass unharmed before.
+    after: int = 0
     seconds: float = 30.0
     status: int = 503
     code: int = 0
@@ -46,4 +48,7 @@ class Fault:
 
     def fits(self, method: str, path: str) -> bool:
         """Is it for this request, and is any of it left?"""
-        return self.times > 0 and bool(re.fullmatch(self.method, method) and re.fullmatch(self.path, path))
+        if self.times <= 0 or not (re.fullmatch(self.method, method) and re.fullmatch(self.path, path)):
+            return False
+        self.after -= 1
+        return self.after < 0

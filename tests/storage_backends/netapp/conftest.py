@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage_backends.base import StorageBackend
+from storage_backends.netapp import change, jobs, settle
 from tests.ontap_simulator import Simulator
 from tests.ontap_simulator.published import PublishedSchema
 from tests.storage_backends.netapp.opening import open_backend
@@ -20,6 +21,14 @@ def published_schema() -> PublishedSchema | None:
     beside = Path(__file__).parents[4] / "shared"
     path = Path(os.environ.get("SAPI_TEST_SHARED", beside)) / "ontap" / "openapi-9.19.1-subset.json"
     return PublishedSchema.read(path) if path.exists() else None
+
+
+@pytest.fixture(autouse=True)
+def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look more often than one would at a real filer."""
+    monkeypatch.setattr(jobs, "FIRST_PAUSE_S", 0.005)
+    monkeypatch.setattr(settle, "PAUSE_S", 0.05)
+    monkeypatch.setattr(change, "PAUSE_S", 0.01)
 
 
 @pytest.fixture

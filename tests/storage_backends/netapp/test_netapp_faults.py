@@ -1,0 +1,234 @@
+"""Whatever goes wrong: no change takes effect twice, and what is told is true. The filer's own log is the judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from storage_backends.base import Outcome, StorageBackend
+from storage_backends.errors import BackendTimeout, BackendUnavailable, OutcomeUnclear, ResourceBusy, StorageError
+from storage_backends.journal import UnwatchedJournal
+from tests.ontap_simulator import Kind, Simulator
+from tests.storage_backends.netapp.changes import CHANGES, STEPS, WITHOUT_JOB, furnish, repeated, sent_twice
+from tests.storage_backends.netapp.opening import open_backend
+
+CHANGING = "POST|PATCH|DELETE"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, and what a single-step change that meets it must come to."""
+
+    kind: Kind
+    takes_effect: bool
+    what: dict[str, Any] = field(default_factory=dict)
+    #: Is it a refusal, after which the whole may be tried again?
+    refused: bool = False
+
+
+CASES = {
+    "429": Case(Kind.REFUSE, False, {"status": 429, "headers": {"Retry-After": "1"}}, refused=True),
+    "503": Case(Kind.REFUSE, False, {"status": 503, "headers": {"Retry-After": "1"}}, refused=True),
+    "503 code 7": Case(Kind.REFUSE, False, {"status": 503, "code": 7}, refused=True),
+    "busy": Case(Kind.REFUSE, False, {"status": 409, "code": 524486}, refused=True),
+    "500": Case(Kind.REFUSE, False, {"status": 500, "code": 65541}),
+    "cut before": Case(Kind.DROP, False),
+    "cut after": Case(Kind.DROP_AFTER, True),
+    "hang before": Case(Kind.HANG, False, {"seconds": 2.0}),
+    "hang after": Case(Kind.HANG_AFTER, True, {"seconds": 2.0}),
+    "broken answer": Case(Kind.TRUNCATE, True),
+    "trickling answer": Case(Kind.TRICKLE, True),
+    "sent elsewhere": Case(Kind.REDIRECT, False),
+}
+SLOW = ("hang before", "hang after", "trickling answer")
+
+
+@pytest.fixture
+def backend(ontap: Simulator) -> StorageBackend:
+    furnish(ontap)
+    return open_backend(ontap, timeout_s=0.4)
+
+
+def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | None, UnwatchedJournal]:
+    operation, arguments = CHANGES[name]
+    journal = UnwatchedJournal("0199-job")
+    try:
+        return getattr(backend, operation)(**arguments, journal=journal), None, journal
+    except StorageError as error:
+        return None, error, journal
+
+
+def settled(backend: StorageBackend, name: str, journal: UnwatchedJournal) -> Outcome:
+    operation, arguments = CHANGES[name]
+    settlement = backend.settle(operation, arguments, journal.trace(age_s=3600.0), journal=journal)
+    return settlement.outcome
+
+
+def combinations() -> list[Any]:
+    quick = [(fault, change) for fault in CASES for change in CHANGES if fault not in SLOW]
+    slow = [(fault, change) for fault in SLOW for change in ("create", "update", "delete snapshot", "add rule")]
+    return [pytest.param(fault, change, id=f"{change}: {fault}") for fault, change in quick + slow]
+
+
+@pytest.mark.parametrize(("fault", "change"), combinations())
+def test_a_fault_in_the_first_step(fault: str, change: str, backend: StorageBackend, ontap: Simulator) -> None:
+    case = CASES[fault]
+    first = "DELETE" if change == "purge" else CHANGING
+    ontap.fault(case.kind, method=first, **case.what)
+
+    _, error, journal = attempt(backend, change)
+
+    if case.refused and change != "purge":
+        assert isinstance(error, BackendUnavailable | ResourceBusy)
+        assert error.transient
+        assert ontap.world.effects == []
+    elif isinstance(error, OutcomeUnclear):
+        outcome = settled(backend, change, journal)
+        assert outcome is (Outcome.DONE if case.takes_effect or change == "break locks" else Outcome.NOT_DONE)
+        assert bool(ontap.world.effects) == (outcome is Outcome.DONE)
+    elif change != "purge":
+        assert error is None
+        assert case.takes_effect
+        assert ontap.world.effects
+    assert repeated(ontap) == []
+    if change not in {"purge", "break locks"}:
+        assert sent_twice(ontap) == []
+
+
+@pytest.mark.parametrize("fault", [name for name in CASES if name not in SLOW])
+@pytest.mark.parametrize(("change", "step"), [(name, step) for name, last in STEPS.items() for step in range(1, last)])
+def test_a_fault_in_a_later_step(fault: str, change: str, step: int, backend: StorageBackend, ontap: Simulator) -> None:
+    """What was begun is finished, or told as it is: never tried again as a whole."""
+    case = CASES[fault]
+    ontap.fault(case.kind, method=CHANGING, after=step, **case.what)
+
+    _, error, journal = attempt(backend, change)
+
+    if error is not None:
+        assert isinstance(error, OutcomeUnclear)
+        assert not error.transient
+        assert settled(backend, change, journal) is Outcome.DONE
+    assert len(ontap.world.effects) == STEPS[change]
+    assert repeated(ontap) == []
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if name not in WITHOUT_JOB])
+def test_a_job_that_fails_late_ends_with_its_own_code(change: str, backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.JOB_FAILS, method="POST|PATCH|DELETE", code=524486)
+    ontap.world.job_seconds = 0.03
+
+    _, error, _ = attempt(backend, change)
+
+    assert isinstance(error, ResourceBusy)
+    assert error.backend_error is not None
+    assert error.backend_error.code == "524486"
+    assert error.transient
+    assert ontap.world.effects == []
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if name not in WITHOUT_JOB | {"purge"}])
+def test_a_job_that_the_filer_forgot_is_settled_by_looking(
+    change: str, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.JOB_VANISHES, method="POST|PATCH|DELETE")
+
+    _, error, journal = attempt(backend, change)
+
+    assert isinstance(error, OutcomeUnclear)
+    assert settled(backend, change, journal) is Outcome.DONE
+    assert repeated(ontap) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.DROP, Kind.REFUSE, Kind.TRUNCATE, Kind.HANG])
+def test_a_filer_that_is_away_while_its_job_is_followed(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.world.job_seconds = 0.02
+    ontap.fault(kind, method="GET", path="/cluster/jobs/.*", times=1 if kind is Kind.HANG else 4, seconds=1.0)
+    ontap.faults[-1].headers["Retry-After"] = "0"
+
+    _, error, _ = attempt(backend, "create")
+
+    assert error is None
+    assert len(ontap.world.effects) == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.DROP, Kind.TRUNCATE, Kind.REFUSE])
+def test_a_question_is_asked_again(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(kind, method="GET", times=2, headers={"Retry-After": "0"})
+
+    assert len(backend.list_volumes(journal=UnwatchedJournal())) == 2
+
+
+def test_a_question_is_not_asked_for_ever(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP, method="GET", times=99)
+
+    with pytest.raises(BackendUnavailable) as refusal:
+        backend.list_volumes(journal=UnwatchedJournal())
+
+    assert refusal.value.transient
+    assert len(ontap.requests) < 5
+
+
+@pytest.mark.parametrize("kind", [Kind.HANG, Kind.TRICKLE])
+def test_no_question_hangs(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(kind, method="GET")
+
+    with pytest.raises(BackendTimeout):
+        backend.list_volumes(journal=UnwatchedJournal())
+
+
+def test_a_filer_that_is_not_there(ontap: Simulator, backend: StorageBackend) -> None:
+    ontap.close()
+    journal = UnwatchedJournal()
+
+    with pytest.raises(BackendUnavailable) as refusal:
+        backend.restrict_volume("home", journal=journal)
+
+    assert refusal.value.transient
+    assert journal.step is None
+
+
+def test_an_effect_that_comes_late_is_waited_for(
+    backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request may still be on its way when its worker is gone: first it must be sure that it can arrive no more."""
+    monkeypatch.setattr("storage_backends.netapp.settle.MARGIN_S", 1.5)
+    ontap.fault(Kind.LATENCY, method="PATCH", seconds=0.9)
+    _, error, journal = attempt(backend, "update")
+    assert isinstance(error, OutcomeUnclear)
+    assert ontap.world.effects == []
+    operation, arguments = CHANGES["update"]
+
+    settlement = backend.settle(operation, arguments, journal.trace(age_s=0.0), journal=journal)
+
+    assert settlement.outcome is Outcome.DONE
+    assert len(ontap.world.effects) == 1
+
+
+def test_a_lost_job_that_goes_on_is_waited_for(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.world.job_seconds = 0.5
+    ontap.fault(Kind.DROP_AFTER, method="PATCH")
+    _, error, journal = attempt(backend, "update")
+    assert isinstance(error, OutcomeUnclear)
+    assert ontap.world.effects == []
+
+    assert settled(backend, "update", journal) is Outcome.DONE
+
+
+def test_a_lost_roll_back_without_later_snapshots_is_found_by_its_job(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP_AFTER, method="PATCH")
+    journal = UnwatchedJournal()
+    arguments = {"volume": "home", "from_snapshot": "two"}
+    with pytest.raises(OutcomeUnclear):
+        backend.roll_back_volume(**arguments, journal=journal)
+
+    settlement = backend.settle("roll_back_volume", arguments, journal.trace(age_s=60.0), journal=journal)
+
+    assert settlement.outcome is Outcome.DONE
+    ontap.world.jobs.clear()
+    settlement = backend.settle("roll_back_volume", arguments, journal.trace(age_s=900.0), journal=journal)
+    assert settlement.outcome is Outcome.UNKNOWN
+    assert len(ontap.world.effects) == 1

@@ -1,0 +1,244 @@
+"""What must never be: another's object touched, an unbounded change, a secret told, a parent's socket used."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import threading
+import traceback
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import BackendUnavailable, NotFound, StorageError
+from storage_backends.journal import UnwatchedJournal
+from storage_backends.netapp import NetappStorage
+from storage_backends.netapp.connection import Filer
+from storage_backends.netapp.queries import literal, next_page, url_of
+from storage_backends.netapp.targets import UnboundedChange, require_one
+from storage_backends.netapp.translate import Translator
+from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.queries import matches
+from tests.storage_backends.netapp.changes import furnish
+from tests.storage_backends.netapp.opening import USER, open_backend
+
+TRICKY = st.text(alphabet='*|!,<>."{}?ab \\&=#%+/null', min_size=1, max_size=12)
+
+
+class TestNames:
+    """Names are data."""
+
+    @given(name=TRICKY, other=TRICKY)
+    @example(name="null", other="null")
+    @example(name="a..z", other="b")
+    @example(name='"*"', other="*")
+    def test_a_literal_matches_itself_alone(self, name: str, other: str) -> None:
+        assert matches({"name": name}, {"name": literal(name)})
+        assert matches({"name": other}, {"name": literal(name)}) == (name == other)
+        assert not matches({}, {"name": literal(name)})
+
+    @given(name=TRICKY)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_no_name_touches_another_object(self, name: str, ontap: Simulator) -> None:
+        ontap.requests.clear()
+        ontap.world.volumes.clear()
+        ontap.world.effects.clear()
+        home = ontap.world.add_volume("home", nas={"path": "/home"})
+        ontap.world.add_snapshot(home, "before")
+        backend = open_backend(ontap)
+        for call in (
+            lambda: backend.update_volume(name, journal=UnwatchedJournal(), size_total=10**9),
+            lambda: backend.restrict_volume(name, journal=UnwatchedJournal()),
+            lambda: backend.restrict_volume(f":/{name}", journal=UnwatchedJournal()),
+            lambda: backend.delete_snapshot("home", name, journal=UnwatchedJournal()),
+            lambda: backend.roll_back_volume("home", journal=UnwatchedJournal(), from_snapshot=name),
+            lambda: backend.delete_policy(name, journal=UnwatchedJournal()),
+            lambda: backend.remove_lock("home", name, journal=UnwatchedJournal()),
+        ):
+            with contextlib.suppress(NotFound):
+                call()
+        assert ontap.changes_sent() == []
+
+    def test_values_stay_in_their_parameter(self) -> None:
+        assert url_of("/x", {"name": 'a&b=c#d%e f+"'}) == "/api/x?name=a%26b=c%23d%25e%20f%2B%22"
+
+    @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+    @pytest.mark.parametrize(
+        ("path", "query"),
+        [
+            ("/storage/volumes", {}),
+            ("/storage/volumes", {"name": "home"}),
+            ("/storage/volumes/", {}),
+            ("/storage/volumes/*", {}),
+            ("/storage/volumes/..", {}),
+            ("/storage/volumes/a/snapshots", {"name": "x"}),
+            ("/protocols/locks", {"client_address": "192.0.2.1"}),
+            ("/protocols/nfs/export-policies", {}),
+            ("/protocols/nfs/export-policies/1/rules", {}),
+            ("/private/cli/volume", {"vserver": "vs1"}),
+            ("/private/cli/volume", {"vserver": "vs1", "volume": "*"}),
+            ("/private/cli/volume", {"vserver": "vs1", "volume": "a..b"}),
+            ("/private/cli/volume", {"vserver": "", "volume": "home"}),
+        ],
+    )
+    def test_a_change_of_more_than_one_object_is_never_sent(
+        self, method: str, path: str, query: dict[str, str], ontap: Simulator, backend: NetappStorage
+    ) -> None:
+        with pytest.raises(UnboundedChange):
+            backend._filer.change(method, path, query, {}, journal=UnwatchedJournal())
+        assert ontap.requests == []
+
+    def test_one_volume_is_one_object_on_the_command_line(self) -> None:
+        require_one("PATCH", "/private/cli/volume", {"vserver": "vs1", "volume": '"a..b"'})
+
+    def test_a_listing_never_leaves_its_filer(self) -> None:
+        assert next_page("http://elsewhere/api/x?start.uuid=1", "/x") == "/api/x?start.uuid=1"
+        assert next_page("/api/y?start.uuid=1", "/x") is None
+
+
+class TestSecrets:
+    """Neither credentials nor hosts are ever said."""
+
+    def test_nothing_said_names_them(self, ontap: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        furnish(ontap)
+        backend = open_backend(ontap, hostname="localhost", timeout_s=0.5)
+        said: list[str] = [repr(backend), repr(backend._filer), str(vars(backend._filer).keys())]
+        faults: list[dict[str, Any]] = [
+            {"kind": kind, "code": code, "status": status}
+            for kind, code, status in [
+                (Kind.DROP, 0, 0),
+                (Kind.REFUSE, 65541, 500),
+                (Kind.REFUSE, 6, 403),
+                (Kind.REFUSE, 917508, 400),
+                (Kind.REFUSE, 0, 401),
+            ]
+        ]
+        message = f'{USER} on localhost at filer01.example.org (192.0.2.77, 2001:db8::1), node "n1" says no'
+        for fault in faults:
+            ontap.fault(method="PATCH", message=message, **fault)
+            with pytest.raises(StorageError) as error:
+                backend.update_volume("home", journal=UnwatchedJournal(), size_total=10**9)
+            said += [*_words(error.value), "".join(traceback.format_exception(error.value))]
+        backend.close()
+        ontap.close()
+        with pytest.raises(BackendUnavailable) as error:
+            backend.get_volume("home", journal=UnwatchedJournal())
+        said += [*_words(error.value), "".join(traceback.format_exception(error.value))]
+
+        password, _ = ontap.accounts[USER]
+        for text in (*said, caplog.text):
+            assert password not in text
+            assert "Basic " not in text
+        for text in _words(error.value) + [word for word in said if "Traceback" not in word]:
+            for secret in (USER, "localhost", "127.0.0.1", "example.org", "192.0.2.77", "2001:db8::1", '"n1"'):
+                assert secret not in text
+
+    def test_names_of_objects_stay(self) -> None:
+        clean = Translator(["filer01.example.org", "filer01", "admin"]).clean
+
+        assert clean('Volume "db.2017-08-10_12.00" of "admin" on filer01') == (
+            'Volume "db.2017-08-10_12.00" of "..." on ...'
+        )
+
+    @pytest.mark.parametrize("options", [{"password": "wrong"}, {"user": "nobody"}, {"vserver": "vs9"}])
+    def test_what_is_wrong_shows_at_once(self, options: dict[str, Any], ontap: Simulator) -> None:
+        backend = open_backend(ontap, **options)
+
+        with pytest.raises(StorageError) as refusal:
+            backend.check()
+
+        assert not refusal.value.transient
+        assert ("login" in refusal.value.detail) == ("vserver" not in options)
+
+    @pytest.mark.parametrize("user", [USER, "vsadmin"])
+    def test_what_is_right_does_not(self, user: str, ontap: Simulator) -> None:
+        open_backend(ontap, user).check()
+
+
+def _words(error: StorageError) -> list[str]:
+    original = error.backend_error
+    return [str(error), repr(error), error.detail, *([original.message] if original else [])]
+
+
+class TestConnections:
+    """One per thread of a process; few at a time; never a parent's."""
+
+    def test_a_thread_keeps_its_own(self, ontap: Simulator, backend: StorageBackend) -> None:
+        def work() -> None:
+            for _ in range(3):
+                backend.list_volumes(journal=UnwatchedJournal())
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(ontap.requests) == 9
+        assert len({seen.port for seen in ontap.requests}) == 3
+
+    def test_a_child_uses_none_of_its_parents(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.add_volume("home")
+        backend.list_volumes(journal=UnwatchedJournal())
+        answers: Any = multiprocessing.get_context("fork").Queue()
+
+        def child() -> None:
+            answers.put([volume.name for volume in backend.list_volumes(journal=UnwatchedJournal())])
+
+        children = [multiprocessing.get_context("fork").Process(target=child) for _ in range(2)]
+        for process in children:
+            process.start()
+        found = [answers.get(timeout=20) for _ in children]
+        for process in children:
+            process.join()
+        backend.list_volumes(journal=UnwatchedJournal())
+
+        assert found == [["home"], ["home"]]
+        ports = [seen.port for seen in ontap.requests]
+        assert ports.count(ports[0]) == 2
+        assert len(set(ports)) == 3
+
+    def test_there_are_never_more_than_allowed(self, ontap: Simulator) -> None:
+        backend = open_backend(ontap, max_connections=2)
+        under_way, most, lock = 0, 0, threading.Lock()
+        handle = ontap.handle
+
+        def counted(request: Any) -> Any:
+            nonlocal under_way, most
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            ontap.closing.wait(0.02)
+            reply = handle(request)
+            with lock:
+                under_way -= 1
+            return reply
+
+        ontap.handle = counted  # type: ignore[method-assign]
+        threads = [
+            threading.Thread(target=backend.list_volumes, kwargs={"journal": UnwatchedJournal()}) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(ontap.requests) == 8
+        assert most == 2
+
+    def test_a_full_house_is_a_filer_that_is_away(self, ontap: Simulator) -> None:
+        backend = open_backend(ontap, max_connections=1, timeout_s=0.2)
+        filer: Filer = backend._filer
+        with filer._slot(), pytest.raises(BackendUnavailable):
+            backend.list_volumes(journal=UnwatchedJournal())
+
+    def test_a_closed_backend_opens_again(self, ontap: Simulator, backend: StorageBackend) -> None:
+        backend.list_volumes(journal=UnwatchedJournal())
+        backend.close()
+        backend.list_volumes(journal=UnwatchedJournal())
+        assert len({seen.port for seen in ontap.requests}) == 2
