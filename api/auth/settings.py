@@ -47,7 +47,12 @@ class AuthSettings(SecretFiles):
     """Who may do what: ``SAPI_<NAME>``; a secret may also stand in a file that ``SAPI_<NAME>_FILE`` names."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+        env_prefix="SAPI_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     debug: bool = Field(

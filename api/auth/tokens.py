@@ -46,17 +46,19 @@ class TokenVerifier:
             raise BadToken("it is no JWT")
         if str(header.get("typ") or "").lower() not in _TYPES:
             raise BadToken("it is a JWT for another purpose")
-        claims = self._verified(token, self._keys(header.get("kid")))
+        claims = self._verified(token, header.get("kid"))
         self._check(claims, audience)
         return claims
 
-    def _keys(self, kid: object) -> list[Key]:
-        """The keys that may have signed a token; when there is none, the provider may have new ones."""
-        found = self._known_keys(kid)
-        if not found:
+    def _verified(self, token: str, kid: object) -> dict[str, Any]:
+        """The claims of a token that one of the provider's keys signed; when none did, there may be new ones."""
+        claims = self._signed_by(token, self._known_keys(kid))
+        if claims is None and (kid is None or not self._known_keys(kid)):
             self._jwks.renew()
-            found = self._known_keys(kid)
-        return found
+            claims = self._signed_by(token, self._known_keys(kid))
+        if claims is None:
+            raise BadToken("no key and algorithm of the provider fits its signature")
+        return claims
 
     def _known_keys(self, kid: object) -> list[Key]:
         # Only public keys: with a shared secret, anybody who can check a token could make one.
@@ -68,13 +70,13 @@ class TokenVerifier:
         ]
         return [_import(key) for key in usable if kid is None or key.get("kid") == kid]
 
-    def _verified(self, token: str, keys: list[Key]) -> dict[str, Any]:
+    def _signed_by(self, token: str, keys: list[Key]) -> dict[str, Any] | None:
         for key in keys:
             try:
                 return dict(jwt.decode(token, key, registry=self._registry).claims)
             except (JoseError, ValueError, TypeError):
                 continue
-        raise BadToken("no key and algorithm of the provider fits its signature")
+        return None
 
     def _check(self, claims: dict[str, Any], audience: str) -> None:
         registry = jwt.JWTClaimsRegistry(

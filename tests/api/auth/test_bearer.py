@@ -1,0 +1,236 @@
+"""Bearer tokens: good ones work, whatever else is sent does not, and a provider that is away hangs nobody."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+
+import pytest
+import requests
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey, RSAKey
+
+from tests.api.auth.house import bearer, build, roles_of, with_provider
+from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
+
+ADMINS = ["it db, admins"]
+
+
+@pytest.fixture
+def client(redis_client, provider):
+    return with_provider(redis_client, provider).test_client()
+
+
+def machine_token(provider):
+    provider.audience = CLIENT_ID
+    form = {"grant_type": "client_credentials"}
+    answer = requests.post(f"{provider.issuer}/token", data=form, auth=("machine", "machine secret"), timeout=20)
+    return answer.json()["access_token"]
+
+
+def assert_refused(answer):
+    assert answer.status_code == 401, answer.text
+    assert answer.get_json()["code"] == "unauthenticated"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="storage-api", error="invalid_token"'
+
+
+class TestGoodTokens:
+    def test_groups_become_roles(self, client, provider):
+        token = provider.token(preferred_username="adam", groups=ADMINS)
+
+        who = client.get("/whoami", headers=bearer(token)).get_json()
+
+        assert who == {"name": "adam", "roles": ["ADMIN", "USER"], "how": "bearer"}
+
+    def test_a_machine_gets_roles_by_its_groups(self, client, provider):
+        who = client.get("/whoami", headers=bearer(machine_token(provider))).get_json()
+
+        assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "how": "bearer"}
+
+    def test_a_machine_gets_roles_by_its_id(self, client, provider):
+        assert roles_of(client, headers=bearer(provider.token(sub="robot"))) == {"USER", "UBER_ADMIN"}
+
+    def test_a_group_cannot_pass_as_an_id(self, client, provider):
+        assert roles_of(client, headers=bearer(provider.token(sub="x", groups=["sub:robot"]))) == {"USER"}
+
+    def test_several_audiences(self, client, provider):
+        assert roles_of(client, headers=bearer(provider.token(aud=["other", CLIENT_ID]))) == {"USER"}
+
+    def test_the_provider_changes_its_key(self, client, provider):
+        assert roles_of(client, headers=bearer(provider.token())) == {"USER"}
+        provider.rotate_key()
+        assert roles_of(client, headers=bearer(provider.token())) == {"USER"}
+        provider.rotate_key()
+        assert roles_of(client, headers=bearer(provider.token(header={"kid": None}))) == {"USER"}
+
+    def test_keys_are_kept(self, client, provider):
+        for _ in range(5):
+            roles_of(client, headers=bearer(provider.token()))
+
+        assert provider.asked["/jwks"] == 1
+
+    def test_a_bearer_needs_no_origin(self, client, provider):
+        token = bearer(provider.token(groups=ADMINS))
+
+        answer = client.post("/v4/needs/ADMIN", headers=token | {"Origin": "https://elsewhere.example.org"})
+
+        assert answer.status_code == 200
+
+    def test_a_clock_that_is_a_little_off(self, client, provider):
+        token = provider.token(exp=int(time.time()) - 30, nbf=int(time.time()) + 30)
+
+        assert roles_of(client, headers=bearer(token)) == {"USER"}
+
+
+def part(content):
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
+
+
+def unsigned(provider):
+    return f"{part({'alg': 'none'})}.{provider.token(groups=ADMINS).split('.')[1]}."
+
+
+def signed_with_the_public_key(provider):
+    """Algorithm confusion: the public key taken for a shared secret."""
+    head = part({"alg": "HS256", "kid": provider.key.kid})
+    body = provider.token(groups=ADMINS).split(".")[1]
+    digest = hmac.digest(provider.key.as_pem(private=False), f"{head}.{body}".encode(), "sha256")
+    return f"{head}.{body}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+def stripped(provider):
+    return provider.token(groups=ADMINS).rsplit(".", 1)[0] + "."
+
+
+def changed(provider):
+    head, _, signature = provider.token().split(".")
+    claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "x", "groups": ADMINS, "exp": int(time.time()) + 99}
+    return f"{head}.{part(claims)}.{signature}"
+
+
+def brings_its_own_key(provider):
+    own = RSAKey.generate_key(2048)
+    header = {"alg": "RS256", "kid": provider.key.kid, "jwk": own.as_dict(private=False)}
+    claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "x", "exp": int(time.time()) + 99, "groups": ADMINS}
+    return jwt.encode(header, claims, own)
+
+
+BAD = {
+    "expired": lambda p: p.token(exp=int(time.time()) - 3600),
+    "not in force yet": lambda p: p.token(nbf=int(time.time()) + 3600),
+    "for ever": lambda p: p.token(exp=None),
+    "foreign issuer": lambda p: p.token(iss="https://evil.example.org"),
+    "no issuer": lambda p: p.token(iss=None),
+    "another service's": lambda p: p.token(aud="another-service"),
+    "nobody's": lambda p: p.token(aud=None),
+    "names nobody": lambda p: p.token(sub=None),
+    "of a strange key": lambda p: p.token(key=RSAKey.generate_key(2048), header={"kid": p.key.kid}),
+    "of an unknown key": lambda p: p.token(key=RSAKey.generate_key(2048), header={"kid": "unknown"}),
+    "of another kind of key": lambda p: p.token(key=ECKey.generate_key("P-256"), header={"alg": "ES256"}),
+    "kid that is a path": lambda p: p.token(key=OctKey.import_key("x" * 32), header={"alg": "HS256", "kid": "../../x"}),
+    "an ID token": lambda p: p.token(header={"typ": "JWT"}, nonce="n", at_hash="x"),
+    "a logout token": lambda p: p.token(header={"typ": "logout+jwt"}),
+    "unsigned": unsigned,
+    "signed with the public key": signed_with_the_public_key,
+    "without its signature": stripped,
+    "changed": changed,
+    "brings its own key": brings_its_own_key,
+    "garbage": lambda p: "garbage",
+    "dots": lambda p: "a.b.c",
+    "empty": lambda p: "",
+    "huge": lambda p: "a" * 20_000,
+    "not ASCII": lambda p: "é.è.ê",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_tokens(client, provider, kind):
+    sent = bearer(BAD[kind](provider))
+
+    assert_refused(client.get("/conf/me/roles", headers=sent))
+    assert_refused(client.post("/v4/needs/ADMIN", headers=sent))
+
+
+@pytest.mark.parametrize("header", ["Digest x=y", "Bearer", "Nonsense", "Basic !!!", "", "Negotiate abc"])
+def test_other_authorization_is_401(client, header):
+    assert client.get("/conf/me/roles", headers={"Authorization": header}).status_code == 401
+
+
+def test_a_bad_token_does_not_fall_back_on_a_session(redis_client, provider):
+    client = with_provider(redis_client, provider, debug=True).test_client()
+    client.get("/login")
+
+    assert_refused(client.post("/v4/needs/ADMIN", headers=bearer("x")))
+
+
+def test_without_a_provider_no_token_is_good(redis_client, provider):
+    assert_refused(build(redis_client).test_client().get("/conf/me/roles", headers=bearer(provider.token())))
+
+
+def test_strange_key_ids_do_not_flood_the_provider(client, provider):
+    for number in range(30):
+        assert_refused(
+            client.get("/conf/me/roles", headers=bearer(provider.token(header={"kid": f"made up {number}"})))
+        )
+
+    assert provider.asked["/jwks"] <= 6
+
+
+class TestIntrospection:
+    @pytest.fixture
+    def client(self, redis_client, provider):
+        provider.opaque, provider.audience = True, CLIENT_ID
+        return build(
+            redis_client,
+            oauth_client_id=CLIENT_ID,
+            oauth_secret_key=CLIENT_SECRET,
+            oauth_introspection_url=f"{provider.issuer}/introspect",
+            role_admin_groups=ADMINS,
+            oauth_token_url=f"{provider.issuer}/token",
+        ).test_client()
+
+    def test_an_opaque_token_works(self, client, provider):
+        token = machine_token(provider)
+        for _ in range(3):
+            who = client.get("/whoami", headers=bearer(token)).get_json()
+            assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "how": "bearer"}
+
+        assert provider.asked["/introspect"] == 1
+
+    def test_unknown_and_foreign_ones_do_not(self, client, provider):
+        assert_refused(client.get("/whoami", headers=bearer("unknown")))
+        token = machine_token(provider)
+        provider.audience = "another-service"
+        assert_refused(client.get("/whoami", headers=bearer(token)))
+
+    def test_expired_and_revoked_ones_do_not(self, client, provider):
+        for field, value in (("expires_at", time.time() - 3600), ("revoked", True)):
+            token = machine_token(provider)
+            setattr(provider.tokens[token], field, value)
+            assert_refused(client.get("/whoami", headers=bearer(token)))
+
+
+class TestProviderAway:
+    def test_a_frozen_one(self, client, provider):
+        token = provider.token()
+        provider.awake.clear()
+
+        for _ in range(3):  # The first waits a little; the others do not even ask.
+            answer = client.get("/conf/me/roles", headers=bearer(token))
+            assert (answer.status_code, answer.get_json()["code"]) == (503, "sign-in-unavailable")
+        assert sum(provider.asked.values()) == 1
+
+    def test_keys_at_hand_go_on_working(self, client, provider):
+        token = provider.token()
+        roles_of(client, headers=bearer(token))
+        provider.stop()
+
+        assert roles_of(client, headers=bearer(token)) == {"USER"}
+        assert_refused(client.get("/conf/me/roles", headers=bearer(provider.token(header={"kid": "new"}))))
+
+    def test_strangers_and_sessions_do_not_need_it(self, client, provider):
+        provider.stop()
+
+        assert roles_of(client) == {"USER"}

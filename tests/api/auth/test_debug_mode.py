@@ -1,0 +1,85 @@
+"""Debug mode gives every role to clients on the same machine, and to nobody else whatever they say."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.api.auth.house import build, roles_of
+
+EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
+
+
+@pytest.fixture
+def client(redis_client):
+    return build(redis_client, debug=True).test_client()
+
+
+def test_signing_in_gives_every_role(client):
+    assert roles_of(client) == {"USER"}
+
+    answer = client.get("/login")
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert roles_of(client) == EVERY
+    assert client.post("/v4/needs/UBER_ADMIN").status_code == 200
+
+
+def test_signing_out_takes_them(client):
+    client.get("/login")
+    client.get("/logout")
+
+    assert roles_of(client) == {"USER"}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"environ_base": {"REMOTE_ADDR": "10.1.2.3"}},
+        {"environ_base": {"REMOTE_ADDR": "10.1.2.3"}, "headers": {"X-Forwarded-For": "127.0.0.1"}},
+        {"environ_base": {"REMOTE_ADDR": "10.1.2.3"}, "headers": {"X-Real-IP": "127.0.0.1"}},
+        {"headers": {"X-Forwarded-For": "127.0.0.1"}},
+        {"headers": {"X-Forwarded-For": "10.1.2.3"}},
+        {"headers": {"Forwarded": "for=10.1.2.3"}},
+        {"headers": {"Host": "rebound.example.org"}},
+        {"environ_base": {"REMOTE_ADDR": "::ffff:10.1.2.3"}},
+    ],
+    ids=str,
+)
+def test_others_get_nothing(client, forged):
+    refused = client.get("/login", **forged)
+
+    assert (refused.status_code, refused.get_json()["code"]) == (403, "sign-in-unavailable")
+    client.get("/login")
+    assert roles_of(client, **forged) == {"USER"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_has_many_names(client, address):
+    assert client.get("/login", environ_base={"REMOTE_ADDR": address}).status_code == 302
+
+
+def test_behind_trusted_proxies_the_client_counts(redis_client):
+    client = build(redis_client, debug=True, trusted_proxies=1).test_client()
+
+    assert client.get("/login", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 302
+    assert client.get("/login", headers={"X-Forwarded-For": "127.0.0.1, 10.1.2.3"}).status_code == 403
+    outside = {"headers": {"X-Forwarded-For": "127.0.0.1"}, "environ_base": {"REMOTE_ADDR": "10.1.2.3"}}
+    assert client.get("/login", **outside).status_code == 403
+
+
+def test_a_session_of_debug_mode_ends_with_it(client, redis_client):
+    client.get("/login")
+    cookie = client.get_cookie("sapi_session")
+    later = build(redis_client).test_client()
+    later.set_cookie("sapi_session", cookie.value)
+
+    assert roles_of(later) == {"USER"}
+
+
+def test_it_says_so_loudly(redis_client, caplog):
+    with caplog.at_level(logging.WARNING):
+        build(redis_client, debug=True)
+
+    assert "DEBUG MODE" in caplog.text

@@ -1,0 +1,132 @@
+"""Sessions hold on every replica and across restarts, end when they should, and cannot be made, planted or borrowed."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from tests.api.auth.house import PREFIX, SECRET_KEY, build, roles_of
+
+COOKIE = "sapi_session"
+EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
+
+
+@pytest.fixture
+def client(redis_client):
+    return build(redis_client, debug=True).test_client()
+
+
+def copied(client, app, name=COOKIE):
+    other = app.test_client()
+    other.set_cookie(name, client.get_cookie(name).value)
+    return other
+
+
+def test_the_cookie_is_for_this_service_alone(client):
+    cookie = client.get("/login").headers["Set-Cookie"]
+
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+    assert "Secure" not in cookie
+
+
+def test_behind_tls_the_cookie_is_secure(redis_client):
+    client = build(redis_client, debug=True, trusted_proxies=1).test_client()
+    headers = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
+
+    cookie = client.get("/login", headers=headers).headers["Set-Cookie"]
+
+    assert cookie.startswith("__Host-sapi_session=")
+    assert "; Secure" in cookie
+
+
+def test_a_forged_scheme_is_not_believed(client):
+    cookie = client.get("/login", headers={"X-Forwarded-Proto": "https"}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
+
+    assert "Secure" not in cookie.headers.get("Set-Cookie", "")
+
+
+def test_another_replica_knows_the_session(client, redis_client):
+    client.get("/login")
+
+    assert roles_of(copied(client, build(redis_client, debug=True))) == EVERY
+
+
+def test_signing_out_ends_the_session_for_copies_of_the_cookie(client, redis_client):
+    client.get("/login")
+    thief = copied(client, build(redis_client, debug=True))
+    assert roles_of(thief) == EVERY
+
+    client.get("/logout")
+
+    assert roles_of(thief) == {"USER"}
+
+
+def test_a_key_is_changed_without_signing_anybody_out(client, redis_client):
+    client.get("/login")
+    new = "another secret key, the next one"
+
+    assert roles_of(copied(client, build(redis_client, debug=True, secret_key=new))) == {"USER"}
+    rotated = build(redis_client, debug=True, secret_key=new, secret_key_fallbacks=SECRET_KEY.replace(" ", "_"))
+    assert roles_of(copied(client, rotated)) == {"USER"}
+    rotated = build(redis_client, debug=True, secret_key=new, secret_key_fallbacks=(SECRET_KEY,))
+    assert roles_of(copied(client, rotated)) == EVERY
+
+
+def test_a_cookie_with_a_single_bit_changed_is_worth_nothing(client, redis_client):
+    client.get("/login")
+    value = client.get_cookie(COOKIE).value
+    client.set_cookie(COOKIE, ("f" if value[0] == "e" else "e") + value[1:])
+
+    assert roles_of(client) == {"USER"}
+
+
+def test_signing_in_changes_the_session(client):
+    client.get("/login")
+    planted = client.get_cookie(COOKIE).value
+    victim = client
+    victim.get("/login")
+
+    assert victim.get_cookie(COOKIE).value != planted
+    attacker = client.application.test_client()
+    attacker.set_cookie(COOKIE, planted)
+    assert roles_of(attacker) == {"USER"}
+
+
+def test_sessions_are_limited_in_time(redis_client):
+    client = build(redis_client, debug=True, session_lifetime=60).test_client()
+    client.get("/login")
+
+    (key,) = redis_client.keys(f"{PREFIX}session:*")
+    assert 0 < redis_client.ttl(key) <= 60
+    redis_client.delete(key)  # as Redis does when the time is over
+    assert roles_of(client) == {"USER"}
+
+
+def test_what_redis_holds_makes_no_cookie(client, redis_client):
+    client.get("/login")
+
+    with client.session_transaction() as session:
+        session_id = session["id"]
+    stored = b"".join(key + (redis_client.get(key) or b"") for key in redis_client.keys("*"))
+    assert session_id.encode() not in stored
+
+
+class TestWithoutRedis:
+    @pytest.fixture
+    def client(self):
+        nowhere = redis.Redis(port=1, socket_connect_timeout=0.2)
+        return build(nowhere, debug=True).test_client()
+
+    def test_strangers_and_probes_are_served(self, client):
+        assert client.get("/healthz").status_code == 200
+        assert roles_of(client) == {"USER"}
+
+    def test_sessions_get_503(self, client):
+        assert client.get("/login").status_code == 503
+        with client.session_transaction() as session:
+            session["id"] = "x"
+        answer = client.get("/conf/me/roles")
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "queue-unavailable")
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/logout").status_code == 503

@@ -1,0 +1,246 @@
+"""Signing in through a provider, over real HTTP: who gets which roles, and what becomes of every way to cheat."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.api.auth.house import build, callback_of, query_of, roles_of, sign_in, with_provider
+from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
+
+
+@pytest.fixture
+def client(redis_client, provider):
+    return with_provider(redis_client, provider).test_client()
+
+
+def code_of(answer):
+    return (answer.status_code, answer.get_json()["code"])
+
+
+@pytest.mark.parametrize(
+    ("user", "roles"), [("anna", {"USER"}), ("adam", {"USER", "ADMIN"}), ("uma", {"USER", "UBER_ADMIN"})]
+)
+def test_groups_become_roles(client, user, roles):
+    answer = sign_in(client, user, "/conf/me/roles?x=1")
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/conf/me/roles?x=1")
+    assert roles_of(client) == roles
+    assert client.get("/whoami").get_json() == {"name": user, "roles": sorted(roles), "how": "session"}
+
+
+def test_the_request_has_state_nonce_and_pkce(client):
+    asked = query_of(client.get("/login").headers["Location"])
+
+    assert asked["code_challenge_method"] == "S256"
+    assert len(asked["state"]) >= 20
+    assert len(asked["nonce"]) >= 20
+    assert len(asked["code_challenge"]) == 43
+    assert asked["client_id"] == CLIENT_ID
+    assert asked["redirect_uri"] == "http://localhost/oauth-done"
+
+
+def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):
+    provider.hidden_claims = {"groups", "preferred_username"}
+    client = with_provider(redis_client, provider).test_client()
+    sign_in(client, "adam")
+
+    assert client.get("/whoami").get_json()["name"] == "adam"
+    assert "ADMIN" in roles_of(client)
+    assert provider.asked["/userinfo"] == 1
+
+
+def test_groups_may_stand_under_another_claim(redis_client, provider):
+    client = with_provider(
+        redis_client, provider, oauth_groups_claim="preferred_username", role_admin_groups=("anna",)
+    ).test_client()
+    sign_in(client, "anna")
+
+    assert roles_of(client) == {"USER", "ADMIN"}
+
+
+def test_plain_oauth2_with_a_groups_url(redis_client, provider):
+    """As the seed manual has it: three URLs, and no OpenID."""
+    provider.opaque = True
+    client = build(
+        redis_client,
+        oauth_client_id=CLIENT_ID,
+        oauth_secret_key=CLIENT_SECRET,
+        oauth_authorize_url=f"{provider.issuer}/authorize",
+        oauth_token_url=f"{provider.issuer}/token",
+        oauth_groups_url=f"{provider.issuer}/groups",
+        role_admin_groups=("it db, admins",),
+    ).test_client()
+    sign_in(client, "adam")
+
+    assert roles_of(client) == {"USER", "ADMIN"}
+    assert client.get("/whoami").get_json()["name"].startswith("unnamed-")
+
+
+def test_when_users_need_a_group_strangers_have_no_role(redis_client, provider):
+    client = with_provider(redis_client, provider, role_user_groups=("uber",)).test_client()
+
+    assert roles_of(client) == set()
+    assert code_of(client.get("/v4/needs/USER")) == (401, "unauthenticated")
+    sign_in(client, "anna")
+    refused = client.get("/v4/needs/USER")
+    assert code_of(refused) == (403, "missing-role")
+    assert "USER" in refused.get_json()["detail"]
+    sign_in(client, "uma")
+    assert client.get("/v4/needs/USER").status_code == 200
+
+
+def test_a_changed_group_list_counts_at_once(redis_client, provider):
+    client = with_provider(redis_client, provider).test_client()
+    sign_in(client, "adam")
+    later = with_provider(redis_client, provider, role_admin_groups=("others",)).test_client()
+    later.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
+
+    assert roles_of(later) == {"USER"}
+
+
+class TestAttacks:
+    def test_a_state_of_nobody(self, client):
+        callback_of(client, "adam")
+
+        assert code_of(client.get("/oauth-done?code=x&state=y")) == (400, "invalid-request")
+        assert code_of(client.get("/oauth-done")) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_a_code_in_another_browser(self, client):
+        """The victim follows the attacker's link, and would act in the attacker's name."""
+        link = callback_of(client, "uma")
+        victim = client.application.test_client()
+
+        assert code_of(victim.get(link)) == (400, "invalid-request")
+        victim.get("/login")
+        assert code_of(victim.get(link)) == (400, "invalid-request")
+
+    def test_a_replay_in_the_same_browser(self, client):
+        link = callback_of(client, "adam")
+        before = client.get_cookie("sapi_session").value
+        assert client.get(link).status_code == 302
+        client.get("/logout")
+
+        client.set_cookie("sapi_session", before)
+        assert code_of(client.get(link)) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_a_code_that_was_used_elsewhere(self, client, provider):
+        link = callback_of(client, "adam")
+        provider.codes.clear()
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+
+    def test_a_code_of_another_sign_in(self, client):
+        first, second = callback_of(client, "uma"), callback_of(client, "anna")
+        swapped = first.replace(query_of(first)["code"], query_of(second)["code"])
+
+        assert code_of(client.get(swapped)) == (400, "invalid-request")
+
+    def test_an_id_token_with_a_foreign_nonce(self, client, provider):
+        link = callback_of(client, "adam")
+        for code in provider.codes.values():
+            code.nonce = "another one"
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_an_answer_from_another_provider(self, client):
+        link = callback_of(client, "adam") + "&iss=https://evil.example.org"
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+
+    def test_the_provider_refuses(self, client):
+        state = query_of(client.get("/login").headers["Location"])["state"]
+
+        refused = client.get("/oauth-done", query_string={"error": "access_denied", "state": state})
+        assert refused.status_code == 401
+        state = query_of(client.get("/login").headers["Location"])["state"]
+        refused = client.get("/oauth-done", query_string={"error": "<script>x", "state": state})
+        assert code_of(refused) == (400, "invalid-request")
+        assert "<" not in refused.text
+
+    def test_a_planted_session_is_worth_nothing_after_signing_in(self, client):
+        """Session fixation: the attacker knows the cookie that the victim had before."""
+        link = callback_of(client, "uma")
+        planted = client.get_cookie("sapi_session").value
+        client.get(link)
+        attacker = client.application.test_client()
+        attacker.set_cookie("sapi_session", planted)
+
+        assert roles_of(client) == {"USER", "UBER_ADMIN"}
+        assert roles_of(attacker) == {"USER"}
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "//evil.example.org",
+            "https://evil.example.org/",
+            "/\\evil.example.org",
+            "\\\\evil.example.org",
+            "/\t/evil.example.org",
+            "/\n/evil.example.org",
+            "javascript:alert(1)",
+            "evil.example.org",
+            "///evil.example.org",
+            " //evil.example.org",
+            "/%0d%0aSet-Cookie:x=y\r\nX: y",
+            "",
+        ],
+    )
+    def test_signing_in_and_out_leads_nowhere_else(self, client, target):
+        assert sign_in(client, "anna", target).headers["Location"] == "/"
+        assert client.get("/logout", query_string={"next": target}).headers["Location"] == "/"
+
+    def test_many_begun_sign_ins_do_not_overflow_the_cookie(self, client):
+        for _ in range(20):
+            client.get("/login", query_string={"next": "/" + "x" * 200})
+
+        assert len(client.get_cookie("sapi_session").value) < 4000
+        assert sign_in(client, "anna").status_code == 302
+
+
+class TestTroubles:
+    def test_no_provider(self, redis_client):
+        answer = build(redis_client).test_client().get("/login")
+
+        assert code_of(answer) == (503, "sign-in-unavailable")
+        assert "SAPI_OAUTH_CLIENT_ID" in answer.get_json()["detail"]
+
+    def test_the_provider_is_away(self, client, provider):
+        link = callback_of(client, "adam")
+        provider.stop()
+
+        assert code_of(client.get(link)) == (503, "sign-in-unavailable")
+        new = with_provider_of(client)
+        assert code_of(new.get("/login")) == (503, "sign-in-unavailable")
+
+    def test_the_provider_is_frozen(self, client, provider):
+        link = callback_of(client, "adam")
+        provider.awake.clear()
+
+        assert code_of(client.get(link)) == (503, "sign-in-unavailable")
+
+    def test_our_own_secret_is_wrong(self, redis_client, provider):
+        client = with_provider(redis_client, provider, oauth_secret_key="wrong").test_client()
+
+        assert code_of(sign_in(client, "anna")) == (503, "sign-in-unavailable")
+
+
+def with_provider_of(client):
+    """A browser of a service that never reached its provider."""
+    from api.auth.desk import EXTENSION
+
+    settings = client.application.extensions[EXTENSION].settings
+    return build(client.application.extensions[EXTENSION].sessions._redis, **settings.model_dump()).test_client()
+
+
+def test_a_code_alone_is_no_use_without_the_verifier(client, provider):
+    """PKCE: who steals the code on its way cannot exchange it, even with the client's secret."""
+    code = query_of(callback_of(client, "uma"))["code"]
+    stolen = {"grant_type": "authorization_code", "code": code, "redirect_uri": "http://localhost/oauth-done"}
+
+    answer = requests.post(f"{provider.issuer}/token", data=stolen, auth=(CLIENT_ID, CLIENT_SECRET), timeout=20)
+
+    assert answer.status_code == 400
