@@ -16,20 +16,49 @@ from redis.retry import Retry
 from worker.settings import Settings
 
 #: Two tries to connect and one answer must fit into the second within which a request says that Redis is away.
-ANSWER_LIMIT_S = 0.8
+ANSWER_LIMIT_S = 0.7
 #: Errors that mean that Redis is away (or frozen, loading, read-only or full): nothing was accepted.
 RedisAway = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError, redis.OutOfMemoryError)
 
-__all__ = ["ANSWER_LIMIT_S", "RedisAway", "Scripts", "UnsafeRedis", "check_redis", "connect", "job_id_secret"]
+__all__ = [
+    "ANSWER_LIMIT_S",
+    "RedisAway",
+    "RefusesWrites",
+    "Scripts",
+    "UnsafeRedis",
+    "check_redis",
+    "connect",
+    "job_id_secret",
+]
+
+
+class RefusesWrites(redis.ConnectionError):
+    """Redis answers, and takes no writes at present; nothing was accepted."""
 
 
 class UnsafeRedis(RuntimeError):
     """This Redis would lose accepted jobs; the message says what to change."""
 
 
+#: Words with which Redis refuses a write for its own state (a full disk, too few replicas, a script that does not end).
+_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ", "CLUSTERDOWN", "TRYAGAIN")
+
+
+class _Client(redis.Redis):
+    """A client to which a Redis that refuses writes for its own state is away."""
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        try:
+            return super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as exc:
+            if str(exc).startswith(_REFUSALS):
+                raise RefusesWrites(str(exc)) from None
+            raise
+
+
 def connect(settings: Settings, *, answer_limit_s: float = ANSWER_LIMIT_S, connections: int = 600) -> redis.Redis:
     """Return a client that is safe for writes: no retry, since a write whose answer was lost may have been done."""
-    return redis.Redis.from_url(
+    return _Client.from_url(
         settings.redis_url.get_secret_value(),
         socket_timeout=answer_limit_s,
         socket_connect_timeout=answer_limit_s,
@@ -56,7 +85,8 @@ def check_redis(client: redis.Redis) -> list[str]:
 def job_id_secret(client: redis.Redis, prefix: str) -> bytes:
     """Return the secret under which job ids are marked; made once, by whoever comes first."""
     key = f"{prefix}id-secret"
-    client.set(key, secrets.token_hex(32), nx=True)
+    if client.get(key) is None:  # Redis refuses every SET when it is full, also one that would change nothing.
+        client.set(key, secrets.token_hex(32), nx=True)
     secret = client.get(key)
     assert isinstance(secret, bytes)  # noqa: S101 - just set, and nothing deletes it
     return secret
