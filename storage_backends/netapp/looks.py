@@ -139,6 +139,8 @@ class Looks:
 
     def _snapshot_made(self, lost: Lost) -> Settlement:
         uuid, name = lost.fact("volume_uuid"), lost.arguments["name"]
+        if lost.refused_for_room:
+            return self._completed(lost, lambda change: self._snapshots.purge_and_create(change, uuid, name))
         for record in snapshots_named(self._filer, uuid, name, journal=lost.journal):
             ours = record.get("comment") == marker(lost.trace.job_id)
             if ours or (lost.arrived and lost.trace.step != "purge"):

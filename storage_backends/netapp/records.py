@@ -38,6 +38,7 @@ MIN_SIZE_BYTES = 20 * 1024 * 1024
 MAX_SIZE_BYTES = 2**63 - 1
 #: ONTAP keeps sizes in blocks; two that differ by less are the same.
 BLOCK_BYTES = 4096
+_SECONDS_IN_UTC = len("2017-08-10T12:00:00+00:00")
 _NOTHING: Record = {}
 
 
@@ -45,6 +46,8 @@ def utc(time: str | None) -> str | None:
     """ONTAP's time (ISO 8601 with an offset) as RFC 3339 in UTC; None for what is none."""
     if not time:
         return None
+    if time.endswith("+00:00") and len(time) == _SECONDS_IN_UTC:  # As most filers tell it, thousands of times.
+        return time[:19] + "Z"
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
@@ -65,32 +68,68 @@ def is_volume(record: Record) -> bool:
 
 def volume(record: Record, nodes: Mapping[str, str] = _NOTHING) -> Volume:
     """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
+    try:
+        return _whole(record)
+    except (KeyError, IndexError):
+        return _partial(record, nodes)
+
+
+def _whole(record: Record) -> Volume:
+    """An online volume, as nearly all are: a listing of ten thousand spends most of its time in here."""
+    space = record["space"]
+    snapshot = space["snapshot"]
+    nas = record["nas"]
+    autosize = record["autosize"]
+    compression = record["efficiency"]["compression"]
+    return Volume(
+        record["name"],
+        record["uuid"],
+        record["state"],
+        record["nodes"][0]["name"],
+        record["aggregates"][0]["name"],
+        nas.get("path") or None,
+        space["afs_total"],
+        space["used"],
+        autosize["mode"] != "off",
+        autosize["maximum"],
+        nas["export_policy"]["name"],
+        snapshot["reserve_percent"],
+        snapshot["space_used_percent"],
+        compression in {"background", "both"},
+        compression in {"inline", "both"},
+        record.get("flash_pool", _NOTHING).get("caching_policy"),
+        utc(record["create_time"]),
+    )
+
+
+def _partial(record: Record, nodes: Mapping[str, str]) -> Volume:
+    """Any volume: each field may be missing."""
     space: Record = record.get("space") or _NOTHING
     snapshot: Record = space.get("snapshot") or _NOTHING
     nas: Record = record.get("nas") or _NOTHING
     autosize: Record = record.get("autosize") or _NOTHING
-    compression = (record.get("efficiency") or _NOTHING).get("compression")
-    mode = autosize.get("mode")
-    aggregate = _aggregate(record)
+    efficiency: Record = record.get("efficiency") or _NOTHING
+    compression = efficiency.get("compression")
     node = record.get("nodes")
+    is_known = record.get("state") != "offline"  # An offline volume does not tell how it is compressed.
     return Volume(
-        record["name"],
-        record.get("uuid"),
-        record.get("state"),
-        (node[0].get("name") if node else None) or nodes.get(aggregate or ""),
-        aggregate,
-        nas.get("path") or None,
-        _usable(record, space, snapshot),
-        space.get("used"),
-        None if mode is None else mode != "off",
-        autosize.get("maximum"),
-        (nas.get("export_policy") or _NOTHING).get("name"),
-        snapshot.get("reserve_percent"),
-        snapshot.get("space_used_percent"),
-        None if record.get("state") == "offline" else compression in {"background", "both"},
-        None if record.get("state") == "offline" else compression in {"inline", "both"},
-        (record.get("flash_pool") or _NOTHING).get("caching_policy"),
-        utc(record.get("create_time")),
+        name=record["name"],
+        uuid=record.get("uuid"),
+        state=record.get("state"),
+        filer_address=(node[0].get("name") if node else None) or nodes.get(_aggregate(record) or ""),
+        aggregate_name=_aggregate(record),
+        junction_path=nas.get("path") or None,
+        size_total=_usable(record, space, snapshot),
+        size_used=space.get("used"),
+        autosize_enabled=autosize["mode"] != "off" if "mode" in autosize else None,
+        max_autosize=autosize.get("maximum"),
+        active_policy_name=(nas.get("export_policy") or _NOTHING).get("name"),
+        percentage_snapshot_reserve=snapshot.get("reserve_percent"),
+        percentage_snapshot_reserve_used=snapshot.get("space_used_percent"),
+        compression_enabled=compression in {"background", "both"} if is_known else None,
+        inline_compression=compression in {"inline", "both"} if is_known else None,
+        caching_policy=(record.get("flash_pool") or _NOTHING).get("caching_policy"),
+        creation_time=utc(record.get("create_time")),
     )
 
 

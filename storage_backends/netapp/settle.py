@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage_backends.base import Outcome, Settlement
-from storage_backends.errors import NoSuchVolume, NotFound
+from storage_backends.errors import NoSuchVolume, NotFound, TooManySnapshots
 from storage_backends.journal import Journal, Trace
 from storage_backends.netapp import jobs
 from storage_backends.netapp.connection import Filer
@@ -53,6 +53,12 @@ class Lost:
         return self.job is not None and self.job.end is End.SUCCESS
 
     @property
+    def refused_for_room(self) -> bool:
+        """Was a snapshot refused only because an older one must go first, as was allowed?"""
+        error = self.job.error if self.job else None
+        return isinstance(error, TooManySnapshots) and bool(self.arguments.get("purge_old_if_needed"))
+
+    @property
     def hidden(self) -> bool:
         """Is there a job that the account may not look at? It may go on for long."""
         return self.job is not None and self.job.end is End.HIDDEN
@@ -70,6 +76,8 @@ def settle(filer: Filer, lost: Lost, look: Look) -> Settlement:
     """
     if lost.trace.backend_job:
         lost = _with_job(filer, lost, lost.trace.backend_job)
+        if lost.refused_for_room:
+            return look(lost)
         if lost.job and lost.job.end is End.FAILURE:
             return Settlement(NOT_DONE, error=lost.job.error)
     quiet_at = time.monotonic() + max(0.0, filer.timeout_s + MARGIN_S - lost.trace.age_s)

@@ -72,11 +72,15 @@ class Snapshots:
         except TooManySnapshots:
             if not purge_old_if_needed:
                 raise
-            if snapshots_named(self._filer, uuid, name, journal=journal):
-                raise AlreadyExists("The volume has a snapshot of that name already.") from None
-            self._purge_oldest(change, uuid)
-            return self.create_after_purge(change, uuid, name)
+            return self.purge_and_create(change, uuid, name)
         return self._reread(change, uuid, name)
+
+    def purge_and_create(self, change: Change, volume_uuid: str, name: str) -> Snapshot:
+        """Let the oldest go, then make one; nothing goes for a name that is taken."""
+        if snapshots_named(self._filer, volume_uuid, name, journal=change.journal):
+            raise AlreadyExists("The volume has a snapshot of that name already.")
+        self._purge_oldest(change, volume_uuid)
+        return self.create_after_purge(change, volume_uuid, name)
 
     def create_after_purge(self, change: Change, volume_uuid: str, name: str) -> Snapshot:
         """Make one now that there is room: the first attempt was refused, so this is the only one that counts."""

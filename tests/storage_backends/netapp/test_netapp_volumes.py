@@ -341,3 +341,9 @@ class TestLocksAndRules:
 
 def test_a_record_with_nothing_but_a_name_is_a_volume() -> None:
     assert records.volume({"name": "x"}) == Volume("x", compression_enabled=False, inline_compression=False)
+
+
+def test_a_whole_record_reads_as_its_parts_do(ontap: Simulator) -> None:
+    record = ontap.world.add_volume("home", nas={"path": "/home"}, efficiency={"compression": "both"})
+
+    assert records._whole(record) == records._partial(record, {})

@@ -1,0 +1,120 @@
+"""The simulator speaks as ONTAP does where the driver, or a test, relies on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from requests.auth import HTTPBasicAuth
+
+from tests.ontap_simulator import Simulator
+from tests.ontap_simulator.queries import matches
+
+
+@pytest.fixture
+def ontap() -> Iterator[Simulator]:
+    simulator = Simulator().start()
+    for number in range(5):
+        simulator.world.add_volume(f"v{number}", nas={"path": f"/v{number}"})
+    yield simulator
+    simulator.close()
+
+
+def ask(ontap: Simulator, path: str, method: str = "GET", user: str = "storage-api", **more: Any) -> Any:
+    password, _ = ontap.accounts[user]
+    url = f"http://127.0.0.1:{ontap.port}/api{path}"
+    return requests.request(method, url, auth=HTTPBasicAuth(user.encode(), password.encode()), timeout=10, **more)
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("a", [1]),
+        ("*", [1, 2, 3]),
+        ("b*", [2, 3]),
+        ('"b*"', []),
+        ("{b*}", []),
+        ("a|b.c", [1, 2]),
+        ("!a", [2, 3, 4]),
+        ("!a|a", [1, 2, 3, 4]),
+        ("a..b", [1]),
+        ('"b..d"', [3]),
+        ("null", [4]),
+        (">a", [2, 3]),
+    ],
+)
+def test_operators_live_in_the_values(expression: str, found: list[int]) -> None:
+    records: list[Any] = [{"id": 1, "n": "a"}, {"id": 2, "n": "b.c"}, {"id": 3, "n": "b..d"}, {"id": 4}]
+
+    assert [record["id"] for record in records if matches(record, {"n": expression})] == found
+
+
+def test_names_run_through_lists() -> None:
+    assert matches({"aggregates": [{"name": "a"}, {"name": "b"}]}, {"aggregates.name": "b"})
+
+
+def test_a_collection_shows_little_unless_asked(ontap: Simulator) -> None:
+    shown = ask(ontap, "/storage/volumes?name=v1").json()["records"][0]
+    assert set(shown) == {"uuid", "name", "_links"}
+    shown = ask(ontap, "/storage/volumes?name=v1&fields=*").json()["records"][0]
+    assert "size" in shown
+    assert "path" not in shown["nas"]
+    shown = ask(ontap, "/storage/volumes?name=v1&state=online&fields=nas.path").json()["records"][0]
+    assert (shown["nas"], shown["state"]) == ({"path": "/v1"}, "online")
+
+
+def test_pages_lead_to_each_other(ontap: Simulator) -> None:
+    names, path = [], "/storage/volumes?fields=name&max_records=2"
+    while path:
+        page = ask(ontap, path).json()
+        names += [record["name"] for record in page["records"]]
+        path = page["_links"].get("next", {}).get("href", "").removeprefix("/api")
+
+    assert names == ["v0", "v1", "v2", "v3", "v4"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/storage/volumes?bogus=1", None, 400, "262179"),
+        ("GET", "/storage/volumes?fields=bogus", None, 400, "262197"),
+        ("GET", "/storage/volumes/none", None, 404, "4"),
+        ("PUT", "/storage/volumes", None, 405, "3"),
+        ("DELETE", "/storage/volumes", None, 405, "3"),
+        ("POST", "/storage/volumes", {"name": "x", "bogus": 1}, 400, "262179"),
+        ("POST", "/storage/volumes", {"name": "x", "create_time": "now"}, 400, "262196"),
+        ("POST", "/storage/volumes", {"name": "x"}, 400, "2621707"),
+        ("POST", "/storage/volumes?return_timeout=600", {"name": "x", "svm": {"name": "vs1"}}, 400, "262197"),
+        ("PATCH", "/storage/volumes/none", {}, 400, "262190"),
+        ("PATCH", "/storage/volumes/none", {"flash_pool": {"caching_policy": "all"}}, 400, "262196"),
+        ("PATCH", "/storage/volumes/none", {"state": "asleep"}, 400, "262197"),
+        ("PATCH", "/storage/volumes/none?return_timeout=5", {"state": "online"}, 404, "4"),
+    ],
+)
+def test_what_is_wrong_is_refused(method: str, path: str, body: Any, status: int, code: str, ontap: Simulator) -> None:
+    answer = ask(ontap, path, method, json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_change_is_a_job_that_ends_and_is_forgotten(ontap: Simulator) -> None:
+    uuid = next(iter(ontap.world.volumes))
+    answer = ask(ontap, f"/storage/volumes/{uuid}", "PATCH", json={"size": 2**30})
+    job = answer.json()["job"]
+    assert answer.status_code == 202
+
+    assert ask(ontap, f"/cluster/jobs/{job['uuid']}").json()["state"] == "success"
+    assert [effect.what for effect in ontap.world.effects] == [{"size": 2**30}]
+    ontap.world.job_keep_seconds = 0.0
+    assert ask(ontap, f"/cluster/jobs/{job['uuid']}").status_code == 404
+
+
+def test_accounts(ontap: Simulator) -> None:
+    ontap.world.add_volume("theirs", svm="vs2")
+
+    assert ask(ontap, "/storage/volumes").json()["num_records"] == 6
+    assert ask(ontap, "/storage/volumes", user="vsadmin").json()["num_records"] == 5
+    assert ask(ontap, "/storage/aggregates", user="vsadmin").json()["error"]["code"] == "6"
+    assert requests.get(f"http://127.0.0.1:{ontap.port}/api/cluster/jobs", timeout=10).status_code == 401
