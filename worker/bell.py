@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable
@@ -53,7 +54,8 @@ class Bell:
     def close(self, timeout_s: float = 2.0) -> None:
         """Ring for those that wait, and end."""
         if self._thread is not None:
-            self._waiting.put(None)
+            with contextlib.suppress(queue.Full):
+                self._waiting.put_nowait(None)
             self._thread.join(timeout_s)
 
     def _start(self) -> None:

@@ -4,10 +4,12 @@ Celery's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu.entity import Queue
 
 from worker.settings import Settings
 
@@ -41,8 +43,9 @@ REQUIRED = {
 }
 
 
-def create_celery(settings: Settings, *, consumes: bool = False) -> Celery:
-    """Return the application; ``consumes`` for a worker, otherwise it only sends."""
+def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery:
+    """Return the application; ``consumed`` names the queues of a worker, without any it only sends."""
+    consumes = bool(consumed)
     celery = Celery("storage-api", broker=settings.broker, backend=None, set_as_current=False)
     celery.conf.update(
         **REQUIRED,
@@ -59,6 +62,7 @@ def create_celery(settings: Settings, *, consumes: bool = False) -> Celery:
         task_send_sent_event=False,
         task_track_started=True,
         task_create_missing_queues=True,
+        task_queues=_queues(consumed),
         event_queue_expires=60,
         event_queue_ttl=30,
     )
@@ -69,3 +73,12 @@ def _transport_options(broker: str, *, consumes: bool) -> dict[str, Any]:
     if not urlsplit(broker).scheme.startswith(("redis", "sentinel")):
         return {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
     return dict(_WORKER if consumes else _FRONT_END)
+
+
+def _queues(names: Sequence[str]) -> list[Queue] | None:
+    """The queues to consume; a message is done with once it is read.
+
+    What is not acknowledged is not kept either. Otherwise a Redis that is full would take a message from its queue and
+    refuse to keep it, whereupon the worker ends (kombu 5.7).
+    """
+    return [Queue(name, routing_key=name, no_ack=True) for name in names] or None  # type: ignore[no-untyped-call]

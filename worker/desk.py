@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from worker.bell import Bell, rings
+from worker.bell import Bell, Ring, rings
 from worker.effects import Steps
 from worker.lease import Beater, Lease
 from worker.records import Failure, Job, State, parse_job
@@ -23,10 +23,20 @@ log = structlog.get_logger(__name__)
 
 #: How long a worker tries to hand in the end of a job while Redis is away. Afterwards another finds it out by looking.
 _HAND_IN_S = 600.0
-#: A lapsed lease may still be renewed for this long before the job is taken over.
-GRACE_MS = 5000
-#: A read whose workers were lost so often is given up.
-ATTEMPTS = 3
+#: The same while the worker shuts down.
+_HAND_IN_DRAINING_S = 10.0
+#: A job whose workers were lost so often, before they sent anything, is given up: it may be what kills them.
+LOSSES = 3
+#: A job that this worker cannot carry out is left to others for so long.
+_NOT_MINE_S = 5.0
+_LONGEST_GRACE_MS = 5000
+#: How far down its lane a free slot looks for a job whose turn has come.
+_LOOK_AHEAD = 1000
+
+
+def grace_ms(lease_s: int) -> int:
+    """How long a lapsed lease may still be renewed before the job is taken over."""
+    return min(_LONGEST_GRACE_MS, lease_s * 1000 // 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class Desk:
 
     def claim(self, job_id: str) -> Lease | str:
         """Take a queued job, or say why not: GONE, TAKEN, CANCELLED, LATER or BEHIND."""
-        owner = secrets.token_hex(8)
+        owner, asked_at = secrets.token_hex(8), time.monotonic()
         limits_ms = (self._settings.read_limit * 1000, self._settings.change_limit * 1000)
         word, *more = self._scripts.claim(job_id, owner, self._settings.lease * 1000, *limits_ms)
         if word != b"CLAIMED":
@@ -63,16 +73,21 @@ class Desk:
         job = parse_job(_pairs(more[0]))
         if job is None:
             log.error(
-                "claim.unknown-operation", job_id=job_id, hint="an older worker took a newer job; its lease lapses"
+                "claim.unknown-operation", job_id=job_id, hint="an older worker took a newer job; it gives it back"
             )
-            return "GONE"
-        return self._hold(job, owner)
+            self._scripts.requeue(job_id, owner, int(_NOT_MINE_S * 1000), "", "1")
+            return "UNKNOWN"
+        return self._hold(job, owner, asked_at)
 
     def take_over(self, job_id: str, owner: str) -> tuple[Lease, int] | None:
         """Hold a job that the sweep gave to this worker to settle; also Redis's time in milliseconds."""
+        asked_at = time.monotonic()
         raw, now_ms, *_ = self._scripts.show(job_id, 0, 0)
-        job = parse_job(_pairs(raw))
-        return None if job is None else (self._hold(job, owner), now_ms)
+        record = _pairs(raw)
+        job = parse_job(record)
+        if job is None or record.get(b"owner") != owner.encode():
+            return None
+        return self._hold(job, owner, asked_at), now_ms
 
     def resolve(self, lease: Lease, keys: list[str], fields: Mapping[str, str]) -> bool:
         """Put the job into the order of the volumes that its paths mean; False when it must wait there."""
@@ -87,16 +102,21 @@ class Desk:
         word = self._persist(
             lease, "requeue", lease.job_id, lease.owner, int(delay_s * 1000), reason, "0" if counts else "1"
         )
-        self._beater.remove(lease)
         if word == b"CANCEL":
             self.finish(lease, End(State.CANCELLED))
         elif word == b"DONE" and not delay_s:
-            job = lease.job
-            self._bell.ring(rings([(job.id.encode(), job.queue.encode(), job.operation.name.encode())]))
+            self.ring_for_others(lease.job.id, lease.job.queue, lease.job.operation.name)
+        self._beater.remove(lease)
+
+    def leave(self, lease: Lease) -> None:
+        """Give back a job of a storage system that this worker does not serve."""
+        self.put_back(lease, _NOT_MINE_S, counts=False)
 
     def release(self, lease: Lease, why: str, delay_s: float = 0.0) -> None:
         """Let go of a change whose outcome must be found out by looking."""
-        self._persist(lease, "release", lease.job_id, lease.owner, int(delay_s * 1000), why, GRACE_MS)
+        self._persist(
+            lease, "release", lease.job_id, lease.owner, int(delay_s * 1000), why, grace_ms(self._settings.lease)
+        )
         self._beater.remove(lease)
 
     def forget(self, lease: Lease) -> None:
@@ -121,13 +141,25 @@ class Desk:
         self._bell.ring(rings(answer[1]))
         return True
 
-    def ring_waiting(self, queue: str, room: int) -> None:
-        """Ring for jobs of a lane that found it full."""
-        self._bell.ring(rings(self._scripts.waiting(queue, room)))
+    def ring_waiting(self, queue: str, most: int) -> None:
+        """Ring for the first jobs of a lane whose turn has come: there is room again."""
+        self._bell.ring(rings(self._scripts.waiting(queue, most, _LOOK_AHEAD)))
 
-    def _hold(self, job: Job, owner: str) -> Lease:
+    def ring_for_others(self, job_id: str, queue: str, operation: str) -> None:
+        """Pass a ring on to whichever worker hears it."""
+        self._bell.ring([Ring(job_id, queue, operation)])
+
+    @property
+    def draining(self) -> bool:
+        """Is this worker shutting down?"""
+        return self._drain.is_set()
+
+    def _hold(self, job: Job, owner: str, asked_at: float) -> Lease:
         limit_s = self._settings.change_limit if job.operation.is_change else self._settings.read_limit
-        lease = Lease(self._scripts, job, owner, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain)
+        lease = Lease(
+            self._scripts, job, owner,
+            asked_at=asked_at, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain,
+        )  # fmt: skip
         self._beater.add(lease)
         return lease
 
@@ -135,12 +167,12 @@ class Desk:
         """Run a script that says what became of a job, again and again while Redis is away: it is fenced, so no
         harm.
         """
-        until = time.monotonic() + _HAND_IN_S
+        began = time.monotonic()
         while True:
             try:
                 return getattr(self._scripts, script)(*arguments)
             except RedisAway as exc:
-                if time.monotonic() > until:
+                if time.monotonic() - began > (_HAND_IN_DRAINING_S if self.draining else _HAND_IN_S):
                     log.error("desk.gave-up", job_id=lease.job_id, script=script, error=type(exc).__name__)  # noqa: TRY400
                     return None
                 time.sleep(0.3)

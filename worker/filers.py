@@ -18,6 +18,7 @@ import structlog
 from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, StorageError
 from worker.listings import Listings
+from worker.redis_access import RedisAway
 
 log = structlog.get_logger(__name__)
 
@@ -88,9 +89,15 @@ class Filer:
             return self._backend
 
     def _noticed(self, *, away: bool) -> None:
-        if away or self._away:
-            self._away = away
+        if not away and not self._away:
+            return
+        try:
             self._listings.set_away(self.name, away=away)
+        except RedisAway as exc:
+            # What was asked of the filer has been done or refused by now, and must not look otherwise.
+            log.info("filer.away-not-told", subsystem=self.name, away=away, error=type(exc).__name__)
+        else:
+            self._away = away
 
 
 def _health(status: str, code: str, detail: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from worker.bell import Bell, Ring, rings
 from worker.ids import JobIds
 from worker.operations import Operation
 from worker.records import Job, State, parse_job
-from worker.redis_access import Scripts
+from worker.redis_access import RefusesWrites, Scripts
 from worker.settings import Settings
 
 #: A worker that has not said so for this long is not online.
@@ -25,6 +25,7 @@ WORKER_TTL_MS = 15_000
 #: A result up to this size is shown inside its job.
 INLINE_RESULT_BYTES = 8191
 _MAX_RETRY_AFTER_S = 60
+_REPLICAS_WAIT_MS = 300
 
 
 class Accepted(StrEnum):
@@ -153,8 +154,9 @@ class Jobs:
             job_id, json.dumps(fields), json.dumps(request), WORKER_TTL_MS, INLINE_RESULT_BYTES
         )
         outcome = Accepted(word.decode())
+        if outcome in (Accepted.NEW, Accepted.REPLAYED):
+            self._require_replicas(known_id.decode(), withdraw=not new.idempotency_key)
         if outcome is Accepted.NEW:
-            self._wait_for_replicas()
             self._bell.ring([Ring(job_id, fields["queue"], new.operation.name)])
         return outcome, known_id.decode(), _shown(shown) if shown else None
 
@@ -214,9 +216,18 @@ class Jobs:
     def _show_all(self, ids: Iterable[str]) -> list[ShownJob]:
         return [shown for job_id in ids if (shown := self.show(job_id)) is not None]
 
-    def _wait_for_replicas(self) -> None:
-        if self._settings.wait_replicas:
-            self._redis.wait(self._settings.wait_replicas, 300)
+    def _require_replicas(self, job_id: str, *, withdraw: bool) -> None:
+        """Raise RefusesWrites unless enough replicas hold what was written.
+
+        A job without an Idempotency-Key is withdrawn then, since its client can only ask for a new one; with a key the
+        same request finds it again.
+        """
+        wanted = self._settings.wait_replicas
+        if not wanted or int(self._redis.wait(wanted, _REPLICAS_WAIT_MS)) >= wanted:
+            return
+        if withdraw:
+            self.cancel(job_id, "")
+        raise RefusesWrites(f"fewer than {wanted} replicas hold the job")
 
     def _fields(self, job_id: str, new: NewJob) -> dict[str, str]:
         operation = new.operation
@@ -257,8 +268,9 @@ def _places(new: NewJob) -> dict[str, str]:
     else:
         keys = [_order_key(name, str(new.arguments[name])) for name in new.operation.holds]
         references = [n for n in new.operation.holds if n != "policy" and parse_reference(str(new.arguments[n]))]
-        if new.arguments.get("junction_path"):
-            keys.append(f"path:{str(new.arguments['junction_path']).lower()}")
+        if new.operation.makes_volume:
+            # Where it will be mounted: a change that names it by this path stands behind it.
+            keys.append(_path_key(str(new.arguments.get("junction_path") or f"/{new.arguments['volume']}")))
     of_volumes = new.operation.is_change and "policy" not in new.operation.holds
     return {
         "keys": json.dumps(sorted(set(keys))),
@@ -271,7 +283,11 @@ def _order_key(argument: str, value: str) -> str:
     if argument == "policy":
         return f"policy:{value}"
     path = parse_reference(value)
-    return f"path:{path.junction_path.lower()}" if path else volume_order_key(value)
+    return _path_key(path.junction_path) if path else volume_order_key(value)
+
+
+def _path_key(junction_path: str) -> str:
+    return f"path:{junction_path.casefold()}"
 
 
 def volume_order_key(name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -21,27 +22,39 @@ from worker.redis_access import RedisAway, Scripts
 
 log = structlog.get_logger(__name__)
 
-#: The hold ends this long before the lease does, for clocks that run apart and a call that is on its way.
+#: The hold ends this long before the lease does, for clocks that run apart and a call that is on its way; of a short
+#: lease it is a quarter.
 _MARGIN_S = 2.0
 _SHOW_EVERY_S = 0.25
+#: A lease is renewed so often while it lasts, and at least once a second.
+_BEATS_PER_LEASE = 6
 
 
 class Lease(Journal):
     """The hold; made by a claim, renewed by the beater, ended by its job's end."""
 
     def __init__(
-        self, scripts: Scripts, job: Job, owner: str, *, lease_s: float, limit_s: float, drain: threading.Event
+        self,
+        scripts: Scripts,
+        job: Job,
+        owner: str,
+        *,
+        asked_at: float,
+        lease_s: float,
+        limit_s: float,
+        drain: threading.Event,
     ) -> None:
+        """``asked_at``: when the question was put (monotonic seconds) whose answer gave the job to this worker."""
         self.job_id = job.id
         self.job = job
         self.owner = owner
         self.step: str | None = job.step
         self.filer_job: str | None = job.backend_job
         self._scripts = scripts
-        self._lease_s = lease_s
+        self._hold_s = lease_s - min(_MARGIN_S, lease_s / 4)
         self._drain = drain
-        self._ok_until = time.monotonic() + lease_s - _MARGIN_S
-        self.limit_at = time.monotonic() + limit_s
+        self._ok_until = asked_at + self._hold_s
+        self.limit_at = asked_at + limit_s
         self._cancel = threading.Event()
         self._lost = threading.Event()
         self._wake = threading.Event()
@@ -51,7 +64,7 @@ class Lease(Journal):
 
     def renewed(self, asked_at: float) -> None:
         """The lease was renewed by a question that was put at ``asked_at`` (monotonic seconds)."""
-        self._ok_until = asked_at + self._lease_s - _MARGIN_S
+        self._ok_until = asked_at + self._hold_s
 
     def cancel(self) -> None:
         """Somebody wants the job cancelled."""
@@ -160,11 +173,14 @@ def _facts(facts: dict[str, str]) -> dict[str, Any]:
 class Beater(threading.Thread):
     """Renews every lease of this process in one question to Redis, once a second, and brings back what it answers."""
 
-    def __init__(self, scripts: Scripts, lease_s: int, *, every_s: float = 1.0) -> None:
+    def __init__(self, scripts: Scripts, lease_s: int, *, on_hang: Callable[[Lease], None]) -> None:
+        """``on_hang`` is told, once, of a job far over its time limit: whoever carries it out hangs."""
         super().__init__(name="beater", daemon=True)
         self._scripts = scripts
         self._lease_ms = lease_s * 1000
-        self._every_s = every_s
+        self._every_s = min(1.0, lease_s / _BEATS_PER_LEASE)
+        self._on_hang = on_hang
+        self._hanging: set[str] = set()
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -178,6 +194,7 @@ class Beater(threading.Thread):
         """Its job has ended here."""
         with self._lock:
             self._leases.pop(lease.owner, None)
+            self._hanging.discard(lease.owner)
 
     def held(self) -> list[Lease]:
         """The leases of this process."""
@@ -198,9 +215,11 @@ class Beater(threading.Thread):
                 log.exception("beat.failed")
 
     def beat(self) -> None:
-        """Renew once. A job far over its time limit is renewed no more: whoever carries it out hangs."""
+        """Renew once. A job far over its time limit is renewed no more, so that another worker settles it."""
         asked_at = time.monotonic()
-        leases = [lease for lease in self.held() if asked_at < lease.limit_at + self._lease_ms / 1000]
+        held = self.held()
+        leases = [lease for lease in held if asked_at < lease.limit_at + self._lease_ms / 1000]
+        self._look_for_hanging(held, leases)
         if not leases:
             return
         flat = [text for lease in leases for text in (lease.job_id, lease.owner)]
@@ -211,3 +230,11 @@ class Beater(threading.Thread):
             lease.renewed(asked_at)
             if word == b"CANCEL":
                 lease.cancel()
+
+    def _look_for_hanging(self, held: list[Lease], renewed: list[Lease]) -> None:
+        if len(held) == len(renewed):
+            return
+        for lease in held:
+            if lease not in renewed and lease.owner not in self._hanging:
+                self._hanging.add(lease.owner)
+                self._on_hang(lease)

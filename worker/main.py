@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ from worker.filers import Filer, Watchman
 from worker.folding import Folding
 from worker.ids import JobIds
 from worker.jobs import Jobs
-from worker.lease import Beater
+from worker.lease import Beater, Lease
 from worker.listings import Listings
 from worker.logs import configure_logging
 from worker.operations import Lane
@@ -43,6 +44,8 @@ log = structlog.get_logger(__name__)
 _ANSWER_LIMIT_S = 2.0
 #: Threads beyond the slots, for rings that only find out that it is not their turn.
 _SPARE_THREADS = 8
+#: What has not ended or been handed on so long after SIGTERM is left to be settled by another worker.
+_DRAIN_S = 35.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Runtime:
         self.drain.set()
         for lease in self.beater.held():
             lease.drain()
+        last = threading.Timer(_DRAIN_S, _leave_at_once)
+        last.daemon = True
+        last.start()
 
     def stop(self) -> None:
         """End what was started."""
@@ -85,16 +91,16 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
     _wait_for(client)
     check_promises(client, settings)
     scripts = Scripts(client, settings.key_prefix)
-    celery = create_celery(settings, consumes=True)
+    queues = [f"{name}.{lane}" for name in subsystems for lane in lanes]
+    celery = create_celery(settings, consumed=queues)
     bell = Bell(create_celery(settings))
     drain = threading.Event()
-    beater = Beater(scripts, settings.lease)
+    beater = Beater(scripts, settings.lease, on_hang=_restart)
     listings = Listings(client, scripts, settings)
     filers = {name: Filer(name, partial(open_backend, subsystem), listings) for name, subsystem in subsystems.items()}
     desk = Desk(scripts, beater, bell, settings, drain)
     settler = Settler(desk, filers, listings, settings)
     jobs = Jobs(client, scripts, JobIds(job_id_secret(client, settings.key_prefix)), bell, settings)
-    queues = [f"{name}.{lane}" for name in subsystems for lane in lanes]
     sweeper = Sweeper(
         scripts,
         bell,
@@ -103,6 +109,7 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
         subsystems=list(subsystems),
         queues=queues,
         settle=partial(_settle, settler, celery),
+        drain=drain,
         chores=[
             Refresh(client, jobs, settings, list(subsystems)),
             Folding(listings, scripts, list(subsystems)),
@@ -139,6 +146,17 @@ def check_celery(celery: Celery) -> None:
             raise BadSettings(
                 f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"
             )
+
+
+def _restart(lease: Lease) -> None:
+    """A thread hangs in a driver and cannot be ended: end the process, which its supervisor starts again."""
+    log.error("worker.hangs", job_id=lease.job_id, operation=lease.job.operation.name, hint="this worker starts anew")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _leave_at_once() -> None:
+    log.error("worker.drain-over", hint="what is still running here is settled by another worker")
+    os._exit(1)
 
 
 def _settle(settler: Settler, celery: Celery, job_id: str, owner: str) -> None:

@@ -103,6 +103,11 @@ class Operation:
     def is_change(self) -> bool:
         return self.reads is None
 
+    @property
+    def makes_volume(self) -> bool:
+        """Is there a new volume afterwards, and something mounted where nothing was?"""
+        return "junction_path" in inspect.signature(self.method).parameters
+
     def queue(self, subsystem: str) -> str:
         """The queue of ``subsystem`` that this operation waits in."""
         return f"{subsystem}.{self.lane}"

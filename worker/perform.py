@@ -52,6 +52,17 @@ class Performer:
     def perform(self, lease: Lease) -> End | None:
         """Carry the job out; its end, or None when it has not ended here."""
         try:
+            return self._perform(lease)
+        finally:
+            # Whatever went wrong: a job that nobody carries out must not be renewed.
+            self._desk.forget(lease)
+
+    def _perform(self, lease: Lease) -> End | None:
+        if lease.job.subsystem not in self._filers:
+            log.error("job.not-mine", job_id=lease.job_id, subsystem=lease.job.subsystem, hint="rung in a wrong queue")
+            self._desk.leave(lease)
+            return None
+        try:
             with self._filers[lease.job.subsystem].asked() as backend:
                 end = self._run(backend, lease)
         except Stopped as stopped:
@@ -59,8 +70,7 @@ class Performer:
         except StorageError as error:
             return self._failed(lease, error)
         except RedisAway as exc:
-            self._without_redis(lease, exc)
-            return None
+            return self._without_redis(lease, exc)
         except Exception:
             log.exception("job.crashed", job_id=lease.job_id)
             return self._crashed(lease)
@@ -127,7 +137,6 @@ class Performer:
         nothing_sent = lease.step is None
         if isinstance(stopped, LeaseLost):
             log.warning("job.lost", job_id=lease.job_id, hint="another worker has it, or settles it")
-            self._desk.forget(lease)
         elif isinstance(stopped, Cancelled):
             return self._hand_in(lease, End(State.CANCELLED))
         elif isinstance(stopped, HandedOn) and nothing_sent:
@@ -157,7 +166,7 @@ class Performer:
         try:
             with self._filers[job.subsystem].asked() as backend:
                 return self._effects.of_truth(job.operation, job.subsystem, job.arguments, backend, lease)
-        except (StorageError, Stopped):
+        except (StorageError, Stopped, *RedisAway):
             return self._effects.of_doubt(job.operation, job.subsystem, job.arguments)
 
     def _crashed(self, lease: Lease) -> End | None:
@@ -167,12 +176,16 @@ class Performer:
         detail = "The service failed inside while it carried the job out; nothing was changed. Its log has the details."
         return self._hand_in(lease, End(State.FAILED, Failure("backend-error", detail)))
 
-    def _without_redis(self, lease: Lease, exc: Exception) -> None:
+    def _without_redis(self, lease: Lease, exc: Exception) -> End | None:
         log.warning("job.redis-away", job_id=lease.job_id, error=type(exc).__name__)
         if lease.step is not None:
             self._desk.release(lease, "")
+        elif self._patience_left(lease):
+            self._desk.put_back(lease, self._delay_s(lease), "retrying")
         else:
-            self._desk.put_back(lease, 1.0, "retrying")
+            detail = "The service has no room for the answer, or could not reach its queue for too long."
+            return self._hand_in(lease, End(State.FAILED, Failure("backend-error", detail, retryable=True)))
+        return None
 
     def _hand_in(self, lease: Lease, end: End) -> End | None:
         return end if self._desk.finish(lease, end) else None

@@ -9,7 +9,7 @@ import structlog
 
 from storage_backends.base import Outcome, Settlement
 from storage_backends.errors import StorageError
-from storage_backends.journal import LeaseLost, Stopped
+from storage_backends.journal import LeaseLost, Stopped, TimedOut
 from worker.desk import Desk, End
 from worker.effects import Effects
 from worker.filers import Filer
@@ -56,12 +56,19 @@ class Settler:
         held = self._desk.take_over(job_id, owner)
         if held is None:
             return None
-        lease, now_ms = held
+        try:
+            return self._settle(*held)
+        finally:
+            self._desk.forget(held[0])
+
+    def _settle(self, lease: Lease, now_ms: int) -> tuple[Lease, End] | None:
+        job_id = lease.job_id
         try:
             end = self._look(lease, now_ms)
         except LeaseLost:
-            self._desk.forget(lease)
             return None
+        except TimedOut:
+            end = self._not_now(lease, now_ms)
         except Stopped:
             self._desk.release(lease, lease.job.settle_why or "")
             return None

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from worker.bell import Bell, rings
-from worker.desk import ATTEMPTS, GRACE_MS
+from worker.desk import LOSSES, grace_ms
 from worker.redis_access import RedisAway, Scripts
 from worker.settings import Settings
 
@@ -36,6 +36,7 @@ class Sweeper(threading.Thread):
         subsystems: Sequence[str],
         queues: Sequence[str],
         settle: Callable[[str, str], None],
+        drain: threading.Event,
         chores: Sequence[Callable[[], None]] = (),
     ) -> None:
         super().__init__(name="sweeper", daemon=True)
@@ -48,7 +49,9 @@ class Sweeper(threading.Thread):
         self._settle = settle
         self._chores = chores
         self._stop = threading.Event()
-        self._room = threading.BoundedSemaphore(_SETTLERS)
+        self._drain = drain
+        self._settling = 0
+        self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_SETTLERS, thread_name_prefix="settler")
 
     def stop(self) -> None:
@@ -81,26 +84,34 @@ class Sweeper(threading.Thread):
     def sweep(self, subsystem: str) -> None:
         """Look once after the open jobs of one subsystem."""
         owner = f"settle:{secrets.token_hex(6)}"
-        can_settle = self._room.acquire(blocking=False)
-        if can_settle:
-            self._room.release()
         bells, to_settle, failed = self._scripts.sweep(
-            subsystem, self._settings.lease * 1000, GRACE_MS, ATTEMPTS, self._settings.job_keep * 1000, owner,
-            "1" if can_settle else "0",
+            subsystem, self._settings.lease * 1000, grace_ms(self._settings.lease), LOSSES,
+            self._settings.job_keep * 1000, owner, self._room(),
         )  # fmt: skip
         self._bell.ring(rings(bells))
         for job_id in failed:
             log.warning("job.given-up", job_id=job_id.decode(), subsystem=subsystem)
         for job_id in to_settle:
             log.warning("job.settling", job_id=job_id.decode(), subsystem=subsystem)
+            with self._lock:
+                self._settling += 1
             self._pool.submit(self._settle_one, job_id.decode(), owner)
 
+    def _room(self) -> int:
+        """How many more jobs may be settled here: a job that waits for a thread would lose its lease again."""
+        with self._lock:
+            return 0 if self._drain.is_set() else _SETTLERS - self._settling
+
     def _settle_one(self, job_id: str, owner: str) -> None:
-        with self._room:
-            try:
-                self._settle(job_id, f"{owner}:{job_id}")
-            except Exception:
-                log.exception("settle.failed", job_id=job_id)
+        try:
+            self._settle(job_id, f"{owner}:{job_id}")
+        except RedisAway as exc:
+            log.warning("settle.later", job_id=job_id, error=type(exc).__name__)
+        except Exception:
+            log.exception("settle.failed", job_id=job_id)
+        finally:
+            with self._lock:
+                self._settling -= 1
 
     def _reap(self) -> None:
         while self._scripts.reap(_REAP_AT_MOST) == _REAP_AT_MOST and not self._stop.is_set():

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_MOST_PASSED_ON = 2
+
 
 class JobFailed(Exception):
     """The job has failed; its record says why."""
@@ -48,10 +50,14 @@ class Slots:
             return True
 
     def free(self, queue: str) -> int:
-        """Give the slot back; how many jobs were turned away since this was asked last."""
+        """Give the slot back; for how many jobs it is worth ringing now.
+
+        One for this slot, and one or two for rings that were turned away since: they were meant for other workers,
+        which may have room. Never all of them: a ring that finds no room costs as much as one that does.
+        """
         with self._lock:
             self._taken[queue] -= 1
-            return self._turned_away.pop(queue, 0)
+            return 1 + min(_MOST_PASSED_ON, self._turned_away.pop(queue, 0))
 
 
 class OperationTask(Task):
@@ -72,26 +78,32 @@ class OperationTask(Task):
     def run(self, job_id: str) -> None:
         """Carry the job out if its turn has come; a ring that comes too soon or too late is passed over."""
         queue = self.request.delivery_info.get("routing_key") or ""
+        if self._desk.draining:
+            self._desk.ring_for_others(job_id, queue, self._operation.name)
+            raise Ignore
         if not self._slots.take(queue, self._operation.lane):
             raise Ignore
+        go_on = True
         try:
-            end = self._claim_and_perform(job_id)
+            end, go_on = self._claim_and_perform(job_id)
         except RedisAway as exc:
             log.warning("ring.passed-over", job_id=job_id, error=type(exc).__name__)
             raise Ignore from None
         finally:
-            turned_away = self._slots.free(queue)
-            if turned_away:
-                self._ring_waiting(queue, turned_away)
+            worth = self._slots.free(queue)
+            if go_on and not self._desk.draining:
+                self._ring_waiting(queue, worth)
         self._tell(end)
 
-    def _claim_and_perform(self, job_id: str) -> End | None:
+    def _claim_and_perform(self, job_id: str) -> tuple[End | None, bool]:
+        """The end of the job, if it ended here; and whether there may be another to ring for in its place."""
         lease = self._desk.claim(job_id)
         if isinstance(lease, str):
             if lease == "CANCELLED":
                 self.send_event("task-revoked", terminated=False, signum=None, expired=False)
             log.debug("ring.passed-over", job_id=job_id, why=lease)
-            return None
+            # Only a job that has left its lane makes room for the next; else the same ring would go round and round.
+            return None, lease == "TAKEN"
         job = lease.job
         with structlog.contextvars.bound_contextvars(
             job_id=job.id,
@@ -103,7 +115,7 @@ class OperationTask(Task):
             log.info("job.started", attempt=job.attempt)
             end = self._performer.perform(lease)
             _log_end(end)
-        return end
+        return end, True
 
     def _tell(self, end: End | None) -> None:
         if end is None:
@@ -114,9 +126,9 @@ class OperationTask(Task):
         if end.failure is not None:
             raise JobFailed(end.failure.code)
 
-    def _ring_waiting(self, queue: str, room: int) -> None:
+    def _ring_waiting(self, queue: str, most: int) -> None:
         try:
-            self._desk.ring_waiting(queue, room)
+            self._desk.ring_waiting(queue, most)
         except RedisAway:
             log.info("ring.later", queue=queue)
 

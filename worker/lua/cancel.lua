@@ -1,4 +1,5 @@
 -- Ask to cancel. ARGV: id, who, keep ms
+even_if_full()
 local id = ARGV[1]
 local f = get(id, 'state', 'kind', 'joins', 'cancellable')
 if not f[1] then return {'GONE', {}} end

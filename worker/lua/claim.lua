@@ -1,4 +1,5 @@
 -- Give a queued job to a worker, if its turn has come. ARGV: id, owner, lease ms, limits of a read and of a change (ms)
+even_if_full()
 local id, owner = ARGV[1], ARGV[2]
 local f = get(id, 'state', 'subsystem', 'queue', 'not_before', 'kind')
 if not f[1] then return {'GONE'} end
@@ -9,7 +10,8 @@ local limit = tonumber(f[5] == 'read' and ARGV[4] or ARGV[5])
 redis.call('ZREM', lane_key(f[3]), id)
 redis.call('ZADD', running_key(f[3]), now, id)
 redis.call('ZADD', open_key(f[2]), now + tonumber(ARGV[3]), id)
-redis.call('HINCRBY', job_key(id), 'attempt', 1)
+local attempt = redis.call('HINCRBY', job_key(id), 'attempt', 1)
+if attempt == 1 then observe('wait ' .. f[3], now - tonumber(get(id, 'created')[1])) end
 redis.call('HSET', job_key(id), 'owner', owner, 'started', text(now), 'lease', text(now + tonumber(ARGV[3])),
   'deadline', text(now + limit), 'suspect', '', 'reason', '', 'step', '', 'backend_job', '', 'not_before', '')
 change_state(id, 'queued', 'running')

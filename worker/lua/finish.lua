@@ -1,9 +1,16 @@
 -- The end of a job, told by the worker that has it, with what it does to the listings. ARGV: id, owner, state, fields, view
--- steps, keep ms, result ('' none), result keep ms. A worker that lost the job changes nothing.
+-- steps, keep ms, result ('' none), result keep ms. A worker that lost the job changes nothing; one that told the end already,
+-- and never heard the answer, is answered again.
 local id = ARGV[1]
-local f = get(id, 'owner', 'state')
+local f = get(id, 'owner', 'state', 'ended_by', 'subsystem', 'keys')
+if f[3] == ARGV[2] then
+  local again = {}
+  ring_heads(f[4], cjson.decode(f[5]), again)
+  return {'DONE', again}
+end
 if f[1] ~= ARGV[2] or (f[2] ~= 'running' and f[2] ~= 'cancelling') then return {'LOST', {}} end
 local bells = finish(id, ARGV[3], tonumber(ARGV[6]), cjson.decode(ARGV[4]))
+redis.call('HSET', job_key(id), 'ended_by', ARGV[2])
 change_views(cjson.decode(ARGV[5]))
 local made = get(id, 'result_thing', 'result_base')
 if made[2] then

@@ -1,11 +1,17 @@
--- Ids in all of some indexes, newest first. ARGV: below which seq, how many, how many to look at, then index names (the first
--- is walked). Answers {ids, seq to go on below, or '' at the end}.
+-- Ids in all of some indexes, newest first. ARGV: below which seq, how many, how many to look at, then index names.
+-- Answers {ids, seq to go on below, or '' at the end}.
 local below, limit, budget, found, last = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {}, ''
-local entries = redis.call('ZREVRANGEBYSCORE', P .. ARGV[4], '(' .. below, '-inf', 'WITHSCORES', 'LIMIT', 0, budget)
+-- The shortest index is walked, the others are asked.
+local walked, length = ARGV[4], redis.call('ZCARD', P .. ARGV[4])
+for k = 5, #ARGV do
+  local other = redis.call('ZCARD', P .. ARGV[k])
+  if other < length then walked, length = ARGV[k], other end
+end
+local entries = redis.call('ZREVRANGEBYSCORE', P .. walked, '(' .. below, '-inf', 'WITHSCORES', 'LIMIT', 0, budget)
 for i = 1, #entries, 2 do
   local everywhere = true
-  for k = 5, #ARGV do
-    if not redis.call('ZSCORE', P .. ARGV[k], entries[i]) then everywhere = false break end
+  for k = 4, #ARGV do
+    if ARGV[k] ~= walked and not redis.call('ZSCORE', P .. ARGV[k], entries[i]) then everywhere = false break end
   end
   last = entries[i + 1]
   if everywhere then

@@ -57,21 +57,43 @@ local function change_state(id, old, new)
   end
 end
 
+-- The first in a line, with its place; what has lost its record (by an operator's hand, or a restored file) holds nobody up.
+local function first_in(key, only_looking)
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  while first[1] and redis.call('EXISTS', job_key(first[1])) == 0 do
+    if only_looking then return {} end
+    redis.call('ZREM', key, first[1])
+    first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  end
+  return first
+end
+
 -- May the job start? Only at the head of every order it stands in, and behind no change whose volume is not known yet.
-local function blocked(id)
+local function blocked(id, only_looking)
   local f = get(id, 'subsystem', 'keys', 'seq', 'behind_paths')
+  if not f[2] then return true end
   for _, key in ipairs(cjson.decode(f[2])) do
-    local head = redis.call('ZRANGE', order_key(f[1], key), 0, 0)[1]
+    local head = first_in(order_key(f[1], key), only_looking)[1]
     if head and head ~= id then return true end
   end
   if f[4] == '1' then
-    local first = redis.call('ZRANGE', unresolved_key(f[1]), 0, 0, 'WITHSCORES')
+    local first = first_in(unresolved_key(f[1]), only_looking)
     if first[1] and first[1] ~= id and tonumber(first[2]) < tonumber(f[3]) then
-      redis.call('ZADD', barrier_key(f[1]), f[3], id)
+      if not only_looking then redis.call('ZADD', barrier_key(f[1]), f[3], id) end
       return true
     end
   end
   return false
+end
+
+-- Figures for Prometheus (see worker/metrics.py): one hash, a field for each count, and for each bucket of a histogram.
+local BOUNDS_MS = {100, 500, 1000, 2000, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000}
+local function count(field) redis.call('HINCRBY', P .. 'figures', field, 1) end
+local function observe(series, ms)
+  local bucket = 'inf'
+  for _, bound in ipairs(BOUNDS_MS) do if ms <= bound then bucket = text(bound) break end end
+  count(series .. ' ' .. bucket)
+  redis.call('HINCRBY', P .. 'figures', series .. ' sum', text(math.max(ms, 0) * 1000))
 end
 
 -- {id, queue, operation}: what a bell needs to be rung for a job.
@@ -124,9 +146,15 @@ local function finish(id, state, keep_ms, fields)
   redis.call('HSET', job_key(id), 'owner', '', 'finished', text(now), 'expires', text(now + keep_ms), 'cancellable', '0')
   change_state(id, f[4], state)
   redis.call('ZADD', P .. 'finished', now + keep_ms, id)
-  redis.call('HINCRBY', P .. 'ended', sub .. ' ' .. f[6] .. ' ' .. state, 1)
-  if f[7] and f[7] ~= '' and state == 'succeeded' then
-    local took = now - tonumber(f[7])
+  count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state)
+  if state == 'failed' then
+    count('failed ' .. sub .. ' ' .. (fields.error_code or 'unknown'))
+    redis.call('LPUSH', P .. 'failures', id)
+    redis.call('LTRIM', P .. 'failures', 0, 99)
+  end
+  local took = f[7] and f[7] ~= '' and now - tonumber(f[7])
+  if took then observe('run ' .. sub .. ' ' .. f[6], took) end
+  if took and state == 'succeeded' then
     local mean = tonumber(redis.call('HGET', P .. 'durations:' .. sub, f[6]) or took)
     redis.call('HSET', P .. 'durations:' .. sub, f[6], text(mean * 0.7 + took * 0.3))
   end
@@ -201,7 +229,7 @@ local function shown(id, workers_ttl_ms, most_inline_bytes)
   local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], now - tonumber(workers_ttl_ms), '+inf')
   if f[4] == 'queued' then
     position = redis.call('ZRANK', lane_key(f[2]), id) or 0
-    behind = (position > 0 or blocked(id)) and 1 or 0
+    behind = (position > 0 or blocked(id, true)) and 1 or 0
   elseif f[4] == 'succeeded' and redis.call('STRLEN', P .. 'result:' .. id) <= tonumber(most_inline_bytes) then
     result = redis.call('GET', P .. 'result:' .. id) or ''
   end

@@ -1,5 +1,6 @@
 -- The worker that has the job gives it back unharmed, to be started again after a delay.
 -- ARGV: id, owner, delay ms, reason, '1' when the attempt does not count.
+even_if_full()
 local id = ARGV[1]
 local f = get(id, 'owner', 'state', 'first_failure')
 if f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL' end

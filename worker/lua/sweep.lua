@@ -1,62 +1,96 @@
 -- Look after the open jobs of one subsystem whose time for a look has come. ARGV: subsystem, lease ms, grace ms, attempts,
--- keep ms, owner, settle or not. Answers {bells to ring, ids given to the caller to settle, ids that failed}.
+-- keep ms, owner, how many may be settled. Answers {bells to ring, ids given to the caller to settle, ids that failed}.
 -- A lapsed lease makes a job suspect; only when it stays so for the grace time (its worker could renew it) is it taken.
 even_if_full()
-local sub, lease, grace, attempts, keep, owner = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local sub, lease, grace, losses, keep, owner, room =
+  ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local bells, settle, failed = {}, {}, {}
+local LOOKS, RINGS, GAP_MS, FAR_MS = 300, 30, 10000, 600000
+local function number(value) return tonumber(value or '') or 0 end
+local function look_at(id, ms) redis.call('ZADD', open_key(sub), ms, id) end
+
+-- Since when has somebody looked all the time? While Redis was away or frozen no lease could be renewed: that is no sign.
+local looked = redis.call('HMGET', P .. 'looked:' .. sub, 'at', 'since')
+local since = number(looked[2])
+if number(looked[1]) < now - GAP_MS or number(looked[1]) > now then since = now end
+redis.call('HSET', P .. 'looked:' .. sub, 'at', text(now), 'since', text(since))
+
+-- What lies far ahead was written before the clock was set back.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', open_key(sub), now + FAR_MS, '+inf', 'LIMIT', 0, LOOKS)) do look_at(id, now) end
 
 local function sweep_queued(id, f)
-  local not_before = tonumber(f.not_before ~= '' and f.not_before or '0')
-  if not_before > now then redis.call('ZADD', open_key(sub), not_before, id) return end
-  if blocked(id) then redis.call('ZADD', open_key(sub), now + 10000, id) return end
+  local not_before = number(f.not_before)
+  if not_before > now and not_before < now + FAR_MS then look_at(id, not_before) return end
+  if blocked(id) then look_at(id, now + 10000) return end
+  if #bells >= RINGS then look_at(id, now + 3000) return end
+  if not_before > now then redis.call('HSET', job_key(id), 'not_before', '') end
+  redis.call('ZADD', lane_key(f.queue), f.seq, id)
   local rings = redis.call('HINCRBY', job_key(id), 'rings', 1)
-  redis.call('ZADD', open_key(sub), now + math.min(2000 * 2 ^ math.min(rings, 4), 20000), id)
+  redis.call('HSET', job_key(id), 'rung', text(now))
+  look_at(id, now + math.min(2000 * 2 ^ math.min(rings, 4), 20000))
   bells[#bells + 1] = bell(id)
 end
 
 local function add_all(found) for _, b in ipairs(found) do bells[#bells + 1] = b end end
 
-local function sweep_lapsed(id, f)
-  if f.step == '' then
-    -- Nothing that changes anything was sent, and nothing can be any more: whoever had it has lost its owner's mark.
-    if f.state == 'cancelling' then add_all(finish(id, 'cancelled', keep, {})) return end
-    local late = f.deadline ~= '' and tonumber(f.deadline) < now
-    if late or tonumber(f.attempt) >= attempts then
-      local code = late and 'timed-out' or 'worker-lost'
-      add_all(finish(id, 'failed', keep, {error_code = code}))
-      failed[#failed + 1] = id
-      return
-    end
-    put_back(id, f.state, now, '')
-    redis.call('ZADD', open_key(sub), now + 2000, id)
-    bells[#bells + 1] = bell(id)
+-- Was it renewed until its time limit was over? (Its worker hangs in it, and was not cut off before.)
+local function overran(f) return number(f.deadline) > 0 and number(f.lease) >= number(f.deadline) end
+
+-- Nothing that changes anything was sent, and nothing can be any more: whoever had it has lost its owner's mark.
+local function give_back(id, f)
+  if f.state == 'cancelling' then add_all(finish(id, 'cancelled', keep, {})) return end
+  local late = overran(f)
+  if late or number(f.losses) + 1 >= losses then
+    add_all(finish(id, 'failed', keep, {error_code = late and 'timed-out' or 'worker-lost'}))
+    failed[#failed + 1] = id
     return
   end
+  redis.call('HINCRBY', job_key(id), 'losses', 1)
+  put_back(id, f.state, now, '')
+  look_at(id, now + 2000)
+  bells[#bells + 1] = bell(id)
+end
+
+-- Something may have been sent: the caller finds out.
+local function give_to_settle(id, f)
   redis.call('HSET', job_key(id), 'owner', owner .. ':' .. id, 'lease', text(now + lease), 'suspect', '',
     'cancellable', '0', 'message', 'the outcome is being settled')
-  if f.settle_since == '' then redis.call('HSET', job_key(id), 'settle_since', text(now)) end
-  redis.call('ZADD', open_key(sub), now + lease, id)
+  if f.settle_since == '' then
+    redis.call('HSET', job_key(id), 'settle_since', text(now))
+    if f.settle_why == '' and overran(f) then redis.call('HSET', job_key(id), 'settle_why', 'timed-out') end
+  end
+  look_at(id, now + lease)
   announce(id, touch(id), f.state)
   settle[#settle + 1] = id
 end
 
-local names = {'state', 'lease', 'suspect', 'step', 'attempt', 'deadline', 'not_before', 'settle_since'}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', open_key(sub), '-inf', now, 'LIMIT', 0, 100)) do
+local function sweep_running(id, f)
+  local lapses, suspect = number(f.lease), number(f.suspect)
+  if lapses > now and lapses < now + FAR_MS then look_at(id, lapses) return end
+  if suspect == 0 or suspect > now then
+    redis.call('HSET', job_key(id), 'suspect', text(now))
+    look_at(id, now + grace)
+    return
+  end
+  -- Without an owner it was let go of, and nobody is going to renew it.
+  local judged_at = f.owner == '' and suspect + grace or math.max(suspect, since) + grace
+  if judged_at > now then look_at(id, judged_at)
+  elseif f.step == '' then give_back(id, f)
+  elseif #settle < room then give_to_settle(id, f)
+  else look_at(id, now + 1000) end
+end
+
+local names = {'state', 'queue', 'seq', 'owner', 'lease', 'suspect', 'step', 'losses', 'deadline', 'not_before',
+  'settle_since', 'settle_why'}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', open_key(sub), '-inf', now, 'LIMIT', 0, LOOKS)) do
   local values, f = get(id, unpack(names)), {}
   for i, name in ipairs(names) do f[name] = values[i] or '' end
   if f.state == '' or is_done(f.state) then
     redis.call('ZREM', open_key(sub), id)
   elseif f.state == 'queued' then
     sweep_queued(id, f)
-  elseif tonumber(f.lease) > now then
-    redis.call('ZADD', open_key(sub), f.lease, id)
-  elseif f.suspect == '' then
-    redis.call('HSET', job_key(id), 'suspect', text(now))
-    redis.call('ZADD', open_key(sub), now + grace, id)
-  elseif tonumber(f.suspect) + grace > now then
-    redis.call('ZADD', open_key(sub), tonumber(f.suspect) + grace, id)
-  elseif f.step == '' or ARGV[7] == '1' then
-    sweep_lapsed(id, f)
+  else
+    sweep_running(id, f)
   end
 end
 return {bells, settle, failed}
