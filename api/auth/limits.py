@@ -9,6 +9,8 @@ from flask import Flask, Response, g, request
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, RedisStorage, Storage
 from limits.strategies import FixedWindowRateLimiter
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from api.auth.access import principal, refuse
 from api.auth.origins import SAFE_METHODS
@@ -78,8 +80,12 @@ def init_app(app: Flask, rates: str, client: redis.Redis, prefix: str) -> None:
 
 def _hasty(pool: redis.ConnectionPool) -> redis.ConnectionPool:
     """Connections to the same place, with less patience."""
-    limits = {"socket_timeout": _ANSWER_LIMIT_S, "socket_connect_timeout": _ANSWER_LIMIT_S}
-    return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | limits))
+    changed = {
+        "socket_timeout": _ANSWER_LIMIT_S,
+        "socket_connect_timeout": _ANSWER_LIMIT_S,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))
 
 
 def _tell(response: Response) -> Response:

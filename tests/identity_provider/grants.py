@@ -1,4 +1,4 @@
-"""The provider's grants, with Authlib: codes that work once and need PKCE, ID tokens, client credentials, introspection."""
+"""The provider's grants, with Authlib: codes that work once and need PKCE, machines, introspection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CodeGrant(AuthorizationCodeGrant):
         # Authlib asks public clients only for a challenge; we are stricter, to see that it is sent.
         if self.request.payload.data.get("code_challenge_method") != "S256":
             raise InvalidRequestError("PKCE with S256 is needed")
-        return super().validate_authorization_request()
+        return str(super().validate_authorization_request())
 
     def save_authorization_code(self, code: str, request: Any) -> None:
         asked = request.payload.data
@@ -97,7 +97,8 @@ class Introspection(IntrospectionEndpoint):
     CLIENT_AUTH_METHODS = METHODS
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> Token | None:
-        return self.server.provider.tokens.get(token_string)
+        found: Token | None = self.server.provider.tokens.get(token_string)
+        return found
 
     def check_permission(self, token: Token, client: Client, request: Any) -> bool:
         return True

@@ -80,9 +80,7 @@ class IdentityProvider:
         )
 
     def _authlib(self, app: Flask) -> AuthorizationServer:
-        server = AuthorizationServer(
-            app, query_client=lambda client_id: self.clients.get(client_id), save_token=self._save
-        )
+        server = AuthorizationServer(app, query_client=self._client, save_token=self._save)
         server.provider = self
         server.register_grant(CodeGrant, [CHALLENGE, OpenID(self)])
         server.register_grant(ClientGrant)
@@ -94,6 +92,9 @@ class IdentityProvider:
 
         server.register_token_generator("default", generate)
         return server
+
+    def _client(self, client_id: str) -> Client | None:
+        return self.clients.get(client_id)
 
     def _save(self, token: dict[str, Any], asked: Any) -> None:
         expires_at = time.time() + token.get("expires_in", 3600)

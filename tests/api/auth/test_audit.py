@@ -1,0 +1,96 @@
+"""Each decision is one line of JSON: who, which role, what for, allowed or why not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api import auth
+from tests.api.auth.house import bearer, build, sign_in, with_provider
+from worker.operations import Role
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "audit.log"
+    path.touch()
+
+    def lines():
+        found = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("")
+        return found
+
+    lines.path = path
+    return lines
+
+
+@pytest.fixture
+def client(redis_client, provider, log):
+    return with_provider(redis_client, provider, audit_log=str(log.path)).test_client()
+
+
+def test_sign_ins_and_outs(client, log):
+    sign_in(client, "adam")
+    client.get("/logout")
+
+    events = [(line["event"], line["who"], line["allowed"]) for line in log() if line["event"] != "access"]
+    assert events == [("sign-in", "adam", True), ("sign-out", "adam", True)]
+
+
+def test_what_is_allowed(client, log):
+    sign_in(client, "adam")
+    log()
+    client.post("/v4/needs/ADMIN", headers={"X-Request-ID": "r-1"})
+
+    (line,) = log()
+    told = {"event": "access", "who": "adam", "how": "session", "role": "ADMIN", "operation": "try_it", "allowed": True}
+    told |= {"target": "/v4/needs/ADMIN", "method": "POST", "address": "127.0.0.1", "request_id": "r-1", "status": 200}
+    assert told.items() <= line.items()
+
+
+def test_what_is_refused(client, provider, log):
+    client.post("/v4/needs/ADMIN")
+    client.post("/v4/needs/ADMIN", headers=bearer(provider.token(preferred_username="eve")))
+    client.post("/v4/needs/ADMIN", headers=bearer("nonsense"))
+
+    lines = log()
+    assert [(line["who"], line["allowed"], line["reason"]) for line in lines[:2]] == [
+        ("", False, "unauthenticated"),
+        ("eve", False, "missing-role"),
+    ]
+    assert (lines[2]["role"], lines[2]["reason"], lines[2]["status"]) == ("ADMIN", "unauthenticated", 401)
+
+
+def test_a_job_is_named_in_the_same_line(redis_client, log):
+    app = build(redis_client, audit_log=str(log.path))
+
+    @app.post("/submit")
+    def submit():
+        auth.require(Role.USER, operation="create_volume", target="/v4/dummy/volumes/x")
+        auth.audit.record(job="the-id")
+        return "ok"
+
+    app.test_client().post("/submit")
+
+    (line,) = log()
+    told = {"job": "the-id", "operation": "create_volume", "target": "/v4/dummy/volumes/x", "allowed": True}
+    assert told.items() <= line.items()
+
+
+def test_nobody_writes_lines_of_their_own(client, log):
+    client.post("/v4/needs/ADMIN", headers={"X-Request-ID": 'x"} {"who": "root"'})
+    client.get("/oauth-done?state=x%0a{}&error=%0a%7B%7D")
+
+    assert len(log()) == 2
+
+
+def test_no_secret_is_in_it(client, provider, log):
+    token = provider.token()
+    client.post("/v4/needs/ADMIN", headers=bearer(token))
+    sign_in(client, "adam")
+
+    text = log.path.read_text()
+    assert token not in text
+    assert client.get_cookie("sapi_session").value not in text
+    assert "code=" not in text

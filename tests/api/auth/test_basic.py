@@ -1,0 +1,97 @@
+"""HTTP Basic: one user, only when configured, for each request or for a session."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from tests.api.auth.house import build, roles_of
+
+SETTINGS = {
+    "basic_auth_username": "svc",
+    "basic_auth_password": "páss:wörd",
+    "role_admin_groups": ("a",),
+    "role_uber_admin_groups": ("u",),
+}
+EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
+
+
+def basic(name, password):
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+GOOD = basic("svc", "páss:wörd")
+
+
+@pytest.fixture
+def client(redis_client):
+    return build(redis_client, **SETTINGS).test_client()
+
+
+def test_for_one_request(client):
+    who = client.get("/whoami", headers=GOOD).get_json()
+
+    assert who == {"name": "svc", "roles": sorted(EVERY), "how": "basic"}
+    assert roles_of(client) == {"USER"}
+
+
+def test_for_a_session(client):
+    answer = client.get("/login_basic?next=/whoami", headers=GOOD)
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/whoami")
+    assert client.get("/whoami").get_json() == {"name": "svc", "roles": sorted(EVERY), "how": "session"}
+
+
+@pytest.mark.parametrize(
+    ("name", "password"), [("svc", "wrong"), ("svc", ""), ("", ""), ("other", "páss:wörd"), ("SVC", "páss:wörd")]
+)
+def test_wrong_ones_are_refused(client, name, password):
+    for path in ("/login_basic", "/conf/me/roles", "/v4/needs/USER"):
+        answer = client.get(path, headers=basic(name, password))
+        assert answer.status_code == 401
+        assert 'Basic realm="storage-api"' in answer.headers["WWW-Authenticate"]
+
+
+def test_without_a_password_a_browser_is_asked_for_one(client):
+    answer = client.get("/login_basic", headers={"Sec-Fetch-Mode": "navigate"})
+
+    assert answer.status_code == 401
+    assert "Basic" in answer.headers["WWW-Authenticate"]
+
+
+def test_the_documentation_page_does_not_pop_up_windows(client):
+    answer = client.post("/v4/needs/ADMIN", headers={"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"})
+
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="storage-api"'
+
+
+@pytest.mark.parametrize("half", [{}, {"basic_auth_username": "svc"}, {"basic_auth_password": "x"}], ids=str)
+def test_it_is_off_unless_both_are_set(redis_client, half):
+    client = build(redis_client, **half).test_client()
+
+    assert client.get("/login_basic", headers=GOOD).status_code == 404
+    assert client.get("/conf/me/roles", headers=GOOD).status_code == 401
+    assert client.get("/conf/me/roles", headers=basic("", "")).status_code == 401
+
+
+def test_its_roles_can_be_fewer(redis_client):
+    client = build(redis_client, **SETTINGS, basic_auth_roles="USER, ADMIN").test_client()
+
+    assert roles_of(client, headers=GOOD) == {"USER", "ADMIN"}
+
+
+def test_a_role_that_does_not_exist_is_nobodys(redis_client):
+    client = build(redis_client, **(SETTINGS | {"role_uber_admin_groups": ()})).test_client()
+
+    assert roles_of(client, headers=GOOD) == {"USER", "ADMIN"}
+    refused = client.post("/v4/needs/UBER_ADMIN", headers=GOOD).get_json()
+    assert (refused["code"], refused["role"]) == ("missing-role", "UBER_ADMIN")
+
+
+def test_its_session_ends_when_it_is_taken_away(client, redis_client):
+    client.get("/login_basic", headers=GOOD)
+    later = build(redis_client).test_client()
+    later.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
+
+    assert roles_of(later) == {"USER"}

@@ -1,0 +1,42 @@
+"""What everybody may know of the configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.auth.house import GROUPS, build
+
+ROLES = ["USER", "ADMIN", "UBER_ADMIN"]
+
+
+@pytest.fixture
+def client(redis_client):
+    return build(redis_client, **GROUPS).test_client()
+
+
+def test_roles(client):
+    assert client.get("/conf/roles").get_json() == ROLES
+
+
+def test_groups_of_a_role(client):
+    assert client.get("/conf/roles/USER/egroups").get_json() == []
+    assert client.get("/conf/roles/ADMIN/egroups").get_json() == ["it db, admins"]
+
+
+def test_do_i_have_a_role(client):
+    assert client.get("/conf/roles/USER/am_i_a").get_json() is True
+    assert client.get("/conf/roles/ADMIN/am_i_a").get_json() is False
+
+
+def test_my_roles(client):
+    assert client.get("/conf/me/roles").get_json() == ["USER"]
+
+
+@pytest.mark.parametrize("role", ["ROOT", "user", "USER_ROLE", "%00", "..", "<b>"])
+@pytest.mark.parametrize("rest", ["egroups", "am_i_a"])
+def test_there_is_no_such_role(client, role, rest):
+    answer = client.get(f"/conf/roles/{role}/{rest}")
+
+    assert answer.status_code == 404
+    if role != "..":
+        assert answer.get_json()["code"] == "not-found"

@@ -1,0 +1,101 @@
+"""Changes are counted for each user, over all replicas, and go on when Redis does not."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+
+import pytest
+import redis
+
+from tests.api.auth.house import build
+
+
+def user(name):
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:password".encode()).decode()}
+
+
+def house(client, **settings):
+    return build(client, basic_auth_username="svc", basic_auth_password="password", **settings).test_client()
+
+
+def test_too_many_changes_are_refused(redis_client):
+    client = house(redis_client, rate_limit="3/hour", role_admin_groups=("a",))
+    answers = [client.post("/v4/needs/ADMIN", headers=user("svc")) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[0].headers["X-RateLimit-Limit"] == "3"
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    refused = answers[3]
+    assert refused.get_json()["code"] == "rate-limited"
+    assert 0 < int(refused.headers["Retry-After"]) <= 3601
+    assert "Retry-After" not in answers[0].headers
+
+
+def test_replicas_count_together(redis_client):
+    clients = [house(redis_client, rate_limit="3/hour", role_admin_groups=("a",)) for _ in range(2)]
+    statuses = [clients[number % 2].post("/v4/needs/ADMIN", headers=user("svc")).status_code for number in range(4)]
+
+    assert statuses == [200, 200, 200, 429]
+
+
+def test_others_are_not_counted_with_them(redis_client):
+    client = house(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
+    client.post("/v4/needs/ADMIN", headers=user("svc"))
+
+    for address in ("10.0.0.1", "10.0.0.2"):
+        assert client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}).status_code == 200
+        assert client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}).status_code == 429
+    forged = {"environ_base": {"REMOTE_ADDR": "10.0.0.1"}, "headers": {"X-Forwarded-For": "10.9.9.9"}}
+    assert client.post("/v4/needs/USER", **forged).status_code == 429
+
+
+def test_reads_are_not_counted(redis_client):
+    client = house(redis_client, rate_limit="1/hour")
+
+    assert {client.get("/v4/needs/USER").status_code for _ in range(5)} == {200}
+
+
+def test_off_is_off(redis_client):
+    client = house(redis_client, rate_limit="off")
+
+    assert "X-RateLimit-Limit" not in client.post("/v4/needs/USER").headers
+
+
+@pytest.fixture
+def frozen():
+    """A server that takes connections and never answers; and how many it took."""
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            while True:
+                try:
+                    taken.append(server.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=take, daemon=True)
+        thread.start()
+        yield server.getsockname()[1], taken
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in taken:
+        connection.close()
+
+
+def test_a_frozen_redis_is_asked_once_and_then_left_alone(frozen):
+    port, taken = frozen
+    client = house(redis.Redis(port=port, retry=None), rate_limit="3/hour", role_admin_groups=("a",))
+    statuses = [client.post("/v4/needs/ADMIN", headers=user("svc")).status_code for _ in range(4)]
+
+    assert statuses == [200, 200, 200, 429]
+    assert len(taken) == 1
+
+
+def test_without_redis_each_process_counts_alone():
+    client = house(redis.Redis(port=1), rate_limit="1/hour", role_admin_groups=("a",))
+
+    assert client.post("/v4/needs/ADMIN", headers=user("svc")).status_code == 200
+    assert client.post("/v4/needs/ADMIN", headers=user("svc")).status_code == 429

@@ -1,0 +1,128 @@
+"""What is configured wrongly is said in one line; no secret is shown by anything that shows settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.auth import AuthSettings
+from worker.operations import Role
+from worker.settings import BadSettings, Settings, load
+
+SECRETS = {
+    "SAPI_SECRET_KEY": "secret-key-canary-0123456789",
+    "SAPI_SECRET_KEY_FALLBACKS": "old-key-canary-1,old-key-canary-2",
+    "SAPI_OAUTH_SECRET_KEY": "oauth-canary",
+    "SAPI_BASIC_AUTH_PASSWORD": "basic-canary",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("SAPI_SECRET_KEY", "0123456789abcdef0123456789abcdef")
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("", ()),
+        (" , ,", ()),
+        ("it-db", ("it-db",)),
+        ("it db storage, others ,x", ("it db storage", "others", "x")),
+        ('"it, db", plain, "a ""quoted"" name"', ("it, db", "plain", 'a "quoted" name')),
+        ("O'Brien's group, naïve 🦄", ("O'Brien's group", "naïve 🦄")),
+        ("a,a", ("a",)),
+    ],
+)
+def test_group_lists(environment, written, names):
+    environment.setenv("SAPI_ROLE_ADMIN_GROUPS", written)
+
+    assert load(AuthSettings).groups_of[Role.ADMIN] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SAPI_SECRET_KEY", "", "SAPI_SECRET_KEY must be set"),
+        ("SAPI_SECRET_KEY", "short", "too short"),
+        ("SAPI_ROLE_USER_GROUPS", '"open', "SAPI_ROLE_USER_GROUPS"),
+        ("SAPI_OAUTH_TOKEN_URL", "http://provider.example.org/token", "https"),
+        ("SAPI_OAUTH_DISCOVERY_URL", "provider.example.org", "SAPI_OAUTH_DISCOVERY_URL"),
+        ("SAPI_OAUTH_ALGORITHMS", "RS256,HS256", "HS256"),
+        ("SAPI_OAUTH_ALGORITHMS", "none", "none"),
+        ("SAPI_OAUTH_JWKS_URL", "https://provider.example.org/jwks", "SAPI_OAUTH_ISSUER"),
+        ("SAPI_OAUTH_CALLBACK_URL_RELATIVE", "https://evil.example.org", "SAPI_OAUTH_CALLBACK_URL_RELATIVE"),
+        ("SAPI_RATE_LIMIT", "many", "SAPI_RATE_LIMIT"),
+        ("SAPI_BASIC_AUTH_ROLES", "ROOT", "SAPI_BASIC_AUTH_ROLES"),
+        ("SAPI_TRUSTED_PROXIES", "-1", "SAPI_TRUSTED_PROXIES"),
+        ("SAPI_SESSION_LIFETIME", "eight hours", "SAPI_SESSION_LIFETIME"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(environment, name, value, said):
+    environment.setenv(name, value)
+
+    with pytest.raises(BadSettings) as caught:
+        load(AuthSettings)
+
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_defaults_are_those_of_the_seed_manual():
+    settings = load(AuthSettings)
+
+    assert settings.oauth_token_url == "https://oauth.web.cern.ch/OAuth/Token"
+    assert settings.oauth_authorize_url == "https://oauth.web.cern.ch/OAuth/Authorize"
+    assert settings.oauth_groups_url == "https://oauthresource.web.cern.ch/api/Groups"
+    assert settings.oauth_callback_url_relative == "/oauth-done"
+
+
+def test_every_setting_has_a_description():
+    assert all(field.description for field in AuthSettings.model_fields.values())
+
+
+def test_secrets_are_not_shown(environment):
+    for name, value in SECRETS.items():
+        environment.setenv(name, value)
+    settings = load(AuthSettings)
+
+    assert "canary" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    environment.setenv("SAPI_SESSION_LIFETIME", "x")
+    with pytest.raises(BadSettings) as caught:
+        load(AuthSettings)
+    assert "canary" not in str(caught.value)
+
+
+class TestSecretFiles:
+    def test_a_secret_may_stand_in_a_file(self, environment, tmp_path):
+        path = tmp_path / "secret"
+        path.write_text("redis://:from-a-file@127.0.0.1/0\n")
+        environment.setenv("SAPI_REDIS_URL_FILE", str(path))
+
+        assert load(Settings).redis_url.get_secret_value() == "redis://:from-a-file@127.0.0.1/0"
+
+    def test_so_may_a_list(self, environment, tmp_path):
+        path = tmp_path / "secret"
+        path.write_text("first\nsecond\n")
+        environment.setenv("SAPI_SECRET_KEY_FALLBACKS_FILE", str(path))
+
+        assert [key.get_secret_value() for key in load(AuthSettings).secret_key_fallbacks] == ["first", "second"]
+
+    def test_both_ways_at_once_is_a_mistake(self, environment, tmp_path):
+        environment.setenv("SAPI_SECRET_KEY_FILE", str(tmp_path))
+
+        with pytest.raises(BadSettings, match="SAPI_SECRET_KEY and SAPI_SECRET_KEY_FILE are both set"):
+            load(AuthSettings)
+
+    def test_a_missing_file_is_named(self, environment, tmp_path):
+        environment.setenv("SAPI_REDIS_URL_FILE", str(tmp_path / "missing"))
+
+        with pytest.raises(BadSettings, match="SAPI_REDIS_URL_FILE: cannot read .*missing"):
+            load(Settings)
+
+    def test_only_secrets_are_read_from_files(self, environment, tmp_path):
+        path = tmp_path / "x"
+        path.write_text("true")
+        environment.setenv("SAPI_DEBUG_FILE", str(path))
+
+        assert not load(AuthSettings).debug
