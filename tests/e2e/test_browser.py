@@ -1,0 +1,77 @@
+"""The documentation page in a real browser: sign in, try a change out, follow its job; nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.client import Service
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"),
+]
+
+
+@pytest.fixture
+def page(service: Service) -> Iterator[Page]:
+    """The documentation page, in a browser that notes every request and complaint."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
+        )
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        foreign: list[str] = []
+        complaints: list[str] = []
+        page.on(
+            "request",
+            lambda asked: foreign.append(asked.url) if not asked.url.startswith((service.url, "data:")) else None,
+        )
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.goto(service.url)
+        page.wait_for_selector(".opblock")
+        yield page
+        browser.close()
+    assert foreign == []
+    assert complaints == []
+
+
+def _try_out(page: Page, operation: str, values: dict[str, str], body: str = "") -> dict[str, object]:
+    block: Locator = page.locator(f'[id$="-{operation}"]')
+    block.locator(".opblock-summary-control").click()
+    block.get_by_role("button", name="Try it out").click()
+    for name, value in values.items():
+        field = block.locator(f'tr[data-param-name="{name}"]')
+        if field.locator("select").count():
+            field.locator("select").select_option(value)
+        else:
+            field.locator("input").fill(value)
+    if body:
+        block.locator("textarea.body-param__text").fill(body)
+    block.get_by_role("button", name="Execute").click()
+    answer = block.locator(".live-responses-table .response-col_description .highlight-code").first
+    found: dict[str, object] = json.loads(answer.locator("pre, code").first.inner_text())
+    return found
+
+
+def test_one_signs_in_tries_a_change_and_follows_its_job(page: Page, name: str) -> None:
+    assert "Debug mode" in page.inner_text("body")
+    page.get_by_role("link", name="Sign in").first.click()
+    page.wait_for_selector(".opblock")
+    page.get_by_text("UBER_ADMIN").first.wait_for()
+    job = _try_out(page, "create_volume", {"subsystem": "dummy", "volume": name}, '{"size_total": 1073741824}')
+    assert (job["operation"], job["target"]) == ("create_volume", f"/v4/dummy/volumes/{name}")
+    followed = _try_out(page, "get_job", {"job_id": str(job["id"])})
+    assert followed["id"] == job["id"]
