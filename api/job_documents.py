@@ -89,7 +89,8 @@ def _result(shown: ShownJob) -> dict[str, Any] | None:
     if job.state is not State.SUCCEEDED:
         return None
     result: dict[str, Any] = {"href": job_path(job.id) + "/result", "status": int(success_status(job.operation))}
-    if shown.result:
+    if shown.result and not job.query:
+        # Where a part of a collection was asked for, only the whole is at hand here; `href` answers with the part.
         result["value"] = orjson.loads(shown.result)
     return result
 

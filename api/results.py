@@ -48,6 +48,8 @@ def _read(job: Job, generation: Generation) -> Response:
     sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
     query = collections.parse(view, sent) if view.parent is None else collections.nothing(sent)
     listing = _listing(job, view, generation)
+    if view.single and not listing.records:
+        raise _expired(job)
     key = None if view.parent is None else str(listing.records[0][view.key_field])
     standing = Standing(generation.thing, 0, generation, job.started_ms or 0, listing.count, listing.hash)
     response = collections.respond(listing, standing, query, key)

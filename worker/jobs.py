@@ -96,11 +96,16 @@ class ShownJob:
     def retry_after_s(self) -> int:
         """When it is worth asking again, in whole seconds, from how long such jobs took lately."""
         mean_s = max(self.mean_run_ms, 500) / 1000
-        if self.job.state is State.QUEUED:
-            left_s = mean_s * (1 + self.position)
-        else:
-            left_s = mean_s - (self.now_ms - (self.job.started_ms or self.now_ms)) / 1000
+        queued = self.job.state is State.QUEUED
+        left_s = mean_s * (1 + self.position) if queued else self._left_s(mean_s)
         return max(1, min(_MAX_RETRY_AFTER_S, math.ceil(left_s)))
+
+    def _left_s(self, mean_s: float) -> float:
+        """What a job that runs still needs: by its own progress, or by how long such jobs took."""
+        ran_s = (self.now_ms - (self.job.started_ms or self.now_ms)) / 1000
+        if self.job.current and self.job.total:
+            return ran_s * max(0, self.job.total - self.job.current) / self.job.current
+        return mean_s - ran_s
 
 
 @dataclass(frozen=True, slots=True)

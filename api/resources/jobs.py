@@ -72,18 +72,22 @@ class JobView(MethodView):
     def get(self, job_id):
         """Show a job
 
-        With `If-None-Match` and `Prefer: wait=N` the answer comes as soon as the job has changed.
+        With `Prefer: wait=N` the answer comes as soon as the job has ended; with `If-None-Match` besides, as soon as it
+        has changed.
         """
         shown = shown_job(job_id)
-        if not _is_known(shown):
-            return job_response(shown)
         wanted = preferences(request, parts().config.max_wait)
-        if wanted.wait_s and not shown.job.done:
-            shown = wait_for(parts(), job_id, wanted.wait_s, lambda now: not _is_known(now)) or shown
+        if wanted.wait_s and not _is_news(shown):
+            shown = wait_for(parts(), job_id, wanted.wait_s, _is_news) or shown
         response = _with_version(Response(status=304), shown) if _is_known(shown) else job_response(shown)
         if wanted.wait_s is not None:
             response.headers["Preference-Applied"] = wanted.applied()
         return response
+
+
+def _is_news(shown: ShownJob) -> bool:
+    """Is this what a client that waits is waiting for? One that has a version waits for another, else for the end."""
+    return shown.job.done or (bool(request.if_none_match) and not _is_known(shown))
 
 
 def _is_known(shown: ShownJob) -> bool:
