@@ -12,10 +12,10 @@ from typing import Any
 
 import redis
 
-from storage_backends.models import parse_reference
 from worker.bell import Bell, Ring, rings
 from worker.ids import JobIds
 from worker.operations import Operation
+from worker.places import places
 from worker.records import Job, State, parse_job
 from worker.redis_access import RefusesWrites, Scripts
 from worker.settings import Settings
@@ -252,7 +252,7 @@ class Jobs:
             "query": new.query,
             "retry_of": new.retry_of,
             "cancellable": "1",
-            **_places(new),
+            **places(operation, new.subsystem, new.arguments),
         }
         if operation.reads is not None:
             fields["flight"] = operation.reads.thing(new.subsystem, new.arguments)
@@ -263,41 +263,6 @@ def _shown(answer: Sequence[Any]) -> ShownJob | None:
     raw, now_ms, position, online, behind, mean_ms, result = answer
     job = parse_job(dict(zip(raw[::2], raw[1::2], strict=True)))
     return None if job is None else ShownJob(job, now_ms, position, online, bool(behind), mean_ms, result)
-
-
-def _places(new: NewJob) -> dict[str, str]:
-    """Where the job stands in line: behind what it may not overtake, by volume, junction path, policy or listing."""
-    if new.operation.reads is not None:
-        keys = [f"read:{new.operation.reads.thing(new.subsystem, new.arguments)}"]
-        references = [name for name in ("volume",) if parse_reference(str(new.arguments.get(name, "")))]
-    else:
-        keys = [_order_key(name, str(new.arguments[name])) for name in new.operation.holds]
-        references = [n for n in new.operation.holds if n != "policy" and parse_reference(str(new.arguments[n]))]
-        if new.operation.makes_volume:
-            # Where it will be mounted: a change that names it by this path stands behind it.
-            keys.append(_path_key(str(new.arguments.get("junction_path") or f"/{new.arguments['volume']}")))
-    of_volumes = new.operation.is_change and "policy" not in new.operation.holds
-    return {
-        "keys": json.dumps(sorted(set(keys))),
-        "references": json.dumps(references) if references else "",
-        "behind_paths": "1" if of_volumes else "",
-    }
-
-
-def _order_key(argument: str, value: str) -> str:
-    if argument == "policy":
-        return f"policy:{value}"
-    path = parse_reference(value)
-    return _path_key(path.junction_path) if path else volume_order_key(value)
-
-
-def _path_key(junction_path: str) -> str:
-    return f"path:{junction_path.casefold()}"
-
-
-def volume_order_key(name: str) -> str:
-    """The line in which changes of the volume ``name`` stand."""
-    return f"volume:{name}"
 
 
 def _fits(job: Job, wanted: JobFilter) -> bool:

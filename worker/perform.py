@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,10 +17,11 @@ from storage_backends.models import parse_reference
 from worker.desk import Desk, End
 from worker.effects import Effects
 from worker.filers import Filer
-from worker.jobs import INLINE_RESULT_BYTES, volume_order_key
+from worker.jobs import INLINE_RESULT_BYTES
 from worker.lease import Lease
 from worker.listing import Listing
 from worker.listings import Listings
+from worker.places import volume_order_key
 from worker.records import DETAILS, Failure, State
 from worker.redis_access import RedisAway
 from worker.settings import Settings
@@ -86,6 +88,8 @@ class Performer:
             arguments |= names
             if operation.is_change and not self._take_turn(lease, arguments, names):
                 return None
+            # After a failure half way, it is this volume that is looked at.
+            lease.job = replace(lease.job, arguments=arguments)
         if operation.reads is not None:
             return self._read(backend, lease, operation.reads, arguments)
         value = operation.run(backend, arguments, lease)
@@ -94,12 +98,13 @@ class Performer:
     def _resolved(self, backend: StorageBackend, lease: Lease, arguments: Mapping[str, Any]) -> dict[str, str]:
         """The names of the volumes that paths mean now."""
         names = {}
+        state = self._listings.volumes_state(lease.job.subsystem)
         for argument in lease.job.references:
             path = parse_reference(arguments[argument])
             names[argument] = backend.get_volume(arguments[argument], journal=lease).name
             if path is not None:
                 self._listings.learn_alias(
-                    lease.job.subsystem, path.junction_path, names[argument], self._settings.cache_fresh
+                    lease.job.subsystem, path.junction_path, names[argument], state, self._settings.cache_fresh
                 )
         return names
 

@@ -1,0 +1,44 @@
+"""Where a job stands in line: behind what it may not overtake, by volume, junction path, policy or listing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from storage_backends.models import parse_reference
+from worker.operations import Operation
+
+
+def places(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a job's record that put it in line.
+
+    ``keys`` are the lines; ``references`` the arguments that are paths, whose volumes a worker has yet to find out;
+    ``behind_paths`` says that no change whose volume is not known yet may be overtaken.
+    """
+    if operation.reads is not None:
+        keys = [f"read:{operation.reads.thing(subsystem, arguments)}"]
+        references = [name for name in ("volume",) if parse_reference(str(arguments.get(name, "")))]
+    else:
+        keys = [_order_key(name, str(arguments[name])) for name in operation.holds]
+        references = [name for name in operation.holds if name != "policy" and parse_reference(str(arguments[name]))]
+        if arguments.get("junction_path"):
+            keys.append(f"path:{str(arguments['junction_path']).lower()}")
+    of_volumes = operation.is_change and "policy" not in operation.holds
+    return {
+        "keys": json.dumps(sorted(set(keys))),
+        "references": json.dumps(references) if references else "",
+        "behind_paths": "1" if of_volumes else "",
+    }
+
+
+def volume_order_key(name: str) -> str:
+    """Return the line in which changes of the volume ``name`` stand."""
+    return f"volume:{name}"
+
+
+def _order_key(argument: str, value: str) -> str:
+    if argument == "policy":
+        return f"policy:{value}"
+    path = parse_reference(value)
+    return f"path:{path.junction_path.lower()}" if path else volume_order_key(value)
