@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from flask import Flask
 
-from api import auth, failures, requests
+from api import auth, failures, request_metrics, requests
 from api.converters import CONVERTERS
 from api.openapi import create_api, describe_sign_in
 from api.parts import EXTENSION, Parts
@@ -31,6 +31,7 @@ def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.extensions[EXTENSION] = held
     requests.init_app(app)
+    request_metrics.init_app(app, held)
     api = create_api(app, _version())
     failures.init_app(app)
     for blueprint in BLUEPRINTS:

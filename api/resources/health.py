@@ -8,7 +8,7 @@ import orjson
 import redis
 from flask import Response
 
-from api import metrics, readiness
+from api import metrics, readiness, request_metrics
 from api.blueprint import ANYONE, Blueprint
 from api.parts import parts
 from api.problems import Problem
@@ -49,6 +49,7 @@ def readyz():
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def scrape():
     """Figures for Prometheus"""
+    request_metrics.tally().flush()
     return Response(metrics.text(parts()), content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 

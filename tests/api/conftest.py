@@ -1,0 +1,39 @@
+"""A front end for the tests, each of which finds an empty Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.api.front import Front, Worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flask.testing import FlaskClient
+    from redis import Redis
+
+
+@pytest.fixture(scope="session")
+def shared_front(redis_url: str) -> Front:
+    """Made once: an application takes a while, and keeps nothing of a request."""
+    return Front(redis_url)
+
+
+@pytest.fixture
+def front(shared_front: Front, redis_client: Redis) -> Front:
+    """On an empty Redis."""
+    return shared_front
+
+
+@pytest.fixture
+def client(front: Front) -> FlaskClient:
+    """Somebody with every role."""
+    return front.client()
+
+
+@pytest.fixture
+def worker(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
+    return front.worker()

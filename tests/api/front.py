@@ -1,0 +1,119 @@
+"""A front end on a real Redis, and somebody who carries its jobs out when a test says so."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api.app import create_app
+from api.auth import AuthSettings
+from api.parts import Parts
+from api.settings import ApiSettings
+from storage_backends.registry import open_backend
+from storage_backends.subsystems import Subsystem
+from worker.bell import Ring
+from worker.desk import Desk
+from worker.filers import Filer
+from worker.lease import Beater
+from worker.operations import Role
+from worker.perform import Performer
+from worker.settings import Settings, load
+
+ALL = tuple(Role)
+JSON = {"Content-Type": "application/json"}
+
+
+class SilentBell:
+    """Rings for nobody: jobs stay where they are until a test carries them out."""
+
+    def ring(self, found: Iterable[Ring]) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class Worker:
+    """Carries jobs out in the test's own thread."""
+
+    held: Parts
+    desk: Desk
+    performer: Performer
+
+    def carry_out(self, job_path: str) -> None:
+        """Do the job, to its end."""
+        lease = self.desk.claim(job_path.rpartition("/")[2])
+        assert not isinstance(lease, str), lease
+        self.performer.perform(lease)
+
+    def take(self, job_path: str) -> Any:
+        """Only take the job: it is running then, and nothing happens to it."""
+        return self.desk.claim(job_path.rpartition("/")[2])
+
+
+class Front:
+    """The application, as others see it over HTTP."""
+
+    def __init__(self, redis_url: str, **config: Any) -> None:
+        self.settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True)
+        held = Parts.build(self.settings, load(ApiSettings, **config), ("filer", "other"))
+        self.held = replace(held, bell=SilentBell())  # type: ignore[arg-type]
+        self._apps: dict[tuple[Role, ...], Flask] = {}
+
+    def app(self, roles: tuple[Role, ...] = ALL) -> Flask:
+        """The application, whose one user has these roles."""
+        if roles not in self._apps:
+            settings = load(
+                AuthSettings,
+                basic_auth_username="ann",
+                basic_auth_password="open",
+                basic_auth_roles=roles,
+                role_user_groups=("users",),
+                SAPI_DEBUG=True,
+            )
+            self._apps[roles] = create_app(self.held, settings)
+        return self._apps[roles]
+
+    def client(self, *roles: Role) -> FlaskClient:
+        """A client that is signed in with these roles (none: with every one)."""
+        client = self.app(roles or ALL).test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = "Basic " + base64.b64encode(b"ann:open").decode()
+        return client
+
+    def stranger(self) -> FlaskClient:
+        """A client that has not signed in."""
+        return self.app().test_client()
+
+    def worker(self) -> Worker:
+        """Somebody to carry jobs out on a small dummy."""
+        held, settings, drain = self.held, self.settings, threading.Event()
+        desk = Desk(held.scripts, Beater(held.scripts, settings.lease, on_hang=print), held.bell, settings, drain)
+        filer = Filer("filer", lambda: open_backend(Subsystem("filer", "DummyStorage")), held.listings)
+        return Worker(held, desk, Performer(desk, {"filer": filer}, held.listings, settings))
+
+
+def accepted(response: TestResponse) -> str:
+    """The path of the job that was accepted."""
+    assert response.status_code == 202, response.json
+    return response.headers["Location"]
+
+
+def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
+    """The problem document that was answered."""
+    assert (response.status_code, response.content_type) == (status, "application/problem+json"), response.data
+    document: dict[str, Any] = response.json  # type: ignore[assignment]
+    assert document["code"] == code
+    assert document["status"] == status
+    assert document["type"] == f"/problems/{code}"
+    assert document["request_id"] == response.headers["X-Request-ID"]
+    return document
+
+
+def pointers(document: dict[str, Any]) -> list[str]:
+    """The members of the request that a problem complains of."""
+    return [error["pointer"] for error in document["errors"]]

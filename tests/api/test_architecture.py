@@ -1,0 +1,125 @@
+"""Promises about every route, also those that nobody has written yet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.blueprint import ANYONE, SIGNED_IN
+from api.problem_kinds import KINDS, STATUS
+from storage_backends.errors import CODES
+from tests.api.front import Front
+from worker.operations import OPERATIONS, Role
+from worker.records import DETAILS
+
+#: The page, its files, and what is said of problems: for everybody, and no part of the API.
+_PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem"}
+_CONTRACT = [
+    "invalid-request",
+    "unauthenticated",
+    "missing-role",
+    "cross-site-request",
+    "no-such-subsystem",
+    "no-such-volume",
+    "no-such-snapshot",
+    "no-such-policy",
+    "no-such-job",
+    "not-found",
+    "already-exists",
+    "lock-held",
+    "policy-in-use",
+    "resource-busy",
+    "too-many-snapshots",
+    "job-not-finished",
+    "job-cancelled",
+    "job-not-cancellable",
+    "job-shared",
+    "job-expired",
+    "result-expired",
+    "page-token-expired",
+    "validation-failed",
+    "idempotency-key-reused",
+    "queue-full",
+    "not-supported",
+    "backend-error",
+    "queue-unavailable",
+    "backend-unavailable",
+    "not-cached",
+    "backend-timeout",
+    "worker-lost",
+    "timed-out",
+    "outcome-unknown",
+]
+
+
+def _views(front: Front) -> Iterator[tuple[str, str, Any]]:
+    app = front.app()
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        for method in methods:
+            of_class = getattr(view, "view_class", None)
+            yield rule.endpoint, method, getattr(of_class, method.lower()) if of_class else view
+
+
+@pytest.fixture
+def views(front: Front) -> list[tuple[str, str, Any]]:
+    return list(_views(front))
+
+
+def test_every_route_says_who_may_ask(views):
+    signing_in = {"authentication", "configuration"}
+    silent = [
+        (endpoint, method)
+        for endpoint, method, view in views
+        if endpoint not in _PLAIN
+        and endpoint.partition(".")[0] not in signing_in
+        and getattr(view, "access", None) not in (*Role, ANYONE, SIGNED_IN)
+    ]
+    assert [each for each in silent if "sign" not in each[0] and "login" not in each[0]] == []
+
+
+def test_a_route_asks_for_the_role_of_its_operation(views):
+    for _, _, view in views:
+        for operation in getattr(view, "operations", ()):
+            assert view.access is operation.role
+
+
+def test_every_operation_is_served_once(views):
+    served = [operation.name for _, _, view in views for operation in getattr(view, "operations", ())]
+    assert sorted(served) == sorted(OPERATIONS)
+
+
+def test_nobody_reaches_an_operation_without_its_role(front, views):
+    paths = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h", "policy": "p", "rule": "r"}
+    for role in Role:
+        client = front.client(*set(Role) - {role})
+        adapter = front.app().url_map.bind("localhost")
+        for endpoint, method, view in views:
+            for operation in getattr(view, "operations", ()):
+                wanted = {name: paths[name] for name in _arguments(front, endpoint)}
+                response = client.open(adapter.build(endpoint, wanted, method), method=method, data=b"{", headers={})
+                assert (response.status_code == 403) == (operation.role is role), (endpoint, method)
+
+
+def _arguments(front: Front, endpoint: str) -> set[str]:
+    return next(rule.arguments for rule in front.app().url_map.iter_rules(endpoint))
+
+
+@pytest.mark.parametrize("code", sorted({*_CONTRACT, *CODES, *DETAILS}))
+def test_every_code_has_a_status_and_a_page(front, code):
+    assert 400 <= STATUS[code] < 600
+    assert front.stranger().get(f"/problems/{code}").json["title"] == KINDS[code].title
+
+
+def test_the_front_end_loads_no_back_end_and_no_vendor_library():
+    check = (
+        "import api.app, sys; loaded = set(sys.modules);"
+        "sys.exit(bool(loaded & {'netapp_ontap', 'storage_backends.registry', 'storage_backends.dummy',"
+        "'storage_backends.netapp', 'worker.main', 'worker.tasks', 'worker.perform', 'worker.sweeper'}))"
+    )
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,109 @@
+"""Bodies are read strictly; what is wrong is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.front import JSON, Front, accepted, pointers, problem
+
+URL = "/v4/filer/volumes/db01"
+
+
+def post(client, body, url=URL, **headers):
+    return client.post(url, data=body, headers=JSON | headers)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"size_total": ',
+        b"nonsense",
+        b'{"size_total": 1, "size_total": 2}',
+        b'{"size_total": NaN}',
+        b'{"size_total": -Infinity}',
+        b'{"caching_policy": "\xff"}',
+        b'{"caching_policy": "\\ud800"}',
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b'{"a":' * 21 + b"1" + b"}" * 21,
+        b'{"size_total": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_what_is_no_sound_json_is_an_invalid_request(client, body):
+    problem(post(client, body), 400, "invalid-request")
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"null", b"1"])
+def test_a_body_is_an_object(client, body):
+    assert pointers(problem(post(client, body), 422, "validation-failed")) == [""]
+
+
+@pytest.mark.parametrize(
+    "value", [b'"1"', b"1.5", b"1.0", b"true", b"null", b"-1", b"9223372036854775808", b"1e400", b"[]"]
+)
+def test_only_an_integer_in_range_is_a_size(client, value):
+    document = problem(post(client, b'{"size_total": ' + value + b"}"), 422, "validation-failed")
+    assert pointers(document) == ["/size_total"]
+
+
+@pytest.mark.parametrize("value", [0, 2**63 - 1])
+def test_sizes_go_from_nothing_to_the_largest(client, value):
+    accepted(post(client, b'{"size_total": %d}' % value))
+
+
+@pytest.mark.parametrize("value", [b"-1", b"101", b"50.5", b"true", b'"50"'])
+def test_percentages_go_from_0_to_100(client, value):
+    document = problem(post(client, b'{"percentage_snapshot_reserve": ' + value + b"}"), 422, "validation-failed")
+    assert pointers(document) == ["/percentage_snapshot_reserve"]
+
+
+@pytest.mark.parametrize("value", [b'"true"', b"1", b"0", b"null"])
+def test_only_true_and_false_are_booleans(client, value):
+    document = problem(post(client, b'{"autosize_enabled": ' + value + b"}"), 422, "validation-failed")
+    assert pointers(document) == ["/autosize_enabled"]
+
+
+def test_every_fault_is_named(client):
+    body = b'{"size_total": "1", "autosize_enabled": 1, "caching_policy": 5, "a/b~c": 1}'
+    document = problem(post(client, body), 422, "validation-failed")
+    assert set(pointers(document)) == {"/a~1b~0c", "/autosize_enabled", "/caching_policy", "/size_total"}
+
+
+def test_a_fault_in_a_list_is_named_by_its_place(client):
+    response = post(client, b'{"rules": ["10.0.0.0/8", "no good"]}', "/v4/filer/export/p")
+    assert pointers(problem(response, 422, "validation-failed")) == ["/rules/1"]
+
+
+def test_a_body_may_be_missing_where_nothing_is_needed(client):
+    accepted(client.post(URL))
+
+
+def test_a_change_needs_at_least_one_field(client):
+    problem(client.patch(URL, data=b"{}", headers=JSON), 422, "validation-failed")
+    problem(client.patch(URL), 422, "validation-failed")
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_bodies_are_json(client, media_type):
+    problem(client.post(URL, data=b"{}", content_type=media_type), 415, "unsupported-media-type")
+
+
+def test_a_charset_does_no_harm(client):
+    accepted(client.post(URL, data=b"{}", content_type="application/json; charset=utf-8"))
+
+
+def test_what_takes_no_body_refuses_fields(client):
+    url = f"{URL}/locks/h1"
+    assert pointers(problem(client.put(url, data=b'{"force": true}', headers=JSON), 422, "validation-failed")) == [
+        "/force"
+    ]
+    accepted(client.put(url, data=b"{}", headers=JSON))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_has_a_largest_size(redis_url, redis_client, chunked):
+    client = Front(redis_url, max_body_bytes=1024).client()
+    more = {"environ_overrides": {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}} if chunked else {}
+    body = b'{"caching_policy": "auto"}'
+    accepted(client.post(URL, data=body + b" " * (1024 - len(body)), headers=JSON, **more))
+    problem(client.post(URL, data=body + b" " * (1025 - len(body)), headers=JSON, **more), 413, "body-too-large")

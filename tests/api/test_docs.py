@@ -1,0 +1,34 @@
+"""The documentation page is ours alone: no foreign host, no script between its lines."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.api.front import problem
+
+
+def test_the_page_runs_nothing_but_our_files(client):
+    response = client.get("/")
+    text = response.text
+    assert "script-src 'self';" in response.headers["Content-Security-Policy"]
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    assert re.findall(r"<script(?! src=\"/docs-assets/)", text) == []
+    assert re.findall(r"https?://", text) == []
+    assert 'href="/login"' in text
+
+
+def test_each_file_of_the_page_is_there(client):
+    for path in re.findall(r'(?:src|href)="(/docs-assets/[^"]+)"', client.get("/").text):
+        with client.get(path) as response:
+            assert response.status_code == 200, path
+
+
+@pytest.mark.parametrize("name", ["../app.py", "%2e%2e%2fapp.py", "index.html", "page.html"])
+def test_no_other_file_is(client, name):
+    problem(client.get(f"/docs-assets/{name}"), 404, "not-found")
+
+
+def test_debug_mode_is_shown(client):
+    assert "Debug mode" in client.get("/").text

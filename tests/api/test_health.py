@@ -1,0 +1,45 @@
+"""Probes and figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.front import Front, accepted, problem
+
+
+@pytest.fixture
+def alone():
+    """A front end whose Redis is away."""
+    return Front("redis://127.0.0.1:1/0").stranger()
+
+
+def test_it_lives_without_redis(alone):
+    assert alone.get("/healthz").json == {"status": "alive"}
+
+
+def test_it_is_not_ready_without_redis(alone):
+    assert problem(alone.get("/readyz"), 503, "queue-unavailable")["redis"] == "away"
+
+
+def test_it_is_ready_with_redis(front, redis_client):
+    redis_client.set("sapi:health:filer", '{"status": "available"}')
+    seconds, _ = redis_client.time()
+    redis_client.zadd("sapi:workers:filer.write", {"one": seconds * 1000, "gone": seconds * 1000 - 60_000})
+    state = front.stranger().get("/readyz").json
+    assert (state["status"], state["redis"]) == ("ready", "ok")
+    assert state["queues"]["filer.write"]["workers_online"] == 1
+    assert state["queues"]["other.list"]["workers_online"] == 0
+    assert state["subsystems"] == {"filer": {"status": "available"}, "other": {"status": "unknown"}}
+
+
+def test_figures_are_there_without_redis(alone):
+    assert "sapi_redis_up 0.0" in alone.get("/metrics").text
+
+
+def test_figures(front, client, worker):
+    worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
+    accepted(client.post("/v4/filer/volumes/b"))
+    text = client.get("/metrics").text
+    assert "sapi_redis_up 1.0" in text
+    assert 'sapi_jobs_ended_total{operation="create_volume",state="succeeded",subsystem="filer"} 1.0' in text
+    assert 'sapi_queue_jobs{queue="filer.write"} 1.0' in text

@@ -1,0 +1,301 @@
+"""Jobs as their clients see them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.api.front import Front, accepted, pointers, problem
+from worker.ids import JobIds
+from worker.operations import Role
+
+URL = "/v4/filer/volumes/db01"
+
+
+@pytest.fixture
+def queued(client):
+    """A job that nobody has begun."""
+    return accepted(client.post(URL, json={"size_total": 10**9}))
+
+
+@pytest.fixture
+def succeeded(worker, queued):
+    worker.carry_out(queued)
+    return queued
+
+
+@pytest.fixture
+def failed(client, worker):
+    path = accepted(client.delete("/v4/filer/volumes/none"))
+    worker.carry_out(path)
+    return path
+
+
+class TestShow:
+    def test_a_queued_job_is_as_the_contract_says(self, client, queued):
+        response = client.get(queued)
+        job = response.json
+        assert queued == job["links"]["self"] == f"/v4/jobs/{job['id']}"
+        assert job["target"] == URL
+        assert job["request"] == {"volume": "db01", "size_total": 10**9}
+        assert (job["state"], job["done"], job["requested_by"], job["error"], job["result"]) == (
+            "queued",
+            False,
+            "ann",
+            None,
+            None,
+        )
+        assert job["queue"] == {
+            "name": "filer.write",
+            "position": 0,
+            "workers_online": 0,
+            "waiting_reason": "no-worker-online",
+        }
+        assert job["created_at"].endswith("Z")
+        assert int(response.headers["Retry-After"]) >= 1
+
+    def test_a_succeeded_job_shows_its_result(self, client, succeeded):
+        response = client.get(succeeded)
+        job = response.json
+        assert (job["state"], job["done"]) == ("succeeded", True)
+        assert job["result"]["status"] == 201
+        assert job["result"]["value"]["name"] == "db01"
+        assert "Retry-After" not in response.headers
+
+    def test_a_failed_job_shows_its_problem(self, client, failed):
+        error = client.get(failed).json["error"]
+        assert (error["code"], error["status"], error["type"]) == ("no-such-volume", 404, "/problems/no-such-volume")
+
+    def test_an_id_that_was_never_issued(self, client):
+        for job_id in ("x", "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90", JobIds(b"other").new()):
+            problem(client.get(f"/v4/jobs/{job_id}"), 404, "no-such-job")
+
+    def test_a_record_that_is_gone(self, client, front, redis_client, queued):
+        job_id = queued.rpartition("/")[2]
+        redis_client.delete(f"{front.settings.key_prefix}job:{job_id}")
+        problem(client.get(queued), 410, "job-expired")
+        problem(client.get(f"{queued}/result"), 410, "job-expired")
+        problem(client.post(f"{queued}/cancel"), 410, "job-expired")
+
+    def test_who_has_the_operations_role_may_see_it(self, front, queued):
+        assert front.client(Role.ADMIN).get(queued).status_code == 200
+
+    def test_its_requester_may_see_it_without_any_role(self, front, queued):
+        assert front.client(Role.USER).get(queued).status_code == 200
+
+    def test_others_may_not(self, front, queued):
+        for path in (queued, f"{queued}/result"):
+            problem(front.stranger().get(path), 404, "no-such-job")
+
+
+class TestLongPoll:
+    def test_the_version_is_its_tag(self, client, queued):
+        tag = client.get(queued).headers["ETag"]
+        response = client.get(queued, headers={"If-None-Match": tag})
+        assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", tag)
+        assert client.get(queued, headers={"If-None-Match": f"W/{tag}"}).status_code == 304
+
+    def test_a_finished_job_answers_at_once(self, client, succeeded):
+        tag = client.get(succeeded).headers["ETag"]
+        headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+        assert client.get(succeeded, headers=headers).status_code == 304
+
+    def test_a_change_is_told_as_soon_as_it_comes(self, front, client, worker, queued):
+        tag = client.get(queued).headers["ETag"]
+        answers = []
+
+        def wait() -> None:
+            answers.append(front.client().get(queued, headers={"If-None-Match": tag, "Prefer": "wait=20"}))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        worker.carry_out(queued)
+        waiting.join(15)
+        (answer,) = answers
+        assert answer.json["state"] in ("running", "succeeded")
+
+    def test_when_too_many_wait_it_is_answered_as_it_is(self, redis_url, redis_client):
+        front = Front(redis_url, max_waiting=1)
+        path = accepted(front.client().post(URL))
+        tag = front.client().get(path).headers["ETag"]
+        with front.held.events.watch("another"):
+            response = front.client().get(path, headers={"If-None-Match": tag, "Prefer": "wait=20"})
+        assert response.status_code == 304
+        assert "Retry-After" in response.headers
+
+
+class TestResult:
+    def test_of_a_created_volume(self, client, succeeded):
+        response = client.get(f"{succeeded}/result")
+        assert (response.status_code, response.headers["Location"]) == (201, URL)
+        assert response.json["size_total"] == 10**9
+
+    def test_of_what_is_gone(self, client, worker, succeeded):
+        path = accepted(client.delete(URL))
+        worker.carry_out(path)
+        response = client.get(f"{path}/result")
+        assert (response.status_code, response.data) == (204, b"")
+
+    def test_of_a_failed_job_is_its_problem(self, client, failed):
+        problem(client.get(f"{failed}/result"), 404, "no-such-volume")
+
+    def test_before_the_end(self, client, queued):
+        response = client.get(f"{queued}/result")
+        problem(response, 409, "job-not-finished")
+        assert int(response.headers["Retry-After"]) >= 1
+
+    def test_of_a_cancelled_job(self, client, queued):
+        client.post(f"{queued}/cancel")
+        problem(client.get(f"{queued}/result"), 409, "job-cancelled")
+
+    def test_that_is_kept_no_longer(self, client, front, redis_client, succeeded):
+        redis_client.delete(f"{front.settings.key_prefix}result:{succeeded.rpartition('/')[2]}")
+        problem(client.get(f"{succeeded}/result"), 410, "result-expired")
+
+    def test_of_a_listing_is_what_was_asked_for(self, client, worker, succeeded):
+        headers = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
+        path = accepted(client.get("/v4/filer/volumes?name=db01&fields=name", headers=headers))
+        worker.carry_out(path)
+        assert client.get(f"{path}/result").json == [{"name": "db01"}]
+
+    def test_of_a_listing_goes_by_pages_too(self, client, worker, succeeded):
+        other = accepted(client.post("/v4/filer/volumes/db02"))
+        worker.carry_out(other)
+        path = accepted(
+            client.get("/v4/filer/volumes", headers={"Prefer": "respond-async", "Cache-Control": "no-cache"})
+        )
+        worker.carry_out(path)
+        first = client.get(f"{path}/result?limit=1&name=db*&fields=name")
+        assert first.json == [{"name": "db01"}]
+        assert client.get(first.headers["Link"].partition(">")[0][1:]).json == [{"name": "db02"}]
+        problem(client.get(f"{path}/result?colour=red"), 422, "validation-failed")
+
+
+class TestCancel:
+    def test_a_queued_job_never_starts(self, client, queued):
+        response = client.post(f"{queued}/cancel")
+        assert (response.status_code, response.json["state"]) == (200, "cancelled")
+
+    def test_a_running_job_is_asked_to_stop(self, client, worker, queued):
+        worker.take(queued)
+        response = client.post(f"{queued}/cancel")
+        assert (response.status_code, response.json["state"]) == (202, "cancelling")
+
+    def test_a_finished_job_cannot_be_cancelled(self, client, succeeded):
+        problem(client.post(f"{succeeded}/cancel"), 409, "job-not-cancellable")
+
+    def test_a_read_that_others_wait_for_cannot(self, client):
+        headers = {"Prefer": "respond-async"}
+        path = accepted(client.get("/v4/filer/volumes", headers=headers))
+        assert accepted(client.get("/v4/filer/volumes", headers=headers)) == path
+        problem(client.post(f"{path}/cancel"), 409, "job-shared")
+
+    def test_strangers_may_not(self, front, queued):
+        problem(front.stranger().post(f"{queued}/cancel"), 401, "unauthenticated")
+
+    def test_a_job_of_nobody_asks_for_the_highest_role(self, front, redis_client, queued):
+        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "requester", "bob")
+        problem(front.client(Role.ADMIN).post(f"{queued}/cancel"), 403, "missing-role")
+        assert front.client(Role.ADMIN, Role.UBER_ADMIN).post(f"{queued}/cancel").status_code == 200
+
+
+class TestRetry:
+    def test_a_failed_job_is_done_again_by_a_new_one(self, client, failed):
+        again = client.get(accepted(client.post(f"{failed}/retry"))).json
+        assert again["retry_of"] == failed.rpartition("/")[2]
+        assert again["operation"] == "restrict_volume"
+
+    def test_an_unfinished_job_is_not(self, client, queued):
+        response = client.post(f"{queued}/retry")
+        problem(response, 409, "job-not-finished")
+        assert "Retry-After" in response.headers
+
+    def test_a_succeeded_job_is_not(self, client, succeeded):
+        problem(client.post(f"{succeeded}/retry"), 409, "job-not-retryable")
+
+    def test_it_takes_the_role_of_the_operation(self, front, failed):
+        problem(front.client(Role.USER, Role.ADMIN).post(f"{failed}/retry"), 403, "missing-role")
+
+
+class TestSettle:
+    @pytest.fixture
+    def settling(self, front, redis_client, worker, queued):
+        """A change whose worker is gone, and whose outcome is being looked for."""
+        worker.take(queued)
+        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "settle_since", "1")
+        return queued
+
+    @pytest.mark.parametrize(
+        ("outcome", "state", "code"),
+        [
+            ("succeeded", "succeeded", None),
+            ("failed", "failed", "worker-lost"),
+            ("unknown", "failed", "outcome-unknown"),
+        ],
+    )
+    def test_an_operators_word_ends_it(self, client, settling, outcome, state, code):
+        job = client.post(f"{settling}/settle", json={"outcome": outcome}).json
+        assert job["state"] == state
+        assert (job["error"] or {}).get("code") == code
+
+    def test_another_job_cannot_be_settled(self, client, queued):
+        problem(client.post(f"{queued}/settle", json={"outcome": "failed"}), 409, "job-not-settling")
+
+    def test_it_takes_the_highest_role(self, front, settling):
+        response = front.client(Role.USER, Role.ADMIN).post(f"{settling}/settle", json={"outcome": "failed"})
+        problem(response, 403, "missing-role")
+
+
+class TestList:
+    @pytest.fixture
+    def paths(self, client):
+        """Three jobs, the newest first."""
+        return [accepted(client.post(f"/v4/filer/volumes/{name}")) for name in ("a", "b", "c")][::-1]
+
+    def listed(self, response):
+        return [job["links"]["self"] for job in response.json]
+
+    def test_the_newest_comes_first(self, client, paths):
+        assert self.listed(client.get("/v4/jobs")) == paths
+
+    def test_it_goes_by_pages(self, client, paths):
+        first = client.get("/v4/jobs?limit=2&operation=create_volume")
+        assert self.listed(first) == paths[:2]
+        link = first.headers["Link"]
+        assert link.endswith('>; rel="next"')
+        second = client.get(link.partition(">")[0][1:])
+        assert self.listed(second) == paths[2:]
+        assert "Link" not in second.headers
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("volume=b", [1]),
+            ("state=queued", [0, 1, 2]),
+            ("state=failed", []),
+            ("operation=delete_policy", []),
+            ("subsystem=filer&volume=c", [0]),
+            ("created_after=2020-01-01T00:00:00Z", [0, 1, 2]),
+            ("created_after=2120-01-01T00:00:00%2B02:00", []),
+            ("id=nonsense", []),
+        ],
+    )
+    def test_filters(self, client, paths, query, found):
+        assert self.listed(client.get(f"/v4/jobs?{query}")) == [paths[number] for number in found]
+
+    def test_by_ids(self, client, paths):
+        ids = ",".join(path.rpartition("/")[2] for path in paths[:2])
+        assert sorted(self.listed(client.get(f"/v4/jobs?id={ids},nonsense"))) == sorted(paths[:2])
+
+    @pytest.mark.parametrize(
+        "query",
+        ["limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "state=odd", "operation=odd", "created_after=yesterday",
+         "created_after=2020-01-01T00:00:00", "page_token=!", "page_token=abcd", "id=", "colour=red"],
+    )  # fmt: skip
+    def test_what_is_wrong_is_named(self, client, query):
+        document = problem(client.get(f"/v4/jobs?{query}"), 422, "validation-failed")
+        assert pointers(document) == [f"/{query.partition('=')[0]}"]
+
+    def test_strangers_have_none(self, front):
+        problem(front.stranger().get("/v4/jobs"), 401, "unauthenticated")

@@ -1,0 +1,75 @@
+"""The document says what the service does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from api.answers import success_status
+from worker.operations import OPERATIONS
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture
+def document(front):
+    return front.stranger().get("/openapi.json").json
+
+
+def operations(document):
+    return [item[method] for item in document["paths"].values() for method in _METHODS if method in item]
+
+
+def test_it_is_there_under_both_names_and_made_once(front):
+    client = front.stranger()
+    first = client.get("/openapi.json")
+    assert client.get("/swagger.json").data == first.data
+    assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+
+
+def test_it_is_valid(document):
+    validator = pytest.importorskip("openapi_spec_validator")
+    assert document["openapi"] == "3.1.0"
+    validator.validate(document)
+
+
+def test_every_reference_leads_somewhere(document):
+    for reference in re.findall(r'"\$ref": ?"#/([^"]+)"', str(document).replace("'", '"')):
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
+
+
+def test_every_operation_is_in_it(document):
+    named = {name for operation in operations(document) for name in operation.get("x-operations", ())}
+    assert named == set(OPERATIONS)
+    assert {operation["operationId"] for operation in operations(document)} >= set(OPERATIONS) - {
+        "clone_volume",
+        "roll_back_volume",
+    }
+
+
+def test_operation_ids_are_unique(document):
+    ids = [operation["operationId"] for operation in operations(document)]
+    assert len(ids) == len(set(ids))
+
+
+def test_answers_are_those_of_the_operation(document):
+    for operation in operations(document):
+        for name in operation.get("x-operations", ()):
+            assert str(int(success_status(OPERATIONS[name]))) in operation["responses"]
+            assert "Location" in operation["responses"]["202"]["headers"]
+            assert operation["x-role"] == OPERATIONS[name].role
+
+
+def test_problems_are_documented_as_such(document):
+    for name, response in document["components"]["responses"].items():
+        if "content" in response:
+            assert list(response["content"]) == ["application/problem+json"], name
+
+
+def test_a_filter_on_each_field_is_documented(document):
+    parameters = document["paths"]["/v4/{subsystem}/volumes"]["get"]["parameters"]
+    named = {parameter["name"] for parameter in parameters if parameter.get("in") == "query"}
+    assert named >= {"limit", "page_token", "sort", "fields", "name", "size_used", "creation_time"}

@@ -1,0 +1,123 @@
+"""Whatever goes wrong is told as a problem document."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+import structlog
+
+from tests.api.front import JSON, Front, problem
+from worker.operations import Role
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/v4", "/v4/filer/volumes/", "/v4//filer/volumes", "/V4/filer/volumes", "/v4/filer/export/"]
+)
+def test_unknown_addresses_are_not_found_and_never_redirected(client, path):
+    problem(client.get(path), 404, "not-found")
+
+
+def test_an_unknown_subsystem(client):
+    problem(client.get("/v4/nope/volumes"), 404, "no-such-subsystem")
+    problem(client.post("/v4/nope/volumes/a", data=b"{", headers=JSON), 404, "no-such-subsystem")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v4/filer/volumes/a", "DELETE GET HEAD OPTIONS PATCH POST"),
+        ("POST", "/v4/filer/volumes", "GET HEAD OPTIONS"),
+        ("DELETE", "/v4/filer/volumes/a/snapshots", "GET HEAD OPTIONS"),
+        ("POST", "/v4/filer/volumes/n:/a/locks", "GET HEAD OPTIONS"),
+        ("PATCH", "/v4/filer/volumes/a/snapshots/s", "DELETE GET HEAD OPTIONS POST"),
+        ("GET", "/v4/filer/export/p/rule/r", "DELETE OPTIONS PUT"),
+        ("DELETE", "/v4/jobs/x", "GET HEAD OPTIONS"),
+        ("BREW", "/healthz", "GET HEAD OPTIONS"),
+    ],
+)
+def test_a_method_that_is_not_possible(client, method, path, allowed):
+    response = client.open(path, method=method)
+    problem(response, 405, "method-not-allowed")
+    assert sorted(response.headers["Allow"].split(", ")) == allowed.split()
+
+
+def test_strangers_are_told_how_to_sign_in(front):
+    response = front.stranger().post("/v4/filer/volumes/a")
+    problem(response, 401, "unauthenticated")
+    assert "Bearer" in response.headers["WWW-Authenticate"]
+
+
+def test_the_missing_role_is_named(front):
+    document = problem(front.client(Role.USER, Role.ADMIN).delete("/v4/filer/volumes/a"), 403, "missing-role")
+    assert "UBER_ADMIN" in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v4/filer/volumes/a"), ("POST", "/v4/filer/volumes/a"), ("GET", "/v4/jobs"), ("GET", "/healthz")],
+)
+def test_an_unknown_query_parameter_is_named(client, method, path):
+    document = problem(client.open(f"{path}?colour=red", method=method), 422, "validation-failed")
+    assert "colour" in document["detail"]
+
+
+def test_a_url_that_is_too_long(client):
+    problem(client.get("/v4/filer/volumes/" + "a" * 9000), 414, "url-too-long")
+    problem(client.get("/v4/jobs?volume=" + "a" * 9000), 414, "url-too-long")
+
+
+def test_headers_that_are_too_large(client):
+    problem(client.get("/healthz", headers={"X-Much": "a" * 20_000}), 431, "headers-too-large")
+
+
+def test_a_request_id_is_taken_over_when_it_is_sane(client):
+    assert client.get("/healthz", headers={"X-Request-ID": "abc-1.2:3_4"}).headers["X-Request-ID"] == "abc-1.2:3_4"
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "a" * 129, "<x>", "ä"])
+def test_another_request_id_is_made_when_it_is_not(client, sent):
+    made = client.get("/healthz", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
+    assert made != sent
+    assert len(made) == 32
+
+
+def test_without_redis_nothing_is_accepted_and_nothing_is_told_of_it(redis_url):
+    front = Front("redis://127.0.0.1:1/0")
+    for response in (front.client().post("/v4/filer/volumes/a"), front.client().get("/v4/filer/volumes")):
+        document = problem(response, 503, "queue-unavailable")
+        assert int(response.headers["Retry-After"]) > 0
+        assert "127.0.0.1" not in str(document)
+
+
+def test_a_mistake_of_ours_is_logged_but_not_shown(front, monkeypatch):
+    def crash(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("worker.jobs.Jobs.mine", crash)
+    with structlog.testing.capture_logs() as logged:
+        response = front.client().get("/v4/jobs")
+    assert "secret" not in str(problem(response, 500, "internal-error"))
+    assert [entry["event"] for entry in logged if entry["log_level"] == "error"] == ["request.failed"]
+
+
+@pytest.mark.parametrize(
+    "error", [redis.OutOfMemoryError("full"), redis.ResponseError("odd"), redis.TimeoutError("slow")]
+)
+def test_whatever_redis_says_is_no_mistake_of_ours(front, monkeypatch, error):
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("worker.jobs.Jobs.mine", refuse)
+    problem(front.client().get("/v4/jobs"), 503, "queue-unavailable")
+
+
+def test_answers_are_safe_for_browsers(client):
+    for path in ("/healthz", "/nope", "/v4/jobs"):
+        headers = client.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+def test_a_problem_has_a_page_for_people(client):
+    assert b"<h1>Queue full</h1>" in client.get("/problems/queue-full", headers={"Accept": "text/html"}).data
+    problem(client.get("/problems/none-such"), 404, "not-found")

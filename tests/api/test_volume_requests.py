@@ -1,0 +1,61 @@
+"""A POST to a volume creates, clones or rolls back, as its fields say."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.front import accepted, pointers, problem
+
+
+def job(client, response):
+    return client.get(accepted(response)).json
+
+
+def test_without_a_source_it_creates(client):
+    made = job(client, client.post("/v4/filer/volumes/db01", json={"size_total": 10, "name": "db01"}))
+    assert made["operation"] == "create_volume"
+    assert made["request"] == {"volume": "db01", "size_total": 10}
+
+
+def test_an_address_that_is_a_path_is_where_it_is_mounted(client, front):
+    made = job(client, client.post("/v4/filer/volumes/node:/vol/db01", json={"name": "db01"}))
+    assert front.held.jobs.show(made["id"]).job.arguments == {"volume": "db01", "junction_path": "/vol/db01"}
+
+
+def test_with_a_snapshot_it_rolls_back(client, front):
+    made = job(client, client.post("/v4/filer/volumes/node:/vol/db01", json={"from_snapshot": "s1"}))
+    assert made["operation"] == "roll_back_volume"
+    assert front.held.jobs.show(made["id"]).job.arguments == {"volume": "node:/vol/db01", "from_snapshot": "s1"}
+
+
+def test_with_a_volume_too_it_clones(client, front):
+    body = {"from_snapshot": "s1", "from_volume": "node:/vol/old", "junction_path": "/vol/new"}
+    made = job(client, client.post("/v4/filer/volumes/new", json=body))
+    assert made["operation"] == "clone_volume"
+    assert front.held.jobs.show(made["id"]).job.arguments == body | {"volume": "new"}
+
+
+@pytest.mark.parametrize(
+    ("address", "body", "wrong"),
+    [
+        ("db01", {"name": "db02"}, "/name"),
+        ("db01", {"from_volume": "db00"}, "/from_snapshot"),
+        ("db01", {"from_volume": "db00", "from_snapshot": "s1", "size_total": 1}, "/size_total"),
+        ("db01", {"from_snapshot": "s1", "size_total": 1}, "/size_total"),
+        ("db01", {"from_snapshot": "s1", "junction_path": "/a"}, "/junction_path"),
+        ("db01", {"from_snapshot": "s1", "name": "db02"}, "/name"),
+        ("n:/vol/db01", {}, "/name"),
+        ("n:/vol/db01", {"name": "db01", "junction_path": "/vol/db02"}, "/junction_path"),
+        ("db01", {"uuid": "1"}, "/uuid"),
+        ("db01", {"junction_path": "vol"}, "/junction_path"),
+        ("db01", {"from_snapshot": "s/1"}, "/from_snapshot"),
+    ],
+)
+def test_fields_must_fit_together(client, address, body, wrong):
+    response = client.post(f"/v4/filer/volumes/{address}", json=body)
+    assert pointers(problem(response, 422, "validation-failed")) == [wrong]
+
+
+def test_a_change_takes_no_new_name(client):
+    response = client.patch("/v4/filer/volumes/db01", json={"name": "db02"})
+    assert pointers(problem(response, 422, "validation-failed")) == ["/name"]
