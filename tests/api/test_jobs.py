@@ -88,6 +88,10 @@ class TestShow:
         for path in (queued, f"{queued}/result"):
             problem(front.stranger().get(path), 404, "no-such-job")
 
+    def test_strangers_are_not_one_another(self, front, redis_client, queued):
+        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "requester", "")
+        problem(front.stranger().get(queued), 404, "no-such-job")
+
 
 class TestLongPoll:
     def test_the_version_is_its_tag(self, client, queued):
