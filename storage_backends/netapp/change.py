@@ -48,6 +48,7 @@ class Change:
         self.journal = journal
         #: Has any step taken effect?
         self.begun = False
+        self._steps = 0
         #: What it means when ONTAP only says "entry doesn't exist".
         self._missing = missing
 
@@ -87,7 +88,8 @@ class Change:
                 return answer
 
     def _send(self, step: str, request: _Request, undone: Callable[[], bool] | None, facts: dict[str, str]) -> Answer:
-        self.journal.checkpoint()
+        self.journal.progress(self._steps, None, "steps", step)
+        self._steps += 1
         self.journal.sending(step, url=f"{request.method} /api{request.path}", **facts)
         answer = self.filer.change(request.method, request.path, request.query, request.body, journal=self.journal)
         if answer.status != HTTPStatus.ACCEPTED:

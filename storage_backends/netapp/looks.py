@@ -88,8 +88,8 @@ class Looks:
         found = volumes_where(self._filer, "name", name, journal=lost.journal, fields=records.CLONE_FIELDS)
         for record in found:
             # It was not there before our request was sent, and it is a copy of the same volume: it is ours.
-            parent = ((record.get("clone") or {}).get("parent_volume") or {}).get("uuid")
-            if not lost.arrived and parent != lost.fact("parent_uuid"):
+            parent = (record.get("clone") or {}).get("parent_volume") or {}
+            if not lost.arrived and lost.fact("parent_uuid") != parent.get("uuid"):
                 return Settlement(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
             return Settlement(DONE, self._volumes.shown(record, lost.journal))
         return Settlement(NOT_DONE)

@@ -18,17 +18,19 @@ PAGE = 500
 
 def ask(filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal) -> Json:
     """Ask for ``fields``; on a release that does not know the newest of them, for the others."""
+
+    def without(names: frozenset[str]) -> Json:
+        asked = ",".join(name for name in fields if name not in names)
+        return filer.get(path, {**query, "fields": asked}, journal=journal)
+
     try:
-        return filer.get(path, _query(filer, query, fields), journal=journal)
+        return without(filer.without)
     except InvalidRequest:
-        if filer.without >= records.NEWER_FIELDS:
+        if not records.NEWER_FIELDS.intersection(fields) - filer.without:
             raise
-        filer.without |= records.NEWER_FIELDS
-        return filer.get(path, _query(filer, query, fields), journal=journal)
-
-
-def _query(filer: Filer, query: Query, fields: Sequence[str]) -> dict[str, str | int]:
-    return {**query, "fields": ",".join(name for name in fields if name not in filer.without)}
+        answer = without(filer.without | records.NEWER_FIELDS)
+        filer.without |= records.NEWER_FIELDS  # Only now it is known that they were to blame.
+        return answer
 
 
 def pages(

@@ -12,7 +12,6 @@ from storage_backends.errors import (
     AlreadyExists,
     BackendError,
     BackendUnavailable,
-    Conflict,
     FieldError,
     InvalidRequest,
     NoSuchPolicy,
@@ -199,7 +198,6 @@ _BY_STATUS = {
     401: Meaning(StorageError, "The storage system refused the service's login."),
     403: _DENIED,
     404: Meaning(NotFound, "The storage system does not have it."),
-    409: Meaning(Conflict, "The state of the object forbids it."),
     429: _AWAY,
     503: _AWAY,
 }

@@ -6,6 +6,7 @@ from typing import Unpack
 
 from storage_backends.errors import (
     Conflict,
+    FieldError,
     InvalidRequest,
     NoSuchPolicy,
     NoSuchSnapshot,
@@ -101,9 +102,8 @@ class Volumes:
                 "caching-policy", "PATCH", "/private/cli/volume", query=query, body=body, volume_uuid=record["uuid"]
             )
         except InvalidRequest as refusal:
-            pointed = invalid("/caching_policy", "The storage system does not know the caching policy.")
-            pointed.backend_error = refusal.backend_error
-            raise pointed from None
+            refusal.errors = (FieldError("/caching_policy", "The storage system does not know the caching policy."),)
+            raise
         if answer.body.get("num_records") == 0:
             raise NoSuchVolume("There is no such volume (any more).")
 

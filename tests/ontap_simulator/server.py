@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Seen:
 class Simulator:
     """One simulated cluster, served until ``close``."""
 
-    def __init__(self, world: World | None = None, port: int = 0) -> None:
+    def __init__(self, world: World | None = None, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.world = world or World()
         #: Passwords by user, and the vserver that an account is confined to.
         self.accounts: dict[str, tuple[str, str]] = {
@@ -52,6 +53,8 @@ class Simulator:
         self.requests: list[Seen] = []
         self.closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.port: int = self._server.server_address[1]

@@ -85,6 +85,9 @@ class TestMarks:
             def checkpoint(self) -> None:
                 raise LeaseLost
 
+            def progress(self, current: int, total: int | None, unit: str, message: str) -> None:
+                raise LeaseLost
+
         for name in CHANGES:
             with pytest.raises(LeaseLost):
                 run(backend, name, Lost())

@@ -1,0 +1,136 @@
+"""Listings: page by page, what is left out of them, what an offline volume and an old release do not tell."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import StorageError
+from storage_backends.journal import UnwatchedJournal
+from storage_backends.models import Volume
+from storage_backends.netapp import lookups, records
+from tests.ontap_simulator import Simulator
+from tests.storage_backends.conformance import MIB
+
+
+def journal() -> UnwatchedJournal:
+    return UnwatchedJournal("0199-job")
+
+
+class TestListing:
+    """One query, page by page."""
+
+    @pytest.mark.parametrize("empty_last_page", [False, True])
+    def test_it_takes_a_request_per_page(
+        self, empty_last_page: bool, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lookups.pages, "__kwdefaults__", {"page": 10})
+        ontap.world.empty_last_page = empty_last_page
+        for number in range(30):
+            ontap.world.add_volume(f"v{number:02}", nas={"path": f"/v{number:02}"})
+        watched = journal()
+
+        listed = backend.list_volumes(journal=watched)
+
+        assert [volume.name for volume in listed] == [f"v{number:02}" for number in range(30)]
+        assert len(ontap.requests) == (4 if empty_last_page else 3)
+        assert [shown[0] for shown in watched.shown][:4] == [0, 10, 20, 30]
+
+    def test_what_is_not_a_volume_of_ours_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.add_volume("mine")
+        ontap.world.add_volume("off", state="offline")
+        ontap.world.add_volume("gone", state="restricted")
+        ontap.world.add_volume("vol0", aggregate="aggr0_n1")
+        ontap.world.add_volume("part", style="flexgroup_constituent", is_constituent=True)
+        ontap.world.add_volume("theirs", svm="vs2")
+
+        assert [volume.name for volume in backend.list_volumes(journal=journal())] == ["mine", "off"]
+
+    def test_an_offline_volume_lacks_half_of_it(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.add_volume("off", state="offline")
+
+        volume = backend.get_volume("off", journal=journal())
+
+        assert (volume.state, volume.size_used, volume.autosize_enabled, volume.junction_path) == (
+            "offline",
+            None,
+            None,
+            None,
+        )
+        assert volume.size_total == 95 * MIB
+
+    def test_a_listing_that_runs_in_circles_ends(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.add_volume("home")
+        handle = ontap.handle
+
+        def circling(request: Any) -> Any:
+            reply = handle(request)
+            reply.body["_links"]["next"] = {"href": "/api/storage/volumes?start.uuid=0"}
+            return reply
+
+        ontap.handle = circling  # type: ignore[method-assign]
+        with pytest.raises(StorageError):
+            backend.list_volumes(journal=journal())
+
+    def test_an_old_release_is_asked_for_less(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.unknown_fields = frozenset({"nodes.name", "are_rules_truncated"})
+        for record in (ontap.world.add_volume("one"), ontap.world.add_volume("two", aggregate="aggr2_n2")):
+            del record["nodes"]
+
+        nodes = [volume.filer_address for volume in backend.list_volumes(journal=journal())]
+
+        assert nodes == ["node1", "node2"]
+        assert [policy.name for policy in backend.list_policies(journal=journal())] == ["default"]
+
+    def test_real_volumes_read_as_they_were_written(self, ontap: Simulator, backend: StorageBackend) -> None:
+        beside = Path(__file__).parents[4] / "shared"
+        path = Path(os.environ.get("SAPI_TEST_SHARED", beside)) / "ontap" / "real-volumes-2017.json"
+        if not path.exists():
+            pytest.skip("the recorded volumes are not at hand")
+        recorded = [one for one in json.loads(path.read_text()) if one["size_total"] is not None]
+        for one in recorded:
+            ontap.world.aggregates.setdefault(one["aggregate_name"], {"free": 0, "node": one["filer_address"]})
+            ontap.world.add_volume(one["name"], **_as_ontap(one))
+
+        listed = backend.list_volumes(journal=journal())
+
+        by_name = {volume.name: volume for volume in listed}
+        kept = [one for one in recorded if one["state"] != "restricted" and one["aggregate_name"][:5] != "aggr0"]
+        assert len(listed) == len(kept)
+        for one in kept:
+            found = by_name[one["name"]]
+            for name, value in one.items():
+                if name not in {"uuid", "compression_enabled", "inline_compression"}:
+                    assert getattr(found, name) == pytest.approx(value, abs=4096), (one["name"], name)
+
+
+def _as_ontap(one: dict[str, Any]) -> dict[str, Any]:
+    reserve = one["percentage_snapshot_reserve"]
+    return {
+        "state": one["state"],
+        "aggregate": one["aggregate_name"],
+        "create_time": one["creation_time"],
+        "size": records.size_with_reserve(one["size_total"], reserve),
+        "nas": {"path": one["junction_path"], "export_policy": {"name": one["active_policy_name"]}},
+        "space": {
+            "used": one["size_used"],
+            "snapshot": {"reserve_percent": reserve, "space_used_percent": one["percentage_snapshot_reserve_used"]},
+        },
+        "autosize": {"mode": "grow" if one["autosize_enabled"] else "off", "maximum": one["max_autosize"]},
+        "flash_pool": {"caching_policy": one["caching_policy"]},
+    }
+
+
+def test_a_record_with_nothing_but_a_name_is_a_volume() -> None:
+    assert records.volume({"name": "x"}) == Volume("x", compression_enabled=False, inline_compression=False)
+
+
+def test_a_whole_record_reads_as_its_parts_do(ontap: Simulator) -> None:
+    record = ontap.world.add_volume("home", nas={"path": "/home"}, efficiency={"compression": "both"})
+
+    assert records._whole(record) == records._partial(record, {})

@@ -1,0 +1,88 @@
+"""Snapshots, locks and export rules, as far as they are particular to NetApp."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import NotSupported, StorageError, TooManySnapshots
+from storage_backends.journal import UnwatchedJournal
+from storage_backends.models import ExportPolicy, Lock
+from tests.ontap_simulator import Kind, Simulator
+
+
+def journal() -> UnwatchedJournal:
+    return UnwatchedJournal("0199-job")
+
+
+class TestSnapshots:
+    """The oldest that may go."""
+
+    def test_owned_and_locked_ones_stay(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.snapshot_limit = 3
+        home = ontap.world.add_volume("home")
+        ontap.world.add_snapshot(home, "owned", owners=["volume_clone"], create_time="2024-01-01T00:00:00+00:00")
+        ontap.world.add_snapshot(home, "locked", expiry_time="2099-01-01", create_time="2024-01-02T00:00:00+00:00")
+        ontap.world.add_snapshot(home, "old", create_time="2024-01-03T01:00:00+02:00")
+
+        backend.create_snapshot("home", "new", journal=journal(), purge_old_if_needed=True)
+
+        names = [snapshot.name for snapshot in backend.list_snapshots("home", journal=journal())]
+        assert names == ["owned", "locked", "new"]
+
+    def test_where_none_may_go_it_is_too_many(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.snapshot_limit = 1
+        ontap.world.add_snapshot(ontap.world.add_volume("home"), "owned", owners=["volume_clone"])
+
+        with pytest.raises(TooManySnapshots):
+            backend.create_snapshot("home", "new", journal=journal(), purge_old_if_needed=True)
+
+    def test_what_it_holds_is_told_in_kilobytes(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.add_snapshot(ontap.world.add_volume("home"), "s", create_time="2024-01-03T01:00:00+02:00")
+
+        (snapshot,) = backend.list_snapshots("home", journal=journal())
+
+        assert (snapshot.size_kbytes, snapshot.creation_time) == (128, "2024-01-02T23:00:00Z")
+
+
+class TestLocksAndRules:
+    """Locks by host; rules by client."""
+
+    def test_locks_of_one_host_go_together(self, ontap: Simulator, backend: StorageBackend) -> None:
+        home, other = ontap.world.add_volume("home"), ontap.world.add_volume("other")
+        for client in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
+            ontap.world.add_lock(home, client)
+        ontap.world.add_lock(other, "192.0.2.1")
+        assert backend.list_locks("home", journal=journal()) == [Lock("192.0.2.1"), Lock("192.0.2.2")]
+
+        backend.remove_lock("home", "192.0.2.1", journal=journal())
+
+        assert backend.list_locks("home", journal=journal()) == [Lock("192.0.2.2")]
+        assert backend.list_locks("other", journal=journal()) == [Lock("192.0.2.1")]
+        with pytest.raises(NotSupported):
+            backend.create_lock("home", "192.0.2.1", journal=journal())
+
+    def test_a_rule_of_several_clients_keeps_the_others(self, ontap: Simulator, backend: StorageBackend) -> None:
+        policy = ontap.world.add_policy(ontap.world.vserver, "team", [["a", "b", "c"], ["d"], ["b"]])
+
+        left = backend.ensure_policy_rule_absent("team", "b", journal=journal())
+
+        assert left == ExportPolicy("team", ("a", "c", "d"))
+        assert [rule["index"] for rule in policy["rules"]] == [1, 2]
+        assert backend.ensure_policy_rule_present("team", "c", journal=journal()) == left
+        assert len(ontap.world.effects) == 2
+
+    def test_a_long_policy_is_read_whole(self, ontap: Simulator, backend: StorageBackend) -> None:
+        clients = [f"host{number}" for number in range(150)]
+        ontap.world.add_policy(ontap.world.vserver, "long", [[client] for client in clients])
+
+        listed = {policy.name: policy for policy in backend.list_policies(journal=journal())}
+
+        assert listed["long"].rules == tuple(clients)
+        assert backend.get_policy("long", journal=journal()) == listed["long"]
+
+    def test_a_redirect_of_a_question_is_no_answer(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.fault(Kind.REDIRECT)
+        with pytest.raises(StorageError) as refusal:
+            backend.list_policies(journal=journal())
+        assert refusal.value.code == "backend-error"
