@@ -31,7 +31,7 @@ LOSSES = 3
 _NOT_MINE_S = 5.0
 _LONGEST_GRACE_MS = 5000
 #: How far down its lane a free slot looks for a job whose turn has come.
-_LOOK_AHEAD = 1000
+LOOK_AHEAD = 1000
 
 
 def grace_ms(lease_s: int) -> int:
@@ -143,7 +143,7 @@ class Desk:
 
     def ring_waiting(self, queue: str, most: int) -> None:
         """Ring for the first jobs of a lane whose turn has come: there is room again."""
-        self._bell.ring(rings(self._scripts.waiting(queue, most, _LOOK_AHEAD)))
+        self._bell.ring(rings(self._scripts.waiting(queue, most, LOOK_AHEAD)))
 
     def ring_for_others(self, job_id: str, queue: str, operation: str) -> None:
         """Pass a ring on to whichever worker hears it."""

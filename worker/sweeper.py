@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from worker.bell import Bell, rings
-from worker.desk import LOSSES, grace_ms
+from worker.desk import LOOK_AHEAD, LOSSES, grace_ms
 from worker.redis_access import RedisAway, Scripts
 from worker.settings import Settings
 
@@ -36,6 +36,7 @@ class Sweeper(threading.Thread):
         subsystems: Sequence[str],
         queues: Sequence[str],
         settle: Callable[[str, str], None],
+        room: Callable[[str], int],
         drain: threading.Event,
         chores: Sequence[Callable[[], None]] = (),
     ) -> None:
@@ -49,6 +50,7 @@ class Sweeper(threading.Thread):
         self._settle = settle
         self._chores = chores
         self._stop = threading.Event()
+        self._room_of = room
         self._drain = drain
         self._settling = 0
         self._lock = threading.Lock()
@@ -76,6 +78,7 @@ class Sweeper(threading.Thread):
             self._scripts.present(self._node, *self._queues)
         for subsystem in self._subsystems:
             self.sweep(subsystem)
+        self._fill_room()
         if turn % _REAP_EVERY == 0:
             self._reap()
         for chore in self._chores:
@@ -96,6 +99,13 @@ class Sweeper(threading.Thread):
             with self._lock:
                 self._settling += 1
             self._pool.submit(self._settle_one, job_id.decode(), owner)
+
+    def _fill_room(self) -> None:
+        """No slot stays empty while a job waits whose ring was lost, or was heard where no slot was free."""
+        for queue in self._queues:
+            room = 0 if self._drain.is_set() else self._room_of(queue)
+            if room > 0:
+                self._bell.ring(rings(self._scripts.waiting(queue, room, LOOK_AHEAD)))
 
     def _room(self) -> int:
         """How many more jobs may be settled here: a job that waits for a thread would lose its lease again."""

@@ -40,6 +40,11 @@ class Slots:
         self._turned_away: dict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
 
+    def room(self, queue: str) -> int:
+        """How many slots of the queue are free."""
+        with self._lock:
+            return self._most[Lane(queue.rpartition(".")[2])] - self._taken[queue]
+
     def take(self, queue: str, lane: Lane) -> bool:
         """Take a slot, if there is one."""
         with self._lock:
