@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import requests
+from netapp_ontap.error import NetAppRestError
+from netapp_ontap.host_connection import HostConnection
+from netapp_ontap.resources.snapshot import Snapshot
+from netapp_ontap.resources.volume import Volume
 from requests.auth import HTTPBasicAuth
 
 from tests.ontap_simulator import Simulator
@@ -118,3 +122,22 @@ def test_accounts(ontap: Simulator) -> None:
     assert ask(ontap, "/storage/volumes", user="vsadmin").json()["num_records"] == 5
     assert ask(ontap, "/storage/aggregates", user="vsadmin").json()["error"]["code"] == "6"
     assert requests.get(f"http://127.0.0.1:{ontap.port}/api/cluster/jobs", timeout=10).status_code == 401
+
+
+def test_the_library_itself_is_at_home_here(ontap: Simulator) -> None:
+    password, vserver = ontap.accounts["vsadmin"]
+    with HostConnection(
+        "127.0.0.1", "vsadmin", password, port=ontap.port, scheme="http", poll_interval=1, poll_timeout=5
+    ):
+        volume = Volume(name="made", svm={"name": vserver}, aggregates=[{"name": "aggr1_n1"}], size=2**30)
+        volume.post(hydrate=True)
+        volume.comment = "by hand"
+        volume.patch()
+        Snapshot(volume.uuid, name="before").post()
+
+        assert [found.name for found in Volume.get_collection(name="v*|made", fields="size")][-1] == "made"
+        assert Volume.find(name="made").comment == "by hand"
+        assert [found.name for found in Snapshot.get_collection(volume.uuid)] == ["before"]
+        with pytest.raises(NetAppRestError) as refusal:
+            Volume(name="made", svm={"name": vserver}, aggregates=[{"name": "aggr1_n1"}]).post()
+        assert "Duplicate volume name" in str(refusal.value)
