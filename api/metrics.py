@@ -1,6 +1,7 @@
 """Figures for Prometheus, the same from every API process: those of the whole service, as Redis has them.
 
-Without Redis they say only that it is away. Since each process answers for all, queries take ``max without (instance)``.
+Without Redis they say only that it is away. Since each process answers for all, queries take the `max without
+(instance)`.
 """
 
 from __future__ import annotations
@@ -32,15 +33,18 @@ _COUNTERS = {
     "http": ("sapi_http_requests", "Requests by route and class of status", ("method", "route", "status")),
 }
 _HISTOGRAMS = {
-    "wait": ("sapi_job_wait_seconds", "Time from acceptance to the first start of a job", ("queue",), JOB_BOUNDS_MS),
-    "run": ("sapi_job_run_seconds", "Time from the start of a job to its end", ("subsystem", "operation"), JOB_BOUNDS_MS),
+    "wait": ("sapi_job_wait_seconds", "From acceptance to the first start of a job", ("queue",), JOB_BOUNDS_MS),
+    "run": ("sapi_job_run_seconds", "From the start of a job to its end", ("subsystem", "operation"), JOB_BOUNDS_MS),
     "time": (
         "sapi_http_request_seconds",
         "Time to answer requests that did not ask to wait",
         ("method", "route"),
         REQUEST_BOUNDS_MS,
     ),
-}  # fmt: skip
+}
+#: The values of a gauge, by those of its labels.
+_Values = Mapping[tuple[str, ...], float]
+
 _FILER_UP = {"available": 1, "unavailable": 0}
 
 
@@ -103,7 +107,7 @@ def _add(family: Any, labels: Sequence[str], values: Sequence[str], **figures: A
         family.add_metric(list(values), **figures)
 
 
-def _gauge(name: str, meaning: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> Metric:
     gauge = GaugeMetricFamily(name, meaning, labels=labels)
     for words, value in values.items():
         gauge.add_metric(list(words), value)
@@ -128,18 +132,18 @@ def _of_queues(queues: Sequence[overview.Queue]) -> Iterator[Metric]:
 
 
 def _of_filers(filers: Sequence[overview.Filer]) -> Iterator[Metric]:
-    up = {(filer.subsystem,): float(_FILER_UP[filer.status]) for filer in filers if filer.status in _FILER_UP}
+    up: _Values = {(filer.subsystem,): float(_FILER_UP[filer.status]) for filer in filers if filer.status in _FILER_UP}
     yield _gauge("sapi_filer_up", "1 while workers can use the storage system", ("subsystem",), up)
-    breakers = {(filer.subsystem, state): float(n) for filer in filers for state, n in filer.breakers.items()}
+    breakers: _Values = {(filer.subsystem, state): float(n) for filer in filers for state, n in filer.breakers.items()}
     meaning = "Workers by the state of their circuit breaker for a storage system"
     yield _gauge("sapi_filer_breakers", meaning, ("subsystem", "state"), breakers)
 
 
 def _of_listings(listings: Sequence[overview.Listing]) -> Iterator[Metric]:
     labels = ("subsystem", "view")
-    ages = {(each.subsystem, each.view.name): float(each.standing.age_s) for each in listings}
+    ages: _Values = {(each.subsystem, each.view.name): float(each.standing.age_s) for each in listings}
     yield _gauge("sapi_listing_age_seconds", "Time since the storage system was asked for a listing", labels, ages)
-    sizes = {(each.subsystem, each.view.name): float(each.standing.count) for each in listings}
+    sizes: _Values = {(each.subsystem, each.view.name): float(each.standing.count) for each in listings}
     yield _gauge("sapi_listing_records", "Records in a cached listing when it was read", labels, sizes)
 
 

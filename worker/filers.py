@@ -30,8 +30,16 @@ _LEFT_ALONE_S = 10
 class Filer:
     """One subsystem's back-end, behind a circuit breaker."""
 
-    def __init__(self, name: str, open_backend: Callable[[], StorageBackend], listings: Listings) -> None:
+    def __init__(
+        self,
+        name: str,
+        open_backend: Callable[[], StorageBackend],
+        listings: Listings,
+        count: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        """``count`` is told how each use of the back-end came out: ok, an error's code, left-alone, or stopped."""
         self.name = name
+        self._count = count
         self._open = open_backend
         self._listings = listings
         self._backend: StorageBackend | None = None
@@ -54,11 +62,17 @@ class Filer:
             with self._breaker.calling():
                 yield self._opened()
         except pybreaker.CircuitBreakerError:
+            self._count("left-alone")
             self._noticed(away=True)
             raise BackendUnavailable("The storage system could not be reached several times in a row.") from None
-        except BackendUnavailable:
+        except BackendUnavailable as exc:
+            self._count(exc.code)
             self._noticed(away=True)
             raise
+        except Exception as exc:
+            self._count(exc.code if isinstance(exc, StorageError) else "stopped")
+            raise
+        self._count("ok")
         self._noticed(away=False)
 
     @property

@@ -29,6 +29,7 @@ from worker.jobs import Jobs
 from worker.lease import Beater, Lease
 from worker.listings import Listings
 from worker.logs import configure_logging
+from worker.metrics import BreakerReport, Tally
 from worker.operations import Lane
 from worker.perform import Performer
 from worker.redis_access import RedisAway, Scripts, UnsafeRedis, check_redis, connect, job_id_secret
@@ -97,10 +98,15 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
     drain = threading.Event()
     beater = Beater(scripts, settings.lease, on_hang=_restart)
     listings = Listings(client, scripts, settings)
-    filers = {name: Filer(name, partial(open_backend, subsystem), listings) for name, subsystem in subsystems.items()}
+    tally = Tally(client, settings.key_prefix)
+    filers = {
+        name: Filer(name, partial(open_backend, subsystem), listings, partial(_count, tally, name))
+        for name, subsystem in subsystems.items()
+    }
     desk = Desk(scripts, beater, bell, settings, drain)
     settler = Settler(desk, filers, listings, settings)
     jobs = Jobs(client, scripts, JobIds(job_id_secret(client, settings.key_prefix)), bell, settings)
+    slots = Slots(settings)
     sweeper = Sweeper(
         scripts,
         bell,
@@ -109,16 +115,18 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
         subsystems=list(subsystems),
         queues=queues,
         settle=partial(_settle, settler, celery),
+        room=slots.room,
         drain=drain,
         chores=[
             Refresh(client, jobs, settings, list(subsystems)),
             Folding(listings, scripts, list(subsystems)),
+            tally.flush,
+            BreakerReport(client, settings.key_prefix, node, filers),
         ],
     )
     performer = Performer(desk, filers, listings, settings)
-    register_tasks(celery, desk, performer, Slots(settings))
-    slots = {Lane.WRITE: settings.write_slots, Lane.READ: settings.read_slots, Lane.LIST: settings.list_slots}
-    threads = sum(slots[lane] for lane in lanes) * len(subsystems) + _SPARE_THREADS
+    register_tasks(celery, desk, performer, slots)
+    threads = sum(slots.room(queue) for queue in queues) + _SPARE_THREADS
     watchman = Watchman(filers, client, settings.key_prefix)
     return Runtime(celery, queues, threads, filers, beater, sweeper, watchman, bell, drain)
 
@@ -146,6 +154,10 @@ def check_celery(celery: Celery) -> None:
             raise BadSettings(
                 f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"
             )
+
+
+def _count(tally: Tally, subsystem: str, outcome: str) -> None:
+    tally.count(f"filer {subsystem} {outcome}")
 
 
 def _restart(lease: Lease) -> None:

@@ -1,0 +1,256 @@
+"""What Prometheus is told: true, the same from every process, and all that the dashboard and the alerts ask for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.request_metrics import cache_outcome
+from storage_backends.errors import BackendUnavailable
+from tests.api.front import Front, accepted
+from worker.filers import Filer
+from worker.metrics import JOB_BOUNDS_MS, BreakerReport, Tally
+
+_MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
+_NAME = re.compile(r"\bsapi_[a-z0-9_]+")
+_PRELUDE = Path(__file__).resolve().parents[2] / "worker" / "lua" / "prelude.lua"
+
+
+def figures(client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample of /metrics, by its name and labels."""
+    text = client.get("/metrics").text
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def figure(client, name: str, **labels: str) -> float | None:
+    return figures(client).get((name, frozenset(labels.items())))
+
+
+@pytest.fixture
+def busy(front, client, worker, redis_client):
+    """A service in which everything has happened once."""
+    worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
+    worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
+    worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
+    assert client.get("/v4/filer/volumes").status_code == 200
+    accepted(client.post("/v4/filer/volumes/b"))
+    front.held.scripts.present("one@here", "filer.write")
+    redis_client.set("sapi:health:filer", '{"status": "available"}')
+    tally = Tally(front.held.redis, "sapi:")
+    tally.count("filer filer ok")
+    tally.flush()
+    BreakerReport(front.held.redis, "sapi:", "one@here", {"filer": _filer(front)})()
+    return client
+
+
+def _filer(front: Front, count=lambda _outcome: None) -> Filer:
+    def away():
+        raise BackendUnavailable("It is away.")
+
+    return Filer("filer", away, front.held.listings, count)
+
+
+def test_jobs_are_counted_by_their_outcome(busy):
+    labels = {"subsystem": "filer", "operation": "create_volume"}
+    assert figure(busy, "sapi_jobs_ended_total", state="succeeded", **labels) == 1
+    assert figure(busy, "sapi_jobs_ended_total", state="failed", **labels) == 1
+    assert figure(busy, "sapi_jobs_failed_total", subsystem="filer", code="already-exists") == 1
+
+
+def test_run_and_queue_times_are_histograms(busy):
+    labels = {"subsystem": "filer", "operation": "create_volume"}
+    assert figure(busy, "sapi_job_run_seconds_count", **labels) == 2
+    assert figure(busy, "sapi_job_run_seconds_bucket", le="+Inf", **labels) == 2
+    assert figure(busy, "sapi_job_run_seconds_bucket", le="1800.0", **labels) == 2
+    assert figure(busy, "sapi_job_wait_seconds_count", queue="filer.write") == 2
+    assert figure(busy, "sapi_job_wait_seconds_count", queue="filer.list") == 1
+
+
+def test_buckets_count_what_is_below_them(front, client):
+    tally = Tally(front.held.redis, "sapi:")
+    for seconds in (0.004, 0.02, 0.4, 99):
+        tally.observe("time GET /x", seconds, (5, 25, 100, 500))
+    tally.flush()
+    found = {le: figure(client, "sapi_http_request_seconds_bucket", method="GET", route="/x", le=le)
+             for le in ("0.005", "0.025", "0.1", "0.5", "+Inf")}  # fmt: skip
+    assert found == {"0.005": 1, "0.025": 2, "0.1": 2, "0.5": 3, "+Inf": 4}
+    assert figure(client, "sapi_http_request_seconds_sum", method="GET", route="/x") == pytest.approx(99.424)
+
+
+def test_the_scripts_and_the_reader_know_the_same_buckets():
+    found = re.search(r"BOUNDS_MS = \{(.*?)\}", _PRELUDE.read_text())
+    assert found
+    assert tuple(map(int, found[1].split(","))) == JOB_BOUNDS_MS
+
+
+def test_a_queue_tells_its_length_its_oldest_job_and_its_workers(busy, redis_client):
+    job = redis_client.zrange("sapi:lane:filer.write", 0, 0)[0].decode()
+    created = int(redis_client.hget(f"sapi:job:{job}", "created"))
+    redis_client.hset(f"sapi:job:{job}", "created", created - 90_000)
+    assert figure(busy, "sapi_queue_jobs", queue="filer.write") == 1
+    oldest = figure(busy, "sapi_queue_oldest_seconds", queue="filer.write")
+    assert oldest is not None
+    assert oldest >= 90
+    assert figure(busy, "sapi_queue_oldest_seconds", queue="other.write") == 0
+    assert figure(busy, "sapi_workers_online", queue="filer.write") == 1
+    assert figure(busy, "sapi_workers_online", queue="other.write") == 0
+
+
+def test_a_job_that_nobody_remembers_does_not_break_the_figures(busy, redis_client):
+    redis_client.zadd("sapi:lane:filer.list", {"forgotten": 1})
+    assert figure(busy, "sapi_queue_oldest_seconds", queue="filer.list") == 0
+    assert figure(busy, "sapi_redis_up") == 1
+
+
+def test_reads_are_counted_by_how_they_were_answered(busy):
+    assert figure(busy, "sapi_cache_answers_total", view="volumes", outcome="miss") == 1
+    assert figure(busy, "sapi_cache_answers_total", view="volumes", outcome="hit") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        ("storage-api; hit; ttl=12", "hit"),
+        ("storage-api; hit; ttl=-12", "stale"),
+        ("storage-api; fwd=miss", "miss"),
+        ("storage-api; fwd=stale", "miss"),
+        ("storage-api; fwd=request", "bypass"),
+        ("storage-api; fwd=miss; collapsed", "collapsed"),
+        ("", ""),
+    ],
+)
+def test_the_cache_status_in_a_word(status, outcome):
+    assert cache_outcome(status) == outcome
+
+
+def test_a_listing_tells_its_age_and_size(busy):
+    age = figure(busy, "sapi_listing_age_seconds", subsystem="filer", view="volumes")
+    assert age is not None
+    assert age >= 0
+    assert figure(busy, "sapi_listing_records", subsystem="filer", view="volumes") == 13
+    assert figure(busy, "sapi_listing_age_seconds", subsystem="other", view="volumes") is None
+
+
+def test_filers_tell_their_health_and_breakers(front, busy):
+    assert figure(busy, "sapi_filer_up", subsystem="filer") == 1
+    assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") == 1
+    counted: list[str] = []
+    filer = _filer(front, counted.append)
+    for _ in range(6):
+        with pytest.raises(BackendUnavailable), filer.asked():
+            pass
+    assert set(counted) == {"backend-unavailable", "left-alone"}
+    BreakerReport(front.held.redis, "sapi:", "one@here", {"filer": filer})()
+    assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="open") == 1
+    assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") is None
+
+
+def test_requests_are_counted_by_route_never_by_name(busy):
+    route = "/v4/{subsystem}/volumes/{volume}"
+    assert figure(busy, "sapi_http_requests_total", method="POST", route=route, status="2xx") == 3
+    busy.get("/surely/not/there")
+    assert figure(busy, "sapi_http_requests_total", method="GET", route="other", status="4xx") == 1
+    labels = {value for _, labels in figures(busy) for _, value in labels}
+    assert not {"a", "b", "/surely/not/there", "ann"} & labels
+
+
+def test_requests_that_ask_to_wait_are_not_timed(front, client):
+    client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})
+    route = "/v4/{subsystem}/volumes"
+    assert figure(client, "sapi_http_requests_total", method="GET", route=route, status="2xx") == 1
+    assert figure(client, "sapi_http_request_seconds_count", method="GET", route=route) is None
+
+
+def test_every_process_tells_the_same_and_counts_once(front, busy, redis_url):
+    other = Front(redis_url).client()
+    assert figures(other)[("sapi_jobs_ended_total", frozenset(
+        {("subsystem", "filer"), ("operation", "create_volume"), ("state", "failed")}
+    ))] == 1  # fmt: skip
+    other.get("/conf/subsystems")
+    busy.get("/conf/subsystems")
+    found = [figure(c, "sapi_http_requests_total", method="GET", route="/conf/subsystems", status="2xx")
+             for c in (other, busy, other)]  # fmt: skip
+    assert found == [1, 2, 2]
+
+
+def test_what_was_counted_while_redis_was_away_is_told_later(front, redis_client):
+    away = Front("redis://127.0.0.1:1/0").held.redis
+    tally = Tally(away, "sapi:")
+    tally.count("http GET /x 5xx")
+    tally.flush()
+    tally._redis = front.held.redis
+    tally.count("http GET /x 5xx")
+    tally.flush()
+    tally.flush()
+    assert redis_client.hget("sapi:figures", "http GET /x 5xx") == b"2"
+
+
+# --- what operators look at
+
+
+def _named(text: str) -> set[str]:
+    return set(_NAME.findall(text))
+
+
+def _alerts() -> list[dict[str, Any]]:
+    document = yaml.safe_load((_MONITORING / "alerts.yaml").read_text())
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def _queries() -> list[str]:
+    dashboard = json.loads((_MONITORING / "dashboard.json").read_text())
+    variables = [v["query"]["query"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
+    return variables + [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+
+
+def test_every_metric_that_alerts_and_dashboard_name_exists(busy):
+    there = {name for name, _ in figures(busy)}
+    wanted = set[str]().union(*map(_named, _queries()), *(_named(rule["expr"]) for rule in _alerts()))
+    assert len(wanted) > 10
+    assert wanted - there == set()
+
+
+def test_alerts_are_whole_and_named_once():
+    names = [rule["alert"] for rule in _alerts()]
+    assert len(names) == len(set(names)) > 10
+    for rule in _alerts():
+        assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert rule["annotations"].keys() == {"summary", "description"}
+        assert re.fullmatch(r"[0-9]+[smh]", rule.get("for", "1m"))
+        assert _balanced(rule["expr"])
+
+
+def test_the_dashboard_is_whole():
+    dashboard = json.loads((_MONITORING / "dashboard.json").read_text())
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) > 10
+    assert all(_balanced(query) for query in _queries())
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+
+
+@pytest.mark.parametrize("query", [*_queries(), *(rule["expr"] for rule in _alerts())])
+def test_no_query_counts_a_figure_once_for_each_process(query):
+    """Every API process answers for the whole service."""
+    unguarded = re.sub(r"(max without \(instance, pod\)|max|absent|label_values) ?\(.*?sapi_\w+", "", query)
+    assert _named(unguarded) == set()
+
+
+def _balanced(expression: str) -> bool:
+    return all(expression.count(left) == expression.count(right) for left, right in ("()", "{}", "[]"))
