@@ -6,9 +6,10 @@ import base64
 import binascii
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import itemgetter
 from threading import Lock
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlencode
@@ -27,6 +28,7 @@ from worker.listings import Standing
 from worker.views import View
 
 MOST_LIMIT = 1000
+_DIGEST_CHARS = 12
 _MODELS: dict[str, type] = {
     views.VOLUMES.name: Volume,
     views.SNAPSHOTS.name: Snapshot,
@@ -115,28 +117,26 @@ def nothing(arguments: Mapping[str, str]) -> Query:
 
 def respond(listing: Listing, standing: Standing, query: Query, key: str | None) -> Response:
     """The answer with the collection, a page of it, or the record ``key``; 304 when the client has it already."""
+    packed = key is None and query.plain and request.accept_encodings["gzip"] > 0
     tag = _etag(standing.etag, query, key)
     if _has(tag):
         response = Response(status=304)
     elif key is not None:
         response = Response(orjson.dumps(listing.find(key)), content_type="application/json")
     elif query.plain:
-        response = _whole(listing)
+        response = _whole(listing, packed=packed)
     else:
         response = _part(listing, standing, query)
-    response.headers["ETag"] = f'"{tag}"'
+    # Compressed it is another representation, so its tag is another.
+    response.headers["ETag"] = f'"{tag}-gzip"' if packed else f'"{tag}"'
     response.headers["Vary"] = "Accept-Encoding, Authorization, Cookie"
     return response
 
 
 def mounted_at(listing: Listing, junction_path: str) -> str:
     """The name of the volume that is mounted there; empty when none is."""
-    wanted = junction_path.lower()
-    for record in listing.records:
-        path = record.get("junction_path")
-        if path is not None and path.lower() == wanted:
-            return str(record["name"])
-    return ""
+    found = listing.find_folded("junction_path", junction_path)
+    return str(found["name"]) if found else ""
 
 
 def bad_token() -> Problem:
@@ -158,8 +158,7 @@ def _has(tag: str) -> bool:
     return sent.contains_weak(tag) or sent.contains_weak(f"{tag}-gzip") or sent.contains_weak(f"{tag};gzip")
 
 
-def _whole(listing: Listing) -> Response:
-    packed = request.accept_encodings["gzip"] > 0
+def _whole(listing: Listing, *, packed: bool) -> Response:
     response = Response(listing.gzip if packed else listing.body, content_type="application/json")
     if packed:
         response.headers["Content-Encoding"] = "gzip"
@@ -168,28 +167,27 @@ def _whole(listing: Listing) -> Response:
 
 
 def _part(listing: Listing, standing: Standing, query: Query) -> Response:
-    found = _found(listing, standing, query)
     start = query.page.start if query.page else 0
-    limit = query.limit or (MOST_LIMIT if query.page else len(found) or 1)
-    rows = found[start : start + limit]
+    limit = query.limit or (MOST_LIMIT if query.page else listing.count)
+    total, rows = _rows(listing, standing, query, start, limit)
     if query.fields:
         rows = [{name: row.get(name) for name in query.fields} for row in rows]
     response = Response(orjson.dumps(rows), content_type="application/json")
-    response.headers["X-Total-Count"] = str(len(found))
-    if start + limit < len(found):
+    response.headers["X-Total-Count"] = str(total)
+    if start + limit < total:
         response.headers["Link"] = f'<{_next(standing, query, start + limit)}>; rel="next"'
     return response
 
 
 class _Results:
-    """The records that lately asked queries found: pages of one query are cut from one result."""
+    """What lately asked queries found, as numbers of records: pages of one query are cut from one result."""
 
     def __init__(self, most: int = 64) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[str, str, str], list[Record]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], list[int]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, name: tuple[str, str, str], make: Callable[[], list[Record]]) -> list[Record]:
+    def get(self, name: tuple[str, str, str], make: Callable[[], list[int]]) -> list[int]:
         with self._lock:
             if name in self._kept:
                 self._kept.move_to_end(name)
@@ -205,21 +203,25 @@ class _Results:
 _results = _Results()
 
 
-def _found(listing: Listing, standing: Standing, query: Query) -> list[Record]:
+def _rows(listing: Listing, standing: Standing, query: Query, start: int, limit: int) -> tuple[int, list[Record]]:
+    """How many records fit, and those of the page."""
     if not query.filters and not query.sort:
-        return listing.records
-    return _results.get((standing.thing, standing.etag, query.text), lambda: choose(listing.records, query))
+        return listing.count, listing.rows(start, limit)
+    name = (standing.thing, standing.etag, query.text)
+    records = listing.records
+    found = _results.get(name, lambda: choose(records, query))
+    return len(found), [records[number] for number in found[start : start + limit]]
 
 
-def choose(records: Iterable[Record], query: Query) -> list[Record]:
-    """The records that fit, in the order that is asked for; what is null comes last."""
-    found = list(records)
+def choose(records: Sequence[Record], query: Query) -> list[int]:
+    """The numbers of the records that fit, in the order that is asked for; what is null comes last."""
+    found = list(range(len(records)))
     for name, fits in query.filters:
-        found = [record for record in found if fits(record.get(name))]
+        found = [number for number in found if fits(records[number].get(name))]
     for name, falling in reversed(query.sort):
-        known = [record for record in found if record.get(name) is not None]
-        known.sort(key=lambda record: record[name], reverse=falling)
-        found = known + [record for record in found if record.get(name) is None]
+        known = [(records[number][name], number) for number in found if records[number].get(name) is not None]
+        known.sort(key=itemgetter(0), reverse=falling)
+        found = [number for _, number in known] + [number for number in found if records[number].get(name) is None]
     return found
 
 
@@ -230,20 +232,23 @@ def _next(standing: Standing, query: Query, start: int) -> str:
         generation.thing, generation.base, generation.base_seq, generation.seq,
         standing.as_of_ms, start, _digest(query.text),
     ]  # fmt: skip
-    token = base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+    text = orjson.dumps(place).decode()
+    token = base64.urlsafe_b64encode(f"{_digest(text)}{text}".encode()).decode().rstrip("=")
     limit = [("limit", str(query.limit))] if query.limit else []
     return f"{request.path}?{urlencode([*query.parameters, *limit, ('page_token', token)])}"
 
 
 def _page(token: str, text: str) -> Page:
     try:
-        place = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        page = Page(*place)
+        known = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        page = Page(*orjson.loads(known[_DIGEST_CHARS:]))
     except (ValueError, TypeError, binascii.Error):
         raise bad_token() from None
     numbers = (page.base_seq, page.seq, page.as_of_ms, page.start)
-    sound = all(type(number) is int and 0 <= number < 2**53 for number in numbers) and all(
-        isinstance(part, str) for part in (page.thing, page.base, page.query)
+    sound = (
+        known.startswith(_digest(known[_DIGEST_CHARS:]))
+        and all(type(number) is int and 0 <= number < 2**53 for number in numbers)
+        and all(isinstance(part, str) for part in (page.thing, page.base, page.query))
     )
     if not sound or page.query != _digest(text) or page.base_seq > page.seq:
         raise bad_token()
@@ -251,7 +256,7 @@ def _page(token: str, text: str) -> Page:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
 
 
 def _filter(name: str, text: str, kind: type) -> Predicate:

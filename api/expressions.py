@@ -1,9 +1,7 @@
-"""Filter expressions on a field, as ONTAP has them: ``name=db*``, ``size_used=>1000000``, ``state=!online``, ``a|b``,
-``1..5``.
+"""Filter expressions on a field, as ONTAP has them: ``name=db*``, ``size_used=>1000000``, ``state=!online``, ``1..5``.
 
-An expression is a choice of alternatives (``|``), each a value, a wildcard, a comparison, a range or ``null``; ``!``
-in front
-turns the whole round; in double quotes every character is itself.
+An expression is a choice of alternatives (``|``), each a value, a wildcard, a comparison, a range or ``null``; ``!`` in
+front turns the whole round; in double quotes every character is itself.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ Predicate = Callable[[Any], bool]
 
 _UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50}
 _INTEGER = re.compile(r"(-?[0-9]{1,20})(KB|MB|GB|TB|PB|)\Z")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]*Z\Z")
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": lambda value, bound: value >= bound,
     "<=": lambda value, bound: value <= bound,
@@ -63,10 +62,29 @@ def _alternative(text: str, kind: type) -> Predicate:
     if dots and '"' not in text:
         return _ranged(_value(low, kind), _value(high, kind), kind)
     if kind is str and "*" in text and '"' not in text:
-        pattern = re.compile(".*".join(re.escape(part) for part in text.split("*")), re.DOTALL)
-        return lambda value: value is not None and pattern.fullmatch(value) is not None
+        return _wildcard(text)
     wanted = _value(text, kind, plain=True)
     return lambda value: value == wanted
+
+
+def _wildcard(text: str) -> Predicate:
+    """``*`` stands for any text. Looked for part by part, so that no pattern takes long."""
+    first, *middle, last = text.split("*")
+
+    def fits(value: str | None) -> bool:
+        if value is None or len(value) < len(first) + len(last):
+            return False
+        if not (value.startswith(first) and value.endswith(last)):
+            return False
+        at, end = len(first), len(value) - len(last)
+        for part in middle:
+            at = value.find(part, at, end)
+            if at < 0:
+                return False
+            at += len(part)
+        return True
+
+    return fits
 
 
 def _compared(compare: Callable[[Any, Any], bool], bound: Any, kind: type) -> Predicate:
@@ -82,8 +100,8 @@ def _ranged(low: Any, high: Any, kind: type) -> Predicate:
 
 
 def _comparable(value: Any) -> Any:
-    # Times differ in their fractions of a second only: without the Z they sort as text.
-    return value.removesuffix("Z") if isinstance(value, str) else value
+    # Times may have fractions of a second: only without the Z do they sort as text.
+    return value[:-1] if isinstance(value, str) and _TIME.match(value) else value
 
 
 def _value(text: str, kind: type, *, plain: bool = False) -> Any:
@@ -95,7 +113,7 @@ def _value(text: str, kind: type, *, plain: bool = False) -> Any:
         return _integer(text)
     if kind is bool:
         return _boolean(text)
-    return text if plain else text.removesuffix("Z")
+    return text if plain else _comparable(text)
 
 
 def _integer(text: str) -> int:

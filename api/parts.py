@@ -15,9 +15,10 @@ from storage_backends.subsystems import Subsystems
 from worker.bell import Bell
 from worker.celery_app import create_celery
 from worker.events import Events
+from worker.hot import HotListings
 from worker.ids import JobIds
 from worker.jobs import Jobs
-from worker.listings import HotListings, Listings
+from worker.listings import Listings
 from worker.redis_access import Scripts, connect, job_id_secret
 from worker.settings import Settings, load
 

@@ -40,14 +40,17 @@ class Freshness:
     only_if_cached: bool = False
     max_age_s: int | None = None
     max_stale_s: int | None = None
+    min_fresh_s: int = 0
 
     def takes(self, age_s: float, fresh_s: int, stale_s: int, keep_s: int) -> bool:
         """May a copy of this age be served? One that is stale by the service's own terms is refreshed behind."""
         if self.no_cache or age_s > keep_s:
             return False
         life_s = fresh_s if self.max_age_s is None else min(fresh_s, self.max_age_s)
-        if age_s <= life_s:
+        if age_s <= life_s - self.min_fresh_s:
             return True
+        if self.min_fresh_s:
+            return False
         if self.max_stale_s is not None:
             return age_s - life_s <= self.max_stale_s
         return age_s <= fresh_s + stale_s and (self.max_age_s is None or age_s <= self.max_age_s)
@@ -65,10 +68,11 @@ def freshness(request: Request) -> Freshness:
     if "max-stale" in named:
         max_stale = _ANY if named["max-stale"] is None else _seconds(named["max-stale"])
     return Freshness(
-        "no-cache" in named or "no-store" in named or pragma,
+        "no-cache" in named or pragma,
         "only-if-cached" in named,
         _seconds(named["max-age"]) if "max-age" in named else None,
         max_stale,
+        _seconds(named["min-fresh"]) if "min-fresh" in named else 0,
     )
 
 

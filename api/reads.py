@@ -96,38 +96,57 @@ def _by_name(asked: Read) -> Read:
     path = parse_reference(str(asked.arguments.get("volume", "")))
     if path is None or asked.wanted.no_cache:
         return asked
-    listings = asked.held.listings
-    name = listings.alias(asked.subsystem, path.junction_path)
-    if not name:
-        volumes = listings.standing(views.VOLUMES, views.VOLUMES.thing(asked.subsystem, {}))
-        if asked.takes(volumes) and not asked.is_stale(volumes) and volumes.generation is not None:
-            listing = asked.held.hot.get(volumes.generation)
-            name = collections.mounted_at(listing, path.junction_path) if listing is not None else ""
+    name = asked.held.listings.alias(asked.subsystem, path.junction_path)
+    if name:
+        return replace(asked, arguments={**asked.arguments, "volume": name})
+    volumes = replace(asked, view=views.VOLUMES)
+    listing = volumes.standing()
+    return _named_in(asked, listing) if volumes.takes(listing) and not volumes.is_stale(listing) else asked
+
+
+def _named_in(asked: Read, volumes: Standing) -> Read:
+    """The same read with the volume's name for its path, as the listing has it."""
+    path = parse_reference(str(asked.arguments.get("volume", "")))
+    if path is None or volumes.generation is None:
+        return asked
+    listing = asked.held.hot.get(volumes.generation)
+    name = collections.mounted_at(listing, path.junction_path) if listing is not None else ""
     return replace(asked, arguments={**asked.arguments, "volume": name}) if name else asked
 
 
 def _copy(asked: Read) -> Response | None:
-    """The answer from a copy that the request takes."""
+    """The answer from a copy that the request takes: a fresh one, if there is one."""
     standing = asked.standing()
-    if asked.takes(standing):
-        response = _from(asked, standing)
-        if response is not None:
-            return _refreshed_behind(asked, standing, response)
+    if asked.takes(standing) and not asked.is_stale(standing):
+        found = _from(asked, standing)
+    else:
+        found = _from_collection(asked)
+    if found is None and asked.takes(standing):
+        found = _from(asked, standing)
+        if found is not None:
+            _refresh_behind(asked, standing, found)
+    return found
+
+
+def _from_collection(asked: Read) -> Response | None:
+    """A single object from the collection that it belongs to, when that is fresh and holds it."""
     if asked.view.parent is None:
         return None
     parent = replace(asked, view=asked.view.parent)
     collection = parent.standing()
-    if parent.takes(collection) and not parent.is_stale(collection):
-        return _from(asked, collection)
-    return None
+    return _from(asked, collection) if parent.takes(collection) and not parent.is_stale(collection) else None
 
 
-def _refreshed_behind(asked: Read, standing: Standing, response: Response) -> Response:
-    if asked.is_stale(standing) and not asked.wanted.only_if_cached:
+def _refresh_behind(asked: Read, standing: Standing, response: Response) -> None:
+    """Have the storage system asked, and say by which job."""
+    if asked.wanted.only_if_cached or not asked.is_stale(standing):
+        return
+    job_id = standing.flight
+    if not job_id:
         outcome, job_id, _ = asked.held.jobs.accept(_new_job(asked, refresh=True))
-        if outcome is not Accepted.FULL:
-            response.headers.update(job_headers(job_id))
-    return response
+        if outcome is Accepted.FULL:
+            return
+    response.headers.update(job_headers(job_id))
 
 
 def _from(asked: Read, standing: Standing, status: str = "") -> Response | None:
@@ -158,15 +177,23 @@ def _with_age(asked: Read, standing: Standing, response: Response, status: str =
 
 def _page(asked: Read, page: collections.Page) -> Response:
     """A page of the state that its token names, whatever has happened since."""
-    if page.thing != _by_name(asked).thing:
+    if page.thing != asked.view.thing(asked.subsystem, _paged_arguments(asked, page)):
         raise collections.bad_token()
     generation = Generation(page.thing, page.base, page.base_seq, page.seq)
-    listing = asked.held.hot.get(generation)
+    listing = asked.held.hot.get(generation, former=True)
     if listing is None:
         raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
     now_ms = asked.standing(page.thing).now_ms
-    standing = Standing(page.thing, now_ms, generation, page.as_of_ms, listing.count, listing.hash)
+    standing = Standing(page.thing, now_ms, generation, page.as_of_ms, listing.count, page.base)
     return _with_age(asked, standing, collections.respond(listing, standing, asked.query, None))
+
+
+def _paged_arguments(asked: Read, page: collections.Page) -> Mapping[str, Any]:
+    """The arguments, where a path stands for the volume that it meant when the first page was given out."""
+    if parse_reference(str(asked.arguments.get("volume", ""))) is None:
+        return asked.arguments
+    _, _, name, *_ = [*page.thing.split("/"), "", "", ""]
+    return {**asked.arguments, "volume": name}
 
 
 # --- by a job
@@ -191,21 +218,37 @@ def _new_job(asked: Read, *, refresh: bool = False) -> NewJob:
 def _ask(asked: Read) -> Response:
     new = _new_job(asked)
     old = asked.standing()
+    kept = _kept(asked, old)
     outcome, job_id, shown = asked.held.jobs.accept(new)
     if outcome is Accepted.FULL:
         raise queue_full(new, asked.held.jobs.queue_retry_after_s(asked.subsystem, asked.operation))
     status = f"fwd={_why(asked, old)}" + ("; collapsed" if outcome is Accepted.JOINED else "")
-    shown = _wait(asked, job_id, old, shown)
+    if kept is None or not old.away:
+        shown = _wait(asked, job_id, shown, may_leave=kept is not None)
     if shown is None:
         raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
     if shown.job.state is State.SUCCEEDED:
         return _answer(asked, shown, status)
-    if _is_away(shown) and asked.keeps(old):
-        response = _from(asked, old)
+    if kept is not None and (old.away or _is_away(shown)):
+        response = _from(*kept)
         if response is not None:
             response.headers.update(job_headers(job_id))
             return response
     return _without(shown, status)
+
+
+def _kept(asked: Read, own: Standing) -> tuple[Read, Standing] | None:
+    """The copy that is better than none while the storage system is away: its own, or the collection that holds it."""
+    if asked.keeps(own):
+        return asked, own
+    volumes = replace(asked, view=views.VOLUMES)
+    listing = volumes.standing()
+    if not volumes.keeps(listing):
+        return None
+    named = _named_in(asked, listing)
+    if named is not asked and named.keeps(standing := named.standing()):
+        return named, standing
+    return (named, listing) if asked.view is views.VOLUME else None
 
 
 def _why(asked: Read, old: Standing) -> str:
@@ -215,17 +258,15 @@ def _why(asked: Read, old: Standing) -> str:
     return "request" if asked.wanted.no_cache or not asked.is_stale(old) else "stale"
 
 
-def _wait(asked: Read, job_id: str, old: Standing, shown: ShownJob | None) -> ShownJob | None:
+def _wait(asked: Read, job_id: str, shown: ShownJob | None, *, may_leave: bool) -> ShownJob | None:
+    """Wait for the job a little; when there is a copy to fall back on, no longer than the storage system is there."""
     wanted = preferences(request, asked.held.config.max_wait)
     seconds = asked.held.config.read_wait if wanted.wait_s is None else wanted.wait_s
     if wanted.respond_async and wanted.wait_s is None:
         seconds = 0
-    if old.away and asked.keeps(old):
-        seconds = 0
-    kept = asked.keeps(old)
     if not seconds:
         return shown
-    return wait_for(asked.held, job_id, seconds, lambda now: now.job.done or (kept and _is_away(now))) or shown
+    return wait_for(asked.held, job_id, seconds, lambda now: now.job.done or (may_leave and _is_away(now))) or shown
 
 
 def _is_away(shown: ShownJob) -> bool:

@@ -1,15 +1,11 @@
 """The listings in Redis: a base that a read made, and the changes made since, laid over it.
 
 A change is appended in the same step in which its job succeeds; a listing that was under way meanwhile keeps, when it
-becomes
-the base, every change since it began. So no listing hides a change or brings back what is gone.
+becomes the base, every change since it began. So no listing hides a change or brings back what is gone.
 """
 
 from __future__ import annotations
 
-import secrets
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +16,7 @@ from worker.listing import Change, Listing
 from worker.records import Generation
 from worker.redis_access import Scripts
 from worker.settings import Settings
-from worker.views import View
+from worker.views import VOLUMES, View
 
 #: The time during which a filer that could not be reached counts as away, unless it answers sooner.
 AWAY_MS = 15_000
@@ -60,7 +56,7 @@ class Standing:
             return ""
         if self.generation.seq == self.generation.base_seq:
             return self.hash
-        return f"{self.hash}-{self.generation.base}-{self.generation.seq}"
+        return f"{self.hash}-{self.generation.base_seq}-{self.generation.seq}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +102,16 @@ class Listings:
             away=bool(away),
         )
 
-    def load(self, generation: Generation) -> Listing | None:
-        """Return a state of a listing; None when it is kept no longer."""
-        blob = self._redis.get(f"{self._prefix}base:{generation.thing}:{generation.base}")
+    def load(self, generation: Generation, like: Listing | None = None) -> Listing | None:
+        """Return a state of a listing; None when it is kept no longer. What is as in ``like`` is shared with it."""
+        blob = self._redis.get(self._base(generation.thing, generation.base))
         if blob is None:
             return None
         changes = self.changes(generation, generation.base_seq)
-        listing = Listing.unpack(blob)  # type: ignore[arg-type]
-        if changes is None or not changes:
-            return listing if changes is not None else None
-        return listing.with_changes(changes)
+        if changes is None:
+            return None
+        listing = Listing.unpack(blob, like)  # type: ignore[arg-type]
+        return listing.with_changes(changes) if changes else listing
 
     def changes(self, generation: Generation, after_seq: int) -> list[Change] | None:
         """The changes after ``after_seq`` up to the generation's own; None when they are kept no longer."""
@@ -137,9 +133,11 @@ class Listings:
 
     def store(self, started: Started, listing: Listing, replaces: str = "") -> dict[str, Any]:
         """Put the listing into Redis, and return the step with which the end of the job makes it the base."""
-        base = secrets.token_hex(6)
-        key = f"{self._prefix}base:{started.thing}:{base}"
-        self._redis.set(key, listing.pack(), px=self._page_ms)
+        base = listing.hash
+        key = self._base(started.thing, base)
+        if not self._redis.set(key, listing.pack(), px=self._page_ms, nx=True):
+            # It has these contents already; until the job ends, it may be about to go.
+            self._scripts.keep(key, self._page_ms)
         return {
             "what": "commit",
             "thing": started.thing,
@@ -160,14 +158,23 @@ class Listings:
         return {"what": what, "thing": thing, "key": key, "record": record, "keep_ms": self._keep_ms}
 
     def alias(self, subsystem: str, junction_path: str) -> str:
-        """The name of the volume that was mounted there a moment ago; empty when that is not known."""
-        name = self._redis.get(self._alias(subsystem, junction_path))
-        return name.decode() if isinstance(name, bytes) else ""
+        """The name of the volume that was mounted there a moment ago; empty when that may have changed."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.get(self._alias(subsystem, junction_path))
+        pipe.hget(self._volumes(subsystem), "seq")
+        known, seq = pipe.execute()
+        state, _, name = (known or b"").decode().partition(" ")
+        return name if state == (seq or b"").decode() else ""
 
-    def learn_alias(self, subsystem: str, junction_path: str, name: str, keep_s: int) -> None:
-        """Remember for a moment which volume a path meant."""
+    def volumes_state(self, subsystem: str) -> str:
+        """Tells whether any volume was changed in between; take it before asking what a path means."""
+        seq: Any = self._redis.hget(self._volumes(subsystem), "seq")
+        return (seq or b"").decode()
+
+    def learn_alias(self, subsystem: str, junction_path: str, name: str, state: str, keep_s: int) -> None:
+        """Remember for a moment which volume a path meant, in that ``volumes_state``."""
         if keep_s:
-            self._redis.set(self._alias(subsystem, junction_path), name, ex=keep_s)
+            self._redis.set(self._alias(subsystem, junction_path), f"{state} {name}", ex=keep_s)
 
     def set_away(self, subsystem: str, *, away: bool) -> None:
         """Tell readers whether the storage system can be reached."""
@@ -180,6 +187,12 @@ class Listings:
     def _view(self, thing: str) -> str:
         return f"{self._prefix}view:{thing}"
 
+    def _base(self, thing: str, base: str) -> str:
+        return f"{self._prefix}base:{thing}:{base}"
+
+    def _volumes(self, subsystem: str) -> str:
+        return self._view(VOLUMES.thing(subsystem, {}))
+
     def _alias(self, subsystem: str, junction_path: str) -> str:
         return f"{self._prefix}alias:{subsystem}:{junction_path.lower()}"
 
@@ -191,53 +204,3 @@ def _generation(thing: str, known: Mapping[str, str]) -> Generation | None:
     if "base" not in known:
         return None
     return Generation(thing, known["base"], int(known["base_seq"]), int(known["seq"]))
-
-
-class HotListings:
-    """Listings kept in this process, each checked against Redis's generation before it is used: never stale."""
-
-    def __init__(self, listings: Listings, most_bytes: int) -> None:
-        self._listings = listings
-        self._most_bytes = most_bytes
-        self._kept: OrderedDict[str, tuple[Generation, Listing]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}
-
-    def get(self, generation: Generation) -> Listing | None:
-        """Return that very state of the listing; None when Redis keeps it no longer."""
-        listing = self._held(generation)
-        if listing is not None:
-            return listing
-        with self._lock:
-            loading = self._loading.setdefault(generation.thing, threading.Lock())
-        with loading:
-            listing = self._held(generation) or self._advance(generation) or self._listings.load(generation)
-            if listing is not None:
-                self._keep(generation, listing)
-        return listing
-
-    def _held(self, generation: Generation) -> Listing | None:
-        with self._lock:
-            kept = self._kept.get(generation.thing)
-            if kept is None or kept[0] != generation:
-                return None
-            self._kept.move_to_end(generation.thing)
-            return kept[1]
-
-    def _advance(self, generation: Generation) -> Listing | None:
-        """Bring the copy at hand up to date by the changes made since."""
-        kept = self._kept.get(generation.thing)
-        if kept is None or kept[0].base != generation.base or kept[0].seq > generation.seq:
-            return None
-        changes = self._listings.changes(generation, kept[0].seq)
-        return None if changes is None else kept[1].with_changes(changes)
-
-    def _keep(self, generation: Generation, listing: Listing) -> None:
-        with self._lock:
-            kept = self._kept.get(generation.thing)
-            if kept is not None and kept[0].base == generation.base and kept[0].seq > generation.seq:
-                return
-            self._kept[generation.thing] = (generation, listing)
-            self._kept.move_to_end(generation.thing)
-            while len(self._kept) > 1 and sum(held.size_bytes for _, held in self._kept.values()) > self._most_bytes:
-                self._kept.popitem(last=False)

@@ -113,13 +113,17 @@ class Scripts:
         return call
 
 
+#: What every script begins with.
+_PRELUDES = ("prelude.lua", "views.lua")
+
+
 @cache
 def _names() -> list[str]:
     scripts = (files("worker") / "lua").iterdir()
-    return [path.name.removesuffix(".lua") for path in scripts if path.name not in ("prelude.lua", "__pycache__")]
+    return [path.name.removesuffix(".lua") for path in scripts if path.name not in (*_PRELUDES, "__pycache__")]
 
 
 @cache
 def _source(name: str) -> str:
     folder = files("worker") / "lua"
-    return (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    return "".join((folder / part).read_text() for part in (*_PRELUDES, f"{name}.lua"))

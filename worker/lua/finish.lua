@@ -12,10 +12,7 @@ if f[1] ~= ARGV[2] or (f[2] ~= 'running' and f[2] ~= 'cancelling') then return {
 local bells = finish(id, ARGV[3], tonumber(ARGV[6]), cjson.decode(ARGV[4]))
 redis.call('HSET', job_key(id), 'ended_by', ARGV[2])
 change_views(cjson.decode(ARGV[5]))
-local made = get(id, 'result_thing', 'result_base')
-if made[2] then
-  local standing = redis.call('HMGET', view_key(made[1]), 'base', 'seq', 'invalid')
-  if standing[1] == made[2] and not standing[3] then redis.call('HSET', job_key(id), 'result_seq', standing[2]) end
-end
+local made = get(id, 'result_thing', 'result_base_seq')
+if made[1] then redis.call('HSET', job_key(id), 'result_seq', text(readable_until(made[1], tonumber(made[2])))) end
 if ARGV[7] ~= '' then redis.call('SET', P .. 'result:' .. id, ARGV[7], 'PX', ARGV[8]) end
 return {'DONE', bells}
