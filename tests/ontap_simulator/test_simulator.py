@@ -129,14 +129,15 @@ def test_the_library_itself_is_at_home_here(ontap: Simulator) -> None:
     with HostConnection(
         "127.0.0.1", "vsadmin", password, port=ontap.port, scheme="http", poll_interval=1, poll_timeout=5
     ):
-        volume = Volume(name="made", svm={"name": vserver}, aggregates=[{"name": "aggr1_n1"}], size=2**30)
+        volume: Any = Volume(name="made", svm={"name": vserver}, aggregates=[{"name": "aggr1_n1"}], size=2**30)
         volume.post(hydrate=True)
         volume.comment = "by hand"
         volume.patch()
         Snapshot(volume.uuid, name="before").post()
 
         assert [found.name for found in Volume.get_collection(name="v*|made", fields="size")][-1] == "made"
-        assert Volume.find(name="made").comment == "by hand"
+        again: Any = Volume.find(name="made")
+        assert again.comment == "by hand"
         assert [found.name for found in Snapshot.get_collection(volume.uuid)] == ["before"]
         with pytest.raises(NetAppRestError) as refusal:
             Volume(name="made", svm={"name": vserver}, aggregates=[{"name": "aggr1_n1"}]).post()

@@ -63,6 +63,23 @@ class TestNames:
                 call()
         assert ontap.changes_sent() == []
 
+    def test_a_filer_that_is_lax_about_names_is_not_believed(
+        self, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "tests.ontap_simulator.queries._same", lambda value, wanted: str(value).lower() == wanted.lower()
+        )
+        ontap.world.add_snapshot(ontap.world.add_volume("home"), "before")
+        ontap.world.add_policy(ontap.world.vserver, "team", [])
+        for call in (
+            lambda: backend.restrict_volume("HOME", journal=UnwatchedJournal()),
+            lambda: backend.delete_snapshot("home", "BEFORE", journal=UnwatchedJournal()),
+            lambda: backend.delete_policy("TEAM", journal=UnwatchedJournal()),
+        ):
+            with pytest.raises(NotFound):
+                call()
+        assert ontap.changes_sent() == []
+
     def test_values_stay_in_their_parameter(self) -> None:
         assert url_of("/x", {"name": 'a&b=c#d%e f+"'}) == "/api/x?name=a%26b=c%23d%25e%20f%2B%22"
 
