@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,18 +13,24 @@ from tests.api.auth.house import bearer, build, sign_in, with_provider
 from worker.operations import Role
 
 
-@pytest.fixture
-def log(tmp_path):
-    path = tmp_path / "audit.log"
-    path.touch()
+class Log:
+    """The audit log's file."""
 
-    def lines():
-        found = [json.loads(line) for line in path.read_text().splitlines()]
-        path.write_text("")
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """Its lines since the last time."""
+        found = [json.loads(line) for line in self.path.read_text().splitlines()]
+        self.path.write_text("")
         return found
 
-    lines.path = path
-    return lines
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    path = tmp_path / "audit.log"
+    path.touch()
+    return Log(path)
 
 
 @pytest.fixture

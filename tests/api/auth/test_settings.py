@@ -117,7 +117,7 @@ class TestSecretFiles:
     def test_a_missing_file_is_named(self, environment, tmp_path):
         environment.setenv("SAPI_REDIS_URL_FILE", str(tmp_path / "missing"))
 
-        with pytest.raises(BadSettings, match="SAPI_REDIS_URL_FILE: cannot read .*missing"):
+        with pytest.raises(BadSettings, match=r"SAPI_REDIS_URL_FILE: cannot read .*missing"):
             load(Settings)
 
     def test_only_secrets_are_read_from_files(self, environment, tmp_path):

@@ -94,7 +94,9 @@ def test_a_changed_group_list_counts_at_once(redis_client, provider):
     client = with_provider(redis_client, provider).test_client()
     sign_in(client, "adam")
     later = with_provider(redis_client, provider, role_admin_groups=("others",)).test_client()
-    later.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
+    cookie = client.get_cookie("sapi_session")
+    assert cookie
+    later.set_cookie("sapi_session", cookie.value)
 
     assert roles_of(later) == {"USER"}
 

@@ -1,0 +1,103 @@
+"""The users that Redis is shipped with may do what their processes do, and no more, on the real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from deploy.dev.embedded_redis import EmbeddedRedis, find_server
+from tests.api.auth.house import PREFIX, build, roles_of
+from worker.redis_access import Scripts
+
+ACL = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
+USERS = ("api", "worker", "flower", "health")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server of its own, with the users of the template; passwords are as their names."""
+    folder = tmp_path_factory.mktemp("acl")
+    server = EmbeddedRedis.in_folder(find_server(), folder)
+    process = server.start()
+    try:
+        server.await_ready(timeout_s=20)
+        with redis.Redis.from_url(server.url) as admin:
+            for line in ACL.read_text().splitlines():
+                words = line.split()
+                if words[:1] == ["user"] and words[1] in USERS:
+                    rules = [f">{words[1]}" if word == f"#{{{words[1]}}}" else word for word in words[2:]]
+                    admin.execute_command("ACL", "SETUSER", words[1], *rules)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def client_of(server):
+    clients: list[redis.Redis] = []
+
+    def make(user: str) -> redis.Redis:
+        clients.append(redis.Redis(port=server.port, username=user, password=user))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FLUSHALL", "FLUSHDB", "CONFIG GET *", "CONFIG SET appendonly no", "KEYS *", "SHUTDOWN NOSAVE",
+        "ACL LIST", "MODULE LIST", "REPLICAOF NO ONE", "SWAPDB 0 1", "MONITOR", "SAVE",
+        "SET somebody-elses-key x", "GET somebody-elses-key", "EVAL return(redis.call('FLUSHALL')) 0",
+    ],
+)  # fmt: skip
+def test_nobody_may(client_of, user, command):
+    with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.ResponseError)) as caught:
+        client_of(user).execute_command(*command.split())
+
+    assert "permission" in str(caught.value).lower() or "noperm" in str(caught.value).lower()
+
+
+def test_flower_cannot_touch_jobs(client_of):
+    for command in ("GET sapi:job:x", "HSET sapi:job:x state succeeded", "GET sapi:session:x"):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client_of("flower").execute_command(*command.split())
+
+
+def test_there_is_no_default_user_in_the_template():
+    (line,) = [line for line in ACL.read_text().splitlines() if line.startswith("user default")]
+
+    assert "off" in line.split()
+    assert "-@all" in line
+
+
+@pytest.mark.parametrize("user", ["api", "worker"])
+def test_every_script_may_run(client_of, user):
+    """Whatever a script says about its made-up arguments, it is not that the user may not do it."""
+    scripts = Scripts(client_of(user), PREFIX)
+    for name in scripts._registered:
+        assert "permission" not in complaint_of(getattr(scripts, name)), name
+
+
+def complaint_of(script) -> str:
+    try:
+        script(*([f"{PREFIX}x"] * 12))
+    except redis.exceptions.ResponseError as error:
+        return str(error).lower()
+    return ""
+
+
+def test_signing_in_works_as_the_api_user(client_of):
+    client = build(client_of("api"), debug=True, rate_limit="10/minute").test_client()
+    client.get("/login")
+    answer = client.post("/v4/needs/ADMIN")
+
+    assert answer.headers["X-RateLimit-Remaining"] == "9"
+    assert len(roles_of(client)) == 3
+    assert client.get("/logout").status_code == 302

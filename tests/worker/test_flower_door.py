@@ -1,0 +1,112 @@
+"""Flower, as it is started: closed to strangers, open to those whom the provider vouches for, and for looking only."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from deploy.dev.embedded_redis import free_port
+from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
+
+__all__ = ["provider"]
+
+LOOKS = ["/", "/workers", "/tasks", "/broker", "/api/tasks", "/api/workers", "/api/task/types", "/metrics"]
+CHANGES = ["/api/task/send-task/x", "/api/task/apply/x", "/api/task/async-apply/x", "/api/task/revoke/x"]
+CHANGES += ["/api/worker/shutdown/x", "/api/task/abort/x", "/api/worker/pool/grow/x"]
+
+
+@contextmanager
+def flower(redis_url: str, **settings: str) -> Iterator[str]:
+    """Flower's address, while it runs."""
+    port = free_port()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "FLOWER_"))}
+    environ |= {
+        "SAPI_REDIS_URL": redis_url,
+        "PYTHONPATH": str(Path.cwd()),
+        "AUTHLIB_INSECURE_TRANSPORT": "1",
+    } | settings
+    command = [sys.executable, "-m", "celery", "-A", "worker.flower:app", "flower", f"--port={port}"]
+    process = subprocess.Popen(
+        [*command, "--address=127.0.0.1"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        await_flower(process, address)
+        yield address
+    finally:
+        process.kill()
+        process.wait(timeout=20)
+
+
+def await_flower(process: subprocess.Popen[bytes], address: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"flower ended with {process.returncode}"
+        try:
+            if requests.get(f"{address}/healthcheck", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    pytest.fail("flower does not answer")
+
+
+def status(session, address, path, method="GET"):
+    return session.request(method, address + path, allow_redirects=False, timeout=20).status_code
+
+
+def test_signing_in_by_the_provider(redis_url, provider):
+    settings = {
+        "SAPI_OAUTH_CLIENT_ID": CLIENT_ID,
+        "SAPI_OAUTH_SECRET_KEY": CLIENT_SECRET,
+        "SAPI_OAUTH_DISCOVERY_URL": f"{provider.issuer}/.well-known/openid-configuration",
+        "SAPI_ROLE_ADMIN_GROUPS": '"it db, admins"',
+        "FLOWER_UNAUTHENTICATED_API": "true",
+    }
+    with flower(redis_url, **settings) as address:
+        provider.clients[CLIENT_ID].redirect_uris = [f"{address}/login"]
+        stranger = requests.Session()
+        assert {path: status(stranger, address, path) for path in LOOKS if status(stranger, address, path) == 200} == {}
+        assert not {status(stranger, address, path, "POST") for path in CHANGES} & {200, 204, 302}
+
+        assert enter(requests.Session(), address, "anna") == 403
+        adam = requests.Session()
+        assert enter(adam, address, "adam") == 302
+        assert {path: status(adam, address, path) for path in LOOKS if status(adam, address, path) != 200} == {}
+        assert {status(adam, address, path, "POST") for path in CHANGES} <= {403, 404, 405}
+
+
+def enter(session: requests.Session, address: str, user: str) -> int:
+    """Sign in; what Flower makes of it."""
+    leaving = session.get(f"{address}/login", allow_redirects=False, timeout=20)
+    assert re.search("code_challenge_method=S256", leaving.headers["Location"])
+    there = requests.post(leaving.headers["Location"], data={"user": user}, allow_redirects=False, timeout=20)
+    return session.get(there.headers["Location"], allow_redirects=False, timeout=20).status_code
+
+
+def test_http_basic_where_there_is_no_provider(redis_url):
+    settings = {"SAPI_BASIC_AUTH_USERNAME": "svc", "SAPI_BASIC_AUTH_PASSWORD": "pass"}
+    with flower(redis_url, **settings) as address:
+        stranger, known = requests.Session(), requests.Session()
+        known.auth = ("svc", "pass")
+        assert {status(stranger, address, path) for path in LOOKS} == {401}
+        assert {status(known, address, path) for path in LOOKS} == {200}
+
+
+def test_without_either_it_is_closed(redis_url):
+    with flower(redis_url) as address:
+        assert {status(requests.Session(), address, path) for path in LOOKS} == {401}
+
+
+def test_in_debug_mode_it_can_be_looked_at_only(redis_url):
+    with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true") as address:
+        assert {status(requests.Session(), address, path) for path in LOOKS} == {200}
+        assert {status(requests.Session(), address, path, "POST") for path in CHANGES} <= {403, 404, 405}
