@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 import orjson
@@ -9,6 +10,7 @@ from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
 from api import collections
+from api.answers import success_status
 from api.parts import parts
 from api.problems import Problem
 from api.submit import final_response, job_headers
@@ -36,7 +38,7 @@ def result_of(shown: ShownJob) -> Response:
     if job.state is not State.SUCCEEDED:
         return final_response(shown, None)
     result = parts().jobs.result(job.id)
-    if result is None:
+    if result is None and success_status(job.operation) != HTTPStatus.NO_CONTENT:
         raise _expired(job)
     return final_response(shown, result)
 

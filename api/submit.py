@@ -5,7 +5,6 @@ in time.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -192,6 +191,10 @@ def _idempotency_key() -> str:
 
 def _request_hash() -> str:
     """A digest of what is asked for: the same however its JSON is laid out."""
-    body = request.get_json(silent=True) if request.content_length else None
-    asked = json.dumps([request.method, request.path, request.query_string.decode("latin-1"), body], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()
+    sent = request.get_data()
+    try:
+        body = orjson.dumps(orjson.loads(sent), option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:
+        body = sent
+    asked = [request.method, request.path, request.query_string.decode("latin-1"), body.decode("latin-1")]
+    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
