@@ -66,9 +66,10 @@ class TestNames:
     def test_a_filer_that_is_lax_about_names_is_not_believed(
         self, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(
-            "tests.ontap_simulator.queries._same", lambda value, wanted: str(value).lower() == wanted.lower()
-        )
+        def lax(values: list[Any], term: str) -> bool:
+            return any(str(value).lower() == term.lower() for value in values)
+
+        monkeypatch.setattr("tests.ontap_simulator.queries._term", lax)
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "before")
         ontap.world.add_policy(ontap.world.vserver, "team", [])
         for call in (
