@@ -5,16 +5,17 @@ system.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
 from flask import Response, request
 
 from api import collections
+from api.asked import Read, by_name, named_in
 from api.auth import principal
-from api.parts import Parts, parts
-from api.preferences import Freshness, freshness, preferences
+from api.parts import parts
+from api.preferences import freshness, preferences
 from api.problems import Problem, problem_of
 from api.request_ids import request_id
 from api.submit import accepted_response, job_headers, queue_full
@@ -25,48 +26,9 @@ from worker.jobs import Accepted, NewJob, ShownJob
 from worker.listings import Standing
 from worker.operations import Operation
 from worker.records import Generation, State
-from worker.views import View
 
 #: Failures for which an old copy is better than none: the storage system is away, it did not say no.
 _AWAY = frozenset({"backend-unavailable", "backend-timeout"})
-
-
-@dataclass(frozen=True)
-class Read:
-    """A read as it was asked for."""
-
-    held: Parts
-    operation: Operation
-    view: View
-    subsystem: str
-    arguments: Mapping[str, Any]
-    query: collections.Query
-    wanted: Freshness
-
-    @property
-    def thing(self) -> str:
-        return self.view.thing(self.subsystem, self.arguments)
-
-    def standing(self, thing: str = "") -> Standing:
-        """What Redis holds of it."""
-        parent = self.view.parent.thing(self.subsystem, self.arguments) if self.view.parent else ""
-        return self.held.listings.standing(self.view, thing or self.thing, parent)
-
-    def takes(self, standing: Standing) -> bool:
-        """Is the copy fresh enough for this request?"""
-        settings = self.held.settings
-        age_s = (standing.now_ms - standing.as_of_ms) / 1000
-        return standing.usable and self.wanted.takes(
-            age_s, settings.cache_fresh, settings.cache_stale, settings.cache_keep
-        )
-
-    def is_stale(self, standing: Standing) -> bool:
-        """Is it time to ask the storage system again?"""
-        return (standing.now_ms - standing.as_of_ms) / 1000 > self.held.settings.cache_fresh
-
-    def keeps(self, standing: Standing) -> bool:
-        """May the copy be served while the storage system is away?"""
-        return standing.usable and not self.wanted.no_cache and standing.age_s <= self.held.settings.cache_keep
 
 
 def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> Response:
@@ -82,36 +44,13 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
     asked = Read(held, operation, view, subsystem, arguments, query, freshness(request))
     if query.page is not None:
         return _page(asked, query.page)
-    asked = _by_name(asked)
+    asked = by_name(asked)
     found = _copy(asked)
     if found is not None:
         return found
     if asked.wanted.only_if_cached:
         raise Problem("not-cached", "There is no copy that is fresh enough, and the request asked for nothing else.")
     return _ask(asked)
-
-
-def _by_name(asked: Read) -> Read:
-    """The same read with the volume's name for its path, where the name is known well enough."""
-    path = parse_reference(str(asked.arguments.get("volume", "")))
-    if path is None or asked.wanted.no_cache:
-        return asked
-    name = asked.held.listings.alias(asked.subsystem, path.junction_path)
-    if name:
-        return replace(asked, arguments={**asked.arguments, "volume": name})
-    volumes = replace(asked, view=views.VOLUMES)
-    listing = volumes.standing()
-    return _named_in(asked, listing) if volumes.takes(listing) and not volumes.is_stale(listing) else asked
-
-
-def _named_in(asked: Read, volumes: Standing) -> Read:
-    """The same read with the volume's name for its path, as the listing has it."""
-    path = parse_reference(str(asked.arguments.get("volume", "")))
-    if path is None or volumes.generation is None:
-        return asked
-    listing = asked.held.hot.get(volumes.generation)
-    name = collections.mounted_at(listing, path.junction_path) if listing is not None else ""
-    return replace(asked, arguments={**asked.arguments, "volume": name}) if name else asked
 
 
 def _copy(asked: Read) -> Response | None:
@@ -143,8 +82,8 @@ def _refresh_behind(asked: Read, standing: Standing, response: Response) -> None
         return
     job_id = standing.flight
     if not job_id:
-        outcome, job_id, _ = asked.held.jobs.accept(_new_job(asked, refresh=True))
-        if outcome is Accepted.FULL:
+        outcome, job_id, _ = asked.held.jobs.accept(_new_job(asked, seen_ms=standing.as_of_ms, refresh=True))
+        if outcome in (Accepted.FULL, Accepted.CHANGED):
             return
     response.headers.update(job_headers(job_id))
 
@@ -199,7 +138,7 @@ def _paged_arguments(asked: Read, page: collections.Page) -> Mapping[str, Any]:
 # --- by a job
 
 
-def _new_job(asked: Read, *, refresh: bool = False) -> NewJob:
+def _new_job(asked: Read, *, seen_ms: int | None, refresh: bool = False) -> NewJob:
     return NewJob(
         operation=asked.operation,
         subsystem=asked.subsystem,
@@ -212,16 +151,19 @@ def _new_job(asked: Read, *, refresh: bool = False) -> NewJob:
         query=request.query_string.decode("ascii", "replace"),
         join_begun=not asked.wanted.no_cache,
         refresh=refresh,
+        seen_ms=seen_ms,
     )
 
 
 def _ask(asked: Read) -> Response:
-    new = _new_job(asked)
     old = asked.standing()
+    new = _new_job(asked, seen_ms=None if asked.wanted.no_cache else old.as_of_ms)
     kept = _kept(asked, old)
     outcome, job_id, shown = asked.held.jobs.accept(new)
     if outcome is Accepted.FULL:
         raise queue_full(new, asked.held.jobs.queue_retry_after_s(asked.subsystem, asked.operation))
+    if outcome is Accepted.CHANGED:
+        return _copy(asked) or _ask(asked)
     status = f"fwd={_why(asked, old)}" + ("; collapsed" if outcome is Accepted.JOINED else "")
     if kept is None or not old.away:
         shown = _wait(asked, job_id, shown, may_leave=kept is not None)
@@ -245,10 +187,15 @@ def _kept(asked: Read, own: Standing) -> tuple[Read, Standing] | None:
     listing = volumes.standing()
     if not volumes.keeps(listing):
         return None
-    named = _named_in(asked, listing)
+    named = named_in(asked, listing)
     if named is not asked and named.keeps(standing := named.standing()):
         return named, standing
-    return (named, listing) if asked.view is views.VOLUME else None
+    return (named, listing) if asked.view is views.VOLUME and _holds(named, listing) else None
+
+
+def _holds(asked: Read, volumes: Standing) -> bool:
+    listing = asked.held.hot.get(volumes.generation) if volumes.generation else None
+    return listing is not None and listing.find(str(asked.arguments["volume"])) is not None
 
 
 def _why(asked: Read, old: Standing) -> str:

@@ -38,6 +38,8 @@ class Accepted(StrEnum):
     REUSED = "REUSED"
     #: The same read is under way already.
     JOINED = "JOINED"
+    #: The read has been done meanwhile: look again.
+    CHANGED = "CHANGED"
     #: The queue is too long.
     FULL = "FULL"
 
@@ -66,6 +68,8 @@ class NewJob:
     join_begun: bool = True
     #: For a read that nobody waits for (a refresh).
     refresh: bool = False
+    #: For a read: when the copy that was not good enough began (Unix ms, 0: none); another one makes the job needless.
+    seen_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class Jobs:
             "flight": flight,
             "join_begun": new.join_begun,
             "refresh": new.refresh,
+            "seen": "" if new.seen_ms is None else str(new.seen_ms),
             "queue_limit": self._settings.queue_limit,
             "first_sweep_ms": 2000,
         }

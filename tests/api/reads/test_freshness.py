@@ -1,0 +1,257 @@
+"""How old an answer may be, and what is said of it."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+
+STATUS = re.compile(r"storage-api; (hit; ttl=-?\d+|fwd=(miss|stale|request)(; collapsed)?)")
+
+
+def listed(service):
+    """Have the volumes listed."""
+    assert service.get().status_code == 202
+    assert service.run_all() == 1
+
+
+def test_a_cold_listing_is_a_job_and_then_a_hit(service):
+    cold = service.get()
+    assert (cold.status_code, cold.headers["Cache-Status"]) == (202, "storage-api; fwd=miss")
+    assert cold.headers["Location"] == cold.headers["Operation-Location"] == f"/v4/jobs/{cold.json['id']}"
+    service.run_all()
+    hit = service.get()
+    assert hit.status_code == 200
+    assert hit.headers["Cache-Status"] == "storage-api; hit; ttl=60"
+    assert hit.headers["Age"] == "0"
+    assert hit.headers["Cache-Control"] == "private, max-age=60, stale-while-revalidate=3600"
+    assert hit.last_modified is not None
+    assert "Operation-Location" not in hit.headers
+    assert not service.waiting()
+
+
+def test_a_read_that_waits_is_answered_by_its_job(service):
+    with service.running():
+        answer = service.get(Prefer="wait=10")
+    assert (answer.status_code, len(answer.json)) == (200, 12)
+    assert answer.headers["Cache-Status"] == "storage-api; fwd=miss"
+    assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
+
+
+def test_a_stale_copy_is_served_while_one_refresh_runs(service):
+    listed(service)
+    service.age("dummy/volumes", 100)
+    first, second = service.get(), service.get()
+    assert first.status_code == second.status_code == 200
+    assert first.headers["Cache-Status"] == "storage-api; hit; ttl=-40"
+    assert first.headers["Age"] == "100"
+    assert first.headers["Operation-Location"] == second.headers["Operation-Location"]
+    assert service.run_all() == 1
+    assert service.get().headers["Age"] == "0"
+
+
+def test_beyond_stale_the_filer_is_asked(service):
+    listed(service)
+    service.age("dummy/volumes", 3700)
+    answer = service.get()
+    assert (answer.status_code, answer.headers["Cache-Status"]) == (202, "storage-api; fwd=stale")
+    assert service.get(Cache_Control="max-stale=4000").status_code == 200
+    assert service.get(Cache_Control="max-stale=3000").status_code == 202
+    assert service.get(Cache_Control="max-stale").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("age", "directive", "is_hit"),
+    [
+        (30, "", True),
+        (30, "max-age=31", True),
+        (30, "max-age=29", False),
+        (30, "max-age=29, max-stale=5", True),
+        (30, "max-age=0", False),
+        (30, "no-cache", False),
+        (30, "no-store", True),
+        (30, "max-age=nonsense", False),
+        (30, "min-fresh=20", True),
+        (30, "min-fresh=40", False),
+        (90, "max-age=100", True),
+        (90, "max-stale=20", False),
+        (90, "max-stale=40", True),
+        (90, "only-if-cached", True),
+        (86500, "max-stale", False),
+    ],
+)
+def test_directives(service, age, directive, is_hit):
+    listed(service)
+    service.age("dummy/volumes", age)
+    answer = service.get(Cache_Control=directive) if directive else service.get()
+    assert answer.status_code == (200 if is_hit else 202)
+    assert STATUS.fullmatch(answer.headers["Cache-Status"])
+
+
+def test_pragma_counts_where_cache_control_is_missing(service):
+    listed(service)
+    assert service.get(Pragma="no-cache").status_code == 202
+    assert service.get(Pragma="no-cache", Cache_Control="max-stale").status_code == 200
+
+
+def test_only_if_cached_asks_nobody(service):
+    answer = service.get(Cache_Control="only-if-cached")
+    assert (answer.status_code, answer.json["code"]) == (504, "not-cached")
+    listed(service)
+    service.age("dummy/volumes", 100)
+    assert "Operation-Location" not in service.get(Cache_Control="only-if-cached").headers
+    assert service.get(Cache_Control="only-if-cached, max-age=5").status_code == 504
+    assert not service.waiting()
+
+
+def test_no_cache_joins_only_what_has_not_begun(service):
+    waiting = service.get(Cache_Control="no-cache").json["id"]
+    joined = service.get(Cache_Control="no-cache")
+    assert (joined.json["id"], joined.headers["Cache-Status"]) == (waiting, "storage-api; fwd=miss; collapsed")
+    service.redis.hset(f"sapi:job:{waiting}", "state", "running")
+    assert service.get(Cache_Control="max-age=1").json["id"] == waiting
+    assert service.get(Cache_Control="no-cache").json["id"] != waiting
+
+
+def test_no_cache_is_answered_by_a_listing_that_began_after_it(service):
+    listed(service)
+    answer = service.get(Cache_Control="no-cache")
+    assert (answer.status_code, answer.headers["Cache-Status"]) == (202, "storage-api; fwd=request")
+
+
+def test_a_thousand_clients_make_one_job(make_service):
+    service = make_service(api={"read_wait": 20.0})
+    answers = []
+
+    def ask() -> None:
+        answers.append(service.get())
+
+    clients = [threading.Thread(target=ask) for _ in range(100)]
+    for client in clients:
+        client.start()
+    with service.running():
+        for client in clients:
+            client.join()
+    for _ in range(900):
+        ask()
+    assert {answer.status_code for answer in answers} == {200}
+    assert int(service.redis.get("sapi:seq")) == 1
+    assert sum("collapsed" in answer.headers["Cache-Status"] for answer in answers) <= 99
+
+
+def test_a_leader_that_died_holds_nobody_up(service):
+    dead = service.get().json["id"]
+    service.redis.delete(f"sapi:job:{dead}")
+    assert service.get().json["id"] != dead
+
+
+def test_cache_fresh_of_nothing(make_service):
+    service = make_service(cache_fresh=0, cache_stale=0)
+    listed(service)
+    service.age("dummy/volumes", 1)
+    assert service.get().status_code == 202
+    assert service.get(Cache_Control="max-stale").headers["Cache-Status"].startswith("storage-api; hit; ttl=-1")
+
+
+# --- the filer is away
+
+
+def away(service):
+    service.away_file.touch()
+
+
+def test_away_the_old_copy_is_served_at_once(service):
+    listed(service)
+    service.age("dummy/volumes", 10_000)
+    away(service)
+    assert service.get().status_code == 202
+    service.run_all()
+    answer = service.get()
+    assert (answer.status_code, answer.headers["Cache-Status"]) == (200, "storage-api; hit; ttl=-9940")
+    assert "Operation-Location" in answer.headers
+
+
+def test_away_one_who_waits_learns_it_from_the_job(make_service):
+    service = make_service(api={"read_wait": 20.0})
+    with service.running():
+        assert service.get().status_code == 200
+        service.age("dummy/volumes", 10_000)
+        away(service)
+        assert service.get().status_code == 200
+
+
+def test_away_beyond_keep_there_is_nothing(service):
+    listed(service)
+    service.age("dummy/volumes", 86_500)
+    away(service)
+    service.get()
+    service.run_all()
+    assert service.get().status_code == 202
+
+
+def test_away_no_cache_is_not_answered_from_the_old_copy(make_service):
+    service = make_service(backend_patience=0)
+    listed(service)
+    away(service)
+    with service.running():
+        answer = service.get(Cache_Control="no-cache", Prefer="wait=10")
+    assert (answer.status_code, answer.json["code"]) == (503, "backend-unavailable")
+
+
+def test_away_a_volume_is_found_in_the_old_listing(make_service):
+    service = make_service(backend_patience=0)
+    listed(service)
+    service.age("dummy/volumes", 10_000)
+    away(service)
+    path = service.get(Cache_Control="max-stale").json[0]["junction_path"]
+    with service.running():
+        by_name = service.get("volumes/acclog_backup01", Prefer="wait=10")
+        by_path = service.get(f"volumes/node:{path}", Prefer="wait=10")
+        nothing = service.get("volumes/nothing", Prefer="wait=10")
+    assert (by_name.status_code, by_path.status_code) == (200, 200)
+    assert by_name.json == by_path.json
+    assert nothing.status_code == 503
+
+
+# --- validators
+
+
+def test_etags(service):
+    listed(service)
+    plain = service.get(Accept_Encoding="identity")
+    packed = service.get(Accept_Encoding="gzip")
+    assert plain.headers["ETag"] != packed.headers["ETag"]
+    assert packed.headers["Content-Encoding"] == "gzip"
+    for tag in (
+        plain.headers["ETag"],
+        packed.headers["ETag"],
+        f"W/{plain.headers['ETag']}",
+        '"x", ' + packed.headers["ETag"],
+        "*",
+    ):
+        again = service.get(If_None_Match=tag, Accept_Encoding="gzip")
+        assert (again.status_code, again.data) == (304, b"")
+        assert again.headers["ETag"] == packed.headers["ETag"]
+        assert {"Age", "Cache-Control", "Cache-Status", "Vary"} <= set(again.headers.keys())
+    assert service.get(If_None_Match='"x"').status_code == 200
+    assert service.get("volumes?limit=3", If_None_Match=plain.headers["ETag"]).status_code == 200
+
+
+def test_an_equal_refresh_keeps_the_etag_and_a_change_does_not(service):
+    listed(service)
+    tag = service.get().headers["ETag"]
+    service.run(service.get(Cache_Control="no-cache").json["id"])
+    assert service.get().headers["ETag"] == tag
+    service.change("PATCH", "volumes/acclog_backup01", {"autosize_enabled": False, "percentage_snapshot_reserve": 7})
+    assert service.get().headers["ETag"] != tag
+    assert service.get(If_None_Match=tag).status_code == 200
+
+
+def test_head_is_get_without_a_body(service):
+    listed(service)
+    got = service.get()
+    head = service.app.test_client().head("/v4/dummy/volumes", auth=("admin", "secret"))
+    assert head.data == b""
+    for name in ("ETag", "X-Total-Count", "Content-Length", "Content-Type"):
+        assert head.headers[name] == got.headers[name]

@@ -1,0 +1,116 @@
+"""Listings against a dictionary, and their bytes against the standard library."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.checksum import combined
+from worker.listing import Change, Listing
+
+NAMES = st.text("abcdeABCDE_-.0123456789\N{SNOWMAN}é", min_size=1, max_size=4)
+CHANGES = st.lists(st.tuples(NAMES, st.none() | st.integers(0, 2**63 - 1)), max_size=60)
+
+
+def records(names):
+    return [{"name": name, "size": number} for number, name in enumerate(names)]
+
+
+def changed(listing, changes):
+    steps = [
+        Change(name, None if size is None else orjson.dumps({"name": name, "size": size})) for name, size in changes
+    ]
+    return listing.with_changes(steps)
+
+
+def check_forms(listing, expected):
+    """All forms of a listing say the same, also after a way through Redis."""
+    again = Listing.unpack(listing.pack())
+    for each in (listing, again):
+        assert each.records == expected
+        assert orjson.loads(each.body) == expected
+        assert each.gzip == listing.gzip
+        assert gzip.decompress(each.gzip) == each.body
+        assert (each.count, each.size_bytes) == (len(expected), len(each.body))
+        assert each.hash == listing.hash
+    return again
+
+
+@given(st.lists(NAMES, unique=True, max_size=600), CHANGES)
+def test_an_ordered_listing_is_a_sorted_dictionary(names, changes):
+    model = {record["name"]: record for record in records(names)}
+    listing = changed(Listing.of("name", list(model.values()), ordered=True), changes)
+    for name, size in changes:
+        if size is None:
+            model.pop(name, None)
+        else:
+            model[name] = {"name": name, "size": size}
+    expected = [model[name] for name in sorted(model)]
+    again = check_forms(listing, expected)
+    for name in [*names[:20], *(name for name, _ in changes), "missing"]:
+        assert again.find(name) == model.get(name)
+    assert again.rows(0, 10**6) == expected
+    assert again.rows(3, 5) == expected[3:8]
+
+
+@given(st.lists(NAMES, unique=True, max_size=300), CHANGES)
+def test_an_unordered_listing_keeps_its_order_and_appends(names, changes):
+    model = {record["name"]: record for record in records(names)}
+    listing = changed(Listing.of("name", list(model.values()), ordered=False), changes)
+    for name, size in changes:
+        if size is None:
+            model.pop(name, None)
+        else:
+            model[name] = {"name": name, "size": size}
+    check_forms(listing, list(model.values()))
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 5000])
+def test_every_size(count):
+    listing = Listing.of("name", records(f"v{number:05}" for number in range(count)), ordered=True)
+    again = check_forms(listing, records(f"v{number:05}" for number in range(count)))
+    for start in (0, 1, 250, 256, 511, count):
+        assert again.rows(start, 300) == listing.records[start : start + 300]
+
+
+def test_many_insertions_in_one_place_split_the_chunk():
+    listing = Listing.of("name", [], ordered=True)
+    listing = changed(listing, [(f"v{number:04}", number) for number in range(2000)])
+    assert len(listing._chunks) > 3
+    check_forms(listing, [{"name": f"v{number:04}", "size": number} for number in range(2000)])
+
+
+def test_what_stayed_is_shared_and_not_unpacked():
+    packed = Listing.of("name", records(f"v{number:05}" for number in range(5000)), ordered=True).pack()
+    base = Listing.unpack(packed)
+    after = changed(base, [("v00003", 1)])
+    assert sum(new is old for new, old in zip(after._chunks, base._chunks, strict=True)) == 19
+    _ = after.gzip
+    assert sum("records" in chunk.__dict__ for chunk in after._chunks) <= 6
+    refreshed = Listing.unpack(packed, like=after)
+    assert sum(new is old for new, old in zip(refreshed._chunks, after._chunks, strict=True)) == 19
+
+
+def test_equal_contents_have_equal_names():
+    one = Listing.of("name", records("abc"), ordered=True)
+    other = changed(Listing.of("name", records("ab"), ordered=True), [("c", 2)])
+    assert one.hash == other.hash
+    assert one.hash != changed(one, [("c", 3)]).hash
+
+
+def test_a_path_is_found_whatever_its_case():
+    listing = Listing.of("name", [{"name": "a", "path": "/A/b"}, {"name": "b", "path": None}], ordered=True)
+    assert listing.find_folded("path", "/a/B") == {"name": "a", "path": "/A/b"}
+    assert listing.find_folded("path", "None") is None
+
+
+@given(st.binary(max_size=50), st.integers(0, 100_000))
+def test_checksums_of_parts_make_that_of_the_whole(first, size):
+    second = os.urandom(size)
+    assert combined(zlib.crc32(first), zlib.crc32(second), size) == zlib.crc32(first + second)
