@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 #: What an option's value may be.
@@ -46,8 +47,8 @@ class DummyOptions:
     def __post_init__(self) -> None:
         if isinstance(self.volumes, int) and not 0 <= self.volumes <= MAX_VOLUMES:
             raise ValueError(f"volumes must be 0 to {MAX_VOLUMES}, or the path of a JSON file")
-        if self.volumes == "":
-            raise ValueError("volumes must be a whole number or the path of a JSON file")
+        if isinstance(self.volumes, str) and not Path(self.volumes).is_file():
+            raise ValueError("volumes must be a whole number or the path of a JSON file that is there")
         for name in ("list_latency_s", "latency_s", "snapshot_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")

@@ -19,7 +19,8 @@ _TOP = Path(__file__).resolve().parents[2]
 _RECORDED = Path(os.environ.get("SAPI_TEST_SHARED", _TOP.parent / "shared")) / "ontap" / "real-volumes-2017.json"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -43,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "slow": "volumes🌈40🌈list_latency_s🌈4🌈latency_s🌈0.6",
         "away": f"volumes🌈10🌈away_file🌈{away}",
     }
-    api, flower = _free_port(), _free_port()
+    api, flower = free_port(), free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
         "SAPI_BACKENDS": "🦄".join(f"{name}🌈DummyStorage🌈{options}" for name, options in backends.items()),

@@ -79,5 +79,5 @@ class TestSeeds:
         assert "record" in refusal.value.detail
 
     def test_a_missing_file_is_refused(self, open_dummy: OpenDummy) -> None:
-        with pytest.raises(StorageError):
-            open_dummy(volumes="/nowhere/records.json").check()
+        with pytest.raises(ValueError, match="volumes"):
+            open_dummy(volumes="/nowhere/records.json")

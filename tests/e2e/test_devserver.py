@@ -1,0 +1,110 @@
+"""The development server's own promises: it says in one line what is wrong, and leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.client import Client, Service
+from tests.e2e.conftest import devserver, free_port
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Surroundings for a server of this test alone."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
+    ports = {"SAPI_PORT": str(free_port()), "SAPI_FLOWER_PORT": str(free_port())}
+    return kept | ports | {"SAPI_DEV_FOLDER": str(tmp_path / "dev")}
+
+
+def _refused(environment: dict[str, str]) -> str:
+    done = devserver("start", environment)
+    assert done.returncode != 0
+    said = (done.stdout + done.stderr).strip()
+    assert len(said.splitlines()) == 1, said
+    assert _running_in(environment["SAPI_DEV_FOLDER"]) == []
+    return said
+
+
+def _running_in(folder: str) -> list[str]:
+    found = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in found.splitlines() if folder in line]
+
+
+@pytest.mark.parametrize(
+    ("backends", "named"),
+    [
+        ("x🌈NoStorage", "NoStorage"),
+        ("x🌈DummyStorage🌈volumes", "option"),
+        ("x🌈DummyStorage🦄x🌈DummyStorage", "x"),
+        ("", "SAPI_BACKENDS"),
+        ("x🌈DummyStorage🌈volumes🌈many", "volumes"),
+        ("jobs🌈DummyStorage", "jobs"),
+    ],
+)
+def test_wrong_backends_are_named(environment: dict[str, str], backends: str, named: str) -> None:
+    assert named in _refused({**environment, "SAPI_BACKENDS": backends})
+
+
+def test_no_option_is_shown(environment: dict[str, str]) -> None:
+    said = _refused({**environment, "SAPI_BACKENDS": "x🌈NetappStorage🌈password🌈s3cret:@;🌈username"})
+    assert "s3cret" not in said
+
+
+def test_a_taken_port_is_named(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", int(environment["SAPI_PORT"]))):
+        assert environment["SAPI_PORT"] in _refused(environment)
+
+
+def test_a_wrong_setting_is_named(environment: dict[str, str]) -> None:
+    assert "SAPI_CACHE_FRESH" in _refused({**environment, "SAPI_CACHE_FRESH": "soon"})
+
+
+def test_starting_twice_is_refused(service: Service) -> None:
+    port = service.url.rsplit(":", 1)[1]
+    again = devserver("start", {**os.environ, "SAPI_DEV_FOLDER": str(service.folder), "SAPI_PORT": port})
+    assert again.returncode != 0
+    assert len((again.stdout + again.stderr).strip().splitlines()) == 1
+    assert Client(service.url).get("/readyz").status_code == 200
+
+
+def test_what_dies_is_started_again_and_nothing_is_lost(http: Client, service: Service, name: str) -> None:
+    """Every process of the service is killed in turn; the job that was accepted ends, and what it made is there."""
+    job = http.submit("POST", f"/v4/slow/volumes/{name}", {})
+    victims = [pid for pid, line in _processes() if "worker.main" in line and _is_of(pid, service.folder)]
+    victims += [pid for pid, line in _processes() if "-server" in line and _is_of(pid, service.folder)]
+    assert len(victims) == 5
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        answer = http.get(f"/v4/jobs/{job['id']}", headers={"Prefer": "wait=5"})
+        if answer.status_code == 200 and answer.json()["done"]:
+            break
+        assert answer.status_code in (200, 503), answer.text
+        time.sleep(0.1)
+    ended = http.ended(job["id"])
+    there = http.get(f"/v4/slow/volumes/{name}", headers={"Cache-Control": "no-cache", "Prefer": "wait=20"})
+    assert (ended["state"], there.status_code) in (("succeeded", 200), ("failed", 404))
+    if ended["state"] == "failed":
+        assert ended["error"]["code"] == "worker-lost"
+
+
+def _processes() -> list[tuple[int, str]]:
+    found = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [(int(line.split()[0]), line) for line in found.splitlines()[1:]]
+
+
+def _is_of(pid: int, folder: Path) -> bool:
+    """Is the process one of the service's that lives in ``folder``?"""
+    try:
+        kept = Path(f"/proc/{pid}/environ").read_bytes() + os.fsencode(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        return False
+    return os.fsencode(folder) in kept
