@@ -108,7 +108,9 @@ class Filer:
         host = options.hostname or options.vserver
         #: Names of fields that this filer does not know, or that the configuration leaves out.
         self.without: frozenset[str] = frozenset(name.strip() for name in options.fields.split(",") if name.strip())
-        self.translator = Translator((host, host.split(".")[0], options.username, options.password))
+        label = host.partition(".")[0]
+        hidden = (host, "" if label.isdigit() else label, options.username, options.password)
+        self.translator = Translator(hidden)
         self._process = _Process(options.max_connections)
 
     def __repr__(self) -> str:

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from storage_backends.errors import BackendTimeout, BackendUnavailable, NotFound, OutcomeUnclear, StorageError
+from storage_backends.errors import (
+    InvalidRequest,
+    NotFound,
+    OutcomeUnclear,
+    StorageError,
+)
 from storage_backends.journal import Journal
 from storage_backends.netapp.connection import Filer
+from storage_backends.netapp.translate import is_forbidden
 
 #: The first pause between two looks at a job, how it grows, and the longest, in seconds.
 FIRST_PAUSE_S, GROWTH, LONGEST_PAUSE_S = 0.05, 1.5, 2.0
@@ -69,11 +75,11 @@ class JobFollower:
             job = self._filer.get(f"/cluster/jobs/{self._uuid}", {"fields": "*"}, journal=self._journal)
         except NotFound:
             return JobEnd(End.GONE, cancel_asked=self._cancel_asked)
-        except (BackendUnavailable, BackendTimeout):
+        except StorageError as refusal:
+            if is_forbidden(refusal):
+                return JobEnd(End.HIDDEN, refusal, self._cancel_asked)
             self._bear_silence()
             return None
-        except StorageError as refusal:
-            return JobEnd(End.HIDDEN, refusal, self._cancel_asked)
         self._silent_since = None
         state = job.get("state")
         if state in _UNDER_WAY or state is None:
@@ -121,10 +127,10 @@ def _started_by(filer: Filer, url: str, journal: Journal) -> list[dict[str, Any]
     query = {"description": f"{url}*", "fields": "uuid,state,description,svm.name"}
     try:
         found = filer.get("/cluster/jobs", query, journal=journal)
-    except (BackendUnavailable, BackendTimeout):
+    except StorageError as refusal:
+        if is_forbidden(refusal) or isinstance(refusal, InvalidRequest):
+            return []  # Jobs cannot be listed here: then they tell nothing.
         raise
-    except StorageError:  # The account may not list jobs: then they tell nothing.
-        return []
     return [job for job in found.get("records") or () if _is_ours(filer, url, job)]
 
 

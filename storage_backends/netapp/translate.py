@@ -182,6 +182,11 @@ def is_known(code: int | None) -> bool:
     return code in MEANINGS
 
 
+def is_forbidden(error: StorageError) -> bool:
+    """Does the account lack the right, so that asking again is of no use?"""
+    return error.backend_error is not None and error.backend_error.code in {"6", "6691623", "401", "403"}
+
+
 def _meaning(code: int | None, message: str, status: int | None) -> Meaning | None:
     if status == HTTPStatus.UNAUTHORIZED:
         return _BY_STATUS[status]

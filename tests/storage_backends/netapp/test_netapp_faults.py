@@ -141,6 +141,17 @@ def test_a_job_that_the_filer_forgot_is_settled_by_looking(
     assert repeated(ontap) == []
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_filer_that_cannot_answer_for_a_while(status: int, backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.REFUSE, method="GET", path="/cluster/jobs/.*", times=4, status=status, code=65541)
+    ontap.faults[-1].headers["Retry-After"] = "0"
+
+    _, error, _ = attempt(backend, "create")
+
+    assert error is None
+    assert len(ontap.world.effects) == 1
+
+
 @pytest.mark.parametrize("kind", [Kind.DROP, Kind.REFUSE, Kind.TRUNCATE, Kind.HANG])
 def test_a_filer_that_is_away_while_its_job_is_followed(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
     ontap.world.job_seconds = 0.02
