@@ -38,6 +38,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.captureWarnings(capture=True)
 
 
 def _name_process(process: str) -> structlog.typing.Processor:

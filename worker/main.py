@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     _connect_signals(runtime)
     runtime.celery.worker_main(
-        ["worker", "--pool=threads", f"--concurrency={runtime.threads}", f"--queues={','.join(runtime.queues)}",
+        ["--quiet", "worker", "--pool=threads", f"--concurrency={runtime.threads}", f"--queues={','.join(runtime.queues)}",
          f"--hostname={hostname}", "--without-gossip", "--without-mingle", "--task-events"]
     )  # fmt: skip
     return 0
