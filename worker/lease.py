@@ -183,7 +183,7 @@ class Beater(threading.Thread):
         self._hanging: set[str] = set()
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def add(self, lease: Lease) -> None:
         """Renew this lease from now on."""
@@ -203,10 +203,10 @@ class Beater(threading.Thread):
 
     def stop(self) -> None:
         """End the thread."""
-        self._stop.set()
+        self._over.set()
 
     def run(self) -> None:
-        while not self._stop.wait(self._every_s):
+        while not self._over.wait(self._every_s):
             try:
                 self.beat()
             except RedisAway as exc:

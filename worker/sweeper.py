@@ -49,7 +49,7 @@ class Sweeper(threading.Thread):
         self._queues = queues
         self._settle = settle
         self._chores = chores
-        self._stop = threading.Event()
+        self._over = threading.Event()
         self._room_of = room
         self._drain = drain
         self._settling = 0
@@ -58,12 +58,12 @@ class Sweeper(threading.Thread):
 
     def stop(self) -> None:
         """End the thread; what is being settled is handed on by its journal."""
-        self._stop.set()
+        self._over.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def run(self) -> None:
         turn = 0
-        while not self._stop.is_set():
+        while not self._over.is_set():
             try:
                 self._turn(turn)
             except RedisAway as exc:
@@ -71,7 +71,7 @@ class Sweeper(threading.Thread):
             except Exception:
                 log.exception("sweep.failed")
             turn += 1
-            self._stop.wait(_EVERY_S)
+            self._over.wait(_EVERY_S)
 
     def _turn(self, turn: int) -> None:
         if turn % _PRESENT_EVERY == 0:
@@ -124,5 +124,5 @@ class Sweeper(threading.Thread):
                 self._settling -= 1
 
     def _reap(self) -> None:
-        while self._scripts.reap(_REAP_AT_MOST) == _REAP_AT_MOST and not self._stop.is_set():
+        while self._scripts.reap(_REAP_AT_MOST) == _REAP_AT_MOST and not self._over.is_set():
             continue

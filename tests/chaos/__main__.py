@@ -1,0 +1,100 @@
+"""``python -m tests.chaos --seconds 180 --seed 7``: exit code 0 only when every promise was kept."""
+# ruff: noqa: T201 - it talks to the one who typed the command
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import requests
+
+from tests.chaos.client import Client, Seen
+from tests.chaos.faults import Faults
+from tests.chaos.judge import BAD, Judge, Verdict
+from tests.chaos.requests_made import Wishes
+from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
+
+#: A job that has not ended so long after the last fault is stuck.
+_STUCK_AFTER_S = 90.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, judge, print."""
+    told = _arguments(argv)
+    seed = told.seed if told.seed is not None else random.randrange(10**6)
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    print(f"seed {seed}, {told.seconds} s, {told.clients} clients; everything is in {folder}", flush=True)
+    stack = Stack(folder, latency_s=told.latency)
+    try:
+        stack.start()
+        verdict = _run(stack, told, seed)
+    finally:
+        stack.stop()
+    if verdict.kept:
+        shutil.rmtree(folder)
+        return 0
+    print(f"replay with --seed {seed}; logs are in {folder}")
+    return 1
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests.chaos", description="Kill parts of the running service; count.")
+    parser.add_argument("--seconds", type=float, default=120, help="how long faults are made")
+    parser.add_argument("--seed", type=int, help="what is drawn; without it, any")
+    parser.add_argument("--clients", type=int, default=12)
+    parser.add_argument("--latency", type=float, default=0.15, help="how long a call to the filer takes (seconds)")
+    parser.add_argument("--pause", type=float, nargs=2, default=(1.0, 4.0), help="between faults (seconds, from to)")
+    return parser.parse_args(argv)
+
+
+def _run(stack: Stack, told: argparse.Namespace, seed: int) -> Verdict:
+    urls = [f"http://127.0.0.1:{port}" for port in stack.ports]
+    listed = requests.get(f"{urls[0]}/v4/{SUBSYSTEM}/volumes", auth=(USER, PASSWORD), timeout=60).json()
+    wishes = Wishes(sorted(volume["name"] for volume in listed))
+    seen, stop = Seen(), threading.Event()
+    clients = [Client(urls, wishes, seen, f"{seed}-{n}", stop) for n in range(told.clients)]
+    faults = Faults(stack, random.Random(seed), pause_s=tuple(told.pause))
+    for thread in (*clients, faults):
+        thread.start()
+    time.sleep(told.seconds)
+    faults.end()
+    stop.set()
+    for client in clients:
+        client.join()
+    judge = Judge(stack)
+    settled_s = judge.await_end(_STUCK_AFTER_S)
+    verdict = judge.judge(seen)
+    _print(verdict, faults, seen, settled_s, stack)
+    return verdict
+
+
+def _print(verdict: Verdict, faults: Faults, seen: Seen, settled_s: float, stack: Stack) -> None:
+    rows: list[tuple[str, object, str]] = [
+        ("accepted", verdict.accepted, "jobs"),
+        ("ended", verdict.ended, ", ".join(f"{state} {n}" for state, n in verdict.states.most_common())),
+        *((name, len(verdict.bad[name]), why) for name, why in BAD.items()),
+        ("failures", sum(verdict.codes.values()), ", ".join(f"{code} {n}" for code, n in verdict.codes.most_common())),
+        ("fenced", verdict.fenced, "changes that came too late and that the filer refused"),
+        ("settled", f"{settled_s:.1f} s", "after the last fault until no job was open"),
+        ("faults", sum(faults.counts.values()), ", ".join(f"{n} × {kind}" for kind, n in faults.counts.most_common())),
+        ("answers", sum(seen.statuses.values()), ", ".join(f"{word} {n}" for word, n in seen.statuses.most_common())),
+        ("slowest", f"{seen.slowest_s:.1f} s", "answer to a client"),
+        ("exits", sum(len(part.exits) for part in stack.parts), ", ".join(
+            f"{part.name} {sorted(set(part.exits))}" for part in stack.parts if part.exits)),
+    ]  # fmt: skip
+    for name, number, more in rows:
+        print(f"{name:>10}  {number!s:>8}  {more}")
+    for name, found in verdict.bad.items():
+        for line in found[:20]:
+            print(f"{name}: {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Clients as they are: they submit, wait, cancel, and repeat what was not answered under the same Idempotency-Key."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from tests.chaos.requests_made import Request, Wishes
+from tests.chaos.stack import PASSWORD, USER
+
+_GIVE_UP_S = 40.0
+#: Statuses that a client must expect of a service some of whose parts are broken.
+_EXPECTED = {200, 201, 202, 204, 304, 404, 409, 422, 429, 500, 502, 503, 504}
+#: What a refused *request* may say; a failed *job* may say more.
+_RETRY = {429, 503}
+
+
+@dataclass
+class Seen:
+    """What clients were told, gathered from all of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    #: Jobs that were accepted, by id, with the request they were accepted for.
+    accepted: dict[str, Request] = field(default_factory=dict)
+    #: Ids that were answered for one key: more than one is a promise broken.
+    by_key: dict[str, set[str]] = field(default_factory=dict)
+    statuses: Counter[int | str] = field(default_factory=Counter)
+    #: Final states that clients were told.
+    told: dict[str, str] = field(default_factory=dict)
+    changed_its_mind: set[str] = field(default_factory=set)
+    surprises: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+
+
+class Client(threading.Thread):
+    """One client, submitting until it is told to stop."""
+
+    def __init__(self, urls: list[str], wishes: Wishes, seen: Seen, seed: str, stop: threading.Event) -> None:
+        super().__init__(name=f"client-{seed}", daemon=True)
+        self._urls = urls
+        self._wishes = wishes
+        self._seen = seen
+        self._rng = random.Random(seed)
+        self._over = stop
+        self._session = requests.Session()
+        self._session.auth = (USER, PASSWORD)
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            job_id = self._submit(self._wishes.next(self._rng))
+            if job_id and self._rng.random() < 0.1:
+                self._over.wait(self._rng.uniform(0, 0.4))
+                self._ask("POST", f"/v4/jobs/{job_id}/cancel")
+            elif job_id and self._rng.random() < 0.5:
+                self._look(job_id)
+
+    def _submit(self, wish: Request) -> str:
+        """The id of the job that was accepted; empty when none was, or the client cannot know."""
+        headers = {"Prefer": f"wait={self._rng.choice((0, 0, 1, 3))}"}
+        key = str(uuid.UUID(int=self._rng.getrandbits(128))) if self._rng.random() < 0.8 else ""
+        if key:
+            headers["Idempotency-Key"] = key
+        deadline = time.monotonic() + _GIVE_UP_S
+        while time.monotonic() < deadline:
+            answer = self._ask(wish.method, wish.path, json=wish.body, headers=headers)
+            where = answer.headers.get("Operation-Location") if answer is not None else None
+            if where:
+                return self._note(where.rpartition("/")[2], key, wish)
+            if answer is not None and answer.status_code not in _RETRY:
+                return ""
+            if not key:
+                return ""
+            time.sleep(self._rng.uniform(0.1, 1.0))
+        return ""
+
+    def _note(self, job_id: str, key: str, wish: Request) -> str:
+        with self._seen.lock:
+            self._seen.accepted[job_id] = wish
+            if key:
+                self._seen.by_key.setdefault(key, set()).add(job_id)
+        return job_id
+
+    def _look(self, job_id: str) -> None:
+        answer = self._ask("GET", f"/v4/jobs/{job_id}", headers={"Prefer": "wait=2"})
+        if answer is None or answer.status_code != requests.codes.ok:
+            return
+        job = answer.json()
+        if job["done"]:
+            with self._seen.lock:
+                if self._seen.told.setdefault(job_id, job["state"]) != job["state"]:
+                    self._seen.changed_its_mind.add(job_id)
+
+    def _ask(self, method: str, path: str, **more: Any) -> requests.Response | None:
+        started = time.monotonic()
+        try:
+            answer = self._session.request(method, self._rng.choice(self._urls) + path, timeout=20, **more)
+        except requests.RequestException as error:
+            with self._seen.lock:
+                self._seen.statuses[type(error).__name__] += 1
+            return None
+        with self._seen.lock:
+            self._seen.statuses[answer.status_code] += 1
+            self._seen.slowest_s = max(self._seen.slowest_s, time.monotonic() - started)
+            if answer.status_code not in _EXPECTED or _is_crash(answer):
+                self._seen.surprises.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+        return answer
+
+
+def _is_crash(answer: requests.Response) -> bool:
+    """A 500 that is not the end of a job is a fault of the service's own."""
+    return answer.status_code == requests.codes.server_error and "Operation-Location" not in answer.headers

@@ -1,0 +1,157 @@
+"""Counts what became of every job: the storage system's own book decides, not what the service says of itself."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urljoin
+
+import redis
+import requests
+
+from tests.chaos.client import Seen
+from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
+
+_READS = {"list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_locks", "list_policies", "get_policy"}
+
+
+#: What must not happen.
+BAD = {
+    "lost": "accepted, and not known any more",
+    "doubled": "sent to the filer twice, or two jobs for one key",
+    "wrong": "succeeded without effect, or failed or cancelled with one",
+    "stuck": "not ended 90 s after the last fault",
+    "changed": "said another end later",
+    "disorder": "changed a volume before a change that was accepted earlier",
+    "stale": "in the cached listing otherwise than on the filer",
+    "errors": "answers that no client should get",
+}
+
+
+@dataclass
+class Verdict:
+    """How many jobs, and which of them break a promise (by id, with why)."""
+
+    accepted: int = 0
+    ended: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    bad: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in BAD})
+    fenced: int = 0
+
+    @property
+    def kept(self) -> bool:
+        """Were all promises kept?"""
+        return not any(self.bad.values())
+
+
+class Judge:
+    """Looks from outside, when all faults are over."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._session = requests.Session()
+        self._session.auth = (USER, PASSWORD)
+
+    def await_end(self, limit_s: float) -> float:
+        """Return once no job is open, or after ``limit_s``; how long that took, in seconds."""
+        started = time.monotonic()
+        with redis.Redis.from_url(self._stack.redis.url) as client:
+            while time.monotonic() - started < limit_s and client.zcard(f"sapi:open:{SUBSYSTEM}"):
+                time.sleep(0.3)
+        return time.monotonic() - started
+
+    def judge(self, seen: Seen) -> Verdict:
+        """Compare what clients were told, what the service says now, and what the filer has."""
+        verdict = Verdict()
+        jobs = {job["id"]: job for job in self._all_jobs()}
+        effects = self._effects()
+        verdict.accepted = len(jobs.keys() | seen.accepted.keys())
+        verdict.ended = sum(job["done"] for job in jobs.values())
+        verdict.states = Counter(job["state"] for job in jobs.values())
+        verdict.codes = Counter(job["error"]["code"] for job in jobs.values() if job["error"])
+        bad = verdict.bad
+        bad["lost"] = [f"{job_id} {wish}" for job_id, wish in seen.accepted.items() if job_id not in jobs]
+        bad["stuck"] = [_line(job) for job in jobs.values() if not job["done"]]
+        bad["doubled"] = [f"{key}: {ids}" for key, ids in seen.by_key.items() if len(ids) > 1] + self._sent_twice()
+        bad["wrong"] = [_line(job) for job in jobs.values() if _is_wrong(job, effects.get(job["id"]))]
+        bad["changed"] = [
+            _line(jobs[job_id])
+            for job_id, state in seen.told.items()
+            if job_id in jobs and jobs[job_id]["state"] != state
+        ] + sorted(seen.changed_its_mind)
+        bad["disorder"] = self._disorder(jobs, effects)
+        bad["stale"] = self._stale()
+        bad["errors"] = seen.surprises
+        verdict.fenced = sum(line.endswith("fenced") for line in self._book())
+        return verdict
+
+    def _all_jobs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        url: str | None = f"http://127.0.0.1:{self._stack.ports[0]}/v4/jobs?limit=500"
+        while url:
+            answer = self._session.get(url, timeout=60)
+            answer.raise_for_status()
+            found += answer.json()
+            more = answer.links.get("next")
+            url = urljoin(url, more["url"]) if more else None
+        return found
+
+    def _effects(self) -> dict[str, tuple[bool, float]]:
+        with sqlite3.connect(self._stack.database) as db:
+            rows = db.execute("SELECT job_id, applied, at FROM effects")
+            return {job_id: (bool(applied), at) for job_id, applied, at in rows}
+
+    def _book(self) -> list[str]:
+        return self._stack.book.read_text(encoding="ascii").splitlines()
+
+    def _sent_twice(self) -> list[str]:
+        return [f"{line} (sent again after it was made)" for line in self._book() if line.endswith("again")]
+
+    def _disorder(self, jobs: dict[str, Any], effects: dict[str, tuple[bool, float]]) -> list[str]:
+        """Changes of one volume must have been made in the order in which they were accepted."""
+        lines: dict[str, list[tuple[int, float, str]]] = defaultdict(list)
+        with redis.Redis.from_url(self._stack.redis.url) as client:
+            for job_id, (applied, at) in effects.items():
+                if applied and job_id in jobs:
+                    seq, arguments = client.hmget(f"sapi:job:{job_id}", "seq", "arguments")
+                    told = json.loads(arguments or b"{}")
+                    if "volume" in told:
+                        lines[told["volume"]].append((int(seq or 0), at, job_id))
+        return [
+            f"{volume}: {earlier} after {later}"
+            for volume, line in lines.items()
+            for earlier, later in pairwise(sorted(line))
+            if earlier[1] > later[1]
+        ]
+
+    def _stale(self) -> list[str]:
+        """What the service answers from its listings must be what the filer has."""
+        base = f"http://127.0.0.1:{self._stack.ports[1]}/v4/{SUBSYSTEM}"
+        shown = {v["name"]: v for v in self._session.get(f"{base}/volumes", timeout=30).json()}
+        with sqlite3.connect(self._stack.database) as db:
+            there = {name: json.loads(text) for name, text in db.execute("SELECT name, record FROM volumes WHERE live")}
+        return [
+            f"{name}: shown {shown.get(name)}, there {there.get(name)}"
+            for name in shown.keys() | there.keys()
+            if {k: v for k, v in (shown.get(name) or {}).items() if v is not None} != (there.get(name) or {})
+        ]
+
+
+def _is_wrong(job: dict[str, Any], effect: tuple[bool, float] | None) -> bool:
+    if job["operation"] in _READS:
+        return False
+    made = effect is not None and effect[0]
+    if job["state"] == "succeeded":
+        return not made
+    unknown = job["state"] == "failed" and job["error"]["code"] == "outcome-unknown"
+    return made and job["done"] and not unknown
+
+
+def _line(job: dict[str, Any]) -> str:
+    return f"{job['id']} {job['operation']} {job['state']} {(job['error'] or {}).get('code', '')}"

@@ -1,0 +1,113 @@
+"""What clients ask for: every operation, by name and by path, about volumes that others are changing too."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from tests.chaos.stack import SUBSYSTEM
+
+_GB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of the contract's table."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+
+
+class Wishes:
+    """Draws requests; many are about things that are there, some about things that are not (any more)."""
+
+    def __init__(self, volumes: list[str]) -> None:
+        self._volumes = list(volumes)
+        self._snapshots: list[tuple[str, str]] = []
+        self._policies = ["default"]
+        self._made = itertools.count()
+        self._lock = threading.Lock()
+
+    def next(self, rng: random.Random) -> Request:
+        """Draw one."""
+        kinds = {
+            self._create: 5, self._update: 8, self._restrict: 1, self._snapshot: 8, self._unsnapshot: 4,
+            self._clone: 3, self._roll_back: 2, self._policy: 2, self._rule: 3, self._unpolicy: 1, self._lock_it: 2,
+            self._list: 2, self._get: 2,
+        }  # fmt: skip
+        with self._lock:
+            kind = rng.choices(list(kinds), list(kinds.values()))[0]
+            return kind(rng)
+
+    def _number(self) -> int:
+        return next(self._made)
+
+    def _name(self, rng: random.Random) -> str:
+        # A few volumes get most of the changes, so that jobs stand in line behind each other.
+        return rng.choice(self._volumes[:6] if rng.random() < 0.5 else self._volumes)
+
+    def _reference(self, rng: random.Random) -> str:
+        name = self._name(rng)
+        return f"node{rng.randint(1, 2)}:/{name}" if rng.random() < 0.25 else name
+
+    def _create(self, rng: random.Random) -> Request:
+        name = f"made{self._number()}"
+        self._volumes.append(name)
+        return Request("POST", _volume(name), {"size_total": rng.randint(1, 50) * _GB})
+
+    def _update(self, rng: random.Random) -> Request:
+        return Request("PATCH", _volume(self._reference(rng)), {"percentage_snapshot_reserve": rng.randint(0, 90)})
+
+    def _restrict(self, rng: random.Random) -> Request:
+        made = [name for name in self._volumes if name.startswith("made")]
+        return Request("DELETE", _volume(rng.choice(made or ["nothing"])))
+
+    def _snapshot(self, rng: random.Random) -> Request:
+        volume, name = self._reference(rng), f"snap{self._number()}"
+        self._snapshots.append((volume, name))
+        return Request("POST", f"{_volume(volume)}/snapshots/{name}", {"purge_old_if_needed": rng.random() < 0.1})
+
+    def _unsnapshot(self, rng: random.Random) -> Request:
+        volume, name = rng.choice(self._snapshots or [("nothing", "nothing")])
+        return Request("DELETE", f"{_volume(volume)}/snapshots/{name}")
+
+    def _clone(self, rng: random.Random) -> Request:
+        volume, snapshot = rng.choice(self._snapshots or [("nothing", "nothing")])
+        name = f"made{self._number()}"
+        self._volumes.append(name)
+        return Request("POST", _volume(name), {"from_volume": volume, "from_snapshot": snapshot})
+
+    def _roll_back(self, rng: random.Random) -> Request:
+        volume, snapshot = rng.choice(self._snapshots[-20:] or [("nothing", "nothing")])
+        return Request("POST", _volume(volume), {"from_snapshot": snapshot})
+
+    def _policy(self, rng: random.Random) -> Request:
+        name = f"policy{self._number()}"
+        self._policies.append(name)
+        return Request("POST", f"/v4/{SUBSYSTEM}/export/{name}", {"rules": ["10.0.0.0/8"]})
+
+    def _rule(self, rng: random.Random) -> Request:
+        method = rng.choice(("PUT", "PUT", "DELETE"))
+        policy = rng.choice(self._policies[-5:])
+        return Request(method, f"/v4/{SUBSYSTEM}/export/{policy}/rule/host{rng.randint(0, 9)}.example")
+
+    def _unpolicy(self, rng: random.Random) -> Request:
+        return Request("DELETE", f"/v4/{SUBSYSTEM}/export/{rng.choice(self._policies)}")
+
+    def _lock_it(self, rng: random.Random) -> Request:
+        method = rng.choice(("PUT", "DELETE"))
+        return Request(method, f"{_volume(self._reference(rng))}/locks/host{rng.randint(0, 3)}")
+
+    def _list(self, rng: random.Random) -> Request:
+        return Request("GET", f"/v4/{SUBSYSTEM}/volumes?limit=5")
+
+    def _get(self, rng: random.Random) -> Request:
+        return Request("GET", _volume(self._reference(rng)))
+
+
+def _volume(name: str) -> str:
+    return f"/v4/{SUBSYSTEM}/volumes/{name}"

@@ -1,0 +1,32 @@
+"""A worker whose filer keeps a book: every time a change reaches the storage system is one line of a file.
+
+The dummy makes no change twice for one job, as a test double should. A real filer would; so what counts is how often a
+change was sent to it, not only how often it was made.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from storage_backends.dummy import effects
+from worker.main import main
+
+_once = effects.once
+
+
+def _counted(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Any]) -> Any:
+    row = db.execute("SELECT applied FROM effects WHERE job_id = ?", (job_id,)).fetchone()
+    word = "first" if row is None else "again" if row[0] else "fenced"
+    _book.write(f"{job_id} {word}\n")
+    return _once(db, job_id, operation, change)
+
+
+if __name__ == "__main__":
+    # Unbuffered appends of one short line are whole or not at all, also when the process is killed.
+    _book = open(os.environ["CHAOS_BOOK"], "a", buffering=1, encoding="ascii")  # noqa: SIM115, PTH123
+    effects.once = _counted
+    sys.exit(main(sys.argv[1:]))
