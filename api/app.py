@@ -11,7 +11,7 @@ from api.converters import CONVERTERS
 from api.openapi import create_api, describe_sign_in
 from api.parts import EXTENSION, Parts
 from api.path_parameters import subsystem_parameter
-from api.resources import docs, exports, health, jobs, locks, snapshots, volumes
+from api.resources import docs, exports, health, jobs, locks, snapshots, status, volumes
 
 BLUEPRINTS = (volumes.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
 
@@ -38,6 +38,7 @@ def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
         named = [subsystem_parameter(held.subsystems)] if "<subsystem>" in (blueprint.url_prefix or "") else []
         api.register_blueprint(blueprint, parameters=named)
     app.register_blueprint(docs.blp)
+    app.register_blueprint(status.blp)
     auth.init_app(app, settings, client=held.redis, prefix=held.settings.key_prefix)
     describe_sign_in(api, app)
     return app

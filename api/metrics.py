@@ -6,7 +6,7 @@ Without Redis they say only that it is away. Since each process answers for all,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -115,20 +115,14 @@ def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> M
 
 
 def _of_queues(queues: Sequence[overview.Queue]) -> Iterator[Metric]:
-    told = {
-        "sapi_queue_jobs": ("Jobs that wait", {(queue.name,): float(queue.waiting) for queue in queues}),
-        "sapi_queue_running_jobs": ("Jobs that run", {(queue.name,): float(queue.running) for queue in queues}),
-        "sapi_queue_oldest_seconds": (
-            "How long the first job has waited",
-            {(queue.name,): queue.oldest_s for queue in queues},
-        ),
-        "sapi_workers_online": (
-            "Workers that serve a queue",
-            {(queue.name,): float(len(queue.workers)) for queue in queues},
-        ),
+    told: dict[str, tuple[str, Callable[[overview.Queue], float]]] = {
+        "sapi_queue_jobs": ("Jobs that wait", lambda queue: queue.waiting),
+        "sapi_queue_running_jobs": ("Jobs that run", lambda queue: queue.running),
+        "sapi_queue_oldest_seconds": ("How long the first job has waited", lambda queue: queue.oldest_s),
+        "sapi_workers_online": ("Workers that serve a queue", lambda queue: len(queue.workers)),
     }
-    for name, (meaning, values) in told.items():
-        yield _gauge(name, meaning, ("queue",), values)
+    for name, (meaning, figure) in told.items():
+        yield _gauge(name, meaning, ("queue",), {(queue.name,): figure(queue) for queue in queues})
 
 
 def _of_filers(filers: Sequence[overview.Filer]) -> Iterator[Metric]:

@@ -36,9 +36,7 @@ class Filer:
 
     subsystem: str
     status: str
-    code: str
     detail: str
-    checked_at: str
     breakers: Counter[str]
 
     @property
@@ -83,9 +81,8 @@ def filers(held: Parts, nodes: set[str]) -> list[Filer]:
 
 def _filer(subsystem: str, raw: bytes | None, states: list[bytes | None]) -> Filer:
     health: dict[str, Any] = orjson.loads(raw) if raw else {}
-    texts = (str(health.get(name, "")) for name in ("code", "detail", "at"))
     breakers = Counter(state.decode() for state in states if state)
-    return Filer(subsystem, str(health.get("status", "unknown")), *texts, breakers)
+    return Filer(subsystem, str(health.get("status", "unknown")), str(health.get("detail", "")), breakers)
 
 
 def listings(held: Parts) -> list[Listing]:

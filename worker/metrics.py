@@ -74,10 +74,9 @@ class Tally:
         # Started on first use: a server may fork after it has built its parts, and threads do not survive that.
         if self._thread is None:
             with self._lock:
-                if self._thread is not None:
-                    return
-                self._thread = threading.Thread(target=self._run, name="tally", daemon=True)
-            self._thread.start()
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="tally", daemon=True)
+                    self._thread.start()
 
     def _run(self) -> None:
         pause = threading.Event()

@@ -16,8 +16,8 @@ from tests.api.front import Front
 from worker.operations import OPERATIONS, Role
 from worker.records import DETAILS
 
-#: The page, its files, and what is said of problems: for everybody, and no part of the API.
-_PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem"}
+#: Pages for people and their files, which are no part of the API; who may see the status page is that page's own test.
+_PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem", "status.page", "status.style"}
 _CONTRACT = [
     "invalid-request",
     "unauthenticated",

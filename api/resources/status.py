@@ -1,0 +1,123 @@
+"""The status page: queues, workers, storage systems, listings and recent failures, for people, without any script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import redis
+from flask import Blueprint, Response, render_template, send_from_directory
+
+from api import auth, overview
+from api.auth import Principal
+from api.job_access import is_requester
+from api.parts import Parts, parts
+from api.problems import Problem
+from worker.jobs import ShownJob
+from worker.operations import Role
+
+blp = Blueprint("status", __name__, template_folder="../status_page")
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_REFRESH_S = 15
+_MOST_FAILURES = 20
+#: A job that has waited longer (seconds) is worth a word at the top.
+_LONG_WAIT_S = 300
+_SECONDS = {"day": 86400, "h": 3600, "min": 60, "s": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed job as the one who looks may see it: of others' jobs, only what kind and why."""
+
+    ago: str
+    operation: str
+    subsystem: str
+    code: str
+    job_id: str = ""
+    target: str = ""
+    detail: str = ""
+    requester: str = ""
+
+    @classmethod
+    def seen_by(cls, who: Principal, shown: ShownJob) -> Failure:
+        """What ``who`` may see of a job."""
+        job = shown.job
+        code = job.failure.code if job.failure else ""
+        ago = duration((shown.now_ms - (job.finished_ms or shown.now_ms)) / 1000)
+        facts = (ago, job.operation.name, job.subsystem, code)
+        if not who.signed_in or not (is_requester(who, job) or job.operation.role in who.roles):
+            return cls(*facts)
+        return cls(*facts, job.id, job.target, job.failure.detail if job.failure else "", job.requester)
+
+
+@blp.get("/status")
+def page() -> Response:
+    """How the service stands."""
+    try:
+        who = auth.require(Role.USER, operation="status")
+    except Problem as refused:
+        return _html("refused.html", refused.status, dict(refused.headers), problem=refused)
+    try:
+        return _html("status.html", 200, {}, **_shown(parts(), who))
+    except redis.RedisError:
+        return _html("away.html", 503, {"Retry-After": "2"})
+
+
+@blp.get("/status-assets/status.css")
+def style() -> Response:
+    """How the page looks."""
+    return send_from_directory(str(files("api") / "status_page"), "status.css", max_age=300)
+
+
+def _html(template: str, status: int, headers: dict[str, str], **values: object) -> Response:
+    response = Response(render_template(template, refresh_s=_REFRESH_S, duration=duration, **values), status, headers)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _shown(held: Parts, who: Principal) -> dict[str, object]:
+    queues = overview.queues(held)
+    workers = sorted({worker for queue in queues for worker in queue.workers})
+    filers = overview.filers(held, set(workers))
+    return {
+        "who": who,
+        "troubles": list(_troubles(queues, filers)),
+        "queues": queues,
+        # Names of machines are nobody's business who has not signed in.
+        "workers": {worker: _served(worker, queues) for worker in workers} if who.signed_in else {},
+        "filers": filers,
+        "listings": overview.listings(held),
+        "failures": [Failure.seen_by(who, shown) for shown in overview.recent_failures(held, _MOST_FAILURES)],
+    }
+
+
+def _served(worker: str, queues: Sequence[overview.Queue]) -> list[str]:
+    return [queue.name for queue in queues if worker in queue.workers]
+
+
+def _troubles(queues: Sequence[overview.Queue], filers: Sequence[overview.Filer]) -> Iterator[str]:
+    for filer in filers:
+        if filer.status == "unavailable":
+            yield f"The storage system {filer.subsystem} cannot be used."
+        elif filer.left_alone:
+            yield f"Some workers could not reach {filer.subsystem} lately, and leave it alone for a moment."
+    for queue in queues:
+        if not queue.workers:
+            yield f"No worker serves {queue.name}: its jobs wait."
+        elif queue.oldest_s > _LONG_WAIT_S:
+            yield f"A job has waited in {queue.name} for {duration(queue.oldest_s)}."
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest two units, as in ``2 h 5 min``."""
+    left, words = round(seconds), []
+    for unit, length in _SECONDS.items():
+        count, left = divmod(left, length)
+        if count:
+            words.append(f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}")
+    return " ".join(words[:2]) or "0 s"

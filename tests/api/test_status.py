@@ -1,0 +1,127 @@
+"""The status page: what it shows, to whom, and that it runs nothing."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+
+from api.resources.status import duration
+from tests.api.front import Front, accepted
+from worker.operations import Role
+
+
+def _text(response) -> str:
+    """The words of a page, as one reads them."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", response.text)))
+
+
+@pytest.fixture
+def failed(client, worker) -> str:
+    """The id of a job that has failed."""
+    worker.carry_out(accepted(client.post("/v4/filer/volumes/dup")))
+    job = accepted(client.post("/v4/filer/volumes/dup"))
+    worker.carry_out(job)
+    return job.rpartition("/")[2]
+
+
+def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redis_client):
+    worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
+    accepted(client.post("/v4/filer/volumes/waits"))
+    front.held.scripts.present("quick1@host", "filer.write")
+    redis_client.set("sapi:health:filer", '{"status": "unavailable", "detail": "No answer."}')
+    page = client.get("/status")
+    assert page.status_code == 200
+    assert page.content_type == "text/html; charset=utf-8"
+    text = _text(page)
+    assert re.search(r"filer\.write 1 0 s|filer\.write 1 \d+ s", text)
+    assert "filer: volumes 12" in text
+    assert "quick1@host filer.write" in text
+    assert "filer unavailable : No answer." in text
+    assert "The storage system filer cannot be used." in text
+    assert "No worker serves other.list" in text
+
+
+def test_all_is_well_is_said_when_it_is(front, client):
+    queues = [f"{name}.{lane}" for name in ("filer", "other") for lane in ("write", "read", "list")]
+    front.held.scripts.present("one@host", *queues)
+    assert "All is well" in _text(client.get("/status"))
+
+
+def test_a_long_wait_is_said(front, client, redis_client):
+    job = accepted(client.post("/v4/filer/volumes/waits")).rpartition("/")[2]
+    front.held.scripts.present("one@host", "filer.write")
+    created = int(redis_client.hget(f"sapi:job:{job}", "created"))
+    redis_client.hset(f"sapi:job:{job}", "created", created - 3_600_000)
+    assert re.search(r"A job has waited in filer\.write for 1 h\b", _text(client.get("/status")))
+
+
+def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(client, failed):
+    page = client.get("/status")
+    assert f"/v4/jobs/{failed}" in page.text
+    text = _text(page)
+    assert "already-exists" in text
+    assert "/v4/filer/volumes/dup" in text
+    assert re.search(r"\bann\b.*Recent failures.*\bann\b", text)
+
+
+def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, redis_client):
+    redis_client.hset(f"sapi:job:{failed}", "requester", "somebody-else")
+    page = front.client(Role.USER).get("/status")
+    assert "already-exists" in page.text
+    assert "create_volume" in page.text
+    for secret in ("somebody-else", failed, "volumes/dup"):
+        assert secret not in page.text
+
+
+def test_one_must_be_a_user_where_users_are_configured(front):
+    stranger = front.stranger().get("/status")
+    assert stranger.status_code == 401
+    assert "WWW-Authenticate" in stranger.headers
+    assert '<a href="/login?next=/status">Sign in</a>' in stranger.text
+    assert "filer" not in stranger.text
+    assert front.client(Role.ADMIN).get("/status").status_code == 403
+    assert front.client(Role.USER).get("/status").status_code == 200
+
+
+def test_what_comes_from_outside_is_text(client, redis_client):
+    redis_client.set("sapi:health:filer", '{"status": "unavailable", "detail": "<script>alert(1)</script>"}')
+    page = client.get("/status").text
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_it_runs_no_script_and_loads_nothing_from_elsewhere(client, failed):
+    page = client.get("/status")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert "script-src" not in policy
+    assert not re.search(r"<script|javascript:|\son[a-z]+=|style=|https?://", page.text)
+    assert 'http-equiv="refresh"' in page.text
+    assert page.headers["Cache-Control"] == "no-store"
+    with client.get("/status-assets/status.css") as style:
+        assert style.content_type.startswith("text/css")
+
+
+def test_without_redis_it_says_so():
+    page = Front("redis://127.0.0.1:1/0").client().get("/status")
+    assert page.status_code == 503
+    assert page.headers["Retry-After"]
+    assert "Redis is away" in _text(page)
+
+
+def test_the_last_hundred_failures_are_remembered(front, client, worker, redis_client):
+    redis_client.rpush("sapi:failures", *range(100))
+    worker.carry_out(accepted(client.delete("/v4/filer/volumes/never-there")))
+    assert redis_client.llen("sapi:failures") == 100
+    assert "no-such-volume" in client.get("/status").text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (0.4, "0 s"), (61, "1 min 1 s"), (3600, "1 h"), (90_061, "1 day 1 h"), (200_000, "2 days 7 h")],
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
