@@ -167,7 +167,9 @@ end
 -- A job with what is told of it while it waits:
 -- {record, now, position, workers online, behind others or not, mean run time ms, result}.
 local function shown(id, workers_ttl_ms, most_inline_bytes)
-  local record = redis.call('HGETALL', job_key(id))
+  local expires = get(id, 'expires')[1]
+  local over = expires and expires ~= '' and tonumber(expires) <= now
+  local record = over and {} or redis.call('HGETALL', job_key(id))
   if #record == 0 then return {record, now, 0, 0, 0, 0, ''} end
   local f = get(id, 'subsystem', 'queue', 'operation', 'state')
   local position, behind, result = 0, 0, ''
