@@ -1,4 +1,4 @@
-"""Every route, by every combination of roles, signed in in every way: who has the role gets further, nobody else does."""
+"""Every route, by every combination of roles and way to sign in: who has the role gets further, and nobody else."""
 
 from __future__ import annotations
 

@@ -118,10 +118,12 @@ class TestAttacks:
         victim.get("/login")
         assert code_of(victim.get(link)) == (400, "invalid-request")
 
-    def test_a_replay_in_the_same_browser(self, client):
+    def test_a_replay_in_the_same_browser(self, client, provider):
+        """Even where the provider would take its code twice."""
         link = callback_of(client, "adam")
-        before = client.get_cookie("sapi_session").value
+        before, codes = client.get_cookie("sapi_session").value, dict(provider.codes)
         assert client.get(link).status_code == 302
+        provider.codes.update(codes)
         client.get("/logout")
 
         client.set_cookie("sapi_session", before)
