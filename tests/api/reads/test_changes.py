@@ -1,0 +1,134 @@
+"""A change that succeeded is in every later read, under every name."""
+
+from __future__ import annotations
+
+import pytest
+
+V = "volumes/acclog_backup01"
+
+
+@pytest.fixture
+def warm(service):
+    """Everything of one volume has been read."""
+    for path in ("volumes", "export", V, f"{V}/snapshots", f"{V}/locks"):
+        service.get(path, Cache_Control="no-cache")
+    service.run_all()
+    return service
+
+
+def fetched(service, path, **headers):
+    """The answer, by a job if it must be."""
+    answer = service.get(path, **headers)
+    if answer.status_code == 202:
+        service.run_all()
+        job = answer.headers["Location"].removeprefix("/v4/")
+        return service.app.test_client().get(f"/v4/{job}/result", auth=("admin", "secret"))
+    return answer
+
+
+def is_hit(service, path):
+    return service.get(path, Cache_Control="only-if-cached").status_code == 200
+
+
+def names(answer):
+    return [record["name"] for record in answer.json]
+
+
+def test_a_changed_volume(warm):
+    path = warm.get(V).json["junction_path"]
+    warm.change("PATCH", V, {"percentage_snapshot_reserve": 33})
+    for each in (V, f"volumes/node:{path}"):
+        assert is_hit(warm, each)
+        assert warm.get(each).json["percentage_snapshot_reserve"] == 33
+    assert warm.get("volumes?percentage_snapshot_reserve=33").headers["X-Total-Count"] == "1"
+    assert fetched(warm, V, Cache_Control="no-cache").json == warm.get(V).json
+
+
+def test_a_new_volume_and_its_path(warm):
+    warm.change("POST", "volumes/new", {"size_total": 2**30, "junction_path": "/new/place"})
+    assert "new" in names(warm.get("volumes", Cache_Control="only-if-cached"))
+    assert warm.get("volumes/filer:/NEW/place", Cache_Control="only-if-cached").json["name"] == "new"
+
+
+def test_a_volume_that_is_gone(warm):
+    path = warm.get(V).json["junction_path"]
+    warm.change("DELETE", V)
+    assert "acclog_backup01" not in names(warm.get("volumes", Cache_Control="only-if-cached"))
+    for each in (V, f"volumes/node:{path}", f"{V}/snapshots", f"{V}/locks", f"volumes/node:{path}/snapshots"):
+        assert not is_hit(warm, each)
+        answer = fetched(warm, each)
+        assert (answer.status_code, answer.json["code"]) == (404, "no-such-volume")
+
+
+def test_a_path_that_means_another_volume_now(service):
+    path = fetched(service, V).json["junction_path"]
+    assert fetched(service, f"volumes/node:{path}").json["name"] == "acclog_backup01"
+    assert is_hit(service, f"volumes/node:{path}")
+    service.change("DELETE", V)
+    service.change("POST", "volumes/heir", {"size_total": 2**30, "junction_path": path})
+    assert fetched(service, f"volumes/node:{path}").json["name"] == "heir"
+
+
+def test_snapshots(warm):
+    warm.change("POST", f"{V}/snapshots/s1", {})
+    warm.change("POST", f"{V}/snapshots/s2", {})
+    assert names(warm.get(f"{V}/snapshots", Cache_Control="only-if-cached")) == ["s1", "s2"]
+    assert is_hit(warm, f"{V}/snapshots/s1")
+    warm.change("DELETE", f"{V}/snapshots/s1")
+    assert names(warm.get(f"{V}/snapshots", Cache_Control="only-if-cached")) == ["s2"]
+    assert fetched(warm, f"{V}/snapshots/s1").json["code"] == "no-such-snapshot"
+
+
+def test_snapshots_after_a_purge(warm):
+    for name in ("s1", "s2"):
+        warm.change("POST", f"{V}/snapshots/{name}", {})
+    assert is_hit(warm, f"{V}/snapshots/s1")
+    warm.change("POST", f"{V}/snapshots/s3", {"purge_old_if_needed": True})
+    for each in (f"{V}/snapshots", f"{V}/snapshots/s1"):
+        assert not is_hit(warm, each)
+    assert "s3" in names(fetched(warm, f"{V}/snapshots"))
+
+
+def test_everything_after_a_roll_back(warm):
+    warm.change("POST", f"{V}/snapshots/s1", {})
+    warm.change("POST", f"{V}/snapshots/s2", {})
+    assert is_hit(warm, f"{V}/snapshots/s2")
+    warm.change("POST", V, {"from_snapshot": "s1"})
+    for each in (f"{V}/snapshots", f"{V}/snapshots/s2", f"{V}/locks"):
+        assert not is_hit(warm, each)
+    assert is_hit(warm, "volumes")
+    assert names(fetched(warm, f"{V}/snapshots")) == ["s1"]
+
+
+def test_locks_and_policies(warm):
+    warm.change("PUT", f"{V}/locks/db1.example.org")
+    assert warm.get(f"{V}/locks", Cache_Control="only-if-cached").json == [{"host": "db1.example.org"}]
+    warm.change("DELETE", f"{V}/locks/db1.example.org")
+    assert warm.get(f"{V}/locks", Cache_Control="only-if-cached").json == []
+    warm.change("POST", "export/new", {"rules": ["a.example.org"]})
+    warm.change("PUT", "export/new/rule/b.example.org")
+    assert warm.get("export/new", Cache_Control="only-if-cached").json["rules"] == ["a.example.org", "b.example.org"]
+    warm.change("DELETE", "export/new")
+    assert "new" not in names(warm.get("export", Cache_Control="only-if-cached"))
+    assert fetched(warm, "export/new").json["code"] == "no-such-policy"
+
+
+def test_a_stale_volume_is_answered_from_a_fresh_listing(warm):
+    warm.age("dummy/volumes/acclog_backup01", 100)
+    assert int(warm.get(V).headers["Age"]) < 60
+    assert not warm.waiting()
+
+
+def test_an_empty_collection_is_cached_too(warm):
+    answer = warm.get(f"{V}/snapshots", Cache_Control="only-if-cached")
+    assert (answer.json, answer.headers["X-Total-Count"]) == ([], "0")
+
+
+def test_pages_of_a_path_go_on_when_its_name_is_not_known_any_more(warm):
+    path = warm.get(V).json["junction_path"]
+    for name in ("s1", "s2", "s3"):
+        warm.change("POST", f"{V}/snapshots/{name}", {})
+    first = warm.get(f"volumes/node:{path}/snapshots?limit=2")
+    following = first.headers["Link"].split(">")[0].removeprefix("</v4/dummy/")
+    warm.age("dummy/volumes", 1000)
+    assert names(warm.get(following)) == ["s3"]

@@ -1,0 +1,225 @@
+"""Filters, order, fields and pages, as clients write them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from werkzeug.http import parse_options_header
+
+
+@pytest.fixture
+def listed(make_service):
+    service = make_service(volumes=60)
+    service.get()
+    service.run_all()
+    return service
+
+
+def names(answer):
+    assert answer.status_code == 200, answer.text
+    return [record["name"] for record in answer.json]
+
+
+def next_path(answer):
+    link = answer.headers["Link"]
+    url, options = parse_options_header(link)
+    assert options["rel"] == "next"
+    path = url.strip("<>")
+    assert path.startswith("/v4/dummy/")
+    return path.removeprefix("/v4/dummy/")
+
+
+def pages(service, path):
+    found = []
+    answer = service.get(path)
+    while True:
+        found.append(names(answer))
+        if "Link" not in answer.headers:
+            return found
+        answer = service.get(next_path(answer))
+
+
+def test_the_whole_listing_is_a_bare_array_in_order_of_names(listed):
+    answer = listed.get()
+    assert names(answer) == sorted(names(answer))
+    assert answer.headers["X-Total-Count"] == "60"
+
+
+def test_filters_are_joined_by_and(listed):
+    every = listed.get().json
+    answer = listed.get("volumes?name=a*|c*&size_used=>1000GB&size_used=<4000GB&state=!offline")
+    wanted = [
+        record["name"]
+        for record in every
+        if record["name"][0] in "ac" and 1000 * 2**30 < record["size_used"] < 4000 * 2**30
+    ]
+    assert names(answer) == wanted
+    assert wanted
+    assert answer.headers["X-Total-Count"] == str(len(wanted))
+
+
+def test_nothing_fits(listed):
+    answer = listed.get("volumes?name=nothing")
+    assert (answer.json, answer.headers["X-Total-Count"]) == ([], "0")
+    assert "Link" not in answer.headers
+
+
+def test_sort_and_fields(listed):
+    answer = listed.get("volumes?sort=-autosize_enabled,size_used&fields=name,size_used,autosize_enabled")
+    assert list(answer.json[0]) == ["name", "size_used", "autosize_enabled"]
+    keys = [(not record["autosize_enabled"], record["size_used"]) for record in answer.json]
+    assert keys == sorted(keys)
+
+
+def test_null_sorts_last_either_way(make_service, tmp_path):
+    records = [{"name": "a", "size_used": 2}, {"name": "b"}, {"name": "c", "size_used": 1}]
+    (tmp_path / "records.json").write_text(json.dumps(records))
+    service = make_service(volumes=tmp_path / "records.json")
+    service.get()
+    service.run_all()
+    assert names(service.get("volumes?sort=size_used")) == ["c", "a", "b"]
+    assert names(service.get("volumes?sort=-size_used")) == ["a", "c", "b"]
+    assert names(service.get("volumes?size_used=null")) == ["b"]
+    assert names(service.get("volumes?size_used=!null")) == ["a", "c"]
+    assert names(service.get("volumes?size_used=<2")) == ["c"]
+
+
+@pytest.mark.parametrize("query", ["", "&sort=-size_used", "&name=*a*&fields=name", "&sort=state,name"])
+def test_pages_together_are_the_whole(listed, query):
+    whole = names(listed.get(f"volumes?{query.removeprefix('&')}"))
+    found = pages(listed, f"volumes?limit=7{query}")
+    assert [name for page in found for name in page] == whole
+    assert {len(page) for page in found[:-1]} == {7}
+    assert all(listed.get(f"volumes?limit=7{query}").headers["X-Total-Count"] == str(len(whole)) for _ in range(1))
+
+
+def test_pages_go_on_over_their_own_generation(listed):
+    whole = names(listed.get())
+    answer = listed.get("volumes?limit=20&sort=name")
+    found = names(answer)
+    while "Link" in answer.headers:
+        victim = random.Random(len(found)).choice(names(listed.get()))
+        listed.change("DELETE", f"volumes/{victim}")
+        listed.change("POST", f"volumes/aaa{len(found)}", {"size_total": 2**30})
+        listed.run(listed.get(Cache_Control="no-cache").json["id"])
+        answer = listed.get(next_path(answer))
+        found += names(answer)
+        assert answer.headers["X-Total-Count"] == "60"
+    assert found == whole
+
+
+def test_a_generation_that_is_gone(make_service):
+    service = make_service(volumes=20, page_keep=1)
+    service.get()
+    service.run_all()
+    link = next_path(service.get("volumes?limit=5"))
+    service.change("DELETE", "volumes/acclog_backup01")
+    service.run(service.get(Cache_Control="no-cache").json["id"])
+    for key in service.redis.scan_iter("sapi:base:*"):
+        service.redis.delete(key)
+    other = service.another_front_end()
+    gone = service.get(link, app=other)
+    assert (gone.status_code, gone.json["code"]) == (410, "page-token-expired")
+
+
+def test_tokens_that_are_no_good(listed):
+    path = next_path(listed.get("volumes?limit=7&sort=name"))
+    query = dict(parse_qsl(urlsplit(path).query))
+    token = query["page_token"]
+    raw = base64.urlsafe_b64decode(token + "==").decode()
+    forged = base64.urlsafe_b64encode(raw.replace('"dummy/volumes"', '"other/volumes"').encode()).decode()
+    damaged = [
+        token[:-2],
+        token[:20] + ("A" if token[20] != "A" else "B") + token[21:],
+        "x",
+        "",
+        "é",
+        token + "!",
+        forged,
+    ]
+    for bad in damaged:
+        answer = listed.app.test_client().get(
+            "/v4/dummy/volumes", query_string={**query, "page_token": bad}, auth=("admin", "secret")
+        )
+        assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/page_token"), bad
+    for other in (f"volumes?limit=7&page_token={token}", f"export?limit=7&sort=name&page_token={token}"):
+        assert listed.get(other).status_code == 422
+    assert listed.get(f"volumes?limit=3&sort=name&page_token={token}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("size_used=>x", "/size_used"),
+        ("size_used=1..", "/size_used"),
+        ("autosize_enabled=maybe", "/autosize_enabled"),
+        ("autosize_enabled=>true", "/autosize_enabled"),
+        ("name=", "/name"),
+        ("name=a||b", "/name"),
+        ('name="a', "/name"),
+        ("limit=0", "/limit"),
+        ("limit=1001", "/limit"),
+        ("limit=1&limit=2", "/limit"),
+        ("limit=-1", "/limit"),
+        ("limit=1.5", "/limit"),
+        ("sort=nothing", "/sort"),
+        ("sort=name&sort=state", "/sort"),
+        ("fields=name,,state", "/fields"),
+        ("fields=", "/fields"),
+        ("colour=red", "/colour"),
+    ],
+)
+def test_bad_expressions_name_their_parameter(listed, query, pointer):
+    answer = listed.get(f"volumes?{query}")
+    assert (answer.status_code, answer.json["code"]) == (422, "validation-failed")
+    assert answer.json["errors"][0]["pointer"] == pointer
+
+
+def test_single_objects_take_no_query(listed):
+    assert listed.get("volumes/acclog_backup01?fields=name").status_code == 422
+
+
+def test_policies_are_filtered_by_their_rules(listed):
+    listed.get("export")
+    listed.run_all()
+    assert names(listed.get("export?rules=acclog*")) == [
+        "acclog_backup",
+        "acclog_data",
+        "acclog_logs",
+        "acclog_redo",
+        "acclog_scratch",
+    ]
+    assert listed.get("export?sort=rules").status_code == 422
+
+
+def test_a_query_counts_for_the_etag(listed):
+    tags = {
+        listed.get(f"volumes?{query}").headers["ETag"] for query in ("limit=3", "limit=4", "sort=name", "sort=state")
+    }
+    assert len(tags) == 4
+    tag = listed.get("volumes?limit=3").headers["ETag"]
+    assert listed.get("volumes?limit=3", If_None_Match=tag).status_code == 304
+
+
+def test_the_result_of_a_listing_job_takes_the_query_of_its_request(make_service):
+    service = make_service(volumes=20)
+    job = service.get("volumes?limit=5&sort=-name").json["id"]
+    service.run(job)
+    client = service.app.test_client()
+    result = client.get(f"/v4/jobs/{job}/result", auth=("admin", "secret"))
+    assert names(result) == names(service.get("volumes?limit=5&sort=-name"))
+    assert result.headers["X-Total-Count"] == "20"
+
+
+def test_two_front_ends_say_the_same(listed):
+    other = listed.another_front_end()
+    listed.change("DELETE", "volumes/acclog_backup01")
+    for query in ("", "?limit=4&sort=-size_used", "?name=a*"):
+        one, two = listed.get(f"volumes{query}"), listed.get(f"volumes{query}", app=other)
+        assert one.json == two.json
+        assert one.headers["ETag"] == two.headers["ETag"]
+    assert "acclog_backup01" not in names(listed.get(app=other))

@@ -1,0 +1,64 @@
+"""Filter expressions on single values."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.expressions import BadExpression, compile_expression
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "fitting", "others"),
+    [
+        ("db01", str, ["db01"], ["db0", "db011", "DB01", None]),
+        ("db*", str, ["db", "db01"], ["adb", None]),
+        ("*01", str, ["01", "db01"], ["db010"]),
+        ("*b*0*", str, ["b0", "db01"], ["0b", "db"]),
+        ("a*a", str, ["aa", "aba"], ["a"]),
+        ("*", str, ["", "x"], [None]),
+        ("a|b*", str, ["a", "b", "bc"], ["ab", "c"]),
+        ("!a|b", str, ["c", None], ["a", "b"]),
+        ("!a*", str, ["b", None], ["a", "ab"]),
+        ('"a|b"', str, ["a|b"], ["a", "b"]),
+        ('"a*"', str, ["a*"], ["ab"]),
+        ('"!a"', str, ["!a"], ["b"]),
+        ('"null"', str, ["null"], [None]),
+        ("null", str, [None], ["null", ""]),
+        ("!null", str, ["x"], [None]),
+        ("a..c", str, ["a", "b", "c"], ["d", None]),
+        (">b", str, ["c"], ["a", "b", None]),
+        ("FOOZ..FOOZ", str, ["FOOZ"], ["FOO"]),
+        ("2017-01-01T00:00:00Z..2018-01-01T00:00:00Z", str, ["2017-06-01T00:00:00.5Z"], ["2018-01-01T00:00:00.5Z"]),
+        (">2017-01-01T00:00:00Z", str, ["2017-01-01T00:00:00.5Z"], ["2017-01-01T00:00:00Z"]),
+        ("5", int, [5], [6, None]),
+        ("-5..5", int, [-5, 0, 5], [-6, 6, None]),
+        (">=5|null", int, [5, 6, None], [4]),
+        ("<5", int, [4], [5, None]),
+        ("<=1KB", int, [1024], [1025]),
+        ("!5", int, [4, None], [5]),
+        ("1gb", int, [2**30], [1]),
+        ("true", bool, [True], [False, None]),
+        ("!true", bool, [False, None], [True]),
+        ("10.0.*|@db", tuple, [("10.0.1.1",), ("x", "@db")], [("11.0",), (), None]),
+        ("!@db", tuple, [("x",), ()], [("x", "@db")]),
+    ],
+)
+def test_operators(text, kind, fitting, others):
+    fits = compile_expression(text, kind)
+    assert [value for value in fitting if not fits(value)] == []
+    assert [value for value in others if fits(value)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("", str), ("|a", str), ("a|", str), ("!", str), ('"', str), ("x", int), ("1.5", int), ("1*", int),
+     (">", int), ("1..", int), ("..5", int), ("yes", bool), ("true..false", bool), ("<true", bool), ("9" * 30, int)],
+)  # fmt: skip
+def test_nonsense(text, kind):
+    with pytest.raises(BadExpression):
+        compile_expression(text, kind)
+
+
+def test_no_pattern_takes_for_ever():
+    fits = compile_expression("*a" * 2000 + "*b", str)
+    assert not fits("a" * 5000)

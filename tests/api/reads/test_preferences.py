@@ -1,0 +1,52 @@
+"""What a request says of the way it wants to be answered."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Request
+from werkzeug.test import EnvironBuilder
+
+from api.preferences import Freshness, freshness, preferences
+
+
+def request(*headers):
+    return EnvironBuilder(headers=list(headers)).get_request(Request)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s", "respond_async"),
+    [
+        ([], None, False),
+        (["wait=5"], 5, False),
+        (["Wait=5"], 5, False),
+        (["wait=100"], 25, False),
+        (["respond-async, wait=3"], 3, True),
+        (["respond-async; wait=3"], 3, True),
+        (["respond-async", "wait=3"], 3, True),
+        (["wait=-1"], None, False),
+        (["wait=x, wait="], None, False),
+        (["handling=strict"], None, False),
+    ],
+)
+def test_prefer(headers, wait_s, respond_async):
+    wanted = preferences(request(*(("Prefer", value) for value in headers)), 25)
+    assert (wanted.wait_s, wanted.respond_async) == (wait_s, respond_async)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("no-cache", Freshness(no_cache=True)),
+        ("NO-CACHE", Freshness(no_cache=True)),
+        ("max-age=5, only-if-cached", Freshness(max_age_s=5, only_if_cached=True)),
+        ('max-age="5"', Freshness(max_age_s=5)),
+        ("max-age=-5", Freshness(max_age_s=0)),
+        ("max-stale", Freshness(max_stale_s=2**31)),
+        ("max-stale=7", Freshness(max_stale_s=7)),
+        ("max-age=99999999999999999999", Freshness(max_age_s=2**31)),
+        ("min-fresh=3", Freshness(min_fresh_s=3)),
+        ("something-else", Freshness()),
+    ],
+)
+def test_cache_control(value, expected):
+    assert freshness(request(("Cache-Control", value))) == expected

@@ -1,0 +1,224 @@
+"""Listings under changes: whatever the order of steps, nothing is hidden, brought back or shown too late."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.worker.listing_world import World
+from worker import views
+from worker.folding import Folding
+from worker.hot import HotListings
+from worker.listing import Listing
+from worker.listings import Listings, Standing, Started
+from worker.settings import Settings
+
+_WORLDS = 40
+_STEPS = 150
+
+#: What the scripts would forget, and the test must notice.
+_SCRIPT_MUTANTS = {
+    "changes are not counted": (
+        "local seq = next_number(e.thing, 'seq')\n  keep",
+        "local seq = 0 do return end\n  keep",
+    ),
+    "a listing seems to begin when it ends": (
+        "local oldest = e.start_seq",
+        "e.start_seq = tonumber(f[5]) local oldest = 0",
+    ),
+    "rereads are not noted": ("redis.call('HSET', view_key(e.thing), 'invalid', text(seq))", ""),
+    "rereads do not reach single objects": ("next_number(e.thing, 'epoch')", ""),
+    "numbers begin at nought": ("name, text(now))\n  return now", "name, '0')\n  return 0"),
+}
+_WRONG = r"is shown as|another state|twice"
+
+
+@pytest.fixture
+def quick_redis(redis_client):
+    """Redis that does not write each step to the disk: there are many."""
+    redis_client.config_set("appendfsync", "no")
+    yield redis_client
+    redis_client.config_set("appendfsync", "always")
+
+
+def run(client, edit=str, worlds=_WORLDS):
+    """How many reads were answered from the cache, none of them wrong."""
+    hits = 0
+    for seed in range(worlds):
+        world = World(client, seed, edit)
+        world.run(_STEPS)
+        hits += world.hits
+    return hits
+
+
+def test_no_read_disagrees_with_the_model(quick_redis):
+    assert run(quick_redis) > _WORLDS * 10
+
+
+@pytest.mark.parametrize("name", sorted(_SCRIPT_MUTANTS))
+def test_the_model_notices_a_script_that_forgets(quick_redis, name):
+    old, new = _SCRIPT_MUTANTS[name]
+    replaced = []
+
+    def edit(source):
+        replaced.append(source.count(old))
+        return source.replace(old, new)
+
+    with pytest.raises(AssertionError, match=_WRONG):
+        run(quick_redis, edit)
+    assert set(replaced) == {1}
+
+
+@pytest.mark.parametrize("name", ["overlay", "invalid", "base", "place"])
+def test_the_model_notices_a_reader_that_forgets(quick_redis, monkeypatch, name):
+    if name == "overlay":
+        monkeypatch.setattr(Listings, "changes", lambda *_: [])
+    elif name == "invalid":
+        monkeypatch.setattr(Standing, "usable", property(lambda self: self.generation is not None))
+    elif name == "base":
+        monkeypatch.setattr("worker.hot._same_base", lambda *_: True)
+    else:
+        held = HotListings._held
+        monkeypatch.setattr(
+            HotListings, "_held", lambda self, gen: (self._present.get(gen.thing) or (0, held(self, gen)))[1]
+        )
+    with pytest.raises(AssertionError, match=_WRONG):
+        run(quick_redis)
+
+
+# --- one thing at a time
+
+VOLUMES = views.VOLUMES.thing("f", {})
+
+
+class Bench:
+    """Listings on one Redis, with steps taken as the end of a job takes them."""
+
+    def __init__(self, client, **values):
+        self.world = World(client, 0)
+        self.redis = client
+        self.listings = Listings(client, self.world.scripts, Settings(**values))
+
+    def take(self, *steps):
+        self.world.steps(keys=["sapi:"], args=[json.dumps(steps)])
+
+    def begin(self):
+        return self.listings.begin(views.VOLUMES, VOLUMES, "", 600_000)
+
+    def commit(self, started, *names):
+        listing = Listing.of("name", [{"name": name} for name in names], ordered=True)
+        self.take(self.listings.store(started, listing))
+
+    def put(self, name):
+        self.take(self.listings.step("put", VOLUMES, name, json.dumps({"name": name})))
+
+    def drop(self, name):
+        self.take(self.listings.step("drop", VOLUMES, name))
+
+    def generation(self):
+        generation = self.listings.standing(views.VOLUMES, VOLUMES).generation
+        assert generation is not None
+        return generation
+
+    def shown(self):
+        usable = self.listings.standing(views.VOLUMES, VOLUMES).usable
+        listing = self.listings.load(self.generation()) if usable else None
+        return None if listing is None else [record["name"] for record in listing.records]
+
+
+def test_a_listing_takes_in_what_happened_while_it_was_under_way(redis_client):
+    bench = Bench(redis_client)
+    started = bench.begin()
+    bench.put("new")
+    bench.drop("gone")
+    bench.commit(started, "gone", "old")
+    assert bench.shown() == ["new", "old"]
+
+
+def test_a_steady_stream_of_changes_leaves_every_read_a_hit(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), "v")
+    for listing in range(5):
+        started = bench.begin()
+        for change in range(30):
+            bench.put(f"{listing}-{change}")
+            assert len(bench.shown()) == 2 + listing * 30 + change
+        bench.commit(started, *bench.shown())
+
+
+def test_an_equal_refresh_keeps_the_base_and_one_copy_of_it(redis_client):
+    bench = Bench(redis_client, page_keep=100)
+    for _ in range(3):
+        bench.commit(bench.begin(), "a", "b")
+    (key,) = redis_client.keys("sapi:base:*")
+    assert redis_client.ttl(key) > 100
+
+
+def test_a_base_is_dropped_that_nobody_may_be_shown(redis_client):
+    bench = Bench(redis_client, cache_fresh=1, cache_keep=1)
+    bench.commit(bench.begin(), "a")
+    bench.put("b")
+    redis_client.hincrby(f"sapi:view:{VOLUMES}", "as_of", -2000)
+    bench.put("c")
+    assert not redis_client.exists(f"sapi:log:{VOLUMES}")
+    assert bench.listings.standing(views.VOLUMES, VOLUMES).generation is None
+
+
+def test_a_short_life_does_not_outrun_a_long_listing(redis_client):
+    bench = Bench(redis_client, cache_fresh=1, cache_keep=1)
+    started = bench.begin()
+    bench.put("new")
+    assert redis_client.pttl(f"sapi:view:{VOLUMES}") > 100_000
+    bench.commit(started, "old")
+    assert bench.shown() == ["new", "old"]
+
+
+def test_folding_keeps_the_contents_and_their_age(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), "a")
+    for name in "bcd":
+        bench.put(name)
+    before = bench.listings.standing(views.VOLUMES, VOLUMES)
+    Folding(bench.listings, bench.world.scripts, ["f"], fold_after=3)()
+    after = bench.listings.standing(views.VOLUMES, VOLUMES)
+    assert before.generation
+    assert after.generation
+    assert bench.shown() == ["a", "b", "c", "d"]
+    assert (after.as_of_ms, after.generation.seq) == (before.as_of_ms, before.generation.seq)
+    assert after.generation.base_seq == after.generation.seq
+
+
+def test_a_fold_gives_way_to_a_listing(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), "a")
+    bench.put("b")
+    as_of_ms, generation = bench.listings.standing(views.VOLUMES, VOLUMES).as_of_ms, bench.generation()
+    folded = Started(VOLUMES, as_of_ms, generation.seq, 0)
+    listing = bench.listings.load(generation)
+    assert listing is not None
+    bench.commit(bench.begin(), "outside")
+    bench.take(bench.listings.store(folded, listing, replaces=generation.base))
+    assert bench.shown() == ["outside"]
+
+
+def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
+    listings = Bench(redis_client).listings
+    bench = Bench(redis_client)
+    listings.learn_alias("f", "/A/b", "v", listings.volumes_state("f"), 60)
+    assert listings.alias("f", "/a/b") == "v"
+    before = listings.volumes_state("f")
+    bench.put("w")
+    assert listings.alias("f", "/a/b") == ""
+    listings.learn_alias("f", "/a/b", "v", before, 60)
+    assert listings.alias("f", "/a/b") == ""
+
+
+def test_hot_listings_hold_no_more_than_they_may(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), *(f"v{number}" for number in range(1000)))
+    hot = HotListings(bench.listings, 1)
+    for name in "abc":
+        bench.put(name)
+        assert hot.get(bench.generation()) is not None
+    assert len(hot._present) + len(hot._former) == 1
