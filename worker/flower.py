@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from worker.celery_app import create_celery
-from worker.settings import Settings, load
+import sys
 
-app = create_celery(load(Settings))
+from celery import Celery
+
+from worker.celery_app import create_celery
+from worker.flower_auth import guard
+from worker.flower_settings import FlowerSettings
+from worker.settings import BadSettings, Settings, load
+
+
+def _create() -> Celery:
+    try:
+        guard(load(FlowerSettings))
+        return create_celery(load(Settings))
+    except BadSettings as error:
+        print(f"flower cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
+        raise SystemExit(2) from None
+
+
+app = _create()

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -35,12 +35,12 @@ _STATE_DAYS = 1 / 144
 def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.environ) -> None:
     """Close Flower to strangers, and for changes to everybody, before it reads its options from ``environ``.
 
-    In debug mode it is open to this machine. Otherwise one signs in by the provider or by HTTP Basic; where neither
+    In debug mode it is open to this machine, if it listens nowhere else. Otherwise one signs in by the provider or by HTTP Basic; where neither
     is configured nobody gets in.
     """
     close_routes()
     environ["FLOWER_READ_ONLY"] = "true"
-    if settings.debug:
+    if settings.debug and _stays_here(sys.argv):
         environ["FLOWER_ADDRESS"] = "127.0.0.1"
         return
     environ.pop("FLOWER_UNAUTHENTICATED_API", None)
@@ -51,6 +51,12 @@ def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.envir
         environ.update(FLOWER_AUTH=_PATTERN, FLOWER_AUTH_PROVIDER=_PROVIDER)
     elif "FLOWER_BASIC_AUTH" not in environ:
         environ["FLOWER_BASIC_AUTH"] = _basic(settings)
+
+
+def _stays_here(arguments: Sequence[str]) -> bool:
+    """Is Flower asked to listen on this machine's own address only? The command line goes before the environment."""
+    asked = [word.partition("=")[2] for word in arguments if word.startswith("--address")]
+    return all(address in ("127.0.0.1", "localhost", "::1") for address in asked)
 
 
 def _basic(settings: FlowerSettings) -> str:
