@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.client import Client, Service
+from tests.ontap_simulator.server import Simulator
 
+#: The filer's password, with all that a password may hold; it must be found nowhere.
+PASSWORD = "geheim:@;%(x)s'\"é"
 _TOP = Path(__file__).resolve().parents[2]
 _RECORDED = Path(os.environ.get("SAPI_TEST_SHARED", _TOP.parent / "shared")) / "ontap" / "real-volumes-2017.json"
 
@@ -34,8 +37,20 @@ def devserver(command: str, environment: dict[str, str]) -> subprocess.Completed
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The service with three storage systems: quick, slow to list, and one that a test can make go away."""
+def filer() -> Iterator[Simulator]:
+    """A simulated ONTAP cluster with some volumes."""
+    simulator = Simulator()
+    simulator.accounts = {"storage-api": (PASSWORD, "")}
+    for number in range(30):
+        simulator.world.add_volume(f"vol{number:05}", nas={"path": f"/vol{number:05}"})
+    simulator.start()
+    yield simulator
+    simulator.close()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, filer: Simulator) -> Iterator[Service]:
+    """The service with four storage systems: quick, slow to list, one that a test can make go away, and a NetApp."""
     folder = tmp_path_factory.mktemp("service")
     away = folder / "away-is-away"
     volumes = str(_RECORDED) if _RECORDED.exists() else "156"
@@ -44,10 +59,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "slow": "volumes🌈40🌈list_latency_s🌈4🌈latency_s🌈0.6",
         "away": f"volumes🌈10🌈away_file🌈{away}",
     }
+    netapp = f"username🌈storage-api🌈password🌈{PASSWORD}🌈vserver🌈{filer.world.vserver}🌈hostname🌈127.0.0.1"
+    netapp = f"🦄netapp🌈NetappStorage🌈{netapp}🌈port🌈{filer.port}🌈scheme🌈http"
     api, flower = free_port(), free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
-        "SAPI_BACKENDS": "🦄".join(f"{name}🌈DummyStorage🌈{options}" for name, options in backends.items()),
+        "SAPI_BACKENDS": "🦄".join(f"{name}🌈DummyStorage🌈{options}" for name, options in backends.items()) + netapp,
         "SAPI_DEV_FOLDER": str(folder / "dev"),
         "SAPI_PORT": str(api),
         "SAPI_FLOWER_PORT": str(flower),

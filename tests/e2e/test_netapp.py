@@ -1,0 +1,92 @@
+"""The NetApp back-end through the whole service: HTTP, Redis, a worker, and a simulated cluster's REST interface."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.client import Client, Service, problem
+from tests.e2e.conftest import PASSWORD
+from tests.ontap_simulator.server import Simulator
+
+URL = "/v4/netapp/volumes"
+
+
+@pytest.fixture
+def netapp_volume(http: Client, name: str) -> str:
+    """A volume of this test alone, on the filer."""
+    made = http.change("POST", f"{URL}/{name}", {"size_total": 2**30, "junction_path": f"/{name}"}, wait=25)
+    assert made.status_code == 201, made.text
+    return name
+
+
+def test_is_ready_and_listed(http: Client) -> None:
+    assert http.get("/readyz").json()["subsystems"]["netapp"]["status"] == "available"
+    names = [record["name"] for record in http.get(URL, headers={"Prefer": "wait=20"}).json()]
+    assert {f"vol{number:05}" for number in range(30)} <= set(names)
+
+
+def test_life_of_a_volume(http: Client, filer: Simulator, netapp_volume: str) -> None:
+    path = f"{URL}/{netapp_volume}"
+    before = len(filer.world.effects)
+    changed = http.change("PATCH", path, {"size_total": 2**31, "max_autosize": 2**33}, wait=25)
+    assert changed.status_code == 200, changed.text
+    assert abs(changed.json()["size_total"] - 2**31) < 2**20
+    assert http.get(path).json()["max_autosize"] == 2**33
+    assert len(filer.world.effects) > before
+    assert http.change("POST", f"{path}/snapshots/s1", {}, wait=25).status_code == 201
+    clone = http.change("POST", f"{path}_c", {"from_volume": netapp_volume, "from_snapshot": "s1"}, wait=25)
+    assert clone.status_code == 201, clone.text
+    assert [s["name"] for s in http.get(f"{path}/snapshots").json()] == ["s1"]
+    problem(http.change("PUT", f"{path}/locks/db1", wait=25), 501, "not-supported")
+    rolled = http.change("POST", path, {"from_snapshot": "s1"}, wait=25)
+    assert rolled.status_code == 201, rolled.text
+    assert http.change("DELETE", path, wait=25).status_code == 204
+    problem(http.get(path, headers={"Prefer": "wait=20"}), 404, "no-such-volume")
+
+
+def test_a_job_tells_of_the_filers_job(http: Client, netapp_volume: str) -> None:
+    job = http.ended(http.submit("PATCH", f"{URL}/{netapp_volume}", {"size_total": 2**31})["id"])
+    assert job["state"] == "succeeded"
+    assert job["backend_job"]
+
+
+def test_export_policies(http: Client, name: str) -> None:
+    path = f"/v4/netapp/export/{name}"
+    assert http.change("POST", path, {"rules": ["10.0.0.0/8", "@hosts"]}).status_code == 201
+    assert http.change("PUT", f"{path}/rule/db1.example.org").json()["rules"] == [
+        "10.0.0.0/8",
+        "@hosts",
+        "db1.example.org",
+    ]
+    assert http.change("DELETE", f"{path}/rule/@hosts").status_code == 204
+    assert http.get(path).json() == {"name": name, "rules": ["10.0.0.0/8", "db1.example.org"]}
+    assert http.change("DELETE", path).status_code == 204
+
+
+def test_the_filers_own_words_come_along(http: Client, netapp_volume: str) -> None:
+    answer = http.change("PATCH", f"{URL}/{netapp_volume}", {"active_policy_name": "no_such_policy"}, wait=25)
+    assert answer.status_code in (404, 422), answer.text
+    assert answer.json()["backend_error"]["code"].isdigit()
+    assert "127.0.0.1" not in answer.text
+
+
+def test_the_filers_password_is_found_nowhere(http: Client, service: Service, netapp_volume: str) -> None:
+    """Not in any process's environment or command line, not in the logs or the data; in the workers' own file alone."""
+    http.change("DELETE", f"{URL}/{netapp_volume}", wait=25)
+    secrets = [PASSWORD.encode(), base64.b64encode(f"storage-api:{PASSWORD}".encode()), PASSWORD[:8].encode()]
+    found = []
+    for path in (
+        *service.folder.rglob("*"),
+        *Path("/proc").glob("[0-9]*/environ"),
+        *Path("/proc").glob("[0-9]*/cmdline"),
+    ):
+        try:
+            content = path.read_bytes() if path.is_file() else b""
+        except OSError:
+            continue
+        if any(secret in content for secret in secrets):
+            found.append(path.name)
+    assert found == ["backends.toml"]
