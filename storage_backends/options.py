@@ -58,12 +58,17 @@ class DummyOptions:
 class NetappOptions:
     """What a ``NetappStorage`` can be told."""
 
+    #: The account that signs in to ONTAP's REST interface.
     username: str
+    #: Its password.
     password: str = field(repr=False)
+    #: The storage virtual machine whose volumes these are.
     vserver: str
     #: The management host; empty: the vserver's name.
     hostname: str = ""
+    #: The port there.
     port: int = 443
+    #: ``https``, or ``http`` for a simulator.
     scheme: str = "https"
     #: Check the filer's certificate; or the path of the authorities' certificates to check it with.
     verify: bool | str = True

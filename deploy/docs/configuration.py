@@ -1,0 +1,203 @@
+"""``python -m deploy.docs.configuration``: the manual's page of every variable, written from the code that reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from inspect import getsource
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from api.auth.settings import AuthSettings
+from api.settings import ApiSettings
+from storage_backends.options import OPTIONS, Options
+from worker.flower_settings import FlowerSettings
+from worker.settings import Settings
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+#: What reads each class of settings.
+_READERS: Mapping[type[BaseSettings], Sequence[str]] = {
+    Settings: ("API", "workers", "Flower"),
+    ApiSettings: ("API",),
+    AuthSettings: ("API",),
+    FlowerSettings: ("Flower",),
+}
+_TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_COMMENTED = re.compile(r"^((?:    #: .*\n)+)    (\w+):", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One line of the table."""
+
+    name: str
+    kind: str
+    default: str
+    readers: tuple[str, ...]
+    meaning: str
+
+
+#: Read by code of their own, before there are any settings.
+_OTHERS = (
+    Variable(
+        "SAPI_BACKENDS",
+        "list",
+        "",
+        ("API", "workers"),
+        "The storage systems: `name🌈Class🌈option🌈value…`, separated by 🦄 (see below)",
+    ),
+    Variable(
+        "SAPI_BACKENDS_FILE",
+        "path",
+        "",
+        ("API", "workers"),
+        "Instead of `SAPI_BACKENDS`: a TOML file with a table for each storage system (see below)",
+    ),
+    Variable(
+        "SAPI_STATE_DIR",
+        "path",
+        ".dev/state",
+        ("workers",),
+        "Where a `DummyStorage` keeps its volumes, unless its option `state_dir` says otherwise",
+    ),
+    Variable("SAPI_PORT", "port", "8000", ("development server",), "Where the API listens on 127.0.0.1"),
+    Variable("SAPI_FLOWER_PORT", "port", "5555", ("development server",), "Where Flower listens on 127.0.0.1"),
+    Variable("SAPI_DEV_FOLDER", "path", ".dev", ("development server",), "Where it keeps its data and logs"),
+)
+
+_HEAD = """\
+# Configuration
+
+<!-- Written by `make configuration` from the code; a test compares. Change it there. -->
+
+Everything is told by environment variables. Each process reads those that concern it when it starts. A wrong value
+stops the start with one line that says which variable it is and what it may be.
+
+A **secret** may also stand in a file: `SAPI_REDIS_URL_FILE=/run/secrets/redis_url` is read in the place of
+`SAPI_REDIS_URL`, without white space around it. To set both is an error. (`SAPI_BACKENDS_FILE` is something else: see
+[storage systems](#storage-systems).) Times are in seconds where nothing else is said.
+
+## Variables
+
+"""
+_BACKENDS = """
+## Storage systems
+
+Either `SAPI_BACKENDS`, as the predecessor had it, with 🌈 between the parts of one storage system and 🦄 between
+storage systems:
+
+```text
+SAPI_BACKENDS=dummy🌈DummyStorage🦄netapp🌈NetappStorage🌈username🌈storage-api🌈password🌈myPassword:@;🌈vserver🌈vs3sx50
+```
+
+or `SAPI_BACKENDS_FILE`, the path of a TOML file with a table for each. There a value may also stand in a file of its
+own (a path is relative to the TOML file's folder), or in another variable:
+
+```toml
+[netapp]
+driver = "NetappStorage"
+username = "storage-api"
+password = { file = "/run/secrets/netapp-password" }
+vserver = { env = "NETAPP_VSERVER" }
+verify = "/etc/ssl/our-authority.pem"
+```
+
+The name of a storage system is the first part of its URLs, `/v4/netapp/volumes`; it has 1 to 63 letters, digits, `_`
+and `-`. Only workers need the options. The API reads the same variables and looks at the names alone: give it
+`netapp🌈NetappStorage`, and no password.
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    parts = [_HEAD, *_table([*_merged(), *_OTHERS]), _BACKENDS]
+    for driver, options in OPTIONS.items():
+        parts += [f"\n### Options of {driver}\n\n", *_options(options)]
+    return "".join(parts)
+
+
+def _merged() -> list[Variable]:
+    """Each variable once, with all that read it."""
+    found: dict[str, Variable] = {}
+    for settings, readers in _READERS.items():
+        for variable in _variables(settings, readers):
+            known = found.get(variable.name, variable)
+            every = tuple(dict.fromkeys((*known.readers, *variable.readers)))
+            found[variable.name] = Variable(known.name, known.kind, known.default, every, known.meaning)
+    return list(found.values())
+
+
+def _variables(settings: type[BaseSettings], readers: Sequence[str]) -> Iterator[Variable]:
+    prefix = settings.model_config.get("env_prefix", "")
+    for name, field in settings.model_fields.items():
+        first, *others = _names(f"{prefix}{name}".upper(), field)
+        meaning = (field.description or "") + "".join(f" (also as `{other}`)" for other in others)
+        yield Variable(first, _kind(field), _default(field.default), tuple(readers), meaning)
+
+
+def _names(name: str, field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
+
+
+def _kind(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    parts = (annotation, *getattr(annotation, "__args__", ()))
+    if SecretStr in parts:
+        return "secrets, comma-separated" if getattr(annotation, "__origin__", None) is tuple else "secret"
+    if getattr(annotation, "__origin__", None) is tuple:
+        return "comma-separated list"
+    return _TYPES[annotation] + _limits(field)
+
+
+def _limits(field: FieldInfo) -> str:
+    limits: dict[str, Any] = {}
+    for part in field.metadata:
+        limits |= {
+            name: getattr(part, name) for name in ("ge", "le", "pattern") if getattr(part, name, None) is not None
+        }
+    if "pattern" in limits:
+        return f", `{limits['pattern']}`".replace("|", "\\|")
+    if {"ge", "le"} <= limits.keys():
+        return f", {limits['ge']} to {limits['le']}"
+    return f", at least {limits['ge']}" if "ge" in limits else ""
+
+
+def _default(value: Any) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(map(str, value))
+        case None:
+            return ""
+    return str(value)
+
+
+def _table(variables: Sequence[Variable]) -> Iterator[str]:
+    yield "| Variable | Type | Default | Read by | Meaning |\n|---|---|---|---|---|\n"
+    for each in variables:
+        default = f"`{each.default}`" if each.default else "none"
+        yield f"| `{each.name}` | {each.kind} | {default} | {', '.join(each.readers)} | {each.meaning} |\n"
+
+
+def _options(options: type[Options]) -> Iterator[str]:
+    comments = {name: " ".join(re.findall(r"#: (.*)", text)) for text, name in _COMMENTED.findall(getsource(options))}
+    yield "| Option | Type | Default | Meaning |\n|---|---|---|---|\n"
+    for option in fields(options):
+        kind = str(option.type).replace("|", "or")
+        default = f"`{option.default}`" if option.default != "" else "none"
+        if option.default is MISSING:
+            default = "must be given"
+        yield f"| `{option.name}` | {kind} | {default} | {comments.get(option.name, '').replace('``', '`')} |\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
