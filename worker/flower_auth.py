@@ -35,8 +35,8 @@ _STATE_DAYS = 1 / 144
 def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.environ) -> None:
     """Close Flower to strangers, and for changes to everybody, before it reads its options from ``environ``.
 
-    In debug mode it is open to this machine, if it listens nowhere else. Otherwise one signs in by the provider or by HTTP Basic; where neither
-    is configured nobody gets in.
+    In debug mode it is open to this machine, if it listens nowhere else. Otherwise one signs in by the provider or by
+    HTTP Basic; where neither is configured nobody gets in.
     """
     close_routes()
     environ["FLOWER_READ_ONLY"] = "true"

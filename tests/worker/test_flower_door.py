@@ -29,6 +29,7 @@ def flower(redis_url: str, **settings: str) -> Iterator[str]:
     """Flower's address, while it runs."""
     port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "FLOWER_"))}
+    listens_on = settings.pop("address", "127.0.0.1")
     environ |= {
         "SAPI_REDIS_URL": redis_url,
         "PYTHONPATH": str(Path.cwd()),
@@ -36,9 +37,9 @@ def flower(redis_url: str, **settings: str) -> Iterator[str]:
     } | settings
     command = [sys.executable, "-m", "celery", "-A", "worker.flower:app", "flower", f"--port={port}"]
     process = subprocess.Popen(
-        [*command, "--address=127.0.0.1"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, f"--address={listens_on}"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://{listens_on}:{port}"
     try:
         await_flower(process, address)
         yield address
@@ -110,3 +111,8 @@ def test_in_debug_mode_it_can_be_looked_at_only(redis_url):
     with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true") as address:
         assert {status(requests.Session(), address, path) for path in LOOKS} == {200}
         assert {status(requests.Session(), address, path, "POST") for path in CHANGES} <= {403, 404, 405}
+
+
+def test_debug_mode_that_listens_elsewhere_is_closed(redis_url):
+    with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true", address="127.0.0.2") as address:
+        assert {status(requests.Session(), address, path) for path in LOOKS} == {401}
