@@ -22,8 +22,9 @@ def places(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -
     else:
         keys = [_order_key(name, str(arguments[name])) for name in operation.holds]
         references = [name for name in operation.holds if name != "policy" and parse_reference(str(arguments[name]))]
-        if arguments.get("junction_path"):
-            keys.append(f"path:{str(arguments['junction_path']).lower()}")
+        if operation.makes_volume:
+            # Where it will be mounted: a change that names it by this path stands behind it.
+            keys.append(_path_key(str(arguments.get("junction_path") or f"/{arguments['volume']}")))
     of_volumes = operation.is_change and "policy" not in operation.holds
     return {
         "keys": json.dumps(sorted(set(keys))),
@@ -41,4 +42,8 @@ def _order_key(argument: str, value: str) -> str:
     if argument == "policy":
         return f"policy:{value}"
     path = parse_reference(value)
-    return f"path:{path.junction_path.lower()}" if path else volume_order_key(value)
+    return _path_key(path.junction_path) if path else volume_order_key(value)
+
+
+def _path_key(junction_path: str) -> str:
+    return f"path:{junction_path.casefold()}"

@@ -17,7 +17,7 @@ if r.flight ~= '' then
     return {'JOINED', other, shown(other, ARGV[4], ARGV[5])}
   end
 end
-if r.seen ~= '' and (redis.call('HGET', view_key(r.flight), 'as_of') or '0') ~= r.seen then return {'CHANGED', '', ''} end
+if (r.seen or '') ~= '' and (redis.call('HGET', view_key(r.flight), 'as_of') or '0') ~= r.seen then return {'CHANGED', '', ''} end
 if redis.call('ZCARD', lane_key(fields.queue)) >= r.queue_limit then return {'FULL', '', ''} end
 
 local seq = text(redis.call('INCR', P .. 'seq'))
