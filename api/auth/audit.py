@@ -16,6 +16,8 @@ from api.request_ids import request_id
 logger = logging.getLogger("audit")
 _STANDARD_OUTPUT = "-"
 _LONGEST = 512
+#: What stands before a job's id in the answer to whoever asked for it.
+_JOBS = "/v4/jobs/"
 
 
 def init_app(app: Flask, destination: str) -> None:
@@ -63,5 +65,6 @@ def _shortened(value: Any) -> Any:
 
 def _write_pending(response: Response) -> Response:
     if getattr(g, "audit_pending", {}):
-        record(status=response.status_code)
+        _, _, job = response.headers.get("Operation-Location", "").rpartition(_JOBS)
+        record(status=response.status_code, **({"job": job} if job else {}))
     return response

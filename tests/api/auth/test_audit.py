@@ -86,6 +86,20 @@ def test_a_job_is_named_in_the_same_line(redis_client, log):
     assert told.items() <= line.items()
 
 
+def test_a_job_is_known_by_the_answer_too(redis_client, log):
+    app = build(redis_client, audit_log=str(log.path))
+
+    @app.post("/submit")
+    def submit():
+        auth.require(Role.USER, operation="create_volume")
+        return "", 202, {"Operation-Location": "/v4/jobs/the-id"}
+
+    app.test_client().post("/submit")
+
+    (line,) = log()
+    assert (line["job"], line["status"]) == ("the-id", 202)
+
+
 def test_nobody_writes_lines_of_their_own(client, log):
     client.post("/v4/needs/ADMIN", headers={"X-Request-ID": 'x"} {"who": "root"'})
     client.get("/oauth-done?state=x%0a{}&error=%0a%7B%7D")
