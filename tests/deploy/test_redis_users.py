@@ -1,0 +1,107 @@
+"""What Redis's users may do, with a real server that has the configuration and the users of the deployment."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from deploy.compose.make_secrets import make_all
+from deploy.dev.embedded_redis import await_redis, find_server, free_port
+from tests.deploy.stack import ROOT
+from worker.redis_access import Scripts, check_redis, connect
+from worker.settings import Settings
+
+
+@dataclass
+class Server:
+    """A server with the users of ``deploy/redis/users.acl``, each with a password of its own."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        config = (ROOT / "deploy/redis/redis.conf").read_text("utf-8")
+        config = config.replace("/run/storage-api", "redis").replace("dir /data", "dir .").replace("bind * -::*", "")
+        (self.folder / "redis.conf").write_text(f"{config}\nport {self.port}\nbind 127.0.0.1\n", "utf-8")
+        command = [find_server(), "redis.conf"]
+        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        password = (self.folder / "redis" / "health_password").read_text("utf-8")
+        await_redis(f"redis://health:{password}@127.0.0.1:{self.port}/0", timeout_s=20)
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=20)
+
+    def settings(self, user: str) -> Settings:
+        url = (self.folder / user / "redis_url").read_text("utf-8")
+        return Settings(redis_url=url.replace("@redis:6379", f"@127.0.0.1:{self.port}"))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    for name in ("api", "worker", "flower", "redis"):
+        (tmp_path / name).mkdir()
+    make_all(ROOT / "deploy/redis/users.acl", tmp_path)
+    started = Server(tmp_path)
+    started.start()
+    yield started
+    started.kill()
+
+
+def test_all_that_was_written_is_there_after_a_kill(server: Server) -> None:
+    client = connect(server.settings("worker"))
+    Scripts(client, "sapi:").present("node@host", "dummy.write")
+    with client.pipeline(transaction=True) as pipe:
+        pipe.set("sapi:one", "1")
+        pipe.hset("sapi:two", "field", "2")
+        pipe.execute()
+    before = sorted(client.scan_iter("*"))
+    server.kill()
+    server.start()
+    assert sorted(connect(server.settings("worker")).scan_iter("*")) == before
+    assert {b"sapi:one", b"sapi:two", b"sapi:workers:dummy.write"} <= set(before)
+
+
+def test_the_user_in_whose_name_the_file_is_read_may_do_all_and_is_nobody() -> None:
+    # Some servers (Valkey 8.1) check its rights when they read transactions back, and drop what it may not do.
+    users = (ROOT / "deploy/redis/users.acl").read_text("utf-8").splitlines()
+    assert "user default off resetpass ~* &* +@all" in users
+
+
+def test_the_configuration_is_one_that_workers_accept(server: Server) -> None:
+    assert check_redis(connect(server.settings("worker"))) == []
+
+
+def test_nobody_gets_in_without_a_password(server: Server) -> None:
+    with pytest.raises(AuthenticationError):
+        Redis(port=server.port).ping()
+
+
+def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:
+    connect(server.settings("worker")).set("sapi:job:1", "secret")
+    flower = connect(server.settings("flower"))
+    with pytest.raises(NoPermissionError):
+        flower.get("sapi:job:1")
+    assert flower.llen("dummy.write") == 0
+
+
+@pytest.mark.parametrize("user", ["api", "worker", "flower"])
+@pytest.mark.parametrize("command", ["CONFIG GET maxmemory", "ACL LIST", "FLUSHALL", "KEYS *", "SHUTDOWN NOSAVE"])
+def test_nobody_may_administer(server: Server, user: str, command: str) -> None:
+    with pytest.raises(NoPermissionError):
+        connect(server.settings(user)).execute_command(*command.split())
+
+
+def test_secrets_stay_when_made_again(server: Server) -> None:
+    before = server.settings("api").redis_url
+    make_all(ROOT / "deploy/redis/users.acl", server.folder)
+    assert server.settings("api").redis_url == before
