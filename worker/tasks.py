@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from celery import Celery, Task
 from celery.exceptions import Ignore
+from celery.worker.request import Request
 
 from worker.desk import Desk, End
 from worker.operations import OPERATIONS, Lane, Operation
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_MOST_PASSED_ON = 2
+_MOST_PASSED_ON = 1
 
 
 class JobFailed(Exception):
@@ -57,12 +58,22 @@ class Slots:
     def free(self, queue: str) -> int:
         """Give the slot back; for how many jobs it is worth ringing now.
 
-        One for this slot, and one or two for rings that were turned away since: they were meant for other workers,
-        which may have room. Never all of them: a ring that finds no room costs as much as one that does.
+        One for this slot, and one more when rings were turned away since: they were meant for other workers, which may
+        have room. Never for all of them: a ring that finds no room costs as much as one that does.
         """
         with self._lock:
             self._taken[queue] -= 1
             return 1 + min(_MOST_PASSED_ON, self._turned_away.pop(queue, 0))
+
+
+class ReadOnce(Request):
+    """A message as it was read: it is gone from the broker, and nothing is left to acknowledge.
+
+    kombu would send the acknowledgement all the same, and end the worker when Redis is away at that moment.
+    """
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
 
 
 class OperationTask(Task):
@@ -72,6 +83,7 @@ class OperationTask(Task):
     acks_late = False
     max_retries = 0
     throws = (JobFailed,)
+    Request = ReadOnce
 
     def __init__(self, operation: Operation, desk: Desk, performer: Performer, slots: Slots) -> None:
         self.name = operation.task_name

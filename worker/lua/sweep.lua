@@ -5,7 +5,7 @@ even_if_full()
 local sub, lease, grace, losses, keep, owner, room =
   ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local bells, settle, failed = {}, {}, {}
-local LOOKS, RINGS, GAP_MS, FAR_MS = 300, 30, 10000, 600000
+local LOOKS, LOOK_AGAIN_MS, GAP_MS, FAR_MS = 300, 60000, 10000, 600000
 local function number(value) return tonumber(value or '') or 0 end
 local function look_at(id, ms) redis.call('ZADD', open_key(sub), ms, id) end
 
@@ -18,17 +18,12 @@ redis.call('HSET', P .. 'looked:' .. sub, 'at', text(now), 'since', text(since))
 -- What lies far ahead was written before the clock was set back.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', open_key(sub), now + FAR_MS, '+inf', 'LIMIT', 0, LOOKS)) do look_at(id, now) end
 
+-- A queued job stands in its lane: from there each worker that has room rings for it.
 local function sweep_queued(id, f)
   local not_before = number(f.not_before)
-  if not_before > now and not_before < now + FAR_MS then look_at(id, not_before) return end
-  if blocked(id) then look_at(id, now + 10000) return end
-  if #bells >= RINGS then look_at(id, now + 3000) return end
-  if not_before > now then redis.call('HSET', job_key(id), 'not_before', '') end
+  if not_before > now + FAR_MS then redis.call('HSET', job_key(id), 'not_before', '') end
   redis.call('ZADD', lane_key(f.queue), f.seq, id)
-  local rings = redis.call('HINCRBY', job_key(id), 'rings', 1)
-  redis.call('HSET', job_key(id), 'rung', text(now))
-  look_at(id, now + math.min(2000 * 2 ^ math.min(rings, 4), 20000))
-  bells[#bells + 1] = bell(id)
+  look_at(id, now + LOOK_AGAIN_MS)
 end
 
 local function add_all(found) for _, b in ipairs(found) do bells[#bells + 1] = b end end
@@ -47,7 +42,6 @@ local function give_back(id, f)
   end
   redis.call('HINCRBY', job_key(id), 'losses', 1)
   put_back(id, f.state, now, '')
-  look_at(id, now + 2000)
   bells[#bells + 1] = bell(id)
 end
 
