@@ -11,6 +11,7 @@ from api.converters import CONVERTERS
 from api.openapi import create_api, describe_sign_in
 from api.parts import EXTENSION, Parts
 from api.path_parameters import subsystem_parameter
+from api.repeats import Repeats
 from api.resources import docs, exports, health, jobs, locks, snapshots, status, volumes
 
 BLUEPRINTS = (volumes.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
@@ -41,6 +42,7 @@ def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
     app.register_blueprint(status.blp)
     auth.init_app(app, settings, client=held.redis, prefix=held.settings.key_prefix)
     describe_sign_in(api, app)
+    app.wsgi_app = Repeats(app.wsgi_app, held)  # type: ignore[method-assign]
     return app
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from flask import request
+
 from api import collections
 from api.parts import Parts
 from api.preferences import Freshness
@@ -34,8 +36,18 @@ class Read:
 
     def standing(self, thing: str = "") -> Standing:
         """What Redis holds of it."""
-        parent = self.view.parent.thing(self.subsystem, self.arguments) if self.view.parent else ""
-        return self.held.listings.standing(self.view, thing or self.thing, parent)
+        return self.held.listings.standing(self.view, thing or self.thing, self.parent_thing)
+
+    @property
+    def parent_thing(self) -> str:
+        """The collection that a single object belongs to."""
+        return self.view.parent.thing(self.subsystem, self.arguments) if self.view.parent else ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Is the same asked for whenever the same is written? A path may mean another volume tomorrow."""
+        asked = (request.view_args or {}).get("volume", "")
+        return parse_reference(asked) is None
 
     def takes(self, standing: Standing) -> bool:
         """Is the copy fresh enough for this request?"""

@@ -11,11 +11,11 @@ from typing import Any
 
 from flask import Response, request
 
-from api import collections
+from api import collections, repeats
 from api.asked import Read, by_name, named_in
 from api.auth import principal
 from api.parts import parts
-from api.preferences import freshness, preferences
+from api.preferences import Preferences, freshness, preferences
 from api.problems import Problem, problem_of
 from api.request_ids import request_id
 from api.submit import accepted_response, job_headers, queue_full
@@ -58,6 +58,8 @@ def _copy(asked: Read) -> Response | None:
     standing = asked.standing()
     if asked.takes(standing) and not asked.is_stale(standing):
         found = _from(asked, standing)
+        if found is not None and asked.repeatable:
+            repeats.mark(asked.held, standing, asked.parent_thing, found.get_data())
     else:
         found = _from_collection(asked)
     if found is None and asked.takes(standing):
@@ -165,18 +167,21 @@ def _ask(asked: Read) -> Response:
     if outcome is Accepted.CHANGED:
         return _copy(asked) or _ask(asked)
     status = f"fwd={_why(asked, old)}" + ("; collapsed" if outcome is Accepted.JOINED else "")
+    wanted = preferences(request, asked.held.config.max_wait)
     if kept is None or not old.away:
-        shown = _wait(asked, job_id, shown, may_leave=kept is not None)
+        shown = _wait(asked, job_id, shown, wanted, may_leave=kept is not None)
     if shown is None:
         raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
     if shown.job.state is State.SUCCEEDED:
-        return _answer(asked, shown, status)
+        response = _answer(asked, shown, status)
+        response.headers.update(wanted.headers(done=True))
+        return response
     if kept is not None and (old.away or _is_away(shown)):
         response = _from(*kept)
         if response is not None:
             response.headers.update(job_headers(job_id))
             return response
-    return _without(shown, status)
+    return _without(shown, status, wanted)
 
 
 def _kept(asked: Read, own: Standing) -> tuple[Read, Standing] | None:
@@ -205,9 +210,8 @@ def _why(asked: Read, old: Standing) -> str:
     return "request" if asked.wanted.no_cache or not asked.is_stale(old) else "stale"
 
 
-def _wait(asked: Read, job_id: str, shown: ShownJob | None, *, may_leave: bool) -> ShownJob | None:
+def _wait(asked: Read, job_id: str, shown: ShownJob | None, wanted: Preferences, *, may_leave: bool) -> ShownJob | None:
     """Wait for the job a little; when there is a copy to fall back on, no longer than the storage system is there."""
-    wanted = preferences(request, asked.held.config.max_wait)
     seconds = asked.held.config.read_wait if wanted.wait_s is None else wanted.wait_s
     if wanted.respond_async and wanted.wait_s is None:
         seconds = 0
@@ -236,10 +240,10 @@ def _answer(asked: Read, shown: ShownJob, status: str) -> Response:
     return response
 
 
-def _without(shown: ShownJob, status: str) -> Response:
+def _without(shown: ShownJob, status: str, wanted: Preferences) -> Response:
     """The answer while there is none: the job, or why it failed."""
     job = shown.job
-    headers = {"Cache-Status": f"storage-api; {status}", **job_headers(job.id)}
+    headers = {"Cache-Status": f"storage-api; {status}", **job_headers(job.id), **wanted.headers(done=job.done)}
     if job.failure is not None:
         raise problem_of(job.failure, headers=headers)
     if job.state is State.CANCELLED:

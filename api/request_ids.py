@@ -16,6 +16,10 @@ def request_id() -> str:
     if not has_request_context():
         return ""
     if "request_id" not in g:
-        sent = request.headers.get(HEADER, "")
-        g.request_id = sent if _SANE.match(sent) else uuid.uuid4().hex
+        g.request_id = given_or_new(request.headers.get(HEADER, ""))
     return str(g.request_id)
+
+
+def given_or_new(sent: str) -> str:
+    """Return the id that a client sent, when it is sane, otherwise a new one."""
+    return sent if _SANE.match(sent) else uuid.uuid4().hex

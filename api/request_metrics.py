@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import re
 import time
+from dataclasses import dataclass
 from functools import cache
+from typing import Self
 
 from flask import Flask, Response, current_app, g, request
 
@@ -52,6 +54,31 @@ def _count(response: Response) -> Response:
     if operation is not None and operation.reads is not None:
         tallied.count(f"cache {operation.reads.name} {outcome}")
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a request counts as that is answered from a listing at once."""
+
+    tallied: Tally
+    status: str
+    time: str
+    cache: str
+
+    @classmethod
+    def of_request(cls) -> Self:
+        """As the request at hand does."""
+        operation = _operation()
+        route = _shown(request.url_rule.rule) if request.url_rule else "other"
+        what = operation.reads.name if operation and operation.reads else "other"
+        return cls(tally(), f"http {request.method} {route}", f"time {request.method} {route}", f"cache {what} hit")
+
+    def add(self, status: int, elapsed_s: float) -> None:
+        """Count one more."""
+        self.tallied.flush_often()
+        self.tallied.count(f"{self.status} {status // 100}xx")
+        self.tallied.observe(self.time, elapsed_s, REQUEST_BOUNDS_MS)
+        self.tallied.count(self.cache)
 
 
 @cache

@@ -7,11 +7,12 @@ becomes the base, every change since it began. So no listing hides a change or b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 
+from worker.glance import Glances, command, values
 from worker.listing import Change, Listing
 from worker.records import Generation
 from worker.redis_access import Scripts
@@ -38,6 +39,8 @@ class Standing:
     flight: str = ""
     #: The storage system could not be reached lately.
     away: bool = False
+    #: The answers of Redis that say so, as they came.
+    raw: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def usable(self) -> bool:
@@ -75,32 +78,49 @@ class Listings:
     def __init__(self, client: redis.Redis, scripts: Scripts, settings: Settings) -> None:
         self._redis = client
         self._scripts = scripts
+        self._glances = Glances(client)
         self._prefix = settings.key_prefix
         self._keep_ms = settings.cache_keep * 1000
         self._page_ms = settings.page_keep * 1000
 
     def standing(self, view: View, thing: str, parent_thing: str = "") -> Standing:
         """Look at one listing: one round trip, whatever its size."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.time()
-        pipe.hmget(self._view(thing), *_FIELDS)
-        pipe.hget(self._view(parent_thing or thing), "epoch")
-        pipe.get(f"{self._prefix}flight:{thing}")
-        pipe.exists(f"{self._prefix}away:{thing.split('/', 1)[0]}")
-        time, fields, epoch, flight, away = pipe.execute()
+        asked = self.questions(thing, parent_thing)
+        raw = self._glances.ask(b"".join(command(*words) for words in asked), _VALUES)
+        found = (values(raw) if raw else None) or self._answers(asked)
+        seconds, micros, *fields, epoch, flight, away = found
         known = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value is not None}
         outdated = view.single and int(epoch or 0) != int(known.get("parent_epoch", 0))
         return Standing(
             thing,
-            time[0] * 1000 + time[1] // 1000,
+            int(seconds or 0) * 1000 + int(micros or 0) // 1000,
             _generation(thing, known),
             int(known.get("as_of", 0)),
             int(known.get("count", 0)),
             known.get("hash", ""),
             invalid="invalid" in known or outdated,
             flight=(flight or b"").decode(),
-            away=bool(away),
+            away=away != b"0",
+            raw=raw or b"",
         )
+
+    def questions(self, thing: str, parent_thing: str = "") -> tuple[tuple[str, ...], ...]:
+        """The commands whose answers make a ``Standing``; the first asks for the time."""
+        return (
+            ("TIME",),
+            ("HMGET", self._view(thing), *_FIELDS),
+            ("HGET", self._view(parent_thing or thing), "epoch"),
+            ("GET", f"{self._prefix}flight:{thing}"),
+            ("EXISTS", f"{self._prefix}away:{thing.split('/', 1)[0]}"),
+        )
+
+    def _answers(self, asked: tuple[tuple[str, ...], ...]) -> list[bytes | None]:
+        """The same by the client library, which knows what to do when something is unusual."""
+        pipe = self._redis.pipeline(transaction=False)
+        for words in asked:
+            pipe.execute_command(*words)  # type: ignore[no-untyped-call]
+        time, fields, epoch, flight, away = pipe.execute()
+        return [b"%d" % time[0], b"%d" % time[1], *fields, epoch, flight, b"%d" % away]
 
     def load(self, generation: Generation, like: Listing | None = None) -> Listing | None:
         """Return a state of a listing; None when it is kept no longer. What is as in ``like`` is shared with it."""
@@ -198,6 +218,8 @@ class Listings:
 
 
 _FIELDS = ("base", "base_seq", "seq", "as_of", "count", "hash", "invalid", "parent_epoch")
+#: The values in the answers to the questions: the time is two.
+_VALUES = 2 + len(_FIELDS) + 3
 
 
 def _generation(thing: str, known: Mapping[str, str]) -> Generation | None:

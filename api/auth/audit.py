@@ -37,6 +37,11 @@ def decide(**decision: Any) -> None:
     g.audit_pending = getattr(g, "audit_pending", {}) | decision
 
 
+def pending() -> dict[str, Any]:
+    """What was noted of the request at hand, and is not written yet."""
+    return dict(getattr(g, "audit_pending", {}))
+
+
 def record(**decision: Any) -> None:
     """Write one decision, together with what was noted of it before.
 

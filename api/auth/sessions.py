@@ -76,6 +76,11 @@ class Sessions:
             raise StoreAway from exc
         return _parse(kept) if isinstance(kept, bytes | str) else None
 
+    def current_key(self) -> str:
+        """The key under which this request's session is kept: while it is there, so is the session."""
+        session_id = session.get(_ID)
+        return self._key(session_id) if isinstance(session_id, str) else ""
+
     def end(self) -> None:
         """End this browser's session on every replica; a copy of its cookie is worth nothing from now on.
 

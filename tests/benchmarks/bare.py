@@ -1,0 +1,54 @@
+"""The least that could do the same: a view that sends bytes, a view that sends a Celery message, a task without work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from celery import Celery
+from flask import Flask, Response
+
+FOLDER = Path(os.environ.get("BENCH_FOLDER", "."))
+
+app = Flask("bare")
+celery = Celery("bare", broker=os.environ.get("SAPI_REDIS_URL"), backend=os.environ.get("SAPI_REDIS_URL"))
+celery.conf.update(task_default_queue="bare", redis_socket_keepalive=True)
+_kept: dict[str, bytes] = {}
+
+
+@celery.task(name="bare.nothing")
+def nothing() -> None:
+    """Takes no time."""
+
+
+@celery.task(name="bare.unheard", ignore_result=True, queue="nobody")
+def unheard() -> None:
+    """Is for a queue that nobody listens to."""
+
+
+@app.get("/healthz")
+def healthz() -> str:
+    """It lives."""
+    return "ok"
+
+
+@app.get("/bytes/<name>")
+def prepared(name: str) -> Response:
+    """The same bytes as ours, at hand in memory."""
+    if name not in _kept:
+        _kept[name] = (FOLDER / name).read_bytes()
+    response = Response(_kept[name], content_type="application/json")
+    response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+@app.get("/unchanged")
+def unchanged() -> Response:
+    """No more than 304."""
+    return Response(status=304)
+
+
+@app.post("/submit")
+def submit() -> tuple[dict[str, str], int]:
+    """No more than one message, with its id as answer."""
+    return {"id": unheard.apply_async().id}, 202

@@ -1,0 +1,251 @@
+"""Each measure of issue and contract: ours beside the bare one, run in turns; medians count."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.benchmarks import bare
+from tests.benchmarks.load import Connection, Load, once, request, run
+from tests.benchmarks.stack import Stack
+
+_CLIENTS = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    ours: str
+    other: str
+    figure: str
+    target: str = ""
+
+
+class Measures:
+    """Measures on one stack."""
+
+    def __init__(self, stack: Stack, *, seconds: float, rounds: int) -> None:
+        self._stack = stack
+        self._seconds = seconds
+        self._rounds = rounds
+
+    # --- answers from the cache
+
+    def cached(self, name: str, volumes: int) -> list[Row]:
+        """The whole listing, and 304, beside a bare view with the same bytes."""
+        path = f"/v4/{name}/volumes"
+        status, head, body = self._warm(path)
+        (self._stack.processes.folder / name).write_bytes(body)
+        tag = _header(head, "etag")
+        ours = request("GET", path, Accept_Encoding="gzip")
+        rows = [self._beside(f"listing of {volumes:,} ({len(body):,} B gzip)", ours, request("GET", f"/bytes/{name}"), 200)]
+        if volumes == min(5000, volumes):
+            again = request("GET", path, Accept_Encoding="gzip", If_None_Match=tag)
+            rows.append(self._beside(f"304 of {volumes:,}", again, request("GET", "/unchanged"), 304))
+        return rows
+
+    def _warm(self, path: str) -> tuple[int, bytes, bytes]:
+        sent = request("GET", path, Accept_Encoding="gzip", Prefer="wait=25")
+        for _ in range(20):
+            answer = once(self._stack.ours, sent)
+            if answer[0] == 200:
+                for _ in range(20):
+                    once(self._stack.ours, sent)
+                return answer
+        raise AssertionError(f"{path}: {answer[0]} {answer[2][:300]!r}")
+
+    def _beside(self, what: str, ours: bytes, other: bytes, status: int, target: str = "≥ 0.8") -> Row:
+        mine, theirs = [], []
+        for _ in range(self._rounds):
+            mine.append(self._load("ours", lambda: ours, status))
+            theirs.append(self._load("bare", lambda: other, status))
+        return _compared(what, mine, theirs, target)
+
+    def _load(self, name: str, make: Callable[[], bytes], status: int, clients: int = _CLIENTS) -> Load:
+        address = getattr(self._stack, name)
+        processes = self._stack.processes
+        return run(
+            address, make, clients=clients, seconds=self._seconds, expect=status, cpu_s=lambda: processes.cpu_s(name)
+        )
+
+    def filtered(self, name: str) -> Row:
+        """The CPU of a page that no other request has asked for."""
+        sizes = iter(range(1, 10**9))
+        self._warm(f"/v4/{name}/volumes?size_used=%3E0&limit=100")
+
+        def make() -> bytes:
+            return request("GET", f"/v4/{name}/volumes?size_used=%3E{next(sizes)}&sort=-size_used&limit=100")
+
+        loads = [self._load("ours", make, 200, clients=1) for _ in range(self._rounds)]
+        cpu_ms = statistics.median(load.cpu_ms for load in loads)
+        return Row("page of 100 of 50,000, filtered and sorted", f"{cpu_ms:.1f} ms CPU", "", f"{cpu_ms:.1f} ms", "≤ 20 ms")
+
+    # --- jobs
+
+    def submit(self, name: str) -> Row:
+        """202 for a change, beside a view that sends one message."""
+        mine, theirs = [], []
+        numbers = iter(range(10**9))
+
+        def make() -> bytes:
+            return request("PUT", f"/v4/{name}/volumes/v{next(numbers)}/locks/host")
+
+        for _ in range(self._rounds):
+            mine.append(self._load("ours", make, 202))
+            self._drain(name)
+            theirs.append(self._load("bare", lambda: request("POST", "/submit"), 202))
+            redis.Redis.from_url(self._stack.redis.url).delete("nobody")
+        return _compared("submit (202)", mine, theirs, "≥ 0.5")
+
+    def _drain(self, name: str) -> None:
+        client = redis.Redis.from_url(self._stack.redis.url)
+        until = time.monotonic() + 240
+        while client.zcard(f"sapi:lane:{name}.write") and time.monotonic() < until:
+            time.sleep(0.2)
+
+    def way_to_success(self, name: str) -> Row:
+        """From submit to succeeded, beside delay().get(), one at a time."""
+        rule = request("PUT", f"/v4/{name}/export/default/rule/10.0.0.1", Prefer="wait=10")
+        connection = Connection(self._stack.ours)
+        mine: list[float] = []
+        theirs: list[float] = []
+        for _ in range(self._rounds):
+            mine += [_timed(lambda: _must(connection.ask(rule), 201)) for _ in range(60)]
+            theirs += [_timed(lambda: bare.nothing.delay().get(timeout=20)) for _ in range(60)]
+        connection.close()
+        return _times("submit to succeeded, against delay().get()", mine, theirs, 0.5, "≤ 1.5")
+
+    # --- what disturbs others
+
+    def look_up_beside_a_listing(self, quick: str, slow: str) -> Row:
+        """Single look-ups on a filer, without and with a minute-long listing of it."""
+        idle, busy = [], []
+        look = request("GET", f"/v4/{slow}/volumes/acclog_backup01", Cache_Control="no-cache", Prefer="wait=20")
+        for _ in range(self._rounds):
+            idle += self._looks(look)
+            job = once(self._stack.ours, request("GET", f"/v4/{slow}/volumes", Cache_Control="no-cache", Prefer="wait=0"))
+            time.sleep(1)
+            busy += self._looks(look)
+            once(self._stack.ours, request("POST", f"{_header(job[1], 'location')}/cancel"))
+            time.sleep(1)
+        return _times("look-up while a minute-long listing runs (p99)", busy, idle, 0.99, "≤ 1.2")
+
+    def _looks(self, look: bytes, count: int = 200) -> list[float]:
+        connection = Connection(self._stack.ours)
+        try:
+            return [_timed(lambda: _must(connection.ask(look), 200)) for _ in range(count)]
+        finally:
+            connection.close()
+
+    def long_polls(self, name: str, slow: str, clients: int = 500) -> Row:
+        """What others wait for an answer while so many clients are in long poll."""
+        ask = request("GET", f"/v4/{name}/volumes?limit=1")
+        idle = [latency for _ in range(self._rounds) for latency in self._paced(ask)]
+        job = once(self._stack.ours, request("GET", f"/v4/{slow}/volumes", Cache_Control="no-cache", Prefer="wait=0"))
+        location = _header(job[1], "location")
+        shown = once(self._stack.ours, request("GET", location))
+        time.sleep(2)
+        poll = request("GET", location, Prefer="wait=25", If_None_Match=_header(shown[1], "etag"))
+        with _held_open(self._stack.ours, poll, clients):
+            time.sleep(2)
+            busy = [latency for _ in range(self._rounds) for latency in self._paced(ask)]
+        once(self._stack.ours, request("POST", f"{location}/cancel"))
+        return _times(f"others' answers beside {clients} long polls (p99)", busy, idle, 0.99, "≤ 2")
+
+    def _paced(self, ask: bytes, count: int = 400) -> list[float]:
+        connection = Connection(self._stack.ours)
+        found = []
+        for _ in range(count):
+            found.append(_timed(lambda: _must(connection.ask(ask), 200)))
+            time.sleep(0.005)
+        connection.close()
+        return found
+
+    # --- memory
+
+    def memory(self, when: str) -> list[Row]:
+        """What processes hold of their own."""
+        names = {"ours": "an API process", "quick": "the worker for changes", "list": "the worker for listings"}
+        return [
+            Row(f"memory of {named}, {when}", f"{self._stack.processes.memory_mb(name):.0f} MiB", "", "")
+            for name, named in names.items()
+        ]
+
+    def redis_bytes(self, name: str, volumes: int) -> list[Row]:
+        """What Redis holds for a volume, and for a finished job."""
+        client: Any = redis.Redis.from_url(self._stack.redis.url)
+        base = sum(client.memory_usage(key) for key in client.scan_iter(f"sapi:base:{name}/volumes:*"))
+        jobs = [client.memory_usage(key) for key in client.scan_iter("sapi:job:*", count=1000)][:2000]
+        return [
+            Row("Redis, for each volume listed", f"{base / volumes:.0f} B", "", ""),
+            Row("Redis, for each job's record", f"{statistics.mean(jobs):.0f} B", "", ""),
+        ]
+
+
+def _compared(what: str, mine: list[Load], theirs: list[Load], target: str) -> Row:
+    per_s = [statistics.median(load.per_s for load in loads) for loads in (mine, theirs)]
+    cpu_ms = [statistics.median(load.cpu_ms for load in loads) for loads in (mine, theirs)]
+    texts = [f"{rate:,.0f}/s, {cpu:.2f} ms CPU" for rate, cpu in zip(per_s, cpu_ms, strict=True)]
+    return Row(what, *texts, f"{per_s[0] / per_s[1]:.2f}", target)
+
+
+def _times(what: str, mine: list[float], theirs: list[float], share: float, target: str) -> Row:
+    at = [Load(0, latencies, 0).percentile_ms(share) for latencies in (mine, theirs)]
+    return Row(what, f"{at[0]:.1f} ms", f"{at[1]:.1f} ms", f"{at[0] / at[1]:.2f}", target)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def _must(answer: tuple[int, bytes, bytes], status: int) -> None:
+    if answer[0] != status:
+        raise AssertionError(f"{answer[0]}, not {status}: {answer[2][:300]!r}")
+
+
+def _header(head: bytes, name: str) -> str:
+    for line in head.decode("latin-1").split("\r\n")[1:]:
+        key, _, value = line.partition(":")
+        if key.lower() == name:
+            return value.strip()
+    raise KeyError(name)
+
+
+@contextmanager
+def _held_open(address: str, sent: bytes, clients: int):  # type: ignore[no-untyped-def]
+    """So many clients that ask again whenever they are answered."""
+    end = threading.Event()
+    connections = [Connection(address) for _ in range(clients)]
+
+    def poll(connection: Connection) -> None:
+        with suppress(OSError):
+            while not end.is_set():
+                connection.ask(sent)
+
+    threads = [threading.Thread(target=poll, args=(connection,), daemon=True) for connection in connections]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        for connection in connections:
+            connection.close()
+
+
+def as_json(rows: list[Row], path: Path) -> None:
+    """Keep the table for comparison."""
+    path.write_text(json.dumps([row.__dict__ for row in rows], ensure_ascii=False, indent=1))
