@@ -9,10 +9,14 @@ CODE    := $(wildcard api worker storage_backends deploy tests)
 LOCK     = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
            --no-header --no-annotate --no-emit-index-url $(UPGRADE)
 
+VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE_ARGS = $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --build-arg REVISION=$(shell git rev-parse HEAD)
+
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env devserver stop status logs test lint format types imports check lock bench chaos
+.PHONY: help env devserver stop status logs test lint format types imports check lock bench chaos html openapi configuration \
+        image run push_version
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +67,30 @@ bench: $(STAMP) ## Measure
 
 chaos: $(STAMP) ## Kill parts of the running service, and look what is lost
 	$(RUN) -m tests.chaos $(ARGS)
+
+html: $(STAMP) ## Build the manual as a static site in build/html
+	$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/html
+	@echo "The manual is in build/html/index.html"
+
+openapi: $(STAMP) ## Write the OpenAPI document to build/openapi.json
+	@mkdir -p build
+	$(RUN) -m deploy.docs.openapi > build/openapi.json
+
+configuration: $(STAMP) ## Write docs/configuration.md anew from the code
+	$(RUN) -m deploy.docs.configuration
+
+image: ## Build the images of the front end and of the workers (PYTHON_IMAGE=their base), tagged dev and with the version
+	docker build $(IMAGE_ARGS) --file Dockerfile.api --tag storage-api/api:dev --tag storage-api/api:$(VERSION) .
+	docker build $(IMAGE_ARGS) --file Dockerfile.worker --tag storage-api/worker:dev --tag storage-api/worker:$(VERSION) .
+
+run: ## Start these images with Redis, on a random port (docker compose down stops them)
+	SAPI_PORT=0 SAPI_FLOWER_PORT=0 docker compose up --detach --wait
+	@echo "API     http://$$(docker compose port api 8000)/    (docker port storage-api-api-1 tells it again)"
+	@echo "Flower  http://$$(docker compose port flower 5555)/"
+	@echo "Sign in as admin with $$(docker compose exec -T api cat /run/storage-api/basic_auth_password)"
+
+push_version: $(STAMP) ## Run all checks, tag this commit with the version of pyproject.toml, and push the tag
+	PYTHON=$(RUN) deploy/push_version.sh $(REMOTE)
 
 lock: $(STAMP) ## Make the lock files anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --all-extras pyproject.toml -o requirements-dev.lock

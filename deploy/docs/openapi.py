@@ -1,0 +1,34 @@
+"""``python -m deploy.docs.openapi``: the OpenAPI document, without a running service, on standard output."""
+
+from __future__ import annotations
+
+import sys
+from secrets import token_hex
+from typing import Any
+
+import orjson
+
+from api.app import create_app
+from api.auth import AuthSettings
+from api.parts import Parts
+from api.settings import ApiSettings
+from worker.operations import Role
+from worker.settings import Settings, load
+
+#: A storage system's name to show in the places of paths.
+_EXAMPLE = "netapp"
+
+
+def document() -> dict[str, Any]:
+    """Return the document as a service with every way of signing in serves it."""
+    held = Parts.build(load(Settings), load(ApiSettings), (_EXAMPLE,))
+    basic = {"basic_auth_username": "ann", "basic_auth_password": token_hex()}
+    groups = {f"role_{role.lower()}_groups": (role,) for role in Role}
+    known = load(AuthSettings, secret_key=token_hex(), **basic, **groups)
+    api = create_app(held, known).extensions["flask-smorest"]["apis"][""]["ext_obj"]
+    found: dict[str, Any] = orjson.loads(api.document)
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(orjson.dumps(document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

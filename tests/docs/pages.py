@@ -1,0 +1,81 @@
+"""The commands in the manual: fenced blocks of ``sh`` are typed, blocks of ``python`` are saved under their first line.
+
+A comment on the line before a block says what is different: ``<!-- not run here: why -->``, or
+``<!-- answers with an error -->``.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+PAGES = sorted([TOP / "README.md", *(TOP / "docs").glob("*.md")])
+
+_FENCE = re.compile(
+    r"(?:^[ ]*<!-- (?P<note>[^\n]*?) -->\n)?^(?P<in>[ ]*)```(?P<kind>\w+)\n(?P<text>.*?)^(?P=in)```$",
+    re.DOTALL | re.MULTILINE,
+)
+_FILE = re.compile(r"# (\w+\.py)\n")
+#: How commands begin; a block that begins so and is not fenced as ``sh`` would never be tried.
+_TYPED = re.compile(
+    r"\$ |(?:sudo|curl|make|docker|oc|kubectl|git|pip|python3?|export|celery|redis-cli|\.venv/bin/\w+)\b", re.ASCII
+)
+_NOT_RUN = "not run here: "
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block."""
+
+    page: Path
+    line: int
+    kind: str
+    note: str
+    text: str
+
+    @property
+    def runs(self) -> bool:
+        """Is it to be tried?"""
+        return not self.note.startswith(_NOT_RUN)
+
+    @property
+    def fails(self) -> bool:
+        """Is it there to show an error?"""
+        return self.note == "answers with an error"
+
+    @property
+    def file(self) -> str:
+        """For a program: what it is to be saved as."""
+        found = _FILE.match(self.text)
+        return found[1] if found else ""
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return every fenced block of a page."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(
+            page,
+            text.count("\n", 0, found.start("text")),
+            found["kind"],
+            found["note"] or "",
+            textwrap.dedent(found["text"]),
+        )
+        for found in _FENCE.finditer(text)
+    ]
+
+
+def strays(page: Path) -> list[str]:
+    """Return commands that stand outside blocks of ``sh``, where nobody tries them."""
+    text = page.read_text(encoding="utf-8")
+    found = [line.strip() for line in _FENCE.sub("", text).splitlines() if re.match(r"    \S", line)]
+    others = [
+        line
+        for block in blocks(page)
+        if block.kind in ("text", "console", "bash", "shell")
+        for line in block.text.splitlines()
+    ]
+    return [line for line in found + others if _TYPED.match(line)]

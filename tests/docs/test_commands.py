@@ -1,0 +1,122 @@
+"""Every command of the manual is typed here, page by page, as somebody new would: against a running service."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, TOP, Block, blocks, strays
+
+#: What a page is about to start itself; the others are given a service that runs.
+_STARTS = "make devserver"
+_PROGRAMS = [page for page in PAGES if any(block.kind == "sh" and block.runs for block in blocks(page))]
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+
+def _named(pages: list[Path]) -> list[object]:
+    return [pytest.param(page, id=page.stem) for page in pages]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Reader:
+    """Somebody with a clone of their own, a shell, and ports that nobody else uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clone = folder / "clone"
+        self.clone.mkdir()
+        for path in TOP.iterdir():
+            if path.name not in (".git", ".dev", "build"):
+                (self.clone / path.name).symlink_to(path)
+        # An answer of 400 or more is a failure, without a flag in each command of the manual.
+        (folder / ".curlrc").write_text("fail-with-body\n")
+        self.ports = {"8000": str(_free_port()), "5555": str(_free_port())}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "MAKE", "PYTEST_"))}
+        self.environment = {
+            **kept,
+            "HOME": str(folder),
+            "PATH": f"{TOP / '.venv' / 'bin'}:{kept['PATH']}",
+            "SAPI_DEV_FOLDER": str(folder / "dev"),
+            "SAPI_PORT": self.ports["8000"],
+            "SAPI_FLOWER_PORT": self.ports["5555"],
+        }
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Type all of it into one shell, which ends at the first command that fails."""
+        for known, ours in self.ports.items():
+            script = script.replace(f"127.0.0.1:{known}", f"127.0.0.1:{ours}")
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.clone,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def save(self, block: Block) -> None:
+        """Save a program under its name."""
+        text = block.text
+        for known, ours in self.ports.items():
+            text = text.replace(f"127.0.0.1:{known}", f"127.0.0.1:{ours}")
+        (self.clone / block.file).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    somebody = Reader(tmp_path)
+    yield somebody
+    stopped = somebody.shell("make stop")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+
+
+def _typed(block: Block) -> str:
+    """The commands of a block, told apart from those of the others by a line before."""
+    mark = f"echo {shlex.quote(f'-- {block.page.name}:{block.line}')} >&2\n"
+    if not block.fails:
+        return mark + block.text
+    refused = "[ $? -eq 22 ] || { echo 'no error was answered' >&2; exit 1; }"
+    return f"{mark}set +e\n{block.text.rstrip()}\n{refused}\nset -e\n"
+
+
+@pytest.mark.parametrize("page", _named(_PROGRAMS))
+def test_every_command_works(page: Path, reader: Reader) -> None:
+    typed = [block for block in blocks(page) if block.runs]
+    script = "".join(_typed(block) for block in typed if block.kind == "sh")
+    for block in typed:
+        if block.kind == "python" and block.file:
+            reader.save(block)
+    if _STARTS not in script:
+        started = reader.shell(_STARTS)
+        assert started.returncode == 0, started.stdout + started.stderr
+    ended = reader.shell(script)
+    assert ended.returncode == 0, f"{ended.stderr[-3000:]}\n{ended.stdout[-3000:]}"
+
+
+@pytest.mark.parametrize("page", _named(PAGES))
+def test_no_command_stands_where_nobody_tries_it(page: Path) -> None:
+    assert strays(page) == []
+
+
+@pytest.mark.parametrize("page", _named(PAGES))
+def test_what_is_not_run_has_a_reason(page: Path) -> None:
+    for block in blocks(page):
+        assert block.kind != "sh" or not block.note or block.fails or len(block.note) > 30, block
+
+
+def test_programs_are_all_saved_or_part_of_the_text() -> None:
+    programs = [block for page in PAGES for block in blocks(page) if block.kind == "python"]
+    assert len(programs) >= 3
+    assert [block for block in programs if block.runs and not block.file] == []

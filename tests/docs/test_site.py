@@ -1,0 +1,62 @@
+"""The manual as a site: it builds without a warning, holds the whole API, and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.docs import openapi, reference
+
+_TOP = Path(__file__).resolve().parents[2]
+#: What a browser would fetch by itself.
+_FETCHED = re.compile(
+    r"""<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)=["'](?:https?:)?//|@import|url\(["']?https?:"""
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "-b", "html",
+         "-d", str(folder / "doctrees"), "docs", str(folder / "html")],
+        cwd=_TOP, check=False, capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder / "html"
+
+
+def test_every_page_is_there_and_found_from_the_first(site: Path) -> None:
+    first = (site / "index.html").read_text()
+    for page in (_TOP / "docs").glob("*.md"):
+        assert (site / f"{page.stem}.html").is_file()
+        assert f'href="{page.stem}.html"' in first or page.stem == "index", page.name
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    files = [path for path in site.rglob("*") if path.suffix in {".html", ".css"}]
+    assert len(files) > 10
+    assert [path.name for path in files if _FETCHED.search(path.read_text())] == []
+
+
+def test_it_can_be_published_as_it_is(site: Path) -> None:
+    assert (site / ".nojekyll").exists()
+    assert json.loads((site / "openapi.json").read_text())["openapi"].startswith("3.1")
+
+
+def test_the_reference_has_every_route_schema_and_problem(site: Path) -> None:
+    document = openapi.document()
+    text = reference.markdown(document)
+    page = (site / "reference.html").read_text()
+    for path, item in document["paths"].items():
+        for method in item.keys() & {"get", "post", "put", "patch", "delete"}:
+            assert f"### {method.upper()} {path}\n" in text
+            assert item[method]["operationId"] in page
+    for code in ("outcome-unknown", "queue-full", "validation-failed"):
+        assert f"| `{code}` |" in text
+    assert "### Volume\n" in text
