@@ -36,7 +36,8 @@ class NodeWatch:
     """Sees in Redis which worker nodes have said, since this watch began, that they serve all of their queues."""
 
     def __init__(self, settings: Settings, queues: Mapping[str, Sequence[str]]) -> None:
-        self._redis = connect(settings)
+        # Somebody who starts a service has time: a busy machine is no reason to give up.
+        self._redis = connect(settings, answer_limit_s=10)
         self._prefix = settings.key_prefix
         #: By node: the queues it is to serve.
         self._queues = queues
