@@ -44,7 +44,7 @@ class Parts:
     def build(cls, settings: Settings, config: ApiSettings, subsystems: tuple[str, ...]) -> Self:
         """Put the parts together; connects to nothing."""
         client = connect(settings)
-        scripts = Scripts(client, settings.key_prefix)
+        scripts = Scripts(client, settings.key_prefix, replicas=settings.wait_replicas)
         listings = Listings(client, scripts, settings)
         return cls(
             settings,

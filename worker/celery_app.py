@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu.entity import Queue
 
+from worker.addresses import Broker, broker, is_redis
 from worker.settings import Settings
 
 #: An API process must never wait long for a broker; the sweeper makes good what it could not send.
@@ -31,6 +31,13 @@ _WORKER = {
     "health_check_interval": 5,
     "retry_on_timeout": True,
 }
+#: How often a sentinel, or the next one, may be asked, and for how long.
+_SENTINEL = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None}
+#: RabbitMQ: how long a half-open connection may look like an idle one (12 s of silence, then 3 unanswered questions).
+_AMQP = {"socket_settings": {"TCP_KEEPIDLE": 12, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}}
+#: A message that the broker has not confirmed is sent again over another connection.
+_AMQP_FRONT_END = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
+_AMQP_HEARTBEAT_S = 10
 
 #: What the promises rest on. A worker that was started with other values refuses to start.
 REQUIRED = {
@@ -43,16 +50,29 @@ REQUIRED = {
 }
 
 
+def required(broker_url: str) -> dict[str, Any]:
+    """The values that a worker must have with this broker.
+
+    Only over Redis may it leave in the queue what it has no thread for. RabbitMQ deals messages out as they come; a job
+    whose ring finds no room is rung for again.
+    """
+    return REQUIRED | {"worker_disable_prefetch": is_redis(broker_url)}
+
+
 def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery:
     """Return the application; ``consumed`` names the queues of a worker, without any it only sends."""
     consumes = bool(consumed)
-    celery = Celery("storage-api", broker=settings.broker, backend=None, set_as_current=False)
+    found = broker(settings.broker)
+    celery = Celery("storage-api", broker=found.url, backend=None, set_as_current=False)
     celery.conf.update(
-        **REQUIRED,
+        **required(found.url),
+        broker_use_ssl=found.use_ssl,
+        # Only a worker's loop sends them; whoever else is silent for long would be hung up on.
+        broker_heartbeat=_AMQP_HEARTBEAT_S if consumes else 0,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
-        broker_transport_options=_transport_options(settings.broker, consumes=consumes),
+        broker_transport_options=_transport_options(found, consumes=consumes),
         # kombu's pool loses a connection for good whenever a producer cannot be made, and hangs when all are lost.
         broker_pool_limit=0,
         worker_enable_remote_control=False,
@@ -69,10 +89,14 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     return celery
 
 
-def _transport_options(broker: str, *, consumes: bool) -> dict[str, Any]:
-    if not urlsplit(broker).scheme.startswith(("redis", "sentinel")):
-        return {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
-    return dict(_WORKER if consumes else _FRONT_END)
+def _transport_options(found: Broker, *, consumes: bool) -> dict[str, Any]:
+    if not found.is_redis:
+        retries = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+        return retries | _AMQP | ({} if consumes else _AMQP_FRONT_END)
+    chosen = (_WORKER if consumes else _FRONT_END) | found.options
+    if "sentinel_kwargs" in chosen:
+        chosen["sentinel_kwargs"] = _SENTINEL | chosen["sentinel_kwargs"]
+    return chosen
 
 
 def _queues(names: Sequence[str]) -> list[Queue] | None:

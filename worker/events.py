@@ -88,8 +88,13 @@ class Events:
     def _listen_once(self) -> None:
         with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(self._channel)
+            asked = False
             while True:
                 message = subscription.get_message(timeout=5.0)
+                if message is None and asked:
+                    # A host that vanished closes nothing: only its silence tells.
+                    raise redis.TimeoutError("the subscription is dead")
+                asked = message is None
                 if message is None:
                     subscription.ping()
                 elif message["type"] == "subscribe":

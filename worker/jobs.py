@@ -17,7 +17,7 @@ from worker.ids import JobIds
 from worker.operations import Operation
 from worker.places import places
 from worker.records import Job, State, parse_job
-from worker.redis_access import RefusesWrites, Scripts
+from worker.redis_access import NotHeld, Scripts
 from worker.settings import Settings
 
 #: A worker that has not said so for this long is not online.
@@ -25,7 +25,6 @@ WORKER_TTL_MS = 15_000
 #: A result up to this size is shown inside its job.
 INLINE_RESULT_BYTES = 8191
 _MAX_RETRY_AFTER_S = 60
-_REPLICAS_WAIT_MS = 300
 
 
 class Accepted(StrEnum):
@@ -160,12 +159,16 @@ class Jobs:
             "queue_limit": self._settings.queue_limit,
             "first_sweep_ms": 2000,
         }
-        word, known_id, shown = self._scripts.accept(
-            job_id, json.dumps(fields), json.dumps(request), WORKER_TTL_MS, INLINE_RESULT_BYTES
-        )
+        try:
+            word, known_id, shown = self._scripts.accept(
+                job_id, json.dumps(fields), json.dumps(request), WORKER_TTL_MS, INLINE_RESULT_BYTES
+            )
+        except NotHeld as refused:
+            # With a key the same request finds the job again; without one, its client can only ask for a new one.
+            if refused.answer[0] == b"NEW" and not new.idempotency_key:
+                self.cancel(job_id, "")
+            raise
         outcome = Accepted(word.decode())
-        if outcome in (Accepted.NEW, Accepted.REPLAYED):
-            self._require_replicas(known_id.decode(), withdraw=not new.idempotency_key)
         if outcome is Accepted.NEW:
             self._bell.ring([Ring(job_id, fields["queue"], new.operation.name)])
         return outcome, known_id.decode(), _shown(shown) if shown else None
@@ -225,19 +228,6 @@ class Jobs:
 
     def _show_all(self, ids: Iterable[str]) -> list[ShownJob]:
         return [shown for job_id in ids if (shown := self.show(job_id)) is not None]
-
-    def _require_replicas(self, job_id: str, *, withdraw: bool) -> None:
-        """Raise RefusesWrites unless enough replicas hold what was written.
-
-        A job without an Idempotency-Key is withdrawn then, since its client can only ask for a new one; with a key the
-        same request finds it again.
-        """
-        wanted = self._settings.wait_replicas
-        if not wanted or int(self._redis.wait(wanted, _REPLICAS_WAIT_MS)) >= wanted:
-            return
-        if withdraw:
-            self.cancel(job_id, "")
-        raise RefusesWrites(f"fewer than {wanted} replicas hold the job")
 
     def _fields(self, job_id: str, new: NewJob) -> dict[str, str]:
         operation = new.operation

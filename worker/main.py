@@ -20,7 +20,7 @@ from celery import Celery, signals
 from storage_backends.registry import open_backend
 from storage_backends.subsystems import ConfigurationError, Subsystem, Subsystems
 from worker.bell import Bell
-from worker.celery_app import REQUIRED, create_celery
+from worker.celery_app import create_celery, required
 from worker.desk import Desk
 from worker.filers import Filer, Watchman
 from worker.folding import Folding
@@ -91,7 +91,7 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
     client = connect(settings, answer_limit_s=_ANSWER_LIMIT_S, connections=200)
     _wait_for(client)
     check_promises(client, settings)
-    scripts = Scripts(client, settings.key_prefix)
+    scripts = Scripts(client, settings.key_prefix, replicas=settings.wait_replicas)
     queues = [f"{name}.{lane}" for name in subsystems for lane in lanes]
     celery = create_celery(settings, consumed=queues)
     bell = Bell(create_celery(settings))
@@ -149,7 +149,7 @@ def check_celery(celery: Celery) -> None:
     Raises:
         BadSettings: which one.
     """
-    for name, value in REQUIRED.items():
+    for name, value in required(celery.conf.broker_url).items():
         if celery.conf[name] != value:
             raise BadSettings(
                 f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"

@@ -5,23 +5,29 @@ there.
 from __future__ import annotations
 
 import secrets
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Protocol
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
+from worker import addresses
 from worker.settings import Settings
 
 #: Two tries to connect and one answer must fit into the second within which a request says that Redis is away.
 ANSWER_LIMIT_S = 0.7
+#: How long replicas have to take what was written (milliseconds).
+_REPLICAS_WAIT_MS = 300
 #: Errors that mean that Redis is away (or frozen, loading, read-only or full): nothing was accepted.
 RedisAway = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError, redis.OutOfMemoryError)
 
 __all__ = [
     "ANSWER_LIMIT_S",
+    "NotHeld",
     "RedisAway",
     "RefusesWrites",
     "Scripts",
@@ -34,6 +40,14 @@ __all__ = [
 
 class RefusesWrites(redis.ConnectionError):
     """Redis answers, and takes no writes at present; nothing was accepted."""
+
+
+class NotHeld(RefusesWrites):
+    """Too few replicas hold what was written, so that a failover might take it back; ``answer`` is the script's."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("too few replicas hold what was written")
+        self.answer = answer
 
 
 class UnsafeRedis(RuntimeError):
@@ -58,16 +72,47 @@ class _Client(redis.Redis):
 
 def connect(settings: Settings, *, answer_limit_s: float = ANSWER_LIMIT_S, connections: int = 600) -> redis.Redis:
     """Return a client that is safe for writes: no retry, since a write whose answer was lost may have been done."""
-    return _Client.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_timeout=answer_limit_s,
-        socket_connect_timeout=answer_limit_s,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=connections,
-        protocol=2,
-    )
+    url = settings.redis_url.get_secret_value()
+    limits = {
+        "socket_timeout": answer_limit_s,
+        "socket_connect_timeout": answer_limit_s,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": connections,
+        "protocol": 2,
+    }
+    found = addresses.sentinels(url)
+    if found is None:
+        return _Client.from_url(url, **limits)
+    # Also where no sentinel answers, the answer is there in time.
+    each_s = answer_limit_s / len(found.hosts)
+    own = {"socket_timeout": each_s, "socket_connect_timeout": each_s, "retry": limits["retry"], "protocol": 2}
+    asked = _Sentinels(list(found.hosts), sentinel_kwargs=own | dict(found.own_options))  # type: ignore[no-untyped-call]
+    pool = SentinelConnectionPool(found.master_name, asked, **(limits | {"ssl": found.tls} | dict(found.options)))  # type: ignore[no-untyped-call]
+    return _Client(connection_pool=pool)
+
+
+class _Sentinels(Sentinel):
+    """Asks the sentinels for the master, from any thread.
+
+    redis-py puts the one that answered in front of a list that other threads walk through, which may lose one for good.
+    """
+
+    _first = 0
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Where the master is now; the sentinel that knew it last is asked first."""
+        first, count = self._first, len(self.sentinels)
+        for index in (*range(first, count), *range(first)):
+            try:
+                state = self.sentinels[index].sentinel_masters().get(service_name)
+            except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
+                continue
+            if state and self.check_master_state(state, service_name):  # type: ignore[no-untyped-call]
+                self._first = index
+                return state["ip"], state["port"]
+        raise MasterNotFoundError(f"no sentinel knows a master called {service_name} that is there")
 
 
 def check_redis(client: redis.Redis) -> list[str]:
@@ -99,20 +144,37 @@ class Script(Protocol):
 class Scripts:
     """The Lua scripts beside this module, each callable by its name: one atomic step on the server's clock."""
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, *, replicas: int = 0) -> None:
+        """``replicas``: how many must hold what `accept` and `mark` write; else these raise NotHeld."""
         self._client = client
         self._prefix = prefix
+        self._replicas = replicas
         self._registered = {name: client.register_script(_source(name)) for name in _names()}
 
     def __getattr__(self, name: str) -> Script:
         script = self._registered[name]
+        if self._replicas and name in _DURABLE:
+            return partial(self._durably, script)
 
         def call(*arguments: str | float | bytes) -> Any:
             return script(keys=[self._prefix], args=list(arguments))
 
         return call
 
+    def _durably(self, script: Callable[..., Any], *arguments: str | float | bytes) -> Any:
+        """Run a script, and see to it that no failover can take back what it wrote, or what its answer rests on."""
+        # WAIT speaks of what was written over its own connection, which cannot outlive a failover.
+        with self._client.client() as one:  # type: ignore[no-untyped-call]
+            answer = script(keys=[self._prefix], args=list(arguments), client=one)
+            # What a script only read was perhaps written a moment ago; a write after it stands for that, too.
+            one.set(f"{self._prefix}held", "1")
+            if int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) < self._replicas:
+                raise NotHeld(answer)
+        return answer
 
+
+#: Scripts whose word is given to somebody outside: to a client, or, by what is done next, to a storage system.
+_DURABLE = ("accept", "mark")
 #: What every script begins with.
 _PRELUDES = ("prelude.lua", "views.lua")
 

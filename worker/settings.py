@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self, TypeVar
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker import addresses
 from worker.secret_files import SecretFiles, UnreadableSecret
 
 
@@ -21,9 +22,13 @@ class Settings(SecretFiles):
         description="Development mode: loopback clients may sign in without a provider, an unsafe Redis only warns",
     )
     redis_url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Redis that holds jobs, results and listings"
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis that holds jobs, results and listings; rediss:// with TLS (?ssl_ca_certs=…), or "
+        "sentinel://:password@host1:26379,host2:26379/0?master_name=… (sentinel+tls:// with TLS)",
     )
-    broker_url: SecretStr | None = Field(None, description="Celery broker, if it is not the Redis above")
+    broker_url: SecretStr | None = Field(
+        None, description="Celery broker, if it is not the Redis above: amqp:// (RabbitMQ), or as above"
+    )
     key_prefix: str = Field("sapi:", pattern=r"^[a-z0-9:_-]{1,32}$", description="Start of every key in Redis")
     wait_replicas: int = Field(
         0, ge=0, description="Replicas that must hold an accepted job before the client learns its id"
@@ -61,6 +66,19 @@ class Settings(SecretFiles):
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe message that is logged"
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: SecretStr) -> SecretStr:
+        addresses.check_redis_url(url.get_secret_value())
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _check_broker_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            addresses.broker(url.get_secret_value())
+        return url
 
     @model_validator(mode="after")
     def _check_lifetimes(self) -> Self:

@@ -1,0 +1,91 @@
+"""One form of URL, and what redis-py and kombu are told instead."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from worker import addresses
+from worker.celery_app import create_celery
+from worker.redis_access import connect
+from worker.settings import BadSettings, Settings, load
+
+_SENTINELS = "sentinel://ann:p%40ss@one:1,two,[::1]:3/4?master_name=sapi&sentinel_password=sss"
+
+
+def test_sentinels_are_read_from_one_url():
+    found = addresses.sentinels(_SENTINELS)
+    assert found is not None
+    assert found.hosts == (("one", 1), ("two", 26379), ("::1", 3))
+    assert found.master_name == "sapi"
+    assert found.options == {"username": "ann", "password": "p@ss", "db": 4}
+    assert found.own_options == {"password": "sss"}
+    assert "p@ss" not in repr(found)
+    assert "sss" not in repr(found)
+
+
+def test_kombu_is_told_of_every_sentinel():
+    told = create_celery(load(Settings, redis_url=_SENTINELS)).conf
+    assert told.broker_url == ";".join(f"sentinel://ann:p%40ss@{host}/4" for host in ("one:1", "two", "[::1]:3"))
+    assert told.broker_transport_options["master_name"] == "sapi"
+    own = told.broker_transport_options["sentinel_kwargs"]
+    assert own["password"] == "sss"
+    assert own["socket_timeout"] < 1
+    assert told.broker_use_ssl is False
+
+
+def test_with_tls_sentinels_and_servers_are_both_checked():
+    url = "sentinel+tls://:p@one,two/0?master_name=sapi&ssl_ca_certs=/ca.pem"
+    found = addresses.sentinels(url)
+    assert found is not None
+    assert found.tls
+    assert found.own_options == {"ssl": True, "ssl_ca_certs": "/ca.pem"}
+    told = addresses.broker(url)
+    assert told.use_ssl == {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert told.options["sentinel_kwargs"]["ssl_ca_certs"] == "/ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("", ssl.CERT_REQUIRED),
+        ("ssl_cert_reqs=none", ssl.CERT_NONE),
+        ("ssl_cert_reqs=CERT_OPTIONAL", ssl.CERT_OPTIONAL),
+    ],
+)
+def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(asked: str, wanted: ssl.VerifyMode):
+    told = addresses.broker(f"rediss://:p@host:6380/2?{asked}")
+    assert told.url == "rediss://:p@host:6380/2"
+    assert isinstance(told.use_ssl, dict)
+    assert told.use_ssl["ssl_cert_reqs"] is wanted
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:geheim@host",
+        "sentinel://:geheim@host/0",
+        "sentinel://:geheim@/0?master_name=m",
+        "sentinel://:geheim@host:port/0?master_name=m",
+        "redis://:geheim@host/0?socket_timeout=soon",
+        "redis://:geheim/x@host/0",
+    ],
+)
+def test_a_wrong_url_is_refused_without_showing_it(url: str):
+    with pytest.raises(BadSettings, match="SAPI_REDIS_URL") as refused:
+        load(Settings, redis_url=url)
+    assert "geheim" not in str(refused.value)
+
+
+def test_connecting_asks_nobody_yet():
+    client = connect(load(Settings, redis_url=_SENTINELS))
+    assert client.connection_pool.connection_kwargs["password"] == "p@ss"
+    client.close()
+
+
+def test_prefetch_is_a_matter_of_redis_alone():
+    assert create_celery(load(Settings)).conf.worker_disable_prefetch
+    amqp = create_celery(load(Settings, broker_url="amqp://u:p@host/v")).conf
+    assert not amqp.worker_disable_prefetch
+    assert amqp.broker_transport_options["confirm_publish"]
