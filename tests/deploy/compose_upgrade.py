@@ -113,7 +113,16 @@ def main() -> int:
     stack = Stack.planned(apis=asked.apis, workers=asked.workers, backends=BACKENDS)
     stack.environment["SAPI_VERSION"] = asked.version
     make_new_release(stack, asked.version)
+    try:
+        return check(stack, asked)
+    finally:
+        stack.run("docker", "image", "rm", *(f"{image}:{NEW}" for image in IMAGES))
+
+
+def check(stack: Stack, asked: argparse.Namespace) -> int:
+    """Start it, drive it, remove it; 0 when the promises were kept."""
     with running(stack):
+        _tell(f"front ends on {', '.join(stack.addresses)}")
         kept = drive(stack, workers=asked.workers, threads=asked.threads, calm_s=asked.calm)
         if not kept:
             _tell(stack.compose("logs", "--no-color", "--tail", "40"))

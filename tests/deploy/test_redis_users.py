@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from deploy.compose.make_secrets import make_all
@@ -46,12 +47,13 @@ class Server:
         return Settings(redis_url=url.replace("@redis:6379", f"@127.0.0.1:{self.port}"))
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("redis-users")
     for name in ("api", "worker", "flower", "redis"):
-        (tmp_path / name).mkdir()
-    make_all(ROOT / "deploy/redis/users.acl", tmp_path)
-    started = Server(tmp_path)
+        (folder / name).mkdir()
+    make_all(ROOT / "deploy/redis/users.acl", folder)
+    started = Server(folder)
     started.start()
     yield started
     started.kill()
@@ -83,7 +85,7 @@ def test_the_configuration_is_one_that_workers_accept(server: Server) -> None:
 
 def test_nobody_gets_in_without_a_password(server: Server) -> None:
     with pytest.raises(AuthenticationError):
-        Redis(port=server.port).ping()
+        Redis(port=server.port, retry=Retry(NoBackoff(), 0)).ping()
 
 
 def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:

@@ -1,0 +1,40 @@
+"""``python3 deploy/kubernetes/make_secrets.py [HOST] | oc create -f -``: prints new secrets for a cluster.
+
+All but the filers'. HOST is where Redis is reached, ``redis:6379`` unless it is an external one. Needs nothing but
+Python. Every run makes new ones: for a cluster that has secrets already, change those one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+USERS_FILE = Path(__file__).resolve().parents[1] / "redis" / "users.acl"
+USERS = ("api", "worker", "flower")
+
+
+def make(host: str = "redis:6379") -> list[dict[str, Any]]:
+    """Return the manifests."""
+    passwords = {user: secrets.token_hex(24) for user in (*USERS, "health")}
+    users = USERS_FILE.read_text("utf-8")
+    for user, password in passwords.items():
+        users = users.replace(f"#{{{user}}}", "#" + hashlib.sha256(password.encode()).hexdigest())
+    found = {user: {"redis_url": f"redis://{user}:{passwords[user]}@{host}/0"} for user in USERS}
+    # The key of the sign-in provider is empty until the provider has given one.
+    found["api"] |= {"secret_key": secrets.token_hex(32), "oauth_secret_key": ""}
+    found["flower"]["basic_auth"] = f"admin:{secrets.token_urlsafe(18)}"
+    found["redis"] = {"users.acl": users, "health_password": passwords["health"]}
+    return [_secret(name, values) for name, values in found.items()]
+
+
+def _secret(name: str, values: dict[str, str]) -> dict[str, Any]:
+    metadata = {"name": name, "labels": {"app.kubernetes.io/name": "storage-api"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": values}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"apiVersion": "v1", "kind": "List", "items": make(*sys.argv[1:])}, indent=2))

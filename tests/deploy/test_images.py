@@ -1,0 +1,122 @@
+"""What is in the images: read from the lock files and Dockerfiles, and seen in the images where there is an engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.stack import ROOT, has_engine, has_image
+
+FORBIDDEN = {
+    "api": {"netapp-ontap", "flower", "pybreaker"},
+    "worker": {"flask", "flask-smorest", "authlib", "granian", "werkzeug"},
+}
+MODULES = {"api": "netapp_ontap", "worker": "flask"}
+parts = pytest.mark.parametrize("part", ["api", "worker"])
+
+
+def requirements(part: str) -> dict[str, str]:
+    """By name: the block of each requirement of a lock file."""
+    text = (ROOT / f"requirements-{part}.lock").read_text("utf-8")
+    blocks = re.split(r"\n(?=[a-z0-9])", text.strip())
+    return {re.split(r"[=\[ ]", block)[0]: block for block in blocks}
+
+
+@parts
+def test_lock_file_holds_what_the_part_needs_and_nothing_of_the_other(part: str) -> None:
+    locked = requirements(part)
+    assert {"celery", "redis", "pydantic"} <= locked.keys()
+    assert not FORBIDDEN[part] & locked.keys()
+
+
+@parts
+def test_everything_is_locked_by_version_and_hash(part: str) -> None:
+    for name, block in requirements(part).items():
+        assert re.match(rf"{re.escape(name)}==\S+", block), block.splitlines()[0]
+        assert "--hash=sha256:" in block, name
+
+
+@parts
+def test_dockerfile_passes_the_linter(part: str) -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    if not linter.exists():
+        pytest.skip("hadolint has no wheel for this machine")
+    done = subprocess.run([linter, f"Dockerfile.{part}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@parts
+def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> None:
+    text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
+    assert "--require-hashes --only-binary=:all:" in text
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["10001:0"]
+    assert "HEALTHCHECK" in text
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
+
+
+def copy_as_the_image(part: str, folder: Path) -> None:
+    """Copy what the Dockerfile copies to /app."""
+    text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
+    for source, target in re.findall(r"^COPY (\S+) /app/(\S+)$", text, re.MULTILINE):
+        if "*" not in source:
+            shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
+            continue
+        (folder / target).mkdir(parents=True)
+        for file in sorted(ROOT.glob(source)):
+            shutil.copy(file, folder / target)
+
+
+@parts
+def test_the_copied_packages_start_without_the_rest(part: str, tmp_path: Path) -> None:
+    copy_as_the_image(part, tmp_path)
+    started = "api.wsgi" if part == "api" else "worker.main"
+    code = f"import {started}, sys; print(*(n for n in sys.modules if n.startswith('storage_backends.')))"
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "SAPI_BACKENDS": "dummy🌈DummyStorage",
+        "SAPI_SECRET_KEY": "0" * 64, "PYTHONUTF8": "1",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not [name for name in done.stdout.split() if name.split(".")[1] in {"dummy", "netapp"}]
+    drivers = {path.name for path in (tmp_path / "storage_backends").iterdir() if (path / "__init__.py").exists()}
+    assert drivers == (set() if part == "api" else {"dummy", "netapp"})
+
+
+def test_the_build_gets_no_more_than_it_copies() -> None:
+    allowed = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE))
+    copied: set[str] = set()
+    for part in MODULES:
+        text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
+        for sources in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
+            copied |= {source.split("/*")[0] for source in sources.split()}
+    assert copied == {each if each != "deploy/image" else "deploy/image/label.py" for each in allowed}
+
+
+@parts
+@pytest.mark.skipif(not has_engine(), reason="no Docker engine answers")
+def test_image_runs_as_any_user_without_what_it_must_not_hold(part: str) -> None:
+    image = f"storage-api/{part}:dev"
+    if not has_image(image):
+        pytest.skip(f"{image} is not built: make image")
+    code = (
+        f"import importlib.util as u, os; assert u.find_spec({MODULES[part]!r}) is None; assert u.find_spec('celery');"
+        "assert os.getuid() == 123456 and not os.access('/app', os.W_OK); open('/tmp/x', 'w').close(); print('fine')"
+    )
+    command = ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "123456:0"]
+    command += ["--cap-drop", "ALL", image, "python", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "fine", done.stderr

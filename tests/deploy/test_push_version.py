@@ -1,0 +1,84 @@
+"""A release is a tag on a clean, checked commit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.stack import ROOT
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a command in a small project that has a remote; its checks pass while there is a file ``good``."""
+    place, remote = tmp_path / "project", tmp_path / "remote.git"
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHON": sys.executable,
+        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull,
+    }  # fmt: skip
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=place, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    place.mkdir()
+    (place / "pyproject.toml").write_text('[project]\nname = "storage-api"\nversion = "1.2.3"\n')
+    (place / "Makefile").write_text("check:\n\t@test -f good\n")
+    (place / "good").touch()
+    for command in (
+        ("git", "init", "--quiet", "--initial-branch=main"),
+        ("git", "config", "user.email", "someone@example.org"),
+        ("git", "config", "user.name", "Someone"),
+        ("git", "init", "--quiet", "--bare", str(remote)),
+        ("git", "remote", "add", "origin", str(remote)),
+        ("git", "add", "."),
+        ("git", "commit", "--quiet", "-m", "Begin"),
+    ):
+        assert run(*command).returncode == 0, command
+    return run
+
+
+def release(run: Run) -> subprocess.CompletedProcess[str]:
+    return run("sh", str(ROOT / "deploy/push_version.sh"))
+
+
+def remote_tags(run: Run) -> str:
+    return run("git", "ls-remote", "--tags", "origin").stdout
+
+
+def test_tag_is_the_version_and_is_pushed(run: Run) -> None:
+    done = release(run)
+    assert done.returncode == 0, done.stderr
+    assert "refs/tags/v1.2.3" in remote_tags(run)
+    assert run("git", "rev-parse", "v1.2.3^{commit}").stdout == run("git", "rev-parse", "HEAD").stdout
+
+
+def test_a_tree_with_changes_is_refused(run: Run) -> None:
+    run("sh", "-c", "echo more >> Makefile")
+    done = release(run)
+    assert done.returncode == 1
+    assert "not committed" in done.stderr
+    assert not remote_tags(run)
+
+
+def test_failing_checks_are_refused(run: Run) -> None:
+    run("git", "rm", "--quiet", "good")
+    run("git", "commit", "--quiet", "-m", "Break it")
+    assert release(run).returncode == 1
+    assert not remote_tags(run)
+    assert not run("git", "tag").stdout
+
+
+def test_a_version_is_released_once(run: Run) -> None:
+    assert release(run).returncode == 0
+    done = release(run)
+    assert done.returncode == 1
+    assert "there already" in done.stderr
