@@ -23,6 +23,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 html_theme = "alabaster"
 html_title = "Storage API"
+html_static_path = ["_static"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {

@@ -59,7 +59,7 @@ def _parameters(parameters: list[Document]) -> Iterator[str]:
     if filters:
         names = ", ".join(f"`{each['name']}`" for each in filters)
         operators = filters[0]["description"].partition(" is: ")[2]
-        yield f"| {names} | query | string | {_FILTER} field is: {_cell(operators)} |"
+        yield f"\nFilters in the query, one for each field: {names}. Each is {operators}.\n"
 
 
 def _answers(responses: Document) -> Iterator[str]:
