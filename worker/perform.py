@@ -103,10 +103,15 @@ class Performer:
             path = parse_reference(arguments[argument])
             names[argument] = backend.get_volume(arguments[argument], journal=lease).name
             if path is not None:
-                self._listings.learn_alias(
-                    lease.job.subsystem, path.junction_path, names[argument], state, self._settings.cache_fresh
-                )
+                self._learn_alias(lease.job.subsystem, path.junction_path, names[argument], state)
         return names
+
+    def _learn_alias(self, subsystem: str, junction_path: str, name: str, state: str) -> None:
+        try:
+            self._listings.learn_alias(subsystem, junction_path, name, state, self._settings.cache_fresh)
+        except RedisAway as exc:
+            # Only spares later readers a look; a change goes on without.
+            log.info("alias.not-learnt", subsystem=subsystem, error=type(exc).__name__)
 
     def _take_turn(self, lease: Lease, arguments: Mapping[str, Any], names: Mapping[str, str]) -> bool:
         keys = [volume_order_key(name) for name in names.values()]

@@ -1,0 +1,277 @@
+"""A worker's parts on a real Redis and a real dummy, driven by hand: time passes when a test says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from storage_backends.base import StorageBackend
+from storage_backends.dummy import DummyStorage
+from storage_backends.journal import UnwatchedJournal
+from storage_backends.options import DummyOptions
+from worker.bell import Ring
+from worker.desk import LOOK_AHEAD, LOSSES, Desk, End, grace_ms
+from worker.filers import Filer
+from worker.ids import JobIds
+from worker.jobs import Accepted, Jobs, NewJob
+from worker.lease import Beater, Lease
+from worker.listings import Listings
+from worker.operations import OPERATIONS, Lane
+from worker.perform import Performer
+from worker.records import Job
+from worker.redis_access import Scripts
+from worker.settings import Settings, load
+from worker.settling import Settler
+
+SUBSYSTEM = "filer"
+PREFIX = "sapi:"
+
+#: One call of every operation, each possible on the prepared state.
+CALLS: dict[str, dict[str, Any]] = {
+    "list_volumes": {},
+    "get_volume": {"volume": "vol"},
+    "create_volume": {"volume": "new"},
+    "clone_volume": {"volume": "copy", "from_volume": "vol", "from_snapshot": "snap"},
+    "roll_back_volume": {"volume": "vol", "from_snapshot": "snap"},
+    "update_volume": {"volume": "node:/vol", "percentage_snapshot_reserve": 33},
+    "restrict_volume": {"volume": "vol"},
+    "list_snapshots": {"volume": "vol"},
+    "get_snapshot": {"volume": "vol", "name": "snap"},
+    "create_snapshot": {"volume": "vol", "name": "other"},
+    "delete_snapshot": {"volume": "vol", "name": "snap"},
+    "list_locks": {"volume": "vol"},
+    "create_lock": {"volume": "vol", "host": "h0"},
+    "remove_lock": {"volume": "vol", "host": "h0"},
+    "list_policies": {},
+    "get_policy": {"policy": "pol"},
+    "create_policy": {"policy": "pol2", "rules": ["10.0.0.0/8"]},
+    "delete_policy": {"policy": "pol"},
+    "ensure_policy_rule_present": {"policy": "pol", "rule": "h2"},
+    "ensure_policy_rule_absent": {"policy": "pol", "rule": "h1"},
+}
+
+
+def prepare(folder: Path) -> Path:
+    """Make a small storage system once, to be copied for each test."""
+    backend = DummyStorage(DummyOptions(volumes=0, state_dir=str(folder)), name=SUBSYSTEM)
+    backend.create_volume("vol", junction_path="/vol", journal=UnwatchedJournal())
+    backend.create_snapshot("vol", "snap", journal=UnwatchedJournal())
+    backend.create_lock("vol", "h0", journal=UnwatchedJournal())
+    backend.create_policy("pol", rules=["h1"], journal=UnwatchedJournal())
+    with backend._database.changing() as db:
+        db.execute("DELETE FROM effects")
+    backend.close()
+    made = folder / f"{SUBSYSTEM}.sqlite3"
+    with sqlite3.connect(made) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return made
+
+
+class HeardBell:
+    """Notes what it is rung for."""
+
+    def __init__(self) -> None:
+        self.heard: list[Ring] = []
+
+    def ring(self, found: Iterable[Ring]) -> None:
+        """Note it."""
+        self.heard += found
+
+    def take(self) -> list[Ring]:
+        """What was heard since this was asked last."""
+        heard, self.heard = self.heard, []
+        return heard
+
+
+class Node:
+    """One worker process without its threads."""
+
+    def __init__(self, bench: Bench, backend: StorageBackend, scripts: Any = None) -> None:
+        self.bench = bench
+        self.scripts: Any = scripts or bench.scripts
+        self.drain = threading.Event()
+        self.hung: list[Lease] = []
+        self.beater = Beater(self.scripts, bench.settings.lease, on_hang=self.hung.append)
+        listings = Listings(bench.client, self.scripts, bench.settings)
+        filers = {SUBSYSTEM: Filer(SUBSYSTEM, lambda: backend, listings)}
+        bell: Any = bench.bell
+        self.desk = Desk(self.scripts, self.beater, bell, bench.settings, self.drain)
+        self.performer = Performer(self.desk, filers, listings, bench.settings)
+        self.settler = Settler(self.desk, filers, listings, bench.settings)
+
+    def claim(self, job_id: str) -> Lease:
+        """Take a job whose turn it is."""
+        lease = self.desk.claim(job_id)
+        assert isinstance(lease, Lease), lease
+        return lease
+
+    def carry_out(self, job_id: str) -> End | None:
+        """Take it and do it."""
+        return self.performer.perform(self.claim(job_id))
+
+    def hear(self) -> None:
+        """Do what a worker does for every ring, whether it comes in time or not."""
+        for ring in self.bench.bell.take():
+            lease = self.desk.claim(ring.job_id)
+            if isinstance(lease, Lease):
+                self.performer.perform(lease)
+
+    def fill(self) -> None:
+        """Ring for what waits while there is room."""
+        for lane in Lane:
+            found = self.scripts.waiting(f"{SUBSYSTEM}.{lane}", 8, LOOK_AHEAD)
+            self.bench.bell.ring(Ring(*(part.decode() for part in bell)) for bell in found)
+
+    def sweep(self, *, room: int = 4) -> tuple[list[str], list[str]]:
+        """Look after open jobs once; who was settled here, and who failed."""
+        owner = "settle:test"
+        settings = self.bench.settings
+        bells, to_settle, failed = self.scripts.sweep(
+            SUBSYSTEM, settings.lease * 1000, grace_ms(settings.lease), LOSSES, settings.job_keep * 1000, owner, room
+        )
+        self.bench.bell.ring(Ring(*(part.decode() for part in bell)) for bell in bells)
+        self.fill()
+        for job_id in to_settle:
+            self.settler.settle(job_id.decode(), f"{owner}:{job_id.decode()}")
+        return [job_id.decode() for job_id in to_settle], [job_id.decode() for job_id in failed]
+
+
+class Bench:
+    """Redis, a prepared storage system, and what a front end has."""
+
+    def __init__(self, client: redis.Redis, folder: Path, prepared: Path, **settings: Any) -> None:
+        self.client = client
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(prepared, folder / prepared.name)
+        self.settings = load(Settings, SAPI_DEBUG=True, **settings)
+        self.scripts: Any = Scripts(client, PREFIX)
+        self.bell = HeardBell()
+        bell: Any = self.bell
+        self.jobs = Jobs(client, self.scripts, JobIds(b"secret"), bell, self.settings)
+        self.backend = DummyStorage(DummyOptions(state_dir=str(folder)), name=SUBSYSTEM)
+
+    def close(self) -> None:
+        """Let go of files."""
+        self.backend.close()
+
+    def node(self, backend: StorageBackend | None = None, scripts: Any = None) -> Node:
+        """Another worker process."""
+        return Node(self, backend or self.backend, scripts)
+
+    def new(self, operation: str, *, key: str = "", **arguments: Any) -> NewJob:
+        """A request for a job."""
+        return NewJob(
+            operation=OPERATIONS[operation],
+            subsystem=SUBSYSTEM,
+            arguments=arguments or CALLS[operation],
+            request={},
+            target="/",
+            requester="ann",
+            request_id="r",
+            idempotency_key=key,
+            request_hash="hash",
+        )
+
+    def accept(self, operation: str, *, key: str = "", **arguments: Any) -> str:
+        """Accept one; its id."""
+        word, job_id, _ = self.jobs.accept(self.new(operation, key=key, **arguments))
+        assert word in (Accepted.NEW, Accepted.REPLAYED), word
+        return job_id
+
+    def job(self, job_id: str) -> Job:
+        """The job as it is recorded."""
+        shown = self.jobs.show(job_id)
+        assert shown is not None
+        return shown.job
+
+    def field(self, job_id: str, name: str) -> str:
+        """One field of its record."""
+        value = self.client.hget(f"{PREFIX}job:{job_id}", name)
+        return value.decode() if isinstance(value, bytes) else ""
+
+    def let_time_pass(self) -> None:
+        """Every lease has lapsed long ago, every delay is over, and somebody looked all the time."""
+        members: Any = self.client.zrange(f"{PREFIX}open:{SUBSYSTEM}", 0, -1)
+        for job_id in (member.decode() for member in members):
+            if not self.field(job_id, "state"):
+                continue
+            self.client.zadd(f"{PREFIX}open:{SUBSYSTEM}", {job_id: 1})
+            if self.field(job_id, "state") in ("running", "cancelling"):
+                self.client.hset(f"{PREFIX}job:{job_id}", mapping={"lease": "1", "suspect": "1"})
+            self.client.hset(f"{PREFIX}job:{job_id}", mapping={"not_before": "", "rung": ""})
+        seconds, micros = self.client.time()
+        now = seconds * 1000 + micros // 1000
+        self.client.hset(f"{PREFIX}looked:{SUBSYSTEM}", mapping={"at": now, "since": 1})
+
+    def recover(self, node: Node, job_id: str, *, turns: int = 8) -> None:
+        """Let another worker find out what is left to do, until the job has ended."""
+        for _ in range(turns):
+            if self.job(job_id).done:
+                return
+            self.let_time_pass()
+            node.sweep()
+            node.hear()
+
+    def effects(self) -> dict[str, bool]:
+        """What reached the storage system: by job, was it made (or settled as never to be made)?"""
+        with sqlite3.connect(self.folder / f"{SUBSYSTEM}.sqlite3") as db:
+            return {job_id: bool(made) for job_id, made in db.execute("SELECT job_id, applied FROM effects")}
+
+    def leftovers(self) -> set[str]:
+        """Keys that a job holds while it is open."""
+        kinds = ("open:", "lane:", "running:", "order:", "unresolved:", "barrier:", "flight:")
+        keys: Any = self.client.keys(f"{PREFIX}*")
+        return {key.decode() for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)}
+
+
+Count = Callable[[str], None]
+
+
+class CountedScripts:
+    """Scripts that say before and after each call that they are called."""
+
+    def __init__(self, scripts: Any, count: Count) -> None:
+        self._scripts = scripts
+        self._count = count
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            what = f"{name} {arguments[2]}" if name == "mark" else name
+            self._count(f"before {what}")
+            answer = getattr(self._scripts, name)(*arguments)
+            self._count(f"after {what}")
+            return answer
+
+        return call
+
+
+class CountedBackend:
+    """A back-end that says before and after each call that it is called."""
+
+    def __init__(self, backend: StorageBackend, count: Count) -> None:
+        self._backend = backend
+        self._count = count
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._backend, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._count(f"before {name}")
+            answer = method(*arguments, **named)
+            self._count(f"after {name}")
+            return answer
+
+        return call
+
+
+def steps_of(bench: Bench, job_id: str) -> list[str]:
+    """The lines that the job stands in."""
+    return list(json.loads(bench.field(job_id, "keys")))

@@ -1,0 +1,23 @@
+"""A workbench for each test, and a storage system prepared once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.worker.bench import Bench, prepare
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def bench(redis_client: Redis, tmp_path: Path, prepared: Path) -> Iterator[Bench]:
+    made = Bench(redis_client, tmp_path / "state", prepared)
+    yield made
+    made.close()

@@ -1,0 +1,159 @@
+"""A crash before and after each Redis write and each filer call, in the life of a job of every operation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.worker.bench import CALLS, Bench, CountedBackend, CountedScripts, Node
+from worker.lease import Lease
+from worker.operations import OPERATIONS
+from worker.records import State
+
+#: How many points there were when this was written; a refactoring must not lose any.
+LEAST_POINTS = 166
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Points:
+    """Counts the points that a life passes, and crashes at one of them."""
+
+    def __init__(self, crash_at: int | None = None) -> None:
+        self.passed: list[str] = []
+        self._crash_at = crash_at
+
+    def __call__(self, name: str) -> None:
+        self.passed.append(name)
+        if self._crash_at is not None and len(self.passed) == self._crash_at + 1:
+            raise Crash(name)
+
+
+class Lives:
+    """Starts the same life again and again, each time with nothing left of the last."""
+
+    def __init__(self, client: Redis, folder: Path, prepared: Path) -> None:
+        self._client = client
+        self._folder = folder
+        self._prepared = prepared
+        self._count = 0
+
+    def begin(self) -> Bench:
+        self._count += 1
+        self._client.flushdb()
+        return Bench(self._client, self._folder / str(self._count), self._prepared)
+
+
+@pytest.fixture
+def lives(redis_client: Redis, tmp_path: Path, prepared: Path) -> Lives:
+    return Lives(redis_client, tmp_path, prepared)
+
+
+def _node(bench: Bench, points: Points) -> Node:
+    backend = CountedBackend(bench.backend, points)
+    return bench.node(backend, CountedScripts(bench.scripts, points))  # type: ignore[arg-type]
+
+
+def _live(bench: Bench, points: Points, operation: str) -> str:
+    """Accept a job and carry it out on a worker that may crash on the way."""
+    job_id = bench.accept(operation)
+    node = _node(bench, points)
+    try:
+        lease = node.desk.claim(job_id)
+        assert isinstance(lease, Lease)
+        node.performer.perform(lease)
+    except Crash:
+        bench.bell.take()
+    return job_id
+
+
+def _is_honest(bench: Bench, job_id: str) -> bool:
+    job = bench.job(job_id)
+    made = bench.effects().get(job_id, False)
+    if not job.operation.is_change:
+        return job.state is State.SUCCEEDED
+    if job.state is State.SUCCEEDED:
+        return made
+    return job.state is State.FAILED and job.failure is not None and job.failure.code == "worker-lost" and not made
+
+
+def test_every_operation_is_tried():
+    assert CALLS.keys() == OPERATIONS.keys()
+
+
+def test_a_crash_anywhere_loses_nothing_and_doubles_nothing(
+    lives: Lives, record_property: Callable[[str, object], None]
+):
+    count = 0
+    for operation in CALLS:
+        bench = lives.begin()
+        points = Points()
+        job_id = _live(bench, points, operation)
+        assert bench.job(job_id).state is State.SUCCEEDED
+        for crash_at, name in enumerate(points.passed):
+            bench.close()
+            bench = lives.begin()
+            job_id = _live(bench, Points(crash_at), operation)
+            bench.recover(bench.node(), job_id)
+            where = f"{operation}: crash {name}"
+            assert bench.job(job_id).done, where
+            assert _is_honest(bench, job_id), (where, bench.job(job_id))
+            assert not bench.leftovers(), where
+            count += 1
+        bench.close()
+    record_property("crash points", count)
+    sys.stdout.write(f"{count} crash points\n")
+    assert count >= LEAST_POINTS
+
+
+@pytest.mark.parametrize("first", ["after mark step", "after create_snapshot"])
+def test_the_one_who_settles_may_crash_too(lives: Lives, first: str):
+    def lose(points: Points) -> tuple[Bench, str]:
+        """A worker is lost at ``first``; another settles, and may crash on the way."""
+        bench = lives.begin()
+        at = Points()
+        job_id = _live(bench, at, "create_snapshot")
+        bench.close()
+        bench = lives.begin()
+        job_id = _live(bench, Points(at.passed.index(first)), "create_snapshot")
+        bench.let_time_pass()
+        with suppress(Crash):
+            _node(bench, points).sweep()
+        return bench, job_id
+
+    points = Points()
+    bench, _ = lose(points)
+    assert len(points.passed) >= 8
+    for crash_at, name in enumerate(points.passed):
+        bench.close()
+        bench, job_id = lose(Points(crash_at))
+        bench.recover(bench.node(), job_id)
+        assert bench.job(job_id).done, name
+        assert _is_honest(bench, job_id), (name, bench.job(job_id))
+        assert not bench.leftovers(), name
+    bench.close()
+
+
+@pytest.mark.parametrize("word", ["before", "after"])
+def test_a_front_end_that_crashes_while_it_accepts_leaves_one_job_or_none(bench: Bench, word: str):
+    def crash(name: str) -> None:
+        if name == f"{word} accept":
+            raise Crash(name)
+
+    bench.jobs._scripts = CountedScripts(bench.scripts, crash)  # type: ignore[assignment]
+    with pytest.raises(Crash):
+        bench.accept("create_volume", key="k")
+    assert not bench.bell.take()
+    bench.jobs._scripts = bench.scripts
+    job_id = bench.accept("create_volume", key="k")
+    bench.bell.take()
+    bench.recover(bench.node(), job_id)
+    assert bench.effects() == {job_id: True}
+    assert bench.job(job_id).state is State.SUCCEEDED
