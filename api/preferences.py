@@ -22,6 +22,12 @@ class Preferences:
         parts = [f"wait={self.wait_s:g}"] if self.wait_s is not None else []
         return ", ".join([*parts, *(["respond-async"] if self.respond_async else [])])
 
+    def headers(self, *, done: bool) -> dict[str, str]:
+        """Preference-Applied of an answer about a job: of the final one, or of the job as it stands."""
+        if done and self.wait_s is not None:
+            return {"Preference-Applied": self.applied()}
+        return {"Preference-Applied": "respond-async"} if self.respond_async and not done else {}
+
 
 def preferences(request: Request, max_wait_s: float) -> Preferences:
     """Read ``Prefer``; a preference that makes no sense is passed over, as the RFC says."""

@@ -173,9 +173,7 @@ def _ask(asked: Read) -> Response:
     if shown is None:
         raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
     if shown.job.state is State.SUCCEEDED:
-        response = _answer(asked, shown, status)
-        response.headers.update(wanted.headers(done=True))
-        return response
+        return _answer(asked, shown, status, wanted)
     if kept is not None and (old.away or _is_away(shown)):
         response = _from(*kept)
         if response is not None:
@@ -225,7 +223,7 @@ def _is_away(shown: ShownJob) -> bool:
     return job.waiting_reason == "backend-unavailable" or (job.failure is not None and job.failure.code in _AWAY)
 
 
-def _answer(asked: Read, shown: ShownJob, status: str) -> Response:
+def _answer(asked: Read, shown: ShownJob, status: str, wanted: Preferences) -> Response:
     """The answer that the job has brought: from what stands now, unless that must be read again already."""
     job, made = shown.job, shown.job.generation
     assert made is not None  # noqa: S101 - a read that succeeded has made one
@@ -236,7 +234,7 @@ def _answer(asked: Read, shown: ShownJob, status: str) -> Response:
     response = _from(named, now, status)
     if response is None:
         raise Problem("result-expired", "The answer is kept no longer. Ask again.", headers=job_headers(job.id))
-    response.headers.update(job_headers(job.id))
+    response.headers.update(job_headers(job.id) | wanted.headers(done=True))
     return response
 
 

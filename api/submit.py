@@ -17,7 +17,7 @@ from api.answers import LOCATED, success_status
 from api.auth import principal
 from api.job_documents import job_document
 from api.parts import parts
-from api.preferences import Preferences, preferences
+from api.preferences import preferences
 from api.problems import Problem, problem_of
 from api.request_ids import request_id
 from api.waits import wait_for
@@ -133,8 +133,8 @@ def _answer_for(new: NewJob) -> Response:
     if wanted.wait_s:
         shown = wait_for(held, shown.job.id, wanted.wait_s, lambda now: now.job.done) or shown
     if shown.job.done and wanted.wait_s is not None:
-        return _final(shown, headers | {"Preference-Applied": wanted.applied()})
-    return accepted_response(shown, headers=headers | _applied(wanted))
+        return _final(shown, headers | wanted.headers(done=True))
+    return accepted_response(shown, headers=headers | wanted.headers(done=False))
 
 
 def _final(shown: ShownJob, headers: Mapping[str, str]) -> Response:
@@ -145,10 +145,6 @@ def _final(shown: ShownJob, headers: Mapping[str, str]) -> Response:
         raise
     response.headers.update(headers)
     return response
-
-
-def _applied(wanted: Preferences) -> dict[str, str]:
-    return {"Preference-Applied": "respond-async"} if wanted.respond_async else {}
 
 
 def _accept(new: NewJob) -> _Submitted:

@@ -37,6 +37,12 @@ def test_a_read_that_waits_is_answered_by_its_job(service):
     assert (answer.status_code, len(answer.json)) == (200, 12)
     assert answer.headers["Cache-Status"] == "storage-api; fwd=miss"
     assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
+    assert answer.headers["Preference-Applied"] == "wait=10"
+
+
+def test_a_read_that_does_not_wait_says_so(service):
+    assert service.get(Prefer="respond-async").headers["Preference-Applied"] == "respond-async"
+    assert "Preference-Applied" not in service.get(Prefer="wait=0").headers
 
 
 def test_a_stale_copy_is_served_while_one_refresh_runs(service):
