@@ -19,26 +19,45 @@ def json_object() -> dict[str, Any]:
     Raises:
         Problem: `unsupported-media-type`, `invalid-request`, or `validation-failed` when it is not an object.
     """
+    raw = _received()
+    # The server hides that a body in chunks broke off. JSON shows that by itself; but nothing at all is a body, too.
+    if not raw and "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        raise Problem("invalid-request", "The body came in chunks, and is empty or broke off. Send at least {}.")
+    return _object_in(raw)
+
+
+def expect_none() -> None:
+    """Refuse a body with anything in it, for requests that take none."""
+    errors = [
+        {"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"} for name in _object_in(_received())
+    ]
+    if errors:
+        raise Problem("validation-failed", "This request takes no fields in its body.", errors=errors)
+
+
+def _received() -> bytes:
+    """The whole body: what is left of one whose sender was cut off asks for something else than was meant."""
     raw = request.get_data(cache=True)
     most = parts().config.max_body_bytes
     # A body that comes in chunks says its size only at its end.
     if len(raw) > most:
         raise Problem("body-too-large", f"The request's body is too large: at most {most} bytes.")
+    if len(raw) < (request.content_length or 0):
+        raise Problem("invalid-request", "The body broke off: it is shorter than Content-Length says.")
+    return raw
+
+
+def _object_in(raw: bytes) -> dict[str, Any]:
     if not raw:
         return {}
+    if request.content_encoding not in (None, "", "identity"):
+        raise Problem("unsupported-media-type", "The body must come as it is, without a Content-Encoding.")
     if request.mimetype != "application/json":
         raise Problem("unsupported-media-type", "The body must be JSON: send Content-Type: application/json.")
     value = _parse(raw)
     if not isinstance(value, dict):
         raise invalid("", "must be a JSON object")
     return value
-
-
-def expect_none() -> None:
-    """Refuse a body with anything in it, for requests that take none."""
-    errors = [{"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"} for name in json_object()]
-    if errors:
-        raise Problem("validation-failed", "This request takes no fields in its body.", errors=errors)
 
 
 def _parse(raw: bytes) -> Any:

@@ -107,3 +107,21 @@ def test_a_body_has_a_largest_size(redis_url, redis_client, chunked):
     body = b'{"caching_policy": "auto"}'
     accepted(client.post(URL, data=body + b" " * (1024 - len(body)), headers=JSON, **more))
     problem(client.post(URL, data=body + b" " * (1025 - len(body)), headers=JSON, **more), 413, "body-too-large")
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_body_that_broke_off_asks_for_nothing(client, method, body):
+    sent = {"data": body, "headers": JSON, "environ_overrides": {"CONTENT_LENGTH": "20"}}
+    answer = client.open(URL, method=method, **sent)
+    problem(answer, 400, "invalid-request")
+
+
+def test_no_body_in_chunks_is_one_that_broke_off(client):
+    problem(post(client, b"", **{"Transfer-Encoding": "chunked"}), 400, "invalid-request")
+    accepted(client.delete(f"{URL}/snapshots/s1", headers={"Transfer-Encoding": "chunked"}))
+
+
+def test_a_body_comes_as_it_is(client):
+    problem(post(client, b"{}", **{"Content-Encoding": "gzip"}), 415, "unsupported-media-type")
+    accepted(post(client, b"{}", **{"Content-Encoding": "identity"}))
