@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from operator import itemgetter
 from threading import Lock
@@ -71,9 +72,9 @@ class Query:
 
 @cache
 def field_types(view: View) -> dict[str, type]:
-    """The fields of a collection's records: each str, int, bool or tuple."""
+    """The fields of a collection's records: each str, int, bool, tuple, or datetime where the text is a time."""
     hints = get_type_hints(_MODELS[view.name])
-    return {name: _plain_type(hint) for name, hint in hints.items()}
+    return {name: datetime if name.endswith("_time") else _plain_type(hint) for name, hint in hints.items()}
 
 
 def _plain_type(hint: Any) -> type:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 Predicate = Callable[[Any], bool]
 
 _UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50}
 _INTEGER = re.compile(r"(-?[0-9]{1,20})(KB|MB|GB|TB|PB|)\Z")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]*Z\Z")
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": lambda value, bound: value >= bound,
-    "<=": lambda value, bound: value <= bound,
-    ">": lambda value, bound: value > bound,
-    "<": lambda value, bound: value < bound,
+#: Predicates by their bound: one call for each of many records.
+_COMPARISONS: dict[str, Callable[[Any], Predicate]] = {
+    ">=": lambda bound: lambda value: value is not None and value >= bound,
+    "<=": lambda bound: lambda value: value is not None and value <= bound,
+    ">": lambda bound: lambda value: value is not None and value > bound,
+    "<": lambda bound: lambda value: value is not None and value < bound,
 }
 
 
@@ -28,8 +29,8 @@ class BadExpression(ValueError):
 
 
 def compile_expression(text: str, kind: type) -> Predicate:
-    """Return whether a field's value fits ``text``; ``kind`` is the field's type: str, int, bool, or tuple (of
-    strings).
+    """Return whether a field's value fits ``text``; ``kind`` is the field's type: str, int, bool, tuple (of strings),
+    or datetime (whose values are text, as in RFC 3339).
 
     Raises:
         BadExpression: it can never make sense.
@@ -61,10 +62,10 @@ def _alternative(text: str, kind: type) -> Predicate:
     low, dots, high = text.partition("..")
     if dots and '"' not in text:
         return _ranged(_value(low, kind), _value(high, kind), kind)
-    if kind is str and "*" in text and '"' not in text:
+    if kind in (str, datetime) and "*" in text and '"' not in text:
         return _wildcard(text)
-    wanted = _value(text, kind, plain=True)
-    return lambda value: value == wanted
+    wanted = _value(text, kind)
+    return (lambda value: _comparable(value, kind) == wanted) if kind is datetime else lambda value: value == wanted
 
 
 def _wildcard(text: str) -> Predicate:
@@ -87,24 +88,25 @@ def _wildcard(text: str) -> Predicate:
     return fits
 
 
-def _compared(compare: Callable[[Any, Any], bool], bound: Any, kind: type) -> Predicate:
+def _compared(compare: Callable[[Any], Predicate], bound: Any, kind: type) -> Predicate:
     if kind is bool:
         raise BadExpression("cannot be compared: it is true or false")
-    return lambda value: value is not None and compare(_comparable(value), bound)
+    fits = compare(bound)
+    return (lambda value: fits(_comparable(value, kind))) if kind is datetime else fits
 
 
 def _ranged(low: Any, high: Any, kind: type) -> Predicate:
     if kind is bool:
         raise BadExpression("has no ranges: it is true or false")
-    return lambda value: value is not None and low <= _comparable(value) <= high
+    return lambda value: value is not None and low <= _comparable(value, kind) <= high
 
 
-def _comparable(value: Any) -> Any:
+def _comparable(value: Any, kind: type) -> Any:
     # Times may have fractions of a second: only without the Z do they sort as text.
-    return value[:-1] if isinstance(value, str) and _TIME.match(value) else value
+    return value.removesuffix("Z") if kind is datetime and value is not None else value
 
 
-def _value(text: str, kind: type, *, plain: bool = False) -> Any:
+def _value(text: str, kind: type) -> Any:
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
     elif not text:
@@ -113,7 +115,7 @@ def _value(text: str, kind: type, *, plain: bool = False) -> Any:
         return _integer(text)
     if kind is bool:
         return _boolean(text)
-    return text if plain else _comparable(text)
+    return _time(text) if kind is datetime else text
 
 
 def _integer(text: str) -> int:
@@ -121,6 +123,17 @@ def _integer(text: str) -> int:
     if found is None:
         raise BadExpression("takes an integer, with KB, MB, GB or TB behind it if you like")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def _time(text: str) -> str:
+    """The time in UTC, in the form in which `_comparable` has it; one that names no zone is in UTC."""
+    try:
+        given = datetime.fromisoformat(text)
+        moment = given.astimezone(UTC) if given.tzinfo else given
+    except (ValueError, OverflowError):
+        raise BadExpression("takes a time, such as 2026-01-31T12:00:00Z (write + as %2B)") from None
+    shown = moment.replace(tzinfo=None).isoformat()
+    return shown.rstrip("0") if "." in shown else shown
 
 
 def _boolean(text: str) -> bool:

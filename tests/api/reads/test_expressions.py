@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from api.expressions import BadExpression, compile_expression
@@ -28,8 +30,17 @@ from api.expressions import BadExpression, compile_expression
         ("a..c", str, ["a", "b", "c"], ["d", None]),
         (">b", str, ["c"], ["a", "b", None]),
         ("FOOZ..FOOZ", str, ["FOOZ"], ["FOO"]),
-        ("2017-01-01T00:00:00Z..2018-01-01T00:00:00Z", str, ["2017-06-01T00:00:00.5Z"], ["2018-01-01T00:00:00.5Z"]),
-        (">2017-01-01T00:00:00Z", str, ["2017-01-01T00:00:00.5Z"], ["2017-01-01T00:00:00Z"]),
+        (
+            "2017-01-01T00:00:00Z..2018-01-01T00:00:00Z",
+            datetime,
+            ["2017-06-01T00:00:00.5Z"],
+            ["2018-01-01T00:00:00.5Z", None],
+        ),
+        (">2017-01-01T00:00:00Z", datetime, ["2017-01-01T00:00:00.5Z"], ["2017-01-01T00:00:00Z", None]),
+        (">2017-01-01T01:00:00+02:00", datetime, ["2016-12-31T23:00:00.1Z"], ["2016-12-31T23:00:00Z"]),
+        ("2017-01-01T00:00:00.50Z", datetime, ["2017-01-01T00:00:00.5Z"], ["2017-01-01T00:00:00Z", None]),
+        ("<2017-01-01", datetime, ["2016-12-31T23:59:59Z"], ["2017-01-01T00:00:00Z"]),
+        ("2017-*|null", datetime, ["2017-01-01T00:00:00Z", None], ["2016-12-31T23:59:59Z"]),
         ("5", int, [5], [6, None]),
         ("-5..5", int, [-5, 0, 5], [-6, 6, None]),
         (">=5|null", int, [5, 6, None], [4]),
@@ -52,7 +63,8 @@ def test_operators(text, kind, fitting, others):
 @pytest.mark.parametrize(
     ("text", "kind"),
     [("", str), ("|a", str), ("a|", str), ("!", str), ('"', str), ("x", int), ("1.5", int), ("1*", int),
-     (">", int), ("1..", int), ("..5", int), ("yes", bool), ("true..false", bool), ("<true", bool), ("9" * 30, int)],
+     (">", int), ("1..", int), ("..5", int), ("yes", bool), ("true..false", bool), ("<true", bool), ("9" * 30, int),
+     (">yesterday", datetime), ("2017-13-01T00:00:00Z", datetime), ("0001-01-01T00:00:00+01:00", datetime)],
 )  # fmt: skip
 def test_nonsense(text, kind):
     with pytest.raises(BadExpression):
