@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.retry import Retry
 
 from deploy.compose.make_secrets import make_all
 from deploy.dev.embedded_redis import await_redis, find_server, free_port
