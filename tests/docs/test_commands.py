@@ -13,7 +13,7 @@ import pytest
 
 from tests.docs.pages import PAGES, TOP, Block, blocks, strays
 
-#: What a page is about to start itself; the others are given a service that runs.
+#: Where a page starts the service itself; others that speak to it find it running.
 _STARTS = "make devserver"
 _PROGRAMS = [page for page in PAGES if any(block.kind == "sh" and block.runs for block in blocks(page))]
 
@@ -98,7 +98,7 @@ def test_every_command_works(page: Path, reader: Reader) -> None:
     for block in typed:
         if block.kind == "python" and block.file:
             reader.save(block)
-    if _STARTS not in script:
+    if "127.0.0.1" in script and _STARTS not in script:
         started = reader.shell(_STARTS)
         assert started.returncode == 0, started.stdout + started.stderr
     ended = reader.shell(script)
