@@ -20,7 +20,7 @@ _EVERY_S = 1.0
 _SETTLERS = 4
 _PRESENT_EVERY = 3
 _REAP_EVERY = 10
-_REAP_AT_MOST = 500
+_REAP_AT_MOST = 100
 
 
 class Sweeper(threading.Thread):
