@@ -21,7 +21,6 @@ _GROUPS_KEPT_S = 60.0
 _MOST_KEPT = 4096
 #: A provider that did not answer is left alone for so long, so that not every request waits for it.
 _RECOVERY_S = 2.0
-_ID_TOKEN_CLAIMS = ("at_hash", "c_hash", "events")
 
 
 class BearerTokens:
@@ -52,15 +51,12 @@ class BearerTokens:
 
     def _claims(self, token: str) -> dict[str, Any]:
         if self._provider.has_keys and header_of(token) is not None:
-            claims = self._provider.verifier.claims(token, audience=self._audience)
-            if any(name in claims for name in _ID_TOKEN_CLAIMS) or claims.get("typ") in ("ID", "Refresh", "Logout"):
-                raise BadToken("it is no access token")
-            return claims
+            return _unbound(self._provider.verifier.access_claims(token, audience=self._audience))
         if not self._settings.oauth_introspection_url:
             raise BadToken("it is no JWT of the provider")
         claims = self._introspected.of(token)
         self._check(claims)
-        return claims
+        return _unbound(claims)
 
     def _introspect(self, token: str) -> dict[str, Any]:
         return ask_json(
@@ -77,11 +73,24 @@ class BearerTokens:
             raise BadToken("it is not in force")
         if _number(answer, "exp", now) < now - leeway_s or _number(answer, "nbf", now) > now + leeway_s:
             raise BadToken("it has expired, or is not in force yet")
-        audience = answer.get("aud")
-        if audience is not None and self._audience not in (audience if isinstance(audience, list) else [audience]):
+        # A provider also knows its refresh tokens.
+        if str(answer.get("token_type") or "bearer").lower() not in ("bearer", "access_token"):
+            raise BadToken("it is no access token")
+        if not self._is_for_us(answer):
             raise BadToken("it is meant for another service")
         if "iss" in answer and self._provider.issuer() not in ("", answer["iss"]):
             raise BadToken("it is of another issuer")
+
+    def _is_for_us(self, answer: Mapping[str, Any]) -> bool:
+        """Was the token issued for this service?
+
+        Where no audience is told, one that a user gave to another client is not: that client could act in their name.
+        """
+        audience = answer.get("aud")
+        if audience is not None or self._settings.oauth_audience:
+            return self._audience in (audience if isinstance(audience, list) else [audience])
+        client = answer.get("client_id")
+        return client in (None, self._settings.oauth_client_id) or answer.get("sub", client) == client
 
     def _ask_groups(self, token: str) -> dict[str, Any]:
         if not self._settings.asks_groups_url:
@@ -90,6 +99,13 @@ class BearerTokens:
             return {"groups": list(self._provider.groups({}, token))}
         except ProviderRefused:  # The token is good, but tells this place nothing: machines are in no groups.
             return {"groups": []}
+
+
+def _unbound(claims: dict[str, Any]) -> dict[str, Any]:
+    """``claims``, unless the token is bound to a key (RFC 8705, RFC 9449): whoever sends it bare has stolen it."""
+    if "cnf" in claims:
+        raise BadToken("it is bound to a key, which was not shown")
+    return claims
 
 
 def _number(answer: Mapping[str, Any], name: str, otherwise: float) -> float:

@@ -26,10 +26,13 @@ def groups_in(answer: Mapping[str, Any], claim: str) -> tuple[str, ...] | None:
 
 
 def name_in(answer: Mapping[str, Any], claim: str) -> str:
-    """The user's name; a machine's account, which has none, goes by its id. Empty when nothing names anybody."""
+    """The user's name; a machine's account, which has none, goes by its id. Empty when nothing names anybody.
+
+    What cannot be printed is no name: it would look like another one, or like another line, wherever it is shown.
+    """
     for key in (claim, *_OTHER_NAMES, *_ACCOUNT_NAMES):
         value = answer.get(key)
-        if isinstance(value, str) and value.strip():
+        if isinstance(value, str) and value.strip() and value.strip().isprintable():
             return value.strip()
     return ""
 

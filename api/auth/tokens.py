@@ -17,6 +17,9 @@ from api.auth.provider_http import ask_json
 
 _LONGEST = 16 * 1024
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
+_ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "events")
+#: What Keycloak calls tokens that are no access tokens.
+_OTHER_KINDS = ("ID", "Refresh", "Offline", "Logout")
 
 
 class BadToken(Exception):
@@ -50,6 +53,21 @@ class TokenVerifier:
         self._check(claims, audience)
         return claims
 
+    def access_claims(self, token: str, *, audience: str) -> dict[str, Any]:
+        """The claims of a good access token: what else a provider signs for us is no key to this service.
+
+        Raises:
+            BadToken: it is none.
+            ProviderAway: the provider's keys cannot be had.
+        """
+        claims = self.claims(token, audience=audience)
+        kind = str((header_of(token) or {}).get("typ") or "").lower().removeprefix("application/")
+        # Where neither says that it is an access token, an ID token is known by what only those hold.
+        is_said = kind == "at+jwt" or str(claims.get("typ") or "").lower() == "bearer"
+        if claims.get("typ") in _OTHER_KINDS or (not is_said and any(name in claims for name in _ID_TOKEN_CLAIMS)):
+            raise BadToken("it is no access token")
+        return claims
+
     def _verified(self, token: str, kid: object) -> dict[str, Any]:
         """The claims of a token that one of the provider's keys signed; when none did, there may be new ones."""
         claims = self._signed_by(token, self._known_keys(kid))
@@ -74,7 +92,7 @@ class TokenVerifier:
         for key in keys:
             try:
                 return dict(jwt.decode(token, key, registry=self._registry).claims)
-            except (JoseError, ValueError, TypeError):
+            except (JoseError, ValueError, TypeError, RecursionError):
                 continue
         return None
 

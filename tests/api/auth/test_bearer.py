@@ -9,7 +9,7 @@ import time
 
 import pytest
 import requests
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from tests.api.auth.house import bearer, build, roles_of, with_provider
@@ -117,6 +117,12 @@ def brings_its_own_key(provider):
     return jwt.encode(header, claims, own)
 
 
+def nested(provider):
+    """Signed by the provider, and more than a parser can take."""
+    claims = b'{"a":' + b"[" * 5000
+    return jws.serialize_compact({"alg": "RS256", "kid": provider.key.kid}, claims, provider.key)
+
+
 BAD = {
     "expired": lambda p: p.token(exp=int(time.time()) - 3600),
     "not in force yet": lambda p: p.token(nbf=int(time.time()) + 3600),
@@ -131,6 +137,11 @@ BAD = {
     "of another kind of key": lambda p: p.token(key=ECKey.generate_key("P-256"), header={"alg": "ES256"}),
     "kid that is a path": lambda p: p.token(key=OctKey.import_key("x" * 32), header={"alg": "HS256", "kid": "../../x"}),
     "an ID token": lambda p: p.token(header={"typ": "JWT"}, nonce="n", at_hash="x"),
+    "an ID token without a hash": lambda p: p.token(header={"typ": "JWT"}, nonce="n", groups=ADMINS),
+    "Keycloak's refresh token": lambda p: p.token(header={"typ": "JWT"}, typ="Refresh", groups=ADMINS),
+    "bound to a key": lambda p: p.token(cnf={"jkt": "x"}, groups=ADMINS),
+    "nested too deeply": nested,
+    "a name that is another line": lambda p: p.token(preferred_username="a\r\nb", sub="\x1b[31madam"),
     "a logout token": lambda p: p.token(header={"typ": "logout+jwt"}),
     "unsigned": unsigned,
     "signed with the public key": signed_with_the_public_key,
@@ -204,6 +215,34 @@ class TestIntrospection:
         token = machine_token(provider)
         provider.audience = "another-service"
         assert_refused(client.get("/whoami", headers=bearer(token)))
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"client_id": "another-client", "sub": "adam"},
+            {"token_type": "refresh_token"},
+            {"cnf": {"jkt": "x"}},
+            {"aud": ["another-service"]},
+            {"active": "true"},
+            {"exp": 1},
+            {"nbf": 1 << 40},
+        ],
+        ids=str,
+    )
+    def test_what_the_provider_says_is_looked_at(self, client, monkeypatch, told):
+        answer = {"active": True, "sub": "adam", "groups": ADMINS} | told
+        monkeypatch.setattr("api.auth.bearer.ask_json", lambda *_args, **_more: answer)
+
+        assert_refused(client.get("/whoami", headers=bearer("opaque")))
+
+    @pytest.mark.parametrize(
+        "told", [{}, {"client_id": CLIENT_ID, "sub": "x"}, {"client_id": "machine"}, {"token_type": "Bearer"}], ids=str
+    )
+    def test_an_audience_need_not_be_told(self, client, monkeypatch, told):
+        answer = {"active": True, "username": "adam", "groups": ADMINS} | told
+        monkeypatch.setattr("api.auth.bearer.ask_json", lambda *_args, **_more: answer)
+
+        assert client.get("/whoami", headers=bearer("opaque")).get_json()["roles"] == ["ADMIN", "USER"]
 
     def test_expired_and_revoked_ones_do_not(self, client, provider):
         for field, value in (("expires_at", time.time() - 3600), ("revoked", True)):
