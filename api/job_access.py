@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.auth import Principal, principal, require
+from api.auth import Principal, audit, principal, require
 from api.parts import parts
 from api.problems import Problem
 from worker.jobs import ShownJob
@@ -17,9 +17,12 @@ def shown_job(job_id: str) -> ShownJob:
         Problem: `no-such-job` (also for those who may not see it) or `job-expired`.
     """
     shown = job_for(job_id)
-    who = principal()
-    if is_requester(who, shown.job) or shown.job.operation.role in who.roles:
+    who, role = principal(), shown.job.operation.role
+    may = is_requester(who, shown.job) or role in who.roles
+    audit.decide(who=who.name, how=who.how, role=role.value, target=shown.job.target, job=job_id, allowed=may)
+    if may:
         return shown
+    audit.decide(reason="not-their-job")
     raise _no_such_job()
 
 

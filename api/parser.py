@@ -40,9 +40,10 @@ def check_unrepeated() -> None:
             raise invalid(f"/{_escaped(name)}", "this query parameter is given more than once")
 
 
-def refuse_query() -> None:
-    """Refuse every query parameter, for requests that take none."""
-    errors = [{"pointer": f"/{_escaped(name)}", "detail": "unknown query parameter"} for name in request.args]
+def refuse_query(*taken: str) -> None:
+    """Refuse every query parameter but those that are ``taken``, for requests that take no others."""
+    unknown = [name for name in request.args if name not in taken]
+    errors = [{"pointer": f"/{_escaped(name)}", "detail": "unknown query parameter"} for name in unknown]
     if errors:
         names = ", ".join(error["pointer"][1:] for error in errors)
         raise Problem("validation-failed", f"unknown query parameter: {names}", errors=errors)

@@ -32,6 +32,11 @@ def init_app(app: Flask, destination: str) -> None:
     app.after_request(_write_pending)
 
 
+def concerns(event: str) -> None:
+    """Say what the decisions of this request are about, if not about access."""
+    g.audit_event = event
+
+
 def decide(**decision: Any) -> None:
     """Note a decision that the rest of this request may say more about; it is written when the request ends."""
     g.audit_pending = getattr(g, "audit_pending", {}) | decision
@@ -58,6 +63,7 @@ def record(**decision: Any) -> None:
 def _write(decision: dict[str, Any]) -> None:
     known: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "access"}
     if has_request_context():
+        known["event"] = getattr(g, "audit_event", "access")
         known |= {"method": request.method, "target": request.path, "address": request.remote_addr}
         known["request_id"] = request_id()
     line = {name: _shortened(value) for name, value in (known | decision).items()}
@@ -69,7 +75,7 @@ def _shortened(value: Any) -> Any:
 
 
 def _write_pending(response: Response) -> Response:
-    if getattr(g, "audit_pending", {}):
+    if "allowed" in getattr(g, "audit_pending", {}):
         _, _, job = response.headers.get("Operation-Location", "").rpartition(_JOBS)
         record(status=response.status_code, **({"job": job} if job else {}))
     return response

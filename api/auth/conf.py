@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Never
 
 from flask import Response, jsonify
@@ -10,6 +12,7 @@ from flask_smorest import Blueprint
 from api.auth.access import principal
 from api.auth.desk import desk
 from api.auth.documents import problems
+from api.parser import refuse_query
 from api.parts import parts
 from api.problems import Problem
 from worker.operations import Role
@@ -25,14 +28,26 @@ _ROLE = {
     "example": "ADMIN",
 }
 
+View = Callable[..., Response]
+
 conf_blueprint = Blueprint("configuration", __name__, url_prefix="/conf", description="What is configured")
 
 
 def _document(name: str, schema: dict[str, Any], example: Any, *statuses: int, takes_role: bool = False) -> Any:
     content = {"application/json": {"schema": schema, "example": example}}
-    responses = {"200": {"description": "OK", "content": content}} | problems(*statuses)
+    responses = {"200": {"description": "OK", "content": content}} | problems(*statuses, 422)
     parameters = [_ROLE] if takes_role else []
-    return conf_blueprint.doc(operationId=name, security=[], responses=responses, parameters=parameters)
+    documented = conf_blueprint.doc(operationId=name, security=[], responses=responses, parameters=parameters)
+
+    def decorate(view: View) -> Any:
+        @wraps(view)
+        def answer(**path: str) -> Response:
+            refuse_query()
+            return view(**path)
+
+        return documented(answer)
+
+    return decorate
 
 
 @conf_blueprint.route("/subsystems")

@@ -13,12 +13,15 @@ from api.auth import audit
 from api.auth.access import principal, refuse, refuse_stranger, refuse_without_store
 from api.auth.desk import Desk, desk
 from api.auth.documents import NEXT, THERE, problems
-from api.auth.origins import SAFE_METHODS, is_cross_site, is_loopback, local_path
+from api.auth.origins import is_cross_site, is_loopback, local_path
 from api.auth.principals import Identity
 from api.auth.sessions import Session, StoreAway
 from api.auth.sign_in import come_back, leave_for_provider
+from api.parser import check_unrepeated, refuse_query
 from api.problems import Problem
 
+_TAKEN = ("next",)
+_EVENTS = {"/logout": "sign-out"}
 #: Who signs in by debug mode.
 DEVELOPER = "developer"
 
@@ -28,13 +31,14 @@ View = Callable[[], Response]
 def login_blueprint(*, has_basic: bool, callback_path: str) -> Blueprint:
     """Return the routes of signing in and out."""
     blueprint = Blueprint("signing-in", __name__, description="Signing in and out, in a browser")
-    _add(blueprint, "/login", "sign_in", login, 302, 403, 503)
+    _add(blueprint, "/login", "sign_in", login, 302, 403, 422, 503)
     _add(blueprint, callback_path, "finish_sign_in", come_back_from_provider, 302, 400, 403, 503)
-    _add(blueprint, "/logout", "sign_out", logout, 302, 403, 503)
-    _add(blueprint, "/logout", "sign_out_by_post", logout, 302, 403, 503, method="POST")
+    _add(blueprint, "/logout", "sign_out", logout, 302, 403, 422, 503)
+    _add(blueprint, "/logout", "sign_out_by_post", logout, 302, 403, 422, 503, method="POST")
     if has_basic:
-        _add(blueprint, "/login_basic", "sign_in_with_password", login_basic, 302, 401, 503)
-        _add(blueprint, "/login_basic", "sign_in_with_password_by_post", login_basic, 302, 401, 403, 503, method="POST")
+        _add(blueprint, "/login_basic", "sign_in_with_password", login_basic, 302, 401, 422, 503)
+        by_post = (302, 401, 403, 422, 503)
+        _add(blueprint, "/login_basic", "sign_in_with_password_by_post", login_basic, *by_post, method="POST")
     return blueprint
 
 
@@ -42,6 +46,10 @@ def _add(blueprint: Blueprint, path: str, name: str, view: View, *statuses: int,
     """Route and document ``view``; each method has a function and an operation of its own."""
 
     def answer() -> Response:
+        audit.concerns(_EVENTS.get(path, "sign-in"))
+        if view is not come_back_from_provider:
+            check_unrepeated()
+            refuse_query(*_TAKEN)
         response = view()
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -95,7 +103,8 @@ def logout() -> Response:
 
     Ends the session everywhere: a copy of its cookie is worth nothing afterwards.
     """
-    if request.method not in SAFE_METHODS and is_cross_site(request):
+    # Also by GET: a link or a redirect on another site's page must sign nobody out.
+    if is_cross_site(request):
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
     sessions = desk().sessions
     try:
@@ -104,7 +113,7 @@ def logout() -> Response:
     except StoreAway:
         refuse_without_store()
     if kept:
-        audit.decide(event="sign-out", who=kept.identity.name, how="session", allowed=True)
+        audit.decide(who=kept.identity.name, how="session", allowed=True)
     return redirect(local_path(request.args.get("next")))
 
 
@@ -114,7 +123,7 @@ def enter(kept: Session, target: str) -> Response:
         desk().sessions.begin(kept)
     except StoreAway:
         refuse_without_store()
-    audit.decide(event="sign-in", who=kept.identity.name, how="session", allowed=True)
+    audit.decide(who=kept.identity.name, how="session", allowed=True)
     return redirect(target)
 
 
@@ -126,5 +135,5 @@ def _refuse_unconfigured(here: Desk) -> NoReturn:
         )
     else:
         status, detail = 503, "No sign-in provider is configured: set SAPI_OAUTH_CLIENT_ID and SAPI_OAUTH_SECRET_KEY."
-    audit.decide(event="sign-in", allowed=False, reason=detail)
+    audit.decide(allowed=False, reason=detail)
     raise Problem("sign-in-unavailable", detail, status=status, retryable=False)

@@ -35,7 +35,10 @@ def _is_local(address: str | None) -> bool:
 
 
 def _is_local_name(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     return name == "localhost" or name.endswith(".localhost") or _is_local(name)
 
 
@@ -46,10 +49,24 @@ def is_cross_site(request: Request) -> bool:
         return True
     origin = request.headers.get("Origin")
     if origin is None:
-        return False
+        return not site and _is_sent_from_elsewhere(request)
     if site:  # The browser vouches for the origin; a proxy may have hidden only its scheme from us.
-        return urlsplit(origin).netloc.lower() != request.host.lower()
+        return _host_in(origin) != request.host.lower()
     return origin.lower() != f"{request.scheme}://{request.host}".lower()
+
+
+def _is_sent_from_elsewhere(request: Request) -> bool:
+    """Does an old browser, which says no more, name another site's page as the one that it comes from?"""
+    page = request.headers.get("Referer")
+    return bool(page) and _host_in(page) != request.host.lower()
+
+
+def _host_in(url: str | None) -> str:
+    """Host and port in ``url``; empty when it makes no sense."""
+    try:
+        return urlsplit(url or "").netloc.lower()
+    except ValueError:
+        return ""
 
 
 def local_path(target: str | None) -> str:

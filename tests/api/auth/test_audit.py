@@ -116,3 +116,40 @@ def test_no_secret_is_in_it(client, provider, log):
     assert token not in text
     assert client.get_cookie("sapi_session").value not in text
     assert "code=" not in text
+
+
+def test_a_sign_in_that_failed(client, log):
+    client.get("/oauth-done?state=made-up&code=x")
+
+    (line,) = log()
+    assert (line["event"], line["allowed"], line["reason"], line["status"]) == (
+        "sign-in",
+        False,
+        "invalid-request",
+        400,
+    )
+
+
+def test_a_page_of_another_site(client, log):
+    sign_in(client, "adam")
+    log()
+    client.post("/v4/needs/ADMIN", headers={"Origin": "https://evil.example.org"})
+    client.get("/logout", headers={"Sec-Fetch-Site": "cross-site"})
+
+    first, second = log()
+    assert (first["who"], first["role"], first["reason"]) == ("adam", "ADMIN", "cross-site-request")
+    assert (second["event"], second["allowed"], second["reason"]) == ("sign-out", False, "cross-site-request")
+
+
+def test_where_nothing_was_decided_there_is_no_line(client, provider, log):
+    client.get("/conf/me/roles", headers=bearer(provider.token()))
+
+    assert log() == []
+
+
+def test_too_many_changes(redis_client, log):
+    client = build(redis_client, audit_log=str(log.path), rate_limit="1/minute").test_client()
+    for _ in range(2):
+        client.post("/v4/needs/USER")
+
+    assert [(line["allowed"], line.get("reason")) for line in log()] == [(True, None), (False, "rate-limited")]

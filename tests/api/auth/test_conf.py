@@ -40,3 +40,16 @@ def test_there_is_no_such_role(client, role, rest):
     assert answer.status_code == 404
     if role != "..":
         assert answer.get_json()["code"] == "not-found"
+
+
+@pytest.mark.parametrize("path", ["subsystems", "roles", "roles/ADMIN/egroups", "roles/ADMIN/am_i_a", "me/roles"])
+def test_there_are_no_query_parameters(client, path):
+    answer = client.get(f"/conf/{path}?role=ADMIN")
+
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "validation-failed")
+    assert answer.get_json()["errors"] == [{"pointer": "/role", "detail": "unknown query parameter"}]
+
+
+@pytest.mark.parametrize("path", ["/login?nxt=/", "/login?next=/a&next=/b", "/logout?x=", "/logout?next=/&all=1"])
+def test_signing_in_takes_the_next_path_only(client, path):
+    assert client.get(path).status_code == 422

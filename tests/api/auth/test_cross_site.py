@@ -21,6 +21,9 @@ FOREIGN = [
     {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
     {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example.org"},
     {"Sec-Fetch-Site": "unheard-of"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "http://["},
+    {"Referer": "https://evil.example.org/localhost"},
+    {"Referer": "http://["},
 ]
 OWN = [
     {},
@@ -29,6 +32,7 @@ OWN = [
     {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
     {"Sec-Fetch-Site": "same-origin", "Origin": "https://localhost"},
     {"Sec-Fetch-Site": "none"},
+    {"Referer": "http://localhost/page"},
 ]
 
 
@@ -44,6 +48,7 @@ def test_foreign_pages_are_refused(client, headers):
     for path in ("/v4/needs/ADMIN", "/logout"):
         answer = client.post(path, headers=headers)
         assert (answer.status_code, answer.get_json()["code"]) == (403, "cross-site-request")
+    assert client.get("/logout", headers=headers).status_code == 403
     answer = client.post("/v4/needs/ADMIN", headers=headers | BASIC)
     assert (answer.status_code, answer.get_json()["code"]) == (403, "cross-site-request")
 
