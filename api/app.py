@@ -11,7 +11,7 @@ from api.converters import CONVERTERS
 from api.openapi import create_api, describe_sign_in
 from api.parts import EXTENSION, Parts
 from api.path_parameters import subsystem_parameter
-from api.repeats import Repeats
+from api.repeats import Repeats, refuse_away
 from api.resources import docs, exports, health, jobs, locks, snapshots, status, volumes
 
 BLUEPRINTS = (volumes.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
@@ -32,6 +32,7 @@ def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.extensions[EXTENSION] = held
     requests.init_app(app)
+    app.before_request(refuse_away)
     request_metrics.init_app(app, held)
     api = create_api(app, _version())
     failures.init_app(app)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import redis
 from flask import request
 
 from api.auth import audit, principal
@@ -30,6 +31,7 @@ StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _MARK = "sapi.repeatable"
+_AWAY = "sapi.redis_away"
 _MOST = 512
 #: Requests with one of these are the application's: their answers depend on the time, or they have a body.
 _NOT_OURS = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING")
@@ -78,6 +80,13 @@ def mark(held: Parts, standing: Standing, parent_thing: str, body: bytes) -> Non
     )
 
 
+def refuse_away() -> None:
+    """Raise what a glance at Redis has raised: asking once more would take as long again."""
+    error = request.environ.get(_AWAY)
+    if error is not None:
+        raise error
+
+
 def _without_time(raw: bytes) -> bytes:
     return raw.split(b"\r\n", _LINES_OF_TIME)[-1]
 
@@ -102,7 +111,11 @@ class Repeats:
         if known is None:
             return self._remembering(name, environ, start_response)
         began = time.perf_counter()
-        age_s = self._age_s(known)
+        try:
+            age_s = self._age_s(known)
+        except redis.RedisError as error:
+            environ[_AWAY] = error
+            return self._application(environ, start_response)
         request_id = given_or_new(environ.get("HTTP_X_REQUEST_ID", ""))
         if age_s is None:
             return self._remembering(name, environ, start_response)
