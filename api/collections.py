@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from operator import itemgetter
-from threading import Lock
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlencode
 
@@ -19,6 +16,7 @@ import orjson
 from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
+from api.choosing import numbers
 from api.expressions import BadExpression, Predicate, compile_expression
 from api.problems import Problem, invalid
 from storage_backends.models import ExportPolicy, Snapshot, Volume
@@ -180,50 +178,13 @@ def _part(listing: Listing, standing: Standing, query: Query) -> Response:
     return response
 
 
-class _Results:
-    """What lately asked queries found, as numbers of records: pages of one query are cut from one result."""
-
-    def __init__(self, most: int = 64) -> None:
-        self._most = most
-        self._kept: OrderedDict[tuple[str, str, str], list[int]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, name: tuple[str, str, str], make: Callable[[], list[int]]) -> list[int]:
-        with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
-        found = make()
-        with self._lock:
-            self._kept[name] = found
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return found
-
-
-_results = _Results()
-
-
 def _rows(listing: Listing, standing: Standing, query: Query, start: int, limit: int) -> tuple[int, list[Record]]:
     """How many records fit, and those of the page."""
     if not query.filters and not query.sort:
         return listing.count, listing.rows(start, limit)
-    name = (standing.thing, standing.etag, query.text)
     records = listing.records
-    found = _results.get(name, lambda: choose(records, query))
+    found = numbers(listing, (standing.thing, standing.etag), query.filters, query.sort, query.text)
     return len(found), [records[number] for number in found[start : start + limit]]
-
-
-def choose(records: Sequence[Record], query: Query) -> list[int]:
-    """The numbers of the records that fit, in the order that is asked for; what is null comes last."""
-    found = list(range(len(records)))
-    for name, fits in query.filters:
-        found = [number for number in found if fits(records[number].get(name))]
-    for name, falling in reversed(query.sort):
-        known = [(records[number][name], number) for number in found if records[number].get(name) is not None]
-        known.sort(key=itemgetter(0), reverse=falling)
-        found = [number for _, number in known] + [number for number in found if records[number].get(name) is None]
-    return found
 
 
 def _next(standing: Standing, query: Query, start: int) -> str:

@@ -104,6 +104,7 @@ class Listing:
         self._key_field = key_field
         self._chunks = chunks
         self._ordered = ordered
+        self._columns: dict[str, list[Any]] = {}
         if digest:
             self.hash = digest
 
@@ -185,6 +186,12 @@ class Listing:
     def records(self) -> list[Record]:
         """Every record as an object; do not change them."""
         return [record for chunk in self._chunks for record in chunk.records]
+
+    def column(self, name: str) -> list[Any]:
+        """One field of every record; None where it is missing."""
+        if name not in self._columns:
+            self._columns[name] = [record.get(name) for record in self.records]
+        return self._columns[name]
 
     def rows(self, start: int, count: int) -> list[Record]:
         """``count`` records from the one numbered ``start`` on; only the chunks that they are in are read."""

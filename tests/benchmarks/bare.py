@@ -1,4 +1,4 @@
-"""The least that could do the same: a view that sends bytes, a view that sends a Celery message, a task without work."""
+"""The least that could do the same: views that send bytes or a Celery message, and a task without work."""
 
 from __future__ import annotations
 

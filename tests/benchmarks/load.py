@@ -1,4 +1,4 @@
-"""Clients that keep their connections: how many answers a second, how long each took, what CPU the server used for it."""
+"""Clients that keep their connections: answers a second, how long each took, what CPU the server used for it."""
 
 from __future__ import annotations
 

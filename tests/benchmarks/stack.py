@@ -17,7 +17,7 @@ from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
 ROOT = Path(__file__).resolve().parents[2]
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 #: As the development server is run.
-_GRANIAN = ("--interface", "wsgi", "--http", "1", "--no-ws", "--blocking-threads", "512", "--http1-buffer-size", "1048576")
+_GRANIAN = ("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "1048576")
 
 
 @dataclass
@@ -35,10 +35,22 @@ class Processes:
                 [sys.executable, "-m", *arguments], cwd=ROOT, stdout=log, stderr=log, env=self.environment | more
             )
 
-    def serve(self, name: str, application: str, *, workers: int = 2, **more: str) -> str:
+    def serve(self, name: str, application: str, *, workers: int = 2, threads: int = 512, **more: str) -> str:
         """Start Granian on an application, as we ship it; its address, once it answers."""
         port = str(free_port())
-        options = (*_GRANIAN, "--workers", str(workers), "--host", "127.0.0.1", "--port", port, "--log-level", "warning")
+        options = (
+            *_GRANIAN,
+            "--blocking-threads",
+            str(threads),
+            "--workers",
+            str(workers),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            port,
+            "--log-level",
+            "warning",
+        )
         self.start(name, "deploy.dev.serve_api", application, *options, **more)
         _await(f"http://127.0.0.1:{port}/healthz")
         return f"127.0.0.1:{port}"
@@ -138,8 +150,8 @@ def stack(folder: Path, sizes: Mapping[str, Mapping[str, object]], *, api_worker
             processes.start(node, "worker.main", "--node", node, "--lanes", lanes, SAPI_BACKENDS=described)
         ours = processes.serve("ours", "api.wsgi:app", workers=api_workers, SAPI_BACKENDS=names)
         bare = processes.serve("bare", "tests.benchmarks.bare:app", workers=api_workers)
-        processes.start("bare-worker", "celery", "-A", "tests.benchmarks.bare:celery", "worker", "-P", "threads", "-c", "8",
-                        "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "warning")  # fmt: skip
+        options = ("-P", "threads", "-c", "8", "--without-gossip", "--without-mingle", "--without-heartbeat")
+        processes.start("bare-worker", "celery", "-A", "tests.benchmarks.bare:celery", "worker", *options)
         yield Stack(processes, redis, ours, bare)
     finally:
         processes.end_all()
