@@ -1,6 +1,6 @@
 """Makes the secrets of a Compose stack, each once, and puts each where only those who need it can read it.
 
-Run by the service ``secrets`` before all others: ``python make_secrets.py users.acl FOLDER``. The folder holds a folder for
+Run by the service ``secrets`` before all others: ``python make_secrets.py users.acl FOLDER``. The folder has one for
 each reader (``api``, ``worker``, ``flower``, ``redis``), which are volumes. What is there already stays as it is.
 """
 
