@@ -17,7 +17,8 @@ from storage_backends.errors import (
     StorageError,
 )
 from storage_backends.journal import Cancelled, Journal
-from storage_backends.netapp.connection import Answer, Filer, Json
+from storage_backends.netapp.answers import Answer, Json
+from storage_backends.netapp.connection import Filer
 from storage_backends.netapp.jobs import End, JobFollower
 from storage_backends.netapp.queries import Query
 
@@ -92,18 +93,19 @@ class Change:
         self._steps += 1
         self.journal.sending(step, url=f"{request.method} /api{request.path}", **facts)
         answer = self.filer.change(request.method, request.path, request.query, request.body, journal=self.journal)
-        if answer.status != HTTPStatus.ACCEPTED:
-            return answer
+        is_done = answer.status != HTTPStatus.ACCEPTED
         uuid = (answer.body.get("job") or {}).get("uuid")
-        if not uuid:
+        if uuid:
+            self.journal.backend_job(uuid, cancellable=undone is not None)
+            self._await(uuid, undone, is_done=is_done)
+        elif not is_done:
             raise OutcomeUnclear("The storage system took the change and did not name its job.")
-        self.journal.backend_job(uuid, cancellable=undone is not None)
-        self._await(uuid, undone)
         return answer
 
-    def _await(self, uuid: str, undone: Callable[[], bool] | None) -> None:
+    def _await(self, uuid: str, undone: Callable[[], bool] | None, *, is_done: bool) -> None:
+        """Wait for the job's end; one that the filer cannot tell is success where it said so before (``is_done``)."""
         ended = JobFollower(self.filer, uuid, self.journal, cancellable=undone is not None).follow()
-        if ended.end is End.SUCCESS:
+        if ended.end is End.SUCCESS or (is_done and ended.end is not End.FAILURE):
             return
         if ended.end is not End.FAILURE:
             raise OutcomeUnclear("The storage system does not tell what became of the change.")

@@ -3,72 +3,30 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any
 from weakref import WeakSet
 
 import orjson
 import requests
-import urllib3
 from netapp_ontap.host_connection import HostConnection
 
 from storage_backends.errors import BackendError, BackendTimeout, BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import Journal
+from storage_backends.netapp.answers import TROUBLE, Answer, Json, NoAnswer, NotSent, Shape, read, refuses, trouble_of
 from storage_backends.netapp.queries import Query, url_of
 from storage_backends.netapp.targets import require_one
 from storage_backends.netapp.translate import Translator, is_known
 from storage_backends.netapp.transport import CALL, new_session
 from storage_backends.options import NetappOptions
 
-Json = dict[str, Any]
-
-_TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 #: How often a question is asked again when its answer broke off or the filer was too busy.
 _ASK_AGAIN = 2
 #: The longest that a question waits because the filer said Retry-After, in seconds.
 _LONGEST_PAUSE_S = 5.0
 _CONNECT_S = 10.0
-#: How many wrapped errors are looked through for the cause.
-_DEEPEST = 20
-
-
-class NotSent(Exception):
-    """The filer was not reached: no byte of the request left."""
-
-
-class NoAnswer(Exception):
-    """The request left, and no whole answer came."""
-
-    def __init__(self, reason: str, *, timed_out: bool = False, status: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.timed_out = timed_out
-        #: The HTTP status, where at least that came.
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer of the filer."""
-
-    status: int
-    body: Json = field(default_factory=dict)
-    retry_after_s: float = 1.0
-
-    @property
-    def error(self) -> tuple[int | None, str]:
-        """ONTAP's error code and message; (None, "") where the body holds none."""
-        found = self.body.get("error")
-        if not isinstance(found, dict):
-            return None, ""
-        code = str(found.get("code", ""))
-        return int(code) if code.lstrip("-").isdigit() else None, str(found.get("message", ""))
 
 
 class _Connection(HostConnection):
@@ -84,6 +42,15 @@ class _Connection(HostConnection):
             scheme=options.scheme,
         )
         self._request_session = new_session(self.origin)
+
+    def begin(self, *, is_question: bool) -> None:
+        """Get ready for an exchange. A change goes over a connection of its own, which later questions then use.
+
+        Filers close connections that are idle, some without a word after each answer. A question that crosses with that
+        is asked again; a change would count as lost on its way, though it never arrived.
+        """
+        if not is_question:
+            self.session.close()
 
 
 class _Process:
@@ -108,6 +75,8 @@ class Filer:
         host = options.hostname or options.vserver
         #: Names of fields that this filer does not know, or that the configuration leaves out.
         self.without: frozenset[str] = frozenset(name.strip() for name in options.fields.split(",") if name.strip())
+        #: Was the account refused a look at the aggregates? One of a vserver alone sees those of the vserver.
+        self.confined = False
         label = host.partition(".")[0]
         hidden = (host, "" if label.isdigit() else label, options.username, options.password)
         self.translator = Translator(hidden)
@@ -118,20 +87,20 @@ class Filer:
 
     # --- questions
 
-    def get(self, path: str, query: Query | None = None, *, journal: Journal) -> Json:
-        """Ask for something below ``/api``; asked again a few times when that may help.
+    def get(self, path: str, query: Query | None = None, *, journal: Journal, shape: Shape | None = None) -> Json:
+        """Ask for something below ``/api``, made into what ``shape`` makes of it; asked again when that may help.
 
         Raises:
             BackendUnavailable, BackendTimeout: no answer.
             StorageError: the filer's refusal, translated.
         """
-        return self.get_url(url_of(path, query), journal=journal)
+        return self.get_url(url_of(path, query), journal=journal, shape=shape)
 
-    def get_url(self, url: str, *, journal: Journal) -> Json:
+    def get_url(self, url: str, *, journal: Journal, shape: Shape | None = None) -> Json:
         """As ``get``, for a path and query as the filer gave them."""
         for again in range(_ASK_AGAIN, -1, -1):
             try:
-                answer = self._exchange("GET", url, None, journal)
+                answer = self._exchange("GET", url, None, journal, shape)
             except NotSent as failure:
                 raise BackendUnavailable(f"The storage system cannot be reached: {failure}.") from None
             except NoAnswer as failure:
@@ -178,18 +147,21 @@ class Filer:
 
     def _change_failed(self, answer: Answer) -> StorageError:
         code, message = answer.error
-        if _refuses(answer.status) or is_known(code):
+        if refuses(answer.status) or is_known(code):
             return self.translator.error(code, message, status=answer.status)
         original = BackendError(str(code or answer.status), self.translator.clean(message))
         return OutcomeUnclear("The change was sent and the answer does not tell.", backend_error=original)
 
     # --- one exchange
 
-    def _exchange(self, method: str, url: str, body: Json | None, journal: Journal) -> Answer:
+    def _exchange(
+        self, method: str, url: str, body: Json | None, journal: Journal, shape: Shape | None = None
+    ) -> Answer:
         with self._slot() as connection:
             journal.checkpoint()  # Waiting for the slot may have taken long.
             seconds = max(0.05, min(self.timeout_s, journal.seconds_left))
             CALL.begin(seconds)
+            connection.begin(is_question=method == "GET")
             response = None
             try:
                 response = connection.session.request(
@@ -201,9 +173,9 @@ class Filer:
                     allow_redirects=False,
                     stream=True,
                 )
-                return _answer(response, response.content)
-            except _TROUBLE as trouble:
-                raise _trouble(trouble, None if response is None else response.status_code) from None
+                return read(response, is_question=method == "GET", shape=shape)
+            except TROUBLE as trouble:
+                raise trouble_of(trouble, None if response is None else response.status_code) from None
             finally:
                 if response is not None:
                     response.close()
@@ -237,51 +209,3 @@ class Filer:
         process, self._process = self._own_process(), _Process(self._options.max_connections)
         for connection in list(process.connections):
             connection.session.close()
-
-
-def _refuses(status: int) -> bool:
-    """Does the HTTP status alone say that nothing was done?"""
-    if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE}:
-        return status == HTTPStatus.SERVICE_UNAVAILABLE
-    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def _answer(response: requests.Response, content: bytes) -> Answer:
-    status = response.status_code
-    try:
-        body = orjson.loads(content) if content.strip() else {}
-    except orjson.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        if status < requests.codes.multiple_choices:
-            raise NoAnswer("the answer broke off", status=status)
-        body = {}
-    pause = response.headers.get("Retry-After", "")
-    return Answer(status, body, float(pause) if pause.isdigit() else 1.0)
-
-
-def _trouble(trouble: BaseException, status: int | None) -> NotSent | NoAnswer:
-    """What happened, in words that name no host: the libraries' own messages do."""
-    timed_out = _caused_by(trouble, (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError))
-    if not CALL.sent:
-        if timed_out:
-            return NotSent("it does not take connections in time")
-        if _caused_by(trouble, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
-            return NotSent("its certificate or encryption is not accepted")
-        if _caused_by(trouble, (urllib3.exceptions.NameResolutionError,)):
-            return NotSent("its name is not known")
-        return NotSent("it does not take connections")
-    if timed_out:
-        return NoAnswer("the time was over", timed_out=True, status=status)
-    return NoAnswer("the connection broke", status=status)
-
-
-def _caused_by(trouble: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Is it one of ``kinds``, or does it wrap one, as ``requests`` wraps ``urllib3``?"""
-    seen: list[object] = [trouble]
-    for found in seen:
-        if isinstance(found, kinds):
-            return True
-        if isinstance(found, BaseException) and len(seen) < _DEEPEST:
-            seen += [*found.args, found.__cause__, getattr(found, "reason", None)]
-    return False

@@ -7,12 +7,14 @@ from typing import Unpack
 from storage_backends.errors import AlreadyExists, NoSuchPolicy, NoSuchSnapshot, NoSuchVolume, StorageError
 from storage_backends.journal import Journal
 from storage_backends.models import Volume, VolumeSettings
+from storage_backends.netapp.answers import Json
 from storage_backends.netapp.change import Change
-from storage_backends.netapp.connection import Filer, Json
+from storage_backends.netapp.connection import Filer
 from storage_backends.netapp.lookups import all_records, find_volume, volumes_where
 from storage_backends.netapp.queries import AT_ONCE, literal
 from storage_backends.netapp.settings import creation, invalid
 from storage_backends.netapp.snapshots import snapshots_named
+from storage_backends.netapp.translate import is_forbidden
 from storage_backends.netapp.volumes import Volumes, bad_policy
 
 #: Settings that the filer takes only once the volume is there.
@@ -39,8 +41,6 @@ class Creation:
     def __init__(self, filer: Filer, volumes: Volumes) -> None:
         self._filer = filer
         self.volumes = volumes
-        #: An account that is confined to a vserver sees only the aggregates of that; known after the first refusal.
-        self._confined = False
 
     def create(
         self,
@@ -117,7 +117,7 @@ class Creation:
 
     def _roomiest_aggregate(self, journal: Journal) -> str:
         """The data aggregate with most free space, of those that the account can see."""
-        rooms = self._vservers_aggregates(journal) if self._confined else self._clusters_aggregates(journal)
+        rooms = self._vservers_aggregates(journal) if self._filer.confined else self._clusters_aggregates(journal)
         rooms = {name: free for name, free in rooms.items() if not name.startswith("aggr0")}
         if not rooms:
             raise StorageError("The storage system shows no aggregate that could hold the volume.")
@@ -130,7 +130,7 @@ class Creation:
         except StorageError as refusal:
             if refusal.transient or refusal.backend_error is None:
                 raise
-            self._confined = True
+            self._filer.confined = is_forbidden(refusal)
             return self._vservers_aggregates(journal)
         online = [entry for entry in found if entry.get("state", "online") == "online"]
         if not online:  # Some releases answer such an account with an empty list.

@@ -15,6 +15,7 @@ from storage_backends.errors import (
 )
 from storage_backends.journal import Journal
 from storage_backends.netapp.connection import Filer
+from storage_backends.netapp.lookups import all_records
 from storage_backends.netapp.translate import is_forbidden
 
 #: The first pause between two looks at a job, how it grows, and the longest, in seconds.
@@ -31,7 +32,7 @@ class End(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
-    #: The filer does not know it (any more): it forgets jobs 300 s after their end.
+    #: The filer does not know it (any more), or not how it ended: it forgets jobs 300 s after their end.
     GONE = "gone"
     #: The account may not look at jobs.
     HIDDEN = "hidden"
@@ -86,7 +87,10 @@ class JobFollower:
             return None
         if state in _SUCCEEDED:
             return JobEnd(End.SUCCESS, cancel_asked=self._cancel_asked)
-        return JobEnd(End.FAILURE, self._failure(job), self._cancel_asked)
+        failure = self._failure(job)
+        # Some codes only say that the filer lost track of the change itself.
+        end = End.GONE if isinstance(failure, OutcomeUnclear) else End.FAILURE
+        return JobEnd(end, failure, self._cancel_asked)
 
     def _failure(self, job: dict[str, Any]) -> StorageError:
         """The code stands in ``error`` (9.9.1 and later) or in ``code``; either may be missing."""
@@ -124,14 +128,14 @@ def known(filer: Filer, url: str, *, journal: Journal) -> list[str]:
 
 
 def _started_by(filer: Filer, url: str, journal: Journal) -> list[dict[str, Any]]:
-    query = {"description": f"{url}*", "fields": "uuid,state,description,svm.name"}
+    query, fields = {"description": f"{url}*"}, ("uuid", "state", "description", "svm.name")
     try:
-        found = filer.get("/cluster/jobs", query, journal=journal)
+        found = all_records(filer, "/cluster/jobs", query, fields, journal=journal)
     except StorageError as refusal:
         if is_forbidden(refusal) or isinstance(refusal, InvalidRequest):
             return []  # Jobs cannot be listed here: then they tell nothing.
         raise
-    return [job for job in found.get("records") or () if _is_ours(filer, url, job)]
+    return [job for job in found if _is_ours(filer, url, job)]
 
 
 def _is_ours(filer: Filer, url: str, job: dict[str, Any]) -> bool:

@@ -6,8 +6,9 @@ from storage_backends.errors import NotFound
 from storage_backends.journal import Journal
 from storage_backends.models import Lock
 from storage_backends.netapp import records
+from storage_backends.netapp.answers import Json
 from storage_backends.netapp.change import Change
-from storage_backends.netapp.connection import Filer, Json
+from storage_backends.netapp.connection import Filer
 from storage_backends.netapp.lookups import all_records, find_volume, in_vserver
 
 

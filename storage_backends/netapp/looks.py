@@ -16,8 +16,9 @@ from storage_backends.errors import (
 )
 from storage_backends.models import Volume
 from storage_backends.netapp import records
+from storage_backends.netapp.answers import Json
 from storage_backends.netapp.change import Change
-from storage_backends.netapp.connection import Filer, Json
+from storage_backends.netapp.connection import Filer
 from storage_backends.netapp.creation import Creation, marker
 from storage_backends.netapp.exports import Exports
 from storage_backends.netapp.jobs import End
@@ -103,7 +104,8 @@ class Looks:
         if caching.get("caching_policy") in {None, records.volume(record).caching_policy}:
             return Settlement(DONE, self._volumes.shown(record, lost.journal))
         if lost.trace.step == "caching-policy" and settings == caching:
-            return Settlement(NOT_DONE)
+            is_told = records.volume(record).caching_policy is not None
+            return Settlement(NOT_DONE if is_told else UNKNOWN)
 
         def set_caching(change: Change) -> Volume:
             self._volumes.apply(change, record, caching)

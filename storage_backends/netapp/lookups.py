@@ -9,19 +9,23 @@ from storage_backends.errors import InvalidRequest, NoSuchVolume, NotFound, Stor
 from storage_backends.journal import Journal
 from storage_backends.models import parse_reference
 from storage_backends.netapp import records
-from storage_backends.netapp.connection import Filer, Json
+from storage_backends.netapp.answers import Json, Shape
+from storage_backends.netapp.connection import Filer
 from storage_backends.netapp.queries import Query, literal, next_page
+from storage_backends.netapp.translate import is_forbidden
 
 #: Records per page; more made real filers run into their own time limits.
 PAGE = 500
 
 
-def ask(filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal) -> Json:
+def ask(
+    filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal, shape: Shape | None = None
+) -> Json:
     """Ask for ``fields``; on a release that does not know the newest of them, for the others."""
 
     def without(names: frozenset[str]) -> Json:
         asked = ",".join(name for name in fields if name not in names)
-        return filer.get(path, {**query, "fields": asked}, journal=journal)
+        return filer.get(path, {**query, "fields": asked}, journal=journal, shape=shape)
 
     try:
         return without(filer.without)
@@ -34,16 +38,18 @@ def ask(filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal
 
 
 def pages(
-    filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal, page: int = PAGE
-) -> Iterator[list[Json]]:
-    """The records of a collection, page by page; a page may be empty though another follows.
+    filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal, shape: Shape | None = None
+) -> Iterator[list[Any]]:
+    """The records of a collection, page by page, as ``shape`` made them; one may be empty though another follows.
 
     Raises:
-        StorageError: no answer, a refusal, or a listing that does not come to an end.
+        StorageError: no answer, a refusal, an answer that is no listing, or a listing that does not come to an end.
     """
-    answer = ask(filer, path, {**query, "max_records": page}, fields, journal=journal)
+    answer = ask(filer, path, {**query, "max_records": PAGE}, fields, journal=journal, shape=shape)
     seen: set[str] = set()
     while True:
+        if "records" not in answer and answer.get("num_records") != 0:
+            raise StorageError("The storage system answered with something that is no listing.")
         yield answer.get("records") or []
         href = ((answer.get("_links") or {}).get("next") or {}).get("href")
         if not href:
@@ -52,7 +58,7 @@ def pages(
         if url is None or url in seen:
             raise StorageError("The storage system's listing does not come to an end.")
         seen.add(url)
-        answer = filer.get_url(url, journal=journal)
+        answer = filer.get_url(url, journal=journal, shape=shape)
 
 
 def all_records(filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal) -> list[Json]:
@@ -105,13 +111,15 @@ def volume_by_uuid(filer: Filer, uuid: str, *, journal: Journal, fields: Sequenc
         raise NoSuchVolume("There is no such volume (any more).") from None
 
 
-def nodes_of_aggregates(filer: Filer, record: Json, *, journal: Journal) -> dict[str, str]:
-    """The node of each aggregate, for releases before 9.17.1, which do not tell a volume's; empty where not needed."""
-    if "nodes" in record or "nodes.name" not in filer.without:
+def nodes_of_aggregates(filer: Filer, *, journal: Journal) -> dict[str, str]:
+    """The node of each aggregate, for releases before 9.17.1, which do not tell a volume's."""
+    if filer.confined:
         return {}
     try:
         found = all_records(filer, "/storage/aggregates", {}, ("name", "node.name"), journal=journal)
-    except StorageError:  # An account confined to a vserver sees no aggregates: the node stays unknown.
+    except StorageError as refusal:
+        # An account that is confined to a vserver sees no aggregates, now and later: the node stays unknown.
+        filer.confined = is_forbidden(refusal)
         return {}
     return {entry["name"]: _node(entry) for entry in found if _node(entry)}
 

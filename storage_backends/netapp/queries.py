@@ -17,7 +17,7 @@ AT_ONCE: Query = {"return_timeout": 0}
 
 def literal(value: str) -> str:
     """``value`` as ONTAP matches it to the letter: quoted where it holds an operator or is a word of the language."""
-    if _PLAIN.fullmatch(value) and value != "null":
+    if _PLAIN.fullmatch(value) and value.lower() != "null":
         return value
     if '"' not in value:
         return f'"{value}"'

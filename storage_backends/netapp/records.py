@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +41,7 @@ MAX_SIZE_BYTES = 2**63 - 1
 BLOCK_BYTES = 4096
 _SECONDS_IN_UTC = len("2017-08-10T12:00:00+00:00")
 _NOTHING: Record = {}
+_BACKGROUND, _INLINE = frozenset({"background", "both"}), frozenset({"inline", "both"})
 
 
 def utc(time: str | None) -> str | None:
@@ -47,7 +49,7 @@ def utc(time: str | None) -> str | None:
     if not time:
         return None
     if time.endswith("+00:00") and len(time) == _SECONDS_IN_UTC:  # As most filers tell it, thousands of times.
-        return time[:19] + "Z"
+        return f"{time[:10]}T{time[11:19]}Z"  # Some write a blank between date and time.
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
@@ -69,24 +71,31 @@ def is_volume(record: Record) -> bool:
 def volume(record: Record, nodes: Mapping[str, str] = _NOTHING) -> Volume:
     """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
     try:
-        return _whole(record)
+        return _whole(record, nodes)
     except (KeyError, IndexError):
         return _partial(record, nodes)
 
 
-def _whole(record: Record) -> Volume:
+def placed(volume: Volume, nodes: Mapping[str, str]) -> Volume:
+    """The same, with the node of its aggregate where it has none."""
+    node = nodes.get(volume.aggregate_name or "")
+    return volume if volume.filer_address is not None or node is None else replace(volume, filer_address=node)
+
+
+def _whole(record: Record, nodes: Mapping[str, str]) -> Volume:
     """An online volume, as nearly all are: a listing of ten thousand spends most of its time in here."""
     space = record["space"]
     snapshot = space["snapshot"]
     nas = record["nas"]
     autosize = record["autosize"]
-    compression = record["efficiency"]["compression"]
+    aggregate = record["aggregates"][0]["name"]
+    compression = record["efficiency"].get("compression") if "efficiency" in record else None
     return Volume(
         record["name"],
         record["uuid"],
         record["state"],
-        record["nodes"][0]["name"],
-        record["aggregates"][0]["name"],
+        record["nodes"][0]["name"] if "nodes" in record else nodes.get(aggregate),
+        aggregate,
         nas.get("path") or None,
         space["afs_total"],
         space["used"],
@@ -94,10 +103,10 @@ def _whole(record: Record) -> Volume:
         autosize["maximum"],
         nas["export_policy"]["name"],
         snapshot["reserve_percent"],
-        snapshot["space_used_percent"],
-        compression in {"background", "both"},
-        compression in {"inline", "both"},
-        record.get("flash_pool", _NOTHING).get("caching_policy"),
+        snapshot.get("space_used_percent"),
+        compression in _BACKGROUND,
+        compression in _INLINE,
+        record["flash_pool"].get("caching_policy") if "flash_pool" in record else None,
         utc(record["create_time"]),
     )
 
@@ -126,8 +135,8 @@ def _partial(record: Record, nodes: Mapping[str, str]) -> Volume:
         active_policy_name=(nas.get("export_policy") or _NOTHING).get("name"),
         percentage_snapshot_reserve=snapshot.get("reserve_percent"),
         percentage_snapshot_reserve_used=snapshot.get("space_used_percent"),
-        compression_enabled=compression in {"background", "both"} if is_known else None,
-        inline_compression=compression in {"inline", "both"} if is_known else None,
+        compression_enabled=compression in _BACKGROUND if is_known else None,
+        inline_compression=compression in _INLINE if is_known else None,
         caching_policy=(record.get("flash_pool") or _NOTHING).get("caching_policy"),
         creation_time=utc(record.get("create_time")),
     )

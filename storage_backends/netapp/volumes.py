@@ -16,8 +16,9 @@ from storage_backends.errors import (
 from storage_backends.journal import Journal
 from storage_backends.models import Volume, VolumeSettings
 from storage_backends.netapp import jobs, records
+from storage_backends.netapp.answers import Json
 from storage_backends.netapp.change import Change
-from storage_backends.netapp.connection import Filer, Json
+from storage_backends.netapp.connection import Filer
 from storage_backends.netapp.lookups import (
     all_records,
     find_volume,
@@ -39,14 +40,22 @@ class Volumes:
     def list_all(self, journal: Journal) -> list[Volume]:
         """Every volume in service; one query, page by page."""
         listed: list[Volume] = []
-        nodes: dict[str, str] | None = None
+        nodes: dict[str, str] = {}
+        is_asked = False
+
+        def shape(answer: Json) -> Json:
+            if found := answer.get("records"):
+                answer["records"] = [records.volume(record, nodes) for record in found if records.is_volume(record)]
+            return answer
+
         query = in_vserver(self._filer, is_constituent="false")
-        found = pages(self._filer, "/storage/volumes", query, records.LISTING_FIELDS, journal=journal)
         journal.progress(0, None, "volumes", "listing volumes")
-        for page in found:
-            if nodes is None and page:
-                nodes = nodes_of_aggregates(self._filer, page[0], journal=journal)
-            listed += [records.volume(record, nodes or {}) for record in page if records.is_volume(record)]
+        for page in pages(self._filer, "/storage/volumes", query, records.LISTING_FIELDS, journal=journal, shape=shape):
+            listed += page
+            if not is_asked and any(volume.filer_address is None for volume in page):
+                is_asked = True
+                nodes |= nodes_of_aggregates(self._filer, journal=journal)  # Later pages are made with them.
+                listed = [records.placed(volume, nodes) for volume in listed]
             journal.progress(len(listed), None, "volumes", "listing volumes")
         return listed
 
@@ -56,7 +65,10 @@ class Volumes:
 
     def shown(self, record: Json, journal: Journal) -> Volume:
         """A record as our model."""
-        return records.volume(record, nodes_of_aggregates(self._filer, record, journal=journal))
+        volume = records.volume(record)
+        if volume.filer_address is not None or volume.aggregate_name is None:
+            return volume
+        return records.placed(volume, nodes_of_aggregates(self._filer, journal=journal))
 
     def reread(self, change: Change, uuid: str) -> Volume:
         """The volume as it is after a change."""

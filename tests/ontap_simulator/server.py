@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.ontap_simulator import cluster, protocols, snapshots, volumes
+from tests.ontap_simulator.dialects import Dialect
 from tests.ontap_simulator.errors import Refusal, missing
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.ontap_simulator.faults import Fault, Kind
@@ -42,8 +43,16 @@ class Seen:
 class Simulator:
     """One simulated cluster, served until ``close``."""
 
-    def __init__(self, world: World | None = None, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        world: World | None = None,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        dialect: Dialect = Dialect(),  # noqa: B008
+    ) -> None:
         self.world = world or World()
+        self.dialect = dialect
+        dialect.prepare(self.world)
         #: Passwords by user, and the vserver that an account is confined to.
         self.accounts: dict[str, tuple[str, str]] = {
             "storage-api": ("s3cr3t-Pässwörd", ""),
@@ -90,6 +99,7 @@ class Simulator:
 
     def handle(self, request: Request) -> Reply:
         """Carry out one request."""
+        self.dialect.heard(request)
         with self.world.lock:
             self.world.tick()
             try:
@@ -121,7 +131,8 @@ def _routed(world: World, request: Request) -> Reply:
 
 
 def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
-    return type("Handler", (_Handler,), {"simulator": simulator})
+    version = "HTTP/1.0" if simulator.dialect.is_http_1_0 else "HTTP/1.1"
+    return type("Handler", (_Handler,), {"simulator": simulator, "protocol_version": version})
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -192,21 +203,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(reply)
 
     def answer(self, reply: Reply) -> None:
-        self.head(reply, content := json.dumps(reply.body).encode())
+        dialect = self.simulator.dialect
+        reply = dialect.spoken(reply, f"127.0.0.1:{self.simulator.port}")
+        content, headers = dialect.packed(json.dumps(reply.body).encode())
+        self.head(reply, headers)
         self.wfile.write(content)
+        self.close_connection |= dialect.closes_silently
 
-    def head(self, reply: Reply, content: bytes) -> None:
+    def head(self, reply: Reply, headers: dict[str, str]) -> None:
         self.send_response(reply.status)
-        for name, value in reply.headers.items():
+        for name, value in (reply.headers | headers).items():
             self.send_header(name, value)
         self.send_header("Content-Type", "application/hal+json")
         self.send_header("Cache-Control", "no-cache,no-store,must-revalidate")
-        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
 
     def partly(self, reply: Reply, *, slowly: bool) -> None:
         content = json.dumps(reply.body).encode()
-        self.head(reply, content)
+        self.head(reply, {"Content-Length": str(len(content))})
         half = content[: len(content) // 2]
         for byte in half if slowly else b"":
             self.wfile.write(bytes([byte]))

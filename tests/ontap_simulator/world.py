@@ -98,6 +98,10 @@ class World:
         self.empty_last_page = False
         #: Fields that this release does not know yet.
         self.unknown_fields: frozenset[str] = frozenset()
+        #: Are changes made before they are answered: "", "unnamed", "named" (the answer names the job)?
+        self.synchronous = ""
+        #: Is a job queued and paused before it runs?
+        self.is_slow_to_start = False
         self._next_policy = 1
         for name in self.vservers:
             self.add_policy(name, "default", [["0.0.0.0/0"]])
@@ -108,8 +112,10 @@ class World:
         """Let every job that is due take effect, and forget those that ended long ago."""
         now = time.monotonic()
         for job in sorted(self.jobs.values(), key=lambda one: one.due):
-            if job.state == "running" and job.due <= now:
+            if not job.ended and job.due <= now:
                 self._finish(job, now)
+            elif not job.ended and self.is_slow_to_start:
+                job.state = "queued" if job.due - now > self.job_seconds / 2 else "paused"
         for job in list(self.jobs.values()):
             if job.ended and (job.vanishes or now - job.ended_at > self.job_keep_seconds):
                 del self.jobs[job.uuid]

@@ -10,7 +10,7 @@ import pytest
 
 from storage_backends.base import StorageBackend
 from storage_backends.netapp import change, jobs, settle
-from tests.ontap_simulator import Simulator
+from tests.ontap_simulator import Dialect, Simulator
 from tests.ontap_simulator.published import PublishedSchema
 from tests.storage_backends.netapp.opening import open_backend
 
@@ -32,9 +32,15 @@ def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ontap(published_schema: PublishedSchema | None) -> Iterator[Simulator]:
+def dialect() -> Dialect:
+    """How the simulated filer speaks."""
+    return Dialect()
+
+
+@pytest.fixture
+def ontap(published_schema: PublishedSchema | None, dialect: Dialect) -> Iterator[Simulator]:
     """A simulated filer with nothing on it."""
-    simulator = Simulator().start()
+    simulator = Simulator(dialect=dialect).start()
     yield simulator
     simulator.close()
     if published_schema is not None:

@@ -29,7 +29,7 @@ class TestListing:
     def test_it_takes_a_request_per_page(
         self, empty_last_page: bool, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lookups.pages, "__kwdefaults__", {"page": 10})
+        monkeypatch.setattr(lookups, "PAGE", 10)
         ontap.world.empty_last_page = empty_last_page
         for number in range(30):
             ontap.world.add_volume(f"v{number:02}", nas={"path": f"/v{number:02}"})
@@ -133,4 +133,4 @@ def test_a_record_with_nothing_but_a_name_is_a_volume() -> None:
 def test_a_whole_record_reads_as_its_parts_do(ontap: Simulator) -> None:
     record = ontap.world.add_volume("home", nas={"path": "/home"}, efficiency={"compression": "both"})
 
-    assert records._whole(record) == records._partial(record, {})
+    assert records._whole(record, {}) == records._partial(record, {})
