@@ -69,20 +69,20 @@ def _run(stack: Stack, told: argparse.Namespace, seed: int) -> Verdict:
     for client in clients:
         client.join()
     judge = Judge(stack)
-    settled_s = judge.await_end(_STUCK_AFTER_S)
+    drained = judge.await_end(_STUCK_AFTER_S)
     verdict = judge.judge(seen)
-    _print(verdict, faults, seen, settled_s, stack)
+    _print(verdict, faults, seen, drained, stack)
     return verdict
 
 
-def _print(verdict: Verdict, faults: Faults, seen: Seen, settled_s: float, stack: Stack) -> None:
+def _print(verdict: Verdict, faults: Faults, seen: Seen, drained: str, stack: Stack) -> None:
     rows: list[tuple[str, object, str]] = [
         ("accepted", verdict.accepted, "jobs"),
         ("ended", verdict.ended, ", ".join(f"{state} {n}" for state, n in verdict.states.most_common())),
         *((name, len(verdict.bad[name]), why) for name, why in BAD.items()),
         ("failures", sum(verdict.codes.values()), ", ".join(f"{code} {n}" for code, n in verdict.codes.most_common())),
         ("fenced", verdict.fenced, "changes that came too late and that the filer refused"),
-        ("settled", f"{settled_s:.1f} s", "after the last fault until no job was open"),
+        ("drained", "", drained),
         ("faults", sum(faults.counts.values()), ", ".join(f"{n} × {kind}" for kind, n in faults.counts.most_common())),
         ("answers", sum(seen.statuses.values()), ", ".join(f"{word} {n}" for word, n in seen.statuses.most_common())),
         ("slowest", f"{seen.slowest_s:.1f} s", "answer to a client"),

@@ -58,13 +58,15 @@ class Judge:
         self._session = requests.Session()
         self._session.auth = (USER, PASSWORD)
 
-    def await_end(self, limit_s: float) -> float:
-        """Return once no job is open, or after ``limit_s``; how long that took, in seconds."""
+    def await_end(self, limit_s: float) -> str:
+        """Return once no job is open, or after ``limit_s``; how long that took, and how many were open at first."""
         started = time.monotonic()
         with redis.Redis.from_url(self._stack.redis.url) as client:
-            while time.monotonic() - started < limit_s and client.zcard(f"sapi:open:{SUBSYSTEM}"):
+            at_first = left = client.zcard(f"sapi:open:{SUBSYSTEM}")
+            while time.monotonic() - started < limit_s and left:
                 time.sleep(0.3)
-        return time.monotonic() - started
+                left = client.zcard(f"sapi:open:{SUBSYSTEM}")
+        return f"{at_first} open jobs took {time.monotonic() - started:.1f} s after the last fault, {left} were left"
 
     def judge(self, seen: Seen) -> Verdict:
         """Compare what clients were told, what the service says now, and what the filer has."""
