@@ -9,18 +9,20 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import tornado.web
 from flower import urls
+from flower.options import options
 from flower.views import BaseHandler
 from flower.views.auth import OAuth2StateMixin, get_next_url
 from flower.views.monitor import Metrics
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.routing import URLSpec
 
+from worker.flower_pages import harden, session_s
 from worker.flower_settings import FlowerSettings
 from worker.settings import load
 
@@ -39,6 +41,7 @@ def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.envir
     HTTP Basic; where neither is configured nobody gets in.
     """
     close_routes()
+    harden(settings.session_lifetime)
     environ["FLOWER_READ_ONLY"] = "true"
     if settings.debug and _stays_here(sys.argv):
         environ["FLOWER_ADDRESS"] = "127.0.0.1"
@@ -50,7 +53,8 @@ def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.envir
     if settings.oauth_client_id:
         environ.update(FLOWER_AUTH=_PATTERN, FLOWER_AUTH_PROVIDER=_PROVIDER)
     elif "FLOWER_BASIC_AUTH" not in environ:
-        environ["FLOWER_BASIC_AUTH"] = _basic(settings)
+        # Not by way of the environment: there, a comma in the password would begin another one.
+        options.basic_auth = [_basic(settings)]
 
 
 def _stays_here(arguments: Sequence[str]) -> bool:
@@ -68,6 +72,18 @@ def _basic(settings: FlowerSettings) -> str:
         file=sys.stderr,
     )
     return f"nobody:{secrets.token_hex(32)}"
+
+
+def _groups_in(about: Mapping[str, Any], claim: str) -> frozenset[str]:
+    """The groups under ``claim`` (dots lead into objects), or under ``groups`` as the groups URL has them."""
+    found: Any = about.get(claim)
+    if found is None and "." in claim:
+        found = about
+        for step in claim.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+    found = about.get("groups") if found is None else found
+    listed = [found] if isinstance(found, str) else found
+    return frozenset(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else frozenset()
 
 
 class ClosedMetrics(Metrics):
@@ -100,16 +116,20 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         self.verify_oauth_state()
         token = await self._token(settings, self.get_argument("code", escape=False))
         about = await self._about(settings, token)
-        groups = about.get(settings.oauth_groups_claim) or about.get("groups") or []
-        if not settings.groups & set(groups):
+        if not settings.groups & _groups_in(about, settings.oauth_groups_claim):
             raise tornado.web.HTTPError(403, "You are in none of the groups that may look at Flower.")
         name = quote(str(about.get(settings.oauth_name_claim) or about.get("sub") or "unnamed"), safe="")
-        self.set_secure_cookie("user", name + _SUFFIX, expires_days=settings.session_lifetime / 86400)
+        self.set_secure_cookie("user", name + _SUFFIX, session_s(settings.session_lifetime) / 86400)
         self.redirect(get_next_url(self))
+
+    def set_secure_cookie(self, name: str, value: str, expires_days: float = _STATE_DAYS, **more: Any) -> None:
+        """As Flower does, for HTTPS only where that is how one gets here."""
+        secure = self._callback(load(FlowerSettings)).startswith("https:")
+        super().set_secure_cookie(name, value, expires_days, secure=secure, **more)
 
     async def _leave(self, settings: FlowerSettings) -> None:
         verifier = secrets.token_urlsafe(48)
-        self.set_secure_cookie("oauth_verifier", verifier, expires_days=_STATE_DAYS)
+        self.set_secure_cookie("oauth_verifier", verifier)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {
             "response_type": "code",

@@ -23,7 +23,9 @@ class FlowerSettings(SecretFiles):
         description="Development mode: Flower is open, to this machine only",
     )
     secret_key: SecretStr = Field(SecretStr(""), description="What Flower's cookies are signed with is made of it")
-    session_lifetime: int = Field(8 * 3600, ge=60, description="Seconds after which one must sign in again")
+    session_lifetime: int = Field(
+        8 * 3600, ge=60, description="Seconds after which one must sign in again (Flower: at most 8 hours)"
+    )
     flower_url: str = Field(
         "", description="Public address of Flower, as in https://flower.example.org (default: as it is asked)"
     )

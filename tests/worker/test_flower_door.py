@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from tornado.web import create_signed_value
 
 from deploy.dev.embedded_redis import free_port
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
@@ -116,3 +119,36 @@ def test_in_debug_mode_it_can_be_looked_at_only(redis_url):
 def test_debug_mode_that_listens_elsewhere_is_closed(redis_url):
     with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true", address="127.0.0.2") as address:
         assert {status(requests.Session(), address, path) for path in LOOKS} == {401}
+
+
+def test_a_session_ends_also_for_a_copy_of_its_cookie(redis_url):
+    key = "a secret key for tests, only for tests"
+    settings = {"SAPI_SECRET_KEY": key, "SAPI_OAUTH_CLIENT_ID": CLIENT_ID, "SAPI_SESSION_LIFETIME": "999999"}
+    with flower(redis_url, **settings) as address:
+        assert look_with(address, cookie(key, age_s=60)) == 200
+        assert look_with(address, cookie(key, age_s=8 * 3600 + 60)) == 302
+        assert look_with(address, cookie("another key", age_s=60)) == 302
+
+
+def cookie(key: str, age_s: int) -> str:
+    """A cookie of Flower's as it was made some time ago."""
+    secret = hmac.digest(key.encode(), b"flower", "sha256").hex()
+    return create_signed_value(secret, "user", "adam@storage-api", clock=lambda: time.time() - age_s).decode()
+
+
+def look_with(address: str, value: str) -> int:
+    return requests.get(f"{address}/tasks", cookies={"user": value}, allow_redirects=False, timeout=20).status_code
+
+
+def test_passwords_may_hold_anything_and_errors_tell_nothing(redis_url):
+    settings = {"SAPI_BASIC_AUTH_USERNAME": "svc", "SAPI_BASIC_AUTH_PASSWORD": "one,svc:two"}
+    with flower(redis_url, **settings) as address:
+        guesses = ["svc:one,svc:two", "svc:one", "svc:two", "svc:\u00e9", "svc", ":"]
+        answers = [requests.get(f"{address}/tasks", headers=basic(guess), timeout=20) for guess in guesses]
+
+        assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401]
+        assert not [answer.text for answer in answers if "Traceback" in answer.text]
+
+
+def basic(written: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(written.encode()).decode()}

@@ -1,0 +1,54 @@
+"""What is the same on every page of Flower: sessions that end in time, and errors that tell strangers nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tornado.web
+from flower.views import BaseHandler
+
+#: Flower cannot be told that somebody has lost a role: whoever looks must show it again after so long (seconds).
+LONGEST_SESSION_S = 8 * 3600
+_DAY_S = 86400
+
+_base_cookie = BaseHandler.get_secure_cookie
+_base_user = BaseHandler.get_current_user
+_base_error = BaseHandler.write_error
+
+
+def session_s(asked_s: int) -> int:
+    """How long a session lasts at most, in seconds."""
+    return min(asked_s, LONGEST_SESSION_S)
+
+
+def harden(lifetime_s: int) -> None:
+    """Make all of Flower's pages keep to this module.
+
+    Args:
+        lifetime_s: age in seconds from which a cookie is worth nothing, whatever the browser makes of it.
+    """
+
+    def get_secure_cookie(self: Any, name: str, value: str | None = None, **_: Any) -> bytes | None:
+        cookie: bytes | None = _base_cookie(self, name, value, max_age_days=session_s(lifetime_s) / _DAY_S)
+        return cookie
+
+    BaseHandler.get_secure_cookie = get_secure_cookie
+    BaseHandler.get_current_user = _current_user
+    BaseHandler.write_error = _write_error
+
+
+def _current_user(self: Any) -> Any:
+    try:
+        return _base_user(self)
+    except TypeError:  # Flower compares passwords in a way that knows ASCII only.
+        raise tornado.web.HTTPError(401) from None
+
+
+def _write_error(self: Any, status_code: int, **more: Any) -> None:
+    """As Flower does, but for its own mistakes: it would show a stack trace and the versions of everything."""
+    if status_code < 500:  # noqa: PLR2004 - the server's own
+        _base_error(self, status_code, **more)
+        return
+    self.set_status(status_code)
+    self.set_header("Content-Type", "text/plain; charset=utf-8")
+    self.finish("Flower could not show this page. Its log says why.")
