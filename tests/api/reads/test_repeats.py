@@ -1,30 +1,126 @@
-"""Answers that are given again: they fail as every other does."""
+"""Answers that are given again without the application: the same, and only as long as they stand."""
 
 from __future__ import annotations
 
+import json
+import logging
+
 import pytest
-import redis
 
-from tests.api.front import problem
-from worker.glance import Glances
+from api import reads
+from worker.metrics import Tally
+
+_OWN = {"Age", "Cache-Status", "X-Request-ID"}
 
 
-@pytest.mark.parametrize("error", [redis.TimeoutError, redis.ConnectionError])
-def test_redis_goes_away_between_two_answers(service, monkeypatch, error):
-    assert service.get().status_code == 202
+@pytest.fixture
+def asked(service, monkeypatch):
+    """A service whose listings were read, and how often the application itself was asked to read."""
+    service.get()
+    service.get("export")
     service.run_all()
-    first = service.get()
-    assert first.status_code == 200
-    asked = []
+    times = []
+    copy = reads._copy
 
-    def away(*_):
-        asked.append("a glance")
-        raise error("gone")
+    def counted(read):
+        times.append(read.thing)
+        return copy(read)
 
-    monkeypatch.setattr(Glances, "ask", away)
-    answer = service.get(X_Request_ID="mine")
-    problem(answer, 503, "queue-unavailable")
-    assert (answer.headers["Retry-After"], answer.headers["X-Request-ID"]) == ("2", "mine")
-    assert asked == ["a glance"], "asked twice, Redis would be waited for twice"
-    monkeypatch.undo()
-    assert service.get().headers["ETag"] == first.headers["ETag"]
+    monkeypatch.setattr(reads, "_copy", counted)
+    service.times = times
+    return service
+
+
+def stable(answer):
+    return {name: value for name, value in answer.headers.items() if name not in _OWN}
+
+
+@pytest.mark.parametrize("path", ["volumes", "volumes?limit=3&sort=-name", "export"])
+def test_the_same_is_answered_without_the_application(asked, path):
+    first, again = asked.get(path), asked.get(path)
+    assert len(asked.times) == 1
+    assert (again.status_code, again.data, stable(again)) == (200, first.data, stable(first))
+    assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
+    assert again.headers["Cache-Status"] == "storage-api; hit; ttl=60"
+    assert asked.get(path, X_Request_ID="mine").headers["X-Request-ID"] == "mine"
+
+
+def test_a_304_too(asked):
+    tag = asked.get().headers["ETag"]
+    answers = [asked.get(If_None_Match=tag) for _ in range(3)]
+    assert [(each.status_code, each.data) for each in answers] == [(304, b"")] * 3
+    assert len(asked.times) == 2
+
+
+def test_a_change_ends_it_at_once(asked):
+    for number in range(5):
+        asked.get()
+        assert f"new{number}" not in asked.get().text
+        asked.change("POST", f"volumes/new{number}", {"size_total": 2**30})
+        assert f"new{number}" in asked.get().text
+
+
+def test_age_goes_on_and_ends_it(asked):
+    asked.get()
+    asked.age("dummy/volumes", 30)
+    asked.get()
+    assert asked.get().headers["Age"] == "30"
+    asked.age("dummy/volumes", 31)
+    stale = asked.get()
+    assert stale.headers["Cache-Status"] == "storage-api; hit; ttl=-1"
+    assert "Operation-Location" in stale.headers
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Accept-Encoding", "Cache-Control"])
+def test_another_client_is_another_request(asked, name):
+    asked.get()
+    asked.get()
+    headers = (
+        {"Authorization": "Basic eDp5"}
+        if name == "Authorization"
+        else {name: "max-age=0" if name == "Cache-Control" else "gzip"}
+    )
+    client = asked.app.test_client()
+    if name == "Authorization":
+        assert client.get("/v4/dummy/volumes", headers=headers).status_code == 401
+    else:
+        client.get("/v4/dummy/volumes", headers=headers, auth=("admin", "secret"))
+        assert len(asked.times) == 2
+
+
+def test_a_session_that_ended_is_answered_no_more(asked):
+    client = asked.app.test_client()
+    client.get("/login")
+    cookie = client.get_cookie("sapi_session")
+    assert cookie is not None
+    header = {"Cookie": f"sapi_session={cookie.value}"}
+    stranger = asked.app.test_client(use_cookies=False)
+    answers = [stranger.get("/v4/dummy/export", headers=header).status_code for _ in range(3)]
+    assert (answers, len(asked.times)) == ([200] * 3, 1)
+    for key in asked.redis.scan_iter("sapi:session:*"):
+        asked.redis.delete(key)
+    assert stranger.get("/v4/dummy/export", headers=header).status_code == 401
+
+
+def test_every_answer_is_audited(asked, tmp_path):
+    audit = logging.getLogger("audit")
+    handler = logging.FileHandler(tmp_path / "audit")
+    audit.addHandler(handler)
+    try:
+        ids = [asked.get().headers["X-Request-ID"] for _ in range(3)]
+    finally:
+        audit.removeHandler(handler)
+        handler.close()
+    lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+    assert [line["request_id"] for line in lines] == ids
+    assert {frozenset(line) for line in lines} == {frozenset(lines[0])}
+    assert all(line["allowed"] and line["who"] == "admin" and line["status"] == 200 for line in lines)
+
+
+def test_every_answer_is_counted(asked, monkeypatch):
+    monkeypatch.setattr(Tally, "flush", lambda _self: None)
+    tallied = asked.app.extensions["storage-api-tally"]
+    before = tallied._counts["cache volumes hit"]
+    for _ in range(3):
+        asked.get()
+    assert tallied._counts["cache volumes hit"] - before == 3
