@@ -1,4 +1,4 @@
-"""The certified `oidc-provider` of npm, where Node is at hand: another opinion than Authlib's on what the protocols say."""
+"""The certified `oidc-provider` of npm, where Node is at hand: another opinion than Authlib's on the protocols."""
 
 from __future__ import annotations
 
