@@ -37,6 +37,7 @@ class Tally:
         self._every_s = every_s
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def count(self, field: str, by: int = 1) -> None:
@@ -56,18 +57,23 @@ class Tally:
 
         Where an answer is lost, the same counts may be added twice: better than to lose those of the outage itself.
         """
-        with self._lock:
-            counts, self._counts = self._counts, Counter()
-        if not counts:
-            return
+        # Whoever flushes while another does finds all of it told afterwards.
+        with self._flushing:
+            with self._lock:
+                counts, self._counts = self._counts, Counter()
+            if counts and not self._add(counts):
+                with self._lock:
+                    self._counts.update(counts)
+
+    def _add(self, counts: Mapping[str, int]) -> bool:
         pipe = self._redis.pipeline(transaction=True)
         for field, by in counts.items():
             pipe.hincrby(self._key, field, by)
         try:
             pipe.execute()
         except RedisAway:
-            with self._lock:
-                self._counts.update(counts)
+            return False
+        return True
 
     def flush_often(self) -> None:
         """Flush every few seconds from now on, in a thread of this process; once started, this does nothing."""
