@@ -19,7 +19,7 @@ def shown_job(job_id: str) -> ShownJob:
     shown = job_for(job_id)
     who, role = principal(), shown.job.operation.role
     may = is_requester(who, shown.job) or role in who.roles
-    audit.decide(who=who.name, how=who.how, role=role.value, target=shown.job.target, job=job_id, allowed=may)
+    audit.decide(who=who.name, how=who.how, role=role.value, target=shown.job.target, job_id=job_id, allowed=may)
     if may:
         return shown
     audit.decide(reason="not-their-job")

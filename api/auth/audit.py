@@ -51,7 +51,7 @@ def record(**decision: Any) -> None:
     """Write one decision, together with what was noted of it before.
 
     Args:
-        decision: what is known of ``who``, ``how``, ``role``, ``operation``, ``target``, ``job``, ``allowed`` and
+        decision: what is known of ``who``, ``how``, ``role``, ``operation``, ``target``, ``job_id``, ``allowed`` and
             ``reason`` (why not); who, how, role and target are known from ``auth.require``.
     """
     pending = getattr(g, "audit_pending", {}) if has_request_context() else {}
@@ -77,5 +77,5 @@ def _shortened(value: Any) -> Any:
 def _write_pending(response: Response) -> Response:
     if "allowed" in getattr(g, "audit_pending", {}):
         _, _, job = response.headers.get("Operation-Location", "").rpartition(_JOBS)
-        record(status=response.status_code, **({"job": job} if job else {}))
+        record(status=response.status_code, **({"job_id": job} if job else {}))
     return response

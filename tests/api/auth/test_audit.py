@@ -76,13 +76,13 @@ def test_a_job_is_named_in_the_same_line(redis_client, log):
     @app.post("/submit")
     def submit():
         auth.require(Role.USER, operation="create_volume", target="/v4/dummy/volumes/x")
-        auth.audit.record(job="the-id")
+        auth.audit.record(job_id="the-id")
         return "ok"
 
     app.test_client().post("/submit")
 
     (line,) = log()
-    told = {"job": "the-id", "operation": "create_volume", "target": "/v4/dummy/volumes/x", "allowed": True}
+    told = {"job_id": "the-id", "operation": "create_volume", "target": "/v4/dummy/volumes/x", "allowed": True}
     assert told.items() <= line.items()
 
 
@@ -97,7 +97,7 @@ def test_a_job_is_known_by_the_answer_too(redis_client, log):
     app.test_client().post("/submit")
 
     (line,) = log()
-    assert (line["job"], line["status"]) == ("the-id", 202)
+    assert (line["job_id"], line["status"]) == ("the-id", 202)
 
 
 def test_nobody_writes_lines_of_their_own(client, log):
