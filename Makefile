@@ -41,7 +41,7 @@ status: $(STAMP) ## Show what is running
 	@$(RUN) -m deploy.dev.devserver status
 
 logs: ## Follow the logs of the development server
-	@tail -n 20 -F .dev/logs/*.log
+	@tail -n 20 -F $${SAPI_DEV_FOLDER:-.dev}/logs/*.log
 
 test: $(STAMP) ## Run the tests (T=path or node id, PROFILE=dev|ci, ARGS=more of pytest's options)
 	$(RUN) -m pytest --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
