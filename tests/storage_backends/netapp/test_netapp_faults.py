@@ -247,12 +247,12 @@ def test_a_lost_roll_back_without_later_snapshots_is_found_by_its_job(
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}"])
 def test_an_answer_that_is_no_listing_is_not_taken_for_an_empty_one(
-    body: bytes, backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+    body: bytes, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Dialect, "packed", lambda *_: (body, {"Content-Length": str(len(body))}))
 
     with pytest.raises(StorageError) as trouble:
-        backend.list_volumes(journal=UnwatchedJournal())
+        open_backend(ontap).list_volumes(journal=UnwatchedJournal())
 
     assert trouble.value.code in {"backend-unavailable", "backend-error"}
 
