@@ -24,6 +24,7 @@ from worker.celery_app import create_celery, required
 from worker.desk import Desk
 from worker.filers import Filer, Watchman
 from worker.folding import Folding
+from worker.garbage import drop_garbage
 from worker.ids import JobIds
 from worker.jobs import Jobs
 from worker.lease import Beater, Lease
@@ -93,6 +94,7 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
     check_promises(client, settings)
     scripts = Scripts(client, settings.key_prefix, replicas=settings.wait_replicas)
     queues = [f"{name}.{lane}" for name in subsystems for lane in lanes]
+    drop_garbage()
     celery = create_celery(settings, consumed=queues)
     bell = Bell(create_celery(settings))
     drain = threading.Event()

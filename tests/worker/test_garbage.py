@@ -1,0 +1,107 @@
+"""What somebody with access to Redis puts into a queue runs nothing and ends no worker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from celery.contrib.testing.worker import start_worker
+from kombu.transport import redis as transport
+
+from worker.celery_app import create_celery
+from worker.garbage import drop_garbage, is_ring
+from worker.settings import Settings, load
+
+QUEUE = "filer.write"
+
+
+class Payload:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def message(body: bytes, kind: str = "application/json", task: object = "storage.try_it", **headers: object) -> str:
+    told = {"lang": "py", "task": task, "id": str(uuid.uuid4()), "root_id": None, "parent_id": None} | headers
+    properties = {"delivery_info": {"routing_key": QUEUE}, "body_encoding": "base64", "delivery_tag": str(uuid.uuid4())}
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-type": kind,
+            "content-encoding": "binary" if "pickle" in kind or "python" in kind else "utf-8",
+            "headers": told,
+            "properties": properties | {"correlation_id": "x", "reply_to": "x"},
+        }
+    )
+
+
+def garbage(path: Path) -> list[str]:
+    return [
+        "no JSON {",
+        "null",
+        "[]",
+        '"text"',
+        "{}",
+        '{"body": 1, "properties": {}}',
+        '{"body": "x", "properties": {"body_encoding": "base64", "delivery_tag": "t"}}',
+        message(pickle.dumps(([Payload(path)], {}, {})), "application/x-python-serialize"),
+        message(pickle.dumps(([Payload(path)], {}, {})), "application/x-python-serialize", task=None),
+        message(f"!!python/object/apply:os.mkdir ['{path}']".encode(), "application/x-yaml"),
+        message(b"no JSON"),
+        message(b"null"),
+        message(b"{}"),
+        message(b"[]"),
+        message(b"[1, 2, 3]"),
+        message(b'[["id"], {}, {}]', task="os.system"),
+        message(b'[[["id"]], {}, {}]', task="celery.map"),
+        message(b'[["id", "more"], {}, {}]'),
+        message(b'[["id"], {"job_id": "id"}, {}]'),
+        message(b'[["id"], {}, {"callbacks": [{"task": "storage.try_it", "args": ["called back"]}]}]'),
+        message(b"[" * 5000),
+        message(b'[["id"], {}, {}]', task={"a": []}),
+        message(b'[["id"], {}, {}]', eta="never", expires="now", timelimit=7, retries="x"),
+    ]
+
+
+def test_a_ring_is_known_as_one(redis_client, redis_url):
+    sender = create_celery(load(Settings, redis_url=redis_url, backends="filer🌈DummyStorage"))
+    sender.send_task("storage.try_it", args=["id"], task_id="id", queue=QUEUE, ignore_result=True)
+
+    assert is_ring(json.loads(redis_client.rpop(QUEUE)))
+
+
+@pytest.fixture
+def garbage_is_dropped(monkeypatch):
+    monkeypatch.setattr(transport.Channel, "_brpop_read", transport.Channel._brpop_read)
+    monkeypatch.setattr(transport.Transport, "_deliver", transport.Transport._deliver)
+    drop_garbage()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_goes_on(redis_client, redis_url, tmp_path, garbage_is_dropped):
+    celery = create_celery(load(Settings, redis_url=redis_url, backends="filer🌈DummyStorage"), consumed=[QUEUE])
+    done, seen = threading.Event(), []
+
+    @celery.task(name="storage.try_it")
+    def try_it(job_id):
+        seen.append(job_id)
+        done.set()
+
+    path = tmp_path / "proof"
+    for text in garbage(path):
+        redis_client.lpush(QUEUE, text)
+    redis_client.lpush(QUEUE, message(b'[["good"], {}, {}]'))
+    with start_worker(celery, perform_ping_check=False, pool="threads", loglevel="ERROR", shutdown_timeout=20):
+        assert done.wait(30)
+
+    assert seen == ["good"]
+    assert not path.exists()
