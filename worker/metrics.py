@@ -8,6 +8,7 @@ Scripts count the jobs (see `lua/prelude.lua`), processes count the rest in a `T
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -47,7 +48,8 @@ class Tally:
 
     def observe(self, series: str, seconds: float, bounds_ms: Sequence[int]) -> None:
         """Add one time to a histogram."""
-        bucket = next((str(bound) for bound in bounds_ms if seconds * 1000 <= bound), "inf")
+        place = bisect_left(bounds_ms, seconds * 1000)
+        bucket = bounds_ms[place] if place < len(bounds_ms) else "inf"
         with self._lock:
             self._counts[f"{series} {bucket}"] += 1
             self._counts[f"{series} sum"] += round(seconds * 1_000_000)
