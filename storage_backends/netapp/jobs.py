@@ -16,7 +16,7 @@ from storage_backends.errors import (
 from storage_backends.journal import Journal
 from storage_backends.netapp.connection import Filer
 from storage_backends.netapp.lookups import all_records
-from storage_backends.netapp.translate import is_forbidden
+from storage_backends.netapp.translate import is_forbidden, is_no_operation
 
 #: The first pause between two looks at a job, how it grows, and the longest, in seconds.
 FIRST_PAUSE_S, GROWTH, LONGEST_PAUSE_S = 0.05, 1.5, 2.0
@@ -132,7 +132,7 @@ def _started_by(filer: Filer, url: str, journal: Journal) -> list[dict[str, Any]
     try:
         found = all_records(filer, "/cluster/jobs", query, fields, journal=journal)
     except StorageError as refusal:
-        if is_forbidden(refusal) or isinstance(refusal, InvalidRequest):
+        if is_forbidden(refusal) or isinstance(refusal, InvalidRequest | NotFound) or is_no_operation(refusal):
             return []  # Jobs cannot be listed here: then they tell nothing.
         raise
     return [job for job in found if _is_ours(filer, url, job)]

@@ -192,6 +192,11 @@ def is_forbidden(error: StorageError) -> bool:
     return error.backend_error is not None and error.backend_error.code in {"6", "6691623", "401", "403"}
 
 
+def is_no_operation(error: StorageError) -> bool:
+    """Does this filer lack the whole operation?"""
+    return error.backend_error is not None and error.backend_error.code in {"3", "405", "501"}
+
+
 def _meaning(code: int | None, message: str, status: int | None) -> Meaning | None:
     if status == HTTPStatus.UNAUTHORIZED:
         return _BY_STATUS[status]

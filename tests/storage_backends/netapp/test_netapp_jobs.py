@@ -216,3 +216,18 @@ def test_a_busy_object_may_be_tried_again_by_the_service(backend: StorageBackend
         run(backend, "update", UnwatchedJournal())
 
     assert refusal.value.transient
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, 6), (404, 4), (405, 3), (400, 262179)])
+def test_jobs_that_cannot_be_listed_tell_nothing(
+    status: int, code: int, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP_AFTER, method="PATCH")
+    ontap.fault(Kind.REFUSE, method="GET", path="/cluster/jobs", times=99, status=status, code=code)
+    journal = UnwatchedJournal("0199-job")
+    with pytest.raises(OutcomeUnclear):
+        run(backend, "update", journal)
+
+    settlement = backend.settle(*CHANGES["update"], journal.trace(age_s=3600.0), journal=journal)
+
+    assert settlement.outcome is Outcome.DONE
