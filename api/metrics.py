@@ -48,16 +48,17 @@ _Values = Mapping[tuple[str, ...], float]
 _FILER_UP = {"available": 1, "unavailable": 0}
 
 
-def text(held: Parts) -> bytes:
-    """Return the figures in Prometheus's text format."""
+def text(held: Parts, *, away: bool) -> bytes:
+    """Return the figures in Prometheus's text format; ``away``: Redis has just been seen to be, so do not ask again."""
     registry = CollectorRegistry()
-    registry.register(_Figures(held))
+    registry.register(_Figures(held, away=away))
     return generate_latest(registry)
 
 
 class _Figures(Collector):
-    def __init__(self, held: Parts) -> None:
+    def __init__(self, held: Parts, *, away: bool) -> None:
         self._held = held
+        self._away = away
 
     def describe(self) -> list[Metric]:
         # Otherwise registering would already collect.
@@ -65,7 +66,7 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = _all(self._held)
+            found = [] if self._away else _all(self._held)
         except redis.RedisError:
             found = []
         up = GaugeMetricFamily("sapi_redis_up", "1 while Redis answers", value=1 if found else 0)

@@ -54,8 +54,8 @@ class Tally:
             self._counts[f"{series} {bucket}"] += 1
             self._counts[f"{series} sum"] += round(seconds * 1_000_000)
 
-    def flush(self) -> None:
-        """Add to Redis what was counted since; while Redis is away it waits here.
+    def flush(self) -> bool:
+        """Add to Redis what was counted since; False while Redis is away, when it waits here.
 
         Where an answer is lost, the same counts may be added twice: better than to lose those of the outage itself.
         """
@@ -63,9 +63,11 @@ class Tally:
         with self._flushing:
             with self._lock:
                 counts, self._counts = self._counts, Counter()
-            if counts and not self._add(counts):
-                with self._lock:
-                    self._counts.update(counts)
+            if not counts or self._add(counts):
+                return True
+            with self._lock:
+                self._counts.update(counts)
+            return False
 
     def _add(self, counts: Mapping[str, int]) -> bool:
         pipe = self._redis.pipeline(transaction=True)

@@ -38,7 +38,7 @@ class Sweeper(threading.Thread):
         settle: Callable[[str, str], None],
         room: Callable[[str], int],
         drain: threading.Event,
-        chores: Sequence[Callable[[], None]] = (),
+        chores: Sequence[Callable[[], object]] = (),
     ) -> None:
         super().__init__(name="sweeper", daemon=True)
         self._scripts = scripts

@@ -49,8 +49,9 @@ def readyz():
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def scrape():
     """Figures for Prometheus"""
-    request_metrics.tally().flush()
-    return Response(metrics.text(parts()), content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+    told = request_metrics.tally().flush()
+    figures = metrics.text(parts(), away=not told)
+    return Response(figures, content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 
 def _json(document: dict[str, Any]) -> Response:
