@@ -29,7 +29,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 _ALWAYS = (400, 401, 403, 404, 414, 422, 429, 431, 500, 503)
 #: What jobs of every operation may end in.
 _OF_JOBS = (409, 410, 501, 502, 504)
-_OF_BODIES = (413, 415)
+_OF_CHANGES = (412, 413, 415)
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -57,7 +57,7 @@ class Blueprint(flask_smorest.Blueprint):
                 documented,
                 operation_id=operation.name,
                 access=operation.role,
-                problems=_OF_JOBS + (_OF_BODIES if changes else ()),
+                problems=_OF_JOBS + (_OF_CHANGES if changes else ()),
                 query=is_list,
                 operations=(operation, *others),
                 **facts,

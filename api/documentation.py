@@ -40,7 +40,12 @@ _JOB_LINKS = {
     "Location": header("The job", format="uri-reference"),
     "Operation-Location": header("The job", format="uri-reference"),
 }
-ACCEPTED = REQUEST_ID | _JOB_LINKS | RETRY_AFTER | {"Preference-Applied": header("Which Prefer was honoured")}
+ACCEPTED = (
+    REQUEST_ID
+    | _JOB_LINKS
+    | RETRY_AFTER
+    | {"Preference-Applied": header("Which Prefer was honoured"), "ETag": header("The job's version")}
+)
 _OPERATION = REQUEST_ID | {
     "Operation-Location": header("The job that did it", format="uri-reference"),
     "Preference-Applied": header("Which Prefer was honoured"),

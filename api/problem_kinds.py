@@ -66,6 +66,9 @@ KINDS: dict[str, Kind] = {
     "page-token-expired": Kind(
         410, "Page token expired", "The listing that the token pages through is kept no longer. Begin again without it."
     ),
+    "precondition-failed": Kind(
+        412, "Precondition failed", "Changes cannot be made conditional. Send the request without If-Match."
+    ),
     "body-too-large": Kind(413, "Body too large", "The request's body is larger than the service takes."),
     "url-too-long": Kind(414, "URL too long", "The request's URL is longer than the service takes."),
     "unsupported-media-type": Kind(
@@ -127,6 +130,7 @@ _OF_FRAMEWORK = {
     403: "missing-role",
     404: "not-found",
     405: "method-not-allowed",
+    412: "precondition-failed",
     413: "body-too-large",
     414: "url-too-long",
     415: "unsupported-media-type",

@@ -14,7 +14,7 @@ from flask import Response, request
 from api import collections, repeats
 from api.asked import Read, by_name, named_in
 from api.auth import principal
-from api.parts import parts
+from api.parts import Parts, parts
 from api.preferences import Preferences, freshness, preferences
 from api.problems import Problem, problem_of
 from api.request_ids import request_id
@@ -101,11 +101,12 @@ def _from(asked: Read, standing: Standing, status: str = "") -> Response | None:
     if key is not None and listing.find(key) is None:
         return None
     response = collections.respond(listing, standing, asked.query, key)
-    return _with_age(asked, standing, response, status)
+    return with_age(asked.held, standing, response, status)
 
 
-def _with_age(asked: Read, standing: Standing, response: Response, status: str = "") -> Response:
-    settings = asked.held.settings
+def with_age(held: Parts, standing: Standing, response: Response, status: str = "") -> Response:
+    """The answer with how old it is, and where it came from (RFC 9211)."""
+    settings = held.settings
     ttl_s = settings.cache_fresh - standing.age_s
     response.headers["Age"] = str(standing.age_s)
     response.headers["Last-Modified"] = formatdate(standing.as_of_ms / 1000, usegmt=True)
@@ -126,7 +127,7 @@ def _page(asked: Read, page: collections.Page) -> Response:
         raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
     now_ms = asked.standing(page.thing).now_ms
     standing = Standing(page.thing, now_ms, generation, page.as_of_ms, listing.count, page.base)
-    return _with_age(asked, standing, collections.respond(listing, standing, asked.query, None))
+    return with_age(asked.held, standing, collections.respond(listing, standing, asked.query, None))
 
 
 def _paged_arguments(asked: Read, page: collections.Page) -> Mapping[str, Any]:

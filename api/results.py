@@ -13,6 +13,7 @@ from api import collections
 from api.answers import success_status
 from api.parts import parts
 from api.problems import Problem
+from api.reads import with_age
 from api.submit import final_response, job_headers
 from worker.jobs import ShownJob
 from worker.listing import Listing
@@ -32,7 +33,7 @@ def result_of(shown: ShownJob) -> Response:
         headers = {"Retry-After": str(shown.retry_after_s), **job_headers(job.id)}
         raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
     if job.state is State.SUCCEEDED and job.generation is not None:
-        return _read(job, job.generation)
+        return _read(shown, job.generation)
     arguments = collections.nothing(request.args)
     assert arguments is not None  # noqa: S101 - it refuses every parameter
     if job.state is not State.SUCCEEDED:
@@ -43,8 +44,9 @@ def result_of(shown: ShownJob) -> Response:
     return final_response(shown, result)
 
 
-def _read(job: Job, generation: Generation) -> Response:
+def _read(shown: ShownJob, generation: Generation) -> Response:
     """The listing that the job made, or the object, as the request that it was made for asked for it."""
+    job = shown.job
     view = job.operation.reads
     assert view is not None  # noqa: S101 - only reads have a generation
     sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
@@ -53,8 +55,9 @@ def _read(job: Job, generation: Generation) -> Response:
     if view.single and not listing.records:
         raise _expired(job)
     key = None if view.parent is None else str(listing.records[0][view.key_field])
-    standing = Standing(generation.thing, 0, generation, job.started_ms or 0, listing.count, listing.hash)
-    response = collections.respond(listing, standing, query, key)
+    as_of_ms = job.started_ms or shown.now_ms
+    standing = Standing(generation.thing, shown.now_ms, generation, as_of_ms, listing.count, listing.hash)
+    response = with_age(parts(), standing, collections.respond(listing, standing, query, key), "fwd=miss")
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(job_headers(job.id))
     return response

@@ -35,6 +35,7 @@ def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *
         Problem: nothing was accepted.
     """
     operation.check(arguments)
+    _refuse_conditions()
     return _answer_for(
         NewJob(
             operation=operation,
@@ -81,6 +82,7 @@ def accepted_response(shown: ShownJob, *, headers: Mapping[str, str] | None = No
     response = Response(orjson.dumps(job_document(shown)), HTTPStatus.ACCEPTED, content_type="application/json")
     response.headers["Location"] = f"/v4/jobs/{shown.job.id}"
     response.headers["Cache-Control"] = "no-store"
+    response.set_etag(str(shown.job.version))
     if not shown.job.done:
         response.headers["Retry-After"] = str(shown.retry_after_s)
     response.headers.update(job_headers(shown.job.id))
@@ -171,6 +173,14 @@ def queue_full(new: NewJob, after_s: int) -> Problem:
         f"Too many jobs wait in {new.operation.queue(new.subsystem)} already. Nothing was accepted; ask again later.",
         headers={"Retry-After": str(after_s)},
     )
+
+
+def _refuse_conditions() -> None:
+    """A change is carried out later, when nobody can say whether a condition on the object still holds."""
+    for name in ("If-Match", "If-Unmodified-Since"):
+        if name in request.headers:
+            detail = f"Changes cannot be made conditional with {name}: they are done in the order of their acceptance."
+            raise Problem("precondition-failed", f"{detail} Nothing was accepted.")
 
 
 def _idempotency_key() -> str:

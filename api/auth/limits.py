@@ -8,7 +8,6 @@ import redis
 from flask import Flask, Response, g, request
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, RedisStorage, Storage
-from limits.strategies import FixedWindowRateLimiter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -21,14 +20,17 @@ _PATHS = "/v4/"
 _ANSWER_LIMIT_S = 0.15
 #: A Redis that was away is left alone for so long.
 _RECOVERY_S = 5.0
+#: Windows whose ends are remembered at a time.
+_MOST_WINDOWS = 10_000
 
 
 class ChangeLimit:
     """Counts the changes that each user asks for."""
 
     def __init__(self, shared: Storage, rates: list[RateLimitItem]) -> None:
-        self._shared = FixedWindowRateLimiter(shared)
-        self._alone = FixedWindowRateLimiter(MemoryStorage())
+        self._shared = shared
+        self._alone = MemoryStorage()
+        self._resets: dict[tuple[int, str], float] = {}
         self._rates = rates
         self._away_until = float("-inf")
 
@@ -57,16 +59,21 @@ class ChangeLimit:
     def _count(self, rate: RateLimitItem, key: str) -> tuple[bool, int, float]:
         if time.monotonic() >= self._away_until:
             try:
-                return _count_by(self._shared, rate, key)
+                return self._count_in(self._shared, rate, key)
             except RedisAway:
                 self._away_until = time.monotonic() + _RECOVERY_S
-        return _count_by(self._alone, rate, key)
+        return self._count_in(self._alone, rate, key)
 
-
-def _count_by(limiter: FixedWindowRateLimiter, rate: RateLimitItem, key: str) -> tuple[bool, int, float]:
-    allowed = limiter.hit(rate, key)
-    window = limiter.get_window_stats(rate, key)
-    return allowed, window.remaining, window.reset_time
+    def _count_in(self, storage: Storage, rate: RateLimitItem, key: str) -> tuple[bool, int, float]:
+        """Count in a fixed window; when it ends is asked once for each window, not for each change."""
+        name = rate.key_for(key)
+        count = storage.incr(name, rate.get_expiry())
+        known = (id(storage), name)
+        if self._resets.get(known, 0.0) <= time.time():
+            if len(self._resets) >= _MOST_WINDOWS:
+                self._resets.clear()
+            self._resets[known] = storage.get_expiry(name)
+        return count <= rate.amount, max(0, rate.amount - count), self._resets[known]
 
 
 def init_app(app: Flask, rates: str, client: redis.Redis, prefix: str) -> None:

@@ -194,3 +194,23 @@ class TestUnreachableStorage:
             service.away_file.unlink()
         assert served.status_code == 200
         assert served.json() == listed
+
+
+class TestConditions:
+    def test_a_change_cannot_be_made_conditional(self, http: Client, volume: str) -> None:
+        tag = http.get(f"{URL}/{volume}").headers["ETag"]
+        for condition in (tag, '"other"', "*"):
+            answer = http.request(
+                "PATCH", f"{URL}/{volume}", json={"size_total": 2**31}, headers={"If-Match": condition}
+            )
+            problem(answer, 412, "precondition-failed")
+        assert http.get(f"{URL}/{volume}", headers={"Cache-Control": "no-cache"}).json()["size_total"] == 2**30
+
+    def test_the_jobs_version_comes_with_its_acceptance(self, http: Client, name: str) -> None:
+        answer = http.post(f"/v4/slow/volumes/{name}", json={})
+        polled = http.get(
+            answer.headers["Location"], headers={"If-None-Match": answer.headers["ETag"], "Prefer": "wait=5"}
+        )
+        assert polled.status_code == 200
+        assert polled.headers["ETag"] != answer.headers["ETag"]
+        http.ended(answer.json()["id"])
