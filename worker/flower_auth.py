@@ -22,7 +22,7 @@ from flower.views.monitor import Metrics
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.routing import URLSpec
 
-from worker.flower_pages import harden, session_s
+from worker.flower_pages import harden, keep_local, session_s
 from worker.flower_settings import FlowerSettings
 from worker.settings import load
 
@@ -44,6 +44,7 @@ def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.envir
     harden(settings.session_lifetime)
     environ["FLOWER_READ_ONLY"] = "true"
     if settings.debug and _stays_here(sys.argv):
+        keep_local()
         environ["FLOWER_ADDRESS"] = "127.0.0.1"
         return
     environ.pop("FLOWER_UNAUTHENTICATED_API", None)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import tornado.web
+from flower.api import BaseApiHandler
 from flower.views import BaseHandler
 
 #: Flower cannot be told that somebody has lost a role: whoever looks must show it again after so long (seconds).
 LONGEST_SESSION_S = 8 * 3600
 _DAY_S = 86400
+_LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
 _base_cookie = BaseHandler.get_secure_cookie
 _base_user = BaseHandler.get_current_user
@@ -19,6 +23,24 @@ _base_error = BaseHandler.write_error
 def session_s(asked_s: int) -> int:
     """How long a session lasts at most, in seconds."""
     return min(asked_s, LONGEST_SESSION_S)
+
+
+def keep_local() -> None:
+    """Answer only who asks for this machine by a name of its own.
+
+    A stranger's page can have its own name lead here; what it reads then is read by a browser on this machine.
+    """
+    for pages in (BaseHandler, BaseApiHandler):
+        pages.prepare = _only_locally(pages.prepare)
+
+
+def _only_locally(prepare: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(self: Any) -> Any:
+        if urlsplit(f"//{self.request.host}").hostname not in _LOCAL_NAMES:
+            raise tornado.web.HTTPError(403, "Flower is open to this machine only, by a name like localhost.")
+        return prepare(self)
+
+    return checked
 
 
 def harden(lifetime_s: int) -> None:
@@ -35,6 +57,14 @@ def harden(lifetime_s: int) -> None:
     BaseHandler.get_secure_cookie = get_secure_cookie
     BaseHandler.get_current_user = _current_user
     BaseHandler.write_error = _write_error
+    BaseHandler.set_default_headers = _set_default_headers
+
+
+def _set_default_headers(self: Any) -> None:
+    """Without Flower's leave for pages of all sites to read its API."""
+    self.set_header("X-Content-Type-Options", "nosniff")
+    self.set_header("X-Frame-Options", "DENY")
+    self.set_header("Referrer-Policy", "same-origin")
 
 
 def _current_user(self: Any) -> Any:

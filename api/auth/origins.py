@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from flask import Request
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+_FORWARDING = ("forwarded", "x-forwarded", "x-original", "x-real-ip", "x-client-ip", "true-client-ip", "cf-", "via")
 
 
 def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
@@ -22,7 +22,7 @@ def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
     )
     if not (_is_local(peer) and _is_local(request.remote_addr) and _is_local_name(request.host)):
         return False
-    return bool(trusted_proxies) or not any(name in request.headers for name in _FORWARDING)
+    return bool(trusted_proxies) or not any(name.lower().startswith(_FORWARDING) for name, _ in request.headers)
 
 
 def _is_local(address: str | None) -> bool:

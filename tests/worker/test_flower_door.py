@@ -115,6 +115,13 @@ def test_in_debug_mode_it_can_be_looked_at_only(redis_url):
         assert {status(requests.Session(), address, path) for path in LOOKS} == {200}
         assert {status(requests.Session(), address, path, "POST") for path in CHANGES} <= {403, 404, 405}
 
+        read = requests.get(f"{address}/api/workers", headers={"Origin": "https://evil.example.org"}, timeout=20)
+        assert "Access-Control-Allow-Origin" not in read.headers
+        rebound = {
+            path: requests.get(address + path, headers={"Host": "evil.example.org"}, timeout=20) for path in LOOKS
+        }
+        assert {answer.status_code for answer in rebound.values()} == {403}
+
 
 def test_debug_mode_that_listens_elsewhere_is_closed(redis_url):
     with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true", address="127.0.0.2") as address:
