@@ -87,6 +87,13 @@ def _groups_in(about: Mapping[str, Any], claim: str) -> frozenset[str]:
     return frozenset(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else frozenset()
 
 
+class ClosedRoute(BaseHandler):
+    """What stands in the place of a route that changes something."""
+
+    def prepare(self) -> None:
+        raise tornado.web.HTTPError(403, "Flower is for looking only.")
+
+
 class ClosedMetrics(Metrics):
     """Flower's metrics, for whoever may look at Flower."""
 
@@ -101,6 +108,7 @@ def close_routes() -> None:
     for route in urls.handlers:
         handler = route.handler_class if isinstance(route, URLSpec) else route[1]
         if handler.__module__.startswith("flower.api.") and "post" in vars(handler):
+            kept.append((route.regex.pattern if isinstance(route, URLSpec) else route[0], ClosedRoute))
             continue
         kept.append((route[0], ClosedMetrics) if handler is Metrics else route)
     urls.handlers[:] = kept

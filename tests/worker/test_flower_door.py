@@ -79,13 +79,13 @@ def test_signing_in_by_the_provider(redis_url, provider):
         provider.clients[CLIENT_ID].redirect_uris = [f"{address}/login"]
         stranger = requests.Session()
         assert {path: status(stranger, address, path) for path in LOOKS if status(stranger, address, path) == 200} == {}
-        assert not {status(stranger, address, path, "POST") for path in CHANGES} & {200, 204, 302}
+        assert {status(stranger, address, path, "POST") for path in CHANGES} == {403}
 
         assert enter(requests.Session(), address, "anna") == 403
         adam = requests.Session()
         assert enter(adam, address, "adam") == 302
         assert {path: status(adam, address, path) for path in LOOKS if status(adam, address, path) != 200} == {}
-        assert {status(adam, address, path, "POST") for path in CHANGES} <= {403, 404, 405}
+        assert {status(adam, address, path, "POST") for path in CHANGES} == {403}
 
 
 def enter(session: requests.Session, address: str, user: str) -> int:
@@ -113,7 +113,7 @@ def test_without_either_it_is_closed(redis_url):
 def test_in_debug_mode_it_can_be_looked_at_only(redis_url):
     with flower(redis_url, SAPI_DEBUG="true", FLOWER_UNAUTHENTICATED_API="true") as address:
         assert {status(requests.Session(), address, path) for path in LOOKS} == {200}
-        assert {status(requests.Session(), address, path, "POST") for path in CHANGES} <= {403, 404, 405}
+        assert {status(requests.Session(), address, path, "POST") for path in CHANGES} == {403}
 
         read = requests.get(f"{address}/api/workers", headers={"Origin": "https://evil.example.org"}, timeout=20)
         assert "Access-Control-Allow-Origin" not in read.headers
