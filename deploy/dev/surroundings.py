@@ -107,6 +107,7 @@ def service_environment(
     told.setdefault("SAPI_DEBUG", told.get("FLASK_DEBUG", "true"))
     told.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
     told.setdefault("SAPI_SECRET_KEY", secret_key)
+    told.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))
     path = [str(ROOT), *filter(None, [told.get("PYTHONPATH")])]
     return told | {
         "SAPI_BACKENDS": backends.without_options,
