@@ -47,7 +47,8 @@ class Answer:
 
     status: int
     body: Json = field(default_factory=dict)
-    retry_after_s: float = 1.0
+    #: How long the filer asks to be left alone, in seconds; None: it does not say.
+    retry_after_s: float | None = None
 
     @property
     def error(self) -> tuple[int | None, str]:
@@ -81,7 +82,7 @@ def read(response: requests.Response, *, is_question: bool, shape: Shape | None 
         if body is not None and is_good and shape is not None:
             body = shape(body)
     pause = response.headers.get("Retry-After", "")
-    return Answer(status, body or {}, float(pause) if pause.isdigit() else 1.0)
+    return Answer(status, body or {}, float(pause) if pause.isdigit() else None)
 
 
 def _parsed(content: bytes, *, may_be_empty: bool) -> Json | None:

@@ -91,6 +91,7 @@ class Change:
     def _send(self, step: str, request: _Request, undone: Callable[[], bool] | None, facts: dict[str, str]) -> Answer:
         self.journal.progress(self._steps, None, "steps", step)
         self._steps += 1
+        self.filer.leave_alone(self.journal)  # Before the mark: nothing is unclear about what was never sent.
         self.journal.sending(step, url=f"{request.method} /api{request.path}", **facts)
         answer = self.filer.change(request.method, request.path, request.query, request.body, journal=self.journal)
         is_done = answer.status != HTTPStatus.ACCEPTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakSet
@@ -24,7 +25,9 @@ from storage_backends.options import NetappOptions
 
 #: How often a question is asked again when its answer broke off or the filer was too busy.
 _ASK_AGAIN = 2
-#: The longest that a question waits because the filer said Retry-After, in seconds.
+#: How long a question waits before it is asked again, where the filer does not say, in seconds.
+_PAUSE_S = 1.0
+#: The longest that anything waits because the filer said Retry-After, in seconds.
 _LONGEST_PAUSE_S = 5.0
 _CONNECT_S = 10.0
 
@@ -75,6 +78,8 @@ class Filer:
         host = options.hostname or options.vserver
         #: Names of fields that this filer does not know, or that the configuration leaves out.
         self.without: frozenset[str] = frozenset(name.strip() for name in options.fields.split(",") if name.strip())
+        #: Until when the filer asked to be left alone, on the monotonic clock.
+        self._busy_until = 0.0
         #: Was the account refused a look at the aggregates? One of a vserver alone sees those of the vserver.
         self.confined = False
         label = host.partition(".")[0]
@@ -113,7 +118,7 @@ class Filer:
                 return answer.body
             if not (again and answer.status in {429, 500, 502, 503, 504}):
                 raise self._question_failed(answer)
-            journal.wait(min(answer.retry_after_s, _LONGEST_PAUSE_S))
+            journal.wait(_PAUSE_S if answer.retry_after_s is None else min(answer.retry_after_s, _LONGEST_PAUSE_S))
         raise AssertionError("not reached")
 
     def _question_failed(self, answer: Answer) -> StorageError:
@@ -158,6 +163,7 @@ class Filer:
     def _exchange(
         self, method: str, url: str, body: Json | None, journal: Journal, shape: Shape | None = None
     ) -> Answer:
+        self.leave_alone(journal)
         with self._slot() as connection:
             journal.checkpoint()  # Waiting for the slot may have taken long.
             seconds = max(0.05, min(self.timeout_s, journal.seconds_left))
@@ -174,12 +180,21 @@ class Filer:
                     allow_redirects=False,
                     stream=True,
                 )
-                return read(response, is_question=method == "GET", shape=shape)
+                answer = read(response, is_question=method == "GET", shape=shape)
             except TROUBLE as trouble:
                 raise trouble_of(trouble, None if response is None else response.status_code) from None
             finally:
                 if response is not None:
                     response.close()
+            if answer.status in {429, 503} and answer.retry_after_s:
+                self._busy_until = time.monotonic() + min(answer.retry_after_s, _LONGEST_PAUSE_S)
+            return answer
+
+    def leave_alone(self, journal: Journal) -> None:
+        """Wait for as long as the filer asked for when it was last too busy, whoever got that answer."""
+        left = self._busy_until - time.monotonic()
+        if left > 0:
+            journal.wait(left)
 
     @contextmanager
     def _slot(self) -> Iterator[_Connection]:

@@ -79,9 +79,11 @@ class Looks:
             return self._creation.finish(change, name, settings)
 
         for record in volumes_where(self._filer, "name", name, journal=lost.journal):
-            if not lost.arrived and record.get("comment") != marker(lost.trace.job_id):
-                return Settlement(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
-            return self._completed(lost, finish)
+            if lost.arrived or record.get("comment") == marker(lost.trace.job_id):
+                return self._completed(lost, finish)
+            if not record.get("comment") and _path_of(record) == lost.arguments.get("junction_path", "").lower():
+                return Settlement(UNKNOWN)  # Ours, if the filer keeps no comments: it was not there before we sent.
+            return Settlement(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
         return Settlement(NOT_DONE)
 
     def _cloned(self, lost: Lost) -> Settlement:
@@ -191,3 +193,7 @@ class Looks:
     def _rule_gone(self, lost: Lost) -> Settlement:
         policy = self._exports.get(lost.arguments["policy"], lost.journal)
         return Settlement(NOT_DONE) if lost.arguments["rule"] in policy.rules else Settlement(DONE, policy)
+
+
+def _path_of(record: Json) -> str:
+    return ((record.get("nas") or {}).get("path") or "").lower()

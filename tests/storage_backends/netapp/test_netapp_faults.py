@@ -10,7 +10,7 @@ import pytest
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import BackendTimeout, BackendUnavailable, OutcomeUnclear, ResourceBusy, StorageError
 from storage_backends.journal import UnwatchedJournal
-from tests.ontap_simulator import Dialect, Kind, Simulator
+from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, STEPS, WITHOUT_JOB, furnish, repeated, sent_twice
 from tests.storage_backends.netapp.opening import open_backend
 
@@ -243,50 +243,3 @@ def test_a_lost_roll_back_without_later_snapshots_is_found_by_its_job(
     settlement = backend.settle("roll_back_volume", arguments, journal.trace(age_s=900.0), journal=journal)
     assert settlement.outcome is Outcome.UNKNOWN
     assert len(ontap.world.effects) == 1
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}"])
-def test_an_answer_that_is_no_listing_is_not_taken_for_an_empty_one(
-    body: bytes, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Dialect, "packed", lambda *_: (body, {"Content-Length": str(len(body))}))
-
-    with pytest.raises(StorageError) as trouble:
-        open_backend(ontap).list_volumes(journal=UnwatchedJournal())
-
-    assert trouble.value.code in {"backend-unavailable", "backend-error"}
-
-
-@pytest.mark.parametrize("takes_effect", [True, False])
-def test_a_filer_that_lost_track_of_its_own_change_is_looked_at(
-    takes_effect: bool, backend: StorageBackend, ontap: Simulator
-) -> None:
-    """ONTAP has codes that say "cannot determine the status": they are no refusals."""
-    if takes_effect:
-        ontap.world.add_snapshot(next(iter(ontap.world.volumes.values())), "three", comment="job:0199-job")
-    ontap.fault(Kind.JOB_FAILS, method="POST", code=1638537)
-
-    _, error, journal = attempt(backend, "make snapshot")
-
-    assert isinstance(error, OutcomeUnclear)
-    assert settled(backend, "make snapshot", journal) is (Outcome.DONE if takes_effect else Outcome.NOT_DONE)
-
-
-def test_a_caching_policy_that_the_filer_does_not_tell_stays_unknown(backend: StorageBackend, ontap: Simulator) -> None:
-    for volume in ontap.world.volumes.values():
-        del volume["flash_pool"]
-    ontap.fault(Kind.DROP, method="PATCH")
-
-    _, error, journal = attempt(backend, "caching")
-
-    assert isinstance(error, OutcomeUnclear)
-    assert settled(backend, "caching", journal) is Outcome.UNKNOWN
-
-
-def test_a_change_goes_over_no_connection_that_may_be_closing(backend: StorageBackend, ontap: Simulator) -> None:
-    assert attempt(backend, "update in two steps")[1] is None
-
-    first_on_theirs = {seen.port: seen.method for seen in reversed(ontap.requests)}
-    changes = [seen for seen in ontap.requests if seen.method != "GET"]
-    assert len(changes) == 2
-    assert [first_on_theirs[seen.port] for seen in changes] == ["PATCH", "PATCH"]
