@@ -4,6 +4,7 @@ Celery's.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,10 @@ _WORKER = {
 #: How often a sentinel, or the next one, may be asked, and for how long.
 _SENTINEL = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None}
 #: RabbitMQ: how long a half-open connection may look like an idle one (12 s of silence, then 3 unanswered questions).
-_AMQP = {"socket_settings": {"TCP_KEEPIDLE": 12, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}}
+_AMQP_SOCKET = {"TCP_KEEPIDLE": 12, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
+_AMQP = {
+    "socket_settings": {getattr(socket, name): at for name, at in _AMQP_SOCKET.items() if hasattr(socket, name)},
+}
 #: A message that the broker has not confirmed is sent again over another connection.
 _AMQP_FRONT_END = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
 _AMQP_HEARTBEAT_S = 10

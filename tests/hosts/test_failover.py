@@ -1,0 +1,70 @@
+"""Redis with a replica and sentinels: its master dies, or falls silent and comes back, while clients submit."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.dev.embedded_redis import free_port
+from tests.e2e.client import Client
+from tests.hosts.deployment import Deployment, eventually, workers_online
+from tests.hosts.load import Load
+from tests.hosts.sentinels import Watched
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def _goes_on(load: Load) -> None:
+    before = load.count(202)
+    eventually(lambda: load.count(202) > before, "jobs are accepted again")
+
+
+def _all_done_once(client: Client, load: Load, deployment: Deployment) -> None:
+    assert not load.surprises
+    assert load.count(503)
+    ended = [client.ended(job_id) for job_id in load.accepted]
+    assert [job for job in ended if job["state"] != "succeeded"] == []
+    assert [job_id for job_id, times in deployment.sent().items() if times > 1] == []
+
+
+def test_a_failover_loses_no_accepted_job_and_makes_no_change_twice(deployment: Deployment):
+    watched = Watched(deployment)
+    watched.start()
+    deployment.env |= {"SAPI_REDIS_URL": watched.url, "SAPI_WAIT_REPLICAS": "1"}
+    client = deployment.api("api", free_port())
+    workers = [deployment.worker(name) for name in ("one", "two")]
+    eventually(lambda: workers_online(client) == 2, "both workers are online")
+    with Load(client) as load:
+        _goes_on(load)
+        dead = watched.master
+        watched.kill(dead)
+        alive = watched.await_master_other_than(dead)
+        watched.start_server(dead)
+        watched.await_replicas_of(alive)
+        _goes_on(load)
+        watched.freeze(alive)
+        watched.await_master_other_than(alive)
+        # It believes for a while that it is the master still, and is told then that it may write no more.
+        watched.thaw(alive)
+        watched.await_replicas_of(dead)
+        _goes_on(load)
+    _all_done_once(client, load, deployment)
+    assert [worker.poll() for worker in workers] == [None, None]
+
+
+def test_without_its_replica_nothing_is_accepted_and_nothing_begun(deployment: Deployment):
+    watched = Watched(deployment)
+    watched.start()
+    deployment.env |= {"SAPI_REDIS_URL": watched.url, "SAPI_WAIT_REPLICAS": "1"}
+    client = deployment.api("api", free_port())
+    (replica,) = set(watched.ports) - {watched.master}
+    waits = client.post("/v4/filer/volumes/before", json={}).json()["id"]
+    watched.kill(replica)
+    refused = client.post("/v4/filer/volumes/after", json={})
+    assert (refused.status_code, refused.json()["code"]) == (503, "queue-unavailable")
+    deployment.worker("one")
+    eventually(lambda: client.get(f"/v4/jobs/{waits}").json()["state"] == "running", "the worker takes the job")
+    still = client.get(f"/v4/jobs/{waits}", headers={"Prefer": "wait=3"}).json()
+    assert (still["state"], deployment.sent()) == ("running", {})
+    watched.start_server(replica)
+    assert client.ended(waits)["state"] == "succeeded"
+    assert list(deployment.sent()) == [waits]
