@@ -17,7 +17,7 @@ from tests.e2e.client import Client, Service
 from tests.ontap_simulator.server import Simulator
 
 #: The filer's password, with all that a password may hold; it must be found nowhere.
-PASSWORD = "geheim:@;%(x)s'\"é"
+PASSWORD = f"geheim:@;%(x)s'\"é{uuid.uuid4().hex}"
 _TOP = Path(__file__).resolve().parents[2]
 _RECORDED = Path(os.environ.get("SAPI_TEST_SHARED", _TOP.parent / "shared")) / "ontap" / "real-volumes-2017.json"
 

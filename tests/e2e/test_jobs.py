@@ -39,7 +39,7 @@ class TestDocument:
     def test_progress_grows_while_a_listing_runs(self, http: Client) -> None:
         job = http.get("/v4/slow/volumes", headers=NO_CACHE).json()
         seen = []
-        tag = ""
+        tag = http.get(f"/v4/jobs/{job['id']}").headers["ETag"]
         while not job["done"]:
             answer = http.get(f"/v4/jobs/{job['id']}", headers={"Prefer": "wait=5", "If-None-Match": tag})
             if answer.status_code == 200:

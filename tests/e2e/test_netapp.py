@@ -76,7 +76,7 @@ def test_the_filers_own_words_come_along(http: Client, netapp_volume: str) -> No
 def test_the_filers_password_is_found_nowhere(http: Client, service: Service, netapp_volume: str) -> None:
     """Not in any process's environment or command line, not in the logs or the data; in the workers' own file alone."""
     http.change("DELETE", f"{URL}/{netapp_volume}", wait=25)
-    secrets = [PASSWORD.encode(), base64.b64encode(f"storage-api:{PASSWORD}".encode()), PASSWORD[:8].encode()]
+    secrets = [PASSWORD.encode(), base64.b64encode(f"storage-api:{PASSWORD}".encode()), PASSWORD[-32:].encode()]
     found = []
     for path in (
         *service.folder.rglob("*"),

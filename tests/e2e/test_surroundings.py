@@ -84,7 +84,7 @@ class TestFlower:
 
     def test_takes_no_orders(self, service: Service) -> None:
         answer = requests.post(f"{service.flower}/api/worker/shutdown/quick1@anywhere", timeout=20)
-        assert answer.status_code in (401, 403)
+        assert answer.status_code in (401, 403, 404)
 
 
 def _in_flower(service: Service, job_id: str, state: str) -> dict[str, Any]:
