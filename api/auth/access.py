@@ -8,6 +8,7 @@ from flask import g, request
 from werkzeug.datastructures import Authorization
 
 from api.auth import audit
+from api.auth.basic import BasicUser
 from api.auth.desk import desk
 from api.auth.origins import SAFE_METHODS, is_cross_site, is_loopback
 from api.auth.principals import EVERY_ROLE, Principal
@@ -136,11 +137,19 @@ def _by_header(sent: Authorization | None) -> Principal:
     if sent and sent.type == "bearer" and sent.token is not None:
         return _by_token(sent.token)
     if sent and sent.type == "basic" and here.basic:
-        if here.basic.is_it(sent.username, sent.password):
-            return Principal(here.basic.name, here.roles.of_basic(), "basic")
-        _note(how="basic")
-        refuse_stranger("The user name or the password is wrong.")
+        return _by_password(sent, here.basic)
     refuse_stranger("The Authorization header is of a kind that this service does not take.")
+
+
+def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
+    _note(how="basic")
+    address = request.remote_addr or ""
+    if not basic.may_try(address):
+        refuse("rate-limited", "Too many wrong passwords came from your address.", headers={"Retry-After": "60"})
+    if not basic.is_it(sent.username, sent.password):
+        basic.note_wrong(address)
+        refuse_stranger("The user name or the password is wrong.")
+    return Principal(basic.name, desk().roles.of_basic(), "basic")
 
 
 def _by_token(token: str) -> Principal:

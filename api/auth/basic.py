@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import hmac
 
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
 from api.auth.settings import AuthSettings
+
+#: Wrong passwords that one address may send, to each API process; then it is not even listened to.
+WRONG_PASSWORDS = "300/minute"
 
 
 class BasicUser:
-    """A name and a password, compared in constant time."""
+    """A name and a password, compared in constant time, and not to be guessed."""
 
     def __init__(self, settings: AuthSettings) -> None:
         self.name = settings.basic_auth_username
         self._password = settings.basic_auth_password
+        self._rate = parse(WRONG_PASSWORDS)
+        self._wrong = FixedWindowRateLimiter(MemoryStorage())
+
+    def may_try(self, address: str) -> bool:
+        """Have few enough wrong passwords come from there lately?"""
+        return self._wrong.test(self._rate, address)
+
+    def note_wrong(self, address: str) -> None:
+        """Count a wrong password that came from there."""
+        self._wrong.hit(self._rate, address)
 
     def is_it(self, name: str | None, password: str | None) -> bool:
         """Is this the user? Both are always compared, so that time tells neither."""

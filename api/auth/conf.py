@@ -75,7 +75,7 @@ def egroups(role: str) -> Response:
 
 
 @conf_blueprint.route("/roles/<role>/am_i_a")
-@_document("am_i_a", {"type": "boolean"}, True, 401, 404, 503, takes_role=True)
+@_document("am_i_a", {"type": "boolean"}, True, 401, 404, 429, 503, takes_role=True)
 def am_i_a(role: str) -> Response:
     """Do I have a role?"""
     asked = _role(role)
@@ -83,7 +83,7 @@ def am_i_a(role: str) -> Response:
 
 
 @conf_blueprint.route("/me/roles")
-@_document("list_my_roles", _ROLE_NAMES, ["USER", "ADMIN"], 401, 503)
+@_document("list_my_roles", _ROLE_NAMES, ["USER", "ADMIN"], 401, 429, 503)
 def my_roles() -> Response:
     """List my roles."""
     return jsonify([role.value for role in Role if role in principal().roles])

@@ -36,8 +36,8 @@ def login_blueprint(*, has_basic: bool, callback_path: str) -> Blueprint:
     _add(blueprint, "/logout", "sign_out", logout, 302, 403, 422, 503)
     _add(blueprint, "/logout", "sign_out_by_post", logout, 302, 403, 422, 503, method="POST")
     if has_basic:
-        _add(blueprint, "/login_basic", "sign_in_with_password", login_basic, 302, 401, 422, 503)
-        by_post = (302, 401, 403, 422, 503)
+        _add(blueprint, "/login_basic", "sign_in_with_password", login_basic, 302, 401, 422, 429, 503)
+        by_post = (302, 401, 403, 422, 429, 503)
         _add(blueprint, "/login_basic", "sign_in_with_password_by_post", login_basic, *by_post, method="POST")
     return blueprint
 

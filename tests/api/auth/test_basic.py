@@ -53,6 +53,18 @@ def test_wrong_ones_are_refused(client, name, password):
         assert 'Basic realm="storage-api"' in answer.headers["WWW-Authenticate"]
 
 
+def test_passwords_cannot_be_guessed(redis_client, monkeypatch):
+    monkeypatch.setattr("api.auth.basic.WRONG_PASSWORDS", "3/hour")
+    client = build(redis_client, **SETTINGS).test_client()
+    wrong = [client.get("/conf/me/roles", headers=basic("svc", guess)).status_code for guess in "abcd"]
+    assert wrong == [401, 401, 401, 429]
+
+    late = client.get("/conf/me/roles", headers=GOOD)
+    assert (late.status_code, late.get_json()["code"], late.headers["Retry-After"]) == (429, "rate-limited", "60")
+    elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
+    assert roles_of(client, headers=GOOD, **elsewhere) == EVERY
+
+
 def test_without_a_password_a_browser_is_asked_for_one(client):
     answer = client.get("/login_basic", headers={"Sec-Fetch-Mode": "navigate"})
 
