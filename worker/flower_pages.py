@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import tornado.web
 from flower.api import BaseApiHandler
 from flower.views import BaseHandler
+from tornado.auth import AuthError
 
 #: Flower cannot be told that somebody has lost a role: whoever looks must show it again after so long (seconds).
 LONGEST_SESSION_S = 8 * 3600
@@ -76,7 +77,9 @@ def _current_user(self: Any) -> Any:
 
 def _write_error(self: Any, status_code: int, **more: Any) -> None:
     """As Flower does, but for its own mistakes: it would show a stack trace and the versions of everything."""
-    if status_code < 500:  # noqa: PLR2004 - the server's own
+    _, error, _ = more.get("exc_info", (None, None, None))
+    # A sign-in that was not begun in this browser is the browser's mistake; Flower says 403.
+    if status_code < 500 or isinstance(error, AuthError):  # noqa: PLR2004 - the server's own
         _base_error(self, status_code, **more)
         return
     self.set_status(status_code)

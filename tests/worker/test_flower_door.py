@@ -82,6 +82,7 @@ def test_signing_in_by_the_provider(redis_url, provider):
         assert {status(stranger, address, path, "POST") for path in CHANGES} == {403}
 
         assert enter(requests.Session(), address, "anna") == 403
+        assert status(stranger, address, "/login?code=x&state=made-up") == 403
         adam = requests.Session()
         assert enter(adam, address, "adam") == 302
         assert {path: status(adam, address, path) for path in LOOKS if status(adam, address, path) != 200} == {}
