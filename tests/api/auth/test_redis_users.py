@@ -70,11 +70,11 @@ def test_flower_cannot_touch_jobs(client_of):
             client_of("flower").execute_command(*command.split())
 
 
-def test_there_is_no_default_user_in_the_template():
+def test_nobody_can_be_the_default_user():
     (line,) = [line for line in ACL.read_text().splitlines() if line.startswith("user default")]
 
-    assert "off" in line.split()
-    assert "-@all" in line
+    assert line.split()[2:4] == ["off", "resetpass"]
+    assert not [word for word in line.split() if word == "on" or word.startswith((">", "#")) or word == "nopass"]
 
 
 @pytest.mark.parametrize("user", ["api", "worker"])
