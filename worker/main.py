@@ -245,8 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     _connect_signals(runtime)
     runtime.celery.worker_main(
-        ["--quiet", "worker", "--pool=threads", f"--concurrency={runtime.threads}", f"--queues={','.join(runtime.queues)}",
-         f"--hostname={hostname}", "--without-gossip", "--without-mingle", "--task-events"]
+        ["--quiet", "worker", "--pool=threads", f"--concurrency={runtime.threads}",
+         f"--queues={','.join(runtime.queues)}", f"--hostname={hostname}",
+         "--without-gossip", "--without-mingle", "--task-events"]
     )  # fmt: skip
     return 0
 

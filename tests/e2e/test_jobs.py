@@ -147,7 +147,7 @@ class TestList:
         ]
         for job_id in made:
             http.ended(job_id)
-        page = http.get("/v4/jobs", params={"volume": volume, "operation": "update_volume", "limit": 2})
+        page = http.get("/v4/jobs", params={"volume": volume, "operation": "update_volume", "limit": "2"})
         found = [job["id"] for job in page.json()]
         while "next" in page.links:
             page = http.get(page.links["next"]["url"])

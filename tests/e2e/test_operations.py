@@ -200,7 +200,7 @@ class TestListings:
 
     def test_pages_are_of_one_state_whatever_happens_meanwhile(self, http: Client, name: str) -> None:
         whole = _names(http, f"{VOLUMES}?sort=name")
-        page = http.get(VOLUMES, params={"sort": "name", "limit": 50, "fields": "name"})
+        page = http.get(VOLUMES, params={"sort": "name", "limit": "50", "fields": "name"})
         found = [record["name"] for record in page.json()]
         http.change("POST", f"{VOLUMES}/a{name}", {})
         while "next" in page.links:
