@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kombu.connection import Connection
 
-from deploy.dev.embedded_redis import free_port
+from deploy.dev.embedded_redis import free_port, is_free
 from tests.hosts.deployment import Deployment, end, eventually
 
 #: Where Debian keeps the program that runs as whoever starts it (`rabbitmq-server` itself changes the user).
@@ -42,6 +42,8 @@ class Rabbit:
         (self._folder / "plugins").write_text("[].\n")
         mapper = ("epmd", "-port", str(self._mapper_port), "-address", "127.0.0.1")
         deployment.start("epmd", *mapper, env=self._env)
+        # The broker would start one itself otherwise, which outlives everybody.
+        eventually(lambda: not is_free(self._mapper_port), "the port mapper listens")
 
     def start(self) -> None:
         """Start it, and return when it takes connections."""
