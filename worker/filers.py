@@ -128,19 +128,19 @@ class Watchman(threading.Thread):
         self._redis = client
         self._prefix = prefix
         self._every_s = every_s
-        self._stop = threading.Event()
+        self._over = threading.Event()
         self._last: dict[str, str] = {}
 
     def stop(self) -> None:
         """End the thread."""
-        self._stop.set()
+        self._over.set()
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._over.is_set():
             started = time.monotonic()
             for filer in self._filers.values():
                 self._look(filer)
-            self._stop.wait(max(1.0, self._every_s - (time.monotonic() - started)))
+            self._over.wait(max(1.0, self._every_s - (time.monotonic() - started)))
 
     def _look(self, filer: Filer) -> None:
         health = filer.check()

@@ -66,7 +66,7 @@ def test_a_broken_script_is_found_out(redis_client: Redis, what: str):
         source = redis_access._source(known)
         scripts._registered[known] = redis_client.register_script(source.replace(good, bad))
     quick = _quick(
-        max_examples=200, stateful_step_count=30, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False
+        max_examples=2000, stateful_step_count=30, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False
     )
     with pytest.raises((AssertionError, ResponseError)):
         _run(redis_client, scripts, quick)
