@@ -101,10 +101,8 @@ def drive(stack: Stack, *, workers: int, threads: int, calm_s: float) -> bool:
     bad = unfinished(clients, limit_s=180, told=told)
     untrue = untrue_volumes(clients, told)
     _say(began, f"{len(seen.accepted)} jobs accepted; answers {dict(seen.statuses)}; {seen.cut} connections cut,")
-    _say(
-        began,
-        f"not accepted {seen.given_up}; broken answers {seen.broken[:5]}; bad jobs {bad}; worker-lost {len(told)}; untrue {untrue}",
-    )
+    _say(began, f"not accepted {seen.given_up}; broken answers {seen.broken[:5]}; bad jobs {bad};")
+    _say(began, f"worker-lost {len(told)}; untrue {untrue}")
     return bool(seen.accepted) and not (bad or untrue or seen.broken or seen.given_up)
 
 
