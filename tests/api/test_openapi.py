@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,11 @@ def test_it_is_there_under_both_names_and_made_once(front):
     first = client.get("/openapi.json")
     assert client.get("/swagger.json").data == first.data
     assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+
+
+def test_it_names_the_version_of_the_source(document):
+    source = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert document["info"]["version"] == source["project"]["version"]
 
 
 def test_it_is_valid(document):
