@@ -12,8 +12,7 @@ from flask import current_app
 
 from api.settings import ApiSettings
 from storage_backends.subsystems import Subsystems
-from worker.bell import Bell
-from worker.celery_app import create_celery
+from worker.bell import Bell, create_bell
 from worker.events import Events
 from worker.hot import HotListings
 from worker.ids import JobIds
@@ -55,7 +54,7 @@ class Parts:
             Events(client, settings.key_prefix, most_watches=config.max_waiting),
             listings,
             HotListings(listings, config.hot_bytes),
-            Bell(create_celery(settings)),
+            create_bell(settings),
         )
 
     @classmethod

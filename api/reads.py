@@ -19,7 +19,7 @@ from api.preferences import Preferences, freshness, preferences
 from api.problems import Problem, problem_of
 from api.request_ids import request_id
 from api.submit import accepted_response, job_headers, queue_full
-from api.waits import wait_for
+from api.waits import wait_for, wait_for_end
 from storage_backends.models import parse_reference
 from worker import views
 from worker.jobs import Accepted, NewJob, ShownJob
@@ -216,7 +216,9 @@ def _wait(asked: Read, job_id: str, shown: ShownJob | None, wanted: Preferences,
         seconds = 0
     if not seconds:
         return shown
-    return wait_for(asked.held, job_id, seconds, lambda now: now.job.done or (may_leave and _is_away(now))) or shown
+    if not may_leave:
+        return wait_for_end(asked.held, job_id, seconds) or shown
+    return wait_for(asked.held, job_id, seconds, lambda now: now.job.done or _is_away(now)) or shown
 
 
 def _is_away(shown: ShownJob) -> bool:

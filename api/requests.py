@@ -24,9 +24,9 @@ _SAFETY = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # Answers are data: a browser that is led to one must run nothing in it.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-#: Answers are data: a browser that is led to one must run nothing in it.
-_DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 def init_app(app: Flask) -> None:
@@ -58,9 +58,8 @@ def _header_bytes() -> int:
 
 def _end(response: Response) -> Response:
     response.headers[HEADER] = request_id()
-    for name, value in _SAFETY.items():
-        response.headers.setdefault(name, value)
-    response.headers.setdefault("Content-Security-Policy", _DATA_POLICY)
+    present = {name.lower() for name, _ in response.headers}
+    response.headers.extend([pair for pair in _SAFETY.items() if pair[0].lower() not in present])
     _log(response)
     return response
 

@@ -20,7 +20,7 @@ from api.parts import parts
 from api.preferences import preferences
 from api.problems import Problem, problem_of
 from api.request_ids import request_id
-from api.waits import wait_for
+from api.waits import wait_for_end
 from worker.jobs import Accepted, NewJob, ShownJob
 from worker.operations import Operation
 from worker.records import Job, State
@@ -133,7 +133,7 @@ def _answer_for(new: NewJob) -> Response:
     headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
     shown = submitted.shown
     if wanted.wait_s:
-        shown = wait_for(held, shown.job.id, wanted.wait_s, lambda now: now.job.done) or shown
+        shown = wait_for_end(held, shown.job.id, wanted.wait_s) or shown
     if shown.job.done and wanted.wait_s is not None:
         return _final(shown, headers | wanted.headers(done=True))
     return accepted_response(shown, headers=headers | wanted.headers(done=False))

@@ -9,13 +9,22 @@ from api.parts import Parts
 from worker.jobs import ShownJob
 
 
-def wait_for(held: Parts, job_id: str, seconds: float, until: Callable[[ShownJob], bool]) -> ShownJob | None:
+def wait_for_end(held: Parts, job_id: str, seconds: float) -> ShownJob | None:
+    """As ``wait_for``, until the job has ended; what happens before does not wake anybody."""
+    return wait_for(held, job_id, seconds, lambda now: now.job.done, end=True)
+
+
+def wait_for(
+    held: Parts, job_id: str, seconds: float, until: Callable[[ShownJob], bool], *, end: bool = False
+) -> ShownJob | None:
     """Return the job as it is when ``until`` holds, or after ``seconds``; None when there is no record of it.
+
+    ``end`` says that ``until`` cannot hold before the job has ended.
 
     When too many clients wait already, the job is returned as it is: waiting is a favour, and never fails.
     """
     ends_at = time.monotonic() + seconds
-    with held.events.watch(job_id) as watch:
+    with held.events.watch(job_id, end=end) as watch:
         while True:
             shown = held.jobs.show(job_id)
             left = ends_at - time.monotonic()

@@ -6,39 +6,33 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import structlog
 from celery import Celery
-from kombu.messaging import Producer
 
-from worker.operations import OPERATIONS
+from worker.celery_app import create_celery
+from worker.letters import Letters
+from worker.rings import Ring, send_ring
+from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-
-class Ring(NamedTuple):
-    """What a message needs: the job, and the queue and task that it is for."""
-
-    job_id: str
-    queue: str
-    operation: str
-
-
-def rings(found: Iterable[Iterable[bytes]]) -> list[Ring]:
-    """Read the bells that a script answered with."""
-    return [Ring(*(part.decode() for part in bell)) for bell in found]
 
 
 class Bell:
     """Sends messages from a thread of its own, so that a broker that is away or frozen never delays who rings."""
 
-    def __init__(self, celery: Celery, *, waiting: int = 10_000) -> None:
+    def __init__(self, celery: Celery, *, letters: Letters | None = None, waiting: int = 10_000) -> None:
+        """``letters``: where the broker is the Redis of the records, so that a job's ring can be written with it."""
         self._celery = celery
+        self._letters = letters
         self._waiting: queue.Queue[Ring | None] = queue.Queue(waiting)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._ringing: Ring | None = None
+
+    def letter(self, ring: Ring) -> str:
+        """Return the first ring for a job as a message for the list of its queue; empty: it must be rung for."""
+        return self._letters.write(ring) if self._letters else ""
 
     def ring(self, found: Iterable[Ring]) -> None:
         """Ring soon for each; returns at once."""
@@ -83,16 +77,11 @@ class Bell:
         self._ringing = first or self._waiting.get()
         with self._celery.connection_for_write() as connection, self._celery.amqp.Producer(connection) as producer:
             while self._ringing is not None:
-                self._send(self._ringing, producer)
+                send_ring(self._celery, producer, self._ringing)
                 self._ringing = self._waiting.get()
 
-    def _send(self, bell: Ring, producer: Producer) -> None:
-        self._celery.send_task(
-            OPERATIONS[bell.operation].task_name,
-            args=[bell.job_id],
-            task_id=bell.job_id,
-            queue=bell.queue,
-            producer=producer,
-            retry=False,
-            ignore_result=True,
-        )
+
+def create_bell(settings: Settings) -> Bell:
+    """Return the bell of a process that consumes nothing by it."""
+    celery = create_celery(settings)
+    return Bell(celery, letters=Letters(celery) if settings.rings_at_once else None)

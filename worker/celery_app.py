@@ -12,6 +12,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from worker.addresses import Broker, broker, is_redis
+from worker.event_batches import EventBatches
 from worker.settings import Settings
 
 #: An API process must never wait long for a broker; the sweeper makes good what it could not send.
@@ -90,6 +91,7 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         event_queue_expires=60,
         event_queue_ttl=30,
     )
+    celery.steps["consumer"].add(EventBatches)
     return celery
 
 

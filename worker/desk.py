@@ -12,11 +12,12 @@ from typing import Any
 
 import structlog
 
-from worker.bell import Bell, Ring, rings
+from worker.bell import Bell
 from worker.effects import Steps
 from worker.lease import Beater, Lease
 from worker.records import Failure, Job, State, parse_job
 from worker.redis_access import RedisAway, Scripts
+from worker.rings import Ring, rings
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -77,7 +78,7 @@ class Desk:
             )
             self._scripts.requeue(job_id, owner, int(_NOT_MINE_S * 1000), "", "1")
             return "UNKNOWN"
-        return self._hold(job, owner, asked_at)
+        return self._hold(job, owner, asked_at, others_wait=more[1] > 0)
 
     def take_over(self, job_id: str, owner: str) -> tuple[Lease, int] | None:
         """Hold a job that the sweep gave to this worker to settle; also Redis's time in milliseconds."""
@@ -154,11 +155,12 @@ class Desk:
         """Is this worker shutting down?"""
         return self._drain.is_set()
 
-    def _hold(self, job: Job, owner: str, asked_at: float) -> Lease:
+    def _hold(self, job: Job, owner: str, asked_at: float, *, others_wait: bool = False) -> Lease:
         limit_s = self._settings.change_limit if job.operation.is_change else self._settings.read_limit
         lease = Lease(
             self._scripts, job, owner,
             asked_at=asked_at, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain,
+            others_wait=others_wait,
         )  # fmt: skip
         self._beater.add(lease)
         return lease

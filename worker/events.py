@@ -14,8 +14,11 @@ from worker.redis_access import RedisAway
 
 log = structlog.get_logger(__name__)
 
-#: Somebody who waits looks for himself this often, so that a lost word delays him but never strands him.
-_LOOK_AGAIN_S = 2.0
+#: Somebody who waits looks for himself this often. Words are lost with the subscription only, and when that is back
+#: everybody looks.
+_LOOK_AGAIN_S = 10.0
+#: A subscription that nobody needs ends at the second silence of this length; a host that vanished is noticed as late.
+_SILENCE_S = 5.0
 
 
 class Watch:
@@ -25,12 +28,12 @@ class Watch:
         self._heard = threading.Event()
 
     def wait(self, seconds: float) -> None:
-        """Return when the job has changed, or after ``seconds``, or when it is time to look for oneself."""
+        """Return when there is news, or after ``seconds``, or when it is time to look for oneself."""
         self._heard.wait(min(seconds, _LOOK_AGAIN_S))
         self._heard.clear()
 
     def hear(self) -> None:
-        """The job has changed."""
+        """There is news, or something may have been missed."""
         self._heard.set()
 
 
@@ -38,59 +41,81 @@ class Events:
     """What the scripts announce of jobs, handed to those who watch them."""
 
     def __init__(self, client: redis.Redis, prefix: str, *, most_watches: int) -> None:
-        self._redis = client
-        self._channel = f"{prefix}events"
-        self._watches: dict[str, list[Watch]] = defaultdict(list)
+        self._changes = _Channel(client, f"{prefix}events")
+        self._ends = _Channel(client, f"{prefix}ends")
         self._room = threading.BoundedSemaphore(most_watches)
+
+    @contextmanager
+    def watch(self, job_id: str, *, end: bool = False) -> Iterator[Watch | None]:
+        """Hear of a job's changes (or only of its end) inside the block; None when too many clients wait already."""
+        if not self._room.acquire(blocking=False):
+            yield None
+            return
+        try:
+            with (self._ends if end else self._changes).watched(job_id) as watch:
+                yield watch
+        finally:
+            self._room.release()
+
+
+class _Channel:
+    """One channel, listened to by a thread of its own while anybody watches."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._redis = client
+        self._name = name
+        self._watches: dict[str, list[Watch]] = defaultdict(list)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._subscribed = threading.Event()
 
     @contextmanager
-    def watch(self, job_id: str) -> Iterator[Watch | None]:
-        """Hear of a job's changes inside the block; None when too many clients wait already."""
-        if not self._room.acquire(blocking=False):
-            yield None
-            return
-        self._start()
+    def watched(self, job_id: str) -> Iterator[Watch]:
+        """Hear what is said of a job inside the block."""
         watch = Watch()
+        with self._lock:
+            self._watches[job_id].append(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name=self._name, daemon=True)
+                self._thread.start()
         try:
-            with self._lock:
-                self._watches[job_id].append(watch)
+            # What is said before is found by looking, which those who watch begin with.
+            self._subscribed.wait(1.0)
             yield watch
         finally:
-            self._room.release()
             with self._lock:
                 self._watches[job_id].remove(watch)
                 if not self._watches[job_id]:
                     del self._watches[job_id]
 
-    def _start(self) -> None:
-        if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
-                    self._thread.start()
-        self._subscribed.wait(1.0)
-
     def _listen(self) -> None:
         pause = threading.Event()
-        while True:
+        while not self._is_idle():
             try:
                 self._listen_once()
             except RedisAway:
-                self._subscribed.clear()
                 pause.wait(0.5)
             except Exception:
                 log.exception("events.failed")
                 pause.wait(0.5)
+            finally:
+                self._subscribed.clear()
+
+    def _is_idle(self) -> bool:
+        """Does nobody watch? Then this thread ends, and the next who comes starts another."""
+        with self._lock:
+            if self._watches:
+                return False
+            self._thread = None
+            return True
 
     def _listen_once(self) -> None:
+        """Listen for as long as the subscription lives and is needed."""
         with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
-            subscription.subscribe(self._channel)
+            subscription.subscribe(self._name)
             asked = False
             while True:
-                message = subscription.get_message(timeout=5.0)
+                message = subscription.get_message(timeout=_SILENCE_S)
                 if message is None and asked:
                     # A host that vanished closes nothing: only its silence tells.
                     raise redis.TimeoutError("the subscription is dead")
@@ -99,10 +124,20 @@ class Events:
                     subscription.ping()
                 elif message["type"] == "subscribe":
                     self._subscribed.set()
+                    self._tell_all()
                 elif message["type"] == "message":
                     self._tell(message["data"].split(b" ", 1)[0].decode())
+                elif message["type"] == "pong" and not self._watches:
+                    return
 
     def _tell(self, job_id: str) -> None:
         with self._lock:
             for watch in self._watches.get(job_id, ()):
                 watch.hear()
+
+    def _tell_all(self) -> None:
+        """Whatever was said while nobody listened: everybody looks for himself."""
+        with self._lock:
+            for watches in self._watches.values():
+                for watch in watches:
+                    watch.hear()

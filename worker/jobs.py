@@ -12,12 +12,13 @@ from typing import Any
 
 import redis
 
-from worker.bell import Bell, Ring, rings
+from worker.bell import Bell
 from worker.ids import JobIds
 from worker.operations import Operation
 from worker.places import places
 from worker.records import Job, State, parse_job
 from worker.redis_access import NotHeld, Scripts
+from worker.rings import Ring, rings
 from worker.settings import Settings
 
 #: A worker that has not said so for this long is not online.
@@ -143,10 +144,13 @@ class Jobs:
         """Record a job durably and ring for it; return what became of the request, the id of the job it is now, and
         the job.
 
-        Everything that makes it a job is written in one step. Ringing comes after: if it fails, nothing is lost.
+        Everything that makes it a job is written in one step, the ring with it, where that goes by the same Redis. If
+        ringing comes after and fails, nothing is lost.
         """
         job_id = self._ids.new()
         fields = self._fields(job_id, new)
+        ring = Ring(job_id, fields["queue"], new.operation.name)
+        letter = self._bell.letter(ring)
         flight = fields.get("flight", "")
         request = {
             "idempotency": f"{_key_of(new.requester)}:{_key_of(new.idempotency_key)}" if new.idempotency_key else "",
@@ -161,7 +165,7 @@ class Jobs:
         }
         try:
             word, known_id, shown = self._scripts.accept(
-                job_id, json.dumps(fields), json.dumps(request), WORKER_TTL_MS, INLINE_RESULT_BYTES
+                job_id, json.dumps(fields), json.dumps(request), WORKER_TTL_MS, INLINE_RESULT_BYTES, letter
             )
         except NotHeld as refused:
             # With a key the same request finds the job again; without one, its client can only ask for a new one.
@@ -169,8 +173,8 @@ class Jobs:
                 self.cancel(job_id, "")
             raise
         outcome = Accepted(word.decode())
-        if outcome is Accepted.NEW:
-            self._bell.ring([Ring(job_id, fields["queue"], new.operation.name)])
+        if outcome is Accepted.NEW and not letter:
+            self._bell.ring([ring])
         return outcome, known_id.decode(), _shown(shown) if shown else None
 
     def show(self, job_id: str) -> ShownJob | None:

@@ -43,11 +43,14 @@ class Lease(Journal):
         lease_s: float,
         limit_s: float,
         drain: threading.Event,
+        others_wait: bool = False,
     ) -> None:
         """``asked_at``: when the question was put (monotonic seconds) whose answer gave the job to this worker."""
         self.job_id = job.id
         self.job = job
         self.owner = owner
+        #: Did others wait in its lane when it was claimed? Those that came later ring for themselves.
+        self.others_wait = others_wait
         self.step: str | None = job.step
         self.filer_job: str | None = job.backend_job
         self._scripts = scripts

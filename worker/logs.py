@@ -35,6 +35,8 @@ def configure_logging(process: str, level: str = "INFO") -> None:
             ],
         )
     )
+    # Nobody reads these of a line, and finding them out takes a fifth of its time.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -19,7 +19,7 @@ from celery import Celery, signals
 
 from storage_backends.registry import open_backend
 from storage_backends.subsystems import ConfigurationError, Subsystem, Subsystems
-from worker.bell import Bell
+from worker.bell import Bell, create_bell
 from worker.celery_app import create_celery, required
 from worker.desk import Desk
 from worker.filers import Filer, Watchman
@@ -96,7 +96,7 @@ def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequen
     queues = [f"{name}.{lane}" for name in subsystems for lane in lanes]
     drop_garbage()
     celery = create_celery(settings, consumed=queues)
-    bell = Bell(create_celery(settings))
+    bell = create_bell(settings)
     drain = threading.Event()
     beater = Beater(scripts, settings.lease, on_hang=_restart)
     listings = Listings(client, scripts, settings)

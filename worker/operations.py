@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from storage_backends.base import StorageBackend
@@ -106,7 +107,7 @@ class Operation:
     @property
     def makes_volume(self) -> bool:
         """Is there a new volume afterwards, and something mounted where nothing was?"""
-        return "junction_path" in inspect.signature(self.method).parameters
+        return "junction_path" in _signature(self.method).parameters
 
     def queue(self, subsystem: str) -> str:
         """The queue of ``subsystem`` that this operation waits in."""
@@ -114,11 +115,17 @@ class Operation:
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raise TypeError unless ``arguments`` are what the method takes."""
-        inspect.signature(self.method).bind(None, journal=None, **arguments)
+        _signature(self.method).bind(None, journal=None, **arguments)
 
     def run(self, backend: StorageBackend, arguments: Mapping[str, Any], journal: Journal) -> Any:
         """Carry the operation out."""
         return getattr(backend, self.name)(**arguments, journal=journal)
+
+
+@cache
+def _signature(method: Callable[..., Any]) -> inspect.Signature:
+    """Worked out once, and looked at for every request."""
+    return inspect.signature(method)
 
 
 OPERATIONS: dict[str, Operation] = {}

@@ -91,6 +91,11 @@ class Settings(SecretFiles):
         """The broker's URL, with its credentials."""
         return (self.broker_url or self.redis_url).get_secret_value()
 
+    @property
+    def rings_at_once(self) -> bool:
+        """May a job's ring be written with it? To the same Redis, and if no replica need hold the job before."""
+        return self.broker == self.redis_url.get_secret_value() and not self.wait_replicas
+
 
 class BadSettings(ValueError):
     """A setting is wrong; the message is one line that says which and what it may be."""

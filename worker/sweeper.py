@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from worker.bell import Bell, rings
+from worker.bell import Bell
 from worker.desk import LOOK_AHEAD, LOSSES, grace_ms
 from worker.redis_access import RedisAway, Scripts
+from worker.rings import rings
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)

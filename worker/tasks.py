@@ -108,7 +108,7 @@ class OperationTask(Task):
             raise Ignore from None
         finally:
             worth = self._slots.free(queue)
-            if go_on and not self._desk.draining:
+            if (go_on or worth > 1) and not self._desk.draining:
                 self._ring_waiting(queue, worth)
         self._tell(end)
 
@@ -132,7 +132,7 @@ class OperationTask(Task):
             log.info("job.started", attempt=job.attempt)
             end = self._performer.perform(lease)
             _log_end(end)
-        return end, True
+        return end, lease.others_wait
 
     def _tell(self, end: End | None) -> None:
         if end is None:

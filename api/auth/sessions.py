@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 import redis
-from flask import Flask, has_request_context, request, session
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, has_request_context, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from api.auth.principals import Identity
 from api.auth.settings import AuthSettings
@@ -131,6 +131,12 @@ class CookieSessions(SecureCookieSessionInterface):
 
     def __init__(self, *, always_secure: bool) -> None:
         self._always_secure = always_secure
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """As Flask's; a request without a cookie, as scripts send it, needs no key to read one with."""
+        if app.secret_key and self.get_cookie_name(app) not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
     def get_cookie_name(self, app: Flask) -> str:
         return f"__Host-{_COOKIE}" if self.get_cookie_secure(app) else _COOKIE

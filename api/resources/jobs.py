@@ -78,7 +78,7 @@ class JobView(MethodView):
         shown = shown_job(job_id)
         wanted = preferences(request, parts().config.max_wait)
         if wanted.wait_s and not _is_news(shown):
-            shown = wait_for(parts(), job_id, wanted.wait_s, _is_news) or shown
+            shown = wait_for(parts(), job_id, wanted.wait_s, _is_news, end=not request.if_none_match) or shown
         response = _with_version(Response(status=304), shown) if _is_known(shown) else job_response(shown)
         if wanted.wait_s is not None:
             response.headers["Preference-Applied"] = wanted.applied()

@@ -64,7 +64,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "filtered": lambda: [measures.filtered("v50000")],
             "memory": lambda: [*measures.memory("after 50,000 volumes"), *measures.redis_bytes("v50000", 50000)],
             "way": lambda: measures.ways_to_success("v100"),
-            "submit": lambda: [measures.submit("v100")],
+            "submit": lambda: [measures.submit()],
             "look": lambda: [measures.look_up_beside_a_listing("v100", "slow")],
             "polls": lambda: [measures.long_polls("v100", "slow")],
             "predecessor": lambda: predecessor.measure(running, asked.seconds),

@@ -16,6 +16,8 @@ from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+#: A subsystem that no worker serves.
+UNHEARD = "unheard"
 #: As the development server is run.
 _GRANIAN = ("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "1048576")
 
@@ -145,7 +147,8 @@ def stack(folder: Path, sizes: Mapping[str, Mapping[str, object]], *, api_worker
     try:
         redis.await_ready(20)
         described = backends(folder, sizes)
-        names = "🦄".join(f"{name}🌈DummyStorage" for name in sizes)
+        # As with the bare view's queue, nobody listens to this one: submitting is measured alone.
+        names = "🦄".join(f"{name}🌈DummyStorage" for name in (*sizes, UNHEARD))
         for node, lanes in (("quick", "write,read"), ("list", "list")):
             processes.start(node, "worker.main", "--node", node, "--lanes", lanes, SAPI_BACKENDS=described)
         ours = processes.serve("ours", "api.wsgi:app", workers=api_workers, SAPI_BACKENDS=names)

@@ -16,7 +16,6 @@ from storage_backends.base import StorageBackend
 from storage_backends.dummy import DummyStorage
 from storage_backends.journal import UnwatchedJournal
 from storage_backends.options import DummyOptions
-from worker.bell import Ring
 from worker.desk import LOOK_AHEAD, LOSSES, Desk, End, grace_ms
 from worker.filers import Filer
 from worker.ids import JobIds
@@ -27,6 +26,7 @@ from worker.operations import OPERATIONS, Lane
 from worker.perform import Performer
 from worker.records import Job
 from worker.redis_access import Scripts
+from worker.rings import Ring
 from worker.settings import Settings, load
 from worker.settling import Settler
 
@@ -79,6 +79,10 @@ class HeardBell:
 
     def __init__(self) -> None:
         self.heard: list[Ring] = []
+
+    def letter(self, _ring: Ring) -> str:
+        """None: it is rung for."""
+        return ""
 
     def ring(self, found: Iterable[Ring]) -> None:
         """Note it."""

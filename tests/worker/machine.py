@@ -68,7 +68,7 @@ class Machine(RuleBasedStateMachine):
             "idempotency": key, "request_hash": "h", "idempotency_ms": 60_000, "flight": "", "seen": "",
             "join_begun": True, "refresh": False, "queue_limit": 1000, "first_sweep_ms": 2000,
         }  # fmt: skip
-        word, known, _ = self.scripts.accept(job_id, json.dumps(fields), json.dumps(request), 1000, 10)
+        word, known, _ = self.scripts.accept(job_id, json.dumps(fields), json.dumps(request), 1000, 10, f"to {job_id}")
         if key in self.keys:
             assert (word, known.decode()) == (b"REPLAYED", self.keys[key])
             return
@@ -227,6 +227,11 @@ class Machine(RuleBasedStateMachine):
     def one_change_of_a_volume_at_a_time(self) -> None:
         for volume in _VOLUMES:
             assert sum(job.running for job in self.jobs if volume in job.volumes) <= 1
+
+    @invariant()
+    def each_job_is_rung_for_as_it_is_accepted(self) -> None:
+        letters = self.client.lrange(f"{SUBSYSTEM}.write", 0, -1)
+        assert letters[::-1] == [f"to {job.id}".encode() for job in self.jobs]
 
     @invariant()
     def redis_holds_what_the_model_says(self) -> None:

@@ -17,8 +17,7 @@ import redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.worker.bench import PREFIX
-from worker.bell import Bell
-from worker.celery_app import create_celery
+from worker.bell import create_bell
 from worker.ids import JobIds
 from worker.jobs import Jobs, NewJob
 from worker.operations import OPERATIONS
@@ -41,7 +40,7 @@ class Plant:
         self.redis.await_ready(20)
         self.settings = load(Settings, redis_url=self.redis.url, SAPI_DEBUG=True)
         self.client = connect(self.settings, answer_limit_s=5)
-        self.bell = Bell(create_celery(self.settings))
+        self.bell = create_bell(self.settings)
         self.jobs = Jobs(self.client, Scripts(self.client, PREFIX), JobIds(b"secret"), self.bell, self.settings)
         self._workers: list[subprocess.Popen[bytes]] = []
 

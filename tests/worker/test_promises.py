@@ -11,7 +11,7 @@ import redis
 from storage_backends.errors import BackendUnavailable
 from storage_backends.journal import LeaseLost, TimedOut
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node, steps_of
-from worker.bell import Bell, Ring
+from worker.bell import Bell
 from worker.celery_app import create_celery
 from worker.desk import End
 from worker.ids import JobIds
@@ -20,6 +20,7 @@ from worker.lease import Lease
 from worker.operations import Lane
 from worker.records import State
 from worker.redis_access import RedisAway, RefusesWrites, Scripts, connect, job_id_secret
+from worker.rings import Ring
 from worker.settings import load
 from worker.tasks import Slots
 

@@ -1,5 +1,5 @@
 -- Record a job, its idempotency key, its place in the order and in its lane, in one step; or say why not.
--- ARGV: id, fields, request (see Jobs.accept), then as for show. Answers {word, id, the job as shown or ''}.
+-- ARGV: id, fields, request (see Jobs.accept), then as for show, the ring as a message ('': rung for later). Answers {word, id, the job as shown or ''}.
 local id, fields, r = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 
 if r.idempotency ~= '' then
@@ -21,9 +21,8 @@ if (r.seen or '') ~= '' and (redis.call('HGET', view_key(r.flight), 'as_of') or 
 if redis.call('ZCARD', lane_key(fields.queue)) >= r.queue_limit then return {'FULL', '', ''} end
 
 local seq = text(redis.call('INCR', P .. 'seq'))
-redis.call('HSET', job_key(id), 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0', 'created', text(now),
+set_all(id, fields, 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0', 'created', text(now),
   'updated', text(now), 'rings', '0', 'joins', '0')
-for name, value in pairs(fields) do redis.call('HSET', job_key(id), name, value) end
 local sub = fields.subsystem
 redis.call('ZADD', open_key(sub), now + r.first_sweep_ms, id)
 redis.call('ZADD', lane_key(fields.queue), seq, id)
@@ -35,4 +34,5 @@ if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
   redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
 end
+if ARGV[6] ~= '' then redis.call('LPUSH', fields.queue, ARGV[6]) end
 return {'NEW', id, shown(id, ARGV[4], ARGV[5])}

@@ -1,4 +1,5 @@
--- Give a queued job to a worker, if its turn has come. ARGV: id, owner, lease ms, limits of a read and of a change (ms)
+-- Give a queued job to a worker, if its turn has come, and say how many others wait in its lane.
+-- ARGV: id, owner, lease ms, limits of a read and of a change (ms)
 even_if_full()
 local id, owner = ARGV[1], ARGV[2]
 local f = get(id, 'state', 'subsystem', 'queue', 'not_before', 'kind')
@@ -16,4 +17,4 @@ redis.call('HSET', job_key(id), 'owner', owner, 'started', text(now), 'lease', t
   'deadline', text(now + limit), 'suspect', '', 'reason', '', 'step', '', 'backend_job', '', 'not_before', '')
 change_state(id, 'queued', 'running')
 announce(id, touch(id), 'running')
-return {'CLAIMED', redis.call('HGETALL', job_key(id))}
+return {'CLAIMED', redis.call('HGETALL', job_key(id)), redis.call('ZCARD', lane_key(f[3]))}

@@ -6,7 +6,6 @@ if f[1] ~= ARGV[2] or (f[2] ~= 'running' and f[2] ~= 'cancelling') then return '
 -- Once something was sent, a cancel is for the driver to pass on; the steps that make the change whole still go out.
 if what == 'step' and f[2] == 'cancelling' and f[3] == '' then return 'CANCEL' end
 if what == 'step' then redis.call('HSET', job_key(id), 'backend_job', '', 'cancellable', '0') end
-for name, value in pairs(fields) do redis.call('HSET', job_key(id), name, value) end
-redis.call('HSET', job_key(id), 'marked', text(now))
+set_all(id, fields, 'marked', text(now))
 announce(id, touch(id), f[2])
 return f[2] == 'cancelling' and 'CANCEL' or 'GO'

@@ -26,6 +26,16 @@ local function log_key(thing) return P .. 'log:' .. thing end
 local function flight_key(thing) return P .. 'flight:' .. thing end
 local function is_done(state) return state == 'succeeded' or state == 'failed' or state == 'cancelled' end
 
+-- Fields of a record from a table, and others besides, in one call: to ask costs more than what is done.
+local function set_all(id, fields, ...)
+  local flat = {...}
+  for name, value in pairs(fields) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  if #flat > 0 then redis.call('HSET', job_key(id), unpack(flat)) end
+end
+
 -- One visible change of a record: a new version, and word to those who wait for it.
 local function touch(id)
   local version = redis.call('HINCRBY', job_key(id), 'version', 1)
@@ -33,8 +43,10 @@ local function touch(id)
   return version
 end
 
+-- Most of those who wait, wait for the end: what comes before wakes only the others.
 local function announce(id, version, state)
   redis.call('PUBLISH', P .. 'events', id .. ' ' .. version .. ' ' .. state)
+  if is_done(state) then redis.call('PUBLISH', P .. 'ends', id) end
 end
 
 -- The indexes of a job among its requester's jobs: all of them, and by each filter.
@@ -143,8 +155,7 @@ local function finish(id, state, keep_ms, fields)
   for _, key in ipairs(keys) do redis.call('ZREM', order_key(sub, key), id) end
   redis.call('ZREM', barrier_key(sub), id)
   if f[5] and f[5] ~= '' and redis.call('GET', flight_key(f[5])) == id then redis.call('DEL', flight_key(f[5])) end
-  for name, value in pairs(fields) do redis.call('HSET', job_key(id), name, value) end
-  redis.call('HSET', job_key(id), 'owner', '', 'finished', text(now), 'expires', text(now + keep_ms), 'cancellable', '0')
+  set_all(id, fields, 'owner', '', 'finished', text(now), 'expires', text(now + keep_ms), 'cancellable', '0')
   change_state(id, f[4], state)
   redis.call('ZADD', P .. 'finished', now + keep_ms, id)
   count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state)

@@ -13,8 +13,7 @@ for _, key in ipairs(cjson.decode(ARGV[3])) do
     redis.call('ZADD', order_key(f[3], key), f[4], id)
   end
 end
-redis.call('HSET', job_key(id), 'keys', cjson.encode(keys), 'references', '')
-for name, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', job_key(id), name, value) end
+set_all(id, cjson.decode(ARGV[4]), 'keys', cjson.encode(keys), 'references', '')
 lift_barrier(id, f[3], bells)
 if f[2] == 'running' and blocked(id) then
   put_back(id, 'running', now + 10000, '')

@@ -1,0 +1,79 @@
+"""A ring that is written with its job is the message that Celery would have sent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.worker.bench import PREFIX
+from worker.bell import create_bell
+from worker.celery_app import create_celery
+from worker.garbage import is_ring
+from worker.ids import JobIds
+from worker.jobs import Accepted, Jobs, NewJob
+from worker.operations import CREATE_VOLUME, LIST_VOLUMES, Operation
+from worker.redis_access import Scripts
+from worker.rings import Ring, send_ring
+from worker.settings import Settings, load
+
+QUEUE = "filer.write"
+
+
+@pytest.fixture
+def settings(redis_url) -> Settings:
+    return load(Settings, redis_url=redis_url)
+
+
+@pytest.fixture
+def jobs(redis_client, settings) -> Jobs:
+    return Jobs(redis_client, Scripts(redis_client, PREFIX), JobIds(b"secret"), create_bell(settings), settings)
+
+
+def new(operation: Operation, *, key: str = "", asked: str = "") -> NewJob:
+    arguments = {} if operation is LIST_VOLUMES else {"volume": "vol"}
+    return NewJob(
+        operation=operation, subsystem="filer", arguments=arguments, request=arguments, target="/", requester="ann",
+        request_id="r", idempotency_key=key, request_hash=asked,
+    )  # fmt: skip
+
+
+def test_it_is_what_celery_sends(redis_client, settings):
+    celery = create_celery(settings)
+    bell = create_bell(settings)
+    for number in range(3):
+        ring = Ring(str(JobIds(b"secret").new()), QUEUE, ("create_volume", "update_volume")[number % 2])
+        with celery.connection_for_write() as connection, celery.amqp.Producer(connection) as producer:
+            send_ring(celery, producer, ring)
+        sent, written = json.loads(redis_client.rpop(QUEUE)), json.loads(bell.letter(ring))
+        assert written["properties"].pop("delivery_tag") == ring.job_id
+        assert sent["properties"].pop("delivery_tag")
+        # Where they are answered to is the process and thread that made them; nobody answers.
+        assert sent["properties"].pop("reply_to")
+        assert written["properties"].pop("reply_to")
+        assert written == sent
+        assert is_ring(written)
+
+
+def test_an_accepted_job_is_rung_for_once(redis_client, jobs):
+    first = jobs.accept(new(CREATE_VOLUME, key="k", asked="this"))
+    again = jobs.accept(new(CREATE_VOLUME, key="k", asked="this"))
+    other = jobs.accept(new(CREATE_VOLUME, key="k", asked="that"))
+
+    assert [answer[0] for answer in (first, again, other)] == [Accepted.NEW, Accepted.REPLAYED, Accepted.REUSED]
+    (letter,) = redis_client.lrange(QUEUE, 0, -1)
+    assert json.loads(letter)["headers"]["id"] == first[1]
+
+
+def test_a_read_that_is_joined_is_rung_for_once(redis_client, jobs):
+    outcomes = [jobs.accept(new(LIST_VOLUMES))[0] for _ in range(3)]
+
+    assert outcomes == [Accepted.NEW, Accepted.JOINED, Accepted.JOINED]
+    assert redis_client.llen("filer.list") == 1
+
+
+@pytest.mark.parametrize("more", [{"broker_url": "amqp://127.0.0.1:1//"}, {"wait_replicas": 1}])
+def test_it_is_sent_afterwards_where_it_cannot_be_written_with_the_job(redis_url, more):
+    bell = create_bell(load(Settings, redis_url=redis_url, **more))
+
+    assert bell.letter(Ring("id", QUEUE, "create_volume")) == ""
