@@ -5,17 +5,12 @@ from __future__ import annotations
 import csv
 
 from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
-from worker.secret_files import SecretFiles
+from worker.provider_settings import ProviderSettings
 
 
-class FlowerSettings(SecretFiles):
+class FlowerSettings(ProviderSettings):
     """Who may look at Flower: ``SAPI_<NAME>``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
 
     debug: bool = Field(
         False,
@@ -32,18 +27,6 @@ class FlowerSettings(SecretFiles):
     flower_groups: str = Field("", description="Groups whose members may look (default: those of ADMIN and UBER_ADMIN)")
     role_admin_groups: str = Field("", description="Groups whose members are ADMIN")
     role_uber_admin_groups: str = Field("", description="Groups whose members are UBER_ADMIN")
-    oauth_client_id: str = Field("", description="Client ID at the sign-in provider")
-    oauth_secret_key: SecretStr = Field(SecretStr(""), description="Private key (client secret) there")
-    oauth_discovery_url: str = Field("", description="The provider's .well-known/openid-configuration")
-    oauth_authorize_url: str = Field(
-        "https://oauth.web.cern.ch/OAuth/Authorize", description="Without discovery: sign-in"
-    )
-    oauth_token_url: str = Field("https://oauth.web.cern.ch/OAuth/Token", description="Without discovery: tokens")
-    oauth_groups_url: str = Field(
-        "https://oauthresource.web.cern.ch/api/Groups", description="Without discovery: groups"
-    )
-    oauth_groups_claim: str = Field("groups", description="Claim of the user info that lists the groups")
-    oauth_name_claim: str = Field("preferred_username", description="Claim that names the user")
     basic_auth_username: str = Field("", description="Without a provider: user of HTTP Basic")
     basic_auth_password: SecretStr = Field(SecretStr(""), description="Password of that user")
 

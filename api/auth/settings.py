@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_vali
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from worker.operations import Role
-from worker.secret_files import SecretFiles
+from worker.provider_settings import ProviderSettings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: Signatures that only the holder of a private key can make. Anything else is no proof of who issued a token.
@@ -43,17 +43,28 @@ Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secret)]
 
 
-class AuthSettings(SecretFiles):
+class AuthSettings(ProviderSettings):
     """Who may do what: ``SAPI_<NAME>``; a secret may also stand in a file that ``SAPI_<NAME>_FILE`` names."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="SAPI_",
-        frozen=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-        env_ignore_empty=True,
-        populate_by_name=True,
+    model_config = SettingsConfigDict(populate_by_name=True)
+
+    oauth_callback_url_relative: str = Field(
+        "/oauth-done", pattern=r"^/[A-Za-z0-9._~/-]+$", description="Path to which the provider sends browsers back"
     )
+    oauth_scope: str = Field(
+        "", description="Scopes to ask for (default: openid profile email with a discovery URL, else none)"
+    )
+    oauth_issuer: str = Field("", description="Issuer that tokens must name (default: as discovered)")
+    oauth_jwks_url: str = Field("", description="The provider's public keys (default: as discovered)")
+    oauth_audience: str = Field("", description="Audience that bearer tokens must name (default: the client ID)")
+    oauth_algorithms: Names = Field(
+        ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
+        description="Signature algorithms of tokens that are accepted",
+    )
+    oauth_leeway: int = Field(
+        60, ge=0, le=300, description="Seconds by which the provider's clock may differ from ours"
+    )
+    oauth_introspection_url: str = Field("", description="Where opaque bearer tokens are checked (RFC 7662)")
 
     debug: bool = Field(
         False,
@@ -78,41 +89,6 @@ class AuthSettings(SecretFiles):
     )
     role_admin_groups: Names = Field((), description="Groups whose members are ADMIN (none: nobody is)")
     role_uber_admin_groups: Names = Field((), description="Groups whose members are UBER_ADMIN (none: nobody is)")
-
-    oauth_client_id: str = Field("", description="Public client ID of this service at the provider (none: no sign-in)")
-    oauth_secret_key: SecretStr = Field(SecretStr(""), description="Private key (client secret) of this service there")
-    oauth_token_url: str = Field("https://oauth.web.cern.ch/OAuth/Token", description="Where codes become tokens")
-    oauth_authorize_url: str = Field(
-        "https://oauth.web.cern.ch/OAuth/Authorize", description="Where browsers are sent to sign in"
-    )
-    oauth_groups_url: str = Field(
-        "https://oauthresource.web.cern.ch/api/Groups",
-        description='What answers {"groups": [...]} to a user\'s token (with another provider: only when set)',
-    )
-    oauth_callback_url_relative: str = Field(
-        "/oauth-done", pattern=r"^/[A-Za-z0-9._~/-]+$", description="Path to which the provider sends browsers back"
-    )
-    oauth_discovery_url: str = Field(
-        "", description="The provider's .well-known/openid-configuration; replaces the token and authorize URLs"
-    )
-    oauth_scope: str = Field(
-        "", description="Scopes to ask for (default: openid profile email with a discovery URL, else none)"
-    )
-    oauth_groups_claim: str = Field("groups", description="Claim that lists the groups (CERN: cern_roles)")
-    oauth_name_claim: str = Field(
-        "preferred_username", description="Claim that names the user; sub where it is missing"
-    )
-    oauth_issuer: str = Field("", description="Issuer that tokens must name (default: as discovered)")
-    oauth_jwks_url: str = Field("", description="The provider's public keys (default: as discovered)")
-    oauth_audience: str = Field("", description="Audience that bearer tokens must name (default: the client ID)")
-    oauth_algorithms: Names = Field(
-        ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
-        description="Signature algorithms of tokens that are accepted",
-    )
-    oauth_leeway: int = Field(
-        60, ge=0, le=300, description="Seconds by which the provider's clock may differ from ours"
-    )
-    oauth_introspection_url: str = Field("", description="Where opaque bearer tokens are checked (RFC 7662)")
 
     basic_auth_username: str = Field("", description="User of HTTP Basic; it is off unless a password is set too")
     basic_auth_password: SecretStr = Field(SecretStr(""), description="Password of that user")
