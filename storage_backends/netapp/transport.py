@@ -83,14 +83,8 @@ class _PlainConnection(HTTPConnection):
         super().send(data)
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _BoundedResponse
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        CALL.sent = True
-        super().send(data)
+class _TlsConnection(_PlainConnection, HTTPSConnection):
+    """The same over TLS: whatever the first base does not change is the second's, such as ``connect``."""
 
 
 class _PlainPool(HTTPConnectionPool):
