@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 _LOOK_AGAIN_S = 10.0
 #: A subscription that nobody needs ends at the second silence of this length; a host that vanished is noticed as late.
 _SILENCE_S = 5.0
+#: Of a crowd that waits for the same job, each is answered so much later than the one before: others come in between.
+_APART_S = 0.002
 
 
 class Watch:
@@ -26,14 +29,19 @@ class Watch:
 
     def __init__(self) -> None:
         self._heard = threading.Event()
+        self._place = 0
 
-    def wait(self, seconds: float) -> None:
-        """Return when there is news, or after ``seconds``, or when it is time to look for oneself."""
-        self._heard.wait(min(seconds, _LOOK_AGAIN_S))
+    def wait(self, seconds: float) -> bool:
+        """Return when there is news (True), or after ``seconds``, or when it is time to look for oneself."""
+        heard = self._heard.wait(min(seconds, _LOOK_AGAIN_S))
+        if heard and self._place:
+            time.sleep(self._place * _APART_S)
         self._heard.clear()
+        return heard
 
-    def hear(self) -> None:
-        """There is news, or something may have been missed."""
+    def hear(self, place: int) -> None:
+        """There is news, or something may have been missed; ``place``: how many are told before."""
+        self._place = place
         self._heard.set()
 
 
@@ -123,8 +131,8 @@ class _Channel:
                 if message is None:
                     subscription.ping()
                 elif message["type"] == "subscribe":
-                    self._subscribed.set()
                     self._tell_all()
+                    self._subscribed.set()
                 elif message["type"] == "message":
                     self._tell(message["data"].split(b" ", 1)[0].decode())
                 elif message["type"] == "pong" and not self._watches:
@@ -132,12 +140,12 @@ class _Channel:
 
     def _tell(self, job_id: str) -> None:
         with self._lock:
-            for watch in self._watches.get(job_id, ()):
-                watch.hear()
+            for place, watch in enumerate(self._watches.get(job_id, ())):
+                watch.hear(place)
 
     def _tell_all(self) -> None:
         """Whatever was said while nobody listened: everybody looks for himself."""
         with self._lock:
             for watches in self._watches.values():
-                for watch in watches:
-                    watch.hear()
+                for place, watch in enumerate(watches):
+                    watch.hear(place)

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 #: The hold ends this long before the lease does, for clocks that run apart and a call that is on its way; of a short
 #: lease it is a quarter.
 _MARGIN_S = 2.0
-_SHOW_EVERY_S = 0.25
+_SHOW_EVERY_S = 1.0
 #: A lease is renewed so often while it lasts, and at least once a second.
 _BEATS_PER_LEASE = 6
 

@@ -66,7 +66,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "way": lambda: measures.ways_to_success("v100"),
             "submit": lambda: [measures.submit()],
             "look": lambda: [measures.look_up_beside_a_listing("v100", "slow")],
-            "polls": lambda: [measures.long_polls("v100", "slow")],
+            "polls": lambda: measures.long_polls("v100", "slow"),
             "predecessor": lambda: predecessor.measure(running, asked.seconds),
         }
         for name, part in parts.items():

@@ -1,0 +1,104 @@
+"""Those who wait for a job are told, and each of what it waits for only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.worker.bench import PREFIX, Bench, Node
+from worker import events as module
+from worker.desk import End
+from worker.events import Events, Watch
+from worker.records import State
+
+SOON_S = 20.0
+
+
+def listeners() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(PREFIX)]
+
+
+@pytest.fixture
+def events(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
+    monkeypatch.setattr(module, "_SILENCE_S", 0.05)
+    yield Events(bench.client, PREFIX, most_watches=50)
+    for listener in listeners():
+        listener.join(SOON_S)
+
+
+@pytest.fixture
+def node(bench: Bench) -> Node:
+    return bench.node()
+
+
+@pytest.fixture
+def stack(events: Events) -> Iterator[ExitStack]:
+    with ExitStack() as held:
+        yield held
+
+
+def watching(stack: ExitStack, events: Events, job_id: str, *, end: bool = False) -> Watch:
+    """A watch that has heard that the subscription began, if it is the first."""
+    watch = stack.enter_context(events.watch(job_id, end=end))
+    assert watch is not None
+    watch.wait(0)
+    return watch
+
+
+def test_who_waits_for_the_end_hears_of_the_end_only(bench, node, events, stack):
+    job_id = bench.accept("update_volume", volume="vol")
+    changes, ends = watching(stack, events, job_id), watching(stack, events, job_id, end=True)
+
+    lease = node.claim(job_id)
+    assert changes.wait(SOON_S)
+    assert not ends.wait(0)
+    node.desk.finish(lease, End(State.SUCCEEDED, result=b"null"))
+    assert ends.wait(SOON_S)
+    assert changes.wait(SOON_S)
+
+
+def test_nobody_hears_of_the_jobs_of_others(bench, node, events, stack):
+    mine, other = bench.accept("create_policy"), bench.accept("update_volume", volume="vol")
+    watch, control = watching(stack, events, mine), watching(stack, events, other)
+
+    node.claim(other)
+    assert control.wait(SOON_S)
+    assert not watch.wait(0)
+
+
+def test_everybody_of_a_crowd_is_told(bench, node, events, stack):
+    job_id = bench.accept("update_volume", volume="vol")
+    crowd = [watching(stack, events, job_id, end=True) for _ in range(40)]
+
+    node.carry_out(job_id)
+    assert all(watch.wait(SOON_S) for watch in crowd)
+
+
+def test_when_the_subscription_was_lost_everybody_looks(bench, events, stack):
+    watches = [watching(stack, events, "any"), watching(stack, events, "any", end=True)]
+
+    bench.client.client_kill_filter(_type="pubsub")
+    assert all(watch.wait(SOON_S) for watch in watches)
+
+
+def test_too_many_do_not_wait(events, stack):
+    for number in range(50):
+        watching(stack, events, f"job {number}")
+    with events.watch("one more") as watch:
+        assert watch is None
+    stack.close()
+    assert watching(stack, events, "one more")
+
+
+def test_a_process_in_which_nobody_waits_listens_to_nothing(bench, events):
+    for _ in range(2):
+        with ExitStack() as held:
+            watching(held, events, "any", end=True)
+            (listener,) = listeners()
+            assert bench.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 1
+        listener.join(SOON_S)
+        assert not listener.is_alive()
+        assert bench.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 0
