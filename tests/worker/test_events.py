@@ -49,11 +49,14 @@ def watching(stack: ExitStack, events: Events, job_id: str, *, end: bool = False
 
 
 def test_who_waits_for_the_end_hears_of_the_end_only(bench, node, events, stack):
-    job_id = bench.accept("update_volume", volume="vol")
+    job_id, later = bench.accept("update_volume", volume="vol"), bench.accept("create_policy")
     changes, ends = watching(stack, events, job_id), watching(stack, events, job_id, end=True)
+    control = watching(stack, events, later, end=True)
 
     lease = node.claim(job_id)
     assert changes.wait(SOON_S)
+    node.carry_out(later)
+    assert control.wait(SOON_S)
     assert not ends.wait(0)
     node.desk.finish(lease, End(State.SUCCEEDED, result=b"null"))
     assert ends.wait(SOON_S)
