@@ -13,11 +13,10 @@ from flask import Response, request
 
 from api import collections, repeats
 from api.asked import Read, by_name, named_in
-from api.auth import principal
+from api.new_jobs import new_job
 from api.parts import Parts, parts
 from api.preferences import Preferences, freshness, preferences
 from api.problems import Problem, problem_of
-from api.request_ids import request_id
 from api.submit import accepted_response, job_headers, queue_full
 from api.waits import wait_for, wait_for_end
 from storage_backends.models import parse_reference
@@ -142,15 +141,8 @@ def _paged_arguments(asked: Read, page: collections.Page) -> Mapping[str, Any]:
 
 
 def _new_job(asked: Read, *, seen_ms: int | None, refresh: bool = False) -> NewJob:
-    return NewJob(
-        operation=asked.operation,
-        subsystem=asked.subsystem,
-        arguments=asked.arguments,
-        request=asked.arguments,
-        target=request.path,
-        requester=principal().name,
-        request_id=request_id(),
-        volume=str(asked.arguments.get("volume", "")),
+    return replace(
+        new_job(asked.operation, asked.subsystem, asked.arguments),
         query=request.query_string.decode("ascii", "replace"),
         join_begun=not asked.wanted.no_cache,
         refresh=refresh,

@@ -4,9 +4,8 @@ in time.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -14,18 +13,15 @@ import orjson
 from flask import Response, request
 
 from api.answers import LOCATED, success_status
-from api.auth import principal
 from api.job_documents import job_document
+from api.new_jobs import new_job
 from api.parts import parts
 from api.preferences import preferences
 from api.problems import Problem, problem_of
-from api.request_ids import request_id
 from api.waits import wait_for_end
 from worker.jobs import Accepted, NewJob, ShownJob
 from worker.operations import Operation
 from worker.records import Job, State
-
-_LONGEST_KEY = 255
 
 
 def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "") -> Response:
@@ -36,38 +32,19 @@ def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *
     """
     operation.check(arguments)
     _refuse_conditions()
-    return _answer_for(
-        NewJob(
-            operation=operation,
-            subsystem=subsystem,
-            arguments=arguments,
-            request={**({"volume": volume} if volume else {}), **arguments},
-            target=request.path,
-            requester=principal().name,
-            request_id=request_id(),
-            volume=volume or str(arguments.get("volume", "")),
-            idempotency_key=_idempotency_key(),
-            request_hash=_request_hash(),
-        )
-    )
+    return _answer_for(new_job(operation, subsystem, arguments, volume=volume, keyed=True))
 
 
 def resubmit(job: Job) -> Response:
     """Answer a request to do again what a failed or cancelled job was to do: by a new job."""
     return _answer_for(
-        NewJob(
-            operation=job.operation,
-            subsystem=job.subsystem,
-            arguments=job.arguments,
+        replace(
+            new_job(job.operation, job.subsystem, job.arguments, keyed=True),
             request=job.request,
             target=job.target,
-            requester=principal().name,
-            request_id=request_id(),
             volume=str(job.request.get("volume", "")),
             query=job.query,
             retry_of=job.id,
-            idempotency_key=_idempotency_key(),
-            request_hash=_request_hash(),
         )
     )
 
@@ -181,26 +158,3 @@ def _refuse_conditions() -> None:
         if name in request.headers:
             detail = f"Changes cannot be made conditional with {name}: they are done in the order of their acceptance."
             raise Problem("precondition-failed", f"{detail} Nothing was accepted.")
-
-
-def _idempotency_key() -> str:
-    """The key without its quotes; bare keys are taken, too."""
-    if "Idempotency-Key" not in request.headers:
-        return ""
-    key = request.headers["Idempotency-Key"].strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':
-        key = key[1:-1]
-    if not key or len(key) > _LONGEST_KEY or not key.isprintable():
-        raise Problem("invalid-request", f"Idempotency-Key must be 1 to {_LONGEST_KEY} printable characters.")
-    return key
-
-
-def _request_hash() -> str:
-    """A digest of what is asked for: the same however its JSON is laid out."""
-    sent = request.get_data()
-    try:
-        body = orjson.dumps(orjson.loads(sent), option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONDecodeError:
-        body = sent
-    asked = [request.method, request.path, request.query_string.decode("latin-1"), body.decode("latin-1")]
-    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
