@@ -1,6 +1,4 @@
-"""Structured logs of every process: one JSON line per event, on standard error, with the ids that tie both sides
-together.
-"""
+"""Structured logs of every process: a JSON line per event on standard error, with the ids that tie both sides."""
 
 from __future__ import annotations
 
@@ -41,9 +39,6 @@ def configure_logging(process: str, level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
-    # Celery tells of messages what our own lines tell of jobs, with their ids in fields.
-    for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     # Celery tells of every ring that it heard, also in vain; what became of a job we tell ourselves.
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
