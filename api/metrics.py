@@ -1,7 +1,6 @@
 """Figures for Prometheus, the same from every API process: those of the whole service, as Redis has them.
 
-Without Redis they say only that it is away. Since each process answers for all, queries take the `max without
-(instance)`.
+Without Redis they say only that it is away. As each process answers for all, queries take the `max without (instance)`.
 """
 
 from __future__ import annotations

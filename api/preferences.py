@@ -1,6 +1,4 @@
-"""What a request asks of the way it is answered: Prefer (RFC 7240), and how old a copy may be (Cache-Control, RFC
-9111).
-"""
+"""What a request asks of its answer: Prefer (RFC 7240), and how old a copy may be (Cache-Control, RFC 9111)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Answers reads: from the listings in Redis when they are fresh enough, otherwise by a job that asks the storage
-system.
-"""
+"""Answers reads: from the listings in Redis when fresh enough, otherwise by a job that asks the storage system."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Turns a request for a change into a job: recorded durably, then answered with 202, or with its end when that comes
-in time.
-"""
+"""Turns a request for a change into a job, durably; answers with 202, or with the job's end if it comes in time."""
 
 from __future__ import annotations
 

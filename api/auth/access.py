@@ -26,8 +26,8 @@ def principal() -> Principal:
 
     Raises:
         Problem: 401 for a token or password that is no good (also where none was needed: the client is mistaken
-            about who it is), 403 for a page of another site that changes something in a user's name, 503 when
-            nobody can tell.
+            about who it is), 403 for a page of another site that changes something in a user's name, 503 when nobody
+            can tell.
     """
     if "principal" not in g:
         g.principal = _find()
