@@ -1,6 +1,5 @@
 """The queue and who works on it.
 
 The front end may import ``operations, views, jobs, records, listings, ids, settings, celery_app, bell, redis_access,
-events, logs``;
-``perform, tasks, sweeper, main, desk`` and what they open belong to worker processes only.
+events, logs``; ``perform, tasks, sweeper, main, desk`` and what they open belong to worker processes only.
 """

@@ -141,8 +141,7 @@ class Jobs:
         self._settings = settings
 
     def accept(self, new: NewJob) -> tuple[Accepted, str, ShownJob | None]:
-        """Record a job durably and ring for it; return what became of the request, the id of the job it is now, and
-        the job.
+        """Record a job durably and ring for it; return what became of the request, the id of its job, and the job.
 
         Everything that makes it a job is written in one step, the ring with it, where that goes by the same Redis. If
         ringing comes after and fails, nothing is lost.
@@ -194,9 +193,7 @@ class Jobs:
     def mine(
         self, requester: str, wanted: JobFilter, limit: int, below: int | None
     ) -> tuple[list[ShownJob], int | None]:
-        """Return the requester's jobs, newest first, and below which sequence number the next page begins (None: the
-        end).
-        """
+        """Return the requester's jobs, newest first, and the number below which the next page begins (None: end)."""
         if wanted.ids:
             shown = self._show_all(wanted.ids)
             return [s for s in shown if s.job.requester == requester and _fits(s.job, wanted)], None

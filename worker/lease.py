@@ -1,9 +1,7 @@
-"""A worker's hold on one job: the journal that a driver writes to, under a token that another worker's takes the
-place of.
+"""A worker's hold on one job: the journal that a driver writes to, under a token until another worker's replaces it.
 
 Whatever is written carries the token, so that a worker that was stopped and wakes up changes nothing. Between beats
-the hold
-ends by this process's own clock: a worker that is cut off from Redis stops before its lease can be given away.
+the hold ends by this process's own clock: a worker that is cut off from Redis stops before its lease can be given away.
 """
 
 from __future__ import annotations

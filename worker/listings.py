@@ -145,9 +145,7 @@ class Listings:
         return [Change(fields[b"k"].decode(), fields[b"v"] or None) for _, fields in entries]
 
     def begin(self, view: View, thing: str, parent_thing: str, limit_ms: int) -> Started:
-        """Note, before the storage system is asked, which changes it will surely have seen; keep those that come
-        now.
-        """
+        """Note before the storage system is asked which changes it will surely have seen; keep those that come now."""
         now_ms, seq, epoch = self._scripts.begin(thing, parent_thing or thing, limit_ms)
         return Started(thing, now_ms, seq, epoch if view.single else 0)
 

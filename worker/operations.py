@@ -1,8 +1,7 @@
 """Everything the service can do to a storage system, one declaration each.
 
 A declaration is policy: who may ask, in which lane it runs, what it reads into or changes in the cached listings, and
-what
-is done when it may have half happened. Its name, arguments and their meaning are those of the back-end's method.
+what is done when it may have half happened. Its name, arguments and their meaning are those of the back-end's method.
 """
 
 from __future__ import annotations
@@ -53,8 +52,7 @@ class Effect:
 
     view: View
     #: put: the record that the operation returned; drop: the record named by ``key``; reread: the storage system must
-    #: be
-    #: asked before it is shown again, also for the single objects in it.
+    #: be asked before it is shown again, also for the single objects in it.
     what: str
     #: The argument that names the dropped record.
     key: str = ""

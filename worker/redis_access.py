@@ -1,6 +1,4 @@
-"""Connections to Redis that answer or fail in bounded time and never send a write twice, and the scripts that run
-there.
-"""
+"""Connections to Redis that answer or fail in bounded time and send no write twice, and the scripts run there."""
 
 from __future__ import annotations
 
