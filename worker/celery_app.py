@@ -1,6 +1,4 @@
-"""The Celery application: how a message travels. Messages hold a job's id and nothing else; results are not
-Celery's.
-"""
+"""The Celery application: how messages travel. They hold a job's id and nothing else; results are not Celery's."""
 
 from __future__ import annotations
 

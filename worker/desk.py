@@ -166,9 +166,7 @@ class Desk:
         return lease
 
     def _persist(self, lease: Lease, script: str, *arguments: Any) -> Any:
-        """Run a script that says what became of a job, again and again while Redis is away: it is fenced, so no
-        harm.
-        """
+        """Run a script that says what became of a job; repeat it while Redis is away: it is fenced, so no harm."""
         began = time.monotonic()
         while True:
             try:

@@ -1,6 +1,4 @@
-"""The storage systems that this worker serves: opened when first needed, watched, and left alone while they are
-away.
-"""
+"""The storage systems that this worker serves: opened when first needed, watched, left alone while they are away."""
 
 from __future__ import annotations
 

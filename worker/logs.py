@@ -1,4 +1,4 @@
-"""Structured logs of every process: a JSON line per event on standard error, with the ids that tie both sides."""
+"""Structured logs of every process: a JSON line per event on standard error, with the ids that join both sides."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Finds out what became of a change whose worker is gone, by looking; meanwhile the job stays running and its volume
-held.
-"""
+"""Finds out, by looking, what became of a change whose worker is gone; till then its job runs and holds its volume."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The Celery task: a message names a job; it is claimed, carried out if it is its turn, and told to Flower as it
-ended.
-"""
+"""The Celery task: a message names a job; it is claimed, carried out if it is its turn, and its end told to Flower."""
 
 from __future__ import annotations
 
