@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from worker.addresses import Broker, broker, is_redis
-from worker.event_batches import EventBatches
+from worker.flower_events import Batches
 from worker.settings import Settings
 
 #: An API process must never wait long for a broker; the sweeper makes good what it could not send.
@@ -89,7 +89,7 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         event_queue_expires=60,
         event_queue_ttl=30,
     )
-    celery.steps["consumer"].add(EventBatches)
+    celery.steps["consumer"].add(Batches)
     return celery
 
 

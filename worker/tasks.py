@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from celery import Celery, Task
 from celery.exceptions import Ignore
-from celery.worker.request import Request
 
 from worker.desk import Desk, End
+from worker.flower_events import ReadOnce, tell_flower
 from worker.operations import OPERATIONS, Lane, Operation
 from worker.perform import Performer
 from worker.records import State
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _MOST_PASSED_ON = 1
+#: What Flower is told of a job that was cancelled.
+_NOT_KILLED = {"terminated": False, "signum": None, "expired": False}
 
 
 class JobFailed(Exception):
@@ -62,16 +64,6 @@ class Slots:
         with self._lock:
             self._taken[queue] -= 1
             return 1 + min(_MOST_PASSED_ON, self._turned_away.pop(queue, 0))
-
-
-class ReadOnce(Request):
-    """A message as it was read: it is gone from the broker, and nothing is left to acknowledge.
-
-    kombu would send the acknowledgement all the same, and end the worker when Redis is away at that moment.
-    """
-
-    def acknowledge(self) -> None:
-        self.acknowledged = True
 
 
 class OperationTask(Task):
@@ -115,7 +107,7 @@ class OperationTask(Task):
         lease = self._desk.claim(job_id)
         if isinstance(lease, str):
             if lease == "CANCELLED":
-                self.send_event("task-revoked", terminated=False, signum=None, expired=False)
+                tell_flower(self.app, "task-revoked", job_id, **_NOT_KILLED)
             log.debug("ring.passed-over", job_id=job_id, why=lease)
             # Only a job that has left its lane makes room for the next; else the same ring would go round and round.
             return None, lease == "TAKEN"
@@ -128,6 +120,7 @@ class OperationTask(Task):
             requested_by=job.requester,
         ):
             log.info("job.started", attempt=job.attempt)
+            tell_flower(self.app, "task-started", job.id)
             end = self._performer.perform(lease)
             _log_end(end)
         return end, lease.others_wait
@@ -136,7 +129,7 @@ class OperationTask(Task):
         if end is None:
             raise Ignore
         if end.state is State.CANCELLED:
-            self.send_event("task-revoked", terminated=False, signum=None, expired=False)
+            tell_flower(self.app, "task-revoked", self.request.id, **_NOT_KILLED)
             raise Ignore
         if end.failure is not None:
             raise JobFailed(end.failure.code)
@@ -165,13 +158,10 @@ def register_tasks(celery: Celery, desk: Desk, performer: Performer, slots: Slot
 
 def tell_end(celery: Celery, lease: Lease, end: End) -> None:
     """Tell Flower of a job that ended without its task: its worker was lost, and another settled it."""
-    event: dict[str, Any] = {"uuid": lease.job_id}
     if end.state is State.FAILED:
         code = end.failure.code if end.failure else ""
-        event |= {"type": "task-failed", "exception": f"JobFailed('{code}')", "traceback": None}
+        tell_flower(celery, "task-failed", lease.job_id, exception=f"JobFailed('{code}')", traceback=None)
     elif end.state is State.SUCCEEDED:
-        event |= {"type": "task-succeeded", "result": None, "runtime": 0}
+        tell_flower(celery, "task-succeeded", lease.job_id, result=None, runtime=0)
     else:
-        event |= {"type": "task-revoked", "terminated": False, "signum": None, "expired": False}
-    with celery.events.default_dispatcher() as dispatcher:
-        dispatcher.send(**event)
+        tell_flower(celery, "task-revoked", lease.job_id, **_NOT_KILLED)

@@ -82,6 +82,14 @@ class TestFlower:
         shown = _in_flower(service, job["id"], "FAILURE")
         assert (shown["state"], shown["name"], shown["uuid"]) == ("FAILURE", "storage.restrict_volume", job["id"])
 
+    def test_shows_a_job_that_waits_as_one_that_has_not_begun(self, http: Client, service: Service) -> None:
+        *_, last = (http.submit("DELETE", "/v4/slow/volumes/not_there_either") for _ in range(8))
+        shown = _in_flower(service, last["id"], "RECEIVED")
+        assert http.get(f"/v4/jobs/{last['id']}").json()["state"] == "queued"
+        assert (shown["state"], shown["started"]) == ("RECEIVED", None)
+        http.ended(last["id"])
+        assert _in_flower(service, last["id"], "FAILURE")["started"]
+
     def test_takes_no_orders(self, service: Service) -> None:
         answer = requests.post(f"{service.flower}/api/worker/shutdown/quick1@anywhere", timeout=20)
         assert answer.status_code in (401, 403, 404)

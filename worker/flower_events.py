@@ -1,0 +1,62 @@
+"""What Flower is told of jobs: when they begin and end in truth, many at a time, a few times a second.
+
+Celery alone would publish each word on its own while the job runs, and call each ring for it a start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.worker.consumer import Events
+from celery.worker.request import Request
+
+#: How late Flower may be.
+_EVERY_S = 0.2
+
+
+def tell_flower(celery: Celery, event: str, job_id: str, **fields: Any) -> None:
+    """Tell Flower of a job, soon; only a worker that has begun to consume can."""
+    dispatcher = getattr(celery, "flower_events", None)
+    if dispatcher is not None:
+        dispatcher.send(event, uuid=job_id, **fields)
+
+
+class Batches(bootsteps.StartStopStep):
+    """Takes the place of Celery's own flush of events."""
+
+    requires = (Events,)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._flushing: Any = None
+
+    def start(self, consumer: Any) -> None:
+        dispatcher = consumer.event_dispatcher
+        dispatcher.on_send_buffered = None
+        consumer.app.flower_events = dispatcher
+        self._flushing = consumer.timer.call_repeatedly(_EVERY_S, dispatcher.flush)
+
+    def stop(self, consumer: Any) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    def shutdown(self, consumer: Any) -> None:
+        self.stop(consumer)
+        if consumer.event_dispatcher is not None:
+            consumer.event_dispatcher.flush()
+
+
+class ReadOnce(Request):
+    """A message as it was read: it is gone from the broker, and nothing is left to acknowledge.
+
+    kombu would send the acknowledgement all the same, and end the worker when Redis is away at that moment.
+    """
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - theirs
+        # A thread for the ring is no start of the job: that is told when it is claimed.
+        if type != "task-started":
+            super().send_event(type, **fields)
