@@ -27,8 +27,8 @@ class Row:
 
     what: str
     ours: str
-    other: str
-    figure: str
+    other: str = ""
+    figure: str = ""
     target: str = ""
 
 
@@ -192,7 +192,7 @@ class Measures:
         """What processes hold of their own."""
         names = {"ours": "an API process", "quick": "the worker for changes", "list": "the worker for listings"}
         return [
-            Row(f"memory of {named}, {when}", f"{self._stack.processes.memory_mb(name):.0f} MiB", "", "")
+            Row(f"memory of {named}, {when}", f"{self._stack.processes.memory_mb(name):.0f} MiB")
             for name, named in names.items()
         ]
 
@@ -202,8 +202,8 @@ class Measures:
         base = sum(client.memory_usage(key) for key in client.scan_iter(f"sapi:base:{name}/volumes:*"))
         jobs = [client.memory_usage(key) for key in client.scan_iter("sapi:job:*", count=1000)][:2000]
         return [
-            Row("Redis, for each volume listed", f"{base / volumes:.0f} B", "", ""),
-            Row("Redis, for each job's record", f"{statistics.mean(jobs):.0f} B", "", ""),
+            Row("Redis, for each volume listed", f"{base / volumes:.0f} B"),
+            Row("Redis, for each job's record", f"{statistics.mean(jobs):.0f} B"),
         ]
 
 

@@ -127,8 +127,10 @@ def backends(folder: Path, sizes: Mapping[str, Mapping[str, object]]) -> str:
 
 
 @contextmanager
-def stack(folder: Path, sizes: Mapping[str, Mapping[str, object]], *, api_workers: int = 2) -> Iterator[Stack]:
-    """Run everything inside the block."""
+def stack(
+    folder: Path, sizes: Mapping[str, Mapping[str, object]], *, api_workers: int = 2, nodes: int = 1
+) -> Iterator[Stack]:
+    """Run everything inside the block; ``nodes``: worker processes for changes and look-ups."""
     redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
     server = redis.start()
     environment = {
@@ -149,7 +151,8 @@ def stack(folder: Path, sizes: Mapping[str, Mapping[str, object]], *, api_worker
         described = backends(folder, sizes)
         # As with the bare view's queue, nobody listens to this one: submitting is measured alone.
         names = "🦄".join(f"{name}🌈DummyStorage" for name in (*sizes, UNHEARD))
-        for node, lanes in (("quick", "write,read"), ("list", "list")):
+        quick = ["quick", *(f"quick{number}" for number in range(2, nodes + 1))]
+        for node, lanes in (*((node, "write,read") for node in quick), ("list", "list")):
             processes.start(node, "worker.main", "--node", node, "--lanes", lanes, SAPI_BACKENDS=described)
         ours = processes.serve("ours", "api.wsgi:app", workers=api_workers, SAPI_BACKENDS=names)
         bare = processes.serve("bare", "tests.benchmarks.bare:app", workers=api_workers)
