@@ -11,15 +11,32 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Events
 from celery.worker.request import Request
 
+from worker.records import State
+
 #: How late Flower may be.
 _EVERY_S = 0.2
 
 
-def tell_flower(celery: Celery, event: str, job_id: str, **fields: Any) -> None:
-    """Tell Flower of a job, soon; only a worker that has begun to consume can."""
+def tell_began(celery: Celery, job_id: str) -> None:
+    """Tell Flower, soon, that a job has been claimed."""
+    _tell(celery, "started", job_id)
+
+
+def tell_ended(celery: Celery, job_id: str, state: State, code: str = "", *, runtime_s: float = 0.0) -> None:
+    """Tell Flower, soon, how a job ended; ``code`` says why it failed."""
+    if state is State.SUCCEEDED:
+        _tell(celery, "succeeded", job_id, result=None, runtime=runtime_s)
+    elif state is State.FAILED:
+        _tell(celery, "failed", job_id, exception=f"JobFailed('{code}')", traceback=None)
+    else:
+        _tell(celery, "revoked", job_id, terminated=False, signum=None, expired=False)
+
+
+def _tell(celery: Celery, what: str, job_id: str, **fields: Any) -> None:
+    # Only a worker that has begun to consume has a line to Flower.
     dispatcher = getattr(celery, "flower_events", None)
     if dispatcher is not None:
-        dispatcher.send(event, uuid=job_id, **fields)
+        dispatcher.send(f"task-{what}", uuid=job_id, **fields)
 
 
 class Batches(bootsteps.StartStopStep):
@@ -57,6 +74,6 @@ class ReadOnce(Request):
         self.acknowledged = True
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - theirs
-        # A thread for the ring is no start of the job: that is told when it is claimed.
-        if type != "task-started":
+        # A thread for the ring is no start of the job, nor is the end of the task its success.
+        if type not in ("task-started", "task-succeeded"):
             super().send_event(type, **fields)

@@ -23,6 +23,7 @@ from worker.bell import Bell, create_bell
 from worker.celery_app import create_celery, required
 from worker.desk import Desk
 from worker.filers import Filer, Watchman
+from worker.flower_events import tell_ended
 from worker.folding import Folding
 from worker.garbage import drop_garbage
 from worker.ids import JobIds
@@ -38,7 +39,7 @@ from worker.refresh import Refresh
 from worker.settings import BadSettings, Settings, load
 from worker.settling import Settler
 from worker.sweeper import Sweeper
-from worker.tasks import Slots, register_tasks, tell_end
+from worker.tasks import Slots, register_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -176,7 +177,8 @@ def _leave_at_once() -> None:
 def _settle(settler: Settler, celery: Celery, job_id: str, owner: str) -> None:
     settled = settler.settle(job_id, owner)
     if settled is not None:
-        tell_end(celery, *settled)
+        lease, end = settled
+        tell_ended(celery, lease.job_id, end.state, end.failure.code if end.failure else "")
 
 
 def _wait_for(client: redis.Redis) -> None:

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 import structlog
 from celery import Celery, Task
-from celery.exceptions import Ignore
 
 from worker.desk import Desk, End
-from worker.flower_events import ReadOnce, tell_flower
+from worker.flower_events import ReadOnce, tell_began, tell_ended
+from worker.lease import Lease
 from worker.operations import OPERATIONS, Lane, Operation
 from worker.perform import Performer
 from worker.records import State
 from worker.redis_access import RedisAway
 from worker.settings import Settings
 
-if TYPE_CHECKING:
-    from worker.lease import Lease
-
 log = structlog.get_logger(__name__)
 
 _MOST_PASSED_ON = 1
-#: What Flower is told of a job that was cancelled.
-_NOT_KILLED = {"terminated": False, "signum": None, "expired": False}
-
-
-class JobFailed(Exception):
-    """The job has failed; its record says why."""
 
 
 class Slots:
@@ -72,7 +63,6 @@ class OperationTask(Task):
     ignore_result = True
     acks_late = False
     max_retries = 0
-    throws = (JobFailed,)
     Request = ReadOnce
 
     def __init__(self, operation: Operation, desk: Desk, performer: Performer, slots: Slots) -> None:
@@ -83,34 +73,36 @@ class OperationTask(Task):
         self._slots = slots
 
     def run(self, job_id: str) -> None:
-        """Carry the job out if its turn has come; a ring that comes too soon or too late is passed over."""
+        """Carry the job out if its turn has come; a ring that comes too soon or too late is passed over.
+
+        Whatever becomes of it, the task ends without an error: Celery would lay out a traceback for each.
+        """
         queue = self.request.delivery_info.get("routing_key") or ""
         if self._desk.draining:
             self._desk.ring_for_others(job_id, queue, self._operation.name)
-            raise Ignore
-        if not self._slots.take(queue, self._operation.lane):
-            raise Ignore
+        elif self._slots.take(queue, self._operation.lane):
+            self._use_slot(job_id, queue)
+
+    def _use_slot(self, job_id: str, queue: str) -> None:
         go_on = True
         try:
-            end, go_on = self._claim_and_perform(job_id)
+            go_on = self._claim_and_perform(job_id)
         except RedisAway as exc:
             log.warning("ring.passed-over", job_id=job_id, error=type(exc).__name__)
-            raise Ignore from None
         finally:
             worth = self._slots.free(queue)
             if (go_on or worth > 1) and not self._desk.draining:
                 self._ring_waiting(queue, worth)
-        self._tell(end)
 
-    def _claim_and_perform(self, job_id: str) -> tuple[End | None, bool]:
-        """The end of the job, if it ended here; and whether there may be another to ring for in its place."""
+    def _claim_and_perform(self, job_id: str) -> bool:
+        """Carry the job out, unless it is not its turn; may there be another to ring for in its place?"""
         lease = self._desk.claim(job_id)
         if isinstance(lease, str):
             if lease == "CANCELLED":
-                tell_flower(self.app, "task-revoked", job_id, **_NOT_KILLED)
+                tell_ended(self.app, job_id, State.CANCELLED)
             log.debug("ring.passed-over", job_id=job_id, why=lease)
             # Only a job that has left its lane makes room for the next; else the same ring would go round and round.
-            return None, lease == "TAKEN"
+            return lease == "TAKEN"
         job = lease.job
         with structlog.contextvars.bound_contextvars(
             job_id=job.id,
@@ -120,19 +112,17 @@ class OperationTask(Task):
             requested_by=job.requester,
         ):
             log.info("job.started", attempt=job.attempt)
-            tell_flower(self.app, "task-started", job.id)
-            end = self._performer.perform(lease)
-            _log_end(end)
-        return end, lease.others_wait
+            self._perform(lease)
+        return lease.others_wait
 
-    def _tell(self, end: End | None) -> None:
-        if end is None:
-            raise Ignore
-        if end.state is State.CANCELLED:
-            tell_flower(self.app, "task-revoked", self.request.id, **_NOT_KILLED)
-            raise Ignore
-        if end.failure is not None:
-            raise JobFailed(end.failure.code)
+    def _perform(self, lease: Lease) -> None:
+        began = time.perf_counter()
+        tell_began(self.app, lease.job_id)
+        end = self._performer.perform(lease)
+        _log_end(end)
+        if end is not None:
+            code = end.failure.code if end.failure else ""
+            tell_ended(self.app, lease.job_id, end.state, code, runtime_s=time.perf_counter() - began)
 
     def _ring_waiting(self, queue: str, most: int) -> None:
         try:
@@ -154,14 +144,3 @@ def register_tasks(celery: Celery, desk: Desk, performer: Performer, slots: Slot
     """Make every operation a task of ``celery``."""
     for operation in OPERATIONS.values():
         celery.register_task(OperationTask(operation, desk, performer, slots))
-
-
-def tell_end(celery: Celery, lease: Lease, end: End) -> None:
-    """Tell Flower of a job that ended without its task: its worker was lost, and another settled it."""
-    if end.state is State.FAILED:
-        code = end.failure.code if end.failure else ""
-        tell_flower(celery, "task-failed", lease.job_id, exception=f"JobFailed('{code}')", traceback=None)
-    elif end.state is State.SUCCEEDED:
-        tell_flower(celery, "task-succeeded", lease.job_id, result=None, runtime=0)
-    else:
-        tell_flower(celery, "task-revoked", lease.job_id, **_NOT_KILLED)
