@@ -1,0 +1,109 @@
+"""A service of a test's own: Redis, two API processes and worker nodes, in a folder and on ports of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
+from tests.benchmarks.stack import Processes, backends
+from tests.e2e.client import Client
+
+USER, PASSWORD = "racer", "racers-password"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A worker process: its name, and the lanes that it serves."""
+
+    name: str
+    lanes: str
+
+
+#: The API as the development server runs it.
+_GRANIAN = (
+    *("--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws", "--host", "127.0.0.1", "--backlog", "2048"),
+    *("--workers", "2", "--blocking-threads", "512", "--http1-buffer-size", "1048576", "--log-level", "warning"),
+)
+_START_LIMIT_S = 60
+
+QUICK, LIST = Node("quick", "write,read"), Node("list", "list")
+
+
+@dataclass
+class OwnStack:
+    """What runs."""
+
+    processes: Processes
+    described: str
+    url: str = ""
+
+    def client(self) -> Client:
+        """A client with a connection of its own, and all roles."""
+        client = Client(self.url)
+        client.auth = (USER, PASSWORD)
+        return client
+
+    def await_ready(self) -> None:
+        """Return when the API answers."""
+        until = time.monotonic() + _START_LIMIT_S
+        while True:
+            with suppress(requests.RequestException):
+                if self.client().get("/readyz", timeout=5).ok:
+                    return
+            assert time.monotonic() < until, f"the API does not start: see {self.processes.folder}"
+            time.sleep(0.1)
+
+    def start(self, node: Node) -> None:
+        """Start a worker node."""
+        arguments = ("worker.main", "--node", node.name, "--lanes", node.lanes)
+        self.processes.start(node.name, *arguments, SAPI_BACKENDS=self.described)
+
+    def kill(self, node: Node) -> None:
+        """Kill a worker node, as the kernel does when memory runs out."""
+        process = self.processes.started.pop(node.name)
+        process.send_signal(signal.SIGKILL)
+        process.wait(20)
+
+
+@contextmanager
+def own_stack(
+    folder: Path, filers: Mapping[str, Mapping[str, object]], *nodes: Node, **settings: object
+) -> Iterator[OwnStack]:
+    """Run it inside the block, with dummies of these names and options, and these ``SAPI_`` settings."""
+    redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
+    server = redis.start()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
+        "SAPI_REDIS_URL": redis.url,
+        "SAPI_DEBUG": "true",
+        "SAPI_SECRET_KEY": "for tests on one machine only",
+        "SAPI_RATE_LIMIT": "off",
+        "SAPI_BASIC_AUTH_USERNAME": USER,
+        "SAPI_BASIC_AUTH_PASSWORD": PASSWORD,
+        "SAPI_BASIC_AUTH_ROLES": "USER,ADMIN,UBER_ADMIN",
+        **{f"SAPI_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+    processes = Processes(folder, environment)
+    try:
+        redis.await_ready(20)
+        running = OwnStack(processes, backends(folder, filers))
+        for node in nodes:
+            running.start(node)
+        names = "🦄".join(f"{name}🌈DummyStorage" for name in filers)
+        running.url = f"http://127.0.0.1:{free_port()}"
+        port = running.url.rpartition(":")[2]
+        processes.start("api", "deploy.dev.serve_api", *_GRANIAN, "--port", port, SAPI_BACKENDS=names)
+        running.await_ready()
+        yield running
+    finally:
+        processes.end_all()
+        server.terminate()
+        server.wait(20)
