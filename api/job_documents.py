@@ -19,9 +19,10 @@ def job_path(job_id: str) -> str:
     return f"/v4/jobs/{quote(job_id, safe='')}"
 
 
-def job_document(shown: ShownJob) -> dict[str, Any]:
-    """Return the job as a JSON object."""
+def job_document(shown: ShownJob, query: str = "") -> dict[str, Any]:
+    """Return the job as a JSON object; ``query`` is what this client wants of the result, if not what the job says."""
     job = shown.job
+    result_path = f"{job_path(job.id)}/result" + (f"?{query}" if query else "")
     return {
         "id": job.id,
         "operation": job.operation.name,
@@ -44,13 +45,10 @@ def job_document(shown: ShownJob) -> dict[str, Any]:
         "cancellable": job.cancellable,
         "retry_of": job.retry_of,
         "backend_job": job.backend_job,
-        "result": _result(shown),
+        "result": _result(shown, result_path, whole=not (query or job.query)),
         "error": _error(job),
-        "links": {name: job_path(job.id) + tail for name, tail in _LINKS.items()},
+        "links": {"self": job_path(job.id), "result": result_path, "cancel": f"{job_path(job.id)}/cancel"},
     }
-
-
-_LINKS = {"self": "", "result": "/result", "cancel": "/cancel"}
 
 
 def rfc3339(unix_ms: int) -> str:
@@ -84,12 +82,12 @@ def _progress(job: Job) -> dict[str, Any]:
     }
 
 
-def _result(shown: ShownJob) -> dict[str, Any] | None:
+def _result(shown: ShownJob, path: str, *, whole: bool) -> dict[str, Any] | None:
     job = shown.job
     if job.state is not State.SUCCEEDED:
         return None
-    result: dict[str, Any] = {"href": job_path(job.id) + "/result", "status": int(success_status(job.operation))}
-    if shown.result and not job.query:
+    result: dict[str, Any] = {"href": path, "status": int(success_status(job.operation))}
+    if shown.result and whole:
         # Where a part of a collection was asked for, only the whole is at hand here; `href` answers with the part.
         result["value"] = orjson.loads(shown.result)
     return result

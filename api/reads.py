@@ -150,6 +150,9 @@ def _new_job(asked: Read, *, seen_ms: int | None, refresh: bool = False) -> NewJ
 
 def _ask(asked: Read) -> Response:
     old = asked.standing()
+    if asked.takes(old) and (found := _copy(asked)) is not None:
+        # The storage system was asked by somebody else, and answered just now.
+        return found
     new = _new_job(asked, seen_ms=None if asked.wanted.no_cache else old.as_of_ms)
     kept = _kept(asked, old)
     outcome, job_id, shown = asked.held.jobs.accept(new)
@@ -239,4 +242,5 @@ def _without(shown: ShownJob, status: str, wanted: Preferences) -> Response:
         raise problem_of(job.failure, headers=headers)
     if job.state is State.CANCELLED:
         raise Problem("job-cancelled", "The read was cancelled. Ask again.", headers=headers)
-    return accepted_response(shown, headers=headers)
+    sent = request.query_string.decode("ascii", "replace")
+    return accepted_response(shown, headers=headers, query="" if sent == job.query else sent)

@@ -13,6 +13,8 @@ from typing import Any
 import redis
 
 _LARGEST = 65536
+#: So many connections are kept at hand; the library, which shares their pool, has the others.
+_MOST_IDLE = 32
 
 
 def command(*words: str) -> bytes:
@@ -70,7 +72,7 @@ class Glances:
             return raw
         finally:
             if whole:
-                self._idle.append(connection)
+                self._keep(connection)
             else:
                 self._drop(connection)
 
@@ -78,6 +80,12 @@ class Glances:
         with suppress(IndexError):
             return self._idle.pop()
         return self._pool.get_connection()
+
+    def _keep(self, connection: Any) -> None:
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            self._pool.release(connection)
 
     def _drop(self, connection: Any) -> None:
         connection.disconnect()

@@ -19,7 +19,7 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 #: A subsystem that no worker serves.
 UNHEARD = "unheard"
 #: As the development server is run.
-_GRANIAN = ("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "1048576")
+_GRANIAN = ("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "1048576", "--backlog", "2048")
 
 
 @dataclass

@@ -13,7 +13,11 @@ if r.flight ~= '' then
   local other = redis.call('GET', flight_key(r.flight))
   local state = other and get(other, 'state')[1]
   if state == 'queued' or (state == 'running' and r.join_begun) then
-    if not r.refresh then redis.call('HINCRBY', job_key(other), 'joins', 1) end
+    if not r.refresh then
+      redis.call('HINCRBY', job_key(other), 'joins', 1)
+      -- Who joins wants another part of the listing: the result is the whole, unless its address says otherwise.
+      if (get(other, 'query')[1] or '') ~= (fields.query or '') then redis.call('HSET', job_key(other), 'query', '') end
+    end
     return {'JOINED', other, shown(other, ARGV[4], ARGV[5])}
   end
 end
