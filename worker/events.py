@@ -21,7 +21,8 @@ _LOOK_AGAIN_S = 10.0
 #: A subscription that nobody needs ends at the second silence of this length; a host that vanished is noticed as late.
 _SILENCE_S = 5.0
 #: Of a crowd that waits for the same job, each is answered so much later than the one before: others come in between.
-_APART_S = 0.002
+#: How far a job is by now can wait longer than its end.
+_CHANGES_APART_S, _ENDS_APART_S = 0.01, 0.002
 
 
 class Watch:
@@ -29,19 +30,20 @@ class Watch:
 
     def __init__(self) -> None:
         self._heard = threading.Event()
-        self._place = 0
+        self._late_s = 0.0
 
     def wait(self, seconds: float) -> bool:
         """Return when there is news (True), or after ``seconds``, or when it is time to look for oneself."""
+        until = time.monotonic() + seconds
         heard = self._heard.wait(min(seconds, _LOOK_AGAIN_S))
-        if heard and self._place:
-            time.sleep(self._place * _APART_S)
+        if heard and self._late_s:
+            time.sleep(max(0.0, min(self._late_s, until - time.monotonic())))
         self._heard.clear()
         return heard
 
-    def hear(self, place: int) -> None:
-        """There is news, or something may have been missed; ``place``: how many are told before."""
-        self._place = place
+    def hear(self, late_s: float) -> None:
+        """There is news, or something may have been missed; it is told so many seconds later."""
+        self._late_s = late_s
         self._heard.set()
 
 
@@ -49,8 +51,8 @@ class Events:
     """What the scripts announce of jobs, handed to those who watch them."""
 
     def __init__(self, client: redis.Redis, prefix: str, *, most_watches: int) -> None:
-        self._changes = _Channel(client, f"{prefix}events")
-        self._ends = _Channel(client, f"{prefix}ends")
+        self._changes = _Channel(client, f"{prefix}events", _CHANGES_APART_S)
+        self._ends = _Channel(client, f"{prefix}ends", _ENDS_APART_S)
         self._room = threading.BoundedSemaphore(most_watches)
 
     @contextmanager
@@ -69,8 +71,9 @@ class Events:
 class _Channel:
     """One channel, listened to by a thread of its own while anybody watches."""
 
-    def __init__(self, client: redis.Redis, name: str) -> None:
+    def __init__(self, client: redis.Redis, name: str, apart_s: float) -> None:
         self._redis = client
+        self._apart_s = apart_s
         self._name = name
         self._watches: dict[str, list[Watch]] = defaultdict(list)
         self._lock = threading.Lock()
@@ -141,11 +144,11 @@ class _Channel:
     def _tell(self, job_id: str) -> None:
         with self._lock:
             for place, watch in enumerate(self._watches.get(job_id, ())):
-                watch.hear(place)
+                watch.hear(place * self._apart_s)
 
     def _tell_all(self) -> None:
         """Whatever was said while nobody listened: everybody looks for himself."""
         with self._lock:
             for watches in self._watches.values():
                 for place, watch in enumerate(watches):
-                    watch.hear(place)
+                    watch.hear(place * self._apart_s)
