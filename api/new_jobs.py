@@ -33,6 +33,7 @@ def new_job(
     Raises:
         Problem: the Idempotency-Key cannot be one.
     """
+    key = _idempotency_key() if keyed else ""
     return NewJob(
         operation=operation,
         subsystem=subsystem,
@@ -42,8 +43,8 @@ def new_job(
         requester=principal().name,
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),
-        idempotency_key=_idempotency_key() if keyed else "",
-        request_hash=_request_hash() if keyed else "",
+        idempotency_key=key,
+        request_hash=_request_hash() if key else "",
     )
 
 
