@@ -31,6 +31,8 @@ _WORKER = {
     "health_check_interval": 5,
     "retry_on_timeout": True,
 }
+#: kombu would look for each message in four lists for each queue.
+_ONE_PRIORITY = {"priority_steps": [0]}
 #: How often a sentinel, or the next one, may be asked, and for how long.
 _SENTINEL = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None}
 #: RabbitMQ: how long a half-open connection may look like an idle one (12 s of silence, then 3 unanswered questions).
@@ -97,7 +99,7 @@ def _transport_options(found: Broker, *, consumes: bool) -> dict[str, Any]:
     if not found.is_redis:
         retries = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
         return retries | _AMQP | ({} if consumes else _AMQP_FRONT_END)
-    chosen = (_WORKER if consumes else _FRONT_END) | found.options
+    chosen = (_WORKER if consumes else _FRONT_END) | _ONE_PRIORITY | found.options
     if "sentinel_kwargs" in chosen:
         chosen["sentinel_kwargs"] = _SENTINEL | chosen["sentinel_kwargs"]
     return chosen
