@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from threading import Lock
+from typing import Any
 
 from api.expressions import Predicate
 from worker.listing import Listing
@@ -15,6 +17,8 @@ Filters = Sequence[tuple[str, Predicate]]
 Sort = Sequence[tuple[str, bool]]
 #: A listing, and which state of it.
 State = tuple[str, str]
+#: Less than one in so many are few.
+_FEW = 4
 
 
 class _Results:
@@ -51,9 +55,16 @@ def _chosen(listing: Listing, state: State, filters: Filters, sort: Sort) -> Seq
     if sort:
         found = _results.get((*state, f"sort {sort}"), lambda: _ordered(listing, sort))
     for name, fits in filters:
-        column = listing.column(name)
-        found = list(compress(found, map(fits, map(column.__getitem__, found))))
+        found = array("l", _fitting(found, listing.column(name), fits))
     return found
+
+
+def _fitting(found: Sequence[int], column: Sequence[Any], fits: Predicate) -> Iterable[int]:
+    """Of the numbers those whose value fits. Where they are many, all values are looked at, in the order of memory."""
+    if len(found) * _FEW < len(column):
+        return compress(found, map(fits, map(column.__getitem__, found)))
+    fitting = bytes(map(fits, column))
+    return compress(found, map(fitting.__getitem__, found))
 
 
 def _ordered(listing: Listing, sort: Sort) -> Sequence[int]:
@@ -63,4 +74,4 @@ def _ordered(listing: Listing, sort: Sort) -> Sequence[int]:
         column = listing.column(name)
         known = sorted((n for n in found if column[n] is not None), key=column.__getitem__, reverse=falling)
         found = known + [number for number in found if column[number] is None]
-    return found
+    return array("l", found)
