@@ -30,9 +30,9 @@ class Load:
 class Connection:
     """One HTTP/1.1 connection that reads answers as cheaply as Python can."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, timeout_s: float = 100) -> None:
         host, _, port = address.partition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=100)
+        self._socket = socket.create_connection((host, int(port)), timeout=timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray(_LARGEST)
 
