@@ -20,7 +20,7 @@ def job_path(job_id: str) -> str:
 
 
 def job_document(shown: ShownJob, query: str = "") -> dict[str, Any]:
-    """Return the job as a JSON object; ``query`` is what this client wants of the result, if not what the job says."""
+    """Return the job as a JSON object; ``query`` is what its reader wants of the result, for the link to that."""
     job = shown.job
     result_path = f"{job_path(job.id)}/result" + (f"?{query}" if query else "")
     return {
@@ -45,7 +45,7 @@ def job_document(shown: ShownJob, query: str = "") -> dict[str, Any]:
         "cancellable": job.cancellable,
         "retry_of": job.retry_of,
         "backend_job": job.backend_job,
-        "result": _result(shown, result_path, whole=not (query or job.query)),
+        "result": _result(shown),
         "error": _error(job),
         "links": {"self": job_path(job.id), "result": result_path, "cancel": f"{job_path(job.id)}/cancel"},
     }
@@ -82,12 +82,12 @@ def _progress(job: Job) -> dict[str, Any]:
     }
 
 
-def _result(shown: ShownJob, path: str, *, whole: bool) -> dict[str, Any] | None:
+def _result(shown: ShownJob) -> dict[str, Any] | None:
     job = shown.job
     if job.state is not State.SUCCEEDED:
         return None
-    result: dict[str, Any] = {"href": path, "status": int(success_status(job.operation))}
-    if shown.result and whole:
+    result: dict[str, Any] = {"href": job_path(job.id) + "/result", "status": int(success_status(job.operation))}
+    if shown.result and not job.query:
         # Where a part of a collection was asked for, only the whole is at hand here; `href` answers with the part.
         result["value"] = orjson.loads(shown.result)
     return result

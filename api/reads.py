@@ -141,7 +141,7 @@ def _paged_arguments(asked: Read, page: collections.Page) -> Mapping[str, Any]:
 def _new_job(asked: Read, *, seen_ms: int | None, refresh: bool = False) -> NewJob:
     return replace(
         new_job(asked.operation, asked.subsystem, asked.arguments),
-        query=request.query_string.decode("ascii", "replace"),
+        query=_sent_query(),
         join_begun=not asked.wanted.no_cache,
         refresh=refresh,
         seen_ms=seen_ms,
@@ -242,5 +242,8 @@ def _without(shown: ShownJob, status: str, wanted: Preferences) -> Response:
         raise problem_of(job.failure, headers=headers)
     if job.state is State.CANCELLED:
         raise Problem("job-cancelled", "The read was cancelled. Ask again.", headers=headers)
-    sent = request.query_string.decode("ascii", "replace")
-    return accepted_response(shown, headers=headers, query="" if sent == job.query else sent)
+    return accepted_response(shown, headers=headers, query=_sent_query())
+
+
+def _sent_query() -> str:
+    return request.query_string.decode("ascii", "replace")

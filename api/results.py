@@ -44,19 +44,6 @@ def result_of(shown: ShownJob) -> Response:
     return final_response(shown, result)
 
 
-def check_query(job: Job) -> None:
-    """Refuse a query that the result of the job cannot be asked with.
-
-    Raises:
-        Problem: ``validation-failed``, naming the parameter.
-    """
-    view = job.operation.reads
-    if view is not None and not view.single:
-        collections.parse(view, request.args)
-    else:
-        collections.nothing(request.args)
-
-
 def _read(shown: ShownJob, generation: Generation) -> Response:
     """The listing that the job made, or the object, as the request that it was made for asked for it."""
     job = shown.job

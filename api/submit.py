@@ -55,16 +55,16 @@ def job_headers(job_id: str) -> dict[str, str]:
 def accepted_response(shown: ShownJob, *, headers: Mapping[str, str] | None = None, query: str = "") -> Response:
     """202: the job, where it is and when to ask again.
 
-    ``query``: what this client wants of a listing that others, who want something else, asked for before.
+    ``query``: what this client wants of the listing that is read; the link to the result says so.
     """
     response = Response(orjson.dumps(job_document(shown, query)), HTTPStatus.ACCEPTED, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     response.set_etag(str(shown.job.version))
     if not shown.job.done:
         response.headers["Retry-After"] = str(shown.retry_after_s)
+    response.headers["Location"] = f"/v4/jobs/{shown.job.id}"
+    response.headers.update(job_headers(shown.job.id))
     response.headers.update(headers or {})
-    location = f"/v4/jobs/{shown.job.id}" + (f"?{query}" if query else "")
-    response.headers.update({"Location": location, "Operation-Location": location})
     return response
 
 

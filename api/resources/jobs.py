@@ -30,9 +30,9 @@ _JOB_HEADERS = (
 _ACTION = (404, 409, 410, 413, 415)
 
 
-def job_response(shown: ShownJob, status: int = 200, *, query: str = "") -> Response:
+def job_response(shown: ShownJob, status: int = 200) -> Response:
     """Return the job, with its version and when to ask again."""
-    response = Response(orjson.dumps(job_document(shown, query)), status, content_type="application/json")
+    response = Response(orjson.dumps(job_document(shown)), status, content_type="application/json")
     return _with_version(response, shown)
 
 
@@ -65,7 +65,7 @@ class JobsView(MethodView):
 class JobView(MethodView):
     """One job."""
 
-    @blp.serves("get_job", access=ANYONE, problems=(410,), query=True)
+    @blp.serves("get_job", access=ANYONE, problems=(410,))
     @blp.doc(parameters=[documentation.PREFER, documentation.IF_NONE_MATCH])
     @blp.response(304, description="Not modified", headers=_JOB_HEADERS)
     @blp.response(200, JobSchema, headers=_JOB_HEADERS)
@@ -73,15 +73,13 @@ class JobView(MethodView):
         """Show a job
 
         With `Prefer: wait=N` the answer comes as soon as the job has ended; with `If-None-Match` besides, as soon as it
-        has changed. Query parameters of the collection that the job reads are passed on to the address of its result.
+        has changed.
         """
         shown = shown_job(job_id)
-        results.check_query(shown.job)
         wanted = preferences(request, parts().config.max_wait)
         if wanted.wait_s and not _is_news(shown):
             shown = wait_for(parts(), job_id, wanted.wait_s, _is_news, end=not request.if_none_match) or shown
-        query = request.query_string.decode("ascii", "replace")
-        response = _with_version(Response(status=304), shown) if _is_known(shown) else job_response(shown, query=query)
+        response = _with_version(Response(status=304), shown) if _is_known(shown) else job_response(shown)
         if wanted.wait_s is not None:
             response.headers["Preference-Applied"] = wanted.applied()
         return response

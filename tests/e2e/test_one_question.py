@@ -106,18 +106,15 @@ def test_who_joins_gets_what_he_asked_for(stack: OwnStack) -> None:
     filtered = client.get("/v4/cold/volumes?name=acc*", headers=later)
     whole = client.get("/v4/cold/volumes", headers=later)
     named = client.get("/v4/cold/volumes?name=acc*&fields=name", headers=later)
-    assert whole.headers["Location"] == filtered.headers["Location"] == f"/v4/jobs/{whole.json()['id']}"
-    assert named.headers["Location"] == f"{whole.headers['Location']}?name=acc*&fields=name"
+    location = f"/v4/jobs/{whole.json()['id']}"
+    assert {answer.headers["Location"] for answer in (filtered, whole, named)} == {location}
     client.ended(whole.json()["id"])
 
-    assert len(client.get(f"{whole.headers['Location']}/result").json()) == 100
-    ended = client.get(named.headers["Location"]).json()
-    assert ended["links"]["result"] == ended["result"]["href"] == named.json()["links"]["result"]
-    shown = client.get(ended["links"]["result"]).json()
-    assert 0 < len(shown) < 100
+    assert len(client.get(f"{location}/result").json()) == 100
+    assert len(client.get(whole.json()["links"]["result"]).json()) == 100
+    assert 0 < len(client.get(filtered.json()["links"]["result"]).json()) < 100
+    shown = client.get(named.json()["links"]["result"]).json()
     assert {(*volume,) for volume in shown} == {("name",)}
-    refused = client.get(f"{whole.headers['Location']}?nonsense=1")
-    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/nonsense")
 
 
 @pytest.mark.slow

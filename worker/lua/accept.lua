@@ -15,7 +15,7 @@ if r.flight ~= '' then
   if state == 'queued' or (state == 'running' and r.join_begun) then
     if not r.refresh then
       redis.call('HINCRBY', job_key(other), 'joins', 1)
-      -- Who joins wants another part of the listing: the result is the whole, unless its address says otherwise.
+      -- Who joins wants another part of the listing: the result is the whole, unless it is asked for with a query.
       if (get(other, 'query')[1] or '') ~= (fields.query or '') then redis.call('HSET', job_key(other), 'query', '') end
     end
     return {'JOINED', other, shown(other, ARGV[4], ARGV[5])}

@@ -33,7 +33,7 @@ local function set_all(id, fields, ...)
     flat[#flat + 1] = name
     flat[#flat + 1] = value
   end
-  if #flat > 0 then redis.call('HSET', job_key(id), unpack(flat)) end
+  redis.call('HSET', job_key(id), unpack(flat))
 end
 
 -- One visible change of a record: a new version, and word to those who wait for it.
