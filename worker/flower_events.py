@@ -11,7 +11,7 @@ from celery import Celery, bootsteps
 from celery.worker.consumer import Events
 from celery.worker.request import Request
 
-from worker.records import State
+from worker.records import Failure, State
 
 #: How late Flower may be.
 _EVERY_S = 0.2
@@ -22,12 +22,14 @@ def tell_began(celery: Celery, job_id: str) -> None:
     _tell(celery, "started", job_id)
 
 
-def tell_ended(celery: Celery, job_id: str, state: State, code: str = "", *, runtime_s: float = 0.0) -> None:
-    """Tell Flower, soon, how a job ended; ``code`` says why it failed."""
-    if state is State.SUCCEEDED:
+def tell_ended(
+    celery: Celery, job_id: str, state: State, failure: Failure | None = None, *, runtime_s: float = 0.0
+) -> None:
+    """Tell Flower, soon, how a job ended."""
+    if failure is not None:
+        _tell(celery, "failed", job_id, exception=f"JobFailed('{failure.code}')", traceback=None)
+    elif state is State.SUCCEEDED:
         _tell(celery, "succeeded", job_id, result=None, runtime=runtime_s)
-    elif state is State.FAILED:
-        _tell(celery, "failed", job_id, exception=f"JobFailed('{code}')", traceback=None)
     else:
         _tell(celery, "revoked", job_id, terminated=False, signum=None, expired=False)
 

@@ -31,7 +31,7 @@ def drop_garbage() -> None:
 
 
 def is_ring(message: Any) -> bool:
-    """Is this a ring for a job as `Bell` sends it: one id, nothing besides, to be done now?"""
+    """Is this a ring for a job as ``send_ring`` sends it: one id, nothing besides, to be done now?"""
     try:
         headers = message["headers"]
         args, kwargs, embedded = json.loads(base64.b64decode(message["body"], validate=True))

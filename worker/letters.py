@@ -51,7 +51,7 @@ class Letters:
         return self._forms[kind].for_job(ring.job_id)
 
     def _form(self, queue: str, operation: str) -> _Form:
-        with Connection(transport=_Desk) as desk, self._celery.amqp.Producer(desk.channel()) as producer:  # type: ignore[no-untyped-call]
+        with Connection(transport=_Nowhere) as nowhere, self._celery.amqp.Producer(nowhere.channel()) as producer:  # type: ignore[no-untyped-call]
             send_ring(self._celery, producer, Ring(_NO_JOB, queue, operation))
             message: dict[str, Any] = producer.channel.written
         body = base64.b64decode(message["body"]).decode()
@@ -68,7 +68,7 @@ class _Sheet(virtual.Channel):
         self.written = message
 
 
-class _Desk(virtual.Transport):
+class _Nowhere(virtual.Transport):
     """Goes nowhere."""
 
     Channel = _Sheet

@@ -178,7 +178,7 @@ def _settle(settler: Settler, celery: Celery, job_id: str, owner: str) -> None:
     settled = settler.settle(job_id, owner)
     if settled is not None:
         lease, end = settled
-        tell_ended(celery, lease.job_id, end.state, end.failure.code if end.failure else "")
+        tell_ended(celery, lease.job_id, end.state, end.failure)
 
 
 def _wait_for(client: redis.Redis) -> None:

@@ -121,8 +121,8 @@ class OperationTask(Task):
         end = self._performer.perform(lease)
         _log_end(end)
         if end is not None:
-            code = end.failure.code if end.failure else ""
-            tell_ended(self.app, lease.job_id, end.state, code, runtime_s=time.perf_counter() - began)
+            runtime_s = time.perf_counter() - began
+            tell_ended(self.app, lease.job_id, end.state, end.failure, runtime_s=runtime_s)
 
     def _ring_waiting(self, queue: str, most: int) -> None:
         try:

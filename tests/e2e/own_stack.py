@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
+from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.benchmarks.stack import Processes, backends
 from tests.e2e.client import Client
 
@@ -27,11 +27,6 @@ class Node:
     lanes: str
 
 
-#: The API as the development server runs it.
-_GRANIAN = (
-    *("--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws", "--host", "127.0.0.1", "--backlog", "2048"),
-    *("--workers", "2", "--blocking-threads", "512", "--http1-buffer-size", "1048576", "--log-level", "warning"),
-)
 _START_LIMIT_S = 60
 
 QUICK, LIST = Node("quick", "write,read"), Node("list", "list")
@@ -98,9 +93,7 @@ def own_stack(
         for node in nodes:
             running.start(node)
         names = "🦄".join(f"{name}🌈DummyStorage" for name in filers)
-        running.url = f"http://127.0.0.1:{free_port()}"
-        port = running.url.rpartition(":")[2]
-        processes.start("api", "deploy.dev.serve_api", *_GRANIAN, "--port", port, SAPI_BACKENDS=names)
+        running.url = f"http://{processes.serve('api', 'api.wsgi:app', SAPI_BACKENDS=names)}"
         running.await_ready()
         yield running
     finally:

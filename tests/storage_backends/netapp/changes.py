@@ -6,6 +6,9 @@ import json
 from collections import Counter
 from typing import Any
 
+from storage_backends.base import Outcome, StorageBackend
+from storage_backends.errors import StorageError
+from storage_backends.journal import UnwatchedJournal
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 
@@ -77,3 +80,19 @@ def sent_twice(ontap: Simulator) -> list[str]:
     """The changes that were sent more than once."""
     seen = Counter(f"{one.method} {one.path} {one.query} {json.dumps(one.body)}" for one in ontap.changes_sent())
     return [one for one, count in seen.items() if count > 1]
+
+
+def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | None, UnwatchedJournal]:
+    """Make one of the changes: what it returned, or how it failed, and what its journal holds."""
+    operation, arguments = CHANGES[name]
+    journal = UnwatchedJournal("0199-job")
+    try:
+        return getattr(backend, operation)(**arguments, journal=journal), None, journal
+    except StorageError as error:
+        return None, error, journal
+
+
+def settled(backend: StorageBackend, name: str, journal: UnwatchedJournal) -> Outcome:
+    """How another worker would settle it, an hour later."""
+    operation, arguments = CHANGES[name]
+    return backend.settle(operation, arguments, journal.trace(age_s=3600.0), journal=journal).outcome

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import UnwatchedJournal
 from tests.ontap_simulator import Dialect, Kind, Simulator
-from tests.storage_backends.netapp.changes import CHANGES, furnish
+from tests.storage_backends.netapp.changes import attempt, furnish, settled
 from tests.storage_backends.netapp.opening import open_backend
 
 
@@ -18,20 +16,6 @@ from tests.storage_backends.netapp.opening import open_backend
 def backend(ontap: Simulator) -> StorageBackend:
     furnish(ontap)
     return open_backend(ontap)
-
-
-def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | None, UnwatchedJournal]:
-    operation, arguments = CHANGES[name]
-    journal = UnwatchedJournal("0199-job")
-    try:
-        return getattr(backend, operation)(**arguments, journal=journal), None, journal
-    except StorageError as error:
-        return None, error, journal
-
-
-def settled(backend: StorageBackend, name: str, journal: UnwatchedJournal) -> Outcome:
-    operation, arguments = CHANGES[name]
-    return backend.settle(operation, arguments, journal.trace(age_s=3600.0), journal=journal).outcome
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}"])

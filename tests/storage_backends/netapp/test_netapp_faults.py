@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import BackendTimeout, BackendUnavailable, OutcomeUnclear, ResourceBusy, StorageError
+from storage_backends.errors import BackendTimeout, BackendUnavailable, OutcomeUnclear, ResourceBusy
 from storage_backends.journal import UnwatchedJournal
 from tests.ontap_simulator import Kind, Simulator
-from tests.storage_backends.netapp.changes import CHANGES, STEPS, WITHOUT_JOB, furnish, repeated, sent_twice
+from tests.storage_backends.netapp.changes import (
+    CHANGES,
+    STEPS,
+    WITHOUT_JOB,
+    attempt,
+    furnish,
+    repeated,
+    sent_twice,
+    settled,
+)
 from tests.storage_backends.netapp.opening import open_backend
 
 CHANGING = "POST|PATCH|DELETE"
@@ -49,21 +58,6 @@ SLOW = ("hang before", "hang after", "trickling answer")
 def backend(ontap: Simulator) -> StorageBackend:
     furnish(ontap)
     return open_backend(ontap, timeout_s=0.4)
-
-
-def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | None, UnwatchedJournal]:
-    operation, arguments = CHANGES[name]
-    journal = UnwatchedJournal("0199-job")
-    try:
-        return getattr(backend, operation)(**arguments, journal=journal), None, journal
-    except StorageError as error:
-        return None, error, journal
-
-
-def settled(backend: StorageBackend, name: str, journal: UnwatchedJournal) -> Outcome:
-    operation, arguments = CHANGES[name]
-    settlement = backend.settle(operation, arguments, journal.trace(age_s=3600.0), journal=journal)
-    return settlement.outcome
 
 
 def combinations() -> list[Any]:
