@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from typing import Any
 
+import orjson
 import structlog
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
-    """Send structlog's events and the standard library's through one formatter; ``process`` names the writer."""
+    """Send structlog's events, and in the same form the standard library's; ``process`` names the writer."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -18,30 +21,40 @@ def configure_logging(process: str, level: str = "INFO") -> None:
         structlog.processors.format_exc_info,
         _name_process(process),
     ]
+    # Straight to the file: by way of the standard library a line takes three times as long.
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_line)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=lambda name="": structlog.BytesLogger(sys.stderr.buffer, name=name),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
-            ],
-        )
-    )
-    # Nobody reads these of a line, and finding them out takes a fifth of its time.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_handler(shared)]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     # Celery tells of every ring that it heard, also in vain; what became of a job we tell ourselves.
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _handler(shared: list[structlog.typing.Processor]) -> logging.Handler:
+    """What writes the standard library's records."""
+    renderer = structlog.processors.JSONRenderer(serializer=lambda event, **options: _line(event, **options).decode())
+    processors: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        renderer,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=processors))
+    return handler
+
+
+def _line(event: Any, default: Any = repr, **_options: Any) -> bytes:
+    try:
+        return orjson.dumps(event, default=default)
+    except TypeError:
+        # What is no Unicode, or no 64-bit number, was said all the same.
+        return json.dumps(event, default=default).encode()
 
 
 def _name_process(process: str) -> structlog.typing.Processor:

@@ -1,0 +1,54 @@
+"""Each event is one line of JSON, whoever says it and whatever it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+
+def logged(program: str, level: str = "INFO") -> list[dict[str, Any]]:
+    """What a process that was configured so has written."""
+    begin = f"from worker.logs import configure_logging; configure_logging('worker', {level!r})\n"
+    begin += "import logging, structlog; log = structlog.get_logger('worker.tasks')\n"
+    done = subprocess.run([sys.executable, "-c", begin + program], capture_output=True, check=True, timeout=60)
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "say", ["log.info('said', job_id='ü')", "logging.getLogger('worker.tasks').info('said')"], ids=["ours", "others"]
+)
+def test_an_event_is_a_line_that_says_who_when_and_where(say):
+    (line,) = logged(say)
+    assert (line["event"], line["level"], line["logger"], line["process"]) == ("said", "info", "worker.tasks", "worker")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_it_names_the_job_that_it_is_about():
+    (line,) = logged("with structlog.contextvars.bound_contextvars(job_id='1'): log.info('said', n=2)")
+    assert (line["job_id"], line["n"]) == ("1", 2)
+
+
+def test_an_exception_is_in_its_line():
+    program = "try: 1 / 0\nexcept ZeroDivisionError: {}.exception('failed')"
+    ours, others = (logged(program.format(whose)) for whose in ("log", "logging.getLogger()"))
+    assert all("ZeroDivisionError: division by zero" in line["exception"] for line in (*ours, *others))
+
+
+def test_what_json_has_no_form_for_is_said_all_the_same():
+    odd, line = logged("log.info('odd', text='\\udc80', number=2**70, thing={1: object})\nlog.info('next')")
+    assert (odd["text"], odd["number"], odd["thing"]) == ("\udc80", 2**70, {"1": "<class 'object'>"})
+    assert line["event"] == "next"
+
+
+def test_a_newline_begins_no_line():
+    (line,) = logged("log.info('one\\ntwo')")
+    assert line["event"] == "one\ntwo"
+
+
+def test_what_is_less_severe_is_not_said():
+    said = logged("log.info('no'); logging.getLogger('x').info('no'); log.warning('yes')", "WARNING")
+    assert [line["event"] for line in said] == ["yes"]
