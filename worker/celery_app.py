@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from worker.addresses import Broker, broker, is_redis
-from worker.flower_events import Batches
+from worker.flower_events import Batches, Gathering
 from worker.settings import Settings
 
 #: An API process must never wait long for a broker; the sweeper makes good what it could not send.
@@ -85,12 +85,12 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         task_send_sent_event=False,
-        task_track_started=True,
         task_create_missing_queues=True,
         task_queues=_queues(consumed),
         event_queue_expires=60,
         event_queue_ttl=30,
     )
+    celery.events.dispatcher_cls = Gathering
     celery.steps["consumer"].add(Batches)
     return celery
 

@@ -5,9 +5,12 @@ Celery alone would publish each word on its own while the job runs, and call eac
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.events import EventDispatcher
 from celery.worker.consumer import Events
 from celery.worker.request import Request
 
@@ -15,6 +18,8 @@ from worker.records import Failure, State
 
 #: How late Flower may be.
 _EVERY_S = 0.2
+#: So many events wait at most; of more, the oldest are not told.
+_MOST = 50_000
 
 
 def tell_began(celery: Celery, job_id: str) -> None:
@@ -39,6 +44,28 @@ def _tell(celery: Celery, what: str, job_id: str, **fields: Any) -> None:
     dispatcher = getattr(celery, "flower_events", None)
     if dispatcher is not None:
         dispatcher.send(f"task-{what}", uuid=job_id, **fields)
+
+
+class Gathering(EventDispatcher):
+    """Only notes what is told of tasks, from whichever thread; it is made into events by the loop that sends them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._noted: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_MOST)
+        # Celery would send in between, from the thread of a job, when there are so many.
+        self.buffer_limit = _MOST
+
+    def send(self, type: str, **fields: Any) -> None:  # noqa: A002 - theirs
+        if type.startswith("task-"):
+            self._noted.append((type, {"timestamp": time.time(), **fields}))
+        else:
+            super().send(type, **fields)
+
+    def flush(self, **options: Any) -> None:
+        while self._noted:
+            kind, fields = self._noted.popleft()
+            super().send(kind, **fields)
+        super().flush(**options)
 
 
 class Batches(bootsteps.StartStopStep):
