@@ -10,6 +10,7 @@ from flask import Flask
 
 from api import auth, failures, request_metrics, requests
 from api.converters import CONVERTERS
+from api.one_piece import OnePiece
 from api.openapi import create_api, describe_sign_in
 from api.parts import EXTENSION, Parts
 from api.path_parameters import subsystem_parameter
@@ -45,7 +46,7 @@ def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
     app.register_blueprint(status.blp)
     auth.init_app(app, settings, client=held.redis, prefix=held.settings.key_prefix)
     describe_sign_in(api, app)
-    app.wsgi_app = Repeats(app.wsgi_app, held)  # type: ignore[method-assign]
+    app.wsgi_app = OnePiece(Repeats(app.wsgi_app, held))  # type: ignore[method-assign]
     return app
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,16 +19,13 @@ from flask import request
 
 from api.auth import audit, principal
 from api.auth.desk import desk
+from api.one_piece import Application, Environ, StartResponse
 from api.parts import Parts
 from api.repeat_lines import Lines
 from api.request_ids import given_or_new
 from api.request_metrics import Counts
 from worker.glance import Glances, command, values
 from worker.listings import Standing
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _MARK = "sapi.repeatable"
 _AWAY = "sapi.redis_away"

@@ -1,0 +1,54 @@
+"""The server is given a list, whatever the application answers with."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.one_piece import OnePiece
+
+
+class Streamed:
+    """An answer in parts, which must be closed."""
+
+    def __init__(self, *, breaks: bool = False) -> None:
+        self.closed = 0
+        self._breaks = breaks
+
+    def __iter__(self):
+        yield b"one "
+        if self._breaks:
+            raise ZeroDivisionError
+        yield b"two"
+
+    def close(self):
+        self.closed += 1
+
+
+def answered(parts):
+    return OnePiece(lambda _environ, _start: parts)({}, print)
+
+
+def test_parts_are_put_together_and_closed():
+    parts = Streamed()
+    assert answered(parts) == [b"one two"]
+    assert parts.closed == 1
+
+
+def test_a_list_is_given_on_as_it_is():
+    parts = [b"prepared"]
+    assert answered(parts) is parts
+
+
+def test_what_breaks_is_closed_too():
+    parts = Streamed(breaks=True)
+    with pytest.raises(ZeroDivisionError):
+        answered(parts)
+    assert parts.closed == 1
+
+
+def test_every_route_answers_with_a_list(front):
+    app = front.app()
+    for path in ("/healthz", "/v4/nothing", "/v4/filer/volumes", "/status"):
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http", "SERVER_NAME": "x"}
+        environ |= {"SERVER_PORT": "80", "REMOTE_ADDR": "127.0.0.1"}
+        assert isinstance(app.wsgi_app(environ, lambda *_: None), list)
