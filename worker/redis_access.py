@@ -154,10 +154,23 @@ class Scripts:
         if self._replicas and name in _DURABLE:
             return partial(self._durably, script)
 
-        def call(*arguments: str | float | bytes) -> Any:
+        return partial(self._run, script)
+
+    def _run(self, script: Any, *arguments: str | float | bytes) -> Any:
+        try:
+            return self._at_once("EVALSHA", script.sha, 1, self._prefix, *arguments)
+        except redis.exceptions.NoScriptError:
             return script(keys=[self._prefix], args=list(arguments))
 
-        return call
+    def _at_once(self, command: str, *arguments: str | float | bytes) -> Any:
+        """Ask without what the library does for retries and measurements, of which there are none here."""
+        pool: Any = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(command, *arguments)
+            return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
+        finally:
+            pool.release(connection)
 
     def _durably(self, script: Callable[..., Any], *arguments: str | float | bytes) -> Any:
         """Run a script, and see to it that no failover can take back what it wrote, or what its answer rests on."""
