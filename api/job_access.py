@@ -5,9 +5,9 @@ from __future__ import annotations
 from api.auth import Principal, audit, principal, require
 from api.parts import parts
 from api.problems import Problem
-from worker.jobs import ShownJob
 from worker.operations import Role
 from worker.records import Job
+from worker.shown import ShownJob
 
 
 def shown_job(job_id: str) -> ShownJob:

@@ -10,8 +10,8 @@ import orjson
 
 from api.answers import success_status
 from api.problems import problem_document, problem_of
-from worker.jobs import ShownJob
 from worker.records import Job, State
+from worker.shown import ShownJob
 
 
 def job_path(job_id: str) -> str:

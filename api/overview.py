@@ -10,9 +10,9 @@ import orjson
 
 from api import readiness
 from api.parts import Parts
-from worker.jobs import WORKER_TTL_MS, ShownJob
 from worker.listings import Standing
 from worker.metrics import HASH, breaker_key
+from worker.shown import WORKER_TTL_MS, ShownJob
 from worker.views import POLICIES, VOLUMES, View
 
 #: Listings of which there is one for each storage system; the others are as many as there are volumes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from typing import Self
 
 import redis
@@ -12,6 +13,7 @@ from flask import current_app
 
 from api.settings import ApiSettings
 from storage_backends.subsystems import Subsystems
+from worker.answers import Answers
 from worker.bell import Bell, create_bell
 from worker.events import Events
 from worker.hot import HotListings
@@ -34,6 +36,7 @@ class Parts:
     redis: redis.Redis
     scripts: Scripts
     events: Events
+    answers: Answers
     listings: Listings
     hot: HotListings
     bell: Bell
@@ -43,6 +46,7 @@ class Parts:
     def build(cls, settings: Settings, config: ApiSettings, subsystems: tuple[str, ...]) -> Self:
         """Put the parts together; connects to nothing."""
         client = connect(settings)
+        room = BoundedSemaphore(config.max_waiting)
         scripts = Scripts(client, settings.key_prefix, replicas=settings.wait_replicas)
         listings = Listings(client, scripts, settings)
         return cls(
@@ -51,7 +55,8 @@ class Parts:
             subsystems,
             client,
             scripts,
-            Events(client, settings.key_prefix, most_watches=config.max_waiting),
+            Events(client, settings.key_prefix, room),
+            Answers(client, settings.key_prefix, room),
             listings,
             HotListings(listings, config.hot_bytes),
             create_bell(settings),

@@ -8,8 +8,8 @@ import orjson
 import redis
 
 from api.parts import Parts
-from worker.jobs import WORKER_TTL_MS
 from worker.operations import Lane
+from worker.shown import WORKER_TTL_MS
 
 
 def queue_names(held: Parts) -> list[str]:

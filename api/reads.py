@@ -19,10 +19,11 @@ from api.submit import accepted_response, job_headers, queue_full
 from api.waits import wait_for, wait_for_end
 from storage_backends.models import parse_reference
 from worker import views
-from worker.jobs import Accepted, NewJob, ShownJob
+from worker.jobs import Accepted, NewJob
 from worker.listings import Standing
 from worker.operations import Operation
 from worker.records import Generation, State
+from worker.shown import ShownJob
 
 #: Failures for which an old copy is better than none: the storage system is away, it did not say no.
 _AWAY = frozenset({"backend-unavailable", "backend-timeout"})

@@ -15,10 +15,10 @@ from api.parts import parts
 from api.problems import Problem
 from api.reads import with_age
 from api.submit import final_response, job_headers
-from worker.jobs import ShownJob
 from worker.listing import Listing
 from worker.listings import Standing
 from worker.records import Generation, Job, State
+from worker.shown import ShownJob
 from worker.views import View
 
 

@@ -14,12 +14,14 @@ from api.answers import LOCATED, success_status
 from api.job_documents import job_document
 from api.new_jobs import new_job
 from api.parts import parts
-from api.preferences import preferences
+from api.preferences import Preferences, preferences
 from api.problems import Problem, problem_of
-from api.waits import wait_for_end
-from worker.jobs import Accepted, NewJob, ShownJob
+from api.waits import wait_for_answer, wait_for_end
+from worker.jobs import Accepted, NewJob
 from worker.operations import Operation
 from worker.records import Job, State
+from worker.redis_access import RedisAway
+from worker.shown import ShownJob
 
 
 def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "") -> Response:
@@ -79,6 +81,10 @@ def final_response(shown: ShownJob, result: bytes | None) -> Response:
         raise Problem("job-cancelled", "The job was cancelled.", headers=job_headers(job.id))
     if job.failure is not None:
         raise problem_of(job.failure, headers=job_headers(job.id))
+    return _success(job, result)
+
+
+def _success(job: Job, result: bytes | None) -> Response:
     status = success_status(job.operation)
     body = b"" if status == HTTPStatus.NO_CONTENT else (result or b"null")
     response = Response(body, status, content_type="application/json")
@@ -103,23 +109,38 @@ class _Submitted:
     shown: ShownJob
     replayed: bool
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Idempotency-Replayed": "true"} if self.replayed else {}
+
 
 def _answer_for(new: NewJob) -> Response:
-    submitted = _accept(new)
-    held = parts()
-    wanted = preferences(request, held.config.max_wait)
-    headers = {"Idempotency-Replayed": "true"} if submitted.replayed else {}
-    shown = submitted.shown
-    if wanted.wait_s:
-        shown = wait_for_end(held, shown.job.id, wanted.wait_s) or shown
-    if shown.job.done and wanted.wait_s is not None:
-        return _final(shown, headers | wanted.headers(done=True))
-    return accepted_response(shown, headers=headers | wanted.headers(done=False))
-
-
-def _final(shown: ShownJob, headers: Mapping[str, str]) -> Response:
+    wanted = preferences(request, parts().config.max_wait)
+    submitted = _accept(replace(new, awaited=bool(wanted.wait_s)))
     try:
-        response = final_response(shown, shown.result or parts().jobs.result(shown.job.id))
+        return _answer(submitted, wanted)
+    except RedisAway:
+        # It is accepted all the same, and its client must learn of it.
+        return accepted_response(submitted.shown, headers=submitted.headers | wanted.headers(done=False))
+
+
+def _answer(submitted: _Submitted, wanted: Preferences) -> Response:
+    held, shown, result = parts(), submitted.shown, b""
+    if wanted.wait_s and submitted.replayed:
+        shown = wait_for_end(held, shown.job.id, wanted.wait_s) or shown
+    elif wanted.wait_s:
+        shown, result = wait_for_answer(held, shown, wanted.wait_s)
+    if wanted.wait_s is not None and (result or shown.job.done):
+        return _final(shown, result, submitted.headers | wanted.headers(done=True))
+    return accepted_response(shown, headers=submitted.headers | wanted.headers(done=False))
+
+
+def _final(shown: ShownJob, result: bytes, headers: Mapping[str, str]) -> Response:
+    try:
+        if result:
+            response = _success(shown.job, result)
+        else:
+            response = final_response(shown, shown.result or parts().jobs.result(shown.job.id))
     except Problem as problem:
         problem.headers.update(headers)
         raise

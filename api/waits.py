@@ -6,12 +6,25 @@ import time
 from collections.abc import Callable
 
 from api.parts import Parts
-from worker.jobs import ShownJob
+from worker.shown import ShownJob
 
 
 def wait_for_end(held: Parts, job_id: str, seconds: float) -> ShownJob | None:
     """As ``wait_for``, until the job has ended; what happens before does not wake anybody."""
     return wait_for(held, job_id, seconds, lambda now: now.job.done, end=True)
+
+
+def wait_for_answer(held: Parts, accepted: ShownJob, seconds: float) -> tuple[ShownJob, bytes]:
+    """Wait for a job that was made for the request at hand.
+
+    Returns its result as JSON, if that was told as it succeeded, with the job as accepted; otherwise the job as it is.
+    """
+    job = accepted.job
+    result = held.answers.wait(job.id, seconds)
+    # What a path meant, the worker has found out.
+    if result and not job.references:
+        return accepted, result
+    return held.jobs.show(job.id) or accepted, b""
 
 
 def wait_for(

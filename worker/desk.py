@@ -19,6 +19,7 @@ from worker.records import Failure, Job, State, parse_job
 from worker.redis_access import RedisAway, Scripts
 from worker.rings import Ring, rings
 from worker.settings import Settings
+from worker.shown import INLINE_RESULT_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ class Desk:
         word, *more = self._scripts.claim(job_id, owner, self._settings.lease * 1000, *limits_ms)
         if word != b"CLAIMED":
             return str(word.decode())
-        job = parse_job(_pairs(more[0]))
+        job = parse_job(more[0])
         if job is None:
             log.error(
                 "claim.unknown-operation", job_id=job_id, hint="an older worker took a newer job; it gives it back"
@@ -84,9 +85,8 @@ class Desk:
         """Hold a job that the sweep gave to this worker to settle; also Redis's time in milliseconds."""
         asked_at = time.monotonic()
         raw, now_ms, *_ = self._scripts.show(job_id, 0, 0)
-        record = _pairs(raw)
-        job = parse_job(record)
-        if job is None or record.get(b"owner") != owner.encode():
+        job = parse_job(raw)
+        if job is None or job.owner != owner:
             return None
         return self._hold(job, owner, asked_at), now_ms
 
@@ -134,6 +134,7 @@ class Desk:
         answer = self._persist(
             lease, "finish", lease.job_id, lease.owner, end.state, json.dumps(fields), json.dumps(end.steps or []),
             self._settings.job_keep * 1000, end.result, self._settings.result_keep * 1000,
+            INLINE_RESULT_BYTES,
         )  # fmt: skip
         self._beater.remove(lease)
         if answer is None or answer[0] != b"DONE":
@@ -176,7 +177,3 @@ class Desk:
                     log.error("desk.gave-up", job_id=lease.job_id, script=script, error=type(exc).__name__)  # noqa: TRY400
                     return None
                 time.sleep(0.3)
-
-
-def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

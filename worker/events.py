@@ -50,10 +50,11 @@ class Watch:
 class Events:
     """What the scripts announce of jobs, handed to those who watch them."""
 
-    def __init__(self, client: redis.Redis, prefix: str, *, most_watches: int) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, room: threading.BoundedSemaphore) -> None:
+        """``room``: for how many may wait at a time."""
         self._changes = _Channel(client, f"{prefix}events", _CHANGES_APART_S)
         self._ends = _Channel(client, f"{prefix}ends", _ENDS_APART_S)
-        self._room = threading.BoundedSemaphore(most_watches)
+        self._room = room
 
     @contextmanager
     def watch(self, job_id: str, *, end: bool = False) -> Iterator[Watch | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,16 +16,11 @@ from worker.bell import Bell
 from worker.ids import JobIds
 from worker.operations import Operation
 from worker.places import places
-from worker.records import Job, State, parse_job
+from worker.records import Job, State
 from worker.redis_access import NotHeld, Scripts
 from worker.rings import Ring, rings
 from worker.settings import Settings
-
-#: A worker that has not said so for this long is not online.
-WORKER_TTL_MS = 15_000
-#: A result up to this size is shown inside its job.
-INLINE_RESULT_BYTES = 8191
-_MAX_RETRY_AFTER_S = 60
+from worker.shown import INLINE_RESULT_BYTES, MAX_RETRY_AFTER_S, WORKER_TTL_MS, ShownJob, read_shown
 
 
 class Accepted(StrEnum):
@@ -61,6 +56,8 @@ class NewJob:
     volume: str = ""
     query: str = ""
     retry_of: str = ""
+    #: Is the request held open until the job has ended? Then its end is told to ``Answers``.
+    awaited: bool = False
     idempotency_key: str = ""
     #: A digest of the whole request, compared when the key comes again.
     request_hash: str = ""
@@ -70,46 +67,6 @@ class NewJob:
     refresh: bool = False
     #: For a read: when the copy that was not good enough began (Unix ms, 0: none); another one makes the job needless.
     seen_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShownJob:
-    """A job, and what is told of it while it waits."""
-
-    job: Job
-    now_ms: int
-    position: int = 0
-    workers_online: int = 0
-    behind: bool = False
-    mean_run_ms: int = 0
-    #: The result as JSON, when it is small.
-    result: bytes = b""
-
-    @property
-    def waiting_reason(self) -> str | None:
-        """Why a queued job does not run."""
-        if self.job.state is not State.QUEUED:
-            return None
-        if self.job.waiting_reason:
-            return self.job.waiting_reason
-        if not self.workers_online:
-            return "no-worker-online"
-        return "behind-jobs" if self.behind else None
-
-    @property
-    def retry_after_s(self) -> int:
-        """When it is worth asking again, in whole seconds, from how long such jobs took lately."""
-        mean_s = max(self.mean_run_ms, 500) / 1000
-        queued = self.job.state is State.QUEUED
-        left_s = mean_s * (1 + self.position) if queued else self._left_s(mean_s)
-        return max(1, min(_MAX_RETRY_AFTER_S, math.ceil(left_s)))
-
-    def _left_s(self, mean_s: float) -> float:
-        """What a job that runs still needs: by its own progress, or by how long such jobs took."""
-        ran_s = (self.now_ms - (self.job.started_ms or self.now_ms)) / 1000
-        if self.job.current and self.job.total:
-            return ran_s * max(0, self.job.total - self.job.current) / self.job.current
-        return mean_s - ran_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +99,6 @@ class Jobs:
 
     def accept(self, new: NewJob) -> tuple[Accepted, str, ShownJob | None]:
         """Record a job durably and ring for it; return what became of the request, the id of its job, and the job.
-
         Everything that makes it a job is written in one step, the ring with it, where that goes by the same Redis. If
         ringing comes after and fails, nothing is lost.
         """
@@ -174,11 +130,11 @@ class Jobs:
         outcome = Accepted(word.decode())
         if outcome is Accepted.NEW and not letter:
             self._bell.ring([ring])
-        return outcome, known_id.decode(), _shown(shown) if shown else None
+        return outcome, known_id.decode(), read_shown(shown) if shown else None
 
     def show(self, job_id: str) -> ShownJob | None:
         """Return the job with its place in the queue; None when there is no record of it."""
-        return _shown(self._scripts.show(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES))
+        return read_shown(self._scripts.show(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES))
 
     def issued(self, job_id: str) -> bool:
         """Was there ever a job of this id?"""
@@ -225,7 +181,7 @@ class Jobs:
         """When a queue that is full may have room again, in seconds."""
         mean_ms = self._redis.hget(f"{self._settings.key_prefix}durations:{subsystem}", operation.name)
         waiting_s = float(mean_ms or 1000) / 1000 * self._settings.queue_limit / self._settings.write_slots
-        return max(1, min(_MAX_RETRY_AFTER_S, math.ceil(waiting_s / 10)))
+        return max(1, min(MAX_RETRY_AFTER_S, math.ceil(waiting_s / 10)))
 
     def _show_all(self, ids: Iterable[str]) -> list[ShownJob]:
         return [shown for job_id in ids if (shown := self.show(job_id)) is not None]
@@ -248,17 +204,12 @@ class Jobs:
             "query": new.query,
             "retry_of": new.retry_of,
             "cancellable": "1",
+            "awaited": "1" if new.awaited else "",
             **places(operation, new.subsystem, new.arguments),
         }
         if operation.reads is not None:
             fields["flight"] = operation.reads.thing(new.subsystem, new.arguments)
         return fields
-
-
-def _shown(answer: Sequence[Any]) -> ShownJob | None:
-    raw, now_ms, position, online, behind, mean_ms, result = answer
-    job = parse_job(dict(zip(raw[::2], raw[1::2], strict=True)))
-    return None if job is None else ShownJob(job, now_ms, position, online, bool(behind), mean_ms, result)
 
 
 def _fits(job: Job, wanted: JobFilter) -> bool:

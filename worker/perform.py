@@ -17,7 +17,6 @@ from storage_backends.models import parse_reference
 from worker.desk import Desk, End
 from worker.effects import Effects
 from worker.filers import Filer
-from worker.jobs import INLINE_RESULT_BYTES
 from worker.lease import Lease
 from worker.listing import Listing
 from worker.listings import Listings
@@ -25,6 +24,7 @@ from worker.places import volume_order_key
 from worker.records import DETAILS, Failure, State
 from worker.redis_access import RedisAway
 from worker.settings import Settings
+from worker.shown import INLINE_RESULT_BYTES
 from worker.views import View
 
 log = structlog.get_logger(__name__)

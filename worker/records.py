@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -79,6 +79,8 @@ class Job:
     first_failure_ms: int | None = None
     settle_since_ms: int | None = None
     marked_ms: int | None = None
+    #: The token of the worker that has it.
+    owner: str | None = None
     waiting_reason: str | None = None
     cancellable: bool = False
     joins: int = 0
@@ -109,12 +111,14 @@ class Job:
         return Trace(self.id, self.step, self.backend_job, dict(self.facts), age_s)
 
 
-def parse_job(raw: Mapping[bytes, bytes]) -> Job | None:
-    """Read a record; None when there is none, or when its operation is not known to this version."""
-    record = {name.decode(): value.decode() for name, value in raw.items()}
+def parse_job(flat: Sequence[bytes]) -> Job | None:
+    """Read a record (names and values in turn); None when there is none, or none that this version knows."""
+    texts = [text.decode() for text in flat]
+    record = dict(zip(texts[::2], texts[1::2], strict=True))
     operation = OPERATIONS.get(record.get("operation", ""))
     if operation is None or "state" not in record:
         return None
+    state = State(record["state"])
     values: dict[str, Any] = {name: record[name] for name in _TEXTS}
     values |= {name: record.get(name) or None for name in _OPTIONAL_TEXTS}
     values |= {name: int(record[name]) for name in ("version", "attempt", "seq")}
@@ -122,12 +126,12 @@ def parse_job(raw: Mapping[bytes, bytes]) -> Job | None:
     values |= {f"{name}_ms": _number(record, name) for name in _TIMES}
     return Job(
         operation=operation,
-        state=State(record["state"]),
+        state=state,
         request=json.loads(record["request"]),
         arguments=json.loads(record["arguments"]),
         facts={name[5:]: value for name, value in record.items() if name.startswith("fact:")},
         references=tuple(json.loads(record["references"])) if record.get("references") else (),
-        cancellable=_cancellable(record),
+        cancellable=_cancellable(record, state),
         generation=_generation(record),
         failure=_failure(record),
         query=record.get("query", ""),
@@ -138,7 +142,7 @@ def parse_job(raw: Mapping[bytes, bytes]) -> Job | None:
 
 
 _TEXTS = ("id", "subsystem", "target", "requester", "request_id", "queue")
-_OPTIONAL_TEXTS = ("retry_of", "backend_job", "step", "settle_why", "unit", "message")
+_OPTIONAL_TEXTS = ("owner", "retry_of", "backend_job", "step", "settle_why", "unit", "message")
 _TIMES = (
     "created", "updated", "started", "finished", "expires",
     "cancel_requested", "first_failure", "settle_since", "marked",
@@ -150,10 +154,10 @@ def _number(record: Mapping[str, str], name: str) -> int | None:
     return int(value) if value else None
 
 
-def _cancellable(record: Mapping[str, str]) -> bool:
-    if State(record["state"]) in (State.QUEUED, State.RUNNING):
+def _cancellable(record: Mapping[str, str], state: State) -> bool:
+    if state in (State.QUEUED, State.RUNNING):
         shared = record.get("kind") == "read" and int(record.get("joins", "0")) > 0
-        return not shared and (record["state"] == State.QUEUED or record.get("cancellable", "1") == "1")
+        return not shared and (state is State.QUEUED or record.get("cancellable", "1") == "1")
     return False
 
 

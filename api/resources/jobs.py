@@ -18,9 +18,9 @@ from api.problems import Problem
 from api.schemas import SettlementSchema
 from api.submit import resubmit
 from api.waits import wait_for
-from worker.jobs import ShownJob
 from worker.operations import Role
 from worker.records import State
+from worker.shown import ShownJob
 
 blp = Blueprint("jobs", __name__, url_prefix="/v4/jobs", description="Jobs")
 

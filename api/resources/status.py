@@ -14,8 +14,8 @@ from api.auth import Principal
 from api.job_access import is_requester
 from api.parts import Parts, parts
 from api.problems import Problem
-from worker.jobs import ShownJob
 from worker.operations import Role
+from worker.shown import ShownJob
 
 blp = Blueprint("status", __name__, template_folder="../status_page")
 

@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, state: str) -> None:
         """By the worker that has it, by one that lost it, and again by one that heard no answer."""
         job, token = data.draw(st.sampled_from(self._held()))
-        word, bells = self.scripts.finish(job.id, token, state, "{}", "[]", 60_000, "", 1000)
+        word, bells = self.scripts.finish(job.id, token, state, "{}", "[]", 60_000, "", 1000, 0)
         if job.running and token == job.owner:
             assert word == b"DONE"
             job.state, job.owner, job.ended_by = state, "", token

@@ -24,7 +24,7 @@ def listeners() -> list[threading.Thread]:
 @pytest.fixture
 def events(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
     monkeypatch.setattr(module, "_SILENCE_S", 0.05)
-    yield Events(bench.client, PREFIX, most_watches=50)
+    yield Events(bench.client, PREFIX, threading.BoundedSemaphore(50))
     for listener in listeners():
         listener.join(SOON_S)
 

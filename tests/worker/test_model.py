@@ -26,7 +26,11 @@ MUTANTS = {
     "what was sent is done again": ("sweep", "elseif f.step == '' then give_back", "elseif true then give_back"),
     "the sweep leaves the old owner": ("sweep", "'owner', owner .. ':' .. id, 'lease'", "'lease'"),
     "a cancelled job is sent all the same": ("mark", "and f[3] == '' then return", "and f[3] == 'x' then return"),
-    "what was sent can be cancelled": ("mark", "'backend_job', '', 'cancellable', '0'", "'backend_job', ''"),
+    "what was sent can be cancelled": (
+        "mark",
+        "fields.backend_job, fields.cancellable = '', '0'",
+        "fields.backend_job = ''",
+    ),
     "a cancelled job goes back into its lane": (
         "requeue",
         "f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL'",

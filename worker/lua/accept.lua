@@ -1,5 +1,6 @@
 -- Record a job, its idempotency key, its place in the order and in its lane, in one step; or say why not.
--- ARGV: id, fields, request (see Jobs.accept), then as for show, the ring as a message ('': rung for later). Answers {word, id, the job as shown or ''}.
+-- ARGV: id, fields, request (see Jobs.accept), then as for show, the ring as a message ('': rung for later).
+-- Answers {word, id, the job as shown or ''}.
 local id, fields, r = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 
 if r.idempotency ~= '' then
@@ -32,7 +33,8 @@ redis.call('ZADD', open_key(sub), now + r.first_sweep_ms, id)
 redis.call('ZADD', lane_key(fields.queue), seq, id)
 for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', order_key(sub, key), seq, id) end
 if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
-for _, key in ipairs(index_keys(id, 'queued')) do redis.call('ZADD', key, seq, id) end
+local indexes = index_keys(fields.requester_key, fields.operation, sub, fields.volume, 'queued')
+for _, key in ipairs(indexes) do redis.call('ZADD', key, seq, id) end
 if r.flight ~= '' then redis.call('SET', flight_key(r.flight), id) end
 if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)

@@ -2,7 +2,7 @@
 -- ARGV: id, owner, lease ms, limits of a read and of a change (ms)
 even_if_full()
 local id, owner = ARGV[1], ARGV[2]
-local f = get(id, 'state', 'subsystem', 'queue', 'not_before', 'kind')
+local f = get(id, 'state', 'subsystem', 'queue', 'not_before', 'kind', 'attempt', 'created', 'version', 'requester_key', 'seq')
 if not f[1] then return {'GONE'} end
 if f[1] ~= 'queued' then return {f[1] == 'cancelled' and 'CANCELLED' or 'TAKEN'} end
 if f[4] and f[4] ~= '' and tonumber(f[4]) > now then return {'LATER'} end
@@ -11,10 +11,9 @@ local limit = tonumber(f[5] == 'read' and ARGV[4] or ARGV[5])
 redis.call('ZREM', lane_key(f[3]), id)
 redis.call('ZADD', running_key(f[3]), now, id)
 redis.call('ZADD', open_key(f[2]), now + tonumber(ARGV[3]), id)
-local attempt = redis.call('HINCRBY', job_key(id), 'attempt', 1)
-if attempt == 1 then observe('wait ' .. f[3], now - tonumber(get(id, 'created')[1])) end
-redis.call('HSET', job_key(id), 'owner', owner, 'started', text(now), 'lease', text(now + tonumber(ARGV[3])),
-  'deadline', text(now + limit), 'suspect', '', 'reason', '', 'step', '', 'backend_job', '', 'not_before', '')
-change_state(id, 'queued', 'running')
-announce(id, touch(id), 'running')
+if f[6] == '0' then observe('wait ' .. f[3], now - tonumber(f[7])) end
+move(id, f[9], f[10], 'queued', 'running')
+change(id, f[8], {}, 'state', 'running', 'attempt', text((tonumber(f[6]) or 0) + 1), 'owner', owner, 'started', text(now),
+  'lease', text(now + tonumber(ARGV[3])), 'deadline', text(now + limit), 'suspect', '', 'reason', '', 'step', '',
+  'backend_job', '', 'not_before', '')
 return {'CLAIMED', redis.call('HGETALL', job_key(id)), redis.call('ZCARD', lane_key(f[3]))}

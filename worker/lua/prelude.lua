@@ -36,37 +36,27 @@ local function set_all(id, fields, ...)
   redis.call('HSET', job_key(id), unpack(flat))
 end
 
--- One visible change of a record: a new version, and word to those who wait for it.
-local function touch(id)
-  local version = redis.call('HINCRBY', job_key(id), 'version', 1)
-  redis.call('HSET', job_key(id), 'updated', text(now))
-  return version
-end
-
--- Most of those who wait, wait for the end: what comes before wakes only the others.
-local function announce(id, version, state)
-  redis.call('PUBLISH', P .. 'events', id .. ' ' .. version .. ' ' .. state)
-  if is_done(state) then redis.call('PUBLISH', P .. 'ends', id) end
+-- A visible change of a record: some fields, a new version (`version` is the present one), word to those who wait for any.
+local function change(id, version, fields, ...)
+  set_all(id, fields, 'version', text((tonumber(version) or 0) + 1), 'updated', text(now), ...)
+  redis.call('PUBLISH', P .. 'events', id)
 end
 
 -- The indexes of a job among its requester's jobs: all of them, and by each filter.
-local function index_keys(id, state)
-  local f = get(id, 'requester_key', 'operation', 'subsystem', 'volume')
-  if not f[1] or f[1] == '' then return {} end
-  local base = P .. 'mine:' .. f[1]
-  local keys = {base, base .. ':operation:' .. f[2], base .. ':subsystem:' .. f[3], base .. ':state:' .. state}
-  if f[4] and f[4] ~= '' then keys[#keys + 1] = base .. ':volume:' .. f[4] end
+local function index_keys(requester_key, operation, sub, volume, state)
+  if not requester_key or requester_key == '' then return {} end
+  local base = P .. 'mine:' .. requester_key
+  local keys = {base, base .. ':operation:' .. operation, base .. ':subsystem:' .. sub, base .. ':state:' .. state}
+  if volume and volume ~= '' then keys[#keys + 1] = base .. ':volume:' .. volume end
   return keys
 end
 
-local function change_state(id, old, new)
-  local f = get(id, 'requester_key', 'seq')
-  redis.call('HSET', job_key(id), 'state', new)
-  if f[1] and f[1] ~= '' then
-    local base = P .. 'mine:' .. f[1] .. ':state:'
-    redis.call('ZREM', base .. old, id)
-    redis.call('ZADD', base .. new, f[2], id)
-  end
+-- The job has another state: where it stands among its requester's jobs.
+local function move(id, requester_key, seq, old, new)
+  if not requester_key or requester_key == '' then return end
+  local base = P .. 'mine:' .. requester_key .. ':state:'
+  redis.call('ZREM', base .. old, id)
+  redis.call('ZADD', base .. new, seq, id)
 end
 
 -- The first in a line, with its place; what has lost its record (by an operator's hand, or a restored file) holds nobody up.
@@ -135,19 +125,38 @@ end
 
 -- Back into its lane: nobody has it, and it may start at `start`.
 local function put_back(id, state, start, reason)
-  local f = get(id, 'queue', 'seq', 'subsystem')
+  local f = get(id, 'queue', 'seq', 'subsystem', 'version', 'requester_key')
   redis.call('ZREM', running_key(f[1]), id)
-  redis.call('HSET', job_key(id), 'owner', '', 'suspect', '', 'started', '', 'not_before', text(start), 'reason', reason)
   redis.call('ZADD', lane_key(f[1]), f[2], id)
   redis.call('ZADD', open_key(f[3]), start, id)
-  if state ~= 'queued' then change_state(id, state, 'queued') end
-  announce(id, touch(id), 'queued')
+  move(id, f[5], f[2], state, 'queued')
+  change(id, f[4], {}, 'state', 'queued', 'owner', '', 'suspect', '', 'started', '', 'not_before', text(start),
+    'reason', reason)
+end
+
+-- A job with what is told of it while it waits:
+-- {record, now, position, workers online, behind others or not, mean run time ms, result}.
+local function shown(id, workers_ttl_ms, most_inline_bytes)
+  local f = get(id, 'subsystem', 'queue', 'operation', 'state', 'expires')
+  if not f[4] or (tonumber(f[5] or '') or now + 1) <= now then return {{}, now, 0, 0, 0, 0, ''} end
+  local position, behind, result = 0, 0, ''
+  local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], now - tonumber(workers_ttl_ms), '+inf')
+  if f[4] == 'queued' then
+    position = redis.call('ZRANK', lane_key(f[2]), id) or 0
+    behind = (position > 0 or blocked(id, true)) and 1 or 0
+  elseif f[4] == 'succeeded' and redis.call('STRLEN', P .. 'result:' .. id) <= tonumber(most_inline_bytes) then
+    result = redis.call('GET', P .. 'result:' .. id) or ''
+  end
+  local mean = redis.call('HGET', P .. 'durations:' .. f[1], f[3]) or '0'
+  return {redis.call('HGETALL', job_key(id)), now, position, online, behind, tonumber(mean), result}
 end
 
 -- The end of a job: it leaves every order and queue, those behind it are rung, and it will not change again.
 -- Begins with removals: Redis lets a script that has written go on when memory is full, so an end is never refused.
-local function finish(id, state, keep_ms, fields)
-  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'flight', 'operation', 'started')
+-- `answer`: the result, for whoever asked for the job and waits; without it they look for themselves.
+local function finish(id, state, keep_ms, fields, answer)
+  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'flight', 'operation', 'started', 'version', 'requester_key', 'seq',
+    'awaited')
   local sub, keys, bells = f[1], cjson.decode(f[3]), {}
   redis.call('ZREM', open_key(sub), id)
   redis.call('ZREM', lane_key(f[2]), id)
@@ -155,8 +164,9 @@ local function finish(id, state, keep_ms, fields)
   for _, key in ipairs(keys) do redis.call('ZREM', order_key(sub, key), id) end
   redis.call('ZREM', barrier_key(sub), id)
   if f[5] and f[5] ~= '' and redis.call('GET', flight_key(f[5])) == id then redis.call('DEL', flight_key(f[5])) end
-  set_all(id, fields, 'owner', '', 'finished', text(now), 'expires', text(now + keep_ms), 'cancellable', '0')
-  change_state(id, f[4], state)
+  change(id, f[8], fields, 'state', state, 'owner', '', 'finished', text(now), 'expires', text(now + keep_ms),
+    'cancellable', '0')
+  move(id, f[9], f[10], f[4], state)
   redis.call('ZADD', P .. 'finished', now + keep_ms, id)
   count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state)
   if state == 'failed' then
@@ -172,26 +182,10 @@ local function finish(id, state, keep_ms, fields)
   end
   lift_barrier(id, sub, bells)
   ring_heads(sub, keys, bells)
-  announce(id, touch(id), state)
-  return bells
-end
-
--- A job with what is told of it while it waits:
--- {record, now, position, workers online, behind others or not, mean run time ms, result}.
-local function shown(id, workers_ttl_ms, most_inline_bytes)
-  local expires = get(id, 'expires')[1]
-  local over = expires and expires ~= '' and tonumber(expires) <= now
-  local record = over and {} or redis.call('HGETALL', job_key(id))
-  if #record == 0 then return {record, now, 0, 0, 0, 0, ''} end
-  local f = get(id, 'subsystem', 'queue', 'operation', 'state')
-  local position, behind, result = 0, 0, ''
-  local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], now - tonumber(workers_ttl_ms), '+inf')
-  if f[4] == 'queued' then
-    position = redis.call('ZRANK', lane_key(f[2]), id) or 0
-    behind = (position > 0 or blocked(id, true)) and 1 or 0
-  elseif f[4] == 'succeeded' and redis.call('STRLEN', P .. 'result:' .. id) <= tonumber(most_inline_bytes) then
-    result = redis.call('GET', P .. 'result:' .. id) or ''
+  if f[11] == '1' then
+    redis.call('RPUSH', P .. 'answer:' .. id, answer or '')
+    redis.call('PEXPIRE', P .. 'answer:' .. id, 10000)
   end
-  local mean = redis.call('HGET', P .. 'durations:' .. f[1], f[3]) or '0'
-  return {record, now, position, online, behind, tonumber(mean), result}
+  redis.call('PUBLISH', P .. 'ends', id)
+  return bells
 end

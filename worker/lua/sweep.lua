@@ -47,14 +47,11 @@ end
 
 -- Something may have been sent: the caller finds out.
 local function give_to_settle(id, f)
-  redis.call('HSET', job_key(id), 'owner', owner .. ':' .. id, 'lease', text(now + lease), 'suspect', '',
-    'cancellable', '0', 'message', 'the outcome is being settled')
-  if f.settle_since == '' then
-    redis.call('HSET', job_key(id), 'settle_since', text(now))
-    if f.settle_why == '' and overran(f) then redis.call('HSET', job_key(id), 'settle_why', 'timed-out') end
-  end
+  local first = f.settle_since == ''
+  local why = first and f.settle_why == '' and overran(f) and 'timed-out' or f.settle_why
   look_at(id, now + lease)
-  announce(id, touch(id), f.state)
+  change(id, f.version, {}, 'owner', owner .. ':' .. id, 'lease', text(now + lease), 'suspect', '', 'settle_why', why,
+    'settle_since', first and text(now) or f.settle_since, 'cancellable', '0', 'message', 'the outcome is being settled')
   settle[#settle + 1] = id
 end
 
@@ -75,7 +72,7 @@ local function sweep_running(id, f)
 end
 
 local names = {'state', 'queue', 'seq', 'owner', 'lease', 'suspect', 'step', 'losses', 'deadline', 'not_before',
-  'settle_since', 'settle_why'}
+  'settle_since', 'settle_why', 'version'}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', open_key(sub), '-inf', now, 'LIMIT', 0, LOOKS)) do
   local values, f = get(id, unpack(names)), {}
   for i, name in ipairs(names) do f[name] = values[i] or '' end

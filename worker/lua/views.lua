@@ -47,7 +47,7 @@ function view_steps.put(e)
     redis.call('XADD', log_key(e.thing), text(seq) .. '-0', 'k', e.key, 'v', e.record or '')
     keep(log_key(e.thing), e.keep_ms)
   else
-    redis.call('HDEL', view_key(e.thing), 'base')
+    if f[1] then redis.call('HDEL', view_key(e.thing), 'base') end
     redis.call('DEL', log_key(e.thing))
   end
 end

@@ -1,0 +1,163 @@
+"""A request that is held open for its own change is answered by the step that ends it, and never loses the job."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.api.front import Front, accepted, problem
+from worker import desk
+from worker.answers import Answers
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from werkzeug.test import TestResponse
+
+URL = "/v4/filer/volumes/db01"
+SOON_S = 20.0
+
+
+class Asking:
+    """A request in a thread of its own, which waits for its job."""
+
+    def __init__(self, begun: queue.Queue[str], ask: Callable[[], TestResponse]) -> None:
+        self._answers: list[TestResponse] = []
+        self._thread = threading.Thread(target=lambda: self._answers.append(ask()))
+        self._thread.start()
+        #: The path of the job, once the request waits for it.
+        self.job = f"/v4/jobs/{begun.get(timeout=SOON_S)}"
+
+    def answer(self) -> TestResponse:
+        self._thread.join(SOON_S)
+        (answer,) = self._answers
+        return answer
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[str]:
+    """Jobs that requests have begun to wait for."""
+    jobs: queue.Queue[str] = queue.Queue()
+    wait = Answers.wait
+
+    def tell(self: Answers, job_id: str, seconds: float) -> bytes:
+        jobs.put(job_id)
+        return wait(self, job_id, seconds)
+
+    monkeypatch.setattr(Answers, "wait", tell)
+    return jobs
+
+
+@pytest.fixture
+def asking(front: Front, begun: queue.Queue[str]) -> Callable[..., Asking]:
+    def ask(method: str, url: str, wait_s: int = 20, **more: Any) -> Asking:
+        headers = {"Prefer": f"wait={wait_s}"}
+        return Asking(begun, lambda: front.client().open(url, method=method, headers=headers, **more))
+
+    return ask
+
+
+def test_the_success_of_a_change_is_its_answer(client, worker, asking):
+    waiting = asking("POST", URL, json={"size_total": 10**9})
+    worker.carry_out(waiting.job)
+    answer = waiting.answer()
+    assert (answer.status_code, answer.headers["Location"], answer.headers["Operation-Location"]) == (
+        201,
+        URL,
+        waiting.job,
+    )
+    assert answer.headers["Preference-Applied"] == "wait=20"
+    assert answer.json == client.get(f"{waiting.job}/result").json
+    assert answer.json["size_total"] == 10**9
+
+
+def test_a_change_that_has_no_result_is_answered_with_none(client, worker, asking):
+    worker.carry_out(accepted(client.post(URL, json={"size_total": 10**9})))
+    worker.carry_out(accepted(client.put(f"{URL}/locks/host")))
+    removed = asking("DELETE", f"{URL}/locks/host")
+    worker.carry_out(removed.job)
+    answer = removed.answer()
+    assert (answer.status_code, answer.data) == (204, b"")
+
+
+def test_a_failure_is_its_problem(worker, asking):
+    waiting = asking("DELETE", "/v4/filer/volumes/none")
+    worker.carry_out(waiting.job)
+    problem(waiting.answer(), 404, "no-such-volume")
+
+
+def test_a_cancelled_change_is_told_at_once(client, asking):
+    waiting = asking("DELETE", URL)
+    client.post(f"{waiting.job}/cancel")
+    problem(waiting.answer(), 409, "job-cancelled")
+
+
+def test_a_large_result_is_looked_up(worker, asking, monkeypatch):
+    monkeypatch.setattr(desk, "INLINE_RESULT_BYTES", 10)
+    waiting = asking("POST", URL, json={"size_total": 10**9})
+    worker.carry_out(waiting.job)
+    assert waiting.answer().json["size_total"] == 10**9
+
+
+def test_a_volume_that_was_named_by_its_path_is_answered_by_its_name(client, worker, asking):
+    made = asking("POST", URL, json={"size_total": 10**9})
+    worker.carry_out(made.job)
+    worker.carry_out(accepted(client.post(f"{URL}/snapshots/before")))
+    by_path = f"/v4/filer/volumes/node:{made.answer().json['junction_path']}"
+    waiting = asking("POST", by_path, json={"from_snapshot": "before"})
+    worker.carry_out(waiting.job)
+    answer = waiting.answer()
+    assert (answer.status_code, answer.headers["Location"]) == (201, URL)
+
+
+def test_when_redis_goes_away_meanwhile_the_job_is_told_all_the_same(client, worker, asking, redis_client):
+    waiting = asking("POST", URL, json={"size_total": 10**9})
+    await_blocked(redis_client)
+    redis_client.client_kill_filter(_type="normal", skipme=True)
+    assert accepted(waiting.answer()) == waiting.job
+    worker.carry_out(waiting.job)
+    assert client.get(waiting.job).json["state"] == "succeeded"
+
+
+def test_when_too_many_wait_the_job_is_answered_at_once(redis_url, redis_client):
+    front = Front(redis_url, max_waiting=1)
+    with front.held.events.watch("another"):
+        response = front.client().post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"})
+    accepted(response)
+
+
+def test_what_nobody_waits_for_is_told_nobody(client, worker, redis_client):
+    worker.carry_out(accepted(client.post(URL, json={"size_total": 10**9})))
+    assert redis_client.keys("*answer:*") == []
+
+
+def test_what_nobody_waits_for_any_more_is_soon_forgotten(worker, asking, redis_client):
+    waiting = asking("POST", URL, wait_s=1, json={"size_total": 10**9})
+    path = accepted(waiting.answer())
+    worker.carry_out(path)
+    (key,) = redis_client.keys("*answer:*")
+    assert 0 < redis_client.pttl(key) <= 10_000
+    (told,) = redis_client.lrange(key, 0, -1)
+    assert json.loads(told)["size_total"] == 10**9
+
+
+@pytest.mark.parametrize("why", ["it is large", "it failed"])
+def test_what_is_no_small_result_is_only_announced(client, worker, asking, redis_client, monkeypatch, why):
+    if why == "it is large":
+        monkeypatch.setattr(desk, "INLINE_RESULT_BYTES", 10)
+    ask = ("POST", {"size_total": 10**9}) if why == "it is large" else ("DELETE", None)
+    waiting = asking(ask[0], URL, wait_s=1, json=ask[1])
+    worker.carry_out(accepted(waiting.answer()))
+    (key,) = redis_client.keys("*answer:*")
+    assert redis_client.lrange(key, 0, -1) == [b""]
+
+
+def await_blocked(client: Redis) -> None:
+    """Return when somebody is held by Redis itself."""
+    until = threading.Event()
+    while not client.info("clients")["blocked_clients"]:
+        until.wait(0.01)
