@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import time
@@ -92,7 +91,7 @@ class Desk:
 
     def resolve(self, lease: Lease, keys: list[str], fields: Mapping[str, str]) -> bool:
         """Put the job into the order of the volumes that its paths mean; False when it must wait there."""
-        word, found = self._scripts.resolve(lease.job_id, lease.owner, json.dumps(keys), json.dumps(dict(fields)))
+        word, found = self._scripts.resolve(lease.job_id, lease.owner, keys, fields)
         self._bell.ring(rings(found))
         if word != b"GO":
             self._beater.remove(lease)
@@ -132,7 +131,7 @@ class Desk:
         if end.result:
             fields["result_bytes"] = str(len(end.result))
         answer = self._persist(
-            lease, "finish", lease.job_id, lease.owner, end.state, json.dumps(fields), json.dumps(end.steps or []),
+            lease, "finish", lease.job_id, lease.owner, end.state, fields, end.steps or [],
             self._settings.job_keep * 1000, end.result, self._settings.result_keep * 1000,
             INLINE_RESULT_BYTES,
         )  # fmt: skip

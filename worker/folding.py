@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from worker import views
@@ -38,4 +37,4 @@ class Folding:
         if listing is not None:
             started = Started(thing, standing.as_of_ms, generation.seq, 0)
             step = self._listings.store(started, listing, replaces=generation.base)
-            self._scripts.fold(json.dumps(step))
+            self._scripts.fold(step)

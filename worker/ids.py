@@ -20,7 +20,7 @@ class JobIds:
     """Issues and recognises job ids under one secret, which all API and worker processes share."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        self._digest = hmac.new(secret, digestmod=hashlib.sha256)
 
     def new(self) -> str:
         """Return a fresh id; ids sort by the time at which they were made (to the millisecond)."""
@@ -40,5 +40,6 @@ class JobIds:
         return str(value) == text and value.version == 7 and self._mark(unmarked) == mark  # noqa: PLR2004 - UUIDv7
 
     def _mark(self, unmarked: int) -> int:
-        digest = hmac.digest(self._secret, unmarked.to_bytes(12, "big"), hashlib.sha256)
-        return int.from_bytes(digest[:4], "big")
+        digest = self._digest.copy()
+        digest.update(unmarked.to_bytes(12, "big"))
+        return int.from_bytes(digest.digest()[:4], "big")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import redis
 
 from worker.bell import Bell
 from worker.ids import JobIds
+from worker.json_text import as_json
 from worker.operations import Operation
 from worker.places import places
 from worker.records import Job, State
@@ -120,7 +121,7 @@ class Jobs:
         }
         try:
             word, known_id, shown = self._scripts.accept(
-                job_id, json.dumps(fields), json.dumps(request), WORKER_TTL_MS, INLINE_RESULT_BYTES, letter
+                job_id, fields, request, WORKER_TTL_MS, INLINE_RESULT_BYTES, letter
             )
         except NotHeld as refused:
             # With a key the same request finds the job again; without one, its client can only ask for a new one.
@@ -171,9 +172,7 @@ class Jobs:
 
     def settle(self, job_id: str, state: State, fields: Mapping[str, str], steps: Iterable[Mapping[str, Any]]) -> str:
         """Take an operator's word for the outcome of a change that is being settled; DONE, NOT_SETTLING or GONE."""
-        word, found = self._scripts.settle(
-            job_id, state, json.dumps(fields), self._settings.job_keep * 1000, json.dumps(list(steps))
-        )
+        word, found = self._scripts.settle(job_id, state, fields, self._settings.job_keep * 1000, list(steps))
         self._bell.ring(rings(found))
         return str(word.decode())
 
@@ -194,8 +193,8 @@ class Jobs:
             "kind": "change" if operation.is_change else "read",
             "subsystem": new.subsystem,
             "queue": operation.queue(new.subsystem),
-            "arguments": json.dumps(new.arguments),
-            "request": json.dumps(new.request),
+            "arguments": as_json(new.arguments).decode(),
+            "request": as_json(new.request).decode(),
             "target": new.target,
             "volume": new.volume,
             "requester": new.requester,
@@ -222,6 +221,7 @@ def _fits(job: Job, wanted: JobFilter) -> bool:
     )
 
 
+@lru_cache(10_000)
 def _key_of(text: str) -> str:
     """Text that a client chose, as part of a key: of one length and harmless."""
     return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -6,7 +6,6 @@ the hold ends by this process's own clock: a worker that is cut off from Redis s
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -145,7 +144,7 @@ class Lease(Journal):
     # --- marks
 
     def _mark(self, what: str, fields: dict[str, str]) -> None:
-        word = self._scripts.mark(self.job_id, self.owner, what, json.dumps(fields))
+        word = self._scripts.mark(self.job_id, self.owner, what, fields)
         if word == b"LOST":
             self._lost.set()
             raise LeaseLost

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from typing import Any
 
-import orjson
 import structlog
+
+from worker.json_text import as_json
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
@@ -50,11 +50,7 @@ def _handler(shared: list[structlog.typing.Processor]) -> logging.Handler:
 
 
 def _line(event: Any, default: Any = repr, **_options: Any) -> bytes:
-    try:
-        return orjson.dumps(event, default=default)
-    except TypeError:
-        # What is no Unicode, or no 64-bit number, was said all the same.
-        return json.dumps(event, default=default).encode()
+    return as_json(event, default)
 
 
 def _name_process(process: str) -> structlog.typing.Processor:

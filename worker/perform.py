@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from storage_backends.models import parse_reference
 from worker.desk import Desk, End
 from worker.effects import Effects
 from worker.filers import Filer
+from worker.json_text import as_json
 from worker.lease import Lease
 from worker.listing import Listing
 from worker.listings import Listings
@@ -115,7 +115,7 @@ class Performer:
 
     def _take_turn(self, lease: Lease, arguments: Mapping[str, Any], names: Mapping[str, str]) -> bool:
         keys = [volume_order_key(name) for name in names.values()]
-        return self._desk.resolve(lease, keys, {"arguments": json.dumps(arguments)})
+        return self._desk.resolve(lease, keys, {"arguments": as_json(arguments).decode()})
 
     def _read(self, backend: StorageBackend, lease: Lease, view: View, arguments: Mapping[str, Any]) -> End:
         subsystem = lease.job.subsystem
@@ -132,7 +132,7 @@ class Performer:
             "result_base": commit["base"],
             "result_base_seq": str(started.seq),
             "result_seq": str(started.seq),
-            "arguments": json.dumps(arguments),
+            "arguments": as_json(arguments).decode(),
         }
         small = answer if view.single or len(answer) <= INLINE_RESULT_BYTES else b""
         return End(State.SUCCEEDED, result=small, fields=fields | {"result_bytes": str(len(answer))}, steps=[commit])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from storage_backends.models import parse_reference
+from worker.json_text import as_json
 from worker.operations import Operation
 
 
@@ -27,8 +27,8 @@ def places(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -
             keys.append(_path_key(str(arguments.get("junction_path") or f"/{arguments['volume']}")))
     of_volumes = operation.is_change and "policy" not in operation.holds
     return {
-        "keys": json.dumps(sorted(set(keys))),
-        "references": json.dumps(references) if references else "",
+        "keys": as_json(sorted(set(keys))).decode(),
+        "references": as_json(references).decode() if references else "",
         "behind_paths": "1" if of_volumes else "",
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker import addresses
+from worker.json_text import as_json
 from worker.settings import Settings
 
 #: Two tries to connect and one answer must fit into the second within which a request says that Redis is away.
@@ -135,8 +136,16 @@ def job_id_secret(client: redis.Redis, prefix: str) -> bytes:
     return secret
 
 
+#: What a script is given; lists and tables as JSON.
+Argument = str | float | bytes | Mapping[str, Any] | list[Any]
+
+
 class Script(Protocol):
-    def __call__(self, *arguments: str | float | bytes) -> Any: ...
+    def __call__(self, *arguments: Argument) -> Any: ...
+
+
+def _given(argument: Argument) -> str | float | bytes:
+    return argument if isinstance(argument, str | int | float | bytes) else as_json(argument)
 
 
 class Scripts:
@@ -153,14 +162,14 @@ class Scripts:
         script = self._registered[name]
         if self._replicas and name in _DURABLE:
             return partial(self._durably, script)
-
         return partial(self._run, script)
 
-    def _run(self, script: Any, *arguments: str | float | bytes) -> Any:
+    def _run(self, script: Any, *arguments: Argument) -> Any:
+        given = [_given(argument) for argument in arguments]
         try:
-            return self._at_once("EVALSHA", script.sha, 1, self._prefix, *arguments)
+            return self._at_once("EVALSHA", script.sha, 1, self._prefix, *given)
         except redis.exceptions.NoScriptError:
-            return script(keys=[self._prefix], args=list(arguments))
+            return script(keys=[self._prefix], args=given)
 
     def _at_once(self, command: str, *arguments: str | float | bytes) -> Any:
         """Ask without what the library does for retries and measurements, of which there are none here."""
@@ -172,11 +181,11 @@ class Scripts:
         finally:
             pool.release(connection)
 
-    def _durably(self, script: Callable[..., Any], *arguments: str | float | bytes) -> Any:
+    def _durably(self, script: Callable[..., Any], *arguments: Argument) -> Any:
         """Run a script, and see to it that no failover can take back what it wrote, or what its answer rests on."""
         # WAIT speaks of what was written over its own connection, which cannot outlive a failover.
         with self._client.client() as one:  # type: ignore[no-untyped-call]
-            answer = script(keys=[self._prefix], args=list(arguments), client=one)
+            answer = script(keys=[self._prefix], args=[_given(argument) for argument in arguments], client=one)
             # What a script only read was perhaps written a moment ago; a write after it stands for that, too.
             one.set(f"{self._prefix}held", "1")
             if int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) < self._replicas:
