@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 _LOOK_AGAIN_S = 10.0
 #: A subscription that nobody needs ends at the second silence of this length; a host that vanished is noticed as late.
 _SILENCE_S = 5.0
+#: Where there is no silence, since others' jobs go on, it ends when nobody has needed it for so long.
+_UNNEEDED_S = 10.0
 #: Of a crowd that waits for the same job, each is answered so much later than the one before: others come in between.
 #: How far a job is by now can wait longer than its end.
 _CHANGES_APART_S, _ENDS_APART_S = 0.01, 0.002
@@ -126,7 +128,12 @@ class _Channel:
         with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(self._name)
             asked = False
+            needed_at = time.monotonic()
             while True:
+                if self._watches:
+                    needed_at = time.monotonic()
+                elif time.monotonic() - needed_at > _UNNEEDED_S:
+                    return
                 message = subscription.get_message(timeout=_SILENCE_S)
                 if message is None and asked:
                     # A host that vanished closes nothing: only its silence tells.

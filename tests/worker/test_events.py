@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -105,3 +106,15 @@ def test_a_process_in_which_nobody_waits_listens_to_nothing(bench, events):
         listener.join(SOON_S)
         assert not listener.is_alive()
         assert bench.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 0
+
+
+def test_nor_while_the_jobs_of_others_go_on(bench, node, events, monkeypatch):
+    monkeypatch.setattr(module, "_SILENCE_S", 60.0)
+    monkeypatch.setattr(module, "_UNNEEDED_S", 0.05)
+    with ExitStack() as held:
+        watching(held, events, "any", end=True)
+        (listener,) = listeners()
+    until = time.monotonic() + SOON_S
+    while listener.is_alive() and time.monotonic() < until:
+        node.carry_out(bench.accept("create_policy"))
+    assert not listener.is_alive()
