@@ -12,7 +12,6 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.events import EventDispatcher
 from celery.worker.consumer import Events
-from celery.worker.request import Request
 
 from worker.records import Failure, State
 
@@ -20,6 +19,11 @@ from worker.records import Failure, State
 _EVERY_S = 0.2
 #: So many events wait at most; of more, the oldest are not told.
 _MOST = 50_000
+
+
+def tell_received(celery: Celery, job_id: str, task: str) -> None:
+    """Tell Flower, soon, that a worker has heard a ring for a job, whether its turn has come or not."""
+    _tell(celery, "received", job_id, name=task, args=f"({job_id!r},)", kwargs="{}", root_id=job_id, retries=0)
 
 
 def tell_began(celery: Celery, job_id: str) -> None:
@@ -91,18 +95,3 @@ class Batches(bootsteps.StartStopStep):
         self.stop(consumer)
         if consumer.event_dispatcher is not None:
             consumer.event_dispatcher.flush()
-
-
-class ReadOnce(Request):
-    """A message as it was read: it is gone from the broker, and nothing is left to acknowledge.
-
-    kombu would send the acknowledgement all the same, and end the worker when Redis is away at that moment.
-    """
-
-    def acknowledge(self) -> None:
-        self.acknowledged = True
-
-    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - theirs
-        # A thread for the ring is no start of the job, nor is the end of the task its success.
-        if type not in ("task-started", "task-succeeded"):
-            super().send_event(type, **fields)

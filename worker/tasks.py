@@ -10,7 +10,8 @@ import structlog
 from celery import Celery, Task
 
 from worker.desk import Desk, End
-from worker.flower_events import ReadOnce, tell_began, tell_ended
+from worker.flower_events import tell_began, tell_ended
+from worker.hearing import hear
 from worker.lease import Lease
 from worker.operations import OPERATIONS, Lane, Operation
 from worker.perform import Performer
@@ -63,7 +64,7 @@ class OperationTask(Task):
     ignore_result = True
     acks_late = False
     max_retries = 0
-    Request = ReadOnce
+    Strategy = staticmethod(hear)
 
     def __init__(self, operation: Operation, desk: Desk, performer: Performer, slots: Slots) -> None:
         self.name = operation.task_name
@@ -72,12 +73,11 @@ class OperationTask(Task):
         self._performer = performer
         self._slots = slots
 
-    def run(self, job_id: str) -> None:
+    def run(self, job_id: str, queue: str) -> None:
         """Carry the job out if its turn has come; a ring that comes too soon or too late is passed over.
 
-        Whatever becomes of it, the task ends without an error: Celery would lay out a traceback for each.
+        ``queue``: where the ring was.
         """
-        queue = self.request.delivery_info.get("routing_key") or ""
         if self._desk.draining:
             self._desk.ring_for_others(job_id, queue, self._operation.name)
         elif self._slots.take(queue, self._operation.lane):
