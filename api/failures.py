@@ -7,14 +7,21 @@ import structlog
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from api.auth.origins import SAFE_METHODS
 from api.problem_kinds import code_of_status
 from api.problems import Problem, problem_response
+from worker.redis_access import AnswerLost, NotHeld
 
 log = structlog.get_logger(__name__)
 
 #: When it is worth asking again, in seconds, while Redis is away.
 _AWAY_RETRY_AFTER_S = 2
 
+_REFUSED = "Nothing was accepted."
+_LOST = (
+    "It went away while it was asked, so that this may have been accepted all the same. Repeat the request with the "
+    "same Idempotency-Key; without one, look at /v4/jobs first."
+)
 _DETAILS = {
     "not-found": "There is nothing at this address; / lists what there is.",
     "body-too-large": "The request's body is larger than this service takes.",
@@ -53,10 +60,13 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 def _of_redis(error: redis.RedisError) -> Response:
     # Not the message: it may name hosts.
     log.warning("redis.away", error=type(error).__name__)
+    asked = isinstance(error, AnswerLost | NotHeld) and request.method not in SAFE_METHODS
     return problem_response(
         Problem(
             "queue-unavailable",
-            "Jobs can neither be recorded nor read now, because Redis is away. Nothing was accepted.",
+            f"Jobs can neither be recorded nor read now, because Redis is away. {_LOST if asked else _REFUSED}",
+            # What is posted twice without a key may be done twice.
+            retryable=not asked or request.method != "POST" or "Idempotency-Key" in request.headers,
             headers={"Retry-After": str(_AWAY_RETRY_AFTER_S)},
         )
     )

@@ -99,7 +99,10 @@ KINDS: dict[str, Kind] = {
         502, "Storage system error", "The storage system refused; see backend_error for its own words."
     ),
     "queue-unavailable": Kind(
-        503, "Queue unavailable", "Jobs can neither be recorded nor read now. Nothing was accepted.", retryable=True
+        503,
+        "Queue unavailable",
+        "Jobs can neither be recorded nor read now. The detail says whether this request may have been accepted.",
+        retryable=True,
     ),
     "sign-in-unavailable": Kind(
         503,

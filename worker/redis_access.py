@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ RedisAway = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnl
 
 __all__ = [
     "ANSWER_LIMIT_S",
+    "AnswerLost",
     "NotHeld",
     "RedisAway",
     "RefusesWrites",
@@ -39,6 +41,10 @@ __all__ = [
 
 class RefusesWrites(redis.ConnectionError):
     """Redis answers, and takes no writes at present; nothing was accepted."""
+
+
+class AnswerLost(redis.ConnectionError):
+    """Redis was asked, and its answer did not come: what it was asked for may have been done, or will be."""
 
 
 class NotHeld(RefusesWrites):
@@ -176,8 +182,9 @@ class Scripts:
         pool: Any = self._client.connection_pool
         connection = pool.get_connection()
         try:
-            connection.send_command(command, *arguments)
-            return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
+            with _asked():
+                connection.send_command(command, *arguments)
+                return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
         finally:
             pool.release(connection)
 
@@ -185,12 +192,24 @@ class Scripts:
         """Run a script, and see to it that no failover can take back what it wrote, or what its answer rests on."""
         # WAIT speaks of what was written over its own connection, which cannot outlive a failover.
         with self._client.client() as one:  # type: ignore[no-untyped-call]
-            answer = script(keys=[self._prefix], args=[_given(argument) for argument in arguments], client=one)
+            with _asked():
+                answer = script(keys=[self._prefix], args=[_given(argument) for argument in arguments], client=one)
             # What a script only read was perhaps written a moment ago; a write after it stands for that, too.
             one.set(f"{self._prefix}held", "1")
             if int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) < self._replicas:
                 raise NotHeld(answer)
         return answer
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    """What breaks inside the block breaks after Redis was asked."""
+    try:
+        yield
+    except (RefusesWrites, redis.BusyLoadingError):
+        raise
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise AnswerLost(str(error)) from error
 
 
 #: Scripts whose word is given to somebody outside: to a client, or, by what is done next, to a storage system.

@@ -85,8 +85,29 @@ def test_without_redis_nothing_is_accepted_and_nothing_is_told_of_it(redis_url):
     front = Front("redis://127.0.0.1:1/0")
     for response in (front.client().post("/v4/filer/volumes/a"), front.client().get("/v4/filer/volumes")):
         document = problem(response, 503, "queue-unavailable")
+        assert "Nothing was accepted" in document["detail"]
+        assert document["retryable"]
         assert int(response.headers["Retry-After"]) > 0
         assert "127.0.0.1" not in str(document)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "retryable"),
+    [
+        ("POST", "/v4/filer/volumes/a/snapshots/b", {}, False),
+        ("POST", "/v4/filer/volumes/a/snapshots/b", {"Idempotency-Key": "once"}, True),
+        ("PUT", "/v4/filer/volumes/a/locks/b", {}, True),
+    ],
+    ids=["a change that may be done twice", "with a key", "one that may be repeated"],
+)
+def test_what_redis_may_have_taken_is_not_said_to_be_refused(client, redis_client, method, path, headers, retryable):
+    client.get("/v4/jobs")
+    redis_client.client_pause(1000, all=True)
+    document = problem(client.open(path, method=method, headers=headers), 503, "queue-unavailable")
+    assert "Nothing was accepted" not in document["detail"]
+    assert "may have been accepted" in document["detail"]
+    assert document["retryable"] is retryable
+    redis_client.ping()
 
 
 def test_a_mistake_of_ours_is_logged_but_not_shown(front, monkeypatch):
