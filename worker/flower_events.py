@@ -55,19 +55,25 @@ class Gathering(EventDispatcher):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._noted: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_MOST)
+        #: What is to be sent: kinds of events, and what is known of each.
+        self.noted: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_MOST)
         # Celery would send in between, from the thread of a job, when there are so many.
         self.buffer_limit = _MOST
 
     def send(self, type: str, **fields: Any) -> None:  # noqa: A002 - theirs
         if type.startswith("task-"):
-            self._noted.append((type, {"timestamp": time.time(), **fields}))
+            self.noted.append((type, {"timestamp": time.time(), **fields}))
         else:
             super().send(type, **fields)
 
+    def take_over(self, former: Gathering | None) -> None:
+        """Send what was noted before a connection to the broker broke, and since, over this one."""
+        if former is not None:
+            self.noted.extend(former.noted)
+
     def flush(self, **options: Any) -> None:
-        while self._noted:
-            kind, fields = self._noted.popleft()
+        while self.noted:
+            kind, fields = self.noted.popleft()
             super().send(kind, **fields)
         super().flush(**options)
 
@@ -84,7 +90,9 @@ class Batches(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         dispatcher = consumer.event_dispatcher
         dispatcher.on_send_buffered = None
+        former = getattr(consumer.app, "flower_events", None)
         consumer.app.flower_events = dispatcher
+        dispatcher.take_over(former)
         self._flushing = consumer.timer.call_repeatedly(_EVERY_S, dispatcher.flush)
 
     def stop(self, consumer: Any) -> None:

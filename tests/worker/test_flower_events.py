@@ -1,0 +1,99 @@
+"""Flower is told of what happened when it happened, also across a broken connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from worker.flower_events import Batches, Gathering, tell_began, tell_ended, tell_received
+from worker.records import Failure, State
+
+
+@pytest.fixture
+def celery() -> Celery:
+    celery = Celery(broker="memory://", set_as_current=False)
+    celery.events.dispatcher_cls = Gathering
+    return celery
+
+
+@pytest.fixture
+def heard() -> list[dict[str, Any]]:
+    return []
+
+
+@pytest.fixture
+def connected(celery: Celery, heard: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Connect a worker to the broker, anew each time; its line to Flower."""
+
+    def publish(_self: Any, events: Any, _producer: Any, routing_key: str, **_options: Any) -> None:
+        heard.extend(events if routing_key == "task.multi" else [events])
+
+    monkeypatch.setattr(Gathering, "_publish", publish)
+    timer = SimpleNamespace(call_repeatedly=lambda *_: SimpleNamespace(cancel=lambda: None))
+
+    def connect() -> Any:
+        dispatcher = celery.events.Dispatcher(celery.connection_for_write(), buffer_group=["task"])
+        Batches(None).start(SimpleNamespace(app=celery, timer=timer, event_dispatcher=dispatcher))
+        return dispatcher
+
+    return connect
+
+
+def test_nothing_is_sent_before_the_loop_comes_by(celery, connected, heard):
+    dispatcher = connected()
+    before = time.time()
+    tell_received(celery, "1", "storage.create_volume")
+    tell_began(celery, "1")
+    tell_ended(celery, "1", State.SUCCEEDED, runtime_s=2.5)
+    after = time.time()
+    assert heard == []
+
+    dispatcher.flush()
+    assert [(event["type"], event["uuid"]) for event in heard] == [
+        ("task-received", "1"),
+        ("task-started", "1"),
+        ("task-succeeded", "1"),
+    ]
+    assert all(before <= event["timestamp"] <= after for event in heard)
+    assert [event["clock"] for event in heard] == sorted({event["clock"] for event in heard})
+    assert (heard[0]["name"], heard[2]["runtime"]) == ("storage.create_volume", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("state", "failure", "kind"),
+    [(State.FAILED, Failure("lock-held", "It is locked."), "task-failed"), (State.CANCELLED, None, "task-revoked")],
+)
+def test_other_ends_are_told_as_celery_calls_them(celery, connected, heard, state, failure, kind):
+    dispatcher = connected()
+    tell_ended(celery, "1", state, failure)
+    dispatcher.flush()
+    (event,) = heard
+    assert event["type"] == kind
+    assert failure is None or failure.code in event["exception"]
+
+
+def test_what_was_noted_when_the_connection_broke_is_sent_over_the_next(celery, connected, heard):
+    connected().close()
+    tell_began(celery, "1")
+    dispatcher = connected()
+    tell_ended(celery, "1", State.SUCCEEDED)
+    dispatcher.flush()
+    assert [event["type"] for event in heard] == ["task-started", "task-succeeded"]
+
+
+def test_more_than_a_few_wait_for_the_loop_too(celery, connected, heard):
+    dispatcher = connected()
+    for number in range(100):
+        tell_began(celery, str(number))
+    assert heard == []
+    dispatcher.flush()
+    assert len(heard) == 100
+
+
+def test_without_a_line_to_flower_nothing_is_told(celery):
+    tell_began(celery, "1")
