@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.worker.bench import PREFIX
-from worker.redis_access import RedisAway, Scripts, connect
+from worker.redis_access import AnswerLost, RedisAway, Scripts, connect
 from worker.settings import Settings, load
 
 
@@ -27,8 +27,9 @@ def test_a_connection_that_was_cut_off_is_opened_anew(redis_client, scripts):
 
 
 def test_an_answer_that_comes_too_late_is_nobody_elses(redis_client, scripts):
+    scripts.present("node", "queue")
     redis_client.client_pause(500, all=True)
-    with pytest.raises(RedisAway):
+    with pytest.raises(AnswerLost):
         scripts.present("node", "queue")
     redis_client.ping()
     assert scripts.show("none", 0, 0)[0] == []
@@ -38,3 +39,20 @@ def test_an_error_of_a_script_leaves_its_connection_whole(scripts):
     with pytest.raises(Exception, match="attempt to"):
         scripts.show()
     assert scripts.show("none", 0, 0)[0] == []
+
+
+def test_what_was_never_asked_has_no_answer_to_lose(redis_url):
+    nowhere = Scripts(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")), PREFIX)
+    with pytest.raises(RedisAway) as refused:
+        nowhere.show("none", 0, 0)
+    assert not isinstance(refused.value, AnswerLost)
+
+
+def test_a_redis_that_refuses_has_answered(redis_client, scripts):
+    redis_client.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(RedisAway) as refused:
+            scripts.present("node", "queue")
+    finally:
+        redis_client.config_set("min-replicas-to-write", 0)
+    assert not isinstance(refused.value, AnswerLost)
