@@ -46,7 +46,7 @@ def create_app(held: Parts, settings: auth.AuthSettings) -> Flask:
     app.register_blueprint(status.blp)
     auth.init_app(app, settings, client=held.redis, prefix=held.settings.key_prefix)
     describe_sign_in(api, app)
-    app.wsgi_app = OnePiece(Repeats(app.wsgi_app, held))  # type: ignore[method-assign]
+    app.wsgi_app = Repeats(OnePiece(app.wsgi_app), held)  # type: ignore[method-assign]
     return app
 
 

@@ -19,6 +19,8 @@ from tests.benchmarks.load import Connection, Load, once, request, run
 from tests.benchmarks.stack import UNHEARD, Stack
 
 _CLIENTS = 8
+#: A round is taken in so many turns of each side.
+_TURNS = 4
 #: Jobs in a row, before it is the turn of the other side.
 _TURN = 40
 
@@ -70,18 +72,31 @@ class Measures:
         raise AssertionError(f"{path}: {answer[0]} {answer[2][:300]!r}")
 
     def _beside(self, what: str, ours: bytes, other: bytes, status: int, target: str = "≥ 0.8") -> Row:
-        mine, theirs = [], []
-        for _ in range(self._rounds):
-            mine.append(self._load("ours", lambda: ours, status))
-            theirs.append(self._load("bare", lambda: other, status))
-        return _compared(what, mine, theirs, target)
+        return self._in_turns(what, lambda: ours, lambda: other, status, target)
 
-    def _load(self, name: str, make: Callable[[], bytes], status: int, clients: int = _CLIENTS) -> Load:
+    def _in_turns(
+        self,
+        what: str,
+        make_mine: Callable[[], bytes],
+        make_theirs: Callable[[], bytes],
+        status: int,
+        target: str,
+        after_each: Callable[[], object] = lambda: None,
+    ) -> Row:
+        """Many short turns, so that what slows this machine down now and then slows both; the first is not counted."""
+        mine, theirs = [], []
+        for _ in range(1 + _TURNS * self._rounds):
+            mine.append(self._load("ours", make_mine, status, seconds=self._seconds / _TURNS))
+            theirs.append(self._load("bare", make_theirs, status, seconds=self._seconds / _TURNS))
+            after_each()
+        return _compared(what, mine[1:], theirs[1:], target)
+
+    def _load(
+        self, name: str, make: Callable[[], bytes], status: int, *, seconds: float, clients: int = _CLIENTS
+    ) -> Load:
         address = getattr(self._stack, name)
         processes = self._stack.processes
-        return run(
-            address, make, clients=clients, seconds=self._seconds, expect=status, cpu_s=lambda: processes.cpu_s(name)
-        )
+        return run(address, make, clients=clients, seconds=seconds, expect=status, cpu_s=lambda: processes.cpu_s(name))
 
     def filtered(self, name: str) -> Row:
         """The CPU of a page that no other request has asked for."""
@@ -91,7 +106,7 @@ class Measures:
         def make() -> bytes:
             return request("GET", f"/v4/{name}/volumes?size_used=%3E{next(sizes)}&sort=-size_used&limit=100")
 
-        loads = [self._load("ours", make, 200, clients=1) for _ in range(self._rounds)]
+        loads = [self._load("ours", make, 200, seconds=self._seconds, clients=1) for _ in range(self._rounds)]
         cpu_ms = statistics.median(load.cpu_ms for load in loads)
         return Row(
             "page of 100 of 50,000, filtered and sorted", f"{cpu_ms:.1f} ms CPU", "", f"{cpu_ms:.1f} ms", "≤ 20 ms"
@@ -101,18 +116,16 @@ class Measures:
 
     def submit(self) -> Row:
         """202 for a change that nobody takes yet, beside a view that sends one message."""
-        mine, theirs = [], []
         numbers = iter(range(10**9))
 
         def make() -> bytes:
             return request("PUT", f"/v4/{UNHEARD}/volumes/v{next(numbers)}/locks/host")
 
         client = redis.Redis.from_url(self._stack.redis.url)
-        for _ in range(self._rounds):
-            mine.append(self._load("ours", make, 202))
-            theirs.append(self._load("bare", lambda: request("POST", "/submit"), 202))
-            client.delete("nobody", f"{UNHEARD}.write")
-        return _compared("submit (202)", mine, theirs, "≥ 0.5")
+        theirs = request("POST", "/submit")
+        return self._in_turns(
+            "submit (202)", make, lambda: theirs, 202, "≥ 0.5", lambda: client.delete("nobody", f"{UNHEARD}.write")
+        )
 
     def ways_to_success(self, name: str) -> list[Row]:
         """From submit to succeeded: as shipped, with each step on the disk before the next, and without the disk."""
@@ -128,8 +141,7 @@ class Measures:
         connection = Connection(self._stack.ours)
         mine: list[float] = []
         theirs: list[float] = []
-        # Many short turns, so that what slows this machine down now and then slows both; the first is not counted.
-        for _ in range(1 + 12 * self._rounds):
+        for _ in range(1 + 3 * _TURNS * self._rounds):
             mine += [_timed(lambda: _must(connection.ask(rule), 201)) for _ in range(_TURN)]
             theirs += [_timed(lambda: bare.nothing.delay().get(timeout=20)) for _ in range(_TURN)]
         connection.close()
