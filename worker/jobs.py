@@ -100,6 +100,7 @@ class Jobs:
 
     def accept(self, new: NewJob) -> tuple[Accepted, str, ShownJob | None]:
         """Record a job durably and ring for it; return what became of the request, the id of its job, and the job.
+
         Everything that makes it a job is written in one step, the ring with it, where that goes by the same Redis. If
         ringing comes after and fails, nothing is lost.
         """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
 
 import structlog
 
@@ -23,7 +22,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
     ]
     # Straight to the file: by way of the standard library a line takes three times as long.
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_line)],
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=as_json)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         logger_factory=lambda name="": structlog.BytesLogger(sys.stderr.buffer, name=name),
         cache_logger_on_first_use=True,
@@ -39,7 +38,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
 
 def _handler(shared: list[structlog.typing.Processor]) -> logging.Handler:
     """What writes the standard library's records."""
-    renderer = structlog.processors.JSONRenderer(serializer=lambda event, **options: _line(event, **options).decode())
+    renderer = structlog.processors.JSONRenderer(serializer=lambda event, **options: as_json(event, **options).decode())
     processors: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         renderer,
@@ -47,10 +46,6 @@ def _handler(shared: list[structlog.typing.Processor]) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=processors))
     return handler
-
-
-def _line(event: Any, default: Any = repr, **_options: Any) -> bytes:
-    return as_json(event, default)
 
 
 def _name_process(process: str) -> structlog.typing.Processor:

@@ -175,7 +175,8 @@ class Scripts:
         try:
             return self._at_once("EVALSHA", script.sha, 1, self._prefix, *given)
         except redis.exceptions.NoScriptError:
-            return script(keys=[self._prefix], args=given)
+            # Whole: Redis runs it, and knows it from then on.
+            return self._at_once("EVAL", script.script, 1, self._prefix, *given)
 
     def _at_once(self, command: str, *arguments: str | float | bytes) -> Any:
         """Ask without what the library does for retries and measurements, of which there are none here."""

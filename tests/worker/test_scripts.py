@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
 from tests.worker.bench import PREFIX
 from worker.redis_access import AnswerLost, RedisAway, Scripts, connect
@@ -56,3 +57,14 @@ def test_a_redis_that_refuses_has_answered(redis_client, scripts):
     finally:
         redis_client.config_set("min-replicas-to-write", 0)
     assert not isinstance(refused.value, AnswerLost)
+
+
+def test_also_the_answer_of_a_redis_that_has_forgotten_them_can_be_lost(scripts, monkeypatch):
+    answers = {"EVALSHA": redis.exceptions.NoScriptError("forgotten"), "EVAL": redis.TimeoutError("slow")}
+
+    def answer(_client: object, _connection: object, command: str) -> None:
+        raise answers[command]
+
+    monkeypatch.setattr(type(scripts._client), "parse_response", answer)
+    with pytest.raises(AnswerLost):
+        scripts.present("node", "queue")
