@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+import redis
 from flask import Response, request
 
 from api.answers import LOCATED, success_status
@@ -20,7 +21,6 @@ from api.waits import wait_for_answer, wait_for_end
 from worker.jobs import Accepted, NewJob
 from worker.operations import Operation
 from worker.records import Job, State
-from worker.redis_access import RedisAway
 from worker.shown import ShownJob
 
 
@@ -119,7 +119,7 @@ def _answer_for(new: NewJob) -> Response:
     submitted = _accept(replace(new, awaited=bool(wanted.wait_s)))
     try:
         return _answer(submitted, wanted)
-    except RedisAway:
+    except redis.RedisError:
         # It is accepted all the same, and its client must learn of it.
         return accepted_response(submitted.shown, headers=submitted.headers | wanted.headers(done=False))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from tests.api.front import Front, accepted, problem
 from worker import desk
@@ -121,6 +122,15 @@ def test_when_redis_goes_away_meanwhile_the_job_is_told_all_the_same(client, wor
     assert accepted(waiting.answer()) == waiting.job
     worker.carry_out(waiting.job)
     assert client.get(waiting.job).json["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("error", [redis.ResponseError("MISCONF no disk"), redis.TimeoutError("slow")])
+def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, error):
+    def refuse(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Answers, "wait", refuse)
+    accepted(client.post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"}))
 
 
 def test_when_too_many_wait_the_job_is_answered_at_once(redis_url, redis_client):
