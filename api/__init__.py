@@ -1,1 +1,5 @@
-"""The HTTP front end: it checks what is asked, reads what is cached, and queues the rest. It opens no back-end."""
+"""The HTTP front end: routes, roles, the OpenAPI document, cached reads, and submission of jobs.
+
+At the top: the process's entry points (`wsgi`, `app`), its `settings`, and the shared `services` object. Each
+sub-package says what belongs there. Nothing here opens a storage back-end or knows a filer's credentials.
+"""

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from flask import Flask
 
-from api import auth, failures, request_metrics, requests
-from api.converters import CONVERTERS
-from api.one_piece import OnePiece
-from api.openapi import create_api, describe_sign_in
-from api.parts import EXTENSION, Parts
-from api.path_parameters import subsystem_parameter
-from api.repeats import Repeats, refuse_away
-from api.resources import docs, exports, health, jobs, locks, snapshots, status, volumes
+from api import auth
+from api.http import error_handlers as failures
+from api.http import request_hooks as requests
+from api.http.buffering import OnePiece
+from api.http.converters import CONVERTERS
+from api.monitoring import request_metrics
+from api.openapi.document import create_api, describe_sign_in
+from api.openapi.path_parameters import subsystem_parameter
+from api.resources import docs, health, jobs, locks, snapshots, status, volumes
+from api.resources import export_policies as exports
+from api.response_cache.middleware import Repeats, refuse_away
+from api.services import EXTENSION, Parts
 
 BLUEPRINTS = (volumes.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
 

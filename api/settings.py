@@ -1,4 +1,4 @@
-"""What the HTTP front end alone is configured with; the queue's part is `worker.settings`, signing in has its own."""
+"""What configures the HTTP front end alone; the queue has `worker.config.settings`, sign-in `api.auth.settings`."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from flask import Flask
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.parts import Parts
-from storage_backends.subsystems import ConfigurationError
-from worker.logs import configure_logging
-from worker.settings import BadSettings, load
+from api.services import Parts
+from storage_backends.configuration.subsystems import ConfigurationError
+from worker.config.logs import configure_logging
+from worker.config.settings import BadSettings, load
 
 
 def _create() -> Flask:

@@ -1,1 +1,4 @@
-"""Storage systems behind one interface: the contract, its values and errors, and one package or module per driver."""
+"""Storage systems behind one contract (`base`): models, errors and journal; drivers in sub-packages.
+
+Knows nothing of HTTP, Celery or Redis. `registry` opens a driver by its class name.
+"""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from storage_backends.base import StorageBackend
-from storage_backends.options import build
-from storage_backends.subsystems import Subsystem
+from storage_backends.configuration.options import build
+from storage_backends.configuration.subsystems import Subsystem
 
 DRIVERS: dict[str, str] = {
     "DummyStorage": "storage_backends.dummy:DummyStorage",

@@ -1,6 +1,5 @@
-"""The queue and who works on it.
+"""The queue and the worker processes: job records in Redis, cached listings, Celery, execution and recovery.
 
-The front end may import ``operations, views, jobs, records, shown, listings, ids, settings, celery_app, bell,
-redis_access, events, answers, logs``; ``perform, tasks, sweeper, main, desk`` and what they open belong to worker
-processes only.
+At the top: the entry points of processes (`main`, `healthcheck`). `api` may use `catalog`, `config`, `store`, `jobs`,
+`listings` (but `updates`) and `messaging.publisher`; the import contracts in pyproject.toml hold it to that.
 """

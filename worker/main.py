@@ -17,29 +17,29 @@ import redis
 import structlog
 from celery import Celery, signals
 
+from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 from storage_backends.registry import open_backend
-from storage_backends.subsystems import ConfigurationError, Subsystem, Subsystems
-from worker.bell import Bell, create_bell
-from worker.celery_app import create_celery, required
-from worker.desk import Desk
-from worker.filers import Filer, Watchman
-from worker.flower_events import tell_ended
-from worker.folding import Folding
-from worker.garbage import drop_garbage
-from worker.ids import JobIds
-from worker.jobs import Jobs
-from worker.lease import Beater, Lease
-from worker.listings import Listings
-from worker.logs import configure_logging
-from worker.metrics import BreakerReport, Tally
-from worker.operations import Lane
-from worker.perform import Performer
-from worker.redis_access import RedisAway, Scripts, UnsafeRedis, check_redis, connect, job_id_secret
-from worker.refresh import Refresh
-from worker.settings import BadSettings, Settings, load
-from worker.settling import Settler
-from worker.sweeper import Sweeper
-from worker.tasks import Slots, register_tasks
+from worker.backends.gateway import Filer, Watchman
+from worker.catalog.operations import Lane
+from worker.config.logs import configure_logging
+from worker.config.settings import BadSettings, Settings, load
+from worker.execution.claims import Desk
+from worker.execution.executor import Performer
+from worker.execution.lease import Beater, Lease
+from worker.execution.outcome_events import tell_ended
+from worker.execution.reconciler import Settler
+from worker.execution.tasks import Slots, register_tasks
+from worker.jobs.ids import JobIds
+from worker.jobs.service import Jobs
+from worker.listings.repository import Listings
+from worker.maintenance.compaction import Folding
+from worker.maintenance.loop import Sweeper
+from worker.maintenance.refresh import Refresh
+from worker.messaging.app import create_celery, required
+from worker.messaging.malformed import drop_garbage
+from worker.messaging.publisher import Bell, create_bell
+from worker.store.client import RedisAway, Scripts, UnsafeRedis, check_redis, connect, job_id_secret
+from worker.store.metrics import BreakerReport, Tally
 
 log = structlog.get_logger(__name__)
 

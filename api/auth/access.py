@@ -9,14 +9,15 @@ from werkzeug.datastructures import Authorization
 
 from api.auth import audit
 from api.auth.basic import BasicUser
-from api.auth.desk import desk
-from api.auth.origins import SAFE_METHODS, is_cross_site, is_loopback
 from api.auth.principals import EVERY_ROLE, Principal
 from api.auth.provider_http import ProviderAway
+from api.auth.request_origin import is_cross_site, is_loopback
+from api.auth.services import desk
 from api.auth.sessions import Session, StoreAway
 from api.auth.tokens import BadToken
-from api.problems import Problem
-from worker.operations import Role
+from api.http.methods import SAFE_METHODS
+from api.http.problems import Problem
+from worker.catalog.operations import Role
 
 _REALM = 'realm="storage-api"'
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask, Response, g, has_request_context, request
 
-from api.request_ids import request_id
+from api.http.request_ids import request_id
 
 logger = logging.getLogger("audit")
 _STANDARD_OUTPUT = "-"

@@ -10,12 +10,12 @@ from flask import Response, jsonify
 from flask_smorest import Blueprint
 
 from api.auth.access import principal
-from api.auth.desk import desk
-from api.auth.documents import problems
-from api.parser import refuse_query
-from api.parts import parts
-from api.problems import Problem
-from worker.operations import Role
+from api.auth.openapi import problems
+from api.auth.services import desk
+from api.http.arguments_parser import refuse_query
+from api.http.problems import Problem
+from api.services import parts
+from worker.catalog.operations import Role
 
 _NAMES = {"type": "array", "items": {"type": "string"}}
 _ROLE_NAMES = {"type": "array", "items": {"type": "string", "enum": [role.value for role in Role]}}

@@ -11,14 +11,14 @@ from werkzeug.wrappers import Response
 
 from api.auth import audit
 from api.auth.access import principal, refuse, refuse_stranger, refuse_without_store
-from api.auth.desk import Desk, desk
-from api.auth.documents import NEXT, THERE, problems
-from api.auth.origins import is_cross_site, is_loopback, local_path
+from api.auth.authorization_code import come_back, leave_for_provider
+from api.auth.openapi import NEXT, THERE, problems
 from api.auth.principals import Identity
+from api.auth.request_origin import is_cross_site, is_loopback, local_path
+from api.auth.services import Desk, desk
 from api.auth.sessions import Session, StoreAway
-from api.auth.sign_in import come_back, leave_for_provider
-from api.parser import check_unrepeated, refuse_query
-from api.problems import Problem
+from api.http.arguments_parser import check_unrepeated, refuse_query
+from api.http.problems import Problem
 
 _TAKEN = ("next",)
 _EVENTS = {"/logout": "sign-out"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from api.auth.settings import AuthSettings
-from worker.operations import Role
+from worker.catalog.operations import Role
 
 How = Literal["session", "bearer", "basic", "anonymous"]
 EVERY_ROLE = frozenset(Role)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from api.auth.cached_document import KeptDocument
 from api.auth.claims import groups_in
-from api.auth.kept import KeptDocument
 from api.auth.provider_http import ProviderAway, ProviderRefused, ask_json
 from api.auth.settings import AuthSettings
 from api.auth.tokens import TokenVerifier

@@ -15,7 +15,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from api.auth.principals import Identity
 from api.auth.settings import AuthSettings
-from worker.redis_access import RedisAway
+from worker.store.client import RedisAway
 
 _ID = "id"
 _COOKIE = "sapi_session"

@@ -10,8 +10,8 @@ from limits import parse_many
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from worker.operations import Role
-from worker.provider_settings import ProviderSettings
+from worker.catalog.operations import Role
+from worker.config.oauth_settings import ProviderSettings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: Signatures that only the holder of a private key can make. Anything else is no proof of who issued a token.

@@ -9,19 +9,20 @@ from flask import Flask
 from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api.auth import audit, limits
+from api.auth import audit
+from api.auth import rate_limits as limits
 from api.auth.basic import BasicUser
 from api.auth.bearer import BearerTokens
 from api.auth.conf import conf_blueprint
-from api.auth.desk import EXTENSION, Desk
 from api.auth.login import login_blueprint
 from api.auth.principals import RoleBook
 from api.auth.provider import Provider
+from api.auth.services import EXTENSION, Desk
 from api.auth.sessions import Sessions, configure_cookies
 from api.auth.settings import AuthSettings
-from worker.operations import Role
-from worker.redis_access import connect
-from worker.settings import Settings, load
+from worker.catalog.operations import Role
+from worker.config.settings import Settings, load
+from worker.store.client import connect
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def init_app(
     Args:
         app: the application; its flask-smorest ``Api`` is there already, and documents the routes.
         settings: who may do what.
-        client: Redis, where sessions are kept (default: as ``worker.settings`` says).
+        client: Redis, where sessions are kept (default: as ``worker.config.settings`` says).
         prefix: start of the keys there (default: likewise).
     """
     if client is None or prefix is None:

@@ -12,7 +12,7 @@ from joserfc.jwk import Key, KeySet
 from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64decode
 
-from api.auth.kept import KeptDocument
+from api.auth.cached_document import KeptDocument
 from api.auth.provider_http import ask_json
 
 _LONGEST = 16 * 1024

@@ -1,1 +1,1 @@
-"""The routes, a module for each kind of resource."""
+"""One module of routes for each kind of resource; a view says facts and calls one use case."""

@@ -7,10 +7,10 @@ from importlib.resources import files
 import orjson
 from flask import Blueprint, Response, current_app, render_template, request, send_from_directory
 
-from api.openapi import Api, document_response
-from api.parts import parts
-from api.problem_kinds import KINDS
-from api.problems import Problem
+from api.http.problem_types import KINDS
+from api.http.problems import Problem
+from api.openapi.document import Api, document_response
+from api.services import parts
 
 blp = Blueprint("docs", __name__, template_folder="../docs_page")
 

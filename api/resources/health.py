@@ -8,10 +8,10 @@ import orjson
 import redis
 from flask import Response
 
-from api import metrics, readiness, request_metrics
-from api.blueprint import ANYONE, Blueprint
-from api.parts import parts
-from api.problems import Problem
+from api.http.problems import Problem
+from api.monitoring import metrics, readiness, request_metrics
+from api.openapi.blueprint import ANYONE, Blueprint
+from api.services import parts
 
 blp = Blueprint("health", __name__, description="Health")
 

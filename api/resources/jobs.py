@@ -6,21 +6,25 @@ import orjson
 from flask import Response, request
 from flask.views import MethodView
 
-from api import auth, documentation, job_lists, results, settlements
-from api.blueprint import ANYONE, SIGNED_IN, Blueprint
-from api.bodies import expect_none
-from api.job_access import job_for, require_operator_of, shown_job
-from api.job_documents import job_document
-from api.job_schemas import JobQuerySchema, JobSchema
-from api.parts import parts
-from api.preferences import preferences
-from api.problems import Problem
-from api.schemas import SettlementSchema
-from api.submit import resubmit
-from api.waits import wait_for
-from worker.operations import Role
-from worker.records import State
-from worker.shown import ShownJob
+from api import auth
+from api.http.bodies import expect_none
+from api.http.preferences import preferences
+from api.http.problems import Problem
+from api.jobs import listing as job_lists
+from api.jobs import manual_resolution as settlements
+from api.jobs.access import job_for, require_operator_of, shown_job
+from api.jobs.long_polling import wait_for
+from api.jobs.representation import job_document
+from api.jobs.submit import resubmit
+from api.openapi import operations as documentation
+from api.openapi.blueprint import ANYONE, SIGNED_IN, Blueprint
+from api.reads import job_results as results
+from api.schemas.jobs import JobQuerySchema, JobSchema
+from api.schemas.resources import SettlementSchema
+from api.services import parts
+from worker.catalog.operations import Role
+from worker.jobs.record import State
+from worker.jobs.status import ShownJob
 
 blp = Blueprint("jobs", __name__, url_prefix="/v4/jobs", description="Jobs")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.blueprint import Blueprint
-from api.bodies import expect_none
-from api.reads import read
-from api.submit import submit
-from worker.operations import CREATE_LOCK, LIST_LOCKS, REMOVE_LOCK
+from api.http.bodies import expect_none
+from api.jobs.submit import submit
+from api.openapi.blueprint import Blueprint
+from api.reads.read import read
+from worker.catalog.operations import CREATE_LOCK, LIST_LOCKS, REMOVE_LOCK
 
 blp = Blueprint("locks", __name__, url_prefix="/v4/<subsystem>/volumes/<volume:volume>/locks", description="Locks")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.blueprint import Blueprint
-from api.bodies import expect_none
-from api.reads import read
-from api.schemas import NewSnapshotSchema
-from api.submit import submit
-from worker.operations import CREATE_SNAPSHOT, DELETE_SNAPSHOT, GET_SNAPSHOT, LIST_SNAPSHOTS
+from api.http.bodies import expect_none
+from api.jobs.submit import submit
+from api.openapi.blueprint import Blueprint
+from api.reads.read import read
+from api.schemas.resources import NewSnapshotSchema
+from worker.catalog.operations import CREATE_SNAPSHOT, DELETE_SNAPSHOT, GET_SNAPSHOT, LIST_SNAPSHOTS
 
 blp = Blueprint(
     "snapshots", __name__, url_prefix="/v4/<subsystem>/volumes/<volume:volume>/snapshots", description="Snapshots"

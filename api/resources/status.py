@@ -9,13 +9,14 @@ from importlib.resources import files
 import redis
 from flask import Blueprint, Response, render_template, send_from_directory
 
-from api import auth, overview
+from api import auth
 from api.auth import Principal
-from api.job_access import is_requester
-from api.parts import Parts, parts
-from api.problems import Problem
-from worker.operations import Role
-from worker.shown import ShownJob
+from api.http.problems import Problem
+from api.jobs.access import is_requester
+from api.monitoring import service_status as overview
+from api.services import Parts, parts
+from worker.catalog.operations import Role
+from worker.jobs.status import ShownJob
 
 blp = Blueprint("status", __name__, template_folder="../status_page")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.blueprint import Blueprint
-from api.bodies import expect_none
-from api.reads import read
-from api.schemas import NewVolumeSchema, VolumeChangesSchema
-from api.submit import submit
-from api.volume_requests import asked_of_volume
-from worker.operations import (
+from api.http.bodies import expect_none
+from api.jobs.submit import submit
+from api.jobs.volume_requests import asked_of_volume
+from api.openapi.blueprint import Blueprint
+from api.reads.read import read
+from api.schemas.resources import NewVolumeSchema, VolumeChangesSchema
+from worker.catalog.operations import (
     CLONE_VOLUME,
     CREATE_VOLUME,
     GET_VOLUME,

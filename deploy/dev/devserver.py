@@ -30,8 +30,8 @@ from deploy.dev.supervision import (
     write_config,
 )
 from deploy.dev.surroundings import BACKENDS_FILE, Backends, Ports, service_environment
-from storage_backends.subsystems import ConfigurationError
-from worker.settings import BadSettings, Settings, load
+from storage_backends.configuration.subsystems import ConfigurationError
+from worker.config.settings import BadSettings, Settings, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
         changed = ("env", "-u", "SAPI_BACKENDS", f"SAPI_BACKENDS_FILE={BACKENDS_FILE}")
         found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--lanes", lanes)))
     flower = (
-        *(python, "-m", "celery", "-A", "worker.flower:app", "flower", "--read-only=True", "--max-tasks=10000"),
+        *(python, "-m", "celery", "-A", "worker.flower.app:app", "flower", "--read-only=True", "--max-tasks=10000"),
         *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
         *("--persistent=True", f"--db={HOME / 'flower.db'}", "--state_save_interval=10000"),
     )

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from deploy.dev.embedded_redis import LOOPBACK
 from deploy.dev.state import LOGS, Trouble
-from worker.redis_access import connect
+from worker.store.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from deploy.dev.supervision import Supervisor
-    from worker.settings import Settings
+    from worker.config.settings import Settings
 
 #: A program that had to be started this often is not going to come up.
 _STARTS = 4

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from deploy.dev.embedded_redis import is_free
 from deploy.dev.state import HOME, ROOT, Trouble
 from deploy.dev.supervision import MARK
-from storage_backends.subsystems import Subsystems
+from storage_backends.configuration.subsystems import Subsystems
 
 DEFAULT_BACKENDS = "dummy🌈DummyStorage"
 #: Where workers, and nobody else, find the back-ends with their credentials.

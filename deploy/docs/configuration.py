@@ -15,9 +15,9 @@ from pydantic_settings import BaseSettings
 
 from api.auth.settings import AuthSettings
 from api.settings import ApiSettings
-from storage_backends.options import OPTIONS, Options
-from worker.flower_settings import FlowerSettings
-from worker.settings import Settings
+from storage_backends.configuration.options import OPTIONS, Options
+from worker.config.settings import Settings
+from worker.flower.settings import FlowerSettings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 #: What reads each class of settings.

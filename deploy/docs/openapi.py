@@ -10,10 +10,10 @@ import orjson
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.parts import Parts
+from api.services import Parts
 from api.settings import ApiSettings
-from worker.operations import Role
-from worker.settings import Settings, load
+from worker.catalog.operations import Role
+from worker.config.settings import Settings, load
 
 #: A storage system's name to show in the places of paths.
 _EXAMPLE = "netapp"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from api.problem_kinds import KINDS
+from api.http.problem_types import KINDS
 
 Document = Mapping[str, Any]
 

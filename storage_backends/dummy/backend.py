@@ -9,12 +9,26 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from storage_backends.base import Settlement, StorageBackend
-from storage_backends.dummy import effects, locks, policies, records, seed, snapshots, volumes
+from storage_backends.configuration.options import DummyOptions
+from storage_backends.dummy import (
+    applied_changes as effects,
+)
+from storage_backends.dummy import (
+    export_policies as policies,
+)
+from storage_backends.dummy import (
+    locks,
+    seed,
+    snapshots,
+    volumes,
+)
+from storage_backends.dummy import (
+    volume_rows as records,
+)
 from storage_backends.dummy.database import Database
 from storage_backends.errors import BackendUnavailable
 from storage_backends.journal import Journal, Trace
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
-from storage_backends.options import DummyOptions
 
 Read = TypeVar("Read")
 Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)

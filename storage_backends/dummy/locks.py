@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from storage_backends.dummy import records
+from storage_backends.dummy import volume_rows as records
 from storage_backends.errors import LockHeld
 from storage_backends.models import Lock
 

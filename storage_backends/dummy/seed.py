@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from storage_backends.dummy import policies, records
+from storage_backends.dummy import export_policies as policies
+from storage_backends.dummy import volume_rows as records
 from storage_backends.dummy.volumes import AGGREGATES
 from storage_backends.errors import StorageError
 from storage_backends.models import ExportPolicy, Volume

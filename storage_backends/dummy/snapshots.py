@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
-from storage_backends.dummy import records
+from storage_backends.dummy import volume_rows as records
 from storage_backends.errors import AlreadyExists, NoSuchSnapshot, TooManySnapshots
 from storage_backends.models import Snapshot, Volume
 

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from zlib import crc32
 
-from storage_backends.dummy import policies, records, snapshots
+from storage_backends.dummy import export_policies as policies
+from storage_backends.dummy import snapshots
+from storage_backends.dummy import volume_rows as records
 from storage_backends.errors import AlreadyExists, FieldError, InvalidRequest
 from storage_backends.models import Volume, VolumeSettings, parse_reference
 

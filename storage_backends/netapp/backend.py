@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from storage_backends.base import Settlement, StorageBackend
+from storage_backends.configuration.options import NetappOptions
 from storage_backends.errors import NotFound, NotSupported, StorageError
 from storage_backends.journal import Journal, Trace, UnwatchedJournal
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
-from storage_backends.netapp.connection import Filer
-from storage_backends.netapp.creation import Creation
-from storage_backends.netapp.exports import Exports
-from storage_backends.netapp.locks import Locks
-from storage_backends.netapp.looks import Looks
-from storage_backends.netapp.lookups import all_records, find_volume
-from storage_backends.netapp.queries import literal
-from storage_backends.netapp.settle import Lost, settle
-from storage_backends.netapp.snapshots import Snapshots
-from storage_backends.netapp.volumes import Volumes
-from storage_backends.options import NetappOptions
+from storage_backends.netapp.ontap.client import Filer
+from storage_backends.netapp.ontap.lookups import all_records, find_volume
+from storage_backends.netapp.ontap.queries import literal
+from storage_backends.netapp.operations.export_policies import Exports
+from storage_backends.netapp.operations.locks import Locks
+from storage_backends.netapp.operations.snapshots import Snapshots
+from storage_backends.netapp.operations.volume_creation import Creation
+from storage_backends.netapp.operations.volumes import Volumes
+from storage_backends.netapp.reconciliation.probes import Looks
+from storage_backends.netapp.reconciliation.reconcile import Lost, settle
 
 
 class NetappStorage(StorageBackend):

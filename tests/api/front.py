@@ -14,17 +14,17 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.parts import Parts
+from api.services import Parts
 from api.settings import ApiSettings
+from storage_backends.configuration.subsystems import Subsystem
 from storage_backends.registry import open_backend
-from storage_backends.subsystems import Subsystem
-from worker.desk import Desk
-from worker.filers import Filer
-from worker.lease import Beater
-from worker.operations import Role
-from worker.perform import Performer
-from worker.rings import Ring
-from worker.settings import Settings, load
+from worker.backends.gateway import Filer
+from worker.catalog.operations import Role
+from worker.config.settings import Settings, load
+from worker.execution.claims import Desk
+from worker.execution.executor import Performer
+from worker.execution.lease import Beater
+from worker.messaging.messages import Ring
 
 ALL = tuple(Role)
 JSON = {"Content-Type": "application/json"}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from api.blueprint import ANYONE, SIGNED_IN
-from api.problem_kinds import KINDS, STATUS
+from api.http.problem_types import KINDS, STATUS
+from api.openapi.blueprint import ANYONE, SIGNED_IN
 from storage_backends.errors import CODES
 from tests.api.front import Front
-from worker.operations import OPERATIONS, Role
-from worker.records import DETAILS
+from worker.catalog.operations import OPERATIONS, Role
+from worker.jobs.record import DETAILS
 
 #: Pages for people and their files, which are no part of the API; who may see the status page is that page's own test.
 _PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem", "status.page", "status.style"}
@@ -120,6 +120,6 @@ def test_the_front_end_loads_no_back_end_and_no_vendor_library():
     check = (
         "import api.app, sys; loaded = set(sys.modules);"
         "sys.exit(bool(loaded & {'netapp_ontap', 'storage_backends.registry', 'storage_backends.dummy',"
-        "'storage_backends.netapp', 'worker.main', 'worker.tasks', 'worker.perform', 'worker.sweeper'}))"
+        "'storage_backends.netapp', 'worker.main', 'worker.execution', 'worker.maintenance'}))"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

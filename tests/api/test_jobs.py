@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from tests.api.front import Front, accepted, pointers, problem
-from worker.ids import JobIds
-from worker.operations import Role
+from worker.catalog.operations import Role
+from worker.jobs.ids import JobIds
 
 URL = "/v4/filer/volumes/db01"
 

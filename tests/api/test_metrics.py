@@ -11,15 +11,15 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.request_metrics import cache_outcome
+from api.monitoring.request_metrics import cache_outcome
 from storage_backends.errors import BackendUnavailable
 from tests.api.front import Front, accepted
-from worker.filers import Filer
-from worker.metrics import JOB_BOUNDS_MS, BreakerReport, Tally
+from worker.backends.gateway import Filer
+from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, Tally
 
 _MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 _NAME = re.compile(r"\bsapi_[a-z0-9_]+")
-_PRELUDE = Path(__file__).resolve().parents[2] / "worker" / "lua" / "prelude.lua"
+_PRELUDE = Path(__file__).resolve().parents[2] / "worker" / "store" / "lua" / "prelude.lua"
 
 
 def figures(client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

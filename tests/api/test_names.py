@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import names
+from api.schemas import names
 from tests.api.front import pointers, problem
 
 GOOD_VOLUMES = ["a", "_x", "0", "db-vol.01", "a" * 203, "node:/vol/a", ":/a", "n.x-1_:/a/b/c", "x:/.a", "snapshots"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.one_piece import OnePiece
+from api.http.buffering import OnePiece
 
 
 class Streamed:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from api.answers import success_status
-from worker.operations import OPERATIONS
+from api.http.success_status import success_status
+from worker.catalog.operations import OPERATIONS
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -7,8 +7,8 @@ import redis
 import structlog
 
 from tests.api.front import JSON, Front, problem
-from worker.operations import Role
-from worker.redis_access import AnswerLost
+from worker.catalog.operations import Role
+from worker.store.client import AnswerLost
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_redis_may_have_taken_is_not_said_to_be_refused(client, monkeypatch
     def lose(*_: object) -> None:
         raise AnswerLost("slow")
 
-    monkeypatch.setattr("worker.jobs.Jobs.accept", lose)
+    monkeypatch.setattr("worker.jobs.service.Jobs.accept", lose)
     document = problem(client.open(path, method=method, headers=headers), 503, "queue-unavailable")
     assert "Nothing was accepted" not in document["detail"]
     assert "may have been accepted" in document["detail"]
@@ -116,7 +116,7 @@ def test_a_mistake_of_ours_is_logged_but_not_shown(front, monkeypatch):
     def crash(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("worker.jobs.Jobs.mine", crash)
+    monkeypatch.setattr("worker.jobs.service.Jobs.mine", crash)
     with structlog.testing.capture_logs() as logged:
         response = front.client().get("/v4/jobs")
     assert "secret" not in str(problem(response, 500, "internal-error"))
@@ -130,7 +130,7 @@ def test_whatever_redis_says_is_no_mistake_of_ours(front, monkeypatch, error):
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("worker.jobs.Jobs.mine", refuse)
+    monkeypatch.setattr("worker.jobs.service.Jobs.mine", refuse)
     problem(front.client().get("/v4/jobs"), 503, "queue-unavailable")
 
 

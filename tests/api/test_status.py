@@ -9,7 +9,7 @@ import pytest
 
 from api.resources.status import duration
 from tests.api.front import Front, accepted
-from worker.operations import Role
+from worker.catalog.operations import Role
 
 
 def _text(response) -> str:

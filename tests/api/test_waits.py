@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from tests.api.front import Front, accepted, problem
-from worker import desk
-from worker.answers import Answers
+from worker.execution import claims as desk
+from worker.jobs.replies import Answers
 
 if TYPE_CHECKING:
     from redis import Redis

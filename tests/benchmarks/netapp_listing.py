@@ -17,11 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
+from storage_backends.configuration.options import NetappOptions
 from storage_backends.journal import UnwatchedJournal
 from storage_backends.netapp import NetappStorage
-from storage_backends.netapp.lookups import PAGE
-from storage_backends.netapp.records import LISTING_FIELDS
-from storage_backends.options import NetappOptions
+from storage_backends.netapp.ontap.lookups import PAGE
+from storage_backends.netapp.ontap.mapping import LISTING_FIELDS
 from tests.ontap_simulator import World
 from tests.ontap_simulator.shapes import VOLUME
 

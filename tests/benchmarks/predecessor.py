@@ -16,9 +16,9 @@ from dataclasses import asdict
 
 from flask import Flask, Response
 
+from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.journal import UnwatchedJournal
-from storage_backends.options import DummyOptions
 from tests.benchmarks.load import Connection, request
 from tests.benchmarks.measures import Row
 from tests.benchmarks.stack import Stack

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from storage_backends.dummy import effects
+from storage_backends.dummy import applied_changes as effects
 from worker.main import main
 
 _once = effects.once

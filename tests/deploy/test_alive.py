@@ -7,7 +7,7 @@ import os
 import pytest
 from redis import Redis
 
-from worker import alive
+from worker import healthcheck as alive
 
 HERE = f"worker@{os.uname().nodename}"
 

@@ -13,7 +13,7 @@ import yaml
 from api.auth.settings import AuthSettings
 from api.settings import ApiSettings
 from tests.deploy.stack import ROOT, has_engine
-from worker.settings import Settings
+from worker.config.settings import Settings
 
 FILES = ("docker-compose.yml", "deploy/compose/netapp.yml")
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")

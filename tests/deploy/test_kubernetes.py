@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy.kubernetes.make_secrets import make
-from storage_backends.subsystems import Subsystems
+from storage_backends.configuration.subsystems import Subsystems
 from tests.deploy.manifests import (
     FOLDER,
     OVERLAYS,

@@ -17,8 +17,8 @@ from redis.retry import Retry
 from deploy.compose.make_secrets import make_all
 from deploy.dev.embedded_redis import await_redis, find_server, free_port
 from tests.deploy.stack import ROOT
-from worker.redis_access import Scripts, check_redis, connect
-from worker.settings import Settings
+from worker.config.settings import Settings
+from worker.store.client import Scripts, check_redis, connect
 
 
 @dataclass

@@ -13,7 +13,7 @@ _NEVER_THERE = {"nothing"}
 
 
 def _written() -> set[str]:
-    lua = [path.read_text() for path in (_TOP / "worker" / "lua").glob("*.lua")]
+    lua = [path.read_text() for path in (_TOP / "worker" / "store" / "lua").glob("*.lua")]
     python = [path.read_text() for folder in ("api", "worker") for path in (_TOP / folder).rglob("*.py")]
     found = {name for text in lua for name in _IN_LUA.findall(text)}
     return found | {one or other for text in python for one, other in _IN_PYTHON.findall(text)}

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from deploy.docs import configuration
-from worker.settings import BadSettings, Settings, load
+from worker.config.settings import BadSettings, Settings, load
 
 _TOP = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"""["'](SAPI_[A-Z_]+[A-Z])["']""")
 _STARTS = {
     "API": [sys.executable, "-c", "import api.wsgi"],
     "worker": [sys.executable, "-m", "worker.main"],
-    "Flower": [sys.executable, "-m", "celery", "-A", "worker.flower:app", "flower"],
+    "Flower": [sys.executable, "-m", "celery", "-A", "worker.flower.app:app", "flower"],
 }
 
 

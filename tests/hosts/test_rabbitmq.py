@@ -59,7 +59,7 @@ def test_whatever_befalls_the_broker_no_job_is_lost_and_no_change_made_twice(dep
     client = deployment.api("api", free_port())
     flower = f"http://127.0.0.1:{free_port()}"
     deployment.start(
-        "flower", sys.executable, "-m", "celery", "-A", "worker.flower", "flower", "--address=127.0.0.1",
+        "flower", sys.executable, "-m", "celery", "-A", "worker.flower.app", "flower", "--address=127.0.0.1",
         f"--port={flower.rpartition(':')[2]}",
     )  # fmt: skip
     workers = [deployment.worker(name) for name in ("one", "two")]

@@ -12,9 +12,9 @@ from kombu.connection import Connection
 
 from deploy.dev.embedded_redis import free_port
 from tests.hosts.deployment import Deployment, eventually
-from worker.celery_app import create_celery
-from worker.redis_access import RedisAway, connect
-from worker.settings import Settings, load
+from worker.config.settings import Settings, load
+from worker.messaging.app import create_celery
+from worker.store.client import RedisAway, connect
 
 
 def _server_with_tls() -> str:

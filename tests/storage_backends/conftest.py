@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
-from storage_backends.options import DummyOptions
 
 OpenDummy = Callable[..., DummyStorage]
 

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.errors import (
     AlreadyExists,
@@ -22,7 +23,6 @@ from storage_backends.errors import (
     TooManySnapshots,
 )
 from storage_backends.journal import UnwatchedJournal
-from storage_backends.options import DummyOptions
 
 LIMIT = 3
 VOLUMES = st.sampled_from(["a", "b", "*"])

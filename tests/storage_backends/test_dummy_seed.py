@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.errors import StorageError
 from storage_backends.journal import UnwatchedJournal
 from storage_backends.models import Volume
-from storage_backends.options import DummyOptions
 from tests.storage_backends.conftest import OpenDummy
 
 

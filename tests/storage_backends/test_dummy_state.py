@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from storage_backends.base import Outcome
+from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.errors import BackendUnavailable, InvalidRequest
 from storage_backends.journal import Cancelled, LeaseLost, UnwatchedJournal
-from storage_backends.options import DummyOptions
 from tests.storage_backends.conftest import OpenDummy
 
 

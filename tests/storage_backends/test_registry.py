@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from storage_backends.base import StorageBackend
+from storage_backends.configuration.options import OPTIONS
+from storage_backends.configuration.subsystems import Subsystem
 from storage_backends.dummy import DummyStorage
-from storage_backends.options import OPTIONS
 from storage_backends.registry import DRIVERS, open_backend
-from storage_backends.subsystems import Subsystem
 
 
 def test_a_subsystem_is_opened_with_its_options_and_name(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_every_driver_is_a_back_end(driver: str) -> None:
 
 def test_checking_the_configuration_loads_no_driver() -> None:
     check = (
-        "import storage_backends.subsystems, storage_backends.registry, sys;"
+        "import storage_backends.configuration.subsystems, storage_backends.registry, sys;"
         "sys.exit(any(name.startswith(('netapp_ontap', 'storage_backends.dummy', 'storage_backends.netapp'))"
         " for name in sys.modules))"
     )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storage_backends.options import OptionValue
-from storage_backends.subsystems import ConfigurationError, Subsystem, Subsystems
+from storage_backends.configuration.options import OptionValue
+from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 
 SECRET = "hunter2"
 MANUAL = "dummy🌈DummyStorage🦄netapp🌈NetappStorage🌈username🌈storage-api🌈password🌈myPassword:@;🌈vserver🌈vs3sx50"

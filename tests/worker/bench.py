@@ -13,22 +13,22 @@ from typing import Any
 import redis
 
 from storage_backends.base import StorageBackend
+from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.journal import UnwatchedJournal
-from storage_backends.options import DummyOptions
-from worker.desk import LOOK_AHEAD, LOSSES, Desk, End, grace_ms
-from worker.filers import Filer
-from worker.ids import JobIds
-from worker.jobs import Accepted, Jobs, NewJob
-from worker.lease import Beater, Lease
-from worker.listings import Listings
-from worker.operations import OPERATIONS, Lane
-from worker.perform import Performer
-from worker.records import Job
-from worker.redis_access import Scripts
-from worker.rings import Ring
-from worker.settings import Settings, load
-from worker.settling import Settler
+from worker.backends.gateway import Filer
+from worker.catalog.operations import OPERATIONS, Lane
+from worker.config.settings import Settings, load
+from worker.execution.claims import LOOK_AHEAD, LOSSES, Desk, End, grace_ms
+from worker.execution.executor import Performer
+from worker.execution.lease import Beater, Lease
+from worker.execution.reconciler import Settler
+from worker.jobs.ids import JobIds
+from worker.jobs.record import Job
+from worker.jobs.service import Accepted, Jobs, NewJob
+from worker.listings.repository import Listings
+from worker.messaging.messages import Ring
+from worker.store.client import Scripts
 
 SUBSYSTEM = "filer"
 PREFIX = "sapi:"

@@ -12,14 +12,15 @@ from typing import Any
 import orjson
 from redis import Redis
 
-from worker import redis_access, views
-from worker.folding import Folding
-from worker.hot import HotListings
-from worker.listing import Listing, Record
-from worker.listings import Listings, Started
-from worker.records import Generation
-from worker.redis_access import Scripts
-from worker.settings import Settings
+from worker.catalog import resource_types as views
+from worker.config.settings import Settings
+from worker.jobs.record import Generation
+from worker.listings.listing import Listing, Record
+from worker.listings.process_cache import HotListings
+from worker.listings.repository import Listings, Started
+from worker.maintenance.compaction import Folding
+from worker.store import client as redis_access
+from worker.store.client import Scripts
 
 NAMES = "abcdef"
 PLACE = {"volume": "v"}
@@ -50,7 +51,7 @@ class World:
             self._mutate(edit)
         self.listings = Listings(client, self.scripts, settings)
         self.hots = [HotListings(self.listings, most) for most in (0, 10**9)]
-        source = "".join((files("worker") / "lua" / part).read_text() for part in ("prelude.lua", "views.lua"))
+        source = "".join((files("worker.store") / "lua" / part).read_text() for part in ("prelude.lua", "views.lua"))
         self.steps = client.register_script(edit(source) + "change_views(cjson.decode(ARGV[1]))")
         self.folding = Folding(self.listings, self.scripts, [], fold_after=1)
         self.filer: Contents = dict.fromkeys(NAMES[:4], 0)

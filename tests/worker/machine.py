@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.worker.bench import PREFIX, SUBSYSTEM
-from worker.desk import LOSSES
+from worker.execution.claims import LOSSES
 
 _VOLUMES = ("a", "b")
 _LEASE_MS = 15_000

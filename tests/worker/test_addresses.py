@@ -6,10 +6,10 @@ import ssl
 
 import pytest
 
-from worker import addresses
-from worker.celery_app import create_celery
-from worker.redis_access import connect
-from worker.settings import BadSettings, Settings, load
+from worker.config import redis_urls as addresses
+from worker.config.settings import BadSettings, Settings, load
+from worker.messaging.app import create_celery
+from worker.store.client import connect
 
 _SENTINELS = "sentinel://ann:p%40ss@one:1,two,[::1]:3/4?master_name=sapi&sentinel_password=sss"
 

@@ -11,9 +11,9 @@ import pytest
 from redis import Redis
 
 from tests.worker.bench import CALLS, Bench, CountedBackend, CountedScripts, Node
-from worker.lease import Lease
-from worker.operations import OPERATIONS
-from worker.records import State
+from worker.catalog.operations import OPERATIONS
+from worker.execution.lease import Lease
+from worker.jobs.record import State
 
 #: How many points there were when this was written; a refactoring must not lose any.
 LEAST_POINTS = 166

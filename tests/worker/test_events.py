@@ -10,10 +10,10 @@ from contextlib import ExitStack
 import pytest
 
 from tests.worker.bench import PREFIX, Bench, Node
-from worker import events as module
-from worker.desk import End
-from worker.events import Events, Watch
-from worker.records import State
+from worker.execution.claims import End
+from worker.jobs import notifications as module
+from worker.jobs.notifications import Events, Watch
+from worker.jobs.record import State
 
 SOON_S = 20.0
 

@@ -38,7 +38,7 @@ def flower(redis_url: str, **settings: str) -> Iterator[str]:
         "PYTHONPATH": str(Path.cwd()),
         "AUTHLIB_INSECURE_TRANSPORT": "1",
     } | settings
-    command = [sys.executable, "-m", "celery", "-A", "worker.flower:app", "flower", f"--port={port}"]
+    command = [sys.executable, "-m", "celery", "-A", "worker.flower.app:app", "flower", f"--port={port}"]
     process = subprocess.Popen(
         [*command, f"--address={listens_on}"], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

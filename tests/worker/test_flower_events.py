@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from worker.flower_events import Batches, Gathering, tell_began, tell_ended, tell_received
-from worker.records import Failure, State
+from worker.execution.outcome_events import tell_began, tell_ended
+from worker.jobs.record import Failure, State
+from worker.messaging.task_events import Batches, Gathering, tell_received
 
 
 @pytest.fixture

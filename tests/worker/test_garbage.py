@@ -13,9 +13,9 @@ import pytest
 from celery.contrib.testing.worker import start_worker
 from kombu.transport import redis as transport
 
-from worker.celery_app import create_celery
-from worker.garbage import drop_garbage, is_ring
-from worker.settings import Settings, load
+from worker.config.settings import Settings, load
+from worker.messaging.app import create_celery
+from worker.messaging.malformed import drop_garbage, is_ring
 
 QUEUE = "filer.write"
 

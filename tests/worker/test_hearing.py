@@ -15,7 +15,7 @@ from celery.concurrency.thread import TaskPool
 from celery.worker import state
 from kombu.message import Message
 
-from worker.hearing import hear
+from worker.messaging.strategy import hear
 
 JOB = "01a20632-524d-7e37-a28a-fb5a9dd0612e"
 

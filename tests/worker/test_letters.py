@@ -7,15 +7,15 @@ import json
 import pytest
 
 from tests.worker.bench import PREFIX
-from worker.bell import create_bell
-from worker.celery_app import create_celery
-from worker.garbage import is_ring
-from worker.ids import JobIds
-from worker.jobs import Accepted, Jobs, NewJob
-from worker.operations import CREATE_VOLUME, LIST_VOLUMES, Operation
-from worker.redis_access import Scripts
-from worker.rings import Ring, send_ring
-from worker.settings import Settings, load
+from worker.catalog.operations import CREATE_VOLUME, LIST_VOLUMES, Operation
+from worker.config.settings import Settings, load
+from worker.jobs.ids import JobIds
+from worker.jobs.service import Accepted, Jobs, NewJob
+from worker.messaging.app import create_celery
+from worker.messaging.malformed import is_ring
+from worker.messaging.messages import Ring, send_ring
+from worker.messaging.publisher import create_bell
+from worker.store.client import Scripts
 
 QUEUE = "filer.write"
 

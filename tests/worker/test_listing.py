@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.checksum import combined
-from worker.listing import Change, Listing
+from worker.listings.crc32 import combined
+from worker.listings.listing import Change, Listing
 
 NAMES = st.text("abcdeABCDE_-.0123456789\N{SNOWMAN}é", min_size=1, max_size=4)
 CHANGES = st.lists(st.tuples(NAMES, st.none() | st.integers(0, 2**63 - 1)), max_size=60)

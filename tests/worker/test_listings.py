@@ -7,12 +7,12 @@ import json
 import pytest
 
 from tests.worker.listing_world import World
-from worker import views
-from worker.folding import Folding
-from worker.hot import HotListings
-from worker.listing import Listing
-from worker.listings import Listings, Standing, Started
-from worker.settings import Settings
+from worker.catalog import resource_types as views
+from worker.config.settings import Settings
+from worker.listings.listing import Listing
+from worker.listings.process_cache import HotListings
+from worker.listings.repository import Listings, Standing, Started
+from worker.maintenance.compaction import Folding
 
 _WORLDS = 40
 _STEPS = 150
@@ -77,7 +77,7 @@ def test_the_model_notices_a_reader_that_forgets(quick_redis, monkeypatch, name)
     elif name == "invalid":
         monkeypatch.setattr(Standing, "usable", property(lambda self: self.generation is not None))
     elif name == "base":
-        monkeypatch.setattr("worker.hot._same_base", lambda *_: True)
+        monkeypatch.setattr("worker.listings.process_cache._same_base", lambda *_: True)
     else:
         held = HotListings._held
         monkeypatch.setattr(

@@ -12,18 +12,25 @@ import pytest
 
 def logged(program: str, level: str = "INFO") -> list[dict[str, Any]]:
     """What a process that was configured so has written."""
-    begin = f"from worker.logs import configure_logging; configure_logging('worker', {level!r})\n"
-    begin += "import logging, structlog; log = structlog.get_logger('worker.tasks')\n"
+    begin = f"from worker.config.logs import configure_logging; configure_logging('worker', {level!r})\n"
+    begin += "import logging, structlog; log = structlog.get_logger('worker.execution.tasks')\n"
     done = subprocess.run([sys.executable, "-c", begin + program], capture_output=True, check=True, timeout=60)
     return [json.loads(line) for line in done.stderr.splitlines()]
 
 
 @pytest.mark.parametrize(
-    "say", ["log.info('said', job_id='ü')", "logging.getLogger('worker.tasks').info('said')"], ids=["ours", "others"]
+    "say",
+    ["log.info('said', job_id='ü')", "logging.getLogger('worker.execution.tasks').info('said')"],
+    ids=["ours", "others"],
 )
 def test_an_event_is_a_line_that_says_who_when_and_where(say):
     (line,) = logged(say)
-    assert (line["event"], line["level"], line["logger"], line["process"]) == ("said", "info", "worker.tasks", "worker")
+    assert (line["event"], line["level"], line["logger"], line["process"]) == (
+        "said",
+        "info",
+        "worker.execution.tasks",
+        "worker",
+    )
     assert line["timestamp"].endswith("Z")
 
 

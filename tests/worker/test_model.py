@@ -11,8 +11,8 @@ from redis import Redis, ResponseError
 
 from tests.worker.bench import PREFIX
 from tests.worker.machine import Machine
-from worker import redis_access
-from worker.redis_access import Scripts
+from worker.store import client as redis_access
+from worker.store.client import Scripts
 
 #: (script, what it says, what it would say if somebody broke it)
 MUTANTS = {

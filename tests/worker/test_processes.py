@@ -17,13 +17,13 @@ import redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.worker.bench import PREFIX
-from worker.bell import create_bell
-from worker.ids import JobIds
-from worker.jobs import Jobs, NewJob
-from worker.operations import OPERATIONS
-from worker.records import State
-from worker.redis_access import RedisAway, Scripts, connect
-from worker.settings import Settings, load
+from worker.catalog.operations import OPERATIONS
+from worker.config.settings import Settings, load
+from worker.jobs.ids import JobIds
+from worker.jobs.record import State
+from worker.jobs.service import Jobs, NewJob
+from worker.messaging.publisher import create_bell
+from worker.store.client import RedisAway, Scripts, connect
 
 pytestmark = pytest.mark.slow
 _SLOW_S = 2.0

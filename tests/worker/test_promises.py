@@ -11,18 +11,18 @@ import redis
 from storage_backends.errors import BackendUnavailable
 from storage_backends.journal import LeaseLost, TimedOut
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node, steps_of
-from worker.bell import Bell
-from worker.celery_app import create_celery
-from worker.desk import End
-from worker.ids import JobIds
-from worker.jobs import Accepted, JobFilter, Jobs
-from worker.lease import Lease
-from worker.operations import Lane
-from worker.records import State
-from worker.redis_access import RedisAway, RefusesWrites, Scripts, connect, job_id_secret
-from worker.rings import Ring
-from worker.settings import load
-from worker.tasks import Slots
+from worker.catalog.operations import Lane
+from worker.config.settings import load
+from worker.execution.claims import End
+from worker.execution.lease import Lease
+from worker.execution.tasks import Slots
+from worker.jobs.ids import JobIds
+from worker.jobs.record import State
+from worker.jobs.service import Accepted, JobFilter, Jobs
+from worker.messaging.app import create_celery
+from worker.messaging.messages import Ring
+from worker.messaging.publisher import Bell
+from worker.store.client import RedisAway, RefusesWrites, Scripts, connect, job_id_secret
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_hold_counts_from_when_it_was_asked_for(bench: Bench, node: Node, monk
             return answer
 
     clock = [1000.0]
-    monkeypatch.setattr("worker.desk.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("worker.execution.claims.time.monotonic", lambda: clock[0])
     lease = bench.node(scripts=Slow()).claim(job_id)
     with pytest.raises(LeaseLost):
         lease.checkpoint()

@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from tests.worker.bench import PREFIX
-from worker.redis_access import AnswerLost, RedisAway, Scripts, connect
-from worker.settings import Settings, load
+from worker.config.settings import Settings, load
+from worker.store.client import AnswerLost, RedisAway, Scripts, connect
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from flask_smorest import Api
 from werkzeug.test import TestResponse
 
 from api import auth
-from api.problems import Problem, problem_response
+from api.http.problems import Problem, problem_response
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 from tests.identity_provider.provider import IdentityProvider
-from worker.operations import Role
-from worker.settings import load
+from worker.catalog.operations import Role
+from worker.config.settings import load
 
 SECRET_KEY = "a secret key for tests, only for tests"
 GROUPS = {"role_admin_groups": ("it db, admins",), "role_uber_admin_groups": ("uber", "sub:robot")}

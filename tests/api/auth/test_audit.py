@@ -10,7 +10,7 @@ import pytest
 
 from api import auth
 from tests.api.auth.house import bearer, build, sign_in, with_provider
-from worker.operations import Role
+from worker.catalog.operations import Role
 
 
 class Log:

@@ -13,15 +13,15 @@ from flask import Flask
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.blueprint import SIGNED_IN
-from api.parts import Parts
+from api.openapi.blueprint import SIGNED_IN
+from api.services import Parts
 from api.settings import ApiSettings
 from tests.api.auth.house import bearer, sign_in
 from tests.api.front import SilentBell
 from tests.identity_provider.directory import User
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
-from worker.operations import Role
-from worker.settings import Settings, load
+from worker.catalog.operations import Role
+from worker.config.settings import Settings, load
 
 GROUPS = {Role.USER: "all users", Role.ADMIN: "admins", Role.UBER_ADMIN: "uber, admins"}
 COMBINATIONS = list(chain.from_iterable(combinations(Role, size) for size in range(4)))

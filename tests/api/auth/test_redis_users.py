@@ -9,7 +9,7 @@ import redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.api.auth.house import PREFIX, build, roles_of
-from worker.redis_access import Scripts
+from worker.store.client import Scripts
 
 ACL = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
 USERS = ("api", "worker", "flower", "health")
@@ -61,7 +61,9 @@ def test_nobody_may(client_of, user, command):
     with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.ResponseError)) as caught:
         client_of(user).execute_command(*command.split())
 
-    assert "permission" in str(caught.value).lower() or "noperm" in str(caught.value).lower()
+    words = str(caught.value).lower()
+    # Redis 7.0 says it in its own words when a script is refused a command.
+    assert "permission" in words or "noperm" in words or "can't run this command" in words
 
 
 def test_flower_cannot_touch_jobs(client_of):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from api.auth import AuthSettings
-from worker.operations import Role
-from worker.settings import BadSettings, Settings, load
+from worker.catalog.operations import Role
+from worker.config.settings import BadSettings, Settings, load
 
 SECRETS = {
     "SAPI_SECRET_KEY": "secret-key-canary-0123456789",

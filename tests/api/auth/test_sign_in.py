@@ -234,7 +234,7 @@ class TestTroubles:
 
 def with_provider_of(client):
     """A browser of a service that never reached its provider."""
-    from api.auth.desk import EXTENSION
+    from api.auth.services import EXTENSION
 
     settings = client.application.extensions[EXTENSION].settings
     return build(client.application.extensions[EXTENSION].sessions._redis, **settings.model_dump()).test_client()

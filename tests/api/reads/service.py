@@ -14,12 +14,12 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.parts import Parts
+from api.services import Parts
 from api.settings import ApiSettings
-from storage_backends.subsystems import Subsystems
+from storage_backends.configuration.subsystems import Subsystems
+from worker.catalog.operations import OPERATIONS, Lane
+from worker.config.settings import Settings
 from worker.main import Runtime, build
-from worker.operations import OPERATIONS, Lane
-from worker.settings import Settings
 
 _AUTH = {
     "debug": True,

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.choosing import numbers
-from api.expressions import compile_expression
-from worker.listing import Listing
+from api.reads.filter_expressions import compile_expression
+from api.reads.selection import numbers
+from worker.listings.listing import Listing
 
 #: What does not fit into 64 bits with a sign, and null, cannot lie side by side with the others.
 SIZES = st.sampled_from([*range(6), 2**63 - 1, 2**63, -(2**63), None])

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from api.expressions import BadExpression, compile_expression
+from api.reads.filter_expressions import BadExpression, compile_expression
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from api.preferences import Freshness, freshness, preferences
+from api.http.preferences import Freshness, freshness, preferences
 
 
 def request(*headers):

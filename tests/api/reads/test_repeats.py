@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from api import reads
-from worker.metrics import Tally
+from api.reads import read as reads
+from worker.store.metrics import Tally
 
 _OWN = {"Age", "Cache-Status", "X-Request-ID"}
 

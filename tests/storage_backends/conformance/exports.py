@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import (
-    AlreadyExists,
-    NoSuchPolicy,
-    PolicyInUse,
-)
+from storage_backends.errors import AlreadyExists, NoSuchPolicy, PolicyInUse
 from storage_backends.models import ExportPolicy, Volume
 from tests.storage_backends.conformance.subject import Conformance, NewJournal, names
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import (
-    LockHeld,
-    NoSuchVolume,
-    NotSupported,
-)
+from storage_backends.errors import LockHeld, NoSuchVolume, NotSupported
 from storage_backends.models import Lock, Volume
 from tests.storage_backends.conformance.subject import Conformance, NewJournal
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import (
-    AlreadyExists,
-    NoSuchSnapshot,
-    NoSuchVolume,
-    TooManySnapshots,
-)
+from storage_backends.errors import AlreadyExists, NoSuchSnapshot, NoSuchVolume, TooManySnapshots
 from storage_backends.models import Volume
 from tests.storage_backends.conformance.subject import MIB, Conformance, NewJournal, names
 

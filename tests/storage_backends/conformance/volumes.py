@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import (
-    AlreadyExists,
-    InvalidRequest,
-    NoSuchSnapshot,
-    NoSuchVolume,
-)
+from storage_backends.errors import AlreadyExists, InvalidRequest, NoSuchSnapshot, NoSuchVolume
 from storage_backends.models import Volume
 from tests.storage_backends.conformance.subject import MIB, PATTERNS, Conformance, NewJournal, names
 

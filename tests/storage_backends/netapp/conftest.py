@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.netapp import change, jobs, settle
+from storage_backends.netapp.ontap import jobs
+from storage_backends.netapp.operations import mutation as change
+from storage_backends.netapp.reconciliation import reconcile as settle
 from tests.ontap_simulator import Dialect, Simulator
 from tests.ontap_simulator.published import PublishedSchema
 from tests.storage_backends.netapp.opening import open_backend

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from storage_backends.configuration.options import NetappOptions
 from storage_backends.netapp import NetappStorage
-from storage_backends.options import NetappOptions
 from tests.ontap_simulator import Simulator
 
 USER, CONFINED_USER = "storage-api", "vsadmin"

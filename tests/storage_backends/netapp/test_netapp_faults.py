@@ -198,7 +198,7 @@ def test_an_effect_that_comes_late_is_waited_for(
     backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request may still be on its way when its worker is gone: first it must be sure that it can arrive no more."""
-    monkeypatch.setattr("storage_backends.netapp.settle.MARGIN_S", 1.5)
+    monkeypatch.setattr("storage_backends.netapp.reconciliation.reconcile.MARGIN_S", 1.5)
     ontap.fault(Kind.LATENCY, method="PATCH", seconds=0.9)
     _, error, journal = attempt(backend, "update")
     assert isinstance(error, OutcomeUnclear)

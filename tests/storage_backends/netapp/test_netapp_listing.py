@@ -13,7 +13,8 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import StorageError
 from storage_backends.journal import UnwatchedJournal
 from storage_backends.models import Volume
-from storage_backends.netapp import lookups, records
+from storage_backends.netapp.ontap import lookups
+from storage_backends.netapp.ontap import mapping as records
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 

@@ -17,10 +17,10 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, NotFound, StorageError
 from storage_backends.journal import UnwatchedJournal
 from storage_backends.netapp import NetappStorage
-from storage_backends.netapp.connection import Filer
-from storage_backends.netapp.queries import literal, next_page, url_of
-from storage_backends.netapp.targets import UnboundedChange, require_one
-from storage_backends.netapp.translate import Translator
+from storage_backends.netapp.ontap.client import Filer
+from storage_backends.netapp.ontap.error_codes import Translator
+from storage_backends.netapp.ontap.queries import literal, next_page, url_of
+from storage_backends.netapp.ontap.url_guard import UnboundedChange, require_one
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.queries import matches
 from tests.storage_backends.netapp.changes import furnish

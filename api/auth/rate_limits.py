@@ -1,0 +1,100 @@
+"""How many changes one user may ask for: counted in Redis, or in each process alone while that is away."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+from flask import Flask, Response, g, request
+from limits import RateLimitItem, parse_many
+from limits.storage import MemoryStorage, RedisStorage, Storage
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from api.auth.access import principal, refuse
+from api.http.methods import SAFE_METHODS
+from worker.store.client import RedisAway
+
+_PATHS = "/v4/"
+#: Counting must never delay a request by more: the answer that matters comes from elsewhere.
+_ANSWER_LIMIT_S = 0.15
+#: A Redis that was away is left alone for so long.
+_RECOVERY_S = 5.0
+#: Windows whose ends are remembered at a time.
+_MOST_WINDOWS = 10_000
+
+
+class ChangeLimit:
+    """Counts the changes that each user asks for."""
+
+    def __init__(self, shared: Storage, rates: list[RateLimitItem]) -> None:
+        self._shared = shared
+        self._alone = MemoryStorage()
+        self._resets: dict[tuple[int, str], float] = {}
+        self._rates = rates
+        self._away_until = float("-inf")
+
+    def check(self) -> None:
+        """Count this request, if it is a change, against who asks.
+
+        Raises:
+            Problem: 429, when there were too many; and as ``principal``.
+        """
+        if request.endpoint is None or request.method in SAFE_METHODS or not request.path.startswith(_PATHS):
+            return
+        who = principal()
+        key = f"user:{who.name}" if who.signed_in else f"address:{request.remote_addr}"
+        for rate in self._rates:
+            allowed, remaining, reset_at = self._count(rate, key)
+            left_s = max(1, int(reset_at - time.time() + 1))
+            g.rate_limit_headers = {
+                "X-RateLimit-Limit": str(rate.amount),
+                "X-RateLimit-Remaining": str(remaining),
+                "X-RateLimit-Reset": str(left_s),
+            }
+            if not allowed:
+                detail = f"You may ask for {rate.amount} changes in {rate.get_expiry()} s, and you did."
+                refuse("rate-limited", detail, headers={"Retry-After": str(left_s)})
+
+    def _count(self, rate: RateLimitItem, key: str) -> tuple[bool, int, float]:
+        if time.monotonic() >= self._away_until:
+            try:
+                return self._count_in(self._shared, rate, key)
+            except RedisAway:
+                self._away_until = time.monotonic() + _RECOVERY_S
+        return self._count_in(self._alone, rate, key)
+
+    def _count_in(self, storage: Storage, rate: RateLimitItem, key: str) -> tuple[bool, int, float]:
+        """Count in a fixed window; when it ends is asked once for each window, not for each change."""
+        name = rate.key_for(key)
+        count = storage.incr(name, rate.get_expiry())
+        known = (id(storage), name)
+        if self._resets.get(known, 0.0) <= time.time():
+            if len(self._resets) >= _MOST_WINDOWS:
+                self._resets.clear()
+            self._resets[known] = storage.get_expiry(name)
+        return count <= rate.amount, max(0, rate.amount - count), self._resets[known]
+
+
+def init_app(app: Flask, rates: str, client: redis.Redis, prefix: str) -> None:
+    """Limit the changes that ``app`` takes from one user; connects to nothing yet."""
+    pool = _hasty(client.connection_pool)
+    storage = RedisStorage("redis://", connection_pool=pool, key_prefix=f"{prefix}limit")
+    limit = ChangeLimit(storage, parse_many(rates))
+    app.before_request(limit.check)
+    app.after_request(_tell)
+
+
+def _hasty(pool: redis.ConnectionPool) -> redis.ConnectionPool:
+    """Connections to the same place, with less patience."""
+    changed = {
+        "socket_timeout": _ANSWER_LIMIT_S,
+        "socket_connect_timeout": _ANSWER_LIMIT_S,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))
+
+
+def _tell(response: Response) -> Response:
+    response.headers.update(g.get("rate_limit_headers", {}))
+    return response

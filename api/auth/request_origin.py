@@ -1,0 +1,81 @@
+"""Where a request comes from: from this machine, from a page of ours, or from a stranger's page in a user's browser."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from flask import Request
+
+_FORWARDING = ("forwarded", "x-forwarded", "x-original", "x-real-ip", "x-client-ip", "true-client-ip", "cf-", "via")
+
+
+def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
+    """Does the client itself run on this machine?
+
+    A proxy on this machine makes everybody look local, so what came through one that is not trusted is not local. Nor
+    is what asks for this machine by a name that a stranger's DNS gave it: a page there would act in its reader's name.
+    """
+    peer = (request.environ.get("werkzeug.proxy_fix.orig") or {}).get("REMOTE_ADDR") or request.environ.get(
+        "REMOTE_ADDR"
+    )
+    if not (_is_local(peer) and _is_local(request.remote_addr) and _is_local_name(request.host)):
+        return False
+    return bool(trusted_proxies) or not any(name.lower().startswith(_FORWARDING) for name, _ in request.headers)
+
+
+def _is_local(address: str | None) -> bool:
+    try:
+        parsed = ipaddress.ip_address((address or "").split("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback
+
+
+def _is_local_name(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name == "localhost" or name.endswith(".localhost") or _is_local(name)
+
+
+def is_cross_site(request: Request) -> bool:
+    """Did a page of another site make a browser send this? Scripts send no such headers, and are believed."""
+    site = request.headers.get("Sec-Fetch-Site", "").strip().lower()
+    if site not in ("", "same-origin", "none"):
+        return True
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return not site and _is_sent_from_elsewhere(request)
+    if site:  # The browser vouches for the origin; a proxy may have hidden only its scheme from us.
+        return _host_in(origin) != request.host.lower()
+    return origin.lower() != f"{request.scheme}://{request.host}".lower()
+
+
+def _is_sent_from_elsewhere(request: Request) -> bool:
+    """Does an old browser, which says no more, name another site's page as the one that it comes from?"""
+    page = request.headers.get("Referer")
+    return bool(page) and _host_in(page) != request.host.lower()
+
+
+def _host_in(url: str | None) -> str:
+    """Host and port in ``url``; empty when it makes no sense."""
+    try:
+        return urlsplit(url or "").netloc.lower()
+    except ValueError:
+        return ""
+
+
+def local_path(target: str | None) -> str:
+    """``target`` if it is a path on this service, otherwise ``/``: signing in never leads anywhere else."""
+    if not target or not target.startswith("/") or target.startswith("//"):
+        return "/"
+    if "\\" in target or any(not character.isprintable() for character in target):
+        return "/"
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return "/"
+    return "/" if parts.scheme or parts.netloc else target

@@ -1,0 +1,113 @@
+"""Request bodies: JSON objects, read strictly. What parsers disagree about is refused rather than guessed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from flask import request
+
+from api.http.problems import Problem, invalid
+from api.services import parts
+
+_MOST_NESTED = 20
+
+
+def json_object() -> dict[str, Any]:
+    """Return the body of the request at hand; an empty body is an empty object.
+
+    Raises:
+        Problem: `unsupported-media-type`, `invalid-request`, or `validation-failed` when it is not an object.
+    """
+    raw = _received()
+    # The server hides that a body in chunks broke off. JSON shows that by itself; but nothing at all is a body, too.
+    if not raw and "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        raise Problem("invalid-request", "The body came in chunks, and is empty or broke off. Send at least {}.")
+    return _object_in(raw)
+
+
+def expect_none() -> None:
+    """Refuse a body with anything in it, for requests that take none."""
+    errors = [
+        {"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"} for name in _object_in(_received())
+    ]
+    if errors:
+        raise Problem("validation-failed", "This request takes no fields in its body.", errors=errors)
+
+
+def _received() -> bytes:
+    """The whole body: what is left of one whose sender was cut off asks for something else than was meant."""
+    raw = request.get_data(cache=True)
+    most = parts().config.max_body_bytes
+    # A body that comes in chunks says its size only at its end.
+    if len(raw) > most:
+        raise Problem("body-too-large", f"The request's body is too large: at most {most} bytes.")
+    if len(raw) < (request.content_length or 0):
+        raise Problem("invalid-request", "The body broke off: it is shorter than Content-Length says.")
+    return raw
+
+
+def _object_in(raw: bytes) -> dict[str, Any]:
+    if not raw:
+        return {}
+    if request.content_encoding not in (None, "", "identity"):
+        raise Problem("unsupported-media-type", "The body must come as it is, without a Content-Encoding.")
+    if request.mimetype != "application/json":
+        raise Problem("unsupported-media-type", "The body must be JSON: send Content-Type: application/json.")
+    value = _parse(raw)
+    if not isinstance(value, dict):
+        raise invalid("", "must be a JSON object")
+    return value
+
+
+def _parse(raw: bytes) -> Any:
+    try:
+        text = raw.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        # A lone surrogate, written as an escape, is no text that could be stored or sent on.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        raise Problem("invalid-request", "The body is not valid UTF-8 text.") from None
+    except json.JSONDecodeError as error:
+        detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        raise Problem("invalid-request", detail) from None
+    except RecursionError:
+        raise Problem("invalid-request", _TOO_DEEP) from None
+    except ValueError:
+        raise Problem("invalid-request", "The body is not JSON: it has a number that is too long.") from None
+    _check_depth(value)
+    return value
+
+
+_TOO_DEEP = f"The body is nested too deeply: at most {_MOST_NESTED} levels."
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Problem("invalid-request", f"The body is ambiguous: {_shown(twice)} is there twice in one object.")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise Problem("invalid-request", f"The body is not JSON: {name} is no JSON number.")
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MOST_NESTED:
+            raise Problem("invalid-request", _TOO_DEEP)
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+
+
+def _shown(name: str) -> str:
+    return repr(name.encode("utf-8", "replace").decode()[:100])
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,77 @@
+"""Whatever goes wrong in a request leaves as a problem document; a mistake of ours is logged, and not shown."""
+
+from __future__ import annotations
+
+import redis
+import structlog
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from api.http.methods import SAFE_METHODS
+from api.http.problem_types import code_of_status
+from api.http.problems import Problem, problem_response
+from worker.store.client import AnswerLost, NotHeld
+
+log = structlog.get_logger(__name__)
+
+#: When it is worth asking again, in seconds, while Redis is away.
+_AWAY_RETRY_AFTER_S = 2
+
+_REFUSED = "Nothing was accepted."
+_LOST = (
+    "It went away while it was asked, so that this may have been accepted all the same. Repeat the request with the "
+    "same Idempotency-Key; without one, look at /v4/jobs first."
+)
+_DETAILS = {
+    "not-found": "There is nothing at this address; / lists what there is.",
+    "body-too-large": "The request's body is larger than this service takes.",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Register the handlers; after flask-smorest's own, which they replace."""
+    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(HTTPException, _of_framework)
+    app.register_error_handler(redis.RedisError, _of_redis)
+    app.register_error_handler(Exception, _of_mistake)
+
+
+def _of_framework(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400 and error.response is not None:  # noqa: PLR2004 - no error: a redirect
+        return error.get_response()  # type: ignore[return-value]
+    code = code_of_status(status)
+    return problem_response(Problem(code, _detail(error, code), status=status, headers=_kept_headers(error)))
+
+
+def _detail(error: HTTPException, code: str) -> str:
+    if isinstance(error, MethodNotAllowed):
+        return f"{request.method} is not possible here; possible are {', '.join(sorted(error.valid_methods or ()))}."
+    if isinstance(error, RequestEntityTooLarge):
+        return _DETAILS["body-too-large"]
+    return _DETAILS.get(code) or error.description or error.name
+
+
+def _kept_headers(error: HTTPException) -> dict[str, str]:
+    kept = ("Allow", "Retry-After", "WWW-Authenticate")
+    return {name: value for name, value in error.get_headers() if name in kept}
+
+
+def _of_redis(error: redis.RedisError) -> Response:
+    # Not the message: it may name hosts.
+    log.warning("redis.away", error=type(error).__name__)
+    asked = isinstance(error, AnswerLost | NotHeld) and request.method not in SAFE_METHODS
+    return problem_response(
+        Problem(
+            "queue-unavailable",
+            f"Jobs can neither be recorded nor read now, because Redis is away. {_LOST if asked else _REFUSED}",
+            # What is posted twice without a key may be done twice.
+            retryable=not asked or request.method != "POST" or "Idempotency-Key" in request.headers,
+            headers={"Retry-After": str(_AWAY_RETRY_AFTER_S)},
+        )
+    )
+
+
+def _of_mistake(error: Exception) -> Response:
+    log.error("request.failed", method=request.method, path=request.path, exc_info=error)
+    return problem_response(Problem("internal-error", "The service made a mistake. Report it with this request_id."))

@@ -1,0 +1,101 @@
+"""Errors as clients see them: problem documents (RFC 9457), without stack traces, names of filers or credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from flask import Response, has_request_context, request
+
+from api.http.problem_types import KINDS, STATUS
+from api.http.request_ids import request_id
+from worker.jobs.record import Failure
+
+__all__ = ["MEDIA_TYPE", "STATUS", "Problem", "invalid", "problem_document", "problem_of", "problem_response"]
+
+MEDIA_TYPE = "application/problem+json"
+_LONGEST_INSTANCE = 1024
+#: When it is worth asking again for what could not be done because the storage system was away, in seconds.
+_AWAY_FOR_S = "10"
+
+
+class Problem(Exception):
+    """An answer to a request that cannot be met; raised anywhere below a view.
+
+    ``errors`` are ``{"pointer", "detail"}``; ``extra`` are further members of the document.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        retryable: bool | None = None,
+        errors: Iterable[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.status = STATUS[code] if status is None else status
+        self.retryable = KINDS[code].retryable if retryable is None else retryable
+        self.errors = [dict(error) for error in errors]
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+
+
+def invalid(pointer: str, detail: str) -> Problem:
+    """Return a `validation-failed` about one member or query parameter of the request, by JSON pointer."""
+    name = pointer.removeprefix("/") or "the body"
+    return Problem("validation-failed", f"{name}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
+
+
+def problem_of(failure: Failure, *, headers: Mapping[str, str] | None = None) -> Problem:
+    """Return why a job failed as the problem that its client is told."""
+    known = failure.code if failure.code in STATUS else "backend-error"
+    return Problem(
+        known,
+        failure.detail,
+        retryable=failure.retryable,
+        errors=failure.errors,
+        headers=({"Retry-After": _AWAY_FOR_S} if known == "backend-unavailable" else {}) | dict(headers or {}),
+        extra={"backend_error": dict(failure.backend_error)} if failure.backend_error else None,
+    )
+
+
+def problem_document(problem: Problem, *, instance: str | None = None, request_id: str = "") -> dict[str, Any]:
+    """Return the members of the document."""
+    document: dict[str, Any] = {
+        "type": f"/problems/{problem.code}",
+        "title": KINDS[problem.code].title,
+        "status": problem.status,
+        "detail": problem.detail,
+    }
+    if instance is not None:
+        document["instance"] = instance
+    document |= {"code": problem.code, "retryable": problem.retryable}
+    if request_id:
+        document["request_id"] = request_id
+    if problem.errors:
+        document["errors"] = problem.errors
+    return problem.extra | document
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return the answer to the request at hand."""
+    instance = _quoted_path() if has_request_context() else None
+    document = problem_document(problem, instance=instance, request_id=request_id())
+    response = Response(orjson.dumps(document), problem.status, content_type=MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(problem.headers)
+    return response
+
+
+def _quoted_path() -> str:
+    """The path of the request as a URI reference; odd bytes quoted, and cut when it is absurdly long."""
+    path = request.root_path + request.path
+    return quote(path[:_LONGEST_INSTANCE], safe="/:@!$&'()*+,;=~", errors="replace")

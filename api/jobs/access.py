@@ -1,0 +1,61 @@
+"""Who may see a job, and who may stop it; to others it is as if there were none."""
+
+from __future__ import annotations
+
+from api.auth import Principal, audit, principal, require
+from api.http.problems import Problem
+from api.services import parts
+from worker.catalog.operations import Role
+from worker.jobs.record import Job
+from worker.jobs.status import ShownJob
+
+
+def shown_job(job_id: str) -> ShownJob:
+    """Return a job that the one who asks may see.
+
+    Raises:
+        Problem: `no-such-job` (also for those who may not see it) or `job-expired`.
+    """
+    shown = job_for(job_id)
+    who, role = principal(), shown.job.operation.role
+    may = is_requester(who, shown.job) or role in who.roles
+    audit.decide(who=who.name, how=who.how, role=role.value, target=shown.job.target, job_id=job_id, allowed=may)
+    if may:
+        return shown
+    audit.decide(reason="not-their-job")
+    raise _no_such_job()
+
+
+def job_for(job_id: str) -> ShownJob:
+    """Return a job, whoever asks.
+
+    Raises:
+        Problem: `no-such-job` or `job-expired`.
+    """
+    jobs = parts().jobs
+    # An id that was never issued is no key to look under.
+    if not jobs.issued(job_id):
+        raise _no_such_job()
+    shown = jobs.show(job_id)
+    if shown is None:
+        raise Problem("job-expired", "The job was there; its record is kept no longer.")
+    return shown
+
+
+def is_requester(who: Principal, job: Job) -> bool:
+    """Did they ask for it? Strangers are not one another."""
+    return who.signed_in and who.name == job.requester
+
+
+def require_operator_of(job: Job) -> Principal:
+    """Return who asks, if they may stop the job: its requester, or UBER_ADMIN.
+
+    Raises:
+        Problem: `missing-role`.
+    """
+    who = principal()
+    return who if is_requester(who, job) else require(Role.UBER_ADMIN, operation="cancel_job", target=job.target)
+
+
+def _no_such_job() -> Problem:
+    return Problem("no-such-job", "There was never a job of this id, or you may not see it.")

@@ -1,0 +1,71 @@
+"""The job that the request at hand asks for, before it is accepted: who asks, for what, and under which key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from flask import request
+
+from api.auth import principal
+from api.http.problems import Problem
+from api.http.request_ids import request_id
+from worker.catalog.operations import Operation
+from worker.jobs.service import NewJob
+
+_LONGEST_KEY = 255
+
+
+def new_job(
+    operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "", keyed: bool = False
+) -> NewJob:
+    """Return the job; what only its caller knows is filled in with ``dataclasses.replace``.
+
+    Args:
+        operation: what is to be done.
+        subsystem: where.
+        arguments: with what.
+        volume: the volume as the client named it (empty: as in the arguments).
+        keyed: does an Idempotency-Key count? Reads need none.
+
+    Raises:
+        Problem: the Idempotency-Key cannot be one.
+    """
+    key = _idempotency_key() if keyed else ""
+    return NewJob(
+        operation=operation,
+        subsystem=subsystem,
+        arguments=arguments,
+        request={**({"volume": volume} if volume else {}), **arguments},
+        target=request.path,
+        requester=principal().name,
+        request_id=request_id(),
+        volume=volume or str(arguments.get("volume", "")),
+        idempotency_key=key,
+        request_hash=_request_hash() if key else "",
+    )
+
+
+def _idempotency_key() -> str:
+    """The key without its quotes; bare keys are taken, too."""
+    if "Idempotency-Key" not in request.headers:
+        return ""
+    key = request.headers["Idempotency-Key"].strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not key or len(key) > _LONGEST_KEY or not key.isprintable():
+        raise Problem("invalid-request", f"Idempotency-Key must be 1 to {_LONGEST_KEY} printable characters.")
+    return key
+
+
+def _request_hash() -> str:
+    """A digest of what is asked for: the same however its JSON is laid out."""
+    sent = request.get_data()
+    try:
+        body = orjson.dumps(orjson.loads(sent), option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONDecodeError:
+        body = sent
+    asked = [request.method, request.path, request.query_string.decode("latin-1"), body.decode("latin-1")]
+    return hashlib.sha256(orjson.dumps(asked)).hexdigest()

@@ -1,0 +1,99 @@
+"""A job as its client reads it: section 4 of the contract, made from the record."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from api.http.problems import problem_document, problem_of
+from api.http.success_status import success_status
+from worker.jobs.record import Job, State
+from worker.jobs.status import ShownJob
+
+
+def job_path(job_id: str) -> str:
+    """Return the path of a job."""
+    return f"/v4/jobs/{quote(job_id, safe='')}"
+
+
+def job_document(shown: ShownJob, query: str = "") -> dict[str, Any]:
+    """Return the job as a JSON object; ``query`` is what its reader wants of the result, for the link to that."""
+    job = shown.job
+    result_path = f"{job_path(job.id)}/result" + (f"?{query}" if query else "")
+    return {
+        "id": job.id,
+        "operation": job.operation.name,
+        "state": job.state.value,
+        "done": job.done,
+        "subsystem": job.subsystem,
+        "target": job.target,
+        "request": dict(job.request),
+        "requested_by": job.requester or None,
+        "request_id": job.request_id,
+        **_times(job),
+        "queue": {
+            "name": job.queue,
+            "position": shown.position,
+            "workers_online": shown.workers_online,
+            "waiting_reason": shown.waiting_reason,
+        },
+        "progress": _progress(job),
+        "attempt": job.attempt,
+        "cancellable": job.cancellable,
+        "retry_of": job.retry_of,
+        "backend_job": job.backend_job,
+        "result": _result(shown),
+        "error": _error(job),
+        "links": {"self": job_path(job.id), "result": result_path, "cancel": f"{job_path(job.id)}/cancel"},
+    }
+
+
+def rfc3339(unix_ms: int) -> str:
+    """Return a moment in RFC 3339, UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(unix_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"
+
+
+def _times(job: Job) -> dict[str, str | None]:
+    moments = {
+        "created_at": job.created_ms,
+        "started_at": job.started_ms,
+        "updated_at": job.updated_ms,
+        "finished_at": job.finished_ms,
+        "expires_at": job.expires_ms,
+        "cancel_requested_at": job.cancel_requested_ms,
+    }
+    return {name: None if moment is None else rfc3339(moment) for name, moment in moments.items()}
+
+
+def _progress(job: Job) -> dict[str, Any]:
+    percent = None
+    if job.total and job.current is not None:
+        percent = max(0, min(100, job.current * 100 // job.total))
+    return {
+        "percent": percent,
+        "current": job.current,
+        "total": job.total,
+        "unit": job.unit,
+        "message": job.message,
+    }
+
+
+def _result(shown: ShownJob) -> dict[str, Any] | None:
+    job = shown.job
+    if job.state is not State.SUCCEEDED:
+        return None
+    result: dict[str, Any] = {"href": job_path(job.id) + "/result", "status": int(success_status(job.operation))}
+    if shown.result and not job.query:
+        # Where a part of a collection was asked for, only the whole is at hand here; `href` answers with the part.
+        result["value"] = orjson.loads(shown.result)
+    return result
+
+
+def _error(job: Job) -> dict[str, Any] | None:
+    if job.failure is None:
+        return None
+    return problem_document(problem_of(job.failure), instance=job_path(job.id), request_id=job.request_id)

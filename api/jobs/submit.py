@@ -1,0 +1,182 @@
+"""Turns a request for a change into a job, durably; answers with 202, or with the job's end if it comes in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import redis
+from flask import Response, request
+
+from api.http.preferences import Preferences, preferences
+from api.http.problems import Problem, problem_of
+from api.http.success_status import LOCATED, success_status
+from api.jobs.long_polling import wait_for_answer, wait_for_end
+from api.jobs.new_job import new_job
+from api.jobs.representation import job_document
+from api.services import parts
+from worker.catalog.operations import Operation
+from worker.jobs.record import Job, State
+from worker.jobs.service import Accepted, NewJob
+from worker.jobs.status import ShownJob
+
+
+def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "") -> Response:
+    """Answer a request for a change.
+
+    Raises:
+        Problem: nothing was accepted.
+    """
+    operation.check(arguments)
+    _refuse_conditions()
+    return _answer_for(new_job(operation, subsystem, arguments, volume=volume, keyed=True))
+
+
+def resubmit(job: Job) -> Response:
+    """Answer a request to do again what a failed or cancelled job was to do: by a new job."""
+    return _answer_for(
+        replace(
+            new_job(job.operation, job.subsystem, job.arguments, keyed=True),
+            request=job.request,
+            target=job.target,
+            volume=str(job.request.get("volume", "")),
+            query=job.query,
+            retry_of=job.id,
+        )
+    )
+
+
+def job_headers(job_id: str) -> dict[str, str]:
+    """Where the job is."""
+    return {"Operation-Location": f"/v4/jobs/{job_id}"}
+
+
+def accepted_response(shown: ShownJob, *, headers: Mapping[str, str] | None = None, query: str = "") -> Response:
+    """202: the job, where it is and when to ask again.
+
+    ``query``: what this client wants of the listing that is read; the link to the result says so.
+    """
+    response = Response(orjson.dumps(job_document(shown, query)), HTTPStatus.ACCEPTED, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    response.set_etag(str(shown.job.version))
+    if not shown.job.done:
+        response.headers["Retry-After"] = str(shown.retry_after_s)
+    response.headers["Location"] = f"/v4/jobs/{shown.job.id}"
+    response.headers.update(job_headers(shown.job.id))
+    response.headers.update(headers or {})
+    return response
+
+
+def final_response(shown: ShownJob, result: bytes | None) -> Response:
+    """What the synchronous call would have answered.
+
+    Raises:
+        Problem: it would have failed.
+    """
+    job = shown.job
+    if job.state is State.CANCELLED:
+        raise Problem("job-cancelled", "The job was cancelled.", headers=job_headers(job.id))
+    if job.failure is not None:
+        raise problem_of(job.failure, headers=job_headers(job.id))
+    return _success(job, result)
+
+
+def _success(job: Job, result: bytes | None) -> Response:
+    status = success_status(job.operation)
+    body = b"" if status == HTTPStatus.NO_CONTENT else (result or b"null")
+    response = Response(body, status, content_type="application/json")
+    if status == HTTPStatus.NO_CONTENT:
+        del response.headers["Content-Type"]
+    if job.operation.name in LOCATED:
+        response.headers["Location"] = object_location(job)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(job_headers(job.id))
+    return response
+
+
+def object_location(job: Job) -> str:
+    """Where the object is that the job has made."""
+    if "name" in job.arguments or "policy" in job.arguments:
+        return job.target
+    return f"/v4/{job.subsystem}/volumes/{job.arguments['volume']}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    shown: ShownJob
+    replayed: bool
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Idempotency-Replayed": "true"} if self.replayed else {}
+
+
+def _answer_for(new: NewJob) -> Response:
+    wanted = preferences(request, parts().config.max_wait)
+    submitted = _accept(replace(new, awaited=bool(wanted.wait_s)))
+    try:
+        return _answer(submitted, wanted)
+    except redis.RedisError:
+        # It is accepted all the same, and its client must learn of it.
+        return accepted_response(submitted.shown, headers=submitted.headers | wanted.headers(done=False))
+
+
+def _answer(submitted: _Submitted, wanted: Preferences) -> Response:
+    held, shown, result = parts(), submitted.shown, b""
+    if wanted.wait_s and submitted.replayed:
+        shown = wait_for_end(held, shown.job.id, wanted.wait_s) or shown
+    elif wanted.wait_s:
+        shown, result = wait_for_answer(held, shown, wanted.wait_s)
+    if wanted.wait_s is not None and (result or shown.job.done):
+        return _final(shown, result, submitted.headers | wanted.headers(done=True))
+    return accepted_response(shown, headers=submitted.headers | wanted.headers(done=False))
+
+
+def _final(shown: ShownJob, result: bytes, headers: Mapping[str, str]) -> Response:
+    try:
+        if result:
+            response = _success(shown.job, result)
+        else:
+            response = final_response(shown, shown.result or parts().jobs.result(shown.job.id))
+    except Problem as problem:
+        problem.headers.update(headers)
+        raise
+    response.headers.update(headers)
+    return response
+
+
+def _accept(new: NewJob) -> _Submitted:
+    held = parts()
+    outcome, job_id, shown = held.jobs.accept(new)
+    if outcome is Accepted.FULL:
+        after_s = held.jobs.queue_retry_after_s(new.subsystem, new.operation)
+        raise queue_full(new, after_s)
+    if outcome is Accepted.REUSED:
+        raise Problem(
+            "idempotency-key-reused",
+            "This Idempotency-Key was sent with another request before. Choose a new key for each new request.",
+            headers=job_headers(job_id),
+        )
+    if shown is None:
+        raise Problem("job-expired", "The job that this Idempotency-Key stands for is kept no longer.")
+    return _Submitted(shown, outcome is Accepted.REPLAYED)
+
+
+def queue_full(new: NewJob, after_s: int) -> Problem:
+    """429: what to do about a queue that is too long."""
+    return Problem(
+        "queue-full",
+        f"Too many jobs wait in {new.operation.queue(new.subsystem)} already. Nothing was accepted; ask again later.",
+        headers={"Retry-After": str(after_s)},
+    )
+
+
+def _refuse_conditions() -> None:
+    """A change is carried out later, when nobody can say whether a condition on the object still holds."""
+    for name in ("If-Match", "If-Unmodified-Since"):
+        if name in request.headers:
+            detail = f"Changes cannot be made conditional with {name}: they are done in the order of their acceptance."
+            raise Problem("precondition-failed", f"{detail} Nothing was accepted.")

@@ -1,0 +1,1 @@
+"""Readiness, the figures of `/metrics`, and the state of the service that the status page shows."""

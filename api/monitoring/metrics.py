@@ -1,0 +1,148 @@
+"""Figures for Prometheus, the same from every API process: those of the whole service, as Redis has them.
+
+Without Redis they say only that it is away. As each process answers for all, queries take the `max without (instance)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import redis
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from api.monitoring import service_status as overview
+from api.services import Parts
+from worker.store.metrics import JOB_BOUNDS_MS, REQUEST_BOUNDS_MS, histograms
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+#: By the first word of their fields: name, meaning and labels of what is counted.
+_COUNTERS = {
+    "ended": ("sapi_jobs_ended", "Jobs by outcome", ("subsystem", "operation", "state")),
+    "failed": ("sapi_jobs_failed", "Failed jobs by the reason", ("subsystem", "code")),
+    "filer": (
+        "sapi_filer_calls",
+        "Uses of a storage system by a worker, by how they came out",
+        ("subsystem", "outcome"),
+    ),
+    "cache": ("sapi_cache_answers", "Reads by how they were answered", ("view", "outcome")),
+    "http": ("sapi_http_requests", "Requests by route and class of status", ("method", "route", "status")),
+}
+_HISTOGRAMS = {
+    "wait": ("sapi_job_wait_seconds", "From acceptance to the first start of a job", ("queue",), JOB_BOUNDS_MS),
+    "run": ("sapi_job_run_seconds", "From the start of a job to its end", ("subsystem", "operation"), JOB_BOUNDS_MS),
+    "time": (
+        "sapi_http_request_seconds",
+        "Time to answer requests that did not ask to wait",
+        ("method", "route"),
+        REQUEST_BOUNDS_MS,
+    ),
+}
+#: The values of a gauge, by those of its labels.
+_Values = Mapping[tuple[str, ...], float]
+
+_FILER_UP = {"available": 1, "unavailable": 0}
+
+
+def text(held: Parts, *, away: bool) -> bytes:
+    """Return the figures in Prometheus's text format; ``away``: Redis has just been seen to be, so do not ask again."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(held, away=away))
+    return generate_latest(registry)
+
+
+class _Figures(Collector):
+    def __init__(self, held: Parts, *, away: bool) -> None:
+        self._held = held
+        self._away = away
+
+    def describe(self) -> list[Metric]:
+        # Otherwise registering would already collect.
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            found = [] if self._away else _all(self._held)
+        except redis.RedisError:
+            found = []
+        up = GaugeMetricFamily("sapi_redis_up", "1 while Redis answers", value=1 if found else 0)
+        yield from [up, *found]
+
+
+def _all(held: Parts) -> list[Metric]:
+    queues = overview.queues(held)
+    filers = overview.filers(held, {worker for queue in queues for worker in queue.workers})
+    return [
+        *_counted(overview.counts(held)),
+        *_of_queues(queues),
+        *_of_filers(filers),
+        *_of_listings(overview.listings(held)),
+        *_of_redis(held.redis),
+    ]
+
+
+def _counted(counts: Mapping[str, int]) -> Iterator[Metric]:
+    for word, (name, meaning, labels) in _COUNTERS.items():
+        counter = CounterMetricFamily(name, meaning, labels=labels)
+        for field, value in _under(counts, word).items():
+            _add(counter, labels, field.split(" ")[1:], value=value)
+        yield counter
+    for word, (name, meaning, labels, bounds_ms) in _HISTOGRAMS.items():
+        histogram = HistogramMetricFamily(name, meaning, labels=labels)
+        for words, series in histograms(_under(counts, word), bounds_ms).items():
+            _add(histogram, labels, words[1:], buckets=series.buckets, sum_value=series.sum_s)
+        yield histogram
+
+
+def _under(counts: Mapping[str, int], word: str) -> dict[str, int]:
+    return {field: value for field, value in counts.items() if field.startswith(f"{word} ")}
+
+
+def _add(family: Any, labels: Sequence[str], values: Sequence[str], **figures: Any) -> None:
+    # Another version of the service may count by other labels.
+    if len(values) == len(labels):
+        family.add_metric(list(values), **figures)
+
+
+def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> Metric:
+    gauge = GaugeMetricFamily(name, meaning, labels=labels)
+    for words, value in values.items():
+        gauge.add_metric(list(words), value)
+    return gauge
+
+
+def _of_queues(queues: Sequence[overview.Queue]) -> Iterator[Metric]:
+    told: dict[str, tuple[str, Callable[[overview.Queue], float]]] = {
+        "sapi_queue_jobs": ("Jobs that wait", lambda queue: queue.waiting),
+        "sapi_queue_running_jobs": ("Jobs that run", lambda queue: queue.running),
+        "sapi_queue_oldest_seconds": ("How long the first job has waited", lambda queue: queue.oldest_s),
+        "sapi_workers_online": ("Workers that serve a queue", lambda queue: len(queue.workers)),
+    }
+    for name, (meaning, figure) in told.items():
+        yield _gauge(name, meaning, ("queue",), {(queue.name,): figure(queue) for queue in queues})
+
+
+def _of_filers(filers: Sequence[overview.Filer]) -> Iterator[Metric]:
+    up: _Values = {(filer.subsystem,): float(_FILER_UP[filer.status]) for filer in filers if filer.status in _FILER_UP}
+    yield _gauge("sapi_filer_up", "1 while workers can use the storage system", ("subsystem",), up)
+    breakers: _Values = {(filer.subsystem, state): float(n) for filer in filers for state, n in filer.breakers.items()}
+    meaning = "Workers by the state of their circuit breaker for a storage system"
+    yield _gauge("sapi_filer_breakers", meaning, ("subsystem", "state"), breakers)
+
+
+def _of_listings(listings: Sequence[overview.Listing]) -> Iterator[Metric]:
+    labels = ("subsystem", "view")
+    ages: _Values = {(each.subsystem, each.view.name): float(each.standing.age_s) for each in listings}
+    yield _gauge("sapi_listing_age_seconds", "Time since the storage system was asked for a listing", labels, ages)
+    sizes: _Values = {(each.subsystem, each.view.name): float(each.standing.count) for each in listings}
+    yield _gauge("sapi_listing_records", "Records in a cached listing when it was read", labels, sizes)
+
+
+def _of_redis(client: redis.Redis) -> Iterator[Metric]:
+    memory: Any = client.info("memory")
+    yield _gauge("sapi_redis_memory_bytes", "Memory that Redis uses", (), {(): memory["used_memory"]})
+    limit = float(memory.get("maxmemory", 0))
+    yield _gauge("sapi_redis_memory_limit_bytes", "Memory that Redis may use (0: no limit)", (), {(): limit})

@@ -1,0 +1,109 @@
+"""Counts every request by its route, and every answer from a listing by how it was found; Redis learns of it later."""
+
+from __future__ import annotations
+
+import atexit
+import re
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Self
+
+from flask import Flask, Response, current_app, g, request
+
+from api.services import Parts
+from worker.catalog.operations import Operation
+from worker.store.metrics import REQUEST_BOUNDS_MS, Tally
+
+EXTENSION = "storage-api-tally"
+
+#: Probes are no use of the service.
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_VARIABLE = re.compile(r"<(?:[^<>:]*:)?([^<>]+)>")
+
+
+def init_app(app: Flask, held: Parts) -> None:
+    """Count from now on."""
+    tally = Tally(held.redis, held.settings.key_prefix)
+    app.extensions[EXTENSION] = tally
+    app.after_request(_count)
+    atexit.register(tally.flush)
+
+
+def tally() -> Tally:
+    """What this process has counted and not told yet."""
+    held = current_app.extensions[EXTENSION]
+    assert isinstance(held, Tally)  # noqa: S101 - put there by init_app
+    return held
+
+
+def _count(response: Response) -> Response:
+    if request.path in _PROBES:
+        return response
+    tallied = tally()
+    tallied.flush_often()
+    method = request.method if request.method in _METHODS else "other"
+    route = _shown(request.url_rule.rule) if request.url_rule else "other"
+    tallied.count(f"http {method} {route} {response.status_code // 100}xx")
+    # Whoever asks to wait is made to wait: that says nothing about how fast the service is.
+    if "Prefer" not in request.headers and "began" in g:
+        tallied.observe(f"time {method} {route}", time.perf_counter() - g.began, REQUEST_BOUNDS_MS)
+    outcome = cache_outcome(response.headers.get("Cache-Status", ""))
+    operation = _operation() if outcome else None
+    if operation is not None and operation.reads is not None:
+        tallied.count(f"cache {operation.reads.name} {outcome}")
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a request counts as that is answered from a listing at once."""
+
+    tallied: Tally
+    status: str
+    time: str
+    cache: str
+
+    @classmethod
+    def of_request(cls) -> Self:
+        """As the request at hand does."""
+        operation = _operation()
+        route = _shown(request.url_rule.rule) if request.url_rule else "other"
+        what = operation.reads.name if operation and operation.reads else "other"
+        return cls(tally(), f"http {request.method} {route}", f"time {request.method} {route}", f"cache {what} hit")
+
+    def add(self, status: int, elapsed_s: float) -> None:
+        """Count one more."""
+        self.tallied.flush_often()
+        self.tallied.count(f"{self.status} {status // 100}xx")
+        self.tallied.observe(self.time, elapsed_s, REQUEST_BOUNDS_MS)
+        self.tallied.count(self.cache)
+
+
+@cache
+def _shown(rule: str) -> str:
+    """A route as the OpenAPI document writes it."""
+    return _VARIABLE.sub(r"{\1}", rule)
+
+
+def cache_outcome(status: str) -> str:
+    """Say in a word what Cache-Status (RFC 9211) says.
+
+    hit; stale (and refreshed behind); collapsed (joined a read under way); bypass (the client wanted it newer); miss;
+    nothing where the answer is not of that kind.
+    """
+    if "; hit" in status:
+        return "stale" if "ttl=-" in status else "hit"
+    if "; collapsed" in status:
+        return "collapsed"
+    if "fwd=request" in status:
+        return "bypass"
+    return "miss" if "fwd=" in status else ""
+
+
+def _operation() -> Operation | None:
+    view = current_app.view_functions.get(request.endpoint or "")
+    method = getattr(getattr(view, "view_class", None), request.method.lower().replace("head", "get"), None)
+    operations: tuple[Operation, ...] = getattr(method, "operations", ())
+    return operations[0] if operations else None

@@ -1,0 +1,161 @@
+"""What the OpenAPI document says beyond bodies: headers, accepted jobs, security, collections' parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import marshmallow as ma
+
+from api.http.success_status import LOCATED, success_status
+from api.schemas.jobs import JobSchema
+from api.schemas.resources import LockSchema, PolicySchema, SnapshotSchema, VolumeSchema
+from worker.catalog.operations import Operation, Role
+from worker.catalog.resource_types import LOCKS, POLICIES, POLICY, SNAPSHOT, SNAPSHOTS, VOLUME, VOLUMES
+
+_SCHEMAS: dict[str, type[ma.Schema]] = {
+    VOLUMES.name: VolumeSchema,
+    VOLUME.name: VolumeSchema,
+    SNAPSHOTS.name: SnapshotSchema,
+    SNAPSHOT.name: SnapshotSchema,
+    LOCKS.name: LockSchema,
+    POLICIES.name: PolicySchema,
+    POLICY.name: PolicySchema,
+}
+
+#: How a request may be signed in; also the names of the security schemes.
+SCHEMES = ("session", "bearer", "basic")
+
+Decorator = Callable[[Any], Any]
+
+
+def header(description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
+    """A header of an answer."""
+    return {"description": description, "schema": {"type": kind, **schema}}
+
+
+REQUEST_ID = {"X-Request-ID": header("The request's id: yours, or one that was made")}
+RETRY_AFTER = {"Retry-After": header("Seconds after which it is worth asking again", "integer", minimum=0)}
+_JOB_LINKS = {
+    "Location": header("The job", format="uri-reference"),
+    "Operation-Location": header("The job", format="uri-reference"),
+}
+ACCEPTED = (
+    REQUEST_ID
+    | _JOB_LINKS
+    | RETRY_AFTER
+    | {"Preference-Applied": header("Which Prefer was honoured"), "ETag": header("The job's version")}
+)
+_OPERATION = REQUEST_ID | {
+    "Operation-Location": header("The job that did it", format="uri-reference"),
+    "Preference-Applied": header("Which Prefer was honoured"),
+    "Idempotency-Replayed": header("true when the Idempotency-Key was known"),
+}
+_CACHED = REQUEST_ID | {
+    "ETag": header("Names this state"),
+    "Age": header("Seconds since the storage system was asked", "integer", minimum=0),
+    "Last-Modified": header("When the storage system was asked"),
+    "Cache-Control": header("How long this is fresh, and how long it may be shown stale"),
+    "Cache-Status": header("hit or fwd=…, and ttl (RFC 9211)"),
+    "Operation-Location": header("The job that refreshes it", format="uri-reference"),
+}
+_COUNTED = {
+    "X-Total-Count": header("How many there are, before limit", "integer", minimum=0),
+    "Link": header('The next page: <…>; rel="next"'),
+}
+
+
+def _parameter(where: str, name: str, description: str, schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"in": where, "name": name, "description": description, "schema": schema, **more}
+
+
+PREFER = _parameter(
+    "header", "Prefer", "`wait=N`: wait up to N seconds; `respond-async`: do not wait (RFC 7240)", {"type": "string"}
+)
+IF_NONE_MATCH = _parameter(
+    "header", "If-None-Match", "ETag of what you have: 304 while it is the same", {"type": "string"}
+)
+_IDEMPOTENCY = _parameter(
+    "header",
+    "Idempotency-Key",
+    "Repeating a request with the same key makes no second job (kept 24 h)",
+    {"type": "string", "minLength": 1, "maxLength": 255},
+)
+_CACHE_CONTROL = _parameter(
+    "header", "Cache-Control", "`no-cache`, `max-age=N`, `max-stale[=N]`, `only-if-cached`", {"type": "string"}
+)
+
+PAGING = [
+    _parameter("query", "limit", "At most so many", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    _parameter("query", "page_token", "Where the next page begins, from the Link header", {"type": "string"}),
+]
+
+
+def security(access: str) -> list[dict[str, list[str]]]:
+    """The security requirement of a view; roles are named in it."""
+    if access == Role.USER:
+        # Strangers have it too where no user group is configured.
+        return [{}, *({scheme: [access]} for scheme in SCHEMES)]
+    roles = [access] if access in frozenset(Role) else []
+    return [] if access == "anyone" else [{scheme: roles} for scheme in SCHEMES]
+
+
+def answers_of_change(blueprint: Any, operation: Operation) -> Decorator:
+    """Document the final answer of a change, and the job of one that takes longer."""
+    status = success_status(operation)
+    put = next((effect.view for effect in operation.effects if effect.what == "put"), None)
+    schema = _SCHEMAS[put.name] if put and status != 204 else None  # noqa: PLR2004 - No Content
+    location = {"Location": header("Where the object is", format="uri-reference")} if operation.name in LOCATED else {}
+
+    def decorate(view: Any) -> Any:
+        view = blueprint.response(202, JobSchema, description="Accepted: follow the job", headers=ACCEPTED)(view)
+        view = blueprint.response(int(status), schema, headers=_OPERATION | location)(view)
+        return blueprint.doc(parameters=[PREFER, _IDEMPOTENCY])(view)
+
+    return decorate
+
+
+def answers_of_read(blueprint: Any, operation: Operation) -> Decorator:
+    """Document the answer from the cache, and the job when there is none."""
+    assert operation.reads is not None  # noqa: S101 - a mistake in the code
+    schema = _SCHEMAS[operation.reads.name]
+    many = not operation.reads.single
+    headers = _CACHED | (_COUNTED if many else {})
+    parameters = [PREFER, IF_NONE_MATCH, _CACHE_CONTROL, *(collection_parameters(schema) if many else [])]
+
+    def decorate(view: Any) -> Any:
+        view = blueprint.response(202, JobSchema, description="Not cached: follow the job", headers=ACCEPTED)(view)
+        view = blueprint.response(304, description="Not modified", headers=_CACHED)(view)
+        view = blueprint.response(200, schema(many=many, partial=many or None), headers=headers)(view)
+        return blueprint.doc(parameters=parameters)(view)
+
+    return decorate
+
+
+def collection_parameters(schema: type[ma.Schema]) -> list[dict[str, Any]]:
+    """Query parameters of a collection: pages, sorting, choice of fields, and a filter on each field."""
+    fields = list(schema().fields)
+    one = "|".join(fields)
+    return [
+        *PAGING,
+        _parameter(
+            "query",
+            "sort",
+            "Fields to sort by, comma-separated; `-` before one for the reverse",
+            {"type": "string", "pattern": f"^-?({one})(,-?({one}))*$"},
+            example=f"-{fields[-1]}",
+        ),
+        _parameter(
+            "query",
+            "fields",
+            "Fields to show, comma-separated",
+            {"type": "string", "pattern": f"^({one})(,({one}))*$"},
+            example=fields[0],
+        ),
+        *(_filter(name) for name in fields),
+    ]
+
+
+def _filter(name: str) -> dict[str, Any]:
+    operators = "a value, `*` for any text, `a|b`, `!a`, `>a`, `<a`, `>=a`, `<=a`, `a..b`, `null`"
+    return _parameter("query", name, f"Only those whose `{name}` is: {operators}", {"type": "string", "minLength": 1})

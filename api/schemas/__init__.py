@@ -1,0 +1,1 @@
+"""Marshmallow schemas and name rules of what clients send and receive. No Flask views, no Redis."""

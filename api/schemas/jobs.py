@@ -1,0 +1,147 @@
+"""The shapes of jobs and problems, for the document; and the query of the job list, which is checked by its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+
+from worker.catalog.operations import OPERATIONS
+from worker.jobs.record import State
+
+_NULLABLE: Any = {"allow_none": True, "required": True}
+_MOMENT = {"format": "date-time"}
+
+
+class FaultSchema(ma.Schema):
+    """One thing that is wrong with a request."""
+
+    pointer = ma.fields.String(required=True, metadata={"description": "JSON pointer", "example": "/size_total"})
+    detail = ma.fields.String(required=True, metadata={"example": "must be an integer"})
+
+
+class BackendErrorSchema(ma.Schema):
+    """The storage system's own words."""
+
+    code = ma.fields.String(required=True, metadata={"example": "917526"})
+    message = ma.fields.String(required=True)
+
+
+class ProblemSchema(ma.Schema):
+    """Why a request or a job failed (RFC 9457)."""
+
+    type = ma.fields.String(required=True, metadata={"format": "uri-reference", "example": "/problems/no-such-volume"})
+    title = ma.fields.String(required=True, metadata={"example": "No such volume"})
+    status = ma.fields.Integer(required=True, metadata={"example": 404})
+    detail = ma.fields.String(required=True)
+    instance = ma.fields.String(metadata={"format": "uri-reference"})
+    code = ma.fields.String(required=True, metadata={"example": "no-such-volume"})
+    retryable = ma.fields.Boolean(required=True, metadata={"description": "May the same work later, unchanged?"})
+    request_id = ma.fields.String()
+    errors = ma.fields.List(ma.fields.Nested(FaultSchema))
+    backend_error = ma.fields.Nested(BackendErrorSchema)
+
+
+class QueueSchema(ma.Schema):
+    """Where a job waits."""
+
+    name = ma.fields.String(required=True, metadata={"example": "netapp.write"})
+    position = ma.fields.Integer(required=True, metadata={"description": "Jobs before it", "example": 0})
+    workers_online = ma.fields.Integer(required=True, metadata={"example": 2})
+    waiting_reason = ma.fields.String(
+        **_NULLABLE,
+        validate=ma.validate.OneOf(["behind-jobs", "no-worker-online", "backend-unavailable", "retrying", None]),
+    )
+
+
+class ProgressSchema(ma.Schema):
+    """How far a job is, as far as that is known."""
+
+    percent = ma.fields.Integer(**_NULLABLE, validate=ma.validate.Range(0, 100), metadata={"example": 40})
+    current = ma.fields.Integer(**_NULLABLE, metadata={"example": 2})
+    total = ma.fields.Integer(**_NULLABLE, metadata={"example": 5})
+    unit = ma.fields.String(**_NULLABLE, metadata={"example": "steps"})
+    message = ma.fields.String(**_NULLABLE, metadata={"example": "mounting"})
+
+
+class ResultSchema(ma.Schema):
+    """What a job that succeeded leads to."""
+
+    href = ma.fields.String(required=True, metadata={"format": "uri-reference"})
+    status = ma.fields.Integer(required=True, metadata={"description": "Status of that answer", "example": 201})
+    value = ma.fields.Raw(metadata={"description": "The answer's body, when it is small"})
+
+
+class LinksSchema(ma.Schema):
+    """Where to go from here."""
+
+    self = ma.fields.String(required=True, metadata={"format": "uri-reference"})
+    result = ma.fields.String(required=True, metadata={"format": "uri-reference"})
+    cancel = ma.fields.String(required=True, metadata={"format": "uri-reference"})
+
+
+class JobSchema(ma.Schema):
+    """A job: one call to a storage system, from its acceptance to its end."""
+
+    id = ma.fields.String(required=True, metadata={"format": "uuid", "example": "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90"})
+    operation = ma.fields.String(required=True, validate=ma.validate.OneOf(list(OPERATIONS)))
+    state = ma.fields.String(required=True, validate=ma.validate.OneOf([state.value for state in State]))
+    done = ma.fields.Boolean(required=True)
+    subsystem = ma.fields.String(required=True, metadata={"example": "netapp"})
+    target = ma.fields.String(required=True, metadata={"example": "/v4/netapp/volumes/dbvol01"})
+    request = ma.fields.Dict(required=True, metadata={"example": {"volume": "dbvol01", "size_total": 107374182400}})
+    requested_by = ma.fields.String(**_NULLABLE, metadata={"example": "jdoe"})
+    request_id = ma.fields.String(required=True)
+    created_at = ma.fields.String(required=True, metadata=_MOMENT)
+    started_at = ma.fields.String(**_NULLABLE, metadata=_MOMENT)
+    updated_at = ma.fields.String(required=True, metadata=_MOMENT)
+    finished_at = ma.fields.String(**_NULLABLE, metadata=_MOMENT)
+    expires_at = ma.fields.String(**_NULLABLE, metadata=_MOMENT)
+    cancel_requested_at = ma.fields.String(**_NULLABLE, metadata=_MOMENT)
+    queue = ma.fields.Nested(QueueSchema, required=True)
+    progress = ma.fields.Nested(ProgressSchema, required=True)
+    attempt = ma.fields.Integer(required=True)
+    cancellable = ma.fields.Boolean(required=True)
+    retry_of = ma.fields.String(**_NULLABLE)
+    backend_job = ma.fields.String(**_NULLABLE)
+    result = ma.fields.Nested(ResultSchema, **_NULLABLE)
+    error = ma.fields.Nested(ProblemSchema, **_NULLABLE)
+    links = ma.fields.Nested(LinksSchema, required=True)
+
+
+def _one_of(values: list[str]) -> Any:
+    return ma.validate.OneOf(values, error="must be one of {choices}")
+
+
+class JobQuerySchema(ma.Schema):
+    """Which of one's jobs to list."""
+
+    class Meta:  # noqa: D106 - marshmallow's way
+        unknown = ma.RAISE
+
+    error_messages = {"unknown": "unknown query parameter"}  # noqa: RUF012 - marshmallow's way
+
+    state = ma.fields.String(
+        validate=_one_of([state.value for state in State]), metadata={"description": "Only in this state"}
+    )
+    operation = ma.fields.String(validate=_one_of(list(OPERATIONS)), metadata={"description": "Only of this operation"})
+    subsystem = ma.fields.String(validate=ma.validate.Length(1, 63), metadata={"description": "Only on this subsystem"})
+    volume = ma.fields.String(
+        validate=ma.validate.Length(1, 4096), metadata={"description": "Only on this volume, as it was named then"}
+    )
+    created_after = ma.fields.AwareDateTime(
+        format="iso",
+        metadata={"description": "Only those accepted after this moment (RFC 3339)", "example": "2026-01-02T03:04:05Z"},
+    )
+    id = ma.fields.String(
+        validate=ma.validate.Length(1, 8000), metadata={"description": "Only these, comma-separated; at most 200"}
+    )
+    limit = ma.fields.Integer(
+        load_default=100,
+        validate=ma.validate.Range(1, 1000, error="must be from {min} to {max}"),
+        metadata={"description": "At most so many"},
+    )
+    page_token = ma.fields.String(
+        validate=ma.validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z", error="is no page token"),
+        metadata={"description": "Where the next page begins, from the Link header"},
+    )

@@ -1,0 +1,1 @@
+"""How storage systems are configured: the two file formats, and the typed options of each driver."""

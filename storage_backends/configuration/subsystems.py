@@ -1,0 +1,138 @@
+"""Which storage systems there are: read from the environment, checked at once, and never showing an option's value.
+
+``SAPI_BACKENDS`` lists them as ``name🌈Class🌈option🌈value…``, separated by 🦄; ``SAPI_BACKENDS_FILE`` names a TOML
+file with a table for each instead, where a secret may be ``{ file = "…" }`` or ``{ env = "…" }``. No message repeats
+what may be a value: an option that is not known is told by its place, as a slipped separator can make a password look
+like a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Self
+
+from storage_backends.configuration import emoji_text as subsystems_text
+from storage_backends.configuration import toml_file as subsystems_file
+from storage_backends.configuration.entry import ConfigurationError, Entry
+from storage_backends.configuration.options import OPTIONS, OptionValue, build, convert, declared
+
+__all__ = ["ConfigurationError", "Subsystem", "Subsystems"]
+
+LIST_VARIABLE = "SAPI_BACKENDS"
+FILE_VARIABLE = "SAPI_BACKENDS_FILE"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE | re.ASCII)
+#: What the routes beside the endpoints are called.
+RESERVED = frozenset({"jobs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Subsystem:
+    """One storage system: the name of its endpoint, its driver's class, and what the driver is told."""
+
+    name: str
+    driver: str
+    options: Mapping[str, OptionValue] = field(default_factory=dict, repr=False, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+
+class Subsystems(Mapping[str, Subsystem]):
+    """The storage systems by name, in the order in which they were configured."""
+
+    def __init__(self, subsystems: tuple[Subsystem, ...]) -> None:
+        self._by_name = {subsystem.name: subsystem for subsystem in subsystems}
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read and check everything, secrets included.
+
+        Raises:
+            ConfigurationError: one line that says what to mend.
+        """
+        return cls(tuple(_subsystem(entry, environ) for entry in _entries(environ)))
+
+    @staticmethod
+    def names_from_environment(environ: Mapping[str, str]) -> tuple[str, ...]:
+        """Read the names only, for a process that must not learn options; they, and their secrets, need not be there.
+
+        Raises:
+            ConfigurationError: one line that says what to mend.
+        """
+        return tuple(entry.name for entry in _entries(environ))
+
+    def to_toml(self) -> str:
+        """Return the text of a file for ``SAPI_BACKENDS_FILE``; it holds the secrets."""
+        return subsystems_file.render((each.name, each.driver, each.options) for each in self.values())
+
+    def __getitem__(self, name: str) -> Subsystem:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __repr__(self) -> str:
+        return f"Subsystems({', '.join(self)})"
+
+
+def _entries(environ: Mapping[str, str]) -> list[Entry]:
+    """Return what is configured, with names and classes checked."""
+    text, file = environ.get(LIST_VARIABLE, ""), environ.get(FILE_VARIABLE, "")
+    if text.strip() and file:
+        raise ConfigurationError(f"{LIST_VARIABLE} and {FILE_VARIABLE} are both set: unset one of them")
+    entries = subsystems_file.read(file, FILE_VARIABLE) if file else subsystems_text.parse(text, LIST_VARIABLE)
+    if not entries:
+        raise ConfigurationError(
+            f"no back-end is configured: set {LIST_VARIABLE}, for example to dummy🌈DummyStorage, or {FILE_VARIABLE}"
+        )
+    seen: set[str] = set()
+    for entry in entries:
+        _check(entry, seen)
+    return entries
+
+
+def _check(entry: Entry, seen: set[str]) -> None:
+    """Raise ConfigurationError unless the entry's name and class are possible and the name is new."""
+    if not _NAME.fullmatch(entry.name):
+        raise ConfigurationError(
+            f"{entry.place} has a bad endpoint name: it must be 1 to 63 letters, digits, '_' and '-',"
+            " and begin with a letter or a digit"
+        )
+    if entry.driver not in OPTIONS:
+        shown = f" {entry.driver}" if entry.driver.isidentifier() and entry.driver.isascii() else ""
+        known = ", ".join(OPTIONS)
+        raise ConfigurationError(f"{entry.place} has an unknown back-end class{shown}: it must be one of {known}")
+    if entry.name.lower() in RESERVED:
+        raise ConfigurationError(f"{entry.place}: {entry.name} cannot be an endpoint's name, choose another")
+    if entry.name.lower() in seen:
+        raise ConfigurationError(f"{entry.place}: endpoint {entry.name} is there twice, give one of them another name")
+    seen.add(entry.name.lower())
+
+
+def _subsystem(entry: Entry, environ: Mapping[str, str]) -> Subsystem:
+    """Return the entry with its options checked and converted, secrets looked up."""
+    try:
+        values = _values(entry, environ)
+        build(entry.driver, values)
+    except ValueError as error:
+        raise ConfigurationError(f"{entry.place} ({entry.name}): {error}") from None
+    return Subsystem(entry.name, entry.driver, values)
+
+
+def _values(entry: Entry, environ: Mapping[str, str]) -> dict[str, OptionValue]:
+    known = declared(entry.driver)
+    values: dict[str, OptionValue] = {}
+    for number, (name, read) in enumerate(entry.read_options(), start=1):
+        if name not in known:
+            raise ValueError(f"option {number} is not known; {entry.driver} takes {', '.join(known)}")
+        if name in values:
+            raise ValueError(f"option {name} is there twice")
+        values[name] = convert(known[name], read(environ))
+    return values

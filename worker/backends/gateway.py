@@ -1,0 +1,152 @@
+"""The storage systems that this worker serves: opened when first needed, watched, left alone while they are away."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pybreaker
+import redis
+import structlog
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import BackendUnavailable, StorageError
+from worker.listings.repository import Listings
+from worker.store.client import RedisAway
+
+log = structlog.get_logger(__name__)
+
+#: So many failures in a row to reach a filer, and for so long (seconds) it is not asked again.
+_FAILURES = 5
+_LEFT_ALONE_S = 10
+
+
+class Filer:
+    """One subsystem's back-end, behind a circuit breaker."""
+
+    def __init__(
+        self,
+        name: str,
+        open_backend: Callable[[], StorageBackend],
+        listings: Listings,
+        count: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        """``count`` is told how each use of the back-end came out: ok, an error's code, left-alone, or stopped."""
+        self.name = name
+        self._count = count
+        self._open = open_backend
+        self._listings = listings
+        self._backend: StorageBackend | None = None
+        self._lock = threading.Lock()
+        self._away = False
+        self._breaker = pybreaker.CircuitBreaker(
+            fail_max=_FAILURES,
+            reset_timeout=_LEFT_ALONE_S,
+            exclude=[lambda exc: not isinstance(exc, BackendUnavailable)],
+        )
+
+    @contextmanager
+    def asked(self) -> Iterator[StorageBackend]:
+        """Use the back-end inside the block.
+
+        Raises:
+            BackendUnavailable: at once, while the filer is left alone.
+        """
+        try:
+            with self._breaker.calling():
+                yield self._opened()
+        except pybreaker.CircuitBreakerError:
+            self._count("left-alone")
+            self._noticed(away=True)
+            raise BackendUnavailable("The storage system could not be reached several times in a row.") from None
+        except BackendUnavailable as exc:
+            self._count(exc.code)
+            self._noticed(away=True)
+            raise
+        except Exception as exc:
+            self._count(exc.code if isinstance(exc, StorageError) else "stopped")
+            raise
+        self._count("ok")
+        self._noticed(away=False)
+
+    @property
+    def breaker_state(self) -> str:
+        """closed, open or half-open."""
+        return str(self._breaker.current_state)
+
+    def check(self) -> dict[str, str]:
+        """Look whether the storage system can be used: its status, and why not."""
+        try:
+            self._opened().check()
+        except StorageError as exc:
+            return _health("unavailable", exc.code, exc.detail)
+        except Exception as exc:
+            log.exception("filer.check-failed", subsystem=self.name)
+            return _health("unavailable", "backend-error", f"The check itself failed ({type(exc).__name__}).")
+        return _health("available", "", "")
+
+    def close(self) -> None:
+        """Let go of connections."""
+        if self._backend is not None:
+            self._backend.close()
+
+    def _opened(self) -> StorageBackend:
+        with self._lock:
+            if self._backend is None:
+                self._backend = self._open()
+            return self._backend
+
+    def _noticed(self, *, away: bool) -> None:
+        if not away and not self._away:
+            return
+        try:
+            self._listings.set_away(self.name, away=away)
+        except RedisAway as exc:
+            # What was asked of the filer has been done or refused by now, and must not look otherwise.
+            log.info("filer.away-not-told", subsystem=self.name, away=away, error=type(exc).__name__)
+        else:
+            self._away = away
+
+
+def _health(status: str, code: str, detail: str) -> dict[str, str]:
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"status": status, "code": code, "detail": detail, "at": at}
+
+
+class Watchman(threading.Thread):
+    """Checks every filer now and then, and tells readiness and the log how it stands."""
+
+    def __init__(self, filers: dict[str, Filer], client: redis.Redis, prefix: str, *, every_s: float = 30.0) -> None:
+        super().__init__(name="watchman", daemon=True)
+        self._filers = filers
+        self._redis = client
+        self._prefix = prefix
+        self._every_s = every_s
+        self._over = threading.Event()
+        self._last: dict[str, str] = {}
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._over.set()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            started = time.monotonic()
+            for filer in self._filers.values():
+                self._look(filer)
+            self._over.wait(max(1.0, self._every_s - (time.monotonic() - started)))
+
+    def _look(self, filer: Filer) -> None:
+        health = filer.check()
+        if health["status"] != self._last.get(filer.name):
+            report = log.info if health["status"] == "available" else log.error
+            report("filer." + health["status"], subsystem=filer.name, code=health["code"], detail=health["detail"])
+            self._last[filer.name] = health["status"]
+        try:
+            self._redis.set(f"{self._prefix}health:{filer.name}", json.dumps(health), ex=int(self._every_s * 4))
+        except redis.RedisError as exc:
+            log.info("filer.health-not-told", subsystem=filer.name, error=type(exc).__name__)

@@ -1,0 +1,49 @@
+"""Where a job stands in line: behind what it may not overtake, by volume, junction path, policy or listing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from storage_backends.models import parse_reference
+from worker.catalog.operations import Operation
+from worker.config.json_encoding import as_json
+
+
+def places(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a job's record that put it in line.
+
+    ``keys`` are the lines; ``references`` the arguments that are paths, whose volumes a worker has yet to find out;
+    ``behind_paths`` says that no change whose volume is not known yet may be overtaken.
+    """
+    if operation.reads is not None:
+        keys = [f"read:{operation.reads.thing(subsystem, arguments)}"]
+        references = [name for name in ("volume",) if parse_reference(str(arguments.get(name, "")))]
+    else:
+        keys = [_order_key(name, str(arguments[name])) for name in operation.holds]
+        references = [name for name in operation.holds if name != "policy" and parse_reference(str(arguments[name]))]
+        if operation.makes_volume:
+            # Where it will be mounted: a change that names it by this path stands behind it.
+            keys.append(_path_key(str(arguments.get("junction_path") or f"/{arguments['volume']}")))
+    of_volumes = operation.is_change and "policy" not in operation.holds
+    return {
+        "keys": as_json(sorted(set(keys))).decode(),
+        "references": as_json(references).decode() if references else "",
+        "behind_paths": "1" if of_volumes else "",
+    }
+
+
+def volume_order_key(name: str) -> str:
+    """Return the line in which changes of the volume ``name`` stand."""
+    return f"volume:{name}"
+
+
+def _order_key(argument: str, value: str) -> str:
+    if argument == "policy":
+        return f"policy:{value}"
+    path = parse_reference(value)
+    return _path_key(path.junction_path) if path else volume_order_key(value)
+
+
+def _path_key(junction_path: str) -> str:
+    return f"path:{junction_path.casefold()}"

@@ -1,0 +1,56 @@
+"""Structured logs of every process: a JSON line per event on standard error, with the ids that join both sides."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from worker.config.json_encoding import as_json
+
+
+def configure_logging(process: str, level: str = "INFO") -> None:
+    """Send structlog's events, and in the same form the standard library's; ``process`` names the writer."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _name_process(process),
+    ]
+    # Straight to the file: by way of the standard library a line takes three times as long.
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=as_json)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=lambda name="": structlog.BytesLogger(sys.stderr.buffer, name=name),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_handler(shared)]
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    # Celery tells of every ring that it heard, also in vain; what became of a job we tell ourselves.
+    for chatty in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _handler(shared: list[structlog.typing.Processor]) -> logging.Handler:
+    """What writes the standard library's records."""
+    renderer = structlog.processors.JSONRenderer(serializer=lambda event, **options: as_json(event, **options).decode())
+    processors: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        renderer,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=processors))
+    return handler
+
+
+def _name_process(process: str) -> structlog.typing.Processor:
+    def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["process"] = process
+        return event
+
+    return add

@@ -1,0 +1,34 @@
+"""What is known of the sign-in provider, alike for the API and for Flower's door."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from worker.config.secret_files import SecretFiles
+
+
+class ProviderSettings(SecretFiles):
+    """Who we are at the provider, where it is, and which of its claims count: ``SAPI_OAUTH_<NAME>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    oauth_client_id: str = Field("", description="Public client ID of this service at the provider (none: no sign-in)")
+    oauth_secret_key: SecretStr = Field(SecretStr(""), description="Private key (client secret) of this service there")
+    oauth_token_url: str = Field("https://oauth.web.cern.ch/OAuth/Token", description="Where codes become tokens")
+    oauth_authorize_url: str = Field(
+        "https://oauth.web.cern.ch/OAuth/Authorize", description="Where browsers are sent to sign in"
+    )
+    oauth_groups_url: str = Field(
+        "https://oauthresource.web.cern.ch/api/Groups",
+        description='What answers {"groups": [...]} to a user\'s token (with another provider: only when set)',
+    )
+    oauth_discovery_url: str = Field(
+        "", description="The provider's .well-known/openid-configuration; replaces the token and authorize URLs"
+    )
+    oauth_groups_claim: str = Field("groups", description="Claim that lists the groups (CERN: cern_roles)")
+    oauth_name_claim: str = Field(
+        "preferred_username", description="Claim that names the user; sub where it is missing"
+    )

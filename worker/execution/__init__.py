@@ -1,0 +1,1 @@
+"""Carrying jobs out: claiming, the lease and its renewal, the executor, reconciliation of in-doubt changes."""

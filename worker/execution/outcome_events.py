@@ -1,0 +1,25 @@
+"""Task events for Flower: when a job was claimed, and how it ended."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from worker.jobs.record import Failure, State
+from worker.messaging.task_events import emit
+
+
+def tell_began(celery: Celery, job_id: str) -> None:
+    """Tell Flower, soon, that a job has been claimed."""
+    emit(celery, "started", job_id)
+
+
+def tell_ended(
+    celery: Celery, job_id: str, state: State, failure: Failure | None = None, *, runtime_s: float = 0.0
+) -> None:
+    """Tell Flower, soon, how a job ended."""
+    if failure is not None:
+        emit(celery, "failed", job_id, exception=f"JobFailed('{failure.code}')", traceback=None)
+    elif state is State.SUCCEEDED:
+        emit(celery, "succeeded", job_id, result=None, runtime=runtime_s)
+    else:
+        emit(celery, "revoked", job_id, terminated=False, signum=None, expired=False)

@@ -1,0 +1,1 @@
+"""Flower with our sign-in and pages."""

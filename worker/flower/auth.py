@@ -1,0 +1,195 @@
+"""Flower's door: who may look, by the same provider as the API's; and nobody may change anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import tornado.web
+from flower import urls
+from flower.options import options
+from flower.views import BaseHandler
+from flower.views.auth import OAuth2StateMixin, get_next_url
+from flower.views.monitor import Metrics
+from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
+from tornado.routing import URLSpec
+
+from worker.config.settings import load
+from worker.flower.handlers import harden, keep_local, session_s
+from worker.flower.settings import FlowerSettings
+
+#: Flower lets in whose cookie ends so; only this module writes such cookies.
+_SUFFIX = "@storage-api"
+_PATTERN = f".*{_SUFFIX}"
+_PROVIDER = f"{__name__}.OpenIDLoginHandler"
+_ANSWER_LIMIT_S = 5.0
+_STATE_DAYS = 1 / 144
+
+
+def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Close Flower to strangers, and for changes to everybody, before it reads its options from ``environ``.
+
+    In debug mode it is open to this machine, if it listens nowhere else. Otherwise one signs in by the provider or by
+    HTTP Basic; where neither is configured nobody gets in.
+    """
+    close_routes()
+    harden(settings.session_lifetime)
+    environ["FLOWER_READ_ONLY"] = "true"
+    if settings.debug and _stays_here(sys.argv):
+        keep_local()
+        environ["FLOWER_ADDRESS"] = "127.0.0.1"
+        return
+    environ.pop("FLOWER_UNAUTHENTICATED_API", None)
+    if settings.secret_key.get_secret_value():
+        key = settings.secret_key.get_secret_value().encode()
+        environ["FLOWER_COOKIE_SECRET"] = hmac.digest(key, b"flower", "sha256").hex()
+    if settings.oauth_client_id:
+        environ.update(FLOWER_AUTH=_PATTERN, FLOWER_AUTH_PROVIDER=_PROVIDER)
+    elif "FLOWER_BASIC_AUTH" not in environ:
+        # Not by way of the environment: there, a comma in the password would begin another one.
+        options.basic_auth = [_basic(settings)]
+
+
+def _stays_here(arguments: Sequence[str]) -> bool:
+    """Is Flower asked to listen on this machine's own address only? The command line goes before the environment."""
+    asked = [word.partition("=")[2] for word in arguments if word.startswith("--address")]
+    return all(address in ("127.0.0.1", "localhost", "::1") for address in asked)
+
+
+def _basic(settings: FlowerSettings) -> str:
+    password = settings.basic_auth_password.get_secret_value()
+    if settings.basic_auth_username and password:
+        return f"{settings.basic_auth_username}:{password}"
+    print(  # noqa: T201 - for whoever starts it
+        "flower is closed to everybody: set SAPI_OAUTH_CLIENT_ID, or SAPI_BASIC_AUTH_USERNAME and _PASSWORD",
+        file=sys.stderr,
+    )
+    return f"nobody:{secrets.token_hex(32)}"
+
+
+def _groups_in(about: Mapping[str, Any], claim: str) -> frozenset[str]:
+    """The groups under ``claim`` (dots lead into objects), or under ``groups`` as the groups URL has them."""
+    found: Any = about.get(claim)
+    if found is None and "." in claim:
+        found = about
+        for step in claim.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+    found = about.get("groups") if found is None else found
+    listed = [found] if isinstance(found, str) else found
+    return frozenset(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else frozenset()
+
+
+class ClosedRoute(BaseHandler):
+    """What stands in the place of a route that changes something."""
+
+    def prepare(self) -> None:
+        raise tornado.web.HTTPError(403, "Flower is for looking only.")
+
+
+class ClosedMetrics(Metrics):
+    """Flower's metrics, for whoever may look at Flower."""
+
+    @tornado.web.authenticated
+    async def get(self) -> None:
+        await super().get()
+
+
+def close_routes() -> None:
+    """Take away every route that changes something (Flower's read-only mode forgets some), and close metrics."""
+    kept = []
+    for route in urls.handlers:
+        handler = route.handler_class if isinstance(route, URLSpec) else route[1]
+        if handler.__module__.startswith("flower.api.") and "post" in vars(handler):
+            kept.append((route.regex.pattern if isinstance(route, URLSpec) else route[0], ClosedRoute))
+            continue
+        kept.append((route[0], ClosedMetrics) if handler is Metrics else route)
+    urls.handlers[:] = kept
+
+
+class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
+    """Signs in by any OAuth2 or OpenID provider, with state and PKCE, and lets in the members of some groups."""
+
+    async def get(self) -> None:
+        settings = load(FlowerSettings)
+        if self.get_argument("code", None) is None:
+            await self._leave(settings)
+            return
+        self.verify_oauth_state()
+        token = await self._token(settings, self.get_argument("code", escape=False))
+        about = await self._about(settings, token)
+        if not settings.groups & _groups_in(about, settings.oauth_groups_claim):
+            raise tornado.web.HTTPError(403, "You are in none of the groups that may look at Flower.")
+        name = quote(str(about.get(settings.oauth_name_claim) or about.get("sub") or "unnamed"), safe="")
+        self.set_secure_cookie("user", name + _SUFFIX, session_s(settings.session_lifetime) / 86400)
+        self.redirect(get_next_url(self))
+
+    def set_secure_cookie(self, name: str, value: str, expires_days: float = _STATE_DAYS, **more: Any) -> None:
+        """As Flower does, for HTTPS only where that is how one gets here."""
+        secure = self._callback(load(FlowerSettings)).startswith("https:")
+        super().set_secure_cookie(name, value, expires_days, secure=secure, **more)
+
+    async def _leave(self, settings: FlowerSettings) -> None:
+        verifier = secrets.token_urlsafe(48)
+        self.set_secure_cookie("oauth_verifier", verifier)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        asked = {
+            "response_type": "code",
+            "client_id": settings.oauth_client_id,
+            "redirect_uri": self._callback(settings),
+            "state": self.set_oauth_state(),
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+        }
+        if settings.oauth_discovery_url:
+            asked["scope"] = "openid profile email"
+        url = await self._endpoint(settings, "authorization_endpoint", settings.oauth_authorize_url)
+        self.redirect(f"{url}{'&' if '?' in url else '?'}{urlencode(asked)}")
+
+    async def _token(self, settings: FlowerSettings, code: str) -> str:
+        verifier = (self.get_secure_cookie("oauth_verifier") or b"").decode()
+        self.clear_cookie("oauth_verifier")
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._callback(settings),
+            "code_verifier": verifier,
+            "client_id": settings.oauth_client_id,
+            "client_secret": settings.oauth_secret_key.get_secret_value(),
+        }
+        url = await self._endpoint(settings, "token_endpoint", settings.oauth_token_url)
+        answer = await self._ask(HTTPRequest(url, method="POST", body=urlencode(form)))
+        return str(answer.get("access_token") or "")
+
+    async def _about(self, settings: FlowerSettings, token: str) -> dict[str, Any]:
+        """The user, as the provider's user info (or the groups URL) says."""
+        url = await self._endpoint(settings, "userinfo_endpoint", settings.oauth_groups_url)
+        return await self._ask(HTTPRequest(url, headers={"Authorization": f"Bearer {token}"}))
+
+    async def _endpoint(self, settings: FlowerSettings, name: str, configured: str) -> str:
+        if not settings.oauth_discovery_url:
+            return configured
+        return str((await self._ask(HTTPRequest(settings.oauth_discovery_url)))[name])
+
+    async def _ask(self, request: HTTPRequest) -> dict[str, Any]:
+        request.request_timeout = request.connect_timeout = _ANSWER_LIMIT_S
+        request.follow_redirects = False
+        request.headers["Accept"] = "application/json"
+        try:
+            answer = json.loads((await AsyncHTTPClient().fetch(request)).body)
+        except (HTTPError, OSError, ValueError):
+            raise tornado.web.HTTPError(403, "The sign-in provider did not let you in, or does not answer.") from None
+        if not isinstance(answer, dict):
+            raise tornado.web.HTTPError(403, "The sign-in provider's answer makes no sense.")
+        return answer
+
+    def _callback(self, settings: FlowerSettings) -> str:
+        base = settings.flower_url or f"{self.request.protocol}://{self.request.host}"
+        return f"{base.rstrip('/')}{self.request.path}"

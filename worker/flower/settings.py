@@ -1,0 +1,38 @@
+"""What Flower's door is configured with: the same variables as the API's own sign-in."""
+
+from __future__ import annotations
+
+import csv
+
+from pydantic import AliasChoices, Field, SecretStr
+
+from worker.config.oauth_settings import ProviderSettings
+
+
+class FlowerSettings(ProviderSettings):
+    """Who may look at Flower: ``SAPI_<NAME>``."""
+
+    debug: bool = Field(
+        False,
+        validation_alias=AliasChoices("SAPI_DEBUG", "FLASK_DEBUG"),
+        description="Development mode: Flower is open, to this machine only",
+    )
+    secret_key: SecretStr = Field(SecretStr(""), description="What Flower's cookies are signed with is made of it")
+    session_lifetime: int = Field(
+        8 * 3600, ge=60, description="Seconds after which one must sign in again (Flower: at most 8 hours)"
+    )
+    flower_url: str = Field(
+        "", description="Public address of Flower, as in https://flower.example.org (default: as it is asked)"
+    )
+    flower_groups: str = Field("", description="Groups whose members may look (default: those of ADMIN and UBER_ADMIN)")
+    role_admin_groups: str = Field("", description="Groups whose members are ADMIN")
+    role_uber_admin_groups: str = Field("", description="Groups whose members are UBER_ADMIN")
+    basic_auth_username: str = Field("", description="Without a provider: user of HTTP Basic")
+    basic_auth_password: SecretStr = Field(SecretStr(""), description="Password of that user")
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The groups whose members may look."""
+        written = [self.flower_groups] if self.flower_groups else [self.role_admin_groups, self.role_uber_admin_groups]
+        rows = csv.reader(written, skipinitialspace=True)
+        return frozenset(name.strip() for row in rows for name in row if name.strip())

@@ -1,0 +1,162 @@
+"""Waits for jobs without asking again and again: one subscription per process, however many clients wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+import structlog
+
+from worker.store.client import RedisAway
+
+log = structlog.get_logger(__name__)
+
+#: Somebody who waits looks for himself this often. Words are lost with the subscription only, and when that is back
+#: everybody looks.
+_LOOK_AGAIN_S = 10.0
+#: A subscription that nobody needs ends at the second silence of this length; a host that vanished is noticed as late.
+_SILENCE_S = 5.0
+#: Where there is no silence, since others' jobs go on, it ends when nobody has needed it for so long.
+_UNNEEDED_S = 10.0
+#: Of a crowd that waits for the same job, each is answered so much later than the one before: others come in between.
+#: How far a job is by now can wait longer than its end.
+_CHANGES_APART_S, _ENDS_APART_S = 0.01, 0.002
+
+
+class Watch:
+    """One client's wait for one job."""
+
+    def __init__(self) -> None:
+        self._heard = threading.Event()
+        self._late_s = 0.0
+
+    def wait(self, seconds: float) -> bool:
+        """Return when there is news (True), or after ``seconds``, or when it is time to look for oneself."""
+        until = time.monotonic() + seconds
+        heard = self._heard.wait(min(seconds, _LOOK_AGAIN_S))
+        if heard and self._late_s:
+            time.sleep(max(0.0, min(self._late_s, until - time.monotonic())))
+        self._heard.clear()
+        return heard
+
+    def hear(self, late_s: float) -> None:
+        """There is news, or something may have been missed; it is told so many seconds later."""
+        self._late_s = late_s
+        self._heard.set()
+
+
+class Events:
+    """What the scripts announce of jobs, handed to those who watch them."""
+
+    def __init__(self, client: redis.Redis, prefix: str, room: threading.BoundedSemaphore) -> None:
+        """``room``: for how many may wait at a time."""
+        self._changes = _Channel(client, f"{prefix}events", _CHANGES_APART_S)
+        self._ends = _Channel(client, f"{prefix}ends", _ENDS_APART_S)
+        self._room = room
+
+    @contextmanager
+    def watch(self, job_id: str, *, end: bool = False) -> Iterator[Watch | None]:
+        """Hear of a job's changes (or only of its end) inside the block; None when too many clients wait already."""
+        if not self._room.acquire(blocking=False):
+            yield None
+            return
+        try:
+            with (self._ends if end else self._changes).watched(job_id) as watch:
+                yield watch
+        finally:
+            self._room.release()
+
+
+class _Channel:
+    """One channel, listened to by a thread of its own while anybody watches."""
+
+    def __init__(self, client: redis.Redis, name: str, apart_s: float) -> None:
+        self._redis = client
+        self._apart_s = apart_s
+        self._name = name
+        self._watches: dict[str, list[Watch]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._subscribed = threading.Event()
+
+    @contextmanager
+    def watched(self, job_id: str) -> Iterator[Watch]:
+        """Hear what is said of a job inside the block."""
+        watch = Watch()
+        with self._lock:
+            self._watches[job_id].append(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name=self._name, daemon=True)
+                self._thread.start()
+        try:
+            # What is said before is found by looking, which those who watch begin with.
+            self._subscribed.wait(1.0)
+            yield watch
+        finally:
+            with self._lock:
+                self._watches[job_id].remove(watch)
+                if not self._watches[job_id]:
+                    del self._watches[job_id]
+
+    def _listen(self) -> None:
+        pause = threading.Event()
+        while not self._is_idle():
+            try:
+                self._listen_once()
+            except RedisAway:
+                pause.wait(0.5)
+            except Exception:
+                log.exception("events.failed")
+                pause.wait(0.5)
+            finally:
+                self._subscribed.clear()
+
+    def _is_idle(self) -> bool:
+        """Does nobody watch? Then this thread ends, and the next who comes starts another."""
+        with self._lock:
+            if self._watches:
+                return False
+            self._thread = None
+            return True
+
+    def _listen_once(self) -> None:
+        """Listen for as long as the subscription lives and is needed."""
+        with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
+            subscription.subscribe(self._name)
+            asked = False
+            needed_at = time.monotonic()
+            while True:
+                if self._watches:
+                    needed_at = time.monotonic()
+                elif time.monotonic() - needed_at > _UNNEEDED_S:
+                    return
+                message = subscription.get_message(timeout=_SILENCE_S)
+                if message is None and asked:
+                    # A host that vanished closes nothing: only its silence tells.
+                    raise redis.TimeoutError("the subscription is dead")
+                asked = message is None
+                if message is None:
+                    subscription.ping()
+                elif message["type"] == "subscribe":
+                    self._tell_all()
+                    self._subscribed.set()
+                elif message["type"] == "message":
+                    self._tell(message["data"].split(b" ", 1)[0].decode())
+                elif message["type"] == "pong" and not self._watches:
+                    return
+
+    def _tell(self, job_id: str) -> None:
+        with self._lock:
+            for place, watch in enumerate(self._watches.get(job_id, ())):
+                watch.hear(place * self._apart_s)
+
+    def _tell_all(self) -> None:
+        """Whatever was said while nobody listened: everybody looks for himself."""
+        with self._lock:
+            for watches in self._watches.values():
+                for place, watch in enumerate(watches):
+                    watch.hear(place * self._apart_s)

@@ -1,0 +1,191 @@
+"""A job as it is recorded: one frozen value, read from the hash that the scripts write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from storage_backends.journal import Trace
+from worker.catalog.operations import OPERATIONS, Operation
+
+
+class State(StrEnum):
+    """Where a job is; the set is closed."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def done(self) -> bool:
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, in words that may be shown to its client."""
+
+    code: str
+    detail: str
+    retryable: bool = False
+    backend_error: Mapping[str, str] | None = None
+    errors: tuple[Mapping[str, str], ...] = ()
+
+    def to_fields(self) -> dict[str, str]:
+        """The fields of the record that hold it."""
+        more = {"backend_error": self.backend_error, "errors": list(self.errors), "retryable": self.retryable}
+        return {"error_code": self.code, "error_detail": self.detail, "error_more": json.dumps(more)}
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One state of one listing: a base and the changes laid over it up to ``seq``."""
+
+    thing: str
+    base: str
+    base_seq: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job; times are Unix milliseconds on Redis's clock, None when they have not come."""
+
+    id: str
+    operation: Operation
+    state: State
+    subsystem: str
+    target: str
+    request: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    requester: str
+    request_id: str
+    queue: str
+    version: int
+    attempt: int
+    seq: int
+    created_ms: int
+    updated_ms: int
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    expires_ms: int | None = None
+    cancel_requested_ms: int | None = None
+    first_failure_ms: int | None = None
+    settle_since_ms: int | None = None
+    marked_ms: int | None = None
+    #: The token of the worker that has it.
+    owner: str | None = None
+    waiting_reason: str | None = None
+    cancellable: bool = False
+    joins: int = 0
+    retry_of: str | None = None
+    backend_job: str | None = None
+    step: str | None = None
+    settle_why: str | None = None
+    current: int | None = None
+    total: int | None = None
+    unit: str | None = None
+    message: str | None = None
+    #: For a read: the query of the request that it was made for (filters, sort, fields, limit), as it was sent.
+    query: str = ""
+    #: For a succeeded read whose answer is a listing: the state of the listing that it made.
+    generation: Generation | None = None
+    result_bytes: int | None = None
+    failure: Failure | None = None
+    references: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        return self.state.done
+
+    def trace(self, now_ms: int) -> Trace:
+        """What the journal holds, for a worker that settles the job."""
+        age_s = (now_ms - (self.marked_ms or now_ms)) / 1000
+        return Trace(self.id, self.step, self.backend_job, dict(self.facts), age_s)
+
+
+def parse_job(flat: Sequence[bytes]) -> Job | None:
+    """Read a record (names and values in turn); None when there is none, or none that this version knows."""
+    texts = [text.decode() for text in flat]
+    record = dict(zip(texts[::2], texts[1::2], strict=True))
+    operation = OPERATIONS.get(record.get("operation", ""))
+    if operation is None or "state" not in record:
+        return None
+    state = State(record["state"])
+    values: dict[str, Any] = {name: record[name] for name in _TEXTS}
+    values |= {name: record.get(name) or None for name in _OPTIONAL_TEXTS}
+    values |= {name: int(record[name]) for name in ("version", "attempt", "seq")}
+    values |= {name: _number(record, name) for name in ("current", "total", "result_bytes")}
+    values |= {f"{name}_ms": _number(record, name) for name in _TIMES}
+    return Job(
+        operation=operation,
+        state=state,
+        request=json.loads(record["request"]),
+        arguments=json.loads(record["arguments"]),
+        facts={name[5:]: value for name, value in record.items() if name.startswith("fact:")},
+        references=tuple(json.loads(record["references"])) if record.get("references") else (),
+        cancellable=_cancellable(record, state),
+        generation=_generation(record),
+        failure=_failure(record),
+        query=record.get("query", ""),
+        waiting_reason=record.get("reason") or None,
+        joins=int(record.get("joins", "0")),
+        **values,
+    )
+
+
+_TEXTS = ("id", "subsystem", "target", "requester", "request_id", "queue")
+_OPTIONAL_TEXTS = ("owner", "retry_of", "backend_job", "step", "settle_why", "unit", "message")
+_TIMES = (
+    "created", "updated", "started", "finished", "expires",
+    "cancel_requested", "first_failure", "settle_since", "marked",
+)  # fmt: skip
+
+
+def _number(record: Mapping[str, str], name: str) -> int | None:
+    value = record.get(name)
+    return int(value) if value else None
+
+
+def _cancellable(record: Mapping[str, str], state: State) -> bool:
+    if state in (State.QUEUED, State.RUNNING):
+        shared = record.get("kind") == "read" and int(record.get("joins", "0")) > 0
+        return not shared and (state is State.QUEUED or record.get("cancellable", "1") == "1")
+    return False
+
+
+def _generation(record: Mapping[str, str]) -> Generation | None:
+    if not record.get("result_base"):
+        return None
+    return Generation(
+        record["result_thing"], record["result_base"], int(record["result_base_seq"]), int(record["result_seq"])
+    )
+
+
+#: What is said of a failure that a script recorded with nothing but its code.
+DETAILS = {
+    "worker-lost": "The worker that had this job was lost before anything was changed. Submit it again.",
+    "timed-out": "The job took longer than its operation may take, and was stopped before anything was changed.",
+    "outcome-unknown": "The change may or may not have happened: look at the storage system before repeating it.",
+}
+
+
+def _failure(record: Mapping[str, str]) -> Failure | None:
+    code = record.get("error_code")
+    if not code or record["state"] != State.FAILED:
+        return None
+    more = json.loads(record.get("error_more") or "{}")
+    return Failure(
+        code,
+        record.get("error_detail") or DETAILS.get(code, code),
+        bool(more.get("retryable", code in ("worker-lost", "timed-out"))),
+        more.get("backend_error"),
+        tuple(more.get("errors", ())),
+    )

@@ -1,0 +1,64 @@
+"""A job as scripts show it: its record, and what is told of it while it waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker.jobs.record import Job, State, parse_job
+
+#: A worker that has not said so for this long is not online.
+WORKER_TTL_MS = 15_000
+#: A result up to this size is shown inside its job.
+INLINE_RESULT_BYTES = 8191
+#: A client is asked to come back within this time.
+MAX_RETRY_AFTER_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ShownJob:
+    """A job, and what is told of it while it waits."""
+
+    job: Job
+    now_ms: int
+    position: int = 0
+    workers_online: int = 0
+    behind: bool = False
+    mean_run_ms: int = 0
+    #: The result as JSON, when it is small.
+    result: bytes = b""
+
+    @property
+    def waiting_reason(self) -> str | None:
+        """Why a queued job does not run."""
+        if self.job.state is not State.QUEUED:
+            return None
+        if self.job.waiting_reason:
+            return self.job.waiting_reason
+        if not self.workers_online:
+            return "no-worker-online"
+        return "behind-jobs" if self.behind else None
+
+    @property
+    def retry_after_s(self) -> int:
+        """When it is worth asking again, in whole seconds, from how long such jobs took lately."""
+        mean_s = max(self.mean_run_ms, 500) / 1000
+        queued = self.job.state is State.QUEUED
+        left_s = mean_s * (1 + self.position) if queued else self._left_s(mean_s)
+        return max(1, min(MAX_RETRY_AFTER_S, math.ceil(left_s)))
+
+    def _left_s(self, mean_s: float) -> float:
+        """What a job that runs still needs: by its own progress, or by how long such jobs took."""
+        ran_s = (self.now_ms - (self.job.started_ms or self.now_ms)) / 1000
+        if self.job.current and self.job.total:
+            return ran_s * max(0, self.job.total - self.job.current) / self.job.current
+        return mean_s - ran_s
+
+
+def read_shown(answer: Sequence[Any]) -> ShownJob | None:
+    """Read what `show` answers; None when there is no record, or one that this version cannot read."""
+    raw, now_ms, position, online, behind, mean_ms, result = answer
+    job = parse_job(raw)
+    return None if job is None else ShownJob(job, now_ms, position, online, bool(behind), mean_ms, result)

@@ -1,0 +1,42 @@
+"""Refreshes volume listings on schedule, so that readers never meet a cold one; by whichever worker looks first."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import redis
+
+from worker.catalog.operations import LIST_VOLUMES
+from worker.config.settings import Settings
+from worker.jobs.service import Jobs, NewJob
+
+
+class Refresh:
+    """A chore of the sweeper. No scheduler process is needed, and none can be the one that fails."""
+
+    def __init__(self, client: redis.Redis, jobs: Jobs, settings: Settings, subsystems: Sequence[str]) -> None:
+        self._redis = client
+        self._jobs = jobs
+        self._settings = settings
+        self._subsystems = subsystems
+
+    def __call__(self) -> None:
+        interval_s = self._settings.refresh_interval
+        if not interval_s:
+            return
+        for subsystem in self._subsystems:
+            if self._redis.set(f"{self._settings.key_prefix}refresh:{subsystem}", "1", nx=True, ex=interval_s):
+                self._jobs.accept(self._job(subsystem))
+
+    def _job(self, subsystem: str) -> NewJob:
+        return NewJob(
+            operation=LIST_VOLUMES,
+            subsystem=subsystem,
+            arguments={},
+            request={},
+            target=f"/v4/{subsystem}/volumes",
+            requester="",
+            request_id=f"refresh-{secrets.token_hex(8)}",
+            refresh=True,
+        )

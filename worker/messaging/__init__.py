@@ -1,0 +1,1 @@
+"""Celery: the application, its transport, messages and their publisher, task events for Flower."""

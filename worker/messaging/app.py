@@ -1,0 +1,114 @@
+"""The Celery application: how messages travel. They hold a job's id and nothing else; results are not Celery's."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue
+
+from worker.config.redis_urls import Broker, broker, is_redis
+from worker.config.settings import Settings
+from worker.messaging.task_events import Batches, Gathering
+
+#: An API process must never wait long for a broker; the sweeper makes good what it could not send.
+_FRONT_END = {
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+    "socket_keepalive": True,
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
+}
+#: A worker must notice a half-open connection, and go on by itself when the broker is back.
+_WORKER = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+    "retry_on_timeout": True,
+}
+#: kombu would look for each message in four lists for each queue.
+_ONE_PRIORITY = {"priority_steps": [0]}
+#: How often a sentinel, or the next one, may be asked, and for how long.
+_SENTINEL = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None}
+#: RabbitMQ: how long a half-open connection may look like an idle one (12 s of silence, then 3 unanswered questions).
+_AMQP_SOCKET = {"TCP_KEEPIDLE": 12, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
+_AMQP = {
+    "socket_settings": {getattr(socket, name): at for name, at in _AMQP_SOCKET.items() if hasattr(socket, name)},
+}
+#: A message that the broker has not confirmed is sent again over another connection.
+_AMQP_FRONT_END = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
+_AMQP_HEARTBEAT_S = 10
+
+#: What the promises rest on. A worker that was started with other values refuses to start.
+REQUIRED = {
+    "task_acks_late": False,
+    "worker_disable_prefetch": True,
+    "worker_prefetch_multiplier": 1,
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+}
+
+
+def required(broker_url: str) -> dict[str, Any]:
+    """The values that a worker must have with this broker.
+
+    Only over Redis may it leave in the queue what it has no thread for. RabbitMQ deals messages out as they come; a job
+    whose ring finds no room is rung for again.
+    """
+    return REQUIRED | {"worker_disable_prefetch": is_redis(broker_url)}
+
+
+def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery:
+    """Return the application; ``consumed`` names the queues of a worker, without any it only sends."""
+    consumes = bool(consumed)
+    found = broker(settings.broker)
+    celery = Celery("storage-api", broker=found.url, backend=None, set_as_current=False)
+    celery.conf.update(
+        **required(found.url),
+        broker_use_ssl=found.use_ssl,
+        # Only a worker's loop sends them; whoever else is silent for long would be hung up on.
+        broker_heartbeat=_AMQP_HEARTBEAT_S if consumes else 0,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        broker_transport_options=_transport_options(found, consumes=consumes),
+        # kombu's pool loses a connection for good whenever a producer cannot be made, and hangs when all are lost.
+        broker_pool_limit=0,
+        worker_enable_remote_control=False,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        task_send_sent_event=False,
+        task_create_missing_queues=True,
+        task_queues=_queues(consumed),
+        event_queue_expires=60,
+        event_queue_ttl=30,
+    )
+    celery.events.dispatcher_cls = Gathering
+    celery.steps["consumer"].add(Batches)
+    return celery
+
+
+def _transport_options(found: Broker, *, consumes: bool) -> dict[str, Any]:
+    if not found.is_redis:
+        retries = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+        return retries | _AMQP | ({} if consumes else _AMQP_FRONT_END)
+    chosen = (_WORKER if consumes else _FRONT_END) | _ONE_PRIORITY | found.options
+    if "sentinel_kwargs" in chosen:
+        chosen["sentinel_kwargs"] = _SENTINEL | chosen["sentinel_kwargs"]
+    return chosen
+
+
+def _queues(names: Sequence[str]) -> list[Queue] | None:
+    """The queues to consume; a message is done with once it is read.
+
+    What is not acknowledged is not kept either. Otherwise a Redis that is full would take a message from its queue and
+    refuse to keep it, whereupon the worker ends (kombu 5.7).
+    """
+    return [Queue(name, routing_key=name, no_ack=True) for name in names] or None  # type: ignore[no-untyped-call]

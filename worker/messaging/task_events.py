@@ -1,0 +1,87 @@
+"""What Flower is told of jobs: when they begin and end in truth, many at a time, a few times a second.
+
+Celery alone would publish each word on its own while the job runs, and call each ring for it a start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.events import EventDispatcher
+from celery.worker.consumer import Events
+
+#: How late Flower may be.
+_EVERY_S = 0.2
+#: So many events wait at most; of more, the oldest are not told.
+_MOST = 50_000
+
+
+def tell_received(celery: Celery, job_id: str, task: str) -> None:
+    """Tell Flower, soon, that a worker has heard a ring for a job, whether its turn has come or not."""
+    emit(celery, "received", job_id, name=task, args=f"({job_id!r},)", kwargs="{}", root_id=job_id, retries=0)
+
+
+def emit(celery: Celery, what: str, job_id: str, **fields: Any) -> None:
+    """Note an event of a task for Flower (``what``: received, started, succeeded, failed, revoked)."""
+    # Only a worker that has begun to consume has a line to Flower.
+    dispatcher = getattr(celery, "flower_events", None)
+    if dispatcher is not None:
+        dispatcher.send(f"task-{what}", uuid=job_id, **fields)
+
+
+class Gathering(EventDispatcher):
+    """Only notes what is told of tasks, from whichever thread; it is made into events by the loop that sends them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: What is to be sent: kinds of events, and what is known of each.
+        self.noted: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_MOST)
+        # Celery would send in between, from the thread of a job, when there are so many.
+        self.buffer_limit = _MOST
+
+    def send(self, type: str, **fields: Any) -> None:  # noqa: A002 - theirs
+        if type.startswith("task-"):
+            self.noted.append((type, {"timestamp": time.time(), **fields}))
+        else:
+            super().send(type, **fields)
+
+    def take_over(self, former: Gathering | None) -> None:
+        """Send what was noted before a connection to the broker broke, and since, over this one."""
+        if former is not None:
+            self.noted.extend(former.noted)
+
+    def flush(self, **options: Any) -> None:
+        while self.noted:
+            kind, fields = self.noted.popleft()
+            super().send(kind, **fields)
+        super().flush(**options)
+
+
+class Batches(bootsteps.StartStopStep):
+    """Takes the place of Celery's own flush of events."""
+
+    requires = (Events,)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._flushing: Any = None
+
+    def start(self, consumer: Any) -> None:
+        dispatcher = consumer.event_dispatcher
+        dispatcher.on_send_buffered = None
+        former = getattr(consumer.app, "flower_events", None)
+        consumer.app.flower_events = dispatcher
+        dispatcher.take_over(former)
+        self._flushing = consumer.timer.call_repeatedly(_EVERY_S, dispatcher.flush)
+
+    def stop(self, consumer: Any) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+
+    def shutdown(self, consumer: Any) -> None:
+        self.stop(consumer)
+        if consumer.event_dispatcher is not None:
+            consumer.event_dispatcher.flush()

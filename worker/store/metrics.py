@@ -1,0 +1,150 @@
+"""Figures of the whole service: one hash in Redis to which every process adds, so that any of them can tell all.
+
+A field is a series and, for a histogram, a bucket: ``run filer create_volume 500`` counts jobs that ran for at most
+500 ms and more than the bucket before; ``… inf`` those beyond every bucket, ``… sum`` their time in microseconds.
+Scripts count the jobs (see `lua/prelude.lua`), processes count the rest in a `Tally`.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+import redis
+import structlog
+
+from worker.store.client import RedisAway
+
+log = structlog.get_logger(__name__)
+
+HASH = "figures"
+#: Upper ends of buckets in milliseconds; those of jobs stand in `lua/prelude.lua`, too.
+JOB_BOUNDS_MS = (100, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000)
+REQUEST_BOUNDS_MS = (5, 25, 100, 500, 1000, 2500, 5000, 10_000, 30_000)
+#: A worker that has not told its breakers for so long is not counted.
+BREAKER_TTL_S = 15
+
+
+class Tally:
+    """Counts of this process, on their way to Redis: to count costs no round trip."""
+
+    def __init__(self, client: redis.Redis, prefix: str, *, every_s: float = 2.0) -> None:
+        self._redis = client
+        self._key = prefix + HASH
+        self._every_s = every_s
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def count(self, field: str, by: int = 1) -> None:
+        """Add to one field."""
+        with self._lock:
+            self._counts[field] += by
+
+    def observe(self, series: str, seconds: float, bounds_ms: Sequence[int]) -> None:
+        """Add one time to a histogram."""
+        place = bisect_left(bounds_ms, seconds * 1000)
+        bucket = bounds_ms[place] if place < len(bounds_ms) else "inf"
+        with self._lock:
+            self._counts[f"{series} {bucket}"] += 1
+            self._counts[f"{series} sum"] += round(seconds * 1_000_000)
+
+    def flush(self) -> bool:
+        """Add to Redis what was counted since; False while Redis is away, when it waits here.
+
+        Where an answer is lost, the same counts may be added twice: better than to lose those of the outage itself.
+        """
+        # Whoever flushes while another does finds all of it told afterwards.
+        with self._flushing:
+            with self._lock:
+                counts, self._counts = self._counts, Counter()
+            if not counts or self._add(counts):
+                return True
+            with self._lock:
+                self._counts.update(counts)
+            return False
+
+    def _add(self, counts: Mapping[str, int]) -> bool:
+        pipe = self._redis.pipeline(transaction=True)
+        for field, by in counts.items():
+            pipe.hincrby(self._key, field, by)
+        try:
+            pipe.execute()
+        except RedisAway:
+            return False
+        return True
+
+    def flush_often(self) -> None:
+        """Flush every few seconds from now on, in a thread of this process; once started, this does nothing."""
+        # Started on first use: a server may fork after it has built its parts, and threads do not survive that.
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="tally", daemon=True)
+                    self._thread.start()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._every_s):
+            try:
+                self.flush()
+            except redis.RedisError:
+                log.exception("tally.failed")
+
+
+class _Filer(Protocol):
+    @property
+    def breaker_state(self) -> str: ...
+
+
+class BreakerReport:
+    """Tells, when called, how a worker's circuit breakers stand; a chore of its sweeper."""
+
+    def __init__(self, client: redis.Redis, prefix: str, node: str, filers: Mapping[str, _Filer]) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self._node = node
+        self._filers = filers
+        self._told: dict[str, str] = {}
+        self._turn = 0
+
+    def __call__(self) -> None:
+        states = {name: filer.breaker_state for name, filer in self._filers.items()}
+        self._turn += 1
+        # Called every second: at once when one has changed, else often enough to be believed.
+        if states == self._told and self._turn % (BREAKER_TTL_S // 3):
+            return
+        pipe = self._redis.pipeline(transaction=False)
+        for name, state in states.items():
+            pipe.set(breaker_key(self._prefix, name, self._node), state, ex=BREAKER_TTL_S)
+        pipe.execute()
+        self._told = states
+
+
+def breaker_key(prefix: str, subsystem: str, node: str) -> str:
+    """Where a worker tells how its breaker for a filer stands: closed, open or half-open."""
+    return f"{prefix}breaker:{subsystem}:{node}"
+
+
+class Series(NamedTuple):
+    """One histogram: how many in each bucket and below, and the sum in seconds."""
+
+    buckets: list[tuple[str, float]]
+    sum_s: float
+
+
+def histograms(figures: Mapping[str, int], bounds_ms: Sequence[int]) -> dict[tuple[str, ...], Series]:
+    """Put the buckets together, by the words that name each series."""
+    names = dict.fromkeys(tuple(field.split(" ")[:-1]) for field in figures)
+    return {name: _series(figures, " ".join(name), bounds_ms) for name in names}
+
+
+def _series(figures: Mapping[str, int], name: str, bounds_ms: Sequence[int]) -> Series:
+    counts: Iterable[int] = (figures.get(f"{name} {bound}", 0) for bound in (*bounds_ms, "inf"))
+    ends = [*(str(bound / 1000) for bound in bounds_ms), "+Inf"]
+    return Series(list(zip(ends, map(float, accumulate(counts)), strict=True)), figures.get(f"{name} sum", 0) / 1e6)
