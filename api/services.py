@@ -15,39 +15,40 @@ from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystems
 from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds
-from worker.jobs.notifications import Events
-from worker.jobs.replies import Answers
+from worker.jobs.notifications import JobNotifications
+from worker.jobs.replies import ReplyQueue
 from worker.jobs.service import Jobs
-from worker.listings.process_cache import HotListings
+from worker.listings.process_cache import ListingCache
 from worker.listings.repository import Listings
-from worker.messaging.publisher import Bell, create_bell
-from worker.store.client import Scripts, connect, job_id_secret
+from worker.messaging.publisher import TaskPublisher, create_publisher
+from worker.store.client import connect, job_id_secret
+from worker.store.scripts import JobScripts
 
 EXTENSION = "storage-api"
 
 
 @dataclass(frozen=True)
-class Parts:
+class Services:
     """What views and what stands behind them work with; held in ``app.extensions``."""
 
     settings: Settings
     config: ApiSettings
     subsystems: tuple[str, ...]
     redis: redis.Redis
-    scripts: Scripts
-    events: Events
-    answers: Answers
+    scripts: JobScripts
+    events: JobNotifications
+    answers: ReplyQueue
     listings: Listings
-    hot: HotListings
-    bell: Bell
+    hot: ListingCache
+    publisher: TaskPublisher
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
 
     @classmethod
     def build(cls, settings: Settings, config: ApiSettings, subsystems: tuple[str, ...]) -> Self:
         """Put the parts together; connects to nothing."""
         client = connect(settings)
-        room = BoundedSemaphore(config.max_waiting)
-        scripts = Scripts(client, settings.key_prefix, replicas=settings.wait_replicas)
+        waiter_slots = BoundedSemaphore(config.max_waiting)
+        scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)
         listings = Listings(client, scripts, settings)
         return cls(
             settings,
@@ -55,11 +56,11 @@ class Parts:
             subsystems,
             client,
             scripts,
-            Events(client, settings.key_prefix, room),
-            Answers(client, settings.key_prefix, room),
+            JobNotifications(client, settings.key_prefix, waiter_slots),
+            ReplyQueue(client, settings.key_prefix, waiter_slots),
             listings,
-            HotListings(listings, config.hot_bytes),
-            create_bell(settings),
+            ListingCache(listings, config.listing_cache_bytes),
+            create_publisher(settings),
         )
 
     @classmethod
@@ -78,12 +79,12 @@ class Parts:
         if not self._jobs:
             # Two threads may come here at once: both make the same, and either is kept.
             ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))
-            self._jobs.append(Jobs(self.redis, self.scripts, ids, self.bell, self.settings))
+            self._jobs.append(Jobs(self.redis, self.scripts, ids, self.publisher, self.settings))
         return self._jobs[0]
 
 
-def parts() -> Parts:
+def current_services() -> Services:
     """Return the parts of the application at hand."""
-    held = current_app.extensions[EXTENSION]
-    assert isinstance(held, Parts)  # noqa: S101 - put there by create_app
-    return held
+    services = current_app.extensions[EXTENSION]
+    assert isinstance(services, Services)  # noqa: S101 - put there by create_app
+    return services

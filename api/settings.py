@@ -23,4 +23,6 @@ class ApiSettings(BaseSettings):
     max_header_bytes: int = Field(
         16 * 1024, ge=1024, description="Largest block of headers; larger ones are refused with 431"
     )
-    hot_bytes: int = Field(256 * 1024 * 1024, ge=0, description="Memory for listings at hand, in each process")
+    listing_cache_bytes: int = Field(
+        256 * 1024 * 1024, ge=0, description="Memory for listings at hand, in each process"
+    )

@@ -8,7 +8,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.services import Parts
+from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, load
@@ -16,9 +16,9 @@ from worker.config.settings import BadSettings, load
 
 def _create() -> Flask:
     try:
-        held = Parts.from_environment()
-        configure_logging("api", held.settings.log_level)
-        return create_app(held, load(AuthSettings))
+        services = Services.from_environment()
+        configure_logging("api", services.settings.log_level)
+        return create_app(services, load(AuthSettings))
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Unpack
 
-from storage_backends.journal import Journal, Trace
+from storage_backends.journal import Journal, JournalState
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
 
 
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class ReconciledOutcome:
     """The outcome of a change, found by looking, with what the operation would have returned or raised."""
 
     outcome: Outcome
@@ -230,7 +230,9 @@ class StorageBackend(ABC):
     # --- what is not an operation
 
     @abstractmethod
-    def settle(self, operation: str, arguments: Mapping[str, Any], trace: Trace, *, journal: Journal) -> Settlement:
+    def reconcile(
+        self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
+    ) -> ReconciledOutcome:
         """Find out what became of a change whose worker is gone, by looking.
 
         It looks at the trace, at the storage system's job, at the object. ``operation`` is a method's name,

@@ -14,28 +14,28 @@ from typing import Any
 from uuid import uuid4
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """This worker must not go on with the job; the driver lets it pass."""
 
 
-class Cancelled(Stopped):
+class Cancelled(Interrupted):
     """The job was cancelled, and nothing of a change was sent."""
 
 
-class LeaseLost(Stopped):
+class LeaseLost(Interrupted):
     """The job has been taken from this worker, or may have been: not one more call to the storage system."""
 
 
-class HandedOn(Stopped):
+class ShuttingDown(Interrupted):
     """This worker is shutting down; another goes on with the job from what the journal holds."""
 
 
-class TimedOut(Stopped):
+class TimedOut(Interrupted):
     """The operation's time limit is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class JournalState:
     """What the journal of a job holds: how far its change was taken by the worker that is no more."""
 
     job_id: str
@@ -73,7 +73,7 @@ class Journal(ABC):
         """Show how far the job is; also a checkpoint."""
 
     @abstractmethod
-    def sending(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, **facts: str) -> None:
         """Mark durably that ``step`` is about to be sent, with what a later look will need.
 
         From here on the job cannot be cancelled unless ``backend_job`` says so. The mark of the previous step's
@@ -88,15 +88,11 @@ class Journal(ABC):
         """Record durably the storage system's own job for the step that was just sent."""
 
     @abstractmethod
-    def remember(self, **facts: str) -> None:
-        """Record durably what a later look will need."""
-
-    @abstractmethod
     def wait(self, seconds: float) -> None:
         """Wait, waking early to raise a kind of ``Stopped``; for polls of the filer's job and simulated time."""
 
 
-class UnwatchedJournal(Journal):
+class InMemoryJournal(Journal):
     """The journal of a call that nobody watches: nothing is recorded and nothing stops it. For checks and tests."""
 
     def __init__(self, job_id: str | None = None) -> None:
@@ -121,19 +117,16 @@ class UnwatchedJournal(Journal):
     def progress(self, current: int, total: int | None, unit: str, message: str) -> None:
         self.shown.append((current, total, unit, message))
 
-    def sending(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, **facts: str) -> None:
         self.step, self.uuid = step, None
         self.facts.update(facts)
 
     def backend_job(self, uuid: str, *, cancellable: bool = False) -> None:
         self.uuid = uuid
 
-    def remember(self, **facts: str) -> None:
-        self.facts.update(facts)
-
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def trace(self, **changes: Any) -> Trace:
+    def trace(self, **changes: Any) -> JournalState:
         """What a settling worker would be given."""
-        return Trace(self.job_id, self.step, self.uuid, dict(self.facts), **changes)
+        return JournalState(self.job_id, self.step, self.uuid, dict(self.facts), **changes)

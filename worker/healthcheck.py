@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 import redis
 
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystems
-from worker.catalog.operations import Lane
+from worker.catalog.operations import QueueClass
 from worker.config.settings import BadSettings, Settings, load
-from worker.store.client import RedisAway, connect
+from worker.store.client import REDIS_UNAVAILABLE, connect
+from worker.store.keys import Keys
 
 #: A worker says this often enough that it is there; it does every three seconds.
 FRESH_S = 20.0
@@ -27,8 +28,8 @@ def last_seen_s(client: redis.Redis, prefix: str, node: str, subsystems: Iterabl
     seconds, microseconds = client.time()
     pipe = client.pipeline(transaction=False)
     for subsystem in subsystems:
-        for lane in Lane:
-            pipe.zscore(f"{prefix}workers:{subsystem}.{lane}", node)
+        for queue_class in QueueClass:
+            pipe.zscore(Keys(prefix).workers(f"{subsystem}.{queue_class}"), node)
     said_ms = [score for score in pipe.execute() if score is not None]
     return int(seconds) + int(microseconds) / 1e6 - max(said_ms) / 1000 if said_ms else None
 
@@ -38,7 +39,7 @@ def _complaint(client: redis.Redis, settings: Settings, node: str, *, forgive: b
     names = [name.strip() for name in settings.subsystems.split(",") if name.strip()]
     try:
         seen = last_seen_s(client, settings.key_prefix, node, names or Subsystems.names_from_environment(os.environ))
-    except RedisAway as exc:
+    except REDIS_UNAVAILABLE as exc:
         return None if forgive else f"Redis is away ({type(exc).__name__})"
     if seen is None:
         return f"{node} never said that it serves a queue"

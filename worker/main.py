@@ -1,4 +1,4 @@
-"""A worker process: ``python -m worker.main --node quick1 --lanes write,read``. The one place that builds its parts."""
+"""A worker process: ``python -m worker.main --node quick1 --queues write,read``. It builds its own parts."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ from celery import Celery, signals
 
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 from storage_backends.registry import open_backend
-from worker.backends.gateway import Filer, Watchman
-from worker.catalog.operations import Lane
+from worker.backends.gateway import BackendGateway, HealthMonitor
+from worker.catalog.operations import QueueClass
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, Settings, load
-from worker.execution.claims import Desk
-from worker.execution.executor import Performer
-from worker.execution.lease import Beater, Lease
-from worker.execution.outcome_events import tell_ended
-from worker.execution.reconciler import Settler
+from worker.execution.claims import JobClaims
+from worker.execution.executor import JobExecutor
+from worker.execution.lease import Lease, LeaseRenewer
+from worker.execution.outcome_events import emit_ended
+from worker.execution.reconciler import OutcomeReconciler
 from worker.execution.tasks import Slots, register_tasks
 from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs
 from worker.listings.repository import Listings
-from worker.maintenance.compaction import Folding
-from worker.maintenance.loop import Sweeper
+from worker.maintenance.compaction import Compaction
+from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.refresh import Refresh
 from worker.messaging.app import create_celery, required
-from worker.messaging.malformed import drop_garbage
-from worker.messaging.publisher import Bell, create_bell
-from worker.store.client import RedisAway, Scripts, UnsafeRedis, check_redis, connect, job_id_secret
-from worker.store.metrics import BreakerReport, Tally
+from worker.messaging.malformed import reject_malformed_messages
+from worker.messaging.publisher import TaskPublisher, create_publisher
+from worker.store.client import REDIS_UNAVAILABLE, UnsafeRedis, check_redis, connect, job_id_secret
+from worker.store.metrics import BreakerReport, CounterBuffer
+from worker.store.scripts import JobScripts
 
 log = structlog.get_logger(__name__)
 
 #: A worker may wait longer for an answer than a request may: it has time, and its writes are fenced.
-_ANSWER_LIMIT_S = 2.0
+_COMMAND_TIMEOUT_S = 2.0
 #: Threads beyond the slots, for rings that only find out that it is not their turn.
 _SPARE_THREADS = 8
 #: What has not ended or been handed on so long after SIGTERM is left to be settled by another worker.
@@ -58,83 +59,85 @@ class Runtime:
     celery: Celery
     queues: list[str]
     threads: int
-    filers: dict[str, Filer]
-    beater: Beater
-    sweeper: Sweeper
-    watchman: Watchman
-    bell: Bell
+    gateways: dict[str, BackendGateway]
+    lease_renewer: LeaseRenewer
+    maintenance: MaintenanceLoop
+    health_monitor: HealthMonitor
+    publisher: TaskPublisher
     drain: threading.Event
 
     def start(self) -> None:
         """Begin to renew, sweep and watch."""
-        for thread in (self.beater, self.watchman, self.sweeper):
+        for thread in (self.lease_renewer, self.health_monitor, self.maintenance):
             thread.start()
 
     def begin_drain(self) -> None:
         """Shutting down: what can be handed on is handed on now."""
         self.drain.set()
-        for lease in self.beater.held():
+        for lease in self.lease_renewer.leases():
             lease.drain()
-        last = threading.Timer(_DRAIN_S, _leave_at_once)
+        last = threading.Timer(_DRAIN_S, _exit_after_drain_timeout)
         last.daemon = True
         last.start()
 
     def stop(self) -> None:
         """End what was started."""
-        for part in (self.sweeper, self.watchman, self.beater):
+        for part in (self.maintenance, self.health_monitor, self.lease_renewer):
             part.stop()
-        self.bell.close()
-        for filer in self.filers.values():
-            filer.close()
+        self.publisher.close()
+        for gateway in self.gateways.values():
+            gateway.close()
 
 
-def build(settings: Settings, subsystems: Mapping[str, Subsystem], lanes: Sequence[Lane], node: str) -> Runtime:
+def build(
+    settings: Settings, subsystems: Mapping[str, Subsystem], queue_classes: Sequence[QueueClass], node: str
+) -> Runtime:
     """Put a worker together; nothing runs yet. Redis must answer."""
-    client = connect(settings, answer_limit_s=_ANSWER_LIMIT_S, connections=200)
+    client = connect(settings, command_timeout_s=_COMMAND_TIMEOUT_S, connections=200)
     _wait_for(client)
-    check_promises(client, settings)
-    scripts = Scripts(client, settings.key_prefix, replicas=settings.wait_replicas)
-    queues = [f"{name}.{lane}" for name in subsystems for lane in lanes]
-    drop_garbage()
+    check_redis_durability(client, settings)
+    scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)
+    queues = [f"{name}.{queue_class}" for name in subsystems for queue_class in queue_classes]
+    reject_malformed_messages()
     celery = create_celery(settings, consumed=queues)
-    bell = create_bell(settings)
+    publisher = create_publisher(settings)
     drain = threading.Event()
-    beater = Beater(scripts, settings.lease, on_hang=_restart)
+    lease_renewer = LeaseRenewer(scripts, settings.lease, on_hang=_restart)
     listings = Listings(client, scripts, settings)
-    tally = Tally(client, settings.key_prefix)
-    filers = {
-        name: Filer(name, partial(open_backend, subsystem), listings, partial(_count, tally, name))
+    counters = CounterBuffer(client, settings.key_prefix)
+    gateways = {
+        name: BackendGateway(name, partial(open_backend, subsystem), listings, partial(_count, counters, name))
         for name, subsystem in subsystems.items()
     }
-    desk = Desk(scripts, beater, bell, settings, drain)
-    settler = Settler(desk, filers, listings, settings)
-    jobs = Jobs(client, scripts, JobIds(job_id_secret(client, settings.key_prefix)), bell, settings)
+    claims = JobClaims(scripts, lease_renewer, publisher, settings, drain)
+    reconciler = OutcomeReconciler(claims, gateways, listings, settings)
+    jobs = Jobs(client, scripts, JobIds(job_id_secret(client, settings.key_prefix)), publisher, settings)
     slots = Slots(settings)
-    sweeper = Sweeper(
+    maintenance = MaintenanceLoop(
         scripts,
-        bell,
+        publisher,
         settings,
         node=node,
         subsystems=list(subsystems),
         queues=queues,
-        settle=partial(_settle, settler, celery),
-        room=slots.room,
+        reconcile=partial(_reconcile, reconciler, celery),
+        free_slots=slots.free_slots,
         drain=drain,
-        chores=[
+        tasks=[
             Refresh(client, jobs, settings, list(subsystems)),
-            Folding(listings, scripts, list(subsystems)),
-            tally.flush,
-            BreakerReport(client, settings.key_prefix, node, filers),
+            Compaction(listings, scripts, list(subsystems)),
+            counters.flush,
+            BreakerReport(client, settings.key_prefix, node, gateways),
         ],
     )
-    performer = Performer(desk, filers, listings, settings)
-    register_tasks(celery, desk, performer, slots)
-    threads = sum(slots.room(queue) for queue in queues) + _SPARE_THREADS
-    watchman = Watchman(filers, client, settings.key_prefix)
-    return Runtime(celery, queues, threads, filers, beater, sweeper, watchman, bell, drain)
+    executor = JobExecutor(claims, gateways, listings, settings)
+    register_tasks(celery, claims, executor, slots)
+    threads = sum(slots.free_slots(queue) for queue in queues) + _SPARE_THREADS
+    health_monitor = HealthMonitor(gateways, client, settings.key_prefix)
+    return Runtime(celery, queues, threads, gateways, lease_renewer, maintenance, health_monitor, publisher, drain)
 
 
-def check_promises(client: redis.Redis, settings: Settings) -> None:
+def check_redis_durability(client: redis.Redis, settings: Settings) -> None:
     """Refuse a Redis that would lose jobs; in debug mode, say what it would lose.
 
     Raises:
@@ -159,26 +162,26 @@ def check_celery(celery: Celery) -> None:
             )
 
 
-def _count(tally: Tally, subsystem: str, outcome: str) -> None:
-    tally.count(f"filer {subsystem} {outcome}")
+def _count(counters: CounterBuffer, subsystem: str, outcome: str) -> None:
+    counters.count(f"filer {subsystem} {outcome}")
 
 
 def _restart(lease: Lease) -> None:
     """A thread hangs in a driver and cannot be ended: end the process, which its supervisor starts again."""
-    log.error("worker.hangs", job_id=lease.job_id, operation=lease.job.operation.name, hint="this worker starts anew")
+    log.error("worker.hung", job_id=lease.job_id, operation=lease.job.operation.name, hint="this worker starts anew")
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _leave_at_once() -> None:
-    log.error("worker.drain-over", hint="what is still running here is settled by another worker")
+def _exit_after_drain_timeout() -> None:
+    log.error("worker.drain-timeout", hint="what is still running here is taken over by another worker")
     os._exit(1)
 
 
-def _settle(settler: Settler, celery: Celery, job_id: str, owner: str) -> None:
-    settled = settler.settle(job_id, owner)
-    if settled is not None:
-        lease, end = settled
-        tell_ended(celery, lease.job_id, end.state, end.failure)
+def _reconcile(reconciler: OutcomeReconciler, celery: Celery, job_id: str, token: str) -> None:
+    completed = reconciler.reconcile(job_id, token)
+    if completed is not None:
+        lease, completion = completed
+        emit_ended(celery, lease.job_id, completion.state, completion.failure)
 
 
 def _wait_for(client: redis.Redis) -> None:
@@ -186,16 +189,16 @@ def _wait_for(client: redis.Redis) -> None:
     while True:
         try:
             client.ping()
-        except RedisAway as exc:
+        except REDIS_UNAVAILABLE as exc:
             if not said:
-                log.warning("redis.away", error=type(exc).__name__, hint="waiting for it")
+                log.warning("redis.unavailable", error=type(exc).__name__, hint="waiting for it")
                 said = True
             time.sleep(0.5)
         else:
             return
 
 
-def _chosen(subsystems: Subsystems, wanted: str) -> dict[str, Subsystem]:
+def _selected(subsystems: Subsystems, wanted: str) -> dict[str, Subsystem]:
     """The subsystems that this worker serves."""
     every = dict(subsystems)
     names = [name.strip() for name in wanted.split(",") if name.strip()] or list(every)
@@ -208,7 +211,7 @@ def _chosen(subsystems: Subsystems, wanted: str) -> dict[str, Subsystem]:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker", description="Carry out storage jobs.")
     parser.add_argument("--node", default="worker", help="name of this process, unique on its host")
-    parser.add_argument("--lanes", default="write,read,list", help="which of write, read, list it serves")
+    parser.add_argument("--queues", default="write,read,list", help="which of write, read, list it serves")
     return parser.parse_args(argv)
 
 
@@ -237,10 +240,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load(Settings)
         configure_logging(arguments.node, settings.log_level)
-        lanes = [Lane(lane) for lane in arguments.lanes.split(",")]
-        subsystems = _chosen(Subsystems.from_environment(os.environ), settings.subsystems)
+        queue_classes = [QueueClass(queue_class) for queue_class in arguments.queue_classes.split(",")]
+        subsystems = _selected(Subsystems.from_environment(os.environ), settings.subsystems)
         hostname = f"{arguments.node}@{os.uname().nodename}"
-        runtime = build(settings, subsystems, lanes, hostname)
+        runtime = build(settings, subsystems, queue_classes, hostname)
         check_celery(runtime.celery)
     except (BadSettings, ConfigurationError, UnsafeRedis, ValueError) as exc:
         print(f"worker: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend

@@ -10,11 +10,11 @@ from werkzeug.datastructures import Authorization
 from api.auth import audit
 from api.auth.basic import BasicUser
 from api.auth.principals import EVERY_ROLE, Principal
-from api.auth.provider_http import ProviderAway
+from api.auth.provider_http import ProviderUnavailable
 from api.auth.request_origin import is_cross_site, is_loopback
-from api.auth.services import desk
-from api.auth.sessions import Session, StoreAway
-from api.auth.tokens import BadToken
+from api.auth.services import auth_services
+from api.auth.sessions import Session, SessionStoreUnavailable
+from api.auth.tokens import InvalidToken
 from api.http.methods import SAFE_METHODS
 from api.http.problems import Problem
 from worker.catalog.operations import Role
@@ -50,7 +50,7 @@ def require(role: Role, *, operation: str = "", target: str = "") -> Principal:
     """
     _note(role=role.value, operation=operation, target=target or request.path)
     found = principal()
-    _note(who=found.name, how=found.how)
+    _note(who=found.name, auth_method=found.method)
     if role not in found.roles:
         _refuse_role(role, found)
     _note(allowed=True)
@@ -64,16 +64,18 @@ def require_signed_in() -> Principal:
         Problem: 401 for a stranger, and as ``principal``.
     """
     found = principal()
-    _note(who=found.name, how=found.how, role="(signed in)", allowed=found.signed_in)
+    _note(who=found.name, auth_method=found.method, role="(signed in)", allowed=found.signed_in)
     if not found.signed_in:
-        refuse_stranger("Sign in at /login, or send a bearer token.")
+        require_authentication("Sign in at /login, or send a bearer token.")
     return found
 
 
 def _refuse_role(role: Role, found: Principal) -> NoReturn:
     if not found.signed_in:
-        refuse_stranger(f"This needs the role {role}: sign in at /login, or send a bearer token.")
-    existing = "" if desk().roles.exists(role) else " This service has no group for that role, so nobody has it."
+        require_authentication(f"This needs the role {role}: sign in at /login, or send a bearer token.")
+    existing = (
+        "" if auth_services().roles.exists(role) else " This service has no group for that role, so nobody has it."
+    )
     refuse("missing-role", f"This needs the role {role}, which you do not have.{existing}", extra={"role": role.value})
 
 
@@ -89,7 +91,7 @@ def refuse(
     raise Problem(code, detail, headers=headers, extra=extra)
 
 
-def refuse_stranger(detail: str, *, error: str = "", ask_for_password: bool = False) -> NoReturn:
+def require_authentication(detail: str, *, error: str = "", ask_for_password: bool = False) -> NoReturn:
     """Refuse with 401 and the ways to sign in.
 
     Raises:
@@ -97,12 +99,12 @@ def refuse_stranger(detail: str, *, error: str = "", ask_for_password: bool = Fa
     """
     challenge = f'Bearer {_REALM}, error="{error}"' if error else f"Bearer {_REALM}"
     # A challenge for Basic makes browsers open a window of their own over the documentation page: only scripts get it.
-    if desk().basic and (ask_for_password or "Sec-Fetch-Mode" not in request.headers):
+    if auth_services().basic and (ask_for_password or "Sec-Fetch-Mode" not in request.headers):
         challenge += f', Basic {_REALM}, charset="UTF-8"'
     refuse("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
-def refuse_without_store() -> NoReturn:
+def reject_without_store() -> NoReturn:
     """Refuse because Redis, which knows the sessions, is away.
 
     Raises:
@@ -111,7 +113,7 @@ def refuse_without_store() -> NoReturn:
     refuse("queue-unavailable", "Sessions cannot be looked up now: Redis is away.", headers={"Retry-After": "2"})
 
 
-def refuse_without_provider() -> NoReturn:
+def reject_without_provider() -> NoReturn:
     """Refuse because the sign-in provider is away.
 
     Raises:
@@ -127,60 +129,60 @@ def _note(**decision: object) -> None:
 
 def _find() -> Principal:
     found = _by_header(request.authorization) if "Authorization" in request.headers else _by_cookie()
-    if found.how in ("session", "basic") and request.method not in SAFE_METHODS and is_cross_site(request):
-        _note(who=found.name, how=found.how)
+    if found.method in ("session", "basic") and request.method not in SAFE_METHODS and is_cross_site(request):
+        _note(who=found.name, auth_method=found.method)
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
     return found
 
 
 def _by_header(sent: Authorization | None) -> Principal:
-    here = desk()
+    here = auth_services()
     if sent and sent.type == "bearer" and sent.token is not None:
         return _by_token(sent.token)
     if sent and sent.type == "basic" and here.basic:
         return _by_password(sent, here.basic)
-    refuse_stranger("The Authorization header is of a kind that this service does not take.")
+    require_authentication("The Authorization header is of a kind that this service does not take.")
 
 
 def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
-    _note(how="basic")
+    _note(auth_method="basic")
     address = request.remote_addr or ""
-    if not basic.may_try(address):
+    if not basic.allows_attempt(address):
         refuse("rate-limited", "Too many wrong passwords came from your address.", headers={"Retry-After": "60"})
     if not basic.is_it(sent.username, sent.password):
-        basic.note_wrong(address)
-        refuse_stranger("The user name or the password is wrong.")
-    return Principal(basic.name, desk().roles.of_basic(), "basic")
+        basic.record_failure(address)
+        require_authentication("The user name or the password is wrong.")
+    return Principal(basic.name, auth_services().roles.of_basic(), "basic")
 
 
 def _by_token(token: str) -> Principal:
-    here = desk()
-    _note(how="bearer")
+    here = auth_services()
+    _note(auth_method="bearer")
     if here.bearer is None:
-        refuse_stranger(
+        require_authentication(
             "This service takes no bearer tokens: it has no provider to check them with.", error="invalid_token"
         )
     try:
         identity = here.bearer.identity(token)
-    except BadToken as exc:
-        refuse_stranger(f"The bearer token is no good: {exc}.", error="invalid_token")
-    except ProviderAway:
-        refuse_without_provider()
+    except InvalidToken as exc:
+        require_authentication(f"The bearer token is no good: {exc}.", error="invalid_token")
+    except ProviderUnavailable:
+        reject_without_provider()
     return Principal(identity.name, here.roles.of_identity(identity), "bearer")
 
 
 def _by_cookie() -> Principal:
-    here = desk()
+    here = auth_services()
     try:
         kept = here.sessions.current()
-    except StoreAway:
-        refuse_without_store()
-    return (_of_session(kept) if kept else None) or Principal(roles=here.roles.everybodys())
+    except SessionStoreUnavailable:
+        reject_without_store()
+    return (_of_session(kept) if kept else None) or Principal(roles=here.roles.anonymous_roles())
 
 
 def _of_session(kept: Session) -> Principal | None:
     """Who a session belongs to, as things are now: groups, roles and modes may have changed since it began."""
-    here = desk()
+    here = auth_services()
     if kept.debug:
         local = here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies)
         return Principal(kept.identity.name, EVERY_ROLE, "session") if local else None

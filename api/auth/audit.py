@@ -61,13 +61,29 @@ def record(**decision: Any) -> None:
 
 
 def _write(decision: dict[str, Any]) -> None:
-    known: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "access"}
-    if has_request_context():
-        known["event"] = getattr(g, "audit_event", "access")
-        known |= {"method": request.method, "target": request.path, "address": request.remote_addr}
-        known["request_id"] = request_id()
-    line = {name: _shortened(value) for name, value in (known | decision).items()}
+    if not has_request_context():
+        write_event({"time": _now(), "event": "access"} | decision)
+        return
+    event = getattr(g, "audit_event", "access")
+    write_event(request_event(event, request.method, request.path, request.remote_addr, request_id()) | decision)
+
+
+def request_event(event: str, method: str, target: str, address: str | None, request_id: str) -> dict[str, Any]:
+    """Return the fields with which every event of a request begins."""
+    return {
+        "time": _now(), "event": event, "method": method, "target": target, "address": address,
+        "request_id": request_id,
+    }  # fmt: skip
+
+
+def write_event(event: dict[str, Any]) -> None:
+    """Write one line."""
+    line = {name: _shortened(value) for name, value in event.items()}
     logger.info(json.dumps(line, ensure_ascii=True))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _shortened(value: Any) -> Any:

@@ -14,13 +14,13 @@ from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
 from flask import request, session
 from werkzeug.wrappers import Response
 
-from api.auth.access import refuse, refuse_without_provider, refuse_without_store
+from api.auth.access import refuse, reject_without_provider, reject_without_store
 from api.auth.claims import groups_in, identity_in
 from api.auth.principals import Identity
-from api.auth.provider import Provider
-from api.auth.provider_http import ANSWER_LIMIT_S, ProviderAway
-from api.auth.sessions import SIGN_IN_LIMIT_S, Sessions, StoreAway
-from api.auth.tokens import BadToken
+from api.auth.provider import IdentityProvider
+from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
+from api.auth.sessions import SIGN_IN_LIMIT_S, Sessions, SessionStoreUnavailable
+from api.auth.tokens import InvalidToken
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ logging.getLogger("authlib").setLevel(logging.INFO)
 class SignInClient(FlaskOAuth2App):
     """Authlib's client; what it knows of the provider it learns from ours, in bounded time."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: IdentityProvider) -> None:
         settings = provider.settings
         secret = settings.oauth_secret_key.get_secret_value()
         framework = FlaskIntegration(_NAME)
@@ -52,8 +52,8 @@ class SignInClient(FlaskOAuth2App):
             client_kwargs={
                 "code_challenge_method": "S256",
                 "scope": provider.scope or None,
-                "default_timeout": ANSWER_LIMIT_S / 2,
-                "token_endpoint_auth_method": provider.authenticates_by(),
+                "default_timeout": COMMAND_TIMEOUT_S / 2,
+                "token_endpoint_auth_method": provider.client_auth_method(),
             },
         )
         self._provider = provider
@@ -67,13 +67,13 @@ class SignInClient(FlaskOAuth2App):
         verifier, client_id = self._provider.verifier, self._provider.settings.oauth_client_id
         claims = verifier.claims(str(token.get("id_token")), audience=client_id)
         if not secrets.compare_digest(str(claims.get("nonce")).encode(), nonce.encode()):
-            raise BadToken("it belongs to another sign-in")
+            raise InvalidToken("it belongs to another sign-in")
         if claims.get("azp", client_id) != client_id:
-            raise BadToken("it was issued to another client")
+            raise InvalidToken("it was issued to another client")
         return claims
 
 
-def leave_for_provider(provider: Provider, target: str) -> Response:
+def authorization_redirect(provider: IdentityProvider, target: str) -> Response:
     """Send the browser to the provider, and remember where it wanted to go.
 
     Raises:
@@ -83,14 +83,14 @@ def leave_for_provider(provider: Provider, target: str) -> Response:
     try:
         client = SignInClient(provider)
         leaving = client.create_authorization_url(redirect_uri)
-    except (ProviderAway, requests.RequestException) as exc:
+    except (ProviderUnavailable, requests.RequestException) as exc:
         _blame_provider(exc)
     _forget_old_states()
     client.save_authorize_data(redirect_uri=redirect_uri, next=target, **leaving)
     return Response(status=302, headers={"Location": leaving["url"]})
 
 
-def come_back(provider: Provider, sessions: Sessions) -> tuple[Identity, str]:
+def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Identity, str]:
     """Return who came back from the provider, and where to lead them.
 
     Raises:
@@ -106,7 +106,7 @@ def come_back(provider: Provider, sessions: Sessions) -> tuple[Identity, str]:
     return identity, str(begun["data"].get("next") or "/")
 
 
-def _exchange(provider: Provider) -> Identity:
+def _exchange(provider: IdentityProvider) -> Identity:
     """Make the code that the browser brought an identity."""
     try:
         sender = request.args.get("iss")
@@ -115,22 +115,22 @@ def _exchange(provider: Provider) -> Identity:
         if "error" not in request.args and not request.args.get("code"):
             _refuse_return("The provider sent no code.")
         return _identity(provider, SignInClient(provider).authorize_access_token())
-    except BadToken as exc:
+    except InvalidToken as exc:
         _refuse_return(f"The provider's ID token is no good: {exc}.")
     except AuthlibBaseError as exc:
         _refuse_error(exc)
-    except (ProviderAway, requests.RequestException, ValueError) as exc:
+    except (ProviderUnavailable, requests.RequestException, ValueError) as exc:
         _blame_provider(exc)
 
 
-def _identity(provider: Provider, token: dict[str, Any]) -> Identity:
+def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
     access_token = token.get("access_token")
     if not isinstance(access_token, str) or not access_token:
-        raise ProviderAway("the token endpoint sent no access token")
+        raise ProviderUnavailable("the token endpoint sent no access token")
     claims = dict(token.get("userinfo") or {})
     settings = provider.settings
     if provider.scope and "openid" in provider.scope.split() and not claims:
-        raise BadToken("there is none")
+        raise InvalidToken("there is none")
     if not settings.asks_groups_url and groups_in(claims, settings.oauth_groups_claim) is None:
         claims = _with_userinfo(claims, provider.userinfo(access_token))
     found = identity_in(claims, name_claim=settings.oauth_name_claim, groups=provider.groups(claims, access_token))
@@ -148,8 +148,8 @@ def _with_userinfo(claims: dict[str, Any], told: dict[str, Any]) -> dict[str, An
 def _check_first_use(sessions: Sessions, state: str) -> None:
     try:
         first = sessions.use_once(f"state:{state}")
-    except StoreAway:
-        refuse_without_store()
+    except SessionStoreUnavailable:
+        reject_without_store()
     if not first:
         _refuse_return("This sign-in has ended already.")
 
@@ -175,4 +175,4 @@ def _refuse_return(reason: str) -> NoReturn:
 
 def _blame_provider(error: Exception) -> NoReturn:
     logger.warning("sign-in provider: %s: %s", type(error).__name__, str(error)[:200])
-    refuse_without_provider()
+    reject_without_provider()

@@ -23,11 +23,11 @@ class BasicUser:
         self._rate = parse(WRONG_PASSWORDS)
         self._wrong = FixedWindowRateLimiter(MemoryStorage())
 
-    def may_try(self, address: str) -> bool:
+    def allows_attempt(self, address: str) -> bool:
         """Have few enough wrong passwords come from there lately?"""
         return self._wrong.test(self._rate, address)
 
-    def note_wrong(self, address: str) -> None:
+    def record_failure(self, address: str) -> None:
         """Count a wrong password that came from there."""
         self._wrong.hit(self._rate, address)
 

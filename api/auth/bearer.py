@@ -11,9 +11,9 @@ from typing import Any
 
 from api.auth.claims import groups_in, identity_in
 from api.auth.principals import Identity
-from api.auth.provider import Provider
-from api.auth.provider_http import ProviderAway, ProviderRefused, ask_json
-from api.auth.tokens import BadToken, header_of
+from api.auth.provider import IdentityProvider
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
+from api.auth.tokens import InvalidToken, header_of
 
 #: How long an answer about one token is believed: a token that is revoked works for so long.
 _ANSWER_KEPT_S = 10.0
@@ -23,15 +23,15 @@ _MOST_KEPT = 4096
 _RECOVERY_S = 2.0
 
 
-class BearerTokens:
+class BearerAuthenticator:
     """Tokens of one provider."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: IdentityProvider) -> None:
         self._provider = provider
         self._settings = provider.settings
         self._audience = self._settings.oauth_audience or self._settings.oauth_client_id
-        self._introspected = KeptAnswers(self._introspect, _ANSWER_KEPT_S)
-        self._groups = KeptAnswers(self._ask_groups, _GROUPS_KEPT_S)
+        self._introspected = TokenCache(self._introspect, _ANSWER_KEPT_S)
+        self._groups = TokenCache(self._ask_groups, _GROUPS_KEPT_S)
 
     def identity(self, token: str) -> Identity:
         """Whose token it is.
@@ -46,20 +46,20 @@ class BearerTokens:
             groups = tuple(self._groups.of(token)["groups"])
         found = identity_in(claims, name_claim=self._settings.oauth_name_claim, groups=groups)
         if not found.name:
-            raise BadToken("it names nobody")
+            raise InvalidToken("it names nobody")
         return found
 
     def _claims(self, token: str) -> dict[str, Any]:
         if self._provider.has_keys and header_of(token) is not None:
             return _unbound(self._provider.verifier.access_claims(token, audience=self._audience))
         if not self._settings.oauth_introspection_url:
-            raise BadToken("it is no JWT of the provider")
+            raise InvalidToken("it is no JWT of the provider")
         claims = self._introspected.of(token)
         self._check(claims)
         return _unbound(claims)
 
     def _introspect(self, token: str) -> dict[str, Any]:
-        return ask_json(
+        return request_json(
             "POST",
             self._settings.oauth_introspection_url,
             data={"token": token, "token_type_hint": "access_token"},
@@ -70,16 +70,16 @@ class BearerTokens:
         """Is what the provider says about a token good enough?"""
         now, leeway_s = time.time(), self._settings.oauth_leeway
         if answer.get("active") is not True:
-            raise BadToken("it is not in force")
+            raise InvalidToken("it is not in force")
         if _number(answer, "exp", now) < now - leeway_s or _number(answer, "nbf", now) > now + leeway_s:
-            raise BadToken("it has expired, or is not in force yet")
+            raise InvalidToken("it has expired, or is not in force yet")
         # A provider also knows its refresh tokens.
         if str(answer.get("token_type") or "bearer").lower() not in ("bearer", "access_token"):
-            raise BadToken("it is no access token")
+            raise InvalidToken("it is no access token")
         if not self._is_for_us(answer):
-            raise BadToken("it is meant for another service")
+            raise InvalidToken("it is meant for another service")
         if "iss" in answer and self._provider.issuer() not in ("", answer["iss"]):
-            raise BadToken("it is of another issuer")
+            raise InvalidToken("it is of another issuer")
 
     def _is_for_us(self, answer: Mapping[str, Any]) -> bool:
         """Was the token issued for this service?
@@ -104,7 +104,7 @@ class BearerTokens:
 def _unbound(claims: dict[str, Any]) -> dict[str, Any]:
     """``claims``, unless the token is bound to a key (RFC 8705, RFC 9449): whoever sends it bare has stolen it."""
     if "cnf" in claims:
-        raise BadToken("it is bound to a key, which was not shown")
+        raise InvalidToken("it is bound to a key, which was not shown")
     return claims
 
 
@@ -113,7 +113,7 @@ def _number(answer: Mapping[str, Any], name: str, otherwise: float) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 
-class KeptAnswers:
+class TokenCache:
     """What the provider said about tokens, for a while; kept by digest, so that no token stays in memory here."""
 
     def __init__(
@@ -142,13 +142,13 @@ class KeptAnswers:
         if until > self._clock():
             return answer
         if self._clock() - self._failed_at < _RECOVERY_S:
-            raise ProviderAway("the provider did not answer just now")
+            raise ProviderUnavailable("the provider did not answer just now")
         return self._ask_anew(key, token)
 
     def _ask_anew(self, key: bytes, token: str) -> dict[str, Any]:
         try:
             answer = self._ask(token)
-        except ProviderAway:
+        except ProviderUnavailable:
             self._failed_at = self._clock()
             raise
         with self._lock:

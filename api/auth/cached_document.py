@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from api.auth.provider_http import ANSWER_LIMIT_S, ProviderAway
+from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
 
 #: After this time the document is asked for again.
 FRESH_S = 3600.0
@@ -21,7 +21,7 @@ INTERVAL_S = 5.0
 RECOVERY_S = 2.0
 
 
-class KeptDocument:
+class CachedDocument:
     """The latest answer of ``fetch``."""
 
     def __init__(self, fetch: Callable[[], dict[str, Any]], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class KeptDocument:
         if self._age() > FRESH_S:
             self.renew()
         if self._document is None or self._age() > USABLE_S:
-            raise ProviderAway("the provider is away, and is left alone for a moment")
+            raise ProviderUnavailable("the provider is away, and is left alone for a moment")
         return self._document
 
     def renew(self) -> None:
@@ -52,7 +52,7 @@ class KeptDocument:
         """
         seen = self._got_at
         # Who has an old document goes on with it while another one asks.
-        patience_s = ANSWER_LIMIT_S if self._document is None else 0
+        patience_s = COMMAND_TIMEOUT_S if self._document is None else 0
         if not self._lock.acquire(timeout=patience_s):
             return
         try:
@@ -77,7 +77,7 @@ class KeptDocument:
         try:
             self._document = self._fetch()
             self._got_at = self._clock()
-        except ProviderAway:
+        except ProviderUnavailable:
             self._failed_at = self._clock()
             if self._document is None:
                 raise

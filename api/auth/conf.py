@@ -11,10 +11,10 @@ from flask_smorest import Blueprint
 
 from api.auth.access import principal
 from api.auth.openapi import problems
-from api.auth.services import desk
-from api.http.arguments_parser import refuse_query
+from api.auth.services import auth_services
+from api.http.arguments_parser import reject_query_parameters
 from api.http.problems import Problem
-from api.services import parts
+from api.services import current_services
 from worker.catalog.operations import Role
 
 _NAMES = {"type": "array", "items": {"type": "string"}}
@@ -42,7 +42,7 @@ def _document(name: str, schema: dict[str, Any], example: Any, *statuses: int, t
     def decorate(view: View) -> Any:
         @wraps(view)
         def answer(**path: str) -> Response:
-            refuse_query()
+            reject_query_parameters()
             return view(**path)
 
         return documented(answer)
@@ -54,7 +54,7 @@ def _document(name: str, schema: dict[str, Any], example: Any, *statuses: int, t
 @_document("list_subsystems", _NAMES, ["netapp", "dummy"])
 def subsystems() -> Response:
     """List the configured subsystems."""
-    return jsonify(list(parts().subsystems))
+    return jsonify(list(current_services().subsystems))
 
 
 @conf_blueprint.route("/roles")
@@ -71,15 +71,15 @@ def egroups(role: str) -> Response:
 
     Without groups, everybody is USER, and nobody is ADMIN or UBER_ADMIN.
     """
-    return jsonify(list(desk().roles.groups(_role(role))))
+    return jsonify(list(auth_services().roles.groups(_role(role))))
 
 
 @conf_blueprint.route("/roles/<role>/am_i_a")
 @_document("am_i_a", {"type": "boolean"}, True, 401, 404, 429, 503, takes_role=True)
 def am_i_a(role: str) -> Response:
     """Do I have a role?"""
-    asked = _role(role)
-    return jsonify(asked in principal().roles)
+    read_request = _role(role)
+    return jsonify(read_request in principal().roles)
 
 
 @conf_blueprint.route("/me/roles")

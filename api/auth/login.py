@@ -10,14 +10,14 @@ from flask_smorest import Blueprint
 from werkzeug.wrappers import Response
 
 from api.auth import audit
-from api.auth.access import principal, refuse, refuse_stranger, refuse_without_store
-from api.auth.authorization_code import come_back, leave_for_provider
+from api.auth.access import principal, refuse, reject_without_store, require_authentication
+from api.auth.authorization_code import authorization_redirect, handle_callback
 from api.auth.openapi import NEXT, THERE, problems
 from api.auth.principals import Identity
 from api.auth.request_origin import is_cross_site, is_loopback, local_path
-from api.auth.services import Desk, desk
-from api.auth.sessions import Session, StoreAway
-from api.http.arguments_parser import check_unrepeated, refuse_query
+from api.auth.services import AuthServices, auth_services
+from api.auth.sessions import Session, SessionStoreUnavailable
+from api.http.arguments_parser import check_unrepeated, reject_query_parameters
 from api.http.problems import Problem
 
 _TAKEN = ("next",)
@@ -32,7 +32,7 @@ def login_blueprint(*, has_basic: bool, callback_path: str) -> Blueprint:
     """Return the routes of signing in and out."""
     blueprint = Blueprint("signing-in", __name__, description="Signing in and out, in a browser")
     _add(blueprint, "/login", "sign_in", login, 302, 403, 422, 503)
-    _add(blueprint, callback_path, "finish_sign_in", come_back_from_provider, 302, 400, 403, 503)
+    _add(blueprint, callback_path, "finish_sign_in", oauth_callback, 302, 400, 403, 503)
     _add(blueprint, "/logout", "sign_out", logout, 302, 403, 422, 503)
     _add(blueprint, "/logout", "sign_out_by_post", logout, 302, 403, 422, 503, method="POST")
     if has_basic:
@@ -47,9 +47,9 @@ def _add(blueprint: Blueprint, path: str, name: str, view: View, *statuses: int,
 
     def answer() -> Response:
         audit.concerns(_EVENTS.get(path, "sign-in"))
-        if view is not come_back_from_provider:
+        if view is not oauth_callback:
             check_unrepeated()
-            refuse_query(*_TAKEN)
+            reject_query_parameters(*_TAKEN)
         response = view()
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -57,7 +57,7 @@ def _add(blueprint: Blueprint, path: str, name: str, view: View, *statuses: int,
     answer.__name__, answer.__doc__ = name, view.__doc__
     security: list[dict[str, list[str]]] = [{"basic": []}] if view is login_basic else []
     responses: dict[str, Any] = {"302": THERE} | problems(*(status for status in statuses if status >= 400))  # noqa: PLR2004
-    parameters = [] if view is come_back_from_provider else [NEXT]
+    parameters = [] if view is oauth_callback else [NEXT]
     document = blueprint.doc(operationId=name, parameters=parameters, security=security, responses=responses)
     blueprint.route(path, methods=[method])(document(answer))
 
@@ -67,24 +67,24 @@ def login() -> Response:
 
     Leads to the provider and back. In debug mode, clients on the same machine get every role at once.
     """
-    here = desk()
+    here = auth_services()
     target = local_path(request.args.get("next"))
     if here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies):
         return enter(Session(Identity(DEVELOPER), debug=True), target)
     if here.provider is None:
         _refuse_unconfigured(here)
-    return leave_for_provider(here.provider, target)
+    return authorization_redirect(here.provider, target)
 
 
-def come_back_from_provider() -> Response:
+def oauth_callback() -> Response:
     """Finish signing in.
 
     The provider sends browsers here with a code.
     """
-    here = desk()
+    here = auth_services()
     if here.provider is None:
         _refuse_unconfigured(here)
-    identity, target = come_back(here.provider, here.sessions)
+    identity, target = handle_callback(here.provider, here.sessions)
     return enter(Session(identity), target)
 
 
@@ -94,7 +94,7 @@ def login_basic() -> Response:
     Takes HTTP Basic, and begins a session.
     """
     if not request.authorization or request.authorization.type != "basic":
-        refuse_stranger("Send your user name and password by HTTP Basic.", ask_for_password=True)
+        require_authentication("Send your user name and password by HTTP Basic.", ask_for_password=True)
     return enter(Session(Identity(principal().name), basic=True), local_path(request.args.get("next")))
 
 
@@ -106,28 +106,28 @@ def logout() -> Response:
     # Also by GET: a link or a redirect on another site's page must sign nobody out.
     if is_cross_site(request):
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
-    sessions = desk().sessions
+    sessions = auth_services().sessions
     try:
         kept = sessions.current()
         sessions.end()
-    except StoreAway:
-        refuse_without_store()
+    except SessionStoreUnavailable:
+        reject_without_store()
     if kept:
-        audit.decide(who=kept.identity.name, how="session", allowed=True)
+        audit.decide(who=kept.identity.name, auth_method="session", allowed=True)
     return redirect(local_path(request.args.get("next")))
 
 
 def enter(kept: Session, target: str) -> Response:
     """Begin a session, and lead to ``target``."""
     try:
-        desk().sessions.begin(kept)
-    except StoreAway:
-        refuse_without_store()
-    audit.decide(who=kept.identity.name, how="session", allowed=True)
+        auth_services().sessions.begin(kept)
+    except SessionStoreUnavailable:
+        reject_without_store()
+    audit.decide(who=kept.identity.name, auth_method="session", allowed=True)
     return redirect(target)
 
 
-def _refuse_unconfigured(here: Desk) -> NoReturn:
+def _refuse_unconfigured(here: AuthServices) -> NoReturn:
     if here.settings.debug:
         status, detail = (
             403,

@@ -22,12 +22,12 @@ class Principal:
     #: Empty for somebody who has not signed in.
     name: str = ""
     roles: frozenset[Role] = frozenset()
-    how: How = "anonymous"
+    method: How = "anonymous"
 
     @property
     def signed_in(self) -> bool:
         """Do we know who it is?"""
-        return self.how != "anonymous"
+        return self.method != "anonymous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Identity:
     groups: tuple[str, ...] = field(default=())
 
 
-class RoleBook:
+class RoleMapping:
     """Which roles exist, and who has them."""
 
     def __init__(self, settings: AuthSettings) -> None:
@@ -55,7 +55,7 @@ class RoleBook:
         """The groups whose members have ``role``."""
         return self._groups_of[role]
 
-    def everybodys(self) -> frozenset[Role]:
+    def anonymous_roles(self) -> frozenset[Role]:
         """The roles of strangers, and of everybody else too."""
         return frozenset() if self._groups_of[Role.USER] else frozenset({Role.USER})
 
@@ -64,11 +64,11 @@ class RoleBook:
         known = {group for group in identity.groups if not group.startswith(_SUBJECT)}
         if identity.subject:
             known.add(_SUBJECT + identity.subject)
-        return self.everybodys() | self._named(known)
+        return self.anonymous_roles() | self._named(known)
 
     def of_basic(self) -> frozenset[Role]:
         """The roles of the one user of HTTP Basic."""
-        return self.everybodys() | {role for role in self._basic if self.exists(role)}
+        return self.anonymous_roles() | {role for role in self._basic if self.exists(role)}
 
     def _named(self, known: Iterable[str]) -> frozenset[Role]:
         known = frozenset(known)

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from api.auth.cached_document import KeptDocument
+from api.auth.cached_document import CachedDocument
 from api.auth.claims import groups_in
-from api.auth.provider_http import ProviderAway, ProviderRefused, ask_json
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
 from api.auth.settings import AuthSettings
 from api.auth.tokens import TokenVerifier
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 
 
-class Provider:
+class IdentityProvider:
     """What is configured of the provider, and what its discovery document adds. It is asked when needed."""
 
     def __init__(self, settings: AuthSettings) -> None:
         self.settings = settings
-        self._discovery = KeptDocument(self._discover)
+        self._discovery = CachedDocument(self._discover)
         self.verifier = TokenVerifier(
             jwks_url=self._jwks_url,
             issuer=self.issuer,
@@ -58,7 +58,7 @@ class Provider:
         """Where codes become tokens."""
         return self._endpoint("token_endpoint", self.settings.oauth_token_url)
 
-    def authenticates_by(self) -> str:
+    def client_auth_method(self) -> str:
         """How this service shows its secret at the token endpoint, if it has one."""
         if not self.settings.oauth_secret_key.get_secret_value():
             return "none"
@@ -92,14 +92,14 @@ class Provider:
             return {}
 
     def _ask_as(self, access_token: str, url: str) -> dict[str, Any]:
-        return ask_json("GET", url, headers={"Authorization": f"Bearer {access_token}"})
+        return request_json("GET", url, headers={"Authorization": f"Bearer {access_token}"})
 
     def _endpoint(self, name: str, configured: str) -> str:
         if not self.settings.oauth_discovery_url:
             return configured
         url = str(self.metadata().get(name) or "")
         if not url:
-            raise ProviderAway(f"the discovery document has no {name}")
+            raise ProviderUnavailable(f"the discovery document has no {name}")
         return url
 
     def _jwks_url(self) -> str:
@@ -107,9 +107,9 @@ class Provider:
 
     def _discover(self) -> dict[str, Any]:
         url = self.settings.oauth_discovery_url
-        document = ask_json("GET", url)
+        document = request_json("GET", url)
         issuer = str(document.get("issuer") or "")
         # A document that names another issuer than the one it was got from would let that one's tokens in.
         if url.endswith(_WELL_KNOWN) and issuer.rstrip("/") != url.removesuffix(_WELL_KNOWN).rstrip("/"):
-            raise ProviderAway(f"the document at {urlsplit(url).hostname} names another issuer")
+            raise ProviderUnavailable(f"the document at {urlsplit(url).hostname} names another issuer")
         return document

@@ -10,43 +10,43 @@ import orjson
 import requests
 
 #: How long the provider may take for one answer, all of it.
-ANSWER_LIMIT_S = 2.0
+COMMAND_TIMEOUT_S = 2.0
 _LARGEST_BYTES = 1024 * 1024
 _CLIENT_ERRORS = 4  # statuses 4xx
 
 
-class ProviderAway(Exception):
+class ProviderUnavailable(Exception):
     """The sign-in provider does not answer, or not with what it must."""
 
 
-class ProviderRefused(ProviderAway):
+class ProviderRefused(ProviderUnavailable):
     """The sign-in provider answers, but not this question (status 4xx)."""
 
 
-def ask_json(method: str, url: str, **options: Any) -> dict[str, Any]:
+def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     """Return the provider's answer, a JSON object.
 
     Raises:
         ProviderAway: there is none, in time.
     """
-    deadline = time.monotonic() + ANSWER_LIMIT_S
+    deadline = time.monotonic() + COMMAND_TIMEOUT_S
     options.setdefault("headers", {})["Accept"] = "application/json"
     try:
         with requests.request(
-            method, url, timeout=ANSWER_LIMIT_S / 2, allow_redirects=False, stream=True, **options
+            method, url, timeout=COMMAND_TIMEOUT_S / 2, allow_redirects=False, stream=True, **options
         ) as response:
             body = _read(response, deadline)
     except (requests.RequestException, OSError) as exc:
-        raise ProviderAway(f"{type(exc).__name__} at {url}") from None
+        raise ProviderUnavailable(f"{type(exc).__name__} at {url}") from None
     if response.status_code != HTTPStatus.OK:
-        kind = ProviderRefused if response.status_code // 100 == _CLIENT_ERRORS else ProviderAway
+        kind = ProviderRefused if response.status_code // 100 == _CLIENT_ERRORS else ProviderUnavailable
         raise kind(f"status {response.status_code} at {url}")
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise ProviderAway(f"no JSON at {url}") from None
+        raise ProviderUnavailable(f"no JSON at {url}") from None
     if not isinstance(answer, dict):
-        raise ProviderAway(f"no JSON object at {url}")
+        raise ProviderUnavailable(f"no JSON object at {url}")
     return answer
 
 
@@ -55,5 +55,5 @@ def _read(response: requests.Response, deadline: float) -> bytes:
     for chunk in response.iter_content(64 * 1024):
         body += chunk
         if time.monotonic() > deadline or len(body) > _LARGEST_BYTES:
-            raise ProviderAway("the answer is too slow or too large")
+            raise ProviderUnavailable("the answer is too slow or too large")
     return body

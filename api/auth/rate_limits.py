@@ -13,18 +13,18 @@ from redis.retry import Retry
 
 from api.auth.access import principal, refuse
 from api.http.methods import SAFE_METHODS
-from worker.store.client import RedisAway
+from worker.store.client import REDIS_UNAVAILABLE
 
 _PATHS = "/v4/"
 #: Counting must never delay a request by more: the answer that matters comes from elsewhere.
-_ANSWER_LIMIT_S = 0.15
+_COMMAND_TIMEOUT_S = 0.15
 #: A Redis that was away is left alone for so long.
 _RECOVERY_S = 5.0
 #: Windows whose ends are remembered at a time.
 _MOST_WINDOWS = 10_000
 
 
-class ChangeLimit:
+class RateLimiter:
     """Counts the changes that each user asks for."""
 
     def __init__(self, shared: Storage, rates: list[RateLimitItem]) -> None:
@@ -60,7 +60,7 @@ class ChangeLimit:
         if time.monotonic() >= self._away_until:
             try:
                 return self._count_in(self._shared, rate, key)
-            except RedisAway:
+            except REDIS_UNAVAILABLE:
                 self._away_until = time.monotonic() + _RECOVERY_S
         return self._count_in(self._alone, rate, key)
 
@@ -80,7 +80,7 @@ def init_app(app: Flask, rates: str, client: redis.Redis, prefix: str) -> None:
     """Limit the changes that ``app`` takes from one user; connects to nothing yet."""
     pool = _hasty(client.connection_pool)
     storage = RedisStorage("redis://", connection_pool=pool, key_prefix=f"{prefix}limit")
-    limit = ChangeLimit(storage, parse_many(rates))
+    limit = RateLimiter(storage, parse_many(rates))
     app.before_request(limit.check)
     app.after_request(_tell)
 
@@ -88,8 +88,8 @@ def init_app(app: Flask, rates: str, client: redis.Redis, prefix: str) -> None:
 def _hasty(pool: redis.ConnectionPool) -> redis.ConnectionPool:
     """Connections to the same place, with less patience."""
     changed = {
-        "socket_timeout": _ANSWER_LIMIT_S,
-        "socket_connect_timeout": _ANSWER_LIMIT_S,
+        "socket_timeout": _COMMAND_TIMEOUT_S,
+        "socket_connect_timeout": _COMMAND_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
     }
     return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))

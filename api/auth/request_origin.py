@@ -42,7 +42,7 @@ def _is_local_name(host: str) -> bool:
 
 
 def is_cross_site(request: Request) -> bool:
-    """Did a page of another site make a browser send this? Scripts send no such headers, and are believed."""
+    """Did a page of another site make a browser send this? JobScripts send no such headers, and are believed."""
     site = request.headers.get("Sec-Fetch-Site", "").strip().lower()
     if site not in ("", "same-origin", "none"):
         return True
@@ -75,7 +75,7 @@ def local_path(target: str | None) -> str:
     if "\\" in target or any(not character.isprintable() for character in target):
         return "/"
     try:
-        parts = urlsplit(target)
+        current_services = urlsplit(target)
     except ValueError:
         return "/"
-    return "/" if parts.scheme or parts.netloc else target
+    return "/" if current_services.scheme or current_services.netloc else target

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from flask import current_app
 
 from api.auth.basic import BasicUser
-from api.auth.bearer import BearerTokens
-from api.auth.principals import RoleBook
-from api.auth.provider import Provider
+from api.auth.bearer import BearerAuthenticator
+from api.auth.principals import RoleMapping
+from api.auth.provider import IdentityProvider
 from api.auth.sessions import Sessions
 from api.auth.settings import AuthSettings
 
@@ -17,19 +17,19 @@ EXTENSION = "storage-api-auth"
 
 
 @dataclass(frozen=True)
-class Desk:
+class AuthServices:
     """Where requests show who they are."""
 
     settings: AuthSettings
     sessions: Sessions
-    roles: RoleBook
+    roles: RoleMapping
     basic: BasicUser | None
-    bearer: BearerTokens | None
-    provider: Provider | None
+    bearer: BearerAuthenticator | None
+    provider: IdentityProvider | None
 
 
-def desk() -> Desk:
+def auth_services() -> AuthServices:
     """Return the parts of the application at hand."""
-    held = current_app.extensions[EXTENSION]
-    assert isinstance(held, Desk)  # noqa: S101 - put there by init_app
-    return held
+    services = current_app.extensions[EXTENSION]
+    assert isinstance(services, AuthServices)  # noqa: S101 - put there by init_app
+    return services

@@ -15,7 +15,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from api.auth.principals import Identity
 from api.auth.settings import AuthSettings
-from worker.store.client import RedisAway
+from worker.store.client import REDIS_UNAVAILABLE
 
 _ID = "id"
 _COOKIE = "sapi_session"
@@ -23,7 +23,7 @@ _COOKIE = "sapi_session"
 SIGN_IN_LIMIT_S = 600
 
 
-class StoreAway(Exception):
+class SessionStoreUnavailable(Exception):
     """Redis cannot be asked who a session belongs to."""
 
 
@@ -56,8 +56,8 @@ class Sessions:
         new = secrets.token_urlsafe(32)
         try:
             self._redis.set(self._key(new), json.dumps(asdict(kept)), ex=self._lifetime_s)
-        except RedisAway as exc:
-            raise StoreAway from exc
+        except REDIS_UNAVAILABLE as exc:
+            raise SessionStoreUnavailable from exc
         session[_ID] = new
         session.permanent = True
 
@@ -72,8 +72,8 @@ class Sessions:
             return None
         try:
             kept = self._redis.get(self._key(session_id))
-        except RedisAway as exc:
-            raise StoreAway from exc
+        except REDIS_UNAVAILABLE as exc:
+            raise SessionStoreUnavailable from exc
         return _parse(kept) if isinstance(kept, bytes | str) else None
 
     def current_key(self) -> str:
@@ -91,8 +91,8 @@ class Sessions:
         try:
             if isinstance(session_id, str):
                 self._redis.delete(self._key(session_id))
-        except RedisAway as exc:
-            raise StoreAway from exc
+        except REDIS_UNAVAILABLE as exc:
+            raise SessionStoreUnavailable from exc
         session.clear()
 
     def use_once(self, what: str) -> bool:
@@ -101,11 +101,11 @@ class Sessions:
         Raises:
             StoreAway: Redis is away.
         """
-        key = f"{self._prefix}used:{_digest(what)}"
+        key = f"{self._prefix}used_state:{_digest(what)}"
         try:
             return bool(self._redis.set(key, "1", nx=True, ex=2 * SIGN_IN_LIMIT_S))
-        except RedisAway as exc:
-            raise StoreAway from exc
+        except REDIS_UNAVAILABLE as exc:
+            raise SessionStoreUnavailable from exc
 
     def _key(self, session_id: str) -> str:
         # Whoever can read Redis must not be able to make a cookie of what is there.

@@ -12,12 +12,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api.auth import audit
 from api.auth import rate_limits as limits
 from api.auth.basic import BasicUser
-from api.auth.bearer import BearerTokens
+from api.auth.bearer import BearerAuthenticator
 from api.auth.conf import conf_blueprint
 from api.auth.login import login_blueprint
-from api.auth.principals import RoleBook
-from api.auth.provider import Provider
-from api.auth.services import EXTENSION, Desk
+from api.auth.principals import RoleMapping
+from api.auth.provider import IdentityProvider
+from api.auth.services import EXTENSION, AuthServices
 from api.auth.sessions import Sessions, configure_cookies
 from api.auth.settings import AuthSettings
 from worker.catalog.operations import Role
@@ -44,7 +44,7 @@ def init_app(
     _trust_proxies(app, settings.trusted_proxies)
     configure_cookies(app, settings)
     audit.init_app(app, settings.audit_log)
-    app.extensions[EXTENSION] = _desk(settings, Sessions(client, prefix, settings.session_lifetime))
+    app.extensions[EXTENSION] = _auth_services(settings, Sessions(client, prefix, settings.session_lifetime))
     api = _smorest(app)
     api.register_blueprint(
         login_blueprint(has_basic=settings.has_basic, callback_path=settings.oauth_callback_url_relative)
@@ -60,14 +60,14 @@ def _smorest(app: Flask) -> Api:
     return next(iter(app.extensions["flask-smorest"]["apis"].values()))["ext_obj"]
 
 
-def _desk(settings: AuthSettings, sessions: Sessions) -> Desk:
-    provider = Provider(settings) if settings.has_provider else None
-    return Desk(
+def _auth_services(settings: AuthSettings, sessions: Sessions) -> AuthServices:
+    provider = IdentityProvider(settings) if settings.has_provider else None
+    return AuthServices(
         settings=settings,
         sessions=sessions,
-        roles=RoleBook(settings),
+        roles=RoleMapping(settings),
         basic=BasicUser(settings) if settings.has_basic else None,
-        bearer=BearerTokens(provider) if provider else None,
+        bearer=BearerAuthenticator(provider) if provider else None,
         provider=provider,
     )
 

@@ -12,8 +12,8 @@ from joserfc.jwk import Key, KeySet
 from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64decode
 
-from api.auth.cached_document import KeptDocument
-from api.auth.provider_http import ask_json
+from api.auth.cached_document import CachedDocument
+from api.auth.provider_http import request_json
 
 _LONGEST = 16 * 1024
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
@@ -22,7 +22,7 @@ _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "events")
 _OTHER_KINDS = ("ID", "Refresh", "Offline", "Logout")
 
 
-class BadToken(Exception):
+class InvalidToken(Exception):
     """This token proves nothing; the message says why, without quoting it."""
 
 
@@ -35,7 +35,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._registry = JWSRegistry(algorithms=list(algorithms))
         self._leeway_s = leeway_s
-        self._jwks = KeptDocument(lambda: ask_json("GET", jwks_url()))
+        self._jwks = CachedDocument(lambda: request_json("GET", jwks_url()))
 
     def claims(self, token: str, *, audience: str) -> dict[str, Any]:
         """The claims of a good token.
@@ -46,9 +46,9 @@ class TokenVerifier:
         """
         header = header_of(token)
         if header is None:
-            raise BadToken("it is no JWT")
+            raise InvalidToken("it is no JWT")
         if str(header.get("typ") or "").lower() not in _TYPES:
-            raise BadToken("it is a JWT for another purpose")
+            raise InvalidToken("it is a JWT for another purpose")
         claims = self._verified(token, header.get("kid"))
         self._check(claims, audience)
         return claims
@@ -65,7 +65,7 @@ class TokenVerifier:
         # Where neither says that it is an access token, an ID token is known by what only those hold.
         is_said = kind == "at+jwt" or str(claims.get("typ") or "").lower() == "bearer"
         if claims.get("typ") in _OTHER_KINDS or (not is_said and any(name in claims for name in _ID_TOKEN_CLAIMS)):
-            raise BadToken("it is no access token")
+            raise InvalidToken("it is no access token")
         return claims
 
     def _verified(self, token: str, kid: object) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class TokenVerifier:
             self._jwks.renew()
             claims = self._signed_by(token, self._known_keys(kid))
         if claims is None:
-            raise BadToken("no key and algorithm of the provider fits its signature")
+            raise InvalidToken("no key and algorithm of the provider fits its signature")
         return claims
 
     def _known_keys(self, kid: object) -> list[Key]:
@@ -106,7 +106,7 @@ class TokenVerifier:
         try:
             registry.validate(claims)
         except JoseError as exc:
-            raise BadToken(_reason(exc)) from None
+            raise InvalidToken(_reason(exc)) from None
 
 
 def header_of(token: str) -> dict[str, Any] | None:
@@ -125,7 +125,7 @@ def _import(key: dict[str, Any]) -> Key:
     try:
         return KeySet.import_key_set({"keys": [public]}).keys[0]
     except (JoseError, ValueError, KeyError, TypeError) as exc:
-        raise BadToken("the provider's key cannot be read") from exc
+        raise InvalidToken("the provider's key cannot be read") from exc
 
 
 def _reason(error: JoseError) -> str:

@@ -40,7 +40,7 @@ def check_unrepeated() -> None:
             raise invalid(f"/{_escaped(name)}", "this query parameter is given more than once")
 
 
-def refuse_query(*taken: str) -> None:
+def reject_query_parameters(*taken: str) -> None:
     """Refuse every query parameter but those that are ``taken``, for requests that take no others."""
     unknown = [name for name in request.args if name not in taken]
     errors = [{"pointer": f"/{_escaped(name)}", "detail": "unknown query parameter"} for name in unknown]

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from flask import request
 
 from api.http.problems import Problem, invalid
-from api.services import parts
+from api.services import current_services
 
 _MOST_NESTED = 20
 
@@ -26,7 +26,7 @@ def json_object() -> dict[str, Any]:
     return _object_in(raw)
 
 
-def expect_none() -> None:
+def require_empty_body() -> None:
     """Refuse a body with anything in it, for requests that take none."""
     errors = [
         {"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"} for name in _object_in(_received())
@@ -38,7 +38,7 @@ def expect_none() -> None:
 def _received() -> bytes:
     """The whole body: what is left of one whose sender was cut off asks for something else than was meant."""
     raw = request.get_data(cache=True)
-    most = parts().config.max_body_bytes
+    most = current_services().config.max_body_bytes
     # A body that comes in chunks says its size only at its end.
     if len(raw) > most:
         raise Problem("body-too-large", f"The request's body is too large: at most {most} bytes.")

@@ -10,19 +10,19 @@ StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
-class OnePiece:
+class BufferedResponseMiddleware:
     """Around the application; what that answers is in memory anyway."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        parts = self._application(environ, start_response)
-        if isinstance(parts, list):
-            return parts
+        current_services = self._application(environ, start_response)
+        if isinstance(current_services, list):
+            return current_services
         try:
-            return [b"".join(parts)]
+            return [b"".join(current_services)]
         finally:
-            close = getattr(parts, "close", None)
+            close = getattr(current_services, "close", None)
             if close is not None:
                 close()

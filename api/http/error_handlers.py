@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from api.http.methods import SAFE_METHODS
 from api.http.problem_types import code_of_status
 from api.http.problems import Problem, problem_response
-from worker.store.client import AnswerLost, NotHeld
+from worker.store.client import NotReplicated, ReplyLost
 
 log = structlog.get_logger(__name__)
 
@@ -60,13 +60,13 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 def _of_redis(error: redis.RedisError) -> Response:
     # Not the message: it may name hosts.
     log.warning("redis.away", error=type(error).__name__)
-    asked = isinstance(error, AnswerLost | NotHeld) and request.method not in SAFE_METHODS
+    read_request = isinstance(error, ReplyLost | NotReplicated) and request.method not in SAFE_METHODS
     return problem_response(
         Problem(
             "queue-unavailable",
-            f"Jobs can neither be recorded nor read now, because Redis is away. {_LOST if asked else _REFUSED}",
+            f"Jobs can neither be recorded nor read now, because Redis is away. {_LOST if read_request else _REFUSED}",
             # What is posted twice without a key may be done twice.
-            retryable=not asked or request.method != "POST" or "Idempotency-Key" in request.headers,
+            retryable=not read_request or request.method != "POST" or "Idempotency-Key" in request.headers,
             headers={"Retry-After": str(_AWAY_RETRY_AFTER_S)},
         )
     )

@@ -17,8 +17,8 @@ class Preferences:
 
     def applied(self) -> str:
         """The value of Preference-Applied."""
-        parts = [f"wait={self.wait_s:g}"] if self.wait_s is not None else []
-        return ", ".join([*parts, *(["respond-async"] if self.respond_async else [])])
+        current_services = [f"wait={self.wait_s:g}"] if self.wait_s is not None else []
+        return ", ".join([*current_services, *(["respond-async"] if self.respond_async else [])])
 
     def headers(self, *, done: bool) -> dict[str, str]:
         """Preference-Applied of an answer about a job: of the final one, or of the job as it stands."""
@@ -37,7 +37,7 @@ def preferences(request: Request, max_wait_s: float) -> Preferences:
 
 
 @dataclass(frozen=True, slots=True)
-class Freshness:
+class RequestCacheControl:
     """What copies a request takes; times in seconds."""
 
     no_cache: bool = False
@@ -63,7 +63,7 @@ class Freshness:
 _ANY = 2**31
 
 
-def freshness(request: Request) -> Freshness:
+def freshness(request: Request) -> RequestCacheControl:
     """Read ``Cache-Control`` (and ``Pragma: no-cache``); a directive whose number makes no sense counts as 0."""
     given = parse_dict_header(", ".join(request.headers.getlist("Cache-Control")))
     named = {name.lower(): value for name, value in given.items()}
@@ -71,7 +71,7 @@ def freshness(request: Request) -> Freshness:
     max_stale = None
     if "max-stale" in named:
         max_stale = _ANY if named["max-stale"] is None else _seconds(named["max-stale"])
-    return Freshness(
+    return RequestCacheControl(
         "no-cache" in named or pragma,
         "only-if-cached" in named,
         _seconds(named["max-age"]) if "max-age" in named else None,

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 
-class Kind(NamedTuple):
+class ProblemType(NamedTuple):
     """One kind of problem, the same wherever it comes up."""
 
     status: int
@@ -16,116 +16,120 @@ class Kind(NamedTuple):
     retryable: bool = False
 
 
-KINDS: dict[str, Kind] = {
-    "invalid-request": Kind(
+PROBLEM_TYPES: dict[str, ProblemType] = {
+    "invalid-request": ProblemType(
         400,
         "Invalid request",
         "The request is malformed: its JSON or one of its headers. Mend it before sending it again.",
     ),
-    "unauthenticated": Kind(401, "Not signed in", "Sign in at /login, or send a bearer token."),
-    "missing-role": Kind(
+    "unauthenticated": ProblemType(401, "Not signed in", "Sign in at /login, or send a bearer token."),
+    "missing-role": ProblemType(
         403,
         "Missing role",
         "The operation asks for a role that you do not have. Roles are distinct: none contains another.",
     ),
-    "cross-site-request": Kind(
+    "cross-site-request": ProblemType(
         403, "Cross-site request", "A page of another site tried to change something in your name. It was refused."
     ),
-    "not-found": Kind(404, "Not found", "There is nothing at this address."),
-    "no-such-subsystem": Kind(
+    "not-found": ProblemType(404, "Not found", "There is nothing at this address."),
+    "no-such-subsystem": ProblemType(
         404, "No such subsystem", "No storage system of this name is configured; see /conf/subsystems."
     ),
-    "no-such-volume": Kind(404, "No such volume", "There is no such volume, or it was restricted."),
-    "no-such-snapshot": Kind(404, "No such snapshot", "The volume has no snapshot of this name."),
-    "no-such-policy": Kind(404, "No such export policy", "There is no export policy of this name."),
-    "no-such-job": Kind(404, "No such job", "There was never a job of this id, or you may not see it."),
-    "method-not-allowed": Kind(
+    "no-such-volume": ProblemType(404, "No such volume", "There is no such volume, or it was restricted."),
+    "no-such-snapshot": ProblemType(404, "No such snapshot", "The volume has no snapshot of this name."),
+    "no-such-policy": ProblemType(404, "No such export policy", "There is no export policy of this name."),
+    "no-such-job": ProblemType(404, "No such job", "There was never a job of this id, or you may not see it."),
+    "method-not-allowed": ProblemType(
         405, "Method not allowed", "This address does not take this method; the Allow header lists those that it takes."
     ),
-    "already-exists": Kind(409, "Already exists", "The name or the junction path is taken."),
-    "lock-held": Kind(409, "Lock held", "Another host holds the lock."),
-    "policy-in-use": Kind(409, "Export policy in use", "A volume still uses the export policy."),
-    "resource-busy": Kind(
+    "already-exists": ProblemType(409, "Already exists", "The name or the junction path is taken."),
+    "lock-held": ProblemType(409, "Lock held", "Another host holds the lock."),
+    "policy-in-use": ProblemType(409, "Export policy in use", "A volume still uses the export policy."),
+    "resource-busy": ProblemType(
         409, "Resource busy", "Another operation is under way on the object; nothing was changed.", retryable=True
     ),
-    "too-many-snapshots": Kind(
+    "too-many-snapshots": ProblemType(
         409, "Too many snapshots", "The storage system's limit is reached. Delete one, or ask with purge_old_if_needed."
     ),
-    "job-not-finished": Kind(409, "Job not finished", "Ask again after the time in Retry-After.", retryable=True),
-    "job-cancelled": Kind(409, "Job cancelled", "The job was cancelled, and has no result."),
-    "job-not-cancellable": Kind(
+    "job-not-finished": ProblemType(
+        409, "Job not finished", "Ask again after the time in Retry-After.", retryable=True
+    ),
+    "job-cancelled": ProblemType(409, "Job cancelled", "The job was cancelled, and has no result."),
+    "job-not-cancellable": ProblemType(
         409, "Job not cancellable", "The job has ended, or its change has gone too far to be stopped."
     ),
-    "job-shared": Kind(409, "Job shared", "Others wait for this read, too."),
-    "job-not-retryable": Kind(409, "Job not retryable", "The job succeeded: there is nothing to do again."),
-    "job-not-settling": Kind(
+    "job-shared": ProblemType(409, "Job shared", "Others wait for this read, too."),
+    "job-not-retryable": ProblemType(409, "Job not retryable", "The job succeeded: there is nothing to do again."),
+    "job-not-settling": ProblemType(
         409, "Job not being settled", "Only a change whose outcome is being looked for can be settled by hand."
     ),
-    "job-expired": Kind(410, "Job expired", "The job was there; its record is kept no longer."),
-    "result-expired": Kind(410, "Result expired", "The job's result is kept no longer."),
-    "page-token-expired": Kind(
+    "job-expired": ProblemType(410, "Job expired", "The job was there; its record is kept no longer."),
+    "result-expired": ProblemType(410, "Result expired", "The job's result is kept no longer."),
+    "page-token-expired": ProblemType(
         410, "Page token expired", "The listing that the token pages through is kept no longer. Begin again without it."
     ),
-    "precondition-failed": Kind(
+    "precondition-failed": ProblemType(
         412, "Precondition failed", "Changes cannot be made conditional. Send the request without If-Match."
     ),
-    "body-too-large": Kind(413, "Body too large", "The request's body is larger than the service takes."),
-    "url-too-long": Kind(414, "URL too long", "The request's URL is longer than the service takes."),
-    "unsupported-media-type": Kind(
+    "body-too-large": ProblemType(413, "Body too large", "The request's body is larger than the service takes."),
+    "url-too-long": ProblemType(414, "URL too long", "The request's URL is longer than the service takes."),
+    "unsupported-media-type": ProblemType(
         415, "Unsupported media type", "Bodies are JSON: send Content-Type: application/json."
     ),
-    "validation-failed": Kind(
+    "validation-failed": ProblemType(
         422, "Validation failed", "The request is well-formed, but not possible; see errors for what to mend."
     ),
-    "idempotency-key-reused": Kind(
+    "idempotency-key-reused": ProblemType(
         422, "Idempotency key reused", "The key was used for another request. Choose a new one."
     ),
-    "queue-full": Kind(
+    "queue-full": ProblemType(
         429, "Queue full", "Too many jobs wait already. Come back after the time in Retry-After.", retryable=True
     ),
-    "rate-limited": Kind(
+    "rate-limited": ProblemType(
         429, "Too many requests", "You ask too often. Come back after the time in Retry-After.", retryable=True
     ),
-    "headers-too-large": Kind(431, "Headers too large", "The request's headers are larger than the service takes."),
-    "internal-error": Kind(500, "Internal error", "The service made a mistake. Report it with the request id."),
-    "worker-lost": Kind(
+    "headers-too-large": ProblemType(
+        431, "Headers too large", "The request's headers are larger than the service takes."
+    ),
+    "internal-error": ProblemType(500, "Internal error", "The service made a mistake. Report it with the request id."),
+    "worker-lost": ProblemType(
         500, "Worker lost", "The worker was lost before anything was changed. Submit the job again.", retryable=True
     ),
-    "outcome-unknown": Kind(
+    "outcome-unknown": ProblemType(
         500, "Outcome unknown", "The change may or may not have happened: look before repeating it."
     ),
-    "not-supported": Kind(501, "Not supported", "This storage system cannot do it."),
-    "backend-error": Kind(
+    "not-supported": ProblemType(501, "Not supported", "This storage system cannot do it."),
+    "backend-error": ProblemType(
         502, "Storage system error", "The storage system refused; see backend_error for its own words."
     ),
-    "queue-unavailable": Kind(
+    "queue-unavailable": ProblemType(
         503,
         "Queue unavailable",
         "Jobs can neither be recorded nor read now. The detail says whether this request may have been accepted.",
         retryable=True,
     ),
-    "sign-in-unavailable": Kind(
+    "sign-in-unavailable": ProblemType(
         503,
         "Sign-in unavailable",
         "The sign-in provider cannot be reached, so nobody can tell who you are.",
         retryable=True,
     ),
-    "backend-unavailable": Kind(
+    "backend-unavailable": ProblemType(
         503, "Storage system unavailable", "The storage system cannot be reached. Nothing was changed.", retryable=True
     ),
-    "not-cached": Kind(
+    "not-cached": ProblemType(
         504, "Not cached", "There is no copy that is fresh enough, and the request asked for nothing else."
     ),
-    "backend-timeout": Kind(
+    "backend-timeout": ProblemType(
         504, "Storage system timeout", "The storage system did not answer in time.", retryable=True
     ),
-    "timed-out": Kind(
+    "timed-out": ProblemType(
         504, "Timed out", "The job took longer than its operation may take, and was stopped.", retryable=True
     ),
 }
 
 #: The HTTP status of each code.
-STATUS: dict[str, int] = {code: kind.status for code, kind in KINDS.items()}
+STATUS: dict[str, int] = {code: kind.status for code, kind in PROBLEM_TYPES.items()}
 
 _OF_FRAMEWORK = {
     400: "invalid-request",

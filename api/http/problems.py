@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 from flask import Response, has_request_context, request
 
-from api.http.problem_types import KINDS, STATUS
+from api.http.problem_types import PROBLEM_TYPES, STATUS
 from api.http.request_ids import request_id
 from worker.jobs.record import Failure
 
@@ -42,7 +42,7 @@ class Problem(Exception):
         self.code = code
         self.detail = detail
         self.status = STATUS[code] if status is None else status
-        self.retryable = KINDS[code].retryable if retryable is None else retryable
+        self.retryable = PROBLEM_TYPES[code].retryable if retryable is None else retryable
         self.errors = [dict(error) for error in errors]
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
@@ -71,7 +71,7 @@ def problem_document(problem: Problem, *, instance: str | None = None, request_i
     """Return the members of the document."""
     document: dict[str, Any] = {
         "type": f"/problems/{problem.code}",
-        "title": KINDS[problem.code].title,
+        "title": PROBLEM_TYPES[problem.code].title,
         "status": problem.status,
         "detail": problem.detail,
     }

@@ -1,4 +1,4 @@
-"""What happens around every request: its size, its id, headers that keep its answer safe, a line in the log."""
+"""Flask request hooks: size limits, the request id, security headers, the request line in the log."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from flask import Flask, Response, g, request
 
 from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
-from api.services import parts
-
-log = structlog.get_logger(__name__)
+from api.http.request_log import log_request
+from api.services import current_services
 
 #: Probes ask every few seconds: no line for each when all is well.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-_SAFETY = {
+_SECURITY_HEADERS = {
     # Otherwise the server names itself.
     "Server": "storage-api",
     "X-Content-Type-Options": "nosniff",
@@ -39,7 +38,7 @@ def _begin() -> None:
     g.began = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
-    config = parts().config
+    config = current_services().config
     if len(_target()) > config.max_url_bytes:
         raise Problem("url-too-long", f"The URL is too long: at most {config.max_url_bytes} bytes.")
     if _header_bytes() > config.max_header_bytes:
@@ -59,7 +58,7 @@ def _header_bytes() -> int:
 def _end(response: Response) -> Response:
     response.headers[HEADER] = request_id()
     present = {name.lower() for name, _ in response.headers}
-    response.headers.extend([pair for pair in _SAFETY.items() if pair[0].lower() not in present])
+    response.headers.extend([pair for pair in _SECURITY_HEADERS.items() if pair[0].lower() not in present])
     _log(response)
     return response
 
@@ -69,12 +68,12 @@ def _log(response: Response) -> None:
         return
     job = response.headers.get("Operation-Location", "").rpartition("/")[2]
     who = g.get("principal")
-    log.info(
-        "request",
+    log_request(
         method=request.method,
-        path=request.path[:1024],
+        path=request.path,
         status=response.status_code,
-        ms=round((time.perf_counter() - g.get("began", time.perf_counter())) * 1000, 1),
+        elapsed_s=time.perf_counter() - g.get("began", time.perf_counter()),
         requested_by=who.name if who else "",
-        **({"job_id": job} if job else {}),
+        request_id=request_id(),
+        job_id=job,
     )

@@ -4,42 +4,44 @@ from __future__ import annotations
 
 from api.auth import Principal, audit, principal, require
 from api.http.problems import Problem
-from api.services import parts
+from api.services import current_services
 from worker.catalog.operations import Role
 from worker.jobs.record import Job
-from worker.jobs.status import ShownJob
+from worker.jobs.status import JobStatus
 
 
-def shown_job(job_id: str) -> ShownJob:
+def visible_job(job_id: str) -> JobStatus:
     """Return a job that the one who asks may see.
 
     Raises:
         Problem: `no-such-job` (also for those who may not see it) or `job-expired`.
     """
-    shown = job_for(job_id)
-    who, role = principal(), shown.job.operation.role
-    may = is_requester(who, shown.job) or role in who.roles
-    audit.decide(who=who.name, how=who.how, role=role.value, target=shown.job.target, job_id=job_id, allowed=may)
+    job_status = job_for(job_id)
+    who, role = principal(), job_status.job.operation.role
+    may = is_requester(who, job_status.job) or role in who.roles
+    audit.decide(
+        who=who.name, auth_method=who.method, role=role.value, target=job_status.job.target, job_id=job_id, allowed=may
+    )
     if may:
-        return shown
+        return job_status
     audit.decide(reason="not-their-job")
     raise _no_such_job()
 
 
-def job_for(job_id: str) -> ShownJob:
+def job_for(job_id: str) -> JobStatus:
     """Return a job, whoever asks.
 
     Raises:
         Problem: `no-such-job` or `job-expired`.
     """
-    jobs = parts().jobs
+    jobs = current_services().jobs
     # An id that was never issued is no key to look under.
-    if not jobs.issued(job_id):
+    if not jobs.was_issued(job_id):
         raise _no_such_job()
-    shown = jobs.show(job_id)
-    if shown is None:
+    job_status = jobs.get(job_id)
+    if job_status is None:
         raise Problem("job-expired", "The job was there; its record is kept no longer.")
-    return shown
+    return job_status
 
 
 def is_requester(who: Principal, job: Job) -> bool:

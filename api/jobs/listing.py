@@ -14,14 +14,14 @@ from flask import Response, request
 from api.auth import principal
 from api.http.problems import invalid
 from api.jobs.representation import job_document
-from api.services import parts
+from api.services import current_services
 from worker.jobs.service import JobFilter
 
 _MOST_IDS = 200
 _FILTERS = ("state", "operation", "subsystem", "volume")
 
 
-def own_jobs(query: Mapping[str, Any]) -> Response:
+def list_jobs(query: Mapping[str, Any]) -> Response:
     """Answer with a page of the jobs of the one who asks.
 
     Raises:
@@ -33,8 +33,8 @@ def own_jobs(query: Mapping[str, Any]) -> Response:
         ids=_ids(query.get("id")),
     )
     below = _below(query["page_token"]) if "page_token" in query else None
-    shown, after = parts().jobs.mine(principal().name, wanted, query["limit"], below)
-    response = Response(orjson.dumps([job_document(job) for job in shown]), content_type="application/json")
+    job_status, after = current_services().jobs.list_for(principal().name, wanted, query["limit"], below)
+    response = Response(orjson.dumps([job_document(job) for job in job_status]), content_type="application/json")
     response.headers["Cache-Control"] = "private, no-cache"
     if after is not None:
         response.headers["Link"] = f'<{_next(after)}>; rel="next"'
@@ -49,7 +49,7 @@ def _ids(text: str | None) -> tuple[str, ...]:
     ids = tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
     if text is not None and not 0 < len(ids) <= _MOST_IDS:
         raise invalid("/id", f"must be 1 to {_MOST_IDS} ids")
-    issued = parts().jobs.issued
+    issued = current_services().jobs.was_issued
     # An id that was never issued is no key to look under; but no ids at all would mean any job.
     return tuple(job_id for job_id in ids if issued(job_id)) or ids[:1]
 

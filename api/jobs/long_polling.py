@@ -5,31 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from api.services import Parts
-from worker.jobs.status import ShownJob
+from api.services import Services
+from worker.jobs.status import JobStatus
 
 
-def wait_for_end(held: Parts, job_id: str, seconds: float) -> ShownJob | None:
+def wait_for_end(services: Services, job_id: str, seconds: float) -> JobStatus | None:
     """As ``wait_for``, until the job has ended; what happens before does not wake anybody."""
-    return wait_for(held, job_id, seconds, lambda now: now.job.done, end=True)
+    return wait_for(services, job_id, seconds, lambda now: now.job.done, end=True)
 
 
-def wait_for_answer(held: Parts, accepted: ShownJob, seconds: float) -> tuple[ShownJob, bytes]:
+def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> tuple[JobStatus, bytes]:
     """Wait for a job that was made for the request at hand.
 
     Returns its result as JSON, if that was told as it succeeded, with the job as accepted; otherwise the job as it is.
     """
     job = accepted.job
-    result = held.answers.wait(job.id, seconds)
+    result = services.answers.wait(job.id, seconds)
     # What a path meant, the worker has found out.
     if result and not job.references:
         return accepted, result
-    return held.jobs.show(job.id) or accepted, b""
+    return services.jobs.get(job.id) or accepted, b""
 
 
 def wait_for(
-    held: Parts, job_id: str, seconds: float, until: Callable[[ShownJob], bool], *, end: bool = False
-) -> ShownJob | None:
+    services: Services, job_id: str, seconds: float, until: Callable[[JobStatus], bool], *, end: bool = False
+) -> JobStatus | None:
     """Return the job as it is when ``until`` holds, or after ``seconds``; None when there is no record of it.
 
     ``end`` says that ``until`` cannot hold before the job has ended.
@@ -37,10 +37,10 @@ def wait_for(
     When too many clients wait already, the job is returned as it is: waiting is a favour, and never fails.
     """
     ends_at = time.monotonic() + seconds
-    with held.events.watch(job_id, end=end) as watch:
+    with services.events.watch(job_id, end=end) as watch:
         while True:
-            shown = held.jobs.show(job_id)
+            job_status = services.jobs.get(job_id)
             left = ends_at - time.monotonic()
-            if shown is None or until(shown) or left <= 0 or watch is None:
-                return shown
+            if job_status is None or until(job_status) or left <= 0 or watch is None:
+                return job_status
             watch.wait(left)

@@ -67,5 +67,5 @@ def _request_hash() -> str:
         body = orjson.dumps(orjson.loads(sent), option=orjson.OPT_SORT_KEYS)
     except orjson.JSONDecodeError:
         body = sent
-    asked = [request.method, request.path, request.query_string.decode("latin-1"), body.decode("latin-1")]
-    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
+    read_request = [request.method, request.path, request.query_string.decode("latin-1"), body.decode("latin-1")]
+    return hashlib.sha256(orjson.dumps(read_request)).hexdigest()

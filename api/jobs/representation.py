@@ -11,7 +11,7 @@ import orjson
 from api.http.problems import problem_document, problem_of
 from api.http.success_status import success_status
 from worker.jobs.record import Job, State
-from worker.jobs.status import ShownJob
+from worker.jobs.status import JobStatus
 
 
 def job_path(job_id: str) -> str:
@@ -19,9 +19,9 @@ def job_path(job_id: str) -> str:
     return f"/v4/jobs/{quote(job_id, safe='')}"
 
 
-def job_document(shown: ShownJob, query: str = "") -> dict[str, Any]:
+def job_document(job_status: JobStatus, query: str = "") -> dict[str, Any]:
     """Return the job as a JSON object; ``query`` is what its reader wants of the result, for the link to that."""
-    job = shown.job
+    job = job_status.job
     result_path = f"{job_path(job.id)}/result" + (f"?{query}" if query else "")
     return {
         "id": job.id,
@@ -36,16 +36,16 @@ def job_document(shown: ShownJob, query: str = "") -> dict[str, Any]:
         **_times(job),
         "queue": {
             "name": job.queue,
-            "position": shown.position,
-            "workers_online": shown.workers_online,
-            "waiting_reason": shown.waiting_reason,
+            "position": job_status.position,
+            "workers_online": job_status.workers_online,
+            "waiting_reason": job_status.waiting_reason,
         },
         "progress": _progress(job),
         "attempt": job.attempt,
         "cancellable": job.cancellable,
         "retry_of": job.retry_of,
         "backend_job": job.backend_job,
-        "result": _result(shown),
+        "result": _result(job_status),
         "error": _error(job),
         "links": {"self": job_path(job.id), "result": result_path, "cancel": f"{job_path(job.id)}/cancel"},
     }
@@ -82,14 +82,14 @@ def _progress(job: Job) -> dict[str, Any]:
     }
 
 
-def _result(shown: ShownJob) -> dict[str, Any] | None:
-    job = shown.job
+def _result(job_status: JobStatus) -> dict[str, Any] | None:
+    job = job_status.job
     if job.state is not State.SUCCEEDED:
         return None
     result: dict[str, Any] = {"href": job_path(job.id) + "/result", "status": int(success_status(job.operation))}
-    if shown.result and not job.query:
+    if job_status.result and not job.query:
         # Where a part of a collection was asked for, only the whole is at hand here; `href` answers with the part.
-        result["value"] = orjson.loads(shown.result)
+        result["value"] = orjson.loads(job_status.result)
     return result
 
 

@@ -13,15 +13,16 @@ from flask import Response, request
 
 from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem, problem_of
-from api.http.success_status import LOCATED, success_status
+from api.http.success_status import RETURNS_LOCATION, success_status
 from api.jobs.long_polling import wait_for_answer, wait_for_end
 from api.jobs.new_job import new_job
 from api.jobs.representation import job_document
-from api.services import parts
+from api.services import current_services
 from worker.catalog.operations import Operation
 from worker.jobs.record import Job, State
-from worker.jobs.service import Accepted, NewJob
-from worker.jobs.status import ShownJob
+from worker.jobs.service import NewJob
+from worker.jobs.status import JobStatus
+from worker.store.scripts import SubmitOutcome
 
 
 def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "") -> Response:
@@ -54,29 +55,31 @@ def job_headers(job_id: str) -> dict[str, str]:
     return {"Operation-Location": f"/v4/jobs/{job_id}"}
 
 
-def accepted_response(shown: ShownJob, *, headers: Mapping[str, str] | None = None, query: str = "") -> Response:
+def accepted_response(job_status: JobStatus, *, headers: Mapping[str, str] | None = None, query: str = "") -> Response:
     """202: the job, where it is and when to ask again.
 
     ``query``: what this client wants of the listing that is read; the link to the result says so.
     """
-    response = Response(orjson.dumps(job_document(shown, query)), HTTPStatus.ACCEPTED, content_type="application/json")
+    response = Response(
+        orjson.dumps(job_document(job_status, query)), HTTPStatus.ACCEPTED, content_type="application/json"
+    )
     response.headers["Cache-Control"] = "no-store"
-    response.set_etag(str(shown.job.version))
-    if not shown.job.done:
-        response.headers["Retry-After"] = str(shown.retry_after_s)
-    response.headers["Location"] = f"/v4/jobs/{shown.job.id}"
-    response.headers.update(job_headers(shown.job.id))
+    response.set_etag(str(job_status.job.version))
+    if not job_status.job.done:
+        response.headers["Retry-After"] = str(job_status.retry_after_s)
+    response.headers["Location"] = f"/v4/jobs/{job_status.job.id}"
+    response.headers.update(job_headers(job_status.job.id))
     response.headers.update(headers or {})
     return response
 
 
-def final_response(shown: ShownJob, result: bytes | None) -> Response:
+def final_response(job_status: JobStatus, result: bytes | None) -> Response:
     """What the synchronous call would have answered.
 
     Raises:
         Problem: it would have failed.
     """
-    job = shown.job
+    job = job_status.job
     if job.state is State.CANCELLED:
         raise Problem("job-cancelled", "The job was cancelled.", headers=job_headers(job.id))
     if job.failure is not None:
@@ -90,7 +93,7 @@ def _success(job: Job, result: bytes | None) -> Response:
     response = Response(body, status, content_type="application/json")
     if status == HTTPStatus.NO_CONTENT:
         del response.headers["Content-Type"]
-    if job.operation.name in LOCATED:
+    if job.operation.name in RETURNS_LOCATION:
         response.headers["Location"] = object_location(job)
     response.headers["Cache-Control"] = "no-store"
     response.headers.update(job_headers(job.id))
@@ -106,7 +109,7 @@ def object_location(job: Job) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Submitted:
-    shown: ShownJob
+    job_status: JobStatus
     replayed: bool
 
     @property
@@ -115,32 +118,34 @@ class _Submitted:
 
 
 def _answer_for(new: NewJob) -> Response:
-    wanted = preferences(request, parts().config.max_wait)
-    submitted = _accept(replace(new, awaited=bool(wanted.wait_s)))
+    wanted = preferences(request, current_services().config.max_wait)
+    submitted = _accept(replace(new, wants_reply=bool(wanted.wait_s)))
     try:
         return _answer(submitted, wanted)
     except redis.RedisError:
         # It is accepted all the same, and its client must learn of it.
-        return accepted_response(submitted.shown, headers=submitted.headers | wanted.headers(done=False))
+        return accepted_response(submitted.job_status, headers=submitted.headers | wanted.headers(done=False))
 
 
 def _answer(submitted: _Submitted, wanted: Preferences) -> Response:
-    held, shown, result = parts(), submitted.shown, b""
+    services, job_status, result = current_services(), submitted.job_status, b""
     if wanted.wait_s and submitted.replayed:
-        shown = wait_for_end(held, shown.job.id, wanted.wait_s) or shown
+        job_status = wait_for_end(services, job_status.job.id, wanted.wait_s) or job_status
     elif wanted.wait_s:
-        shown, result = wait_for_answer(held, shown, wanted.wait_s)
-    if wanted.wait_s is not None and (result or shown.job.done):
-        return _final(shown, result, submitted.headers | wanted.headers(done=True))
-    return accepted_response(shown, headers=submitted.headers | wanted.headers(done=False))
+        job_status, result = wait_for_answer(services, job_status, wanted.wait_s)
+    if wanted.wait_s is not None and (result or job_status.job.done):
+        return _final(job_status, result, submitted.headers | wanted.headers(done=True))
+    return accepted_response(job_status, headers=submitted.headers | wanted.headers(done=False))
 
 
-def _final(shown: ShownJob, result: bytes, headers: Mapping[str, str]) -> Response:
+def _final(job_status: JobStatus, result: bytes, headers: Mapping[str, str]) -> Response:
     try:
         if result:
-            response = _success(shown.job, result)
+            response = _success(job_status.job, result)
         else:
-            response = final_response(shown, shown.result or parts().jobs.result(shown.job.id))
+            response = final_response(
+                job_status, job_status.result or current_services().jobs.result(job_status.job.id)
+            )
     except Problem as problem:
         problem.headers.update(headers)
         raise
@@ -149,20 +154,20 @@ def _final(shown: ShownJob, result: bytes, headers: Mapping[str, str]) -> Respon
 
 
 def _accept(new: NewJob) -> _Submitted:
-    held = parts()
-    outcome, job_id, shown = held.jobs.accept(new)
-    if outcome is Accepted.FULL:
-        after_s = held.jobs.queue_retry_after_s(new.subsystem, new.operation)
+    services = current_services()
+    outcome, job_id, job_status = services.jobs.accept(new)
+    if outcome is SubmitOutcome.FULL:
+        after_s = services.jobs.queue_retry_after_s(new.subsystem, new.operation)
         raise queue_full(new, after_s)
-    if outcome is Accepted.REUSED:
+    if outcome is SubmitOutcome.REUSED:
         raise Problem(
             "idempotency-key-reused",
             "This Idempotency-Key was sent with another request before. Choose a new key for each new request.",
             headers=job_headers(job_id),
         )
-    if shown is None:
+    if job_status is None:
         raise Problem("job-expired", "The job that this Idempotency-Key stands for is kept no longer.")
-    return _Submitted(shown, outcome is Accepted.REPLAYED)
+    return _Submitted(job_status, outcome is SubmitOutcome.REPLAYED)
 
 
 def queue_full(new: NewJob, after_s: int) -> Problem:

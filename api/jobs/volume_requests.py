@@ -15,7 +15,7 @@ _OF_ROLL_BACK = frozenset({"name", "from_snapshot"})
 Request = tuple[Operation, dict[str, Any]]
 
 
-def asked_of_volume(volume: str, body: Mapping[str, Any]) -> Request:
+def parse_volume_post(volume: str, body: Mapping[str, Any]) -> Request:
     """Return the operation and its arguments.
 
     Raises:

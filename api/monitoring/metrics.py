@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from api.monitoring import service_status as overview
-from api.services import Parts
+from api.services import Services
 from worker.store.metrics import JOB_BOUNDS_MS, REQUEST_BOUNDS_MS, histograms
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -47,16 +47,16 @@ _Values = Mapping[tuple[str, ...], float]
 _FILER_UP = {"available": 1, "unavailable": 0}
 
 
-def text(held: Parts, *, away: bool) -> bytes:
+def text(services: Services, *, away: bool) -> bytes:
     """Return the figures in Prometheus's text format; ``away``: Redis has just been seen to be, so do not ask again."""
     registry = CollectorRegistry()
-    registry.register(_Figures(held, away=away))
+    registry.register(_Figures(services, away=away))
     return generate_latest(registry)
 
 
 class _Figures(Collector):
-    def __init__(self, held: Parts, *, away: bool) -> None:
-        self._held = held
+    def __init__(self, services: Services, *, away: bool) -> None:
+        self._services = services
         self._away = away
 
     def describe(self) -> list[Metric]:
@@ -65,22 +65,22 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = [] if self._away else _all(self._held)
+            found = [] if self._away else _all(self._services)
         except redis.RedisError:
             found = []
         up = GaugeMetricFamily("sapi_redis_up", "1 while Redis answers", value=1 if found else 0)
         yield from [up, *found]
 
 
-def _all(held: Parts) -> list[Metric]:
-    queues = overview.queues(held)
-    filers = overview.filers(held, {worker for queue in queues for worker in queue.workers})
+def _all(services: Services) -> list[Metric]:
+    queues = overview.queues(services)
+    backends = overview.backends(services, {worker for queue in queues for worker in queue.workers})
     return [
-        *_counted(overview.counts(held)),
+        *_counted(overview.counts(services)),
         *_of_queues(queues),
-        *_of_filers(filers),
-        *_of_listings(overview.listings(held)),
-        *_of_redis(held.redis),
+        *_of_filers(backends),
+        *_of_listings(overview.listings(services)),
+        *_of_redis(services.redis),
     ]
 
 
@@ -101,10 +101,10 @@ def _under(counts: Mapping[str, int], word: str) -> dict[str, int]:
     return {field: value for field, value in counts.items() if field.startswith(f"{word} ")}
 
 
-def _add(family: Any, labels: Sequence[str], values: Sequence[str], **figures: Any) -> None:
+def _add(family: Any, labels: Sequence[str], values: Sequence[str], **counts: Any) -> None:
     # Another version of the service may count by other labels.
     if len(values) == len(labels):
-        family.add_metric(list(values), **figures)
+        family.add_metric(list(values), **counts)
 
 
 def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> Metric:
@@ -114,8 +114,8 @@ def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> M
     return gauge
 
 
-def _of_queues(queues: Sequence[overview.Queue]) -> Iterator[Metric]:
-    told: dict[str, tuple[str, Callable[[overview.Queue], float]]] = {
+def _of_queues(queues: Sequence[overview.QueueStatus]) -> Iterator[Metric]:
+    told: dict[str, tuple[str, Callable[[overview.QueueStatus], float]]] = {
         "sapi_queue_jobs": ("Jobs that wait", lambda queue: queue.waiting),
         "sapi_queue_running_jobs": ("Jobs that run", lambda queue: queue.running),
         "sapi_queue_oldest_seconds": ("How long the first job has waited", lambda queue: queue.oldest_s),
@@ -125,19 +125,23 @@ def _of_queues(queues: Sequence[overview.Queue]) -> Iterator[Metric]:
         yield _gauge(name, meaning, ("queue",), {(queue.name,): figure(queue) for queue in queues})
 
 
-def _of_filers(filers: Sequence[overview.Filer]) -> Iterator[Metric]:
-    up: _Values = {(filer.subsystem,): float(_FILER_UP[filer.status]) for filer in filers if filer.status in _FILER_UP}
+def _of_filers(backends: Sequence[overview.BackendStatus]) -> Iterator[Metric]:
+    up: _Values = {
+        (filer.subsystem,): float(_FILER_UP[filer.status]) for filer in backends if filer.status in _FILER_UP
+    }
     yield _gauge("sapi_filer_up", "1 while workers can use the storage system", ("subsystem",), up)
-    breakers: _Values = {(filer.subsystem, state): float(n) for filer in filers for state, n in filer.breakers.items()}
+    breakers: _Values = {
+        (filer.subsystem, state): float(n) for filer in backends for state, n in filer.breakers.items()
+    }
     meaning = "Workers by the state of their circuit breaker for a storage system"
     yield _gauge("sapi_filer_breakers", meaning, ("subsystem", "state"), breakers)
 
 
-def _of_listings(listings: Sequence[overview.Listing]) -> Iterator[Metric]:
+def _of_listings(listings: Sequence[overview.ListingStatus]) -> Iterator[Metric]:
     labels = ("subsystem", "view")
-    ages: _Values = {(each.subsystem, each.view.name): float(each.standing.age_s) for each in listings}
+    ages: _Values = {(each.subsystem, each.resource_type.name): float(each.listing_state.age_s) for each in listings}
     yield _gauge("sapi_listing_age_seconds", "Time since the storage system was asked for a listing", labels, ages)
-    sizes: _Values = {(each.subsystem, each.view.name): float(each.standing.count) for each in listings}
+    sizes: _Values = {(each.subsystem, each.resource_type.name): float(each.listing_state.count) for each in listings}
     yield _gauge("sapi_listing_records", "Records in a cached listing when it was read", labels, sizes)
 
 

@@ -7,14 +7,15 @@ from typing import Any
 import orjson
 import redis
 
-from api.services import Parts
-from worker.catalog.operations import Lane
+from api.services import Services
+from worker.catalog.operations import QueueClass
 from worker.jobs.status import WORKER_TTL_MS
+from worker.store.keys import Keys
 
 
-def queue_names(held: Parts) -> list[str]:
+def queue_names(services: Services) -> list[str]:
     """Every queue there is."""
-    return [f"{subsystem}.{lane}" for subsystem in held.subsystems for lane in Lane]
+    return [f"{subsystem}.{queue_class}" for subsystem in services.subsystems for queue_class in QueueClass]
 
 
 def now_ms(client: redis.Redis) -> int:
@@ -23,21 +24,21 @@ def now_ms(client: redis.Redis) -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
-def look(held: Parts) -> dict[str, Any]:
+def check(services: Services) -> dict[str, Any]:
     """Ask Redis; raises what redis-py raises when it is away."""
-    prefix, queues = held.settings.key_prefix, queue_names(held)
-    since = now_ms(held.redis) - WORKER_TTL_MS
-    pipe = held.redis.pipeline(transaction=False)
+    keys, queues = Keys(services.settings.key_prefix), queue_names(services)
+    since = now_ms(services.redis) - WORKER_TTL_MS
+    pipe = services.redis.pipeline(transaction=False)
     for queue in queues:
-        pipe.zcount(f"{prefix}workers:{queue}", since, "+inf")
-        pipe.zcard(f"{prefix}lane:{queue}")
-    for subsystem in held.subsystems:
-        pipe.get(f"{prefix}health:{subsystem}")
+        pipe.zcount(keys.workers(queue), since, "+inf")
+        pipe.zcard(keys.queued(queue))
+    for subsystem in services.subsystems:
+        pipe.get(keys.health(subsystem))
     answers = pipe.execute()
     counts = zip(queues, answers[: 2 * len(queues) : 2], answers[1 : 2 * len(queues) : 2], strict=True)
     return {
         "queues": {queue: {"workers_online": online, "waiting": waiting} for queue, online, waiting in counts},
-        "subsystems": dict(zip(held.subsystems, map(_health, answers[2 * len(queues) :]), strict=True)),
+        "subsystems": dict(zip(services.subsystems, map(_health, answers[2 * len(queues) :]), strict=True)),
     }
 
 

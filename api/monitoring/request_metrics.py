@@ -1,4 +1,4 @@
-"""Counts every request by its route, and every answer from a listing by how it was found; Redis learns of it later."""
+"""Counts every request by its route, and every cached read by how it was answered; flushed to Redis later."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Self
 
 from flask import Flask, Response, current_app, g, request
 
-from api.services import Parts
+from api.services import Services
 from worker.catalog.operations import Operation
-from worker.store.metrics import REQUEST_BOUNDS_MS, Tally
+from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer
 
 EXTENSION = "storage-api-tally"
 
@@ -23,44 +23,44 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _VARIABLE = re.compile(r"<(?:[^<>:]*:)?([^<>]+)>")
 
 
-def init_app(app: Flask, held: Parts) -> None:
+def init_app(app: Flask, services: Services) -> None:
     """Count from now on."""
-    tally = Tally(held.redis, held.settings.key_prefix)
-    app.extensions[EXTENSION] = tally
+    counters = CounterBuffer(services.redis, services.settings.key_prefix)
+    app.extensions[EXTENSION] = counters
     app.after_request(_count)
-    atexit.register(tally.flush)
+    atexit.register(counters.flush)
 
 
-def tally() -> Tally:
+def counter_buffer() -> CounterBuffer:
     """What this process has counted and not told yet."""
-    held = current_app.extensions[EXTENSION]
-    assert isinstance(held, Tally)  # noqa: S101 - put there by init_app
-    return held
+    services = current_app.extensions[EXTENSION]
+    assert isinstance(services, CounterBuffer)  # noqa: S101 - put there by init_app
+    return services
 
 
 def _count(response: Response) -> Response:
     if request.path in _PROBES:
         return response
-    tallied = tally()
-    tallied.flush_often()
+    counters = counter_buffer()
+    counters.start_flushing()
     method = request.method if request.method in _METHODS else "other"
     route = _shown(request.url_rule.rule) if request.url_rule else "other"
-    tallied.count(f"http {method} {route} {response.status_code // 100}xx")
+    counters.count(f"http {method} {route} {response.status_code // 100}xx")
     # Whoever asks to wait is made to wait: that says nothing about how fast the service is.
     if "Prefer" not in request.headers and "began" in g:
-        tallied.observe(f"time {method} {route}", time.perf_counter() - g.began, REQUEST_BOUNDS_MS)
+        counters.observe(f"time {method} {route}", time.perf_counter() - g.began, REQUEST_BOUNDS_MS)
     outcome = cache_outcome(response.headers.get("Cache-Status", ""))
     operation = _operation() if outcome else None
     if operation is not None and operation.reads is not None:
-        tallied.count(f"cache {operation.reads.name} {outcome}")
+        counters.count(f"cache {operation.reads.name} {outcome}")
     return response
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class CachedHitCounters:
     """What a request counts as that is answered from a listing at once."""
 
-    tallied: Tally
+    counters: CounterBuffer
     status: str
     time: str
     cache: str
@@ -71,14 +71,15 @@ class Counts:
         operation = _operation()
         route = _shown(request.url_rule.rule) if request.url_rule else "other"
         what = operation.reads.name if operation and operation.reads else "other"
-        return cls(tally(), f"http {request.method} {route}", f"time {request.method} {route}", f"cache {what} hit")
+        counted = f"{request.method} {route}"
+        return cls(counter_buffer(), f"http {counted}", f"time {counted}", f"cache {what} hit")
 
     def add(self, status: int, elapsed_s: float) -> None:
         """Count one more."""
-        self.tallied.flush_often()
-        self.tallied.count(f"{self.status} {status // 100}xx")
-        self.tallied.observe(self.time, elapsed_s, REQUEST_BOUNDS_MS)
-        self.tallied.count(self.cache)
+        self.counters.start_flushing()
+        self.counters.count(f"{self.status} {status // 100}xx")
+        self.counters.observe(self.time, elapsed_s, REQUEST_BOUNDS_MS)
+        self.counters.count(self.cache)
 
 
 @cache
@@ -103,7 +104,7 @@ def cache_outcome(status: str) -> str:
 
 
 def _operation() -> Operation | None:
-    view = current_app.view_functions.get(request.endpoint or "")
-    method = getattr(getattr(view, "view_class", None), request.method.lower().replace("head", "get"), None)
+    resource_type = current_app.view_functions.get(request.endpoint or "")
+    method = getattr(getattr(resource_type, "view_class", None), request.method.lower().replace("head", "get"), None)
     operations: tuple[Operation, ...] = getattr(method, "operations", ())
     return operations[0] if operations else None

@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 
 from api.monitoring import readiness
-from api.services import Parts
-from worker.catalog.resource_types import POLICIES, VOLUMES, View
-from worker.jobs.status import WORKER_TTL_MS, ShownJob
-from worker.listings.repository import Standing
-from worker.store.metrics import HASH, breaker_key
+from api.services import Services
+from worker.catalog.resource_types import POLICIES, VOLUMES, ResourceType
+from worker.jobs.status import WORKER_TTL_MS, JobStatus
+from worker.listings.repository import ListingState
+from worker.store.keys import Keys
 
 #: Listings of which there is one for each storage system; the others are as many as there are volumes.
 LISTINGS = (VOLUMES, POLICIES)
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueStatus:
     """One queue; ``oldest_s`` is how long its first job has waited, in seconds (0 where none waits)."""
 
     name: str
@@ -31,7 +31,7 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Filer:
+class BackendStatus:
     """One storage system as workers see it: its health, and how many workers' breakers are in each state."""
 
     subsystem: str
@@ -40,69 +40,73 @@ class Filer:
     breakers: Counter[str]
 
     @property
-    def left_alone(self) -> int:
+    def breakers_open(self) -> int:
         """How many workers do not ask it at present, since they could not reach it."""
         return self.breakers.total() - self.breakers["closed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListingStatus:
     """One cached listing."""
 
     subsystem: str
-    view: View
-    standing: Standing
+    resource_type: ResourceType
+    listing_state: ListingState
 
 
-def queues(held: Parts) -> list[Queue]:
+def queues(services: Services) -> list[QueueStatus]:
     """Every queue, in one round trip."""
-    names = readiness.queue_names(held)
+    names = readiness.queue_names(services)
     return [
-        Queue(name, waiting, running, oldest_ms / 1000, tuple(worker.decode() for worker in workers))
+        QueueStatus(name, waiting, running, oldest_ms / 1000, tuple(worker.decode() for worker in workers))
         for name, (waiting, running, oldest_ms, workers) in zip(
-            names, held.scripts.figures(WORKER_TTL_MS, *names), strict=True
+            names, services.scripts.queue_stats(WORKER_TTL_MS, *names), strict=True
         )
     ]
 
 
-def filers(held: Parts, nodes: set[str]) -> list[Filer]:
+def backends(services: Services, nodes: set[str]) -> list[BackendStatus]:
     """Every storage system; ``nodes`` are the workers that are online."""
-    prefix, ordered = held.settings.key_prefix, sorted(nodes)
-    pipe = held.redis.pipeline(transaction=False)
-    for subsystem in held.subsystems:
-        pipe.get(f"{prefix}health:{subsystem}")
-        pipe.mget([breaker_key(prefix, subsystem, node) for node in ordered] or [f"{prefix}nothing"])
+    keys, ordered = Keys(services.settings.key_prefix), sorted(nodes)
+    pipe = services.redis.pipeline(transaction=False)
+    for subsystem in services.subsystems:
+        pipe.get(keys.health(subsystem))
+        pipe.mget([keys.breaker(subsystem, node) for node in ordered] or [keys.breaker(subsystem, "")])
     answers = pipe.execute()
     return [
         _filer(subsystem, health, states)
-        for subsystem, health, states in zip(held.subsystems, answers[::2], answers[1::2], strict=True)
+        for subsystem, health, states in zip(services.subsystems, answers[::2], answers[1::2], strict=True)
     ]
 
 
-def _filer(subsystem: str, raw: bytes | None, states: list[bytes | None]) -> Filer:
+def _filer(subsystem: str, raw: bytes | None, states: list[bytes | None]) -> BackendStatus:
     health: dict[str, Any] = orjson.loads(raw) if raw else {}
     breakers = Counter(state.decode() for state in states if state)
-    return Filer(subsystem, str(health.get("status", "unknown")), str(health.get("detail", "")), breakers)
+    return BackendStatus(subsystem, str(health.get("status", "unknown")), str(health.get("detail", "")), breakers)
 
 
-def listings(held: Parts) -> list[Listing]:
+def listings(services: Services) -> list[ListingStatus]:
     """The listings that are cached now."""
     found = [
-        Listing(subsystem, view, held.listings.standing(view, view.thing(subsystem, {})))
-        for subsystem in held.subsystems
-        for view in LISTINGS
+        ListingStatus(
+            subsystem,
+            resource_type,
+            services.listings.listing_state(resource_type, resource_type.cache_key(subsystem, {})),
+        )
+        for subsystem in services.subsystems
+        for resource_type in LISTINGS
     ]
-    return [listing for listing in found if listing.standing.generation is not None]
+    return [listing for listing in found if listing.listing_state.listing_version is not None]
 
 
-def recent_failures(held: Parts, most: int) -> list[ShownJob]:
+def recent_failures(services: Services, most: int) -> list[JobStatus]:
     """The jobs that failed last, the latest first; of the last hundred, as far as they are kept."""
-    ids: Any = held.redis.lrange(f"{held.settings.key_prefix}failures", 0, most - 1)
-    shown = (held.jobs.show(job_id.decode()) for job_id in ids)
-    return [each for each in shown if each is not None]
+    ids: Any = services.redis.lrange(Keys(services.settings.key_prefix).failures, 0, most - 1)
+    job_status = (services.jobs.get(job_id.decode()) for job_id in ids)
+    return [each for each in job_status if each is not None]
 
 
-def counts(held: Parts) -> dict[str, int]:
+def counts(services: Services) -> dict[str, int]:
     """All that was counted; see `worker.store.metrics`."""
-    found: Any = held.redis.hgetall(held.settings.key_prefix + HASH)
+    found: Any = services.redis.hgetall(Keys(services.settings.key_prefix).metrics)
     return {field.decode(): int(value) for field, value in found.items()}

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import flask_smorest
 
 from api import auth
-from api.http.arguments_parser import StrictParser, refuse_query
+from api.http.arguments_parser import StrictParser, reject_query_parameters
 from api.http.problems import Problem
 from api.openapi import operations as documentation
 from api.openapi.path_parameters import parameters_of
 from api.schemas import names
-from api.services import parts
+from api.services import current_services
 from worker.catalog.operations import Operation, Role
 
 ANYONE = "anyone"
@@ -51,9 +51,9 @@ class Blueprint(flask_smorest.Blueprint):
 
         def decorate(view: View) -> View:
             if changes:
-                documented = documentation.answers_of_change(self, operation)(view)
+                documented = documentation.document_change(self, operation)(view)
             else:
-                documented = documentation.answers_of_read(self, operation)(view)
+                documented = documentation.document_read(self, operation)(view)
             facts = {"x-operations": [op.name for op in (operation, *others)], "x-role": operation.role.value}
             served: View = self._serve(
                 documented,
@@ -68,7 +68,7 @@ class Blueprint(flask_smorest.Blueprint):
 
         return decorate
 
-    def serves(
+    def exposes(
         self, operation_id: str, *, access: str, problems: Iterable[int] = (), query: bool = False, **facts: Any
     ) -> Callable[[View], View]:
         """Declare a view that is no operation: who may ask, and the problems it has beside those of every request."""
@@ -109,11 +109,11 @@ def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> 
             auth.require(Role(access), operation=operation_id)
         elif access == SIGNED_IN:
             auth.require_signed_in()
-        if subsystem and path["subsystem"] not in parts().subsystems:
+        if subsystem and path["subsystem"] not in current_services().subsystems:
             raise Problem("no-such-subsystem", "No storage system of this name is configured; see /conf/subsystems.")
         if subsystem:
             names.check_path(path)
         if not query:
-            refuse_query()
+            reject_query_parameters()
 
     return check

@@ -7,7 +7,7 @@ from typing import Any
 
 import marshmallow as ma
 
-from api.http.success_status import LOCATED, success_status
+from api.http.success_status import RETURNS_LOCATION, success_status
 from api.schemas.jobs import JobSchema
 from api.schemas.resources import LockSchema, PolicySchema, SnapshotSchema, VolumeSchema
 from worker.catalog.operations import Operation, Role
@@ -100,12 +100,16 @@ def security(access: str) -> list[dict[str, list[str]]]:
     return [] if access == "anyone" else [{scheme: roles} for scheme in SCHEMES]
 
 
-def answers_of_change(blueprint: Any, operation: Operation) -> Decorator:
+def document_change(blueprint: Any, operation: Operation) -> Decorator:
     """Document the final answer of a change, and the job of one that takes longer."""
     status = success_status(operation)
-    put = next((effect.view for effect in operation.effects if effect.what == "put"), None)
+    put = next((effect.resource_type for effect in operation.effects if effect.what == "upsert"), None)
     schema = _SCHEMAS[put.name] if put and status != 204 else None  # noqa: PLR2004 - No Content
-    location = {"Location": header("Where the object is", format="uri-reference")} if operation.name in LOCATED else {}
+    location = (
+        {"Location": header("Where the object is", format="uri-reference")}
+        if operation.name in RETURNS_LOCATION
+        else {}
+    )
 
     def decorate(view: Any) -> Any:
         view = blueprint.response(202, JobSchema, description="Accepted: follow the job", headers=ACCEPTED)(view)
@@ -115,7 +119,7 @@ def answers_of_change(blueprint: Any, operation: Operation) -> Decorator:
     return decorate
 
 
-def answers_of_read(blueprint: Any, operation: Operation) -> Decorator:
+def document_read(blueprint: Any, operation: Operation) -> Decorator:
     """Document the answer from the cache, and the job when there is none."""
     assert operation.reads is not None  # noqa: S101 - a mistake in the code
     schema = _SCHEMAS[operation.reads.name]

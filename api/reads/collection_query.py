@@ -22,9 +22,9 @@ from api.reads.selection import numbers
 from storage_backends.models import ExportPolicy, Snapshot, Volume
 from storage_backends.models import Lock as LockModel
 from worker.catalog import resource_types as views
-from worker.catalog.resource_types import View
+from worker.catalog.resource_types import ResourceType
 from worker.listings.listing import Listing, Record
-from worker.listings.repository import Standing
+from worker.listings.repository import ListingState
 
 MOST_LIMIT = 1000
 _DIGEST_CHARS = 12
@@ -40,7 +40,7 @@ _MODELS: dict[str, type] = {
 class Page:
     """Where a page begins, and in which state of which listing."""
 
-    thing: str
+    cache_key: str
     base: str
     base_seq: int
     seq: int
@@ -69,9 +69,9 @@ class Query:
 
 
 @cache
-def field_types(view: View) -> dict[str, type]:
+def field_types(resource_type: ResourceType) -> dict[str, type]:
     """The fields of a collection's records: each str, int, bool, tuple, or datetime where the text is a time."""
-    hints = get_type_hints(_MODELS[view.name])
+    hints = get_type_hints(_MODELS[resource_type.name])
     return {name: datetime if name.endswith("_time") else _plain_type(hint) for name, hint in hints.items()}
 
 
@@ -82,13 +82,13 @@ def _plain_type(hint: Any) -> type:
     return kinds[0]  # type: ignore[no-any-return]
 
 
-def parse(view: View, arguments: MultiDict[str, str]) -> Query:
+def parse(resource_type: ResourceType, arguments: MultiDict[str, str]) -> Query:
     """Read the query of a request.
 
     Raises:
         Problem: ``validation-failed``, naming the parameter.
     """
-    types = field_types(view)
+    types = field_types(resource_type)
     filters = []
     for name, text in arguments.items(multi=True):
         if name in types:
@@ -114,10 +114,10 @@ def nothing(arguments: Mapping[str, str]) -> Query:
     return Query()
 
 
-def respond(listing: Listing, standing: Standing, query: Query, key: str | None) -> Response:
+def respond(listing: Listing, listing_state: ListingState, query: Query, key: str | None) -> Response:
     """The answer with the collection, a page of it, or the record ``key``; 304 when the client has it already."""
     packed = key is None and query.plain and request.accept_encodings["gzip"] > 0
-    tag = _etag(standing.etag, query, key)
+    tag = _etag(listing_state.etag, query, key)
     if _has(tag):
         response = Response(status=304)
     elif key is not None:
@@ -125,7 +125,7 @@ def respond(listing: Listing, standing: Standing, query: Query, key: str | None)
     elif query.plain:
         response = _whole(listing, packed=packed)
     else:
-        response = _part(listing, standing, query)
+        response = _part(listing, listing_state, query)
     # Compressed it is another representation, so its tag is another.
     response.headers["ETag"] = f'"{tag}-gzip"' if packed else f'"{tag}"'
     response.headers["Vary"] = "Accept-Encoding, Authorization, Cookie"
@@ -134,7 +134,7 @@ def respond(listing: Listing, standing: Standing, query: Query, key: str | None)
 
 def mounted_at(listing: Listing, junction_path: str) -> str:
     """The name of the volume that is mounted there; empty when none is."""
-    found = listing.find_folded("junction_path", junction_path)
+    found = listing.find_casefolded("junction_path", junction_path)
     return str(found["name"]) if found else ""
 
 
@@ -147,8 +147,8 @@ def _etag(state: str, query: Query, key: str | None) -> str:
     if query.plain and key is None:
         return state
     start = query.page.start if query.page else 0
-    asked = f"{query.text} {query.limit} {start} {key}"
-    return f"{state}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+    read_request = f"{query.text} {query.limit} {start} {key}"
+    return f"{state}-{hashlib.sha256(read_request.encode()).hexdigest()[:12]}"
 
 
 def _has(tag: str) -> bool:
@@ -165,34 +165,36 @@ def _whole(listing: Listing, *, packed: bool) -> Response:
     return response
 
 
-def _part(listing: Listing, standing: Standing, query: Query) -> Response:
+def _part(listing: Listing, listing_state: ListingState, query: Query) -> Response:
     start = query.page.start if query.page else 0
     limit = query.limit or (MOST_LIMIT if query.page else listing.count)
-    total, rows = _rows(listing, standing, query, start, limit)
+    total, rows = _rows(listing, listing_state, query, start, limit)
     if query.fields:
         rows = [{name: row.get(name) for name in query.fields} for row in rows]
     response = Response(orjson.dumps(rows), content_type="application/json")
     response.headers["X-Total-Count"] = str(total)
     if start + limit < total:
-        response.headers["Link"] = f'<{_next(standing, query, start + limit)}>; rel="next"'
+        response.headers["Link"] = f'<{_next(listing_state, query, start + limit)}>; rel="next"'
     return response
 
 
-def _rows(listing: Listing, standing: Standing, query: Query, start: int, limit: int) -> tuple[int, list[Record]]:
+def _rows(
+    listing: Listing, listing_state: ListingState, query: Query, start: int, limit: int
+) -> tuple[int, list[Record]]:
     """How many records fit, and those of the page."""
     if not query.filters and not query.sort:
         return listing.count, listing.rows(start, limit)
     records = listing.records
-    found = numbers(listing, (standing.thing, standing.etag), query.filters, query.sort, query.text)
+    found = numbers(listing, (listing_state.cache_key, listing_state.etag), query.filters, query.sort, query.text)
     return len(found), [records[number] for number in found[start : start + limit]]
 
 
-def _next(standing: Standing, query: Query, start: int) -> str:
-    generation = standing.generation
-    assert generation is not None  # noqa: S101 - there is a listing, so there is its state
+def _next(listing_state: ListingState, query: Query, start: int) -> str:
+    listing_version = listing_state.listing_version
+    assert listing_version is not None  # noqa: S101 - there is a listing, so there is its state
     place = [
-        generation.thing, generation.base, generation.base_seq, generation.seq,
-        standing.as_of_ms, start, _digest(query.text),
+        listing_version.cache_key, listing_version.base, listing_version.base_seq, listing_version.seq,
+        listing_state.as_of_ms, start, _digest(query.text),
     ]  # fmt: skip
     text = orjson.dumps(place).decode()
     token = base64.urlsafe_b64encode(f"{_digest(text)}{text}".encode()).decode().rstrip("=")
@@ -210,7 +212,7 @@ def _page(token: str, text: str) -> Page:
     sound = (
         known.startswith(_digest(known[_DIGEST_CHARS:]))
         and all(type(number) is int and 0 <= number < 2**53 for number in numbers)
-        and all(isinstance(part, str) for part in (page.thing, page.base, page.query))
+        and all(isinstance(part, str) for part in (page.cache_key, page.base, page.query))
     )
     if not sound or page.query != _digest(text) or page.base_seq > page.seq:
         raise bad_token()
@@ -243,11 +245,11 @@ def _field(text: str, types: Mapping[str, type], parameter: str) -> str:
 
 
 def _sort_key(text: str, types: Mapping[str, type]) -> tuple[str, bool]:
-    falling = text.startswith("-")
+    descending = text.startswith("-")
     name = _field(text.removeprefix("-"), types, "sort")
     if types[name] is tuple:
         raise invalid("/sort", f"cannot go by {name}: it is a list.")
-    return name, falling
+    return name, descending
 
 
 def _limit(arguments: MultiDict[str, str]) -> int | None:

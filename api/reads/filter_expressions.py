@@ -47,10 +47,10 @@ def compile_expression(text: str, kind: type) -> Predicate:
 
 
 def _split(text: str) -> list[str]:
-    parts = re.findall(r'(?:"[^"]*"|[^|"])+|(?<=\|)(?=\||\Z)|\A(?=\|)', text)
-    if not text or not parts or any(not part for part in parts) or text.count('"') % 2:
+    current_services = re.findall(r'(?:"[^"]*"|[^|"])+|(?<=\|)(?=\||\Z)|\A(?=\|)', text)
+    if not text or not current_services or any(not part for part in current_services) or text.count('"') % 2:
         raise BadExpression("is empty, has an empty alternative, or a quotation mark without its pair")
-    return parts
+    return current_services
 
 
 def _alternative(text: str, kind: type) -> Predicate:
@@ -132,8 +132,8 @@ def _time(text: str) -> str:
         moment = given.astimezone(UTC) if given.tzinfo else given
     except (ValueError, OverflowError):
         raise BadExpression("takes a time, such as 2026-01-31T12:00:00Z (write + as %2B)") from None
-    shown = moment.replace(tzinfo=None).isoformat()
-    return shown.rstrip("0") if "." in shown else shown
+    job_status = moment.replace(tzinfo=None).isoformat()
+    return job_status.rstrip("0") if "." in job_status else job_status
 
 
 def _boolean(text: str) -> bool:

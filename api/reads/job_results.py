@@ -14,65 +14,71 @@ from api.http.success_status import success_status
 from api.jobs.submit import final_response, job_headers
 from api.reads import collection_query as collections
 from api.reads.read import with_age
-from api.services import parts
-from worker.catalog.resource_types import View
-from worker.jobs.record import Generation, Job, State
-from worker.jobs.status import ShownJob
+from api.services import current_services
+from worker.catalog.resource_types import ResourceType
+from worker.jobs.record import Job, ListingVersion, State
+from worker.jobs.status import JobStatus
 from worker.listings.listing import Listing
-from worker.listings.repository import Standing
+from worker.listings.repository import ListingState
 
 
-def result_of(shown: ShownJob) -> Response:
+def result_of(job_status: JobStatus) -> Response:
     """Answer as the call would have.
 
     Raises:
         Problem: it failed, was cancelled, has not ended, or its result is kept no longer.
     """
-    job = shown.job
+    job = job_status.job
     if not job.done:
-        headers = {"Retry-After": str(shown.retry_after_s), **job_headers(job.id)}
+        headers = {"Retry-After": str(job_status.retry_after_s), **job_headers(job.id)}
         raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
-    if job.state is State.SUCCEEDED and job.generation is not None:
-        return _read(shown, job.generation)
+    if job.state is State.SUCCEEDED and job.listing_version is not None:
+        return _read(job_status, job.listing_version)
     arguments = collections.nothing(request.args)
     assert arguments is not None  # noqa: S101 - it refuses every parameter
     if job.state is not State.SUCCEEDED:
-        return final_response(shown, None)
-    result = parts().jobs.result(job.id)
+        return final_response(job_status, None)
+    result = current_services().jobs.result(job.id)
     if result is None and success_status(job.operation) != HTTPStatus.NO_CONTENT:
         raise _expired(job)
-    return final_response(shown, result)
+    return final_response(job_status, result)
 
 
-def _read(shown: ShownJob, generation: Generation) -> Response:
+def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
     """The listing that the job made, or the object, as the request that it was made for asked for it."""
-    job = shown.job
-    view = job.operation.reads
-    assert view is not None  # noqa: S101 - only reads have a generation
+    job = job_status.job
+    resource_type = job.operation.reads
+    assert resource_type is not None  # noqa: S101 - only reads have a generation
     sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
-    query = collections.parse(view, sent) if view.parent is None else collections.nothing(sent)
-    listing = _listing(job, view, generation)
-    if view.single and not listing.records:
+    query = collections.parse(resource_type, sent) if resource_type.parent is None else collections.nothing(sent)
+    listing = _listing(job, resource_type, listing_version)
+    if resource_type.single and not listing.records:
         raise _expired(job)
-    key = None if view.parent is None else str(listing.records[0][view.key_field])
-    as_of_ms = job.started_ms or shown.now_ms
-    standing = Standing(generation.thing, shown.now_ms, generation, as_of_ms, listing.count, listing.hash)
-    response = with_age(parts(), standing, collections.respond(listing, standing, query, key), "fwd=miss")
+    key = None if resource_type.parent is None else str(listing.records[0][resource_type.key_field])
+    as_of_ms = job.started_ms or job_status.now_ms
+    listing_state = ListingState(
+        listing_version.cache_key, job_status.now_ms, listing_version, as_of_ms, listing.count, listing.hash
+    )
+    response = with_age(
+        current_services(), listing_state, collections.respond(listing, listing_state, query, key), "fwd=miss"
+    )
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(job_headers(job.id))
     return response
 
 
-def _listing(job: Job, view: View, generation: Generation) -> Listing:
+def _listing(job: Job, resource_type: ResourceType, listing_version: ListingVersion) -> Listing:
     """What the job read; where that is kept no longer, the same as it is known now."""
-    held = parts()
-    listing = held.hot.get(generation)
-    if listing is None and (stored := held.jobs.result(job.id)) is not None:
+    services = current_services()
+    listing = services.hot.get(listing_version)
+    if listing is None and (stored := services.jobs.result(job.id)) is not None:
         value = orjson.loads(stored)
-        listing = Listing.of(view.key_field, [value] if view.single else value, ordered=view.ordered)
+        listing = Listing.of(
+            resource_type.key_field, [value] if resource_type.single else value, ordered=resource_type.ordered
+        )
     if listing is None:
-        now = held.listings.standing(view, generation.thing)
-        listing = held.hot.get(now.generation) if now.usable and now.generation else None
+        now = services.listings.listing_state(resource_type, listing_version.cache_key)
+        listing = services.hot.get(now.listing_version) if now.usable and now.listing_version else None
     if listing is None:
         raise _expired(job)
     return listing

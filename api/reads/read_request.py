@@ -8,82 +8,90 @@ from typing import Any
 
 from flask import request
 
-from api.http.preferences import Freshness
+from api.http.preferences import RequestCacheControl
 from api.reads import collection_query as collections
-from api.services import Parts
+from api.services import Services
 from storage_backends.models import parse_reference
 from worker.catalog import resource_types as views
 from worker.catalog.operations import Operation
-from worker.catalog.resource_types import View
-from worker.listings.repository import Standing
+from worker.catalog.resource_types import ResourceType
+from worker.listings.repository import ListingState
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadRequest:
     """A read as it was asked for."""
 
-    held: Parts
+    services: Services
     operation: Operation
-    view: View
+    resource_type: ResourceType
     subsystem: str
     arguments: Mapping[str, Any]
     query: collections.Query
-    wanted: Freshness
+    wanted: RequestCacheControl
 
     @property
-    def thing(self) -> str:
-        return self.view.thing(self.subsystem, self.arguments)
+    def cache_key(self) -> str:
+        return self.resource_type.cache_key(self.subsystem, self.arguments)
 
-    def standing(self, thing: str = "") -> Standing:
+    def listing_state(self, cache_key: str = "") -> ListingState:
         """What Redis holds of it."""
-        return self.held.listings.standing(self.view, thing or self.thing, self.parent_thing)
+        return self.services.listings.listing_state(self.resource_type, cache_key or self.cache_key, self.parent_key)
 
     @property
-    def parent_thing(self) -> str:
+    def parent_key(self) -> str:
         """The collection that a single object belongs to."""
-        return self.view.parent.thing(self.subsystem, self.arguments) if self.view.parent else ""
+        return self.resource_type.parent.cache_key(self.subsystem, self.arguments) if self.resource_type.parent else ""
 
     @property
-    def repeatable(self) -> bool:
+    def is_cacheable(self) -> bool:
         """Is the same asked for whenever the same is written? A path may mean another volume tomorrow."""
-        asked = (request.view_args or {}).get("volume", "")
-        return parse_reference(asked) is None
+        read_request = (request.view_args or {}).get("volume", "")
+        return parse_reference(read_request) is None
 
-    def takes(self, standing: Standing) -> bool:
+    def takes(self, listing_state: ListingState) -> bool:
         """Is the copy fresh enough for this request?"""
-        settings = self.held.settings
-        age_s = (standing.now_ms - standing.as_of_ms) / 1000
-        return standing.usable and self.wanted.takes(
+        settings = self.services.settings
+        age_s = (listing_state.now_ms - listing_state.as_of_ms) / 1000
+        return listing_state.usable and self.wanted.takes(
             age_s, settings.cache_fresh, settings.cache_stale, settings.cache_keep
         )
 
-    def is_stale(self, standing: Standing) -> bool:
+    def is_stale(self, listing_state: ListingState) -> bool:
         """Is it time to ask the storage system again?"""
-        return (standing.now_ms - standing.as_of_ms) / 1000 > self.held.settings.cache_fresh
+        return (listing_state.now_ms - listing_state.as_of_ms) / 1000 > self.services.settings.cache_fresh
 
-    def keeps(self, standing: Standing) -> bool:
+    def keeps(self, listing_state: ListingState) -> bool:
         """May the copy be served while the storage system is away?"""
-        return standing.usable and not self.wanted.no_cache and standing.age_s <= self.held.settings.cache_keep
+        return (
+            listing_state.usable
+            and not self.wanted.no_cache
+            and listing_state.age_s <= self.services.settings.cache_keep
+        )
 
 
-def by_name(asked: Read) -> Read:
+def resolve_volume_name(read_request: ReadRequest) -> ReadRequest:
     """The same read with the volume's name for its path, where the name is known well enough."""
-    path = parse_reference(str(asked.arguments.get("volume", "")))
-    if path is None or asked.wanted.no_cache:
-        return asked
-    name = asked.held.listings.alias(asked.subsystem, path.junction_path)
+    path = parse_reference(str(read_request.arguments.get("volume", "")))
+    if path is None or read_request.wanted.no_cache:
+        return read_request
+    name = read_request.services.listings.alias(read_request.subsystem, path.junction_path)
     if name:
-        return replace(asked, arguments={**asked.arguments, "volume": name})
-    volumes = replace(asked, view=views.VOLUMES)
-    listing = volumes.standing()
-    return named_in(asked, listing) if volumes.takes(listing) and not volumes.is_stale(listing) else asked
+        return replace(read_request, arguments={**read_request.arguments, "volume": name})
+    volumes = replace(read_request, resource_type=views.VOLUMES)
+    listing = volumes.listing_state()
+    return (
+        name_in_listing(read_request, listing)
+        if volumes.takes(listing) and not volumes.is_stale(listing)
+        else read_request
+    )
 
 
-def named_in(asked: Read, volumes: Standing) -> Read:
+def name_in_listing(read_request: ReadRequest, volumes: ListingState) -> ReadRequest:
     """The same read with the volume's name for its path, as the listing has it."""
-    path = parse_reference(str(asked.arguments.get("volume", "")))
-    if path is None or volumes.generation is None:
-        return asked
-    listing = asked.held.hot.get(volumes.generation)
+    path = parse_reference(str(read_request.arguments.get("volume", "")))
+    if path is None or volumes.listing_version is None:
+        return read_request
+    listing = read_request.services.hot.get(volumes.listing_version)
     name = collections.mounted_at(listing, path.junction_path) if listing is not None else ""
-    return replace(asked, arguments={**asked.arguments, "volume": name}) if name else asked
+    return replace(read_request, arguments={**read_request.arguments, "volume": name}) if name else read_request

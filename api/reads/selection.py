@@ -47,10 +47,10 @@ _results = _Results()
 
 def numbers(listing: Listing, state: State, filters: Filters, sort: Sort, text: str) -> Sequence[int]:
     """The numbers of the records that fit, in the order that is asked for; ``text`` names the query."""
-    return _results.get((*state, text), lambda: _chosen(listing, state, filters, sort))
+    return _results.get((*state, text), lambda: _selected(listing, state, filters, sort))
 
 
-def _chosen(listing: Listing, state: State, filters: Filters, sort: Sort) -> Sequence[int]:
+def _selected(listing: Listing, state: State, filters: Filters, sort: Sort) -> Sequence[int]:
     found: Sequence[int] = range(listing.count)
     if sort:
         found = _results.get((*state, f"sort {sort}"), lambda: _ordered(listing, sort))
@@ -70,8 +70,8 @@ def _fitting(found: Sequence[int], column: Sequence[Any], fits: Predicate) -> It
 def _ordered(listing: Listing, sort: Sort) -> Sequence[int]:
     """The numbers of all records; what is null comes last."""
     found: Sequence[int] = range(listing.count)
-    for name, falling in reversed(sort):
+    for name, descending in reversed(sort):
         column = listing.column(name)
-        known = sorted((n for n in found if column[n] is not None), key=column.__getitem__, reverse=falling)
+        known = sorted((n for n in found if column[n] is not None), key=column.__getitem__, reverse=descending)
         found = known + [number for number in found if column[number] is None]
     return array("l", found)

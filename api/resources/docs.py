@@ -7,10 +7,10 @@ from importlib.resources import files
 import orjson
 from flask import Blueprint, Response, current_app, render_template, request, send_from_directory
 
-from api.http.problem_types import KINDS
+from api.http.problem_types import PROBLEM_TYPES
 from api.http.problems import Problem
 from api.openapi.document import Api, document_response
-from api.services import parts
+from api.services import current_services
 
 blp = Blueprint("docs", __name__, template_folder="../docs_page")
 
@@ -25,7 +25,7 @@ _PAGE_POLICY = (
 @blp.get("/")
 def page() -> Response:
     """The page to read and try the API."""
-    response = Response(render_template("page.html", debug=parts().settings.debug))
+    response = Response(render_template("page.html", debug=current_services().settings.debug))
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     response.headers["Cache-Control"] = "no-cache"
     return response
@@ -53,7 +53,7 @@ def document() -> Response:
 @blp.get("/problems/<code>")
 def problem(code: str) -> Response:
     """What a kind of problem means: a page for people, JSON for others."""
-    kind = KINDS.get(code)
+    kind = PROBLEM_TYPES.get(code)
     if kind is None:
         raise Problem("not-found", "There is no such kind of problem.")
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":

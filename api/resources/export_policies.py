@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.http.bodies import expect_none
+from api.http.bodies import require_empty_body
 from api.jobs.submit import submit
 from api.openapi.blueprint import Blueprint
 from api.reads.read import read
@@ -53,7 +53,7 @@ class PolicyView(MethodView):
 
         It is refused while a volume uses it (`policy-in-use`).
         """
-        expect_none()
+        require_empty_body()
         return submit(DELETE_POLICY, subsystem, {"policy": policy})
 
 
@@ -67,11 +67,11 @@ class RuleView(MethodView):
 
         It is appended unless it is there.
         """
-        expect_none()
+        require_empty_body()
         return submit(ENSURE_POLICY_RULE_PRESENT, subsystem, {"policy": policy, "rule": rule})
 
     @blp.performs(ENSURE_POLICY_RULE_ABSENT)
     def delete(self, subsystem, policy, rule):
         """See to it that a policy does not have a rule"""
-        expect_none()
+        require_empty_body()
         return submit(ENSURE_POLICY_RULE_ABSENT, subsystem, {"policy": policy, "rule": rule})

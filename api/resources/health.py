@@ -11,13 +11,13 @@ from flask import Response
 from api.http.problems import Problem
 from api.monitoring import metrics, readiness, request_metrics
 from api.openapi.blueprint import ANYONE, Blueprint
-from api.services import parts
+from api.services import current_services
 
 blp = Blueprint("health", __name__, description="Health")
 
 
 @blp.route("/healthz")
-@blp.serves("healthz", access=ANYONE)
+@blp.exposes("healthz", access=ANYONE)
 @blp.response(200, {"type": "object"}, example={"status": "alive"})
 def healthz():
     """Is this process alive?
@@ -28,7 +28,7 @@ def healthz():
 
 
 @blp.route("/readyz")
-@blp.serves("readyz", access=ANYONE)
+@blp.exposes("readyz", access=ANYONE)
 @blp.response(200, {"type": "object"}, example={"status": "ready", "redis": "ok", "queues": {}, "subsystems": {}})
 def readyz():
     """Can it take jobs?
@@ -36,7 +36,7 @@ def readyz():
     Tells which workers are online, and how the storage systems are. 503 while Redis is away.
     """
     try:
-        state = readiness.look(parts())
+        state = readiness.check(current_services())
     except redis.RedisError:
         headers = {"Retry-After": "2"}
         detail = "Redis is away: jobs can neither be recorded nor read."
@@ -45,13 +45,13 @@ def readyz():
 
 
 @blp.route("/metrics")
-@blp.serves("metrics", access=ANYONE)
+@blp.exposes("metrics", access=ANYONE)
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def scrape():
     """Figures for Prometheus"""
-    told = request_metrics.tally().flush()
-    figures = metrics.text(parts(), away=not told)
-    return Response(figures, content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+    told = request_metrics.counter_buffer().flush()
+    counts = metrics.text(current_services(), away=not told)
+    return Response(counts, content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 
 def _json(document: dict[str, Any]) -> Response:

@@ -7,12 +7,12 @@ from flask import Response, request
 from flask.views import MethodView
 
 from api import auth
-from api.http.bodies import expect_none
+from api.http.bodies import require_empty_body
 from api.http.preferences import preferences
 from api.http.problems import Problem
 from api.jobs import listing as job_lists
-from api.jobs import manual_resolution as settlements
-from api.jobs.access import job_for, require_operator_of, shown_job
+from api.jobs import manual_resolution
+from api.jobs.access import job_for, require_operator_of, visible_job
 from api.jobs.long_polling import wait_for
 from api.jobs.representation import job_document
 from api.jobs.submit import resubmit
@@ -21,10 +21,10 @@ from api.openapi.blueprint import ANYONE, SIGNED_IN, Blueprint
 from api.reads import job_results as results
 from api.schemas.jobs import JobQuerySchema, JobSchema
 from api.schemas.resources import SettlementSchema
-from api.services import parts
+from api.services import current_services
 from worker.catalog.operations import Role
 from worker.jobs.record import State
-from worker.jobs.status import ShownJob
+from worker.jobs.status import JobStatus
 
 blp = Blueprint("jobs", __name__, url_prefix="/v4/jobs", description="Jobs")
 
@@ -34,17 +34,17 @@ _JOB_HEADERS = (
 _ACTION = (404, 409, 410, 413, 415)
 
 
-def job_response(shown: ShownJob, status: int = 200) -> Response:
+def job_response(job_status: JobStatus, status: int = 200) -> Response:
     """Return the job, with its version and when to ask again."""
-    response = Response(orjson.dumps(job_document(shown)), status, content_type="application/json")
-    return _with_version(response, shown)
+    response = Response(orjson.dumps(job_document(job_status)), status, content_type="application/json")
+    return _with_version(response, job_status)
 
 
-def _with_version(response: Response, shown: ShownJob) -> Response:
-    response.set_etag(str(shown.job.version))
+def _with_version(response: Response, job_status: JobStatus) -> Response:
+    response.set_etag(str(job_status.job.version))
     response.headers["Cache-Control"] = "private, no-cache"
-    if not shown.job.done:
-        response.headers["Retry-After"] = str(shown.retry_after_s)
+    if not job_status.job.done:
+        response.headers["Retry-After"] = str(job_status.retry_after_s)
     return response
 
 
@@ -52,7 +52,7 @@ def _with_version(response: Response, shown: ShownJob) -> Response:
 class JobsView(MethodView):
     """One's own jobs."""
 
-    @blp.serves("list_jobs", access=SIGNED_IN, query=True)
+    @blp.exposes("list_jobs", access=SIGNED_IN, query=True)
     @blp.arguments(JobQuerySchema, location="query")
     @blp.response(
         200, JobSchema(many=True), headers=documentation.REQUEST_ID | {"Link": documentation.header("The next page")}
@@ -62,14 +62,14 @@ class JobsView(MethodView):
 
         Newest first.
         """
-        return job_lists.own_jobs(query)
+        return job_lists.list_jobs(query)
 
 
 @blp.route("/<job_id>")
 class JobView(MethodView):
     """One job."""
 
-    @blp.serves("get_job", access=ANYONE, problems=(410,))
+    @blp.exposes("get_job", access=ANYONE, problems=(410,))
     @blp.doc(parameters=[documentation.PREFER, documentation.IF_NONE_MATCH])
     @blp.response(304, description="Not modified", headers=_JOB_HEADERS)
     @blp.response(200, JobSchema, headers=_JOB_HEADERS)
@@ -79,31 +79,36 @@ class JobView(MethodView):
         With `Prefer: wait=N` the answer comes as soon as the job has ended; with `If-None-Match` besides, as soon as it
         has changed.
         """
-        shown = shown_job(job_id)
-        wanted = preferences(request, parts().config.max_wait)
-        if wanted.wait_s and not _is_news(shown):
-            shown = wait_for(parts(), job_id, wanted.wait_s, _is_news, end=not request.if_none_match) or shown
-        response = _with_version(Response(status=304), shown) if _is_known(shown) else job_response(shown)
+        job_status = visible_job(job_id)
+        wanted = preferences(request, current_services().config.max_wait)
+        if wanted.wait_s and not _is_news(job_status):
+            job_status = (
+                wait_for(current_services(), job_id, wanted.wait_s, _is_news, end=not request.if_none_match)
+                or job_status
+            )
+        response = (
+            _with_version(Response(status=304), job_status) if _is_known(job_status) else job_response(job_status)
+        )
         if wanted.wait_s is not None:
             response.headers["Preference-Applied"] = wanted.applied()
         return response
 
 
-def _is_news(shown: ShownJob) -> bool:
+def _is_news(job_status: JobStatus) -> bool:
     """Is this what a client that waits is waiting for? One that has a version waits for another, else for the end."""
-    return shown.job.done or (bool(request.if_none_match) and not _is_known(shown))
+    return job_status.job.done or (bool(request.if_none_match) and not _is_known(job_status))
 
 
-def _is_known(shown: ShownJob) -> bool:
+def _is_known(job_status: JobStatus) -> bool:
     """Does the client have this version?"""
-    return request.if_none_match.contains_weak(str(shown.job.version))
+    return request.if_none_match.contains_weak(str(job_status.job.version))
 
 
 @blp.route("/<job_id>/result")
 class ResultView(MethodView):
     """What a job led to."""
 
-    @blp.serves("get_job_result", access=ANYONE, problems=(409, 410, 501, 502, 504), query=True)
+    @blp.exposes("get_job_result", access=ANYONE, problems=(409, 410, 501, 502, 504), query=True)
     @blp.doc(parameters=documentation.PAGING)
     @blp.response(304, description="Not modified")
     @blp.response(204, description="As the call: there is nothing to show")
@@ -114,14 +119,14 @@ class ResultView(MethodView):
 
         Its status, headers and body; of a listing also by page, with the query parameters of the collection.
         """
-        return results.result_of(shown_job(job_id))
+        return results.result_of(visible_job(job_id))
 
 
 @blp.route("/<job_id>/cancel")
 class CancelView(MethodView):
     """Asking a job to stop."""
 
-    @blp.serves("cancel_job", access=SIGNED_IN, problems=_ACTION)
+    @blp.exposes("cancel_job", access=SIGNED_IN, problems=_ACTION)
     @blp.response(202, JobSchema, description="Cancelling", headers=_JOB_HEADERS)
     @blp.response(200, JobSchema, description="Cancelled", headers=_JOB_HEADERS)
     def post(self, job_id):
@@ -129,31 +134,31 @@ class CancelView(MethodView):
 
         A queued job never starts. A running change is cancelled only where that is safe.
         """
-        job = shown_job(job_id).job
-        expect_none()
+        job = visible_job(job_id).job
+        require_empty_body()
         who = require_operator_of(job)
-        word = parts().jobs.cancel(job_id, who.name)
+        word = current_services().jobs.cancel(job_id, who.name)
         if word == "SHARED":
             raise Problem("job-shared", "Others wait for this read, too.")
         if word == "TOO_LATE":
             raise Problem("job-not-cancellable", "The job has ended, or its change has gone too far to be stopped.")
-        shown = job_for(job_id)
-        return job_response(shown, 200 if shown.job.state is State.CANCELLED else 202)
+        job_status = job_for(job_id)
+        return job_response(job_status, 200 if job_status.job.state is State.CANCELLED else 202)
 
 
 @blp.route("/<job_id>/retry")
 class RetryView(MethodView):
     """Doing again what a job was to do."""
 
-    @blp.serves("retry_job", access=ANYONE, problems=(*_ACTION, 501, 502, 504))
+    @blp.exposes("retry_job", access=ANYONE, problems=(*_ACTION, 501, 502, 504))
     @blp.response(202, JobSchema, description="Accepted: follow the new job", headers=documentation.ACCEPTED)
     def post(self, job_id):
         """Do a failed or cancelled job again
 
         By a new job, which names this one in `retry_of`.
         """
-        job = shown_job(job_id).job
-        expect_none()
+        job = visible_job(job_id).job
+        require_empty_body()
         auth.require(job.operation.role, operation="retry_job", target=job.target)
         if not job.done:
             headers = {"Retry-After": str(job_for(job_id).retry_after_s)}
@@ -167,7 +172,7 @@ class RetryView(MethodView):
 class SettleView(MethodView):
     """An operator's word on a change whose outcome is unknown."""
 
-    @blp.serves("settle_job", access=Role.UBER_ADMIN, problems=_ACTION)
+    @blp.exposes("settle_job", access=Role.UBER_ADMIN, problems=_ACTION)
     @blp.arguments(SettlementSchema)
     @blp.response(200, JobSchema, headers=_JOB_HEADERS)
     def post(self, body, job_id):
@@ -175,5 +180,5 @@ class SettleView(MethodView):
 
         For when looking at the storage system cannot tell and its volume must not be held any longer.
         """
-        settlements.settle(shown_job(job_id).job, body["outcome"])
+        manual_resolution.force_outcome(visible_job(job_id).job, body["outcome"])
         return job_response(job_for(job_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.http.bodies import expect_none
+from api.http.bodies import require_empty_body
 from api.jobs.submit import submit
 from api.openapi.blueprint import Blueprint
 from api.reads.read import read
@@ -33,7 +33,7 @@ class LockView(MethodView):
 
         The same host again succeeds; while another host holds the lock it is refused (`lock-held`).
         """
-        expect_none()
+        require_empty_body()
         return submit(CREATE_LOCK, subsystem, {"volume": volume, "host": host}, volume=volume)
 
     @blp.performs(REMOVE_LOCK)
@@ -42,5 +42,5 @@ class LockView(MethodView):
 
         None there is success, too.
         """
-        expect_none()
+        require_empty_body()
         return submit(REMOVE_LOCK, subsystem, {"volume": volume, "host": host}, volume=volume)

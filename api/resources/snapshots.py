@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.http.bodies import expect_none
+from api.http.bodies import require_empty_body
 from api.jobs.submit import submit
 from api.openapi.blueprint import Blueprint
 from api.reads.read import read
@@ -51,5 +51,5 @@ class SnapshotView(MethodView):
     @blp.performs(DELETE_SNAPSHOT)
     def delete(self, subsystem, volume, name):
         """Delete a snapshot"""
-        expect_none()
+        require_empty_body()
         return submit(DELETE_SNAPSHOT, subsystem, {"volume": volume, "name": name}, volume=volume)

@@ -14,9 +14,9 @@ from api.auth import Principal
 from api.http.problems import Problem
 from api.jobs.access import is_requester
 from api.monitoring import service_status as overview
-from api.services import Parts, parts
+from api.services import Services, current_services
 from worker.catalog.operations import Role
-from worker.jobs.status import ShownJob
+from worker.jobs.status import JobStatus
 
 blp = Blueprint("status", __name__, template_folder="../status_page")
 
@@ -44,11 +44,11 @@ class Failure:
     requester: str = ""
 
     @classmethod
-    def seen_by(cls, who: Principal, shown: ShownJob) -> Failure:
+    def seen_by(cls, who: Principal, job_status: JobStatus) -> Failure:
         """What ``who`` may see of a job."""
-        job = shown.job
+        job = job_status.job
         code = job.failure.code if job.failure else ""
-        ago = duration((shown.now_ms - (job.finished_ms or shown.now_ms)) / 1000)
+        ago = duration((job_status.now_ms - (job.finished_ms or job_status.now_ms)) / 1000)
         facts = (ago, job.operation.name, job.subsystem, code)
         if not who.signed_in or not (is_requester(who, job) or job.operation.role in who.roles):
             return cls(*facts)
@@ -63,7 +63,7 @@ def page() -> Response:
     except Problem as refused:
         return _html("refused.html", refused.status, dict(refused.headers), problem=refused)
     try:
-        return _html("status.html", 200, {}, **_shown(parts(), who))
+        return _html("status.html", 200, {}, **_shown(current_services(), who))
     except redis.RedisError:
         return _html("away.html", 503, {"Retry-After": "2"})
 
@@ -81,31 +81,33 @@ def _html(template: str, status: int, headers: dict[str, str], **values: object)
     return response
 
 
-def _shown(held: Parts, who: Principal) -> dict[str, object]:
-    queues = overview.queues(held)
+def _shown(services: Services, who: Principal) -> dict[str, object]:
+    queues = overview.queues(services)
     workers = sorted({worker for queue in queues for worker in queue.workers})
-    filers = overview.filers(held, set(workers))
+    backends = overview.backends(services, set(workers))
     return {
         "who": who,
-        "troubles": list(_troubles(queues, filers)),
+        "troubles": list(_troubles(queues, backends)),
         "queues": queues,
         # Names of machines are nobody's business who has not signed in.
         "workers": {worker: _served(worker, queues) for worker in workers} if who.signed_in else {},
-        "filers": filers,
-        "listings": overview.listings(held),
-        "failures": [Failure.seen_by(who, shown) for shown in overview.recent_failures(held, _MOST_FAILURES)],
+        "filers": backends,
+        "listings": overview.listings(services),
+        "failures": [
+            Failure.seen_by(who, job_status) for job_status in overview.recent_failures(services, _MOST_FAILURES)
+        ],
     }
 
 
-def _served(worker: str, queues: Sequence[overview.Queue]) -> list[str]:
+def _served(worker: str, queues: Sequence[overview.QueueStatus]) -> list[str]:
     return [queue.name for queue in queues if worker in queue.workers]
 
 
-def _troubles(queues: Sequence[overview.Queue], filers: Sequence[overview.Filer]) -> Iterator[str]:
-    for filer in filers:
+def _troubles(queues: Sequence[overview.QueueStatus], backends: Sequence[overview.BackendStatus]) -> Iterator[str]:
+    for filer in backends:
         if filer.status == "unavailable":
             yield f"The storage system {filer.subsystem} cannot be used."
-        elif filer.left_alone:
+        elif filer.breakers_open:
             yield f"Some workers could not reach {filer.subsystem} lately, and leave it alone for a moment."
     for queue in queues:
         if not queue.workers:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.http.bodies import expect_none
+from api.http.bodies import require_empty_body
 from api.jobs.submit import submit
-from api.jobs.volume_requests import asked_of_volume
+from api.jobs.volume_requests import parse_volume_post
 from api.openapi.blueprint import Blueprint
 from api.reads.read import read
 from api.schemas.resources import NewVolumeSchema, VolumeChangesSchema
@@ -51,7 +51,7 @@ class VolumeView(MethodView):
         snapshots go. With `from_volume` as well (clone_volume): the volume is created as an independent copy of that
         volume's snapshot. Otherwise (create_volume) it is created empty.
         """
-        operation, arguments = asked_of_volume(volume, body)
+        operation, arguments = parse_volume_post(volume, body)
         return submit(operation, subsystem, arguments, volume=volume)
 
     @blp.performs(UPDATE_VOLUME)
@@ -69,5 +69,5 @@ class VolumeView(MethodView):
 
         Nothing is destroyed, but from then on it is as if the volume did not exist.
         """
-        expect_none()
+        require_empty_body()
         return submit(RESTRICT_VOLUME, subsystem, {"volume": volume}, volume=volume)

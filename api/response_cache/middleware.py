@@ -1,16 +1,18 @@
-"""Answers again what was answered from a listing before, while nothing that the answer rests on has changed.
+"""WSGI middleware that answers a repeated read from memory, while Redis says that nothing it depends on has changed.
 
-The whole application has answered the same request of the same client once. As long as Redis says the same of the
-listing, word for word, and of the client's session, the same bytes go out: without routing, views and hooks, but with
-the line in the log, the line in the audit log and the count that every request has.
+The application has answered the same request of the same client once. As long as the replies of Redis about the listing
+(and the client's session) are the same, the same bytes are sent: without routing, views and hooks, but with the request
+line, the audit event and the counters that every request has.
 """
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,153 +20,163 @@ import redis
 from flask import request
 
 from api.auth import audit, principal
-from api.auth.services import desk
+from api.auth.services import auth_services
 from api.http.buffering import Application, Environ, StartResponse
 from api.http.request_ids import given_or_new
-from api.monitoring.request_metrics import Counts
-from api.response_cache.log_lines import Lines
-from api.services import Parts
-from worker.listings.repository import Standing
-from worker.store.resp import Glances, command, values
+from api.http.request_log import log_request
+from api.monitoring.request_metrics import CachedHitCounters
+from api.services import Services
+from worker.listings.repository import ListingState
+from worker.store.pipelined_reads import PackedCommands, PipelinedReads
 
-_MARK = "sapi.repeatable"
-_AWAY = "sapi.redis_away"
-_MOST = 512
-#: Requests with one of these are the application's: their answers depend on the time, or they have a body.
-_NOT_OURS = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING")
+_CACHEABLE = "sapi.cacheable"
+_REDIS_ERROR = "sapi.redis_error"
+_MAX_RESPONSES = 512
+#: Requests with one of these go to the application: their answers depend on the time, or they have a body.
+_UNCACHEABLE = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING")
 #: Headers that each answer has of its own.
-_OWN = frozenset({"age", "cache-status", "x-request-id"})
-_LINES_OF_TIME = 5
+_OWN_HEADERS = frozenset({"age", "cache-status", "x-request-id"})
 
 
 @dataclass(slots=True)
-class Repeatable:
-    """An answer, and what it rests on."""
+class CachedResponse:
+    """A response, and what it depends on."""
 
-    question: bytes
-    values: int
-    #: What Redis answered, without the time.
-    state: bytes
+    commands: tuple[tuple[str, ...], ...]
+    #: What Redis replied to them, but for the time.
+    replies: tuple[Any, ...]
     as_of_ms: int
-    lines: Lines
-    counts: Counts
+    method: str
+    path: str
+    requested_by: str
+    address: str
+    decision: Mapping[str, Any]
+    counters: CachedHitCounters
+    packed: PackedCommands | None = None
     status: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
 
 
-def mark(held: Parts, standing: Standing, parent_thing: str, body: bytes) -> None:
-    """Say that the answer to the request at hand rests on this standing and nothing else (but the session)."""
+def mark_cacheable(services: Services, state: ListingState, parent_key: str, body: bytes) -> None:
+    """Note that the response to the current request depends only on this listing state (and the session)."""
     who = principal()
-    session_key = desk().sessions.current_key() if who.how == "session" else ""
-    anonymous = who.how == "anonymous" and "HTTP_COOKIE" not in request.environ
-    if not standing.raw or not (anonymous or who.how == "basic" or session_key):
+    session_key = auth_services().sessions.current_key() if who.method == "session" else ""
+    anonymous = who.method == "anonymous" and "HTTP_COOKIE" not in request.environ
+    if not (anonymous or who.method == "basic" or session_key):
         return
-    asked = list(held.listings.questions(standing.thing, parent_thing))
-    state = _without_time(standing.raw)
+    commands = services.listings.state_commands(state.cache_key, parent_key)
+    replies = state.replies
     if session_key:
-        asked.append(("EXISTS", session_key))
-        state += b":1\r\n"
-    found = values(standing.raw)
-    request.environ[_MARK] = Repeatable(
-        b"".join(command(*words) for words in asked),
-        len(found or ()) + bool(session_key),
-        state,
-        standing.as_of_ms,
-        Lines.of_request(who.name, audit.pending()),
-        Counts.of_request(),
+        commands += (("EXISTS", session_key),)
+        replies += (1,)
+    request.environ[_CACHEABLE] = CachedResponse(
+        commands,
+        replies,
+        state.as_of_ms,
+        request.method,
+        request.path,
+        who.name,
+        request.remote_addr or "",
+        audit.pending(),
+        CachedHitCounters.of_request(),
         body=body,
     )
 
 
-def refuse_away() -> None:
-    """Raise what a glance at Redis has raised: asking once more would take as long again."""
-    error = request.environ.get(_AWAY)
+def raise_cached_redis_error() -> None:
+    """Raise what the middleware's read of Redis has raised: asking once more would take as long again."""
+    error = request.environ.get(_REDIS_ERROR)
     if error is not None:
         raise error
 
 
-def _without_time(raw: bytes) -> bytes:
-    return raw.split(b"\r\n", _LINES_OF_TIME)[-1]
-
-
-class Repeats:
+class ResponseCacheMiddleware:
     """In front of the application."""
 
-    def __init__(self, application: Application, held: Parts) -> None:
+    def __init__(self, application: Application, services: Services) -> None:
         self._application = application
-        self._glances = Glances(held.redis)
-        self._fresh_ms = held.settings.cache_fresh * 1000
-        self._fresh_s = held.settings.cache_fresh
-        self._most_bytes = held.config.hot_bytes
-        self._known: OrderedDict[Any, Repeatable] = OrderedDict()
+        self._reads = PipelinedReads(services.redis)
+        self._fresh_ms = services.settings.cache_fresh * 1000
+        self._fresh_s = services.settings.cache_fresh
+        self._max_bytes = services.config.listing_cache_bytes
+        self._responses: OrderedDict[bytes, CachedResponse] = OrderedDict()
+        self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "GET" or environ.get("CONTENT_LENGTH") or any(n in environ for n in _NOT_OURS):
+        if environ["REQUEST_METHOD"] != "GET" or environ.get("CONTENT_LENGTH") or _is_uncacheable(environ):
             return self._application(environ, start_response)
-        name = _name(environ)
-        known = self._known.get(name)
-        if known is None:
-            return self._remembering(name, environ, start_response)
+        digest = self._digest(environ)
+        cached = self._responses.get(digest)
+        if cached is None:
+            return self._remembering(digest, environ, start_response)
         began = time.perf_counter()
         try:
-            age_s = self._age_s(known)
+            age_s = self._age_s(cached)
         except redis.RedisError as error:
-            environ[_AWAY] = error
+            environ[_REDIS_ERROR] = error
             return self._application(environ, start_response)
-        request_id = given_or_new(environ.get("HTTP_X_REQUEST_ID", ""))
         if age_s is None:
-            return self._remembering(name, environ, start_response)
-        start_response(
-            known.status,
-            [
-                *known.headers,
-                ("Age", str(age_s)),
-                ("Cache-Status", f"storage-api; hit; ttl={self._fresh_s - age_s}"),
-                ("X-Request-ID", request_id),
-            ],
-        )
-        elapsed_s = time.perf_counter() - began
-        known.lines.write(request_id, elapsed_s)
-        known.counts.add(known.lines.status, elapsed_s)
-        return [known.body]
+            return self._remembering(digest, environ, start_response)
+        return self._respond(cached, age_s, given_or_new(environ.get("HTTP_X_REQUEST_ID", "")), began, start_response)
 
-    def _age_s(self, known: Repeatable) -> int | None:
-        """How old the answer is, if it still stands and is fresh."""
-        raw = self._glances.ask(known.question, known.values)
-        if raw is None:
-            return None
-        _, _, seconds, _, micros, state = raw.split(b"\r\n", _LINES_OF_TIME)
-        age_ms = int(seconds) * 1000 + int(micros) // 1000 - known.as_of_ms
-        return max(0, age_ms // 1000) if state == known.state and age_ms <= self._fresh_ms else None
+    def _respond(
+        self, cached: CachedResponse, age_s: int, request_id: str, began: float, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        own = [
+            ("Age", str(age_s)),
+            ("Cache-Status", f"storage-api; hit; ttl={self._fresh_s - age_s}"),
+            ("X-Request-ID", request_id),
+        ]
+        start_response(cached.status, [*cached.headers, *own])
+        elapsed_s, status = time.perf_counter() - began, int(cached.status[:3])
+        log_request(
+            method=cached.method, path=cached.path, status=status, elapsed_s=elapsed_s,
+            requested_by=cached.requested_by, request_id=request_id,
+        )  # fmt: skip
+        event = audit.request_event("access", cached.method, cached.path, cached.address, request_id)
+        audit.write_event(event | {**cached.decision, "status": status})
+        cached.counters.add(status, elapsed_s)
+        return [cached.body]
 
-    def _remembering(self, name: Any, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _age_s(self, cached: CachedResponse) -> int | None:
+        """How old the response is (seconds), if it is unchanged and fresh."""
+        if cached.packed is None:
+            cached.packed = self._reads.pack(cached.commands)
+        (seconds, micros), *replies = self._reads.read(cached.packed)
+        age_ms = int(seconds) * 1000 + int(micros) // 1000 - cached.as_of_ms
+        return max(0, age_ms // 1000) if tuple(replies) == cached.replies and age_ms <= self._fresh_ms else None
+
+    def _remembering(self, digest: bytes, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            found = environ.get(_MARK)
+            found = environ.get(_CACHEABLE)
             if found is not None and status[:3] in ("200", "304") and not any(n == "Set-Cookie" for n, _ in headers):
                 found.status = status
-                found.lines.status = int(status[:3])
-                found.headers = [header for header in headers if header[0].lower() not in _OWN]
-                self._keep(name, found)
+                found.headers = [header for header in headers if header[0].lower() not in _OWN_HEADERS]
+                self._keep(digest, found)
             return start_response(status, headers, *more)
 
         return self._application(environ, start)
 
-    def _keep(self, name: Any, found: Repeatable) -> None:
+    def _keep(self, digest: bytes, found: CachedResponse) -> None:
         with self._lock:
-            self._known.pop(name, None)
-            self._known[name] = found
-            bodies = {id(each.body): len(each.body) for each in self._known.values()}
-            while len(self._known) > _MOST or sum(bodies.values()) > self._most_bytes:
-                _, oldest = self._known.popitem(last=False)
+            self._responses.pop(digest, None)
+            self._responses[digest] = found
+            bodies = {id(each.body): len(each.body) for each in self._responses.values()}
+            while len(self._responses) > _MAX_RESPONSES or sum(bodies.values()) > self._max_bytes:
+                _, oldest = self._responses.popitem(last=False)
                 bodies.pop(id(oldest.body), None)
 
+    def _digest(self, environ: Environ) -> bytes:
+        """Identify the request and its sender; keyed, so that no password or cookie stays in memory."""
+        headers = [item for item in environ.items() if item[0].startswith("HTTP_") and item[0] != "HTTP_X_REQUEST_ID"]
+        varying = (
+            environ.get("PATH_INFO"), environ.get("QUERY_STRING"), environ.get("RAW_URI"),
+            environ.get("REMOTE_ADDR"), environ.get("wsgi.url_scheme"), headers,
+        )  # fmt: skip
+        return hashlib.blake2b(repr(varying).encode(), key=self._secret).digest()
 
-def _name(environ: Environ) -> tuple[Any, ...]:
-    """All that an answer may depend on, but for what is asked of Redis."""
-    headers = [item for item in environ.items() if item[0].startswith("HTTP_") and item[0] != "HTTP_X_REQUEST_ID"]
-    return (
-        environ.get("PATH_INFO"), environ.get("QUERY_STRING"), environ.get("RAW_URI"),
-        environ.get("REMOTE_ADDR"), environ.get("wsgi.url_scheme"), *headers,
-    )  # fmt: skip
+
+def _is_uncacheable(environ: Environ) -> bool:
+    return any(name in environ for name in _UNCACHEABLE)

@@ -13,7 +13,7 @@ _NULLABLE: Any = {"allow_none": True, "required": True}
 _MOMENT = {"format": "date-time"}
 
 
-class FaultSchema(ma.Schema):
+class FieldErrorSchema(ma.Schema):
     """One thing that is wrong with a request."""
 
     pointer = ma.fields.String(required=True, metadata={"description": "JSON pointer", "example": "/size_total"})
@@ -38,7 +38,7 @@ class ProblemSchema(ma.Schema):
     code = ma.fields.String(required=True, metadata={"example": "no-such-volume"})
     retryable = ma.fields.Boolean(required=True, metadata={"description": "May the same work later, unchanged?"})
     request_id = ma.fields.String()
-    errors = ma.fields.List(ma.fields.Nested(FaultSchema))
+    errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema))
     backend_error = ma.fields.Nested(BackendErrorSchema)
 
 

@@ -54,10 +54,10 @@ def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
     )
     found.append(Program("api", api))
-    for node, lanes in NODES.items():
+    for node, queue_classes in NODES.items():
         # `env` changes what supervisord hands on: workers alone learn where the credentials are.
         changed = ("env", "-u", "SAPI_BACKENDS", f"SAPI_BACKENDS_FILE={BACKENDS_FILE}")
-        found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--lanes", lanes)))
+        found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--queues", queue_classes)))
     flower = (
         *(python, "-m", "celery", "-A", "worker.flower.app:app", "flower", "--read-only=True", "--max-tasks=10000"),
         *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
@@ -148,7 +148,8 @@ class DevServer:
         """By node: the queues it is to serve."""
         served = set(filter(None, self.environ.get("SAPI_SUBSYSTEMS", "").split(","))) or set(self.backends.subsystems)
         return {
-            node: [f"{name}.{lane}" for name in served for lane in lanes.split(",")] for node, lanes in NODES.items()
+            node: [f"{name}.{queue_class}" for name in served for queue_class in queue_classes.split(",")]
+            for node, queue_classes in NODES.items()
         }
 
     def _ready(self, missing: set[str], nodes: NodeWatch) -> set[str]:

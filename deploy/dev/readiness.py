@@ -37,7 +37,7 @@ class NodeWatch:
 
     def __init__(self, settings: Settings, queues: Mapping[str, Sequence[str]]) -> None:
         # Somebody who starts a service has time: a busy machine is no reason to give up.
-        self._redis = connect(settings, answer_limit_s=10)
+        self._redis = connect(settings, command_timeout_s=10)
         self._prefix = settings.key_prefix
         #: By node: the queues it is to serve.
         self._queues = queues

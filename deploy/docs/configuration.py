@@ -115,10 +115,10 @@ and `-`. Only workers need the options. The API reads the same variables and loo
 
 def page() -> str:
     """Return the whole page."""
-    parts = [_HEAD, *_table([*_merged(), *_OTHERS]), _BACKENDS]
+    current_services = [_HEAD, *_table([*_merged(), *_OTHERS]), _BACKENDS]
     for driver, options in OPTIONS.items():
-        parts += [f"\n### Options of {driver}\n\n", *_options(options)]
-    return "".join(parts)
+        current_services += [f"\n### Options of {driver}\n\n", *_options(options)]
+    return "".join(current_services)
 
 
 def _merged() -> list[Variable]:
@@ -147,8 +147,8 @@ def _names(name: str, field: FieldInfo) -> list[str]:
 
 def _kind(field: FieldInfo) -> str:
     annotation: Any = field.annotation
-    parts = (annotation, *getattr(annotation, "__args__", ()))
-    if SecretStr in parts:
+    current_services = (annotation, *getattr(annotation, "__args__", ()))
+    if SecretStr in current_services:
         return "secrets, comma-separated" if getattr(annotation, "__origin__", None) is tuple else "secret"
     if getattr(annotation, "__origin__", None) is tuple:
         return "comma-separated list"

@@ -10,7 +10,7 @@ import orjson
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.services import Parts
+from api.services import Services
 from api.settings import ApiSettings
 from worker.catalog.operations import Role
 from worker.config.settings import Settings, load
@@ -21,7 +21,7 @@ _EXAMPLE = "netapp"
 
 def document() -> dict[str, Any]:
     """Return the document as a service with every way of signing in serves it."""
-    held = Parts.build(load(Settings), load(ApiSettings), (_EXAMPLE,))
+    held = Services.build(load(Settings), load(ApiSettings), (_EXAMPLE,))
     basic = {"basic_auth_username": "ann", "basic_auth_password": token_hex()}
     groups = {f"role_{role.lower()}_groups": (role,) for role in Role}
     known = load(AuthSettings, secret_key=token_hex(), **basic, **groups)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from api.http.problem_types import KINDS
+from api.http.problem_types import PROBLEM_TYPES
 
 Document = Mapping[str, Any]
 
@@ -117,7 +117,7 @@ def _limits(schema: Document) -> str:
 def _problems() -> Iterator[str]:
     yield "\n## Problems\n\nThe `code` of an error, its status and what to make of it.\n"
     yield "| Code | Status | Meaning | Retry |\n|---|---|---|---|"
-    for code, kind in KINDS.items():
+    for code, kind in PROBLEM_TYPES.items():
         yield f"| `{code}` | {kind.status} | {_cell(kind.meaning)} | {'yes' if kind.retryable else ''} |"
 
 

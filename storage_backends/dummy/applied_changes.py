@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from storage_backends.base import Outcome, Settlement
+from storage_backends.base import Outcome, ReconciledOutcome
 from storage_backends.errors import StorageError
 from storage_backends.journal import LeaseLost
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume
@@ -41,14 +41,14 @@ def once(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[
     return done
 
 
-def settle(db: sqlite3.Connection, job_id: str, operation: str) -> Settlement:
+def settle(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
     """Tell whether the job's change was made; if not, see to it that it can never be."""
     row = db.execute("SELECT applied, value FROM effects WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:
         _record(db, job_id, operation, applied=False, value=None)
     elif row[0]:
-        return Settlement(Outcome.DONE, _from_json(row[1]))
-    return Settlement(Outcome.NOT_DONE)
+        return ReconciledOutcome(Outcome.DONE, _from_json(row[1]))
+    return ReconciledOutcome(Outcome.NOT_DONE)
 
 
 def prune(db: sqlite3.Connection) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
-from storage_backends.base import Settlement, StorageBackend
+from storage_backends.base import ReconciledOutcome, StorageBackend
 from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import (
     applied_changes as effects,
@@ -27,7 +27,7 @@ from storage_backends.dummy import (
 )
 from storage_backends.dummy.database import Database
 from storage_backends.errors import BackendUnavailable
-from storage_backends.journal import Journal, Trace
+from storage_backends.journal import Journal, JournalState
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
 
 Read = TypeVar("Read")
@@ -157,7 +157,9 @@ class DummyStorage(StorageBackend):
 
     # --- what is not an operation
 
-    def settle(self, operation: str, arguments: Mapping[str, Any], trace: Trace, *, journal: Journal) -> Settlement:
+    def reconcile(
+        self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
+    ) -> ReconciledOutcome:
         self._start(journal)
         _pass_time(journal, self._options.latency_s)
         with self._database.changing() as db:
@@ -179,7 +181,7 @@ class DummyStorage(StorageBackend):
 
     def _change(self, journal: Journal, operation: str, change: Callable[[sqlite3.Connection], Value]) -> Value:
         self._start(journal)
-        journal.sending(operation)
+        journal.record_intent(operation)
         # Sent, so it cannot be cancelled any more; a worker that has lost the job stops here, or at the job's record.
         _pass_time(journal, self._options.latency_s)
         with self._database.changing() as db:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from storage_backends.base import Settlement, StorageBackend
+from storage_backends.base import ReconciledOutcome, StorageBackend
 from storage_backends.configuration.options import NetappOptions
 from storage_backends.errors import NotFound, NotSupported, StorageError
-from storage_backends.journal import Journal, Trace, UnwatchedJournal
+from storage_backends.journal import InMemoryJournal, Journal, JournalState
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
 from storage_backends.netapp.ontap.client import Filer
 from storage_backends.netapp.ontap.lookups import all_records, find_volume
@@ -121,11 +121,13 @@ class NetappStorage(StorageBackend):
 
     # --- what is not an operation
 
-    def settle(self, operation: str, arguments: Mapping[str, Any], trace: Trace, *, journal: Journal) -> Settlement:
+    def reconcile(
+        self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
+    ) -> ReconciledOutcome:
         return settle(self._filer, Lost(operation, arguments, trace, journal), self._looks.of(operation))
 
     def check(self) -> None:
-        journal = UnwatchedJournal("check")
+        journal = InMemoryJournal("check")
         query = {"name": literal(self._filer.vserver)}
         try:
             found = all_records(self._filer, "/svm/svms", query, ("name", "state"), journal=journal)

@@ -14,17 +14,17 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.services import Parts
+from api.services import Services
 from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystem
 from storage_backends.registry import open_backend
-from worker.backends.gateway import Filer
+from worker.backends.gateway import BackendGateway
 from worker.catalog.operations import Role
 from worker.config.settings import Settings, load
-from worker.execution.claims import Desk
-from worker.execution.executor import Performer
-from worker.execution.lease import Beater
-from worker.messaging.messages import Ring
+from worker.execution.claims import JobClaims
+from worker.execution.executor import JobExecutor
+from worker.execution.lease import LeaseRenewer
+from worker.messaging.messages import TaskMessage
 
 ALL = tuple(Role)
 JSON = {"Content-Type": "application/json"}
@@ -33,11 +33,11 @@ JSON = {"Content-Type": "application/json"}
 class SilentBell:
     """Rings for nobody: jobs stay where they are until a test carries them out."""
 
-    def letter(self, _ring: Ring) -> str:
+    def message_for(self, _ring: TaskMessage) -> str:
         """None."""
         return ""
 
-    def ring(self, found: Iterable[Ring]) -> None:
+    def publish_soon(self, found: Iterable[TaskMessage]) -> None:
         """Do nothing."""
 
 
@@ -45,19 +45,19 @@ class SilentBell:
 class Worker:
     """Carries jobs out in the test's own thread."""
 
-    held: Parts
-    desk: Desk
-    performer: Performer
+    services: Services
+    claims: JobClaims
+    executor: JobExecutor
 
     def carry_out(self, job_path: str) -> None:
         """Do the job, to its end."""
-        lease = self.desk.claim(job_path.rpartition("/")[2])
+        lease = self.claims.claim(job_path.rpartition("/")[2])
         assert not isinstance(lease, str), lease
-        self.performer.perform(lease)
+        self.executor.execute(lease)
 
     def take(self, job_path: str) -> Any:
         """Only take the job: it is running then, and nothing happens to it."""
-        return self.desk.claim(job_path.rpartition("/")[2])
+        return self.claims.claim(job_path.rpartition("/")[2])
 
 
 class Front:
@@ -65,8 +65,8 @@ class Front:
 
     def __init__(self, redis_url: str, **config: Any) -> None:
         self.settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True)
-        held = Parts.build(self.settings, load(ApiSettings, **config), ("filer", "other"))
-        self.held = replace(held, bell=SilentBell())  # type: ignore[arg-type]
+        services = Services.build(self.settings, load(ApiSettings, **config), ("filer", "other"))
+        self.services = replace(services, publisher=SilentBell())  # type: ignore[arg-type]
         self._apps: dict[tuple[Role, ...], Flask] = {}
 
     def app(self, roles: tuple[Role, ...] = ALL) -> Flask:
@@ -80,7 +80,7 @@ class Front:
                 role_user_groups=("users",),
                 SAPI_DEBUG=True,
             )
-            self._apps[roles] = create_app(self.held, settings)
+            self._apps[roles] = create_app(self.services, settings)
         return self._apps[roles]
 
     def client(self, *roles: Role) -> FlaskClient:
@@ -95,10 +95,16 @@ class Front:
 
     def worker(self) -> Worker:
         """Somebody to carry jobs out on a small dummy."""
-        held, settings, drain = self.held, self.settings, threading.Event()
-        desk = Desk(held.scripts, Beater(held.scripts, settings.lease, on_hang=print), held.bell, settings, drain)
-        filer = Filer("filer", lambda: open_backend(Subsystem("filer", "DummyStorage")), held.listings)
-        return Worker(held, desk, Performer(desk, {"filer": filer}, held.listings, settings))
+        services, settings, drain = self.services, self.settings, threading.Event()
+        claims = JobClaims(
+            services.scripts,
+            LeaseRenewer(services.scripts, settings.lease, on_hang=print),
+            services.publisher,
+            settings,
+            drain,
+        )
+        filer = BackendGateway("filer", lambda: open_backend(Subsystem("filer", "DummyStorage")), services.listings)
+        return Worker(services, claims, JobExecutor(claims, {"filer": filer}, services.listings, settings))
 
 
 def accepted(response: TestResponse) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from api.http.problem_types import KINDS, STATUS
+from api.http.problem_types import PROBLEM_TYPES, STATUS
 from api.openapi.blueprint import ANYONE, SIGNED_IN
 from storage_backends.errors import CODES
 from tests.api.front import Front
 from worker.catalog.operations import OPERATIONS, Role
-from worker.jobs.record import DETAILS
+from worker.jobs.record import FAILURE_DETAILS
 
 #: Pages for people and their files, which are no part of the API; who may see the status page is that page's own test.
 _PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem", "status.page", "status.style"}
@@ -110,10 +110,10 @@ def _arguments(front: Front, endpoint: str) -> set[str]:
     return next(rule.arguments for rule in front.app().url_map.iter_rules(endpoint))
 
 
-@pytest.mark.parametrize("code", sorted({*_CONTRACT, *CODES, *DETAILS}))
+@pytest.mark.parametrize("code", sorted({*_CONTRACT, *CODES, *FAILURE_DETAILS}))
 def test_every_code_has_a_status_and_a_page(front, code):
     assert 400 <= STATUS[code] < 600
-    assert front.stranger().get(f"/problems/{code}").json["title"] == KINDS[code].title
+    assert front.stranger().get(f"/problems/{code}").json["title"] == PROBLEM_TYPES[code].title
 
 
 def test_the_front_end_loads_no_back_end_and_no_vendor_library():

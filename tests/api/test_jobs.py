@@ -123,7 +123,7 @@ class TestLongPoll:
         front = Front(redis_url, max_waiting=1)
         path = accepted(front.client().post(URL))
         tag = front.client().get(path).headers["ETag"]
-        with front.held.events.watch("another"):
+        with front.services.events.watch("another"):
             response = front.client().get(path, headers={"If-None-Match": tag, "Prefer": "wait=20"})
         assert response.status_code == 304
         assert "Retry-After" in response.headers
@@ -227,7 +227,7 @@ class TestSettle:
     def settling(self, front, redis_client, worker, queued):
         """A change whose worker is gone, and whose outcome is being looked for."""
         worker.take(queued)
-        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "settle_since", "1")
+        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "in_doubt_since", "1")
         return queued
 
     @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.monitoring.request_metrics import cache_outcome
 from storage_backends.errors import BackendUnavailable
 from tests.api.front import Front, accepted
-from worker.backends.gateway import Filer
-from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, Tally
+from worker.backends.gateway import BackendGateway
+from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, CounterBuffer
 
 _MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 _NAME = re.compile(r"\bsapi_[a-z0-9_]+")
-_PRELUDE = Path(__file__).resolve().parents[2] / "worker" / "store" / "lua" / "prelude.lua"
+_PRELUDE = Path(__file__).resolve().parents[2] / "worker" / "store" / "lua" / "job_functions.lua"
 
 
-def figures(client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def counts(client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample of /metrics, by its name and labels."""
     text = client.get("/metrics").text
     return {
@@ -33,7 +33,7 @@ def figures(client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def figure(client, name: str, **labels: str) -> float | None:
-    return figures(client).get((name, frozenset(labels.items())))
+    return counts(client).get((name, frozenset(labels.items())))
 
 
 @pytest.fixture
@@ -44,20 +44,20 @@ def busy(front, client, worker, redis_client):
     worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
     assert client.get("/v4/filer/volumes").status_code == 200
     accepted(client.post("/v4/filer/volumes/b"))
-    front.held.scripts.present("one@here", "filer.write")
+    front.services.scripts.worker_heartbeat("one@here", "filer.write")
     redis_client.set("sapi:health:filer", '{"status": "available"}')
-    tally = Tally(front.held.redis, "sapi:")
-    tally.count("filer filer ok")
-    tally.flush()
-    BreakerReport(front.held.redis, "sapi:", "one@here", {"filer": _filer(front)})()
+    counters = CounterBuffer(front.services.redis, "sapi:")
+    counters.count("filer filer ok")
+    counters.flush()
+    BreakerReport(front.services.redis, "sapi:", "one@here", {"filer": _filer(front)})()
     return client
 
 
-def _filer(front: Front, count=lambda _outcome: None) -> Filer:
+def _filer(front: Front, count=lambda _outcome: None) -> BackendGateway:
     def away():
         raise BackendUnavailable("It is away.")
 
-    return Filer("filer", away, front.held.listings, count)
+    return BackendGateway("filer", away, front.services.listings, count)
 
 
 def test_jobs_are_counted_by_their_outcome(busy):
@@ -77,10 +77,10 @@ def test_run_and_queue_times_are_histograms(busy):
 
 
 def test_buckets_count_what_is_below_them(front, client):
-    tally = Tally(front.held.redis, "sapi:")
+    counters = CounterBuffer(front.services.redis, "sapi:")
     for seconds in (0.004, 0.02, 0.4, 99):
-        tally.observe("time GET /x", seconds, (5, 25, 100, 500))
-    tally.flush()
+        counters.observe("time GET /x", seconds, (5, 25, 100, 500))
+    counters.flush()
     found = {le: figure(client, "sapi_http_request_seconds_bucket", method="GET", route="/x", le=le)
              for le in ("0.005", "0.025", "0.1", "0.5", "+Inf")}  # fmt: skip
     assert found == {"0.005": 1, "0.025": 2, "0.1": 2, "0.5": 3, "+Inf": 4}
@@ -94,7 +94,7 @@ def test_the_scripts_and_the_reader_know_the_same_buckets():
 
 
 def test_a_queue_tells_its_length_its_oldest_job_and_its_workers(busy, redis_client):
-    job = redis_client.zrange("sapi:lane:filer.write", 0, 0)[0].decode()
+    job = redis_client.zrange("sapi:queued:filer.write", 0, 0)[0].decode()
     created = int(redis_client.hget(f"sapi:job:{job}", "created"))
     redis_client.hset(f"sapi:job:{job}", "created", created - 90_000)
     assert figure(busy, "sapi_queue_jobs", queue="filer.write") == 1
@@ -107,7 +107,7 @@ def test_a_queue_tells_its_length_its_oldest_job_and_its_workers(busy, redis_cli
 
 
 def test_a_job_that_nobody_remembers_does_not_break_the_figures(busy, redis_client):
-    redis_client.zadd("sapi:lane:filer.list", {"forgotten": 1})
+    redis_client.zadd("sapi:queued:filer.list", {"forgotten": 1})
     assert figure(busy, "sapi_queue_oldest_seconds", queue="filer.list") == 0
     assert figure(busy, "sapi_redis_up") == 1
 
@@ -147,10 +147,10 @@ def test_filers_tell_their_health_and_breakers(front, busy):
     counted: list[str] = []
     filer = _filer(front, counted.append)
     for _ in range(6):
-        with pytest.raises(BackendUnavailable), filer.asked():
+        with pytest.raises(BackendUnavailable), filer.session():
             pass
-    assert set(counted) == {"backend-unavailable", "left-alone"}
-    BreakerReport(front.held.redis, "sapi:", "one@here", {"filer": filer})()
+    assert set(counted) == {"backend-unavailable", "breaker-open"}
+    BreakerReport(front.services.redis, "sapi:", "one@here", {"filer": filer})()
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="open") == 1
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") is None
 
@@ -160,7 +160,7 @@ def test_requests_are_counted_by_route_never_by_name(busy):
     assert figure(busy, "sapi_http_requests_total", method="POST", route=route, status="2xx") == 3
     busy.get("/surely/not/there")
     assert figure(busy, "sapi_http_requests_total", method="GET", route="other", status="4xx") == 1
-    labels = {value for _, labels in figures(busy) for _, value in labels}
+    labels = {value for _, labels in counts(busy) for _, value in labels}
     assert not {"a", "b", "/surely/not/there", "ann"} & labels
 
 
@@ -173,7 +173,7 @@ def test_requests_that_ask_to_wait_are_not_timed(front, client):
 
 def test_every_process_tells_the_same_and_counts_once(front, busy, redis_url):
     other = Front(redis_url).client()
-    assert figures(other)[("sapi_jobs_ended_total", frozenset(
+    assert counts(other)[("sapi_jobs_ended_total", frozenset(
         {("subsystem", "filer"), ("operation", "create_volume"), ("state", "failed")}
     ))] == 1  # fmt: skip
     other.get("/conf/subsystems")
@@ -184,15 +184,15 @@ def test_every_process_tells_the_same_and_counts_once(front, busy, redis_url):
 
 
 def test_what_was_counted_while_redis_was_away_is_told_later(front, redis_client):
-    away = Front("redis://127.0.0.1:1/0").held.redis
-    tally = Tally(away, "sapi:")
-    tally.count("http GET /x 5xx")
-    tally.flush()
-    tally._redis = front.held.redis
-    tally.count("http GET /x 5xx")
-    tally.flush()
-    tally.flush()
-    assert redis_client.hget("sapi:figures", "http GET /x 5xx") == b"2"
+    away = Front("redis://127.0.0.1:1/0").services.redis
+    counters = CounterBuffer(away, "sapi:")
+    counters.count("http GET /x 5xx")
+    counters.flush()
+    counters._redis = front.services.redis
+    counters.count("http GET /x 5xx")
+    counters.flush()
+    counters.flush()
+    assert redis_client.hget("sapi:metrics", "http GET /x 5xx") == b"2"
 
 
 # --- what operators look at
@@ -214,7 +214,7 @@ def _queries() -> list[str]:
 
 
 def test_every_metric_that_alerts_and_dashboard_name_exists(busy):
-    there = {name for name, _ in figures(busy)}
+    there = {name for name, _ in counts(busy)}
     wanted = set[str]().union(*map(_named, _queries()), *(_named(rule["expr"]) for rule in _alerts()))
     assert len(wanted) > 10
     assert wanted - there == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.http.buffering import OnePiece
+from api.http.buffering import BufferedResponseMiddleware
 
 
 class Streamed:
@@ -24,26 +24,26 @@ class Streamed:
         self.closed += 1
 
 
-def answered(parts):
-    return OnePiece(lambda _environ, _start: parts)({}, print)
+def answered(current_services):
+    return BufferedResponseMiddleware(lambda _environ, _start: current_services)({}, print)
 
 
 def test_parts_are_put_together_and_closed():
-    parts = Streamed()
-    assert answered(parts) == [b"one two"]
-    assert parts.closed == 1
+    current_services = Streamed()
+    assert answered(current_services) == [b"one two"]
+    assert current_services.closed == 1
 
 
 def test_a_list_is_given_on_as_it_is():
-    parts = [b"prepared"]
-    assert answered(parts) is parts
+    current_services = [b"prepared"]
+    assert answered(current_services) is current_services
 
 
 def test_what_breaks_is_closed_too():
-    parts = Streamed(breaks=True)
+    current_services = Streamed(breaks=True)
     with pytest.raises(ZeroDivisionError):
-        answered(parts)
-    assert parts.closed == 1
+        answered(current_services)
+    assert current_services.closed == 1
 
 
 def test_every_route_answers_with_a_list(front):

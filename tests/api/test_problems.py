@@ -8,7 +8,7 @@ import structlog
 
 from tests.api.front import JSON, Front, problem
 from worker.catalog.operations import Role
-from worker.store.client import AnswerLost
+from worker.store.client import ReplyLost
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_without_redis_nothing_is_accepted_and_nothing_is_told_of_it(redis_url):
 )
 def test_what_redis_may_have_taken_is_not_said_to_be_refused(client, monkeypatch, method, path, headers, retryable):
     def lose(*_: object) -> None:
-        raise AnswerLost("slow")
+        raise ReplyLost("slow")
 
     monkeypatch.setattr("worker.jobs.service.Jobs.accept", lose)
     document = problem(client.open(path, method=method, headers=headers), 503, "queue-unavailable")
@@ -116,7 +116,7 @@ def test_a_mistake_of_ours_is_logged_but_not_shown(front, monkeypatch):
     def crash(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("worker.jobs.service.Jobs.mine", crash)
+    monkeypatch.setattr("worker.jobs.service.Jobs.list_for", crash)
     with structlog.testing.capture_logs() as logged:
         response = front.client().get("/v4/jobs")
     assert "secret" not in str(problem(response, 500, "internal-error"))
@@ -130,7 +130,7 @@ def test_whatever_redis_says_is_no_mistake_of_ours(front, monkeypatch, error):
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("worker.jobs.service.Jobs.mine", refuse)
+    monkeypatch.setattr("worker.jobs.service.Jobs.list_for", refuse)
     problem(front.client().get("/v4/jobs"), 503, "queue-unavailable")
 
 

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from tests.api.front import Front, accepted, problem
-from worker.execution import claims as desk
-from worker.jobs.replies import Answers
+from worker.execution import claims
+from worker.jobs.replies import ReplyQueue
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -43,13 +43,13 @@ class Asking:
 def begun(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[str]:
     """Jobs that requests have begun to wait for."""
     jobs: queue.Queue[str] = queue.Queue()
-    wait = Answers.wait
+    wait = ReplyQueue.wait
 
-    def tell(self: Answers, job_id: str, seconds: float) -> bytes:
+    def tell(self: ReplyQueue, job_id: str, seconds: float) -> bytes:
         jobs.put(job_id)
         return wait(self, job_id, seconds)
 
-    monkeypatch.setattr(Answers, "wait", tell)
+    monkeypatch.setattr(ReplyQueue, "wait", tell)
     return jobs
 
 
@@ -98,7 +98,7 @@ def test_a_cancelled_change_is_told_at_once(client, asking):
 
 
 def test_a_large_result_is_looked_up(worker, asking, monkeypatch):
-    monkeypatch.setattr(desk, "INLINE_RESULT_BYTES", 10)
+    monkeypatch.setattr(claims, "INLINE_RESULT_BYTES", 10)
     waiting = asking("POST", URL, json={"size_total": 10**9})
     worker.carry_out(waiting.job)
     assert waiting.answer().json["size_total"] == 10**9
@@ -129,27 +129,27 @@ def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, erro
     def refuse(*_: object) -> bytes:
         raise error
 
-    monkeypatch.setattr(Answers, "wait", refuse)
+    monkeypatch.setattr(ReplyQueue, "wait", refuse)
     accepted(client.post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"}))
 
 
 def test_when_too_many_wait_the_job_is_answered_at_once(redis_url, redis_client):
     front = Front(redis_url, max_waiting=1)
-    with front.held.events.watch("another"):
+    with front.services.events.watch("another"):
         response = front.client().post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"})
     accepted(response)
 
 
 def test_what_nobody_waits_for_is_told_nobody(client, worker, redis_client):
     worker.carry_out(accepted(client.post(URL, json={"size_total": 10**9})))
-    assert redis_client.keys("*answer:*") == []
+    assert redis_client.keys("*reply:*") == []
 
 
 def test_what_nobody_waits_for_any_more_is_soon_forgotten(worker, asking, redis_client):
     waiting = asking("POST", URL, wait_s=1, json={"size_total": 10**9})
     path = accepted(waiting.answer())
     worker.carry_out(path)
-    (key,) = redis_client.keys("*answer:*")
+    (key,) = redis_client.keys("*reply:*")
     assert 0 < redis_client.pttl(key) <= 10_000
     (told,) = redis_client.lrange(key, 0, -1)
     assert json.loads(told)["size_total"] == 10**9
@@ -158,11 +158,11 @@ def test_what_nobody_waits_for_any_more_is_soon_forgotten(worker, asking, redis_
 @pytest.mark.parametrize("why", ["it is large", "it failed"])
 def test_what_is_no_small_result_is_only_announced(client, worker, asking, redis_client, monkeypatch, why):
     if why == "it is large":
-        monkeypatch.setattr(desk, "INLINE_RESULT_BYTES", 10)
+        monkeypatch.setattr(claims, "INLINE_RESULT_BYTES", 10)
     ask = ("POST", {"size_total": 10**9}) if why == "it is large" else ("DELETE", None)
     waiting = asking(ask[0], URL, wait_s=1, json=ask[1])
     worker.carry_out(accepted(waiting.answer()))
-    (key,) = redis_client.keys("*answer:*")
+    (key,) = redis_client.keys("*reply:*")
     assert redis_client.lrange(key, 0, -1) == [b""]
 
 

@@ -58,7 +58,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
         from tests.benchmarks.measures import Measures
 
         measures = Measures(running, seconds=asked.seconds, rounds=asked.rounds)
-        parts: dict[str, Callable[[], Iterable[object]]] = {
+        current_services: dict[str, Callable[[], Iterable[object]]] = {
             "idle": lambda: measures.memory("idle"),
             "cached": lambda: (row for name, size in _CACHED for row in measures.cached(name, size)),
             "filtered": lambda: [measures.filtered("v50000")],
@@ -69,7 +69,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "polls": lambda: measures.long_polls("v100", "slow"),
             "predecessor": lambda: predecessor.measure(running, asked.seconds),
         }
-        for name, part in parts.items():
+        for name, part in current_services.items():
             if not asked.only or name in asked.only.split(","):
                 _show(part())
 

@@ -49,14 +49,14 @@ class Connection:
         left = _length(head) - len(body)
         if left <= 0:
             return int(head[9:12]), head, body
-        parts = [body]
+        current_services = [body]
         while left > 0:
             size = self._socket.recv_into(self._buffer, min(left, _LARGEST))
             if not size:
                 raise ConnectionError("closed")
-            parts.append(bytes(self._buffer[:size]))
+            current_services.append(bytes(self._buffer[:size]))
             left -= size
-        return int(head[9:12]), head, b"".join(parts)
+        return int(head[9:12]), head, b"".join(current_services)
 
     def close(self) -> None:
         """Close it."""

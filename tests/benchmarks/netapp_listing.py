@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from storage_backends.configuration.options import NetappOptions
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
 from storage_backends.netapp.ontap.lookups import PAGE
 from storage_backends.netapp.ontap.mapping import LISTING_FIELDS
@@ -99,8 +99,8 @@ def main() -> None:
     port = queue.get(timeout=120)
     options = NetappOptions(username="u", password="p", vserver="vs1", hostname="127.0.0.1", port=port, scheme="http")
     backend = NetappStorage(options, name="bench")
-    assert bare(port) == len(backend.list_volumes(journal=UnwatchedJournal())) == count
-    floor, ours = cpu_seconds(lambda: bare(port), lambda: backend.list_volumes(journal=UnwatchedJournal()))
+    assert bare(port) == len(backend.list_volumes(journal=InMemoryJournal())) == count
+    floor, ours = cpu_seconds(lambda: bare(port), lambda: backend.list_volumes(journal=InMemoryJournal()))
     print(f"{count} volumes: bare {floor:.3f} s, ours {ours:.3f} s, ratio {ours / floor:.2f}")  # noqa: T201
     server.terminate()
 

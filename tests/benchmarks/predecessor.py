@@ -18,7 +18,7 @@ from flask import Flask, Response
 
 from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from tests.benchmarks.load import Connection, request
 from tests.benchmarks.measures import Row
 from tests.benchmarks.stack import Stack
@@ -42,13 +42,13 @@ def healthz() -> str:
 @app.get("/volumes")
 def volumes() -> Response:
     """All volumes, read from the filer now."""
-    return Response(json.dumps([asdict(each) for each in _filer.list_volumes(journal=UnwatchedJournal())]))
+    return Response(json.dumps([asdict(each) for each in _filer.list_volumes(journal=InMemoryJournal())]))
 
 
 @app.get("/volumes/<name>")
 def volume(name: str) -> Response:
     """One volume, read from the filer now."""
-    return Response(json.dumps(asdict(_filer.get_volume(name, journal=UnwatchedJournal()))))
+    return Response(json.dumps(asdict(_filer.get_volume(name, journal=InMemoryJournal()))))
 
 
 def measure(stack: Stack, seconds: float) -> Iterable[Row]:

@@ -90,7 +90,7 @@ def _changes(running: Stack, nodes: int) -> Row:
     began, cpu_s = time.perf_counter(), _cpu_s(running)
     for name in names:
         assert connection.ask(request("PUT", f"/v4/filer/volumes/{name}/locks/host"))[0] == 202
-    while client.zcard("sapi:open:filer"):
+    while client.zcard("sapi:due:filer"):
         time.sleep(0.05)
     took_s = time.perf_counter() - began
     connection.close()

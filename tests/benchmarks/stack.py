@@ -152,8 +152,8 @@ def stack(
         # As with the bare view's queue, nobody listens to this one: submitting is measured alone.
         names = "🦄".join(f"{name}🌈DummyStorage" for name in (*sizes, UNHEARD))
         quick = ["quick", *(f"quick{number}" for number in range(2, nodes + 1))]
-        for node, lanes in (*((node, "write,read") for node in quick), ("list", "list")):
-            processes.start(node, "worker.main", "--node", node, "--lanes", lanes, SAPI_BACKENDS=described)
+        for node, queue_classes in (*((node, "write,read") for node in quick), ("list", "list")):
+            processes.start(node, "worker.main", "--node", node, "--queues", queue_classes, SAPI_BACKENDS=described)
         ours = processes.serve("ours", "api.wsgi:app", workers=api_workers, SAPI_BACKENDS=names)
         bare = processes.serve("bare", "tests.benchmarks.bare:app", workers=api_workers)
         options = ("-P", "threads", "-c", "8", "--without-gossip", "--without-mingle", "--without-heartbeat")

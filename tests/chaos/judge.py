@@ -62,17 +62,17 @@ class Judge:
         """Return once no job is open, or after ``limit_s``; how long that took, and how many were open at first."""
         started = time.monotonic()
         with redis.Redis.from_url(self._stack.redis.url) as client:
-            at_first = left = client.zcard(f"sapi:open:{SUBSYSTEM}")
+            at_first = left = client.zcard(f"sapi:due:{SUBSYSTEM}")
             while time.monotonic() - started < limit_s and left:
                 time.sleep(0.3)
-                left = client.zcard(f"sapi:open:{SUBSYSTEM}")
+                left = client.zcard(f"sapi:due:{SUBSYSTEM}")
         return f"{at_first} open jobs took {time.monotonic() - started:.1f} s after the last fault, {left} were left"
 
     def judge(self, seen: Seen) -> Verdict:
         """Compare what clients were told, what the service says now, and what the filer has."""
         verdict = Verdict()
         jobs = {job["id"]: job for job in self._all_jobs()}
-        effects = self._effects()
+        effects = self._updates()
         verdict.accepted = len(jobs.keys() | seen.accepted.keys())
         verdict.ended = sum(job["done"] for job in jobs.values())
         verdict.states = Counter(job["state"] for job in jobs.values())
@@ -104,7 +104,7 @@ class Judge:
             url = urljoin(url, more["url"]) if more else None
         return found
 
-    def _effects(self) -> dict[str, tuple[bool, float]]:
+    def _updates(self) -> dict[str, tuple[bool, float]]:
         with sqlite3.connect(self._stack.database) as db:
             rows = db.execute("SELECT job_id, applied, at FROM effects")
             return {job_id: (bool(applied), at) for job_id, applied, at in rows}

@@ -112,14 +112,14 @@ class Stack:
             for n, port in enumerate(self.ports)
         ]  # fmt: skip
         self.workers = [
-            Part(f"{node}{n}", [python, "-m", "tests.chaos.worker", "--node", f"{node}{n}", "--lanes", lanes],
+            Part(f"{node}{n}", [python, "-m", "tests.chaos.worker", "--node", f"{node}{n}", "--queues", queue_classes],
                  folder, worker_env, self.root)
-            for node, lanes in (("quick", "write,read"), ("list", "list"))
+            for node, queue_classes in (("quick", "write,read"), ("list", "list"))
             for n in range(2)
         ]  # fmt: skip
 
     @property
-    def parts(self) -> list[Part]:
+    def current_services(self) -> list[Part]:
         return [self.store, *self.apis, *self.workers]
 
     def start(self) -> None:
@@ -146,7 +146,7 @@ class Stack:
 
     def _supervise(self) -> None:
         while not self._stop.is_set():
-            for part in self.parts:
+            for part in self.current_services:
                 if not self._stop.is_set():
                     part.keep()
             self._stop.wait(0.3)

@@ -18,7 +18,7 @@ FORBIDDEN = {
     "worker": {"flask", "flask-smorest", "authlib", "granian", "werkzeug"},
 }
 MODULES = {"api": "netapp_ontap", "worker": "flask"}
-parts = pytest.mark.parametrize("part", ["api", "worker"])
+current_services = pytest.mark.parametrize("part", ["api", "worker"])
 
 
 def requirements(part: str) -> dict[str, str]:
@@ -28,21 +28,21 @@ def requirements(part: str) -> dict[str, str]:
     return {re.split(r"[=\[ ]", block)[0]: block for block in blocks}
 
 
-@parts
+@current_services
 def test_lock_file_holds_what_the_part_needs_and_nothing_of_the_other(part: str) -> None:
     locked = requirements(part)
     assert {"celery", "redis", "pydantic"} <= locked.keys()
     assert not FORBIDDEN[part] & locked.keys()
 
 
-@parts
+@current_services
 def test_everything_is_locked_by_version_and_hash(part: str) -> None:
     for name, block in requirements(part).items():
         assert re.match(rf"{re.escape(name)}==\S+", block), block.splitlines()[0]
         assert "--hash=sha256:" in block, name
 
 
-@parts
+@current_services
 def test_dockerfile_passes_the_linter(part: str) -> None:
     linter = Path(sys.executable).with_name("hadolint")
     if not linter.exists():
@@ -51,7 +51,7 @@ def test_dockerfile_passes_the_linter(part: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@parts
+@current_services
 def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> None:
     text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
     assert "--require-hashes --only-binary=:all:" in text
@@ -72,7 +72,7 @@ def copy_as_the_image(part: str, folder: Path) -> None:
             shutil.copy(file, folder / target)
 
 
-@parts
+@current_services
 def test_the_copied_packages_start_without_the_rest(part: str, tmp_path: Path) -> None:
     copy_as_the_image(part, tmp_path)
     started = "api.wsgi" if part == "api" else "worker.main"
@@ -106,7 +106,7 @@ def test_the_build_gets_no_more_than_it_copies() -> None:
     assert copied == {each if each != "deploy/image" else "deploy/image/label.py" for each in allowed}
 
 
-@parts
+@current_services
 @pytest.mark.skipif(not has_engine(), reason="no Docker engine answers")
 def test_image_runs_as_any_user_without_what_it_must_not_hold(part: str) -> None:
     image = f"storage-api/{part}:dev"

@@ -137,10 +137,10 @@ def test_updates_lose_no_job(overlay: str) -> None:
 def test_only_workers_see_a_filers_credentials(overlay: str) -> None:
     for name, workload in of_kind(rendered(overlay), "Deployment", "StatefulSet").items():
         secrets = {each["secret"]["secretName"] for each in pod(workload)["volumes"] if "secret" in each}
-        filers = {secret for secret in secrets if secret.startswith("filer")}
+        gateways = {secret for secret in secrets if secret.startswith("filer")}
         subsystem = workload["spec"]["template"]["metadata"]["labels"].get("storage-api/subsystem")
         allowed = {f"filer-{subsystem}"} if component(workload).startswith("worker") else set()
-        assert filers <= allowed, name
+        assert gateways <= allowed, name
 
 
 @renders

@@ -18,7 +18,8 @@ from deploy.compose.make_secrets import make_all
 from deploy.dev.embedded_redis import await_redis, find_server, free_port
 from tests.deploy.stack import ROOT
 from worker.config.settings import Settings
-from worker.store.client import Scripts, check_redis, connect
+from worker.store.client import check_redis, connect
+from worker.store.scripts import JobScripts
 
 
 @dataclass
@@ -62,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_all_that_was_written_is_there_after_a_kill(server: Server) -> None:
     client = connect(server.settings("worker"))
-    Scripts(client, "sapi:").present("node@host", "dummy.write")
+    JobScripts(client, "sapi:").worker_heartbeat("node@host", "dummy.write")
     with client.pipeline(transaction=True) as pipe:
         pipe.set("sapi:one", "1")
         pipe.hset("sapi:two", "field", "2")

@@ -24,7 +24,7 @@ class Node:
     """A worker process: its name, and the lanes that it serves."""
 
     name: str
-    lanes: str
+    queue_classes: str
 
 
 _START_LIMIT_S = 60
@@ -58,7 +58,7 @@ class OwnStack:
 
     def start(self, node: Node) -> None:
         """Start a worker node."""
-        arguments = ("worker.main", "--node", node.name, "--lanes", node.lanes)
+        arguments = ("worker.main", "--node", node.name, "--queues", node.queue_classes)
         self.processes.start(node.name, *arguments, SAPI_BACKENDS=self.described)
 
     def kill(self, node: Node) -> None:
@@ -70,7 +70,7 @@ class OwnStack:
 
 @contextmanager
 def own_stack(
-    folder: Path, filers: Mapping[str, Mapping[str, object]], *nodes: Node, **settings: object
+    folder: Path, gateways: Mapping[str, Mapping[str, object]], *nodes: Node, **settings: object
 ) -> Iterator[OwnStack]:
     """Run it inside the block, with dummies of these names and options, and these ``SAPI_`` settings."""
     redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
@@ -89,10 +89,10 @@ def own_stack(
     processes = Processes(folder, environment)
     try:
         redis.await_ready(20)
-        running = OwnStack(processes, backends(folder, filers))
+        running = OwnStack(processes, backends(folder, gateways))
         for node in nodes:
             running.start(node)
-        names = "🦄".join(f"{name}🌈DummyStorage" for name in filers)
+        names = "🦄".join(f"{name}🌈DummyStorage" for name in gateways)
         running.url = f"http://{processes.serve('api', 'api.wsgi:app', SAPI_BACKENDS=names)}"
         running.await_ready()
         yield running

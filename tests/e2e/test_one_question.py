@@ -31,8 +31,8 @@ SECOND = Node("list2", "list")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     """A service with a cold listing, and one worker that can make it."""
     quick = {filer: {"volumes": 100, "list_latency_s": 0.3} for filer in QUICK_FILERS}
-    filers = {"cold": {"volumes": 100, "list_latency_s": _LISTING_S}, **quick}
-    with own_stack(tmp_path_factory.mktemp("question"), filers, QUICK, LIST, lease=LEASE_S) as running:
+    gateways = {"cold": {"volumes": 100, "list_latency_s": _LISTING_S}, **quick}
+    with own_stack(tmp_path_factory.mktemp("question"), gateways, QUICK, LIST, lease=LEASE_S) as running:
         yield running
 
 

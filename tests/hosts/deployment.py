@@ -96,9 +96,11 @@ class Deployment:
         eventually(lambda: _answers(client), f"{name} answers")
         return client
 
-    def worker(self, name: str, host: Host | None = None, lanes: str = "write,read,list") -> subprocess.Popen[bytes]:
+    def worker(
+        self, name: str, host: Host | None = None, queue_classes: str = "write,read,list"
+    ) -> subprocess.Popen[bytes]:
         """Start a worker that keeps a book of what it sends to the storage system."""
-        command = (sys.executable, "-m", "tests.chaos.worker", "--node", name, "--lanes", lanes)
+        command = (sys.executable, "-m", "tests.chaos.worker", "--node", name, "--queues", queue_classes)
         return self.start(name, *command, host=host, env=self._worker_env)
 
     def sent(self) -> Counter[str]:

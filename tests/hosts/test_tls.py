@@ -14,7 +14,7 @@ from deploy.dev.embedded_redis import free_port
 from tests.hosts.deployment import Deployment, eventually
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
-from worker.store.client import RedisAway, connect
+from worker.store.client import REDIS_UNAVAILABLE, connect
 
 
 def _server_with_tls() -> str:
@@ -67,10 +67,10 @@ def port(deployment: Deployment, certificate: Path) -> int:
 
 
 def _answers(url: str) -> bool:
-    client = connect(load(Settings, redis_url=url), answer_limit_s=2)
+    client = connect(load(Settings, redis_url=url), command_timeout_s=2)
     try:
         return bool(client.ping())
-    except RedisAway:
+    except REDIS_UNAVAILABLE:
         return False
     finally:
         client.close()
@@ -116,7 +116,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(deployment: Deployment
     start = f"rediss://:{deployment.redis_password}@localhost:{port}/0"
     eventually(lambda: _answers(f"{start}?ssl_ca_certs={certificate}"), "Redis answers")
     with pytest.raises(redis.ConnectionError, match="certificate"):
-        connect(load(Settings, redis_url=start), answer_limit_s=2).ping()
+        connect(load(Settings, redis_url=start), command_timeout_s=2).ping()
     celery = create_celery(load(Settings, redis_url=start))
     with pytest.raises(Exception, match="certificate"), celery.connection_for_write() as connection:
         connection.SimpleQueue("box").put("word")

@@ -9,7 +9,7 @@ import pytest
 from storage_backends.base import StorageBackend
 from storage_backends.dummy import DummyStorage
 from storage_backends.errors import InvalidRequest, NoSuchVolume, PolicyInUse, StorageError
-from storage_backends.journal import LeaseLost, UnwatchedJournal
+from storage_backends.journal import InMemoryJournal, LeaseLost
 from tests.storage_backends.conformance import (
     MIB,
     Conformance,
@@ -53,33 +53,33 @@ class TestSettling(OfDummy, SettleConformance):
         dying = DyingJournal("job")
         with pytest.raises(LeaseLost):
             backend.create_policy("team", journal=dying, rules=[])
-        backend.settle("create_policy", {}, dying.trace(), journal=UnwatchedJournal())
+        backend.reconcile("create_policy", {}, dying.trace(), journal=InMemoryJournal())
 
         with pytest.raises(LeaseLost):
-            backend.create_policy("team", journal=UnwatchedJournal("job"), rules=[])
+            backend.create_policy("team", journal=InMemoryJournal("job"), rules=[])
 
-        assert [policy.name for policy in backend.list_policies(journal=UnwatchedJournal())] == ["default"]
+        assert [policy.name for policy in backend.list_policies(journal=InMemoryJournal())] == ["default"]
 
     def test_a_job_that_comes_again_returns_what_it_returned(self, backend: StorageBackend) -> None:
-        first = backend.create_volume("home", journal=UnwatchedJournal("job"))
+        first = backend.create_volume("home", journal=InMemoryJournal("job"))
 
-        assert backend.create_volume("home", journal=UnwatchedJournal("job")) == first
+        assert backend.create_volume("home", journal=InMemoryJournal("job")) == first
 
     def test_a_job_cannot_make_two_kinds_of_change(self, backend: StorageBackend) -> None:
-        backend.create_volume("home", journal=UnwatchedJournal("job"))
+        backend.create_volume("home", journal=InMemoryJournal("job"))
         with pytest.raises(StorageError):
-            backend.restrict_volume("home", journal=UnwatchedJournal("job"))
+            backend.restrict_volume("home", journal=InMemoryJournal("job"))
 
     def test_a_refused_change_leaves_no_mark(self, backend: StorageBackend) -> None:
         with pytest.raises(NoSuchVolume):
-            backend.create_lock("home", "db01", journal=UnwatchedJournal("job"))
-        backend.create_volume("home", journal=UnwatchedJournal())
+            backend.create_lock("home", "db01", journal=InMemoryJournal("job"))
+        backend.create_volume("home", journal=InMemoryJournal())
 
-        assert backend.create_lock("home", "db01", journal=UnwatchedJournal("job")).host == "db01"
+        assert backend.create_lock("home", "db01", journal=InMemoryJournal("job")).host == "db01"
 
 
-def journal() -> UnwatchedJournal:
-    return UnwatchedJournal()
+def journal() -> InMemoryJournal:
+    return InMemoryJournal()
 
 
 class TestRollingBack(OfDummy):

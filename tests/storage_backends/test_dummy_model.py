@@ -22,7 +22,7 @@ from storage_backends.errors import (
     StorageError,
     TooManySnapshots,
 )
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 
 LIMIT = 3
 VOLUMES = st.sampled_from(["a", "b", "*"])
@@ -58,10 +58,10 @@ class Filer(RuleBasedStateMachine):
         """Carry out an operation, which is refused so or, with None, done; tell which."""
         call = getattr(self.backend, operation)
         if error is None:
-            call(**arguments, journal=UnwatchedJournal())
+            call(**arguments, journal=InMemoryJournal())
             return True
         with pytest.raises(error):
-            call(**arguments, journal=UnwatchedJournal())
+            call(**arguments, journal=InMemoryJournal())
         return False
 
     @rule(volume=VOLUMES, policy=POLICIES)
@@ -141,16 +141,16 @@ class Filer(RuleBasedStateMachine):
 
     @invariant()
     def both_hold_the_same(self) -> None:
-        volumes = {volume.name: volume for volume in self.backend.list_volumes(journal=UnwatchedJournal())}
+        volumes = {volume.name: volume for volume in self.backend.list_volumes(journal=InMemoryJournal())}
         assert {name: volume.active_policy_name for name, volume in volumes.items()} == {
             name: volume.policy for name, volume in self.volumes.items()
         }
         for name, volume in self.volumes.items():
-            snapshots = self.backend.list_snapshots(name, journal=UnwatchedJournal())
+            snapshots = self.backend.list_snapshots(name, journal=InMemoryJournal())
             assert [snapshot.name for snapshot in snapshots] == list(volume.snapshots)
             times = [snapshot.creation_time or "" for snapshot in snapshots]
             assert times == sorted(set(times))
-        policies = self.backend.list_policies(journal=UnwatchedJournal())
+        policies = self.backend.list_policies(journal=InMemoryJournal())
         assert {policy.name: list(policy.rules) for policy in policies} == self.policies
 
 

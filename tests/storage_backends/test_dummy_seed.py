@@ -11,13 +11,13 @@ import pytest
 from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.errors import StorageError
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Volume
 from tests.storage_backends.conftest import OpenDummy
 
 
-def journal() -> UnwatchedJournal:
-    return UnwatchedJournal()
+def journal() -> InMemoryJournal:
+    return InMemoryJournal()
 
 
 class TestSeeds:

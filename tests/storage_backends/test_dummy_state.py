@@ -17,15 +17,15 @@ from storage_backends.base import Outcome
 from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.errors import BackendUnavailable, InvalidRequest
-from storage_backends.journal import Cancelled, LeaseLost, UnwatchedJournal
+from storage_backends.journal import Cancelled, InMemoryJournal, LeaseLost
 from tests.storage_backends.conftest import OpenDummy
 
 
-def journal() -> UnwatchedJournal:
-    return UnwatchedJournal()
+def journal() -> InMemoryJournal:
+    return InMemoryJournal()
 
 
-class WaitingJournal(UnwatchedJournal):
+class WaitingJournal(InMemoryJournal):
     """Counts what is waited for instead of waiting, and can stop the job there."""
 
     def __init__(self, stop: Exception | None = None) -> None:
@@ -118,7 +118,7 @@ class TestState:
         worker.join()
 
         assert worker.exitcode == -signal.SIGKILL
-        settlement = backend.settle("create_volume", {}, UnwatchedJournal("job").trace(), journal=journal())
+        settlement = backend.reconcile("create_volume", {}, InMemoryJournal("job").trace(), journal=journal())
         assert settlement.outcome is Outcome.NOT_DONE
         assert backend.list_volumes(journal=journal()) == []
         backend.create_volume("home", journal=journal())

@@ -15,20 +15,20 @@ import redis
 from storage_backends.base import StorageBackend
 from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
-from storage_backends.journal import UnwatchedJournal
-from worker.backends.gateway import Filer
-from worker.catalog.operations import OPERATIONS, Lane
+from storage_backends.journal import InMemoryJournal
+from worker.backends.gateway import BackendGateway
+from worker.catalog.operations import OPERATIONS, QueueClass
 from worker.config.settings import Settings, load
-from worker.execution.claims import LOOK_AHEAD, LOSSES, Desk, End, grace_ms
-from worker.execution.executor import Performer
-from worker.execution.lease import Beater, Lease
-from worker.execution.reconciler import Settler
+from worker.execution.claims import LOOK_AHEAD, MAX_WORKER_LOSSES, Completion, JobClaims, grace_ms
+from worker.execution.executor import JobExecutor
+from worker.execution.lease import Lease, LeaseRenewer
+from worker.execution.reconciler import OutcomeReconciler
 from worker.jobs.ids import JobIds
 from worker.jobs.record import Job
-from worker.jobs.service import Accepted, Jobs, NewJob
+from worker.jobs.service import Jobs, NewJob
 from worker.listings.repository import Listings
-from worker.messaging.messages import Ring
-from worker.store.client import Scripts
+from worker.messaging.messages import TaskMessage
+from worker.store.scripts import JobScripts, SubmitOutcome
 
 SUBSYSTEM = "filer"
 PREFIX = "sapi:"
@@ -61,10 +61,10 @@ CALLS: dict[str, dict[str, Any]] = {
 def prepare(folder: Path) -> Path:
     """Make a small storage system once, to be copied for each test."""
     backend = DummyStorage(DummyOptions(volumes=0, state_dir=str(folder)), name=SUBSYSTEM)
-    backend.create_volume("vol", junction_path="/vol", journal=UnwatchedJournal())
-    backend.create_snapshot("vol", "snap", journal=UnwatchedJournal())
-    backend.create_lock("vol", "h0", journal=UnwatchedJournal())
-    backend.create_policy("pol", rules=["h1"], journal=UnwatchedJournal())
+    backend.create_volume("vol", junction_path="/vol", journal=InMemoryJournal())
+    backend.create_snapshot("vol", "snap", journal=InMemoryJournal())
+    backend.create_lock("vol", "h0", journal=InMemoryJournal())
+    backend.create_policy("pol", rules=["h1"], journal=InMemoryJournal())
     with backend._database.changing() as db:
         db.execute("DELETE FROM effects")
     backend.close()
@@ -78,17 +78,17 @@ class HeardBell:
     """Notes what it is rung for."""
 
     def __init__(self) -> None:
-        self.heard: list[Ring] = []
+        self.heard: list[TaskMessage] = []
 
-    def letter(self, _ring: Ring) -> str:
+    def message_for(self, _ring: TaskMessage) -> str:
         """None: it is rung for."""
         return ""
 
-    def ring(self, found: Iterable[Ring]) -> None:
+    def publish_soon(self, found: Iterable[TaskMessage]) -> None:
         """Note it."""
         self.heard += found
 
-    def take(self) -> list[Ring]:
+    def take(self) -> list[TaskMessage]:
         """What was heard since this was asked last."""
         heard, self.heard = self.heard, []
         return heard
@@ -102,49 +102,57 @@ class Node:
         self.scripts: Any = scripts or bench.scripts
         self.drain = threading.Event()
         self.hung: list[Lease] = []
-        self.beater = Beater(self.scripts, bench.settings.lease, on_hang=self.hung.append)
+        self.lease_renewer = LeaseRenewer(self.scripts, bench.settings.lease, on_hang=self.hung.append)
         listings = Listings(bench.client, self.scripts, bench.settings)
-        filers = {SUBSYSTEM: Filer(SUBSYSTEM, lambda: backend, listings)}
-        bell: Any = bench.bell
-        self.desk = Desk(self.scripts, self.beater, bell, bench.settings, self.drain)
-        self.performer = Performer(self.desk, filers, listings, bench.settings)
-        self.settler = Settler(self.desk, filers, listings, bench.settings)
+        gateways = {SUBSYSTEM: BackendGateway(SUBSYSTEM, lambda: backend, listings)}
+        publisher: Any = bench.publisher
+        self.claims = JobClaims(self.scripts, self.lease_renewer, publisher, bench.settings, self.drain)
+        self.executor = JobExecutor(self.claims, gateways, listings, bench.settings)
+        self.reconciler = OutcomeReconciler(self.claims, gateways, listings, bench.settings)
 
     def claim(self, job_id: str) -> Lease:
         """Take a job whose turn it is."""
-        lease = self.desk.claim(job_id)
+        lease = self.claims.claim(job_id)
         assert isinstance(lease, Lease), lease
         return lease
 
-    def carry_out(self, job_id: str) -> End | None:
+    def carry_out(self, job_id: str) -> Completion | None:
         """Take it and do it."""
-        return self.performer.perform(self.claim(job_id))
+        return self.executor.execute(self.claim(job_id))
 
     def hear(self) -> None:
         """Do what a worker does for every ring, whether it comes in time or not."""
-        for ring in self.bench.bell.take():
-            lease = self.desk.claim(ring.job_id)
+        for ring in self.bench.publisher.take():
+            lease = self.claims.claim(ring.job_id)
             if isinstance(lease, Lease):
-                self.performer.perform(lease)
+                self.executor.execute(lease)
 
     def fill(self) -> None:
         """Ring for what waits while there is room."""
-        for lane in Lane:
-            found = self.scripts.waiting(f"{SUBSYSTEM}.{lane}", 8, LOOK_AHEAD)
-            self.bench.bell.ring(Ring(*(part.decode() for part in bell)) for bell in found)
+        for queue_class in QueueClass:
+            found = self.scripts.pick_runnable(f"{SUBSYSTEM}.{queue_class}", 8, LOOK_AHEAD)
+            self.bench.publisher.publish_soon(
+                TaskMessage(*(part.decode() for part in publisher)) for publisher in found
+            )
 
     def sweep(self, *, room: int = 4) -> tuple[list[str], list[str]]:
         """Look after open jobs once; who was settled here, and who failed."""
-        owner = "settle:test"
+        token = "reconcile:test"
         settings = self.bench.settings
-        bells, to_settle, failed = self.scripts.sweep(
-            SUBSYSTEM, settings.lease * 1000, grace_ms(settings.lease), LOSSES, settings.job_keep * 1000, owner, room
+        messages, to_settle, failed = self.scripts.recover_jobs(
+            SUBSYSTEM,
+            settings.lease * 1000,
+            grace_ms(settings.lease),
+            MAX_WORKER_LOSSES,
+            settings.job_keep * 1000,
+            token,
+            room,
         )
-        self.bench.bell.ring(Ring(*(part.decode() for part in bell)) for bell in bells)
+        self.bench.publisher.publish_soon(TaskMessage(*(part.decode() for part in publisher)) for publisher in messages)
         self.fill()
         for job_id in to_settle:
-            self.settler.settle(job_id.decode(), f"{owner}:{job_id.decode()}")
-        return [job_id.decode() for job_id in to_settle], [job_id.decode() for job_id in failed]
+            self.reconciler.reconcile(job_id, f"{token}:{job_id}")
+        return to_settle, failed
 
 
 class Bench:
@@ -156,10 +164,10 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(prepared, folder / prepared.name)
         self.settings = load(Settings, SAPI_DEBUG=True, **settings)
-        self.scripts: Any = Scripts(client, PREFIX)
-        self.bell = HeardBell()
-        bell: Any = self.bell
-        self.jobs = Jobs(client, self.scripts, JobIds(b"secret"), bell, self.settings)
+        self.scripts: Any = JobScripts(client, PREFIX)
+        self.publisher = HeardBell()
+        publisher: Any = self.publisher
+        self.jobs = Jobs(client, self.scripts, JobIds(b"secret"), publisher, self.settings)
         self.backend = DummyStorage(DummyOptions(state_dir=str(folder)), name=SUBSYSTEM)
 
     def close(self) -> None:
@@ -187,14 +195,14 @@ class Bench:
     def accept(self, operation: str, *, key: str = "", **arguments: Any) -> str:
         """Accept one; its id."""
         word, job_id, _ = self.jobs.accept(self.new(operation, key=key, **arguments))
-        assert word in (Accepted.NEW, Accepted.REPLAYED), word
+        assert word in (SubmitOutcome.NEW, SubmitOutcome.REPLAYED), word
         return job_id
 
     def job(self, job_id: str) -> Job:
         """The job as it is recorded."""
-        shown = self.jobs.show(job_id)
-        assert shown is not None
-        return shown.job
+        job_status = self.jobs.get(job_id)
+        assert job_status is not None
+        return job_status.job
 
     def field(self, job_id: str, name: str) -> str:
         """One field of its record."""
@@ -203,17 +211,17 @@ class Bench:
 
     def let_time_pass(self) -> None:
         """Every lease has lapsed long ago, every delay is over, and somebody looked all the time."""
-        members: Any = self.client.zrange(f"{PREFIX}open:{SUBSYSTEM}", 0, -1)
+        members: Any = self.client.zrange(f"{PREFIX}due:{SUBSYSTEM}", 0, -1)
         for job_id in (member.decode() for member in members):
             if not self.field(job_id, "state"):
                 continue
-            self.client.zadd(f"{PREFIX}open:{SUBSYSTEM}", {job_id: 1})
+            self.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
             if self.field(job_id, "state") in ("running", "cancelling"):
-                self.client.hset(f"{PREFIX}job:{job_id}", mapping={"lease": "1", "suspect": "1"})
-            self.client.hset(f"{PREFIX}job:{job_id}", mapping={"not_before": "", "rung": ""})
+                self.client.hset(f"{PREFIX}job:{job_id}", mapping={"lease": "1", "stalled_since": "1"})
+            self.client.hset(f"{PREFIX}job:{job_id}", mapping={"not_before": "", "dispatched_at": ""})
         seconds, micros = self.client.time()
         now = seconds * 1000 + micros // 1000
-        self.client.hset(f"{PREFIX}looked:{SUBSYSTEM}", mapping={"at": now, "since": 1})
+        self.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping={"at": now, "since": 1})
 
     def recover(self, node: Node, job_id: str, *, turns: int = 8) -> None:
         """Let another worker find out what is left to do, until the job has ended."""
@@ -231,7 +239,7 @@ class Bench:
 
     def leftovers(self) -> set[str]:
         """Keys that a job holds while it is open."""
-        kinds = ("open:", "lane:", "running:", "order:", "unresolved:", "barrier:", "flight:")
+        kinds = ("due:", "queued:", "running:", "ordering:", "unresolved:", "barrier:", "inflight:")
         keys: Any = self.client.keys(f"{PREFIX}*")
         return {key.decode() for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)}
 
@@ -240,17 +248,17 @@ Count = Callable[[str], None]
 
 
 class CountedScripts:
-    """Scripts that say before and after each call that they are called."""
+    """JobScripts that say before and after each call that they are called."""
 
     def __init__(self, scripts: Any, count: Count) -> None:
         self._scripts = scripts
         self._count = count
 
     def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> Any:
-            what = f"{name} {arguments[2]}" if name == "mark" else name
+        def call(*arguments: Any, **named: Any) -> Any:
+            what = f"{name} {arguments[2]}" if name == "record_progress" else name
             self._count(f"before {what}")
-            answer = getattr(self._scripts, name)(*arguments)
+            answer = getattr(self._scripts, name)(*arguments, **named)
             self._count(f"after {what}")
             return answer
 

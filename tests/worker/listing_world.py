@@ -14,17 +14,16 @@ from redis import Redis
 
 from worker.catalog import resource_types as views
 from worker.config.settings import Settings
-from worker.jobs.record import Generation
+from worker.jobs.record import ListingVersion
 from worker.listings.listing import Listing, Record
-from worker.listings.process_cache import HotListings
-from worker.listings.repository import Listings, Started
-from worker.maintenance.compaction import Folding
-from worker.store import client as redis_access
-from worker.store.client import Scripts
+from worker.listings.process_cache import ListingCache
+from worker.listings.repository import Listings, ReadMark
+from worker.maintenance.compaction import Compaction
+from worker.store.scripts import JobScripts, script_source
 
 NAMES = "abcdef"
 PLACE = {"volume": "v"}
-THING = views.SNAPSHOTS.thing("f", PLACE)
+THING = views.SNAPSHOTS.cache_key("f", PLACE)
 
 Contents = dict[str, int]
 
@@ -33,7 +32,7 @@ Contents = dict[str, int]
 class Flight:
     """A listing under way: what it has seen so far."""
 
-    started: Started
+    started: ReadMark
     todo: list[str]
     seen: list[Record] = field(default_factory=list)
 
@@ -46,26 +45,29 @@ class World:
         self.dice = random.Random(seed)
         self.redis = client
         settings = Settings()
-        self.scripts = Scripts(client, settings.key_prefix)
+        self.scripts = JobScripts(client, settings.key_prefix)
         if edit is not str:
             self._mutate(edit)
         self.listings = Listings(client, self.scripts, settings)
-        self.hots = [HotListings(self.listings, most) for most in (0, 10**9)]
-        source = "".join((files("worker.store") / "lua" / part).read_text() for part in ("prelude.lua", "views.lua"))
-        self.steps = client.register_script(edit(source) + "change_views(cjson.decode(ARGV[1]))")
-        self.folding = Folding(self.listings, self.scripts, [], fold_after=1)
-        self.filer: Contents = dict.fromkeys(NAMES[:4], 0)
-        self.told: Contents = dict(self.filer)
+        self.hots = [ListingCache(self.listings, most) for most in (0, 10**9)]
+        source = "".join(
+            (files("worker.store") / "lua" / part).read_text()
+            for part in ("job_functions.lua", "listing_functions.lua")
+        )
+        self.steps = client.register_script(edit(source) + "update_listings(cjson.decode(ARGV[1]))")
+        self.folding = Compaction(self.listings, self.scripts, [], compact_after=1)
+        self.gateway: Contents = dict.fromkeys(NAMES[:4], 0)
+        self.told: Contents = dict(self.gateway)
         self.untold: dict[str, bool] = {}
         self.count = 0
         self.flight: Flight | None = None
-        self.single: tuple[Started, str, int | None] | None = None
-        self.tokens: list[tuple[Generation, list[Record]]] = []
+        self.single: tuple[ReadMark, str, int | None] | None = None
+        self.tokens: list[tuple[ListingVersion, list[Record]]] = []
         self.hits = 0
 
     def _mutate(self, edit: Callable[[str], str]) -> None:
-        for name in ("begin", "fold"):
-            self.scripts._registered[name] = self.redis.register_script(edit(redis_access._source(name)))
+        for name in ("begin_read", "compact_listing"):
+            self.scripts.registered[name] = self.redis.register_script(edit(script_source(name)))
 
     def run(self, steps: int) -> None:
         """Take so many steps."""
@@ -93,10 +95,10 @@ class World:
         if name in self.untold:
             return
         self.count += 1
-        if name in self.filer and self.dice.random() < 0.4:
-            del self.filer[name]
+        if name in self.gateway and self.dice.random() < 0.4:
+            del self.gateway[name]
         else:
-            self.filer[name] = self.count
+            self.gateway[name] = self.count
         self.untold[name] = False
 
     def tell(self) -> None:
@@ -105,15 +107,15 @@ class World:
             return
         name = self.dice.choice(sorted(self.untold))
         doubtful = self.untold.pop(name)
-        value = self.filer.get(name)
-        one = views.SNAPSHOT.thing("f", PLACE | {"name": name})
+        value = self.gateway.get(name)
+        one = views.SNAPSHOT.cache_key("f", PLACE | {"name": name})
         if doubtful:
-            steps = [self.listings.step("reread", THING)]
+            steps = [self.listings.step("invalidate", THING)]
         elif value is None:
-            steps = [self.listings.step("drop", THING, name), self.listings.step("reread", one)]
+            steps = [self.listings.step("delete", THING, name), self.listings.step("invalidate", one)]
         else:
             text = orjson.dumps(_record(name, value)).decode()
-            steps = [self.listings.step("put", thing, name, text) for thing in (THING, one)]
+            steps = [self.listings.step("upsert", cache_key, name, text) for cache_key in (THING, one)]
         self.steps(keys=["sapi:"], args=[json.dumps(steps)])
         self.told.pop(name, None)
         if value is not None:
@@ -136,8 +138,8 @@ class World:
             self.flight = Flight(started, list(NAMES))
         elif self.flight.todo:
             for name in self.flight.todo[:2]:
-                if name in self.filer:
-                    self.flight.seen.append(_record(name, self.filer[name]))
+                if name in self.gateway:
+                    self.flight.seen.append(_record(name, self.gateway[name]))
             del self.flight.todo[:2]
         else:
             listing = Listing.of("name", self.flight.seen, ordered=False)
@@ -149,47 +151,49 @@ class World:
         if self.single is None:
             name = self.dice.choice(NAMES)
             started = self.listings.begin(
-                views.SNAPSHOT, views.SNAPSHOT.thing("f", PLACE | {"name": name}), THING, 600_000
+                views.SNAPSHOT, views.SNAPSHOT.cache_key("f", PLACE | {"name": name}), THING, 600_000
             )
-            self.single = started, name, self.filer.get(name)
+            self.single = started, name, self.gateway.get(name)
         else:
             started, name, value = self.single
             if value is not None:
                 self._commit(started, Listing.of("name", [_record(name, value)], ordered=False))
             self.single = None
 
-    def _commit(self, started: Started, listing: Listing) -> None:
+    def _commit(self, started: ReadMark, listing: Listing) -> None:
         self.steps(keys=["sapi:"], args=[json.dumps([self.listings.store(started, listing)])])
 
     def fold(self) -> None:
         """Changes are folded into a new base."""
-        self.folding._fold(views.SNAPSHOTS, THING)
+        self.folding._compact(views.SNAPSHOTS, THING)
 
     def forget(self) -> None:
         """What lives long enough is forgotten."""
         if self.dice.random() < 0.05:
-            self.redis.delete(self.dice.choice([f"sapi:view:{THING}", f"sapi:log:{THING}"]))
+            self.redis.delete(self.dice.choice([f"sapi:listing:{THING}", f"sapi:delta:{THING}"]))
 
     # --- reads of the cache, and what they may show
 
     def read(self) -> None:
         """A client reads the collection, and may keep a page token."""
-        standing = self.listings.standing(views.SNAPSHOTS, THING)
-        listing = self._shown(standing.usable, standing.generation)
+        listing_state = self.listings.listing_state(views.SNAPSHOTS, THING)
+        listing = self._shown(listing_state.usable, listing_state.listing_version)
         if listing is None:
             return
-        shown = {record["name"]: record["value"] for record in listing.records}
-        assert len(shown) == listing.count, "a name is there twice"
+        job_status = {record["name"]: record["value"] for record in listing.records}
+        assert len(job_status) == listing.count, "a name is there twice"
         for name in NAMES:
-            self._check(name, shown.get(name))
-        assert standing.generation is not None
-        self.tokens.append((standing.generation, listing.records))
+            self._check(name, job_status.get(name))
+        assert listing_state.listing_version is not None
+        self.tokens.append((listing_state.listing_version, listing.records))
 
     def read_one(self) -> None:
         """A client reads one object."""
         name = self.dice.choice(NAMES)
-        standing = self.listings.standing(views.SNAPSHOT, views.SNAPSHOT.thing("f", PLACE | {"name": name}), THING)
-        listing = self._shown(standing.usable, standing.generation)
+        listing_state = self.listings.listing_state(
+            views.SNAPSHOT, views.SNAPSHOT.cache_key("f", PLACE | {"name": name}), THING
+        )
+        listing = self._shown(listing_state.usable, listing_state.listing_version)
         if listing is not None:
             found = listing.find(name)
             self._check(name, found["value"] if found else None)
@@ -197,21 +201,21 @@ class World:
     def page(self) -> None:
         """A client goes on with a page token."""
         if self.tokens:
-            generation, records = self.dice.choice(self.tokens)
-            found = self.dice.choice(self.hots).get(generation, former=True)
+            listing_version, records = self.dice.choice(self.tokens)
+            found = self.dice.choice(self.hots).get(listing_version, superseded=True)
             assert found is None or found.records == records, "a page token shows another state"
 
-    def _shown(self, usable: bool, generation: Generation | None) -> Listing | None:
-        if not usable or generation is None:
+    def _shown(self, usable: bool, listing_version: ListingVersion | None) -> Listing | None:
+        if not usable or listing_version is None:
             return None
-        listing = self.dice.choice(self.hots).get(generation)
+        listing = self.dice.choice(self.hots).get(listing_version)
         self.hits += listing is not None
         return listing
 
     def _check(self, name: str, value: int | None) -> None:
         allowed: set[Any] = {self.told.get(name)}
         if name in self.untold:
-            allowed.add(self.filer.get(name))
+            allowed.add(self.gateway.get(name))
         assert value in allowed, f"{name} is shown as {value}, but is {allowed}"
 
 

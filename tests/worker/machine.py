@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.worker.bench import PREFIX, SUBSYSTEM
-from worker.execution.claims import LOSSES
+from worker.execution.claims import MAX_WORKER_LOSSES
 
 _VOLUMES = ("a", "b")
 _LEASE_MS = 15_000
@@ -25,7 +25,7 @@ class Model:
     id: str
     volumes: tuple[str, ...]
     state: str = "queued"
-    owner: str = ""
+    token: str = ""
     step: bool = False
     lapsed: bool = False
     settling: bool = False
@@ -65,14 +65,14 @@ class Machine(RuleBasedStateMachine):
             "behind_paths": "1", "requester_key": "me", "volume": "", "cancellable": "1",
         }  # fmt: skip
         request = {
-            "idempotency": key, "request_hash": "h", "idempotency_ms": 60_000, "flight": "", "seen": "",
-            "join_begun": True, "refresh": False, "queue_limit": 1000, "first_sweep_ms": 2000,
+            "idempotency": key, "request_hash": "h", "idempotency_ms": 60_000, "inflight": "", "seen": "",
+            "may_join_running": True, "refresh": False, "queue_limit": 1000, "first_check_ms": 2000,
         }  # fmt: skip
-        word, known, _ = self.scripts.accept(job_id, json.dumps(fields), json.dumps(request), 1000, 10, f"to {job_id}")
+        word, known, _ = self.scripts.submit_job(job_id, fields, request, 1000, 10, f"to {job_id}")
         if key in self.keys:
-            assert (word, known.decode()) == (b"REPLAYED", self.keys[key])
+            assert (word, known) == ("REPLAYED", self.keys[key])
             return
-        assert word == b"NEW", word
+        assert word == "NEW", word
         if key:
             self.keys[key] = job_id
         self.jobs.append(Model(job_id, volumes))
@@ -86,36 +86,36 @@ class Machine(RuleBasedStateMachine):
         token = f"owner{self.tokens}"
         word = self.scripts.claim(job.id, token, _LEASE_MS, 600_000, 600_000)[0]
         if job.state != "queued":
-            assert word == (b"CANCELLED" if job.state == "cancelled" else b"TAKEN")
+            assert word == ("CANCELLED" if job.state == "cancelled" else "TAKEN")
         elif self._is_behind(job):
-            assert word == b"BEHIND"
+            assert word == "BLOCKED"
         else:
-            assert word == b"CLAIMED"
-            job.state, job.owner, job.step, job.lapsed = "running", token, False, False
+            assert word == "CLAIMED"
+            job.state, job.token, job.step, job.lapsed = "running", token, False, False
             job.tokens.append(token)
 
     @precondition(lambda self: self._held())
     @rule(data=st.data())
     def mark(self, data: st.DataObject) -> None:
         job, token = data.draw(st.sampled_from(self._held()))
-        word = self.scripts.mark(job.id, token, "step", '{"step": "sent"}')
-        if not (job.running and token == job.owner):
-            assert word == b"LOST"
+        word = self.scripts.record_progress(job.id, token, "step", {"step": "sent"})
+        if not (job.running and token == job.token):
+            assert word == "LOST"
         elif job.state == "cancelling" and not job.step:
-            assert word == b"CANCEL"
+            assert word == "CANCEL"
         else:
-            assert word == (b"CANCEL" if job.state == "cancelling" else b"GO")
+            assert word == ("CANCEL" if job.state == "cancelling" else "GO")
             job.step = True
 
     @precondition(lambda self: self._held())
     @rule(data=st.data())
     def beat(self, data: st.DataObject) -> None:
         job, token = data.draw(st.sampled_from(self._held()))
-        (word,) = self.scripts.beat(_LEASE_MS, job.id, token)
-        if not (job.running and token == job.owner):
-            assert word == b"LOST"
+        (word,) = self.scripts.renew_leases(_LEASE_MS, job.id, token)
+        if not (job.running and token == job.token):
+            assert word == "LOST"
             return
-        assert word == (b"CANCEL" if job.state == "cancelling" else b"GO")
+        assert word == ("CANCEL" if job.state == "cancelling" else "GO")
         job.lapsed = False
 
     @precondition(lambda self: self._held())
@@ -123,39 +123,39 @@ class Machine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, state: str) -> None:
         """By the worker that has it, by one that lost it, and again by one that heard no answer."""
         job, token = data.draw(st.sampled_from(self._held()))
-        word, bells = self.scripts.finish(job.id, token, state, "{}", "[]", 60_000, "", 1000, 0)
-        if job.running and token == job.owner:
-            assert word == b"DONE"
-            job.state, job.owner, job.ended_by = state, "", token
-            assert {bell[0].decode() for bell in bells} == self._queued_heads(job.volumes)
+        word, messages = self.scripts.finish(job.id, token, state, {}, [], 60_000, b"", 1000, 0)
+        if job.running and token == job.token:
+            assert word == "DONE"
+            job.state, job.token, job.ended_by = state, "", token
+            assert {publisher[0].decode() for publisher in messages} == self._queued_heads(job.volumes)
         else:
-            assert word == (b"DONE" if job.ended_by == token else b"LOST")
+            assert word == ("DONE" if job.ended_by == token else "LOST")
 
     @precondition(lambda self: self._held())
     @rule(data=st.data())
     def requeue(self, data: st.DataObject) -> None:
         job, token = data.draw(st.sampled_from(self._held()))
-        word = self.scripts.requeue(job.id, token, 0, "retrying", "0")
-        if not (job.running and token == job.owner):
-            assert word == b"LOST"
+        word = self.scripts.requeue(job.id, token, 0, "retrying", counts=True)
+        if not (job.running and token == job.token):
+            assert word == "LOST"
         elif job.state == "cancelling":
-            assert word == b"CANCEL"
+            assert word == "CANCEL"
         elif not job.settling:
-            assert word == b"DONE"
-            job.state, job.owner, job.lapsed = "queued", "", False
+            assert word == "DONE"
+            job.state, job.token, job.lapsed = "queued", "", False
         else:
-            job.state, job.owner = "queued", ""
+            job.state, job.token = "queued", ""
 
     @precondition(lambda self: self._held())
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         job, token = data.draw(st.sampled_from(self._held()))
-        word = self.scripts.release(job.id, token, 0, "why", 5000)
-        if job.running and token == job.owner:
-            assert word == b"DONE"
-            job.owner, job.lapsed = "", True
+        word = self.scripts.hand_over(job.id, token, 0, "why", 5000)
+        if job.running and token == job.token:
+            assert word == "DONE"
+            job.token, job.lapsed = "", True
         else:
-            assert word == b"LOST"
+            assert word == "LOST"
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -164,25 +164,25 @@ class Machine(RuleBasedStateMachine):
         cancellable = self.client.hget(f"{PREFIX}job:{job.id}", "cancellable") == b"1"
         word = self.scripts.cancel(job.id, "me", 60_000)[0]
         if job.done:
-            assert word == b"TOO_LATE"
+            assert word == "TOO_LATE"
         elif job.state == "queued":
-            assert word == b"CANCELLED"
+            assert word == "CANCELLED"
             job.state = "cancelled"
         elif job.state == "cancelling":
-            assert word == b"CANCELLING"
+            assert word == "CANCELLING"
         elif cancellable:
-            assert word == b"CANCELLING"
+            assert word == "CANCELLING"
             assert not job.step
             job.state = "cancelling"
         else:
-            assert word == b"TOO_LATE"
+            assert word == "TOO_LATE"
 
     @precondition(lambda self: any(job.running for job in self.jobs))
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         """A worker is heard of no more, and somebody looks after its jobs."""
         job = data.draw(st.sampled_from([job for job in self.jobs if job.running]))
-        self.client.hset(f"{PREFIX}job:{job.id}", mapping={"lease": "1", "suspect": "1"})
+        self.client.hset(f"{PREFIX}job:{job.id}", mapping={"lease": "1", "stalled_since": "1"})
         job.lapsed = True
         self.sweep()
 
@@ -192,33 +192,35 @@ class Machine(RuleBasedStateMachine):
         with self.client.pipeline() as pipe:
             for job in self.jobs:
                 if not job.done:
-                    pipe.zadd(f"{PREFIX}open:{SUBSYSTEM}", {job.id: 1})
+                    pipe.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job.id: 1})
             looked: dict[Any, Any] = {"at": seconds * 1000 + micros // 1000, "since": 1}
-            pipe.hset(f"{PREFIX}looked:{SUBSYSTEM}", mapping=looked)
+            pipe.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping=looked)
             pipe.execute()
-        bells, to_settle, failed = self.scripts.sweep(SUBSYSTEM, _LEASE_MS, 5000, LOSSES, 60_000, "settle:x", 100)
+        messages, to_settle, failed = self.scripts.recover_jobs(
+            SUBSYSTEM, _LEASE_MS, 5000, MAX_WORKER_LOSSES, 60_000, "settle:x", 100
+        )
         expected_given: set[str] = set()
         expected_failed: set[str] = set()
         for job in self.jobs:
             if job.running and job.lapsed:
                 self._sweep_lapsed(job, expected_given, expected_failed)
-        assert {job_id.decode() for job_id in to_settle} == expected_given
-        assert {job_id.decode() for job_id in failed} == expected_failed
-        for bell in bells:
-            assert self._by_id(bell[0].decode()).state == "queued"
+        assert set(to_settle) == expected_given
+        assert set(failed) == expected_failed
+        for publisher in messages:
+            assert self._by_id(publisher[0].decode()).state == "queued"
 
     def _sweep_lapsed(self, job: Model, given: set[str], failed: set[str]) -> None:
         if job.step:
-            job.owner, job.lapsed, job.settling = f"settle:x:{job.id}", False, True
-            job.tokens.append(job.owner)
+            job.token, job.lapsed, job.settling = f"settle:x:{job.id}", False, True
+            job.tokens.append(job.token)
             given.add(job.id)
         elif job.state == "cancelling":
-            job.state, job.owner = "cancelled", ""
-        elif job.losses + 1 >= LOSSES:
-            job.state, job.owner = "failed", ""
+            job.state, job.token = "cancelled", ""
+        elif job.losses + 1 >= MAX_WORKER_LOSSES:
+            job.state, job.token = "failed", ""
             failed.add(job.id)
         else:
-            job.state, job.owner, job.lapsed = "queued", "", False
+            job.state, job.token, job.lapsed = "queued", "", False
             job.losses += 1
 
     # --- what always holds
@@ -230,20 +232,20 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def each_job_is_rung_for_as_it_is_accepted(self) -> None:
-        letters = self.client.lrange(f"{SUBSYSTEM}.write", 0, -1)
-        assert letters[::-1] == [f"to {job.id}".encode() for job in self.jobs]
+        templates = self.client.lrange(f"{SUBSYSTEM}.write", 0, -1)
+        assert templates[::-1] == [f"to {job.id}".encode() for job in self.jobs]
 
     @invariant()
     def redis_holds_what_the_model_says(self) -> None:
         expected = self._expected_indexes()
         with self.client.pipeline(transaction=False) as pipe:
             for job in self.jobs:
-                pipe.hmget(f"{PREFIX}job:{job.id}", "state", "owner")
+                pipe.hmget(f"{PREFIX}job:{job.id}", "state", "token")
             for key in expected:
                 pipe.zrange(f"{PREFIX}{key}", 0, -1)
             found: list[Any] = pipe.execute()
-        for job, (state, owner) in zip(self.jobs, found, strict=False):
-            assert (state.decode(), (owner or b"").decode()) == (job.state, job.owner), job
+        for job, (state, token) in zip(self.jobs, found, strict=False):
+            assert (state.decode(), (token or b"").decode()) == (job.state, job.token), job
         for (key, members), there in zip(expected.items(), found[len(self.jobs) :], strict=True):
             assert {member.decode() for member in there} == members, key
 
@@ -251,16 +253,16 @@ class Machine(RuleBasedStateMachine):
         open_jobs = {job.id for job in self.jobs if not job.done}
         queued = {job.id for job in self.jobs if job.state == "queued"}
         expected = {
-            f"open:{SUBSYSTEM}": open_jobs,
-            f"lane:{SUBSYSTEM}.write": queued,
+            f"due:{SUBSYSTEM}": open_jobs,
+            f"queued:{SUBSYSTEM}.write": queued,
             f"running:{SUBSYSTEM}.write": open_jobs - queued,
         }
         for volume in _VOLUMES:
-            expected[f"order:{SUBSYSTEM}:volume:{volume}"] = {
+            expected[f"ordering:{SUBSYSTEM}:volume:{volume}"] = {
                 job.id for job in self.jobs if volume in job.volumes and not job.done
             }
         for state in ("queued", "running", "cancelling", *_DONE):
-            expected[f"mine:me:state:{state}"] = {job.id for job in self.jobs if job.state == state}
+            expected[f"jobs_of:me:state:{state}"] = {job.id for job in self.jobs if job.state == state}
         return expected
 
     # --- looks
@@ -275,9 +277,9 @@ class Machine(RuleBasedStateMachine):
     def _queued_heads(self, volumes: tuple[str, ...]) -> set[str]:
         heads = set()
         for volume in volumes:
-            standing = [job for job in self.jobs if volume in job.volumes and not job.done]
-            if standing and standing[0].state == "queued":
-                heads.add(standing[0].id)
+            listing_state = [job for job in self.jobs if volume in job.volumes and not job.done]
+            if listing_state and listing_state[0].state == "queued":
+                heads.add(listing_state[0].id)
         return heads
 
     def _by_id(self, job_id: str) -> Model:

@@ -66,11 +66,11 @@ def _live(bench: Bench, points: Points, operation: str) -> str:
     job_id = bench.accept(operation)
     node = _node(bench, points)
     try:
-        lease = node.desk.claim(job_id)
+        lease = node.claims.claim(job_id)
         assert isinstance(lease, Lease)
-        node.performer.perform(lease)
+        node.executor.execute(lease)
     except Crash:
-        bench.bell.take()
+        bench.publisher.take()
     return job_id
 
 
@@ -113,7 +113,7 @@ def test_a_crash_anywhere_loses_nothing_and_doubles_nothing(
     assert count >= LEAST_POINTS
 
 
-@pytest.mark.parametrize("first", ["after mark step", "after create_snapshot"])
+@pytest.mark.parametrize("first", ["after record_progress step", "after create_snapshot"])
 def test_the_one_who_settles_may_crash_too(lives: Lives, first: str):
     def lose(points: Points) -> tuple[Bench, str]:
         """A worker is lost at ``first``; another settles, and may crash on the way."""
@@ -144,16 +144,16 @@ def test_the_one_who_settles_may_crash_too(lives: Lives, first: str):
 @pytest.mark.parametrize("word", ["before", "after"])
 def test_a_front_end_that_crashes_while_it_accepts_leaves_one_job_or_none(bench: Bench, word: str):
     def crash(name: str) -> None:
-        if name == f"{word} accept":
+        if name == f"{word} submit_job":
             raise Crash(name)
 
     bench.jobs._scripts = CountedScripts(bench.scripts, crash)  # type: ignore[assignment]
     with pytest.raises(Crash):
         bench.accept("create_volume", key="k")
-    assert not bench.bell.take()
+    assert not bench.publisher.take()
     bench.jobs._scripts = bench.scripts
     job_id = bench.accept("create_volume", key="k")
-    bench.bell.take()
+    bench.publisher.take()
     bench.recover(bench.node(), job_id)
     assert bench.effects() == {job_id: True}
     assert bench.job(job_id).state is State.SUCCEEDED

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.worker.bench import PREFIX, Bench, Node
-from worker.execution.claims import End
+from worker.execution.claims import Completion
 from worker.jobs import notifications as module
-from worker.jobs.notifications import Events, Watch
+from worker.jobs.notifications import JobNotifications, Subscription
 from worker.jobs.record import State
 
 SOON_S = 20.0
@@ -23,9 +23,9 @@ def listeners() -> list[threading.Thread]:
 
 
 @pytest.fixture
-def events(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
+def events(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobNotifications]:
     monkeypatch.setattr(module, "_SILENCE_S", 0.05)
-    yield Events(bench.client, PREFIX, threading.BoundedSemaphore(50))
+    yield JobNotifications(bench.client, PREFIX, threading.BoundedSemaphore(50))
     for listener in listeners():
         listener.join(SOON_S)
 
@@ -36,12 +36,12 @@ def node(bench: Bench) -> Node:
 
 
 @pytest.fixture
-def stack(events: Events) -> Iterator[ExitStack]:
+def stack(events: JobNotifications) -> Iterator[ExitStack]:
     with ExitStack() as held:
         yield held
 
 
-def watching(stack: ExitStack, events: Events, job_id: str, *, end: bool = False) -> Watch:
+def watching(stack: ExitStack, events: JobNotifications, job_id: str, *, end: bool = False) -> Subscription:
     """A watch that has heard that the subscription began, if it is the first."""
     watch = stack.enter_context(events.watch(job_id, end=end))
     assert watch is not None
@@ -59,7 +59,7 @@ def test_who_waits_for_the_end_hears_of_the_end_only(bench, node, events, stack)
     node.carry_out(later)
     assert control.wait(SOON_S)
     assert not ends.wait(0)
-    node.desk.finish(lease, End(State.SUCCEEDED, result=b"null"))
+    node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null"))
     assert ends.wait(SOON_S)
     assert changes.wait(SOON_S)
 

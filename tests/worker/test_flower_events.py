@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from worker.execution.outcome_events import tell_began, tell_ended
+from worker.execution.outcome_events import emit_ended, emit_started
 from worker.jobs.record import Failure, State
-from worker.messaging.task_events import Batches, Gathering, tell_received
+from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep, emit_received
 
 
 @pytest.fixture
 def celery() -> Celery:
     celery = Celery(broker="memory://", set_as_current=False)
-    celery.events.dispatcher_cls = Gathering
+    celery.events.dispatcher_cls = BufferedEventDispatcher
     return celery
 
 
@@ -34,12 +34,12 @@ def connected(celery: Celery, heard: list[dict[str, Any]], monkeypatch: pytest.M
     def publish(_self: Any, events: Any, _producer: Any, routing_key: str, **_options: Any) -> None:
         heard.extend(events if routing_key == "task.multi" else [events])
 
-    monkeypatch.setattr(Gathering, "_publish", publish)
+    monkeypatch.setattr(BufferedEventDispatcher, "_publish", publish)
     timer = SimpleNamespace(call_repeatedly=lambda *_: SimpleNamespace(cancel=lambda: None))
 
     def connect() -> Any:
         dispatcher = celery.events.Dispatcher(celery.connection_for_write(), buffer_group=["task"])
-        Batches(None).start(SimpleNamespace(app=celery, timer=timer, event_dispatcher=dispatcher))
+        EventFlushStep(None).start(SimpleNamespace(app=celery, timer=timer, event_dispatcher=dispatcher))
         return dispatcher
 
     return connect
@@ -48,9 +48,9 @@ def connected(celery: Celery, heard: list[dict[str, Any]], monkeypatch: pytest.M
 def test_nothing_is_sent_before_the_loop_comes_by(celery, connected, heard):
     dispatcher = connected()
     before = time.time()
-    tell_received(celery, "1", "storage.create_volume")
-    tell_began(celery, "1")
-    tell_ended(celery, "1", State.SUCCEEDED, runtime_s=2.5)
+    emit_received(celery, "1", "storage.create_volume")
+    emit_started(celery, "1")
+    emit_ended(celery, "1", State.SUCCEEDED, runtime_s=2.5)
     after = time.time()
     assert heard == []
 
@@ -71,7 +71,7 @@ def test_nothing_is_sent_before_the_loop_comes_by(celery, connected, heard):
 )
 def test_other_ends_are_told_as_celery_calls_them(celery, connected, heard, state, failure, kind):
     dispatcher = connected()
-    tell_ended(celery, "1", state, failure)
+    emit_ended(celery, "1", state, failure)
     dispatcher.flush()
     (event,) = heard
     assert event["type"] == kind
@@ -80,9 +80,9 @@ def test_other_ends_are_told_as_celery_calls_them(celery, connected, heard, stat
 
 def test_what_was_noted_when_the_connection_broke_is_sent_over_the_next(celery, connected, heard):
     connected().close()
-    tell_began(celery, "1")
+    emit_started(celery, "1")
     dispatcher = connected()
-    tell_ended(celery, "1", State.SUCCEEDED)
+    emit_ended(celery, "1", State.SUCCEEDED)
     dispatcher.flush()
     assert [event["type"] for event in heard] == ["task-started", "task-succeeded"]
 
@@ -90,11 +90,11 @@ def test_what_was_noted_when_the_connection_broke_is_sent_over_the_next(celery, 
 def test_more_than_a_few_wait_for_the_loop_too(celery, connected, heard):
     dispatcher = connected()
     for number in range(100):
-        tell_began(celery, str(number))
+        emit_started(celery, str(number))
     assert heard == []
     dispatcher.flush()
     assert len(heard) == 100
 
 
 def test_without_a_line_to_flower_nothing_is_told(celery):
-    tell_began(celery, "1")
+    emit_started(celery, "1")

@@ -15,7 +15,7 @@ from kombu.transport import redis as transport
 
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
-from worker.messaging.malformed import drop_garbage, is_ring
+from worker.messaging.malformed import is_task_message, reject_malformed_messages
 
 QUEUE = "filer.write"
 
@@ -76,14 +76,14 @@ def test_a_ring_is_known_as_one(redis_client, redis_url):
     sender = create_celery(load(Settings, redis_url=redis_url, backends="filer🌈DummyStorage"))
     sender.send_task("storage.try_it", args=["id"], task_id="id", queue=QUEUE, ignore_result=True)
 
-    assert is_ring(json.loads(redis_client.rpop(QUEUE)))
+    assert is_task_message(json.loads(redis_client.rpop(QUEUE)))
 
 
 @pytest.fixture
 def garbage_is_dropped(monkeypatch):
     monkeypatch.setattr(transport.Channel, "_brpop_read", transport.Channel._brpop_read)
     monkeypatch.setattr(transport.Transport, "_deliver", transport.Transport._deliver)
-    drop_garbage()
+    reject_malformed_messages()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -10,12 +10,12 @@ from tests.worker.bench import PREFIX
 from worker.catalog.operations import CREATE_VOLUME, LIST_VOLUMES, Operation
 from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds
-from worker.jobs.service import Accepted, Jobs, NewJob
+from worker.jobs.service import Jobs, NewJob
 from worker.messaging.app import create_celery
-from worker.messaging.malformed import is_ring
-from worker.messaging.messages import Ring, send_ring
-from worker.messaging.publisher import create_bell
-from worker.store.client import Scripts
+from worker.messaging.malformed import is_task_message
+from worker.messaging.messages import TaskMessage, publish_message
+from worker.messaging.publisher import create_publisher
+from worker.store.scripts import JobScripts, SubmitOutcome
 
 QUEUE = "filer.write"
 
@@ -27,53 +27,57 @@ def settings(redis_url) -> Settings:
 
 @pytest.fixture
 def jobs(redis_client, settings) -> Jobs:
-    return Jobs(redis_client, Scripts(redis_client, PREFIX), JobIds(b"secret"), create_bell(settings), settings)
+    return Jobs(redis_client, JobScripts(redis_client, PREFIX), JobIds(b"secret"), create_publisher(settings), settings)
 
 
-def new(operation: Operation, *, key: str = "", asked: str = "") -> NewJob:
+def new(operation: Operation, *, key: str = "", session: str = "") -> NewJob:
     arguments = {} if operation is LIST_VOLUMES else {"volume": "vol"}
     return NewJob(
         operation=operation, subsystem="filer", arguments=arguments, request=arguments, target="/", requester="ann",
-        request_id="r", idempotency_key=key, request_hash=asked,
+        request_id="r", idempotency_key=key, request_hash=session,
     )  # fmt: skip
 
 
 def test_it_is_what_celery_sends(redis_client, settings):
     celery = create_celery(settings)
-    bell = create_bell(settings)
+    publisher = create_publisher(settings)
     for number in range(3):
-        ring = Ring(str(JobIds(b"secret").new()), QUEUE, ("create_volume", "update_volume")[number % 2])
+        ring = TaskMessage(str(JobIds(b"secret").new()), QUEUE, ("create_volume", "update_volume")[number % 2])
         with celery.connection_for_write() as connection, celery.amqp.Producer(connection) as producer:
-            send_ring(celery, producer, ring)
-        sent, written = json.loads(redis_client.rpop(QUEUE)), json.loads(bell.letter(ring))
+            publish_message(celery, producer, ring)
+        sent, written = json.loads(redis_client.rpop(QUEUE)), json.loads(publisher.message_for(ring))
         assert written["properties"].pop("delivery_tag") == ring.job_id
         assert sent["properties"].pop("delivery_tag")
         # Where they are answered to is the process and thread that made them; nobody answers.
         assert sent["properties"].pop("reply_to")
         assert written["properties"].pop("reply_to")
         assert written == sent
-        assert is_ring(written)
+        assert is_task_message(written)
 
 
 def test_an_accepted_job_is_rung_for_once(redis_client, jobs):
-    first = jobs.accept(new(CREATE_VOLUME, key="k", asked="this"))
-    again = jobs.accept(new(CREATE_VOLUME, key="k", asked="this"))
-    other = jobs.accept(new(CREATE_VOLUME, key="k", asked="that"))
+    first = jobs.accept(new(CREATE_VOLUME, key="k", session="this"))
+    again = jobs.accept(new(CREATE_VOLUME, key="k", session="this"))
+    other = jobs.accept(new(CREATE_VOLUME, key="k", session="that"))
 
-    assert [answer[0] for answer in (first, again, other)] == [Accepted.NEW, Accepted.REPLAYED, Accepted.REUSED]
-    (letter,) = redis_client.lrange(QUEUE, 0, -1)
-    assert json.loads(letter)["headers"]["id"] == first[1]
+    assert [answer[0] for answer in (first, again, other)] == [
+        SubmitOutcome.NEW,
+        SubmitOutcome.REPLAYED,
+        SubmitOutcome.REUSED,
+    ]
+    (message_for,) = redis_client.lrange(QUEUE, 0, -1)
+    assert json.loads(message_for)["headers"]["id"] == first[1]
 
 
 def test_a_read_that_is_joined_is_rung_for_once(redis_client, jobs):
     outcomes = [jobs.accept(new(LIST_VOLUMES))[0] for _ in range(3)]
 
-    assert outcomes == [Accepted.NEW, Accepted.JOINED, Accepted.JOINED]
+    assert outcomes == [SubmitOutcome.NEW, SubmitOutcome.COALESCED, SubmitOutcome.COALESCED]
     assert redis_client.llen("filer.list") == 1
 
 
 @pytest.mark.parametrize("more", [{"broker_url": "amqp://127.0.0.1:1//"}, {"wait_replicas": 1}])
 def test_it_is_sent_afterwards_where_it_cannot_be_written_with_the_job(redis_url, more):
-    bell = create_bell(load(Settings, redis_url=redis_url, **more))
+    publisher = create_publisher(load(Settings, redis_url=redis_url, **more))
 
-    assert bell.letter(Ring("id", QUEUE, "create_volume")) == ""
+    assert publisher.message_for(TaskMessage("id", QUEUE, "create_volume")) == ""

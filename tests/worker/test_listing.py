@@ -106,8 +106,8 @@ def test_equal_contents_have_equal_names():
 
 def test_a_path_is_found_whatever_its_case():
     listing = Listing.of("name", [{"name": "a", "path": "/A/b"}, {"name": "b", "path": None}], ordered=True)
-    assert listing.find_folded("path", "/a/B") == {"name": "a", "path": "/A/b"}
-    assert listing.find_folded("path", "None") is None
+    assert listing.find_casefolded("path", "/a/B") == {"name": "a", "path": "/A/b"}
+    assert listing.find_casefolded("path", "None") is None
 
 
 @given(st.binary(max_size=50), st.integers(0, 100_000))

@@ -10,9 +10,9 @@ from tests.worker.listing_world import World
 from worker.catalog import resource_types as views
 from worker.config.settings import Settings
 from worker.listings.listing import Listing
-from worker.listings.process_cache import HotListings
-from worker.listings.repository import Listings, Standing, Started
-from worker.maintenance.compaction import Folding
+from worker.listings.process_cache import ListingCache
+from worker.listings.repository import Listings, ListingState, ReadMark
+from worker.maintenance.compaction import Compaction
 
 _WORLDS = 40
 _STEPS = 150
@@ -20,15 +20,15 @@ _STEPS = 150
 #: What the scripts would forget, and the test must notice.
 _SCRIPT_MUTANTS = {
     "changes are not counted": (
-        "local seq = next_number(e.thing, 'seq')\n  keep",
-        "local seq = 0 do return end\n  keep",
+        "local seq = next_number(e.cache_key, 'seq')\n  extend_ttl",
+        "local seq = 0 do return end\n  extend_ttl",
     ),
     "a listing seems to begin when it ends": (
         "local oldest = e.start_seq",
         "e.start_seq = tonumber(f[5]) local oldest = 0",
     ),
-    "rereads are not noted": ("redis.call('HSET', view_key(e.thing), 'invalid', text(seq))", ""),
-    "rereads do not reach single objects": ("next_number(e.thing, 'epoch')", ""),
+    "rereads are not noted": ("redis.call('HSET', listing_key(e.cache_key), 'invalid', text(seq))", ""),
+    "rereads do not reach single objects": ("next_number(e.cache_key, 'epoch')", ""),
     "numbers begin at nought": ("name, text(now))\n  return now", "name, '0')\n  return 0"),
 }
 _WRONG = r"is shown as|another state|twice"
@@ -75,13 +75,13 @@ def test_the_model_notices_a_reader_that_forgets(quick_redis, monkeypatch, name)
     if name == "overlay":
         monkeypatch.setattr(Listings, "changes", lambda *_: [])
     elif name == "invalid":
-        monkeypatch.setattr(Standing, "usable", property(lambda self: self.generation is not None))
+        monkeypatch.setattr(ListingState, "usable", property(lambda self: self.listing_version is not None))
     elif name == "base":
         monkeypatch.setattr("worker.listings.process_cache._same_base", lambda *_: True)
     else:
-        held = HotListings._held
+        held = ListingCache._held
         monkeypatch.setattr(
-            HotListings, "_held", lambda self, gen: (self._present.get(gen.thing) or (0, held(self, gen)))[1]
+            ListingCache, "_held", lambda self, gen: (self._present.get(gen.cache_key) or (0, held(self, gen)))[1]
         )
     with pytest.raises(AssertionError, match=_WRONG):
         run(quick_redis)
@@ -89,7 +89,7 @@ def test_the_model_notices_a_reader_that_forgets(quick_redis, monkeypatch, name)
 
 # --- one thing at a time
 
-VOLUMES = views.VOLUMES.thing("f", {})
+VOLUMES = views.VOLUMES.cache_key("f", {})
 
 
 class Bench:
@@ -111,19 +111,19 @@ class Bench:
         self.take(self.listings.store(started, listing))
 
     def put(self, name):
-        self.take(self.listings.step("put", VOLUMES, name, json.dumps({"name": name})))
+        self.take(self.listings.step("upsert", VOLUMES, name, json.dumps({"name": name})))
 
     def drop(self, name):
-        self.take(self.listings.step("drop", VOLUMES, name))
+        self.take(self.listings.step("delete", VOLUMES, name))
 
-    def generation(self):
-        generation = self.listings.standing(views.VOLUMES, VOLUMES).generation
-        assert generation is not None
-        return generation
+    def listing_version(self):
+        listing_version = self.listings.listing_state(views.VOLUMES, VOLUMES).listing_version
+        assert listing_version is not None
+        return listing_version
 
-    def shown(self):
-        usable = self.listings.standing(views.VOLUMES, VOLUMES).usable
-        listing = self.listings.load(self.generation()) if usable else None
+    def job_status(self):
+        usable = self.listings.listing_state(views.VOLUMES, VOLUMES).usable
+        listing = self.listings.load(self.listing_version()) if usable else None
         return None if listing is None else [record["name"] for record in listing.records]
 
 
@@ -133,7 +133,7 @@ def test_a_listing_takes_in_what_happened_while_it_was_under_way(redis_client):
     bench.put("new")
     bench.drop("gone")
     bench.commit(started, "gone", "old")
-    assert bench.shown() == ["new", "old"]
+    assert bench.job_status() == ["new", "old"]
 
 
 def test_a_steady_stream_of_changes_leaves_every_read_a_hit(redis_client):
@@ -143,12 +143,12 @@ def test_a_steady_stream_of_changes_leaves_every_read_a_hit(redis_client):
         started = bench.begin()
         for change in range(30):
             bench.put(f"{listing}-{change}")
-            assert len(bench.shown()) == 2 + listing * 30 + change
-        bench.commit(started, *bench.shown())
+            assert len(bench.job_status()) == 2 + listing * 30 + change
+        bench.commit(started, *bench.job_status())
 
 
 def test_an_equal_refresh_keeps_the_base_and_one_copy_of_it(redis_client):
-    bench = Bench(redis_client, page_keep=100)
+    bench = Bench(redis_client, old_listing_ttl=100)
     for _ in range(3):
         bench.commit(bench.begin(), "a", "b")
     (key,) = redis_client.keys("sapi:base:*")
@@ -159,19 +159,19 @@ def test_a_base_is_dropped_that_nobody_may_be_shown(redis_client):
     bench = Bench(redis_client, cache_fresh=1, cache_keep=1)
     bench.commit(bench.begin(), "a")
     bench.put("b")
-    redis_client.hincrby(f"sapi:view:{VOLUMES}", "as_of", -2000)
+    redis_client.hincrby(f"sapi:listing:{VOLUMES}", "as_of", -2000)
     bench.put("c")
-    assert not redis_client.exists(f"sapi:log:{VOLUMES}")
-    assert bench.listings.standing(views.VOLUMES, VOLUMES).generation is None
+    assert not redis_client.exists(f"sapi:delta:{VOLUMES}")
+    assert bench.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
 
 
 def test_a_short_life_does_not_outrun_a_long_listing(redis_client):
     bench = Bench(redis_client, cache_fresh=1, cache_keep=1)
     started = bench.begin()
     bench.put("new")
-    assert redis_client.pttl(f"sapi:view:{VOLUMES}") > 100_000
+    assert redis_client.pttl(f"sapi:listing:{VOLUMES}") > 100_000
     bench.commit(started, "old")
-    assert bench.shown() == ["new", "old"]
+    assert bench.job_status() == ["new", "old"]
 
 
 def test_folding_keeps_the_contents_and_their_age(redis_client):
@@ -179,46 +179,46 @@ def test_folding_keeps_the_contents_and_their_age(redis_client):
     bench.commit(bench.begin(), "a")
     for name in "bcd":
         bench.put(name)
-    before = bench.listings.standing(views.VOLUMES, VOLUMES)
-    Folding(bench.listings, bench.world.scripts, ["f"], fold_after=3)()
-    after = bench.listings.standing(views.VOLUMES, VOLUMES)
-    assert before.generation
-    assert after.generation
-    assert bench.shown() == ["a", "b", "c", "d"]
-    assert (after.as_of_ms, after.generation.seq) == (before.as_of_ms, before.generation.seq)
-    assert after.generation.base_seq == after.generation.seq
+    before = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+    Compaction(bench.listings, bench.world.scripts, ["f"], compact_after=3)()
+    after = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+    assert before.listing_version
+    assert after.listing_version
+    assert bench.job_status() == ["a", "b", "c", "d"]
+    assert (after.as_of_ms, after.listing_version.seq) == (before.as_of_ms, before.listing_version.seq)
+    assert after.listing_version.base_seq == after.listing_version.seq
 
 
 def test_a_fold_gives_way_to_a_listing(redis_client):
     bench = Bench(redis_client)
     bench.commit(bench.begin(), "a")
     bench.put("b")
-    as_of_ms, generation = bench.listings.standing(views.VOLUMES, VOLUMES).as_of_ms, bench.generation()
-    folded = Started(VOLUMES, as_of_ms, generation.seq, 0)
-    listing = bench.listings.load(generation)
+    as_of_ms, listing_version = bench.listings.listing_state(views.VOLUMES, VOLUMES).as_of_ms, bench.listing_version()
+    folded = ReadMark(VOLUMES, as_of_ms, listing_version.seq, 0)
+    listing = bench.listings.load(listing_version)
     assert listing is not None
     bench.commit(bench.begin(), "outside")
-    bench.take(bench.listings.store(folded, listing, replaces=generation.base))
-    assert bench.shown() == ["outside"]
+    bench.take(bench.listings.store(folded, listing, replaces=listing_version.base))
+    assert bench.job_status() == ["outside"]
 
 
 def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
     listings = Bench(redis_client).listings
     bench = Bench(redis_client)
-    listings.learn_alias("f", "/A/b", "v", listings.volumes_state("f"), 60)
+    listings.cache_alias("f", "/A/b", "v", listings.volumes_state("f"), 60)
     assert listings.alias("f", "/a/b") == "v"
     before = listings.volumes_state("f")
     bench.put("w")
     assert listings.alias("f", "/a/b") == ""
-    listings.learn_alias("f", "/a/b", "v", before, 60)
+    listings.cache_alias("f", "/a/b", "v", before, 60)
     assert listings.alias("f", "/a/b") == ""
 
 
 def test_hot_listings_hold_no_more_than_they_may(redis_client):
     bench = Bench(redis_client)
     bench.commit(bench.begin(), *(f"v{number}" for number in range(1000)))
-    hot = HotListings(bench.listings, 1)
+    hot = ListingCache(bench.listings, 1)
     for name in "abc":
         bench.put(name)
-        assert hot.get(bench.generation()) is not None
+        assert hot.get(bench.listing_version()) is not None
     assert len(hot._present) + len(hot._former) == 1

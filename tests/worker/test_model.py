@@ -11,23 +11,34 @@ from redis import Redis, ResponseError
 
 from tests.worker.bench import PREFIX
 from tests.worker.machine import Machine
-from worker.store import client as redis_access
-from worker.store.client import Scripts
+from worker.store.scripts import JobScripts, script_source
 
 #: (script, what it says, what it would say if somebody broke it)
 MUTANTS = {
     "an end needs no owner": ("finish", "if f[1] ~= ARGV[2] or (", "if ("),
     "a running job is given away again": ("claim", "if f[1] ~= 'queued' then", "if is_done(f[1]) then"),
-    "the order does not matter": ("claim", "if blocked(id) then return {'BEHIND'} end", ""),
-    "one line is enough": ("prelude", "if head and head ~= id then return true", "if head then return head ~= id"),
-    "the end leaves the line standing": ("prelude", "redis.call('ZREM', order_key(sub, key), id)", ""),
-    "a mark needs no owner": ("mark", "if f[1] ~= ARGV[2] or (", "if ("),
-    "a beat needs no owner": ("beat", "if f[1] ~= ARGV[i + 1] or (", "if ("),
-    "what was sent is done again": ("sweep", "elseif f.step == '' then give_back", "elseif true then give_back"),
-    "the sweep leaves the old owner": ("sweep", "'owner', owner .. ':' .. id, 'lease'", "'lease'"),
-    "a cancelled job is sent all the same": ("mark", "and f[3] == '' then return", "and f[3] == 'x' then return"),
+    "the order does not matter": ("claim", "if is_blocked(id) then return {'BLOCKED'} end", ""),
+    "one line is enough": (
+        "job_functions",
+        "if head and head ~= id then return true",
+        "if head then return head ~= id",
+    ),
+    "the end leaves the line standing": ("job_functions", "redis.call('ZREM', ordering_key(sub, key), id)", ""),
+    "a mark needs no owner": ("record_progress", "if f[1] ~= ARGV[2] or (", "if ("),
+    "a beat needs no owner": ("renew_leases", "if f[1] ~= ARGV[i + 1] or (", "if ("),
+    "what was sent is done again": (
+        "recover_jobs",
+        "elseif f.step == '' then requeue_or_fail",
+        "elseif true then requeue_or_fail",
+    ),
+    "the sweep leaves the old owner": ("recover_jobs", "'token', token .. ':' .. id, 'lease'", "'lease'"),
+    "a cancelled job is sent all the same": (
+        "record_progress",
+        "and f[3] == '' then return",
+        "and f[3] == 'x' then return",
+    ),
     "what was sent can be cancelled": (
-        "mark",
+        "record_progress",
         "fields.backend_job, fields.cancellable = '', '0'",
         "fields.backend_job = ''",
     ),
@@ -36,12 +47,12 @@ MUTANTS = {
         "f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL'",
         "f[2] == 'cancelling' then f[2] = 'running'",
     ),
-    "a key is forgotten": ("accept", "if known[1] then", "if known[9] then"),
+    "a key is forgotten": ("submit_job", "if known[1] then", "if known[9] then"),
     "a lost answer is no end": ("finish", "if f[3] == ARGV[2] then", "if false then"),
     "those behind are not rung": (
-        "prelude",
-        "  lift_barrier(id, sub, bells)\n  ring_heads(sub, keys, bells)",
-        "  lift_barrier(id, sub, bells)",
+        "job_functions",
+        "  lift_barrier(id, sub, messages)\n  publish_heads(sub, keys, messages)",
+        "  lift_barrier(id, sub, messages)",
     ),
 }
 
@@ -58,17 +69,17 @@ def _quick(**more: Any) -> settings:
 
 
 def test_the_scripts_do_as_the_model(redis_client: Redis):
-    _run(redis_client, Scripts(redis_client, PREFIX), _quick(max_examples=settings().max_examples * 2))
+    _run(redis_client, JobScripts(redis_client, PREFIX), _quick(max_examples=settings().max_examples * 2))
 
 
 @pytest.mark.parametrize("what", MUTANTS)
 def test_a_broken_script_is_found_out(redis_client: Redis, what: str):
     name, good, bad = MUTANTS[what]
-    assert redis_access._source("claim" if name == "prelude" else name).count(good) == 1
-    scripts = Scripts(redis_client, PREFIX)
-    for known in list(scripts._registered) if name == "prelude" else [name]:
-        source = redis_access._source(known)
-        scripts._registered[known] = redis_client.register_script(source.replace(good, bad))
+    assert script_source("claim" if name == "job_functions" else name).count(good) == 1
+    scripts = JobScripts(redis_client, PREFIX)
+    for known in list(scripts.registered) if name == "job_functions" else [name]:
+        source = script_source(known)
+        scripts.registered[known] = redis_client.register_script(source.replace(good, bad))
     quick = _quick(
         max_examples=2000, stateful_step_count=30, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False
     )

@@ -22,8 +22,9 @@ from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds
 from worker.jobs.record import State
 from worker.jobs.service import Jobs, NewJob
-from worker.messaging.publisher import create_bell
-from worker.store.client import RedisAway, Scripts, connect
+from worker.messaging.publisher import create_publisher
+from worker.store.client import REDIS_UNAVAILABLE, connect
+from worker.store.scripts import JobScripts
 
 pytestmark = pytest.mark.slow
 _SLOW_S = 2.0
@@ -39,9 +40,9 @@ class Plant:
         self.store = self.redis.start()
         self.redis.await_ready(20)
         self.settings = load(Settings, redis_url=self.redis.url, SAPI_DEBUG=True)
-        self.client = connect(self.settings, answer_limit_s=5)
-        self.bell = create_bell(self.settings)
-        self.jobs = Jobs(self.client, Scripts(self.client, PREFIX), JobIds(b"secret"), self.bell, self.settings)
+        self.client = connect(self.settings, command_timeout_s=5)
+        self.publisher = create_publisher(self.settings)
+        self.jobs = Jobs(self.client, JobScripts(self.client, PREFIX), JobIds(b"secret"), self.publisher, self.settings)
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def worker(self, node: str) -> subprocess.Popen[bytes]:
@@ -71,16 +72,16 @@ class Plant:
 
     def state(self, job_id: str) -> State:
         """Where the job is."""
-        shown = self.jobs.show(job_id)
-        assert shown is not None
-        return shown.job.state
+        job_status = self.jobs.get(job_id)
+        assert job_status is not None
+        return job_status.job.state
 
     def code(self, job_id: str) -> str:
         """Why it failed."""
-        shown = self.jobs.show(job_id)
-        assert shown is not None
-        assert shown.job.failure is not None
-        return shown.job.failure.code
+        job_status = self.jobs.get(job_id)
+        assert job_status is not None
+        assert job_status.job.failure is not None
+        return job_status.job.failure.code
 
     def sent(self, job_id: str) -> bool:
         """Has its change been marked as being sent?"""
@@ -90,14 +91,14 @@ class Plant:
         """Return when they have ended."""
         self.until(lambda: all(self.state(job_id).done for job_id in job_ids), "all jobs have ended")
 
-    def until(self, holds: Callable[[], object], what: str) -> None:
+    def until(self, exclusive_on: Callable[[], object], what: str) -> None:
         """Return when it is so; Redis may be away meanwhile."""
         deadline = time.monotonic() + _LIMIT_S
         while time.monotonic() < deadline:
             try:
-                if holds():
+                if exclusive_on():
                     return
-            except RedisAway:
+            except REDIS_UNAVAILABLE:
                 pass
             time.sleep(0.05)
         pytest.fail(f"it never came about that {what}")
@@ -118,7 +119,7 @@ class Plant:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait()
-        self.bell.close(0.1)
+        self.publisher.close(0.1)
         self.client.close()
 
 
@@ -182,7 +183,7 @@ def test_a_worker_goes_on_by_itself_when_redis_is_back(plant: Plant, fault: str)
         plant.store = plant.redis.start()
     elif fault == "frozen":
         plant.store.send_signal(signal.SIGSTOP)
-        with pytest.raises(RedisAway):
+        with pytest.raises(REDIS_UNAVAILABLE):
             connect(plant.settings).ping()
         plant.store.send_signal(signal.SIGCONT)
     else:

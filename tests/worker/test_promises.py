@@ -11,18 +11,19 @@ import redis
 from storage_backends.errors import BackendUnavailable
 from storage_backends.journal import LeaseLost, TimedOut
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node, steps_of
-from worker.catalog.operations import Lane
+from worker.catalog.operations import QueueClass
 from worker.config.settings import load
-from worker.execution.claims import End
+from worker.execution.claims import Completion
 from worker.execution.lease import Lease
 from worker.execution.tasks import Slots
 from worker.jobs.ids import JobIds
 from worker.jobs.record import State
-from worker.jobs.service import Accepted, JobFilter, Jobs
+from worker.jobs.service import JobFilter, Jobs
 from worker.messaging.app import create_celery
-from worker.messaging.messages import Ring
-from worker.messaging.publisher import Bell
-from worker.store.client import RedisAway, RefusesWrites, Scripts, connect, job_id_secret
+from worker.messaging.messages import TaskMessage
+from worker.messaging.publisher import TaskPublisher
+from worker.store.client import REDIS_UNAVAILABLE, WriteRefused, connect, job_id_secret
+from worker.store.scripts import JobScripts, SubmitOutcome
 
 
 @pytest.fixture
@@ -41,22 +42,22 @@ def _now_ms(client: redis.Redis) -> int:
 def test_an_end_whose_answer_was_lost_is_answered_again(bench: Bench, node: Node):
     job_id, behind = bench.accept("update_volume", volume="vol"), bench.accept("restrict_volume", volume="vol")
     lease = node.claim(job_id)
-    bench.bell.take()
+    bench.publisher.take()
     for _ in range(2):
-        assert node.desk.finish(lease, End(State.SUCCEEDED, result=b"null"))
-        assert [ring.job_id for ring in bench.bell.take()] == [behind]
+        assert node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null"))
+        assert [ring.job_id for ring in bench.publisher.take()] == [behind]
 
 
 def test_a_worker_that_was_given_up_changes_neither_the_job_nor_the_filer(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
     zombie = node.claim(job_id)
-    zombie.sending("create_volume")
+    zombie.record_intent("create_volume")
     bench.let_time_pass()
     bench.node().sweep()
     assert bench.job(job_id).failure.code == "worker-lost"  # type: ignore[union-attr]
     with pytest.raises(LeaseLost):
         bench.backend.create_volume("new", journal=_Deaf(zombie))
-    assert not node.desk.finish(zombie, End(State.SUCCEEDED, result=b"null"))
+    assert not node.claims.complete(zombie, Completion(State.SUCCEEDED, result=b"null"))
     assert bench.job(job_id).state is State.FAILED
     assert bench.effects() == {job_id: False}
 
@@ -70,7 +71,7 @@ class _Deaf(Lease):
     def checkpoint(self) -> None:
         return
 
-    def sending(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, **facts: str) -> None:
         return
 
 
@@ -96,15 +97,15 @@ def test_a_hold_counts_from_when_it_was_asked_for(bench: Bench, node: Node, monk
 
 def test_a_job_is_settled_only_by_the_worker_that_was_given_it(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
-    node.claim(job_id).sending("create_volume")
-    assert node.settler.settle(job_id, "settle:somebody-else") is None
+    node.claim(job_id).record_intent("create_volume")
+    assert node.reconciler.reconcile(job_id, "settle:somebody-else") is None
     assert bench.job(job_id).state is State.RUNNING
 
 
 def test_jobs_that_kill_their_workers_are_given_up_and_attempts_are_no_losses(bench: Bench, node: Node):
     job_id = bench.accept("get_volume")
     for _ in range(5):
-        node.desk.put_back(node.claim(job_id), 0)
+        node.claims.requeue(node.claim(job_id), 0)
     for _ in range(2):
         node.claim(job_id)
         bench.let_time_pass()
@@ -122,12 +123,12 @@ def test_jobs_that_kill_their_workers_are_given_up_and_attempts_are_no_losses(be
 def test_after_redis_was_away_nobody_is_suspect_at_once(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
     lease = node.claim(job_id)
-    lease.sending("create_volume")
+    lease.record_intent("create_volume")
     bench.let_time_pass()
-    bench.client.hset(f"{PREFIX}looked:{SUBSYSTEM}", "at", "1")
+    bench.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", "at", "1")
     assert node.sweep() == ([], [])
-    node.beater.beat()
-    bench.client.zadd(f"{PREFIX}open:{SUBSYSTEM}", {job_id: 1})
+    node.lease_renewer.renew()
+    bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
     assert node.sweep() == ([], [])
     lease.checkpoint()
 
@@ -136,12 +137,12 @@ def test_a_clock_that_was_set_back_delays_nothing(bench: Bench, node: Node):
     job_id, far = bench.accept("create_volume"), str(_now_ms(bench.client) + 3_600_000)
     node.claim(job_id)
     bench.let_time_pass()
-    for name in ("lease", "suspect", "deadline"):
+    for name in ("lease", "stalled_since", "deadline"):
         bench.client.hset(f"{PREFIX}job:{job_id}", name, far)
-    bench.client.zadd(f"{PREFIX}open:{SUBSYSTEM}", {job_id: float(far)})
+    bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: float(far)})
     node.sweep()
-    bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"lease": "1", "suspect": "1"})
-    bench.client.zadd(f"{PREFIX}open:{SUBSYSTEM}", {job_id: 1})
+    bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"lease": "1", "stalled_since": "1"})
+    bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
     node.sweep()
     assert bench.job(job_id).state is State.QUEUED
 
@@ -149,10 +150,10 @@ def test_a_clock_that_was_set_back_delays_nothing(bench: Bench, node: Node):
 def test_a_thread_that_hangs_is_told_of_once_and_loses_its_job(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
     lease = node.claim(job_id)
-    lease.sending("create_volume")
+    lease.record_intent("create_volume")
     lease.limit_at = time.monotonic() - 1000
-    node.beater.beat()
-    node.beater.beat()
+    node.lease_renewer.renew()
+    node.lease_renewer.renew()
     assert node.hung == [lease]
     bench.let_time_pass()
     bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"lease": "5", "deadline": "4"})
@@ -165,16 +166,16 @@ def test_a_thread_that_hangs_is_told_of_once_and_loses_its_job(bench: Bench, nod
 
 def test_a_filer_that_cannot_be_looked_at_is_looked_at_again_until_patience_ends(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
-    node.claim(job_id).sending("create_volume")
+    node.claim(job_id).record_intent("create_volume")
 
     def away(*_: Any, **__: Any) -> None:
         raise BackendUnavailable("away")
 
-    bench.backend.settle = away  # type: ignore[method-assign, assignment]
+    bench.backend.reconcile = away  # type: ignore[method-assign, assignment]
     bench.let_time_pass()
     node.sweep()
     assert bench.job(job_id).state is State.RUNNING
-    bench.client.hset(f"{PREFIX}job:{job_id}", "settle_since", "1")
+    bench.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", "1")
     bench.let_time_pass()
     node.sweep()
     assert bench.job(job_id).failure.code == "outcome-unknown"  # type: ignore[union-attr]
@@ -182,13 +183,13 @@ def test_a_filer_that_cannot_be_looked_at_is_looked_at_again_until_patience_ends
 
 def test_a_look_that_takes_too_long_ends_too(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
-    node.claim(job_id).sending("create_volume")
+    node.claim(job_id).record_intent("create_volume")
 
     def endless(*_: Any, **__: Any) -> None:
         raise TimedOut
 
-    bench.backend.settle = endless  # type: ignore[method-assign, assignment]
-    bench.client.hset(f"{PREFIX}job:{job_id}", "settle_since", "1")
+    bench.backend.reconcile = endless  # type: ignore[method-assign, assignment]
+    bench.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", "1")
     bench.let_time_pass()
     node.sweep()
     assert bench.job(job_id).failure.code == "outcome-unknown"  # type: ignore[union-attr]
@@ -197,10 +198,10 @@ def test_a_look_that_takes_too_long_ends_too(bench: Bench, node: Node):
 def test_an_operator_settles_only_what_is_being_settled(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
     lease = node.claim(job_id)
-    lease.sending("create_volume")
-    assert bench.jobs.settle(job_id, State.SUCCEEDED, {}, []) == "NOT_SETTLING"
-    node.desk.release(lease, "")
-    assert bench.jobs.settle(job_id, State.SUCCEEDED, {}, []) == "DONE"
+    lease.record_intent("create_volume")
+    assert bench.jobs.force_outcome(job_id, State.SUCCEEDED, {}, []) == "NOT_IN_DOUBT"
+    node.claims.hand_over(lease, "")
+    assert bench.jobs.force_outcome(job_id, State.SUCCEEDED, {}, []) == "DONE"
     assert bench.job(job_id).state is State.SUCCEEDED
     assert not bench.leftovers()
 
@@ -210,7 +211,7 @@ def test_a_job_of_another_filer_or_another_release_is_left_to_others(bench: Benc
     bench.client.hset(f"{PREFIX}job:{foreign}", "subsystem", "elsewhere")
     node.carry_out(foreign)
     bench.client.hset(f"{PREFIX}job:{newer}", "operation", "invented_later")
-    assert node.desk.claim(newer) == "UNKNOWN"
+    assert node.claims.claim(newer) == "UNKNOWN"
     assert {bench.field(job_id, "state") for job_id in (foreign, newer)} == {"queued"}
     assert bench.effects() == {}
 
@@ -219,7 +220,7 @@ def test_a_job_without_a_record_holds_nobody_up(bench: Bench, node: Node):
     gone, job_id = bench.accept("update_volume", volume="vol"), bench.accept("restrict_volume", volume="vol")
     bench.client.delete(f"{PREFIX}job:{gone}")
     bench.let_time_pass()
-    bench.bell.take()
+    bench.publisher.take()
     node.sweep()
     node.hear()
     assert bench.job(job_id).state is State.SUCCEEDED
@@ -232,10 +233,10 @@ def test_a_name_and_a_path_of_one_volume_stand_in_one_line(bench: Bench, node: N
     first = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
     second = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
     third = bench.accept("update_volume", volume="other:/VOL", percentage_snapshot_reserve=3)
-    assert [node.desk.claim(job_id) for job_id in (second, third)] == ["BEHIND", "BEHIND"]
-    bench.bell.take()
+    assert [node.claims.claim(job_id) for job_id in (second, third)] == ["BLOCKED", "BLOCKED"]
+    bench.publisher.take()
     node.carry_out(first)
-    rung = [ring.job_id for ring in bench.bell.take()]
+    rung = [ring.job_id for ring in bench.publisher.take()]
     assert second in rung
     node.carry_out(second)
     node.carry_out(third)
@@ -246,7 +247,7 @@ def test_a_path_waits_for_the_volume_that_will_be_mounted_there(bench: Bench, no
     made = bench.accept("create_volume", volume="fresh")
     by_path = bench.accept("update_volume", volume="node:/fresh", percentage_snapshot_reserve=9)
     assert "path:/fresh" in steps_of(bench, made)
-    assert node.desk.claim(by_path) == "BEHIND"
+    assert node.claims.claim(by_path) == "BLOCKED"
     node.carry_out(made)
     node.carry_out(by_path)
     assert bench.job(by_path).state is State.SUCCEEDED
@@ -256,7 +257,7 @@ def test_a_clone_stands_in_the_lines_of_both_volumes(bench: Bench, node: Node):
     clone = bench.accept("clone_volume", volume="copy", from_volume="node:/vol", from_snapshot="snap")
     bench.accept("restrict_volume", volume="vol")
     after = bench.accept("update_volume", volume="copy", percentage_snapshot_reserve=9)
-    assert node.desk.claim(after) == "BEHIND"
+    assert node.claims.claim(after) == "BLOCKED"
     node.carry_out(clone)
     assert bench.job(clone).state is State.SUCCEEDED
     node.carry_out(after)
@@ -270,7 +271,7 @@ def test_a_job_that_is_given_back_while_it_is_cancelled_is_cancelled(bench: Benc
     job_id = bench.accept("create_volume")
     lease = node.claim(job_id)
     assert bench.jobs.cancel(job_id, "ann") == "CANCELLING"
-    node.desk.put_back(lease, 5, "backend-unavailable")
+    node.claims.requeue(lease, 5, "backend-unavailable")
     assert bench.job(job_id).state is State.CANCELLED
     assert not bench.leftovers()
 
@@ -289,28 +290,28 @@ def test_a_cancel_outlives_the_worker(bench: Bench, node: Node):
 
 def test_a_full_lane_passes_rings_on_without_multiplying_them(bench: Bench):
     slots, queue = Slots(bench.settings), f"{SUBSYSTEM}.write"
-    taken = [slots.take(queue, Lane.WRITE) for _ in range(200)]
+    taken = [slots.take(queue, QueueClass.WRITE) for _ in range(200)]
     assert sum(taken) == bench.settings.write_slots
     assert [slots.free(queue), slots.free(queue)] == [2, 1]
-    assert slots.room(queue) == 2
+    assert slots.free_slots(queue) == 2
 
 
 def test_free_slots_find_what_waits_far_down_the_lane(bench: Bench, node: Node):
     for _ in range(150):
         bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=1)
     other = bench.accept("create_volume", volume="other")
-    bench.bell.take()
+    bench.publisher.take()
     node.fill()
-    assert other in [ring.job_id for ring in bench.bell.take()]
+    assert other in [ring.job_id for ring in bench.publisher.take()]
     node.fill()
-    assert bench.bell.take() == []
+    assert bench.publisher.take() == []
 
 
 def test_a_broker_that_is_away_delays_nobody(bench: Bench):
     settings = load(type(bench.settings), SAPI_DEBUG=True, broker_url="amqp://127.0.0.1:1//")
-    bell = Bell(create_celery(settings), waiting=10)
-    bell.ring(Ring(str(n), f"{SUBSYSTEM}.write", "create_volume") for n in range(100))
-    bell.close(timeout_s=0.1)
+    publisher = TaskPublisher(create_celery(settings), limit=10)
+    publisher.publish_soon(TaskMessage(str(n), f"{SUBSYSTEM}.write", "create_volume") for n in range(100))
+    publisher.close(timeout_s=0.1)
 
 
 # --- a Redis that refuses
@@ -329,15 +330,15 @@ def test_a_full_redis_refuses_jobs_whole_and_lets_those_that_are_there_end(bench
     putting = node.claim(bench.accept("create_policy"))
     before = sorted(bench.client.keys("*"))
     full()
-    with pytest.raises(RedisAway):
+    with pytest.raises(REDIS_UNAVAILABLE):
         bench.accept("create_volume")
     assert sorted(bench.client.keys("*")) == before
-    assert len(bench.jobs.mine("ann", JobFilter(), 10, None)[0]) == 4
+    assert len(bench.jobs.list_for("ann", JobFilter(), 10, None)[0]) == 4
     node.carry_out(changing)
     assert bench.job(changing).state is State.SUCCEEDED
     assert node.carry_out(reading) is None
     assert bench.job(reading).waiting_reason == "retrying"
-    node.desk.put_back(putting, 0)
+    node.claims.requeue(putting, 0)
     assert bench.job(putting.job_id).state is State.QUEUED
     node.sweep()
     assert bench.jobs.cancel(reading, "ann") == "CANCELLED"
@@ -360,11 +361,11 @@ def test_a_read_that_never_finds_room_ends(bench: Bench, node: Node, full: Any):
 
 def test_a_redis_with_too_few_replicas_counts_as_away(bench: Bench, redis_url: str):
     settings = load(type(bench.settings), SAPI_DEBUG=True, redis_url=redis_url)
-    client = connect(settings, answer_limit_s=5)
+    client = connect(settings, command_timeout_s=5)
     bench.client.config_set("min-replicas-to-write", 1)
     try:
-        with pytest.raises(RefusesWrites):
-            Scripts(client, PREFIX).present("node", "queue")
+        with pytest.raises(WriteRefused):
+            JobScripts(client, PREFIX).worker_heartbeat("node", "queue")
     finally:
         bench.client.config_set("min-replicas-to-write", 0)
         client.close()
@@ -372,14 +373,16 @@ def test_a_redis_with_too_few_replicas_counts_as_away(bench: Bench, redis_url: s
 
 @pytest.mark.parametrize("key", ["", "k"])
 def test_what_too_few_replicas_hold_is_not_accepted(bench: Bench, key: str):
-    bell: Any = bench.bell
-    jobs = Jobs(bench.client, Scripts(bench.client, PREFIX, replicas=1), JobIds(b"secret"), bell, bench.settings)
-    with pytest.raises(RefusesWrites):
+    publisher: Any = bench.publisher
+    jobs = Jobs(
+        bench.client, JobScripts(bench.client, PREFIX, replicas=1), JobIds(b"secret"), publisher, bench.settings
+    )
+    with pytest.raises(WriteRefused):
         jobs.accept(bench.new("create_volume", key=key))
-    (shown,) = jobs.mine("ann", JobFilter(), 10, None)[0]
-    assert shown.job.state is (State.QUEUED if key else State.CANCELLED)
+    (job_status,) = jobs.list_for("ann", JobFilter(), 10, None)[0]
+    assert job_status.job.state is (State.QUEUED if key else State.CANCELLED)
     if key:
-        assert bench.jobs.accept(bench.new("create_volume", key=key))[:2] == (Accepted.REPLAYED, shown.job.id)
+        assert bench.jobs.accept(bench.new("create_volume", key=key))[:2] == (SubmitOutcome.REPLAYED, job_status.job.id)
 
 
 def test_scripts_survive_a_redis_that_forgot_them(bench: Bench, node: Node):
@@ -395,10 +398,10 @@ def test_scripts_survive_a_redis_that_forgot_them(bench: Bench, node: Node):
 def test_what_is_forgotten_leaves_nothing_behind(bench: Bench, node: Node):
     for operation in ("create_volume", "update_volume", "get_volume", "create_policy"):
         node.carry_out(bench.accept(operation, key=operation))
-    finished: Any = bench.client.zrange(f"{PREFIX}finished", 0, -1)
-    bench.client.zadd(f"{PREFIX}finished", dict.fromkeys(finished, 1))
-    assert bench.scripts.reap(500) == 4
-    kinds = ("job:", "mine:", "result:", "finished")
+    finished: Any = bench.client.zrange(f"{PREFIX}expiring", 0, -1)
+    bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys(finished, 1))
+    assert bench.scripts.purge_expired(500) == 4
+    kinds = ("job:", "jobs_of:", "result:", "expiring")
     keys: Any = bench.client.keys(f"{PREFIX}*")
     assert not [key for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)]
     assert not bench.leftovers()

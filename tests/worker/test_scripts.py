@@ -1,4 +1,4 @@
-"""Scripts are run over connections that are whole, and that are given back."""
+"""JobScripts are run over connections that are whole, and that are given back."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ import redis
 
 from tests.worker.bench import PREFIX
 from worker.config.settings import Settings, load
-from worker.store.client import AnswerLost, RedisAway, Scripts, connect
+from worker.store.client import REDIS_UNAVAILABLE, ReplyLost, connect
+from worker.store.scripts import JobScripts
 
 
 @pytest.fixture
 def scripts(redis_url, redis_client):
     """With a single connection for all of them."""
-    return Scripts(connect(load(Settings, redis_url=redis_url), answer_limit_s=0.2, connections=1), PREFIX)
+    return JobScripts(connect(load(Settings, redis_url=redis_url), command_timeout_s=0.2, connections=1), PREFIX)
 
 
 def test_a_connection_is_given_back(scripts):
     for _ in range(3):
-        assert scripts.show("none", 0, 0)[0] == []
+        assert scripts.get_job("none", 0, 0)[0] == []
 
 
 def test_a_connection_that_was_cut_off_is_opened_anew(redis_client, scripts):
-    scripts.show("none", 0, 0)
+    scripts.get_job("none", 0, 0)
     redis_client.client_kill_filter(_type="normal", skipme=True)
-    assert scripts.show("none", 0, 0)[0] == []
+    assert scripts.get_job("none", 0, 0)[0] == []
 
 
 def test_an_answer_that_comes_too_late_is_nobody_elses(redis_client, scripts):
-    scripts.present("node", "queue")
+    scripts.worker_heartbeat("node", "queue")
     redis_client.client_pause(500, all=True)
-    with pytest.raises(AnswerLost):
-        scripts.present("node", "queue")
+    with pytest.raises(ReplyLost):
+        scripts.worker_heartbeat("node", "queue")
     redis_client.ping()
-    assert scripts.show("none", 0, 0)[0] == []
+    assert scripts.get_job("none", 0, 0)[0] == []
 
 
 def test_an_error_of_a_script_leaves_its_connection_whole(scripts):
-    with pytest.raises(Exception, match="attempt to"):
-        scripts.show()
-    assert scripts.show("none", 0, 0)[0] == []
+    with pytest.raises(redis.ResponseError, match="script"):
+        scripts.compact_listing(b"not JSON")
+    assert scripts.get_job("none", 0, 0)[0] == []
 
 
 def test_what_was_never_asked_has_no_answer_to_lose(redis_url):
-    nowhere = Scripts(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")), PREFIX)
-    with pytest.raises(RedisAway) as refused:
-        nowhere.show("none", 0, 0)
-    assert not isinstance(refused.value, AnswerLost)
+    nowhere = JobScripts(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")), PREFIX)
+    with pytest.raises(REDIS_UNAVAILABLE) as refused:
+        nowhere.get_job("none", 0, 0)
+    assert not isinstance(refused.value, ReplyLost)
 
 
 def test_a_redis_that_refuses_has_answered(redis_client, scripts):
     redis_client.config_set("min-replicas-to-write", 1)
     try:
-        with pytest.raises(RedisAway) as refused:
-            scripts.present("node", "queue")
+        with pytest.raises(REDIS_UNAVAILABLE) as refused:
+            scripts.worker_heartbeat("node", "queue")
     finally:
         redis_client.config_set("min-replicas-to-write", 0)
-    assert not isinstance(refused.value, AnswerLost)
+    assert not isinstance(refused.value, ReplyLost)
 
 
 def test_also_the_answer_of_a_redis_that_has_forgotten_them_can_be_lost(scripts, monkeypatch):
@@ -66,5 +67,5 @@ def test_also_the_answer_of_a_redis_that_has_forgotten_them_can_be_lost(scripts,
         raise answers[command]
 
     monkeypatch.setattr(type(scripts._client), "parse_response", answer)
-    with pytest.raises(AnswerLost):
-        scripts.present("node", "queue")
+    with pytest.raises(ReplyLost):
+        scripts.worker_heartbeat("node", "queue")

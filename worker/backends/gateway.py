@@ -16,16 +16,17 @@ import structlog
 from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, StorageError
 from worker.listings.repository import Listings
-from worker.store.client import RedisAway
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
 #: So many failures in a row to reach a filer, and for so long (seconds) it is not asked again.
 _FAILURES = 5
-_LEFT_ALONE_S = 10
+_BREAKER_RESET_S = 10
 
 
-class Filer:
+class BackendGateway:
     """One subsystem's back-end, behind a circuit breaker."""
 
     def __init__(
@@ -42,15 +43,15 @@ class Filer:
         self._listings = listings
         self._backend: StorageBackend | None = None
         self._lock = threading.Lock()
-        self._away = False
+        self._unavailable = False
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=_FAILURES,
-            reset_timeout=_LEFT_ALONE_S,
+            reset_timeout=_BREAKER_RESET_S,
             exclude=[lambda exc: not isinstance(exc, BackendUnavailable)],
         )
 
     @contextmanager
-    def asked(self) -> Iterator[StorageBackend]:
+    def session(self) -> Iterator[StorageBackend]:
         """Use the back-end inside the block.
 
         Raises:
@@ -60,18 +61,18 @@ class Filer:
             with self._breaker.calling():
                 yield self._opened()
         except pybreaker.CircuitBreakerError:
-            self._count("left-alone")
-            self._noticed(away=True)
+            self._count("breaker-open")
+            self._noticed(unavailable=True)
             raise BackendUnavailable("The storage system could not be reached several times in a row.") from None
         except BackendUnavailable as exc:
             self._count(exc.code)
-            self._noticed(away=True)
+            self._noticed(unavailable=True)
             raise
         except Exception as exc:
-            self._count(exc.code if isinstance(exc, StorageError) else "stopped")
+            self._count(exc.code if isinstance(exc, StorageError) else "interrupted")
             raise
         self._count("ok")
-        self._noticed(away=False)
+        self._noticed(unavailable=False)
 
     @property
     def breaker_state(self) -> str:
@@ -100,16 +101,18 @@ class Filer:
                 self._backend = self._open()
             return self._backend
 
-    def _noticed(self, *, away: bool) -> None:
-        if not away and not self._away:
+    def _noticed(self, *, unavailable: bool) -> None:
+        if not unavailable and not self._unavailable:
             return
         try:
-            self._listings.set_away(self.name, away=away)
-        except RedisAway as exc:
+            self._listings.set_unavailable(self.name, unavailable=unavailable)
+        except REDIS_UNAVAILABLE as exc:
             # What was asked of the filer has been done or refused by now, and must not look otherwise.
-            log.info("filer.away-not-told", subsystem=self.name, away=away, error=type(exc).__name__)
+            log.info(
+                "filer.state-not-published", subsystem=self.name, unavailable=unavailable, error=type(exc).__name__
+            )
         else:
-            self._away = away
+            self._unavailable = unavailable
 
 
 def _health(status: str, code: str, detail: str) -> dict[str, str]:
@@ -117,14 +120,16 @@ def _health(status: str, code: str, detail: str) -> dict[str, str]:
     return {"status": status, "code": code, "detail": detail, "at": at}
 
 
-class Watchman(threading.Thread):
+class HealthMonitor(threading.Thread):
     """Checks every filer now and then, and tells readiness and the log how it stands."""
 
-    def __init__(self, filers: dict[str, Filer], client: redis.Redis, prefix: str, *, every_s: float = 30.0) -> None:
-        super().__init__(name="watchman", daemon=True)
-        self._filers = filers
+    def __init__(
+        self, gateways: dict[str, BackendGateway], client: redis.Redis, prefix: str, *, every_s: float = 30.0
+    ) -> None:
+        super().__init__(name="health-monitor", daemon=True)
+        self._gateways = gateways
         self._redis = client
-        self._prefix = prefix
+        self._keys = Keys(prefix)
         self._every_s = every_s
         self._over = threading.Event()
         self._last: dict[str, str] = {}
@@ -136,17 +141,17 @@ class Watchman(threading.Thread):
     def run(self) -> None:
         while not self._over.is_set():
             started = time.monotonic()
-            for filer in self._filers.values():
-                self._look(filer)
+            for gateway in self._gateways.values():
+                self._check(gateway)
             self._over.wait(max(1.0, self._every_s - (time.monotonic() - started)))
 
-    def _look(self, filer: Filer) -> None:
-        health = filer.check()
-        if health["status"] != self._last.get(filer.name):
+    def _check(self, gateway: BackendGateway) -> None:
+        health = gateway.check()
+        if health["status"] != self._last.get(gateway.name):
             report = log.info if health["status"] == "available" else log.error
-            report("filer." + health["status"], subsystem=filer.name, code=health["code"], detail=health["detail"])
-            self._last[filer.name] = health["status"]
+            report("filer." + health["status"], subsystem=gateway.name, code=health["code"], detail=health["detail"])
+            self._last[gateway.name] = health["status"]
         try:
-            self._redis.set(f"{self._prefix}health:{filer.name}", json.dumps(health), ex=int(self._every_s * 4))
+            self._redis.set(self._keys.health(gateway.name), json.dumps(health), ex=int(self._every_s * 4))
         except redis.RedisError as exc:
-            log.info("filer.health-not-told", subsystem=filer.name, error=type(exc).__name__)
+            log.info("filer.health-not-published", subsystem=gateway.name, error=type(exc).__name__)

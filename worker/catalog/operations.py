@@ -1,7 +1,7 @@
 """Everything the service can do to a storage system, one declaration each.
 
-A declaration is policy: who may ask, in which lane it runs, what it reads into or changes in the cached listings, and
-what is done when it may have half happened. Its name, arguments and their meaning are those of the back-end's method.
+A declaration is policy: who may ask, in which queue it waits, what it reads into or changes in the cached listings, and
+what it must have for itself. Its name, arguments and their meaning are those of the back-end's method.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from storage_backends.base import StorageBackend
 from storage_backends.journal import Journal
 from worker.catalog import resource_types as views
-from worker.catalog.resource_types import View
+from worker.catalog.resource_types import ResourceType
 
 
 class Role(StrEnum):
@@ -27,7 +27,7 @@ class Role(StrEnum):
     UBER_ADMIN = "UBER_ADMIN"
 
 
-class Lane(StrEnum):
+class QueueClass(StrEnum):
     """Queues of one subsystem that do not delay each other."""
 
     WRITE = "write"
@@ -35,24 +35,13 @@ class Lane(StrEnum):
     LIST = "list"
 
 
-class Recovery(StrEnum):
-    """What is done when the worker was lost after something may have been sent."""
-
-    #: Harmless: a read, done again from the start.
-    REPEAT = "repeat"
-    #: Another worker looks at the storage system and settles the job.
-    LOOK = "look"
-    #: As LOOK, but where looking cannot tell it is never done again: ``outcome-unknown``.
-    NEVER_REPEAT = "never-repeat"
-
-
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What a succeeded change does to one kind of listing."""
 
-    view: View
-    #: put: the record that the operation returned; drop: the record named by ``key``; reread: the storage system must
-    #: be asked before it is shown again, also for the single objects in it.
+    resource_type: ResourceType
+    #: upsert: the record that the operation returned; delete: the record named by ``key``; invalidate: the storage
+    #: system must be asked before the listing is shown again, also for the single objects in it.
     what: str
     #: The argument that names the dropped record.
     key: str = ""
@@ -60,19 +49,19 @@ class Effect:
     when: str = ""
 
 
-def puts(view: View) -> Effect:
+def upserts(resource_type: ResourceType) -> Effect:
     """The record that the operation returned is in the listing from then on."""
-    return Effect(view, "put")
+    return Effect(resource_type, "upsert")
 
 
-def drops(view: View, key: str) -> Effect:
+def deletes(resource_type: ResourceType, key: str) -> Effect:
     """The record that the argument ``key`` names is in the listing no more."""
-    return Effect(view, "drop", key)
+    return Effect(resource_type, "delete", key)
 
 
-def rereads(view: View, when: str = "") -> Effect:
+def invalidates(resource_type: ResourceType, when: str = "") -> Effect:
     """The storage system must be asked before the listing is shown again."""
-    return Effect(view, "reread", when=when)
+    return Effect(resource_type, "invalidate", when=when)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +70,13 @@ class Operation:
 
     method: Callable[..., Any]
     role: Role
-    lane: Lane
-    recovery: Recovery
+    queue_class: QueueClass
     #: For a read: the listing that its answer is kept in.
-    reads: View | None = None
+    reads: ResourceType | None = None
     #: For a change: what it does to the listings.
     effects: tuple[Effect, ...] = ()
     #: For a change: arguments that name the volumes or policies it must have for itself.
-    holds: tuple[str, ...] = ()
+    exclusive_on: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -109,7 +97,7 @@ class Operation:
 
     def queue(self, subsystem: str) -> str:
         """The queue of ``subsystem`` that this operation waits in."""
-        return f"{subsystem}.{self.lane}"
+        return f"{subsystem}.{self.queue_class}"
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raise TypeError unless ``arguments`` are what the method takes."""
@@ -129,20 +117,25 @@ def _signature(method: Callable[..., Any]) -> inspect.Signature:
 OPERATIONS: dict[str, Operation] = {}
 
 
-def _read(method: Callable[..., Any], *, role: Role, lane: Lane, into: View) -> Operation:
-    return _declare(Operation(method=method, role=role, lane=lane, recovery=Recovery.REPEAT, reads=into))
+def _read(method: Callable[..., Any], *, role: Role, queue_class: QueueClass, into: ResourceType) -> Operation:
+    return _declare(Operation(method=method, role=role, queue_class=queue_class, reads=into))
 
 
 def _change(
     method: Callable[..., Any],
     *,
     role: Role,
-    holds: tuple[str, ...],
+    exclusive_on: tuple[str, ...],
     effects: tuple[Effect, ...],
-    recovery: Recovery = Recovery.LOOK,
 ) -> Operation:
     return _declare(
-        Operation(method=method, role=role, lane=Lane.WRITE, recovery=recovery, holds=holds, effects=effects)
+        Operation(
+            method=method,
+            role=role,
+            queue_class=QueueClass.WRITE,
+            exclusive_on=exclusive_on,
+            effects=effects,
+        )
     )
 
 
@@ -151,67 +144,75 @@ def _declare(operation: Operation) -> Operation:
     return operation
 
 
-_VOLUME_PUT = (puts(views.VOLUMES), puts(views.VOLUME))
+_VOLUME_PUT = (upserts(views.VOLUMES), upserts(views.VOLUME))
 
-LIST_VOLUMES = _read(StorageBackend.list_volumes, role=Role.USER, lane=Lane.LIST, into=views.VOLUMES)
-GET_VOLUME = _read(StorageBackend.get_volume, role=Role.USER, lane=Lane.READ, into=views.VOLUME)
-CREATE_VOLUME = _change(StorageBackend.create_volume, role=Role.ADMIN, holds=("volume",), effects=_VOLUME_PUT)
+LIST_VOLUMES = _read(StorageBackend.list_volumes, role=Role.USER, queue_class=QueueClass.LIST, into=views.VOLUMES)
+GET_VOLUME = _read(StorageBackend.get_volume, role=Role.USER, queue_class=QueueClass.READ, into=views.VOLUME)
+CREATE_VOLUME = _change(StorageBackend.create_volume, role=Role.ADMIN, exclusive_on=("volume",), effects=_VOLUME_PUT)
 CLONE_VOLUME = _change(
-    StorageBackend.clone_volume, role=Role.ADMIN, holds=("volume", "from_volume"), effects=_VOLUME_PUT
+    StorageBackend.clone_volume, role=Role.ADMIN, exclusive_on=("volume", "from_volume"), effects=_VOLUME_PUT
 )
 ROLL_BACK_VOLUME = _change(
     StorageBackend.roll_back_volume,
     role=Role.ADMIN,
-    holds=("volume",),
-    effects=(*_VOLUME_PUT, rereads(views.SNAPSHOTS), rereads(views.LOCKS)),
-    recovery=Recovery.NEVER_REPEAT,
+    exclusive_on=("volume",),
+    effects=(*_VOLUME_PUT, invalidates(views.SNAPSHOTS), invalidates(views.LOCKS)),
 )
-UPDATE_VOLUME = _change(StorageBackend.update_volume, role=Role.UBER_ADMIN, holds=("volume",), effects=_VOLUME_PUT)
+UPDATE_VOLUME = _change(
+    StorageBackend.update_volume, role=Role.UBER_ADMIN, exclusive_on=("volume",), effects=_VOLUME_PUT
+)
 RESTRICT_VOLUME = _change(
     StorageBackend.restrict_volume,
     role=Role.UBER_ADMIN,
-    holds=("volume",),
-    effects=(drops(views.VOLUMES, "volume"), rereads(views.VOLUME), rereads(views.SNAPSHOTS), rereads(views.LOCKS)),
+    exclusive_on=("volume",),
+    effects=(
+        deletes(views.VOLUMES, "volume"),
+        invalidates(views.VOLUME),
+        invalidates(views.SNAPSHOTS),
+        invalidates(views.LOCKS),
+    ),
 )
 
-LIST_SNAPSHOTS = _read(StorageBackend.list_snapshots, role=Role.USER, lane=Lane.LIST, into=views.SNAPSHOTS)
-GET_SNAPSHOT = _read(StorageBackend.get_snapshot, role=Role.USER, lane=Lane.READ, into=views.SNAPSHOT)
+LIST_SNAPSHOTS = _read(StorageBackend.list_snapshots, role=Role.USER, queue_class=QueueClass.LIST, into=views.SNAPSHOTS)
+GET_SNAPSHOT = _read(StorageBackend.get_snapshot, role=Role.USER, queue_class=QueueClass.READ, into=views.SNAPSHOT)
 CREATE_SNAPSHOT = _change(
     StorageBackend.create_snapshot,
     role=Role.ADMIN,
-    holds=("volume",),
+    exclusive_on=("volume",),
     effects=(
-        puts(views.SNAPSHOTS),
-        puts(views.SNAPSHOT),
-        rereads(views.SNAPSHOTS, when="purge_old_if_needed"),
+        upserts(views.SNAPSHOTS),
+        upserts(views.SNAPSHOT),
+        invalidates(views.SNAPSHOTS, when="purge_old_if_needed"),
     ),
 )
 DELETE_SNAPSHOT = _change(
     StorageBackend.delete_snapshot,
     role=Role.ADMIN,
-    holds=("volume",),
-    effects=(drops(views.SNAPSHOTS, "name"), rereads(views.SNAPSHOT)),
+    exclusive_on=("volume",),
+    effects=(deletes(views.SNAPSHOTS, "name"), invalidates(views.SNAPSHOT)),
 )
 
-LIST_LOCKS = _read(StorageBackend.list_locks, role=Role.USER, lane=Lane.LIST, into=views.LOCKS)
-CREATE_LOCK = _change(StorageBackend.create_lock, role=Role.ADMIN, holds=("volume",), effects=(puts(views.LOCKS),))
+LIST_LOCKS = _read(StorageBackend.list_locks, role=Role.USER, queue_class=QueueClass.LIST, into=views.LOCKS)
+CREATE_LOCK = _change(
+    StorageBackend.create_lock, role=Role.ADMIN, exclusive_on=("volume",), effects=(upserts(views.LOCKS),)
+)
 REMOVE_LOCK = _change(
-    StorageBackend.remove_lock, role=Role.UBER_ADMIN, holds=("volume",), effects=(drops(views.LOCKS, "host"),)
+    StorageBackend.remove_lock, role=Role.UBER_ADMIN, exclusive_on=("volume",), effects=(deletes(views.LOCKS, "host"),)
 )
 
-LIST_POLICIES = _read(StorageBackend.list_policies, role=Role.ADMIN, lane=Lane.LIST, into=views.POLICIES)
-GET_POLICY = _read(StorageBackend.get_policy, role=Role.ADMIN, lane=Lane.READ, into=views.POLICY)
-_POLICY_PUT = (puts(views.POLICIES), puts(views.POLICY))
-CREATE_POLICY = _change(StorageBackend.create_policy, role=Role.ADMIN, holds=("policy",), effects=_POLICY_PUT)
+LIST_POLICIES = _read(StorageBackend.list_policies, role=Role.ADMIN, queue_class=QueueClass.LIST, into=views.POLICIES)
+GET_POLICY = _read(StorageBackend.get_policy, role=Role.ADMIN, queue_class=QueueClass.READ, into=views.POLICY)
+_POLICY_PUT = (upserts(views.POLICIES), upserts(views.POLICY))
+CREATE_POLICY = _change(StorageBackend.create_policy, role=Role.ADMIN, exclusive_on=("policy",), effects=_POLICY_PUT)
 DELETE_POLICY = _change(
     StorageBackend.delete_policy,
     role=Role.ADMIN,
-    holds=("policy",),
-    effects=(drops(views.POLICIES, "policy"), rereads(views.POLICY)),
+    exclusive_on=("policy",),
+    effects=(deletes(views.POLICIES, "policy"), invalidates(views.POLICY)),
 )
 ENSURE_POLICY_RULE_PRESENT = _change(
-    StorageBackend.ensure_policy_rule_present, role=Role.ADMIN, holds=("policy",), effects=_POLICY_PUT
+    StorageBackend.ensure_policy_rule_present, role=Role.ADMIN, exclusive_on=("policy",), effects=_POLICY_PUT
 )
 ENSURE_POLICY_RULE_ABSENT = _change(
-    StorageBackend.ensure_policy_rule_absent, role=Role.ADMIN, holds=("policy",), effects=_POLICY_PUT
+    StorageBackend.ensure_policy_rule_absent, role=Role.ADMIN, exclusive_on=("policy",), effects=_POLICY_PUT
 )

@@ -1,4 +1,4 @@
-"""Where a job stands in line: behind what it may not overtake, by volume, junction path, policy or listing."""
+"""The ordering keys of a job (volumes, junction paths, policies, listings): jobs that share one run one at a time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from worker.catalog.operations import Operation
 from worker.config.json_encoding import as_json
 
 
-def places(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields of a job's record that put it in line.
+def ordering_keys(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a job's record that order it.
 
-    ``keys`` are the lines; ``references`` the arguments that are paths, whose volumes a worker has yet to find out;
-    ``behind_paths`` says that no change whose volume is not known yet may be overtaken.
+    ``keys`` are the ordering keys; ``references`` the arguments that are paths, whose volumes a worker has yet to
+    resolve; ``behind_paths`` says that the job may not overtake a change whose volume is not resolved yet.
     """
     if operation.reads is not None:
-        keys = [f"read:{operation.reads.thing(subsystem, arguments)}"]
+        keys = [f"read:{operation.reads.cache_key(subsystem, arguments)}"]
         references = [name for name in ("volume",) if parse_reference(str(arguments.get(name, "")))]
     else:
-        keys = [_order_key(name, str(arguments[name])) for name in operation.holds]
-        references = [name for name in operation.holds if name != "policy" and parse_reference(str(arguments[name]))]
+        keys = [_order_key(name, str(arguments[name])) for name in operation.exclusive_on]
+        references = [
+            name for name in operation.exclusive_on if name != "policy" and parse_reference(str(arguments[name]))
+        ]
         if operation.makes_volume:
             # Where it will be mounted: a change that names it by this path stands behind it.
             keys.append(_path_key(str(arguments.get("junction_path") or f"/{arguments['volume']}")))
-    of_volumes = operation.is_change and "policy" not in operation.holds
+    of_volumes = operation.is_change and "policy" not in operation.exclusive_on
     return {
         "keys": as_json(sorted(set(keys))).decode(),
         "references": as_json(references).decode() if references else "",
@@ -34,7 +36,7 @@ def places(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -
 
 
 def volume_order_key(name: str) -> str:
-    """Return the line in which changes of the volume ``name`` stand."""
+    """Return the ordering key of the volume ``name``."""
     return f"volume:{name}"
 
 

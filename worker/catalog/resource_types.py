@@ -1,7 +1,7 @@
-"""Which parts of a storage system are kept in Redis as listings, and the keys they are kept under.
+"""The resource types of a storage system that are cached in Redis as listings, and their cache keys.
 
-A *thing* is a key such as ``netapp/volumes/db01/snapshots``; it reads like the URL. Volumes appear in it by name only:
-``node:/path`` is resolved first, so that a change under one name is seen under the other.
+A *cache key* is a text such as ``netapp/volumes/db01/snapshots``; it reads like the URL. Volumes appear in it by name
+only: ``node:/path`` is resolved first, so that a change under one name is seen under the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ResourceType:
     """A kind of listing: where it is kept, and the field that tells its records apart."""
 
     name: str
@@ -21,7 +21,7 @@ class View:
     #: Records are kept in the order of their keys; otherwise in the storage system's order, new ones last.
     ordered: bool = False
     #: The collection that a single object belongs to: it may be read there, and goes stale when that must be reread.
-    parent: View | None = None
+    parent: ResourceType | None = None
     #: The argument that names the single object.
     argument: str = ""
 
@@ -30,17 +30,17 @@ class View:
         """One object rather than a collection."""
         return self.parent is not None
 
-    def thing(self, subsystem: str, arguments: Mapping[str, Any]) -> str:
+    def cache_key(self, subsystem: str, arguments: Mapping[str, Any]) -> str:
         """The key of the listing that ``arguments`` name."""
         return self.template.format(subsystem=subsystem, **arguments)
 
 
-VOLUMES = View("volumes", "{subsystem}/volumes", "name", ordered=True)
-VOLUME = View("volume", "{subsystem}/volumes/{volume}", "name", parent=VOLUMES, argument="volume")
-SNAPSHOTS = View("snapshots", "{subsystem}/volumes/{volume}/snapshots", "name")
-SNAPSHOT = View("snapshot", "{subsystem}/volumes/{volume}/snapshots/{name}", "name", parent=SNAPSHOTS, argument="name")
-LOCKS = View("locks", "{subsystem}/volumes/{volume}/locks", "host")
-POLICIES = View("policies", "{subsystem}/export", "name", ordered=True)
-POLICY = View("policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy")
-
-VIEWS: dict[str, View] = {view.name: view for view in (VOLUMES, VOLUME, SNAPSHOTS, SNAPSHOT, LOCKS, POLICIES, POLICY)}
+VOLUMES = ResourceType("volumes", "{subsystem}/volumes", "name", ordered=True)
+VOLUME = ResourceType("volume", "{subsystem}/volumes/{volume}", "name", parent=VOLUMES, argument="volume")
+SNAPSHOTS = ResourceType("snapshots", "{subsystem}/volumes/{volume}/snapshots", "name")
+SNAPSHOT = ResourceType(
+    "snapshot", "{subsystem}/volumes/{volume}/snapshots/{name}", "name", parent=SNAPSHOTS, argument="name"
+)
+LOCKS = ResourceType("locks", "{subsystem}/volumes/{volume}/locks", "host")
+POLICIES = ResourceType("policies", "{subsystem}/export", "name", ordered=True)
+POLICY = ResourceType("policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy")

@@ -58,17 +58,17 @@ def sentinels(url: str) -> Sentinels | None:
     Raises:
         WrongUrl: what is wrong; without the URL, which holds a password.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in _SENTINEL_SCHEMES:
+    current_services = urlsplit(url)
+    if current_services.scheme not in _SENTINEL_SCHEMES:
         return None
-    said = dict(parse_qsl(parts.query))
+    said = dict(parse_qsl(current_services.query))
     name = said.pop("master_name", "")
     if not name:
         raise WrongUrl("a sentinel:// URL must end in ?master_name=… as the sentinels call the master")
     own = {word.removeprefix("sentinel_"): said.pop(word) for word in _SENTINEL_WORDS if word in said}
-    userinfo, _, hosts = parts.netloc.rpartition("@")
-    as_redis = parts._replace(
-        scheme=_SENTINEL_SCHEMES[parts.scheme], netloc=f"{userinfo}@localhost", query=urlencode(said)
+    userinfo, _, hosts = current_services.netloc.rpartition("@")
+    as_redis = current_services._replace(
+        scheme=_SENTINEL_SCHEMES[current_services.scheme], netloc=f"{userinfo}@localhost", query=urlencode(said)
     )
     options = _redis_options(as_redis.geturl())
     for word in ("host", "port", "connection_class"):
@@ -104,13 +104,13 @@ def broker(url: str) -> Broker:
     found = sentinels(url)
     if found is not None:
         return _broker_of_sentinels(urlsplit(url), found)
-    parts = urlsplit(url)
-    if parts.scheme == "rediss":
+    current_services = urlsplit(url)
+    if current_services.scheme == "rediss":
         # kombu checks no certificate unless it is told to.
-        return Broker(parts._replace(query="").geturl(), _use_ssl(_redis_options(url)))
-    if parts.scheme == "unix":
+        return Broker(current_services._replace(query="").geturl(), _use_ssl(_redis_options(url)))
+    if current_services.scheme == "unix":
         database = _redis_options(url).get("db", 0)
-        return Broker(parts._replace(scheme="redis+socket", query=f"virtual_host={database}").geturl())
+        return Broker(current_services._replace(scheme="redis+socket", query=f"virtual_host={database}").geturl())
     return Broker(url)
 
 
@@ -123,10 +123,10 @@ def _redis_options(url: str) -> dict[str, Any]:
     return options
 
 
-def _broker_of_sentinels(parts: SplitResult, found: Sentinels) -> Broker:
-    userinfo, _, hosts = parts.netloc.rpartition("@")
+def _broker_of_sentinels(current_services: SplitResult, found: Sentinels) -> Broker:
+    userinfo, _, hosts = current_services.netloc.rpartition("@")
     start = f"sentinel://{userinfo}@" if userinfo else "sentinel://"
-    urls = [f"{start}{host}{parts.path}" for host in hosts.split(",")]
+    urls = [f"{start}{host}{current_services.path}" for host in hosts.split(",")]
     own = dict(found.own_options) | (_use_ssl(found.options) if found.tls else {})
     options = {"master_name": found.master_name, "sentinel_kwargs": own}
     return Broker(";".join(urls), _use_ssl(found.options) if found.tls else False, options)
@@ -143,11 +143,11 @@ def _use_ssl(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _host(text: str) -> tuple[str, int]:
     """One host and its port."""
-    parts = urlsplit(f"//{text}")
+    current_services = urlsplit(f"//{text}")
     try:
-        port = parts.port or _SENTINEL_PORT
+        port = current_services.port or _SENTINEL_PORT
     except ValueError:
         raise WrongUrl(_UNREADABLE) from None
-    if not parts.hostname:
+    if not current_services.hostname:
         raise WrongUrl("a sentinel:// URL must name hosts, as in sentinel://one:26379,two:26379/0?master_name=…")
-    return parts.hostname, port
+    return current_services.hostname, port

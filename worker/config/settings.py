@@ -44,7 +44,7 @@ class Settings(SecretFiles):
         3600, ge=0, description="How long after that the old copy is served while one refresh runs"
     )
     cache_keep: int = Field(86400, ge=1, description="How long the old copy is kept for when the filer is away")
-    page_keep: int = Field(
+    old_listing_ttl: int = Field(
         600, ge=1, description="How long a superseded listing is kept for clients that page through it"
     )
     refresh_interval: int = Field(
@@ -54,9 +54,9 @@ class Settings(SecretFiles):
     backend_patience: int = Field(
         60, ge=0, description="How long a job is tried again while its filer cannot be reached"
     )
-    settle_patience: int = Field(600, ge=1, description="How long a lost change is looked for before outcome-unknown")
-    read_limit: int = Field(600, ge=1, description="Time limit of a read")
-    change_limit: int = Field(1800, ge=1, description="Time limit of a change")
+    reconcile_timeout: int = Field(600, ge=1, description="How long a lost change is looked for before outcome-unknown")
+    read_timeout: int = Field(600, ge=1, description="Time limit of a read")
+    change_timeout: int = Field(1800, ge=1, description="Time limit of a change")
     lease: int = Field(15, ge=3, le=40, description="How long a worker may act on a job without renewing its lease")
 
     write_slots: int = Field(8, ge=1, le=64, description="Changes at a time, for each worker process and filer")
@@ -92,7 +92,7 @@ class Settings(SecretFiles):
         return (self.broker_url or self.redis_url).get_secret_value()
 
     @property
-    def rings_at_once(self) -> bool:
+    def enqueues_in_transaction(self) -> bool:
         """May a job's ring be written with it? To the same Redis, and if no replica need hold the job before."""
         return self.broker == self.redis_url.get_secret_value() and not self.wait_replicas
 

@@ -1,37 +1,40 @@
-"""Where a worker takes jobs and hands in their ends. Nothing here opens a storage system."""
+"""How a worker claims jobs, returns them and completes them. Nothing here opens a storage system."""
 
 from __future__ import annotations
 
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import structlog
 
 from worker.config.settings import Settings
-from worker.execution.lease import Beater, Lease
+from worker.execution.lease import Lease, LeaseRenewer
 from worker.jobs.record import Failure, Job, State, parse_job
 from worker.jobs.status import INLINE_RESULT_BYTES
 from worker.listings.updates import Steps
-from worker.messaging.messages import Ring, rings
-from worker.messaging.publisher import Bell
-from worker.store.client import RedisAway, Scripts
+from worker.messaging.messages import TaskMessage, parse_messages
+from worker.messaging.publisher import TaskPublisher
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.scripts import ClaimResult, JobScripts, LeaseResult
+
+_Answer = TypeVar("_Answer")
 
 log = structlog.get_logger(__name__)
 
-#: How long a worker tries to hand in the end of a job while Redis is away. Afterwards another finds it out by looking.
-_HAND_IN_S = 600.0
+#: How long a worker tries to complete a job while Redis is unavailable. Afterwards another worker reconciles it.
+_COMPLETE_TIMEOUT_S = 600.0
 #: The same while the worker shuts down.
-_HAND_IN_DRAINING_S = 10.0
-#: A job whose workers were lost so often, before they sent anything, is given up: it may be what kills them.
-LOSSES = 3
-#: A job that this worker cannot carry out is left to others for so long.
-_NOT_MINE_S = 5.0
+_COMPLETE_DRAINING_TIMEOUT_S = 10.0
+#: A job whose workers were lost so often, before they sent anything, fails: it may be what kills them.
+MAX_WORKER_LOSSES = 3
+#: How long a job that this worker cannot carry out is put off, for others to claim.
+_FOREIGN_DELAY_S = 5.0
 _LONGEST_GRACE_MS = 5000
-#: How far down its lane a free slot looks for a job whose turn has come.
+#: How many waiting jobs of a queue are scanned for a runnable one.
 LOOK_AHEAD = 1000
 
 
@@ -41,8 +44,8 @@ def grace_ms(lease_s: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """How a job ended, with what it leaves behind."""
+class Completion:
+    """How a job ended, with its result and its effect on the listings."""
 
     state: State
     failure: Failure | None = None
@@ -52,127 +55,132 @@ class End:
     steps: Steps | None = None
 
 
-class Desk:
-    """One worker process's desk."""
+class JobClaims:
+    """The claims of one worker process."""
 
     def __init__(
-        self, scripts: Scripts, beater: Beater, bell: Bell, settings: Settings, drain: threading.Event
+        self,
+        scripts: JobScripts,
+        lease_renewer: LeaseRenewer,
+        publisher: TaskPublisher,
+        settings: Settings,
+        drain: threading.Event,
     ) -> None:
         self._scripts = scripts
-        self._beater = beater
-        self._bell = bell
+        self._lease_renewer = lease_renewer
+        self._publisher = publisher
         self._settings = settings
         self._drain = drain
 
-    def claim(self, job_id: str) -> Lease | str:
-        """Take a queued job, or say why not: GONE, TAKEN, CANCELLED, LATER or BEHIND."""
-        owner, asked_at = secrets.token_hex(8), time.monotonic()
-        limits_ms = (self._settings.read_limit * 1000, self._settings.change_limit * 1000)
-        word, *more = self._scripts.claim(job_id, owner, self._settings.lease * 1000, *limits_ms)
-        if word != b"CLAIMED":
-            return str(word.decode())
-        job = parse_job(more[0])
+    def claim(self, job_id: str) -> Lease | ClaimResult:
+        """Claim a queued job for this worker, or say why not."""
+        token, asked_at = secrets.token_hex(8), time.monotonic()
+        timeouts_ms = (self._settings.read_timeout * 1000, self._settings.change_timeout * 1000)
+        result, record, waiting = self._scripts.claim(job_id, token, self._settings.lease * 1000, *timeouts_ms)
+        if result is not ClaimResult.CLAIMED:
+            return result
+        job = parse_job(record)
         if job is None:
-            log.error(
-                "claim.unknown-operation", job_id=job_id, hint="an older worker took a newer job; it gives it back"
-            )
-            self._scripts.requeue(job_id, owner, int(_NOT_MINE_S * 1000), "", "1")
-            return "UNKNOWN"
-        return self._hold(job, owner, asked_at, others_wait=more[1] > 0)
+            log.error("claim.unknown-operation", job_id=job_id, hint="a newer version submitted it; it is requeued")
+            self._scripts.requeue(job_id, token, int(_FOREIGN_DELAY_S * 1000), "", counts=False)
+            return ClaimResult.UNKNOWN
+        return self._lease(job, token, asked_at, more_waiting=waiting > 0)
 
-    def take_over(self, job_id: str, owner: str) -> tuple[Lease, int] | None:
-        """Hold a job that the sweep gave to this worker to settle; also Redis's time in milliseconds."""
+    def take_over(self, job_id: str, token: str) -> tuple[Lease, int] | None:
+        """Hold an in-doubt job that a sweep handed to this worker; also Redis's time in milliseconds."""
         asked_at = time.monotonic()
-        raw, now_ms, *_ = self._scripts.show(job_id, 0, 0)
-        job = parse_job(raw)
-        if job is None or job.owner != owner:
+        record, now_ms, *_ = self._scripts.get_job(job_id, 0, 0)
+        job = parse_job(record)
+        if job is None or job.token != token:
             return None
-        return self._hold(job, owner, asked_at), now_ms
+        return self._lease(job, token, asked_at), now_ms
 
-    def resolve(self, lease: Lease, keys: list[str], fields: Mapping[str, str]) -> bool:
-        """Put the job into the order of the volumes that its paths mean; False when it must wait there."""
-        word, found = self._scripts.resolve(lease.job_id, lease.owner, keys, fields)
-        self._bell.ring(rings(found))
-        if word != b"GO":
-            self._beater.remove(lease)
-        return bool(word == b"GO")
+    def join_ordering(self, lease: Lease, keys: list[str], fields: Mapping[str, str]) -> bool:
+        """Add the ordering keys of the volumes that the job's paths refer to; False when it must wait for them."""
+        result, messages = self._scripts.join_ordering(lease.job_id, lease.token, keys, fields)
+        self._publisher.publish_soon(parse_messages(messages))
+        if result is not LeaseResult.GO:
+            self._lease_renewer.remove(lease)
+        return result is LeaseResult.GO
 
-    def put_back(self, lease: Lease, delay_s: float, reason: str = "", *, counts: bool = True) -> None:
-        """Give a job back to its queue, unharmed; a job that was cancelled meanwhile ends."""
-        word = self._persist(
-            lease, "requeue", lease.job_id, lease.owner, int(delay_s * 1000), reason, "0" if counts else "1"
+    def requeue(self, lease: Lease, delay_s: float, reason: str = "", *, counts: bool = True) -> None:
+        """Return a job that changed nothing to its queue; a job whose cancellation was requested meanwhile ends."""
+        delay_ms = int(delay_s * 1000)
+        result = self._repeat(
+            lease, lambda: self._scripts.requeue(lease.job_id, lease.token, delay_ms, reason, counts=counts)
         )
-        if word == b"CANCEL":
-            self.finish(lease, End(State.CANCELLED))
-        elif word == b"DONE" and not delay_s:
-            self.ring_for_others(lease.job.id, lease.job.queue, lease.job.operation.name)
-        self._beater.remove(lease)
+        if result is LeaseResult.CANCEL:
+            self.complete(lease, Completion(State.CANCELLED))
+        elif result is LeaseResult.DONE and not delay_s:
+            self._publisher.publish_soon([TaskMessage(lease.job.id, lease.job.queue, lease.job.operation.name)])
+        self._lease_renewer.remove(lease)
 
-    def leave(self, lease: Lease) -> None:
-        """Give back a job of a storage system that this worker does not serve."""
-        self.put_back(lease, _NOT_MINE_S, counts=False)
+    def requeue_foreign(self, lease: Lease) -> None:
+        """Return a job of a storage system that this worker does not serve."""
+        self.requeue(lease, _FOREIGN_DELAY_S, counts=False)
 
-    def release(self, lease: Lease, why: str, delay_s: float = 0.0) -> None:
-        """Let go of a change whose outcome must be found out by looking."""
-        self._persist(
-            lease, "release", lease.job_id, lease.owner, int(delay_s * 1000), why, grace_ms(self._settings.lease)
-        )
-        self._beater.remove(lease)
+    def hand_over(self, lease: Lease, reason: str, delay_s: float = 0.0) -> None:
+        """Release an in-doubt change, for any worker to reconcile after the delay."""
+        delay_ms, grace = int(delay_s * 1000), grace_ms(self._settings.lease)
+        self._repeat(lease, lambda: self._scripts.hand_over(lease.job_id, lease.token, delay_ms, reason, grace))
+        self._lease_renewer.remove(lease)
 
-    def forget(self, lease: Lease) -> None:
-        """Let go of a job that is another's by now."""
-        self._beater.remove(lease)
+    def drop_lease(self, lease: Lease) -> None:
+        """Stop renewing a lease; another worker has the job, or nobody carries it out."""
+        self._lease_renewer.remove(lease)
 
-    def finish(self, lease: Lease, end: End) -> bool:
-        """Hand in the end of a job; False when the job is another's by now (nothing is changed then)."""
-        fields = dict(end.fields or {})
-        if end.failure is not None:
-            fields |= end.failure.to_fields()
-        if end.result:
-            fields["result_bytes"] = str(len(end.result))
-        answer = self._persist(
-            lease, "finish", lease.job_id, lease.owner, end.state, fields, end.steps or [],
-            self._settings.job_keep * 1000, end.result, self._settings.result_keep * 1000,
-            INLINE_RESULT_BYTES,
+    def complete(self, lease: Lease, completion: Completion) -> bool:
+        """End a job; False when another worker holds it by now (nothing is changed then)."""
+        fields = dict(completion.fields or {})
+        if completion.failure is not None:
+            fields |= completion.failure.to_fields()
+        answer = self._repeat(
+            lease,
+            lambda: self._scripts.finish(
+                lease.job_id, lease.token, completion.state, fields, completion.steps or [],
+                self._settings.job_keep * 1000, completion.result, self._settings.result_keep * 1000,
+                INLINE_RESULT_BYTES,
+            ),
         )  # fmt: skip
-        self._beater.remove(lease)
-        if answer is None or answer[0] != b"DONE":
-            log.warning("finish.refused", job_id=lease.job_id, state=end.state, hint="settled by another worker")
+        self._lease_renewer.remove(lease)
+        if answer is None or answer[0] is not LeaseResult.DONE:
+            log.warning("completion.fenced", job_id=lease.job_id, state=completion.state, hint="another worker has it")
             return False
-        self._bell.ring(rings(answer[1]))
+        self._publisher.publish_soon(parse_messages(answer[1]))
         return True
 
-    def ring_waiting(self, queue: str, most: int) -> None:
-        """Ring for the first jobs of a lane whose turn has come: there is room again."""
-        self._bell.ring(rings(self._scripts.waiting(queue, most, LOOK_AHEAD)))
+    def publish_runnable(self, queue: str, limit: int) -> None:
+        """Publish messages for the first runnable jobs of a queue: slots are free again."""
+        self._publisher.publish_soon(parse_messages(self._scripts.pick_runnable(queue, limit, LOOK_AHEAD)))
 
-    def ring_for_others(self, job_id: str, queue: str, operation: str) -> None:
-        """Pass a ring on to whichever worker hears it."""
-        self._bell.ring([Ring(job_id, queue, operation)])
+    def republish(self, job_id: str, queue: str, operation: str) -> None:
+        """Publish a job's message again, for another worker."""
+        self._publisher.publish_soon([TaskMessage(job_id, queue, operation)])
 
     @property
     def draining(self) -> bool:
         """Is this worker shutting down?"""
         return self._drain.is_set()
 
-    def _hold(self, job: Job, owner: str, asked_at: float, *, others_wait: bool = False) -> Lease:
-        limit_s = self._settings.change_limit if job.operation.is_change else self._settings.read_limit
+    def _lease(self, job: Job, token: str, asked_at: float, *, more_waiting: bool = False) -> Lease:
+        limit_s = self._settings.change_timeout if job.operation.is_change else self._settings.read_timeout
         lease = Lease(
-            self._scripts, job, owner,
+            self._scripts, job, token,
             asked_at=asked_at, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain,
-            others_wait=others_wait,
+            more_waiting=more_waiting,
         )  # fmt: skip
-        self._beater.add(lease)
+        self._lease_renewer.add(lease)
         return lease
 
-    def _persist(self, lease: Lease, script: str, *arguments: Any) -> Any:
-        """Run a script that says what became of a job; repeat it while Redis is away: it is fenced, so no harm."""
+    def _repeat(self, lease: Lease, call: Callable[[], _Answer]) -> _Answer | None:
+        """Repeat a call while Redis is unavailable, which the fencing token makes safe; None when it takes too long."""
         began = time.monotonic()
         while True:
             try:
-                return getattr(self._scripts, script)(*arguments)
-            except RedisAway as exc:
-                if time.monotonic() - began > (_HAND_IN_DRAINING_S if self.draining else _HAND_IN_S):
-                    log.error("desk.gave-up", job_id=lease.job_id, script=script, error=type(exc).__name__)  # noqa: TRY400
+                return call()
+            except REDIS_UNAVAILABLE as exc:
+                timeout_s = _COMPLETE_DRAINING_TIMEOUT_S if self.draining else _COMPLETE_TIMEOUT_S
+                if time.monotonic() - began > timeout_s:
+                    log.error("completion.abandoned", job_id=lease.job_id, error=type(exc).__name__)  # noqa: TRY400
                     return None
                 time.sleep(0.3)

@@ -1,7 +1,7 @@
-"""A worker's hold on one job: the journal that a driver writes to, under a token until another worker's replaces it.
+"""A worker's lease on one job, which is also the journal that the driver writes to.
 
-Whatever is written carries the token, so that a worker that was stopped and wakes up changes nothing. Between beats
-the hold ends by this process's own clock: a worker that is cut off from Redis stops before its lease can be given away.
+Every write carries a fencing token, so that a worker that was stopped and wakes up changes nothing. Between renewals
+the lease ends by this process's own clock: a worker that is cut off from Redis stops before its lease is given away.
 """
 
 from __future__ import annotations
@@ -13,66 +13,66 @@ from typing import Any
 
 import structlog
 
-from storage_backends.journal import Cancelled, HandedOn, Journal, LeaseLost, TimedOut
+from storage_backends.journal import Cancelled, Journal, LeaseLost, ShuttingDown, TimedOut
 from worker.jobs.record import Job
-from worker.store.client import RedisAway, Scripts
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.scripts import JobScripts, LeaseResult
 
 log = structlog.get_logger(__name__)
 
-#: The hold ends this long before the lease does, for clocks that run apart and a call that is on its way; of a short
-#: lease it is a quarter.
+#: A lease counts as over this long before it expires in Redis, for drift and a call in progress; at most a quarter.
 _MARGIN_S = 2.0
-_SHOW_EVERY_S = 1.0
+_PROGRESS_EVERY_S = 1.0
 #: A lease is renewed so often while it lasts, and at least once a second.
-_BEATS_PER_LEASE = 6
+_RENEWALS_PER_LEASE = 6
 
 
 class Lease(Journal):
-    """The hold; made by a claim, renewed by the beater, ended by its job's end."""
+    """Made by a claim, renewed by the LeaseRenewer, ended with its job."""
 
     def __init__(
         self,
-        scripts: Scripts,
+        scripts: JobScripts,
         job: Job,
-        owner: str,
+        token: str,
         *,
         asked_at: float,
         lease_s: float,
         limit_s: float,
         drain: threading.Event,
-        others_wait: bool = False,
+        more_waiting: bool = False,
     ) -> None:
-        """``asked_at``: when the question was put (monotonic seconds) whose answer gave the job to this worker."""
+        """``asked_at``: when the claim was sent (monotonic seconds)."""
         self.job_id = job.id
         self.job = job
-        self.owner = owner
-        #: Did others wait in its lane when it was claimed? Those that came later ring for themselves.
-        self.others_wait = others_wait
+        self.token = token
+        #: Did others wait in its queue when it was claimed? Later ones are published with their submission.
+        self.more_waiting = more_waiting
         self.step: str | None = job.step
         self.filer_job: str | None = job.backend_job
         self._scripts = scripts
-        self._hold_s = lease_s - min(_MARGIN_S, lease_s / 4)
+        self._valid_for_s = lease_s - min(_MARGIN_S, lease_s / 4)
         self._drain = drain
-        self._ok_until = asked_at + self._hold_s
+        self._valid_until = asked_at + self._valid_for_s
         self.limit_at = asked_at + limit_s
         self._cancel = threading.Event()
         self._lost = threading.Event()
         self._wake = threading.Event()
-        self._shown_at = 0.0
+        self._progress_at = 0.0
 
-    # --- told by the beater
+    # --- set by the renewer
 
     def renewed(self, asked_at: float) -> None:
-        """The lease was renewed by a question that was put at ``asked_at`` (monotonic seconds)."""
-        self._ok_until = asked_at + self._hold_s
+        """The lease was renewed by a call that was sent at ``asked_at`` (monotonic seconds)."""
+        self._valid_until = asked_at + self._valid_for_s
 
     def cancel(self) -> None:
-        """Somebody wants the job cancelled."""
+        """Cancellation was requested."""
         self._cancel.set()
         self._wake.set()
 
     def lose(self) -> None:
-        """The job is another's now."""
+        """Another worker holds the job now."""
         self._lost.set()
         self._wake.set()
 
@@ -80,7 +80,7 @@ class Lease(Journal):
         """The worker is shutting down."""
         self._wake.set()
 
-    # --- asked by the driver
+    # --- the journal, for the driver
 
     @property
     def cancel_requested(self) -> bool:
@@ -88,15 +88,15 @@ class Lease(Journal):
 
     @property
     def seconds_left(self) -> float:
-        until = self._ok_until if self.job.operation.is_change else self.limit_at
+        until = self._valid_until if self.job.operation.is_change else self.limit_at
         return max(0.0, min(until, self.limit_at) - time.monotonic())
 
     def checkpoint(self) -> None:
         now = time.monotonic()
-        if self._lost.is_set() or now > self._ok_until:
+        if self._lost.is_set() or now > self._valid_until:
             raise LeaseLost
         if self._drain.is_set() and (self.step is None or self.filer_job is not None):
-            raise HandedOn
+            raise ShuttingDown
         if self._cancel.is_set() and self.step is None:
             raise Cancelled
         if now > self.limit_at:
@@ -104,32 +104,31 @@ class Lease(Journal):
 
     def progress(self, current: int, total: int | None, unit: str, message: str) -> None:
         self.checkpoint()
-        if time.monotonic() - self._shown_at < _SHOW_EVERY_S and current != total:
+        if time.monotonic() - self._progress_at < _PROGRESS_EVERY_S and current != total:
             return
-        self._shown_at = time.monotonic()
-        shown = {
+        self._progress_at = time.monotonic()
+        job_status = {
             "current": str(current),
             "total": "" if total is None else str(total),
             "unit": unit,
             "message": message,
         }
         try:
-            self._mark("progress", shown)
-        except RedisAway:
-            # Only a picture for those who watch; the marks that count are not passed over.
-            log.info("progress.not-shown", job_id=self.job_id)
+            self._record("progress", job_status)
+        except REDIS_UNAVAILABLE:
+            # Progress is informative only; what decisions rest on is recorded durably.
+            log.info("progress.not-recorded", job_id=self.job_id)
 
-    def sending(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, **facts: str) -> None:
         self.checkpoint()
-        self._must_mark("step", {"step": step, "message": step.replace("-", " ").replace("_", " "), **_facts(facts)})
+        self._record_durably(
+            "step", {"step": step, "message": step.replace("-", " ").replace("_", " "), **_facts(facts)}
+        )
         self.step, self.filer_job = step, None
 
     def backend_job(self, uuid: str, *, cancellable: bool = False) -> None:
         self.filer_job = uuid
-        self._must_mark("backend_job", {"backend_job": uuid, "cancellable": "1" if cancellable else "0"})
-
-    def remember(self, **facts: str) -> None:
-        self._must_mark("facts", _facts(facts))
+        self._record_durably("backend_job", {"backend_job": uuid, "cancellable": "1" if cancellable else "0"})
 
     def wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -141,25 +140,25 @@ class Lease(Journal):
             self._wake.wait(min(left, 1.0))
             self._wake.clear()
 
-    # --- marks
+    # --- writing
 
-    def _mark(self, what: str, fields: dict[str, str]) -> None:
-        word = self._scripts.mark(self.job_id, self.owner, what, fields)
-        if word == b"LOST":
+    def _record(self, what: str, fields: dict[str, str]) -> None:
+        result = self._scripts.record_progress(self.job_id, self.token, what, fields)
+        if result is LeaseResult.LOST:
             self._lost.set()
             raise LeaseLost
-        if word == b"CANCEL":
+        if result is LeaseResult.CANCEL:
             self._cancel.set()
             if what == "step" and self.step is None:
                 raise Cancelled
 
-    def _must_mark(self, what: str, fields: dict[str, str]) -> None:
-        """Mark durably, trying again while Redis is away and the hold lasts: a mark that may be missing is no mark."""
+    def _record_durably(self, what: str, fields: dict[str, str]) -> None:
+        """Record what decisions rest on; repeat while Redis is unavailable and the lease is valid."""
         while True:
             try:
-                self._mark(what, fields)
-            except RedisAway:
-                if time.monotonic() > self._ok_until:
+                self._record(what, fields)
+            except REDIS_UNAVAILABLE:
+                if time.monotonic() > self._valid_until:
                     raise LeaseLost from None
                 self._wake.wait(0.2)
             else:
@@ -170,15 +169,15 @@ def _facts(facts: dict[str, str]) -> dict[str, Any]:
     return {f"fact:{name}": value for name, value in facts.items()}
 
 
-class Beater(threading.Thread):
-    """Renews every lease of this process in one question to Redis, once a second, and brings back what it answers."""
+class LeaseRenewer(threading.Thread):
+    """A thread that renews all leases of this process in one call, and passes LOST and CANCEL on to them."""
 
-    def __init__(self, scripts: Scripts, lease_s: int, *, on_hang: Callable[[Lease], None]) -> None:
-        """``on_hang`` is told, once, of a job far over its time limit: whoever carries it out hangs."""
-        super().__init__(name="beater", daemon=True)
+    def __init__(self, scripts: JobScripts, lease_s: int, *, on_hang: Callable[[Lease], None]) -> None:
+        """``on_hang`` is called once for a job far over its time limit, whose thread hangs."""
+        super().__init__(name="lease-renewer", daemon=True)
         self._scripts = scripts
         self._lease_ms = lease_s * 1000
-        self._every_s = min(1.0, lease_s / _BEATS_PER_LEASE)
+        self._every_s = min(1.0, lease_s / _RENEWALS_PER_LEASE)
         self._on_hang = on_hang
         self._hanging: set[str] = set()
         self._leases: dict[str, Lease] = {}
@@ -188,15 +187,15 @@ class Beater(threading.Thread):
     def add(self, lease: Lease) -> None:
         """Renew this lease from now on."""
         with self._lock:
-            self._leases[lease.owner] = lease
+            self._leases[lease.token] = lease
 
     def remove(self, lease: Lease) -> None:
         """Its job has ended here."""
         with self._lock:
-            self._leases.pop(lease.owner, None)
-            self._hanging.discard(lease.owner)
+            self._leases.pop(lease.token, None)
+            self._hanging.discard(lease.token)
 
-    def held(self) -> list[Lease]:
+    def leases(self) -> list[Lease]:
         """The leases of this process."""
         with self._lock:
             return list(self._leases.values())
@@ -208,33 +207,33 @@ class Beater(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(self._every_s):
             try:
-                self.beat()
-            except RedisAway as exc:
-                log.warning("beat.failed", error=type(exc).__name__)
+                self.renew()
+            except REDIS_UNAVAILABLE as exc:
+                log.warning("lease.renewal-failed", error=type(exc).__name__)
             except Exception:
-                log.exception("beat.failed")
+                log.exception("lease.renewal-failed")
 
-    def beat(self) -> None:
-        """Renew once. A job far over its time limit is renewed no more, so that another worker settles it."""
+    def renew(self) -> None:
+        """Renew once. A job far over its time limit is renewed no more, so that another worker takes it over."""
         asked_at = time.monotonic()
-        held = self.held()
+        held = self.leases()
         leases = [lease for lease in held if asked_at < lease.limit_at + self._lease_ms / 1000]
-        self._look_for_hanging(held, leases)
+        self._report_hung(held, leases)
         if not leases:
             return
-        flat = [text for lease in leases for text in (lease.job_id, lease.owner)]
-        for lease, word in zip(leases, self._scripts.beat(self._lease_ms, *flat), strict=True):
-            if word == b"LOST":
+        flat = [text for lease in leases for text in (lease.job_id, lease.token)]
+        for lease, result in zip(leases, self._scripts.renew_leases(self._lease_ms, *flat), strict=True):
+            if result is LeaseResult.LOST:
                 lease.lose()
                 continue
             lease.renewed(asked_at)
-            if word == b"CANCEL":
+            if result is LeaseResult.CANCEL:
                 lease.cancel()
 
-    def _look_for_hanging(self, held: list[Lease], renewed: list[Lease]) -> None:
+    def _report_hung(self, held: list[Lease], renewed: list[Lease]) -> None:
         if len(held) == len(renewed):
             return
         for lease in held:
-            if lease not in renewed and lease.owner not in self._hanging:
-                self._hanging.add(lease.owner)
+            if lease not in renewed and lease.token not in self._hanging:
+                self._hanging.add(lease.token)
                 self._on_hang(lease)

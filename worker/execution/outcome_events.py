@@ -8,12 +8,12 @@ from worker.jobs.record import Failure, State
 from worker.messaging.task_events import emit
 
 
-def tell_began(celery: Celery, job_id: str) -> None:
+def emit_started(celery: Celery, job_id: str) -> None:
     """Tell Flower, soon, that a job has been claimed."""
     emit(celery, "started", job_id)
 
 
-def tell_ended(
+def emit_ended(
     celery: Celery, job_id: str, state: State, failure: Failure | None = None, *, runtime_s: float = 0.0
 ) -> None:
     """Tell Flower, soon, how a job ended."""

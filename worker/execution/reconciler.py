@@ -1,26 +1,29 @@
-"""Finds out, by looking, what became of a change whose worker is gone; till then its job runs and holds its volume."""
+"""Reconciliation of in-doubt changes: finds out on the storage system what became of a change whose worker was lost.
+
+Until then the job stays running and keeps its ordering keys.
+"""
 
 from __future__ import annotations
 
 import orjson
 import structlog
 
-from storage_backends.base import Outcome, Settlement
+from storage_backends.base import Outcome, ReconciledOutcome
 from storage_backends.errors import StorageError
-from storage_backends.journal import LeaseLost, Stopped, TimedOut
-from worker.backends.gateway import Filer
+from storage_backends.journal import Interrupted, LeaseLost, TimedOut
+from worker.backends.gateway import BackendGateway
 from worker.config.settings import Settings
-from worker.execution.claims import Desk, End
+from worker.execution.claims import Completion, JobClaims
 from worker.execution.executor import failure_of
 from worker.execution.lease import Lease
-from worker.jobs.record import DETAILS, Failure, State
+from worker.jobs.record import FAILURE_DETAILS, Failure, State
 from worker.listings.repository import Listings
-from worker.listings.updates import Effects
+from worker.listings.updates import ListingUpdates
 
 log = structlog.get_logger(__name__)
 
-#: How long after a look that could not be taken the next one is (seconds).
-_LOOK_AGAIN_S = 3.0
+#: How long after a probe that failed the next one is (seconds).
+_RETRY_S = 3.0
 
 _NOT_DONE = {
     "timed-out": Failure(
@@ -35,83 +38,85 @@ _NOT_DONE = {
         "backend-error", "The service failed inside; looking showed that the change was not made."
     ),
 }
-_LOST = Failure(
+_NOT_APPLIED = Failure(
     "worker-lost", "The worker was lost; looking showed that the change was not made. Submit it again.", retryable=True
 )
 
 
-class Settler:
-    """Settles jobs that the sweep has given to this worker."""
+class OutcomeReconciler:
+    """Reconciles jobs that a sweep has handed to this worker."""
 
-    def __init__(self, desk: Desk, filers: dict[str, Filer], listings: Listings, settings: Settings) -> None:
-        self._desk = desk
-        self._filers = filers
-        self._effects = Effects(listings)
+    def __init__(
+        self, claims: JobClaims, gateways: dict[str, BackendGateway], listings: Listings, settings: Settings
+    ) -> None:
+        self._claims = claims
+        self._gateways = gateways
+        self._updates = ListingUpdates(listings)
         self._settings = settings
 
-    def settle(self, job_id: str, owner: str) -> tuple[Lease, End] | None:
-        """Look, and end the job by what is found; None when it could not be told yet."""
-        held = self._desk.take_over(job_id, owner)
+    def reconcile(self, job_id: str, token: str) -> tuple[Lease, Completion] | None:
+        """Probe the storage system and end the job accordingly; None when that is not possible yet."""
+        held = self._claims.take_over(job_id, token)
         if held is None:
             return None
         try:
-            return self._settle(*held)
+            return self._reconcile(*held)
         finally:
-            self._desk.forget(held[0])
+            self._claims.drop_lease(held[0])
 
-    def _settle(self, lease: Lease, now_ms: int) -> tuple[Lease, End] | None:
+    def _reconcile(self, lease: Lease, now_ms: int) -> tuple[Lease, Completion] | None:
         job_id = lease.job_id
         try:
-            end = self._look(lease, now_ms)
+            end = self._probe(lease, now_ms)
         except LeaseLost:
             return None
         except TimedOut:
-            end = self._not_now(lease, now_ms)
-        except Stopped:
-            self._desk.release(lease, lease.job.settle_why or "")
+            end = self._unavailable(lease, now_ms)
+        except Interrupted:
+            self._claims.hand_over(lease, lease.job.in_doubt_reason or "")
             return None
         except Exception:
-            log.exception("settle.crashed", job_id=job_id)
-            end = self._not_now(lease, now_ms)
+            log.exception("reconcile.crashed", job_id=job_id)
+            end = self._unavailable(lease, now_ms)
         if end is None:
-            self._desk.release(lease, lease.job.settle_why or "", _LOOK_AGAIN_S)
+            self._claims.hand_over(lease, lease.job.in_doubt_reason or "", _RETRY_S)
             return None
-        log.info("job.settled", job_id=job_id, state=end.state, code=end.failure.code if end.failure else None)
-        return (lease, end) if self._desk.finish(lease, end) else None
+        log.info("job.reconciled", job_id=job_id, state=end.state, code=end.failure.code if end.failure else None)
+        return (lease, end) if self._claims.complete(lease, end) else None
 
-    def _look(self, lease: Lease, now_ms: int) -> End | None:
+    def _probe(self, lease: Lease, now_ms: int) -> Completion | None:
         job = lease.job
         try:
-            with self._filers[job.subsystem].asked() as backend:
-                found = backend.settle(job.operation.name, job.arguments, job.trace(now_ms), journal=lease)
+            with self._gateways[job.subsystem].session() as backend:
+                found = backend.reconcile(job.operation.name, job.arguments, job.trace(now_ms), journal=lease)
         except StorageError as error:
-            log.warning("settle.not-now", job_id=job.id, code=error.code)
-            return self._not_now(lease, now_ms)
+            log.warning("reconcile.unavailable", job_id=job.id, code=error.code)
+            return self._unavailable(lease, now_ms)
         return self._end(lease, found)
 
-    def _end(self, lease: Lease, found: Settlement) -> End:
+    def _end(self, lease: Lease, found: ReconciledOutcome) -> Completion:
         job = lease.job
         if found.outcome is Outcome.DONE:
-            steps = self._effects.of_success(job.operation, job.subsystem, job.arguments, found.value)
+            steps = self._updates.after_success(job.operation, job.subsystem, job.arguments, found.value)
             result = b"null" if found.value is None else orjson.dumps(found.value)
-            return End(State.SUCCEEDED, result=result, steps=steps)
-        doubt = self._effects.of_doubt(job.operation, job.subsystem, job.arguments)
+            return Completion(State.SUCCEEDED, result=result, steps=steps)
+        invalidation = self._updates.invalidate(job.operation, job.subsystem, job.arguments)
         if found.outcome is Outcome.UNKNOWN:
-            return End(State.FAILED, _unknown(), steps=doubt)
+            return Completion(State.FAILED, _unknown(), steps=invalidation)
         if isinstance(found.error, StorageError):
-            return End(State.FAILED, failure_of(found.error), steps=doubt)
+            return Completion(State.FAILED, failure_of(found.error), steps=invalidation)
         if job.cancel_requested_ms is not None:
-            return End(State.CANCELLED, steps=doubt)
-        return End(State.FAILED, _NOT_DONE.get(job.settle_why or "", _LOST), steps=doubt)
+            return Completion(State.CANCELLED, steps=invalidation)
+        return Completion(State.FAILED, _NOT_DONE.get(job.in_doubt_reason or "", _NOT_APPLIED), steps=invalidation)
 
-    def _not_now(self, lease: Lease, now_ms: int) -> End | None:
-        """It cannot be looked now: give up only when that has been so for long."""
+    def _unavailable(self, lease: Lease, now_ms: int) -> Completion | None:
+        """The storage system cannot be probed now: give up only after `SAPI_RECONCILE_TIMEOUT`."""
         job = lease.job
-        if now_ms - (job.settle_since_ms or now_ms) < self._settings.settle_patience * 1000:
+        if now_ms - (job.in_doubt_since_ms or now_ms) < self._settings.reconcile_timeout * 1000:
             return None
-        doubt = self._effects.of_doubt(job.operation, job.subsystem, job.arguments)
-        return End(State.FAILED, _unknown(), steps=doubt)
+        invalidation = self._updates.invalidate(job.operation, job.subsystem, job.arguments)
+        return Completion(State.FAILED, _unknown(), steps=invalidation)
 
 
 def _unknown() -> Failure:
-    return Failure("outcome-unknown", DETAILS["outcome-unknown"])
+    return Failure("outcome-unknown", FAILURE_DETAILS["outcome-unknown"])

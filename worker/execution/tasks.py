@@ -9,15 +9,15 @@ from collections import defaultdict
 import structlog
 from celery import Celery, Task
 
-from worker.catalog.operations import OPERATIONS, Lane, Operation
+from worker.catalog.operations import OPERATIONS, Operation, QueueClass
 from worker.config.settings import Settings
-from worker.execution.claims import Desk, End
-from worker.execution.executor import Performer
+from worker.execution.claims import Completion, JobClaims
+from worker.execution.executor import JobExecutor
 from worker.execution.lease import Lease
-from worker.execution.outcome_events import tell_began, tell_ended
+from worker.execution.outcome_events import emit_ended, emit_started
 from worker.jobs.record import State
 from worker.messaging.strategy import hear
-from worker.store.client import RedisAway
+from worker.store.client import REDIS_UNAVAILABLE
 
 log = structlog.get_logger(__name__)
 
@@ -28,21 +28,25 @@ class Slots:
     """How many jobs of each queue this process carries out at a time, so that no lane can fill it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._most = {Lane.WRITE: settings.write_slots, Lane.READ: settings.read_slots, Lane.LIST: settings.list_slots}
+        self._most = {
+            QueueClass.WRITE: settings.write_slots,
+            QueueClass.READ: settings.read_slots,
+            QueueClass.LIST: settings.list_slots,
+        }
         self._taken: dict[str, int] = defaultdict(int)
-        self._turned_away: dict[str, int] = defaultdict(int)
+        self._rejected: dict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
 
-    def room(self, queue: str) -> int:
+    def free_slots(self, queue: str) -> int:
         """How many slots of the queue are free."""
         with self._lock:
-            return self._most[Lane(queue.rpartition(".")[2])] - self._taken[queue]
+            return self._most[QueueClass(queue.rpartition(".")[2])] - self._taken[queue]
 
-    def take(self, queue: str, lane: Lane) -> bool:
+    def take(self, queue: str, queue_class: QueueClass) -> bool:
         """Take a slot, if there is one."""
         with self._lock:
-            if self._taken[queue] >= self._most[lane]:
-                self._turned_away[queue] += 1
+            if self._taken[queue] >= self._most[queue_class]:
+                self._rejected[queue] += 1
                 return False
             self._taken[queue] += 1
             return True
@@ -55,7 +59,7 @@ class Slots:
         """
         with self._lock:
             self._taken[queue] -= 1
-            return 1 + min(_MOST_PASSED_ON, self._turned_away.pop(queue, 0))
+            return 1 + min(_MOST_PASSED_ON, self._rejected.pop(queue, 0))
 
 
 class OperationTask(Task):
@@ -66,11 +70,11 @@ class OperationTask(Task):
     max_retries = 0
     Strategy = staticmethod(hear)
 
-    def __init__(self, operation: Operation, desk: Desk, performer: Performer, slots: Slots) -> None:
+    def __init__(self, operation: Operation, claims: JobClaims, executor: JobExecutor, slots: Slots) -> None:
         self.name = operation.task_name
         self._operation = operation
-        self._desk = desk
-        self._performer = performer
+        self._claims = claims
+        self._executor = executor
         self._slots = slots
 
     def run(self, job_id: str, queue: str) -> None:
@@ -78,28 +82,28 @@ class OperationTask(Task):
 
         ``queue``: where the ring was.
         """
-        if self._desk.draining:
-            self._desk.ring_for_others(job_id, queue, self._operation.name)
-        elif self._slots.take(queue, self._operation.lane):
-            self._use_slot(job_id, queue)
+        if self._claims.draining:
+            self._claims.republish(job_id, queue, self._operation.name)
+        elif self._slots.take(queue, self._operation.queue_class):
+            self._run_in_slot(job_id, queue)
 
-    def _use_slot(self, job_id: str, queue: str) -> None:
+    def _run_in_slot(self, job_id: str, queue: str) -> None:
         go_on = True
         try:
-            go_on = self._claim_and_perform(job_id)
-        except RedisAway as exc:
+            go_on = self._claim_and_execute(job_id)
+        except REDIS_UNAVAILABLE as exc:
             log.warning("ring.passed-over", job_id=job_id, error=type(exc).__name__)
         finally:
             worth = self._slots.free(queue)
-            if (go_on or worth > 1) and not self._desk.draining:
-                self._ring_waiting(queue, worth)
+            if (go_on or worth > 1) and not self._claims.draining:
+                self._publish_runnable(queue, worth)
 
-    def _claim_and_perform(self, job_id: str) -> bool:
+    def _claim_and_execute(self, job_id: str) -> bool:
         """Carry the job out, unless it is not its turn; may there be another to ring for in its place?"""
-        lease = self._desk.claim(job_id)
+        lease = self._claims.claim(job_id)
         if isinstance(lease, str):
             if lease == "CANCELLED":
-                tell_ended(self.app, job_id, State.CANCELLED)
+                emit_ended(self.app, job_id, State.CANCELLED)
             log.debug("ring.passed-over", job_id=job_id, why=lease)
             # Only a job that has left its lane makes room for the next; else the same ring would go round and round.
             return lease == "TAKEN"
@@ -113,25 +117,25 @@ class OperationTask(Task):
         ):
             log.info("job.started", attempt=job.attempt)
             self._perform(lease)
-        return lease.others_wait
+        return lease.more_waiting
 
     def _perform(self, lease: Lease) -> None:
         began = time.perf_counter()
-        tell_began(self.app, lease.job_id)
-        end = self._performer.perform(lease)
+        emit_started(self.app, lease.job_id)
+        end = self._executor.execute(lease)
         _log_end(end)
         if end is not None:
             runtime_s = time.perf_counter() - began
-            tell_ended(self.app, lease.job_id, end.state, end.failure, runtime_s=runtime_s)
+            emit_ended(self.app, lease.job_id, end.state, end.failure, runtime_s=runtime_s)
 
-    def _ring_waiting(self, queue: str, most: int) -> None:
+    def _publish_runnable(self, queue: str, most: int) -> None:
         try:
-            self._desk.ring_waiting(queue, most)
-        except RedisAway:
+            self._claims.publish_runnable(queue, most)
+        except REDIS_UNAVAILABLE:
             log.info("ring.later", queue=queue)
 
 
-def _log_end(end: End | None) -> None:
+def _log_end(end: Completion | None) -> None:
     if end is None:
         log.info("job.put-off")
     elif end.failure is not None:
@@ -140,7 +144,7 @@ def _log_end(end: End | None) -> None:
         log.info("job.ended", state=end.state)
 
 
-def register_tasks(celery: Celery, desk: Desk, performer: Performer, slots: Slots) -> None:
+def register_tasks(celery: Celery, claims: JobClaims, executor: JobExecutor, slots: Slots) -> None:
     """Make every operation a task of ``celery``."""
     for operation in OPERATIONS.values():
-        celery.register_task(OperationTask(operation, desk, performer, slots))
+        celery.register_task(OperationTask(operation, claims, executor, slots))

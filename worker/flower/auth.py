@@ -30,7 +30,7 @@ from worker.flower.settings import FlowerSettings
 _SUFFIX = "@storage-api"
 _PATTERN = f".*{_SUFFIX}"
 _PROVIDER = f"{__name__}.OpenIDLoginHandler"
-_ANSWER_LIMIT_S = 5.0
+_COMMAND_TIMEOUT_S = 5.0
 _STATE_DAYS = 1 / 144
 
 
@@ -179,7 +179,7 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         return str((await self._ask(HTTPRequest(settings.oauth_discovery_url)))[name])
 
     async def _ask(self, request: HTTPRequest) -> dict[str, Any]:
-        request.request_timeout = request.connect_timeout = _ANSWER_LIMIT_S
+        request.request_timeout = request.connect_timeout = _COMMAND_TIMEOUT_S
         request.follow_redirects = False
         request.headers["Accept"] = "application/json"
         try:

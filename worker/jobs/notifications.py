@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import redis
 import structlog
 
-from worker.store.client import RedisAway
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +28,7 @@ _UNNEEDED_S = 10.0
 _CHANGES_APART_S, _ENDS_APART_S = 0.01, 0.002
 
 
-class Watch:
+class Subscription:
     """One client's wait for one job."""
 
     def __init__(self) -> None:
@@ -43,32 +44,32 @@ class Watch:
         self._heard.clear()
         return heard
 
-    def hear(self, late_s: float) -> None:
+    def notify(self, late_s: float) -> None:
         """There is news, or something may have been missed; it is told so many seconds later."""
         self._late_s = late_s
         self._heard.set()
 
 
-class Events:
+class JobNotifications:
     """What the scripts announce of jobs, handed to those who watch them."""
 
-    def __init__(self, client: redis.Redis, prefix: str, room: threading.BoundedSemaphore) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, waiter_slots: threading.BoundedSemaphore) -> None:
         """``room``: for how many may wait at a time."""
-        self._changes = _Channel(client, f"{prefix}events", _CHANGES_APART_S)
-        self._ends = _Channel(client, f"{prefix}ends", _ENDS_APART_S)
-        self._room = room
+        self._changes = _Channel(client, Keys(prefix).changes_channel, _CHANGES_APART_S)
+        self._ends = _Channel(client, Keys(prefix).ends_channel, _ENDS_APART_S)
+        self._waiter_slots = waiter_slots
 
     @contextmanager
-    def watch(self, job_id: str, *, end: bool = False) -> Iterator[Watch | None]:
+    def watch(self, job_id: str, *, end: bool = False) -> Iterator[Subscription | None]:
         """Hear of a job's changes (or only of its end) inside the block; None when too many clients wait already."""
-        if not self._room.acquire(blocking=False):
+        if not self._waiter_slots.acquire(blocking=False):
             yield None
             return
         try:
             with (self._ends if end else self._changes).watched(job_id) as watch:
                 yield watch
         finally:
-            self._room.release()
+            self._waiter_slots.release()
 
 
 class _Channel:
@@ -78,15 +79,15 @@ class _Channel:
         self._redis = client
         self._apart_s = apart_s
         self._name = name
-        self._watches: dict[str, list[Watch]] = defaultdict(list)
+        self._watches: dict[str, list[Subscription]] = defaultdict(list)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._subscribed = threading.Event()
 
     @contextmanager
-    def watched(self, job_id: str) -> Iterator[Watch]:
+    def watched(self, job_id: str) -> Iterator[Subscription]:
         """Hear what is said of a job inside the block."""
-        watch = Watch()
+        watch = Subscription()
         with self._lock:
             self._watches[job_id].append(watch)
             if self._thread is None:
@@ -107,7 +108,7 @@ class _Channel:
         while not self._is_idle():
             try:
                 self._listen_once()
-            except RedisAway:
+            except REDIS_UNAVAILABLE:
                 pause.wait(0.5)
             except Exception:
                 log.exception("events.failed")
@@ -152,11 +153,11 @@ class _Channel:
     def _tell(self, job_id: str) -> None:
         with self._lock:
             for place, watch in enumerate(self._watches.get(job_id, ())):
-                watch.hear(place * self._apart_s)
+                watch.notify(place * self._apart_s)
 
     def _tell_all(self) -> None:
         """Whatever was said while nobody listened: everybody looks for himself."""
         with self._lock:
             for watches in self._watches.values():
                 for place, watch in enumerate(watches):
-                    watch.hear(place * self._apart_s)
+                    watch.notify(place * self._apart_s)

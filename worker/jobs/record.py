@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from storage_backends.journal import Trace
+from storage_backends.journal import JournalState
 from worker.catalog.operations import OPERATIONS, Operation
 
 
@@ -44,10 +44,10 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """One state of one listing: a base and the changes laid over it up to ``seq``."""
+class ListingVersion:
+    """One version of a listing: a base and the changes applied to it up to ``seq``."""
 
-    thing: str
+    cache_key: str
     base: str
     base_seq: int
     seq: int
@@ -77,17 +77,16 @@ class Job:
     expires_ms: int | None = None
     cancel_requested_ms: int | None = None
     first_failure_ms: int | None = None
-    settle_since_ms: int | None = None
+    in_doubt_since_ms: int | None = None
     marked_ms: int | None = None
-    #: The token of the worker that has it.
-    owner: str | None = None
+    #: The fencing token of the worker that holds it.
+    token: str | None = None
     waiting_reason: str | None = None
     cancellable: bool = False
-    joins: int = 0
     retry_of: str | None = None
     backend_job: str | None = None
     step: str | None = None
-    settle_why: str | None = None
+    in_doubt_reason: str | None = None
     current: int | None = None
     total: int | None = None
     unit: str | None = None
@@ -95,8 +94,7 @@ class Job:
     #: For a read: the query of the request that it was made for (filters, sort, fields, limit), as it was sent.
     query: str = ""
     #: For a succeeded read whose answer is a listing: the state of the listing that it made.
-    generation: Generation | None = None
-    result_bytes: int | None = None
+    listing_version: ListingVersion | None = None
     failure: Failure | None = None
     references: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -105,10 +103,10 @@ class Job:
     def done(self) -> bool:
         return self.state.done
 
-    def trace(self, now_ms: int) -> Trace:
-        """What the journal holds, for a worker that settles the job."""
+    def trace(self, now_ms: int) -> JournalState:
+        """What the journal holds, for a worker that reconciles the job."""
         age_s = (now_ms - (self.marked_ms or now_ms)) / 1000
-        return Trace(self.id, self.step, self.backend_job, dict(self.facts), age_s)
+        return JournalState(self.id, self.step, self.backend_job, dict(self.facts), age_s)
 
 
 def parse_job(flat: Sequence[bytes]) -> Job | None:
@@ -122,7 +120,7 @@ def parse_job(flat: Sequence[bytes]) -> Job | None:
     values: dict[str, Any] = {name: record[name] for name in _TEXTS}
     values |= {name: record.get(name) or None for name in _OPTIONAL_TEXTS}
     values |= {name: int(record[name]) for name in ("version", "attempt", "seq")}
-    values |= {name: _number(record, name) for name in ("current", "total", "result_bytes")}
+    values |= {name: _number(record, name) for name in ("current", "total")}
     values |= {f"{name}_ms": _number(record, name) for name in _TIMES}
     return Job(
         operation=operation,
@@ -132,20 +130,19 @@ def parse_job(flat: Sequence[bytes]) -> Job | None:
         facts={name[5:]: value for name, value in record.items() if name.startswith("fact:")},
         references=tuple(json.loads(record["references"])) if record.get("references") else (),
         cancellable=_cancellable(record, state),
-        generation=_generation(record),
+        listing_version=_listing_version(record),
         failure=_failure(record),
         query=record.get("query", ""),
-        waiting_reason=record.get("reason") or None,
-        joins=int(record.get("joins", "0")),
+        waiting_reason=record.get("waiting_reason") or None,
         **values,
     )
 
 
 _TEXTS = ("id", "subsystem", "target", "requester", "request_id", "queue")
-_OPTIONAL_TEXTS = ("owner", "retry_of", "backend_job", "step", "settle_why", "unit", "message")
+_OPTIONAL_TEXTS = ("token", "retry_of", "backend_job", "step", "in_doubt_reason", "unit", "message")
 _TIMES = (
     "created", "updated", "started", "finished", "expires",
-    "cancel_requested", "first_failure", "settle_since", "marked",
+    "cancel_requested", "first_failure", "in_doubt_since", "marked",
 )  # fmt: skip
 
 
@@ -156,21 +153,21 @@ def _number(record: Mapping[str, str], name: str) -> int | None:
 
 def _cancellable(record: Mapping[str, str], state: State) -> bool:
     if state in (State.QUEUED, State.RUNNING):
-        shared = record.get("kind") == "read" and int(record.get("joins", "0")) > 0
+        shared = record.get("kind") == "read" and int(record.get("waiters", "0")) > 0
         return not shared and (state is State.QUEUED or record.get("cancellable", "1") == "1")
     return False
 
 
-def _generation(record: Mapping[str, str]) -> Generation | None:
+def _listing_version(record: Mapping[str, str]) -> ListingVersion | None:
     if not record.get("result_base"):
         return None
-    return Generation(
-        record["result_thing"], record["result_base"], int(record["result_base_seq"]), int(record["result_seq"])
+    return ListingVersion(
+        record["result_cache_key"], record["result_base"], int(record["result_base_seq"]), int(record["result_seq"])
     )
 
 
-#: What is said of a failure that a script recorded with nothing but its code.
-DETAILS = {
+#: Details of failures that a script recorded with nothing but their code.
+FAILURE_DETAILS = {
     "worker-lost": "The worker that had this job was lost before anything was changed. Submit it again.",
     "timed-out": "The job took longer than its operation may take, and was stopped before anything was changed.",
     "outcome-unknown": "The change may or may not have happened: look at the storage system before repeating it.",
@@ -184,7 +181,7 @@ def _failure(record: Mapping[str, str]) -> Failure | None:
     more = json.loads(record.get("error_more") or "{}")
     return Failure(
         code,
-        record.get("error_detail") or DETAILS.get(code, code),
+        record.get("error_detail") or FAILURE_DETAILS.get(code, code),
         bool(more.get("retryable", code in ("worker-lost", "timed-out"))),
         more.get("backend_error"),
         tuple(more.get("errors", ())),

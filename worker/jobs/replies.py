@@ -6,17 +6,18 @@ import threading
 
 import redis
 
-from worker.store.client import ANSWER_LIMIT_S
+from worker.store.client import COMMAND_TIMEOUT_S
+from worker.store.keys import Keys
 
 
-class Answers:
+class ReplyQueue:
     """The results of awaited jobs, each told once."""
 
-    def __init__(self, client: redis.Redis, prefix: str, room: threading.BoundedSemaphore) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, waiter_slots: threading.BoundedSemaphore) -> None:
         """``room``: for how many may wait at a time."""
         self._pool = client.connection_pool
-        self._prefix = prefix
-        self._room = room
+        self._keys = Keys(prefix)
+        self._waiter_slots = waiter_slots
 
     def wait(self, job_id: str, seconds: float) -> bytes:
         """Return the job's result as JSON as soon as it has succeeded.
@@ -25,19 +26,19 @@ class Answers:
 
         Raises what redis-py raises when Redis is away.
         """
-        if not self._room.acquire(blocking=False):
+        if not self._waiter_slots.acquire(blocking=False):
             return b""
         try:
-            return self._pop(f"{self._prefix}answer:{job_id}", seconds)
+            return self._pop(self._keys.reply(job_id), seconds)
         finally:
-            self._room.release()
+            self._waiter_slots.release()
 
     def _pop(self, key: str, seconds: float) -> bytes:
         # The library's own call would give up at the time limit of its connections, which is that of quick answers.
         connection = self._pool.get_connection()
         try:
             connection.send_command("BLPOP", key, seconds)  # type: ignore[no-untyped-call]
-            popped = connection.read_response(timeout=seconds + ANSWER_LIMIT_S)
+            popped = connection.read_response(timeout=seconds + COMMAND_TIMEOUT_S)
         finally:
             self._pool.release(connection)
         return popped[1] if popped else b""

@@ -18,7 +18,7 @@ MAX_RETRY_AFTER_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class ShownJob:
+class JobStatus:
     """A job, and what is told of it while it waits."""
 
     job: Job
@@ -57,8 +57,8 @@ class ShownJob:
         return mean_s - ran_s
 
 
-def read_shown(answer: Sequence[Any]) -> ShownJob | None:
+def parse_job_status(answer: Sequence[Any]) -> JobStatus | None:
     """Read what `show` answers; None when there is no record, or one that this version cannot read."""
     raw, now_ms, position, online, behind, mean_ms, result = answer
     job = parse_job(raw)
-    return None if job is None else ShownJob(job, now_ms, position, online, bool(behind), mean_ms, result)
+    return None if job is None else JobStatus(job, now_ms, position, online, bool(behind), mean_ms, result)

@@ -86,7 +86,7 @@ class Chunk:
         return orjson.dumps(self.records)[1:-1]
 
     @property
-    def held_bytes(self) -> int:
+    def memory_bytes(self) -> int:
         """About how much memory it takes now."""
         parsed = self.packed.size_bytes * _PARSED_FACTOR if "records" in self.__dict__ else 0
         return len(self.packed.deflated) + parsed
@@ -152,10 +152,10 @@ class Listing:
         return sum(chunk.packed.size_bytes + 1 for chunk in self._chunks) + (1 if self._chunks else 2)
 
     @property
-    def held_bytes(self) -> int:
+    def memory_bytes(self) -> int:
         """About how much memory it takes now."""
         made = sum(len(self.__dict__.get(name, b"")) for name in ("body", "gzip"))
-        return made + sum(chunk.held_bytes for chunk in self._chunks)
+        return made + sum(chunk.memory_bytes for chunk in self._chunks)
 
     @cached_property
     def hash(self) -> str:
@@ -216,7 +216,7 @@ class Listing:
                 return self._chunks[number].records[at]
         return None
 
-    def find_folded(self, field: str, value: str) -> Record | None:
+    def find_casefolded(self, field: str, value: str) -> Record | None:
         """The first record whose text ``field`` is ``value``, whichever case its letters have."""
         wanted = value.lower()
         return next((found for chunk in self._chunks if (found := chunk.folded(field).get(wanted))), None)

@@ -6,80 +6,82 @@ import threading
 from collections import OrderedDict
 from zlib import crc32
 
-from worker.jobs.record import Generation
+from worker.jobs.record import ListingVersion
 from worker.listings.listing import Listing
 from worker.listings.repository import Listings
 
 _LOADING_LOCKS = 64
 
 
-class HotListings:
+class ListingCache:
     """The present state of listings, and former states that are paged through, in a bounded amount of memory."""
 
     def __init__(self, listings: Listings, most_bytes: int) -> None:
         self._listings = listings
         self._most_bytes = most_bytes
-        self._present: OrderedDict[str, tuple[Generation, Listing]] = OrderedDict()
-        self._former: OrderedDict[Generation, Listing] = OrderedDict()
+        self._present: OrderedDict[str, tuple[ListingVersion, Listing]] = OrderedDict()
+        self._former: OrderedDict[ListingVersion, Listing] = OrderedDict()
         self._lock = threading.Lock()
         self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
 
-    def get(self, generation: Generation, *, former: bool = False) -> Listing | None:
-        """Return that very state of the listing; None when Redis keeps it no longer.
+    def get(self, listing_version: ListingVersion, *, superseded: bool = False) -> Listing | None:
+        """Return that version of the listing; None when Redis keeps it no longer.
 
         Args:
-            generation: which state.
-            former: it may be one that is past, whose place is beside the present one.
+            listing_version: which state.
+            superseded: it may be one that is past, whose place is beside the present one.
         """
-        listing = self._held(generation)
+        listing = self._held(listing_version)
         if listing is not None:
             return listing
-        with self._loading[crc32(generation.thing.encode()) % _LOADING_LOCKS]:
-            listing = self._held(generation) or self._advanced(generation)
+        with self._loading[crc32(listing_version.cache_key.encode()) % _LOADING_LOCKS]:
+            listing = self._held(listing_version) or self._advanced(listing_version)
             if listing is None:
-                present = self._present.get(generation.thing)
-                listing = self._listings.load(generation, present[1] if present else None)
+                present = self._present.get(listing_version.cache_key)
+                listing = self._listings.load(listing_version, present[1] if present else None)
             if listing is not None:
-                self._keep(generation, listing, former=former)
+                self._keep(listing_version, listing, superseded=superseded)
         return listing
 
-    def _held(self, generation: Generation) -> Listing | None:
+    def _held(self, listing_version: ListingVersion) -> Listing | None:
         with self._lock:
-            kept = self._present.get(generation.thing)
-            if kept is not None and kept[0] == generation:
-                self._present.move_to_end(generation.thing)
+            kept = self._present.get(listing_version.cache_key)
+            if kept is not None and kept[0] == listing_version:
+                self._present.move_to_end(listing_version.cache_key)
                 return kept[1]
-            listing = self._former.get(generation)
+            listing = self._former.get(listing_version)
             if listing is not None:
-                self._former.move_to_end(generation)
+                self._former.move_to_end(listing_version)
             return listing
 
-    def _advanced(self, generation: Generation) -> Listing | None:
+    def _advanced(self, listing_version: ListingVersion) -> Listing | None:
         """The copy at hand, brought up to date by the changes made since."""
-        kept = self._present.get(generation.thing)
-        if kept is None or not _same_base(kept[0], generation) or kept[0].seq > generation.seq:
+        kept = self._present.get(listing_version.cache_key)
+        if kept is None or not _same_base(kept[0], listing_version) or kept[0].seq > listing_version.seq:
             return None
-        changes = self._listings.changes(generation, kept[0].seq)
+        changes = self._listings.changes(listing_version, kept[0].seq)
         return None if changes is None else kept[1].with_changes(changes)
 
-    def _keep(self, generation: Generation, listing: Listing, *, former: bool) -> None:
+    def _keep(self, listing_version: ListingVersion, listing: Listing, *, superseded: bool) -> None:
         with self._lock:
-            kept = self._present.get(generation.thing)
-            if former or (kept and (kept[0].base_seq, kept[0].seq) > (generation.base_seq, generation.seq)):
-                self._former[generation] = listing
+            kept = self._present.get(listing_version.cache_key)
+            if superseded or (
+                kept and (kept[0].base_seq, kept[0].seq) > (listing_version.base_seq, listing_version.seq)
+            ):
+                self._former[listing_version] = listing
             else:
-                self._present[generation.thing] = (generation, listing)
-                self._present.move_to_end(generation.thing)
+                self._present[listing_version.cache_key] = (listing_version, listing)
+                self._present.move_to_end(listing_version.cache_key)
             self._make_room()
 
     def _make_room(self) -> None:
-        held_bytes = sum(listing.held_bytes for _, listing in self._present.values())
-        held_bytes += sum(listing.held_bytes for listing in self._former.values())
-        while held_bytes > self._most_bytes and self._former:
-            held_bytes -= self._former.popitem(last=False)[1].held_bytes
-        while held_bytes > self._most_bytes and len(self._present) > 1:
-            held_bytes -= self._present.popitem(last=False)[1][1].held_bytes
+        memory_bytes = sum(listing.memory_bytes for _, listing in self._present.values())
+        memory_bytes += sum(listing.memory_bytes for listing in self._former.values())
+        while memory_bytes > self._most_bytes and self._former:
+            memory_bytes -= self._former.popitem(last=False)[1].memory_bytes
+        while memory_bytes > self._most_bytes and len(self._present) > 1:
+            memory_bytes -= self._present.popitem(last=False)[1][1].memory_bytes
 
 
-def _same_base(one: Generation, other: Generation) -> bool:
+def _same_base(one: ListingVersion, other: ListingVersion) -> bool:
     return (one.base, one.base_seq) == (other.base, other.base_seq)

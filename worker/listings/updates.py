@@ -1,4 +1,4 @@
-"""What a change does to the cached listings: the steps that are taken together with the end of its job."""
+"""What a change does to the cached listings: steps that run in the same script as the end of its job."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from storage_backends.errors import NotFound, StorageError
 from storage_backends.journal import Journal
 from worker.catalog import resource_types as views
 from worker.catalog.operations import Operation
-from worker.catalog.resource_types import View
+from worker.catalog.resource_types import ResourceType
 from worker.listings.repository import Listings
 
 Steps = list[dict[str, Any]]
 
 
-class Effects:
-    """Turns declared effects into steps."""
+class ListingUpdates:
+    """Turns the declared effects of an operation into steps."""
 
     def __init__(self, listings: Listings) -> None:
         self._listings = listings
 
-    def of_success(self, operation: Operation, subsystem: str, arguments: Mapping[str, Any], value: Any) -> Steps:
+    def after_success(self, operation: Operation, subsystem: str, arguments: Mapping[str, Any], value: Any) -> Steps:
         """The steps of a change that returned ``value``."""
         steps = []
         for effect in operation.effects:
             if effect.when and not arguments.get(effect.when):
                 continue
-            thing = effect.view.thing(subsystem, arguments)
-            if effect.what == "put":
-                steps.append(self._put(effect.view, thing, value))
-            elif effect.what == "drop":
-                steps.append(self._listings.step("drop", thing, str(arguments[effect.key])))
+            cache_key = effect.resource_type.cache_key(subsystem, arguments)
+            if effect.what == "upsert":
+                steps.append(self._upsert(effect.resource_type, cache_key, value))
+            elif effect.what == "delete":
+                steps.append(self._listings.step("delete", cache_key, str(arguments[effect.key])))
             else:
-                steps.append(self._listings.step("reread", thing))
+                steps.append(self._listings.step("invalidate", cache_key))
         return steps
 
-    def of_doubt(self, operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> Steps:
+    def invalidate(self, operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> Steps:
         """The steps where it is not known what a change did: everything it touches must be asked for again."""
-        things = {effect.view.thing(subsystem, arguments) for effect in operation.effects}
-        return [self._listings.step("reread", thing) for thing in sorted(things)]
+        cache_keys = {effect.resource_type.cache_key(subsystem, arguments) for effect in operation.effects}
+        return [self._listings.step("invalidate", cache_key) for cache_key in sorted(cache_keys)]
 
-    def of_truth(
+    def after_partial_failure(
         self,
         operation: Operation,
         subsystem: str,
@@ -54,11 +54,11 @@ class Effects:
     ) -> Steps:
         """The steps after a change that failed half way: the storage system is asked for the one object it touched."""
         try:
-            return self._look(operation, subsystem, arguments, backend, journal)
+            return self._reread(operation, subsystem, arguments, backend, journal)
         except StorageError:
-            return self.of_doubt(operation, subsystem, arguments)
+            return self.invalidate(operation, subsystem, arguments)
 
-    def _look(
+    def _reread(
         self,
         operation: Operation,
         subsystem: str,
@@ -67,24 +67,28 @@ class Effects:
         journal: Journal,
     ) -> Steps:
         steps = []
-        for view in dict.fromkeys(effect.view for effect in operation.effects):
-            thing = view.thing(subsystem, arguments)
-            if view is views.VOLUMES:
+        for resource_type in dict.fromkeys(effect.resource_type for effect in operation.effects):
+            cache_key = resource_type.cache_key(subsystem, arguments)
+            if resource_type is views.VOLUMES:
                 found = _find(backend.get_volume, arguments["volume"], journal)
-                steps.append(self._put_or_drop(view, thing, found, arguments["volume"]))
-            elif view is views.POLICIES:
+                steps.append(self._upsert_or_delete(resource_type, cache_key, found, arguments["volume"]))
+            elif resource_type is views.POLICIES:
                 found = _find(backend.get_policy, arguments["policy"], journal)
-                steps.append(self._put_or_drop(view, thing, found, arguments["policy"]))
+                steps.append(self._upsert_or_delete(resource_type, cache_key, found, arguments["policy"]))
             else:
-                steps.append(self._listings.step("reread", thing))
+                steps.append(self._listings.step("invalidate", cache_key))
         return steps
 
-    def _put_or_drop(self, view: View, thing: str, found: Any, key: str) -> dict[str, Any]:
-        return self._listings.step("drop", thing, key) if found is None else self._put(view, thing, found)
+    def _upsert_or_delete(self, resource_type: ResourceType, cache_key: str, found: Any, key: str) -> dict[str, Any]:
+        return (
+            self._listings.step("delete", cache_key, key)
+            if found is None
+            else self._upsert(resource_type, cache_key, found)
+        )
 
-    def _put(self, view: View, thing: str, value: Any) -> dict[str, Any]:
+    def _upsert(self, resource_type: ResourceType, cache_key: str, value: Any) -> dict[str, Any]:
         record = orjson.dumps(value)
-        return self._listings.step("put", thing, str(getattr(value, view.key_field)), record.decode())
+        return self._listings.step("upsert", cache_key, str(getattr(value, resource_type.key_field)), record.decode())
 
 
 def _find(get: Any, name: str, journal: Journal) -> Any:

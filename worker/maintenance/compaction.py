@@ -5,36 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.catalog import resource_types as views
-from worker.listings.repository import Listings, Started
-from worker.store.client import Scripts
+from worker.listings.repository import Listings, ReadMark
+from worker.store.scripts import JobScripts
 
 #: So many changes over one base are folded into a new one.
-FOLD_AFTER = 2000
+COMPACT_AFTER_CHANGES = 2000
 
 
-class Folding:
+class Compaction:
     """A chore of the sweeper, for the listings of whole subsystems; those of one volume stay small."""
 
     def __init__(
-        self, listings: Listings, scripts: Scripts, subsystems: Sequence[str], fold_after: int = FOLD_AFTER
+        self,
+        listings: Listings,
+        scripts: JobScripts,
+        subsystems: Sequence[str],
+        compact_after: int = COMPACT_AFTER_CHANGES,
     ) -> None:
         self._listings = listings
         self._scripts = scripts
         self._subsystems = subsystems
-        self._fold_after = fold_after
+        self._fold_after = compact_after
 
     def __call__(self) -> None:
         for subsystem in self._subsystems:
-            for view in (views.VOLUMES, views.POLICIES):
-                self._fold(view, view.thing(subsystem, {}))
+            for resource_type in (views.VOLUMES, views.POLICIES):
+                self._compact(resource_type, resource_type.cache_key(subsystem, {}))
 
-    def _fold(self, view: views.View, thing: str) -> None:
-        standing = self._listings.standing(view, thing)
-        generation = standing.generation
-        if generation is None or standing.invalid or generation.seq - generation.base_seq < self._fold_after:
+    def _compact(self, resource_type: views.ResourceType, cache_key: str) -> None:
+        listing_state = self._listings.listing_state(resource_type, cache_key)
+        listing_version = listing_state.listing_version
+        if (
+            listing_version is None
+            or listing_state.invalid
+            or listing_version.seq - listing_version.base_seq < self._fold_after
+        ):
             return
-        listing = self._listings.load(generation)
+        listing = self._listings.load(listing_version)
         if listing is not None:
-            started = Started(thing, standing.as_of_ms, generation.seq, 0)
-            step = self._listings.store(started, listing, replaces=generation.base)
-            self._scripts.fold(step)
+            started = ReadMark(cache_key, listing_state.as_of_ms, listing_version.seq, 0)
+            step = self._listings.store(started, listing, replaces=listing_version.base)
+            self._scripts.compact_listing(step)

@@ -1,4 +1,4 @@
-"""Looks after open jobs: rings again for those that no worker heard of, and has settled what a lost worker left."""
+"""The maintenance loop of a worker: heartbeat, recovery of jobs, publishing for free slots, purging, further tasks."""
 
 from __future__ import annotations
 
@@ -10,55 +10,70 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from worker.config.settings import Settings
-from worker.execution.claims import LOOK_AHEAD, LOSSES, grace_ms
-from worker.messaging.messages import rings
-from worker.messaging.publisher import Bell
-from worker.store.client import RedisAway, Scripts
+from worker.execution.claims import LOOK_AHEAD, MAX_WORKER_LOSSES, grace_ms
+from worker.messaging.messages import parse_messages
+from worker.messaging.publisher import TaskPublisher
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.scripts import JobScripts
 
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 1.0
-_SETTLERS = 4
-_PRESENT_EVERY = 3
-_REAP_EVERY = 10
-_REAP_AT_MOST = 100
+_RECONCILERS = 4
+_HEARTBEAT_EVERY = 3
+_PURGE_EVERY = 10
+_PURGE_LIMIT = 100
 
 
-class Sweeper(threading.Thread):
-    """One per worker process; any number may sweep at a time, since each step is taken once."""
+class MaintenanceLoop(threading.Thread):
+    """One per worker process; any number may run at a time, since each step is one atomic script."""
 
     def __init__(
         self,
-        scripts: Scripts,
-        bell: Bell,
+        scripts: JobScripts,
+        publisher: TaskPublisher,
         settings: Settings,
         *,
         node: str,
         subsystems: Sequence[str],
         queues: Sequence[str],
-        settle: Callable[[str, str], None],
-        room: Callable[[str], int],
+        reconcile: Callable[[str, str], None],
+        free_slots: Callable[[str], int],
         drain: threading.Event,
-        chores: Sequence[Callable[[], object]] = (),
+        tasks: Sequence[Callable[[], object]] = (),
     ) -> None:
-        super().__init__(name="sweeper", daemon=True)
+        """Prepare the thread.
+
+        Args:
+            scripts: the job scripts.
+            publisher: publishes messages of runnable jobs.
+            settings: lease, record TTL.
+            node: this worker's name.
+            subsystems: whose jobs are recovered.
+            queues: which queues this worker serves.
+            reconcile: called with an id and a fencing token for each in-doubt job, in a thread of its own.
+            free_slots: how many slots of a queue are free.
+            drain: set while this worker shuts down.
+            tasks: further callables, run once in each turn.
+        """
+        super().__init__(name="maintenance", daemon=True)
         self._scripts = scripts
-        self._bell = bell
+        self._publisher = publisher
         self._settings = settings
         self._node = node
         self._subsystems = subsystems
         self._queues = queues
-        self._settle = settle
-        self._chores = chores
+        self._reconcile = reconcile
+        self._tasks = tasks
         self._over = threading.Event()
-        self._room_of = room
+        self._free_slots = free_slots
         self._drain = drain
-        self._settling = 0
+        self._reconciling = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(_SETTLERS, thread_name_prefix="settler")
+        self._pool = ThreadPoolExecutor(_RECONCILERS, thread_name_prefix="reconciler")
 
     def stop(self) -> None:
-        """End the thread; what is being settled is handed on by its journal."""
+        """End the thread; reconciliations in progress are handed over by their journal."""
         self._over.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -67,63 +82,64 @@ class Sweeper(threading.Thread):
         while not self._over.is_set():
             try:
                 self._turn(turn)
-            except RedisAway as exc:
-                log.warning("sweep.failed", error=type(exc).__name__)
+            except REDIS_UNAVAILABLE as exc:
+                log.warning("maintenance.failed", error=type(exc).__name__)
             except Exception:
-                log.exception("sweep.failed")
+                log.exception("maintenance.failed")
             turn += 1
             self._over.wait(_EVERY_S)
 
     def _turn(self, turn: int) -> None:
-        if turn % _PRESENT_EVERY == 0:
-            self._scripts.present(self._node, *self._queues)
+        if turn % _HEARTBEAT_EVERY == 0:
+            self._scripts.worker_heartbeat(self._node, *self._queues)
         for subsystem in self._subsystems:
-            self.sweep(subsystem)
-        self._fill_room()
-        if turn % _REAP_EVERY == 0:
-            self._reap()
-        for chore in self._chores:
-            chore()
+            self.recover(subsystem)
+        self._publish_runnable()
+        if turn % _PURGE_EVERY == 0:
+            self._purge()
+        for task in self._tasks:
+            task()
 
-    def sweep(self, subsystem: str) -> None:
-        """Look once after the open jobs of one subsystem."""
-        owner = f"settle:{secrets.token_hex(6)}"
-        bells, to_settle, failed = self._scripts.sweep(
-            subsystem, self._settings.lease * 1000, grace_ms(self._settings.lease), LOSSES,
-            self._settings.job_keep * 1000, owner, self._room(),
+    def recover(self, subsystem: str) -> None:
+        """Check once the unfinished jobs of one subsystem that are due."""
+        token = f"reconcile:{secrets.token_hex(6)}"
+        found = self._scripts.recover_jobs(
+            subsystem, self._settings.lease * 1000, grace_ms(self._settings.lease), MAX_WORKER_LOSSES,
+            self._settings.job_keep * 1000, token, self._capacity(),
         )  # fmt: skip
-        self._bell.ring(rings(bells))
-        for job_id in failed:
-            log.warning("job.given-up", job_id=job_id.decode(), subsystem=subsystem)
-        for job_id in to_settle:
-            log.warning("job.settling", job_id=job_id.decode(), subsystem=subsystem)
+        self._publisher.publish_soon(parse_messages(found.messages))
+        for job_id in found.failed:
+            log.warning("job.abandoned", job_id=job_id, subsystem=subsystem)
+        for job_id in found.to_reconcile:
+            log.warning("job.in-doubt", job_id=job_id, subsystem=subsystem)
             with self._lock:
-                self._settling += 1
-            self._pool.submit(self._settle_one, job_id.decode(), owner)
+                self._reconciling += 1
+            self._pool.submit(self._reconcile_one, job_id, token)
 
-    def _fill_room(self) -> None:
-        """No slot stays empty while a job waits whose ring was lost, or was heard where no slot was free."""
+    def _publish_runnable(self) -> None:
+        """Publish jobs for free slots: their messages may have been lost, or have met a worker without a free slot."""
         for queue in self._queues:
-            room = 0 if self._drain.is_set() else self._room_of(queue)
-            if room > 0:
-                self._bell.ring(rings(self._scripts.waiting(queue, room, LOOK_AHEAD)))
+            free = 0 if self._drain.is_set() else self._free_slots(queue)
+            if free > 0:
+                messages = self._scripts.pick_runnable(queue, free, LOOK_AHEAD)
+                self._publisher.publish_soon(parse_messages(messages))
 
-    def _room(self) -> int:
-        """How many more jobs may be settled here: a job that waits for a thread would lose its lease again."""
+    def _capacity(self) -> int:
+        """How many more jobs can be reconciled here: one that waits for a thread would lose its lease again."""
         with self._lock:
-            return 0 if self._drain.is_set() else _SETTLERS - self._settling
+            return 0 if self._drain.is_set() else _RECONCILERS - self._reconciling
 
-    def _settle_one(self, job_id: str, owner: str) -> None:
+    def _reconcile_one(self, job_id: str, token: str) -> None:
         try:
-            self._settle(job_id, f"{owner}:{job_id}")
-        except RedisAway as exc:
-            log.warning("settle.later", job_id=job_id, error=type(exc).__name__)
+            self._reconcile(job_id, f"{token}:{job_id}")
+        except REDIS_UNAVAILABLE as exc:
+            log.warning("reconcile.deferred", job_id=job_id, error=type(exc).__name__)
         except Exception:
-            log.exception("settle.failed", job_id=job_id)
+            log.exception("reconcile.failed", job_id=job_id)
         finally:
             with self._lock:
-                self._settling -= 1
+                self._reconciling -= 1
 
-    def _reap(self) -> None:
-        while self._scripts.reap(_REAP_AT_MOST) == _REAP_AT_MOST and not self._over.is_set():
+    def _purge(self) -> None:
+        while self._scripts.purge_expired(_PURGE_LIMIT) == _PURGE_LIMIT and not self._over.is_set():
             continue

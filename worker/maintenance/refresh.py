@@ -10,23 +10,25 @@ import redis
 from worker.catalog.operations import LIST_VOLUMES
 from worker.config.settings import Settings
 from worker.jobs.service import Jobs, NewJob
+from worker.store.keys import Keys
 
 
 class Refresh:
-    """A chore of the sweeper. No scheduler process is needed, and none can be the one that fails."""
+    """A task of the maintenance loop, so that no scheduler process is needed that could fail."""
 
     def __init__(self, client: redis.Redis, jobs: Jobs, settings: Settings, subsystems: Sequence[str]) -> None:
         self._redis = client
         self._jobs = jobs
         self._settings = settings
         self._subsystems = subsystems
+        self._keys = Keys(settings.key_prefix)
 
     def __call__(self) -> None:
         interval_s = self._settings.refresh_interval
         if not interval_s:
             return
         for subsystem in self._subsystems:
-            if self._redis.set(f"{self._settings.key_prefix}refresh:{subsystem}", "1", nx=True, ex=interval_s):
+            if self._redis.set(self._keys.refresh(subsystem), "1", nx=True, ex=interval_s):
                 self._jobs.accept(self._job(subsystem))
 
     def _job(self, subsystem: str) -> NewJob:

@@ -11,7 +11,7 @@ from kombu.entity import Queue
 
 from worker.config.redis_urls import Broker, broker, is_redis
 from worker.config.settings import Settings
-from worker.messaging.task_events import Batches, Gathering
+from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep
 
 #: An API process must never wait long for a broker; the sweeper makes good what it could not send.
 _FRONT_END = {
@@ -90,8 +90,8 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         event_queue_expires=60,
         event_queue_ttl=30,
     )
-    celery.events.dispatcher_cls = Gathering
-    celery.steps["consumer"].add(Batches)
+    celery.events.dispatcher_cls = BufferedEventDispatcher
+    celery.steps["consumer"].add(EventFlushStep)
     return celery
 
 

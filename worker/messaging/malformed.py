@@ -24,13 +24,13 @@ _read = _channel._brpop_read  # noqa: SLF001 - no other place sees what is no JS
 _deliver = _transport._deliver  # noqa: SLF001 - nor what is JSON and no message
 
 
-def drop_garbage() -> None:
+def reject_malformed_messages() -> None:
     """Make this process, which consumes nothing but rings, drop everything else."""
     _channel._brpop_read = _read_or_drop  # noqa: SLF001
     _transport._deliver = _deliver_or_drop  # noqa: SLF001
 
 
-def is_ring(message: Any) -> bool:
+def is_task_message(message: Any) -> bool:
     """Is this a ring for a job as ``send_ring`` sends it: one id, nothing besides, to be done now?"""
     try:
         headers = message["headers"]
@@ -57,7 +57,7 @@ def _read_or_drop(channel: Any, **options: Any) -> Any:
 
 
 def _deliver_or_drop(transport: Any, message: Any, queue: Any) -> None:
-    if not is_ring(message):
+    if not is_task_message(message):
         _note("it is no ring", str(queue))
         return
     try:

@@ -1,6 +1,7 @@
-"""A ring as kombu would put it into Redis, for the script that records the job to put it there in the same step.
+"""Celery messages, serialised ahead of time, so that the submit script enqueues them in its own step.
 
-Celery and kombu write one for each queue and operation; the ids of jobs are filled in.
+This is the transactional outbox pattern. Celery and kombu make one template for each queue and operation; job ids are
+filled in.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from kombu.connection import Connection
 from kombu.transport import virtual
 from kombu.utils.json import dumps
 
-from worker.messaging.messages import Ring, send_ring
+from worker.messaging.messages import TaskMessage, publish_message
 
 #: Stand for the id of a job, and for the body, which is encoded when that is known.
 _NO_JOB, _NO_BODY = str(uuid.UUID(int=0)), str(uuid.UUID(int=1))
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """A message but for the id of its job."""
+class _Template:
+    """A message without the id of its job."""
 
     envelope: str
     body: str
@@ -33,33 +34,36 @@ class _Form:
         return self.envelope.replace(_NO_JOB, job_id).replace(_NO_BODY, body)
 
 
-class Letters:
-    """Writes messages for the queues of one Celery application, whose broker is Redis; sends none."""
+class MessageTemplates:
+    """Serialises messages for the queues of one Celery application, whose broker is Redis; sends none."""
 
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
-        self._forms: dict[tuple[str, str], _Form] = {}
+        self._templates: dict[tuple[str, str], _Template] = {}
 
-    def write(self, ring: Ring) -> str:
-        """Return what is to be pushed into the list that is called as the queue.
+    def render(self, message: TaskMessage) -> str:
+        """Return what is to be pushed onto the list that is named as the queue.
 
-        The message is named as its job: for a job, this must be the first ring, and the only one of this kind.
+        The message's id is the job's: a job must have only one message of this kind, its first.
         """
-        kind = ring.queue, ring.operation
-        if kind not in self._forms:
-            self._forms[kind] = self._form(*kind)
-        return self._forms[kind].for_job(ring.job_id)
+        kind = message.queue, message.operation
+        if kind not in self._templates:
+            self._templates[kind] = self._make(*kind)
+        return self._templates[kind].for_job(message.job_id)
 
-    def _form(self, queue: str, operation: str) -> _Form:
-        with Connection(transport=_Nowhere) as nowhere, self._celery.amqp.Producer(nowhere.channel()) as producer:  # type: ignore[no-untyped-call]
-            send_ring(self._celery, producer, Ring(_NO_JOB, queue, operation))
-            message: dict[str, Any] = producer.channel.written
-        body = base64.b64decode(message["body"]).decode()
-        message["properties"]["delivery_tag"] = _NO_JOB
-        return _Form(dumps(message | {"body": _NO_BODY}), body)  # type: ignore[no-untyped-call]
+    def _make(self, queue: str, operation: str) -> _Template:
+        with (
+            Connection(transport=_CapturingTransport) as connection,  # type: ignore[no-untyped-call]
+            self._celery.amqp.Producer(connection.channel()) as producer,
+        ):
+            publish_message(self._celery, producer, TaskMessage(_NO_JOB, queue, operation))
+            written: dict[str, Any] = producer.channel.written
+        body = base64.b64decode(written["body"]).decode()
+        written["properties"]["delivery_tag"] = _NO_JOB
+        return _Template(dumps(written | {"body": _NO_BODY}), body)  # type: ignore[no-untyped-call]
 
 
-class _Sheet(virtual.Channel):
+class _CapturingChannel(virtual.Channel):
     """Keeps the message that it is to put into a queue."""
 
     written: dict[str, Any]
@@ -68,10 +72,10 @@ class _Sheet(virtual.Channel):
         self.written = message
 
 
-class _Nowhere(virtual.Transport):
-    """Goes nowhere."""
+class _CapturingTransport(virtual.Transport):
+    """Sends nothing."""
 
-    Channel = _Sheet
+    Channel = _CapturingChannel
 
     def driver_version(self) -> str:
         return "none"

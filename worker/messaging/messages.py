@@ -1,4 +1,4 @@
-"""Rings: messages that tell workers of one job. They hold its id and nothing else, and may be lost or come twice."""
+"""Celery messages of jobs. They hold the job's id and nothing else, and may be lost or delivered twice."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from kombu.messaging import Producer
 from worker.catalog.operations import OPERATIONS
 
 
-class Ring(NamedTuple):
-    """What a message needs: the job, and the queue and task that it is for."""
+class TaskMessage(NamedTuple):
+    """One message: the job, the queue, and the operation whose task it calls."""
 
     job_id: str
     queue: str
     operation: str
 
 
-def rings(found: Iterable[Iterable[bytes]]) -> list[Ring]:
-    """Read the rings that a script answered with."""
-    return [Ring(*(part.decode() for part in ring)) for ring in found]
+def parse_messages(found: Iterable[Iterable[bytes]]) -> list[TaskMessage]:
+    """Read the messages that a script returned."""
+    return [TaskMessage(*(part.decode() for part in message)) for message in found]
 
 
-def send_ring(celery: Celery, producer: Producer, ring: Ring) -> None:
-    """Send a ring, in the one form that all of them have."""
+def publish_message(celery: Celery, producer: Producer, message: TaskMessage) -> None:
+    """Publish a message, in the one form that all of them have."""
     celery.send_task(
-        OPERATIONS[ring.operation].task_name,
-        args=[ring.job_id],
-        task_id=ring.job_id,
-        queue=ring.queue,
+        OPERATIONS[message.operation].task_name,
+        args=[message.job_id],
+        task_id=message.job_id,
+        queue=message.queue,
         producer=producer,
         retry=False,
         ignore_result=True,

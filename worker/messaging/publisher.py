@@ -1,4 +1,4 @@
-"""Rings Celery for jobs that are recorded already. A ring that is lost loses nothing: the sweeper rings again."""
+"""Publishes the Celery messages of jobs that are recorded already; a lost message only costs time."""
 
 from __future__ import annotations
 
@@ -12,41 +12,45 @@ from celery import Celery
 
 from worker.config.settings import Settings
 from worker.messaging.app import create_celery
-from worker.messaging.message_templates import Letters
-from worker.messaging.messages import Ring, send_ring
+from worker.messaging.message_templates import MessageTemplates
+from worker.messaging.messages import TaskMessage, publish_message
 
 log = structlog.get_logger(__name__)
 
 
-class Bell:
-    """Sends messages from a thread of its own, so that a broker that is away or frozen never delays who rings."""
+class TaskPublisher:
+    """Publishes from a thread of its own, so that a broker that is unavailable delays nobody."""
 
-    def __init__(self, celery: Celery, *, letters: Letters | None = None, waiting: int = 10_000) -> None:
-        """``letters``: where the broker is the Redis of the records, so that a job's ring can be written with it."""
+    def __init__(self, celery: Celery, *, templates: MessageTemplates | None = None, limit: int = 10_000) -> None:
+        """Prepare to publish; connects to nothing.
+
+        Args:
+            celery: the application whose broker is used.
+            templates: given where the broker is the Redis of the records, so that `submit_job` can enqueue the message.
+            limit: how many messages may wait here.
+        """
         self._celery = celery
-        self._letters = letters
-        self._waiting: queue.Queue[Ring | None] = queue.Queue(waiting)
+        self._templates = templates
+        self._waiting: queue.Queue[TaskMessage | None] = queue.Queue(limit)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._ringing: Ring | None = None
+        self._publishing: TaskMessage | None = None
 
-    def letter(self, ring: Ring) -> str:
-        """Return the first ring for a job as a message for the list of its queue; empty: it must be rung for."""
-        return self._letters.write(ring) if self._letters else ""
+    def message_for(self, message: TaskMessage) -> str:
+        """Return the serialised message for the submit script to enqueue; empty: it must be published afterwards."""
+        return self._templates.render(message) if self._templates else ""
 
-    def ring(self, found: Iterable[Ring]) -> None:
-        """Ring soon for each; returns at once."""
+    def publish_soon(self, messages: Iterable[TaskMessage]) -> None:
+        """Publish each from the thread; returns at once."""
         self._start()
-        for bell in found:
+        for message in messages:
             try:
-                self._waiting.put_nowait(bell)
+                self._waiting.put_nowait(message)
             except queue.Full:
-                log.warning(
-                    "bell.dropped", job_id=bell.job_id, hint="the broker is slow or away; the sweeper rings again"
-                )
+                log.warning("publish.dropped", job_id=message.job_id, hint="the maintenance loop publishes it again")
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Ring for those that wait, and end."""
+        """Publish what waits, and end the thread."""
         if self._thread is not None:
             with contextlib.suppress(queue.Full):
                 self._waiting.put_nowait(None)
@@ -57,31 +61,31 @@ class Bell:
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._send_all, name="bell", daemon=True)
+                    self._thread = threading.Thread(target=self._publish_all, name="publisher", daemon=True)
                     self._thread.start()
 
-    def _send_all(self) -> None:
+    def _publish_all(self) -> None:
         # An idle connection may have died with its server: what could not be sent is tried once more over a new one.
-        tried: Ring | None = None
+        tried: TaskMessage | None = None
         while True:
             try:
-                self._send_while_connected(tried)
-            except Exception as exc:  # noqa: BLE001 - whatever the broker's client raises, the sweeper rings again
-                log.warning("bell.failed", error=type(exc).__name__, hint="the sweeper rings again")
-                tried = self._ringing if self._ringing is not tried else None
+                self._publish_while_connected(tried)
+            except Exception as exc:  # noqa: BLE001 - whatever the broker's client raises, the message is published again
+                log.warning("publish.failed", error=type(exc).__name__, hint="the maintenance loop publishes it again")
+                tried = self._publishing if self._publishing is not tried else None
             else:
                 return
 
-    def _send_while_connected(self, first: Ring | None) -> None:
-        """Ring over one connection for as long as it works."""
-        self._ringing = first or self._waiting.get()
+    def _publish_while_connected(self, first: TaskMessage | None) -> None:
+        """Publish over one connection for as long as it works."""
+        self._publishing = first or self._waiting.get()
         with self._celery.connection_for_write() as connection, self._celery.amqp.Producer(connection) as producer:
-            while self._ringing is not None:
-                send_ring(self._celery, producer, self._ringing)
-                self._ringing = self._waiting.get()
+            while self._publishing is not None:
+                publish_message(self._celery, producer, self._publishing)
+                self._publishing = self._waiting.get()
 
 
-def create_bell(settings: Settings) -> Bell:
-    """Return the bell of a process that consumes nothing by it."""
+def create_publisher(settings: Settings) -> TaskPublisher:
+    """Return a publisher for a process."""
     celery = create_celery(settings)
-    return Bell(celery, letters=Letters(celery) if settings.rings_at_once else None)
+    return TaskPublisher(celery, templates=MessageTemplates(celery) if settings.enqueues_in_transaction else None)

@@ -14,14 +14,14 @@ from celery import Celery, Task
 from celery.worker import state
 from kombu.exceptions import ContentDisallowed, DecodeError
 
-from worker.messaging.task_events import tell_received
+from worker.messaging.task_events import emit_received
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[..., None]
 
 
-class Heard:
+class ReceivedMessage:
     """One ring, as Celery counts what it has read and not done with: it reads no more than it has threads for."""
 
     #: It is gone from the broker, and nothing is left to acknowledge. (kombu would send an acknowledgement all the
@@ -45,8 +45,8 @@ def hear(task: Task, celery: Celery, consumer: Any) -> Handler:
         if job_id is None:
             log.error("message.dropped", reason="it names no job", queue=queue)
             return
-        heard = Heard(job_id, task)
-        tell_received(celery, heard.id, heard.name)
+        heard = ReceivedMessage(job_id, task)
+        emit_received(celery, heard.id, heard.name)
         state.task_reserved(heard)
         for callback in callbacks:
             callback(heard)
@@ -63,7 +63,7 @@ def _job_id(message: Any) -> str | None:
     return job_id if isinstance(job_id, str) else None
 
 
-def _follow(heard: Heard, queue: str) -> None:
+def _follow(heard: ReceivedMessage, queue: str) -> None:
     """In a thread: carry out what was rung for."""
     try:
         state.task_accepted(heard)

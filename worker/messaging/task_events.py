@@ -19,7 +19,7 @@ _EVERY_S = 0.2
 _MOST = 50_000
 
 
-def tell_received(celery: Celery, job_id: str, task: str) -> None:
+def emit_received(celery: Celery, job_id: str, task: str) -> None:
     """Tell Flower, soon, that a worker has heard a ring for a job, whether its turn has come or not."""
     emit(celery, "received", job_id, name=task, args=f"({job_id!r},)", kwargs="{}", root_id=job_id, retries=0)
 
@@ -32,7 +32,7 @@ def emit(celery: Celery, what: str, job_id: str, **fields: Any) -> None:
         dispatcher.send(f"task-{what}", uuid=job_id, **fields)
 
 
-class Gathering(EventDispatcher):
+class BufferedEventDispatcher(EventDispatcher):
     """Only notes what is told of tasks, from whichever thread; it is made into events by the loop that sends them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -48,10 +48,10 @@ class Gathering(EventDispatcher):
         else:
             super().send(type, **fields)
 
-    def take_over(self, former: Gathering | None) -> None:
+    def take_over(self, superseded: BufferedEventDispatcher | None) -> None:
         """Send what was noted before a connection to the broker broke, and since, over this one."""
-        if former is not None:
-            self.noted.extend(former.noted)
+        if superseded is not None:
+            self.noted.extend(superseded.noted)
 
     def flush(self, **options: Any) -> None:
         while self.noted:
@@ -60,7 +60,7 @@ class Gathering(EventDispatcher):
         super().flush(**options)
 
 
-class Batches(bootsteps.StartStopStep):
+class EventFlushStep(bootsteps.StartStopStep):
     """Takes the place of Celery's own flush of events."""
 
     requires = (Events,)
@@ -72,9 +72,9 @@ class Batches(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         dispatcher = consumer.event_dispatcher
         dispatcher.on_send_buffered = None
-        former = getattr(consumer.app, "flower_events", None)
+        superseded = getattr(consumer.app, "flower_events", None)
         consumer.app.flower_events = dispatcher
-        dispatcher.take_over(former)
+        dispatcher.take_over(superseded)
         self._flushing = consumer.timer.call_repeatedly(_EVERY_S, dispatcher.flush)
 
     def stop(self, consumer: Any) -> None:

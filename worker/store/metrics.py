@@ -2,7 +2,7 @@
 
 A field is a series and, for a histogram, a bucket: ``run filer create_volume 500`` counts jobs that ran for at most
 500 ms and more than the bucket before; ``… inf`` those beyond every bucket, ``… sum`` their time in microseconds.
-Scripts count the jobs (see `lua/prelude.lua`), processes count the rest in a `Tally`.
+JobScripts count the jobs (see `lua/job_functions.lua`), processes count the rest in a `Tally`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import NamedTuple, Protocol
 import redis
 import structlog
 
-from worker.store.client import RedisAway
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
-HASH = "figures"
-#: Upper ends of buckets in milliseconds; those of jobs stand in `lua/prelude.lua`, too.
+#: Upper ends of buckets in milliseconds; those of jobs stand in `lua/job_functions.lua`, too.
 JOB_BOUNDS_MS = (100, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000)
 REQUEST_BOUNDS_MS = (5, 25, 100, 500, 1000, 2500, 5000, 10_000, 30_000)
 #: A worker that has not told its breakers for so long is not counted.
 BREAKER_TTL_S = 15
 
 
-class Tally:
+class CounterBuffer:
     """Counts of this process, on their way to Redis: to count costs no round trip."""
 
     def __init__(self, client: redis.Redis, prefix: str, *, every_s: float = 2.0) -> None:
         self._redis = client
-        self._key = prefix + HASH
+        self._key = Keys(prefix).metrics
         self._every_s = every_s
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -75,11 +75,11 @@ class Tally:
             pipe.hincrby(self._key, field, by)
         try:
             pipe.execute()
-        except RedisAway:
+        except REDIS_UNAVAILABLE:
             return False
         return True
 
-    def flush_often(self) -> None:
+    def start_flushing(self) -> None:
         """Flush every few seconds from now on, in a thread of this process; once started, this does nothing."""
         # Started on first use: a server may fork after it has built its parts, and threads do not survive that.
         if self._thread is None:
@@ -105,30 +105,25 @@ class _Filer(Protocol):
 class BreakerReport:
     """Tells, when called, how a worker's circuit breakers stand; a chore of its sweeper."""
 
-    def __init__(self, client: redis.Redis, prefix: str, node: str, filers: Mapping[str, _Filer]) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, node: str, gateways: Mapping[str, _Filer]) -> None:
         self._redis = client
-        self._prefix = prefix
+        self._keys = Keys(prefix)
         self._node = node
-        self._filers = filers
+        self._gateways = gateways
         self._told: dict[str, str] = {}
         self._turn = 0
 
     def __call__(self) -> None:
-        states = {name: filer.breaker_state for name, filer in self._filers.items()}
+        states = {name: gateway.breaker_state for name, gateway in self._gateways.items()}
         self._turn += 1
         # Called every second: at once when one has changed, else often enough to be believed.
         if states == self._told and self._turn % (BREAKER_TTL_S // 3):
             return
         pipe = self._redis.pipeline(transaction=False)
         for name, state in states.items():
-            pipe.set(breaker_key(self._prefix, name, self._node), state, ex=BREAKER_TTL_S)
+            pipe.set(self._keys.breaker(name, self._node), state, ex=BREAKER_TTL_S)
         pipe.execute()
         self._told = states
-
-
-def breaker_key(prefix: str, subsystem: str, node: str) -> str:
-    """Where a worker tells how its breaker for a filer stands: closed, open or half-open."""
-    return f"{prefix}breaker:{subsystem}:{node}"
 
 
 class Series(NamedTuple):
@@ -138,13 +133,13 @@ class Series(NamedTuple):
     sum_s: float
 
 
-def histograms(figures: Mapping[str, int], bounds_ms: Sequence[int]) -> dict[tuple[str, ...], Series]:
+def histograms(counts: Mapping[str, int], bounds_ms: Sequence[int]) -> dict[tuple[str, ...], Series]:
     """Put the buckets together, by the words that name each series."""
-    names = dict.fromkeys(tuple(field.split(" ")[:-1]) for field in figures)
-    return {name: _series(figures, " ".join(name), bounds_ms) for name in names}
+    names = dict.fromkeys(tuple(field.split(" ")[:-1]) for field in counts)
+    return {name: _series(counts, " ".join(name), bounds_ms) for name in names}
 
 
-def _series(figures: Mapping[str, int], name: str, bounds_ms: Sequence[int]) -> Series:
-    counts: Iterable[int] = (figures.get(f"{name} {bound}", 0) for bound in (*bounds_ms, "inf"))
+def _series(counts: Mapping[str, int], name: str, bounds_ms: Sequence[int]) -> Series:
+    in_buckets: Iterable[int] = (counts.get(f"{name} {bound}", 0) for bound in (*bounds_ms, "inf"))
     ends = [*(str(bound / 1000) for bound in bounds_ms), "+Inf"]
-    return Series(list(zip(ends, map(float, accumulate(counts)), strict=True)), figures.get(f"{name} sum", 0) / 1e6)
+    return Series(list(zip(ends, map(float, accumulate(in_buckets)), strict=True)), counts.get(f"{name} sum", 0) / 1e6)

@@ -92,7 +92,7 @@ class Change:
         self.journal.progress(self._steps, None, "steps", step)
         self._steps += 1
         self.filer.leave_alone(self.journal)  # Before the mark: nothing is unclear about what was never sent.
-        self.journal.sending(step, url=f"{request.method} /api{request.path}", **facts)
+        self.journal.record_intent(step, url=f"{request.method} /api{request.path}", **facts)
         answer = self.filer.change(request.method, request.path, request.query, request.body, journal=self.journal)
         is_done = answer.status != HTTPStatus.ACCEPTED
         uuid = (answer.body.get("job") or {}).get("uuid")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storage_backends.base import Outcome, Settlement
+from storage_backends.base import Outcome, ReconciledOutcome
 from storage_backends.errors import NoSuchVolume, NotFound, TooManySnapshots
-from storage_backends.journal import Journal, Trace
+from storage_backends.journal import Journal, JournalState
 from storage_backends.netapp.ontap import jobs
 from storage_backends.netapp.ontap.client import Filer
 from storage_backends.netapp.ontap.jobs import End, JobEnd, JobFollower
@@ -32,7 +32,7 @@ class Lost:
 
     operation: str
     arguments: Mapping[str, Any]
-    trace: Trace
+    trace: JournalState
     journal: Journal
     #: How the filer's job ended; None where its uuid was never recorded.
     job: JobEnd | None = None
@@ -65,10 +65,10 @@ class Lost:
 
 
 #: Looks at the object: a settlement, or NOT_DONE if nothing of the change is there *yet*.
-Look = Callable[[Lost], Settlement]
+Look = Callable[[Lost], ReconciledOutcome]
 
 
-def settle(filer: Filer, lost: Lost, look: Look) -> Settlement:
+def settle(filer: Filer, lost: Lost, look: Look) -> ReconciledOutcome:
     """Find out.
 
     Raises:
@@ -79,7 +79,7 @@ def settle(filer: Filer, lost: Lost, look: Look) -> Settlement:
         if lost.refused_for_room:
             return look(lost)
         if lost.job and lost.job.end is End.FAILURE:
-            return Settlement(NOT_DONE, error=lost.job.error)
+            return ReconciledOutcome(NOT_DONE, error=lost.job.error)
     quiet_at = time.monotonic() + max(0.0, filer.timeout_s + MARGIN_S - lost.trace.age_s)
     while True:
         # Asked first: what may still arrive while we look must not be taken for what never came.
@@ -89,7 +89,7 @@ def settle(filer: Filer, lost: Lost, look: Look) -> Settlement:
             if found.outcome is not NOT_DONE or lost.arrived:
                 return found
             if is_quiet:
-                return Settlement(UNKNOWN) if lost.hidden else found
+                return ReconciledOutcome(UNKNOWN) if lost.hidden else found
         lost.journal.wait(PAUSE_S)
 
 
@@ -105,9 +105,9 @@ def _with_job(filer: Filer, lost: Lost, uuid: str) -> Lost:
     return Lost(lost.operation, lost.arguments, lost.trace, lost.journal, ended)
 
 
-def _looked(look: Look, lost: Lost) -> Settlement:
+def _looked(look: Look, lost: Lost) -> ReconciledOutcome:
     """What looking tells; an object that is gone altogether holds nothing of the change."""
     try:
         return look(lost)
     except NotFound as gone:
-        return Settlement(NOT_DONE, error=gone if isinstance(gone, NoSuchVolume) else None)
+        return ReconciledOutcome(NOT_DONE, error=gone if isinstance(gone, NoSuchVolume) else None)

@@ -52,7 +52,7 @@ def needs(role: str) -> Response:
 
 def whoami() -> Response:
     found = auth.principal()
-    return jsonify(name=found.name, roles=sorted(found.roles), how=found.how)
+    return jsonify(name=found.name, roles=sorted(found.roles), auth_method=found.method)
 
 
 def sign_in(client: FlaskClient, user: str, next_: str = "/") -> TestResponse:
@@ -66,8 +66,8 @@ def callback_of(client: FlaskClient, user: str, next_: str = "/") -> str:
     assert leaving.status_code == 302, leaving.text
     answer = requests.post(leaving.headers["Location"], data={"user": user}, allow_redirects=False, timeout=20)
     assert answer.status_code == 302, answer.text
-    parts = urlsplit(answer.headers["Location"])
-    return f"{parts.path}?{parts.query}"
+    current_services = urlsplit(answer.headers["Location"])
+    return f"{current_services.path}?{current_services.query}"
 
 
 def query_of(url: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ def client(redis_client):
 def test_for_one_request(client):
     who = client.get("/whoami", headers=GOOD).get_json()
 
-    assert who == {"name": "svc", "roles": sorted(EVERY), "how": "basic"}
+    assert who == {"name": "svc", "roles": sorted(EVERY), "auth_method": "basic"}
     assert roles_of(client) == {"USER"}
 
 
@@ -40,7 +40,7 @@ def test_for_a_session(client):
     answer = client.get("/login_basic?next=/whoami", headers=GOOD)
 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/whoami")
-    assert client.get("/whoami").get_json() == {"name": "svc", "roles": sorted(EVERY), "how": "session"}
+    assert client.get("/whoami").get_json() == {"name": "svc", "roles": sorted(EVERY), "auth_method": "session"}
 
 
 @pytest.mark.parametrize(

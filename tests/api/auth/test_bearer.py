@@ -42,12 +42,12 @@ class TestGoodTokens:
 
         who = client.get("/whoami", headers=bearer(token)).get_json()
 
-        assert who == {"name": "adam", "roles": ["ADMIN", "USER"], "how": "bearer"}
+        assert who == {"name": "adam", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
 
     def test_a_machine_gets_roles_by_its_groups(self, client, provider):
         who = client.get("/whoami", headers=bearer(machine_token(provider))).get_json()
 
-        assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "how": "bearer"}
+        assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
 
     def test_a_machine_gets_roles_by_its_id(self, client, provider):
         assert roles_of(client, headers=bearer(provider.token(sub="robot"))) == {"USER", "UBER_ADMIN"}
@@ -206,7 +206,7 @@ class TestIntrospection:
         token = machine_token(provider)
         for _ in range(3):
             who = client.get("/whoami", headers=bearer(token)).get_json()
-            assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "how": "bearer"}
+            assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
 
         assert provider.asked["/introspect"] == 1
 
@@ -231,7 +231,7 @@ class TestIntrospection:
     )
     def test_what_the_provider_says_is_looked_at(self, client, monkeypatch, told):
         answer = {"active": True, "sub": "adam", "groups": ADMINS} | told
-        monkeypatch.setattr("api.auth.bearer.ask_json", lambda *_args, **_more: answer)
+        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
         assert_refused(client.get("/whoami", headers=bearer("opaque")))
 
@@ -240,7 +240,7 @@ class TestIntrospection:
     )
     def test_an_audience_need_not_be_told(self, client, monkeypatch, told):
         answer = {"active": True, "username": "adam", "groups": ADMINS} | told
-        monkeypatch.setattr("api.auth.bearer.ask_json", lambda *_args, **_more: answer)
+        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
         assert client.get("/whoami", headers=bearer("opaque")).get_json()["roles"] == ["ADMIN", "USER"]
 

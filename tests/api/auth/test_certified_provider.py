@@ -47,7 +47,7 @@ def test_signing_in(client_with, certified_provider, user, roles):
     answer = client.get(returned(client, certified_provider, user))
 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/whoami")
-    assert client.get("/whoami").get_json() == {"name": user, "roles": roles, "how": "session"}
+    assert client.get("/whoami").get_json() == {"name": user, "roles": roles, "auth_method": "session"}
 
 
 def test_a_code_works_once_and_in_one_browser(client_with, certified_provider):
@@ -76,7 +76,7 @@ def test_a_machines_jwt(client_with, certified_provider):
 
     who = client_with().get("/whoami", headers=bearer(token)).get_json()
 
-    assert who == {"name": "robot", "roles": ["ADMIN", "USER"], "how": "bearer"}
+    assert who == {"name": "robot", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
 
 
 def test_a_machines_jwt_for_another_service(client_with, certified_provider):
@@ -92,7 +92,7 @@ def test_opaque_tokens(client_with, certified_provider):
 
     who = client.get("/whoami", headers=bearer(token)).get_json()
 
-    assert who == {"name": "robot", "roles": ["ADMIN", "USER"], "how": "bearer"}
+    assert who == {"name": "robot", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
     assert client.get("/whoami", headers=bearer(token[:-1])).status_code == 401
     assert client.get("/whoami", headers=bearer(certified_provider.token())).status_code == 401
 

@@ -14,7 +14,7 @@ from flask import Flask
 from api.app import create_app
 from api.auth import AuthSettings
 from api.openapi.blueprint import SIGNED_IN
-from api.services import Parts
+from api.services import Services
 from api.settings import ApiSettings
 from tests.api.auth.house import bearer, sign_in
 from tests.api.front import SilentBell
@@ -30,12 +30,12 @@ SAMPLE = {"subsystem": "filer", "volume": "vol1", "job_id": "01990b7e-6c1e-7c55-
 AT_ONCE = {"Prefer": "respond-async, wait=0"}
 
 
-class Services:
+class FrontEnds:
     """The whole front end, as configured for a provider and for one user of HTTP Basic."""
 
     def __init__(self, redis_url: str, discovery: str) -> None:
-        held = Parts.build(load(Settings, redis_url=redis_url), load(ApiSettings), ("filer",))
-        self._held = replace(held, bell=SilentBell())  # type: ignore[arg-type]
+        services = Services.build(load(Settings, redis_url=redis_url), load(ApiSettings), ("filer",))
+        self._services = replace(services, publisher=SilentBell())  # type: ignore[arg-type]
         self._discovery = discovery
 
     def app(self, basic_roles: tuple[Role, ...] = ()) -> Flask:
@@ -53,7 +53,7 @@ class Services:
             basic_auth_roles=basic_roles,
             rate_limit="off",
         )
-        return create_app(self._held, settings)
+        return create_app(self._services, settings)
 
 
 def protected(app: Flask) -> Iterator[tuple[str, str, Any]]:
@@ -76,7 +76,7 @@ def services(redis_client, redis_url, provider):
         "-".join(roles) or "nothing": User("-".join(roles) or "nothing", [GROUPS[role] for role in roles])
         for roles in COMBINATIONS
     }
-    return Services(redis_url, f"{provider.issuer}/.well-known/openid-configuration")
+    return FrontEnds(redis_url, f"{provider.issuer}/.well-known/openid-configuration")
 
 
 def assert_matrix(app: Flask, client: Any, roles: tuple[Role, ...], headers: dict[str, str]) -> None:

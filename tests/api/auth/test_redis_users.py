@@ -9,7 +9,7 @@ import redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.api.auth.house import PREFIX, build, roles_of
-from worker.store.client import Scripts
+from worker.store.scripts import JobScripts
 
 ACL = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"
 USERS = ("api", "worker", "flower", "health")
@@ -82,14 +82,16 @@ def test_nobody_can_be_the_default_user():
 @pytest.mark.parametrize("user", ["api", "worker"])
 def test_every_script_may_run(client_of, user):
     """Whatever a script says about its made-up arguments, it is not that the user may not do it."""
-    scripts = Scripts(client_of(user), PREFIX)
-    for name in scripts._registered:
-        assert "permission" not in complaint_of(getattr(scripts, name)), name
+    client = client_of(user)
+    scripts = JobScripts(client, PREFIX)
+    assert scripts.registered
+    for name, script in scripts.registered.items():
+        assert "permission" not in complaint_of(client, script), name
 
 
-def complaint_of(script) -> str:
+def complaint_of(client, script) -> str:
     try:
-        script(*([f"{PREFIX}x"] * 12))
+        script(keys=[PREFIX], args=[f"{PREFIX}x"] * 12, client=client)
     except redis.exceptions.ResponseError as error:
         return str(error).lower()
     return ""

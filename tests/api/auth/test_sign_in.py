@@ -26,18 +26,18 @@ def test_groups_become_roles(client, user, roles):
 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/conf/me/roles?x=1")
     assert roles_of(client) == roles
-    assert client.get("/whoami").get_json() == {"name": user, "roles": sorted(roles), "how": "session"}
+    assert client.get("/whoami").get_json() == {"name": user, "roles": sorted(roles), "auth_method": "session"}
 
 
 def test_the_request_has_state_nonce_and_pkce(client):
-    asked = query_of(client.get("/login").headers["Location"])
+    read_request = query_of(client.get("/login").headers["Location"])
 
-    assert asked["code_challenge_method"] == "S256"
-    assert len(asked["state"]) >= 20
-    assert len(asked["nonce"]) >= 20
-    assert len(asked["code_challenge"]) == 43
-    assert asked["client_id"] == CLIENT_ID
-    assert asked["redirect_uri"] == "http://localhost/oauth-done"
+    assert read_request["code_challenge_method"] == "S256"
+    assert len(read_request["state"]) >= 20
+    assert len(read_request["nonce"]) >= 20
+    assert len(read_request["code_challenge"]) == 43
+    assert read_request["client_id"] == CLIENT_ID
+    assert read_request["redirect_uri"] == "http://localhost/oauth-done"
 
 
 def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):

@@ -14,10 +14,10 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.services import Parts
+from api.services import Services
 from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystems
-from worker.catalog.operations import OPERATIONS, Lane
+from worker.catalog.operations import OPERATIONS, QueueClass
 from worker.config.settings import Settings
 from worker.main import Runtime, build
 
@@ -40,13 +40,13 @@ class Service:
         subsystems = Subsystems.from_environment({"SAPI_BACKENDS": _backends(options)})
         self.settings = Settings(redis_url=redis_url, debug=True, **values)
         self.config = ApiSettings(**({"read_wait": 0.0} | (api or {})))
-        self.app, self.parts = self._front_end()
-        self.worker: Runtime = build(self.settings, subsystems, list(Lane), "test")
-        self.backend = self.worker.filers["dummy"]._opened()
+        self.app, self.current_services = self._front_end()
+        self.worker: Runtime = build(self.settings, subsystems, list(QueueClass), "test")
+        self.backend = self.worker.gateways["dummy"]._opened()
 
-    def _front_end(self) -> tuple[Flask, Parts]:
-        held = Parts.build(self.settings, self.config, ("dummy",))
-        return create_app(held, AuthSettings.model_validate(_AUTH)), held
+    def _front_end(self) -> tuple[Flask, Services]:
+        services = Services.build(self.settings, self.config, ("dummy",))
+        return create_app(services, AuthSettings.model_validate(_AUTH)), services
 
     def another_front_end(self) -> Flask:
         """Another API process, as far as it can be told."""
@@ -67,15 +67,15 @@ class Service:
     def waiting(self) -> list[str]:
         """The jobs that wait, in the order of their lanes."""
         found: list[str] = []
-        for lane in Lane:
-            ids: Any = self.redis.zrange(f"sapi:lane:dummy.{lane}", 0, -1)
+        for queue_class in QueueClass:
+            ids: Any = self.redis.zrange(f"sapi:queued:dummy.{queue_class}", 0, -1)
             found += [each.decode() for each in ids]
         return found
 
     def run(self, job_id: str) -> None:
         """Carry one job out, if it is its turn."""
         name: Any = self.redis.hget(f"sapi:job:{job_id}", "operation")
-        self.worker.celery.tasks[OPERATIONS[name.decode()].task_name]._claim_and_perform(job_id)
+        self.worker.celery.tasks[OPERATIONS[name.decode()].task_name]._claim_and_execute(job_id)
 
     def run_all(self) -> int:
         """Carry out what waits; how many jobs that were."""
@@ -113,15 +113,15 @@ class Service:
         state: Any = self.redis.hget(f"sapi:job:{job_id}", "state")
         return str(state.decode())
 
-    def age(self, thing: str, seconds: float) -> None:
+    def age(self, cache_key: str, seconds: float) -> None:
         """Let a listing have begun so much earlier."""
-        key = f"sapi:view:{thing}"
+        key = f"sapi:listing:{cache_key}"
         as_of: Any = self.redis.hget(key, "as_of")
         self.redis.hset(key, "as_of", int(as_of) - int(seconds * 1000))
 
     def close(self) -> None:
-        self.worker.bell.close()
-        self.parts.bell.close()
+        self.worker.publisher.close()
+        self.current_services.publisher.close()
         self.redis.close()
 
 

@@ -28,10 +28,10 @@ SORT = st.lists(
 
 def naively(records: list[dict[str, Any]], filters: list[Any], sort: list[tuple[str, bool]]) -> list[int]:
     found = list(range(len(records)))
-    for name, falling in reversed(sort):
+    for name, descending in reversed(sort):
         known = [n for n in found if records[n][name] is not None]
         nulls = [n for n in found if records[n][name] is None]
-        found = sorted(known, key=lambda n: records[n][name], reverse=falling) + nulls
+        found = sorted(known, key=lambda n: records[n][name], reverse=descending) + nulls
     return [n for n in found if all(compile_expression(text, kind)(records[n][name]) for name, text, kind in filters)]
 
 

@@ -113,7 +113,7 @@ def test_pages_go_on_over_their_own_generation(listed):
 
 
 def test_a_generation_that_is_gone(make_service):
-    service = make_service(volumes=20, page_keep=1)
+    service = make_service(volumes=20, old_listing_ttl=1)
     service.get()
     service.run_all()
     link = next_path(service.get("volumes?limit=5"))

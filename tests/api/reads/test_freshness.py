@@ -212,11 +212,11 @@ def test_away_a_volume_is_found_in_the_old_listing(make_service):
     away(service)
     path = service.get(Cache_Control="max-stale").json[0]["junction_path"]
     with service.running():
-        by_name = service.get("volumes/acclog_backup01", Prefer="wait=10")
+        resolve_volume_name = service.get("volumes/acclog_backup01", Prefer="wait=10")
         by_path = service.get(f"volumes/node:{path}", Prefer="wait=10")
         nothing = service.get("volumes/nothing", Prefer="wait=10")
-    assert (by_name.status_code, by_path.status_code) == (200, 200)
-    assert by_name.json == by_path.json
+    assert (resolve_volume_name.status_code, by_path.status_code) == (200, 200)
+    assert resolve_volume_name.json == by_path.json
     assert nothing.status_code == 503
 
 

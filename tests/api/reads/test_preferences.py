@@ -6,7 +6,7 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from api.http.preferences import Freshness, freshness, preferences
+from api.http.preferences import RequestCacheControl, freshness, preferences
 
 
 def request(*headers):
@@ -36,16 +36,16 @@ def test_prefer(headers, wait_s, respond_async):
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("no-cache", Freshness(no_cache=True)),
-        ("NO-CACHE", Freshness(no_cache=True)),
-        ("max-age=5, only-if-cached", Freshness(max_age_s=5, only_if_cached=True)),
-        ('max-age="5"', Freshness(max_age_s=5)),
-        ("max-age=-5", Freshness(max_age_s=0)),
-        ("max-stale", Freshness(max_stale_s=2**31)),
-        ("max-stale=7", Freshness(max_stale_s=7)),
-        ("max-age=99999999999999999999", Freshness(max_age_s=2**31)),
-        ("min-fresh=3", Freshness(min_fresh_s=3)),
-        ("something-else", Freshness()),
+        ("no-cache", RequestCacheControl(no_cache=True)),
+        ("NO-CACHE", RequestCacheControl(no_cache=True)),
+        ("max-age=5, only-if-cached", RequestCacheControl(max_age_s=5, only_if_cached=True)),
+        ('max-age="5"', RequestCacheControl(max_age_s=5)),
+        ("max-age=-5", RequestCacheControl(max_age_s=0)),
+        ("max-stale", RequestCacheControl(max_stale_s=2**31)),
+        ("max-stale=7", RequestCacheControl(max_stale_s=7)),
+        ("max-age=99999999999999999999", RequestCacheControl(max_age_s=2**31)),
+        ("min-fresh=3", RequestCacheControl(min_fresh_s=3)),
+        ("something-else", RequestCacheControl()),
     ],
 )
 def test_cache_control(value, expected):

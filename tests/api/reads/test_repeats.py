@@ -8,13 +8,13 @@ import logging
 import pytest
 
 from api.reads import read as reads
-from worker.store.metrics import Tally
+from worker.store.metrics import CounterBuffer
 
 _OWN = {"Age", "Cache-Status", "X-Request-ID"}
 
 
 @pytest.fixture
-def asked(service, monkeypatch):
+def read_request(service, monkeypatch):
     """A service whose listings were read, and how often the application itself was asked to read."""
     service.get()
     service.get("export")
@@ -23,7 +23,7 @@ def asked(service, monkeypatch):
     copy = reads._copy
 
     def counted(read):
-        times.append(read.thing)
+        times.append(read.cache_key)
         return copy(read)
 
     monkeypatch.setattr(reads, "_copy", counted)
@@ -36,78 +36,78 @@ def stable(answer):
 
 
 @pytest.mark.parametrize("path", ["volumes", "volumes?limit=3&sort=-name", "export"])
-def test_the_same_is_answered_without_the_application(asked, path):
-    first, again = asked.get(path), asked.get(path)
-    assert len(asked.times) == 1
+def test_the_same_is_answered_without_the_application(read_request, path):
+    first, again = read_request.get(path), read_request.get(path)
+    assert len(read_request.times) == 1
     assert (again.status_code, again.data, stable(again)) == (200, first.data, stable(first))
     assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
     assert again.headers["Cache-Status"] == "storage-api; hit; ttl=60"
-    assert asked.get(path, X_Request_ID="mine").headers["X-Request-ID"] == "mine"
+    assert read_request.get(path, X_Request_ID="mine").headers["X-Request-ID"] == "mine"
 
 
-def test_a_304_too(asked):
-    tag = asked.get().headers["ETag"]
-    answers = [asked.get(If_None_Match=tag) for _ in range(3)]
+def test_a_304_too(read_request):
+    tag = read_request.get().headers["ETag"]
+    answers = [read_request.get(If_None_Match=tag) for _ in range(3)]
     assert [(each.status_code, each.data) for each in answers] == [(304, b"")] * 3
-    assert len(asked.times) == 2
+    assert len(read_request.times) == 2
 
 
-def test_a_change_ends_it_at_once(asked):
+def test_a_change_ends_it_at_once(read_request):
     for number in range(5):
-        asked.get()
-        assert f"new{number}" not in asked.get().text
-        asked.change("POST", f"volumes/new{number}", {"size_total": 2**30})
-        assert f"new{number}" in asked.get().text
+        read_request.get()
+        assert f"new{number}" not in read_request.get().text
+        read_request.change("POST", f"volumes/new{number}", {"size_total": 2**30})
+        assert f"new{number}" in read_request.get().text
 
 
-def test_age_goes_on_and_ends_it(asked):
-    asked.get()
-    asked.age("dummy/volumes", 30)
-    asked.get()
-    assert asked.get().headers["Age"] == "30"
-    asked.age("dummy/volumes", 31)
-    stale = asked.get()
+def test_age_goes_on_and_ends_it(read_request):
+    read_request.get()
+    read_request.age("dummy/volumes", 30)
+    read_request.get()
+    assert read_request.get().headers["Age"] == "30"
+    read_request.age("dummy/volumes", 31)
+    stale = read_request.get()
     assert stale.headers["Cache-Status"] == "storage-api; hit; ttl=-1"
     assert "Operation-Location" in stale.headers
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Accept-Encoding", "Cache-Control"])
-def test_another_client_is_another_request(asked, name):
-    asked.get()
-    asked.get()
+def test_another_client_is_another_request(read_request, name):
+    read_request.get()
+    read_request.get()
     headers = (
         {"Authorization": "Basic eDp5"}
         if name == "Authorization"
         else {name: "max-age=0" if name == "Cache-Control" else "gzip"}
     )
-    client = asked.app.test_client()
+    client = read_request.app.test_client()
     if name == "Authorization":
         assert client.get("/v4/dummy/volumes", headers=headers).status_code == 401
     else:
         client.get("/v4/dummy/volumes", headers=headers, auth=("admin", "secret"))
-        assert len(asked.times) == 2
+        assert len(read_request.times) == 2
 
 
-def test_a_session_that_ended_is_answered_no_more(asked):
-    client = asked.app.test_client()
+def test_a_session_that_ended_is_answered_no_more(read_request):
+    client = read_request.app.test_client()
     client.get("/login")
     cookie = client.get_cookie("sapi_session")
     assert cookie is not None
     header = {"Cookie": f"sapi_session={cookie.value}"}
-    stranger = asked.app.test_client(use_cookies=False)
+    stranger = read_request.app.test_client(use_cookies=False)
     answers = [stranger.get("/v4/dummy/export", headers=header).status_code for _ in range(3)]
-    assert (answers, len(asked.times)) == ([200] * 3, 1)
-    for key in asked.redis.scan_iter("sapi:session:*"):
-        asked.redis.delete(key)
+    assert (answers, len(read_request.times)) == ([200] * 3, 1)
+    for key in read_request.redis.scan_iter("sapi:session:*"):
+        read_request.redis.delete(key)
     assert stranger.get("/v4/dummy/export", headers=header).status_code == 401
 
 
-def test_every_answer_is_audited(asked, tmp_path):
+def test_every_answer_is_audited(read_request, tmp_path):
     audit = logging.getLogger("audit")
     handler = logging.FileHandler(tmp_path / "audit")
     audit.addHandler(handler)
     try:
-        ids = [asked.get().headers["X-Request-ID"] for _ in range(3)]
+        ids = [read_request.get().headers["X-Request-ID"] for _ in range(3)]
     finally:
         audit.removeHandler(handler)
         handler.close()
@@ -117,10 +117,10 @@ def test_every_answer_is_audited(asked, tmp_path):
     assert all(line["allowed"] and line["who"] == "admin" and line["status"] == 200 for line in lines)
 
 
-def test_every_answer_is_counted(asked, monkeypatch):
-    monkeypatch.setattr(Tally, "flush", lambda _self: None)
-    tallied = asked.app.extensions["storage-api-tally"]
-    before = tallied._counts["cache volumes hit"]
+def test_every_answer_is_counted(read_request, monkeypatch):
+    monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
+    counters = read_request.app.extensions["storage-api-tally"]
+    before = counters._counts["cache volumes hit"]
     for _ in range(3):
-        asked.get()
-    assert tallied._counts["cache volumes hit"] - before == 3
+        read_request.get()
+    assert counters._counts["cache volumes hit"] - before == 3

@@ -8,21 +8,21 @@ from typing import ClassVar
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.journal import LeaseLost, UnwatchedJournal
+from storage_backends.journal import InMemoryJournal, LeaseLost
 from storage_backends.models import ExportPolicy, Snapshot, Volume
 
 MIB = 1024 * 1024
-NewJournal = Callable[[], UnwatchedJournal]
+NewJournal = Callable[[], InMemoryJournal]
 
 #: What a filer's query language would take for a pattern; as names they are of things that are not there.
 PATTERNS = ("*", "hom*", "home|work", "!home", '"home"', "{home}", "ho?e", "a..z", ">a", "null", "home,work", "HOME")
 
 
-class DyingJournal(UnwatchedJournal):
+class DyingJournal(InMemoryJournal):
     """A worker that dies between its mark and its call: nothing reaches the storage system."""
 
-    def sending(self, step: str, **facts: str) -> None:
-        super().sending(step, **facts)
+    def record_intent(self, step: str, **facts: str) -> None:
+        super().record_intent(step, **facts)
         raise LeaseLost
 
 
@@ -44,7 +44,7 @@ class Conformance:
 
     @pytest.fixture
     def journal(self) -> NewJournal:
-        return UnwatchedJournal
+        return InMemoryJournal
 
     @pytest.fixture
     def home(self, backend: StorageBackend, journal: NewJournal) -> Volume:

@@ -8,7 +8,7 @@ from typing import Any
 
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import StorageError
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 
@@ -82,17 +82,17 @@ def sent_twice(ontap: Simulator) -> list[str]:
     return [one for one, count in seen.items() if count > 1]
 
 
-def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | None, UnwatchedJournal]:
+def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | None, InMemoryJournal]:
     """Make one of the changes: what it returned, or how it failed, and what its journal holds."""
     operation, arguments = CHANGES[name]
-    journal = UnwatchedJournal("0199-job")
+    journal = InMemoryJournal("0199-job")
     try:
         return getattr(backend, operation)(**arguments, journal=journal), None, journal
     except StorageError as error:
         return None, error, journal
 
 
-def settled(backend: StorageBackend, name: str, journal: UnwatchedJournal) -> Outcome:
+def settled(backend: StorageBackend, name: str, journal: InMemoryJournal) -> Outcome:
     """How another worker would settle it, an hour later."""
     operation, arguments = CHANGES[name]
-    return backend.settle(operation, arguments, journal.trace(age_s=3600.0), journal=journal).outcome
+    return backend.reconcile(operation, arguments, journal.trace(age_s=3600.0), journal=journal).outcome

@@ -9,7 +9,7 @@ import pytest
 
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import OutcomeUnclear, StorageError
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import DIALECTS, Dialect, Kind, Simulator
 from tests.storage_backends.conformance import (
     Conformance,
@@ -61,9 +61,9 @@ class TestSettling(_InDialects, SettleConformance):
     pass
 
 
-def run(backend: StorageBackend, name: str) -> tuple[StorageError | None, UnwatchedJournal]:
+def run(backend: StorageBackend, name: str) -> tuple[StorageError | None, InMemoryJournal]:
     operation, arguments = CHANGES[name]
-    journal = UnwatchedJournal("0199-job")
+    journal = InMemoryJournal("0199-job")
     try:
         getattr(backend, operation)(**arguments, journal=journal)
     except StorageError as error:
@@ -94,7 +94,7 @@ def test_an_answer_that_never_comes_is_found_out(change: str, fault: Kind, ontap
     if error is not None:
         assert isinstance(error, OutcomeUnclear)
         operation, arguments = CHANGES[change]
-        found: Any = backend.settle(operation, arguments, journal.trace(age_s=3600.0), journal=journal)
+        found: Any = backend.reconcile(operation, arguments, journal.trace(age_s=3600.0), journal=journal)
         assert found.outcome is (Outcome.DONE if ontap.world.effects else Outcome.NOT_DONE)
     assert len(ontap.world.effects) == (0 if fault is Kind.DROP else 1)
     assert sent_twice(ontap) == []
@@ -105,8 +105,8 @@ def test_the_node_of_a_volume_is_always_known(ontap: Simulator) -> None:
         ontap.world.add_volume(f"v{number}", aggregate="aggr2_n2")
     backend = open_backend(ontap)
 
-    listed = backend.list_volumes(journal=UnwatchedJournal())
+    listed = backend.list_volumes(journal=InMemoryJournal())
 
     assert [volume.filer_address for volume in listed] == ["node2"] * 5
-    assert backend.get_volume("v1", journal=UnwatchedJournal()).filer_address == "node2"
+    assert backend.get_volume("v1", journal=InMemoryJournal()).filer_address == "node2"
     assert all("T" in (volume.creation_time or "") for volume in listed)

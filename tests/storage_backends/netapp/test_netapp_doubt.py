@@ -6,7 +6,7 @@ import pytest
 
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import BackendUnavailable, OutcomeUnclear, StorageError
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Dialect, Kind, Simulator
 from tests.storage_backends.netapp.changes import attempt, furnish, settled
 from tests.storage_backends.netapp.opening import open_backend
@@ -25,7 +25,7 @@ def test_an_answer_that_is_no_listing_is_not_taken_for_an_empty_one(
     monkeypatch.setattr(Dialect, "packed", lambda *_: (body, {"Content-Length": str(len(body))}))
 
     with pytest.raises(StorageError) as trouble:
-        open_backend(ontap).list_volumes(journal=UnwatchedJournal())
+        open_backend(ontap).list_volumes(journal=InMemoryJournal())
 
     assert trouble.value.code in {"backend-unavailable", "backend-error"}
 
@@ -65,7 +65,7 @@ def test_a_change_goes_over_no_connection_that_may_be_closing(backend: StorageBa
     assert [first_on_theirs[seen.port] for seen in changes] == ["PATCH", "PATCH"]
 
 
-class _WaitingJournal(UnwatchedJournal):
+class _WaitingJournal(InMemoryJournal):
     """Notes how long it is asked to wait."""
 
     waited_s = 0.0

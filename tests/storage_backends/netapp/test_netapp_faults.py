@@ -9,7 +9,7 @@ import pytest
 
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import BackendTimeout, BackendUnavailable, OutcomeUnclear, ResourceBusy
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import (
     CHANGES,
@@ -162,14 +162,14 @@ def test_a_filer_that_is_away_while_its_job_is_followed(kind: Kind, backend: Sto
 def test_a_question_is_asked_again(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(kind, method="GET", times=2, headers={"Retry-After": "0"})
 
-    assert len(backend.list_volumes(journal=UnwatchedJournal())) == 2
+    assert len(backend.list_volumes(journal=InMemoryJournal())) == 2
 
 
 def test_a_question_is_not_asked_for_ever(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP, method="GET", times=99)
 
     with pytest.raises(BackendUnavailable) as refusal:
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())
 
     assert refusal.value.transient
     assert len(ontap.requests) < 5
@@ -180,12 +180,12 @@ def test_no_question_hangs(kind: Kind, backend: StorageBackend, ontap: Simulator
     ontap.fault(kind, method="GET")
 
     with pytest.raises(BackendTimeout):
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())
 
 
 def test_a_filer_that_is_not_there(ontap: Simulator, backend: StorageBackend) -> None:
     ontap.close()
-    journal = UnwatchedJournal()
+    journal = InMemoryJournal()
 
     with pytest.raises(BackendUnavailable) as refusal:
         backend.restrict_volume("home", journal=journal)
@@ -205,7 +205,7 @@ def test_an_effect_that_comes_late_is_waited_for(
     assert ontap.world.effects == []
     operation, arguments = CHANGES["update"]
 
-    settlement = backend.settle(operation, arguments, journal.trace(age_s=0.0), journal=journal)
+    settlement = backend.reconcile(operation, arguments, journal.trace(age_s=0.0), journal=journal)
 
     assert settlement.outcome is Outcome.DONE
     assert len(ontap.world.effects) == 1
@@ -225,15 +225,15 @@ def test_a_lost_roll_back_without_later_snapshots_is_found_by_its_job(
     backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP_AFTER, method="PATCH")
-    journal = UnwatchedJournal()
+    journal = InMemoryJournal()
     arguments = {"volume": "home", "from_snapshot": "two"}
     with pytest.raises(OutcomeUnclear):
         backend.roll_back_volume(**arguments, journal=journal)
 
-    settlement = backend.settle("roll_back_volume", arguments, journal.trace(age_s=60.0), journal=journal)
+    settlement = backend.reconcile("roll_back_volume", arguments, journal.trace(age_s=60.0), journal=journal)
 
     assert settlement.outcome is Outcome.DONE
     ontap.world.jobs.clear()
-    settlement = backend.settle("roll_back_volume", arguments, journal.trace(age_s=900.0), journal=journal)
+    settlement = backend.reconcile("roll_back_volume", arguments, journal.trace(age_s=900.0), journal=journal)
     assert settlement.outcome is Outcome.UNKNOWN
     assert len(ontap.world.effects) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import InvalidRequest, OutcomeUnclear, ResourceBusy
-from storage_backends.journal import Cancelled, HandedOn, LeaseLost, UnwatchedJournal
+from storage_backends.journal import Cancelled, InMemoryJournal, LeaseLost, ShuttingDown
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, WITHOUT_JOB, furnish, repeated, sent_twice
 from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
@@ -16,7 +16,7 @@ from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
 WITH_JOB = [name for name in CHANGES if name not in WITHOUT_JOB]
 
 
-class RecordingJournal(UnwatchedJournal):
+class RecordingJournal(InMemoryJournal):
     """Remembers the order of marks, and stops or asks to cancel once a job of the filer is known."""
 
     def __init__(self, *, stop: bool = False, cancel: bool = False) -> None:
@@ -28,8 +28,8 @@ class RecordingJournal(UnwatchedJournal):
     def cancel_requested(self) -> bool:
         return self._cancel and self.uuid is not None
 
-    def sending(self, step: str, **facts: str) -> None:
-        super().sending(step, **facts)
+    def record_intent(self, step: str, **facts: str) -> None:
+        super().record_intent(step, **facts)
         self.marks.append(f"sending {step}")
 
     def backend_job(self, uuid: str, *, cancellable: bool = False) -> None:
@@ -38,7 +38,7 @@ class RecordingJournal(UnwatchedJournal):
 
     def wait(self, seconds: float) -> None:
         if self._stop and self.uuid:
-            raise HandedOn
+            raise ShuttingDown
         super().wait(seconds)
 
 
@@ -48,7 +48,7 @@ def backend(ontap: Simulator) -> StorageBackend:
     return open_backend(ontap)
 
 
-def run(backend: StorageBackend, name: str, journal: UnwatchedJournal) -> Any:
+def run(backend: StorageBackend, name: str, journal: InMemoryJournal) -> Any:
     operation, arguments = CHANGES[name]
     return getattr(backend, operation)(**arguments, journal=journal)
 
@@ -60,7 +60,7 @@ class TestMarks:
         ontap.world.job_seconds = 60
         journal = RecordingJournal(stop=True)
 
-        with pytest.raises(HandedOn):
+        with pytest.raises(ShuttingDown):
             run(backend, "restrict", journal)
 
         assert journal.marks == ["sending unmount", "job"]
@@ -81,7 +81,7 @@ class TestMarks:
         ]
 
     def test_nothing_is_sent_by_one_who_may_not(self, backend: StorageBackend, ontap: Simulator) -> None:
-        class Lost(UnwatchedJournal):
+        class Lost(InMemoryJournal):
             def checkpoint(self) -> None:
                 raise LeaseLost
 
@@ -101,12 +101,12 @@ class TestHandedOn:
     def test_to_its_success(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.job_seconds = 0.1
         journal = RecordingJournal(stop=True)
-        with pytest.raises(HandedOn):
+        with pytest.raises(ShuttingDown):
             run(backend, change, journal)
         operation, arguments = CHANGES[change]
 
-        settlement = open_backend(ontap).settle(
-            operation, arguments, journal.trace(), journal=UnwatchedJournal("0199-job")
+        settlement = open_backend(ontap).reconcile(
+            operation, arguments, journal.trace(), journal=InMemoryJournal("0199-job")
         )
 
         assert settlement.outcome is Outcome.DONE
@@ -117,11 +117,11 @@ class TestHandedOn:
         ontap.world.job_seconds = 0.1
         ontap.fault(Kind.JOB_FAILS, method="POST|PATCH|DELETE", code=917534)
         journal = RecordingJournal(stop=True)
-        with pytest.raises(HandedOn):
+        with pytest.raises(ShuttingDown):
             run(backend, change, journal)
         operation, arguments = CHANGES[change]
 
-        settlement = backend.settle(operation, arguments, journal.trace(), journal=UnwatchedJournal("0199-job"))
+        settlement = backend.reconcile(operation, arguments, journal.trace(), journal=InMemoryJournal("0199-job"))
 
         assert settlement.outcome is Outcome.NOT_DONE
         assert isinstance(settlement.error, InvalidRequest)
@@ -129,13 +129,13 @@ class TestHandedOn:
 
     def test_a_job_that_was_forgotten_long_ago(self, backend: StorageBackend, ontap: Simulator) -> None:
         journal = RecordingJournal(stop=True)
-        with pytest.raises(HandedOn):
+        with pytest.raises(ShuttingDown):
             run(backend, "create", journal)
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())
         ontap.world.jobs.clear()
         operation, arguments = CHANGES["create"]
 
-        settlement = backend.settle(operation, arguments, journal.trace(age_s=900.0), journal=journal.__class__())
+        settlement = backend.reconcile(operation, arguments, journal.trace(age_s=900.0), journal=journal.__class__())
 
         assert settlement.outcome is Outcome.DONE
         assert settlement.value.name == "new"
@@ -147,7 +147,7 @@ class TestForeignObjects:
     @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
     def test_it_is_not_ours(self, change: str, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.fault(Kind.DROP, method="POST")
-        journal = UnwatchedJournal("0199-job")
+        journal = InMemoryJournal("0199-job")
         with pytest.raises(OutcomeUnclear):
             run(backend, change, journal)
         home = next(one for one in ontap.world.volumes.values() if one["name"] == "home")
@@ -156,7 +156,7 @@ class TestForeignObjects:
         ontap.world.add_volume("copy")
         operation, arguments = CHANGES[change]
 
-        settlement = backend.settle(operation, arguments, journal.trace(age_s=900.0), journal=journal)
+        settlement = backend.reconcile(operation, arguments, journal.trace(age_s=900.0), journal=journal)
 
         assert settlement.outcome is Outcome.NOT_DONE
 
@@ -199,12 +199,12 @@ class TestHiddenJobs:
         backend = open_backend(ontap, CONFINED_USER)
         ontap.world.job_seconds = seconds
         ontap.fault(Kind.REFUSE, method="GET", path="/cluster/jobs.*", times=99, status=403, code=6)
-        journal = UnwatchedJournal("0199-job")
+        journal = InMemoryJournal("0199-job")
         with pytest.raises(OutcomeUnclear):
             run(backend, "create", journal)
         operation, arguments = CHANGES["create"]
 
-        settlement = backend.settle(operation, arguments, journal.trace(age_s=900.0), journal=journal)
+        settlement = backend.reconcile(operation, arguments, journal.trace(age_s=900.0), journal=journal)
 
         assert settlement.outcome is outcome
 
@@ -213,7 +213,7 @@ def test_a_busy_object_may_be_tried_again_by_the_service(backend: StorageBackend
     ontap.fault(Kind.JOB_FAILS, method="PATCH", code=13107406)
 
     with pytest.raises(ResourceBusy) as refusal:
-        run(backend, "update", UnwatchedJournal())
+        run(backend, "update", InMemoryJournal())
 
     assert refusal.value.transient
 
@@ -224,10 +224,10 @@ def test_jobs_that_cannot_be_listed_tell_nothing(
 ) -> None:
     ontap.fault(Kind.DROP_AFTER, method="PATCH")
     ontap.fault(Kind.REFUSE, method="GET", path="/cluster/jobs", times=99, status=status, code=code)
-    journal = UnwatchedJournal("0199-job")
+    journal = InMemoryJournal("0199-job")
     with pytest.raises(OutcomeUnclear):
         run(backend, "update", journal)
 
-    settlement = backend.settle(*CHANGES["update"], journal.trace(age_s=3600.0), journal=journal)
+    settlement = backend.reconcile(*CHANGES["update"], journal.trace(age_s=3600.0), journal=journal)
 
     assert settlement.outcome is Outcome.DONE

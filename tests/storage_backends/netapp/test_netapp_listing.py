@@ -11,7 +11,7 @@ import pytest
 
 from storage_backends.base import StorageBackend
 from storage_backends.errors import StorageError
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Volume
 from storage_backends.netapp.ontap import lookups
 from storage_backends.netapp.ontap import mapping as records
@@ -19,8 +19,8 @@ from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 
 
-def journal() -> UnwatchedJournal:
-    return UnwatchedJournal("0199-job")
+def journal() -> InMemoryJournal:
+    return InMemoryJournal("0199-job")
 
 
 class TestListing:

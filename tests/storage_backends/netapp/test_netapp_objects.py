@@ -6,13 +6,13 @@ import pytest
 
 from storage_backends.base import StorageBackend
 from storage_backends.errors import NotSupported, StorageError, TooManySnapshots
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from storage_backends.models import ExportPolicy, Lock
 from tests.ontap_simulator import Kind, Simulator
 
 
-def journal() -> UnwatchedJournal:
-    return UnwatchedJournal("0199-job")
+def journal() -> InMemoryJournal:
+    return InMemoryJournal("0199-job")
 
 
 class TestSnapshots:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, NotFound, StorageError
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
 from storage_backends.netapp.ontap.client import Filer
 from storage_backends.netapp.ontap.error_codes import Translator
@@ -51,13 +51,13 @@ class TestNames:
         ontap.world.add_snapshot(home, "before")
         backend = open_backend(ontap)
         for call in (
-            lambda: backend.update_volume(name, journal=UnwatchedJournal(), size_total=10**9),
-            lambda: backend.restrict_volume(name, journal=UnwatchedJournal()),
-            lambda: backend.restrict_volume(f":/{name}", journal=UnwatchedJournal()),
-            lambda: backend.delete_snapshot("home", name, journal=UnwatchedJournal()),
-            lambda: backend.roll_back_volume("home", journal=UnwatchedJournal(), from_snapshot=name),
-            lambda: backend.delete_policy(name, journal=UnwatchedJournal()),
-            lambda: backend.remove_lock("home", name, journal=UnwatchedJournal()),
+            lambda: backend.update_volume(name, journal=InMemoryJournal(), size_total=10**9),
+            lambda: backend.restrict_volume(name, journal=InMemoryJournal()),
+            lambda: backend.restrict_volume(f":/{name}", journal=InMemoryJournal()),
+            lambda: backend.delete_snapshot("home", name, journal=InMemoryJournal()),
+            lambda: backend.roll_back_volume("home", journal=InMemoryJournal(), from_snapshot=name),
+            lambda: backend.delete_policy(name, journal=InMemoryJournal()),
+            lambda: backend.remove_lock("home", name, journal=InMemoryJournal()),
         ):
             with contextlib.suppress(NotFound):
                 call()
@@ -73,9 +73,9 @@ class TestNames:
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "before")
         ontap.world.add_policy(ontap.world.vserver, "team", [])
         for call in (
-            lambda: backend.restrict_volume("HOME", journal=UnwatchedJournal()),
-            lambda: backend.delete_snapshot("home", "BEFORE", journal=UnwatchedJournal()),
-            lambda: backend.delete_policy("TEAM", journal=UnwatchedJournal()),
+            lambda: backend.restrict_volume("HOME", journal=InMemoryJournal()),
+            lambda: backend.delete_snapshot("home", "BEFORE", journal=InMemoryJournal()),
+            lambda: backend.delete_policy("TEAM", journal=InMemoryJournal()),
         ):
             with pytest.raises(NotFound):
                 call()
@@ -107,7 +107,7 @@ class TestNames:
         self, method: str, path: str, query: dict[str, str], ontap: Simulator, backend: NetappStorage
     ) -> None:
         with pytest.raises(UnboundedChange):
-            backend._filer.change(method, path, query, {}, journal=UnwatchedJournal())
+            backend._filer.change(method, path, query, {}, journal=InMemoryJournal())
         assert ontap.requests == []
 
     def test_one_volume_is_one_object_on_the_command_line(self) -> None:
@@ -140,12 +140,12 @@ class TestSecrets:
         for fault in faults:
             ontap.fault(method="PATCH", message=message, **fault)
             with pytest.raises(StorageError) as error:
-                backend.update_volume("home", journal=UnwatchedJournal(), size_total=10**9)
+                backend.update_volume("home", journal=InMemoryJournal(), size_total=10**9)
             said += [*_words(error.value), "".join(traceback.format_exception(error.value))]
         backend.close()
         ontap.close()
         with pytest.raises(BackendUnavailable) as error:
-            backend.get_volume("home", journal=UnwatchedJournal())
+            backend.get_volume("home", journal=InMemoryJournal())
         said += [*_words(error.value), "".join(traceback.format_exception(error.value))]
 
         password, _ = ontap.accounts[USER]
@@ -189,7 +189,7 @@ class TestConnections:
     def test_a_thread_keeps_its_own(self, ontap: Simulator, backend: StorageBackend) -> None:
         def work() -> None:
             for _ in range(3):
-                backend.list_volumes(journal=UnwatchedJournal())
+                backend.list_volumes(journal=InMemoryJournal())
 
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
@@ -202,11 +202,11 @@ class TestConnections:
 
     def test_a_child_uses_none_of_its_parents(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("home")
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())
         answers: Any = multiprocessing.get_context("fork").Queue()
 
         def child() -> None:
-            answers.put([volume.name for volume in backend.list_volumes(journal=UnwatchedJournal())])
+            answers.put([volume.name for volume in backend.list_volumes(journal=InMemoryJournal())])
 
         children = [multiprocessing.get_context("fork").Process(target=child) for _ in range(2)]
         for process in children:
@@ -214,7 +214,7 @@ class TestConnections:
         found = [answers.get(timeout=20) for _ in children]
         for process in children:
             process.join()
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())
 
         assert found == [["home"], ["home"]]
         ports = [seen.port for seen in ontap.requests]
@@ -239,7 +239,7 @@ class TestConnections:
 
         ontap.handle = counted  # type: ignore[method-assign]
         threads = [
-            threading.Thread(target=backend.list_volumes, kwargs={"journal": UnwatchedJournal()}) for _ in range(8)
+            threading.Thread(target=backend.list_volumes, kwargs={"journal": InMemoryJournal()}) for _ in range(8)
         ]
         for thread in threads:
             thread.start()
@@ -253,10 +253,10 @@ class TestConnections:
         backend = open_backend(ontap, max_connections=1, timeout_s=0.2)
         filer: Filer = backend._filer
         with filer._slot(), pytest.raises(BackendUnavailable):
-            backend.list_volumes(journal=UnwatchedJournal())
+            backend.list_volumes(journal=InMemoryJournal())
 
     def test_a_closed_backend_opens_again(self, ontap: Simulator, backend: StorageBackend) -> None:
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())
         backend.close()
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())
         assert len({seen.port for seen in ontap.requests}) == 2

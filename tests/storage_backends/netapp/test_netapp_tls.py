@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from storage_backends.errors import BackendTimeout, BackendUnavailable
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.opening import open_backend
 
@@ -60,7 +60,7 @@ def test_an_unknown_certificate_is_refused_before_anything_is_sent(filer: Simula
     backend = open_backend(filer, scheme="https")
 
     with pytest.raises(BackendUnavailable) as refusal:
-        backend.get_volume("home", journal=UnwatchedJournal())
+        backend.get_volume("home", journal=InMemoryJournal())
 
     assert "certificate" in refusal.value.detail
     assert filer.requests == []
@@ -69,20 +69,20 @@ def test_an_unknown_certificate_is_refused_before_anything_is_sent(filer: Simula
 def test_a_known_authority_is_trusted(filer: Simulator, certificate: Path) -> None:
     backend = open_backend(filer, scheme="https", verify=str(certificate))
 
-    assert backend.get_volume("home", journal=UnwatchedJournal()).name == "home"
+    assert backend.get_volume("home", journal=InMemoryJournal()).name == "home"
 
 
 def test_checking_can_be_switched_off(filer: Simulator) -> None:
     backend = open_backend(filer, scheme="https", verify=False)
 
-    assert backend.update_volume("home", journal=UnwatchedJournal(), size_total=10**9).name == "home"
+    assert backend.update_volume("home", journal=InMemoryJournal(), size_total=10**9).name == "home"
 
 
 @pytest.mark.parametrize("kind", [Kind.HANG, Kind.TRICKLE])
 def test_no_question_hangs(kind: Kind, filer: Simulator) -> None:
     backend = open_backend(filer, scheme="https", verify=False, timeout_s=0.5)
-    backend.list_volumes(journal=UnwatchedJournal())
+    backend.list_volumes(journal=InMemoryJournal())
     filer.fault(kind)
 
     with pytest.raises(BackendTimeout):
-        backend.list_volumes(journal=UnwatchedJournal())
+        backend.list_volumes(journal=InMemoryJournal())

@@ -8,14 +8,14 @@ import pytest
 
 from storage_backends.base import StorageBackend
 from storage_backends.errors import Conflict, InvalidRequest
-from storage_backends.journal import UnwatchedJournal
+from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
 
 
-def journal() -> UnwatchedJournal:
-    return UnwatchedJournal("0199-job")
+def journal() -> InMemoryJournal:
+    return InMemoryJournal("0199-job")
 
 
 class TestCreation:

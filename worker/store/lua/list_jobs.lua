@@ -1,5 +1,5 @@
--- Ids in all of some indexes, newest first. ARGV: below which seq, how many, how many to look at, then index names.
--- Answers {ids, seq to go on below, or '' at the end}.
+-- Ids that are in all of some indexes, newest first. ARGV: below which seq, limit, how many entries to scan, then index names.
+-- Returns {ids, seq to continue below, or '' at the end}.
 local below, limit, budget, found, last = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {}, ''
 -- The shortest index is walked, the others are asked.
 local walked, length = ARGV[4], redis.call('ZCARD', P .. ARGV[4])

@@ -1,8 +1,8 @@
--- How each queue stands. ARGV: workers' time to live ms, then queue names.
--- Answers, for each: {waiting, running, how long its oldest job has waited (ms), names of its workers}.
+-- The state of each queue. ARGV: worker TTL ms, then queue names.
+-- Returns, for each: {waiting, running, how long its oldest job has waited (ms), names of its workers}.
 local found = {}
 for i = 2, #ARGV do
-  local lane = lane_key(ARGV[i])
+  local lane = queued_key(ARGV[i])
   local first = redis.call('ZRANGE', lane, 0, 0)[1]
   local created = first and get(first, 'created')[1]
   found[#found + 1] = {

@@ -1,5 +1,5 @@
--- A worker is here. ARGV: node, then the queues it serves.
-even_if_full()
+-- Record that a worker is alive. ARGV: node, then the queues it serves.
+allow_when_full()
 for i = 2, #ARGV do
   redis.call('ZADD', P .. 'workers:' .. ARGV[i], now, ARGV[1])
   redis.call('ZREMRANGEBYSCORE', P .. 'workers:' .. ARGV[i], '-inf', now - 600000)

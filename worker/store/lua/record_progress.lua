@@ -1,7 +1,7 @@
--- A durable mark of the worker that has the job. ARGV: id, owner, what, fields; what: step, backend_job, facts or progress.
-even_if_full()
+-- Write to the journal of a running job. ARGV: id, token, what (step, backend_job or progress), fields.
+allow_when_full()
 local id, what, fields = ARGV[1], ARGV[3], cjson.decode(ARGV[4])
-local f = get(id, 'owner', 'state', 'step', 'version')
+local f = get(id, 'token', 'state', 'step', 'version')
 if f[1] ~= ARGV[2] or (f[2] ~= 'running' and f[2] ~= 'cancelling') then return 'LOST' end
 -- Once something was sent, a cancel is for the driver to pass on; the steps that make the change whole still go out.
 if what == 'step' and f[2] == 'cancelling' and f[3] == '' then return 'CANCEL' end

@@ -1,0 +1,105 @@
+"""The names of keys in Redis that Python reads or writes by itself; `lua/job_functions.lua` has the scripts' own.
+
+docs/architecture.md lists every key with what it holds and how long it lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix (`SAPI_KEY_PREFIX`)."""
+
+    prefix: str
+
+    def job(self, job_id: str) -> str:
+        """The record of a job, a hash."""
+        return f"{self.prefix}job:{job_id}"
+
+    def result(self, job_id: str) -> str:
+        """The result of a change or of a single look-up, as JSON."""
+        return f"{self.prefix}result:{job_id}"
+
+    def reply(self, job_id: str) -> str:
+        """The list from which the request that made a job takes its result."""
+        return f"{self.prefix}reply:{job_id}"
+
+    def queued(self, queue: str) -> str:
+        """The waiting jobs of a queue, by sequence number."""
+        return f"{self.prefix}queued:{queue}"
+
+    def workers(self, queue: str) -> str:
+        """The workers of a queue, by the time of their last heartbeat (ms)."""
+        return f"{self.prefix}workers:{queue}"
+
+    def mean_durations(self, subsystem: str) -> str:
+        """Mean run times by operation (ms), a hash."""
+        return f"{self.prefix}mean_durations:{subsystem}"
+
+    def health(self, subsystem: str) -> str:
+        """How workers last saw a storage system, as JSON."""
+        return f"{self.prefix}health:{subsystem}"
+
+    def breaker(self, subsystem: str, node: str) -> str:
+        """The state of one worker's circuit breaker: closed, open or half-open."""
+        return f"{self.prefix}breaker:{subsystem}:{node}"
+
+    def unreachable(self, subsystem: str) -> str:
+        """Exists while a storage system could not be reached lately."""
+        return f"{self.prefix}unreachable:{subsystem}"
+
+    def listing(self, cache_key: str) -> str:
+        """The state of a cached listing, a hash."""
+        return f"{self.prefix}listing:{cache_key}"
+
+    def base(self, cache_key: str, digest: str) -> str:
+        """The base version of a listing, compressed."""
+        return f"{self.prefix}base:{cache_key}:{digest}"
+
+    def delta(self, cache_key: str) -> str:
+        """The changes since the base, a stream."""
+        return f"{self.prefix}delta:{cache_key}"
+
+    def inflight(self, cache_key: str) -> str:
+        """The id of the job that reads the listing now."""
+        return f"{self.prefix}inflight:{cache_key}"
+
+    def alias(self, subsystem: str, junction_path: str) -> str:
+        """Which volume a junction path meant a moment ago."""
+        return f"{self.prefix}alias:{subsystem}:{junction_path}"
+
+    def refresh(self, subsystem: str) -> str:
+        """Exists until the next scheduled refresh is due."""
+        return f"{self.prefix}refresh:{subsystem}"
+
+    @property
+    def failures(self) -> str:
+        """Ids of the last hundred jobs that failed."""
+        return f"{self.prefix}failures"
+
+    @property
+    def metrics(self) -> str:
+        """Counters of the whole service, a hash."""
+        return f"{self.prefix}metrics"
+
+    @property
+    def id_secret(self) -> str:
+        """The key under which job ids are signed."""
+        return f"{self.prefix}id-secret"
+
+    @property
+    def replication_marker(self) -> str:
+        """Written before WAIT, so that replicas are asked about all that came before."""
+        return f"{self.prefix}replication_marker"
+
+    @property
+    def changes_channel(self) -> str:
+        """The channel with the ids of jobs whose record has changed."""
+        return f"{self.prefix}events"
+
+    @property
+    def ends_channel(self) -> str:
+        """The channel with the ids of jobs that have ended."""
+        return f"{self.prefix}ends"

@@ -1,0 +1,7 @@
+-- A read of a listing begins: note the last change that it will surely include, and record those that follow.
+-- ARGV: cache key, cache key of the collection that a single object belongs to, how long the read may take (ms)
+-- Returns {now ms, seq, epoch of that collection}.
+local seq = current_number(ARGV[1], 'seq')
+redis.call('HSET', listing_key(ARGV[1]), 'logging', text(now + tonumber(ARGV[3])), 'reading_from', text(seq))
+extend_ttl(listing_key(ARGV[1]), ARGV[3])
+return {now, seq, tonumber(redis.call('HGET', listing_key(ARGV[2]), 'epoch') or '0')}

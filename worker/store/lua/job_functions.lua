@@ -1,0 +1,192 @@
+-- Shared functions, prepended to every script: key names, the clock (Redis's own), and the state changes of a job record.
+-- All values of a record are strings. A script first reads and decides, then writes: it is refused whole or done whole.
+local P = KEYS[1]
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- With `noeviction` Redis refuses only the first write of a script when memory is full. Scripts that must not fail for an
+-- accepted job begin with a deletion, which is never refused.
+local function allow_when_full() redis.call('DEL', P .. 'oom_probe') end
+
+local now = now_ms()
+local function text(n) return string.format('%.0f', n) end
+local function job_key(id) return P .. 'job:' .. id end
+local function get(id, ...) return redis.call('HMGET', job_key(id), ...) end
+local function ordering_key(sub, key) return P .. 'ordering:' .. sub .. ':' .. key end
+local function due_key(sub) return P .. 'due:' .. sub end
+local function unresolved_key(sub) return P .. 'unresolved:' .. sub end
+local function barrier_key(sub) return P .. 'barrier:' .. sub end
+local function queued_key(queue) return P .. 'queued:' .. queue end
+local function running_key(queue) return P .. 'running:' .. queue end
+local function listing_key(cache_key) return P .. 'listing:' .. cache_key end
+local function delta_key(cache_key) return P .. 'delta:' .. cache_key end
+local function inflight_key(cache_key) return P .. 'inflight:' .. cache_key end
+local function is_done(state) return state == 'succeeded' or state == 'failed' or state == 'cancelled' end
+
+-- Write the fields of a table and further name/value pairs in one HSET: the call costs more than the write.
+local function set_all(id, fields, ...)
+  local flat = {...}
+  for name, value in pairs(fields) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  redis.call('HSET', job_key(id), unpack(flat))
+end
+
+-- A visible change of a record: some fields, the next version (`version` is the present one), and a notification.
+local function change(id, version, fields, ...)
+  set_all(id, fields, 'version', text((tonumber(version) or 0) + 1), 'updated', text(now), ...)
+  redis.call('PUBLISH', P .. 'events', id)
+end
+
+-- The indexes of a job among its requester's jobs: all of them, and by each filter.
+local function index_keys(requester_key, operation, sub, volume, state)
+  if not requester_key or requester_key == '' then return {} end
+  local base = P .. 'jobs_of:' .. requester_key
+  local keys = {base, base .. ':operation:' .. operation, base .. ':subsystem:' .. sub, base .. ':state:' .. state}
+  if volume and volume ~= '' then keys[#keys + 1] = base .. ':volume:' .. volume end
+  return keys
+end
+
+-- Move a job from one state index of its requester to another.
+local function move_index(id, requester_key, seq, old, new)
+  if not requester_key or requester_key == '' then return end
+  local base = P .. 'jobs_of:' .. requester_key .. ':state:'
+  redis.call('ZREM', base .. old, id)
+  redis.call('ZADD', base .. new, seq, id)
+end
+
+-- The first job of an ordering key, with its sequence number. An entry whose record is missing (deleted by hand, or lost
+-- with a restored file) is removed, so that it blocks nobody.
+local function first_in_ordering(key, only_looking)
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  while first[1] and redis.call('EXISTS', job_key(first[1])) == 0 do
+    if only_looking then return {} end
+    redis.call('ZREM', key, first[1])
+    first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  end
+  return first
+end
+
+-- Is the job not yet runnable? It runs only at the head of each of its ordering keys, and behind no earlier change whose
+-- volume is not resolved yet.
+local function is_blocked(id, only_looking)
+  local f = get(id, 'subsystem', 'keys', 'seq', 'behind_paths')
+  if not f[2] then return true end
+  for _, key in ipairs(cjson.decode(f[2])) do
+    local head = first_in_ordering(ordering_key(f[1], key), only_looking)[1]
+    if head and head ~= id then return true end
+  end
+  if f[4] == '1' then
+    local first = first_in_ordering(unresolved_key(f[1]), only_looking)
+    if first[1] and first[1] ~= id and tonumber(first[2]) < tonumber(f[3]) then
+      if not only_looking then redis.call('ZADD', barrier_key(f[1]), f[3], id) end
+      return true
+    end
+  end
+  return false
+end
+
+-- Counters for Prometheus (see worker/store/metrics.py): one hash, a field for each count, and for each bucket of a histogram.
+local BOUNDS_MS = {100, 500, 1000, 2000, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000}
+local function count(field) redis.call('HINCRBY', P .. 'metrics', field, 1) end
+local function observe(series, ms)
+  local bucket = 'inf'
+  for _, bound in ipairs(BOUNDS_MS) do if ms <= bound then bucket = text(bound) break end end
+  count(series .. ' ' .. bucket)
+  redis.call('HINCRBY', P .. 'metrics', series .. ' sum', text(math.max(ms, 0) * 1000))
+end
+
+-- {id, queue, operation}: what the publisher needs for a job's message.
+local function message_of(id)
+  local f = get(id, 'queue', 'operation', 'state')
+  if f[3] ~= 'queued' then return nil end
+  return {id, f[1], f[2]}
+end
+
+local function publish_heads(sub, keys, messages)
+  for _, key in ipairs(keys) do
+    local head = redis.call('ZRANGE', ordering_key(sub, key), 0, 0)[1]
+    local b = head and message_of(head)
+    if b then messages[#messages + 1] = b end
+  end
+end
+
+local function lift_barrier(id, sub, messages)
+  if redis.call('ZREM', unresolved_key(sub), id) == 0 then return end
+  -- A few only: workers with free slots pick the others themselves, and a message that finds no slot costs as much.
+  for _, waiting in ipairs(redis.call('ZRANGE', barrier_key(sub), 0, 9)) do
+    local b = message_of(waiting)
+    if b then messages[#messages + 1] = b end
+  end
+  redis.call('DEL', barrier_key(sub))
+end
+
+-- Back into its queue: no worker has it, and it may start at `start` (ms).
+local function requeue(id, state, start, reason)
+  local f = get(id, 'queue', 'seq', 'subsystem', 'version', 'requester_key')
+  redis.call('ZREM', running_key(f[1]), id)
+  redis.call('ZADD', queued_key(f[1]), f[2], id)
+  redis.call('ZADD', due_key(f[3]), start, id)
+  move_index(id, f[5], f[2], state, 'queued')
+  change(id, f[4], {}, 'state', 'queued', 'token', '', 'stalled_since', '', 'started', '', 'not_before', text(start),
+    'waiting_reason', reason)
+end
+
+-- A job's status: {record, now ms, position, workers online, 1 when behind others, mean run time ms, small result}.
+local function job_status(id, workers_ttl_ms, most_inline_bytes)
+  local f = get(id, 'subsystem', 'queue', 'operation', 'state', 'expires')
+  if not f[4] or (tonumber(f[5] or '') or now + 1) <= now then return {{}, now, 0, 0, 0, 0, ''} end
+  local position, behind, result = 0, 0, ''
+  local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], now - tonumber(workers_ttl_ms), '+inf')
+  if f[4] == 'queued' then
+    position = redis.call('ZRANK', queued_key(f[2]), id) or 0
+    behind = (position > 0 or is_blocked(id, true)) and 1 or 0
+  elseif f[4] == 'succeeded' and redis.call('STRLEN', P .. 'result:' .. id) <= tonumber(most_inline_bytes) then
+    result = redis.call('GET', P .. 'result:' .. id) or ''
+  end
+  local mean = redis.call('HGET', P .. 'mean_durations:' .. f[1], f[3]) or '0'
+  return {redis.call('HGETALL', job_key(id)), now, position, online, behind, tonumber(mean), result}
+end
+
+-- End a job: it leaves every ordering key and queue, the next ones are published, and the record never changes again.
+-- Begins with deletions, so that Redis does not refuse it when memory is full.
+-- `reply`: the result for a request that waits on the reply key; when nil, an empty reply makes it read the record.
+local function finish(id, state, keep_ms, fields, reply)
+  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'requester_key', 'seq',
+    'wants_reply')
+  local sub, keys, messages = f[1], cjson.decode(f[3]), {}
+  redis.call('ZREM', due_key(sub), id)
+  redis.call('ZREM', queued_key(f[2]), id)
+  redis.call('ZREM', running_key(f[2]), id)
+  for _, key in ipairs(keys) do redis.call('ZREM', ordering_key(sub, key), id) end
+  redis.call('ZREM', barrier_key(sub), id)
+  if f[5] and f[5] ~= '' and redis.call('GET', inflight_key(f[5])) == id then redis.call('DEL', inflight_key(f[5])) end
+  change(id, f[8], fields, 'state', state, 'token', '', 'finished', text(now), 'expires', text(now + keep_ms),
+    'cancellable', '0')
+  move_index(id, f[9], f[10], f[4], state)
+  redis.call('ZADD', P .. 'expiring', now + keep_ms, id)
+  count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state)
+  if state == 'failed' then
+    count('failed ' .. sub .. ' ' .. (fields.error_code or 'unknown'))
+    redis.call('LPUSH', P .. 'failures', id)
+    redis.call('LTRIM', P .. 'failures', 0, 99)
+  end
+  local took = f[7] and f[7] ~= '' and now - tonumber(f[7])
+  if took then observe('run ' .. sub .. ' ' .. f[6], took) end
+  if took and state == 'succeeded' then
+    local mean = tonumber(redis.call('HGET', P .. 'mean_durations:' .. sub, f[6]) or took)
+    redis.call('HSET', P .. 'mean_durations:' .. sub, f[6], text(mean * 0.7 + took * 0.3))
+  end
+  lift_barrier(id, sub, messages)
+  publish_heads(sub, keys, messages)
+  if f[11] == '1' then
+    redis.call('RPUSH', P .. 'reply:' .. id, reply or '')
+    redis.call('PEXPIRE', P .. 'reply:' .. id, 10000)
+  end
+  redis.call('PUBLISH', P .. 'ends', id)
+  return messages
+end

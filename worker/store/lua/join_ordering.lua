@@ -1,0 +1,23 @@
+-- The volumes that a job's paths refer to are resolved: add their ordering keys, by the sequence number of its acceptance.
+-- ARGV: id, token, ordering keys, fields. Returns {GO or BLOCKED or LOST, messages to publish}.
+allow_when_full()
+local id = ARGV[1]
+local f = get(id, 'token', 'state', 'subsystem', 'seq', 'keys')
+if f[1] ~= ARGV[2] or (f[2] ~= 'running' and f[2] ~= 'cancelling') then return {'LOST', {}} end
+local keys, known, messages = cjson.decode(f[5]), {}, {}
+for _, key in ipairs(keys) do known[key] = true end
+for _, key in ipairs(cjson.decode(ARGV[3])) do
+  if not known[key] then
+    keys[#keys + 1] = key
+    known[key] = true
+    redis.call('ZADD', ordering_key(f[3], key), f[4], id)
+  end
+end
+set_all(id, cjson.decode(ARGV[4]), 'keys', cjson.encode(keys), 'references', '')
+lift_barrier(id, f[3], messages)
+if f[2] == 'running' and is_blocked(id) then
+  requeue(id, 'running', now + 10000, '')
+  redis.call('HSET', job_key(id), 'not_before', '')
+  return {'BLOCKED', messages}
+end
+return {'GO', messages}

@@ -1,0 +1,44 @@
+-- Record a job, its idempotency key, its ordering keys and its place in the queue, in one step; or say why not.
+-- ARGV: id, fields, request (see Jobs.accept), worker TTL ms, largest inline result (bytes), Celery message ('': published
+-- later). Returns {outcome, id, status or ''}.
+local id, fields, r = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
+
+if r.idempotency ~= '' then
+  local known = redis.call('HMGET', P .. 'idem:' .. r.idempotency, 'id', 'hash')
+  if known[1] then
+    local word = known[2] == r.request_hash and 'REPLAYED' or 'REUSED'
+    return {word, known[1], job_status(known[1], ARGV[4], ARGV[5])}
+  end
+end
+if r.inflight ~= '' then
+  local other = redis.call('GET', inflight_key(r.inflight))
+  local state = other and get(other, 'state')[1]
+  if state == 'queued' or (state == 'running' and r.may_join_running) then
+    if not r.refresh then
+      redis.call('HINCRBY', job_key(other), 'waiters', 1)
+      -- A client that joins with another query: the job's result is then the whole listing, unless asked for with a query.
+      if (get(other, 'query')[1] or '') ~= (fields.query or '') then redis.call('HSET', job_key(other), 'query', '') end
+    end
+    return {'COALESCED', other, job_status(other, ARGV[4], ARGV[5])}
+  end
+end
+if (r.seen or '') ~= '' and (redis.call('HGET', listing_key(r.inflight), 'as_of') or '0') ~= r.seen then return {'CHANGED', '', ''} end
+if redis.call('ZCARD', queued_key(fields.queue)) >= r.queue_limit then return {'FULL', '', ''} end
+
+local seq = text(redis.call('INCR', P .. 'seq'))
+set_all(id, fields, 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0', 'created', text(now),
+  'updated', text(now), 'waiters', '0')
+local sub = fields.subsystem
+redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
+redis.call('ZADD', queued_key(fields.queue), seq, id)
+for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', ordering_key(sub, key), seq, id) end
+if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
+local indexes = index_keys(fields.requester_key, fields.operation, sub, fields.volume, 'queued')
+for _, key in ipairs(indexes) do redis.call('ZADD', key, seq, id) end
+if r.inflight ~= '' then redis.call('SET', inflight_key(r.inflight), id) end
+if r.idempotency ~= '' then
+  redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
+  redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
+end
+if ARGV[6] ~= '' then redis.call('LPUSH', fields.queue, ARGV[6]) end
+return {'NEW', id, job_status(id, ARGV[4], ARGV[5])}

@@ -1,0 +1,325 @@
+"""The Lua scripts in `lua/`, each as one typed method: one atomic step on Redis's own clock.
+
+These methods alone know the order of a script's arguments and the form of its reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import redis
+
+from worker.config.json_encoding import as_json
+from worker.store.client import NotReplicated, ReplyLost, WriteRefused
+from worker.store.keys import Keys
+
+#: How long replicas have to take what was written (milliseconds).
+_REPLICAS_WAIT_MS = 300
+#: Prepended to every script.
+_FUNCTIONS = ("job_functions.lua", "listing_functions.lua")
+
+#: What a script is given; lists and tables as JSON.
+Argument = str | float | bytes | Mapping[str, Any] | Sequence[Any]
+#: (id, queue, operation) of jobs whose Celery messages are to be published.
+MessageParts = Sequence[Sequence[bytes]]
+
+
+class SubmitOutcome(StrEnum):
+    """What became of a request for a job."""
+
+    NEW = "NEW"
+    #: The same request with the same Idempotency-Key was accepted before.
+    REPLAYED = "REPLAYED"
+    #: Another request with the same Idempotency-Key was accepted before.
+    REUSED = "REUSED"
+    #: The same read is in flight already, and the request joined it.
+    COALESCED = "COALESCED"
+    #: The listing has been read meanwhile: look at the cache again.
+    CHANGED = "CHANGED"
+    #: The queue is too long.
+    FULL = "FULL"
+
+
+class ClaimResult(StrEnum):
+    """Why a job was claimed or not."""
+
+    CLAIMED = "CLAIMED"
+    #: There is no record of it.
+    GONE = "GONE"
+    #: Another worker has it, or it has ended.
+    TAKEN = "TAKEN"
+    CANCELLED = "CANCELLED"
+    #: It was put off, and its time has not come.
+    LATER = "LATER"
+    #: An earlier job holds one of its ordering keys.
+    BLOCKED = "BLOCKED"
+    #: This version does not know its operation.
+    UNKNOWN = "UNKNOWN"
+
+
+class LeaseResult(StrEnum):
+    """Whether the worker that holds a job may go on."""
+
+    GO = "GO"
+    DONE = "DONE"
+    #: Cancellation was requested.
+    CANCEL = "CANCEL"
+    #: Another worker holds the job by now; nothing was changed.
+    LOST = "LOST"
+    #: An earlier job holds an ordering key that was added.
+    BLOCKED = "BLOCKED"
+
+
+class CancelResult(StrEnum):
+    """What became of a request to cancel."""
+
+    CANCELLED = "CANCELLED"
+    CANCELLING = "CANCELLING"
+    #: Other clients wait for the same read.
+    SHARED = "SHARED"
+    TOO_LATE = "TOO_LATE"
+    GONE = "GONE"
+
+
+class ForceResult(StrEnum):
+    """What became of an operator's decision about an in-doubt change."""
+
+    DONE = "DONE"
+    #: The job is not being reconciled.
+    NOT_IN_DOUBT = "NOT_IN_DOUBT"
+    GONE = "GONE"
+
+
+class RecoveredJobs(NamedTuple):
+    """What a sweep over the unfinished jobs of a subsystem found."""
+
+    messages: MessageParts
+    to_reconcile: list[str]
+    failed: list[str]
+
+
+class JobScripts:
+    """The scripts of one deployment. Every method raises what redis-py raises when Redis is unavailable."""
+
+    def __init__(self, client: redis.Redis, prefix: str, *, replicas: int = 0) -> None:
+        """``replicas``: how many must hold what `submit_job` and `record_progress` write; else NotReplicated."""
+        self._client = client
+        self._prefix = prefix
+        self._keys = Keys(prefix)
+        self._replicas = replicas
+        self.registered = {name: client.register_script(script_source(name)) for name in script_names()}
+
+    # --- the client side of jobs
+
+    def submit_job(
+        self,
+        job_id: str,
+        fields: Mapping[str, str],
+        request: Mapping[str, Any],
+        worker_ttl_ms: int,
+        inline_bytes: int,
+        message: str,
+    ) -> tuple[SubmitOutcome, str, Sequence[Any]]:
+        """Record a job; return the outcome, the id of the job that answers the request, and that job's status."""
+        outcome, known, status = self._run_replicated(
+            "submit_job", job_id, fields, request, worker_ttl_ms, inline_bytes, message
+        )
+        return SubmitOutcome(outcome.decode()), known.decode(), status
+
+    def get_job(self, job_id: str, worker_ttl_ms: int, inline_bytes: int) -> Sequence[Any]:
+        """Return the status of a job; its first element is empty when there is no record."""
+        status: Sequence[Any] = self._run("get_job", job_id, worker_ttl_ms, inline_bytes)
+        return status
+
+    def list_jobs(self, below: str, limit: int, scan: int, *indexes: str) -> tuple[list[str], str]:
+        """Return ids that are in all indexes, newest first, and the sequence number to continue below ('': the end)."""
+        ids, after = self._run("list_jobs", below, limit, scan, *indexes)
+        return [job_id.decode() for job_id in ids], after.decode() if isinstance(after, bytes) else str(after)
+
+    def cancel(self, job_id: str, who: str, record_ttl_ms: int) -> tuple[CancelResult, MessageParts]:
+        """Request cancellation of a job."""
+        word, messages = self._run("cancel", job_id, who, record_ttl_ms)
+        return CancelResult(word.decode()), messages
+
+    def force_outcome(
+        self, job_id: str, state: str, fields: Mapping[str, str], record_ttl_ms: int, steps: Sequence[Mapping[str, Any]]
+    ) -> tuple[ForceResult, MessageParts]:
+        """End an in-doubt change with an operator's decision."""
+        word, messages = self._run("force_outcome", job_id, state, fields, record_ttl_ms, steps)
+        return ForceResult(word.decode()), messages
+
+    # --- the worker that holds a job
+
+    def claim(
+        self, job_id: str, token: str, lease_ms: int, read_timeout_ms: int, change_timeout_ms: int
+    ) -> tuple[ClaimResult, Sequence[bytes], int]:
+        """Claim a queued job; return the result, the record, and how many others wait in its queue."""
+        word, *more = self._run("claim", job_id, token, lease_ms, read_timeout_ms, change_timeout_ms)
+        record, waiting = more or ((), 0)
+        return ClaimResult(word.decode()), record, waiting
+
+    def renew_leases(self, lease_ms: int, *ids_and_tokens: str) -> list[LeaseResult]:
+        """Renew leases; return one result for each pair of id and token."""
+        return [LeaseResult(word.decode()) for word in self._run("renew_leases", lease_ms, *ids_and_tokens)]
+
+    def record_progress(self, job_id: str, token: str, what: str, fields: Mapping[str, str]) -> LeaseResult:
+        """Write to the journal of a running job; ``what``: step, backend_job or progress.
+
+        Only what a decision rests on (a step, a job of the filer) waits for replicas.
+        """
+        run = self._run if what == "progress" else self._run_replicated
+        return LeaseResult(run("record_progress", job_id, token, what, fields).decode())
+
+    def join_ordering(
+        self, job_id: str, token: str, keys: Sequence[str], fields: Mapping[str, str]
+    ) -> tuple[LeaseResult, MessageParts]:
+        """Add ordering keys to a running job; GO, BLOCKED or LOST."""
+        word, messages = self._run("join_ordering", job_id, token, keys, fields)
+        return LeaseResult(word.decode()), messages
+
+    def requeue(self, job_id: str, token: str, delay_ms: int, reason: str, *, counts: bool) -> LeaseResult:
+        """Return a job to its queue; DONE, CANCEL or LOST. ``counts``: does the attempt count?"""
+        return LeaseResult(self._run("requeue", job_id, token, delay_ms, reason, "0" if counts else "1").decode())
+
+    def hand_over(self, job_id: str, token: str, delay_ms: int, reason: str, grace_ms: int) -> LeaseResult:
+        """Release an in-doubt change for another worker to reconcile; DONE or LOST."""
+        return LeaseResult(self._run("hand_over", job_id, token, delay_ms, reason, grace_ms).decode())
+
+    def finish(
+        self,
+        job_id: str,
+        token: str,
+        state: str,
+        fields: Mapping[str, str],
+        steps: Sequence[Mapping[str, Any]],
+        record_ttl_ms: int,
+        result: bytes,
+        result_ttl_ms: int,
+        inline_bytes: int,
+    ) -> tuple[LeaseResult, MessageParts]:
+        """End a job and update the listings; DONE or LOST."""
+        word, messages = self._run(
+            "finish", job_id, token, state, fields, steps, record_ttl_ms, result, result_ttl_ms, inline_bytes
+        )
+        return LeaseResult(word.decode()), messages
+
+    # --- maintenance
+
+    def recover_jobs(
+        self,
+        subsystem: str,
+        lease_ms: int,
+        grace_ms: int,
+        max_losses: int,
+        record_ttl_ms: int,
+        token: str,
+        capacity: int,
+    ) -> RecoveredJobs:
+        """Check the unfinished jobs of a subsystem that are due; ``capacity``: how many the caller can reconcile."""
+        messages, to_reconcile, failed = self._run(
+            "recover_jobs", subsystem, lease_ms, grace_ms, max_losses, record_ttl_ms, token, capacity
+        )
+        return RecoveredJobs(messages, [i.decode() for i in to_reconcile], [i.decode() for i in failed])
+
+    def pick_runnable(self, queue: str, limit: int, scan: int) -> MessageParts:
+        """Return the first runnable jobs of a queue that were not published within this second."""
+        messages: MessageParts = self._run("pick_runnable", queue, limit, scan)
+        return messages
+
+    def worker_heartbeat(self, node: str, *queues: str) -> int:
+        """Record that a worker is alive; return Redis's time (ms)."""
+        return int(self._run("worker_heartbeat", node, *queues))
+
+    def purge_expired(self, limit: int) -> int:
+        """Delete finished jobs whose TTL is over; return how many."""
+        return int(self._run("purge_expired", limit))
+
+    def queue_stats(self, worker_ttl_ms: int, *queues: str) -> list[tuple[int, int, int, list[bytes]]]:
+        """Return, for each queue: waiting, running, age of the oldest waiting job (ms), names of its workers."""
+        return [tuple(stats) for stats in self._run("queue_stats", worker_ttl_ms, *queues)]
+
+    # --- listings
+
+    def begin_read(self, cache_key: str, parent_key: str, limit_ms: int) -> tuple[int, int, int]:
+        """Begin a read of a listing; return now (ms), the last change that it includes, the collection's epoch."""
+        now_ms, seq, epoch = self._run("begin_read", cache_key, parent_key, limit_ms)
+        return now_ms, seq, epoch
+
+    def extend_ttl(self, key: str, ttl_ms: int) -> None:
+        """Make a key live at least this long."""
+        self._run("extend_ttl", key, ttl_ms)
+
+    def compact_listing(self, step: Mapping[str, Any]) -> None:
+        """Make a listing with the same records the new base, if the old base is still the current one."""
+        self._run("compact_listing", step)
+
+    # --- running a script
+
+    def _run(self, name: str, *arguments: Argument) -> Any:
+        script: Any = self.registered[name]
+        encoded = [_encoded(argument) for argument in arguments]
+        try:
+            return self._execute("EVALSHA", script.sha, 1, self._prefix, *encoded)
+        except redis.exceptions.NoScriptError:
+            # With its source: Redis runs it, and caches it from then on.
+            return self._execute("EVAL", script.script, 1, self._prefix, *encoded)
+
+    def _execute(self, command: str, *arguments: str | float | bytes) -> Any:
+        """Send one command without the library's retries and metrics, of which this client uses none."""
+        pool: Any = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            with _reply_expected():
+                connection.send_command(command, *arguments)
+                return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
+        finally:
+            pool.release(connection)
+
+    def _run_replicated(self, name: str, *arguments: Argument) -> Any:
+        """Run a script, and make sure that no failover takes back what it wrote, or what its answer rests on."""
+        if not self._replicas:
+            return self._run(name, *arguments)
+        # WAIT counts what was written over its own connection, which cannot outlive a failover.
+        with self._client.client() as one:  # type: ignore[no-untyped-call]
+            encoded = [_encoded(argument) for argument in arguments]
+            with _reply_expected():
+                answer = self.registered[name](keys=[self._prefix], args=encoded, client=one)
+            # What the script only read may have been written a moment ago; a write after it covers that, too.
+            one.set(self._keys.replication_marker, "1")
+            if int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) < self._replicas:
+                raise NotReplicated(answer)
+        return answer
+
+
+def _encoded(argument: Argument) -> str | float | bytes:
+    return argument if isinstance(argument, str | int | float | bytes) else as_json(argument)
+
+
+@contextmanager
+def _reply_expected() -> Iterator[None]:
+    """Mark connection errors inside the block as errors after the command was sent."""
+    try:
+        yield
+    except (WriteRefused, redis.BusyLoadingError):
+        raise
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise ReplyLost(str(error)) from error
+
+
+@cache
+def script_names() -> list[str]:
+    """Return the names of all scripts."""
+    scripts = (files("worker.store") / "lua").iterdir()
+    return [path.name.removesuffix(".lua") for path in scripts if path.name not in (*_FUNCTIONS, "__pycache__")]
+
+
+@cache
+def script_source(name: str) -> str:
+    """Return a script's whole source, with the functions that every script begins with."""
+    folder = files("worker.store") / "lua"
+    return "".join((folder / part).read_text() for part in (*_FUNCTIONS, f"{name}.lua"))
