@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load(Settings)
         configure_logging(arguments.node, settings.log_level)
-        queue_classes = [QueueClass(queue_class) for queue_class in arguments.queue_classes.split(",")]
+        queue_classes = [QueueClass(queue_class) for queue_class in arguments.queues.split(",")]
         subsystems = _selected(Subsystems.from_environment(os.environ), settings.subsystems)
         hostname = f"{arguments.node}@{os.uname().nodename}"
         runtime = build(settings, subsystems, queue_classes, hostname)
