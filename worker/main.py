@@ -46,9 +46,9 @@ log = structlog.get_logger(__name__)
 
 #: A worker may wait longer for an answer than a request may: it has time, and its writes are fenced.
 _COMMAND_TIMEOUT_S = 2.0
-#: Threads beyond the slots, for rings that only find out that it is not their turn.
+#: Threads beyond the slots, for messages of jobs that are not runnable yet.
 _SPARE_THREADS = 8
-#: What has not ended or been handed on so long after SIGTERM is left to be settled by another worker.
+#: What has not ended or been handed on so long after SIGTERM is left to another worker's reconciliation.
 _DRAIN_S = 35.0
 
 
@@ -235,7 +235,7 @@ def _connect_signals(runtime: Runtime) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a worker until it is told to stop."""
+    """Run a worker until it is stopped."""
     arguments = _arguments(argv)
     try:
         settings = load(Settings)

@@ -33,7 +33,7 @@ def healthz():
 def readyz():
     """Can it take jobs?
 
-    Tells which workers are online, and how the storage systems are. 503 while Redis is away.
+    Which workers are online, and the state of the storage systems. 503 while Redis is unavailable.
     """
     try:
         state = readiness.check(current_services())
@@ -49,8 +49,8 @@ def readyz():
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def scrape():
     """Figures for Prometheus"""
-    told = request_metrics.counter_buffer().flush()
-    counts = metrics.text(current_services(), away=not told)
+    flushed = request_metrics.counter_buffer().flush()
+    counts = metrics.text(current_services(), away=not flushed)
     return Response(counts, content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 

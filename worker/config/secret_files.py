@@ -65,7 +65,7 @@ class UnreadableSecret(Exception):
 
 
 class SecretFiles(BaseSettings):
-    """Base class of settings whose secrets may stand in files."""
+    """Base class of settings whose secrets may be in files."""
 
     @classmethod
     def settings_customise_sources(
