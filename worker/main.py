@@ -19,6 +19,7 @@ from celery import Celery, signals
 
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 from storage_backends.registry import open_backend
+from worker import health_report
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.catalog.operations import QueueClass
 from worker.config.logs import configure_logging
@@ -123,6 +124,7 @@ def build(
         reconcile=partial(_reconcile, reconciler, celery),
         free_slots=slots.free_slots,
         drain=drain,
+        report_health=partial(_report_health, node.partition("@")[0]),
         tasks=[
             Refresh(client, jobs, settings, list(subsystems)),
             Compaction(listings, scripts, list(subsystems)),
@@ -160,6 +162,13 @@ def check_celery(celery: Celery) -> None:
             raise BadSettings(
                 f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"
             )
+
+
+def _report_health(node: str, state: str) -> None:
+    try:
+        health_report.write(node, state)
+    except OSError as exc:
+        log.warning("health.not-reported", error=str(exc), hint="its health check fails: see SAPI_HEALTH_DIR")
 
 
 def _count(counters: CounterBuffer, subsystem: str, outcome: str) -> None:

@@ -82,6 +82,13 @@ _OTHERS = (
         ("workers",),
         "Where a `DummyStorage` keeps its volumes, unless its option `state_dir` says otherwise",
     ),
+    Variable(
+        "SAPI_HEALTH_DIR",
+        "path",
+        "/tmp/storage-api-UID",  # noqa: S108 - text of the page
+        ("workers",),
+        "Where a worker reports that it is at work, for `python -m worker.healthcheck` on the same host",
+    ),
     Variable("SAPI_PORT", "port", "8000", ("development server",), "Where the API listens on 127.0.0.1"),
     Variable("SAPI_FLOWER_PORT", "port", "5555", ("development server",), "Where Flower listens on 127.0.0.1"),
     Variable("SAPI_DEV_FOLDER", "path", ".dev", ("development server",), "Where it keeps its data and logs"),
