@@ -1,16 +1,11 @@
-"""``python -m deploy.docs.configuration``: what the code reads, written down.
-
-The manual's page of every variable, and for Compose the list of those that each process is given.
-"""
+"""``python -m deploy.docs.configuration``: the manual's page of every variable, written from the code that reads it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from inspect import getsource
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
@@ -19,17 +14,11 @@ from pydantic_settings import BaseSettings
 from api.auth.settings import AuthSettings
 from api.settings import ApiSettings
 from storage_backends.configuration.options import OPTIONS, Options
+from storage_backends.configuration.secret import Secret
 from worker.config.settings import Settings
 from worker.flower.settings import FlowerSettings
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "configuration.md"
-#: For Compose, a file for each process; by the name of the process in the page.
-ENV_FILES = {
-    "API": ROOT / "deploy" / "compose" / "settings" / "api.env",
-    "workers": ROOT / "deploy" / "compose" / "settings" / "worker.env",
-    "Flower": ROOT / "deploy" / "compose" / "settings" / "flower.env",
-}
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 #: What reads each class of settings.
 _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
     Settings: ("API", "workers", "Flower"),
@@ -38,7 +27,6 @@ _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
     FlowerSettings: ("Flower",),
 }
 _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-_COMMENTED = re.compile(r"^((?:    #: .*\n)+)    (\w+):", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -58,22 +46,15 @@ _OTHERS = (
         "SAPI_BACKENDS",
         "list",
         "",
-        ("API", "workers", "Flower"),
+        ("API", "workers"),
         "The storage systems: `name🌈Class🌈option🌈value…`, separated by 🦄 (see below)",
     ),
     Variable(
         "SAPI_BACKENDS_FILE",
         "path",
         "",
-        ("API", "workers", "Flower"),
+        ("API", "workers"),
         "Instead of `SAPI_BACKENDS`: a TOML file with a table for each storage system (see below)",
-    ),
-    Variable(
-        "SAPI_SECRETS_DIR",
-        "path",
-        "",
-        ("API", "workers", "Flower"),
-        "A folder of files that hold secrets, and `backends.toml` (see above)",
     ),
     Variable(
         "SAPI_STATE_DIR",
@@ -81,13 +62,6 @@ _OTHERS = (
         ".dev/state",
         ("workers",),
         "Where a `DummyStorage` keeps its volumes, unless its option `state_dir` says otherwise",
-    ),
-    Variable(
-        "SAPI_HEALTH_DIR",
-        "path",
-        "/tmp/storage-api-UID",  # noqa: S108 - text of the page
-        ("workers",),
-        "Where a worker reports that it is at work, for `python -m worker.healthcheck` on the same host",
     ),
     Variable("SAPI_PORT", "port", "8000", ("development server",), "Where the API listens on 127.0.0.1"),
     Variable("SAPI_FLOWER_PORT", "port", "5555", ("development server",), "Where Flower listens on 127.0.0.1"),
@@ -103,10 +77,8 @@ Everything is told by environment variables. Each process reads those that conce
 stops the start with one line that says which variable it is and what it may be.
 
 A **secret** may also stand in a file: `SAPI_REDIS_URL_FILE=/run/secrets/redis_url` is read in the place of
-`SAPI_REDIS_URL`, without white space around it. To set both is an error. `SAPI_SECRETS_DIR` names a folder of
-secrets: where neither variable is set, the file `redis_url` in it is read; files are named like the variable, in small
-letters without `SAPI_`. (`SAPI_BACKENDS_FILE` is something else: see [storage systems](#storage-systems).) Times are in
-seconds where nothing else is said.
+`SAPI_REDIS_URL`, without white space around it. To set both is an error. (`SAPI_BACKENDS_FILE` is something else: see
+[storage systems](#storage-systems).) Times are in seconds where nothing else is said.
 
 ## Variables
 
@@ -134,9 +106,8 @@ verify = "/etc/ssl/our-authority.pem"
 ```
 
 The name of a storage system is the first part of its URLs, `/v4/netapp/volumes`; it has 1 to 63 letters, digits, `_`
-and `-`. Only workers need the options. The API and Flower read the same variables and look at the names alone: give
-them `netapp🌈NetappStorage`, and no password. Where neither variable is set, it is the file `backends.toml` in
-`SAPI_SECRETS_DIR`.
+and `-`. Only workers need the options. The API reads the same variables and looks at the names alone: give it
+`netapp🌈NetappStorage`, and no password.
 """
 
 
@@ -146,21 +117,6 @@ def page() -> str:
     for driver, options in OPTIONS.items():
         current_services += [f"\n### Options of {driver}\n\n", *_options(options)]
     return "".join(current_services)
-
-
-def env_file(process: str) -> str:
-    """Return the ``env_file`` of Compose for a process: every variable that it reads, without a value.
-
-    Compose gives such a variable the value that it has in ``.env`` or in the shell; without one it is left out.
-    """
-    variables = [each for each in (*_merged(), *_OTHERS) if process in each.readers]
-    names = [name for each in variables for name in (each.name, *_file_names(each))]
-    head = f"# Written by `make configuration`: what {process} may be told by .env or the shell."
-    return "\n".join([head, *names, ""])
-
-
-def _file_names(variable: Variable) -> list[str]:
-    return [f"{variable.name}_FILE"] if variable.kind.startswith("secret") else []
 
 
 def _merged() -> list[Variable]:
@@ -231,17 +187,22 @@ def _table(variables: Sequence[Variable]) -> Iterator[str]:
 
 
 def _options(options: type[Options]) -> Iterator[str]:
-    comments = {name: " ".join(re.findall(r"#: (.*)", text)) for text, name in _COMMENTED.findall(getsource(options))}
     yield "| Option | Type | Default | Meaning |\n|---|---|---|---|\n"
-    for option in fields(options):
-        kind = str(option.type).replace("|", "or")
-        default = f"`{option.default}`" if option.default != "" else "none"
-        if option.default is MISSING:
+    for name, field in options.model_fields.items():
+        default = f"`{field.default}`" if field.default != "" else "none"
+        if field.is_required():
             default = "must be given"
-        yield f"| `{option.name}` | {kind} | {default} | {comments.get(option.name, '').replace('``', '`')} |\n"
+        meaning = (field.description or "").replace("``", "`")
+        yield f"| `{name}` | {_option_kind(field)} | {default} | {meaning} |\n"
+
+
+def _option_kind(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    if annotation is Secret:
+        return "secret"
+    kinds = [kind if isinstance(kind, str) else kind.__name__ for kind in get_args(annotation) or (annotation,)]
+    return " or ".join(kinds)
 
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
-    for name, path in ENV_FILES.items():
-        path.write_text(env_file(name), encoding="utf-8")

@@ -1,8 +1,7 @@
 """Which storage systems there are: read from the environment, checked at once, and never showing an option's value.
 
 ``SAPI_BACKENDS`` lists them as ``name🌈Class🌈option🌈value…``, separated by 🦄; ``SAPI_BACKENDS_FILE`` names a TOML
-file with a table for each instead, where a secret may be ``{ file = "…" }`` or ``{ env = "…" }``. Where neither is
-set, it is the file ``backends.toml`` in the folder that ``SAPI_SECRETS_DIR`` names, if there is one. No message repeats
+file with a table for each instead, where a secret may be ``{ file = "…" }`` or ``{ env = "…" }``. No message repeats
 what may be a value: an option that is not known is told by its place, as a slipped separator can make a password look
 like a name.
 """
@@ -12,25 +11,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
 from storage_backends.configuration import emoji_text as subsystems_text
 from storage_backends.configuration import toml_file as subsystems_file
 from storage_backends.configuration.entry import ConfigurationError, Entry
-from storage_backends.configuration.options import OPTIONS, OptionValue, build, convert, declared
+from storage_backends.configuration.options import OPTIONS, OptionValue, build
+from storage_backends.configuration.secret import Secret
 
 __all__ = ["ConfigurationError", "Subsystem", "Subsystems"]
 
 LIST_VARIABLE = "SAPI_BACKENDS"
 FILE_VARIABLE = "SAPI_BACKENDS_FILE"
-_FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
-_FILE_IN_FOLDER = "backends.toml"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE | re.ASCII)
 #: What the routes beside the endpoints are called.
-RESERVED = frozenset({"jobs"})
+RESERVED = frozenset({"jobs", "batches", "events"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +66,6 @@ class Subsystems(Mapping[str, Subsystem]):
         """
         return tuple(entry.name for entry in _entries(environ))
 
-    @staticmethod
-    def drivers_from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the class of each storage system by its name; options, and their secrets, need not be there.
-
-        Raises:
-            ConfigurationError: one line that says what to mend.
-        """
-        return {entry.name: entry.driver for entry in _entries(environ)}
-
     def to_toml(self) -> str:
         """Return the text of a file for ``SAPI_BACKENDS_FILE``; it holds the secrets."""
         return subsystems_file.render((each.name, each.driver, each.options) for each in self.values())
@@ -100,8 +88,6 @@ def _entries(environ: Mapping[str, str]) -> list[Entry]:
     text, file = environ.get(LIST_VARIABLE, ""), environ.get(FILE_VARIABLE, "")
     if text.strip() and file:
         raise ConfigurationError(f"{LIST_VARIABLE} and {FILE_VARIABLE} are both set: unset one of them")
-    if not text.strip() and not file:
-        file = _file_in_folder(environ)
     entries = subsystems_file.read(file, FILE_VARIABLE) if file else subsystems_text.parse(text, LIST_VARIABLE)
     if not entries:
         raise ConfigurationError(
@@ -111,13 +97,6 @@ def _entries(environ: Mapping[str, str]) -> list[Entry]:
     for entry in entries:
         _check(entry, seen)
     return entries
-
-
-def _file_in_folder(environ: Mapping[str, str]) -> str:
-    """Return the path of the file among the secrets; empty when there is none."""
-    folder = environ.get(_FOLDER_VARIABLE, "")
-    path = Path(folder) / _FILE_IN_FOLDER
-    return str(path) if folder and path.exists() else ""
 
 
 def _check(entry: Entry, seen: set[str]) -> None:
@@ -141,20 +120,21 @@ def _check(entry: Entry, seen: set[str]) -> None:
 def _subsystem(entry: Entry, environ: Mapping[str, str]) -> Subsystem:
     """Return the entry with its options checked and converted, secrets looked up."""
     try:
-        values = _values(entry, environ)
-        build(entry.driver, values)
+        options = build(entry.driver, _values(entry, environ))
     except ValueError as error:
         raise ConfigurationError(f"{entry.place} ({entry.name}): {error}") from None
-    return Subsystem(entry.name, entry.driver, values)
+    return Subsystem(entry.name, entry.driver, options.model_dump(exclude_unset=True))
 
 
 def _values(entry: Entry, environ: Mapping[str, str]) -> dict[str, OptionValue]:
-    known = declared(entry.driver)
+    known = OPTIONS[entry.driver].model_fields
     values: dict[str, OptionValue] = {}
     for number, (name, read) in enumerate(entry.read_options(), start=1):
         if name not in known:
             raise ValueError(f"option {number} is not known; {entry.driver} takes {', '.join(known)}")
         if name in values:
             raise ValueError(f"option {name} is there twice")
-        values[name] = convert(known[name], read(environ))
+        value = read(environ)
+        is_kept_apart = known[name].annotation is Secret  # It is read again when its file is replaced.
+        values[name] = value.current() if isinstance(value, Secret) and not is_kept_apart else value
     return values
