@@ -57,7 +57,7 @@ class Failure:
 
 @blp.get("/status")
 def page() -> Response:
-    """The status page."""
+    """How the service stands."""
     try:
         who = auth.require(Role.USER, operation="status")
     except Problem as refused:

@@ -66,7 +66,7 @@ def invalidates(resource_type: ResourceType, when: str = "") -> Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One operation on a storage system."""
+    """One thing the service can do to a subsystem."""
 
     method: Callable[..., Any]
     role: Role
@@ -167,7 +167,25 @@ RESTRICT_VOLUME = _change(
     exclusive_on=("volume",),
     effects=(
         deletes(views.VOLUMES, "volume"),
+        invalidates(views.RESTRICTED),
         invalidates(views.VOLUME),
+        invalidates(views.SNAPSHOTS),
+        invalidates(views.LOCKS),
+    ),
+)
+LIST_RESTRICTED_VOLUMES = _read(
+    StorageBackend.list_restricted_volumes,
+    role=Role.UBER_ADMIN,
+    queue_class=QueueClass.LIST,
+    into=views.RESTRICTED,
+)
+REINSTATE_VOLUME = _change(
+    StorageBackend.reinstate_volume,
+    role=Role.UBER_ADMIN,
+    exclusive_on=("volume",),
+    effects=(
+        *_VOLUME_PUT,
+        deletes(views.RESTRICTED, "volume"),
         invalidates(views.SNAPSHOTS),
         invalidates(views.LOCKS),
     ),

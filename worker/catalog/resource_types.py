@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
-    """A kind of listing: its cache key, and the field that identifies its records."""
+    """A kind of listing: where it is kept, and the field that tells its records apart."""
 
     name: str
     template: str
@@ -37,6 +37,7 @@ class ResourceType:
 
 VOLUMES = ResourceType("volumes", "{subsystem}/volumes", "name", ordered=True)
 VOLUME = ResourceType("volume", "{subsystem}/volumes/{volume}", "name", parent=VOLUMES, argument="volume")
+RESTRICTED = ResourceType("restricted", "{subsystem}/restricted", "name", ordered=True)
 SNAPSHOTS = ResourceType("snapshots", "{subsystem}/volumes/{volume}/snapshots", "name")
 SNAPSHOT = ResourceType(
     "snapshot", "{subsystem}/volumes/{volume}/snapshots/{name}", "name", parent=SNAPSHOTS, argument="name"

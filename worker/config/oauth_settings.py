@@ -1,4 +1,4 @@
-"""Settings of the identity provider, shared by the API and Flower."""
+"""What is known of the sign-in provider, alike for the API and for Flower's door."""
 
 from __future__ import annotations
 

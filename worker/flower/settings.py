@@ -1,4 +1,4 @@
-"""Settings of Flower's sign-in: the same variables as the API's."""
+"""What Flower's door is configured with: the same variables as the API's own sign-in."""
 
 from __future__ import annotations
 
