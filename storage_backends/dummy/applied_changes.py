@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from storage_backends.base import Outcome, ReconciledOutcome
+from storage_backends.dummy import export_policies
 from storage_backends.errors import StorageError
 from storage_backends.journal import LeaseLost
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume
@@ -20,7 +21,9 @@ Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
 KEPT_S = 30 * 24 * 3600.0
 
 
-def once(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Value]) -> Value:
+def apply_once(
+    db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Value]
+) -> Value:
     """Do ``change`` and record what it returned, unless the job did it before: then return that.
 
     Raises:
@@ -41,7 +44,7 @@ def once(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[
     return done
 
 
-def settle(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
+def reconcile(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
     """Tell whether the job's change was made; if not, see to it that it can never be."""
     row = db.execute("SELECT applied, value FROM effects WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:
@@ -70,7 +73,7 @@ def _from_json(text: str | None) -> Any:
     kind, fields = json.loads(text)
     match kind:
         case "ExportPolicy":
-            return ExportPolicy(fields["name"], tuple(fields["rules"]))
+            return export_policies.from_rules(fields["name"], tuple(fields["rules"]))
         case "Lock":
             return Lock(**fields)
         case "Snapshot":

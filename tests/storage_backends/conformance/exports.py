@@ -18,7 +18,7 @@ class ExportConformance(Conformance):
     def test_a_new_policy_is_listed_and_found(self, backend: StorageBackend, journal: NewJournal) -> None:
         made = backend.create_policy("team", journal=journal(), rules=list(self.RULES))
 
-        assert made == ExportPolicy("team", self.RULES)
+        assert (made.name, made.rules) == ("team", self.RULES)
         assert backend.get_policy("team", journal=journal()) == made
         assert made in backend.list_policies(journal=journal())
 
@@ -28,7 +28,8 @@ class ExportConformance(Conformance):
         assert backend.get_policy("team", journal=journal()).rules == ("b", "a", "c")
 
     def test_a_policy_may_be_empty(self, backend: StorageBackend, journal: NewJournal) -> None:
-        assert backend.create_policy("team", journal=journal(), rules=[]) == ExportPolicy("team")
+        made = backend.create_policy("team", journal=journal(), rules=[])
+        assert made == ExportPolicy("team")
 
     def test_a_taken_name_is_refused(self, backend: StorageBackend, journal: NewJournal) -> None:
         backend.create_policy("team", journal=journal(), rules=["a"])
@@ -75,7 +76,7 @@ class ExportConformance(Conformance):
         backend.create_policy("team", journal=journal(), rules=["a"])
         for _ in range(2):
             policy = backend.ensure_policy_rule_present("team", "*.example.org", journal=journal())
-            assert policy == ExportPolicy("team", ("a", "*.example.org"))
+            assert policy.rules == ("a", "*.example.org")
         assert backend.get_policy("team", journal=journal()) == policy
 
     def test_a_rule_is_removed_and_order_kept(self, backend: StorageBackend, journal: NewJournal) -> None:
