@@ -9,7 +9,15 @@ from enum import StrEnum
 from typing import Any, Unpack
 
 from storage_backends.journal import Journal, JournalState
-from storage_backends.models import CloneSettings, ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
+from storage_backends.models import (
+    CloneSettings,
+    DetailedExportPolicy,
+    ExportPolicy,
+    Lock,
+    Snapshot,
+    Volume,
+    VolumeSettings,
+)
 
 
 class Outcome(StrEnum):
@@ -214,8 +222,8 @@ class StorageBackend(ABC):
         """Return every export policy with its rules."""
 
     @abstractmethod
-    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
-        """Return one export policy.
+    def get_policy(self, policy: str, *, journal: Journal) -> DetailedExportPolicy:
+        """Return one export policy, with the rights that its rules give.
 
         Raises:
             NoSuchPolicy: it is not there.
@@ -243,8 +251,11 @@ class StorageBackend(ABC):
     def ensure_policy_rule_present(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
         """Append the rule unless it is there, and return the policy as it is then.
 
+        "There" means that the client has the access that a rule of ours gives; no other rule is ever changed.
+
         Raises:
             NoSuchPolicy: it is not there.
+            ResourceBusy: another rule, which is named, gives the client less.
         """
 
     @abstractmethod

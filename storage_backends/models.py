@@ -120,8 +120,20 @@ class ExportPolicy:
 
     name: str
     rules: tuple[str, ...] = ()
-    #: The rules with their rights, in the order of their indexes.
+
+
+@dataclass(frozen=True, slots=True)
+class DetailedExportPolicy:
+    """An export policy, and its rules with their rights in the order of their indexes."""
+
+    name: str
+    rules: tuple[str, ...] = ()
     details: tuple[ExportRule, ...] = ()
+
+    @property
+    def summary(self) -> ExportPolicy:
+        """The policy without the rights."""
+        return ExportPolicy(self.name, self.rules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import marshmallow as ma
 
 from api.http.success_status import RETURNS_LOCATION, success_status
 from api.schemas.jobs import JobSchema
-from api.schemas.resources import LockSchema, PolicySchema, SnapshotSchema, VolumeSchema
+from api.schemas.resources import DetailedPolicySchema, LockSchema, PolicySchema, SnapshotSchema, VolumeSchema
 from worker.catalog.operations import Operation, Role
 from worker.catalog.resource_types import LOCKS, POLICIES, POLICY, RESTRICTED, SNAPSHOT, SNAPSHOTS, VOLUME, VOLUMES
 
@@ -21,7 +21,7 @@ _SCHEMAS: dict[str, type[ma.Schema]] = {
     SNAPSHOT.name: SnapshotSchema,
     LOCKS.name: LockSchema,
     POLICIES.name: PolicySchema,
-    POLICY.name: PolicySchema,
+    POLICY.name: DetailedPolicySchema,
 }
 
 #: How a request may be signed in; also the names of the security schemes.

@@ -71,17 +71,14 @@ class Query:
 
 @cache
 def field_types(resource_type: ResourceType) -> dict[str, type]:
-    """The fields of a collection's records: each str, int, bool, tuple, or datetime where the text is a time.
-
-    A list of objects is ``dict``: it can be shown, and neither filtered nor sorted by.
-    """
+    """The fields of a collection's records: each str, int, bool, tuple, or datetime where the text is a time."""
     hints = get_type_hints(_MODELS[resource_type.name])
     return {name: datetime if name.endswith("_time") else _plain_type(hint) for name, hint in hints.items()}
 
 
 def _plain_type(hint: Any) -> type:
     if get_origin(hint) is tuple:
-        return tuple if get_args(hint)[0] is str else dict
+        return tuple
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
     return kinds[0]  # type: ignore[no-any-return]
 
@@ -95,8 +92,6 @@ def parse(resource_type: ResourceType, arguments: MultiDict[str, str]) -> Query:
     types = field_types(resource_type)
     filters = []
     for name, text in arguments.items(multi=True):
-        if types.get(name) is dict:
-            raise invalid(f"/{name}", "cannot be filtered by.")
         if name in types:
             filters.append((name, _filter(name, text, types[name])))
         elif name not in ("sort", "fields", "limit", "page_token"):
@@ -253,7 +248,7 @@ def _field(text: str, types: Mapping[str, type], parameter: str) -> str:
 def _sort_key(text: str, types: Mapping[str, type]) -> tuple[str, bool]:
     descending = text.startswith("-")
     name = _field(text.removeprefix("-"), types, "sort")
-    if types[name] in {tuple, dict}:
+    if types[name] is tuple:
         raise invalid("/sort", f"cannot go by {name}: it is a list.")
     return name, descending
 

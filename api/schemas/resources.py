@@ -184,6 +184,11 @@ class PolicySchema(ma.Schema):
         required=True,
         metadata={"description": "NFS client matches, in order", "example": ["10.0.0.0/8"]},
     )
+
+
+class DetailedPolicySchema(PolicySchema):
+    """An export policy, and what its rules give."""
+
     details = ma.fields.List(
         ma.fields.Nested(ExportRuleSchema),
         required=True,

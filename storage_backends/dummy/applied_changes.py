@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from storage_backends.base import Outcome, ReconciledOutcome
-from storage_backends.dummy import export_policies
 from storage_backends.errors import StorageError
 from storage_backends.journal import LeaseLost
 from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume
@@ -73,7 +72,7 @@ def _from_json(text: str | None) -> Any:
     kind, fields = json.loads(text)
     match kind:
         case "ExportPolicy":
-            return export_policies.from_rules(fields["name"], tuple(fields["rules"]))
+            return ExportPolicy(fields["name"], tuple(fields["rules"]))
         case "Lock":
             return Lock(**fields)
         case "Snapshot":

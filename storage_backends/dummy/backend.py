@@ -16,7 +16,15 @@ from storage_backends.dummy import volume_rows as rows
 from storage_backends.dummy.database import Database
 from storage_backends.errors import BackendUnavailable
 from storage_backends.journal import Journal, JournalState
-from storage_backends.models import CloneSettings, ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
+from storage_backends.models import (
+    CloneSettings,
+    DetailedExportPolicy,
+    ExportPolicy,
+    Lock,
+    Snapshot,
+    Volume,
+    VolumeSettings,
+)
 
 Read = TypeVar("Read")
 Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
@@ -143,8 +151,8 @@ class DummyStorage(StorageBackend):
     def list_policies(self, *, journal: Journal) -> list[ExportPolicy]:
         return self._read(journal, policies.listed)
 
-    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
-        return self._read(journal, lambda db: policies.find(db, policy))
+    def get_policy(self, policy: str, *, journal: Journal) -> DetailedExportPolicy:
+        return self._read(journal, lambda db: policies.find_detailed(db, policy))
 
     def create_policy(self, policy: str, *, journal: Journal, rules: list[str]) -> ExportPolicy:
         return self._change(journal, "create_policy", lambda db: policies.create(db, policy, rules))

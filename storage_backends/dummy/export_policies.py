@@ -9,26 +9,27 @@ from collections.abc import Iterable
 from storage_backends.client_matches import canonical_match, canonical_matches
 from storage_backends.dummy import volume_rows as records
 from storage_backends.errors import AlreadyExists, FieldError, InvalidRequest, NoSuchPolicy, PolicyInUse
-from storage_backends.models import ExportPolicy, ExportRule
+from storage_backends.models import DetailedExportPolicy, ExportPolicy, ExportRule
 
 #: The policy that is always there.
 DEFAULT = "default"
 
 
-def from_rules(name: str, rules: tuple[str, ...]) -> ExportPolicy:
-    """Return a policy of these client matches: each is a rule of its own, with the same rights."""
+def find_detailed(db: sqlite3.Connection, policy: str) -> DetailedExportPolicy:
+    """Return one policy with its rights: each client match is a rule of its own, and all have the same."""
+    found = find(db, policy)
     rights = ("sys",)
     details = (
         ExportRule(index, (match,), ro=rights, rw=rights, superuser=rights, protocols=("nfs",))
-        for index, match in enumerate(rules, start=1)
+        for index, match in enumerate(found.rules, start=1)
     )
-    return ExportPolicy(name, rules, tuple(details))
+    return DetailedExportPolicy(found.name, found.rules, tuple(details))
 
 
 def listed(db: sqlite3.Connection) -> list[ExportPolicy]:
     """Return every policy, by name."""
     rows = db.execute("SELECT name, rules FROM policies ORDER BY name")
-    return [from_rules(name, tuple(json.loads(rules))) for name, rules in rows]
+    return [ExportPolicy(name, tuple(json.loads(rules))) for name, rules in rows]
 
 
 def find(db: sqlite3.Connection, policy: str) -> ExportPolicy:
@@ -36,7 +37,7 @@ def find(db: sqlite3.Connection, policy: str) -> ExportPolicy:
     row = db.execute("SELECT rules FROM policies WHERE name = ?", (policy,)).fetchone()
     if row is None:
         raise NoSuchPolicy(f"there is no export policy {policy}")
-    return from_rules(policy, tuple(json.loads(row[0])))
+    return ExportPolicy(policy, tuple(json.loads(row[0])))
 
 
 def exists(db: sqlite3.Connection, policy: str) -> bool:
@@ -48,7 +49,7 @@ def create(db: sqlite3.Connection, policy: str, rules: Iterable[str]) -> ExportP
     """Make a policy; duplicate rules are dropped, order is kept."""
     if exists(db, policy):
         raise AlreadyExists(f"there is already an export policy {policy}")
-    made = from_rules(policy, tuple(canonical_matches(rules)))
+    made = ExportPolicy(policy, tuple(canonical_matches(rules)))
     _require_rules(made.rules)
     insert_many(db, [made])
     return made
@@ -72,13 +73,13 @@ def add_rule(db: sqlite3.Connection, policy: str, rule: str) -> ExportPolicy:
     """Append a rule unless it is there, in whichever spelling."""
     _require_rules([rule])
     present, match = find(db, policy), canonical_match(rule)
-    return present if match in present.rules else _write(db, from_rules(policy, (*present.rules, match)))
+    return present if match in present.rules else _write(db, ExportPolicy(policy, (*present.rules, match)))
 
 
 def remove_rule(db: sqlite3.Connection, policy: str, rule: str) -> ExportPolicy:
     """Remove a rule if it is there, in whichever spelling."""
     match = canonical_match(rule)
-    return _write(db, from_rules(policy, tuple(other for other in find(db, policy).rules if other != match)))
+    return _write(db, ExportPolicy(policy, tuple(other for other in find(db, policy).rules if other != match)))
 
 
 def _write(db: sqlite3.Connection, policy: ExportPolicy) -> ExportPolicy:

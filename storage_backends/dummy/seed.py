@@ -33,7 +33,7 @@ def seed(db: sqlite3.Connection, volumes: int | str) -> None:
     """
     seeded = list(generated(volumes)) if isinstance(volumes, int) else list(recorded(Path(volumes)))
     used = {volume.active_policy_name for volume in seeded if volume.active_policy_name} - {policies.DEFAULT}
-    policies.insert_many(db, [policies.from_rules(policies.DEFAULT, ()), *map(_policy, sorted(used))])
+    policies.insert_many(db, [ExportPolicy(policies.DEFAULT), *map(_policy, sorted(used))])
     try:
         rows.insert_many(db, seeded)
     except sqlite3.IntegrityError as error:
@@ -113,4 +113,4 @@ def _fault(record: Any) -> str | None:
 
 def _policy(name: str) -> ExportPolicy:
     host = name.rpartition("_")[0].lower() or name.lower()
-    return policies.from_rules(name, ("192.0.2.0/24", f"{host}.example.org"))
+    return ExportPolicy(name, ("192.0.2.0/24", f"{host}.example.org"))

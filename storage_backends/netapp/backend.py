@@ -10,7 +10,15 @@ from storage_backends.configuration.options import NetappOptions
 from storage_backends.errors import NotSupported
 from storage_backends.journal import InMemoryJournal, Journal, JournalState
 from storage_backends.login_guard import LoginGuard
-from storage_backends.models import CloneSettings, ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
+from storage_backends.models import (
+    CloneSettings,
+    DetailedExportPolicy,
+    ExportPolicy,
+    Lock,
+    Snapshot,
+    Volume,
+    VolumeSettings,
+)
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.lookups import find_volume, require_svm
 from storage_backends.netapp.ontap.release import Release
@@ -120,7 +128,7 @@ class NetappStorage(StorageBackend):
     def list_policies(self, *, journal: Journal) -> list[ExportPolicy]:
         return self._exports.list_all(journal)
 
-    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
+    def get_policy(self, policy: str, *, journal: Journal) -> DetailedExportPolicy:
         return self._exports.get(policy, journal)
 
     def create_policy(self, policy: str, *, journal: Journal, rules: list[str]) -> ExportPolicy:

@@ -220,7 +220,7 @@ REMOVE_LOCK = _change(
 
 LIST_POLICIES = _read(StorageBackend.list_policies, role=Role.ADMIN, queue_class=QueueClass.LIST, into=views.POLICIES)
 GET_POLICY = _read(StorageBackend.get_policy, role=Role.ADMIN, queue_class=QueueClass.READ, into=views.POLICY)
-_POLICY_PUT = (upserts(views.POLICIES), upserts(views.POLICY))
+_POLICY_PUT = (upserts(views.POLICIES), invalidates(views.POLICY))
 CREATE_POLICY = _change(StorageBackend.create_policy, role=Role.ADMIN, exclusive_on=("policy",), effects=_POLICY_PUT)
 DELETE_POLICY = _change(
     StorageBackend.delete_policy,

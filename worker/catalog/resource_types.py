@@ -24,6 +24,8 @@ class ResourceType:
     parent: ResourceType | None = None
     #: The argument that names the single object.
     argument: str = ""
+    #: Does it hold more than the collection shows of it? Then it is never read there.
+    is_detailed: bool = False
 
     @property
     def single(self) -> bool:
@@ -44,4 +46,6 @@ SNAPSHOT = ResourceType(
 )
 LOCKS = ResourceType("locks", "{subsystem}/volumes/{volume}/locks", "host")
 POLICIES = ResourceType("policies", "{subsystem}/export", "name", ordered=True)
-POLICY = ResourceType("policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy")
+POLICY = ResourceType(
+    "policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy", is_detailed=True
+)

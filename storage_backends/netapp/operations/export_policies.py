@@ -11,7 +11,7 @@ from storage_backends.errors import (
     StorageError,
 )
 from storage_backends.journal import Journal
-from storage_backends.models import ExportPolicy
+from storage_backends.models import DetailedExportPolicy, ExportPolicy
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.lookups import SVM_PROOF_S, all_records, in_svm, pages, require_svm
 from storage_backends.netapp.ontap.mapping import Fields, has_name
@@ -55,10 +55,10 @@ class ExportPolicies:
         # Where the filer shows a part of them, or something odd in their place, it is asked for them alone.
         is_whole = record.get("are_rules_truncated") is not True and isinstance(rules, list | None)
         if not is_whole and number is not None:
-            return policy_of(record["name"], self.rules(number, record["name"], journal))
-        return policy_of(record["name"], rules_of(rules, record["name"]))
+            return policy_of(record["name"], self.rules(number, record["name"], journal)).summary
+        return policy_of(record["name"], rules_of(rules, record["name"])).summary
 
-    def get(self, policy: str, journal: Journal) -> ExportPolicy:
+    def get(self, policy: str, journal: Journal) -> DetailedExportPolicy:
         """One, with its rules."""
         return policy_of(policy, self.rules(self.id_of(policy, journal), policy, journal))
 
@@ -132,7 +132,7 @@ class ExportPolicies:
                 mutation.partially_applied = True  # Somebody was faster.
             present = self._rules_with(mutation, number, policy, match)
             _require_access(present, match)
-        return policy_of(policy, present)
+        return policy_of(policy, present).summary
 
     def _rules_with(self, mutation: Mutation, number: int, policy: str, match: str) -> list[OntapRule]:
         """The rules once the one that was added is among them."""
@@ -150,11 +150,11 @@ class ExportPolicies:
         mutation = self._mutation(journal)
         number = self.id_of(policy, journal)
         removal = RuleRemoval(mutation, f"{POLICIES}/{number}/rules", number, canonical_match(rule))
-        return policy_of(policy, removal.run(lambda: self.rules(number, policy, journal)))
+        return policy_of(policy, removal.run(lambda: self.rules(number, policy, journal))).summary
 
     def reread(self, mutation: Mutation, policy: str) -> ExportPolicy:
         """The policy as it is after a change."""
-        return mutation.await_visible(lambda: self.get(policy, mutation.journal))
+        return mutation.await_visible(lambda: self.get(policy, mutation.journal)).summary
 
     def _mutation(self, journal: Journal) -> Mutation:
         return Mutation(self._client, journal, missing=NoSuchPolicy)

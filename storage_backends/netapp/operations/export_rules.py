@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage_backends.client_matches import canonical_match, covers
-from storage_backends.models import ExportPolicy, ExportRule
+from storage_backends.models import DetailedExportPolicy, ExportRule
 from storage_backends.netapp.ontap.mapping import Fields, Record, objects
 from storage_backends.netapp.ontap.odd_records import report_odd_record
 from storage_backends.netapp.ontap.responses import Json
@@ -76,10 +76,10 @@ def rules_of(records: Any, policy: str) -> list[OntapRule]:
     return sorted(rules, key=lambda rule: rule.index)
 
 
-def policy_of(name: str, rules: Iterable[OntapRule]) -> ExportPolicy:
+def policy_of(name: str, rules: Iterable[OntapRule]) -> DetailedExportPolicy:
     """A policy: each client of each rule, in canonical form, is a rule of ours; each once, in their order."""
     shown = tuple(rule.shown for rule in rules)
-    return ExportPolicy(name, tuple(dict.fromkeys(client for rule in shown for client in rule.clients)), shown)
+    return DetailedExportPolicy(name, tuple(dict.fromkeys(client for rule in shown for client in rule.clients)), shown)
 
 
 def deciding_rule(rules: Iterable[OntapRule], match: str) -> OntapRule | None:

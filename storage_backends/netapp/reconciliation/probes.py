@@ -211,7 +211,7 @@ class OutcomeProbes:
 
     def _policy_made(self, lost: InDoubtChange) -> ReconciledOutcome:
         try:
-            policy = self._exports.get(lost.arguments["policy"], lost.journal)
+            policy = self._exports.get(lost.arguments["policy"], lost.journal).summary
         except NotFound:
             return ReconciledOutcome(NOT_DONE)
         # It was not there before our request was sent. With other rules it is somebody else's, or changed since.
@@ -226,7 +226,7 @@ class OutcomeProbes:
         return ReconciledOutcome(NOT_DONE) if str(number) == lost.fact("policy_id") else ReconciledOutcome(DONE)
 
     def _rule_there(self, lost: InDoubtChange) -> ReconciledOutcome:
-        policy = self._exports.get(lost.arguments["policy"], lost.journal)
+        policy = self._exports.get(lost.arguments["policy"], lost.journal).summary
         match = canonical_match(lost.arguments["rule"])
         return ReconciledOutcome(DONE, policy) if match in policy.rules else ReconciledOutcome(NOT_DONE)
 
@@ -235,7 +235,7 @@ class OutcomeProbes:
         rules = self._exports.rules(self._exports.id_of(name, lost.journal), name, lost.journal)
         left = holders(rules, match)
         if not left:
-            return ReconciledOutcome(DONE, policy_of(name, rules))
+            return ReconciledOutcome(DONE, policy_of(name, rules).summary)
         if left < int(lost.fact("holders") or 0):  # A part is done; the rest is harmless to repeat.
             return self._completed(lost, lambda _: self._exports.remove_rule(name, match, lost.journal))
         return ReconciledOutcome(NOT_DONE)
