@@ -1,4 +1,4 @@
-"""Files that order a batch: YAML or JSON as the API takes it, or CSV with an operation and its arguments on each line."""
+"""Files that order a batch: YAML or JSON as the API takes it, or CSV with an operation on each line."""
 
 from __future__ import annotations
 
