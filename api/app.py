@@ -34,7 +34,7 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     app = Flask("api", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
     app.url_map.converters.update(CONVERTERS)
-    # One more, so that a body in chunks that is too large can be told from one that just fits.
+    # One more, so that a body in chunks that is too large can be distinguished from one that just fits.
     app.config["MAX_CONTENT_LENGTH"] = services.config.max_body_bytes + 1
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.extensions[EXTENSION] = services

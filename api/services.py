@@ -29,7 +29,7 @@ EXTENSION = "storage-api"
 
 @dataclass(frozen=True)
 class Services:
-    """What views and what stands behind them work with; held in ``app.extensions``."""
+    """What views and the use cases behind them work with; an entry of ``app.extensions``."""
 
     settings: Settings
     config: ApiSettings
@@ -65,7 +65,7 @@ class Services:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Build them from what the process is told.
+        """Build them from the environment.
 
         Raises:
             BadSettings, ConfigurationError: one line that says what to mend.

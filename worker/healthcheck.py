@@ -1,65 +1,44 @@
-"""``python -m worker.healthcheck --node worker``: says whether the worker of this name on this host serves its queues.
+"""``python -S -m worker.healthcheck --node worker``: does the worker of this name on this host serve its queues?
 
-For the health checks of containers. A worker says every few seconds in Redis that it is there; one that has not for 20
-seconds hangs, or has lost its way to Redis.
+For the health checks of containers. A worker reports every few seconds that it has said in Redis that it is there
+(:mod:`worker.health_report`); one that has not for 20 seconds hangs. While Redis is unavailable it reports that, which
+``--forgive-redis`` takes for health: no restart mends it.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import redis
+from worker import health_report
 
-from storage_backends.configuration.subsystems import ConfigurationError, Subsystems
-from worker.catalog.operations import QueueClass
-from worker.config.settings import BadSettings, Settings, load
-from worker.store.client import REDIS_UNAVAILABLE, connect
-from worker.store.keys import Keys
-
-#: A worker says this often enough that it is there; it does every three seconds.
 FRESH_S = 20.0
+_USAGE = "usage: python -m worker.healthcheck [--node NAME] [--forgive-redis]"
 
 
-def last_seen_s(client: redis.Redis, prefix: str, node: str, subsystems: Iterable[str]) -> float | None:
-    """How many seconds ago, by Redis's clock, a worker said that it serves some queue; None when it never did."""
-    seconds, microseconds = client.time()
-    pipe = client.pipeline(transaction=False)
-    for subsystem in subsystems:
-        for queue_class in QueueClass:
-            pipe.zscore(Keys(prefix).workers(f"{subsystem}.{queue_class}"), node)
-    said_ms = [score for score in pipe.execute() if score is not None]
-    return int(seconds) + int(microseconds) / 1e6 - max(said_ms) / 1000 if said_ms else None
-
-
-def _complaint(client: redis.Redis, settings: Settings, node: str, *, forgive: bool) -> str | None:
+def _complaint(node: str, *, forgive: bool) -> str | None:
     """What is the matter with the worker; None when nothing is."""
-    names = [name.strip() for name in settings.subsystems.split(",") if name.strip()]
-    try:
-        seen = last_seen_s(client, settings.key_prefix, node, names or Subsystems.names_from_environment(os.environ))
-    except REDIS_UNAVAILABLE as exc:
-        return None if forgive else f"Redis is away ({type(exc).__name__})"
-    if seen is None:
-        return f"{node} never said that it serves a queue"
-    return f"{node} was last seen {seen:.0f} s ago" if seen > FRESH_S else None
+    report = health_report.read(node)
+    if report is None:
+        return f"{node} has not begun to serve its queues: its log says why"
+    age_s, state = report
+    if not -1 < age_s <= FRESH_S:
+        return f"{node} was last at work {age_s:.0f} s ago: its log says what it does"
+    if state == health_report.REDIS_UNAVAILABLE and not forgive:
+        return f"{node} waits for Redis"
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit 0 when the worker is there, 1 when it is not, 2 when the settings are wrong."""
-    parser = argparse.ArgumentParser(prog="worker.healthcheck", description="Is this host's worker there?")
-    parser.add_argument("--node", default="worker", help="name that the worker was started with")
-    parser.add_argument("--forgive-redis", action="store_true", help="succeed while Redis is away")
-    arguments = parser.parse_args(argv)
-    try:
-        settings = load(Settings)
-        client = connect(settings, connections=1)
-        node = f"{arguments.node}@{os.uname().nodename}"
-        complaint = _complaint(client, settings, node, forgive=arguments.forgive_redis)
-    except (BadSettings, ConfigurationError, ValueError) as exc:
-        print(f"worker.healthcheck: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
+    """Exit 0 when the worker is there, 1 when it is not, 2 when the command is wrong."""
+    # Not argparse, which takes longer to import than the check takes.
+    words = list(sys.argv[1:] if argv is None else argv)
+    forgive = "--forgive-redis" in words
+    named = [word for word in words if word != "--forgive-redis"]
+    if named and (len(named) != 2 or named[0] != "--node"):  # noqa: PLR2004 - the option and its value
+        print(_USAGE, file=sys.stderr)  # noqa: T201
         return 2
+    complaint = _complaint(named[1] if named else "worker", forgive=forgive)
     if complaint:
         print(complaint)  # noqa: T201 - what the engine shows of a failed check
     return 1 if complaint else 0

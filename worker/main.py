@@ -19,6 +19,7 @@ from celery import Celery, signals
 
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 from storage_backends.registry import open_backend
+from worker import health_report
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.catalog.operations import QueueClass
 from worker.config.logs import configure_logging
@@ -46,9 +47,9 @@ log = structlog.get_logger(__name__)
 
 #: A worker may wait longer for an answer than a request may: it has time, and its writes are fenced.
 _COMMAND_TIMEOUT_S = 2.0
-#: Threads beyond the slots, for rings that only find out that it is not their turn.
+#: Threads beyond the slots, for messages of jobs that are not runnable yet.
 _SPARE_THREADS = 8
-#: What has not ended or been handed on so long after SIGTERM is left to be settled by another worker.
+#: What has not ended or been handed on so long after SIGTERM is left to another worker's reconciliation.
 _DRAIN_S = 35.0
 
 
@@ -123,6 +124,7 @@ def build(
         reconcile=partial(_reconcile, reconciler, celery),
         free_slots=slots.free_slots,
         drain=drain,
+        report_health=partial(_report_health, node.partition("@")[0]),
         tasks=[
             Refresh(client, jobs, settings, list(subsystems)),
             Compaction(listings, scripts, list(subsystems)),
@@ -160,6 +162,13 @@ def check_celery(celery: Celery) -> None:
             raise BadSettings(
                 f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"
             )
+
+
+def _report_health(node: str, state: str) -> None:
+    try:
+        health_report.write(node, state)
+    except OSError as exc:
+        log.warning("health.not-reported", error=str(exc), hint="its health check fails: see SAPI_HEALTH_DIR")
 
 
 def _count(counters: CounterBuffer, subsystem: str, outcome: str) -> None:
@@ -235,7 +244,7 @@ def _connect_signals(runtime: Runtime) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a worker until it is told to stop."""
+    """Run a worker until it is stopped."""
     arguments = _arguments(argv)
     try:
         settings = load(Settings)

@@ -46,7 +46,7 @@ def require(role: Role, *, operation: str = "", target: str = "") -> Principal:
         target: what it is asked for, for the audit log (default: the request's path).
 
     Raises:
-        Problem: 401 for a stranger, 403 ``missing-role`` otherwise, and as ``principal``.
+        Problem: 401 when anonymous, 403 ``missing-role`` otherwise, and as ``principal``.
     """
     _note(role=role.value, operation=operation, target=target or request.path)
     found = principal()
@@ -61,7 +61,7 @@ def require_signed_in() -> Principal:
     """Return who asks, if we know who that is.
 
     Raises:
-        Problem: 401 for a stranger, and as ``principal``.
+        Problem: 401 when anonymous, and as ``principal``.
     """
     found = principal()
     _note(who=found.name, auth_method=found.method, role="(signed in)", allowed=found.signed_in)
@@ -119,7 +119,7 @@ def reject_without_provider() -> NoReturn:
     Raises:
         Problem: always.
     """
-    detail = "The sign-in provider cannot be reached now, so nobody can tell who you are."
+    detail = "The sign-in provider cannot be reached now, so your identity cannot be checked. Try again."
     refuse("sign-in-unavailable", detail, headers={"Retry-After": "5"})
 
 
@@ -181,7 +181,7 @@ def _by_cookie() -> Principal:
 
 
 def _of_session(kept: Session) -> Principal | None:
-    """Who a session belongs to, as things are now: groups, roles and modes may have changed since it began."""
+    """Return the principal of a session under the present configuration, which may have changed since it began."""
     here = auth_services()
     if kept.debug:
         local = here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies)

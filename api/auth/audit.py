@@ -16,7 +16,7 @@ from api.http.request_ids import request_id
 logger = logging.getLogger("audit")
 _STANDARD_OUTPUT = "-"
 _LONGEST = 512
-#: What stands before a job's id in the answer to whoever asked for it.
+#: The path of job resources, in front of the id.
 _JOBS = "/v4/jobs/"
 
 

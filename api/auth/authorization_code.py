@@ -138,11 +138,11 @@ def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
     return found if found.name else Identity(f"unnamed-{secrets.token_hex(6)}", "", found.groups)
 
 
-def _with_userinfo(claims: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+def _with_userinfo(claims: dict[str, Any], userinfo: dict[str, Any]) -> dict[str, Any]:
     """ID token and user info together; the latter counts only when it is about the same one."""
-    if claims and told.get("sub") != claims.get("sub"):
+    if claims and userinfo.get("sub") != claims.get("sub"):
         return claims
-    return told | claims
+    return userinfo | claims
 
 
 def _check_first_use(sessions: Sessions, state: str) -> None:

@@ -32,7 +32,7 @@ class BasicUser:
         self._wrong.hit(self._rate, address)
 
     def is_it(self, name: str | None, password: str | None) -> bool:
-        """Is this the user? Both are always compared, so that time tells neither."""
+        """Check name and password in constant time."""
         same_name = hmac.compare_digest((name or "").encode(), self.name.encode())
         same_password = hmac.compare_digest((password or "").encode(), self._password.get_secret_value().encode())
         return same_name and same_password

@@ -1,4 +1,4 @@
-"""Who asks: somebody known by session, bearer token or password, or a stranger; and the roles that this gives."""
+"""Principals: who sends a request (by session, bearer token, password, or anonymously), and the roles that gives."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class IdentityProvider:
         return named if named is not None else ()
 
     def userinfo(self, access_token: str) -> dict[str, Any]:
-        """What the provider tells about the owner of a token; empty when it has no place to ask.
+        """Return the userinfo claims of a token's owner; empty when the provider has no such endpoint.
 
         Raises:
             ProviderAway: it does not answer.

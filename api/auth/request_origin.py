@@ -1,4 +1,4 @@
-"""Where a request comes from: from this machine, from a page of ours, or from a stranger's page in a user's browser."""
+"""Where a request comes from: this machine, one of our pages, or another site's page in a user's browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
     """Does the client itself run on this machine?
 
     A proxy on this machine makes everybody look local, so what came through one that is not trusted is not local. Nor
-    is what asks for this machine by a name that a stranger's DNS gave it: a page there would act in its reader's name.
+    is what asks for this machine by a name of another site (DNS rebinding), whose pages would act in the user's name.
     """
     peer = (request.environ.get("werkzeug.proxy_fix.orig") or {}).get("REMOTE_ADDR") or request.environ.get(
         "REMOTE_ADDR"

@@ -1,4 +1,4 @@
-"""Sessions: a signed cookie holds a random id and no more; who it is stands in Redis, where signing out ends it."""
+"""Sessions: a signed cookie holds only a random id; the session itself is in Redis, where signing out deletes it."""
 
 from __future__ import annotations
 

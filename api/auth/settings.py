@@ -44,7 +44,7 @@ Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secr
 
 
 class AuthSettings(ProviderSettings):
-    """Who may do what: ``SAPI_<NAME>``; a secret may also stand in a file that ``SAPI_<NAME>_FILE`` names."""
+    """Who may do what: ``SAPI_<NAME>``; a secret may also be in a file that ``SAPI_<NAME>_FILE`` names."""
 
     model_config = SettingsConfigDict(populate_by_name=True)
 

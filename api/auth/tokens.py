@@ -129,7 +129,7 @@ def _import(key: dict[str, Any]) -> Key:
 
 
 def _reason(error: JoseError) -> str:
-    """What is wrong with the claims, in words that say nothing of what stands in them."""
+    """Say what is wrong with the claims without quoting them."""
     name = type(error).__name__
     if name == "ExpiredTokenError":
         return "it has expired"

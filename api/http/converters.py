@@ -1,4 +1,4 @@
-"""Which parts of a path may hold slashes, and where they end: what cannot be a name is told so (422), not 404."""
+"""URL converters for parts that may hold slashes: invalid names reach validation (422) instead of being 404."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AnythingConverter(PathConverter):
 
 
 class VolumeConverter(PathConverter):
-    """Up to the volume's snapshots or locks, so that a method that they do not take is told so (405)."""
+    """Up to the volume's snapshots or locks, so that a method that they do not support is 405."""
 
     regex = r"(?:(?!/(?:snapshots|locks)(?:/[^/]+)?\Z)[\s\S])+?"
     part_isolating = False

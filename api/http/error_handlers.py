@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a request leaves as a problem document; a mistake of ours is logged, and not shown."""
+"""Flask error handlers: every error becomes a problem document; unexpected exceptions are logged and not shown."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Preferences:
         return ", ".join([*current_services, *(["respond-async"] if self.respond_async else [])])
 
     def headers(self, *, done: bool) -> dict[str, str]:
-        """Preference-Applied of an answer about a job: of the final one, or of the job as it stands."""
+        """Preference-Applied of an answer about a job: of the final one, or of the job as it is."""
         if done and self.wait_s is not None:
             return {"Preference-Applied": self.applied()}
         return {"Preference-Applied": "respond-async"} if self.respond_async and not done else {}

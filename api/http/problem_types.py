@@ -1,4 +1,4 @@
-"""Every kind of problem that a client may be told of: its HTTP status, its title, and what to make of it."""
+"""Every problem type (RFC 9457): its HTTP status, title and meaning."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
     "job-shared": ProblemType(409, "Job shared", "Others wait for this read, too."),
     "job-not-retryable": ProblemType(409, "Job not retryable", "The job succeeded: there is nothing to do again."),
     "job-not-settling": ProblemType(
-        409, "Job not being settled", "Only a change whose outcome is being looked for can be settled by hand."
+        409, "Job not in doubt", "Only a change whose outcome is in doubt can be resolved by hand."
     ),
     "job-expired": ProblemType(410, "Job expired", "The job was there; its record is kept no longer."),
     "result-expired": ProblemType(410, "Result expired", "The job's result is kept no longer."),
@@ -116,7 +116,7 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
     "sign-in-unavailable": ProblemType(
         503,
         "Sign-in unavailable",
-        "The sign-in provider cannot be reached, so nobody can tell who you are.",
+        "The sign-in provider cannot be reached, so your identity cannot be checked.",
         retryable=True,
     ),
     "backend-unavailable": ProblemType(

@@ -55,7 +55,7 @@ def invalid(pointer: str, detail: str) -> Problem:
 
 
 def problem_of(failure: Failure, *, headers: Mapping[str, str] | None = None) -> Problem:
-    """Return why a job failed as the problem that its client is told."""
+    """Return the problem for a failed job."""
     known = failure.code if failure.code in STATUS else "backend-error"
     return Problem(
         known,

@@ -46,7 +46,7 @@ def _begin() -> None:
 
 
 def _target() -> str:
-    """The path and query as they were sent, as far as the server tells."""
+    """The path and query as they were sent, where the server provides them."""
     raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI")
     return raw or f"{quote(request.path)}?{request.query_string.decode('latin-1')}"
 

@@ -17,7 +17,7 @@ def wait_for_end(services: Services, job_id: str, seconds: float) -> JobStatus |
 def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> tuple[JobStatus, bytes]:
     """Wait for a job that was made for the request at hand.
 
-    Returns its result as JSON, if that was told as it succeeded, with the job as accepted; otherwise the job as it is.
+    Returns its result as JSON, if the reply held it, with the job as accepted; otherwise the job as it is.
     """
     job = accepted.job
     result = services.answers.wait(job.id, seconds)

@@ -1,4 +1,4 @@
-"""An operator's word on a change whose worker is gone, when looking at the storage system could not tell."""
+"""An operator's decision about an in-doubt change that reconciliation cannot resolve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FAILURES = {
 
 
 def force_outcome(job: Job, outcome: str) -> None:
-    """End the job as succeeded, failed or unknown. What it touched is read anew before it is shown again.
+    """End the job as succeeded, failed or unknown. Every listing that it may have changed is invalidated.
 
     Raises:
         Problem: `job-not-settling`.
@@ -27,7 +27,7 @@ def force_outcome(job: Job, outcome: str) -> None:
     steps = [services.listings.step("invalidate", cache_key) for cache_key in _touched(job)]
     result = services.jobs.force_outcome(job.id, state, failure.to_fields() if failure else {}, steps)
     if result is not ForceResult.DONE:
-        raise Problem("job-not-settling", "Nobody is looking for the outcome of this job.")
+        raise Problem("job-not-settling", "The job is not in doubt: its outcome is known, or its worker still runs it.")
 
 
 def _touched(job: Job) -> list[str]:

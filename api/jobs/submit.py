@@ -166,7 +166,7 @@ def _accept(new: NewJob) -> _Submitted:
             headers=job_headers(job_id),
         )
     if job_status is None:
-        raise Problem("job-expired", "The job that this Idempotency-Key stands for is kept no longer.")
+        raise Problem("job-expired", "The job of this Idempotency-Key has expired.")
     return _Submitted(job_status, outcome is SubmitOutcome.REPLAYED)
 
 

@@ -115,13 +115,13 @@ def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> M
 
 
 def _of_queues(queues: Sequence[overview.QueueStatus]) -> Iterator[Metric]:
-    told: dict[str, tuple[str, Callable[[overview.QueueStatus], float]]] = {
+    gauges: dict[str, tuple[str, Callable[[overview.QueueStatus], float]]] = {
         "sapi_queue_jobs": ("Jobs that wait", lambda queue: queue.waiting),
         "sapi_queue_running_jobs": ("Jobs that run", lambda queue: queue.running),
         "sapi_queue_oldest_seconds": ("How long the first job has waited", lambda queue: queue.oldest_s),
         "sapi_workers_online": ("Workers that serve a queue", lambda queue: len(queue.workers)),
     }
-    for name, (meaning, figure) in told.items():
+    for name, (meaning, figure) in gauges.items():
         yield _gauge(name, meaning, ("queue",), {(queue.name,): figure(queue) for queue in queues})
 
 

@@ -32,7 +32,7 @@ def init_app(app: Flask, services: Services) -> None:
 
 
 def counter_buffer() -> CounterBuffer:
-    """What this process has counted and not told yet."""
+    """Return the counters of this process that are not flushed yet."""
     services = current_app.extensions[EXTENSION]
     assert isinstance(services, CounterBuffer)  # noqa: S101 - put there by init_app
     return services

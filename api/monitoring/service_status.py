@@ -1,4 +1,4 @@
-"""How the service stands, as Redis tells it: queues and their workers, storage systems, listings, recent failures."""
+"""The state of the service as recorded in Redis: queues and workers, storage systems, listings, recent failures."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _alternative(text: str, kind: type) -> Predicate:
 
 
 def _wildcard(text: str) -> Predicate:
-    """``*`` stands for any text. Looked for part by part, so that no pattern takes long."""
+    """``*`` matches any text. Parts are searched one after the other, so that matching takes linear time."""
     first, *middle, last = text.split("*")
 
     def fits(value: str | None) -> bool:

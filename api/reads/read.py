@@ -145,7 +145,7 @@ def _page(read_request: ReadRequest, page: collections.Page) -> Response:
 
 
 def _paged_arguments(read_request: ReadRequest, page: collections.Page) -> Mapping[str, Any]:
-    """The arguments, where a path stands for the volume that it meant when the first page was given out."""
+    """The arguments, where a path is replaced by the volume that it meant when the first page was sent."""
     if parse_reference(str(read_request.arguments.get("volume", ""))) is None:
         return read_request.arguments
     _, _, name, *_ = [*page.cache_key.split("/"), "", "", ""]
@@ -241,7 +241,7 @@ def _is_away(job_status: JobStatus) -> bool:
 
 
 def _answer(read_request: ReadRequest, job_status: JobStatus, status: str, wanted: Preferences) -> Response:
-    """The answer that the job has brought: from what stands now, unless that must be read again already."""
+    """The response after the job: from the present listing, unless that is invalid again already."""
     job, made = job_status.job, job_status.job.listing_version
     assert made is not None  # noqa: S101 - a read that succeeded has made one
     named = replace(read_request, arguments=job.arguments)

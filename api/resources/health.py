@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import redis
-from flask import Response
+from flask import Response, current_app
 
 from api.http.problems import Problem
 from api.monitoring import metrics, readiness, request_metrics
@@ -18,13 +18,13 @@ blp = Blueprint("health", __name__, description="Health")
 
 @blp.route("/healthz")
 @blp.exposes("healthz", access=ANYONE)
-@blp.response(200, {"type": "object"}, example={"status": "alive"})
+@blp.response(200, {"type": "object"}, example={"status": "alive", "version": "1.0.0"})
 def healthz():
     """Is this process alive?
 
-    Also while Redis is away.
+    Also while Redis is away. Tells the version that it runs, so that a rollout can see whether it is the new one.
     """
-    return _json({"status": "alive"})
+    return _json({"status": "alive", "version": current_app.config["API_VERSION"]})
 
 
 @blp.route("/readyz")
@@ -33,7 +33,7 @@ def healthz():
 def readyz():
     """Can it take jobs?
 
-    Tells which workers are online, and how the storage systems are. 503 while Redis is away.
+    Which workers are online, and the state of the storage systems. 503 while Redis is unavailable.
     """
     try:
         state = readiness.check(current_services())
@@ -49,8 +49,8 @@ def readyz():
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def scrape():
     """Figures for Prometheus"""
-    told = request_metrics.counter_buffer().flush()
-    counts = metrics.text(current_services(), away=not told)
+    flushed = request_metrics.counter_buffer().flush()
+    counts = metrics.text(current_services(), away=not flushed)
     return Response(counts, content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 

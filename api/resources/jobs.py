@@ -1,4 +1,4 @@
-"""Jobs: what became of a request; cancelled, done again, or settled by hand."""
+"""Jobs: shown, listed, cancelled, retried, or resolved by hand."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class SettleView(MethodView):
     def post(self, body, job_id):
         """Say what became of a change that is being looked for
 
-        For when looking at the storage system cannot tell and its volume must not be held any longer.
+        For a change that reconciliation cannot resolve, whose volume must not stay blocked.
         """
         manual_resolution.force_outcome(visible_job(job_id).job, body["outcome"])
         return job_response(job_for(job_id))

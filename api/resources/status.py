@@ -57,7 +57,7 @@ class Failure:
 
 @blp.get("/status")
 def page() -> Response:
-    """How the service stands."""
+    """The status page."""
     try:
         who = auth.require(Role.USER, operation="status")
     except Problem as refused:

@@ -14,7 +14,7 @@ _MOMENT = {"format": "date-time"}
 
 
 class FieldErrorSchema(ma.Schema):
-    """One thing that is wrong with a request."""
+    """One error of a request."""
 
     pointer = ma.fields.String(required=True, metadata={"description": "JSON pointer", "example": "/size_total"})
     detail = ma.fields.String(required=True, metadata={"example": "must be an integer"})

@@ -1,4 +1,4 @@
-"""What volumes, snapshots, hosts, policies and rules may be called: checked at the door, in paths and bodies alike."""
+"""What volumes, snapshots, hosts, policies and rules may be called; checked in paths and bodies alike."""
 
 from __future__ import annotations
 

@@ -1,38 +1,98 @@
-"""Makes the secrets of a Compose stack, each once, and puts each where only those who need it can read it.
+"""Gives each process of a Compose stack its secrets, where only those who need them can read them.
 
-Run by the service ``secrets`` before all others: ``python make_secrets.py users.acl FOLDER``. The folder has one for
-each reader (``api``, ``worker``, ``flower``, ``redis``), which are volumes. What is there already stays as it is.
+Run by the service ``secrets`` before all others: ``python make_secrets.py users.acl FOLDER GIVEN``. FOLDER has a folder
+for each reader (``api``, ``worker``, ``flower``, ``redis``), which are volumes. GIVEN has the same folders with files
+that the operator has put there: they are copied. What is missing is made, once. ``SAPI_SECRETS_DIR`` names the reader's
+folder in its own process.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from storage_backends.configuration.subsystems import ConfigurationError, Subsystems
 
 #: Redis's users whose URL a service reads, by the service's folder; ``health`` is Redis's own.
 USERS = ("api", "worker", "flower")
 #: Those who run with group 0 read their own folder; Redis's holds hashes, and one password that may only PING.
 _PRIVATE, _PUBLIC = 0o640, 0o644
+#: In each folder: the names of what was copied into it, so that it goes when the operator takes it away.
+_COPIED = ".copied"
+_BACKENDS = "backends.toml"
+_DEFAULT_BACKENDS = '[dummy]\ndriver = "DummyStorage"\n'
+#: What the front end knows where SAPI_NAMES is not set.
+_DEFAULT_NAMES = {"dummy": "DummyStorage"}
+
+
+def write(file: Path, text: str, mode: int = _PRIVATE) -> None:
+    """Write a file that is there whole, or not at all."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, "utf-8")
+    new.chmod(mode)
+    new.replace(file)
 
 
 def keep(file: Path, make: str, mode: int = _PRIVATE) -> str:
     """Return what the file holds; if it is not there, it is made with ``make`` in it."""
     if not file.exists():
-        new = file.with_name(file.name + ".new")
-        new.write_text(make, "utf-8")
-        new.chmod(mode)
-        new.replace(file)  # A file that is there is there whole.
+        write(file, make, mode)
     return file.read_text("utf-8")
 
 
+def copy_given(given: Path, folder: Path) -> None:
+    """Copy the operator's files of one reader, and remove those that were copied before and are no longer given."""
+    files = {path.name: path for path in given.glob("[!.]*") if path.is_file()}
+    listed = folder / _COPIED
+    before = listed.read_text("utf-8").split("\n") if listed.exists() else []
+    for name in set(before) - files.keys() - {""}:
+        (folder / name).unlink(missing_ok=True)
+    for name, path in files.items():
+        new = folder / f".{name}.new"
+        shutil.copyfile(path, new)
+        new.chmod(_PRIVATE)
+        new.replace(folder / name)
+    write(listed, "\n".join(sorted(files)))
+
+
+def make_backends(folder: Path, environ: Mapping[str, str]) -> None:
+    """Write the workers' storage systems where none are given, and for the others their names.
+
+    Raises:
+        ConfigurationError: one line that says what to mend.
+    """
+    if not (folder / "worker" / _BACKENDS).exists():
+        write(folder / "worker" / _BACKENDS, _DEFAULT_BACKENDS)
+    seen = {"SAPI_SECRETS_DIR": str(folder / "worker"), "SAPI_BACKENDS": environ.get("SAPI_BACKENDS", "")}
+    if environ.get("SAPI_BACKENDS_FILE"):
+        seen["SAPI_BACKENDS_FILE"] = str(folder / "worker" / Path(environ["SAPI_BACKENDS_FILE"]).name)
+    drivers = Subsystems.drivers_from_environment(seen)
+    _check_names(drivers, environ)
+    names = "".join(f'[{name}]\ndriver = "{driver}"\n' for name, driver in drivers.items())
+    for reader in ("api", "flower"):
+        write(folder / reader / _BACKENDS, names)
+
+
+def _check_names(drivers: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Compose starts the front end anew only when something changes that it is told: it must be told the names."""
+    told = environ.get("SAPI_NAMES", "")
+    if not told and not (environ.get("SAPI_BACKENDS") and drivers != _DEFAULT_NAMES):
+        return
+    if not told or Subsystems.drivers_from_environment({"SAPI_BACKENDS": told}) != drivers:
+        line = "🦄".join(f"{name}🌈{driver}" for name, driver in drivers.items())
+        raise ConfigurationError(f"the front end must know the same storage systems: put SAPI_NAMES={line} into .env")
+
+
 def _password_in(url: str) -> str:
-    found = re.fullmatch(r"redis://[a-z]+:([^@]+)@.*", url)
-    if not found:
-        raise SystemExit(f"a redis_url of the volumes is none: {len(url)} characters")
-    return found[1]
+    """The password of a URL that was made here; of another Redis's URL it is of no use."""
+    found = re.fullmatch(r"redis://[a-z]+:([^@]+)@redis:6379/0", url.strip())
+    return found[1] if found else secrets.token_hex(24)
 
 
 def make_all(template: Path, folder: Path) -> None:
@@ -43,15 +103,27 @@ def make_all(template: Path, folder: Path) -> None:
         passwords[user] = _password_in(url)
     passwords["health"] = keep(folder / "redis" / "health_password", secrets.token_hex(24), _PUBLIC)
     keep(folder / "api" / "secret_key", secrets.token_hex(32))
+    keep(folder / "flower" / "secret_key", secrets.token_hex(32))
     keep(folder / "api" / "basic_auth_password", secrets.token_urlsafe(18))
-    keep(folder / "flower" / "basic_auth", f"admin:{secrets.token_urlsafe(18)}")
+    keep(folder / "flower" / "basic_auth_password", secrets.token_urlsafe(18))
     users = template.read_text("utf-8")
     for user, password in passwords.items():
         users = users.replace(f"#{{{user}}}", "#" + hashlib.sha256(password.encode()).hexdigest())
-    target = folder / "redis" / "users.acl"
-    target.write_text(users, "utf-8")
-    target.chmod(_PUBLIC)
+    write(folder / "redis" / "users.acl", users, _PUBLIC)
+
+
+def main(template: Path, folder: Path, given: Path) -> int:
+    """Do all of it; 0 when it worked."""
+    for reader in USERS:
+        copy_given(given / reader, folder / reader)
+    try:
+        make_backends(folder, os.environ)
+    except ConfigurationError as error:
+        print(f"secrets: {error}", file=sys.stderr)
+        return 2
+    make_all(template, folder)
+    return 0
 
 
 if __name__ == "__main__":
-    make_all(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(main(*map(Path, sys.argv[1:])))

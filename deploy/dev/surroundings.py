@@ -105,6 +105,7 @@ def service_environment(
     hidden = {"SAPI_BACKENDS", "SAPI_BACKENDS_FILE", *_MAKES_OWN, *backends.hidden}
     told = {name: value for name, value in environ.items() if name not in hidden}
     told.setdefault("SAPI_DEBUG", told.get("FLASK_DEBUG", "true"))
+    told.setdefault("SAPI_HEALTH_DIR", str(HOME / "health"))
     told.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
     told.setdefault("SAPI_SECRET_KEY", secret_key)
     told.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))

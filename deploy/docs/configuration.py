@@ -1,4 +1,7 @@
-"""``python -m deploy.docs.configuration``: the manual's page of every variable, written from the code that reads it."""
+"""``python -m deploy.docs.configuration``: what the code reads, written down.
+
+The manual's page of every variable, and for Compose the list of those that each process is given.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,14 @@ from storage_backends.configuration.secret import Secret
 from worker.config.settings import Settings
 from worker.flower.settings import FlowerSettings
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "configuration.md"
+#: For Compose, a file for each process; by the name of the process in the page.
+ENV_FILES = {
+    "API": ROOT / "deploy" / "compose" / "settings" / "api.env",
+    "workers": ROOT / "deploy" / "compose" / "settings" / "worker.env",
+    "Flower": ROOT / "deploy" / "compose" / "settings" / "flower.env",
+}
 #: What reads each class of settings.
 _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
     Settings: ("API", "workers", "Flower"),
@@ -46,15 +56,22 @@ _OTHERS = (
         "SAPI_BACKENDS",
         "list",
         "",
-        ("API", "workers"),
+        ("API", "workers", "Flower"),
         "The storage systems: `name🌈Class🌈option🌈value…`, separated by 🦄 (see below)",
     ),
     Variable(
         "SAPI_BACKENDS_FILE",
         "path",
         "",
-        ("API", "workers"),
+        ("API", "workers", "Flower"),
         "Instead of `SAPI_BACKENDS`: a TOML file with a table for each storage system (see below)",
+    ),
+    Variable(
+        "SAPI_SECRETS_DIR",
+        "path",
+        "",
+        ("API", "workers", "Flower"),
+        "A folder of files that hold secrets, and `backends.toml` (see above)",
     ),
     Variable(
         "SAPI_STATE_DIR",
@@ -62,6 +79,13 @@ _OTHERS = (
         ".dev/state",
         ("workers",),
         "Where a `DummyStorage` keeps its volumes, unless its option `state_dir` says otherwise",
+    ),
+    Variable(
+        "SAPI_HEALTH_DIR",
+        "path",
+        "/tmp/storage-api-UID",  # noqa: S108 - text of the page
+        ("workers",),
+        "Where a worker reports that it is at work, for `python -m worker.healthcheck` on the same host",
     ),
     Variable("SAPI_PORT", "port", "8000", ("development server",), "Where the API listens on 127.0.0.1"),
     Variable("SAPI_FLOWER_PORT", "port", "5555", ("development server",), "Where Flower listens on 127.0.0.1"),
@@ -77,8 +101,10 @@ Everything is told by environment variables. Each process reads those that conce
 stops the start with one line that says which variable it is and what it may be.
 
 A **secret** may also stand in a file: `SAPI_REDIS_URL_FILE=/run/secrets/redis_url` is read in the place of
-`SAPI_REDIS_URL`, without white space around it. To set both is an error. (`SAPI_BACKENDS_FILE` is something else: see
-[storage systems](#storage-systems).) Times are in seconds where nothing else is said.
+`SAPI_REDIS_URL`, without white space around it. To set both is an error. `SAPI_SECRETS_DIR` names a folder of
+secrets: where neither variable is set, the file `redis_url` in it is read; files are named like the variable, in small
+letters without `SAPI_`. (`SAPI_BACKENDS_FILE` is something else: see [storage systems](#storage-systems).) Times are in
+seconds where nothing else is said.
 
 ## Variables
 
@@ -106,8 +132,9 @@ verify = "/etc/ssl/our-authority.pem"
 ```
 
 The name of a storage system is the first part of its URLs, `/v4/netapp/volumes`; it has 1 to 63 letters, digits, `_`
-and `-`. Only workers need the options. The API reads the same variables and looks at the names alone: give it
-`netapp🌈NetappStorage`, and no password.
+and `-`. Only workers need the options. The API and Flower read the same variables and look at the names alone: give
+them `netapp🌈NetappStorage`, and no password. Where neither variable is set, it is the file `backends.toml` in
+`SAPI_SECRETS_DIR`.
 """
 
 
@@ -117,6 +144,21 @@ def page() -> str:
     for driver, options in OPTIONS.items():
         current_services += [f"\n### Options of {driver}\n\n", *_options(options)]
     return "".join(current_services)
+
+
+def env_file(process: str) -> str:
+    """Return the ``env_file`` of Compose for a process: every variable that it reads, without a value.
+
+    Compose gives such a variable the value that it has in ``.env`` or in the shell; without one it is left out.
+    """
+    variables = [each for each in (*_merged(), *_OTHERS) if process in each.readers]
+    names = [name for each in variables for name in (each.name, *_file_names(each))]
+    head = f"# Written by `make configuration`: what {process} may be told by .env or the shell."
+    return "\n".join([head, *names, ""])
+
+
+def _file_names(variable: Variable) -> list[str]:
+    return [f"{variable.name}_FILE"] if variable.kind.startswith("secret") else []
 
 
 def _merged() -> list[Variable]:
@@ -206,3 +248,5 @@ def _option_kind(field: FieldInfo) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    for name, path in ENV_FILES.items():
+        path.write_text(env_file(name), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Which storage systems there are: read from the environment, checked at once, and never showing an option's value.
 
 ``SAPI_BACKENDS`` lists them as ``name🌈Class🌈option🌈value…``, separated by 🦄; ``SAPI_BACKENDS_FILE`` names a TOML
-file with a table for each instead, where a secret may be ``{ file = "…" }`` or ``{ env = "…" }``. No message repeats
+file with a table for each instead, where a secret may be ``{ file = "…" }`` or ``{ env = "…" }``. Where neither is
+set, it is the file ``backends.toml`` in the folder that ``SAPI_SECRETS_DIR`` names, if there is one. No message repeats
 what may be a value: an option that is not known is told by its place, as a slipped separator can make a password look
 like a name.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
@@ -24,6 +26,8 @@ __all__ = ["ConfigurationError", "Subsystem", "Subsystems"]
 
 LIST_VARIABLE = "SAPI_BACKENDS"
 FILE_VARIABLE = "SAPI_BACKENDS_FILE"
+_FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
+_FILE_IN_FOLDER = "backends.toml"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE | re.ASCII)
 #: What the routes beside the endpoints are called.
@@ -66,6 +70,15 @@ class Subsystems(Mapping[str, Subsystem]):
         """
         return tuple(entry.name for entry in _entries(environ))
 
+    @staticmethod
+    def drivers_from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the class of each storage system by its name; options, and their secrets, need not be there.
+
+        Raises:
+            ConfigurationError: one line that says what to mend.
+        """
+        return {entry.name: entry.driver for entry in _entries(environ)}
+
     def to_toml(self) -> str:
         """Return the text of a file for ``SAPI_BACKENDS_FILE``; it holds the secrets."""
         return subsystems_file.render((each.name, each.driver, each.options) for each in self.values())
@@ -88,6 +101,8 @@ def _entries(environ: Mapping[str, str]) -> list[Entry]:
     text, file = environ.get(LIST_VARIABLE, ""), environ.get(FILE_VARIABLE, "")
     if text.strip() and file:
         raise ConfigurationError(f"{LIST_VARIABLE} and {FILE_VARIABLE} are both set: unset one of them")
+    if not text.strip() and not file:
+        file = _file_in_folder(environ)
     entries = subsystems_file.read(file, FILE_VARIABLE) if file else subsystems_text.parse(text, LIST_VARIABLE)
     if not entries:
         raise ConfigurationError(
@@ -97,6 +112,13 @@ def _entries(environ: Mapping[str, str]) -> list[Entry]:
     for entry in entries:
         _check(entry, seen)
     return entries
+
+
+def _file_in_folder(environ: Mapping[str, str]) -> str:
+    """Return the path of the file among the secrets; empty when there is none."""
+    folder = environ.get(_FOLDER_VARIABLE, "")
+    path = Path(folder) / _FILE_IN_FOLDER
+    return str(path) if folder and path.exists() else ""
 
 
 def _check(entry: Entry, seen: set[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from tests.api.front import Front, accepted, problem
@@ -14,7 +17,8 @@ def alone():
 
 
 def test_it_lives_without_redis(alone):
-    assert alone.get("/healthz").json == {"status": "alive"}
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert alone.get("/healthz").json == {"status": "alive", "version": project["version"]}
 
 
 def test_it_is_not_ready_without_redis(alone):

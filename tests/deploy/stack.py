@@ -24,6 +24,12 @@ def has_engine() -> bool:
     return all(subprocess.run(each, capture_output=True, timeout=60, check=False).returncode == 0 for each in asked)
 
 
+def has_compose() -> bool:
+    """Is Compose here? It reads its files without an engine."""
+    command = ["docker", "compose", "version"]
+    return bool(shutil.which("docker")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def has_image(image: str) -> bool:
     """Is there such an image?"""
     return subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0

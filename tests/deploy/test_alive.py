@@ -3,56 +3,64 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
-from redis import Redis
 
-from worker import healthcheck as alive
-
-HERE = f"worker@{os.uname().nodename}"
+from tests.deploy.stack import ROOT
+from worker import health_report, healthcheck
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, redis_url: str, redis_client: Redis) -> None:
-    monkeypatch.setenv("SAPI_REDIS_URL", redis_url)
-    monkeypatch.setenv("SAPI_BACKENDS", "dummy🌈DummyStorage")
-    monkeypatch.delenv("SAPI_SUBSYSTEMS", raising=False)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path / "health"))
+    return tmp_path / "health"
 
 
-def seen(client: Redis, node: str, seconds_ago: float) -> None:
-    now = client.time()
-    client.zadd("sapi:workers:dummy.read", {node: (now[0] - seconds_ago) * 1000})
+def test_a_worker_that_was_just_at_work_is_alive() -> None:
+    health_report.write("worker", health_report.OK)
+    assert healthcheck.main([]) == 0
+    assert healthcheck.main(["--node", "worker", "--forgive-redis"]) == 0
 
 
-def test_a_worker_that_was_just_seen_is_alive(redis_client: Redis) -> None:
-    seen(redis_client, HERE, 3)
-    assert alive.main([]) == 0
-
-
-@pytest.mark.parametrize(("node", "seconds_ago"), [(HERE, 60), ("worker@elsewhere", 3), ("other@" + HERE[7:], 3)])
-def test_no_other_and_no_earlier_one_counts(redis_client: Redis, node: str, seconds_ago: float) -> None:
-    seen(redis_client, node, seconds_ago)
-    assert alive.main([]) == 1
-
-
-def test_a_worker_is_looked_for_under_the_subsystems_that_it_serves(
-    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("node", "seconds_ago"), [("worker", 60), ("other", 3), ("worker", -60)])
+def test_no_other_and_no_earlier_one_counts(
+    node: str, seconds_ago: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen(redis_client, HERE, 3)
-    monkeypatch.setenv("SAPI_SUBSYSTEMS", "another")
-    assert alive.main([]) == 1
+    moment = time.monotonic() - seconds_ago
+    with monkeypatch.context() as then:
+        then.setattr(time, "monotonic", lambda: moment)
+        health_report.write(node, health_report.OK)
+    assert healthcheck.main([]) == 1
+    assert "its log says" in capsys.readouterr().out
 
 
-def test_without_redis_it_is_not_alive_unless_that_is_forgiven(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SAPI_REDIS_URL", "redis://127.0.0.1:1/0")
-    assert alive.main([]) == 1
-    assert "Redis is away" in capsys.readouterr().out
-    assert alive.main(["--forgive-redis"]) == 0
+def test_without_redis_it_is_not_alive_unless_that_is_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
+    health_report.write("worker", health_report.REDIS_UNAVAILABLE)
+    assert healthcheck.main([]) == 1
+    assert "Redis" in capsys.readouterr().out
+    assert healthcheck.main(["--forgive-redis"]) == 0
 
 
-def test_wrong_settings_are_told_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("SAPI_LEASE", "soon")
-    assert alive.main([]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+def test_a_report_that_is_cut_off_is_none(folder: Path) -> None:
+    health_report.write("worker", health_report.OK)
+    (folder / "worker.health").write_text("12", "ascii")
+    assert healthcheck.main([]) == 1
+
+
+def test_a_wrong_command_says_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert healthcheck.main(["--lane"]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_it_imports_next_to_nothing() -> None:
+    code = "import sys; before = set(sys.modules); import worker.healthcheck; print(*sorted(set(sys.modules) - before))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    imported = set(done.stdout.split())
+    assert "worker.healthcheck" in imported
+    assert not imported & {"redis", "pydantic", "argparse", "typing", "pathlib", "re", "json", "tempfile"}

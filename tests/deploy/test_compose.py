@@ -1,30 +1,44 @@
-"""The Compose stack keeps to its schema, tells each service what it needs, and names no variable that nobody reads."""
+"""The Compose stack keeps to its schema, and gives each service every setting that it reads and no more."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from api.auth.settings import AuthSettings
 from api.settings import ApiSettings
-from tests.deploy.stack import ROOT, has_engine
-from worker.config.settings import Settings
+from deploy.compose import make_secrets
+from deploy.docs import configuration
+from storage_backends.configuration.subsystems import Subsystems
+from tests.deploy.stack import ROOT, has_compose
 
-FILES = ("docker-compose.yml", "deploy/compose/netapp.yml")
+FILES = ("docker-compose.yml", "deploy/compose/proxy.yml")
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
-#: Read elsewhere than in settings classes.
-OTHERS = {"SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_STATE_DIR"}
 OURS = ("api", "worker", "worker-list", "flower", "secrets")
+#: The services that are each process of the manual's page.
+SERVICES = {"API": ("api",), "workers": ("worker", "worker-list"), "Flower": ("flower",)}
+#: What the front end and Flower are told of the storage systems is names only (SAPI_NAMES).
+NAMES_ONLY = {("API", "SAPI_BACKENDS"), ("API", "SAPI_BACKENDS_FILE")}
+NAMES_ONLY |= {("Flower", variable) for _, variable in NAMES_ONLY}
+needs_compose = pytest.mark.skipif(not has_compose(), reason="Docker's Compose is not here")
 
 
-def known_variables() -> set[str]:
-    names = {f"SAPI_{name}".upper() for each in (Settings, ApiSettings, AuthSettings) for name in each.model_fields}
-    return names | {f"{name}_FILE" for name in names} | OTHERS
+def documented() -> list[tuple[str, str]]:
+    """Every process and variable of the manual's page, files of secrets among them."""
+    found = []
+    for line in configuration.PAGE.read_text("utf-8").splitlines():
+        if row := re.match(r"\| `([A-Z_]+)` \| ([^|]*) \|.*?\| ([^|`]+) \| [^|]* \|$", line):
+            names = [row[1], *([f"{row[1]}_FILE"] if row[2].startswith("secret") else [])]
+            found += [(process, name) for process in row[3].split(", ") if process in SERVICES for name in names]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +47,22 @@ def services() -> dict[str, Any]:
     return found
 
 
+@cache
+def rendered(settings: tuple[tuple[str, str], ...], file: Path) -> dict[str, dict[str, str]]:
+    """The environment of each service when ``.env`` holds these settings."""
+    file.write_text("".join(f"{name}={value}\n" for name, value in settings), "utf-8")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
+    command = ["docker", "compose", "--env-file", str(file), "config", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: each.get("environment", {}) for name, each in json.loads(done.stdout)["services"].items()}
+
+
 @pytest.mark.parametrize("file", FILES)
-def test_file_keeps_to_the_schema(file: str) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(ROOT / file)]
+def test_file_keeps_to_the_schema(file: str, tmp_path: Path) -> None:
+    plain = tmp_path / "compose.yml"
+    plain.write_text((ROOT / file).read_text("utf-8").replace("!reset ", ""), "utf-8")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(plain)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -54,17 +81,49 @@ def test_service_has_time_to_finish(services: dict[str, Any], name: str) -> None
     assert services[name]["stop_grace_period"] == "45s"
 
 
-def test_variables_of_services_are_ones_that_the_code_reads(services: dict[str, Any]) -> None:
-    told = {variable for service in services.values() for variable in service.get("environment", {})}
-    assert {variable for variable in told if variable.startswith("SAPI_")} <= known_variables()
+@needs_compose
+@pytest.mark.parametrize(("process", "variable"), documented())
+def test_every_documented_setting_arrives(
+    process: str, variable: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = tuple((name, f"value of {name}") for name in dict.fromkeys(name for _, name in documented()))
+    told = rendered((*settings, ("SAPI_NAMES", "names only")), tmp_path_factory.getbasetemp() / "settings.env")
+    expected = f"value of {variable}"
+    if (process, variable) in NAMES_ONLY:
+        expected = "names only" if variable == "SAPI_BACKENDS" else ""
+    for service in SERVICES[process]:
+        assert told[service][variable] == expected
 
 
-def test_front_end_is_told_names_and_sees_no_secret_of_workers(services: dict[str, Any]) -> None:
+@needs_compose
+def test_what_is_not_set_is_left_to_the_code(tmp_path: Path) -> None:
+    told = rendered((), tmp_path / "settings.env")
+    assert set(told["worker"]) == {"SAPI_SECRETS_DIR"}
+    assert set(told["api"]) - set(told["worker"]) == {
+        "SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_BASIC_AUTH_USERNAME", "SAPI_ROLE_ADMIN_GROUPS",
+        "SAPI_ROLE_UBER_ADMIN_GROUPS",
+    }  # fmt: skip
+
+
+@needs_compose
+def test_an_empty_setting_is_empty(tmp_path: Path) -> None:
+    told = rendered((("SAPI_ROLE_ADMIN_GROUPS", ""), ("SAPI_BASIC_AUTH_USERNAME", "")), tmp_path / "settings.env")
+    assert (told["api"]["SAPI_ROLE_ADMIN_GROUPS"], told["api"]["SAPI_BASIC_AUTH_USERNAME"]) == ("", "")
+
+
+@pytest.mark.parametrize("process", SERVICES)
+def test_each_service_reads_the_list_of_its_process(services: dict[str, Any], process: str) -> None:
+    lists = {name: path.relative_to(ROOT).as_posix() for name, path in configuration.ENV_FILES.items()}
+    for service in SERVICES[process]:
+        own = {"path": lists[process].replace("settings/", ""), "required": False}
+        assert services[service]["env_file"] == [lists[process], own]
+
+
+def test_front_end_sees_no_secret_of_workers(services: dict[str, Any]) -> None:
     api = services["api"]
-    assert api["environment"]["SAPI_BACKENDS"].startswith("${SAPI_NAMES")
+    assert api["environment"]["SAPI_BACKENDS"] == "${SAPI_NAMES:-}"
     assert "filers" not in api["networks"]
     assert not any("worker" in volume for volume in api["volumes"])
-    assert set(yaml.safe_load((ROOT / FILES[1]).read_text("utf-8"))["services"]) == {"worker", "worker-list"}
 
 
 def test_each_reads_only_its_own_secrets(services: dict[str, Any]) -> None:
@@ -74,13 +133,22 @@ def test_each_reads_only_its_own_secrets(services: dict[str, Any]) -> None:
         assert seen == {f"{reader}-secrets"}
 
 
-def test_every_variable_of_the_example_is_used_with_the_default_that_it_says() -> None:
+def test_every_variable_of_the_example_is_one_that_somebody_reads() -> None:
     used = dict(re.findall(r"\$\{(SAPI_[A-Z_]+):?-([^}$]*)", TEXT))
     example = (ROOT / "deploy/compose/example.env").read_text("utf-8")
     shown = dict(re.findall(r"^#(SAPI_[A-Z_]+)=(.*)$", example, re.MULTILINE))
-    assert set(shown) <= set(used)
+    assert shown.keys() <= used.keys() | {name for _, name in documented()}
     for variable in ("SAPI_ADDRESS", "SAPI_PORT", "SAPI_FLOWER_PORT", "SAPI_UID", "SAPI_WORKERS", "SAPI_APIS"):
         assert shown[variable] == used[variable]
+
+
+def test_the_files_that_hold_settings_are_not_committed() -> None:
+    ignored = [".env", "deploy/compose/worker.env", "deploy/compose/secrets/worker/filer_password"]
+    command = ["git", "check-ignore", *ignored]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode > 1:
+        pytest.skip("this is no git checkout")
+    assert done.stdout.split() == ignored
 
 
 def test_waiting_clients_are_answered_before_the_server_gives_up() -> None:
@@ -89,9 +157,63 @@ def test_waiting_clients_are_answered_before_the_server_gives_up() -> None:
     assert ApiSettings().max_wait < limit < 45
 
 
-@pytest.mark.skipif(not has_engine(), reason="no Docker engine answers")
+@needs_compose
 @pytest.mark.parametrize("files", [FILES[:1], FILES])
 def test_compose_reads_it(files: tuple[str, ...]) -> None:
     command = ["docker", "compose", *(word for file in files for word in ("-f", str(ROOT / file))), "config", "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class TestSecrets:
+    """What the service ``secrets`` leaves for each reader."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for variable in ("SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_NAMES"):
+            monkeypatch.delenv(variable, raising=False)
+        for name in ("api", "worker", "flower", "redis", *(f"given/{reader}" for reader in make_secrets.USERS)):
+            (tmp_path / name).mkdir(parents=True)
+        return tmp_path
+
+    @staticmethod
+    def make(folder: Path) -> int:
+        return make_secrets.main(ROOT / "deploy/redis/users.acl", folder, folder / "given")
+
+    @staticmethod
+    def names(folder: Path, reader: str) -> tuple[str, ...]:
+        return Subsystems.names_from_environment({"SAPI_SECRETS_DIR": str(folder / reader)})
+
+    def test_without_anything_there_is_the_dummy(self, folder: Path) -> None:
+        assert self.make(folder) == 0
+        assert {self.names(folder, reader) for reader in make_secrets.USERS} == {("dummy",)}
+
+    def test_given_files_reach_their_reader_only_and_go_again(self, folder: Path) -> None:
+        given = folder / "given" / "api" / "oauth_secret_key"
+        given.write_text("from the provider", "utf-8")
+        self.make(folder)
+        assert (folder / "api" / "oauth_secret_key").read_text("utf-8") == "from the provider"
+        assert [path.parent.name for path in folder.glob("*/oauth_secret_key")] == ["api"]
+        given.unlink()
+        self.make(folder)
+        assert list(folder.glob("*/oauth_secret_key")) == []
+        assert (folder / "api" / "secret_key").exists()
+
+    def test_of_given_storage_systems_the_front_end_learns_the_names(self, folder: Path) -> None:
+        text = '[filer1]\ndriver = "NetappStorage"\npassword = "hidden"\n'
+        (folder / "given" / "worker" / "backends.toml").write_text(text, "utf-8")
+        assert self.make(folder) == 0
+        assert self.names(folder, "api") == self.names(folder, "flower") == ("filer1",)
+        assert "hidden" in (folder / "worker" / "backends.toml").read_text("utf-8")
+        assert "hidden" not in (folder / "api" / "backends.toml").read_text("utf-8")
+
+    def test_names_that_do_not_fit_are_refused_with_the_line_that_does(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("SAPI_BACKENDS", "one🌈NetappStorage🌈password🌈hidden🦄two🌈DummyStorage")
+        assert self.make(folder) == 2
+        said = capsys.readouterr().err
+        assert "SAPI_NAMES=one🌈NetappStorage🦄two🌈DummyStorage" in said
+        assert "hidden" not in said
+        monkeypatch.setenv("SAPI_NAMES", "one🌈NetappStorage🦄two🌈DummyStorage")
+        assert self.make(folder) == 0

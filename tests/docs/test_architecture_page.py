@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 _TOP = Path(__file__).resolve().parents[2]
-_IN_LUA = re.compile(r"\bP \.\. '([a-z-]+)")
-_IN_PYTHON = re.compile(r"""prefix\}([a-z-]+)|prefix \+ ["']([a-z-]+)""")
+_IN_LUA = re.compile(r"\bP \.\. '([a-z_-]+)")
+_IN_PYTHON = re.compile(r"""prefix\}([a-z_-]+)|prefix \+ ["']([a-z_-]+)""")
 #: Deleted in order to be the first write of a script; never there.
-_NEVER_THERE = {"nothing"}
+_NEVER_THERE = {"oom_probe"}
 
 
 def _written() -> set[str]:

@@ -26,6 +26,12 @@ def test_the_committed_page_is_what_the_code_says():
     assert configuration.PAGE.read_text(encoding="utf-8") == configuration.page(), "run: make configuration"
 
 
+@pytest.mark.parametrize("process", configuration.ENV_FILES)
+def test_the_committed_lists_for_compose_are_what_the_code_says(process):
+    committed = configuration.ENV_FILES[process].read_text(encoding="utf-8")
+    assert committed == configuration.env_file(process), "run: make configuration"
+
+
 def test_every_variable_that_the_code_names_is_on_the_page():
     page = configuration.page()
     sources = [

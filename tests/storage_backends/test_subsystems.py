@@ -134,6 +134,13 @@ class TestNames:
         assert Subsystems.names_from_environment({"SAPI_BACKENDS_FILE": str(path)}) == ("n",)
         assert Subsystems.names_from_environment({"SAPI_BACKENDS": "n🌈NetappStorage🦄d🌈DummyStorage"}) == ("n", "d")
 
+    def test_may_be_in_the_folder_of_secrets(self, tmp_path: Path) -> None:
+        (tmp_path / "backends.toml").write_text('[n]\ndriver = "DummyStorage"\n')
+        folder = {"SAPI_SECRETS_DIR": str(tmp_path)}
+
+        assert Subsystems.drivers_from_environment(folder) == {"n": "DummyStorage"}
+        assert Subsystems.names_from_environment({**folder, "SAPI_BACKENDS": "d🌈DummyStorage"}) == ("d",)
+
     @pytest.mark.parametrize("text", ["", "d", "d🌈Nothing", "d🌈DummyStorage🦄d🌈DummyStorage", "jobs🌈DummyStorage"])
     def test_are_checked(self, text: str) -> None:
         with pytest.raises(ConfigurationError):

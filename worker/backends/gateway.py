@@ -36,7 +36,7 @@ class BackendGateway:
         listings: Listings,
         count: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
-        """``count`` is told how each use of the back-end came out: ok, an error's code, left-alone, or stopped."""
+        """``count`` gets the outcome of each use: ok, an error's code, breaker-open, or interrupted."""
         self.name = name
         self._count = count
         self._open = open_backend
@@ -121,7 +121,7 @@ def _health(status: str, code: str, detail: str) -> dict[str, str]:
 
 
 class HealthMonitor(threading.Thread):
-    """Checks every filer now and then, and tells readiness and the log how it stands."""
+    """Checks every filer periodically, and publishes the result for readiness and the log."""
 
     def __init__(
         self, gateways: dict[str, BackendGateway], client: redis.Redis, prefix: str, *, every_s: float = 30.0

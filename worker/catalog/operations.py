@@ -66,7 +66,7 @@ def invalidates(resource_type: ResourceType, when: str = "") -> Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One thing the service can do to a subsystem."""
+    """One operation on a storage system."""
 
     method: Callable[..., Any]
     role: Role

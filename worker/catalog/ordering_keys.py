@@ -25,7 +25,7 @@ def ordering_keys(operation: Operation, subsystem: str, arguments: Mapping[str, 
             name for name in operation.exclusive_on if name != "policy" and parse_reference(str(arguments[name]))
         ]
         if operation.makes_volume:
-            # Where it will be mounted: a change that names it by this path stands behind it.
+            # Where it will be mounted: a change that names it by this path runs after it.
             keys.append(
                 _path_key(str(arguments.get("junction_path") or default_junction_path(str(arguments["volume"]))))
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
-    """A kind of listing: where it is kept, and the field that tells its records apart."""
+    """A kind of listing: its cache key, and the field that identifies its records."""
 
     name: str
     template: str

@@ -31,7 +31,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
     root.handlers[:] = [_handler(shared)]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
-    # Celery tells of every ring that it heard, also in vain; what became of a job we tell ourselves.
+    # Celery logs every message that it receives; the outcome of a job is logged by the executor.
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 

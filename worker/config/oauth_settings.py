@@ -1,4 +1,4 @@
-"""What is known of the sign-in provider, alike for the API and for Flower's door."""
+"""Settings of the identity provider, shared by the API and Flower."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Redis and the broker are: one form of URL, and what redis-py and kombu each want to be told instead."""
+"""Where Redis and the broker are: one form of URL, and the forms that redis-py and kombu each need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sentinels:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """What kombu is told: its URL, and what does not fit into that."""
+    """The broker for kombu: its URL, and options that do not fit into it."""
 
     url: str = field(repr=False)
     use_ssl: dict[str, Any] | bool = False
@@ -96,7 +96,7 @@ def check_redis_url(url: str) -> None:
 
 
 def broker(url: str) -> Broker:
-    """What kombu is told of a broker that is named as Redis is, or by an AMQP URL.
+    """Return kombu's form of a broker that is given as a Redis or AMQP URL.
 
     Raises:
         WrongUrl: as ``check_redis_url``.
@@ -106,7 +106,7 @@ def broker(url: str) -> Broker:
         return _broker_of_sentinels(urlsplit(url), found)
     current_services = urlsplit(url)
     if current_services.scheme == "rediss":
-        # kombu checks no certificate unless it is told to.
+        # kombu checks no certificate unless configured to.
         return Broker(current_services._replace(query="").geturl(), _use_ssl(_redis_options(url)))
     if current_services.scheme == "unix":
         database = _redis_options(url).get("db", 0)

@@ -1,4 +1,8 @@
-"""Secrets from files: ``SAPI_REDIS_URL_FILE=/run/secrets/redis`` says where ``SAPI_REDIS_URL`` is to be read from."""
+"""Secrets from files: ``SAPI_REDIS_URL_FILE=/run/secrets/redis`` says where ``SAPI_REDIS_URL`` is to be read from.
+
+``SAPI_SECRETS_DIR`` names a folder of such files, as containers are given them: ``redis_url`` in it is read where
+neither of these variables is set.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,15 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 _SUFFIX = "_FILE"
+_FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
 
 
 class SecretFilesSource(PydanticBaseSettingsSource):
     """For each ``SecretStr`` field, the content of the file that its variable with ``_FILE`` added names.
 
-    White space around the secret is no part of it: editors and ``echo`` end files with a newline. To give a secret both
-    ways is an error.
+    Where neither is set, it is the file of the field's name in the folder of secrets, if there is one. White space
+    around the secret is no part of it: editors and ``echo`` end files with a newline. To give a secret both ways is an
+    error.
     """
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -26,7 +32,7 @@ class SecretFilesSource(PydanticBaseSettingsSource):
             path = os.environ.get(variable + _SUFFIX)
             if path:
                 return self._read(variable, path), self._key(field, field_name), False
-        return None, field_name, False
+        return self._from_folder(field, field_name), self._key(field, field_name), False
 
     def __call__(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -41,11 +47,14 @@ class SecretFilesSource(PydanticBaseSettingsSource):
     def _read(self, variable: str, path: str) -> str:
         if os.environ.get(variable):
             raise UnreadableSecret(f"{variable} and {variable}{_SUFFIX} are both set: unset one of them")
-        try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
-            raise UnreadableSecret(f"{variable}{_SUFFIX}: cannot read {path}: {reason}") from None
+        return _content(Path(path), f"{variable}{_SUFFIX}")
+
+    def _from_folder(self, field: FieldInfo, field_name: str) -> str | None:
+        folder = os.environ.get(_FOLDER_VARIABLE)
+        if not folder or any(os.environ.get(variable) for variable in self._variables(field, field_name)):
+            return None
+        path = Path(folder) / field_name
+        return _content(path, _FOLDER_VARIABLE) if path.exists() else None
 
     def _variables(self, field: FieldInfo, field_name: str) -> Iterable[str]:
         alias = field.validation_alias
@@ -65,7 +74,7 @@ class UnreadableSecret(Exception):
 
 
 class SecretFiles(BaseSettings):
-    """Base class of settings whose secrets may stand in files."""
+    """Base class of settings whose secrets may be in files."""
 
     @classmethod
     def settings_customise_sources(
@@ -77,6 +86,14 @@ class SecretFiles(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, SecretFilesSource(settings_cls)
+
+
+def _content(path: Path, variable: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
+        raise UnreadableSecret(f"{variable}: cannot read {path}: {reason}") from None
 
 
 def _is_secret(field: FieldInfo) -> bool:

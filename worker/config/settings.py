@@ -93,7 +93,7 @@ class Settings(SecretFiles):
 
     @property
     def enqueues_in_transaction(self) -> bool:
-        """May a job's ring be written with it? To the same Redis, and if no replica need hold the job before."""
+        """Can the submit script enqueue the Celery message? Only in the same Redis, without waiting for replicas."""
         return self.broker == self.redis_url.get_secret_value() and not self.wait_replicas
 
 

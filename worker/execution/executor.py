@@ -33,7 +33,7 @@ _LONGEST_DELAY_S = 8.0
 
 
 def failure_of(error: StorageError) -> Failure:
-    """A storage error as the end of a job tells it."""
+    """Return a storage error as the failure of a job."""
     backend_error = None
     if error.backend_error is not None:
         backend_error = {"code": error.backend_error.code, "message": error.backend_error.message}
@@ -157,7 +157,7 @@ class JobExecutor:
     def _stopped(self, lease: Lease, stopped: Interrupted) -> Completion | None:
         nothing_sent = lease.step is None
         if isinstance(stopped, LeaseLost):
-            log.warning("job.lease-lost", job_id=lease.job_id, hint="another worker has it, or settles it")
+            log.warning("job.lease-lost", job_id=lease.job_id, hint="another worker has it, or reconciles it")
         elif isinstance(stopped, Cancelled):
             return self._complete(lease, Completion(State.CANCELLED))
         elif isinstance(stopped, ShuttingDown) and nothing_sent:
@@ -206,7 +206,7 @@ class JobExecutor:
         elif self._patience_left(lease):
             self._claims.requeue(lease, self._delay_s(lease), "retrying")
         else:
-            detail = "The service has no room for the answer, or could not reach its queue for too long."
+            detail = "The service cannot store the result, or could not reach its queue for too long."
             return self._complete(lease, Completion(State.FAILED, Failure("backend-error", detail, retryable=True)))
         return None
 

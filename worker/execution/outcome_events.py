@@ -9,14 +9,14 @@ from worker.messaging.task_events import emit
 
 
 def emit_started(celery: Celery, job_id: str) -> None:
-    """Tell Flower, soon, that a job has been claimed."""
+    """Emit an event for Flower: a job has been claimed."""
     emit(celery, "started", job_id)
 
 
 def emit_ended(
     celery: Celery, job_id: str, state: State, failure: Failure | None = None, *, runtime_s: float = 0.0
 ) -> None:
-    """Tell Flower, soon, how a job ended."""
+    """Emit an event for Flower: how a job ended."""
     if failure is not None:
         emit(celery, "failed", job_id, exception=f"JobFailed('{failure.code}')", traceback=None)
     elif state is State.SUCCEEDED:

@@ -1,4 +1,4 @@
-"""Flower's door: who may look, by the same provider as the API's; and nobody may change anything."""
+"""Sign-in for Flower, by the same identity provider as the API; and Flower is read-only."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _groups_in(about: Mapping[str, Any], claim: str) -> frozenset[str]:
 
 
 class ClosedRoute(BaseHandler):
-    """What stands in the place of a route that changes something."""
+    """Replaces a route that changes something."""
 
     def prepare(self) -> None:
         raise tornado.web.HTTPError(403, "Flower is for looking only.")

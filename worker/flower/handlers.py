@@ -1,4 +1,4 @@
-"""What is the same on every page of Flower: sessions that end in time, and errors that tell strangers nothing."""
+"""What is the same on every page of Flower: sessions that end in time, and errors without details."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flower.api import BaseApiHandler
 from flower.views import BaseHandler
 from tornado.auth import AuthError
 
-#: Flower cannot be told that somebody has lost a role: whoever looks must show it again after so long (seconds).
+#: Flower is not notified when somebody loses a role: a session ends after so long (seconds).
 LONGEST_SESSION_S = 8 * 3600
 _DAY_S = 86400
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
@@ -29,7 +29,7 @@ def session_s(asked_s: int) -> int:
 def keep_local() -> None:
     """Answer only who asks for this machine by a name of its own.
 
-    A stranger's page can have its own name lead here; what it reads then is read by a browser on this machine.
+    Another site can point its own name here (DNS rebinding), to read pages through a browser on this machine.
     """
     for pages in (BaseHandler, BaseApiHandler):
         pages.prepare = _only_locally(pages.prepare)

@@ -1,4 +1,4 @@
-"""What Flower's door is configured with: the same variables as the API's own sign-in."""
+"""Settings of Flower's sign-in: the same variables as the API's."""
 
 from __future__ import annotations
 

@@ -32,29 +32,29 @@ class Subscription:
     """One client's wait for one job."""
 
     def __init__(self) -> None:
-        self._heard = threading.Event()
+        self._notified = threading.Event()
         self._late_s = 0.0
 
     def wait(self, seconds: float) -> bool:
         """Return when there is news (True), or after ``seconds``, or when it is time to look for oneself."""
         until = time.monotonic() + seconds
-        heard = self._heard.wait(min(seconds, _LOOK_AGAIN_S))
-        if heard and self._late_s:
+        notified = self._notified.wait(min(seconds, _LOOK_AGAIN_S))
+        if notified and self._late_s:
             time.sleep(max(0.0, min(self._late_s, until - time.monotonic())))
-        self._heard.clear()
-        return heard
+        self._notified.clear()
+        return notified
 
     def notify(self, late_s: float) -> None:
-        """There is news, or something may have been missed; it is told so many seconds later."""
+        """The job has changed, or a notification may have been missed; `wait` returns ``late_s`` seconds later."""
         self._late_s = late_s
-        self._heard.set()
+        self._notified.set()
 
 
 class JobNotifications:
     """What the scripts announce of jobs, handed to those who watch them."""
 
     def __init__(self, client: redis.Redis, prefix: str, waiter_slots: threading.BoundedSemaphore) -> None:
-        """``room``: for how many may wait at a time."""
+        """``waiter_slots``: limits how many wait at a time."""
         self._changes = _Channel(client, Keys(prefix).changes_channel, _CHANGES_APART_S)
         self._ends = _Channel(client, Keys(prefix).ends_channel, _ENDS_APART_S)
         self._waiter_slots = waiter_slots
@@ -137,7 +137,7 @@ class _Channel:
                     return
                 message = subscription.get_message(timeout=_SILENCE_S)
                 if message is None and asked:
-                    # A host that vanished closes nothing: only its silence tells.
+                    # A host that vanished closes nothing: only its silence shows it.
                     raise redis.TimeoutError("the subscription is dead")
                 asked = message is None
                 if message is None:

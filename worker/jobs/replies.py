@@ -1,4 +1,4 @@
-"""Tells a request that made a job, and is held open for it, of its success: straight from the step that ends it."""
+"""The reply queue: a request that waits for its own job takes the result from a list, filled by the finish script."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from worker.store.keys import Keys
 
 
 class ReplyQueue:
-    """The results of awaited jobs, each told once."""
+    """The results of jobs whose request waits for a reply, each delivered once."""
 
     def __init__(self, client: redis.Redis, prefix: str, waiter_slots: threading.BoundedSemaphore) -> None:
-        """``room``: for how many may wait at a time."""
+        """``waiter_slots``: limits how many wait at a time."""
         self._pool = client.connection_pool
         self._keys = Keys(prefix)
         self._waiter_slots = waiter_slots

@@ -42,7 +42,7 @@ class NewJob:
     volume: str = ""
     query: str = ""
     retry_of: str = ""
-    #: Is the request held open until the job has ended? Then its end is told to ``Answers``.
+    #: Is the request held open until the job has ended? Then its end is sent to the reply queue.
     wants_reply: bool = False
     idempotency_key: str = ""
     #: A digest of the whole request, compared when the key comes again.
@@ -166,7 +166,7 @@ class Jobs:
         return result
 
     def queue_retry_after_s(self, subsystem: str, operation: Operation) -> int:
-        """When a queue that is full may have room again, in seconds."""
+        """When a full queue may accept jobs again, in seconds."""
         mean_ms = self._redis.hget(self._keys.mean_durations(subsystem), operation.name)
         waiting_s = float(mean_ms or 1000) / 1000 * self._settings.queue_limit / self._settings.write_slots
         return max(1, min(MAX_RETRY_AFTER_S, math.ceil(waiting_s / 10)))

@@ -1,4 +1,4 @@
-"""A job as scripts show it: its record, and what is told of it while it waits."""
+"""The status of a job: its record, and its place in the queue while it waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_RETRY_AFTER_S = 60
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job, and what is told of it while it waits."""
+    """A job, and its place in the queue while it waits."""
 
     job: Job
     now_ms: int

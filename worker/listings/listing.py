@@ -252,7 +252,7 @@ class Listing:
         chunks[number : number + 1] = [Chunk(records=part) for part in (new[:half], new[half:]) if part]
 
     def _where(self, chunks: list[Chunk], key: str) -> Iterator[int]:
-        """The chunks in which the key may stand."""
+        """The chunks that may hold the key."""
         if not self._ordered:
             yield from range(len(chunks))
         elif chunks:

@@ -175,7 +175,7 @@ class Listings:
         return name if state == (seq or b"").decode() else ""
 
     def volumes_state(self, subsystem: str) -> str:
-        """Tells whether any volume was changed in between; take it before asking what a path means."""
+        """A value that changes with any volume; read it before resolving a path."""
         seq: Any = self._redis.hget(self._volumes(subsystem), "seq")
         return (seq or b"").decode()
 
@@ -185,7 +185,7 @@ class Listings:
             self._redis.set(self._alias(subsystem, junction_path), f"{state} {name}", ex=keep_s)
 
     def set_unavailable(self, subsystem: str, *, unavailable: bool) -> None:
-        """Tell readers whether the storage system can be reached."""
+        """Record whether the storage system can be reached."""
         key = self._keys.unreachable(subsystem)
         if unavailable:
             self._redis.set(key, "1", px=UNAVAILABLE_MS)

@@ -13,7 +13,7 @@ COMPACT_AFTER_CHANGES = 2000
 
 
 class Compaction:
-    """A chore of the sweeper, for the listings of whole subsystems; those of one volume stay small."""
+    """A task of the maintenance loop, for the listings of whole subsystems; those of one volume stay small."""
 
     def __init__(
         self,

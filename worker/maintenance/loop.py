@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
+from worker import health_report
 from worker.config.settings import Settings
 from worker.execution.claims import LOOK_AHEAD, MAX_WORKER_LOSSES, grace_ms
 from worker.messaging.messages import parse_messages
@@ -40,6 +41,7 @@ class MaintenanceLoop(threading.Thread):
         reconcile: Callable[[str, str], None],
         free_slots: Callable[[str], int],
         drain: threading.Event,
+        report_health: Callable[[str], None],
         tasks: Sequence[Callable[[], object]] = (),
     ) -> None:
         """Prepare the thread.
@@ -54,6 +56,7 @@ class MaintenanceLoop(threading.Thread):
             reconcile: called with an id and a fencing token for each in-doubt job, in a thread of its own.
             free_slots: how many slots of a queue are free.
             drain: set while this worker shuts down.
+            report_health: called with the state of :mod:`worker.health_report` for this process's health check.
             tasks: further callables, run once in each turn.
         """
         super().__init__(name="maintenance", daemon=True)
@@ -68,6 +71,7 @@ class MaintenanceLoop(threading.Thread):
         self._over = threading.Event()
         self._free_slots = free_slots
         self._drain = drain
+        self._report_health = report_health
         self._reconciling = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_RECONCILERS, thread_name_prefix="reconciler")
@@ -84,6 +88,7 @@ class MaintenanceLoop(threading.Thread):
                 self._turn(turn)
             except REDIS_UNAVAILABLE as exc:
                 log.warning("maintenance.failed", error=type(exc).__name__)
+                self._report_health(health_report.REDIS_UNAVAILABLE)
             except Exception:
                 log.exception("maintenance.failed")
             turn += 1
@@ -92,6 +97,7 @@ class MaintenanceLoop(threading.Thread):
     def _turn(self, turn: int) -> None:
         if turn % _HEARTBEAT_EVERY == 0:
             self._scripts.worker_heartbeat(self._node, *self._queues)
+            self._report_health(health_report.OK)
         for subsystem in self._subsystems:
             self.recover(subsystem)
         self._publish_runnable()

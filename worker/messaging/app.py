@@ -13,7 +13,7 @@ from worker.config.redis_urls import Broker, broker, is_redis
 from worker.config.settings import Settings
 from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep
 
-#: An API process must never wait long for a broker; the sweeper makes good what it could not send.
+#: An API process must never wait long for a broker; the maintenance loop publishes what it could not send.
 _FRONT_END = {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
@@ -59,7 +59,7 @@ def required(broker_url: str) -> dict[str, Any]:
     """The values that a worker must have with this broker.
 
     Only over Redis may it leave in the queue what it has no thread for. RabbitMQ deals messages out as they come; a job
-    whose ring finds no room is rung for again.
+    whose message finds no free slot is published again.
     """
     return REQUIRED | {"worker_disable_prefetch": is_redis(broker_url)}
 

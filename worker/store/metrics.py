@@ -1,4 +1,4 @@
-"""Figures of the whole service: one hash in Redis to which every process adds, so that any of them can tell all.
+"""Metrics of the whole service: one hash in Redis to which every process adds, so that any of them can serve all.
 
 A field is a series and, for a histogram, a bucket: ``run filer create_volume 500`` counts jobs that ran for at most
 500 ms and more than the bucket before; ``… inf`` those beyond every bucket, ``… sum`` their time in microseconds.
@@ -22,10 +22,10 @@ from worker.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
-#: Upper ends of buckets in milliseconds; those of jobs stand in `lua/job_functions.lua`, too.
+#: Upper ends of buckets in milliseconds; those of jobs are in `lua/job_functions.lua`, too.
 JOB_BOUNDS_MS = (100, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000)
 REQUEST_BOUNDS_MS = (5, 25, 100, 500, 1000, 2500, 5000, 10_000, 30_000)
-#: A worker that has not told its breakers for so long is not counted.
+#: A worker that has not reported its circuit breakers for so long (s) is not counted.
 BREAKER_TTL_S = 15
 
 
@@ -59,7 +59,7 @@ class CounterBuffer:
 
         Where an answer is lost, the same counts may be added twice: better than to lose those of the outage itself.
         """
-        # Whoever flushes while another does finds all of it told afterwards.
+        # A thread that flushes while another does returns when all of it is flushed.
         with self._flushing:
             with self._lock:
                 counts, self._counts = self._counts, Counter()
@@ -103,27 +103,27 @@ class _Filer(Protocol):
 
 
 class BreakerReport:
-    """Tells, when called, how a worker's circuit breakers stand; a chore of its sweeper."""
+    """Reports the states of a worker's circuit breakers; a task of its maintenance loop."""
 
     def __init__(self, client: redis.Redis, prefix: str, node: str, gateways: Mapping[str, _Filer]) -> None:
         self._redis = client
         self._keys = Keys(prefix)
         self._node = node
         self._gateways = gateways
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._turn = 0
 
     def __call__(self) -> None:
         states = {name: gateway.breaker_state for name, gateway in self._gateways.items()}
         self._turn += 1
         # Called every second: at once when one has changed, else often enough to be believed.
-        if states == self._told and self._turn % (BREAKER_TTL_S // 3):
+        if states == self._reported and self._turn % (BREAKER_TTL_S // 3):
             return
         pipe = self._redis.pipeline(transaction=False)
         for name, state in states.items():
             pipe.set(self._keys.breaker(name, self._node), state, ex=BREAKER_TTL_S)
         pipe.execute()
-        self._told = states
+        self._reported = states
 
 
 class Series(NamedTuple):

@@ -120,6 +120,24 @@ class TestSecretFiles:
         with pytest.raises(BadSettings, match=r"SAPI_REDIS_URL_FILE: cannot read .*missing"):
             load(Settings)
 
+    def test_what_is_not_set_may_be_a_file_in_the_folder_of_secrets(self, environment, tmp_path):
+        environment.setenv("SAPI_SECRETS_DIR", str(tmp_path))
+        (tmp_path / "oauth_secret_key").write_text("from the folder\n")
+        (tmp_path / "secret_key").write_text("0" * 64)
+        (tmp_path / "redis_url").write_text("redis://:from-the-folder@127.0.0.1/0")
+        environment.setenv("SAPI_REDIS_URL", "redis://:from-the-variable@127.0.0.1/0")
+
+        assert load(AuthSettings).oauth_secret_key.get_secret_value() == "from the folder"
+        assert load(Settings).redis_url.get_secret_value() == "redis://:from-the-variable@127.0.0.1/0"
+
+    def test_a_file_of_its_own_goes_before_the_folder(self, environment, tmp_path):
+        environment.setenv("SAPI_SECRETS_DIR", str(tmp_path))
+        (tmp_path / "redis_url").write_text("redis://:from-the-folder@127.0.0.1/0")
+        (tmp_path / "own").write_text("redis://:own@127.0.0.1/0")
+        environment.setenv("SAPI_REDIS_URL_FILE", str(tmp_path / "own"))
+
+        assert load(Settings).redis_url.get_secret_value() == "redis://:own@127.0.0.1/0"
+
     def test_only_secrets_are_read_from_files(self, environment, tmp_path):
         path = tmp_path / "x"
         path.write_text("true")

@@ -1,0 +1,41 @@
+"""What a worker process reports of itself in a file, for its health check: when it last was at work, and Redis's state.
+
+Nothing but the standard library's core is imported here: a health check starts a Python of its own every few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+OK = "ok"
+REDIS_UNAVAILABLE = "redis-unavailable"
+
+
+def path(node: str) -> str:
+    """Return the file of the worker process ``node`` of this host, in ``SAPI_HEALTH_DIR``."""
+    folder = os.environ.get("SAPI_HEALTH_DIR") or f"/tmp/storage-api-{os.getuid()}"  # noqa: S108 - mode 700, see write
+    return f"{folder}/{node}.health"
+
+
+def write(node: str, state: str) -> None:
+    """Report ``state`` as of now.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    target = path(node)
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    with open(f"{target}.new", "w", encoding="ascii") as file:
+        file.write(f"{time.monotonic():.1f} {state}\n")
+    os.replace(f"{target}.new", target)
+
+
+def read(node: str) -> tuple[float, str] | None:
+    """Return the age of the last report in seconds and its state; None where there is none that can be read."""
+    try:
+        with open(path(node), encoding="ascii") as file:
+            moment, state = file.read().split()
+        return time.monotonic() - float(moment), state
+    except (OSError, ValueError):
+        return None
