@@ -26,7 +26,7 @@ __all__ = ["ConfigurationError", "Subsystem", "Subsystems"]
 
 LIST_VARIABLE = "SAPI_BACKENDS"
 FILE_VARIABLE = "SAPI_BACKENDS_FILE"
-_FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
+FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
 _FILE_IN_FOLDER = "backends.toml"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE | re.ASCII)
@@ -116,7 +116,7 @@ def _entries(environ: Mapping[str, str]) -> list[Entry]:
 
 def _file_in_folder(environ: Mapping[str, str]) -> str:
     """Return the path of the file among the secrets; empty when there is none."""
-    folder = environ.get(_FOLDER_VARIABLE, "")
+    folder = environ.get(FOLDER_VARIABLE, "")
     path = Path(folder) / _FILE_IN_FOLDER
     return str(path) if folder and path.exists() else ""
 
