@@ -10,6 +10,7 @@ import time
 
 OK = "ok"
 REDIS_UNAVAILABLE = "redis-unavailable"
+CONSUMER_SILENT = "consumer-silent"
 
 
 def path(node: str) -> str:

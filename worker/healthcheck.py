@@ -24,6 +24,8 @@ def _complaint(node: str, *, forgive: bool) -> str | None:
     age_s, state = report
     if not -1 < age_s <= FRESH_S:
         return f"{node} was last at work {age_s:.0f} s ago: its log says what it does"
+    if state == health_report.CONSUMER_SILENT:
+        return f"{node} takes no messages: its log says why"
     if state == health_report.REDIS_UNAVAILABLE and not forgive:
         return f"{node} waits for Redis"
     return None

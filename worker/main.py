@@ -34,10 +34,11 @@ from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs
 from worker.listings.repository import Listings
 from worker.maintenance.compaction import Compaction
+from worker.maintenance.heartbeat import Heartbeat
 from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.refresh import Refresh
 from worker.messaging.app import create_celery, required
-from worker.messaging.malformed import reject_malformed_messages
+from worker.messaging.consumer import use_consumer
 from worker.messaging.publisher import TaskPublisher, create_publisher
 from worker.store.client import REDIS_UNAVAILABLE, UnsafeRedis, check_redis, connect, job_id_secret
 from worker.store.metrics import BreakerReport, CounterBuffer
@@ -77,9 +78,7 @@ class Runtime:
         self.drain.set()
         for lease in self.lease_renewer.leases():
             lease.drain()
-        last = threading.Timer(_DRAIN_S, _exit_after_drain_timeout)
-        last.daemon = True
-        last.start()
+        _exit_at_last()
 
     def stop(self) -> None:
         """End what was started."""
@@ -99,8 +98,8 @@ def build(
     check_redis_durability(client, settings)
     scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)
     queues = [f"{name}.{queue_class}" for name in subsystems for queue_class in queue_classes]
-    reject_malformed_messages()
     celery = create_celery(settings, consumed=queues)
+    activity = use_consumer(celery)
     publisher = create_publisher(settings)
     drain = threading.Event()
     lease_renewer = LeaseRenewer(scripts, settings.lease, on_hang=_restart)
@@ -118,7 +117,7 @@ def build(
         scripts,
         publisher,
         settings,
-        node=node,
+        heartbeat=Heartbeat(scripts, node, queues, silent_s=activity.silent_s, restart=_replace_silent_worker),
         subsystems=list(subsystems),
         queues=queues,
         reconcile=partial(_reconcile, reconciler, celery),
@@ -179,6 +178,19 @@ def _restart(lease: Lease) -> None:
     """A thread hangs in a driver and cannot be ended: end the process, which its supervisor starts again."""
     log.error("worker.hung", job_id=lease.job_id, operation=lease.job.operation.name, hint="this worker starts anew")
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _replace_silent_worker() -> None:
+    """This process takes no messages any more: end it, whatever its main thread waits for."""
+    log.error("worker.silent", hint="its consumer takes no messages; this worker starts anew")
+    _exit_at_last()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit_at_last() -> None:
+    last = threading.Timer(_DRAIN_S, _exit_after_drain_timeout)
+    last.daemon = True
+    last.start()
 
 
 def _exit_after_drain_timeout() -> None:

@@ -30,7 +30,6 @@ MOST_LIMIT = 1000
 _DIGEST_CHARS = 12
 _MODELS: dict[str, type] = {
     views.VOLUMES.name: Volume,
-    views.RESTRICTED.name: Volume,
     views.SNAPSHOTS.name: Snapshot,
     views.LOCKS.name: LockModel,
     views.POLICIES.name: ExportPolicy,

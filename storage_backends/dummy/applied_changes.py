@@ -20,9 +20,7 @@ Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
 KEPT_S = 30 * 24 * 3600.0
 
 
-def apply_once(
-    db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Value]
-) -> Value:
+def once(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Value]) -> Value:
     """Do ``change`` and record what it returned, unless the job did it before: then return that.
 
     Raises:
@@ -43,7 +41,7 @@ def apply_once(
     return done
 
 
-def reconcile(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
+def settle(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
     """Tell whether the job's change was made; if not, see to it that it can never be."""
     row = db.execute("SELECT applied, value FROM effects WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:

@@ -45,6 +45,12 @@ def test_without_redis_it_is_not_alive_unless_that_is_forgiven(capsys: pytest.Ca
     assert healthcheck.main(["--forgive-redis"]) == 0
 
 
+def test_a_worker_that_takes_no_messages_is_not_alive_whatever_is_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
+    health_report.write("worker", health_report.CONSUMER_SILENT)
+    assert healthcheck.main(["--forgive-redis"]) == 1
+    assert "takes no messages" in capsys.readouterr().out
+
+
 def test_a_report_that_is_cut_off_is_none(folder: Path) -> None:
     health_report.write("worker", health_report.OK)
     (folder / "worker.health").write_text("12", "ascii")

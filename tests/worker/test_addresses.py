@@ -54,8 +54,8 @@ def test_with_tls_sentinels_and_servers_are_both_checked():
         ("ssl_cert_reqs=CERT_OPTIONAL", ssl.CERT_OPTIONAL),
     ],
 )
-def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(session: str, wanted: ssl.VerifyMode):
-    told = addresses.broker(f"rediss://:p@host:6380/2?{session}")
+def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(asked: str, wanted: ssl.VerifyMode):
+    told = addresses.broker(f"rediss://:p@host:6380/2?{asked}")
     assert told.url == "rediss://:p@host:6380/2"
     assert isinstance(told.use_ssl, dict)
     assert told.use_ssl["ssl_cert_reqs"] is wanted

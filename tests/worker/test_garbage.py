@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from celery.contrib.testing.worker import start_worker
-from kombu.transport import redis as transport
 
+from tests.worker.bench import PREFIX
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
-from worker.messaging.malformed import is_task_message, reject_malformed_messages
+from worker.messaging.transport import is_task_message
 
 QUEUE = "filer.write"
+KEY = f"{PREFIX}celery:{QUEUE}"
 
 
 class Payload:
@@ -76,18 +77,11 @@ def test_a_ring_is_known_as_one(redis_client, redis_url):
     sender = create_celery(load(Settings, redis_url=redis_url, backends="filer🌈DummyStorage"))
     sender.send_task("storage.try_it", args=["id"], task_id="id", queue=QUEUE, ignore_result=True)
 
-    assert is_task_message(json.loads(redis_client.rpop(QUEUE)))
-
-
-@pytest.fixture
-def garbage_is_dropped(monkeypatch):
-    monkeypatch.setattr(transport.Channel, "_brpop_read", transport.Channel._brpop_read)
-    monkeypatch.setattr(transport.Transport, "_deliver", transport.Transport._deliver)
-    reject_malformed_messages()
+    assert is_task_message(json.loads(redis_client.rpop(KEY)))
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_worker_goes_on(redis_client, redis_url, tmp_path, garbage_is_dropped):
+def test_a_worker_goes_on(redis_client, redis_url, tmp_path):
     celery = create_celery(load(Settings, redis_url=redis_url, backends="filer🌈DummyStorage"), consumed=[QUEUE])
     done, seen = threading.Event(), []
 
@@ -98,8 +92,8 @@ def test_a_worker_goes_on(redis_client, redis_url, tmp_path, garbage_is_dropped)
 
     path = tmp_path / "proof"
     for text in garbage(path):
-        redis_client.lpush(QUEUE, text)
-    redis_client.lpush(QUEUE, message(b'[["good"], {}, {}]'))
+        redis_client.lpush(KEY, text)
+    redis_client.lpush(KEY, message(b'[["good"], {}, {}]'))
     with start_worker(celery, perform_ping_check=False, pool="threads", loglevel="ERROR", shutdown_timeout=20):
         assert done.wait(30)
 

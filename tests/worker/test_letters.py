@@ -12,12 +12,13 @@ from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs, NewJob
 from worker.messaging.app import create_celery
-from worker.messaging.malformed import is_task_message
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.messaging.publisher import create_publisher
+from worker.messaging.transport import is_task_message
 from worker.store.scripts import JobScripts, SubmitOutcome
 
 QUEUE = "filer.write"
+KEY = f"{PREFIX}celery:{QUEUE}"
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_it_is_what_celery_sends(redis_client, settings):
         ring = TaskMessage(str(JobIds(b"secret").new()), QUEUE, ("create_volume", "update_volume")[number % 2])
         with celery.connection_for_write() as connection, celery.amqp.Producer(connection) as producer:
             publish_message(celery, producer, ring)
-        sent, written = json.loads(redis_client.rpop(QUEUE)), json.loads(publisher.message_for(ring))
+        sent, written = json.loads(redis_client.rpop(KEY)), json.loads(publisher.message_for(ring))
         assert written["properties"].pop("delivery_tag") == ring.job_id
         assert sent["properties"].pop("delivery_tag")
         # Where they are answered to is the process and thread that made them; nobody answers.
@@ -65,7 +66,7 @@ def test_an_accepted_job_is_rung_for_once(redis_client, jobs):
         SubmitOutcome.REPLAYED,
         SubmitOutcome.REUSED,
     ]
-    (message_for,) = redis_client.lrange(QUEUE, 0, -1)
+    (message_for,) = redis_client.lrange(KEY, 0, -1)
     assert json.loads(message_for)["headers"]["id"] == first[1]
 
 
@@ -73,7 +74,7 @@ def test_a_read_that_is_joined_is_rung_for_once(redis_client, jobs):
     outcomes = [jobs.accept(new(LIST_VOLUMES))[0] for _ in range(3)]
 
     assert outcomes == [SubmitOutcome.NEW, SubmitOutcome.COALESCED, SubmitOutcome.COALESCED]
-    assert redis_client.llen("filer.list") == 1
+    assert redis_client.llen(f"{PREFIX}celery:filer.list") == 1
 
 
 @pytest.mark.parametrize("more", [{"broker_url": "amqp://127.0.0.1:1//"}, {"wait_replicas": 1}])

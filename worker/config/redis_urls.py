@@ -80,7 +80,7 @@ def sentinels(url: str) -> Sentinels | None:
 
 def is_redis(url: str) -> bool:
     """Does this URL, in whoever's form, name a Redis?"""
-    return url.startswith(("redis", "unix", "sentinel"))
+    return url.startswith(("redis", "unix", "sentinel", "consumed-"))
 
 
 def check_redis_url(url: str) -> None:

@@ -12,6 +12,7 @@ import structlog
 from worker import health_report
 from worker.config.settings import Settings
 from worker.execution.claims import LOOK_AHEAD, MAX_WORKER_LOSSES, grace_ms
+from worker.maintenance.heartbeat import Heartbeat
 from worker.messaging.messages import parse_messages
 from worker.messaging.publisher import TaskPublisher
 from worker.store.client import REDIS_UNAVAILABLE
@@ -35,7 +36,7 @@ class MaintenanceLoop(threading.Thread):
         publisher: TaskPublisher,
         settings: Settings,
         *,
-        node: str,
+        heartbeat: Heartbeat,
         subsystems: Sequence[str],
         queues: Sequence[str],
         reconcile: Callable[[str, str], None],
@@ -50,7 +51,7 @@ class MaintenanceLoop(threading.Thread):
             scripts: the job scripts.
             publisher: publishes messages of runnable jobs.
             settings: lease, record TTL.
-            node: this worker's name.
+            heartbeat: tells that this worker is online.
             subsystems: whose jobs are recovered.
             queues: which queues this worker serves.
             reconcile: called with an id and a fencing token for each in-doubt job, in a thread of its own.
@@ -63,7 +64,7 @@ class MaintenanceLoop(threading.Thread):
         self._scripts = scripts
         self._publisher = publisher
         self._settings = settings
-        self._node = node
+        self._heartbeat = heartbeat
         self._subsystems = subsystems
         self._queues = queues
         self._reconcile = reconcile
@@ -96,8 +97,9 @@ class MaintenanceLoop(threading.Thread):
 
     def _turn(self, turn: int) -> None:
         if turn % _HEARTBEAT_EVERY == 0:
-            self._scripts.worker_heartbeat(self._node, *self._queues)
-            self._report_health(health_report.OK)
+            # A worker that shuts down takes no messages, and is not counted as online.
+            well = self._drain.is_set() or self._heartbeat.beat()
+            self._report_health(health_report.OK if well else health_report.CONSUMER_SILENT)
         for subsystem in self._subsystems:
             self.recover(subsystem)
         self._publish_runnable()

@@ -12,6 +12,8 @@ from kombu.entity import Queue
 from worker.config.redis_urls import Broker, broker, is_redis
 from worker.config.settings import Settings
 from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep
+from worker.messaging.transport import consuming_url, register_transports
+from worker.store.keys import Keys
 
 #: An API process must never wait long for a broker; the maintenance loop publishes what it could not send.
 _FRONT_END = {
@@ -68,7 +70,9 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     """Return the application; ``consumed`` names the queues of a worker, without any it only sends."""
     consumes = bool(consumed)
     found = broker(settings.broker)
-    celery = Celery("storage-api", broker=found.url, backend=None, set_as_current=False)
+    register_transports()
+    url = consuming_url(found.url) if consumes else found.url
+    celery = Celery("storage-api", broker=url, backend=None, set_as_current=False)
     celery.conf.update(
         **required(found.url),
         broker_use_ssl=found.use_ssl,
@@ -77,7 +81,7 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
-        broker_transport_options=_transport_options(found, consumes=consumes),
+        broker_transport_options=_transport_options(found, settings.key_prefix, consumes=consumes),
         # kombu's pool loses a connection for good whenever a producer cannot be made, and hangs when all are lost.
         broker_pool_limit=0,
         worker_enable_remote_control=False,
@@ -95,11 +99,12 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     return celery
 
 
-def _transport_options(found: Broker, *, consumes: bool) -> dict[str, Any]:
+def _transport_options(found: Broker, key_prefix: str, *, consumes: bool) -> dict[str, Any]:
     if not found.is_redis:
         retries = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
         return retries | _AMQP | ({} if consumes else _AMQP_FRONT_END)
     chosen = (_WORKER if consumes else _FRONT_END) | _ONE_PRIORITY | found.options
+    chosen["global_keyprefix"] = Keys(key_prefix).celery
     if "sentinel_kwargs" in chosen:
         chosen["sentinel_kwargs"] = _SENTINEL | chosen["sentinel_kwargs"]
     return chosen

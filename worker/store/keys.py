@@ -30,10 +30,6 @@ class Keys:
         """The waiting jobs of a queue, by sequence number."""
         return f"{self.prefix}queued:{queue}"
 
-    def running(self, queue: str) -> str:
-        """The running jobs of a queue, by when they were claimed."""
-        return f"{self.prefix}running:{queue}"
-
     def workers(self, queue: str) -> str:
         """The workers of a queue, by the time of their last heartbeat (ms)."""
         return f"{self.prefix}workers:{queue}"
@@ -77,6 +73,11 @@ class Keys:
     def refresh(self, subsystem: str) -> str:
         """Exists until the next scheduled refresh is due."""
         return f"{self.prefix}refresh:{subsystem}"
+
+    @property
+    def celery(self) -> str:
+        """The prefix of Celery's own keys: a list of messages for each queue, and bindings."""
+        return f"{self.prefix}celery:"
 
     @property
     def failures(self) -> str:

@@ -33,11 +33,12 @@ redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
 redis.call('ZADD', queued_key(fields.queue), seq, id)
 for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', ordering_key(sub, key), seq, id) end
 if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
-index_job(id, fields, tonumber(seq), 'queued')
+local indexes = index_keys(fields.requester_key, fields.operation, sub, fields.volume, 'queued')
+for _, key in ipairs(indexes) do redis.call('ZADD', key, seq, id) end
 if r.inflight ~= '' then redis.call('SET', inflight_key(r.inflight), id) end
 if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
   redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
 end
-if ARGV[6] ~= '' then redis.call('LPUSH', fields.queue, ARGV[6]) end
+if ARGV[6] ~= '' then redis.call('LPUSH', messages_key(fields.queue), ARGV[6]) end
 return {'NEW', id, job_status(id, ARGV[4], ARGV[5])}

@@ -1,1 +1,0 @@
-"""The asynchronous face. ``blocking`` is made of it, word by word, by ``make client_faces``."""

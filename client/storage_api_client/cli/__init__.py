@@ -1,1 +1,0 @@
-"""The command line ``storage-api``. What is heavy is imported only where it is used: ``--help`` starts at once."""

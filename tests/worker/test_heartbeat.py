@@ -1,0 +1,68 @@
+"""A worker is online for as long as it takes messages, and is replaced when it takes none any more."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from redis import Redis
+
+from tests.worker.bench import PREFIX
+from worker.config.settings import Settings, load
+from worker.maintenance.heartbeat import ONLINE_S, RESTART_AFTER_S, Heartbeat
+from worker.store.client import WriteRefused, connect
+from worker.store.scripts import JobScripts
+
+WORKERS = f"{PREFIX}workers:filer.write"
+
+
+class Worker:
+    """A heartbeat whose consumer and clock are set by hand."""
+
+    def __init__(self, url: str) -> None:
+        self.silent_s = 0.0
+        self.now_s = 1000.0
+        self.ended = threading.Event()
+        self.client = connect(load(Settings, redis_url=url))
+        self.heartbeat = Heartbeat(
+            JobScripts(self.client, PREFIX), "node", ["filer.write"],
+            silent_s=lambda: self.silent_s, restart=self.ended.set, now_s=lambda: self.now_s,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def worker(redis_client: Redis, redis_url: str) -> Worker:
+    return Worker(redis_url)
+
+
+def test_a_worker_that_takes_messages_is_online(worker: Worker, redis_client: Redis):
+    assert worker.heartbeat.beat()
+    assert redis_client.zrange(WORKERS, 0, -1) == [b"node"]
+
+
+def test_one_that_takes_none_is_not(worker: Worker, redis_client: Redis):
+    worker.silent_s = ONLINE_S
+    assert not worker.heartbeat.beat()
+    assert not redis_client.exists(WORKERS)
+    assert not worker.ended.is_set()
+
+
+def test_one_that_does_not_recover_ends(worker: Worker):
+    worker.heartbeat.beat()
+    worker.silent_s = RESTART_AFTER_S + 1
+    worker.now_s += RESTART_AFTER_S + 1
+    worker.heartbeat.beat()
+    assert worker.ended.is_set()
+
+
+def test_one_that_is_silent_because_of_redis_does_not_end(worker: Worker, redis_client: Redis):
+    worker.silent_s = RESTART_AFTER_S + 1
+    redis_client.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(WriteRefused):
+            worker.heartbeat.beat()
+        worker.now_s += RESTART_AFTER_S + 1
+    finally:
+        redis_client.config_set("min-replicas-to-write", 0)
+    worker.heartbeat.beat()
+    assert not worker.ended.is_set()
