@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from api import auth
+from api import auth, console
 from api.http import error_handlers as failures
 from api.http import request_hooks as requests
 from api.http.buffering import BufferedResponseMiddleware
@@ -48,6 +48,7 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
         api.register_blueprint(blueprint, parameters=named)
     app.register_blueprint(docs.blp)
     app.register_blueprint(status.blp)
+    console.init_app(app)
     auth.init_app(app, settings, client=services.redis, prefix=services.settings.key_prefix)
     describe_sign_in(api, app)
     app.wsgi_app = ResponseCacheMiddleware(BufferedResponseMiddleware(app.wsgi_app), services)  # type: ignore[method-assign]

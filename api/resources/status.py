@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import redis
 from flask import Blueprint, Response, render_template, send_from_directory
@@ -63,7 +64,7 @@ def page() -> Response:
     except Problem as refused:
         return _html("refused.html", refused.status, dict(refused.headers), problem=refused)
     try:
-        return _html("status.html", 200, {}, **_shown(current_services(), who))
+        return _html("status.html", 200, {}, who=who, **status_values(current_services(), who))
     except redis.RedisError:
         return _html("away.html", 503, {"Retry-After": "2"})
 
@@ -81,12 +82,12 @@ def _html(template: str, status: int, headers: dict[str, str], **values: object)
     return response
 
 
-def _shown(services: Services, who: Principal) -> dict[str, object]:
+def status_values(services: Services, who: Principal) -> dict[str, Any]:
+    """What the pages about the service show to ``who``; raises what redis-py raises."""
     queues = overview.queues(services)
     workers = sorted({worker for queue in queues for worker in queue.workers})
     backends = overview.backends(services, set(workers))
     return {
-        "who": who,
         "troubles": list(_troubles(queues, backends)),
         "queues": queues,
         # Names of machines are nobody's business who has not signed in.

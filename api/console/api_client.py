@@ -1,0 +1,90 @@
+"""Calls of the API from within the process, on behalf of whoever asked for the page.
+
+A call goes through the whole WSGI application with the cookies and addresses of the page's request. So a page can show
+and do just what its user could by HTTP, and every call has its audit event, its counters and its request line.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from flask import current_app, request
+from werkzeug.datastructures import Headers
+from werkzeug.test import run_wsgi_app
+
+#: Headers of the page's request that say what the page may be, not who asks.
+_NOT_PASSED_ON = (
+    "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_CACHE_CONTROL", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE",
+    "HTTP_IF_NONE_MATCH", "HTTP_IF_RANGE", "HTTP_IF_UNMODIFIED_SINCE", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_RANGE",
+    "HTTP_TRANSFER_ENCODING", "HTTP_IDEMPOTENCY_KEY",
+)  # fmt: skip
+_PRIVATE = ("flask.", "werkzeug.", "sapi.")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse:
+    """What the API answered; ``body`` is parsed JSON (None when there is none)."""
+
+    status: int
+    headers: Headers
+    body: Any
+
+    @property
+    def ok(self) -> bool:
+        """Is it a final success?"""
+        return self.status in (200, 201, 204)
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job that it names, or an empty text."""
+        return self.headers.get("Operation-Location", "").partition("?")[0].rpartition("/")[2]
+
+
+def call(
+    method: str,
+    path: str,
+    *,
+    query: Mapping[str, Any] | None = None,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+) -> ApiResponse:
+    """Call the API.
+
+    Args:
+        method: the HTTP method.
+        path: the path, decoded.
+        query: query parameters; those without a value are left out.
+        body: sent as JSON; None sends no body.
+        headers: further headers, such as ``Prefer``.
+    """
+    text = urlencode({name: value for name, value in (query or {}).items() if value not in (None, "")}, doseq=True)
+    environ = _environ(method, path, text, b"" if body is None else orjson.dumps(body), headers or {})
+    chunks, status, answered = run_wsgi_app(current_app.wsgi_app, environ, buffered=True)
+    data = b"".join(chunks)
+    is_json = data and "json" in answered.get("Content-Type", "")
+    return ApiResponse(int(status.split(" ", 1)[0]), answered, orjson.loads(data) if is_json else None)
+
+
+def _environ(method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    original = request.environ.get("werkzeug.proxy_fix.orig") or {}
+    known = {**request.environ, **{name: value for name, value in original.items() if value is not None}}
+    environ = {
+        name: value for name, value in known.items() if name not in _NOT_PASSED_ON and not name.startswith(_PRIVATE)
+    }
+    environ |= {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "QUERY_STRING": query,
+        "RAW_URI": quote(path) + (f"?{query}" if query else ""),
+        "CONTENT_LENGTH": str(len(body)) if body else "",
+        "CONTENT_TYPE": "application/json" if body else "",
+        "wsgi.input": io.BytesIO(body),
+        "HTTP_ACCEPT": "application/json",
+    }
+    environ.pop("REQUEST_URI", None)
+    return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}

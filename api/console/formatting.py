@@ -1,0 +1,57 @@
+"""How values are written for people: sizes, times, durations. Pure functions, used as Jinja filters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+#: Stands for a value that is not known.
+UNKNOWN = "\N{EN DASH}"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SECONDS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def size(value: float | None) -> str:
+    """Write bytes with a binary unit and three digits; an en dash when the value is not known."""
+    if value is None:
+        return UNKNOWN
+    amount, unit = float(value), 0
+    while abs(amount) >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - binary units
+        amount, unit = amount / 1024, unit + 1
+    digits = 0 if unit == 0 or amount >= 100 else 1 if amount >= 10 else 2  # noqa: PLR2004 - three digits
+    return f"{amount:.{digits}f} {_UNITS[unit]}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span by its largest unit."""
+    if seconds is None:
+        return UNKNOWN
+    for name, of in _SECONDS:
+        if seconds >= of:
+            return f"{seconds / of:.0f} {name}"
+    return "0 s"
+
+
+def moment(text: str | None) -> datetime | None:
+    """Read an RFC 3339 time."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def ago(text: str | None) -> str:
+    """Write how long ago a time was."""
+    at = moment(text)
+    return UNKNOWN if at is None else f"{duration(max(0.0, (datetime.now(UTC) - at).total_seconds()))} ago"
+
+
+def between(begin: str | None, end: str | None) -> str:
+    """Write the time from one moment to another (until now when there is no end)."""
+    first = moment(begin)
+    if first is None:
+        return UNKNOWN
+    return duration(((moment(end) or datetime.now(UTC)) - first).total_seconds())
+
+
+def percent(part: float | None, whole: float | None) -> int | None:
+    """How much of the whole a part is, from 0 to 100; None when that is not known."""
+    if part is None or not whole:
+        return None
+    return max(0, min(100, round(100 * part / whole)))

@@ -1,0 +1,53 @@
+"""What forms send, as bodies of the API. Whatever is not of a known form goes to the API as it is, which refuses it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask import request
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+
+SIZES = frozenset({"size_total", "max_autosize"})
+NUMBERS = frozenset({"percentage_snapshot_reserve"})
+FLAGS = frozenset({"autosize_enabled", "compression_enabled", "inline_compression", "purge_old_if_needed"})
+
+
+def parse_size(text: str) -> int | str:
+    """Read ``10GiB``, ``500 GB`` or ``1024`` as bytes; anything else is returned as it is."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        return text
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** _POWERS[unit.lower()]) if unit else int(float(number))
+
+
+def body_of(fields: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the body for the API from a form's fields; an empty field is left out."""
+    given = {name: str(fields[name]).strip() for name in names if str(fields.get(name, "")).strip()}
+    return {name: _value(name, text) for name, text in given.items()}
+
+
+def _value(name: str, text: str) -> Any:
+    if name in SIZES:
+        return parse_size(text)
+    if name in FLAGS:
+        return {"yes": True, "no": False}.get(text, text)
+    if name in NUMBERS and text.isascii() and text.isdigit() and len(text) < 10:  # noqa: PLR2004 - no percentage
+        return int(text)
+    return text
+
+
+def field_errors(problem: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return what the API found wrong, by the field's name ('' for the whole)."""
+    errors = (problem or {}).get("errors") or []
+    return {str(error["pointer"]).lstrip("/").partition("/")[0]: str(error["detail"]) for error in errors}
+
+
+def idempotency_key() -> dict[str, str]:
+    """Return the header with which a form that is sent twice makes one job."""
+    key = request.form.get("key", "")
+    return {"Idempotency-Key": key} if key else {}

@@ -1,0 +1,101 @@
+"""What all pages share: the blueprint, rendering with the page's frame and policy, assets, and errors as pages."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, send_from_directory
+
+from api import auth
+from api.console import formatting
+from api.console.api_client import ApiResponse
+from api.http.problem_types import PROBLEM_TYPES
+from api.http.problems import Problem
+from api.services import current_services
+from worker.catalog.operations import Role
+
+blp = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")
+
+_ASSETS = frozenset({"console.css", "console.js"})
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+for _filter in (formatting.size, formatting.duration, formatting.ago, formatting.between):
+    blp.add_app_template_filter(_filter)
+blp.add_app_template_filter(lambda text: quote(str(text), safe=""), "segment")
+blp.add_app_template_filter(lambda text: quote(str(text), safe="/:"), "volume_path")
+blp.add_app_template_global(formatting.percent, "percent")
+
+
+def render(template: str, status: int = 200, **values: Any) -> Response:
+    """Return a page with everything that its frame needs."""
+    who = auth.principal()
+    page = render_template(
+        f"console/{template}",
+        who=who,
+        roles=who.roles,
+        Role=Role,
+        subsystems=current_services().subsystems,
+        query_with=_query_with,
+        here=request.full_path.rstrip("?"),
+        flower_url=current_app.config.get("CONSOLE_FLOWER_URL", ""),
+        **values,
+    )
+    response = Response(page, status)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Accept, Cookie"
+    return response
+
+
+def _query_with(**changes: Any) -> str:
+    """The page's own query with some parameters changed (None: without it)."""
+    merged = {**request.args.to_dict(), **changes}
+    text = urlencode({name: value for name, value in merged.items() if value not in (None, "")})
+    return f"?{text}" if text else "?"
+
+
+def problem_page(answer: ApiResponse) -> Response:
+    """Return the page for a refusal of the API."""
+    problem = answer.body if isinstance(answer.body, dict) else {}
+    return render("problem.html", answer.status, problem=problem, kind=PROBLEM_TYPES.get(problem.get("code", "")))
+
+
+def to_job(answer: ApiResponse) -> Response:
+    """Lead on to the job that a form has made."""
+    return redirect_to(f"/console/jobs/{answer.job_id}")
+
+
+def redirect_to(path: str) -> Response:
+    """Lead on to another page after a form was sent."""
+    response = redirect(path, 303)
+    assert isinstance(response, Response)  # noqa: S101 - Flask's own response class
+    return response
+
+
+def require_page_user() -> None:
+    """Refuse who may not read: pages are for the role USER, which may be everybody's.
+
+    Raises:
+        Problem: `unauthenticated` or `missing-role`.
+    """
+    auth.require(Role.USER, operation="console")
+
+
+@blp.errorhandler(Problem)
+def refused(problem: Problem) -> Response:
+    """Show a refusal as a page, with a way to sign in."""
+    shown = {"code": problem.code, "status": problem.status, "detail": problem.detail}
+    return render("problem.html", problem.status, problem=shown, kind=PROBLEM_TYPES.get(problem.code))
+
+
+@blp.get("/assets/<name>")
+def asset(name: str) -> Response:
+    """A file that pages need."""
+    if name not in _ASSETS:
+        raise Problem("not-found", "The console has no such file.")
+    return send_from_directory(str(files("api.console") / "static"), name, max_age=300)
