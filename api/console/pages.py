@@ -33,7 +33,7 @@ blp.add_app_template_global(formatting.percent, "percent")
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """Return a page with everything that its frame needs."""
-    who = auth.principal()
+    who = _who()
     page = render_template(
         f"console/{template}",
         who=who,
@@ -50,6 +50,14 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept, Cookie"
     return response
+
+
+def _who() -> auth.Principal:
+    """Who the page is for; nobody while that cannot be told, so that the refusal itself can be shown."""
+    try:
+        return auth.principal()
+    except Problem:
+        return auth.Principal()
 
 
 def _query_with(**changes: Any) -> str:

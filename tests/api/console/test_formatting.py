@@ -1,0 +1,76 @@
+"""What people read: sizes, times and plots."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.console import charts, formatting
+from api.console.forms import body_of, field_errors, parse_size
+from api.console.overview import capacity
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10 * 2**30, "10.0 GiB"), (2**50, "1.00 PiB"), (None, "–")],
+)
+def test_sizes_have_three_digits(value, text):
+    assert formatting.size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10GiB", 10 * 2**30), ("500 GB", 500 * 10**9), ("1024", 1024), ("1.5TiB", 1.5 * 2**40), ("2k", 2000),
+        ("much", "much"), ("-5", "-5"), ("", ""),
+    ],
+)  # fmt: skip
+def test_sizes_may_have_units(text, value):
+    assert parse_size(text) == value
+
+
+def test_empty_fields_are_left_out_and_flags_are_flags():
+    fields = {"size_total": "1KiB", "autosize_enabled": "yes", "compression_enabled": "", "caching_policy": " auto "}
+    assert body_of(fields, tuple(fields)) == {"size_total": 1024, "autosize_enabled": True, "caching_policy": "auto"}
+
+
+def test_what_is_no_number_is_left_for_the_api_to_refuse():
+    assert body_of({"percentage_snapshot_reserve": "x"}, ("percentage_snapshot_reserve",)) == {
+        "percentage_snapshot_reserve": "x"
+    }
+
+
+def test_errors_are_found_by_their_field():
+    problem = {"errors": [{"pointer": "/size_total", "detail": "must be an integer"}]}
+    assert field_errors(problem) == {"size_total": "must be an integer"}
+    assert field_errors(None) == {}
+
+
+@pytest.mark.parametrize(("part", "whole", "share"), [(1, 4, 25), (5, 4, 100), (1, 0, None), (None, 4, None)])
+def test_shares_are_between_nothing_and_all(part, whole, share):
+    assert formatting.percent(part, whole) == share
+
+
+def test_the_longest_bar_is_the_largest_value():
+    drawn = charts.bars({"a": 1, "b": 4, "c": 2}, limit=2)
+    assert [(bar.label, bar.width) for bar in drawn] == [("b", 100), ("c", 50)]
+
+
+def test_snapshots_lie_between_the_oldest_and_now():
+    rows = [
+        {"name": "a", "creation_time": "2026-01-01T00:00:00Z"},
+        {"name": "b", "creation_time": "2026-06-01T00:00:00Z"},
+    ]
+    first, second = charts.time_line(rows)
+    assert first.x == 2
+    assert 2 < second.x < 98
+    assert charts.time_line([]) == []
+
+
+def test_capacity_counts_what_is_known():
+    volumes = [
+        {"size_total": 10, "size_used": 4, "aggregate_name": "x"},
+        {"size_total": None, "size_used": 1, "aggregate_name": None},
+    ]
+    found = capacity(volumes)
+    assert (found["total"], found["used"]) == (10, 5)
+    assert [bar.label for bar in found["aggregates"]] == ["x", "–"]
