@@ -1,4 +1,4 @@
-"""The console in a real browser: typical tasks, with script and without, in light and dark, narrow and wide, axe-core."""
+"""The console in a real browser: typical tasks, with and without script, light and dark, narrow and wide, axe-core."""
 
 from __future__ import annotations
 
