@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from flask import Response
 
-from api import auth
 from api.console.api_client import call
-from api.console.pages import blp, problem_page, render
+from api.console.pages import page, problem_page, render
 from worker.catalog.operations import Role
 
 
-@blp.get("/<subsystem>/export")
+@page("/<subsystem>/export", access=Role.ADMIN)
 def policies(subsystem: str) -> Response:
     """The policies of a storage system."""
-    auth.require(Role.ADMIN, operation="list_policies")
     answer = call("GET", f"/v4/{subsystem}/export", headers={"Prefer": "wait=5"})
     if answer.status == 202:  # noqa: PLR2004
         return render("reading.html", 202, subsystem=subsystem, what="export policies", job=answer.body)
@@ -22,10 +20,9 @@ def policies(subsystem: str) -> Response:
     return render("export_policies.html", subsystem=subsystem, policies=answer.body)
 
 
-@blp.get("/<subsystem>/export/<path:policy>")
+@page("/<subsystem>/export/<path:policy>", access=Role.ADMIN)
 def policy(subsystem: str, policy: str) -> Response:
     """One policy with its rules."""
-    auth.require(Role.ADMIN, operation="get_policy")
     answer = call("GET", f"/v4/{subsystem}/export/{policy}", headers={"Prefer": "wait=5"})
     if answer.status == 202:  # noqa: PLR2004
         return render("reading.html", 202, subsystem=subsystem, what=policy, job=answer.body)

@@ -9,9 +9,10 @@ from werkzeug.datastructures import MIMEAccept
 
 from api import auth
 from api.console.api_client import call
-from api.console.pages import blp, problem_page, redirect_to, render
+from api.console.pages import page, problem_page, redirect_to, render
 from api.console.volumes import next_token
 from api.http.problems import Problem
+from api.openapi.blueprint import SIGNED_IN
 from worker.catalog.operations import OPERATIONS, Role
 from worker.jobs.record import State
 
@@ -30,7 +31,7 @@ def _page_for_browsers() -> Response | None:
     if request.method != "GET" or match is None or not prefers_html(request.accept_mimetypes):
         return None
     try:
-        return job(match[1]) if match[1] else jobs()
+        return job(job_id=match[1]) if match[1] else jobs()
     except Problem as problem:
         return render("problem.html", problem.status, problem=vars(problem) | {"code": problem.code}, kind=None)
 
@@ -40,10 +41,10 @@ def prefers_html(accepted: MIMEAccept) -> bool:
     return accepted.best_match(["application/json", "text/html"]) == "text/html"
 
 
-@blp.get("/jobs")
+@page("/jobs", access=SIGNED_IN)
 def jobs() -> Response:
     """A page of jobs."""
-    who = auth.require_signed_in()
+    who = auth.principal()
     query = {name: value for name, value in request.args.items() if value}
     answer = call("GET", "/v4/jobs", query={"limit": _PAGE_ROWS, **query})
     if answer.status != 200:  # noqa: PLR2004
@@ -59,10 +60,9 @@ def jobs() -> Response:
     )
 
 
-@blp.get("/jobs/<job_id>")
+@page("/jobs/<job_id>", access=SIGNED_IN)
 def job(job_id: str) -> Response:
     """One job."""
-    auth.require_signed_in()
     answer = call("GET", f"/v4/jobs/{job_id}")
     if answer.status != 200:  # noqa: PLR2004
         return problem_page(answer)
@@ -74,7 +74,7 @@ def _is_batch(document: dict[str, object]) -> bool:
     return document.get("operation") == "batch"
 
 
-@blp.post("/jobs/<job_id>/<action>")
+@page("/jobs/<job_id>/<action>", access=SIGNED_IN, methods=["POST"])
 def act_on_job(job_id: str, action: str) -> Response:
     """Cancel, retry or resolve a job."""
     if action not in _ACTIONS:

@@ -12,7 +12,7 @@ from api import auth
 from api.console import charts
 from api.console.api_client import call
 from api.console.formatting import UNKNOWN
-from api.console.pages import blp, redirect_to, render, require_page_user
+from api.console.pages import page, redirect_to, render
 from api.monitoring import service_status
 from api.resources.status import status_values
 from api.services import current_services
@@ -22,16 +22,15 @@ from worker.catalog.operations import Role
 _CACHED = {"Cache-Control": "only-if-cached, max-stale"}
 
 
-@blp.get("")
+@page("", access=Role.USER)
 def without_slash() -> Response:
     """The console's address without a slash."""
     return redirect_to("/console/")
 
 
-@blp.get("/")
+@page("/", access=Role.USER)
 def overview() -> Response:
     """The first page."""
-    require_page_user()
     services = current_services()
     try:
         systems = [_system(backend) for backend in _backends()]

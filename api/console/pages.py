@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import wraps
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -13,10 +15,13 @@ from api.console import formatting
 from api.console.api_client import ApiResponse
 from api.http.problem_types import PROBLEM_TYPES
 from api.http.problems import Problem
+from api.openapi.blueprint import ANYONE, SIGNED_IN
 from api.services import current_services
 from worker.catalog.operations import Role
 
 blp = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")
+
+View = Callable[..., Response]
 
 _ASSETS = frozenset({"console.css", "console.js"})
 _POLICY = (
@@ -85,13 +90,23 @@ def redirect_to(path: str) -> Response:
     return response
 
 
-def require_page_user() -> None:
-    """Refuse who may not read: pages are for the role USER, which may be everybody's.
+def page(rule: str, *, access: str, methods: Iterable[str] = ("GET",)) -> Callable[[View], View]:
+    """Declare a page: its path below `/console`, and who may ask (a role, `SIGNED_IN` or `ANYONE`)."""
 
-    Raises:
-        Problem: `unauthenticated` or `missing-role`.
-    """
-    auth.require(Role.USER, operation="console")
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(**path: str) -> Response:
+            if access in frozenset(Role):
+                auth.require(Role(access), operation="console")
+            elif access == SIGNED_IN:
+                auth.require_signed_in()
+            return view(**path)
+
+        checked.access = access  # type: ignore[attr-defined]
+        blp.add_url_rule(rule, view.__name__, checked, methods=list(methods))
+        return checked
+
+    return decorate
 
 
 @blp.errorhandler(Problem)
@@ -101,7 +116,7 @@ def refused(problem: Problem) -> Response:
     return render("problem.html", problem.status, problem=shown, kind=PROBLEM_TYPES.get(problem.code))
 
 
-@blp.get("/assets/<name>")
+@page("/assets/<name>", access=ANYONE)
 def asset(name: str) -> Response:
     """A file that pages need."""
     if name not in _ASSETS:

@@ -12,7 +12,7 @@ from flask import Response, request
 from api import auth
 from api.console.api_client import ApiResponse, call
 from api.console.forms import body_of, field_errors, idempotency_key
-from api.console.pages import blp, problem_page, render, require_page_user, to_job
+from api.console.pages import page, problem_page, render, to_job
 from api.http.problems import Problem
 from worker.catalog.operations import Role
 
@@ -50,11 +50,9 @@ ACTIONS = {
 }
 
 
-@blp.route("/<subsystem>/new-volume", methods=["GET", "POST"])
+@page("/<subsystem>/new-volume", access=Role.ADMIN, methods=["GET", "POST"])
 def new_volume(subsystem: str) -> Response:
     """The form that creates a volume."""
-    require_page_user()
-    auth.require(Role.ADMIN, operation="create_volume")
     if request.method == "GET":
         return _new_form(subsystem, {}, None)
     name = request.form.get("name", "").strip()
@@ -76,16 +74,15 @@ def _new_form(subsystem: str, values: Mapping[str, Any], answer: ApiResponse | N
     )
 
 
-@blp.get("/<subsystem>/volume-actions/<action>/<path:volume>")
+@page("/<subsystem>/volume-actions/<action>/<path:volume>", access=Role.USER)
 def action_form(subsystem: str, action: str, volume: str) -> Response:
     """The form of an action."""
-    require_page_user()
     chosen = _action(action)
     auth.require(chosen.role, operation=f"console {action}")
     return _form(subsystem, volume, action, request.args, None)
 
 
-@blp.post("/<subsystem>/volume-actions/<action>/<path:volume>")
+@page("/<subsystem>/volume-actions/<action>/<path:volume>", access=Role.USER, methods=["POST"])
 def act_on_volume(subsystem: str, action: str, volume: str) -> Response:
     """Carry the action out."""
     chosen = _action(action)

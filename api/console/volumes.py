@@ -14,7 +14,7 @@ from flask import Response, request, stream_with_context
 from api import auth
 from api.console import charts
 from api.console.api_client import ApiResponse, call
-from api.console.pages import blp, problem_page, render, require_page_user
+from api.console.pages import page, problem_page, render
 from api.http.problems import Problem
 from api.services import current_services
 from worker.catalog.operations import Role
@@ -31,10 +31,9 @@ _EVERY_COLUMN = (
 )  # fmt: skip
 
 
-@blp.get("/<subsystem>/volumes")
+@page("/<subsystem>/volumes", access=Role.USER)
 def volumes(subsystem: str) -> Response:
     """The table of volumes."""
-    require_page_user()
     columns = [name for name in request.args.getlist("columns") if name in _EVERY_COLUMN] or list(COLUMNS)
     query = _api_query()
     wait = {"Prefer": "wait=5"} | ({"Cache-Control": "no-cache"} if request.args.get("refresh") else {})
@@ -76,10 +75,9 @@ def next_token(answer: ApiResponse) -> str:
     return parse_qs(urlsplit(address).query).get("page_token", [""])[0]
 
 
-@blp.get("/<subsystem>/volumes.<kind>")
+@page("/<subsystem>/volumes.<kind>", access=Role.USER)
 def download(subsystem: str, kind: str) -> Response:
     """The same table as a file: every row that the filter chooses."""
-    require_page_user()
     if kind not in ("csv", "json"):
         raise Problem("not-found", "Volumes can be downloaded as csv or json.")
     first = call(
@@ -110,14 +108,14 @@ def _pages(subsystem: str, first: ApiResponse) -> Iterator[list[dict[str, Any]]]
 
 def _csv(pages: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
     fields: list[str] = []
-    for page in pages:
+    for rows in pages:
         out = io.StringIO()
         writer = csv.writer(out)
-        if not fields and page:
-            fields = list(page[0])
+        if not fields and rows:
+            fields = list(rows[0])
             writer.writerow(fields)
         # A text that begins like a formula is one to spreadsheets.
-        writer.writerows([[_cell(row.get(field)) for field in fields] for row in page])
+        writer.writerows([[_cell(row.get(field)) for field in fields] for row in rows])
         yield out.getvalue()
 
 
@@ -127,17 +125,16 @@ def _cell(value: Any) -> Any:
 
 def _json(pages: Iterator[list[dict[str, Any]]]) -> Iterator[bytes]:
     separator = b"["
-    for page in pages:
-        for row in page:
+    for rows in pages:
+        for row in rows:
             yield separator + orjson.dumps(row)
             separator = b",\n"
     yield b"]\n" if separator != b"[" else b"[]\n"
 
 
-@blp.get("/<subsystem>/volumes/<path:volume>")
+@page("/<subsystem>/volumes/<path:volume>", access=Role.USER)
 def volume(subsystem: str, volume: str) -> Response:
     """One volume."""
-    require_page_user()
     path = f"/v4/{subsystem}/volumes/{volume}"
     answer = call("GET", path, headers={"Prefer": "wait=5"})
     if answer.status == 202:  # noqa: PLR2004

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from api.console import charts, formatting
@@ -67,7 +70,7 @@ def test_snapshots_lie_between_the_oldest_and_now():
 
 
 def test_capacity_counts_what_is_known():
-    volumes = [
+    volumes: list[Mapping[str, Any]] = [
         {"size_total": 10, "size_used": 4, "aggregate_name": "x"},
         {"size_total": None, "size_used": 1, "aggregate_name": None},
     ]
