@@ -22,6 +22,7 @@ from worker.listings.process_cache import ListingCache
 from worker.listings.repository import Listings
 from worker.messaging.publisher import TaskPublisher, create_publisher
 from worker.store.client import connect, job_id_secret
+from worker.store.memory import RedisMemory
 from worker.store.scripts import JobScripts
 
 EXTENSION = "storage-api"
@@ -40,6 +41,7 @@ class Services:
     answers: ReplyQueue
     listings: Listings
     hot: ListingCache
+    memory: RedisMemory
     publisher: TaskPublisher
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
 
@@ -60,6 +62,7 @@ class Services:
             ReplyQueue(client, settings.key_prefix, waiter_slots),
             listings,
             ListingCache(listings, config.listing_cache_bytes),
+            RedisMemory(client),
             create_publisher(settings),
         )
 

@@ -24,6 +24,17 @@ def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
     return bool(trusted_proxies) or not any(name.lower().startswith(_FORWARDING) for name, _ in request.headers)
 
 
+def network_of(address: str | None) -> str:
+    """Return the network that counts as one client: an IPv4 address, or the /64 that an IPv6 host has for itself."""
+    try:
+        parsed = ipaddress.ip_address((address or "").split("%")[0])
+    except ValueError:
+        return "unknown"
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    parsed = mapped or parsed
+    return str(ipaddress.ip_network(f"{parsed}/{64 if parsed.version == 6 else 32}", strict=False))  # noqa: PLR2004
+
+
 def _is_local(address: str | None) -> bool:
     try:
         parsed = ipaddress.ip_address((address or "").split("%")[0])

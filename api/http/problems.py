@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from flask import Response, has_request_context, request
+from flask import Response, g, has_request_context, request
 
 from api.http.problem_types import PROBLEM_TYPES, STATUS
 from api.http.request_ids import request_id
@@ -24,7 +24,8 @@ _AWAY_FOR_S = "10"
 class Problem(Exception):
     """An answer to a request that cannot be met; raised anywhere below a view.
 
-    ``errors`` are ``{"pointer", "detail"}``; ``extra`` are further members of the document.
+    ``errors`` are ``{"pointer", "detail"}``; ``limit`` is the setting whose limit was reached, if one was; ``extra``
+    are further members of the document.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Problem(Exception):
         errors: Iterable[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
+        limit: str = "",
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -45,7 +47,8 @@ class Problem(Exception):
         self.retryable = PROBLEM_TYPES[code].retryable if retryable is None else retryable
         self.errors = [dict(error) for error in errors]
         self.headers = dict(headers or {})
-        self.extra = dict(extra or {})
+        self.extra = dict(extra or {}) | ({"limit": limit} if limit else {})
+        self.limit = limit
 
 
 def invalid(pointer: str, detail: str) -> Problem:
@@ -87,6 +90,8 @@ def problem_document(problem: Problem, *, instance: str | None = None, request_i
 
 def problem_response(problem: Problem) -> Response:
     """Return the answer to the request at hand."""
+    if problem.limit and has_request_context():
+        g.limit_reached = problem.limit
     instance = _quoted_path() if has_request_context() else None
     document = problem_document(problem, instance=instance, request_id=request_id())
     response = Response(orjson.dumps(document), problem.status, content_type=MEDIA_TYPE)

@@ -10,6 +10,7 @@ import orjson
 from flask import request
 
 from api.auth import principal
+from api.auth.request_origin import network_of
 from api.http.problems import Problem
 from api.http.request_ids import request_id
 from worker.catalog.operations import Operation
@@ -41,6 +42,7 @@ def new_job(
         request={**({"volume": volume} if volume else {}), **arguments},
         target=request.path,
         requester=principal().name,
+        network=network_of(request.remote_addr),
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),
         idempotency_key=key,

@@ -16,6 +16,7 @@ from api.http.problems import Problem, problem_of
 from api.http.success_status import RETURNS_LOCATION, success_status
 from api.jobs.long_polling import wait_for_answer, wait_for_end
 from api.jobs.new_job import new_job
+from api.jobs.refusals import refusal
 from api.jobs.representation import job_document
 from api.services import current_services
 from worker.catalog.operations import Operation
@@ -156,9 +157,8 @@ def _final(job_status: JobStatus, result: bytes, headers: Mapping[str, str]) -> 
 def _accept(new: NewJob) -> _Submitted:
     services = current_services()
     outcome, job_id, job_status = services.jobs.accept(new)
-    if outcome is SubmitOutcome.FULL:
-        after_s = services.jobs.queue_retry_after_s(new.subsystem, new.operation)
-        raise queue_full(new, after_s)
+    if outcome.is_refused:
+        raise refusal(new, outcome)
     if outcome is SubmitOutcome.REUSED:
         raise Problem(
             "idempotency-key-reused",
@@ -168,15 +168,6 @@ def _accept(new: NewJob) -> _Submitted:
     if job_status is None:
         raise Problem("job-expired", "The job of this Idempotency-Key has expired.")
     return _Submitted(job_status, outcome is SubmitOutcome.REPLAYED)
-
-
-def queue_full(new: NewJob, after_s: int) -> Problem:
-    """429: what to do about a queue that is too long."""
-    return Problem(
-        "queue-full",
-        f"Too many jobs wait in {new.operation.queue(new.subsystem)} already. Nothing was accepted; ask again later.",
-        headers={"Retry-After": str(after_s)},
-    )
 
 
 def _refuse_conditions() -> None:

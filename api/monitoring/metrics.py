@@ -29,6 +29,7 @@ _COUNTERS = {
         ("subsystem", "outcome"),
     ),
     "cache": ("sapi_cache_answers", "Reads by how they were answered", ("view", "outcome")),
+    "limit": ("sapi_limits_reached", "Requests that were refused because a limit is reached, by setting", ("limit",)),
     "http": ("sapi_http_requests", "Requests by route and class of status", ("method", "route", "status")),
 }
 _HISTOGRAMS = {

@@ -46,6 +46,8 @@ def _count(response: Response) -> Response:
     method = request.method if request.method in _METHODS else "other"
     route = _shown(request.url_rule.rule) if request.url_rule else "other"
     counters.count(f"http {method} {route} {response.status_code // 100}xx")
+    if "limit_reached" in g:
+        counters.count(f"limit {g.limit_reached}")
     # Whoever asks to wait is made to wait: that says nothing about how fast the service is.
     if "Prefer" not in request.headers and "began" in g:
         counters.observe(f"time {method} {route}", time.perf_counter() - g.began, REQUEST_BOUNDS_MS)

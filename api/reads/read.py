@@ -13,7 +13,8 @@ from api.http.preferences import Preferences, freshness, preferences
 from api.http.problems import Problem, problem_of
 from api.jobs.long_polling import wait_for, wait_for_end
 from api.jobs.new_job import new_job
-from api.jobs.submit import accepted_response, job_headers, queue_full
+from api.jobs.refusals import memory_refusal, refusal
+from api.jobs.submit import accepted_response, job_headers
 from api.reads import collection_query as collections
 from api.reads.read_request import ReadRequest, name_in_listing, resolve_volume_name
 from api.response_cache import middleware as response_cache
@@ -90,10 +91,11 @@ def _refresh_behind(read_request: ReadRequest, listing_state: ListingState, resp
         return
     job_id = listing_state.inflight
     if not job_id:
-        outcome, job_id, _ = read_request.services.jobs.accept(
-            _new_job(read_request, seen_ms=listing_state.as_of_ms, refresh=True)
-        )
-        if outcome in (SubmitOutcome.FULL, SubmitOutcome.CHANGED):
+        new = _new_job(read_request, seen_ms=listing_state.as_of_ms, refresh=True)
+        if memory_refusal(signed_in=bool(new.requester)) is not None:
+            return
+        outcome, job_id, _ = read_request.services.jobs.accept(new)
+        if outcome.is_refused or outcome is SubmitOutcome.CHANGED:
             return
     response.headers.update(job_headers(job_id))
 
@@ -172,11 +174,11 @@ def _ask(read_request: ReadRequest) -> Response:
         return found
     new = _new_job(read_request, seen_ms=None if read_request.wanted.no_cache else old.as_of_ms)
     kept = _kept(read_request, old)
+    if (refused := memory_refusal(signed_in=bool(new.requester))) is not None:
+        raise refused
     outcome, job_id, job_status = read_request.services.jobs.accept(new)
-    if outcome is SubmitOutcome.FULL:
-        raise queue_full(
-            new, read_request.services.jobs.queue_retry_after_s(read_request.subsystem, read_request.operation)
-        )
+    if outcome.is_refused:
+        raise refusal(new, outcome)
     if outcome is SubmitOutcome.CHANGED:
         return _copy(read_request) or _ask(read_request)
     status = f"fwd={_why(read_request, old)}" + ("; collapsed" if outcome is SubmitOutcome.COALESCED else "")

@@ -40,6 +40,9 @@ class ProblemSchema(ma.Schema):
     request_id = ma.fields.String()
     errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema))
     backend_error = ma.fields.Nested(BackendErrorSchema)
+    limit = ma.fields.String(
+        metadata={"description": "The setting whose limit was reached", "example": "SAPI_QUEUE_LIMIT"}
+    )
 
 
 class QueueSchema(ma.Schema):

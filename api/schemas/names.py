@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from api.http.problems import Problem
 
 _VOLUME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,202}\Z")
-_NODE = re.compile(r"[A-Za-z0-9_.-]*\Z")
+_NODE = re.compile(r"[A-Za-z0-9_.-]{0,255}\Z")
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _SNAPSHOT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,254}\Z")
 _POLICY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,255}\Z")
@@ -21,6 +21,8 @@ _NETGROUP = re.compile(r"@[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _RESERVED_SEGMENTS = frozenset({"snapshots", "locks", "rule"})
 _MAX_HOST = 253
 _MAX_RULE = 255
+#: Longer than any storage system takes; what a name costs in memory and keys is bounded by it.
+_MAX_PATH = 1024
 
 #: Says what is wrong with a name; empty when nothing is.
 Check = Callable[[str], str]
@@ -39,6 +41,8 @@ def junction_path(text: str) -> str:
     """Check where a volume is mounted."""
     if not text.startswith("/"):
         return "must begin with '/'"
+    if len(text) > _MAX_PATH:
+        return f"must be at most {_MAX_PATH} characters"
     for segment in text[1:].split("/"):
         if segment in ("", ".", ".."):
             return "must have no empty segment, no '.' or '..', and no slash at its end"
@@ -55,7 +59,7 @@ def volume(text: str) -> str:
     if not colon:
         return volume_name(text) and f"{volume_name(text)}; or node:/junction/path"
     if not _NODE.match(node):
-        return "the node must consist of letters, digits, '_', '.' and '-'"
+        return "the node must consist of at most 255 letters, digits, '_', '.' and '-'"
     wrong = junction_path(path)
     return wrong and f"the path after the colon {wrong}"
 

@@ -9,6 +9,7 @@ import pytest
 from tests.api.front import Front, Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from flask.testing import FlaskClient
@@ -37,3 +38,10 @@ def client(front: Front) -> FlaskClient:
 def worker(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
     return front.worker()
+
+
+@pytest.fixture
+def worker_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Front], Worker]:
+    """Makes somebody who carries out the jobs of a front end of the test's own."""
+    monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
+    return lambda front: front.worker()

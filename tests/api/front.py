@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,8 +63,16 @@ class Worker:
 class Front:
     """The application, as others see it over HTTP."""
 
-    def __init__(self, redis_url: str, **config: Any) -> None:
-        self.settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True)
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        user_groups: tuple[str, ...] = ("users",),
+        **config: Any,
+    ) -> None:
+        self.settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True, **(settings or {}))
+        self._user_groups = user_groups
         services = Services.build(self.settings, load(ApiSettings, **config), ("filer", "other"))
         self.services = replace(services, publisher=SilentBell())  # type: ignore[arg-type]
         self._apps: dict[tuple[Role, ...], Flask] = {}
@@ -77,7 +85,7 @@ class Front:
                 basic_auth_username="ann",
                 basic_auth_password="open",
                 basic_auth_roles=roles,
-                role_user_groups=("users",),
+                role_user_groups=self._user_groups,
                 SAPI_DEBUG=True,
             )
             self._apps[roles] = create_app(self.services, settings)

@@ -30,6 +30,11 @@ class ResourceType:
         """One object rather than a collection."""
         return self.parent is not None
 
+    @property
+    def is_one_of_many(self) -> bool:
+        """Is there a listing for each of many objects, rather than one for the whole storage system?"""
+        return self.template.count("{") > 1
+
     def cache_key(self, subsystem: str, arguments: Mapping[str, Any]) -> str:
         """The key of the listing that ``arguments`` name."""
         return self.template.format(subsystem=subsystem, **arguments)

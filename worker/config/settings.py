@@ -35,9 +35,28 @@ class Settings(SecretFiles):
     )
 
     job_keep: int = Field(7 * 86400, ge=1, description="How long a finished job's record is kept")
+    read_job_keep: int = Field(300, ge=1, description="How long the record of a finished read is kept, and its result")
     result_keep: int = Field(86400, ge=1, description="How long a finished job's result is kept")
     idempotency_keep: int = Field(86400, ge=1, description="How long an Idempotency-Key is remembered")
     queue_limit: int = Field(1000, ge=1, description="Jobs that may wait in one queue; more are refused with 429")
+    user_queue_share: int = Field(
+        70, ge=1, le=100, description="Percentage of a queue that the waiting jobs of one user may take"
+    )
+    strangers_queue_share: int = Field(
+        20, ge=1, le=100, description="The same for all clients together that have not signed in"
+    )
+    user_read_rate: int = Field(
+        6000, ge=0, description="Reads of one user in a minute that ask the storage system (0: any number)"
+    )
+    address_read_rate: int = Field(
+        1200, ge=0, description="The same for clients from one address that have not signed in (IPv6: from one /64)"
+    )
+    strangers_read_rate: int = Field(
+        3000, ge=0, description="The same for all clients together that have not signed in"
+    )
+    reads_memory_percent: int = Field(
+        80, ge=1, le=100, description="Use of Redis's memory from which reads that need a job are refused with 503"
+    )
 
     cache_fresh: int = Field(60, ge=0, description="How long a listing is fresh")
     cache_stale: int = Field(
@@ -85,6 +104,16 @@ class Settings(SecretFiles):
         if self.cache_keep < self.cache_fresh:
             raise ValueError("SAPI_CACHE_KEEP must not be shorter than SAPI_CACHE_FRESH")
         return self
+
+    @property
+    def user_queue_limit(self) -> int:
+        """How many jobs of one user may wait in one queue; small queues have no place to spare for others."""
+        return self.queue_limit - self.queue_limit * (100 - self.user_queue_share) // 100
+
+    @property
+    def strangers_queue_limit(self) -> int:
+        """How many jobs of clients that have not signed in may wait in one queue."""
+        return max(1, self.queue_limit * self.strangers_queue_share // 100)
 
     @property
     def broker(self) -> str:

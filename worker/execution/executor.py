@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -131,13 +132,12 @@ class JobExecutor:
         cache_key = resource_type.cache_key(subsystem, arguments)
         parent = resource_type.parent.cache_key(subsystem, arguments) if resource_type.parent else ""
         started = self._listings.begin(resource_type, cache_key, parent, self._settings.read_timeout * 1000)
-        value = lease.job.operation.run(backend, arguments, lease)
+        value = self._read_value(backend, lease, arguments, cache_key)
         lease.checkpoint()
         answer = orjson.dumps(value)
         records = [orjson.loads(answer)] if resource_type.single else orjson.loads(answer)
-        commit = self._listings.store(
-            started, Listing.of(resource_type.key_field, records, ordered=resource_type.ordered)
-        )
+        listing = Listing.of(resource_type.key_field, records, ordered=resource_type.ordered)
+        commit = self._listings.store(started, listing, keep_ms=self._keep_ms(lease, resource_type))
         fields = {
             "result_cache_key": cache_key,
             "result_base": commit["base"],
@@ -147,6 +147,23 @@ class JobExecutor:
         }
         small = answer if resource_type.single or len(answer) <= INLINE_RESULT_BYTES else b""
         return Completion(State.SUCCEEDED, result=small, fields=fields, steps=[commit])
+
+    def _read_value(self, backend: StorageBackend, lease: Lease, arguments: Mapping[str, Any], cache_key: str) -> Any:
+        try:
+            return lease.job.operation.run(backend, arguments, lease)
+        except StorageError:
+            with suppress(*REDIS_UNAVAILABLE):
+                self._listings.abandon(cache_key)
+            raise
+
+    def _keep_ms(self, lease: Lease, resource_type: ResourceType) -> int | None:
+        """How long what was read is kept: a listing of everything as configured, and one of many objects not for long
+        where somebody asked who has not signed in, and may ask for each of them.
+        """
+        if lease.job.requester or not resource_type.is_one_of_many:
+            return None
+        settings = self._settings
+        return min(settings.cache_keep, settings.cache_fresh + settings.read_job_keep) * 1000
 
     def _done(self, lease: Lease, arguments: Mapping[str, Any], value: Any) -> Completion:
         steps = self._updates.after_success(lease.job.operation, lease.job.subsystem, arguments, value)

@@ -38,6 +38,8 @@ class NewJob:
     #: Who asks; an empty name is somebody who has not signed in.
     requester: str
     request_id: str
+    #: The network that somebody who has not signed in asks from.
+    network: str = ""
     #: The volume as the client named it, for the job list.
     volume: str = ""
     query: str = ""
@@ -105,6 +107,8 @@ class Jobs:
             "refresh": new.refresh,
             "seen": "" if new.seen_ms is None else str(new.seen_ms),
             "queue_limit": self._settings.queue_limit,
+            "share_limit": self._share_limit(new),
+            "read_rates": self._read_rates(new),
             "first_check_ms": 2000,
         }
         try:
@@ -171,6 +175,28 @@ class Jobs:
         waiting_s = float(mean_ms or 1000) / 1000 * self._settings.queue_limit / self._settings.write_slots
         return max(1, min(MAX_RETRY_AFTER_S, math.ceil(waiting_s / 10)))
 
+    def _share_limit(self, new: NewJob) -> int:
+        """How many jobs of this requester may wait in the queue; 0 (any number) for what the service does by itself."""
+        if new.requester:
+            return self._settings.user_queue_limit
+        return self._settings.strangers_queue_limit if new.network else 0
+
+    def _read_rates(self, new: NewJob) -> list[tuple[str, int]]:
+        """Whose reads this one counts among, and how many there may be in a minute."""
+        settings = self._settings
+        if new.operation.is_change:
+            return []
+        if new.requester:
+            rates = [(_key_of(new.requester), settings.user_read_rate)]
+        elif new.network:
+            rates = [
+                (f"address:{_key_of(new.network)}", settings.address_read_rate),
+                ("strangers", settings.strangers_read_rate),
+            ]
+        else:
+            rates = []
+        return [(who, rate) for who, rate in rates if rate]
+
     def _get_all(self, ids: Iterable[str]) -> list[JobStatus]:
         return [job_status for job_id in ids if (job_status := self.get(job_id)) is not None]
 
@@ -196,6 +222,7 @@ class Jobs:
             **ordering_keys(operation, new.subsystem, new.arguments),
         }
         if operation.reads is not None:
+            fields["record_ttl_ms"] = str(self._settings.read_job_keep * 1000)
             fields["inflight"] = operation.reads.cache_key(new.subsystem, new.arguments)
         return fields
 

@@ -140,8 +140,21 @@ class Listings:
         now_ms, seq, epoch = self._scripts.begin_read(cache_key, parent_key or cache_key, limit_ms)
         return ReadMark(cache_key, now_ms, seq, epoch if resource_type.single else 0)
 
-    def store(self, started: ReadMark, listing: Listing, replaces: str = "") -> dict[str, Any]:
-        """Put the listing into Redis, and return the step with which the end of the job makes it the base."""
+    def abandon(self, cache_key: str) -> None:
+        """Forget a read that has failed, so that nothing stays of what does not exist."""
+        self._scripts.abandon_read(cache_key)
+
+    def store(
+        self, started: ReadMark, listing: Listing, replaces: str = "", *, keep_ms: int | None = None
+    ) -> dict[str, Any]:
+        """Put the listing into Redis, and return the step with which the end of the job makes it the base.
+
+        Args:
+            started: the mark that the read began with.
+            listing: what was read.
+            replaces: the base that it must replace, if any.
+            keep_ms: how long it is kept (default: `SAPI_CACHE_KEEP`).
+        """
         base = listing.hash
         key = self._keys.base(started.cache_key, base)
         if not self._redis.set(key, listing.pack(), px=self._page_ms, nx=True):
@@ -156,7 +169,7 @@ class Listings:
             "count": listing.count,
             "hash": listing.hash,
             "parent_epoch": started.parent_epoch,
-            "keep_ms": self._keep_ms,
+            "keep_ms": keep_ms or self._keep_ms,
             "page_ms": self._page_ms,
             **({"replaces": replaces} if replaces else {}),
         }

@@ -43,6 +43,15 @@ class SubmitOutcome(StrEnum):
     CHANGED = "CHANGED"
     #: The queue is too long.
     FULL = "FULL"
+    #: The requester has too many jobs in this queue (clients that have not signed in count as one requester).
+    SHARE_FULL = "SHARE_FULL"
+    #: Too many reads of this requester, or of all clients that have not signed in, asked the storage system lately.
+    READS_LIMITED = "READS_LIMITED"
+
+    @property
+    def is_refused(self) -> bool:
+        """Was no job accepted, because a limit is reached?"""
+        return self in (SubmitOutcome.FULL, SubmitOutcome.SHARE_FULL, SubmitOutcome.READS_LIMITED)
 
 
 class ClaimResult(StrEnum):
@@ -249,6 +258,10 @@ class JobScripts:
         """Begin a read of a listing; return now (ms), the last change that it includes, the collection's epoch."""
         now_ms, seq, epoch = self._run("begin_read", cache_key, parent_key, limit_ms)
         return now_ms, seq, epoch
+
+    def abandon_read(self, cache_key: str) -> None:
+        """Forget that a read of a listing began, where nothing else is known of the listing."""
+        self._run("abandon_read", cache_key)
 
     def extend_ttl(self, key: str, ttl_ms: int) -> None:
         """Make a key live at least this long."""

@@ -16,6 +16,6 @@ update_listings(cjson.decode(ARGV[5]))
 if fields.result_cache_key then
   fields.result_seq = text(readable_until(fields.result_cache_key, tonumber(fields.result_base_seq)))
 end
-if ARGV[7] ~= '' then redis.call('SET', P .. 'result:' .. id, ARGV[7], 'PX', ARGV[8]) end
+if ARGV[7] ~= '' then redis.call('SET', P .. 'result:' .. id, ARGV[7], 'PX', text(record_ttl_ms(id, tonumber(ARGV[8])))) end
 local reply = ARGV[3] == 'succeeded' and #ARGV[7] <= tonumber(ARGV[9]) and ARGV[7]
 return {'DONE', finish(id, ARGV[3], tonumber(ARGV[6]), fields, reply)}

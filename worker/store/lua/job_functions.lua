@@ -22,6 +22,11 @@ local function barrier_key(sub) return P .. 'barrier:' .. sub end
 local function queued_key(queue) return P .. 'queued:' .. queue end
 local function messages_key(queue) return P .. 'celery:' .. queue end
 local function running_key(queue) return P .. 'running:' .. queue end
+-- The waiting jobs of one user in a queue; all clients that have not signed in count as one.
+local function queued_by_key(queue, requester_key)
+  local who = (requester_key or '') ~= '' and requester_key or 'strangers'
+  return P .. 'queued_by:' .. queue .. ':' .. who
+end
 local function listing_key(cache_key) return P .. 'listing:' .. cache_key end
 local function delta_key(cache_key) return P .. 'delta:' .. cache_key end
 local function inflight_key(cache_key) return P .. 'inflight:' .. cache_key end
@@ -91,6 +96,16 @@ local function is_blocked(id, only_looking)
   return false
 end
 
+local function enter_queue(queue, id, seq, requester_key)
+  redis.call('ZADD', queued_key(queue), seq, id)
+  redis.call('ZADD', queued_by_key(queue, requester_key), seq, id)
+end
+
+local function leave_queue(queue, id, requester_key)
+  redis.call('ZREM', queued_key(queue), id)
+  redis.call('ZREM', queued_by_key(queue, requester_key), id)
+end
+
 -- Counters for Prometheus (see worker/store/metrics.py): one hash, a field for each count, and for each bucket of a histogram.
 local BOUNDS_MS = {100, 500, 1000, 2000, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000}
 local function count(field) redis.call('HINCRBY', P .. 'metrics', field, 1) end
@@ -130,7 +145,7 @@ end
 local function requeue(id, state, start, reason)
   local f = get(id, 'queue', 'seq', 'subsystem', 'version', 'requester_key')
   redis.call('ZREM', running_key(f[1]), id)
-  redis.call('ZADD', queued_key(f[1]), f[2], id)
+  enter_queue(f[1], id, f[2], f[5])
   redis.call('ZADD', due_key(f[3]), start, id)
   move_index(id, f[5], f[2], state, 'queued')
   change(id, f[4], {}, 'state', 'queued', 'token', '', 'stalled_since', '', 'started', '', 'not_before', text(start),
@@ -153,6 +168,12 @@ local function job_status(id, workers_ttl_ms, most_inline_bytes)
   return {redis.call('HGETALL', job_key(id)), now, position, online, behind, tonumber(mean), result}
 end
 
+-- How long the record is kept after the end: a read's record says so itself.
+local function record_ttl_ms(id, otherwise_ms)
+  local own = get(id, 'record_ttl_ms')[1] or ''
+  return own ~= '' and math.min(tonumber(own), otherwise_ms) or otherwise_ms
+end
+
 -- End a job: it leaves every ordering key and queue, the next ones are published, and the record never changes again.
 -- Begins with deletions, so that Redis does not refuse it when memory is full.
 -- `reply`: the result for a request that waits on the reply key; when nil, an empty reply makes it read the record.
@@ -160,8 +181,9 @@ local function finish(id, state, keep_ms, fields, reply)
   local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'requester_key', 'seq',
     'wants_reply')
   local sub, keys, messages = f[1], cjson.decode(f[3]), {}
+  keep_ms = record_ttl_ms(id, keep_ms)
   redis.call('ZREM', due_key(sub), id)
-  redis.call('ZREM', queued_key(f[2]), id)
+  leave_queue(f[2], id, f[9])
   redis.call('ZREM', running_key(f[2]), id)
   for _, key in ipairs(keys) do redis.call('ZREM', ordering_key(sub, key), id) end
   redis.call('ZREM', barrier_key(sub), id)

@@ -25,12 +25,30 @@ end
 if (r.seen or '') ~= '' and (redis.call('HGET', listing_key(r.inflight), 'as_of') or '0') ~= r.seen then return {'CHANGED', '', ''} end
 if redis.call('ZCARD', queued_key(fields.queue)) >= r.queue_limit then return {'FULL', '', ''} end
 
+-- The requester's share of the queue. Entries older than the first waiting job are of records that were deleted by hand.
+local mine = queued_by_key(fields.queue, fields.requester_key)
+if (r.share_limit or 0) > 0 and redis.call('ZCARD', mine) >= r.share_limit then
+  local first = redis.call('ZRANGE', queued_key(fields.queue), 0, 0, 'WITHSCORES')
+  redis.call('ZREMRANGEBYSCORE', mine, '-inf', '(' .. (first[2] or '+inf'))
+  if redis.call('ZCARD', mine) >= r.share_limit then return {'SHARE_FULL', '', ''} end
+end
+-- Reads that ask the storage system, counted by the minute: {{who, limit}, ...}.
+local minute = text(math.floor(now / 60000))
+local function rate_key(who) return P .. 'reads_of:' .. who .. ':' .. minute end
+for _, rate in ipairs(r.read_rates or {}) do
+  if tonumber(redis.call('GET', rate_key(rate[1])) or '0') >= rate[2] then return {'READS_LIMITED', '', ''} end
+end
+for _, rate in ipairs(r.read_rates or {}) do
+  redis.call('INCR', rate_key(rate[1]))
+  redis.call('PEXPIRE', rate_key(rate[1]), 60000)
+end
+
 local seq = text(redis.call('INCR', P .. 'seq'))
 set_all(id, fields, 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0', 'created', text(now),
   'updated', text(now), 'waiters', '0')
 local sub = fields.subsystem
 redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
-redis.call('ZADD', queued_key(fields.queue), seq, id)
+enter_queue(fields.queue, id, seq, fields.requester_key)
 for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', ordering_key(sub, key), seq, id) end
 if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
 local indexes = index_keys(fields.requester_key, fields.operation, sub, fields.volume, 'queued')

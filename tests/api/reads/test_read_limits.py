@@ -1,0 +1,243 @@
+"""What reads may use up: places in a queue, calls of the storage system, memory of Redis; and what they leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.api.front import Front, accepted, problem
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from redis import Redis
+
+ASYNC = {"Prefer": "respond-async"}
+VOLUMES = "/v4/filer/volumes"
+
+
+def open_front(redis_url: str, **settings: Any) -> Front:
+    """A service whose reads are open to everybody."""
+    return Front(redis_url, settings=settings, user_groups=())
+
+
+def keys(client: Redis) -> set[str]:
+    return {key.decode() for key in client.scan_iter("*")}
+
+
+@pytest.fixture
+def small(redis_url: str, redis_client: Redis) -> Front:
+    """With ten places in each queue: seven for one user, two for all who have not signed in."""
+    return open_front(redis_url, queue_limit=10)
+
+
+def ask(client: FlaskClient, number: int) -> Any:
+    return client.get(f"{VOLUMES}/made_up_{number}", headers=ASYNC)
+
+
+class TestShares:
+    def test_strangers_leave_places_to_others(self, small: Front):
+        stranger = small.stranger()
+        for number in range(2):
+            accepted(ask(stranger, number))
+        answer = ask(stranger, 3)
+        refused = problem(answer, 429, "queue-full")
+        assert refused["limit"] == "SAPI_STRANGERS_QUEUE_SHARE"
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "not signed in" in refused["detail"]
+        accepted(ask(small.client(), 4))
+
+    def test_one_user_leaves_places_to_others(self, small: Front):
+        for number in range(7):
+            accepted(ask(small.client(), number))
+        refused = problem(ask(small.client(), 7), 429, "queue-full")
+        assert refused["limit"] == "SAPI_USER_QUEUE_SHARE"
+        accepted(ask(small.stranger(), 8))
+
+    def test_a_place_is_free_again_when_the_job_runs(self, small: Front, worker_of: Any):
+        stranger = small.stranger()
+        jobs = [accepted(ask(stranger, number)) for number in range(2)]
+        worker_of(small).carry_out(jobs[0])
+        accepted(ask(stranger, 3))
+        problem(ask(stranger, 4), 429, "queue-full")
+
+    def test_a_cancelled_job_gives_its_place_back(self, small: Front):
+        jobs = [accepted(ask(small.client(), number)) for number in range(7)]
+        assert small.client().post(f"{jobs[0]}/cancel").status_code == 200
+        accepted(ask(small.client(), 8))
+
+    def test_places_of_records_that_were_deleted_by_hand_come_back(self, small: Front, redis_client: Redis):
+        stranger = small.stranger()
+        for number in range(2):
+            job = accepted(ask(stranger, number)).rpartition("/")[2]
+            redis_client.delete(f"sapi:job:{job}")
+            redis_client.zrem("sapi:queued:filer.read", job)
+        accepted(ask(stranger, 3))
+
+    def test_a_full_queue_says_that_it_is_full(self, redis_url: str, redis_client: Redis):
+        front = open_front(redis_url, queue_limit=2)
+        for number in range(2):
+            accepted(ask(front.client(), number))
+        assert problem(ask(front.client(), 3), 429, "queue-full")["limit"] == "SAPI_QUEUE_LIMIT"
+
+
+class TestRates:
+    def test_reads_of_one_address_are_counted(self, redis_url: str, redis_client: Redis):
+        front = open_front(redis_url, address_read_rate=2)
+        for number in range(2):
+            accepted(ask(front.stranger(), number))
+        answer = ask(front.stranger(), 2)
+        assert problem(answer, 429, "rate-limited")["limit"] == "SAPI_ADDRESS_READ_RATE"
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        accepted(ask(front.client(), 3))
+
+    def test_an_ipv6_host_has_one_address_for_this(self, redis_url: str, redis_client: Redis):
+        front = open_front(redis_url, address_read_rate=2)
+
+        def from_host(last: int) -> Any:
+            return front.stranger().get(
+                f"{VOLUMES}/v{last}", headers=ASYNC, environ_base={"REMOTE_ADDR": f"2001:db8::{last}"}
+            )
+
+        for last in (1, 2):
+            accepted(from_host(last))
+        problem(from_host(3), 429, "rate-limited")
+
+    def test_all_strangers_together_are_counted(self, redis_url: str, redis_client: Redis):
+        front = open_front(redis_url, strangers_read_rate=2)
+        for last in (1, 2):
+            accepted(
+                front.stranger().get(
+                    f"{VOLUMES}/v{last}", headers=ASYNC, environ_base={"REMOTE_ADDR": f"192.0.2.{last}"}
+                )
+            )
+        problem(
+            front.stranger().get(f"{VOLUMES}/v3", headers=ASYNC, environ_base={"REMOTE_ADDR": "192.0.2.3"}),
+            429,
+            "rate-limited",
+        )
+
+    def test_a_user_is_counted_too(self, redis_url: str, redis_client: Redis):
+        front = open_front(redis_url, user_read_rate=2)
+        for number in range(2):
+            accepted(ask(front.client(), number))
+        assert problem(ask(front.client(), 3), 429, "rate-limited")["limit"] == "SAPI_USER_READ_RATE"
+
+    def test_who_joins_a_read_does_not_ask(self, redis_url: str, redis_client: Redis):
+        front = open_front(redis_url, address_read_rate=1)
+        accepted(ask(front.stranger(), 0))
+        for _ in range(3):
+            assert "collapsed" in ask(front.stranger(), 0).headers["Cache-Status"]
+
+
+class TestMemory:
+    @pytest.fixture
+    def nearly_full(self, redis_client: Redis) -> Any:
+        def use(percent: float) -> None:
+            used = int(redis_client.info("memory")["used_memory"])
+            redis_client.config_set("maxmemory", int(used * 100 / percent))
+
+        yield use
+        redis_client.config_set("maxmemory", 0)
+
+    def test_reads_by_job_are_refused_so_that_changes_find_room(self, redis_url: str, nearly_full: Any):
+        front = open_front(redis_url)
+        nearly_full(90)
+        answer = ask(front.client(), 1)
+        assert problem(answer, 503, "queue-unavailable")["limit"] == "SAPI_READS_MEMORY_PERCENT"
+        assert "Retry-After" in answer.headers
+        accepted(front.client().post(f"{VOLUMES}/new", json={}))
+
+    def test_strangers_are_refused_first(self, redis_url: str, nearly_full: Any):
+        front = open_front(redis_url)
+        nearly_full(70)
+        problem(ask(front.stranger(), 1), 503, "queue-unavailable")
+        accepted(ask(front.client(), 1))
+
+    def test_copies_are_served_all_the_same(
+        self, redis_url: str, redis_client: Redis, nearly_full: Any, worker_of: Any
+    ):
+        front = open_front(redis_url)
+        worker_of(front).carry_out(accepted(front.client().get(VOLUMES, headers=ASYNC)))
+        nearly_full(90)
+        assert front.stranger().get(VOLUMES).status_code == 200
+
+
+class TestLeftovers:
+    def test_nothing_stays_of_what_does_not_exist(self, redis_url: str, redis_client: Redis, worker_of: Any):
+        front = open_front(redis_url)
+        worker = worker_of(front)
+        worker.carry_out(accepted(front.client().get(VOLUMES, headers=ASYNC)))
+        before = keys(redis_client)
+        paths = ("nobody", ":/no/where/snapshots", "nobody/snapshots/none", "nobody/locks", "nobody/snapshots")
+        jobs = [accepted(front.stranger().get(f"{VOLUMES}/{path}", headers=ASYNC)) for path in paths]
+        for job in jobs:
+            worker.carry_out(job)
+            assert front.services.jobs.get(job.rpartition("/")[2]).job.failure.code == "no-such-volume"  # type: ignore[union-attr]
+        left = {key for key in keys(redis_client) - before if not key.startswith(("sapi:reads_of:", "sapi:limit"))}
+        assert left == {f"sapi:job:{job.rpartition('/')[2]}" for job in jobs} | {"sapi:failures"}
+
+    def test_a_failed_read_does_not_forget_what_is_known(self, redis_url: str, redis_client: Redis, worker_of: Any):
+        front = open_front(redis_url)
+        worker = worker_of(front)
+        name = front_name(front, worker)
+        worker.carry_out(accepted(front.client().get(f"{VOLUMES}/{name}/snapshots", headers=ASYNC)))
+        known = redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots")
+        front.services.scripts.abandon_read(f"filer/volumes/{name}/snapshots")
+        assert redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots") == known != {}
+
+    def test_the_record_of_a_read_lives_minutes_and_that_of_a_change_days(
+        self, redis_url: str, redis_client: Redis, worker_of: Any
+    ):
+        front = open_front(redis_url)
+        worker = worker_of(front)
+        name = front_name(front, worker)
+        read = accepted(front.client().get(f"{VOLUMES}/{name}/locks", headers=ASYNC)).rpartition("/")[2]
+        change = accepted(front.client().post(f"{VOLUMES}/new", json={})).rpartition("/")[2]
+        kept = {}
+        for job_id in (read, change):
+            worker.carry_out(job_id)
+            job = front.services.jobs.get(job_id).job  # type: ignore[union-attr]
+            kept[job_id] = (job.expires_ms - job.finished_ms) / 1000  # type: ignore[operator]
+        assert kept == {read: 300, change: 7 * 86400}
+        assert 0 < redis_client.pttl(f"sapi:result:{read}") <= 300_000 < redis_client.pttl(f"sapi:result:{change}")
+
+    def test_what_strangers_read_of_one_object_is_not_kept_for_long(
+        self, redis_url: str, redis_client: Redis, worker_of: Any
+    ):
+        front = open_front(redis_url)
+        worker = worker_of(front)
+        name = front_name(front, worker)
+        for path in (f"{VOLUMES}/{name}/snapshots", f"{VOLUMES}/{name}/locks"):
+            worker.carry_out(accepted(front.stranger().get(path, headers=ASYNC)))
+        listings = [key for key in keys(redis_client) if key.startswith(("sapi:listing:", "sapi:base:"))]
+        ttls = {key: redis_client.pttl(key) for key in listings}
+        of_objects = {key: ttl for key, ttl in ttls.items() if f"/{name}/" in key}
+        assert len(of_objects) == 4
+        # The time limit of a read is the longest of them.
+        assert all(0 < ttl <= 600_000 for ttl in of_objects.values()), of_objects
+        assert any(ttl > 3_600_000 for key, ttl in ttls.items() if key not in of_objects)
+
+    def test_a_path_has_an_end(self, small: Front):
+        answer = small.stranger().get(f"{VOLUMES}/:/f1/{'q' * 7600}/snapshots", headers=ASYNC)
+        assert "at most 1024 characters" in problem(answer, 422, "validation-failed")["detail"]
+        assert (
+            "at most 255"
+            in problem(small.stranger().get(f"{VOLUMES}/{'n' * 256}:/p", headers=ASYNC), 422, "validation-failed")[
+                "detail"
+            ]
+        )
+
+
+def front_name(front: Front, worker: Any) -> str:
+    """The name of a volume that there is."""
+    worker.carry_out(accepted(front.client().get(VOLUMES, headers=ASYNC)))
+    volumes: Any = front.client().get(VOLUMES).json
+    return str(volumes[0]["name"])
+
+
+def test_reached_limits_are_counted(small: Front):
+    for number in range(3):
+        ask(small.stranger(), number)
+    text = small.client().get("/metrics").get_data(as_text=True)
+    assert 'sapi_limits_reached_total{limit="SAPI_STRANGERS_QUEUE_SHARE"} 1.0' in text
