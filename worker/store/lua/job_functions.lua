@@ -96,9 +96,13 @@ local function is_blocked(id, only_looking)
   return false
 end
 
+-- Whoever has jobs waiting stands behind those who have fewer: each of them counts as so many later arrivals.
+local FAIRNESS_STEP = 64
 local function enter_queue(queue, id, seq, requester_key)
-  redis.call('ZADD', queued_key(queue), seq, id)
-  redis.call('ZADD', queued_by_key(queue, requester_key), seq, id)
+  local mine = queued_by_key(queue, requester_key)
+  local place = tonumber(seq) + FAIRNESS_STEP * redis.call('ZCARD', mine)
+  redis.call('ZADD', queued_key(queue), 'NX', text(place), id)
+  redis.call('ZADD', mine, seq, id)
 end
 
 local function leave_queue(queue, id, requester_key)

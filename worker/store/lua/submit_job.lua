@@ -25,11 +25,12 @@ end
 if (r.seen or '') ~= '' and (redis.call('HGET', listing_key(r.inflight), 'as_of') or '0') ~= r.seen then return {'CHANGED', '', ''} end
 if redis.call('ZCARD', queued_key(fields.queue)) >= r.queue_limit then return {'FULL', '', ''} end
 
--- The requester's share of the queue. Entries older than the first waiting job are of records that were deleted by hand.
+-- The requester's share of the queue. Entries of records that were deleted by hand are found and dropped a few at a time.
 local mine = queued_by_key(fields.queue, fields.requester_key)
 if (r.share_limit or 0) > 0 and redis.call('ZCARD', mine) >= r.share_limit then
-  local first = redis.call('ZRANGE', queued_key(fields.queue), 0, 0, 'WITHSCORES')
-  redis.call('ZREMRANGEBYSCORE', mine, '-inf', '(' .. (first[2] or '+inf'))
+  for _, waiting in ipairs(redis.call('ZRANGE', mine, 0, 9)) do
+    if not redis.call('ZSCORE', queued_key(fields.queue), waiting) then redis.call('ZREM', mine, waiting) end
+  end
   if redis.call('ZCARD', mine) >= r.share_limit then return {'SHARE_FULL', '', ''} end
 end
 -- Reads that ask the storage system, counted by the minute: {{who, limit}, ...}.
