@@ -187,10 +187,10 @@ class Jobs:
         if new.operation.is_change:
             return []
         if new.requester:
-            rates = [(_key_of(new.requester), settings.user_read_rate)]
+            rates = [(key_of(new.requester), settings.user_read_rate)]
         elif new.network:
             rates = [
-                (f"address:{_key_of(new.network)}", settings.address_read_rate),
+                (f"address:{key_of(new.network)}", settings.address_read_rate),
                 ("strangers", settings.strangers_read_rate),
             ]
         else:

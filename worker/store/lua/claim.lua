@@ -8,7 +8,7 @@ if f[1] ~= 'queued' then return {f[1] == 'cancelled' and 'CANCELLED' or 'TAKEN'}
 if f[4] and f[4] ~= '' and tonumber(f[4]) > now then return {'LATER'} end
 if is_blocked(id) then return {'BLOCKED'} end
 local limit = tonumber(f[5] == 'read' and ARGV[4] or ARGV[5])
-leave_queue(f[3], id, f[9])
+leave_queue(f[3], id)
 redis.call('ZADD', running_key(f[3]), now, id)
 redis.call('ZADD', due_key(f[2]), now + tonumber(ARGV[3]), id)
 if f[6] == '0' then observe('wait ' .. f[3], now - tonumber(f[7])) end

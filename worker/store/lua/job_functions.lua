@@ -96,18 +96,20 @@ local function is_blocked(id, only_looking)
   return false
 end
 
+local function queued_by_requester(queue, id) return queued_by_key(queue, get(id, 'requester_key')[1]) end
+
 -- Whoever has jobs waiting stands behind those who have fewer: each of them counts as so many later arrivals.
 local FAIRNESS_STEP = 64
-local function enter_queue(queue, id, seq, requester_key)
-  local mine = queued_by_key(queue, requester_key)
+local function enter_queue(queue, id, seq)
+  local mine = queued_by_requester(queue, id)
   local place = tonumber(seq) + FAIRNESS_STEP * redis.call('ZCARD', mine)
   redis.call('ZADD', queued_key(queue), 'NX', text(place), id)
   redis.call('ZADD', mine, seq, id)
 end
 
-local function leave_queue(queue, id, requester_key)
+local function leave_queue(queue, id)
   redis.call('ZREM', queued_key(queue), id)
-  redis.call('ZREM', queued_by_key(queue, requester_key), id)
+  redis.call('ZREM', queued_by_requester(queue, id), id)
 end
 
 -- Counters for Prometheus (see worker/store/metrics.py): one hash, a field for each count, and for each bucket of a histogram.
@@ -149,7 +151,7 @@ end
 local function requeue(id, state, start, reason)
   local f = get(id, 'queue', 'seq', 'subsystem', 'version', 'requester_key')
   redis.call('ZREM', running_key(f[1]), id)
-  enter_queue(f[1], id, f[2], f[5])
+  enter_queue(f[1], id, f[2])
   redis.call('ZADD', due_key(f[3]), start, id)
   move_index(id, f[5], f[2], state, 'queued')
   change(id, f[4], {}, 'state', 'queued', 'token', '', 'stalled_since', '', 'started', '', 'not_before', text(start),
@@ -187,7 +189,7 @@ local function finish(id, state, keep_ms, fields, reply)
   local sub, keys, messages = f[1], cjson.decode(f[3]), {}
   keep_ms = record_ttl_ms(id, keep_ms)
   redis.call('ZREM', due_key(sub), id)
-  leave_queue(f[2], id, f[9])
+  leave_queue(f[2], id)
   redis.call('ZREM', running_key(f[2]), id)
   for _, key in ipairs(keys) do redis.call('ZREM', ordering_key(sub, key), id) end
   redis.call('ZREM', barrier_key(sub), id)

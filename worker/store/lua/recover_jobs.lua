@@ -23,7 +23,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', due_key(sub), now + FAR_MS, '+in
 local function check_queued(id, f)
   local not_before = number(f.not_before)
   if not_before > now + FAR_MS then redis.call('HSET', job_key(id), 'not_before', '') end
-  enter_queue(f.queue, id, f.seq, f.requester_key)
+  enter_queue(f.queue, id, f.seq)
   check_at(id, now + RECHECK_MS)
 end
 
@@ -73,7 +73,7 @@ local function check_running(id, f)
 end
 
 local names = {'state', 'queue', 'seq', 'token', 'lease', 'stalled_since', 'step', 'losses', 'deadline', 'not_before',
-  'in_doubt_since', 'in_doubt_reason', 'version', 'requester_key'}
+  'in_doubt_since', 'in_doubt_reason', 'version'}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due_key(sub), '-inf', now, 'LIMIT', 0, BATCH)) do
   local values, f = get(id, unpack(names)), {}
   for i, name in ipairs(names) do f[name] = values[i] or '' end

@@ -49,7 +49,7 @@ set_all(id, fields, 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0
   'updated', text(now), 'waiters', '0')
 local sub = fields.subsystem
 redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
-enter_queue(fields.queue, id, seq, fields.requester_key)
+enter_queue(fields.queue, id, seq)
 for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', ordering_key(sub, key), seq, id) end
 if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
 local indexes = index_keys(fields.requester_key, fields.operation, sub, fields.volume, 'queued')
