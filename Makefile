@@ -5,7 +5,7 @@ PROFILE ?= dev
 VENV    := .venv
 RUN     := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
-CODE    := $(wildcard api worker storage_backends deploy tests)
+CODE    := $(wildcard api worker storage_backends deploy tests client)
 LOCK     = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
            --no-header --no-annotate --no-emit-index-url $(UPGRADE)
 
@@ -16,7 +16,7 @@ export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help env devserver stop status logs test lint format types imports check lock bench chaos html openapi configuration \
-        image run push_version
+        client client_faces image run push_version
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,7 @@ $(STAMP): requirements-dev.lock
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r $<
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable client
 	@touch $@
 
 devserver: $(STAMP) ## Start Redis, API, workers and Flower on 127.0.0.1, and return
@@ -47,6 +48,7 @@ test: $(STAMP) ## Run the tests (T=path or node id, PROFILE=dev|ci, ARGS=more of
 	$(RUN) -m pytest --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
 
 lint: $(STAMP) ## Check style and format with ruff
+	$(RUN) client/tools/faces.py --check
 	$(RUN) -m ruff check $(CODE)
 	$(RUN) -m ruff format --check $(CODE)
 
@@ -56,6 +58,7 @@ format: $(STAMP) ## Mend style and format with ruff
 
 types: $(STAMP) ## Check types with mypy
 	$(RUN) -m mypy
+	cd client && ../$(RUN) -m mypy
 
 imports: $(STAMP) ## Check that imports keep to the contracts
 	PYTHONPATH=. $(VENV)/bin/lint-imports
@@ -78,6 +81,13 @@ openapi: $(STAMP) ## Write the OpenAPI document to build/openapi.json
 
 configuration: $(STAMP) ## Write docs/configuration.md anew from the code
 	$(RUN) -m deploy.docs.configuration
+
+client: $(STAMP) ## Build the client's wheel and sdist into build/client
+	$(VENV)/bin/uv build --quiet --python $(RUN) --no-build-isolation --out-dir build/client client
+	@ls build/client/*.whl build/client/*.tar.gz
+
+client_faces: $(STAMP) ## Make the client's blocking face of its asynchronous one
+	$(RUN) client/tools/faces.py
 
 image: ## Build the images of the front end and of the workers (PYTHON_IMAGE=their base), tagged dev and with the version
 	docker build $(IMAGE_ARGS) --file Dockerfile.api --tag storage-api/api:dev --tag storage-api/api:$(VERSION) .

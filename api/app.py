@@ -16,12 +16,12 @@ from api.http.converters import CONVERTERS
 from api.monitoring import request_metrics
 from api.openapi.document import create_api, describe_sign_in
 from api.openapi.path_parameters import subsystem_parameter
-from api.resources import docs, health, jobs, locks, snapshots, status, volumes
+from api.resources import docs, health, jobs, locks, restricted, snapshots, status, volumes
 from api.resources import export_policies as exports
 from api.response_cache.middleware import ResponseCacheMiddleware, raise_cached_redis_error
 from api.services import EXTENSION, Services
 
-BLUEPRINTS = (volumes.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
+BLUEPRINTS = (volumes.blp, restricted.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
 
 
 def create_app(services: Services, settings: auth.AuthSettings) -> Flask:

@@ -9,7 +9,15 @@ from enum import StrEnum
 from typing import Any, Unpack
 
 from storage_backends.journal import Journal, JournalState
-from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
+from storage_backends.models import (
+    CloneSettings,
+    DetailedExportPolicy,
+    ExportPolicy,
+    Lock,
+    Snapshot,
+    Volume,
+    VolumeSettings,
+)
 
 
 class Outcome(StrEnum):
@@ -34,11 +42,13 @@ class ReconciledOutcome:
 
 
 class StorageBackend(ABC):
-    """One storage system (for NetApp: one vserver).
+    """One storage system (for NetApp: one SVM).
 
     Methods raise ``storage_backends.errors`` and, from the journal, ``storage_backends.journal.Stopped``; nothing else.
     Instances are used by many threads of one process at a time. ``volume`` is a name or ``node:/junction/path``; a
     restricted volume is as if it did not exist. All arguments are data: no character in a name is ever a pattern.
+    A volume of type ``dp`` or ``ls``, or the root of the namespace, is shown and never changed (``NotADataVolume``).
+    Hosts and client matches are compared in canonical form (``client_matches``), and shown so.
     Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only
     when nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
     """
@@ -67,22 +77,35 @@ class StorageBackend(ABC):
         junction_path: str | None = None,
         **settings: Unpack[VolumeSettings],
     ) -> Volume:
-        """Create a volume named ``volume`` (always a name). Without ``aggregate_name`` the storage system chooses.
+        """Create a volume named ``volume`` (always a name), mounted at ``junction_path`` or else at ``/<name>``.
+
+        Without ``aggregate_name`` the storage system chooses.
 
         Raises:
             AlreadyExists: the name or the junction path is taken.
             InvalidRequest: a setting, the aggregate, or the policy is not possible here.
+            NotSupported: this storage system, or its release, lacks a setting; nothing was made.
         """
 
     @abstractmethod
     def clone_volume(
-        self, volume: str, *, journal: Journal, from_volume: str, from_snapshot: str, junction_path: str | None = None
+        self,
+        volume: str,
+        *,
+        journal: Journal,
+        from_volume: str,
+        from_snapshot: str,
+        junction_path: str | None = None,
+        **settings: Unpack[CloneSettings],
     ) -> Volume:
         """Create ``volume`` (a name) as an independent, writable copy of a snapshot of ``from_volume``.
+
+        It is mounted at ``junction_path`` or else at ``/<name>``; what ``settings`` do not say is as in the snapshot.
 
         Raises:
             NoSuchVolume, NoSuchSnapshot: the source is not there.
             AlreadyExists: the name or the junction path is taken.
+            InvalidRequest: a setting or the policy is not possible here.
         """
 
     @abstractmethod
@@ -108,6 +131,19 @@ class StorageBackend(ABC):
 
         Raises:
             NoSuchVolume: it is not there (any more).
+        """
+
+    @abstractmethod
+    def list_restricted_volumes(self, *, journal: Journal) -> list[Volume]:
+        """Return every data volume that is out of service."""
+
+    @abstractmethod
+    def reinstate_volume(self, volume: str, *, journal: Journal, junction_path: str | None = None) -> Volume:
+        """Bring a restricted volume back: online, and mounted at ``junction_path`` or else at ``/<name>``.
+
+        Raises:
+            NoSuchVolume: there is no restricted volume of that name (``volume`` is always a name).
+            AlreadyExists: the junction path is taken.
         """
 
     # --- snapshots
@@ -186,8 +222,8 @@ class StorageBackend(ABC):
         """Return every export policy with its rules."""
 
     @abstractmethod
-    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
-        """Return one export policy.
+    def get_policy(self, policy: str, *, journal: Journal) -> DetailedExportPolicy:
+        """Return one export policy, with the rights that its rules give.
 
         Raises:
             NoSuchPolicy: it is not there.
@@ -215,8 +251,11 @@ class StorageBackend(ABC):
     def ensure_policy_rule_present(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
         """Append the rule unless it is there, and return the policy as it is then.
 
+        "There" means that the client has the access that a rule of ours gives; no other rule is ever changed.
+
         Raises:
             NoSuchPolicy: it is not there.
+            ResourceBusy: another rule, which is named, gives the client less.
         """
 
     @abstractmethod
@@ -244,8 +283,11 @@ class StorageBackend(ABC):
         """
 
     @abstractmethod
-    def check(self) -> None:
-        """Return if the storage system can be used: reachable, signed in, its vserver there.
+    def check(self) -> tuple[str, ...]:
+        """Return if the storage system can be used (reachable, signed in, its SVM there), and with what limits.
+
+        Returns:
+            what an operator should know about a storage system that works, one sentence each; usually nothing.
 
         Raises:
             StorageError: why not, without host names or credentials.

@@ -11,6 +11,7 @@ StorageError                  backend-error        the storage system refused, f
 │   ├── LockHeld              lock-held            another host holds the lock
 │   ├── PolicyInUse           policy-in-use        a volume still uses the export policy
 │   ├── ResourceBusy          resource-busy        another operation is under way on the object
+│   ├── NotADataVolume        not-a-data-volume    a copy, or the root of the namespace: shown, never changed
 │   └── TooManySnapshots      too-many-snapshots   the storage system's limit is reached
 ├── NotSupported              not-supported        this storage system cannot do it
 ├── BackendUnavailable        backend-unavailable  it could not be reached, and nothing was sent to it
@@ -44,8 +45,8 @@ class StorageError(Exception):
     """The storage system refused, for a reason that we do not model."""
 
     code: ClassVar[str] = "backend-error"
-    #: May the *client* hope that the same request works later, unchanged?
-    retryable: ClassVar[bool] = False
+    #: May the *client* hope that the same request works later, unchanged and by itself?
+    retryable: bool = False
     #: May the *service* try again by itself? Only where nothing of the change has happened.
     transient: bool = False
 
@@ -56,6 +57,7 @@ class StorageError(Exception):
         backend_error: BackendError | None = None,
         errors: tuple[FieldError, ...] = (),
         transient: bool | None = None,
+        retryable: bool | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -63,6 +65,8 @@ class StorageError(Exception):
         self.errors = errors
         if transient is not None:
             self.transient = transient
+        if retryable is not None:
+            self.retryable = retryable
 
 
 class InvalidRequest(StorageError):
@@ -125,6 +129,12 @@ class ResourceBusy(Conflict):
     code = "resource-busy"
     retryable = True
     transient = True
+
+
+class NotADataVolume(Conflict):
+    """The volume is a copy that the storage system keeps, or the root of its namespace: shown, never changed."""
+
+    code = "not-a-data-volume"
 
 
 class TooManySnapshots(Conflict):

@@ -27,6 +27,22 @@ class Volume:
     inline_compression: bool | None = None
     caching_policy: str | None = None
     creation_time: str | None = None
+    #: The snapshot policy's name.
+    snapshot_policy: str | None = None
+    #: ``unix``, ``ntfs`` or ``mixed``.
+    security_style: str | None = None
+    #: Of the volume's root directory, as four octal digits: ``0755``.
+    unix_permissions: str | None = None
+    #: ``none`` or ``volume``: is the whole size set aside on the aggregate?
+    space_guarantee: str | None = None
+    #: The QoS policy's name; None: the volume has none, or it is not known.
+    qos_policy: str | None = None
+    #: ``none``, ``snapshot-only``, ``auto`` or ``all``.
+    tiering_policy: str | None = None
+    #: The users' own text, without what a driver adds to it.
+    comment: str | None = None
+    #: ``rw``; ``dp`` and ``ls`` are copies that the storage system keeps, and are never changed.
+    type: str | None = None
 
 
 class VolumeSettings(TypedDict, total=False):
@@ -40,6 +56,30 @@ class VolumeSettings(TypedDict, total=False):
     compression_enabled: bool
     inline_compression: bool
     caching_policy: str
+    snapshot_policy: str
+    security_style: str
+    unix_permissions: str
+    space_guarantee: str
+    qos_policy: str
+    tiering_policy: str
+    comment: str
+
+
+class CloneSettings(TypedDict, total=False):
+    """What a clone may have of its own; what is absent is as it was in the snapshot."""
+
+    active_policy_name: str
+    size_total: int
+
+
+def as_volume_settings(settings: CloneSettings) -> VolumeSettings:
+    """Return the settings of a clone as those of any volume."""
+    found: VolumeSettings = {}
+    if "active_policy_name" in settings:
+        found["active_policy_name"] = settings["active_policy_name"]
+    if "size_total" in settings:
+        found["size_total"] = settings["size_total"]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +99,41 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportRule:
+    """One rule as the storage system keeps it: who, by which protocols, and with which rights.
+
+    ``ro``, ``rw`` and ``superuser`` list the authentication flavours that get the right (``sys``, ``krb5``, ``any``;
+    ``never`` and ``none`` for nobody).
+    """
+
+    index: int
+    clients: tuple[str, ...]
+    ro: tuple[str, ...] = ()
+    rw: tuple[str, ...] = ()
+    superuser: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ExportPolicy:
-    """Who may mount: NFS client matches in the order in which they apply."""
+    """Who may mount: NFS client matches in canonical form, in the order in which they apply."""
 
     name: str
     rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DetailedExportPolicy:
+    """An export policy, and its rules with their rights in the order of their indexes."""
+
+    name: str
+    rules: tuple[str, ...] = ()
+    details: tuple[ExportRule, ...] = ()
+
+    @property
+    def summary(self) -> ExportPolicy:
+        """The policy without the rights."""
+        return ExportPolicy(self.name, self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +148,13 @@ def parse_reference(volume: str) -> VolumePath | None:
     """Return the path of ``node:/junction/path``; None when ``volume`` is a name (a name holds no colon)."""
     node, colon, path = volume.partition(":")
     return VolumePath(node, path) if colon else None
+
+
+def junction_key(junction_path: str) -> str:
+    """Return what two junction paths have in common when they are the same place: storage systems ignore case."""
+    return junction_path.casefold()
+
+
+def default_junction_path(name: str) -> str:
+    """Return where a new volume is mounted unless somebody says otherwise."""
+    return f"/{name}"

@@ -48,6 +48,11 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
     "resource-busy": ProblemType(
         409, "Resource busy", "Another operation is under way on the object; nothing was changed.", retryable=True
     ),
+    "not-a-data-volume": ProblemType(
+        409,
+        "Not a data volume",
+        "The volume is a copy that the storage system keeps, or the root of its namespace: it is shown, never changed.",
+    ),
     "too-many-snapshots": ProblemType(
         409, "Too many snapshots", "The storage system's limit is reached. Delete one, or ask with purge_old_if_needed."
     ),

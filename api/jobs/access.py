@@ -17,11 +17,10 @@ def visible_job(job_id: str) -> JobStatus:
         Problem: `no-such-job` (also for those who may not see it) or `job-expired`.
     """
     job_status = job_for(job_id)
-    who, role = principal(), job_status.job.operation.role
-    may = is_requester(who, job_status.job) or role in who.roles
-    audit.decide(
-        who=who.name, auth_method=who.method, role=role.value, target=job_status.job.target, job_id=job_id, allowed=may
-    )
+    who, job = principal(), job_status.job
+    may = is_requester(who, job) or job.roles <= who.roles or Role.UBER_ADMIN in who.roles
+    roles = ", ".join(sorted(job.roles))
+    audit.decide(who=who.name, auth_method=who.method, role=roles, target=job.target, job_id=job.id, allowed=may)
     if may:
         return job_status
     audit.decide(reason="not-their-job")
@@ -34,7 +33,7 @@ def job_for(job_id: str) -> JobStatus:
     Raises:
         Problem: `no-such-job` or `job-expired`.
     """
-    jobs = current_services().jobs
+    jobs, job_id = current_services().jobs, job_id.lower()
     # An id that was never issued is no key to look under.
     if not jobs.was_issued(job_id):
         raise _no_such_job()
@@ -57,6 +56,12 @@ def require_operator_of(job: Job) -> Principal:
     """
     who = principal()
     return who if is_requester(who, job) else require(Role.UBER_ADMIN, operation="cancel_job", target=job.target)
+
+
+def may_stop(job: Job) -> bool:
+    """May the one who asks stop the job, as its requester or with UBER_ADMIN?"""
+    who = principal()
+    return is_requester(who, job) or Role.UBER_ADMIN in who.roles
 
 
 def _no_such_job() -> Problem:

@@ -1,10 +1,9 @@
-"""One's own jobs, newest first, by filter and page."""
+"""Jobs as they are looked for: newest first, by filter and page."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,40 +14,61 @@ from api.auth import principal
 from api.http.problems import invalid
 from api.jobs.representation import job_document
 from api.services import current_services
-from worker.jobs.service import JobFilter
-
-_MOST_IDS = 200
-_FILTERS = ("state", "operation", "subsystem", "volume")
+from worker.catalog.operations import Role
+from worker.jobs.query import JobFilter, JobScope
+from worker.jobs.record import State
 
 
 def list_jobs(query: Mapping[str, Any]) -> Response:
-    """Answer with a page of the jobs of the one who asks.
+    """Answer with a page of the jobs that the one who asks looks for.
 
     Raises:
-        Problem: `validation-failed`: a page token that is none, or too many ids.
+        Problem: `validation-failed`: a page token that is none.
     """
-    wanted = JobFilter(
-        **{name: query.get(name, "") for name in _FILTERS},
-        created_after_ms=_unix_ms(query.get("created_after")),
-        ids=_ids(query.get("id")),
-    )
     below = _below(query["page_token"]) if "page_token" in query else None
-    job_status, after = current_services().jobs.list_for(principal().name, wanted, query["limit"], below)
-    response = Response(orjson.dumps([job_document(job) for job in job_status]), content_type="application/json")
+    found, after = current_services().jobs.find(job_filter(query), job_scope(query), query["limit"], below)
+    response = Response(orjson.dumps([job_document(job) for job in found]), content_type="application/json")
     response.headers["Cache-Control"] = "private, no-cache"
     if after is not None:
         response.headers["Link"] = f'<{_next(after)}>; rel="next"'
     return response
 
 
-def _unix_ms(moment: datetime | None) -> int:
-    return max(0, int(moment.astimezone(UTC).timestamp() * 1000)) if moment else 0
+def job_filter(query: Mapping[str, Any]) -> JobFilter:
+    """Return the filter that was asked for; ``query`` has been checked by its schema."""
+    return JobFilter(
+        states=tuple(State(state) for state in query.get("state", ())),
+        operation=query.get("operation", ""),
+        subsystem=query.get("subsystem", ""),
+        volume=query.get("volume", ""),
+        batch=query.get("batch", "").lower(),
+        requested_by=query.get("requested_by", ""),
+        **{f"{name}_ms": _unix_ms(name, query.get(name)) for name in _MOMENTS},
+        ids=_issued(query["id"]) if "id" in query else (),
+    )
 
 
-def _ids(text: str | None) -> tuple[str, ...]:
-    ids = tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
-    if text is not None and not 0 < len(ids) <= _MOST_IDS:
-        raise invalid("/id", f"must be 1 to {_MOST_IDS} ids")
+def job_scope(query: Mapping[str, Any]) -> JobScope:
+    """Return whose jobs are meant: one's own, or, when others' are asked for, all that one may see."""
+    who = principal()
+    if not query.get("all") and "requested_by" not in query:
+        return JobScope(who.name)
+    return JobScope(who.name, frozenset(who.roles), everybody=Role.UBER_ADMIN in who.roles)
+
+
+_MOMENTS = ("created_after", "created_before", "finished_after", "finished_before")
+
+
+def _unix_ms(name: str, moment_us: int | None) -> int:
+    """The filter's milliseconds: no job is of the years before 1970, which is what 1 says."""
+    if moment_us is None:
+        return 0
+    if name.endswith("_before"):
+        return max(1, -(-moment_us // 1000))
+    return max(0, moment_us // 1000)
+
+
+def _issued(ids: tuple[str, ...]) -> tuple[str, ...]:
     issued = current_services().jobs.was_issued
     # An id that was never issued is no key to look under; but no ids at all would mean any job.
     return tuple(job_id for job_id in ids if issued(job_id)) or ids[:1]

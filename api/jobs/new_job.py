@@ -13,6 +13,7 @@ from api.auth import principal
 from api.auth.request_origin import network_of
 from api.http.problems import Problem
 from api.http.request_ids import request_id
+from storage_backends.client_matches import canonical_arguments, canonical_match
 from worker.catalog.operations import Operation
 from worker.jobs.service import NewJob
 
@@ -35,12 +36,13 @@ def new_job(
         Problem: the Idempotency-Key cannot be one.
     """
     key = _idempotency_key() if keyed else ""
+    arguments = canonical_arguments(arguments)
     return NewJob(
         operation=operation,
         subsystem=subsystem,
         arguments=arguments,
         request={**({"volume": volume} if volume else {}), **arguments},
-        target=request.path,
+        target=canonical_path(),
         requester=principal().name,
         network=network_of(request.remote_addr),
         request_id=request_id(),
@@ -66,8 +68,24 @@ def _request_hash() -> str:
     """A digest of what is asked for: the same however its JSON is laid out."""
     sent = request.get_data()
     try:
-        body = orjson.dumps(orjson.loads(sent), option=orjson.OPT_SORT_KEYS)
+        body = orjson.dumps(_canonical(orjson.loads(sent)), option=orjson.OPT_SORT_KEYS)
     except orjson.JSONDecodeError:
         body = sent
-    read_request = [request.method, request.path, request.query_string.decode("latin-1"), body.decode("latin-1")]
-    return hashlib.sha256(orjson.dumps(read_request)).hexdigest()
+    query = request.query_string.decode("latin-1")
+    asked = [request.method, canonical_path(), query, body.decode("latin-1")]
+    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
+
+
+def _canonical(body: Any) -> Any:
+    """The body with hosts and rules in canonical form, where it has such."""
+    rules = body.get("rules") if isinstance(body, dict) else None
+    is_of_rules = isinstance(rules, list) and all(isinstance(rule, str) for rule in rules)
+    return canonical_arguments(body) if is_of_rules else body
+
+
+def canonical_path() -> str:
+    """Return the request's path with the host or the rule in it in canonical form."""
+    for name, value in (request.view_args or {}).items():
+        if name in {"host", "rule"} and request.path.endswith(f"/{value}"):
+            return f"{request.path.removesuffix(value)}{canonical_match(value)}"
+    return request.path

@@ -39,15 +39,18 @@ def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *
 
 def resubmit(job: Job) -> Response:
     """Answer a request to do again what a failed or cancelled job was to do: by a new job."""
-    return _answer_for(
-        replace(
-            new_job(job.operation, job.subsystem, job.arguments, keyed=True),
-            request=job.request,
-            target=job.target,
-            volume=str(job.request.get("volume", "")),
-            query=job.query,
-            retry_of=job.id,
-        )
+    return _answer_for(retry_request(job, keyed=True))
+
+
+def retry_request(job: Job, *, keyed: bool = False) -> NewJob:
+    """Return the request for a job that does again what another was to do; ``keyed``: an Idempotency-Key counts."""
+    return replace(
+        new_job(job.operation, job.subsystem, job.arguments, keyed=keyed),
+        request=job.request,
+        target=job.target,
+        volume=job.volume,
+        query=job.query,
+        retry_of=job.id,
     )
 
 
@@ -109,7 +112,9 @@ def object_location(job: Job) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Submitted:
+class Submitted:
+    """A job that was accepted: now, or before under the same Idempotency-Key."""
+
     job_status: JobStatus
     replayed: bool
 
@@ -120,7 +125,7 @@ class _Submitted:
 
 def _answer_for(new: NewJob) -> Response:
     wanted = preferences(request, current_services().config.max_wait)
-    submitted = _accept(replace(new, wants_reply=bool(wanted.wait_s)))
+    submitted = accept_job(replace(new, wants_reply=bool(wanted.wait_s)))
     try:
         return _answer(submitted, wanted)
     except redis.RedisError:
@@ -128,7 +133,7 @@ def _answer_for(new: NewJob) -> Response:
         return accepted_response(submitted.job_status, headers=submitted.headers | wanted.headers(done=False))
 
 
-def _answer(submitted: _Submitted, wanted: Preferences) -> Response:
+def _answer(submitted: Submitted, wanted: Preferences) -> Response:
     services, job_status, result = current_services(), submitted.job_status, b""
     if wanted.wait_s and submitted.replayed:
         job_status = wait_for_end(services, job_status.job.id, wanted.wait_s) or job_status
@@ -154,7 +159,12 @@ def _final(job_status: JobStatus, result: bytes, headers: Mapping[str, str]) -> 
     return response
 
 
-def _accept(new: NewJob) -> _Submitted:
+def accept_job(new: NewJob) -> Submitted:
+    """Record a job.
+
+    Raises:
+        Problem: nothing was accepted, or the Idempotency-Key stands for something else.
+    """
     services = current_services()
     outcome, job_id, job_status = services.jobs.accept(new)
     if outcome.is_refused:
@@ -167,7 +177,7 @@ def _accept(new: NewJob) -> _Submitted:
         )
     if job_status is None:
         raise Problem("job-expired", "The job of this Idempotency-Key has expired.")
-    return _Submitted(job_status, outcome is SubmitOutcome.REPLAYED)
+    return Submitted(job_status, outcome is SubmitOutcome.REPLAYED)
 
 
 def _refuse_conditions() -> None:

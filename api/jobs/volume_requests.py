@@ -9,7 +9,7 @@ from api.http.problems import Problem, invalid
 from storage_backends.models import VolumePath, parse_reference
 from worker.catalog.operations import CLONE_VOLUME, CREATE_VOLUME, ROLL_BACK_VOLUME, Operation
 
-_OF_CLONE = frozenset({"name", "junction_path", "from_volume", "from_snapshot"})
+_OF_CLONE = frozenset({"name", "junction_path", "from_volume", "from_snapshot", "active_policy_name", "size_total"})
 _OF_ROLL_BACK = frozenset({"name", "from_snapshot"})
 
 Request = tuple[Operation, dict[str, Any]]

@@ -9,18 +9,19 @@ import marshmallow as ma
 
 from api.http.success_status import RETURNS_LOCATION, success_status
 from api.schemas.jobs import JobSchema
-from api.schemas.resources import LockSchema, PolicySchema, SnapshotSchema, VolumeSchema
+from api.schemas.resources import DetailedPolicySchema, LockSchema, PolicySchema, SnapshotSchema, VolumeSchema
 from worker.catalog.operations import Operation, Role
-from worker.catalog.resource_types import LOCKS, POLICIES, POLICY, SNAPSHOT, SNAPSHOTS, VOLUME, VOLUMES
+from worker.catalog.resource_types import LOCKS, POLICIES, POLICY, RESTRICTED, SNAPSHOT, SNAPSHOTS, VOLUME, VOLUMES
 
 _SCHEMAS: dict[str, type[ma.Schema]] = {
     VOLUMES.name: VolumeSchema,
     VOLUME.name: VolumeSchema,
+    RESTRICTED.name: VolumeSchema,
     SNAPSHOTS.name: SnapshotSchema,
     SNAPSHOT.name: SnapshotSchema,
     LOCKS.name: LockSchema,
     POLICIES.name: PolicySchema,
-    POLICY.name: PolicySchema,
+    POLICY.name: DetailedPolicySchema,
 }
 
 #: How a request may be signed in; also the names of the security schemes.

@@ -30,6 +30,7 @@ MOST_LIMIT = 1000
 _DIGEST_CHARS = 12
 _MODELS: dict[str, type] = {
     views.VOLUMES.name: Volume,
+    views.RESTRICTED.name: Volume,
     views.SNAPSHOTS.name: Snapshot,
     views.LOCKS.name: LockModel,
     views.POLICIES.name: ExportPolicy,

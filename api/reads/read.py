@@ -78,7 +78,7 @@ def _copy(read_request: ReadRequest) -> Response | None:
 
 def _from_collection(read_request: ReadRequest) -> Response | None:
     """A single object from the collection that it belongs to, when that is fresh and holds it."""
-    if read_request.resource_type.parent is None:
+    if read_request.resource_type.parent is None or read_request.resource_type.is_detailed:
         return None
     parent = replace(read_request, resource_type=read_request.resource_type.parent)
     collection = parent.listing_state()

@@ -10,8 +10,8 @@ from api import auth
 from api.http.bodies import require_empty_body
 from api.http.preferences import preferences
 from api.http.problems import Problem
+from api.jobs import bulk, manual_resolution
 from api.jobs import listing as job_lists
-from api.jobs import manual_resolution
 from api.jobs.access import job_for, require_operator_of, visible_job
 from api.jobs.long_polling import wait_for
 from api.jobs.representation import job_document
@@ -19,7 +19,13 @@ from api.jobs.submit import resubmit
 from api.openapi import operations as documentation
 from api.openapi.blueprint import ANYONE, SIGNED_IN, Blueprint
 from api.reads import job_results as results
-from api.schemas.jobs import JobQuerySchema, JobSchema
+from api.schemas.jobs import (
+    CancelledJobsSchema,
+    JobFilterSchema,
+    JobQuerySchema,
+    JobSchema,
+    RetriedJobsSchema,
+)
 from api.schemas.resources import SettlementSchema
 from api.services import current_services
 from worker.catalog.operations import Role
@@ -50,7 +56,7 @@ def _with_version(response: Response, job_status: JobStatus) -> Response:
 
 @blp.route("")
 class JobsView(MethodView):
-    """One's own jobs."""
+    """Jobs: one's own, or all that one may see."""
 
     @blp.exposes("list_jobs", access=SIGNED_IN, query=True)
     @blp.arguments(JobQuerySchema, location="query")
@@ -58,11 +64,41 @@ class JobsView(MethodView):
         200, JobSchema(many=True), headers=documentation.REQUEST_ID | {"Link": documentation.header("The next page")}
     )
     def get(self, query):
-        """List your jobs
+        """List jobs
 
-        Newest first.
+        Your own, or with `all=true` all that you may see; newest first.
         """
         return job_lists.list_jobs(query)
+
+
+@blp.route("/cancel")
+class CancelJobsView(MethodView):
+    """Asking many jobs to stop."""
+
+    @blp.exposes("cancel_jobs", access=SIGNED_IN, problems=(413, 415))
+    @blp.arguments(JobFilterSchema)
+    @blp.response(200, CancelledJobsSchema, headers=documentation.REQUEST_ID)
+    def post(self, query):
+        """Cancel all jobs that a filter names
+
+        At most 1,000, unfinished ones first. `refused` has those that cannot be cancelled, with the reason for each.
+        """
+        return bulk.cancel_jobs(query)
+
+
+@blp.route("/retry")
+class RetryJobsView(MethodView):
+    """Doing many jobs again."""
+
+    @blp.exposes("retry_jobs", access=SIGNED_IN, problems=(413, 415))
+    @blp.arguments(JobFilterSchema)
+    @blp.response(200, RetriedJobsSchema, headers=documentation.REQUEST_ID)
+    def post(self, query):
+        """Do all failed or cancelled jobs again that a filter names
+
+        At most 1,000. `jobs` has the new jobs, in the order of `retried`.
+        """
+        return bulk.retry_jobs(query)
 
 
 @blp.route("/<job_id>")
@@ -80,6 +116,7 @@ class JobView(MethodView):
         has changed.
         """
         job_status = visible_job(job_id)
+        job_id = job_status.job.id
         wanted = preferences(request, current_services().config.max_wait)
         if wanted.wait_s and not _is_news(job_status):
             job_status = (
@@ -137,12 +174,12 @@ class CancelView(MethodView):
         job = visible_job(job_id).job
         require_empty_body()
         who = require_operator_of(job)
-        word = current_services().jobs.cancel(job_id, who.name)
+        word = current_services().jobs.cancel(job.id, who.name)
         if word == "SHARED":
             raise Problem("job-shared", "Others wait for this read, too.")
         if word == "TOO_LATE":
             raise Problem("job-not-cancellable", "The job has ended, or its change has gone too far to be stopped.")
-        job_status = job_for(job_id)
+        job_status = job_for(job.id)
         return job_response(job_status, 200 if job_status.job.state is State.CANCELLED else 202)
 
 
@@ -161,7 +198,7 @@ class RetryView(MethodView):
         require_empty_body()
         auth.require(job.operation.role, operation="retry_job", target=job.target)
         if not job.done:
-            headers = {"Retry-After": str(job_for(job_id).retry_after_s)}
+            headers = {"Retry-After": str(job_for(job.id).retry_after_s)}
             raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
         if job.state is State.SUCCEEDED:
             raise Problem("job-not-retryable", "The job succeeded: there is nothing to do again.")

@@ -64,6 +64,13 @@ def text(description: str, example: str, check: Check, **options: Any) -> Any:
     return _field(ma.fields.String, description, example, validate=_passes(check), error_messages=messages, **options)
 
 
+def choice(description: str, example: str, values: tuple[str, ...], **options: Any) -> Any:
+    """A string that is one of a few."""
+    messages = {"invalid": "must be a string"}
+    one_of = ma.validate.OneOf(values, error="must be one of {choices}")
+    return _field(ma.fields.String, description, example, validate=one_of, error_messages=messages, **options)
+
+
 def texts(description: str, example: list[str], check: Check, **options: Any) -> Any:
     """A list of such strings."""
     messages = {"invalid": "must be a list"}

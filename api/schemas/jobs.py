@@ -6,9 +6,13 @@ from typing import Any
 
 import marshmallow as ma
 
+from api.schemas.fields import StrictBoolean
+from api.schemas.times import Moment
 from worker.catalog.operations import OPERATIONS
 from worker.jobs.record import State
 
+#: What a job can be of.
+JOB_OPERATIONS = [*OPERATIONS]
 _NULLABLE: Any = {"allow_none": True, "required": True}
 _MOMENT = {"format": "date-time"}
 
@@ -87,7 +91,7 @@ class JobSchema(ma.Schema):
     """A job: one call to a storage system, from its acceptance to its end."""
 
     id = ma.fields.String(required=True, metadata={"format": "uuid", "example": "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90"})
-    operation = ma.fields.String(required=True, validate=ma.validate.OneOf(list(OPERATIONS)))
+    operation = ma.fields.String(required=True, validate=ma.validate.OneOf(JOB_OPERATIONS))
     state = ma.fields.String(required=True, validate=ma.validate.OneOf([state.value for state in State]))
     done = ma.fields.Boolean(required=True)
     subsystem = ma.fields.String(required=True, metadata={"example": "netapp"})
@@ -112,32 +116,95 @@ class JobSchema(ma.Schema):
     links = ma.fields.Nested(LinksSchema, required=True)
 
 
+class ChoicesField(ma.fields.Field):
+    """Some words, separated by commas; in JSON also a list. Deserialised to a tuple without doubles."""
+
+    default_error_messages = {"invalid": "must be text, with commas between several"}  # noqa: RUF012 - marshmallow's way
+
+    def __init__(
+        self, *, most: int, choices: frozenset[str] | None = None, lower: bool = False, **options: Any
+    ) -> None:
+        self._most, self._choices, self._lower = most, choices, lower
+        super().__init__(**options)
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> tuple[str, ...]:
+        listed = value.split(",") if isinstance(value, str) else value
+        if not isinstance(listed, list) or not all(isinstance(part, str) for part in listed):
+            raise self.make_error("invalid")
+        words = tuple(dict.fromkeys(part.strip().lower() if self._lower else part.strip() for part in listed))
+        words = tuple(word for word in words if word)
+        if not 0 < len(words) <= self._most:
+            raise ma.ValidationError(f"must be 1 to {self._most}")
+        if self._choices is not None and not self._choices.issuperset(words):
+            raise ma.ValidationError(f"must be one of {', '.join(sorted(self._choices))}")
+        return words
+
+
+_ALL = "Not only your own: everybody's with UBER_ADMIN, otherwise those whose operation's role you have"
+
+
 def _one_of(values: list[str]) -> Any:
     return ma.validate.OneOf(values, error="must be one of {choices}")
 
 
-class JobQuerySchema(ma.Schema):
-    """Which of one's jobs to list."""
+def _moment(description: str) -> Any:
+    metadata = {"description": f"{description} (RFC 3339, or a date)", "example": "2026-01-02T03:04:05Z"}
+    return Moment(metadata={**metadata, "type": "string"})
+
+
+class JobFilterSchema(ma.Schema):
+    """Which jobs."""
+
+    class Meta:  # noqa: D106 - marshmallow's way
+        unknown = ma.RAISE
+
+    error_messages = {"unknown": "unknown filter"}  # noqa: RUF012 - marshmallow's way
+
+    all = StrictBoolean(metadata={"description": _ALL})
+    state = ChoicesField(
+        most=len(State),
+        choices=frozenset(State),
+        metadata={
+            "type": "string",
+            "description": "Only in these states, comma-separated",
+            "example": "queued,running",
+        },
+    )
+    operation = ma.fields.String(validate=_one_of(JOB_OPERATIONS), metadata={"description": "Only of this operation"})
+    subsystem = ma.fields.String(validate=ma.validate.Length(1, 63), metadata={"description": "Only on this subsystem"})
+    volume = ma.fields.String(
+        validate=ma.validate.Length(1, 4096), metadata={"description": "Only on this volume, as it was named then"}
+    )
+    batch = ma.fields.String(
+        validate=ma.validate.Length(1, 64), metadata={"description": "Only members of the batch of this id"}
+    )
+    requested_by = ma.fields.String(
+        validate=ma.validate.Length(1, 1024), metadata={"description": "Only jobs of this user, of those you may see"}
+    )
+    created_after = _moment("Only those accepted after this")
+    created_before = _moment("Only those accepted before this")
+    finished_after = _moment("Only those that ended after this")
+    finished_before = _moment("Only those that ended before this")
+    id = ChoicesField(
+        most=200,
+        lower=True,
+        metadata={"type": "string", "description": "Only these, comma-separated; at most 200"},
+    )
+
+
+class JobQuerySchema(JobFilterSchema):
+    """Which jobs to list."""
 
     class Meta:  # noqa: D106 - marshmallow's way
         unknown = ma.RAISE
 
     error_messages = {"unknown": "unknown query parameter"}  # noqa: RUF012 - marshmallow's way
 
-    state = ma.fields.String(
-        validate=_one_of([state.value for state in State]), metadata={"description": "Only in this state"}
-    )
-    operation = ma.fields.String(validate=_one_of(list(OPERATIONS)), metadata={"description": "Only of this operation"})
-    subsystem = ma.fields.String(validate=ma.validate.Length(1, 63), metadata={"description": "Only on this subsystem"})
-    volume = ma.fields.String(
-        validate=ma.validate.Length(1, 4096), metadata={"description": "Only on this volume, as it was named then"}
-    )
-    created_after = ma.fields.AwareDateTime(
-        format="iso",
-        metadata={"description": "Only those accepted after this moment (RFC 3339)", "example": "2026-01-02T03:04:05Z"},
-    )
-    id = ma.fields.String(
-        validate=ma.validate.Length(1, 8000), metadata={"description": "Only these, comma-separated; at most 200"}
+    all = ma.fields.Boolean(  # type: ignore[assignment]
+        truthy={"true"},
+        falsy={"false"},
+        error_messages={"invalid": "must be true or false"},
+        metadata={"description": _ALL},
     )
     limit = ma.fields.Integer(
         load_default=100,
@@ -148,3 +215,25 @@ class JobQuerySchema(ma.Schema):
         validate=ma.validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z", error="is no page token"),
         metadata={"description": "Where the next page begins, from the Link header"},
     )
+
+
+class RefusedJobSchema(ma.Schema):
+    """A job to which it was not done."""
+
+    id = ma.fields.String(required=True, metadata={"format": "uuid"})
+    code = ma.fields.String(required=True, metadata={"example": "job-not-cancellable"})
+
+
+class CancelledJobsSchema(ma.Schema):
+    """What became of a request to cancel many jobs."""
+
+    cancelled = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "Asked to stop"})
+    refused = ma.fields.List(ma.fields.Nested(RefusedJobSchema), required=True)
+
+
+class RetriedJobsSchema(ma.Schema):
+    """What became of a request to do many jobs again."""
+
+    retried = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "Done again"})
+    jobs = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "By these new jobs"})
+    refused = ma.fields.List(ma.fields.Nested(RefusedJobSchema), required=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 
 from api.http.problems import Problem
+from storage_backends.client_matches import parse_network
 
 _VOLUME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,202}\Z")
 _NODE = re.compile(r"[A-Za-z0-9_.-]{0,255}\Z")
@@ -15,6 +15,9 @@ _SNAPSHOT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,254}\Z")
 _POLICY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,255}\Z")
 #: What back-ends call aggregates and caching policies.
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}\Z")
+_WORDS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+ -]{0,254}\Z")
+_PERMISSIONS = re.compile(r"[0-7]{4}\Z")
+MAX_COMMENT_CHARACTERS = 1023
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
 _NETGROUP = re.compile(r"@[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 #: They are parts of paths of the API itself.
@@ -71,6 +74,23 @@ def word(text: str) -> str:
     )
 
 
+def policy_word(text: str) -> str:
+    """Check the name of a snapshot or QoS policy, as a back-end has it."""
+    return "" if _WORDS.match(text) else "must be 1 to 255 letters, digits, blanks, '_', '.', ':', '+' and '-'"
+
+
+def unix_permissions(text: str) -> str:
+    """Check permissions in octal."""
+    return "" if _PERMISSIONS.match(text) else "must be four octal digits, as in 0755"
+
+
+def comment(text: str) -> str:
+    """Check a text that is kept with a volume."""
+    if len(text) > MAX_COMMENT_CHARACTERS:
+        return f"must be at most {MAX_COMMENT_CHARACTERS} characters"
+    return "" if text.isprintable() else "must have no control characters"
+
+
 def snapshot(text: str) -> str:
     """Check a snapshot's name."""
     return (
@@ -111,19 +131,11 @@ def _is_host_name(text: str) -> bool:
 
 
 def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text and text.isascii()
+    return "/" not in text and parse_network(text) is not None
 
 
 def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return "%" not in text and text.isascii()
+    return parse_network(text) is not None
 
 
 #: What the parts of a path are checked with.

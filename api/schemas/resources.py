@@ -7,7 +7,11 @@ from typing import Any
 import marshmallow as ma
 
 from api.schemas import names
-from api.schemas.fields import flag, percentage, size, text, texts
+from api.schemas.fields import choice, flag, percentage, size, text, texts
+
+SECURITY_STYLES = ("unix", "ntfs", "mixed")
+SPACE_GUARANTEES = ("none", "volume")
+TIERING_POLICIES = ("none", "snapshot-only", "auto", "all")
 
 
 class _Strict(ma.Schema):
@@ -31,6 +35,13 @@ class VolumeChangesSchema(_Strict):
     compression_enabled = flag("Is data compressed?")
     inline_compression = flag("Is data compressed while it is written?", example=False)
     caching_policy = text("The caching policy", "auto", names.word)
+    snapshot_policy = text("The snapshot policy; `none`: no snapshots of its own", "default", names.policy_word)
+    security_style = choice("Whose permissions count", "unix", SECURITY_STYLES)
+    unix_permissions = text("Of the root directory, in octal", "0755", names.unix_permissions)
+    space_guarantee = choice("Is the whole size set aside on the aggregate (`volume`)?", "none", SPACE_GUARANTEES)
+    qos_policy = text("The QoS policy; `none` takes it off", "", names.policy_word)
+    tiering_policy = choice("What is moved to cheaper storage", "none", TIERING_POLICIES)
+    comment = text("Any text about the volume", "Run 3 conditions data", names.comment)
 
     @ma.validates_schema
     def _check_not_empty(self, data: dict[str, object], **_: object) -> None:
@@ -43,9 +54,15 @@ class NewVolumeSchema(VolumeChangesSchema):
 
     name = text("The volume's name; needed when the address is node:/junction/path", "dbvol01", names.volume_name)
     aggregate_name = text("Where to put it; without it the storage system chooses", "aggr1", names.word)
-    junction_path = text("Where to mount it", "/vol/dbvol01", names.junction_path)
+    junction_path = text("Where to mount it; `/<name>` when left out", "/vol/dbvol01", names.junction_path)
     from_snapshot = text("The snapshot to clone, or to roll back to", "", names.snapshot)
     from_volume = text("The volume to clone", "", names.volume)
+
+
+class ReinstatedVolumeSchema(_Strict):
+    """How to bring a restricted volume back."""
+
+    junction_path = text("Where to mount it; `/<name>` when left out", "/vol/dbvol01", names.junction_path)
 
 
 class NewSnapshotSchema(_Strict):
@@ -107,6 +124,20 @@ class VolumeSchema(ma.Schema):
     creation_time = ma.fields.String(
         **_OPTIONAL, metadata={"description": "RFC 3339, UTC", "example": "2026-01-02T03:04:05Z"}
     )
+    snapshot_policy = ma.fields.String(**_OPTIONAL, metadata={"example": "default"})
+    security_style = ma.fields.String(**_OPTIONAL, metadata={"example": "unix"})
+    unix_permissions = ma.fields.String(**_OPTIONAL, metadata={"description": "Octal", "example": "0755"})
+    space_guarantee = ma.fields.String(**_OPTIONAL, metadata={"example": "none"})
+    qos_policy = ma.fields.String(**_OPTIONAL, metadata={"example": None})
+    tiering_policy = ma.fields.String(**_OPTIONAL, metadata={"example": "none"})
+    comment = ma.fields.String(**_OPTIONAL, metadata={"example": "Run 3 conditions data"})
+    type = ma.fields.String(
+        **_OPTIONAL,
+        metadata={
+            "description": "`rw`; `dp` and `ls` are copies that the storage system keeps, and are never changed",
+            "example": "rw",
+        },
+    )
 
 
 class SnapshotSchema(ma.Schema):
@@ -127,6 +158,23 @@ class LockSchema(ma.Schema):
     host = ma.fields.String(required=True, metadata={"example": "node1.example.org"})
 
 
+def _flavours(description: str) -> Any:
+    return ma.fields.List(ma.fields.String(), required=True, metadata={"description": description, "example": ["sys"]})
+
+
+class ExportRuleSchema(ma.Schema):
+    """One rule of an export policy, as the storage system keeps it; empty lists where it does not tell."""
+
+    index = ma.fields.Integer(required=True, metadata={"description": "The first that matches counts", "example": 1})
+    clients = ma.fields.List(
+        ma.fields.String(), required=True, metadata={"description": "NFS client matches", "example": ["10.0.0.0/8"]}
+    )
+    ro = _flavours("Authentication flavours that may read")
+    rw = _flavours("Authentication flavours that may write")
+    superuser = _flavours("Authentication flavours whose root stays root")
+    protocols = ma.fields.List(ma.fields.String(), required=True, metadata={"example": ["nfs"]})
+
+
 class PolicySchema(ma.Schema):
     """An export policy."""
 
@@ -135,4 +183,14 @@ class PolicySchema(ma.Schema):
         ma.fields.String(),
         required=True,
         metadata={"description": "NFS client matches, in order", "example": ["10.0.0.0/8"]},
+    )
+
+
+class DetailedPolicySchema(PolicySchema):
+    """An export policy, and what its rules give."""
+
+    details = ma.fields.List(
+        ma.fields.Nested(ExportRuleSchema),
+        required=True,
+        metadata={"description": "The same rules as the storage system keeps them, with their rights"},
     )

@@ -19,8 +19,15 @@ from pathlib import Path
 
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystems
 
-#: Redis's users whose URL a service reads, by the service's folder; ``health`` is Redis's own.
-USERS = ("api", "worker", "flower")
+#: Who reads secrets, each from a folder of its own.
+READERS = ("api", "worker", "flower")
+#: Redis's users, by the file with their URL; ``health`` is Redis's own.
+USERS = {
+    "api": "api/redis_url",
+    "worker": "worker/redis_url",
+    "flower": "flower/redis_url",
+    "flower-events": "flower/broker_url",
+}
 #: Those who run with group 0 read their own folder; Redis's holds hashes, and one password that may only PING.
 _PRIVATE, _PUBLIC = 0o640, 0o644
 #: In each folder: the names of what was copied into it, so that it goes when the operator takes it away.
@@ -90,16 +97,16 @@ def _check_names(drivers: Mapping[str, str], environ: Mapping[str, str]) -> None
 
 
 def _password_in(url: str) -> str:
-    """The password of a URL that was made here; of another Redis's URL it is of no use."""
-    found = re.fullmatch(r"redis://[a-z]+:([^@]+)@redis:6379/0", url.strip())
-    return found[1] if found else secrets.token_hex(24)
+    """The password of a URL that was made here; what stands for it where the URL is another Redis's."""
+    found = re.fullmatch(r"redis://[a-z-]+:([^@]+)@redis:6379/0", url.strip())
+    return found[1] if found else hashlib.sha256(url.encode()).hexdigest()
 
 
 def make_all(template: Path, folder: Path) -> None:
     """Make what is missing, and Redis's list of users from all of it."""
     passwords = {}
-    for user in USERS:
-        url = keep(folder / user / "redis_url", f"redis://{user}:{secrets.token_hex(24)}@redis:6379/0")
+    for user, file in USERS.items():
+        url = keep(folder / file, f"redis://{user}:{secrets.token_hex(24)}@redis:6379/0")
         passwords[user] = _password_in(url)
     passwords["health"] = keep(folder / "redis" / "health_password", secrets.token_hex(24), _PUBLIC)
     keep(folder / "api" / "secret_key", secrets.token_hex(32))
@@ -114,7 +121,7 @@ def make_all(template: Path, folder: Path) -> None:
 
 def main(template: Path, folder: Path, given: Path) -> int:
     """Do all of it; 0 when it worked."""
-    for reader in USERS:
+    for reader in READERS:
         copy_given(given / reader, folder / reader)
     try:
         make_backends(folder, os.environ)

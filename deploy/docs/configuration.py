@@ -5,12 +5,10 @@ The manual's page of every variable, and for Compose the list of those that each
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from inspect import getsource
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
@@ -19,6 +17,7 @@ from pydantic_settings import BaseSettings
 from api.auth.settings import AuthSettings
 from api.settings import ApiSettings
 from storage_backends.configuration.options import OPTIONS, Options
+from storage_backends.configuration.secret import Secret
 from worker.config.settings import Settings
 from worker.flower.settings import FlowerSettings
 
@@ -38,7 +37,6 @@ _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
     FlowerSettings: ("Flower",),
 }
 _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-_COMMENTED = re.compile(r"^((?:    #: .*\n)+)    (\w+):", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -231,14 +229,21 @@ def _table(variables: Sequence[Variable]) -> Iterator[str]:
 
 
 def _options(options: type[Options]) -> Iterator[str]:
-    comments = {name: " ".join(re.findall(r"#: (.*)", text)) for text, name in _COMMENTED.findall(getsource(options))}
     yield "| Option | Type | Default | Meaning |\n|---|---|---|---|\n"
-    for option in fields(options):
-        kind = str(option.type).replace("|", "or")
-        default = f"`{option.default}`" if option.default != "" else "none"
-        if option.default is MISSING:
+    for name, field in options.model_fields.items():
+        default = f"`{field.default}`" if field.default != "" else "none"
+        if field.is_required():
             default = "must be given"
-        yield f"| `{option.name}` | {kind} | {default} | {comments.get(option.name, '').replace('``', '`')} |\n"
+        meaning = (field.description or "").replace("``", "`")
+        yield f"| `{name}` | {_option_kind(field)} | {default} | {meaning} |\n"
+
+
+def _option_kind(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    if annotation is Secret:
+        return "secret"
+    kinds = [kind if isinstance(kind, str) else kind.__name__ for kind in get_args(annotation) or (annotation,)]
+    return " or ".join(kinds)
 
 
 if __name__ == "__main__":

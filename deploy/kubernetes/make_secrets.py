@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 USERS_FILE = Path(__file__).resolve().parents[1] / "redis" / "users.acl"
-USERS = ("api", "worker", "flower")
+#: Redis's users, by the secret and the key with their URL.
+USERS = {
+    "api": ("api", "redis_url"),
+    "worker": ("worker", "redis_url"),
+    "flower": ("flower", "redis_url"),
+    "flower-events": ("flower", "broker_url"),
+}
 
 
 def make(host: str = "redis:6379") -> list[dict[str, Any]]:
@@ -23,10 +29,13 @@ def make(host: str = "redis:6379") -> list[dict[str, Any]]:
     users = USERS_FILE.read_text("utf-8")
     for user, password in passwords.items():
         users = users.replace(f"#{{{user}}}", "#" + hashlib.sha256(password.encode()).hexdigest())
-    found = {user: {"redis_url": f"redis://{user}:{passwords[user]}@{host}/0"} for user in USERS}
+    found: dict[str, dict[str, str]] = {}
+    for user, (secret, key) in USERS.items():
+        found.setdefault(secret, {})[key] = f"redis://{user}:{passwords[user]}@{host}/0"
     # The key of the sign-in provider is empty until the provider has given one.
     found["api"] |= {"secret_key": secrets.token_hex(32), "oauth_secret_key": ""}
-    found["flower"]["basic_auth"] = f"admin:{secrets.token_urlsafe(18)}"
+    found["flower"] |= {"secret_key": secrets.token_hex(32), "oauth_secret_key": ""}
+    found["flower"]["basic_auth_password"] = secrets.token_urlsafe(18)
     found["redis"] = {"users.acl": users, "health_password": passwords["health"]}
     return [_secret(name, values) for name, values in found.items()]
 

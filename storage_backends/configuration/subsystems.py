@@ -19,18 +19,19 @@ from typing import Self
 from storage_backends.configuration import emoji_text as subsystems_text
 from storage_backends.configuration import toml_file as subsystems_file
 from storage_backends.configuration.entry import ConfigurationError, Entry
-from storage_backends.configuration.options import OPTIONS, OptionValue, build, convert, declared
+from storage_backends.configuration.options import OPTIONS, OptionValue, build
+from storage_backends.configuration.secret import Secret
 
 __all__ = ["ConfigurationError", "Subsystem", "Subsystems"]
 
 LIST_VARIABLE = "SAPI_BACKENDS"
 FILE_VARIABLE = "SAPI_BACKENDS_FILE"
-_FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
+FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
 _FILE_IN_FOLDER = "backends.toml"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE | re.ASCII)
 #: What the routes beside the endpoints are called.
-RESERVED = frozenset({"jobs"})
+RESERVED = frozenset({"jobs", "batches", "events"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _entries(environ: Mapping[str, str]) -> list[Entry]:
 
 def _file_in_folder(environ: Mapping[str, str]) -> str:
     """Return the path of the file among the secrets; empty when there is none."""
-    folder = environ.get(_FOLDER_VARIABLE, "")
+    folder = environ.get(FOLDER_VARIABLE, "")
     path = Path(folder) / _FILE_IN_FOLDER
     return str(path) if folder and path.exists() else ""
 
@@ -141,20 +142,21 @@ def _check(entry: Entry, seen: set[str]) -> None:
 def _subsystem(entry: Entry, environ: Mapping[str, str]) -> Subsystem:
     """Return the entry with its options checked and converted, secrets looked up."""
     try:
-        values = _values(entry, environ)
-        build(entry.driver, values)
+        options = build(entry.driver, _values(entry, environ))
     except ValueError as error:
         raise ConfigurationError(f"{entry.place} ({entry.name}): {error}") from None
-    return Subsystem(entry.name, entry.driver, values)
+    return Subsystem(entry.name, entry.driver, options.model_dump(exclude_unset=True))
 
 
 def _values(entry: Entry, environ: Mapping[str, str]) -> dict[str, OptionValue]:
-    known = declared(entry.driver)
+    known = OPTIONS[entry.driver].model_fields
     values: dict[str, OptionValue] = {}
     for number, (name, read) in enumerate(entry.read_options(), start=1):
         if name not in known:
             raise ValueError(f"option {number} is not known; {entry.driver} takes {', '.join(known)}")
         if name in values:
             raise ValueError(f"option {name} is there twice")
-        values[name] = convert(known[name], read(environ))
+        value = read(environ)
+        is_kept_apart = known[name].annotation is Secret  # It is read again when its file is replaced.
+        values[name] = value.current() if isinstance(value, Secret) and not is_kept_apart else value
     return values

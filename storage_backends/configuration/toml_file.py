@@ -11,6 +11,7 @@ from typing import Any
 
 from storage_backends.configuration.entry import ConfigurationError, Entry, ReadValue
 from storage_backends.configuration.options import OptionValue
+from storage_backends.configuration.secret import Secret, UnreadableSecretFile
 
 #: What must not stand as it is in a TOML string.
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
@@ -89,19 +90,21 @@ def _value(name: str, value: Any, folder: Path, environ: Mapping[str, str]) -> O
     raise ValueError(f'{name} must be a plain value, {{ file = "…" }} or {{ env = "…" }}')
 
 
-def _from_file(name: str, path: Path) -> str:
+def _from_file(name: str, path: Path) -> Secret:
     try:
-        return path.read_bytes().decode().removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        raise ValueError(f"the file for {name} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise ValueError(f"the file for {name} is not UTF-8 text") from None
+        return Secret.from_file(path)
+    except UnreadableSecretFile as error:
+        raise ValueError(f"the file for {name} cannot be read: {error}") from None
 
 
 def _literal(value: OptionValue) -> str:
     match value:
         case bool():
             return "true" if value else "false"
+        case Secret(file=Path() as file):
+            return f"{{ file = {_literal(str(file))} }}"
+        case Secret():
+            return _literal(value.current())
         case str():
             return '"' + _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
     return repr(value)

@@ -20,7 +20,9 @@ Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
 KEPT_S = 30 * 24 * 3600.0
 
 
-def once(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Value]) -> Value:
+def apply_once(
+    db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Value]
+) -> Value:
     """Do ``change`` and record what it returned, unless the job did it before: then return that.
 
     Raises:
@@ -41,7 +43,7 @@ def once(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[
     return done
 
 
-def settle(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
+def reconcile(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
     """Tell whether the job's change was made; if not, see to it that it can never be."""
     row = db.execute("SELECT applied, value FROM effects WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:

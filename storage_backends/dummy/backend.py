@@ -10,25 +10,21 @@ from typing import Any, TypeVar, Unpack
 
 from storage_backends.base import ReconciledOutcome, StorageBackend
 from storage_backends.configuration.options import DummyOptions
-from storage_backends.dummy import (
-    applied_changes as effects,
-)
-from storage_backends.dummy import (
-    export_policies as policies,
-)
-from storage_backends.dummy import (
-    locks,
-    seed,
-    snapshots,
-    volumes,
-)
-from storage_backends.dummy import (
-    volume_rows as records,
-)
+from storage_backends.dummy import applied_changes, locks, seed, snapshots, volumes
+from storage_backends.dummy import export_policies as policies
+from storage_backends.dummy import volume_rows as rows
 from storage_backends.dummy.database import Database
 from storage_backends.errors import BackendUnavailable
 from storage_backends.journal import Journal, JournalState
-from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
+from storage_backends.models import (
+    CloneSettings,
+    DetailedExportPolicy,
+    ExportPolicy,
+    Lock,
+    Snapshot,
+    Volume,
+    VolumeSettings,
+)
 
 Read = TypeVar("Read")
 Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
@@ -50,29 +46,29 @@ class DummyStorage(StorageBackend):
         """Name the state; nothing is opened before the first call."""
         folder = options.state_dir or os.environ.get("SAPI_STATE_DIR") or DEFAULT_STATE_DIR
         self._options = options
-        self._database = Database(Path(folder) / f"{name}.sqlite3", seed=self._fill, tidy=effects.prune)
+        self._database = Database(Path(folder) / f"{name}.sqlite3", seed=self._seed, prune=applied_changes.prune)
 
     # --- volumes
 
     def list_volumes(self, *, journal: Journal) -> list[Volume]:
         self._start(journal)
         with self._database.reading() as db:
-            total = records.count(db)
+            total = rows.count(db)
         size = max(1, min(PAGE_SIZE, total // 10))
         pause_s = self._options.list_latency_s / max(1, -(-total // size))
         found: list[Volume] = []
         # Each page is a look of its own, as on a filer: a change meanwhile may or may not be seen.
         while True:
-            _pass_time(journal, pause_s)
+            _simulate_latency(journal, pause_s)
             with self._database.reading() as db:
-                page = records.page(db, found[-1].name if found else "", size + 1)
+                page = rows.page(db, found[-1].name if found else "", size + 1)
             found += page[:size]
             journal.progress(len(found), max(total, len(found)), "volumes", "listing")
             if len(page) <= size:
                 return found
 
     def get_volume(self, volume: str, *, journal: Journal) -> Volume:
-        return self._read(journal, lambda db: records.find(db, volume))
+        return self._read(journal, lambda db: rows.find(db, volume))
 
     def create_volume(
         self,
@@ -88,10 +84,19 @@ class DummyStorage(StorageBackend):
         )
 
     def clone_volume(
-        self, volume: str, *, journal: Journal, from_volume: str, from_snapshot: str, junction_path: str | None = None
+        self,
+        volume: str,
+        *,
+        journal: Journal,
+        from_volume: str,
+        from_snapshot: str,
+        junction_path: str | None = None,
+        **settings: Unpack[CloneSettings],
     ) -> Volume:
         return self._change(
-            journal, "clone_volume", lambda db: volumes.clone(db, volume, from_volume, from_snapshot, junction_path)
+            journal,
+            "clone_volume",
+            lambda db: volumes.clone(db, volume, from_volume, from_snapshot, junction_path, settings),
         )
 
     def roll_back_volume(self, volume: str, *, journal: Journal, from_snapshot: str) -> Volume:
@@ -102,6 +107,12 @@ class DummyStorage(StorageBackend):
 
     def restrict_volume(self, volume: str, *, journal: Journal) -> None:
         self._change(journal, "restrict_volume", lambda db: volumes.restrict(db, volume))
+
+    def list_restricted_volumes(self, *, journal: Journal) -> list[Volume]:
+        return self._read(journal, rows.listed_restricted)
+
+    def reinstate_volume(self, volume: str, *, journal: Journal, junction_path: str | None = None) -> Volume:
+        return self._change(journal, "reinstate_volume", lambda db: volumes.reinstate(db, volume, junction_path))
 
     # --- snapshots
 
@@ -140,8 +151,8 @@ class DummyStorage(StorageBackend):
     def list_policies(self, *, journal: Journal) -> list[ExportPolicy]:
         return self._read(journal, policies.listed)
 
-    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
-        return self._read(journal, lambda db: policies.find(db, policy))
+    def get_policy(self, policy: str, *, journal: Journal) -> DetailedExportPolicy:
+        return self._read(journal, lambda db: policies.find_detailed(db, policy))
 
     def create_policy(self, policy: str, *, journal: Journal, rules: list[str]) -> ExportPolicy:
         return self._change(journal, "create_policy", lambda db: policies.create(db, policy, rules))
@@ -161,21 +172,22 @@ class DummyStorage(StorageBackend):
         self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
     ) -> ReconciledOutcome:
         self._start(journal)
-        _pass_time(journal, self._options.latency_s)
+        _simulate_latency(journal, self._options.latency_s)
         with self._database.changing() as db:
-            return effects.settle(db, trace.job_id, operation)
+            return applied_changes.reconcile(db, trace.job_id, operation)
 
-    def check(self) -> None:
+    def check(self) -> tuple[str, ...]:
         self._require_here()
         with self._database.reading() as db:
-            records.count(db)
+            rows.count(db)
+        return ()
 
     def close(self) -> None:
         self._database.close()
 
     def _read(self, journal: Journal, look: Callable[[sqlite3.Connection], Read]) -> Read:
         self._start(journal)
-        _pass_time(journal, self._options.latency_s)
+        _simulate_latency(journal, self._options.latency_s)
         with self._database.reading() as db:
             return look(db)
 
@@ -183,9 +195,9 @@ class DummyStorage(StorageBackend):
         self._start(journal)
         journal.record_intent(operation)
         # Sent, so it cannot be cancelled any more; a worker that has lost the job stops here, or at the job's record.
-        _pass_time(journal, self._options.latency_s)
+        _simulate_latency(journal, self._options.latency_s)
         with self._database.changing() as db:
-            return effects.once(db, journal.job_id, operation, change)
+            return applied_changes.apply_once(db, journal.job_id, operation, change)
 
     def _start(self, journal: Journal) -> None:
         journal.checkpoint()
@@ -196,10 +208,10 @@ class DummyStorage(StorageBackend):
         if away_file and Path(away_file).exists():
             raise BackendUnavailable("the dummy is away")
 
-    def _fill(self, db: sqlite3.Connection) -> None:
-        seed.fill(db, self._options.volumes)
+    def _seed(self, db: sqlite3.Connection) -> None:
+        seed.seed(db, self._options.volumes)
 
 
-def _pass_time(journal: Journal, seconds: float) -> None:
+def _simulate_latency(journal: Journal, seconds: float) -> None:
     if seconds > 0:
         journal.wait(seconds)

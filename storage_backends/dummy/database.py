@@ -49,14 +49,14 @@ class Database:
     may cost the last moments, as ``synchronous`` is NORMAL.
     """
 
-    def __init__(self, path: Path, *, seed: Use, tidy: Use, lock_timeout_s: float = 15.0) -> None:
+    def __init__(self, path: Path, *, seed: Use, prune: Use, lock_timeout_s: float = 15.0) -> None:
         """Name the file; nothing is opened yet.
 
-        ``seed`` fills a new one, in the transaction that makes it; ``tidy`` runs whenever a process opens it.
+        ``seed`` fills a new one, in the transaction that makes it; ``prune`` runs whenever a process opens it.
         """
         self._path = path
         self._seed = seed
-        self._tidy = tidy
+        self._prune = prune
         self._lock_timeout_s = lock_timeout_s
         self._own = threading.local()
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
@@ -154,7 +154,7 @@ class Database:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 self._make(connection)
-                self._tidy(connection)
+                self._prune(connection)
             finally:
                 # Takes back what was not committed.
                 connection.close()

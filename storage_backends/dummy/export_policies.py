@@ -6,12 +6,24 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
+from storage_backends.client_matches import canonical_match, canonical_matches
 from storage_backends.dummy import volume_rows as records
 from storage_backends.errors import AlreadyExists, FieldError, InvalidRequest, NoSuchPolicy, PolicyInUse
-from storage_backends.models import ExportPolicy
+from storage_backends.models import DetailedExportPolicy, ExportPolicy, ExportRule
 
 #: The policy that is always there.
 DEFAULT = "default"
+
+
+def find_detailed(db: sqlite3.Connection, policy: str) -> DetailedExportPolicy:
+    """Return one policy with its rights: each client match is a rule of its own, and all have the same."""
+    found = find(db, policy)
+    rights = ("sys",)
+    details = (
+        ExportRule(index, (match,), ro=rights, rw=rights, superuser=rights, protocols=("nfs",))
+        for index, match in enumerate(found.rules, start=1)
+    )
+    return DetailedExportPolicy(found.name, found.rules, tuple(details))
 
 
 def listed(db: sqlite3.Connection) -> list[ExportPolicy]:
@@ -37,7 +49,7 @@ def create(db: sqlite3.Connection, policy: str, rules: Iterable[str]) -> ExportP
     """Make a policy; duplicate rules are dropped, order is kept."""
     if exists(db, policy):
         raise AlreadyExists(f"there is already an export policy {policy}")
-    made = ExportPolicy(policy, tuple(dict.fromkeys(rules)))
+    made = ExportPolicy(policy, tuple(canonical_matches(rules)))
     _require_rules(made.rules)
     insert_many(db, [made])
     return made
@@ -58,16 +70,16 @@ def delete(db: sqlite3.Connection, policy: str) -> None:
 
 
 def add_rule(db: sqlite3.Connection, policy: str, rule: str) -> ExportPolicy:
-    """Append a rule unless it is there."""
+    """Append a rule unless it is there, in whichever spelling."""
     _require_rules([rule])
-    present = find(db, policy)
-    return present if rule in present.rules else _write(db, ExportPolicy(policy, (*present.rules, rule)))
+    present, match = find(db, policy), canonical_match(rule)
+    return present if match in present.rules else _write(db, ExportPolicy(policy, (*present.rules, match)))
 
 
 def remove_rule(db: sqlite3.Connection, policy: str, rule: str) -> ExportPolicy:
-    """Remove a rule if it is there."""
-    rules = tuple(other for other in find(db, policy).rules if other != rule)
-    return _write(db, ExportPolicy(policy, rules))
+    """Remove a rule if it is there, in whichever spelling."""
+    match = canonical_match(rule)
+    return _write(db, ExportPolicy(policy, tuple(other for other in find(db, policy).rules if other != match)))
 
 
 def _write(db: sqlite3.Connection, policy: ExportPolicy) -> ExportPolicy:

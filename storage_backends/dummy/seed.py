@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from storage_backends.dummy import export_policies as policies
-from storage_backends.dummy import volume_rows as records
+from storage_backends.dummy import volume_rows as rows
 from storage_backends.dummy.volumes import AGGREGATES
 from storage_backends.errors import StorageError
 from storage_backends.models import ExportPolicy, Volume
@@ -25,7 +25,7 @@ _FLAGS = frozenset(field.name for field in fields(Volume) if str(field.type).sta
 _KNOWN = frozenset(field.name for field in fields(Volume))
 
 
-def fill(db: sqlite3.Connection, volumes: int | str) -> None:
+def seed(db: sqlite3.Connection, volumes: int | str) -> None:
     """Fill an empty state with that many made-up volumes, or with the records of a JSON file, and their policies.
 
     Raises:
@@ -35,7 +35,7 @@ def fill(db: sqlite3.Connection, volumes: int | str) -> None:
     used = {volume.active_policy_name for volume in seeded if volume.active_policy_name} - {policies.DEFAULT}
     policies.insert_many(db, [ExportPolicy(policies.DEFAULT), *map(_policy, sorted(used))])
     try:
-        records.insert_many(db, seeded)
+        rows.insert_many(db, seeded)
     except sqlite3.IntegrityError as error:
         raise StorageError("the file of volume records names a volume or a junction path twice") from error
 
@@ -66,6 +66,13 @@ def generated(number: int) -> Iterator[Volume]:
             compression_enabled=purpose == "backup",
             inline_compression=purpose == "backup",
             caching_policy="auto",
+            snapshot_policy="default",
+            security_style="unix",
+            unix_permissions="0755",
+            space_guarantee="none",
+            tiering_policy="none",
+            comment="",
+            type="rw",
             creation_time=f"20{dice.randrange(13, 18)}-{dice.randrange(1, 13):02d}-{dice.randrange(1, 29):02d}"
             f"T{dice.randrange(24):02d}:{dice.randrange(60):02d}:{dice.randrange(60):02d}Z",
         )

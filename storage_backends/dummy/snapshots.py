@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
-from storage_backends.dummy import volume_rows as records
+from storage_backends.dummy import volume_rows as rows
 from storage_backends.errors import AlreadyExists, NoSuchSnapshot, TooManySnapshots
 from storage_backends.models import Snapshot, Volume
 
@@ -14,16 +14,16 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 def listed(db: sqlite3.Connection, volume: str) -> list[Snapshot]:
     """Return the snapshots of a volume, oldest first."""
-    name = records.find(db, volume).name
-    rows = db.execute(
+    name = rows.find(db, volume).name
+    found = db.execute(
         "SELECT name, creation_time, size_kbytes FROM snapshots WHERE volume = ? ORDER BY number", (name,)
     )
-    return [Snapshot(*row) for row in rows]
+    return [Snapshot(*row) for row in found]
 
 
 def find(db: sqlite3.Connection, volume: str, name: str) -> Snapshot:
     """Return one snapshot."""
-    owner = records.find(db, volume).name
+    owner = rows.find(db, volume).name
     row = db.execute(
         "SELECT name, creation_time, size_kbytes FROM snapshots WHERE volume = ? AND name = ?", (owner, name)
     ).fetchone()
@@ -34,7 +34,7 @@ def find(db: sqlite3.Connection, volume: str, name: str) -> Snapshot:
 
 def create(db: sqlite3.Connection, volume: str, name: str, *, limit: int, purge: bool) -> Snapshot:
     """Copy the volume's record under a name; with ``purge`` the oldest make room when the limit is reached."""
-    present = records.find(db, volume)
+    present = rows.find_data_volume(db, volume)
     existing = listed(db, present.name)
     if any(snapshot.name == name for snapshot in existing):
         raise AlreadyExists(f"volume {present.name} already has a snapshot {name}")
@@ -47,24 +47,24 @@ def create(db: sqlite3.Connection, volume: str, name: str, *, limit: int, purge:
     snapshot = Snapshot(name, _time_after(last), _held_kbytes(present))
     db.execute(
         "INSERT INTO snapshots (volume, name, creation_time, size_kbytes, record) VALUES (?, ?, ?, ?, ?)",
-        (present.name, name, snapshot.creation_time, snapshot.size_kbytes, records.to_json(present)),
+        (present.name, name, snapshot.creation_time, snapshot.size_kbytes, rows.to_json(present)),
     )
     return snapshot
 
 
 def delete(db: sqlite3.Connection, volume: str, name: str) -> None:
     """Delete one snapshot."""
-    owner = records.find(db, volume).name
+    owner = rows.find_data_volume(db, volume).name
     if db.execute("DELETE FROM snapshots WHERE volume = ? AND name = ?", (owner, name)).rowcount == 0:
         raise _missing(owner, name)
 
 
-def held_record(db: sqlite3.Connection, volume_name: str, name: str) -> Volume:
+def volume_at(db: sqlite3.Connection, volume_name: str, name: str) -> Volume:
     """Return the volume as it was when the snapshot was made."""
     row = db.execute("SELECT record FROM snapshots WHERE volume = ? AND name = ?", (volume_name, name)).fetchone()
     if row is None:
         raise _missing(volume_name, name)
-    return records.from_json(row[0])
+    return rows.from_json(row[0])
 
 
 def drop_later(db: sqlite3.Connection, volume_name: str, name: str) -> None:

@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import fields
 
-from storage_backends.errors import AlreadyExists, NoSuchVolume
-from storage_backends.models import Volume, parse_reference
+from storage_backends.errors import AlreadyExists, NoSuchVolume, NotADataVolume
+from storage_backends.models import Volume, junction_key, parse_reference
 
 _FIELDS = tuple(field.name for field in fields(Volume))
 _INSERT = "INSERT INTO volumes (name, live, junction, policy, record) VALUES (?, ?, ?, ?, ?)"
@@ -34,11 +34,41 @@ def find(db: sqlite3.Connection, volume: str) -> Volume:
     if path is None:
         row = db.execute("SELECT record FROM volumes WHERE live AND name = ?", (volume,)).fetchone()
     else:
-        key = _junction_key(path.junction_path)
+        key = junction_key(path.junction_path)
         row = db.execute("SELECT record FROM volumes WHERE live AND junction = ?", (key,)).fetchone()
     if row is None:
         raise NoSuchVolume(f"there is no volume {volume}")
     return from_json(row[0])
+
+
+def find_data_volume(db: sqlite3.Connection, volume: str) -> Volume:
+    """Return the volume that is about to be changed.
+
+    Raises:
+        NoSuchVolume: there is none, or it is restricted.
+        NotADataVolume: it is a copy.
+    """
+    found = find(db, volume)
+    if found.type in {"dp", "ls"}:
+        raise NotADataVolume(f"volume {found.name} is of type {found.type}: it cannot be changed")
+    return found
+
+
+def find_restricted(db: sqlite3.Connection, name: str) -> Volume:
+    """Return the restricted volume of that name.
+
+    Raises:
+        NoSuchVolume: there is none.
+    """
+    row = db.execute("SELECT record FROM volumes WHERE NOT live AND name = ?", (name,)).fetchone()
+    if row is None:
+        raise NoSuchVolume(f"there is no restricted volume {name}")
+    return from_json(row[0])
+
+
+def listed_restricted(db: sqlite3.Connection) -> list[Volume]:
+    """Return every restricted volume, in order of name."""
+    return [from_json(text) for (text,) in db.execute("SELECT record FROM volumes WHERE NOT live ORDER BY name")]
 
 
 def count(db: sqlite3.Connection) -> int:
@@ -78,7 +108,7 @@ def require_free_name(db: sqlite3.Connection, name: str) -> None:
 
 def is_free_junction(db: sqlite3.Connection, junction_path: str) -> bool:
     """Tell whether no volume is mounted there; paths that differ only in case are the same."""
-    key = _junction_key(junction_path)
+    key = junction_key(junction_path)
     return not db.execute("SELECT 1 FROM volumes WHERE live AND junction = ?", (key,)).fetchone()
 
 
@@ -87,11 +117,7 @@ def uses_policy(db: sqlite3.Connection, policy: str) -> bool:
     return bool(db.execute("SELECT 1 FROM volumes WHERE live AND policy = ? LIMIT 1", (policy,)).fetchone())
 
 
-def _junction_key(junction_path: str) -> str:
-    return junction_path.casefold()
-
-
 def _row(volume: Volume) -> tuple[str, bool, str | None, str | None, str]:
-    junction = None if volume.junction_path is None else _junction_key(volume.junction_path)
+    junction = None if volume.junction_path is None else junction_key(volume.junction_path)
     live = volume.state != "restricted"
     return volume.name, live, junction, volume.active_policy_name, to_json(volume)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,9 +11,16 @@ from zlib import crc32
 
 from storage_backends.dummy import export_policies as policies
 from storage_backends.dummy import snapshots
-from storage_backends.dummy import volume_rows as records
+from storage_backends.dummy import volume_rows as rows
 from storage_backends.errors import AlreadyExists, FieldError, InvalidRequest
-from storage_backends.models import Volume, VolumeSettings, parse_reference
+from storage_backends.models import (
+    CloneSettings,
+    Volume,
+    VolumeSettings,
+    as_volume_settings,
+    default_junction_path,
+    parse_reference,
+)
 
 #: What a filer takes when no size is asked for, in bytes.
 DEFAULT_SIZE_BYTES = 20 * 1024 * 1024
@@ -22,6 +30,14 @@ AGGREGATES = {
     "aggr1_c01n02": "dummy-n02",
     "aggr2_c01n01": "dummy-n01",
     "aggr2_c01n02": "dummy-n02",
+}
+MAX_COMMENT_CHARACTERS = 1023
+_PERMISSIONS = re.compile(r"[0-7]{4}")
+#: The settings that have few possible values.
+_CHOICES = {
+    "security_style": ("unix", "ntfs", "mixed"),
+    "space_guarantee": ("none", "volume"),
+    "tiering_policy": ("none", "snapshot-only", "auto", "all"),
 }
 
 
@@ -54,18 +70,33 @@ def create(
         inline_compression=False,
         caching_policy="auto",
         creation_time=_now(),
+        snapshot_policy="default",
+        security_style="unix",
+        unix_permissions="0755",
+        space_guarantee="none",
+        tiering_policy="none",
+        comment="",
+        type="rw",
     )
     volume = _changed(db, blank, settings)
-    records.insert(db, volume)
+    rows.insert(db, volume)
     return volume
 
 
-def clone(db: sqlite3.Connection, name: str, from_volume: str, from_snapshot: str, junction_path: str | None) -> Volume:
+def clone(
+    db: sqlite3.Connection,
+    name: str,
+    from_volume: str,
+    from_snapshot: str,
+    junction_path: str | None,
+    settings: CloneSettings,
+) -> Volume:
     """Make a volume of its own from what a snapshot holds."""
-    source = records.find(db, from_volume)
-    held = snapshots.held_record(db, source.name, from_snapshot)
-    volume = replace(
+    source = rows.find(db, from_volume)
+    held = snapshots.volume_at(db, source.name, from_snapshot)
+    copied = replace(
         held,
+        type="rw",
         name=name,
         uuid=str(uuid4()),
         state="online",
@@ -73,14 +104,15 @@ def clone(db: sqlite3.Connection, name: str, from_volume: str, from_snapshot: st
         active_policy_name=_policy_still_there(db, held.active_policy_name, policies.DEFAULT),
         creation_time=_now(),
     )
-    records.insert(db, volume)
+    volume = _changed(db, copied, as_volume_settings(settings))
+    rows.insert(db, volume)
     return volume
 
 
 def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume:
     """Put back what a snapshot holds; what the volume is and where it is mounted stay, later snapshots go."""
-    present = records.find(db, volume)
-    held = snapshots.held_record(db, present.name, from_snapshot)
+    present = rows.find_data_volume(db, volume)
+    held = snapshots.volume_at(db, present.name, from_snapshot)
     restored = replace(
         held,
         name=present.name,
@@ -92,41 +124,57 @@ def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume
         creation_time=present.creation_time,
         active_policy_name=_policy_still_there(db, held.active_policy_name, present.active_policy_name),
     )
-    records.replace(db, restored)
+    rows.replace(db, restored)
     snapshots.drop_later(db, present.name, from_snapshot)
     return restored
 
 
 def update(db: sqlite3.Connection, volume: str, settings: VolumeSettings) -> Volume:
     """Change what is given."""
-    changed = _changed(db, records.find(db, volume), settings)
-    records.replace(db, changed)
+    changed = _changed(db, rows.find_data_volume(db, volume), settings)
+    rows.replace(db, changed)
     return changed
 
 
 def restrict(db: sqlite3.Connection, volume: str) -> None:
     """Take a volume out of sight, with its snapshots and its lock; its name stays taken, its path does not."""
-    present = records.find(db, volume)
-    records.replace(db, replace(present, state="restricted"))
+    present = rows.find_data_volume(db, volume)
+    rows.replace(db, replace(present, state="restricted", junction_path=None))
 
 
-def _place(db: sqlite3.Connection, name: str, junction_path: str | None) -> str | None:
-    """Return where a new volume is mounted: where asked for, else at its name when that is free."""
+def reinstate(db: sqlite3.Connection, name: str, junction_path: str | None) -> Volume:
+    """Bring a restricted volume back into service, mounted where it was asked for, else at its name."""
+    restricted = rows.find_restricted(db, name)
+    policy = _policy_still_there(db, restricted.active_policy_name, policies.DEFAULT)
+    volume = replace(
+        restricted, state="online", junction_path=_free_path(db, name, junction_path), active_policy_name=policy
+    )
+    rows.replace(db, volume)
+    return volume
+
+
+def _place(db: sqlite3.Connection, name: str, junction_path: str | None) -> str:
+    """Return where a new volume is mounted; its name and the path must be free."""
     if not name or parse_reference(name) is not None:
         raise _invalid("volume", "a new volume is given by its name")
-    records.require_free_name(db, name)
+    rows.require_free_name(db, name)
+    return _free_path(db, name, junction_path)
+
+
+def _free_path(db: sqlite3.Connection, name: str, junction_path: str | None) -> str:
+    """Return where a volume is mounted: where asked for, else at its name."""
     if junction_path is None:
-        return f"/{name}" if records.is_free_junction(db, f"/{name}") else None
+        junction_path = default_junction_path(name)
     if not junction_path.startswith("/") or junction_path == "/":
         raise _invalid("junction_path", "a junction path begins with a slash and names a place")
-    if not records.is_free_junction(db, junction_path):
+    if not rows.is_free_junction(db, junction_path):
         raise AlreadyExists(f"a volume is already mounted at {junction_path}")
     return junction_path
 
 
 def _changed(db: sqlite3.Connection, volume: Volume, settings: VolumeSettings) -> Volume:
     """Return the volume with the settings, or raise InvalidRequest."""
-    _require_ranges(settings)
+    _require_possible(settings)
     policy = settings.get("active_policy_name")
     if policy is not None and not policies.exists(db, policy):
         raise _invalid("active_policy_name", f"there is no export policy {policy}")
@@ -148,13 +196,20 @@ def _with_room_to_grow(volume: Volume, settings: VolumeSettings) -> Volume:
     return replace(volume, max_autosize=size * 6 // 5)
 
 
-def _require_ranges(settings: VolumeSettings) -> None:
+def _require_possible(settings: VolumeSettings) -> None:
     if settings.get("size_total", 0) < 0:
         raise _invalid("size_total", "a size is not negative")
     if settings.get("max_autosize", 0) < 0:
         raise _invalid("max_autosize", "a size is not negative")
     if settings.get("percentage_snapshot_reserve", 0) not in range(101):
         raise _invalid("percentage_snapshot_reserve", "a percentage is 0 to 100")
+    for field, values in _CHOICES.items():
+        if settings.get(field, values[0]) not in values:
+            raise _invalid(field, f"it is one of {', '.join(values)}")
+    if not _PERMISSIONS.fullmatch(settings.get("unix_permissions", "0755")):
+        raise _invalid("unix_permissions", "permissions are four octal digits")
+    if len(settings.get("comment", "")) > MAX_COMMENT_CHARACTERS:
+        raise _invalid("comment", f"it is at most {MAX_COMMENT_CHARACTERS} characters")
 
 
 def _policy_still_there(db: sqlite3.Connection, policy: str | None, otherwise: str | None) -> str | None:

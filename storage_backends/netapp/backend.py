@@ -7,33 +7,44 @@ from typing import Any, Unpack
 
 from storage_backends.base import ReconciledOutcome, StorageBackend
 from storage_backends.configuration.options import NetappOptions
-from storage_backends.errors import NotFound, NotSupported, StorageError
+from storage_backends.errors import NotSupported
 from storage_backends.journal import InMemoryJournal, Journal, JournalState
-from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume, VolumeSettings
-from storage_backends.netapp.ontap.client import Filer
-from storage_backends.netapp.ontap.lookups import all_records, find_volume
-from storage_backends.netapp.ontap.queries import literal
-from storage_backends.netapp.operations.export_policies import Exports
+from storage_backends.login_guard import LoginGuard
+from storage_backends.models import (
+    CloneSettings,
+    DetailedExportPolicy,
+    ExportPolicy,
+    Lock,
+    Snapshot,
+    Volume,
+    VolumeSettings,
+)
+from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.lookups import find_volume, require_svm
+from storage_backends.netapp.ontap.release import Release
+from storage_backends.netapp.operations.export_policies import ExportPolicies
 from storage_backends.netapp.operations.locks import Locks
 from storage_backends.netapp.operations.snapshots import Snapshots
 from storage_backends.netapp.operations.volume_creation import Creation
 from storage_backends.netapp.operations.volumes import Volumes
-from storage_backends.netapp.reconciliation.probes import Looks
-from storage_backends.netapp.reconciliation.reconcile import Lost, settle
+from storage_backends.netapp.reconciliation.probes import OutcomeProbes
+from storage_backends.netapp.reconciliation.reconcile import InDoubtChange, reconcile
 
 
 class NetappStorage(StorageBackend):
     """One vserver of a NetApp cluster, through ONTAP's REST interface (9.10.1 and later)."""
 
-    def __init__(self, options: NetappOptions, name: str) -> None:
+    def __init__(self, options: NetappOptions, name: str, login_guard: LoginGuard | None = None) -> None:
+        """Name the filer; nothing is sent yet. ``login_guard`` is shared by all that use the same account."""
         self.name = name
-        self._filer = Filer(options)
-        self._volumes = Volumes(self._filer)
-        self._creation = Creation(self._filer, self._volumes)
-        self._snapshots = Snapshots(self._filer)
-        self._locks = Locks(self._filer)
-        self._exports = Exports(self._filer)
-        self._looks = Looks(self._filer, self._creation, self._exports)
+        self._client = OntapClient(options, login_guard or LoginGuard())
+        self._release = Release(self._client)
+        self._volumes = Volumes(self._client)
+        self._creation = Creation(self._client, self._volumes)
+        self._snapshots = Snapshots(self._client)
+        self._locks = Locks(self._client)
+        self._exports = ExportPolicies(self._client)
+        self._probes = OutcomeProbes(self._client, self._creation, self._exports)
 
     def __repr__(self) -> str:
         return f"NetappStorage(name={self.name!r})"
@@ -58,9 +69,16 @@ class NetappStorage(StorageBackend):
         return self._creation.create(volume, journal, aggregate_name, junction_path, **settings)
 
     def clone_volume(
-        self, volume: str, *, journal: Journal, from_volume: str, from_snapshot: str, junction_path: str | None = None
+        self,
+        volume: str,
+        *,
+        journal: Journal,
+        from_volume: str,
+        from_snapshot: str,
+        junction_path: str | None = None,
+        **settings: Unpack[CloneSettings],
     ) -> Volume:
-        return self._creation.clone(volume, journal, from_volume, from_snapshot, junction_path)
+        return self._creation.clone(volume, journal, from_volume, from_snapshot, junction_path, **settings)
 
     def roll_back_volume(self, volume: str, *, journal: Journal, from_snapshot: str) -> Volume:
         return self._volumes.roll_back(volume, from_snapshot, journal)
@@ -70,6 +88,12 @@ class NetappStorage(StorageBackend):
 
     def restrict_volume(self, volume: str, *, journal: Journal) -> None:
         self._volumes.restrict(volume, journal)
+
+    def list_restricted_volumes(self, *, journal: Journal) -> list[Volume]:
+        return self._volumes.list_restricted(journal)
+
+    def reinstate_volume(self, volume: str, *, journal: Journal, junction_path: str | None = None) -> Volume:
+        return self._volumes.reinstate(volume, journal, junction_path)
 
     # --- snapshots
 
@@ -93,7 +117,7 @@ class NetappStorage(StorageBackend):
         return self._locks.list_all(volume, journal)
 
     def create_lock(self, volume: str, host: str, *, journal: Journal) -> Lock:
-        find_volume(self._filer, volume, journal=journal)
+        find_volume(self._client, volume, journal=journal)
         raise NotSupported("A NetApp filer's locks are its clients': they cannot be made from outside.")
 
     def remove_lock(self, volume: str, host: str, *, journal: Journal) -> None:
@@ -104,7 +128,7 @@ class NetappStorage(StorageBackend):
     def list_policies(self, *, journal: Journal) -> list[ExportPolicy]:
         return self._exports.list_all(journal)
 
-    def get_policy(self, policy: str, *, journal: Journal) -> ExportPolicy:
+    def get_policy(self, policy: str, *, journal: Journal) -> DetailedExportPolicy:
         return self._exports.get(policy, journal)
 
     def create_policy(self, policy: str, *, journal: Journal, rules: list[str]) -> ExportPolicy:
@@ -124,21 +148,14 @@ class NetappStorage(StorageBackend):
     def reconcile(
         self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
     ) -> ReconciledOutcome:
-        return settle(self._filer, Lost(operation, arguments, trace, journal), self._looks.of(operation))
+        return reconcile(self._client, InDoubtChange(operation, arguments, trace, journal), self._probes.of(operation))
 
-    def check(self) -> None:
+    def check(self) -> tuple[str, ...]:
         journal = InMemoryJournal("check")
-        query = {"name": literal(self._filer.vserver)}
-        try:
-            found = all_records(self._filer, "/svm/svms", query, ("name", "state"), journal=journal)
-        except NotFound as refusal:
-            raise _unknown_vserver() from refusal
-        if not any(record.get("name") == self._filer.vserver for record in found):
-            raise _unknown_vserver()
+        self._release.require_supported(journal)
+        require_svm(self._client, journal=journal)
+        unknown = sorted(self._client.unknown_fields)
+        return (f"The storage system does not know {', '.join(unknown)}: shown as null.",) if unknown else ()
 
     def close(self) -> None:
-        self._filer.close()
-
-
-def _unknown_vserver() -> StorageError:
-    return StorageError("The storage system does not have the configured vserver, or the account does not see it.")
+        self._client.close()

@@ -9,6 +9,7 @@ import pytest
 from tests.api.front import Front, accepted, pointers, problem
 from worker.catalog.operations import Role
 from worker.jobs.ids import JobIds
+from worker.jobs.query import key_of
 
 URL = "/v4/filer/volumes/db01"
 
@@ -282,6 +283,21 @@ class TestList:
             ("subsystem=filer&volume=c", [0]),
             ("created_after=2020-01-01T00:00:00Z", [0, 1, 2]),
             ("created_after=2120-01-01T00:00:00%2B02:00", []),
+            ("created_after=2020-01-01T00:00:00+02:00", [0, 1, 2]),
+            ("created_after=2020-01-01t00:00:00.123456789z", [0, 1, 2]),
+            ("created_before=2120-01-01", [0, 1, 2]),
+            ("created_before=1920-01-01", []),
+            ("created_after=0001-01-01", [0, 1, 2]),
+            ("created_after=2016-12-31T23:59:60Z", [0, 1, 2]),
+            ("finished_after=2020-01-01", []),
+            ("finished_before=2120-01-01", []),
+            ("state=queued,running", [0, 1, 2]),
+            ("state=failed,cancelled", []),
+            ("state=queued&operation=create_volume&subsystem=filer&volume=a", [2]),
+            ("requested_by=ann", [0, 1, 2]),
+            ("requested_by=bob", []),
+            ("all=true", [0, 1, 2]),
+            ("batch=nonsense", []),
             ("id=nonsense", []),
         ],
     )
@@ -290,16 +306,116 @@ class TestList:
 
     def test_by_ids(self, client, paths):
         ids = ",".join(path.rpartition("/")[2] for path in paths[:2])
-        assert sorted(self.listed(client.get(f"/v4/jobs?id={ids},nonsense"))) == sorted(paths[:2])
+        assert self.listed(client.get(f"/v4/jobs?id={ids},nonsense")) == paths[:2]
+        assert self.listed(client.get(f"/v4/jobs?id={ids.upper()}")) == paths[:2]
+
+    def test_an_id_may_be_in_capitals(self, client, paths):
+        job_id = paths[0].rpartition("/")[2]
+        assert client.get(f"/v4/jobs/{job_id.upper()}").json["id"] == job_id
+
+    def test_those_of_others_are_for_all(self, front, redis_client, client, paths):
+        """They are another's; who may see them depends on the roles."""
+        for path in paths:
+            key = f"{front.settings.key_prefix}job:{path.rpartition('/')[2]}"
+            redis_client.hset(key, mapping={"requester": "bob", "requester_key": key_of("bob")})
+        chunk = f"{front.settings.key_prefix}index:0:requester"
+        redis_client.rename(f"{chunk}:{key_of('ann')}", f"{chunk}:{key_of('bob')}")
+        assert self.listed(client.get("/v4/jobs")) == []
+        assert self.listed(client.get("/v4/jobs?all=true")) == paths
+        assert self.listed(client.get("/v4/jobs?requested_by=bob")) == paths
+        assert self.listed(front.client(Role.UBER_ADMIN).get("/v4/jobs?all=true")) == paths
+        assert self.listed(front.client(Role.ADMIN).get("/v4/jobs?all=true")) == paths
+        assert self.listed(front.client(Role.USER).get("/v4/jobs?all=true")) == []
+        assert self.listed(front.client(Role.USER).get("/v4/jobs?all=true&requested_by=bob")) == []
+        assert front.client(Role.UBER_ADMIN).get(paths[0]).status_code == 200
 
     @pytest.mark.parametrize(
         "query",
-        ["limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "state=odd", "operation=odd", "created_after=yesterday",
-         "created_after=2020-01-01T00:00:00", "page_token=!", "page_token=abcd", "id=", "colour=red"],
-    )  # fmt: skip
+        [
+            "created_after=0001-01-01T00:00:00%2B01:00",
+            "finished_before=9999-12-31T23:59:59-00:01",
+            "created_after=2020-13-01",
+            "created_before=",
+            f"finished_after={'9' * 400}",
+            "created_after=2020-01-01T00:00:00%2B99:00",
+            "all=yes",
+            "state=queued,odd",
+            "state=",
+            "batch=",
+            "limit=0",
+            "limit=1001",
+            "limit=x",
+            "limit=1&limit=2",
+            "state=odd",
+            "operation=odd",
+            "created_after=yesterday",
+            "created_after=2020-01-01T00:00:00",
+            "page_token=!",
+            "page_token=abcd",
+            "id=",
+            "colour=red",
+        ],
+    )
     def test_what_is_wrong_is_named(self, client, query):
         document = problem(client.get(f"/v4/jobs?{query}"), 422, "validation-failed")
         assert pointers(document) == [f"/{query.partition('=')[0]}"]
 
     def test_strangers_have_none(self, front):
         problem(front.stranger().get("/v4/jobs"), 401, "unauthenticated")
+
+
+class TestMany:
+    """Cancelling and doing again by filter."""
+
+    @pytest.fixture
+    def ids(self, client):
+        """Three queued jobs, the newest first."""
+        paths = [accepted(client.post(f"/v4/filer/volumes/{name}")) for name in ("a", "b", "c")]
+        return [path.rpartition("/")[2] for path in reversed(paths)]
+
+    def test_what_the_filter_names_is_cancelled(self, client, worker, ids):
+        worker.carry_out(f"/v4/jobs/{ids[2]}")
+        answer = client.post("/v4/jobs/cancel", json={"operation": "create_volume"}).json
+        assert answer == {
+            "cancelled": ids[:2],
+            "refused": [{"id": ids[2], "code": "job-not-cancellable"}],
+        }
+        assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in ids[:2]] == ["cancelled"] * 2
+
+    def test_what_the_filter_does_not_name_goes_on(self, client, ids):
+        assert client.post("/v4/jobs/cancel", json={"volume": "b", "state": ["queued"]}).json["cancelled"] == [ids[1]]
+        assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in (ids[0], ids[2])] == ["queued"] * 2
+
+    def test_failed_and_cancelled_jobs_are_done_again(self, client, worker, ids):
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        worker.carry_out(f"/v4/jobs/{ids[1]}")
+        answer = client.post("/v4/jobs/retry", json={"subsystem": "filer"}).json
+        assert answer["retried"] == [ids[0]]
+        refused = {each["id"]: each["code"] for each in answer["refused"]}
+        assert refused == {ids[1]: "job-not-retryable", ids[2]: "job-not-finished"}
+        (again,) = answer["jobs"]
+        assert client.get(f"/v4/jobs/{again}").json["retry_of"] == ids[0]
+
+    @pytest.mark.parametrize("action", ["cancel", "retry"])
+    def test_a_filter_is_needed(self, client, action):
+        for body in ({}, {"all": True}):
+            assert pointers(problem(client.post(f"/v4/jobs/{action}", json=body), 422, "validation-failed")) == [""]
+
+    def test_what_is_wrong_is_named(self, client):
+        document = problem(client.post("/v4/jobs/cancel", json={"state": "odd", "colour": 1}), 422, "validation-failed")
+        assert sorted(pointers(document)) == ["/colour", "/state"]
+
+    def test_to_do_it_again_takes_the_role(self, front, client, worker, failed):
+        job_id = failed.rpartition("/")[2]
+        answer = front.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": job_id}).json
+        assert answer == {"retried": [], "jobs": [], "refused": [{"id": job_id, "code": "missing-role"}]}
+
+    def test_others_are_stopped_only_with_the_highest_role(self, front, redis_client, ids):
+        redis_client.hset(f"{front.settings.key_prefix}job:{ids[0]}", "requester", "bob")
+        body = {"id": ids[0], "all": True}
+        answer = front.client(Role.ADMIN).post("/v4/jobs/cancel", json=body).json
+        assert answer["refused"] == [{"id": ids[0], "code": "missing-role"}]
+        assert front.client(Role.UBER_ADMIN).post("/v4/jobs/cancel", json=body).json["cancelled"] == [ids[0]]
+
+    def test_strangers_may_not(self, front):
+        problem(front.stranger().post("/v4/jobs/cancel", json={"volume": "a"}), 401, "unauthenticated")

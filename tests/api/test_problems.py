@@ -116,7 +116,7 @@ def test_a_mistake_of_ours_is_logged_but_not_shown(front, monkeypatch):
     def crash(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("worker.jobs.service.Jobs.list_for", crash)
+    monkeypatch.setattr("worker.jobs.service.Jobs.find", crash)
     with structlog.testing.capture_logs() as logged:
         response = front.client().get("/v4/jobs")
     assert "secret" not in str(problem(response, 500, "internal-error"))
@@ -130,7 +130,7 @@ def test_whatever_redis_says_is_no_mistake_of_ours(front, monkeypatch, error):
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("worker.jobs.service.Jobs.list_for", refuse)
+    monkeypatch.setattr("worker.jobs.service.Jobs.find", refuse)
     problem(front.client().get("/v4/jobs"), 503, "queue-unavailable")
 
 

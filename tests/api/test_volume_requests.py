@@ -40,7 +40,7 @@ def test_with_a_volume_too_it_clones(client, front):
     [
         ("db01", {"name": "db02"}, "/name"),
         ("db01", {"from_volume": "db00"}, "/from_snapshot"),
-        ("db01", {"from_volume": "db00", "from_snapshot": "s1", "size_total": 1}, "/size_total"),
+        ("db01", {"from_volume": "db00", "from_snapshot": "s1", "max_autosize": 1}, "/max_autosize"),
         ("db01", {"from_snapshot": "s1", "size_total": 1}, "/size_total"),
         ("db01", {"from_snapshot": "s1", "junction_path": "/a"}, "/junction_path"),
         ("db01", {"from_snapshot": "s1", "name": "db02"}, "/name"),

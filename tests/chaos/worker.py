@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from storage_backends.dummy import applied_changes as effects
+from storage_backends.dummy import applied_changes
 from worker.main import main
 
-_once = effects.once
+_once = applied_changes.apply_once
 
 
 def _counted(db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Any]) -> Any:
@@ -28,5 +28,5 @@ def _counted(db: sqlite3.Connection, job_id: str, operation: str, change: Callab
 if __name__ == "__main__":
     # Unbuffered appends of one short line are whole or not at all, also when the process is killed.
     _book = open(os.environ["CHAOS_BOOK"], "a", buffering=1, encoding="ascii")  # noqa: SIM115, PTH123
-    effects.once = _counted
+    applied_changes.apply_once = _counted
     sys.exit(main(sys.argv[1:]))

@@ -31,7 +31,7 @@ def kustomizations() -> list[Path]:
 def written() -> Iterator[tuple[str, Manifest]]:
     """Each manifest as it stands in a file, with the file and its name; no kustomizations."""
     for path in sorted(FOLDER.rglob("*.yaml")):
-        if path.name in {"kustomization.yaml", "prometheus-adapter.yaml"}:
+        if path.name in {"kustomization.yaml", "prometheus-adapter.yaml"} or path.parent.name == "proxy":
             continue
         for manifest in yaml.safe_load_all(path.read_text("utf-8")):
             yield f"{path.relative_to(FOLDER)}:{manifest['kind']}/{manifest['metadata']['name']}", manifest
@@ -54,6 +54,12 @@ def pod(workload: Manifest) -> Manifest:
     """The specification of a workload's pods."""
     found: Manifest = workload["spec"]["template"]["spec"]
     return found
+
+
+def main_container(workload: Manifest) -> Manifest:
+    """The container that is not the proxy beside it."""
+    (found,) = [each for each in pod(workload)["containers"] if each["name"] != "proxy"]
+    return dict(found)
 
 
 def component(workload: Manifest) -> str:

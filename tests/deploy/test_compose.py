@@ -172,7 +172,7 @@ class TestSecrets:
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for variable in ("SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_NAMES"):
             monkeypatch.delenv(variable, raising=False)
-        for name in ("api", "worker", "flower", "redis", *(f"given/{reader}" for reader in make_secrets.USERS)):
+        for name in ("api", "worker", "flower", "redis", *(f"given/{reader}" for reader in make_secrets.READERS)):
             (tmp_path / name).mkdir(parents=True)
         return tmp_path
 
@@ -186,7 +186,7 @@ class TestSecrets:
 
     def test_without_anything_there_is_the_dummy(self, folder: Path) -> None:
         assert self.make(folder) == 0
-        assert {self.names(folder, reader) for reader in make_secrets.USERS} == {("dummy",)}
+        assert {self.names(folder, reader) for reader in make_secrets.READERS} == {("dummy",)}
 
     def test_given_files_reach_their_reader_only_and_go_again(self, folder: Path) -> None:
         given = folder / "given" / "api" / "oauth_secret_key"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from api.auth.settings import AuthSettings
 from deploy.kubernetes.make_secrets import make
 from storage_backends.configuration.subsystems import Subsystems
 from tests.deploy.manifests import (
@@ -21,16 +24,20 @@ from tests.deploy.manifests import (
     component,
     has_kubectl,
     kustomizations,
+    main_container,
     of_kind,
     pod,
     rendered,
     written,
 )
 from tests.deploy.stack import ROOT
+from worker.config.settings import Settings
+from worker.flower.settings import FlowerSettings
 
-VERSION = "1.37"
-#: What we use of OpenShift's routes, which are no part of Kubernetes's schemas.
-ROUTE = {
+#: The releases for which it is made.
+VERSIONS = tuple(f"1.{minor}" for minor in range(30, 38))
+#: Kinds that are no part of Kubernetes's schemas, by API: what we use of them.
+_ROUTE = {
     "type": "object",
     "additionalProperties": False,
     "required": ["host", "to", "port", "tls", "wildcardPolicy"],
@@ -55,17 +62,72 @@ ROUTE = {
         "wildcardPolicy": {"enum": ["None", "Subdomain"]},
     },
 }
+_SERVICE_MONITOR = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["selector", "endpoints"],
+    "properties": {
+        "selector": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"matchLabels": {"type": "object"}},
+        },
+        "endpoints": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "port": {"type": "string"},
+                    "path": {"const": "/metrics"},
+                    "interval": {"type": "string", "pattern": "^[0-9]+s$"},
+                },
+            },
+        },
+    },
+}
+_IMAGE_STREAM = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "lookupPolicy": {"type": "object", "properties": {"local": {"type": "boolean"}}, "required": ["local"]},
+        "tags": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "from", "importPolicy"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "from": {
+                        "type": "object",
+                        "required": ["kind", "name"],
+                        "properties": {"kind": {"const": "DockerImage"}, "name": {"type": "string"}},
+                    },
+                    "importPolicy": {"type": "object", "properties": {"scheduled": {"const": True}}},
+                    "referencePolicy": {"type": "object", "properties": {"type": {"enum": ["Source", "Local"]}}},
+                },
+            },
+        },
+    },
+}
+OTHERS: dict[tuple[str, str], dict[str, Any]] = {
+    ("route.openshift.io/v1", "Route"): _ROUTE,
+    ("monitoring.coreos.com/v1", "ServiceMonitor"): _SERVICE_MONITOR,
+    ("image.openshift.io/v1", "ImageStream"): _IMAGE_STREAM,
+}
 WRITTEN = dict(written())
 overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 renders = pytest.mark.skipif(not has_kubectl(), reason="kubectl is not here")
 
 
-def check(manifest: dict[str, Any]) -> None:
-    if manifest["kind"] == "Route":
-        assert manifest["apiVersion"] == "route.openshift.io/v1"
-        jsonschema.validate(manifest["spec"], ROUTE)
-    else:
-        kubernetes_validate.validate(manifest, VERSION, strict=True)
+def check(manifest: dict[str, Any], *versions: str) -> None:
+    kind = (manifest["apiVersion"], manifest["kind"])
+    if kind in OTHERS:
+        jsonschema.validate(manifest["spec"], OTHERS[kind])
+        return
+    for version in versions or VERSIONS[-1:]:
+        kubernetes_validate.validate(manifest, version, strict=True)
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -91,8 +153,20 @@ def test_what_a_kustomization_names_is_there(path) -> None:
 @renders
 @overlay
 def test_overlay_keeps_to_the_schemas(overlay: str) -> None:
-    for manifest in rendered(overlay):
+    manifests = rendered(overlay)
+    assert len(manifests) > 10
+    for manifest in manifests:
         check(manifest)
+
+
+@renders
+@pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-4]])
+def test_overlay_keeps_to_the_schemas_of_older_releases(version: str) -> None:
+    # One of each kind: the schemas are large, and what is right in one of them is so in the others.
+    kinds = {manifest["kind"]: manifest for manifest in rendered("prod")}
+    assert len(kinds) >= 8
+    for manifest in kinds.values():
+        check(manifest, version)
 
 
 @renders
@@ -128,8 +202,33 @@ def test_updates_lose_no_job(overlay: str) -> None:
             continue
         assert workload["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, name
         assert pod(workload)["terminationGracePeriodSeconds"] >= 45, name
-    api = pod(of_kind(rendered(overlay), "Deployment")["api"])["containers"][0]
-    assert "preStop" in api["lifecycle"]
+    for container in pod(of_kind(rendered(overlay), "Deployment")["api"])["containers"]:
+        assert "preStop" in container["lifecycle"], container["name"]
+
+
+@renders
+@overlay
+def test_every_node_can_be_drained(overlay: str) -> None:
+    manifests = rendered(overlay)
+    replicas = {
+        name: each["spec"].get("replicas", 1) for name, each in of_kind(manifests, "Deployment", "StatefulSet").items()
+    }
+    budgets = of_kind(manifests, "PodDisruptionBudget")
+    assert {"api", "redis"} <= budgets.keys() <= replicas.keys()
+    assert {budget["spec"]["maxUnavailable"] for budget in budgets.values()} == {1}
+
+
+@renders
+@pytest.mark.parametrize("overlay", ["test", "prod"])
+def test_prometheus_finds_the_front_end(overlay: str) -> None:
+    manifests = rendered(overlay)
+    (monitor,) = of_kind(manifests, "ServiceMonitor").values()
+    (service,) = [
+        each
+        for each in of_kind(manifests, "Service").values()
+        if monitor["spec"]["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+    ]
+    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
 @renders
@@ -169,9 +268,9 @@ def test_budgets_autoscalers_services_and_routes_meet_what_they_name(overlay: st
     for scaler in of_kind(manifests, "HorizontalPodAutoscaler").values():
         workload = workloads[scaler["spec"]["scaleTargetRef"]["name"]]
         subsystem = workload["spec"]["template"]["metadata"]["labels"]["storage-api/subsystem"]
-        queue = scaler["spec"]["metrics"][0]["external"]["metric"]["selector"]["matchLabels"]["queue"]
-        assert queue.rpartition(".")[0] == subsystem
-        assert queue.rpartition(".")[2] in " ".join(pod(workload)["containers"][0]["args"])
+        queues = [each["external"]["metric"]["selector"]["matchLabels"]["queue"] for each in scaler["spec"]["metrics"]]
+        served = main_container(workload)["args"][-1].split(",")
+        assert sorted(queues) == sorted(f"{subsystem}.{kind}" for kind in served)
     services = of_kind(manifests, "Service")
     for route in of_kind(manifests, "Route").values():
         assert route["spec"]["to"]["name"] in services
@@ -185,9 +284,17 @@ def test_secrets_that_are_read_are_among_those_that_are_made(overlay: str) -> No
         for volume in pod(workload)["volumes"]:
             name = volume.get("secret", {}).get("secretName", "api")
             assert name in made or name.startswith("filer-")
-        for each in pod(workload)["containers"][0].get("env", []):
-            if each["name"].endswith("_FILE") and "secrets/storage-api" in each["value"]:
-                assert each["value"].rpartition("/")[2] in made[component(workload).removesuffix("-list")]
+        told = {each["name"]: each.get("value") for each in main_container(workload).get("env", [])}
+        if component(workload) != "redis":
+            assert told["SAPI_SECRETS_DIR"] == "/run/secrets/storage-api"
+
+
+def test_every_secret_that_is_made_is_a_setting_of_its_reader() -> None:
+    settings = {"api": (Settings, AuthSettings), "worker": (Settings,), "flower": (Settings, FlowerSettings)}
+    made: dict[str, Any] = {each["metadata"]["name"]: each["stringData"] for each in make()}
+    for reader, classes in settings.items():
+        fields = {name for each in classes for name in each.model_fields}
+        assert made[reader].keys() <= fields
 
 
 def test_made_secrets_keep_to_the_schema_and_hold_no_template() -> None:
@@ -199,16 +306,127 @@ def test_made_secrets_keep_to_the_schema_and_hold_no_template() -> None:
     assert "@redis.example.org:6379/0" in made["items"][0]["stringData"]["redis_url"]
 
 
+def roll_out(only: str, **settings: str) -> str:
+    """What the rollout of a release would apply."""
+    done = subprocess.run(
+        [FOLDER / "roll_out.sh", "prod", "some-namespace", "registry.example.org:5000/team", "v1.2.3"],
+        env={"PATH": os.environ["PATH"], "ONLY": only} | settings,
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def images(text: str) -> set[str]:
+    manifests = tuple(yaml.safe_load_all(text))
+    workloads = of_kind(manifests, "Deployment", "StatefulSet").values()
+    return {each["image"] for one in workloads for each in pod(one)["containers"]}
+
+
 @renders
 def test_a_release_names_its_images() -> None:
     before = set((FOLDER / "overlays").iterdir())
-    done = subprocess.run(
-        [FOLDER / "roll_out.sh", "prod", "some-namespace", "registry.example.org/team", "v1.2.3"],
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "ONLY_RENDER": "1"}, capture_output=True, text=True, timeout=60,
-        check=True,
-    )  # fmt: skip
-    manifests = tuple(yaml.safe_load_all(done.stdout))
-    images = {each["image"] for one in of_kind(manifests, "Deployment").values() for each in pod(one)["containers"]}
-    assert images == {"registry.example.org/team/api:v1.2.3", "registry.example.org/team/worker:v1.2.3"}
-    assert {each["metadata"]["namespace"] for each in manifests} == {"some-namespace"}
+    text = roll_out("render")
+    registry = "registry.example.org:5000/team"
+    assert {each for each in images(text) if "docker.io" not in each} == {
+        f"{registry}/api:v1.2.3",
+        f"{registry}/worker:v1.2.3",
+    }
+    assert {each["metadata"]["namespace"] for each in yaml.safe_load_all(text)} == {"some-namespace"}
     assert set((FOLDER / "overlays").iterdir()) == before
+
+
+@renders
+def test_every_image_can_be_named_by_digest_and_come_from_a_mirror() -> None:
+    digests = {name: f"sha256:{letter * 64}" for name, letter in zip("abcd", "abcd", strict=True)}
+    text = roll_out(
+        "render",
+        API_DIGEST=digests["a"],
+        WORKER_DIGEST=digests["b"],
+        REDIS_IMAGE=f"mirror.example.org/valkey@{digests['c']}",
+        PROXY_IMAGE=f"mirror.example.org/nginx@{digests['d']}",
+    )
+    found = images(text)
+    assert {each.partition("@")[2] for each in found} == set(digests.values())
+    assert not any("docker.io" in each for each in found)
+
+
+@renders
+def test_a_template_holds_the_release_and_changes_nothing_that_runs() -> None:
+    template = yaml.safe_load(roll_out("template"))
+    assert (template["kind"], template["apiVersion"]) == ("Template", "template.openshift.io/v1")
+    assert template["objects"] == list(yaml.safe_load_all(roll_out("render")))
+    assert "${" not in json.dumps(template["objects"])
+
+
+@renders
+def test_an_image_stream_rolls_out_every_part_that_we_build(tmp_path: Path) -> None:
+    component_path = os.path.relpath(FOLDER / "components" / "imagestream", tmp_path)
+    overlay_path = os.path.relpath(FOLDER / "overlays" / "test", tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{overlay_path}]\ncomponents: [{component_path}]\n", "utf-8"
+    )
+    text = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, timeout=60, check=True)
+    manifests = tuple(yaml.safe_load_all(text.stdout))
+    streams = of_kind(manifests, "ImageStream")
+    followed = 0
+    for name, workload in of_kind(manifests, "Deployment").items():
+        (trigger,) = json.loads(workload["metadata"]["annotations"]["image.openshift.io/triggers"])
+        stream, _, tag = trigger["from"]["name"].partition(":")
+        assert tag in {each["name"] for each in streams[stream]["spec"]["tags"]}
+        assert f'@.name=="{main_container(workload)["name"]}"' in trigger["fieldPath"], name
+        followed += 1
+    assert followed >= 4
+
+
+CLIENT = """#!/bin/sh
+echo "$*" >>{log}
+case "$*" in
+  *'get deployment '*jsonpath*) cat {state} ;;
+  *'get statefulset,deployment'*) echo deployment/worker ;;
+  *'rollout status'*) exit "$(cat {status})" ;;
+  *'apply -k'*) printf 'api=3\\nworker=8\\n' >{state} ;;
+  *'rollout undo'*) echo 0 >{status} ;;
+esac
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    """A client that writes down what it is asked for; after ``apply`` the workers have another revision."""
+    client = tmp_path / "oc"
+    files = {name: tmp_path / name for name in ("log", "state", "status")}
+    client.write_text(CLIENT.format(**files), "utf-8")
+    client.chmod(0o755)
+    files["state"].write_text("api=3\nworker=7\n", "utf-8")
+    files["status"].write_text("0\n", "utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("status", "code"), [("0", 0), ("1", 1)])
+def test_a_release_that_does_not_become_ready_goes_back(cluster: Path, status: str, code: int) -> None:
+    (cluster / "status").write_text(status, "utf-8")
+    command = [str(FOLDER / "roll_out.sh"), "prod", "ns", "registry.example.org/team", "v2"]
+    done = subprocess.run(
+        command,
+        env={"PATH": f"{cluster}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    asked = (cluster / "log").read_text("utf-8").splitlines()
+    undone = [line for line in asked if "rollout undo" in line]
+    assert undone == ([] if code == 0 else ["-n ns rollout undo deployment/worker --to-revision=7"])
+    applied = [line for line in asked if "apply -k" in line]
+    assert len(applied) == (2 if code == 0 else 1)
+    assert "component!=api" in applied[0]
+
+
+def test_going_back_begins_with_the_front_end(cluster: Path) -> None:
+    subprocess.run(
+        [FOLDER / "roll_back.sh", "ns"], env={"PATH": f"{cluster}:{os.environ['PATH']}"}, check=True, timeout=60
+    )
+    asked = (cluster / "log").read_text("utf-8").splitlines()
+    assert "component=api" in asked[0]
+    assert "component!=api" in asked[-1]

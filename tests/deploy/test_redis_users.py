@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
-from deploy.compose.make_secrets import make_all
+from deploy.compose.make_secrets import USERS, make_all
 from deploy.dev.embedded_redis import await_redis, find_server, free_port
 from tests.deploy.stack import ROOT
 from worker.config.settings import Settings
@@ -45,7 +45,7 @@ class Server:
         self.process.wait(timeout=20)
 
     def settings(self, user: str) -> Settings:
-        url = (self.folder / user / "redis_url").read_text("utf-8")
+        url = (self.folder / USERS[user]).read_text("utf-8")
         return Settings(redis_url=url.replace("@redis:6379", f"@127.0.0.1:{self.port}"))
 
 
@@ -92,13 +92,21 @@ def test_nobody_gets_in_without_a_password(server: Server) -> None:
 
 def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:
     connect(server.settings("worker")).set("sapi:job:1", "secret")
-    flower = connect(server.settings("flower"))
+    assert connect(server.settings("flower")).zcard("sapi:queued:dummy.write") == 0
+    assert connect(server.settings("flower-events")).llen("sapi:celery:dummy.write") == 0
+    for user in ("flower", "flower-events"):
+        with pytest.raises(NoPermissionError):
+            connect(server.settings(user)).get("sapi:job:1")
+
+
+@pytest.mark.parametrize("user", ["flower", "flower-events"])
+@pytest.mark.parametrize("command", ["SET sapi:session:x.write y", "ZADD sapi:workers:q 1 x", "SET sapi:x.celeryev y"])
+def test_flower_writes_nothing_of_ours(server: Server, user: str, command: str) -> None:
     with pytest.raises(NoPermissionError):
-        flower.get("sapi:job:1")
-    assert flower.llen("sapi:celery:dummy.write") == 0
+        connect(server.settings(user)).execute_command(*command.split())
 
 
-@pytest.mark.parametrize("user", ["api", "worker", "flower"])
+@pytest.mark.parametrize("user", USERS)
 @pytest.mark.parametrize("command", ["CONFIG GET maxmemory", "ACL LIST", "FLUSHALL", "KEYS *", "SHUTDOWN NOSAVE"])
 def test_nobody_may_administer(server: Server, user: str, command: str) -> None:
     with pytest.raises(NoPermissionError):

@@ -14,6 +14,8 @@ VOLUME_FIELDS = {
     "name", "uuid", "state", "filer_address", "aggregate_name", "junction_path", "size_total", "size_used",
     "autosize_enabled", "max_autosize", "active_policy_name", "percentage_snapshot_reserve",
     "percentage_snapshot_reserve_used", "compression_enabled", "inline_compression", "caching_policy", "creation_time",
+    "snapshot_policy", "security_style", "unix_permissions", "space_guarantee", "qos_policy", "tiering_policy",
+    "comment", "type",
 }  # fmt: skip
 
 
@@ -32,7 +34,9 @@ class TestVolumes:
         wanted: dict[str, Any] = {
             "size_total": 10 * 2**30, "junction_path": f"/{name}", "autosize_enabled": True, "max_autosize": 20 * 2**30,
             "percentage_snapshot_reserve": 10, "compression_enabled": True, "inline_compression": True,
-            "caching_policy": "auto", "active_policy_name": "default",
+            "caching_policy": "auto", "active_policy_name": "default", "snapshot_policy": "none",
+            "security_style": "mixed", "unix_permissions": "0750", "space_guarantee": "volume", "qos_policy": "gold",
+            "tiering_policy": "snapshot-only", "comment": 'Run 3: conditions, "raw" é',
         }  # fmt: skip
         created = http.change("POST", f"{VOLUMES}/{name}", wanted)
         assert created.status_code == 201
@@ -166,7 +170,9 @@ class TestPolicies:
         for _ in range(2):
             assert http.change("DELETE", f"{path}/rule/10.0.0.0/8").status_code == 204
         left = [rule for rule in [*unique, "192.0.2.0/24"] if rule != "10.0.0.0/8"]
-        assert http.get(path).json() == {"name": name, "rules": left}
+        shown = http.get(path).json()
+        assert (shown["name"], shown["rules"]) == (name, left)
+        assert [(rule["clients"], rule["rw"]) for rule in shown["details"]] == [([rule], ["sys"]) for rule in left]
         assert [p["rules"] for p in http.get(f"{DUMMY}/export").json() if p["name"] == name] == [left]
         assert http.change("DELETE", path).status_code == 204
         problem(http.get(path), 404, "no-such-policy")

@@ -1,4 +1,4 @@
-"""``/cluster/jobs``, ``/svm/svms``, ``/storage/aggregates``, and the command line's ``volume modify``."""
+"""``/cluster``, ``/cluster/jobs``, ``/svm/svms``, ``/storage/aggregates``, and the command line's ``volume modify``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from tests.ontap_simulator.errors import Refusal, missing
 from tests.ontap_simulator.exchange import Reply, Request, Route, listing, one
 from tests.ontap_simulator.queries import matches
-from tests.ontap_simulator.shapes import AGGREGATE, JOB, SVM
+from tests.ontap_simulator.shapes import AGGREGATE, CLUSTER, JOB, SVM
 from tests.ontap_simulator.world import Record, World, now_text
 
 CACHING_POLICIES = frozenset(
@@ -43,18 +43,27 @@ def patch_job(world: World, request: Request, found: re.Match[str]) -> Reply:
     return Reply()
 
 
+def get_cluster(world: World, request: Request, found: re.Match[str]) -> Reply:
+    if request.scope:
+        raise Refusal(6, "not authorized for that command")
+    generation, major, minor = world.version
+    full = f"NetApp Release {generation}.{major}.{minor}: Thu Aug 10 12:00:00 UTC 2017"
+    version = {"generation": generation, "major": major, "minor": minor, "full": full}
+    return one(world, request, CLUSTER, {"name": "cluster1", "version": version})
+
+
 def list_vservers(world: World, request: Request, found: re.Match[str]) -> Reply:
     data = [{"name": name, "free": one["free"]} for name, one in world.aggregates.items() if name[:5] != "aggr0"]
     records = [
         {
             "uuid": "svm-" + name,
             "name": name,
-            "state": "running",
+            "state": state,
             "svm": {"name": name},
             "aggregates": [{"name": entry["name"], "available_size": entry["free"]} for entry in data],
             "_links": {"self": {"href": f"/api/svm/svms/svm-{name}"}},
         }
-        for name in world.vservers
+        for name, state in world.vservers.items()
     ]
     return listing(world, request, SVM, records)
 
@@ -99,6 +108,7 @@ def modify_volume(world: World, request: Request, found: re.Match[str]) -> Reply
 
 
 ROUTES: list[Route] = [
+    ("GET", r"/cluster", get_cluster),
     ("GET", r"/cluster/jobs", list_jobs),
     ("GET", r"/cluster/jobs/(?P<uuid>[^/]+)", get_job),
     ("PATCH", r"/cluster/jobs/(?P<uuid>[^/]+)", patch_job),

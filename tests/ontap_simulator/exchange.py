@@ -65,7 +65,7 @@ class Reply:
 
 def one(world: World, request: Request, shape: Shape, record: Record | None) -> Reply:
     """A single object."""
-    if record is None or not in_scope(request, record):
+    if record is None or not in_scope(request, record) or not world.shows(record):
         raise missing()
     _require_known(world, request, shape)
     return Reply(200, shape.show(record, request.fields or ["*"]))
@@ -80,14 +80,23 @@ def _require_known(world: World, request: Request, shape: Shape) -> None:
     shape.require_fields(request.fields)
     for name in request.fields:
         if name in world.unknown_fields:
-            raise Refusal(262197, f'The value "{name}" is invalid for field "fields"', target="fields")
+            told = request.query["fields"] if world.is_vague_about_fields else name
+            raise Refusal(262197, f'The value "{told}" is invalid for field "fields" (<field,...>)', target="fields")
+
+
+def require_known_body(world: World, body: Record) -> None:
+    """Refuse fields of a body that this release does not know."""
+    for name in sorted(world.unknown_fields):
+        if values_at(body, name):
+            raise Refusal(262179, f'Unexpected argument "{name}".', target=name)
 
 
 def listing(world: World, request: Request, shape: Shape, records: Iterable[Record], key: str = "uuid") -> Reply:
     """A collection: what meets the query, the page of it, and where the next one is."""
     shape.require_query(request.query)
     _require_known(world, request, shape)
-    found = [record for record in records if in_scope(request, record) and matches(record, request.conditions)]
+    seen = [record for record in records if in_scope(request, record) and world.shows(record)]
+    found = [record for record in seen if matches(record, request.conditions)]
     if order := request.query.get("order_by"):
         name, _, direction = order.partition(" ")
         found.sort(key=lambda record: (values_at(record, name) or [0])[0], reverse=direction == "desc")
@@ -96,7 +105,7 @@ def listing(world: World, request: Request, shape: Shape, records: Iterable[Reco
     start = request.query.get("start." + key)
     if start is not None:
         keys = [str(record[key]) for record in found]
-        found = found[keys.index(start) :] if start in keys else []
+        found = found[keys.index(start) :] if start in keys else found if start == "0" else []
     size = request.number("max_records", 10_000, 10_000)
     page, rest = found[:size], found[size:]
     shown = [shape.show(record, request.fields, list(request.conditions)) for record in page]

@@ -26,6 +26,11 @@ class Kind(StrEnum):
     #: Its job fails in the end with ``code``, or is forgotten as soon as it ends.
     JOB_FAILS = "job-fails"
     JOB_VANISHES = "job-vanishes"
+    #: It takes effect, or not; a proxy's web page with ``status`` comes in the place of the answer.
+    WEB_PAGE = "web-page"
+    WEB_PAGE_BEFORE = "web-page-before"
+    #: A page of a listing is ended before its first record; its link leads to the same page again.
+    EMPTY_PAGE = "empty-page"
     #: The client is sent elsewhere.
     REDIRECT = "redirect"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from tests.ontap_simulator.errors import Refusal, missing
 from tests.ontap_simulator.exchange import Reply, Request, Route, in_scope, listing, one
+from tests.ontap_simulator.queries import matches
 from tests.ontap_simulator.shapes import LOCK, POLICY, RULE
-from tests.ontap_simulator.world import Record, World
+from tests.ontap_simulator.world import Record, World, full_rule
 
 #: ONTAP shows at most this many rules in a policy's own record.
 SHOWN_RULES = 100
@@ -67,6 +69,7 @@ def create_policy(world: World, request: Request, found: re.Match[str]) -> Reply
     if len({tuple(rule) for rule in rules}) < len(rules):
         raise Refusal(1704071, "The export policy was not created because of duplicate export policy rules.")
     policy = world.add_policy(svm, name, rules)
+    policy["rules"] = [{"index": index, **rule} for index, rule in enumerate(body.get("rules", []), 1)]
     world.effect("POST", request.path, **body)
     return Reply(201, {}, {"Location": policy["_links"]["self"]["href"]})
 
@@ -116,9 +119,60 @@ def create_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
     if any([client["match"] for client in rule["clients"]] == clients for rule in policy["rules"]):
         raise Refusal(1704070, "Export policy rule already exists.")
     index = body.get("index") or 1 + max((rule["index"] for rule in policy["rules"]), default=0)
-    policy["rules"].append({"index": index, "clients": body["clients"]})
+    insert_rule(policy, full_rule(index, clients, ro_rule=["any"], rw_rule=["any"]) | body | {"index": index})
     world.effect("POST", request.path, **body)
     return Reply(201, {}, {"Location": f"/api{request.path}/{index}"})
+
+
+def insert_rule(policy: Record, rule: Record) -> None:
+    """Put a rule at its index: a rule that is there moves up, and so do those behind it, to the next gap."""
+    moved = rule["index"]
+    for other in sorted(policy["rules"], key=lambda one: one["index"]):
+        if other["index"] == moved:
+            other["index"] = moved = moved + 1
+    policy["rules"].append(rule)
+
+
+def delete_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
+    """Of a query: every rule that meets it goes."""
+    if not world.knows_rule_clients:
+        raise Refusal(3, "DELETE is not supported on this path.")
+    policy = _policy(world, request, found)
+    if not request.conditions:
+        raise Refusal(262179, "A query is needed.")
+    hit = [rule for rule in policy["rules"] if matches(rule, request.conditions)]
+    if not hit:
+        raise missing()
+    for rule in hit:
+        policy["rules"].remove(rule)
+        world.effect("DELETE", request.path, policy=policy["name"], clients=_clients(rule))
+    return Reply(200, {"num_records": len(hit)})
+
+
+def delete_client(world: World, request: Request, found: re.Match[str]) -> Reply:
+    if not world.knows_rule_clients:
+        raise missing("path")
+    policy = _policy(world, request, found)
+    rule, match = _rule(policy, found), unquote(found["match"])
+    if match not in _clients(rule):
+        raise missing("match")
+    if len(rule["clients"]) == 1:
+        raise Refusal(1704044, "A rule must have a client.")
+    rule["clients"] = [client for client in rule["clients"] if client["match"] != match]
+    world.effect("DELETE", request.path, policy=policy["name"], client=match)
+    return Reply()
+
+
+def add_client(world: World, request: Request, found: re.Match[str]) -> Reply:
+    rule = _rule(_policy(world, request, found), found)
+    _require_clients([*_clients(rule), request.body["match"]])
+    rule["clients"] = [*rule["clients"], {"match": request.body["match"]}]
+    world.effect("POST", request.path, **request.body)
+    return Reply(201)
+
+
+def _clients(rule: Record) -> list[str]:
+    return [client["match"] for client in rule["clients"]]
 
 
 def patch_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
@@ -135,8 +189,9 @@ def patch_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
 
 def delete_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
     policy = _policy(world, request, found)
-    policy["rules"].remove(_rule(policy, found))
-    world.effect("DELETE", request.path, policy=policy["name"])
+    rule = _rule(policy, found)
+    policy["rules"].remove(rule)
+    world.effect("DELETE", request.path, policy=policy["name"], clients=_clients(rule))
     return Reply()
 
 
@@ -152,6 +207,9 @@ ROUTES: list[Route] = [
     ("DELETE", _POLICY, delete_policy),
     ("GET", _POLICY + r"/rules", list_rules),
     ("POST", _POLICY + r"/rules", create_rule),
+    ("DELETE", _POLICY + r"/rules", delete_rules),
+    ("POST", _RULE + r"/clients", add_client),
+    ("DELETE", _RULE + r"/clients/(?P<match>[^/]+)", delete_client),
     ("PATCH", _RULE, patch_rule),
     ("DELETE", _RULE, delete_rule),
 ]

@@ -25,7 +25,8 @@ _ROUTES = [
     (method, re.compile(path), handler)
     for method, path, handler in (*volumes.ROUTES, *snapshots.ROUTES, *protocols.ROUTES, *cluster.ROUTES)
 ]
-_CUT = object()
+_CUT, _PAGE = object(), object()
+_INSTEAD = frozenset({Kind.WEB_PAGE_BEFORE, Kind.REDIRECT, Kind.EMPTY_PAGE, Kind.REFUSE})
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Simulator:
             "vsadmin": ("s3cr3t-too", self.world.vserver),
         }
         self.faults: list[Fault] = []
+        self.refused_logins = 0
         self.requests: list[Seen] = []
         self.closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
@@ -157,6 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.simulator.requests.append(Seen(self.command, path, tuple(query), body, self.client_address[1]))
         scope = self.simulator.scope_of(self.headers.get("Authorization", ""))
         if scope is None:
+            self.simulator.refused_logins += 1
             self.answer(Reply(401, Refusal(6691623, "User is not authorized", status=401).body()))
             return
         self.with_fault(Request(self.command, path, dict(query), raw, scope))
@@ -172,6 +175,11 @@ class _Handler(BaseHTTPRequestHandler):
         if reply is _CUT:
             self.cut()
             return
+        if reply is _PAGE or fault.kind is Kind.WEB_PAGE:
+            if reply is not _PAGE:
+                self.simulator.handle(request)
+            self.web_page(fault.status)
+            return
         self.after(fault, reply if isinstance(reply, Reply) else self.simulator.handle(request))
 
     def before(self, fault: Fault, request: Request) -> Any:
@@ -183,14 +191,23 @@ class _Handler(BaseHTTPRequestHandler):
             return _CUT
         elif fault.kind is Kind.DROP:
             return _CUT
-        elif fault.kind is Kind.REDIRECT:
-            return Reply(302, {}, {"Location": "http://127.0.0.1:9/api/elsewhere"})
-        elif fault.kind is Kind.REFUSE:
-            body = Refusal(fault.code, fault.message).body() if fault.code else {}
-            return Reply(fault.status, body, dict(fault.headers))
+        elif fault.kind in _INSTEAD:
+            return self.instead(fault)
         request.job_failure = Refusal(fault.code, fault.message) if fault.kind is Kind.JOB_FAILS else None
         request.job_vanishes = fault.kind is Kind.JOB_VANISHES
         return None
+
+    def instead(self, fault: Fault) -> Any:
+        """A reply in the place of the one that the request should have had."""
+        if fault.kind is Kind.WEB_PAGE_BEFORE:
+            return _PAGE
+        if fault.kind is Kind.REDIRECT:
+            return Reply(302, {}, {"Location": "http://127.0.0.1:9/api/elsewhere"})
+        if fault.kind is Kind.EMPTY_PAGE:
+            href = self.path if "start." in self.path else self.path + "&start.uuid=0"
+            return Reply(200, {"records": [], "num_records": 0, "_links": {"next": {"href": href}}})
+        body = Refusal(fault.code, fault.message).body() if fault.code else {}
+        return Reply(fault.status, body, dict(fault.headers))
 
     def after(self, fault: Fault, reply: Reply) -> None:
         if fault.kind is Kind.HANG_AFTER:
@@ -217,6 +234,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/hal+json")
         self.send_header("Cache-Control", "no-cache,no-store,must-revalidate")
         self.end_headers()
+
+    def web_page(self, status: int) -> None:
+        content = b"<html><body>The proxy says hello.</body></html>"
+        self.send_response(status)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def partly(self, reply: Reply, *, slowly: bool) -> None:
         content = json.dumps(reply.body).encode()

@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError
 from marshmallow import fields as marshmallow_fields
 from netapp_ontap.resources.aggregate import AggregateSchema
 from netapp_ontap.resources.client_lock import ClientLockSchema
+from netapp_ontap.resources.cluster import ClusterSchema
 from netapp_ontap.resources.export_policy import ExportPolicySchema
 from netapp_ontap.resources.export_rule import ExportRuleSchema
 from netapp_ontap.resources.job import JobSchema
@@ -148,16 +149,20 @@ VOLUME = Shape(
     VolumeSchema,
     ("uuid", "name"),
     expensive=(
-        "is_svm_root", "nas.path", "nas.gid", "nas.uid", "nas.security_style", "efficiency", "autosize", "guarantee",
+        "is_svm_root", "nas.path", "nas.gid", "nas.uid", "nas.security_style", "nas.unix_permissions",
+        "efficiency", "autosize", "guarantee",
         "space.snapshot", "space.afs_total", "clone.parent_volume", "clone.parent_snapshot",
     ),
-    read_only=("uuid", "create_time", "is_svm_root", "flash_pool.caching_policy", "space.used", "space.afs_total"),
+    read_only=(
+        "uuid", "create_time", "type", "is_svm_root", "flash_pool.caching_policy", "space.used", "space.afs_total",
+    ),
     unlisted=("is_constituent",),
 )  # fmt: skip
 SNAPSHOT = Shape(SnapshotSchema, ("uuid", "name"), expensive=("reclaimable_space",), read_only=("uuid", "owners"))
 POLICY = Shape(ExportPolicySchema, ("id", "name"), read_only=("id",), unlisted=("are_rules_truncated",))
 RULE = Shape(ExportRuleSchema, ("index",))
 LOCK = Shape(ClientLockSchema, ("uuid",))
+CLUSTER = Shape(ClusterSchema, ("name",))
 JOB = Shape(JobSchema, ("uuid",))
 SVM = Shape(SvmSchema, ("uuid", "name"), expensive=("aggregates.available_size",))
 AGGREGATE = Shape(AggregateSchema, ("uuid", "name"))

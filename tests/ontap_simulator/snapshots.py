@@ -48,6 +48,7 @@ def create_snapshot(world: World, request: Request, found: re.Match[str]) -> Rep
         del there[made["uuid"]]
         made["uuid"] = uuid
         there[uuid] = made
+        world.hide(made)
         world.effect("POST", request.path, **body)
 
     return start_job(world, request, apply, svm=volume["svm"]["name"], created=uuid, cancellable=True)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from tests.ontap_simulator.errors import Refusal, missing
-from tests.ontap_simulator.exchange import Reply, Request, Route, in_scope, listing, one, start_job
+from tests.ontap_simulator.exchange import Reply, Request, Route, in_scope, listing, one, require_known_body, start_job
 from tests.ontap_simulator.shapes import VOLUME
 from tests.ontap_simulator.world import MIB, Record, World, new_uuid, refresh
 
@@ -27,6 +27,7 @@ def get_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
 def create_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
     body = request.body
     VOLUME.require_body(body, "POST")
+    require_known_body(world, body)
     _require_name(body.get("name", ""))
     svm = _vserver_of(world, request, body)
     uuid = new_uuid()
@@ -37,6 +38,7 @@ def create_volume(world: World, request: Request, found: re.Match[str]) -> Reply
         record["uuid"] = uuid
         world.volumes[uuid] = record
         world.snapshots[uuid] = {}
+        world.hide(record)
         record["_links"] = {"self": {"href": f"/api/storage/volumes/{uuid}"}}
         world.effect("POST", request.path, **body)
 
@@ -64,11 +66,11 @@ def _vserver_of(world: World, request: Request, body: Record) -> str:
 
 
 def _require_free(world: World, svm: str, body: Record) -> None:
-    others = [volume for volume in world.volumes.values() if volume["svm"]["name"] == svm]
+    others = _of_svm(world, svm)
     if any(volume["name"] == body["name"] for volume in others):
         raise Refusal(917526, f'Duplicate volume name "{body["name"]}" in Vserver "{svm}" on node "node1".')
     path = body.get("nas", {}).get("path", "").lower()
-    if path and any(volume["nas"].get("path", "").lower() == path for volume in others):
+    if path and any(_path(volume) == path for volume in others):
         raise Refusal(918252, '"nas.path" is invalid.', target="nas.path")
 
 
@@ -96,7 +98,12 @@ def _made(world: World, svm: str, body: Record) -> Record:
         nas=body.get("nas", {}),
         space={"snapshot": {"reserve_percent": reserve}},
         autosize={"maximum": -(-size * 6 // 5)} | body.get("autosize", {}),
+        **{name: body[name] for name in _PLAIN if name in body},
     )
+
+
+#: Objects of a body that are taken over as they are.
+_PLAIN = ("snapshot_policy", "guarantee", "qos", "tiering")
 
 
 def _cloned(world: World, svm: str, body: Record) -> Record:
@@ -141,6 +148,7 @@ def patch_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
     if unknown:
         raise Refusal(262179, f'Unexpected argument "{unknown.pop()}".')
     VOLUME.require_body(body, "PATCH")
+    require_known_body(world, body)
     if not body and not restore:
         raise Refusal(262190, "The PATCH request has no fields to change.")
 
@@ -166,6 +174,9 @@ def _changed(world: World, volume: Record, body: Record) -> None:
     if "autosize" in body or "size" in body:
         _require_autosize(autosize, size)
     state = body.get("state")
+    if volume["type"] != "rw":
+        raise Refusal(917628, "The operation is not allowed on a volume of that type.")
+    _require_mountable(world, volume, body)
     if state and volume["is_svm_root"]:
         raise Refusal(917775, "The root volume of a Vserver cannot change its state.")
     if state not in {None, "online", "offline", "restricted"}:
@@ -179,6 +190,7 @@ def _changed(world: World, volume: Record, body: Record) -> None:
     volume["efficiency"] |= body.get("efficiency", {})
     volume["comment"] = body.get("comment", volume["comment"])
     volume["space"]["snapshot"] |= body.get("space", {}).get("snapshot", {})
+    _take_plain(volume, body)
     if policy:
         volume["nas"]["export_policy"] = {"name": policy}
     if "path" in body.get("nas", {}):
@@ -188,6 +200,36 @@ def _changed(world: World, volume: Record, body: Record) -> None:
         if state != "online":
             volume["nas"].pop("path", None)
     refresh(volume)
+
+
+def _require_mountable(world: World, volume: Record, body: Record) -> None:
+    path = body.get("nas", {}).get("path")
+    if not path:
+        return
+    if body.get("state", volume["state"]) != "online":
+        raise Refusal(918236, "The volume must be online to be mounted.")
+    if any(one is not volume and _path(one) == path.lower() for one in _of_svm(world, volume["svm"]["name"])):
+        raise Refusal(918252, '"nas.path" is invalid.', target="nas.path")
+
+
+def _take_plain(volume: Record, body: Record) -> None:
+    for name in _PLAIN:
+        volume[name] |= body.get(name, {})
+    if volume["qos"].get("policy", {}).get("name") == "none":
+        volume["qos"] = {}
+    volume["nas"] |= {name: value for name, value in body.get("nas", {}).items() if name in _NAS}
+
+
+_NAS = ("security_style", "unix_permissions")
+
+
+def _of_svm(world: World, svm: str) -> list[Record]:
+    return [volume for volume in world.volumes.values() if volume["svm"]["name"] == svm]
+
+
+def _path(volume: Record) -> str:
+    path: str = (volume["nas"] or {}).get("path", "")
+    return path.lower()
 
 
 def _mounted(volume: Record, path: str) -> None:

@@ -78,7 +78,9 @@ class World:
     def __init__(self, vserver: str = "vs1") -> None:
         self.lock = threading.RLock()
         self.vserver = vserver
-        self.vservers = [vserver, "vs2"]
+        #: The vservers and their states.
+        self.vservers = {vserver: "running", "vs2": "running"}
+        self.version = (9, 19, 1)
         self.aggregates = {
             "aggr0_n1": {"free": 90 * TIB, "node": "node1"},
             "aggr1_n1": {"free": 2 * TIB, "node": "node1"},
@@ -98,6 +100,13 @@ class World:
         self.empty_last_page = False
         #: Fields that this release does not know yet.
         self.unknown_fields: frozenset[str] = frozenset()
+        #: Does it name all fields that were asked for, where it refuses one?
+        self.is_vague_about_fields = False
+        #: For how long a new object does not show, in seconds.
+        self.hidden_seconds = 0.0
+        self._shows_at: dict[str, float] = {}
+        #: Does this release know requests that name an export rule by its client?
+        self.knows_rule_clients = True
         #: Are changes made before they are answered: "", "unnamed", "named" (the answer names the job)?
         self.synchronous = ""
         #: Is a job queued and paused before it runs?
@@ -143,6 +152,23 @@ class World:
 
     # --- objects
 
+    def hide(self, record: Record) -> None:
+        """Let a new object show only after a while."""
+        if self.hidden_seconds:
+            self._shows_at[record["uuid"]] = time.monotonic() + self.hidden_seconds
+
+    def shows(self, record: Record) -> bool:
+        """Does an object show by now?"""
+        return self._shows_at.get(str(record.get("uuid")), 0.0) <= time.monotonic()
+
+    def rename_vserver(self, old: str, new: str) -> None:
+        """As a switch-over does: whatever belongs to it is under the new name."""
+        self.vservers[new] = self.vservers.pop(old)
+        for records in (self.volumes, self.policies, self.locks):
+            for record in records.values():
+                if record["svm"]["name"] == old:
+                    record["svm"] = record["svm"] | {"name": new}
+
     def add_volume(self, name: str, *, svm: str = "", **changes: Any) -> Record:
         """Put a volume there, without a job and without an effect."""
         uuid = new_uuid()
@@ -162,7 +188,11 @@ class World:
             "svm": {"name": svm or self.vserver, "uuid": "svm-" + (svm or self.vserver)},
             "aggregates": [{"name": aggregate, "uuid": "aggr-" + aggregate}],
             "nodes": [{"name": self.aggregates[aggregate]["node"]}],
-            "nas": {"export_policy": {"name": "default"}, "security_style": "unix"},
+            "nas": {"export_policy": {"name": "default"}, "security_style": "unix", "unix_permissions": 755},
+            "snapshot_policy": {"name": "default", "uuid": "snapshot-policy-default"},
+            "guarantee": {"type": "none"},
+            "qos": {},
+            "tiering": {"policy": "none"},
             "space": {"snapshot": {"reserve_percent": 5}, "used": 320 * 1024},
             "autosize": {"mode": "off", "maximum": 120 * MIB},
             "efficiency": {"compression": "none", "dedupe": "none", "state": "disabled"},
@@ -198,7 +228,7 @@ class World:
         """Put an export policy there, each rule a list of clients."""
         number = self._next_policy
         self._next_policy += 1
-        made = [{"index": index, "clients": [{"match": one} for one in rule]} for index, rule in enumerate(rules, 1)]
+        made = [full_rule(index, rule) for index, rule in enumerate(rules, 1)]
         self.policies[number] = {
             "id": number,
             "name": name,
@@ -223,6 +253,20 @@ class World:
             "_links": {"self": {"href": f"/api/protocols/locks/{uuid}"}},
         }
         return self.locks[uuid]
+
+
+def full_rule(index: int, clients: list[str], **rights: Any) -> Record:
+    """An export rule that gives every right, but for what ``rights`` says."""
+    return {
+        "index": index,
+        "clients": [{"match": client} for client in clients],
+        "protocols": ["nfs"],
+        "ro_rule": ["sys"],
+        "rw_rule": ["sys"],
+        "superuser": ["sys"],
+        "anonymous_user": "0",
+        **rights,
+    }
 
 
 def refresh(volume: Record) -> None:

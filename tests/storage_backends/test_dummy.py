@@ -130,12 +130,6 @@ class TestClock(OfDummy):
 
 
 class TestSettings(OfDummy):
-    def test_a_volume_is_mounted_at_its_name_when_that_is_free(self, backend: StorageBackend) -> None:
-        backend.create_volume("other", journal=journal(), junction_path="/HOME")
-
-        assert backend.create_volume("work", journal=journal()).junction_path == "/work"
-        assert backend.create_volume("home", journal=journal()).junction_path is None
-
     def test_a_limit_below_the_size_is_refused(self, backend: StorageBackend) -> None:
         with pytest.raises(InvalidRequest) as refusal:
             backend.create_volume("home", journal=journal(), size_total=100 * MIB, max_autosize=99 * MIB)

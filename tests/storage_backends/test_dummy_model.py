@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from storage_backends.client_matches import canonical_match, canonical_matches
 from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.errors import (
@@ -117,7 +118,7 @@ class Filer(RuleBasedStateMachine):
     def create_policy(self, policy: str, rules: list[str]) -> None:
         error = AlreadyExists if policy in self.policies else None
         if self.expect(error, "create_policy", policy=policy, rules=rules):
-            self.policies[policy] = list(dict.fromkeys(rules))
+            self.policies[policy] = canonical_matches(rules)
 
     @rule(policy=POLICIES)
     def delete_policy(self, policy: str) -> None:
@@ -130,7 +131,7 @@ class Filer(RuleBasedStateMachine):
     def ensure_rule(self, policy: str, text: str, present: bool) -> None:
         operation = f"ensure_policy_rule_{'present' if present else 'absent'}"
         if self.expect(None if policy in self.policies else NoSuchPolicy, operation, policy=policy, rule=text):
-            rules = self.policies[policy]
+            rules, text = self.policies[policy], canonical_match(text)
             if present != (text in rules):
                 rules.append(text) if present else rules.remove(text)
 

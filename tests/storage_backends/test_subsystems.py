@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storage_backends.configuration.options import OptionValue
+from storage_backends.configuration.secret import Secret
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 
 SECRET = "hunter2"
@@ -34,7 +35,9 @@ class TestText:
         assert list(subsystems) == ["dummy", "netapp"]
         assert subsystems["dummy"] == Subsystem("dummy", "DummyStorage", {})
         assert subsystems["netapp"] == Subsystem(
-            "netapp", "NetappStorage", {"username": "storage-api", "password": "myPassword:@;", "vserver": "vs3sx50"}
+            "netapp",
+            "NetappStorage",
+            {"username": "storage-api", "password": Secret("myPassword:@;"), "vserver": "vs3sx50"},
         )
 
     def test_layout_is_no_matter(self) -> None:
@@ -54,7 +57,7 @@ class TestText:
         if password[0] in "\ufe0e\ufe0f":
             password = "x" + password
         text = f"n🌈NetappStorage🌈username🌈api🌈password🌈{password}🌈vserver🌈vs"
-        assert from_text(text)["n"].options["password"] == password
+        assert from_text(text)["n"].options["password"] == Secret(password)
 
     def test_options_get_their_type(self) -> None:
         options = from_text("d🌈DummyStorage🌈volumes🌈12🌈list_latency_s🌈2.5🌈latency_s🌈1")["d"].options
@@ -81,7 +84,21 @@ class TestFile:
         """
         subsystems = from_toml(tmp_path, text, FILER_USER="api")
 
-        assert subsystems["n"].options == {"username": "api", "password": SECRET, "vserver": "vs", "port": 8443}
+        options = subsystems["n"].options
+        assert options == {
+            "username": "api",
+            "password": Secret(SECRET, file=tmp_path / "secret"),
+            "vserver": "vs",
+            "port": 8443,
+        }
+        # Written anew, it still names the file.
+        (tmp_path / "again").mkdir()
+        again = from_toml(tmp_path / "again", subsystems.to_toml())["n"].options["password"]
+        (tmp_path / "secret").write_text("replaced\n")
+        assert isinstance(again, Secret)
+        assert again.current() == "replaced"
+        (tmp_path / "secret").unlink()
+        assert again.current() == "replaced"
         assert list(subsystems) == ["n", "d"]
 
     @given(
@@ -93,7 +110,7 @@ class TestFile:
     def test_what_is_written_reads_back(self, password: str, timeout_s: float, verify: bool) -> None:
         options: dict[str, OptionValue] = {
             "username": "ä 🦄",
-            "password": password,
+            "password": Secret(password),
             "vserver": "v",
             "timeout_s": timeout_s,
             "verify": verify,
@@ -143,16 +160,19 @@ BAD_TEXTS = {
     f"d🌈DummyStorage🦄n🌈Netapp🌈password🌈{SECRET}": "back-end 2 .* class Netapp: .* of DummyStorage, NetappStorage",
     f"n🌈NetappStorage🌈password🌈{SECRET}🌈vserver": "options are odd",
     f"n🌈NetappStorage🌈username🌈password🌈{SECRET}🌈vserver": "option 2 is not known; NetappStorage takes username",
-    f"n🌈NetappStorage🌈username🌈a🌈password🌈{SECRET}": "vserver must be given",
+    f"n🌈NetappStorage🌈username🌈a🌈password🌈{SECRET}": "vserver: Field required",
     f"n{NETAPP}🌈password🌈{SECRET}": "option password is there twice",
-    f"n{NETAPP}🌈port🌈{SECRET}": "port must be a whole number",
-    f"n{NETAPP}🌈port🌈0": "port must be 1 to 65535",
-    f"n{NETAPP}🌈timeout_s🌈nan": "timeout_s must be a number",
-    f"n{NETAPP}🌈scheme🌈{SECRET}": "scheme must be http or https",
+    f"n{NETAPP}🌈port🌈{SECRET}": "port: Input should be a valid integer",
+    f"n{NETAPP}🌈port🌈0": "port: Input should be greater than or equal to 1",
+    f"n{NETAPP}🌈timeout_s🌈nan": "timeout_s: Input should be a finite number",
+    f"n{NETAPP}🌈scheme🌈{SECRET}": "scheme: Input should be 'https' or 'http'",
     f"n{NETAPP}🦄N{NETAPP}": "endpoint N is there twice",
     "d🌈DummyStorage🌈volumes🌈200001": "volumes must be 0 to 200000",
-    "d🌈DummyStorage🌈latency_s🌈-1": "latency_s must not be negative",
+    "d🌈DummyStorage🌈latency_s🌈-1": "latency_s: Input should be greater than or equal to 0",
     "jobs🌈DummyStorage": "jobs cannot be an endpoint's name",
+    "Jobs🌈DummyStorage": "Jobs cannot be an endpoint's name",
+    "batches🌈DummyStorage": "batches cannot be an endpoint's name",
+    "EVENTS🌈DummyStorage": "EVENTS cannot be an endpoint's name",
     f"{SECRET}/a🌈DummyStorage": "bad endpoint name",
     "é🌈DummyStorage": "bad endpoint name",
     "a" * 64 + "🌈DummyStorage": "bad endpoint name",
@@ -165,8 +185,8 @@ BAD_FILES = {
     f'[n]\npassword = "{SECRET}"': "add a line such as driver",
     '[n]\ndriver = "Nothing"': "unknown back-end class Nothing",
     '[n]\ndriver = "DummyStorage"\nvolumes = [1]': "volumes must be a plain value",
-    '[n]\ndriver = "DummyStorage"\nvolumes = true': "volumes must be a whole number or text",
-    '[n]\ndriver = "DummyStorage"\nstate_dir = 5': "state_dir must be text",
+    '[n]\ndriver = "DummyStorage"\nvolumes = true': "volumes: must be a number",
+    '[n]\ndriver = "DummyStorage"\nstate_dir = 5': "state_dir: Input should be a valid string",
     f'[n]\ndriver = "DummyStorage"\nstate_dir = {{ file = "/{SECRET}" }}': "the file for state_dir cannot be read",
     f'[n]\ndriver = "DummyStorage"\nstate_dir = {{ env = "{SECRET}" }}': "variable for state_dir is not set",
     '[n]\ndriver = "DummyStorage"\nstate_dir = { env = "A", file = "B" }': "must be a plain value",

@@ -42,6 +42,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "roll_back_volume": {"volume": "vol", "from_snapshot": "snap"},
     "update_volume": {"volume": "node:/vol", "percentage_snapshot_reserve": 33},
     "restrict_volume": {"volume": "vol"},
+    "list_restricted_volumes": {},
+    "reinstate_volume": {"volume": "out", "junction_path": "/back"},
     "list_snapshots": {"volume": "vol"},
     "get_snapshot": {"volume": "vol", "name": "snap"},
     "create_snapshot": {"volume": "vol", "name": "other"},
@@ -65,6 +67,8 @@ def prepare(folder: Path) -> Path:
     backend.create_snapshot("vol", "snap", journal=InMemoryJournal())
     backend.create_lock("vol", "h0", journal=InMemoryJournal())
     backend.create_policy("pol", rules=["h1"], journal=InMemoryJournal())
+    backend.create_volume("out", journal=InMemoryJournal())
+    backend.restrict_volume("out", journal=InMemoryJournal())
     with backend._database.changing() as db:
         db.execute("DELETE FROM effects")
     backend.close()

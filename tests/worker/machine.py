@@ -12,6 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.worker.bench import PREFIX, SUBSYSTEM
 from worker.execution.claims import MAX_WORKER_LOSSES
+from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query, key_of
+from worker.jobs.record import State
 
 _VOLUMES = ("a", "b")
 _LEASE_MS = 15_000
@@ -62,7 +64,7 @@ class Machine(RuleBasedStateMachine):
         fields = {
             "id": job_id, "operation": "clone_volume", "kind": "change", "subsystem": SUBSYSTEM,
             "queue": f"{SUBSYSTEM}.write", "keys": json.dumps([f"volume:{v}" for v in volumes]), "references": "",
-            "behind_paths": "1", "requester_key": "me", "volume": "", "cancellable": "1",
+            "behind_paths": "1", "requester_key": key_of("me"), "roles": "ADMIN", "volume": "", "cancellable": "1",
         }  # fmt: skip
         request = {
             "idempotency": key, "request_hash": "h", "idempotency_ms": 60_000, "inflight": "", "seen": "",
@@ -232,7 +234,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def each_job_is_rung_for_as_it_is_accepted(self) -> None:
-        templates = self.client.lrange(f"{SUBSYSTEM}.write", 0, -1)
+        templates = self.client.lrange(f"{PREFIX}celery:{SUBSYSTEM}.write", 0, -1)
         assert templates[::-1] == [f"to {job.id}".encode() for job in self.jobs]
 
     @invariant()
@@ -261,9 +263,15 @@ class Machine(RuleBasedStateMachine):
             expected[f"ordering:{SUBSYSTEM}:volume:{volume}"] = {
                 job.id for job in self.jobs if volume in job.volumes and not job.done
             }
-        for state in ("queued", "running", "cancelling", *_DONE):
-            expected[f"jobs_of:me:state:{state}"] = {job.id for job in self.jobs if job.state == state}
         return expected
+
+    @invariant()
+    def the_index_holds_what_the_model_says(self) -> None:
+        for state in State:
+            wanted = JobFilter(states=(state,), operation="clone_volume")
+            query = index_query(wanted, JobScope("me"), seqs=(0, MAX_SEQ), limit=1000, effort=1000)
+            expected = [job.id for job in reversed(self.jobs) if job.state == state]
+            assert self.scripts.list_jobs(query) == (expected, None), state
 
     # --- looks
 

@@ -17,8 +17,9 @@ from worker.execution.claims import Completion
 from worker.execution.lease import Lease
 from worker.execution.tasks import Slots
 from worker.jobs.ids import JobIds
+from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
-from worker.jobs.service import JobFilter, Jobs
+from worker.jobs.service import Jobs
 from worker.messaging.app import create_celery
 from worker.messaging.messages import TaskMessage
 from worker.messaging.publisher import TaskPublisher
@@ -333,7 +334,7 @@ def test_a_full_redis_refuses_jobs_whole_and_lets_those_that_are_there_end(bench
     with pytest.raises(REDIS_UNAVAILABLE):
         bench.accept("create_volume")
     assert sorted(bench.client.keys("*")) == before
-    assert len(bench.jobs.list_for("ann", JobFilter(), 10, None)[0]) == 4
+    assert len(bench.jobs.find(JobFilter(), JobScope("ann"), 10)[0]) == 4
     node.carry_out(changing)
     assert bench.job(changing).state is State.SUCCEEDED
     assert node.carry_out(reading) is None
@@ -379,7 +380,7 @@ def test_what_too_few_replicas_hold_is_not_accepted(bench: Bench, key: str):
     )
     with pytest.raises(WriteRefused):
         jobs.accept(bench.new("create_volume", key=key))
-    (job_status,) = jobs.list_for("ann", JobFilter(), 10, None)[0]
+    (job_status,) = jobs.find(JobFilter(), JobScope("ann"), 10)[0]
     assert job_status.job.state is (State.QUEUED if key else State.CANCELLED)
     if key:
         assert bench.jobs.accept(bench.new("create_volume", key=key))[:2] == (SubmitOutcome.REPLAYED, job_status.job.id)
@@ -401,7 +402,7 @@ def test_what_is_forgotten_leaves_nothing_behind(bench: Bench, node: Node):
     finished: Any = bench.client.zrange(f"{PREFIX}expiring", 0, -1)
     bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys(finished, 1))
     assert bench.scripts.purge_expired(500) == 4
-    kinds = ("job:", "jobs_of:", "result:", "expiring")
+    kinds = ("job:", "index", "result:", "expiring")
     keys: Any = bench.client.keys(f"{PREFIX}*")
     assert not [key for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)]
     assert not bench.leftovers()

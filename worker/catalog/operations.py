@@ -167,7 +167,25 @@ RESTRICT_VOLUME = _change(
     exclusive_on=("volume",),
     effects=(
         deletes(views.VOLUMES, "volume"),
+        invalidates(views.RESTRICTED),
         invalidates(views.VOLUME),
+        invalidates(views.SNAPSHOTS),
+        invalidates(views.LOCKS),
+    ),
+)
+LIST_RESTRICTED_VOLUMES = _read(
+    StorageBackend.list_restricted_volumes,
+    role=Role.UBER_ADMIN,
+    queue_class=QueueClass.LIST,
+    into=views.RESTRICTED,
+)
+REINSTATE_VOLUME = _change(
+    StorageBackend.reinstate_volume,
+    role=Role.UBER_ADMIN,
+    exclusive_on=("volume",),
+    effects=(
+        *_VOLUME_PUT,
+        deletes(views.RESTRICTED, "volume"),
         invalidates(views.SNAPSHOTS),
         invalidates(views.LOCKS),
     ),
@@ -202,7 +220,7 @@ REMOVE_LOCK = _change(
 
 LIST_POLICIES = _read(StorageBackend.list_policies, role=Role.ADMIN, queue_class=QueueClass.LIST, into=views.POLICIES)
 GET_POLICY = _read(StorageBackend.get_policy, role=Role.ADMIN, queue_class=QueueClass.READ, into=views.POLICY)
-_POLICY_PUT = (upserts(views.POLICIES), upserts(views.POLICY))
+_POLICY_PUT = (upserts(views.POLICIES), invalidates(views.POLICY))
 CREATE_POLICY = _change(StorageBackend.create_policy, role=Role.ADMIN, exclusive_on=("policy",), effects=_POLICY_PUT)
 DELETE_POLICY = _change(
     StorageBackend.delete_policy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from storage_backends.models import parse_reference
+from storage_backends.models import default_junction_path, junction_key, parse_reference
 from worker.catalog.operations import Operation
 from worker.config.json_encoding import as_json
 
@@ -26,7 +26,9 @@ def ordering_keys(operation: Operation, subsystem: str, arguments: Mapping[str, 
         ]
         if operation.makes_volume:
             # Where it will be mounted: a change that names it by this path runs after it.
-            keys.append(_path_key(str(arguments.get("junction_path") or f"/{arguments['volume']}")))
+            keys.append(
+                _path_key(str(arguments.get("junction_path") or default_junction_path(str(arguments["volume"]))))
+            )
     of_volumes = operation.is_change and "policy" not in operation.exclusive_on
     return {
         "keys": as_json(sorted(set(keys))).decode(),
@@ -48,4 +50,4 @@ def _order_key(argument: str, value: str) -> str:
 
 
 def _path_key(junction_path: str) -> str:
-    return f"path:{junction_path.casefold()}"
+    return f"path:{junction_key(junction_path)}"

@@ -24,6 +24,8 @@ class ResourceType:
     parent: ResourceType | None = None
     #: The argument that names the single object.
     argument: str = ""
+    #: Does it hold more than the collection shows of it? Then it is never read there.
+    is_detailed: bool = False
 
     @property
     def single(self) -> bool:
@@ -42,10 +44,13 @@ class ResourceType:
 
 VOLUMES = ResourceType("volumes", "{subsystem}/volumes", "name", ordered=True)
 VOLUME = ResourceType("volume", "{subsystem}/volumes/{volume}", "name", parent=VOLUMES, argument="volume")
+RESTRICTED = ResourceType("restricted", "{subsystem}/restricted", "name", ordered=True)
 SNAPSHOTS = ResourceType("snapshots", "{subsystem}/volumes/{volume}/snapshots", "name")
 SNAPSHOT = ResourceType(
     "snapshot", "{subsystem}/volumes/{volume}/snapshots/{name}", "name", parent=SNAPSHOTS, argument="name"
 )
 LOCKS = ResourceType("locks", "{subsystem}/volumes/{volume}/locks", "host")
 POLICIES = ResourceType("policies", "{subsystem}/export", "name", ordered=True)
-POLICY = ResourceType("policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy")
+POLICY = ResourceType(
+    "policy", "{subsystem}/export/{policy}", "name", parent=POLICIES, argument="policy", is_detailed=True
+)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from storage_backends.journal import JournalState
-from worker.catalog.operations import OPERATIONS, Operation
+from worker.catalog.operations import OPERATIONS, Operation, Role
 
 
 class State(StrEnum):
@@ -81,6 +81,12 @@ class Job:
     marked_ms: int | None = None
     #: The fencing token of the worker that holds it.
     token: str | None = None
+    #: Who may see it besides its requester: those who have all of these roles.
+    roles: frozenset[Role] = frozenset()
+    #: The volume as its client named it; empty when it has none.
+    volume: str = ""
+    #: The id of the batch that it belongs to; empty when it belongs to none.
+    batch: str = ""
     waiting_reason: str | None = None
     cancellable: bool = False
     retry_of: str | None = None
@@ -133,6 +139,9 @@ def parse_job(flat: Sequence[bytes]) -> Job | None:
         listing_version=_listing_version(record),
         failure=_failure(record),
         query=record.get("query", ""),
+        volume=record.get("volume", ""),
+        batch=record.get("batch", ""),
+        roles=_roles(record, operation),
         waiting_reason=record.get("waiting_reason") or None,
         **values,
     )
@@ -144,6 +153,11 @@ _TIMES = (
     "created", "updated", "started", "finished", "expires",
     "cancel_requested", "first_failure", "in_doubt_since", "marked",
 )  # fmt: skip
+
+
+def _roles(record: Mapping[str, str], operation: Operation) -> frozenset[Role]:
+    named = record.get("roles")
+    return frozenset(Role(role) for role in named.split("+")) if named else frozenset({operation.role})
 
 
 def _number(record: Mapping[str, str], name: str) -> int | None:

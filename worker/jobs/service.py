@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -16,7 +14,8 @@ from worker.catalog.ordering_keys import ordering_keys
 from worker.config.json_encoding import as_json
 from worker.config.settings import Settings
 from worker.jobs.ids import JobIds
-from worker.jobs.record import Job, State
+from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query, key_of, roles_property
+from worker.jobs.record import State
 from worker.jobs.status import INLINE_RESULT_BYTES, MAX_RETRY_AFTER_S, WORKER_TTL_MS, JobStatus, parse_job_status
 from worker.messaging.messages import TaskMessage, parse_messages
 from worker.messaging.publisher import TaskPublisher
@@ -57,22 +56,8 @@ class NewJob:
     seen_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which of one's own jobs; empty means any. Times are Unix milliseconds."""
-
-    state: str = ""
-    operation: str = ""
-    subsystem: str = ""
-    volume: str = ""
-    created_after_ms: int = 0
-    ids: tuple[str, ...] = field(default=())
-
-    def indexes(self, requester: str) -> list[str]:
-        """The indexes that a job must be in, the narrowest first."""
-        base = f"jobs_of:{_key_of(requester)}"
-        filters = {name: getattr(self, name) for name in ("volume", "operation", "state", "subsystem")}
-        return [f"{base}:{name}:{value}" for name, value in filters.items() if value] or [base]
+#: How many steps one search in Redis takes at most (some milliseconds), so that it delays nobody.
+_SEARCH_EFFORT = 10_000
 
 
 class Jobs:
@@ -99,7 +84,7 @@ class Jobs:
         message = TaskMessage(job_id, fields["queue"], new.operation.name)
         payload = self._publisher.message_for(message)
         request = {
-            "idempotency": f"{_key_of(new.requester)}:{_key_of(new.idempotency_key)}" if new.idempotency_key else "",
+            "idempotency": f"{key_of(new.requester)}:{key_of(new.idempotency_key)}" if new.idempotency_key else "",
             "request_hash": new.request_hash,
             "idempotency_ms": self._settings.idempotency_keep * 1000,
             "inflight": fields.get("inflight", ""),
@@ -138,21 +123,40 @@ class Jobs:
         assert value is None or isinstance(value, bytes)  # noqa: S101 - the client decodes nothing
         return value
 
-    def list_for(
-        self, requester: str, wanted: JobFilter, limit: int, below: int | None
+    def find(
+        self, wanted: JobFilter, scope: JobScope, limit: int, below: int | None = None
     ) -> tuple[list[JobStatus], int | None]:
-        """Return the requester's jobs, newest first, and the number below which the next page begins (None: end)."""
+        """Return jobs, newest first, and the sequence number below which the next page begins (None: there is none).
+
+        Args:
+            wanted: which jobs.
+            scope: whose jobs.
+            limit: how many at most.
+            below: where this page begins (None: with the newest).
+        """
         if wanted.ids:
-            job_status = self._get_all(wanted.ids)
-            return [s for s in job_status if s.job.requester == requester and _fits(s.job, wanted)], None
+            found = self._get_all(wanted.ids)
+            fitting = [each for each in found if scope.includes(each.job) and wanted.matches(each.job)]
+            return sorted(fitting, key=lambda each: -each.job.seq)[:limit], None
+        ids, cursor = self._search(wanted, scope, limit, below)
+        return self._get_all(ids), cursor
+
+    def _search(
+        self, wanted: JobFilter, scope: JobScope, limit: int, below: int | None
+    ) -> tuple[list[str], int | None]:
+        floor, top = self._members_range(wanted.batch) if wanted.batch else (0, MAX_SEQ)
         found: list[str] = []
-        cursor = "+inf" if below is None else str(below)
-        while cursor and len(found) < limit:
-            ids, cursor = self._scripts.list_jobs(cursor, limit - len(found), 5000, *wanted.indexes(requester))
+        cursor: int | None = top if below is None else min(top, below)
+        while cursor is not None and len(found) < limit:
+            query = index_query(wanted, scope, seqs=(floor, cursor), limit=limit - len(found), effort=_SEARCH_EFFORT)
+            ids, cursor = self._scripts.list_jobs(query)
             found += ids
-        job_status = self._get_all(found)
-        recent = [s for s in job_status if s.job.created_ms > wanted.created_after_ms]
-        return recent, int(float(cursor)) if cursor and len(recent) == len(job_status) and job_status else None
+        return found, cursor
+
+    def _members_range(self, batch_id: str) -> tuple[int, int]:
+        """The sequence numbers around those of a batch's members, which are one after another."""
+        first, total = self._redis.hmget(self._keys.job(batch_id), "first_seq", "total")
+        return (int(first) - 1, int(first) + int(total)) if first and total else (0, 0)
 
     def cancel(self, job_id: str, who: str) -> CancelResult:
         """Request cancellation of a job."""
@@ -198,7 +202,8 @@ class Jobs:
         return [(who, rate) for who, rate in rates if rate]
 
     def _get_all(self, ids: Iterable[str]) -> list[JobStatus]:
-        return [job_status for job_id in ids if (job_status := self.get(job_id)) is not None]
+        found = self._scripts.get_jobs(list(ids), WORKER_TTL_MS, INLINE_RESULT_BYTES)
+        return [job_status for each in found if (job_status := parse_job_status(each)) is not None]
 
     def _fields(self, job_id: str, new: NewJob) -> dict[str, str]:
         operation = new.operation
@@ -213,7 +218,8 @@ class Jobs:
             "target": new.target,
             "volume": new.volume,
             "requester": new.requester,
-            "requester_key": _key_of(new.requester) if new.requester else "",
+            "requester_key": key_of(new.requester) if new.requester else "",
+            "roles": roles_property({operation.role}),
             "request_id": new.request_id,
             "query": new.query,
             "retry_of": new.retry_of,
@@ -225,19 +231,3 @@ class Jobs:
             fields["record_ttl_ms"] = str(self._settings.read_job_keep * 1000)
             fields["inflight"] = operation.reads.cache_key(new.subsystem, new.arguments)
         return fields
-
-
-def _fits(job: Job, wanted: JobFilter) -> bool:
-    job_status = {"state": job.state, "operation": job.operation.name, "subsystem": job.subsystem}
-    volume = job.arguments.get("volume", "")
-    return (
-        all(not getattr(wanted, name) or getattr(wanted, name) == value for name, value in job_status.items())
-        and (not wanted.volume or wanted.volume == volume)
-        and job.created_ms > wanted.created_after_ms
-    )
-
-
-@lru_cache(10_000)
-def _key_of(text: str) -> str:
-    """Text that a client chose, as part of a key: of one length and harmless."""
-    return hashlib.sha256(text.encode()).hexdigest()[:24]

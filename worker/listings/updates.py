@@ -73,7 +73,8 @@ class ListingUpdates:
                 found = _find(backend.get_volume, arguments["volume"], journal)
                 steps.append(self._upsert_or_delete(resource_type, cache_key, found, arguments["volume"]))
             elif resource_type is views.POLICIES:
-                found = _find(backend.get_policy, arguments["policy"], journal)
+                policy = _find(backend.get_policy, arguments["policy"], journal)
+                found = None if policy is None else policy.summary
                 steps.append(self._upsert_or_delete(resource_type, cache_key, found, arguments["policy"]))
             else:
                 steps.append(self._listings.step("invalidate", cache_key))

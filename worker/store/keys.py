@@ -30,6 +30,10 @@ class Keys:
         """The waiting jobs of a queue, by sequence number."""
         return f"{self.prefix}queued:{queue}"
 
+    def running(self, queue: str) -> str:
+        """The running jobs of a queue, by when they were claimed."""
+        return f"{self.prefix}running:{queue}"
+
     def workers(self, queue: str) -> str:
         """The workers of a queue, by the time of their last heartbeat (ms)."""
         return f"{self.prefix}workers:{queue}"

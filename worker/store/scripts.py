@@ -145,10 +145,28 @@ class JobScripts:
         status: Sequence[Any] = self._run("get_job", job_id, worker_ttl_ms, inline_bytes)
         return status
 
-    def list_jobs(self, below: str, limit: int, scan: int, *indexes: str) -> tuple[list[str], str]:
-        """Return ids that are in all indexes, newest first, and the sequence number to continue below ('': the end)."""
-        ids, after = self._run("list_jobs", below, limit, scan, *indexes)
-        return [job_id.decode() for job_id in ids], after.decode() if isinstance(after, bytes) else str(after)
+    def get_jobs(self, ids: Sequence[str], worker_ttl_ms: int, inline_bytes: int) -> list[Sequence[Any]]:
+        """Return the status of each job, in one round trip; each is a step of its own, so that none delays others."""
+        if not ids:
+            return []
+        try:
+            return self._get_jobs(ids, worker_ttl_ms, inline_bytes)
+        except redis.exceptions.NoScriptError:
+            self.get_job(ids[0], worker_ttl_ms, inline_bytes)
+            return self._get_jobs(ids, worker_ttl_ms, inline_bytes)
+
+    def _get_jobs(self, ids: Sequence[str], worker_ttl_ms: int, inline_bytes: int) -> list[Sequence[Any]]:
+        pipe: Any = self._client.pipeline(transaction=False)
+        script: Any = self.registered["get_job"]
+        for job_id in ids:
+            pipe.execute_command("EVALSHA", script.sha, 1, self._prefix, job_id, worker_ttl_ms, inline_bytes)
+        found: list[Sequence[Any]] = pipe.execute()
+        return found
+
+    def list_jobs(self, query: Mapping[str, Any]) -> tuple[list[str], int | None]:
+        """Return ids of jobs, newest first, and the sequence number to continue below (None: the end)."""
+        ids, after = self._run("list_jobs", query)
+        return [job_id.decode() for job_id in ids], int(after) if after else None
 
     def cancel(self, job_id: str, who: str, record_ttl_ms: int) -> tuple[CancelResult, MessageParts]:
         """Request cancellation of a job."""

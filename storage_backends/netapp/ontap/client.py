@@ -1,12 +1,13 @@
-"""The filer as the driver sees it: questions that may be asked again, and changes that are sent once or not at all."""
+"""Requests to one filer: questions, which may be asked again, and changes, which are sent once or not at all."""
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from weakref import WeakSet
 
@@ -15,45 +16,66 @@ import requests
 from netapp_ontap.host_connection import HostConnection
 
 from storage_backends.configuration.options import NetappOptions
-from storage_backends.errors import BackendError, BackendTimeout, BackendUnavailable, OutcomeUnclear, StorageError
+from storage_backends.errors import BackendTimeout, BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import Journal
-from storage_backends.netapp.ontap.error_codes import Translator, is_known
+from storage_backends.login_guard import LoginGuard
+from storage_backends.netapp.ontap.error_codes import Translator, is_known, names_unknown_field
 from storage_backends.netapp.ontap.queries import Query, url_of
 from storage_backends.netapp.ontap.responses import (
-    TROUBLE,
+    TRANSPORT_ERRORS,
     Answer,
     Json,
-    NoAnswer,
     NotSent,
-    Shape,
+    OntapError,
+    ResponseLost,
+    Transform,
     read,
-    refuses,
-    trouble_of,
+    transport_failure,
 )
 from storage_backends.netapp.ontap.transport import CALL, new_session
 from storage_backends.netapp.ontap.url_guard import require_one
 
-#: How often a question is asked again when its answer broke off or the filer was too busy.
-_ASK_AGAIN = 2
+#: How often a question is asked again when its answer did not come, broke off, or the filer was too busy.
+_REPEATS = 2
 #: How long a question waits before it is asked again, where the filer does not say, in seconds.
 _PAUSE_S = 1.0
+#: A question is not asked again when the job has less time left than this, in seconds.
+_LEAST_LEFT_S = 1.0
 #: The longest that anything waits because the filer said Retry-After, in seconds.
-_LONGEST_PAUSE_S = 5.0
+_MAX_PAUSE_S = 5.0
 _CONNECT_S = 10.0
+#: What a question may hold that a user said.
+_USERS_FIELDS = frozenset({"name", "nas.path"})
+
+
+class FieldsRefused(StorageError):
+    """The filer refused a question because of what was asked for, not because of anything that a user said."""
+
+    def __init__(self, refusal: StorageError, error: OntapError) -> None:
+        super().__init__("The storage system refused the service's question.", backend_error=refusal.backend_error)
+        quoted = re.findall(r'"([^",]+)"', error.message)
+        self._words = {error.target, *quoted, *re.findall(r"[a-z_]+(?:\.[a-z_]+)+", error.message)} - {""}
+
+    def named(self, asked: Iterable[str]) -> frozenset[str]:
+        """Return those of the fields that the filer's words name, themselves or by the object that they are in."""
+        return frozenset(
+            name for name in asked if any(name == word or name.startswith(f"{word}.") for word in self._words)
+        )
 
 
 class _Connection(HostConnection):
     """The library's connection, over a session that re-sends nothing; for one thread of one process."""
 
-    def __init__(self, options: NetappOptions) -> None:
-        secret = base64.b64encode(f"{options.username}:{options.password}".encode()).decode()
+    def __init__(self, options: NetappOptions, password: str) -> None:
+        credentials = base64.b64encode(f"{options.username}:{password}".encode()).decode()
         super().__init__(
             options.hostname or options.vserver,
-            headers={"Authorization": f"Basic {secret}"},
+            headers={"Authorization": f"Basic {credentials}"},
             verify=options.verify,  # type: ignore[arg-type]  # A path is taken as well.
             port=options.port,
             scheme=options.scheme,
         )
+        self.filer_password = password
         self._request_session = new_session(self.origin)
 
     def begin(self, *, is_question: bool) -> None:
@@ -78,64 +100,77 @@ class _Process:
         self.connections: WeakSet[_Connection] = WeakSet()
 
 
-class Filer:
+class OntapClient:
     """One filer. Used by many threads; each has a connection of its own, made when it first needs one."""
 
-    def __init__(self, options: NetappOptions) -> None:
+    def __init__(self, options: NetappOptions, login_guard: LoginGuard) -> None:
         self._options = options
+        self._login_guard = login_guard
         self.vserver = options.vserver
         self.timeout_s = options.timeout_s
         host = options.hostname or options.vserver
+        self._account = f"{host.lower()}:{options.port}/{options.username}"
         #: Names of fields that this filer does not know, or that the configuration leaves out.
         self.without: frozenset[str] = frozenset(name.strip() for name in options.fields.split(",") if name.strip())
-        #: Until when the filer asked to be left alone, on the monotonic clock.
+        #: Those of them that it was found not to know.
+        self.unknown_fields: frozenset[str] = frozenset()
+        #: When the filer was last asked for the SVM and had it, on the monotonic clock.
+        self.svm_seen_at = float("-inf")
+        #: Until when the filer asked not to be sent anything, on the monotonic clock.
         self._busy_until = 0.0
-        #: Was the account refused a look at the aggregates? One of a vserver alone sees those of the vserver.
-        self.confined = False
+        #: Was the account refused a look at the aggregates? One of an SVM alone sees those of the SVM.
+        self.svm_scoped = False
         label = host.partition(".")[0]
-        hidden = (host, "" if label.isdigit() else label, options.username, options.password)
-        self.translator = Translator(hidden)
+        hidden = (host, "" if label.isdigit() else label, options.username)
+        self.translator = Translator(hidden, options.password)
         self._process = _Process(options.max_connections)
 
     def __repr__(self) -> str:
-        return f"Filer(vserver={self.vserver!r})"
+        return f"OntapClient(vserver={self.vserver!r})"
 
     # --- questions
 
-    def get(self, path: str, query: Query | None = None, *, journal: Journal, shape: Shape | None = None) -> Json:
-        """Ask for something below ``/api``, made into what ``shape`` makes of it; asked again when that may help.
+    def get(
+        self, path: str, query: Query | None = None, *, journal: Journal, transform: Transform | None = None
+    ) -> Json:
+        """Ask for something below ``/api``, made into what ``transform`` makes of it; asked again when that may help.
 
         Raises:
             BackendUnavailable, BackendTimeout: no answer.
             StorageError: the filer's refusal, translated.
         """
-        return self.get_url(url_of(path, query), journal=journal, shape=shape)
+        return self.get_url(url_of(path, query), journal=journal, transform=transform)
 
-    def get_url(self, url: str, *, journal: Journal, shape: Shape | None = None) -> Json:
+    def get_url(self, url: str, *, journal: Journal, transform: Transform | None = None) -> Json:
         """As ``get``, for a path and query as the filer gave them."""
-        for again in range(_ASK_AGAIN, -1, -1):
+        repeats = _REPEATS
+        while True:
+            is_last = not repeats or journal.seconds_left < _LEAST_LEFT_S
+            repeats -= 1
             try:
-                answer = self._exchange("GET", url, None, journal, shape)
+                answer = self._exchange("GET", url, None, journal, transform)
             except NotSent as failure:
                 raise BackendUnavailable(f"The storage system cannot be reached: {failure}.") from None
-            except NoAnswer as failure:
-                if failure.timed_out:
-                    raise BackendTimeout("The storage system did not answer in time.") from None
-                if not again:
-                    raise BackendUnavailable(f"The storage system does not answer: {failure.reason}.") from None
+            except ResponseLost as failure:
+                if is_last:
+                    raise _no_answer(failure) from None
                 continue
             if answer.status == requests.codes.ok:
                 return answer.body
-            if not (again and answer.status in {429, 500, 502, 503, 504}):
+            if is_last or answer.status not in {429, 500, 502, 503, 504}:
                 raise self._question_failed(answer)
-            journal.wait(_PAUSE_S if answer.retry_after_s is None else min(answer.retry_after_s, _LONGEST_PAUSE_S))
-        raise AssertionError("not reached")
+            journal.wait(_PAUSE_S if answer.retry_after_s is None else min(answer.retry_after_s, _MAX_PAUSE_S))
 
     def _question_failed(self, answer: Answer) -> StorageError:
-        code, message = answer.error
-        if code is None and answer.status in {502, 504}:
-            return BackendUnavailable("The storage system does not answer.")
-        return self.translator.error(code, message, status=answer.status)
+        error = answer.error
+        if error is None and answer.status in {404, 502, 504}:
+            # Not the filer's words: something on the way answered in its place, and what it says proves nothing.
+            return BackendUnavailable(
+                f"The storage system does not answer: HTTP status {answer.status} without a reason."
+            )
+        refusal = self.translator.error(error, status=answer.status)
+        is_of_ours = error is not None and names_unknown_field(refusal) and error.target not in _USERS_FIELDS
+        return FieldsRefused(refusal, error) if is_of_ours and error is not None else refusal
 
     # --- changes
 
@@ -153,54 +188,71 @@ class Filer:
             answer = self._exchange(method, url_of(path, query), content, journal)
         except NotSent as failure:
             raise BackendUnavailable(f"The storage system cannot be reached: {failure}.") from None
-        except NoAnswer as failure:
-            if failure.status in {200, 201}:
-                return Answer(failure.status)
+        except ResponseLost as failure:
             raise OutcomeUnclear(f"The change was sent and no answer came: {failure.reason}.") from None
         if answer.status in {200, 201, 202}:
             return answer
         raise self._change_failed(answer)
 
     def _change_failed(self, answer: Answer) -> StorageError:
-        code, message = answer.error
-        if refuses(answer.status) or is_known(code):
-            return self.translator.error(code, message, status=answer.status)
-        original = BackendError(str(code or answer.status), self.translator.clean(message))
+        error = answer.error
+        if answer.is_refusal or is_known(error):
+            return self.translator.error(error, status=answer.status)
+        original = self.translator.original(error, answer.status)
         return OutcomeUnclear("The change was sent and the answer does not tell.", backend_error=original)
 
     # --- one exchange
 
     def _exchange(
-        self, method: str, url: str, body: Json | None, journal: Journal, shape: Shape | None = None
+        self, method: str, url: str, body: Json | None, journal: Journal, transform: Transform | None = None
     ) -> Answer:
-        self.leave_alone(journal)
+        self.honour_retry_after(journal)
         with self._slot() as connection:
-            journal.checkpoint()  # Waiting for the slot may have taken long.
-            seconds = max(0.05, min(self.timeout_s, journal.seconds_left))
-            CALL.begin(seconds)
-            connection.begin(is_question=method == "GET")
-            response = None
             try:
-                response = connection.session.request(
-                    method,
-                    connection.origin + url,
-                    data=None if body is None else orjson.dumps(body),
-                    headers=None if body is None else {"Content-Type": "application/json"},
-                    timeout=(min(seconds, _CONNECT_S), seconds),
-                    allow_redirects=False,
-                    stream=True,
-                )
-                answer = read(response, is_question=method == "GET", shape=shape)
-            except TROUBLE as trouble:
-                raise trouble_of(trouble, None if response is None else response.status_code) from None
-            finally:
-                if response is not None:
-                    response.close()
+                journal.checkpoint()  # Waiting for the slot may have taken long.
+                answer = self._send(connection, method, url, body, journal, transform)
+            except BaseException:
+                self._login_guard.undecided(self._account, connection.filer_password)
+                raise
+            if answer.status == requests.codes.unauthorized:
+                self._login_guard.refused(self._account, connection.filer_password)
+            else:
+                self._login_guard.accepted(self._account, connection.filer_password)
             if answer.status in {429, 503} and answer.retry_after_s:
-                self._busy_until = time.monotonic() + min(answer.retry_after_s, _LONGEST_PAUSE_S)
+                self._busy_until = time.monotonic() + min(answer.retry_after_s, _MAX_PAUSE_S)
             return answer
 
-    def leave_alone(self, journal: Journal) -> None:
+    def _send(
+        self,
+        connection: _Connection,
+        method: str,
+        url: str,
+        body: Json | None,
+        journal: Journal,
+        transform: Transform | None,
+    ) -> Answer:
+        seconds = max(0.05, min(self.timeout_s, journal.seconds_left))
+        CALL.begin(seconds)
+        connection.begin(is_question=method == "GET")
+        response = None
+        try:
+            response = connection.session.request(
+                method,
+                connection.origin + url,
+                data=None if body is None else orjson.dumps(body),
+                headers=None if body is None else {"Content-Type": "application/json"},
+                timeout=(min(seconds, _CONNECT_S), seconds),
+                allow_redirects=False,
+                stream=True,
+            )
+            return read(response, is_question=method == "GET", transform=transform)
+        except TRANSPORT_ERRORS as failure:
+            raise transport_failure(failure, None if response is None else response.status_code) from None
+        finally:
+            if response is not None:
+                response.close()
+
+    def honour_retry_after(self, journal: Journal) -> None:
         """Wait for as long as the filer asked for when it was last too busy, whoever got that answer."""
         left = self._busy_until - time.monotonic()
         if left > 0:
@@ -223,9 +275,18 @@ class Filer:
         return self._process
 
     def _own_connection(self, process: _Process) -> _Connection:
+        """This thread's connection, with the password as it stands now.
+
+        Raises:
+            BackendUnavailable: the filer refused that login, and it is not time to try it again.
+        """
+        password = self._options.password.current()
+        self._login_guard.require(self._account, password)
         connection: _Connection | None = getattr(process.threads, "connection", None)
-        if connection is None:
-            connection = process.threads.connection = _Connection(self._options)
+        if connection is None or connection.filer_password != password:
+            if connection is not None:
+                connection.session.close()
+            connection = process.threads.connection = _Connection(self._options, password)
             with process.lock:
                 process.connections.add(connection)
         return connection
@@ -235,3 +296,9 @@ class Filer:
         process, self._process = self._own_process(), _Process(self._options.max_connections)
         for connection in list(process.connections):
             connection.session.close()
+
+
+def _no_answer(failure: ResponseLost) -> StorageError:
+    if failure.timed_out:
+        return BackendTimeout("The storage system did not answer in time.")
+    return BackendUnavailable(f"The storage system does not answer: {failure.reason}.")

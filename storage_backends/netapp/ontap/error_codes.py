@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
+from storage_backends.configuration.secret import Secret
 from storage_backends.errors import (
     AlreadyExists,
     BackendError,
@@ -25,6 +26,10 @@ from storage_backends.errors import (
     StorageError,
     TooManySnapshots,
 )
+from storage_backends.netapp.ontap.mapping import CLONE_FIELDS, SNAPSHOT_FIELDS
+from storage_backends.netapp.ontap.responses import OntapError
+
+LOGIN_REFUSED = "The storage system refused the service's login."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +41,17 @@ class Meaning:
     pointer: str = ""
     #: May the service try again by itself? None: as the error's class says.
     transient: bool | None = None
+    #: May the same request go through later by itself? None: as the error's class says.
+    retryable: bool | None = None
 
 
 _BAD = partial(Meaning, InvalidRequest)
 _BUSY = Meaning(ResourceBusy, "Another operation is under way on the object.")
-#: Of the kind that does not go away by waiting a minute.
-_HELD = partial(Meaning, ResourceBusy, transient=False)
+#: Of the kind that does not go away by waiting.
+_HELD = partial(Meaning, ResourceBusy, transient=False, retryable=False)
 _BAD_RULE = _BAD("The storage system does not accept the rule.", "/rules")
 _DENIED = Meaning(StorageError, "The service's account lacks a right on the storage system.")
+_NO_SVM = Meaning(BackendUnavailable, "The storage system does not have the configured vserver.")
 _AWAY = Meaning(BackendUnavailable, "The storage system is too busy to answer now.")
 
 #: By ONTAP's error code. What is not here is ``backend-error``.
@@ -98,9 +106,10 @@ MEANINGS: Mapping[int, Meaning] = {
     918701: Meaning(NotSupported, "This storage system cannot do it."),
     918703: Meaning(NotSupported, "This storage system cannot do it."),
     1638644: Meaning(NotSupported, "This storage system cannot do it."),
-    917505: Meaning(StorageError, "The storage system does not have the configured vserver."),
-    2621462: Meaning(StorageError, "The storage system does not have the configured vserver."),
-    2621707: Meaning(StorageError, "The storage system does not know the vserver."),
+    917505: _NO_SVM,
+    2621462: _NO_SVM,
+    2621706: _NO_SVM,
+    2621707: _NO_SVM,
     # --- volumes: state
     524486: _BUSY,
     13107405: Meaning(ResourceBusy, "A volume of that name is being created."),
@@ -142,6 +151,8 @@ MEANINGS: Mapping[int, Meaning] = {
     **dict.fromkeys((*range(1704036, 1704047), 1704049, 1704050, 1704054, 1704064, 1704065), _BAD_RULE),
 }
 
+#: Codes that refuse a field or an argument.
+_FIELD_REFUSED = frozenset({"262177", "262179", "262186", "262196", "262197", "262203"})
 #: Codes of ONTAP's job manager that only wrap the reason, which stands in the message.
 _WRAPPERS = frozenset({460770, 917536, 524511, 524597, 524819})
 
@@ -153,43 +164,76 @@ _SECRETS = (
         re.compile(r"(?<![\w:])(?=[0-9A-Fa-f:]*::|(?:[0-9A-Fa-f]{1,4}:){7})[0-9A-Fa-f:]{2,39}(?![\w:])"),
         "<address>",
     ),
-    (re.compile(r"\b(?:[A-Za-z0-9_-]+\.){2,}[A-Za-z]{2,24}\b"), "<host>"),
 )
+_HOST = re.compile(r"\b(?:[A-Za-z0-9_-]+\.){2,}[A-Za-z]{2,24}\b")
+
+
+#: They look like host names, and must stay readable.
+_FIELD_NAMES = frozenset({*CLONE_FIELDS, *SNAPSHOT_FIELDS})
 
 
 class Translator:
     """Makes errors out of ONTAP's codes and messages, without the words that must not be seen."""
 
-    def __init__(self, hidden: Iterable[str]) -> None:
+    def __init__(self, hidden: Iterable[str], password: Secret | None = None) -> None:
+        self._password = password
         words = sorted({word for word in hidden if word}, key=len, reverse=True)
         self._hidden = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words)) if words else None
 
     def clean(self, message: str) -> str:
         """``message`` without host names, addresses and accounts, and not longer than 500 characters."""
+        if self._password is not None:
+            word = re.escape(self._password.current())
+            message = re.sub(rf"(?<!\w){word}(?!\w)", "...", message)
         if self._hidden:
             message = self._hidden.sub("...", message)
         for pattern, replacement in _SECRETS:
             message = pattern.sub(replacement, message)
+        message = _HOST.sub(lambda found: found[0] if found[0] in _FIELD_NAMES else "<host>", message)
         return message[:500]
 
-    def error(self, code: int | None, message: str, *, status: int | None = None) -> StorageError:
+    def original(self, error: OntapError | None, status: int | None = None) -> BackendError:
+        """The filer's own words, without those that must not be seen."""
+        code = error.code if error else None
+        return BackendError(str(code if code is not None else status or "unknown"), self.clean(_words(error, status)))
+
+    def error(self, error: OntapError | None, *, status: int | None = None) -> StorageError:
         """The error for what ONTAP answered, or what its job ended with."""
-        original = BackendError(str(code if code is not None else status or "unknown"), self.clean(message))
-        meaning = _meaning(code, message, status)
+        original = self.original(error, status)
+        meaning = _meaning(error, status)
         if meaning is None:
             return StorageError("The storage system refused.", backend_error=original)
         pointed = (FieldError(meaning.pointer, meaning.detail),) if meaning.pointer else ()
-        return meaning.kind(meaning.detail, backend_error=original, errors=pointed, transient=meaning.transient)
+        return meaning.kind(
+            meaning.detail,
+            backend_error=original,
+            errors=pointed,
+            transient=meaning.transient,
+            retryable=meaning.retryable,
+        )
 
 
-def is_known(code: int | None) -> bool:
+def _words(error: OntapError | None, status: int | None) -> str:
+    """The message; where ONTAP names the field only beside it, with the field."""
+    if error is None:
+        return f"HTTP status {status}" if status else ""
+    return error.message
+
+
+def is_known(error: OntapError | None) -> bool:
     """Does the code say for certain that the request was refused, whatever the HTTP status?"""
-    return code in MEANINGS
+    return error is not None and error.code in MEANINGS
+
+
+def names_unknown_field(error: StorageError) -> bool:
+    """Did the filer refuse a field's name or value, as a release does that does not know it?"""
+    return error.backend_error is not None and error.backend_error.code in _FIELD_REFUSED
 
 
 def is_forbidden(error: StorageError) -> bool:
     """Does the account lack the right, so that asking again is of no use?"""
-    return error.backend_error is not None and error.backend_error.code in {"6", "6691623", "401", "403"}
+    is_login = isinstance(error, BackendUnavailable)  # Refused as a whole: that may be mended.
+    return not is_login and error.backend_error is not None and error.backend_error.code in {"6", "6691623", "403"}
 
 
 def is_no_operation(error: StorageError) -> bool:
@@ -197,7 +241,8 @@ def is_no_operation(error: StorageError) -> bool:
     return error.backend_error is not None and error.backend_error.code in {"3", "405", "501"}
 
 
-def _meaning(code: int | None, message: str, status: int | None) -> Meaning | None:
+def _meaning(error: OntapError | None, status: int | None) -> Meaning | None:
+    code, message = (error.code, error.message) if error else (None, "")
     if status == HTTPStatus.UNAUTHORIZED:
         return _BY_STATUS[status]
     if "temporarily locked" in message:
@@ -210,7 +255,7 @@ def _meaning(code: int | None, message: str, status: int | None) -> Meaning | No
 
 
 _BY_STATUS = {
-    401: Meaning(StorageError, "The storage system refused the service's login."),
+    401: Meaning(BackendUnavailable, LOGIN_REFUSED),
     403: _DENIED,
     404: Meaning(NotFound, "The storage system does not have it."),
     429: _AWAY,

@@ -1,91 +1,156 @@
-"""Finding things on the filer: whole collections page by page, and single objects by exactly their name."""
+"""Finding objects on the filer: whole collections page by page, and single objects by exactly their name.
+
+An empty answer proves nothing by itself: a filer that has renamed or lost the configured SVM answers so, too. Where
+nothing was found, ``require_svm`` asks whether the SVM is there.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from storage_backends.errors import InvalidRequest, NoSuchVolume, NotFound, StorageError
+from storage_backends.errors import BackendUnavailable, NoSuchVolume, NotADataVolume, NotFound, StorageError
 from storage_backends.journal import Journal
-from storage_backends.models import parse_reference
-from storage_backends.netapp.ontap import mapping as records
-from storage_backends.netapp.ontap.client import Filer
+from storage_backends.models import junction_key, parse_reference
+from storage_backends.netapp.ontap import mapping
+from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import is_forbidden
-from storage_backends.netapp.ontap.queries import Query, literal, next_page
-from storage_backends.netapp.ontap.responses import Json, Shape
+from storage_backends.netapp.ontap.mapping import Fields, has_name, objects
+from storage_backends.netapp.ontap.queries import Query, next_page, quote_literal
+from storage_backends.netapp.ontap.responses import Json, Transform
+from storage_backends.netapp.ontap.unknown_fields import ask
 
 #: Records per page; more made real filers run into their own time limits.
 PAGE = 500
-
-
-def ask(
-    filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal, shape: Shape | None = None
-) -> Json:
-    """Ask for ``fields``; on a release that does not know the newest of them, for the others."""
-
-    def without(names: frozenset[str]) -> Json:
-        asked = ",".join(name for name in fields if name not in names)
-        return filer.get(path, {**query, "fields": asked}, journal=journal, shape=shape)
-
-    try:
-        return without(filer.without)
-    except InvalidRequest:
-        if not records.NEWER_FIELDS.intersection(fields) - filer.without:
-            raise
-        answer = without(filer.without | records.NEWER_FIELDS)
-        filer.without |= records.NEWER_FIELDS  # Only now it is known that they were to blame.
-        return answer
+#: The pause before an empty page is asked for again under the same link, and how often, at most.
+EMPTY_PAGE_PAUSE_S, _MAX_EMPTY_PAGES = 0.5, 60
+#: For how long it is believed that the SVM is there, in seconds.
+SVM_PROOF_S = 2.0
+_SVM_IN_SERVICE = frozenset({"running", "starting"})
 
 
 def pages(
-    filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal, shape: Shape | None = None
+    client: OntapClient,
+    path: str,
+    query: Query,
+    fields: Sequence[str],
+    *,
+    journal: Journal,
+    transform: Transform | None = None,
 ) -> Iterator[list[Any]]:
-    """The records of a collection, page by page, as ``shape`` made them; one may be empty though another follows.
+    """The records of a collection, page by page, as ``transform`` made them; one may be empty though another follows.
 
     Raises:
         StorageError: no answer, a refusal, an answer that is no listing, or a listing that does not come to an end.
     """
-    answer = ask(filer, path, {**query, "max_records": PAGE}, fields, journal=journal, shape=shape)
-    seen: set[str] = set()
+    answer = ask(client, path, {**query, "max_records": PAGE}, fields, journal=journal, transform=transform)
+    followed: set[str] = set()
+    empty = 0
     while True:
-        if "records" not in answer and answer.get("num_records") != 0:
-            raise StorageError("The storage system answered with something that is no listing.")
-        yield answer.get("records") or []
-        href = ((answer.get("_links") or {}).get("next") or {}).get("href")
-        if not href:
+        records = _records(answer)
+        yield records
+        url = _next(answer, path)
+        if url is None:
             return
-        url = next_page(href, path)
-        if url is None or url in seen:
+        empty = 0 if records else empty + 1
+        # The filer's own time limit may end a page before its first record: then the same link may come again.
+        if (records and url in followed) or empty > _MAX_EMPTY_PAGES:
             raise StorageError("The storage system's listing does not come to an end.")
-        seen.add(url)
-        answer = filer.get_url(url, journal=journal, shape=shape)
+        if url in followed:
+            journal.wait(EMPTY_PAGE_PAUSE_S)
+        followed.add(url)
+        answer = client.get_url(url, journal=journal, transform=transform)
 
 
-def all_records(filer: Filer, path: str, query: Query, fields: Sequence[str], *, journal: Journal) -> list[Json]:
-    """All records of a small collection."""
-    return [record for page in pages(filer, path, query, fields, journal=journal) for record in page]
+def _records(answer: Json) -> list[Any]:
+    if "records" not in answer and answer.get("num_records") != 0:
+        raise StorageError("The storage system answered with something that is no listing.")
+    records = answer.get("records")
+    return records if isinstance(records, list) else []
 
 
-def in_vserver(filer: Filer, **query: str | int) -> dict[str, str | int]:
-    """A query of the configured vserver's objects alone."""
-    return {"svm.name": literal(filer.vserver), **query}
+def _next(answer: Json, path: str) -> str | None:
+    """Where the listing goes on, below ``/api``; None at its end."""
+    href = Fields(answer).text("_links.next.href")
+    if not href:
+        return None
+    url = next_page(href, path)
+    if url is None:
+        raise StorageError("The storage system's listing goes on in another collection.")
+    return url
+
+
+def all_records(client: OntapClient, path: str, query: Query, fields: Sequence[str], *, journal: Journal) -> list[Json]:
+    """All records of a small collection; what is no object is passed over."""
+    return [record for page in pages(client, path, query, fields, journal=journal) for record in page if record]
+
+
+def in_svm(client: OntapClient, **query: str | int) -> dict[str, str | int]:
+    """A query of the configured SVM's objects alone."""
+    return {"svm.name": quote_literal(client.vserver), **query}
+
+
+def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0) -> None:
+    """Return if the configured SVM is there and in service, as the filer said at most ``max_age_s`` seconds ago.
+
+    Raises:
+        BackendUnavailable: it is not, or cannot be seen: nothing that was not found may be believed to be gone.
+    """
+    if time.monotonic() - client.svm_seen_at <= max_age_s:
+        return
+    query = {"name": quote_literal(client.vserver)}
+    asked_at = time.monotonic()
+    try:
+        found = all_records(client, "/svm/svms", query, ("name", "state"), journal=journal)
+    except NotFound:
+        found = []
+    except StorageError as refusal:
+        if not is_forbidden(refusal):
+            raise
+        raise BackendUnavailable(
+            "The service's account may not read /svm/svms, so it cannot be told whether the vserver is there.",
+            backend_error=refusal.backend_error,
+        ) from None
+    state = next((record.get("state") for record in objects(found) if record.get("name") == client.vserver), "missing")
+    if state == "missing":
+        raise BackendUnavailable(
+            "The storage system does not have the configured vserver, or the account does not see it."
+        )
+    if state is not None and state not in _SVM_IN_SERVICE:
+        raise BackendUnavailable(f"The configured vserver is not in service: it is {state}.")
+    client.svm_seen_at = asked_at
 
 
 def volumes_where(
-    filer: Filer, key: str, value: str, *, journal: Journal, fields: Sequence[str] = records.VOLUME_FIELDS
+    client: OntapClient, key: str, value: str, *, journal: Journal, fields: Sequence[str] = mapping.VOLUME_FIELDS
 ) -> list[Json]:
-    """The vserver's volumes, restricted ones too, of exactly that ``name``, or ``nas.path`` in any case."""
-    found = all_records(filer, "/storage/volumes", in_vserver(filer, **{key: literal(value)}), fields, journal=journal)
+    """The SVM's volumes, restricted ones too, of exactly that ``name``, or ``nas.path`` in any case."""
+    query = in_svm(client, **{key: quote_literal(value)})
+    found = list(filter(has_name, all_records(client, "/storage/volumes", query, fields, journal=journal)))
     if key == "name":
-        return [record for record in found if record.get("name") == value]
-    return [record for record in found if _path(record).lower() == value.lower()]
+        return [record for record in found if record["name"] == value]
+    return [record for record in found if junction_key(path_of(record)) == junction_key(value)]
 
 
-def _path(record: Json) -> str:
-    return (record.get("nas") or {}).get("path") or ""
+def path_of(record: Json) -> str:
+    """Where a volume is mounted; "" where it is not."""
+    return Fields(record).text("nas.path") or ""
 
 
-def find_volume(filer: Filer, volume: str, *, journal: Journal) -> Json:
+def uuid_of(record: Json) -> str:
+    """What the filer calls an object in URLs.
+
+    Raises:
+        StorageError: it does not say.
+    """
+    uuid = Fields(record).text("uuid")
+    if not uuid:
+        raise StorageError("The storage system does not tell the object's uuid, so that it cannot be changed.")
+    return uuid
+
+
+def find_volume(client: OntapClient, volume: str, *, journal: Journal) -> Json:
     """The record of one volume in service, by name or ``node:/junction/path``.
 
     Raises:
@@ -93,36 +158,59 @@ def find_volume(filer: Filer, volume: str, *, journal: Journal) -> Json:
     """
     reference = parse_reference(volume)
     key, value = ("name", volume) if reference is None else ("nas.path", reference.junction_path)
-    for record in volumes_where(filer, key, value, journal=journal):
-        if records.is_volume(record):
+    for record in volumes_where(client, key, value, journal=journal):
+        if mapping.is_volume(record):
             return record
+    require_svm(client, journal=journal, max_age_s=SVM_PROOF_S)
     raise NoSuchVolume("There is no such volume.")
 
 
-def volume_by_uuid(filer: Filer, uuid: str, *, journal: Journal, fields: Sequence[str] = records.VOLUME_FIELDS) -> Json:
+def find_data_volume(client: OntapClient, volume: str, *, journal: Journal) -> Json:
+    """The record of one volume in service that may be changed.
+
+    Raises:
+        NoSuchVolume: there is none.
+        NotADataVolume: it is a copy that the storage system keeps, or the root of the SVM's namespace.
+    """
+    record = find_volume(client, volume, journal=journal)
+    require_data_volume(record)
+    return record
+
+
+def require_data_volume(record: Json) -> None:
+    """Raise NotADataVolume unless the volume may be changed."""
+    if not mapping.is_data_volume(record):
+        kind = "the root volume of the vserver" if record.get("is_svm_root") else f"of type {record.get('type')}"
+        raise NotADataVolume(f"The volume is {kind}: it is shown, and never changed.")
+
+
+def volume_by_uuid(
+    client: OntapClient, uuid: str, *, journal: Journal, fields: Sequence[str] = mapping.VOLUME_FIELDS
+) -> Json:
     """The record of one volume in any state.
 
     Raises:
         NoSuchVolume: there is none.
     """
     try:
-        return ask(filer, f"/storage/volumes/{uuid}", {}, fields, journal=journal)
+        record = ask(client, f"/storage/volumes/{uuid}", {}, fields, journal=journal)
     except NotFound:
+        require_svm(client, journal=journal)
         raise NoSuchVolume("There is no such volume (any more).") from None
+    if not has_name(record):
+        raise StorageError("The storage system answered with something that is no volume.")
+    return record
 
 
-def nodes_of_aggregates(filer: Filer, *, journal: Journal) -> dict[str, str]:
+def nodes_of_aggregates(client: OntapClient, *, journal: Journal) -> dict[str, str]:
     """The node of each aggregate, for releases before 9.17.1, which do not tell a volume's."""
-    if filer.confined:
+    if client.svm_scoped:
         return {}
     try:
-        found = all_records(filer, "/storage/aggregates", {}, ("name", "node.name"), journal=journal)
+        found = all_records(client, "/storage/aggregates", {}, ("name", "node.name"), journal=journal)
     except StorageError as refusal:
-        # An account that is confined to a vserver sees no aggregates, now and later: the node stays unknown.
-        filer.confined = is_forbidden(refusal)
+        # An account of one SVM sees no aggregates, now and later: the node stays unknown.
+        client.svm_scoped = is_forbidden(refusal)
         return {}
-    return {entry["name"]: _node(entry) for entry in found if _node(entry)}
-
-
-def _node(aggregate: Json) -> Any:
-    return (aggregate.get("node") or {}).get("name", "")
+    nodes = {str(entry.get("name")): Fields(entry).text("node.name") for entry in objects(found)}
+    return {aggregate: node for aggregate, node in nodes.items() if node}

@@ -1,26 +1,33 @@
-"""ONTAP's records as our models. Every field may be missing: an offline volume lacks half of them."""
+"""ONTAP's records as our models. Every field may be missing, null, or of another type than it should be.
+
+Such a field reads as None, and its record as all others; what cannot be read is logged once for each object.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume
+from storage_backends.client_matches import canonical_host
+from storage_backends.models import Lock, Snapshot, Volume
+from storage_backends.netapp.ontap.odd_records import report_odd_record
+from storage_backends.netapp.ontap.owner_comments import without_owner
 
 Record = Mapping[str, Any]
 
 #: Asked for by name: ``fields=*`` leaves the expensive ones out. ``style`` and ``is_svm_root`` are for us alone.
 VOLUME_FIELDS: tuple[str, ...] = (
-    "uuid", "name", "state", "create_time", "style", "is_svm_root", "size", "aggregates.name", "nodes.name",
-    "nas.path", "nas.export_policy.name", "space.used", "space.afs_total", "space.snapshot.reserve_percent",
-    "space.snapshot.space_used_percent", "autosize.mode", "autosize.maximum", "efficiency.compression",
-    "efficiency.dedupe", "flash_pool.caching_policy", "comment",
+    "uuid", "name", "state", "create_time", "style", "type", "is_svm_root", "size", "aggregates.name", "nodes.name",
+    "nas.path", "nas.export_policy.name", "nas.security_style", "nas.unix_permissions", "space.used",
+    "space.afs_total", "space.snapshot.reserve_percent", "space.snapshot.space_used_percent", "autosize.mode",
+    "autosize.maximum", "efficiency.compression", "efficiency.dedupe", "flash_pool.caching_policy", "comment",
+    "snapshot_policy.name", "guarantee.type", "qos.policy.name", "tiering.policy",
 )  # fmt: skip
 #: Not worth asking for ten thousand times.
 LISTING_FIELDS: tuple[str, ...] = tuple(
-    name for name in VOLUME_FIELDS if name not in {"efficiency.dedupe", "comment", "is_svm_root"}
+    name for name in VOLUME_FIELDS if name not in {"efficiency.dedupe", "is_svm_root"}
 )
 CLONE_FIELDS: tuple[str, ...] = (
     *VOLUME_FIELDS,
@@ -29,8 +36,6 @@ CLONE_FIELDS: tuple[str, ...] = (
     "clone.parent_volume.uuid",
 )
 SNAPSHOT_FIELDS: tuple[str, ...] = ("uuid", "name", "create_time", "reclaimable_space", "owners", "comment")
-POLICY_FIELDS: tuple[str, ...] = ("id", "name", "are_rules_truncated", "rules.index", "rules.clients.match")
-RULE_FIELDS: tuple[str, ...] = ("index", "clients.match")
 LOCK_FIELDS: tuple[str, ...] = ("uuid", "client_address")
 #: What a filer of the oldest release that we know (9.10.1) may not have.
 NEWER_FIELDS: frozenset[str] = frozenset({"nodes.name", "are_rules_truncated"})
@@ -42,11 +47,12 @@ BLOCK_BYTES = 4096
 _SECONDS_IN_UTC = len("2017-08-10T12:00:00+00:00")
 _NOTHING: Record = {}
 _BACKGROUND, _INLINE = frozenset({"background", "both"}), frozenset({"inline", "both"})
+_TEXTS, _NUMBERS = frozenset({str, type(None)}), frozenset({int, type(None)})
 
 
-def utc(time: str | None) -> str | None:
+def utc(time: Any) -> str | None:
     """ONTAP's time (ISO 8601 with an offset) as RFC 3339 in UTC; None for what is none."""
-    if not time:
+    if not time or not isinstance(time, str):
         return None
     if time.endswith("+00:00") and len(time) == _SECONDS_IN_UTC:  # As most filers tell it, thousands of times.
         return f"{time[:10]}T{time[11:19]}Z"  # Some write a blank between date and time.
@@ -59,30 +65,51 @@ def utc(time: str | None) -> str | None:
     return moment.astimezone(UTC).isoformat()[:19] + "Z"
 
 
-def is_volume(record: Record) -> bool:
+def has_name(record: Any) -> bool:
+    """Is it an object with a name, so that it can be shown?"""
+    if isinstance(record, dict) and isinstance(record.get("name"), str) and record["name"]:
+        return True
+    report_odd_record("record", "", "it has no name, and is left out")
+    return False
+
+
+def is_volume(record: Any) -> bool:
     """Is it one that the service knows: not restricted, not part of a bigger one, not the storage system's own?"""
-    return (
-        record.get("state") != "restricted"
-        and record.get("style") != "flexgroup_constituent"
-        and not (_aggregate(record) or "").startswith("aggr0")
-    )
+    return has_name(record) and record.get("state") != "restricted" and _is_whole(record)
+
+
+def is_restricted_volume(record: Any) -> bool:
+    """Is it a data volume that was taken out of service?"""
+    is_restricted = has_name(record) and record.get("state") == "restricted" and _is_whole(record)
+    return is_restricted and is_data_volume(record)
+
+
+def is_data_volume(record: Record) -> bool:
+    """May it be changed: no copy that the storage system keeps, and not the root of the SVM's namespace?"""
+    return record.get("type") not in {"dp", "ls"} and record.get("is_svm_root") is not True
+
+
+def _is_whole(record: Record) -> bool:
+    aggregate = _aggregate(record) or ""
+    return record.get("style") != "flexgroup_constituent" and not aggregate.startswith("aggr0")
 
 
 def volume(record: Record, nodes: Mapping[str, str] = _NOTHING) -> Volume:
     """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
     try:
-        return _whole(record, nodes)
-    except (KeyError, IndexError):
-        return _partial(record, nodes)
+        found = _from_complete(record, nodes)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return _tolerant(record, nodes)
+    return found if _is_well_typed(found) else _tolerant(record, nodes)
 
 
-def placed(volume: Volume, nodes: Mapping[str, str]) -> Volume:
+def with_node(volume: Volume, nodes: Mapping[str, str]) -> Volume:
     """The same, with the node of its aggregate where it has none."""
     node = nodes.get(volume.aggregate_name or "")
     return volume if volume.filer_address is not None or node is None else replace(volume, filer_address=node)
 
 
-def _whole(record: Record, nodes: Mapping[str, str]) -> Volume:
+def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
     """An online volume, as nearly all are: a listing of ten thousand spends most of its time in here."""
     space = record["space"]
     snapshot = space["snapshot"]
@@ -90,6 +117,7 @@ def _whole(record: Record, nodes: Mapping[str, str]) -> Volume:
     autosize = record["autosize"]
     aggregate = record["aggregates"][0]["name"]
     compression = record["efficiency"].get("compression") if "efficiency" in record else None
+    permissions = nas.get("unix_permissions")
     return Volume(
         record["name"],
         record["uuid"],
@@ -108,51 +136,132 @@ def _whole(record: Record, nodes: Mapping[str, str]) -> Volume:
         compression in _INLINE,
         record["flash_pool"].get("caching_policy") if "flash_pool" in record else None,
         utc(record["create_time"]),
+        record["snapshot_policy"]["name"] if "snapshot_policy" in record else None,
+        nas.get("security_style"),
+        None if permissions is None else f"{permissions:04d}",
+        record["guarantee"]["type"] if "guarantee" in record else None,
+        record["qos"]["policy"].get("name") if "qos" in record and "policy" in record["qos"] else None,
+        _tiering(record["tiering"].get("policy")) if "tiering" in record else None,
+        without_owner(record["comment"]) if "comment" in record else None,
+        record.get("type"),
     )
 
 
-def _partial(record: Record, nodes: Mapping[str, str]) -> Volume:
-    """Any volume: each field may be missing."""
-    space: Record = record.get("space") or _NOTHING
-    snapshot: Record = space.get("snapshot") or _NOTHING
-    nas: Record = record.get("nas") or _NOTHING
-    autosize: Record = record.get("autosize") or _NOTHING
-    efficiency: Record = record.get("efficiency") or _NOTHING
-    compression = efficiency.get("compression")
-    node = record.get("nodes")
-    is_known = record.get("state") != "offline"  # An offline volume does not tell how it is compressed.
-    return Volume(
+def _is_well_typed(found: Volume) -> bool:
+    """Is everything that was taken over as it stood of the type that it should be?"""
+    return (
+        {type(found.size_total), type(found.size_used), type(found.max_autosize)} <= _NUMBERS
+        and {type(found.percentage_snapshot_reserve), type(found.percentage_snapshot_reserve_used)} <= _NUMBERS
+        and {type(found.uuid), type(found.state), type(found.filer_address), type(found.aggregate_name)} <= _TEXTS
+        and {type(found.junction_path), type(found.active_policy_name), type(found.caching_policy)} <= _TEXTS
+        and {type(found.snapshot_policy), type(found.security_style), type(found.space_guarantee)} <= _TEXTS
+        and {type(found.qos_policy), type(found.type)} <= _TEXTS
+    )
+
+
+def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
+    """Any volume: what is missing or odd reads as None."""
+    fields = Fields(record)
+    aggregate = _aggregate(record)
+    state = fields.text("state")
+    compression = fields.text("efficiency.compression")
+    is_known = state != "offline"  # An offline volume does not tell how it is compressed.
+    mode = fields.text("autosize.mode")
+    permissions = fields.number("nas.unix_permissions")
+    found = Volume(
         name=record["name"],
-        uuid=record.get("uuid"),
-        state=record.get("state"),
-        filer_address=(node[0].get("name") if node else None) or nodes.get(_aggregate(record) or ""),
-        aggregate_name=_aggregate(record),
-        junction_path=nas.get("path") or None,
-        size_total=_usable(record, space, snapshot),
-        size_used=space.get("used"),
-        autosize_enabled=autosize["mode"] != "off" if "mode" in autosize else None,
-        max_autosize=autosize.get("maximum"),
-        active_policy_name=(nas.get("export_policy") or _NOTHING).get("name"),
-        percentage_snapshot_reserve=snapshot.get("reserve_percent"),
-        percentage_snapshot_reserve_used=snapshot.get("space_used_percent"),
+        uuid=fields.text("uuid"),
+        state=state,
+        filer_address=Fields(first(record.get("nodes"))).text("name") or nodes.get(aggregate or ""),
+        aggregate_name=aggregate,
+        junction_path=fields.text("nas.path") or None,
+        size_total=_usable(fields),
+        size_used=fields.number("space.used"),
+        autosize_enabled=None if mode is None else mode != "off",
+        max_autosize=fields.number("autosize.maximum"),
+        active_policy_name=fields.text("nas.export_policy.name"),
+        percentage_snapshot_reserve=fields.number("space.snapshot.reserve_percent"),
+        percentage_snapshot_reserve_used=fields.number("space.snapshot.space_used_percent"),
         compression_enabled=compression in _BACKGROUND if is_known else None,
         inline_compression=compression in _INLINE if is_known else None,
-        caching_policy=(record.get("flash_pool") or _NOTHING).get("caching_policy"),
-        creation_time=utc(record.get("create_time")),
+        caching_policy=fields.text("flash_pool.caching_policy"),
+        creation_time=utc(fields.text("create_time")),
+        snapshot_policy=fields.text("snapshot_policy.name"),
+        security_style=fields.text("nas.security_style"),
+        unix_permissions=None if permissions is None else f"{permissions:04d}",
+        space_guarantee=fields.text("guarantee.type"),
+        qos_policy=fields.text("qos.policy.name"),
+        tiering_policy=_tiering(fields.text("tiering.policy")),
+        comment=without_owner(fields.text("comment")),
+        type=fields.text("type"),
     )
+    if fields.odd:
+        report_odd_record("volume", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
+    return found
+
+
+class Fields:
+    """The fields of one record by dotted name; what is of another type reads as None and is noted in ``odd``."""
+
+    def __init__(self, record: Any) -> None:
+        self._record = record if isinstance(record, dict) else _NOTHING
+        self.odd: set[str] = set()
+
+    def text(self, name: str) -> str | None:
+        """A text."""
+        value = self._at(name)
+        if value is None or isinstance(value, str):
+            return value
+        self.odd.add(name)
+        return None
+
+    def number(self, name: str) -> int | None:
+        """A whole number."""
+        value = self._at(name)
+        if value is None or type(value) is int:
+            return value
+        self.odd.add(name)
+        return None
+
+    def _at(self, name: str) -> Any:
+        value: Any = self._record
+        for part in name.split("."):
+            if not isinstance(value, dict):
+                self.odd.add(name)
+                return None
+            if part not in value:
+                return None
+            value = value[part]
+        if value is None:
+            self.odd.add(name)
+        return value
+
+
+def first(entries: Any) -> Any:
+    """The first of a list; None where there is none."""
+    return entries[0] if isinstance(entries, list) and entries else None
+
+
+def objects(entries: Any) -> Iterator[Record]:
+    """The objects of a list; anything else is passed over."""
+    return (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else iter(())
 
 
 def _aggregate(record: Record) -> str | None:
-    found = record.get("aggregates")
-    return found[0].get("name") if found else None
+    return Fields(first(record.get("aggregates"))).text("name")
 
 
-def _usable(record: Record, space: Record, snapshot: Record) -> int | None:
-    usable: int | None = space.get("afs_total")
+def _tiering(policy: str | None) -> str | None:
+    return None if policy is None else policy.replace("_", "-")
+
+
+def _usable(fields: Fields) -> int | None:
+    usable = fields.number("space.afs_total")
     if usable is not None:
         return usable
-    size: int | None = record.get("size", space.get("size"))
-    reserve: int | None = snapshot.get("reserve_percent")
+    size = fields.number("size")
+    size = fields.number("space.size") if size is None else size
+    reserve = fields.number("space.snapshot.reserve_percent")
     return None if size is None or reserve is None else size * (100 - reserve) // 100
 
 
@@ -168,22 +277,22 @@ def default_maximum(size: int) -> int:
 
 def snapshot(record: Record) -> Snapshot:
     """A snapshot; the space that it holds is what deleting it would give back."""
-    held = record.get("reclaimable_space")
-    return Snapshot(record["name"], utc(record.get("create_time")), None if held is None else held // 1024)
+    fields = Fields(record)
+    reclaimable = fields.number("reclaimable_space")
+    found = Snapshot(
+        record["name"], utc(fields.text("create_time")), None if reclaimable is None else reclaimable // 1024
+    )
+    if fields.odd:
+        report_odd_record("snapshot", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
+    return found
 
 
-def locks(records: Iterable[Record]) -> list[Lock]:
-    """The hosts that hold any of these locks, each once, in the filer's order."""
-    hosts = dict.fromkeys(record.get("client_address") for record in records)
+def locks(records: Iterable[Any]) -> list[Lock]:
+    """The hosts that hold any of these locks, each once and in canonical form, in the filer's order."""
+    hosts = dict.fromkeys(lock_host(record) for record in records)
     return [Lock(host) for host in hosts if host]
 
 
-def matches(rule: Record) -> list[str]:
-    """The clients that one of ONTAP's rules is for."""
-    return [client["match"] for client in rule.get("clients") or () if client.get("match")]
-
-
-def policy(name: str, rules: Iterable[Record]) -> ExportPolicy:
-    """An export policy: each client of each rule is a rule of ours, in the order of ONTAP's indexes, each once."""
-    ordered = sorted(rules, key=lambda rule: rule.get("index", 0))
-    return ExportPolicy(name, tuple(dict.fromkeys(match for rule in ordered for match in matches(rule))))
+def lock_host(record: Any) -> str:
+    """The host that holds a lock, in canonical form; "" where the record does not tell."""
+    return canonical_host(Fields(record).text("client_address") or "")

@@ -12,10 +12,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9_/:@+-]+(?:\.[A-Za-z0-9_/:@+-]+)*")
 Query = Mapping[str, str | int]
 
 #: The filer answers at once with its job, so that the job's uuid is known before anything is waited for.
-AT_ONCE: Query = {"return_timeout": 0}
+RETURN_IMMEDIATELY: Query = {"return_timeout": 0}
 
 
-def literal(value: str) -> str:
+def quote_literal(value: str) -> str:
     """``value`` as ONTAP matches it to the letter: quoted where it holds an operator or is a word of the language."""
     if _PLAIN.fullmatch(value) and value.lower() != "null":
         return value
@@ -35,6 +35,6 @@ def url_of(path: str, query: Query | None = None) -> str:
 def next_page(href: str, path: str) -> str | None:
     """Where the filer says that a listing goes on, if that is in the same collection; a host in it is ignored."""
     parts = urlsplit(href)
-    if parts.path != f"/api{path}" or not parts.query:
+    if f"/{parts.path.lstrip('/').removeprefix('api/')}" != path or not parts.query:
         return None
-    return f"{parts.path}?{parts.query}"
+    return f"/api{path}?{parts.query}"

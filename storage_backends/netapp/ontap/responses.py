@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import http.client
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,27 +21,38 @@ from storage_backends.netapp.ontap.transport import CALL
 
 Json = dict[str, Any]
 #: Makes of an answer's body what is wanted of it, while nothing else has seen it.
-Shape = Callable[[Json], Json]
+Transform = Callable[[Json], Json]
 
 #: What the libraries raise when an exchange fails.
-TROUBLE = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 #: How many wrapped errors are looked through for the cause.
 _DEEPEST = 20
+#: Longer numbers than any that a filer sends are none.
+_MAX_DIGITS = 18
 
 
 class NotSent(Exception):
     """The filer was not reached: no byte of the request left."""
 
 
-class NoAnswer(Exception):
+class ResponseLost(Exception):
     """The request left, and no whole answer came."""
 
     def __init__(self, reason: str, *, timed_out: bool = False, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.timed_out = timed_out
-        #: The HTTP status, where at least that came.
+        #: The HTTP status, where at least that came; what it says of a change is not believed without an answer.
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class OntapError:
+    """ONTAP's own words: its code where that is a number, its message, and the field that it is about."""
+
+    code: int | None
+    message: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +65,31 @@ class Answer:
     retry_after_s: float | None = None
 
     @property
-    def error(self) -> tuple[int | None, str]:
-        """ONTAP's error code and message; (None, "") where the body holds none."""
+    def error(self) -> OntapError | None:
+        """ONTAP's own error; None where the body holds none, because ONTAP did not write it or had nothing to say."""
         found = self.body.get("error")
         if not isinstance(found, dict):
-            return None, ""
+            return None
         code = str(found.get("code", ""))
-        return int(code) if code.lstrip("-").isdigit() else None, str(found.get("message", ""))
+        is_number = code.isascii() and code.isdigit() and len(code) <= _MAX_DIGITS
+        number = int(code) if is_number else None
+        return OntapError(number, str(found.get("message") or ""), str(found.get("target") or ""))
+
+    @property
+    def is_refusal(self) -> bool:
+        """Does it say for certain that nothing was done, whatever the error's code?"""
+        if self.status in _REFUSING_ALONE:
+            return True
+        is_client_error = HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        # A proxy's own page may stand in the place of the filer's answer: only the filer knows what it did.
+        return is_client_error and self.status != HTTPStatus.REQUEST_TIMEOUT and self.error is not None
 
 
-def refuses(status: int) -> bool:
-    """Does the HTTP status alone say that nothing was done?"""
-    if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE}:
-        return status == HTTPStatus.SERVICE_UNAVAILABLE
-    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+#: Said before a request is carried out, whoever says it.
+_REFUSING_ALONE = frozenset({401, 403, 413, 414, 429, 431, 503})
 
 
-def read(response: requests.Response, *, is_question: bool, shape: Shape | None = None) -> Answer:
+def read(response: requests.Response, *, is_question: bool, transform: Transform | None = None) -> Answer:
     """The answer, once all of it is here.
 
     Raises:
@@ -78,11 +100,12 @@ def read(response: requests.Response, *, is_question: bool, shape: Shape | None 
     with _no_collection():
         body = _parsed(content, may_be_empty=not (is_question and is_good))
         if body is None and is_good:
-            raise NoAnswer("the answer broke off", status=status)
-        if body is not None and is_good and shape is not None:
-            body = shape(body)
+            raise ResponseLost("the answer broke off", status=status)
+        if body is not None and is_good and transform is not None:
+            body = transform(body)
     pause = response.headers.get("Retry-After", "")
-    return Answer(status, body or {}, float(pause) if pause.isdigit() else None)
+    is_number = pause.isascii() and pause.isdigit() and len(pause) <= _MAX_DIGITS
+    return Answer(status, body or {}, float(pause) if is_number else None)
 
 
 def _parsed(content: bytes, *, may_be_empty: bool) -> Json | None:
@@ -110,28 +133,43 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def trouble_of(trouble: BaseException, status: int | None) -> NotSent | NoAnswer:
+def transport_failure(failure: BaseException, status: int | None) -> NotSent | ResponseLost:
     """What happened, in words that name no host: the libraries' own messages do."""
-    timed_out = _caused_by(trouble, (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError))
-    if not CALL.sent:
-        if timed_out:
-            return NotSent("it does not take connections in time")
-        if _caused_by(trouble, (requests.exceptions.SSLError, urllib3.exceptions.SSLError)):
-            return NotSent("its certificate or encryption is not accepted")
-        if _caused_by(trouble, (urllib3.exceptions.NameResolutionError,)):
-            return NotSent("its name is not known")
-        return NotSent("it does not take connections")
-    if timed_out:
-        return NoAnswer("the time was over", timed_out=True, status=status)
-    return NoAnswer("the connection broke", status=status)
+    causes = _causes(failure)
+    timed_out = any(isinstance(cause, _TIMEOUTS) and not isinstance(cause, _NOT_CONNECTED) for cause in causes)
+    if CALL.sent:
+        reason = "the time was over" if timed_out else "the connection broke"
+        return ResponseLost(reason, timed_out=timed_out, status=status)
+    for kind, reason in _REASONS:
+        if any(isinstance(cause, kind) for cause in causes):
+            return NotSent(reason)
+    if any(isinstance(cause, OSError) and cause.errno in _UNREACHABLE for cause in causes):
+        return NotSent("there is no network route to it")
+    return NotSent("it does not take connections in time" if timed_out else "it does not take connections")
 
 
-def _caused_by(trouble: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Is it one of ``kinds``, or does it wrap one, as ``requests`` wraps ``urllib3``?"""
-    seen: list[object] = [trouble]
-    for found in seen:
-        if isinstance(found, kinds):
-            return True
-        if isinstance(found, BaseException) and len(seen) < _DEEPEST:
-            seen += [*found.args, found.__cause__, getattr(found, "reason", None)]
-    return False
+#: In urllib3 some of these inherit from each other: a refused connection is a time-out there.
+_NOT_CONNECTED = (urllib3.exceptions.NewConnectionError,)
+_TIMEOUTS = (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError)
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
+#: Why no connection came about, the most certain first.
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (socket.gaierror, "its host name cannot be resolved"),
+    (urllib3.exceptions.NameResolutionError, "its host name cannot be resolved"),
+    (ssl.SSLCertVerificationError, "its certificate is not trusted, or is not for that host name"),
+    (ssl.SSLError, "no encrypted connection can be agreed on"),
+    (ConnectionRefusedError, "its host refuses connections to that port"),
+    (ConnectionResetError, "its host cuts new connections"),
+    (TimeoutError, "it does not take connections in time"),
+    (requests.exceptions.SSLError, "no encrypted connection can be agreed on"),
+)
+
+
+def _causes(failure: BaseException) -> list[BaseException]:
+    """The failure and what it wraps, as ``requests`` wraps ``urllib3`` and that the operating system's error."""
+    found: list[BaseException] = [failure]
+    for error in found:
+        if len(found) < _DEEPEST:
+            wrapped = (*error.args, error.__cause__, error.__context__, getattr(error, "reason", None))
+            found += [cause for cause in wrapped if isinstance(cause, BaseException) and cause not in found]
+    return found

@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.retry import Retry
 
 
-class Call(threading.local):
+class CallContext(threading.local):
     """The call that this thread has under way."""
 
     #: When it must have ended, on the monotonic clock.
@@ -41,7 +41,7 @@ class Call(threading.local):
         return left
 
 
-CALL = Call()
+CALL = CallContext()
 
 
 class _BoundedReader(io.RawIOBase):
@@ -95,7 +95,7 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-class FilerAdapter(HTTPAdapter):
+class OntapAdapter(HTTPAdapter):
     """One kept connection; nothing is ever sent again by itself, whatever the method."""
 
     def __init__(self) -> None:
@@ -114,5 +114,5 @@ def new_session(origin: str) -> Session:
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.adapters.clear()
-    session.mount(origin, FilerAdapter())
+    session.mount(origin, OntapAdapter())
     return session

@@ -10,8 +10,11 @@ _ONE = re.compile(
     rf"/storage/volumes/{_ID}(/snapshots/{_ID})?"
     rf"|/protocols/locks/{_ID}"
     r"|/protocols/nfs/export-policies/\d+(/rules/\d+)?"
+    r"|/protocols/nfs/export-policies/\d+/rules/\d+/clients/[^/?#]+"
     rf"|/cluster/jobs/{_ID}"
 )
+#: Export rules have no identity but their place, which others may move: a query names one by its place and a client.
+_RULES = re.compile(r"/protocols/nfs/export-policies/\d+/rules")
 _NEW = re.compile(rf"/storage/volumes(/{_ID}/snapshots)?" r"|/protocols/nfs/export-policies(/\d+/rules)?")
 #: The command line's ``volume modify`` has no URL per volume: there, the query names the one.
 _COMMAND = "/private/cli/volume"
@@ -33,7 +36,14 @@ def require_one(method: str, path: str, query: Mapping[str, object]) -> None:
         return
     if method == "PATCH" and path == _COMMAND and all(_names_one(query.get(key)) for key in ("vserver", "volume")):
         return
+    if method == "DELETE" and _RULES.fullmatch(path) and _names_one_rule(query):
+        return
     raise UnboundedChange(f"{method} {path} may touch more than one object")
+
+
+def _names_one_rule(query: Mapping[str, object]) -> bool:
+    is_whole = query.keys() == {"index", "clients.match"}
+    return is_whole and str(query["index"]).isdigit() and _names_one(query["clients.match"])
 
 
 def _names_one(value: object) -> bool:

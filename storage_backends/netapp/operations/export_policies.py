@@ -1,57 +1,66 @@
-"""Export policies: each client of ONTAP's rules is a rule of ours, and a rule of several clients keeps the others."""
+"""Export policies: each client of ONTAP's rules is a rule of ours, and nobody else's rule is touched."""
 
 from __future__ import annotations
 
-from storage_backends.errors import AlreadyExists, NoSuchPolicy, NotFound
+from storage_backends.client_matches import canonical_match, canonical_matches
+from storage_backends.errors import (
+    AlreadyExists,
+    NoSuchPolicy,
+    NotFound,
+    ResourceBusy,
+    StorageError,
+)
 from storage_backends.journal import Journal
-from storage_backends.models import ExportPolicy
-from storage_backends.netapp.ontap import mapping as records
-from storage_backends.netapp.ontap.client import Filer
-from storage_backends.netapp.ontap.lookups import all_records, in_vserver, pages
-from storage_backends.netapp.ontap.queries import literal
+from storage_backends.models import DetailedExportPolicy, ExportPolicy
+from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.lookups import SVM_PROOF_S, all_records, in_svm, pages, require_svm
+from storage_backends.netapp.ontap.mapping import Fields, has_name
+from storage_backends.netapp.ontap.queries import quote_literal
 from storage_backends.netapp.ontap.responses import Json
-from storage_backends.netapp.operations.mutation import Change
+from storage_backends.netapp.operations.export_rules import (
+    POLICY_FIELDS,
+    RULE_FIELDS,
+    OntapRule,
+    deciding_rule,
+    our_rule,
+    policy_of,
+    rules_of,
+)
+from storage_backends.netapp.operations.mutation import Mutation
+from storage_backends.netapp.operations.rule_removal import RuleRemoval
 from storage_backends.netapp.operations.volume_patch import invalid
 
-_POLICIES = "/protocols/nfs/export-policies"
+POLICIES = "/protocols/nfs/export-policies"
 
 
-def _rule(match: str) -> Json:
-    """NFS with the rights that the service has always given."""
-    return {
-        "clients": [{"match": match}],
-        "protocols": ["nfs"],
-        "ro_rule": ["sys"],
-        "rw_rule": ["sys"],
-        "superuser": ["sys"],
-        "anonymous_user": "0",
-    }
+class ExportPolicies:
+    """The export policies of the SVM."""
 
-
-class Exports:
-    """The export policies of the vserver."""
-
-    def __init__(self, filer: Filer) -> None:
-        self._filer = filer
+    def __init__(self, client: OntapClient) -> None:
+        self._client = client
 
     def list_all(self, journal: Journal) -> list[ExportPolicy]:
         """All, with their rules."""
-        query = in_vserver(self._filer)
         listed: list[ExportPolicy] = []
-        for page in pages(self._filer, _POLICIES, query, records.POLICY_FIELDS, journal=journal):
-            listed += [self._shown(record, journal) for record in page]
+        for page in pages(self._client, POLICIES, in_svm(self._client), POLICY_FIELDS, journal=journal):
+            listed += [self._shown(record, journal) for record in page if has_name(record)]
             journal.progress(len(listed), None, "policies", "listing export policies")
+        if not listed:  # Each SVM has a default policy.
+            require_svm(self._client, journal=journal)
         return listed
 
     def _shown(self, record: Json, journal: Journal) -> ExportPolicy:
-        rules = record.get("rules") or []
-        if record.get("are_rules_truncated"):
-            rules = self._rules(record["id"], journal)
-        return records.policy(record["name"], rules)
+        rules = record.get("rules")
+        number = Fields(record).number("id")
+        # Where the filer shows a part of them, or something odd in their place, it is asked for them alone.
+        is_whole = record.get("are_rules_truncated") is not True and isinstance(rules, list | None)
+        if not is_whole and number is not None:
+            return policy_of(record["name"], self.rules(number, record["name"], journal)).summary
+        return policy_of(record["name"], rules_of(rules, record["name"])).summary
 
-    def get(self, policy: str, journal: Journal) -> ExportPolicy:
+    def get(self, policy: str, journal: Journal) -> DetailedExportPolicy:
         """One, with its rules."""
-        return records.policy(policy, self._rules(self.id_of(policy, journal), journal))
+        return policy_of(policy, self.rules(self.id_of(policy, journal), policy, journal))
 
     def id_of(self, policy: str, journal: Journal) -> int:
         """The number of the policy of exactly that name.
@@ -59,17 +68,24 @@ class Exports:
         Raises:
             NoSuchPolicy: there is none.
         """
-        query = in_vserver(self._filer, name=literal(policy))
-        for record in all_records(self._filer, _POLICIES, query, ("id", "name"), journal=journal):
-            if record.get("name") == policy:
-                return int(record["id"])
+        query = in_svm(self._client, name=quote_literal(policy))
+        for record in all_records(self._client, POLICIES, query, ("id", "name"), journal=journal):
+            if isinstance(record, dict) and record.get("name") == policy:
+                number = Fields(record).number("id")
+                if number is not None:
+                    return number
+                raise StorageError("The storage system does not tell the export policy's number.")
+        require_svm(self._client, journal=journal, max_age_s=SVM_PROOF_S)
         raise NoSuchPolicy("There is no such export policy.")
 
-    def _rules(self, policy_id: int, journal: Journal) -> list[Json]:
+    def rules(self, policy_id: int, policy: str, journal: Journal) -> list[OntapRule]:
+        """The rules of a policy, in the order in which they apply."""
         try:
-            return all_records(self._filer, f"{_POLICIES}/{policy_id}/rules", {}, records.RULE_FIELDS, journal=journal)
+            found = all_records(self._client, f"{POLICIES}/{policy_id}/rules", {}, RULE_FIELDS, journal=journal)
         except NotFound:
+            require_svm(self._client, journal=journal)
             raise NoSuchPolicy("There is no such export policy (any more).") from None
+        return rules_of(found, policy)
 
     def create(self, policy: str, rules: list[str], journal: Journal) -> ExportPolicy:
         """Create one with all its rules, or not at all."""
@@ -81,55 +97,80 @@ class Exports:
             raise AlreadyExists("There is an export policy of that name already.")
         if not all(rules):
             raise invalid("/rules", "A rule is empty.")
-        change = self._change(journal)
+        mutation = self._mutation(journal)
         body = {
             "name": policy,
-            "svm": {"name": self._filer.vserver},
-            "rules": [_rule(match) for match in dict.fromkeys(rules)],
+            "svm": {"name": self._client.vserver},
+            "rules": [our_rule(match) for match in canonical_matches(rules)],
         }
-        change.send("create", "POST", _POLICIES, body=body)
-        return self.reread(change, policy)
+        mutation.send("create", "POST", POLICIES, body=body)
+        return self.reread(mutation, policy)
 
     def delete(self, policy: str, journal: Journal) -> None:
         """Delete one that no volume uses."""
         number = self.id_of(policy, journal)
-        self._change(journal).send("delete", "DELETE", f"{_POLICIES}/{number}", policy_id=str(number))
+        self._mutation(journal).send("delete", "DELETE", f"{POLICIES}/{number}", policy_id=str(number))
+
+    # --- rules
 
     def add_rule(self, policy: str, rule: str, journal: Journal) -> ExportPolicy:
-        """Append a rule unless some rule has that client already."""
+        """Append a rule unless there is one for that client; the client has our access then, or it is refused.
+
+        Raises:
+            ResourceBusy: a rule of somebody else gives the client less.
+        """
+        match = canonical_match(rule)
         number = self.id_of(policy, journal)
-        change = self._change(journal)
-        if rule not in records.policy(policy, self._rules(number, journal)).rules:
+        mutation = self._mutation(journal)
+        present = self.rules(number, policy, journal)
+        _require_access(present, match)
+        if not any(found.spellings_of(match) for found in present):
+            path = f"{POLICIES}/{number}/rules"
             try:
-                change.send("add-rule", "POST", f"{_POLICIES}/{number}/rules", body=_rule(rule), policy_id=str(number))
+                mutation.send("add-rule", "POST", path, body=our_rule(match), policy_id=str(number))
             except AlreadyExists:
-                change.begun = True  # Somebody was faster.
-        return self.reread(change, policy)
+                mutation.partially_applied = True  # Somebody was faster.
+            present = self._rules_with(mutation, number, policy, match)
+            _require_access(present, match)
+        return policy_of(policy, present).summary
+
+    def _rules_with(self, mutation: Mutation, number: int, policy: str, match: str) -> list[OntapRule]:
+        """The rules once the one that was added is among them."""
+
+        def seen() -> list[OntapRule]:
+            found = self.rules(number, policy, mutation.journal)
+            if any(rule.spellings_of(match) for rule in found):
+                return found
+            raise NotFound("The rule is not there (yet).")
+
+        return mutation.await_visible(seen)
 
     def remove_rule(self, policy: str, rule: str, journal: Journal) -> ExportPolicy:
-        """Remove a client from every rule that has it; the rule itself goes with its last client."""
+        """Remove a client, in every spelling, from every rule that has it; a rule goes with its last client."""
+        mutation = self._mutation(journal)
         number = self.id_of(policy, journal)
-        change = self._change(journal)
-        for found in self._rules(number, journal):
-            if rule in records.matches(found):
-                self._without(change, number, found, rule)
-        return self.reread(change, policy)
+        removal = RuleRemoval(mutation, f"{POLICIES}/{number}/rules", number, canonical_match(rule))
+        return policy_of(policy, removal.run(lambda: self.rules(number, policy, journal))).summary
 
-    def _without(self, change: Change, policy_id: int, found: Json, match: str) -> None:
-        path = f"{_POLICIES}/{policy_id}/rules/{found['index']}"
-        others = [{"match": other} for other in records.matches(found) if other != match]
-        if others:
-            change.send("shorten-rule", "PATCH", path, body={"clients": others}, policy_id=str(policy_id))
-            return
-        try:
-            change.send("remove-rule", "DELETE", path, policy_id=str(policy_id))
-        except NotFound:
-            change.begun = True  # Somebody was faster; a policy that is gone is told by reading it.
-
-    def reread(self, change: Change, policy: str) -> ExportPolicy:
+    def reread(self, mutation: Mutation, policy: str) -> ExportPolicy:
         """The policy as it is after a change."""
-        read: ExportPolicy = change.look(lambda: self.get(policy, change.journal))
-        return read
+        return mutation.await_visible(lambda: self.get(policy, mutation.journal)).summary
 
-    def _change(self, journal: Journal) -> Change:
-        return Change(self._filer, journal, missing=NoSuchPolicy)
+    def _mutation(self, journal: Journal) -> Mutation:
+        return Mutation(self._client, journal, missing=NoSuchPolicy)
+
+
+def _require_access(rules: list[OntapRule], match: str) -> None:
+    """Return unless a rule decides that the client gets less than our rules give.
+
+    Raises:
+        ResourceBusy: it does, and is named.
+    """
+    deciding = deciding_rule(rules, match)
+    if deciding is not None and not deciding.gives_our_access:
+        raise ResourceBusy(
+            f"{str(deciding).capitalize()} of the policy comes first and gives {match} less access than asked for."
+            " The service does not change other administrators' rules: have that rule changed or removed.",
+            transient=False,
+            retryable=False,
+        )

@@ -1,45 +1,57 @@
-"""New volumes: made on the roomiest aggregate, or as a copy of a snapshot; marked with the job that made them."""
+"""New volumes: on the aggregate with most space, or as a copy of a snapshot; marked with the job that made them."""
 
 from __future__ import annotations
 
 from typing import Unpack
 
-from storage_backends.errors import AlreadyExists, NoSuchPolicy, NoSuchSnapshot, NoSuchVolume, StorageError
+from storage_backends.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    NoSuchPolicy,
+    NoSuchSnapshot,
+    NoSuchVolume,
+    StorageError,
+)
 from storage_backends.journal import Journal
-from storage_backends.models import Volume, VolumeSettings
-from storage_backends.netapp.ontap.client import Filer
+from storage_backends.models import (
+    CloneSettings,
+    Volume,
+    VolumeSettings,
+    as_volume_settings,
+    default_junction_path,
+)
+from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import is_forbidden
-from storage_backends.netapp.ontap.lookups import all_records, find_volume, volumes_where
-from storage_backends.netapp.ontap.queries import AT_ONCE, literal
+from storage_backends.netapp.ontap.lookups import all_records, find_volume, uuid_of, volumes_where
+from storage_backends.netapp.ontap.mapping import Fields, Record, objects
+from storage_backends.netapp.ontap.owner_comments import fits_beside_owner, owner_comment
+from storage_backends.netapp.ontap.queries import RETURN_IMMEDIATELY, quote_literal
 from storage_backends.netapp.ontap.responses import Json
-from storage_backends.netapp.operations.mutation import Change
+from storage_backends.netapp.operations.mutation import Mutation
 from storage_backends.netapp.operations.snapshots import snapshots_named
-from storage_backends.netapp.operations.volume_patch import creation, invalid
+from storage_backends.netapp.operations.volume_patch import creation, invalid, not_supported, require_supported
 from storage_backends.netapp.operations.volumes import Volumes, bad_policy
 
 #: Settings that the filer takes only once the volume is there.
 _LATER = ("compression_enabled", "inline_compression", "caching_policy")
 
 
-def marker(job_id: str) -> str:
-    """The comment by which an object is known to have been made by that job of ours."""
-    return f"job:{job_id}"
-
-
-def later_settings(settings: VolumeSettings) -> VolumeSettings:
-    """What is left to be set after creation."""
+def later_settings(settings: VolumeSettings, job_id: str) -> VolumeSettings:
+    """What is left to be set after creation: a comment, too, that has no room beside our mark."""
     left: VolumeSettings = {}
     for name in _LATER:
         if name in settings:
             left[name] = settings[name]  # type: ignore[literal-required]
+    if not fits_beside_owner(job_id, settings.get("comment", "")):
+        left["comment"] = settings["comment"]
     return left
 
 
 class Creation:
     """How volumes come to be."""
 
-    def __init__(self, filer: Filer, volumes: Volumes) -> None:
-        self._filer = filer
+    def __init__(self, client: OntapClient, volumes: Volumes) -> None:
+        self._client = client
         self.volumes = volumes
 
     def create(
@@ -51,100 +63,132 @@ class Creation:
         **settings: Unpack[VolumeSettings],
     ) -> Volume:
         """Create a volume; compression and caching are set on it afterwards."""
-        if not junction_path:
-            raise invalid("/junction_path", "A volume needs a junction path.")
+        path = _path(volume, junction_path)
+        require_supported(settings, self._client.unknown_fields)
         body = creation(settings)
-        body |= {"name": volume, "svm": {"name": self._filer.vserver}, "comment": marker(journal.job_id)}
-        body["nas"] = {"path": junction_path, **body.get("nas", {})}
-        self._require_free(volume, junction_path, journal)
-        body["aggregates"] = [{"name": aggregate_name or self._roomiest_aggregate(journal)}]
-        change = self._post("create", body, journal)
-        return self.finish(change, volume, settings)
+        comment = settings.get("comment", "")
+        is_short = fits_beside_owner(journal.job_id, comment)
+        body["name"], body["svm"] = volume, {"name": self._client.vserver}
+        body["comment"] = owner_comment(journal.job_id, comment if is_short else "")
+        body["nas"] = {"path": path, **body.get("nas", {})}
+        self._require_free(volume, path, journal)
+        body["aggregates"] = [{"name": aggregate_name or self._aggregate_with_most_space(journal)}]
+        mutation = self._post("create", body, settings, journal)
+        return self.finish(mutation, volume, settings)
 
-    def finish(self, change: Change, volume: str, settings: VolumeSettings) -> Volume:
+    def finish(self, mutation: Mutation, volume: str, settings: VolumeSettings) -> Volume:
         """Set what is left to be set on a volume that was created."""
-        record = change.look(lambda: self._made(volume, change.journal))
-        self.volumes.apply(change, record, later_settings(settings))
-        return self.volumes.reread(change, record["uuid"])
+        record = self._made(mutation, volume)
+        self.volumes.apply(mutation, record, later_settings(settings, mutation.journal.job_id))
+        return self.volumes.reread(mutation, uuid_of(record))
 
     def clone(
-        self, volume: str, journal: Journal, from_volume: str, from_snapshot: str, junction_path: str | None
+        self,
+        volume: str,
+        journal: Journal,
+        from_volume: str,
+        from_snapshot: str,
+        junction_path: str | None,
+        **settings: Unpack[CloneSettings],
     ) -> Volume:
         """Create a FlexClone: writable, its blocks shared with the snapshot until they are written."""
-        parent = find_volume(self._filer, from_volume, journal=journal)
-        if not snapshots_named(self._filer, parent["uuid"], from_snapshot, journal=journal):
+        path = _path(volume, junction_path)
+        parent = find_volume(self._client, from_volume, journal=journal)
+        if not snapshots_named(self._client, uuid_of(parent), from_snapshot, journal=journal):
             raise NoSuchSnapshot("The volume has no such snapshot.")
-        self._require_free(volume, junction_path, journal)
+        self._require_free(volume, path, journal)
         body: Json = {
             "name": volume,
-            "svm": {"name": self._filer.vserver},
+            "svm": {"name": self._client.vserver},
             "clone": {
                 "is_flexclone": True,
                 "parent_volume": {"name": parent["name"]},
                 "parent_snapshot": {"name": from_snapshot},
             },
         }
-        if junction_path:
-            body["nas"] = {"path": junction_path}
-        change = self._post("clone", body, journal, parent_uuid=parent["uuid"])
-        record = change.look(lambda: self._made(volume, journal))
-        return self.volumes.reread(change, record["uuid"])
+        if "active_policy_name" not in settings:
+            # With a policy of its own it is mounted only together with that: nobody else may see it before.
+            body["nas"] = {"path": path}
+        mutation = self._post("clone", body, {}, journal, parent_uuid=uuid_of(parent))
+        return self.finish_clone(mutation, volume, path, settings)
 
-    def _post(self, step: str, body: Json, journal: Journal, **facts: str) -> Change:
-        change = self.volumes.change(journal)
+    def finish_clone(self, mutation: Mutation, volume: str, path: str, settings: CloneSettings) -> Volume:
+        """Set on a clone what is its own, and mount it."""
+        record = self._made(mutation, volume)
+        self.volumes.apply(mutation, record, as_volume_settings(settings), path=path)
+        return self.volumes.reread(mutation, uuid_of(record))
 
-        def undone() -> bool:
-            return not volumes_where(self._filer, "name", body["name"], journal=journal)
+    def _post(self, step: str, body: Json, settings: VolumeSettings, journal: Journal, **facts: str) -> Mutation:
+        mutation = self.volumes.mutation(journal)
+
+        def is_absent() -> bool:
+            return not volumes_where(self._client, "name", body["name"], journal=journal)
 
         try:
-            change.send(step, "POST", "/storage/volumes", query=AT_ONCE, body=body, undone=undone, **facts)
+            mutation.send(
+                step, "POST", "/storage/volumes", query=RETURN_IMMEDIATELY, body=body, is_absent=is_absent, **facts
+            )
         except NoSuchPolicy as refusal:
             raise bad_policy(refusal) from None
-        return change
+        except InvalidRequest as refusal:
+            raise not_supported(refusal, settings) from None
+        return mutation
 
-    def _made(self, volume: str, journal: Journal) -> Json:
-        for record in volumes_where(self._filer, "name", volume, journal=journal):
-            return record
-        raise NoSuchVolume("The volume was made and is gone already.")
+    def _made(self, mutation: Mutation, volume: str) -> Json:
+        """The record of a volume that was made, once the filer shows it."""
 
-    def _require_free(self, volume: str, junction_path: str | None, journal: Journal) -> None:
-        if volumes_where(self._filer, "name", volume, journal=journal):
+        def shown() -> Json:
+            for record in volumes_where(self._client, "name", volume, journal=mutation.journal):
+                return record
+            raise NoSuchVolume("the volume does not show.")
+
+        return mutation.await_visible(shown)
+
+    def _require_free(self, volume: str, junction_path: str, journal: Journal) -> None:
+        if volumes_where(self._client, "name", volume, journal=journal):
             raise AlreadyExists("There is a volume of that name already.")
-        if junction_path and volumes_where(self._filer, "nas.path", junction_path, journal=journal):
+        if volumes_where(self._client, "nas.path", junction_path, journal=journal):
             raise AlreadyExists("Another volume is mounted at the junction path.")
 
     # --- where
 
-    def _roomiest_aggregate(self, journal: Journal) -> str:
+    def _aggregate_with_most_space(self, journal: Journal) -> str:
         """The data aggregate with most free space, of those that the account can see."""
-        rooms = self._vservers_aggregates(journal) if self._filer.confined else self._clusters_aggregates(journal)
-        rooms = {name: free for name, free in rooms.items() if not name.startswith("aggr0")}
-        if not rooms:
+        find = self._svms_aggregates if self._client.svm_scoped else self._clusters_aggregates
+        free = {name: free for name, free in find(journal).items() if not name.startswith("aggr0")}
+        if not free:
             raise StorageError("The storage system shows no aggregate that could hold the volume.")
-        return max(rooms, key=lambda name: rooms[name])
+        return max(free, key=lambda name: free[name])
 
     def _clusters_aggregates(self, journal: Journal) -> dict[str, int]:
         fields = ("name", "state", "space.block_storage.available")
         try:
-            found = all_records(self._filer, "/storage/aggregates", {}, fields, journal=journal)
+            found = all_records(self._client, "/storage/aggregates", {}, fields, journal=journal)
         except StorageError as refusal:
             if refusal.transient or refusal.backend_error is None:
                 raise
-            self._filer.confined = is_forbidden(refusal)
-            return self._vservers_aggregates(journal)
-        online = [entry for entry in found if entry.get("state", "online") == "online"]
+            self._client.svm_scoped = is_forbidden(refusal)
+            return self._svms_aggregates(journal)
+        online = [entry for entry in objects(found) if entry.get("state", "online") == "online"]
         if not online:  # Some releases answer such an account with an empty list.
-            return self._vservers_aggregates(journal)
-        return {entry["name"]: _free(entry) for entry in online}
+            return self._svms_aggregates(journal)
+        return _free_bytes(online, "space.block_storage.available")
 
-    def _vservers_aggregates(self, journal: Journal) -> dict[str, int]:
+    def _svms_aggregates(self, journal: Journal) -> dict[str, int]:
         fields = ("aggregates.name", "aggregates.available_size")
-        query = {"name": literal(self._filer.vserver)}
-        found = all_records(self._filer, "/svm/svms", query, fields, journal=journal)
-        entries = [entry for vserver in found for entry in vserver.get("aggregates") or ()]
-        return {entry["name"]: entry.get("available_size") or 0 for entry in entries if "name" in entry}
+        query = {"name": quote_literal(self._client.vserver)}
+        found = all_records(self._client, "/svm/svms", query, fields, journal=journal)
+        entries = [entry for svm in objects(found) for entry in objects(svm.get("aggregates"))]
+        return _free_bytes(entries, "available_size")
 
 
-def _free(aggregate: Json) -> int:
-    found: int = ((aggregate.get("space") or {}).get("block_storage") or {}).get("available") or 0
-    return found
+def _path(volume: str, junction_path: str | None) -> str:
+    path = default_junction_path(volume) if junction_path is None else junction_path
+    if not path.startswith("/") or path == "/":
+        raise invalid("/junction_path", "A junction path begins with a slash and names a place.")
+    return path
+
+
+def _free_bytes(aggregates: list[Record], field: str) -> dict[str, int]:
+    fields = [Fields(aggregate) for aggregate in aggregates]
+    return {name: each.number(field) or 0 for each in fields if (name := each.text("name"))}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from storage_backends.errors import FieldError, InvalidRequest
-from storage_backends.models import VolumeSettings
+from storage_backends.errors import FieldError, InvalidRequest, NotSupported
+from storage_backends.models import Volume, VolumeSettings
+from storage_backends.netapp.ontap import mapping
+from storage_backends.netapp.ontap.error_codes import names_unknown_field
 from storage_backends.netapp.ontap.mapping import (
     BLOCK_BYTES,
     MAX_SIZE_BYTES,
     MIN_SIZE_BYTES,
+    Fields,
     Record,
     default_maximum,
     size_with_reserve,
@@ -18,11 +22,60 @@ from storage_backends.netapp.ontap.mapping import (
 #: ONTAP's own default, said aloud so that the size can be computed from it.
 DEFAULT_RESERVE_PERCENT = 5
 ALL_PERCENT = 100
+Refusal = TypeVar("Refusal", InvalidRequest, NotSupported)
+#: Our settings that ONTAP has as a field of its own, and that field.
+_FIELDS: Mapping[str, str] = {
+    "active_policy_name": "nas.export_policy.name",
+    "security_style": "nas.security_style",
+    "unix_permissions": "nas.unix_permissions",
+    "snapshot_policy": "snapshot_policy.name",
+    "space_guarantee": "guarantee.type",
+    "qos_policy": "qos.policy.name",
+    "tiering_policy": "tiering.policy",
+    "comment": "comment",
+}
+#: How ONTAP is told that a volume shall have no QoS policy.
+NO_QOS_POLICY = "none"
 
 
 def invalid(pointer: str, detail: str) -> InvalidRequest:
     """An argument that can never work."""
     return InvalidRequest(detail, errors=(FieldError(pointer, detail),))
+
+
+def not_supported(refusal: InvalidRequest, settings: VolumeSettings) -> InvalidRequest | NotSupported:
+    """The refusal of a change: ``not-supported`` where the filer's release lacks a field, else as it is."""
+    if not names_unknown_field(refusal) or refusal.backend_error is None:
+        return refusal
+    words = refusal.backend_error.message
+    for setting in settings:
+        field = _FIELDS.get(setting)
+        if field is not None and (f'"{field}"' in words or f"'{field}'" in words):
+            if refusal.backend_error.code in _VALUE_REFUSED:
+                return _of(invalid(f"/{setting}", "The storage system does not accept the value."), refusal)
+            return _of(_lacking(setting), refusal)
+    return refusal
+
+
+#: The code that refuses a value rather than its field.
+_VALUE_REFUSED = frozenset({"262197"})
+
+
+def require_supported(settings: VolumeSettings, unknown_fields: frozenset[str]) -> None:
+    """Raise NotSupported where a setting's field is one that the filer was found not to know."""
+    for setting in settings:
+        if _FIELDS.get(setting) in unknown_fields:
+            raise _lacking(setting)
+
+
+def _lacking(setting: str) -> NotSupported:
+    detail = f"This storage system's release cannot set {setting}."
+    return NotSupported(detail, errors=(FieldError(f"/{setting}", detail),))
+
+
+def _of(error: Refusal, refusal: InvalidRequest) -> Refusal:
+    error.backend_error = refusal.backend_error
+    return error
 
 
 def creation(settings: VolumeSettings) -> dict[str, Any]:
@@ -38,9 +91,14 @@ def creation(settings: VolumeSettings) -> dict[str, Any]:
     if on or "max_autosize" in settings:
         autosize["maximum"] = settings.get("max_autosize", default_maximum(size))
     body = {"size": size, "space": {"snapshot": {"reserve_percent": reserve}}, "autosize": autosize}
-    if "active_policy_name" in settings:
-        body["nas"] = {"export_policy": {"name": settings["active_policy_name"]}}
+    for setting, field in _FIELDS.items():
+        if setting in settings and setting != "comment" and settings.get(setting) != _absent(setting):
+            _put(body, field, _as_ontap(setting, settings.get(setting)))
     return body
+
+
+def _absent(setting: str) -> str | None:
+    return NO_QOS_POLICY if setting == "qos_policy" else None
 
 
 def _size(size_total: int, reserve_percent: int) -> int:
@@ -54,17 +112,35 @@ def _size(size_total: int, reserve_percent: int) -> int:
 
 def changes(record: Record, settings: VolumeSettings) -> dict[str, Any]:
     """The PATCH that makes ``record`` as asked for; empty where it is so already. Every value in it is absolute."""
-    parts = {
-        "nas": _policy(record, settings),
-        "space": _reserve(record, settings),
-        "efficiency": _efficiency(record, settings),
-    }
+    parts = {"space": _reserve(record, settings), "efficiency": _efficiency(record, settings)}
     size = _new_size(record, settings)
     parts["autosize"] = _autosize(record, settings, size)
     body: dict[str, Any] = {name: part for name, part in parts.items() if part}
     if size is not None:
         body["size"] = size
+    now = mapping.volume(record)
+    for setting, field in _FIELDS.items():
+        if setting in settings and not _is_so(now, setting, settings.get(setting)):
+            _put(body, field, _as_ontap(setting, settings.get(setting)))
     return body
+
+
+def _is_so(now: Volume, setting: str, wanted: Any) -> bool:
+    present = getattr(now, setting)
+    return present == wanted or (present is None and wanted == _absent(setting))
+
+
+def _as_ontap(setting: str, value: Any) -> Any:
+    if setting == "unix_permissions":
+        return int(value)  # ONTAP writes octal digits as a decimal number.
+    return value.replace("-", "_") if setting == "tiering_policy" else value
+
+
+def _put(body: dict[str, Any], field: str, value: Any) -> None:
+    *objects, last = field.split(".")
+    for name in objects:
+        body = body.setdefault(name, {})
+    body[last] = value
 
 
 def _new_size(record: Record, settings: VolumeSettings) -> int | None:
@@ -72,13 +148,12 @@ def _new_size(record: Record, settings: VolumeSettings) -> int | None:
         return None
     reserve = settings.get("percentage_snapshot_reserve", _reserve_now(record) or 0)
     size = _size(settings["size_total"], reserve)
-    now = record.get("size")
+    now = Fields(record).number("size")
     return None if now is not None and abs(size - now) < BLOCK_BYTES else size
 
 
 def _reserve_now(record: Record) -> int | None:
-    found: int | None = ((record.get("space") or {}).get("snapshot") or {}).get("reserve_percent")
-    return found
+    return Fields(record).number("space.snapshot.reserve_percent")
 
 
 def _reserve(record: Record, settings: VolumeSettings) -> dict[str, Any]:
@@ -86,21 +161,14 @@ def _reserve(record: Record, settings: VolumeSettings) -> dict[str, Any]:
     return {} if wanted is None or wanted == _reserve_now(record) else {"snapshot": {"reserve_percent": wanted}}
 
 
-def _policy(record: Record, settings: VolumeSettings) -> dict[str, Any]:
-    wanted = settings.get("active_policy_name")
-    now = ((record.get("nas") or {}).get("export_policy") or {}).get("name")
-    return {} if wanted is None or wanted == now else {"export_policy": {"name": wanted}}
-
-
 def _autosize(record: Record, settings: VolumeSettings, size: int | None) -> dict[str, Any]:
-    now: Record = record.get("autosize") or {}
+    mode, limit = Fields(record).text("autosize.mode"), Fields(record).number("autosize.maximum")
     patch: dict[str, Any] = {}
-    is_on = now.get("mode") in {"grow", "grow_shrink"}
+    is_on = mode in {"grow", "grow_shrink"}
     on = settings.get("autosize_enabled", is_on)
-    if on != is_on or ("mode" not in now and "autosize_enabled" in settings):
+    if on != is_on or (mode is None and "autosize_enabled" in settings):
         patch["mode"] = "grow" if on else "off"
     maximum = settings.get("max_autosize")
-    limit = now.get("maximum")
     if maximum is None and on and size is not None and limit is not None and size > limit:
         maximum = default_maximum(size)  # A volume cannot be bigger than what it may grow to.
     if maximum is not None and (limit is None or abs(maximum - limit) >= BLOCK_BYTES):
@@ -111,8 +179,7 @@ def _autosize(record: Record, settings: VolumeSettings, size: int | None) -> dic
 def _efficiency(record: Record, settings: VolumeSettings) -> dict[str, Any]:
     if not {"compression_enabled", "inline_compression"} & settings.keys():
         return {}
-    now: Record = record.get("efficiency") or {}
-    compression = now.get("compression") or "none"
+    compression = Fields(record).text("efficiency.compression") or "none"
     background = settings.get("compression_enabled", compression in {"background", "both"})
     inline = settings.get("inline_compression", compression in {"inline", "both"})
     wanted = {(True, True): "both", (True, False): "background", (False, True): "inline"}.get(
@@ -120,6 +187,6 @@ def _efficiency(record: Record, settings: VolumeSettings) -> dict[str, Any]:
     )
     if wanted == compression:
         return {}
-    if wanted == "none" or (now.get("dedupe") or "none") != "none":
+    if wanted == "none" or (Fields(record).text("efficiency.dedupe") or "none") != "none":
         return {"compression": wanted}
     return {"compression": wanted, "dedupe": "background"}  # Compression needs deduplication to be on.

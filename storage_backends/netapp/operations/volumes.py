@@ -1,11 +1,11 @@
-"""Volumes that are there: listed, found, changed, put back, and taken out of service."""
+"""Volumes that are there: listed, found, changed, put back, taken out of service and brought back."""
 
 from __future__ import annotations
 
 from typing import Unpack
 
 from storage_backends.errors import (
-    Conflict,
+    AlreadyExists,
     FieldError,
     InvalidRequest,
     NoSuchPolicy,
@@ -14,29 +14,34 @@ from storage_backends.errors import (
     StorageError,
 )
 from storage_backends.journal import Journal
-from storage_backends.models import Volume, VolumeSettings
-from storage_backends.netapp.ontap import jobs
-from storage_backends.netapp.ontap import mapping as records
-from storage_backends.netapp.ontap.client import Filer
+from storage_backends.models import Volume, VolumeSettings, default_junction_path
+from storage_backends.netapp.ontap import jobs, mapping
+from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.lookups import (
-    all_records,
+    find_data_volume,
     find_volume,
-    in_vserver,
+    in_svm,
     nodes_of_aggregates,
     pages,
+    path_of,
+    require_data_volume,
+    require_svm,
+    uuid_of,
     volume_by_uuid,
+    volumes_where,
 )
-from storage_backends.netapp.ontap.queries import AT_ONCE, literal
+from storage_backends.netapp.ontap.queries import RETURN_IMMEDIATELY, quote_literal
 from storage_backends.netapp.ontap.responses import Json
-from storage_backends.netapp.operations.mutation import Change
-from storage_backends.netapp.operations.volume_patch import changes, invalid
+from storage_backends.netapp.operations.mutation import Mutation
+from storage_backends.netapp.operations.snapshots import snapshots_of
+from storage_backends.netapp.operations.volume_patch import changes, invalid, not_supported, require_supported
 
 
 class Volumes:
-    """The volumes of the vserver."""
+    """The volumes of the SVM."""
 
-    def __init__(self, filer: Filer) -> None:
-        self._filer = filer
+    def __init__(self, client: OntapClient) -> None:
+        self._client = client
 
     def list_all(self, journal: Journal) -> list[Volume]:
         """Every volume in service; one query, page by page."""
@@ -44,75 +49,104 @@ class Volumes:
         nodes: dict[str, str] = {}
         is_asked = False
 
-        def shape(answer: Json) -> Json:
-            if found := answer.get("records"):
-                answer["records"] = [records.volume(record, nodes) for record in found if records.is_volume(record)]
+        def transform(answer: Json) -> Json:
+            found = answer.get("records")
+            if isinstance(found, list):
+                answer["records"] = [mapping.volume(record, nodes) for record in found if mapping.is_volume(record)]
             return answer
 
-        query = in_vserver(self._filer, is_constituent="false")
+        query = in_svm(self._client, is_constituent="false")
         journal.progress(0, None, "volumes", "listing volumes")
-        for page in pages(self._filer, "/storage/volumes", query, records.LISTING_FIELDS, journal=journal, shape=shape):
+        count = 0
+        for page in pages(
+            self._client,
+            "/storage/volumes",
+            query,
+            mapping.LISTING_FIELDS,
+            journal=journal,
+            transform=transform,
+        ):
+            count += 1
             listed += page
             if not is_asked and any(volume.filer_address is None for volume in page):
                 is_asked = True
-                nodes |= nodes_of_aggregates(self._filer, journal=journal)  # Later pages are made with them.
-                listed = [records.placed(volume, nodes) for volume in listed]
+                nodes |= nodes_of_aggregates(self._client, journal=journal)  # Later pages are made with them.
+                listed = [mapping.with_node(volume, nodes) for volume in listed]
             journal.progress(len(listed), None, "volumes", "listing volumes")
+        if not listed or count > 1:  # An SVM that is renamed between two pages looks like the end of the listing.
+            require_svm(self._client, journal=journal)
         return listed
+
+    def list_restricted(self, journal: Journal) -> list[Volume]:
+        """Every data volume that is out of service."""
+        query = in_svm(self._client, is_constituent="false", state="restricted")
+        found: list[Json] = []
+        for page in pages(self._client, "/storage/volumes", query, mapping.VOLUME_FIELDS, journal=journal):
+            found += filter(mapping.is_restricted_volume, page)
+            journal.progress(len(found), None, "volumes", "listing restricted volumes")
+        if not found:
+            require_svm(self._client, journal=journal)
+        return [self.shown(record, journal) for record in found]
 
     def get(self, volume: str, journal: Journal) -> Volume:
         """One volume in service."""
-        return self.shown(find_volume(self._filer, volume, journal=journal), journal)
+        return self.shown(find_volume(self._client, volume, journal=journal), journal)
 
     def shown(self, record: Json, journal: Journal) -> Volume:
         """A record as our model."""
-        volume = records.volume(record)
+        volume = mapping.volume(record)
         if volume.filer_address is not None or volume.aggregate_name is None:
             return volume
-        return records.placed(volume, nodes_of_aggregates(self._filer, journal=journal))
+        return mapping.with_node(volume, nodes_of_aggregates(self._client, journal=journal))
 
-    def reread(self, change: Change, uuid: str) -> Volume:
+    def reread(self, mutation: Mutation, uuid: str) -> Volume:
         """The volume as it is after a change."""
-        volume: Volume = change.look(
-            lambda: self.shown(volume_by_uuid(self._filer, uuid, journal=change.journal), change.journal)
-        )
-        return volume
+        journal = mutation.journal
+        return mutation.look(lambda: self.shown(volume_by_uuid(self._client, uuid, journal=journal), journal))
 
     # --- settings
 
     def update(self, volume: str, journal: Journal, **settings: Unpack[VolumeSettings]) -> Volume:
         """Make it as asked for; values are absolute, and what is so already is not sent."""
-        change = self.change(journal)
-        record = find_volume(self._filer, volume, journal=journal)
-        self.apply(change, record, settings)
-        return self.reread(change, record["uuid"])
+        mutation = self.mutation(journal)
+        record = find_data_volume(self._client, volume, journal=journal)
+        self.apply(mutation, record, settings)
+        return self.reread(mutation, uuid_of(record))
 
-    def change(self, journal: Journal) -> Change:
+    def mutation(self, journal: Journal) -> Mutation:
         """A change of volumes, about to begin."""
-        return Change(self._filer, journal, missing=NoSuchVolume)
+        return Mutation(self._client, journal, missing=NoSuchVolume)
 
-    def apply(self, change: Change, record: Json, settings: VolumeSettings) -> None:
-        """Send what is missing for ``record`` to be as asked for: at most two steps."""
-        uuid = record["uuid"]
+    def apply(self, mutation: Mutation, record: Json, settings: VolumeSettings, *, path: str | None = None) -> None:
+        """Send what is missing for ``record`` to be as asked for, and mounted at ``path``: at most two steps."""
+        require_supported(settings, self._client.unknown_fields)
+        uuid = uuid_of(record)
         body = changes(record, settings)
-        if body:
-            try:
-                change.send(
-                    "configure", "PATCH", f"/storage/volumes/{uuid}", query=AT_ONCE, body=body, volume_uuid=uuid
-                )
-            except NoSuchPolicy as refusal:
-                raise bad_policy(refusal) from None
+        if path is not None and not path_of(record):
+            body.setdefault("nas", {})["path"] = path
         wanted = settings.get("caching_policy")
-        if wanted is not None and wanted != records.volume(record).caching_policy:
-            self._set_caching_policy(change, record, wanted)
+        is_cached_so = wanted is None or wanted == mapping.volume(record).caching_policy
+        if body:
+            self._configure(mutation, uuid, body, settings)
+        if not is_cached_so and wanted is not None:
+            self._set_caching_policy(mutation, record, wanted)
 
-    def _set_caching_policy(self, change: Change, record: Json, wanted: str) -> None:
+    def _configure(self, mutation: Mutation, uuid: str, body: Json, settings: VolumeSettings) -> None:
+        path = f"/storage/volumes/{uuid}"
+        try:
+            mutation.send("configure", "PATCH", path, query=RETURN_IMMEDIATELY, body=body, volume_uuid=uuid)
+        except NoSuchPolicy as refusal:
+            raise bad_policy(refusal) from None
+        except InvalidRequest as refusal:
+            raise not_supported(refusal, settings) from None
+
+    def _set_caching_policy(self, mutation: Mutation, record: Json, wanted: str) -> None:
         """Through the filer's command line: REST only reads it."""
-        query = {"vserver": literal(self._filer.vserver), "volume": literal(record["name"])}
+        query = {"vserver": quote_literal(self._client.vserver), "volume": quote_literal(record["name"])}
         body = {"caching-policy": wanted}
         try:
-            answer = change.send(
-                "caching-policy", "PATCH", "/private/cli/volume", query=query, body=body, volume_uuid=record["uuid"]
+            answer = mutation.send(
+                "caching-policy", "PATCH", "/private/cli/volume", query=query, body=body, volume_uuid=uuid_of(record)
             )
         except InvalidRequest as refusal:
             refusal.errors = (FieldError("/caching_policy", "The storage system does not know the caching policy."),)
@@ -120,63 +154,101 @@ class Volumes:
         if answer.body.get("num_records") == 0:
             raise NoSuchVolume("There is no such volume (any more).")
 
-    # --- out of service
+    # --- out of service, and back
 
     def restrict(self, volume: str, journal: Journal) -> None:
         """Unmount, then restrict."""
-        record = find_volume(self._filer, volume, journal=journal)
-        if record.get("is_svm_root"):
-            raise Conflict("The root volume of the vserver cannot be taken out of service.")
-        self.take_out(self.change(journal), record)
+        record = find_data_volume(self._client, volume, journal=journal)
+        self.unmount_and_restrict(self.mutation(journal), record)
 
-    def take_out(self, change: Change, record: Json) -> None:
+    def unmount_and_restrict(self, mutation: Mutation, record: Json) -> None:
         """Send what is missing for ``record`` to be out of service."""
-        uuid = record["uuid"]
-        path = f"/storage/volumes/{uuid}"
-        facts = {"volume_uuid": uuid}
-        if (record.get("nas") or {}).get("path"):
-            change.send("unmount", "PATCH", path, query=AT_ONCE, body={"nas": {"path": ""}}, **facts)
-            facts["unmounted"] = "yes"
-        change.send("restrict", "PATCH", path, query=AT_ONCE, body={"state": "restricted"}, **facts)
+        uuid = uuid_of(record)
+        path, unmounted = f"/storage/volumes/{uuid}", ""
+        if path_of(record):
+            unmount = {"nas": {"path": ""}}
+            mutation.send("unmount", "PATCH", path, query=RETURN_IMMEDIATELY, body=unmount, volume_uuid=uuid)
+            unmounted = "yes"
+        body = {"state": "restricted"}
+        mutation.send(
+            "restrict",
+            "PATCH",
+            path,
+            query=RETURN_IMMEDIATELY,
+            body=body,
+            volume_uuid=uuid,
+            unmounted=unmounted,
+        )
+
+    def reinstate(self, volume: str, journal: Journal, junction_path: str | None) -> Volume:
+        """Bring online, then mount.
+
+        Raises:
+            NoSuchVolume: there is no restricted volume of that name.
+            AlreadyExists: something is mounted at the path.
+        """
+        path = junction_path or default_junction_path(volume)
+        record = self._find_restricted(volume, journal)
+        if volumes_where(self._client, "nas.path", path, journal=journal):
+            raise AlreadyExists("Another volume is mounted at the junction path.")
+        mutation = self.mutation(journal)
+        return self.bring_online_and_mount(mutation, record, path)
+
+    def _find_restricted(self, volume: str, journal: Journal) -> Json:
+        for record in volumes_where(self._client, "name", volume, journal=journal):
+            if record.get("state") == "restricted":
+                require_data_volume(record)
+                return record
+        require_svm(self._client, journal=journal)
+        raise NoSuchVolume("There is no restricted volume of that name.")
+
+    def bring_online_and_mount(self, mutation: Mutation, record: Json, path: str) -> Volume:
+        """Send what is missing for ``record`` to be in service, and return the volume as it is then."""
+        uuid = uuid_of(record)
+        url = f"/storage/volumes/{uuid}"
+        if record.get("state") != "online":
+            online = {"state": "online"}
+            mutation.send("bring-online", "PATCH", url, query=RETURN_IMMEDIATELY, body=online, volume_uuid=uuid)
+        mount = {"nas": {"path": path}}
+        mutation.send("mount", "PATCH", url, query=RETURN_IMMEDIATELY, body=mount, volume_uuid=uuid)
+        return self.reread(mutation, uuid)
 
     # --- back to a snapshot
 
     def roll_back(self, volume: str, from_snapshot: str, journal: Journal) -> Volume:
-        """Restore a snapshot. What a later look needs to tell whether it happened is remembered first."""
-        record = find_volume(self._filer, volume, journal=journal)
-        uuid = record["uuid"]
+        """Restore a snapshot. What a later probe needs to tell whether it happened is recorded first."""
+        record = find_data_volume(self._client, volume, journal=journal)
+        uuid = uuid_of(record)
         snapshot, later = self._snapshot_and_later(uuid, from_snapshot, journal)
         path = f"/storage/volumes/{uuid}"
-        before = jobs.known(self._filer, f"PATCH /api{path}", journal=journal)
-        change = self.change(journal)
-        change.send(
+        before = jobs.known(self._client, f"PATCH /api{path}", journal=journal)
+        mutation = self.mutation(journal)
+        mutation.send(
             "roll-back",
             "PATCH",
             path,
-            query={**_restore(snapshot), **AT_ONCE},
+            query={**_restore(snapshot), **RETURN_IMMEDIATELY},
             volume_uuid=uuid,
             later_uuid=later,
             jobs_before=" ".join(before),
         )
-        return self.reread(change, uuid)
+        return self.reread(mutation, uuid)
 
     def _snapshot_and_later(self, uuid: str, name: str, journal: Journal) -> tuple[Json, str]:
         """The snapshot's record, and the uuid of one that was made after it ("" if there is none)."""
-        path = f"/storage/volumes/{uuid}/snapshots"
-        found = all_records(self._filer, path, {}, ("uuid", "name", "create_time"), journal=journal)
-        found.sort(key=lambda record: records.utc(record.get("create_time")) or "")
+        found = snapshots_of(self._client, uuid, journal=journal)
         for number, record in enumerate(found):
-            if record.get("name") == name:
-                return record, found[-1]["uuid"] if number + 1 < len(found) else ""
+            if record["name"] == name:
+                return record, uuid_of(found[-1]) if number + 1 < len(found) else ""
         raise NoSuchSnapshot("The volume has no such snapshot.")
 
 
 def _restore(snapshot: Json) -> dict[str, str | int]:
     """Named as most clients do it; by uuid where the name could be taken for a pattern."""
     name = snapshot["name"]
-    if literal(name) == name:
+    if quote_literal(name) == name:
         return {"restore_to.snapshot.name": name}
-    return {"restore_to.snapshot.uuid": snapshot["uuid"]}
+    return {"restore_to.snapshot.uuid": uuid_of(snapshot)}
 
 
 def bad_policy(refusal: StorageError) -> InvalidRequest:

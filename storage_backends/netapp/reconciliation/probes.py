@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from storage_backends.base import ReconciledOutcome
+from storage_backends.client_matches import canonical_match, canonical_matches
 from storage_backends.errors import (
     AlreadyExists,
     BackendTimeout,
@@ -14,37 +15,42 @@ from storage_backends.errors import (
     OutcomeUnclear,
     StorageError,
 )
-from storage_backends.models import Volume
-from storage_backends.netapp.ontap import mapping as records
-from storage_backends.netapp.ontap.client import Filer
-from storage_backends.netapp.ontap.jobs import End
-from storage_backends.netapp.ontap.lookups import volume_by_uuid, volumes_where
+from storage_backends.models import Volume, default_junction_path, junction_key
+from storage_backends.netapp.ontap import mapping
+from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.jobs import OntapJobState
+from storage_backends.netapp.ontap.lookups import path_of, uuid_of, volume_by_uuid, volumes_where
+from storage_backends.netapp.ontap.mapping import Fields
+from storage_backends.netapp.ontap.owner_comments import is_made_by
 from storage_backends.netapp.ontap.responses import Json
-from storage_backends.netapp.operations.export_policies import Exports
+from storage_backends.netapp.operations.export_policies import ExportPolicies
+from storage_backends.netapp.operations.export_rules import policy_of
 from storage_backends.netapp.operations.locks import Locks
-from storage_backends.netapp.operations.mutation import Change
+from storage_backends.netapp.operations.mutation import Mutation
+from storage_backends.netapp.operations.rule_removal import holders
 from storage_backends.netapp.operations.snapshots import Snapshots, snapshots_named, snapshots_of
-from storage_backends.netapp.operations.volume_creation import Creation, marker
+from storage_backends.netapp.operations.volume_creation import Creation
 from storage_backends.netapp.operations.volume_patch import changes
-from storage_backends.netapp.reconciliation.reconcile import DONE, NOT_DONE, UNKNOWN, Look, Lost, adopt
+from storage_backends.netapp.reconciliation.reconcile import DONE, NOT_DONE, UNKNOWN, InDoubtChange, Probe, attach_job
 
 
-class Looks:
-    """One look per operation, by the operation's name."""
+class OutcomeProbes:
+    """One probe per operation, by the operation's name."""
 
-    def __init__(self, filer: Filer, creation: Creation, exports: Exports) -> None:
-        self._filer, self._creation, self._exports = filer, creation, exports
+    def __init__(self, client: OntapClient, creation: Creation, exports: ExportPolicies) -> None:
+        self._client, self._creation, self._exports = client, creation, exports
         self._volumes = creation.volumes
-        self._snapshots, self._locks = Snapshots(filer), Locks(filer)
+        self._snapshots, self._locks = Snapshots(client), Locks(client)
 
-    def of(self, operation: str) -> Look:
-        """The look that recognises an operation."""
-        looks: Mapping[str, Look] = {
+    def of(self, operation: str) -> Probe:
+        """The probe that recognises an operation."""
+        probes: Mapping[str, Probe] = {
             "create_volume": self._created,
             "clone_volume": self._cloned,
             "update_volume": self._updated,
             "roll_back_volume": self._rolled_back,
             "restrict_volume": self._restricted,
+            "reinstate_volume": self._reinstated,
             "create_snapshot": self._snapshot_made,
             "delete_snapshot": self._snapshot_deleted,
             "remove_lock": self._lock_removed,
@@ -53,157 +59,187 @@ class Looks:
             "ensure_policy_rule_present": self._rule_there,
             "ensure_policy_rule_absent": self._rule_gone,
         }
-        return looks[operation]
+        return probes[operation]
 
-    def _completed(self, lost: Lost, complete: Callable[[Change], Any]) -> ReconciledOutcome:
+    def _completed(self, lost: InDoubtChange, complete: Callable[[Mutation], Any]) -> ReconciledOutcome:
         """Carry out what is still missing; a refusal of it ends the job, and reads tell what was done before."""
-        change = self._volumes.change(lost.journal)
-        change.begun = True
+        mutation = self._volumes.mutation(lost.journal)
+        mutation.partially_applied = True
         try:
-            return ReconciledOutcome(DONE, complete(change))
+            return ReconciledOutcome(DONE, complete(mutation))
         except (BackendUnavailable, BackendTimeout, OutcomeUnclear):
             raise
         except StorageError as refusal:
             return ReconciledOutcome(NOT_DONE, error=refusal)
 
-    def _record(self, lost: Lost) -> Json:
-        return volume_by_uuid(self._filer, lost.fact("volume_uuid"), journal=lost.journal)
+    def _record(self, lost: InDoubtChange) -> Json:
+        return volume_by_uuid(self._client, lost.fact("volume_uuid"), journal=lost.journal)
 
     # --- volumes
 
-    def _created(self, lost: Lost) -> ReconciledOutcome:
+    def _created(self, lost: InDoubtChange) -> ReconciledOutcome:
         name = lost.arguments["volume"]
         settings: Any = lost.settings
 
-        def finish(change: Change) -> Volume:
-            return self._creation.finish(change, name, settings)
+        def finish(mutation: Mutation) -> Volume:
+            return self._creation.finish(mutation, name, settings)
 
-        for record in volumes_where(self._filer, "name", name, journal=lost.journal):
-            if lost.arrived or record.get("comment") == marker(lost.trace.job_id):
+        for record in volumes_where(self._client, "name", name, journal=lost.journal):
+            if lost.applied or self._is_ours(lost, record):
                 return self._completed(lost, finish)
-            if not record.get("comment") and _path_of(record) == lost.arguments.get("junction_path", "").lower():
+            wanted = lost.arguments.get("junction_path") or default_junction_path(name)
+            if not record.get("comment") and junction_key(path_of(record)) == junction_key(wanted):
                 return ReconciledOutcome(
                     UNKNOWN
                 )  # Ours, if the filer keeps no comments: it was not there before we sent.
             return ReconciledOutcome(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
         return ReconciledOutcome(NOT_DONE)
 
-    def _cloned(self, lost: Lost) -> ReconciledOutcome:
+    def _cloned(self, lost: InDoubtChange) -> ReconciledOutcome:
         name = lost.arguments["volume"]
-        found = volumes_where(self._filer, "name", name, journal=lost.journal, fields=records.CLONE_FIELDS)
+        path = lost.arguments.get("junction_path") or default_junction_path(name)
+        settings: Any = {key: value for key, value in lost.settings.items() if key not in _CLONE_SOURCE}
+
+        def finish(mutation: Mutation) -> Volume:
+            return self._creation.finish_clone(mutation, name, path, settings)
+
+        found = volumes_where(self._client, "name", name, journal=lost.journal, fields=mapping.CLONE_FIELDS)
         for record in found:
             # It was not there before our request was sent, and it is a copy of the same volume: it is ours.
-            parent = (record.get("clone") or {}).get("parent_volume") or {}
-            if not lost.arrived and lost.fact("parent_uuid") != parent.get("uuid"):
+            parent = Fields(record).text("clone.parent_volume.uuid")
+            if not lost.applied and lost.trace.step == "clone" and lost.fact("parent_uuid") != parent:
                 return ReconciledOutcome(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
-            return ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
+            return self._completed(lost, finish)
         return ReconciledOutcome(NOT_DONE)
 
-    def _updated(self, lost: Lost) -> ReconciledOutcome:
+    def _is_ours(self, lost: InDoubtChange, record: Json) -> bool:
+        """Does the volume say that this job made it? A later step may have put the user's comment in that place."""
+        comment = record.get("comment")
+        is_replaced = bool(comment) and comment == lost.arguments.get("comment") and lost.trace.step != "create"
+        return is_replaced or is_made_by(comment, lost.trace.job_id)
+
+    def _updated(self, lost: InDoubtChange) -> ReconciledOutcome:
         record = self._record(lost)
         settings: Any = lost.settings
-        if lost.trace.step == "configure" and not lost.arrived and changes(record, settings):
+        if lost.trace.step == "configure" and not lost.applied and changes(record, settings):
             return ReconciledOutcome(NOT_DONE)
         caching: Any = {name: value for name, value in settings.items() if name == "caching_policy"}
-        if caching.get("caching_policy") in {None, records.volume(record).caching_policy}:
+        if caching.get("caching_policy") in {None, mapping.volume(record).caching_policy}:
             return ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
         if lost.trace.step == "caching-policy" and settings == caching:
-            is_told = records.volume(record).caching_policy is not None
+            is_told = mapping.volume(record).caching_policy is not None
             return ReconciledOutcome(NOT_DONE if is_told else UNKNOWN)
 
-        def set_caching(change: Change) -> Volume:
-            self._volumes.apply(change, record, caching)
-            return self._volumes.reread(change, record["uuid"])
+        def set_caching(mutation: Mutation) -> Volume:
+            self._volumes.apply(mutation, record, caching)
+            return self._volumes.reread(mutation, uuid_of(record))
 
         return self._completed(lost, set_caching)
 
-    def _rolled_back(self, lost: Lost) -> ReconciledOutcome:
+    def _rolled_back(self, lost: InDoubtChange) -> ReconciledOutcome:
         """Never repeated. Later snapshots go with a roll-back: one that was there before tells whether it happened."""
         record = self._record(lost)
-        if not lost.arrived and lost.job is None:
-            lost = adopt(self._filer, lost)
-        if lost.job and lost.job.end is End.FAILURE:
+        if not lost.applied and lost.job is None:
+            lost = attach_job(self._client, lost)
+        if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)
-        if lost.arrived:
+        if lost.applied:
             return ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
         later = lost.fact("later_uuid")
         if not later:
             return ReconciledOutcome(UNKNOWN)
-        there = {found["uuid"] for found in snapshots_of(self._filer, record["uuid"], journal=lost.journal)}
+        there = {found.get("uuid") for found in snapshots_of(self._client, record["uuid"], journal=lost.journal)}
         return (
             ReconciledOutcome(NOT_DONE)
             if later in there
             else ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
         )
 
-    def _restricted(self, lost: Lost) -> ReconciledOutcome:
+    def _restricted(self, lost: InDoubtChange) -> ReconciledOutcome:
         record = self._record(lost)
         if record.get("state") == "restricted":
             return ReconciledOutcome(DONE)
-        is_mounted = bool((record.get("nas") or {}).get("path"))
-        if is_mounted or (lost.trace.step == "restrict" and not lost.fact("unmounted")):
+        if path_of(record) or (lost.trace.step == "restrict" and not lost.fact("unmounted")):
             return ReconciledOutcome(NOT_DONE)
-        return self._completed(lost, lambda change: self._volumes.take_out(change, record))
+        return self._completed(lost, lambda mutation: self._volumes.unmount_and_restrict(mutation, record))
+
+    def _reinstated(self, lost: InDoubtChange) -> ReconciledOutcome:
+        record = self._record(lost)
+        path = lost.arguments.get("junction_path") or default_junction_path(lost.arguments["volume"])
+        if record.get("state") != "online":
+            return ReconciledOutcome(NOT_DONE)
+        if path_of(record):
+            # Somebody else may have mounted it meanwhile: it is in service, where they wanted it.
+            is_so = junction_key(path_of(record)) == junction_key(path)
+            return (
+                ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
+                if is_so
+                else ReconciledOutcome(UNKNOWN)
+            )
+        return self._completed(lost, lambda mutation: self._volumes.bring_online_and_mount(mutation, record, path))
 
     # --- snapshots
 
-    def _snapshot_made(self, lost: Lost) -> ReconciledOutcome:
+    def _snapshot_made(self, lost: InDoubtChange) -> ReconciledOutcome:
         uuid, name = lost.fact("volume_uuid"), lost.arguments["name"]
         if lost.refused_for_room:
-            return self._completed(lost, lambda change: self._snapshots.purge_and_create(change, uuid, name))
-        for record in snapshots_named(self._filer, uuid, name, journal=lost.journal):
-            ours = record.get("comment") == marker(lost.trace.job_id)
-            if ours or (lost.arrived and lost.trace.step != "purge"):
-                return ReconciledOutcome(DONE, records.snapshot(record))
+            return self._completed(lost, lambda mutation: self._snapshots.purge_and_create(mutation, uuid, name))
+        for record in snapshots_named(self._client, uuid, name, journal=lost.journal):
+            ours = is_made_by(record.get("comment"), lost.trace.job_id)
+            if ours or (lost.applied and lost.trace.step != "purge"):
+                return ReconciledOutcome(DONE, mapping.snapshot(record))
             return ReconciledOutcome(NOT_DONE, error=AlreadyExists("The volume has a snapshot of that name already."))
         if lost.trace.step == "purge" and not self._is_there(lost):
-            return self._completed(lost, lambda change: self._snapshots.create_after_purge(change, uuid, name))
+            return self._completed(lost, lambda mutation: self._snapshots.create_after_purge(mutation, uuid, name))
         return ReconciledOutcome(NOT_DONE)
 
-    def _snapshot_deleted(self, lost: Lost) -> ReconciledOutcome:
+    def _snapshot_deleted(self, lost: InDoubtChange) -> ReconciledOutcome:
         return ReconciledOutcome(NOT_DONE) if self._is_there(lost) else ReconciledOutcome(DONE)
 
-    def _is_there(self, lost: Lost) -> bool:
-        found = snapshots_of(self._filer, lost.fact("volume_uuid"), journal=lost.journal)
-        return lost.fact("snapshot_uuid") in {record["uuid"] for record in found}
+    def _is_there(self, lost: InDoubtChange) -> bool:
+        found = snapshots_of(self._client, lost.fact("volume_uuid"), journal=lost.journal)
+        return lost.fact("snapshot_uuid") in {record.get("uuid") for record in found}
 
     # --- locks
 
-    def _lock_removed(self, lost: Lost) -> ReconciledOutcome:
+    def _lock_removed(self, lost: InDoubtChange) -> ReconciledOutcome:
         """Breaking locks again is harmless: each is named by its uuid."""
         host, uuid = lost.arguments["host"], lost.fact("volume_uuid")
-        return self._completed(lost, lambda change: self._locks.break_all(change, uuid, host))
+        return self._completed(lost, lambda mutation: self._locks.break_all(mutation, uuid, host))
 
     # --- export policies
 
-    def _policy_made(self, lost: Lost) -> ReconciledOutcome:
+    def _policy_made(self, lost: InDoubtChange) -> ReconciledOutcome:
         try:
-            policy = self._exports.get(lost.arguments["policy"], lost.journal)
+            policy = self._exports.get(lost.arguments["policy"], lost.journal).summary
         except NotFound:
             return ReconciledOutcome(NOT_DONE)
         # It was not there before our request was sent. With other rules it is somebody else's, or changed since.
-        ours = policy.rules == tuple(dict.fromkeys(lost.arguments["rules"]))
+        ours = policy.rules == tuple(canonical_matches(lost.arguments["rules"]))
         return ReconciledOutcome(DONE, policy) if ours else ReconciledOutcome(UNKNOWN)
 
-    def _policy_deleted(self, lost: Lost) -> ReconciledOutcome:
+    def _policy_deleted(self, lost: InDoubtChange) -> ReconciledOutcome:
         try:
             number = self._exports.id_of(lost.arguments["policy"], lost.journal)
         except NotFound:
             return ReconciledOutcome(DONE)
         return ReconciledOutcome(NOT_DONE) if str(number) == lost.fact("policy_id") else ReconciledOutcome(DONE)
 
-    def _rule_there(self, lost: Lost) -> ReconciledOutcome:
-        policy = self._exports.get(lost.arguments["policy"], lost.journal)
-        return (
-            ReconciledOutcome(DONE, policy) if lost.arguments["rule"] in policy.rules else ReconciledOutcome(NOT_DONE)
-        )
+    def _rule_there(self, lost: InDoubtChange) -> ReconciledOutcome:
+        policy = self._exports.get(lost.arguments["policy"], lost.journal).summary
+        match = canonical_match(lost.arguments["rule"])
+        return ReconciledOutcome(DONE, policy) if match in policy.rules else ReconciledOutcome(NOT_DONE)
 
-    def _rule_gone(self, lost: Lost) -> ReconciledOutcome:
-        policy = self._exports.get(lost.arguments["policy"], lost.journal)
-        return (
-            ReconciledOutcome(NOT_DONE) if lost.arguments["rule"] in policy.rules else ReconciledOutcome(DONE, policy)
-        )
+    def _rule_gone(self, lost: InDoubtChange) -> ReconciledOutcome:
+        name, match = lost.arguments["policy"], canonical_match(lost.arguments["rule"])
+        rules = self._exports.rules(self._exports.id_of(name, lost.journal), name, lost.journal)
+        left = holders(rules, match)
+        if not left:
+            return ReconciledOutcome(DONE, policy_of(name, rules).summary)
+        if left < int(lost.fact("holders") or 0):  # A part is done; the rest is harmless to repeat.
+            return self._completed(lost, lambda _: self._exports.remove_rule(name, match, lost.journal))
+        return ReconciledOutcome(NOT_DONE)
 
 
-def _path_of(record: Json) -> str:
-    return ((record.get("nas") or {}).get("path") or "").lower()
+#: Arguments of a clone that are no settings.
+_CLONE_SOURCE = frozenset({"from_volume", "from_snapshot"})

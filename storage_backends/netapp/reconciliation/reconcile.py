@@ -15,8 +15,10 @@ from storage_backends.base import Outcome, ReconciledOutcome
 from storage_backends.errors import NoSuchVolume, NotFound, TooManySnapshots
 from storage_backends.journal import Journal, JournalState
 from storage_backends.netapp.ontap import jobs
-from storage_backends.netapp.ontap.client import Filer
-from storage_backends.netapp.ontap.jobs import End, JobEnd, JobFollower
+from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.jobs import JobFollower, JobResult, OntapJobState
+from storage_backends.netapp.ontap.lookups import require_svm
+from storage_backends.netapp.operations.mutation import VISIBLE_S
 
 #: What is added to a call's time limit until it is sure that the request cannot arrive any more, in seconds.
 MARGIN_S = 3.0
@@ -27,7 +29,7 @@ DONE, NOT_DONE, UNKNOWN = Outcome.DONE, Outcome.NOT_DONE, Outcome.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class InDoubtChange:
     """A change whose worker is gone."""
 
     operation: str
@@ -35,7 +37,7 @@ class Lost:
     trace: JournalState
     journal: Journal
     #: How the filer's job ended; None where its uuid was never recorded.
-    job: JobEnd | None = None
+    job: JobResult | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -48,9 +50,9 @@ class Lost:
         return self.trace.facts.get(name, "")
 
     @property
-    def arrived(self) -> bool:
+    def applied(self) -> bool:
         """Is it certain that the marked step took effect?"""
-        return self.job is not None and self.job.end is End.SUCCESS
+        return self.job is not None and self.job.end is OntapJobState.SUCCESS
 
     @property
     def refused_for_room(self) -> bool:
@@ -61,53 +63,60 @@ class Lost:
     @property
     def hidden(self) -> bool:
         """Is there a job that the account may not look at? It may go on for long."""
-        return self.job is not None and self.job.end is End.HIDDEN
+        return self.job is not None and self.job.end is OntapJobState.FORBIDDEN
 
 
 #: Looks at the object: a settlement, or NOT_DONE if nothing of the change is there *yet*.
-Look = Callable[[Lost], ReconciledOutcome]
+Probe = Callable[[InDoubtChange], ReconciledOutcome]
 
 
-def settle(filer: Filer, lost: Lost, look: Look) -> ReconciledOutcome:
+def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> ReconciledOutcome:
     """Find out.
 
     Raises:
         StorageError: the filer cannot be asked now.
     """
     if lost.trace.backend_job:
-        lost = _with_job(filer, lost, lost.trace.backend_job)
+        lost = _with_job(client, lost, lost.trace.backend_job)
         if lost.refused_for_room:
-            return look(lost)
-        if lost.job and lost.job.end is End.FAILURE:
+            return probe(lost)
+        if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)
-    quiet_at = time.monotonic() + max(0.0, filer.timeout_s + MARGIN_S - lost.trace.age_s)
+    shown_at = time.monotonic() + VISIBLE_S
+    quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.trace.age_s)
     while True:
         # Asked first: what may still arrive while we look must not be taken for what never came.
         is_quiet = time.monotonic() >= quiet_at
-        if lost.arrived or not jobs.unfinished(filer, lost.fact("url"), journal=lost.journal):
-            found = _looked(look, lost)
-            if found.outcome is not NOT_DONE or lost.arrived:
-                return found
-            if is_quiet:
-                return ReconciledOutcome(UNKNOWN) if lost.hidden else found
+        if lost.applied or not jobs.unfinished(client, lost.fact("url"), journal=lost.journal):
+            found = _probed(probe, lost)
+            if found.outcome is NOT_DONE and found.error is None and lost.applied:
+                # The filer says that it was done, and does not show it: soon it may.
+                found = ReconciledOutcome(UNKNOWN)
+                is_final = time.monotonic() >= shown_at
+            else:
+                is_final = found.outcome is not NOT_DONE or lost.applied or is_quiet
+            if is_final:
+                if found.outcome is not UNKNOWN:
+                    require_svm(client, journal=lost.journal)  # Nothing is gone where all is out of sight.
+                return ReconciledOutcome(UNKNOWN) if found.outcome is NOT_DONE and lost.hidden else found
         lost.journal.wait(PAUSE_S)
 
 
-def adopt(filer: Filer, lost: Lost) -> Lost:
+def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:
     """The same, with the job that the lost request started, where the filer knows exactly one that can be it."""
     before = set(lost.fact("jobs_before").split())
-    new = [uuid for uuid in jobs.known(filer, lost.fact("url"), journal=lost.journal) if uuid not in before]
-    return _with_job(filer, lost, new[0]) if len(new) == 1 else lost
+    new = [uuid for uuid in jobs.known(client, lost.fact("url"), journal=lost.journal) if uuid not in before]
+    return _with_job(client, lost, new[0]) if len(new) == 1 else lost
 
 
-def _with_job(filer: Filer, lost: Lost, uuid: str) -> Lost:
-    ended = JobFollower(filer, uuid, lost.journal).follow()
-    return Lost(lost.operation, lost.arguments, lost.trace, lost.journal, ended)
+def _with_job(client: OntapClient, lost: InDoubtChange, uuid: str) -> InDoubtChange:
+    ended = JobFollower(client, uuid, lost.journal).follow()
+    return InDoubtChange(lost.operation, lost.arguments, lost.trace, lost.journal, ended)
 
 
-def _looked(look: Look, lost: Lost) -> ReconciledOutcome:
+def _probed(probe: Probe, lost: InDoubtChange) -> ReconciledOutcome:
     """What looking tells; an object that is gone altogether holds nothing of the change."""
     try:
-        return look(lost)
+        return probe(lost)
     except NotFound as gone:
         return ReconciledOutcome(NOT_DONE, error=gone if isinstance(gone, NoSuchVolume) else None)

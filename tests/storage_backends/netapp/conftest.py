@@ -10,8 +10,8 @@ import pytest
 
 from storage_backends.base import StorageBackend
 from storage_backends.netapp.ontap import jobs
-from storage_backends.netapp.operations import mutation as change
-from storage_backends.netapp.reconciliation import reconcile as settle
+from storage_backends.netapp.operations import mutation
+from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Dialect, Simulator
 from tests.ontap_simulator.published import PublishedSchema
 from tests.storage_backends.netapp.opening import open_backend
@@ -29,8 +29,9 @@ def published_schema() -> PublishedSchema | None:
 def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often than one would at a real filer."""
     monkeypatch.setattr(jobs, "FIRST_PAUSE_S", 0.005)
-    monkeypatch.setattr(settle, "PAUSE_S", 0.05)
-    monkeypatch.setattr(change, "PAUSE_S", 0.01)
+    monkeypatch.setattr(reconcile, "PAUSE_S", 0.05)
+    monkeypatch.setattr(mutation, "PAUSE_S", 0.01)
+    monkeypatch.setattr(mutation, "FIRST_PAUSE_S", 0.01)
 
 
 @pytest.fixture

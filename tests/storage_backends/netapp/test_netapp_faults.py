@@ -177,7 +177,7 @@ def test_a_question_is_not_asked_for_ever(backend: StorageBackend, ontap: Simula
 
 @pytest.mark.parametrize("kind", [Kind.HANG, Kind.TRICKLE])
 def test_no_question_hangs(kind: Kind, backend: StorageBackend, ontap: Simulator) -> None:
-    ontap.fault(kind, method="GET")
+    ontap.fault(kind, method="GET", times=9)
 
     with pytest.raises(BackendTimeout):
         backend.list_volumes(journal=InMemoryJournal())

@@ -82,7 +82,7 @@ def test_checking_can_be_switched_off(filer: Simulator) -> None:
 def test_no_question_hangs(kind: Kind, filer: Simulator) -> None:
     backend = open_backend(filer, scheme="https", verify=False, timeout_s=0.5)
     backend.list_volumes(journal=InMemoryJournal())
-    filer.fault(kind)
+    filer.fault(kind, times=9)
 
     with pytest.raises(BackendTimeout):
         backend.list_volumes(journal=InMemoryJournal())

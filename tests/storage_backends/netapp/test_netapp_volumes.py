@@ -64,7 +64,7 @@ class TestCreation:
     @pytest.mark.parametrize(
         ("pointer", "arguments"),
         [
-            ("/junction_path", {"junction_path": None}),
+            ("/junction_path", {"junction_path": "/"}),
             ("/percentage_snapshot_reserve", {"percentage_snapshot_reserve": 100, "size_total": MIB}),
             ("/percentage_snapshot_reserve", {"percentage_snapshot_reserve": 95}),
             ("/size_total", {"size_total": MIB}),

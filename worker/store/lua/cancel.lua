@@ -1,7 +1,7 @@
 -- Request cancellation. ARGV: id, who, record TTL ms
 allow_when_full()
 local id = ARGV[1]
-local f = get(id, 'state', 'kind', 'waiters', 'cancellable', 'version', 'requester_key', 'seq')
+local f = get(id, 'state', 'kind', 'waiters', 'cancellable', 'version')
 if not f[1] then return {'GONE', {}} end
 if f[1] == 'cancelling' then return {'CANCELLING', {}} end
 if is_done(f[1]) then return {'TOO_LATE', {}} end
@@ -10,6 +10,6 @@ if f[1] == 'queued' then
   return {'CANCELLED', finish(id, 'cancelled', tonumber(ARGV[3]), {cancel_requested = text(now), cancelled_by = ARGV[2]})}
 end
 if f[2] == 'change' and f[4] ~= '1' then return {'TOO_LATE', {}} end
-move_index(id, f[6], f[7], 'running', 'cancelling')
+index_state(id, 'running', 'cancelling')
 change(id, f[5], {}, 'state', 'cancelling', 'cancel_requested', text(now), 'cancelled_by', ARGV[2])
 return {'CANCELLING', {}}

@@ -48,21 +48,86 @@ local function change(id, version, fields, ...)
   redis.call('PUBLISH', P .. 'events', id)
 end
 
--- The indexes of a job among its requester's jobs: all of them, and by each filter.
-local function index_keys(requester_key, operation, sub, volume, state)
-  if not requester_key or requester_key == '' then return {} end
-  local base = P .. 'jobs_of:' .. requester_key
-  local keys = {base, base .. ':operation:' .. operation, base .. ':subsystem:' .. sub, base .. ':state:' .. state}
-  if volume and volume ~= '' then keys[#keys + 1] = base .. ':volume:' .. volume end
-  return keys
+-- The index of jobs. Sequence numbers are divided into chunks; in each chunk, every property that jobs have (an operation, a
+-- state, a requester …) is one bitmap with a bit for each job, so that filters are combined without a walk over all jobs. The
+-- key of the chunk itself holds an entry of fixed width for each job: its id, and when it was accepted and ended.
+local CHUNK_JOBS = 8192
+local ENTRY_BYTES, ID_BYTES, TIME_DIGITS = 62, 36, 13
+local function chunk_of(seq) return math.floor(seq / CHUNK_JOBS) end
+local function chunk_key(chunk) return P .. 'index:' .. text(chunk) end
+local function bitmap_key(chunk, property) return chunk_key(chunk) .. ':' .. property end
+local function volume_index_key(volume) return P .. 'index_volume:' .. volume end
+
+-- Pairs of properties have bitmaps of their own where both are common and may seldom meet.
+local function state_properties(operation, sub, state)
+  return {'state:' .. state, 'operation:' .. operation .. ' state:' .. state, 'subsystem:' .. sub .. ' state:' .. state}
 end
 
--- Move a job from one state index of its requester to another.
-local function move_index(id, requester_key, seq, old, new)
-  if not requester_key or requester_key == '' then return end
-  local base = P .. 'jobs_of:' .. requester_key .. ':state:'
-  redis.call('ZREM', base .. old, id)
-  redis.call('ZADD', base .. new, seq, id)
+local function fixed_properties(operation, sub, requester_key, roles)
+  local properties = {'all', 'roles:' .. roles, 'operation:' .. operation}
+  if sub ~= '' then
+    properties[#properties + 1] = 'subsystem:' .. sub
+    properties[#properties + 1] = 'operation:' .. operation .. ' subsystem:' .. sub
+  end
+  if requester_key ~= '' then properties[#properties + 1] = 'requester:' .. requester_key end
+  return properties
+end
+
+local function set_bits(seq, properties)
+  local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
+  for _, property in ipairs(properties) do redis.call('SETBIT', bitmap_key(chunk, property), offset, 1) end
+end
+
+-- A bitmap without a bit goes.
+local function clear_bits(seq, properties)
+  local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
+  for _, property in ipairs(properties) do
+    local key = bitmap_key(chunk, property)
+    redis.call('SETBIT', key, offset, 0)
+    if redis.call('BITCOUNT', key) == 0 then redis.call('DEL', key) end
+  end
+end
+
+-- Enter a new job; `f` are its fields, `seq` is a number.
+local function index_job(id, f, seq, state)
+  local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
+  local entry = string.format('%-' .. ID_BYTES .. 's%0' .. TIME_DIGITS .. '.0f%0' .. TIME_DIGITS .. '.0f', id, now, 0)
+  redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, entry)
+  redis.call('ZADD', P .. 'index_chunks', chunk, text(chunk))
+  set_bits(seq, fixed_properties(f.operation, f.subsystem, f.requester_key or '', f.roles or ''))
+  set_bits(seq, state_properties(f.operation, f.subsystem, state))
+  if (f.volume or '') ~= '' then redis.call('ZADD', volume_index_key(f.volume), seq, id) end
+end
+
+-- Move a job from one state to another in the index.
+local function index_state(id, old, new)
+  local f = get(id, 'seq', 'operation', 'subsystem')
+  local seq = tonumber(f[1] or '')
+  if not seq then return end
+  clear_bits(seq, state_properties(f[2], f[3], old))
+  set_bits(seq, state_properties(f[2], f[3], new))
+  if is_done(new) then
+    local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
+    redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES + ID_BYTES + TIME_DIGITS,
+      string.format('%0' .. TIME_DIGITS .. '.0f', now))
+    redis.call('HSET', P .. 'index_last_end', text(chunk), text(now))
+  end
+end
+
+-- Take a job out of the index; a chunk without a job goes.
+local function unindex_job(id)
+  local f = get(id, 'operation', 'subsystem', 'requester_key', 'roles', 'state', 'seq', 'volume')
+  local seq = tonumber(f[6] or '')
+  if not seq then return end
+  local chunk = chunk_of(seq)
+  clear_bits(seq, fixed_properties(f[1], f[2], f[3] or '', f[4] or ''))
+  clear_bits(seq, state_properties(f[1], f[2], f[5]))
+  if f[7] and f[7] ~= '' then redis.call('ZREM', volume_index_key(f[7]), id) end
+  if redis.call('EXISTS', bitmap_key(chunk, 'all')) == 0 then
+    redis.call('DEL', chunk_key(chunk))
+    redis.call('ZREM', P .. 'index_chunks', text(chunk))
+    redis.call('HDEL', P .. 'index_last_end', text(chunk))
+  end
 end
 
 -- The first job of an ordering key, with its sequence number. An entry whose record is missing (deleted by hand, or lost
@@ -149,11 +214,11 @@ end
 
 -- Back into its queue: no worker has it, and it may start at `start` (ms).
 local function requeue(id, state, start, reason)
-  local f = get(id, 'queue', 'seq', 'subsystem', 'version', 'requester_key')
+  local f = get(id, 'queue', 'seq', 'subsystem', 'version')
   redis.call('ZREM', running_key(f[1]), id)
   enter_queue(f[1], id, f[2])
   redis.call('ZADD', due_key(f[3]), start, id)
-  move_index(id, f[5], f[2], state, 'queued')
+  index_state(id, state, 'queued')
   change(id, f[4], {}, 'state', 'queued', 'token', '', 'stalled_since', '', 'started', '', 'not_before', text(start),
     'waiting_reason', reason)
 end
@@ -184,8 +249,7 @@ end
 -- Begins with deletions, so that Redis does not refuse it when memory is full.
 -- `reply`: the result for a request that waits on the reply key; when nil, an empty reply makes it read the record.
 local function finish(id, state, keep_ms, fields, reply)
-  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'requester_key', 'seq',
-    'wants_reply')
+  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'wants_reply')
   local sub, keys, messages = f[1], cjson.decode(f[3]), {}
   keep_ms = record_ttl_ms(id, keep_ms)
   redis.call('ZREM', due_key(sub), id)
@@ -196,7 +260,7 @@ local function finish(id, state, keep_ms, fields, reply)
   if f[5] and f[5] ~= '' and redis.call('GET', inflight_key(f[5])) == id then redis.call('DEL', inflight_key(f[5])) end
   change(id, f[8], fields, 'state', state, 'token', '', 'finished', text(now), 'expires', text(now + keep_ms),
     'cancellable', '0')
-  move_index(id, f[9], f[10], f[4], state)
+  index_state(id, f[4], state)
   redis.call('ZADD', P .. 'expiring', now + keep_ms, id)
   count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state)
   if state == 'failed' then
@@ -212,7 +276,7 @@ local function finish(id, state, keep_ms, fields, reply)
   end
   lift_barrier(id, sub, messages)
   publish_heads(sub, keys, messages)
-  if f[11] == '1' then
+  if f[9] == '1' then
     redis.call('RPUSH', P .. 'reply:' .. id, reply or '')
     redis.call('PEXPIRE', P .. 'reply:' .. id, 10000)
   end

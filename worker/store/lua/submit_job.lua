@@ -52,8 +52,7 @@ redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
 enter_queue(fields.queue, id, seq)
 for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', ordering_key(sub, key), seq, id) end
 if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
-local indexes = index_keys(fields.requester_key, fields.operation, sub, fields.volume, 'queued')
-for _, key in ipairs(indexes) do redis.call('ZADD', key, seq, id) end
+index_job(id, fields, tonumber(seq), 'queued')
 if r.inflight ~= '' then redis.call('SET', inflight_key(r.inflight), id) end
 if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)

@@ -1,0 +1,98 @@
+"""All jobs that a filter names, cancelled or done again in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from api.auth import principal
+from api.http.problems import Problem, invalid
+from api.jobs.access import may_stop
+from api.jobs.listing import job_filter, job_scope
+from api.jobs.submit import accept_job, retry_request
+from api.services import current_services
+from worker.jobs.query import JobFilter
+from worker.jobs.record import Job, State
+from worker.store.scripts import CancelResult
+
+#: At most so many jobs in one request.
+MOST_JOBS = 1000
+_UNFINISHED = (State.QUEUED, State.RUNNING, State.CANCELLING)
+_REPEATABLE = (State.FAILED, State.CANCELLED)
+_REFUSALS = {
+    CancelResult.SHARED: "job-shared",
+    CancelResult.TOO_LATE: "job-not-cancellable",
+    CancelResult.GONE: "job-expired",
+}
+
+
+def cancel_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask every job that the filter names to stop.
+
+    Raises:
+        Problem: `validation-failed`: there is no filter.
+    """
+    cancelled, refused = _each(query, _UNFINISHED, _cancel)
+    return {"cancelled": cancelled, "refused": refused}
+
+
+def retry_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Do every failed or cancelled job that the filter names again, by new jobs.
+
+    Raises:
+        Problem: `validation-failed`: there is no filter.
+    """
+    made: list[str] = []
+    retried, refused = _each(query, _REPEATABLE, lambda job: _retry(job, made))
+    return {"retried": retried, "jobs": made, "refused": refused}
+
+
+def _each(
+    query: Mapping[str, Any], first: tuple[State, ...], action: Callable[[Job], str]
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Do it to each job; the ids of those to which it was done, and of the others with why it was not."""
+    if not query.keys() - {"all"}:
+        raise invalid("", "must have at least one filter besides all")
+    done: list[str] = []
+    refused: list[dict[str, str]] = []
+    for job in list(islice(_named(query, first), MOST_JOBS)):
+        code = action(job)
+        if code:
+            refused.append({"id": job.id, "code": code})
+        else:
+            done.append(job.id)
+    return done, refused
+
+
+def _named(query: Mapping[str, Any], first: tuple[State, ...]) -> Iterator[Job]:
+    """The jobs that the filter names: those in the states ``first`` before the others."""
+    wanted = job_filter(query)
+    for states in (first, tuple(state for state in State if state not in first)):
+        chosen = tuple(state for state in wanted.states or tuple(State) if state in states)
+        if chosen:
+            yield from _found(query, replace(wanted, states=chosen))
+
+
+def _found(query: Mapping[str, Any], wanted: JobFilter) -> list[Job]:
+    found, _ = current_services().jobs.find(wanted, job_scope(query), MOST_JOBS)
+    return [each.job for each in found]
+
+
+def _cancel(job: Job) -> str:
+    if not may_stop(job):
+        return "missing-role"
+    return _REFUSALS.get(current_services().jobs.cancel(job.id, principal().name), "")
+
+
+def _retry(job: Job, made: list[str]) -> str:
+    if not job.roles <= principal().roles:
+        return "missing-role"
+    if job.state not in _REPEATABLE:
+        return "job-not-retryable" if job.done else "job-not-finished"
+    try:
+        made.append(accept_job(retry_request(job)).job_status.job.id)
+    except Problem as problem:
+        return problem.code
+    return ""

@@ -1,0 +1,173 @@
+"""Carries out what flows ask for, with httpx."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeVar
+
+import httpx
+
+from storage_api_client import __version__
+from storage_api_client.addresses import is_loopback, origin, resolve
+from storage_api_client.protocol.failures import lost
+from storage_api_client.protocol.messages import (
+    ConnectionLost,
+    Emit,
+    Ended,
+    Flow,
+    Open,
+    Pause,
+    Read,
+    Request,
+    Response,
+    Send,
+    advance,
+    fail,
+)
+
+T = TypeVar("T")
+_CONNECT_S = 5.0
+
+
+class AsyncDriver:
+    """A pool of connections to one service."""
+
+    def __init__(self, url: str, ca_file: str | None = None) -> None:
+        """Connect to ``url``; its certificate is checked with the system's authorities, or those of ``ca_file``."""
+        self.url = url
+        self._http = httpx.AsyncClient(
+            follow_redirects=False,
+            verify=ssl.create_default_context(cafile=ca_file),
+            headers={"User-Agent": f"storage-api-client/{__version__}", "Accept": "application/json"},
+            trust_env=not is_loopback(url),
+            cookies=None,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Carry out a flow, and return its result."""
+        try:
+            command = advance(flow)
+            while not isinstance(command, Ended):
+                command = await self._step(flow, command)
+            result: T = command.value
+            return result
+        finally:
+            flow.close()
+
+    async def iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:
+        """Carry out a flow, and yield what it emits."""
+        stream = _Streams()
+        try:
+            command = advance(flow)
+            while not isinstance(command, Ended):
+                if isinstance(command, Emit):
+                    yield command.value
+                    command = advance(flow)
+                else:
+                    command = await self._step(flow, command, stream)
+        finally:
+            await stream.aclose()
+            flow.close()
+
+    async def _step(self, flow: Flow[Any], command: Any, stream: _Streams | None = None) -> Any:
+        """Carry out one command, and return the next."""
+        try:
+            reply = await self._reply(command, stream)
+        except ConnectionLost as error:
+            return fail(flow, error)
+        except httpx.HTTPError as error:
+            return fail(flow, lost(error, _asked(command, self.url)))
+        return advance(flow, reply)
+
+    async def _reply(self, command: Any, stream: _Streams | None) -> Any:
+        if isinstance(command, Send):
+            return await self._send(command.request)
+        if isinstance(command, Pause):
+            await asyncio.sleep(command.seconds)
+            return None
+        assert stream is not None, command  # noqa: S101 - flows with streams are iterated over
+        if isinstance(command, Open):
+            await stream.aclose()
+            return await stream.open(self._http, self._built(command.request))
+        assert isinstance(command, Read), command  # noqa: S101 - there are no other commands
+        return await stream.read()
+
+    async def _send(self, request: Request) -> Response:
+        ends_at = time.monotonic() + request.limit_s
+        answer = await self._http.send(self._built(request), stream=True)
+        try:
+            body = bytearray()
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                # The limit for each piece alone would let an answer trickle in for ever.
+                if time.monotonic() > ends_at + request.limit_s:
+                    raise ConnectionLost("The service's answer does not come to an end", sent=True)
+        finally:
+            await answer.aclose()
+        return _response(answer, bytes(body))
+
+    def _built(self, request: Request) -> httpx.Request:
+        content, headers = None, dict(request.headers)
+        if request.body is not None:
+            content, headers["Content-Type"] = json.dumps(request.body).encode(), "application/json"
+        form: Mapping[str, str] | None = request.form
+        timeout = httpx.Timeout(request.limit_s, connect=min(_CONNECT_S, request.limit_s))
+        return self._http.build_request(
+            request.method,
+            resolve(self.url, request.path),
+            params=list(request.query) or None,
+            headers=headers,
+            content=content,
+            data=form,
+            timeout=timeout,
+        )
+
+
+class _Streams:
+    """The one open stream of an iteration, if there is one."""
+
+    def __init__(self) -> None:
+        self._answer: httpx.Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    async def open(self, http: httpx.AsyncClient, request: httpx.Request) -> Response:
+        """Send a request, and return its answer's head; of an error, the body too."""
+        request.extensions["timeout"] = {**request.extensions["timeout"], "read": 45.0}
+        self._answer = await http.send(request, stream=True)
+        if self._answer.status_code >= 400:  # noqa: PLR2004 - an error
+            return _response(self._answer, await self._answer.aread())
+        self._chunks = self._answer.aiter_bytes()
+        return _response(self._answer, b"")
+
+    async def read(self) -> bytes:
+        """Return the next bytes; none at the end."""
+        assert self._chunks is not None  # noqa: S101 - a stream is opened before it is read
+        async for chunk in self._chunks:
+            if chunk:
+                return chunk
+        return b""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        if self._answer is not None:
+            await self._answer.aclose()
+        self._answer = self._chunks = None
+
+
+def _response(answer: httpx.Response, body: bytes) -> Response:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Response(answer.status_code, headers, body, answer.headers.get_list("set-cookie"))
+
+
+def _asked(command: Any, url: str) -> str:
+    """The address that a command speaks to: the service's, or that of an identity provider."""
+    path = command.request.path if isinstance(command, Send | Open) else ""
+    return origin(path) if "://" in path else url

@@ -1,0 +1,242 @@
+"""The volumes of one subsystem, with their snapshots and locks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from storage_api_client.aio.face import AsyncFace
+from storage_api_client.aio.job import AsyncJob
+from storage_api_client.models import Lock, Snapshot, Volume
+from storage_api_client.operations import volumes
+from storage_api_client.operations.paths import Where
+from storage_api_client.operations.settings import ChangeOptions, CloneSettings, NewVolume, VolumeChanges, split
+from storage_api_client.operations.volumes import Fields
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class AsyncVolumes:
+    """Reads and changes of volumes.
+
+    A volume is named by its name or by ``node:/junction/path``. Each change waits for its end and returns what it led
+    to; with ``wait=False`` it returns its job at once.
+    """
+
+    def __init__(self, face: AsyncFace, subsystem: str) -> None:
+        self._face = face
+        self._subsystem = subsystem
+
+    def list(
+        self,
+        *,
+        where: Where = None,
+        sort: str | None = None,
+        fields: Fields = None,
+        limit: int | None = None,
+        fresh: bool = False,
+    ) -> AsyncIterator[Volume]:
+        """Iterate over the volumes, page by page.
+
+        Args:
+            where: conditions on fields, as {"name": "db*", "size_used": ">1TB"}.
+            sort: fields to sort by, as "-size_used,name".
+            fields: the fields that are wanted; the others are then None.
+            limit: the most that are wanted.
+            fresh: ask the storage system, whatever is cached.
+        """
+        return self._face.pages(volumes.list_volumes(self._subsystem, where, sort, fields), limit=limit, fresh=fresh)
+
+    async def get(self, volume: str, *, fresh: bool = False) -> Volume:
+        """Return one volume.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return await self._face.read(volumes.get_volume(self._subsystem, volume), fresh=fresh)
+
+    @overload
+    async def create(self, volume: str, *, wait: Literal[True] = True, **settings: Unpack[NewVolume]) -> Volume: ...
+    @overload
+    async def create(self, volume: str, *, wait: Literal[False], **settings: Unpack[NewVolume]) -> AsyncJob[Volume]: ...
+    async def create(self, volume: str, *, wait: bool = True, **settings: Any) -> Any:
+        """Create a volume; ``settings`` are its fields, sizes in bytes or as "10GiB"."""
+        body, _ = split(settings)
+        return await self._face.change(volumes.create_volume(self._subsystem, volume, body), settings, wait=wait)
+
+    @overload
+    async def clone(
+        self,
+        volume: str,
+        from_volume: str,
+        from_snapshot: str,
+        *,
+        wait: Literal[True] = True,
+        **settings: Unpack[CloneSettings],
+    ) -> Volume: ...
+    @overload
+    async def clone(
+        self,
+        volume: str,
+        from_volume: str,
+        from_snapshot: str,
+        *,
+        wait: Literal[False],
+        **settings: Unpack[CloneSettings],
+    ) -> AsyncJob[Volume]: ...
+    async def clone(
+        self, volume: str, from_volume: str, from_snapshot: str, *, wait: bool = True, **settings: Any
+    ) -> Any:
+        """Create a volume as an independent copy of another's snapshot."""
+        body, _ = split(settings)
+        change = volumes.clone_volume(self._subsystem, volume, from_volume, from_snapshot, body)
+        return await self._face.change(change, settings, wait=wait)
+
+    @overload
+    async def roll_back(
+        self, volume: str, to: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]
+    ) -> Volume: ...
+    @overload
+    async def roll_back(
+        self, volume: str, to: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]
+    ) -> AsyncJob[Volume]: ...
+    async def roll_back(self, volume: str, to: str, *, wait: bool = True, **options: Any) -> Any:
+        """Make a volume what it was when the snapshot ``to`` was made; later snapshots go."""
+        return await self._face.change(volumes.roll_back_volume(self._subsystem, volume, to), options, wait=wait)
+
+    @overload
+    async def update(self, volume: str, *, wait: Literal[True] = True, **changes: Unpack[VolumeChanges]) -> Volume: ...
+    @overload
+    async def update(
+        self, volume: str, *, wait: Literal[False], **changes: Unpack[VolumeChanges]
+    ) -> AsyncJob[Volume]: ...
+    async def update(self, volume: str, *, wait: bool = True, **changes: Any) -> Any:
+        """Change a volume's settings."""
+        body, _ = split(changes)
+        return await self._face.change(volumes.update_volume(self._subsystem, volume, body), changes, wait=wait)
+
+    @overload
+    async def restrict(self, volume: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]) -> None: ...
+    @overload
+    async def restrict(
+        self, volume: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]
+    ) -> AsyncJob[None]: ...
+    async def restrict(self, volume: str, *, wait: bool = True, **options: Any) -> Any:
+        """Take a volume out of service: unmounted and offline, with its data kept."""
+        return await self._face.change(volumes.restrict_volume(self._subsystem, volume), options, wait=wait)
+
+    def restricted(
+        self, *, where: Where = None, sort: str | None = None, fields: Fields = None, limit: int | None = None
+    ) -> AsyncIterator[Volume]:
+        """Iterate over the volumes that were taken out of service."""
+        return self._face.pages(volumes.list_restricted_volumes(self._subsystem, where, sort, fields), limit=limit)
+
+    @overload
+    async def reinstate(
+        self,
+        volume: str,
+        junction_path: str | None = None,
+        *,
+        wait: Literal[True] = True,
+        **options: Unpack[ChangeOptions],
+    ) -> Volume: ...
+    @overload
+    async def reinstate(
+        self, volume: str, junction_path: str | None = None, *, wait: Literal[False], **options: Unpack[ChangeOptions]
+    ) -> AsyncJob[Volume]: ...
+    async def reinstate(
+        self, volume: str, junction_path: str | None = None, *, wait: bool = True, **options: Any
+    ) -> Any:
+        """Bring a restricted volume back: online, and mounted at ``junction_path`` (default: ``/<name>``)."""
+        change = volumes.reinstate_volume(self._subsystem, volume, junction_path)
+        return await self._face.change(change, options, wait=wait)
+
+    def snapshots(
+        self,
+        volume: str,
+        *,
+        where: Where = None,
+        sort: str | None = None,
+        fields: Fields = None,
+        limit: int | None = None,
+        fresh: bool = False,
+    ) -> AsyncIterator[Snapshot]:
+        """Iterate over a volume's snapshots; arguments as of ``list``."""
+        what = volumes.list_snapshots(self._subsystem, volume, where, sort, fields)
+        return self._face.pages(what, limit=limit, fresh=fresh)
+
+    async def get_snapshot(self, volume: str, name: str, *, fresh: bool = False) -> Snapshot:
+        """Return one snapshot.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return await self._face.read(volumes.get_snapshot(self._subsystem, volume, name), fresh=fresh)
+
+    @overload
+    async def snapshot(
+        self,
+        volume: str,
+        name: str,
+        *,
+        purge_old_if_needed: bool = False,
+        wait: Literal[True] = True,
+        **options: Unpack[ChangeOptions],
+    ) -> Snapshot: ...
+    @overload
+    async def snapshot(
+        self,
+        volume: str,
+        name: str,
+        *,
+        purge_old_if_needed: bool = False,
+        wait: Literal[False],
+        **options: Unpack[ChangeOptions],
+    ) -> AsyncJob[Snapshot]: ...
+    async def snapshot(
+        self, volume: str, name: str, *, purge_old_if_needed: bool = False, wait: bool = True, **options: Any
+    ) -> Any:
+        """Make a snapshot; where the limit is reached, the oldest one goes first if ``purge_old_if_needed``."""
+        change = volumes.create_snapshot(self._subsystem, volume, name, purge_old_if_needed=purge_old_if_needed)
+        return await self._face.change(change, options, wait=wait)
+
+    @overload
+    async def delete_snapshot(
+        self, volume: str, name: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]
+    ) -> None: ...
+    @overload
+    async def delete_snapshot(
+        self, volume: str, name: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]
+    ) -> AsyncJob[None]: ...
+    async def delete_snapshot(self, volume: str, name: str, *, wait: bool = True, **options: Any) -> Any:
+        """Delete a snapshot."""
+        return await self._face.change(volumes.delete_snapshot(self._subsystem, volume, name), options, wait=wait)
+
+    def locks(self, volume: str, *, fresh: bool = False) -> AsyncIterator[Lock]:
+        """Iterate over the hosts that hold locks on a volume."""
+        return self._face.pages(volumes.list_locks(self._subsystem, volume), fresh=fresh)
+
+    @overload
+    async def lock(
+        self, volume: str, host: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]
+    ) -> Lock: ...
+    @overload
+    async def lock(
+        self, volume: str, host: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]
+    ) -> AsyncJob[Lock]: ...
+    async def lock(self, volume: str, host: str, *, wait: bool = True, **options: Any) -> Any:
+        """Give a host the lock on a volume."""
+        return await self._face.change(volumes.create_lock(self._subsystem, volume, host), options, wait=wait)
+
+    @overload
+    async def unlock(
+        self, volume: str, host: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]
+    ) -> None: ...
+    @overload
+    async def unlock(
+        self, volume: str, host: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]
+    ) -> AsyncJob[None]: ...
+    async def unlock(self, volume: str, host: str, *, wait: bool = True, **options: Any) -> Any:
+        """Take the lock on a volume from a host."""
+        return await self._face.change(volumes.remove_lock(self._subsystem, volume, host), options, wait=wait)

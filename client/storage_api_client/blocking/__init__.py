@@ -1,0 +1,2 @@
+# Made of ../aio/__init__.py by tools/faces.py: change it there, and run `make client_faces`.
+"""The blocking face."""

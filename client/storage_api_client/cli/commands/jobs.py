@@ -1,0 +1,201 @@
+"""``storage-api job …``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from storage_api_client.cli.exits import Exit, worst
+from storage_api_client.cli.failures import explain
+from storage_api_client.cli.options import YES, Group, command, job_filter, jobs_chosen
+from storage_api_client.cli.state import State, Stop
+
+COLUMNS = ("id", "operation", "target", "state", "progress.percent", "created_at", "error.code")
+OTHERS = ("id", "operation", "target", "state", "requested_by", "created_at", "queue.waiting_reason", "error.code")
+IDS = click.argument("ids", nargs=-1, required=True, metavar="ID…")
+TIMEOUT = click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer (default: 300).")
+
+
+@click.group("job", cls=Group)
+def group() -> None:
+    """Jobs: find, follow, cancel, do again."""
+
+
+@command(group, "list", "list_jobs")
+@jobs_chosen
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="At most N.")
+def list_(state: State, *, limit: int, **chosen: Any) -> None:
+    """List jobs, the newest first: your own, or with --all everybody's."""
+    wanted = job_filter(chosen)
+    with state.client() as api:
+        state.show(api.jobs.list(limit=limit, **wanted), OTHERS if wanted.get("all") else COLUMNS)
+
+
+def each(ids: Iterable[str], do: Callable[[str], Exit]) -> None:
+    """Do something for each of several, say what goes wrong, and end with the worst status."""
+    from storage_api_client.errors import StorageApiError
+
+    statuses = []
+    for id_ in ids:
+        try:
+            statuses.append(do(id_))
+        except StorageApiError as error:  # noqa: PERF203 - each by itself
+            statuses.append(explain(error))
+    if (status := worst(statuses)) is not Exit.DONE:
+        raise Stop(status)
+
+
+@command(group, "show", "get_job")
+@IDS
+def show(state: State, ids: tuple[str, ...]) -> None:
+    """Show jobs as they are."""
+    with state.client() as api:
+        if len(ids) == 1:
+            state.show([api.jobs.get(ids[0])], COLUMNS, single=True)
+            return
+        found: list[Any] = []
+
+        def get(id_: str) -> Exit:
+            found.append(api.jobs.get(id_))
+            return Exit.DONE
+
+        try:
+            each(ids, get)
+        finally:
+            state.show(found, COLUMNS)
+
+
+@command(group, "wait")
+@IDS
+@TIMEOUT
+def wait(state: State, ids: tuple[str, ...], *, timeout: float | None) -> None:
+    """Wait for the end of jobs; the exit status is the worst of theirs."""
+    wait_for(state, ids, timeout)
+
+
+@command(group, "watch")
+@IDS
+@TIMEOUT
+def watch(state: State, ids: tuple[str, ...], *, timeout: float | None) -> None:
+    """Show how far jobs are until they have ended; the exit status is the worst of theirs."""
+    wait_for(state, ids, timeout)
+    with state.client() as api:
+        state.show([api.jobs.get(id_) for id_ in ids], COLUMNS)
+
+
+def wait_for(state: State, ids: tuple[str, ...], timeout: float | None) -> None:
+    """Wait for jobs, one after the other, within one time limit."""
+    from storage_api_client.cli.progress import reporting
+    from storage_api_client.protocol.deadlines import Deadline
+
+    deadline = Deadline(timeout)
+    state.jobs = list(ids)
+    with state.client() as api, reporting() as reporter:
+
+        def follow(id_: str) -> Exit:
+            try:
+                api.jobs.wait(id_, None if timeout is None else deadline.left_s, reporter.show)
+            finally:
+                reporter.close()
+            state.jobs.remove(id_)
+            return Exit.DONE
+
+        each(ids, follow)
+
+
+@command(group, "result", "get_job_result")
+@click.argument("id_", metavar="ID")
+def result(state: State, id_: str) -> None:
+    """Show what a job led to: what the call by itself would have answered. Waits for its end."""
+    with state.client() as api:
+        body = api.jobs.wait(id_)
+        if body is None:
+            return
+        rows = body if isinstance(body, list) else [body]
+        columns = list(rows[0])[:6] if rows and isinstance(rows[0], dict) else ("value",)
+        state.show(rows, columns, single=not isinstance(body, list))
+
+
+@command(group, "cancel", "cancel_job", "cancel_jobs")
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@jobs_chosen
+@YES
+def cancel(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> None:
+    """Ask jobs to stop: those that are named, or all that the options choose.
+
+    A queued job never starts; a running change stops only where that is safe.
+    """
+    if _chosen(ids, chosen):
+        _in_bulk(state, "cancel", chosen, yes=yes)
+        return
+    with state.client() as api:
+        each(ids, lambda id_: _told(state, api.jobs.cancel(id_), "is"))
+
+
+def _told(state: State, job: Any, word: str) -> Exit:
+    state.note(f"Job {job.id} {word} {job.state}.")
+    return Exit.DONE
+
+
+@command(group, "retry", "retry_job", "retry_jobs")
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@jobs_chosen
+@YES
+def retry(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> None:
+    """Do failed or cancelled jobs again: those that are named, or all that the options choose.
+
+    The ids of the new jobs are written to standard output; wait for them with: storage-api job wait ID…
+    """
+    if _chosen(ids, chosen):
+        _in_bulk(state, "retry", chosen, yes=yes)
+        return
+    with state.client() as api:
+        made: list[Any] = []
+
+        def again(id_: str) -> Exit:
+            made.append(api.jobs.retry(id_))
+            return Exit.DONE
+
+        try:
+            each(ids, again)
+        finally:
+            _show_ids(state, made)
+
+
+def _show_ids(state: State, jobs: list[Any]) -> None:
+    if state.format == "table":
+        state.output = "name"
+    state.show(jobs, ("id",))
+
+
+def _chosen(ids: tuple[str, ...], chosen: dict[str, Any]) -> bool:
+    """Were jobs chosen by options?"""
+    by_options = any(chosen.values())
+    if bool(ids) == by_options:
+        raise click.UsageError("Name jobs, or choose them with options such as --volume; not both.")
+    return by_options
+
+
+def _in_bulk(state: State, what: str, chosen: dict[str, Any], *, yes: bool) -> None:
+    wanted = job_filter(chosen)
+    conditions = ", ".join(f"{name} {value}" for name, value in wanted.items())
+    state.confirm(f"{what.capitalize()} all jobs with {conditions} (at most 1000)?", yes=yes)
+    with state.client() as api:
+        done = api.jobs.cancel_all(**wanted) if what == "cancel" else api.jobs.retry_all(**wanted)
+    for each_ in done.refused:
+        state.note(f"Job {each_.get('id')} was left as it is: {each_.get('code')}")
+    state.note(f"{len(done.done)} jobs {'are cancelled' if what == 'cancel' else 'begin anew'}.")
+    _show_ids(state, [{"id": id_} for id_ in done.done])
+    if done.refused:
+        raise Stop(Exit.FAILED)
+
+
+@command(group, "settle", "settle_job")
+@click.argument("id_", metavar="ID")
+@click.argument("outcome", type=click.Choice(["succeeded", "failed", "unknown"]))
+def settle(state: State, id_: str, outcome: str) -> None:
+    """Say what became of a change whose outcome is being looked for, so that its volume is free again."""
+    with state.client() as api:
+        state.show([api.jobs.settle(id_, outcome)], COLUMNS, single=True)

@@ -1,0 +1,61 @@
+"""Errors in words: one sentence and what to do next, on standard error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from storage_api_client.cli.exits import Exit, status_of
+from storage_api_client.cli.output import for_people
+
+if TYPE_CHECKING:
+    from storage_api_client.errors import BatchFailed, StorageApiError
+
+
+def complain(sentence: str) -> None:
+    """Say what is wrong."""
+    click.echo(f"storage-api: {sentence}", err=True)
+
+
+def explain(error: StorageApiError) -> Exit:
+    """Say what went wrong and what to do next, and return the exit status."""
+    from storage_api_client.errors import BatchFailed
+
+    status = status_of(error)
+    named = f" (request id {error.request_id})" if error.request_id else ""
+    complain(f"{error.detail or error.problem.title or error.code}{named}")
+    for fault in error.errors:
+        click.echo(f"  {fault.pointer}: {fault.detail}", err=True)
+    if error.backend_error:
+        click.echo(f"  the storage system says: {for_people('', dict(error.backend_error.raw))}", err=True)
+    if isinstance(error, BatchFailed):
+        _explain_members(error)
+    if hint := _next_step(error, status):
+        click.echo(f"  {hint}", err=True)
+    return status
+
+
+def _explain_members(error: BatchFailed) -> None:
+    for place, member in enumerate(error.results):
+        if member.problem:
+            click.echo(f"  {place}: {member.problem.detail} (job {member.job})", err=True)
+
+
+def _next_step(error: StorageApiError, status: Exit) -> str:
+    job = error.job.id if error.job else ""
+    key = getattr(error, "idempotency_key", None)
+    if key:
+        return f"Go on with the same command and --idempotency-key {key}: it is still one job."
+    by_status = {
+        Exit.NOT_AUTHORISED: "" if error.code == "missing-role" else "Sign in: storage-api login",
+        Exit.STILL_RUNNING: f"Go on waiting: storage-api job wait {job}",
+        Exit.UNKNOWN: f"Look what is there before you repeat it; what it was: storage-api job show {job}",
+    }
+    if status in by_status:
+        return by_status[status]
+    if status is Exit.UNAVAILABLE and job and error.job and not error.job.done:
+        return f"The job goes on; go on waiting: storage-api job wait {job}"
+    if job and error.retryable:
+        return f"Do it again: storage-api job retry {job}"
+    return "Try again later." if error.retryable else ""

@@ -1,0 +1,171 @@
+"""Signing in and out, and what is stored of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from storage_api_client.addresses import is_loopback
+from storage_api_client.blocking.client import Client
+from storage_api_client.blocking.driver import Driver
+from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.failures import complain
+from storage_api_client.cli.state import State, Stop
+from storage_api_client.configuration.credentials_file import CredentialsFile
+from storage_api_client.configuration.files import ConfigurationError
+from storage_api_client.configuration.surroundings import Surroundings
+from storage_api_client.protocol.messages import Flow, Request, send
+from storage_api_client.sign_in import oauth
+from storage_api_client.sign_in.session import session_cookie
+from storage_api_client.sign_in.stored import stored_credentials
+
+Entry = dict[str, Any]
+_DEFAULT_SCOPE = "openid profile email offline_access"
+
+
+def sign_in(
+    state: State,
+    *,
+    issuer: str | None,
+    client_id: str | None,
+    scope: str | None,
+    audience: str | None,
+    browser: bool,
+    client_credentials: bool,
+    basic: str | None,
+) -> None:
+    """Sign in, see whether that works, and store it."""
+    found = state.surroundings
+    issuer = issuer or found.profile.issuer
+    driver = Driver(found.url, found.ca_file)
+    try:
+        if basic:
+            entry: Entry = {
+                "kind": "basic",
+                "user": basic,
+                "password": _secret("STORAGE_API_PASSWORD", "Password"),
+            }
+        elif issuer:
+            metadata = driver.run(oauth.discover(issuer))
+            secret = _secret("STORAGE_API_CLIENT_SECRET", "Client secret") if client_credentials else None
+            who = client_id or found.profile.client_id or _needed("--client-id")
+            wanted = scope or found.profile.scope or ("" if client_credentials else _DEFAULT_SCOPE)
+            provider = oauth.Provider(metadata, who, secret, wanted, audience or found.profile.audience)
+            entry = _with_provider(state, driver, provider, browser=browser, client_credentials=client_credentials)
+        else:
+            entry = _with_session(driver, found)
+    except oauth.OAuthError as error:
+        complain(str(error))
+        raise Stop(Exit.NOT_AUTHORISED) from None
+    finally:
+        driver.close()
+    _keep(state, entry)
+
+
+def _needed(option: str) -> str:
+    raise click.UsageError(f"Name {option}, or write it into the profile in config.toml.")
+
+
+def _secret(variable: str, what: str) -> str:
+    if value := os.environ.get(variable):
+        return value
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{what}: nobody is there to ask; set {variable}.")
+    return str(click.prompt(what, hide_input=True, err=True))
+
+
+def _with_session(driver: Driver, found: Surroundings) -> Entry:
+    cookie = driver.run(session_cookie()) if is_loopback(found.url) else None
+    if cookie is None:
+        raise ConfigurationError(
+            f"How to sign in at {found.url}? Name its identity provider with --issuer and --client-id, or in a profile "
+            "of config.toml; or use --basic USER, or a token in STORAGE_API_TOKEN."
+        )
+    return {"kind": "session", "cookie": cookie}
+
+
+def _with_provider(
+    state: State, driver: Driver, provider: oauth.Provider, *, browser: bool, client_credentials: bool
+) -> Entry:
+    if client_credentials:
+        tokens = driver.run(oauth.client_credentials(provider))
+        return {**oauth.stored(provider, "client_credentials"), **tokens}
+    if provider.has_device_flow and not browser:
+        tokens = driver.run(oauth.device_flow(provider, lambda *told: _show_device(state, *told)))
+    else:
+        tokens = _with_browser(state, driver, provider)
+    return {**oauth.stored(provider, "user"), **tokens}
+
+
+def _show_device(state: State, url: str, code: str, complete: str | None) -> None:
+    state.note(f"Open {url} on any device and enter the code {code}")
+    if complete:
+        state.note(f"or open {complete}")
+
+
+def _with_browser(state: State, driver: Driver, provider: oauth.Provider) -> Entry:
+    import webbrowser
+
+    from storage_api_client.sign_in.loopback import Loopback
+
+    with Loopback() as server:
+        departure = oauth.depart(provider, server.redirect_uri)
+        state.note(f"Sign in at\n{departure.url}")
+        webbrowser.open(departure.url)
+        query = server.wait()
+        if query is None:
+            raise oauth.OAuthError("Nobody signed in in time.")
+        return driver.run(oauth.arrive(provider, departure, query))
+
+
+def _keep(state: State, entry: Entry) -> None:
+    """Store it, unless the service says that it is no good."""
+    found = state.surroundings
+    whole = {"profile": found.profile.name, "url": found.url, **entry}
+    file = CredentialsFile()
+    with Client(found.url, credentials=stored_credentials(whole, file), ca_file=found.ca_file) as api:
+        roles = api.roles()
+    file.store({**(file.find(found.profile.name, found.url) or {}), **whole} if entry["kind"] == "oauth" else whole)
+    state.note(f"Signed in at {found.url}; roles: {', '.join(roles) or 'none'}.")
+
+
+def sign_out(state: State) -> None:
+    """End a session, and forget what is stored."""
+    found = state.surroundings
+    if found.entry and found.entry.get("kind") == "session":
+        driver = Driver(found.url, found.ca_file)
+        try:
+            driver.run(_end_session(str(found.entry.get("cookie"))))
+        finally:
+            driver.close()
+    known = CredentialsFile().forget(found.profile.name, found.url)
+    state.note(f"Signed out at {found.url}." if known else f"You were not signed in at {found.url}.")
+
+
+def _end_session(cookie: str) -> Flow[None]:
+    yield from send(Request("POST", "/logout", headers={"Cookie": cookie}))
+
+
+def how_signed_in(found: Surroundings) -> dict[str, str]:
+    """Return in which way one is signed in, and by which name, as far as that is known here."""
+    if os.environ.get("STORAGE_API_TOKEN"):
+        return {"signed_in": "STORAGE_API_TOKEN", "user": _name_in(os.environ["STORAGE_API_TOKEN"])}
+    entry: Mapping[str, Any] = found.entry or {}
+    user = str(entry.get("user", "")) or _name_in(str(entry.get("access_token", "")))
+    return {"signed_in": str(entry.get("kind", "no")), "user": user or ("developer" if entry.get("cookie") else "")}
+
+
+def _name_in(token: str) -> str:
+    """The name in a JSON Web Token, to be shown; whether it is true, the service checks."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims.get("preferred_username") or claims.get("sub") or "")
+    except (IndexError, ValueError, AttributeError):
+        return ""

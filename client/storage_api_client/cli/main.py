@@ -1,0 +1,151 @@
+"""The command line: ``storage-api``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from storage_api_client import __version__
+from storage_api_client.cli.commands import (
+    batches,
+    events,
+    exports,
+    jobs,
+    locks,
+    service,
+    signing_in,
+    snapshots,
+    volumes,
+)
+from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.names import PROGRAM, VARIABLE
+from storage_api_client.cli.options import Group, general_options
+from storage_api_client.cli.state import State, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def command_line() -> Group:
+    """Return the whole command line."""
+    main_group = Group(
+        PROGRAM,
+        params=[*general_options(), _version()],
+        help=_HELP,
+        context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": None, "max_content_width": 100},
+    )
+    signing_in.add_to(main_group)
+    for module in (volumes, snapshots, locks, exports, jobs, batches):
+        main_group.add_command(module.group)
+    events.add_to(main_group)
+    service.add_to(main_group)
+    return main_group
+
+
+_HELP = """Volumes, snapshots, locks and export policies on storage systems.
+
+Each change is a job; commands wait for its end, or with --no-wait print its id.
+
+\b
+  storage-api login
+  storage-api subsystem list
+  storage-api volume create netapp db1 --size 10GiB
+  storage-api snapshot create netapp db1 before-upgrade
+  storage-api volume rollback netapp db1 --to before-upgrade
+
+Exit status: 0 done, 1 failed or refused, 2 usage, 3 outcome unknown, 4 not signed in or role missing, 5 not found,
+75 service or storage system unavailable, 124 still running when the time was over, 130 interrupted.
+"""
+
+
+def _version() -> click.Option:
+    def show(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value and not context.resilient_parsing:
+            click.echo(f"{PROGRAM} {__version__}")
+            context.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=show, help="Show the version."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and exit."""
+    state = State(output=_output())
+    try:
+        status = _run(arguments, state)
+    except KeyboardInterrupt:
+        status = _interrupted(state)
+    except BrokenPipeError:
+        # Whoever read our output has had enough; so has the interpreter, which would write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = Exit.DONE
+    sys.exit(int(status))
+
+
+def _output() -> str | None:
+    from storage_api_client.cli.state import FORMATS
+
+    chosen = os.environ.get("STORAGE_API_OUTPUT") or None
+    if chosen is not None and chosen not in FORMATS:
+        click.echo(f"storage-api: STORAGE_API_OUTPUT must be one of {', '.join(FORMATS)}.", err=True)
+        sys.exit(Exit.USAGE)
+    return chosen
+
+
+def _run(arguments: Sequence[str] | None, state: State) -> Exit:
+    """Run it; errors are said in words, never with a traceback."""
+    try:
+        command_line().main(arguments, PROGRAM, complete_var=VARIABLE, standalone_mode=False, obj=state)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return Exit(error.exit_code)
+    except click.Abort:
+        return _interrupted(state)
+    except Stop as stop:
+        return stop.status
+    except Exception as error:  # noqa: BLE001 - what we do not know is raised again
+        return _failed(error)
+    return Exit.DONE
+
+
+def _failed(error: Exception) -> Exit:
+    from storage_api_client.cli.failures import complain, explain
+    from storage_api_client.configuration.files import ConfigurationError
+    from storage_api_client.errors import StorageApiError
+    from storage_api_client.protocol.messages import ConnectionLost
+
+    if isinstance(error, StorageApiError):
+        return explain(error)
+    if isinstance(error, ConnectionLost):
+        complain(f"{error.detail}.")
+        return Exit.UNAVAILABLE
+    if isinstance(error, ConfigurationError | ValueError):
+        complain(str(error))
+        return Exit.USAGE
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return Exit.FAILED
+    if os.environ.get("STORAGE_API_DEBUG"):
+        raise error
+    complain(f"a mistake of this program ({type(error).__name__}: {error}); STORAGE_API_DEBUG=1 shows where.")
+    return Exit.FAILED
+
+
+def _interrupted(state: State) -> Exit:
+    """Cancel nothing, and say how to go on."""
+    if state.jobs:
+        click.echo(f"\nInterrupted; the job goes on. Wait for it: {PROGRAM} job wait {' '.join(state.jobs)}", err=True)
+    elif state.key:
+        click.echo(
+            f"\nInterrupted; the change may have been accepted. Go on with the same command and --idempotency-key "
+            f"{state.key}: it is still one job.",
+            err=True,
+        )
+    else:
+        click.echo("\nInterrupted.", err=True)
+    return Exit.INTERRUPTED

@@ -1,0 +1,105 @@
+"""How far a job is, on standard error: a bar where that is a terminal, else a line for each change."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from storage_api_client.models import JobRecord
+
+_REASONS = {
+    "behind-jobs": "waiting for other jobs of the same volume",
+    "no-worker-online": "waiting: no worker is online",
+    "backend-unavailable": "waiting: the storage system cannot be reached",
+    "retrying": "waiting to try again",
+}
+
+
+def describe(job: JobRecord) -> str:
+    """Return what a job does now, in a few words."""
+    if job.done or job.state == "cancelling":
+        return job.state
+    if job.state == "queued":
+        reason = job.queue.waiting_reason if job.queue else None
+        return _REASONS.get(reason or "", "queued")
+    if job.children and job.children.total:
+        ended = job.children.succeeded + job.children.failed + job.children.cancelled
+        return f"{ended} of {job.children.total} done, {job.children.failed} failed"
+    return (job.progress.message if job.progress else None) or "running"
+
+
+def _counted(job: JobRecord) -> str:
+    progress = job.progress
+    if progress is None or progress.current is None or not progress.total:
+        return ""
+    return f" ({progress.current} of {progress.total}{f' {progress.unit}' if progress.unit else ''})"
+
+
+class Reporter:
+    """Writes a line each time that something has changed."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    def show(self, job: JobRecord) -> None:
+        """Show a job as it is."""
+        line = f"{job.id}  {job.operation}: {describe(job)}{_counted(job) if job.state == 'running' else ''}"
+        if self._last.get(job.id) != line:
+            self._last[job.id] = line
+            click.echo(line, err=True)
+
+    def close(self) -> None:
+        """Take away what is no longer true."""
+
+
+class Bars(Reporter):
+    """Draws a bar for each job."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def show(self, job: JobRecord) -> None:
+        """Draw a job's bar."""
+        if self._bars is None:
+            self._bars = _bars()
+            self._bars.start()
+        if job.id not in self._tasks:
+            self._tasks[job.id] = self._bars.add_task(job.operation, total=None)
+        progress = job.progress
+        percent = progress.percent if progress else None
+        self._bars.update(
+            self._tasks[job.id],
+            total=None if percent is None and not job.done else 100,
+            completed=100 if job.done else percent or 0,
+            description=f"{job.operation.replace('_', ' ')}: {describe(job)}{_counted(job)}",
+        )
+
+    def close(self) -> None:
+        """Take the bars away."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def _bars() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def reporting() -> Iterator[Reporter]:
+    """A reporter for as long as something is waited for."""
+    reporter = Bars() if sys.stderr.isatty() else Reporter()
+    try:
+        yield reporter
+    finally:
+        reporter.close()

@@ -1,0 +1,74 @@
+"""``credentials.json``, which nobody else may read: what was stored by signing in, by profile and service."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from storage_api_client.configuration.files import ConfigurationError, folder
+
+Entry = dict[str, Any]
+
+
+class CredentialsFile:
+    """Entries ``{"profile", "url", "kind", …}``; the one that was stored last comes last."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or folder() / "credentials.json"
+
+    def entries(self) -> list[Entry]:
+        """Return all entries.
+
+        Raises:
+            ConfigurationError: the file cannot be read.
+        """
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{self.path} cannot be read ({error}); delete it, and sign in again") from error
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+    def find(self, profile: str, url: str | None = None) -> Entry | None:
+        """Return what is stored for a profile and service; without ``url`` for the one that was stored last.
+
+        Credentials for one address are never given out for another.
+        """
+        fitting = [each for each in self.entries() if each.get("profile") == profile and url in (None, each.get("url"))]
+        return dict(fitting[-1]) if fitting else None
+
+    def store(self, entry: Entry) -> None:
+        """Store an entry in the place of the one for the same profile and service."""
+        self._write([*self._without(entry), entry])
+
+    def forget(self, profile: str, url: str) -> bool:
+        """Delete an entry; False when there was none."""
+        entry = {"profile": profile, "url": url}
+        kept = self._without(entry)
+        if len(kept) == len(self.entries()):
+            return False
+        self._write(kept)
+        return True
+
+    def _without(self, entry: Mapping[str, Any]) -> list[Entry]:
+        same = (entry["profile"], entry["url"])
+        return [each for each in self.entries() if (each.get("profile"), each.get("url")) != same]
+
+    def _write(self, entries: list[Entry]) -> None:
+        """Whole or not at all, and never readable for others, not even for a moment."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=self.path.parent, prefix=".credentials-")  # made with mode 0600
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(entries, file, indent=1)
+            os.replace(draft, self.path)  # noqa: PTH105 - a name, as mkstemp has it
+        except OSError:
+            with suppress(OSError):
+                os.unlink(draft)  # noqa: PTH108 - likewise
+            raise

@@ -1,0 +1,21 @@
+"""The objects of the API."""
+
+from storage_api_client.models.jobs import Children, JobRecord, Links, Progress, Queue, Result
+from storage_api_client.models.problems import BackendError, Fault, Problem
+from storage_api_client.models.resources import ExportPolicy, Lock, Snapshot, Volume
+
+__all__ = [
+    "BackendError",
+    "Children",
+    "ExportPolicy",
+    "Fault",
+    "JobRecord",
+    "Links",
+    "Lock",
+    "Problem",
+    "Progress",
+    "Queue",
+    "Result",
+    "Snapshot",
+    "Volume",
+]

@@ -1,0 +1,125 @@
+"""Jobs: finding, cancelling, doing again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypedDict
+
+from storage_api_client.errors import Refused
+from storage_api_client.models import JobRecord
+from storage_api_client.protocol.asking import Context, ask, checked
+from storage_api_client.protocol.changing import Change
+from storage_api_client.protocol.deadlines import Deadline
+from storage_api_client.protocol.following import get_job, job_path
+from storage_api_client.protocol.messages import Flow, Request
+from storage_api_client.protocol.reading import Read
+from storage_api_client.times import format_time, parse_since
+
+_TIMES = ("created_after", "created_before", "finished_after", "finished_before")
+
+
+class JobFilter(TypedDict, total=False):
+    """Which jobs: all conditions must hold.
+
+    Attributes:
+        all: everybody's, as far as one may see them; else one's own.
+        state: one, or several.
+        id: ids.
+        created_after: a datetime, RFC 3339, or how long ago ("2h"); likewise the other times.
+    """
+
+    all: bool
+    state: str | Iterable[str]
+    operation: str
+    subsystem: str
+    volume: str
+    batch: str
+    requested_by: str
+    id: str | Iterable[str]
+    created_after: datetime | str
+    created_before: datetime | str
+    finished_after: datetime | str
+    finished_before: datetime | str
+
+
+def filter_query(chosen: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return a filter as query parameters."""
+    return tuple((name, _text(name, value)) for name, value in chosen.items() if value not in (None, "", (), False))
+
+
+def _text(name: str, value: Any) -> str:
+    if value is True:
+        return "true"
+    if name in _TIMES:
+        return format_time(value) if isinstance(value, datetime) else parse_since(value)
+    return value if isinstance(value, str) else ",".join(value)
+
+
+def list_jobs(chosen: Mapping[str, Any]) -> Read[JobRecord]:
+    """Jobs, the newest first."""
+    return Read("/v4/jobs", JobRecord.of, filter_query(chosen))
+
+
+def retry_job(job_id: str) -> Change[Any]:
+    """A failed or cancelled job, done again by a new one."""
+    return Change("POST", f"{job_path(job_id)}/retry", _same, {})
+
+
+def _same(body: Any) -> Any:
+    return body
+
+
+@dataclass(frozen=True)
+class BulkResult:
+    """What came of cancelling or retrying many jobs.
+
+    Attributes:
+        done: ids: of the jobs that were cancelled, or of the new jobs.
+        refused: id and code of each job that could not be.
+    """
+
+    done: tuple[str, ...]
+    refused: tuple[Mapping[str, str], ...]
+
+
+def cancel(context: Context, job_id: str, timeout: float | None) -> Flow[JobRecord]:
+    """Ask a job to stop.
+
+    Raises:
+        Refused: it has ended, or its change has gone too far.
+    """
+    deadline = Deadline(timeout)
+    request = Request("POST", f"{job_path(job_id)}/cancel")
+    response = yield from ask(context, request, deadline)
+    try:
+        return JobRecord.of(checked(response, request))
+    except Refused:
+        job = yield from get_job(context, job_id, deadline)
+        if job.state not in ("cancelling", "cancelled"):
+            raise
+        return job  # It was asked to before, perhaps by a request whose answer was lost.
+
+
+def settle(context: Context, job_id: str, outcome: str, timeout: float | None) -> Flow[JobRecord]:
+    """Say what became of a change whose outcome is being looked for."""
+    request = Request("POST", f"{job_path(job_id)}/settle", body={"outcome": outcome})
+    response = yield from ask(context, request, Deadline(timeout))
+    return JobRecord.of(checked(response, request))
+
+
+def in_bulk(
+    context: Context, what: str, chosen: Mapping[str, Any], timeout: float | None, key: str
+) -> Flow[BulkResult]:
+    """Cancel or retry all jobs that a filter names; ``what``: "cancel" or "retry"."""
+    request = Request("POST", f"/v4/jobs/{what}", body=_body(chosen), headers={"Idempotency-Key": key})
+    response = yield from ask(context, request, Deadline(timeout))
+    body = checked(response, request)
+    done = body.get("cancelled" if what == "cancel" else "retried", ())
+    return BulkResult(tuple(done), tuple(body.get("refused", ())))
+
+
+def _body(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A filter as a JSON body: as its query parameters, but for what is true or false."""
+    return {name: value == "true" if name == "all" else value for name, value in filter_query(chosen)}

@@ -1,0 +1,111 @@
+"""Files that order a batch: YAML or JSON as the API takes it, or CSV with an operation on each line."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args, get_type_hints
+
+from storage_api_client.operations import policies, volumes
+from storage_api_client.operations.batches import request_of
+from storage_api_client.operations.settings import NewVolume, split
+from storage_api_client.protocol.changing import Change
+
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+#: What a member may be, by the operation's name in the API.
+OPERATIONS: dict[str, Callable[..., Change[Any]]] = {
+    function.__name__: function
+    for function in (
+        volumes.create_volume,
+        volumes.clone_volume,
+        volumes.roll_back_volume,
+        volumes.update_volume,
+        volumes.restrict_volume,
+        volumes.reinstate_volume,
+        volumes.create_snapshot,
+        volumes.delete_snapshot,
+        volumes.create_lock,
+        volumes.remove_lock,
+        policies.create_policy,
+        policies.delete_policy,
+        policies.ensure_policy_rule_present,
+        policies.ensure_policy_rule_absent,
+    )
+}
+
+
+class OrderError(ValueError):
+    """The file orders no batch; the message says where and why."""
+
+
+def order_of(document: Any) -> dict[str, Any]:
+    """Return the body of POST /v4/batches for what stood in a file.
+
+    A member is ``{"method", "path", "body"}``, or an operation with its arguments, as
+    ``{"operation": "create_snapshot", "subsystem": "netapp", "volume": "db1", "name": "pre"}``.
+
+    Raises:
+        OrderError: it is no order.
+    """
+    if isinstance(document, list):
+        document = {"requests": document}
+    if not isinstance(document, Mapping) or not ({"requests", "for_each"} & set(document)):
+        raise OrderError("The file must hold a list of requests, or an object with requests or for_each.")
+    if "requests" not in document:
+        return dict(document)
+    if not isinstance(document["requests"], list):
+        raise OrderError("requests must be a list.")
+    return {**document, "requests": [_member(place, each) for place, each in enumerate(document["requests"])]}
+
+
+def _member(place: int, member: Any) -> dict[str, Any]:
+    if not isinstance(member, Mapping):
+        raise OrderError(f"Request {place} must be an object.")
+    if "operation" not in member:
+        return dict(member)
+    given = {name: value for name, value in member.items() if value not in (None, "")}
+    operation = OPERATIONS.get(str(given.pop("operation")))
+    if operation is None:
+        raise OrderError(f"Request {place}: the operation must be one of {', '.join(OPERATIONS)}.")
+    try:
+        return request_of(_called(operation, given))
+    except (TypeError, ValueError) as error:
+        raise OrderError(f"Request {place}: {str(error).replace('()', '')}") from None
+
+
+def _called(operation: Callable[..., Change[Any]], given: dict[str, Any]) -> Change[Any]:
+    parameters = inspect.signature(operation).parameters
+    if "to" in parameters and "from_snapshot" in given:
+        given["to"] = given.pop("from_snapshot")
+    if "settings" not in parameters:
+        return operation(**given)
+    own = {name: given.pop(name) for name in tuple(given) if name in parameters and name != "settings"}
+    return operation(**own, settings=split(given)[0])
+
+
+def from_rows(rows: Iterable[Mapping[str, str | None]]) -> dict[str, Any]:
+    """Return the order of a CSV file's rows; the columns are ``operation`` and arguments, empty cells are left out.
+
+    Raises:
+        OrderError: it is no order.
+    """
+    return order_of([_typed(row) for row in rows])
+
+
+def _typed(row: Mapping[str, str | None]) -> dict[str, Any]:
+    cells = {name: (text or "").strip() for name, text in row.items() if name}
+    return {name: _value(name, text) for name, text in cells.items() if text}
+
+
+def _value(name: str, text: str) -> Any:
+    if name == "body":
+        return json.loads(text)
+    if name == "rules":
+        return text.split()
+    kind = get_type_hints(NewVolume).get(name)
+    if (kind is bool or name == "purge_old_if_needed") and text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if kind is int or int in get_args(kind):
+        return int(text) if text.isascii() and text.isdigit() else text
+    return text

@@ -1,0 +1,61 @@
+"""The service itself: what is configured, who one is, and how it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from storage_api_client.protocol.asking import Context
+from storage_api_client.protocol.messages import Flow, Request, Response, send
+from storage_api_client.protocol.reading import Read
+
+
+def list_subsystems() -> Read[tuple[str, ...]]:
+    """The configured subsystems."""
+    return Read("/conf/subsystems", tuple)
+
+
+def list_roles() -> Read[tuple[str, ...]]:
+    """The roles that there are."""
+    return Read("/conf/roles", tuple)
+
+
+def list_my_roles() -> Read[tuple[str, ...]]:
+    """The roles of the one who asks."""
+    return Read("/conf/me/roles", tuple)
+
+
+def list_groups(role: str) -> Read[tuple[str, ...]]:
+    """The groups whose members have a role."""
+    return Read(f"/conf/roles/{quote(role, safe='')}/egroups", tuple)
+
+
+def has_role(role: str) -> Read[bool]:
+    """Has the one who asks a role?"""
+    return Read(f"/conf/roles/{quote(role, safe='')}/am_i_a", bool)
+
+
+def openapi() -> Read[dict[str, Any]]:
+    """The OpenAPI document."""
+    return Read("/openapi.json", dict)
+
+
+def metrics(context: Context) -> Flow[str]:
+    """Return the metrics, in Prometheus's text format."""
+    return (yield from _probe(context, "/metrics")).body.decode()
+
+
+def _probe(context: Context, path: str) -> Flow[Response]:
+    headers = yield from context.credentials.headers()
+    return (yield from send(Request("GET", path, headers=headers)))
+
+
+def readiness(context: Context) -> Flow[tuple[bool, Any]]:
+    """Return whether the service is ready, and what it says of itself; without trying again."""
+    response = yield from _probe(context, "/readyz")
+    return response.status < 300, response.json() if response.body else None  # noqa: PLR2004 - a success
+
+
+def is_alive(context: Context) -> Flow[bool]:
+    """Return whether the service's process lives; without trying again."""
+    return (yield from _probe(context, "/healthz")).status < 300  # noqa: PLR2004 - a success

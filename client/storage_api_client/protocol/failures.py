@@ -1,0 +1,41 @@
+"""What it means when there is no answer."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import httpx
+
+from storage_api_client.protocol.messages import ConnectionLost
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_PERMANENT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ssl.SSLCertVerificationError)
+
+
+def lost(error: Exception, url: str) -> ConnectionLost:
+    """Return what httpx's error means to a flow."""
+    causes = _causes(error)
+    permanent = any(isinstance(cause, _PERMANENT) for cause in causes)
+    return ConnectionLost(_sentence(causes, url), sent=not isinstance(error, _NOT_SENT), permanent=permanent)
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _sentence(causes: list[BaseException], url: str) -> str:
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"The certificate of {url} is not trusted ({cause.verify_message})"
+        if isinstance(cause, socket.gaierror):
+            return f"The name in {url} is not known ({cause.strerror})"
+        if isinstance(cause, ConnectionRefusedError):
+            return f"Nobody answers at {url} (connection refused)"
+        if isinstance(cause, TimeoutError | httpx.TimeoutException):
+            return f"{url} does not answer in time"
+    return f"The connection to {url} was lost ({str(causes[0]) or type(causes[0]).__name__})"

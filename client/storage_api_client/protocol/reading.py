@@ -1,0 +1,100 @@
+"""Reading: one object, or a collection page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from storage_api_client.errors import JobFailed, error_of
+from storage_api_client.models import JobRecord
+from storage_api_client.protocol.asking import Context, ask, checked
+from storage_api_client.protocol.deadlines import Deadline
+from storage_api_client.protocol.following import POLL_S, follow, job_path, raise_unless_succeeded
+from storage_api_client.protocol.messages import Emit, Flow, Request, Response
+
+T = TypeVar("T")
+_ACCEPTED = 202
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Read(Generic[T]):
+    """Something that can be read.
+
+    Attributes:
+        result: makes what the caller gets of the answer's body; of a collection, of each of its objects.
+    """
+
+    path: str
+    result: Callable[[Any], T]
+    query: tuple[tuple[str, str], ...] = ()
+
+
+def read(context: Context, what: Read[T], *, fresh: bool = False, timeout: float | None = None) -> Flow[T]:
+    """Read one object.
+
+    Raises:
+        StorageApiError: it is not there, or cannot be read.
+    """
+    request = Request("GET", what.path, what.query, _headers(fresh=fresh))
+    response = yield from _answer(context, request, Deadline(timeout))
+    return what.result(checked(response, request))
+
+
+def pages(
+    context: Context, what: Read[T], *, limit: int | None = None, fresh: bool = False, timeout: float | None = None
+) -> Flow[None]:
+    """Emit the objects of a collection, at most ``limit``; ``timeout`` is for each page."""
+    left = limit
+    size = _PAGE if left is None else min(_PAGE, left)
+    request: Request | None = Request("GET", what.path, (*what.query, ("limit", str(size))), _headers(fresh=fresh))
+    while request and (left is None or left > 0):
+        response = yield from _answer(context, request, Deadline(timeout))
+        for record in (checked(response, request) or [])[:left]:
+            yield Emit(what.result(record))
+            left = None if left is None else left - 1
+        request = _next(response, request)
+
+
+def _headers(*, fresh: bool) -> dict[str, str]:
+    return {"Cache-Control": "no-cache"} if fresh else {}
+
+
+def _answer(context: Context, request: Request, deadline: Deadline) -> Flow[Response]:
+    """The answer, also where the storage system must be asked first."""
+    wait_s = min(POLL_S, deadline.left_s)
+    asked = replace(request, headers={**request.headers, "Prefer": f"wait={int(wait_s)}"})
+    response = yield from ask(context, asked, deadline, wait_s=wait_s)
+    if response.status != _ACCEPTED:
+        return response
+    job = yield from follow(context, JobRecord.of(checked(response, request)).id, deadline)
+    try:
+        raise_unless_succeeded(job)
+    except JobFailed as failed:
+        # For who reads, the job is none of their business.
+        raise error_of(failed.problem, job) from None
+    path = (job.links and job.links.result) or f"{job_path(job.id)}/result"
+    return (yield from ask(context, Request("GET", *_split(path, request.query)), deadline))
+
+
+def _split(path: str, query: tuple[tuple[str, str], ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A link's path and query; a result is asked for with the query of the collection."""
+    parts = urlsplit(path)
+    return parts.path, tuple(parse_qsl(parts.query, keep_blank_values=True)) or query
+
+
+def _next(response: Response, request: Request) -> Request | None:
+    for link in response.headers.get("link", "").split(","):
+        target, _, parameters = link.partition(";")
+        if 'rel="next"' in parameters:
+            path, query = _split(target.strip(" <>"), ())
+            # A page goes on over its own copy: asking the storage system again would make another one.
+            return Request("GET", path, query, {k: v for k, v in request.headers.items() if k != "Cache-Control"})
+    return None
+
+
+def record_of(model: Callable[[Mapping[str, Any]], T]) -> Callable[[Any], T]:
+    """Return a reader of one JSON object."""
+    return lambda body: model(body or {})

@@ -1,0 +1,38 @@
+"""Credentials that need no asking: a token, or a user name and password."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from storage_api_client.protocol.asking import Anonymous, Credentials
+from storage_api_client.protocol.messages import Flow
+
+
+class Fixed(Anonymous):
+    """Headers that stay the same."""
+
+    def __init__(self, **headers: str) -> None:
+        self._headers = headers
+
+    def headers(self) -> Flow[Mapping[str, str]]:
+        """Return them."""
+        yield from ()
+        return self._headers
+
+
+def bearer(token: str) -> Fixed:
+    """Return the credentials of a bearer token."""
+    return Fixed(Authorization=f"Bearer {token.strip()}")
+
+
+def basic(user: str, password: str) -> Fixed:
+    """Return the credentials of HTTP Basic (RFC 7617)."""
+    return Fixed(Authorization="Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+
+
+def credentials_of(token: str | None, user_and_password: tuple[str, str] | None) -> Credentials:
+    """Return the credentials of either, or nobody's."""
+    if token:
+        return bearer(token)
+    return basic(*user_and_password) if user_and_password else Anonymous()

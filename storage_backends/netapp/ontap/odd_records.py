@@ -1,0 +1,20 @@
+"""Records that a filer should not have sent: each is logged once by each process, so that no listing floods the log."""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger(__name__)
+
+#: How many are remembered; beyond that none is logged.
+_MAX_REPORTED = 1000
+_reported: set[tuple[str, str, str]] = set()
+
+
+def report_odd_record(kind: str, name: str, reason: str) -> None:
+    """Log a record that is shown without its odd fields, or not at all, the first time that it is met."""
+    entry = (kind, name, reason)
+    if entry in _reported or len(_reported) >= _MAX_REPORTED:
+        return
+    _reported.add(entry)
+    log.warning("The storage system sent an odd %s %r: %s.", kind, name, reason)

@@ -1,0 +1,70 @@
+"""Asking for fields that a release may not know: those that it refuses are left out from then on, and reported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from storage_backends.journal import Journal
+from storage_backends.netapp.ontap.client import FieldsRefused, OntapClient
+from storage_backends.netapp.ontap.mapping import NEWER_FIELDS
+from storage_backends.netapp.ontap.queries import Query
+from storage_backends.netapp.ontap.responses import Json, Transform
+
+log = logging.getLogger(__name__)
+
+#: Without them a record is of no use.
+_NEEDED = frozenset({"uuid", "name", "id", "index"})
+
+
+def ask(
+    client: OntapClient,
+    path: str,
+    query: Query,
+    fields: Sequence[str],
+    *,
+    journal: Journal,
+    transform: Transform | None = None,
+) -> Json:
+    """Ask for ``fields``, without those that this filer does not know.
+
+    Raises:
+        StorageError: no answer, or a refusal that leaving fields out does not mend.
+    """
+    while True:
+        asked = [name for name in fields if name not in client.without]
+        try:
+            return client.get(path, {**query, "fields": ",".join(asked)}, journal=journal, transform=transform)
+        except FieldsRefused as refusal:
+            unknown = (refusal.named(asked) or _refused_alone(client, path, query, asked, journal)) - _NEEDED
+            if not unknown:
+                raise
+            _leave_out(client, unknown)
+
+
+def _refused_alone(
+    client: OntapClient, path: str, query: Query, asked: Iterable[str], journal: Journal
+) -> frozenset[str]:
+    """Those of the fields that the filer refuses, where its refusal of all of them does not say which."""
+    if not any(_takes(client, path, query, name, journal) for name in asked if name in _NEEDED):
+        return frozenset()  # It is the query that is refused.
+    # The newest first: nearly always it is one of them.
+    for candidates in (NEWER_FIELDS.intersection(asked), frozenset(asked) - NEWER_FIELDS - _NEEDED):
+        unknown = frozenset(name for name in candidates if not _takes(client, path, query, name, journal))
+        if unknown:
+            return unknown
+    return frozenset()
+
+
+def _takes(client: OntapClient, path: str, query: Query, field: str, journal: Journal) -> bool:
+    try:
+        client.get(path, {**query, "fields": field}, journal=journal)
+    except FieldsRefused:
+        return False
+    return True
+
+
+def _leave_out(client: OntapClient, unknown: frozenset[str]) -> None:
+    client.without |= unknown
+    client.unknown_fields |= unknown
+    log.warning("The storage system does not know %s: it reads as null from now on.", ", ".join(sorted(unknown)))

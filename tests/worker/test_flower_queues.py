@@ -1,0 +1,35 @@
+"""Flower's page of queues shows ours, with what waits and runs in them."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.worker.test_flower_door import flower
+from worker.flower.queues import queue_names
+
+
+@pytest.fixture
+def backlog(redis_client) -> None:
+    redis_client.zadd("sapi:queued:one.write", {"a": 1, "b": 2})
+    redis_client.zadd("sapi:running:one.write", {"c": 3})
+    seconds, _ = redis_client.time()
+    redis_client.zadd("sapi:workers:one.list", {"here@host": seconds * 1000, "gone@host": (seconds - 60) * 1000})
+
+
+def test_every_queue_is_shown_with_its_jobs_and_workers(redis_url, backlog):
+    signed_in = {"SAPI_BASIC_AUTH_USERNAME": "u", "SAPI_BASIC_AUTH_PASSWORD": "p"}
+    with flower(redis_url, SAPI_BACKENDS="one🌈DummyStorage🦄two🌈DummyStorage", **signed_in) as address:
+        queues = requests.get(f"{address}/api/queues/length", auth=("u", "p"), timeout=10).json()["active_queues"]
+        page = requests.get(f"{address}/broker", auth=("u", "p"), timeout=10).text
+        assert requests.get(f"{address}/broker", timeout=10).status_code == 401
+    shown = {queue["name"]: queue for queue in queues}
+    assert {f"{name}.{kind}" for name in ("one", "two") for kind in ("write", "read", "list")} <= shown.keys()
+    assert all(name in page for name in shown)
+    assert (shown["one.write"]["messages_ready"], shown["one.write"]["messages_unacknowledged"]) == (2, 1)
+    assert (shown["one.list"]["consumers"], shown["two.list"]["consumers"]) == (1, 0)
+    assert "celery" not in shown
+
+
+def test_where_no_storage_system_is_named_flower_shows_what_it_did():
+    assert queue_names({}) == []

@@ -1,0 +1,152 @@
+"""The index of jobs finds what a look at every record would find, whatever is asked for."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.worker.bench import PREFIX, Bench
+from worker.catalog.operations import OPERATIONS, Role
+from worker.jobs import service
+from worker.jobs.query import JobFilter, JobScope
+from worker.jobs.record import Job, State
+from worker.store.scripts import SubmitOutcome
+
+_OPERATIONS = ("create_snapshot", "delete_policy", "update_volume", "get_volume")
+_ENDS = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+#: Jobs lie on both sides of the border between two chunks.
+_FIRST_SEQ = 8192 - 40
+
+
+def _accept(bench: Bench, chosen: random.Random, number: int) -> str:
+    operation = chosen.choice(_OPERATIONS)
+    arguments: dict[str, Any] = {"policy": f"p{number}"} if operation == "delete_policy" else {"volume": f"v{number}"}
+    if operation == "create_snapshot":
+        arguments["name"] = "s"
+    new = bench.new(operation, **arguments)
+    new = replace(
+        new,
+        requester=chosen.choice(("ann", "bob", "")),
+        subsystem=chosen.choice(("filer", "other")),
+        volume=chosen.choice(("", "vol", "war")),
+    )
+    outcome, job_id, _ = bench.jobs.accept(new)
+    assert outcome is SubmitOutcome.NEW
+    return job_id
+
+
+def _end_some(bench: Bench, chosen: random.Random, ids: list[str]) -> None:
+    for number, job_id in enumerate(ids):
+        what = chosen.randrange(4)
+        if what == 0:
+            continue
+        if what == 1:
+            bench.jobs.cancel(job_id, "ann")
+            continue
+        bench.scripts.claim(job_id, "token", 15_000, 600_000, 600_000)
+        if what == 3:
+            state = chosen.choice(_ENDS)
+            bench.scripts.finish(job_id, "token", state, {"error_code": "no"}, [], 60_000, b"", 1000, 0)
+        assert bench.job(job_id).seq == _FIRST_SEQ + 1 + number
+
+
+@pytest.fixture
+def jobs(bench: Bench) -> list[Job]:
+    """Eighty jobs in every state, the newest first."""
+    chosen = random.Random(7)
+    bench.client.set(f"{PREFIX}seq", _FIRST_SEQ)
+    ids = [_accept(bench, chosen, number) for number in range(80)]
+    _end_some(bench, chosen, ids)
+    return [bench.job(job_id) for job_id in reversed(ids)]
+
+
+def _queries(jobs: list[Job]) -> list[JobFilter]:
+    middle = jobs[40].created_ms
+    ends = sorted(job.finished_ms for job in jobs if job.finished_ms)
+    singles: list[dict[str, Any]] = [
+        {},
+        *({"states": (state,)} for state in State),
+        {"states": (State.QUEUED, State.FAILED)},
+        *({"operation": name} for name in _OPERATIONS),
+        {"subsystem": "other"},
+        {"volume": "vol"},
+        {"requested_by": "bob"},
+        {"created_after_ms": middle},
+        {"created_before_ms": middle},
+        {"finished_after_ms": ends[len(ends) // 2]},
+        {"finished_before_ms": ends[len(ends) // 2]},
+        {"finished_after_ms": ends[0], "finished_before_ms": ends[-1]},
+        {"created_before_ms": 1},
+        {"subsystem": "nowhere"},
+    ]
+    return [JobFilter(**one | other) for one in singles for other in singles]
+
+
+_SCOPES = [
+    JobScope(everybody=True),
+    JobScope("ann"),
+    JobScope("ann", frozenset({Role.ADMIN})),
+    JobScope("", frozenset({Role.USER, Role.UBER_ADMIN})),
+]
+
+
+@pytest.mark.parametrize("effort", [30, 10_000])
+def test_it_finds_what_fits_and_nothing_else(bench: Bench, jobs: list[Job], effort: int, monkeypatch):
+    monkeypatch.setattr(service, "_SEARCH_EFFORT", effort)
+    found_some = 0
+    for wanted in _queries(jobs):
+        for scope in _SCOPES:
+            expected = [job.id for job in jobs if scope.includes(job) and wanted.matches(job)]
+            found, cursor = bench.jobs.find(wanted, scope, 100)
+            assert ([each.job.id for each in found], cursor) == (expected, None), (wanted, scope)
+            found_some += bool(expected)
+    assert found_some > 300
+
+
+def test_it_goes_by_pages(bench: Bench, jobs: list[Job]):
+    wanted, scope = JobFilter(states=(State.QUEUED, State.SUCCEEDED)), JobScope(everybody=True)
+    found: list[str] = []
+    below: int | None = None
+    while True:
+        page, below = bench.jobs.find(wanted, scope, 7, below)
+        found += [each.job.id for each in page]
+        if below is None:
+            break
+        assert len(page) == 7
+    assert found == [job.id for job in jobs if wanted.matches(job)]
+    assert len(found) > 20
+
+
+def test_others_jobs_are_not_found_by_their_ids(bench: Bench):
+    job_id = bench.accept("create_volume")
+    assert [each.job.id for each in bench.jobs.find(JobFilter(ids=(job_id,)), JobScope("ann"), 9)[0]] == [job_id]
+    assert bench.jobs.find(JobFilter(ids=(job_id,)), JobScope("bob"), 9)[0] == []
+
+
+def test_what_is_forgotten_is_found_no_more(bench: Bench, jobs: list[Job]):
+    ended = [job for job in jobs if job.done]
+    bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys([job.id for job in ended], 1))
+    assert bench.scripts.purge_expired(500) == len(ended) > 10
+    found, _ = bench.jobs.find(JobFilter(), JobScope(everybody=True), 100)
+    assert [each.job.id for each in found] == [job.id for job in jobs if not job.done]
+
+
+def test_it_is_as_large_as_there_are_jobs(bench: Bench, jobs: list[Job]):
+    for job in jobs:
+        if job.state is State.QUEUED:
+            bench.jobs.cancel(job.id, "ann")
+        elif not job.done:
+            bench.scripts.finish(job.id, "token", "succeeded", {}, [], 60_000, b"", 1000, 0)
+    bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys([job.id for job in jobs], 1))
+    assert bench.scripts.purge_expired(500) == len(jobs)
+    assert bench.client.keys(f"{PREFIX}index*") == []
+
+
+def test_every_operation_is_in_it(bench: Bench):
+    for name in OPERATIONS:
+        job_id = bench.accept(name)
+        found, _ = bench.jobs.find(JobFilter(operation=name), JobScope("ann"), 9)
+        assert [each.job.id for each in found] == [job_id]

@@ -1,0 +1,125 @@
+"""Which jobs are looked for, as filters, and the properties under which the index in Redis has them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, combinations
+from typing import Any
+
+from worker.catalog.operations import Role
+from worker.jobs.record import Job, State
+
+#: Sequence numbers are exact in Redis up to here.
+MAX_SEQ = 2**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs; empty (or 0) means any. Times are Unix milliseconds, and excluded themselves."""
+
+    states: tuple[State, ...] = ()
+    operation: str = ""
+    subsystem: str = ""
+    #: The volume as it was named by the client.
+    volume: str = ""
+    #: The id of the batch that they belong to.
+    batch: str = ""
+    requested_by: str = ""
+    created_after_ms: int = 0
+    created_before_ms: int = 0
+    finished_after_ms: int = 0
+    finished_before_ms: int = 0
+    ids: tuple[str, ...] = ()
+
+    def matches(self, job: Job) -> bool:
+        """Is this job one of them?"""
+        wanted = {
+            self.operation: job.operation.name,
+            self.subsystem: job.subsystem,
+            self.volume: job.volume,
+            self.batch: job.batch,
+            self.requested_by: job.requester,
+        }
+        return (
+            all(not text or text == value for text, value in wanted.items())
+            and (not self.states or job.state in self.states)
+            and (not self.ids or job.id in self.ids)
+            and _within(job.created_ms, self.created_after_ms, self.created_before_ms)
+            and _within(job.finished_ms, self.finished_after_ms, self.finished_before_ms)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobScope:
+    """Whose jobs: the requester's own, and those whose roles are among ``roles``; or everybody's."""
+
+    requester: str = ""
+    roles: frozenset[Role] = frozenset()
+    everybody: bool = False
+
+    def includes(self, job: Job) -> bool:
+        """Is this job one of them?"""
+        if self.everybody or (self.requester and job.requester == self.requester):
+            return True
+        return bool(self.roles) and job.roles <= self.roles
+
+
+def roles_property(roles: Iterable[Role]) -> str:
+    """Return the name of a set of roles, as the record and the index have it."""
+    return "+".join(sorted(roles))
+
+
+@lru_cache(10_000)
+def key_of(text: str) -> str:
+    """Return text that a client chose as a part of keys: of one length, and harmless."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def index_query(
+    wanted: JobFilter, scope: JobScope, *, seqs: tuple[int, int], limit: int, effort: int
+) -> Mapping[str, Any]:
+    """Return what `list_jobs` is asked; ``seqs``: above and below which sequence numbers to look."""
+    floor, below = seqs
+    return {
+        "floor": floor,
+        "below": below,
+        "limit": limit,
+        "effort": effort,
+        "groups": _groups(wanted, scope),
+        "volume": wanted.volume,
+        "created_after": wanted.created_after_ms,
+        "created_before": wanted.created_before_ms,
+        "finished_after": wanted.finished_after_ms,
+        "finished_before": wanted.finished_before_ms,
+    }
+
+
+def _groups(wanted: JobFilter, scope: JobScope) -> list[list[str]]:
+    """Lists of properties, of each of which a job must have one."""
+    groups = [] if scope.everybody else [_scope_properties(scope)]
+    operation, subsystem = f"operation:{wanted.operation}", f"subsystem:{wanted.subsystem}"
+    if wanted.operation and wanted.subsystem:
+        groups.append([f"{operation} {subsystem}"])
+    elif wanted.operation or wanted.subsystem:
+        groups.append([operation if wanted.operation else subsystem])
+    if wanted.states:
+        before = f"{operation} " if wanted.operation else f"{subsystem} " if wanted.subsystem else ""
+        groups.append([f"{before}state:{state}" for state in wanted.states])
+    if wanted.requested_by:
+        groups.append([f"requester:{key_of(wanted.requested_by)}"])
+    return groups or [["all"]]
+
+
+def _scope_properties(scope: JobScope) -> list[str]:
+    subsets = chain.from_iterable(combinations(sorted(scope.roles), count) for count in range(1, len(scope.roles) + 1))
+    own = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
+    return own + [f"roles:{roles_property(roles)}" for roles in subsets]
+
+
+def _within(moment_ms: int | None, after_ms: int, before_ms: int) -> bool:
+    if not after_ms and not before_ms:
+        return True
+    return moment_ms is not None and moment_ms > after_ms and (not before_ms or moment_ms < before_ms)
