@@ -1,0 +1,88 @@
+"""Which version of a listing answers: fresh looks at one object, listings that overlap, pages over a former version."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from worker.catalog.resource_types import VOLUMES
+from worker.listings.listing import Listing
+from worker.listings.repository import Listings
+
+
+@pytest.fixture
+def warm(service):
+    """A service whose listing of volumes is cached."""
+    service.get()
+    assert service.run_all() == 1
+    return service
+
+
+def test_no_cache_on_one_object_asks_the_filer(warm):
+    path = "volumes/acclog_backup01"
+    assert warm.get(path).status_code == 200
+    answer = warm.get(path, Cache_Control="no-cache")
+    assert answer.status_code == 202
+    assert answer.json["operation"] == "get_volume"
+
+
+@pytest.mark.parametrize(("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200)])
+def test_the_age_of_the_collection_counts_for_its_objects(warm, age, directive, status):
+    warm.age("dummy/volumes", age)
+    assert warm.get("volumes/acclog_backup01", Cache_Control=directive).status_code == status
+
+
+def _committed(service, started, names):
+    """Let a read of the volumes end that found these names."""
+    listings = service.current_services.listings
+    records = [{"name": name, "size_total": 1} for name in names]
+    step = listings.store(started, Listing.of("name", records, ordered=True))
+    service.current_services.scripts.compact_listing(step)
+
+
+def _begun(service):
+    listings: Listings = service.current_services.listings
+    return listings.begin(VOLUMES, "dummy/volumes", "", 60_000)
+
+
+def _shown(service):
+    return [row["name"] for row in service.get("volumes?fields=name").json]
+
+
+def test_of_two_listings_that_overlap_the_one_that_began_later_is_shown(service):
+    first = _begun(service)
+    second = _begun(service)
+    # Redis counts in milliseconds; these two may have begun in the same one.
+    second = type(second)(second.cache_key, first.as_of_ms + 1, second.seq, second.parent_epoch)
+    _committed(service, second, ["new"])
+    assert _shown(service) == ["new"]
+    _committed(service, first, ["old"])
+    assert _shown(service) == ["new"]
+
+
+def test_pages_go_on_in_a_front_end_that_has_nothing_in_memory(warm):
+    warm.change("POST", "volumes/aaa", {"size_total": 2**30})
+    warm.change("DELETE", "volumes/acclog_backup01")
+    first = warm.get("volumes?limit=4&fields=name")
+    whole = [row["name"] for row in warm.get("volumes?fields=name").json]
+    warm.change("DELETE", "volumes/aaa")
+    job = warm.get(Cache_Control="no-cache").json["id"]
+    warm.run(job)
+    found = [row["name"] for row in first.json]
+    answer, other = first, warm.another_front_end()
+    while "Link" in answer.headers:
+        link = urlsplit(answer.headers["Link"].partition("<")[2].partition(">")[0])
+        answer = warm.get(f"volumes?{link.query}", app=other)
+        assert answer.status_code == 200, answer.text
+        found += [row["name"] for row in answer.json]
+    assert len(found) > 8
+    assert found == whole
+
+
+@pytest.mark.parametrize("condition", ["If-Match", "If-Unmodified-Since"])
+def test_a_change_takes_no_condition(service, condition):
+    value = '"tag"' if condition == "If-Match" else "Thu, 01 Jan 1970 00:00:00 GMT"
+    answer = service.ask("DELETE", "volumes/acclog_backup01", **{condition: value})
+    assert (answer.status_code, answer.json["code"]) == (412, "precondition-failed")
+    assert not service.waiting()

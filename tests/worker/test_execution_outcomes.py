@@ -1,0 +1,187 @@
+"""How a job ends by what its driver does: lost answers, errors half way, foreign exceptions, shutdown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from storage_backends.errors import BackendUnavailable, NoSuchVolume, NotSupported, OutcomeUnclear
+from storage_backends.journal import LeaseLost
+from tests.worker.bench import SUBSYSTEM, Bench, Node
+from worker.backends.gateway import BackendGateway
+from worker.catalog.resource_types import VOLUMES
+from worker.jobs.record import State
+from worker.listings.repository import Listings
+from worker.store.scripts import LeaseResult
+
+
+@pytest.fixture
+def node(bench: Bench) -> Node:
+    return bench.node()
+
+
+class Breaking:
+    """The dummy, but for one method that raises after (or before) it has done its work."""
+
+    def __init__(self, backend: Any, method: str, error: Exception, *, works: bool = True) -> None:
+        self._backend, self._method, self._error, self._works = backend, method, error, works
+
+    def __getattr__(self, name: str) -> Any:
+        found: Callable[..., Any] = getattr(self._backend, name)
+        if name != self._method:
+            return found
+
+        def breaking(*arguments: Any, **named: Any) -> Any:
+            if self._works:
+                found(*arguments, **named)
+            raise self._error
+
+        return breaking
+
+
+def _node(bench: Bench, error: Exception, *, works: bool = True, method: str = "create_volume") -> Node:
+    backend: Any = Breaking(bench.backend, method, error, works=works)
+    return bench.node(backend)
+
+
+def test_a_lost_answer_is_reconciled_and_not_told_as_failed(bench: Bench, node: Node):
+    job_id = bench.accept("create_volume")
+    assert _node(bench, OutcomeUnclear("no answer")).carry_out(job_id) is None
+    job = bench.job(job_id)
+    assert job.state is State.RUNNING
+    assert job.in_doubt_since_ms is not None
+    bench.let_time_pass()
+    node.sweep()
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert bench.effects() == {job_id: True}
+
+
+def test_a_foreign_exception_after_the_change_was_sent_is_reconciled(bench: Bench, node: Node):
+    job_id = bench.accept("create_volume")
+    assert _node(bench, RuntimeError("a bug")).carry_out(job_id) is None
+    assert bench.job(job_id).state is State.RUNNING
+    bench.let_time_pass()
+    node.sweep()
+    assert bench.job(job_id).state is State.SUCCEEDED
+
+
+def test_a_foreign_exception_before_anything_was_sent_ends_the_job(bench: Bench):
+    job_id = bench.accept("create_volume")
+    assert _node(bench, RuntimeError("a bug"), works=False).carry_out(job_id) is not None
+    job = bench.job(job_id)
+    assert (job.state, job.failure and job.failure.code) == (State.FAILED, "backend-error")
+    assert bench.effects() == {}
+
+
+def test_after_a_failure_half_way_reads_show_what_is_true(bench: Bench):
+    listing = bench.accept("list_volumes")
+    bench.node().carry_out(listing)
+    job_id = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
+    _node(bench, NotSupported("half done"), method="update_volume").carry_out(job_id)
+    assert bench.job(job_id).state is State.FAILED
+    listings = Listings(bench.client, bench.scripts, bench.settings)
+    state = listings.listing_state(VOLUMES, f"{SUBSYSTEM}/volumes")
+    assert state.usable
+    assert state.listing_version is not None
+    shown = listings.load(state.listing_version)
+    assert shown is not None
+    volume = shown.find("vol")
+    assert volume is not None
+    assert volume["percentage_snapshot_reserve"] == 33
+
+
+def test_a_change_that_was_cancelled_and_not_made_ends_cancelled(bench: Bench, node: Node):
+    job_id = bench.accept("create_volume")
+    lease = node.claim(job_id)
+    lease.record_intent("create_volume")
+    lease.backend_job("a job of the filer", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") == "CANCELLING"
+    bench.let_time_pass()
+    bench.node().sweep()
+    job = bench.job(job_id)
+    assert (job.state, job.failure) == (State.CANCELLED, None)
+
+
+def test_a_running_change_that_was_sent_is_cancelled_no_more(bench: Bench, node: Node):
+    job_id = bench.accept("create_volume")
+    node.claim(job_id).record_intent("create_volume")
+    assert bench.jobs.cancel(job_id, "ann") == "TOO_LATE"
+    assert bench.job(job_id).state is State.RUNNING
+
+
+def test_a_read_that_a_draining_worker_returns_does_not_count_as_an_attempt(bench: Bench, node: Node):
+    job_id = bench.accept("list_volumes")
+    lease = node.claim(job_id)
+    node.drain.set()
+    assert node.executor.execute(lease) is None
+    assert bench.job(job_id).state is State.QUEUED
+    bench.node().claim(job_id)
+    assert bench.job(job_id).attempt == 1
+
+
+def test_only_who_was_given_a_job_reconciles_it_and_nothing_is_told_to_the_filer(bench: Bench, node: Node):
+    job_id = bench.accept("create_volume")
+    node.claim(job_id).record_intent("create_volume")
+    assert node.reconciler.reconcile(job_id, "reconcile:somebody-else") is None
+    assert bench.job(job_id).state is State.RUNNING
+    assert bench.effects() == {}
+
+
+class TestIntentsThatRedisDoesNotTake:
+    def test_one_is_recorded_before_anything_is_sent(self, bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch):
+        job_id = bench.accept("create_volume")
+        lease = node.claim(job_id)
+        record, refused = bench.scripts.record_progress, []
+
+        def refuse_once(*arguments: Any) -> LeaseResult:
+            if not refused:
+                refused.append(arguments)
+                raise redis.ConnectionError("away")
+            result: LeaseResult = record(*arguments)
+            return result
+
+        monkeypatch.setattr(bench.scripts, "record_progress", refuse_once)
+        lease.record_intent("create_volume")
+        assert len(refused) == 1
+        assert bench.job(job_id).step == "create_volume"
+
+    def test_without_it_nothing_is_sent(self, bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch):
+        job_id = bench.accept("create_volume")
+        lease = node.claim(job_id)
+
+        def refuse(*_: Any) -> LeaseResult:
+            lease.renewed(time.monotonic() - 1000)
+            raise redis.ConnectionError("away")
+
+        monkeypatch.setattr(bench.scripts, "record_progress", refuse)
+        with pytest.raises(LeaseLost):
+            bench.backend.create_volume("new", journal=lease)
+        assert bench.effects() == {}
+
+
+class TestCircuitBreaker:
+    def _gateway(self, bench: Bench) -> BackendGateway:
+        listings = Listings(bench.client, bench.scripts, bench.settings)
+        return BackendGateway(SUBSYSTEM, lambda: bench.backend, listings)
+
+    def _fail(self, gateway: BackendGateway, error: Exception, times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(type(error)), gateway.session():
+                raise error
+
+    def test_refusals_open_none(self, bench: Bench):
+        gateway = self._gateway(bench)
+        self._fail(gateway, NoSuchVolume("not there"), 6)
+        with gateway.session() as backend:
+            assert backend.list_policies is not None
+        assert gateway.breaker_state == "closed"
+
+    def test_a_filer_that_cannot_be_reached_opens_it(self, bench: Bench):
+        gateway = self._gateway(bench)
+        self._fail(gateway, BackendUnavailable("away"), 5)
+        with pytest.raises(BackendUnavailable), gateway.session():
+            pytest.fail("the filer was called")
