@@ -12,7 +12,7 @@ import yaml
 
 from tests.deploy.stack import ROOT
 
-SCRIPTS = ("deploy/compose/roll_out.sh", "deploy/kubernetes/roll_out.sh", "deploy/push_version.sh", ".ci/run")
+SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy").rglob("*.sh")) + [".ci/run"]
 PIPELINES = {".gitlab-ci.yml": "vendor.gitlab-ci", ".github/workflows/ci.yml": "vendor.github-workflows"}
 
 

@@ -1,0 +1,61 @@
+"""How the container of Redis starts: not while its disk is full, and not without a word."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.stack import ROOT
+
+#: Says what is free, from a file: KiB.
+_DF = """#!/bin/sh
+echo 'Filesystem 1024-blocks Used Available Capacity Mounted'
+echo "disk {size} 0 $(cat {free}) 0% /data"
+"""
+
+
+class Disk:
+    """A disk of some size of which the test says how much is free."""
+
+    def __init__(self, folder: Path, size_kib: int) -> None:
+        self._free = folder / "free"
+        program = folder / "df"
+        program.write_text(_DF.format(size=size_kib, free=self._free), "utf-8")
+        program.chmod(0o755)
+        self._path = f"{folder}:{os.environ['PATH']}"
+
+    def has(self, free_kib: int) -> None:
+        new = self._free.with_suffix(".new")
+        new.write_text(str(free_kib), "utf-8")
+        new.replace(self._free)
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["sh", ROOT / "deploy/redis/start.sh", "echo", "started with", "two words"],
+            env={"PATH": self._path, "REDIS_RETRY_S": "0.05"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("size_kib", "free_kib"), [(10_000_000, 65_536), (24_576, 1300)])
+def test_with_room_it_starts_at_once(tmp_path: Path, size_kib: int, free_kib: int) -> None:
+    disk = Disk(tmp_path, size_kib)
+    disk.has(free_kib)
+    said, complaints = disk.start().communicate(timeout=20)
+    assert (said, complaints) == ("started with two words\n", "")
+
+
+@pytest.mark.parametrize(("size_kib", "free_kib"), [(10_000_000, 65_535), (24_576, 1000)])
+def test_without_it_waits_and_says_so_once(tmp_path: Path, size_kib: int, free_kib: int) -> None:
+    disk = Disk(tmp_path, size_kib)
+    disk.has(free_kib)
+    process = disk.start()
+    assert process.stderr
+    assert "disk of /data is full" in process.stderr.readline()
+    assert process.poll() is None
+    disk.has(70_000)
+    said, more = process.communicate(timeout=20)
+    assert (said, more) == ("started with two words\n", "")
