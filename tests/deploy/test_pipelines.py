@@ -13,7 +13,7 @@ import yaml
 
 from tests.deploy.stack import ROOT
 
-SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy").rglob("*.sh")) + [".ci/run"]
+SCRIPTS = [".ci/run", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy").rglob("*.sh"))]
 PIPELINES = {".gitlab-ci.yml": "vendor.gitlab-ci", ".github/workflows/ci.yml": "vendor.github-workflows"}
 
 
