@@ -135,7 +135,8 @@ class TestIntentsThatRedisDoesNotTake:
     def test_one_is_recorded_before_anything_is_sent(self, bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch):
         job_id = bench.accept("create_volume")
         lease = node.claim(job_id)
-        record, refused = bench.scripts.record_progress, []
+        record = bench.scripts.record_progress
+        refused: list[Any] = []
 
         def refuse_once(*arguments: Any) -> LeaseResult:
             if not refused:

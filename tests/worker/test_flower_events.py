@@ -96,5 +96,6 @@ def test_more_than_a_few_wait_for_the_loop_too(celery, connected, heard):
     assert len(heard) == 100
 
 
-def test_without_a_line_to_flower_nothing_is_told(celery):
+def test_without_a_dispatcher_nothing_is_emitted(celery):
     emit_started(celery, "1")
+    assert not hasattr(celery, "flower_events")

@@ -42,6 +42,7 @@ def test_it_names_the_job_that_it_is_about():
 def test_an_exception_is_in_its_line():
     program = "try: 1 / 0\nexcept ZeroDivisionError: {}.exception('failed')"
     ours, others = (logged(program.format(whose)) for whose in ("log", "logging.getLogger()"))
+    assert len(ours) == len(others) == 1
     assert all("ZeroDivisionError: division by zero" in line["exception"] for line in (*ours, *others))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -311,7 +312,14 @@ def test_free_slots_find_what_waits_far_down_the_lane(bench: Bench, node: Node):
 def test_a_broker_that_is_away_delays_nobody(bench: Bench):
     settings = load(type(bench.settings), SAPI_DEBUG=True, broker_url="amqp://127.0.0.1:1//")
     publisher = TaskPublisher(create_celery(settings), limit=10)
-    publisher.publish_soon(TaskMessage(str(n), f"{SUBSYSTEM}.write", "create_volume") for n in range(100))
+    submitting = threading.Thread(
+        target=publisher.publish_soon,
+        args=([TaskMessage(str(n), f"{SUBSYSTEM}.write", "create_volume") for n in range(100)],),
+        daemon=True,
+    )
+    submitting.start()
+    submitting.join(timeout=20)
+    assert not submitting.is_alive()
     publisher.close(timeout_s=0.1)
 
 

@@ -94,7 +94,7 @@ def test_pages_together_are_the_whole(listed, query):
     found = pages(listed, f"volumes?limit=7{query}")
     assert [name for page in found for name in page] == whole
     assert {len(page) for page in found[:-1]} == {7}
-    assert all(listed.get(f"volumes?limit=7{query}").headers["X-Total-Count"] == str(len(whole)) for _ in range(1))
+    assert listed.get(f"volumes?limit=7{query}").headers["X-Total-Count"] == str(len(whole))
 
 
 def test_pages_go_on_over_their_own_generation(listed):

@@ -48,6 +48,8 @@ class LockConformance(Conformance):
     def test_removing_none_succeeds(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.remove_lock("home", "192.0.2.9", journal=journal())
 
+        assert backend.list_locks("home", journal=journal()) == []
+
     def test_removing_leaves_other_hosts(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         self.lock(backend, journal, "192.0.2.1")
         for host in ("192.0.2.2", "192.0.2.*", "*"):

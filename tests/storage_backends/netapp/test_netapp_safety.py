@@ -111,7 +111,10 @@ class TestNames:
         assert ontap.requests == []
 
     def test_one_volume_is_one_object_on_the_command_line(self) -> None:
-        require_one("PATCH", "/private/cli/volume", {"vserver": "vs1", "volume": '"a..b"'})
+        address = {"vserver": "vs1", "volume": '"a..b"'}
+        require_one("PATCH", "/private/cli/volume", address)
+        with pytest.raises(UnboundedChange):
+            require_one("PATCH", "/private/cli/volume", {"vserver": "vs1"})
 
     def test_a_listing_never_leaves_its_client(self) -> None:
         assert next_page("http://elsewhere/api/x?start.uuid=1", "/x") == "/api/x?start.uuid=1"
