@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from storage_backends.journal import Journal, JournalState
 from storage_backends.models import (
@@ -52,6 +52,9 @@ class StorageBackend(ABC):
     Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only
     when nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
     """
+
+    #: Does the driver sign in? Then it is constructed with a ``login_guard``, by keyword.
+    signs_in: ClassVar[bool] = False
 
     # --- volumes
 

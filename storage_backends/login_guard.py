@@ -32,8 +32,8 @@ class _Login:
 class LoginGuard:
     """What this process knows of the logins to filers, by account and password; used by many threads.
 
-    A subclass may share that with other processes: it overrides ``shared_wait_s``, ``share_refusal`` and
-    ``share_acceptance``.
+    A subclass may share that with other processes: it overrides ``shared_wait_s``, ``share_refusal``,
+    ``share_acceptance`` and ``share_undecided``.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,9 @@ class LoginGuard:
                 login.tried_until = time.monotonic() + TRIAL_S
         wait_s = self.shared_wait_s(*key, is_accepted=login.is_accepted)
         if wait_s > 0:
-            self.undecided(account, password)
+            with self._changed:
+                login.is_accepted, login.tried_until = False, 0.0
+                self._changed.notify_all()
             _raise_while(wait_s)
 
     def refused(self, account: str, password: str) -> None:
@@ -88,9 +90,11 @@ class LoginGuard:
         """Note that a trial ended without an answer: the next one may try."""
         with self._changed:
             login = self._logins.get((account, fingerprint(account, password)))
-            if login is not None and not login.is_accepted:
-                login.tried_until = 0.0
-                self._changed.notify_all()
+            if login is None or login.is_accepted:
+                return
+            login.tried_until = 0.0
+            self._changed.notify_all()
+        self.share_undecided(account, fingerprint(account, password))
 
     # --- for those that share it
 
@@ -100,6 +104,9 @@ class LoginGuard:
 
     def share_refusal(self, account: str, password_fingerprint: str, wait_s: float) -> None:
         """Tell other processes that the login was refused, and for how long it must not be tried."""
+
+    def share_undecided(self, account: str, password_fingerprint: str) -> None:
+        """Tell other processes that a trial ended without an answer."""
 
     def share_acceptance(self, account: str, password_fingerprint: str) -> None:
         """Tell other processes that the login was taken."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from storage_backends.base import StorageBackend
 from storage_backends.configuration.options import build
 from storage_backends.configuration.subsystems import Subsystem
+from storage_backends.login_guard import LoginGuard
 
 DRIVERS: dict[str, str] = {
     "DummyStorage": "storage_backends.dummy:DummyStorage",
@@ -14,8 +16,12 @@ DRIVERS: dict[str, str] = {
 }
 
 
-def open_backend(subsystem: Subsystem) -> StorageBackend:
+def open_backend(subsystem: Subsystem, login_guard: LoginGuard | None = None) -> StorageBackend:
     """Return the storage system of a subsystem; opening is cheap, connections are made by its first call.
+
+    Args:
+        subsystem: which one, and with which options.
+        login_guard: what is known of logins, for all storage systems of this process; None: one of its own.
 
     Raises:
         ImportError: the driver's library is not installed.
@@ -23,7 +29,8 @@ def open_backend(subsystem: Subsystem) -> StorageBackend:
     """
     module, _, name = DRIVERS[subsystem.driver].partition(":")
     driver = getattr(import_module(module), name)
-    backend = driver(build(subsystem.driver, subsystem.options), name=subsystem.name)
-    if not isinstance(backend, StorageBackend):
+    if not issubclass(driver, StorageBackend):
         raise TypeError(f"{subsystem.driver} is not a storage back-end")
+    more: dict[str, Any] = {"login_guard": login_guard or LoginGuard()} if driver.signs_in else {}
+    backend: StorageBackend = driver(build(subsystem.driver, subsystem.options), name=subsystem.name, **more)
     return backend

@@ -21,6 +21,7 @@ from storage_backends.configuration.subsystems import ConfigurationError, Subsys
 from storage_backends.registry import open_backend
 from worker import health_report
 from worker.backends.gateway import BackendGateway, HealthMonitor
+from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import QueueClass
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, Settings, load
@@ -105,8 +106,11 @@ def build(
     lease_renewer = LeaseRenewer(scripts, settings.lease, on_hang=_restart)
     listings = Listings(client, scripts, settings)
     counters = CounterBuffer(client, settings.key_prefix)
+    login_guard = SharedLoginGuard(client, settings.key_prefix)
     gateways = {
-        name: BackendGateway(name, partial(open_backend, subsystem), listings, partial(_count, counters, name))
+        name: BackendGateway(
+            name, partial(open_backend, subsystem, login_guard), listings, partial(_count, counters, name)
+        )
         for name, subsystem in subsystems.items()
     }
     claims = JobClaims(scripts, lease_renewer, publisher, settings, drain)

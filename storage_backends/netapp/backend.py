@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from storage_backends.base import ReconciledOutcome, StorageBackend
 from storage_backends.configuration.options import NetappOptions
@@ -33,6 +33,8 @@ from storage_backends.netapp.reconciliation.reconcile import InDoubtChange, reco
 
 class NetappStorage(StorageBackend):
     """One vserver of a NetApp cluster, through ONTAP's REST interface (9.10.1 and later)."""
+
+    signs_in: ClassVar[bool] = True
 
     def __init__(self, options: NetappOptions, name: str, login_guard: LoginGuard | None = None) -> None:
         """Name the filer; nothing is sent yet. ``login_guard`` is shared by all that use the same account."""

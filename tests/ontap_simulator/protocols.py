@@ -32,7 +32,7 @@ def delete_lock(world: World, request: Request, found: re.Match[str]) -> Reply:
 
 
 def _shown(policy: Record) -> Record:
-    if len(policy["rules"]) <= SHOWN_RULES:
+    if len(policy["rules"] or []) <= SHOWN_RULES:
         return policy | {"are_rules_truncated": False}
     return policy | {"rules": policy["rules"][:SHOWN_RULES], "are_rules_truncated": True}
 
@@ -107,7 +107,7 @@ def _rule(policy: Record, found: re.Match[str]) -> Record:
 
 def list_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
     policy = _policy(world, request, found)
-    return listing(world, request, RULE, sorted(policy["rules"], key=lambda rule: rule["index"]), "index")
+    return listing(world, request, RULE, sorted(policy["rules"] or [], key=lambda rule: rule["index"]), "index")
 
 
 def create_rule(world: World, request: Request, found: re.Match[str]) -> Reply:

@@ -82,7 +82,8 @@ class Shape:
                 if name not in fields:
                     _drop(shown, name.split("."))
         for name in (*self.default, "_links", *fields, *asked):
-            if name != "*" and values_at(record, name) + ([[]] if name in record else []):
+            is_odd = _is_odd(record.get(name.partition(".")[0], {}))
+            if name != "*" and (is_odd or values_at(record, name) or name in record):
                 _copy(record, shown, name.split("."))
         return shown
 
@@ -124,6 +125,13 @@ def _require_value(found: Any, name: str, value: Any) -> None:
         raise Refusal(262197, f'The value "{value}" is invalid for field "{name}"', target=name) from None
 
 
+def _is_odd(value: Any) -> bool:
+    """Is it neither an object nor a list of such, so that no field can be picked from it?"""
+    if isinstance(value, list):
+        return not all(isinstance(item, dict) for item in value)
+    return not isinstance(value, dict)
+
+
 def _copy(source: dict[str, Any], into: dict[str, Any], parts: list[str]) -> None:
     if parts[0] not in source:
         return
@@ -131,11 +139,14 @@ def _copy(source: dict[str, Any], into: dict[str, Any], parts: list[str]) -> Non
     if len(parts) == 1:
         into[parts[0]] = copy.deepcopy(value)
     elif isinstance(value, list):
-        items = into.setdefault(parts[0], [{} for _ in value])
+        items = into.setdefault(parts[0], [{} if isinstance(item, dict) else item for item in value])
         for item, shown in zip(value, items, strict=True):
-            _copy(item, shown, parts[1:])
+            if isinstance(item, dict):
+                _copy(item, shown, parts[1:])
     elif isinstance(value, dict):
         _copy(value, into.setdefault(parts[0], {}), parts[1:])
+    else:
+        into[parts[0]] = value  # Of another type than it should be.
 
 
 def _drop(shown: dict[str, Any], parts: list[str]) -> None:

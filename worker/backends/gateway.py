@@ -44,6 +44,8 @@ class BackendGateway:
         self._backend: StorageBackend | None = None
         self._lock = threading.Lock()
         self._unavailable = False
+        #: Why it could not be reached the last time.
+        self._cause = "The storage system could not be reached."
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=_FAILURES,
             reset_timeout=_BREAKER_RESET_S,
@@ -63,8 +65,11 @@ class BackendGateway:
         except pybreaker.CircuitBreakerError:
             self._count("breaker-open")
             self._noticed(unavailable=True)
-            raise BackendUnavailable("The storage system could not be reached several times in a row.") from None
+            raise BackendUnavailable(
+                f"{self._cause} After several failures in a row it is not asked for {_BREAKER_RESET_S} s at a time."
+            ) from None
         except BackendUnavailable as exc:
+            self._cause = exc.detail
             self._count(exc.code)
             self._noticed(unavailable=True)
             raise
@@ -82,13 +87,13 @@ class BackendGateway:
     def check(self) -> dict[str, str]:
         """Look whether the storage system can be used: its status, and why not."""
         try:
-            self._opened().check()
+            notes = self._opened().check()
         except StorageError as exc:
             return _health("unavailable", exc.code, exc.detail)
         except Exception as exc:
             log.exception("filer.check-failed", subsystem=self.name)
             return _health("unavailable", "backend-error", f"The check itself failed ({type(exc).__name__}).")
-        return _health("available", "", "")
+        return _health("available", "", " ".join(notes))
 
     def close(self) -> None:
         """Let go of connections."""

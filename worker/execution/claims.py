@@ -103,11 +103,17 @@ class JobClaims:
             self._lease_renewer.remove(lease)
         return result is LeaseResult.GO
 
-    def requeue(self, lease: Lease, delay_s: float, reason: str = "", *, counts: bool = True) -> None:
-        """Return a job that changed nothing to its queue; a job whose cancellation was requested meanwhile ends."""
+    def requeue(
+        self, lease: Lease, delay_s: float, reason: str = "", *, counts: bool = True, message: str = ""
+    ) -> None:
+        """Return a job that changed nothing to its queue; a job whose cancellation was requested meanwhile ends.
+
+        ``message`` says to people why it waits.
+        """
         delay_ms = int(delay_s * 1000)
         result = self._repeat(
-            lease, lambda: self._scripts.requeue(lease.job_id, lease.token, delay_ms, reason, counts=counts)
+            lease,
+            lambda: self._scripts.requeue(lease.job_id, lease.token, delay_ms, reason, counts=counts, message=message),
         )
         if result is LeaseResult.CANCEL:
             self.complete(lease, Completion(State.CANCELLED))
@@ -119,10 +125,13 @@ class JobClaims:
         """Return a job of a storage system that this worker does not serve."""
         self.requeue(lease, _FOREIGN_DELAY_S, counts=False)
 
-    def hand_over(self, lease: Lease, reason: str, delay_s: float = 0.0) -> None:
-        """Release an in-doubt change, for any worker to reconcile after the delay."""
+    def hand_over(self, lease: Lease, reason: str, delay_s: float = 0.0, *, cause: str = "") -> None:
+        """Release an in-doubt change, for any worker to reconcile after the delay.
+
+        ``cause`` is what made it doubtful, as JSON (``InDoubtCause``); empty: as it was before.
+        """
         delay_ms, grace = int(delay_s * 1000), grace_ms(self._settings.lease)
-        self._repeat(lease, lambda: self._scripts.hand_over(lease.job_id, lease.token, delay_ms, reason, grace))
+        self._repeat(lease, lambda: self._scripts.hand_over(lease.job_id, lease.token, delay_ms, reason, grace, cause))
         self._lease_renewer.remove(lease)
 
     def drop_lease(self, lease: Lease) -> None:

@@ -21,7 +21,7 @@ from worker.config.json_encoding import as_json
 from worker.config.settings import Settings
 from worker.execution.claims import Completion, JobClaims
 from worker.execution.lease import Lease
-from worker.jobs.record import FAILURE_DETAILS, Failure, State
+from worker.jobs.record import FAILURE_DETAILS, Failure, InDoubtCause, State
 from worker.jobs.status import INLINE_RESULT_BYTES
 from worker.listings.listing import Listing
 from worker.listings.repository import Listings
@@ -40,6 +40,18 @@ def failure_of(error: StorageError) -> Failure:
         backend_error = {"code": error.backend_error.code, "message": error.backend_error.message}
     errors = tuple({"pointer": wrong.pointer, "detail": wrong.detail} for wrong in error.errors)
     return Failure(error.code, error.detail, error.retryable, backend_error, errors)
+
+
+def cause_of(error: StorageError) -> InDoubtCause:
+    """What made the outcome of a change doubtful."""
+    return InDoubtCause(error.detail, failure_of(error).backend_error)
+
+
+def _backend_words(error: StorageError) -> dict[str, str]:
+    """The storage system's own words, for a line of log."""
+    if error.backend_error is None:
+        return {}
+    return {"backend_code": error.backend_error.code, "backend_message": error.backend_error.message}
 
 
 class JobExecutor:
@@ -189,11 +201,17 @@ class JobExecutor:
 
     def _failed(self, lease: Lease, error: StorageError) -> Completion | None:
         if isinstance(error, OutcomeUnclear):
-            self._claims.hand_over(lease, "backend-timeout")
+            log.warning("job.in-doubt", job_id=lease.job_id, detail=error.detail, **_backend_words(error))
+            self._claims.hand_over(lease, "backend-timeout", cause=cause_of(error).to_json())
             return None
         if error.transient and self._patience_left(lease):
             reason = "backend-unavailable" if isinstance(error, BackendUnavailable) else "retrying"
-            self._claims.requeue(lease, self._delay_s(lease), reason)
+            delay_s = self._delay_s(lease)
+            log.warning(
+                "job.requeued", job_id=lease.job_id, reason=reason, delay_s=delay_s, detail=error.detail,
+                **_backend_words(error),
+            )  # fmt: skip
+            self._claims.requeue(lease, delay_s, reason, message=error.detail)
             return None
         steps = None
         if lease.step is not None and not error.transient:

@@ -5,6 +5,8 @@ Until then the job stays running and keeps its ordering keys.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import structlog
 
@@ -16,7 +18,7 @@ from worker.config.settings import Settings
 from worker.execution.claims import Completion, JobClaims
 from worker.execution.executor import failure_of
 from worker.execution.lease import Lease
-from worker.jobs.record import FAILURE_DETAILS, Failure, State
+from worker.jobs.record import FAILURE_DETAILS, Failure, InDoubtCause, Job, State
 from worker.listings.repository import Listings
 from worker.listings.updates import ListingUpdates
 
@@ -90,8 +92,8 @@ class OutcomeReconciler:
             with self._gateways[job.subsystem].session() as backend:
                 found = backend.reconcile(job.operation.name, job.arguments, job.trace(now_ms), journal=lease)
         except StorageError as error:
-            log.warning("reconcile.unavailable", job_id=job.id, code=error.code)
-            return self._unavailable(lease, now_ms)
+            log.warning("reconcile.unavailable", job_id=job.id, code=error.code, detail=error.detail, retry_s=_RETRY_S)
+            return self._unavailable(lease, now_ms, error.detail)
         return self._end(lease, found)
 
     def _end(self, lease: Lease, found: ReconciledOutcome) -> Completion:
@@ -102,21 +104,37 @@ class OutcomeReconciler:
             return Completion(State.SUCCEEDED, result=result, steps=steps)
         invalidation = self._updates.invalidate(job.operation, job.subsystem, job.arguments)
         if found.outcome is Outcome.UNKNOWN:
-            return Completion(State.FAILED, _unknown(), steps=invalidation)
+            return Completion(State.FAILED, _unknown(job.in_doubt_cause), steps=invalidation)
         if isinstance(found.error, StorageError):
             return Completion(State.FAILED, failure_of(found.error), steps=invalidation)
         if job.cancel_requested_ms is not None:
             return Completion(State.CANCELLED, steps=invalidation)
-        return Completion(State.FAILED, _NOT_DONE.get(job.in_doubt_reason or "", _NOT_APPLIED), steps=invalidation)
+        return Completion(State.FAILED, _not_done(job), steps=invalidation)
 
-    def _unavailable(self, lease: Lease, now_ms: int) -> Completion | None:
+    def _unavailable(self, lease: Lease, now_ms: int, detail: str = "") -> Completion | None:
         """The storage system cannot be probed now: give up only after `SAPI_RECONCILE_TIMEOUT`."""
         job = lease.job
         if now_ms - (job.in_doubt_since_ms or now_ms) < self._settings.reconcile_timeout * 1000:
             return None
         invalidation = self._updates.invalidate(job.operation, job.subsystem, job.arguments)
-        return Completion(State.FAILED, _unknown(), steps=invalidation)
+        return Completion(State.FAILED, _unknown(job.in_doubt_cause, detail), steps=invalidation)
 
 
-def _unknown() -> Failure:
-    return Failure("outcome-unknown", FAILURE_DETAILS["outcome-unknown"])
+def _unknown(cause: InDoubtCause | None, detail: str = "") -> Failure:
+    """Nobody can tell what became of a change: with what made it doubtful, and why it cannot be looked."""
+    details = (FAILURE_DETAILS["outcome-unknown"], cause.detail if cause else "", detail)
+    said = cause.backend_error if cause else None
+    return Failure("outcome-unknown", " ".join(filter(None, details)), backend_error=said)
+
+
+def _not_done(job: Job) -> Failure:
+    """A change that was not made, with what the storage system said when it was sent."""
+    failure, cause = _NOT_DONE.get(job.in_doubt_reason or "", _NOT_APPLIED), job.in_doubt_cause
+    if cause is None:
+        return failure
+    said = cause.backend_error
+    if said is not None and not said["message"].startswith("HTTP status"):
+        # It did answer, with a code of its own that is not known here: sent again it will hardly go otherwise.
+        detail = "The storage system answered with an error; looking showed that the change was not made."
+        return Failure("backend-error", detail, backend_error=cause.backend_error)
+    return replace(failure, detail=f"{failure.detail} {cause.detail}", backend_error=cause.backend_error)

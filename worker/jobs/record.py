@@ -44,6 +44,23 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class InDoubtCause:
+    """Why it is not known what became of a change: what the driver said, and the storage system's own words."""
+
+    detail: str
+    backend_error: Mapping[str, str] | None = None
+
+    def to_json(self) -> str:
+        """The field of the record that holds it."""
+        return json.dumps({"detail": self.detail, "backend_error": self.backend_error})
+
+    @classmethod
+    def parse(cls, text: str | None) -> InDoubtCause | None:
+        """Read what ``to_json`` wrote; None where nothing was."""
+        return cls(**json.loads(text)) if text else None
+
+
+@dataclass(frozen=True, slots=True)
 class ListingVersion:
     """One version of a listing: a base and the changes applied to it up to ``seq``."""
 
@@ -93,6 +110,7 @@ class Job:
     backend_job: str | None = None
     step: str | None = None
     in_doubt_reason: str | None = None
+    in_doubt_cause: InDoubtCause | None = None
     current: int | None = None
     total: int | None = None
     unit: str | None = None
@@ -143,6 +161,7 @@ def parse_job(flat: Sequence[bytes]) -> Job | None:
         batch=record.get("batch", ""),
         roles=_roles(record, operation),
         waiting_reason=record.get("waiting_reason") or None,
+        in_doubt_cause=InDoubtCause.parse(record.get("in_doubt_cause")),
         **values,
     )
 

@@ -46,6 +46,10 @@ class Keys:
         """How workers last saw a storage system, as JSON."""
         return f"{self.prefix}health:{subsystem}"
 
+    def login(self, account_digest: str, password_fingerprint: str, what: str) -> str:
+        """What workers know of a filer's login; ``what`` is accepted, refused, failures or trial."""
+        return f"{self.prefix}login:{account_digest}:{password_fingerprint}:{what}"
+
     def breaker(self, subsystem: str, node: str) -> str:
         """The state of one worker's circuit breaker: closed, open or half-open."""
         return f"{self.prefix}breaker:{subsystem}:{node}"

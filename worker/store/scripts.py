@@ -209,13 +209,24 @@ class JobScripts:
         word, messages = self._run("join_ordering", job_id, token, keys, fields)
         return LeaseResult(word.decode()), messages
 
-    def requeue(self, job_id: str, token: str, delay_ms: int, reason: str, *, counts: bool) -> LeaseResult:
-        """Return a job to its queue; DONE, CANCEL or LOST. ``counts``: does the attempt count?"""
-        return LeaseResult(self._run("requeue", job_id, token, delay_ms, reason, "0" if counts else "1").decode())
+    def requeue(
+        self, job_id: str, token: str, delay_ms: int, reason: str, *, counts: bool, message: str = ""
+    ) -> LeaseResult:
+        """Return a job to its queue; DONE, CANCEL or LOST.
 
-    def hand_over(self, job_id: str, token: str, delay_ms: int, reason: str, grace_ms: int) -> LeaseResult:
-        """Release an in-doubt change for another worker to reconcile; DONE or LOST."""
-        return LeaseResult(self._run("hand_over", job_id, token, delay_ms, reason, grace_ms).decode())
+        ``counts``: does the attempt count? ``message`` says to people why it waits.
+        """
+        uncounted = "0" if counts else "1"
+        return LeaseResult(self._run("requeue", job_id, token, delay_ms, reason, uncounted, message).decode())
+
+    def hand_over(
+        self, job_id: str, token: str, delay_ms: int, reason: str, grace_ms: int, cause: str = ""
+    ) -> LeaseResult:
+        """Release an in-doubt change for another worker to reconcile; DONE or LOST.
+
+        ``cause`` is what made it doubtful, as JSON; empty: as it was before.
+        """
+        return LeaseResult(self._run("hand_over", job_id, token, delay_ms, reason, grace_ms, cause).decode())
 
     def finish(
         self,

@@ -53,8 +53,9 @@ class FieldsRefused(StorageError):
 
     def __init__(self, refusal: StorageError, error: OntapError) -> None:
         super().__init__("The storage system refused the service's question.", backend_error=refusal.backend_error)
-        quoted = re.findall(r'"([^",]+)"', error.message)
-        self._words = {error.target, *quoted, *re.findall(r"[a-z_]+(?:\.[a-z_]+)+", error.message)} - {""}
+        message = re.sub(r'"[^"]*,[^"]*"', "", error.message)  # All that was asked for: it tells nothing.
+        quoted = re.findall(r'"([^"]+)"', message)
+        self._words = {error.target, *quoted, *re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)} - {""}
 
     def named(self, asked: Iterable[str]) -> frozenset[str]:
         """Return those of the fields that the filer's words name, themselves or by the object that they are in."""

@@ -195,6 +195,7 @@ def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
         comment=without_owner(fields.text("comment")),
         type=fields.text("type"),
     )
+    fields.odd.update(name for name in ("aggregates", "nodes") if _is_odd_list(record, name))
     if fields.odd:
         report_odd_record("volume", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
     return found
@@ -245,6 +246,10 @@ def first(entries: Any) -> Any:
 def objects(entries: Any) -> Iterator[Record]:
     """The objects of a list; anything else is passed over."""
     return (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else iter(())
+
+
+def _is_odd_list(record: Record, name: str) -> bool:
+    return name in record and record[name] != [] and not isinstance(first(record[name]), dict)
 
 
 def _aggregate(record: Record) -> str | None:

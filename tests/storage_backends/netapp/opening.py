@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from storage_backends.configuration.options import NetappOptions
+from storage_backends.login_guard import LoginGuard
 from storage_backends.netapp import NetappStorage
 from tests.ontap_simulator import Simulator
 
 USER, CONFINED_USER = "storage-api", "vsadmin"
 
 
-def open_backend(ontap: Simulator, user: str = USER, **options: Any) -> NetappStorage:
+def open_backend(
+    ontap: Simulator, user: str = USER, login_guard: LoginGuard | None = None, **options: Any
+) -> NetappStorage:
     """A driver for the simulated filer, with the account ``user``."""
     password, _ = ontap.accounts.get(user, ("wrong", ""))
     settings: dict[str, Any] = {
@@ -23,4 +26,4 @@ def open_backend(ontap: Simulator, user: str = USER, **options: Any) -> NetappSt
         "scheme": "http",
         "timeout_s": 5.0,
     }
-    return NetappStorage(NetappOptions(**settings | options), name="netapp")
+    return NetappStorage(NetappOptions(**settings | options), name="netapp", login_guard=login_guard)

@@ -15,5 +15,5 @@ if f[6] == '0' then observe('wait ' .. f[3], now - tonumber(f[7])) end
 index_state(id, 'queued', 'running')
 change(id, f[8], {}, 'state', 'running', 'attempt', text((tonumber(f[6]) or 0) + 1), 'token', token, 'started', text(now),
   'lease', text(now + tonumber(ARGV[3])), 'deadline', text(now + limit), 'stalled_since', '', 'waiting_reason', '', 'step', '',
-  'backend_job', '', 'not_before', '')
+  'backend_job', '', 'not_before', '', 'message', '')
 return {'CLAIMED', redis.call('HGETALL', job_key(id)), redis.call('ZCARD', queued_key(f[3]))}

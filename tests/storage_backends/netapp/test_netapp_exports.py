@@ -1,0 +1,344 @@
+"""Export rules: what access they give, under every spelling, and while others change the same policy."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import Any
+
+import pytest
+import requests
+from requests.auth import HTTPBasicAuth
+
+from storage_backends.base import Outcome, StorageBackend
+from storage_backends.errors import OutcomeUnclear, ResourceBusy, StorageError
+from storage_backends.journal import InMemoryJournal
+from storage_backends.models import ExportRule
+from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.protocols import insert_rule
+from tests.ontap_simulator.world import full_rule
+from tests.storage_backends.netapp.opening import USER, open_backend
+
+RULES = "/protocols/nfs/export-policies/.*/rules.*"
+
+
+def journal() -> InMemoryJournal:
+    return InMemoryJournal()
+
+
+def clients(policy: dict[str, Any]) -> list[list[str]]:
+    """The clients of a simulated policy's rules, in the order of their indexes."""
+    ordered = sorted(policy["rules"], key=lambda rule: rule["index"])
+    return [[client["match"] for client in rule["clients"]] for rule in ordered]
+
+
+@pytest.fixture
+def policy(ontap: Simulator) -> dict[str, Any]:
+    return ontap.world.add_policy("vs1", "team", [["a"], ["b"], ["c"]])
+
+
+class TestAccess:
+    """Present means that the client has the access that our rules give."""
+
+    def test_the_rights_of_rules_are_shown(self, ontap: Simulator, backend: StorageBackend) -> None:
+        team = ontap.world.add_policy("vs1", "team", [])
+        team["rules"] = [full_rule(7, ["B"], ro_rule=["any"], rw_rule=["never"]), full_rule(2, ["a", "10.0.0.1/32"])]
+
+        found = backend.get_policy("team", journal=journal())
+
+        assert found.rules == ("a", "10.0.0.1", "b")
+        assert found.details == (
+            ExportRule(2, ("a", "10.0.0.1"), ("sys",), ("sys",), ("sys",), ("nfs",)),
+            ExportRule(7, ("b",), ("any",), ("never",), ("sys",), ("nfs",)),
+        )
+
+    @pytest.mark.parametrize(
+        "rights",
+        [
+            {"rw_rule": ["never"], "superuser": ["none"]},
+            {"ro_rule": ["krb5"], "rw_rule": ["krb5"], "superuser": ["krb5"]},
+            {"superuser": ["none"]},
+            {"protocols": ["nfs3"]},
+        ],
+    )
+    def test_a_rule_that_gives_less_is_named_and_left(
+        self, rights: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        policy["rules"].append(full_rule(5, ["h"], **rights))
+
+        with pytest.raises(ResourceBusy, match=r"Rule 5 \(h: ") as refusal:
+            backend.ensure_policy_rule_present("team", "h", journal=journal())
+
+        assert (refusal.value.retryable, refusal.value.transient) == (False, False)
+        assert ontap.changes_sent() == []
+
+    @pytest.mark.parametrize(
+        ("wide", "narrow"),
+        [("10.0.0.0/8", "10.1.2.3"), ("0.0.0.0/0", "h"), (".example.org", "h.example.org"), ("::/0", "2001:db8::1"),
+         ("10.0.0.0/255.0.0.0", "10.1.0.0/16")],
+    )  # fmt: skip
+    def test_an_earlier_rule_that_shadows_it_is_named(
+        self, wide: str, narrow: str, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        team = ontap.world.add_policy("vs1", "team", [])
+        team["rules"] = [full_rule(1, [wide], rw_rule=["never"]), full_rule(2, ["other"])]
+        with pytest.raises(ResourceBusy, match="Rule 1 "):
+            backend.ensure_policy_rule_present("team", narrow, journal=journal())
+        team["rules"].append(full_rule(3, [narrow]))  # It is there, and never reached.
+        with pytest.raises(ResourceBusy, match="Rule 1 "):
+            backend.ensure_policy_rule_present("team", narrow, journal=journal())
+        assert ontap.changes_sent() == []
+
+    @pytest.mark.parametrize("other", [["cifs"], ["cifs", "flexcache"]])
+    def test_a_rule_of_another_protocol_is_in_nobodys_way(
+        self, other: list[str], ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        team = ontap.world.add_policy("vs1", "team", [])
+        team["rules"] = [full_rule(1, ["0.0.0.0/0"], rw_rule=["never"], protocols=other)]
+
+        assert backend.ensure_policy_rule_present("team", "h", journal=journal()).rules == ("0.0.0.0/0", "h")
+
+    @pytest.mark.parametrize("rights", [{"rw_rule": ["any"]}, {"rw_rule": ["krb5", "sys"]}, {"protocols": ["any"]}])
+    def test_a_rule_that_gives_as_much_is_enough(
+        self, rights: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        policy["rules"].append(full_rule(5, ["h"], **rights))
+
+        backend.ensure_policy_rule_present("team", "H", journal=journal())
+
+        assert ontap.changes_sent() == []
+
+    def test_a_rule_that_denies_and_comes_meanwhile_is_told(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        handle = ontap.handle
+
+        def intruding(request: Any) -> Any:
+            if request.method == "POST":
+                insert_rule(policy, full_rule(1, ["0.0.0.0/0"], ro_rule=["never"]))
+            return handle(request)
+
+        ontap.handle = intruding  # type: ignore[method-assign]
+        with pytest.raises(ResourceBusy, match="Rule 1 "):
+            backend.ensure_policy_rule_present("team", "h", journal=journal())
+
+
+class TestSpellings:
+    """Every spelling of a client is that client."""
+
+    @pytest.mark.parametrize(
+        ("there", "asked"),
+        [
+            ("2001:db8::1", "2001:0DB8:0:0::0001"), ("2001:0db8::1", "2001:db8::1/128"), ("H.Example.ORG", "h.example.org"),
+            ("10.0.0.1/32", "10.0.0.1"), ("10.1.0.0/255.255.0.0", "10.1.2.3/16"), ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("*.Example.org", "*.example.ORG"),
+        ],
+    )  # fmt: skip
+    def test_a_rule_is_found_and_removed(
+        self, there: str, asked: str, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        team = ontap.world.add_policy("vs1", "team", [["x"], [there, "y"], [there]])
+        shown = backend.get_policy("team", journal=journal()).rules
+        assert len(shown) == 3
+
+        assert backend.ensure_policy_rule_present("team", asked, journal=journal()).rules == shown
+        assert ontap.changes_sent() == []
+        assert backend.ensure_policy_rule_absent("team", asked, journal=journal()).rules == ("x", "y")
+        assert clients(team) == [["x"], ["y"]]
+
+    def test_what_is_made_is_canonical(self, ontap: Simulator, backend: StorageBackend) -> None:
+        made = backend.create_policy(
+            "team", journal=journal(), rules=["H", "h", "10.0.0.9/8", "10.0.0.0/255.0.0.0", "@Net", "@net", ".d", "*.d"]
+        )
+        assert made.rules == ("h", "10.0.0.0/8", "@Net", "@net", ".d", "*.d")
+
+    @pytest.mark.parametrize(
+        ("there", "asked"), [("2001:0DB8::1", "2001:db8::1"), ("H1.example.org", "h1.EXAMPLE.org")]
+    )
+    def test_locks_too(self, there: str, asked: str, ontap: Simulator, backend: StorageBackend) -> None:
+        home = ontap.world.add_volume("home")
+        ontap.world.add_lock(home, there)
+        ontap.world.add_lock(home, "192.0.2.9")
+        first, _ = backend.list_locks("home", journal=journal())
+        assert first.host == asked.lower()
+
+        backend.remove_lock("home", asked, journal=journal())
+
+        assert [lock["client_address"] for lock in ontap.world.locks.values()] == ["192.0.2.9"]
+
+
+class TestOthersChangeIt:
+    """Nobody else's rule is touched, wherever it stands."""
+
+    @pytest.fixture
+    def moving(self, ontap: Simulator, policy: dict[str, Any]) -> list[str]:
+        """Somebody puts a rule first between our look and our change."""
+        put: list[str] = []
+        handle = ontap.handle
+
+        def intruding(request: Any) -> Any:
+            if request.method in {"DELETE", "PATCH"} and not put:
+                put.append("theirs")
+                insert_rule(policy, full_rule(1, ["theirs"]))
+            return handle(request)
+
+        ontap.handle = intruding  # type: ignore[method-assign]
+        return put
+
+    @pytest.mark.parametrize("client", ["a", "b", "c"])
+    def test_a_rule_that_moved_is_found_again(
+        self, client: str, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
+    ) -> None:
+        left = backend.ensure_policy_rule_absent("team", client, journal=journal())
+
+        expected = [rule for rule in ("theirs", "a", "b", "c") if rule != client]
+        assert list(left.rules) == expected
+        assert clients(policy) == [[rule] for rule in expected]
+        assert moving
+
+    def test_a_client_of_a_rule_that_moved(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
+    ) -> None:
+        policy["rules"] = [full_rule(1, ["a", "b"]), full_rule(2, ["b", "c", "d"])]
+
+        backend.ensure_policy_rule_absent("team", "b", journal=journal())
+
+        assert clients(policy) == [["theirs"], ["a"], ["c", "d"]]
+
+    def test_a_client_that_was_added_meanwhile_stays(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        policy["rules"] = [full_rule(1, ["a", "b"])]
+        handle = ontap.handle
+
+        def intruding(request: Any) -> Any:
+            if request.method in {"DELETE", "PATCH"}:
+                policy["rules"][0]["clients"].append({"match": "theirs"})
+            return handle(request)
+
+        ontap.handle = intruding  # type: ignore[method-assign]
+        backend.ensure_policy_rule_absent("team", "b", journal=journal())
+
+        assert clients(policy) == [["a", "theirs"]]
+
+    def test_a_filer_without_such_requests_is_asked_by_index_and_looked_at(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        ontap.world.knows_rule_clients = False
+        policy["rules"].append(full_rule(4, ["a", "d"]))
+
+        assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("b", "c", "d")
+        assert clients(policy) == [["b"], ["c"], ["d"]]
+
+    def test_what_it_hit_there_by_accident_is_told(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        ontap.world.knows_rule_clients = False
+        handle = ontap.handle
+
+        def intruding(request: Any) -> Any:
+            if request.method == "DELETE" and request.path.endswith("/2"):
+                insert_rule(policy, full_rule(1, ["theirs"]))
+            return handle(request)
+
+        ontap.handle = intruding  # type: ignore[method-assign]
+        with pytest.raises(OutcomeUnclear, match=r": a\. Look"):
+            backend.ensure_policy_rule_absent("team", "b", journal=journal())
+
+    def test_a_removal_that_was_cut_in_half_is_completed(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        policy["rules"] = [full_rule(1, ["h"]), full_rule(2, ["H", "x"]), full_rule(3, ["h", "y"])]
+        ontap.fault(Kind.DROP_AFTER, method="DELETE", after=1)
+        lost = journal()
+        with pytest.raises(OutcomeUnclear):
+            backend.ensure_policy_rule_absent("team", "h", journal=lost)
+        assert len(clients(policy)) == 2
+
+        found = backend.reconcile(
+            "ensure_policy_rule_absent",
+            {"policy": "team", "rule": "h"},
+            lost.trace(age_s=3600.0),
+            journal=InMemoryJournal(lost.job_id),
+        )
+
+        assert found.outcome is Outcome.DONE
+        assert clients(policy) == [["x"], ["y"]]
+
+
+class _Direct:
+    """An administrator who works on the filer itself, bypassing the service."""
+
+    def __init__(self, ontap: Simulator, number: int) -> None:
+        password, _ = ontap.accounts[USER]
+        self._auth = HTTPBasicAuth(USER.encode(), password.encode())
+        self._url = f"http://127.0.0.1:{ontap.port}/api/protocols/nfs/export-policies/{number}/rules"
+
+    def insert(self, client: str, index: int) -> None:
+        body = full_rule(index, [client, f"{client}-too"], rw_rule=["krb5"])
+        assert requests.post(self._url, json=body, auth=self._auth, timeout=10).status_code == 201
+
+    def remove(self, client: str) -> None:
+        query = {"clients.match": client}
+        assert requests.delete(self._url, params=query, auth=self._auth, timeout=10).status_code == 200
+
+
+def test_three_writers_lose_none_of_each_others_rules(ontap: Simulator) -> None:
+    """Two through the driver, one on the filer itself, on one policy: each finds its own as it left it."""
+    policy = ontap.world.add_policy("vs1", "shared", [["admin", "admin-2", "s0", "s1"], ["untouched"]])
+    failures: list[BaseException] = []
+    present: dict[str, set[str]] = {"one": set(), "two": set(), "direct": set()}
+    turns = 334
+
+    def through_the_driver(name: str) -> None:
+        dice, mine = random.Random(name), present[name]
+        backend = open_backend(ontap)
+        for _ in range(turns):
+            client = f"{name}{dice.randrange(6)}"
+            if client in mine:
+                backend.ensure_policy_rule_absent("shared", client.upper(), journal=journal())
+                mine.discard(client)
+            else:
+                backend.ensure_policy_rule_present("shared", client, journal=journal())
+                mine.add(client)
+        backend.ensure_policy_rule_absent("shared", "s0" if name == "one" else "s1", journal=journal())
+        backend.close()
+
+    def on_the_filer() -> None:
+        dice, mine = random.Random("direct"), present["direct"]
+        direct = _Direct(ontap, policy["id"])
+        for _ in range(turns):
+            client = f"direct{dice.randrange(6)}"
+            if client in mine:
+                direct.remove(client)
+                mine.discard(client)
+            else:
+                direct.insert(client, dice.choice((1, 2, 3, 10)))
+                mine.add(client)
+
+    def guarded(work: Any, *arguments: Any) -> None:
+        try:
+            work(*arguments)
+        except (StorageError, AssertionError, requests.RequestException) as failure:
+            failures.append(failure)
+
+    threads = [
+        threading.Thread(target=guarded, args=(through_the_driver, "one")),
+        threading.Thread(target=guarded, args=(through_the_driver, "two")),
+        threading.Thread(target=guarded, args=(on_the_filer,)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    left = clients(policy)
+    assert ["admin", "admin-2"] in left
+    assert ["untouched"] in left
+    assert sorted(rule[0] for rule in left) == sorted({"admin", "untouched"} | present)
+    for rule in policy["rules"]:
+        match = rule["clients"][0]["match"]
+        if match.startswith("direct"):
+            assert rule["rw_rule"] == ["krb5"]
+            assert [client["match"] for client in rule["clients"]] == [match, f"{match}-too"]

@@ -1,0 +1,174 @@
+"""What becomes of a job whose driver failed in an unexpected way, or could not tell: no cause is lost on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import BackendError, BackendUnavailable, OutcomeUnclear
+from storage_backends.journal import InMemoryJournal
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.backends.gateway import BackendGateway
+from worker.catalog import resource_types
+from worker.jobs.record import State
+from worker.listings.repository import Listings
+
+WORDS = BackendError("2621574", "This operation is not possible now.")
+
+
+class Failing:
+    """A back-end whose changes fail, before or after they were made; everything else is as usual."""
+
+    def __init__(self, backend: StorageBackend, error: Exception, *, when: str) -> None:
+        self._backend, self._error, self._when = backend, error, when
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._backend, name)
+        if name in {"reconcile", "get_volume", "check", "close"}:
+            return method
+
+        def call(*arguments: Any, journal: Any, **named: Any) -> Any:
+            if self._when == "after the change":
+                method(*arguments, journal=journal, **named)
+            elif self._when == "after the intent":
+                journal.record_intent(name)
+            raise self._error
+
+        return call
+
+
+def carried_out(bench: Bench, error: Exception, *, when: str) -> str:
+    """Carry a creation out on such a back-end."""
+    job_id = bench.accept("create_volume", volume="new")
+    backend: Any = Failing(bench.backend, error, when=when)
+    bench.node(backend).carry_out(job_id)
+    return job_id
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OutcomeUnclear("no answer came")])
+def test_a_change_that_was_made_is_found_out(bench: Bench, error: Exception):
+    job_id = carried_out(bench, error, when="after the change")
+
+    assert bench.job(job_id).state is State.RUNNING
+    bench.recover(bench.node(), job_id)
+
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert bench.effects()[job_id] is True
+
+
+def test_a_bug_before_anything_was_sent_ends_the_job(bench: Bench):
+    job_id = carried_out(bench, RuntimeError("a bug"), when="at once")
+
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert failure.code == "backend-error"
+    assert bench.effects() == {}
+
+
+def test_the_storage_systems_own_words_outlive_the_doubt(bench: Bench):
+    job_id = carried_out(bench, OutcomeUnclear("It does not tell.", backend_error=WORDS), when="after the intent")
+
+    bench.recover(bench.node(), job_id)
+
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("backend-error", False)
+    assert failure.backend_error == {"code": "2621574", "message": "This operation is not possible now."}
+    assert "was not made" in failure.detail
+
+
+def test_a_status_without_words_is_told_as_silence(bench: Bench):
+    page = BackendError("502", "HTTP status 502")
+    job_id = carried_out(bench, OutcomeUnclear("It does not tell.", backend_error=page), when="after the intent")
+
+    bench.recover(bench.node(), job_id)
+
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("backend-timeout", True)
+    assert failure.backend_error == {"code": "502", "message": "HTTP status 502"}
+
+
+def test_what_nobody_can_find_out_says_why(bench: Bench):
+    job_id = carried_out(bench, OutcomeUnclear("The answer broke off.", backend_error=WORDS), when="after the change")
+    bench.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", "1")
+
+    class Away(Failing):
+        def reconcile(self, *_: Any, **__: Any) -> Any:
+            raise BackendUnavailable("The vserver is not there.")
+
+    backend: Any = Away(bench.backend, RuntimeError(), when="never")
+    bench.recover(bench.node(backend), job_id)
+
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert failure.code == "outcome-unknown"
+    assert "The answer broke off." in failure.detail
+    assert "The vserver is not there." in failure.detail
+    assert failure.backend_error == {"code": "2621574", "message": "This operation is not possible now."}
+
+
+def test_a_job_that_waits_says_for_what(bench: Bench):
+    reason = "The storage system cannot be reached: its host refuses connections to that port."
+    with capture_logs() as lines:
+        job_id = carried_out(bench, BackendUnavailable(reason), when="at once")
+
+    job = bench.job(job_id)
+    assert (job.state, job.waiting_reason, job.message) == (State.QUEUED, "backend-unavailable", reason)
+    (line,) = [line for line in lines if line["event"] == "job.requeued"]
+    assert (line["detail"], line["job_id"]) == (reason, job_id)
+    assert line["delay_s"] > 0
+    bench.let_time_pass()
+    bench.node().carry_out(job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+
+
+def test_an_open_breaker_names_the_last_cause(bench: Bench):
+    def away() -> StorageBackend:
+        raise BackendUnavailable("Its host name cannot be resolved.")
+
+    gateway = BackendGateway(SUBSYSTEM, away, Listings(bench.client, bench.scripts, bench.settings))
+    for _ in range(7):
+        with pytest.raises(BackendUnavailable) as refusal, gateway.session():
+            pass
+
+    assert gateway.breaker_state == "open"
+    assert refusal.value.detail.startswith("Its host name cannot be resolved. ")
+
+
+def test_limits_of_a_storage_system_that_works_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    gateway = BackendGateway(SUBSYSTEM, lambda: bench.backend, Listings(bench.client, bench.scripts, bench.settings))
+    assert (gateway.check()["status"], gateway.check()["detail"]) == ("available", "")
+
+    monkeypatch.setattr(type(bench.backend), "check", lambda _: ("It does not know x: shown as null.",))
+
+    assert (gateway.check()["status"], gateway.check()["detail"]) == ("available", "It does not know x: shown as null.")
+
+
+def test_a_volume_that_comes_back_is_in_every_listing_at_once(bench: Bench):
+    node = bench.node()
+    for read in ("list_volumes", "list_restricted_volumes"):
+        node.carry_out(bench.accept(read))
+
+    job_id = bench.accept("reinstate_volume", volume="out", junction_path="/back")
+    node.carry_out(job_id)
+
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert _names(bench, "volumes") == ["out", "vol"]
+    assert _names(bench, "restricted") == []
+    assert bench.backend.get_volume(":/back", journal=InMemoryJournal()).name == "out"
+
+
+def _names(bench: Bench, what: str) -> list[str]:
+    """What the cached listing holds, changes included."""
+    listings = Listings(bench.client, bench.scripts, bench.settings)
+    kind = {"volumes": resource_types.VOLUMES, "restricted": resource_types.RESTRICTED}[what]
+    state = listings.listing_state(kind, kind.cache_key(SUBSYSTEM, {}))
+    assert state.usable
+    assert state.listing_version is not None
+    listing = listings.load(state.listing_version)
+    assert listing is not None
+    return [record["name"] for record in listing.records]

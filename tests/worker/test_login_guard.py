@@ -1,0 +1,109 @@
+"""Logins that a filer refuses: tried by one of all workers, rarely, and never with a password that was replaced."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from redis import Redis
+
+from storage_backends.errors import BackendUnavailable
+from worker.backends.login_guard import SharedLoginGuard
+
+ACCOUNT = "filer:443/storage-api"
+
+
+@pytest.fixture
+def workers(redis_client: Redis) -> list[SharedLoginGuard]:
+    """Three processes."""
+    return [SharedLoginGuard(redis_client, "sapi:") for _ in range(3)]
+
+
+def _may(guard: SharedLoginGuard, password: str = "old") -> bool:
+    try:
+        guard.require(ACCOUNT, password)
+    except BackendUnavailable:
+        return False
+    return True
+
+
+def test_what_one_was_refused_nobody_tries(workers: list[SharedLoginGuard]):
+    assert _may(workers[0])
+    workers[0].refused(ACCOUNT, "old")
+
+    assert [_may(guard) for guard in workers] == [False, False, False]
+
+
+def test_one_tries_and_the_others_wait_for_how_it_ends(workers: list[SharedLoginGuard]):
+    first, second, third = workers
+    assert _may(first)
+    answers: list[bool] = []
+    waiting = threading.Thread(target=lambda: answers.append(_may(second)))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+
+    first.refused(ACCOUNT, "old")
+    waiting.join(10)
+
+    assert answers == [False]
+    assert not _may(third)
+
+
+def test_a_login_that_works_is_tried_by_all(workers: list[SharedLoginGuard]):
+    assert _may(workers[0])
+    workers[0].accepted(ACCOUNT, "old")
+
+    assert [_may(guard) for guard in workers] == [True, True, True]
+
+
+def test_a_replaced_password_is_tried_at_once(workers: list[SharedLoginGuard]):
+    assert _may(workers[0])
+    workers[0].refused(ACCOUNT, "old")
+
+    assert _may(workers[1], "new")
+    workers[1].accepted(ACCOUNT, "new")
+    assert _may(workers[2], "new")
+    assert not _may(workers[2], "old")
+
+
+def test_workers_that_were_signed_in_heed_a_refusal_elsewhere(
+    workers: list[SharedLoginGuard], monkeypatch: pytest.MonkeyPatch
+):
+    for guard in workers:
+        assert _may(guard)
+        guard.accepted(ACCOUNT, "old")
+    workers[0].refused(ACCOUNT, "old")
+    monkeypatch.setattr("worker.backends.login_guard._RECHECK_S", 0.0)
+
+    assert [_may(guard) for guard in workers] == [False, False, False]
+
+
+def test_the_wait_grows_to_minutes(
+    redis_client: Redis, workers: list[SharedLoginGuard], monkeypatch: pytest.MonkeyPatch
+):
+    hours = 0
+    clock = time.monotonic
+    monkeypatch.setattr("storage_backends.login_guard.time.monotonic", lambda: clock() + hours * 3600)
+    waits = []
+    for turn in range(6):
+        one = workers[turn % len(workers)]
+        assert _may(one)
+        one.refused(ACCOUNT, "old")
+        (key,) = redis_client.keys("sapi:login:*:refused")
+        waits.append(round(redis_client.pttl(key) / 1000))
+        assert not any(_may(guard) for guard in workers)
+        redis_client.delete(key)
+        hours += 1
+
+    assert waits == [60, 120, 240, 480, 900, 900]
+
+
+def test_no_password_is_kept(redis_client: Redis, workers: list[SharedLoginGuard]):
+    assert _may(workers[0], "s3cr3t-password")
+    workers[0].refused(ACCOUNT, "s3cr3t-password")
+
+    keys = [key.decode() for key in redis_client.keys("*")]  # type: ignore[union-attr]
+    assert keys
+    assert not any("s3cr3t" in key or "storage-api" in key for key in keys)
