@@ -17,8 +17,6 @@ __all__ = ["MEDIA_TYPE", "STATUS", "Problem", "invalid", "problem_document", "pr
 
 MEDIA_TYPE = "application/problem+json"
 _LONGEST_INSTANCE = 1024
-#: When it is worth asking again for what could not be done because the storage system was away, in seconds.
-_AWAY_FOR_S = "10"
 
 
 class Problem(Exception):
@@ -65,7 +63,8 @@ def problem_of(failure: Failure, *, headers: Mapping[str, str] | None = None) ->
         failure.detail,
         retryable=failure.retryable,
         errors=failure.errors,
-        headers=({"Retry-After": _AWAY_FOR_S} if known == "backend-unavailable" else {}) | dict(headers or {}),
+        # No Retry-After: a job that has ended stays as it is.
+        headers=headers,
         extra={"backend_error": dict(failure.backend_error)} if failure.backend_error else None,
     )
 

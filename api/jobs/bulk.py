@@ -15,6 +15,7 @@ from api.jobs.submit import accept_job, retry_request
 from api.services import current_services
 from worker.jobs.query import JobFilter
 from worker.jobs.record import Job, State
+from worker.jobs.service import NewJob
 from worker.store.scripts import CancelResult
 
 #: At most so many jobs in one request.
@@ -39,14 +40,16 @@ def cancel_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def retry_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Do every failed or cancelled job that the filter names again, by new jobs.
+    """Do every failed or cancelled job that the filter names again; ``retried`` has the ids of the new jobs.
+
+    With an Idempotency-Key the same request makes no second ones.
 
     Raises:
         Problem: `validation-failed`: there is no filter.
     """
     made: list[str] = []
-    retried, refused = _each(query, _REPEATABLE, lambda job: _retry(job, made))
-    return {"retried": retried, "jobs": made, "refused": refused}
+    _, refused = _each(query, _REPEATABLE, lambda job: _retry(job, made))
+    return {"retried": made, "refused": refused}
 
 
 def _each(
@@ -92,7 +95,12 @@ def _retry(job: Job, made: list[str]) -> str:
     if job.state not in _REPEATABLE:
         return "job-not-retryable" if job.done else "job-not-finished"
     try:
-        made.append(accept_job(retry_request(job)).job_status.job.id)
+        made.append(accept_job(_with_own_key(job, retry_request(job, keyed=True))).job_status.job.id)
     except Problem as problem:
         return problem.code
     return ""
+
+
+def _with_own_key(job: Job, new: NewJob) -> NewJob:
+    """The request's Idempotency-Key counts for each of its jobs by itself."""
+    return replace(new, idempotency_key=f"{new.idempotency_key} {job.id}") if new.idempotency_key else new

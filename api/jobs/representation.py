@@ -42,6 +42,15 @@ def job_document(job_status: JobStatus, query: str = "") -> dict[str, Any]:
         },
         "progress": _progress(job),
         "attempt": job.attempt,
+        "attempts": [
+            {
+                "at": rfc3339(attempt.at_ms),
+                "code": attempt.code,
+                "detail": attempt.detail,
+                "retry_in_s": attempt.retry_in_ms / 1000,
+            }
+            for attempt in job.attempts
+        ],
         "cancellable": job.cancellable,
         "retry_of": job.retry_of,
         "backend_job": job.backend_job,

@@ -15,13 +15,14 @@ from prometheus_client.registry import Collector
 
 from api.monitoring import service_status as overview
 from api.services import Services
+from worker.jobs.record import REQUEST_FAULTS
 from worker.store.metrics import JOB_BOUNDS_MS, REQUEST_BOUNDS_MS, histograms
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 #: By the first word of their fields: name, meaning and labels of what is counted.
 _COUNTERS = {
-    "ended": ("sapi_jobs_ended", "Jobs by outcome", ("subsystem", "operation", "state")),
+    "ended": ("sapi_jobs_ended", "Jobs by outcome", ("subsystem", "operation", "state", "code", "fault")),
     "failed": ("sapi_jobs_failed", "Failed jobs by the reason", ("subsystem", "code")),
     "filer": (
         "sapi_filer_calls",
@@ -89,7 +90,8 @@ def _counted(counts: Mapping[str, int]) -> Iterator[Metric]:
     for word, (name, meaning, labels) in _COUNTERS.items():
         counter = CounterMetricFamily(name, meaning, labels=labels)
         for field, value in _under(counts, word).items():
-            _add(counter, labels, field.split(" ")[1:], value=value)
+            values = field.split(" ")[1:]
+            _add(counter, labels, [*values, _fault(values[-1])] if word == "ended" else values, value=value)
         yield counter
     for word, (name, meaning, labels, bounds_ms) in _HISTOGRAMS.items():
         histogram = HistogramMetricFamily(name, meaning, labels=labels)
@@ -100,6 +102,11 @@ def _counted(counts: Mapping[str, int]) -> Iterator[Metric]:
 
 def _under(counts: Mapping[str, int], word: str) -> dict[str, int]:
     return {field: value for field, value in counts.items() if field.startswith(f"{word} ")}
+
+
+def _fault(code: str) -> str:
+    """Whose doing a job's failure was; empty for a job that did not fail."""
+    return "" if not code else "request" if code in REQUEST_FAULTS else "service"
 
 
 def _add(family: Any, labels: Sequence[str], values: Sequence[str], **counts: Any) -> None:

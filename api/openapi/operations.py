@@ -76,7 +76,7 @@ PREFER = _parameter(
 IF_NONE_MATCH = _parameter(
     "header", "If-None-Match", "ETag of what you have: 304 while it is the same", {"type": "string"}
 )
-_IDEMPOTENCY = _parameter(
+IDEMPOTENCY = _parameter(
     "header",
     "Idempotency-Key",
     "Repeating a request with the same key makes no second job (kept 24 h)",
@@ -115,7 +115,7 @@ def document_change(blueprint: Any, operation: Operation) -> Decorator:
     def decorate(view: Any) -> Any:
         view = blueprint.response(202, JobSchema, description="Accepted: follow the job", headers=ACCEPTED)(view)
         view = blueprint.response(int(status), schema, headers=_OPERATION | location)(view)
-        return blueprint.doc(parameters=[PREFER, _IDEMPOTENCY])(view)
+        return blueprint.doc(parameters=[PREFER, IDEMPOTENCY])(view)
 
     return decorate
 

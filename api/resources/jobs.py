@@ -92,11 +92,12 @@ class RetryJobsView(MethodView):
 
     @blp.exposes("retry_jobs", access=SIGNED_IN, problems=(413, 415))
     @blp.arguments(JobFilterSchema)
+    @blp.doc(parameters=[documentation.IDEMPOTENCY])
     @blp.response(200, RetriedJobsSchema, headers=documentation.REQUEST_ID)
     def post(self, query):
         """Do all failed or cancelled jobs again that a filter names
 
-        At most 1,000. `jobs` has the new jobs, in the order of `retried`.
+        At most 1,000. `retried` has the new jobs; each names the old one in `retry_of`.
         """
         return bulk.retry_jobs(query)
 

@@ -87,6 +87,17 @@ class LinksSchema(ma.Schema):
     cancel = ma.fields.String(required=True, metadata={"format": "uri-reference"})
 
 
+class AttemptSchema(ma.Schema):
+    """One time that a job was put off."""
+
+    at = ma.fields.String(required=True, metadata=_MOMENT)
+    code = ma.fields.String(required=True, metadata={"example": "backend-unavailable"})
+    detail = ma.fields.String(required=True)
+    retry_in_s = ma.fields.Float(
+        required=True, metadata={"description": "After which it may start again", "example": 2}
+    )
+
+
 class JobSchema(ma.Schema):
     """A job: one call to a storage system, from its acceptance to its end."""
 
@@ -108,6 +119,11 @@ class JobSchema(ma.Schema):
     queue = ma.fields.Nested(QueueSchema, required=True)
     progress = ma.fields.Nested(ProgressSchema, required=True)
     attempt = ma.fields.Integer(required=True)
+    attempts = ma.fields.List(
+        ma.fields.Nested(AttemptSchema),
+        required=True,
+        metadata={"description": "Why it was put off, the last ten times"},
+    )
     cancellable = ma.fields.Boolean(required=True)
     retry_of = ma.fields.String(**_NULLABLE)
     backend_job = ma.fields.String(**_NULLABLE)
@@ -234,6 +250,5 @@ class CancelledJobsSchema(ma.Schema):
 class RetriedJobsSchema(ma.Schema):
     """What became of a request to do many jobs again."""
 
-    retried = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "Done again"})
-    jobs = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "By these new jobs"})
+    retried = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "The new jobs"})
     refused = ma.fields.List(ma.fields.Nested(RefusedJobSchema), required=True)

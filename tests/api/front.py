@@ -21,9 +21,10 @@ from storage_backends.registry import open_backend
 from worker.backends.gateway import BackendGateway
 from worker.catalog.operations import Role
 from worker.config.settings import Settings, load
-from worker.execution.claims import JobClaims
+from worker.execution.claims import Completion, JobClaims
 from worker.execution.executor import JobExecutor
 from worker.execution.lease import LeaseRenewer
+from worker.jobs.record import Failure, State
 from worker.messaging.messages import TaskMessage
 
 ALL = tuple(Role)
@@ -54,6 +55,10 @@ class Worker:
         lease = self.claims.claim(job_path.rpartition("/")[2])
         assert not isinstance(lease, str), lease
         self.executor.execute(lease)
+
+    def fail(self, job_path: str, code: str) -> None:
+        """End the job with a failure."""
+        self.claims.complete(self.take(job_path), Completion(State.FAILED, Failure(code, f"It failed: {code}.")))
 
     def take(self, job_path: str) -> Any:
         """Only take the job: it is running then, and nothing happens to it."""

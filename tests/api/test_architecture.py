@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from api.openapi.blueprint import ANYONE, SIGNED_IN
 from storage_backends.errors import CODES
 from tests.api.front import Front
 from worker.catalog.operations import OPERATIONS, Role
-from worker.jobs.record import FAILURE_DETAILS
+from worker.jobs.record import FAILURE_DETAILS, REQUEST_FAULTS
+from worker.store.scripts import script_source
 
 #: Pages for people and their files, which are no part of the API; who may see the status page is that page's own test.
 _PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem", "status.page", "status.style"}
@@ -108,6 +110,13 @@ def test_nobody_reaches_an_operation_without_its_role(front, views):
 
 def _arguments(front: Front, endpoint: str) -> set[str]:
     return next(rule.arguments for rule in front.app().url_map.iter_rules(endpoint))
+
+
+def test_failures_of_a_users_making_are_those_with_a_4xx_status():
+    codes = {*CODES, *FAILURE_DETAILS}
+    assert {code for code in codes if STATUS[code] < 500} | {"not-supported"} == REQUEST_FAULTS
+    in_lua = re.findall(r"'([a-z -]+) ' \.\.\n  '([a-z -]+)', '%S\+'", script_source("claim"))
+    assert {code for texts in in_lua for text in texts for code in text.split()} == REQUEST_FAULTS
 
 
 @pytest.mark.parametrize("code", sorted({*_CONTRACT, *CODES, *FAILURE_DETAILS}))

@@ -45,5 +45,8 @@ def test_figures(front, client, worker):
     accepted(client.post("/v4/filer/volumes/b"))
     text = client.get("/metrics").text
     assert "sapi_redis_up 1.0" in text
-    assert 'sapi_jobs_ended_total{operation="create_volume",state="succeeded",subsystem="filer"} 1.0' in text
+    assert (
+        'sapi_jobs_ended_total{code="",fault="",operation="create_volume",state="succeeded",subsystem="filer"} 1.0'
+        in text
+    )
     assert 'sapi_queue_jobs{queue="filer.write"} 1.0' in text

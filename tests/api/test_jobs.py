@@ -145,6 +145,15 @@ class TestResult:
     def test_of_a_failed_job_is_its_problem(self, client, failed):
         problem(client.get(f"{failed}/result"), 404, "no-such-volume")
 
+    def test_an_answer_that_tells_the_end_never_says_to_ask_again(self, client, worker):
+        headers = {"Idempotency-Key": "k", "Prefer": "wait=0"}
+        path = accepted(client.delete("/v4/filer/volumes/away", headers={"Idempotency-Key": "k"}))
+        worker.fail(path, "backend-unavailable")
+        for answer in (client.get(f"{path}/result"), client.delete("/v4/filer/volumes/away", headers=headers)):
+            problem(answer, 503, "backend-unavailable")
+            assert answer.headers["Operation-Location"] == path
+            assert "Retry-After" not in answer.headers
+
     def test_before_the_end(self, client, queued):
         response = client.get(f"{queued}/result")
         problem(response, 409, "job-not-finished")
@@ -390,11 +399,18 @@ class TestMany:
         client.post(f"/v4/jobs/{ids[0]}/cancel")
         worker.carry_out(f"/v4/jobs/{ids[1]}")
         answer = client.post("/v4/jobs/retry", json={"subsystem": "filer"}).json
-        assert answer["retried"] == [ids[0]]
+        (again,) = answer["retried"]
+        assert client.get(f"/v4/jobs/{again}").json["retry_of"] == ids[0]
         refused = {each["id"]: each["code"] for each in answer["refused"]}
         assert refused == {ids[1]: "job-not-retryable", ids[2]: "job-not-finished"}
-        (again,) = answer["jobs"]
-        assert client.get(f"/v4/jobs/{again}").json["retry_of"] == ids[0]
+
+    def test_the_same_key_makes_no_second_ones(self, client, ids):
+        for job_id in ids:
+            client.post(f"/v4/jobs/{job_id}/cancel")
+        body, headers = {"id": ids}, {"Idempotency-Key": "again"}
+        first = client.post("/v4/jobs/retry", json=body, headers=headers).json["retried"]
+        assert client.post("/v4/jobs/retry", json=body, headers=headers).json["retried"] == first
+        assert len(set(first)) == 3
 
     @pytest.mark.parametrize("action", ["cancel", "retry"])
     def test_a_filter_is_needed(self, client, action):
@@ -408,7 +424,7 @@ class TestMany:
     def test_to_do_it_again_takes_the_role(self, front, client, worker, failed):
         job_id = failed.rpartition("/")[2]
         answer = front.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": job_id}).json
-        assert answer == {"retried": [], "jobs": [], "refused": [{"id": job_id, "code": "missing-role"}]}
+        assert answer == {"retried": [], "refused": [{"id": job_id, "code": "missing-role"}]}
 
     def test_others_are_stopped_only_with_the_highest_role(self, front, redis_client, ids):
         redis_client.hset(f"{front.settings.key_prefix}job:{ids[0]}", "requester", "bob")

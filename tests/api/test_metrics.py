@@ -62,8 +62,9 @@ def _filer(front: Front, count=lambda _outcome: None) -> BackendGateway:
 
 def test_jobs_are_counted_by_their_outcome(busy):
     labels = {"subsystem": "filer", "operation": "create_volume"}
-    assert figure(busy, "sapi_jobs_ended_total", state="succeeded", **labels) == 1
-    assert figure(busy, "sapi_jobs_ended_total", state="failed", **labels) == 1
+    assert figure(busy, "sapi_jobs_ended_total", state="succeeded", code="", fault="", **labels) == 1
+    failed = {"state": "failed", "code": "already-exists", "fault": "request"}
+    assert figure(busy, "sapi_jobs_ended_total", **failed, **labels) == 1
     assert figure(busy, "sapi_jobs_failed_total", subsystem="filer", code="already-exists") == 1
 
 
@@ -174,7 +175,8 @@ def test_requests_that_ask_to_wait_are_not_timed(front, client):
 def test_every_process_tells_the_same_and_counts_once(front, busy, redis_url):
     other = Front(redis_url).client()
     assert counts(other)[("sapi_jobs_ended_total", frozenset(
-        {("subsystem", "filer"), ("operation", "create_volume"), ("state", "failed")}
+        {("subsystem", "filer"), ("operation", "create_volume"), ("state", "failed"),
+         ("code", "already-exists"), ("fault", "request")}
     ))] == 1  # fmt: skip
     other.get("/conf/subsystems")
     busy.get("/conf/subsystems")

@@ -19,10 +19,9 @@ def _text(response) -> str:
 
 @pytest.fixture
 def failed(client, worker) -> str:
-    """The id of a job that has failed."""
-    worker.carry_out(accepted(client.post("/v4/filer/volumes/dup")))
+    """The id of a job that the storage system has failed."""
     job = accepted(client.post("/v4/filer/volumes/dup"))
-    worker.carry_out(job)
+    worker.fail(job, "backend-error")
     return job.rpartition("/")[2]
 
 
@@ -61,7 +60,7 @@ def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(client, failed):
     page = client.get("/status")
     assert f"/v4/jobs/{failed}" in page.text
     text = _text(page)
-    assert "already-exists" in text
+    assert "backend-error" in text
     assert "/v4/filer/volumes/dup" in text
     assert re.search(r"\bann\b.*Recent failures.*\bann\b", text)
 
@@ -69,7 +68,7 @@ def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(client, failed):
 def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, redis_client):
     redis_client.hset(f"sapi:job:{failed}", "requester", "somebody-else")
     page = front.client(Role.USER).get("/status")
-    assert "already-exists" in page.text
+    assert "backend-error" in page.text
     assert "create_volume" in page.text
     for secret in ("somebody-else", failed, "volumes/dup"):
         assert secret not in page.text
@@ -114,9 +113,14 @@ def test_without_redis_it_says_so():
 
 def test_the_last_hundred_failures_are_remembered(front, client, worker, redis_client):
     redis_client.rpush("sapi:failures", *range(100))
-    worker.carry_out(accepted(client.delete("/v4/filer/volumes/never-there")))
+    worker.fail(accepted(client.delete("/v4/filer/volumes/here")), "worker-lost")
     assert redis_client.llen("sapi:failures") == 100
-    assert "no-such-volume" in client.get("/status").text
+    assert "worker-lost" in client.get("/status").text
+
+
+def test_what_users_asked_in_vain_is_no_failure_of_the_service(client, worker):
+    worker.carry_out(accepted(client.delete("/v4/filer/volumes/never-there")))
+    assert "no-such-volume" not in client.get("/status").text
 
 
 @pytest.mark.parametrize(

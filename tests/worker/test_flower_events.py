@@ -78,6 +78,14 @@ def test_other_ends_are_told_as_celery_calls_them(celery, connected, heard, stat
     assert failure is None or failure.code in event["exception"]
 
 
+def test_refused_requests_are_told_from_failures_of_the_service(celery, connected, heard):
+    dispatcher = connected()
+    for code in ("lock-held", "backend-error"):
+        emit_ended(celery, "1", State.FAILED, Failure(code, "No."))
+    dispatcher.flush()
+    assert [event["exception"] for event in heard] == ["RequestRefused('lock-held')", "JobFailed('backend-error')"]
+
+
 def test_what_was_noted_when_the_connection_broke_is_sent_over_the_next(celery, connected, heard):
     connected().close()
     emit_started(celery, "1")

@@ -104,16 +104,21 @@ class JobClaims:
         return result is LeaseResult.GO
 
     def requeue(
-        self, lease: Lease, delay_s: float, reason: str = "", *, counts: bool = True, message: str = ""
+        self, lease: Lease, delay_s: float, reason: str = "", cause: Failure | None = None, *, counts: bool = True
     ) -> None:
         """Return a job that changed nothing to its queue; a job whose cancellation was requested meanwhile ends.
 
-        ``message`` says to people why it waits.
+        Args:
+            lease: the job.
+            delay_s: after which it may start again, in seconds.
+            reason: why it waits, as its `waiting_reason`.
+            cause: what went wrong, which the job shows among its attempts.
+            counts: does the attempt count?
         """
         delay_ms = int(delay_s * 1000)
+        said = (cause.code, cause.detail) if cause else ("", "")
         result = self._repeat(
-            lease,
-            lambda: self._scripts.requeue(lease.job_id, lease.token, delay_ms, reason, counts=counts, message=message),
+            lease, lambda: self._scripts.requeue(lease.job_id, lease.token, delay_ms, reason, said, counts=counts)
         )
         if result is LeaseResult.CANCEL:
             self.complete(lease, Completion(State.CANCELLED))

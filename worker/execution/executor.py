@@ -211,7 +211,7 @@ class JobExecutor:
                 "job.requeued", job_id=lease.job_id, reason=reason, delay_s=delay_s, detail=error.detail,
                 **_backend_words(error),
             )  # fmt: skip
-            self._claims.requeue(lease, delay_s, reason, message=error.detail)
+            self._claims.requeue(lease, delay_s, reason, failure_of(error))
             return None
         steps = None
         if lease.step is not None and not error.transient:
@@ -239,7 +239,8 @@ class JobExecutor:
         if lease.step is not None:
             self._claims.hand_over(lease, "")
         elif self._patience_left(lease):
-            self._claims.requeue(lease, self._delay_s(lease), "retrying")
+            cause = Failure("queue-unavailable", "Redis could not be reached, or had no room.")
+            self._claims.requeue(lease, self._delay_s(lease), "retrying", cause)
         else:
             detail = "The service cannot store the result, or could not reach its queue for too long."
             return self._complete(lease, Completion(State.FAILED, Failure("backend-error", detail, retryable=True)))

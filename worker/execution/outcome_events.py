@@ -18,7 +18,8 @@ def emit_ended(
 ) -> None:
     """Emit an event for Flower: how a job ended."""
     if failure is not None:
-        emit(celery, "failed", job_id, exception=f"JobFailed('{failure.code}')", traceback=None)
+        kind = "RequestRefused" if failure.is_request_fault else "JobFailed"
+        emit(celery, "failed", job_id, exception=f"{kind}('{failure.code}')", traceback=None)
     elif state is State.SUCCEEDED:
         emit(celery, "succeeded", job_id, result=None, runtime=runtime_s)
     else:

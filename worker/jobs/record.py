@@ -27,6 +27,35 @@ class State(StrEnum):
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
+#: Failures of jobs whose users asked for what cannot be. `lua/job_functions.lua` has the same.
+REQUEST_FAULTS = frozenset(
+    {
+        "already-exists",
+        "lock-held",
+        "no-such-policy",
+        "no-such-snapshot",
+        "no-such-volume",
+        "not-a-data-volume",
+        "not-found",
+        "not-supported",
+        "policy-in-use",
+        "resource-busy",
+        "too-many-snapshots",
+        "validation-failed",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One time that a job was put off: when (Unix ms), why, and for how long (ms)."""
+
+    at_ms: int
+    code: str
+    detail: str
+    retry_in_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a job failed, in words that may be shown to its client."""
@@ -36,6 +65,11 @@ class Failure:
     retryable: bool = False
     backend_error: Mapping[str, str] | None = None
     errors: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def is_request_fault(self) -> bool:
+        """Was it of the user's making, rather than of the service's or the storage system's?"""
+        return self.code in REQUEST_FAULTS
 
     def to_fields(self) -> dict[str, str]:
         """The fields of the record that hold it."""
@@ -120,6 +154,8 @@ class Job:
     #: For a succeeded read whose answer is a listing: the state of the listing that it made.
     listing_version: ListingVersion | None = None
     failure: Failure | None = None
+    #: The last ten times that it was put off.
+    attempts: tuple[Attempt, ...] = ()
     references: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
@@ -156,6 +192,7 @@ def parse_job(flat: Sequence[bytes]) -> Job | None:
         cancellable=_cancellable(record, state),
         listing_version=_listing_version(record),
         failure=_failure(record),
+        attempts=_attempts(record),
         query=record.get("query", ""),
         volume=record.get("volume", ""),
         batch=record.get("batch", ""),
@@ -196,6 +233,15 @@ def _listing_version(record: Mapping[str, str]) -> ListingVersion | None:
         return None
     return ListingVersion(
         record["result_cache_key"], record["result_base"], int(record["result_base_seq"]), int(record["result_seq"])
+    )
+
+
+def _attempts(record: Mapping[str, str]) -> tuple[Attempt, ...]:
+    known = record.get("attempts")
+    if not known:
+        return ()
+    return tuple(
+        Attempt(int(each["at"]), each["code"], each["detail"], int(each["retry_in_ms"])) for each in json.loads(known)
     )
 
 

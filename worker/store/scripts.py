@@ -210,14 +210,20 @@ class JobScripts:
         return LeaseResult(word.decode()), messages
 
     def requeue(
-        self, job_id: str, token: str, delay_ms: int, reason: str, *, counts: bool, message: str = ""
+        self, job_id: str, token: str, delay_ms: int, reason: str, cause: tuple[str, str] = ("", ""), *, counts: bool
     ) -> LeaseResult:
         """Return a job to its queue; DONE, CANCEL or LOST.
 
-        ``counts``: does the attempt count? ``message`` says to people why it waits.
+        Args:
+            job_id: the job.
+            token: the fencing token of the worker that holds it.
+            delay_ms: after which it may start again.
+            reason: why it waits, as its `waiting_reason`.
+            cause: code and detail of what went wrong, which the job shows among its attempts.
+            counts: does the attempt count?
         """
-        uncounted = "0" if counts else "1"
-        return LeaseResult(self._run("requeue", job_id, token, delay_ms, reason, uncounted, message).decode())
+        word = self._run("requeue", job_id, token, delay_ms, reason, "0" if counts else "1", *cause)
+        return LeaseResult(word.decode())
 
     def hand_over(
         self, job_id: str, token: str, delay_ms: int, reason: str, grace_ms: int, cause: str = ""

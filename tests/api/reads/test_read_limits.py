@@ -187,7 +187,7 @@ class TestLeftovers:
             for key in keys(redis_client) - before
             if not key.startswith(("sapi:reads_of:", "sapi:index", "sapi:limit"))
         }
-        assert left == {f"sapi:job:{job.rpartition('/')[2]}" for job in jobs} | {"sapi:failures"}
+        assert left == {f"sapi:job:{job.rpartition('/')[2]}" for job in jobs}
 
     def test_a_failed_read_does_not_forget_what_is_known(self, redis_url: str, redis_client: Redis, worker_of: Any):
         front = open_front(redis_url)

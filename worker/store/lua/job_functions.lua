@@ -212,6 +212,15 @@ local function lift_barrier(id, sub, messages)
   redis.call('DEL', barrier_key(sub))
 end
 
+-- Note why and for how long a job is put off; the last ten are kept.
+local function note_attempt(id, code, detail, delay_ms)
+  local known = get(id, 'attempts')[1]
+  local attempts = known and known ~= '' and cjson.decode(known) or {}
+  attempts[#attempts + 1] = {at = now, code = code, detail = detail, retry_in_ms = delay_ms}
+  if #attempts > 10 then table.remove(attempts, 1) end
+  redis.call('HSET', job_key(id), 'attempts', cjson.encode(attempts))
+end
+
 -- Back into its queue: no worker has it, and it may start at `start` (ms).
 local function requeue(id, state, start, reason)
   local f = get(id, 'queue', 'seq', 'subsystem', 'version')
@@ -222,6 +231,11 @@ local function requeue(id, state, start, reason)
   change(id, f[4], {}, 'state', 'queued', 'token', '', 'stalled_since', '', 'started', '', 'not_before', text(start),
     'waiting_reason', reason)
 end
+
+-- Codes of failures of a user's making (REQUEST_FAULTS in worker/jobs/record.py): no news for whoever runs the service.
+local REQUEST_FAULTS = {}
+for code in string.gmatch('already-exists lock-held no-such-policy no-such-snapshot no-such-volume not-a-data-volume not-found ' ..
+  'not-supported policy-in-use resource-busy too-many-snapshots validation-failed', '%S+') do REQUEST_FAULTS[code] = true end
 
 -- A job's status: {record, now ms, position, workers online, 1 when behind others, mean run time ms, small result}.
 local function job_status(id, workers_ttl_ms, most_inline_bytes)
@@ -262,11 +276,14 @@ local function finish(id, state, keep_ms, fields, reply)
     'cancellable', '0')
   index_state(id, f[4], state)
   redis.call('ZADD', P .. 'expiring', now + keep_ms, id)
-  count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state)
+  local code = state == 'failed' and (fields.error_code or 'unknown') or ''
+  count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state .. ' ' .. code)
   if state == 'failed' then
-    count('failed ' .. sub .. ' ' .. (fields.error_code or 'unknown'))
-    redis.call('LPUSH', P .. 'failures', id)
-    redis.call('LTRIM', P .. 'failures', 0, 99)
+    count('failed ' .. sub .. ' ' .. code)
+    if not REQUEST_FAULTS[code] then
+      redis.call('LPUSH', P .. 'failures', id)
+      redis.call('LTRIM', P .. 'failures', 0, 99)
+    end
   end
   local took = f[7] and f[7] ~= '' and now - tonumber(f[7])
   if took then observe('run ' .. sub .. ' ' .. f[6], took) end

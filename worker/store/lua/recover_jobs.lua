@@ -42,6 +42,7 @@ local function requeue_or_fail(id, f)
     return
   end
   redis.call('HINCRBY', job_key(id), 'losses', 1)
+  note_attempt(id, 'worker-lost', 'The worker was lost before anything was changed.', 0)
   requeue(id, f.state, now, '')
   messages[#messages + 1] = message_of(id)
 end

@@ -1,0 +1,152 @@
+"""Jobs that are put off, handed over or in doubt: what is counted, what is noted, and what they end as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from storage_backends.errors import BackendUnavailable, NoSuchVolume, OutcomeUnclear
+from storage_backends.journal import ShuttingDown
+from tests.worker.bench import PREFIX, Bench, Node
+from worker.config.settings import load
+from worker.jobs.record import State
+from worker.jobs.service import Jobs
+from worker.store.scripts import ClaimResult, SubmitOutcome
+
+
+class Failing:
+    """A storage system that fails after (or before) it has done what it was asked."""
+
+    def __init__(self, bench: Bench, error: Callable[[], Exception], *, applies: bool = False) -> None:
+        self._backend = bench.backend
+        self._error = error
+        self._applies = applies
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._backend, name)
+        if name in ("reconcile", "close"):
+            return method
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if self._applies:
+                method(*arguments, **named)
+            raise self._error()
+
+        return call
+
+
+@pytest.fixture
+def failing(bench: Bench) -> Callable[..., Node]:
+    def make(error: Callable[[], Exception], *, applies: bool = False) -> Node:
+        return bench.node(Failing(bench, error, applies=applies))  # type: ignore[arg-type]
+
+    return make
+
+
+# --- put off
+
+
+def test_a_job_shows_why_and_for_how_long_it_was_put_off(bench: Bench, failing: Callable[..., Node]):
+    job_id = bench.accept("create_volume")
+    for number in range(12):
+        failing(lambda number=number: BackendUnavailable(f"The name does not resolve: {number}.")).carry_out(job_id)
+        bench.let_time_pass()
+    attempts = bench.job(job_id).attempts
+    assert [each.detail for each in attempts] == [f"The name does not resolve: {number}." for number in range(2, 12)]
+    assert {each.code for each in attempts} == {"backend-unavailable"}
+    assert [each.retry_in_ms for each in attempts] == [2000, 4000, *[8000] * 8]
+    assert [each.at_ms for each in attempts] == sorted(each.at_ms for each in attempts)
+
+
+def test_a_job_that_was_put_off_is_not_claimed_before_its_time(bench: Bench, failing: Callable[..., Node]):
+    job_id = bench.accept("create_volume")
+    failing(lambda: BackendUnavailable("away")).carry_out(job_id)
+    assert bench.node().claims.claim(job_id) is ClaimResult.LATER
+    assert bench.job(job_id).state is State.QUEUED
+    bench.let_time_pass()
+    assert bench.node().carry_out(job_id)
+
+
+def test_a_lost_worker_is_an_attempt_too(bench: Bench):
+    job_id = bench.accept("create_volume")
+    node = bench.node()
+    node.claim(job_id)
+    bench.let_time_pass()
+    node.sweep()
+    assert [(each.code, each.retry_in_ms) for each in bench.job(job_id).attempts] == [("worker-lost", 0)]
+
+
+def test_what_a_draining_worker_hands_on_is_no_attempt(bench: Bench, failing: Callable[..., Node]):
+    job_id = bench.accept("list_volumes")
+    failing(ShuttingDown).carry_out(job_id)
+    assert bench.job(job_id).attempt == 0
+    lease = bench.node().claim(job_id)
+    assert (lease.job.attempt, bench.job(job_id).attempts) == (1, ())
+
+
+# --- in doubt
+
+
+@pytest.mark.parametrize("error", [lambda: OutcomeUnclear("no answer"), lambda: RuntimeError("a mistake of ours")])
+def test_a_change_whose_answer_is_lost_is_looked_for(bench: Bench, failing: Callable[..., Node], error: Any):
+    job_id = bench.accept("create_volume")
+    assert failing(error, applies=True).carry_out(job_id) is None
+    job = bench.job(job_id)
+    assert (job.state, job.in_doubt_since_ms is not None) == (State.RUNNING, True)
+    bench.recover(bench.node(), job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert bench.effects() == {job_id: True}
+
+
+def test_a_mistake_before_anything_was_sent_fails_the_job(bench: Bench, failing: Callable[..., Node]):
+    job_id = bench.accept("create_volume")
+    failing(lambda: RuntimeError("a mistake of ours")).carry_out(job_id)
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert failure.code == "backend-error"
+
+
+def test_a_cancelled_change_that_was_not_made_ends_cancelled(bench: Bench):
+    job_id = bench.accept("create_volume")
+    lease = bench.node().claim(job_id)
+    lease.record_intent("create_volume")
+    lease.backend_job("1", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") == "CANCELLING"
+    bench.recover(bench.node(), job_id)
+    assert bench.job(job_id).state is State.CANCELLED
+
+
+def test_a_refusal_is_no_reason_to_leave_the_storage_system_alone(bench: Bench, failing: Callable[..., Node]):
+    node = failing(lambda: NoSuchVolume("none"))
+    for _ in range(6):
+        job_id = bench.accept("update_volume", volume="none", percentage_snapshot_reserve=1)
+        node.carry_out(job_id)
+        assert bench.job(job_id).failure.code == "no-such-volume"  # type: ignore[union-attr]
+
+
+# --- accepted or not
+
+
+def test_one_key_of_two_users_makes_two_jobs(bench: Bench):
+    mine = bench.jobs.accept(bench.new("create_volume", key="k"))
+    other = bench.jobs.accept(replace(bench.new("create_volume", key="k"), requester="bob", request_hash="other"))
+    assert (mine[0], other[0]) == (SubmitOutcome.NEW, SubmitOutcome.NEW)
+    assert mine[1] != other[1]
+
+
+def test_a_full_queue_takes_no_more_and_keeps_what_it_has(bench: Bench):
+    publisher: Any = bench.publisher
+    settings = load(type(bench.settings), SAPI_DEBUG=True, queue_limit=2, queue_share=100)
+    jobs = Jobs(bench.client, bench.scripts, bench.jobs._ids, publisher, settings)
+    new = [bench.new("create_lock", volume="vol", host=f"h{number}") for number in range(3)]
+    accepted = [jobs.accept(each)[:2] for each in new]
+    assert [outcome for outcome, _ in accepted] == [SubmitOutcome.NEW, SubmitOutcome.NEW, SubmitOutcome.FULL]
+    assert bench.client.zcard(f"{PREFIX}queued:filer.write") == 2
+    assert len(list(bench.client.scan_iter(f"{PREFIX}job:*"))) == 2
+    node = bench.node()
+    for _, job_id in accepted[:2]:
+        node.carry_out(job_id)
+        assert bench.job(job_id).done
