@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from api import auth, console
+from api import auth, console, events
 from api.http import error_handlers as failures
 from api.http import request_hooks as requests
 from api.http.buffering import BufferedResponseMiddleware
@@ -17,11 +17,21 @@ from api.monitoring import request_metrics
 from api.openapi.document import create_api, describe_sign_in
 from api.openapi.path_parameters import subsystem_parameter
 from api.resources import docs, health, jobs, locks, restricted, snapshots, status, volumes
+from api.resources import events as event_stream
 from api.resources import export_policies as exports
 from api.response_cache.middleware import ResponseCacheMiddleware, raise_cached_redis_error
 from api.services import EXTENSION, Services
 
-BLUEPRINTS = (volumes.blp, restricted.blp, snapshots.blp, locks.blp, exports.blp, jobs.blp, health.blp)
+BLUEPRINTS = (
+    volumes.blp,
+    restricted.blp,
+    snapshots.blp,
+    locks.blp,
+    exports.blp,
+    jobs.blp,
+    event_stream.blp,
+    health.blp,
+)
 
 
 def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
@@ -51,6 +61,7 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     console.init_app(app)
     auth.init_app(app, settings, client=services.redis, prefix=services.settings.key_prefix)
     describe_sign_in(api, app)
+    events.init_app(app, services)
     app.wsgi_app = ResponseCacheMiddleware(BufferedResponseMiddleware(app.wsgi_app), services)  # type: ignore[method-assign]
     return app
 

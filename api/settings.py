@@ -16,6 +16,10 @@ class ApiSettings(BaseSettings):
     max_waiting: int = Field(
         400, ge=1, description="Clients that may wait at a time, in each process; others are answered at once"
     )
+    max_streams: int = Field(
+        200, ge=0, description="Event streams at a time, in each process; more are refused with 503"
+    )
+    events_max: int = Field(3600, ge=1, description="How long an event stream lives; its client then connects again")
     max_body_bytes: int = Field(
         256 * 1024, ge=1024, description="Largest request body; larger ones are refused with 413"
     )

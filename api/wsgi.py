@@ -8,6 +8,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.auth import AuthSettings
+from api.events import end_streams_with_process
 from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
 from worker.config.logs import configure_logging
@@ -18,10 +19,12 @@ def _create() -> Flask:
     try:
         services = Services.from_environment()
         configure_logging("api", services.settings.log_level)
-        return create_app(services, load(AuthSettings))
+        created = create_app(services, load(AuthSettings))
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None
+    end_streams_with_process(created)
+    return created
 
 
 app = _create()

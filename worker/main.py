@@ -31,6 +31,7 @@ from worker.execution.lease import Lease, LeaseRenewer
 from worker.execution.outcome_events import emit_ended
 from worker.execution.reconciler import OutcomeReconciler
 from worker.execution.tasks import Slots, register_tasks
+from worker.jobs.event_log import EventLog, EventLogTrimming
 from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs
 from worker.listings.repository import Listings
@@ -132,6 +133,7 @@ def build(
             Refresh(client, jobs, settings, list(subsystems)),
             Compaction(listings, scripts, list(subsystems)),
             counters.flush,
+            EventLogTrimming(EventLog(client, settings.key_prefix), settings.events_keep),
             BreakerReport(client, settings.key_prefix, node, gateways),
         ],
     )

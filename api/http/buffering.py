@@ -1,13 +1,26 @@
-"""Hands every answer to the server as a list: it sends that by itself, and asks Python for each part of all else."""
+"""Hands every answer to the server as a list: it sends that by itself, and asks Python for each part of all else.
+
+Only a response made by `stream_response` reaches the server as it is, piece by piece.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from flask import Response, request
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_IS_STREAM = "sapi.is_stream"
+
+
+def stream_response(pieces: Iterator[bytes]) -> Response:
+    """Return a response to the current request whose pieces are sent as they come."""
+    request.environ[_IS_STREAM] = True
+    return Response(pieces)
 
 
 class BufferedResponseMiddleware:
@@ -17,12 +30,12 @@ class BufferedResponseMiddleware:
         self._application = application
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        current_services = self._application(environ, start_response)
-        if isinstance(current_services, list):
-            return current_services
+        body = self._application(environ, start_response)
+        if isinstance(body, list) or environ.get(_IS_STREAM):
+            return body
         try:
-            return [b"".join(current_services)]
+            return [b"".join(body)]
         finally:
-            close = getattr(current_services, "close", None)
+            close = getattr(body, "close", None)
             if close is not None:
                 close()

@@ -119,6 +119,12 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
         "The sign-in provider cannot be reached, so your identity cannot be checked.",
         retryable=True,
     ),
+    "too-many-streams": ProblemType(
+        503,
+        "Too many streams",
+        "This process serves as many event streams as it may. Come back after the time in Retry-After.",
+        retryable=True,
+    ),
     "backend-unavailable": ProblemType(
         503, "Storage system unavailable", "The storage system cannot be reached. Nothing was changed.", retryable=True
     ),

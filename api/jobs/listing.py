@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import orjson
 from flask import Response, request
 
-from api.auth import principal
+from api.auth import Principal, principal
 from api.http.problems import invalid
 from api.jobs.representation import job_document
 from api.services import current_services
@@ -49,8 +49,12 @@ def job_filter(query: Mapping[str, Any]) -> JobFilter:
 
 
 def job_scope(query: Mapping[str, Any]) -> JobScope:
+    """Return whose jobs the one who asks means (see `scope_of`)."""
+    return scope_of(principal(), query)
+
+
+def scope_of(who: Principal, query: Mapping[str, Any]) -> JobScope:
     """Return whose jobs are meant: one's own, or, when others' are asked for, all that one may see."""
-    who = principal()
     if not query.get("all") and "requested_by" not in query:
         return JobScope(who.name)
     return JobScope(who.name, frozenset(who.roles), everybody=Role.UBER_ADMIN in who.roles)

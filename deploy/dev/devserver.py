@@ -49,8 +49,9 @@ def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
     api = (
         *(python, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
         *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
-        # Waiting clients hold a thread each. Long heads are let in: the API itself refuses them, in its own words.
-        *("--workers", "2", "--blocking-threads", "512", "--http1-buffer-size", str(1024 * 1024)),
+        # Waiting clients hold a thread each, and so do event streams (SAPI_MAX_STREAMS). Long heads are let in: the
+        # API itself refuses them, in its own words.
+        *("--workers", "2", "--blocking-threads", "712", "--http1-buffer-size", str(1024 * 1024)),
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
     )
     found.append(Program("api", api))

@@ -19,7 +19,10 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 #: A subsystem that no worker serves.
 UNHEARD = "unheard"
 #: As the development server is run.
-_GRANIAN = ("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "1048576", "--backlog", "2048")
+_GRANIAN = (
+    *("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "1048576", "--backlog", "2048"),
+    *("--respawn-failed-workers", "--respawn-interval", "0.5"),
+)
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Processes:
                 [sys.executable, "-m", *arguments], cwd=ROOT, stdout=log, stderr=log, env=self.environment | more
             )
 
-    def serve(self, name: str, application: str, *, workers: int = 2, threads: int = 512, **more: str) -> str:
+    def serve(self, name: str, application: str, *, workers: int = 2, threads: int = 712, **more: str) -> str:
         """Start Granian on an application, as we ship it; its address, once it answers."""
         port = str(free_port())
         options = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ class OwnStack:
 
     processes: Processes
     described: str
+    redis: EmbeddedRedis
+    redis_process: subprocess.Popen[bytes]
     url: str = ""
 
     def client(self) -> Client:
@@ -67,13 +70,31 @@ class OwnStack:
         process.send_signal(signal.SIGKILL)
         process.wait(20)
 
+    def kill_api_workers(self) -> None:
+        """Kill the API's processes; their server starts others."""
+        for pid in self.processes.pids("api")[1:]:
+            os.kill(pid, signal.SIGKILL)
+
+    def restart_redis(self) -> None:
+        """Kill Redis, and start it again on what it has written."""
+        self.redis_process.kill()
+        self.redis_process.wait(20)
+        self.redis_process = self.redis.start()
+        self.redis.await_ready(20)
+
 
 @contextmanager
 def own_stack(
-    folder: Path, gateways: Mapping[str, Mapping[str, object]], *nodes: Node, **settings: object
+    folder: Path,
+    gateways: Mapping[str, Mapping[str, object]],
+    *nodes: Node,
+    application: str = "api.wsgi:app",
+    api_workers: int = 2,
+    **settings: object,
 ) -> Iterator[OwnStack]:
     """Run it inside the block, with dummies of these names and options, and these ``SAPI_`` settings."""
     redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
+    running = None
     server = redis.start()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
@@ -89,14 +110,15 @@ def own_stack(
     processes = Processes(folder, environment)
     try:
         redis.await_ready(20)
-        running = OwnStack(processes, backends(folder, gateways))
+        running = OwnStack(processes, backends(folder, gateways), redis, server)
         for node in nodes:
             running.start(node)
         names = "🦄".join(f"{name}🌈DummyStorage" for name in gateways)
-        running.url = f"http://{processes.serve('api', 'api.wsgi:app', SAPI_BACKENDS=names)}"
+        running.url = f"http://{processes.serve('api', application, workers=api_workers, SAPI_BACKENDS=names)}"
         running.await_ready()
         yield running
     finally:
         processes.end_all()
+        server = running.redis_process if running else server
         server.terminate()
         server.wait(20)

@@ -58,6 +58,8 @@ class Settings(SecretFiles):
         80, ge=1, le=100, description="Use of Redis's memory from which reads that need a job are refused with 503"
     )
 
+    events_keep: int = Field(3600, ge=1, description="How long GET /v4/events can go on after a break")
+
     cache_fresh: int = Field(60, ge=0, description="How long a listing is fresh")
     cache_stale: int = Field(
         3600, ge=0, description="How long after that the old copy is served while one refresh runs"

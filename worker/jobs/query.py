@@ -36,15 +36,12 @@ class JobFilter:
 
     def matches(self, job: Job) -> bool:
         """Is this job one of them?"""
-        wanted = {
-            self.operation: job.operation.name,
-            self.subsystem: job.subsystem,
-            self.volume: job.volume,
-            self.batch: job.batch,
-            self.requested_by: job.requester,
-        }
         return (
-            all(not text or text == value for text, value in wanted.items())
+            self.operation in ("", job.operation.name)
+            and self.subsystem in ("", job.subsystem)
+            and self.volume in ("", job.volume)
+            and self.batch in ("", job.batch)
+            and self.requested_by in ("", job.requester)
             and (not self.states or job.state in self.states)
             and (not self.ids or job.id in self.ids)
             and _within(job.created_ms, self.created_after_ms, self.created_before_ms)

@@ -172,7 +172,11 @@ class Job:
 def parse_job(flat: Sequence[bytes]) -> Job | None:
     """Read a record (names and values in turn); None when there is none, or none that this version knows."""
     texts = [text.decode() for text in flat]
-    record = dict(zip(texts[::2], texts[1::2], strict=True))
+    return parse_record(dict(zip(texts[::2], texts[1::2], strict=True)))
+
+
+def parse_record(record: Mapping[str, str]) -> Job | None:
+    """Read a record's fields; None as for ``parse_job``."""
     operation = OPERATIONS.get(record.get("operation", ""))
     if operation is None or "state" not in record:
         return None

@@ -88,6 +88,16 @@ class Keys:
         return f"{self.prefix}celery:"
 
     @property
+    def event_log(self) -> str:
+        """The changes of jobs as they happened, a stream."""
+        return f"{self.prefix}event_log"
+
+    @property
+    def event_seq(self) -> str:
+        """How many entries the event log has had."""
+        return f"{self.prefix}event_seq"
+
+    @property
     def failures(self) -> str:
         """Ids of the last hundred jobs that failed."""
         return f"{self.prefix}failures"

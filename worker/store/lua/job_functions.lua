@@ -42,9 +42,33 @@ local function set_all(id, fields, ...)
   redis.call('HSET', job_key(id), unpack(flat))
 end
 
--- A visible change of a record: some fields, the next version (`version` is the present one), and a notification.
+-- The event log: one entry for each visible change, with the record's fields that a client may see. Always the same names
+-- in the same order, which a stream stores once for many entries. A long request is left out: readers take it from the record.
+local EVENT_FIELDS = {'id', 'operation', 'kind', 'subsystem', 'queue', 'target', 'volume', 'batch', 'roles', 'requester',
+  'request_id', 'query', 'retry_of', 'request', 'state', 'version', 'attempt', 'seq', 'created', 'updated', 'started', 'finished', 'expires',
+  'cancel_requested', 'waiting_reason', 'cancellable', 'waiters', 'current', 'total', 'unit', 'message', 'backend_job',
+  'error_code', 'error_detail', 'error_more', 'trace_id'}
+local MOST_EVENTS, LONGEST_REQUEST_BYTES, REQUEST_AT, STATE_AT, QUEUE_AT = 100000, 1024, 14, 15, 5
+local function log_event(id)
+  local values, n = get(id, unpack(EVENT_FIELDS)), redis.call('INCR', P .. 'event_seq')
+  local queue = values[QUEUE_AT] or ''
+  local position = values[STATE_AT] == 'queued' and redis.call('ZRANK', queued_key(queue), id) or 0
+  local workers = redis.call('ZCOUNT', P .. 'workers:' .. queue, now - 15000, '+inf')
+  local entry = {'n', text(n), 'position', text(position), 'workers', text(workers)}
+  if values[REQUEST_AT] and #values[REQUEST_AT] > LONGEST_REQUEST_BYTES then values[REQUEST_AT] = '' end
+  for i, name in ipairs(EVENT_FIELDS) do
+    entry[#entry + 1] = name
+    entry[#entry + 1] = values[i] or ''
+  end
+  redis.call('XADD', P .. 'event_log', '*', unpack(entry))
+  if n % 100 == 0 then redis.call('XTRIM', P .. 'event_log', 'MAXLEN', '~', MOST_EVENTS) end
+end
+
+-- A visible change of a record: some fields, the next version (`version` is the present one), an entry in the event log, and
+-- a notification.
 local function change(id, version, fields, ...)
   set_all(id, fields, 'version', text((tonumber(version) or 0) + 1), 'updated', text(now), ...)
+  log_event(id)
   redis.call('PUBLISH', P .. 'events', id)
 end
 

@@ -58,5 +58,6 @@ if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
   redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
 end
+log_event(id)
 if ARGV[6] ~= '' then redis.call('LPUSH', messages_key(fields.queue), ARGV[6]) end
 return {'NEW', id, job_status(id, ARGV[4], ARGV[5])}

@@ -1,0 +1,195 @@
+"""Reads the event log once for all streams of a process, and wakes those for which there is news."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import orjson
+import structlog
+
+from api.jobs.representation import job_document
+from worker.jobs.event_log import BEGINNING, Event, EventLog, Position
+from worker.store.client import REDIS_UNAVAILABLE
+
+log = structlog.get_logger(__name__)
+
+#: Events that are kept at hand; a stream that is further behind reads them from Redis.
+_MOST_AT_HAND = 5000
+_READ_AT_ONCE = 500
+_WAIT_MS = 2000
+_RETRY_S = 0.5
+#: Of a crowd of streams each is woken so much later than the one before: the threads of requests come in between.
+_WAKE_APART_S = 0.001
+_CROWD = 10
+
+
+class LiveEvent:
+    """An event as it is sent: written once, however many streams show it."""
+
+    __slots__ = ("_text", "event")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self._text = b""
+
+    @property
+    def text(self) -> bytes:
+        """The event in the format of Server-Sent Events; empty when this version cannot show it."""
+        if not self._text and self.event.status is not None:
+            document = job_document(self.event.status)
+            data = orjson.dumps(document)
+            self._text = b"event: job\nid: %b\ndata: %b\n\n" % (str(self.event.position).encode(), data)
+        return self._text
+
+
+class Reader(Protocol):
+    """A stream, as the hub sees it."""
+
+    def wants(self, event: Event) -> bool:
+        """Would the stream show this event?"""
+
+    def wake(self) -> None:
+        """There is news."""
+
+    def close(self) -> None:
+        """The process ends."""
+
+
+class EventHub:
+    """The event streams of one process."""
+
+    def __init__(self, log_: EventLog, waiting: EventLog, *, max_streams: int, keep_s: float) -> None:
+        """Prepare the hub.
+
+        Args:
+            log_: for reads that return at once.
+            waiting: for the read that waits for the next entry, over a connection with a longer time limit.
+            max_streams: how many streams there may be at a time.
+            keep_s: how long events are kept (seconds).
+        """
+        self._log = log_
+        self._waiting = waiting
+        self._keep_s = keep_s
+        self._slots = threading.BoundedSemaphore(max_streams) if max_streams else None
+        self._lock = threading.Lock()
+        self._readers: set[Reader] = set()
+        self._thread: threading.Thread | None = None
+        self._at_hand: deque[LiveEvent] = deque(maxlen=_MOST_AT_HAND)
+        self.closing = False
+
+    # --- streams
+
+    def acquire_slot(self) -> bool:
+        """Take a place for a stream, if there is one; give it back with ``release_slot``."""
+        return self._slots is not None and self._slots.acquire(blocking=False)
+
+    def release_slot(self) -> None:
+        """Give the place back."""
+        if self._slots is not None:
+            self._slots.release()
+
+    def locate(self, last_event_id: str | None) -> tuple[Position, bool]:
+        """Return where a stream begins, and whether events are missing before it.
+
+        Without ``last_event_id`` it begins now. Raises what redis-py raises when Redis is away.
+        """
+        self._log.trim(self._keep_s)
+        tail = self._log.tail()
+        if last_event_id is None:
+            return tail, False
+        position = Position.parse(last_event_id)
+        if position is None or position.number is None or tail.number is None or position.number > tail.number:
+            # Not of this log: it was lost, or the client made it up.
+            return BEGINNING, True
+        if position.number < tail.number and not self._log.read(position, 1):
+            return Position(position.stream_id, tail.number), True
+        return position, False
+
+    @contextmanager
+    def registered(self, reader: Reader) -> Iterator[None]:
+        """Wake the reader when there is news, inside the block."""
+        self.register(reader)
+        try:
+            yield
+        finally:
+            self.unregister(reader)
+
+    def register(self, reader: Reader) -> None:
+        """Wake the reader when there is news, until ``unregister``."""
+        with self._lock:
+            self._readers.add(reader)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="event-hub", daemon=True)
+                self._thread.start()
+
+    def unregister(self, reader: Reader) -> None:
+        """Forget the reader."""
+        with self._lock:
+            self._readers.discard(reader)
+
+    def after(self, position: Position, count: int) -> list[LiveEvent]:
+        """Return at most ``count`` events after a position: from memory where they are at hand, else from Redis."""
+        with self._lock:
+            at_hand = self._at_hand
+            if at_hand and position.number is not None:
+                first = at_hand[0].event.number
+                if first <= position.number + 1 <= at_hand[-1].event.number + 1:
+                    start = position.number + 1 - first
+                    return [at_hand[index] for index in range(start, min(start + count, len(at_hand)))]
+        return [LiveEvent(event) for event in self._log.read(position, count)]
+
+    def close(self) -> None:
+        """End all streams: the process is about to end."""
+        self.closing = True
+        with self._lock:
+            readers = list(self._readers)
+        for reader in readers:
+            reader.close()
+
+    # --- the thread that reads the log
+
+    def _run(self) -> None:
+        position: Position | None = None
+        while self._is_needed():
+            try:
+                position = self._read_next(position or self._log.tail())
+            except REDIS_UNAVAILABLE:
+                time.sleep(_RETRY_S)
+            except Exception:
+                log.exception("event-hub.failed")
+                time.sleep(_RETRY_S)
+
+    def _is_needed(self) -> bool:
+        with self._lock:
+            if self._readers and not self.closing:
+                return True
+            self._thread = None
+            self._at_hand.clear()
+            return False
+
+    def _read_next(self, position: Position) -> Position:
+        """Wait for events after ``position``, hand them on, and return the new position."""
+        events = self._waiting.wait(position, _READ_AT_ONCE, _WAIT_MS)
+        if not events:
+            return position
+        with self._lock:
+            for event in events:
+                # Numbers that do not follow one another are of a log that was lost meanwhile.
+                if self._at_hand and self._at_hand[-1].event.number + 1 != event.number:
+                    self._at_hand.clear()
+                self._at_hand.append(LiveEvent(event))
+            readers = list(self._readers)
+        self._wake([reader for reader in readers if any(reader.wants(event) for event in events)])
+        return events[-1].position
+
+    def _wake(self, readers: list[Reader]) -> None:
+        pause_s = _WAKE_APART_S if len(readers) > _CROWD else 0.0
+        for reader in readers:
+            reader.wake()
+            if pause_s:
+                time.sleep(pause_s)

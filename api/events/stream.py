@@ -1,0 +1,159 @@
+"""One client's stream: what the server takes piece by piece, in a thread of its own while the client listens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from api.events.hub import EventHub
+from worker.jobs.event_log import Event, Position
+from worker.jobs.query import JobFilter, JobScope
+from worker.store.client import REDIS_UNAVAILABLE
+
+_HEARTBEAT_S = 15.0
+#: A session or a role that is gone ends the stream within this time.
+_CHECK_EVERY_S = 5.0
+_READ_AT_ONCE = 200
+#: How much is handed to the server at once; it asks for more when the client has taken that.
+_PIECE_BYTES = 64 * 1024
+_RETRY_S = 1.0
+_GAP = b'event: gap\nid: %b\ndata: {"detail": "Events are missing here, since they are kept no longer."}\n\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a stream begins, whether events are missing before that, and whether its client was there before."""
+
+    position: Position
+    is_gap: bool
+    resumed: bool
+
+
+class EventStream:
+    """An iterator over pieces of `text/event-stream`; ``close`` ends it from any thread."""
+
+    def __init__(
+        self,
+        hub: EventHub,
+        start: Start,
+        wanted: JobFilter,
+        check: Callable[[], JobScope | None],
+        *,
+        max_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare the stream.
+
+        Args:
+            hub: where events come from.
+            start: where it begins.
+            wanted: what its client asked for.
+            check: says whose jobs the client may see by now; None when their session or token is no longer valid.
+                Raises what redis-py raises when nobody can tell.
+            max_s: how long the stream lives.
+            clock: seconds that never go back.
+        """
+        self._hub = hub
+        self._position = start.position
+        self._is_gap = start.is_gap
+        self._wanted = wanted
+        self._check = check
+        self._clock = clock
+        self._news = threading.Event()
+        self._closed = False
+        self._scope: JobScope | None = None
+        self._ends_at = clock() + max_s
+        self._checked_at = float("-inf")
+        self._sent_at = clock()
+        self._first = b": the changes of your jobs\nretry: 2000\n"
+        # The client of a new stream can go on from here, also when nothing happens before it breaks.
+        self._first += b"\n" if start.resumed else b"id: %b\n\n" % str(start.position).encode()
+        hub.register(self)
+
+    # --- what the hub calls
+
+    def wants(self, event: Event) -> bool:
+        """Would this stream show the event?"""
+        if self._scope is None or event.status is None:
+            return self._scope is None
+        job = event.status.job
+        return self._scope.includes(job) and self._wanted.matches(job)
+
+    def wake(self) -> None:
+        """There is news."""
+        self._news.set()
+
+    def close(self) -> None:
+        """End the stream."""
+        self._closed = True
+        self._hub.unregister(self)
+        self._news.set()
+
+    # --- what the server calls
+
+    def __iter__(self) -> EventStream:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        while not self._closed and not self._hub.closing and self._clock() < self._ends_at:
+            self._news.clear()
+            try:
+                if not self._is_authorized():
+                    break
+                piece, more = self._next_piece()
+            except REDIS_UNAVAILABLE:
+                # Nothing may be shown that was not checked; the client stays for when Redis is back.
+                piece, more = b"", False
+                time.sleep(_RETRY_S)
+            if piece or self._is_heartbeat_due():
+                self._sent_at = self._clock()
+                return piece or self._heartbeat()
+            if not more:
+                self._news.wait(self._idle_s())
+        self.close()
+        raise StopIteration
+
+    def _is_authorized(self) -> bool:
+        if self._clock() - self._checked_at >= _CHECK_EVERY_S:
+            self._scope = self._check()
+            self._checked_at = self._clock()
+        return self._scope is not None
+
+    def _next_piece(self) -> tuple[bytes, bool]:
+        """The next events to show, and whether there may be more at once."""
+        found = self._hub.after(self._position, _READ_AT_ONCE)
+        parts, size = [], 0
+        for live in found:
+            number = self._position.number
+            if self._is_gap or (number is not None and live.event.number != number + 1):
+                self._is_gap = False
+                parts.append(_GAP % str(Position(self._position.stream_id, live.event.number - 1)).encode())
+            self._position = live.event.position
+            if self.wants(live.event):
+                parts.append(live.text)
+                size += len(live.text)
+                if size >= _PIECE_BYTES:
+                    break
+        if self._is_gap:
+            self._is_gap = False
+            parts.append(_GAP % str(self._position).encode())
+        return b"".join(parts), bool(found)
+
+    def _is_heartbeat_due(self) -> bool:
+        return self._clock() - self._sent_at >= _HEARTBEAT_S
+
+    def _heartbeat(self) -> bytes:
+        """A comment, and the position: where few events are for this client, theirs would soon be too old to go on."""
+        if self._position.number is None:
+            return b": still here\n\n"
+        return b": still here\nid: %b\n\n" % str(self._position).encode()
+
+    def _idle_s(self) -> float:
+        now = self._clock()
+        next_at = min(self._sent_at + _HEARTBEAT_S, self._checked_at + _CHECK_EVERY_S, self._ends_at)
+        return max(0.0, next_at - now)

@@ -1,0 +1,348 @@
+"""The event stream: who sees which jobs, from where it goes on, and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.auth import Principal
+from api.events import _EXTENSION
+from api.events import stream as stream_module
+from api.events.hub import EventHub
+from api.events.stream import EventStream, Start
+from api.jobs.listing import scope_of
+from tests.api.front import Front, Worker, accepted, pointers, problem
+from tests.api.sse import EventParser, ServerEvent
+from worker.catalog.operations import Role
+from worker.jobs.event_log import EventLog
+from worker.jobs.query import JobFilter
+
+VOLUME = "/v4/filer/volumes/vol"
+BODY = {"percentage_snapshot_reserve": 5}
+
+
+def change(client: FlaskClient, volume: str = "vol") -> str:
+    """Submit a change; the id of its job."""
+    return accepted(client.patch(f"/v4/filer/volumes/{volume}", json=BODY)).rpartition("/")[2]
+
+
+class Listener:
+    """A client of the stream."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.parser = EventParser()
+        self._pieces = pieces
+        self._events: list[ServerEvent] = []
+
+    def next(self) -> ServerEvent:
+        """The next event."""
+        while not self._events:
+            self._events += self.parser.feed(next(self._pieces))
+        return self._events.pop(0)
+
+    def states(self, count: int) -> list[tuple[str, str]]:
+        """Id and state of so many events."""
+        return [(event.data["id"], event.data["state"]) for event in (self.next() for _ in range(count))]
+
+
+@contextmanager
+def listening(client: FlaskClient, query: str = "", last_id: str | None = None) -> Iterator[Listener]:
+    headers = {} if last_id is None else {"Last-Event-ID": last_id}
+    with client.get(f"/v4/events{query}", headers=headers, buffered=False) as response:
+        assert response.status_code == 200, response.data
+        assert response.content_type == "text/event-stream"
+        listener = Listener(response.iter_encoded())
+        # The first piece says where the stream is.
+        assert list(listener.parser.feed(next(listener._pieces))) == []
+        yield listener
+
+
+def hub_of(front: Front) -> EventHub:
+    hub: EventHub = front.app().extensions[_EXTENSION]
+    return hub
+
+
+def test_each_change_of_a_job_is_an_event_with_the_job_but_its_result(
+    front: Front, client: FlaskClient, worker: Worker
+):
+    with listening(client) as listener:
+        path = accepted(client.post("/v4/filer/volumes/new", json={"size_total": 2**30}))
+        job_id = path.rpartition("/")[2]
+        worker.carry_out(path)
+        seen = [listener.next()]
+        while not seen[-1].data["done"]:
+            seen.append(listener.next())
+    assert {event.kind for event in seen} == {"job"}
+    assert list(dict.fromkeys(event.data["state"] for event in seen)) == [
+        "queued",
+        "running",
+        "succeeded",
+    ]
+    document = client.get(path).json
+    assert document is not None
+    assert document["result"].pop("value")
+    assert seen[-1].data == document
+    assert {event.data["id"] for event in seen} == {job_id}
+
+
+def test_a_stream_begins_now(client: FlaskClient):
+    change(client)
+    with listening(client) as listener:
+        later = change(client)
+        assert listener.states(1) == [(later, "queued")]
+
+
+def test_it_goes_on_where_it_broke_without_a_gap_or_a_double(client: FlaskClient):
+    with listening(client) as listener:
+        first, second = change(client), change(client)
+        event = listener.next()
+        assert event.data["id"] == first
+    third = change(client)
+    with listening(client, last_id=event.last_id) as listener:
+        fourth = change(client)
+        assert listener.states(3) == [(second, "queued"), (third, "queued"), (fourth, "queued")]
+
+
+def test_one_that_broke_before_its_first_event_misses_nothing(client: FlaskClient):
+    with listening(client) as listener:
+        at = listener.parser.last_id
+    missed = change(client)
+    with listening(client, last_id=at) as listener:
+        assert listener.states(1) == [(missed, "queued")]
+
+
+def test_what_is_kept_no_longer_is_told_as_one_gap(front: Front, client: FlaskClient):
+    with listening(client) as listener:
+        first = change(client)
+        last_id = listener.next().last_id
+    change(client)
+    EventLog(front.services.redis, front.settings.key_prefix).trim(-5)
+    third, fourth = change(client), change(client)
+    with listening(client, last_id=last_id) as listener:
+        gap = listener.next()
+        assert gap.kind == "gap"
+        assert listener.states(2) == [(third, "queued"), (fourth, "queued")]
+    # Whoever got no further than the gap is not told of it again.
+    with listening(client, last_id=gap.last_id) as listener:
+        assert listener.states(1) == [(third, "queued")]
+    assert first != third
+
+
+def test_nothing_is_missing_where_what_is_kept_no_longer_was_seen(front: Front, client: FlaskClient):
+    with listening(client) as listener:
+        change(client)
+        last_id = listener.next().last_id
+    EventLog(front.services.redis, front.settings.key_prefix).trim(-5)
+    with listening(client, last_id=last_id) as listener:
+        later = change(client)
+        assert listener.states(1) == [(later, "queued")]
+
+
+def test_events_that_are_all_gone_are_a_gap_at_once(front: Front, client: FlaskClient):
+    with listening(client) as listener:
+        last_id = listener.parser.last_id
+    change(client)
+    EventLog(front.services.redis, front.settings.key_prefix).trim(-5)
+    with listening(client, last_id=last_id) as listener:
+        assert listener.next().kind == "gap"
+
+
+@pytest.mark.parametrize("last_id", ["", "nonsense", "99999999999999-0-99999"])
+def test_an_id_of_no_event_is_a_gap_before_all_that_is_kept(client: FlaskClient, last_id: str):
+    kept = change(client)
+    with listening(client, last_id=last_id) as listener:
+        assert listener.next().kind == "gap"
+        assert listener.states(1) == [(kept, "queued")]
+
+
+def test_the_filters_of_the_job_list_choose(client: FlaskClient):
+    with listening(client, "?volume=two&state=queued,succeeded&created_after=2020-01-01T00:00:00Z") as listener:
+        change(client, "one")
+        two = change(client, "two")
+        change(client, "one")
+        again = change(client, "two")
+        assert listener.states(2) == [(two, "queued"), (again, "queued")]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [("?limit=3", "/limit"), ("?nonsense=1", "/nonsense"), ("?state=odd", "/state"), ("?all=1", "/all")],
+)
+def test_a_query_is_checked(client: FlaskClient, query: str, pointer: str):
+    assert pointers(problem(client.get(f"/v4/events{query}"), 422, "validation-failed")) == [pointer]
+
+
+def test_strangers_are_asked_to_sign_in(front: Front):
+    problem(front.stranger().get("/v4/events"), 401, "unauthenticated")
+
+
+def test_a_head_request_takes_no_place(front: Front, client: FlaskClient):
+    assert client.head("/v4/events").content_type == "text/event-stream"
+
+
+def test_more_streams_than_there_may_be_are_refused_until_one_ends(redis_client: Any, redis_url: str):
+    client = Front(redis_url, max_streams=2).client()
+    with listening(client), listening(client):
+        response = client.get("/v4/events")
+        problem(response, 503, "too-many-streams")
+        assert int(response.headers["Retry-After"]) > 0
+    with listening(client) as listener:
+        later = change(client)
+        assert listener.states(1) == [(later, "queued")]
+
+
+def test_none_are_served_where_none_may_be(redis_client: Any, redis_url: str):
+    problem(Front(redis_url, max_streams=0).client().get("/v4/events"), 503, "too-many-streams")
+
+
+def test_a_stream_that_could_not_begin_leaves_its_place(redis_client: Any, redis_url: str, monkeypatch: Any):
+    front = Front(redis_url, max_streams=1)
+    client = front.client()
+    with monkeypatch.context() as broken:
+        broken.setattr(hub_of(front), "locate", lambda _: 1 / 0)
+        assert client.get("/v4/events").status_code == 500
+    with listening(client):
+        pass
+
+
+# --- who sees what
+
+
+class Watcher:
+    """A stream whose clock and client a test holds in its hands."""
+
+    def __init__(self, front: Front, who: Principal | None, **query: Any) -> None:
+        self.who = who
+        self.now_s = 0.0
+        hub = hub_of(front)
+        start = Start(hub.locate(None)[0], is_gap=False, resumed=True)
+        self.stream = EventStream(
+            hub,
+            start,
+            JobFilter(),
+            lambda: scope_of(self.who, query) if self.who else None,
+            max_s=60,
+            clock=lambda: self.now_s,
+        )
+        next(self.stream)
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.stream.wake()
+
+    def seen(self) -> list[str]:
+        """The jobs of the next piece; an empty one is a comment."""
+        return [event.data["id"] for event in EventParser().feed(next(self.stream))]
+
+
+def principal(name: str, *roles: Role) -> Principal:
+    return Principal(name, frozenset(roles), "bearer")
+
+
+@pytest.mark.parametrize(
+    ("who", "everybody", "sees"),
+    [
+        (principal("ann"), False, True),
+        (principal("bob", Role.UBER_ADMIN), False, False),
+        (principal("bob", Role.USER), True, False),
+        (principal("bob", Role.ADMIN), True, False),
+        # PATCH is UBER_ADMIN's.
+        (principal("bob", Role.UBER_ADMIN), True, True),
+        (principal(""), True, False),
+    ],
+)
+def test_who_may_see_a_job_sees_its_events(
+    front: Front, client: FlaskClient, who: Principal, everybody: bool, sees: bool
+):
+    watcher = Watcher(front, who, all=everybody)
+    job_id = change(client)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == ([job_id] if sees else [])
+
+
+def test_an_operation_s_role_shows_others_jobs_to_those_who_ask_for_all(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("bob", Role.ADMIN), all=True)
+    change(client)
+    path = accepted(client.post("/v4/filer/volumes/vol/snapshots/s", json={}))
+    assert watcher.seen() == [path.rpartition("/")[2]]
+
+
+def test_a_role_that_is_gone_shows_no_more(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("bob", Role.UBER_ADMIN), all=True)
+    before = change(client)
+    assert watcher.seen() == [before]
+    watcher.who = principal("bob", Role.USER)
+    watcher.pass_s(stream_module._CHECK_EVERY_S)
+    change(client)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == []
+
+
+def test_the_stream_ends_when_its_client_is_signed_out(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("ann"))
+    assert change(client) in watcher.seen()
+    watcher.who = None
+    watcher.pass_s(stream_module._CHECK_EVERY_S)
+    change(client)
+    with pytest.raises(StopIteration):
+        next(watcher.stream)
+
+
+def test_the_stream_ends_when_it_has_lived_for_long(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("ann"))
+    assert change(client) in watcher.seen()
+    watcher.pass_s(61)
+    with pytest.raises(StopIteration):
+        next(watcher.stream)
+
+
+def test_a_session_that_was_ended_ends_its_stream(front: Front, monkeypatch: Any):
+    monkeypatch.setattr(stream_module, "_CHECK_EVERY_S", 0.05)
+    client = front.app().test_client()
+    client.get("/login")
+    with listening(client) as listener:
+        job_id = change(client)
+        assert listener.states(1) == [(job_id, "queued")]
+        assert client.get("/logout").status_code < 400
+        with pytest.raises(StopIteration):
+            listener.next()
+
+
+def test_a_silent_stream_says_that_it_lives_and_where_it_is(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("bob"))
+    change(client)
+    parser = EventParser()
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert list(parser.feed(next(watcher.stream))) == []
+    assert parser.comments == 1
+    assert parser.last_id == str(hub_of(front).locate(None)[0])
+
+
+def test_a_reader_that_is_far_behind_reads_from_redis(front: Front, client: FlaskClient, monkeypatch: Any):
+    ahead = Watcher(front, principal("ann"))
+    behind = Watcher(front, principal("ann"))
+    hub = hub_of(front)
+    jobs = [change(client) for _ in range(12)]
+    seen: list[str] = []
+    while len(seen) < len(jobs):
+        seen += ahead.seen()
+    with hub._lock:
+        while len(hub._at_hand) > 2:
+            hub._at_hand.popleft()
+    late: list[str] = []
+    while len(late) < len(jobs):
+        late += behind.seen()
+    assert seen == late == jobs
+
+
+def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str):
+    front = Front(redis_url)
+    client = front.client()
+    with listening(client) as listener:
+        hub_of(front).close()
+        with pytest.raises(StopIteration):
+            listener.next()

@@ -1,0 +1,84 @@
+"""The event log has each change of a job once, in order, as the job was then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.worker.bench import PREFIX, Bench
+from worker.jobs.event_log import BEGINNING, EventLog, EventLogTrimming, Position
+from worker.jobs.record import State
+
+
+@pytest.fixture
+def log(bench: Bench) -> EventLog:
+    return EventLog(bench.client, PREFIX)
+
+
+def states(log: EventLog, job_id: str) -> list[State]:
+    """The states of the job in the log, each once in a row."""
+    seen: list[State] = []
+    for event in log.read(BEGINNING, 1000):
+        if event.status is not None and event.status.job.id == job_id and event.status.job.state not in seen[-1:]:
+            seen.append(event.status.job.state)
+    return seen
+
+
+def test_every_change_is_an_entry_and_they_are_numbered_without_a_gap(bench: Bench, log: EventLog):
+    job_id = bench.accept("update_volume", volume="vol")
+    bench.node().carry_out(job_id)
+    assert states(log, job_id) == [State.QUEUED, State.RUNNING, State.SUCCEEDED]
+    events = log.read(BEGINNING, 1000)
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    versions = [event.status.job.version for event in events if event.status]
+    assert versions == sorted(versions)
+    assert log.tail() == events[-1].position
+
+
+def test_an_entry_shows_the_job_as_its_record_did(bench: Bench, log: EventLog):
+    new = replace(bench.new("create_policy"), request={"rules": ["x" * 40] * 100})
+    job_id = bench.jobs.accept(new)[1]
+    bench.node().carry_out(job_id)
+    shown, kept = log.read(BEGINNING, 1000)[-1].status, bench.jobs.get(job_id)
+    assert shown is not None
+    assert kept is not None
+    names = ("id", "operation", "state", "request", "requester", "version", "created_ms", "finished_ms", "failure")
+    assert {name: getattr(shown.job, name) for name in names} == {name: getattr(kept.job, name) for name in names}
+    assert len(shown.job.request["rules"]) == 100
+
+
+def test_a_cancelled_job_is_told_with_its_end(bench: Bench, log: EventLog):
+    job_id = bench.accept("update_volume", volume="vol")
+    bench.jobs.cancel(job_id, "ann")
+    assert states(log, job_id) == [State.QUEUED, State.CANCELLED]
+
+
+def test_who_reads_on_sees_what_came_after(bench: Bench, log: EventLog):
+    bench.accept("update_volume", volume="one")
+    after = log.tail()
+    assert log.wait(after, 10, 1) == []
+    second = bench.accept("update_volume", volume="two")
+    found = log.wait(after, 10, 1000)
+    assert [event.status.job.id for event in found if event.status] == [second]
+
+
+def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(bench: Bench, log: EventLog):
+    bench.accept("update_volume", volume="one")
+    last = log.tail()
+    EventLogTrimming(log, keep_s=-5)()
+    assert log.read(BEGINNING, 10) == []
+    assert log.tail().number == last.number
+    bench.accept("update_volume", volume="two")
+    (event,) = log.read(BEGINNING, 10)
+    assert last.number is not None
+    assert event.number == last.number + 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "1-2", "a-b-c", "1-2-3-4", "1-2-", "١-1-1", f"{'9' * 30}-1-1"])
+def test_what_is_no_position_is_known(text: str):
+    assert Position.parse(text) is None
+
+
+def test_a_position_can_be_written_and_read():
+    assert Position.parse(str(Position("1764-3", 12))) == Position("1764-3", 12)
