@@ -15,7 +15,7 @@ IMAGE_ARGS = $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --bu
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env devserver stop status logs test lint format types imports check lock bench chaos html openapi configuration \
+.PHONY: help env devserver stop status logs test lint format types imports check lock bench mutants chaos html openapi configuration \
         client client_faces image run push_version
 
 help: ## Show this list
@@ -67,6 +67,9 @@ check: lint types imports test ## All of lint, types, imports and test
 
 bench: $(STAMP) ## Measure
 	$(RUN) -m tests.benchmarks $(ARGS)
+
+mutants: $(STAMP) ## Put faults into T (worker/execution, worker/store/lua …), list those that no test notices (ARGS=--sample 0: all)
+	$(RUN) -m tests.mutants $(T) $(ARGS)
 
 chaos: $(STAMP) ## Kill parts of the running service, and look what is lost
 	$(RUN) -m tests.chaos $(ARGS)
