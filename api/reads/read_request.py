@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import request
 
-from api.http.preferences import RequestCacheControl
+from api.http.preferences import Preferences, RequestCacheControl
 from api.reads import collection_query as collections
 from api.services import Services
 from storage_backends.models import parse_reference
@@ -29,6 +29,15 @@ class ReadRequest:
     arguments: Mapping[str, Any]
     query: collections.Query
     wanted: RequestCacheControl
+    #: How long to wait for a job where the preferences do not say, in seconds.
+    wait_s: float
+    preferences: Preferences
+    #: While the storage system is away: may a copy be served that is older than was asked for?
+    stale_if_error: bool = True
+    #: The query as it was sent, for the job that reads.
+    sent_query: str = ""
+    #: The resource, for the job that reads (empty: the path of the request).
+    target: str = ""
 
     @property
     def cache_key(self) -> str:
@@ -64,7 +73,8 @@ class ReadRequest:
     def keeps(self, listing_state: ListingState) -> bool:
         """May the copy be served while the storage system is away?"""
         return (
-            listing_state.usable
+            self.stale_if_error
+            and listing_state.usable
             and not self.wanted.no_cache
             and listing_state.age_s <= self.services.settings.cache_keep
         )

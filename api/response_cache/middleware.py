@@ -46,6 +46,8 @@ class CachedResponse:
     #: What Redis replied to them, but for the time.
     replies: tuple[Any, ...]
     as_of_ms: int
+    #: How old it may be (seconds).
+    fresh_s: int
     method: str
     path: str
     requested_by: str
@@ -58,8 +60,11 @@ class CachedResponse:
     body: bytes = b""
 
 
-def mark_cacheable(services: Services, state: ListingState, parent_key: str, body: bytes) -> None:
-    """Note that the response to the current request depends only on this listing state (and the session)."""
+def mark_cacheable(services: Services, state: ListingState, parent_key: str, body: bytes, fresh_s: int) -> None:
+    """Note that the response to the current request depends only on this listing state (and the session).
+
+    ``fresh_s``: how old it may be, in seconds.
+    """
     who = principal()
     session_key = auth_services().sessions.current_key() if who.method == "session" else ""
     anonymous = who.method == "anonymous" and "HTTP_COOKIE" not in request.environ
@@ -74,6 +79,7 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
         commands,
         replies,
         state.as_of_ms,
+        fresh_s,
         request.method,
         request.path,
         who.name,
@@ -97,8 +103,6 @@ class ResponseCacheMiddleware:
     def __init__(self, application: Application, services: Services) -> None:
         self._application = application
         self._reads = PipelinedReads(services.redis)
-        self._fresh_ms = services.settings.cache_fresh * 1000
-        self._fresh_s = services.settings.cache_fresh
         self._max_bytes = services.config.listing_cache_bytes
         self._responses: OrderedDict[bytes, CachedResponse] = OrderedDict()
         self._secret = secrets.token_bytes(32)
@@ -126,7 +130,7 @@ class ResponseCacheMiddleware:
     ) -> Iterable[bytes]:
         own = [
             ("Age", str(age_s)),
-            ("Cache-Status", f"storage-api; hit; ttl={self._fresh_s - age_s}"),
+            ("Cache-Status", f"storage-api; hit; ttl={cached.fresh_s - age_s}"),
             ("X-Request-ID", request_id),
         ]
         start_response(cached.status, [*cached.headers, *own])
@@ -146,7 +150,7 @@ class ResponseCacheMiddleware:
             cached.packed = self._reads.pack(cached.commands)
         (seconds, micros), *replies = self._reads.read(cached.packed)
         age_ms = int(seconds) * 1000 + int(micros) // 1000 - cached.as_of_ms
-        return max(0, age_ms // 1000) if tuple(replies) == cached.replies and age_ms <= self._fresh_ms else None
+        return max(0, age_ms // 1000) if tuple(replies) == cached.replies and age_ms <= cached.fresh_s * 1000 else None
 
     def _remembering(self, digest: bytes, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:

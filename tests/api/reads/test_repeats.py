@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from api.reads import read as reads
+from api.reads import lookup as reads
 from worker.store.metrics import CounterBuffer
 
 _OWN = {"Age", "Cache-Status", "X-Request-ID"}

@@ -1,0 +1,263 @@
+"""Finds what a read asks for: in the listings in Redis when fresh enough, otherwise by a job that reads it anew.
+
+Knows nothing of the form in which it is answered: each version of the API renders what was found by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from api.http.problems import Problem, problem_of
+from api.jobs.long_polling import wait_for, wait_for_end
+from api.jobs.new_job import new_job
+from api.jobs.refusals import memory_refusal, refusal
+from api.jobs.submit import job_headers
+from api.reads import collection_query as collections
+from api.reads.read_request import ReadRequest, name_in_listing, resolve_volume_name
+from storage_backends.models import parse_reference
+from worker.catalog import resource_types as views
+from worker.jobs.record import ListingVersion, State
+from worker.jobs.service import NewJob
+from worker.jobs.status import JobStatus
+from worker.listings.listing import Listing
+from worker.listings.repository import ListingState
+from worker.store.scripts import SubmitOutcome
+
+#: Failures for which an old copy is better than none: the storage system is away, it did not say no.
+_UNAVAILABLE = frozenset({"backend-unavailable", "backend-timeout"})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A version of a listing that answers a read."""
+
+    #: The read, with the volume's name for its path.
+    read_request: ReadRequest
+    listing: Listing
+    listing_state: ListingState
+    #: Of a single object, its key in the listing.
+    key: str | None = None
+    #: How it was found, as in Cache-Status (RFC 9211); empty: in the cache.
+    status: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: Does the answer depend on nothing but this listing state?
+    is_cacheable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A job that has not ended while the request was held open."""
+
+    job_status: JobStatus
+    headers: Mapping[str, str]
+
+
+def find(read_request: ReadRequest) -> Found | Pending:
+    """Return what answers a read, or the job that asks the storage system for it.
+
+    Raises:
+        Problem: it fails, or asks for what cannot be.
+    """
+    if read_request.query.page is not None:
+        return _page(read_request, read_request.query.page)
+    read_request = resolve_volume_name(read_request)
+    found = _copy(read_request)
+    if found is not None:
+        return found
+    if read_request.wanted.only_if_cached:
+        raise Problem("not-cached", "There is no copy that is fresh enough, and the request asked for nothing else.")
+    return _ask(read_request)
+
+
+def _copy(read_request: ReadRequest) -> Found | None:
+    """A copy that the request takes: a fresh one, if there is one."""
+    listing_state = read_request.listing_state()
+    if read_request.takes(listing_state) and not read_request.is_stale(listing_state):
+        found = _from(read_request, listing_state)
+        if found is not None and read_request.is_cacheable:
+            return replace(found, is_cacheable=True)
+    else:
+        found = _from_collection(read_request)
+    if found is None and read_request.takes(listing_state):
+        found = _from(read_request, listing_state)
+        if found is not None:
+            return replace(found, headers=_refresh_behind(read_request, listing_state))
+    return found
+
+
+def _from_collection(read_request: ReadRequest) -> Found | None:
+    """A single object from the collection that it belongs to, when that is fresh and holds it."""
+    if read_request.resource_type.parent is None or read_request.resource_type.is_detailed:
+        return None
+    parent = replace(read_request, resource_type=read_request.resource_type.parent)
+    collection = parent.listing_state()
+    return _from(read_request, collection) if parent.takes(collection) and not parent.is_stale(collection) else None
+
+
+def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> dict[str, str]:
+    """Have the storage system asked; the headers that name the job."""
+    if read_request.wanted.only_if_cached or not read_request.is_stale(listing_state):
+        return {}
+    job_id = listing_state.inflight
+    if not job_id:
+        new = _new_job(read_request, seen_ms=listing_state.as_of_ms, refresh=True)
+        if memory_refusal(signed_in=bool(new.requester)) is not None:
+            return {}
+        outcome, job_id, _ = read_request.services.jobs.accept(new)
+        if outcome.is_refused or outcome is SubmitOutcome.CHANGED:
+            return {}
+    return job_headers(job_id)
+
+
+def _from(read_request: ReadRequest, listing_state: ListingState, status: str = "") -> Found | None:
+    """What this very state holds; None when it is kept no longer, or does not hold the object."""
+    if listing_state.listing_version is None:
+        return None
+    listing = read_request.services.hot.get(listing_state.listing_version)
+    if listing is None:
+        return None
+    single = read_request.resource_type.single
+    key = str(read_request.arguments[read_request.resource_type.argument]) if single else None
+    if key is not None and listing.find(key) is None:
+        return None
+    return Found(read_request, listing, listing_state, key, status)
+
+
+def _page(read_request: ReadRequest, page: collections.Page) -> Found:
+    """The state that a page's token names, whatever has happened since."""
+    if page.cache_key != read_request.resource_type.cache_key(
+        read_request.subsystem, _paged_arguments(read_request, page)
+    ):
+        raise collections.bad_token()
+    listing_version = ListingVersion(page.cache_key, page.base, page.base_seq, page.seq)
+    listing = read_request.services.hot.get(listing_version, superseded=True)
+    if listing is None:
+        raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
+    now_ms = read_request.listing_state(page.cache_key).now_ms
+    listing_state = ListingState(page.cache_key, now_ms, listing_version, page.as_of_ms, listing.count, page.base)
+    return Found(read_request, listing, listing_state)
+
+
+def _paged_arguments(read_request: ReadRequest, page: collections.Page) -> Mapping[str, Any]:
+    """The arguments, where a path stands for the volume that it meant when the first page was given out."""
+    if parse_reference(str(read_request.arguments.get("volume", ""))) is None:
+        return read_request.arguments
+    _, _, name, *_ = [*page.cache_key.split("/"), "", "", ""]
+    return {**read_request.arguments, "volume": name}
+
+
+# --- by a job
+
+
+def _new_job(read_request: ReadRequest, *, seen_ms: int | None, refresh: bool = False) -> NewJob:
+    new = new_job(read_request.operation, read_request.subsystem, read_request.arguments)
+    return replace(
+        new,
+        target=read_request.target or new.target,
+        query=read_request.sent_query,
+        may_join_running=not read_request.wanted.no_cache,
+        refresh=refresh,
+        seen_ms=seen_ms,
+    )
+
+
+def _ask(read_request: ReadRequest) -> Found | Pending:
+    old = read_request.listing_state()
+    if read_request.takes(old) and (found := _copy(read_request)) is not None:
+        # The storage system was asked by somebody else, and answered just now.
+        return found
+    new = _new_job(read_request, seen_ms=None if read_request.wanted.no_cache else old.as_of_ms)
+    kept = _kept(read_request, old)
+    if (refused := memory_refusal(signed_in=bool(new.requester))) is not None:
+        raise refused
+    outcome, job_id, job_status = read_request.services.jobs.accept(new)
+    if outcome.is_refused:
+        raise refusal(new, outcome)
+    if outcome is SubmitOutcome.CHANGED:
+        return _copy(read_request) or _ask(read_request)
+    status = f"fwd={_why(read_request, old)}" + ("; collapsed" if outcome is SubmitOutcome.COALESCED else "")
+    if kept is None or not old.unavailable:
+        job_status = _wait(read_request, job_id, job_status, may_leave=kept is not None)
+    if job_status is None:
+        raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
+    if job_status.job.state is State.SUCCEEDED:
+        return _made(read_request, job_status, status)
+    if kept is not None and (old.unavailable or _is_unavailable(job_status)):
+        found = _from(*kept)
+        if found is not None:
+            return replace(found, headers=job_headers(job_id))
+    return _without(read_request, job_status, status)
+
+
+def _kept(read_request: ReadRequest, own: ListingState) -> tuple[ReadRequest, ListingState] | None:
+    """The copy that is better than none while the storage system is away: its own, or the collection that holds it."""
+    if read_request.keeps(own):
+        return read_request, own
+    volumes = replace(read_request, resource_type=views.VOLUMES)
+    listing = volumes.listing_state()
+    if not volumes.keeps(listing):
+        return None
+    named = name_in_listing(read_request, listing)
+    if named is not read_request and named.keeps(listing_state := named.listing_state()):
+        return named, listing_state
+    return (named, listing) if read_request.resource_type is views.VOLUME and _holds(named, listing) else None
+
+
+def _holds(read_request: ReadRequest, volumes: ListingState) -> bool:
+    listing = read_request.services.hot.get(volumes.listing_version) if volumes.listing_version else None
+    return listing is not None and listing.find(str(read_request.arguments["volume"])) is not None
+
+
+def _why(read_request: ReadRequest, old: ListingState) -> str:
+    """Why the request goes on to the storage system (RFC 9211)."""
+    if not old.usable:
+        return "miss"
+    return "request" if read_request.wanted.no_cache or not read_request.is_stale(old) else "stale"
+
+
+def _wait(read_request: ReadRequest, job_id: str, job_status: JobStatus | None, *, may_leave: bool) -> JobStatus | None:
+    """Wait for the job a little; when there is a copy to fall back on, no longer than the storage system is there."""
+    wanted = read_request.preferences
+    seconds = read_request.wait_s if wanted.wait_s is None else wanted.wait_s
+    if wanted.respond_async and wanted.wait_s is None:
+        seconds = 0
+    if not seconds:
+        return job_status
+    if not may_leave:
+        return wait_for_end(read_request.services, job_id, seconds) or job_status
+    return (
+        wait_for(read_request.services, job_id, seconds, lambda now: now.job.done or _is_unavailable(now)) or job_status
+    )
+
+
+def _is_unavailable(job_status: JobStatus) -> bool:
+    job = job_status.job
+    return job.waiting_reason == "backend-unavailable" or (job.failure is not None and job.failure.code in _UNAVAILABLE)
+
+
+def _made(read_request: ReadRequest, job_status: JobStatus, status: str) -> Found:
+    """What the job has brought: what stands now, unless that must be read again already."""
+    job, made = job_status.job, job_status.job.listing_version
+    assert made is not None  # noqa: S101 - a read that succeeded has made one
+    named = replace(read_request, arguments=job.arguments)
+    now = named.listing_state()
+    if not (now.usable and now.as_of_ms >= (job.started_ms or 0)):
+        now = ListingState(made.cache_key, job_status.now_ms, made, job.started_ms or job_status.now_ms, hash=made.base)
+    found = _from(named, now, status)
+    if found is None:
+        raise Problem("result-expired", "The answer is kept no longer. Ask again.", headers=job_headers(job.id))
+    return replace(found, headers=job_headers(job.id) | read_request.preferences.headers(done=True))
+
+
+def _without(read_request: ReadRequest, job_status: JobStatus, status: str) -> Pending:
+    """The job, while there is no answer; or why it failed."""
+    job = job_status.job
+    wanted = read_request.preferences
+    headers = {"Cache-Status": f"storage-api; {status}", **job_headers(job.id), **wanted.headers(done=job.done)}
+    if job.failure is not None:
+        raise problem_of(job.failure, headers=headers)
+    if job.state is State.CANCELLED:
+        raise Problem("job-cancelled", "The read was cancelled. Ask again.", headers=headers)
+    return Pending(job_status, headers)
