@@ -13,7 +13,7 @@ from worker.config.json_encoding import as_json
 def ordering_keys(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields of a job's record that order it.
 
-    ``keys`` are the ordering keys; ``references`` the arguments that are paths, whose volumes a worker has yet to
+    ``keys`` are the ordering keys; ``changed`` those of what it changes, where that is not all; ``references`` the arguments that are paths, whose volumes a worker has yet to
     resolve; ``behind_paths`` says that the job may not overtake a change whose volume is not resolved yet.
     """
     if operation.reads is not None:
@@ -29,9 +29,11 @@ def ordering_keys(operation: Operation, subsystem: str, arguments: Mapping[str, 
             keys.append(
                 _path_key(str(arguments.get("junction_path") or default_junction_path(str(arguments["volume"]))))
             )
+    sources = {_order_key(name, str(arguments[name])) for name in operation.exclusive_on if name == "from_volume"}
     of_volumes = operation.is_change and "policy" not in operation.exclusive_on
     return {
         "keys": as_json(sorted(set(keys))).decode(),
+        **({"changed": as_json(sorted({*keys} - sources)).decode()} if sources else {}),
         "references": as_json(references).decode() if references else "",
         "behind_paths": "1" if of_volumes else "",
     }

@@ -16,6 +16,7 @@ from worker.config.settings import Settings
 from worker.jobs.ids import JobIds
 from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query, key_of, roles_property
 from worker.jobs.record import State
+from worker.jobs.repeats import HELD_TTL_MS, Repeat
 from worker.jobs.status import INLINE_RESULT_BYTES, MAX_RETRY_AFTER_S, WORKER_TTL_MS, JobStatus, parse_job_status
 from worker.messaging.messages import TaskMessage, parse_messages
 from worker.messaging.publisher import TaskPublisher
@@ -48,6 +49,8 @@ class NewJob:
     idempotency_key: str = ""
     #: A digest of the whole request, compared when the key comes again.
     request_hash: str = ""
+    #: For a change that is found again by the request itself.
+    repeat: Repeat | None = None
     #: For a read: may it join one that has begun already?
     may_join_running: bool = True
     #: For a read that nobody waits for (a refresh).
@@ -95,14 +98,15 @@ class Jobs:
             "share_limit": self._share_limit(new),
             "read_rates": self._read_rates(new),
             "first_check_ms": 2000,
+            **_repeat_of(new),
         }
         try:
             outcome, known_id, job_status = self._scripts.submit_job(
                 job_id, fields, request, WORKER_TTL_MS, INLINE_RESULT_BYTES, payload
             )
         except NotReplicated as refused:
-            # With a key the same request finds the job again; without one, its client can only ask for a new one.
-            if refused.answer[0] == b"NEW" and not new.idempotency_key:
+            # With a key, or by itself, the same request finds the job again; else its client can only ask for a new one.
+            if refused.answer[0] == b"NEW" and not (new.idempotency_key or new.repeat):
                 self.cancel(job_id, "")
             raise
         if outcome is SubmitOutcome.NEW and not payload:
@@ -226,8 +230,18 @@ class Jobs:
             "cancellable": "1",
             "wants_reply": "1" if new.wants_reply else "",
             **ordering_keys(operation, new.subsystem, new.arguments),
+            **({"repeat": new.repeat.digest} if new.repeat else {}),
         }
         if operation.reads is not None:
             fields["record_ttl_ms"] = str(self._settings.read_job_keep * 1000)
             fields["inflight"] = operation.reads.cache_key(new.subsystem, new.arguments)
         return fields
+
+
+def _repeat_of(new: NewJob) -> dict[str, str | int]:
+    repeat = new.repeat
+    if repeat is None:
+        return {}
+    return {
+        "repeat": repeat.digest, "repeat_ms": repeat.keep_s * 1000, "held_ms": HELD_TTL_MS, "beside": repeat.beside,
+    }  # fmt: skip

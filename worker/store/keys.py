@@ -26,6 +26,10 @@ class Keys:
         """The list from which the request that made a job takes its result."""
         return f"{self.prefix}reply:{job_id}"
 
+    def held(self, job_id: str) -> str:
+        """Exists while the request that made the job is held open, and is renewed by its process."""
+        return f"{self.prefix}held:{job_id}"
+
     def queued(self, queue: str) -> str:
         """The waiting jobs of a queue, by sequence number."""
         return f"{self.prefix}queued:{queue}"

@@ -47,6 +47,12 @@ class SubmitOutcome(StrEnum):
     SHARE_FULL = "SHARE_FULL"
     #: Too many reads of this requester, or of all clients that have not signed in, asked the storage system lately.
     READS_LIMITED = "READS_LIMITED"
+    #: The same request was accepted before, and nobody has been answered with its outcome yet.
+    REPEATED = "REPEATED"
+    #: The same request was accepted before, and seems to be held open now.
+    HELD = "HELD"
+    #: Whether the same request still counts can be told only once a path of another job is resolved.
+    UNSETTLED = "UNSETTLED"
 
     @property
     def is_refused(self) -> bool:
@@ -179,6 +185,10 @@ class JobScripts:
         """End an in-doubt change with an operator's decision."""
         word, messages = self._run("force_outcome", job_id, state, fields, record_ttl_ms, steps)
         return ForceResult(word.decode()), messages
+
+    def forget_repeat(self, digest: str, job_id: str) -> None:
+        """Make the request of a job a new one when it is sent again."""
+        self._run("forget_repeat", digest, job_id)
 
     # --- the worker that holds a job
 

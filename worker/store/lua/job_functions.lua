@@ -30,6 +30,11 @@ end
 local function listing_key(cache_key) return P .. 'listing:' .. cache_key end
 local function delta_key(cache_key) return P .. 'delta:' .. cache_key end
 local function inflight_key(cache_key) return P .. 'inflight:' .. cache_key end
+-- The request that made a job, kept so that the same request, sent again, finds it; which requests changed what an ordering
+-- key names; and whether the request that made a job is held open now.
+local function repeat_key(digest) return P .. 'repeat:' .. digest end
+local function repeats_of_key(sub, key) return P .. 'repeats_of:' .. sub .. ':' .. key end
+local function held_key(id) return P .. 'held:' .. id end
 local function is_done(state) return state == 'succeeded' or state == 'failed' or state == 'cancelled' end
 
 -- Write the fields of a table and further name/value pairs in one HSET: the call costs more than the write.
@@ -283,11 +288,46 @@ local function record_ttl_ms(id, otherwise_ms)
   return own ~= '' and math.min(tonumber(own), otherwise_ms) or otherwise_ms
 end
 
+-- Another change of what these ordering keys name was accepted (by a job with this sequence number): what earlier jobs did to
+-- them may be undone, so that a request that comes again is a new one.
+local function supersede_repeats(sub, keys, seq)
+  for _, key in ipairs(keys) do
+    local requests = repeats_of_key(sub, key)
+    for _, digest in ipairs(redis.call('SMEMBERS', requests)) do
+      local earlier = redis.call('HGET', repeat_key(digest), 'seq')
+      if not earlier or tonumber(earlier) < tonumber(seq) then
+        redis.call('DEL', repeat_key(digest))
+        redis.call('SREM', requests, digest)
+      end
+    end
+  end
+end
+
+local function add_repeat(sub, keys, digest)
+  for _, key in ipairs(keys) do
+    redis.call('SADD', repeats_of_key(sub, key), digest)
+    redis.call('PEXPIRE', repeats_of_key(sub, key), 604800000)
+  end
+end
+
+-- A change was accepted: what it supersedes, and how its own request is found when it comes again (`r`: see Jobs.accept).
+local function note_change(id, fields, seq, r)
+  local sub, changed, digest = fields.subsystem, fields.changed or fields.keys, fields['repeat']
+  supersede_repeats(sub, cjson.decode(changed), seq)
+  if not digest then return end
+  redis.call('DEL', repeat_key(digest))
+  redis.call('HSET', repeat_key(digest), 'id', id, 'seq', seq, 'keep_ms', text(r.repeat_ms), 'subsystem', sub, 'keys', changed)
+  redis.call('PEXPIRE', repeat_key(digest), 604800000)
+  add_repeat(sub, cjson.decode(changed), digest)
+  redis.call('SET', held_key(id), '0', 'PX', text(r.held_ms))
+end
+
 -- End a job: it leaves every ordering key and queue, the next ones are published, and the record never changes again.
 -- Begins with deletions, so that Redis does not refuse it when memory is full.
 -- `reply`: the result for a request that waits on the reply key; when nil, an empty reply makes it read the record.
 local function finish(id, state, keep_ms, fields, reply)
-  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'wants_reply')
+  local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'wants_reply',
+    'repeat')
   local sub, keys, messages = f[1], cjson.decode(f[3]), {}
   keep_ms = record_ttl_ms(id, keep_ms)
   redis.call('ZREM', due_key(sub), id)
@@ -321,6 +361,8 @@ local function finish(id, state, keep_ms, fields, reply)
     redis.call('RPUSH', P .. 'reply:' .. id, reply or '')
     redis.call('PEXPIRE', P .. 'reply:' .. id, 10000)
   end
+  local request = f[10] and f[10] ~= '' and redis.call('HMGET', repeat_key(f[10]), 'id', 'keep_ms')
+  if request and request[1] == id then redis.call('PEXPIRE', repeat_key(f[10]), request[2]) end
   redis.call('PUBLISH', P .. 'ends', id)
   return messages
 end

@@ -2,8 +2,15 @@
 -- ARGV: id, token, ordering keys, fields. Returns {GO or BLOCKED or LOST, messages to publish}.
 allow_when_full()
 local id = ARGV[1]
-local f = get(id, 'token', 'state', 'subsystem', 'seq', 'keys')
+local f = get(id, 'token', 'state', 'subsystem', 'seq', 'keys', 'changed', 'repeat')
 if f[1] ~= ARGV[2] or (f[2] ~= 'running' and f[2] ~= 'cancelling') then return {'LOST', {}} end
+-- This job changes what the key names: by its sequence number it comes after some requests, and before others.
+local function join_repeats(sub, key, seq, digest)
+  supersede_repeats(sub, {key}, seq)
+  if not digest or redis.call('HGET', repeat_key(digest), 'id') ~= id then return end
+  local later = redis.call('ZRANGEBYSCORE', ordering_key(sub, key), '(' .. seq, '+inf', 'LIMIT', 0, 1)[1]
+  if later then redis.call('DEL', repeat_key(digest)) else add_repeat(sub, {key}, digest) end
+end
 local keys, known, messages = cjson.decode(f[5]), {}, {}
 for _, key in ipairs(keys) do known[key] = true end
 for _, key in ipairs(cjson.decode(ARGV[3])) do
@@ -11,6 +18,8 @@ for _, key in ipairs(cjson.decode(ARGV[3])) do
     keys[#keys + 1] = key
     known[key] = true
     redis.call('ZADD', ordering_key(f[3], key), f[4], id)
+    -- What a clone is made of is not changed by it: that alone has ordering keys of which it changes only some.
+    if not f[6] then join_repeats(f[3], key, f[4], f[7]) end
   end
 end
 set_all(id, cjson.decode(ARGV[4]), 'keys', cjson.encode(keys), 'references', '')

@@ -10,6 +10,26 @@ if r.idempotency ~= '' then
     return {word, known[1], job_status(known[1], ARGV[4], ARGV[5])}
   end
 end
+-- A request of a client that knows nothing of jobs, sent again once nobody is held open for the first one any more.
+local function known_repeat(digest)
+  local id = redis.call('HGET', repeat_key(digest), 'id')
+  if not id then return nil end
+  local f = get(id, 'state', 'seq', 'queue', 'references', 'behind_paths', 'subsystem')
+  if not f[1] then return nil end
+  if redis.call('EXISTS', held_key(id)) == 1 then return {'HELD', id, ''} end
+  if f[5] == '1' then
+    -- A later change by path may be of the same volume; and so may any, as long as this one's own path is not resolved.
+    local later = '(' .. f[2]
+    local by_path = redis.call('ZRANGEBYSCORE', unresolved_key(f[6]), later, '+inf', 'LIMIT', 0, 1)[1]
+    local own = not is_done(f[1]) and f[4] and f[4] ~= '' and redis.call('ZCOUNT', queued_key(f[3]), later, '+inf') > 0
+    if by_path or own then return {'UNSETTLED', id, ''} end
+  end
+  return {'REPEATED', id, job_status(id, ARGV[4], ARGV[5])}
+end
+if r['repeat'] and r['repeat'] ~= '' then
+  local known = known_repeat(r['repeat'])
+  if known and not (known[1] == 'HELD' and r.beside == known[2]) then return known end
+end
 if r.inflight ~= '' then
   local other = redis.call('GET', inflight_key(r.inflight))
   local state = other and get(other, 'state')[1]
@@ -52,6 +72,7 @@ redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
 enter_queue(fields.queue, id, seq)
 for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', ordering_key(sub, key), seq, id) end
 if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
+if fields.kind == 'change' then note_change(id, fields, seq, r) end
 index_job(id, fields, tonumber(seq), 'queued')
 if r.inflight ~= '' then redis.call('SET', inflight_key(r.inflight), id) end
 if r.idempotency ~= '' then
