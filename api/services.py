@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
+from types import MappingProxyType
 from typing import Self
 
 import redis
@@ -16,6 +17,7 @@ from storage_backends.configuration.subsystems import Subsystems
 from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
+from worker.jobs.repeats import HeldRequests
 from worker.jobs.replies import ReplyQueue
 from worker.jobs.service import Jobs
 from worker.listings.process_cache import ListingCache
@@ -43,10 +45,21 @@ class Services:
     hot: ListingCache
     memory: RedisMemory
     publisher: TaskPublisher
+    held_requests: HeldRequests
+    #: The driver's class of each storage system, as far as it is known.
+    drivers: Mapping[str, str]
+    #: Is set when the process is told to stop.
+    stopping: Event = field(default_factory=Event, repr=False)
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
 
     @classmethod
-    def build(cls, settings: Settings, config: ApiSettings, subsystems: tuple[str, ...]) -> Self:
+    def build(
+        cls,
+        settings: Settings,
+        config: ApiSettings,
+        subsystems: tuple[str, ...],
+        drivers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
         """Put the parts together; connects to nothing."""
         client = connect(settings)
         waiter_slots = BoundedSemaphore(config.max_waiting)
@@ -64,6 +77,8 @@ class Services:
             ListingCache(listings, config.listing_cache_bytes),
             RedisMemory(client),
             create_publisher(settings),
+            HeldRequests(client, scripts, settings.key_prefix),
+            drivers,
         )
 
     @classmethod
@@ -73,8 +88,13 @@ class Services:
         Raises:
             BadSettings, ConfigurationError: one line that says what to mend.
         """
-        names = Subsystems.names_from_environment(environ)
-        return cls.build(load(Settings), load(ApiSettings), names)
+        drivers = Subsystems.drivers_from_environment(environ)
+        return cls.build(load(Settings), load(ApiSettings), tuple(drivers), drivers)
+
+    def stop(self) -> None:
+        """Answer the requests that are held open, since the process is to end."""
+        self.stopping.set()
+        self.events.wake_all()
 
     @property
     def jobs(self) -> Jobs:

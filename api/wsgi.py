@@ -8,7 +8,8 @@ from flask import Flask
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.events import end_streams_with_process
+from api.events import end_streams
+from api.http.termination import on_termination
 from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
 from worker.config.logs import configure_logging
@@ -23,8 +24,14 @@ def _create() -> Flask:
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None
-    end_streams_with_process(created)
+    on_termination(lambda: _answer_what_is_open(services, created))
     return created
+
+
+def _answer_what_is_open(services: Services, created: Flask) -> None:
+    """Let the process end: the server waits for open requests, which may be held open for long, and for streams."""
+    services.stop()
+    end_streams(created)
 
 
 app = _create()

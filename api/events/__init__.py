@@ -6,12 +6,9 @@ show from the process's memory, or from Redis where it is further behind.
 
 from __future__ import annotations
 
-import threading
-
 from flask import Flask, current_app
 
 from api.events.hub import EventHub
-from api.events.shutdown import on_end_signal
 from api.services import Services
 from worker.jobs.event_log import EventLog
 from worker.store.client import connect
@@ -40,7 +37,6 @@ def event_hub() -> EventHub:
     return hub
 
 
-def end_streams_with_process(app: Flask) -> None:
-    """End the streams when this process is told to end; to be called in its main thread."""
-    if threading.current_thread() is threading.main_thread():
-        on_end_signal(app.extensions[_EXTENSION].close)
+def end_streams(app: Flask) -> None:
+    """End the streams of an application, whose process is told to end."""
+    app.extensions[_EXTENSION].close()

@@ -9,9 +9,9 @@ from api.services import Services
 from worker.jobs.status import JobStatus
 
 
-def wait_for_end(services: Services, job_id: str, seconds: float) -> JobStatus | None:
+def wait_for_end(services: Services, job_id: str, seconds: float, *, has_slot: bool = False) -> JobStatus | None:
     """As ``wait_for``, until the job has ended; what happens before does not wake anybody."""
-    return wait_for(services, job_id, seconds, lambda now: now.job.done, end=True)
+    return wait_for(services, job_id, seconds, lambda now: now.job.done, end=True, has_slot=has_slot)
 
 
 def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> tuple[JobStatus, bytes]:
@@ -28,19 +28,26 @@ def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> 
 
 
 def wait_for(
-    services: Services, job_id: str, seconds: float, until: Callable[[JobStatus], bool], *, end: bool = False
+    services: Services,
+    job_id: str,
+    seconds: float,
+    until: Callable[[JobStatus], bool],
+    *,
+    end: bool = False,
+    has_slot: bool = False,
 ) -> JobStatus | None:
     """Return the job as it is when ``until`` holds, or after ``seconds``; None when there is no record of it.
 
-    ``end`` says that ``until`` cannot hold before the job has ended.
+    ``end`` says that ``until`` cannot hold before the job has ended; ``has_slot``, that the caller holds a waiter slot.
 
-    When too many clients wait already, the job is returned as it is: waiting is a favour, and never fails.
+    When the process is told to stop, or too many clients wait already, the job is returned as it is: waiting is a favour,
+    and never fails.
     """
     ends_at = time.monotonic() + seconds
-    with services.events.watch(job_id, end=end) as watch:
+    with services.events.watch(job_id, end=end, has_slot=has_slot) as watch:
         while True:
             job_status = services.jobs.get(job_id)
             left = ends_at - time.monotonic()
-            if job_status is None or until(job_status) or left <= 0 or watch is None:
+            if job_status is None or until(job_status) or left <= 0 or watch is None or services.stopping.is_set():
                 return job_status
             watch.wait(left)

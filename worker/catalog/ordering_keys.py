@@ -13,8 +13,9 @@ from worker.config.json_encoding import as_json
 def ordering_keys(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields of a job's record that order it.
 
-    ``keys`` are the ordering keys; ``changed`` those of what it changes, where that is not all; ``references`` the arguments that are paths, whose volumes a worker has yet to
-    resolve; ``behind_paths`` says that the job may not overtake a change whose volume is not resolved yet.
+    ``keys`` are the ordering keys; ``changed`` those of what the job changes, where that is not all; ``references`` the
+    arguments that are paths, whose volumes a worker has yet to resolve; ``behind_paths`` says that the job may not
+    overtake a change whose volume is not resolved yet.
     """
     if operation.reads is not None:
         keys = [f"read:{operation.reads.cache_key(subsystem, arguments)}"]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import redis
 import structlog
@@ -60,16 +60,32 @@ class JobNotifications:
         self._waiter_slots = waiter_slots
 
     @contextmanager
-    def watch(self, job_id: str, *, end: bool = False) -> Iterator[Subscription | None]:
-        """Hear of a job's changes (or only of its end) inside the block; None when too many clients wait already."""
-        if not self._waiter_slots.acquire(blocking=False):
-            yield None
-            return
+    def slot(self) -> Iterator[bool]:
+        """Hold a waiter slot inside the block; False when too many clients wait already."""
+        acquired = self._waiter_slots.acquire(blocking=False)
         try:
+            yield acquired
+        finally:
+            if acquired:
+                self._waiter_slots.release()
+
+    @contextmanager
+    def watch(self, job_id: str, *, end: bool = False, has_slot: bool = False) -> Iterator[Subscription | None]:
+        """Hear of a job's changes (or only of its end) inside the block; None when too many clients wait already.
+
+        ``has_slot``: the caller holds a waiter slot already.
+        """
+        with nullcontext(True) if has_slot else self.slot() as acquired:
+            if not acquired:
+                yield None
+                return
             with (self._ends if end else self._changes).watched(job_id) as watch:
                 yield watch
-        finally:
-            self._waiter_slots.release()
+
+    def wake_all(self) -> None:
+        """Make everybody who waits look again."""
+        self._changes.notify_all()
+        self._ends.notify_all()
 
 
 class _Channel:
@@ -143,7 +159,7 @@ class _Channel:
                 if message is None:
                     subscription.ping()
                 elif message["type"] == "subscribe":
-                    self._tell_all()
+                    self.notify_all()
                     self._subscribed.set()
                 elif message["type"] == "message":
                     self._tell(message["data"].split(b" ", 1)[0].decode())
@@ -155,7 +171,7 @@ class _Channel:
             for place, watch in enumerate(self._watches.get(job_id, ())):
                 watch.notify(place * self._apart_s)
 
-    def _tell_all(self) -> None:
+    def notify_all(self) -> None:
         """Whatever was said while nobody listened: everybody looks for himself."""
         with self._lock:
             for watches in self._watches.values():

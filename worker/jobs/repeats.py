@@ -1,7 +1,7 @@
 """Requests that come again from clients that know nothing of jobs: each finds the job that it made the first time.
 
-With the job, in the same step, a record is kept under a digest of the request. It counts once the request that made it is
-held open no longer: `held:{id}` is a lease, renewed by the process that holds the request, so that neither a killed
+With the job, in the same step, a record is kept under a digest of the request. It counts once the request that made it
+is held open no longer: `held:{id}` is a lease, renewed by the process that holds the request, so that neither a killed
 process nor a lost answer leaves it behind. It is gone once somebody was answered with the outcome.
 """
 

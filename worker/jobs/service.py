@@ -105,7 +105,7 @@ class Jobs:
                 job_id, fields, request, WORKER_TTL_MS, INLINE_RESULT_BYTES, payload
             )
         except NotReplicated as refused:
-            # With a key, or by itself, the same request finds the job again; else its client can only ask for a new one.
+            # By its key, or by itself, the request finds the job when it comes again; any other asks for a new one.
             if refused.answer[0] == b"NEW" and not (new.idempotency_key or new.repeat):
                 self.cancel(job_id, "")
             raise

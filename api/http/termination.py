@@ -1,0 +1,31 @@
+"""Hears that the process is told to stop, whichever server runs it, while its request threads go on."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+
+def on_termination(callback: Callable[[], None]) -> None:
+    """Call back, in a thread of its own, when the process gets SIGTERM or SIGINT.
+
+    The server's own handlers stay as they are: the interpreter writes the number of each signal that has a handler to a
+    socket (`signal.set_wakeup_fd`). Outside the main thread, where signals cannot be heard, nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    received, sent = socket.socketpair()
+    sent.setblocking(False)
+    signal.set_wakeup_fd(sent.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_listen, args=(received, sent, callback), name="termination", daemon=True).start()
+
+
+def _listen(received: socket.socket, _sent: socket.socket, callback: Callable[[], None]) -> None:
+    """``_sent`` is kept open for as long as somebody listens."""
+    while True:
+        numbers = received.recv(16)
+        if not numbers or {signal.SIGTERM, signal.SIGINT} & set(numbers):
+            break
+    callback()
