@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from flask import Flask
+from werkzeug.utils import import_string
 
 from api import auth, console, events
 from api.http import error_handlers as failures
@@ -60,6 +61,7 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     app.register_blueprint(status.blp)
     console.init_app(app)
     auth.init_app(app, settings, client=services.redis, prefix=services.settings.key_prefix)
+    import_string("api.v3:init_app")(app, api)  # One line, and only this one, knows of this part.
     describe_sign_in(api, app)
     events.init_app(app, services)
     app.wsgi_app = ResponseCacheMiddleware(BufferedResponseMiddleware(app.wsgi_app), services)  # type: ignore[method-assign]

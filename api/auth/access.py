@@ -127,12 +127,36 @@ def _note(**decision: object) -> None:
     audit.decide(**decision)
 
 
+def prefer_sessions() -> None:
+    """Find out who asks by the session first, for the request at hand.
+
+    For clients that send an Authorization header of no meaning beside their session: it counts only without one, and
+    where it is no good, its sender is nobody.
+    """
+    g.prefers_sessions = True
+
+
 def _find() -> Principal:
-    found = _by_header(request.authorization) if "Authorization" in request.headers else _by_cookie()
+    if g.get("prefers_sessions"):
+        found = _by_session_or_header()
+    else:
+        found = _by_header(request.authorization) if "Authorization" in request.headers else _by_cookie()
     if found.method in ("session", "basic") and request.method not in SAFE_METHODS and is_cross_site(request):
         _note(who=found.name, auth_method=found.method)
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
     return found
+
+
+def _by_session_or_header() -> Principal:
+    found = _by_cookie()
+    if found.signed_in or "Authorization" not in request.headers:
+        return found
+    try:
+        return _by_header(request.authorization)
+    except Problem as refused:
+        if refused.code != "unauthenticated":
+            raise
+        return found
 
 
 def _by_header(sent: Authorization | None) -> Principal:

@@ -15,7 +15,7 @@ from api.auth.access import principal, refuse
 from api.http.methods import SAFE_METHODS
 from worker.store.client import REDIS_UNAVAILABLE
 
-_PATHS = "/v4/"
+_PATHS = ("/v3/", "/v4/")
 #: Counting must never delay a request by more: the answer that matters comes from elsewhere.
 _COMMAND_TIMEOUT_S = 0.15
 #: A Redis that was away is left alone for so long.

@@ -19,7 +19,7 @@ def json_object() -> dict[str, Any]:
     Raises:
         Problem: `unsupported-media-type`, `invalid-request`, or `validation-failed` when it is not an object.
     """
-    raw = _received()
+    raw = received_body()
     # The server hides that a body in chunks broke off. JSON shows that by itself; but nothing at all is a body, too.
     if not raw and "chunked" in request.headers.get("Transfer-Encoding", "").lower():
         raise Problem("invalid-request", "The body came in chunks, and is empty or broke off. Send at least {}.")
@@ -29,14 +29,15 @@ def json_object() -> dict[str, Any]:
 def require_empty_body() -> None:
     """Refuse a body with anything in it, for requests that take none."""
     errors = [
-        {"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"} for name in _object_in(_received())
+        {"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"}
+        for name in _object_in(received_body())
     ]
     if errors:
         raise Problem("validation-failed", "This request takes no fields in its body.", errors=errors)
 
 
-def _received() -> bytes:
-    """The whole body: what is left of one whose sender was cut off asks for something else than was meant."""
+def received_body() -> bytes:
+    """Return the whole body: what is left of one whose sender was cut off asks for something else than was meant."""
     raw = request.get_data(cache=True)
     most = current_services().config.max_body_bytes
     # A body that comes in chunks says its size only at its end.
@@ -54,13 +55,18 @@ def _object_in(raw: bytes) -> dict[str, Any]:
         raise Problem("unsupported-media-type", "The body must come as it is, without a Content-Encoding.")
     if request.mimetype != "application/json":
         raise Problem("unsupported-media-type", "The body must be JSON: send Content-Type: application/json.")
-    value = _parse(raw)
+    value = parse_json(raw)
     if not isinstance(value, dict):
         raise invalid("", "must be a JSON object")
     return value
 
 
-def _parse(raw: bytes) -> Any:
+def parse_json(raw: bytes) -> Any:
+    """Return the value that a body holds, read strictly.
+
+    Raises:
+        Problem: `invalid-request`.
+    """
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)

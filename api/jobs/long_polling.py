@@ -40,8 +40,8 @@ def wait_for(
 
     ``end`` says that ``until`` cannot hold before the job has ended; ``has_slot``, that the caller holds a waiter slot.
 
-    When the process is told to stop, or too many clients wait already, the job is returned as it is: waiting is a favour,
-    and never fails.
+    When the process is told to stop, or too many clients wait already, the job is returned as it is: waiting is a
+    favour, and never fails.
     """
     ends_at = time.monotonic() + seconds
     with services.events.watch(job_id, end=end, has_slot=has_slot) as watch:

@@ -33,7 +33,7 @@ def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *
         Problem: nothing was accepted.
     """
     operation.check(arguments)
-    _refuse_conditions()
+    reject_conditions()
     return _answer_for(new_job(operation, subsystem, arguments, volume=volume, keyed=True))
 
 
@@ -83,12 +83,17 @@ def final_response(job_status: JobStatus, result: bytes | None) -> Response:
     Raises:
         Problem: it would have failed.
     """
-    job = job_status.job
+    problem = problem_of_job(job_status.job)
+    if problem is not None:
+        raise problem
+    return _success(job_status.job, result)
+
+
+def problem_of_job(job: Job) -> Problem | None:
+    """Return why a job that has ended did not succeed; None when it did."""
     if job.state is State.CANCELLED:
-        raise Problem("job-cancelled", "The job was cancelled.", headers=job_headers(job.id))
-    if job.failure is not None:
-        raise problem_of(job.failure, headers=job_headers(job.id))
-    return _success(job, result)
+        return Problem("job-cancelled", "The job was cancelled.", headers=job_headers(job.id))
+    return None if job.failure is None else problem_of(job.failure, headers=job_headers(job.id))
 
 
 def _success(job: Job, result: bytes | None) -> Response:
@@ -165,8 +170,15 @@ def accept_job(new: NewJob) -> Submitted:
     Raises:
         Problem: nothing was accepted, or the Idempotency-Key stands for something else.
     """
-    services = current_services()
-    outcome, job_id, job_status = services.jobs.accept(new)
+    return submitted(new, *current_services().jobs.accept(new))
+
+
+def submitted(new: NewJob, outcome: SubmitOutcome, job_id: str, job_status: JobStatus | None) -> Submitted:
+    """Return the job that answers a request, by the outcome of its submission.
+
+    Raises:
+        Problem: as ``accept_job``.
+    """
     if outcome.is_refused:
         raise refusal(new, outcome)
     if outcome is SubmitOutcome.REUSED:
@@ -180,8 +192,12 @@ def accept_job(new: NewJob) -> Submitted:
     return Submitted(job_status, outcome is SubmitOutcome.REPLAYED)
 
 
-def _refuse_conditions() -> None:
-    """A change is carried out later, when nobody can say whether a condition on the object still holds."""
+def reject_conditions() -> None:
+    """Refuse conditional changes: each is carried out later, when nobody can say whether a condition still holds.
+
+    Raises:
+        Problem: `precondition-failed`.
+    """
     for name in ("If-Match", "If-Unmodified-Since"):
         if name in request.headers:
             detail = f"Changes cannot be made conditional with {name}: they are done in the order of their acceptance."

@@ -9,8 +9,9 @@ from api.http.problems import Problem, invalid
 from storage_backends.models import VolumePath, parse_reference
 from worker.catalog.operations import CLONE_VOLUME, CREATE_VOLUME, ROLL_BACK_VOLUME, Operation
 
-_OF_CLONE = frozenset({"name", "junction_path", "from_volume", "from_snapshot", "active_policy_name", "size_total"})
-_OF_ROLL_BACK = frozenset({"name", "from_snapshot"})
+#: What the body of a clone, and of a roll-back, may hold.
+CLONE_FIELDS = frozenset({"name", "junction_path", "from_volume", "from_snapshot", "active_policy_name", "size_total"})
+ROLL_BACK_FIELDS = frozenset({"name", "from_snapshot"})
 
 Request = tuple[Operation, dict[str, Any]]
 
@@ -24,10 +25,10 @@ def parse_volume_post(volume: str, body: Mapping[str, Any]) -> Request:
     if "from_volume" in body:
         if "from_snapshot" not in body:
             raise invalid("/from_snapshot", "is required with from_volume")
-        _refuse_others(body, _OF_CLONE, "cannot be chosen for a clone")
+        _refuse_others(body, CLONE_FIELDS, "cannot be chosen for a clone")
         return CLONE_VOLUME, _new_volume(volume, body)
     if "from_snapshot" in body:
-        _refuse_others(body, _OF_ROLL_BACK, "cannot be chosen in a roll-back")
+        _refuse_others(body, ROLL_BACK_FIELDS, "cannot be chosen in a roll-back")
         _check_same("name", body, volume)
         return ROLL_BACK_VOLUME, {"volume": volume, "from_snapshot": body["from_snapshot"]}
     return CREATE_VOLUME, _new_volume(volume, body)

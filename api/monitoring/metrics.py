@@ -31,6 +31,11 @@ _COUNTERS = {
     ),
     "cache": ("sapi_cache_answers", "Reads by how they were answered", ("view", "outcome")),
     "limit": ("sapi_limits_reached", "Requests that were refused because a limit is reached, by setting", ("limit",)),
+    "api": (
+        "sapi_api_requests",
+        "Requests by an API that is to go, by its operation and status",
+        ("api", "operation", "status"),
+    ),
     "http": ("sapi_http_requests", "Requests by route and class of status", ("method", "route", "status")),
 }
 _HISTOGRAMS = {

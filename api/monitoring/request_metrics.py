@@ -48,6 +48,8 @@ def _count(response: Response) -> Response:
     counters.count(f"http {method} {route} {response.status_code // 100}xx")
     if "limit_reached" in g:
         counters.count(f"limit {g.limit_reached}")
+    if "counted_as" in g:
+        counters.count(f"{g.counted_as} {response.status_code}")
     # Whoever asks to wait is made to wait: that says nothing about how fast the service is.
     if "Prefer" not in request.headers and "began" in g:
         counters.observe(f"time {method} {route}", time.perf_counter() - g.began, REQUEST_BOUNDS_MS)
@@ -66,6 +68,8 @@ class CachedHitCounters:
     status: str
     time: str
     cache: str
+    #: What else each is counted as, by its status; empty: nothing.
+    counted_as: str = ""
 
     @classmethod
     def of_request(cls) -> Self:
@@ -74,7 +78,7 @@ class CachedHitCounters:
         route = _shown(request.url_rule.rule) if request.url_rule else "other"
         what = operation.reads.name if operation and operation.reads else "other"
         counted = f"{request.method} {route}"
-        return cls(counter_buffer(), f"http {counted}", f"time {counted}", f"cache {what} hit")
+        return cls(counter_buffer(), f"http {counted}", f"time {counted}", f"cache {what} hit", g.get("counted_as", ""))
 
     def add(self, status: int, elapsed_s: float) -> None:
         """Count one more."""
@@ -82,6 +86,8 @@ class CachedHitCounters:
         self.counters.count(f"{self.status} {status // 100}xx")
         self.counters.observe(self.time, elapsed_s, REQUEST_BOUNDS_MS)
         self.counters.count(self.cache)
+        if self.counted_as:
+            self.counters.count(f"{self.counted_as} {status}")
 
 
 @cache

@@ -119,7 +119,7 @@ def respond(listing: Listing, listing_state: ListingState, query: Query, key: st
     """The answer with the collection, a page of it, or the record ``key``; 304 when the client has it already."""
     packed = key is None and query.plain and request.accept_encodings["gzip"] > 0
     tag = _etag(listing_state.etag, query, key)
-    if _has(tag):
+    if client_has(tag):
         response = Response(status=304)
     elif key is not None:
         response = Response(orjson.dumps(listing.find(key)), content_type="application/json")
@@ -152,7 +152,8 @@ def _etag(state: str, query: Query, key: str | None) -> str:
     return f"{state}-{hashlib.sha256(read_request.encode()).hexdigest()[:12]}"
 
 
-def _has(tag: str) -> bool:
+def client_has(tag: str) -> bool:
+    """Does the client of the request at hand have the representation of this tag?"""
     # A proxy that compresses may weaken the tag or hang its encoding on; the state is the same.
     sent = request.if_none_match
     return sent.contains_weak(tag) or sent.contains_weak(f"{tag}-gzip") or sent.contains_weak(f"{tag};gzip")

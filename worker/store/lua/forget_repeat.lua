@@ -1,5 +1,9 @@
 -- The outcome of a job is about to be answered: from now on the same request is a new one. ARGV: digest of the request, id
 allow_when_full()
-if redis.call('HGET', repeat_key(ARGV[1]), 'id') == ARGV[2] then redis.call('DEL', repeat_key(ARGV[1])) end
+local f = redis.call('HMGET', repeat_key(ARGV[1]), 'id', 'subsystem', 'keys')
+if f[1] == ARGV[2] then
+  redis.call('DEL', repeat_key(ARGV[1]))
+  for _, key in ipairs(cjson.decode(f[3])) do redis.call('SREM', repeats_of_key(f[2], key), ARGV[1]) end
+end
 redis.call('DEL', held_key(ARGV[2]))
 return 'OK'

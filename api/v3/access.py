@@ -1,0 +1,22 @@
+"""Who may ask below /v3: roles as in /v4, and the predecessor's 403 for whoever lacks one, known or not."""
+
+from __future__ import annotations
+
+from api import auth
+from api.http.problems import Problem
+from worker.catalog.operations import Role
+
+
+def require(role: Role, operation_id: str) -> None:
+    """Refuse whoever does not have the role; the decision goes to the audit log.
+
+    Raises:
+        Problem: `missing-role`, and as ``auth.principal``.
+    """
+    try:
+        auth.require(role, operation=operation_id)
+    except Problem as refused:
+        if refused.code not in ("unauthenticated", "missing-role"):
+            raise
+        detail = f"The current user is not in role {role}_ROLE"
+        raise Problem("missing-role", detail, extra={"role": role.value}) from None

@@ -1,0 +1,103 @@
+"""Routes of the v3 API: ``serves`` ties a view to its operation, its role, its checks and its documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import marshmallow as ma
+from flask import g, request
+
+from api.http.problems import Problem
+from api.openapi import operations as documentation
+from api.openapi.blueprint import Blueprint
+from api.services import current_services
+from api.v3 import access, masks, names
+from api.v3.bodies import LenientParser
+from worker.catalog.operations import Operation
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+#: What any request may meet, and what only changes may.
+_ALWAYS = (400, 403, 404, 414, 429, 431, 500, 501, 503)
+_OF_CHANGES = (409, 412, 413, 504)
+_X_FIELDS = {
+    "in": "header",
+    "name": masks.HEADER,
+    "description": "Keys that are wanted, comma-separated",
+    "schema": {"type": "string"},
+}
+
+
+class V3ErrorSchema(ma.Schema):
+    """An error of the v3 API."""
+
+    message = ma.fields.String(required=True)
+    errors = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.String())
+    errno = ma.fields.Raw(metadata={"description": "The storage system's own code"})
+    job = ma.fields.String(metadata={"description": "The job, while it is under way"})
+
+
+class V3Blueprint(Blueprint):
+    """A blueprint whose views are the predecessor's."""
+
+    ARGUMENTS_PARSER = LenientParser()
+
+    def serves(
+        self, operation_id: str, operation: Operation, *others: Operation, takes_mask: bool = False
+    ) -> Callable[[View], View]:
+        """Tie a view to the operation that it asks for (or one of several of the same role).
+
+        Args:
+            operation_id: the predecessor's, which clients were generated from, with ``v3_`` in front.
+            operation: what is asked for.
+            others: what else may be.
+            takes_mask: does X-Fields choose the keys of the answer?
+        """
+        check = _checks(operation_id, operation, takes_mask=takes_mask)
+
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def checked(*args: Any, **kwargs: Any) -> Any:
+                check(kwargs)
+                return view(*args, **kwargs)
+
+            served = self._documented(checked, operation_id, operation, takes_mask=takes_mask)
+            served.access = operation.role
+            served.operations = (operation, *others)
+            served.operation_id = operation_id
+            return served  # type: ignore[no-any-return]
+
+        return decorate
+
+    def _documented(self, view: Any, operation_id: str, operation: Operation, *, takes_mask: bool) -> Any:
+        for status in (*_ALWAYS, *(_OF_CHANGES if operation.is_change else ())):
+            view = self.alt_response(status, schema=V3ErrorSchema, content_type="application/json")(view)
+        return self.doc(
+            operationId=operation_id,
+            deprecated=True,
+            security=documentation.security(operation.role),
+            parameters=[_X_FIELDS] if takes_mask else [],
+        )(view)
+
+
+def _checks(operation_id: str, operation: Operation, *, takes_mask: bool) -> Callable[[dict[str, str]], None]:
+    """What is looked at before a view is called, in this order."""
+
+    def check(path: dict[str, str]) -> None:
+        access.require(operation.role, operation_id)
+        if path["subsystem"] not in current_services().subsystems:
+            raise Problem("no-such-subsystem", "No such subsystem.")
+        names.check_path(path, request.method)
+        g.v3_mask = masks.parse(request.headers.get(masks.HEADER)) if takes_mask else None
+
+    return check
+
+
+blp = V3Blueprint(
+    "v3",
+    __name__,
+    url_prefix="/v3/<subsystem>",
+    description="Deprecated: the predecessor's API",
+)

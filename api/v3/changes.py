@@ -1,0 +1,177 @@
+"""Changes below /v3: each is a job, whose request is held open until it ends, and finds it when it comes again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import redis
+import structlog
+from flask import Response, request
+
+from api.http.problems import Problem
+from api.jobs.long_polling import wait_for_end
+from api.jobs.new_job import new_job
+from api.jobs.representation import job_path
+from api.jobs.submit import Submitted, job_headers, problem_of_job, reject_conditions, submitted
+from api.services import Services, current_services
+from api.v3.fields import as_json
+from api.v3.headers import successor_path
+from api.v3.settings import v3
+from worker.catalog.operations import Operation
+from worker.jobs.repeats import Repeat
+from worker.jobs.service import NewJob
+from worker.jobs.status import JobStatus
+from worker.store.scripts import SubmitOutcome
+
+log = structlog.get_logger(__name__)
+
+#: Seconds after which there may be a place to wait again.
+_NO_PLACE_RETRY_AFTER = "5"
+_LOOK_EVERY_S = 0.2
+
+#: Makes the body of a success from the job's result (JSON).
+Body = Callable[[bytes], bytes]
+
+
+def no_body(_result: bytes) -> bytes:
+    """Nothing, for 204."""
+    return b""
+
+
+def empty_text(_result: bytes) -> bytes:
+    """What the predecessor answered to most of what it made."""
+    return as_json("")
+
+
+def null(_result: bytes) -> bytes:
+    """What the predecessor answered to a change of a volume."""
+    return as_json(None)
+
+
+def change(
+    operation: Operation,
+    subsystem: str,
+    arguments: Mapping[str, Any],
+    *,
+    volume: str = "",
+    fields: Mapping[str, Any] | None = None,
+    status: int = HTTPStatus.CREATED,
+    body: Body = empty_text,
+) -> Response:
+    """Have a change made, and answer with its outcome.
+
+    Args:
+        operation: what is to be done.
+        subsystem: where.
+        arguments: with what.
+        volume: the volume as the client named it (empty: none).
+        fields: the known fields of the request's body.
+        status: the status of a success.
+        body: makes the body of a success.
+
+    Raises:
+        Problem: nothing was accepted, it failed, or it is still under way (504).
+    """
+    operation.check(arguments)
+    reject_conditions()
+    held = _HeldChange(current_services())
+    new = new_job(operation, subsystem, arguments, volume=volume, keyed=True)
+    repeat = None if new.idempotency_key else Repeat(_digest(new.requester, fields or {}), v3().settings.v3_repeat)
+    with held.services.events.slot() as has_place:
+        if not has_place:
+            detail = "Too many requests are held open already. Nothing was accepted; send this again."
+            raise Problem("queue-unavailable", detail, headers={"Retry-After": _NO_PLACE_RETRY_AFTER})
+        return held.outcome(replace(new, target=successor_path(), repeat=repeat), status, body)
+
+
+class _HeldChange:
+    """One request that is held open, for at most ``SAPI_V3_WAIT``."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._ends_at = time.monotonic() + v3().settings.v3_wait
+
+    def outcome(self, new: NewJob, status: int, body: Body) -> Response:
+        """Submit the job, wait, and return the answer to its success; else raise the problem."""
+        accepted, is_mine = self._submit(new)
+        job_id = accepted.job_status.job.id
+        with self.services.held_requests.holding(job_id) if is_mine else nullcontext():
+            ended = self._ended(job_id)
+            if ended is not None:
+                response = _answer(ended, status, body)
+                if new.repeat is not None:
+                    # At the very end: whoever was not answered may ask again.
+                    self.services.held_requests.forget(new.repeat.digest, job_id)
+                if isinstance(response, Problem):
+                    raise response
+                return response
+        raise _under_way(job_id)
+
+    def _submit(self, new: NewJob) -> tuple[Submitted, bool]:
+        """The job of this request, and whether it was made for it now."""
+        held, jobs = self.services.held_requests, self.services.jobs
+        while True:
+            outcome, job_id, job_status = jobs.accept(new)
+            if outcome is SubmitOutcome.HELD and new.repeat is not None:
+                if held.is_held_open(job_id, self._is_over):
+                    new = replace(new, repeat=replace(new.repeat, beside=job_id))
+            elif outcome is SubmitOutcome.UNSETTLED:
+                time.sleep(_LOOK_EVERY_S)
+            else:
+                return submitted(new, outcome, job_id, job_status), outcome is SubmitOutcome.NEW
+            if self._is_over():
+                raise _under_way(job_id)
+
+    def _ended(self, job_id: str) -> tuple[JobStatus, bytes] | None:
+        """The job and its result, once it has ended; None when the wait is over before, or Redis is away."""
+        try:
+            job_status = wait_for_end(self.services, job_id, self._left_s(), has_slot=True)
+            if job_status is None or not job_status.job.done:
+                return None
+            return job_status, job_status.result or self.services.jobs.result(job_id) or b"null"
+        except redis.RedisError as error:
+            log.warning("held-request.redis-unavailable", job_id=job_id, error=type(error).__name__)
+            return None
+
+    def _left_s(self) -> float:
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def _is_over(self) -> bool:
+        return not self._left_s() or self.services.stopping.is_set()
+
+
+def _answer(ended: tuple[JobStatus, bytes], status: int, body: Body) -> Response | Problem:
+    job_status, result = ended
+    problem = problem_of_job(job_status.job)
+    if problem is not None:
+        return problem
+    response = Response(body(result), status, content_type="application/json")
+    if status == HTTPStatus.NO_CONTENT:
+        del response.headers["Content-Type"]
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(job_headers(job_status.job.id))
+    return response
+
+
+def _under_way(job_id: str) -> Problem:
+    path = job_path(job_id)
+    return Problem(
+        "job-not-finished",
+        f"The request was accepted, and is still under way. See {path}, or send the same request again to wait for it.",
+        status=504,
+        headers=job_headers(job_id),
+        extra={"job": path},
+    )
+
+
+def _digest(requester: str, fields: Mapping[str, Any]) -> str:
+    """Names a request: by its caller and all that it asks for."""
+    asked = [requester, request.method, request.path, fields]
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()

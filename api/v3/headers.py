@@ -1,0 +1,35 @@
+"""What every answer below /v3 says of its age: since when it is deprecated, and what takes its place."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from flask import Response, request
+
+from api.v3.dates import http_date, unix_s
+from api.v3.settings import V3Settings
+
+PREFIX, SUCCESSOR = "/v3", "/v4"
+#: Longer paths are no use as a link.
+_LONGEST_PATH = 2048
+
+
+def is_below(path: str) -> bool:
+    """Is this a path of the v3 API?"""
+    return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+
+def successor_path() -> str:
+    """Return the path below /v4 that the path of the request at hand has there."""
+    return SUCCESSOR + request.path.removeprefix(PREFIX)
+
+
+def add(response: Response, settings: V3Settings) -> None:
+    """Add RFC 9745's and RFC 8594's headers, and links to what takes the place of this API."""
+    response.headers["Deprecation"] = f"@{unix_s(settings.v3_deprecated)}"
+    if settings.v3_sunset is not None:
+        response.headers["Sunset"] = http_date(settings.v3_sunset)
+    path = quote(request.root_path + successor_path()[:_LONGEST_PATH], safe="/:@!$&'()*+,=~", errors="replace")
+    response.headers.add("Link", f'<{path}>; rel="successor-version"')
+    if settings.v3_manual_url:
+        response.headers.add("Link", f'<{settings.v3_manual_url}>; rel="deprecation"; type="text/html"')

@@ -1,0 +1,96 @@
+"""From a problem of /v4 to an error of /v3: its status, and ``{"message"}`` with what clients look for in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from flask import Response, g, request
+
+from api.http.problems import MEDIA_TYPE
+from api.services import current_services
+from api.v3.fields import as_json
+
+_BAD_REQUEST, _INTERNAL, _UNAVAILABLE = 400, 500, 503
+#: By code; all others keep their status, but that clients know 400 where /v4 has 409 and the like.
+_STATUS = {
+    "unauthenticated": 403,
+    "too-many-snapshots": 409,
+    "job-cancelled": 409,
+    "backend-error": _INTERNAL,
+    "backend-timeout": _INTERNAL,
+    "timed-out": _INTERNAL,
+    "resource-busy": _UNAVAILABLE,
+    "result-expired": _UNAVAILABLE,
+    # No answer is 504 but that of a change that is under way.
+    "not-cached": _UNAVAILABLE,
+}
+_KEPT = frozenset({400, 403, 404, 405, 413, 414, 429, 431, 500, 501, 503, 504})
+#: Seconds after which the same request may be sent again, where the problem does not say.
+_RETRY_AFTER = {"resource-busy": "5", "backend-unavailable": "10", "result-expired": "1"}
+_LOOK_FIRST = "It may or may not have been done: look before you send it again."
+
+
+def name_in_messages(**names: str) -> None:
+    """Say what messages about the request at hand call a thing, where that is not what its path says.
+
+    Names are those of the path (``volume``, ``name``, ``policy``); ``exists`` is said of what exists already.
+    """
+    g.v3_names = names
+
+
+def translate(response: Response) -> None:
+    """Make the problem document of an answer an error as clients of /v3 know it, in place."""
+    if response.mimetype != MEDIA_TYPE:
+        return
+    document = orjson.loads(response.get_data())
+    code = document["code"]
+    status = _STATUS.get(code, document["status"] if document["status"] in _KEPT else _BAD_REQUEST)
+    if code == "job-not-finished":
+        status = document["status"]
+    error: dict[str, Any] = {"message": _message(document)}
+    if errors := _errors(document):
+        error["errors"] = errors
+    if code == "backend-error" and "backend_error" in document:
+        error["errno"] = _errno(document["backend_error"]["code"])
+    if "job" in document:
+        error["job"] = document["job"]
+    response.set_data(as_json(error))
+    response.status_code = status
+    response.content_type = "application/json"
+    response.headers.pop("WWW-Authenticate", None)
+    if code in _RETRY_AFTER:
+        response.headers.setdefault("Retry-After", _RETRY_AFTER[code])
+
+
+def _errors(document: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with each field: ``/rules/0`` is ``rules.0``, the whole is an empty name."""
+    return {
+        str(error["pointer"]).removeprefix("/").replace("/", ".").replace("~1", "/").replace("~0", "~"): error["detail"]
+        for error in document.get("errors", ())
+    }
+
+
+def _errno(code: str) -> int | str:
+    return int(code) if code.isascii() and code.isdigit() and len(code) < 16 else code  # noqa: PLR2004 - exact in JSON
+
+
+def _message(document: Mapping[str, Any]) -> str:
+    code, detail = document["code"], str(document["detail"])
+    names = {**(request.view_args or {}), **g.get("v3_names", {})}
+    volume, policy = names.get("volume", ""), names.get("policy", "")
+    if code == "backend-error" and "backend_error" in document:
+        return str(document["backend_error"]["message"] or detail)
+    if code in ("backend-timeout", "timed-out") and request.method not in ("GET", "HEAD"):
+        return f"{detail} {_LOOK_FIRST}" if code == "backend-timeout" else detail
+    messages = {
+        "no-such-subsystem": f"No such subsystem. Allowed values are: {', '.join(current_services().subsystems)}",
+        "no-such-volume": f"No such volume: {volume}",
+        "no-such-snapshot": f"No such snapshot: {names.get('name', '')}",
+        "no-such-policy": f"No such policy: {policy}",
+        "already-exists": f"{names.get('exists') or 'It already exists!'} {detail}",
+        "lock-held": f"{volume} is already locked by {detail.rpartition(' by ')[2].rstrip('.')}!",
+        "policy-in-use": f"Policy {policy} is in use. {detail}",
+    }
+    return messages.get(code, detail)

@@ -1,0 +1,96 @@
+"""Reads below /v3: those of /v4, held open, and never older than was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, g, request
+
+from api.http.preferences import Preferences, RequestCacheControl, freshness
+from api.http.problems import Problem
+from api.reads.collection_query import Query, client_has
+from api.reads.lookup import Found, Pending, find
+from api.reads.read import with_headers
+from api.reads.read_request import ReadRequest
+from api.services import current_services
+from api.v3 import fields
+from api.v3.headers import successor_path
+from api.v3.masks import Mask
+from api.v3.settings import v3
+from worker.catalog.operations import Operation
+
+#: Seconds after which a read that did not come in time is asked for again: it joins the one that is under way.
+_RETRY_AFTER = "1"
+_DIGEST_CHARS = 12
+_renderer = fields.Renderer()
+
+
+def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> Response:
+    """Answer a read.
+
+    Raises:
+        Problem: it fails, or does not come in time.
+    """
+    resource_type = operation.reads
+    assert resource_type is not None  # noqa: S101 - a route that reads names an operation that reads
+    found = find(
+        ReadRequest(
+            current_services(),
+            operation,
+            resource_type,
+            subsystem,
+            arguments,
+            Query(),
+            _freshness(),
+            v3().settings.v3_wait,
+            Preferences(),
+            stale_if_error=False,
+            target=successor_path(),
+        )
+    )
+    if isinstance(found, Pending):
+        raise Problem(
+            "job-not-finished",
+            "The storage system has not answered yet; it is still being asked. Send the request again.",
+            status=503,
+            headers={**found.headers, "Retry-After": _RETRY_AFTER},
+        )
+    return with_headers(found, _rendered(found, g.v3_mask))
+
+
+def _freshness() -> RequestCacheControl:
+    """How old it may be: clients that say nothing cannot see an age, and believe that they see the filer."""
+    if "Cache-Control" in request.headers or "Pragma" in request.headers:
+        return freshness(request)
+    return RequestCacheControl(max_age_s=v3().max_age_s)
+
+
+def _rendered(found: Found, mask: Mask) -> Response:
+    key = found.key
+    compressed = key is None and mask is None and request.accept_encodings["gzip"] > 0
+    # Every form of a state is another representation, so its tag is another.
+    form = hashlib.sha256(repr((mask, key)).encode()).hexdigest()[:_DIGEST_CHARS]
+    tag = f"{found.listing_state.etag}-v3-{form}"
+    response = Response(status=304) if client_has(tag) else _body(found, mask, compressed=compressed)
+    response.set_etag(f"{tag}-gzip" if compressed else tag)
+    response.headers["Vary"] = "Accept-Encoding, Authorization, Cookie, X-Fields"
+    return response
+
+
+def _body(found: Found, mask: Mask, *, compressed: bool) -> Response:
+    resource_type, listing = found.read_request.resource_type, found.listing
+    if found.key is not None:
+        record = listing.find(found.key)
+        assert record is not None  # noqa: S101 - it was found there
+        body = fields.one(resource_type, record, mask)
+    elif mask is not None:
+        body = fields.masked(resource_type, listing, mask)
+    else:
+        rendered = _renderer.whole(resource_type, listing)
+        body = rendered.gzip if compressed else rendered.body
+    response = Response(body, content_type="application/json")
+    if compressed:
+        response.headers["Content-Encoding"] = "gzip"
+    return response

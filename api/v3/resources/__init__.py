@@ -1,0 +1,1 @@
+"""The routes of the v3 API, one short view each."""

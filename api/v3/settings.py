@@ -1,0 +1,65 @@
+"""What configures the v3 API: ``SAPI_V3`` and ``SAPI_V3_<NAME>``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlsplit
+
+from flask import current_app
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXTENSION = "storage-api-v3"
+
+
+class V3Settings(BaseSettings):
+    """The API that the predecessor's clients use; times in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    v3: bool = Field(True, description="Serve the predecessor's API below /v3 (false: every path there is 404)")
+    v3_wait: int = Field(
+        55,
+        ge=1,
+        le=600,
+        description="How long a request below /v3 is held open for its job; must be below the timeout of every proxy",
+    )
+    v3_max_age: int | None = Field(
+        None,
+        ge=0,
+        description="How old what is read below /v3 may be (default: as SAPI_CACHE_FRESH; 0: always ask the filer)",
+    )
+    v3_repeat: int = Field(
+        600,
+        ge=1,
+        le=86400,
+        description="How long after a job's end its outcome is kept for the same request below /v3, if it was not sent",
+    )
+    v3_deprecated: date = Field(date(2027, 1, 1), description="Since when /v3 is deprecated, as its answers say")
+    v3_sunset: date | None = Field(None, description="When /v3 is to go, as its answers say; nothing happens then")
+    v3_manual_url: str = Field("", description="Address of the manual's page on moving over, for answers below /v3")
+
+    @field_validator("v3_manual_url")
+    @classmethod
+    def _check_manual_url(cls, url: str) -> str:
+        if url and (urlsplit(url).scheme not in ("http", "https") or any(c in url for c in '<>" \t\r\n')):
+            raise ValueError("must be an http(s) address")
+        return url
+
+
+@dataclass(frozen=True, slots=True)
+class V3:
+    """The settings, as the application at hand was made with."""
+
+    settings: V3Settings
+    max_age_s: int
+
+
+def v3() -> V3:
+    """Return what the v3 API of the application at hand works with."""
+    found = current_app.extensions[EXTENSION]
+    assert isinstance(found, V3)  # noqa: S101 - put there by init_app
+    return found
