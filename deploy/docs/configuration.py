@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +16,6 @@ from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from api.auth.settings import AuthSettings
-from api.settings import ApiSettings
 from storage_backends.configuration.options import OPTIONS, Options
 from storage_backends.configuration.secret import Secret
 from worker.config.settings import Settings
@@ -29,14 +29,24 @@ ENV_FILES = {
     "workers": ROOT / "deploy" / "compose" / "settings" / "worker.env",
     "Flower": ROOT / "deploy" / "compose" / "settings" / "flower.env",
 }
+
+
+def _settings_below(package: str) -> Iterator[type[BaseSettings]]:
+    """The classes of settings in the modules called ``settings`` of a package and those below it."""
+    for path in sorted((ROOT / package).rglob("settings.py"), key=lambda path: (len(path.parts), path)):
+        module = import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, BaseSettings) and value.__module__ == module.__name__:
+                yield value
+
+
 #: What reads each class of settings.
 _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
     Settings: ("API", "workers", "Flower"),
-    ApiSettings: ("API",),
-    AuthSettings: ("API",),
+    **dict.fromkeys(_settings_below("api"), ("API",)),
     FlowerSettings: ("Flower",),
 }
-_TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", date: "date"}
 
 
 @dataclass(frozen=True)
@@ -192,7 +202,9 @@ def _kind(field: FieldInfo) -> str:
         return "secrets, comma-separated" if getattr(annotation, "__origin__", None) is tuple else "secret"
     if getattr(annotation, "__origin__", None) is tuple:
         return "comma-separated list"
-    return _TYPES[annotation] + _limits(field)
+    # A value that may be left out is of the type that it has where it is given.
+    kinds = [kind for kind in getattr(annotation, "__args__", (annotation,)) if kind is not type(None)]
+    return _TYPES[kinds[0]] + _limits(field)
 
 
 def _limits(field: FieldInfo) -> str:
