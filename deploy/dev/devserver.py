@@ -36,8 +36,9 @@ from worker.config.settings import BadSettings, Settings, load
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The worker processes, and the lanes of jobs that each serves.
-NODES = {"quick1": "write,read", "quick2": "write,read", "list1": "list", "list2": "list"}
+#: The worker processes, and the queues of jobs that each serves. Two, so that one may die; both serve everything, since
+#: each takes 80 MiB. Deployments have listings apart.
+NODES = {"worker1": "write,read,list", "worker2": "write,read,list"}
 REDIS_WAIT_S = 60
 READY_WAIT_S = 90
 
@@ -51,7 +52,7 @@ def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
         *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
         # Waiting clients hold a thread each, and so do event streams (SAPI_MAX_STREAMS). Long heads are let in: the
         # API itself refuses them, in its own words.
-        *("--workers", "2", "--blocking-threads", "712", "--http1-buffer-size", str(1024 * 1024)),
+        *("--workers", str(ports.api_processes), "--blocking-threads", "712", "--http1-buffer-size", str(1024 * 1024)),
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
     )
     found.append(Program("api", api))

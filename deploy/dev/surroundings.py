@@ -14,24 +14,29 @@ from storage_backends.configuration.subsystems import Subsystems
 DEFAULT_BACKENDS = "dummy🌈DummyStorage"
 #: Where workers, and nobody else, find the back-ends with their credentials.
 BACKENDS_FILE = HOME / "backends.toml"
+_MOST_PROCESSES = 64
 _MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR", "MAKEOVERRIDES")
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the service is reached on 127.0.0.1."""
+    """Where the service is reached on 127.0.0.1, and by how many processes."""
 
     api: int
     flower: int
+    api_processes: int = 1
 
     @classmethod
     def chosen(cls, environ: Mapping[str, str]) -> Ports:
-        """The ports that the environment asks for.
+        """The ports and processes that the environment asks for.
 
         Raises:
-            Trouble: one is no port, or both are the same.
+            Trouble: one is no port, or both are the same, or the number is none.
         """
-        ports = cls(_port(environ, "SAPI_PORT", 8000), _port(environ, "SAPI_FLOWER_PORT", 5555))
+        processes = environ.get("SAPI_API_PROCESSES") or "1"
+        if not (processes.isascii() and processes.isdigit() and 0 < int(processes) <= _MOST_PROCESSES):
+            raise Trouble(f"SAPI_API_PROCESSES must be a number from 1 to {_MOST_PROCESSES}, not {processes!r}")
+        ports = cls(_port(environ, "SAPI_PORT", 8000), _port(environ, "SAPI_FLOWER_PORT", 5555), int(processes))
         if ports.api == ports.flower:
             raise Trouble(f"SAPI_PORT and SAPI_FLOWER_PORT are both {ports.api}: give them different ports")
         return ports

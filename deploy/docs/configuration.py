@@ -99,6 +99,7 @@ _OTHERS = (
     ),
     Variable("SAPI_PORT", "port", "8000", ("development server",), "Where the API listens on 127.0.0.1"),
     Variable("SAPI_FLOWER_PORT", "port", "5555", ("development server",), "Where Flower listens on 127.0.0.1"),
+    Variable("SAPI_API_PROCESSES", "whole number, 1 to 64", "1", ("development server",), "Processes of the API"),
     Variable("SAPI_DEV_FOLDER", "path", ".dev", ("development server",), "Where it keeps its data and logs"),
 )
 

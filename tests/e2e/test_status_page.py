@@ -53,7 +53,7 @@ def test_one_sees_how_the_service_stands(service: Service, http: Client, browser
         assert page.get_by_role("heading", name=heading).is_visible()
     assert page.get_by_text("dummy.write", exact=True).first.is_visible()
     assert page.get_by_text("available", exact=True).first.is_visible()
-    assert page.get_by_text("quick1@").first.is_visible()
+    assert page.get_by_text("worker1@").first.is_visible()
     assert page.get_by_text("/v4/dummy/volumes/never-there").first.is_visible()
     # Nobody has to scroll sideways.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
