@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -170,7 +171,16 @@ class World:
     def forget(self) -> None:
         """What lives long enough is forgotten."""
         if self.dice.random() < 0.05:
+            last_seq = int(self.redis.hget(f"sapi:listing:{THING}", "seq") or 0)
             self.redis.delete(self.dice.choice([f"sapi:listing:{THING}", f"sapi:delta:{THING}"]))
+            # Numbers begin at the time in milliseconds. Only this test makes more than a thousand changes a second, and
+            # would get numbers that it has had before.
+            while self._now_ms() <= last_seq:
+                time.sleep(0.001)
+
+    def _now_ms(self) -> int:
+        seconds, microseconds = self.redis.time()
+        return seconds * 1000 + microseconds // 1000
 
     # --- reads of the cache, and what they may show
 
