@@ -26,6 +26,7 @@ from worker.messaging.publisher import TaskPublisher, create_publisher
 from worker.store.client import connect, job_id_secret
 from worker.store.memory import RedisMemory
 from worker.store.scripts import JobScripts
+from worker.store.write_probe import WriteProbe
 
 EXTENSION = "storage-api"
 
@@ -44,6 +45,7 @@ class Services:
     listings: Listings
     hot: ListingCache
     memory: RedisMemory
+    write_probe: WriteProbe
     publisher: TaskPublisher
     held_requests: HeldRequests
     #: The driver's class of each storage system, as far as it is known.
@@ -76,6 +78,7 @@ class Services:
             listings,
             ListingCache(listings, config.listing_cache_bytes),
             RedisMemory(client),
+            WriteProbe(client, settings.key_prefix),
             create_publisher(settings),
             HeldRequests(client, scripts, settings.key_prefix),
             drivers,

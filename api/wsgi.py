@@ -14,11 +14,13 @@ from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, load
+from worker.store.client import check_address
 
 
 def _create() -> Flask:
     try:
         services = Services.from_environment()
+        check_address(services.redis)
         configure_logging("api", services.settings.log_level)
         created = create_app(services, load(AuthSettings))
     except (BadSettings, ConfigurationError) as error:

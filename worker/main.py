@@ -42,14 +42,20 @@ from worker.maintenance.refresh import Refresh
 from worker.messaging.app import create_celery, required
 from worker.messaging.consumer import use_consumer
 from worker.messaging.publisher import TaskPublisher, create_publisher
-from worker.store.client import REDIS_UNAVAILABLE, UnsafeRedis, check_redis, connect, job_id_secret
+from worker.store.client import (
+    REDIS_UNAVAILABLE,
+    UnsafeRedis,
+    check_address,
+    check_redis,
+    connect,
+    explain,
+    job_id_secret,
+)
 from worker.store.metrics import BreakerReport, CounterBuffer
 from worker.store.scripts import JobScripts
 
 log = structlog.get_logger(__name__)
 
-#: A worker may wait longer for an answer than a request may: it has time, and its writes are fenced.
-_COMMAND_TIMEOUT_S = 2.0
 #: Threads beyond the slots, for messages of jobs that are not runnable yet.
 _SPARE_THREADS = 8
 #: What has not ended or been handed on so long after SIGTERM is left to another worker's reconciliation.
@@ -95,7 +101,7 @@ def build(
     settings: Settings, subsystems: Mapping[str, Subsystem], queue_classes: Sequence[QueueClass], node: str
 ) -> Runtime:
     """Put a worker together; nothing runs yet. Redis must answer."""
-    client = connect(settings, command_timeout_s=_COMMAND_TIMEOUT_S, connections=200)
+    client = connect(settings, connections=200)
     _wait_for(client)
     check_redis_durability(client, settings)
     scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)
@@ -215,10 +221,11 @@ def _wait_for(client: redis.Redis) -> None:
     said = False
     while True:
         try:
+            check_address(client)
             client.ping()
-        except REDIS_UNAVAILABLE as exc:
+        except (*REDIS_UNAVAILABLE, redis.ResponseError) as exc:
             if not said:
-                log.warning("redis.unavailable", error=type(exc).__name__, hint="waiting for it")
+                log.warning("redis.unavailable", error=type(exc).__name__, detail=explain(exc), hint="waiting for it")
                 said = True
             time.sleep(0.5)
         else:

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Flask, Response, g, has_request_context, request
 
 from api.http.request_ids import request_id
+from worker.config.settings import BadSettings
 
 logger = logging.getLogger("audit")
 _STANDARD_OUTPUT = "-"
@@ -22,7 +23,7 @@ _JOBS = "/v4/jobs/"
 
 def init_app(app: Flask, destination: str) -> None:
     """Write decisions to the file ``destination`` (``-``: standard output), at the latest when a request ends."""
-    handler = logging.StreamHandler(sys.stdout) if destination == _STANDARD_OUTPUT else WatchedFileHandler(destination)
+    handler = _handler(destination)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for old in logger.handlers:
         old.close()
@@ -30,6 +31,15 @@ def init_app(app: Flask, destination: str) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     app.after_request(_write_pending)
+
+
+def _handler(destination: str) -> logging.Handler:
+    if destination == _STANDARD_OUTPUT:
+        return logging.StreamHandler(sys.stdout)
+    try:
+        return WatchedFileHandler(destination)
+    except OSError as error:
+        raise BadSettings(f"SAPI_AUDIT_LOG: {destination} cannot be written: {error.strerror}") from None
 
 
 def concerns(event: str) -> None:

@@ -89,9 +89,11 @@ def _hasty(pool: redis.ConnectionPool) -> redis.ConnectionPool:
     """Connections to the same place, with less patience."""
     changed = {
         "socket_timeout": _COMMAND_TIMEOUT_S,
-        "socket_connect_timeout": _COMMAND_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
     }
+    # A unix socket has no such limit.
+    if "socket_connect_timeout" in pool.connection_kwargs:
+        changed["socket_connect_timeout"] = _COMMAND_TIMEOUT_S
     return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))
 
 

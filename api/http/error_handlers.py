@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from api.http.methods import SAFE_METHODS
 from api.http.problem_types import code_of_status
 from api.http.problems import Problem, problem_response
-from worker.store.client import NotReplicated, ReplyLost
+from worker.store.client import NotReplicated, ReplyLost, explain, refuses_writes
 
 log = structlog.get_logger(__name__)
 
@@ -59,17 +59,23 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 
 def _of_redis(error: redis.RedisError) -> Response:
     # Not the message: it may name hosts.
-    log.warning("redis.away", error=type(error).__name__)
+    log.warning("redis.unavailable", error=type(error).__name__, detail=explain(error))
     read_request = isinstance(error, ReplyLost | NotReplicated) and request.method not in SAFE_METHODS
     return problem_response(
         Problem(
             "queue-unavailable",
-            f"Jobs can neither be recorded nor read now, because Redis is away. {_LOST if read_request else _REFUSED}",
+            f"{_consequence(error)} Redis: {explain(error)}. {_LOST if read_request else _REFUSED}",
             # What is posted twice without a key may be done twice.
             retryable=not read_request or request.method != "POST" or "Idempotency-Key" in request.headers,
             headers={"Retry-After": str(_AWAY_RETRY_AFTER_S)},
         )
     )
+
+
+def _consequence(error: redis.RedisError) -> str:
+    if refuses_writes(error):
+        return "Jobs cannot be recorded now."
+    return "Jobs can neither be recorded nor read now, because Redis is away."
 
 
 def _of_mistake(error: Exception) -> Response:

@@ -17,6 +17,7 @@ from api.monitoring import service_status as overview
 from api.services import Services
 from worker.jobs.record import REQUEST_FAULTS
 from worker.store.metrics import JOB_BOUNDS_MS, REQUEST_BOUNDS_MS, histograms
+from worker.store.write_probe import WriteState
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -54,17 +55,17 @@ _Values = Mapping[tuple[str, ...], float]
 _FILER_UP = {"available": 1, "unavailable": 0}
 
 
-def text(services: Services, *, away: bool) -> bytes:
-    """Return the figures in Prometheus's text format; ``away``: Redis has just been seen to be, so do not ask again."""
+def text(services: Services, probe: WriteState) -> bytes:
+    """Return the figures in Prometheus's text format; ``probe``: where Redis did not answer, it is not asked again."""
     registry = CollectorRegistry()
-    registry.register(_Figures(services, away=away))
+    registry.register(_Figures(services, probe))
     return generate_latest(registry)
 
 
 class _Figures(Collector):
-    def __init__(self, services: Services, *, away: bool) -> None:
+    def __init__(self, services: Services, probe: WriteState) -> None:
         self._services = services
-        self._away = away
+        self._probe = probe
 
     def describe(self) -> list[Metric]:
         # Otherwise registering would already collect.
@@ -72,11 +73,15 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = [] if self._away else _all(self._services)
+            found = _all(self._services) if self._probe.answers else []
         except redis.RedisError:
             found = []
         up = GaugeMetricFamily("sapi_redis_up", "1 while Redis answers", value=1 if found else 0)
-        yield from [up, *found]
+        writable = GaugeMetricFamily(
+            "sapi_redis_writable", "1 while Redis takes writes, so that jobs can be recorded",
+            value=0 if self._probe.problem else 1,
+        )  # fmt: skip
+        yield from [up, writable, *found]
 
 
 def _all(services: Services) -> list[Metric]:

@@ -12,6 +12,7 @@ from api.http.problems import Problem
 from api.monitoring import metrics, readiness, request_metrics
 from api.openapi.blueprint import ANYONE, Blueprint
 from api.services import current_services
+from worker.store.client import explain
 
 blp = Blueprint("health", __name__, description="Health")
 
@@ -33,14 +34,17 @@ def healthz():
 def readyz():
     """Can it take jobs?
 
-    Which workers are online, and the state of the storage systems. 503 while Redis is unavailable.
+    Which workers are online, and the state of the storage systems. 503 while no job could be recorded, because Redis is
+    unavailable or refuses writes.
     """
+    services = current_services()
+    probe = services.write_probe.state()
+    if probe.problem:
+        raise _not_ready(probe.problem, "refuses-writes" if probe.answers else "away")
     try:
-        state = readiness.check(current_services())
-    except redis.RedisError:
-        headers = {"Retry-After": "2"}
-        detail = "Redis is away: jobs can neither be recorded nor read."
-        raise Problem("queue-unavailable", detail, headers=headers, extra={"redis": "away"}) from None
+        state = readiness.check(services)
+    except redis.RedisError as error:
+        raise _not_ready(explain(error), "away") from None
     return _json({"status": "ready", "redis": "ok", **state})
 
 
@@ -49,9 +53,18 @@ def readyz():
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def scrape():
     """Figures for Prometheus"""
-    flushed = request_metrics.counter_buffer().flush()
-    counts = metrics.text(current_services(), away=not flushed)
+    services = current_services()
+    probe = services.write_probe.state()
+    if not probe.problem:
+        request_metrics.counter_buffer().flush()
+    counts = metrics.text(services, probe)
     return Response(counts, content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+
+
+def _not_ready(problem: str, redis_state: str) -> Problem:
+    consequence = "be recorded" if redis_state == "refuses-writes" else "be recorded or read"
+    detail = f"Jobs cannot {consequence} now. What Redis said: {problem}."
+    return Problem("queue-unavailable", detail, headers={"Retry-After": "2"}, extra={"redis": redis_state})
 
 
 def _json(document: dict[str, Any]) -> Response:

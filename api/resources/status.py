@@ -88,7 +88,7 @@ def status_values(services: Services, who: Principal) -> dict[str, Any]:
     workers = sorted({worker for queue in queues for worker in queue.workers})
     backends = overview.backends(services, set(workers))
     return {
-        "troubles": list(_troubles(queues, backends)),
+        "troubles": [*_redis_troubles(services), *_troubles(queues, backends)],
         "queues": queues,
         # Names of machines are nobody's business who has not signed in.
         "workers": {worker: _served(worker, queues) for worker in workers} if who.signed_in else {},
@@ -102,6 +102,12 @@ def status_values(services: Services, who: Principal) -> dict[str, Any]:
 
 def _served(worker: str, queues: Sequence[overview.QueueStatus]) -> list[str]:
     return [queue.name for queue in queues if worker in queue.workers]
+
+
+def _redis_troubles(services: Services) -> Iterator[str]:
+    problem = services.write_probe.state().problem
+    if problem:
+        yield f"No job can be recorded. What Redis said: {problem}."
 
 
 def _troubles(queues: Sequence[overview.QueueStatus], backends: Sequence[overview.BackendStatus]) -> Iterator[str]:

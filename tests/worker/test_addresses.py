@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from deploy.dev.embedded_redis import await_redis, find_server
 from worker.config import redis_urls as addresses
 from worker.config.settings import BadSettings, Settings, load
 from worker.messaging.app import create_celery
-from worker.store.client import connect
+from worker.store.client import check_address, connect
 
 _SENTINELS = "sentinel://ann:p%40ss@one:1,two,[::1]:3/4?master_name=sapi&sentinel_password=sss"
 
@@ -27,7 +30,7 @@ def test_sentinels_are_read_from_one_url():
 
 def test_kombu_is_told_of_every_sentinel():
     told = create_celery(load(Settings, redis_url=_SENTINELS)).conf
-    assert told.broker_url == ";".join(f"sentinel://ann:p%40ss@{host}/4" for host in ("one:1", "two", "[::1]:3"))
+    assert told.broker_url == ";".join(f"sentinel://ann:p%40ss@{host}/4" for host in ("one:1", "two:26379", "[::1]:3"))
     assert told.broker_transport_options["master_name"] == "sapi"
     own = told.broker_transport_options["sentinel_kwargs"]
     assert own["password"] == "sss"
@@ -70,6 +73,10 @@ def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(asked: str, wan
         "sentinel://:geheim@host:port/0?master_name=m",
         "redis://:geheim@host/0?socket_timeout=soon",
         "redis://:geheim/x@host/0",
+        "redis://:geheim@host/first",
+        "redis://:geheim@host/0?db=first",
+        "redis://:geheim@host:99999/0",
+        "unix://?password=geheim",
     ],
 )
 def test_a_wrong_url_is_refused_without_showing_it(url: str):
@@ -89,3 +96,38 @@ def test_prefetch_is_a_matter_of_redis_alone():
     amqp = create_celery(load(Settings, broker_url="amqp://u:p@host/v")).conf
     assert not amqp.worker_disable_prefetch
     assert amqp.broker_transport_options["confirm_publish"]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://ann:p%40@host/3", "redis://ann:p%40@host:6379/3"),
+        ("redis://:p%2F@[::1]:7?db=5", "redis://:p%2F@[::1]:7/5"),
+        ("unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
+        ("unix://ann:p@/run/redis.sock?db=2", "redis+socket://ann:p@/run/redis.sock?virtual_host=2"),
+        ("unix:///run/redis.sock?db=2&password=p%40", "redis+socket://:p%40@/run/redis.sock?virtual_host=2"),
+    ],
+)
+def test_kombu_and_redis_py_are_told_of_the_same_database(url: str, told: str):
+    assert addresses.broker(url).url == told
+
+
+def test_messages_and_records_are_in_the_database_of_a_unix_socket(tmp_path: Path):
+    server = subprocess.Popen(
+        [find_server(), "--port", "0", "--unixsocket", "redis.sock", "--requirepass", "p@ss", "--save", ""],
+        cwd=tmp_path, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        url = f"unix://{tmp_path}/redis.sock?db=3&password=p%40ss"
+        await_redis(url, 20)
+        settings = load(Settings, redis_url=url)
+        celery = create_celery(settings)
+        celery.send_task("storage.try_it", args=["id"], task_id="id", queue="filer.write", ignore_result=True)
+        assert connect(settings).llen("sapi:celery:filer.write") == 1
+        with pytest.raises(BadSettings, match="out of range"):
+            check_address(connect(load(Settings, redis_url=url.replace("db=3", "db=16"))))
+        with pytest.raises(BadSettings, match="password"):
+            check_address(connect(load(Settings, redis_url=url.replace("p%40ss", "other"))))
+    finally:
+        server.kill()
+        server.wait()

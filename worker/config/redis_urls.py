@@ -1,22 +1,33 @@
-"""Where Redis and the broker are: one form of URL, and the forms that redis-py and kombu each need."""
+"""Where Redis and the broker are: one form of URL, and what redis-py and kombu each need to be told instead.
+
+URLs are taken apart here and not by `urllib.parse.urlsplit`, which some releases of Python (3.11.2) refuse to do with
+several hosts of which one is an IPv6 address.
+"""
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from redis.connection import parse_url
 
-#: Ports where none is given.
+#: The port where none is given.
 _SENTINEL_PORT = 26379
 _SENTINEL_SCHEMES = {"sentinel": "redis", "sentinel+tls": "rediss"}
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _CERTIFICATE_WORDS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _UNREADABLE = "it cannot be read: write special characters of the password as %40 and the like"
 _SENTINEL_WORDS = ("sentinel_username", "sentinel_password")
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/\s]+))(?::(?P<port>\d{1,5}))?")
+_WRONG_DATABASE = (
+    "the database must be a number, as in redis://host:6379/0 or unix:///path/redis.sock?db=0; "
+    "write a / in the password as %2F"
+)
+_LAST_PORT = 65535
 
 
 class WrongUrl(ValueError):
@@ -38,7 +49,7 @@ class Sentinels:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The broker for kombu: its URL, and options that do not fit into it."""
+    """What kombu is told: its URL, and what does not fit into that."""
 
     url: str = field(repr=False)
     use_ssl: dict[str, Any] | bool = False
@@ -50,6 +61,25 @@ class Broker:
         return is_redis(self.url)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A URL, taken apart: scheme, ``user:password`` as written, hosts or nothing, path with its slash, query."""
+
+    scheme: str
+    userinfo: str
+    hosts: str
+    path: str
+    query: str
+
+    @classmethod
+    def of(cls, url: str) -> _Parts:
+        scheme, _, rest = url.partition("://")
+        rest, _, query = rest.partition("?")
+        authority, slash, path = rest.partition("/")
+        userinfo, _, hosts = authority.rpartition("@")
+        return cls(scheme, userinfo, hosts, slash + path, query)
+
+
 def sentinels(url: str) -> Sentinels | None:
     """Read ``sentinel://[user:password@]host[:port],host[:port]/database?master_name=name``; None for another scheme.
 
@@ -58,24 +88,21 @@ def sentinels(url: str) -> Sentinels | None:
     Raises:
         WrongUrl: what is wrong; without the URL, which holds a password.
     """
-    current_services = urlsplit(url)
-    if current_services.scheme not in _SENTINEL_SCHEMES:
+    parts = _Parts.of(url)
+    if parts.scheme not in _SENTINEL_SCHEMES:
         return None
-    said = dict(parse_qsl(current_services.query))
+    said = dict(parse_qsl(parts.query))
     name = said.pop("master_name", "")
     if not name:
         raise WrongUrl("a sentinel:// URL must end in ?master_name=… as the sentinels call the master")
     own = {word.removeprefix("sentinel_"): said.pop(word) for word in _SENTINEL_WORDS if word in said}
-    userinfo, _, hosts = current_services.netloc.rpartition("@")
-    as_redis = current_services._replace(
-        scheme=_SENTINEL_SCHEMES[current_services.scheme], netloc=f"{userinfo}@localhost", query=urlencode(said)
-    )
-    options = _redis_options(as_redis.geturl())
+    tls = parts.scheme == "sentinel+tls"
+    as_redis = f"{_SENTINEL_SCHEMES[parts.scheme]}://{parts.userinfo}@localhost{parts.path}?{urlencode(said)}"
+    options = _redis_options(as_redis)
     for word in ("host", "port", "connection_class"):
         options.pop(word, None)
-    tls = as_redis.scheme == "rediss"
     own |= {"ssl": True} | {word: value for word, value in options.items() if word.startswith("ssl_")} if tls else {}
-    return Sentinels(tuple(_host(text) for text in hosts.split(",")), name, options, own, tls)
+    return Sentinels(tuple(_host(text) for text in parts.hosts.split(",")), name, options, own, tls)
 
 
 def is_redis(url: str) -> bool:
@@ -90,32 +117,47 @@ def check_redis_url(url: str) -> None:
         WrongUrl: what is wrong; without the URL, which holds a password.
     """
     if sentinels(url) is None:
-        if urlsplit(url).scheme not in _REDIS_SCHEMES:
+        if _Parts.of(url).scheme not in _REDIS_SCHEMES:
             raise WrongUrl("it must begin with redis://, rediss://, unix:// or sentinel://")
         _redis_options(url)
 
 
 def broker(url: str) -> Broker:
-    """Return kombu's form of a broker that is given as a Redis or AMQP URL.
+    """What kombu is told of a broker that is named as Redis is, or by an AMQP URL.
 
     Raises:
         WrongUrl: as ``check_redis_url``.
     """
     found = sentinels(url)
     if found is not None:
-        return _broker_of_sentinels(urlsplit(url), found)
-    current_services = urlsplit(url)
-    if current_services.scheme == "rediss":
-        # kombu checks no certificate unless configured to.
-        return Broker(current_services._replace(query="").geturl(), _use_ssl(_redis_options(url)))
-    if current_services.scheme == "unix":
-        database = _redis_options(url).get("db", 0)
-        return Broker(current_services._replace(scheme="redis+socket", query=f"virtual_host={database}").geturl())
-    return Broker(url)
+        return _broker_of_sentinels(found)
+    scheme = _Parts.of(url).scheme
+    if scheme not in _REDIS_SCHEMES:
+        return Broker(url)
+    options = _redis_options(url)
+    user, database = _userinfo(options), options.get("db", 0)
+    if scheme == "unix":
+        return Broker(f"redis+socket://{user}{quote(options['path'])}?{urlencode({'virtual_host': database})}")
+    host = options.get("host", "localhost")
+    where = f"[{host}]" if ":" in host else host
+    # kombu checks no certificate unless it is told to.
+    tls = _use_ssl(options) if scheme == "rediss" else False
+    return Broker(f"{scheme}://{user}{where}:{options.get('port', 6379)}/{database}", tls)
 
 
 def _redis_options(url: str) -> dict[str, Any]:
     """What redis-py reads from a URL of its own."""
+    parts = _Parts.of(url)
+    if parts.scheme != "unix":
+        # redis-py takes a database that is no number for the first one.
+        if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+            raise WrongUrl(_WRONG_DATABASE)
+        if parts.hosts:
+            _host(parts.hosts)
+    elif not parts.path.strip("/"):
+        raise WrongUrl("a unix:// URL must name the socket, as in unix:///run/redis/redis.sock?db=0")
+    if not dict(parse_qsl(parts.query, keep_blank_values=True)).get("db", "0").isdecimal():
+        raise WrongUrl(_WRONG_DATABASE)
     try:
         options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError:
@@ -123,13 +165,19 @@ def _redis_options(url: str) -> dict[str, Any]:
     return options
 
 
-def _broker_of_sentinels(current_services: SplitResult, found: Sentinels) -> Broker:
-    userinfo, _, hosts = current_services.netloc.rpartition("@")
-    start = f"sentinel://{userinfo}@" if userinfo else "sentinel://"
-    urls = [f"{start}{host}{current_services.path}" for host in hosts.split(",")]
+def _broker_of_sentinels(found: Sentinels) -> Broker:
+    user, database = _userinfo(found.options), found.options.get("db", 0)
+    hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in found.hosts]
+    urls = [f"sentinel://{user}{host}:{port}/{database}" for host, port in hosts]
     own = dict(found.own_options) | (_use_ssl(found.options) if found.tls else {})
     options = {"master_name": found.master_name, "sentinel_kwargs": own}
     return Broker(";".join(urls), _use_ssl(found.options) if found.tls else False, options)
+
+
+def _userinfo(options: Mapping[str, Any]) -> str:
+    """``user:password@`` as a URL has it; empty where there is neither."""
+    user, password = options.get("username") or "", options.get("password") or ""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
 
 
 def _use_ssl(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,11 +191,7 @@ def _use_ssl(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _host(text: str) -> tuple[str, int]:
     """One host and its port."""
-    current_services = urlsplit(f"//{text}")
-    try:
-        port = current_services.port or _SENTINEL_PORT
-    except ValueError:
-        raise WrongUrl(_UNREADABLE) from None
-    if not current_services.hostname:
-        raise WrongUrl("a sentinel:// URL must name hosts, as in sentinel://one:26379,two:26379/0?master_name=…")
-    return current_services.hostname, port
+    found = _HOST.fullmatch(text)
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
+        raise WrongUrl("each host must be a name or an address, with a port or without: one:26379,two,[::1]:26379")
+    return found["v6"] or found["name"].lower(), int(found["port"] or _SENTINEL_PORT)

@@ -23,8 +23,12 @@ class Settings(SecretFiles):
     )
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Redis that holds jobs, results and listings; rediss:// with TLS (?ssl_ca_certs=…), or "
-        "sentinel://:password@host1:26379,host2:26379/0?master_name=… (sentinel+tls:// with TLS)",
+        description="Redis that holds jobs, results and listings; rediss:// with TLS (?ssl_ca_certs=…), "
+        "unix:///socket?db=0, or sentinel://:password@host1:26379,host2:26379/0?master_name=… (with TLS: "
+        "sentinel+tls://)",
+    )
+    redis_timeout: float = Field(
+        2.0, ge=0.1, le=30, description="How long Redis may take to answer before it counts as unavailable"
     )
     broker_url: SecretStr | None = Field(
         None, description="Celery broker, if it is not the Redis above: amqp:// (RabbitMQ), or as above"

@@ -6,8 +6,10 @@ import threading
 
 import redis
 
-from worker.store.client import COMMAND_TIMEOUT_S
 from worker.store.keys import Keys
+
+#: How much longer than it was told to wait Redis may take to answer (seconds); a request must not last longer either.
+_GRACE_S = 0.7
 
 
 class ReplyQueue:
@@ -38,7 +40,7 @@ class ReplyQueue:
         connection = self._pool.get_connection()
         try:
             connection.send_command("BLPOP", key, seconds)  # type: ignore[no-untyped-call]
-            popped = connection.read_response(timeout=seconds + COMMAND_TIMEOUT_S)
+            popped = connection.read_response(timeout=seconds + _GRACE_S)
         finally:
             self._pool.release(connection)
         return popped[1] if popped else b""

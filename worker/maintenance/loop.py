@@ -15,7 +15,7 @@ from worker.execution.claims import LOOK_AHEAD, MAX_WORKER_LOSSES, grace_ms
 from worker.maintenance.heartbeat import Heartbeat
 from worker.messaging.messages import parse_messages
 from worker.messaging.publisher import TaskPublisher
-from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.client import REDIS_UNAVAILABLE, explain
 from worker.store.scripts import JobScripts
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class MaintenanceLoop(threading.Thread):
             try:
                 self._turn(turn)
             except REDIS_UNAVAILABLE as exc:
-                log.warning("maintenance.failed", error=type(exc).__name__)
+                log.warning("maintenance.failed", error=type(exc).__name__, detail=explain(exc))
                 self._report_health(health_report.REDIS_UNAVAILABLE)
             except Exception:
                 log.exception("maintenance.failed")

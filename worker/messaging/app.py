@@ -17,8 +17,6 @@ from worker.store.keys import Keys
 
 #: An API process must never wait long for a broker; the maintenance loop publishes what it could not send.
 _FRONT_END = {
-    "socket_timeout": 1,
-    "socket_connect_timeout": 1,
     "socket_keepalive": True,
     "max_retries": 1,
     "interval_start": 0,
@@ -27,8 +25,6 @@ _FRONT_END = {
 }
 #: A worker must notice a half-open connection, and go on by itself when the broker is back.
 _WORKER = {
-    "socket_timeout": 5,
-    "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 5,
     "retry_on_timeout": True,
@@ -81,7 +77,7 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
-        broker_transport_options=_transport_options(found, settings.key_prefix, consumes=consumes),
+        broker_transport_options=_transport_options(found, settings, consumes=consumes),
         # kombu's pool loses a connection for good whenever a producer cannot be made, and hangs when all are lost.
         broker_pool_limit=0,
         worker_enable_remote_control=False,
@@ -99,12 +95,13 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     return celery
 
 
-def _transport_options(found: Broker, key_prefix: str, *, consumes: bool) -> dict[str, Any]:
+def _transport_options(found: Broker, settings: Settings, *, consumes: bool) -> dict[str, Any]:
     if not found.is_redis:
         retries = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
         return retries | _AMQP | ({} if consumes else _AMQP_FRONT_END)
     chosen = (_WORKER if consumes else _FRONT_END) | _ONE_PRIORITY | found.options
-    chosen["global_keyprefix"] = Keys(key_prefix).celery
+    chosen["global_keyprefix"] = Keys(settings.key_prefix).celery
+    chosen["socket_timeout"] = chosen["socket_connect_timeout"] = settings.redis_timeout
     if "sentinel_kwargs" in chosen:
         chosen["sentinel_kwargs"] = _SENTINEL | chosen["sentinel_kwargs"]
     return chosen

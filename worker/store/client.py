@@ -11,11 +11,9 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.config import redis_urls as addresses
-from worker.config.settings import Settings
+from worker.config.settings import BadSettings, Settings
 from worker.store.keys import Keys
 
-#: Two tries to connect and one answer must fit into the second within which a request says that Redis is away.
-COMMAND_TIMEOUT_S = 0.7
 #: Errors that mean that Redis is away (or frozen, loading, read-only or full): nothing was accepted.
 REDIS_UNAVAILABLE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError, redis.OutOfMemoryError)
 
@@ -44,6 +42,42 @@ class UnsafeRedis(RuntimeError):
 _REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ", "CLUSTERDOWN", "TRYAGAIN")
 
 
+#: What to say of errors that redis-py has classes for, and of those of the connection, whose words may name hosts.
+_EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
+    (redis.OutOfMemoryError, "its memory is full (OOM: maxmemory is reached)"),
+    (redis.exceptions.ReadOnlyError, "it is a replica and read-only (READONLY)"),
+    (redis.BusyLoadingError, "it is still loading its data (LOADING)"),
+    (redis.AuthenticationError, "it refuses the user or the password (see SAPI_REDIS_URL)"),
+    (redis.exceptions.NoPermissionError, "its user may not do this (NOPERM)"),
+    (redis.exceptions.MaxConnectionsError, "all connections of this process are in use"),
+    (MasterNotFoundError, "no sentinel knows the master"),
+    (redis.TimeoutError, "it does not answer in time"),
+)
+_MAX_CLIENTS = "max number of clients reached"
+_LONGEST_WORDS = 200
+
+
+def refuses_writes(error: Exception) -> bool:
+    """Does Redis answer, and take no writes?"""
+    return isinstance(error, WriteRefused | redis.OutOfMemoryError | redis.exceptions.ReadOnlyError)
+
+
+def explain(error: Exception) -> str:
+    """Why Redis cannot be used, in words that may be shown to anybody."""
+    if isinstance(error, NotReplicated):
+        return "too few replicas have what was written"
+    if isinstance(error, WriteRefused):
+        return f"it takes no writes ({str(error)[:_LONGEST_WORDS]})"
+    if _MAX_CLIENTS in str(error):
+        return f"it takes no more clients ({_MAX_CLIENTS})"
+    for kind, words in _EXPLANATIONS:
+        if isinstance(error, kind):
+            return words
+    if isinstance(error, redis.ResponseError):
+        return f"it refuses: {str(error)[:_LONGEST_WORDS]}"
+    return "it cannot be reached"
+
+
 class _Client(redis.Redis):
     """A client to which a Redis that refuses writes for its own state is away."""
 
@@ -56,9 +90,16 @@ class _Client(redis.Redis):
             raise
 
 
-def connect(settings: Settings, *, command_timeout_s: float = COMMAND_TIMEOUT_S, connections: int = 600) -> redis.Redis:
-    """Return a client that is safe for writes: no retry, since a write whose answer was lost may have been done."""
+def connect(settings: Settings, *, command_timeout_s: float | None = None, connections: int = 600) -> redis.Redis:
+    """Return a client that is safe for writes: no retry, since a write whose answer was lost may have been done.
+
+    Args:
+        settings: where Redis is, and how long it may take to answer.
+        command_timeout_s: another limit for that, in seconds.
+        connections: how many there may be at a time.
+    """
     url = settings.redis_url.get_secret_value()
+    command_timeout_s = command_timeout_s or settings.redis_timeout
     limits = {
         "socket_timeout": command_timeout_s,
         "socket_connect_timeout": command_timeout_s,
@@ -68,6 +109,9 @@ def connect(settings: Settings, *, command_timeout_s: float = COMMAND_TIMEOUT_S,
         "max_connections": connections,
         "protocol": 2,
     }
+    if url.startswith("unix:"):
+        for of_tcp in ("socket_connect_timeout", "socket_keepalive"):
+            del limits[of_tcp]
     found = addresses.sentinels(url)
     if found is None:
         return _Client.from_url(url, **limits)
@@ -99,6 +143,23 @@ class _Sentinels(Sentinel):
                 self._first = index
                 return state["ip"], state["port"]
         raise MasterNotFoundError(f"no sentinel knows a master called {service_name} that is there")
+
+
+def check_address(client: redis.Redis) -> None:
+    """Refuse an address at which Redis answers that it is wrong; without an answer nothing is known yet.
+
+    Raises:
+        BadSettings: what Redis says.
+    """
+    try:
+        client.ping()
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise BadSettings(f"SAPI_REDIS_URL: {explain(error)}") from None
+    except REDIS_UNAVAILABLE:
+        return
+    except redis.ResponseError as error:
+        if not str(error).startswith(_REFUSALS):
+            raise BadSettings(f"SAPI_REDIS_URL: {explain(error)}") from None
 
 
 def check_redis(client: redis.Redis) -> list[str]:

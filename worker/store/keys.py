@@ -122,6 +122,11 @@ class Keys:
         return f"{self.prefix}replication_marker"
 
     @property
+    def write_probe(self) -> str:
+        """Written to learn whether Redis takes writes."""
+        return f"{self.prefix}write_probe"
+
+    @property
     def changes_channel(self) -> str:
         """The channel with the ids of jobs whose record has changed."""
         return f"{self.prefix}events"

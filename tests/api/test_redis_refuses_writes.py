@@ -1,0 +1,67 @@
+"""While Redis answers and takes no writes, everything that tells how the service is says so, and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from tests.api.front import problem
+from worker.store import write_probe
+
+#: How Redis comes to refuse writes, how it does no more, and what it then says.
+STATES: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object], str]] = {
+    "replicas": (
+        lambda admin: admin.config_set("min-replicas-to-write", 1),
+        lambda admin: admin.config_set("min-replicas-to-write", 0),
+        "NOREPLICAS",
+    ),
+    "read-only": (
+        lambda admin: admin.replicaof("127.0.0.1", "1"),
+        lambda admin: admin.replicaof("NO", "ONE"),
+        "READONLY",
+    ),
+    "memory": (
+        lambda admin: admin.config_set("maxmemory", 1),
+        lambda admin: admin.config_set("maxmemory", 0),
+        "OOM",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def ask_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_probe, "_ASK_EVERY_S", 0.0)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_text_says_what_redis_said(front, client, redis_client: Redis, state: str):
+    begin, end, words = STATES[state]
+    assert client.get("/readyz").status_code == 200
+    begin(redis_client)
+    try:
+        ready = problem(client.get("/readyz"), 503, "queue-unavailable")
+        change = problem(client.post("/v4/filer/volumes/a"), 503, "queue-unavailable")
+        metrics = client.get("/metrics").text
+        status = client.get("/status")
+    finally:
+        end(redis_client)
+    assert ready["redis"] == "refuses-writes"
+    assert words in ready["detail"]
+    assert words in change["detail"]
+    assert "Nothing was accepted" in change["detail"]
+    assert "sapi_redis_up 1.0" in metrics
+    assert "sapi_redis_writable 0.0" in metrics
+    assert status.status_code == 200
+    assert words in status.text
+    assert client.get("/readyz").status_code == 200
+    assert "sapi_redis_writable 1.0" in client.get("/metrics").text
+
+
+def test_it_is_asked_once_a_second_at_most(front, redis_client: Redis, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(write_probe, "_ASK_EVERY_S", 60.0)
+    front.stranger().get("/readyz")
+    redis_client.delete("sapi:write_probe")
+    front.stranger().get("/readyz")
+    assert not redis_client.exists("sapi:write_probe")
