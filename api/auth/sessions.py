@@ -12,6 +12,7 @@ from typing import Any
 import redis
 from flask import Flask, Request, has_request_context, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from api.auth.principals import Identity
 from api.auth.settings import AuthSettings
@@ -21,6 +22,8 @@ _ID = "id"
 _COOKIE = "sapi_session"
 #: How long the provider may take to send a browser back.
 SIGN_IN_LIMIT_S = 600
+#: By how much the clocks of two API processes may differ (seconds), as with tokens.
+_CLOCK_SKEW_S = 60
 
 
 class SessionStoreUnavailable(Exception):
@@ -126,6 +129,18 @@ def _parse(text: bytes | str) -> Session:
     )
 
 
+class _SkewTolerantSigner(TimestampSigner):
+    """Takes a signature whose time lies a little ahead: the clocks of API processes on several hosts differ."""
+
+    def unsign(self, signed_value: str | bytes, max_age: int | None = None, return_timestamp: bool = False) -> Any:
+        """As the base class, but for the time that may lie ahead."""
+        value, signed_at = super().unsign(signed_value, return_timestamp=True)
+        age_s = self.get_timestamp() - signed_at.timestamp()
+        if age_s < -_CLOCK_SKEW_S or (max_age is not None and age_s > max_age):
+            raise SignatureExpired(f"Signature age {age_s:.0f} s", payload=value, date_signed=signed_at)
+        return (value, signed_at) if return_timestamp else value
+
+
 class CookieSessions(SecureCookieSessionInterface):
     """Flask's signed cookie, which is Secure, and bound to its host, wherever the request came by TLS."""
 
@@ -137,6 +152,12 @@ class CookieSessions(SecureCookieSessionInterface):
         if app.secret_key and self.get_cookie_name(app) not in request.cookies:
             return self.session_class()
         return super().open_session(app, request)
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        serializer = super().get_signing_serializer(app)
+        if serializer is not None:
+            serializer.signer = _SkewTolerantSigner
+        return serializer
 
     def get_cookie_name(self, app: Flask) -> str:
         return f"__Host-{_COOKIE}" if self.get_cookie_secure(app) else _COOKIE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import redis
 
@@ -50,6 +52,16 @@ def test_another_replica_knows_the_session(client, redis_client):
     client.get("/login")
 
     assert roles_of(copied(client, build(redis_client, debug=True))) == EVERY
+
+
+@pytest.mark.parametrize(("ahead_s", "roles"), [(30, EVERY), (3600, {"USER"})])
+def test_clocks_may_differ_a_little(client, redis_client, monkeypatch, ahead_s, roles):
+    now = time.time()
+    with monkeypatch.context() as fast:
+        fast.setattr(time, "time", lambda: now + ahead_s)
+        client.get("/login")
+
+    assert roles_of(copied(client, build(redis_client, debug=True))) == roles
 
 
 def test_signing_out_ends_the_session_for_copies_of_the_cookie(client, redis_client):
