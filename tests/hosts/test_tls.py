@@ -84,9 +84,9 @@ def _carries(url: str) -> bool:
     ):
         with celery.connection_for_write() as connection:
             assert isinstance(connection, Connection)
+            celery.send_task("storage.try_it", args=["id"], task_id="id", queue="box", connection=connection)
             box = connection.SimpleQueue("box")
-            box.put("word")
-            if box.get(timeout=5).payload != "word":
+            if box.get(timeout=5).payload[0] != ["id"]:
                 return False
             box.close()
     return True
