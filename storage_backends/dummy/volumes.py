@@ -33,6 +33,8 @@ AGGREGATES = {
 }
 MAX_COMMENT_CHARACTERS = 1023
 _PERMISSIONS = re.compile(r"[0-7]{4}")
+#: Said instead of a QoS policy's name to take it off.
+NO_QOS_POLICY = "none"
 #: The settings that have few possible values.
 _CHOICES = {
     "security_style": ("unix", "ntfs", "mixed"),
@@ -179,6 +181,8 @@ def _changed(db: sqlite3.Connection, volume: Volume, settings: VolumeSettings) -
     if policy is not None and not policies.exists(db, policy):
         raise _invalid("active_policy_name", f"there is no export policy {policy}")
     changed = replace(volume, **settings)
+    if changed.qos_policy == NO_QOS_POLICY:
+        changed = replace(changed, qos_policy=None)
     if "size_total" in settings and (changed.size_total or 0) < (changed.size_used or 0):
         raise _invalid("size_total", f"{changed.size_used} bytes of it are in use")
     return _with_room_to_grow(changed, settings)

@@ -62,7 +62,9 @@ def test_export_policies(http: Client, name: str) -> None:
         "db1.example.org",
     ]
     assert http.change("DELETE", f"{path}/rule/@hosts").status_code == 204
-    assert http.get(path).json() == {"name": name, "rules": ["10.0.0.0/8", "db1.example.org"]}
+    shown = http.get(path).json()
+    assert shown["rules"] == ["10.0.0.0/8", "db1.example.org"]
+    assert [rule["clients"] for rule in shown["details"]] == [["10.0.0.0/8"], ["db1.example.org"]]
     assert http.change("DELETE", path).status_code == 204
 
 

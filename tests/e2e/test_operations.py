@@ -58,6 +58,24 @@ class TestVolumes:
             "0",
         )
 
+    def test_a_restricted_volume_comes_back_at_once(self, http: Client, volume: str) -> None:
+        http.change("POST", f"{VOLUMES}/{volume}/snapshots/s1", {})
+        _names(http, VOLUMES)
+        _names(http, f"{DUMMY}/restricted")
+        assert http.change("DELETE", f"{VOLUMES}/{volume}").status_code == 204
+        assert volume in _names(http, f"{DUMMY}/restricted")
+        back = http.change("POST", f"{DUMMY}/restricted/{volume}/reinstate", {"junction_path": f"/back/{volume}"})
+        assert (back.status_code, back.json()["state"], back.json()["junction_path"]) == (
+            200,
+            "online",
+            f"/back/{volume}",
+        )
+        assert "Location" not in back.headers
+        assert volume not in _names(http, f"{DUMMY}/restricted")
+        assert volume in _names(http, VOLUMES)
+        assert _names(http, f"{VOLUMES}/:/back/{volume}/snapshots") == ["s1"]
+        problem(http.change("POST", f"{DUMMY}/restricted/{volume}/reinstate", {}), 404, "no-such-volume")
+
     def test_a_restricted_volume_is_as_if_it_were_not_there(self, http: Client, volume: str) -> None:
         http.change("POST", f"{VOLUMES}/{volume}/snapshots/s1", {})
         http.get(f"{VOLUMES}/{volume}/snapshots")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from storage_backends.base import StorageBackend
 from storage_backends.dummy import DummyStorage
-from storage_backends.errors import InvalidRequest, NoSuchVolume, PolicyInUse, StorageError
+from storage_backends.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    NoSuchVolume,
+    NotADataVolume,
+    PolicyInUse,
+    StorageError,
+)
 from storage_backends.journal import InMemoryJournal, LeaseLost
 from tests.storage_backends.conformance import (
     MIB,
@@ -130,6 +139,12 @@ class TestClock(OfDummy):
 
 
 class TestSettings(OfDummy):
+    def test_junction_paths_ignore_case(self, backend: StorageBackend) -> None:
+        backend.create_volume("other", journal=journal(), junction_path="/HOME")
+        assert backend.get_volume(":/home", journal=journal()).name == "other"
+        with pytest.raises(AlreadyExists):
+            backend.create_volume("home", journal=journal())
+
     def test_a_limit_below_the_size_is_refused(self, backend: StorageBackend) -> None:
         with pytest.raises(InvalidRequest) as refusal:
             backend.create_volume("home", journal=journal(), size_total=100 * MIB, max_autosize=99 * MIB)
@@ -159,3 +174,37 @@ class TestSettings(OfDummy):
         backend.restrict_volume("home", journal=journal())
 
         backend.delete_policy("team", journal=journal())
+
+
+class TestCopies(OfDummy):
+    """Volumes of type dp and ls are shown and never changed."""
+
+    @pytest.mark.parametrize("kind", ["dp", "ls"])
+    def test_they_stay_as_they_are(self, kind: str, open_dummy: OpenDummy, tmp_path: Path) -> None:
+        records = [{"name": "mirror", "state": "online", "junction_path": "/mirror", "type": kind}]
+        (tmp_path / "records.json").write_text(json.dumps(records))
+        backend = open_dummy(volumes=str(tmp_path / "records.json"))
+        for change in (
+            lambda: backend.update_volume("mirror", journal=journal(), comment="mine"),
+            lambda: backend.restrict_volume(":/mirror", journal=journal()),
+            lambda: backend.roll_back_volume("mirror", journal=journal(), from_snapshot="s"),
+            lambda: backend.create_snapshot("mirror", "s", journal=journal()),
+            lambda: backend.delete_snapshot("mirror", "s", journal=journal()),
+            lambda: backend.create_lock("mirror", "h", journal=journal()),
+            lambda: backend.remove_lock("mirror", "h", journal=journal()),
+        ):
+            with pytest.raises(NotADataVolume):
+                change()
+        assert [volume.type for volume in backend.list_volumes(journal=journal())] == [kind]
+
+
+class TestMoreSettings(OfDummy):
+    @pytest.mark.parametrize(
+        ("setting", "value"),
+        [("security_style", "unified"), ("space_guarantee", "file"), ("tiering_policy", "snapshot_only"),
+         ("unix_permissions", "755"), ("unix_permissions", "0888"), ("comment", "x" * 1024)],
+    )  # fmt: skip
+    def test_what_cannot_be_is_pointed_at(self, setting: str, value: str, backend: StorageBackend) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            backend.create_volume("home", journal=journal(), **{setting: value})  # type: ignore[arg-type]
+        assert [error.pointer for error in refusal.value.errors] == [f"/{setting}"]

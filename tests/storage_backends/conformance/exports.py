@@ -85,6 +85,30 @@ class ExportConformance(Conformance):
             assert policy.rules == ("a", "*.example.org")
         assert backend.get_policy("team", journal=journal()).summary == policy
 
+    @pytest.mark.parametrize(
+        ("there", "again", "shown"),
+        [
+            ("Host.Example.ORG", "hOST.example.org", "host.example.org"),
+            ("2001:0DB8::0:1", "2001:db8::1/128", "2001:db8::1"),
+            ("10.1.2.3/255.255.0.0", "10.1.0.0/16", "10.1.0.0/16"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32", "192.0.2.1"),
+        ],
+    )
+    def test_every_spelling_is_the_same_rule(
+        self, there: str, again: str, shown: str, backend: StorageBackend, journal: NewJournal
+    ) -> None:
+        assert backend.create_policy("team", journal=journal(), rules=["a", there, again]).rules == ("a", shown)
+        assert backend.ensure_policy_rule_present("team", again, journal=journal()).rules == ("a", shown)
+        assert backend.ensure_policy_rule_absent("team", again, journal=journal()).rules == ("a",)
+        assert backend.ensure_policy_rule_present("team", there, journal=journal()).rules == ("a", shown)
+
+    def test_what_means_something_else_stays(self, backend: StorageBackend, journal: NewJournal) -> None:
+        rules = [".example.org", "*.example.org", "@Hosts", "@hosts", "10.0.0.0/8", "10.0.0.0/9"]
+        backend.create_policy("team", journal=journal(), rules=rules)
+        for rule in list(rules):
+            rules.remove(rule)
+            assert backend.ensure_policy_rule_absent("team", rule, journal=journal()).rules == tuple(rules)
+
     def test_a_rule_is_removed_and_order_kept(self, backend: StorageBackend, journal: NewJournal) -> None:
         backend.create_policy("team", journal=journal(), rules=list(self.RULES))
         for _ in range(2):

@@ -32,6 +32,21 @@ class LockConformance(Conformance):
             self.lock(backend, journal, "db01")
         assert backend.list_locks("home", journal=journal()) == [Lock("db01")]
 
+    @pytest.mark.parametrize(
+        ("there", "again", "shown"),
+        [
+            ("Db01.Example.org", "DB01.EXAMPLE.ORG", "db01.example.org"),
+            ("2001:0DB8::0:1", "2001:db8::1", "2001:db8::1"),
+        ],
+    )
+    def test_every_spelling_is_the_same_host(
+        self, there: str, again: str, shown: str, backend: StorageBackend, home: Volume, journal: NewJournal
+    ) -> None:
+        for host in (there, again):
+            assert self.lock(backend, journal, host) == Lock(shown)
+        backend.remove_lock("home", again, journal=journal())
+        assert backend.list_locks("home", journal=journal()) == []
+
     def test_another_host_may_not(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         self.lock(backend, journal, "db01")
         with pytest.raises(LockHeld):

@@ -19,6 +19,7 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("roll_back_volume", {"volume": "home", "from_snapshot": "one"}),
     ("update_volume", {"volume": "home", "size_total": 200 * MIB, "active_policy_name": "team"}),
     ("restrict_volume", {"volume": "home"}),
+    ("reinstate_volume", {"volume": "out", "junction_path": "/back"}),
     ("create_snapshot", {"volume": "home", "name": "three"}),
     ("delete_snapshot", {"volume": "home", "name": "one"}),
     ("create_policy", {"policy": "new", "rules": ["a", "b"]}),
@@ -39,12 +40,15 @@ class SettleConformance(Conformance):
         for name in ("one", "two"):
             backend.create_snapshot("home", name, journal=journal())
         backend.create_policy("team", journal=journal(), rules=["a"])
+        backend.create_volume("out", journal=journal())
+        backend.restrict_volume("out", journal=journal())
         return backend
 
     def state(self, backend: StorageBackend, journal: NewJournal) -> list[Any]:
         volumes = backend.list_volumes(journal=journal())
         snapshots = [backend.list_snapshots(volume.name, journal=journal()) for volume in volumes]
-        return [volumes, snapshots, backend.list_policies(journal=journal())]
+        restricted = backend.list_restricted_volumes(journal=journal())
+        return [volumes, snapshots, restricted, backend.list_policies(journal=journal())]
 
     @every_change
     def test_what_was_done_is_found_done(

@@ -11,6 +11,17 @@ from storage_backends.errors import AlreadyExists, InvalidRequest, NoSuchSnapsho
 from storage_backends.models import Volume
 from tests.storage_backends.conformance.subject import MIB, PATTERNS, Conformance, NewJournal, names
 
+#: Two values of each setting that is a text.
+MORE_SETTINGS: dict[str, tuple[str, str]] = {
+    "snapshot_policy": ("none", "default"),
+    "security_style": ("mixed", "ntfs"),
+    "unix_permissions": ("0750", "0007"),
+    "space_guarantee": ("volume", "none"),
+    "qos_policy": ("gold", "silver"),
+    "tiering_policy": ("snapshot-only", "all"),
+    "comment": ('Run 3: "raw" data', "by job: nobody"),
+}
+
 
 class VolumeConformance(Conformance):
     """Volumes: made, found by name and path, changed, copied, put back, taken out of service."""
@@ -138,6 +149,90 @@ class VolumeConformance(Conformance):
         with pytest.raises(AlreadyExists):
             backend.create_volume("home", journal=journal(), junction_path="/users/home", size_total=100 * MIB)
         backend.create_volume("next", journal=journal(), junction_path="/users/home", size_total=100 * MIB)
+
+    def test_a_new_volume_is_mounted_at_its_name(self, backend: StorageBackend, journal: NewJournal) -> None:
+        assert backend.create_volume("work", journal=journal()).junction_path == "/work"
+        backend.create_volume("other", journal=journal(), junction_path="/home")
+        with pytest.raises(AlreadyExists):
+            backend.create_volume("home", journal=journal())
+
+    @pytest.mark.parametrize(("setting", "values"), MORE_SETTINGS.items())
+    def test_more_settings(
+        self, setting: str, values: tuple[str, str], backend: StorageBackend, journal: NewJournal
+    ) -> None:
+        first, second = values
+        made = backend.create_volume("home", journal=journal(), **{setting: first})  # type: ignore[arg-type]
+        assert getattr(made, setting) == first
+        changed = backend.update_volume("home", journal=journal(), **{setting: second})  # type: ignore[arg-type]
+        assert getattr(changed, setting) == second
+        assert backend.get_volume("home", journal=journal()) == changed
+        assert [v for v in backend.list_volumes(journal=journal()) if v.name == "home"] == [changed]
+
+    def test_they_are_made_in_one_go(self, backend: StorageBackend, journal: NewJournal) -> None:
+        settings: Any = {setting: values[0] for setting, values in MORE_SETTINGS.items()}
+        made = backend.create_volume("home", journal=journal(), **settings)
+        assert {setting: getattr(made, setting) for setting in settings} == settings
+        assert made.type == "rw"
+
+    def test_a_qos_policy_is_taken_off(self, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_volume("home", journal=journal(), qos_policy="gold")
+        assert backend.update_volume("home", journal=journal(), qos_policy="none").qos_policy is None
+        assert backend.create_volume("work", journal=journal(), qos_policy="none").qos_policy is None
+
+    @pytest.mark.parametrize("length", [0, 900, 1000, 1023])
+    def test_a_comment_reads_back_whole(self, length: int, backend: StorageBackend, journal: NewJournal) -> None:
+        comment = ("Run 3 é " * 128)[:length].strip()
+        assert backend.create_volume("home", journal=journal(), comment=comment).comment == comment
+        assert backend.get_volume("home", journal=journal()).comment == comment
+        assert backend.update_volume("home", journal=journal(), comment="short").comment == "short"
+        assert backend.update_volume("home", journal=journal(), comment="").comment == ""
+
+    def test_a_restricted_volume_comes_back(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        backend.create_snapshot("home", "before", journal=journal())
+        assert backend.list_restricted_volumes(journal=journal()) == []
+        backend.restrict_volume("home", journal=journal())
+        (out,) = backend.list_restricted_volumes(journal=journal())
+        assert (out.name, out.uuid, out.state, out.junction_path) == ("home", home.uuid, "restricted", None)
+
+        back = backend.reinstate_volume("home", journal=journal(), junction_path="/users/home")
+
+        assert (back.state, back.junction_path, back.uuid) == ("online", "/users/home", home.uuid)
+        assert backend.get_volume(":/users/home", journal=journal()) == back
+        assert names(backend.list_snapshots("home", journal=journal())) == ["before"]
+        assert backend.list_restricted_volumes(journal=journal()) == []
+
+    def test_it_comes_back_at_its_name(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        backend.restrict_volume("home", journal=journal())
+        assert backend.reinstate_volume("home", journal=journal()).junction_path == "/home"
+
+    def test_only_a_restricted_volume_comes_back(
+        self, backend: StorageBackend, home: Volume, journal: NewJournal
+    ) -> None:
+        for name in ("home", "nothing", "*", "hom*"):
+            with pytest.raises(NoSuchVolume):
+                backend.reinstate_volume(name, journal=journal())
+        backend.restrict_volume("home", journal=journal())
+        backend.create_volume("next", journal=journal(), junction_path="/home")
+        with pytest.raises(AlreadyExists):
+            backend.reinstate_volume("home", journal=journal())
+        assert names(backend.list_restricted_volumes(journal=journal())) == ["home"]
+
+    def test_a_clone_may_have_its_own(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        backend.create_snapshot("home", "before", journal=journal())
+        backend.create_policy("team", journal=journal(), rules=[])
+
+        clone = backend.clone_volume(
+            "copy",
+            journal=journal(),
+            from_volume="home",
+            from_snapshot="before",
+            active_policy_name="team",
+            size_total=300 * MIB,
+        )
+
+        assert (clone.active_policy_name, clone.junction_path) == ("team", "/copy")
+        assert clone.size_total == self.near(300 * MIB)
+        assert backend.get_volume(":/copy", journal=journal()) == clone
 
     def test_a_volume_that_is_not_there(self, backend: StorageBackend, journal: NewJournal) -> None:
         for call in (

@@ -33,6 +33,11 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "update in two steps": ("update_volume", {"volume": "home", "size_total": 200 * MIB, "caching_policy": "all"}),
     "caching": ("update_volume", {"volume": "home", "caching_policy": "all"}),
     "restrict": ("restrict_volume", {"volume": ":/users/home"}),
+    "reinstate": ("reinstate_volume", {"volume": "out", "junction_path": "/back"}),
+    "clone with its own": (
+        "clone_volume",
+        {"volume": "copy", "from_volume": "home", "from_snapshot": "one", "active_policy_name": "team"},
+    ),
     "make snapshot": ("create_snapshot", {"volume": "home", "name": "three"}),
     "purge": ("create_snapshot", {"volume": "full", "name": "three", "purge_old_if_needed": True}),
     "delete snapshot": ("delete_snapshot", {"volume": "home", "name": "one"}),
@@ -45,7 +50,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 #: How many requests each takes, where it is more than one.
-STEPS = {"create in three steps": 3, "update in two steps": 2, "restrict": 2, "break locks": 2}
+STEPS = {
+    "create in three steps": 3,
+    "update in two steps": 2,
+    "restrict": 2,
+    "reinstate": 2,
+    "clone with its own": 2,
+    "break locks": 2,
+}
 
 #: Those that the filer carries out without a job.
 WITHOUT_JOB = frozenset(
@@ -66,6 +78,7 @@ def furnish(ontap: Simulator) -> None:
         world.add_lock(volume, "192.0.2.1")
         world.add_lock(volume, "192.0.2.1")
         world.add_lock(volume, "192.0.2.2")
+    world.add_volume("out", state="restricted")
     world.add_policy(world.vserver, "team", [["a"]])
     world.add_policy(world.vserver, "shared", [["a", "b", "c"], ["d"]])
 
