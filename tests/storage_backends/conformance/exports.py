@@ -43,18 +43,18 @@ class ExportConformance(Conformance):
             backend.create_policy("team", journal=journal(), rules=["b"])
         assert backend.get_policy("team", journal=journal()).rules == ("a",)
 
-    @pytest.mark.parametrize("pattern", ["*", "tea*", "team|work", "!work", '"team"', "TEAM", "a..z", "null"])
-    def test_names_are_no_patterns(self, pattern: str, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_names_are_no_patterns(self, backend: StorageBackend, journal: NewJournal) -> None:
         for name in ("team", "work"):
             backend.create_policy(name, journal=journal(), rules=["a"])
-        for call in (
-            lambda: backend.get_policy(pattern, journal=journal()),
-            lambda: backend.delete_policy(pattern, journal=journal()),
-            lambda: backend.ensure_policy_rule_present(pattern, "b", journal=journal()),
-            lambda: backend.ensure_policy_rule_absent(pattern, "a", journal=journal()),
-        ):
+        for pattern in ("*", "tea*", "team|work", "!work", '"team"', "TEAM", "a..z", "null"):
             with pytest.raises(NoSuchPolicy):
-                call()
+                backend.get_policy(pattern, journal=journal())
+            with pytest.raises(NoSuchPolicy):
+                backend.delete_policy(pattern, journal=journal())
+            with pytest.raises(NoSuchPolicy):
+                backend.ensure_policy_rule_present(pattern, "b", journal=journal())
+            with pytest.raises(NoSuchPolicy):
+                backend.ensure_policy_rule_absent(pattern, "a", journal=journal())
         for name in ("team", "work"):
             assert backend.get_policy(name, journal=journal()).rules == ("a",)
 
@@ -116,10 +116,8 @@ class ExportConformance(Conformance):
             assert policy.rules == tuple(rule for rule in self.RULES if rule != "*.example.org")
         assert backend.get_policy("team", journal=journal()).summary == policy
 
-    @pytest.mark.parametrize("pattern", ["*", "db*", "a|b", "!a", "*.org"])
-    def test_rules_are_no_patterns(self, pattern: str, backend: StorageBackend, journal: NewJournal) -> None:
+    def test_rules_are_no_patterns(self, backend: StorageBackend, journal: NewJournal) -> None:
         backend.create_policy("team", journal=journal(), rules=["a", "b", "db01.example.org"])
-
-        policy = backend.ensure_policy_rule_absent("team", pattern, journal=journal())
-
-        assert policy.rules == ("a", "b", "db01.example.org")
+        for pattern in ("*", "db*", "a|b", "!a", "*.org"):
+            policy = backend.ensure_policy_rule_absent("team", pattern, journal=journal())
+            assert policy.rules == ("a", "b", "db01.example.org")

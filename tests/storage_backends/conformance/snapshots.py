@@ -51,16 +51,14 @@ class SnapshotConformance(Conformance):
         with pytest.raises(NoSuchSnapshot):
             backend.delete_snapshot("home", "before", journal=journal())
 
-    @pytest.mark.parametrize("pattern", ["*", "befor*", "before|after", "!after", '"before"', "BEFORE", "a..z", "null"])
-    def test_names_are_no_patterns(
-        self, pattern: str, backend: StorageBackend, home: Volume, journal: NewJournal
-    ) -> None:
+    def test_names_are_no_patterns(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         for name in ("before", "after"):
             backend.create_snapshot("home", name, journal=journal())
-        with pytest.raises(NoSuchSnapshot):
-            backend.get_snapshot("home", pattern, journal=journal())
-        with pytest.raises(NoSuchSnapshot):
-            backend.delete_snapshot("home", pattern, journal=journal())
+        for pattern in ("*", "befor*", "before|after", "!after", '"before"', "BEFORE", "a..z", "null"):
+            with pytest.raises(NoSuchSnapshot):
+                backend.get_snapshot("home", pattern, journal=journal())
+            with pytest.raises(NoSuchSnapshot):
+                backend.delete_snapshot("home", pattern, journal=journal())
         assert names(backend.list_snapshots("home", journal=journal())) == ["before", "after"]
 
     def test_a_name_may_hold_what_the_contract_allows(

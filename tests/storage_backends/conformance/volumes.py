@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,14 +76,14 @@ class VolumeConformance(Conformance):
             with pytest.raises(NoSuchVolume):
                 backend.get_volume(reference, journal=journal())
 
-    @pytest.mark.parametrize("name", PATTERNS)
-    def test_names_are_no_patterns(self, name: str, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
-        with pytest.raises(NoSuchVolume):
-            backend.get_volume(name, journal=journal())
-        with pytest.raises(NoSuchVolume):
-            backend.update_volume(name, journal=journal(), size_total=200 * MIB)
-        with pytest.raises(NoSuchVolume):
-            backend.restrict_volume(name, journal=journal())
+    def test_names_are_no_patterns(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
+        for name in PATTERNS:
+            with pytest.raises(NoSuchVolume):
+                backend.get_volume(name, journal=journal())
+            with pytest.raises(NoSuchVolume):
+                backend.update_volume(name, journal=journal(), size_total=200 * MIB)
+            with pytest.raises(NoSuchVolume):
+                backend.restrict_volume(name, journal=journal())
         assert backend.get_volume("home", journal=journal()) == home
 
     def test_a_taken_name_is_refused(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
@@ -156,17 +157,15 @@ class VolumeConformance(Conformance):
         with pytest.raises(AlreadyExists):
             backend.create_volume("home", journal=journal())
 
-    @pytest.mark.parametrize(("setting", "values"), MORE_SETTINGS.items())
-    def test_more_settings(
-        self, setting: str, values: tuple[str, str], backend: StorageBackend, journal: NewJournal
-    ) -> None:
-        first, second = values
-        made = backend.create_volume("home", journal=journal(), **{setting: first})  # type: ignore[arg-type]
-        assert getattr(made, setting) == first
-        changed = backend.update_volume("home", journal=journal(), **{setting: second})  # type: ignore[arg-type]
-        assert getattr(changed, setting) == second
-        assert backend.get_volume("home", journal=journal()) == changed
-        assert [v for v in backend.list_volumes(journal=journal()) if v.name == "home"] == [changed]
+    def test_more_settings_are_changed_one_by_one(self, backend: StorageBackend, journal: NewJournal) -> None:
+        expected = backend.create_volume("home", journal=journal())
+        for setting, values in MORE_SETTINGS.items():
+            for value in values:
+                change: Any = {setting: value}
+                expected = replace(expected, **change)
+                assert backend.update_volume("home", journal=journal(), **change) == expected
+        assert backend.get_volume("home", journal=journal()) == expected
+        assert [v for v in backend.list_volumes(journal=journal()) if v.name == "home"] == [expected]
 
     def test_they_are_made_in_one_go(self, backend: StorageBackend, journal: NewJournal) -> None:
         settings: Any = {setting: values[0] for setting, values in MORE_SETTINGS.items()}
@@ -179,9 +178,9 @@ class VolumeConformance(Conformance):
         assert backend.update_volume("home", journal=journal(), qos_policy="none").qos_policy is None
         assert backend.create_volume("work", journal=journal(), qos_policy="none").qos_policy is None
 
-    @pytest.mark.parametrize("length", [0, 900, 1000, 1023])
+    @pytest.mark.parametrize("length", [900, 1023])
     def test_a_comment_reads_back_whole(self, length: int, backend: StorageBackend, journal: NewJournal) -> None:
-        comment = ("Run 3 é " * 128)[:length].strip()
+        comment = ("Run 3 é " * 128)[:length]
         assert backend.create_volume("home", journal=journal(), comment=comment).comment == comment
         assert backend.get_volume("home", journal=journal()).comment == comment
         assert backend.update_volume("home", journal=journal(), comment="short").comment == "short"

@@ -16,13 +16,12 @@ from tests.storage_backends.conformance import (
     SnapshotConformance,
     VolumeConformance,
 )
-from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
+from tests.storage_backends.netapp.opening import open_backend
 
 
 class _OnSimulator(Conformance):
     can_lock: ClassVar[bool] = False
     snapshot_limit: ClassVar[int | None] = 3
-    user: ClassVar[str] = "storage-api"
 
     @pytest.fixture
     def backend(self, ontap: Simulator) -> StorageBackend:
@@ -31,15 +30,11 @@ class _OnSimulator(Conformance):
         foreign = ontap.world.add_volume("home", svm="vs2", nas={"path": "/users/home"})
         ontap.world.add_snapshot(foreign, "before")
         ontap.world.add_policy("vs2", "team", [["a"]])
-        return open_backend(ontap, self.user)
+        return open_backend(ontap)
 
 
 class TestNetappVolumes(_OnSimulator, VolumeConformance):
     pass
-
-
-class TestNetappVolumesOfConfinedAccount(TestNetappVolumes):
-    user = CONFINED_USER
 
 
 class TestNetappSnapshots(_OnSimulator, SnapshotConformance):

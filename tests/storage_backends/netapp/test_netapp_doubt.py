@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import BackendUnavailable, OutcomeUnclear, StorageError
+from storage_backends.errors import AlreadyExists, BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Dialect, Kind, Simulator
 from tests.storage_backends.netapp.changes import attempt, furnish, settled
@@ -94,3 +94,55 @@ def test_a_volume_on_a_filer_that_keeps_no_comments_is_not_called_somebody_elses
 
     assert isinstance(error, OutcomeUnclear)
     assert settled(backend, "create", journal) is Outcome.UNKNOWN
+
+
+def test_nothing_is_purged_for_a_name_that_is_taken(backend: StorageBackend, ontap: Simulator) -> None:
+    """A filer that checks its limit before the name says "too many", though room would not help."""
+    full = next(volume for volume in ontap.world.volumes.values() if volume["name"] == "full")
+    ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
+    before = list(ontap.world.snapshots[full["uuid"]])
+
+    with pytest.raises(AlreadyExists):
+        backend.create_snapshot("full", "two", journal=InMemoryJournal(), purge_old_if_needed=True)
+
+    assert list(ontap.world.snapshots[full["uuid"]]) == before
+    assert [seen.method for seen in ontap.changes_sent()] == ["POST"]
+
+
+class TestJobsOfOthers:
+    """What others start on the filer is not taken for ours."""
+
+    @pytest.fixture
+    def lost(self, backend: StorageBackend, ontap: Simulator) -> InMemoryJournal:
+        """A roll-back to the last snapshot that never arrived: only its job could tell whether it was made."""
+        ontap.fault(Kind.DROP, method="PATCH")
+        journal = InMemoryJournal()
+        with pytest.raises(OutcomeUnclear):
+            backend.roll_back_volume("home", from_snapshot="two", journal=journal)
+        return journal
+
+    def outcome(self, backend: StorageBackend, lost: InMemoryJournal) -> Outcome:
+        arguments = {"volume": "home", "from_snapshot": "two"}
+        again = InMemoryJournal(lost.job_id)
+        return backend.reconcile("roll_back_volume", arguments, lost.trace(age_s=3600.0), journal=again).outcome
+
+    def start(self, ontap: Simulator, lost: InMemoryJournal, *, svm: str, seconds: float = 0.0) -> None:
+        """Somebody starts a change of the same description."""
+        with ontap.world.lock:
+            ontap.world.job_seconds = seconds
+            ontap.world.start(lost.facts["url"], svm, lambda: None)
+
+    @pytest.mark.parametrize(("jobs", "expected"), [(0, Outcome.UNKNOWN), (1, Outcome.DONE), (2, Outcome.UNKNOWN)])
+    def test_only_one_can_be_ours(
+        self, jobs: int, expected: Outcome, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator
+    ) -> None:
+        for _ in range(jobs):
+            self.start(ontap, lost, svm="vs1")
+
+        assert self.outcome(backend, lost) is expected
+
+    def test_none_of_another_vserver_is(self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator) -> None:
+        self.start(ontap, lost, svm="vs2")
+        self.start(ontap, lost, svm="vs2", seconds=3600.0)  # Waiting for its end would take an hour.
+
+        assert self.outcome(backend, lost) is Outcome.UNKNOWN

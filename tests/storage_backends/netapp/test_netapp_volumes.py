@@ -11,6 +11,7 @@ from storage_backends.errors import Conflict, InvalidRequest
 from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
+from tests.storage_backends.netapp.changes import attempt, furnish
 from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
 
 
@@ -155,3 +156,21 @@ class TestUpdate:
         with pytest.raises(Conflict):
             backend.restrict_volume("root", journal=journal())
         assert ontap.world.effects == []
+
+
+@pytest.mark.parametrize("change", ["create", "clone with its own", "update", "restrict", "reinstate", "make snapshot"])
+def test_an_account_of_one_vserver_does_all_the_same(change: str, ontap: Simulator) -> None:
+    furnish(ontap)
+    backend = open_backend(ontap, CONFINED_USER)
+    for record in ontap.world.volumes.values():
+        del record["nodes"]  # An older release: such an account cannot ask the aggregates for them.
+
+    value, error, _ = attempt(backend, change)
+
+    assert error is None
+    assert ontap.world.effects
+    if change in {"create", "clone with its own", "update"}:
+        assert (value.aggregate_name, value.state) == ("aggr2_n2" if change == "create" else "aggr1_n1", "online")
+    assert [volume.filer_address for volume in backend.list_volumes(journal=journal()) if volume.name == "full"] == [
+        None
+    ]
