@@ -16,7 +16,7 @@ export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help env devserver stop status logs test lint format types imports check lock bench mutants chaos html openapi configuration \
-        client client_faces image run push_version
+        client client_files image run push_version
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,7 @@ test: $(STAMP) ## Run the tests (T=path or node id, PROFILE=dev|ci, ARGS=more of
 
 lint: $(STAMP) ## Check style and format with ruff
 	$(RUN) client/tools/faces.py --check
+	$(RUN) client/tools/share.py --check
 	$(RUN) -m ruff check $(CODE)
 	$(RUN) -m ruff format --check $(CODE)
 
@@ -89,8 +90,9 @@ client: $(STAMP) ## Build the client's wheel and sdist into build/client
 	$(VENV)/bin/uv build --quiet --python $(RUN) --no-build-isolation --out-dir build/client client
 	@ls build/client/*.whl build/client/*.tar.gz
 
-client_faces: $(STAMP) ## Make the client's blocking face of its asynchronous one
+client_files: $(STAMP) ## Make the parts of the client that are made of others: blocking face, manual page, completions
 	$(RUN) client/tools/faces.py
+	$(RUN) client/tools/share.py
 
 image: ## Build the images of the front end and of the workers (PYTHON_IMAGE=their base), tagged dev and with the version
 	docker build $(IMAGE_ARGS) --file Dockerfile.api --tag storage-api/api:dev --tag storage-api/api:$(VERSION) .

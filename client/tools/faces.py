@@ -21,10 +21,10 @@ _WORDS = [
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\bstorage_api_client\.aio\b", "storage_api_client.blocking"),
     (r"\bAsync(?=[A-Z])", ""),
-    (r"The asynchronous face\. ``blocking`` is made of it, word by word, by ``make client_faces``\.",
+    (r"The asynchronous face\. ``blocking`` is made of it, word by word, by ``make client_files``\.",
      "The blocking face."),
 ]  # fmt: skip
-_HEAD = "# Made of ../aio/{name} by tools/faces.py: change it there, and run `make client_faces`.\n"
+_HEAD = "# Made of ../aio/{name} by tools/faces.py: change it there, and run `make client_files`.\n"
 
 
 def blocking(name: str) -> str:
@@ -48,7 +48,7 @@ def main() -> None:
     """Write the modules; with --check, fail where one is not as it would be written."""
     stale = [path.name for path in sorted(SOURCE.glob("*.py")) if not _is_made(path.name)]
     if "--check" in sys.argv:
-        sys.exit(f"run `make client_faces`: {', '.join(stale)}" if stale else 0)
+        sys.exit(f"run `make client_files`: {', '.join(stale)}" if stale else 0)
     for name in stale:
         (TARGET / name).write_text(blocking(name), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.dev.embedded_redis import (
@@ -93,6 +94,11 @@ class DevServer:
             raise Trouble(str(error)) from error
         return cls(Ports.chosen(environ), backends, environ, State.load())
 
+    @property
+    def api_url(self) -> str:
+        """Where the API is."""
+        return f"http://{LOOPBACK}:{self.ports.api}"
+
     def start(self) -> None:
         """Start everything and return when all of it answers; if that fails, nothing is left running.
 
@@ -131,6 +137,8 @@ class DevServer:
         self.state.settle_socket()
         self.state.save()
         write_private(BACKENDS_FILE, self.backends.subsystems.to_toml())
+        # The command line finds the service of its checkout by this file.
+        write_private(HOME / "api.url", f"{self.api_url}\n")
         write_config(programs(self.ports, redis), self.state.socket)
         url = redis.url if redis else self.environ["SAPI_REDIS_URL"]
         environment = service_environment(self.environ, self.backends, url, self.state.secret_key)
@@ -164,11 +172,11 @@ class DevServer:
 
     def announce(self) -> None:
         """Say where everything is, and what to try."""
-        api = f"http://{LOOPBACK}:{self.ports.api}"
-        print(f"API and its documentation   {api}/")
+        print(f"API and its documentation   {self.api_url}/")
         print(f"Flower                      http://{LOOPBACK}:{self.ports.flower}/")
         print(f"Logs and data               {os.path.relpath(HOME)}/   (make logs, make status, make stop)")
-        print(f"\nTry:  curl -s {api}/v4/{next(iter(self.backends.subsystems))}/volumes")
+        program = os.path.relpath(Path(sys.executable).with_name("storage-api"))
+        print(f"\nTry:  {program} login; {program} volume list {next(iter(self.backends.subsystems))}")
 
 
 def stop_everything() -> int:

@@ -1,4 +1,4 @@
-# Made of ../aio/batch.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/batch.py by tools/faces.py: change it there, and run `make client_files`.
 """Many changes in one order."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Made of ../aio/client.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/client.py by tools/faces.py: change it there, and run `make client_files`.
 """The client."""
 
 from __future__ import annotations

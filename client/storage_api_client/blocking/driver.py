@@ -1,4 +1,4 @@
-# Made of ../aio/driver.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/driver.py by tools/faces.py: change it there, and run `make client_files`.
 """Carries out what flows ask for, with httpx."""
 
 from __future__ import annotations

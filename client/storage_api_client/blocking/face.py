@@ -1,4 +1,4 @@
-# Made of ../aio/face.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/face.py by tools/faces.py: change it there, and run `make client_files`.
 """What all parts of a client share: its connections, its credentials, its time limit."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Made of ../aio/job.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/job.py by tools/faces.py: change it there, and run `make client_files`.
 """A job that was asked for, or found."""
 
 from __future__ import annotations

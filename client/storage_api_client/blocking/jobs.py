@@ -1,4 +1,4 @@
-# Made of ../aio/jobs.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/jobs.py by tools/faces.py: change it there, and run `make client_files`.
 """Jobs: one's own, and everybody's for whoever may see them."""
 
 from __future__ import annotations

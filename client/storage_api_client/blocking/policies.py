@@ -1,4 +1,4 @@
-# Made of ../aio/policies.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/policies.py by tools/faces.py: change it there, and run `make client_files`.
 """The export policies of one subsystem."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Made of ../aio/volumes.py by tools/faces.py: change it there, and run `make client_faces`.
+# Made of ../aio/volumes.py by tools/faces.py: change it there, and run `make client_files`.
 """The volumes of one subsystem, with their snapshots and locks."""
 
 from __future__ import annotations

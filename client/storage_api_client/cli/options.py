@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import cleandoc
 from typing import Any, TypeVar
 
 import click
@@ -41,7 +42,7 @@ class Command(click.Command):
     def __init__(self, *args: Any, operations: tuple[str, ...] = (), **kwargs: Any) -> None:
         """Make a command; ``operations`` are those of the API that it carries out."""
         # Raw docstrings: Click's mark for text that is not to be wrapped is a backspace.
-        kwargs["help"] = (kwargs.get("help") or "").replace("\\b\n", "\b\n")
+        kwargs["help"] = cleandoc(kwargs.get("help") or "").replace("\\b\n", "\b\n")
         super().__init__(*args, **kwargs)
         self.operations = operations
         self.params.extend(general_options())

@@ -2,12 +2,13 @@
 
 from storage_api_client.models.jobs import Children, JobRecord, Links, Progress, Queue, Result
 from storage_api_client.models.problems import BackendError, Fault, Problem
-from storage_api_client.models.resources import ExportPolicy, Lock, Snapshot, Volume
+from storage_api_client.models.resources import ExportPolicy, ExportRule, Lock, Snapshot, Volume
 
 __all__ = [
     "BackendError",
     "Children",
     "ExportPolicy",
+    "ExportRule",
     "Fault",
     "JobRecord",
     "Links",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage_api_client.models.base import Model, converted, moment
+from storage_api_client.models.base import Model, converted, moment, nested_list
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,21 @@ class Lock(Model):
 
 
 @dataclass(frozen=True)
+class ExportRule(Model):
+    """A rule as the storage system keeps it: the first that matches counts; rights are authentication flavours."""
+
+    index: int = 0
+    clients: tuple[str, ...] = converted(tuple, ())
+    ro: tuple[str, ...] = converted(tuple, ())
+    rw: tuple[str, ...] = converted(tuple, ())
+    superuser: tuple[str, ...] = converted(tuple, ())
+    protocols: tuple[str, ...] = converted(tuple, ())
+
+
+@dataclass(frozen=True)
 class ExportPolicy(Model):
-    """Who may mount: NFS client matches, in order."""
+    """Who may mount: NFS client matches, in order; ``details``, with their rights, where one policy is read."""
 
     name: str = ""
     rules: tuple[str, ...] = converted(tuple, ())
+    details: tuple[ExportRule, ...] = nested_list(ExportRule)

@@ -1,0 +1,115 @@
+"""Models and commands against the OpenAPI document that the service serves: neither may drift."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from typing import Any, get_args, get_origin, get_type_hints
+
+import click
+import pytest
+
+from storage_api_client import Client, models
+from storage_api_client.cli.main import command_line
+from storage_api_client.models.base import Model
+from storage_api_client.operations import settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+#: Schemas by the model that stands for them; several may share one.
+MODELS: dict[type[Model], tuple[str, ...]] = {
+    models.Volume: ("Volume", "ListedVolume"),
+    models.Snapshot: ("Snapshot", "ListedSnapshot"),
+    models.Lock: ("Lock", "ListedLock"),
+    models.ExportPolicy: ("DetailedPolicy", "Policy", "ListedPolicy"),
+    models.ExportRule: ("ExportRule",),
+    models.JobRecord: ("Job",),
+    models.Queue: ("Queue",),
+    models.Progress: ("Progress",),
+    models.Result: ("Result",),
+    models.Links: ("Links",),
+    models.Problem: ("Problem",),
+    models.Fault: ("FieldError",),
+    models.BackendError: ("BackendError",),
+}
+_BODIES = {
+    settings.NewVolume: "NewVolume",
+    settings.VolumeChanges: "VolumeChanges",
+}
+#: A clone's origin has arguments of its own.
+_ORIGIN = {"from_snapshot", "from_volume"}
+#: Of batches, which the service is about to get.
+_TO_COME = {"batch", "children"}
+_JSON_TYPES = {"string": str, "integer": int, "boolean": bool, "array": tuple, "object": object}
+
+
+@pytest.fixture
+def document(api: Client) -> dict[str, Any]:
+    return api.openapi()
+
+
+def _fields(model: type) -> dict[str, Any]:
+    hints = get_type_hints(model)
+    return {each.name: hints[each.name] for each in dataclasses.fields(model) if each.name != "raw"}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_model_has_the_fields_of_its_schemas_and_no_others(model, document):
+    schemas = document["components"]["schemas"]
+    served: set[str] = set()
+    for name in MODELS[model]:
+        served |= schemas[name]["properties"].keys()
+    assert _fields(model).keys() - _TO_COME == served - _TO_COME
+
+
+def _kinds(schema: dict[str, Any]) -> set[type]:
+    """The Python types of a property."""
+    if schema.get("format") == "date-time":
+        return {datetime}
+    if "anyOf" in schema:
+        return {kind for part in schema["anyOf"] for kind in _kinds(part)}
+    if "$ref" in schema:
+        return {next(model for model, names in MODELS.items() if schema["$ref"].rsplit("/")[-1] in names)}
+    named = schema.get("type", [])
+    return {_JSON_TYPES[name] for name in ([named] if isinstance(named, str) else named) if name != "null"}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_a_field_has_the_type_that_is_served(model, document):
+    checked = 0
+    for name, schema in document["components"]["schemas"][MODELS[model][0]]["properties"].items():
+        hint = _fields(model)[name]
+        kinds = _kinds(schema)
+        if hint is Any or kinds <= {object} or name == "creation_time":
+            continue  # Anything; an object without a schema; a time whose schema says text.
+        own = {get_origin(kind) or kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)}
+        own = {tuple} if get_origin(hint) is tuple else own
+        assert own == kinds, name
+        checked += 1
+    assert checked or model is models.Result
+
+
+@pytest.mark.parametrize("chosen", _BODIES, ids=lambda chosen: chosen.__name__)
+def test_what_can_be_chosen_for_a_volume_is_what_the_service_takes(chosen, document):
+    served = document["components"]["schemas"][_BODIES[chosen]]["properties"].keys()
+    ours = get_type_hints(chosen).keys() - get_type_hints(settings.ChangeOptions).keys()
+    assert ours == served - _ORIGIN
+
+
+def _commands(group: click.Group) -> list[click.Command]:
+    below = [_commands(each) if isinstance(each, click.Group) else [each] for each in group.commands.values()]
+    return [command for commands in below for command in commands]
+
+
+def test_every_operation_has_a_command(document):
+    served = {
+        operation["operationId"]
+        for item in document["paths"].values()
+        for method, operation in item.items()
+        if method in ("get", "post", "put", "patch", "delete")
+    }
+    named = {name for operation in document["paths"].values() for each in operation.values()
+             if isinstance(each, dict) for name in each.get("x-operations", ())}  # fmt: skip
+    assert len(served) > 30
+    carried_out = {name for command in _commands(command_line()) for name in command.operations}  # type: ignore[attr-defined]
+    assert (served | named) - carried_out == set()
