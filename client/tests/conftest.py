@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from tests.e2e.own_stack import LIST, PASSWORD, QUICK, USER, OwnStack, own_stack
 
 from storage_api_client import Client
+from storage_api_client.cli.main import main
 
 PROGRAM = Path(sys.executable).with_name("storage-api")
-FILERS: dict[str, dict[str, object]] = {"dummy": {"snapshot_limit": 5}, "slow": {"volumes": 5, "latency_s": 3}}
+FILERS: dict[str, dict[str, object]] = {"dummy": {"snapshot_limit": 5}, "slow": {"volumes": 5, "latency_s": 1.5}}
 
 
 @pytest.fixture(scope="session")
@@ -72,23 +76,32 @@ class CommandLine:
 
     def whole_environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("STORAGE_API", "SAPI_"))}
-        return {**kept, "HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home), "COLUMNS": "200", **self.environment}
+        return {
+            **kept,
+            "HOME": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home),
+            "COLUMNS": "200",
+            "SAPI_DEV_FOLDER": str(self.home),
+            **self.environment,
+        }
 
-    def __call__(self, *words: str, stdin: str | None = None, timeout_s: float = 60) -> Ended:
-        done = subprocess.run(
-            [PROGRAM, *words],
-            cwd=self.home,
-            env=self.whole_environment(),
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
+    def __call__(self, *words: str) -> Ended:
+        """Run a command in this process, as the program does: nobody is there to be asked, nothing is a terminal."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.whole_environment(), clear=True),
+            mock.patch("sys.stdin", io.StringIO()),
+            redirect_stdout(out),
+            redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main(words)
+        assert isinstance(ended.value.code, int)
+        assert "Traceback" not in err.getvalue(), err.getvalue()
+        return Ended(ended.value.code, out.getvalue(), err.getvalue())
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        """Start the program, as somebody with a shell would."""
         return subprocess.Popen(
             [PROGRAM, *words],
             cwd=self.home,

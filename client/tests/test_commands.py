@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import click
 import pytest
+import yaml
+
+from storage_api_client.cli.main import command_line
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
@@ -15,3 +26,162 @@ def test_the_first_volume_its_snapshot_and_a_roll_back(cli, name):
     back = cli("volume", "rollback", "dummy", name, "--to", "first", "--yes")
     assert back.status == 0, back.err
     assert cli("snapshot", "list", "dummy", name, "-o", "name").out.split() == ["first"]
+
+
+def test_a_volume_from_its_creation_to_its_clone(cli, volume):
+    assert cli("volume", "update", "dummy", volume, "--size", "2GiB", "--no-autosize").status == 0
+    shown = cli("volume", "show", "dummy", volume, "-o", "json").json
+    assert (shown["size_total"], shown["autosize_enabled"]) == (2 * 2**30, False)
+    assert cli("snapshot", "create", "dummy", volume, "base").status == 0
+    clone = cli("volume", "clone", "dummy", f"{volume}_copy", "--from", f"{volume}@base", "-o", "name")
+    assert (clone.status, clone.out) == (0, f"{volume}_copy\n")
+    assert cli("snapshot", "show", "dummy", volume, "base", "-o", "json").json["name"] == "base"
+    assert cli("snapshot", "delete", "dummy", volume, "base", "--yes").status == 0
+    assert cli("snapshot", "list", "dummy", volume, "-o", "json").json == []
+
+
+def test_a_volume_is_restricted_and_brought_back(cli, volume):
+    gone = cli("volume", "restrict", "dummy", volume, "-y")
+    assert (gone.status, gone.out) == (0, "")
+    assert f"storage-api volume reinstate dummy {volume}" in gone.err
+    assert cli("volume", "show", "dummy", volume).status == 5
+    assert volume in cli("volume", "list", "dummy", "--restricted", "-o", "name").out.split()
+    back = cli("volume", "reinstate", "dummy", volume, "--junction-path", f"/back/{volume}", "-o", "json")
+    assert (back.status, back.json["junction_path"]) == (0, f"/back/{volume}")
+
+
+def test_locks(cli, volume):
+    assert cli("lock", "create", "dummy", volume, "h1.example.org").status == 0
+    held = cli("lock", "create", "dummy", volume, "h2.example.org")
+    assert held.status == 1
+    assert cli("lock", "list", "dummy", volume, "-o", "name").out == "h1.example.org\n"
+    assert cli("lock", "remove", "dummy", volume, "h1.example.org").status == 0
+    assert cli("lock", "list", "dummy", volume, "-o", "json").json == []
+
+
+def test_export_policies(cli, name):
+    made = cli("export", "create", "dummy", name, "--rule", "10.0.0.0/8", "--rule", "*.example.org", "-o", "json")
+    assert made.json["rules"] == ["10.0.0.0/8", "*.example.org"]
+    assert cli("export", "rule", "add", "dummy", name, "2001:db8::/32").status == 0
+    assert cli("export", "rule", "remove", "dummy", name, "10.0.0.0/8").status == 0
+    assert cli("export", "show", "dummy", name, "-o", "json").json["rules"] == ["*.example.org", "2001:db8::/32"]
+    assert name in cli("export", "list", "dummy", "--where", "name=t_*", "-o", "name").out.split()
+    assert cli("export", "delete", "dummy", name, "--yes").status == 0
+    assert cli("export", "show", "dummy", name).status == 5
+
+
+def test_a_listing_by_condition_order_and_field(cli):
+    listed = cli("volume", "list", "dummy", "--where", "size_used=>1GiB", "--sort", "-size_used",
+                 "--fields", "name,size_used", "--limit", "3", "-o", "json").json  # fmt: skip
+    assert len(listed) == 3
+    assert listed == sorted(listed, key=lambda volume: -volume["size_used"])
+    assert {frozenset(volume) for volume in listed} == {frozenset({"name", "size_used"})}
+
+
+def test_every_form_says_the_same(cli, volume):
+    def shown(form):
+        return cli("volume", "list", "dummy", "--where", f"name={volume}", "-o", form).out
+
+    [record] = json.loads(shown("json"))
+    assert yaml.safe_load(shown("yaml")) == [record]
+    [row] = csv.DictReader(io.StringIO(shown("csv")))
+    assert row == {name: "" if value is None else str(value).replace("True", "true").replace("False", "false")
+                   for name, value in record.items()}  # fmt: skip
+    assert shown("name") == f"{volume}\n"
+    head, line = shown("table").splitlines()
+    assert head.split()[0] == "NAME"
+    assert line.split()[:4] == [volume, "online", "1.00", "GiB"]
+
+
+def test_jobs(cli, volume):
+    waiting = cli("snapshot", "create", "dummy", volume, "s1", "--no-wait")
+    job = waiting.out.strip()
+    assert cli("job", "wait", job).status == 0
+    assert cli("job", "show", job, "-o", "json").json["state"] == "succeeded"
+    assert cli("job", "result", job, "-o", "json").json["name"] == "s1"
+    listed = cli("job", "list", "--volume", volume, "--since", "2h", "--state", "succeeded", "-o", "name").out.split()
+    assert job in listed
+    assert cli("job", "cancel", job).status == 1
+    assert cli("job", "retry", job).status == 1
+    again = cli("snapshot", "create", "dummy", volume, "s1")
+    assert again.status == 1
+    failed = cli("job", "list", "--volume", volume, "--state", "failed", "-o", "name").out.strip()
+    retried = cli("job", "retry", failed)
+    assert retried.status == 0
+    watched = cli("job", "watch", retried.out.strip(), job)
+    assert watched.status == 1
+    assert "already" in watched.err
+
+
+def test_a_job_is_cancelled(cli, name, api):
+    first = api.subsystem("slow").volumes.create(name, wait=False)
+    second = cli("volume", "update", "slow", name, "--size", "1GiB", "--no-wait").out.strip()
+    assert cli("job", "cancel", second).status == 0
+    waited = cli("job", "wait", second)
+    assert (waited.status, "cancelled" in waited.err) == (1, True)
+    first.wait(timeout=20)
+
+
+def test_the_service(cli, stack):
+    assert cli("subsystem", "list").out.split() == ["dummy", "slow", "away"]
+    assert cli("status", "-o", "json").json["ready"] is True
+    assert "sapi_" in cli("status", "--metrics").out
+    assert cli("role", "list", "-o", "name").out.split() == ["USER", "ADMIN", "UBER_ADMIN"]
+    who = cli("whoami", "-o", "json").json
+    assert (who["url"], who["signed_in"], who["roles"]) == (stack.url, "basic", ["USER", "ADMIN", "UBER_ADMIN"])
+    assert cli("whoami", "--role", "ADMIN").status == 0
+
+
+def test_signed_out_is_signed_out(cli):
+    assert cli("logout").status == 0
+    assert cli("volume", "create", "dummy", "never").status == 4
+    assert cli("whoami", "-o", "json").status in (0, 4)
+
+
+def test_what_the_commands_of_a_group_are(bare):
+    for words in ([], *([name] for name in command_line().commands)):
+        shown = bare(*words, "--help")
+        assert (shown.status, shown.err) == (0, "")
+        assert "Usage: storage-api" in shown.out
+
+
+def _leaves(group: click.Group, *path: str) -> list[tuple[str, ...]]:
+    found = []
+    for name, command in group.commands.items():
+        below = (*path, name)
+        found += _leaves(command, *below) if isinstance(command, click.Group) else [below]
+    return found
+
+
+@pytest.mark.parametrize("words", _leaves(command_line()), ids=" ".join)
+def test_every_command_explains_itself(words):
+    group: click.Command = command_line()
+    for word in words:
+        assert isinstance(group, click.Group)
+        group = group.commands[word]
+    assert group.help
+    assert [parameter.opts for parameter in group.params if isinstance(parameter, click.Option) and
+            parameter.secondary_opts == [] and not parameter.help and not isinstance(parameter.type, click.Choice)
+            and parameter.name not in ("subsystem", "volume")] == []  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_there_for_each_shell(bare, shell):
+    printed = bare("completion", shell)
+    assert printed.status == 0
+    assert "_STORAGE_API_COMPLETE" in printed.out
+
+
+def test_bash_completes_commands(bare):
+    bare.environment = {"_STORAGE_API_COMPLETE": "bash_complete", "COMP_WORDS": "storage-api vol", "COMP_CWORD": "1"}
+    completed, _ = bare.start().communicate(timeout=30)
+    assert completed == "plain,volume\n"
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from storage_api_client.cli.main import command_line; command_line(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": ""})  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "click" in loaded
+    assert loaded & {"httpx", "rich", "yaml", "asyncio", "storage_api_client.models"} == set()

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import shell_complete
 
 from storage_api_client import __version__
 from storage_api_client.cli.commands import (
@@ -98,18 +99,24 @@ def _output() -> str | None:
 
 def _run(arguments: Sequence[str] | None, state: State) -> Exit:
     """Run it; errors are said in words, never with a traceback."""
+    program = command_line()
+    if instruction := os.environ.get(VARIABLE):
+        return Exit(shell_complete(program, {}, PROGRAM, VARIABLE, instruction))
     try:
-        command_line().main(arguments, PROGRAM, complete_var=VARIABLE, standalone_mode=False, obj=state)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        with program.make_context(PROGRAM, words, obj=state) as context:
+            program.invoke(context)
         sys.stdout.flush()
-    except click.ClickException as error:
-        error.show()
-        return Exit(error.exit_code)
+    except (click.ClickException, click.exceptions.Exit) as end:
+        if isinstance(end, click.ClickException):
+            end.show()
+        return Exit(end.exit_code)
     except click.Abort:
-        return _interrupted(state)
-    except Stop as stop:
-        return stop.status
-    except Exception as error:  # noqa: BLE001 - what we do not know is raised again
-        return _failed(error)
+        raise KeyboardInterrupt from None
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what we do not know is said, too
+        return error.status if isinstance(error, Stop) else _failed(error)
     return Exit.DONE
 
 
@@ -127,7 +134,7 @@ def _failed(error: Exception) -> Exit:
     if isinstance(error, ConfigurationError | ValueError):
         complain(str(error))
         return Exit.USAGE
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+    if isinstance(error, OSError):
         complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         return Exit.FAILED
     if os.environ.get("STORAGE_API_DEBUG"):

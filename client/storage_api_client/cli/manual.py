@@ -13,8 +13,7 @@ _HEAD = f'.TH "{PROGRAM.upper()}" "1" "" "{PROGRAM} {__version__}" "Storage API"
 _FILES = (
     (
         "config.toml",
-        "Profiles, in the folder storage-api of the user's configuration: [profiles.NAME] with url, output, ca_file, "
-        "timeout, issuer, client_id, scope, audience; default_profile names one.",
+        "Profiles: [profiles.NAME] with url, output, ca_file, timeout, issuer, client_id, scope, audience.",
     ),
     ("credentials.json", "Beside it, with mode 0600: what signing in stored."),
 )

@@ -11,6 +11,15 @@ import click
 
 from storage_api_client.cli.state import FORMATS, State, Waiting
 
+#: Options that the API calls otherwise.
+_FILTERS = {
+    "all_": "all",
+    "states": "state",
+    "since": "created_after",
+    "until": "created_before",
+    "finished_since": "finished_after",
+    "finished_until": "finished_before",
+}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -130,15 +139,10 @@ def job_filter(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         click.UsageError: a time is none.
     """
-    names = {"since": "created_after", "until": "created_before", "finished_since": "finished_after",
-             "finished_until": "finished_before", "all_": "all", "states": "state"}  # fmt: skip
-    chosen = {names.get(name, name): value for name, value in given.items() if value}
+    chosen = {_FILTERS.get(name, name): value for name, value in given.items() if value}
     if "state" in chosen:
         chosen["state"] = ",".join(chosen["state"])
-    for name in names.values():
-        if isinstance(chosen.get(name), str):
-            chosen[name] = _time(chosen[name])
-    return chosen
+    return {name: _time(value) if name.endswith(("_after", "_before")) else value for name, value in chosen.items()}
 
 
 def _time(text: str) -> str:
