@@ -23,6 +23,8 @@ from storage_api_client.cli.main import main
 
 PROGRAM = Path(sys.executable).with_name("storage-api")
 FILERS: dict[str, dict[str, object]] = {"dummy": {"snapshot_limit": 5}, "slow": {"volumes": 5, "latency_s": 1.5}}
+#: As an API process is told of them.
+BACKENDS = "🦄".join(f"{filer}🌈DummyStorage" for filer in (*FILERS, "away"))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ class Proxy:
         answers: what the next requests are answered with, in the service's place.
         hold: while this is set, answers are held back.
         requests: the first lines of all requests that were seen.
+        seen: all bytes that clients sent.
     """
 
     def __init__(self, url: str) -> None:
@@ -27,6 +28,7 @@ class Proxy:
         self.pass_on = threading.Event()
         self.pass_on.set()
         self.requests: list[str] = []
+        self.seen = b""
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
@@ -85,6 +87,7 @@ class Proxy:
 
     def _answered(self, client: socket.socket, data: bytes) -> bool:
         """Note a request; was it answered here?"""
+        self.seen += data
         first = data.split(b"\r\n", 1)[0].decode("latin-1")
         if not first.endswith("HTTP/1.1"):
             return False  # The rest of a body.

@@ -12,6 +12,7 @@ import sys
 import click
 import pytest
 import yaml
+from tests.e2e.own_stack import USER
 
 from storage_api_client.cli.main import command_line
 
@@ -113,6 +114,22 @@ def test_jobs(cli, volume):
     assert "already" in watched.err
 
 
+def test_jobs_are_retried_and_cancelled_by_condition(cli, volume, name):
+    cli("snapshot", "create", "dummy", volume, "s1")
+    cli("snapshot", "create", "dummy", volume, "s1")
+    asked = cli("job", "retry", "--volume", volume, "--state", "failed")
+    assert (asked.status, asked.out) == (2, "")
+    retried = cli("job", "retry", "--volume", volume, "--state", "failed", "--yes")
+    assert retried.status == 0, retried.err
+    assert cli("job", "wait", retried.out.strip()).status == 1
+    cli("volume", "create", "slow", name, "--no-wait")
+    waiting = cli("volume", "update", "slow", name, "--size", "1GiB", "--no-wait").out.strip()
+    stopped = cli("job", "cancel", "--volume", name, "--state", "queued", "--operation", "update_volume", "--yes")
+    assert stopped.out.split() == [waiting]
+    everybody = cli("job", "list", "--all", "--volume", name, "--requested-by", USER, "-o", "name")
+    assert waiting in everybody.out.split()
+
+
 def test_a_job_is_cancelled(cli, name, api):
     first = api.subsystem("slow").volumes.create(name, wait=False)
     second = cli("volume", "update", "slow", name, "--size", "1GiB", "--no-wait").out.strip()
@@ -135,7 +152,7 @@ def test_the_service(cli, stack):
 def test_signed_out_is_signed_out(cli):
     assert cli("logout").status == 0
     assert cli("volume", "create", "dummy", "never").status == 4
-    assert cli("whoami", "-o", "json").status in (0, 4)
+    assert cli("whoami").status == 4
 
 
 def test_what_the_commands_of_a_group_are(bare):

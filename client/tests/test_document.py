@@ -13,6 +13,7 @@ from storage_api_client import Client, models
 from storage_api_client.cli.main import command_line
 from storage_api_client.models.base import Model
 from storage_api_client.operations import settings
+from storage_api_client.operations.jobs import JobFilter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -94,6 +95,11 @@ def test_what_can_be_chosen_for_a_volume_is_what_the_service_takes(chosen, docum
     served = document["components"]["schemas"][_BODIES[chosen]]["properties"].keys()
     ours = get_type_hints(chosen).keys() - get_type_hints(settings.ChangeOptions).keys()
     assert ours == served - _ORIGIN
+
+
+def test_jobs_are_chosen_by_what_the_service_filters_by(document):
+    served = document["components"]["schemas"]["JobFilter"]["properties"].keys()
+    assert get_type_hints(JobFilter).keys() == served
 
 
 def _commands(group: click.Group) -> list[click.Command]:

@@ -90,6 +90,15 @@ def test_a_change_that_was_sent_and_never_answered_has_an_unknown_outcome_and_a_
     assert jobs_of(api, name) == ["create_volume"]
 
 
+def test_what_would_be_done_twice_is_sent_once(proxy, through, api, volume):
+    for _ in range(2):
+        api.subsystem("dummy").volumes.snapshot(volume, "s", wait=False)
+    proxy.lose = 1
+    with pytest.raises(OutcomeUnknown):
+        through.jobs.retry_all(volume=volume, state="failed")
+    assert len([line for line in proxy.requests if line.startswith("POST")]) == 1
+
+
 def test_nothing_is_unknown_where_nothing_was_sent(proxy, name):
     proxy.refuse()
     with Client(proxy.url, basic=BASIC) as client, pytest.raises(Unavailable) as away:

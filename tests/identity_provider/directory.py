@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
+from authlib.oauth2.rfc8628 import DEVICE_CODE_GRANT_TYPE
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Client(ClientMixin):
     secret: str
     redirect_uris: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    #: A program on its users' machines, which has no secret (RFC 8252).
+    public: bool = False
 
     def get_client_id(self) -> str:
         return self.id
@@ -40,18 +43,21 @@ class Client(ClientMixin):
         return scope or ""
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri in self.redirect_uris
+        # Of a program on its users' machines any port of the loopback interface is taken.
+        return redirect_uri.startswith("http://127.0.0.1:") if self.public else redirect_uri in self.redirect_uris
 
     def check_client_secret(self, client_secret: str) -> bool:
         return client_secret == self.secret
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-        return method in ("client_secret_basic", "client_secret_post")
+        return method == "none" if self.public else method in ("client_secret_basic", "client_secret_post")
 
     def check_response_type(self, response_type: str) -> bool:
         return response_type == "code"
 
     def check_grant_type(self, grant_type: str) -> bool:
+        if self.public:
+            return grant_type in ("authorization_code", "refresh_token", DEVICE_CODE_GRANT_TYPE)
         return grant_type in ("authorization_code", "client_credentials")
 
 

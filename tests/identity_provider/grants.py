@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from authlib.oauth2.rfc6749 import InvalidRequestError
@@ -17,7 +18,7 @@ METHODS = ["client_secret_basic", "client_secret_post"]
 
 
 class CodeGrant(AuthorizationCodeGrant):
-    TOKEN_ENDPOINT_AUTH_METHODS = METHODS
+    TOKEN_ENDPOINT_AUTH_METHODS = (*METHODS, "none")
 
     def validate_authorization_request(self) -> str:
         # Authlib asks public clients only for a challenge; we are stricter, to see that it is sent.
@@ -79,8 +80,11 @@ class OpenID(OpenIDCode):
 
 class AccessTokens(JWTBearerTokenGenerator):
     def __init__(self, provider: Any) -> None:
-        super().__init__(issuer=provider.issuer)
+        super().__init__(issuer=provider.issuer, refresh_token_generator=self._refresh_token)
         self._provider = provider
+
+    def _refresh_token(self, **about: Any) -> str:
+        return secrets.token_urlsafe(24)
 
     def get_jwks(self) -> Any:
         return self._provider.key

@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 
 from tests.identity_provider.directory import Client, Code, Token, User
 from tests.identity_provider.grants import CHALLENGE, AccessTokens, ClientGrant, CodeGrant, Introspection, OpenID
+from tests.identity_provider.programs import DeviceEndpoint, DeviceGrant, Refresh
 
 _FORM = """<!doctype html><title>Sign in</title><form method=post><label>User <input name=user></label>
 <button>Sign in</button></form>"""
@@ -30,6 +31,11 @@ class IdentityProvider:
         self.clients: dict[str, Client] = {}
         self.codes: dict[str, Code] = {}
         self.tokens: dict[str, Token] = {}
+        self.refresh_tokens: dict[str, Token] = {}
+        #: What devices ask for, and who allowed it or not, by the code that a user types.
+        self.devices: dict[str, Any] = {}
+        self.allowed: dict[str, tuple[User, bool]] = {}
+        self.has_device_flow = False
         self.asked: Counter[str] = Counter()
         self.audience = ""
         #: Claims that tokens do not hold: they must be asked for elsewhere.
@@ -84,7 +90,10 @@ class IdentityProvider:
         server.provider = self
         server.register_grant(CodeGrant, [CHALLENGE, OpenID(self)])
         server.register_grant(ClientGrant)
+        server.register_grant(Refresh)
+        server.register_grant(DeviceGrant)
         server.register_endpoint(Introspection)
+        server.register_endpoint(DeviceEndpoint)
         readable, unreadable = AccessTokens(self), server._token_generators["default"]
 
         def generate(*args: Any, **options: Any) -> Any:
@@ -99,6 +108,9 @@ class IdentityProvider:
     def _save(self, token: dict[str, Any], asked: Any) -> None:
         expires_at = time.time() + token.get("expires_in", 3600)
         self.tokens[token["access_token"]] = Token(token["access_token"], asked.client, asked.user, expires_at)
+        if "refresh_token" in token:
+            text = token["refresh_token"]
+            self.refresh_tokens[text] = Token(text, asked.client, asked.user, expires_at)
 
     def _route(self, app: Flask) -> None:
         @app.before_request
@@ -113,9 +125,13 @@ class IdentityProvider:
         app.add_url_rule("/introspect", view_func=self._introspect, methods=["POST"])
         app.add_url_rule("/userinfo", view_func=self._userinfo)
         app.add_url_rule("/groups", view_func=self._groups)
+        app.add_url_rule("/device_authorization", view_func=self._device_authorization, methods=["POST"])
+        app.add_url_rule("/device", view_func=self._device, methods=["POST"])
 
     def _discovery(self) -> Response:
+        device = {"device_authorization_endpoint": f"{self.issuer}/device_authorization"}
         return jsonify(
+            **(device if self.has_device_flow else {}),
             issuer=self.issuer,
             authorization_endpoint=f"{self.issuer}/authorize",
             token_endpoint=f"{self.issuer}/token",
@@ -140,6 +156,13 @@ class IdentityProvider:
 
     def _token_endpoint(self) -> Any:
         return self._authorization.create_token_response()
+
+    def _device_authorization(self) -> Any:
+        return self._authorization.create_endpoint_response(DeviceEndpoint.ENDPOINT_NAME)
+
+    def _device(self) -> Any:
+        self.allowed[request.form["user_code"]] = (self.users[request.form["user"]], "allow" in request.form)
+        return "Go back to your device."
 
     def _introspect(self) -> Any:
         return self._authorization.create_endpoint_response("introspection")

@@ -10,7 +10,7 @@ from storage_api_client.models import JobRecord
 from storage_api_client.operations import jobs
 from storage_api_client.protocol.changing import Options, submit
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.following import Progressed, get_job, result_of
+from storage_api_client.protocol.following import Progressed, end_of, get_job, result_of
 
 if TYPE_CHECKING:
     from storage_api_client.aio.face import AsyncFace
@@ -49,6 +49,12 @@ class AsyncJob(JobRecord, Generic[T]):
         body = await self._face.run(result_of(self._face.context, self.id, deadline, on_progress))
         result: T = self._result(body)
         return result
+
+    async def ended(self, timeout: float | None = None, on_progress: Progressed | None = None) -> AsyncJob[T]:
+        """Wait for the end, and return the job as it is then; arguments and errors as of ``wait``."""
+        deadline = Deadline(self._face.timeout if timeout is None else timeout)
+        record = await self._face.run(end_of(self._face.context, self.id, deadline, on_progress))
+        return AsyncJob.bound(record, self._face, self._result)
 
     async def refresh(self) -> AsyncJob[T]:
         """Return the job as it is now."""

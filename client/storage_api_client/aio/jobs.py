@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +65,4 @@ class AsyncJobs:
         return await self._in_bulk("retry", chosen)
 
     async def _in_bulk(self, what: str, chosen: Any) -> BulkResult:
-        return await self._face.run(
-            jobs.in_bulk(self._face.context, what, chosen, self._face.timeout, str(uuid.uuid4()))
-        )
+        return await self._face.run(jobs.in_bulk(self._face.context, what, chosen, self._face.timeout))

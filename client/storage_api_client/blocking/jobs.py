@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -67,4 +66,4 @@ class Jobs:
         return self._in_bulk("retry", chosen)
 
     def _in_bulk(self, what: str, chosen: Any) -> BulkResult:
-        return self._face.run(jobs.in_bulk(self._face.context, what, chosen, self._face.timeout, str(uuid.uuid4())))
+        return self._face.run(jobs.in_bulk(self._face.context, what, chosen, self._face.timeout))

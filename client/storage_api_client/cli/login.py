@@ -110,6 +110,7 @@ def _show_device(state: State, url: str, code: str, complete: str | None) -> Non
 
 
 def _with_browser(state: State, driver: Driver, provider: oauth.Provider) -> Entry:
+    import threading
     import webbrowser
 
     from storage_api_client.sign_in.loopback import Loopback
@@ -117,7 +118,8 @@ def _with_browser(state: State, driver: Driver, provider: oauth.Provider) -> Ent
     with Loopback() as server:
         departure = oauth.depart(provider, server.redirect_uri)
         state.note(f"Sign in at\n{departure.url}")
-        webbrowser.open(departure.url)
+        # A browser may run in the foreground until it is closed.
+        threading.Thread(target=webbrowser.open, args=(departure.url,), daemon=True).start()
         query = server.wait()
         if query is None:
             raise oauth.OAuthError("Nobody signed in in time.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 from storage_api_client.cli.exits import Exit
 
 if TYPE_CHECKING:
+    from storage_api_client.aio.client import AsyncClient
     from storage_api_client.blocking.client import Client
     from storage_api_client.cli.progress import Reporter
     from storage_api_client.configuration.surroundings import Surroundings
@@ -62,17 +62,22 @@ class State:
             return str(self._found.profile.output)
         return self.output or "table"
 
-    @contextmanager
-    def client(self, timeout: float | None = None) -> Iterator[Client]:
-        """A client of the service."""
+    def client(self, timeout: float | None = None) -> Client:
+        """A client of the service, to be used in ``with``."""
         from storage_api_client.blocking.client import Client
 
+        return Client(self.surroundings.url, **self._how(timeout))
+
+    def async_client(self, timeout: float | None = None) -> AsyncClient:
+        """An asynchronous client of the service, to be used in ``async with``."""
+        from storage_api_client.aio.client import AsyncClient
+
+        return AsyncClient(self.surroundings.url, **self._how(timeout))
+
+    def _how(self, timeout: float | None) -> dict[str, Any]:
         found = self.surroundings
         limit = found.profile.timeout if timeout is None else timeout
-        with Client(
-            found.url, credentials=found.credentials, ca_file=found.ca_file, timeout=limit, notify=self.note
-        ) as api:
-            yield api
+        return {"credentials": found.credentials, "ca_file": found.ca_file, "timeout": limit, "notify": self.note}
 
     def note(self, sentence: str) -> None:
         """Say something on standard error."""

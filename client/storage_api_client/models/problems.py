@@ -31,6 +31,7 @@ class Problem(Model):
         code: what to act on, as "no-such-volume".
         detail: one or two sentences for people, with what to do next.
         retryable: may the same work later, unchanged?
+        limit: the setting of the service whose limit was reached.
     """
 
     type: str = "about:blank"
@@ -43,3 +44,4 @@ class Problem(Model):
     request_id: str | None = None
     errors: tuple[Fault, ...] = nested_list(Fault)
     backend_error: BackendError | None = nested(BackendError)
+    limit: str | None = None

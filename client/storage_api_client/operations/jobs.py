@@ -109,14 +109,16 @@ def settle(context: Context, job_id: str, outcome: str, timeout: float | None) -
     return JobRecord.of(checked(response, request))
 
 
-def in_bulk(
-    context: Context, what: str, chosen: Mapping[str, Any], timeout: float | None, key: str
-) -> Flow[BulkResult]:
-    """Cancel or retry all jobs that a filter names; ``what``: "cancel" or "retry"."""
-    request = Request("POST", f"/v4/jobs/{what}", body=_body(chosen), headers={"Idempotency-Key": key})
-    response = yield from ask(context, request, Deadline(timeout))
+def in_bulk(context: Context, what: str, chosen: Mapping[str, Any], timeout: float | None) -> Flow[BulkResult]:
+    """Cancel or retry all jobs that a filter names; ``what``: "cancel" or "retry".
+
+    Raises:
+        OutcomeUnknown: the answer was lost; retrying again would do again what has been retried.
+    """
+    request = Request("POST", f"/v4/jobs/{what}", body=_body(chosen))
+    response = yield from ask(context, request, Deadline(timeout), once=what == "retry")
     body = checked(response, request)
-    done = body.get("cancelled" if what == "cancel" else "retried", ())
+    done = body.get("cancelled", ()) if what == "cancel" else body.get("jobs", body.get("retried", ()))
     return BulkResult(tuple(done), tuple(body.get("refused", ())))
 
 

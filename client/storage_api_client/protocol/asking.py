@@ -16,7 +16,8 @@ _OK = range(200, 300)
 _NOT_MODIFIED = 304
 _UNAUTHORISED = 401
 _GATEWAY = (502, 503, 504)
-_LATER = (429, 503)
+_UNAVAILABLE = 503
+_LATER = (429, _UNAVAILABLE)
 #: Beyond the time for which the service may hold an answer back, in seconds.
 _GRACE_S = 15.0
 
@@ -63,11 +64,14 @@ class Context:
     notify: Callable[[str], None] = quietly
 
 
-def ask(context: Context, request: Request, deadline: Deadline, *, wait_s: float = 0) -> Flow[Response]:
+def ask(
+    context: Context, request: Request, deadline: Deadline, *, wait_s: float = 0, once: bool = False
+) -> Flow[Response]:
     """Send a request that is harmless to repeat, until there is an answer that stays.
 
-    That is every answer but 429 and 503 with Retry-After (and those of a gateway that reaches no service). The end of a
-    job, which has Operation-Location, always stays.
+    One that is not is sent ``once``: again only where it cannot have been accepted. All answers stay but 429 and 503
+    with Retry-After (and those of a gateway that reaches no service). The end of a job, which has Operation-Location,
+    always stays.
 
     Raises:
         Unavailable: there is none in time.
@@ -82,7 +86,7 @@ def ask(context: Context, request: Request, deadline: Deadline, *, wait_s: float
         except ConnectionLost as lost:
             perhaps_accepted |= lost.sent
             delay_s, problem = backoff_s(attempt), _unreachable(lost, request)
-            if lost.permanent or not deadline.allows_reconnect(delay_s):
+            if lost.permanent or (once and lost.sent) or not deadline.allows_reconnect(delay_s):
                 raise _gave_up(problem, request, perhaps_accepted=perhaps_accepted) from None
         else:
             delay_s = _delay_s(response, attempt)
@@ -90,7 +94,7 @@ def ask(context: Context, request: Request, deadline: Deadline, *, wait_s: float
                 deadline.answered()
                 return response
             problem = problem_of(response, request)
-            if not deadline.allows(delay_s):
+            if not deadline.allows(delay_s) or (once and response.status == _UNAVAILABLE):
                 raise error_of(problem)
         context.notify(f"{problem.detail} Trying again in {delay_s:.0f} s.")
         yield Pause(delay_s)
@@ -123,6 +127,8 @@ def _unreachable(lost: ConnectionLost, request: Request) -> Problem:
 
 def _gave_up(problem: Problem, request: Request, *, perhaps_accepted: bool) -> Unavailable | OutcomeUnknown:
     key = request.headers.get("Idempotency-Key")
+    if request.method != "GET" and perhaps_accepted and key is None:
+        return OutcomeUnknown(replace(problem, detail=f"{problem.detail} The request may have been accepted."))
     if key is None or not perhaps_accepted:
         return Unavailable(problem)
     detail = f"{problem.detail} The request may have been accepted: send it again with the same Idempotency-Key."

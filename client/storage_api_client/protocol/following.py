@@ -119,6 +119,16 @@ def result_of(context: Context, job_id: str, deadline: Deadline, on_progress: Pr
     Raises:
         StorageApiError: it did not succeed, or not in time.
     """
+    job = yield from end_of(context, job_id, deadline, on_progress)
+    return (yield from value_of(context, job, deadline))
+
+
+def end_of(context: Context, job_id: str, deadline: Deadline, on_progress: Progressed | None = None) -> Flow[JobRecord]:
+    """Wait for a job, and return it when it has succeeded.
+
+    Raises:
+        StorageApiError: it did not succeed, or not in time.
+    """
     job = yield from follow(context, job_id, deadline, on_progress)
     raise_unless_succeeded(job)
-    return (yield from value_of(context, job, deadline))
+    return job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,13 @@ from storage_api_client.cli.failures import explain
 from storage_api_client.cli.options import YES, Group, command, job_filter, jobs_chosen
 from storage_api_client.cli.state import State, Stop
 
+if TYPE_CHECKING:
+    from storage_api_client.aio.client import AsyncClient
+    from storage_api_client.cli.progress import Reporter
+    from storage_api_client.errors import StorageApiError
+
+#: Jobs that are followed at a time; each takes a connection.
+_AT_ONCE = 20
 COLUMNS = ("id", "operation", "target", "state", "progress.percent", "created_at", "error.code")
 OTHERS = ("id", "operation", "target", "state", "requested_by", "created_at", "queue.waiting_reason", "error.code")
 IDS = click.argument("ids", nargs=-1, required=True, metavar="ID…")
@@ -80,29 +87,46 @@ def wait(state: State, ids: tuple[str, ...], *, timeout: float | None) -> None:
 @TIMEOUT
 def watch(state: State, ids: tuple[str, ...], *, timeout: float | None) -> None:
     """Show how far jobs are until they have ended; the exit status is the worst of theirs."""
-    wait_for(state, ids, timeout)
-    with state.client() as api:
-        state.show([api.jobs.get(id_) for id_ in ids], COLUMNS)
+    try:
+        wait_for(state, ids, timeout)
+    finally:
+        with state.client() as api:
+            state.show((job for job in api.jobs.list(id=ids, all=True)), COLUMNS)
 
 
 def wait_for(state: State, ids: tuple[str, ...], timeout: float | None) -> None:
-    """Wait for jobs, one after the other, within one time limit."""
+    """Wait for jobs, all at once, say what went wrong, and end with the worst status."""
+    import asyncio
+
     from storage_api_client.cli.progress import reporting
-    from storage_api_client.protocol.deadlines import Deadline
 
-    deadline = Deadline(timeout)
-    state.jobs = list(ids)
-    with state.client() as api, reporting() as reporter:
+    state.jobs = list(dict.fromkeys(ids))
+    with reporting() as reporter:
+        ends = asyncio.run(_follow(state, reporter, timeout))
+    if (status := worst(Exit.DONE if end is None else explain(end) for end in ends)) is not Exit.DONE:
+        raise Stop(status)
 
-        def follow(id_: str) -> Exit:
-            try:
-                api.jobs.wait(id_, None if timeout is None else deadline.left_s, reporter.show)
-            finally:
-                reporter.close()
-            state.jobs.remove(id_)
-            return Exit.DONE
 
-        each(ids, follow)
+async def _follow(state: State, reporter: Reporter, timeout: float | None) -> list[StorageApiError | None]:
+    """How each job ended; None where it succeeded."""
+    import asyncio
+
+    from storage_api_client.errors import StorageApiError
+
+    at_once = asyncio.Semaphore(_AT_ONCE)
+
+    async def follow(api: AsyncClient, id_: str) -> StorageApiError | None:
+        try:
+            async with at_once:
+                job = await api.jobs.get(id_)
+                await job.ended(timeout, reporter.show)
+        except StorageApiError as error:
+            return error
+        state.jobs.remove(id_)
+        return None
+
+    async with state.async_client() as api:
+        return await asyncio.gather(*(follow(api, id_) for id_ in tuple(state.jobs)))
 
 
 @command(group, "result", "get_job_result")

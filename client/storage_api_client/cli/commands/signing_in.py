@@ -53,5 +53,6 @@ def add_to(main: Group) -> None:
                     state.note(f"You do not have the role {role}.")
                     raise Stop(Exit.NOT_AUTHORISED)
                 return
+            list(api.jobs.list(limit=1))  # Strangers have roles, too, but no jobs.
             row = {"url": api.url, "profile": state.surroundings.profile.name, **how_signed_in(state.surroundings)}
             state.show([{**row, "roles": list(api.roles())}], ("url", "roles"), single=True)
