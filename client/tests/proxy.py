@@ -29,6 +29,8 @@ class Proxy:
         self.pass_on.set()
         self.requests: list[str] = []
         self.seen = b""
+        #: Set when an answer was handed on.
+        self.answered = threading.Event()
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
@@ -110,6 +112,7 @@ class Proxy:
                 if is_lost:
                     break
                 client.sendall(data)
+                self.answered.set()
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
 

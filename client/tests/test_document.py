@@ -25,6 +25,7 @@ MODELS: dict[type[Model], tuple[str, ...]] = {
     models.ExportPolicy: ("DetailedPolicy", "Policy", "ListedPolicy"),
     models.ExportRule: ("ExportRule",),
     models.JobRecord: ("Job",),
+    models.Attempt: ("Attempt",),
     models.Queue: ("Queue",),
     models.Progress: ("Progress",),
     models.Result: ("Result",),
@@ -41,7 +42,7 @@ _BODIES = {
 _ORIGIN = {"from_snapshot", "from_volume"}
 #: Of batches, which the service is about to get.
 _TO_COME = {"batch", "children"}
-_JSON_TYPES = {"string": str, "integer": int, "boolean": bool, "array": tuple, "object": object}
+_JSON_TYPES = {"string": str, "integer": int, "number": float, "boolean": bool, "array": tuple, "object": object}
 
 
 @pytest.fixture
@@ -110,9 +111,10 @@ def _commands(group: click.Group) -> list[click.Command]:
 def test_every_operation_has_a_command(document):
     served = {
         operation["operationId"]
-        for item in document["paths"].values()
+        for path, item in document["paths"].items()
         for method, operation in item.items()
-        if method in ("get", "post", "put", "patch", "delete")
+        # The predecessor's API is for its own clients.
+        if not path.startswith("/v3/") and method in ("get", "post", "put", "patch", "delete")
     }
     named = {name for operation in document["paths"].values() for each in operation.values()
              if isinstance(each, dict) for name in each.get("x-operations", ())}  # fmt: skip

@@ -1,10 +1,11 @@
 """The objects of the API."""
 
-from storage_api_client.models.jobs import Children, JobRecord, Links, Progress, Queue, Result
+from storage_api_client.models.jobs import Attempt, Children, JobRecord, Links, Progress, Queue, Result
 from storage_api_client.models.problems import BackendError, Fault, Problem
 from storage_api_client.models.resources import ExportPolicy, ExportRule, Lock, Snapshot, Volume
 
 __all__ = [
+    "Attempt",
     "BackendError",
     "Children",
     "ExportPolicy",

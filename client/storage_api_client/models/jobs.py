@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from storage_api_client.models.base import Model, moment, nested
+from storage_api_client.models.base import Model, moment, nested, nested_list
 from storage_api_client.models.problems import Problem
 
 
@@ -30,6 +30,16 @@ class Progress(Model):
     total: int | None = None
     unit: str | None = None
     message: str | None = None
+
+
+@dataclass(frozen=True)
+class Attempt(Model):
+    """A time at which a job was put off, and why."""
+
+    at: datetime | None = moment()
+    code: str = ""
+    detail: str = ""
+    retry_in_s: float = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,7 @@ class JobRecord(Model):
     queue: Queue | None = nested(Queue)
     progress: Progress | None = nested(Progress)
     attempt: int = 0
+    attempts: tuple[Attempt, ...] = nested_list(Attempt)
     cancellable: bool = False
     retry_of: str | None = None
     backend_job: str | None = None

@@ -20,9 +20,14 @@ _UNAUTHORISED = 401
 
 
 class EventParser:
-    """Takes bytes as they come, and gives events (as the standard says, as far as the service uses it)."""
+    """Takes bytes as they come, and gives events (as the standard says, as far as the service uses it).
 
-    def __init__(self) -> None:
+    Attributes:
+        last: the id to go on after; the service tells it also where there is no event.
+    """
+
+    def __init__(self, last: str) -> None:
+        self.last = last
         self._buffer = b""
         self._lines: list[str] = []
 
@@ -33,23 +38,26 @@ class EventParser:
         for line in lines:
             if line:
                 self._lines.append(line.decode("utf-8", "replace"))
-            elif self._lines:
-                if event := _event(self._lines):
-                    yield event
-                self._lines = []
+            else:
+                fields, self._lines = _fields(self._lines), []
+                self.last = fields.get("id", self.last)
+                if "data" in fields:
+                    yield _event(fields)
 
 
-def _event(lines: list[str]) -> Event | None:
+def _fields(lines: list[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         fields[name] = f"{fields[name]}\n{value}" if name == "data" and "data" in fields else value
-    kind, data = fields.get("event", "message"), fields.get("data", "")
-    if kind == "message" and not data:
-        return None
+    return fields
+
+
+def _event(fields: Mapping[str, str]) -> Event:
+    kind = fields.get("event", "message")
     try:
-        body = json.loads(data) if data else None
+        body = json.loads(fields["data"])
     except ValueError:
         body = None
     job = JobRecord.of(body) if kind == "job" and isinstance(body, Mapping) else None
@@ -64,19 +72,16 @@ def events(
     Raises:
         Unavailable: the service cannot be reached for ``timeout`` seconds.
     """
-    last, attempt, deadline = after or "", 0, Deadline(timeout)
+    parser, attempt, deadline = EventParser(after or ""), 0, Deadline(timeout)
     while True:
         try:
-            response = yield from _opened(context, query, last)
-            if response.status != _OK:
-                delay_s = _delay_s(response)
-            else:
-                delay_s = 0
-                parser = EventParser()
+            parser = EventParser(parser.last)
+            response = yield from _opened(context, query, parser.last)
+            delay_s = _delay_s(response)
+            if response.status == _OK:
                 while chunk := (yield Read(_SILENCE_S)):
                     attempt, deadline = 0, Deadline(timeout)
                     for event in parser.feed(chunk):
-                        last = event.id or last
                         yield Emit(event)
         except ConnectionLost as lost:
             delay_s = backoff_s(attempt)
@@ -100,6 +105,9 @@ def _opened(context: Context, query: tuple[tuple[str, str], ...], last: str) -> 
 
 
 def _delay_s(response: Response) -> float:
+    """When to come again; 0 where the stream is there."""
+    if response.status == _OK:
+        return 0
     if response.status in (429, 503) and response.retry_after_s is not None:
         return response.retry_after_s
     if response.status in (502, 503, 504) and not response.is_problem:

@@ -14,7 +14,7 @@ from storage_api_client.cli.state import State
 def add_to(main: Group) -> None:
     """Add the command to the command line."""
 
-    @command(main, "events", "stream_events")
+    @command(main, "events", "list_events")
     @jobs_chosen
     @click.option("--after", metavar="EVENT", help="Go on after this event; without it, from now on.")
     @click.option("--limit", type=click.IntRange(1), metavar="N", help="End after N events.")
