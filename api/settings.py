@@ -27,6 +27,14 @@ class ApiSettings(BaseSettings):
     max_header_bytes: int = Field(
         16 * 1024, ge=1024, description="Largest block of headers; larger ones are refused with 431"
     )
+    max_body_depth: int = Field(20, ge=5, description="Levels of objects and lists in a body; deeper ones are refused")
+    max_body_names: int = Field(200, ge=50, description="Names in one object of a body; more are refused with 422")
+    max_filter_terms: int = Field(
+        100,
+        ge=1,
+        description="Filters of one request, with their alternatives and asterisks; more are refused with 422",
+    )
+    max_sort_keys: int = Field(8, ge=1, description="Fields to sort by in one request; more are refused with 422")
     listing_cache_bytes: int = Field(
         256 * 1024 * 1024, ge=0, description="Memory for listings at hand, in each process"
     )

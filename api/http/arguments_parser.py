@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NoReturn
 
 import marshmallow as ma
@@ -11,7 +12,7 @@ from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
 
 from api.http.bodies import json_object
-from api.http.problems import Problem, invalid
+from api.http.problems import MOST_ERRORS, Problem, invalid
 
 
 class StrictParser(FlaskParser):
@@ -28,7 +29,7 @@ class StrictParser(FlaskParser):
 
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
         (messages,) = error.normalized_messages().values()  # type: ignore[no-untyped-call]
-        errors = list(_errors(messages, ""))
+        errors = list(islice(_errors(messages, ""), MOST_ERRORS))
         detail = "; ".join(f"{each['pointer'].removeprefix('/')}: {each['detail']}" for each in errors[:5])
         raise Problem("validation-failed", detail.removeprefix(": "), errors=errors)
 
@@ -42,7 +43,7 @@ def check_unrepeated() -> None:
 
 def reject_query_parameters(*taken: str) -> None:
     """Refuse every query parameter but those that are ``taken``, for requests that take no others."""
-    unknown = [name for name in request.args if name not in taken]
+    unknown = islice((name for name in request.args if name not in taken), MOST_ERRORS)
     errors = [{"pointer": f"/{_escaped(name)}", "detail": "unknown query parameter"} for name in unknown]
     if errors:
         names = ", ".join(error["pointer"][1:] for error in errors)

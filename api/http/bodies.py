@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import Any, NoReturn
 
 from flask import request
 
-from api.http.problems import Problem, invalid
+from api.http.problems import MOST_ERRORS, Problem, invalid
 from api.services import current_services
-
-_MOST_NESTED = 20
 
 
 def json_object() -> dict[str, Any]:
@@ -28,9 +27,10 @@ def json_object() -> dict[str, Any]:
 
 def require_empty_body() -> None:
     """Refuse a body with anything in it, for requests that take none."""
+    fields = _object_in(received_body())
     errors = [
         {"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"}
-        for name in _object_in(received_body())
+        for name in islice(fields, MOST_ERRORS)
     ]
     if errors:
         raise Problem("validation-failed", "This request takes no fields in its body.", errors=errors)
@@ -42,7 +42,9 @@ def received_body() -> bytes:
     most = current_services().config.max_body_bytes
     # A body that comes in chunks says its size only at its end.
     if len(raw) > most:
-        raise Problem("body-too-large", f"The request's body is too large: at most {most} bytes.")
+        raise Problem(
+            "body-too-large", f"The request's body is too large: at most {most} bytes.", limit="SAPI_MAX_BODY_BYTES"
+        )
     if len(raw) < (request.content_length or 0):
         raise Problem("invalid-request", "The body broke off: it is shorter than Content-Length says.")
     return raw
@@ -78,22 +80,30 @@ def parse_json(raw: bytes) -> Any:
         detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         raise Problem("invalid-request", detail) from None
     except RecursionError:
-        raise Problem("invalid-request", _TOO_DEEP) from None
+        raise _too_deep() from None
     except ValueError:
         raise Problem("invalid-request", "The body is not JSON: it has a number that is too long.") from None
     _check_depth(value)
     return value
 
 
-_TOO_DEEP = f"The body is nested too deeply: at most {_MOST_NESTED} levels."
+def _too_deep() -> Problem:
+    most = current_services().config.max_body_depth
+    return Problem(
+        "invalid-request", f"The body is nested too deeply: at most {most} levels.", limit="SAPI_MAX_BODY_DEPTH"
+    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Problem("invalid-request", f"The body is ambiguous: {_shown(twice)} is there twice in one object.")
+    most = current_services().config.max_body_names
+    if len(pairs) > most:
+        detail = f"An object of the body has too many names: at most {most}."
+        raise Problem("validation-failed", detail, limit="SAPI_MAX_BODY_NAMES")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise Problem("invalid-request", f"The body is ambiguous: {_shown(name)} is there twice in one object.")
+        found[name] = value
     return found
 
 
@@ -102,11 +112,11 @@ def _constant(name: str) -> NoReturn:
 
 
 def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
+    level, depth, most = [value], 0, current_services().config.max_body_depth
     while level:
         depth += 1
-        if depth > _MOST_NESTED:
-            raise Problem("invalid-request", _TOO_DEEP)
+        if depth > most:
+            raise _too_deep()
         containers = [item for item in level if isinstance(item, dict | list)]
         level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
 
@@ -116,4 +126,4 @@ def _shown(name: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    return name[:100].replace("~", "~0").replace("/", "~1")

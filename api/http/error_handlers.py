@@ -41,7 +41,10 @@ def _of_framework(error: HTTPException) -> Response:
     if status < 400 and error.response is not None:  # noqa: PLR2004 - no error: a redirect
         return error.get_response()  # type: ignore[return-value]
     code = code_of_status(status)
-    return problem_response(Problem(code, _detail(error, code), status=status, headers=_kept_headers(error)))
+    limit = "SAPI_MAX_BODY_BYTES" if isinstance(error, RequestEntityTooLarge) else ""
+    return problem_response(
+        Problem(code, _detail(error, code), status=status, headers=_kept_headers(error), limit=limit)
+    )
 
 
 def _detail(error: HTTPException, code: str) -> str:

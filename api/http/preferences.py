@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask import Request
-from werkzeug.http import parse_dict_header
+from werkzeug.http import parse_dict_header, parse_list_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,9 @@ class Preferences:
 
 def preferences(request: Request, max_wait_s: float) -> Preferences:
     """Read ``Prefer``; a preference that makes no sense is passed over, as the RFC says."""
-    given = parse_dict_header(", ".join(request.headers.getlist("Prefer")).replace(";", ","))
-    named = {name.lower(): value for name, value in given.items()}
-    wait = named.get("wait")
-    wait_s = min(float(int(wait)), max_wait_s) if wait and wait.isascii() and wait.isdigit() else None
+    named = _first_of_each(", ".join(request.headers.getlist("Prefer")))
+    wait = whole_number(named.get("wait", ""))
+    wait_s = None if wait is None else min(float(wait), max_wait_s)
     return Preferences(wait_s, "respond-async" in named)
 
 
@@ -61,6 +60,7 @@ class RequestCacheControl:
 
 
 _ANY = 2**31
+_MOST_DIGITS = 18
 
 
 def freshness(request: Request) -> RequestCacheControl:
@@ -81,4 +81,30 @@ def freshness(request: Request) -> RequestCacheControl:
 
 
 def _seconds(value: str | None) -> int:
-    return min(int(value), _ANY) if value and value.isascii() and value.isdigit() else 0
+    return min(whole_number(value or "") or 0, _ANY)
+
+
+def _first_of_each(header: str) -> dict[str, str]:
+    """Preferences by name; of one that is given more than once the first counts (RFC 7240, section 2)."""
+    found: dict[str, str] = {}
+    for part in parse_list_header(header.replace(";", ",")):
+        name, _, value = part.partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return found
+
+
+def whole_number(text: str) -> int | None:
+    """The number that digits make, of any length (one that is absurd counts as 10^18); None when they are none."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0")
+    return 10**_MOST_DIGITS if len(digits) > _MOST_DIGITS else int(digits or "0")
+
+
+def takes_gzip(request: Request) -> bool:
+    """Does the client take gzip, and not rather the plain form (RFC 9110, section 12.5.3)?"""
+    accepted = request.accept_encodings
+    gzip = max(accepted["gzip"], accepted["x-gzip"])
+    named = {coding.lower() for coding, _ in accepted}
+    plain = accepted["identity"] if named & {"identity", "*"} else 0
+    return gzip > 0 and gzip >= plain

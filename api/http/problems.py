@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -13,10 +14,21 @@ from api.http.problem_types import PROBLEM_TYPES, STATUS
 from api.http.request_ids import request_id
 from worker.jobs.record import Failure
 
-__all__ = ["MEDIA_TYPE", "STATUS", "Problem", "invalid", "problem_document", "problem_of", "problem_response"]
+__all__ = [
+    "MEDIA_TYPE",
+    "MOST_ERRORS",
+    "STATUS",
+    "Problem",
+    "invalid",
+    "problem_document",
+    "problem_of",
+    "problem_response",
+]
 
 MEDIA_TYPE = "application/problem+json"
 _LONGEST_INSTANCE = 1024
+#: Faults that one answer names; who has made more learns of the others when these are mended.
+MOST_ERRORS = 20
 
 
 class Problem(Exception):
@@ -43,7 +55,7 @@ class Problem(Exception):
         self.detail = detail
         self.status = STATUS[code] if status is None else status
         self.retryable = PROBLEM_TYPES[code].retryable if retryable is None else retryable
-        self.errors = [dict(error) for error in errors]
+        self.errors = [dict(error) for error in islice(errors, MOST_ERRORS)]
         self.headers = dict(headers or {})
         self.extra = dict(extra or {}) | ({"limit": limit} if limit else {})
         self.limit = limit

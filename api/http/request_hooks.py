@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from urllib.parse import quote
 
@@ -15,6 +16,10 @@ from api.services import current_services
 
 #: Probes ask every few seconds: no line for each when all is well.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+#: Paths in which clients name objects.
+_NAMING = ("/v4/", "/v3/")
+#: Empty segments, and codes of characters that need none (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
+_OTHER_SPELLING = re.compile(r"//|%(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae]|3[0-9]|2[de])", re.IGNORECASE)
 _SECURITY_HEADERS = {
     # Otherwise the server names itself.
     "Server": "storage-api",
@@ -40,15 +45,30 @@ def _begin() -> None:
     structlog.contextvars.bind_contextvars(request_id=request_id())
     config = current_services().config
     if len(_target()) > config.max_url_bytes:
-        raise Problem("url-too-long", f"The URL is too long: at most {config.max_url_bytes} bytes.")
+        raise Problem(
+            "url-too-long", f"The URL is too long: at most {config.max_url_bytes} bytes.", limit="SAPI_MAX_URL_BYTES"
+        )
     if _header_bytes() > config.max_header_bytes:
-        raise Problem("headers-too-large", f"The headers are too large: at most {config.max_header_bytes} bytes.")
+        detail = f"The headers are too large: at most {config.max_header_bytes} bytes."
+        raise Problem("headers-too-large", detail, limit="SAPI_MAX_HEADER_BYTES")
+    if not _is_canonical(_target().partition("?")[0]):
+        raise Problem(
+            "not-found", "Nothing is at this address: write it without // and without codes of plain letters."
+        )
 
 
 def _target() -> str:
     """The path and query as they were sent, where the server provides them."""
     raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI")
     return raw or f"{quote(request.path)}?{request.query_string.decode('latin-1')}"
+
+
+def _is_canonical(path: str) -> bool:
+    """Is the path written as the service names it? A rule of a proxy in front must not be passed by another spelling.
+
+    Names of volumes may be spelt as clients like; which part of the service is meant may not.
+    """
+    return path.startswith(_NAMING) or not _OTHER_SPELLING.search(path)
 
 
 def _header_bytes() -> int:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from api.monitoring import service_status as overview
@@ -18,8 +19,6 @@ from api.services import Services
 from worker.jobs.record import REQUEST_FAULTS
 from worker.store.metrics import JOB_BOUNDS_MS, REQUEST_BOUNDS_MS, histograms
 from worker.store.write_probe import WriteState
-
-MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 #: By the first word of their fields: name, meaning and labels of what is counted.
 _COUNTERS = {
@@ -55,11 +54,19 @@ _Values = Mapping[tuple[str, ...], float]
 _FILER_UP = {"available": 1, "unavailable": 0}
 
 
-def text(services: Services, probe: WriteState) -> bytes:
-    """Return the figures in Prometheus's text format; ``probe``: where Redis did not answer, it is not asked again."""
+Encoder = Callable[[CollectorRegistry], bytes]
+
+
+def form_for(accept: str) -> tuple[Encoder, str]:
+    """Return what writes the form that a client accepts (OpenMetrics, or Prometheus's own), and its media type."""
+    return choose_encoder(accept)
+
+
+def text(services: Services, probe: WriteState, encode: Encoder) -> bytes:
+    """Return the figures; ``probe``: where Redis did not answer, it is not asked again."""
     registry = CollectorRegistry()
     registry.register(_Figures(services, probe))
-    return generate_latest(registry)
+    return encode(registry)
 
 
 class _Figures(Collector):

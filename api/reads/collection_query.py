@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -16,9 +16,11 @@ import orjson
 from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
+from api.http.preferences import takes_gzip
 from api.http.problems import Problem, invalid
-from api.reads.filter_expressions import BadExpression, Predicate, compile_expression
+from api.reads.filter_expressions import BadExpression, Predicate, compile_expression, count_terms
 from api.reads.selection import numbers
+from api.services import current_services
 from storage_backends.models import ExportPolicy, Snapshot, Volume
 from storage_backends.models import Lock as LockModel
 from worker.catalog import resource_types as views
@@ -90,14 +92,15 @@ def parse(resource_type: ResourceType, arguments: MultiDict[str, str]) -> Query:
         Problem: ``validation-failed``, naming the parameter.
     """
     types = field_types(resource_type)
+    _check_terms(types, arguments)
     filters = []
     for name, text in arguments.items(multi=True):
         if name in types:
             filters.append((name, _filter(name, text, types[name])))
         elif name not in ("sort", "fields", "limit", "page_token"):
             raise invalid(f"/{name}", "is no parameter of this collection.")
-    sort = tuple(_sort_key(part, types) for part in _listed(arguments, "sort"))
-    fields = tuple(_field(part, types, "fields") for part in _listed(arguments, "fields"))
+    sort = _sort(_listed(arguments, "sort"), types)
+    fields = tuple(dict.fromkeys(_field(part, types, "fields") for part in _listed(arguments, "fields")))
     chosen = sorted((name, text) for name, text in arguments.items(multi=True) if name not in ("limit", "page_token"))
     text = urlencode(chosen)
     page = _page(arguments["page_token"], text) if "page_token" in arguments else None
@@ -117,9 +120,9 @@ def nothing(arguments: Mapping[str, str]) -> Query:
 
 def respond(listing: Listing, listing_state: ListingState, query: Query, key: str | None) -> Response:
     """The answer with the collection, a page of it, or the record ``key``; 304 when the client has it already."""
-    packed = key is None and query.plain and request.accept_encodings["gzip"] > 0
+    packed = key is None and query.plain and takes_gzip(request)
     tag = _etag(listing_state.etag, query, key)
-    if client_has(tag):
+    if client_has(tag) or _unchanged_since(listing_state):
         response = Response(status=304)
     elif key is not None:
         response = Response(orjson.dumps(listing.find(key)), content_type="application/json")
@@ -157,6 +160,20 @@ def client_has(tag: str) -> bool:
     # A proxy that compresses may weaken the tag or hang its encoding on; the state is the same.
     sent = request.if_none_match
     return sent.contains_weak(tag) or sent.contains_weak(f"{tag}-gzip") or sent.contains_weak(f"{tag};gzip")
+
+
+def _unchanged_since(listing_state: ListingState) -> bool:
+    """Does If-Modified-Since say that the client has it? Changes are laid over a listing without making it younger."""
+    if "If-None-Match" in request.headers or "If-Modified-Since" not in request.headers:
+        return False
+    version = listing_state.listing_version
+    try:
+        since = request.if_modified_since
+    except OverflowError:
+        return False
+    if since is None or version is None or version.seq != version.base_seq:
+        return False
+    return listing_state.as_of_ms // 1000 <= since.timestamp()
 
 
 def _whole(listing: Listing, *, packed: bool) -> Response:
@@ -223,6 +240,21 @@ def _page(token: str, text: str) -> Page:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def _check_terms(types: Mapping[str, type], arguments: MultiDict[str, str]) -> None:
+    """Refuse filters that cost too much together."""
+    most = current_services().config.max_filter_terms
+    if sum(count_terms(text) for name, text in arguments.items(multi=True) if name in types) > most:
+        detail = f"The filters are too many: at most {most}, counting each alternative and each asterisk."
+        raise Problem("validation-failed", detail, limit="SAPI_MAX_FILTER_TERMS")
+
+
+def _sort(keys: Sequence[str], types: Mapping[str, type]) -> tuple[tuple[str, bool], ...]:
+    most = current_services().config.max_sort_keys
+    if len(keys) > most:
+        raise Problem("validation-failed", f"sort: takes at most {most} fields.", limit="SAPI_MAX_SORT_KEYS")
+    return tuple(_sort_key(part, types) for part in keys)
 
 
 def _filter(name: str, text: str, kind: type) -> Predicate:

@@ -35,15 +35,22 @@ def compile_expression(text: str, kind: type) -> Predicate:
     Raises:
         BadExpression: it can never make sense.
     """
-    if text.startswith("!"):
-        wanted = compile_expression(text[1:], kind)
+    plain = text.lstrip("!")
+    if (len(text) - len(plain)) % 2:
+        wanted = compile_expression(plain, kind)
         return lambda value: not wanted(value)
+    text = plain
     fits = [_alternative(part, str if kind is tuple else kind) for part in _split(text)]
     if kind is tuple:
         return lambda values: any(fit(value) for value in values or () for fit in fits)
     if len(fits) == 1:
         return fits[0]
     return lambda value: any(fit(value) for fit in fits)
+
+
+def count_terms(text: str) -> int:
+    """How much an expression costs for each record: its alternatives, and the parts of its wildcards."""
+    return 1 + text.count("|") + text.count("*")
 
 
 def _split(text: str) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import orjson
 import redis
-from flask import Response, current_app
+from flask import Response, current_app, request
 
+from api.http.preferences import takes_gzip
 from api.http.problems import Problem
 from api.monitoring import metrics, readiness, request_metrics
 from api.openapi.blueprint import ANYONE, Blueprint
@@ -57,8 +59,12 @@ def scrape():
     probe = services.write_probe.state()
     if not probe.problem:
         request_metrics.counter_buffer().flush()
-    counts = metrics.text(services, probe)
-    return Response(counts, content_type=metrics.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+    encode, media_type = metrics.form_for(request.headers.get("Accept", ""))
+    counts = metrics.text(services, probe, encode)
+    headers = {"Cache-Control": "no-store", "Vary": "Accept, Accept-Encoding"}
+    if takes_gzip(request):
+        counts, headers["Content-Encoding"] = gzip.compress(counts, 1), "gzip"
+    return Response(counts, content_type=media_type, headers=headers)
 
 
 def _not_ready(problem: str, redis_state: str) -> Problem:

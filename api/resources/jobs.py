@@ -173,8 +173,8 @@ class CancelView(MethodView):
         A queued job never starts. A running change is cancelled only where that is safe.
         """
         job = visible_job(job_id).job
-        require_empty_body()
         who = require_operator_of(job)
+        require_empty_body()
         word = current_services().jobs.cancel(job.id, who.name)
         if word == "SHARED":
             raise Problem("job-shared", "Others wait for this read, too.")
@@ -196,8 +196,8 @@ class RetryView(MethodView):
         By a new job, which names this one in `retry_of`.
         """
         job = visible_job(job_id).job
-        require_empty_body()
         auth.require(job.operation.role, operation="retry_job", target=job.target)
+        require_empty_body()
         if not job.done:
             headers = {"Retry-After": str(job_for(job.id).retry_after_s)}
             raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
