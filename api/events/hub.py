@@ -79,7 +79,9 @@ class EventHub:
         self._lock = threading.Lock()
         self._readers: set[Reader] = set()
         self._thread: threading.Thread | None = None
-        self._at_hand: deque[LiveEvent] = deque(maxlen=_MOST_AT_HAND)
+        self._at_hand: deque[LiveEvent] = deque()
+        #: The position before the first event at hand.
+        self._before: Position | None = None
         self.closing = False
 
     # --- streams
@@ -135,13 +137,21 @@ class EventHub:
     def after(self, position: Position, count: int) -> list[LiveEvent]:
         """Return at most ``count`` events after a position: from memory where they are at hand, else from Redis."""
         with self._lock:
-            at_hand = self._at_hand
-            if at_hand and position.number is not None:
-                first = at_hand[0].event.number
-                if first <= position.number + 1 <= at_hand[-1].event.number + 1:
-                    start = position.number + 1 - first
-                    return [at_hand[index] for index in range(start, min(start + count, len(at_hand)))]
+            start = self._index_after(position)
+            if start is not None:
+                return [self._at_hand[index] for index in range(start, min(start + count, len(self._at_hand)))]
         return [LiveEvent(event) for event in self._log.read(position, count)]
+
+    def _index_after(self, position: Position) -> int | None:
+        """Where in memory the events after a position begin; None when they are not there."""
+        if not self._at_hand or position.number is None or position.stream_id == BEGINNING.stream_id:
+            return None
+        start = position.number + 1 - self._at_hand[0].event.number
+        if not 0 <= start <= len(self._at_hand):
+            return None
+        # The same number in a log that was lost meanwhile is another event.
+        before = self._at_hand[start - 1].event.position if start else self._before
+        return start if before == position else None
 
     def close(self) -> None:
         """End all streams: the process is about to end."""
@@ -179,13 +189,21 @@ class EventHub:
             return position
         with self._lock:
             for event in events:
-                # Numbers that do not follow one another are of a log that was lost meanwhile.
-                if self._at_hand and self._at_hand[-1].event.number + 1 != event.number:
-                    self._at_hand.clear()
-                self._at_hand.append(LiveEvent(event))
+                self._remember(event, position)
+                position = event.position
             readers = list(self._readers)
         self._wake([reader for reader in readers if any(reader.wants(event) for event in events)])
-        return events[-1].position
+        return position
+
+    def _remember(self, event: Event, before: Position) -> None:
+        # Numbers that do not follow one another are of a log that was trimmed, or lost, meanwhile.
+        if event.number - 1 != before.number:
+            self._at_hand.clear()
+        if not self._at_hand:
+            self._before = before
+        self._at_hand.append(LiveEvent(event))
+        if len(self._at_hand) > _MOST_AT_HAND:
+            self._before = self._at_hand.popleft().event.position
 
     def _wake(self, readers: list[Reader]) -> None:
         pause_s = _WAKE_APART_S if len(readers) > _CROWD else 0.0

@@ -332,11 +332,25 @@ def test_a_reader_that_is_far_behind_reads_from_redis(front: Front, client: Flas
         seen += ahead.seen()
     with hub._lock:
         while len(hub._at_hand) > 2:
-            hub._at_hand.popleft()
+            hub._before = hub._at_hand.popleft().event.position
     late: list[str] = []
     while len(late) < len(jobs):
         late += behind.seen()
     assert seen == late == jobs
+
+
+def test_a_log_that_was_lost_is_not_mixed_up_with_the_next_one(front: Front, client: FlaskClient, redis_client: Any):
+    before = Watcher(front, principal("ann"))
+    lost = [change(client) for _ in range(3)]
+    seen: list[str] = []
+    while len(seen) < len(lost):
+        seen += before.seen()
+    redis_client.flushall()
+    hub = hub_of(front)
+    assert hub.after(hub.locate(None)[0], 10) == []
+    after = Watcher(front, principal("ann"))
+    kept = change(client)
+    assert after.seen() == [kept]
 
 
 def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str):

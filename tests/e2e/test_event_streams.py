@@ -183,7 +183,9 @@ def _write_much(client: Client, stop: threading.Event) -> None:
     while not stop.is_set():
         number += 1
         # A long request makes a long event.
-        client.post(f"/v4/dummy/export/p{number}", json={"rules": [f"host-{'x' * 200}-{n}" for n in range(400)]})
+        rules = [f"host{n}.{'x' * 60}.{'y' * 60}.example" for n in range(1000)]
+        answer = client.post(f"/v4/dummy/export/p{number}", json={"rules": rules})
+        assert answer.status_code == 202, answer.text
 
 
 def _has_place(client: Client) -> bool:
