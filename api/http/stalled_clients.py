@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,12 +19,22 @@ _DESCRIPTORS = Path("/proc/self/fd")
 TIMEOUT_S = 30
 
 
-@cache
-def cut_off_stalled_clients() -> int:
-    """Set the limit for all connections of this process, those to come included; return how many sockets it was set on.
+_lock = threading.Lock()
 
-    The server listens by then: call it from a request. Once is enough. Does nothing where the system has no such limit.
+
+def cut_off_stalled_clients() -> None:
+    """Set the limit for all connections of this process, those to come included.
+
+    The server listens by then: call it from a request. It is done once, and not where the system has no such limit.
     """
+    # One at a time: each takes a duplicate of every descriptor, for a moment.
+    with _lock:
+        _set_limit()
+
+
+@cache
+def _set_limit() -> int:
+    """Return on how many sockets the limit was set."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is None or not _DESCRIPTORS.is_dir():
         return 0
