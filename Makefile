@@ -15,7 +15,7 @@ IMAGE_ARGS = $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --bu
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env devserver stop status logs test lint format types imports check lock bench mutants chaos html openapi configuration \
+.PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html openapi configuration \
         client client_files image run push_version
 
 help: ## Show this list
@@ -28,7 +28,8 @@ $(STAMP): requirements-dev.lock
 	  || { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r $<
+	@echo "Installing what storage-api needs into $(VENV), once: this takes one to three minutes ..."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r $<
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable client
 	@touch $@
 
@@ -41,8 +42,14 @@ stop: $(STAMP) ## Stop all of that
 status: $(STAMP) ## Show what is running
 	@$(RUN) -m deploy.dev.devserver status
 
-logs: ## Follow the logs of the development server
-	@tail -n 20 -F $${SAPI_DEV_FOLDER:-.dev}/logs/*.log
+logs: $(STAMP) ## Follow the logs of the development server (JOB=id: only the lines of one job)
+	@$(if $(JOB),$(RUN) -m deploy.dev.devserver logs $(JOB),tail -n 20 -F $${SAPI_DEV_FOLDER:-.dev}/logs/*.log)
+
+drain: $(STAMP) ## Let one worker finish and end (NODE=worker1)
+	@$(RUN) -m deploy.dev.devserver drain $(NODE)
+
+resume: $(STAMP) ## Start a worker again that was drained (NODE=worker1)
+	@$(RUN) -m deploy.dev.devserver resume $(NODE)
 
 test: $(STAMP) ## Run the tests (T=path or node id, PROFILE=dev|ci, ARGS=more of pytest's options)
 	$(RUN) -m pytest --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)

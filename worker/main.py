@@ -84,6 +84,7 @@ class Runtime:
     def begin_drain(self) -> None:
         """Shutting down: what can be handed on is handed on now."""
         self.drain.set()
+        self.maintenance.leave()
         for lease in self.lease_renewer.leases():
             lease.drain()
         _exit_at_last()

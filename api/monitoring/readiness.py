@@ -34,10 +34,12 @@ def check(services: Services) -> dict[str, Any]:
         pipe.zcard(keys.queued(queue))
     for subsystem in services.subsystems:
         pipe.get(keys.health(subsystem))
-    answers = pipe.execute()
+    pipe.zrangebyscore(keys.draining, since, "+inf")
+    *answers, draining = pipe.execute()
     counts = zip(queues, answers[: 2 * len(queues) : 2], answers[1 : 2 * len(queues) : 2], strict=True)
     return {
         "queues": {queue: {"workers_online": online, "waiting": waiting} for queue, online, waiting in counts},
+        "draining": len(draining),
         "subsystems": dict(zip(services.subsystems, map(_health, answers[2 * len(queues) :]), strict=True)),
     }
 

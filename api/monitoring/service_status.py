@@ -99,6 +99,13 @@ def listings(services: Services) -> list[ListingStatus]:
     return [listing for listing in found if listing.listing_state.listing_version is not None]
 
 
+def draining(services: Services) -> list[str]:
+    """The names of the workers that shut down now."""
+    since = readiness.now_ms(services.redis) - WORKER_TTL_MS
+    found: Any = services.redis.zrangebyscore(Keys(services.settings.key_prefix).draining, since, "+inf")
+    return [node.decode() for node in found]
+
+
 def recent_failures(services: Services, most: int) -> list[JobStatus]:
     """The jobs that failed last, the latest first; of the last hundred, as far as they are kept."""
     ids: Any = services.redis.lrange(Keys(services.settings.key_prefix).failures, 0, most - 1)

@@ -92,6 +92,7 @@ def status_values(services: Services, who: Principal) -> dict[str, Any]:
         "queues": queues,
         # Names of machines are nobody's business who has not signed in.
         "workers": {worker: _served(worker, queues) for worker in workers} if who.signed_in else {},
+        "draining": overview.draining(services) if who.signed_in else [],
         "filers": backends,
         "listings": overview.listings(services),
         "failures": [

@@ -1,12 +1,17 @@
-"""``python -m deploy.dev.devserver start|stop|status``: the whole service on 127.0.0.1, in the background."""
+"""``python -m deploy.dev.devserver start|stop|status``: the whole service on 127.0.0.1, in the background.
+
+Also ``drain NODE``, ``resume NODE`` for one worker, and ``logs JOB`` for the log lines of one job.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.dev.embedded_redis import (
     LOOPBACK,
@@ -18,7 +23,7 @@ from deploy.dev.embedded_redis import (
     free_port,
     is_free,
 )
-from deploy.dev.readiness import NodeWatch, Waiting, answers
+from deploy.dev.readiness import NodeWatch, Waiting, answers, ready_state
 from deploy.dev.state import HOME, State, Trouble, one_at_a_time, write_private
 from deploy.dev.supervision import (
     REDIS,
@@ -213,18 +218,104 @@ def status() -> None:
     supervisor = Supervisor(State.load().socket)
     if not supervisor.is_running():
         raise Trouble("the development server is not running: make devserver")
-    for process in supervisor.processes():
+    processes = supervisor.processes()
+    for process in processes:
         print(f"{process['name']:10} {process['statename']:10} {process['description']}")
+    advice = [*_about_processes(processes), *_about_service(Ports.chosen(os.environ).api)]
+    print("\n" + ("\n".join(f"! {line}" for line in advice) or "All is well."))
+
+
+def _about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
+    for process in processes:
+        name, state = process["name"], process["statename"]
+        if state == "STOPPED" and name in NODES:
+            yield f"{name} is drained: make resume NODE={name}"
+        elif state not in ("RUNNING", "STARTING"):
+            yield f"{name} does not run ({state}); the end of {os.path.relpath(HOME)}/logs/{name}.log says why"
+
+
+def _about_service(port: int) -> Iterator[str]:
+    """What is wrong by the service's own word, and what to do."""
+    state = ready_state(port)
+    if state is None:
+        yield f"the API does not answer on port {port}: see {os.path.relpath(HOME)}/logs/api.log"
+        return
+    if state.get("status") != "ready":
+        yield f"no job can be recorded: {state.get('detail', '')}"
+    for queue, known in state.get("queues", {}).items():
+        if not known["workers_online"]:
+            yield f"no worker serves {queue}, where {known['waiting']} jobs wait: make resume NODE=..., or look at the logs"
+    for name, known in state.get("subsystems", {}).items():
+        if known.get("status") == "unavailable":
+            yield f"the storage system {name} cannot be used: {known.get('detail', '')}"
+
+
+def drain(node: str) -> None:
+    """Let one worker finish and end; it stays ended until it is resumed.
+
+    Raises:
+        Trouble: there is no such worker, or it does not run.
+    """
+    _require_node(node)
+    print(
+        f"{node} takes no new jobs; waiting until it has finished or handed over its own (at most 40 s) ...", flush=True
+    )
+    Supervisor(State.load().socket).stop(node)
+    print(f"{node} has ended. Start it again with: make resume NODE={node}")
+
+
+def resume(node: str) -> None:
+    """Start a worker that was drained.
+
+    Raises:
+        Trouble: there is no such worker, or it runs.
+    """
+    _require_node(node)
+    Supervisor(State.load().socket).resume(node)
+    print(f"{node} runs again.")
+
+
+def _require_node(node: str) -> None:
+    if node not in NODES:
+        raise Trouble(f"NODE must be one of {', '.join(NODES)}")
+
+
+def logs(job_id: str) -> None:
+    """Show the log lines of one job, of all processes, in the order of time.
+
+    Raises:
+        Trouble: no line names it.
+    """
+    wanted = job_id.strip().lower()
+    lines = [
+        line
+        for path in sorted((HOME / "logs").glob("*.log*"))
+        for line in path.read_text(errors="replace").splitlines()
+        if wanted in line.lower()
+    ]
+    if not wanted or not lines:
+        raise Trouble(f"no line of the logs names the job {job_id or '(none given: make logs JOB=...)'}")
+    print("\n".join(sorted(lines, key=_time_of)))
+
+
+def _time_of(line: str) -> str:
+    found = re.search(r'"(?:timestamp|time)":\s?"([^"]+)"', line)
+    return found[1] if found else ""
 
 
 def main(arguments: list[str]) -> int:
     """Carry out one command; 0 when it worked."""
-    commands = {"start": start, "stop": stop, "status": status}
-    if len(arguments) != 1 or arguments[0] not in commands:
+    commands: dict[str, Callable[[], None]] = {"start": start, "stop": stop, "status": status}
+    about_one: dict[str, Callable[[str], None]] = {"drain": drain, "resume": resume, "logs": logs}
+    command, *rest = arguments or [""]
+    if len(rest) != (command in about_one) or command not in {*commands, *about_one}:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        commands[arguments[0]]()
+        if command in about_one:
+            about_one[command](rest[0])
+        else:
+            commands[command]()
     except Trouble as trouble:
         print(f"{trouble}", file=sys.stderr)
         return 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploy.dev.embedded_redis import LOOPBACK
 from deploy.dev.state import LOGS, Trouble
@@ -30,6 +31,17 @@ def answers(port: int, path: str) -> bool:
             return bool(response.status == 200)  # noqa: PLR2004 - OK
     except (OSError, urllib.error.URLError, ValueError):
         return False
+
+
+def ready_state(port: int) -> dict[str, Any] | None:
+    """What `/readyz` of the API says, ready or not; None when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/readyz", timeout=5) as response:
+            return dict(json.load(response))
+    except urllib.error.HTTPError as error:
+        return dict(json.load(error))
+    except (OSError, ValueError):
+        return None
 
 
 class NodeWatch:

@@ -142,6 +142,22 @@ class Supervisor:
         """Start everything else, without waiting for it."""
         self._call("startProcessGroup", GROUP, False)
 
+    def stop(self, program: str) -> None:
+        """Stop one program, and return when it has ended; a worker finishes or hands over its jobs.
+
+        Raises:
+            Trouble: there is no such program, or it does not run.
+        """
+        self._call("stopProcess", f"{GROUP}:{program}", True)
+
+    def resume(self, program: str) -> None:
+        """Start one program that was stopped.
+
+        Raises:
+            Trouble: there is no such program, or it runs.
+        """
+        self._call("startProcess", f"{GROUP}:{program}", True)
+
     def processes(self) -> list[dict[str, Any]]:
         """Name, ``statename``, ``pid``, ``description`` and more of every process."""
         return list(self._call("getAllProcessInfo"))

@@ -69,3 +69,10 @@ class Heartbeat:
         if min(silent_s, self._now_s() - self._well_since) > RESTART_AFTER_S:
             self._restart()
         return False
+
+    def leave(self) -> None:
+        """Record that this worker shuts down: it is online for none of its queues any more.
+
+        Raises what redis-py raises when Redis is unavailable or refuses writes.
+        """
+        self._scripts.worker_draining(self._node, *self._queues)

@@ -97,9 +97,7 @@ class MaintenanceLoop(threading.Thread):
 
     def _turn(self, turn: int) -> None:
         if turn % _HEARTBEAT_EVERY == 0:
-            # A worker that shuts down takes no messages, and is not counted as online.
-            well = self._drain.is_set() or self._heartbeat.beat()
-            self._report_health(health_report.OK if well else health_report.CONSUMER_SILENT)
+            self._report_health(health_report.OK if self._beat() else health_report.CONSUMER_SILENT)
         for subsystem in self._subsystems:
             self.recover(subsystem)
         self._publish_runnable()
@@ -107,6 +105,22 @@ class MaintenanceLoop(threading.Thread):
             self._purge()
         for task in self._tasks:
             task()
+
+    def _beat(self) -> bool:
+        """Tell that this worker is online, or that it shuts down; is it well?"""
+        if not self._drain.is_set():
+            return self._heartbeat.beat()
+        self._heartbeat.leave()
+        return True
+
+    def leave(self) -> None:
+        """Tell at once that this worker shuts down, so that nobody counts on it."""
+        try:
+            self._heartbeat.leave()
+        except REDIS_UNAVAILABLE as exc:
+            log.info(
+                "maintenance.not-recorded", error=type(exc).__name__, hint="it is offline when its heartbeat expires"
+            )
 
     def recover(self, subsystem: str) -> None:
         """Check once the unfinished jobs of one subsystem that are due."""

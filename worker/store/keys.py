@@ -102,6 +102,11 @@ class Keys:
         return f"{self.prefix}event_seq"
 
     @property
+    def draining(self) -> str:
+        """The workers that shut down, by the time at which they last said so (ms)."""
+        return f"{self.prefix}draining"
+
+    @property
     def failures(self) -> str:
         """Ids of the last hundred jobs that failed."""
         return f"{self.prefix}failures"

@@ -289,6 +289,10 @@ class JobScripts:
         """Record that a worker is alive; return Redis's time (ms)."""
         return int(self._run("worker_heartbeat", node, *queues))
 
+    def worker_draining(self, node: str, *queues: str) -> int:
+        """Record that a worker shuts down, and takes no jobs of these queues any more; return Redis's time (ms)."""
+        return int(self._run("worker_draining", node, *queues))
+
     def purge_expired(self, limit: int) -> int:
         """Delete finished jobs whose TTL is over; return how many."""
         return int(self._run("purge_expired", limit))

@@ -1,0 +1,63 @@
+"""What an operator types at the development server: drain and resume a worker, see what is wrong, follow one job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.client import Client, Service
+
+_TOP = Path(__file__).resolve().parents[2]
+
+
+def _type(service: Service, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
+    environment |= {"SAPI_DEV_FOLDER": str(service.folder), "SAPI_PORT": service.url.rpartition(":")[2]}
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.dev.devserver", *command],
+        cwd=_TOP, env=environment, check=False, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+
+
+def test_a_drained_worker_is_not_counted_and_said_to_be_drained(service: Service, http: Client, name: str) -> None:
+    def online() -> int:
+        count: int = http.get("/readyz").json()["queues"]["slow.write"]["workers_online"]
+        return count
+
+    before = online()
+    running = http.submit("POST", f"/v4/slow/volumes/{name}", {"size_total": 2**30})
+    drained = _type(service, "drain", "worker1")
+    try:
+        assert drained.returncode == 0, drained.stderr
+        assert "make resume NODE=worker1" in drained.stdout
+        assert online() == before - 1
+        said = _type(service, "status")
+        assert "! worker1 is drained: make resume NODE=worker1" in said.stdout
+        assert http.ended(running["id"])["state"] == "succeeded"
+        assert http.change("POST", f"/v4/dummy/volumes/{name}", {"size_total": 2**30}).status_code == 201
+    finally:
+        resumed = _type(service, "resume", "worker1")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_one_job_can_be_followed_through_all_logs(service: Service, http: Client, volume: str) -> None:
+    job = http.submit("POST", f"/v4/dummy/volumes/{volume}/snapshots/followed", {})
+    http.ended(job["id"])
+    lines = _type(service, "logs", job["id"].upper()).stdout.splitlines()
+    assert len(lines) >= 3
+    assert all(job["id"] in line for line in lines)
+    assert any('"job.started"' in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "named"), [(("drain", "nobody"), "worker1"), (("logs", "no-such-id"), "no-such-id")]
+)
+def test_what_cannot_be_done_is_said(service: Service, command: tuple[str, ...], named: str) -> None:
+    refused = _type(service, *command)
+    assert refused.returncode == 1
+    assert named in refused.stderr
+    assert "Traceback" not in refused.stderr
