@@ -244,7 +244,7 @@ def _about_service(port: int) -> Iterator[str]:
         yield f"no job can be recorded: {state.get('detail', '')}"
     for queue, known in state.get("queues", {}).items():
         if not known["workers_online"]:
-            yield f"no worker serves {queue}, where {known['waiting']} jobs wait: make resume NODE=..., or look at the logs"
+            yield f"no worker serves {queue}, where {known['waiting']} jobs wait: make resume NODE=..."
     for name, known in state.get("subsystems", {}).items():
         if known.get("status") == "unavailable":
             yield f"the storage system {name} cannot be used: {known.get('detail', '')}"
