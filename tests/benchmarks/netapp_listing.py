@@ -42,6 +42,10 @@ def pages(count: int) -> list[bytes]:
     return made
 
 
+#: What a listing of several pages asks for at its end.
+VSERVER = json.dumps({"records": [{"name": "vs1", "state": "running"}], "num_records": 1}).encode()
+
+
 def serve(count: int, port: Any) -> None:
     """Serve the pages until killed."""
     made = pages(count)
@@ -52,7 +56,7 @@ def serve(count: int, port: Any) -> None:
 
         def do_GET(self) -> None:
             start = parse_qs(urlsplit(self.path).query).get("start.uuid", ["0"])[0]
-            content = made[int(start) // PAGE]
+            content = VSERVER if "/svm/svms" in self.path else made[int(start) // PAGE]
             self.send_response(200)
             self.send_header("Content-Type", "application/hal+json")
             self.send_header("Content-Length", str(len(content)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from storage_backends.client_matches import canonical_host
@@ -48,6 +49,9 @@ _SECONDS_IN_UTC = len("2017-08-10T12:00:00+00:00")
 _NOTHING: Record = {}
 _BACKGROUND, _INLINE = frozenset({"background", "both"}), frozenset({"inline", "both"})
 _TEXTS, _NUMBERS = frozenset({str, type(None)}), frozenset({int, type(None)})
+#: How many of the fields that are checked are numbers; and the combinations of types that were found to be right.
+_NUMBER_COUNT = 5
+_well_typed: set[tuple[type, ...]] = set()
 
 
 def utc(time: Any) -> str | None:
@@ -98,7 +102,7 @@ def volume(record: Record, nodes: Mapping[str, str] = _NOTHING) -> Volume:
     """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
     try:
         found = _from_complete(record, nodes)
-    except (KeyError, IndexError, TypeError, AttributeError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return _tolerant(record, nodes)
     return found if _is_well_typed(found) else _tolerant(record, nodes)
 
@@ -138,7 +142,7 @@ def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
         utc(record["create_time"]),
         record["snapshot_policy"]["name"] if "snapshot_policy" in record else None,
         nas.get("security_style"),
-        None if permissions is None else f"{permissions:04d}",
+        None if permissions is None else _octal(permissions),
         record["guarantee"]["type"] if "guarantee" in record else None,
         record["qos"]["policy"].get("name") if "qos" in record and "policy" in record["qos"] else None,
         _tiering(record["tiering"].get("policy")) if "tiering" in record else None,
@@ -149,14 +153,20 @@ def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
 
 def _is_well_typed(found: Volume) -> bool:
     """Is everything that was taken over as it stood of the type that it should be?"""
-    return (
-        {type(found.size_total), type(found.size_used), type(found.max_autosize)} <= _NUMBERS
-        and {type(found.percentage_snapshot_reserve), type(found.percentage_snapshot_reserve_used)} <= _NUMBERS
-        and {type(found.uuid), type(found.state), type(found.filer_address), type(found.aggregate_name)} <= _TEXTS
-        and {type(found.junction_path), type(found.active_policy_name), type(found.caching_policy)} <= _TEXTS
-        and {type(found.snapshot_policy), type(found.security_style), type(found.space_guarantee)} <= _TEXTS
-        and {type(found.qos_policy), type(found.type)} <= _TEXTS
-    )
+    types = (
+        type(found.size_total), type(found.size_used), type(found.max_autosize),
+        type(found.percentage_snapshot_reserve), type(found.percentage_snapshot_reserve_used),
+        type(found.uuid), type(found.state), type(found.filer_address), type(found.aggregate_name),
+        type(found.junction_path), type(found.active_policy_name), type(found.caching_policy),
+        type(found.snapshot_policy), type(found.security_style), type(found.space_guarantee),
+        type(found.qos_policy), type(found.type),
+    )  # fmt: skip
+    if types in _well_typed:
+        return True
+    is_well_typed = _NUMBERS.issuperset(types[:_NUMBER_COUNT]) and _TEXTS.issuperset(types[_NUMBER_COUNT:])
+    if is_well_typed:
+        _well_typed.add(types)  # Few combinations, each met thousands of times.
+    return is_well_typed
 
 
 def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
@@ -188,7 +198,7 @@ def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
         creation_time=utc(fields.text("create_time")),
         snapshot_policy=fields.text("snapshot_policy.name"),
         security_style=fields.text("nas.security_style"),
-        unix_permissions=None if permissions is None else f"{permissions:04d}",
+        unix_permissions=None if permissions is None else _octal(permissions),
         space_guarantee=fields.text("guarantee.type"),
         qos_policy=fields.text("qos.policy.name"),
         tiering_policy=_tiering(fields.text("tiering.policy")),
@@ -254,6 +264,12 @@ def _is_odd_list(record: Record, name: str) -> bool:
 
 def _aggregate(record: Record) -> str | None:
     return Fields(first(record.get("aggregates"))).text("name")
+
+
+@lru_cache(maxsize=1024)
+def _octal(permissions: int) -> str:
+    """ONTAP writes octal digits as a decimal number."""
+    return f"{permissions:04d}"
 
 
 def _tiering(policy: str | None) -> str | None:

@@ -26,4 +26,4 @@ def is_made_by(comment: object, job_id: str) -> bool:
 
 def without_owner(comment: str | None) -> str | None:
     """The user's own text in a comment."""
-    return None if comment is None else _OWNER.sub("", comment)
+    return comment if comment is None or "job:" not in comment else _OWNER.sub("", comment)

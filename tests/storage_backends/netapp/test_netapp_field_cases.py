@@ -84,6 +84,7 @@ ODD_RECORDS: dict[str, dict[str, Any]] = {
     "text in the place of an object": {"space": "lots", "autosize": "on"},
     "aggregates": {"aggregates": None},
     "a number as text": {"size": "107374182400", "space": {"afs_total": "107374182400", "used": "12"}},
+    "permissions as text": {"nas": {"path": "/v2", "export_policy": {"name": "default"}, "unix_permissions": "0755"}},
     "a list of nothing": {"aggregates": [None], "nodes": [None]},
     "flags in the place of numbers": {"space": {"used": True, "snapshot": {"reserve_percent": False}}},
     "numbers in the place of texts": {"state": 1, "create_time": 5, "comment": 7, "snapshot_policy": {"name": 3}},
