@@ -1,0 +1,155 @@
+"""Requests below /v3 that come again: never done twice, and never answered with what is not true of them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.e2e.client import Client
+from tests.e2e.own_stack import LIST, QUICK, OwnStack, own_stack
+
+_WAIT_S = 2
+#: Longer than a request is held open.
+_LATENCY_S = 3.0
+_LIMIT_S = 40
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+    """A service whose slow filer outlasts each wait."""
+    backends = {"slow": {"volumes": 5, "latency_s": _LATENCY_S}, "quick": {"volumes": 5, "latency_s": 0.2}}
+    with own_stack(tmp_path_factory.mktemp("v3"), backends, QUICK, LIST, v3_wait=_WAIT_S) as running:
+        yield running
+
+
+@pytest.fixture
+def http(stack: OwnStack) -> Client:
+    return stack.client()
+
+
+def jobs_of(http: Client, operation: str, volume: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = http.get(f"/v4/jobs?operation={operation}&volume={volume}").json()
+    return found
+
+
+def until_told(http: Client, method: str, path: str, body: Any = None) -> list[requests.Response]:
+    """Send the same request again for as long as it is said to be under way; every answer."""
+    answers = [http.request(method, path, json=body)]
+    until = time.monotonic() + _LIMIT_S
+    while answers[-1].status_code in (503, 504) and time.monotonic() < until:
+        answers.append(http.request(method, path, json=body))
+    return answers
+
+
+def assert_under_way(answer: requests.Response) -> str:
+    """The job of a request that was not answered in time."""
+    assert answer.status_code == 504, answer.text
+    assert set(answer.json()) == {"message", "job"}
+    assert "accepted" in answer.json()["message"]
+    assert answer.headers["Operation-Location"] == answer.json()["job"]
+    assert "Retry-After" not in answer.headers
+    return str(answer.json()["job"])
+
+
+def test_a_creation_that_is_sent_again_gets_its_own_outcome(http: Client, name: str) -> None:
+    first, *_, last = until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
+    job = assert_under_way(first)
+    assert last.status_code == 201, last.text
+    assert (last.json()["name"], last.headers["Operation-Location"]) == (name, job)
+    again = until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})[-1]
+    assert again.status_code == 400
+    assert "already exists" in again.json()["message"]
+    assert [job["state"] for job in jobs_of(http, "create_volume", name)] == ["failed", "succeeded"]
+
+
+def test_two_at_the_same_time_are_two(http: Client, stack: OwnStack, name: str) -> None:
+    path, body = f"/v3/quick/volumes/{name}", {"size_total": 10**9}
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(stack.client().post, path, json=body) for _ in range(2)]
+        assert sorted(each.result(_LIMIT_S).status_code for each in asked) == [201, 400]
+
+
+def test_another_change_in_between_makes_it_a_new_request(http: Client, name: str) -> None:
+    until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
+    lock = f"/v3/slow/volumes/{name}/locks/h1"
+    first = assert_under_way(http.put(lock))
+    assert until_told(http, "DELETE", lock)[-1].status_code == 204
+    second = until_told(http, "PUT", lock)[-1]
+    assert second.status_code == 201
+    assert second.headers["Operation-Location"] != first
+    assert until_told(http, "GET", f"/v3/slow/volumes/{name}/locks")[-1].json() == [{"host": "h1"}]
+
+
+def test_a_change_by_path_in_between_makes_it_a_new_request_too(http: Client, name: str) -> None:
+    until_told(http, "POST", f"/v3/slow/volumes/{name}", {"size_total": 10**9})
+    lock, by_path = f"/v3/slow/volumes/{name}/locks/h1", f"/v3/slow/volumes/:/{name}/locks/h1"
+    first = assert_under_way(http.put(lock))
+    assert until_told(http, "DELETE", by_path)[-1].status_code == 204
+    second = until_told(http, "PUT", lock)[-1]
+    assert second.status_code == 201
+    assert second.headers["Operation-Location"] != first
+
+
+def held(stack: OwnStack, http: Client, method: str, path: str, **options: Any) -> Future[requests.Response]:
+    """A request that is held open now: its job is there."""
+    pool = ThreadPoolExecutor(1)
+    asked = pool.submit(stack.client().request, method, path, **options)
+    pool.shutdown(wait=False)
+    volume = path.split("/volumes/")[1].split("/", maxsplit=1)[0]
+    until = time.monotonic() + _LIMIT_S
+    while not http.get(f"/v4/jobs?volume={volume}").json():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return asked
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[OwnStack]:
+    """A service of the test's own, in which a request is held open for long."""
+    backends = {"slow": {"volumes": 5, "latency_s": _LATENCY_S}}
+    with own_stack(tmp_path, backends, QUICK, LIST, v3_wait=30) as running:
+        yield running
+
+
+@pytest.mark.slow
+def test_a_killed_api_leaves_no_request_behind(own: OwnStack, name: str) -> None:
+    path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
+    asked = held(own, own.client(), "POST", path, json=body)
+    own.kill_api_workers()
+    with pytest.raises(requests.ConnectionError):
+        asked.result(_LIMIT_S)
+    own.await_ready()
+    answer = own.client().post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    assert len(jobs_of(own.client(), "create_volume", name)) == 1
+
+
+@pytest.mark.slow
+def test_redis_that_starts_anew_keeps_what_was_not_told(own: OwnStack, name: str) -> None:
+    path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
+    asked = held(own, own.client(), "POST", path, json=body)
+    own.restart_redis()
+    first = asked.result(_LIMIT_S)
+    assert first.status_code in (201, 504), first.text
+    last = first if first.status_code == 201 else until_told(own.client(), "POST", path, body)[-1]
+    assert last.status_code == 201, last.text
+    assert len(jobs_of(own.client(), "create_volume", name)) == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_is_told_to_stop_answers_what_it_holds(own: OwnStack, name: str) -> None:
+    path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
+    asked = held(own, own.client(), "POST", path, json=body)
+    own.processes.started["api"].send_signal(signal.SIGTERM)
+    job = assert_under_way(asked.result(_LIMIT_S))
+    own.processes.started.pop("api").wait(20)
+    own.url = f"http://{own.processes.serve('api2', 'api.wsgi:app', SAPI_BACKENDS='slow🌈DummyStorage')}"
+    answer = own.client().post(path, json=body)
+    assert (answer.status_code, answer.headers["Operation-Location"]) == (201, job)
