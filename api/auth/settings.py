@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from limits import parse_many
@@ -47,6 +48,11 @@ class AuthSettings(ProviderSettings):
     """Who may do what: ``SAPI_<NAME>``; a secret may also be in a file that ``SAPI_<NAME>_FILE`` names."""
 
     model_config = SettingsConfigDict(populate_by_name=True)
+    predecessor_names: ClassVar[Mapping[str, str]] = {
+        **ProviderSettings.predecessor_names,
+        "basic_auth_username": "BASIC_AUTH_USERNAME",
+        "basic_auth_password": "BASIC_AUTH_PASSWORD",
+    }
 
     oauth_callback_url_relative: str = Field(
         "/oauth-done", pattern=r"^/[A-Za-z0-9._~/-]+$", description="Path to which the provider sends browsers back"
@@ -90,8 +96,12 @@ class AuthSettings(ProviderSettings):
     role_admin_groups: Names = Field((), description="Groups whose members are ADMIN (none: nobody is)")
     role_uber_admin_groups: Names = Field((), description="Groups whose members are UBER_ADMIN (none: nobody is)")
 
-    basic_auth_username: str = Field("", description="User of HTTP Basic; it is off unless a password is set too")
-    basic_auth_password: SecretStr = Field(SecretStr(""), description="Password of that user")
+    basic_auth_username: str = Field(
+        "", description="User of HTTP Basic; it is off unless a password is set too (also as `BASIC_AUTH_USERNAME`)"
+    )
+    basic_auth_password: SecretStr = Field(
+        SecretStr(""), description="Password of that user (also as `BASIC_AUTH_PASSWORD`)"
+    )
     basic_auth_roles: Roles = Field(
         (Role.USER, Role.ADMIN, Role.UBER_ADMIN), description="Roles of that user, as far as these roles exist"
     )

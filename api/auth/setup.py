@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import redis
 from flask import Flask
@@ -78,6 +79,10 @@ def _trust_proxies(app: Flask, count: int) -> None:
 
 
 def _warn(settings: AuthSettings) -> None:
+    for field, old in settings.predecessor_names.items():
+        new = f"SAPI_{field.upper()}"
+        if os.environ.get(old) and not (os.environ.get(new) or os.environ.get(f"{new}_FILE")):
+            logger.warning("%s is read in the place of %s, which is not set: rename it.", old, new)
     if settings.debug:
         logger.warning(
             "DEBUG MODE: /login gives EVERY ROLE to whoever runs on this machine. Never use it in production."

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from worker.config.secret_files import SecretFiles
@@ -12,12 +16,22 @@ class ProviderSettings(SecretFiles):
     """Who we are at the provider, where it is, and which of its claims count: ``SAPI_OAUTH_<NAME>``."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+        env_prefix="SAPI_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
     )
+
+    #: Variables of the predecessor that have another name here, by field; each is read where the new one is not set.
+    predecessor_names: ClassVar[Mapping[str, str]] = {"oauth_token_url": "SAPI_OAUTH_ACCESS_TOKEN_URL"}
 
     oauth_client_id: str = Field("", description="Public client ID of this service at the provider (none: no sign-in)")
     oauth_secret_key: SecretStr = Field(SecretStr(""), description="Private key (client secret) of this service there")
-    oauth_token_url: str = Field("https://oauth.web.cern.ch/OAuth/Token", description="Where codes become tokens")
+    oauth_token_url: str = Field(
+        "https://oauth.web.cern.ch/OAuth/Token",
+        description="Where codes become tokens (also as `SAPI_OAUTH_ACCESS_TOKEN_URL`)",
+    )
     oauth_authorize_url: str = Field(
         "https://oauth.web.cern.ch/OAuth/Authorize", description="Where browsers are sent to sign in"
     )
@@ -32,3 +46,9 @@ class ProviderSettings(SecretFiles):
     oauth_name_claim: str = Field(
         "preferred_username", description="Claim that names the user; sub where it is missing"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_predecessor_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        old = {field: os.environ.get(variable) for field, variable in cls.predecessor_names.items()}
+        return {field: value for field, value in old.items() if value} | values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.auth import AuthSettings
+from api.auth.setup import _warn
 from worker.catalog.operations import Role
 from worker.config.settings import BadSettings, Settings, load
 
@@ -144,3 +145,33 @@ class TestSecretFiles:
         environment.setenv("SAPI_DEBUG_FILE", str(path))
 
         assert not load(AuthSettings).debug
+
+
+class TestNamesOfThePredecessor:
+    @pytest.fixture(autouse=True)
+    def old(self, environment):
+        environment.setenv("BASIC_AUTH_USERNAME", "old-user")
+        environment.setenv("BASIC_AUTH_PASSWORD", "old-password")
+        environment.setenv("SAPI_OAUTH_ACCESS_TOKEN_URL", "https://old.example.org/token")
+
+    def test_they_are_read_where_the_new_ones_are_not_set(self):
+        settings = load(AuthSettings)
+        assert settings.has_basic
+        assert (settings.basic_auth_username, settings.oauth_token_url) == ("old-user", "https://old.example.org/token")
+
+    def test_the_new_ones_go_before_them(self, environment, tmp_path):
+        environment.setenv("SAPI_BASIC_AUTH_USERNAME", "new-user")
+        environment.setenv("SAPI_OAUTH_TOKEN_URL", "https://new.example.org/token")
+        (tmp_path / "password").write_text("new-password")
+        environment.setenv("SAPI_BASIC_AUTH_PASSWORD_FILE", str(tmp_path / "password"))
+        settings = load(AuthSettings)
+        assert settings.basic_auth_username == "new-user"
+        assert settings.basic_auth_password.get_secret_value() == "new-password"
+        assert settings.oauth_token_url == "https://new.example.org/token"
+
+    def test_the_start_says_that_they_are_read(self, environment, caplog):
+        environment.setenv("SAPI_BASIC_AUTH_USERNAME", "new-user")
+        _warn(load(AuthSettings))
+        said = [record.getMessage() for record in caplog.records if "is read in the place of" in record.getMessage()]
+        assert sorted(line.split()[0] for line in said) == ["BASIC_AUTH_PASSWORD", "SAPI_OAUTH_ACCESS_TOKEN_URL"]
+        assert "old-password" not in caplog.text

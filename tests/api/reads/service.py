@@ -33,10 +33,21 @@ _AUTH = {
 class Service:
     """One service with one dummy filer called ``dummy``."""
 
-    def __init__(self, redis_url: str, folder: Path, *, volumes: int = 12, api: dict | None = None, **values: Any):
+    def __init__(
+        self,
+        redis_url: str,
+        folder: Path,
+        *,
+        volumes: int = 12,
+        api: dict | None = None,
+        options: dict | None = None,
+        **values: Any,
+    ):
         self.away_file = folder / "away"
         self.redis = Redis.from_url(redis_url)
-        options = {"volumes": volumes, "state_dir": str(folder), "away_file": str(self.away_file)}
+        options = {
+            "volumes": volumes, "state_dir": str(folder), "away_file": str(self.away_file), **(options or {}),
+        }  # fmt: skip
         subsystems = Subsystems.from_environment({"SAPI_BACKENDS": _backends(options)})
         self.settings = Settings(redis_url=redis_url, debug=True, **values)
         self.config = ApiSettings(**({"read_wait": 0.0} | (api or {})))

@@ -1,0 +1,69 @@
+"""The v3 API of a service whose worker runs in the background, as its clients see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from werkzeug.test import TestResponse
+
+from tests.api.reads.service import Service
+
+
+@dataclass
+class Old:
+    """Asks as an old client does."""
+
+    service: Service
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> TestResponse:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        options: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
+        client = self.service.app.test_client()
+        return client.open(f"/v3{path}", method=method, headers=sent, auth=("admin", "secret"), **options)
+
+    def message(self, status: int, method: str, path: str, body: Any = None, **headers: str) -> str:
+        """What an error says, which is in its shape."""
+        answer = self(method, path, body, **headers)
+        assert (answer.status_code, answer.content_type) == (status, "application/json"), answer.data
+        assert answer.data.endswith(b"}\n")
+        error: Any = answer.json
+        assert set(error) <= {"message", "errors", "errno", "job"}
+        assert answer.headers["Deprecation"].startswith("@")
+        return str(error["message"])
+
+
+@pytest.fixture
+def make_old(
+    redis_client: Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Old]]:
+    """Make a service with these settings of the v3 API."""
+    made: list[Service] = []
+
+    def make(*, api: dict | None = None, options: dict | None = None, **settings: Any) -> Old:
+        for name, value in settings.items():
+            monkeypatch.setenv(f"SAPI_{name.upper()}", str(value))
+        made.append(Service(redis_url, tmp_path, volumes=3, api=api, options=options))
+        return Old(made[-1])
+
+    yield make
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def idle(make_old: Callable[..., Old]) -> Old:
+    """Nobody carries jobs out, and requests are held for a second."""
+    return make_old(v3_wait=1)
+
+
+@pytest.fixture
+def ask(make_old: Callable[..., Old]) -> Iterator[Old]:
+    """Jobs are carried out at once."""
+    old = make_old(v3_wait=20, options={"snapshot_limit": 3})
+    with old.service.running():
+        yield old

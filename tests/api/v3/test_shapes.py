@@ -1,0 +1,266 @@
+"""What old clients are answered: status, body and fixed words of each route."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from api.v3.fields import VOLUME_KEYS
+from api.v3.headers import is_below
+
+GB = 10**9
+
+
+def make(ask, name="v1", **fields):
+    answer = ask("POST", f"/dummy/volumes/{name}", {"size_total": GB, **fields})
+    assert answer.status_code == 201, answer.data
+    return answer
+
+
+def test_a_volume_has_its_17_keys_in_their_order(ask):
+    made = make(ask, autosize_increment=5, filer_address="ignored")
+    assert list(made.json) == list(VOLUME_KEYS)
+    assert len(VOLUME_KEYS) == 17
+    assert made.data.endswith(b"}\n")
+    assert "" not in made.json.values()
+    assert re.fullmatch(r"\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} -0000", made.json["creation_time"])
+    listed = ask("GET", "/dummy/volumes")
+    assert len(listed.json) == 4
+    assert all(list(each) == list(VOLUME_KEYS) for each in listed.json)
+    assert ask("GET", "/dummy/volumes/v1").json == made.json
+    assert made.json in listed.json
+    assert int(listed.headers["Age"]) >= 0
+
+
+def test_what_was_left_out_has_the_predecessors_value(ask):
+    made = make(ask).json
+    assert made["percentage_snapshot_reserve"] == 0
+    assert (made["autosize_enabled"], made["compression_enabled"], made["inline_compression"]) == (True, True, True)
+    assert made["max_autosize"] == GB * 6 // 5
+    assert make(ask, "v2", autosize_enabled=False).json["max_autosize"] is None
+
+
+@pytest.mark.parametrize("path", ["/dummy/volumes/filer:/a/b", "/dummy/volumes/filer%3A%2Fa%2Fb"])
+def test_a_path_is_a_volume_however_it_is_encoded(ask, path):
+    assert "name" in ask("POST", path, {"size_total": GB}).json["errors"]
+    made = ask("POST", path, {"size_total": GB, "name": "by_path", "junction_path": "/ignored"})
+    assert (made.status_code, made.json["name"], made.json["junction_path"]) == (201, "by_path", "/a/b")
+    assert ask("GET", path).json["name"] == "by_path"
+    assert ask("PUT", f"{path}/locks/h1").status_code == 201
+    assert ask("GET", "/dummy/volumes/by_path/locks").json == [{"host": "h1"}]
+
+
+def test_creation_and_what_is_there(ask):
+    make(ask, name="v1")
+    assert "already exists" in ask.message(400, "POST", "/dummy/volumes/v1", {"size_total": GB})
+    assert ask("POST", "/dummy/volumes/v1/snapshots/s", {}).data == b'""\n'
+    assert "already exists" in ask.message(400, "POST", "/dummy/volumes/v1/snapshots/s", {})
+    assert list(ask("GET", "/dummy/volumes/v1/snapshots/s").json) == ["name", "size_kbytes", "creation_time"]
+    assert ask("POST", "/dummy/volumes/v1", {"from_snapshot": "s"}).status_code == 201
+    cloned = ask("POST", "/dummy/volumes/c", {"from_snapshot": "s", "from_volume": "v1", "junction_path": "/c"})
+    assert (cloned.status_code, cloned.json["name"]) == (201, "c")
+    again = ask.message(400, "POST", "/dummy/volumes/c", {"from_snapshot": "s", "from_volume": "v1"})
+    assert "Name already in use!" in again
+    assert "No such volume: x" in ask.message(
+        404, "POST", "/dummy/volumes/d", {"from_snapshot": "s", "from_volume": "x"}
+    )
+    assert "No such snapshot" in ask.message(
+        404, "POST", "/dummy/volumes/d", {"from_snapshot": "t", "from_volume": "v1"}
+    )
+    assert "No such snapshot" in ask.message(404, "POST", "/dummy/volumes/v1", {"from_snapshot": "t"})
+    assert "from_snapshot" in ask.message(400, "POST", "/dummy/volumes/d", {"from_volume": "v1"})
+    assert ask("POST", "/dummy/volumes/d", {"from_snapshot": ""}).status_code == 400
+    assert ask("DELETE", "/dummy/volumes/v1/snapshots/s").status_code == 204
+    assert "No such snapshot" in ask.message(404, "DELETE", "/dummy/volumes/v1/snapshots/s")
+    assert ask("DELETE", "/dummy/volumes/v1").data == b""
+    for method in ("GET", "DELETE"):
+        assert "No such volume: v1" in ask.message(404, method, "/dummy/volumes/v1")
+
+
+def test_changes_of_a_volume(ask):
+    make(ask)
+    changed = ask("PATCH", "/dummy/volumes/v1", {"size_total": 2 * GB, "unknown": 1})
+    assert (changed.status_code, changed.data) == (200, b"null\n")
+    assert ask("GET", "/dummy/volumes/v1").json["size_total"] == 2 * GB
+    assert "No PATCH data provided!" in ask.message(400, "PATCH", "/dummy/volumes/nope", {"unknown": 1})
+    assert "No such volume" in ask.message(404, "PATCH", "/dummy/volumes/nope", {"size_total": 1})
+    assert ask("PATCH", "/dummy/volumes/v1", {"max_autosize": 1}).status_code == 400
+
+
+def test_locks(ask):
+    make(ask)
+    assert ask("GET", "/dummy/volumes/v1/locks").json == []
+    assert [ask("PUT", "/dummy/volumes/v1/locks/h1", b"{}").data for _ in range(2)] == [b'""\n', b'""\n']
+    assert ask.message(400, "PUT", "/dummy/volumes/v1/locks/h2") == "v1 is already locked by h1!"
+    assert ask("DELETE", "/dummy/volumes/v1/locks/h2").status_code == 204
+    assert ask("GET", "/dummy/volumes/v1/locks").json == [{"host": "h1"}]
+    assert [ask("DELETE", "/dummy/volumes/v1/locks/h1").status_code for _ in range(2)] == [204, 204]
+    for method, path in (("GET", ""), ("PUT", "/h1"), ("DELETE", "/h1")):
+        assert "No such volume: nope" in ask.message(404, method, f"/dummy/volumes/nope/locks{path}")
+
+
+def test_export_policies(ask):
+    made = ask("POST", "/dummy/export/p/q", {"rules": ["*db.cern.ch", "10.0.0.0/8", "*db.cern.ch"]})
+    assert (made.status_code, made.data) == (201, b'""\n')
+    assert ask("GET", "/dummy/export/p/q").json == {"name": "p/q", "rules": ["*db.cern.ch", "10.0.0.0/8"]}
+    assert {"name": "p/q", "rules": ["*db.cern.ch", "10.0.0.0/8"]} in ask("GET", "/dummy/export").json
+    assert "already exists" in ask.message(400, "POST", "/dummy/export/p/q", {})
+    assert [ask("PUT", "/dummy/export/p/q/rule/10.1.0.0/16").status_code for _ in range(2)] == [201, 201]
+    assert [ask("DELETE", "/dummy/export/p/q/rule/*db.cern.ch").status_code for _ in range(2)] == [204, 204]
+    assert ask("GET", "/dummy/export/p/q").json["rules"] == ["10.0.0.0/8", "10.1.0.0/16"]
+    assert ask("POST", "/dummy/export/empty", {}).status_code == 201
+    assert ask("GET", "/dummy/export/empty").json["rules"] == []
+    make(ask, active_policy_name="empty")
+    assert "in use" in ask.message(400, "DELETE", "/dummy/export/empty")
+    assert ask("DELETE", "/dummy/export/p/q").status_code == 204
+    for method, path in (("GET", ""), ("DELETE", ""), ("PUT", "/rule/r"), ("DELETE", "/rule/r")):
+        assert "No such policy" in ask.message(404, method, f"/dummy/export/p/q{path}")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/nope/volumes", 404, "No such subsystem. Allowed values are: dummy"),
+        ("GET", "/dummy/volumes/a%20b", 400, "Invalid volume name"),
+        ("DELETE", "/dummy/volumes/a*/locks/h", 400, "Invalid volume name"),
+        ("POST", "/dummy/volumes/a/b", 400, "Invalid volume name"),
+        ("GET", "/dummy/volumes/a/b", 404, "No such volume: a/b"),
+        ("POST", "/dummy/volumes/-a/snapshots/s", 404, "No such volume: -a"),
+        ("POST", "/dummy/volumes/v/snapshots/a%20b", 400, "Invalid snapshot name"),
+        ("DELETE", "/dummy/volumes/v/snapshots/a%20b", 404, "No such snapshot"),
+        ("PUT", "/dummy/volumes/v/locks/a%20b", 400, "Invalid host name"),
+        ("DELETE", "/dummy/volumes/v/locks/a%20b", 404, "host"),
+        ("POST", "/dummy/export/a%20b", 400, "Invalid policy name"),
+        ("GET", "/dummy/export/a%20b", 404, "No such policy"),
+        ("PUT", "/dummy/export/p/rule/a%20b", 400, "Invalid rule"),
+        ("DELETE", "/dummy/export/p/rule/a%09b", 404, "rule"),
+        ("GET", "/dummy/volumes/", 404, "nothing"),
+        ("GET", "/dummy/volumes/a/", 404, "nothing"),
+        ("POST", "/dummy/volumes/a/", 404, "nothing"),
+        ("GET", "/dummy/volumes//snapshots", 404, "nothing"),
+        ("GET", "/dummy", 404, "nothing"),
+        ("GET", "", 404, "nothing"),
+        ("POST", "/dummy/volumes", 405, "POST"),
+        ("GET", "/dummy/volumes/v/locks/h", 405, "GET"),
+        ("PATCH", "/dummy/export/p/rule/r", 405, "PATCH"),
+    ],
+)
+def test_what_is_refused_at_once(idle, method, path, status, message):
+    assert message in idle.message(status, method, path, {})
+    assert idle.service.waiting() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"size_total": "1"}, {"size_total"}),
+        ({"size_total": 1.5}, {"size_total"}),
+        ({"size_total": True}, {"size_total"}),
+        ({"size_total": None}, {"size_total"}),
+        ({"size_total": -1}, {"size_total"}),
+        ({"size_total": 2**63}, {"size_total"}),
+        (
+            {"percentage_snapshot_reserve": 101, "autosize_enabled": 1},
+            {"percentage_snapshot_reserve", "autosize_enabled"},
+        ),
+        ({"name": ""}, {"name"}),
+        ([], {""}),
+        (b"null", {""}),
+    ],
+)
+def test_fields_are_checked(idle, body, errors):
+    answer = idle("POST", "/dummy/volumes/v", body, **({"Content_Type": "application/json"} if body == b"null" else {}))
+    assert (answer.status_code, answer.json["message"]) == (400, "Input payload validation failed")
+    assert set(answer.json["errors"]) == errors
+    assert idle.service.waiting() == []
+
+
+def test_each_rule_is_named(idle):
+    answer = idle("POST", "/dummy/export/p", {"rules": ["ok", "", 1]})
+    assert set(answer.json["errors"]) == {"rules.1", "rules.2"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[" * 5000, b'{"name": "\xff"}', b'{"size_total": 1e999}', b'{"size_total": NaN}']
+)
+def test_what_cannot_be_read(idle, body):
+    answer = idle("PATCH", "/dummy/volumes/v", body, Content_Type="application/json; charset=utf-8")
+    assert answer.status_code == 400
+    assert answer.json["message"].startswith(("Failed to decode JSON object", "Input payload validation failed"))
+
+
+def test_a_body_needs_its_content_type(idle):
+    answer = idle("POST", "/dummy/volumes/v", b'{"size_total": 1}')
+    assert (answer.status_code, list(answer.json["errors"])) == (400, [""])
+
+
+@pytest.mark.parametrize(
+    ("mask", "keys"),
+    [
+        ("name", ["name"]),
+        ("{size_total, name}", ["size_total", "name"]),
+        ("", list(VOLUME_KEYS)),
+        ("name,*", list(VOLUME_KEYS)),
+        ("nothing", []),
+        ("{}", []),
+        ("name, name , nothing", ["name"]),
+    ],
+)
+def test_a_mask_chooses_keys(ask, mask, keys):
+    assert list(ask("POST", "/dummy/volumes/v1", {"size_total": GB}, X_Fields=mask).json) == keys
+    assert list(ask("GET", "/dummy/volumes/v1", X_Fields=mask).json) == keys
+    listed = ask("GET", "/dummy/volumes", X_Fields=mask).json
+    assert len(listed) == 4
+    assert all(list(each) == keys for each in listed)
+
+
+@pytest.mark.parametrize("mask", ["{name", "name}", "a,,b", "name{x}", "{name{x}}", ","])
+def test_a_bad_mask(idle, mask):
+    assert idle.message(400, "GET", "/dummy/volumes", X_Fields=mask).startswith("Mask")
+    assert idle.message(400, "POST", "/dummy/volumes/v", {"size_total": "x"}, X_Fields=mask).startswith("Mask")
+
+
+def test_queries_accept_and_prefer_are_ignored(ask):
+    answer = ask("GET", "/dummy/volumes?limit=1&nope=1", Accept="text/html", Prefer="respond-async")
+    assert (answer.status_code, len(answer.json)) == (200, 3)
+    assert ask("POST", "/dummy/volumes/v1?x=1", {"size_total": GB}, Prefer="respond-async").status_code == 201
+
+
+def test_head_and_options(ask):
+    head = ask("HEAD", "/dummy/volumes")
+    assert (head.status_code, head.data) == (200, b"")
+    options = ask("OPTIONS", "/dummy/volumes/v/locks/h")
+    assert (options.status_code, options.data, options.headers.get("Content-Type")) == (200, b"", None)
+    assert set(options.headers["Allow"].split(", ")) == {"PUT", "DELETE", "OPTIONS"}
+
+
+def test_unchanged_is_304(ask):
+    first = ask("GET", "/dummy/volumes")
+    assert ask("GET", "/dummy/volumes", If_None_Match=first.headers["ETag"]).status_code == 304
+    assert ask("GET", "/dummy/volumes", If_None_Match=first.headers["ETag"], X_Fields="name").status_code == 200
+    packed = ask("GET", "/dummy/volumes", Accept_Encoding="gzip")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.headers["ETag"] != first.headers["ETag"]
+
+
+def test_too_many_snapshots(ask):
+    make(ask)
+    for number in range(3):
+        assert ask("POST", f"/dummy/volumes/v1/snapshots/s{number}", {}).status_code == 201
+    full = ask("POST", "/dummy/volumes/v1/snapshots/last", {})
+    assert full.status_code == 409, full.data
+    assert ask("POST", "/dummy/volumes/v1/snapshots/last", {"purge_old_if_needed": True}).status_code == 201
+
+
+def test_an_idempotency_key_goes_before_all(ask):
+    answers = [ask("POST", "/dummy/volumes/v1", {"size_total": GB}, Idempotency_Key="k") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert len({answer.headers["Operation-Location"] for answer in answers}) == 1
+
+
+def test_which_paths_are_below():
+    assert is_below("/v3")
+    assert is_below("/v3/x")
+    assert not is_below("/v30/x")
+    assert not is_below("/v4/v3/")
