@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import flask_smorest
@@ -39,7 +40,7 @@ def init_app(app: Flask, api: flask_smorest.Api, settings: V3Settings | None = N
         if headers.is_below(request.path):
             problems.translate(response)
             headers.add(response, settings)
-            if request.method == "OPTIONS":
+            if request.method == "OPTIONS" and response.status_code == HTTPStatus.OK:
                 response.headers.pop("Content-Type", None)
         return response
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ import pytest
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from api.v3.settings import EXTENSION
 from tests.api.reads.service import Service
+
+WAIT_S = 0.3
 
 
 @dataclass
@@ -44,10 +47,17 @@ def make_old(
     """Make a service with these settings of the v3 API."""
     made: list[Service] = []
 
-    def make(*, api: dict | None = None, options: dict | None = None, **settings: Any) -> Old:
+    def make(
+        *, api: dict | None = None, options: dict | None = None, wait_s: float | None = None, **settings: Any
+    ) -> Old:
         for name, value in settings.items():
             monkeypatch.setenv(f"SAPI_{name.upper()}", str(value))
         made.append(Service(redis_url, tmp_path, volumes=3, api=api, options=options))
+        if wait_s is not None:
+            # Less than a second, which only tests may ask for.
+            v3 = made[-1].app.extensions[EXTENSION]
+            hasty = v3.settings.model_copy(update={"v3_wait": wait_s})
+            made[-1].app.extensions[EXTENSION] = replace(v3, settings=hasty)
         return Old(made[-1])
 
     yield make
@@ -57,8 +67,8 @@ def make_old(
 
 @pytest.fixture
 def idle(make_old: Callable[..., Old]) -> Old:
-    """Nobody carries jobs out, and requests are held for a second."""
-    return make_old(v3_wait=1)
+    """Nobody carries jobs out, and requests are held for a moment."""
+    return make_old(wait_s=WAIT_S)
 
 
 @pytest.fixture

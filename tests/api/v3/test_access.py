@@ -1,0 +1,170 @@
+"""Who may ask below /v3, and what every answer, line of audit and figure says of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from api.v3.settings import V3Settings
+from tests.api.front import ALL
+from worker.catalog.operations import OPERATIONS, Role
+from worker.config.settings import BadSettings, load
+
+OLD_IDS = {
+    "get_volumes", "get_volume", "post_volume", "patch_volume", "delete_volume", "get_all_snapshots", "get_snapshots",
+    "post_snapshots", "delete_snapshots", "get_all_locks", "put_locks", "delete_locks", "get_all_exports", "get_export",
+    "post_export", "delete_export", "put_export_rule", "delete_export_rule",
+}  # fmt: skip
+VALUES = {"subsystem": "nope", "volume": "v", "name": "s", "host": "h", "policy": "p", "rule": "r"}
+CHANGE = "/v3/dummy/volumes/a%20b"
+
+
+def routes(app):
+    """Method, path and view of each route, on a storage system that is not there: whoever may ask is told so."""
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith("/v3/"):
+            view_class = app.view_functions[rule.endpoint].view_class
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                with app.test_request_context():
+                    values = {name: VALUES[name] for name in rule.arguments}
+                    path = app.url_map.bind("localhost").build(rule.endpoint, values, method)
+                yield method, path, getattr(view_class, method.lower())
+
+
+def test_every_operation_is_there_by_its_old_name(front):
+    views = [view for _, _, view in routes(front.app())]
+    assert {view.operation_id for view in views} == {f"v3_{name}" for name in OLD_IDS}
+    assert len(views) == 18
+    served = {operation.name for view in views for operation in view.operations}
+    known = {name for name in OPERATIONS if "restricted" not in name and "reinstate" not in name}
+    assert served == known
+    assert all(view.access is operation.role for view in views for operation in view.operations)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_each_route_asks_for_the_role_of_its_operation(front, role):
+    without, only = front.client(*set(ALL) - {role}), front.client(role)
+    for method, path, view in routes(front.app()):
+        needed = view.access is role
+        refused, passed = without.open(path, method=method), only.open(path, method=method)
+        assert (refused.status_code == 403) is needed, (method, path)
+        assert (passed.status_code == 403) is not needed, (method, path)
+        if needed:
+            assert refused.json == {"message": f"The current user is not in role {role}_ROLE"}
+            assert passed.json == {"message": "No such subsystem. Allowed values are: filer, other"}
+
+
+def test_strangers_are_told_403_where_there_are_user_groups(front):
+    found = list(routes(front.app()))
+    assert len(found) == 18
+    for method, path, view in found:
+        answer = front.stranger().open(path, method=method, data=b"{")
+        assert answer.status_code == 403
+        assert answer.json == {"message": f"The current user is not in role {view.access}_ROLE"}
+        assert "WWW-Authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize("header", ["Bearer dummytoken", "Basic d3Jvbmc6d3Jvbmc=", "Nonsense", "Bearer", ""])
+class TestAuthorization:
+    def test_it_counts_for_nothing_beside_a_session(self, idle, header):
+        client = idle.service.app.test_client()
+        client.get("/login")
+        answer = client.delete(CHANGE, headers={"Authorization": header})
+        assert (answer.status_code, answer.json) == (400, {"message": "Invalid volume name"})
+
+    def test_without_one_it_makes_nobody(self, idle, header):
+        client = idle.service.app.test_client()
+        assert client.delete(CHANGE, headers={"Authorization": header}).status_code == 403
+        assert client.get(CHANGE, headers={"Authorization": header}).status_code == 400
+
+
+def test_a_password_counts_without_a_session(idle):
+    assert idle("DELETE", "/dummy/volumes/a%20b").status_code == 400
+
+
+def test_a_cookie_header_that_ends_oddly_is_read(idle):
+    client = idle.service.app.test_client()
+    cookie, *attributes = client.get("/login").headers["Set-Cookie"].split("; ")
+    # Old clients pick cookies by the path / and by the API's own host.
+    assert "Path=/" in attributes
+    assert not any(each.lower().startswith("domain") for each in attributes)
+    bare = idle.service.app.test_client(use_cookies=False)
+    sent = {"Cookie": f"{cookie}; ", "Authorization": "Bearer dummytoken", "Content-Type": "application/json"}
+    assert bare.delete(CHANGE, headers=sent).status_code == 400
+
+
+def test_a_page_of_another_site_changes_nothing(idle):
+    client = idle.service.app.test_client()
+    client.get("/login")
+    sent = {"Origin": "https://evil.example.org", "Sec-Fetch-Site": "cross-site", "Authorization": "Bearer dummytoken"}
+    answer = client.delete(CHANGE, headers=sent)
+    assert answer.status_code == 403
+    assert "another site" in answer.json["message"]
+
+
+def test_every_answer_says_what_takes_its_place(make_old):
+    old = make_old(
+        v3_wait=1, v3_deprecated="2026-12-31", v3_sunset="2027-06-01", v3_manual_url="https://m.example.org/x"
+    )
+    for path, status in (("/dummy/volumes/a%20b", 400), ("/nothing", 404), ("/dummy/volumes/a/", 404)):
+        answer = old("GET", path)
+        assert answer.status_code == status
+        assert answer.headers["Deprecation"] == "@1798675200"
+        assert answer.headers["Sunset"] == "Tue, 01 Jun 2027 00:00:00 GMT"
+        successor, manual = answer.headers.getlist("Link")
+        assert successor == f'</v4{path}>; rel="successor-version"'
+        assert manual == '<https://m.example.org/x>; rel="deprecation"; type="text/html"'
+        assert answer.headers["X-Request-ID"]
+
+
+def test_it_can_be_switched_off(make_old):
+    old = make_old(v3="false")
+    for method in ("GET", "POST", "OPTIONS"):
+        assert set(old(method, "/dummy/volumes").json) == {"message"}
+        assert old(method, "/dummy/volumes").status_code == 404
+    assert "/v3/{subsystem}/volumes" not in old.service.app.test_client().get("/openapi.json").json["paths"]
+    assert old.service.get("nope").headers.get("Deprecation") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("V3_WAIT", "0"), ("V3_WAIT", "601"), ("V3_SUNSET", "soon"), ("V3_MANUAL_URL", "a>b")]
+)
+def test_a_wrong_setting_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(f"SAPI_{name}", value)
+    with pytest.raises(BadSettings, match=f"SAPI_{name}"):
+        load(V3Settings)
+
+
+def test_the_document_has_them_apart_and_deprecated(front):
+    document = front.stranger().get("/openapi.json").json
+    found = [
+        (path, operation)
+        for path, item in document["paths"].items()
+        for operation in item.values()
+        if isinstance(operation, dict) and "operationId" in operation
+    ]
+    old = [operation for path, operation in found if path.startswith("/v3/")]
+    assert {operation["operationId"] for operation in old} == {f"v3_{name}" for name in OLD_IDS}
+    assert all(operation["deprecated"] and operation["tags"] == ["v3"] for operation in old)
+    assert not any(operation.get("deprecated") for path, operation in found if not path.startswith("/v3/"))
+
+
+def test_the_operator_sees_who_still_comes(ask, caplog):
+    logger = logging.getLogger("audit")
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(3):
+            assert ask("GET", "/dummy/volumes", User_Agent="old-script/1.2").status_code == 200
+        assert ask("PUT", "/dummy/volumes/nope/locks/h", User_Agent="old-script/1.2").status_code == 404
+    finally:
+        logger.removeHandler(caplog.handler)
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "audit"]
+    assert [line["operation"] for line in lines] == ["v3_get_volumes"] * 3 + ["v3_put_locks"]
+    assert {(line["api"], line["user_agent"], line["who"]) for line in lines} == {("v3", "old-script/1.2", "admin")}
+    figures = ask.service.app.test_client()
+    ask.service.app.extensions["storage-api-tally"].flush()
+    text = figures.get("/metrics").text
+    assert 'sapi_api_requests_total{api="v3",operation="v3_get_volumes",status="200"} 3.0' in text
+    assert 'sapi_api_requests_total{api="v3",operation="v3_put_locks",status="404"} 1.0' in text

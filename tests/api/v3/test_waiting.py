@@ -1,0 +1,187 @@
+"""How long requests are held, what they are answered then, and how old what is read may be."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tests.api.v3.conftest import WAIT_S
+
+GB = 10**9
+
+
+def pending(old, method, path, body=None, **headers):
+    """The job of a change that nobody carries out in time."""
+    answer = old(method, path, body, **headers)
+    assert (answer.status_code, set(answer.json)) == (504, {"message", "job"}), answer.data
+    assert "Retry-After" not in answer.headers
+    assert answer.headers["Operation-Location"] == answer.json["job"]
+    return answer.json["job"].rpartition("/")[2]
+
+
+def test_a_change_that_is_under_way_is_504_and_found_again(idle):
+    job = pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB})
+    assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB, "unknown": 1}) == job
+    assert idle.service.waiting() == [job]
+    idle.service.run(job)
+    told = idle("POST", "/dummy/volumes/v1", {"size_total": GB})
+    assert (told.status_code, told.json["name"]) == (201, "v1")
+    assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB}) != job
+
+
+def test_an_outcome_is_told_once_also_a_failure(idle):
+    job = pending(idle, "DELETE", "/dummy/volumes/nope")
+    idle.service.run(job)
+    assert "No such volume" in idle.message(404, "DELETE", "/dummy/volumes/nope")
+    assert pending(idle, "DELETE", "/dummy/volumes/nope") != job
+
+
+def test_another_body_or_caller_is_another_request(idle):
+    job = pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB})
+    assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": 2 * GB}) != job
+
+
+def test_any_later_change_of_the_volume_makes_it_a_new_request(idle):
+    job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
+    other = idle.service.ask("POST", "volumes/v1/snapshots/s", {})
+    assert other.status_code == 202
+    assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
+
+
+def test_a_clone_of_it_does_not(idle):
+    job = pending(idle, "POST", "/dummy/volumes/v1/snapshots/s", {})
+    pending(idle, "POST", "/dummy/volumes/c", {"from_volume": "v1", "from_snapshot": "s"})
+    assert pending(idle, "POST", "/dummy/volumes/v1/snapshots/s", {}) == job
+
+
+def test_what_a_later_path_means_is_waited_for(idle):
+    for name, path in (("v1", "/p1"), ("v2", "/p2")):
+        idle.service.change("POST", f"volumes/{name}", {"size_total": GB, "junction_path": path})
+    job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
+    idle.service.run(job)
+    for path, same in (("/p2", True), ("/p1", False)):
+        by_path = idle.service.ask("DELETE", f"volumes/:{path}/locks/x").headers["Location"].rpartition("/")[2]
+        # It may be of the same volume.
+        assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") == job
+        idle.service.run(by_path)
+        if not same:
+            assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
+
+
+def test_a_change_by_path_is_superseded_by_name(idle):
+    idle.service.change("POST", "volumes/v1", {"size_total": GB, "junction_path": "/p1"})
+    job = pending(idle, "PUT", "/dummy/volumes/:/p1/locks/h")
+    later = idle.service.ask("DELETE", "volumes/v1/locks/h").headers["Location"].rpartition("/")[2]
+    idle.service.run(job)
+    idle.service.run(later)
+    assert pending(idle, "PUT", "/dummy/volumes/:/p1/locks/h") != job
+
+
+def test_while_the_first_is_held_there_is_a_second_job(make_old):
+    old = make_old(v3_wait=6)
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(old("POST", "/dummy/volumes/v1", {"size_total": GB})))
+    first.start()
+    until = time.monotonic() + 5
+    while not old.service.waiting() and time.monotonic() < until:
+        time.sleep(0.01)
+    second = threading.Thread(target=lambda: answers.append(old("POST", "/dummy/volumes/v1", {"size_total": GB})))
+    second.start()
+    while len(old.service.waiting()) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(old.service.waiting()) == 2
+    old.service.run_all()
+    first.join()
+    second.join()
+    assert sorted(answer.status_code for answer in answers) == [201, 400]
+
+
+def test_a_process_that_is_gone_holds_nothing(idle):
+    job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
+    # As a killed process leaves it.
+    idle.service.redis.set(f"sapi:held:{job}", "7", px=150)
+    assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") == job
+
+
+def test_the_record_outlives_the_job_for_a_while(make_old):
+    old = make_old(wait_s=WAIT_S, v3_repeat=100)
+    job = pending(old, "PUT", "/dummy/volumes/v1/locks/h")
+    (record,) = old.service.redis.keys("sapi:repeat:*")
+    assert old.service.redis.pttl(record) > 1_000_000
+    old.service.run(job)
+    assert 0 < old.service.redis.pttl(record) <= 100_000
+
+
+def test_no_place_to_wait_means_nothing_was_accepted(make_old):
+    old = make_old(wait_s=WAIT_S, api={"max_waiting": 1})
+    with old.service.current_services.events.slot() as taken:
+        assert taken
+        answer = old("PUT", "/dummy/volumes/v1/locks/h")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert old.service.waiting() == []
+    pending(old, "PUT", "/dummy/volumes/v1/locks/h")
+
+
+def test_a_process_that_stops_answers_at_once(make_old):
+    old = make_old(v3_wait=600)
+    answers = []
+    asked = threading.Thread(target=lambda: answers.append(old("PUT", "/dummy/volumes/v1/locks/h")))
+    asked.start()
+    until = time.monotonic() + 10
+    while not old.service.waiting() and time.monotonic() < until:
+        time.sleep(0.01)
+    old.service.current_services.stop()
+    asked.join(10)
+    assert [answer.status_code for answer in answers] == [504]
+
+
+def test_a_read_that_does_not_come_is_503(idle):
+    answer = idle("GET", "/dummy/volumes")
+    assert (answer.status_code, answer.headers["Retry-After"], set(answer.json)) == (503, "1", {"message"})
+    assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
+    assert idle("GET", "/dummy/volumes").headers["Operation-Location"] == answer.headers["Operation-Location"]
+
+
+def test_what_is_read_is_never_older_than_configured(idle):
+    idle.service.get()
+    idle.service.run_all()
+    assert idle("GET", "/dummy/volumes").status_code == 200
+    idle.service.age("dummy/volumes", 100)
+    # /v4 serves it, and refreshes it meanwhile.
+    assert idle.service.get().status_code == 200
+    assert idle("GET", "/dummy/volumes").status_code == 503
+    assert idle("GET", "/dummy/volumes", Cache_Control="max-stale=1000").status_code == 200
+    assert idle("GET", "/dummy/volumes", Cache_Control="only-if-cached, max-age=1").status_code == 503
+
+
+def test_the_filer_away_is_503_and_no_older_copy(make_old):
+    old = make_old(v3_wait=10)
+    old.service.get()
+    old.service.run_all()
+    old.service.age("dummy/volumes", 100)
+    old.service.redis.set("sapi:unreachable:dummy", "1")
+    answers = []
+    asked = threading.Thread(target=lambda: answers.append(old("GET", "/dummy/volumes")))
+    asked.start()
+    asked.join(0.3)
+    assert answers == []
+    old.service.run_all()
+    asked.join()
+    assert [answer.status_code for answer in answers] == [200]
+    assert int(answers[0].headers["Age"]) < 60
+
+
+def test_an_age_of_0_always_asks(make_old):
+    old = make_old(wait_s=WAIT_S, v3_max_age=0)
+    old.service.get()
+    old.service.run_all()
+    assert old("GET", "/dummy/volumes").status_code == 503
+
+
+def test_a_shorter_age_counts_also_for_what_is_answered_again(make_old):
+    old = make_old(wait_s=WAIT_S, v3_max_age=10)
+    old.service.get()
+    old.service.run_all()
+    assert [old("GET", "/dummy/volumes").status_code for _ in range(2)] == [200, 200]
+    old.service.age("dummy/volumes", 20)
+    assert old("GET", "/dummy/volumes").status_code == 503
