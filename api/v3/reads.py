@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, g, request
 
-from api.http.preferences import Preferences, RequestCacheControl, freshness
+from api.http.preferences import Preferences, RequestCacheControl, freshness, takes_gzip
 from api.http.problems import Problem
 from api.reads.collection_query import Query, client_has
 from api.reads.lookup import Found, Pending, find
@@ -69,7 +69,7 @@ def _freshness() -> RequestCacheControl:
 
 def _rendered(found: Found, mask: Mask) -> Response:
     key = found.key
-    compressed = key is None and mask is None and request.accept_encodings["gzip"] > 0
+    compressed = key is None and mask is None and takes_gzip(request)
     # Every form of a state is another representation, so its tag is another.
     form = hashlib.sha256(repr((mask, key)).encode()).hexdigest()[:_DIGEST_CHARS]
     tag = f"{found.listing_state.etag}-v3-{form}"
