@@ -36,7 +36,9 @@ def overview() -> Response:
         systems = [_system(backend) for backend in _backends()]
         values = status_values(services, auth.principal())
     except redis.RedisError:
-        return render("unavailable.html", 503)
+        response = render("unavailable.html", 503)
+        response.headers["Retry-After"] = "2"
+        return response
     return render("overview.html", systems=systems, jobs=_jobs(), **values)
 
 

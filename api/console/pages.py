@@ -44,7 +44,7 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
         who=who,
         roles=who.roles,
         Role=Role,
-        subsystems=current_services().subsystems,
+        subsystems=current_services().subsystems if Role.USER in who.roles else (),
         query_with=_query_with,
         here=request.full_path.rstrip("?"),
         flower_url=current_app.config.get("CONSOLE_FLOWER_URL", ""),
@@ -113,7 +113,9 @@ def page(rule: str, *, access: str, methods: Iterable[str] = ("GET",)) -> Callab
 def refused(problem: Problem) -> Response:
     """Show a refusal as a page, with a way to sign in."""
     shown = {"code": problem.code, "status": problem.status, "detail": problem.detail}
-    return render("problem.html", problem.status, problem=shown, kind=PROBLEM_TYPES.get(problem.code))
+    response = render("problem.html", problem.status, problem=shown, kind=PROBLEM_TYPES.get(problem.code))
+    response.headers.update(problem.headers)
+    return response
 
 
 @page("/assets/<name>", access=ANYONE)

@@ -1,30 +1,21 @@
-"""The status page: queues, workers, storage systems, listings and recent failures, for people, without any script."""
+"""What pages show of the service as a whole: queues, workers, storage systems, listings and recent failures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
-import redis
-from flask import Blueprint, Response, render_template, send_from_directory
+from flask import Blueprint, Response, redirect
 
-from api import auth
 from api.auth import Principal
-from api.http.problems import Problem
 from api.jobs.access import is_requester
 from api.monitoring import service_status as overview
-from api.services import Services, current_services
-from worker.catalog.operations import Role
+from api.services import Services
 from worker.jobs.status import JobStatus
 
-blp = Blueprint("status", __name__, template_folder="../status_page")
+blp = Blueprint("status", __name__)
 
-_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
-_REFRESH_S = 15
 _MOST_FAILURES = 20
 #: A job that has waited longer (seconds) is worth a word at the top.
 _LONG_WAIT_S = 300
@@ -58,27 +49,9 @@ class Failure:
 
 @blp.get("/status")
 def page() -> Response:
-    """The status page."""
-    try:
-        who = auth.require(Role.USER, operation="status")
-    except Problem as refused:
-        return _html("refused.html", refused.status, dict(refused.headers), problem=refused)
-    try:
-        return _html("status.html", 200, {}, who=who, **status_values(current_services(), who))
-    except redis.RedisError:
-        return _html("away.html", 503, {"Retry-After": "2"})
-
-
-@blp.get("/status-assets/status.css")
-def style() -> Response:
-    """How the page looks."""
-    return send_from_directory(str(files("api") / "status_page"), "status.css", max_age=300)
-
-
-def _html(template: str, status: int, headers: dict[str, str], **values: object) -> Response:
-    response = Response(render_template(template, refresh_s=_REFRESH_S, duration=duration, **values), status, headers)
-    response.headers["Content-Security-Policy"] = _POLICY
-    response.headers["Cache-Control"] = "no-store"
+    """The former address of the overview."""
+    response = redirect("/console/", 302)
+    assert isinstance(response, Response)  # noqa: S101 - Flask's own response class
     return response
 
 

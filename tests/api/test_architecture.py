@@ -19,7 +19,7 @@ from worker.jobs.record import FAILURE_DETAILS, REQUEST_FAULTS
 from worker.store.scripts import script_source
 
 #: Pages for people and their files, which are no part of the API; who may see the status page is that page's own test.
-_PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem", "status.page", "status.style"}
+_PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem", "status.page"}
 _CONTRACT = [
     "invalid-request",
     "unauthenticated",

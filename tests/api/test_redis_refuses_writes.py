@@ -44,7 +44,7 @@ def test_every_text_says_what_redis_said(front, client, redis_client: Redis, sta
         ready = problem(client.get("/readyz"), 503, "queue-unavailable")
         change = problem(client.post("/v4/filer/volumes/a"), 503, "queue-unavailable")
         metrics = client.get("/metrics").text
-        status = client.get("/status")
+        status = client.get("/console/")
     finally:
         end(redis_client)
     assert ready["redis"] == "refuses-writes"

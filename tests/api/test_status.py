@@ -1,4 +1,4 @@
-"""The status page: what it shows, to whom, and that it runs nothing."""
+"""The overview of the console: what it shows of the service, and to whom."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redi
     accepted(client.post("/v4/filer/volumes/waits"))
     front.services.scripts.worker_heartbeat("quick1@host", "filer.write")
     redis_client.set("sapi:health:filer", '{"status": "unavailable", "detail": "No answer."}')
-    page = client.get("/status")
+    page = client.get("/console/")
     assert page.status_code == 200
     assert page.content_type == "text/html; charset=utf-8"
     text = _text(page)
     assert re.search(r"filer\.write 1 0 s|filer\.write 1 \d+ s", text)
-    assert "filer: volumes 12" in text
+    assert "in 12 volumes" in text
     assert "quick1@host filer.write" in text
-    assert "filer unavailable : No answer." in text
+    assert "filer unavailable No answer." in text
     assert "The storage system filer cannot be used." in text
     assert "No worker serves other.list" in text
 
@@ -45,7 +45,7 @@ def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redi
 def test_all_is_well_is_said_when_it_is(front, client):
     queues = [f"{name}.{queue_class}" for name in ("filer", "other") for queue_class in ("write", "read", "list")]
     front.services.scripts.worker_heartbeat("one@host", *queues)
-    assert "All is well" in _text(client.get("/status"))
+    assert "All is well" in _text(client.get("/console/"))
 
 
 def test_a_long_wait_is_said(front, client, redis_client):
@@ -53,74 +53,73 @@ def test_a_long_wait_is_said(front, client, redis_client):
     front.services.scripts.worker_heartbeat("one@host", "filer.write")
     created = int(redis_client.hget(f"sapi:job:{job}", "created"))
     redis_client.hset(f"sapi:job:{job}", "created", created - 3_600_000)
-    assert re.search(r"A job has waited in filer\.write for 1 h\b", _text(client.get("/status")))
+    assert re.search(r"A job has waited in filer\.write for 1 h\b", _text(client.get("/console/")))
 
 
 def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(client, failed):
-    page = client.get("/status")
-    assert f"/v4/jobs/{failed}" in page.text
+    page = client.get("/console/")
+    assert f"/console/jobs/{failed}" in page.text
     text = _text(page)
     assert "backend-error" in text
-    assert "/v4/filer/volumes/dup" in text
+    assert "filer/volumes/dup" in text
     assert re.search(r"\bann\b.*Recent failures.*\bann\b", text)
 
 
 def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, redis_client):
     redis_client.hset(f"sapi:job:{failed}", "requester", "somebody-else")
-    page = front.client(Role.USER).get("/status")
-    assert "backend-error" in page.text
-    assert "create_volume" in page.text
+    page = front.client(Role.USER).get("/console/")
+    failures = page.text.partition('id="failures"')[2]
+    assert "backend-error" in failures
+    assert "create_volume" in failures
     for secret in ("somebody-else", failed, "volumes/dup"):
-        assert secret not in page.text
+        assert secret not in failures
 
 
 def test_one_must_be_a_user_where_users_are_configured(front):
-    stranger = front.stranger().get("/status")
+    stranger = front.stranger().get("/console/")
     assert stranger.status_code == 401
     assert "WWW-Authenticate" in stranger.headers
-    assert '<a href="/login?next=/status">Sign in</a>' in stranger.text
+    assert 'href="/login?next=%2Fconsole%2F"' in stranger.text
     assert "filer" not in stranger.text
-    assert front.client(Role.ADMIN).get("/status").status_code == 403
-    assert front.client(Role.USER).get("/status").status_code == 200
+    assert front.client(Role.ADMIN).get("/console/").status_code == 403
+    assert front.client(Role.USER).get("/console/").status_code == 200
 
 
 def test_what_comes_from_outside_is_text(client, redis_client):
     redis_client.set("sapi:health:filer", '{"status": "unavailable", "detail": "<script>alert(1)</script>"}')
-    page = client.get("/status").text
-    assert "<script" not in page
+    page = client.get("/console/").text
+    assert "<script>" not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_it_runs_no_script_and_loads_nothing_from_elsewhere(client, failed):
-    page = client.get("/status")
+def test_it_runs_our_script_only_and_loads_nothing_from_elsewhere(client, failed):
+    page = client.get("/console/")
     policy = page.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; style-src 'self';")
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
-    assert "script-src" not in policy
-    assert not re.search(r"<script|javascript:|\son[a-z]+=|style=|https?://", page.text)
-    assert 'http-equiv="refresh"' in page.text
+    assert not re.search(r"<script>|javascript:|\son[a-z]+=|style=|https?://", page.text)
     assert page.headers["Cache-Control"] == "no-store"
-    with client.get("/status-assets/status.css") as style:
+    with client.get("/console/assets/console.css") as style:
         assert style.content_type.startswith("text/css")
 
 
 def test_without_redis_it_says_so():
-    page = Front("redis://127.0.0.1:1/0").client().get("/status")
+    page = Front("redis://127.0.0.1:1/0").client().get("/console/")
     assert page.status_code == 503
     assert page.headers["Retry-After"]
-    assert "Redis is away" in _text(page)
+    assert "Redis is unavailable" in _text(page)
 
 
 def test_the_last_hundred_failures_are_remembered(front, client, worker, redis_client):
     redis_client.rpush("sapi:failures", *range(100))
     worker.fail(accepted(client.delete("/v4/filer/volumes/here")), "worker-lost")
     assert redis_client.llen("sapi:failures") == 100
-    assert "worker-lost" in client.get("/status").text
+    assert "worker-lost" in client.get("/console/").text
 
 
 def test_what_users_asked_in_vain_is_no_failure_of_the_service(client, worker):
     worker.carry_out(accepted(client.delete("/v4/filer/volumes/never-there")))
-    assert "no-such-volume" not in client.get("/status").text
+    assert "no-such-volume" not in client.get("/console/").text.partition('id="failures"')[2]
 
 
 @pytest.mark.parametrize(
@@ -129,3 +128,8 @@ def test_what_users_asked_in_vain_is_no_failure_of_the_service(client, worker):
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_the_former_address_leads_there(client):
+    answer = client.get("/status")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/console/")
