@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,3 +46,11 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out, and for want of what."""
+    skipped = terminalreporter.getreports("skipped")
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped if report.longrepr)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"left out: {count} tests ({reason})", yellow=True)

@@ -20,7 +20,7 @@ from deploy.docs import configuration
 from storage_backends.configuration.subsystems import Subsystems
 from tests.deploy.stack import ROOT, has_compose
 
-FILES = ("docker-compose.yml", "deploy/compose/proxy.yml")
+FILES = ("docker-compose.yml", "deploy/compose/proxy.yml", "deploy/compose/published-redis.yml")
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
 OURS = ("api", "worker", "worker-list", "flower", "secrets")
 #: The services that are each process of the manual's page.
@@ -159,7 +159,8 @@ def test_waiting_clients_are_answered_before_the_server_gives_up() -> None:
 
 @needs_compose
 @pytest.mark.parametrize("files", [FILES[:1], FILES])
-def test_compose_reads_it(files: tuple[str, ...]) -> None:
+def test_compose_reads_it(files: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAPI_REDIS_ADDRESS", "127.0.0.1")
     command = ["docker", "compose", *(word for file in files for word in ("-f", str(ROOT / file))), "config", "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

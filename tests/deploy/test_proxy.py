@@ -1,0 +1,163 @@
+"""nginx as it stands before the API: what it passes, what it refuses, and clients that it bears."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from deploy.dev.embedded_redis import free_port
+from tests.deploy.stack import ROOT
+
+pytestmark = pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not here: the proxy is not tried")
+CLIENTS = 300
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the request's own target and headers; a stream gives its second part when the test says so."""
+
+    protocol_version = "HTTP/1.1"
+    go_on = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.path == "/v4/events":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(b"event: job\n\n")
+            self.go_on.wait(20)
+            return
+        body = json.dumps({"path": self.path, "headers": dict(self.headers)}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where nginx listens, with the deployment's own file, before a server that echoes."""
+    folder = tmp_path_factory.mktemp("proxy")
+    folder.chmod(0o777)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    listens = free_port()
+    config = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
+    config = config.replace("listen 8080", f"listen 127.0.0.1:{listens}").replace("/tmp/", f"{folder}/")
+    (folder / "nginx.conf").write_text(config, "utf-8")
+    servers = (ROOT / "deploy/proxy/kubernetes-servers.conf").read_text("utf-8")
+    (folder / "servers.conf").write_text(servers.replace(":8000", f":{server.server_port}"), "utf-8")
+    process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", listens)) == 0:
+                    break
+            assert process.poll() is None, "nginx ended"
+            assert time.monotonic() < deadline, "nginx does not listen"
+        yield listens
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        server.shutdown()
+        server.server_close()
+
+
+def answer_to(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(request)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def get(port: int, target: str) -> tuple[int, dict[str, str], bytes]:
+    return answer_to(port, f"GET {target} HTTP/1.1\r\nHost: storage.example.org\r\nConnection: close\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v4/n/volumes/a%2Fb",
+        "/v4/n/volumes/node:/x/y",
+        "/v4//n/./volumes",
+        "/v4/n/volumes?name=a%2Cb&size_used=>1000|2",
+    ],
+)
+def test_the_address_is_passed_as_it_came(port: int, target: str) -> None:
+    status, _, body = get(port, target)
+    assert (status, json.loads(body)["path"]) == (200, target)
+
+
+def test_the_client_and_its_host_are_told(port: int) -> None:
+    headers = json.loads(get(port, "/")[2])["headers"]
+    assert headers["Host"] == headers["X-Forwarded-Host"] == "storage.example.org"
+    assert headers["X-Forwarded-For"].rpartition(", ")[2] == "127.0.0.1"
+    assert headers["X-Forwarded-Proto"] == "http"
+
+
+@pytest.mark.parametrize("target", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics", "/readyz", "/readyz?x"])
+def test_what_is_for_the_inside_is_not_passed(port: int, target: str) -> None:
+    status, headers, body = get(port, target)
+    assert (status, headers["Content-Type"]) == (404, "application/problem+json")
+    assert json.loads(body)["status"] == 404
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: two words\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n", 413),
+    ],
+)
+def test_what_nginx_refuses_is_a_problem_document(port: int, request_: bytes, status: int) -> None:
+    code, headers, body = answer_to(port, request_)
+    assert (code, headers["Content-Type"]) == (status, "application/problem+json")
+    assert json.loads(body)["status"] == status
+
+
+def test_events_are_passed_on_at_once(port: int) -> None:
+    Echo.go_on.clear()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /v4/events HTTP/1.1\r\nHost: h\r\n\r\n")
+        received = b""
+        while b"event: job" not in received:
+            received += connection.recv(4096)
+        assert not Echo.go_on.is_set()
+        Echo.go_on.set()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HTTP/1.1\r\nHos", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n{"],
+    ids=["idle", "half a head", "a body that does not come"],
+)
+def test_clients_that_send_nothing_keep_nobody_from_an_answer(port: int, sent: bytes) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(CLIENTS)]
+    try:
+        for each in slow:
+            each.sendall(sent)
+        assert get(port, "/")[0] == 200
+        assert len(slow) == CLIENTS
+    finally:
+        for each in slow:
+            each.close()
