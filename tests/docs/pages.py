@@ -1,7 +1,7 @@
 """The commands in the manual: fenced blocks of ``sh`` are typed, blocks of ``python`` are saved under their first line.
 
 A comment on the line before a block says what is different: ``<!-- not run here: why -->``, or
-``<!-- answers with an error -->``.
+``<!-- answers with an error -->``, or ``<!-- exits with 5 -->``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ _FENCE = re.compile(
 _FILE = re.compile(r"# (\w+\.py)\n")
 #: How commands begin; a block that begins so and is not fenced as ``sh`` would never be tried.
 _TYPED = re.compile(
-    r"\$ |(?:sudo|curl|make|docker|oc|kubectl|git|pip|python3?|export|celery|redis-cli|\.venv/bin/\w+)\b", re.ASCII
+    r"\$ |(?:sudo|curl|make|docker|oc|kubectl|git|pip|python3?|export|celery|redis-cli|storage-api|\.venv/bin/\w+)\b",
+    re.ASCII,
 )
 _NOT_RUN = "not run here: "
+_EXITS = re.compile(r"exits with ([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,12 @@ class Block:
         return not self.note.startswith(_NOT_RUN)
 
     @property
-    def fails(self) -> bool:
-        """Is it there to show an error?"""
-        return self.note == "answers with an error"
+    def exit_status(self) -> int:
+        """What its last command ends with: 0, but where it is there to show an error."""
+        if self.note == "answers with an error":
+            return 22  # of curl, for an answer of 400 or more
+        found = _EXITS.fullmatch(self.note)
+        return int(found[1]) if found else 0
 
     @property
     def file(self) -> str:
