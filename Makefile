@@ -16,7 +16,7 @@ export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html openapi configuration \
-        client client_files image run push_version
+        client client_test client_files image run push_version
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -96,6 +96,9 @@ configuration: $(STAMP) ## Write docs/configuration.md anew from the code
 client: $(STAMP) ## Build the client's wheel and sdist into build/client
 	$(VENV)/bin/uv build --quiet --python $(RUN) --no-build-isolation --out-dir build/client client
 	@ls build/client/*.whl build/client/*.tar.gz
+
+client_test: $(STAMP) ## Install what `make client` built into clean environments, and use it there (PYTHONS=interpreters)
+	client/tools/try_installed.sh
 
 client_files: $(STAMP) ## Make the parts of the client that are made of others: blocking face, manual page, completions
 	$(RUN) client/tools/faces.py

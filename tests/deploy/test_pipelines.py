@@ -14,6 +14,7 @@ import yaml
 from tests.deploy.stack import ROOT
 
 SCRIPTS = [".ci/run", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "deploy").rglob("*.sh"))]
+SCRIPTS += ["client/tools/try_installed.sh"]
 PIPELINES = {".gitlab-ci.yml": "vendor.gitlab-ci", ".github/workflows/ci.yml": "vendor.github-workflows"}
 
 
