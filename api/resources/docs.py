@@ -7,6 +7,7 @@ from importlib.resources import files
 import orjson
 from flask import Blueprint, Response, current_app, render_template, request, send_from_directory
 
+from api.auth import principal
 from api.http.problem_types import PROBLEM_TYPES
 from api.http.problems import Problem
 from api.openapi.document import Api, document_response
@@ -25,10 +26,20 @@ _PAGE_POLICY = (
 @blp.get("/")
 def page() -> Response:
     """The page to read and try the API."""
-    response = Response(render_template("page.html", debug=current_services().settings.debug))
+    response = Response(
+        render_template("page.html", debug=current_services().settings.debug, signed_in=_is_signed_in())
+    )
     response.headers["Content-Security-Policy"] = _PAGE_POLICY
     response.headers["Cache-Control"] = "no-cache"
     return response
+
+
+def _is_signed_in() -> bool:
+    """Is somebody signed in? While that cannot be told, nobody is: the page itself must come all the same."""
+    try:
+        return principal().signed_in
+    except Problem:
+        return False
 
 
 @blp.get("/docs-assets/<name>")

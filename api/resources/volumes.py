@@ -23,6 +23,14 @@ from worker.catalog.operations import (
 blp = Blueprint("volumes", __name__, url_prefix="/v4/<subsystem>/volumes", description="Volumes")
 
 
+#: Bodies that work as they are, where the snapshot and the volume that they name exist.
+_POST_EXAMPLES = {
+    "create": {"summary": "Create an empty volume", "value": {"size_total": 10737418240}},
+    "clone": {"summary": "Clone a snapshot", "value": {"from_volume": "dbvol01", "from_snapshot": "before-upgrade"}},
+    "roll back": {"summary": "Roll back to a snapshot", "value": {"from_snapshot": "before-upgrade"}},
+}
+
+
 @blp.route("")
 class VolumesView(MethodView):
     """All volumes of a subsystem."""
@@ -43,7 +51,7 @@ class VolumeView(MethodView):
         return read(GET_VOLUME, subsystem, {"volume": volume})
 
     @blp.performs(CREATE_VOLUME, CLONE_VOLUME, ROLL_BACK_VOLUME)
-    @blp.arguments(NewVolumeSchema, required=False)
+    @blp.arguments(NewVolumeSchema, required=False, examples=_POST_EXAMPLES)
     def post(self, body, subsystem, volume):
         """Create a volume, clone one, or roll one back
 

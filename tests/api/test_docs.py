@@ -16,7 +16,12 @@ def test_the_page_runs_nothing_but_our_files(client):
     assert "unsafe" not in response.headers["Content-Security-Policy"]
     assert re.findall(r"<script(?! src=\"/docs-assets/)", text) == []
     assert re.findall(r"https?://", text) == []
-    assert 'href="/login"' in text
+
+
+def test_one_can_sign_in_or_out_but_not_both(front, client):
+    signed_in, stranger = client.get("/").text, front.stranger().get("/").text
+    assert ('href="/login"' in signed_in, 'href="/logout"' in signed_in) == (False, True)
+    assert ('href="/login"' in stranger, 'href="/logout"' in stranger) == (True, False)
 
 
 def test_each_file_of_the_page_is_there(client):

@@ -26,8 +26,12 @@ def _is_there(module: str) -> bool:
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
 def test_what_a_page_names_exists(page: Path):
     text = page.read_text()
-    files = {name for name in _FILE.findall(text) if "<" not in name and not (_TOP / name).exists()}
-    modules = {name for name in _MODULE.findall(text) if not _is_there(name)}
+    files = {
+        name
+        for name in _FILE.findall(text)
+        if "<" not in name and not name.endswith(".env") and not (_TOP / name).exists()
+    }
+    modules = {name for name in _MODULE.findall(text) if not name.endswith(".env") and not _is_there(name)}
     assert files | modules == set()
 
 

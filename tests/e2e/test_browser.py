@@ -75,3 +75,31 @@ def test_one_signs_in_tries_a_change_and_follows_its_job(page: Page, name: str) 
     assert (job["operation"], job["target"]) == ("create_volume", f"/v4/dummy/volumes/{name}")
     followed = _try_out(page, "get_job", {"job_id": str(job["id"])})
     assert followed["id"] == job["id"]
+
+
+def test_a_change_links_to_its_job_and_examples_work_as_they_are(page: Page, name: str) -> None:
+    bar = page.get_by_role("navigation").first
+    assert bar.get_by_role("link", name="Sign out").count() == 0
+    bar.get_by_role("link", name="Sign in").click()
+    page.wait_for_selector(".opblock")
+    assert bar.get_by_role("link", name="Sign in").count() == 0
+    block = page.locator('[id$="-create_volume"]')
+    block.locator(".opblock-summary-control").click()
+    block.get_by_role("button", name="Try it out").click()
+    examples = block.locator("select").filter(has_text="Roll back to a snapshot")
+    assert examples.locator("option").all_inner_texts() == [
+        "Create an empty volume", "Clone a snapshot", "Roll back to a snapshot",
+    ]  # fmt: skip
+    block.locator('tr[data-param-name="subsystem"] select').select_option("dummy")
+    block.locator('tr[data-param-name="volume"] input').fill(name)
+    block.get_by_role("button", name="Execute").click()
+    page.locator("#job a").click()
+    page.wait_for_url("**/console/jobs/*")
+    page.locator("h1 .state-succeeded").wait_for()
+
+
+def test_nothing_asks_for_the_value_of_a_cookie(page: Page) -> None:
+    page.locator(".auth-wrapper .authorize").first.click()
+    dialog = page.locator(".dialog-ux")
+    dialog.wait_for()
+    assert "cookie" not in dialog.inner_text().lower()
