@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.client import Client, Service, problem
 from tests.e2e.conftest import PASSWORD
 from tests.ontap_simulator.server import Simulator
+from tests.ontap_simulator.world import full_rule
 
 URL = "/v4/netapp/volumes"
 
@@ -92,3 +93,51 @@ def test_the_filers_password_is_found_nowhere(http: Client, service: Service, ne
         if any(secret in content for secret in secrets):
             found.append(path.name)
     assert found == ["backends.toml"]
+
+
+def test_a_vserver_that_was_renamed_hides_nothing(http: Client, filer: Simulator, netapp_volume: str) -> None:
+    """The good copy stays, a look-up says that the filer is away, and a creation is not called undone."""
+    before = {record["name"] for record in http.get(URL, headers={"Prefer": "wait=20"}).json()}
+    vserver = filer.world.vserver
+    filer.world.rename_vserver(vserver, f"{vserver}-mc")
+    try:
+        fresh = {"Cache-Control": "no-cache", "Prefer": "wait=1"}
+        answer = http.get(URL, headers=fresh)
+        assert answer.status_code in {202, 503}, answer.text
+        copy = http.get(URL)
+        assert copy.status_code == 200
+        assert {record["name"] for record in copy.json()} == before
+        looked_up = http.get(f"{URL}/not_there", headers=fresh)
+        assert looked_up.status_code in {202, 503}, looked_up.text
+        if looked_up.status_code == 202:
+            waiting = http.get(looked_up.headers["Location"]).json()
+            assert waiting["queue"]["waiting_reason"] in {"backend-unavailable", None}
+    finally:
+        filer.world.rename_vserver(f"{vserver}-mc", vserver)
+    problem(http.get(f"{URL}/not_there", headers={"Prefer": "wait=25"}), 404, "no-such-volume")
+
+
+def test_a_rule_is_revoked_under_every_spelling(http: Client, filer: Simulator, name: str) -> None:
+    path = f"/v4/netapp/export/{name}"
+    assert http.change("POST", path, {"rules": ["2001:db8::1", "10.0.0.0/8"]}).status_code == 201
+    assert http.change("PUT", f"{path}/rule/2001:0DB8:0::1").json()["rules"] == ["2001:db8::1", "10.0.0.0/8"]
+    assert http.change("DELETE", f"{path}/rule/2001:0db8::0:1").status_code == 204
+    assert http.get(path).json()["rules"] == ["10.0.0.0/8"]
+    (policy,) = [one for one in filer.world.policies.values() if one["name"] == name]
+    assert [client["match"] for rule in policy["rules"] for client in rule["clients"]] == ["10.0.0.0/8"]
+
+
+def test_a_rule_that_gives_less_is_a_conflict(http: Client, filer: Simulator, name: str) -> None:
+    policy = filer.world.add_policy(filer.world.vserver, name, [])
+    policy["rules"] = [full_rule(5, ["h"], rw_rule=["never"], superuser=["none"])]
+    refused = problem(http.change("PUT", f"/v4/netapp/export/{name}/rule/H", wait=25), 409, "resource-busy")
+    assert refused["retryable"] is False
+    assert "ule 5 (h: ro sys, rw never" in refused["detail"]
+
+
+def test_a_mirror_is_shown_and_never_changed(http: Client, filer: Simulator, name: str) -> None:
+    filer.world.add_volume(name, type="dp")
+    headers = {"Cache-Control": "no-cache", "Prefer": "wait=20"}
+    assert http.get(f"{URL}/{name}", headers=headers).json()["type"] == "dp"
+    for method, body in (("PATCH", {"comment": "mine"}), ("DELETE", None)):
+        problem(http.change(method, f"{URL}/{name}", body, wait=25), 409, "not-a-data-volume")
