@@ -135,7 +135,7 @@ def insert_rule(policy: Record, rule: Record) -> None:
 
 def delete_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
     """Of a query: every rule that meets it goes."""
-    if not world.knows_rule_clients:
+    if "query" not in world.rule_requests:
         raise Refusal(3, "DELETE is not supported on this path.")
     policy = _policy(world, request, found)
     if not request.conditions:
@@ -149,15 +149,32 @@ def delete_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
     return Reply(200, {"num_records": len(hit)})
 
 
+def patch_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
+    """Of a query: every rule that meets it is changed."""
+    if "query" not in world.rule_requests:
+        raise Refusal(3, "PATCH is not supported on this path.")
+    policy = _policy(world, request, found)
+    RULE.require_body(request.body, "PATCH")
+    hit = [rule for rule in policy["rules"] if request.conditions and matches(rule, request.conditions)]
+    if not hit:
+        raise missing()
+    for rule in hit:
+        rule.update(request.body)
+        world.effect("PATCH", request.path, **request.body)
+    return Reply(200, {"num_records": len(hit)})
+
+
 def delete_client(world: World, request: Request, found: re.Match[str]) -> Reply:
-    if not world.knows_rule_clients:
+    if "client" not in world.rule_requests:
         raise missing("path")
     policy = _policy(world, request, found)
     rule, match = _rule(policy, found), unquote(found["match"])
     if match not in _clients(rule):
         raise missing("match")
-    if len(rule["clients"]) == 1:
+    if len(rule["clients"]) == 1 and "query" in world.rule_requests:
         raise Refusal(1704044, "A rule must have a client.")
+    if len(rule["clients"]) == 1:
+        policy["rules"].remove(rule)
     rule["clients"] = [client for client in rule["clients"] if client["match"] != match]
     world.effect("DELETE", request.path, policy=policy["name"], client=match)
     return Reply()
@@ -208,6 +225,7 @@ ROUTES: list[Route] = [
     ("GET", _POLICY + r"/rules", list_rules),
     ("POST", _POLICY + r"/rules", create_rule),
     ("DELETE", _POLICY + r"/rules", delete_rules),
+    ("PATCH", _POLICY + r"/rules", patch_rules),
     ("POST", _RULE + r"/clients", add_client),
     ("DELETE", _RULE + r"/clients/(?P<match>[^/]+)", delete_client),
     ("PATCH", _RULE, patch_rule),

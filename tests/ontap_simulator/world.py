@@ -105,8 +105,8 @@ class World:
         #: For how long a new object does not show, in seconds.
         self.hidden_seconds = 0.0
         self._shows_at: dict[str, float] = {}
-        #: Does this release know requests that name an export rule by its client?
-        self.knows_rule_clients = True
+        #: Which requests this release knows that name an export rule by its client: "query", "client".
+        self.rule_requests = frozenset({"query", "client"})
         #: Are changes made before they are answered: "", "unnamed", "named" (the answer names the job)?
         self.synchronous = ""
         #: Is a job queued and paused before it runs?

@@ -36,7 +36,7 @@ def require_one(method: str, path: str, query: Mapping[str, object]) -> None:
         return
     if method == "PATCH" and path == _COMMAND and all(_names_one(query.get(key)) for key in ("vserver", "volume")):
         return
-    if method == "DELETE" and _RULES.fullmatch(path) and _names_one_rule(query):
+    if method in {"PATCH", "DELETE"} and _RULES.fullmatch(path) and _names_one_rule(query):
         return
     raise UnboundedChange(f"{method} {path} may touch more than one object")
 

@@ -142,8 +142,10 @@ class Mutation:
                 raise
             raise OutcomeUnclear(f"The change was made; {silence.detail}") from None
 
-    def await_visible(self, question: Callable[[], Found]) -> Found:
+    def await_visible(self, question: Callable[[], Found], *, missing: type[NotFound] = NotFound) -> Found:
         """Ask, after a change, for what it made; a filer may not show that at once, so it is asked again for a while.
+
+        ``missing`` is what ``question`` raises until it shows.
 
         Raises:
             OutcomeUnclear: it does not show, or the filer does not answer.
@@ -153,11 +155,11 @@ class Mutation:
         while True:
             try:
                 return self.look(question)
-            except NotFound as missing:
+            except missing as reason:
                 if not self.partially_applied:
                     raise
                 if time.monotonic() > until:
-                    raise OutcomeUnclear(f"The change was made; {missing.detail}") from None
+                    raise OutcomeUnclear(f"The change was made; {reason.detail}") from None
             self.journal.wait(pause)
             pause = min(PAUSE_S, pause * 2)
 

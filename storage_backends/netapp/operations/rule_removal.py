@@ -1,27 +1,43 @@
 """Taking a client out of a policy's rules while others change the same policy.
 
 A rule's index may have moved since it was read, so a request names the rule by its index *and* the client: where the
-rule is not there any more, the filer refuses, the rules are read again, and the request is made anew. Filers that know
-no such request are asked by the index alone, and looked at afterwards: where something else
-went, it is said so.
+rule is not there any more, the filer refuses, the rules are read again, and the request is made anew. ONTAP has two
+such requests; filers that know neither are asked by the index alone, and looked at afterwards.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
-from storage_backends.errors import NotFound, OutcomeUnclear, StorageError
+from storage_backends.errors import InvalidRequest, NotFound, OutcomeUnclear, StorageError
 from storage_backends.netapp.ontap.error_codes import is_no_operation
 from storage_backends.netapp.ontap.queries import Query, quote_literal
+from storage_backends.netapp.ontap.responses import Answer
 from storage_backends.netapp.operations.export_rules import OntapRule
 from storage_backends.netapp.operations.mutation import Mutation
 
 #: How often the rules may have moved under our hands before it is given up.
 _MAX_ROUNDS = 50
 Read = Callable[[], list[OntapRule]]
+
+
+class _Way(Enum):
+    """How the filer is told which rule is meant."""
+
+    #: ``…/rules/{index}/clients/{match}``: one client of a rule.
+    CLIENT = "client"
+    #: ``…/rules?index=…&clients.match=…``: the rule at that index, if it has that client.
+    QUERY = "query"
+    #: ``…/rules/{index}``: whatever stands there.
+    INDEX = "index"
+
+
+class _StillThere(NotFound):
+    """What was removed shows still."""
 
 
 class RuleRemoval:
@@ -32,8 +48,8 @@ class RuleRemoval:
         self._path = rules_path
         self._policy_id = str(policy_id)
         self._match = match
-        #: Whether the filer refused a request that names a rule by its client.
-        self._by_index = False
+        #: The ways that this filer was found not to know.
+        self._unknown: set[_Way] = set()
 
     def run(self, read: Read) -> list[OntapRule]:
         """Remove the client, and return the rules that are left.
@@ -46,38 +62,49 @@ class RuleRemoval:
             holder = next((rule for rule in rules if rule.spellings_of(self._match)), None)
             if holder is None:
                 return rules
-            if self._by_index:
-                rules = self._remove_by_index(holder, rules, read)
-                continue
-            is_removed = self._remove_by_client(holder, rules)
-            before, rules = rules, self._read_after(holder, read) if is_removed else self._mutation.look(read)
-            # A refusal that nothing on the filer explains: it does not know the request.
-            self._by_index |= not is_removed and before == rules
+            rules = self._remove(holder, rules, read)
         raise OutcomeUnclear("Others change the export policy too fast: the rule may be there still.")
 
-    def _remove_by_client(self, holder: OntapRule, rules: list[OntapRule]) -> bool:
-        """Send one removal; False if the filer found nothing to remove, or does not know the request."""
-        spelling, number, count = holder.spellings_of(self._match)[0], self._policy_id, self._count(rules)
+    def _remove(self, holder: OntapRule, before: list[OntapRule], read: Read) -> list[OntapRule]:
+        """Send one removal, and return the rules as they are then."""
+        order = (_Way.CLIENT, _Way.QUERY) if len(holder.clients) > 1 else (_Way.QUERY, _Way.CLIENT)
+        way = next((way for way in order if way not in self._unknown), _Way.INDEX)
+        is_removed = self._send(way, holder, before)
+        after = self._read_after(holder, read) if is_removed else self._mutation.look(read)
+        if not is_removed and before == after:
+            self._unknown.add(way)  # A refusal that nothing on the filer explains: it does not know the request.
+        if is_removed and way is _Way.INDEX:
+            self._require_only(holder, before, after)
+        return after
+
+    def _send(self, way: _Way, holder: OntapRule, before: list[OntapRule]) -> bool:
+        """Send it; False if the filer found nothing to remove, or does not know the request."""
         try:
-            if len(holder.clients) > 1:
-                path = f"{self._path}/{holder.index}/clients/{quote(spelling, safe='')}"
-                answer = self._mutation.send("shorten-rule", "DELETE", path, policy_id=number, holders=count)
-            else:
-                query: Query = {"index": holder.index, "clients.match": quote_literal(spelling)}
-                answer = self._mutation.send(
-                    "remove-rule", "DELETE", self._path, query=query, policy_id=number, holders=count
-                )
-        except NotFound:
-            return False
+            answer = self._request(way, holder, str(holders(before, self._match)))
         except StorageError as refusal:
-            if not is_no_operation(refusal) and not _is_unknown_argument(refusal):
+            may_be_unknown = isinstance(refusal, NotFound | InvalidRequest) or is_no_operation(refusal)
+            if not may_be_unknown or way in self._unknown:
                 raise
             return False
         return answer.body.get("num_records") != 0
 
-    def _count(self, rules: list[OntapRule]) -> str:
-        """In how many places the client stands, for whoever must find out later how far this came."""
-        return str(holders(rules, self._match))
+    def _request(self, way: _Way, holder: OntapRule, count: str) -> Answer:
+        spelling, number = holder.spellings_of(self._match)[0], self._policy_id
+        one_rule = f"{self._path}/{holder.index}"
+        if way is _Way.CLIENT:
+            path = f"{one_rule}/clients/{quote(spelling, safe='')}"
+            return self._mutation.send("remove-client", "DELETE", path, policy_id=number, holders=count)
+        path, query = one_rule, None
+        if way is _Way.QUERY:
+            named: Query = {"index": holder.index, "clients.match": quote_literal(spelling)}
+            path, query = self._path, named
+        others = [{"match": client} for client in holder.clients if client not in holder.spellings_of(self._match)]
+        if not others:
+            return self._mutation.send("remove-rule", "DELETE", path, query=query, policy_id=number, holders=count)
+        body = {"clients": others}
+        return self._mutation.send(
+            "shorten-rule", "PATCH", path, query=query, body=body, policy_id=number, holders=count
+        )
 
     def _read_after(self, holder: OntapRule, read: Read) -> list[OntapRule]:
         """The rules once the removal shows in them."""
@@ -85,42 +112,26 @@ class RuleRemoval:
         def shown() -> list[OntapRule]:
             rules = read()
             if holder in rules:
-                raise NotFound("The rule is there (still).")
+                raise _StillThere("The rule is there (still).")
             return rules
 
-        return self._mutation.await_visible(shown)
+        return self._mutation.await_visible(shown, missing=_StillThere)
 
-    # --- for filers that know no request by client
-
-    def _remove_by_index(self, holder: OntapRule, before: list[OntapRule], read: Read) -> list[OntapRule]:
-        path, number, count = f"{self._path}/{holder.index}", self._policy_id, self._count(before)
-        others = [client for client in holder.clients if client not in holder.spellings_of(self._match)]
-        try:
-            if others:
-                body = {"clients": [{"match": client} for client in others]}
-                self._mutation.send("shorten-rule", "PATCH", path, body=body, policy_id=number, holders=count)
-            else:
-                self._mutation.send("remove-rule", "DELETE", path, policy_id=number, holders=count)
-        except NotFound:
-            return self._mutation.look(read)
-        after: list[OntapRule] = self._mutation.look(read)
+    def _require_only(self, holder: OntapRule, before: list[OntapRule], after: list[OntapRule]) -> None:
+        """Return unless the removal by index alone hit something else."""
         lost = _lost(before, after) - Counter([holder.shown.clients])
         if lost and any(rule.spellings_of(self._match) for rule in after):
+            hit = ", ".join(sorted({client for clients in lost for client in clients}))
             raise OutcomeUnclear(
                 "Somebody else moved the policy's rules at the same moment, and a rule of theirs may have been hit:"
-                f" {', '.join(sorted({client for clients in lost for client in clients}))}. Look at the policy."
+                f" {hit}. Look at the policy."
             )
-        return after
+
+
+def holders(rules: list[OntapRule], match: str) -> int:
+    """In how many places of the rules a client stands, so that it can be told later how far its removal came."""
+    return sum(len(rule.spellings_of(match)) for rule in rules)
 
 
 def _lost(before: list[OntapRule], after: list[OntapRule]) -> Counter[Any]:
     return Counter(rule.shown.clients for rule in before) - Counter(rule.shown.clients for rule in after)
-
-
-def holders(rules: list[OntapRule], match: str) -> int:
-    """In how many places of the rules a client stands."""
-    return sum(len(rule.spellings_of(match)) for rule in rules)
-
-
-def _is_unknown_argument(refusal: StorageError) -> bool:
-    return refusal.backend_error is not None and refusal.backend_error.code in {"262177", "262179"}

@@ -185,10 +185,18 @@ class TestOthersChangeIt:
         ontap.handle = intruding  # type: ignore[method-assign]
         return put
 
+    @pytest.mark.parametrize("known", [{"query", "client"}, {"query"}, {"client"}], ids=" ".join)
     @pytest.mark.parametrize("client", ["a", "b", "c"])
     def test_a_rule_that_moved_is_found_again(
-        self, client: str, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
+        self,
+        client: str,
+        known: set[str],
+        ontap: Simulator,
+        backend: StorageBackend,
+        policy: dict[str, Any],
+        moving: list[str],
     ) -> None:
+        ontap.world.rule_requests = frozenset(known)
         left = backend.ensure_policy_rule_absent("team", client, journal=journal())
 
         expected = [rule for rule in ("theirs", "a", "b", "c") if rule != client]
@@ -196,9 +204,11 @@ class TestOthersChangeIt:
         assert clients(policy) == [[rule] for rule in expected]
         assert moving
 
+    @pytest.mark.parametrize("known", [{"query", "client"}, {"query"}, {"client"}], ids=" ".join)
     def test_a_client_of_a_rule_that_moved(
-        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
+        self, known: set[str], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
     ) -> None:
+        ontap.world.rule_requests = frozenset(known)
         policy["rules"] = [full_rule(1, ["a", "b"]), full_rule(2, ["b", "c", "d"])]
 
         backend.ensure_policy_rule_absent("team", "b", journal=journal())
@@ -224,7 +234,7 @@ class TestOthersChangeIt:
     def test_a_filer_without_such_requests_is_asked_by_index_and_looked_at(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
-        ontap.world.knows_rule_clients = False
+        ontap.world.rule_requests = frozenset()
         policy["rules"].append(full_rule(4, ["a", "d"]))
 
         assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("b", "c", "d")
@@ -233,7 +243,7 @@ class TestOthersChangeIt:
     def test_what_it_hit_there_by_accident_is_told(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
-        ontap.world.knows_rule_clients = False
+        ontap.world.rule_requests = frozenset()
         handle = ontap.handle
 
         def intruding(request: Any) -> Any:
@@ -348,3 +358,16 @@ def test_three_writers_lose_none_of_each_others_rules(ontap: Simulator) -> None:
         if match.startswith("direct"):
             assert rule["rw_rule"] == ["krb5"]
             assert [client["match"] for client in rule["clients"]] == [match, f"{match}-too"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 4), (405, 3), (400, 262179), (403, 6)])
+def test_a_filer_that_refuses_every_removal_is_not_asked_for_ever(
+    status: int, code: int, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    ontap.fault(Kind.REFUSE, method="DELETE|PATCH", times=99, status=status, code=code)
+    with pytest.raises(StorageError) as refusal:
+        backend.ensure_policy_rule_absent("team", "a", journal=journal())
+    assert refusal.value.backend_error is not None
+    assert refusal.value.backend_error.code == str(code)
+    assert len(ontap.changes_sent()) <= 4
+    assert clients(policy) == [["a"], ["b"], ["c"]]
