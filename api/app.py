@@ -17,7 +17,7 @@ from api.http.converters import CONVERTERS
 from api.monitoring import request_metrics
 from api.openapi.document import create_api, describe_sign_in
 from api.openapi.path_parameters import subsystem_parameter
-from api.resources import docs, health, jobs, locks, restricted, snapshots, status, volumes
+from api.resources import batches, docs, health, jobs, locks, restricted, snapshots, status, volumes
 from api.resources import events as event_stream
 from api.resources import export_policies as exports
 from api.response_cache.middleware import ResponseCacheMiddleware, raise_cached_redis_error
@@ -30,6 +30,7 @@ BLUEPRINTS = (
     locks.blp,
     exports.blp,
     jobs.blp,
+    batches.blp,
     event_stream.blp,
     health.blp,
 )

@@ -15,6 +15,7 @@ from flask import current_app
 from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystems
 from worker.config.settings import Settings, load
+from worker.jobs.batches import Batches
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
 from worker.jobs.repeats import HeldRequests
@@ -53,6 +54,7 @@ class Services:
     #: Is set when the process is told to stop.
     stopping: Event = field(default_factory=Event, repr=False)
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
+    _batches: list[Batches] = field(default_factory=list, repr=False)
 
     @classmethod
     def build(
@@ -107,6 +109,14 @@ class Services:
             ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))
             self._jobs.append(Jobs(self.redis, self.scripts, ids, self.publisher, self.settings))
         return self._jobs[0]
+
+    @property
+    def batches(self) -> Batches:
+        """The batches; as ``jobs``."""
+        if not self._batches:
+            ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))
+            self._batches.append(Batches(self.redis, self.scripts, self.jobs, ids, self.publisher, self.settings))
+        return self._batches[0]
 
 
 def current_services() -> Services:

@@ -21,7 +21,7 @@ class ApiSettings(BaseSettings):
     )
     events_max: int = Field(3600, ge=1, description="How long an event stream lives; its client then connects again")
     max_body_bytes: int = Field(
-        256 * 1024, ge=1024, description="Largest request body; larger ones are refused with 413"
+        1024 * 1024, ge=1024, description="Largest request body; larger ones are refused with 413"
     )
     max_url_bytes: int = Field(8 * 1024, ge=256, description="Longest path and query; longer ones are refused with 414")
     max_header_bytes: int = Field(

@@ -25,12 +25,14 @@ from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import QueueClass
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, Settings, load
+from worker.execution.batch_task import BatchTask
 from worker.execution.claims import JobClaims
 from worker.execution.executor import JobExecutor
 from worker.execution.lease import Lease, LeaseRenewer
 from worker.execution.outcome_events import emit_ended
 from worker.execution.reconciler import OutcomeReconciler
 from worker.execution.tasks import Slots, register_tasks
+from worker.jobs.batches import Batches
 from worker.jobs.event_log import EventLog, EventLogTrimming
 from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs
@@ -123,7 +125,9 @@ def build(
     }
     claims = JobClaims(scripts, lease_renewer, publisher, settings, drain)
     reconciler = OutcomeReconciler(claims, gateways, listings, settings)
-    jobs = Jobs(client, scripts, JobIds(job_id_secret(client, settings.key_prefix)), publisher, settings)
+    ids = JobIds(job_id_secret(client, settings.key_prefix))
+    jobs = Jobs(client, scripts, ids, publisher, settings)
+    batches = Batches(client, scripts, jobs, ids, publisher, settings)
     slots = Slots(settings)
     maintenance = MaintenanceLoop(
         scripts,
@@ -139,6 +143,8 @@ def build(
         tasks=[
             Refresh(client, jobs, settings, list(subsystems)),
             Compaction(listings, scripts, list(subsystems)),
+            batches.discard_abandoned,
+            batches.advance_all,
             counters.flush,
             EventLogTrimming(EventLog(client, settings.key_prefix), settings.events_keep),
             BreakerReport(client, settings.key_prefix, node, gateways),
@@ -146,6 +152,7 @@ def build(
     )
     executor = JobExecutor(claims, gateways, listings, settings)
     register_tasks(celery, claims, executor, slots)
+    celery.register_task(BatchTask(jobs, batches))
     threads = sum(slots.free_slots(queue) for queue in queues) + _SPARE_THREADS
     health_monitor = HealthMonitor(gateways, client, settings.key_prefix)
     return Runtime(celery, queues, threads, gateways, lease_renewer, maintenance, health_monitor, publisher, drain)

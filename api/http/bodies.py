@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from flask import request
 
+from api.http.member_requests import current_member
 from api.http.problems import MOST_ERRORS, Problem, invalid
 from api.services import current_services
 
@@ -18,6 +19,9 @@ def json_object() -> dict[str, Any]:
     Raises:
         Problem: `unsupported-media-type`, `invalid-request`, or `validation-failed` when it is not an object.
     """
+    member = current_member()
+    if member is not None:
+        return member.body
     raw = received_body()
     # The server hides that a body in chunks broke off. JSON shows that by itself; but nothing at all is a body, too.
     if not raw and "chunked" in request.headers.get("Transfer-Encoding", "").lower():
@@ -27,7 +31,8 @@ def json_object() -> dict[str, Any]:
 
 def require_empty_body() -> None:
     """Refuse a body with anything in it, for requests that take none."""
-    fields = _object_in(received_body())
+    member = current_member()
+    fields = _object_in(received_body()) if member is None else member.body
     errors = [
         {"pointer": f"/{_escaped(name)}", "detail": "this request takes no fields"}
         for name in islice(fields, MOST_ERRORS)

@@ -56,6 +56,11 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
     "too-many-snapshots": ProblemType(
         409, "Too many snapshots", "The storage system's limit is reached. Delete one, or ask with purge_old_if_needed."
     ),
+    "batch-failed": ProblemType(
+        409,
+        "Batch failed",
+        "Not all members succeeded. The batch's result says what became of each; retry it for those.",
+    ),
     "job-not-finished": ProblemType(
         409, "Job not finished", "Ask again after the time in Retry-After.", retryable=True
     ),

@@ -39,16 +39,17 @@ def cancel_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
     return {"cancelled": cancelled, "refused": refused}
 
 
-def retry_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
+def retry_jobs(query: Mapping[str, Any], retry_batch: Callable[[Job], str]) -> dict[str, Any]:
     """Do every failed or cancelled job that the filter names again; ``retried`` has the ids of the new jobs.
 
-    With an Idempotency-Key the same request makes no second ones.
+    With an Idempotency-Key the same request makes no second ones. ``retry_batch`` does a batch again, and returns the
+    id of the new one.
 
     Raises:
         Problem: `validation-failed`: there is no filter.
     """
     made: list[str] = []
-    _, refused = _each(query, _REPEATABLE, lambda job: _retry(job, made))
+    _, refused = _each(query, _REPEATABLE, lambda job: _retry(job, made, retry_batch))
     return {"retried": made, "refused": refused}
 
 
@@ -86,16 +87,25 @@ def _found(query: Mapping[str, Any], wanted: JobFilter) -> list[Job]:
 def _cancel(job: Job) -> str:
     if not may_stop(job):
         return "missing-role"
-    return _REFUSALS.get(current_services().jobs.cancel(job.id, principal().name), "")
+    services = current_services()
+    result = (services.batches if job.is_batch else services.jobs).cancel(job.id, principal().name)
+    if result is CancelResult.TOO_LATE and not job.done:
+        # It may have been cancelled just now, with its batch.
+        now = services.jobs.get(job.id)
+        return "" if now is not None and now.job.state is State.CANCELLED else _REFUSALS[result]
+    return _REFUSALS.get(result, "")
 
 
-def _retry(job: Job, made: list[str]) -> str:
+def _retry(job: Job, made: list[str], retry_batch: Callable[[Job], str]) -> str:
     if not job.roles <= principal().roles:
         return "missing-role"
     if job.state not in _REPEATABLE:
         return "job-not-retryable" if job.done else "job-not-finished"
     try:
-        made.append(accept_job(_with_own_key(job, retry_request(job, keyed=True))).job_status.job.id)
+        if job.is_batch:
+            made.append(retry_batch(job))
+        else:
+            made.append(accept_job(_with_own_key(job, retry_request(job, keyed=True))).job_status.job.id)
     except Problem as problem:
         return problem.code
     return ""

@@ -11,6 +11,7 @@ from flask import request
 
 from api.auth import principal
 from api.auth.request_origin import network_of
+from api.http.member_requests import current_member
 from api.http.problems import Problem
 from api.http.request_ids import request_id
 from storage_backends.client_matches import canonical_arguments, canonical_match
@@ -35,7 +36,8 @@ def new_job(
     Raises:
         Problem: the Idempotency-Key cannot be one.
     """
-    key = _idempotency_key() if keyed else ""
+    # The key of a batch is for the whole.
+    key = idempotency_key() if keyed and current_member() is None else ""
     arguments = canonical_arguments(arguments)
     return NewJob(
         operation=operation,
@@ -48,12 +50,16 @@ def new_job(
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),
         idempotency_key=key,
-        request_hash=_request_hash() if key else "",
+        request_hash=request_hash() if key else "",
     )
 
 
-def _idempotency_key() -> str:
-    """The key without its quotes; bare keys are taken, too."""
+def idempotency_key() -> str:
+    """Return the request's key without its quotes, empty without one; bare keys are taken, too.
+
+    Raises:
+        Problem: it cannot be one.
+    """
     if "Idempotency-Key" not in request.headers:
         return ""
     key = request.headers["Idempotency-Key"].strip()
@@ -64,8 +70,8 @@ def _idempotency_key() -> str:
     return key
 
 
-def _request_hash() -> str:
-    """A digest of what is asked for: the same however its JSON is laid out."""
+def request_hash() -> str:
+    """Return a digest of what is asked for: the same however its JSON is laid out."""
     sent = request.get_data()
     try:
         body = orjson.dumps(_canonical(orjson.loads(sent)), option=orjson.OPT_SORT_KEYS)
@@ -85,7 +91,9 @@ def _canonical(body: Any) -> Any:
 
 def canonical_path() -> str:
     """Return the request's path with the host or the rule in it in canonical form."""
-    for name, value in (request.view_args or {}).items():
-        if name in {"host", "rule"} and request.path.endswith(f"/{value}"):
-            return f"{request.path.removesuffix(value)}{canonical_match(value)}"
-    return request.path
+    member = current_member()
+    path, parts = (member.path, member.view_args) if member else (request.path, request.view_args or {})
+    for name, value in parts.items():
+        if name in {"host", "rule"} and path.endswith(f"/{value}"):
+            return f"{path.removesuffix(value)}{canonical_match(value)}"
+    return path

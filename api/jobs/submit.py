@@ -11,6 +11,7 @@ import orjson
 import redis
 from flask import Response, request
 
+from api.http.member_requests import current_member
 from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem, problem_of
 from api.http.success_status import RETURNS_LOCATION, success_status
@@ -26,15 +27,24 @@ from worker.jobs.status import JobStatus
 from worker.store.scripts import SubmitOutcome
 
 
+class MemberResponse(Response):
+    """What a view answers for a member of a batch: the job that would have been accepted."""
+
+    def __init__(self, new: NewJob) -> None:
+        super().__init__(status=HTTPStatus.NO_CONTENT)
+        self.new_job = new
+
+
 def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "") -> Response:
-    """Answer a request for a change.
+    """Answer a request for a change; for a member of a batch, with a `MemberResponse`.
 
     Raises:
         Problem: nothing was accepted.
     """
     operation.check(arguments)
     reject_conditions()
-    return _answer_for(new_job(operation, subsystem, arguments, volume=volume, keyed=True))
+    new = new_job(operation, subsystem, arguments, volume=volume, keyed=True)
+    return MemberResponse(new) if current_member() else _answer_for(new)
 
 
 def resubmit(job: Job) -> Response:

@@ -82,7 +82,7 @@ IDEMPOTENCY = _parameter(
     "Repeating a request with the same key makes no second job (kept 24 h)",
     {"type": "string", "minLength": 1, "maxLength": 255},
 )
-_CACHE_CONTROL = _parameter(
+CACHE_CONTROL = _parameter(
     "header", "Cache-Control", "`no-cache`, `max-age=N`, `max-stale[=N]`, `only-if-cached`", {"type": "string"}
 )
 
@@ -126,7 +126,7 @@ def document_read(blueprint: Any, operation: Operation) -> Decorator:
     schema = _SCHEMAS[operation.reads.name]
     many = not operation.reads.single
     headers = _CACHED | (_COUNTED if many else {})
-    parameters = [PREFER, IF_NONE_MATCH, _CACHE_CONTROL, *(collection_parameters(schema) if many else [])]
+    parameters = [PREFER, IF_NONE_MATCH, CACHE_CONTROL, *(collection_parameters(schema) if many else [])]
 
     def decorate(view: Any) -> Any:
         view = blueprint.response(202, JobSchema, description="Not cached: follow the job", headers=ACCEPTED)(view)

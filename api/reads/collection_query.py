@@ -136,6 +136,11 @@ def respond(listing: Listing, listing_state: ListingState, query: Query, key: st
     return response
 
 
+def select(listing: Listing, listing_state: ListingState, query: Query) -> list[Record]:
+    """Return the records that a query chooses, in its order."""
+    return _rows(listing, listing_state, query, 0, query.limit or listing.count)[1]
+
+
 def mounted_at(listing: Listing, junction_path: str) -> str:
     """The name of the volume that is mounted there; empty when none is."""
     found = listing.find_casefolded("junction_path", junction_path)

@@ -7,6 +7,8 @@ from flask import Response, request
 from flask.views import MethodView
 
 from api import auth
+from api.batches.results import batch_result
+from api.batches.submit import accept_batch_retry, retry_batch
 from api.http.bodies import require_empty_body
 from api.http.preferences import preferences
 from api.http.problems import Problem
@@ -99,7 +101,7 @@ class RetryJobsView(MethodView):
 
         At most 1,000. `retried` has the new jobs; each names the old one in `retry_of`.
         """
-        return bulk.retry_jobs(query)
+        return bulk.retry_jobs(query, accept_batch_retry)
 
 
 @blp.route("/<job_id>")
@@ -157,7 +159,8 @@ class ResultView(MethodView):
 
         Its status, headers and body; of a listing also by page, with the query parameters of the collection.
         """
-        return results.result_of(visible_job(job_id))
+        job_status = visible_job(job_id)
+        return batch_result(job_status) if job_status.job.is_batch else results.result_of(job_status)
 
 
 @blp.route("/<job_id>/cancel")
@@ -175,7 +178,8 @@ class CancelView(MethodView):
         job = visible_job(job_id).job
         who = require_operator_of(job)
         require_empty_body()
-        word = current_services().jobs.cancel(job.id, who.name)
+        services = current_services()
+        word = (services.batches if job.is_batch else services.jobs).cancel(job.id, who.name)
         if word == "SHARED":
             raise Problem("job-shared", "Others wait for this read, too.")
         if word == "TOO_LATE":
@@ -196,14 +200,15 @@ class RetryView(MethodView):
         By a new job, which names this one in `retry_of`.
         """
         job = visible_job(job_id).job
-        auth.require(job.operation.role, operation="retry_job", target=job.target)
+        for role in sorted(job.roles):
+            auth.require(role, operation="retry_job", target=job.target)
         require_empty_body()
         if not job.done:
             headers = {"Retry-After": str(job_for(job.id).retry_after_s)}
             raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
         if job.state is State.SUCCEEDED:
             raise Problem("job-not-retryable", "The job succeeded: there is nothing to do again.")
-        return resubmit(job)
+        return retry_batch(job) if job.is_batch else resubmit(job)
 
 
 @blp.route("/<job_id>/settle")

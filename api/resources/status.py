@@ -42,7 +42,7 @@ class Failure:
         code = job.failure.code if job.failure else ""
         ago = duration((job_status.now_ms - (job.finished_ms or job_status.now_ms)) / 1000)
         facts = (ago, job.operation.name, job.subsystem, code)
-        if not who.signed_in or not (is_requester(who, job) or job.operation.role in who.roles):
+        if not who.signed_in or not (is_requester(who, job) or job.roles <= who.roles):
             return cls(*facts)
         return cls(*facts, job.id, job.target, job.failure.detail if job.failure else "", job.requester)
 

@@ -8,11 +8,11 @@ import marshmallow as ma
 
 from api.schemas.fields import StrictBoolean
 from api.schemas.times import Moment
-from worker.catalog.operations import OPERATIONS
+from worker.catalog.operations import BATCH, OPERATIONS
 from worker.jobs.record import State
 
 #: What a job can be of.
-JOB_OPERATIONS = [*OPERATIONS]
+JOB_OPERATIONS = [*OPERATIONS, BATCH.name]
 _NULLABLE: Any = {"allow_none": True, "required": True}
 _MOMENT = {"format": "date-time"}
 
@@ -87,6 +87,17 @@ class LinksSchema(ma.Schema):
     cancel = ma.fields.String(required=True, metadata={"format": "uri-reference"})
 
 
+class ChildrenSchema(ma.Schema):
+    """The members of a batch, counted by state."""
+
+    total = ma.fields.Integer(required=True, metadata={"example": 40})
+    queued = ma.fields.Integer(required=True)
+    running = ma.fields.Integer(required=True)
+    succeeded = ma.fields.Integer(required=True)
+    failed = ma.fields.Integer(required=True)
+    cancelled = ma.fields.Integer(required=True)
+
+
 class AttemptSchema(ma.Schema):
     """One time that a job was put off."""
 
@@ -105,7 +116,9 @@ class JobSchema(ma.Schema):
     operation = ma.fields.String(required=True, validate=ma.validate.OneOf(JOB_OPERATIONS))
     state = ma.fields.String(required=True, validate=ma.validate.OneOf([state.value for state in State]))
     done = ma.fields.Boolean(required=True)
-    subsystem = ma.fields.String(required=True, metadata={"example": "netapp"})
+    subsystem = ma.fields.String(
+        **_NULLABLE, metadata={"description": "null for a batch on several", "example": "netapp"}
+    )
     target = ma.fields.String(required=True, metadata={"example": "/v4/netapp/volumes/dbvol01"})
     request = ma.fields.Dict(required=True, metadata={"example": {"volume": "dbvol01", "size_total": 107374182400}})
     requested_by = ma.fields.String(**_NULLABLE, metadata={"example": "jdoe"})
@@ -126,6 +139,8 @@ class JobSchema(ma.Schema):
     )
     cancellable = ma.fields.Boolean(required=True)
     retry_of = ma.fields.String(**_NULLABLE)
+    batch = ma.fields.String(**_NULLABLE, metadata={"description": "The batch that it belongs to"})
+    children = ma.fields.Nested(ChildrenSchema, metadata={"description": "Of a batch: its members by state"})
     backend_job = ma.fields.String(**_NULLABLE)
     result = ma.fields.Nested(ResultSchema, **_NULLABLE)
     error = ma.fields.Nested(ProblemSchema, **_NULLABLE)

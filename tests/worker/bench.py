@@ -17,12 +17,13 @@ from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
 from storage_backends.journal import InMemoryJournal
 from worker.backends.gateway import BackendGateway
-from worker.catalog.operations import OPERATIONS, QueueClass
+from worker.catalog.operations import BATCH, OPERATIONS, QueueClass
 from worker.config.settings import Settings, load
 from worker.execution.claims import LOOK_AHEAD, MAX_WORKER_LOSSES, Completion, JobClaims, grace_ms
 from worker.execution.executor import JobExecutor
 from worker.execution.lease import Lease, LeaseRenewer
 from worker.execution.reconciler import OutcomeReconciler
+from worker.jobs.batches import Batches, NewBatch
 from worker.jobs.ids import JobIds
 from worker.jobs.record import Job
 from worker.jobs.service import Jobs, NewJob
@@ -127,6 +128,9 @@ class Node:
     def hear(self) -> None:
         """Do what a worker does for every ring, whether it comes in time or not."""
         for ring in self.bench.publisher.take():
+            if ring.operation == BATCH.name:
+                self.bench.batches.advance(ring.job_id)
+                continue
             lease = self.claims.claim(ring.job_id)
             if isinstance(lease, Lease):
                 self.executor.execute(lease)
@@ -171,7 +175,9 @@ class Bench:
         self.scripts: Any = JobScripts(client, PREFIX)
         self.publisher = HeardBell()
         publisher: Any = self.publisher
-        self.jobs = Jobs(client, self.scripts, JobIds(b"secret"), publisher, self.settings)
+        ids = JobIds(b"secret")
+        self.jobs = Jobs(client, self.scripts, ids, publisher, self.settings)
+        self.batches = Batches(client, self.scripts, self.jobs, ids, publisher, self.settings)
         self.backend = DummyStorage(DummyOptions(state_dir=str(folder)), name=SUBSYSTEM)
 
     def close(self) -> None:
@@ -201,6 +207,25 @@ class Bench:
         word, job_id, _ = self.jobs.accept(self.new(operation, key=key, **arguments))
         assert word in (SubmitOutcome.NEW, SubmitOutcome.REPLAYED), word
         return job_id
+
+    def new_batch(self, members: Iterable[NewJob], *, parallel: int = 8, stop: bool = False, key: str = "") -> NewBatch:
+        """A request for a batch."""
+        return NewBatch(
+            members=list(members), request={}, parallel=parallel, stops_on_failure=stop, target="/v4/batches",
+            requester="ann", request_id="r", idempotency_key=key, request_hash="hash",
+        )  # fmt: skip
+
+    def accept_batch(self, *members: NewJob, **options: Any) -> str:
+        """Accept one; its id."""
+        outcome, batch_id, _ = self.batches.accept(self.new_batch(members, **options))
+        assert outcome in (SubmitOutcome.NEW, SubmitOutcome.REPLAYED), outcome
+        return batch_id
+
+    def members(self, batch_id: str) -> list[Job]:
+        """The members' jobs, in the order of the request."""
+        found = [job_status for _, job_status in self.batches.members(batch_id)]
+        assert None not in found
+        return [job_status.job for job_status in found if job_status is not None]
 
     def job(self, job_id: str) -> Job:
         """The job as it is recorded."""
@@ -234,6 +259,8 @@ class Bench:
                 return
             self.let_time_pass()
             node.sweep()
+            self.batches.advance_all()
+            self.batches.discard_abandoned()
             node.hear()
 
     def effects(self) -> dict[str, bool]:
@@ -243,7 +270,7 @@ class Bench:
 
     def leftovers(self) -> set[str]:
         """Keys that a job holds while it is open."""
-        kinds = ("due:", "queued:", "running:", "ordering:", "unresolved:", "barrier:", "inflight:")
+        kinds = ("due:", "queued:", "running:", "ordering:", "unresolved:", "barrier:", "inflight:", "batches_")
         keys: Any = self.client.keys(f"{PREFIX}*")
         return {key.decode() for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)}
 

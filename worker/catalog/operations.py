@@ -64,6 +64,11 @@ def invalidates(resource_type: ResourceType, when: str = "") -> Effect:
     return Effect(resource_type, "invalidate", when=when)
 
 
+def task_name(operation: str) -> str:
+    """Return the name of the Celery task for an operation."""
+    return f"storage.{operation}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """One operation on a storage system."""
@@ -84,7 +89,7 @@ class Operation:
 
     @property
     def task_name(self) -> str:
-        return f"storage.{self.name}"
+        return task_name(self.name)
 
     @property
     def is_change(self) -> bool:
@@ -114,7 +119,21 @@ def _signature(method: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(method)
 
 
+#: What storage systems can be asked for, by name.
 OPERATIONS: dict[str, Operation] = {}
+
+
+def batch() -> None:
+    """Many changes in one order: no operation of a storage system, but a job like those."""
+
+
+#: Nobody carries it out: it ends with its last member. Who may ask for it is a matter of its members' operations.
+BATCH = Operation(method=batch, role=Role.ADMIN, queue_class=QueueClass.WRITE)
+
+
+def operation_named(name: str) -> Operation | None:
+    """Return what a job's record names; None when this version does not know it."""
+    return BATCH if name == BATCH.name else OPERATIONS.get(name)
 
 
 def _read(method: Callable[..., Any], *, role: Role, queue_class: QueueClass, into: ResourceType) -> Operation:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import chain, combinations
 from typing import Any
 
-from worker.catalog.operations import Role
+from worker.catalog.operations import BATCH, OPERATIONS, Role
 from worker.jobs.record import Job, State
 
 #: Sequence numbers are exact in Redis up to here.
@@ -96,24 +96,32 @@ def index_query(
 
 def _groups(wanted: JobFilter, scope: JobScope) -> list[list[str]]:
     """Lists of properties, of each of which a job must have one."""
-    groups = [] if scope.everybody else [_scope_properties(scope)]
-    operation, subsystem = f"operation:{wanted.operation}", f"subsystem:{wanted.subsystem}"
-    if wanted.operation and wanted.subsystem:
-        groups.append([f"{operation} {subsystem}"])
-    elif wanted.operation or wanted.subsystem:
-        groups.append([operation if wanted.operation else subsystem])
-    if wanted.states:
-        before = f"{operation} " if wanted.operation else f"{subsystem} " if wanted.subsystem else ""
-        groups.append([f"{before}state:{state}" for state in wanted.states])
+    groups = _state_groups(wanted)
+    if wanted.batch:
+        groups.append([f"batch:{wanted.batch}"])
     if wanted.requested_by:
         groups.append([f"requester:{key_of(wanted.requested_by)}"])
-    return groups or [["all"]]
+    if not scope.everybody:
+        groups.append(_scope_properties(scope.roles, scope.requester))
+    return groups or [_scope_properties(frozenset(Role))]
 
 
-def _scope_properties(scope: JobScope) -> list[str]:
-    subsets = chain.from_iterable(combinations(sorted(scope.roles), count) for count in range(1, len(scope.roles) + 1))
-    own = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
-    return own + [f"roles:{roles_property(roles)}" for roles in subsets]
+def _state_groups(wanted: JobFilter) -> list[list[str]]:
+    """Operations and subsystems are entered together with the state that a job is in."""
+    states = wanted.states or tuple(State)
+    operations = [wanted.operation] if wanted.operation else [BATCH.name, *OPERATIONS]
+    groups = []
+    if wanted.operation or (wanted.states and not wanted.subsystem):
+        groups.append([f"operation:{operation} state:{state}" for operation in operations for state in states])
+    if wanted.subsystem:
+        groups.append([f"subsystem:{wanted.subsystem} state:{state}" for state in states])
+    return groups
+
+
+def _scope_properties(roles: frozenset[Role], requester: str = "") -> list[str]:
+    subsets = chain.from_iterable(combinations(sorted(roles), count) for count in range(1, len(roles) + 1))
+    own = [f"requester:{key_of(requester)}"] if requester else []
+    return own + [f"roles:{roles_property(names)}" for names in subsets]
 
 
 def _within(moment_ms: int | None, after_ms: int, before_ms: int) -> bool:

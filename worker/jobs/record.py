@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from storage_backends.journal import JournalState
-from worker.catalog.operations import OPERATIONS, Operation, Role
+from worker.catalog.operations import BATCH, Operation, Role, operation_named
 
 
 class State(StrEnum):
@@ -31,6 +31,7 @@ class State(StrEnum):
 REQUEST_FAULTS = frozenset(
     {
         "already-exists",
+        "batch-failed",
         "lock-held",
         "no-such-policy",
         "no-such-snapshot",
@@ -153,6 +154,8 @@ class Job:
     query: str = ""
     #: For a succeeded read whose answer is a listing: the state of the listing that it made.
     listing_version: ListingVersion | None = None
+    #: Of a batch: its members counted by state, and their total.
+    children: Mapping[str, int] | None = None
     failure: Failure | None = None
     #: The last ten times that it was put off.
     attempts: tuple[Attempt, ...] = ()
@@ -162,6 +165,10 @@ class Job:
     @property
     def done(self) -> bool:
         return self.state.done
+
+    @property
+    def is_batch(self) -> bool:
+        return self.operation is BATCH
 
     def trace(self, now_ms: int) -> JournalState:
         """What the journal holds, for a worker that reconciles the job."""
@@ -177,7 +184,7 @@ def parse_job(flat: Sequence[bytes]) -> Job | None:
 
 def parse_record(record: Mapping[str, str]) -> Job | None:
     """Read a record's fields; None as for ``parse_job``."""
-    operation = OPERATIONS.get(record.get("operation", ""))
+    operation = operation_named(record.get("operation", ""))
     if operation is None or "state" not in record:
         return None
     state = State(record["state"])
@@ -197,6 +204,7 @@ def parse_record(record: Mapping[str, str]) -> Job | None:
         listing_version=_listing_version(record),
         failure=_failure(record),
         attempts=_attempts(record),
+        children=_children(record) if operation is BATCH else None,
         query=record.get("query", ""),
         volume=record.get("volume", ""),
         batch=record.get("batch", ""),
@@ -257,10 +265,32 @@ FAILURE_DETAILS = {
 }
 
 
+def _children(record: Mapping[str, str]) -> dict[str, int]:
+    states = ("queued", "running", "succeeded", "failed", "cancelled")
+    return {"total": int(record["total"]), **{state: int(record[f"members_{state}"]) for state in states}}
+
+
+def _batch_failure(record: Mapping[str, str]) -> Failure:
+    """How many members did not succeed, and the first that failed."""
+    children = _children(record)
+    missed = children["total"] - children["succeeded"]
+    errors = [
+        {
+            "pointer": f"/requests/{each['member']}",
+            "detail": f"{each['code']}: {each['detail'] or FAILURE_DETAILS.get(each['code'], 'it failed')}",
+        }
+        for each in json.loads(record.get("failures") or "[]")
+    ]
+    detail = f"{missed} of {children['total']} members did not succeed; the result says what became of each."
+    return Failure("batch-failed", detail, retryable=True, errors=tuple(errors))
+
+
 def _failure(record: Mapping[str, str]) -> Failure | None:
     code = record.get("error_code")
     if not code or record["state"] != State.FAILED:
         return None
+    if code == "batch-failed":
+        return _batch_failure(record)
     more = json.loads(record.get("error_more") or "{}")
     return Failure(
         code,

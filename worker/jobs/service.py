@@ -83,7 +83,7 @@ class Jobs:
         one step (a transactional outbox). A message that is published afterwards and gets lost only costs time.
         """
         job_id = self._ids.new()
-        fields = self._fields(job_id, new)
+        fields = self.fields(job_id, new)
         message = TaskMessage(job_id, fields["queue"], new.operation.name)
         payload = self._publisher.message_for(message)
         request = {
@@ -158,9 +158,9 @@ class Jobs:
         return found, cursor
 
     def _members_range(self, batch_id: str) -> tuple[int, int]:
-        """The sequence numbers around those of a batch's members, which are one after another."""
-        first, total = self._redis.hmget(self._keys.job(batch_id), "first_seq", "total")
-        return (int(first) - 1, int(first) + int(total)) if first and total else (0, 0)
+        """The sequence numbers around those of a batch's members."""
+        first, last = self._redis.hmget(self._keys.job(batch_id), "first_seq", "last_seq")
+        return (int(first) - 1, int(last) + 1) if first and last else (0, 0)
 
     def cancel(self, job_id: str, who: str) -> CancelResult:
         """Request cancellation of a job."""
@@ -209,7 +209,8 @@ class Jobs:
         found = self._scripts.get_jobs(list(ids), WORKER_TTL_MS, INLINE_RESULT_BYTES)
         return [job_status for each in found if (job_status := parse_job_status(each)) is not None]
 
-    def _fields(self, job_id: str, new: NewJob) -> dict[str, str]:
+    def fields(self, job_id: str, new: NewJob) -> dict[str, str]:
+        """Return the fields of the record of a job that is going to be accepted."""
         operation = new.operation
         fields = {
             "id": job_id,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from celery import Celery
 from kombu.messaging import Producer
 
-from worker.catalog.operations import OPERATIONS
+from worker.catalog.operations import task_name
 
 
 class TaskMessage(NamedTuple):
@@ -27,7 +27,7 @@ def parse_messages(found: Iterable[Iterable[bytes]]) -> list[TaskMessage]:
 def publish_message(celery: Celery, producer: Producer, message: TaskMessage) -> None:
     """Publish a message, in the one form that all of them have."""
     celery.send_task(
-        OPERATIONS[message.operation].task_name,
+        task_name(message.operation),
         args=[message.job_id],
         task_id=message.job_id,
         queue=message.queue,

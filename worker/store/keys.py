@@ -86,6 +86,24 @@ class Keys:
         """Exists until the next scheduled refresh is due."""
         return f"{self.prefix}refresh:{subsystem}"
 
+    def idempotency(self, name: str) -> str:
+        """Which job an Idempotency-Key made."""
+        return f"{self.prefix}idem:{name}"
+
+    def members(self, batch_id: str) -> str:
+        """The ids of a batch's members, a list in the order of its request."""
+        return f"{self.prefix}members:{batch_id}"
+
+    @property
+    def batches_preparing(self) -> str:
+        """Batches that are being prepared, by when that was last gone on with (ms)."""
+        return f"{self.prefix}batches_preparing"
+
+    @property
+    def batches_stopping(self) -> str:
+        """Batches some of whose members are still to be cancelled."""
+        return f"{self.prefix}batches_stopping"
+
     @property
     def celery(self) -> str:
         """The prefix of Celery's own keys: a list of messages for each queue, and bindings."""

@@ -21,7 +21,7 @@ from worker.store.keys import Keys
 #: How long replicas have to take what was written (milliseconds).
 _REPLICAS_WAIT_MS = 300
 #: Prepended to every script.
-_FUNCTIONS = ("job_functions.lua", "listing_functions.lua")
+_FUNCTIONS = ("job_functions.lua", "batch_functions.lua", "listing_functions.lua")
 
 #: What a script is given; lists and tables as JSON.
 Argument = str | float | bytes | Mapping[str, Any] | Sequence[Any]
@@ -189,6 +189,39 @@ class JobScripts:
     def forget_repeat(self, digest: str, job_id: str) -> None:
         """Make the request of a job a new one when it is sent again."""
         self._run("forget_repeat", digest, job_id)
+
+    # --- batches
+
+    def prepare_members(
+        self, batch_id: str, common: Mapping[str, str], members: Sequence[Mapping[str, str]]
+    ) -> tuple[int, int]:
+        """Record some members, which nobody sees before the batch is committed; return their first and last seq."""
+        first, last = self._run("prepare_members", batch_id, common, members)
+        return first, last
+
+    def discard_members(self, batch_id: str, limit: int) -> tuple[bool, MessageParts]:
+        """Take back some members of a batch that was not accepted; return whether there are more, and messages."""
+        more, messages = self._run("discard_members", batch_id, limit)
+        return bool(more), messages
+
+    def commit_batch(
+        self,
+        batch_id: str,
+        fields: Mapping[str, str],
+        request: Mapping[str, Any],
+        worker_ttl_ms: int,
+        inline_bytes: int,
+    ) -> tuple[SubmitOutcome, str, Sequence[Any], MessageParts]:
+        """Accept a batch with its prepared members; return the outcome, its id and status, and messages to publish."""
+        outcome, known, status, messages = self._run_replicated(
+            "commit_batch", batch_id, fields, request, worker_ttl_ms, inline_bytes
+        )
+        return SubmitOutcome(outcome.decode()), known.decode(), status, messages
+
+    def advance_batch(self, batch_id: str, limit: int, record_ttl_ms: int) -> tuple[bool, MessageParts]:
+        """Stop some members of a batch that is being stopped; return whether there are more, and messages."""
+        more, messages = self._run("advance_batch", batch_id, limit, record_ttl_ms)
+        return bool(more), messages
 
     # --- the worker that holds a job
 

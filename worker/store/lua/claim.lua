@@ -2,10 +2,11 @@
 -- ARGV: id, token, lease ms, time limits of a read and of a change (ms)
 allow_when_full()
 local id, token = ARGV[1], ARGV[2]
-local f = get(id, 'state', 'subsystem', 'queue', 'not_before', 'kind', 'attempt', 'created', 'version')
+local f = get(id, 'state', 'subsystem', 'queue', 'not_before', 'kind', 'attempt', 'created', 'version', 'batch', 'released')
 if not f[1] then return {'GONE'} end
 if f[1] ~= 'queued' then return {f[1] == 'cancelled' and 'CANCELLED' or 'TAKEN'} end
 if f[4] and f[4] ~= '' and tonumber(f[4]) > now then return {'LATER'} end
+if is_held_back(f[9], f[10], f[6]) then return {'BLOCKED'} end
 if is_blocked(id) then return {'BLOCKED'} end
 local limit = tonumber(f[5] == 'read' and ARGV[4] or ARGV[5])
 leave_queue(f[3], id)

@@ -52,7 +52,8 @@ end
 local EVENT_FIELDS = {'id', 'operation', 'kind', 'subsystem', 'queue', 'target', 'volume', 'batch', 'roles', 'requester',
   'request_id', 'query', 'retry_of', 'request', 'state', 'version', 'attempt', 'seq', 'created', 'updated', 'started', 'finished', 'expires',
   'cancel_requested', 'waiting_reason', 'cancellable', 'waiters', 'current', 'total', 'unit', 'message', 'backend_job',
-  'error_code', 'error_detail', 'error_more', 'trace_id'}
+  'error_code', 'error_detail', 'error_more', 'failures', 'members_queued', 'members_running', 'members_succeeded',
+  'members_failed', 'members_cancelled', 'trace_id'}
 local MOST_EVENTS, LONGEST_REQUEST_BYTES, REQUEST_AT, STATE_AT, QUEUE_AT = 100000, 1024, 14, 15, 5
 local function log_event(id)
   local values, n = get(id, unpack(EVENT_FIELDS)), redis.call('INCR', P .. 'event_seq')
@@ -87,18 +88,15 @@ local function chunk_key(chunk) return P .. 'index:' .. text(chunk) end
 local function bitmap_key(chunk, property) return chunk_key(chunk) .. ':' .. property end
 local function volume_index_key(volume) return P .. 'index_volume:' .. volume end
 
--- Pairs of properties have bitmaps of their own where both are common and may seldom meet.
+-- State goes together with what it is often asked for with, since each by itself may be common and the two seldom meet.
 local function state_properties(operation, sub, state)
-  return {'state:' .. state, 'operation:' .. operation .. ' state:' .. state, 'subsystem:' .. sub .. ' state:' .. state}
+  return {'operation:' .. operation .. ' state:' .. state, 'subsystem:' .. sub .. ' state:' .. state}
 end
 
-local function fixed_properties(operation, sub, requester_key, roles)
-  local properties = {'all', 'roles:' .. roles, 'operation:' .. operation}
-  if sub ~= '' then
-    properties[#properties + 1] = 'subsystem:' .. sub
-    properties[#properties + 1] = 'operation:' .. operation .. ' subsystem:' .. sub
-  end
-  if requester_key ~= '' then properties[#properties + 1] = 'requester:' .. requester_key end
+local function fixed_properties(requester_key, roles, batch)
+  local properties = {'roles:' .. roles}
+  if requester_key ~= '' then properties[2] = 'requester:' .. requester_key end
+  if batch ~= '' then properties[#properties + 1] = 'batch:' .. batch end
   return properties
 end
 
@@ -117,20 +115,59 @@ local function clear_bits(seq, properties)
   end
 end
 
+local function index_entry(id, finished)
+  return string.format('%-' .. ID_BYTES .. 's%0' .. TIME_DIGITS .. '.0f%0' .. TIME_DIGITS .. '.0f', id, now, finished)
+end
+
 -- Enter a new job; `f` are its fields, `seq` is a number.
 local function index_job(id, f, seq, state)
   local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
-  local entry = string.format('%-' .. ID_BYTES .. 's%0' .. TIME_DIGITS .. '.0f%0' .. TIME_DIGITS .. '.0f', id, now, 0)
-  redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, entry)
+  redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, index_entry(id, 0))
   redis.call('ZADD', P .. 'index_chunks', chunk, text(chunk))
-  set_bits(seq, fixed_properties(f.operation, f.subsystem, f.requester_key or '', f.roles or ''))
+  set_bits(seq, fixed_properties(f.requester_key or '', f.roles or '', ''))
   set_bits(seq, state_properties(f.operation, f.subsystem, state))
   if (f.volume or '') ~= '' then redis.call('ZADD', volume_index_key(f.volume), seq, id) end
 end
 
--- Move a job from one state to another in the index.
+-- Set the same bit of consecutive jobs; `from` and `to` lie in one chunk.
+local function fill_bits(key, from, to)
+  while from <= to and from % 8 ~= 0 do
+    redis.call('SETBIT', key, from % CHUNK_JOBS, 1)
+    from = from + 1
+  end
+  local bytes = math.floor((to + 1 - from) / 8)
+  if bytes > 0 then redis.call('SETRANGE', key, (from % CHUNK_JOBS) / 8, string.rep(string.char(255), bytes)) end
+  for seq = from + bytes * 8, to do redis.call('SETBIT', key, seq % CHUNK_JOBS, 1) end
+end
+
+-- Enter members of a batch (their fields), whose sequence numbers follow one another, with few commands: runs of members that
+-- are alike are entered together.
+local function index_members(members, first)
+  local place = 1
+  while place <= #members do
+    local m, seq = members[place], first + place - 1
+    local chunk, last = chunk_of(seq), place
+    local entries = {}
+    repeat
+      entries[#entries + 1] = index_entry(members[last].id, 0)
+      last = last + 1
+      local n = members[last]
+    until not n or n.subsystem ~= m.subsystem or n.operation ~= m.operation or n.roles ~= m.roles or chunk_of(first + last - 1) ~= chunk
+    redis.call('SETRANGE', chunk_key(chunk), seq % CHUNK_JOBS * ENTRY_BYTES, table.concat(entries))
+    redis.call('ZADD', P .. 'index_chunks', chunk, text(chunk))
+    local to = first + last - 2
+    local properties = fixed_properties(m.requester_key, m.roles, m.batch)
+    for _, property in ipairs(properties) do fill_bits(bitmap_key(chunk, property), seq, to) end
+    properties = state_properties(m.operation, m.subsystem, 'queued')
+    for _, property in ipairs(properties) do fill_bits(bitmap_key(chunk, property), seq, to) end
+    place = last
+  end
+end
+
+-- Move a job from one state to another in the index, and in the counts of its batch.
+local member_moved, member_ended
 local function index_state(id, old, new)
-  local f = get(id, 'seq', 'operation', 'subsystem')
+  local f = get(id, 'seq', 'operation', 'subsystem', 'batch')
   local seq = tonumber(f[1] or '')
   if not seq then return end
   clear_bits(seq, state_properties(f[2], f[3], old))
@@ -141,18 +178,23 @@ local function index_state(id, old, new)
       string.format('%0' .. TIME_DIGITS .. '.0f', now))
     redis.call('HSET', P .. 'index_last_end', text(chunk), text(now))
   end
+  if f[4] and f[4] ~= '' then member_moved(f[4], old, new) end
 end
+
+local ROLE_SETS = {'', 'ADMIN', 'UBER_ADMIN', 'USER', 'ADMIN+UBER_ADMIN', 'ADMIN+USER', 'UBER_ADMIN+USER', 'ADMIN+UBER_ADMIN+USER'}
 
 -- Take a job out of the index; a chunk without a job goes.
 local function unindex_job(id)
-  local f = get(id, 'operation', 'subsystem', 'requester_key', 'roles', 'state', 'seq', 'volume')
+  local f = get(id, 'operation', 'subsystem', 'requester_key', 'roles', 'state', 'seq', 'volume', 'batch')
   local seq = tonumber(f[6] or '')
   if not seq then return end
   local chunk = chunk_of(seq)
-  clear_bits(seq, fixed_properties(f[1], f[2], f[3] or '', f[4] or ''))
+  clear_bits(seq, fixed_properties(f[3] or '', f[4] or '', f[8] or ''))
   clear_bits(seq, state_properties(f[1], f[2], f[5]))
   if f[7] and f[7] ~= '' then redis.call('ZREM', volume_index_key(f[7]), id) end
-  if redis.call('EXISTS', bitmap_key(chunk, 'all')) == 0 then
+  local roles = {}
+  for _, names in ipairs(ROLE_SETS) do roles[#roles + 1] = bitmap_key(chunk, 'roles:' .. names) end
+  if redis.call('EXISTS', unpack(roles)) == 0 then
     redis.call('DEL', chunk_key(chunk))
     redis.call('ZREM', P .. 'index_chunks', text(chunk))
     redis.call('HDEL', P .. 'index_last_end', text(chunk))
@@ -262,14 +304,14 @@ local function requeue(id, state, start, reason)
 end
 
 -- Codes of failures of a user's making (REQUEST_FAULTS in worker/jobs/record.py): no news for whoever runs the service.
-local REQUEST_FAULTS = {}
-for code in string.gmatch('already-exists lock-held no-such-policy no-such-snapshot no-such-volume not-a-data-volume not-found ' ..
-  'not-supported policy-in-use resource-busy too-many-snapshots validation-failed', '%S+') do REQUEST_FAULTS[code] = true end
+local REQUEST_FAULTS = ' already-exists batch-failed lock-held no-such-policy no-such-snapshot no-such-volume not-a-data-volume ' ..
+  'not-found not-supported policy-in-use resource-busy too-many-snapshots validation-failed '
 
 -- A job's status: {record, now ms, position, workers online, 1 when behind others, mean run time ms, small result}.
 local function job_status(id, workers_ttl_ms, most_inline_bytes)
-  local f = get(id, 'subsystem', 'queue', 'operation', 'state', 'expires')
-  if not f[4] or (tonumber(f[5] or '') or now + 1) <= now then return {{}, now, 0, 0, 0, 0, ''} end
+  local f = get(id, 'subsystem', 'queue', 'operation', 'state', 'expires', 'batch')
+  local is_prepared = f[6] and f[6] ~= '' and redis.call('EXISTS', job_key(f[6])) == 0
+  if not f[4] or is_prepared or (tonumber(f[5] or '') or now + 1) <= now then return {{}, now, 0, 0, 0, 0, ''} end
   local position, behind, result = 0, 0, ''
   local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], now - tonumber(workers_ttl_ms), '+inf')
   if f[4] == 'queued' then
@@ -327,7 +369,7 @@ end
 -- `reply`: the result for a request that waits on the reply key; when nil, an empty reply makes it read the record.
 local function finish(id, state, keep_ms, fields, reply)
   local f = get(id, 'subsystem', 'queue', 'keys', 'state', 'inflight', 'operation', 'started', 'version', 'wants_reply',
-    'repeat')
+    'repeat', 'batch')
   local sub, keys, messages = f[1], cjson.decode(f[3]), {}
   keep_ms = record_ttl_ms(id, keep_ms)
   redis.call('ZREM', due_key(sub), id)
@@ -344,7 +386,7 @@ local function finish(id, state, keep_ms, fields, reply)
   count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state .. ' ' .. code)
   if state == 'failed' then
     count('failed ' .. sub .. ' ' .. code)
-    if not REQUEST_FAULTS[code] then
+    if not string.find(REQUEST_FAULTS, ' ' .. code .. ' ', 1, true) then
       redis.call('LPUSH', P .. 'failures', id)
       redis.call('LTRIM', P .. 'failures', 0, 99)
     end
@@ -364,5 +406,6 @@ local function finish(id, state, keep_ms, fields, reply)
   local request = f[10] and f[10] ~= '' and redis.call('HMGET', repeat_key(f[10]), 'id', 'keep_ms')
   if request and request[1] == id then redis.call('PEXPIRE', repeat_key(f[10]), request[2]) end
   redis.call('PUBLISH', P .. 'ends', id)
+  if f[11] and f[11] ~= '' then member_ended(f[11], id, state, keep_ms, messages) end
   return messages
 end

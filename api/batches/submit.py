@@ -1,0 +1,111 @@
+"""Turns a request for a batch into jobs, as a whole or not at all; answers with 202, or with what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis
+from flask import Response, request
+
+from api.auth import principal
+from api.batches.order import read_order
+from api.batches.planning import plan
+from api.batches.results import batch_result
+from api.http.preferences import Preferences, preferences
+from api.http.problems import Problem
+from api.http.request_ids import request_id
+from api.jobs.long_polling import wait_for_end
+from api.jobs.new_job import idempotency_key, request_hash
+from api.jobs.submit import Submitted, accepted_response, reject_conditions, retry_request, submitted
+from api.services import current_services
+from worker.jobs.batches import NewBatch
+from worker.jobs.record import Job, State
+from worker.jobs.service import NewJob
+from worker.store.scripts import SubmitOutcome
+
+
+def submit_batch(body: Mapping[str, Any]) -> Response:
+    """Answer a request for a batch, whose body its schema has checked.
+
+    Raises:
+        Problem: nothing was accepted.
+    """
+    reject_conditions()
+    config, began = current_services().config, time.monotonic()
+    wanted = preferences(request, config.max_wait)
+    order = read_order(body, config.read_wait if wanted.wait_s is None else wanted.wait_s)
+    new = _new_batch(
+        plan(order.members), order.request, order.parallel, idempotency_key(), stops=order.stops_on_failure
+    )
+    return _answer(new, wanted, time.monotonic() - began)
+
+
+def retry_batch(job: Job) -> Response:
+    """Answer a request to do again those members of a failed or cancelled batch that did not succeed.
+
+    Raises:
+        Problem: nothing was accepted.
+    """
+    new = _retry_of(job, idempotency_key())
+    return _answer(new, preferences(request, current_services().config.max_wait), 0.0)
+
+
+def accept_batch_retry(job: Job) -> str:
+    """As ``retry_batch``, for one of several batches in one request; return the id of the new batch."""
+    key = idempotency_key()
+    return _accept(_retry_of(job, key and f"{key} {job.id}")).job_status.job.id
+
+
+def _retry_of(job: Job, key: str) -> NewBatch:
+    found = [status.job for _, status in current_services().batches.members(job.id) if status is not None]
+    members = [retry_request(each) for each in found if each.state in (State.FAILED, State.CANCELLED)]
+    if not members:
+        raise Problem("job-expired", "The members that did not succeed are kept no longer.")
+    shown = {**job.request, "retries": job.id}
+    parallel, on_failure = int(job.request["parallel"]), job.request["on_failure"]
+    return _new_batch(members, shown, parallel, key, stops=on_failure == "stop", retry_of=job.id)
+
+
+def _new_batch(
+    members: Sequence[NewJob], shown: Mapping[str, Any], parallel: int, key: str, *, stops: bool, retry_of: str = ""
+) -> NewBatch:
+    return NewBatch(
+        members=members,
+        request=shown,
+        parallel=parallel,
+        stops_on_failure=stops,
+        target="/v4/batches",
+        requester=principal().name,
+        request_id=request_id(),
+        retry_of=retry_of,
+        idempotency_key=key,
+        request_hash=request_hash() if key else "",
+    )
+
+
+def _answer(new: NewBatch, wanted: Preferences, spent_s: float) -> Response:
+    """``spent_s``: how long the request has been held already."""
+    accepted = _accept(new)
+    job_status = accepted.job_status
+    try:
+        if wanted.wait_s:
+            left_s = max(0.0, wanted.wait_s - spent_s)
+            job_status = wait_for_end(current_services(), job_status.job.id, left_s) or job_status
+        if wanted.wait_s is not None and job_status.job.done:
+            response = batch_result(job_status)
+            response.headers.update(accepted.headers | wanted.headers(done=True))
+            return response
+    except redis.RedisError:
+        # It is accepted all the same, and its client must learn of it.
+        job_status = accepted.job_status
+    return accepted_response(job_status, headers=accepted.headers | wanted.headers(done=False))
+
+
+def _accept(new: NewBatch) -> Submitted:
+    outcome, batch_id, job_status = current_services().batches.accept(new)
+    if outcome is SubmitOutcome.CHANGED:
+        detail = "Recording the batch took too long, so that it was taken back. Nothing was accepted."
+        raise Problem("queue-unavailable", detail, headers={"Retry-After": "5"})
+    return submitted(new.members[0], outcome, batch_id, job_status)

@@ -1,0 +1,37 @@
+"""Members of a batch: requests that came inside another one, and go through the same views and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRequest:
+    """A request inside the request at hand."""
+
+    path: str
+    #: The parts of its path, by the names that its route gives them.
+    view_args: Mapping[str, str]
+    body: dict[str, Any]
+
+
+_current: ContextVar[MemberRequest | None] = ContextVar("member_request", default=None)
+
+
+@contextmanager
+def answering(member: MemberRequest) -> Iterator[None]:
+    """Inside the block, this member is what views read their bodies and paths from."""
+    token = _current.set(member)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_member() -> MemberRequest | None:
+    """Return the member whose view runs now; None in an ordinary request."""
+    return _current.get()

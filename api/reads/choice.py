@@ -1,0 +1,69 @@
+"""Volumes chosen by the query language of listings, for requests that are made for each of them."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from flask import request
+from werkzeug.datastructures import MultiDict
+
+from api import auth
+from api.http.preferences import Preferences, freshness
+from api.http.problems import Problem, invalid
+from api.reads import collection_query as collections
+from api.reads.lookup import Pending, find
+from api.reads.read_request import ReadRequest
+from api.services import current_services
+from worker.catalog.operations import LIST_VOLUMES
+from worker.catalog.resource_types import VOLUMES
+
+_UNFIT = ("fields", "page_token")
+
+
+def choose_volumes(subsystem: str, where: str, wait_s: float) -> list[str]:
+    """Return the names of the volumes that fit, from a copy that the request's Cache-Control takes.
+
+    Args:
+        subsystem: whose volumes.
+        where: a query as of the listing of volumes: filters, `sort`, `limit`.
+        wait_s: how long to wait for the storage system where there is no such copy.
+
+    Raises:
+        Problem: the query makes no sense, or there is no listing (yet).
+    """
+    auth.require(LIST_VOLUMES.role, operation=LIST_VOLUMES.name)
+    query = _query(where)
+    read_request = ReadRequest(
+        current_services(),
+        LIST_VOLUMES,
+        VOLUMES,
+        subsystem,
+        {},
+        query,
+        freshness(request),
+        wait_s,
+        Preferences(wait_s),
+        target=f"/v4/{subsystem}/volumes",
+    )
+    found = find(read_request)
+    if isinstance(found, Pending):
+        raise _not_yet(found)
+    return [str(record["name"]) for record in collections.select(found.listing, found.listing_state, query)]
+
+
+def _query(where: str) -> collections.Query:
+    given = MultiDict(parse_qsl(where, keep_blank_values=True))
+    for name in _UNFIT:
+        if name in given:
+            raise invalid("/for_each/where", f"{name} makes no sense here")
+    try:
+        return collections.parse(VOLUMES, given)
+    except Problem as problem:
+        raise invalid("/for_each/where", problem.detail) from None
+
+
+def _not_yet(pending: Pending) -> Problem:
+    job_status = pending.job_status
+    headers = {"Retry-After": str(job_status.retry_after_s), "Operation-Location": f"/v4/jobs/{job_status.job.id}"}
+    detail = "The volumes are being listed, from which it chooses. Nothing was accepted: send the request again."
+    return Problem("not-cached", detail, retryable=True, headers=headers)

@@ -1,0 +1,35 @@
+"""Batches: many changes in one order. Their jobs are shown, cancelled and done again as all others."""
+
+from __future__ import annotations
+
+from flask.views import MethodView
+
+from api.batches.submit import submit_batch
+from api.openapi import operations as documentation
+from api.openapi.blueprint import SIGNED_IN, Blueprint
+from api.schemas.batches import BatchSchema, MemberResultSchema
+from api.schemas.jobs import JobSchema
+
+blp = Blueprint("batches", __name__, url_prefix="/v4/batches", description="Batches")
+
+
+@blp.route("")
+class BatchesView(MethodView):
+    """Asking for many changes."""
+
+    @blp.exposes("create_batch", access=SIGNED_IN, problems=(409, 410, 412, 413, 415, 501, 502, 504))
+    @blp.arguments(BatchSchema)
+    @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CACHE_CONTROL])
+    @blp.response(202, JobSchema, description="Accepted: follow the job", headers=documentation.ACCEPTED)
+    @blp.response(
+        200, MemberResultSchema(many=True), description="It has ended in time", headers=documentation.REQUEST_ID
+    )
+    def post(self, body):
+        """Make many changes
+
+        All are checked first, and accepted as a whole or not at all. `requests` lists them; or `request` is made for
+        each volume that `for_each` chooses, with its name in the place of `{name}`. Members are ordinary jobs, of which
+        at most `parallel` wait in the queues at a time. The batch ends with its last member; then its `result` has an
+        answer for each, in the order of the requests.
+        """
+        return submit_batch(body)

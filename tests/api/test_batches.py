@@ -1,0 +1,304 @@
+"""Batches over HTTP: what is refused, what is accepted, and what is told of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from tests.api.front import accepted, pointers, problem
+from worker.catalog.operations import Role
+
+URL = "/v4/batches"
+
+
+def _creation(name: str, **body: Any) -> dict[str, Any]:
+    return {"method": "POST", "path": f"/v4/filer/volumes/{name}", "body": {"size_total": 10**9, **body}}
+
+
+def _members(client: Any, batch: str) -> list[dict[str, Any]]:
+    """The members, in the order of the request."""
+    found: list[dict[str, Any]] = client.get(f"/v4/jobs?batch={batch.rpartition('/')[2]}&limit=1000").json
+    return found[::-1]
+
+
+@pytest.fixture
+def carry_out(client, worker):
+    """Carry out a batch to its end, one member after the other."""
+
+    def run(batch: str) -> None:
+        while not client.get(batch).json["done"]:
+            waiting = [job for job in _members(client, batch) if job["state"] == "queued"]
+            worker.carry_out(waiting[0]["links"]["self"])
+
+    return run
+
+
+@pytest.fixture
+def three(client):
+    """A batch of three creations."""
+    requests = [_creation("a"), _creation("b"), _creation("c")]
+    return accepted(client.post(URL, json={"name": "nightly", "requests": requests}))
+
+
+@pytest.fixture
+def mixed(client, carry_out):
+    """A batch that has ended: the first member succeeded, the second failed, the third succeeded without a body."""
+    requests = [
+        _creation("a"),
+        _creation("a", junction_path="/elsewhere"),
+        {"method": "DELETE", "path": "/v4/filer/volumes/a"},
+    ]
+    path = accepted(client.post(URL, json={"requests": requests}))
+    carry_out(path)
+    return path
+
+
+class TestAccepted:
+    def test_the_batch_is_a_job(self, client, three):
+        batch = client.get(three).json
+        assert (batch["operation"], batch["state"], batch["subsystem"]) == ("batch", "queued", "filer")
+        assert batch["request"] == {"name": "nightly", "on_failure": "continue", "parallel": 8}
+        assert batch["children"] == {
+            "total": 3,
+            "queued": 3,
+            "running": 0,
+            "succeeded": 0,
+            "failed": 0,
+            "cancelled": 0,
+        }
+        assert batch["progress"] == {"percent": 0, "current": 0, "total": 3, "unit": "members", "message": None}
+        assert batch["id"] in [job["id"] for job in client.get("/v4/jobs?operation=batch").json]
+
+    def test_its_members_are_jobs(self, client, three):
+        members = _members(client, three)
+        assert [job["target"] for job in members] == [f"/v4/filer/volumes/{name}" for name in "abc"]
+        assert {job["batch"] for job in members} == {three.rpartition("/")[2]}
+        assert members[0]["request"] == {"volume": "a", "size_total": 10**9}
+        assert {job["requested_by"] for job in members} == {"ann"}
+
+    def test_it_goes_on_with_its_members(self, client, worker, three):
+        worker.carry_out(_members(client, three)[0]["links"]["self"])
+        batch = client.get(three).json
+        assert (batch["state"], batch["progress"]["percent"], batch["children"]["succeeded"]) == ("running", 33, 1)
+
+    def test_over_several_subsystems_it_has_none(self, client):
+        other = {"method": "DELETE", "path": "/v4/other/volumes/x"}
+        path = accepted(client.post(URL, json={"requests": [_creation("a"), other]}))
+        assert client.get(path).json["subsystem"] is None
+        assert [job["subsystem"] for job in _members(client, path)] == ["filer", "other"]
+
+    def test_hosts_are_written_in_one_form(self, client):
+        lock = {"method": "PUT", "path": "/v4/filer/volumes/a/locks/NODE1"}
+        path = accepted(client.post(URL, json={"requests": [lock]}))
+        (member,) = _members(client, path)
+        assert (member["target"], member["request"]["host"]) == ("/v4/filer/volumes/a/locks/node1", "node1")
+
+    def test_the_same_key_is_the_same_batch(self, client):
+        body, headers = {"requests": [_creation("a")]}, {"Idempotency-Key": "k"}
+        first = client.post(URL, json=body, headers=headers)
+        again = client.post(URL, json=body, headers=headers)
+        assert (again.headers["Idempotency-Replayed"], accepted(again)) == ("true", accepted(first))
+        other = client.post(URL, json={"requests": [_creation("b")]}, headers=headers)
+        problem(other, 422, "idempotency-key-reused")
+        assert len(client.get("/v4/jobs?operation=create_volume").json) == 1
+
+    def test_a_client_that_waits_has_the_result(self, front, client, worker, redis_client):
+        answers = []
+
+        def ask() -> None:
+            answers.append(front.client().post(URL, json={"requests": [_creation("a")]}, headers={"Prefer": "wait=20"}))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while not (found := client.get("/v4/jobs?operation=create_volume").json):
+            pass
+        worker.carry_out(found[0]["links"]["self"])
+        asking.join(20)
+        (answer,) = answers
+        assert answer.status_code == 200
+        assert [row["status"] for row in answer.json] == [201]
+        assert answer.headers["Preference-Applied"] == "wait=20"
+        assert answer.headers["Operation-Location"] == f"/v4/jobs/{found[0]['batch']}"
+        assert "Retry-After" not in answer.headers
+
+
+class TestRefused:
+    def test_everything_that_is_wrong_is_named(self, client):
+        requests = [
+            _creation("fine"),
+            _creation("a", size_total="1"),
+            {"method": "POST", "path": "/v4/nowhere/volumes/a"},
+            {"method": "DELETE", "path": "/v4/filer/volumes/-"},
+            {"method": "DELETE", "path": "/v4/filer/volumes/a", "body": {"why": 1}},
+            {"method": "PATCH", "path": "/v4/filer/volumes/a", "body": {}},
+            {"method": "POST", "path": "/v4/jobs/cancel", "body": {"volume": "a"}},
+            {"method": "DELETE", "path": "/v4/filer/volumes/a?x=1"},
+            {"method": "PUT", "path": "/v4/filer/volumes/a"},
+            {"method": "DELETE", "path": "/v4/nothing"},
+        ]
+        document = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")
+        assert sorted(pointers(document)) == [
+            "/requests/1/body/size_total",
+            "/requests/2/path",
+            "/requests/3/path",
+            "/requests/4/body/why",
+            "/requests/5/body",
+            "/requests/6/path",
+            "/requests/7/path",
+            "/requests/8/method",
+            "/requests/9/path",
+        ]
+        assert client.get("/v4/jobs").json == []
+
+    @pytest.mark.parametrize(
+        ("body", "pointer"),
+        [
+            ({}, "/requests"),
+            ({"requests": []}, "/requests"),
+            ({"requests": [_creation("a")] * 1001}, "/requests"),
+            ({"requests": ["x"]}, "/requests/0"),
+            ({"requests": [{"method": "GET", "path": "/v4/filer/volumes"}]}, "/requests/0/method"),
+            ({"requests": [{"method": "POST", "path": 5}]}, "/requests/0/path"),
+            ({"requests": [{"method": "POST", "path": "/v4/filer/volumes/a", "body": []}]}, "/requests/0/body"),
+            ({"requests": [{**_creation("a"), "why": 1}]}, "/requests/0/why"),
+            ({"requests": [_creation("a")], "parallel": 0}, "/parallel"),
+            ({"requests": [_creation("a")], "parallel": "8"}, "/parallel"),
+            ({"requests": [_creation("a")], "on_failure": "hope"}, "/on_failure"),
+            ({"requests": [_creation("a")], "colour": "red"}, "/colour"),
+            ({"requests": [_creation("a")], "request": _creation("a")}, "/request"),
+            ({"for_each": {"subsystem": "filer", "where": ""}}, "/request"),
+            ({"for_each": {"subsystem": "filer", "where": ""}, "request": _creation("a")}, "/request/path"),
+            ({"for_each": {"subsystem": "none", "where": ""}, "request": _creation("{name}")}, "/for_each/subsystem"),
+        ],
+    )
+    def test_what_is_no_batch_is_told_where(self, client, body, pointer):
+        assert pointers(problem(client.post(URL, json=body), 422, "validation-failed")) == [pointer]
+
+    def test_a_missing_role_refuses_the_whole(self, front):
+        requests = [_creation("a"), {"method": "DELETE", "path": "/v4/filer/volumes/b"}]
+        document = problem(front.client(Role.ADMIN).post(URL, json={"requests": requests}), 403, "missing-role")
+        assert (pointers(document), document["role"]) == (["/requests/1"], "UBER_ADMIN")
+        assert front.client().get("/v4/jobs").json == []
+
+    def test_strangers_may_not(self, front):
+        problem(front.stranger().post(URL, json={"requests": [_creation("a")]}), 401, "unauthenticated")
+
+    def test_conditions_are_refused(self, client):
+        response = client.post(URL, json={"requests": [_creation("a")]}, headers={"If-Match": '"x"'})
+        problem(response, 412, "precondition-failed")
+
+
+class TestForEach:
+    @pytest.fixture
+    def volumes(self, client, worker):
+        """Three volumes, in a listing at hand."""
+        for name in ("db1", "db2", "web"):
+            worker.carry_out(accepted(client.post(f"/v4/filer/volumes/{name}")))
+        headers = {"Prefer": "respond-async"}
+        worker.carry_out(accepted(client.get("/v4/filer/volumes", headers=headers)))
+
+    def order(self, where: str, path: str = "/v4/filer/volumes/{name}/snapshots/pre", **body: Any) -> dict[str, Any]:
+        request = {"method": "POST", "path": path, "body": body}
+        return {"for_each": {"subsystem": "filer", "where": where}, "request": request}
+
+    def test_a_member_is_made_for_each_that_fits(self, client, volumes):
+        response = client.post(URL, json=self.order("name=db*&state=online"))
+        batch = client.get(accepted(response)).json
+        assert (response.json or {})["request"]["chosen"] == batch["request"]["chosen"] == ["db1", "db2"]
+        assert batch["request"]["for_each"] == {"subsystem": "filer", "where": "name=db*&state=online"}
+        targets = [job["target"] for job in _members(client, accepted(response))]
+        assert targets == ["/v4/filer/volumes/db1/snapshots/pre", "/v4/filer/volumes/db2/snapshots/pre"]
+
+    def test_the_name_may_stand_in_the_body_too(self, client, volumes):
+        order = self.order("name=web", "/v4/filer/volumes/{name}-copy", from_volume="{name}", from_snapshot="s")
+        (member,) = _members(client, accepted(client.post(URL, json=order)))
+        assert (member["operation"], member["request"]["from_volume"]) == ("clone_volume", "web")
+        assert member["request"]["volume"] == "web-copy"
+
+    def test_an_empty_choice_is_refused(self, client, volumes):
+        document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
+        assert pointers(document) == ["/for_each/where"]
+
+    @pytest.mark.parametrize("where", ["colour=red", "size_used=>x", "fields=name", "limit=0"])
+    def test_a_query_that_makes_no_sense_is_refused(self, client, volumes, where):
+        document = problem(client.post(URL, json=self.order(where)), 422, "validation-failed")
+        assert pointers(document) == ["/for_each/where"]
+
+    def test_what_is_wrong_with_the_request_is_named_once(self, client, volumes):
+        order = self.order("name=db*", "/v4/filer/volumes/{name}/snapshots/-")
+        document = problem(client.post(URL, json=order), 422, "validation-failed")
+        assert pointers(document) == ["/request/path"]
+
+    def test_without_a_listing_one_is_asked_for(self, client, worker):
+        response = client.post(URL, json=self.order("name=db*"), headers={"Prefer": "wait=0"})
+        problem(response, 504, "not-cached")
+        assert int(response.headers["Retry-After"]) >= 1
+        worker.carry_out(response.headers["Operation-Location"])
+        problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
+
+
+class TestEnded:
+    def test_the_result_has_an_answer_for_each(self, client, mixed):
+        response = client.get(f"{mixed}/result")
+        assert response.status_code == 200
+        made, failed, gone = rows = response.json
+        assert [row["job"] for row in rows] == [job["id"] for job in _members(client, mixed)]
+        assert (made["status"], made["location"], made["value"]["name"]) == (201, "/v4/filer/volumes/a", "a")
+        assert (failed["status"], failed["problem"]["code"]) == (409, "already-exists")
+        assert (gone["status"], gone["location"], gone["value"]) == (204, None, None)
+
+    def test_the_batch_failed_and_says_why(self, client, mixed):
+        batch = client.get(mixed).json
+        assert (batch["state"], batch["error"]["code"], batch["error"]["retryable"]) == ("failed", "batch-failed", True)
+        assert pointers(batch["error"]) == ["/requests/1"]
+        assert "Retry-After" not in client.get(mixed).headers
+
+    def test_before_its_end_there_is_no_result(self, client, three):
+        response = client.get(f"{three}/result")
+        problem(response, 409, "job-not-finished")
+        assert int(response.headers["Retry-After"]) >= 1
+
+    def test_of_a_cancelled_one_too(self, client, three):
+        assert client.post(f"{three}/cancel").json["state"] == "cancelled"
+        assert [row["problem"]["code"] for row in client.get(f"{three}/result").json] == ["job-cancelled"] * 3
+
+    def test_what_did_not_succeed_is_done_again(self, client, mixed):
+        again = client.get(accepted(client.post(f"{mixed}/retry"))).json
+        assert (again["operation"], again["retry_of"], again["children"]["total"]) == (
+            "batch",
+            mixed.rpartition("/")[2],
+            1,
+        )
+        (member,) = _members(client, again["links"]["self"])
+        assert member["request"]["junction_path"] == "/elsewhere"
+        assert member["retry_of"] == _members(client, mixed)[1]["id"]
+
+    def test_one_that_succeeded_is_not(self, client, carry_out, three):
+        carry_out(three)
+        assert client.get(three).json["state"] == "succeeded"
+        problem(client.post(f"{three}/retry"), 409, "job-not-retryable")
+
+    def test_it_takes_the_roles_of_all(self, front, mixed):
+        problem(front.client(Role.ADMIN).post(f"{mixed}/retry"), 403, "missing-role")
+
+    def test_by_filter_a_batch_is_cancelled_with_its_members(self, client, three):
+        answer = client.post("/v4/jobs/cancel", json={"subsystem": "filer"}).json
+        assert (len(answer["cancelled"]), answer["refused"]) == (4, [])
+
+
+class TestSeen:
+    def test_by_those_who_have_all_its_roles(self, front, redis_client, mixed):
+        redis_client.hset(f"sapi:job:{mixed.rpartition('/')[2]}", "requester", "bob")
+        assert front.client(Role.ADMIN, Role.UBER_ADMIN).get(mixed).status_code == 200
+        problem(front.client(Role.ADMIN).get(mixed), 404, "no-such-job")
+        problem(front.client(Role.ADMIN).get(f"{mixed}/result"), 404, "no-such-job")
+
+
+def test_a_thousand_members_come_in_one_request(client, redis_client):
+    path = accepted(client.post(URL, json={"requests": [_creation(f"v{number}") for number in range(1000)]}))
+    assert client.get(path).json["children"]["queued"] == 1000
+    assert redis_client.zcard("sapi:queued:filer.write") == 8
+    assert client.post(f"{path}/cancel").json["state"] == "cancelled"
+    assert not [key for key in redis_client.keys("sapi:*") if b":ordering:" in key]

@@ -1,0 +1,257 @@
+"""Batches: accepted as a whole, released a few at a time, stopped, cancelled, and never lost or doubled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from storage_backends.errors import BackendUnavailable
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
+from worker.jobs.query import JobFilter, JobScope
+from worker.jobs.record import State
+from worker.jobs.service import NewJob
+from worker.store.scripts import CancelResult, ClaimResult, SubmitOutcome
+
+
+@pytest.fixture
+def node(bench: Bench) -> Node:
+    return bench.node()
+
+
+def _creations(bench: Bench, count: int) -> list[NewJob]:
+    """Members that succeed, each on a volume of its own."""
+    return [bench.new("create_volume", volume=f"v{number}") for number in range(count)]
+
+
+def _run(bench: Bench, node: Node, batch_id: str, turns: int = 200) -> None:
+    for _ in range(turns):
+        if bench.job(batch_id).done:
+            return
+        node.hear()
+        bench.let_time_pass()
+        node.sweep()
+        bench.batches.advance_all()
+    raise AssertionError(bench.job(batch_id))
+
+
+def _states(bench: Bench, batch_id: str) -> list[str]:
+    return [job.state.value for job in bench.members(batch_id)]
+
+
+def _children(bench: Bench, batch_id: str) -> dict[str, int]:
+    children = bench.job(batch_id).children
+    assert children is not None
+    return {name: count for name, count in children.items() if count}
+
+
+def test_all_members_are_there_and_a_few_of_them_in_the_queues(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, 20), parallel=3)
+    batch = bench.job(batch_id)
+    assert (batch.state, batch.total, batch.current, batch.subsystem) == (State.QUEUED, 20, 0, SUBSYSTEM)
+    assert _states(bench, batch_id) == ["queued"] * 20
+    assert bench.client.zcard(f"{PREFIX}queued:{SUBSYSTEM}.write") == 3
+    seqs = [job.seq for job in bench.members(batch_id)]
+    assert seqs == sorted(seqs)
+    assert batch.seq > seqs[-1]
+    found, _ = bench.jobs.find(JobFilter(batch=batch_id), JobScope("ann"), 100)
+    assert [each.job.seq for each in found] == seqs[::-1]
+    assert {each.job.batch for each in found} == {batch_id}
+
+
+def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*_creations(bench, 20), parallel=3)
+    queue, most = f"{PREFIX}queued:{SUBSYSTEM}.write", 0
+    while not bench.job(batch_id).done:
+        waiting = [job.id for job in bench.members(batch_id) if bench.field(job.id, "released") and not job.done]
+        most = max(most, len(waiting), bench.client.zcard(queue))
+        rings = [ring for ring in bench.publisher.take() if ring.operation != "batch"]
+        bench.publisher.publish_soon(rings[1:])
+        node.carry_out(rings[0].job_id)
+    assert most == 3
+    batch = bench.job(batch_id)
+    assert (batch.state, batch.current, _children(bench, batch_id)) == (
+        State.SUCCEEDED,
+        20,
+        {"total": 20, "succeeded": 20},
+    )
+    assert not bench.leftovers()
+
+
+def test_it_runs_from_its_first_member_on(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*_creations(bench, 2))
+    first, _ = bench.members(batch_id)
+    lease = node.claim(first.id)
+    batch = bench.job(batch_id)
+    assert (batch.state, _children(bench, batch_id)) == (State.RUNNING, {"total": 2, "queued": 1, "running": 1})
+    version = batch.version
+    node.executor.execute(lease)
+    assert bench.job(batch_id).version > version
+    assert bench.job(batch_id).current == 1
+
+
+def test_members_keep_the_order_of_their_volume(bench: Bench, node: Node):
+    before = bench.accept("create_snapshot", volume="vol", name="before")
+    batch_id = bench.accept_batch(
+        *[bench.new("create_snapshot", volume="vol", name=f"s{number}") for number in range(4)], parallel=2
+    )
+    behind = bench.accept("create_snapshot", volume="vol", name="behind")
+    members = [job.id for job in bench.members(batch_id)]
+    for turn, job_id in enumerate([before, *members, behind]):
+        for later in [*members, behind][turn:]:
+            assert node.claims.claim(later) is ClaimResult.BLOCKED
+        node.carry_out(job_id)
+    assert bench.job(batch_id).state is State.SUCCEEDED
+
+
+def test_one_that_fails_fails_the_batch_and_the_others_go_on(bench: Bench, node: Node):
+    members = [bench.new("create_volume", volume="vol"), *_creations(bench, 3)]
+    batch_id = bench.accept_batch(*members, parallel=1)
+    _run(bench, node, batch_id)
+    failure = bench.job(batch_id).failure
+    assert failure is not None
+    assert (failure.code, failure.detail) == (
+        "batch-failed",
+        "1 of 4 members did not succeed; the result says what became of each.",
+    )
+    assert [error["pointer"] for error in failure.errors] == ["/requests/0"]
+    assert failure.errors[0]["detail"].startswith("already-exists: ")
+    assert _states(bench, batch_id) == ["failed", "succeeded", "succeeded", "succeeded"]
+
+
+def test_the_first_ten_failures_are_kept(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*[bench.new("create_volume", volume="vol")] * 12, parallel=1)
+    _run(bench, node, batch_id)
+    failure = bench.job(batch_id).failure
+    assert failure is not None
+    assert [error["pointer"] for error in failure.errors] == [f"/requests/{number}" for number in range(10)]
+
+
+def test_with_stop_those_that_have_not_begun_are_cancelled(bench: Bench, node: Node):
+    members = [bench.new("create_volume", volume="vol"), *_creations(bench, 250)]
+    batch_id = bench.accept_batch(*members, parallel=3, stop=True)
+    first, second, third, *_ = bench.members(batch_id)
+    running = node.claim(second.id)
+    node.carry_out(first.id)
+    assert node.claims.claim(third.id) is ClaimResult.BLOCKED
+    bench.batches.advance(batch_id)
+    assert not bench.job(batch_id).done
+    node.executor.execute(running)
+    assert bench.job(batch_id).failure.code == "batch-failed"  # type: ignore[union-attr]
+    assert _children(bench, batch_id) == {"total": 251, "failed": 1, "succeeded": 1, "cancelled": 249}
+    assert not bench.leftovers()
+
+
+def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(
+        bench.new("create_volume", volume="vol"), *_creations(bench, 150), parallel=1, stop=True
+    )
+    node.carry_out(bench.members(batch_id)[0].id)
+    bench.scripts.advance_batch(batch_id, 10, 1000)
+    assert _children(bench, batch_id)["cancelled"] == 9
+    bench.batches.advance_all()
+    assert bench.job(batch_id).done
+    assert not bench.leftovers()
+
+
+def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*_creations(bench, 5), parallel=2)
+    running = node.claim(bench.members(batch_id)[0].id)
+    assert bench.batches.cancel(batch_id, "ann") is CancelResult.CANCELLING
+    assert (bench.job(batch_id).state, _states(bench, batch_id)) == (
+        State.CANCELLING,
+        ["cancelling", *["cancelled"] * 4],
+    )
+    running.cancel()
+    node.executor.execute(running)
+    assert (bench.job(batch_id).state, _states(bench, batch_id)) == (State.CANCELLED, ["cancelled"] * 5)
+    assert bench.batches.cancel(batch_id, "ann") is CancelResult.TOO_LATE
+
+
+def test_a_batch_nobody_has_begun_is_cancelled_at_once(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, 250))
+    bench.batches.cancel(batch_id, "ann")
+    assert bench.job(batch_id).state is State.CANCELLED
+    assert not bench.leftovers()
+
+
+def test_a_member_that_is_cancelled_by_itself_makes_room_for_the_next(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*_creations(bench, 4), parallel=1)
+    first, second, third, fourth = bench.members(batch_id)
+    bench.jobs.cancel(second.id, "ann")
+    bench.jobs.cancel(first.id, "ann")
+    assert node.claims.claim(fourth.id) is ClaimResult.BLOCKED
+    node.carry_out(third.id)
+    node.carry_out(fourth.id)
+    assert bench.job(batch_id).failure.code == "batch-failed"  # type: ignore[union-attr]
+    assert _states(bench, batch_id) == ["cancelled", "cancelled", "succeeded", "succeeded"]
+
+
+def test_a_member_that_is_put_off_keeps_its_place(bench: Bench):
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            def call(*_: Any, **__: Any) -> Any:
+                raise BackendUnavailable("away")
+
+            return call if name != "close" else bench.backend.close
+
+    batch_id = bench.accept_batch(*_creations(bench, 3), parallel=1)
+    first, second, _ = bench.members(batch_id)
+    bench.node(Away()).carry_out(first.id)  # type: ignore[arg-type]
+    assert _children(bench, batch_id) == {"total": 3, "queued": 3}
+    assert bench.node().claims.claim(second.id) is ClaimResult.BLOCKED
+    _run(bench, bench.node(), batch_id)
+    assert bench.job(batch_id).state is State.SUCCEEDED
+
+
+def test_the_same_key_makes_no_second_batch(bench: Bench):
+    members = _creations(bench, 3)
+    first = bench.accept_batch(*members, key="k")
+    outcome, again, _ = bench.batches.accept(bench.new_batch(members, key="k"))
+    assert (outcome, again) == (SubmitOutcome.REPLAYED, first)
+    assert bench.client.zcard(f"{PREFIX}due:{SUBSYSTEM}") == 3
+    other = bench.jobs.accept(bench.new("create_lock", volume="vol", host="h", key="other"))
+    assert other[0] is SubmitOutcome.NEW
+
+
+def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(bench: Bench):
+    for number in range(bench.settings.user_queue_limit):
+        bench.accept("create_lock", volume="vol", host=f"h{number}")
+    outcome, _, _ = bench.batches.accept(bench.new_batch(_creations(bench, 3)))
+    assert outcome is SubmitOutcome.SHARE_FULL
+    assert bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 10) == ([], None)
+    assert bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 10) == ([], None)
+
+
+def test_what_is_forgotten_leaves_nothing_behind(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*_creations(bench, 12), key="k")
+    _run(bench, node, batch_id)
+    finished: Any = bench.client.zrange(f"{PREFIX}expiring", 0, -1)
+    bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys(finished, 1))
+    assert bench.scripts.purge_expired(500) == 13
+    kinds = ("job:", "index", "members:", "result:", "expiring")
+    keys: Any = bench.client.keys(f"{PREFIX}*")
+    assert not [key for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)]
+
+
+def test_members_across_a_border_of_the_index_are_found(bench: Bench, node: Node):
+    bench.client.set(f"{PREFIX}seq", 8192 - 7)
+    policies = [bench.new("create_policy", policy=f"p{number}", rules=[]) for number in range(14)]
+    mixed = [
+        each
+        for pair in zip(_creations(bench, 28)[::2], policies, _creations(bench, 28)[1::2], strict=True)
+        for each in pair
+    ]
+    batch_id = bench.accept_batch(*mixed)
+    for wanted in (
+        JobFilter(batch=batch_id),
+        JobFilter(batch=batch_id, operation="create_policy"),
+        JobFilter(states=(State.QUEUED,), batch=batch_id),
+    ):
+        found, _ = bench.jobs.find(wanted, JobScope("ann"), 100)
+        expected = [job.id for job in bench.members(batch_id) if wanted.matches(job)]
+        assert [each.job.id for each in found] == expected[::-1]
+        assert len(expected) >= 14
+    _run(bench, node, batch_id)
+    found, _ = bench.jobs.find(JobFilter(states=(State.SUCCEEDED,), batch=batch_id), JobScope("ann"), 100)
+    assert len(found) == 42

@@ -1,0 +1,92 @@
+-- Batches. Prepended to every script after job_functions.lua, which calls `member_moved` and `member_ended`.
+-- The record of a batch is a job's. It counts its members by state, and how many of them are in the queues: a member is recorded
+-- with its place in the order of its volume, and released into its queue when its turn has come.
+local function members_key(batch) return P .. 'members:' .. batch end
+local MEMBER_STATES = {queued = 'members_queued', running = 'members_running', cancelling = 'members_running',
+  succeeded = 'members_succeeded', failed = 'members_failed', cancelled = 'members_cancelled'}
+
+-- A member has changed its state: count it, and begin the batch with its first member.
+function member_moved(batch, old, new)
+  local f = get(batch, 'state', 'version', 'current', 'started')
+  if not f[1] then return end
+  if MEMBER_STATES[old] ~= MEMBER_STATES[new] then
+    redis.call('HINCRBY', job_key(batch), MEMBER_STATES[old], -1)
+    redis.call('HINCRBY', job_key(batch), MEMBER_STATES[new], 1)
+  end
+  local fields = {}
+  if is_done(new) then fields.current = text(tonumber(f[3]) + 1) end
+  if new == 'running' and f[1] == 'queued' then
+    index_state(batch, 'queued', 'running')
+    fields.state = 'running'
+    fields.started = f[4] and f[4] ~= '' and f[4] or text(now)
+  end
+  change(batch, f[2], fields)
+end
+
+-- Release members in their order, as long as fewer than `parallel` are in the queues.
+local function release_members(batch, messages)
+  local f = get(batch, 'next_member', 'total', 'in_queues', 'parallel')
+  local place, total, in_queues, parallel = tonumber(f[1]), tonumber(f[2]), tonumber(f[3]), tonumber(f[4])
+  while place < total and in_queues < parallel do
+    local id = redis.call('LINDEX', members_key(batch), place)
+    local m = id and get(id, 'state', 'subsystem', 'queue', 'seq') or {}
+    if m[1] == 'queued' then
+      redis.call('HSET', job_key(id), 'released', '1', 'dispatched_at', text(now))
+      redis.call('ZADD', due_key(m[2]), now + 2000, id)
+      enter_queue(m[3], id, m[4])
+      log_event(id)
+      messages[#messages + 1] = message_of(id)
+      in_queues = in_queues + 1
+    end
+    place = place + 1
+  end
+  redis.call('HSET', job_key(batch), 'next_member', text(place), 'in_queues', text(in_queues))
+end
+
+local function note_failure(batch, id, known)
+  local failures = known and known ~= '' and cjson.decode(known) or {}
+  if #failures >= 10 then return end
+  local f = get(id, 'member', 'error_code', 'error_detail')
+  failures[#failures + 1] = {member = tonumber(f[1]), job = id, code = f[2] or 'unknown', detail = f[3] or ''}
+  redis.call('HSET', job_key(batch), 'failures', cjson.encode(failures))
+end
+
+-- The batch has work to do that takes more than one step (see advance_batch.lua), or Flower is to hear of it.
+local function notify_worker(batch, messages)
+  messages[#messages + 1] = {batch, get(batch, 'queue')[1], 'batch'}
+end
+
+local function end_batch(batch, keep_ms, messages)
+  local f = get(batch, 'members_succeeded', 'total', 'cancel_requested')
+  local state, fields = 'succeeded', {}
+  if f[1] ~= f[2] then
+    state = f[3] and f[3] ~= '' and 'cancelled' or 'failed'
+    if state == 'failed' then fields.error_code = 'batch-failed' end
+  end
+  redis.call('ZREM', P .. 'batches_stopping', batch)
+  for _, b in ipairs(finish(batch, state, keep_ms, fields)) do messages[#messages + 1] = b end
+  notify_worker(batch, messages)
+end
+
+-- A member has ended: the next one is released, the rest is stopped, or the batch ends.
+function member_ended(batch, id, state, keep_ms, messages)
+  local f = get(batch, 'state', 'current', 'total', 'on_failure', 'stopping', 'failures')
+  if not f[1] or is_done(f[1]) then return end
+  if get(id, 'released')[1] == '1' then redis.call('HINCRBY', job_key(batch), 'in_queues', -1) end
+  if state == 'failed' then note_failure(batch, id, f[6]) end
+  if tonumber(f[2]) >= tonumber(f[3]) then return end_batch(batch, keep_ms, messages) end
+  if f[5] == '1' then return end
+  if state == 'failed' and f[4] == 'stop' then
+    redis.call('HSET', job_key(batch), 'stopping', '1')
+    redis.call('ZADD', P .. 'batches_stopping', now, batch)
+    notify_worker(batch, messages)
+  else
+    release_members(batch, messages)
+  end
+end
+
+-- May a member be claimed? It must have been released, and its batch must not be stopping unless it has begun before.
+local function is_held_back(batch, released, attempt)
+  if not batch or batch == '' then return false end
+  return released ~= '1' or (attempt == '0' and get(batch, 'stopping')[1] == '1')
+end
