@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,16 +16,16 @@ import requests
 from tests.e2e.client import Client
 from tests.e2e.own_stack import LIST, QUICK, OwnStack, own_stack
 
-_WAIT_S = 2
+_WAIT_S = 1
 #: Longer than a request is held open.
-_LATENCY_S = 3.0
+_LATENCY_S = 1.5
 _LIMIT_S = 40
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
     """A service whose slow filer outlasts each wait."""
-    backends = {"slow": {"volumes": 5, "latency_s": _LATENCY_S}, "quick": {"volumes": 5, "latency_s": 0.2}}
+    backends = {"slow": {"volumes": 5, "latency_s": _LATENCY_S}, "quick": {"volumes": 5, "latency_s": 0.1}}
     with own_stack(tmp_path_factory.mktemp("v3"), backends, QUICK, LIST, v3_wait=_WAIT_S) as running:
         yield running
 
@@ -111,45 +112,55 @@ def held(stack: OwnStack, http: Client, method: str, path: str, **options: Any) 
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[OwnStack]:
-    """A service of the test's own, in which a request is held open for long."""
-    backends = {"slow": {"volumes": 5, "latency_s": _LATENCY_S}}
-    with own_stack(tmp_path, backends, QUICK, LIST, v3_wait=30) as running:
-        yield running
+def long(stack: OwnStack) -> Iterator[OwnStack]:
+    """An API process that holds requests for long, beside the others."""
+    name = f"api-{uuid.uuid4().hex[:6]}"
+    address = stack.processes.serve(
+        name, "api.wsgi:app", workers=1, SAPI_V3_WAIT="30", SAPI_BACKENDS="slow🌈DummyStorage"
+    )
+    yield replace(stack, url=f"http://{address}")
+    if name in stack.processes.started:
+        stack.processes.end(name)
+
+
+def api_server(stack: OwnStack) -> str:
+    """The name of the API that was started last."""
+    return [name for name in stack.processes.started if name.startswith("api-")][-1]
 
 
 @pytest.mark.slow
-def test_a_killed_api_leaves_no_request_behind(own: OwnStack, name: str) -> None:
+def test_a_killed_api_leaves_no_request_behind(stack: OwnStack, long: OwnStack, http: Client, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
-    asked = held(own, own.client(), "POST", path, json=body)
-    own.kill_api_workers()
+    asked = held(long, http, "POST", path, json=body)
+    server = stack.processes.started.pop(api_server(stack))
+    # Its process goes with it.
+    server.kill()
+    server.wait(20)
     with pytest.raises(requests.ConnectionError):
         asked.result(_LIMIT_S)
-    own.await_ready()
-    answer = own.client().post(path, json=body)
-    assert answer.status_code == 201, answer.text
-    assert len(jobs_of(own.client(), "create_volume", name)) == 1
+    assert until_told(http, "POST", path, body)[-1].status_code == 201
+    assert len(jobs_of(http, "create_volume", name)) == 1
 
 
 @pytest.mark.slow
-def test_redis_that_starts_anew_keeps_what_was_not_told(own: OwnStack, name: str) -> None:
+def test_redis_that_starts_anew_keeps_what_was_not_told(stack: OwnStack, long: OwnStack, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
-    asked = held(own, own.client(), "POST", path, json=body)
-    own.restart_redis()
+    asked = held(long, stack.client(), "POST", path, json=body)
+    stack.restart_redis()
     first = asked.result(_LIMIT_S)
     assert first.status_code in (201, 504), first.text
-    last = first if first.status_code == 201 else until_told(own.client(), "POST", path, body)[-1]
+    last = first if first.status_code == 201 else until_told(stack.client(), "POST", path, body)[-1]
     assert last.status_code == 201, last.text
-    assert len(jobs_of(own.client(), "create_volume", name)) == 1
+    assert len(jobs_of(stack.client(), "create_volume", name)) == 1
 
 
 @pytest.mark.slow
-def test_a_process_that_is_told_to_stop_answers_what_it_holds(own: OwnStack, name: str) -> None:
+def test_a_process_that_is_told_to_stop_answers_what_it_holds(
+    stack: OwnStack, long: OwnStack, http: Client, name: str
+) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
-    asked = held(own, own.client(), "POST", path, json=body)
-    own.processes.started["api"].send_signal(signal.SIGTERM)
+    asked = held(long, http, "POST", path, json=body)
+    stack.processes.started[api_server(stack)].send_signal(signal.SIGTERM)
     job = assert_under_way(asked.result(_LIMIT_S))
-    own.processes.started.pop("api").wait(20)
-    own.url = f"http://{own.processes.serve('api2', 'api.wsgi:app', SAPI_BACKENDS='slow🌈DummyStorage')}"
-    answer = own.client().post(path, json=body)
+    answer = until_told(http, "POST", path, body)[-1]
     assert (answer.status_code, answer.headers["Operation-Location"]) == (201, job)
