@@ -51,8 +51,8 @@ drain: $(STAMP) ## Let one worker finish and end (NODE=worker1)
 resume: $(STAMP) ## Start a worker again that was drained (NODE=worker1)
 	@$(RUN) -m deploy.dev.devserver resume $(NODE)
 
-test: $(STAMP) ## Run the tests (T=path or node id, PROFILE=dev|ci, ARGS=more of pytest's options)
-	$(RUN) -m pytest --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
+test: $(STAMP) ## Run the tests, two at a time (T=path or node id, PROFILE=dev|ci, ARGS=more of pytest's options)
+	$(RUN) -m pytest --numprocesses=$(if $(T),0,2) --dist=loadgroup --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
 
 lint: $(STAMP) ## Check style and format with ruff
 	$(RUN) client/tools/faces.py --check
@@ -71,7 +71,9 @@ types: $(STAMP) ## Check types with mypy
 imports: $(STAMP) ## Check that imports keep to the contracts
 	PYTHONPATH=. $(VENV)/bin/lint-imports
 
-check: lint types imports test ## All of lint, types, imports and test
+check: ## All of lint, types, imports and test, and how long each took
+	@for part in lint types imports test; do began=$$(date +%s); $(MAKE) --no-print-directory $$part || exit 1; \
+	  echo "$$part took $$(($$(date +%s) - began)) s"; done
 
 bench: $(STAMP) ## Measure
 	$(RUN) -m tests.benchmarks $(ARGS)

@@ -48,6 +48,14 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
     client.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares expensive parts when tests run in several processes: a file, or the one service."""
+    for item in items:
+        folder, _, _ = item.nodeid.rpartition("/")
+        group = "service" if folder == "tests/e2e" else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out, and for want of what."""
     skipped = terminalreporter.getreports("skipped")

@@ -161,7 +161,7 @@ class TestReleases:
             {"owners", "reclaimable_space"},
             {"rules.superuser", "superuser"},
         ],
-        ids=" ".join,
+        ids=lambda names: " ".join(sorted(names)),
     )
     def test_a_field_it_does_not_know_reads_as_null(
         self, unknown: set[str], is_vague: bool, ontap: Simulator, caplog: pytest.LogCaptureFixture
