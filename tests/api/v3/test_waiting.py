@@ -185,3 +185,12 @@ def test_a_shorter_age_counts_also_for_what_is_answered_again(make_old):
     assert [old("GET", "/dummy/volumes").status_code for _ in range(2)] == [200, 200]
     old.service.age("dummy/volumes", 20)
     assert old("GET", "/dummy/volumes").status_code == 503
+
+
+def test_a_batch_with_a_change_of_the_volume_makes_it_a_new_request(idle):
+    job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
+    requests = [{"method": "POST", "path": "/v4/dummy/volumes/v1/snapshots/s", "body": {}}]
+    client = idle.service.app.test_client()
+    batch = client.post("/v4/batches", json={"requests": requests}, auth=("admin", "secret"))
+    assert batch.status_code == 202, batch.text
+    assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
