@@ -28,12 +28,14 @@ from worker.catalog.operations import Operation
 from worker.jobs.repeats import Repeat
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus
+from worker.store.client import NotReplicated, ReplyLost
 from worker.store.scripts import SubmitOutcome
 
 log = structlog.get_logger(__name__)
 
 #: Seconds after which there may be a place to wait again.
 _NO_PLACE_RETRY_AFTER = "5"
+_MAYBE_ACCEPTED_RETRY_AFTER = "2"
 _LOOK_EVERY_S = 0.2
 
 #: Makes the body of a success from the job's result (JSON).
@@ -88,7 +90,7 @@ def change(
         if not has_place:
             detail = "Too many requests are held open already. Nothing was accepted; send this again."
             raise Problem("queue-unavailable", detail, headers={"Retry-After": _NO_PLACE_RETRY_AFTER})
-        return held.outcome(replace(new, target=successor_path(), repeat=repeat), status, body)
+        return held.outcome(replace(new, target=successor_path(new.target), repeat=repeat), status, body)
 
 
 class _HeldChange:
@@ -118,7 +120,10 @@ class _HeldChange:
         """The job of this request, and whether it was made for it now."""
         held, jobs = self.services.held_requests, self.services.jobs
         while True:
-            outcome, job_id, job_status = jobs.accept(new)
+            try:
+                outcome, job_id, job_status = jobs.accept(new)
+            except (ReplyLost, NotReplicated) as lost:
+                raise _maybe_accepted() from lost
             if outcome is SubmitOutcome.HELD and new.repeat is not None:
                 if held.is_held_open(job_id, self._is_over):
                     new = replace(new, repeat=replace(new.repeat, beside=job_id))
@@ -158,6 +163,15 @@ def _answer(ended: tuple[JobStatus, bytes], status: int, body: Body) -> Response
     response.headers["Cache-Control"] = "no-store"
     response.headers.update(job_headers(job_status.job.id))
     return response
+
+
+def _maybe_accepted() -> Problem:
+    return Problem(
+        "queue-unavailable",
+        "Redis went away while this was recorded, so that it may have been accepted all the same. Send the same "
+        "request again: it finds its job, and nothing is done twice.",
+        headers={"Retry-After": _MAYBE_ACCEPTED_RETRY_AFTER},
+    )
 
 
 def _under_way(job_id: str) -> Problem:

@@ -19,9 +19,9 @@ def is_below(path: str) -> bool:
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
-def successor_path() -> str:
-    """Return the path below /v4 that the path of the request at hand has there."""
-    return SUCCESSOR + request.path.removeprefix(PREFIX)
+def successor_path(path: str = "") -> str:
+    """Return what a path (empty: that of the request at hand) is called below /v4."""
+    return SUCCESSOR + (path or request.path).removeprefix(PREFIX)
 
 
 def add(response: Response, settings: V3Settings) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
+
+import redis
 
 from tests.api.v3.conftest import WAIT_S
+from worker.store.client import ReplyLost
 
 GB = 10**9
 
@@ -194,3 +198,45 @@ def test_a_batch_with_a_change_of_the_volume_makes_it_a_new_request(idle):
     batch = client.post("/v4/batches", json={"requests": requests}, auth=("admin", "secret"))
     assert batch.status_code == 202, batch.text
     assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
+
+
+def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch):
+    jobs = type(idle.service.current_services.jobs)
+    accept: Any = jobs.accept
+    lost: list[Any] = []
+
+    def losing(self, new):
+        outcome = accept(self, new)
+        if not lost:
+            lost.append(outcome)
+            raise ReplyLost("cut")
+        return outcome
+
+    monkeypatch.setattr(jobs, "accept", losing)
+    answer = idle("PUT", "/dummy/volumes/v1/locks/h")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert "may have been accepted" in answer.json["message"]
+    (job,) = idle.service.waiting()
+    # Nobody renews its lease.
+    idle.service.redis.pexpire(f"sapi:held:{job}", 1)
+    assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") == job
+
+
+def test_an_outcome_that_cannot_be_noted_as_told_is_told_all_the_same(idle, monkeypatch):
+    job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
+    idle.service.run(job)
+    scripts = type(idle.service.current_services.scripts)
+    forget, away = scripts.forget_repeat, [True]
+
+    def forgetting(self, digest, job_id):
+        if away:
+            away.pop()
+            raise redis.ConnectionError
+        forget(self, digest, job_id)
+
+    monkeypatch.setattr(scripts, "forget_repeat", forgetting)
+    assert idle("PUT", "/dummy/volumes/v1/locks/h").status_code == 404
+    until = time.monotonic() + 20
+    while idle.service.redis.keys("sapi:repeat:*") and time.monotonic() < until:
+        time.sleep(0.02)
+    assert idle.service.redis.keys("sapi:repeat:*") == []
