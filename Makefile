@@ -15,7 +15,7 @@ IMAGE_ARGS = $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --bu
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html openapi configuration \
+.PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html screenshots openapi configuration \
         client client_test client_files image run push_version
 
 help: ## Show this list
@@ -87,6 +87,9 @@ chaos: $(STAMP) ## Kill parts of the running service, and look what is lost
 html: $(STAMP) ## Build the manual as a static site in build/html
 	$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/html
 	@echo "The manual is in build/html/index.html"
+
+screenshots: $(STAMP) ## Take the pictures of docs/console.md anew from the running development server (needs Chromium)
+	$(RUN) -m deploy.docs.screenshots http://127.0.0.1:$${SAPI_PORT:-8000}
 
 openapi: $(STAMP) ## Write the OpenAPI document to build/openapi.json
 	@mkdir -p build

@@ -40,6 +40,7 @@ from worker.listings.repository import Listings
 from worker.maintenance.compaction import Compaction
 from worker.maintenance.heartbeat import Heartbeat
 from worker.maintenance.loop import MaintenanceLoop
+from worker.maintenance.metrics_history import MetricsHistory
 from worker.maintenance.refresh import Refresh
 from worker.messaging.app import create_celery, required
 from worker.messaging.consumer import use_consumer
@@ -147,6 +148,7 @@ def build(
             batches.advance_all,
             counters.flush,
             EventLogTrimming(EventLog(client, settings.key_prefix), settings.events_keep),
+            MetricsHistory(client, settings.key_prefix),
             BreakerReport(client, settings.key_prefix, node, gateways),
         ],
     )

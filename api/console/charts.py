@@ -36,6 +36,40 @@ def bars(values: Mapping[str, float], limit: int = 12) -> list[Bar]:
     return [Bar(label, round(100 * value / top, 2), value) for label, value in largest]
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One interval of the plot of jobs: how many succeeded and failed, as heights of 100, and in words."""
+
+    x: float
+    width: float
+    good: float
+    bad: float
+    label: str
+
+
+def columns(history: Sequence[Mapping[str, float]]) -> list[Column]:
+    """Return the intervals of a day as columns of a plot, the tallest as high as the plot."""
+    most = max((each["succeeded"] + each["failed"] for each in history), default=0) or 1
+    width = 100 / max(len(history), 24)
+    return [
+        Column(
+            round(index * width, 2),
+            round(width * 0.8, 2),
+            round(100 * each["succeeded"] / most, 2),
+            round(100 * each["failed"] / most, 2),
+            _interval(each),
+        )
+        for index, each in enumerate(history)
+    ]
+
+
+def _interval(each: Mapping[str, float]) -> str:
+    until = datetime.fromtimestamp(each["at"], UTC).strftime("%H:%M UTC")
+    ended = each["succeeded"] + each["failed"] + each["cancelled"]
+    mean = f", {each['run_s'] / ended:.1f} s each" if ended else ""
+    return f"until {until}: {each['succeeded']:.0f} succeeded, {each['failed']:.0f} failed{mean}"
+
+
 def time_line(snapshots: Sequence[Mapping[str, Any]]) -> list[Mark]:
     """Return snapshots as marks between the oldest one and now."""
     dated = [(moment(each["creation_time"]), each) for each in snapshots if each.get("creation_time")]

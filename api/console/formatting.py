@@ -28,7 +28,7 @@ def duration(seconds: float | None) -> str:
     for name, of in _SECONDS:
         if seconds >= of:
             return f"{seconds / of:.0f} {name}"
-    return "0 s"
+    return f"{seconds * 1000:.0f} ms" if seconds > 0 else "0 s"
 
 
 def moment(text: str | None) -> datetime | None:
@@ -39,7 +39,10 @@ def moment(text: str | None) -> datetime | None:
 def ago(text: str | None) -> str:
     """Write how long ago a time was."""
     at = moment(text)
-    return UNKNOWN if at is None else f"{duration(max(0.0, (datetime.now(UTC) - at).total_seconds()))} ago"
+    if at is None:
+        return UNKNOWN
+    passed_s = (datetime.now(UTC) - at).total_seconds()
+    return f"{duration(passed_s)} ago" if passed_s >= 1 else "just now"
 
 
 def between(begin: str | None, end: str | None) -> str:

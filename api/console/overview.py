@@ -35,11 +35,12 @@ def overview() -> Response:
     try:
         systems = [_system(backend) for backend in _backends()]
         values = status_values(services, auth.principal())
+        history = service_status.history(services)
     except redis.RedisError:
         response = render("unavailable.html", 503)
         response.headers["Retry-After"] = "2"
         return response
-    return render("overview.html", systems=systems, jobs=_jobs(), **values)
+    return render("overview.html", systems=systems, jobs=_jobs(), columns=charts.columns(history), **values)
 
 
 def _backends() -> list[service_status.BackendStatus]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -104,6 +105,16 @@ def draining(services: Services) -> list[str]:
     since = readiness.now_ms(services.redis) - WORKER_TTL_MS
     found: Any = services.redis.zrangebyscore(Keys(services.settings.key_prefix).draining, since, "+inf")
     return [node.decode() for node in found]
+
+
+def history(services: Services) -> list[dict[str, float]]:
+    """What happened in each interval of the last day, the oldest first: ``at`` its end (Unix s), jobs by state, ``run_s``."""
+    raw: Any = services.redis.lrange(Keys(services.settings.key_prefix).metrics_history, 0, -1)
+    entries: list[dict[str, float]] = [orjson.loads(each) for each in reversed(raw)]
+    return [
+        {"at": later["at"]} | {name: max(0, later[name] - earlier[name]) for name in later if name != "at"}
+        for earlier, later in pairwise(entries)
+    ]
 
 
 def recent_failures(services: Services, most: int) -> list[JobStatus]:

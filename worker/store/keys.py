@@ -135,6 +135,16 @@ class Keys:
         return f"{self.prefix}metrics"
 
     @property
+    def metrics_history(self) -> str:
+        """Totals of the counters by time, the latest first, a list of JSON texts."""
+        return f"{self.prefix}metrics_history"
+
+    @property
+    def metrics_history_due(self) -> str:
+        """Exists until the next entry of the history is due."""
+        return f"{self.prefix}metrics_history_due"
+
+    @property
     def id_secret(self) -> str:
         """The key under which job ids are signed."""
         return f"{self.prefix}id-secret"

@@ -77,3 +77,24 @@ def test_capacity_counts_what_is_known():
     found = capacity(volumes)
     assert (found["total"], found["used"]) == (10, 5)
     assert [bar.label for bar in found["aggregates"]] == ["x", "–"]
+
+
+def test_short_times_are_told_in_milliseconds():
+    assert [formatting.duration(seconds) for seconds in (0, 0.0054, 1, 90, 7200)] == [
+        "0 s",
+        "5 ms",
+        "1 s",
+        "2 min",
+        "2 h",
+    ]
+
+
+def test_the_columns_of_a_day_are_as_high_as_their_jobs():
+    history = [
+        {"at": 1_800_000_000, "succeeded": 3, "failed": 1, "cancelled": 0, "run_s": 8.0},
+        {"at": 1_800_000_900, "succeeded": 1, "failed": 0, "cancelled": 0, "run_s": 2.0},
+    ]
+    first, second = charts.columns(history)
+    assert (first.good, first.bad, second.good, second.bad) == (75, 25, 25, 0)
+    assert first.label.endswith("3 succeeded, 1 failed, 2.0 s each")
+    assert charts.columns([]) == []

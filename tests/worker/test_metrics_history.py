@@ -1,0 +1,32 @@
+"""The history of the counters: one entry for each interval, whichever worker comes first, for a day."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from redis import Redis
+
+from worker.maintenance.metrics_history import MAX_ENTRIES, MetricsHistory, totals
+
+
+def test_counters_are_added_up_by_state():
+    counters = {
+        "ended a create_volume succeeded": 3, "ended b list_volumes succeeded": 2, "ended a create_volume failed": 1,
+        "run a create_volume sum": 2_500_000, "run a create_volume 100": 7, "http GET /x 2xx": 9,
+    }  # fmt: skip
+    assert totals(counters) == {"succeeded": 5, "failed": 1, "cancelled": 0, "run_s": 2.5}
+
+
+def test_one_entry_is_written_for_each_interval(redis_client: Redis):
+    redis_client.hset("sapi:metrics", "ended a create_volume succeeded", 3)
+    for history in (MetricsHistory(redis_client, "sapi:"), MetricsHistory(redis_client, "sapi:")):
+        history()
+    entries: Any = redis_client.lrange("sapi:metrics_history", 0, -1)
+    assert [json.loads(entry)["succeeded"] for entry in entries] == [3]
+
+
+def test_a_day_is_kept(redis_client: Redis):
+    redis_client.rpush("sapi:metrics_history", *["{}"] * (MAX_ENTRIES + 20))
+    MetricsHistory(redis_client, "sapi:")()
+    assert redis_client.llen("sapi:metrics_history") == MAX_ENTRIES
