@@ -64,6 +64,8 @@ def _pages(volume: str) -> dict[str, str]:
         "jobs": "/console/jobs",
         "policies": "/console/dummy/export",
         "new volume": "/console/dummy/new-volume",
+        "snapshot batch": "/console/dummy/snapshot-batch",
+        "restricted": "/console/dummy/restricted",
         **{action: actions.format(action) for action in ("snapshot", "change", "clone", "roll-back", "restrict")},
     }
 
@@ -117,6 +119,25 @@ def test_one_makes_a_volume_takes_a_snapshot_and_rolls_back(page: Page, service:
     page.locator("h1 .state-succeeded").wait_for()
     page.goto(f"{service.url}/console/dummy/volumes/{name}")
     assert page.locator("#snapshots tbody th").all_inner_texts() == ["first"]
+
+
+def test_one_takes_snapshots_of_many_and_restricts_and_brings_back(page: Page, service: Service, volume: str) -> None:
+    page.goto(f"{service.url}/console/dummy/volumes?q={volume}")
+    page.get_by_role("link", name="Snapshots of many").click()
+    assert page.get_by_label("Filter").input_value() == f"name=%2A{volume}%2A"
+    page.get_by_label("Name of the snapshots").fill("all")
+    page.get_by_role("button", name="Take the snapshots").click()
+    page.locator("h1 .state-succeeded").wait_for()
+    assert page.locator("#members-head").is_visible()
+    page.goto(f"{service.url}/console/dummy/volume-actions/restrict/{volume}")
+    page.get_by_label(re.compile("to confirm")).fill(volume)
+    page.get_by_role("button", name="Restrict").click()
+    page.locator("h1 .state-succeeded").wait_for()
+    page.goto(f"{service.url}/console/dummy/restricted")
+    page.get_by_role("button", name=f"Bring back {volume}").click()
+    page.locator("h1 .state-succeeded").wait_for()
+    page.goto(f"{service.url}/console/dummy/volumes?q={volume}")
+    assert page.get_by_role("link", name=volume).is_visible()
 
 
 def test_what_the_api_refuses_is_said_at_the_field(page: Page, service: Service, name: str) -> None:

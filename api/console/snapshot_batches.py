@@ -1,0 +1,41 @@
+"""A snapshot of every volume that a filter chooses: one batch."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from flask import Response, request
+
+from api.console.api_client import ApiResponse, call
+from api.console.forms import field_errors, idempotency_key
+from api.console.pages import page, render, to_job
+from worker.catalog.operations import Role
+
+
+@page("/<subsystem>/snapshot-batch", access=Role.ADMIN, methods=["GET", "POST"])
+def snapshot_batch(subsystem: str) -> Response:
+    """The form, and the batch that it makes."""
+    if request.method == "GET":
+        return _form(subsystem, request.args, None)
+    fields = request.form
+    where, name = fields.get("where", "").strip(), fields.get("name", "").strip()
+    body = {
+        "name": name,
+        "for_each": {"subsystem": subsystem, "where": where},
+        "request": {"method": "POST", "path": f"/v4/{subsystem}/volumes/{{name}}/snapshots/{name}", "body": {}},
+    }
+    answer = call("POST", "/v4/batches", body=body, headers=idempotency_key())
+    return to_job(answer) if answer.job_id else _form(subsystem, fields, answer)
+
+
+def _form(subsystem: str, values: Any, answer: ApiResponse | None) -> Response:
+    return render(
+        "snapshot_batch.html",
+        200 if answer is None else answer.status,
+        subsystem=subsystem,
+        values={"where": values.get("where", ""), "name": values.get("name", "")},
+        problem=answer.body if answer else None,
+        errors=field_errors(answer.body if answer else None),
+        key=values.get("key") or secrets.token_hex(16),
+    )
