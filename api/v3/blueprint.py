@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-import marshmallow as ma
 from flask import g, request
 
 from api.http.problems import Problem
@@ -15,6 +14,7 @@ from api.openapi.blueprint import Blueprint
 from api.services import current_services
 from api.v3 import access, masks, names
 from api.v3.bodies import LenientParser
+from api.v3.schemas import V3ErrorSchema
 from worker.catalog.operations import Operation
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -28,15 +28,6 @@ _X_FIELDS = {
     "description": "Keys that are wanted, comma-separated",
     "schema": {"type": "string"},
 }
-
-
-class V3ErrorSchema(ma.Schema):
-    """An error of the v3 API."""
-
-    message = ma.fields.String(required=True)
-    errors = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.String())
-    errno = ma.fields.Raw(metadata={"description": "The storage system's own code"})
-    job = ma.fields.String(metadata={"description": "The job, while it is under way"})
 
 
 class V3Blueprint(Blueprint):

@@ -54,3 +54,17 @@ def test_signing_in_ends_well_for_a_client_that_follows(service: Service) -> Non
     assert answer.status_code == 200
     assert [step.status_code for step in answer.history] == [302]
     assert urlsplit(answer.url).path == "/"
+
+
+def test_a_netapp_volume_needs_its_size_and_place(http: Client, name: str) -> None:
+    path = f"/v3/netapp/volumes/{name}"
+    refused = http.post(path, json={})
+    assert (refused.status_code, set(refused.json()["errors"])) == (400, {"size_total", "junction_path"})
+    made = http.post(path, json={"size_total": 2**30, "junction_path": f"/{name}"})
+    assert made.status_code == 201, made.text
+    assert (made.json()["percentage_snapshot_reserve"], made.json()["size_total"]) == (0, 2**30)
+    again = http.post(path, json={"size_total": 2**30, "junction_path": f"/{name}"})
+    assert (again.status_code, "already exists" in again.json()["message"]) == (400, True)
+    policy = f"/v3/netapp/export/{name}"
+    assert http.post(policy, json={"rules": ["*db.cern.ch"]}).status_code in (201, 400)
+    assert http.get(f"{path}?x=1", headers={"X-Fields": "name"}).json() == {"name": name}

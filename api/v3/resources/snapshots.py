@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api.schemas.resources import SnapshotSchema
 from api.v3.blueprint import blp
 from api.v3.bodies import V3NewSnapshotSchema
 from api.v3.changes import change, no_body
 from api.v3.problems import name_in_messages
 from api.v3.reads import read
+from api.v3.schemas import V3SnapshotSchema
 from worker.catalog.operations import CREATE_SNAPSHOT, DELETE_SNAPSHOT, GET_SNAPSHOT, LIST_SNAPSHOTS
 
 
@@ -18,7 +18,7 @@ class SnapshotsView(MethodView):
     """All snapshots of a volume."""
 
     @blp.serves("v3_get_all_snapshots", LIST_SNAPSHOTS, takes_mask=True)
-    @blp.response(200, SnapshotSchema(many=True, partial=True))
+    @blp.response(200, V3SnapshotSchema(many=True, partial=True))
     def get(self, subsystem, volume):
         """List snapshots"""
         return read(LIST_SNAPSHOTS, subsystem, {"volume": volume})
@@ -29,7 +29,7 @@ class SnapshotView(MethodView):
     """One snapshot."""
 
     @blp.serves("v3_get_snapshots", GET_SNAPSHOT, takes_mask=True)
-    @blp.response(200, SnapshotSchema(partial=True))
+    @blp.response(200, V3SnapshotSchema(partial=True))
     def get(self, subsystem, volume, name):
         """Show a snapshot"""
         return read(GET_SNAPSHOT, subsystem, {"volume": volume, "name": name})

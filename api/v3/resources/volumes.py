@@ -7,7 +7,6 @@ from flask import g
 from flask.views import MethodView
 
 from api.http.problems import Problem
-from api.schemas.resources import VolumeSchema
 from api.services import current_services
 from api.v3 import fields
 from api.v3.blueprint import blp
@@ -15,6 +14,7 @@ from api.v3.bodies import V3NewVolumeSchema, V3VolumePatchSchema
 from api.v3.changes import change, no_body, null
 from api.v3.problems import name_in_messages
 from api.v3.reads import read
+from api.v3.schemas import V3VolumeSchema
 from api.v3.volume_requests import parse_volume_post
 from worker.catalog.operations import (
     CLONE_VOLUME,
@@ -33,7 +33,7 @@ class VolumesView(MethodView):
     """All volumes of a subsystem."""
 
     @blp.serves("v3_get_volumes", LIST_VOLUMES, takes_mask=True)
-    @blp.response(200, VolumeSchema(many=True, partial=True))
+    @blp.response(200, V3VolumeSchema(many=True, partial=True))
     def get(self, subsystem):
         """List volumes"""
         return read(LIST_VOLUMES, subsystem, {})
@@ -44,14 +44,14 @@ class VolumeView(MethodView):
     """One volume."""
 
     @blp.serves("v3_get_volume", GET_VOLUME, takes_mask=True)
-    @blp.response(200, VolumeSchema(partial=True))
+    @blp.response(200, V3VolumeSchema(partial=True))
     def get(self, subsystem, volume):
         """Show a volume"""
         return read(GET_VOLUME, subsystem, {"volume": volume})
 
     @blp.serves("v3_post_volume", CREATE_VOLUME, CLONE_VOLUME, ROLL_BACK_VOLUME, takes_mask=True)
     @blp.arguments(V3NewVolumeSchema)
-    @blp.response(201, VolumeSchema(partial=True))
+    @blp.response(201, V3VolumeSchema(partial=True))
     def post(self, body, subsystem, volume):
         """Create a volume, clone one, or roll one back"""
         driver = current_services().drivers.get(subsystem, "")

@@ -1,0 +1,88 @@
+"""From each problem of /v4 to the error of /v3."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.http.problem_types import PROBLEM_TYPES
+from api.http.problems import Problem, problem_response
+from api.v3.problems import translate
+
+KEEPS = {
+    403: ("missing-role", "unauthenticated", "cross-site-request"),
+    404: ("no-such-volume", "no-such-snapshot", "no-such-policy", "no-such-subsystem", "not-found"),
+    405: ("method-not-allowed",),
+    409: ("too-many-snapshots", "job-cancelled"),
+    413: ("body-too-large",),
+    414: ("url-too-long",),
+    429: ("queue-full", "rate-limited"),
+    431: ("headers-too-large",),
+    500: ("backend-error", "worker-lost", "timed-out", "backend-timeout", "outcome-unknown", "internal-error"),
+    501: ("not-supported",),
+    503: ("queue-unavailable", "sign-in-unavailable", "backend-unavailable", "resource-busy", "not-cached"),
+}
+STATUS = {code: status for status, codes in KEEPS.items() for code in codes}
+#: Clients know these as 400.
+BAD = ("validation-failed", "invalid-request", "unsupported-media-type", "already-exists", "lock-held", "policy-in-use")
+
+
+def translated(front, problem, method="PUT"):
+    with front.app().test_request_context("/v3/filer/volumes/v/locks/h", method=method):
+        response = problem_response(problem)
+        translate(response)
+        return response
+
+
+@pytest.mark.parametrize("code", sorted(PROBLEM_TYPES))
+def test_every_problem_has_an_error(front, code):
+    answer = translated(front, Problem(code, "Said so."))
+    if code != "job-not-finished":
+        assert answer.status_code == STATUS.get(code, answer.status_code)
+        assert answer.status_code != 504
+    if code in BAD:
+        assert answer.status_code == 400
+    assert answer.content_type == "application/json"
+    assert set(answer.json) == {"message"}
+    assert 400 <= answer.status_code < 600
+    assert answer.status_code != 401
+
+
+@pytest.mark.parametrize("code", ["backend-unavailable", "resource-busy"])
+def test_what_changed_nothing_may_be_sent_again(front, code):
+    assert int(translated(front, Problem(code, "It is away.")).headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(("code", "errno"), [("917526", 917526), ("EAPINOTFOUND", "EAPINOTFOUND")])
+def test_a_filer_that_refuses_is_quoted(front, code, errno):
+    said = {"backend_error": {"code": code, "message": "Its own words"}}
+    answer = translated(front, Problem("backend-error", "The storage system refused.", extra=said))
+    assert (answer.status_code, answer.json) == (500, {"message": "Its own words", "errno": errno})
+
+
+def test_pointers_become_names_of_fields(front):
+    errors = [
+        {"pointer": "/rules/0", "detail": "a"},
+        {"pointer": "", "detail": "b"},
+        {"pointer": "/x~1y", "detail": "c"},
+    ]
+    answer = translated(front, Problem("validation-failed", "Mend it.", errors=errors))
+    assert answer.json == {"message": "Mend it.", "errors": {"rules.0": "a", "": "b", "x/y": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("worker-lost", "before anything was changed"),
+        ("outcome-unknown", "may or may not"),
+        ("backend-timeout", "look before"),
+        ("timed-out", "before anything was changed"),
+    ],
+)
+def test_what_became_of_a_change_is_said(front, code, says):
+    details = {
+        "worker-lost": "The worker that had this job was lost before anything was changed. Submit it again.",
+        "outcome-unknown": "The change may or may not have happened: look at the storage system first.",
+        "timed-out": "The job was stopped before anything was changed.",
+    }
+    answer = translated(front, Problem(code, details.get(code, "It did not answer.")))
+    assert (answer.status_code, says in answer.json["message"]) == (500, True)
