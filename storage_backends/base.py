@@ -44,11 +44,11 @@ class ReconciledOutcome:
 class StorageBackend(ABC):
     """One storage system (for NetApp: one SVM).
 
-    Methods raise ``storage_backends.errors`` and, from the journal, ``storage_backends.journal.Stopped``; nothing else.
+    Methods raise ``storage_backends.errors`` and, from the journal, ``storage_backends.journal.Interrupted``; nothing else.
     Instances are used by many threads of one process at a time. ``volume`` is a name or ``node:/junction/path``; a
     restricted volume is as if it did not exist. All arguments are data: no character in a name is ever a pattern.
-    A volume of type ``dp`` or ``ls``, or the root of the namespace, is shown and never changed (``NotADataVolume``).
-    Hosts and client matches are compared in canonical form (``client_matches``), and shown so.
+    A volume of type ``dp`` or ``ls``, or the root of all, is shown and never changed (``NotADataVolume``). Hosts and
+    client matches are compared and shown in canonical form (``client_matches``).
     Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only
     when nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
     """
@@ -149,8 +149,6 @@ class StorageBackend(ABC):
             AlreadyExists: the junction path is taken.
         """
 
-    # --- snapshots
-
     @abstractmethod
     def list_snapshots(self, volume: str, *, journal: Journal) -> list[Snapshot]:
         """Return the snapshots of a volume, oldest first.
@@ -189,8 +187,6 @@ class StorageBackend(ABC):
             NoSuchVolume, NoSuchSnapshot: it is not there.
             ResourceBusy: something depends on it.
         """
-
-    # --- locks
 
     @abstractmethod
     def list_locks(self, volume: str, *, journal: Journal) -> list[Lock]:
@@ -254,7 +250,7 @@ class StorageBackend(ABC):
     def ensure_policy_rule_present(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
         """Append the rule unless it is there, and return the policy as it is then.
 
-        "There" means that the client has the access that a rule of ours gives; no other rule is ever changed.
+        "There": the client has the access that a rule of ours gives. No other rule is ever changed.
 
         Raises:
             NoSuchPolicy: it is not there.
@@ -289,16 +285,14 @@ class StorageBackend(ABC):
     def check(self) -> tuple[str, ...]:
         """Return if the storage system can be used (reachable, signed in, its SVM there), and with what limits.
 
-        Returns:
-            what an operator should know about a storage system that works, one sentence each; usually nothing.
+        The limits are sentences for its operator, usually none.
 
         Raises:
             StorageError: why not, without host names or credentials.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most drivers have nothing to close
         """Let go of connections. Called once, when the worker ends."""
-        return
 
 
 #: The methods that are operations of the service, by name.

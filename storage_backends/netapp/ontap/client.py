@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakSet
 
@@ -19,14 +18,13 @@ from storage_backends.configuration.options import NetappOptions
 from storage_backends.errors import BackendTimeout, BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import Journal
 from storage_backends.login_guard import LoginGuard
-from storage_backends.netapp.ontap.error_codes import Translator, is_known, names_unknown_field
+from storage_backends.netapp.ontap.error_codes import FieldsRefused, Translator, is_known, names_unknown_field
 from storage_backends.netapp.ontap.queries import Query, url_of
 from storage_backends.netapp.ontap.responses import (
     TRANSPORT_ERRORS,
     Answer,
     Json,
     NotSent,
-    OntapError,
     ResponseLost,
     Transform,
     read,
@@ -46,22 +44,6 @@ _MAX_PAUSE_S = 5.0
 _CONNECT_S = 10.0
 #: What a question may hold that a user said.
 _USERS_FIELDS = frozenset({"name", "nas.path"})
-
-
-class FieldsRefused(StorageError):
-    """The filer refused a question because of what was asked for, not because of anything that a user said."""
-
-    def __init__(self, refusal: StorageError, error: OntapError) -> None:
-        super().__init__("The storage system refused the service's question.", backend_error=refusal.backend_error)
-        message = re.sub(r'"[^"]*,[^"]*"', "", error.message)  # All that was asked for: it tells nothing.
-        quoted = re.findall(r'"([^"]+)"', message)
-        self._words = {error.target, *quoted, *re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)} - {""}
-
-    def named(self, asked: Iterable[str]) -> frozenset[str]:
-        """Return those of the fields that the filer's words name, themselves or by the object that they are in."""
-        return frozenset(
-            name for name in asked if any(name == word or name.startswith(f"{word}.") for word in self._words)
-        )
 
 
 class _Connection(HostConnection):

@@ -220,6 +220,22 @@ def _words(error: OntapError | None, status: int | None) -> str:
     return error.message
 
 
+class FieldsRefused(StorageError):
+    """The filer refused a question because of what was asked for, not because of anything that a user said."""
+
+    def __init__(self, refusal: StorageError, error: OntapError) -> None:
+        super().__init__("The storage system refused the service's question.", backend_error=refusal.backend_error)
+        message = re.sub(r'"[^"]*,[^"]*"', "", error.message)  # All that was asked for: it tells nothing.
+        quoted = re.findall(r'"([^"]+)"', message)
+        self._words = {error.target, *quoted, *re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)} - {""}
+
+    def named(self, asked: Iterable[str]) -> frozenset[str]:
+        """Return those of the fields that the filer's words name, themselves or by the object that they are in."""
+        return frozenset(
+            name for name in asked if any(name == word or name.startswith(f"{word}.") for word in self._words)
+        )
+
+
 def is_known(error: OntapError | None) -> bool:
     """Does the code say for certain that the request was refused, whatever the HTTP status?"""
     return error is not None and error.code in MEANINGS

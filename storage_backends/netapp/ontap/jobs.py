@@ -9,10 +9,10 @@ from typing import Any
 
 from storage_backends.errors import InvalidRequest, NotFound, OutcomeUnclear, StorageError
 from storage_backends.journal import Journal
-from storage_backends.netapp.ontap.client import FieldsRefused, OntapClient
-from storage_backends.netapp.ontap.error_codes import is_forbidden, is_no_operation
+from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.error_codes import FieldsRefused, is_forbidden, is_no_operation
+from storage_backends.netapp.ontap.fields import Fields
 from storage_backends.netapp.ontap.lookups import all_records
-from storage_backends.netapp.ontap.mapping import Fields
 from storage_backends.netapp.ontap.responses import OntapError
 
 #: The first pause between two looks at a job, how it grows, and the longest, in seconds.

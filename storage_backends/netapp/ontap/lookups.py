@@ -16,7 +16,8 @@ from storage_backends.models import junction_key, parse_reference
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import is_forbidden
-from storage_backends.netapp.ontap.mapping import Fields, has_name, objects
+from storage_backends.netapp.ontap.fields import Fields, objects
+from storage_backends.netapp.ontap.mapping import has_name
 from storage_backends.netapp.ontap.queries import Query, next_page, quote_literal
 from storage_backends.netapp.ontap.responses import Json, Transform
 from storage_backends.netapp.ontap.unknown_fields import ask

@@ -5,7 +5,7 @@ Such a field reads as None, and its record as all others; what cannot be read is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,10 +13,9 @@ from typing import Any
 
 from storage_backends.client_matches import canonical_host
 from storage_backends.models import Lock, Snapshot, Volume
+from storage_backends.netapp.ontap.fields import Fields, Record, first
 from storage_backends.netapp.ontap.odd_records import report_odd_record
 from storage_backends.netapp.ontap.owner_comments import without_owner
-
-Record = Mapping[str, Any]
 
 #: Asked for by name: ``fields=*`` leaves the expensive ones out. ``style`` and ``is_svm_root`` are for us alone.
 VOLUME_FIELDS: tuple[str, ...] = (
@@ -46,7 +45,7 @@ MAX_SIZE_BYTES = 2**63 - 1
 #: ONTAP keeps sizes in blocks; two that differ by less are the same.
 BLOCK_BYTES = 4096
 _SECONDS_IN_UTC = len("2017-08-10T12:00:00+00:00")
-_NOTHING: Record = {}
+_NO_NODES: Mapping[str, str] = {}
 _BACKGROUND, _INLINE = frozenset({"background", "both"}), frozenset({"inline", "both"})
 _TEXTS, _NUMBERS = frozenset({str, type(None)}), frozenset({int, type(None)})
 #: How many of the fields that are checked are numbers; and the combinations of types that were found to be right.
@@ -98,7 +97,7 @@ def _is_whole(record: Record) -> bool:
     return record.get("style") != "flexgroup_constituent" and not aggregate.startswith("aggr0")
 
 
-def volume(record: Record, nodes: Mapping[str, str] = _NOTHING) -> Volume:
+def volume(record: Record, nodes: Mapping[str, str] = _NO_NODES) -> Volume:
     """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
     try:
         found = _from_complete(record, nodes)
@@ -209,53 +208,6 @@ def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
     if fields.odd:
         report_odd_record("volume", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
     return found
-
-
-class Fields:
-    """The fields of one record by dotted name; what is of another type reads as None and is noted in ``odd``."""
-
-    def __init__(self, record: Any) -> None:
-        self._record = record if isinstance(record, dict) else _NOTHING
-        self.odd: set[str] = set()
-
-    def text(self, name: str) -> str | None:
-        """A text."""
-        value = self._at(name)
-        if value is None or isinstance(value, str):
-            return value
-        self.odd.add(name)
-        return None
-
-    def number(self, name: str) -> int | None:
-        """A whole number."""
-        value = self._at(name)
-        if value is None or type(value) is int:
-            return value
-        self.odd.add(name)
-        return None
-
-    def _at(self, name: str) -> Any:
-        value: Any = self._record
-        for part in name.split("."):
-            if not isinstance(value, dict):
-                self.odd.add(name)
-                return None
-            if part not in value:
-                return None
-            value = value[part]
-        if value is None:
-            self.odd.add(name)
-        return value
-
-
-def first(entries: Any) -> Any:
-    """The first of a list; None where there is none."""
-    return entries[0] if isinstance(entries, list) and entries else None
-
-
-def objects(entries: Any) -> Iterator[Record]:
-    """The objects of a list; anything else is passed over."""
-    return (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else iter(())
 
 
 def _is_odd_list(record: Record, name: str) -> bool:

@@ -6,7 +6,7 @@ from storage_backends.errors import NotSupported, StorageError
 from storage_backends.journal import Journal
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import is_forbidden
-from storage_backends.netapp.ontap.mapping import Fields
+from storage_backends.netapp.ontap.fields import Fields
 
 #: Before it, REST shows no locks and cannot restrict a volume.
 OLDEST = (9, 10, 1)

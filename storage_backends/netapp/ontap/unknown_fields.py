@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from storage_backends.journal import Journal
-from storage_backends.netapp.ontap.client import FieldsRefused, OntapClient
+from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.error_codes import FieldsRefused
 from storage_backends.netapp.ontap.mapping import NEWER_FIELDS
 from storage_backends.netapp.ontap.queries import Query
 from storage_backends.netapp.ontap.responses import Json, Transform

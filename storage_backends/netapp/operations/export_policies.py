@@ -13,8 +13,9 @@ from storage_backends.errors import (
 from storage_backends.journal import Journal
 from storage_backends.models import DetailedExportPolicy, ExportPolicy
 from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.fields import Fields
 from storage_backends.netapp.ontap.lookups import SVM_PROOF_S, all_records, in_svm, pages, require_svm
-from storage_backends.netapp.ontap.mapping import Fields, has_name
+from storage_backends.netapp.ontap.mapping import has_name
 from storage_backends.netapp.ontap.queries import quote_literal
 from storage_backends.netapp.ontap.responses import Json
 from storage_backends.netapp.operations.export_rules import (

@@ -18,9 +18,9 @@ from storage_backends.errors import (
 )
 from storage_backends.journal import Cancelled, Journal
 from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.fields import Fields
 from storage_backends.netapp.ontap.jobs import JobFollower, OntapJobState
 from storage_backends.netapp.ontap.lookups import require_svm
-from storage_backends.netapp.ontap.mapping import Fields
 from storage_backends.netapp.ontap.queries import Query
 from storage_backends.netapp.ontap.responses import Answer, Json
 

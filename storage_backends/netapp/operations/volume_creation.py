@@ -22,8 +22,8 @@ from storage_backends.models import (
 )
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import is_forbidden
+from storage_backends.netapp.ontap.fields import Fields, Record, objects
 from storage_backends.netapp.ontap.lookups import all_records, find_volume, uuid_of, volumes_where
-from storage_backends.netapp.ontap.mapping import Fields, Record, objects
 from storage_backends.netapp.ontap.owner_comments import fits_beside_owner, owner_comment
 from storage_backends.netapp.ontap.queries import RETURN_IMMEDIATELY, quote_literal
 from storage_backends.netapp.ontap.responses import Json

@@ -9,12 +9,11 @@ from storage_backends.errors import FieldError, InvalidRequest, NotSupported
 from storage_backends.models import Volume, VolumeSettings
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.ontap.error_codes import names_unknown_field
+from storage_backends.netapp.ontap.fields import Fields, Record
 from storage_backends.netapp.ontap.mapping import (
     BLOCK_BYTES,
     MAX_SIZE_BYTES,
     MIN_SIZE_BYTES,
-    Fields,
-    Record,
     default_maximum,
     size_with_reserve,
 )

@@ -18,9 +18,9 @@ from storage_backends.errors import (
 from storage_backends.models import Volume, default_junction_path, junction_key
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.ontap.client import OntapClient
+from storage_backends.netapp.ontap.fields import Fields
 from storage_backends.netapp.ontap.jobs import OntapJobState
 from storage_backends.netapp.ontap.lookups import path_of, uuid_of, volume_by_uuid, volumes_where
-from storage_backends.netapp.ontap.mapping import Fields
 from storage_backends.netapp.ontap.owner_comments import is_made_by
 from storage_backends.netapp.ontap.responses import Json
 from storage_backends.netapp.operations.export_policies import ExportPolicies
