@@ -44,11 +44,11 @@ class ReconciledOutcome:
 class StorageBackend(ABC):
     """One storage system (for NetApp: one SVM).
 
-    Methods raise ``storage_backends.errors`` and, from the journal, ``storage_backends.journal.Interrupted``; nothing else.
+    Methods raise ``storage_backends.errors`` and, from the journal, kinds of ``journal.Interrupted``; nothing else.
     Instances are used by many threads of one process at a time. ``volume`` is a name or ``node:/junction/path``; a
     restricted volume is as if it did not exist. All arguments are data: no character in a name is ever a pattern.
-    A volume of type ``dp`` or ``ls``, or the root of all, is shown and never changed (``NotADataVolume``). Hosts and
-    client matches are compared and shown in canonical form (``client_matches``).
+    A volume of type ``dp`` or ``ls``, or the namespace's root, is shown and never changed (``NotADataVolume``). Hosts
+    and client matches are compared and shown in canonical form (``client_matches``).
     Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only
     when nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
     """
