@@ -54,6 +54,13 @@ class Terminal:
         """Type something."""
         os.write(self._end, text.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C, and again when it was too early: Python misses a signal just before it begins to read."""
+        while self._process.poll() is None:
+            self.type("\x03")
+            while select.select([self._end], [], [], 1)[0] and self._read():
+                pass
+
     def ended(self) -> int:
         """Read on to the end; the exit status."""
         while self._read():

@@ -162,7 +162,7 @@ def test_a_service_that_is_killed_while_it_is_waited_for(cli, stack, api, name):
         assert command.stderr is not None
         assert "create_volume" in command.stderr.readline()
         proxy.refuse()
-        assert "Trying again" in command.stderr.readline()
+        assert "Trying again for" in command.stderr.readline()
         proxy.listen()
         out, err = command.communicate(timeout=40)
     assert (command.returncode, out) == (0, f"{name}\n"), err

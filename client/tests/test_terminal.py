@@ -67,7 +67,7 @@ def test_nobody_is_asked_where_nobody_is(cli, rolled):
 def test_ctrl_c_at_a_question_changes_nothing(cli, volume):
     terminal = Terminal(cli, "volume", "restrict", "dummy", volume)
     terminal.wait_for("[y/N]")
-    terminal.type("\x03")
+    terminal.interrupt()
     assert terminal.ended() == 130
     assert cli("volume", "show", "dummy", volume).status == 0
 
@@ -75,7 +75,7 @@ def test_ctrl_c_at_a_question_changes_nothing(cli, volume):
 def test_ctrl_c_while_waiting_cancels_nothing_and_says_how_to_go_on(cli, name):
     terminal = Terminal(cli, "volume", "create", "slow", name, columns=200)
     terminal.wait_for("create volume")
-    terminal.type("\x03")
+    terminal.interrupt()
     assert terminal.ended() == 130
     command = terminal.shown.rstrip().rpartition("storage-api ")[2].split()
     assert command[:2] == ["job", "wait"]

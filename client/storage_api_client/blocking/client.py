@@ -91,7 +91,8 @@ class Client:
             ConfigurationError: there is no address, or a file is wrong.
         """
         found = surroundings.find(profile=profile)
-        return cls(found.url, credentials=found.credentials, ca_file=found.ca_file, timeout=timeout)
+        limit = found.profile.timeout if timeout is None else timeout
+        return cls(found.url, credentials=found.credentials, ca_file=found.ca_file, timeout=limit)
 
     def close(self) -> None:
         """Close all connections."""

@@ -50,7 +50,8 @@ def _next_step(error: StorageApiError, status: Exit) -> str:
     by_status = {
         Exit.NOT_AUTHORISED: "" if error.code == "missing-role" else "Sign in: storage-api login",
         Exit.STILL_RUNNING: f"Go on waiting: storage-api job wait {job}",
-        Exit.UNKNOWN: f"Look what is there before you repeat it; what it was: storage-api job show {job}",
+        Exit.UNKNOWN: "Look what is there before you repeat it."
+        + (f" What it was: storage-api job show {job}" if job else " See: storage-api job list"),
     }
     if status in by_status:
         return by_status[status]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from storage_api_client.cli.state import State
     from storage_api_client.models import JobRecord
 
 _REASONS = {
@@ -53,6 +54,10 @@ class Reporter:
             self._last[job.id] = line
             click.echo(line, err=True)
 
+    def note(self, sentence: str) -> None:
+        """Say something."""
+        click.echo(sentence, err=True)
+
     def close(self) -> None:
         """Take away what is no longer true."""
 
@@ -81,6 +86,13 @@ class Bars(Reporter):
             description=f"{job.operation.replace('_', ' ')}: {describe(job)}{_counted(job)}",
         )
 
+    def note(self, sentence: str) -> None:
+        """Say something above the bars."""
+        if self._bars is None:
+            super().note(sentence)
+        else:
+            self._bars.console.print(sentence, markup=False, highlight=False)
+
     def close(self) -> None:
         """Take the bars away."""
         if self._bars is not None:
@@ -96,9 +108,10 @@ def _bars() -> Any:
 
 
 @contextmanager
-def reporting() -> Iterator[Reporter]:
-    """A reporter for as long as something is waited for."""
+def reporting(state: State) -> Iterator[Reporter]:
+    """A reporter for as long as something is waited for; what else is said then goes through it."""
     reporter = Bars() if sys.stderr.isatty() else Reporter()
+    state.say = reporter.note
     try:
         yield reporter
     finally:

@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,6 +45,7 @@ class State:
     output: str | None = None
     jobs: list[str] = field(default_factory=list)
     key: str | None = None
+    say: Callable[[str], None] = field(default_factory=lambda: partial(click.echo, err=True))
     _found: Surroundings | None = None
 
     @property
@@ -81,7 +83,7 @@ class State:
 
     def note(self, sentence: str) -> None:
         """Say something on standard error."""
-        click.echo(sentence, err=True)
+        self.say(sentence)
 
     def show(self, records: Iterable[Any], columns: Iterable[str], *, single: bool = False) -> None:
         """Write data to standard output; a ``single`` record with all that it holds."""
@@ -137,7 +139,7 @@ class Waiting:
             job = call(wait=False, **options)
             state.show([job], ("id",), single=True) if state.format not in ("table", "name") else click.echo(job.id)
             return
-        with reporting() as reporter:
+        with reporting(state) as reporter:
             result = call(wait=True, on_progress=self._noting(reporter), **options)
         if show:
             show(result)

@@ -88,7 +88,8 @@ def events(
             if lost.permanent or not deadline.allows_reconnect(delay_s):
                 problem = Problem(title="Unavailable", code="service-unavailable", detail=f"{lost.detail}.")
                 raise Unavailable(problem) from None
-            context.notify(f"{lost.detail}. Trying again in {delay_s:.0f} s.")
+            if not attempt:
+                context.notify(f"{lost.detail}. Trying again.")
         yield Pause(max(delay_s, backoff_s(attempt)))
         attempt += 1
 

@@ -122,7 +122,7 @@ def wait(state: State, id_: str, *, timeout: float | None) -> None:
     state.jobs = [id_]
     with state.client(timeout) as api:
         try:
-            with reporting() as reporter:
+            with reporting(state) as reporter:
                 results = api.batch_results(id_, on_progress=reporter.show)
         except BatchFailed as failed:
             state.show(failed.results, COLUMNS)

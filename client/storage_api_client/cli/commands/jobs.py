@@ -101,7 +101,7 @@ def wait_for(state: State, ids: tuple[str, ...], timeout: float | None) -> None:
     from storage_api_client.cli.progress import reporting
 
     state.jobs = list(dict.fromkeys(ids))
-    with reporting() as reporter:
+    with reporting(state) as reporter:
         ends = asyncio.run(_follow(state, reporter, timeout))
     if (status := worst(Exit.DONE if end is None else explain(end) for end in ends)) is not Exit.DONE:
         raise Stop(status)
@@ -130,16 +130,23 @@ async def _follow(state: State, reporter: Reporter, timeout: float | None) -> li
 
 
 @command(group, "result", "get_job_result")
-@click.argument("id_", metavar="ID")
-def result(state: State, id_: str) -> None:
-    """Show what a job led to: what the call by itself would have answered. Waits for its end."""
+@IDS
+def result(state: State, ids: tuple[str, ...]) -> None:
+    """Show what jobs led to: what the call by itself would have answered. Waits for their end."""
     with state.client() as api:
-        body = api.jobs.wait(id_)
-        if body is None:
-            return
-        rows = body if isinstance(body, list) else [body]
-        columns = list(rows[0])[:6] if rows and isinstance(rows[0], dict) else ("value",)
-        state.show(rows, columns, single=not isinstance(body, list))
+
+        def show_one(id_: str) -> Exit:
+            body = api.jobs.wait(id_)
+            rows = body if isinstance(body, list) else [body]
+            if body is not None:
+                state.show(rows, _columns(rows), single=not isinstance(body, list))
+            return Exit.DONE
+
+        each(ids, show_one)
+
+
+def _columns(rows: list[Any]) -> tuple[str, ...]:
+    return tuple(rows[0])[:6] if rows and isinstance(rows[0], dict) else ("value",)
 
 
 @command(group, "cancel", "cancel_job", "cancel_jobs")
