@@ -58,7 +58,7 @@ class Terminal:
         """Press Ctrl-C, and again when it was too early: Python misses a signal just before it begins to read."""
         while self._process.poll() is None:
             self.type("\x03")
-            while select.select([self._end], [], [], 1)[0] and self._read():
+            while select.select([self._end], [], [], 5)[0] and self._read():
                 pass
 
     def ended(self) -> int:

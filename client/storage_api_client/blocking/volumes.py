@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from storage_api_client.blocking.face import Face
 from storage_api_client.blocking.job import Job
 from storage_api_client.models import Lock, Snapshot, Volume
-from storage_api_client.operations import volumes
+from storage_api_client.operations import batches, volumes
 from storage_api_client.operations.paths import Where
 from storage_api_client.operations.settings import ChangeOptions, CloneSettings, NewVolume, VolumeChanges, split
 from storage_api_client.operations.volumes import Fields
+from storage_api_client.protocol.batches import run_batch
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from storage_api_client.models.batches import MemberResult
 
 
 class Volumes:
@@ -193,6 +196,26 @@ class Volumes:
         """Make a snapshot; where the limit is reached, the oldest one goes first if ``purge_old_if_needed``."""
         change = volumes.create_snapshot(self._subsystem, volume, name, purge_old_if_needed=purge_old_if_needed)
         return self._face.change(change, options, wait=wait)
+
+    def snapshot_each(
+        self,
+        name: str,
+        *,
+        where: Where,
+        purge_old_if_needed: bool = False,
+        on_failure: str = "continue",
+        **options: Unpack[ChangeOptions],
+    ) -> tuple[MemberResult, ...]:
+        """Make a snapshot of each volume that meets conditions, in one batch, and return what became of each.
+
+        Raises:
+            Refused: no volume meets them.
+            BatchFailed: not all succeeded.
+        """
+        each = volumes.create_snapshot(self._subsystem, batches.EACH, name, purge_old_if_needed=purge_old_if_needed)
+        order = {**batches.for_each(self._subsystem, where, each), "on_failure": on_failure}
+        flow = run_batch(self._face.context, batches.create_batch(order), self._face.options(options))
+        return self._face.run(flow)
 
     @overload
     def delete_snapshot(
