@@ -14,6 +14,7 @@ from flask import current_app
 
 from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystems
+from worker.config.callback_hosts import CallbackHosts
 from worker.config.settings import Settings, load
 from worker.jobs.batches import Batches
 from worker.jobs.ids import JobIds
@@ -100,6 +101,11 @@ class Services:
         """Answer the requests that are held open, since the process is to end."""
         self.stopping.set()
         self.events.wake_all()
+
+    @property
+    def callback_hosts(self) -> CallbackHosts:
+        """Where the ends of jobs may be sent for their clients."""
+        return CallbackHosts(self.settings.callback_hosts)
 
     @property
     def jobs(self) -> Jobs:

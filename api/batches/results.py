@@ -9,10 +9,10 @@ import orjson
 from flask import Response
 
 from api.http.problems import Problem, problem_document, problem_of
-from api.http.success_status import RETURNS_LOCATION, success_status
-from api.jobs.representation import job_path
 from api.jobs.submit import job_headers, object_location
 from api.services import current_services
+from worker.catalog.success_status import RETURNS_LOCATION, success_status
+from worker.jobs.document import job_path
 from worker.jobs.record import Job, State
 from worker.jobs.status import JobStatus
 

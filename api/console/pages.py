@@ -13,11 +13,11 @@ from flask import Blueprint, Response, current_app, redirect, render_template, r
 from api import auth
 from api.console import formatting
 from api.console.api_client import ApiResponse
-from api.http.problem_types import PROBLEM_TYPES
 from api.http.problems import Problem
 from api.openapi.blueprint import ANYONE, SIGNED_IN
 from api.services import current_services
 from worker.catalog.operations import Role
+from worker.catalog.problem_types import PROBLEM_TYPES
 
 blp = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import orjson
 import structlog
 
-from api.jobs.representation import job_document
+from worker.jobs.document import job_document
 from worker.jobs.event_log import BEGINNING, Event, EventLog, Position
 from worker.store.client import REDIS_UNAVAILABLE
 

@@ -8,8 +8,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from api.http.methods import SAFE_METHODS
-from api.http.problem_types import code_of_status
 from api.http.problems import Problem, problem_response
+from worker.catalog.problem_types import code_of_status
 from worker.store.client import NotReplicated, ReplyLost, explain, refuses_writes
 
 log = structlog.get_logger(__name__)

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import orjson
 from flask import Response, g, has_request_context, request
 
-from api.http.problem_types import PROBLEM_TYPES, STATUS
 from api.http.request_ids import request_id
+from worker.catalog.problem_types import MOST_ERRORS, PROBLEM_TYPES, STATUS
 from worker.jobs.record import Failure
 
 __all__ = [
@@ -27,8 +27,6 @@ __all__ = [
 
 MEDIA_TYPE = "application/problem+json"
 _LONGEST_INSTANCE = 1024
-#: Faults that one answer names; who has made more learns of the others when these are mended.
-MOST_ERRORS = 20
 
 
 class Problem(Exception):

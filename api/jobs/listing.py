@@ -12,9 +12,9 @@ from flask import Response, request
 
 from api.auth import Principal, principal
 from api.http.problems import invalid
-from api.jobs.representation import job_document
 from api.services import current_services
 from worker.catalog.operations import Role
+from worker.jobs.document import job_document
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 

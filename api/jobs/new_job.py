@@ -12,11 +12,14 @@ from flask import request
 from api.auth import principal
 from api.auth.request_origin import network_of
 from api.http.member_requests import current_member
-from api.http.problems import Problem
+from api.http.problems import Problem, invalid
 from api.http.request_ids import request_id
+from api.services import current_services
 from storage_backends.client_matches import canonical_arguments, canonical_match
 from worker.catalog.operations import Operation
+from worker.config.callback_hosts import target_of
 from worker.jobs.service import NewJob
+from worker.store.keys import Keys
 
 _LONGEST_KEY = 255
 
@@ -49,6 +52,7 @@ def new_job(
         network=network_of(request.remote_addr),
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),
+        callback=_callback_url(for_change=operation.is_change),
         idempotency_key=key,
         request_hash=request_hash() if key else "",
     )
@@ -68,6 +72,29 @@ def idempotency_key() -> str:
     if not key or len(key) > _LONGEST_KEY or not key.isprintable():
         raise Problem("invalid-request", f"Idempotency-Key must be 1 to {_LONGEST_KEY} printable characters.")
     return key
+
+
+def _callback_url(*, for_change: bool) -> str:
+    """Where the end of the job is to be sent; empty when nobody asked for it.
+
+    Raises:
+        Problem: the service sends nothing there.
+    """
+    url = request.headers.get("Callback-URL", "").strip()
+    if "Callback-URL" not in request.headers:
+        return ""
+    if not for_change:
+        raise invalid("/Callback-URL", "is for changes only: wait for a read with Prefer: wait")
+    try:
+        target_of(url)
+    except ValueError as error:
+        raise invalid("/Callback-URL", str(error)) from None
+    services = current_services()
+    if not services.callback_hosts.allow(url):
+        raise invalid("/Callback-URL", "is not allowed: whoever runs the service names hosts in SAPI_CALLBACK_HOSTS")
+    if not services.redis.exists(Keys(services.settings.key_prefix).webhook_callbacks):
+        raise invalid("/Callback-URL", "is not possible: whoever runs the service has set no SAPI_CALLBACK_SECRET")
+    return url
 
 
 def request_hash() -> str:

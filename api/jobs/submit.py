@@ -14,13 +14,13 @@ from flask import Response, request
 from api.http.member_requests import current_member
 from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem, problem_of
-from api.http.success_status import RETURNS_LOCATION, success_status
 from api.jobs.long_polling import wait_for_answer, wait_for_end
 from api.jobs.new_job import new_job
 from api.jobs.refusals import refusal
-from api.jobs.representation import job_document
 from api.services import current_services
 from worker.catalog.operations import Operation
+from worker.catalog.success_status import RETURNS_LOCATION, success_status
+from worker.jobs.document import job_document
 from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus

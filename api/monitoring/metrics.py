@@ -36,6 +36,7 @@ _COUNTERS = {
         "Requests by an API that is to go, by its operation and status",
         ("api", "operation", "status"),
     ),
+    "webhook": ("sapi_webhook_deliveries", "Attempts to send webhooks by how they came out", ("receiver", "outcome")),
     "http": ("sapi_http_requests", "Requests by route and class of status", ("method", "route", "status")),
 }
 _HISTOGRAMS = {
@@ -99,6 +100,7 @@ def _all(services: Services) -> list[Metric]:
         *_of_queues(queues),
         *_of_filers(backends),
         *_of_listings(overview.listings(services)),
+        *_of_webhooks(overview.webhooks(services)),
         *_of_redis(services.redis),
     ]
 
@@ -168,6 +170,18 @@ def _of_listings(listings: Sequence[overview.ListingStatus]) -> Iterator[Metric]
     yield _gauge("sapi_listing_age_seconds", "Time since the storage system was asked for a listing", labels, ages)
     sizes: _Values = {(each.subsystem, each.resource_type.name): float(each.listing_state.count) for each in listings}
     yield _gauge("sapi_listing_records", "Records in a cached listing when it was read", labels, sizes)
+
+
+def _of_webhooks(receivers: Sequence[overview.WebhookStatus]) -> Iterator[Metric]:
+    # Hosts of callbacks are their clients' choice, and count as one.
+    waiting: dict[tuple[str, ...], float] = {}
+    failing: dict[tuple[str, ...], float] = {}
+    for each in receivers:
+        label = (each.name.partition(":")[0],)
+        waiting[label] = waiting.get(label, 0) + each.waiting
+        failing[label] = max(failing.get(label, 0), each.failing_s)
+    yield _gauge("sapi_webhook_waiting", "Webhooks that wait to be sent", ("receiver",), waiting)
+    yield _gauge("sapi_webhook_failing_seconds", "How long a receiver has failed (0: it works)", ("receiver",), failing)
 
 
 def _of_redis(client: redis.Redis) -> Iterator[Metric]:

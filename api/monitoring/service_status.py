@@ -117,6 +117,38 @@ def history(services: Services) -> list[dict[str, float]]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookStatus:
+    """One receiver of webhooks, or host of callbacks: what waits, and how long it has failed (seconds; 0: it works)."""
+
+    name: str
+    waiting: int
+    failing_s: float
+    error: str
+
+
+def webhooks(services: Services) -> list[WebhookStatus]:
+    """Every receiver that something was sent to."""
+    keys, client = Keys(services.settings.key_prefix), services.redis
+    found: Any = client.smembers(keys.webhook_targets)
+    names = sorted(name.decode() for name in found)
+    pipe = client.pipeline(transaction=False)
+    pipe.time()
+    for name in names:
+        pipe.zcard(keys.webhook_due(name))
+        pipe.zcard(keys.webhook_running(name))
+        pipe.hmget(keys.webhook_state(name), "failing_since", "last_error")
+    (seconds, _), *answers = pipe.execute()
+    return [
+        WebhookStatus(name, due + running, _since(since, int(seconds)), (error or b"").decode())
+        for name, due, running, (since, error) in zip(names, answers[::3], answers[1::3], answers[2::3], strict=True)
+    ]
+
+
+def _since(moment_ms: bytes | None, now_s: int) -> float:
+    return max(0.001, now_s - int(moment_ms) / 1000) if moment_ms else 0.0
+
+
 def recent_failures(services: Services, most: int) -> list[JobStatus]:
     """The jobs that failed last, the latest first; of the last hundred, as far as they are kept."""
     ids: Any = services.redis.lrange(Keys(services.settings.key_prefix).failures, 0, most - 1)

@@ -13,6 +13,7 @@ from apispec.ext.marshmallow.common import resolve_schema_instance
 from flask import Flask, Response, request
 
 from api.http.problems import MEDIA_TYPE
+from api.openapi.operations import ENDED
 from api.schemas.jobs import ProblemSchema
 
 _DESCRIPTION = """\
@@ -56,6 +57,7 @@ def create_api(app: Flask, version: str) -> Api:
         API_VERSION=version,
         OPENAPI_VERSION="3.1.0",
         API_SPEC_OPTIONS={
+            "webhooks": {"jobEnded": ENDED},
             "info": {"description": _DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         },
     )

@@ -7,11 +7,11 @@ from typing import Any
 
 import marshmallow as ma
 
-from api.http.success_status import RETURNS_LOCATION, success_status
 from api.schemas.jobs import JobSchema
 from api.schemas.resources import DetailedPolicySchema, LockSchema, PolicySchema, SnapshotSchema, VolumeSchema
 from worker.catalog.operations import Operation, Role
 from worker.catalog.resource_types import LOCKS, POLICIES, POLICY, RESTRICTED, SNAPSHOT, SNAPSHOTS, VOLUME, VOLUMES
+from worker.catalog.success_status import RETURNS_LOCATION, success_status
 
 _SCHEMAS: dict[str, type[ma.Schema]] = {
     VOLUMES.name: VolumeSchema,
@@ -101,6 +101,49 @@ def security(access: str) -> list[dict[str, list[str]]]:
     return [] if access == "anyone" else [{scheme: roles} for scheme in SCHEMES]
 
 
+CALLBACK: dict[str, Any] = {
+    "in": "header",
+    "name": "Callback-URL",
+    "description": "Where the end of the job is to be sent; only to hosts that whoever runs the service has named",
+    "schema": {"type": "string", "format": "uri"},
+}
+
+
+def _webhook_header(name: str, description: str) -> dict[str, Any]:
+    return {"in": "header", "name": name, "required": True, "description": description, "schema": {"type": "string"}}
+
+
+#: How the end of a job is sent to a receiver.
+ENDED: dict[str, Any] = {
+    "post": {
+        "summary": "A job has ended",
+        "description": "Signed by the Standard Webhooks specification. Answer with 2xx; anything else is tried again.",
+        "parameters": [
+            _webhook_header("webhook-id", "The message's id: the same when it comes again"),
+            _webhook_header("webhook-timestamp", "When it was sent (Unix seconds)"),
+            _webhook_header("webhook-signature", "v1, and the signature"),
+        ],
+        "requestBody": {
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["type", "timestamp", "data"],
+                        "properties": {
+                            "type": {"enum": ["job.succeeded", "job.failed", "job.cancelled"]},
+                            "timestamp": {"type": "string", "format": "date-time"},
+                            "data": {"$ref": "#/components/schemas/Job"},
+                        },
+                    }
+                }
+            }
+        },
+        "responses": {"2XX": {"description": "The receiver has it"}},
+    }
+}
+CALLBACKS = {"{$request.header.Callback-URL}": ENDED}
+
+
 def document_change(blueprint: Any, operation: Operation) -> Decorator:
     """Document the final answer of a change, and the job of one that takes longer."""
     status = success_status(operation)
@@ -115,7 +158,7 @@ def document_change(blueprint: Any, operation: Operation) -> Decorator:
     def decorate(view: Any) -> Any:
         view = blueprint.response(202, JobSchema, description="Accepted: follow the job", headers=ACCEPTED)(view)
         view = blueprint.response(int(status), schema, headers=_OPERATION | location)(view)
-        return blueprint.doc(parameters=[PREFER, IDEMPOTENCY])(view)
+        return blueprint.doc(parameters=[PREFER, IDEMPOTENCY, CALLBACK], callbacks={"ended": CALLBACKS})(view)
 
     return decorate
 

@@ -10,12 +10,12 @@ from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
 from api.http.problems import Problem
-from api.http.success_status import success_status
 from api.jobs.submit import final_response, job_headers
 from api.reads import collection_query as collections
 from api.reads.read import with_age
 from api.services import current_services
 from worker.catalog.resource_types import ResourceType
+from worker.catalog.success_status import success_status
 from worker.jobs.record import Job, ListingVersion, State
 from worker.jobs.status import JobStatus
 from worker.listings.listing import Listing

@@ -8,10 +8,10 @@ import orjson
 from flask import Blueprint, Response, current_app, render_template, request, send_from_directory
 
 from api.auth import principal
-from api.http.problem_types import PROBLEM_TYPES
 from api.http.problems import Problem
 from api.openapi.document import Api, document_response
 from api.services import current_services
+from worker.catalog.problem_types import PROBLEM_TYPES
 
 blp = Blueprint("docs", __name__, template_folder="../docs_page")
 

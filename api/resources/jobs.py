@@ -16,7 +16,6 @@ from api.jobs import bulk, manual_resolution
 from api.jobs import listing as job_lists
 from api.jobs.access import job_for, require_operator_of, visible_job
 from api.jobs.long_polling import wait_for
-from api.jobs.representation import job_document
 from api.jobs.submit import resubmit
 from api.openapi import operations as documentation
 from api.openapi.blueprint import ANYONE, SIGNED_IN, Blueprint
@@ -31,6 +30,7 @@ from api.schemas.jobs import (
 from api.schemas.resources import SettlementSchema
 from api.services import current_services
 from worker.catalog.operations import Role
+from worker.jobs.document import job_document
 from worker.jobs.record import State
 from worker.jobs.status import JobStatus
 

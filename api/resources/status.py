@@ -60,14 +60,16 @@ def status_values(services: Services, who: Principal) -> dict[str, Any]:
     queues = overview.queues(services)
     workers = sorted({worker for queue in queues for worker in queue.workers})
     backends = overview.backends(services, set(workers))
+    webhooks = overview.webhooks(services)
     return {
-        "troubles": [*_redis_troubles(services), *_troubles(queues, backends)],
+        "troubles": [*_redis_troubles(services), *_troubles(queues, backends), *_webhook_troubles(webhooks)],
         "queues": queues,
         # Names of machines are nobody's business who has not signed in.
         "workers": {worker: _served(worker, queues) for worker in workers} if who.signed_in else {},
         "draining": overview.draining(services) if who.signed_in else [],
         "filers": backends,
         "listings": overview.listings(services),
+        "webhooks": webhooks if who.signed_in else [],
         "failures": [
             Failure.seen_by(who, job_status) for job_status in overview.recent_failures(services, _MOST_FAILURES)
         ],
@@ -82,6 +84,13 @@ def _redis_troubles(services: Services) -> Iterator[str]:
     problem = services.write_probe.state().problem
     if problem:
         yield f"No job can be recorded. What Redis said: {problem}."
+
+
+def _webhook_troubles(receivers: Sequence[overview.WebhookStatus]) -> Iterator[str]:
+    failing = [receiver for receiver in receivers if receiver.failing_s > _LONG_WAIT_S]
+    if failing:
+        longest = duration(max(receiver.failing_s for receiver in failing))
+        yield f"{len(failing)} receivers of webhooks cannot be reached, the longest for {longest}."
 
 
 def _troubles(queues: Sequence[overview.QueueStatus], backends: Sequence[overview.BackendStatus]) -> Iterator[str]:

@@ -18,13 +18,13 @@ from flask import Response, request
 from api.http.problems import Problem
 from api.jobs.long_polling import wait_for_end
 from api.jobs.new_job import new_job
-from api.jobs.representation import job_path
 from api.jobs.submit import Submitted, job_headers, problem_of_job, reject_conditions, submitted
 from api.services import Services, current_services
 from api.v3.fields import as_json
 from api.v3.headers import successor_path
 from api.v3.settings import v3
 from worker.catalog.operations import Operation
+from worker.jobs.document import job_path
 from worker.jobs.repeats import Repeat
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus

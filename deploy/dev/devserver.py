@@ -5,6 +5,7 @@ Also ``drain NODE``, ``resume NODE`` for one worker, and ``logs JOB`` for the lo
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -23,6 +24,7 @@ from deploy.dev.embedded_redis import (
     free_port,
     is_free,
 )
+from deploy.dev.private_environment import webhook_secrets
 from deploy.dev.readiness import NodeWatch, Waiting, answers, ready_state
 from deploy.dev.state import HOME, State, Trouble, one_at_a_time, write_private
 from deploy.dev.supervision import (
@@ -45,11 +47,13 @@ if TYPE_CHECKING:
 #: The worker processes, and the queues of jobs that each serves. Two, so that one may die; both serve everything, since
 #: each takes 80 MiB. Deployments have listings apart.
 NODES = {"worker1": "write,read,list", "worker2": "write,read,list"}
+#: Where the process that sends webhooks, and no other, finds its secrets.
+WEBHOOK_SECRETS = HOME / "webhook-secrets.json"
 REDIS_WAIT_S = 60
 READY_WAIT_S = 90
 
 
-def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
+def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool = False) -> list[Program]:
     """Everything that runs."""
     python = sys.executable
     found = [Program(REDIS, (redis.program, "redis.conf"), redis.folder)] if redis else []
@@ -66,6 +70,9 @@ def programs(ports: Ports, redis: EmbeddedRedis | None) -> list[Program]:
         # `env` changes what supervisord hands on: workers alone learn where the credentials are.
         changed = ("env", "-u", "SAPI_BACKENDS", f"SAPI_BACKENDS_FILE={BACKENDS_FILE}")
         found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--queues", queue_classes)))
+    if sends_webhooks:
+        alone = (python, "-m", "deploy.dev.private_environment", str(WEBHOOK_SECRETS))
+        found.append(Program("webhooks", (*alone, python, "-m", "worker.webhooks.main")))
     flower = (
         *(python, "-m", "celery", "-A", "worker.flower.app:app", "flower", "--read-only=True", "--max-tasks=10000"),
         *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
@@ -144,9 +151,12 @@ class DevServer:
         write_private(BACKENDS_FILE, self.backends.subsystems.to_toml())
         # The command line finds the service of its checkout by this file.
         write_private(HOME / "api.url", f"{self.api_url}\n")
-        write_config(programs(self.ports, redis), self.state.socket)
+        write_private(WEBHOOK_SECRETS, json.dumps(self.webhook_secrets))
+        sends_webhooks = bool({"SAPI_WEBHOOKS_FILE", "SAPI_CALLBACK_HOSTS"} & self.environ.keys())
+        write_config(programs(self.ports, redis, sends_webhooks=sends_webhooks), self.state.socket)
         url = redis.url if redis else self.environ["SAPI_REDIS_URL"]
-        environment = service_environment(self.environ, self.backends, url, self.state.secret_key)
+        shared = {name: value for name, value in self.environ.items() if name not in self.webhook_secrets}
+        environment = service_environment(shared, self.backends, url, self.state.secret_key)
         supervisor = Supervisor(self.state.socket)
         if redis:
             redis.write_config()
@@ -158,6 +168,11 @@ class DevServer:
         nodes = NodeWatch(load(Settings), self._queues())
         supervisor.start_service()
         Waiting(supervisor, ["api", "flower", *NODES], lambda missing: self._ready(missing, nodes)).run(READY_WAIT_S)
+
+    @property
+    def webhook_secrets(self) -> dict[str, str]:
+        """The variables of the process that sends webhooks alone."""
+        return webhook_secrets(self.environ)
 
     def _queues(self) -> dict[str, list[str]]:
         """By node: the queues it is to serve."""

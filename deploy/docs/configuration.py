@@ -20,6 +20,7 @@ from storage_backends.configuration.options import OPTIONS, Options
 from storage_backends.configuration.secret import Secret
 from worker.config.settings import Settings
 from worker.flower.settings import FlowerSettings
+from worker.webhooks.settings import WebhookSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -45,6 +46,7 @@ _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
     Settings: ("API", "workers", "Flower"),
     **dict.fromkeys(_settings_below("api"), ("API",)),
     FlowerSettings: ("Flower",),
+    WebhookSettings: ("webhook workers",),
 }
 _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text", date: "date"}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from api.http.problem_types import PROBLEM_TYPES
+from worker.catalog.problem_types import PROBLEM_TYPES
 
 Document = Mapping[str, Any]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from api.http.problem_types import PROBLEM_TYPES, STATUS
 from api.openapi.blueprint import ANYONE, SIGNED_IN
 from storage_backends.errors import CODES
 from tests.api.front import Front
 from worker.catalog.operations import OPERATIONS, Role
+from worker.catalog.problem_types import PROBLEM_TYPES, STATUS
 from worker.jobs.record import FAILURE_DETAILS, REQUEST_FAULTS
 from worker.store.scripts import script_source
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from api.http.success_status import success_status
 from worker.catalog.operations import OPERATIONS
+from worker.catalog.success_status import success_status
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from redis import Redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.benchmarks.stack import Processes, backends
@@ -42,6 +43,7 @@ class OwnStack:
     redis: EmbeddedRedis
     redis_process: subprocess.Popen[bytes]
     url: str = ""
+    hooks_file: Path | None = None
 
     def client(self) -> Client:
         """A client with a connection of its own, and all roles."""
@@ -63,6 +65,15 @@ class OwnStack:
         """Start a worker node."""
         arguments = ("worker.main", "--node", node.name, "--queues", node.queue_classes)
         self.processes.start(node.name, *arguments, SAPI_BACKENDS=self.described)
+
+    def start_webhooks(self, callback_secret: str) -> None:
+        """Start a process that sends webhooks to the receivers of ``hooks_file``."""
+        own = {"SAPI_WEBHOOKS_FILE": str(self.hooks_file), "SAPI_CALLBACK_SECRET": callback_secret}
+        self.processes.start("webhooks", "worker.webhooks.main", **own)
+
+    def redis_client(self) -> Redis:
+        """A client of the service's Redis."""
+        return Redis.from_url(self.redis.url)
 
     def kill(self, node: Node) -> None:
         """Kill a worker node, as the kernel does when memory runs out."""

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.config import redis_urls as addresses
+from worker.config.callback_hosts import CallbackHosts
 from worker.config.secret_files import SecretFiles, UnreadableSecret
 
 
@@ -64,6 +65,12 @@ class Settings(SecretFiles):
 
     events_keep: int = Field(3600, ge=1, description="How long GET /v4/events can go on after a break")
 
+    callback_hosts: str = Field(
+        "",
+        description="Where Callback-URL may point, comma-separated: host or host:port, http://host for plain HTTP; "
+        "receivers named here may also be this machine",
+    )
+
     cache_fresh: int = Field(60, ge=0, description="How long a listing is fresh")
     cache_stale: int = Field(
         3600, ge=0, description="How long after that the old copy is served while one refresh runs"
@@ -104,6 +111,12 @@ class Settings(SecretFiles):
         if url is not None:
             addresses.broker(url.get_secret_value())
         return url
+
+    @field_validator("callback_hosts")
+    @classmethod
+    def _check_callback_hosts(cls, entries: str) -> str:
+        CallbackHosts(entries)
+        return entries
 
     @model_validator(mode="after")
     def _check_lifetimes(self) -> Self:

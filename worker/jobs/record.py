@@ -157,6 +157,10 @@ class Job:
     #: Of a batch: its members counted by state, and their total.
     children: Mapping[str, int] | None = None
     failure: Failure | None = None
+    #: Where its client wants to be told of its end.
+    callback: str = ""
+    #: The trace that its request belongs to, in hexadecimal.
+    trace_id: str = ""
     #: The last ten times that it was put off.
     attempts: tuple[Attempt, ...] = ()
     references: tuple[str, ...] = ()
@@ -206,6 +210,8 @@ def parse_record(record: Mapping[str, str]) -> Job | None:
         attempts=_attempts(record),
         children=_children(record) if operation is BATCH else None,
         query=record.get("query", ""),
+        callback=record.get("callback", ""),
+        trace_id=record.get("trace_id", ""),
         volume=record.get("volume", ""),
         batch=record.get("batch", ""),
         roles=_roles(record, operation),

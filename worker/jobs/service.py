@@ -46,6 +46,8 @@ class NewJob:
     retry_of: str = ""
     #: Is the request held open until the job has ended? Then its end is sent to the reply queue.
     wants_reply: bool = False
+    #: Where the end of the job is to be sent.
+    callback: str = ""
     idempotency_key: str = ""
     #: A digest of the whole request, compared when the key comes again.
     request_hash: str = ""
@@ -229,6 +231,7 @@ class Jobs:
             "query": new.query,
             "retry_of": new.retry_of,
             "cancellable": "1",
+            "callback": new.callback,
             "wants_reply": "1" if new.wants_reply else "",
             **ordering_keys(operation, new.subsystem, new.arguments),
             **({"repeat": new.repeat.digest} if new.repeat else {}),

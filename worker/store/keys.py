@@ -110,6 +110,37 @@ class Keys:
         return f"{self.prefix}celery:"
 
     @property
+    def webhook_position(self) -> str:
+        """Up to where the event log was dispatched to receivers of webhooks."""
+        return f"{self.prefix}webhook_position"
+
+    @property
+    def webhook_callbacks(self) -> str:
+        """Exists where workers have the secret of callbacks."""
+        return f"{self.prefix}webhook_callbacks"
+
+    @property
+    def webhook_targets(self) -> str:
+        """Receivers of webhooks, and hosts of callbacks, a set."""
+        return f"{self.prefix}webhook_targets"
+
+    def webhook(self, delivery_id: str) -> str:
+        """A delivery, a hash."""
+        return f"{self.prefix}webhook:{delivery_id}"
+
+    def webhook_due(self, target: str) -> str:
+        """Deliveries to a target by when to try them (ms)."""
+        return f"{self.prefix}webhook_due:{target}"
+
+    def webhook_running(self, target: str) -> str:
+        """Deliveries to a target that are under way, by the end of their lease (ms)."""
+        return f"{self.prefix}webhook_running:{target}"
+
+    def webhook_state(self, target: str) -> str:
+        """How a target does, a hash."""
+        return f"{self.prefix}webhook_state:{target}"
+
+    @property
     def event_log(self) -> str:
         """The changes of jobs as they happened, a stream."""
         return f"{self.prefix}event_log"

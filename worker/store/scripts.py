@@ -353,6 +353,24 @@ class JobScripts:
         """Make a listing with the same records the new base, if the old base is still the current one."""
         self._run("compact_listing", step)
 
+    # --- webhooks
+
+    def dispatch_webhooks(
+        self, read_from: str, position: str, deliveries: Sequence[tuple[str, str, Mapping[str, str]]]
+    ) -> bool:
+        """Make deliveries (id, target, fields) of the events up to a position; False when another worker was first."""
+        return bool(self._run("dispatch_webhooks", read_from, position, deliveries))
+
+    def take_deliveries(self, target: str, at_a_time: int, lease_ms: int) -> list[str]:
+        """Return ids of deliveries to a target that are due, for the caller to carry out within the lease."""
+        return [delivery_id.decode() for delivery_id in self._run("take_deliveries", target, at_a_time, lease_ms)]
+
+    def end_delivery(self, delivery_id: str, error: str, backoff_ms: int, longest_ms: int, keep_ms: int) -> str:
+        """Note how an attempt came out (no error: delivered); delivered, again or given-up."""
+        taken = "" if error else "1"
+        outcome = self._run("end_delivery", delivery_id, taken, error, backoff_ms, longest_ms, keep_ms)
+        return str(outcome.decode())
+
     # --- running a script
 
     def _run(self, name: str, *arguments: Argument) -> Any:

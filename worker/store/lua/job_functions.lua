@@ -53,7 +53,7 @@ local EVENT_FIELDS = {'id', 'operation', 'kind', 'subsystem', 'queue', 'target',
   'request_id', 'query', 'retry_of', 'request', 'state', 'version', 'attempt', 'seq', 'created', 'updated', 'started', 'finished', 'expires',
   'cancel_requested', 'waiting_reason', 'cancellable', 'waiters', 'current', 'total', 'unit', 'message', 'backend_job',
   'error_code', 'error_detail', 'error_more', 'failures', 'members_queued', 'members_running', 'members_succeeded',
-  'members_failed', 'members_cancelled', 'trace_id'}
+  'members_failed', 'members_cancelled', 'callback', 'trace_id'}
 local MOST_EVENTS, LONGEST_REQUEST_BYTES, REQUEST_AT, STATE_AT, QUEUE_AT = 100000, 1024, 14, 15, 5
 local function log_event(id)
   local values, n = get(id, unpack(EVENT_FIELDS)), redis.call('INCR', P .. 'event_seq')

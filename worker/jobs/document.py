@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import orjson
 
-from api.http.problems import problem_document, problem_of
-from api.http.success_status import success_status
-from worker.jobs.record import Job, State
+from worker.catalog.problem_types import MOST_ERRORS, PROBLEM_TYPES
+from worker.catalog.success_status import success_status
+from worker.jobs.record import Failure, Job, State
 from worker.jobs.status import JobStatus
 
 
@@ -107,4 +107,24 @@ def _result(job_status: JobStatus) -> dict[str, Any] | None:
 def _error(job: Job) -> dict[str, Any] | None:
     if job.failure is None:
         return None
-    return problem_document(problem_of(job.failure), instance=job_path(job.id), request_id=job.request_id)
+    return failure_document(job.failure, job_path(job.id), job.request_id)
+
+
+def failure_document(failure: Failure, instance: str, request_id: str) -> dict[str, Any]:
+    """Return why a job failed as a problem document (RFC 9457)."""
+    code = failure.code if failure.code in PROBLEM_TYPES else "backend-error"
+    document: dict[str, Any] = {
+        "type": f"/problems/{code}",
+        "title": PROBLEM_TYPES[code].title,
+        "status": PROBLEM_TYPES[code].status,
+        "detail": failure.detail,
+        "instance": instance,
+        "code": code,
+        "retryable": failure.retryable,
+        "request_id": request_id,
+    }
+    if failure.errors:
+        document["errors"] = [dict(error) for error in failure.errors[:MOST_ERRORS]]
+    if failure.backend_error:
+        document["backend_error"] = dict(failure.backend_error)
+    return document

@@ -5,6 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import NamedTuple
 
+#: Faults that one answer names; who has made more learns of the others when these are mended.
+MOST_ERRORS = 20
+
 
 class ProblemType(NamedTuple):
     """One kind of problem, the same wherever it comes up."""

@@ -1,0 +1,326 @@
+"""Ends of jobs reach their receivers: once made, tried until taken, and never anywhere else."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker.bench import PREFIX, Bench
+from tests.worker.webhooks.receiver import SECRET, HookReceiver
+from worker.config.callback_hosts import CallbackHosts
+from worker.config.settings import BadSettings, load
+from worker.jobs.event_log import EventLog
+from worker.webhooks import outbox as outbox_module
+from worker.webhooks import sending
+from worker.webhooks.addresses import is_refused, resolve
+from worker.webhooks.dispatcher import Dispatcher
+from worker.webhooks.outbox import Delivery, Outbox
+from worker.webhooks.receivers import Receiver, read_receivers
+from worker.webhooks.sending import NotSent, post
+from worker.webhooks.settings import WebhookSettings
+from worker.webhooks.tasks import DeliverTask, signed_headers
+
+NOWHERE = CallbackHosts("")
+
+
+@pytest.fixture
+def receiver() -> Iterator[HookReceiver]:
+    made = HookReceiver()
+    yield made
+    made.close()
+
+
+class Post:
+    """A process that sends webhooks, whose steps a test takes."""
+
+    def __init__(self, bench: Bench, receivers: list[Receiver], hosts: str, *, secret: str = SECRET) -> None:
+        self.outbox = Outbox(bench.client, bench.scripts, PREFIX, backoff_ms=1)
+        self.published: list[str] = []
+        named = {receiver.name: receiver for receiver in receivers}
+        log = EventLog(bench.client, PREFIX)
+        self.dispatcher = Dispatcher(
+            log, self.outbox, bench.scripts, named, self.published.append, callbacks=bool(secret)
+        )
+        self.task = DeliverTask(self.outbox, named, secret, CallbackHosts(hosts), self.dispatcher.publish_next)
+        self.dispatcher.dispatch(1)
+
+    def work(self) -> None:
+        """Send what is due now."""
+        self.dispatcher.dispatch(1)
+        self.dispatcher.publish_due()
+        while self.published:
+            self.task.run(self.published.pop(0))
+
+
+def hosts_of(*receivers: HookReceiver) -> str:
+    return ",".join(f"http://127.0.0.1:{receiver.port}" for receiver in receivers)
+
+
+def end_one(bench: Bench, callback: str = "", operation: str = "update_volume") -> str:
+    job_id = bench.jobs.accept(replace(bench.new(operation), callback=callback))[1]
+    bench.node().carry_out(job_id)
+    return job_id
+
+
+def test_an_end_reaches_each_receiver_once_signed_with_the_job(bench: Bench, receiver: HookReceiver):
+    other = HookReceiver()
+    sender = Post(
+        bench, [Receiver("one", receiver.url, SECRET), Receiver("two", other.url, SECRET)], hosts_of(receiver, other)
+    )
+    job_id = end_one(bench)
+    sender.work()
+    sender.work()
+    (hook,), (twin,) = receiver.hooks, other.hooks
+    assert hook.body["type"] == "job.succeeded"
+    assert hook.body["data"]["id"] == twin.body["data"]["id"] == job_id
+    assert hook.body["timestamp"] == hook.body["data"]["finished_at"]
+    assert hook.id.startswith("msg_")
+    assert hook.id != twin.id
+    other.close()
+
+
+def test_filters_and_events_choose(bench: Bench, receiver: HookReceiver, tmp_path: Path):
+    file = tmp_path / "hooks.toml"
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    table = f'url = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
+    file.write_text(
+        f'[failures]\n{table}events = ["job.failed"]\n[vol]\n{table}operation = "update_volume"\nvolume = "vol"\n'
+        f'[others]\n{table}requested_by = "bob"\n[cancelled]\n{table}state = "cancelled"\n'
+    )
+    receivers = read_receivers(load(WebhookSettings, webhooks_file=str(file)))
+    sender = Post(bench, list(receivers.values()), hosts_of(receiver))
+    changed = bench.jobs.accept(replace(bench.new("update_volume"), volume="vol"))[1]
+    bench.node().carry_out(changed)
+    end_one(bench, operation="create_policy")
+    stopped = bench.accept("delete_snapshot")
+    bench.jobs.cancel(stopped, "ann")
+    sender.work()
+    assert sorted(hook.body["data"]["id"] for hook in receiver.hooks) == sorted([changed, stopped])
+
+
+def test_two_processes_make_a_delivery_once(bench: Bench, receiver: HookReceiver):
+    hook = Receiver("one", receiver.url, SECRET)
+    first, second = Post(bench, [hook], hosts_of(receiver)), Post(bench, [hook], hosts_of(receiver))
+    end_one(bench)
+    first.work()
+    second.work()
+    assert receiver.attempts == 1
+
+
+def test_one_that_fails_is_tried_again_under_the_same_id(bench: Bench, receiver: HookReceiver):
+    ids: list[str] = []
+    take = receiver.take
+
+    def noting(headers: dict[str, str], body: bytes) -> int:
+        ids.append(headers["webhook-id"])
+        return take(headers, body)
+
+    receiver.take = noting  # type: ignore[method-assign]
+    receiver.answer = lambda attempt: 503 if attempt < 4 else 200
+    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(bench)
+    until(partial(_worked, sender, receiver))
+    assert receiver.attempts == 4
+    assert len(set(ids)) == 1
+    assert bench.client.keys(f"{PREFIX}webhook:*") == []
+
+
+def test_a_worker_that_was_killed_leaves_its_delivery_to_another(
+    bench: Bench, receiver: HookReceiver, monkeypatch: Any
+):
+    monkeypatch.setattr(outbox_module, "_LEASE_MS", 1)
+    doomed = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(bench)
+    doomed.dispatcher.dispatch(1)
+    doomed.dispatcher.publish_due()
+    assert len(doomed.published) == 1
+    other = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    until(partial(_worked, other, receiver))
+
+
+def test_a_receiver_that_is_away_is_tried_by_one_at_a_time_and_delays_nobody(bench: Bench, receiver: HookReceiver):
+    gone = HookReceiver()
+    gone.close()
+    receivers = [Receiver("gone", gone.url, SECRET), Receiver("here", receiver.url, SECRET)]
+    sender = Post(bench, receivers, hosts_of(receiver, gone))
+    jobs = [end_one(bench) for _ in range(10)]
+    sender.work()
+    assert [hook.body["data"]["id"] for hook in receiver.hooks] == jobs
+    assert bench.client.zcard(f"{PREFIX}webhook_due:gone") == 10
+    until(lambda: sender.outbox.take("gone"))
+    assert sender.outbox.take("gone") == []
+    assert int(bench.client.hget(f"{PREFIX}webhook_state:gone", "failures") or 0) >= 1
+
+
+def test_one_that_was_tried_for_a_day_is_given_up(bench: Bench, receiver: HookReceiver, monkeypatch: Any):
+    monkeypatch.setattr(outbox_module, "_KEEP_MS", -1)
+    receiver.answer = lambda _: 500
+    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(bench)
+    sender.work()
+    assert bench.client.keys(f"{PREFIX}webhook:*") == []
+    assert bench.client.hget(f"{PREFIX}metrics", "webhook one given-up") == b"1"
+
+
+def test_a_callback_reaches_the_client_of_the_job_only(bench: Bench, receiver: HookReceiver):
+    sender = Post(bench, [], hosts_of(receiver))
+    job_id = end_one(bench, callback=receiver.url)
+    end_one(bench)
+    sender.work()
+    assert [hook.body["data"]["id"] for hook in receiver.hooks] == [job_id]
+    # Hosts of callbacks are not remembered.
+    assert sender.outbox.targets() == []
+
+
+@pytest.mark.parametrize(("hosts", "secret"), [("", SECRET), ("other.example", SECRET)])
+def test_a_callback_that_is_not_allowed_any_more_is_not_sent(
+    bench: Bench, receiver: HookReceiver, hosts: str, secret: str
+):
+    sender = Post(bench, [], hosts, secret=secret)
+    end_one(bench, callback=receiver.url)
+    sender.work()
+    assert receiver.attempts == 0
+
+
+def test_no_secret_is_in_redis(bench: Bench, receiver: HookReceiver):
+    receiver.answer = lambda _: 500
+    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(bench)
+    sender.work()
+    texts = [bench.client.dump(key) or b"" for key in bench.client.keys("*")]
+    assert len(texts) > 5
+    assert not any(SECRET.removeprefix("whsec_").encode() in text for text in texts)
+
+
+# --- where nothing goes
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "::1", "::", "fe80::1", "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "224.0.0.1", "255.255.255.255",
+        "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "0.1.2.3",
+    ],
+)  # fmt: skip
+def test_addresses_of_this_machine_and_of_metadata_are_refused(address: str):
+    assert is_refused(ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "192.168.1.1", "8.8.8.8", "2001:db8:1::1"[:0] or "2600::1"])
+def test_others_are_not(address: str):
+    assert not is_refused(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0", "[::1]", "[::ffff:127.0.0.1]"]
+)
+def test_nothing_is_sent_to_this_machine_however_it_is_written(receiver: HookReceiver, host: str):
+    with pytest.raises(NotSent, match=r"its address is|not known|nodename"):
+        post(f"http://{host}:{receiver.port}/", b"{}", {}, NOWHERE)
+    assert receiver.attempts == 0
+
+
+def test_a_name_that_is_allowed_and_points_here_is_refused(monkeypatch: Any):
+    def lookup(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with pytest.raises(OSError, match="its address"):
+        resolve("hooks.example", 80, CallbackHosts("hooks.example"))
+    assert resolve("hooks.example", 80, CallbackHosts("hooks.example,127.0.0.1")) == ["127.0.0.1"]
+
+
+def test_redirects_are_not_followed(bench: Bench, receiver: HookReceiver):
+    receiver.answer = lambda _: 302
+    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(bench)
+    sender.work()
+    assert set(receiver.paths) == {"/hook?a=1"}
+    assert bench.client.hget(f"{PREFIX}webhook_state:one", "last_error") == b"it answered 302"
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"HTTP/1.1 200", b"nonsense\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"x" * 20_000]
+)
+def test_a_receiver_that_talks_slowly_or_nonsense_is_left_in_time(words: bytes, monkeypatch: Any):
+    monkeypatch.setattr(sending, "TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connections: list[socket.socket] = []
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            connections.append(connection)
+            connection.sendall(words)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(NotSent):
+            post(f"http://127.0.0.1:{port}/", b"{}", {}, CallbackHosts(f"http://127.0.0.1:{port}"))
+        for connection in connections:
+            connection.close()
+
+
+# --- what is configured and signed
+
+
+def test_the_signature_is_the_specification_s(monkeypatch: Any):
+    # https://github.com/standard-webhooks/standard-webhooks: the test vector of its libraries.
+    from standardwebhooks import Webhook
+
+    signature = Webhook(SECRET).sign("msg_p5jXN8AQM9LWM0D4loKWxJek", _moment(1614265330), '{"test": 2432232314}')
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    delivery = Delivery("msg_1", "one", "", b'{"type": "job.failed"}', "id")
+    assert Webhook(SECRET).verify(delivery.body, signed_headers(delivery, SECRET)) == json.loads(delivery.body)
+
+
+def _moment(seconds: int) -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[a", "not TOML"),
+        ("a = 1", "stands outside a table"),
+        ('["a b"]\nurl = "https://x"', "the name must be"),
+        ('[a]\nurl = "ftp://x"\nsecret = {env = "S"}', "url must be"),
+        ('[a]\nurl = "https://x"', "secret must be"),
+        ('[a]\nurl = "https://x"\nsecret = "plain"', "secret must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "NONE"}', "is not set"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "SHORT"}', "24 to 64 bytes"),
+        ('[a]\nurl = "https://x"\nsecret = {file = "none"}', "cannot be read"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = ["job.queued"]', "events must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nfilter = "x"', "unknown option 'filter'"),
+    ],
+)
+def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, words: str):
+    file = tmp_path / "hooks.toml"
+    file.write_text(text)
+    with pytest.raises(BadSettings, match=words) as caught:
+        read_receivers(load(WebhookSettings, webhooks_file=str(file)), {"S": SECRET, "SHORT": "whsec_QUJD"})
+    assert "plain" not in str(caught.value)
+
+
+def _worked(sender: Post, receiver: HookReceiver) -> bool:
+    sender.work()
+    return bool(receiver.hooks)
+
+
+def until(so: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,87 @@
+"""Where callbacks may go: the entries of ``SAPI_CALLBACK_HOSTS``, and what an entry allows."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+_PORTS = {"https": 443, "http": 80}
+_LONGEST_URL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackHost:
+    """One entry: a host, perhaps with a port, perhaps with the scheme ``http``."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an entry.
+
+        Raises:
+            ValueError: it is none.
+        """
+        scheme, _, rest = text.strip().rpartition("://")
+        parts = urlsplit(f"//{rest}")
+        if scheme not in ("", "https", "http") or not parts.hostname or parts.path or parts.username is not None:
+            raise ValueError(f"SAPI_CALLBACK_HOSTS: {text!r} is neither host nor host:port nor http://host:port")
+        return cls(scheme, parts.hostname.lower(), parts.port)
+
+    def allows(self, scheme: str, host: str, port: int) -> bool:
+        """May a callback go there?"""
+        if host != self.host or self.port not in (None, port):
+            return False
+        return scheme == "https" or self.scheme == "http" or is_loopback(host)
+
+
+class CallbackHosts:
+    """All entries."""
+
+    def __init__(self, entries: str) -> None:
+        """``entries``: separated by commas. Raises ValueError for one that is none."""
+        self._hosts = [CallbackHost.parse(entry) for entry in entries.split(",") if entry.strip()]
+
+    def __bool__(self) -> bool:
+        return bool(self._hosts)
+
+    def allow(self, url: str) -> bool:
+        """May a callback go to this URL?"""
+        try:
+            scheme, host, port = target_of(url)
+        except ValueError:
+            return False
+        return any(entry.allows(scheme, host, port) for entry in self._hosts)
+
+    def name(self, host: str, port: int) -> bool:
+        """Does an entry name this host? Then its address may be one that is refused otherwise."""
+        return any(entry.host == host and entry.port in (None, port) for entry in self._hosts)
+
+
+def target_of(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of a URL.
+
+    Raises:
+        ValueError: it is none to which anything can be sent.
+    """
+    parts: SplitResult = urlsplit(url)
+    printable = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+    if not printable or len(url) > _LONGEST_URL or parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError("it must be an https:// URL")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValueError("it must have neither user nor fragment")
+    return parts.scheme, parts.hostname.lower(), parts.port or _PORTS[parts.scheme]
+
+
+def is_loopback(host: str) -> bool:
+    """Is this name or address this machine itself?"""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

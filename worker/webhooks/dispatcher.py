@@ -1,0 +1,138 @@
+"""Reads the event log, makes a delivery of each end for each receiver, and publishes those that are due."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import orjson
+import structlog
+
+from worker.config.callback_hosts import target_of
+from worker.jobs.document import job_document, rfc3339
+from worker.jobs.event_log import Event, EventLog, Position
+from worker.jobs.record import Job
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.scripts import JobScripts
+from worker.webhooks.outbox import Outbox
+from worker.webhooks.receivers import Receiver
+
+log = structlog.get_logger(__name__)
+
+_READ_AT_ONCE = 200
+_WAIT_MS = 500
+_RETRY_S = 0.5
+#: The label of all callbacks in metrics: their hosts are their clients' choice.
+CALLBACKS = "callbacks"
+
+
+class Dispatcher(threading.Thread):
+    """One for each process; any number may run at a time, since each step is one atomic script."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        outbox: Outbox,
+        scripts: JobScripts,
+        receivers: Mapping[str, Receiver],
+        publish: Callable[[str], None],
+        *,
+        callbacks: bool,
+    ) -> None:
+        """Prepare the thread.
+
+        Args:
+            event_log: the log, over a connection whose time limit is longer than half a second.
+            outbox: where deliveries are kept.
+            scripts: the scripts.
+            receivers: who is told, by name.
+            publish: publishes the Celery message of a delivery, by its id.
+            callbacks: may requests name receivers of their own?
+        """
+        super().__init__(name="webhook-dispatcher", daemon=True)
+        self._log = event_log
+        self._outbox = outbox
+        self._scripts = scripts
+        self._receivers = receivers
+        self._publish = publish
+        self._callbacks = callbacks
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._over.set()
+
+    def run(self) -> None:
+        announced = False
+        while not self._over.is_set():
+            try:
+                if not announced:
+                    self._outbox.announce_callbacks(possible=self._callbacks)
+                    announced = True
+                self.dispatch(_WAIT_MS)
+                self.publish_due()
+            except REDIS_UNAVAILABLE as exc:
+                log.warning("webhooks.deferred", error=type(exc).__name__)
+                self._over.wait(_RETRY_S)
+            except Exception:
+                log.exception("webhooks.failed")
+                self._over.wait(_RETRY_S)
+
+    def dispatch(self, wait_ms: int) -> None:
+        """Make the deliveries of the next events."""
+        kept = self._outbox.position()
+        position = Position.parse(kept)
+        if position is None:
+            # Whoever is new is told of what ends from now on.
+            self._scripts.dispatch_webhooks(kept, str(self._log.tail()), [])
+            return
+        events = self._log.wait(position, _READ_AT_ONCE, wait_ms)
+        if events:
+            deliveries = [delivery for event in events for delivery in self._deliveries(event)]
+            self._scripts.dispatch_webhooks(kept, str(events[-1].position), deliveries)
+
+    def publish_due(self) -> None:
+        """Publish deliveries whose time has come."""
+        for target in self._outbox.targets():
+            self.publish_next(target)
+
+    def publish_next(self, target: str) -> None:
+        """Publish the next deliveries to one target, as many as may be under way."""
+        for delivery_id in self._outbox.take(target):
+            self._publish(delivery_id)
+
+    def _deliveries(self, event: Event) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+        if event.status is None or not event.status.job.done:
+            return
+        job = event.status.job
+        told = [receiver.name for receiver in self._receivers.values() if receiver.is_told_of(job)]
+        if not told and not (job.callback and self._callbacks):
+            return
+        body = message(event)
+        for name in told:
+            fields = {"receiver": name, "label": name}
+            yield _delivery(job, name, body, fields)
+        if job.callback and self._callbacks:
+            _, host, port = target_of(job.callback)
+            target = f"{CALLBACKS}:{host}:{port}"
+            yield _delivery(job, target, body, {"url": job.callback, "label": CALLBACKS})
+
+
+def _delivery(job: Job, target: str, body: str, fields: Mapping[str, str]) -> tuple[str, str, Mapping[str, str]]:
+    # The same for the same end and receiver, so that a receiver knows what comes twice.
+    delivery_id = f"msg_{hashlib.sha256(f'{job.id} {target}'.encode()).hexdigest()[:32]}"
+    return delivery_id, target, {"body": body, "job_id": job.id, **fields}
+
+
+def message(event: Event) -> str:
+    """Return the body for the end of a job, as the Standard Webhooks specification has it."""
+    assert event.status is not None  # noqa: S101 - ends that this version cannot read are passed over
+    job = event.status.job
+    document: dict[str, Any] = {
+        "type": f"job.{job.state}",
+        "timestamp": rfc3339(job.finished_ms or job.updated_ms),
+        "data": job_document(event.status),
+    }
+    return orjson.dumps(document).decode()

@@ -1,0 +1,82 @@
+"""A process that sends webhooks: ``python -m worker.webhooks.main --node webhooks``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery, signals
+
+from worker.config.callback_hosts import CallbackHosts
+from worker.config.logs import configure_logging
+from worker.config.settings import BadSettings, Settings, load
+from worker.jobs.event_log import EventLog
+from worker.messaging.app import create_celery
+from worker.store.client import connect
+from worker.store.scripts import JobScripts
+from worker.webhooks.dispatcher import Dispatcher
+from worker.webhooks.outbox import Outbox
+from worker.webhooks.receivers import Receiver, check_secret, read_receivers
+from worker.webhooks.settings import WebhookSettings
+from worker.webhooks.tasks import QUEUE, DeliverTask, publisher
+
+_THREADS = 16
+
+
+def build(settings: Settings, own: WebhookSettings, receivers: dict[str, Receiver]) -> tuple[Celery, Dispatcher]:
+    """Put the process together; nothing runs yet."""
+    client = connect(settings, connections=50)
+    scripts = JobScripts(client, settings.key_prefix)
+    outbox = Outbox(client, scripts, settings.key_prefix)
+    celery = create_celery(settings, consumed=[QUEUE])
+    secret = own.callback_secret.get_secret_value()
+    dispatcher = Dispatcher(
+        EventLog(client, settings.key_prefix), outbox, scripts, receivers, publisher(celery), callbacks=bool(secret)
+    )
+    hosts = CallbackHosts(settings.callback_hosts)
+    celery.register_task(DeliverTask(outbox, receivers, secret, hosts, dispatcher.publish_next))
+    return celery, dispatcher
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until stopped."""
+    parser = argparse.ArgumentParser(prog="webhooks", description="Send webhooks.")
+    parser.add_argument("--node", default="webhooks", help="name of this process, unique on its host")
+    node = parser.parse_args(argv).node
+    try:
+        settings, own = load(Settings), load(WebhookSettings)
+        configure_logging(node, settings.log_level)
+        if own.callback_secret.get_secret_value():
+            check_secret(own.callback_secret.get_secret_value(), "SAPI_CALLBACK_SECRET")
+        celery, dispatcher = build(settings, own, read_receivers(own))
+    except BadSettings as exc:
+        print(f"webhooks: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
+        return 2
+    _connect_signals(dispatcher)
+    celery.worker_main(
+        ["--quiet", "worker", "--pool=threads", f"--concurrency={_THREADS}", f"--queues={QUEUE}",
+         f"--hostname={node}@{os.uname().nodename}", "--without-gossip", "--without-mingle", "--task-events"]
+    )  # fmt: skip
+    return 0
+
+
+def _connect_signals(dispatcher: Dispatcher) -> None:
+    def ready(**_: Any) -> None:
+        dispatcher.start()
+
+    def shutting_down(**_: Any) -> None:
+        dispatcher.stop()
+
+    def logging(**_: Any) -> None:
+        """Celery leaves logging alone when somebody listens to this."""
+
+    signals.setup_logging.connect(logging, weak=False)
+    signals.worker_ready.connect(ready, weak=False)
+    signals.worker_shutting_down.connect(shutting_down, weak=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

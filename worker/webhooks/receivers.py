@@ -1,0 +1,127 @@
+"""Who is told of which ends: receivers from a TOML file, and the URL that a request named for its own job."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from worker.config.settings import BadSettings
+from worker.jobs.query import JobFilter
+from worker.jobs.record import Job, State
+from worker.webhooks.settings import WebhookSettings
+
+#: The states of which receivers are told, by their events.
+EVENTS = {f"job.{state}": state for state in State if state.done}
+_TEXTS = ("operation", "subsystem", "volume", "batch", "requested_by")
+_VARIABLE = "SAPI_WEBHOOKS_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """One receiver that the operator named."""
+
+    name: str
+    url: str
+    secret: str = field(repr=False)
+    events: frozenset[str] = frozenset(EVENTS)
+    wanted: JobFilter = field(default_factory=JobFilter)
+
+    def is_told_of(self, job: Job) -> bool:
+        """Is the end of this job sent to it?"""
+        return f"job.{job.state}" in self.events and self.wanted.matches(job)
+
+
+def read_receivers(settings: WebhookSettings, environ: Mapping[str, str] = os.environ) -> dict[str, Receiver]:
+    """Return the receivers by name.
+
+    Raises:
+        BadSettings: one line that says what to mend.
+    """
+    if not settings.webhooks_file:
+        return {}
+    path = Path(settings.webhooks_file)
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadSettings(f"{_VARIABLE}: the file cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise BadSettings(f"{_VARIABLE}: the file is not TOML") from None
+    return {name: _receiver(name, table, path.parent, environ) for name, table in tables.items()}
+
+
+def check_secret(secret: str, whose: str) -> str:
+    """Return a secret that can sign.
+
+    Raises:
+        BadSettings: it cannot.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_") + "==", validate=False)
+    except binascii.Error:
+        key = b""
+    if len(key) < 24:  # noqa: PLR2004 - as the specification asks
+        raise BadSettings(f"{whose}: the secret must be whsec_ and 24 to 64 bytes in base64")
+    return secret
+
+
+def _receiver(name: str, table: Any, folder: Path, environ: Mapping[str, str]) -> Receiver:
+    place = f"table {name!r} of {_VARIABLE}"
+    if not isinstance(table, dict):
+        raise BadSettings(f"{_VARIABLE}: {name!r} stands outside a table: put it below its receiver's [name]")
+    if not all(character.isalnum() or character in "_-" for character in name) or not 0 < len(name) < 64:  # noqa: PLR2004
+        raise BadSettings(f"{place}: the name must be 1 to 63 letters, digits, - and _")
+    unknown = set(table) - {"url", "secret", "events", "state", *_TEXTS}
+    if unknown:
+        raise BadSettings(f"{place}: unknown option {min(unknown)!r}")
+    url = _text(place, table, "url")
+    if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
+        raise BadSettings(f"{place}: url must be https://… (or http://…)")
+    return Receiver(
+        name,
+        url,
+        check_secret(_secret(place, table.get("secret"), folder, environ), place),
+        _events(place, table),
+        _filter(place, table),
+    )
+
+
+def _filter(place: str, table: Mapping[str, Any]) -> JobFilter:
+    texts: dict[str, Any] = {option: _text(place, table, option) for option in _TEXTS if option in table}
+    return JobFilter(**texts)
+
+
+def _text(place: str, table: Mapping[str, Any], option: str) -> str:
+    value = table.get(option)
+    if not isinstance(value, str) or not value:
+        raise BadSettings(f"{place}: {option} must be text")
+    return value
+
+
+def _events(place: str, table: Mapping[str, Any]) -> frozenset[str]:
+    """Which ends: by their events, and by the filter ``state``, in whose words the job list has them."""
+    named = table.get("events", list(EVENTS))
+    if not isinstance(named, list) or not named or not EVENTS.keys() >= set(map(str, named)):
+        raise BadSettings(f"{place}: events must be a list of {', '.join(EVENTS)}")
+    states = str(table["state"]).split(",") if "state" in table else [str(state) for state in State]
+    return frozenset(event for event in named if EVENTS[event] in states)
+
+
+def _secret(place: str, value: Any, folder: Path, environ: Mapping[str, str]) -> str:
+    match value:
+        case {"file": str(path), **others} if not others:
+            try:
+                return (folder / path).read_text("utf-8").strip()
+            except (OSError, ValueError):
+                raise BadSettings(f"{place}: the file of the secret cannot be read") from None
+        case {"env": str(variable), **others} if not others:
+            if variable not in environ:
+                raise BadSettings(f"{place}: the environment variable of the secret is not set")
+            return environ[variable]
+    raise BadSettings(f'{place}: secret must be {{ file = "…" }} or {{ env = "…" }}')

@@ -1,0 +1,106 @@
+"""One POST to a checked address, within a time and a size, without redirects."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from worker.config.callback_hosts import CallbackHosts, target_of
+from worker.webhooks.addresses import resolve
+
+#: How long all of it may take, from the look-up's end to the status.
+TIMEOUT_S = 10.0
+_LONGEST_HEAD = 16 * 1024
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r?\n)")
+
+
+class NotSent(Exception):
+    """The receiver did not take it; the message says why."""
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], hosts: CallbackHosts) -> int:
+    """Send ``body``, and return the status of the answer, whose body is not read.
+
+    ``hosts``: names this machine's own and link-local addresses to which something may be sent all the same.
+
+    Raises:
+        NotSent: there was no answer.
+    """
+    try:
+        scheme, host, port = target_of(url)
+    except ValueError as error:
+        raise NotSent(f"the URL: {error}") from None
+    try:
+        addresses = resolve(host, port, hosts)
+    except (UnicodeError, OSError) as error:
+        raise NotSent(f"{host}: {error}") from None
+    deadline = time.monotonic() + TIMEOUT_S
+    try:
+        with _connected(addresses, port, host if scheme == "https" else "", deadline) as connection:
+            _send(connection, _head(url, len(body), headers) + body, deadline)
+            return _status(connection, deadline)
+    except (OSError, ValueError) as error:
+        raise NotSent(f"{host}: {error or type(error).__name__}") from None
+
+
+def _connected(addresses: list[str], port: int, tls_host: str, deadline: float) -> socket.socket:
+    error: OSError = OSError("no address")
+    for address in addresses[:2]:
+        try:
+            connection = socket.create_connection((address, port), timeout=_left(deadline))
+        except OSError as exc:
+            error = exc
+            continue
+        if not tls_host:
+            return connection
+        try:
+            return ssl.create_default_context().wrap_socket(connection, server_hostname=tls_host)
+        except BaseException:
+            connection.close()
+            raise
+    raise error
+
+
+def _head(url: str, length: int, headers: Mapping[str, str]) -> bytes:
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    named = {"Host": parts.netloc, "Content-Length": str(length), "Connection": "close", **headers}
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _send(connection: socket.socket, data: bytes, deadline: float) -> None:
+    view = memoryview(data)
+    while view:
+        connection.settimeout(_left(deadline))
+        view = view[connection.send(view[: 64 * 1024]) :]
+
+
+def _status(connection: socket.socket, deadline: float) -> int:
+    """Read the head of the answer; interim answers (1xx) are passed over."""
+    read = b""
+    while True:
+        found = _STATUS.match(read)
+        if found and not found[1].startswith(b"1"):
+            return int(found[1])
+        if found and b"\r\n\r\n" in read:
+            read = read.partition(b"\r\n\r\n")[2]
+            continue
+        if len(read) > _LONGEST_HEAD:
+            raise ValueError("it answers too much")
+        connection.settimeout(_left(deadline))
+        more = connection.recv(4096)
+        if not more:
+            raise ValueError("it answered nothing that is HTTP")
+        read += more
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("it took too long")
+    return left

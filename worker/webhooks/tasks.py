@@ -1,0 +1,105 @@
+"""The Celery task that sends one delivery; what becomes of it is kept in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from celery import Celery, Task
+from kombu.exceptions import OperationalError
+from standardwebhooks import Webhook
+
+from worker.config.callback_hosts import CallbackHosts, target_of
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.webhooks.outbox import Delivery, Outbox
+from worker.webhooks.receivers import Receiver
+from worker.webhooks.sending import NotSent, post
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "webhooks"
+TASK = "storage.deliver_webhook"
+_SUCCESS = range(200, 300)
+
+
+class DeliverTask(Task):
+    """Sends a delivery, if it has not ended meanwhile."""
+
+    name = TASK
+    ignore_result = True
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        receivers: Mapping[str, Receiver],
+        callback_secret: str,
+        hosts: CallbackHosts,
+        publish_next: Callable[[str], None],
+    ) -> None:
+        self._outbox = outbox
+        self._receivers = receivers
+        self._callback_secret = callback_secret
+        self._hosts = hosts
+        self._publish_next = publish_next
+
+    def run(self, delivery_id: str) -> None:
+        """Send it; one that fails is due again after a back-off."""
+        try:
+            delivery = self._outbox.get(delivery_id)
+            if delivery is None:
+                return
+            error = self._send(delivery)
+            outcome = self._outbox.end(delivery_id, error)
+            log.info("webhook.attempted", delivery_id=delivery_id, job_id=delivery.job_id, outcome=outcome, error=error)
+            self._publish_next(_target(delivery))
+        except REDIS_UNAVAILABLE as exc:
+            # Its lease runs out, and it is sent again: receivers know it by its id.
+            log.warning("webhook.deferred", delivery_id=delivery_id, error=type(exc).__name__)
+
+    def _send(self, delivery: Delivery) -> str:
+        """What was wrong; empty when the receiver took it."""
+        receiver = self._receivers.get(delivery.receiver)
+        if delivery.receiver and receiver is None:
+            return "no such receiver is configured"
+        url, secret = (receiver.url, receiver.secret) if receiver else (delivery.url, self._callback_secret)
+        if receiver is None and not (secret and self._hosts.allow(url)):
+            return "callbacks to this host are not allowed"
+        try:
+            status = post(url, delivery.body, signed_headers(delivery, secret), self._hosts)
+        except (NotSent, ValueError) as exc:
+            return str(exc)
+        return "" if status in _SUCCESS else f"it answered {status}"
+
+
+def signed_headers(delivery: Delivery, secret: str) -> dict[str, str]:
+    """Return the headers of the Standard Webhooks specification."""
+    now = datetime.now(UTC)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "storage-api",
+        "webhook-id": delivery.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(delivery.id, now, delivery.body.decode()),
+    }
+
+
+def _target(delivery: Delivery) -> str:
+    if delivery.receiver:
+        return delivery.receiver
+    _, host, port = target_of(delivery.url)
+    return f"callbacks:{host}:{port}"
+
+
+def publisher(celery: Celery) -> Callable[[str], None]:
+    """Return what publishes the message of a delivery; a lost one costs the time of its lease."""
+
+    def publish(delivery_id: str) -> None:
+        options: dict[str, Any] = {"queue": QUEUE, "ignore_result": True, "retry": False}
+        try:
+            celery.send_task(TASK, args=[delivery_id], **options)
+        except OperationalError as exc:
+            log.info("webhook.not-published", delivery_id=delivery_id, error=type(exc).__name__)
+
+    return publish
