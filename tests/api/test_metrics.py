@@ -48,7 +48,11 @@ def busy(front, client, worker, redis_client):
     redis_client.set("sapi:health:filer", '{"status": "available"}')
     counters = CounterBuffer(front.services.redis, "sapi:")
     counters.count("filer filer ok")
+    counters.count("webhook tickets delivered")
     counters.flush()
+    redis_client.sadd("sapi:webhook_targets", "tickets", "callbacks:a.example:443")
+    redis_client.hset("sapi:webhook_state:tickets", mapping={"failing_since": "1000", "last_error": "it answered 500"})
+    redis_client.zadd("sapi:webhook_due:tickets", {"msg_1": 1})
     BreakerReport(front.services.redis, "sapi:", "one@here", {"filer": _filer(front)})()
     return client
 
@@ -195,6 +199,13 @@ def test_what_was_counted_while_redis_was_away_is_told_later(front, redis_client
     counters.flush()
     counters.flush()
     assert redis_client.hget("sapi:metrics", "http GET /x 5xx") == b"2"
+
+
+def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):
+    assert figure(busy, "sapi_webhook_deliveries_total", outcome="delivered", receiver="tickets") == 1
+    assert figure(busy, "sapi_webhook_waiting", receiver="tickets") == 1
+    assert figure(busy, "sapi_webhook_failing_seconds", receiver="tickets") > 1e9
+    assert figure(busy, "sapi_webhook_failing_seconds", receiver="callbacks") == 0
 
 
 # --- what operators look at
