@@ -204,7 +204,7 @@ def test_what_was_counted_while_redis_was_away_is_told_later(front, redis_client
 def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):
     assert figure(busy, "sapi_webhook_deliveries_total", outcome="delivered", receiver="tickets") == 1
     assert figure(busy, "sapi_webhook_waiting", receiver="tickets") == 1
-    assert figure(busy, "sapi_webhook_failing_seconds", receiver="tickets") > 1e9
+    assert (figure(busy, "sapi_webhook_failing_seconds", receiver="tickets") or 0) > 1e9
     assert figure(busy, "sapi_webhook_failing_seconds", receiver="callbacks") == 0
 
 

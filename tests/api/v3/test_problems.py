@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from api.http.problem_types import PROBLEM_TYPES
 from api.http.problems import Problem, problem_response
 from api.v3.problems import translate
+from worker.catalog.problem_types import PROBLEM_TYPES
 
 KEEPS = {
     403: ("missing-role", "unauthenticated", "cross-site-request"),
