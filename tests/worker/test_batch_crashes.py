@@ -1,0 +1,193 @@
+"""Batches whose front ends and workers are lost between any two steps: each is whole or not there, each member done once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker.bench import PREFIX, Bench, CountedBackend, CountedScripts, Node
+from worker.jobs.batches import Batches
+from worker.jobs.query import JobFilter, JobScope
+from worker.jobs.record import State
+from worker.jobs.service import NewJob
+from worker.store.scripts import ClaimResult, SubmitOutcome
+
+
+@pytest.fixture
+def node(bench: Bench) -> Node:
+    return bench.node()
+
+
+def _creations(bench: Bench, count: int) -> list[NewJob]:
+    return [bench.new("create_volume", volume=f"v{number}") for number in range(count)]
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Points:
+    """Counts the points that a life passes, and crashes at one of them, or at some by chance."""
+
+    def __init__(self, crash_at: int | None = None, *, chance: float = 0.0, seed: int = 0) -> None:
+        self.passed: list[str] = []
+        self._crash_at = crash_at
+        self._chance = chance
+        self._random = random.Random(seed)
+
+    def __call__(self, name: str) -> None:
+        self.passed.append(name)
+        if len(self.passed) - 1 == self._crash_at or self._random.random() < self._chance:
+            raise Crash(name)
+
+
+def _front_end(bench: Bench, points: Callable[[str], None]) -> Batches:
+    """A front end that may crash between its steps."""
+    scripts: Any = CountedScripts(bench.scripts, points)
+    publisher: Any = bench.publisher
+    return Batches(bench.client, scripts, bench.jobs, bench.jobs._ids, publisher, bench.settings)
+
+
+def _worker(bench: Bench, points: Callable[[str], None]) -> Node:
+    """A worker that may crash between its steps."""
+    backend: Any = CountedBackend(bench.backend, points)
+    return bench.node(backend, CountedScripts(bench.scripts, points))
+
+
+def _tidy(bench: Bench) -> None:
+    """Time passes, and a worker looks after batches that were left."""
+    preparing: Any = bench.client.zrange(f"{PREFIX}batches_preparing", 0, -1)
+    for batch_id in preparing:
+        bench.client.zadd(f"{PREFIX}batches_preparing", {batch_id: 1})
+    bench.batches.discard_abandoned()
+    bench.batches.advance_all()
+
+
+def _left_of(bench: Bench) -> set[str]:
+    keys: Any = bench.client.keys(f"{PREFIX}*")
+    kept = ("seq", "metrics", "idem:", "event_", "oom_probe", "index_last_end")
+    return {key.decode() for key in keys if not key.decode().removeprefix(PREFIX).startswith(kept)}
+
+
+def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(bench: Bench, node: Node):
+    points = Points()
+    members = _creations(bench, 120)
+    _front_end(bench, points).accept(bench.new_batch(members))
+    assert [name for name in points.passed if name.startswith("before")] == [
+        "before prepare_members", "before prepare_members", "before prepare_members", "before commit_batch",
+    ]  # fmt: skip
+    for crash_at, name in enumerate(points.passed):
+        bench.client.flushdb()
+        with pytest.raises(Crash):
+            _front_end(bench, Points(crash_at)).accept(bench.new_batch(members, key="k"))
+        accepted, _ = bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 10)
+        found, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
+        assert (len(accepted), len(found)) == ((1, 120) if name == "after commit_batch" else (0, 0)), name
+        _tidy(bench)
+        if not accepted:
+            assert not _left_of(bench), name
+        again = bench.accept_batch(*members, key="k")
+        assert not accepted or again == accepted[0].job.id
+        found, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
+        assert len(found) == 120, name
+
+
+def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(bench: Bench, node: Node):
+    members = [bench.new("create_snapshot", volume="vol", name=f"s{number}") for number in range(60)]
+    with pytest.raises(Crash):
+        _front_end(bench, Points(1)).accept(bench.new_batch(members))
+    later = bench.accept("create_snapshot", volume="vol", name="later")
+    assert node.claims.claim(later) is ClaimResult.BLOCKED
+    bench.publisher.take()
+    _tidy(bench)
+    assert later in [ring.job_id for ring in bench.publisher.take()]
+    node.carry_out(later)
+    assert bench.job(later).state is State.SUCCEEDED
+
+
+def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(bench: Bench):
+    def tidy(name: str) -> None:
+        if name == "before commit_batch":
+            _tidy(bench)
+
+    outcome, _, _ = _front_end(bench, tidy).accept(bench.new_batch(_creations(bench, 3)))
+    assert outcome is SubmitOutcome.CHANGED
+    assert not _left_of(bench)
+
+
+def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
+    redis_client: Any, tmp_path: Path, prepared: Path
+):
+    def live(bench: Bench, points: Points) -> str:
+        members = [*_creations(bench, 2), bench.new("create_volume", volume="vol"), bench.new("delete_snapshot")]
+        batch_id = bench.accept_batch(*members, parallel=2)
+        with suppress(Crash):
+            _worker(bench, points).hear()
+            _worker(bench, points).hear()
+        bench.publisher.take()
+        return batch_id
+
+    points, number = Points(), 0
+    bench = Bench(redis_client, tmp_path / "0", prepared)
+    live(bench, points)
+    assert len(points.passed) > 30
+    for crash_at, name in enumerate(points.passed):
+        bench.close()
+        redis_client.flushdb()
+        number += 1
+        bench = Bench(redis_client, tmp_path / str(number), prepared)
+        batch_id = live(bench, Points(crash_at))
+        bench.recover(bench.node(), batch_id, turns=30)
+        assert bench.job(batch_id).done, name
+        for job in bench.members(batch_id):
+            made = bench.effects().get(job.id, False)
+            assert made == (job.state is State.SUCCEEDED), (name, job)
+        assert not bench.leftovers(), name
+    bench.close()
+
+
+def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes(
+    redis_client: Any, tmp_path: Path, prepared: Path
+):
+    bench = Bench(redis_client, tmp_path / "many", prepared)
+    wanted = 0
+    for number in range(20):
+        members = [
+            bench.new("create_snapshot", volume=f"v{(number + place) % 7}", name=f"b{number}-{place}")
+            if number else bench.new("create_volume", volume=f"v{place}")
+            for place in range(7)
+        ]  # fmt: skip
+        with suppress(Crash):
+            points = Points(chance=0.1 if number else 0.0, seed=number)
+            _front_end(bench, points).accept(bench.new_batch(members, parallel=1 + number % 4))
+        wanted += 1
+    _tidy(bench)
+    found, _ = bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 100)
+    batches = [each.job.id for each in found]
+    assert 5 < len(batches) <= wanted
+    assert all(len(bench.members(batch_id)) == 7 for batch_id in batches)
+    for turn in range(400):
+        if all(bench.job(batch_id).done for batch_id in batches):
+            break
+        with suppress(Crash):
+            _worker(bench, Points(chance=0.02, seed=1000 + turn)).hear()
+        bench.let_time_pass()
+        bench.node().sweep()
+        _tidy(bench)
+    jobs = [job for batch_id in batches for job in bench.members(batch_id)]
+    effects = bench.effects()
+    for job in jobs:
+        assert job.done
+        assert effects.get(job.id, False) == (job.state is State.SUCCEEDED), job
+    for volume in {job.arguments["volume"] for job in jobs}:
+        started = [job for job in jobs if job.arguments["volume"] == volume and job.started_ms]
+        started.sort(key=lambda job: job.seq)
+        assert len(started) > 2
+        assert [job.finished_ms for job in started] == sorted(job.finished_ms or 0 for job in started)
+    assert not bench.leftovers()
+    bench.close()
