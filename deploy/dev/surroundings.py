@@ -11,7 +11,8 @@ from deploy.dev.state import HOME, ROOT, Trouble
 from deploy.dev.supervision import MARK
 from storage_backends.configuration.subsystems import Subsystems
 
-DEFAULT_BACKENDS = "dummy🌈DummyStorage"
+#: The second takes its time, so that one can see jobs wait, run, and be cancelled.
+DEFAULT_BACKENDS = "dummy🌈DummyStorage🦄slow🌈DummyStorage🌈latency_s🌈3🌈list_latency_s🌈8"
 #: Where workers, and nobody else, find the back-ends with their credentials.
 BACKENDS_FILE = HOME / "backends.toml"
 _MOST_PROCESSES = 64

@@ -23,6 +23,7 @@ _READS = {"list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_
 #: What must not happen.
 BAD = {
     "lost": "accepted, and not known any more",
+    "torn": "a batch without all of its members, or members without their batch",
     "doubled": "sent to the filer twice, or two jobs for one key",
     "wrong": "succeeded without effect, or failed or cancelled with one",
     "stuck": "not ended 90 s after the last fault",
@@ -79,6 +80,7 @@ class Judge:
         verdict.codes = Counter(job["error"]["code"] for job in jobs.values() if job["error"])
         bad = verdict.bad
         bad["lost"] = [f"{job_id} {wish}" for job_id, wish in seen.accepted.items() if job_id not in jobs]
+        bad["torn"] = _torn(jobs)
         bad["stuck"] = [_line(job) for job in jobs.values() if not job["done"]]
         bad["doubled"] = [f"{key}: {ids}" for key, ids in seen.by_key.items() if len(ids) > 1] + self._sent_twice()
         bad["wrong"] = [_line(job) for job in jobs.values() if _is_wrong(job, effects.get(job["id"]))]
@@ -145,8 +147,24 @@ class Judge:
         ]
 
 
+def _torn(jobs: dict[str, Any]) -> list[str]:
+    """Batches of which more or fewer members are there than they count, and that count their states otherwise."""
+    members: dict[str, Counter[str]] = defaultdict(Counter)
+    for job in jobs.values():
+        if job["batch"]:
+            members[job["batch"]][job["state"]] += 1
+    orphans = [f"members of {batch_id}, which is not there" for batch_id in members if batch_id not in jobs]
+    return orphans + [
+        f"{_line(job)}: {job['children']}, there {members[job['id']]}"
+        for job in jobs.values()
+        if (job["operation"] == "batch"
+        and any(members[job["id"]][state] != job["children"][state] for state in ("succeeded", "failed", "cancelled")))
+        or (job["operation"] == "batch" and members[job["id"]].total() != job["children"]["total"])
+    ]
+
+
 def _is_wrong(job: dict[str, Any], effect: tuple[bool, float] | None) -> bool:
-    if job["operation"] in _READS:
+    if job["operation"] in _READS or job["operation"] == "batch":
         return False
     made = effect is not None and effect[0]
     if job["state"] == "succeeded":

@@ -37,11 +37,18 @@ class Wishes:
         kinds = {
             self._create: 5, self._update: 8, self._restrict: 1, self._snapshot: 8, self._unsnapshot: 4,
             self._clone: 3, self._roll_back: 2, self._policy: 2, self._rule: 3, self._unpolicy: 1, self._lock_it: 2,
-            self._list: 2, self._get: 2,
+            self._list: 2, self._get: 2, self._batch: 2,
         }  # fmt: skip
         with self._lock:
             kind = rng.choices(list(kinds), list(kinds.values()))[0]
             return kind(rng)
+
+    def _batch(self, rng: random.Random) -> Request:
+        kinds = (self._create, self._update, self._snapshot, self._snapshot, self._unsnapshot, self._rule)
+        drawn = [rng.choice(kinds)(rng) for _ in range(rng.randint(2, 80))]
+        members = [{"method": each.method, "path": each.path, "body": each.body or {}} for each in drawn]
+        order = {"on_failure": rng.choice(("continue", "continue", "stop")), "parallel": rng.randint(1, 12)}
+        return Request("POST", "/v4/batches", {**order, "requests": members})
 
     def _number(self) -> int:
         return next(self._made)
