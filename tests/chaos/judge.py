@@ -137,7 +137,10 @@ class Judge:
     def _stale(self) -> list[str]:
         """What the service answers from its listings must be what the filer has."""
         base = f"http://127.0.0.1:{self._stack.ports[1]}/v4/{SUBSYSTEM}"
-        shown = {v["name"]: v for v in self._session.get(f"{base}/volumes", timeout=30).json()}
+        listed = self._session.get(f"{base}/volumes", timeout=60, headers={"Prefer": "wait=25"})
+        if listed.status_code != requests.codes.ok:
+            return [f"no listing: {listed.status_code} {listed.text[:200]}"]
+        shown = {v["name"]: v for v in listed.json()}
         with sqlite3.connect(self._stack.database) as db:
             there = {name: json.loads(text) for name, text in db.execute("SELECT name, record FROM volumes WHERE live")}
         return [
@@ -157,8 +160,12 @@ def _torn(jobs: dict[str, Any]) -> list[str]:
     return orphans + [
         f"{_line(job)}: {job['children']}, there {members[job['id']]}"
         for job in jobs.values()
-        if (job["operation"] == "batch"
-        and any(members[job["id"]][state] != job["children"][state] for state in ("succeeded", "failed", "cancelled")))
+        if (
+            job["operation"] == "batch"
+            and any(
+                members[job["id"]][state] != job["children"][state] for state in ("succeeded", "failed", "cancelled")
+            )
+        )
         or (job["operation"] == "batch" and members[job["id"]].total() != job["children"]["total"])
     ]
 

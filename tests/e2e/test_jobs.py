@@ -14,6 +14,7 @@ FIELDS = {
     "id", "operation", "state", "done", "subsystem", "target", "request", "requested_by", "request_id", "created_at",
     "started_at", "updated_at", "finished_at", "expires_at", "queue", "progress", "attempt", "cancellable",
     "cancel_requested_at", "retry_of", "backend_job", "result", "error", "links",
+    "attempts", "batch",
 }  # fmt: skip
 NO_CACHE = {"Cache-Control": "no-cache", "Prefer": "respond-async"}
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import chain, combinations
 from typing import Any
 
-from worker.catalog.operations import BATCH, OPERATIONS, Role
+from worker.catalog.operations import Role
 from worker.jobs.record import Job, State
 
 #: Sequence numbers are exact in Redis up to here.
@@ -108,14 +108,12 @@ def _groups(wanted: JobFilter, scope: JobScope) -> list[list[str]]:
 
 def _state_groups(wanted: JobFilter) -> list[list[str]]:
     """Operations and subsystems are entered together with the state that a job is in."""
+    named = {"operation": wanted.operation, "subsystem": wanted.subsystem}
+    before = [f"{name}:{value} " for name, value in named.items() if value]
+    if not before and not wanted.states:
+        return []
     states = wanted.states or tuple(State)
-    operations = [wanted.operation] if wanted.operation else [BATCH.name, *OPERATIONS]
-    groups = []
-    if wanted.operation or (wanted.states and not wanted.subsystem):
-        groups.append([f"operation:{operation} state:{state}" for operation in operations for state in states])
-    if wanted.subsystem:
-        groups.append([f"subsystem:{wanted.subsystem} state:{state}" for state in states])
-    return groups
+    return [[f"{each}state:{state}" for state in states] for each in before or [""]]
 
 
 def _scope_properties(roles: frozenset[Role], requester: str = "") -> list[str]:

@@ -88,9 +88,9 @@ local function chunk_key(chunk) return P .. 'index:' .. text(chunk) end
 local function bitmap_key(chunk, property) return chunk_key(chunk) .. ':' .. property end
 local function volume_index_key(volume) return P .. 'index_volume:' .. volume end
 
--- State goes together with what it is often asked for with, since each by itself may be common and the two seldom meet.
+-- State also goes together with what it is often asked for with, since each by itself may be common and the two seldom meet.
 local function state_properties(operation, sub, state)
-  return {'operation:' .. operation .. ' state:' .. state, 'subsystem:' .. sub .. ' state:' .. state}
+  return {'state:' .. state, 'operation:' .. operation .. ' state:' .. state, 'subsystem:' .. sub .. ' state:' .. state}
 end
 
 local function fixed_properties(requester_key, roles, batch)

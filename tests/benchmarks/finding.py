@@ -1,0 +1,155 @@
+"""What it costs to find jobs and to accept batches: a page beside few and beside a million finished jobs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from deploy.dev.embedded_redis import EmbeddedRedis, find_server
+from tests.benchmarks.load import Connection, request
+from tests.benchmarks.measures import Row
+from tests.benchmarks.stack import UNHEARD, Stack
+from worker.catalog.operations import OPERATIONS
+from worker.config.settings import Settings, load
+from worker.jobs.ids import JobIds
+from worker.jobs.query import JobFilter, JobScope, key_of
+from worker.jobs.record import State
+from worker.jobs.service import Jobs
+from worker.store.scripts import JobScripts, script_source
+
+_PREFIX = "sapi:"
+_FEW, _MANY = 1_000, 1_000_000
+_STEP = 1000
+_ROUNDS = 15
+_CHANGES = [name for name, operation in OPERATIONS.items() if operation.is_change]
+#: Makes finished jobs as the service's own scripts would leave them, without their lives.
+_FILL = """
+for _, f in ipairs(cjson.decode(ARGV[1])) do
+  local seq = tonumber(redis.call('INCR', P .. 'seq'))
+  set_all(f.id, f, 'seq', text(seq), 'created', text(now), 'updated', text(now), 'finished', text(now),
+    'version', '3', 'attempt', '1', 'kind', 'change', 'target', '/', 'request_id', 'r', 'request', '{}',
+    'arguments', '{}', 'keys', '[]')
+  index_job(f.id, f, seq, 'queued')
+  index_state(f.id, 'queued', f.state)
+end
+"""
+_MEMBERS = 1000
+
+
+def find_jobs(folder: Path) -> Iterator[Row]:
+    """A page of 100 by each filter and some pairs, beside a thousand and beside a million finished jobs."""
+    folder.mkdir()
+    server = EmbeddedRedis.in_folder(find_server(), folder)
+    process = server.start()
+    try:
+        server.await_ready(timeout_s=20)
+        client = redis.Redis.from_url(server.url)
+        client.config_set("appendonly", "no")
+        jobs = _jobs(client)
+        _fill(client, 0, _FEW)
+        few = {name: _page_ms(jobs, wanted, 100) for name, wanted in _queries().items()}
+        _fill(client, _FEW, _MANY)
+        for name, wanted in _queries().items():
+            few_ms, count = few[name]
+            ms, _ = _page_ms(jobs, wanted, count or 100)
+            yield Row(
+                f"page of {count} jobs: {name}", f"{ms:.1f} ms", f"{few_ms:.1f} ms", f"{ms / few_ms:.2f}", "≤ 1.5"
+            )
+        memory: Any = client.info("memory")
+        yield Row(f"Redis for {_MANY:,} jobs", f"{memory['used_memory'] / 1e6:,.0f} MB")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def accept_batch(stack: Stack) -> Iterator[Row]:
+    """A thousand members in one batch, beside a thousand single requests."""
+    connection = Connection(stack.ours)
+    paths = [f"/v4/{UNHEARD}/volumes/b{number}/snapshots/s" for number in range(_MEMBERS)]
+    body = json.dumps({"requests": [{"method": "POST", "path": path} for path in paths]}).encode()
+    batches, singles = [], []
+    for _ in range(3):
+        batches.append(_cost(stack, connection, [request("POST", "/v4/batches", body)]))
+        singles.append(_cost(stack, connection, [request("POST", path, b"{}") for path in paths[: _MEMBERS // 5]]))
+        _cancel_all(connection)
+    connection.close()
+    wall_s = statistics.median(seconds for seconds, _ in batches)
+    cpu_s = statistics.median(cpu for _, cpu in batches)
+    single_s = 5 * statistics.median(cpu for _, cpu in singles)
+    yield Row(f"accept a batch of {_MEMBERS:,}", f"{wall_s:.2f} s", "", "", "≤ 1 s")
+    yield Row("CPU of that", f"{cpu_s:.2f} s", f"{single_s:.2f} s single", f"{cpu_s / single_s:.2f}", "≤ 0.25")
+
+
+def _cost(stack: Stack, connection: Connection, sent: list[bytes]) -> tuple[float, float]:
+    """Seconds of the clock and of the CPU of the API's processes."""
+    began, cpu_s = time.perf_counter(), stack.processes.cpu_s("ours")
+    for each in sent:
+        status, _, body = connection.ask(each)
+        assert status == 202, body[:300]
+    return time.perf_counter() - began, stack.processes.cpu_s("ours") - cpu_s
+
+
+def _cancel_all(connection: Connection) -> None:
+    body = json.dumps({"subsystem": UNHEARD, "state": "queued"}).encode()
+    while json.loads(connection.ask(request("POST", "/v4/jobs/cancel", body))[2])["cancelled"]:
+        continue
+
+
+def _jobs(client: redis.Redis) -> Jobs:
+    publisher: Any = None
+    return Jobs(client, JobScripts(client, _PREFIX), JobIds(b"secret"), publisher, load(Settings, SAPI_DEBUG=True))
+
+
+def _queries() -> dict[str, JobFilter]:
+    """Some find many, some few, and some none, although each of their parts is common."""
+    return {
+        "all": JobFilter(),
+        "state": JobFilter(states=(State.FAILED,)),
+        "operation": JobFilter(operation="create_snapshot"),
+        "subsystem": JobFilter(subsystem="filer3"),
+        "volume": JobFilter(volume="vol7"),
+        "requester": JobFilter(requested_by="user5"),
+        "operation and state": JobFilter(operation="create_volume", states=(State.FAILED,)),
+        "operation and state that never meet": JobFilter(operation=_CHANGES[0], states=(State.CANCELLED,)),
+        "subsystem and state": JobFilter(subsystem="filer1", states=(State.FAILED, State.CANCELLED)),
+        "operation and subsystem": JobFilter(operation="create_lock", subsystem="filer0"),
+        "requester and state": JobFilter(requested_by="user5", states=(State.SUCCEEDED,)),
+        "finished lately": JobFilter(finished_after_ms=1),
+        "nothing running": JobFilter(states=(State.RUNNING, State.QUEUED)),
+    }
+
+
+def _page_ms(jobs: Jobs, wanted: JobFilter, limit: int) -> tuple[float, int]:
+    """How long a page takes, and how many jobs it has: of two pages, only those of one length can be compared."""
+    times, count = [], 0
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        count = len(jobs.find(wanted, JobScope(everybody=True), limit)[0])
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times), count
+
+
+def _fill(client: redis.Redis, begin: int, end: int) -> None:
+    script = client.register_script(script_source("finish").partition("-- End a job, and update")[0] + _FILL)
+    ids = JobIds(b"secret")
+    for start in range(begin, end, _STEP):
+        records = [_record(ids.new(), number) for number in range(start, min(start + _STEP, end))]
+        script(keys=[_PREFIX], args=[json.dumps(records)])
+
+
+def _record(job_id: str, number: int) -> dict[str, str]:
+    operation = _CHANGES[number % len(_CHANGES)]
+    # The first operation is never cancelled, although others often are.
+    states = ("succeeded", "failed") if operation == _CHANGES[0] else ("succeeded", "failed", "cancelled")
+    subsystem, user = f"filer{number % 4}", f"user{number % 10}"
+    return {
+        "id": job_id, "operation": operation, "state": states[number // 7 % len(states)], "subsystem": subsystem,
+        "queue": f"{subsystem}.write", "volume": f"vol{number % 5000}", "requester": user,
+        "requester_key": key_of(user), "roles": OPERATIONS[operation].role.value,
+    }  # fmt: skip
