@@ -1,4 +1,4 @@
-"""Batches whose front ends and workers are lost between any two steps: each is whole or not there, each member done once."""
+"""Batches whose front ends and workers crash between any two steps: each is whole or not there, no member done twice."""
 
 from __future__ import annotations
 
@@ -132,15 +132,14 @@ def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
         bench.publisher.take()
         return batch_id
 
-    points, number = Points(), 0
+    points = Points()
     bench = Bench(redis_client, tmp_path / "0", prepared)
     live(bench, points)
     assert len(points.passed) > 30
     for crash_at, name in enumerate(points.passed):
         bench.close()
         redis_client.flushdb()
-        number += 1
-        bench = Bench(redis_client, tmp_path / str(number), prepared)
+        bench = Bench(redis_client, tmp_path / str(crash_at + 1), prepared)
         batch_id = live(bench, Points(crash_at))
         bench.recover(bench.node(), batch_id, turns=30)
         assert bench.job(batch_id).done, name
