@@ -51,7 +51,7 @@ def _count(response: Response) -> Response:
     if "counted_as" in g:
         counters.count(f"{g.counted_as} {response.status_code}")
     # Whoever asks to wait is made to wait: that says nothing about how fast the service is.
-    if "Prefer" not in request.headers and "began" in g:
+    if "Prefer" not in request.headers and "held_open" not in g and "began" in g:
         counters.observe(f"time {method} {route}", time.perf_counter() - g.began, REQUEST_BOUNDS_MS)
     outcome = cache_outcome(response.headers.get("Cache-Status", ""))
     operation = _operation() if outcome else None

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import redis
 import structlog
-from flask import Response, request
+from flask import Response, g, request
 
 from api.http.problems import Problem
 from api.jobs.long_polling import wait_for_end
@@ -83,6 +83,7 @@ def change(
     """
     operation.check(arguments)
     reject_conditions()
+    g.held_open = True
     held = _HeldChange(current_services())
     new = new_job(operation, subsystem, arguments, volume=volume, keyed=True)
     repeat = None if new.idempotency_key else Repeat(_digest(new.requester, fields or {}), v3().settings.v3_repeat)

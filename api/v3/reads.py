@@ -50,6 +50,9 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
             target=successor_path(),
         )
     )
+    if isinstance(found, Pending) or found.status:
+        # The storage system was asked for it.
+        g.held_open = True
     if isinstance(found, Pending):
         raise Problem(
             "job-not-finished",

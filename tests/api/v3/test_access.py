@@ -168,3 +168,6 @@ def test_the_operator_sees_who_still_comes(ask, caplog):
     text = figures.get("/metrics").text
     assert 'sapi_api_requests_total{api="v3",operation="v3_get_volumes",status="200"} 3.0' in text
     assert 'sapi_api_requests_total{api="v3",operation="v3_put_locks",status="404"} 1.0' in text
+    # How long a request was held open says nothing about how fast the service is.
+    assert 'sapi_http_request_seconds_count{method="PUT",route="/v3/' not in text
+    assert 'sapi_http_request_seconds_count{method="GET",route="/v3/' in text
