@@ -17,7 +17,7 @@ from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem
 from api.http.request_ids import request_id
 from api.jobs.long_polling import wait_for_end
-from api.jobs.new_job import idempotency_key, request_hash
+from api.jobs.new_job import callback_url, idempotency_key, request_hash
 from api.jobs.submit import Submitted, accepted_response, reject_conditions, retry_request, submitted
 from api.services import current_services
 from worker.jobs.batches import NewBatch
@@ -82,6 +82,7 @@ def _new_batch(
         retry_of=retry_of,
         idempotency_key=key,
         request_hash=request_hash() if key else "",
+        callback=callback_url(for_change=True),
     )
 
 

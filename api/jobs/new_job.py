@@ -12,6 +12,7 @@ from flask import request
 from api.auth import principal
 from api.auth.request_origin import network_of
 from api.http.member_requests import current_member
+from api.http.methods import SAFE_METHODS
 from api.http.problems import Problem, invalid
 from api.http.request_ids import request_id
 from api.services import current_services
@@ -39,7 +40,7 @@ def new_job(
     Raises:
         Problem: the Idempotency-Key cannot be one.
     """
-    # The key of a batch is for the whole.
+    # The key and the callback of a batch are for the whole.
     key = idempotency_key() if keyed and current_member() is None else ""
     arguments = canonical_arguments(arguments)
     return NewJob(
@@ -52,7 +53,7 @@ def new_job(
         network=network_of(request.remote_addr),
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),
-        callback=_callback_url(for_change=operation.is_change),
+        callback="" if current_member() else callback_url(for_change=operation.is_change),
         idempotency_key=key,
         request_hash=request_hash() if key else "",
     )
@@ -74,8 +75,8 @@ def idempotency_key() -> str:
     return key
 
 
-def _callback_url(*, for_change: bool) -> str:
-    """Where the end of the job is to be sent; empty when nobody asked for it.
+def callback_url(*, for_change: bool) -> str:
+    """Return where the end of the job is to be sent; empty when nobody asked for it.
 
     Raises:
         Problem: the service sends nothing there.
@@ -84,6 +85,9 @@ def _callback_url(*, for_change: bool) -> str:
     if "Callback-URL" not in request.headers:
         return ""
     if not for_change:
+        # A change may have to read something first.
+        if request.method not in SAFE_METHODS:
+            return ""
         raise invalid("/Callback-URL", "is for changes only: wait for a read with Prefer: wait")
     try:
         target_of(url)

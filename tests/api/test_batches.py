@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.front import accepted, pointers, problem
+from tests.api.front import Front, accepted, pointers, problem
 from worker.catalog.operations import Role
 
 URL = "/v4/batches"
@@ -78,6 +78,12 @@ class TestAccepted:
         assert members[0]["request"] == {"volume": "a", "size_total": 10**9}
         assert {job["requested_by"] for job in members} == {"ann"}
 
+    def test_a_member_whose_turn_has_not_come_waits_for_others(self, front, client):
+        front.services.scripts.worker_heartbeat("one@host", "filer.write")
+        path = accepted(client.post(URL, json={"parallel": 1, "requests": [_creation("a"), _creation("b")]}))
+        reasons = [job["queue"]["waiting_reason"] for job in _members(client, path)]
+        assert reasons == [None, "behind-jobs"]
+
     def test_it_goes_on_with_its_members(self, client, worker, three):
         worker.carry_out(_members(client, three)[0]["links"]["self"])
         batch = client.get(three).json
@@ -122,6 +128,25 @@ class TestAccepted:
         assert answer.headers["Preference-Applied"] == "wait=20"
         assert answer.headers["Operation-Location"] == f"/v4/jobs/{found[0]['batch']}"
         assert "Retry-After" not in answer.headers
+
+
+class TestCallback:
+    def test_the_end_of_the_whole_is_sent_there(self, redis_url, redis_client, monkeypatch):
+        redis_client.set("sapi:webhook_callbacks", "1")
+        monkeypatch.setenv("SAPI_CALLBACK_HOSTS", "hooks.example.org")
+        headers = {"Callback-URL": "https://hooks.example.org/x"}
+        client = Front(redis_url).client()
+        path = accepted(client.post(URL, json={"requests": [_creation("a")]}, headers=headers))
+        (member,) = _members(client, path)
+        sent_to = [
+            redis_client.hget(f"sapi:job:{each}", "callback") for each in (path.rpartition("/")[2], member["id"])
+        ]
+        assert sent_to == [b"https://hooks.example.org/x", b""]
+
+    def test_where_nothing_may_be_sent_it_is_refused(self, client):
+        headers = {"Callback-URL": "https://hooks.example.org/x"}
+        response = client.post(URL, json={"requests": [_creation("a")]}, headers=headers)
+        assert pointers(problem(response, 422, "validation-failed")) == ["/Callback-URL"]
 
 
 class TestRefused:

@@ -1,4 +1,4 @@
-"""Batches whose front ends and workers crash between any two steps: each is whole or not there, no member done twice."""
+"""Batches whose front ends and workers crash between any two steps: whole or not there, and no member done twice."""
 
 from __future__ import annotations
 

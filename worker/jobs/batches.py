@@ -44,6 +44,8 @@ class NewBatch:
     requester: str
     request_id: str
     retry_of: str = ""
+    #: Where its end is to be sent.
+    callback: str = ""
     idempotency_key: str = ""
     request_hash: str = ""
 
@@ -164,6 +166,7 @@ class Batches:
             "roles": roles_property({member.operation.role for member in new.members}),
             "request_id": new.request_id,
             "retry_of": new.retry_of,
+            "callback": new.callback,
             "keys": "[]",
             "cancellable": "1",
             "unit": "members",

@@ -309,14 +309,15 @@ local REQUEST_FAULTS = ' already-exists batch-failed lock-held no-such-policy no
 
 -- A job's status: {record, now ms, position, workers online, 1 when behind others, mean run time ms, small result}.
 local function job_status(id, workers_ttl_ms, most_inline_bytes)
-  local f = get(id, 'subsystem', 'queue', 'operation', 'state', 'expires', 'batch')
+  local f = get(id, 'subsystem', 'queue', 'operation', 'state', 'expires', 'batch', 'released')
   local is_prepared = f[6] and f[6] ~= '' and redis.call('EXISTS', job_key(f[6])) == 0
   if not f[4] or is_prepared or (tonumber(f[5] or '') or now + 1) <= now then return {{}, now, 0, 0, 0, 0, ''} end
   local position, behind, result = 0, 0, ''
   local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], now - tonumber(workers_ttl_ms), '+inf')
   if f[4] == 'queued' then
     position = redis.call('ZRANK', queued_key(f[2]), id) or 0
-    behind = (position > 0 or is_blocked(id, true)) and 1 or 0
+    local is_held = (f[6] or '') ~= '' and f[7] ~= '1'
+    behind = (position > 0 or is_held or is_blocked(id, true)) and 1 or 0
   elseif f[4] == 'succeeded' and redis.call('STRLEN', P .. 'result:' .. id) <= tonumber(most_inline_bytes) then
     result = redis.call('GET', P .. 'result:' .. id) or ''
   end

@@ -9,6 +9,7 @@ local q = cjson.decode(ARGV[1])
 local found, effort, cursor = {}, q.effort, nil
 local CHUNK_EFFORT = 20
 local by_end = q.finished_after > 0 or q.finished_before > 0
+local by_time = by_end or q.created_after > 0 or q.created_before > 0
 
 local function entry_of(chunk, offset)
   local entry = redis.call('GETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, (offset + 1) * ENTRY_BYTES - 1)
@@ -51,10 +52,11 @@ local function bitmaps_of(chunk)
   for g, properties in ipairs(q.groups) do
     local maps, bits = {}, 0
     for _, property in ipairs(properties) do
-      local map = redis.call('GET', bitmap_key(chunk, property))
+      local key = bitmap_key(chunk, property)
+      local map = redis.call('GET', key)
       if map then
         maps[#maps + 1] = map
-        bits = bits + redis.call('BITCOUNT', bitmap_key(chunk, property))
+        bits = bits + redis.call('BITCOUNT', key)
       end
     end
     if bits == 0 then return nil end
@@ -102,9 +104,9 @@ local function scan_chunks()
   local top = chunk_of(q.below - 1)
   for _, name in ipairs(redis.call('ZREVRANGEBYSCORE', P .. 'index_chunks', top, chunk_of(q.floor))) do
     local chunk = tonumber(name)
-    local _, first_created = entry_of(chunk, 0)
+    local first_created = by_time and select(2, entry_of(chunk, 0))
     effort = effort - CHUNK_EFFORT
-    local groups = not is_out_of_time(chunk, first_created) and bitmaps_of(chunk)
+    local groups = not (by_time and is_out_of_time(chunk, first_created)) and bitmaps_of(chunk)
     local last_offset = chunk == top and (q.below - 1) % CHUNK_JOBS or CHUNK_JOBS - 1
     if groups and scan_chunk(chunk, groups, last_offset, q.floor + 1 - chunk * CHUNK_JOBS) then return end
     if first_created and first_created > 0 and first_created <= q.created_after then cursor = nil return end
