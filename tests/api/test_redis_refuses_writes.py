@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from tests.api.front import problem
+from tests.redis_states import STATES
 from worker.store import write_probe
 
-#: How Redis comes to refuse writes, how it does no more, and what it then says.
-STATES: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object], str]] = {
-    "replicas": (
-        lambda admin: admin.config_set("min-replicas-to-write", 1),
-        lambda admin: admin.config_set("min-replicas-to-write", 0),
-        "NOREPLICAS",
-    ),
-    "read-only": (
-        lambda admin: admin.replicaof("127.0.0.1", "1"),
-        lambda admin: admin.replicaof("NO", "ONE"),
-        "READONLY",
-    ),
-    "memory": (
-        lambda admin: admin.config_set("maxmemory", 1),
-        lambda admin: admin.config_set("maxmemory", 0),
-        "OOM",
-    ),
-}
+#: What Redis says in each state.
+WORDS = {"too few replicas": "NOREPLICAS", "read only": "READONLY", "memory full": "OOM"}
 
 
 @pytest.fixture(autouse=True)
@@ -35,18 +20,15 @@ def ask_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_probe, "_ASK_EVERY_S", 0.0)
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_every_text_says_what_redis_said(front, client, redis_client: Redis, state: str):
-    begin, end, words = STATES[state]
+@pytest.mark.parametrize("state", WORDS)
+def test_every_text_says_what_redis_said(front, client, redis_client: Redis, tmp_path: Path, state: str):
+    words = WORDS[state]
     assert client.get("/readyz").status_code == 200
-    begin(redis_client)
-    try:
+    with STATES[state](redis_client, tmp_path):
         ready = problem(client.get("/readyz"), 503, "queue-unavailable")
         change = problem(client.post("/v4/filer/volumes/a"), 503, "queue-unavailable")
         metrics = client.get("/metrics").text
         status = client.get("/console/")
-    finally:
-        end(redis_client)
     assert ready["redis"] == "refuses-writes"
     assert words in ready["detail"]
     assert words in change["detail"]

@@ -13,6 +13,7 @@ from contextlib import suppress
 import redis
 
 from tests.chaos.stack import LEASE_S, Part, Stack
+from tests.redis_states import STATES, make_well
 
 
 class Faults(threading.Thread):
@@ -35,7 +36,7 @@ class Faults(threading.Thread):
             (3, self._kill_redis),
             (3, self._freeze_redis),
             (3, self._drop_connections),
-            (1, self._fill_redis),
+            (4, self._trouble_redis),
             (1, self._flush_scripts),
             (2, self._filer_away),
         ]
@@ -94,11 +95,23 @@ class Faults(threading.Thread):
             client.client_kill_filter(_type="normal", skipme=True)
             client.client_kill_filter(_type="pubsub")
 
-    def _fill_redis(self) -> None:
-        with suppress(redis.RedisError), self._client() as client:
-            client.config_set("maxmemory", 1)
-            time.sleep(self._rng.uniform(1, 3))
-            client.config_set("maxmemory", 0)
+    def _trouble_redis(self) -> None:
+        """Redis answers, and refuses writes or clients; a restart meanwhile ends that, too."""
+        name = self._rng.choice(sorted(STATES))
+        self.counts[f"redis: {name}"] += 1
+        with self._client() as client:
+            with suppress(redis.RedisError), STATES[name](client, self._stack.redis.folder):
+                time.sleep(self._rng.uniform(1, 4))
+            # It may be frozen or dead at this moment by another fault.
+            while not self._is_well(client):
+                time.sleep(0.5)
+
+    def _is_well(self, client: redis.Redis) -> bool:
+        try:
+            make_well(client, self._stack.redis.folder)
+        except redis.RedisError:
+            return False
+        return True
 
     def _flush_scripts(self) -> None:
         with suppress(redis.RedisError), self._client() as client:

@@ -20,6 +20,9 @@ from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
 _READS = {"list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_locks", "list_policies", "get_policy"}
 
 
+#: A process of this stack needs some dozens at most, whatever has happened to Redis.
+MOST_SOCKETS = 150
+
 #: What must not happen.
 BAD = {
     "lost": "accepted, and not known any more",
@@ -30,6 +33,7 @@ BAD = {
     "changed": "said another end later",
     "disorder": "changed a volume before a change that was accepted earlier",
     "stale": "in the cached listing otherwise than on the filer",
+    "leaked": f"processes with more than {MOST_SOCKETS} open sockets",
     "errors": "answers that no client should get",
 }
 
@@ -91,6 +95,11 @@ class Judge:
         ] + sorted(seen.changed_its_mind)
         bad["disorder"] = self._disorder(jobs, effects)
         bad["stale"] = self._stale()
+        bad["leaked"] = [
+            f"{part.name}: {part.sockets()}"
+            for part in self._stack.current_services[1:]
+            if part.sockets() > MOST_SOCKETS
+        ]
         bad["errors"] = seen.surprises
         verdict.fenced = sum(line.endswith("fenced") for line in self._book())
         return verdict

@@ -14,6 +14,7 @@ from pathlib import Path
 import requests
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
+from tests.processes import count_sockets
 
 USER, PASSWORD = "chaos", "chaos-password"
 SUBSYSTEM = "dummy"
@@ -54,6 +55,11 @@ class Part:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 self._process.send_signal(number)
+
+    def sockets(self) -> int:
+        """How many sockets the process has open."""
+        with self._lock:
+            return count_sockets(self._process.pid) if self._process else 0
 
     def end(self, timeout_s: float) -> None:
         """Stop it for good."""

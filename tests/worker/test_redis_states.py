@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import redis
 
+from tests.processes import count_sockets
+from tests.redis_states import STATES
 from tests.worker.plant import Plant
 from worker.jobs.record import State
 
@@ -20,46 +20,6 @@ pytestmark = pytest.mark.slow
 _TROUBLE_S = 2.5
 #: Pools may open some connections more for what came at the same time.
 _SLACK = 8
-
-Admin = redis.Redis
-Change = Callable[[Plant, Admin], object]
-
-
-def _full_disk(plant: Plant, admin: Admin) -> None:
-    """Make snapshots fail, as a full disk does."""
-    (plant.redis.folder / "dump.rdb").mkdir()
-    admin.config_set("save", "3600 100000")
-    admin.bgsave()
-
-
-def _mended_disk(plant: Plant, admin: Admin) -> None:
-    (plant.redis.folder / "dump.rdb").rmdir()
-    admin.bgsave()
-    admin.config_set("save", "")
-
-
-def _few_clients(_plant: Plant, admin: Admin) -> None:
-    admin.config_set("maxclients", 2)
-    admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-
-
-STATES: dict[str, tuple[Change, Change]] = {
-    "too few replicas": (
-        lambda _, admin: admin.config_set("min-replicas-to-write", 1),
-        lambda _, admin: admin.config_set("min-replicas-to-write", 0),
-    ),
-    "read-only": (lambda _, admin: admin.replicaof("127.0.0.1", "1"), lambda _, admin: admin.replicaof("NO", "ONE")),
-    "memory full": (
-        lambda _, admin: admin.config_set("maxmemory", 1),
-        lambda _, admin: admin.config_set("maxmemory", 0),
-    ),
-    "disk full": (_full_disk, _mended_disk),
-    "too many clients": (_few_clients, lambda _, admin: admin.config_set("maxclients", 10_000)),
-    "paused": (
-        lambda _, admin: admin.execute_command("CLIENT", "PAUSE", int(_TROUBLE_S * 1000), "WRITE"),
-        lambda _, admin: admin.execute_command("CLIENT", "UNPAUSE"),
-    ),
-}
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +33,6 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 def worker(plant: Plant) -> subprocess.Popen[bytes]:
     """One process that endures every state, one after the other."""
     return plant.worker("enduring")
-
-
-def _sockets(worker: subprocess.Popen[bytes]) -> int:
-    found = 0
-    for descriptor in Path(f"/proc/{worker.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found += str(descriptor.readlink()).startswith("socket:")
-    return found
 
 
 def _carry_out(plant: Plant, volume: str) -> None:
@@ -98,17 +50,15 @@ def _carry_out(plant: Plant, volume: str) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_no_connection_is_left_behind_and_jobs_run_again(plant: Plant, worker: subprocess.Popen[bytes], state: str):
-    begin, end = STATES[state]
     admin = redis.Redis.from_url(plant.redis.url)
     _carry_out(plant, f"before-{state.replace(' ', '-')}")
-    sockets, clients = _sockets(worker), len(admin.client_list())
-    begin(plant, admin)
-    # The trouble has to last: what would leak does so with each attempt to connect.
-    time.sleep(_TROUBLE_S)
-    assert _sockets(worker) <= sockets + _SLACK
-    end(plant, admin)
+    sockets, clients = count_sockets(worker.pid), len(admin.client_list())
+    with STATES[state](admin, plant.redis.folder):
+        # The trouble has to last: what would leak does so with each attempt to connect.
+        time.sleep(_TROUBLE_S)
+        assert count_sockets(worker.pid) <= sockets + _SLACK
     _carry_out(plant, f"after-{state.replace(' ', '-')}")
     assert len(admin.client_list()) <= clients + _SLACK
-    assert _sockets(worker) <= sockets + _SLACK
+    assert count_sockets(worker.pid) <= sockets + _SLACK
     assert worker.poll() is None
     admin.close()

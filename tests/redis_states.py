@@ -1,0 +1,92 @@
+"""States of a real Redis in which it answers and refuses writes, clients, or everything for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+
+
+@contextmanager
+def _configured(client: redis.Redis, name: str, value: Any, usual: Any) -> Iterator[None]:
+    client.config_set(name, value)
+    try:
+        yield
+    finally:
+        client.config_set(name, usual)
+
+
+def too_few_replicas(client: redis.Redis, _folder: Path) -> AbstractContextManager[None]:
+    """NOREPLICAS."""
+    return _configured(client, "min-replicas-to-write", 1, 0)
+
+
+def memory_full(client: redis.Redis, _folder: Path) -> AbstractContextManager[None]:
+    """OOM."""
+    return _configured(client, "maxmemory", 1, 0)
+
+
+@contextmanager
+def read_only(client: redis.Redis, _folder: Path) -> Iterator[None]:
+    """READONLY: a replica whose master is nowhere."""
+    client.replicaof("127.0.0.1", "1")
+    try:
+        yield
+    finally:
+        client.replicaof("NO", "ONE")
+
+
+@contextmanager
+def disk_full(client: redis.Redis, folder: Path) -> Iterator[None]:
+    """MISCONF: snapshots fail, as they do on a full disk. ``folder`` is the server's."""
+    in_the_way = folder / "dump.rdb"
+    in_the_way.mkdir(exist_ok=True)
+    client.config_set("save", "3600 100000")
+    client.bgsave()
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            in_the_way.rmdir()
+        client.bgsave()
+        client.config_set("save", "")
+
+
+@contextmanager
+def too_many_clients(client: redis.Redis, _folder: Path) -> Iterator[None]:
+    """Everybody but this client is thrown out, and hardly anybody gets in."""
+    client.config_set("maxclients", 2)
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    try:
+        yield
+    finally:
+        client.config_set("maxclients", 10_000)
+
+
+@contextmanager
+def writes_paused(client: redis.Redis, _folder: Path) -> Iterator[None]:
+    """Writes are not answered."""
+    client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        yield
+    finally:
+        client.execute_command("CLIENT", "UNPAUSE")
+
+
+STATES: dict[str, Callable[[redis.Redis, Path], AbstractContextManager[None]]] = {
+    state.__name__.replace("_", " "): state
+    for state in (too_few_replicas, memory_full, read_only, disk_full, too_many_clients, writes_paused)
+}
+
+
+def make_well(client: redis.Redis, folder: Path) -> None:
+    """End every state, whichever it is; raises what redis-py raises when Redis does not answer."""
+    client.execute_command("CLIENT", "UNPAUSE")
+    for name, usual in (("maxmemory", 0), ("min-replicas-to-write", 0), ("maxclients", 10_000), ("save", "")):
+        client.config_set(name, usual)
+    client.replicaof("NO", "ONE")
+    with suppress(FileNotFoundError):
+        (folder / "dump.rdb").rmdir()
