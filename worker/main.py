@@ -31,7 +31,8 @@ from worker.execution.executor import JobExecutor
 from worker.execution.lease import Lease, LeaseRenewer
 from worker.execution.outcome_events import emit_ended
 from worker.execution.reconciler import OutcomeReconciler
-from worker.execution.tasks import Slots, register_tasks
+from worker.execution.runner import JobRunner, Slots
+from worker.execution.tasks import register_tasks
 from worker.jobs.batches import Batches
 from worker.jobs.event_log import EventLog, EventLogTrimming
 from worker.jobs.ids import JobIds
@@ -73,6 +74,7 @@ class Runtime:
     queues: list[str]
     threads: int
     gateways: dict[str, BackendGateway]
+    runner: JobRunner
     lease_renewer: LeaseRenewer
     maintenance: MaintenanceLoop
     health_monitor: HealthMonitor
@@ -93,7 +95,8 @@ class Runtime:
         _exit_at_last()
 
     def stop(self) -> None:
-        """End what was started."""
+        """End what was started, as soon as no job runs any more."""
+        self.runner.close()
         for part in (self.maintenance, self.health_monitor, self.lease_renewer):
             part.stop()
         self.publisher.close()
@@ -134,7 +137,13 @@ def build(
         scripts,
         publisher,
         settings,
-        heartbeat=Heartbeat(scripts, node, queues, silent_s=activity.silent_s, restart=_replace_silent_worker),
+        heartbeat=Heartbeat(
+            scripts,
+            node,
+            {queue: slots.of(queue) for queue in queues},
+            silent_s=activity.silent_s,
+            restart=_replace_silent_worker,
+        ),
         subsystems=list(subsystems),
         queues=queues,
         reconcile=partial(_reconcile, reconciler, celery),
@@ -153,11 +162,15 @@ def build(
         ],
     )
     executor = JobExecutor(claims, gateways, listings, settings)
-    register_tasks(celery, claims, executor, slots)
+    all_slots = sum(slots.of(queue) for queue in queues)
+    runner = JobRunner(celery, claims, executor, slots, all_slots)
+    register_tasks(celery, runner)
     celery.register_task(BatchTask(jobs, batches))
-    threads = sum(slots.free_slots(queue) for queue in queues) + _SPARE_THREADS
+    threads = all_slots + _SPARE_THREADS
     health_monitor = HealthMonitor(gateways, client, settings.key_prefix)
-    return Runtime(celery, queues, threads, gateways, lease_renewer, maintenance, health_monitor, publisher, drain)
+    return Runtime(
+        celery, queues, threads, gateways, runner, lease_renewer, maintenance, health_monitor, publisher, drain
+    )
 
 
 def check_redis_durability(client: redis.Redis, settings: Settings) -> None:

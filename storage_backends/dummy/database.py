@@ -64,6 +64,7 @@ class Database:
         self._prepared = False
         self._preparing = threading.Lock()
         self._listing = threading.Lock()
+        self._writing = threading.Lock()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -83,8 +84,19 @@ class Database:
             BackendUnavailable: the file cannot be used, and nothing was changed.
             OutcomeUnclear: the end of the transaction failed in a way that does not tell.
         """
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let the writers of this process wait for each other; SQLite would have them sleep, and try again."""
+        # In the end it is SQLite that decides, should whoever has the turn not give it back (after a fork).
+        mine = self._writing.acquire(timeout=self._lock_timeout_s)
+        try:
+            yield
+        finally:
+            if mine:
+                self._writing.release()
 
     def close(self) -> None:
         """Close the connections of all threads of this process."""

@@ -44,7 +44,7 @@ def busy(front, client, worker, redis_client):
     worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
     assert client.get("/v4/filer/volumes").status_code == 200
     accepted(client.post("/v4/filer/volumes/b"))
-    front.services.scripts.worker_heartbeat("one@here", "filer.write")
+    front.services.scripts.worker_heartbeat("one@here", {"filer.write": 8})
     redis_client.set("sapi:health:filer", '{"status": "available"}')
     counters = CounterBuffer(front.services.redis, "sapi:")
     counters.count("filer filer ok")

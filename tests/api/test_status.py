@@ -28,7 +28,7 @@ def failed(client, worker) -> str:
 def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redis_client):
     worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
     accepted(client.post("/v4/filer/volumes/waits"))
-    front.services.scripts.worker_heartbeat("quick1@host", "filer.write")
+    front.services.scripts.worker_heartbeat("quick1@host", {"filer.write": 8})
     redis_client.set("sapi:health:filer", '{"status": "unavailable", "detail": "No answer."}')
     page = client.get("/console/")
     assert page.status_code == 200
@@ -44,13 +44,13 @@ def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redi
 
 def test_all_is_well_is_said_when_it_is(front, client):
     queues = [f"{name}.{queue_class}" for name in ("filer", "other") for queue_class in ("write", "read", "list")]
-    front.services.scripts.worker_heartbeat("one@host", *queues)
+    front.services.scripts.worker_heartbeat("one@host", dict.fromkeys(queues, 8))
     assert "All is well" in _text(client.get("/console/"))
 
 
 def test_a_long_wait_is_said(front, client, redis_client):
     job = accepted(client.post("/v4/filer/volumes/waits")).rpartition("/")[2]
-    front.services.scripts.worker_heartbeat("one@host", "filer.write")
+    front.services.scripts.worker_heartbeat("one@host", {"filer.write": 8})
     created = int(redis_client.hget(f"sapi:job:{job}", "created"))
     redis_client.hset(f"sapi:job:{job}", "created", created - 3_600_000)
     assert re.search(r"A job has waited in filer\.write for 1 h\b", _text(client.get("/console/")))

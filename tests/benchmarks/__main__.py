@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         default="",
-        help="comma-separated: cached,filtered,submit,way,look,polls,memory,batch,find,predecessor",
+        help="comma-separated: cached,filtered,submit,way,crowds,look,polls,memory,batch,find,predecessor",
     )
     parser.add_argument("--scale", action="store_true", help="also 100 to 200,000 volumes, and 1 to 4 processes")
     asked = parser.parse_args()
@@ -66,6 +66,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "filtered": lambda: [measures.filtered("v50000")],
             "memory": lambda: [*measures.memory("after 50,000 volumes"), *measures.redis_bytes("v50000", 50000)],
             "way": lambda: measures.ways_to_success("v100"),
+            "crowds": lambda: measures.crowds("v100"),
             "submit": lambda: [measures.submit()],
             "look": lambda: [measures.look_up_beside_a_listing("v100", "slow")],
             "polls": lambda: measures.long_polls("v100", "slow"),

@@ -48,6 +48,14 @@ def unchanged() -> Response:
     return Response(status=304)
 
 
+@app.post("/wait")
+def wait() -> tuple[dict[str, str], int]:
+    """One task, and the wait for its result."""
+    task = nothing.delay()
+    task.get(timeout=30)
+    return {"id": task.id}, 201
+
+
 @app.post("/submit")
 def submit() -> tuple[dict[str, str], int]:
     """No more than one message, with its id as answer."""

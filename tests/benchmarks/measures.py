@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import threading
@@ -21,6 +22,8 @@ from tests.benchmarks.stack import UNHEARD, Stack
 _CLIENTS = 8
 #: A round is taken in so many turns of each side.
 _TURNS = 4
+#: How many clients wait at a time.
+_CROWDS = (4, 16, 64)
 #: Jobs in a row, before it is the turn of the other side.
 _TURN = 40
 
@@ -122,9 +125,9 @@ class Measures:
             return request("PUT", f"/v4/{UNHEARD}/volumes/v{next(numbers)}/locks/host")
 
         client = redis.Redis.from_url(self._stack.redis.url)
-        theirs = request("POST", "/submit")
+        theirs, unheard = request("POST", "/submit"), f"sapi:celery:{UNHEARD}.write"
         return self._in_turns(
-            "submit (202)", make, lambda: theirs, 202, "≥ 0.5", lambda: client.delete("nobody", f"{UNHEARD}.write")
+            "submit (202)", make, lambda: theirs, 202, "≥ 0.5", lambda: client.delete("nobody", unheard)
         )
 
     def ways_to_success(self, name: str) -> list[Row]:
@@ -146,6 +149,34 @@ class Measures:
             theirs += [_timed(lambda: bare.nothing.delay().get(timeout=20)) for _ in range(_TURN)]
         connection.close()
         return _times(what, mine[_TURN:], theirs[_TURN:], 0.5, target)
+
+    def crowds(self, name: str) -> list[Row]:
+        """Changes of 4, 16 and 64 clients that wait for each, beside a view that waits for a task; and their CPU."""
+        rows, cpu_ms = [], {}
+        for clients in _CROWDS:
+            mine, theirs = [], []
+            for _ in range(1 + _TURNS * self._rounds):
+                mine.append(self._crowd("ours", ("ours", "quick"), self._locks(name, clients), clients))
+                theirs.append(self._crowd("bare", ("bare", "bare-worker"), lambda: request("POST", "/wait"), clients))
+            what = f"changes of {clients} waiting clients, against delay().get()"
+            rows.append(_compared(what, mine[1:], theirs[1:], "≥ 1.0"))
+            cpu_ms[clients] = statistics.median(load.cpu_ms for load in mine[1:])
+        few, many = cpu_ms[_CROWDS[0]], cpu_ms[_CROWDS[-1]]
+        what = f"CPU of a change (API and worker) with {_CROWDS[-1]} clients, against {_CROWDS[0]}"
+        return [*rows, Row(what, f"{many:.2f} ms", f"{few:.2f} ms", f"{many / few:.2f}", "≤ 1.1")]
+
+    def _locks(self, name: str, clients: int) -> Callable[[], bytes]:
+        """Changes of as many volumes as there are clients, so that none waits for another."""
+        listing = once(self._stack.ours, request("GET", f"/v4/{name}/volumes?fields=name", Prefer="wait=25"))
+        volumes = itertools.cycle([volume["name"] for volume in json.loads(listing[2])][:clients])
+        return lambda: request("PUT", f"/v4/{name}/volumes/{next(volumes)}/locks/host", Prefer="wait=20")
+
+    def _crowd(self, name: str, processes: tuple[str, ...], make: Callable[[], bytes], clients: int) -> Load:
+        def cpu_s() -> float:
+            return sum(self._stack.processes.cpu_s(process) for process in processes)
+
+        address = getattr(self._stack, name)
+        return run(address, make, clients=clients, seconds=self._seconds / _TURNS, expect=201, cpu_s=cpu_s)
 
     # --- what disturbs others
 

@@ -63,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_all_that_was_written_is_there_after_a_kill(server: Server) -> None:
     client = connect(server.settings("worker"))
-    JobScripts(client, "sapi:").worker_heartbeat("node@host", "dummy.write")
+    JobScripts(client, "sapi:").worker_heartbeat("node@host", {"dummy.write": 8})
     with client.pipeline(transaction=True) as pipe:
         pipe.set("sapi:one", "1")
         pipe.hset("sapi:two", "field", "2")

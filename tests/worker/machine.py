@@ -125,7 +125,7 @@ class Machine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, state: str) -> None:
         """By the worker that has it, by one that lost it, and again by one that heard no answer."""
         job, token = data.draw(st.sampled_from(self._held()))
-        word, messages = self.scripts.finish(job.id, token, state, {}, [], 60_000, b"", 1000, 0)
+        word, messages, _ = self.scripts.finish(job.id, token, state, {}, [], 60_000, b"", 1000, 0)
         if job.running and token == job.token:
             assert word == "DONE"
             job.state, job.token, job.ended_by = state, "", token

@@ -43,19 +43,18 @@ class Plant:
         self.jobs = Jobs(self.client, JobScripts(self.client, PREFIX), JobIds(b"secret"), self.publisher, self.settings)
         self._workers: list[subprocess.Popen[bytes]] = []
 
-    def worker(self, node: str) -> subprocess.Popen[bytes]:
+    def worker(self, node: str, module: str = "worker.main") -> subprocess.Popen[bytes]:
         """Start one, and return when it is there."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")} | {
             "SAPI_REDIS_URL": self.redis.url,
             "SAPI_STATE_DIR": str(self.folder),
             "SAPI_LEASE": "3",
+            "SIGNALS_FILE": str(self.folder / "signals"),
             "SAPI_DEBUG": "1",
             "SAPI_BACKENDS": f"filer🌈DummyStorage🌈volumes🌈3🌈latency_s🌈{self.latency_s}",
         }
         with (self.folder / f"{node}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "worker.main", "--node", node], env=env, stdout=log, stderr=log
-            )
+            process = subprocess.Popen([sys.executable, "-m", module, "--node", node], env=env, stdout=log, stderr=log)
         self._workers.append(process)
         self.until(lambda: any(node.encode() in name for name in self._online()), f"{node} is there")
         return process

@@ -25,7 +25,7 @@ class Worker:
         self.ended = threading.Event()
         self.client = connect(load(Settings, redis_url=url))
         self.heartbeat = Heartbeat(
-            JobScripts(self.client, PREFIX), "node", ["filer.write"],
+            JobScripts(self.client, PREFIX), "node", {"filer.write": 8},
             silent_s=lambda: self.silent_s, restart=self.ended.set, now_s=lambda: self.now_s,
         )  # fmt: skip
 

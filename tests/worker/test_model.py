@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis, ResponseError
 
@@ -13,55 +13,114 @@ from tests.worker.bench import PREFIX
 from tests.worker.machine import Machine
 from worker.store.scripts import JobScripts, script_source
 
-#: (script, what it says, what it would say if somebody broke it)
+#: (script, what it says, what it would say if somebody broke it, a seed with which that is found soon)
 MUTANTS = {
-    "an end needs no owner": ("finish", "if f[1] ~= ARGV[2] or (", "if ("),
-    "a running job is given away again": ("claim", "if f[1] ~= 'queued' then", "if is_done(f[1]) then"),
-    "the order does not matter": ("claim", "if is_blocked(id) then return {'BLOCKED'} end", ""),
+    "an end needs no owner": (
+        "finish",
+        "if f[1] ~= ARGV[2] or (",
+        "if (",
+        0,
+    ),
+    "a running job is given away again": (
+        "claim",
+        "if f[1] ~= 'queued' then",
+        "if is_done(f[1]) then",
+        0,
+    ),
+    "the order does not matter": (
+        "claim",
+        "if is_blocked(id) then return {'BLOCKED'} end",
+        "",
+        0,
+    ),
     "one line is enough": (
         "job_functions",
         "if head and head ~= id then return true",
         "if head then return head ~= id",
+        1,
     ),
-    "the end leaves the line standing": ("job_functions", "redis.call('ZREM', ordering_key(sub, key), id)", ""),
-    "a mark needs no owner": ("record_progress", "if f[1] ~= ARGV[2] or (", "if ("),
-    "a beat needs no owner": ("renew_leases", "if f[1] ~= ARGV[i + 1] or (", "if ("),
+    "the end leaves the line standing": (
+        "job_functions",
+        "redis.call('ZREM', ordering_key(sub, key), id)",
+        "",
+        0,
+    ),
+    "a mark needs no owner": (
+        "record_progress",
+        "if f[1] ~= ARGV[2] or (",
+        "if (",
+        0,
+    ),
+    "a beat needs no owner": (
+        "renew_leases",
+        "if f[1] ~= ARGV[i + 1] or (",
+        "if (",
+        0,
+    ),
     "what was sent is done again": (
         "recover_jobs",
         "elseif f.step == '' then requeue_or_fail",
         "elseif true then requeue_or_fail",
+        0,
     ),
-    "the sweep leaves the old owner": ("recover_jobs", "'token', token .. ':' .. id, 'lease'", "'lease'"),
+    "the sweep leaves the old owner": (
+        "recover_jobs",
+        "'token', token .. ':' .. id, 'lease'",
+        "'lease'",
+        0,
+    ),
     "a cancelled job is sent all the same": (
         "record_progress",
         "and f[3] == '' then return",
         "and f[3] == 'x' then return",
+        3,
     ),
     "what was sent can be cancelled": (
         "record_progress",
         "fields.backend_job, fields.cancellable = '', '0'",
         "fields.backend_job = ''",
+        1,
     ),
     "a cancelled job goes back into its lane": (
         "requeue",
         "f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL'",
         "f[2] == 'cancelling' then f[2] = 'running'",
+        1,
     ),
-    "a key is forgotten": ("submit_job", "if known[1] then", "if known[9] then"),
-    "a lost answer is no end": ("finish", "if f[3] == ARGV[2] then", "if false then"),
+    "a key is forgotten": (
+        "submit_job",
+        "if known[1] then",
+        "if known[9] then",
+        0,
+    ),
+    "a lost answer is no end": (
+        "finish",
+        "if f[3] == ARGV[2] then",
+        "if false then",
+        0,
+    ),
     "those behind are not rung": (
         "job_functions",
         "  lift_barrier(id, sub, messages)\n  publish_heads(sub, keys, messages)",
         "  lift_barrier(id, sub, messages)",
+        0,
     ),
 }
 
 
-def _run(client: Redis, scripts: Any, quick: settings) -> None:
+def _run(client: Redis, scripts: Any, quick: settings, begin_with: int | None = None) -> None:
     def machine() -> Machine:
         return Machine(client, scripts)
 
+    if begin_with is not None:
+        seed(begin_with)(machine)
     run_state_machine_as_test(machine, settings=quick)  # type: ignore[arg-type]
+
+
+def _search(client: Redis, scripts: Any, soon: int, options: dict[str, Any]) -> None:
+    _run(client, scripts, _quick(max_examples=60, **options), soon)
+    # Another release of Hypothesis may draw otherwise from the seed.
+    _run(client, scripts, _quick(max_examples=2000, derandomize=True, **options))
 
 
 def _quick(**more: Any) -> settings:
@@ -74,14 +133,12 @@ def test_the_scripts_do_as_the_model(redis_client: Redis):
 
 @pytest.mark.parametrize("what", MUTANTS)
 def test_a_broken_script_is_found_out(redis_client: Redis, what: str):
-    name, good, bad = MUTANTS[what]
+    name, good, bad, soon = MUTANTS[what]
     assert script_source("claim" if name == "job_functions" else name).count(good) == 1
     scripts = JobScripts(redis_client, PREFIX)
     for known in list(scripts.registered) if name == "job_functions" else [name]:
         source = script_source(known)
         scripts.registered[known] = redis_client.register_script(source.replace(good, bad))
-    quick = _quick(
-        max_examples=2000, stateful_step_count=30, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False
-    )
+    options: dict[str, Any] = {"stateful_step_count": 30, "phases": [Phase.generate], "report_multiple_bugs": False}
     with pytest.raises((AssertionError, ResponseError)):
-        _run(redis_client, scripts, quick)
+        _search(redis_client, scripts, soon, options)

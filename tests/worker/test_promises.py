@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from worker.catalog.operations import QueueClass
 from worker.config.settings import load
 from worker.execution.claims import Completion
 from worker.execution.lease import Lease
-from worker.execution.tasks import Slots
+from worker.execution.runner import Slots
 from worker.jobs.ids import JobIds
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
@@ -290,12 +291,80 @@ def test_a_cancel_outlives_the_worker(bench: Bench, node: Node):
 # --- slots and rings
 
 
-def test_a_full_lane_passes_rings_on_without_multiplying_them(bench: Bench):
+def test_a_queue_has_so_many_slots_and_no_more(bench: Bench):
     slots, queue = Slots(bench.settings), f"{SUBSYSTEM}.write"
     taken = [slots.take(queue, QueueClass.WRITE) for _ in range(200)]
     assert sum(taken) == bench.settings.write_slots
-    assert [slots.free(queue), slots.free(queue)] == [2, 1]
-    assert slots.free_slots(queue) == 2
+    # Others were turned away: slots that become free look for their jobs before they are given back.
+    assert [slots.free(queue) for _ in range(bench.settings.write_slots)] == [False] * bench.settings.write_slots
+    assert slots.free_slots(queue) == 0
+    assert slots.free(queue)
+    assert slots.free_slots(queue) == 1
+
+
+def _queue_of_messages(bench: Bench) -> list[str]:
+    """The ids of the jobs that have a message."""
+    found: Any = bench.client.lrange(f"{PREFIX}celery:{SUBSYSTEM}.write", 0, -1)
+    return [json.loads(text)["headers"]["id"] for text in found]
+
+
+def test_no_message_is_sent_for_a_job_that_finds_every_slot_busy(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    message = json.dumps({"headers": {"id": "{}"}})
+    monkeypatch.setattr(
+        bench.publisher, "message_for", lambda message_of: message.replace("{}", message_of.job_id), raising=False
+    )
+    bench.scripts.worker_heartbeat("node", {f"{SUBSYSTEM}.write": 2})
+    accepted = [bench.accept("create_volume", volume=f"v{n}") for n in range(5)]
+    assert sorted(_queue_of_messages(bench)) == sorted(accepted[:2])
+    # A slot that takes its message has room for nothing else.
+    bench.client.delete(f"{PREFIX}celery:{SUBSYSTEM}.write")
+    node = bench.node()
+    leases = [node.claim(job_id) for job_id in accepted[:2]]
+    bench.accept("create_volume", volume="late")
+    assert _queue_of_messages(bench) == []
+    for lease in leases:
+        node.executor.execute(lease)
+    sent = bench.accept("create_volume", volume="later")
+    assert _queue_of_messages(bench) == [sent]
+
+
+def test_the_slot_of_a_job_that_ends_gets_the_next_runnable_one_in_the_same_step(bench: Bench, node: Node):
+    first = bench.accept("create_volume", volume="vol1")
+    behind = bench.accept("update_volume", volume="held", percentage_snapshot_reserve=1)
+    blocked = bench.accept("update_volume", volume="held", percentage_snapshot_reserve=2)
+    free = bench.accept("create_volume", volume="vol2")
+    lease, held = node.claim(first), node.claim(behind)
+    lease.claims_next = lambda: True
+    node.executor.execute(lease)
+    assert lease.next_lease is not None
+    assert lease.next_lease.job_id == free
+    assert bench.job(free).state is State.RUNNING
+    assert bench.job(blocked).state is State.QUEUED
+    assert held.next_lease is None
+
+
+def test_a_next_job_whose_reply_was_lost_is_not_lost(bench: Bench, node: Node):
+    first, second = bench.accept("create_volume", volume="vol1"), bench.accept("create_volume", volume="vol2")
+    lease = node.claim(first)
+    lease.claims_next = lambda: True
+    finish, calls = bench.scripts.finish, 0
+
+    def lose_the_first_reply(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        answer = finish(*arguments)
+        if calls == 1:
+            raise redis.ConnectionError("lost")
+        return answer
+
+    node.scripts = bench.scripts
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(node.claims._scripts, "finish", lose_the_first_reply)
+        node.executor.execute(lease)
+    assert calls == 2
+    assert lease.next_lease is not None
+    assert lease.next_lease.job_id == second
+    assert node.lease_renewer.leases()
 
 
 def test_free_slots_find_what_waits_far_down_the_lane(bench: Bench, node: Node):
@@ -374,7 +443,7 @@ def test_a_redis_with_too_few_replicas_counts_as_away(bench: Bench, redis_url: s
     bench.client.config_set("min-replicas-to-write", 1)
     try:
         with pytest.raises(WriteRefused):
-            JobScripts(client, PREFIX).worker_heartbeat("node", "queue")
+            JobScripts(client, PREFIX).worker_heartbeat("node", {"queue": 8})
     finally:
         bench.client.config_set("min-replicas-to-write", 0)
         client.close()

@@ -29,10 +29,10 @@ def test_a_connection_that_was_cut_off_is_opened_anew(redis_client, scripts):
 
 
 def test_an_answer_that_comes_too_late_is_nobody_elses(redis_client, scripts):
-    scripts.worker_heartbeat("node", "queue")
+    scripts.worker_heartbeat("node", {"queue": 8})
     redis_client.client_pause(500, all=True)
     with pytest.raises(ReplyLost):
-        scripts.worker_heartbeat("node", "queue")
+        scripts.worker_heartbeat("node", {"queue": 8})
     redis_client.ping()
     assert scripts.get_job("none", 0, 0)[0] == []
 
@@ -54,7 +54,7 @@ def test_a_redis_that_refuses_has_answered(redis_client, scripts):
     redis_client.config_set("min-replicas-to-write", 1)
     try:
         with pytest.raises(REDIS_UNAVAILABLE) as refused:
-            scripts.worker_heartbeat("node", "queue")
+            scripts.worker_heartbeat("node", {"queue": 8})
     finally:
         redis_client.config_set("min-replicas-to-write", 0)
     assert not isinstance(refused.value, ReplyLost)
@@ -68,4 +68,4 @@ def test_also_the_answer_of_a_redis_that_has_forgotten_them_can_be_lost(scripts,
 
     monkeypatch.setattr(type(scripts._client), "parse_response", answer)
     with pytest.raises(ReplyLost):
-        scripts.worker_heartbeat("node", "queue")
+        scripts.worker_heartbeat("node", {"queue": 8})

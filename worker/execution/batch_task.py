@@ -13,7 +13,7 @@ from worker.catalog.operations import BATCH
 from worker.execution.outcome_events import emit_ended, emit_started
 from worker.jobs.batches import Batches
 from worker.jobs.service import Jobs
-from worker.messaging.strategy import hear
+from worker.messaging.request import TaskRequest
 from worker.store.client import REDIS_UNAVAILABLE
 
 log = structlog.get_logger(__name__)
@@ -25,15 +25,15 @@ class BatchTask(Task):
     ignore_result = True
     acks_late = False
     max_retries = 0
-    Strategy = staticmethod(hear)
+    Request = TaskRequest
     name = BATCH.task_name
 
     def __init__(self, jobs: Jobs, batches: Batches) -> None:
         self._jobs = jobs
         self._batches = batches
 
-    def run(self, job_id: str, queue: str) -> None:
-        """Stop what is to be stopped, and emit where the batch is now; ``queue``: where the message was."""
+    def run(self, job_id: str) -> None:
+        """Stop what is to be stopped, and emit where the batch is now."""
         try:
             self._batches.advance(job_id)
             status = self._jobs.get(job_id)

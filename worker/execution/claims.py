@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from worker.listings.updates import Steps
 from worker.messaging.messages import TaskMessage, parse_messages
 from worker.messaging.publisher import TaskPublisher
 from worker.store.client import REDIS_UNAVAILABLE
-from worker.store.scripts import ClaimResult, JobScripts, LeaseResult
+from worker.store.scripts import ClaimResult, ClaimTerms, JobScripts, LeaseResult, MessageParts
 
 _Answer = TypeVar("_Answer")
 
@@ -74,17 +74,16 @@ class JobClaims:
 
     def claim(self, job_id: str) -> Lease | ClaimResult:
         """Claim a queued job for this worker, or say why not."""
-        token, asked_at = secrets.token_hex(8), time.monotonic()
-        timeouts_ms = (self._settings.read_timeout * 1000, self._settings.change_timeout * 1000)
-        result, record, waiting = self._scripts.claim(job_id, token, self._settings.lease * 1000, *timeouts_ms)
+        terms, asked_at = self._terms(), time.monotonic()
+        result, record = self._scripts.claim(job_id, *terms.token_and_times)
         if result is not ClaimResult.CLAIMED:
             return result
-        job = parse_job(record)
-        if job is None:
-            log.error("claim.unknown-operation", job_id=job_id, hint="a newer version submitted it; it is requeued")
-            self._scripts.requeue(job_id, token, int(_FOREIGN_DELAY_S * 1000), "", counts=False)
-            return ClaimResult.UNKNOWN
-        return self._lease(job, token, asked_at, more_waiting=waiting > 0)
+        return self._claimed(record, terms.token, asked_at) or ClaimResult.UNKNOWN
+
+    def claim_next(self, queue: str) -> Lease | None:
+        """Claim the first runnable job of a queue for this worker; None where there is none."""
+        terms, asked_at = self._terms(), time.monotonic()
+        return self._claimed(self._scripts.claim_next(queue, terms), terms.token, asked_at)
 
     def take_over(self, job_id: str, token: str) -> tuple[Lease, int] | None:
         """Hold an in-doubt job that a sweep handed to this worker; also Redis's time in milliseconds."""
@@ -148,24 +147,30 @@ class JobClaims:
         fields = dict(completion.fields or {})
         if completion.failure is not None:
             fields |= completion.failure.to_fields()
-        answer = self._repeat(
-            lease,
-            lambda: self._scripts.finish(
+        terms = None
+        if lease.claims_next is not None and not self.draining:
+            terms = self._terms()._replace(also_dispatched=lease.claims_next())
+        asked_at = 0.0
+
+        def finish() -> tuple[LeaseResult, MessageParts, Sequence[bytes]]:
+            nonlocal asked_at
+            asked_at = time.monotonic()
+            return self._scripts.finish(
                 lease.job_id, lease.token, completion.state, fields, completion.steps or [],
                 self._settings.job_keep * 1000, completion.result, self._settings.result_keep * 1000,
-                INLINE_RESULT_BYTES,
-            ),
-        )  # fmt: skip
+                INLINE_RESULT_BYTES, terms,
+            )  # fmt: skip
+
+        answer = self._repeat(lease, finish)
         self._lease_renewer.remove(lease)
         if answer is None or answer[0] is not LeaseResult.DONE:
             log.warning("completion.fenced", job_id=lease.job_id, state=completion.state, hint="another worker has it")
             return False
+        lease.completed = True
+        if terms is not None:
+            lease.next_lease = self._claimed(answer[2], terms.token, asked_at)
         self._publisher.publish_soon(parse_messages(answer[1]))
         return True
-
-    def publish_runnable(self, queue: str, limit: int) -> None:
-        """Publish messages for the first runnable jobs of a queue: slots are free again."""
-        self._publisher.publish_soon(parse_messages(self._scripts.pick_runnable(queue, limit, LOOK_AHEAD)))
 
     def republish(self, job_id: str, queue: str, operation: str) -> None:
         """Publish a job's message again, for another worker."""
@@ -176,12 +181,30 @@ class JobClaims:
         """Is this worker shutting down?"""
         return self._drain.is_set()
 
-    def _lease(self, job: Job, token: str, asked_at: float, *, more_waiting: bool = False) -> Lease:
+    def _terms(self) -> ClaimTerms:
+        settings = self._settings
+        return ClaimTerms(
+            secrets.token_hex(8), LOOK_AHEAD, settings.lease * 1000,
+            settings.read_timeout * 1000, settings.change_timeout * 1000,
+        )  # fmt: skip
+
+    def _claimed(self, record: Sequence[bytes], token: str, asked_at: float) -> Lease | None:
+        """The lease of a record that a script has claimed; None for no record, or one of a newer version."""
+        if not record:
+            return None
+        job = parse_job(record)
+        if job is not None:
+            return self._lease(job, token, asked_at)
+        job_id = dict(zip(record[::2], record[1::2], strict=True))[b"id"].decode()
+        log.error("claim.unknown-operation", job_id=job_id, hint="a newer version submitted it; it is requeued")
+        self._scripts.requeue(job_id, token, int(_FOREIGN_DELAY_S * 1000), "", counts=False)
+        return None
+
+    def _lease(self, job: Job, token: str, asked_at: float) -> Lease:
         limit_s = self._settings.change_timeout if job.operation.is_change else self._settings.read_timeout
         lease = Lease(
             self._scripts, job, token,
             asked_at=asked_at, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain,
-            more_waiting=more_waiting,
         )  # fmt: skip
         self._lease_renewer.add(lease)
         return lease

@@ -40,14 +40,17 @@ class Lease(Journal):
         lease_s: float,
         limit_s: float,
         drain: threading.Event,
-        more_waiting: bool = False,
     ) -> None:
         """``asked_at``: when the claim was sent (monotonic seconds)."""
         self.job_id = job.id
         self.job = job
         self.token = token
-        #: Did others wait in its queue when it was claimed? Later ones are published with their submission.
-        self.more_waiting = more_waiting
+        #: Set where the step that ends this job is to claim the next one of its queue: may that be one whose message
+        #: is on its way?
+        self.claims_next: Callable[[], bool] | None = None
+        #: Has it ended here? And the job that was claimed with that.
+        self.completed = False
+        self.next_lease: Lease | None = None
         self.step: str | None = job.step
         self.filer_job: str | None = job.backend_job
         self._scripts = scripts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -25,7 +25,7 @@ class Heartbeat:
         self,
         scripts: JobScripts,
         node: str,
-        queues: Sequence[str],
+        slots: Mapping[str, int],
         *,
         silent_s: Callable[[], float],
         restart: Callable[[], None],
@@ -36,14 +36,14 @@ class Heartbeat:
         Args:
             scripts: the job scripts.
             node: name of this worker.
-            queues: which it serves.
+            slots: how many jobs it can carry out at a time, of each queue that it serves.
             silent_s: how many seconds ago its consumer was last seen to take messages.
             restart: called when the consumer does not recover, so that a supervisor starts the process again.
             now_s: a clock that only goes forward.
         """
         self._scripts = scripts
         self._node = node
-        self._queues = queues
+        self._slots = slots
         self._silent_s = silent_s
         self._restart = restart
         self._now_s = now_s
@@ -57,7 +57,7 @@ class Heartbeat:
         silent_s = self._silent_s()
         try:
             # Without queues it is only a write: does Redis take any?
-            self._scripts.worker_heartbeat(self._node, *(self._queues if silent_s < ONLINE_S else ()))
+            self._scripts.worker_heartbeat(self._node, self._slots if silent_s < ONLINE_S else {})
         except REDIS_UNAVAILABLE:
             self._well_since = None
             raise
@@ -75,4 +75,4 @@ class Heartbeat:
 
         Raises what redis-py raises when Redis is unavailable or refuses writes.
         """
-        self._scripts.worker_draining(self._node, *self._queues)
+        self._scripts.worker_draining(self._node, *self._slots)

@@ -40,6 +40,9 @@ def is_task_message(message: Any) -> bool:
         args, kwargs, embedded = json.loads(base64.b64decode(message["body"], validate=True))
         return (
             headers["task"].startswith("storage.")
+            and isinstance(headers["id"], str)
+            and headers.get("shadow") is None
+            and headers.get("timelimit") in (None, [None, None])
             and headers.get("eta") is headers.get("expires") is None
             and isinstance(headers.get("retries", 0), int)
             and message["content-type"] == "application/json"

@@ -21,7 +21,7 @@ from worker.store.keys import Keys
 #: How long replicas have to take what was written (milliseconds).
 _REPLICAS_WAIT_MS = 300
 #: Prepended to every script.
-_FUNCTIONS = ("job_functions.lua", "batch_functions.lua", "listing_functions.lua")
+_FUNCTIONS = ("job_functions.lua", "batch_functions.lua", "claim_functions.lua", "listing_functions.lua")
 
 #: What a script is given; lists and tables as JSON.
 Argument = str | float | bytes | Mapping[str, Any] | Sequence[Any]
@@ -108,6 +108,24 @@ class ForceResult(StrEnum):
     #: The job is not being reconciled.
     NOT_IN_DOUBT = "NOT_IN_DOUBT"
     GONE = "GONE"
+
+
+class ClaimTerms(NamedTuple):
+    """On what terms a worker claims whichever job comes next."""
+
+    token: str
+    #: How many waiting jobs are scanned for a runnable one.
+    scan: int
+    lease_ms: int
+    read_timeout_ms: int
+    change_timeout_ms: int
+    #: Also one whose message is on its way to some worker?
+    also_dispatched: bool = False
+
+    @property
+    def token_and_times(self) -> tuple[str, int, int, int]:
+        """As the scripts take them."""
+        return self.token, self.lease_ms, self.read_timeout_ms, self.change_timeout_ms
 
 
 class RecoveredJobs(NamedTuple):
@@ -227,11 +245,15 @@ class JobScripts:
 
     def claim(
         self, job_id: str, token: str, lease_ms: int, read_timeout_ms: int, change_timeout_ms: int
-    ) -> tuple[ClaimResult, Sequence[bytes], int]:
-        """Claim a queued job; return the result, the record, and how many others wait in its queue."""
-        word, *more = self._run("claim", job_id, token, lease_ms, read_timeout_ms, change_timeout_ms)
-        record, waiting = more or ((), 0)
-        return ClaimResult(word.decode()), record, waiting
+    ) -> tuple[ClaimResult, Sequence[bytes]]:
+        """Claim a queued job; return the result, and its record when it was claimed."""
+        word, *record = self._run("claim", job_id, token, lease_ms, read_timeout_ms, change_timeout_ms)
+        return ClaimResult(word.decode()), record[0] if record else ()
+
+    def claim_next(self, queue: str, terms: ClaimTerms) -> Sequence[bytes]:
+        """Claim the first runnable job of a queue; return its record, empty where there is none."""
+        record: Sequence[bytes] = self._run("claim_next", queue, terms.scan, *terms.token_and_times)
+        return record
 
     def renew_leases(self, lease_ms: int, *ids_and_tokens: str) -> list[LeaseResult]:
         """Renew leases; return one result for each pair of id and token."""
@@ -288,12 +310,20 @@ class JobScripts:
         result: bytes,
         result_ttl_ms: int,
         inline_bytes: int,
-    ) -> tuple[LeaseResult, MessageParts]:
-        """End a job and update the listings; DONE or LOST."""
-        word, messages = self._run(
-            "finish", job_id, token, state, fields, steps, record_ttl_ms, result, result_ttl_ms, inline_bytes
+        next_job: ClaimTerms | None = None,
+    ) -> tuple[LeaseResult, MessageParts, Sequence[bytes]]:
+        """End a job and update the listings; DONE or LOST, messages, and the record of the next job.
+
+        ``next_job``: claim the next runnable job of the same queue, too, on these terms.
+        """
+        more: Sequence[Argument] = ("", 0, 0, 0, 0, "")
+        if next_job is not None:
+            claim_token, *times = next_job.token_and_times
+            more = (claim_token, next_job.scan, *times, "1" if next_job.also_dispatched else "")
+        word, messages, record = self._run(
+            "finish", job_id, token, state, fields, steps, record_ttl_ms, result, result_ttl_ms, inline_bytes, *more
         )
-        return LeaseResult(word.decode()), messages
+        return LeaseResult(word.decode()), messages, record
 
     # --- maintenance
 
@@ -318,9 +348,13 @@ class JobScripts:
         messages: MessageParts = self._run("pick_runnable", queue, limit, scan)
         return messages
 
-    def worker_heartbeat(self, node: str, *queues: str) -> int:
-        """Record that a worker is alive; return Redis's time (ms)."""
-        return int(self._run("worker_heartbeat", node, *queues))
+    def worker_heartbeat(self, node: str, slots: Mapping[str, int]) -> int:
+        """Record that a worker is alive; return Redis's time (ms).
+
+        ``slots``: how many jobs of each queue that it serves it can carry out at a time.
+        """
+        words = [word for queue, count in slots.items() for word in (queue, count)]
+        return int(self._run("worker_heartbeat", node, *words))
 
     def worker_draining(self, node: str, *queues: str) -> int:
         """Record that a worker shuts down, and takes no jobs of these queues any more; return Redis's time (ms)."""

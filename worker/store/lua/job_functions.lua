@@ -21,6 +21,7 @@ local function unresolved_key(sub) return P .. 'unresolved:' .. sub end
 local function barrier_key(sub) return P .. 'barrier:' .. sub end
 local function queued_key(queue) return P .. 'queued:' .. queue end
 local function messages_key(queue) return P .. 'celery:' .. queue end
+local function capacity_key(queue) return P .. 'capacity:' .. queue end
 local function running_key(queue) return P .. 'running:' .. queue end
 -- The waiting jobs of one user in a queue; all clients that have not signed in count as one.
 local function queued_by_key(queue, requester_key)
@@ -263,6 +264,29 @@ local function message_of(id)
   local f = get(id, 'queue', 'operation', 'state')
   if f[3] ~= 'queued' then return nil end
   return {id, f[1], f[2]}
+end
+
+-- How long a worker counts as online after a heartbeat.
+local WORKER_TTL_MS = 15000
+local function pairs_of(flat)
+  local found = {}
+  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
+  return found
+end
+
+-- May some worker have nothing to do? Its slots are free but for the jobs that run and the messages that wait for a worker.
+-- Where every slot is busy a message wakes nobody: each slot claims the next job by itself when its job ends.
+local function has_idle_slots(queue, already)
+  local slots = redis.call('GET', capacity_key(queue))
+  if not slots then return true end
+  local busy = redis.call('ZCARD', running_key(queue)) + redis.call('LLEN', messages_key(queue))
+  return busy + (already or 0) < tonumber(slots)
+end
+
+-- Was a message of the job published within this second? Then it is on its way to an idle slot.
+local function is_dispatched(dispatched_at)
+  local at = tonumber(dispatched_at or '') or 0
+  return at > now - 1000 and at <= now
 end
 
 local function publish_heads(sub, keys, messages)

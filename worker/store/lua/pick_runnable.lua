@@ -5,10 +5,9 @@ for _, id in ipairs(redis.call('ZRANGE', queued_key(ARGV[1]), 0, tonumber(ARGV[3
   if #found >= tonumber(ARGV[2]) then break end
   local f = get(id, 'state', 'not_before', 'dispatched_at')
   local later = tonumber(f[2] or '') or 0
-  local dispatched_at = tonumber(f[3] or '') or 0
   if f[1] ~= 'queued' then
     leave_queue(ARGV[1], id)
-  elseif later <= now and (dispatched_at <= now - 1000 or dispatched_at > now) and not is_blocked(id) then
+  elseif later <= now and not is_dispatched(f[3]) and not is_blocked(id) then
     redis.call('HSET', job_key(id), 'dispatched_at', text(now))
     found[#found + 1] = message_of(id)
   end

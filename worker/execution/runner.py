@@ -1,0 +1,235 @@
+"""Runs jobs in slots: one that a message names, and then, in the same slot, whichever comes next in its queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import structlog
+from celery import Celery
+from celery.exceptions import Ignore
+
+from worker.catalog.operations import Operation, QueueClass
+from worker.config.settings import Settings
+from worker.execution.claims import Completion, JobClaims
+from worker.execution.executor import JobExecutor
+from worker.execution.lease import Lease
+from worker.execution.outcome_events import emit_ended, emit_started
+from worker.jobs.record import State
+from worker.messaging.task_events import emit_received
+from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.scripts import ClaimResult
+
+log = structlog.get_logger(__name__)
+
+
+class JobFailed(Exception):
+    """A job has failed; the message is its code."""
+
+
+class Slots:
+    """How many jobs of each queue this process carries out at a time, so that no queue can fill it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._most = {
+            QueueClass.WRITE: settings.write_slots,
+            QueueClass.READ: settings.read_slots,
+            QueueClass.LIST: settings.list_slots,
+        }
+        self._taken: dict[str, int] = defaultdict(int)
+        self._turned_away: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def of(self, queue: str) -> int:
+        """How many slots the queue has."""
+        return self._most[QueueClass(queue.rpartition(".")[2])]
+
+    def free_slots(self, queue: str) -> int:
+        """How many slots of the queue are free."""
+        with self._lock:
+            return self.of(queue) - self._taken[queue]
+
+    def take(self, queue: str, queue_class: QueueClass) -> bool:
+        """Take a slot, if there is one."""
+        with self._lock:
+            if self._taken[queue] >= self._most[queue_class]:
+                self._turned_away[queue] = min(self._turned_away[queue] + 1, self._most[queue_class])
+                return False
+            self._taken[queue] += 1
+            return True
+
+    def has_turned_away(self, queue: str) -> bool:
+        """Was a message turned away, for which no slot has looked since? The caller looks for its job now."""
+        with self._lock:
+            return self._pop_turned_away(queue)
+
+    def free(self, queue: str) -> bool:
+        """Give a slot back, unless a message was turned away since: then its job may wait, and the slot is for that."""
+        with self._lock:
+            if self._pop_turned_away(queue):
+                return False
+            self._taken[queue] -= 1
+            return True
+
+    def _pop_turned_away(self, queue: str) -> bool:
+        if not self._turned_away[queue]:
+            return False
+        self._turned_away[queue] -= 1
+        return True
+
+
+class JobRunner:
+    """Runs the jobs of one worker process."""
+
+    def __init__(self, celery: Celery, claims: JobClaims, executor: JobExecutor, slots: Slots, threads: int) -> None:
+        """``threads``: how many slots there are in all queues together."""
+        self._celery = celery
+        self._claims = claims
+        self._executor = executor
+        self._slots = slots
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="slot")
+        #: The job that this thread has claimed, and is to run as a task of its own.
+        self._claimed = threading.local()
+
+    def close(self) -> None:
+        """Return when every job has ended, or was handed on."""
+        self._threads.shutdown(wait=True)
+
+    # --- from Celery's tasks
+
+    def run_message(self, job_id: str, queue: str, operation: Operation) -> None:
+        """Carry out the job that a message names, if it can be claimed and ``queue`` has a free slot here.
+
+        Raises:
+            Ignore: it could not be claimed, or has not ended here.
+            JobFailed: it has failed.
+        """
+        if self._claims.draining:
+            self._claims.republish(job_id, queue, operation.name)
+            raise Ignore
+        if not self._slots.take(queue, operation.queue_class):
+            # It stays in its queue, from which the next free slot claims it.
+            raise Ignore
+        next_job: Lease | None = None
+        try:
+            lease = self._claims.claim(job_id)
+            if not isinstance(lease, Lease):
+                next_job = self._instead(lease, job_id, queue)
+                raise Ignore
+            try:
+                self._carry_out(lease)
+            finally:
+                next_job = self._next(lease)
+        except REDIS_UNAVAILABLE as exc:
+            log.warning("dispatch.skipped", job_id=job_id, error=type(exc).__name__)
+            raise Ignore from None
+        finally:
+            self._go_on(next_job, queue)
+
+    def run_claimed(self, job_id: str) -> bool:
+        """Carry out the job that this thread has claimed before; False when it has claimed none, or another one.
+
+        Raises as `run_message`.
+        """
+        lease: Lease | None = getattr(self._claimed, "lease", None)
+        if lease is None or lease.job_id != job_id:
+            return False
+        self._claimed.lease = None
+        self._carry_out(lease)
+        return True
+
+    # --- in slots
+
+    def _carry_out(self, lease: Lease) -> None:
+        job = lease.job
+        lease.claims_next = partial(self._slots.has_turned_away, job.queue)
+        with structlog.contextvars.bound_contextvars(
+            job_id=job.id,
+            request_id=job.request_id,
+            operation=job.operation.name,
+            subsystem=job.subsystem,
+            requested_by=job.requester,
+        ):
+            log.info("job.started", attempt=job.attempt)
+            began = time.perf_counter()
+            emit_started(self._celery, lease.job_id)
+            end = self._executor.execute(lease)
+            _log_end(end)
+        if end is None:
+            raise Ignore
+        emit_ended(self._celery, lease.job_id, end.state, end.failure, runtime_s=time.perf_counter() - began)
+        if end.failure is not None:
+            raise JobFailed(end.failure.code)
+        if end.state is State.CANCELLED:
+            raise Ignore
+
+    def _instead(self, result: ClaimResult, job_id: str, queue: str) -> Lease | None:
+        """What to do with a slot that was taken for a job which cannot be claimed."""
+        if result is ClaimResult.CANCELLED:
+            emit_ended(self._celery, job_id, State.CANCELLED)
+        log.debug("dispatch.skipped", job_id=job_id, why=result)
+        # Only a job that has left its queue makes room for the next.
+        return self._claim_next(queue) if result is ClaimResult.TAKEN else None
+
+    def _next(self, lease: Lease) -> Lease | None:
+        """The next job of the queue: claimed with the end of the last, or now, if that has not ended here."""
+        if lease.next_lease is not None or lease.completed:
+            return lease.next_lease
+        return self._claim_next(lease.job.queue)
+
+    def _claim_next(self, queue: str) -> Lease | None:
+        if self._claims.draining:
+            return None
+        try:
+            return self._claims.claim_next(queue)
+        except REDIS_UNAVAILABLE:
+            log.info("dispatch.deferred", queue=queue)
+            return None
+
+    def _free_slot(self, queue: str) -> Lease | None:
+        """Give the slot back, or return a job for it."""
+        while not self._slots.free(queue):
+            lease = self._claim_next(queue)
+            if lease is not None:
+                return lease
+        return None
+
+    def _go_on(self, lease: Lease | None, queue: str) -> None:
+        lease = lease or self._free_slot(queue)
+        if lease is not None:
+            # In a thread of its own, since Celery's is for one message.
+            self._threads.submit(self._run_all, lease, queue)
+
+    def _run_all(self, lease: Lease | None, queue: str) -> None:
+        """Run a claimed job, and those that are claimed with each end; each is a task of its own to Celery."""
+        try:
+            while lease is not None:
+                self._run_as_task(lease)
+                lease = self._next(lease) or self._free_slot(queue)
+        except Exception:
+            log.exception("slot.failed", queue=queue)
+            self._slots.free(queue)
+
+    def _run_as_task(self, lease: Lease) -> None:
+        self._claimed.lease = lease
+        task = self._celery.tasks[lease.job.operation.task_name]
+        emit_received(self._celery, lease.job_id, task.name)
+        try:
+            task.apply(args=(lease.job_id,), task_id=lease.job_id, throw=False)
+        except Exception:
+            # Whatever listens to Celery's signals may raise; others may have the job then.
+            log.exception("task.failed", job_id=lease.job_id)
+        finally:
+            self._claims.drop_lease(lease)
+
+
+def _log_end(end: Completion | None) -> None:
+    if end is None:
+        log.info("job.not-ended")
+    elif end.failure is not None:
+        log.warning("job.failed", code=end.failure.code, detail=end.failure.detail)
+    else:
+        log.info("job.ended", state=end.state)
