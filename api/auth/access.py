@@ -176,7 +176,7 @@ def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
     if not basic.is_it(sent.username, sent.password):
         basic.record_failure(address)
         require_authentication("The user name or the password is wrong.")
-    return Principal(basic.name, auth_services().roles.of_basic(), "basic")
+    return Principal(basic.name, auth_services().roles.of_basic(), "basic", _basic_id(basic.name))
 
 
 def _by_token(token: str) -> Principal:
@@ -192,7 +192,7 @@ def _by_token(token: str) -> Principal:
         require_authentication(f"The bearer token is no good: {exc}.", error="invalid_token")
     except ProviderUnavailable:
         reject_without_provider()
-    return Principal(identity.name, here.roles.of_identity(identity), "bearer")
+    return Principal(identity.name, here.roles.of_identity(identity), "bearer", identity.id)
 
 
 def _by_cookie() -> Principal:
@@ -209,8 +209,13 @@ def _of_session(kept: Session) -> Principal | None:
     here = auth_services()
     if kept.debug:
         local = here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies)
-        return Principal(kept.identity.name, EVERY_ROLE, "session") if local else None
+        return Principal(kept.identity.name, EVERY_ROLE, "session", "debug") if local else None
     if kept.basic:
         is_still = here.basic is not None and here.basic.name == kept.identity.name
-        return Principal(kept.identity.name, here.roles.of_basic(), "session") if is_still else None
-    return Principal(kept.identity.name, here.roles.of_identity(kept.identity), "session")
+        name = kept.identity.name
+        return Principal(name, here.roles.of_basic(), "session", _basic_id(name)) if is_still else None
+    return Principal(kept.identity.name, here.roles.of_identity(kept.identity), "session", kept.identity.id)
+
+
+def _basic_id(name: str) -> str:
+    return f"basic {name}"

@@ -44,7 +44,9 @@ class BearerAuthenticator:
         groups = groups_in(claims, self._settings.oauth_groups_claim)
         if groups is None:
             groups = tuple(self._groups.of(token)["groups"])
-        found = identity_in(claims, name_claim=self._settings.oauth_name_claim, groups=groups)
+        found = identity_in(
+            claims, name_claim=self._settings.oauth_name_claim, groups=groups, issuer=self._provider.issuer()
+        )
         if not found.name:
             raise InvalidToken("it names nobody")
         return found

@@ -37,7 +37,8 @@ def name_in(answer: Mapping[str, Any], claim: str) -> str:
     return ""
 
 
-def identity_in(answer: Mapping[str, Any], *, name_claim: str, groups: tuple[str, ...]) -> Identity:
-    """Who the claims in ``answer`` are about."""
+def identity_in(answer: Mapping[str, Any], *, name_claim: str, groups: tuple[str, ...], issuer: str = "") -> Identity:
+    """Who the claims in ``answer`` are about; ``issuer``: of whom they come where they do not say."""
     subject = next((answer[key] for key in _ACCOUNT_NAMES if isinstance(answer.get(key), str)), "")
-    return Identity(name_in(answer, name_claim), subject, groups)
+    stated = answer.get("iss")
+    return Identity(name_in(answer, name_claim), subject, groups, stated if isinstance(stated, str) else issuer)

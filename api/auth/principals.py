@@ -23,6 +23,13 @@ class Principal:
     name: str = ""
     roles: frozenset[Role] = frozenset()
     method: How = "anonymous"
+    #: Who it is, whatever they are called: issuer and `sub`, or how else they sign in.
+    id: str = ""
+
+    @property
+    def owner(self) -> str:
+        """What their jobs belong to. A name is for people: two may have the same, and one may choose it."""
+        return self.id or self.name
 
     @property
     def signed_in(self) -> bool:
@@ -37,6 +44,12 @@ class Identity:
     name: str
     subject: str = ""
     groups: tuple[str, ...] = field(default=())
+    issuer: str = ""
+
+    @property
+    def id(self) -> str:
+        """Who it is, whatever they are called; by their name where the provider gives no `sub`."""
+        return f"{self.issuer} {self.subject}" if self.subject else f"name {self.name}"
 
 
 class RoleMapping:

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
+from api.auth.forwarding import PEER
+
 _FORWARDING = ("forwarded", "x-forwarded", "x-original", "x-real-ip", "x-client-ip", "true-client-ip", "cf-", "via")
 
 
@@ -16,9 +18,7 @@ def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
     A proxy on this machine makes everybody look local, so what came through one that is not trusted is not local. Nor
     is what asks for this machine by a name of another site (DNS rebinding), whose pages would act in the user's name.
     """
-    peer = (request.environ.get("werkzeug.proxy_fix.orig") or {}).get("REMOTE_ADDR") or request.environ.get(
-        "REMOTE_ADDR"
-    )
+    peer = request.environ.get(PEER) or request.environ.get("REMOTE_ADDR")
     if not (_is_local(peer) and _is_local(request.remote_addr) and _is_local_name(request.host)):
         return False
     return bool(trusted_proxies) or not any(name.lower().startswith(_FORWARDING) for name, _ in request.headers)

@@ -123,7 +123,7 @@ def _parse(text: bytes | str) -> Session:
     kept: dict[str, Any] = json.loads(text)
     identity = kept["identity"]
     return Session(
-        identity=Identity(identity["name"], identity["subject"], tuple(identity["groups"])),
+        identity=Identity(identity["name"], identity["subject"], tuple(identity["groups"]), identity.get("issuer", "")),
         debug=kept["debug"],
         basic=kept["basic"],
     )

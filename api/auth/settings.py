@@ -11,6 +11,7 @@ from limits import parse_many
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from api.auth.forwarding import parse_networks
 from worker.catalog.operations import Role
 from worker.config.oauth_settings import ProviderSettings
 
@@ -87,7 +88,18 @@ class AuthSettings(ProviderSettings):
         False, description="Mark the session cookie Secure even where a request seems to come without TLS"
     )
     trusted_proxies: int = Field(
-        0, ge=0, le=16, description="Proxies in front whose X-Forwarded-For, -Proto and -Host are believed"
+        0, ge=0, le=16, description="Proxies in front, at most (0: as many as SAPI_TRUSTED_NETWORKS says)"
+    )
+    trusted_networks: Names = Field(
+        (),
+        description="Networks of the proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed (none: with "
+        "SAPI_TRUSTED_PROXIES private networks, else nobody)",
+    )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?)?$",
+        description="How the service is called from outside, as in https://example.org/storage; rules links, cookies, "
+        "redirects and pages (none: as it is asked)",
     )
 
     role_user_groups: Names = Field(
@@ -146,6 +158,10 @@ class AuthSettings(ProviderSettings):
         return complaints
 
     def _other_complaints(self) -> list[str]:
+        try:
+            parse_networks(self.trusted_networks)
+        except ValueError as error:
+            return [f"SAPI_TRUSTED_NETWORKS: {error}"]
         if self.limits_submits:
             try:
                 parse_many(self.rate_limit)

@@ -8,13 +8,13 @@ import os
 import redis
 from flask import Flask
 from flask_smorest import Api
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.auth import audit
 from api.auth import rate_limits as limits
 from api.auth.basic import BasicUser
 from api.auth.bearer import BearerAuthenticator
 from api.auth.conf import conf_blueprint
+from api.auth.forwarding import PRIVATE_NETWORKS, ForwardingMiddleware, parse_networks
 from api.auth.login import login_blueprint
 from api.auth.principals import RoleMapping
 from api.auth.provider import IdentityProvider
@@ -42,7 +42,7 @@ def init_app(
     if client is None or prefix is None:
         queue = load(Settings)
         client, prefix = client or connect(queue), prefix or queue.key_prefix
-    _trust_proxies(app, settings.trusted_proxies)
+    _trust_proxies(app, settings)
     configure_cookies(app, settings)
     audit.init_app(app, settings.audit_log)
     app.extensions[EXTENSION] = _auth_services(settings, Sessions(client, prefix, settings.session_lifetime))
@@ -73,9 +73,14 @@ def _auth_services(settings: AuthSettings, sessions: Sessions) -> AuthServices:
     )
 
 
-def _trust_proxies(app: Flask, count: int) -> None:
-    if count and not isinstance(app.wsgi_app, ProxyFix):
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+def _trust_proxies(app: Flask, settings: AuthSettings) -> None:
+    networks = settings.trusted_networks or (PRIVATE_NETWORKS if settings.trusted_proxies else ())
+    app.wsgi_app = ForwardingMiddleware(  # type: ignore[method-assign]
+        app.wsgi_app,
+        networks=parse_networks(networks),
+        hops=settings.trusted_proxies,
+        public_url=settings.public_url,
+    )
 
 
 def _warn(settings: AuthSettings) -> None:

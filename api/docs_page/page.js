@@ -19,16 +19,16 @@ function forReading(spec) {
 
 // A change answers with its job: a link to it stands at the top of the page.
 function showJob(response) {
-  const job = (response.headers["operation-location"] || "").match(/^\/v4\/jobs\/([0-9a-f-]{36})/);
+  const job = (response.headers["operation-location"] || "").match(/\/v4\/jobs\/([0-9a-f-]{36})/);
   if (!job) return response;
   const link = document.createElement("a");
-  link.href = `/console/jobs/${job[1]}`;
+  link.href = `console/jobs/${job[1]}`;
   link.textContent = "Its job";
   document.getElementById("job").replaceChildren("Accepted. ", link);
   return response;
 }
 
-fetch("/openapi.json")
+fetch("openapi.json")
   .then((answer) => answer.json())
   .then((spec) => {
     window.ui = SwaggerUIBundle({
@@ -45,7 +45,7 @@ fetch("/openapi.json")
     });
   });
 
-fetch("/conf/me/roles", { credentials: "same-origin" })
+fetch("conf/me/roles", { credentials: "same-origin" })
   .then((answer) => (answer.ok ? answer.json() : []))
   .then((roles) => {
     document.getElementById("who").textContent = roles.length ? `Your roles: ${roles.join(", ")}` : "No roles";

@@ -6,6 +6,7 @@ from api.auth import Principal, audit, principal, require
 from api.http.problems import Problem
 from api.services import current_services
 from worker.catalog.operations import Role
+from worker.jobs.query import key_of
 from worker.jobs.record import Job
 from worker.jobs.status import JobStatus
 
@@ -45,7 +46,7 @@ def job_for(job_id: str) -> JobStatus:
 
 def is_requester(who: Principal, job: Job) -> bool:
     """Did they ask for it? Strangers are not one another."""
-    return who.signed_in and who.name == job.requester
+    return who.signed_in and job.is_of(key_of(who.owner))
 
 
 def require_operator_of(job: Job) -> Principal:

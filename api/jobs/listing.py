@@ -56,8 +56,8 @@ def job_scope(query: Mapping[str, Any]) -> JobScope:
 def scope_of(who: Principal, query: Mapping[str, Any]) -> JobScope:
     """Return whose jobs are meant: one's own, or, when others' are asked for, all that one may see."""
     if not query.get("all") and "requested_by" not in query:
-        return JobScope(who.name)
-    return JobScope(who.name, frozenset(who.roles), everybody=Role.UBER_ADMIN in who.roles)
+        return JobScope(who.owner)
+    return JobScope(who.owner, frozenset(who.roles), everybody=Role.UBER_ADMIN in who.roles)
 
 
 _MOMENTS = ("created_after", "created_before", "finished_after", "finished_before")

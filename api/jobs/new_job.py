@@ -50,6 +50,7 @@ def new_job(
         request={**({"volume": volume} if volume else {}), **arguments},
         target=canonical_path(),
         requester=principal().name,
+        requester_id=principal().owner,
         network=network_of(request.remote_addr),
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),

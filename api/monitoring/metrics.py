@@ -60,7 +60,11 @@ Encoder = Callable[[CollectorRegistry], bytes]
 
 def form_for(accept: str) -> tuple[Encoder, str]:
     """Return what writes the form that a client accepts (OpenMetrics, or Prometheus's own), and its media type."""
-    return choose_encoder(accept)
+    try:
+        return choose_encoder(accept)
+    except ValueError:
+        # A version that is no number.
+        return choose_encoder("")
 
 
 def text(services: Services, probe: WriteState, encode: Encoder) -> bytes:

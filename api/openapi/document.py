@@ -88,7 +88,10 @@ def _schemes(app: Flask) -> dict[str, Any]:
 
 def document_response(api: Api) -> Response:
     """Answer with the document."""
-    response = Response(api.document, content_type="application/json")
+    document = api.document
+    if request.script_root:
+        document = orjson.dumps(orjson.loads(document) | {"servers": [{"url": request.script_root}]})
+    response = Response(document, content_type="application/json")
     response.add_etag()
     response.headers["Cache-Control"] = "no-cache"
     response.make_conditional(request)

@@ -86,7 +86,7 @@ def change(
     g.held_open = True
     held = _HeldChange(current_services())
     new = new_job(operation, subsystem, arguments, volume=volume, keyed=True)
-    repeat = None if new.idempotency_key else Repeat(_digest(new.requester, fields or {}), v3().settings.v3_repeat)
+    repeat = None if new.idempotency_key else Repeat(_digest(new.owner_key, fields or {}), v3().settings.v3_repeat)
     with held.services.events.slot() as has_place:
         if not has_place:
             detail = "Too many requests are held open already. Nothing was accepted; send this again."

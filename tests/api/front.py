@@ -74,10 +74,12 @@ class Front:
         *,
         settings: Mapping[str, Any] | None = None,
         user_groups: tuple[str, ...] = ("users",),
+        auth: Mapping[str, Any] | None = None,
         **config: Any,
     ) -> None:
         self.settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True, **(settings or {}))
         self._user_groups = user_groups
+        self._auth = auth or {}
         services = Services.build(self.settings, load(ApiSettings, **config), ("filer", "other"))
         self.services = replace(services, publisher=SilentBell())  # type: ignore[arg-type]
         self._apps: dict[tuple[Role, ...], Flask] = {}
@@ -92,6 +94,7 @@ class Front:
                 basic_auth_roles=roles,
                 role_user_groups=self._user_groups,
                 SAPI_DEBUG=True,
+                **self._auth,
             )
             self._apps[roles] = create_app(self.services, settings)
         return self._apps[roles]

@@ -240,7 +240,7 @@ class Watcher:
 
 
 def principal(name: str, *roles: Role) -> Principal:
-    return Principal(name, frozenset(roles), "bearer")
+    return Principal(name, frozenset(roles), "basic", f"basic {name}" if name else "")
 
 
 @pytest.mark.parametrize(

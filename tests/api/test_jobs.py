@@ -90,7 +90,10 @@ class TestShow:
             problem(front.stranger().get(path), 404, "no-such-job")
 
     def test_strangers_are_not_one_another(self, front, redis_client, queued):
-        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "requester", "")
+        redis_client.hset(
+            f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}",
+            mapping={"requester": "", "requester_key": ""},
+        )
         problem(front.stranger().get(queued), 404, "no-such-job")
 
 
@@ -209,7 +212,10 @@ class TestCancel:
         problem(front.stranger().post(f"{queued}/cancel"), 401, "unauthenticated")
 
     def test_a_job_of_nobody_asks_for_the_highest_role(self, front, redis_client, queued):
-        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "requester", "bob")
+        redis_client.hset(
+            f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}",
+            mapping={"requester": "bob", "requester_key": "bob"},
+        )
         problem(front.client(Role.ADMIN).post(f"{queued}/cancel"), 403, "missing-role")
         assert front.client(Role.ADMIN, Role.UBER_ADMIN).post(f"{queued}/cancel").status_code == 200
 
@@ -328,7 +334,7 @@ class TestList:
             key = f"{front.settings.key_prefix}job:{path.rpartition('/')[2]}"
             redis_client.hset(key, mapping={"requester": "bob", "requester_key": key_of("bob")})
         chunk = f"{front.settings.key_prefix}index:0:requester"
-        redis_client.rename(f"{chunk}:{key_of('ann')}", f"{chunk}:{key_of('bob')}")
+        redis_client.rename(f"{chunk}:{key_of('basic ann')}", f"{chunk}:{key_of('bob')}")
         assert self.listed(client.get("/v4/jobs")) == []
         assert self.listed(client.get("/v4/jobs?all=true")) == paths
         assert self.listed(client.get("/v4/jobs?requested_by=bob")) == paths
@@ -427,7 +433,9 @@ class TestMany:
         assert answer == {"retried": [], "refused": [{"id": job_id, "code": "missing-role"}]}
 
     def test_others_are_stopped_only_with_the_highest_role(self, front, redis_client, ids):
-        redis_client.hset(f"{front.settings.key_prefix}job:{ids[0]}", "requester", "bob")
+        redis_client.hset(
+            f"{front.settings.key_prefix}job:{ids[0]}", mapping={"requester": "bob", "requester_key": "bob"}
+        )
         body = {"id": ids[0], "all": True}
         answer = front.client(Role.ADMIN).post("/v4/jobs/cancel", json=body).json
         assert answer["refused"] == [{"id": ids[0], "code": "missing-role"}]

@@ -66,7 +66,7 @@ def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(client, failed):
 
 
 def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, redis_client):
-    redis_client.hset(f"sapi:job:{failed}", "requester", "somebody-else")
+    redis_client.hset(f"sapi:job:{failed}", mapping={"requester": "somebody-else", "requester_key": "x"})
     page = front.client(Role.USER).get("/console/")
     failures = page.text.partition('id="failures"')[2]
     assert "backend-error" in failures

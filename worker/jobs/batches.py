@@ -49,6 +49,11 @@ class NewBatch:
     idempotency_key: str = ""
     request_hash: str = ""
 
+    @property
+    def owner_key(self) -> str:
+        """Whose it is, as its members say."""
+        return self.members[0].owner_key
+
 
 class Batches:
     """Raises what redis-py raises when Redis is unavailable."""
@@ -162,7 +167,8 @@ class Batches:
             "request": as_json(new.request).decode(),
             "target": new.target,
             "requester": new.requester,
-            "requester_key": key_of(new.requester) if new.requester else "",
+            "requester_key": new.owner_key,
+            "name_key": key_of(new.requester) if new.requester else "",
             "roles": roles_property({member.operation.role for member in new.members}),
             "request_id": new.request_id,
             "retry_of": new.retry_of,
@@ -188,4 +194,4 @@ class Batches:
 
 def _idempotency(new: NewBatch) -> str:
     """The name of the batch's Idempotency-Key in Redis; empty when it has none."""
-    return f"{key_of(new.requester)}:{key_of(new.idempotency_key)}" if new.idempotency_key else ""
+    return f"{new.owner_key}:{key_of(new.idempotency_key)}" if new.idempotency_key else ""

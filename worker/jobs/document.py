@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
+from flask import has_request_context, request
 
 from worker.catalog.problem_types import MOST_ERRORS, PROBLEM_TYPES
 from worker.catalog.success_status import success_status
@@ -15,8 +16,9 @@ from worker.jobs.status import JobStatus
 
 
 def job_path(job_id: str) -> str:
-    """Return the path of a job."""
-    return f"/v4/jobs/{quote(job_id, safe='')}"
+    """Return the path of a job, below the prefix that the service has outside."""
+    prefix = request.script_root if has_request_context() else ""
+    return f"{prefix}/v4/jobs/{quote(job_id, safe='')}"
 
 
 def job_document(job_status: JobStatus, query: str = "") -> dict[str, Any]:

@@ -51,7 +51,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class JobScope:
-    """Whose jobs: the requester's own, and those whose roles are among ``roles``; or everybody's."""
+    """Whose jobs: the requester's own (by their id), and those whose roles are among ``roles``; or everybody's."""
 
     requester: str = ""
     roles: frozenset[Role] = frozenset()
@@ -59,7 +59,7 @@ class JobScope:
 
     def includes(self, job: Job) -> bool:
         """Is this job one of them?"""
-        if self.everybody or (self.requester and job.requester == self.requester):
+        if self.everybody or (self.requester and job.is_of(key_of(self.requester))):
             return True
         return bool(self.roles) and job.roles <= self.roles
 
@@ -100,7 +100,8 @@ def _groups(wanted: JobFilter, scope: JobScope) -> list[list[str]]:
     if wanted.batch:
         groups.append([f"batch:{wanted.batch}"])
     if wanted.requested_by:
-        groups.append([f"requester:{key_of(wanted.requested_by)}"])
+        name_key = key_of(wanted.requested_by)
+        groups.append([f"requester:{name_key}", f"named:{name_key}"])
     if not scope.everybody:
         groups.append(_scope_properties(scope.roles, scope.requester))
     return groups or [_scope_properties(frozenset(Role))]

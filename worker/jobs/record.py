@@ -133,6 +133,8 @@ class Job:
     marked_ms: int | None = None
     #: The fencing token of the worker that holds it.
     token: str | None = None
+    #: Whose it is: a digest of who somebody is, whatever they are called.
+    requester_key: str = ""
     #: Who may see it besides its requester: those who have all of these roles.
     roles: frozenset[Role] = frozenset()
     #: The volume as its client named it; empty when it has none.
@@ -173,6 +175,10 @@ class Job:
     @property
     def is_batch(self) -> bool:
         return self.operation is BATCH
+
+    def is_of(self, requester_key: str) -> bool:
+        """Did they ask for it?"""
+        return bool(self.requester_key) and self.requester_key == requester_key
 
     def trace(self, now_ms: int) -> JournalState:
         """What the journal holds, for a worker that reconciles the job."""
@@ -215,6 +221,7 @@ def parse_record(record: Mapping[str, str]) -> Job | None:
         volume=record.get("volume", ""),
         batch=record.get("batch", ""),
         roles=_roles(record, operation),
+        requester_key=record.get("requester_key", ""),
         waiting_reason=record.get("waiting_reason") or None,
         in_doubt_cause=InDoubtCause.parse(record.get("in_doubt_cause")),
         **values,

@@ -38,6 +38,8 @@ class NewJob:
     #: Who asks; an empty name is somebody who has not signed in.
     requester: str
     request_id: str
+    #: Who that is, whatever they are called (default: as their name says).
+    requester_id: str = ""
     #: The network that somebody who has not signed in asks from.
     network: str = ""
     #: The volume as the client named it, for the job list.
@@ -59,6 +61,11 @@ class NewJob:
     refresh: bool = False
     #: For a read: when the copy that was not good enough began (Unix ms, 0: none); another one makes the job needless.
     seen_ms: int | None = None
+
+    @property
+    def owner_key(self) -> str:
+        """Whose the job is; empty for somebody who has not signed in."""
+        return key_of(self.requester_id or self.requester) if self.requester else ""
 
 
 #: How many steps one search in Redis takes at most (some milliseconds), so that it delays nobody.
@@ -89,7 +96,7 @@ class Jobs:
         message = TaskMessage(job_id, fields["queue"], new.operation.name)
         payload = self._publisher.message_for(message)
         request = {
-            "idempotency": f"{key_of(new.requester)}:{key_of(new.idempotency_key)}" if new.idempotency_key else "",
+            "idempotency": f"{new.owner_key}:{key_of(new.idempotency_key)}" if new.idempotency_key else "",
             "request_hash": new.request_hash,
             "idempotency_ms": self._settings.idempotency_keep * 1000,
             "inflight": fields.get("inflight", ""),
@@ -197,7 +204,7 @@ class Jobs:
         if new.operation.is_change:
             return []
         if new.requester:
-            rates = [(key_of(new.requester), settings.user_read_rate)]
+            rates = [(new.owner_key, settings.user_read_rate)]
         elif new.network:
             rates = [
                 (f"address:{key_of(new.network)}", settings.address_read_rate),
@@ -225,7 +232,8 @@ class Jobs:
             "target": new.target,
             "volume": new.volume,
             "requester": new.requester,
-            "requester_key": key_of(new.requester) if new.requester else "",
+            "requester_key": new.owner_key,
+            "name_key": key_of(new.requester) if new.requester else "",
             "roles": roles_property({operation.role}),
             "request_id": new.request_id,
             "query": new.query,

@@ -2,6 +2,7 @@
 // Everything works without this script.
 "use strict";
 (() => {
+  const base = document.currentScript.src.replace(/\/console\/assets\/.*/, "");
   const parts = () => document.querySelectorAll("[data-refresh][id]");
   if (!parts().length) return;
   const SLOW_MS = 15000, LIVE_MS = 2000, QUIET_MS = 400;
@@ -49,7 +50,7 @@
   function soon() { clearTimeout(timer); timer = setTimeout(refresh, QUIET_MS); }
 
   if (document.querySelector(".who form") && window.EventSource) {
-    const events = new EventSource("/v4/events");
+    const events = new EventSource(`${base}/v4/events`);
     events.addEventListener("job", soon);
     events.addEventListener("gap", soon);
     addEventListener("pagehide", () => events.close());

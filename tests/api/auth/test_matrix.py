@@ -59,7 +59,7 @@ class FrontEnds:
 def protected(app: Flask) -> Iterator[tuple[str, str, Any]]:
     """Every method and path that asks for a role or for somebody signed in, and which."""
     for rule in app.url_map.iter_rules():
-        if rule.rule.startswith("/v3/"):
+        if rule.rule.startswith(("/v3/", "/console")):
             continue  # Requests there wait, and are refused in other words: tests/api/v3 has them.
         served = app.view_functions[rule.endpoint]
         view_class = getattr(served, "view_class", None)

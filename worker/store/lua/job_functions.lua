@@ -54,7 +54,7 @@ local EVENT_FIELDS = {'id', 'operation', 'kind', 'subsystem', 'queue', 'target',
   'request_id', 'query', 'retry_of', 'request', 'state', 'version', 'attempt', 'seq', 'created', 'updated', 'started', 'finished', 'expires',
   'cancel_requested', 'waiting_reason', 'cancellable', 'waiters', 'current', 'total', 'unit', 'message', 'backend_job',
   'error_code', 'error_detail', 'error_more', 'failures', 'members_queued', 'members_running', 'members_succeeded',
-  'members_failed', 'members_cancelled', 'callback', 'trace_id'}
+  'members_failed', 'members_cancelled', 'callback', 'trace_id', 'requester_key'}
 local MOST_EVENTS, LONGEST_REQUEST_BYTES, REQUEST_AT, STATE_AT, QUEUE_AT = 100000, 1024, 14, 15, 5
 local function log_event(id)
   local values, n = get(id, unpack(EVENT_FIELDS)), redis.call('INCR', P .. 'event_seq')
@@ -94,10 +94,12 @@ local function state_properties(operation, sub, state)
   return {'state:' .. state, 'operation:' .. operation .. ' state:' .. state, 'subsystem:' .. sub .. ' state:' .. state}
 end
 
-local function fixed_properties(requester_key, roles, batch)
+-- Ownership goes by who somebody is (requester_key); a search by the name that people see (name_key).
+local function fixed_properties(requester_key, roles, batch, name_key)
   local properties = {'roles:' .. roles}
   if requester_key ~= '' then properties[2] = 'requester:' .. requester_key end
   if batch ~= '' then properties[#properties + 1] = 'batch:' .. batch end
+  if name_key ~= '' and name_key ~= requester_key then properties[#properties + 1] = 'named:' .. name_key end
   return properties
 end
 
@@ -125,7 +127,7 @@ local function index_job(id, f, seq, state)
   local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
   redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, index_entry(id, 0))
   redis.call('ZADD', P .. 'index_chunks', chunk, text(chunk))
-  set_bits(seq, fixed_properties(f.requester_key or '', f.roles or '', ''))
+  set_bits(seq, fixed_properties(f.requester_key or '', f.roles or '', '', f.name_key or ''))
   set_bits(seq, state_properties(f.operation, f.subsystem, state))
   if (f.volume or '') ~= '' then redis.call('ZADD', volume_index_key(f.volume), seq, id) end
 end
@@ -157,7 +159,7 @@ local function index_members(members, first)
     redis.call('SETRANGE', chunk_key(chunk), seq % CHUNK_JOBS * ENTRY_BYTES, table.concat(entries))
     redis.call('ZADD', P .. 'index_chunks', chunk, text(chunk))
     local to = first + last - 2
-    local properties = fixed_properties(m.requester_key, m.roles, m.batch)
+    local properties = fixed_properties(m.requester_key, m.roles, m.batch, m.name_key or '')
     for _, property in ipairs(properties) do fill_bits(bitmap_key(chunk, property), seq, to) end
     properties = state_properties(m.operation, m.subsystem, 'queued')
     for _, property in ipairs(properties) do fill_bits(bitmap_key(chunk, property), seq, to) end
@@ -186,11 +188,11 @@ local ROLE_SETS = {'', 'ADMIN', 'UBER_ADMIN', 'USER', 'ADMIN+UBER_ADMIN', 'ADMIN
 
 -- Take a job out of the index; a chunk without a job goes.
 local function unindex_job(id)
-  local f = get(id, 'operation', 'subsystem', 'requester_key', 'roles', 'state', 'seq', 'volume', 'batch')
+  local f = get(id, 'operation', 'subsystem', 'requester_key', 'roles', 'state', 'seq', 'volume', 'batch', 'name_key')
   local seq = tonumber(f[6] or '')
   if not seq then return end
   local chunk = chunk_of(seq)
-  clear_bits(seq, fixed_properties(f[3] or '', f[4] or '', f[8] or ''))
+  clear_bits(seq, fixed_properties(f[3] or '', f[4] or '', f[8] or '', f[9] or ''))
   clear_bits(seq, state_properties(f[1], f[2], f[5]))
   if f[7] and f[7] ~= '' then redis.call('ZREM', volume_index_key(f[7]), id) end
   local roles = {}

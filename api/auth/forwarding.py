@@ -1,0 +1,145 @@
+"""WSGI middleware: who the client is and how the service is called, behind proxies that are trusted, and only then.
+
+With `SAPI_PUBLIC_URL`, scheme, host and path prefix are those, whatever the request says; links, redirects and pages of
+answers get the prefix.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+Environ = dict[str, Any]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: Where proxies are that `SAPI_TRUSTED_PROXIES` alone lets us believe: this machine and private networks.
+PRIVATE_NETWORKS = (
+    "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
+)  # fmt: skip
+#: The address of the other end of the connection, for those who must not take a proxy's word.
+PEER = "sapi.peer"
+_LINKS = frozenset({"location", "operation-location", "content-location", "link"})
+_PATH_IN_LINK = re.compile(r"(^|<)(/[^>]*)")
+_PATH_IN_PAGE = re.compile(rb"""(\b(?:href|src|action|data-url|content)=["'])(/(?!/))""")
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}\Z")
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Return the networks.
+
+    Raises:
+        ValueError: one is none.
+    """
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
+class ForwardingMiddleware:
+    """Around the application."""
+
+    def __init__(
+        self, application: Callable[..., Iterable[bytes]], *, networks: Sequence[Network], hops: int, public_url: str
+    ) -> None:
+        """Wrap ``application``.
+
+        Args:
+            application: what is called.
+            networks: where proxies are whose X-Forwarded-* are believed.
+            hops: how many proxies there are at most (0: as many as the networks say).
+            public_url: how the service is called from outside (empty: as it is asked).
+        """
+        self._application = application
+        self._networks = networks
+        self._hops = hops
+        self._public: SplitResult | None = urlsplit(public_url) if public_url else None
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ[PEER] = environ.get("REMOTE_ADDR")
+        if self._is_trusted(environ.get("REMOTE_ADDR")):
+            self._believe(environ)
+        if self._public is not None:
+            environ["wsgi.url_scheme"] = self._public.scheme
+            environ["HTTP_HOST"] = self._public.netloc
+            _mount(environ, self._public.path.rstrip("/"))
+        prefix = environ.get("SCRIPT_NAME", "")
+        if not prefix:
+            return self._application(environ, start_response)
+        return _prefixed(self._application, environ, start_response, prefix)
+
+    def _is_trusted(self, address: str | None) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address or "")
+        except ValueError:
+            return False
+        mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+        return any(mapped in network for network in self._networks if network.version == mapped.version)
+
+    def _believe(self, environ: Environ) -> None:
+        """Take the proxies' word; each adds to the right of what came before it."""
+        path = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+        for hop, address in enumerate(reversed(path), 1):
+            environ["REMOTE_ADDR"] = address
+            if hop == self._hops or not self._is_trusted(address):
+                break
+        scheme = _last(environ, "HTTP_X_FORWARDED_PROTO")
+        if scheme in ("http", "https"):
+            environ["wsgi.url_scheme"] = scheme
+        host = _last(environ, "HTTP_X_FORWARDED_HOST")
+        if _HOST.match(host):
+            environ["HTTP_HOST"] = host
+        prefix = _last(environ, "HTTP_X_FORWARDED_PREFIX").rstrip("/")
+        if prefix.startswith("/") and not prefix.startswith("//") and re.fullmatch(r"[A-Za-z0-9._~/-]{1,200}", prefix):
+            _mount(environ, prefix)
+
+
+def _last(environ: Environ, name: str) -> str:
+    return str(environ.get(name, "")).rpartition(",")[2].strip()
+
+
+def _mount(environ: Environ, prefix: str) -> None:
+    """Put the application below a prefix, which the proxy may have taken off the path or not."""
+    environ["SCRIPT_NAME"] = prefix
+    path = environ.get("PATH_INFO", "")
+    if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+        environ["PATH_INFO"] = path.removeprefix(prefix) or "/"
+        for name in ("RAW_URI", "REQUEST_URI"):
+            if str(environ.get(name, "")).startswith(prefix):
+                environ[name] = environ[name].removeprefix(prefix) or "/"
+
+
+def _prefixed(
+    application: Callable[..., Iterable[bytes]], environ: Environ, start_response: Callable[..., Any], prefix: str
+) -> Iterable[bytes]:
+    is_page = False
+
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        nonlocal is_page
+        is_page = any(name.lower() == "content-type" and value.startswith("text/html") for name, value in headers)
+        found = [
+            (name, _PATH_IN_LINK.sub(lambda match: match[1] + _below(prefix, match[2]), value))
+            if name.lower() in _LINKS
+            else (name, value)
+            for name, value in headers
+            # Its length is another one.
+            if not (is_page and name.lower() == "content-length")
+        ]
+        return start_response(status, found, *more)
+
+    answered = application(environ, start)
+    if not is_page:
+        return answered
+    try:
+        body = b"".join(answered)
+    finally:
+        close = getattr(answered, "close", None)
+        if close is not None:
+            close()
+    return [_PATH_IN_PAGE.sub(rb"\1" + prefix.encode() + rb"\2", body)]
+
+
+def _below(prefix: str, path: str) -> str:
+    """The path below the prefix, unless it is there already."""
+    is_there = path == prefix or path.startswith((f"{prefix}/", f"{prefix}?"))
+    return path if is_there or path.startswith("//") else prefix + path

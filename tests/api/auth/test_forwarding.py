@@ -1,0 +1,117 @@
+"""Behind a proxy, and below a prefix: its word is taken from where it may be, and links lead back through it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.auth.house import build, with_provider
+from tests.api.front import Front, accepted, problem
+
+EVIL = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+
+
+def seen(client, headers, peer="127.0.0.1"):
+    """What the service takes for the client's address and for its own."""
+    return client.get("/seen", headers=headers, environ_base={"REMOTE_ADDR": peer}).get_json()
+
+
+@pytest.fixture
+def house(redis_client):
+    def make(**settings):
+        from flask import jsonify, request
+
+        app = build(redis_client, **settings)
+        app.add_url_rule("/seen", view_func=lambda: jsonify(address=request.remote_addr, root=request.root_url))
+        return app.test_client()
+
+    return make
+
+
+def test_nobody_is_believed_unless_told(house):
+    assert seen(house(), EVIL) == {"address": "127.0.0.1", "root": "http://localhost/"}
+
+
+def test_a_trusted_network_is_believed_and_no_other(house):
+    client = house(trusted_networks=("198.51.100.0/24",))
+    assert seen(client, EVIL, "198.51.100.7") == {"address": "203.0.113.9", "root": "https://evil.example/"}
+    assert seen(client, EVIL, "198.51.101.7") == {"address": "198.51.101.7", "root": "http://localhost/"}
+
+
+def test_what_a_client_adds_before_the_proxies_is_not_believed(house):
+    client = house(trusted_networks=("198.51.100.0/24",))
+    chain = {"X-Forwarded-For": "1.1.1.1, 203.0.113.9, 198.51.100.8"}
+    assert seen(client, chain, "198.51.100.7")["address"] == "203.0.113.9"
+
+
+def test_a_count_of_proxies_believes_private_networks_only(house):
+    client = house(trusted_proxies=1)
+    assert seen(client, EVIL, "10.1.2.3")["address"] == "203.0.113.9"
+    assert seen(client, EVIL, "192.0.2.77")["address"] == "192.0.2.77"
+
+
+def test_the_public_url_goes_before_what_is_asked(house):
+    client = house(public_url="https://example.org/storage")
+    assert seen(client, {"Host": "evil.example"}) == {"address": "127.0.0.1", "root": "https://example.org/storage/"}
+
+
+def test_browsers_are_sent_back_to_the_public_url(redis_client, provider):
+    client = with_provider(redis_client, provider, public_url="https://example.org/storage").test_client()
+    leaving = client.get("/login", headers={"Host": "evil.example"}).headers["Location"]
+    assert "redirect_uri=https%3A%2F%2Fexample.org%2Fstorage%2Foauth-done" in leaving
+
+
+class TestPrefix:
+    @pytest.fixture
+    def client(self, redis_url, redis_client):
+        return Front(redis_url, auth={"public_url": "https://example.org/storage"}).client()
+
+    @pytest.mark.parametrize("before", ["", "/storage"])
+    def test_links_lead_through_the_proxy(self, client, before):
+        answer = client.post(f"{before}/v4/filer/volumes/db01", json={})
+        job = accepted(answer)
+        assert job.startswith("/storage/v4/jobs/")
+        assert answer.headers["Operation-Location"] == job
+        assert answer.json["links"]["self"] == job
+        assert client.get(job).json["id"] == answer.json["id"]
+
+    def test_pages_name_their_files_below_it(self, client):
+        page = client.get("/").get_data(as_text=True)
+        assert 'href="/storage/docs-assets/' in page
+        assert '="/docs-assets/' not in page
+
+    def test_redirects_stay_below_it(self, client):
+        leaving = client.get("/logout?next=/storage/console")
+        assert leaving.headers["Location"] == "/storage/console"
+        assert client.get("/logout?next=/console").headers["Location"] == "/storage/console"
+
+    def test_the_next_page_is_below_it(self, client):
+        for number in range(3):
+            accepted(client.post(f"/v4/filer/volumes/v{number}", json={}))
+        assert client.get("/v4/jobs?limit=1").headers["Link"].startswith("</storage/v4/jobs?")
+
+    def test_problems_too(self, client):
+        assert problem(client.get("/storage/nothing"), 404, "not-found")["instance"] == "/storage/nothing"
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/33", "example.org", "10.0.0.0/8,x"])
+def test_what_is_no_network_stops_the_start(house, network):
+    from worker.config.settings import BadSettings
+
+    with pytest.raises(BadSettings, match="SAPI_TRUSTED_NETWORKS"):
+        house(trusted_networks=network)
+
+
+def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
+    from api import auth
+
+    app = with_provider(redis_client, provider)
+    app.add_url_rule("/owner", view_func=lambda: auth.principal().owner)
+    client = app.test_client()
+
+    def owner(**claims):
+        return client.get("/owner", headers={"Authorization": f"Bearer {provider.token(**claims)}"}).text
+
+    adam = owner(sub="id-of-adam", preferred_username="adam")
+    assert owner(sub="id-of-bob", preferred_username="adam") != adam
+    assert owner(sub="id-of-adam", preferred_username="renamed") == adam
+    assert provider.issuer in adam
