@@ -70,6 +70,7 @@ types: $(STAMP) ## Check types with mypy
 
 imports: $(STAMP) ## Check that imports keep to the contracts
 	PYTHONPATH=. $(VENV)/bin/lint-imports
+	cd client && PYTHONPATH=. ../$(VENV)/bin/lint-imports
 
 check: ## All of lint, types, imports and test, and how long each took
 	@for part in lint types imports test; do began=$$(date +%s); $(MAKE) --no-print-directory $$part || exit 1; \

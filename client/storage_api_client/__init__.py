@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from storage_api_client.version import VERSION
+
 if TYPE_CHECKING:
     from storage_api_client.aio.batch import AsyncBatch
     from storage_api_client.aio.client import AsyncClient
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from storage_api_client.models.batches import Event, MemberResult
     from storage_api_client.sizes import format_size, parse_size
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 #: Where each name is; imported when it is first used, so that the command line starts at once.
 _HOMES = {

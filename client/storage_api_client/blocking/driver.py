@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import httpx
 
-from storage_api_client import __version__
 from storage_api_client.addresses import is_loopback, origin, resolve
 from storage_api_client.protocol.failures import lost
 from storage_api_client.protocol.messages import (
@@ -28,6 +27,7 @@ from storage_api_client.protocol.messages import (
     advance,
     fail,
 )
+from storage_api_client.version import VERSION
 
 T = TypeVar("T")
 _CONNECT_S = 5.0
@@ -42,7 +42,7 @@ class Driver:
         self._http = httpx.Client(
             follow_redirects=False,
             verify=ssl.create_default_context(cafile=ca_file),
-            headers={"User-Agent": f"storage-api-client/{__version__}", "Accept": "application/json"},
+            headers={"User-Agent": f"storage-api-client/{VERSION}", "Accept": "application/json"},
             trust_env=not is_loopback(url),
             cookies=None,
         )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import shell_complete
 
-from storage_api_client import __version__
 from storage_api_client.cli.commands import (
     batches,
     events,
@@ -25,6 +24,7 @@ from storage_api_client.cli.exits import Exit
 from storage_api_client.cli.names import PROGRAM, VARIABLE
 from storage_api_client.cli.options import Group, general_options
 from storage_api_client.cli.state import State, Stop
+from storage_api_client.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ Exit status: 0 done, 1 failed or refused, 2 usage, 3 outcome unknown, 4 not sign
 def _version() -> click.Option:
     def show(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value and not context.resilient_parsing:
-            click.echo(f"{PROGRAM} {__version__}")
+            click.echo(f"{PROGRAM} {VERSION}")
             context.exit()
 
     return click.Option(

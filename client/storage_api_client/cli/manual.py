@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import click
 
-from storage_api_client import __version__
 from storage_api_client.cli.names import PROGRAM
+from storage_api_client.version import VERSION
 
-_HEAD = f'.TH "{PROGRAM.upper()}" "1" "" "{PROGRAM} {__version__}" "Storage API"'
+_HEAD = f'.TH "{PROGRAM.upper()}" "1" "" "{PROGRAM} {VERSION}" "Storage API"'
 _FILES = (
     (
         "config.toml",
