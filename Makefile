@@ -125,5 +125,5 @@ push_version: $(STAMP) ## Run all checks, tag this commit with the version of py
 
 lock: $(STAMP) ## Make the lock files anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --all-extras pyproject.toml -o requirements-dev.lock
-	$(LOCK) -c requirements-dev.lock --extra api pyproject.toml -o requirements-api.lock
-	$(LOCK) -c requirements-dev.lock --extra worker --extra netapp --extra flower pyproject.toml -o requirements-worker.lock
+	$(LOCK) -c requirements-dev.lock --extra api --extra otel pyproject.toml -o requirements-api.lock
+	$(LOCK) -c requirements-dev.lock --extra worker --extra netapp --extra flower --extra otel pyproject.toml -o requirements-worker.lock

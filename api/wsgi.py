@@ -15,6 +15,7 @@ from storage_backends.configuration.subsystems import ConfigurationError
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, load
 from worker.store.client import check_address
+from worker.telemetry import tracing
 
 
 def _create() -> Flask:
@@ -22,7 +23,9 @@ def _create() -> Flask:
         services = Services.from_environment()
         check_address(services.redis)
         configure_logging("api", services.settings.log_level)
+        tracing.configure("storage-api")
         created = create_app(services, load(AuthSettings))
+        tracing.instrument_flask(created)
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None

@@ -57,6 +57,7 @@ from worker.store.client import (
 )
 from worker.store.metrics import BreakerReport, CounterBuffer
 from worker.store.scripts import JobScripts
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -297,6 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load(Settings)
         configure_logging(arguments.node, settings.log_level)
+        tracing.configure("storage-api-worker")
         queue_classes = [QueueClass(queue_class) for queue_class in arguments.queues.split(",")]
         subsystems = _selected(Subsystems.from_environment(os.environ), settings.subsystems)
         hostname = f"{arguments.node}@{os.uname().nodename}"

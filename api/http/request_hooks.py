@@ -13,6 +13,7 @@ from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
 from api.http.request_log import log_request
 from api.services import current_services
+from worker.telemetry import tracing
 
 #: Probes ask every few seconds: no line for each when all is well.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -83,7 +84,15 @@ def _end(response: Response) -> Response:
     return response
 
 
+def _bind_trace() -> None:
+    """Have log lines name the trace, where the request is traced."""
+    traceparent = tracing.current_context()
+    if traceparent:
+        structlog.contextvars.bind_contextvars(trace_id=tracing.trace_id_of(traceparent))
+
+
 def _log(response: Response) -> None:
+    _bind_trace()
     if request.path in _QUIET and response.status_code < 400:  # noqa: PLR2004 - no error
         return
     job = response.headers.get("Operation-Location", "").rpartition("/")[2]

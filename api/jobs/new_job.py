@@ -21,6 +21,7 @@ from worker.catalog.operations import Operation
 from worker.config.callback_hosts import target_of
 from worker.jobs.service import NewJob
 from worker.store.keys import Keys
+from worker.telemetry import tracing
 
 _LONGEST_KEY = 255
 
@@ -54,6 +55,7 @@ def new_job(
         network=network_of(request.remote_addr),
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),
+        traceparent=tracing.current_context(),
         callback="" if current_member() else callback_url(for_change=operation.is_change),
         idempotency_key=key,
         request_hash=request_hash() if key else "",

@@ -142,6 +142,7 @@ class JobSchema(ma.Schema):
     batch = ma.fields.String(**_NULLABLE, metadata={"description": "The batch that it belongs to"})
     children = ma.fields.Nested(ChildrenSchema, metadata={"description": "Of a batch: its members by state"})
     backend_job = ma.fields.String(**_NULLABLE)
+    trace_id = ma.fields.String(metadata={"description": "The trace of its request, where there is one"})
     result = ma.fields.Nested(ResultSchema, **_NULLABLE)
     error = ma.fields.Nested(ProblemSchema, **_NULLABLE)
     links = ma.fields.Nested(LinksSchema, required=True)

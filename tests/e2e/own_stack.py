@@ -101,13 +101,15 @@ def own_stack(
     *nodes: Node,
     application: str = "api.wsgi:app",
     api_workers: int = 2,
+    environment: Mapping[str, str] | None = None,
     **settings: object,
 ) -> Iterator[OwnStack]:
     """Run it inside the block, with dummies of these names and options, and these ``SAPI_`` settings."""
     redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
     running = None
     server = redis.start()
-    environment = {
+    every = {
+        **(environment or {}),
         **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
         "SAPI_REDIS_URL": redis.url,
         "SAPI_DEBUG": "true",
@@ -118,7 +120,7 @@ def own_stack(
         "SAPI_BASIC_AUTH_ROLES": "USER,ADMIN,UBER_ADMIN",
         **{f"SAPI_{name.upper()}": str(value) for name, value in settings.items()},
     }
-    processes = Processes(folder, environment)
+    processes = Processes(folder, every)
     try:
         redis.await_ready(20)
         running = OwnStack(processes, backends(folder, gateways), redis, server)

@@ -27,6 +27,7 @@ from worker.listings.listing import Listing
 from worker.listings.repository import Listings
 from worker.listings.updates import ListingUpdates
 from worker.store.client import REDIS_UNAVAILABLE
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +86,10 @@ class JobExecutor:
             self._claims.requeue_foreign(lease)
             return None
         try:
-            with self._gateways[lease.job.subsystem].session() as backend:
+            with (
+                tracing.span(f"storage {lease.job.operation.name}", subsystem=lease.job.subsystem),
+                self._gateways[lease.job.subsystem].session() as backend,
+            ):
                 end = self._run(backend, lease)
         except Interrupted as stopped:
             return self._stopped(lease, stopped)

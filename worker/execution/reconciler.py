@@ -21,6 +21,7 @@ from worker.execution.lease import Lease
 from worker.jobs.record import FAILURE_DETAILS, Failure, InDoubtCause, Job, State
 from worker.listings.repository import Listings
 from worker.listings.updates import ListingUpdates
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,10 @@ class OutcomeReconciler:
     def _probe(self, lease: Lease, now_ms: int) -> Completion | None:
         job = lease.job
         try:
-            with self._gateways[job.subsystem].session() as backend:
+            with (
+                tracing.span(f"reconcile {job.operation.name}", job.traceparent, **{"job.id": job.id}),
+                self._gateways[job.subsystem].session() as backend,
+            ):
                 found = backend.reconcile(job.operation.name, job.arguments, job.trace(now_ms), journal=lease)
         except StorageError as error:
             log.warning("reconcile.unavailable", job_id=job.id, code=error.code, detail=error.detail, retry_s=_RETRY_S)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 
 import structlog
@@ -18,10 +19,11 @@ from worker.execution.claims import Completion, JobClaims
 from worker.execution.executor import JobExecutor
 from worker.execution.lease import Lease
 from worker.execution.outcome_events import emit_ended, emit_started
-from worker.jobs.record import State
+from worker.jobs.record import Job, State
 from worker.messaging.task_events import emit_received
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.scripts import ClaimResult
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -152,11 +154,13 @@ class JobRunner:
             operation=job.operation.name,
             subsystem=job.subsystem,
             requested_by=job.requester,
+            **({"trace_id": job.trace_id} if job.trace_id else {}),
         ):
             log.info("job.started", attempt=job.attempt)
             began = time.perf_counter()
             emit_started(self._celery, lease.job_id)
-            end = self._executor.execute(lease)
+            with _attempt_span(job):
+                end = self._executor.execute(lease)
             _log_end(end)
         if end is None:
             raise Ignore
@@ -233,3 +237,10 @@ def _log_end(end: Completion | None) -> None:
         log.warning("job.failed", code=end.failure.code, detail=end.failure.detail)
     else:
         log.info("job.ended", state=end.state)
+
+
+def _attempt_span(job: Job) -> AbstractContextManager[None]:
+    """The span of this attempt, in the trace of the request that made the job, after one for the wait."""
+    facts: dict[str, str | int] = {"job.id": job.id, "job.attempt": job.attempt}
+    tracing.record_span("wait", job.traceparent, job.created_ms, job.started_ms or job.created_ms, **facts)
+    return tracing.span(f"attempt {job.operation.name}", job.traceparent, **facts)

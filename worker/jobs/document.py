@@ -58,6 +58,7 @@ def job_document(job_status: JobStatus, query: str = "") -> dict[str, Any]:
         "batch": job.batch or None,
         **({"children": dict(job.children)} if job.children is not None else {}),
         "backend_job": job.backend_job,
+        **({"trace_id": job.trace_id} if job.trace_id else {}),
         "result": _result(job_status),
         "error": _error(job),
         "links": {"self": job_path(job.id), "result": result_path, "cancel": f"{job_path(job.id)}/cancel"},

@@ -163,6 +163,8 @@ class Job:
     callback: str = ""
     #: The trace that its request belongs to, in hexadecimal.
     trace_id: str = ""
+    #: The context of that request's span (W3C Trace Context).
+    traceparent: str = ""
     #: The last ten times that it was put off.
     attempts: tuple[Attempt, ...] = ()
     references: tuple[str, ...] = ()
@@ -218,6 +220,7 @@ def parse_record(record: Mapping[str, str]) -> Job | None:
         query=record.get("query", ""),
         callback=record.get("callback", ""),
         trace_id=record.get("trace_id", ""),
+        traceparent=record.get("traceparent", ""),
         volume=record.get("volume", ""),
         batch=record.get("batch", ""),
         roles=_roles(record, operation),

@@ -23,6 +23,7 @@ from worker.messaging.publisher import TaskPublisher
 from worker.store.client import NotReplicated
 from worker.store.keys import Keys
 from worker.store.scripts import CancelResult, ForceResult, JobScripts, SubmitOutcome
+from worker.telemetry.tracing import trace_id_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class NewJob:
     retry_of: str = ""
     #: Is the request held open until the job has ended? Then its end is sent to the reply queue.
     wants_reply: bool = False
+    #: The context of the request's span (W3C Trace Context); empty where nothing is traced.
+    traceparent: str = ""
     #: Where the end of the job is to be sent.
     callback: str = ""
     idempotency_key: str = ""
@@ -240,6 +243,7 @@ class Jobs:
             "retry_of": new.retry_of,
             "cancellable": "1",
             "callback": new.callback,
+            **({"traceparent": new.traceparent, "trace_id": trace_id_of(new.traceparent)} if new.traceparent else {}),
             "wants_reply": "1" if new.wants_reply else "",
             **ordering_keys(operation, new.subsystem, new.arguments),
             **({"repeat": new.repeat.digest} if new.repeat else {}),

@@ -17,6 +17,7 @@ from worker.jobs.event_log import EventLog
 from worker.messaging.app import create_celery
 from worker.store.client import connect
 from worker.store.scripts import JobScripts
+from worker.telemetry import tracing
 from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.outbox import Outbox
 from worker.webhooks.receivers import Receiver, check_secret, read_receivers
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings, own = load(Settings), load(WebhookSettings)
         configure_logging(node, settings.log_level)
+        tracing.configure("storage-api-webhooks")
         if own.callback_secret.get_secret_value():
             check_secret(own.callback_secret.get_secret_value(), "SAPI_CALLBACK_SECRET")
         celery, dispatcher = build(settings, own, read_receivers(own))

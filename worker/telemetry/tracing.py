@@ -1,0 +1,124 @@
+"""Spans of jobs. Until ``configure`` finds that traces are wanted, nothing of OpenTelemetry is imported or called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Any
+
+_EXPORTERS = "opentelemetry_traces_exporter"
+#: The variable's words, where they are not the names under which the exporters are installed.
+_NAMES = {"otlp": "otlp_proto_http"}
+
+_tracer: Any = None
+
+
+def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Do the standard variables ask for traces?"""
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "")
+    if exporter:
+        return exporter != "none"
+    return bool(environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
+
+
+def configure(service: str) -> bool:
+    """Begin to trace, if that is wanted; return whether it is.
+
+    ``service`` is the process's name, unless OTEL_SERVICE_NAME says another one.
+    """
+    global _tracer  # noqa: PLW0603 - one for the process, as OpenTelemetry's own
+    if _tracer is not None or not is_wanted():
+        return _tracer is not None
+    from opentelemetry import trace
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    os.environ.setdefault("OTEL_SERVICE_NAME", service)
+    provider = TracerProvider(resource=Resource.create())
+    for exporter in _exporters(os.environ.get("OTEL_TRACES_EXPORTER") or "otlp"):
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    _instrument_libraries()
+    _tracer = trace.get_tracer("storage-api")
+    return True
+
+
+def instrument_flask(app: Any) -> None:
+    """Make a span of each request of a Flask application, within the client's trace."""
+    if _tracer is not None:
+        from opentelemetry.instrumentation.flask import FlaskInstrumentor
+
+        instrumentor: Any = FlaskInstrumentor()
+        instrumentor.instrument_app(app, excluded_urls="healthz,readyz,metrics")
+
+
+def current_context() -> str:
+    """Return the current span's context as ``traceparent`` (W3C Trace Context); empty without one."""
+    if _tracer is None:
+        return ""
+    from opentelemetry import propagate
+
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def trace_id_of(traceparent: str) -> str:
+    """Return the id of the trace of a ``traceparent``; empty when it is none."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) > 1 else ""
+
+
+@contextmanager
+def span(name: str, traceparent: str = "", **attributes: str | int) -> Iterator[None]:
+    """Make a span of the block, below the span of ``traceparent`` (or else the current one). An error marks it."""
+    if _tracer is None:
+        yield
+        return
+    context = _context_of(traceparent) if traceparent else None
+    with _tracer.start_as_current_span(name, context=context, attributes=attributes):
+        yield
+
+
+def record_span(name: str, traceparent: str, start_ms: int, end_ms: int, **attributes: str | int) -> None:
+    """Record a span that is over: from and to moments in Unix milliseconds."""
+    if _tracer is not None and traceparent:
+        made = _tracer.start_span(
+            name, context=_context_of(traceparent), start_time=start_ms * 1_000_000, attributes=attributes
+        )
+        made.end(end_time=end_ms * 1_000_000)
+
+
+def set_attributes(**attributes: str | int) -> None:
+    """Say more about the current span."""
+    if _tracer is not None:
+        from opentelemetry import trace
+
+        trace.get_current_span().set_attributes(attributes)
+
+
+def _context_of(traceparent: str) -> Any:
+    from opentelemetry import propagate
+
+    return propagate.extract({"traceparent": traceparent})
+
+
+def _exporters(names: str) -> Iterator[Any]:
+    for name in names.split(","):
+        wanted = _NAMES.get(name.strip(), name.strip())
+        for found in entry_points(group=_EXPORTERS, name=wanted):
+            yield found.load()()
+
+
+def _instrument_libraries() -> None:
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+    from opentelemetry.instrumentation.redis import RedisInstrumentor
+    from opentelemetry.instrumentation.requests import RequestsInstrumentor
+
+    for instrumentor in (CeleryInstrumentor, RedisInstrumentor, RequestsInstrumentor):
+        instrumentor().instrument()
