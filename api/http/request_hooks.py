@@ -13,6 +13,7 @@ from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
 from api.http.request_log import log_request
 from api.services import current_services
+from worker.jobs.document import path_prefix
 from worker.telemetry import tracing
 
 #: Probes ask every few seconds: no line for each when all is well.
@@ -44,6 +45,7 @@ def _begin() -> None:
     g.began = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
+    path_prefix.set(request.script_root)
     config = current_services().config
     if len(_target()) > config.max_url_bytes:
         raise Problem(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import orjson
-from flask import has_request_context, request
 
 from worker.catalog.problem_types import MOST_ERRORS, PROBLEM_TYPES
 from worker.catalog.success_status import success_status
 from worker.jobs.record import Failure, Job, State
 from worker.jobs.status import JobStatus
 
+#: The path prefix below which clients reach the service; the API sets it for each request.
+path_prefix: ContextVar[str] = ContextVar("path_prefix", default="")
+
 
 def job_path(job_id: str) -> str:
     """Return the path of a job, below the prefix that the service has outside."""
-    prefix = request.script_root if has_request_context() else ""
-    return f"{prefix}/v4/jobs/{quote(job_id, safe='')}"
+    return f"{path_prefix.get()}/v4/jobs/{quote(job_id, safe='')}"
 
 
 def job_document(job_status: JobStatus, query: str = "") -> dict[str, Any]:
