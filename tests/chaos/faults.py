@@ -120,7 +120,7 @@ class Faults(threading.Thread):
     def _filer_away(self) -> None:
         self._stack.away_file.touch()
         time.sleep(self._rng.uniform(1, 8))
-        self._stack.away_file.unlink()
+        self._stack.away_file.unlink(missing_ok=True)
 
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(self._stack.redis.url, socket_timeout=5)

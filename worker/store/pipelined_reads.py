@@ -40,8 +40,18 @@ class PipelinedReads:
 
         Raises what redis-py raises when Redis is unavailable or refuses a command.
         """
+        kept = bool(self._idle)
+        try:
+            return self._exchange(self._take(), packed)
+        except redis.ConnectionError:
+            # A connection that was kept may have died with its server. What only reads may be sent again.
+            if not kept:
+                raise
+            self._discard_idle()
+            return self._exchange(self._take(), packed)
+
+    def _exchange(self, connection: Any, packed: PackedCommands) -> tuple[Any, ...]:
         commands, count = packed
-        connection = self._take()
         try:
             connection.send_packed_command(commands)
             replies = tuple([connection.read_response() for _ in range(count)])
@@ -52,6 +62,13 @@ class PipelinedReads:
             raise
         self._keep(connection)
         return replies
+
+    def _discard_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                connection.disconnect()
+                self._pool.release(connection)
 
     def _take(self) -> Any:
         with suppress(IndexError):

@@ -1,0 +1,25 @@
+"""Small reads over connections that are kept."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from redis import Redis
+
+from worker.config.settings import Settings, load
+from worker.store.client import connect
+from worker.store.pipelined_reads import PipelinedReads
+
+
+def test_a_read_goes_on_over_a_new_connection_where_the_kept_one_has_died(redis_client: Redis, redis_url: str):
+    reads = PipelinedReads(connect(load(Settings, redis_url=redis_url)))
+    packed = reads.pack([("GET", "sapi:x"), ("EXISTS", "sapi:x")])
+    assert reads.read(packed) == (None, 0)
+    redis_client.client_kill_filter(_type="normal", skipme=True)
+    assert reads.read(packed) == (None, 0)
+
+
+def test_without_redis_it_raises_what_the_library_raises():
+    reads = PipelinedReads(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")))
+    with pytest.raises(redis.ConnectionError):
+        reads.pack([("GET", "sapi:x")])
