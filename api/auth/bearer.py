@@ -9,11 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from api.auth.claims import groups_in, identity_in
+from api.auth.claims import identity_in
 from api.auth.principals import Identity
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
 from api.auth.tokens import InvalidToken, header_of
+from worker.config.groups import groups_in
 
 #: How long an answer about one token is believed: a token that is revoked works for so long.
 _ANSWER_KEPT_S = 10.0

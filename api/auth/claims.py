@@ -12,19 +12,6 @@ _OTHER_NAMES = ("username", "upn", "cern_upn")
 _ACCOUNT_NAMES = ("sub", "client_id", "azp", "cid")
 
 
-def groups_in(answer: Mapping[str, Any], claim: str) -> tuple[str, ...] | None:
-    """The groups under ``claim`` (dots lead into objects: ``realm_access.roles``); None when there is no such claim."""
-    found: Any = answer.get(claim)
-    if found is None and "." in claim:
-        found = answer
-        for step in claim.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-    if found is None:
-        return None
-    listed = [found] if isinstance(found, str) else found
-    return tuple(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else ()
-
-
 def name_in(answer: Mapping[str, Any], claim: str) -> str:
     """The user's name; a machine's account, which has none, goes by its id. Empty when nothing names anybody.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from api.auth.forwarding import parse_networks
 from worker.catalog.operations import Role
+from worker.config.groups import split_names
 from worker.config.oauth_settings import ProviderSettings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -24,16 +24,7 @@ _MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 
 def _split(value: object) -> object:
-    """A comma-separated list as CSV has it: names with spaces as they are, names with commas or quotes in quotes."""
-    if not isinstance(value, str):
-        return value
-    try:
-        rows = list(csv.reader(value.splitlines(), skipinitialspace=True, strict=True))
-    except csv.Error as exc:
-        raise ValueError(
-            f'is no comma-separated list ({exc}); a name with a quote or comma is written "a ""b"", c"'
-        ) from exc
-    return tuple(dict.fromkeys(name.strip() for row in rows for name in row if name.strip()))
+    return split_names(value) if isinstance(value, str) else value
 
 
 def _split_secret(value: object) -> object:

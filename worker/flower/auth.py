@@ -22,6 +22,7 @@ from flower.views.monitor import Metrics
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.routing import URLSpec
 
+from worker.config.groups import groups_in
 from worker.config.settings import load
 from worker.flower.handlers import harden, keep_local, session_s
 from worker.flower.settings import FlowerSettings
@@ -76,15 +77,9 @@ def _basic(settings: FlowerSettings) -> str:
 
 
 def _groups_in(about: Mapping[str, Any], claim: str) -> frozenset[str]:
-    """The groups under ``claim`` (dots lead into objects), or under ``groups`` as the groups URL has them."""
-    found: Any = about.get(claim)
-    if found is None and "." in claim:
-        found = about
-        for step in claim.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-    found = about.get("groups") if found is None else found
-    listed = [found] if isinstance(found, str) else found
-    return frozenset(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else frozenset()
+    """The groups under ``claim``, or under ``groups`` as the groups URL has them."""
+    found = groups_in(about, claim)
+    return frozenset((groups_in(about, "groups") or ()) if found is None else found)
 
 
 class ClosedRoute(BaseHandler):

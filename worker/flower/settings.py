@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from pydantic import AliasChoices, Field, SecretStr
-
+from worker.config.groups import split_names
 from worker.config.oauth_settings import ProviderSettings
 
 
@@ -30,9 +29,14 @@ class FlowerSettings(ProviderSettings):
     basic_auth_username: str = Field("", description="Without a provider: user of HTTP Basic")
     basic_auth_password: SecretStr = Field(SecretStr(""), description="Password of that user")
 
+    @field_validator("flower_groups", "role_admin_groups", "role_uber_admin_groups")
+    @classmethod
+    def _check_list(cls, text: str) -> str:
+        split_names(text)
+        return text
+
     @property
     def groups(self) -> frozenset[str]:
         """The groups whose members may look."""
         written = [self.flower_groups] if self.flower_groups else [self.role_admin_groups, self.role_uber_admin_groups]
-        rows = csv.reader(written, skipinitialspace=True)
-        return frozenset(name.strip() for row in rows for name in row if name.strip())
+        return frozenset(name for text in written for name in split_names(text))
