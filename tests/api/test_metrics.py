@@ -208,6 +208,14 @@ def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):
     assert figure(busy, "sapi_webhook_failing_seconds", receiver="callbacks") == 0
 
 
+def test_the_overview_shows_receivers_to_those_who_have_signed_in(busy, front):
+    page = busy.get("/console/").get_data(as_text=True)
+    assert "tickets" in page
+    assert "it answered 500" in page
+    assert "1 receivers of webhooks cannot be reached" in page
+    assert "tickets" not in front.stranger().get("/console/").get_data(as_text=True)
+
+
 # --- what operators look at
 
 
