@@ -23,7 +23,7 @@ from api.services import current_services
 from worker.jobs.batches import NewBatch
 from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
-from worker.store.scripts import SubmitOutcome
+from worker.store.results import SubmitOutcome
 
 
 def submit_batch(body: Mapping[str, Any]) -> Response:

@@ -16,7 +16,7 @@ from api.services import current_services
 from worker.jobs.query import JobFilter
 from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
-from worker.store.scripts import CancelResult
+from worker.store.results import CancelResult
 
 #: At most so many jobs in one request.
 MOST_JOBS = 1000

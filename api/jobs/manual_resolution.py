@@ -7,7 +7,7 @@ from api.services import current_services
 from storage_backends.models import parse_reference
 from worker.catalog.resource_types import ResourceType
 from worker.jobs.record import FAILURE_DETAILS, Failure, Job, State
-from worker.store.scripts import ForceResult
+from worker.store.results import ForceResult
 
 _FAILURES = {
     "failed": Failure("worker-lost", "An operator looked: the change did not happen.", retryable=True),

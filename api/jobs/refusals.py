@@ -7,7 +7,7 @@ import time
 from api.http.problems import Problem
 from api.services import current_services
 from worker.jobs.service import NewJob
-from worker.store.scripts import SubmitOutcome
+from worker.store.results import SubmitOutcome
 
 _MINUTE_S = 60
 _MEMORY_RETRY_AFTER_S = 30

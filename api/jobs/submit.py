@@ -24,7 +24,7 @@ from worker.jobs.document import job_document
 from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus
-from worker.store.scripts import SubmitOutcome
+from worker.store.results import SubmitOutcome
 
 
 class MemberResponse(Response):

@@ -108,7 +108,7 @@ def draining(services: Services) -> list[str]:
 
 
 def history(services: Services) -> list[dict[str, float]]:
-    """What happened in each interval of the last day, the oldest first: ``at`` its end (Unix s), jobs by state, ``run_s``."""
+    """The intervals of the last day, the oldest first: ``at`` its end (Unix s), jobs by state, ``run_s`` (seconds)."""
     raw: Any = services.redis.lrange(Keys(services.settings.key_prefix).metrics_history, 0, -1)
     entries: list[dict[str, float]] = [orjson.loads(each) for each in reversed(raw)]
     return [

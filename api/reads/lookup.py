@@ -23,7 +23,7 @@ from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus
 from worker.listings.listing import Listing
 from worker.listings.repository import ListingState
-from worker.store.scripts import SubmitOutcome
+from worker.store.results import SubmitOutcome
 
 #: Failures for which an old copy is better than none: the storage system is away, it did not say no.
 _UNAVAILABLE = frozenset({"backend-unavailable", "backend-timeout"})

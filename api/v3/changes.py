@@ -29,7 +29,7 @@ from worker.jobs.repeats import Repeat
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus
 from worker.store.client import NotReplicated, ReplyLost
-from worker.store.scripts import SubmitOutcome
+from worker.store.results import SubmitOutcome
 
 log = structlog.get_logger(__name__)
 

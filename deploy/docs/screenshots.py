@@ -1,6 +1,6 @@
 """``python -m deploy.docs.screenshots http://127.0.0.1:8000``: the console's pages as pictures for the manual.
 
-Needs a running development server and Chromium. It makes a volume with snapshots, and takes it out of service afterwards.
+Needs a running development server and Chromium. It makes a volume with snapshots, and restricts it afterwards.
 """
 
 from __future__ import annotations

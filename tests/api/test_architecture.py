@@ -16,7 +16,7 @@ from tests.api.front import Front
 from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import PROBLEM_TYPES, STATUS
 from worker.jobs.record import FAILURE_DETAILS, REQUEST_FAULTS
-from worker.store.scripts import script_source
+from worker.store.script_runner import script_source
 
 #: Pages for people and their files, which are no part of the API; who may see the status page is that page's own test.
 _PLAIN = {"docs.page", "docs.asset", "docs.document", "docs.problem", "status.page"}

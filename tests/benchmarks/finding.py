@@ -22,7 +22,8 @@ from worker.jobs.ids import JobIds
 from worker.jobs.query import JobFilter, JobScope, key_of
 from worker.jobs.record import State
 from worker.jobs.service import Jobs
-from worker.store.scripts import JobScripts, script_source
+from worker.store.script_runner import script_source
+from worker.store.scripts import JobScripts
 
 _PREFIX = "sapi:"
 _FEW, _MANY = 1_000, 1_000_000

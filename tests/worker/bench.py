@@ -29,7 +29,8 @@ from worker.jobs.record import Job
 from worker.jobs.service import Jobs, NewJob
 from worker.listings.repository import Listings
 from worker.messaging.messages import TaskMessage
-from worker.store.scripts import JobScripts, SubmitOutcome
+from worker.store.results import SubmitOutcome
+from worker.store.scripts import JobScripts
 
 SUBSYSTEM = "filer"
 PREFIX = "sapi:"

@@ -20,7 +20,8 @@ from worker.listings.listing import Listing, Record
 from worker.listings.process_cache import ListingCache
 from worker.listings.repository import Listings, ReadMark
 from worker.maintenance.compaction import Compaction
-from worker.store.scripts import JobScripts, script_source
+from worker.store.script_runner import script_source
+from worker.store.scripts import JobScripts
 
 NAMES = "abcdef"
 PLACE = {"volume": "v"}

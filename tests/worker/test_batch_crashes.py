@@ -15,7 +15,7 @@ from worker.jobs.batches import Batches
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.service import NewJob
-from worker.store.scripts import ClaimResult, SubmitOutcome
+from worker.store.results import ClaimResult, SubmitOutcome
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.service import NewJob
-from worker.store.scripts import CancelResult, ClaimResult, SubmitOutcome
+from worker.store.results import CancelResult, ClaimResult, SubmitOutcome
 
 
 @pytest.fixture

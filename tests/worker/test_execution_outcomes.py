@@ -16,7 +16,7 @@ from worker.backends.gateway import BackendGateway
 from worker.catalog.resource_types import VOLUMES
 from worker.jobs.record import State
 from worker.listings.repository import Listings
-from worker.store.scripts import LeaseResult
+from worker.store.results import LeaseResult
 
 
 @pytest.fixture

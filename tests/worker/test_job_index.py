@@ -13,7 +13,7 @@ from worker.catalog.operations import OPERATIONS, Role
 from worker.jobs import service
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import Job, State
-from worker.store.scripts import SubmitOutcome
+from worker.store.results import SubmitOutcome
 
 _OPERATIONS = ("create_snapshot", "delete_policy", "update_volume", "get_volume")
 _ENDS = (State.SUCCEEDED, State.FAILED, State.CANCELLED)

@@ -15,7 +15,8 @@ from worker.messaging.app import create_celery
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.messaging.publisher import create_publisher
 from worker.messaging.transport import is_task_message
-from worker.store.scripts import JobScripts, SubmitOutcome
+from worker.store.results import SubmitOutcome
+from worker.store.scripts import JobScripts
 
 QUEUE = "filer.write"
 KEY = f"{PREFIX}celery:{QUEUE}"

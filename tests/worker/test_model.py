@@ -11,7 +11,8 @@ from redis import Redis, ResponseError
 
 from tests.worker.bench import PREFIX
 from tests.worker.machine import Machine
-from worker.store.scripts import JobScripts, script_source
+from worker.store.script_runner import script_source
+from worker.store.scripts import JobScripts
 
 #: (script, what it says, what it would say if somebody broke it, a seed with which that is found soon)
 MUTANTS = {

@@ -26,7 +26,8 @@ from worker.messaging.app import create_celery
 from worker.messaging.messages import TaskMessage
 from worker.messaging.publisher import TaskPublisher
 from worker.store.client import REDIS_UNAVAILABLE, WriteRefused, connect, job_id_secret
-from worker.store.scripts import JobScripts, SubmitOutcome
+from worker.store.results import SubmitOutcome
+from worker.store.scripts import JobScripts
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.worker.bench import PREFIX, Bench, Node
 from worker.config.settings import load
 from worker.jobs.record import State
 from worker.jobs.service import Jobs
-from worker.store.scripts import ClaimResult, SubmitOutcome
+from worker.store.results import ClaimResult, SubmitOutcome
 
 
 class Failing:

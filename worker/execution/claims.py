@@ -19,7 +19,8 @@ from worker.listings.updates import Steps
 from worker.messaging.messages import TaskMessage, parse_messages
 from worker.messaging.publisher import TaskPublisher
 from worker.store.client import REDIS_UNAVAILABLE
-from worker.store.scripts import ClaimResult, ClaimTerms, JobScripts, LeaseResult, MessageParts
+from worker.store.results import ClaimResult, ClaimTerms, LeaseResult, MessageParts
+from worker.store.scripts import JobScripts
 
 _Answer = TypeVar("_Answer")
 

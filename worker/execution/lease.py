@@ -16,7 +16,8 @@ import structlog
 from storage_backends.journal import Cancelled, Journal, LeaseLost, ShuttingDown, TimedOut
 from worker.jobs.record import Job
 from worker.store.client import REDIS_UNAVAILABLE
-from worker.store.scripts import JobScripts, LeaseResult
+from worker.store.results import LeaseResult
+from worker.store.scripts import JobScripts
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from worker.execution.outcome_events import emit_ended, emit_started
 from worker.jobs.record import Job, State
 from worker.messaging.task_events import emit_received
 from worker.store.client import REDIS_UNAVAILABLE
-from worker.store.scripts import ClaimResult
+from worker.store.results import ClaimResult
 from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)

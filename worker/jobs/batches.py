@@ -19,7 +19,8 @@ from worker.messaging.messages import parse_messages
 from worker.messaging.publisher import TaskPublisher
 from worker.store.client import NotReplicated
 from worker.store.keys import Keys
-from worker.store.scripts import CancelResult, JobScripts, SubmitOutcome
+from worker.store.results import CancelResult, SubmitOutcome
+from worker.store.scripts import JobScripts
 
 #: How many members are written, visited or read in one step: none takes more than some milliseconds of Redis's time.
 _STEP_MEMBERS = 50

@@ -22,7 +22,8 @@ from worker.messaging.messages import TaskMessage, parse_messages
 from worker.messaging.publisher import TaskPublisher
 from worker.store.client import NotReplicated
 from worker.store.keys import Keys
-from worker.store.scripts import CancelResult, ForceResult, JobScripts, SubmitOutcome
+from worker.store.results import CancelResult, ForceResult, SubmitOutcome
+from worker.store.scripts import JobScripts
 from worker.telemetry.tracing import trace_id_of
 
 

@@ -5,147 +5,26 @@ These methods alone know the order of a script's arguments and the form of its r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from enum import StrEnum
-from functools import cache
-from importlib.resources import files
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import redis
 
-from worker.config.json_encoding import as_json
-from worker.store.client import NotReplicated, ReplyLost, WriteRefused
-from worker.store.keys import Keys
-
-#: How long replicas have to take what was written (milliseconds).
-_REPLICAS_WAIT_MS = 300
-#: Prepended to every script.
-_FUNCTIONS = ("job_functions.lua", "batch_functions.lua", "claim_functions.lua", "listing_functions.lua")
-
-#: What a script is given; lists and tables as JSON.
-Argument = str | float | bytes | Mapping[str, Any] | Sequence[Any]
-#: (id, queue, operation) of jobs whose Celery messages are to be published.
-MessageParts = Sequence[Sequence[bytes]]
+from worker.store.results import (
+    CancelResult,
+    ClaimResult,
+    ClaimTerms,
+    ForceResult,
+    LeaseResult,
+    MessageParts,
+    RecoveredJobs,
+    SubmitOutcome,
+)
+from worker.store.script_runner import Argument, ScriptRunner
 
 
-class SubmitOutcome(StrEnum):
-    """What became of a request for a job."""
-
-    NEW = "NEW"
-    #: The same request with the same Idempotency-Key was accepted before.
-    REPLAYED = "REPLAYED"
-    #: Another request with the same Idempotency-Key was accepted before.
-    REUSED = "REUSED"
-    #: The same read is in flight already, and the request joined it.
-    COALESCED = "COALESCED"
-    #: The listing has been read meanwhile: look at the cache again.
-    CHANGED = "CHANGED"
-    #: The queue is too long.
-    FULL = "FULL"
-    #: The requester has too many jobs in this queue (clients that have not signed in count as one requester).
-    SHARE_FULL = "SHARE_FULL"
-    #: Too many reads of this requester, or of all clients that have not signed in, asked the storage system lately.
-    READS_LIMITED = "READS_LIMITED"
-    #: The same request was accepted before, and nobody has been answered with its outcome yet.
-    REPEATED = "REPEATED"
-    #: The same request was accepted before, and seems to be held open now.
-    HELD = "HELD"
-    #: Whether the same request still counts can be told only once a path of another job is resolved.
-    UNSETTLED = "UNSETTLED"
-
-    @property
-    def is_refused(self) -> bool:
-        """Was no job accepted, because a limit is reached?"""
-        return self in (SubmitOutcome.FULL, SubmitOutcome.SHARE_FULL, SubmitOutcome.READS_LIMITED)
-
-
-class ClaimResult(StrEnum):
-    """Why a job was claimed or not."""
-
-    CLAIMED = "CLAIMED"
-    #: There is no record of it.
-    GONE = "GONE"
-    #: Another worker has it, or it has ended.
-    TAKEN = "TAKEN"
-    CANCELLED = "CANCELLED"
-    #: It was put off, and its time has not come.
-    LATER = "LATER"
-    #: An earlier job holds one of its ordering keys.
-    BLOCKED = "BLOCKED"
-    #: This version does not know its operation.
-    UNKNOWN = "UNKNOWN"
-
-
-class LeaseResult(StrEnum):
-    """Whether the worker that holds a job may go on."""
-
-    GO = "GO"
-    DONE = "DONE"
-    #: Cancellation was requested.
-    CANCEL = "CANCEL"
-    #: Another worker holds the job by now; nothing was changed.
-    LOST = "LOST"
-    #: An earlier job holds an ordering key that was added.
-    BLOCKED = "BLOCKED"
-
-
-class CancelResult(StrEnum):
-    """What became of a request to cancel."""
-
-    CANCELLED = "CANCELLED"
-    CANCELLING = "CANCELLING"
-    #: Other clients wait for the same read.
-    SHARED = "SHARED"
-    TOO_LATE = "TOO_LATE"
-    GONE = "GONE"
-
-
-class ForceResult(StrEnum):
-    """What became of an operator's decision about an in-doubt change."""
-
-    DONE = "DONE"
-    #: The job is not being reconciled.
-    NOT_IN_DOUBT = "NOT_IN_DOUBT"
-    GONE = "GONE"
-
-
-class ClaimTerms(NamedTuple):
-    """On what terms a worker claims whichever job comes next."""
-
-    token: str
-    #: How many waiting jobs are scanned for a runnable one.
-    scan: int
-    lease_ms: int
-    read_timeout_ms: int
-    change_timeout_ms: int
-    #: Also one whose message is on its way to some worker?
-    also_dispatched: bool = False
-
-    @property
-    def token_and_times(self) -> tuple[str, int, int, int]:
-        """As the scripts take them."""
-        return self.token, self.lease_ms, self.read_timeout_ms, self.change_timeout_ms
-
-
-class RecoveredJobs(NamedTuple):
-    """What a sweep over the unfinished jobs of a subsystem found."""
-
-    messages: MessageParts
-    to_reconcile: list[str]
-    failed: list[str]
-
-
-class JobScripts:
+class JobScripts(ScriptRunner):
     """The scripts of one deployment. Every method raises what redis-py raises when Redis is unavailable."""
-
-    def __init__(self, client: redis.Redis, prefix: str, *, replicas: int = 0) -> None:
-        """``replicas``: how many must hold what `submit_job` and `record_progress` write; else NotReplicated."""
-        self._client = client
-        self._prefix = prefix
-        self._keys = Keys(prefix)
-        self._replicas = replicas
-        self.registered = {name: client.register_script(script_source(name)) for name in script_names()}
 
     # --- the client side of jobs
 
@@ -404,69 +283,3 @@ class JobScripts:
         taken = "" if error else "1"
         outcome = self._run("end_delivery", delivery_id, taken, error, backoff_ms, longest_ms, keep_ms)
         return str(outcome.decode())
-
-    # --- running a script
-
-    def _run(self, name: str, *arguments: Argument) -> Any:
-        script: Any = self.registered[name]
-        encoded = [_encoded(argument) for argument in arguments]
-        try:
-            return self._execute("EVALSHA", script.sha, 1, self._prefix, *encoded)
-        except redis.exceptions.NoScriptError:
-            # With its source: Redis runs it, and caches it from then on.
-            return self._execute("EVAL", script.script, 1, self._prefix, *encoded)
-
-    def _execute(self, command: str, *arguments: str | float | bytes) -> Any:
-        """Send one command without the library's retries and metrics, of which this client uses none."""
-        pool: Any = self._client.connection_pool
-        connection = pool.get_connection()
-        try:
-            with _reply_expected():
-                connection.send_command(command, *arguments)
-                return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
-        finally:
-            pool.release(connection)
-
-    def _run_replicated(self, name: str, *arguments: Argument) -> Any:
-        """Run a script, and make sure that no failover takes back what it wrote, or what its answer rests on."""
-        if not self._replicas:
-            return self._run(name, *arguments)
-        # WAIT counts what was written over its own connection, which cannot outlive a failover.
-        with self._client.client() as one:  # type: ignore[no-untyped-call]
-            encoded = [_encoded(argument) for argument in arguments]
-            with _reply_expected():
-                answer = self.registered[name](keys=[self._prefix], args=encoded, client=one)
-            # What the script only read may have been written a moment ago; a write after it covers that, too.
-            one.set(self._keys.replication_marker, "1")
-            if int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) < self._replicas:
-                raise NotReplicated(answer)
-        return answer
-
-
-def _encoded(argument: Argument) -> str | float | bytes:
-    return argument if isinstance(argument, str | int | float | bytes) else as_json(argument)
-
-
-@contextmanager
-def _reply_expected() -> Iterator[None]:
-    """Mark connection errors inside the block as errors after the command was sent."""
-    try:
-        yield
-    except (WriteRefused, redis.BusyLoadingError):
-        raise
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise ReplyLost(str(error)) from error
-
-
-@cache
-def script_names() -> list[str]:
-    """Return the names of all scripts."""
-    scripts = (files("worker.store") / "lua").iterdir()
-    return [path.name.removesuffix(".lua") for path in scripts if path.name not in (*_FUNCTIONS, "__pycache__")]
-
-
-@cache
-def script_source(name: str) -> str:
-    """Return a script's whole source, with the functions that every script begins with."""
-    folder = files("worker.store") / "lua"
-    return "".join((folder / part).read_text() for part in (*_FUNCTIONS, f"{name}.lua"))

@@ -1,0 +1,99 @@
+"""Runs the Lua scripts in `lua/`: by their digest, without retries, and, where asked for, replicated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from worker.config.json_encoding import as_json
+from worker.store.client import NotReplicated, ReplyLost, WriteRefused
+from worker.store.keys import Keys
+
+#: How long replicas have to take what was written (milliseconds).
+_REPLICAS_WAIT_MS = 300
+#: Prepended to every script.
+_FUNCTIONS = ("job_functions.lua", "batch_functions.lua", "claim_functions.lua", "listing_functions.lua")
+
+#: What a script is given; lists and tables as JSON.
+Argument = str | float | bytes | Mapping[str, Any] | Sequence[Any]
+
+
+class ScriptRunner:
+    """The registered scripts of one deployment. Every method raises what redis-py raises when Redis is unavailable."""
+
+    def __init__(self, client: redis.Redis, prefix: str, *, replicas: int = 0) -> None:
+        """``replicas``: how many must hold what `submit_job` and `record_progress` write; else NotReplicated."""
+        self._client = client
+        self._prefix = prefix
+        self._keys = Keys(prefix)
+        self._replicas = replicas
+        self.registered = {name: client.register_script(script_source(name)) for name in script_names()}
+
+    def _run(self, name: str, *arguments: Argument) -> Any:
+        script: Any = self.registered[name]
+        encoded = [_encoded(argument) for argument in arguments]
+        try:
+            return self._execute("EVALSHA", script.sha, 1, self._prefix, *encoded)
+        except redis.exceptions.NoScriptError:
+            # With its source: Redis runs it, and caches it from then on.
+            return self._execute("EVAL", script.script, 1, self._prefix, *encoded)
+
+    def _execute(self, command: str, *arguments: str | float | bytes) -> Any:
+        """Send one command without the library's retries and metrics, of which this client uses none."""
+        pool: Any = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            with _reply_expected():
+                connection.send_command(command, *arguments)
+                return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
+        finally:
+            pool.release(connection)
+
+    def _run_replicated(self, name: str, *arguments: Argument) -> Any:
+        """Run a script, and make sure that no failover takes back what it wrote, or what its answer rests on."""
+        if not self._replicas:
+            return self._run(name, *arguments)
+        # WAIT counts what was written over its own connection, which cannot outlive a failover.
+        with self._client.client() as one:  # type: ignore[no-untyped-call]
+            encoded = [_encoded(argument) for argument in arguments]
+            with _reply_expected():
+                answer = self.registered[name](keys=[self._prefix], args=encoded, client=one)
+            # What the script only read may have been written a moment ago; a write after it covers that, too.
+            one.set(self._keys.replication_marker, "1")
+            if int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) < self._replicas:
+                raise NotReplicated(answer)
+        return answer
+
+
+def _encoded(argument: Argument) -> str | float | bytes:
+    return argument if isinstance(argument, str | int | float | bytes) else as_json(argument)
+
+
+@contextmanager
+def _reply_expected() -> Iterator[None]:
+    """Mark connection errors inside the block as errors after the command was sent."""
+    try:
+        yield
+    except (WriteRefused, redis.BusyLoadingError):
+        raise
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise ReplyLost(str(error)) from error
+
+
+@cache
+def script_names() -> list[str]:
+    """Return the names of all scripts."""
+    scripts = (files("worker.store") / "lua").iterdir()
+    return [path.name.removesuffix(".lua") for path in scripts if path.name not in (*_FUNCTIONS, "__pycache__")]
+
+
+@cache
+def script_source(name: str) -> str:
+    """Return a script's whole source, with the functions that every script begins with."""
+    folder = files("worker.store") / "lua"
+    return "".join((folder / part).read_text() for part in (*_FUNCTIONS, f"{name}.lua"))
