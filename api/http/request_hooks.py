@@ -18,6 +18,8 @@ from worker.telemetry import tracing
 
 #: Probes ask every few seconds: no line for each when all is well.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+#: A year, as browsers ask of a site that means it.
+_HSTS = "max-age=31536000"
 #: Paths in which clients name objects.
 _NAMING = ("/v4/", "/v3/")
 #: Empty segments, and codes of characters that need none (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
@@ -80,6 +82,8 @@ def _header_bytes() -> int:
 
 def _end(response: Response) -> Response:
     response.headers[HEADER] = request_id()
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", _HSTS)
     present = {name.lower() for name, _ in response.headers}
     response.headers.extend([pair for pair in _SECURITY_HEADERS.items() if pair[0].lower() not in present])
     _log(response)

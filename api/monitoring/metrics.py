@@ -62,7 +62,7 @@ def form_for(accept: str) -> tuple[Encoder, str]:
     """Return what writes the form that a client accepts (OpenMetrics, or Prometheus's own), and its media type."""
     try:
         return choose_encoder(accept)
-    except ValueError:
+    except (TypeError, ValueError):
         # A version that is no number.
         return choose_encoder("")
 

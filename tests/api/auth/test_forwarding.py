@@ -115,3 +115,14 @@ def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
     assert owner(sub="id-of-bob", preferred_username="adam") != adam
     assert owner(sub="id-of-adam", preferred_username="renamed") == adam
     assert provider.issuer in adam
+
+
+def test_browsers_keep_to_tls_where_they_came_by_it(redis_url, redis_client):
+    client = Front(redis_url).client()
+    assert "Strict-Transport-Security" not in client.get("/healthz").headers
+    answer = client.get("/healthz", base_url="https://localhost")
+    assert answer.headers["Strict-Transport-Security"].startswith("max-age=")
+
+
+def test_signing_out_clears_what_the_browser_keeps(house):
+    assert house().get("/logout").headers["Clear-Site-Data"] == '"cache", "storage"'
