@@ -186,7 +186,7 @@ def _under_way(job_id: str) -> Problem:
     )
 
 
-def _digest(requester: str, fields: Mapping[str, Any]) -> str:
+def _digest(requester_id: str, fields: Mapping[str, Any]) -> str:
     """Names a request: by its caller and all that it asks for."""
-    asked = [requester, request.method, request.path, fields]
+    asked = [requester_id, request.method, request.path, fields]
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
