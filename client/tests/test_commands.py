@@ -170,7 +170,7 @@ def _leaves(group: click.Group, *path: str) -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("words", _leaves(command_line()), ids=" ".join)
+@pytest.mark.parametrize("words", _leaves(command_line()), ids=lambda names: " ".join(sorted(names)))
 def test_every_command_explains_itself(words):
     group: click.Command = command_line()
     for word in words:

@@ -185,7 +185,9 @@ class TestOthersChangeIt:
         ontap.handle = intruding  # type: ignore[method-assign]
         return put
 
-    @pytest.mark.parametrize("known", [{"query", "client"}, {"query"}, {"client"}], ids=" ".join)
+    @pytest.mark.parametrize(
+        "known", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
+    )
     @pytest.mark.parametrize("client", ["a", "b", "c"])
     def test_a_rule_that_moved_is_found_again(
         self,
@@ -204,7 +206,9 @@ class TestOthersChangeIt:
         assert clients(policy) == [[rule] for rule in expected]
         assert moving
 
-    @pytest.mark.parametrize("known", [{"query", "client"}, {"query"}, {"client"}], ids=" ".join)
+    @pytest.mark.parametrize(
+        "known", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
+    )
     def test_a_client_of_a_rule_that_moved(
         self, known: set[str], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
     ) -> None:
