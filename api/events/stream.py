@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -65,7 +66,7 @@ class EventStream:
         self._closed = False
         self._scope: JobScope | None = None
         self._ends_at = clock() + max_s
-        self._checked_at = float("-inf")
+        self._check_at = float("-inf")
         self._sent_at = clock()
         self._first = b": the changes of your jobs\nretry: 2000\n"
         # The client of a new stream can go on from here, also when nothing happens before it breaks.
@@ -119,9 +120,10 @@ class EventStream:
         raise StopIteration
 
     def _is_authorized(self) -> bool:
-        if self._clock() - self._checked_at >= _CHECK_EVERY_S:
+        if self._clock() >= self._check_at:
             self._scope = self._check()
-            self._checked_at = self._clock()
+            # Streams that began together do not check together: requests come in between.
+            self._check_at = self._clock() + _CHECK_EVERY_S * random.uniform(0.5, 1)  # noqa: S311 - no secret
         return self._scope is not None
 
     def _next_piece(self) -> tuple[bytes, bool]:
@@ -155,5 +157,5 @@ class EventStream:
 
     def _idle_s(self) -> float:
         now = self._clock()
-        next_at = min(self._sent_at + _HEARTBEAT_S, self._checked_at + _CHECK_EVERY_S, self._ends_at)
+        next_at = min(self._sent_at + _HEARTBEAT_S, self._check_at, self._ends_at)
         return max(0.0, next_at - now)
