@@ -80,8 +80,13 @@ def _content(described: Document) -> str:
 
 def _schemas(document: Document) -> Iterator[str]:
     yield "\n## Schemas\n"
-    for name, schema in document["components"]["schemas"].items():
-        if name.startswith(("Listed", "Pagination")) or "properties" not in schema:
+    schemas = document["components"]["schemas"]
+    for listed, schema in schemas.items():
+        name = listed.removeprefix("Listed")
+        if name.startswith("Pagination") or (name != listed and name in schemas):
+            continue
+        if "properties" not in schema:
+            yield f"\n### {name}\n\n{schema.get('description') or 'An object.'}"
             continue
         needed = schema.get("required", ())
         yield f"\n### {name}\n\n| Member | Type | Meaning |\n|---|---|---|"

@@ -79,7 +79,7 @@ class TestAccepted:
         assert {job["requested_by"] for job in members} == {"ann"}
 
     def test_a_member_whose_turn_has_not_come_waits_for_others(self, front, client):
-        front.services.scripts.worker_heartbeat("one@host", "filer.write")
+        front.services.scripts.worker_heartbeat("one@host", {"filer.write": 4})
         path = accepted(client.post(URL, json={"parallel": 1, "requests": [_creation("a"), _creation("b")]}))
         reasons = [job["queue"]["waiting_reason"] for job in _members(client, path)]
         assert reasons == [None, "behind-jobs"]
@@ -315,7 +315,7 @@ class TestEnded:
 
 class TestSeen:
     def test_by_those_who_have_all_its_roles(self, front, redis_client, mixed):
-        redis_client.hset(f"sapi:job:{mixed.rpartition('/')[2]}", "requester", "bob")
+        redis_client.hset(f"sapi:job:{mixed.rpartition('/')[2]}", "requester_key", "somebody else's")
         assert front.client(Role.ADMIN, Role.UBER_ADMIN).get(mixed).status_code == 200
         problem(front.client(Role.ADMIN).get(mixed), 404, "no-such-job")
         problem(front.client(Role.ADMIN).get(f"{mixed}/result"), 404, "no-such-job")

@@ -105,6 +105,7 @@ class JobRecord(Model):
     attempts: tuple[Attempt, ...] = nested_list(Attempt)
     cancellable: bool = False
     retry_of: str | None = None
+    trace_id: str | None = None
     backend_job: str | None = None
     result: Result | None = nested(Result)
     error: Problem | None = nested(Problem)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from celery.exceptions import Ignore
 from flask import Flask
 from redis import Redis
 from werkzeug.test import TestResponse
@@ -18,10 +17,9 @@ from api.auth import AuthSettings
 from api.services import Services
 from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystems
-from worker.catalog.operations import OPERATIONS, QueueClass
+from worker.catalog.operations import QueueClass
 from worker.config.settings import Settings
 from worker.execution.lease import Lease
-from worker.execution.runner import JobFailed
 from worker.main import Runtime, build
 
 _AUTH = {
@@ -88,12 +86,11 @@ class Service:
 
     def run(self, job_id: str) -> None:
         """Carry one job out, if it is its turn."""
-        name: Any = self.redis.hget(f"sapi:job:{job_id}", "operation")
-        runner = self.worker.celery.tasks[OPERATIONS[name.decode()].task_name]._runner
+        runner = self.worker.runner
         lease = runner._claims.claim(job_id)
         if isinstance(lease, Lease):
-            with suppress(JobFailed, Ignore):
-                runner._carry_out(lease)
+            # Without the runner around it, the end of this job claims no other.
+            runner._executor.execute(lease)
 
     def run_all(self) -> int:
         """Carry out what waits; how many jobs that were."""
