@@ -115,7 +115,7 @@ class Reader:
         if answer.status_code != requests.codes.ok:
             return self._model.surprise(f"{question.told}: {answer.status_code} {answer.text[:300]}")
         if question.names is not None:
-            shown = {question.names[0]: self._model.same(answer.json())}
+            shown = {question.names[0]: self._model.same(self._without_rights(question, answer.json()))}
         else:
             shown = self._named(self._records(answer, question))
         self._kept[place] = answer.headers["ETag"], shown
@@ -131,6 +131,13 @@ class Reader:
         return got, time.monotonic()
 
     # --- what was shown
+
+    def _without_rights(self, question: _Question, record: dict[str, Any]) -> dict[str, Any]:
+        """A record as changes tell it: one policy is read with the rights of its rules, checked here."""
+        details = record.pop("details", None)
+        if details is not None and [client for rule in details for client in rule["clients"]] != record["rules"]:
+            self._model.surprise(f"{question.told}: {details} beside {record['rules']}")
+        return record
 
     def _records(self, answer: requests.Response, question: _Question) -> list[dict[str, Any]]:
         """All pages from this one on: they are of one state, and so are judged as one answer."""
