@@ -67,7 +67,7 @@ def test_a_host_that_is_cut_off_loses_nothing_and_overwrites_nothing(spread: Dep
     assert (away.status_code, away.json()["code"]) == (503, "queue-unavailable")
     assert "Retry-After" in away.headers
     assert client.get("/healthz").status_code == 200
-    eventually(lambda: spread.log(lost).count("beat.failed") > 2, "the worker has noticed, too")
+    eventually(lambda: spread.log(lost).count("maintenance.failed") > 2, "the worker has noticed, too")
     redis.heal()
     eventually(lambda: client.get("/readyz").status_code == 200, "it is ready again")
     again = client.submit("POST", "/v4/filer/volumes/again", {})["id"]

@@ -29,4 +29,6 @@ if f[2] == 'running' and is_blocked(id) then
   redis.call('HSET', job_key(id), 'not_before', '')
   return {'BLOCKED', messages}
 end
+-- Until now it has only found out which volume it is about, beside earlier changes of that volume.
+redis.call('HSET', job_key(id), 'started', text(now))
 return {'GO', messages}
