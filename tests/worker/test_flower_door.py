@@ -88,13 +88,40 @@ def test_signing_in_by_the_provider(redis_url, provider):
         assert {path: status(adam, address, path) for path in LOOKS if status(adam, address, path) != 200} == {}
         assert {status(adam, address, path, "POST") for path in CHANGES} == {403}
 
+        assert bring_back(address, "adam", other_state=None) == 403
+        assert bring_back(address, "adam", other_state=begun(requests.Session(), address)) == 403
+
+
+def begun(session: requests.Session, address: str) -> str:
+    """The state cookie of a browser that has left for the provider."""
+    session.get(f"{address}/login", allow_redirects=False, timeout=20)
+    return session.cookies["oauth_state"]
+
+
+def bring_back(address: str, user: str, *, other_state: str | None) -> int:
+    """Sign in, but come back without the state cookie or with another browser's: what Flower makes of it.
+
+    The verifier stays, so that the provider does take the code.
+    """
+    session = requests.Session()
+    back = code_for(session, address, user)
+    cookies = session.cookies.get_dict() | {"oauth_state": other_state}
+    sent = {name: value for name, value in cookies.items() if value is not None}
+    assert "oauth_verifier" in sent
+    return requests.get(back, cookies=sent, allow_redirects=False, timeout=20).status_code
+
 
 def enter(session: requests.Session, address: str, user: str) -> int:
     """Sign in; what Flower makes of it."""
+    return session.get(code_for(session, address, user), allow_redirects=False, timeout=20).status_code
+
+
+def code_for(session: requests.Session, address: str, user: str) -> str:
+    """Where the provider sends ``user`` after signing in, with a code."""
     leaving = session.get(f"{address}/login", allow_redirects=False, timeout=20)
     assert re.search("code_challenge_method=S256", leaving.headers["Location"])
     there = requests.post(leaving.headers["Location"], data={"user": user}, allow_redirects=False, timeout=20)
-    return session.get(there.headers["Location"], allow_redirects=False, timeout=20).status_code
+    return there.headers["Location"]
 
 
 def test_http_basic_where_there_is_no_provider(redis_url):

@@ -101,9 +101,14 @@ def test_a_role_that_does_not_exist_is_nobodys(redis_client):
     assert (refused["code"], refused["role"]) == ("missing-role", "UBER_ADMIN")
 
 
-def test_its_session_ends_when_it_is_taken_away(client, redis_client):
+@pytest.mark.parametrize("changed", [{"basic_auth_password": ""}, {"basic_auth_username": "other"}], ids=str)
+def test_its_session_ends_when_it_is_taken_away(client, redis_client, changed):
     client.get("/login_basic", headers=GOOD)
-    later = build(redis_client).test_client()
-    later.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
+    same = build(redis_client, **SETTINGS).test_client()
+    later = build(redis_client, **(SETTINGS | changed)).test_client()
+    for each in (same, later):
+        each.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
 
-    assert roles_of(later) == {"USER"}
+    assert same.get("/whoami").get_json() == {"name": "svc", "roles": sorted(EVERY), "auth_method": "session"}
+    who = later.get("/whoami").get_json()
+    assert (who["roles"], who["auth_method"]) == (["USER"], "anonymous")

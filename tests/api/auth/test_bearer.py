@@ -164,6 +164,17 @@ def test_bad_tokens(client, provider, kind):
     assert_refused(client.post("/v4/needs/ADMIN", headers=sent))
 
 
+@pytest.mark.parametrize(("use", "status"), [("sig", 200), ("enc", 401)])
+def test_a_published_key_that_is_not_for_signatures(client, provider, use, status):
+    key = RSAKey.generate_key(2048)
+    published = RSAKey.import_key(key.as_dict(private=False) | {"kid": "published", "use": use})
+    provider.keys = [published, *provider.keys]
+
+    token = provider.token(key=key, header={"kid": "published"})
+
+    assert client.get("/whoami", headers=bearer(token)).status_code == status
+
+
 @pytest.mark.parametrize("header", ["Digest x=y", "Bearer", "Nonsense", "Basic !!!", "", "Negotiate abc"])
 def test_other_authorization_is_401(client, header):
     assert client.get("/conf/me/roles", headers={"Authorization": header}).status_code == 401

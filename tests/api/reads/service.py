@@ -56,13 +56,13 @@ class Service:
         self.worker: Runtime = build(self.settings, subsystems, list(QueueClass), "test")
         self.backend = self.worker.gateways["dummy"]._opened()
 
-    def _front_end(self) -> tuple[Flask, Services]:
+    def _front_end(self, **auth: Any) -> tuple[Flask, Services]:
         services = Services.build(self.settings, self.config, ("dummy",))
-        return create_app(services, AuthSettings.model_validate(_AUTH)), services
+        return create_app(services, AuthSettings.model_validate(_AUTH | auth)), services
 
-    def another_front_end(self) -> Flask:
-        """Another API process, as far as it can be told."""
-        return self._front_end()[0]
+    def another_front_end(self, **auth: Any) -> Flask:
+        """Another API process, as far as it can be told; with these settings of sign-in."""
+        return self._front_end(**auth)[0]
 
     def get(self, path: str = "volumes", app: Flask | None = None, **headers: str) -> TestResponse:
         """GET a path of the subsystem."""

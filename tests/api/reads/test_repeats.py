@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from dataclasses import replace
 
 import pytest
 
 from api.reads import lookup as reads
+from api.response_cache import middleware as response_cache
+from tests.api.auth.house import bearer
+from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
 from worker.store.metrics import CounterBuffer
+
+__all__ = ["provider"]
 
 _OWN = {"Age", "Cache-Status", "X-Request-ID"}
 
@@ -69,6 +76,33 @@ def test_age_goes_on_and_ends_it(read_request):
     stale = read_request.get()
     assert stale.headers["Cache-Status"] == "storage-api; hit; ttl=-1"
     assert "Operation-Location" in stale.headers
+
+
+@pytest.mark.parametrize(("age_s", "times"), [(30, 1), (61, 2)])
+def test_age_alone_ends_it(read_request, monkeypatch, age_s, times):
+    """Redis replies the same as before: only the age of the response, which may be 60 s, tells them apart."""
+    mark = response_cache.mark_cacheable
+
+    def mark_older(services, state, *more):
+        mark(services, replace(state, as_of_ms=state.as_of_ms - age_s * 1000), *more)
+
+    monkeypatch.setattr(response_cache, "mark_cacheable", mark_older)
+    assert [read_request.get().status_code for _ in range(2)] == [200, 200]
+    assert len(read_request.times) == times
+
+
+def test_a_bearer_token_is_checked_each_time(read_request, provider, monkeypatch):
+    discovery = f"{provider.issuer}/.well-known/openid-configuration"
+    client = read_request.another_front_end(
+        oauth_discovery_url=discovery, oauth_client_id=CLIENT_ID, oauth_secret_key=CLIENT_SECRET
+    ).test_client()
+    header = bearer(provider.token())
+    answers = [client.get("/v4/dummy/volumes", headers=header).status_code for _ in range(3)]
+    assert answers == [200] * 3
+    later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert client.get("/v4/dummy/volumes", headers=header).status_code == 401
+    assert len(read_request.times) == 3
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Accept-Encoding", "Cache-Control"])
