@@ -120,8 +120,8 @@ class Services:
     def batches(self) -> Batches:
         """The batches; as ``jobs``."""
         if not self._batches:
-            ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))
-            self._batches.append(Batches(self.redis, self.scripts, self.jobs, ids, self.publisher, self.settings))
+            jobs = self.jobs
+            self._batches.append(Batches(self.redis, self.scripts, jobs, jobs.ids, self.publisher, self.settings))
         return self._batches[0]
 
 

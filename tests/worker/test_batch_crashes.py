@@ -50,7 +50,7 @@ def _front_end(bench: Bench, points: Callable[[str], None]) -> Batches:
     """A front end that may crash between its steps."""
     scripts: Any = CountedScripts(bench.scripts, points)
     publisher: Any = bench.publisher
-    return Batches(bench.client, scripts, bench.jobs, bench.jobs._ids, publisher, bench.settings)
+    return Batches(bench.client, scripts, bench.jobs, bench.jobs.ids, publisher, bench.settings)
 
 
 def _worker(bench: Bench, points: Callable[[str], None]) -> Node:

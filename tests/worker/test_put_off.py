@@ -140,7 +140,7 @@ def test_one_key_of_two_users_makes_two_jobs(bench: Bench):
 def test_a_full_queue_takes_no_more_and_keeps_what_it_has(bench: Bench):
     publisher: Any = bench.publisher
     settings = load(type(bench.settings), SAPI_DEBUG=True, queue_limit=2, queue_share=100)
-    jobs = Jobs(bench.client, bench.scripts, bench.jobs._ids, publisher, settings)
+    jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
     new = [bench.new("create_lock", volume="vol", host=f"h{number}") for number in range(3)]
     accepted = [jobs.accept(each)[:2] for each in new]
     assert [outcome for outcome, _ in accepted] == [SubmitOutcome.NEW, SubmitOutcome.NEW, SubmitOutcome.FULL]

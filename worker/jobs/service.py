@@ -84,7 +84,7 @@ class Jobs:
     ) -> None:
         self._redis = client
         self._scripts = scripts
-        self._ids = ids
+        self.ids = ids
         self._publisher = publisher
         self._settings = settings
         self._keys = Keys(settings.key_prefix)
@@ -95,7 +95,7 @@ class Jobs:
         The record, its place in the queue and, where the broker is the same Redis, its Celery message are written in
         one step (a transactional outbox). A message that is published afterwards and gets lost only costs time.
         """
-        job_id = self._ids.new()
+        job_id = self.ids.new()
         fields = self.fields(job_id, new)
         message = TaskMessage(job_id, fields["queue"], new.operation.name)
         payload = self._publisher.message_for(message)
@@ -132,7 +132,7 @@ class Jobs:
 
     def was_issued(self, job_id: str) -> bool:
         """Was there ever a job of this id?"""
-        return self._ids.is_ours(job_id)
+        return self.ids.is_ours(job_id)
 
     def result(self, job_id: str) -> bytes | None:
         """The result of a succeeded job as JSON; None when it is kept no longer, or is a listing."""
