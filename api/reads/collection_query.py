@@ -21,6 +21,7 @@ from api.http.problems import Problem, invalid
 from api.reads.filter_expressions import BadExpression, Predicate, compile_expression, count_terms
 from api.reads.selection import numbers
 from api.services import current_services
+from storage_backends.client_matches import canonical_host
 from storage_backends.models import ExportPolicy, Snapshot, Volume
 from storage_backends.models import Lock as LockModel
 from worker.catalog import resource_types as views
@@ -263,6 +264,8 @@ def _sort(keys: Sequence[str], types: Mapping[str, type]) -> tuple[tuple[str, bo
 
 
 def _filter(name: str, text: str, kind: type) -> Predicate:
+    if name == "host":  # Listings hold hosts in canonical form.
+        text = "|".join(map(canonical_host, text.split("|")))
     try:
         return compile_expression(text, kind)
     except BadExpression as exc:
