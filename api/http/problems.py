@@ -12,7 +12,7 @@ from flask import Response, g, has_request_context, request
 
 from api.http.request_ids import request_id
 from worker.catalog.problem_types import MOST_ERRORS, PROBLEM_TYPES, STATUS
-from worker.jobs.record import Failure
+from worker.jobs.failure import Failure
 
 __all__ = [
     "MEDIA_TYPE",

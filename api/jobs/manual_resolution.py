@@ -6,7 +6,8 @@ from api.http.problems import Problem
 from api.services import current_services
 from storage_backends.models import parse_reference
 from worker.catalog.resource_types import ResourceType
-from worker.jobs.record import FAILURE_DETAILS, Failure, Job, State
+from worker.jobs.failure import FAILURE_DETAILS, Failure
+from worker.jobs.record import Job, State
 from worker.store.results import ForceResult
 
 _FAILURES = {

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from api.monitoring import service_status as overview
 from api.services import Services
-from worker.jobs.record import REQUEST_FAULTS
+from worker.jobs.failure import REQUEST_FAULTS
 from worker.store.metrics import JOB_BOUNDS_MS, REQUEST_BOUNDS_MS, histograms
 from worker.store.write_probe import WriteState
 

@@ -24,7 +24,8 @@ from worker.config.settings import Settings, load
 from worker.execution.claims import Completion, JobClaims
 from worker.execution.executor import JobExecutor
 from worker.execution.lease import LeaseRenewer
-from worker.jobs.record import Failure, State
+from worker.jobs.failure import Failure
+from worker.jobs.record import State
 from worker.messaging.messages import TaskMessage
 
 ALL = tuple(Role)

@@ -15,7 +15,7 @@ from storage_backends.errors import CODES
 from tests.api.front import Front
 from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import PROBLEM_TYPES, STATUS
-from worker.jobs.record import FAILURE_DETAILS, REQUEST_FAULTS
+from worker.jobs.failure import FAILURE_DETAILS, REQUEST_FAULTS
 from worker.store.script_runner import script_source
 
 #: Pages for people and their files, which are no part of the API; who may see the status page is that page's own test.

@@ -11,7 +11,8 @@ import pytest
 from celery import Celery
 
 from worker.execution.outcome_events import emit_ended, emit_started
-from worker.jobs.record import Failure, State
+from worker.jobs.failure import Failure
+from worker.jobs.record import State
 from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep, emit_received
 
 

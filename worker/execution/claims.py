@@ -13,7 +13,8 @@ import structlog
 
 from worker.config.settings import Settings
 from worker.execution.lease import Lease, LeaseRenewer
-from worker.jobs.record import Failure, Job, State, parse_job
+from worker.jobs.failure import Failure
+from worker.jobs.record import Job, State, parse_job
 from worker.jobs.status import INLINE_RESULT_BYTES
 from worker.listings.updates import Steps
 from worker.messaging.messages import TaskMessage, parse_messages

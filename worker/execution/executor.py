@@ -21,7 +21,8 @@ from worker.config.json_encoding import as_json
 from worker.config.settings import Settings
 from worker.execution.claims import Completion, JobClaims
 from worker.execution.lease import Lease
-from worker.jobs.record import FAILURE_DETAILS, Failure, InDoubtCause, State
+from worker.jobs.failure import FAILURE_DETAILS, Failure, InDoubtCause
+from worker.jobs.record import State
 from worker.jobs.status import INLINE_RESULT_BYTES
 from worker.listings.listing import Listing
 from worker.listings.repository import Listings

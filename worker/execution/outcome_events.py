@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from celery import Celery
 
-from worker.jobs.record import Failure, State
+from worker.jobs.failure import Failure
+from worker.jobs.record import State
 from worker.messaging.task_events import emit
 
 

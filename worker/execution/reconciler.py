@@ -18,7 +18,8 @@ from worker.config.settings import Settings
 from worker.execution.claims import Completion, JobClaims
 from worker.execution.executor import failure_of
 from worker.execution.lease import Lease
-from worker.jobs.record import FAILURE_DETAILS, Failure, InDoubtCause, Job, State
+from worker.jobs.failure import FAILURE_DETAILS, Failure, InDoubtCause
+from worker.jobs.record import Job, State
 from worker.listings.repository import Listings
 from worker.listings.updates import ListingUpdates
 from worker.telemetry import tracing

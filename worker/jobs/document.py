@@ -11,7 +11,8 @@ import orjson
 
 from worker.catalog.problem_types import MOST_ERRORS, PROBLEM_TYPES
 from worker.catalog.success_status import success_status
-from worker.jobs.record import Failure, Job, State
+from worker.jobs.failure import Failure
+from worker.jobs.record import Job, State
 from worker.jobs.status import JobStatus
 
 #: The path prefix below which clients reach the service; the API sets it for each request.

@@ -10,6 +10,7 @@ from typing import Any
 
 from storage_backends.journal import JournalState
 from worker.catalog.operations import BATCH, Operation, Role, operation_named
+from worker.jobs.failure import Failure, InDoubtCause, parse_failure
 
 
 class State(StrEnum):
@@ -27,26 +28,6 @@ class State(StrEnum):
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
-#: Failures of jobs whose users asked for what cannot be. `lua/job_functions.lua` has the same.
-REQUEST_FAULTS = frozenset(
-    {
-        "already-exists",
-        "batch-failed",
-        "lock-held",
-        "no-such-policy",
-        "no-such-snapshot",
-        "no-such-volume",
-        "not-a-data-volume",
-        "not-found",
-        "not-supported",
-        "policy-in-use",
-        "resource-busy",
-        "too-many-snapshots",
-        "validation-failed",
-    }
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One time that a job was put off: when (Unix ms), why, and for how long (ms)."""
@@ -55,44 +36,6 @@ class Attempt:
     code: str
     detail: str
     retry_in_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a job failed, in words that may be shown to its client."""
-
-    code: str
-    detail: str
-    retryable: bool = False
-    backend_error: Mapping[str, str] | None = None
-    errors: tuple[Mapping[str, str], ...] = ()
-
-    @property
-    def is_request_fault(self) -> bool:
-        """Was it of the user's making, rather than of the service's or the storage system's?"""
-        return self.code in REQUEST_FAULTS
-
-    def to_fields(self) -> dict[str, str]:
-        """The fields of the record that hold it."""
-        more = {"backend_error": self.backend_error, "errors": list(self.errors), "retryable": self.retryable}
-        return {"error_code": self.code, "error_detail": self.detail, "error_more": json.dumps(more)}
-
-
-@dataclass(frozen=True, slots=True)
-class InDoubtCause:
-    """Why it is not known what became of a change: what the driver said, and the storage system's own words."""
-
-    detail: str
-    backend_error: Mapping[str, str] | None = None
-
-    def to_json(self) -> str:
-        """The field of the record that holds it."""
-        return json.dumps({"detail": self.detail, "backend_error": self.backend_error})
-
-    @classmethod
-    def parse(cls, text: str | None) -> InDoubtCause | None:
-        """Read what ``to_json`` wrote; None where nothing was."""
-        return cls(**json.loads(text)) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +157,7 @@ def parse_record(record: Mapping[str, str]) -> Job | None:
         references=tuple(json.loads(record["references"])) if record.get("references") else (),
         cancellable=_cancellable(record, state),
         listing_version=_listing_version(record),
-        failure=_failure(record),
+        failure=parse_failure(record) if state is State.FAILED else None,
         attempts=_attempts(record),
         children=_children(record) if operation is BATCH else None,
         query=record.get("query", ""),
@@ -273,45 +216,6 @@ def _attempts(record: Mapping[str, str]) -> tuple[Attempt, ...]:
     )
 
 
-#: Details of failures that a script recorded with nothing but their code.
-FAILURE_DETAILS = {
-    "worker-lost": "The worker that had this job was lost before anything was changed. Submit it again.",
-    "timed-out": "The job took longer than its operation may take, and was stopped before anything was changed.",
-    "outcome-unknown": "The change may or may not have happened: look at the storage system before repeating it.",
-}
-
-
 def _children(record: Mapping[str, str]) -> dict[str, int]:
     states = ("queued", "running", "succeeded", "failed", "cancelled")
     return {"total": int(record["total"]), **{state: int(record[f"members_{state}"]) for state in states}}
-
-
-def _batch_failure(record: Mapping[str, str]) -> Failure:
-    """How many members did not succeed, and the first that failed."""
-    children = _children(record)
-    missed = children["total"] - children["succeeded"]
-    errors = [
-        {
-            "pointer": f"/requests/{each['member']}",
-            "detail": f"{each['code']}: {each['detail'] or FAILURE_DETAILS.get(each['code'], 'it failed')}",
-        }
-        for each in json.loads(record.get("failures") or "[]")
-    ]
-    detail = f"{missed} of {children['total']} members did not succeed; the result says what became of each."
-    return Failure("batch-failed", detail, retryable=True, errors=tuple(errors))
-
-
-def _failure(record: Mapping[str, str]) -> Failure | None:
-    code = record.get("error_code")
-    if not code or record["state"] != State.FAILED:
-        return None
-    if code == "batch-failed":
-        return _batch_failure(record)
-    more = json.loads(record.get("error_more") or "{}")
-    return Failure(
-        code,
-        record.get("error_detail") or FAILURE_DETAILS.get(code, code),
-        bool(more.get("retryable", code in ("worker-lost", "timed-out"))),
-        more.get("backend_error"),
-        tuple(more.get("errors", ())),
-    )
