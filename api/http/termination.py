@@ -12,7 +12,7 @@ def on_termination(callback: Callable[[], None]) -> None:
     """Call back, in a thread of its own, when the process gets SIGTERM or SIGINT.
 
     The server's own handlers stay as they are: the interpreter writes the number of each signal that has a handler to a
-    socket (`signal.set_wakeup_fd`). Outside the main thread, where signals cannot be heard, nothing happens.
+    socket (`signal.set_wakeup_fd`). Outside the main thread, where signals cannot be received, nothing happens.
     """
     if threading.current_thread() is not threading.main_thread():
         return

@@ -10,7 +10,8 @@ from werkzeug.datastructures import MultiDict
 from api import auth
 from api.http.preferences import Preferences, freshness
 from api.http.problems import Problem, invalid
-from api.reads import collection_query as collections
+from api.reads.collection_query import Query, parse_query
+from api.reads.collection_response import select
 from api.reads.lookup import Pending, find
 from api.reads.read_request import ReadRequest
 from api.services import current_services
@@ -48,16 +49,16 @@ def choose_volumes(subsystem: str, where: str, wait_s: float) -> list[str]:
     found = find(read_request)
     if isinstance(found, Pending):
         raise _not_yet(found)
-    return [str(record["name"]) for record in collections.select(found.listing, found.listing_state, query)]
+    return [str(record["name"]) for record in select(found.listing, found.listing_state, query)]
 
 
-def _query(where: str) -> collections.Query:
+def _query(where: str) -> Query:
     given = MultiDict(parse_qsl(where, keep_blank_values=True))
     for name in _UNFIT:
         if name in given:
             raise invalid("/for_each/where", f"{name} makes no sense here")
     try:
-        return collections.parse(VOLUMES, given)
+        return parse_query(VOLUMES, given)
     except Problem as problem:
         raise invalid("/for_each/where", problem.detail) from None
 

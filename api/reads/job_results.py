@@ -11,7 +11,8 @@ from werkzeug.datastructures import MultiDict
 
 from api.http.problems import Problem
 from api.jobs.submit import final_response, job_headers
-from api.reads import collection_query as collections
+from api.reads.collection_query import no_query, parse_query
+from api.reads.collection_response import respond
 from api.reads.read import with_age
 from api.services import current_services
 from worker.catalog.resource_types import ResourceType
@@ -34,7 +35,7 @@ def result_of(job_status: JobStatus) -> Response:
         raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
     if job.state is State.SUCCEEDED and job.listing_version is not None:
         return _read(job_status, job.listing_version)
-    arguments = collections.nothing(request.args)
+    arguments = no_query(request.args)
     assert arguments is not None  # noqa: S101 - it refuses every parameter
     if job.state is not State.SUCCEEDED:
         return final_response(job_status, None)
@@ -50,7 +51,7 @@ def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
     resource_type = job.operation.reads
     assert resource_type is not None  # noqa: S101 - only reads have a generation
     sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
-    query = collections.parse(resource_type, sent) if resource_type.parent is None else collections.nothing(sent)
+    query = parse_query(resource_type, sent) if resource_type.parent is None else no_query(sent)
     listing = _listing(job, resource_type, listing_version)
     if resource_type.single and not listing.records:
         raise _expired(job)
@@ -59,9 +60,7 @@ def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
     listing_state = ListingState(
         listing_version.cache_key, job_status.now_ms, listing_version, as_of_ms, listing.count, listing.hash
     )
-    response = with_age(
-        current_services(), listing_state, collections.respond(listing, listing_state, query, key), "fwd=miss"
-    )
+    response = with_age(current_services(), listing_state, respond(listing, listing_state, query, key), "fwd=miss")
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(job_headers(job.id))
     return response

@@ -14,7 +14,7 @@ from api.jobs.long_polling import wait_for, wait_for_end
 from api.jobs.new_job import new_job
 from api.jobs.refusals import memory_refusal, refusal
 from api.jobs.submit import job_headers
-from api.reads import collection_query as collections
+from api.reads.page_token import Page, bad_token
 from api.reads.read_request import ReadRequest, name_in_listing, resolve_volume_name
 from storage_backends.models import parse_reference
 from worker.catalog import resource_types as views
@@ -125,12 +125,12 @@ def _from(read_request: ReadRequest, listing_state: ListingState, status: str = 
     return Found(read_request, listing, listing_state, key, status)
 
 
-def _page(read_request: ReadRequest, page: collections.Page) -> Found:
+def _page(read_request: ReadRequest, page: Page) -> Found:
     """The state that a page's token names, whatever has happened since."""
     if page.cache_key != read_request.resource_type.cache_key(
         read_request.subsystem, _paged_arguments(read_request, page)
     ):
-        raise collections.bad_token()
+        raise bad_token()
     listing_version = ListingVersion(page.cache_key, page.base, page.base_seq, page.seq)
     listing = read_request.services.hot.get(listing_version, superseded=True)
     if listing is None:
@@ -140,7 +140,7 @@ def _page(read_request: ReadRequest, page: collections.Page) -> Found:
     return Found(read_request, listing, listing_state)
 
 
-def _paged_arguments(read_request: ReadRequest, page: collections.Page) -> Mapping[str, Any]:
+def _paged_arguments(read_request: ReadRequest, page: Page) -> Mapping[str, Any]:
     """The arguments, where a path stands for the volume that it meant when the first page was given out."""
     if parse_reference(str(read_request.arguments.get("volume", ""))) is None:
         return read_request.arguments

@@ -10,7 +10,8 @@ from flask import Response, request
 
 from api.http.preferences import freshness, preferences
 from api.jobs.submit import accepted_response
-from api.reads import collection_query as collections
+from api.reads.collection_query import no_query, parse_query
+from api.reads.collection_response import respond
 from api.reads.lookup import Found, Pending, find
 from api.reads.read_request import ReadRequest
 from api.response_cache import middleware as response_cache
@@ -28,11 +29,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
     resource_type = operation.reads
     assert resource_type is not None  # noqa: S101 - a route that reads names an operation that reads
     services = current_services()
-    query = (
-        collections.parse(resource_type, request.args)
-        if resource_type.parent is None
-        else collections.nothing(request.args)
-    )
+    query = parse_query(resource_type, request.args) if resource_type.parent is None else no_query(request.args)
     sent_query = request.query_string.decode("ascii", "replace")
     read_request = ReadRequest(
         services,
@@ -49,7 +46,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
     found = find(read_request)
     if isinstance(found, Pending):
         return accepted_response(found.job_status, headers=found.headers, query=sent_query)
-    return with_headers(found, collections.respond(found.listing, found.listing_state, query, found.key))
+    return with_headers(found, respond(found.listing, found.listing_state, query, found.key))
 
 
 def with_headers(found: Found, response: Response) -> Response:

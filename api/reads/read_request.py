@@ -9,7 +9,7 @@ from typing import Any
 from flask import request
 
 from api.http.preferences import Preferences, RequestCacheControl
-from api.reads import collection_query as collections
+from api.reads.collection_query import Query
 from api.services import Services
 from storage_backends.models import parse_reference
 from worker.catalog import resource_types as views
@@ -27,7 +27,7 @@ class ReadRequest:
     resource_type: ResourceType
     subsystem: str
     arguments: Mapping[str, Any]
-    query: collections.Query
+    query: Query
     wanted: RequestCacheControl
     #: How long to wait for a job where the preferences do not say, in seconds.
     wait_s: float
@@ -103,5 +103,7 @@ def name_in_listing(read_request: ReadRequest, volumes: ListingState) -> ReadReq
     if path is None or volumes.listing_version is None:
         return read_request
     listing = read_request.services.hot.get(volumes.listing_version)
-    name = collections.mounted_at(listing, path.junction_path) if listing is not None else ""
-    return replace(read_request, arguments={**read_request.arguments, "volume": name}) if name else read_request
+    found = listing.find_casefolded("junction_path", path.junction_path) if listing is not None else None
+    return (
+        replace(read_request, arguments={**read_request.arguments, "volume": found["name"]}) if found else read_request
+    )

@@ -10,7 +10,8 @@ from flask import Response, g, request
 
 from api.http.preferences import Preferences, RequestCacheControl, freshness, takes_gzip
 from api.http.problems import Problem
-from api.reads.collection_query import Query, client_has
+from api.reads.collection_query import Query
+from api.reads.collection_response import client_has
 from api.reads.lookup import Found, Pending, find
 from api.reads.read import with_headers
 from api.reads.read_request import ReadRequest

@@ -1,0 +1,106 @@
+"""The answer to what a client asks of a collection, from one state of its listing."""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import urlencode
+
+import orjson
+from flask import Response, request
+
+from api.http.preferences import takes_gzip
+from api.reads.collection_query import MOST_LIMIT, Query
+from api.reads.page_token import make_token
+from api.reads.selection import numbers
+from worker.listings.listing import Listing, Record
+from worker.listings.repository import ListingState
+
+
+def respond(listing: Listing, listing_state: ListingState, query: Query, key: str | None) -> Response:
+    """The answer with the collection, a page of it, or the record ``key``; 304 when the client has it already."""
+    packed = key is None and query.plain and takes_gzip(request)
+    tag = _etag(listing_state.etag, query, key)
+    if client_has(tag) or _unchanged_since(listing_state):
+        response = Response(status=304)
+    elif key is not None:
+        response = Response(orjson.dumps(listing.find(key)), content_type="application/json")
+    elif query.plain:
+        response = _whole(listing, packed=packed)
+    else:
+        response = _part(listing, listing_state, query)
+    # Compressed it is another representation, so its tag is another.
+    response.headers["ETag"] = f'"{tag}-gzip"' if packed else f'"{tag}"'
+    response.headers["Vary"] = "Accept-Encoding, Authorization, Cookie"
+    return response
+
+
+def select(listing: Listing, listing_state: ListingState, query: Query) -> list[Record]:
+    """Return the records that a query chooses, in its order."""
+    return _rows(listing, listing_state, query, 0, query.limit or listing.count)[1]
+
+
+def _etag(state: str, query: Query, key: str | None) -> str:
+    if query.plain and key is None:
+        return state
+    start = query.page.start if query.page else 0
+    read_request = f"{query.text} {query.limit} {start} {key}"
+    return f"{state}-{hashlib.sha256(read_request.encode()).hexdigest()[:12]}"
+
+
+def client_has(tag: str) -> bool:
+    """Does the client of the request at hand have the representation of this tag?"""
+    # A proxy that compresses may weaken the tag or hang its encoding on; the state is the same.
+    sent = request.if_none_match
+    return sent.contains_weak(tag) or sent.contains_weak(f"{tag}-gzip") or sent.contains_weak(f"{tag};gzip")
+
+
+def _unchanged_since(listing_state: ListingState) -> bool:
+    """Does If-Modified-Since say that the client has it? Changes are laid over a listing without making it younger."""
+    if "If-None-Match" in request.headers or "If-Modified-Since" not in request.headers:
+        return False
+    version = listing_state.listing_version
+    try:
+        since = request.if_modified_since
+    except OverflowError:
+        return False
+    if since is None or version is None or version.seq != version.base_seq:
+        return False
+    return listing_state.as_of_ms // 1000 <= since.timestamp()
+
+
+def _whole(listing: Listing, *, packed: bool) -> Response:
+    response = Response(listing.gzip if packed else listing.body, content_type="application/json")
+    if packed:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["X-Total-Count"] = str(listing.count)
+    return response
+
+
+def _part(listing: Listing, listing_state: ListingState, query: Query) -> Response:
+    start = query.page.start if query.page else 0
+    limit = query.limit or (MOST_LIMIT if query.page else listing.count)
+    total, rows = _rows(listing, listing_state, query, start, limit)
+    if query.fields:
+        rows = [{name: row.get(name) for name in query.fields} for row in rows]
+    response = Response(orjson.dumps(rows), content_type="application/json")
+    response.headers["X-Total-Count"] = str(total)
+    if start + limit < total:
+        response.headers["Link"] = f'<{_next(listing_state, query, start + limit)}>; rel="next"'
+    return response
+
+
+def _rows(
+    listing: Listing, listing_state: ListingState, query: Query, start: int, limit: int
+) -> tuple[int, list[Record]]:
+    """How many records fit, and those of the page."""
+    if not query.filters and not query.sort:
+        return listing.count, listing.rows(start, limit)
+    records = listing.records
+    found = numbers(listing, (listing_state.cache_key, listing_state.etag), query.filters, query.sort, query.text)
+    return len(found), [records[number] for number in found[start : start + limit]]
+
+
+def _next(listing_state: ListingState, query: Query, start: int) -> str:
+    limit = [("limit", str(query.limit))] if query.limit else []
+    token = ("page_token", make_token(listing_state, query.text, start))
+    return f"{request.path}?{urlencode([*query.parameters, *limit, token])}"

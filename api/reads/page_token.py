@@ -1,0 +1,71 @@
+"""Page tokens: where a page begins, and in which state of which listing, so that all pages are of one state."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+
+import orjson
+
+from api.http.problems import Problem, invalid
+from worker.listings.repository import ListingState
+
+_DIGEST_CHARS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a page begins, and in which state of which listing."""
+
+    cache_key: str
+    base: str
+    base_seq: int
+    seq: int
+    as_of_ms: int
+    start: int
+    query: str
+
+
+def make_token(listing_state: ListingState, text: str, start: int) -> str:
+    """Return the token of the page of the query ``text`` that begins at record ``start``."""
+    listing_version = listing_state.listing_version
+    assert listing_version is not None  # noqa: S101 - there is a listing, so there is its state
+    place = [
+        listing_version.cache_key, listing_version.base, listing_version.base_seq, listing_version.seq,
+        listing_state.as_of_ms, start, _digest(text),
+    ]  # fmt: skip
+    known = orjson.dumps(place).decode()
+    return base64.urlsafe_b64encode(f"{_digest(known)}{known}".encode()).decode().rstrip("=")
+
+
+def parse_token(token: str, text: str) -> Page:
+    """Read a token that was made for the query ``text``.
+
+    Raises:
+        Problem: ``validation-failed``: it was made for another query, or is damaged.
+    """
+    try:
+        known = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        page = Page(*orjson.loads(known[_DIGEST_CHARS:]))
+    except (ValueError, TypeError, binascii.Error):
+        raise bad_token() from None
+    numbers = (page.base_seq, page.seq, page.as_of_ms, page.start)
+    sound = (
+        known.startswith(_digest(known[_DIGEST_CHARS:]))
+        and all(type(number) is int and 0 <= number < 2**53 for number in numbers)
+        and all(isinstance(part, str) for part in (page.cache_key, page.base, page.query))
+    )
+    if not sound or page.query != _digest(text) or page.base_seq > page.seq:
+        raise bad_token()
+    return page
+
+
+def bad_token() -> Problem:
+    """A page token that this service did not give out for this collection and query."""
+    return invalid("/page_token", "belongs to another collection or query, or is damaged. Take it from a Link header.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
