@@ -32,10 +32,10 @@ ALL = tuple(Role)
 JSON = {"Content-Type": "application/json"}
 
 
-class SilentBell:
-    """Rings for nobody: jobs stay where they are until a test carries them out."""
+class SilentPublisher:
+    """Publishes no message: jobs stay queued until a test carries them out."""
 
-    def message_for(self, _ring: TaskMessage) -> str:
+    def message_for(self, _message: TaskMessage) -> str:
         """None."""
         return ""
 
@@ -82,7 +82,7 @@ class Front:
         self._user_groups = user_groups
         self._auth = auth or {}
         services = Services.build(self.settings, load(ApiSettings, **config), ("filer", "other"))
-        self.services = replace(services, publisher=SilentBell())  # type: ignore[arg-type]
+        self.services = replace(services, publisher=SilentPublisher())  # type: ignore[arg-type]
         self._apps: dict[tuple[Role, ...], Flask] = {}
 
     def app(self, roles: tuple[Role, ...] = ALL) -> Flask:

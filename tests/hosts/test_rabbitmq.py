@@ -35,7 +35,7 @@ def _tasks(address: str) -> dict[str, Any]:
 
 
 def _send(url: str, task: str) -> None:
-    """Put a message into a queue that is no ring of ours."""
+    """Put a message into a queue that is none of ours."""
     with Connection(url) as connection, connection.Producer() as producer:
         producer.publish(
             [["x"], {}, {}], routing_key=f"{SUBSYSTEM}.write", headers={"task": task, "id": "x"}, serializer="json"

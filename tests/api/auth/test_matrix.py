@@ -17,7 +17,7 @@ from api.openapi.blueprint import SIGNED_IN
 from api.services import Services
 from api.settings import ApiSettings
 from tests.api.auth.house import bearer, sign_in
-from tests.api.front import SilentBell
+from tests.api.front import SilentPublisher
 from tests.identity_provider.directory import User
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 from worker.catalog.operations import Role
@@ -35,7 +35,7 @@ class FrontEnds:
 
     def __init__(self, redis_url: str, discovery: str) -> None:
         services = Services.build(load(Settings, redis_url=redis_url), load(ApiSettings), ("filer",))
-        self._services = replace(services, publisher=SilentBell())  # type: ignore[arg-type]
+        self._services = replace(services, publisher=SilentPublisher())  # type: ignore[arg-type]
         self._discovery = discovery
 
     def app(self, basic_roles: tuple[Role, ...] = ()) -> Flask:
