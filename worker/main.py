@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
@@ -28,8 +27,9 @@ from worker.config.settings import BadSettings, Settings, load
 from worker.execution.batch_task import BatchTask
 from worker.execution.claims import JobClaims
 from worker.execution.executor import JobExecutor
-from worker.execution.lease import Lease, LeaseRenewer
+from worker.execution.lease import LeaseRenewer
 from worker.execution.outcome_events import emit_ended
+from worker.execution.process_exit import exit_after_drain, restart_hung_worker, restart_silent_worker
 from worker.execution.reconciler import OutcomeReconciler
 from worker.execution.runner import JobRunner, Slots
 from worker.execution.tasks import register_tasks
@@ -63,8 +63,6 @@ log = structlog.get_logger(__name__)
 
 #: Threads beyond the slots, for messages of jobs that are not runnable yet.
 _SPARE_THREADS = 8
-#: What has not ended or been handed on so long after SIGTERM is left to another worker's reconciliation.
-_DRAIN_S = 35.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Runtime:
         self.maintenance.leave()
         for lease in self.lease_renewer.leases():
             lease.drain()
-        _exit_at_last()
+        exit_after_drain()
 
     def stop(self) -> None:
         """End what was started, as soon as no job runs any more."""
@@ -118,7 +116,7 @@ def build(
     activity = use_consumer(celery)
     publisher = create_publisher(settings)
     drain = threading.Event()
-    lease_renewer = LeaseRenewer(scripts, settings.lease, on_hang=_restart)
+    lease_renewer = LeaseRenewer(scripts, settings.lease, on_hang=restart_hung_worker)
     listings = Listings(client, scripts, settings)
     counters = CounterBuffer(client, settings.key_prefix)
     login_guard = SharedLoginGuard(client, settings.key_prefix)
@@ -143,7 +141,7 @@ def build(
             node,
             {queue: slots.of(queue) for queue in queues},
             silent_s=activity.silent_s,
-            restart=_replace_silent_worker,
+            restart=restart_silent_worker,
         ),
         subsystems=list(subsystems),
         queues=queues,
@@ -208,30 +206,6 @@ def _report_health(node: str, state: str) -> None:
 
 def _count(counters: CounterBuffer, subsystem: str, outcome: str) -> None:
     counters.count(f"filer {subsystem} {outcome}")
-
-
-def _restart(lease: Lease) -> None:
-    """A thread hangs in a driver and cannot be ended: end the process, which its supervisor starts again."""
-    log.error("worker.hung", job_id=lease.job_id, operation=lease.job.operation.name, hint="this worker starts anew")
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _replace_silent_worker() -> None:
-    """This process takes no messages any more: end it, whatever its main thread waits for."""
-    log.error("worker.silent", hint="its consumer takes no messages; this worker starts anew")
-    _exit_at_last()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _exit_at_last() -> None:
-    last = threading.Timer(_DRAIN_S, _exit_after_drain_timeout)
-    last.daemon = True
-    last.start()
-
-
-def _exit_after_drain_timeout() -> None:
-    log.error("worker.drain-timeout", hint="what is still running here is taken over by another worker")
-    os._exit(1)
 
 
 def _reconcile(reconciler: OutcomeReconciler, celery: Celery, job_id: str, token: str) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from deploy.dev.advice import about_processes, about_service, log_lines
 from deploy.dev.embedded_redis import (
     LOOPBACK,
     EmbeddedRedis,
@@ -25,12 +25,12 @@ from deploy.dev.embedded_redis import (
     is_free,
 )
 from deploy.dev.private_environment import webhook_secrets
-from deploy.dev.readiness import NodeWatch, Waiting, answers, ready_state
+from deploy.dev.programs import NODES, WEBHOOK_SECRETS, programs
+from deploy.dev.readiness import NodeWatch, Waiting, answers
 from deploy.dev.state import HOME, State, Trouble, one_at_a_time, write_private
 from deploy.dev.supervision import (
     REDIS,
     STOP_WAIT_S,
-    Program,
     Supervisor,
     await_end,
     end_leftovers,
@@ -44,43 +44,8 @@ from worker.config.settings import BadSettings, Settings, load
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The worker processes, and the queues of jobs that each serves. Two, so that one may die; both serve everything, since
-#: each takes 80 MiB. Deployments have listings apart.
-NODES = {"worker1": "write,read,list", "worker2": "write,read,list"}
-#: Where the process that sends webhooks, and no other, finds its secrets.
-WEBHOOK_SECRETS = HOME / "webhook-secrets.json"
 REDIS_WAIT_S = 60
 READY_WAIT_S = 90
-
-
-def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool = False) -> list[Program]:
-    """Everything that runs."""
-    python = sys.executable
-    found = [Program(REDIS, (redis.program, "redis.conf"), redis.folder)] if redis else []
-    api = (
-        *(python, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
-        *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
-        # Waiting clients hold a thread each, and so do event streams (SAPI_MAX_STREAMS). Long heads are let in: the
-        # API itself refuses them, in its own words.
-        *("--workers", str(ports.api_processes), "--blocking-threads", "712", "--http1-buffer-size", str(1024 * 1024)),
-        *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
-    )
-    found.append(Program("api", api))
-    for node, queue_classes in NODES.items():
-        # `env` changes what supervisord hands on: workers alone learn where the credentials are.
-        changed = ("env", "-u", "SAPI_BACKENDS", f"SAPI_BACKENDS_FILE={BACKENDS_FILE}")
-        found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--queues", queue_classes)))
-    if sends_webhooks:
-        alone = (python, "-m", "deploy.dev.private_environment", str(WEBHOOK_SECRETS))
-        found.append(Program("webhooks", (*alone, python, "-m", "worker.webhooks.main")))
-    flower = (
-        *(python, "-m", "celery", "-A", "worker.flower.app:app", "flower", "--read-only=True", "--max-tasks=10000"),
-        *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
-        *("--persistent=True", f"--db={HOME / 'flower.db'}", "--state_save_interval=10000"),
-    )
-    # Flower does not end while a question to a worker is open; it has written its data every 10 s.
-    found.append(Program("flower", flower, stop_wait_s=5))
-    return found
 
 
 @dataclass
@@ -236,33 +201,8 @@ def status() -> None:
     processes = supervisor.processes()
     for process in processes:
         print(f"{process['name']:10} {process['statename']:10} {process['description']}")
-    advice = [*_about_processes(processes), *_about_service(Ports.chosen(os.environ).api)]
+    advice = [*about_processes(processes), *about_service(Ports.chosen(os.environ).api)]
     print("\n" + ("\n".join(f"! {line}" for line in advice) or "All is well."))
-
-
-def _about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
-    for process in processes:
-        name, state = process["name"], process["statename"]
-        if state == "STOPPED" and name in NODES:
-            yield f"{name} is drained: make resume NODE={name}"
-        elif state not in ("RUNNING", "STARTING"):
-            yield f"{name} does not run ({state}); the end of {os.path.relpath(HOME)}/logs/{name}.log says why"
-
-
-def _about_service(port: int) -> Iterator[str]:
-    """What is wrong by the service's own word, and what to do."""
-    state = ready_state(port)
-    if state is None:
-        yield f"the API does not answer on port {port}: see {os.path.relpath(HOME)}/logs/api.log"
-        return
-    if state.get("status") != "ready":
-        yield f"no job can be recorded: {state.get('detail', '')}"
-    for queue, known in state.get("queues", {}).items():
-        if not known["workers_online"]:
-            yield f"no worker serves {queue}, where {known['waiting']} jobs wait: make resume NODE=..."
-    for name, known in state.get("subsystems", {}).items():
-        if known.get("status") == "unavailable":
-            yield f"the storage system {name} cannot be used: {known.get('detail', '')}"
 
 
 def drain(node: str) -> None:
@@ -301,21 +241,7 @@ def logs(job_id: str) -> None:
     Raises:
         Trouble: no line names it.
     """
-    wanted = job_id.strip().lower()
-    lines = [
-        line
-        for path in sorted((HOME / "logs").glob("*.log*"))
-        for line in path.read_text(errors="replace").splitlines()
-        if wanted in line.lower()
-    ]
-    if not wanted or not lines:
-        raise Trouble(f"no line of the logs names the job {job_id or '(none given: make logs JOB=...)'}")
-    print("\n".join(sorted(lines, key=_time_of)))
-
-
-def _time_of(line: str) -> str:
-    found = re.search(r'"(?:timestamp|time)":\s?"([^"]+)"', line)
-    return found[1] if found else ""
+    print("\n".join(log_lines(job_id)))
 
 
 def main(arguments: list[str]) -> int:

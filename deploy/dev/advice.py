@@ -1,0 +1,61 @@
+"""What an operator should know of the development server: what is wrong and what to do, and the log lines of a job."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from deploy.dev.programs import NODES
+from deploy.dev.readiness import ready_state
+from deploy.dev.state import HOME, Trouble
+
+
+def about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
+    """Which programs do not run, and what to do."""
+    for process in processes:
+        name, state = process["name"], process["statename"]
+        if state == "STOPPED" and name in NODES:
+            yield f"{name} is drained: make resume NODE={name}"
+        elif state not in ("RUNNING", "STARTING"):
+            yield f"{name} does not run ({state}); the end of {os.path.relpath(HOME)}/logs/{name}.log says why"
+
+
+def about_service(port: int) -> Iterator[str]:
+    """What is wrong by the service's own word, and what to do."""
+    state = ready_state(port)
+    if state is None:
+        yield f"the API does not answer on port {port}: see {os.path.relpath(HOME)}/logs/api.log"
+        return
+    if state.get("status") != "ready":
+        yield f"no job can be recorded: {state.get('detail', '')}"
+    for queue, known in state.get("queues", {}).items():
+        if not known["workers_online"]:
+            yield f"no worker serves {queue}, where {known['waiting']} jobs wait: make resume NODE=..."
+    for name, known in state.get("subsystems", {}).items():
+        if known.get("status") == "unavailable":
+            yield f"the storage system {name} cannot be used: {known.get('detail', '')}"
+
+
+def log_lines(job_id: str) -> list[str]:
+    """Return the log lines of one job, of all processes, in the order of time.
+
+    Raises:
+        Trouble: no line names it.
+    """
+    wanted = job_id.strip().lower()
+    lines = [
+        line
+        for path in sorted((HOME / "logs").glob("*.log*"))
+        for line in path.read_text(errors="replace").splitlines()
+        if wanted in line.lower()
+    ]
+    if not wanted or not lines:
+        raise Trouble(f"no line of the logs names the job {job_id or '(none given: make logs JOB=...)'}")
+    return sorted(lines, key=_time_of)
+
+
+def _time_of(line: str) -> str:
+    found = re.search(r'"(?:timestamp|time)":\s?"([^"]+)"', line)
+    return found[1] if found else ""

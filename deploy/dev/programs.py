@@ -1,0 +1,46 @@
+"""The programs of the development server, and how each is called."""
+
+from __future__ import annotations
+
+import sys
+
+from deploy.dev.embedded_redis import LOOPBACK, EmbeddedRedis
+from deploy.dev.state import HOME
+from deploy.dev.supervision import REDIS, Program
+from deploy.dev.surroundings import BACKENDS_FILE, Ports
+
+#: The worker processes, and the queues of jobs that each serves. Two, so that one may die; both serve everything, since
+#: each takes 80 MiB. Deployments have listings apart.
+NODES = {"worker1": "write,read,list", "worker2": "write,read,list"}
+#: Where the process that sends webhooks, and no other, finds its secrets.
+WEBHOOK_SECRETS = HOME / "webhook-secrets.json"
+
+
+def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool = False) -> list[Program]:
+    """Everything that runs."""
+    python = sys.executable
+    found = [Program(REDIS, (redis.program, "redis.conf"), redis.folder)] if redis else []
+    api = (
+        *(python, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
+        *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
+        # Waiting clients hold a thread each, and so do event streams (SAPI_MAX_STREAMS). Long heads are let in: the
+        # API itself refuses them, in its own words.
+        *("--workers", str(ports.api_processes), "--blocking-threads", "712", "--http1-buffer-size", str(1024 * 1024)),
+        *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
+    )
+    found.append(Program("api", api))
+    for node, queue_classes in NODES.items():
+        # `env` changes what supervisord hands on: workers alone learn where the credentials are.
+        changed = ("env", "-u", "SAPI_BACKENDS", f"SAPI_BACKENDS_FILE={BACKENDS_FILE}")
+        found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--queues", queue_classes)))
+    if sends_webhooks:
+        alone = (python, "-m", "deploy.dev.private_environment", str(WEBHOOK_SECRETS))
+        found.append(Program("webhooks", (*alone, python, "-m", "worker.webhooks.main")))
+    flower = (
+        *(python, "-m", "celery", "-A", "worker.flower.app:app", "flower", "--read-only=True", "--max-tasks=10000"),
+        *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
+        *("--persistent=True", f"--db={HOME / 'flower.db'}", "--state_save_interval=10000"),
+    )
+    # Flower does not end while a question to a worker is open; it has written its data every 10 s.
+    found.append(Program("flower", flower, stop_wait_s=5))
+    return found
