@@ -1,4 +1,4 @@
-"""Hears that the process is told to stop, whichever server runs it, while its request threads go on."""
+"""Notices the signals that stop the process, whichever server runs it, while its request threads go on."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_another_request_id_is_made_when_it_is_not(client, sent):
     assert len(made) == 32
 
 
-def test_without_redis_nothing_is_accepted_and_nothing_is_told_of_it(redis_url):
+def test_without_redis_nothing_is_accepted_and_nothing_is_notified_of_it(redis_url):
     front = Front("redis://127.0.0.1:1/0")
     for response in (front.client().post("/v4/filer/volumes/a"), front.client().get("/v4/filer/volumes")):
         document = problem(response, 503, "queue-unavailable")

@@ -74,7 +74,7 @@ def test_every_end_arrives_whatever_is_killed(running: OwnStack, receiver: HookR
     assert 'sapi_webhook_deliveries_total{outcome="delivered",receiver="ours"}' in metrics
 
 
-def test_a_client_is_told_of_its_own_job(running: OwnStack, receiver: HookReceiver):
+def test_a_client_is_notified_of_its_own_job(running: OwnStack, receiver: HookReceiver):
     client = running.client()
     job_id = change(client, "mine", **{"Callback-URL": f"http://127.0.0.1:{receiver.port}/mine"})
     receiver.wait_for(2)

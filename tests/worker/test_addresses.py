@@ -28,7 +28,7 @@ def test_sentinels_are_read_from_one_url():
     assert "sss" not in repr(found)
 
 
-def test_kombu_is_told_of_every_sentinel():
+def test_kombu_is_notified_of_every_sentinel():
     told = create_celery(load(Settings, redis_url=_SENTINELS)).conf
     assert told.broker_url == ";".join(f"sentinel://ann:p%40ss@{host}/4" for host in ("one:1", "two:26379", "[::1]:3"))
     assert told.broker_transport_options["master_name"] == "sapi"

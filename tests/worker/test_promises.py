@@ -151,7 +151,7 @@ def test_a_clock_that_was_set_back_delays_nothing(bench: Bench, node: Node):
     assert bench.job(job_id).state is State.QUEUED
 
 
-def test_a_thread_that_hangs_is_told_of_once_and_loses_its_job(bench: Bench, node: Node):
+def test_a_thread_that_hangs_is_notified_of_once_and_loses_its_job(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
     lease = node.claim(job_id)
     lease.record_intent("create_volume")

@@ -1,4 +1,4 @@
-"""Where Redis and the broker are: one form of URL, and what redis-py and kombu each need to be told instead.
+"""Where Redis and the broker are: one form of URL, and the forms of it that redis-py and kombu need.
 
 URLs are taken apart here and not by `urllib.parse.urlsplit`, which some releases of Python (3.11.2) refuse to do with
 several hosts of which one is an IPv6 address.
@@ -49,7 +49,7 @@ class Sentinels:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """What kombu is told: its URL, and what does not fit into that."""
+    """The form for kombu: its URL, and what does not fit into that."""
 
     url: str = field(repr=False)
     use_ssl: dict[str, Any] | bool = False
@@ -123,7 +123,7 @@ def check_redis_url(url: str) -> None:
 
 
 def broker(url: str) -> Broker:
-    """What kombu is told of a broker that is named as Redis is, or by an AMQP URL.
+    """The form for kombu of a broker that is named as Redis is, or by an AMQP URL.
 
     Raises:
         WrongUrl: as ``check_redis_url``.
@@ -140,7 +140,7 @@ def broker(url: str) -> Broker:
         return Broker(f"redis+socket://{user}{quote(options['path'])}?{urlencode({'virtual_host': database})}")
     host = options.get("host", "localhost")
     where = f"[{host}]" if ":" in host else host
-    # kombu checks no certificate unless it is told to.
+    # kombu checks no certificate unless it is asked to.
     tls = _use_ssl(options) if scheme == "rediss" else False
     return Broker(f"{scheme}://{user}{where}:{options.get('port', 6379)}/{database}", tls)
 

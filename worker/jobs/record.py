@@ -102,7 +102,7 @@ class Job:
     #: Of a batch: its members counted by state, and their total.
     children: Mapping[str, int] | None = None
     failure: Failure | None = None
-    #: Where its client wants to be told of its end.
+    #: Where its client wants to be notified of its end.
     callback: str = ""
     #: The trace that its request belongs to, in hexadecimal.
     trace_id: str = ""

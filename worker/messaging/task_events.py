@@ -1,4 +1,4 @@
-"""What Flower is told of jobs: when they begin and end in truth, many at a time, a few times a second.
+"""The events of jobs for Flower: when they really begin and end, many at a time, a few times a second.
 
 Celery alone would publish each word on its own while the job runs, and call each ring for it a start.
 """
@@ -15,7 +15,7 @@ from celery.worker.consumer import Events
 
 #: How late Flower may be.
 _EVERY_S = 0.2
-#: So many events wait at most; of more, the oldest are not told.
+#: So many events wait at most; of more, the oldest are dropped.
 _MOST = 50_000
 
 
@@ -33,7 +33,7 @@ def emit(celery: Celery, what: str, job_id: str, **fields: Any) -> None:
 
 
 class BufferedEventDispatcher(EventDispatcher):
-    """Only notes what is told of tasks, from whichever thread; it is made into events by the loop that sends them."""
+    """Buffers the events of tasks, from whichever thread; they are made and sent by the loop that sends them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -47,7 +47,7 @@ class Dispatcher(threading.Thread):
             event_log: the log, over a connection whose time limit is longer than half a second.
             outbox: where deliveries are kept.
             scripts: the scripts.
-            receivers: who is told, by name.
+            receivers: who is notified, by name.
             publish: publishes the Celery message of a delivery, by its id.
             callbacks: may requests name receivers of their own?
         """
@@ -85,7 +85,7 @@ class Dispatcher(threading.Thread):
         kept = self._outbox.position()
         position = Position.parse(kept)
         if position is None:
-            # Whoever is new is told of what ends from now on.
+            # A new receiver is notified of what ends from now on.
             self._scripts.dispatch_webhooks(kept, str(self._log.tail()), [])
             return
         events = self._log.wait(position, _READ_AT_ONCE, wait_ms)
@@ -107,11 +107,11 @@ class Dispatcher(threading.Thread):
         if event.status is None or not event.status.job.done:
             return
         job = event.status.job
-        told = [receiver.name for receiver in self._receivers.values() if receiver.is_told_of(job)]
-        if not told and not (job.callback and self._callbacks):
+        notified = [receiver.name for receiver in self._receivers.values() if receiver.is_notified_of(job)]
+        if not notified and not (job.callback and self._callbacks):
             return
         body = message(event)
-        for name in told:
+        for name in notified:
             fields = {"receiver": name, "label": name}
             yield _delivery(job, name, body, fields)
         if job.callback and self._callbacks:

@@ -1,4 +1,4 @@
-"""Who is told of which ends: receivers from a TOML file, and the URL that a request named for its own job."""
+"""Who is notified of which ends: receivers from a TOML file, and the URL that a request named for its own job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.jobs.query import JobFilter
 from worker.jobs.record import Job, State
 from worker.webhooks.settings import WebhookSettings
 
-#: The states of which receivers are told, by their events.
+#: The states of which receivers are notified, by their events.
 EVENTS = {f"job.{state}": state for state in State if state.done}
 _TEXTS = ("operation", "subsystem", "volume", "batch", "requested_by")
 _VARIABLE = "SAPI_WEBHOOKS_FILE"
@@ -33,7 +33,7 @@ class Receiver:
     events: frozenset[str] = frozenset(EVENTS)
     wanted: JobFilter = field(default_factory=JobFilter)
 
-    def is_told_of(self, job: Job) -> bool:
+    def is_notified_of(self, job: Job) -> bool:
         """Is the end of this job sent to it?"""
         return f"job.{job.state}" in self.events and self.wanted.matches(job)
 
