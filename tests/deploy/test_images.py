@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev.programs import programs
+from deploy.dev.surroundings import Ports
 from tests.deploy.stack import ROOT, has_engine, has_image
+from worker.store.client import connect
 
 FORBIDDEN = {
     "api": {"netapp-ontap", "flower", "pybreaker"},
     "worker": {"flask", "flask-smorest", "authlib", "granian", "werkzeug"},
 }
 MODULES = {"api": "netapp_ontap", "worker": "flask"}
-current_services = pytest.mark.parametrize("part", ["api", "worker"])
+each_part = pytest.mark.parametrize("part", ["api", "worker"])
 
 
 def requirements(part: str) -> dict[str, str]:
@@ -28,21 +32,21 @@ def requirements(part: str) -> dict[str, str]:
     return {re.split(r"[=\[ ]", block)[0]: block for block in blocks}
 
 
-@current_services
+@each_part
 def test_lock_file_holds_what_the_part_needs_and_nothing_of_the_other(part: str) -> None:
     locked = requirements(part)
     assert {"celery", "redis", "pydantic"} <= locked.keys()
     assert not FORBIDDEN[part] & locked.keys()
 
 
-@current_services
+@each_part
 def test_everything_is_locked_by_version_and_hash(part: str) -> None:
     for name, block in requirements(part).items():
         assert re.match(rf"{re.escape(name)}==\S+", block), block.splitlines()[0]
         assert "--hash=sha256:" in block, name
 
 
-@current_services
+@each_part
 def test_dockerfile_passes_the_linter(part: str) -> None:
     linter = Path(sys.executable).with_name("hadolint")
     if not linter.exists():
@@ -51,13 +55,21 @@ def test_dockerfile_passes_the_linter(part: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@current_services
+@each_part
 def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> None:
     text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
     assert "--require-hashes --only-binary=:all:" in text
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["10001:0"]
     assert "HEALTHCHECK" in text
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
+
+
+def test_each_request_thread_of_a_front_end_may_hold_a_connection_to_redis() -> None:
+    text = (ROOT / "Dockerfile.api").read_text("utf-8")
+    (threads,) = re.findall(r"GRANIAN_BLOCKING_THREADS=(\d+)", text)
+    (api,) = (program for program in programs(Ports.chosen({}), None) if program.name == "api")
+    assert threads == api.command[api.command.index("--blocking-threads") + 1]
+    assert inspect.signature(connect).parameters["connections"].default > int(threads)
 
 
 def copy_as_the_image(part: str, folder: Path) -> None:
@@ -72,7 +84,7 @@ def copy_as_the_image(part: str, folder: Path) -> None:
             shutil.copy(file, folder / target)
 
 
-@current_services
+@each_part
 def test_the_copied_packages_start_without_the_rest(part: str, tmp_path: Path) -> None:
     copy_as_the_image(part, tmp_path)
     started = "api.wsgi" if part == "api" else "worker.main"
@@ -106,7 +118,7 @@ def test_the_build_gets_no_more_than_it_copies() -> None:
     assert copied == {each if each != "deploy/image" else "deploy/image/label.py" for each in allowed}
 
 
-@current_services
+@each_part
 @pytest.mark.skipif(not has_engine(), reason="no Docker engine answers")
 def test_image_runs_as_any_user_without_what_it_must_not_hold(part: str) -> None:
     image = f"storage-api/{part}:dev"
