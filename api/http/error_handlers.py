@@ -63,13 +63,13 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 def _of_redis(error: redis.RedisError) -> Response:
     # Not the message: it may name hosts.
     log.warning("redis.unavailable", error=type(error).__name__, detail=explain(error))
-    read_request = isinstance(error, ReplyLost | NotReplicated) and request.method not in SAFE_METHODS
+    may_be_done = isinstance(error, ReplyLost | NotReplicated) and request.method not in SAFE_METHODS
     return problem_response(
         Problem(
             "queue-unavailable",
-            f"{_consequence(error)} Redis: {explain(error)}. {_LOST if read_request else _REFUSED}",
+            f"{_consequence(error)} Redis: {explain(error)}. {_LOST if may_be_done else _REFUSED}",
             # What is posted twice without a key may be done twice.
-            retryable=not read_request or request.method != "POST" or "Idempotency-Key" in request.headers,
+            retryable=not may_be_done or request.method != "POST" or "Idempotency-Key" in request.headers,
             headers={"Retry-After": str(_AWAY_RETRY_AFTER_S)},
         )
     )

@@ -43,8 +43,8 @@ def _etag(state: str, query: Query, key: str | None) -> str:
     if query.plain and key is None:
         return state
     start = query.page.start if query.page else 0
-    read_request = f"{query.text} {query.limit} {start} {key}"
-    return f"{state}-{hashlib.sha256(read_request.encode()).hexdigest()[:12]}"
+    representation = f"{query.text} {query.limit} {start} {key}"
+    return f"{state}-{hashlib.sha256(representation.encode()).hexdigest()[:12]}"
 
 
 def client_has(tag: str) -> bool:

@@ -24,26 +24,26 @@ class Streamed:
         self.closed += 1
 
 
-def answered(current_services):
-    return BufferedResponseMiddleware(lambda _environ, _start: current_services)({}, print)
+def answered(chunks):
+    return BufferedResponseMiddleware(lambda _environ, _start: chunks)({}, print)
 
 
 def test_parts_are_put_together_and_closed():
-    current_services = Streamed()
-    assert answered(current_services) == [b"one two"]
-    assert current_services.closed == 1
+    chunks = Streamed()
+    assert answered(chunks) == [b"one two"]
+    assert chunks.closed == 1
 
 
 def test_a_list_is_given_on_as_it_is():
-    current_services = [b"prepared"]
-    assert answered(current_services) is current_services
+    chunks = [b"prepared"]
+    assert answered(chunks) is chunks
 
 
 def test_what_breaks_is_closed_too():
-    current_services = Streamed(breaks=True)
+    chunks = Streamed(breaks=True)
     with pytest.raises(ZeroDivisionError):
-        answered(current_services)
-    assert current_services.closed == 1
+        answered(chunks)
+    assert chunks.closed == 1
 
 
 def test_every_route_answers_with_a_list(front):

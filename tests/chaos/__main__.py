@@ -86,8 +86,8 @@ def _print(verdict: Verdict, faults: Faults, seen: Seen, drained: str, stack: St
         ("faults", sum(faults.counts.values()), ", ".join(f"{n} × {kind}" for kind, n in faults.counts.most_common())),
         ("answers", sum(seen.statuses.values()), ", ".join(f"{word} {n}" for word, n in seen.statuses.most_common())),
         ("slowest", f"{seen.slowest_s:.1f} s", "answer to a client"),
-        ("exits", sum(len(part.exits) for part in stack.current_services), ", ".join(
-            f"{part.name} {sorted(set(part.exits))}" for part in stack.current_services if part.exits)),
+        ("exits", sum(len(part.exits) for part in stack.parts), ", ".join(
+            f"{part.name} {sorted(set(part.exits))}" for part in stack.parts if part.exits)),
     ]  # fmt: skip
     for name, number, more in rows:
         print(f"{name:>10}  {number!s:>8}  {more}")

@@ -96,9 +96,7 @@ class Judge:
         bad["disorder"] = self._disorder(jobs, effects)
         bad["stale"] = self._stale()
         bad["leaked"] = [
-            f"{part.name}: {part.sockets()}"
-            for part in self._stack.current_services[1:]
-            if part.sockets() > MOST_SOCKETS
+            f"{part.name}: {part.sockets()}" for part in self._stack.parts[1:] if part.sockets() > MOST_SOCKETS
         ]
         bad["errors"] = seen.surprises
         verdict.fenced = sum(line.endswith("fenced") for line in self._book())

@@ -125,7 +125,7 @@ class Stack:
         ]  # fmt: skip
 
     @property
-    def current_services(self) -> list[Part]:
+    def parts(self) -> list[Part]:
         return [self.store, *self.apis, *self.workers]
 
     def start(self) -> None:
@@ -152,7 +152,7 @@ class Stack:
 
     def _supervise(self) -> None:
         while not self._stop.is_set():
-            for part in self.current_services:
+            for part in self.parts:
                 if not self._stop.is_set():
                     part.keep()
             self._stop.wait(0.3)

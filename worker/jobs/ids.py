@@ -28,7 +28,7 @@ class JobIds:
         head = (unix_ms << 16) | (7 << 12) | secrets.randbits(12)
         tail = (2 << 30) | secrets.randbits(_RANDOM_BITS)
         unmarked = (head << 32) | tail
-        return str(uuid.UUID(int=(unmarked << _MARK_BITS) | self._record(unmarked)))
+        return str(uuid.UUID(int=(unmarked << _MARK_BITS) | self._mark_of(unmarked)))
 
     def is_ours(self, text: str) -> bool:
         """Was ``text`` made by ``new`` under this secret?"""
@@ -37,9 +37,9 @@ class JobIds:
         except ValueError:
             return False
         unmarked, mark = value.int >> _MARK_BITS, value.int & ((1 << _MARK_BITS) - 1)
-        return str(value) == text and value.version == 7 and self._record(unmarked) == mark  # noqa: PLR2004 - UUIDv7
+        return str(value) == text and value.version == 7 and self._mark_of(unmarked) == mark  # noqa: PLR2004 - UUIDv7
 
-    def _record(self, unmarked: int) -> int:
+    def _mark_of(self, unmarked: int) -> int:
         digest = self._digest.copy()
         digest.update(unmarked.to_bytes(12, "big"))
         return int.from_bytes(digest.digest()[:4], "big")

@@ -66,8 +66,8 @@ def callback_of(client: FlaskClient, user: str, next_: str = "/") -> str:
     assert leaving.status_code == 302, leaving.text
     answer = requests.post(leaving.headers["Location"], data={"user": user}, allow_redirects=False, timeout=20)
     assert answer.status_code == 302, answer.text
-    current_services = urlsplit(answer.headers["Location"])
-    return f"{current_services.path}?{current_services.query}"
+    location = urlsplit(answer.headers["Location"])
+    return f"{location.path}?{location.query}"
 
 
 def query_of(url: str) -> dict[str, str]:

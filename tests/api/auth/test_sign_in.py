@@ -30,14 +30,14 @@ def test_groups_become_roles(client, user, roles):
 
 
 def test_the_request_has_state_nonce_and_pkce(client):
-    read_request = query_of(client.get("/login").headers["Location"])
+    query = query_of(client.get("/login").headers["Location"])
 
-    assert read_request["code_challenge_method"] == "S256"
-    assert len(read_request["state"]) >= 20
-    assert len(read_request["nonce"]) >= 20
-    assert len(read_request["code_challenge"]) == 43
-    assert read_request["client_id"] == CLIENT_ID
-    assert read_request["redirect_uri"] == "http://localhost/oauth-done"
+    assert query["code_challenge_method"] == "S256"
+    assert len(query["state"]) >= 20
+    assert len(query["nonce"]) >= 20
+    assert len(query["code_challenge"]) == 43
+    assert query["client_id"] == CLIENT_ID
+    assert query["redirect_uri"] == "http://localhost/oauth-done"
 
 
 def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):

@@ -52,7 +52,7 @@ class Service:
         subsystems = Subsystems.from_environment({"SAPI_BACKENDS": _backends(options)})
         self.settings = Settings(redis_url=redis_url, debug=True, **values)
         self.config = ApiSettings(**({"read_wait": 0.0} | (api or {})))
-        self.app, self.current_services = self._front_end()
+        self.app, self.services = self._front_end()
         self.worker: Runtime = build(self.settings, subsystems, list(QueueClass), "test")
         self.backend = self.worker.gateways["dummy"]._opened()
 
@@ -136,7 +136,7 @@ class Service:
 
     def close(self) -> None:
         self.worker.publisher.close()
-        self.current_services.publisher.close()
+        self.services.publisher.close()
         self.redis.close()
 
 

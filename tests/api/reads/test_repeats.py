@@ -21,7 +21,7 @@ _OWN = {"Age", "Cache-Status", "X-Request-ID"}
 
 
 @pytest.fixture
-def read_request(service, monkeypatch):
+def read_service(service, monkeypatch):
     """A service whose listings were read, and how often the application itself was asked to read."""
     service.get()
     service.get("export")
@@ -43,43 +43,43 @@ def stable(answer):
 
 
 @pytest.mark.parametrize("path", ["volumes", "volumes?limit=3&sort=-name", "export"])
-def test_the_same_is_answered_without_the_application(read_request, path):
-    first, again = read_request.get(path), read_request.get(path)
-    assert len(read_request.times) == 1
+def test_the_same_is_answered_without_the_application(read_service, path):
+    first, again = read_service.get(path), read_service.get(path)
+    assert len(read_service.times) == 1
     assert (again.status_code, again.data, stable(again)) == (200, first.data, stable(first))
     assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
     assert again.headers["Cache-Status"] == "storage-api; hit; ttl=60"
-    assert read_request.get(path, X_Request_ID="mine").headers["X-Request-ID"] == "mine"
+    assert read_service.get(path, X_Request_ID="mine").headers["X-Request-ID"] == "mine"
 
 
-def test_a_304_too(read_request):
-    tag = read_request.get().headers["ETag"]
-    answers = [read_request.get(If_None_Match=tag) for _ in range(3)]
+def test_a_304_too(read_service):
+    tag = read_service.get().headers["ETag"]
+    answers = [read_service.get(If_None_Match=tag) for _ in range(3)]
     assert [(each.status_code, each.data) for each in answers] == [(304, b"")] * 3
-    assert len(read_request.times) == 2
+    assert len(read_service.times) == 2
 
 
-def test_a_change_ends_it_at_once(read_request):
+def test_a_change_ends_it_at_once(read_service):
     for number in range(5):
-        read_request.get()
-        assert f"new{number}" not in read_request.get().text
-        read_request.change("POST", f"volumes/new{number}", {"size_total": 2**30})
-        assert f"new{number}" in read_request.get().text
+        read_service.get()
+        assert f"new{number}" not in read_service.get().text
+        read_service.change("POST", f"volumes/new{number}", {"size_total": 2**30})
+        assert f"new{number}" in read_service.get().text
 
 
-def test_age_goes_on_and_ends_it(read_request):
-    read_request.get()
-    read_request.age("dummy/volumes", 30)
-    read_request.get()
-    assert read_request.get().headers["Age"] == "30"
-    read_request.age("dummy/volumes", 31)
-    stale = read_request.get()
+def test_age_goes_on_and_ends_it(read_service):
+    read_service.get()
+    read_service.age("dummy/volumes", 30)
+    read_service.get()
+    assert read_service.get().headers["Age"] == "30"
+    read_service.age("dummy/volumes", 31)
+    stale = read_service.get()
     assert stale.headers["Cache-Status"] == "storage-api; hit; ttl=-1"
     assert "Operation-Location" in stale.headers
 
 
 @pytest.mark.parametrize(("age_s", "times"), [(30, 1), (61, 2)])
-def test_age_alone_ends_it(read_request, monkeypatch, age_s, times):
+def test_age_alone_ends_it(read_service, monkeypatch, age_s, times):
     """Redis replies the same as before: only the age of the response, which may be 60 s, tells them apart."""
     mark = response_cache.mark_cacheable
 
@@ -87,13 +87,13 @@ def test_age_alone_ends_it(read_request, monkeypatch, age_s, times):
         mark(services, replace(state, as_of_ms=state.as_of_ms - age_s * 1000), *more)
 
     monkeypatch.setattr(response_cache, "mark_cacheable", mark_older)
-    assert [read_request.get().status_code for _ in range(2)] == [200, 200]
-    assert len(read_request.times) == times
+    assert [read_service.get().status_code for _ in range(2)] == [200, 200]
+    assert len(read_service.times) == times
 
 
-def test_a_bearer_token_is_checked_each_time(read_request, provider, monkeypatch):
+def test_a_bearer_token_is_checked_each_time(read_service, provider, monkeypatch):
     discovery = f"{provider.issuer}/.well-known/openid-configuration"
-    client = read_request.another_front_end(
+    client = read_service.another_front_end(
         oauth_discovery_url=discovery, oauth_client_id=CLIENT_ID, oauth_secret_key=CLIENT_SECRET
     ).test_client()
     header = bearer(provider.token())
@@ -102,46 +102,46 @@ def test_a_bearer_token_is_checked_each_time(read_request, provider, monkeypatch
     later = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: later)
     assert client.get("/v4/dummy/volumes", headers=header).status_code == 401
-    assert len(read_request.times) == 3
+    assert len(read_service.times) == 3
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Accept-Encoding", "Cache-Control"])
-def test_another_client_is_another_request(read_request, name):
-    read_request.get()
-    read_request.get()
+def test_another_client_is_another_request(read_service, name):
+    read_service.get()
+    read_service.get()
     headers = (
         {"Authorization": "Basic eDp5"}
         if name == "Authorization"
         else {name: "max-age=0" if name == "Cache-Control" else "gzip"}
     )
-    client = read_request.app.test_client()
+    client = read_service.app.test_client()
     if name == "Authorization":
         assert client.get("/v4/dummy/volumes", headers=headers).status_code == 401
     else:
         client.get("/v4/dummy/volumes", headers=headers, auth=("admin", "secret"))
-        assert len(read_request.times) == 2
+        assert len(read_service.times) == 2
 
 
-def test_a_session_that_ended_is_answered_no_more(read_request):
-    client = read_request.app.test_client()
+def test_a_session_that_ended_is_answered_no_more(read_service):
+    client = read_service.app.test_client()
     client.get("/login")
     cookie = client.get_cookie("sapi_session")
     assert cookie is not None
     header = {"Cookie": f"sapi_session={cookie.value}"}
-    stranger = read_request.app.test_client(use_cookies=False)
+    stranger = read_service.app.test_client(use_cookies=False)
     answers = [stranger.get("/v4/dummy/export", headers=header).status_code for _ in range(3)]
-    assert (answers, len(read_request.times)) == ([200] * 3, 1)
-    for key in read_request.redis.scan_iter("sapi:session:*"):
-        read_request.redis.delete(key)
+    assert (answers, len(read_service.times)) == ([200] * 3, 1)
+    for key in read_service.redis.scan_iter("sapi:session:*"):
+        read_service.redis.delete(key)
     assert stranger.get("/v4/dummy/export", headers=header).status_code == 401
 
 
-def test_every_answer_is_audited(read_request, tmp_path):
+def test_every_answer_is_audited(read_service, tmp_path):
     audit = logging.getLogger("audit")
     handler = logging.FileHandler(tmp_path / "audit")
     audit.addHandler(handler)
     try:
-        ids = [read_request.get().headers["X-Request-ID"] for _ in range(3)]
+        ids = [read_service.get().headers["X-Request-ID"] for _ in range(3)]
     finally:
         audit.removeHandler(handler)
         handler.close()
@@ -151,10 +151,10 @@ def test_every_answer_is_audited(read_request, tmp_path):
     assert all(line["allowed"] and line["who"] == "admin" and line["status"] == 200 for line in lines)
 
 
-def test_every_answer_is_counted(read_request, monkeypatch):
+def test_every_answer_is_counted(read_service, monkeypatch):
     monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
-    counters = read_request.app.extensions["storage-api-tally"]
+    counters = read_service.app.extensions["storage-api-tally"]
     before = counters._counts["cache volumes hit"]
     for _ in range(3):
-        read_request.get()
+        read_service.get()
     assert counters._counts["cache volumes hit"] - before == 3

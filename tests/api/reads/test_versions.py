@@ -35,14 +35,14 @@ def test_the_age_of_the_collection_counts_for_its_objects(warm, age, directive, 
 
 def _committed(service, started, names):
     """Let a read of the volumes end that found these names."""
-    listings = service.current_services.listings
+    listings = service.services.listings
     records = [{"name": name, "size_total": 1} for name in names]
     step = listings.store(started, Listing.of("name", records, ordered=True))
-    service.current_services.scripts.compact_listing(step)
+    service.services.scripts.compact_listing(step)
 
 
 def _begun(service):
-    listings: Listings = service.current_services.listings
+    listings: Listings = service.services.listings
     return listings.begin(VOLUMES, "dummy/volumes", "", 60_000)
 
 

@@ -118,7 +118,7 @@ def test_the_record_outlives_the_job_for_a_while(make_old):
 
 def test_no_place_to_wait_means_nothing_was_accepted(make_old):
     old = make_old(wait_s=WAIT_S, api={"max_waiting": 1})
-    with old.service.current_services.events.slot() as taken:
+    with old.service.services.events.slot() as taken:
         assert taken
         answer = old("PUT", "/dummy/volumes/v1/locks/h")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
@@ -134,7 +134,7 @@ def test_a_process_that_stops_answers_at_once(make_old):
     until = time.monotonic() + 10
     while not old.service.waiting() and time.monotonic() < until:
         time.sleep(0.01)
-    old.service.current_services.stop()
+    old.service.services.stop()
     asked.join(10)
     assert [answer.status_code for answer in answers] == [504]
 
@@ -201,7 +201,7 @@ def test_a_batch_with_a_change_of_the_volume_makes_it_a_new_request(idle):
 
 
 def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch):
-    jobs = type(idle.service.current_services.jobs)
+    jobs = type(idle.service.services.jobs)
     accept: Any = jobs.accept
     lost: list[Any] = []
 
@@ -225,7 +225,7 @@ def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch):
 def test_an_outcome_that_cannot_be_noted_as_told_is_told_all_the_same(idle, monkeypatch):
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
     idle.service.run(job)
-    scripts = type(idle.service.current_services.scripts)
+    scripts = type(idle.service.services.scripts)
     forget, away = scripts.forget_repeat, [True]
 
     def forgetting(self, digest, job_id):
