@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -307,10 +308,10 @@ def test_made_secrets_keep_to_the_schema_and_hold_no_template() -> None:
     assert "@redis.example.org:6379/0" in made["items"][0]["stringData"]["redis_url"]
 
 
-def roll_out(only: str, **settings: str) -> str:
-    """What the rollout of a release would apply."""
+def roll_out(only: str, folder: Path = FOLDER, **settings: str) -> str:
+    """What the rollout of a release would apply, by the script in ``folder``."""
     done = subprocess.run(
-        [FOLDER / "roll_out.sh", "prod", "some-namespace", "registry.example.org:5000/team", "v1.2.3"],
+        [folder / "roll_out.sh", "prod", "some-namespace", "registry.example.org:5000/team", "v1.2.3"],
         env={"PATH": os.environ["PATH"], "ONLY": only} | settings,
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
@@ -325,7 +326,6 @@ def images(text: str) -> set[str]:
 
 @renders
 def test_a_release_names_its_images() -> None:
-    before = set((FOLDER / "overlays").iterdir())
     text = roll_out("render")
     registry = "registry.example.org:5000/team"
     assert {each for each in images(text) if "docker.io" not in each} == {
@@ -333,7 +333,16 @@ def test_a_release_names_its_images() -> None:
         f"{registry}/worker:v1.2.3",
     }
     assert {each["metadata"]["namespace"] for each in yaml.safe_load_all(text)} == {"some-namespace"}
-    assert set((FOLDER / "overlays").iterdir()) == before
+
+
+@renders
+def test_a_rollout_leaves_nothing_behind(tmp_path: Path) -> None:
+    # On a copy: the tests of the pipelines render releases in this folder at the same time.
+    unfinished = shutil.ignore_patterns(".release-*")
+    copy = shutil.copytree(FOLDER.parent, tmp_path / "deploy", ignore=unfinished) / FOLDER.name
+    before = set((copy / "overlays").iterdir())
+    assert "registry.example.org:5000/team/api:v1.2.3" in roll_out("render", folder=copy)
+    assert set((copy / "overlays").iterdir()) == before
 
 
 @renders
