@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 _NO_PLACE_RETRY_AFTER = "5"
 _MAYBE_ACCEPTED_RETRY_AFTER = "2"
 _LOOK_EVERY_S = 0.2
+#: What the contract allows an answer beyond the wait itself.
+_ANSWER_WITHIN_S = 1.0
 
 #: Makes the body of a success from the job's result (JSON).
 Body = Callable[[bytes], bytes]
@@ -109,7 +111,7 @@ class _HeldChange:
             ended = self._ended(job_id)
             if ended is not None:
                 response = _answer(ended, status, body)
-                if new.repeat is not None:
+                if new.repeat is not None and not self._is_late():
                     # At the very end: whoever was not answered may ask again.
                     self.services.held_requests.forget(new.repeat.digest, job_id)
                 if isinstance(response, Problem):
@@ -148,6 +150,10 @@ class _HeldChange:
 
     def _left_s(self) -> float:
         return max(0.0, self._ends_at - time.monotonic())
+
+    def _is_late(self) -> bool:
+        """Did the answer come so late (the process stood still) that a proxy may have cut the connection before?"""
+        return time.monotonic() > self._ends_at + _ANSWER_WITHIN_S
 
     def _is_over(self) -> bool:
         return not self._left_s() or self.services.stopping.is_set()

@@ -78,7 +78,7 @@ class Part:
 class Stack:
     """All parts, in a folder of their own."""
 
-    def __init__(self, folder: Path, *, latency_s: float) -> None:
+    def __init__(self, folder: Path, *, latency_s: float, **settings: object) -> None:
         self.folder = folder
         self.root = Path(__file__).parents[2]
         self.redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
@@ -105,6 +105,7 @@ class Stack:
             "SAPI_RATE_LIMIT": "",
             "CHAOS_BOOK": str(self.book),
             "PYTHONUNBUFFERED": "1",
+            **{f"SAPI_{name.upper()}": str(value) for name, value in settings.items()},
         }
         worker_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage🌈{told}"}
         api_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import uuid
@@ -164,3 +165,26 @@ def test_a_process_that_is_told_to_stop_answers_what_it_holds(
     job = assert_under_way(asked.result(_LIMIT_S))
     answer = until_told(http, "POST", path, body)[-1]
     assert (answer.status_code, answer.headers["Operation-Location"]) == (201, job)
+
+
+@pytest.mark.slow
+def test_an_answer_that_came_too_late_for_its_client_is_kept(stack: OwnStack, long: OwnStack, name: str) -> None:
+    path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
+    frozen = stack.processes.pids("api")
+    asked = held(stack, long.client(), "POST", path, json=body, timeout=(5, _LATENCY_S))
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        # The client gives up, the job ends, and the time in which an answer may come is over.
+        with pytest.raises(requests.ReadTimeout):
+            asked.result(_LIMIT_S)
+        (job,) = jobs_of(long.client(), "create_volume", name)
+        ended = long.client().get(f"/v4/jobs/{job['id']}", headers={"Prefer": "wait=20"}).json()
+        assert ended["state"] == "succeeded"
+        time.sleep(_WAIT_S + 1)
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    stack.await_ready()
+    answer = until_told(stack.client(), "POST", path, body)[-1]
+    assert (answer.status_code, answer.headers["Operation-Location"]) == (201, f"/v4/jobs/{job['id']}")
