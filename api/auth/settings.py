@@ -55,6 +55,11 @@ class AuthSettings(ProviderSettings):
     oauth_issuer: str = Field("", description="Issuer that tokens must name (default: as discovered)")
     oauth_jwks_url: str = Field("", description="The provider's public keys (default: as discovered)")
     oauth_audience: str = Field("", description="Audience that bearer tokens must name (default: the client ID)")
+    oauth_public_client_id: str = Field(
+        "",
+        description="Client ID at the provider with which the command line signs its users in; a public client, with "
+        "the device flow or loopback redirects (none: `storage-api login` must be told)",
+    )
     oauth_algorithms: Names = Field(
         ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
         description="Signature algorithms of tokens that are accepted",

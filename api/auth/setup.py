@@ -18,6 +18,7 @@ from api.auth.forwarding import PRIVATE_NETWORKS, ForwardingMiddleware, parse_ne
 from api.auth.login import login_blueprint
 from api.auth.principals import RoleMapping
 from api.auth.provider import IdentityProvider
+from api.auth.resource_metadata import metadata_blueprint
 from api.auth.services import EXTENSION, AuthServices
 from api.auth.sessions import Sessions, configure_cookies
 from api.auth.settings import AuthSettings
@@ -51,6 +52,7 @@ def init_app(
         login_blueprint(has_basic=settings.has_basic, callback_path=settings.oauth_callback_url_relative)
     )
     api.register_blueprint(conf_blueprint)
+    api.register_blueprint(metadata_blueprint)
     if settings.limits_submits:
         limits.init_app(app, settings.rate_limit, client, prefix)
     _warn(settings)

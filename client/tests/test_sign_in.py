@@ -17,7 +17,7 @@ from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 from tests.identity_provider.provider import IdentityProvider
 
 from conftest import BACKENDS
-from proxy import proxied
+from proxy import answer, proxied
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -49,6 +49,7 @@ def url(stack, provider):
         "SAPI_OAUTH_DISCOVERY_URL": f"{provider.issuer}/.well-known/openid-configuration",
         "SAPI_OAUTH_CLIENT_ID": CLIENT_ID,
         "SAPI_OAUTH_SECRET_KEY": CLIENT_SECRET,
+        "SAPI_OAUTH_PUBLIC_CLIENT_ID": "program",
         "SAPI_ROLE_ADMIN_GROUPS": f'"{ADMIN}"',
         "AUTHLIB_INSECURE_TRANSPORT": "1",
     }
@@ -93,6 +94,23 @@ def test_the_device_flow(program, provider):
     who = program("whoami", "-o", "json").json
     assert (who["user"], who["roles"]) == ("adam", ["USER", "ADMIN"])
     assert stat.S_IMODE((program.home / "storage-api" / "credentials.json").stat().st_mode) == 0o600
+
+
+def test_the_service_says_where_to_sign_in(program, provider, url):
+    (program.home / "storage-api" / "config.toml").write_text(f'[profiles.default]\nurl = "{url}"\n')
+    status, said = sign_in_on_a_device(program, provider)
+    assert status == 0, said
+    assert program("whoami", "-o", "json").json["user"] == "adam"
+
+
+def test_a_service_that_speaks_of_another_one_is_not_believed(program, url):
+    elsewhere = url.replace("127.0.0.1", "localhost")
+    with proxied(url) as proxy:
+        body = json.dumps({"resource": elsewhere, "authorization_servers": ["https://evil.example"]})
+        proxy.answers.append(answer("200 OK", body, kind="application/json"))
+        (program.home / "storage-api" / "config.toml").unlink()
+        ended = program("--url", proxy.url, "login")
+    assert (ended.status, "use that address" in ended.err) == (4, True)
 
 
 def test_who_refuses_on_the_device_is_not_signed_in(program, provider):

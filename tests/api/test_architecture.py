@@ -76,7 +76,7 @@ def views(front: Front) -> list[tuple[str, str, Any]]:
 
 
 def test_every_route_says_who_may_ask(views):
-    signing_in = {"authentication", "configuration"}
+    signing_in = {"authentication", "configuration", "resource-metadata"}
     silent = [
         (endpoint, method)
         for endpoint, method, view in views

@@ -42,9 +42,11 @@ def sign_in(
 ) -> None:
     """Sign in, see whether that works, and store it."""
     found = state.surroundings
-    issuer = issuer or found.profile.issuer
     driver = Driver(found.url, found.ca_file)
     try:
+        issuer = issuer or found.profile.issuer
+        known = oauth.Announced() if basic or issuer else driver.run(oauth.announced(found.url))
+        issuer = issuer or known.issuer
         if basic:
             entry: Entry = {
                 "kind": "basic",
@@ -54,9 +56,11 @@ def sign_in(
         elif issuer:
             metadata = driver.run(oauth.discover(issuer))
             secret = _secret("STORAGE_API_CLIENT_SECRET", "Client secret") if client_credentials else None
-            who = client_id or found.profile.client_id or _needed("--client-id")
+            who = client_id or found.profile.client_id or known.client_id or _needed("--client-id")
             wanted = scope or found.profile.scope or ("" if client_credentials else _DEFAULT_SCOPE)
-            provider = oauth.Provider(metadata, who, secret, wanted, audience or found.profile.audience)
+            provider = oauth.Provider(
+                metadata, who, secret, wanted, audience or found.profile.audience or known.audience
+            )
             entry = _with_provider(state, driver, provider, browser=browser, client_credentials=client_credentials)
         else:
             entry = _with_session(driver, found)

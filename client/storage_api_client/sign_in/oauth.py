@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -16,6 +17,7 @@ from storage_api_client.protocol.messages import Flow, Pause, Request, Response,
 
 _DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 _WELL_KNOWN = "/.well-known/openid-configuration"
+_RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 _SLOWER_S = 5.0
 _KEPT = ("access_token", "refresh_token")
 
@@ -75,6 +77,31 @@ def discover(issuer: str) -> Flow[Mapping[str, Any]]:
     if str(metadata.get("issuer", "")).rstrip("/") != base:
         raise OAuthError(f"{base} says that it is {metadata.get('issuer')!r}: check the issuer.")
     return metadata
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What a service says of signing in to it (RFC 9728)."""
+
+    issuer: str | None = None
+    client_id: str | None = None
+    audience: str | None = None
+
+
+def announced(url: str) -> Flow[Announced]:
+    """Ask the service at ``url`` where its users sign in; nothing is known of one that does not say.
+
+    Raises:
+        OAuthError: it speaks of another service than the one that was asked.
+    """
+    response = yield from send(Request("GET", _RESOURCE_METADATA))
+    if response.status != HTTPStatus.OK:
+        return Announced()
+    metadata = _document(response)
+    if metadata.get("resource") != url.rstrip("/"):
+        raise OAuthError(f"{url} says that it is {metadata.get('resource')!r}: use that address, or name --issuer.")
+    servers = metadata.get("authorization_servers") or [None]
+    return Announced(servers[0], metadata.get("client_id"), metadata.get("audience"))
 
 
 def _document(response: Response) -> Mapping[str, Any]:

@@ -14,9 +14,12 @@ from storage_api_client.cli.state import State, Stop
 def add_to(main: Group) -> None:
     """Add the commands to the command line."""
 
-    @command(main, "login", "sign_in", "finish_sign_in", "sign_in_with_password", "sign_in_with_password_by_post")
-    @click.option("--issuer", metavar="URL", help="The identity provider (default: issuer of the profile).")
-    @click.option("--client-id", metavar="ID", help="Who this program is there (default: client_id of the profile).")
+    @command(main, "login", "sign_in", "finish_sign_in", "sign_in_with_password", "sign_in_with_password_by_post",
+             "show_resource_metadata")  # fmt: skip
+    @click.option("--issuer", metavar="URL",
+                  help="The identity provider (default: of the profile, else of the service).")  # fmt: skip
+    @click.option("--client-id", metavar="ID",
+                  help="Who this program is there (default: likewise).")  # fmt: skip
     @click.option("--scope", metavar="SCOPES", help="What to ask for.")
     @click.option("--audience", metavar="NAME", help="For whom the token shall be, where the provider asks.")
     @click.option("--browser", is_flag=True, help="Use a browser here, also where the provider has the device flow.")
