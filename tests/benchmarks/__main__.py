@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         default="",
-        help="comma-separated: cached,filtered,submit,way,crowds,look,polls,memory,batch,find,predecessor",
+        help="comma-separated: cached,filtered,submit,way,crowds,look,polls,memory,batch,blocked,find,predecessor",
     )
     parser.add_argument("--scale", action="store_true", help="also 100 to 200,000 volumes, and 1 to 4 processes")
     asked = parser.parse_args()
@@ -56,7 +56,7 @@ def main() -> int:
 def _measure(folder: Path, asked: argparse.Namespace) -> None:
     with stack(folder, _SIZES) as running:
         os.environ |= {"SAPI_REDIS_URL": running.redis.url, "BENCH_FOLDER": str(folder)}
-        from tests.benchmarks import finding, predecessor
+        from tests.benchmarks import batches, finding, predecessor
         from tests.benchmarks.measures import Measures
 
         measures = Measures(running, seconds=asked.seconds, rounds=asked.rounds)
@@ -70,7 +70,8 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "submit": lambda: [measures.submit()],
             "look": lambda: [measures.look_up_beside_a_listing("v100", "slow")],
             "polls": lambda: measures.long_polls("v100", "slow"),
-            "batch": lambda: finding.accept_batch(running),
+            "batch": lambda: [*batches.accept(running), *batches.carry_out(running, "v100")],
+            "blocked": lambda: batches.blocked(running, "v100"),
             "find": lambda: finding.find_jobs(folder / "find"),
             "predecessor": lambda: predecessor.measure(running, asked.seconds),
         }
