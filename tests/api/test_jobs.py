@@ -333,8 +333,9 @@ class TestList:
         for path in paths:
             key = f"{front.settings.key_prefix}job:{path.rpartition('/')[2]}"
             redis_client.hset(key, mapping={"requester": "bob", "requester_key": key_of("bob")})
-        chunk = f"{front.settings.key_prefix}index:0:requester"
-        redis_client.rename(f"{chunk}:{key_of('basic ann')}", f"{chunk}:{key_of('bob')}")
+        ann, bob = key_of("basic ann"), key_of("bob")
+        for key in redis_client.keys(f"{front.settings.key_prefix}index*requester:{ann}*"):
+            redis_client.rename(key, key.replace(ann.encode(), bob.encode()))
         assert self.listed(client.get("/v4/jobs")) == []
         assert self.listed(client.get("/v4/jobs?all=true")) == paths
         assert self.listed(client.get("/v4/jobs?requested_by=bob")) == paths

@@ -54,7 +54,7 @@ class World:
         self.hots = [ListingCache(self.listings, most) for most in (0, 10**9)]
         source = "".join(
             (files("worker.store") / "lua" / part).read_text()
-            for part in ("job_functions.lua", "listing_functions.lua")
+            for part in ("record_functions.lua", "index_functions.lua", "job_functions.lua", "listing_functions.lua")
         )
         self.steps = client.register_script(edit(source) + "update_listings(cjson.decode(ARGV[1]))")
         self.folding = Compaction(self.listings, self.scripts, [], compact_after=1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, combinations
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from worker.catalog.operations import Role
+from worker.catalog.operations import BATCH, Role, operation_named
 from worker.jobs.record import Job, State
 
 #: Sequence numbers are exact in Redis up to here.
@@ -86,7 +86,9 @@ def index_query(
         "limit": limit,
         "effort": effort,
         "groups": _groups(wanted, scope),
+        "batch": wanted.batch,
         "volume": wanted.volume,
+        "classes": _classes(wanted.states),
         "created_after": wanted.created_after_ms,
         "created_before": wanted.created_before_ms,
         "finished_after": wanted.finished_after_ms,
@@ -94,33 +96,65 @@ def index_query(
     }
 
 
+class _Part(NamedTuple):
+    """One thing that is asked for: names of properties, of which a job must have one."""
+
+    kind: Literal["what", "who", "seen by"]
+    names: list[str]
+
+
 def _groups(wanted: JobFilter, scope: JobScope) -> list[list[str]]:
-    """Lists of properties, of each of which a job must have one."""
-    groups = _state_groups(wanted)
-    if wanted.batch:
-        groups.append([f"batch:{wanted.batch}"])
+    """Lists of properties (see `lua/index_functions.lua`), of each of which a job must have one.
+
+    What the index has together is asked for together: by itself each may be common, and yet they may never meet.
+    """
+    parts = [*_named_parts(wanted), *_scope_parts(wanted, scope)]
+    pairs = [(one, other) for one, other in combinations(parts, 2) if one.kind == "what" and other.kind != "seen by"]
+    alone = [part for part in parts if wanted.states or not any(part in pair for pair in pairs)]
+    classes = _classes(wanted.states)
+    groups = [_together(*pair) for pair in pairs]
+    groups += [[f"{name} {each}" for name in part.names for each in classes] for part in alone]
+    if not groups or any(not state.done for state in wanted.states):
+        groups.append([f"state:{state}" for state in wanted.states or State])
+    return groups
+
+
+def _named_parts(wanted: JobFilter) -> Iterator[_Part]:
+    if wanted.operation:
+        yield _Part("what", [f"operation:{wanted.operation}"])
+    if wanted.subsystem:
+        yield _Part("what", [f"subsystem:{wanted.subsystem}"])
     if wanted.requested_by:
         name_key = key_of(wanted.requested_by)
-        groups.append([f"requester:{name_key}", f"named:{name_key}"])
-    if not scope.everybody:
-        groups.append(_scope_properties(scope.roles, scope.requester))
-    return groups or [_scope_properties(frozenset(Role))]
+        yield _Part("who", [f"requester:{name_key}", f"named:{name_key}"])
 
 
-def _state_groups(wanted: JobFilter) -> list[list[str]]:
-    """Operations and subsystems are entered together with the state that a job is in."""
-    named = {"operation": wanted.operation, "subsystem": wanted.subsystem}
-    before = [f"{name}:{value} " for name, value in named.items() if value]
-    if not before and not wanted.states:
-        return []
-    states = wanted.states or tuple(State)
-    return [[f"{each}state:{state}" for state in states] for each in before or [""]]
+def _scope_parts(wanted: JobFilter, scope: JobScope) -> Iterator[_Part]:
+    """Whose jobs; nothing where everybody's are meant, or whoever sees the operation sees all that are asked for."""
+    operation = operation_named(wanted.operation)
+    own = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
+    if scope.everybody or (operation not in (None, BATCH) and operation.role in scope.roles):
+        return
+    if scope.roles and operation in (None, BATCH):
+        yield _Part("seen by", own + _roles_properties(scope.roles))
+    else:
+        yield _Part("who", own)
 
 
-def _scope_properties(roles: frozenset[Role], requester: str = "") -> list[str]:
-    subsets = chain.from_iterable(combinations(sorted(roles), count) for count in range(1, len(roles) + 1))
-    own = [f"requester:{key_of(requester)}"] if requester else []
-    return own + [f"roles:{roles_property(names)}" for names in subsets]
+def _together(one: _Part, other: _Part) -> list[str]:
+    """The properties that hold both."""
+    first, second = (other, one) if other.kind == "who" else (one, other)
+    return [f"{each} {more}" for each in first.names for more in second.names]
+
+
+def _classes(states: Sequence[State]) -> list[str]:
+    """The classes of states in the index: all unfinished ones are one."""
+    return list(dict.fromkeys(state.value if state.done else "open" for state in states or State))
+
+
+def _roles_properties(roles: Iterable[Role]) -> list[str]:
+    subsets = chain.from_iterable(combinations(sorted(roles), count) for count in range(1, len(set(roles)) + 1))
+    return [f"roles:{roles_property(names)}" for names in subsets]
 
 
 def _within(moment_ms: int | None, after_ms: int, before_ms: int) -> bool:

@@ -1,4 +1,4 @@
-"""The names of keys in Redis that Python reads or writes by itself; `lua/job_functions.lua` has the scripts' own.
+"""The names of keys in Redis that Python reads or writes by itself; `lua/*_functions.lua` have the scripts' own.
 
 docs/architecture.md lists every key with what it holds and how long it lives.
 """

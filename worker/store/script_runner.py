@@ -17,7 +17,7 @@ from worker.store.keys import Keys
 #: How long replicas have to take what was written (milliseconds).
 _REPLICAS_WAIT_MS = 300
 #: Prepended to every script.
-_FUNCTIONS = ("job_functions.lua", "batch_functions.lua", "claim_functions.lua", "listing_functions.lua")
+_FUNCTIONS = tuple(f"{part}_functions.lua" for part in ("record", "index", "job", "batch", "claim", "listing"))
 
 #: What a script is given; lists and tables as JSON.
 Argument = str | float | bytes | Mapping[str, Any] | Sequence[Any]

@@ -2,20 +2,25 @@
 --   below, floor: sequence numbers between which to look (neither included)
 --   limit: how many ids; effort: about how many steps this call may take, so that it blocks nobody for long
 --   groups: lists of properties; a job must have one of each list
---   volume: '' or a volume whose jobs are meant
+--   batch: '' or a batch whose members are meant; volume: '' or a volume whose jobs are meant, of these classes
 --   created_after, created_before, finished_after, finished_before: milliseconds, 0: any
 -- Returns {ids, sequence number to continue below, or '' at the end}.
 local q = cjson.decode(ARGV[1])
 local found, effort, cursor = {}, q.effort, nil
-local CHUNK_EFFORT = 20
+local CHUNK_EFFORT = 10
 local by_end = q.finished_after > 0 or q.finished_before > 0
-local by_time = by_end or q.created_after > 0 or q.created_before > 0
+-- Jobs are in the order of their acceptance, and end after it: what was accepted later fits in no case.
+local accepted_before = q.created_before
+if q.finished_before > 0 and (accepted_before == 0 or q.finished_before < accepted_before) then accepted_before = q.finished_before end
 
-local function entry_of(chunk, offset)
-  local entry = redis.call('GETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, (offset + 1) * ENTRY_BYTES - 1)
+local function parsed(entry)
   local times = ID_BYTES + TIME_DIGITS
   return (string.match(string.sub(entry, 1, ID_BYTES), '^[^ %z]*')),
     tonumber(string.sub(entry, ID_BYTES + 1, times)), tonumber(string.sub(entry, times + 1))
+end
+
+local function entries_of(chunk, offset, jobs)
+  return redis.call('GETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, (offset + jobs) * ENTRY_BYTES - 1)
 end
 
 local function fits_times(created, finished)
@@ -28,30 +33,80 @@ end
 local function visit(chunk, offset)
   effort = effort - 1
   cursor = chunk * CHUNK_JOBS + offset
-  local id, created, finished = entry_of(chunk, offset)
+  local id, created, finished = parsed(entries_of(chunk, offset, 1))
   if not created then return false end
   if created <= q.created_after then cursor = nil return true end
   if fits_times(created, finished or 0) then found[#found + 1] = id end
   return #found >= q.limit or effort <= 0
 end
 
--- Nothing in the chunk can fit the times: jobs are in the order of their acceptance, and end after it.
-local function is_out_of_time(chunk, first_created)
-  if first_created and first_created > 0 then
-    if q.created_before > 0 and first_created >= q.created_before then return true end
-    if q.finished_before > 0 and first_created >= q.finished_before then return true end
+-- When the first job at or after an offset of a chunk was accepted; not every number is a job's.
+local function accepted_at(chunk, offset)
+  local from, jobs = offset, 4
+  while from < CHUNK_JOBS do
+    local block = entries_of(chunk, from, math.min(jobs, CHUNK_JOBS - from))
+    effort = effort - 1
+    for at = 1, #block, ENTRY_BYTES do
+      if string.byte(block, at) ~= 0 then return select(2, parsed(string.sub(block, at, at + ENTRY_BYTES - 1))) end
+    end
+    if block == '' then break end
+    from, jobs = from + jobs, math.min(4 * jobs, 1024)
   end
-  if not by_end then return false end
-  local last_end = tonumber(redis.call('HGET', P .. 'index_last_end', text(chunk)) or '')
-  return not last_end or last_end <= q.finished_after
+  return math.huge
+end
+
+-- The last number from `first` to `last` for which `is_early` holds, where it holds for all before one that it holds for.
+local function last_early(first, last, is_early)
+  while first < last do
+    local middle = math.ceil((first + last) / 2)
+    if is_early(middle) then first = middle else last = middle - 1 end
+  end
+  return first
+end
+
+-- The sorted sets that name the fewest chunks, of all, those of a group's properties, and those in which anything has ended
+-- since; and which of their scores count.
+local function fewest_chunks()
+  local keys, fewest = {P .. 'index_chunks'}, redis.call('ZCARD', P .. 'index_chunks')
+  for _, properties in ipairs(q.groups) do
+    local chunks, count = {}, 0
+    for i, property in ipairs(properties) do
+      chunks[i] = chunks_key(property)
+      count = count + redis.call('ZCARD', chunks[i])
+    end
+    if count < fewest then keys, fewest = chunks, count end
+  end
+  if q.finished_after > 0 then
+    local since = '(' .. text(q.finished_after)
+    if redis.call('ZCOUNT', P .. 'index_last_end', since, '+inf') < fewest then return {P .. 'index_last_end'}, since, '+inf' end
+  end
+  return keys, chunk_of(q.floor), chunk_of(q.below - 1)
+end
+
+-- The chunks to look at, the oldest first.
+local function candidates()
+  local keys, from, to = fewest_chunks()
+  local top, bottom, known, chunks = chunk_of(q.below - 1), chunk_of(q.floor), {}, {}
+  for _, key in ipairs(keys) do
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', key, from, to)) do
+      local chunk = tonumber(name)
+      if chunk >= bottom and chunk <= top and not known[chunk] then
+        known[chunk] = true
+        chunks[#chunks + 1] = chunk
+      end
+    end
+  end
+  table.sort(chunks)
+  return chunks
 end
 
 -- The bitmaps of a chunk, a list for each group; nil when a group has none. The first group has the fewest bits.
 local function bitmaps_of(chunk)
   local groups, counts = {}, {}
-  for g, properties in ipairs(q.groups) do
+  local function add(properties)
     local maps, bits = {}, 0
     for _, property in ipairs(properties) do
+      effort = effort - 1
       local key = bitmap_key(chunk, property)
       local map = redis.call('GET', key)
       if map then
@@ -59,8 +114,12 @@ local function bitmaps_of(chunk)
         bits = bits + redis.call('BITCOUNT', key)
       end
     end
-    if bits == 0 then return nil end
-    groups[g], counts[maps] = maps, bits
+    groups[#groups + 1], counts[maps] = maps, bits
+    return bits > 0
+  end
+  if q.batch ~= '' and not add({'batch:' .. q.batch}) then return nil end
+  for _, properties in ipairs(q.groups) do
+    if not add(properties) then return nil end
   end
   table.sort(groups, function(one, other) return counts[one] < counts[other] end)
   return groups
@@ -100,16 +159,25 @@ local function scan_chunk(chunk, groups, last_offset, floor_offset)
   return false
 end
 
+-- Of all chunks that are looked at, only the newest has jobs that were accepted too late.
+local function last_offset_of(chunk, is_newest)
+  local last = chunk == chunk_of(q.below - 1) and (q.below - 1) % CHUNK_JOBS or CHUNK_JOBS - 1
+  if accepted_before == 0 or not is_newest then return last end
+  return last_early(0, last, function(offset) return accepted_at(chunk, offset) < accepted_before end)
+end
+
 local function scan_chunks()
-  local top = chunk_of(q.below - 1)
-  for _, name in ipairs(redis.call('ZREVRANGEBYSCORE', P .. 'index_chunks', top, chunk_of(q.floor))) do
-    local chunk = tonumber(name)
-    local first_created = by_time and select(2, entry_of(chunk, 0))
+  local chunks = candidates()
+  local last = #chunks
+  if accepted_before > 0 and last > 0 then
+    last = last_early(1, last, function(i) return accepted_at(chunks[i], 0) < accepted_before end)
+  end
+  for i = last, 1, -1 do
+    local chunk = chunks[i]
     effort = effort - CHUNK_EFFORT
-    local groups = not (by_time and is_out_of_time(chunk, first_created)) and bitmaps_of(chunk)
-    local last_offset = chunk == top and (q.below - 1) % CHUNK_JOBS or CHUNK_JOBS - 1
-    if groups and scan_chunk(chunk, groups, last_offset, q.floor + 1 - chunk * CHUNK_JOBS) then return end
-    if first_created and first_created > 0 and first_created <= q.created_after then cursor = nil return end
+    local groups = bitmaps_of(chunk)
+    if groups and scan_chunk(chunk, groups, last_offset_of(chunk, i == last), q.floor + 1 - chunk * CHUNK_JOBS) then return end
+    if q.created_after > 0 and accepted_at(chunk, 0) <= q.created_after then break end
     cursor = chunk * CHUNK_JOBS
     if effort <= 0 then return end
   end
@@ -121,24 +189,41 @@ local function has_all(seq)
   for _, properties in ipairs(q.groups) do
     local has = false
     for _, property in ipairs(properties) do
+      effort = effort - 1
       if redis.call('GETBIT', bitmap_key(chunk, property), offset) == 1 then has = true break end
     end
     if not has then return false end
   end
-  return true
+  return q.batch == '' or redis.call('GETBIT', batch_bitmap_key(chunk, q.batch), offset) == 1
+end
+
+-- The next jobs of the volume below a number, the newest first.
+local function next_of_volume(below, count)
+  local seqs = {}
+  for _, class in ipairs(q.classes) do
+    local entries = redis.call('ZREVRANGEBYSCORE', volume_index_key(q.volume, class), '(' .. text(below),
+      '(' .. text(q.floor), 'WITHSCORES', 'LIMIT', 0, count)
+    for i = 2, #entries, 2 do seqs[#seqs + 1] = tonumber(entries[i]) end
+  end
+  table.sort(seqs, function(one, other) return one > other end)
+  -- Each class has told so many of its own: of all together, no more are sure to come next.
+  for i = count + 1, #seqs do seqs[i] = nil end
+  return seqs
 end
 
 local function scan_volume()
-  local entries = redis.call('ZREVRANGEBYSCORE', volume_index_key(q.volume), '(' .. text(q.below), '(' .. text(q.floor),
-    'WITHSCORES', 'LIMIT', 0, q.effort)
-  for i = 2, #entries, 2 do
-    local seq = tonumber(entries[i])
-    effort = effort - 1
-    cursor = seq
-    if has_all(seq) and visit(chunk_of(seq), seq % CHUNK_JOBS) then return end
-    if effort <= 0 then return end
+  local below, count = q.below, math.min(100, math.max(10, q.limit))
+  while true do
+    local seqs = next_of_volume(below, count)
+    for _, seq in ipairs(seqs) do
+      effort = effort - 1
+      cursor = seq
+      if has_all(seq) and visit(chunk_of(seq), seq % CHUNK_JOBS) then return end
+      if effort <= 0 then return end
+    end
+    if #seqs < count then cursor = nil return end
+    below = seqs[#seqs]
   end
-  cursor = nil
 end
 
 if q.volume ~= '' then scan_volume() else scan_chunks() end

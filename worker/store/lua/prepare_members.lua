@@ -12,7 +12,6 @@ for place, own in ipairs(members) do
   for _, key in ipairs(cjson.decode(own.keys)) do redis.call('ZADD', ordering_key(own.subsystem, key), seq, id) end
   if own.references ~= '' then redis.call('ZADD', unresolved_key(own.subsystem), seq, id) end
   note_change(id, own, seq, {})
-  if own.volume ~= '' then redis.call('ZADD', volume_index_key(own.volume), seq, id) end
 end
 index_members(members, first)
 redis.call('RPUSH', members_key(batch), unpack(ids))
