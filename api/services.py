@@ -17,6 +17,7 @@ from storage_backends.configuration.subsystems import Subsystems
 from worker.config.callback_hosts import CallbackHosts
 from worker.config.settings import Settings, load
 from worker.jobs.batches import Batches
+from worker.jobs.idempotency import IdempotencyKeys
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
 from worker.jobs.repeats import HeldRequests
@@ -50,6 +51,7 @@ class Services:
     write_probe: WriteProbe
     publisher: TaskPublisher
     held_requests: HeldRequests
+    idempotency_keys: IdempotencyKeys
     #: The driver's class of each storage system, as far as it is known.
     drivers: Mapping[str, str]
     #: Is set when the process is told to stop.
@@ -84,6 +86,7 @@ class Services:
             WriteProbe(client, settings.key_prefix),
             create_publisher(settings),
             HeldRequests(client, scripts, settings.key_prefix),
+            IdempotencyKeys(client, settings),
             drivers,
         )
 

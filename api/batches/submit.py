@@ -18,7 +18,14 @@ from api.http.problems import Problem
 from api.http.request_ids import request_id
 from api.jobs.long_polling import wait_for_end
 from api.jobs.new_job import callback_url, idempotency_key, request_hash
-from api.jobs.submit import Submitted, accepted_response, reject_conditions, retry_request, submitted
+from api.jobs.submit import (
+    Submitted,
+    accepted_response,
+    known_request,
+    reject_conditions,
+    retry_request,
+    submitted,
+)
 from api.services import current_services
 from worker.jobs.batches import NewBatch
 from worker.jobs.record import Job, State
@@ -35,11 +42,13 @@ def submit_batch(body: Mapping[str, Any]) -> Response:
     reject_conditions()
     config, began = current_services().config, time.monotonic()
     wanted = preferences(request, config.max_wait)
+    key = idempotency_key()
+    replayed = _replayed(key)
+    if replayed is not None:
+        return _answer(replayed, wanted, 0.0)
     order = read_order(body, config.read_wait if wanted.wait_s is None else wanted.wait_s)
-    new = _new_batch(
-        plan(order.members), order.request, order.parallel, idempotency_key(), stops=order.stops_on_failure
-    )
-    return _answer(new, wanted, time.monotonic() - began)
+    new = _new_batch(plan(order.members), order.request, order.parallel, key, stops=order.stops_on_failure)
+    return _answer(_accept(new), wanted, time.monotonic() - began)
 
 
 def retry_batch(job: Job) -> Response:
@@ -48,8 +57,9 @@ def retry_batch(job: Job) -> Response:
     Raises:
         Problem: nothing was accepted.
     """
-    new = _retry_of(job, idempotency_key())
-    return _answer(new, preferences(request, current_services().config.max_wait), 0.0)
+    key = idempotency_key()
+    accepted = _replayed(key) or _accept(_retry_of(job, key))
+    return _answer(accepted, preferences(request, current_services().config.max_wait), 0.0)
 
 
 def accept_batch_retry(job: Job) -> str:
@@ -86,9 +96,19 @@ def _new_batch(
     )
 
 
-def _answer(new: NewBatch, wanted: Preferences, spent_s: float) -> Response:
+def _replayed(key: str) -> Submitted | None:
+    """The batch that the same request made before: what it would choose now, or refuse, is of no account."""
+    known = known_request(key)
+    if known is None:
+        return None
+    job_status = current_services().jobs.get(known.job_id)
+    if job_status is None:
+        raise Problem("job-expired", "The job of this Idempotency-Key has expired.")
+    return Submitted(job_status, replayed=True)
+
+
+def _answer(accepted: Submitted, wanted: Preferences, spent_s: float) -> Response:
     """``spent_s``: how long the request has been held already."""
-    accepted = _accept(new)
     job_status = accepted.job_status
     try:
         if wanted.wait_s:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from api.auth import principal
 from api.http.problems import Problem, invalid
 from api.jobs.access import may_stop
 from api.jobs.listing import job_filter, job_scope
-from api.jobs.submit import accept_job, retry_request
+from api.jobs.new_job import idempotency_key
+from api.jobs.submit import accept_job, freeze_choice, known_request, retry_request
 from api.services import current_services
-from worker.jobs.query import JobFilter
+from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
 from worker.store.results import CancelResult
@@ -35,8 +35,8 @@ def cancel_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Problem: `validation-failed`: there is no filter.
     """
-    cancelled, refused = _each(query, _UNFINISHED, _cancel)
-    return {"cancelled": cancelled, "refused": refused}
+    codes = {job.id: _cancel(job) for job in _named(query, _UNFINISHED)}
+    return {"cancelled": [job_id for job_id, code in codes.items() if not code], "refused": _refused(codes)}
 
 
 def retry_jobs(query: Mapping[str, Any], retry_batch: Callable[[Job], str]) -> dict[str, Any]:
@@ -46,42 +46,45 @@ def retry_jobs(query: Mapping[str, Any], retry_batch: Callable[[Job], str]) -> d
     id of the new one.
 
     Raises:
-        Problem: `validation-failed`: there is no filter.
+        Problem: `validation-failed`: there is no filter; `idempotency-key-reused`.
     """
+    key = idempotency_key()
+    known = known_request(key)
+    codes = known.choice if known else _retry_codes(_named(query, _REPEATABLE))
+    if key and known is None:
+        codes = freeze_choice(key, codes)
     made: list[str] = []
-    _, refused = _each(query, _REPEATABLE, lambda job: _retry(job, made, retry_batch))
-    return {"retried": made, "refused": refused}
+    tried = _by_id(job_id for job_id, code in codes.items() if not code)
+    codes |= {job_id: _retry(job, made, retry_batch) for job_id, job in tried.items()}
+    return {"retried": made, "refused": _refused(codes)}
 
 
-def _each(
-    query: Mapping[str, Any], first: tuple[State, ...], action: Callable[[Job], str]
-) -> tuple[list[str], list[dict[str, str]]]:
-    """Do it to each job; the ids of those to which it was done, and of the others with why it was not."""
+def _refused(codes: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"id": job_id, "code": code} for job_id, code in codes.items() if code]
+
+
+def _named(query: Mapping[str, Any], first: tuple[State, ...]) -> list[Job]:
+    """The jobs that the filter names, at most so many: those in the states ``first`` before the others."""
     if not query.keys() - {"all"}:
         raise invalid("", "must have at least one filter besides all")
-    done: list[str] = []
-    refused: list[dict[str, str]] = []
-    for job in list(islice(_named(query, first), MOST_JOBS)):
-        code = action(job)
-        if code:
-            refused.append({"id": job.id, "code": code})
-        else:
-            done.append(job.id)
-    return done, refused
-
-
-def _named(query: Mapping[str, Any], first: tuple[State, ...]) -> Iterator[Job]:
-    """The jobs that the filter names: those in the states ``first`` before the others."""
-    wanted = job_filter(query)
+    wanted, found = job_filter(query), list[Job]()
     for states in (first, tuple(state for state in State if state not in first)):
         chosen = tuple(state for state in wanted.states or tuple(State) if state in states)
-        if chosen:
-            yield from _found(query, replace(wanted, states=chosen))
+        if chosen and len(found) < MOST_JOBS:
+            found += _found(replace(wanted, states=chosen), job_scope(query), MOST_JOBS - len(found))
+    return found
 
 
-def _found(query: Mapping[str, Any], wanted: JobFilter) -> list[Job]:
-    found, _ = current_services().jobs.find(wanted, job_scope(query), MOST_JOBS)
-    return [each.job for each in found]
+def _found(wanted: JobFilter, scope: JobScope, limit: int) -> list[Job]:
+    return [each.job for each in current_services().jobs.find(wanted, scope, limit)[0]]
+
+
+def _by_id(ids: Iterable[str]) -> dict[str, Job | None]:
+    """The jobs of these ids, in this order; None for those whose records are gone."""
+    wanted = tuple(ids)
+    everything = JobScope(everybody=True)
+    found = {job.id: job for job in _found(JobFilter(ids=wanted), everything, MOST_JOBS)} if wanted else {}
+    return {job_id: found.get(job_id) for job_id in wanted}
 
 
 def _cancel(job: Job) -> str:
@@ -96,11 +99,24 @@ def _cancel(job: Job) -> str:
     return _REFUSALS.get(result, "")
 
 
-def _retry(job: Job, made: list[str], retry_batch: Callable[[Job], str]) -> str:
+def _retry_codes(jobs: Sequence[Job]) -> dict[str, str]:
+    """Which jobs are to be done again (an empty code), and why others cannot; members are left to their batch."""
+    codes = {job.id: _unfit_for_retry(job) for job in jobs}
+    return {job.id: codes[job.id] for job in jobs if codes.get(job.batch) != ""}
+
+
+def _unfit_for_retry(job: Job) -> str:
+    """Why a job cannot be done again by whoever asks; empty when it can."""
     if not job.roles <= principal().roles:
         return "missing-role"
     if job.state not in _REPEATABLE:
         return "job-not-retryable" if job.done else "job-not-finished"
+    return ""
+
+
+def _retry(job: Job | None, made: list[str], retry_batch: Callable[[Job], str]) -> str:
+    if job is None:
+        return "job-expired"
     try:
         if job.is_batch:
             made.append(retry_batch(job))

@@ -11,16 +11,19 @@ import orjson
 import redis
 from flask import Response, request
 
+from api.auth import principal
 from api.http.member_requests import current_member
 from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem, problem_of
 from api.jobs.long_polling import wait_for_answer, wait_for_end
-from api.jobs.new_job import new_job
+from api.jobs.new_job import new_job, request_hash
 from api.jobs.refusals import refusal
 from api.services import current_services
 from worker.catalog.operations import Operation
 from worker.catalog.success_status import RETURNS_LOCATION, success_status
 from worker.jobs.document import job_document
+from worker.jobs.idempotency import KnownRequest, idempotency_name
+from worker.jobs.query import key_of
 from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus
@@ -192,14 +195,44 @@ def submitted(new: NewJob, outcome: SubmitOutcome, job_id: str, job_status: JobS
     if outcome.is_refused:
         raise refusal(new, outcome)
     if outcome is SubmitOutcome.REUSED:
-        raise Problem(
-            "idempotency-key-reused",
-            "This Idempotency-Key was sent with another request before. Choose a new key for each new request.",
-            headers=job_headers(job_id),
-        )
+        raise key_reused(job_id)
     if job_status is None:
         raise Problem("job-expired", "The job of this Idempotency-Key has expired.")
     return Submitted(job_status, outcome is SubmitOutcome.REPLAYED)
+
+
+def known_request(key: str) -> KnownRequest | None:
+    """Return what this very request was accepted as before under its Idempotency-Key; None when it is new.
+
+    Raises:
+        Problem: the key was sent with another request.
+    """
+    known = current_services().idempotency_keys.find(idempotency_name(key_of(principal().owner), key))
+    if known is not None and known.request_hash != request_hash():
+        raise key_reused(known.job_id)
+    return known
+
+
+def freeze_choice(key: str, choice: Any) -> Any:
+    """Record under its Idempotency-Key what a request for many jobs was worked out to; return what was recorded first.
+
+    Raises:
+        Problem: the key was sent with another request at the same time.
+    """
+    name = idempotency_name(key_of(principal().owner), key)
+    known = current_services().idempotency_keys.freeze(name, request_hash(), choice)
+    if known.request_hash != request_hash():
+        raise key_reused(known.job_id)
+    return known.choice
+
+
+def key_reused(job_id: str) -> Problem:
+    """Return the problem of a key that was sent with another request, which made this job (or several)."""
+    return Problem(
+        "idempotency-key-reused",
+        "This Idempotency-Key was sent with another request before. Choose a new key for each new request.",
+        headers=job_headers(job_id) if job_id else {},
+    )
 
 
 def reject_conditions() -> None:

@@ -246,6 +246,17 @@ class TestForEach:
         document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
         assert pointers(document) == ["/for_each/where"]
 
+    def test_the_same_key_is_the_same_batch_whatever_it_would_choose_now(self, front, client, worker, volumes):
+        order = {**self.order("name=db1"), "request": {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}}
+        headers = {"Idempotency-Key": "each"}
+        first = accepted(client.post(URL, json=order, headers=headers))
+        worker.carry_out(_members(client, first)[0]["links"]["self"])
+        again = client.post(URL, json=order, headers=headers | {"Prefer": "wait=1"})
+        assert (again.status_code, [row["status"] for row in again.json]) == (200, [204])
+        assert (again.headers["Idempotency-Replayed"], again.headers["Operation-Location"]) == ("true", first)
+        problem(client.post(URL, json=self.order("name=none*"), headers=headers), 422, "idempotency-key-reused")
+        problem(client.post("/v4/jobs/retry", json={"id": "x"}, headers=headers), 422, "idempotency-key-reused")
+
     @pytest.mark.parametrize("where", ["colour=red", "size_used=>x", "fields=name", "limit=0"])
     def test_a_query_that_makes_no_sense_is_refused(self, client, volumes, where):
         document = problem(client.post(URL, json=self.order(where)), 422, "validation-failed")
@@ -304,6 +315,15 @@ class TestEnded:
         carry_out(three)
         assert client.get(three).json["state"] == "succeeded"
         problem(client.post(f"{three}/retry"), 409, "job-not-retryable")
+
+    def test_the_same_key_does_it_again_once(self, client, mixed):
+        paths = {accepted(client.post(f"{mixed}/retry", headers={"Idempotency-Key": "again"})) for _ in range(2)}
+        assert len(paths) == 1
+
+    def test_by_filter_a_member_is_done_again_with_its_batch_only(self, client, mixed):
+        answer = client.post("/v4/jobs/retry", json={"state": "failed"}).json
+        assert (len(answer["retried"]), answer["refused"]) == (1, [])
+        assert len(client.get("/v4/jobs?operation=create_volume&state=queued").json) == 1
 
     def test_it_takes_the_roles_of_all(self, front, mixed):
         problem(front.client(Role.ADMIN).post(f"{mixed}/retry"), 403, "missing-role")

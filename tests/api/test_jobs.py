@@ -419,6 +419,16 @@ class TestMany:
         assert client.post("/v4/jobs/retry", json=body, headers=headers).json["retried"] == first
         assert len(set(first)) == 3
 
+    def test_the_same_key_means_the_same_jobs(self, client, ids):
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        body, headers = {"id": ids}, {"Idempotency-Key": "again"}
+        first = client.post("/v4/jobs/retry", json=body, headers=headers).json
+        client.post(f"/v4/jobs/{ids[1]}/cancel")
+        assert client.post("/v4/jobs/retry", json=body, headers=headers).json == first
+        assert (len(first["retried"]), len(first["refused"])) == (1, 2)
+        for path, other in (("jobs/retry", {"id": ids[:2]}), ("filer/volumes/a", {})):
+            problem(client.post(f"/v4/{path}", json=other, headers=headers), 422, "idempotency-key-reused")
+
     @pytest.mark.parametrize("action", ["cancel", "retry"])
     def test_a_filter_is_needed(self, client, action):
         for body in ({}, {"all": True}):

@@ -65,9 +65,8 @@ class BackendGateway:
         except pybreaker.CircuitBreakerError:
             self._count("breaker-open")
             self._noticed(unavailable=True)
-            raise BackendUnavailable(
-                f"{self._cause} After several failures in a row it is not asked for {_BREAKER_RESET_S} s at a time."
-            ) from None
+            pause = f"After several failures in a row it is not asked for {_BREAKER_RESET_S} s at a time."
+            raise BackendUnavailable(f"{self._cause.rstrip('.')}. {pause}") from None
         except BackendUnavailable as exc:
             self._cause = exc.detail
             self._count(exc.code)

@@ -11,6 +11,7 @@ import redis
 from worker.catalog.operations import BATCH
 from worker.config.json_encoding import as_json
 from worker.config.settings import Settings
+from worker.jobs.idempotency import IdempotencyKeys, idempotency_name
 from worker.jobs.ids import JobIds
 from worker.jobs.query import key_of, roles_property
 from worker.jobs.service import Jobs, NewJob
@@ -75,6 +76,7 @@ class Batches:
         self._publisher = publisher
         self._settings = settings
         self._keys = Keys(settings.key_prefix)
+        self._idempotency_keys = IdempotencyKeys(client, settings)
 
     def accept(self, new: NewBatch) -> tuple[SubmitOutcome, str, JobStatus | None]:
         """Record a batch with all its members; return the outcome, the id of the batch, and its job.
@@ -144,7 +146,7 @@ class Batches:
 
     def _prepare(self, batch_id: str, new: NewBatch, fields: Sequence[dict[str, str]]) -> dict[str, str]:
         """Record the members, unless the Idempotency-Key is known; the fields of the batch that say where they are."""
-        if new.idempotency_key and self._redis.exists(self._keys.idempotency(_idempotency(new))):
+        if self._idempotency_keys.find(idempotency_name(new.owner_key, new.idempotency_key)):
             return {}
         same = {name: value for name, value in fields[0].items() if all(each[name] == value for each in fields)}
         common = same | {"batch": batch_id, "version": "1", "attempt": "0", "waiters": "0"}
@@ -183,7 +185,7 @@ class Batches:
 
     def _commit_request(self, new: NewBatch, members: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         return {
-            "idempotency": _idempotency(new),
+            "idempotency": idempotency_name(new.owner_key, new.idempotency_key),
             "total": len(members),
             "request_hash": new.request_hash,
             "idempotency_ms": self._settings.idempotency_keep * 1000,
@@ -191,8 +193,3 @@ class Batches:
             "queue_limit": self._settings.queue_limit,
             "share_limit": self._settings.user_queue_limit,
         }
-
-
-def _idempotency(new: NewBatch) -> str:
-    """The name of the batch's Idempotency-Key in Redis; empty when it has none."""
-    return f"{new.owner_key}:{key_of(new.idempotency_key)}" if new.idempotency_key else ""

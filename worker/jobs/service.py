@@ -13,6 +13,7 @@ from worker.catalog.operations import Operation
 from worker.catalog.ordering_keys import ordering_keys
 from worker.config.json_encoding import as_json
 from worker.config.settings import Settings
+from worker.jobs.idempotency import idempotency_name
 from worker.jobs.ids import JobIds
 from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query, key_of, roles_property
 from worker.jobs.record import State
@@ -100,7 +101,7 @@ class Jobs:
         message = TaskMessage(job_id, fields["queue"], new.operation.name)
         payload = self._publisher.message_for(message)
         request = {
-            "idempotency": f"{new.owner_key}:{key_of(new.idempotency_key)}" if new.idempotency_key else "",
+            "idempotency": idempotency_name(new.owner_key, new.idempotency_key),
             "request_hash": new.request_hash,
             "idempotency_ms": self._settings.idempotency_keep * 1000,
             "inflight": fields.get("inflight", ""),
