@@ -1,4 +1,8 @@
-"""``python -m tests.chaos --seconds 180 --seed 7``: exit code 0 only when every promise was kept."""
+"""``python -m tests.chaos --seconds 180 --seed 7``: exit code 0 only when every promise was kept.
+
+``--batches 100 --members 200`` submits so many batches of so many members in the place of other requests, and
+makes faults until all of them are accepted and have ended, at most for ``--seconds``.
+"""
 # ruff: noqa: T201 - it talks to the one who typed the command
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from pathlib import Path
 
 import requests
 
+from tests.chaos.batches import batch_clients
 from tests.chaos.client import Client, Seen
 from tests.chaos.faults import Faults
 from tests.chaos.judge import BAD, Judge, Verdict
@@ -50,6 +55,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="what is drawn; without it, any")
     parser.add_argument("--clients", type=int, default=12)
     parser.add_argument("--latency", type=float, default=0.15, help="how long a call to the filer takes (seconds)")
+    parser.add_argument("--batches", type=int, default=0, help="submit so many batches, and nothing else")
+    parser.add_argument("--members", type=int, default=200, help="of so many members each")
     parser.add_argument("--pause", type=float, nargs=2, default=(1.0, 4.0), help="between faults (seconds, from to)")
     return parser.parse_args(argv)
 
@@ -59,25 +66,43 @@ def _run(stack: Stack, told: argparse.Namespace, seed: int) -> Verdict:
     listed = requests.get(f"{urls[0]}/v4/{SUBSYSTEM}/volumes", auth=(USER, PASSWORD), timeout=60).json()
     wishes = Wishes(sorted(volume["name"] for volume in listed))
     seen, stop = Seen(), threading.Event()
-    clients = [Client(urls, wishes, seen, f"{seed}-{n}", stop) for n in range(told.clients)]
+    clients: Sequence[threading.Thread]
+    if told.batches:
+        clients = batch_clients(
+            stack, wishes, seen, seed, stop, clients=told.clients, batches=told.batches, size=told.members
+        )
+    else:
+        clients = [Client(urls, wishes, seen, f"{seed}-{n}", stop) for n in range(told.clients)]
     faults = Faults(stack, random.Random(seed), pause_s=tuple(told.pause))
     for thread in (*clients, faults):
         thread.start()
-    time.sleep(told.seconds)
+    judge = Judge(stack)
+    if told.batches:
+        _await_batches(clients, judge, told.seconds)
+    else:
+        time.sleep(told.seconds)
     faults.end()
     stop.set()
     for client in clients:
         client.join()
-    judge = Judge(stack)
     drained = judge.await_end(_STUCK_AFTER_S)
     verdict = judge.judge(seen)
     _print(verdict, faults, seen, drained, stack)
     return verdict
 
 
+def _await_batches(clients: Sequence[threading.Thread], judge: Judge, most_s: float) -> None:
+    """Return once all batches are accepted and have ended, or so many seconds later."""
+    until = time.monotonic() + most_s
+    for client in clients:
+        client.join(max(0.0, until - time.monotonic()))
+    print(f"the last batch was accepted {most_s - until + time.monotonic():.0f} s after the first was sent", flush=True)
+    judge.await_end(max(0.0, until - time.monotonic()))
+
+
 def _print(verdict: Verdict, faults: Faults, seen: Seen, drained: str, stack: Stack) -> None:
     rows: list[tuple[str, object, str]] = [
-        ("accepted", verdict.accepted, "jobs"),
+        ("accepted", verdict.accepted, f"jobs, {verdict.batches} of them batches"),
         ("ended", verdict.ended, ", ".join(f"{state} {n}" for state, n in verdict.states.most_common())),
         *((name, len(verdict.bad[name]), why) for name, why in BAD.items()),
         ("failures", sum(verdict.codes.values()), ", ".join(f"{code} {n}" for code, n in verdict.codes.most_common())),

@@ -54,17 +54,17 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         while not self._over.is_set():
-            job_id = self._submit(self._wishes.next(self._rng))
+            key = str(uuid.UUID(int=self._rng.getrandbits(128))) if self._rng.random() < 0.8 else ""
+            job_id = self._submit(self._wishes.next(self._rng), key)
             if job_id and self._rng.random() < 0.1:
                 self._over.wait(self._rng.uniform(0, 0.4))
                 self._ask("POST", f"/v4/jobs/{job_id}/cancel")
             elif job_id and self._rng.random() < 0.5:
                 self._look(job_id)
 
-    def _submit(self, wish: Request) -> str:
+    def _submit(self, wish: Request, key: str) -> str:
         """The id of the job that was accepted; empty when none was, or the client cannot know."""
         headers = {"Prefer": f"wait={self._rng.choice((0, 0, 1, 3))}"}
-        key = str(uuid.UUID(int=self._rng.getrandbits(128))) if self._rng.random() < 0.8 else ""
         if key:
             headers["Idempotency-Key"] = key
         deadline = time.monotonic() + _GIVE_UP_S

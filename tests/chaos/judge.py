@@ -44,6 +44,7 @@ class Verdict:
 
     accepted: int = 0
     ended: int = 0
+    batches: int = 0
     states: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     bad: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in BAD})
@@ -66,12 +67,21 @@ class Judge:
     def await_end(self, limit_s: float) -> str:
         """Return once no job is open, or after ``limit_s``; how long that took, and how many were open at first."""
         started = time.monotonic()
-        with redis.Redis.from_url(self._stack.redis.url) as client:
-            at_first = left = client.zcard(f"sapi:due:{SUBSYSTEM}")
-            while time.monotonic() - started < limit_s and left:
-                time.sleep(0.3)
-                left = client.zcard(f"sapi:due:{SUBSYSTEM}")
+        at_first = left = self._open()
+        while time.monotonic() - started < limit_s and left:
+            time.sleep(0.3)
+            left = self._open()
         return f"{at_first} open jobs took {time.monotonic() - started:.1f} s after the last fault, {left} were left"
+
+    def _open(self) -> int:
+        """How many jobs and batches are not finished; at least one while Redis does not say."""
+        try:
+            with redis.Redis.from_url(self._stack.redis.url, socket_timeout=5) as client:
+                return sum(
+                    client.zcard(f"sapi:{key}") for key in (f"due:{SUBSYSTEM}", "batches_preparing", "batches_stopping")
+                )
+        except redis.RedisError:
+            return 1
 
     def judge(self, seen: Seen) -> Verdict:
         """Compare what clients were told, what the service says now, and what the filer has."""
@@ -84,7 +94,8 @@ class Judge:
         verdict.codes = Counter(job["error"]["code"] for job in jobs.values() if job["error"])
         bad = verdict.bad
         bad["lost"] = [f"{job_id} {wish}" for job_id, wish in seen.accepted.items() if job_id not in jobs]
-        bad["torn"] = _torn(jobs)
+        verdict.batches = sum(job["operation"] == "batch" for job in jobs.values())
+        bad["torn"] = _torn(jobs) + self._left_over()
         bad["stuck"] = [_line(job) for job in jobs.values() if not job["done"]]
         bad["doubled"] = [f"{key}: {ids}" for key, ids in seen.by_key.items() if len(ids) > 1] + self._sent_twice()
         bad["wrong"] = [_line(job) for job in jobs.values() if _is_wrong(job, effects.get(job["id"]))]
@@ -112,6 +123,16 @@ class Judge:
             more = answer.links.get("next")
             url = urljoin(url, more["url"]) if more else None
         return found
+
+    def _left_over(self) -> list[str]:
+        """Members of batches that were never accepted; nobody is shown them, but they must not be kept."""
+        with redis.Redis.from_url(self._stack.redis.url) as client:
+            batches = [key.decode().removeprefix("sapi:members:") for key in client.scan_iter("sapi:members:*", 1000)]
+            return [
+                f"members of {each}, which was not accepted"
+                for each in batches
+                if not client.exists(f"sapi:job:{each}")
+            ]
 
     def _updates(self) -> dict[str, tuple[bool, float]]:
         with sqlite3.connect(self._stack.database) as db:

@@ -43,9 +43,14 @@ class Wishes:
             kind = rng.choices(list(kinds), list(kinds.values()))[0]
             return kind(rng)
 
-    def _batch(self, rng: random.Random) -> Request:
+    def batch(self, rng: random.Random, size: int) -> Request:
+        """Draw a batch of so many members."""
+        with self._lock:
+            return self._batch(rng, size)
+
+    def _batch(self, rng: random.Random, size: int = 0) -> Request:
         kinds = (self._create, self._update, self._snapshot, self._snapshot, self._unsnapshot, self._rule)
-        drawn = [rng.choice(kinds)(rng) for _ in range(rng.randint(2, 80))]
+        drawn = [rng.choice(kinds)(rng) for _ in range(size or rng.randint(2, 80))]
         members = [{"method": each.method, "path": each.path, "body": each.body or {}} for each in drawn]
         order = {"on_failure": rng.choice(("continue", "continue", "stop")), "parallel": rng.randint(1, 12)}
         return Request("POST", "/v4/batches", {**order, "requests": members})
