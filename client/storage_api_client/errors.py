@@ -124,6 +124,6 @@ def error_of(problem: Problem, job: JobRecord | None = None) -> StorageApiError:
     by_status = {401: NotAuthorised, 403: NotAuthorised, 404: NotFound, 429: Unavailable, 503: Unavailable}
     if problem.code in ("job-expired", "result-expired"):
         return NotFound(problem, job)
-    if problem.status in (502, 504) and not problem.code:
+    if problem.code == "not-cached" or (problem.status in (502, 504) and not problem.code):
         return Unavailable(problem, job)
     return by_status.get(problem.status, Refused)(problem, job)

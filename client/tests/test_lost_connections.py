@@ -55,6 +55,18 @@ def test_the_asynchronous_client_does_the_same(proxy, api, name):
     assert jobs_of(api, name) == ["create_volume"]
 
 
+def test_a_listing_that_is_being_read_is_waited_for(proxy, through, volume):
+    document = json.dumps({"type": "/problems/not-cached", "title": "Not cached", "status": 504, "code": "not-cached",
+                           "detail": "It is being read.", "retryable": True})  # fmt: skip
+    later = answer("504 Gateway Timeout", document, Retry_After="1", Operation_Location="/v4/jobs/x")
+    proxy.answers = [later]
+    made = through.subsystem("dummy").volumes.snapshot_each("first", where={"name": volume})
+    assert [result.status for result in made] == [201]
+    proxy.answers = [later] * 9
+    with Client(proxy.url, basic=BASIC, timeout=2) as hasty, pytest.raises(Unavailable):
+        hasty.subsystem("dummy").volumes.snapshot_each("second", where={"name": volume})
+
+
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
 def test_what_is_told_to_come_again_comes_again_when_it_was_told_to(proxy, through, api, name, status):
     proxy.answers = [answer(status, FULL, Retry_After="1")]

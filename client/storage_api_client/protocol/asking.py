@@ -18,6 +18,7 @@ _UNAUTHORISED = 401
 _GATEWAY = (502, 503, 504)
 _UNAVAILABLE = 503
 _LATER = (429, _UNAVAILABLE)
+_NOT_CACHED = 504
 #: Beyond the time for which the service may hold an answer back, in seconds.
 _GRACE_S = 15.0
 
@@ -70,8 +71,8 @@ def ask(
     """Send a request that is harmless to repeat, until there is an answer that stays.
 
     One that is not is sent ``once``: again only where it cannot have been accepted. All answers stay but 429 and 503
-    with Retry-After (and those of a gateway that reaches no service). The end of a job, which has Operation-Location,
-    always stays.
+    with Retry-After (and those of a gateway that reaches no service), and 504 for a listing that is being read. The end
+    of a job, which has Operation-Location and no Retry-After, always stays.
 
     Raises:
         Unavailable: there is none in time.
@@ -116,7 +117,10 @@ def _signed(context: Context, request: Request) -> Flow[Response]:
 
 def _delay_s(response: Response, attempt: int) -> float:
     """When to ask again; less than 0 when the answer stays."""
-    if response.status not in _LATER or response.retry_after_s is None or "operation-location" in response.headers:
+    if response.retry_after_s is None or response.status not in (*_LATER, _NOT_CACHED):
+        return -1
+    # What reads the listing is no end.
+    if "operation-location" in response.headers and response.status != _NOT_CACHED:
         return -1
     return max(response.retry_after_s, 0.1, backoff_s(attempt) if response.retry_after_s < 1 else 0)
 
