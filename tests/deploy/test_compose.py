@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,6 @@ def services() -> dict[str, Any]:
     return found
 
 
-@cache
 def rendered(settings: tuple[tuple[str, str], ...], file: Path) -> dict[str, dict[str, str]]:
     """The environment of each service when ``.env`` holds these settings."""
     file.write_text("".join(f"{name}={value}\n" for name, value in settings), "utf-8")
@@ -81,18 +79,36 @@ def test_service_has_time_to_finish(services: dict[str, Any], name: str) -> None
     assert services[name]["stop_grace_period"] == "45s"
 
 
+def test_every_documented_setting_is_passed_on(services: dict[str, Any]) -> None:
+    """By the files alone: a name without a value in an ``env_file`` is what .env or the shell says."""
+    wrong = []
+    for process, variable in documented():
+        for service in SERVICES[process]:
+            first = services[service]["env_file"][0]
+            passed = variable in (ROOT / first).read_text("utf-8").splitlines()
+            value = services[service].get("environment", {}).get(variable)
+            named = re.match(r"\$\{([A-Z0-9_]+)(:?-|\})", str(value))
+            own = value is None or (named is not None and named[1] == variable)
+            if not (passed and (own or (process, variable) in NAMES_ONLY)):
+                wrong.append((service, variable, value))
+    assert not wrong
+
+
 @needs_compose
-@pytest.mark.parametrize(("process", "variable"), documented())
-def test_every_documented_setting_arrives(
-    process: str, variable: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    settings = tuple((name, f"value of {name}") for name in dict.fromkeys(name for _, name in documented()))
-    told = rendered((*settings, ("SAPI_NAMES", "names only")), tmp_path_factory.getbasetemp() / "settings.env")
-    expected = f"value of {variable}"
-    if (process, variable) in NAMES_ONLY:
-        expected = "names only" if variable == "SAPI_BACKENDS" else ""
-    for service in SERVICES[process]:
-        assert told[service][variable] == expected
+def test_every_documented_setting_arrives(tmp_path: Path) -> None:
+    names = dict.fromkeys(name for _, name in documented())
+    settings = tuple((name, f"value of {name}") for name in names)
+    told = rendered((*settings, ("SAPI_NAMES", "names only")), tmp_path / "settings.env")
+    expected = {(process, name): f"value of {name}" for process, name in documented()}
+    expected |= {pair: "names only" if pair[1] == "SAPI_BACKENDS" else "" for pair in NAMES_ONLY}
+    wrong = [
+        (service, variable)
+        for process, variable in documented()
+        for service in SERVICES[process]
+        if told[service].get(variable) != expected[process, variable]
+    ]
+    assert len(names) > 90
+    assert not wrong
 
 
 @needs_compose
