@@ -1,0 +1,278 @@
+"""A Docker client that plays an engine, for what ``roll_out.sh`` does where no engine is.
+
+``docker`` in the folder is a small program that hands what it was told to :class:`Engine`, which answers as Docker and
+Compose do: containers start, become healthy or crash, and go. Only what the script uses is there; anything else is an
+error. ``tests/deploy/test_engine.py`` does the same on a real engine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+#: Costs a shell, not a Python: the script asks a hundred times.
+_CLIENT = """#!/bin/sh
+reply='{folder}'/reply.$$
+mkfifo "$reply"
+printf '%s\\0' $$ $# "$@" {told} >'{folder}'/requests
+exec <"$reply"
+read -r code
+if [ "$code" = 0 ]; then cat; else cat >&2; fi
+rm "$reply"
+exit "$code"
+"""
+#: What Compose is told by the shell.
+_TOLD = ("SAPI_VERSION", "SAPI_API_IMAGE", "SAPI_WORKER_IMAGE", "SAPI_LEASE")
+_PROJECT = "played"
+#: By service: the part whose image it runs.
+SERVICES = {"worker": "worker", "worker-list": "worker", "flower": "worker", "api": "api"}
+
+
+@dataclass
+class Image:
+    """An image: the release in it, what a front end tells at /healthz, and which services do not come up with it."""
+
+    release: str
+    told: str = ""
+    crashing: frozenset[str] = frozenset()
+
+
+@dataclass
+class Container:
+    """A container, and how its process does."""
+
+    name: str
+    service: str
+    image: str
+    state: str = "running/starting/0"
+    oneoff: bool = False
+
+
+class Refused(Exception):
+    """What the client prints before it exits with 1."""
+
+
+class Engine:
+    """The engine, with a stack of one version up."""
+
+    def __init__(self, version: str) -> None:
+        self.images = {f"storage-api/{part}:{version}": Image(version) for part in ("api", "worker")}
+        self.dotenv = {"SAPI_VERSION": version}
+        self.published = "8000"
+        self.containers: dict[str, Container] = {}
+        self.asked: list[list[str]] = []
+        #: By service: the fewest containers that did their work at any time.
+        self.fewest: dict[str, int] = {}
+        self._numbers = itertools.count(1)
+        for service in ("redis", *SERVICES):
+            self._create(service, {}).state = "running/healthy/0"
+        self.fewest = self._healthy()
+
+    # --- what a test looks at
+
+    def versions(self) -> dict[str, str]:
+        """By container: the version of its image, of all that are not Redis's."""
+        return {
+            name: each.image.rpartition(":")[2] for name, each in self.containers.items() if each.service in SERVICES
+        }
+
+    def _healthy(self) -> dict[str, int]:
+        found = dict.fromkeys(SERVICES, 0)
+        for each in self.containers.values():
+            if each.service in SERVICES and each.state == "running/healthy/0" and not each.oneoff:
+                found[each.service] += 1
+        return found
+
+    # --- what the client asks
+
+    def answer(self, words: list[str], environment: dict[str, str]) -> tuple[int, str]:
+        """The exit code, and what is printed."""
+        self.asked.append(words)
+        try:
+            return 0, self._do(words, self.dotenv | environment)
+        except Refused as error:
+            return 1, f"{error}\n"
+        finally:
+            now = self._healthy()
+            self.fewest = {service: min(count, now[service]) for service, count in self.fewest.items()}
+
+    def _do(self, words: list[str], told: dict[str, str]) -> str:
+        if words[0] == "compose":
+            done = self._compose_look(words[1:], told)
+            done = self._compose_change(words[1:], told) if done is None else done
+        else:
+            done = self._look(words)
+            done = self._change(words) if done is None else done
+        if done is None:
+            raise Refused(f"not here: docker {' '.join(words)}")
+        return done
+
+    def _look(self, words: list[str]) -> str | None:
+        match words:
+            case ["ps", "--all", "--quiet", *filters]:
+                found = self._listed(filters)
+            case ["image", "inspect", *rest]:
+                found = [f"sha256:{self._image(rest[-1]).release}"]
+            case ["inspect", "--format", form, *ids]:
+                found = [self._inspected(form, each) for each in ids]
+            case ["run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c", _]:
+                found = [self._image(image).release]
+            case ["exec", name, "python", "-S", "-c", _]:
+                run = self._image(self._container(name).image)
+                found = [run.told or run.release]
+            case ["logs", "--tail", _, name]:
+                found = [f"the last words of {self._container(name).service}"]
+            case _:
+                return None
+        return "".join(f"{line}\n" for line in found)
+
+    def _change(self, words: list[str]) -> str | None:
+        match words:
+            case ["stop", *names] | ["rm", "--force", *names]:
+                for name in names:
+                    self._remove(name)
+                return ""
+        return None
+
+    def _compose_look(self, words: list[str], told: dict[str, str]) -> str | None:
+        match words:
+            case ["config", "--quiet"] | ["run", "--rm", "--no-deps", "-T", "secrets"]:
+                found = ""
+            case ["config", "--services"]:
+                found = "".join(f"{service}\n" for service in ("secrets", "redis", *SERVICES))
+            case ["config"]:
+                found = self._rendered(told)
+            case ["ps", "--quiet", service]:
+                found = "".join(f"{name}\n" for name, each in self.containers.items() if each.service == service)
+            case ["exec", "-T", "redis", "cat", _]:
+                found = "users\n"
+            case ["up", "--no-build", "--exit-code-from", "secrets", "secrets"]:
+                found = ""
+            case _:
+                return None
+        return found
+
+    def _compose_change(self, words: list[str], told: dict[str, str]) -> str | None:
+        match words:
+            case ["run", "--detach", "--no-deps", service]:
+                made = self._create(service, told)
+                made.oneoff = True
+                return f"{made.name}\n"
+            case ["up", "--detach", "--no-build", "--no-recreate", "--scale", scale, service]:
+                for _ in range(int(scale.partition("=")[2]) - len(self._of(service))):
+                    self._create(service, told)
+                return ""
+            case ["rm", "--stop", "--force", service]:
+                for name in self._of(service):
+                    self._remove(name)
+                return ""
+        return None
+
+    def _rendered(self, told: dict[str, str]) -> str:
+        lines = [f"name: {_PROJECT}", "services:"]
+        for service, part in SERVICES.items():
+            lines += [f"  {service}:", "    deploy:", "      replicas: 1", f"    image: {_image_of(part, told)}"]
+            if service == "api":
+                lines += ["    ports:", "      - target: 8000", f'        published: "{self.published}"']
+        return "\n".join([*lines, "networks:", "  queue:", "    internal: true", ""])
+
+    def _listed(self, filters: list[str]) -> list[str]:
+        service = next(each.rpartition("=")[2] for each in filters if ".service=" in each)
+        return self._of(service, oneoff=any(each.endswith("oneoff=True") for each in filters))
+
+    def _of(self, service: str, *, oneoff: bool = False) -> list[str]:
+        """The names of a service's containers; those of ``compose run`` apart."""
+        return [name for name, each in self.containers.items() if (each.service, each.oneoff) == (service, oneoff)]
+
+    def _inspected(self, form: str, name: str) -> str:
+        container = self._container(name)
+        if form == "{{.Name}}":
+            return f"/{name}"
+        if form == "{{.Config.Image}}":
+            return container.image
+        if form == "{{.Image}}":
+            return f"sha256:{self._image(container.image).release}"
+        if not form.startswith("{{.State.Status}}"):
+            raise Refused(f"not here: {form}")
+        seen = container.state
+        if seen == "running/starting/0":
+            container.state = "running/healthy/0"
+        return seen
+
+    def _create(self, service: str, told: dict[str, str]) -> Container:
+        name = f"{_PROJECT}-{service}-{next(self._numbers)}"
+        image = "redis:8" if service == "redis" else _image_of(SERVICES[service], self.dotenv | told)
+        made = self.containers[name] = Container(name, service, image)
+        if service != "redis" and (service in self._image(image).crashing or told.get("SAPI_LEASE") == "soon"):
+            made.state = "restarting/unhealthy/1"
+        return made
+
+    def _image(self, name: str) -> Image:
+        if name not in self.images:
+            raise Refused(f"no such image: {name}")
+        return self.images[name]
+
+    def _container(self, name: str) -> Container:
+        if name not in self.containers:
+            raise Refused(f"no such container: {name}")
+        return self.containers[name]
+
+    def _remove(self, name: str) -> None:
+        self._container(name)
+        del self.containers[name]
+
+
+def _image_of(part: str, told: dict[str, str]) -> str:
+    return told.get(f"SAPI_{part.upper()}_IMAGE") or f"storage-api/{part}:{told['SAPI_VERSION']}"
+
+
+def _serve(engine: Engine, folder: Path, requests: int) -> None:
+    """Answer one request after the other, until one says that it is over."""
+    with os.fdopen(requests, "rb") as stream:
+        words = _words(stream)
+        for process in words:
+            if process == "over":
+                return
+            asked = [next(words) for _ in range(int(next(words)))]
+            told = dict(zip(_TOLD, (next(words) for _ in _TOLD), strict=True))
+            code, text = engine.answer(asked, {name: value for name, value in told.items() if value})
+            (folder / f"reply.{process}").write_text(f"{code}\n{text}", "utf-8")
+
+
+def _words(stream: BinaryIO) -> Iterator[str]:
+    rest = b""
+    while True:
+        *whole, rest = (rest + os.read(stream.fileno(), 65536)).split(b"\0")
+        yield from (word.decode() for word in whole)
+
+
+@contextmanager
+def client_of(engine: Engine, folder: Path) -> Iterator[dict[str, str]]:
+    """The environment in which ``docker`` is the client of this engine."""
+    client = folder / "docker"
+    told = " ".join(f'"${{{name}-}}"' for name in _TOLD)
+    client.write_text(_CLIENT.format(folder=folder, told=told), "utf-8")
+    client.chmod(0o755)
+    os.mkfifo(folder / "requests")
+    # Open for writing too, so that it does not end with a client.
+    requests = os.open(folder / "requests", os.O_RDWR)
+    server = threading.Thread(target=_serve, args=(engine, folder, os.dup(requests)))
+    server.start()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
+    try:
+        yield kept | {"PATH": f"{folder}:{os.environ['PATH']}", "ROLL_OUT_WATCH_S": "0"}
+    finally:
+        os.write(requests, b"over\0")
+        server.join()
+        os.close(requests)
+
+
+def built(asked: Sequence[list[str]]) -> list[list[str]]:
+    """What was asked that builds images, or may."""
+    return [words for words in asked if "build" in words or ("up" in words and "--no-build" not in words)]

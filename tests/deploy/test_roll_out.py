@@ -1,0 +1,157 @@
+"""What `roll_out.sh` does, and says, on a Docker engine that is played: see `test_engine.py` for a real one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.pretended_engine import SERVICES, Engine, Image, built, client_of
+from tests.deploy.stack import ROOT
+
+RollOut = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """A stack of 0.1.0; 0.2.0 is there, too."""
+    made = Engine("0.1.0")
+    made.images |= {f"storage-api/{part}:0.2.0": Image("0.2.0") for part in ("api", "worker")}
+    return made
+
+
+@pytest.fixture
+def roll_out(engine: Engine, tmp_path: Path) -> Iterator[RollOut]:
+    """The script, beside a docker-compose.yml that it locks."""
+    script = tmp_path / "deploy" / "compose" / "roll_out.sh"
+    script.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy" / "compose" / "roll_out.sh", script)
+    (tmp_path / "docker-compose.yml").touch()
+    with client_of(engine, tmp_path) as environment:
+
+        def run(version: str, **settings: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [script, version], env=environment | settings, capture_output=True, text=True, timeout=60, check=False
+            )
+
+        yield run
+
+
+def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
+    there = roll_out("0.2.0")
+    assert there.returncode == 0, there.stdout + there.stderr
+    assert set(engine.versions().values()) == {"0.2.0"}
+    assert "SAPI_VERSION=0.2.0" in there.stdout.splitlines()
+    assert there.stdout.rstrip().endswith("roll_out.sh 0.1.0")
+    # What .env says then is what runs: the next `docker compose up` makes nothing anew.
+    engine.dotenv["SAPI_VERSION"] = "0.2.0"
+    back = roll_out("0.1.0")
+    assert (back.returncode, set(engine.versions().values())) == (0, {"0.1.0"}), back.stdout + back.stderr
+    assert len(engine.versions()) == len(SERVICES)
+    assert not built(engine.asked)
+    assert engine.fewest["worker"] == engine.fewest["worker-list"] == 1
+
+
+@pytest.mark.parametrize(("published", "gap"), [("8000", True), ("8000-8001", False)])
+def test_a_front_end_with_room_beside_it_leaves_no_gap(
+    engine: Engine, roll_out: RollOut, published: str, gap: bool
+) -> None:
+    engine.published = published
+    done = roll_out("0.2.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("no front end answers" in done.stdout) is gap
+    assert (engine.fewest["api"] == 0) is gap
+
+
+@pytest.mark.parametrize(
+    ("crashing", "settings", "said"),
+    [
+        ({"api"}, {}, "last words of api"),
+        ({"worker"}, {}, "last words of worker"),
+        ({"worker-list"}, {}, "last words of worker-list"),
+        (set(), {"SAPI_LEASE": "soon"}, "does not become ready"),
+    ],
+)
+def test_what_does_not_become_ready_changes_nothing(
+    engine: Engine, roll_out: RollOut, crashing: set[str], settings: dict[str, str], said: str
+) -> None:
+    for part in ("api", "worker"):
+        engine.images[f"storage-api/{part}:0.2.0"].crashing = frozenset(crashing)
+    before = dict(engine.containers)
+    done = roll_out("0.2.0", **settings)
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert "0.2.0 was not rolled out" in done.stderr
+    assert "All of it runs" not in done.stdout
+    assert engine.containers == before
+    assert set(engine.fewest.values()) == {1}
+
+
+def test_flower_that_crashes_is_put_back(engine: Engine, roll_out: RollOut) -> None:
+    engine.images["storage-api/worker:0.2.0"].crashing = frozenset({"flower"})
+    done = roll_out("0.2.0")
+    assert done.returncode == 1
+    assert set(engine.versions().values()) == {"0.1.0"}
+    assert len(engine.versions()) == len(SERVICES)
+    assert {each.state for each in engine.containers.values()} == {"running/healthy/0"}
+
+
+def test_an_image_that_is_missing_or_of_another_release_changes_nothing(engine: Engine, roll_out: RollOut) -> None:
+    engine.images["storage-api/worker:0.2.0"].release = "0.1.9"
+    before = dict(engine.containers)
+    mixed = roll_out("0.2.0")
+    del engine.images["storage-api/worker:0.2.0"]
+    missing = roll_out("0.2.0")
+    assert (mixed.returncode, missing.returncode) == (1, 1)
+    assert "storage-api/worker:0.2.0 is not" in mixed.stderr
+    assert "there is no image storage-api/worker:0.2.0 here" in missing.stderr
+    assert engine.containers == before
+    assert not built(engine.asked)
+
+
+def test_a_front_end_that_tells_another_version_is_not_called_rolled_out(engine: Engine, roll_out: RollOut) -> None:
+    engine.images["storage-api/api:0.2.0"].told = "0.1.0"
+    done = roll_out("0.2.0")
+    assert done.returncode == 1
+    assert "says 0.1.0" in done.stderr
+    assert "All of it runs" not in done.stdout
+
+
+def test_a_broken_stack_is_brought_back_with_as_many_containers(engine: Engine, roll_out: RollOut) -> None:
+    engine.images |= {f"storage-api/{part}:0.4.0": Image("0.4.0") for part in ("api", "worker")}
+    engine.dotenv["SAPI_VERSION"] = "0.4.0"
+    for each in engine.containers.values():
+        if each.service in {"worker", "worker-list"}:
+            each.image, each.state = "storage-api/worker:0.4.0", "restarting/unhealthy/7"
+    done = roll_out("0.1.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(engine.versions().values()) == {"0.1.0"}
+    assert len(engine.versions()) == len(SERVICES)
+
+
+def test_images_named_in_the_settings_change_their_tag(engine: Engine, roll_out: RollOut) -> None:
+    for part in ("api", "worker"):
+        for version in ("0.1.0", "0.2.0"):
+            engine.images[f"mirror:5000/{part}:{version}"] = Image(version)
+        engine.dotenv[f"SAPI_{part.upper()}_IMAGE"] = f"mirror:5000/{part}:0.1.0"
+    done = roll_out("0.2.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = {f"mirror:5000/{part}:0.2.0" for part in ("api", "worker")}
+    assert {each.image for each in engine.containers.values() if each.service in SERVICES} == wanted
+    assert {"SAPI_API_IMAGE=mirror:5000/api:0.2.0", "SAPI_WORKER_IMAGE=mirror:5000/worker:0.2.0"} <= set(
+        done.stdout.splitlines()
+    )
+
+
+def test_without_redis_nothing_is_begun(engine: Engine, roll_out: RollOut) -> None:
+    for each in engine.containers.values():
+        if each.service == "redis":
+            each.state = "exited/unhealthy/0"
+    before = dict(engine.containers)
+    done = roll_out("0.2.0")
+    assert done.returncode == 1
+    assert "Redis does not run" in done.stderr
+    assert engine.containers == before
