@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flask.testing import FlaskClient
@@ -215,6 +215,8 @@ def test_a_stream_that_could_not_begin_leaves_its_place(redis_client: Any, redis
 class Watcher:
     """A stream whose clock and client a test holds in its hands."""
 
+    opened: ClassVar[list[Watcher]] = []
+
     def __init__(self, front: Front, who: Principal | None, **query: Any) -> None:
         self.who = who
         self.now_s = 0.0
@@ -229,6 +231,7 @@ class Watcher:
             clock=lambda: self.now_s,
         )
         next(self.stream)
+        self.opened.append(self)
 
     def pass_s(self, seconds: float) -> None:
         self.now_s += seconds
@@ -237,6 +240,15 @@ class Watcher:
     def seen(self) -> list[str]:
         """The jobs of the next piece; an empty one is a comment."""
         return [event.data["id"] for event in EventParser().feed(next(self.stream))]
+
+
+@pytest.fixture(autouse=True)
+def no_stream_is_left() -> Iterator[None]:
+    """Otherwise the thread that serves it goes on beside all later tests."""
+    yield
+    for watcher in Watcher.opened:
+        watcher.stream.close()
+    Watcher.opened.clear()
 
 
 def principal(name: str, *roles: Role) -> Principal:

@@ -27,22 +27,24 @@ QUICK_FILERS = [f"quick{number}" for number in range(6)]
 SECOND = Node("list2", "list")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
-    """A service with a cold listing, and one worker that can make it."""
+    """A service with a cold listing for each test, and one worker that can make them."""
     quick = {filer: {"volumes": 100, "list_latency_s": 0.3} for filer in QUICK_FILERS}
-    gateways = {"cold": {"volumes": 100, "list_latency_s": _LISTING_S}, **quick}
+    slow = {filer: {"volumes": 100, "list_latency_s": _LISTING_S} for filer in ("crowd", "joined", "bereaved")}
+    gateways = {**slow, **quick}
     with own_stack(tmp_path_factory.mktemp("question"), gateways, QUICK, LIST, lease=LEASE_S) as running:
         yield running
 
 
-async def _all(stack: OwnStack, count: int, waits: tuple[str, ...]) -> list[list[Got]]:
+async def _all(stack: OwnStack, filer: str, count: int, waits: tuple[str, ...]) -> list[list[Got]]:
     callers = await connected(stack.url, USER, PASSWORD, count)
-    return await ask_all(callers, "/v4/cold/volumes", waits)
+    return await ask_all(callers, f"/v4/{filer}/volumes", waits)
 
 
-def _listings(http: Client) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = http.get("/v4/jobs?operation=list_volumes&limit=1000").json()
+def _listings(http: Client, filer: str) -> list[dict[str, Any]]:
+    path = f"/v4/jobs?operation=list_volumes&subsystem={filer}&limit=1000"
+    found: list[dict[str, Any]] = http.get(path).json()
     return found
 
 
@@ -69,9 +71,8 @@ def _judge(answers: list[list[Got]], jobs: set[str]) -> None:
 
 @pytest.mark.slow
 def test_a_crowd_on_a_cold_listing_makes_one_job(stack: OwnStack, capsys: pytest.CaptureFixture[str]) -> None:
-    answers = asyncio.run(_all(stack, CLIENTS, WAITS))
-    http = stack.client()
-    jobs = _listings(http)
+    answers = asyncio.run(_all(stack, "crowd", CLIENTS, WAITS))
+    jobs = _listings(stack.client(), "crowd")
     with capsys.disabled():
         print(f"\n{len(answers)} clients, {len(jobs)} jobs, first answers {dict(_firsts(answers))}")  # noqa: T201
     assert len(jobs) == 1
@@ -103,9 +104,9 @@ async def _insistent(stack: OwnStack, path: str) -> set[str]:
 
 def test_who_joins_gets_what_he_asked_for(stack: OwnStack) -> None:
     client, later = stack.client(), {"Prefer": "respond-async"}
-    filtered = client.get("/v4/cold/volumes?name=acc*", headers=later)
-    whole = client.get("/v4/cold/volumes", headers=later)
-    named = client.get("/v4/cold/volumes?name=acc*&fields=name", headers=later)
+    filtered = client.get("/v4/joined/volumes?name=acc*", headers=later)
+    whole = client.get("/v4/joined/volumes", headers=later)
+    named = client.get("/v4/joined/volumes?name=acc*&fields=name", headers=later)
     location = f"/v4/jobs/{whole.json()['id']}"
     assert {answer.headers["Location"] for answer in (filtered, whole, named)} == {location}
     client.ended(whole.json()["id"])
@@ -122,23 +123,23 @@ def test_nobody_waits_for_the_dead(stack: OwnStack, capsys: pytest.CaptureFixtur
     """Its worker is killed half way, with the crowd waiting; a second crowd comes when it is dead."""
     both = asyncio.run(asyncio.wait_for(_bereaved(stack), _LISTING_S + _TAKEN_OVER_S + 2 * _LISTING_S + 30))
     http = stack.client()
-    jobs = _listings(http)
+    jobs = _listings(http, "bereaved")
     with capsys.disabled():
         print(f"\n{len(both)} clients, first answers {dict(_firsts(both))}, attempts {jobs[0]['attempt']}")  # noqa: T201
     assert [job["state"] for job in jobs].count("succeeded") == 1
     assert jobs[0]["attempt"] > 1 or len(jobs) > 1, "the worker that was killed did not have the listing"
     _judge(both, {job["id"] for job in jobs})
-    assert "hit" in http.get("/v4/cold/volumes").headers["Cache-Status"]
+    assert "hit" in http.get("/v4/bereaved/volumes").headers["Cache-Status"]
 
 
 async def _bereaved(stack: OwnStack) -> list[list[Got]]:
-    crowd = asyncio.create_task(_all(stack, CLIENTS, WAITS))
+    crowd = asyncio.create_task(_all(stack, "bereaved", CLIENTS, WAITS))
     (watcher,) = await connected(stack.url, USER, PASSWORD, 1)
     await _half_way(watcher)
     # Only now is there another one: so the first has the listing.
     stack.start(SECOND)
     await asyncio.to_thread(stack.kill, LIST)
-    late = await _all(stack, CLIENTS // 6, WAITS)
+    late = await _all(stack, "bereaved", CLIENTS // 6, WAITS)
     watcher.close()
     return [*await crowd, *late]
 
@@ -147,7 +148,7 @@ async def _half_way(watcher: Caller) -> None:
     """Return when the listing has come half way."""
     jobs: list[dict[str, Any]] = []
     while not jobs:
-        jobs = (await watcher.get("/v4/jobs?operation=list_volumes")).json()
+        jobs = (await watcher.get("/v4/jobs?operation=list_volumes&subsystem=bereaved")).json()
     tag, percent = "", 0.0
     while percent < 40:
         answer = await watcher.get(f"/v4/jobs/{jobs[0]['id']}", Prefer=tag and "wait=5", If_None_Match=tag)

@@ -34,14 +34,6 @@ _SCRIPT_MUTANTS = {
 _WRONG = r"is shown as|another state|twice"
 
 
-@pytest.fixture
-def quick_redis(redis_client):
-    """Redis that does not write each step to the disk: there are many."""
-    redis_client.config_set("appendfsync", "no")
-    yield redis_client
-    redis_client.config_set("appendfsync", "always")
-
-
 def run(client, edit=str, worlds=_WORLDS):
     """How many reads were answered from the cache, none of them wrong."""
     hits = 0
@@ -52,12 +44,12 @@ def run(client, edit=str, worlds=_WORLDS):
     return hits
 
 
-def test_no_read_disagrees_with_the_model(quick_redis):
-    assert run(quick_redis) > _WORLDS * 10
+def test_no_read_disagrees_with_the_model(redis_client):
+    assert run(redis_client) > _WORLDS * 10
 
 
 @pytest.mark.parametrize("name", sorted(_SCRIPT_MUTANTS))
-def test_the_model_notices_a_script_that_forgets(quick_redis, name):
+def test_the_model_notices_a_script_that_forgets(redis_client, name):
     old, new = _SCRIPT_MUTANTS[name]
     replaced = []
 
@@ -66,12 +58,12 @@ def test_the_model_notices_a_script_that_forgets(quick_redis, name):
         return source.replace(old, new)
 
     with pytest.raises(AssertionError, match=_WRONG):
-        run(quick_redis, edit)
+        run(redis_client, edit)
     assert set(replaced) == {1}
 
 
 @pytest.mark.parametrize("name", ["overlay", "invalid", "base", "place"])
-def test_the_model_notices_a_reader_that_forgets(quick_redis, monkeypatch, name):
+def test_the_model_notices_a_reader_that_forgets(redis_client, monkeypatch, name):
     if name == "overlay":
         monkeypatch.setattr(Listings, "changes", lambda *_: [])
     elif name == "invalid":
@@ -84,7 +76,7 @@ def test_the_model_notices_a_reader_that_forgets(quick_redis, monkeypatch, name)
             ListingCache, "_held", lambda self, gen: (self._present.get(gen.cache_key) or (0, held(self, gen)))[1]
         )
     with pytest.raises(AssertionError, match=_WRONG):
-        run(quick_redis)
+        run(redis_client)
 
 
 # --- one thing at a time

@@ -6,6 +6,8 @@ import time
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.api.auth.house import PREFIX, SECRET_KEY, build, roles_of
 
@@ -129,7 +131,7 @@ def test_what_redis_holds_makes_no_cookie(client, redis_client):
 class TestWithoutRedis:
     @pytest.fixture
     def client(self):
-        nowhere = redis.Redis(port=1, socket_connect_timeout=0.2)
+        nowhere = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
         return build(nowhere, debug=True).test_client()
 
     def test_strangers_and_probes_are_served(self, client):
