@@ -13,6 +13,8 @@ VERSION  = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE_ARGS = $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --build-arg REVISION=$(shell git rev-parse HEAD)
 
 export PYTHONUTF8 := 1
+# Where it is set, every process of the tests would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html screenshots openapi configuration \

@@ -35,7 +35,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     for name, text in {**examples, "wrong.py": _WRONG}.items():
         (folder / (name or "readme.py")).write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.10", "."],
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.10",
+         f"--cache-dir={TOP / '.mypy_cache' / 'examples'}", "."],
         cwd=folder, env={**os.environ, "MYPYPATH": str(TOP / "client")}, capture_output=True, text=True, timeout=110,
         check=False,
     )  # fmt: skip

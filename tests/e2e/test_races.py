@@ -7,14 +7,15 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.e2e.own_stack import LIST, QUICK, OwnStack, own_stack
 from tests.e2e.race import Model
 from tests.e2e.race_reader import Crowd, Reader
 from tests.e2e.race_writer import SNAPSHOT_LIMIT, Writer
 
-#: How many answers are judged, and what is drawn.
-ANSWERS = int(os.environ.get("SAPI_TEST_RACES", "3000"))
+#: How many answers are judged (twice as many in profile `ci`), and what is drawn.
+ANSWERS = int(os.environ.get("SAPI_TEST_RACES") or (3000 if settings().max_examples > 100 else 1500))
 SEED = os.environ.get("SAPI_TEST_RACES_SEED", "1")
 WRITERS, READERS = 5, 6
 #: When the races count as stuck (seconds): some ten times as long as they take.
