@@ -1,0 +1,20 @@
+"""What is compared, counted and refused when a job is accepted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.worker.bench import Bench
+from worker.store.results import SubmitOutcome
+
+
+def test_a_key_is_its_own_users(bench: Bench):
+    mine, again = bench.new("create_volume", key="k"), bench.new("create_volume", key="k")
+    hers = replace(mine, requester="bob")
+    # The same name, and somebody else: a user of the provider who is called like the one of HTTP Basic.
+    namesake = replace(mine, requester_id="subject 4711")
+    accepted = [bench.jobs.accept(new)[:2] for new in (mine, hers, namesake, again)]
+    outcomes, ids = zip(*accepted, strict=True)
+    assert outcomes == (SubmitOutcome.NEW, SubmitOutcome.NEW, SubmitOutcome.NEW, SubmitOutcome.REPLAYED)
+    assert len(set(ids)) == 3
+    assert ids[3] == ids[0]
