@@ -66,6 +66,9 @@ class World:
         self.single: tuple[ReadMark, str, int | None] | None = None
         self.tokens: list[tuple[ListingVersion, list[Record]]] = []
         self.hits = 0
+        #: Of the page tokens that were used, those of listings that are kept no longer.
+        self.expired = 0
+        self.paged = 0
 
     def _mutate(self, edit: Callable[[str], str]) -> None:
         for name in ("begin_read", "compact_listing"):
@@ -214,6 +217,8 @@ class World:
         if self.tokens:
             listing_version, records = self.dice.choice(self.tokens)
             found = self.dice.choice(self.hots).get(listing_version, superseded=True)
+            self.paged += 1
+            self.expired += found is None
             assert found is None or found.records == records, "a page token shows another state"
 
     def _shown(self, usable: bool, listing_version: ListingVersion | None) -> Listing | None:
