@@ -25,7 +25,9 @@ def test_one_can_sign_in_or_out_but_not_both(front, client):
 
 
 def test_each_file_of_the_page_is_there(client):
-    for path in re.findall(r'(?:src|href)="(/docs-assets/[^"]+)"', client.get("/").text):
+    paths = re.findall(r'(?:src|href)="(/docs-assets/[^"]+)"', client.get("/").text)
+    assert len(paths) > 2
+    for path in paths:
         with client.get(path) as response:
             assert response.status_code == 200, path
 

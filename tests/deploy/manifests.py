@@ -45,9 +45,11 @@ def rendered(overlay: str) -> tuple[Manifest, ...]:
     return tuple(yaml.safe_load_all(text))
 
 
-def of_kind(manifests: tuple[Manifest, ...], *kinds: str) -> dict[str, Manifest]:
-    """Those of some kinds, by name."""
-    return {each["metadata"]["name"]: each for each in manifests if each["kind"] in kinds}
+def of_kind(manifests: tuple[Manifest, ...], *kinds: str, may_be_none: bool = False) -> dict[str, Manifest]:
+    """Those of some kinds, by name; there must be some."""
+    found = {each["metadata"]["name"]: each for each in manifests if each["kind"] in kinds}
+    assert found or may_be_none, kinds
+    return found
 
 
 def pod(workload: Manifest) -> Manifest:

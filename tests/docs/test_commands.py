@@ -148,8 +148,8 @@ def test_no_command_stands_where_nobody_tries_it(page: Path) -> None:
 
 @pytest.mark.parametrize("page", _named(PAGES))
 def test_what_is_not_run_has_a_reason(page: Path) -> None:
-    for block in blocks(page):
-        assert block.kind != "sh" or not block.note or block.exit_status or _REASON.fullmatch(block.note), block
+    noted = [block for block in blocks(page) if block.kind == "sh" and block.note and not block.exit_status]
+    assert [block for block in noted if not _REASON.fullmatch(block.note)] == []
 
 
 def test_programs_are_all_saved_or_part_of_the_text() -> None:
