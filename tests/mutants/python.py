@@ -54,7 +54,7 @@ def _edits(node: ast.AST, source: str) -> Iterator[Edit]:
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield _instead(node, f"({_text(node.operand, source)})")
     elif isinstance(node, ast.Constant) and isinstance(node.value, int):
-        yield _instead(node, str(not node.value) if isinstance(node.value, bool) else str(node.value + 1))
+        yield _instead(node, str(_other(node.value)))
     elif isinstance(node, ast.If | ast.IfExp | ast.While) and isinstance(
         node.test, ast.Name | ast.Attribute | ast.Call
     ):
@@ -67,6 +67,13 @@ def _edits(node: ast.AST, source: str) -> Iterator[Edit]:
         yield _instead(node, "return None")
     elif isinstance(node, ast.Call) and node.keywords:
         yield from (_without(node, keyword, source) for keyword in node.keywords if keyword.arg)
+
+
+def _other(value: int) -> int:
+    if isinstance(value, bool):
+        return not value
+    # One more or less of a hundred seconds or bytes is no fault.
+    return value + 1 if abs(value) < 100 else value * 3  # noqa: PLR2004
 
 
 def _without(call: ast.Call, dropped: ast.keyword, source: str) -> Edit:

@@ -1,0 +1,81 @@
+"""Batches that are done again keep their terms; and what is told of members whose results are gone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from api.batches import submit
+from tests.api.front import Worker, accepted, problem
+from worker.jobs.record import State
+
+URL = "/v4/batches"
+
+
+def _batch(client: FlaskClient, *names: str, **terms: Any) -> str:
+    """Submit a batch of creations; the path of its job."""
+    requests = [
+        {"method": "POST", "path": f"/v4/filer/volumes/{name}", "body": {"size_total": 10**9}} for name in names
+    ]
+    return accepted(client.post(URL, json={"requests": requests, **terms}))
+
+
+def _cancelled(client: FlaskClient, *names: str, **terms: Any) -> str:
+    path = _batch(client, *names, **terms)
+    assert client.post(f"{path}/cancel").json["state"] == "cancelled"
+    return path
+
+
+def test_cancelled_members_are_done_again_on_the_same_terms(client: FlaskClient, redis_client: Redis):
+    path = _cancelled(client, "a", "b", "c", on_failure="stop", parallel=2)
+    again = client.get(accepted(client.post(f"{path}/retry"))).json
+    assert again["children"]["total"] == 3
+    assert (again["request"]["on_failure"], again["request"]["parallel"]) == ("stop", 2)
+    assert redis_client.hmget(f"sapi:job:{again['id']}", "on_failure", "parallel") == [b"stop", b"2"]
+
+
+def test_one_key_does_each_of_several_batches_again_once(client: FlaskClient):
+    for name in ("a", "b"):
+        _cancelled(client, name)
+    wanted, headers = {"operation": "batch", "state": "cancelled"}, {"Idempotency-Key": "all"}
+    first, second = (client.post("/v4/jobs/retry", json=wanted, headers=headers).json for _ in range(2))
+    assert len(set(first["retried"])) == 2
+    assert set(second["retried"]) == set(first["retried"])
+
+
+def test_a_result_that_is_kept_no_longer_is_said_to_be(client: FlaskClient, worker: Worker, redis_client: Redis):
+    path = _batch(client, "a")
+    (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
+    worker.carry_out(member["links"]["self"])
+    redis_client.delete(f"sapi:result:{member['id']}")
+    (row,) = client.get(f"{path}/result").json
+    assert (row["status"], row["problem"]["code"]) == (410, "result-expired")
+
+
+def test_what_the_choice_took_is_taken_from_the_wait(client: FlaskClient, monkeypatch: pytest.MonkeyPatch):
+    clock, waits, plan = [100.0], [], submit.plan
+
+    def plan_for_seven_seconds(members: Any) -> Any:
+        clock[0] += 7
+        return plan(members)
+
+    monkeypatch.setattr(submit, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(submit, "plan", plan_for_seven_seconds)
+    monkeypatch.setattr(submit, "wait_for_end", lambda _services, _job_id, wait_s: waits.append(wait_s))
+    requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
+    accepted(client.post(URL, json={"requests": requests}, headers={"Prefer": "wait=10"}))
+    assert waits == [3.0]
+
+
+def test_a_member_that_failed_is_told_with_its_request(client: FlaskClient, worker: Worker):
+    path = _batch(client, "a")
+    (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
+    worker.fail(member["links"]["self"], "backend-error")
+    assert client.get(path).json["state"] == State.FAILED
+    (row,) = client.get(f"{path}/result").json
+    assert row["problem"]["request_id"] == client.get(path).json["request_id"]
+    problem(client.get(f"{member['links']['self']}/result"), 502, "backend-error")

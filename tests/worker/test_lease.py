@@ -1,0 +1,73 @@
+"""What a renewal tells the thread that carries the job out."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage_backends.journal import Cancelled, LeaseLost
+from tests.worker.bench import Bench
+from worker.execution.claims import Completion
+from worker.jobs.record import State
+from worker.store.results import CancelResult
+
+
+def test_that_it_is_to_be_cancelled(bench: Bench):
+    job_id, node = bench.accept("list_volumes"), bench.node()
+    lease = node.claim(job_id)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert not lease.cancel_requested
+    node.lease_renewer.renew()
+    assert lease.cancel_requested
+    with pytest.raises(Cancelled):
+        lease.checkpoint()
+
+
+def test_that_what_was_sent_goes_on_though_it_is_to_be_cancelled(bench: Bench):
+    job_id, node = bench.accept("create_volume"), bench.node()
+    lease = node.claim(job_id)
+    lease.record_intent("create_volume")
+    lease.backend_job("4711", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    node.lease_renewer.renew()
+    assert lease.cancel_requested
+    lease.checkpoint()
+
+
+def test_that_another_worker_has_it(bench: Bench):
+    job_id, node = bench.accept("list_volumes"), bench.node()
+    lease = node.claim(job_id)
+    bench.let_time_pass()
+    other = bench.node()
+    other.sweep()
+    other.claim(job_id)
+    node.lease_renewer.renew()
+    with pytest.raises(LeaseLost):
+        lease.checkpoint()
+
+
+def test_that_it_holds_from_when_the_renewal_was_sent(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume"))
+    at_first = lease.seconds_left
+    lease.renewed(0.0)
+    assert lease.seconds_left == 0
+    node.lease_renewer.renew()
+    assert at_first * 0.9 < lease.seconds_left <= bench.settings.lease
+    node.lease_renewer.remove(lease)
+    lease.renewed(0.0)
+    node.lease_renewer.renew()
+    assert lease.seconds_left == 0
+
+
+def test_nothing_is_renewed_of_what_ended_here(bench: Bench):
+    node = bench.node()
+    ways = (
+        lambda lease: node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null")),
+        lambda lease: node.claims.requeue(lease, 60),
+        lambda lease: node.claims.hand_over(lease, ""),
+    )
+    for number, end in enumerate(ways):
+        lease = node.claim(bench.accept("create_volume", volume=f"new{number}"))
+        assert node.lease_renewer.leases() == [lease]
+        end(lease)
+        assert node.lease_renewer.leases() == []
