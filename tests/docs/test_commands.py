@@ -19,20 +19,11 @@ _STARTS = "make devserver"
 _REASON = re.compile(r"not run here: \w+ \w.+")
 _PROGRAMS = [page for page in PAGES if any(block.kind == "sh" and block.runs for block in blocks(page))]
 
-#: Pages that find one and the same service running: none of them changes what another one uses.
-_SHARING = {"cookbook", "jobs", "migration"}
-
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 def _named(pages: list[Path]) -> list[object]:
     return [pytest.param(page, id=page.stem) for page in pages]
-
-
-def _programs() -> list[object]:
-    """The pages with commands; those with a service of their own may be tried at the same time."""
-    groups = {page: "sharing" if page.stem in _SHARING else page.stem for page in _PROGRAMS}
-    return [pytest.param(page, id=page.stem, marks=pytest.mark.xdist_group(f"page {groups[page]}")) for page in groups]
 
 
 def _free_port() -> int:
@@ -43,8 +34,7 @@ def _free_port() -> int:
 class Reader:
     """Somebody with a clone of their own, a shell, and ports that nobody else uses."""
 
-    def __init__(self, folder: Path, running: Reader | None = None) -> None:
-        """``running``: whose service is used."""
+    def __init__(self, folder: Path) -> None:
         self.clone = folder / "clone"
         self.clone.mkdir()
         for path in TOP.iterdir():
@@ -52,15 +42,13 @@ class Reader:
                 (self.clone / path.name).symlink_to(path)
         # An answer of 400 or more is a failure, without a flag in each command of the manual.
         (folder / ".curlrc").write_text("fail-with-body\n")
-        self.ports: dict[str, str] = (
-            running.ports if running else {"8000": str(_free_port()), "5555": str(_free_port())}
-        )
+        self.ports = {"8000": str(_free_port()), "5555": str(_free_port())}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "MAKE", "PYTEST_"))}
-        self.environment: dict[str, str] = {
+        self.environment = {
             **kept,
             "HOME": str(folder),
             "PATH": f"{TOP / '.venv' / 'bin'}:{kept['PATH']}",
-            "SAPI_DEV_FOLDER": running.environment["SAPI_DEV_FOLDER"] if running else str(folder / "dev"),
+            "SAPI_DEV_FOLDER": str(folder / "dev"),
             "SAPI_PORT": self.ports["8000"],
             "SAPI_FLOWER_PORT": self.ports["5555"],
         }
@@ -80,16 +68,6 @@ class Reader:
             timeout=300,
         )
 
-    def start(self) -> None:
-        """Start the service."""
-        started = self.shell(_STARTS)
-        assert started.returncode == 0, started.stdout + started.stderr
-
-    def stop(self) -> None:
-        """Stop it, if it runs."""
-        stopped = self.shell("make stop")
-        assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-
     def save(self, block: Block) -> None:
         """Save a program under its name."""
         text = block.text
@@ -98,23 +76,12 @@ class Reader:
         (self.clone / block.file).write_text(text, encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """Somebody who has started the service for others."""
-    somebody = Reader(tmp_path_factory.mktemp("running"))
-    somebody.start()
-    yield somebody
-    somebody.stop()
-
-
 @pytest.fixture
-def reader(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
-    if page.stem in _SHARING:
-        yield Reader(tmp_path, request.getfixturevalue("running"))
-        return
+def reader(tmp_path: Path) -> Iterator[Reader]:
     somebody = Reader(tmp_path)
     yield somebody
-    somebody.stop()
+    stopped = somebody.shell("make stop")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
 
 
 def _typed(block: Block) -> str:
@@ -126,17 +93,16 @@ def _typed(block: Block) -> str:
     return f"{mark}set +e\n{block.text.rstrip()}\n{refused}\nset -e\n"
 
 
-@pytest.mark.parametrize("page", _programs())
+@pytest.mark.parametrize("page", _named(_PROGRAMS))
 def test_every_command_works(page: Path, reader: Reader) -> None:
     typed = [block for block in blocks(page) if block.runs]
     script = "".join(_typed(block) for block in typed if block.kind == "sh")
     for block in typed:
         if block.kind == "python" and block.file:
             reader.save(block)
-    if page.stem in _SHARING:
-        assert "make " not in script
-    elif re.search(r"127\.0\.0\.1|storage-api ", script) and _STARTS not in script:
-        reader.start()
+    if re.search(r"127\.0\.0\.1|storage-api ", script) and _STARTS not in script:
+        started = reader.shell(_STARTS)
+        assert started.returncode == 0, started.stdout + started.stderr
     ended = reader.shell(script)
     assert ended.returncode == 0, f"{ended.stderr[-3000:]}\n{ended.stdout[-3000:]}"
 
@@ -148,8 +114,8 @@ def test_no_command_stands_where_nobody_tries_it(page: Path) -> None:
 
 @pytest.mark.parametrize("page", _named(PAGES))
 def test_what_is_not_run_has_a_reason(page: Path) -> None:
-    noted = [block for block in blocks(page) if block.kind == "sh" and block.note and not block.exit_status]
-    assert [block for block in noted if not _REASON.fullmatch(block.note)] == []
+    for block in blocks(page):
+        assert block.kind != "sh" or not block.note or block.exit_status or _REASON.fullmatch(block.note), block
 
 
 def test_programs_are_all_saved_or_part_of_the_text() -> None:

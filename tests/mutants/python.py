@@ -73,7 +73,7 @@ def _other(value: int) -> int:
     if isinstance(value, bool):
         return not value
     # One more or less of a hundred seconds or bytes is no fault.
-    return value + 1 if abs(value) < 100 else value * 3  # noqa: PLR2004
+    return value + 1 if abs(value) < 100 else value * 3
 
 
 def _without(call: ast.Call, dropped: ast.keyword, source: str) -> Edit:
