@@ -6,17 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
-from redis import Redis
 
-from api.batches import submit
+from api.batches import planning, submit
 from tests.api.front import Worker, accepted, problem
 from worker.jobs.record import State
 
 URL = "/v4/batches"
 
 
-def _batch(client: FlaskClient, *names: str, **terms: Any) -> str:
+def _batch(client: Any, *names: str, **terms: Any) -> str:
     """Submit a batch of creations; the path of its job."""
     requests = [
         {"method": "POST", "path": f"/v4/filer/volumes/{name}", "body": {"size_total": 10**9}} for name in names
@@ -24,13 +22,13 @@ def _batch(client: FlaskClient, *names: str, **terms: Any) -> str:
     return accepted(client.post(URL, json={"requests": requests, **terms}))
 
 
-def _cancelled(client: FlaskClient, *names: str, **terms: Any) -> str:
+def _cancelled(client: Any, *names: str, **terms: Any) -> str:
     path = _batch(client, *names, **terms)
     assert client.post(f"{path}/cancel").json["state"] == "cancelled"
     return path
 
 
-def test_cancelled_members_are_done_again_on_the_same_terms(client: FlaskClient, redis_client: Redis):
+def test_cancelled_members_are_done_again_on_the_same_terms(client: Any, redis_client: Any):
     path = _cancelled(client, "a", "b", "c", on_failure="stop", parallel=2)
     again = client.get(accepted(client.post(f"{path}/retry"))).json
     assert again["children"]["total"] == 3
@@ -38,7 +36,7 @@ def test_cancelled_members_are_done_again_on_the_same_terms(client: FlaskClient,
     assert redis_client.hmget(f"sapi:job:{again['id']}", "on_failure", "parallel") == [b"stop", b"2"]
 
 
-def test_one_key_does_each_of_several_batches_again_once(client: FlaskClient):
+def test_one_key_does_each_of_several_batches_again_once(client: Any):
     for name in ("a", "b"):
         _cancelled(client, name)
     wanted, headers = {"operation": "batch", "state": "cancelled"}, {"Idempotency-Key": "all"}
@@ -47,7 +45,7 @@ def test_one_key_does_each_of_several_batches_again_once(client: FlaskClient):
     assert set(second["retried"]) == set(first["retried"])
 
 
-def test_a_result_that_is_kept_no_longer_is_said_to_be(client: FlaskClient, worker: Worker, redis_client: Redis):
+def test_a_result_that_is_kept_no_longer_is_said_to_be(client: Any, worker: Worker, redis_client: Any):
     path = _batch(client, "a")
     (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
     worker.carry_out(member["links"]["self"])
@@ -56,8 +54,8 @@ def test_a_result_that_is_kept_no_longer_is_said_to_be(client: FlaskClient, work
     assert (row["status"], row["problem"]["code"]) == (410, "result-expired")
 
 
-def test_what_the_choice_took_is_taken_from_the_wait(client: FlaskClient, monkeypatch: pytest.MonkeyPatch):
-    clock, waits, plan = [100.0], [], submit.plan
+def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: pytest.MonkeyPatch):
+    clock, waits, plan = [100.0], [], planning.plan
 
     def plan_for_seven_seconds(members: Any) -> Any:
         clock[0] += 7
@@ -71,7 +69,7 @@ def test_what_the_choice_took_is_taken_from_the_wait(client: FlaskClient, monkey
     assert waits == [3.0]
 
 
-def test_a_member_that_failed_is_told_with_its_request(client: FlaskClient, worker: Worker):
+def test_a_member_that_failed_is_told_with_its_request(client: Any, worker: Worker):
     path = _batch(client, "a")
     (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
     worker.fail(member["links"]["self"], "backend-error")

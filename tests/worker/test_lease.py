@@ -15,7 +15,7 @@ def test_that_it_is_to_be_cancelled(bench: Bench):
     job_id, node = bench.accept("list_volumes"), bench.node()
     lease = node.claim(job_id)
     assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
-    assert not lease.cancel_requested
+    lease.checkpoint()
     node.lease_renewer.renew()
     assert lease.cancel_requested
     with pytest.raises(Cancelled):
