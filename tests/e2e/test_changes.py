@@ -172,7 +172,7 @@ class TestUnreachableStorage:
         service.away_file.touch()
         try:
             job = http.submit("POST", f"/v4/away/volumes/{name}", {})
-            reasons, tag, ended = set(), "", job
+            reasons, tag, ended = set(), '"1"', job
             while not ended["done"]:
                 answer = http.get(f"/v4/jobs/{job['id']}", headers={"Prefer": "wait=5", "If-None-Match": tag})
                 if answer.status_code == 200:
