@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import orjson
 import structlog
 
-from worker.jobs.document import job_document
+from api.events.audience import Audience, LiveEvent, Piece
 from worker.jobs.event_log import BEGINNING, Event, EventLog, Position
 from worker.store.client import REDIS_UNAVAILABLE
 
@@ -21,40 +20,31 @@ log = structlog.get_logger(__name__)
 #: Events that are kept at hand; a stream that is further behind reads them from Redis.
 _MOST_AT_HAND = 5000
 _READ_AT_ONCE = 500
+#: How many events a stream takes at once.
+_SHOWN_AT_ONCE = 200
+#: What was sent and may be sent again: a crowd at the same position needs few, and readers that catch up none.
+_MOST_PIECES = 64
 _WAIT_MS = 2000
 _RETRY_S = 0.5
 #: Of a crowd of streams each is woken so much later than the one before: the threads of requests come in between.
-_WAKE_APART_S = 0.001
+_WAKE_APART_S = 0.003
+#: The same between audiences, for each of which all new events are looked at.
+_LOOK_APART_S = 0.0002
 _CROWD = 10
-
-
-class LiveEvent:
-    """An event as it is sent: written once, however many streams show it."""
-
-    __slots__ = ("_text", "event")
-
-    def __init__(self, event: Event) -> None:
-        self.event = event
-        self._text = b""
-
-    @property
-    def text(self) -> bytes:
-        """The event in the format of Server-Sent Events; empty when this version cannot show it."""
-        if not self._text and self.event.status is not None:
-            document = job_document(self.event.status)
-            data = orjson.dumps(document)
-            self._text = b"event: job\nid: %b\ndata: %b\n\n" % (str(self.event.position).encode(), data)
-        return self._text
 
 
 class Reader(Protocol):
     """A stream, as the hub sees it."""
 
-    def wants(self, event: Event) -> bool:
-        """Would the stream show this event?"""
+    @property
+    def audience(self) -> Audience | None:
+        """Whose events it shows; None before that is known."""
 
     def wake(self) -> None:
         """There is news."""
+
+    def pass_over(self, before: Position, after: Position) -> None:
+        """Nothing between these positions is for its audience."""
 
     def close(self) -> None:
         """The process ends."""
@@ -82,6 +72,8 @@ class EventHub:
         self._at_hand: deque[LiveEvent] = deque()
         #: The position before the first event at hand.
         self._before: Position | None = None
+        #: What streams at the same position were sent since events were last read.
+        self._pieces: dict[tuple[Position, Audience], Piece] = {}
         self.closing = False
 
     # --- streams
@@ -133,6 +125,21 @@ class EventHub:
         """Forget the reader."""
         with self._lock:
             self._readers.discard(reader)
+
+    def next_piece(self, audience: Audience, position: Position, *, is_gap: bool) -> Piece:
+        """Return what an audience is sent after a position; ``is_gap``: events are missing after it.
+
+        Raises what redis-py raises when it is not at hand and Redis is away.
+        """
+        # Every log has the same beginning: what came after it may have been another one's, which was lost since.
+        is_shared = not is_gap and position.stream_id != BEGINNING.stream_id
+        pieces, key = self._pieces, (position, audience)
+        piece = pieces.get(key) if is_shared else None
+        if piece is None:
+            piece = Piece.of(self.after(position, _SHOWN_AT_ONCE), audience, position, is_gap=is_gap)
+            if is_shared and piece.more and len(pieces) < _MOST_PIECES:
+                pieces[key] = piece
+        return piece
 
     def after(self, position: Position, count: int) -> list[LiveEvent]:
         """Return at most ``count`` events after a position: from memory where they are at hand, else from Redis."""
@@ -187,12 +194,14 @@ class EventHub:
         events = self._waiting.wait(position, _READ_AT_ONCE, _WAIT_MS)
         if not events:
             return position
+        before = position
         with self._lock:
             for event in events:
                 self._remember(event, position)
                 position = event.position
             readers = list(self._readers)
-        self._wake([reader for reader in readers if any(reader.wants(event) for event in events)])
+        self._pieces = {}
+        self._notify(readers, events, before)
         return position
 
     def _remember(self, event: Event, before: Position) -> None:
@@ -205,9 +214,18 @@ class EventHub:
         if len(self._at_hand) > _MOST_AT_HAND:
             self._before = self._at_hand.popleft().event.position
 
-    def _wake(self, readers: list[Reader]) -> None:
-        pause_s = _WAKE_APART_S if len(readers) > _CROWD else 0.0
+    def _notify(self, readers: list[Reader], events: list[Event], before: Position) -> None:
+        """Wake the readers whose audience sees one of the new events; the others are taken past them."""
+        is_crowd, after = len(readers) > _CROWD, events[-1].position
+        sees: dict[Audience, bool] = {}
         for reader in readers:
+            audience = reader.audience
+            if audience is not None and audience not in sees:
+                sees[audience] = any(map(audience.sees, events))
+                time.sleep(_LOOK_APART_S if is_crowd else 0)
+            if audience is not None and not sees[audience]:
+                reader.pass_over(before, after)
+                continue
             reader.wake()
-            if pause_s:
-                time.sleep(pause_s)
+            if is_crowd:
+                time.sleep(_WAKE_APART_S)

@@ -8,19 +8,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from api.events.audience import Audience
 from api.events.hub import EventHub
-from worker.jobs.event_log import Event, Position
+from worker.jobs.event_log import Position
 from worker.jobs.query import JobFilter, JobScope
 from worker.store.client import REDIS_UNAVAILABLE
 
 _HEARTBEAT_S = 15.0
 #: A session or a role that is gone ends the stream within this time.
 _CHECK_EVERY_S = 5.0
-_READ_AT_ONCE = 200
-#: How much is handed to the server at once; it asks for more when the client has taken that.
-_PIECE_BYTES = 64 * 1024
 _RETRY_S = 1.0
-_GAP = b'event: gap\nid: %b\ndata: {"detail": "Events are missing here, since they are kept no longer."}\n\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,9 @@ class EventStream:
         self._clock = clock
         self._news = threading.Event()
         self._closed = False
-        self._scope: JobScope | None = None
+        self._audience: Audience | None = None
+        #: From where to where nothing was for this audience.
+        self._passed: tuple[Position, Position] | None = None
         self._ends_at = clock() + max_s
         self._check_at = float("-inf")
         self._sent_at = clock()
@@ -75,16 +74,19 @@ class EventStream:
 
     # --- what the hub calls
 
-    def wants(self, event: Event) -> bool:
-        """Would this stream show the event?"""
-        if self._scope is None or event.status is None:
-            return self._scope is None
-        job = event.status.job
-        return self._scope.includes(job) and self._wanted.matches(job)
+    @property
+    def audience(self) -> Audience | None:
+        """Whose events it shows; None before that is known."""
+        return self._audience
 
     def wake(self) -> None:
         """There is news."""
         self._news.set()
+
+    def pass_over(self, before: Position, after: Position) -> None:
+        """Nothing between these positions is for its audience."""
+        passed = self._passed
+        self._passed = (passed[0] if passed and passed[1] == before else before, after)
 
     def close(self) -> None:
         """End the stream."""
@@ -121,30 +123,21 @@ class EventStream:
 
     def _is_authorized(self) -> bool:
         if self._clock() >= self._check_at:
-            self._scope = self._check()
+            scope = self._check()
+            self._audience = Audience(scope, self._wanted) if scope else None
             # Streams that began together do not check together: requests come in between.
             self._check_at = self._clock() + _CHECK_EVERY_S * random.uniform(0.5, 1)  # noqa: S311 - no secret
-        return self._scope is not None
+        return self._audience is not None
 
     def _next_piece(self) -> tuple[bytes, bool]:
         """The next events to show, and whether there may be more at once."""
-        found = self._hub.after(self._position, _READ_AT_ONCE)
-        parts, size = [], 0
-        for live in found:
-            number = self._position.number
-            if self._is_gap or (number is not None and live.event.number != number + 1):
-                self._is_gap = False
-                parts.append(_GAP % str(Position(self._position.stream_id, live.event.number - 1)).encode())
-            self._position = live.event.position
-            if self.wants(live.event):
-                parts.append(live.text)
-                size += len(live.text)
-                if size >= _PIECE_BYTES:
-                    break
-        if self._is_gap:
-            self._is_gap = False
-            parts.append(_GAP % str(self._position).encode())
-        return b"".join(parts), bool(found)
+        assert self._audience is not None  # noqa: S101 - it was authorized just now
+        passed, self._passed = self._passed, None
+        if passed and passed[0] == self._position:
+            self._position = passed[1]
+        piece = self._hub.next_piece(self._audience, self._position, is_gap=self._is_gap)
+        self._position, self._is_gap = piece.position, False
+        return piece.data, piece.more
 
     def _is_heartbeat_due(self) -> bool:
         return self._clock() - self._sent_at >= _HEARTBEAT_S

@@ -34,7 +34,8 @@ def main() -> int:
     parser.add_argument(
         "--only",
         default="",
-        help="comma-separated: cached,filtered,submit,way,crowds,look,polls,memory,batch,blocked,find,predecessor",
+        help="comma-separated: cached,filtered,submit,way,crowds,look,polls,streams,memory,batch,blocked,find,"
+        "predecessor",
     )
     parser.add_argument("--scale", action="store_true", help="also 100 to 200,000 volumes, and 1 to 4 processes")
     asked = parser.parse_args()
@@ -56,7 +57,7 @@ def main() -> int:
 def _measure(folder: Path, asked: argparse.Namespace) -> None:
     with stack(folder, _SIZES) as running:
         os.environ |= {"SAPI_REDIS_URL": running.redis.url, "BENCH_FOLDER": str(folder)}
-        from tests.benchmarks import batches, finding, predecessor
+        from tests.benchmarks import batches, beside_streams, finding, predecessor
         from tests.benchmarks.measures import Measures
 
         measures = Measures(running, seconds=asked.seconds, rounds=asked.rounds)
@@ -70,6 +71,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "submit": lambda: [measures.submit()],
             "look": lambda: [measures.look_up_beside_a_listing("v100", "slow")],
             "polls": lambda: measures.long_polls("v100", "slow"),
+            "streams": lambda: beside_streams.measure(running, "v100", asked.rounds),
             "batch": lambda: [*batches.accept(running), *batches.carry_out(running, "v100")],
             "blocked": lambda: batches.blocked(running, "v100"),
             "find": lambda: finding.find_jobs(folder / "find"),

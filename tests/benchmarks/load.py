@@ -58,6 +58,24 @@ class Connection:
             left -= size
         return int(head[9:12]), head, b"".join(current_services)
 
+    def open(self, request: bytes, beginning: bytes) -> None:
+        """Ask for what has no end; its answer must begin so."""
+        self._socket.sendall(request)
+        received = self._socket.recv(65536)
+        if not received.startswith(beginning):
+            raise AssertionError(received[:300])
+
+    def receive(self) -> bytes:
+        """Some more of it; empty at the end."""
+        try:
+            return self._socket.recv(_LARGEST)
+        except ConnectionError:
+            return b""
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Close it."""
         self._socket.close()

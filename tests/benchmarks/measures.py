@@ -145,10 +145,10 @@ class Measures:
         mine: list[float] = []
         theirs: list[float] = []
         for _ in range(1 + 3 * _TURNS * self._rounds):
-            mine += [_timed(lambda: _must(connection.ask(rule), 201)) for _ in range(_TURN)]
-            theirs += [_timed(lambda: bare.nothing.delay().get(timeout=20)) for _ in range(_TURN)]
+            mine += [timed(lambda: must(connection.ask(rule), 201)) for _ in range(_TURN)]
+            theirs += [timed(lambda: bare.nothing.delay().get(timeout=20)) for _ in range(_TURN)]
         connection.close()
-        return _times(what, mine[_TURN:], theirs[_TURN:], 0.5, target)
+        return times(what, mine[_TURN:], theirs[_TURN:], 0.5, target)
 
     def crowds(self, name: str) -> list[Row]:
         """Changes of 4, 16 and 64 clients that wait for each, beside a view that waits for a task; and their CPU."""
@@ -194,12 +194,12 @@ class Measures:
             busy += self._looks(look)
             once(self._stack.ours, request("POST", f"{_header(job[1], 'location')}/cancel"))
             time.sleep(1)
-        return _times("look-up while a minute-long listing runs (p99)", busy, idle, 0.99, "≤ 1.2")
+        return times("look-up while a minute-long listing runs (p99)", busy, idle, 0.99, "≤ 1.2")
 
     def _looks(self, look: bytes, count: int = 300) -> list[float]:
         connection = Connection(self._stack.ours)
         try:
-            return [_timed(lambda: _must(connection.ask(look), 200)) for _ in range(count)]
+            return [timed(lambda: must(connection.ask(look), 200)) for _ in range(count)]
         finally:
             connection.close()
 
@@ -218,7 +218,7 @@ class Measures:
                 time.sleep(2)
                 busy = [latency for _ in range(self._rounds) for latency in self._paced(ask)]
             what = f"others' answers beside {clients} long polls {how}"
-            rows += [_times(f"{what} (p99)", busy, idle, 0.99, "≤ 2"), _times(f"{what} (median)", busy, idle, 0.5, "")]
+            rows += [times(f"{what} (p99)", busy, idle, 0.99, "≤ 2"), times(f"{what} (median)", busy, idle, 0.5, "")]
             # Whoever has left is still waited for: their requests end with the job.
             once(self._stack.ours, request("POST", f"{location}/cancel"))
             time.sleep(3)
@@ -228,7 +228,7 @@ class Measures:
         connection = Connection(self._stack.ours)
         found = []
         for _ in range(count):
-            found.append(_timed(lambda: _must(connection.ask(ask), 200)))
+            found.append(timed(lambda: must(connection.ask(ask), 200)))
             time.sleep(0.005)
         connection.close()
         return found
@@ -261,18 +261,18 @@ def _compared(what: str, mine: list[Load], theirs: list[Load], target: str) -> R
     return Row(what, texts[0], texts[1], f"{per_s[0] / per_s[1]:.2f}", target)
 
 
-def _times(what: str, mine: list[float], theirs: list[float], share: float, target: str) -> Row:
+def times(what: str, mine: list[float], theirs: list[float], share: float, target: str) -> Row:
     at = [Load(0, latencies, 0).percentile_ms(share) for latencies in (mine, theirs)]
     return Row(what, f"{at[0]:.1f} ms", f"{at[1]:.1f} ms", f"{at[0] / at[1]:.2f}", target)
 
 
-def _timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
 
 
-def _must(answer: tuple[int, bytes, bytes], status: int) -> None:
+def must(answer: tuple[int, bytes, bytes], status: int) -> None:
     if answer[0] != status:
         raise AssertionError(f"{answer[0]}, not {status}: {answer[2][:300]!r}")
 

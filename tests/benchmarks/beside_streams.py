@@ -1,0 +1,71 @@
+"""What others wait for an answer beside event streams, and changes that all of them show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.benchmarks.load import Connection, once, request
+from tests.benchmarks.measures import Row, must, timed, times
+from tests.benchmarks.stack import ROOT, Stack
+
+_STREAMS, _CHANGES_PER_S = 200, 50
+_ANSWERS, _PAUSE_S = 500, 0.005
+
+
+def measure(stack: Stack, name: str, rounds: int) -> Iterator[Row]:
+    """Idle, beside the changes alone, and beside both, in turns."""
+    once(stack.ours, request("GET", f"/v4/{name}/volumes?limit=1", Prefer="wait=25"))
+    ask = request("GET", f"/v4/{name}/volumes?limit=1")
+    idle, changes, both = [], [], []
+    told = ""
+    for _ in range(rounds):
+        idle += _answers(stack, ask)
+        with _crowd(stack, name, 0):
+            changes += _answers(stack, ask)
+        with _crowd(stack, name, _STREAMS) as ended:
+            before = stack.processes.cpu_s("ours")
+            began = time.monotonic()
+            both += _answers(stack, ask)
+            share = (stack.processes.cpu_s("ours") - before) / (time.monotonic() - began)
+        told = f"{ended[0]}; API {share:.2f} CPUs"
+    for share, named, target in ((0.99, "p99", "≤ 2"), (0.5, "median", "")):
+        yield times(f"others' answers beside {_CHANGES_PER_S} changes a second ({named})", changes, idle, share, "")
+        yield times(
+            f"others' answers beside {_STREAMS} streams of {_CHANGES_PER_S} changes a second ({named})",
+            both,
+            idle,
+            share,
+            target,
+        )
+    yield Row("the streams", told)
+
+
+def _answers(stack: Stack, ask: bytes) -> list[float]:
+    connection = Connection(stack.ours)
+    found = []
+    for _ in range(_ANSWERS):
+        found.append(timed(lambda: must(connection.ask(ask), 200)))
+        time.sleep(_PAUSE_S)
+    connection.close()
+    return found
+
+
+@contextmanager
+def _crowd(stack: Stack, name: str, streams: int) -> Iterator[list[str]]:
+    """Streams and changes of a process of their own, inside the block; afterwards, what it has seen."""
+    command = [sys.executable, "-m", "tests.benchmarks.crowd", stack.ours, name, str(streams), str(_CHANGES_PER_S)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as crowd:
+        assert crowd.stdin is not None
+        assert crowd.stdout is not None
+        assert crowd.stdout.readline() == "ready\n"
+        time.sleep(1)
+        ended: list[str] = []
+        yield ended
+        crowd.stdin.close()
+        ended.append(crowd.stdout.read().strip())
+    # What it has asked for is done with.
+    time.sleep(1)
