@@ -18,7 +18,6 @@ from celery import Celery, signals
 
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 from storage_backends.registry import open_backend
-from worker import health_report
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import QueueClass
@@ -39,6 +38,7 @@ from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs
 from worker.listings.repository import Listings
 from worker.maintenance.compaction import Compaction
+from worker.maintenance.health import report_health
 from worker.maintenance.heartbeat import Heartbeat
 from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.metrics_history import MetricsHistory
@@ -148,7 +148,7 @@ def build(
         reconcile=partial(_reconcile, reconciler, celery),
         free_slots=slots.free_slots,
         drain=drain,
-        report_health=partial(_report_health, node.partition("@")[0]),
+        report_health=partial(report_health, node.partition("@")[0]),
         tasks=[
             Refresh(client, jobs, settings, list(subsystems)),
             Compaction(listings, scripts, list(subsystems)),
@@ -195,13 +195,6 @@ def check_celery(celery: Celery) -> None:
             raise BadSettings(
                 f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"
             )
-
-
-def _report_health(node: str, state: str) -> None:
-    try:
-        health_report.write(node, state)
-    except OSError as exc:
-        log.warning("health.not-reported", error=str(exc), hint="its health check fails: see SAPI_HEALTH_DIR")
 
 
 def _count(counters: CounterBuffer, subsystem: str, outcome: str) -> None:

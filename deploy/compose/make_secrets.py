@@ -1,9 +1,9 @@
 """Gives each process of a Compose stack its secrets, where only those who need them can read them.
 
-Run by the service ``secrets`` before all others: ``python make_secrets.py users.acl FOLDER GIVEN``. FOLDER has a folder
-for each reader (``api``, ``worker``, ``flower``, ``redis``), which are volumes. GIVEN has the same folders with files
-that the operator has put there: they are copied. What is missing is made, once. ``SAPI_SECRETS_DIR`` names the reader's
-folder in its own process.
+Run by the service ``secrets`` before all others: ``python make_secrets.py users.acl FOLDER GIVEN``. FOLDER has a
+folder for each reader (``api``, ``worker``, ``webhooks``, ``flower``, ``redis``), which are volumes. GIVEN has the same
+folders with files that the operator has put there: they are copied. What is missing is made, once. ``SAPI_SECRETS_DIR``
+names the reader's folder in its own process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from pathlib import Path
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystems
 
 #: Who reads secrets, each from a folder of its own.
-READERS = ("api", "worker", "flower")
+READERS = ("api", "worker", "webhooks", "flower")
 #: Redis's users, by the file with their URL; ``health`` is Redis's own.
 USERS = {
     "api": "api/redis_url",
     "worker": "worker/redis_url",
+    "webhooks": "webhooks/redis_url",
     "flower": "flower/redis_url",
     "flower-events": "flower/broker_url",
 }

@@ -28,6 +28,7 @@ PAGE = ROOT / "docs" / "configuration.md"
 ENV_FILES = {
     "API": ROOT / "deploy" / "compose" / "settings" / "api.env",
     "workers": ROOT / "deploy" / "compose" / "settings" / "worker.env",
+    "webhook workers": ROOT / "deploy" / "compose" / "settings" / "webhooks.env",
     "Flower": ROOT / "deploy" / "compose" / "settings" / "flower.env",
 }
 
@@ -43,7 +44,7 @@ def _settings_below(package: str) -> Iterator[type[BaseSettings]]:
 
 #: What reads each class of settings.
 _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
-    Settings: ("API", "workers", "Flower"),
+    Settings: ("API", "workers", "webhook workers", "Flower"),
     **dict.fromkeys(_settings_below("api"), ("API",)),
     FlowerSettings: ("Flower",),
     WebhookSettings: ("webhook workers",),
@@ -82,8 +83,8 @@ _OTHERS = (
         "SAPI_SECRETS_DIR",
         "path",
         "",
-        ("API", "workers", "Flower"),
-        "A folder of files that hold secrets, and `backends.toml` (see above)",
+        ("API", "workers", "webhook workers", "Flower"),
+        "A folder of files that hold secrets, and `backends.toml` or `webhooks.toml` (see above)",
     ),
     Variable(
         "SAPI_STATE_DIR",
@@ -96,7 +97,7 @@ _OTHERS = (
         "SAPI_HEALTH_DIR",
         "path",
         "/tmp/storage-api-UID",  # noqa: S108 - text of the page
-        ("workers",),
+        ("workers", "webhook workers"),
         "Where a worker reports that it is at work, for `python -m worker.healthcheck` on the same host",
     ),
     Variable("SAPI_PORT", "port", "8000", ("development server",), "Where the API listens on 127.0.0.1"),

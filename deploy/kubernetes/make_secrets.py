@@ -18,6 +18,7 @@ USERS_FILE = Path(__file__).resolve().parents[1] / "redis" / "users.acl"
 USERS = {
     "api": ("api", "redis_url"),
     "worker": ("worker", "redis_url"),
+    "webhooks": ("webhooks", "redis_url"),
     "flower": ("flower", "redis_url"),
     "flower-events": ("flower", "broker_url"),
 }

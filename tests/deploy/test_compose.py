@@ -21,9 +21,11 @@ from tests.deploy.stack import ROOT, has_compose
 
 FILES = ("docker-compose.yml", "deploy/compose/proxy.yml", "deploy/compose/published-redis.yml")
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
-OURS = ("api", "worker", "worker-list", "flower", "secrets")
+OURS = ("api", "worker", "worker-list", "webhooks", "flower", "secrets")
 #: The services that are each process of the manual's page.
-SERVICES = {"API": ("api",), "workers": ("worker", "worker-list"), "Flower": ("flower",)}
+SERVICES = {
+    "API": ("api",), "workers": ("worker", "worker-list"), "webhook workers": ("webhooks",), "Flower": ("flower",),
+}  # fmt: skip
 #: What the front end and Flower are told of the storage systems is names only (SAPI_NAMES).
 NAMES_ONLY = {("API", "SAPI_BACKENDS"), ("API", "SAPI_BACKENDS_FILE")}
 NAMES_ONLY |= {("Flower", variable) for _, variable in NAMES_ONLY}
@@ -74,7 +76,7 @@ def test_service_is_confined(services: dict[str, Any], name: str) -> None:
     assert service["user"].endswith(":0")
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "worker-list"])
+@pytest.mark.parametrize("name", ["api", "worker", "worker-list", "webhooks"])
 def test_service_has_time_to_finish(services: dict[str, Any], name: str) -> None:
     assert services[name]["stop_grace_period"] == "45s"
 
@@ -144,7 +146,7 @@ def test_front_end_sees_no_secret_of_workers(services: dict[str, Any]) -> None:
 
 def test_each_reads_only_its_own_secrets(services: dict[str, Any]) -> None:
     volumes = {name: {each.partition(":")[0] for each in services[name].get("volumes", [])} for name in services}
-    for reader in ("api", "worker", "flower", "redis"):
+    for reader in ("api", "worker", "webhooks", "flower", "redis"):
         seen = {volume for volume in volumes[reader] if volume.endswith("-secrets")}
         assert seen == {f"{reader}-secrets"}
 
@@ -189,7 +191,14 @@ class TestSecrets:
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for variable in ("SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_NAMES"):
             monkeypatch.delenv(variable, raising=False)
-        for name in ("api", "worker", "flower", "redis", *(f"given/{reader}" for reader in make_secrets.READERS)):
+        for name in (
+            "api",
+            "worker",
+            "webhooks",
+            "flower",
+            "redis",
+            *(f"given/{reader}" for reader in make_secrets.READERS),
+        ):
             (tmp_path / name).mkdir(parents=True)
         return tmp_path
 
@@ -203,7 +212,8 @@ class TestSecrets:
 
     def test_without_anything_there_is_the_dummy(self, folder: Path) -> None:
         assert self.make(folder) == 0
-        assert {self.names(folder, reader) for reader in make_secrets.READERS} == {("dummy",)}
+        assert {self.names(folder, reader) for reader in ("api", "worker", "flower")} == {("dummy",)}
+        assert [path.name for path in (folder / "webhooks").glob("[!.]*")] == ["redis_url"]
 
     def test_given_files_reach_their_reader_only_and_go_again(self, folder: Path) -> None:
         given = folder / "given" / "api" / "oauth_secret_key"

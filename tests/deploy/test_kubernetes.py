@@ -16,6 +16,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from pydantic_settings import BaseSettings
 
 from api.auth.settings import AuthSettings
 from deploy.kubernetes.make_secrets import make
@@ -35,6 +36,7 @@ from tests.deploy.manifests import (
 from tests.deploy.stack import ROOT
 from worker.config.settings import Settings
 from worker.flower.settings import FlowerSettings
+from worker.webhooks.settings import WebhookSettings
 
 #: The releases for which it is made.
 VERSIONS = tuple(f"1.{minor}" for minor in range(30, 38))
@@ -246,6 +248,25 @@ def test_only_workers_see_a_filers_credentials(overlay: str) -> None:
 
 @renders
 @overlay
+def test_only_what_sends_webhooks_reads_their_secrets_and_reaches_no_filer(overlay: str) -> None:
+    manifests = rendered(overlay)
+    readers = {
+        name
+        for name, workload in of_kind(manifests, "Deployment", "StatefulSet").items()
+        if {"secretName": "webhooks", "defaultMode": 0o440} in [each.get("secret") for each in pod(workload)["volumes"]]
+    }
+    assert readers == {"webhooks"}
+    policies = of_kind(manifests, "NetworkPolicy")
+    (rule,) = policies["to-receivers"]["spec"]["egress"]
+    refused = set(rule["to"][0]["ipBlock"]["except"])
+    assert refused - {"169.254.0.0/16"} == set(
+        policies["to-provider"]["spec"]["egress"][0]["to"][0]["ipBlock"]["except"]
+    )
+    assert "169.254.0.0/16" in refused
+
+
+@renders
+@overlay
 def test_front_end_knows_the_storage_systems_of_the_workers_by_name_only(overlay: str) -> None:
     maps = of_kind(rendered(overlay), "ConfigMap")
     (told,) = [each["data"]["SAPI_BACKENDS"] for name, each in maps.items() if name.startswith("api-settings")]
@@ -292,7 +313,12 @@ def test_secrets_that_are_read_are_among_those_that_are_made(overlay: str) -> No
 
 
 def test_every_secret_that_is_made_is_a_setting_of_its_reader() -> None:
-    settings = {"api": (Settings, AuthSettings), "worker": (Settings,), "flower": (Settings, FlowerSettings)}
+    settings: dict[str, tuple[type[BaseSettings], ...]] = {
+        "api": (Settings, AuthSettings),
+        "worker": (Settings,),
+        "webhooks": (Settings, WebhookSettings),
+        "flower": (Settings, FlowerSettings),
+    }
     made: dict[str, Any] = {each["metadata"]["name"]: each["stringData"] for each in make()}
     for reader, classes in settings.items():
         fields = {name for each in classes for name in each.model_fields}

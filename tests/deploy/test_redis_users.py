@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +21,13 @@ from redis.retry import Retry
 from deploy.compose.make_secrets import USERS, make_all
 from deploy.dev.embedded_redis import await_redis, find_server, free_port
 from tests.deploy.stack import ROOT
+from tests.worker.webhooks.receiver import SECRET, HookReceiver
+from worker.catalog.operations import OPERATIONS
 from worker.config.settings import Settings
-from worker.store.client import check_redis, connect
+from worker.jobs.ids import JobIds
+from worker.jobs.service import Jobs, NewJob
+from worker.messaging.publisher import create_publisher
+from worker.store.client import check_redis, connect, job_id_secret
 from worker.store.scripts import JobScripts
 
 
@@ -52,7 +61,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("redis-users")
-    for name in ("api", "worker", "flower", "redis"):
+    for name in ("api", "worker", "webhooks", "flower", "redis"):
         (folder / name).mkdir()
     make_all(ROOT / "deploy/redis/users.acl", folder)
     started = Server(folder)
@@ -104,6 +113,67 @@ def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:
 def test_flower_writes_nothing_of_ours(server: Server, user: str, command: str) -> None:
     with pytest.raises(NoPermissionError):
         connect(server.settings(user)).execute_command(*command.split())
+
+
+def test_what_sends_webhooks_may_do_so_and_sees_no_session(server: Server, tmp_path: Path) -> None:
+    receiver = HookReceiver()
+    (tmp_path / "secret").write_text(SECRET, "utf-8")
+    told = f'[ours]\nurl = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
+    (tmp_path / "webhooks.toml").write_text(told, "utf-8")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
+        "SAPI_REDIS_URL": server.settings("webhooks").redis_url.get_secret_value(),
+        "SAPI_SECRETS_DIR": str(tmp_path),
+        "SAPI_HEALTH_DIR": str(tmp_path),
+        "SAPI_CALLBACK_HOSTS": f"http://127.0.0.1:{receiver.port}",
+    }
+    command = [sys.executable, "-m", "worker.webhooks.main", "--node", "hooks"]
+    client = connect(server.settings("worker"))
+    with ended(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)) as sender:
+        until(lambda: client.exists("sapi:webhook_position"), sender)
+        jobs = jobs_of(server.settings("worker"), client)
+        new = NewJob(
+            operation=OPERATIONS["delete_snapshot"],
+            subsystem="filer",
+            arguments={"volume": "v", "name": "s"},
+            request={},
+            target="/",
+            requester="ann",
+            request_id="r",
+        )
+        job_id = jobs.accept(new)[1]
+        jobs.cancel(job_id, "ann")
+        (hook,) = receiver.wait_for(1)
+        check = [sys.executable, "-S", "-m", "worker.healthcheck", "--node", "hooks"]
+        done = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, "")
+    receiver.close()
+    assert (hook.body["type"], hook.body["data"]["id"]) == ("job.cancelled", job_id)
+    for key in ("sapi:session:x", "sapi:result:x", "sapi:id-secret"):
+        with pytest.raises(NoPermissionError):
+            connect(server.settings("webhooks")).get(key)
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def jobs_of(settings: Settings, client: Redis) -> Jobs:
+    scripts, ids = JobScripts(client, settings.key_prefix), JobIds(job_id_secret(client, settings.key_prefix))
+    return Jobs(client, scripts, ids, create_publisher(settings), settings)
+
+
+def until(so: Callable[[], object], sender: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while not so():
+        assert sender.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import orjson
 import structlog
 
 from worker.config.callback_hosts import target_of
+from worker.health_report import CONSUMER_SILENT, OK
+from worker.health_report import REDIS_UNAVAILABLE as UNAVAILABLE
 from worker.jobs.document import job_document, rfc3339
 from worker.jobs.event_log import Event, EventLog, Position
 from worker.jobs.record import Job
@@ -24,6 +27,9 @@ log = structlog.get_logger(__name__)
 _READ_AT_ONCE = 200
 _WAIT_MS = 500
 _RETRY_S = 0.5
+_REPORT_EVERY_S = 3.0
+#: A process that takes no messages sends nothing.
+_MOST_SILENT_S = 10.0
 #: The label of all callbacks in metrics: their hosts are their clients' choice.
 CALLBACKS = "callbacks"
 
@@ -40,6 +46,8 @@ class Dispatcher(threading.Thread):
         publish: Callable[[str], None],
         *,
         callbacks: bool,
+        report_health: Callable[[str], None],
+        silent_s: Callable[[], float],
     ) -> None:
         """Prepare the thread.
 
@@ -50,6 +58,8 @@ class Dispatcher(threading.Thread):
             receivers: who is notified, by name.
             publish: publishes the Celery message of a delivery, by its id.
             callbacks: may requests name receivers of their own?
+            report_health: called every few seconds with a state of :mod:`worker.health_report`.
+            silent_s: how many seconds ago this process was last seen to take Celery's messages.
         """
         super().__init__(name="webhook-dispatcher", daemon=True)
         self._log = event_log
@@ -58,6 +68,9 @@ class Dispatcher(threading.Thread):
         self._receivers = receivers
         self._publish = publish
         self._callbacks = callbacks
+        self._report_health = report_health
+        self._silent_s = silent_s
+        self._reported: tuple[float, str] = (float("-inf"), "")
         self._over = threading.Event()
 
     def stop(self) -> None:
@@ -73,12 +86,21 @@ class Dispatcher(threading.Thread):
                     announced = True
                 self.dispatch(_WAIT_MS)
                 self.publish_due()
+                self._report(CONSUMER_SILENT if self._silent_s() > _MOST_SILENT_S else OK)
             except REDIS_UNAVAILABLE as exc:
                 log.warning("webhooks.deferred", error=type(exc).__name__)
+                self._report(UNAVAILABLE)
                 self._over.wait(_RETRY_S)
             except Exception:
                 log.exception("webhooks.failed")
                 self._over.wait(_RETRY_S)
+
+    def _report(self, state: str) -> None:
+        """Report a state at once when it is another one, else every few seconds."""
+        now = time.monotonic()
+        if state != self._reported[1] or now - self._reported[0] > _REPORT_EVERY_S:
+            self._reported = (now, state)
+            self._report_health(state)
 
     def dispatch(self, wait_ms: int) -> None:
         """Make the deliveries of the next events."""

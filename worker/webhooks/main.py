@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from celery import Celery, signals
@@ -14,7 +15,9 @@ from worker.config.callback_hosts import CallbackHosts
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, Settings, load
 from worker.jobs.event_log import EventLog
+from worker.maintenance.health import report_health
 from worker.messaging.app import create_celery
+from worker.messaging.consumer import use_consumer
 from worker.store.client import connect
 from worker.store.scripts import JobScripts
 from worker.telemetry import tracing
@@ -27,15 +30,25 @@ from worker.webhooks.tasks import QUEUE, DeliverTask, publisher
 _THREADS = 16
 
 
-def build(settings: Settings, own: WebhookSettings, receivers: dict[str, Receiver]) -> tuple[Celery, Dispatcher]:
+def build(
+    settings: Settings, own: WebhookSettings, receivers: dict[str, Receiver], node: str
+) -> tuple[Celery, Dispatcher]:
     """Put the process together; nothing runs yet."""
     client = connect(settings, connections=50)
     scripts = JobScripts(client, settings.key_prefix)
     outbox = Outbox(client, scripts, settings.key_prefix)
     celery = create_celery(settings, consumed=[QUEUE])
+    activity = use_consumer(celery)
     secret = own.callback_secret.get_secret_value()
     dispatcher = Dispatcher(
-        EventLog(client, settings.key_prefix), outbox, scripts, receivers, publisher(celery), callbacks=bool(secret)
+        EventLog(client, settings.key_prefix),
+        outbox,
+        scripts,
+        receivers,
+        publisher(celery),
+        callbacks=bool(secret),
+        report_health=partial(report_health, node),
+        silent_s=activity.silent_s,
     )
     hosts = CallbackHosts(settings.callback_hosts)
     celery.register_task(DeliverTask(outbox, receivers, secret, hosts, dispatcher.publish_next))
@@ -53,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tracing.configure("storage-api-webhooks")
         if own.callback_secret.get_secret_value():
             check_secret(own.callback_secret.get_secret_value(), "SAPI_CALLBACK_SECRET")
-        celery, dispatcher = build(settings, own, read_receivers(own))
+        celery, dispatcher = build(settings, own, read_receivers(own), node)
     except BadSettings as exc:
         print(f"webhooks: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
         return 2

@@ -21,6 +21,7 @@ from worker.webhooks.settings import WebhookSettings
 EVENTS = {f"job.{state}": state for state in State if state.done}
 _TEXTS = ("operation", "subsystem", "volume", "batch", "requested_by")
 _VARIABLE = "SAPI_WEBHOOKS_FILE"
+_IN_SECRETS = "webhooks.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ def read_receivers(settings: WebhookSettings, environ: Mapping[str, str] = os.en
     Raises:
         BadSettings: one line that says what to mend.
     """
-    if not settings.webhooks_file:
+    path = _file(settings.webhooks_file, environ)
+    if path is None:
         return {}
-    path = Path(settings.webhooks_file)
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -54,6 +55,15 @@ def read_receivers(settings: WebhookSettings, environ: Mapping[str, str] = os.en
     except ValueError:
         raise BadSettings(f"{_VARIABLE}: the file is not TOML") from None
     return {name: _receiver(name, table, path.parent, environ) for name, table in tables.items()}
+
+
+def _file(told: str, environ: Mapping[str, str]) -> Path | None:
+    """The file that the variable names; else the one in the folder of secrets, if it is there."""
+    if told:
+        return Path(told)
+    folder = environ.get("SAPI_SECRETS_DIR", "")
+    path = Path(folder) / _IN_SECRETS
+    return path if folder and path.exists() else None
 
 
 def check_secret(secret: str, whose: str) -> str:

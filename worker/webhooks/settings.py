@@ -13,12 +13,10 @@ class WebhookSettings(SecretFiles):
 
     model_config = SettingsConfigDict(env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    webhooks_file: str = Field("", description="TOML file with a table for each receiver of webhooks")
+    webhooks_file: str = Field(
+        "",
+        description="TOML file of the receivers of webhooks; if unset, `webhooks.toml` in `SAPI_SECRETS_DIR`",
+    )
     callback_secret: SecretStr = Field(
         SecretStr(""), description="Secret with which callbacks are signed (whsec_…); without one there are none"
     )
-
-    @property
-    def is_configured(self) -> bool:
-        """Is there anything to send?"""
-        return bool(self.webhooks_file or self.callback_secret.get_secret_value())

@@ -48,8 +48,16 @@ class Post:
         self.published: list[str] = []
         named = {receiver.name: receiver for receiver in receivers}
         log = EventLog(bench.client, PREFIX)
+        self.states: list[str] = []
         self.dispatcher = Dispatcher(
-            log, self.outbox, bench.scripts, named, self.published.append, callbacks=bool(secret)
+            log,
+            self.outbox,
+            bench.scripts,
+            named,
+            self.published.append,
+            callbacks=bool(secret),
+            report_health=self.states.append,
+            silent_s=lambda: 0.0,
         )
         self.task = DeliverTask(self.outbox, named, secret, CallbackHosts(hosts), self.dispatcher.publish_next)
         self.dispatcher.dispatch(1)
