@@ -74,7 +74,7 @@ class NewJob:
 
 
 #: How many steps one search in Redis takes at most (some milliseconds), so that it delays nobody.
-_SEARCH_EFFORT = 10_000
+_SEARCH_EFFORT = 4_000
 
 
 class Jobs:
