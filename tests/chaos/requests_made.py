@@ -25,8 +25,10 @@ class Request:
 class Wishes:
     """Draws requests; many are about things that are there, some about things that are not (any more)."""
 
-    def __init__(self, volumes: list[str]) -> None:
+    def __init__(self, volumes: list[str], *, by_path: float = 0.25) -> None:
+        """``by_path``: how many of the volumes are named by path; later changes wait until it is resolved."""
         self._volumes = list(volumes)
+        self._by_path = by_path
         self._snapshots: list[tuple[str, str]] = []
         self._policies = ["default"]
         self._made = itertools.count()
@@ -64,7 +66,7 @@ class Wishes:
 
     def _reference(self, rng: random.Random) -> str:
         name = self._name(rng)
-        return f"node{rng.randint(1, 2)}:/{name}" if rng.random() < 0.25 else name
+        return f"node{rng.randint(1, 2)}:/{name}" if rng.random() < self._by_path else name
 
     def _create(self, rng: random.Random) -> Request:
         name = f"made{self._number()}"
