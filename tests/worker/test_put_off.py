@@ -87,6 +87,15 @@ def test_what_a_draining_worker_hands_on_is_no_attempt(bench: Bench, failing: Ca
     assert (lease.job.attempt, bench.job(job_id).attempts) == (1, ())
 
 
+def test_a_worker_that_does_not_serve_it_says_so(bench: Bench):
+    job_id = bench.accept("create_volume")
+    node = bench.node()
+    node.claims.requeue_foreign(node.claim(job_id))
+    job = bench.job(job_id)
+    assert (job.state, job.attempt) == (State.QUEUED, 0)
+    assert [(each.code, each.retry_in_ms) for each in job.attempts] == [("wrong-worker", 5000)]
+
+
 # --- in doubt
 
 

@@ -35,6 +35,8 @@ _COMPLETE_DRAINING_TIMEOUT_S = 10.0
 MAX_WORKER_LOSSES = 3
 #: How long a job that this worker cannot carry out is put off, for others to claim.
 _FOREIGN_DELAY_S = 5.0
+_NOT_SERVED = ("wrong-worker", "The worker that took it does not serve this storage system.")
+_NOT_KNOWN = ("wrong-worker", "The worker that took it is of an earlier release, which does not know this operation.")
 _LONGEST_GRACE_MS = 5000
 #: How many waiting jobs of a queue are scanned for a runnable one.
 LOOK_AHEAD = 1000
@@ -129,7 +131,7 @@ class JobClaims:
 
     def requeue_foreign(self, lease: Lease) -> None:
         """Return a job of a storage system that this worker does not serve."""
-        self.requeue(lease, _FOREIGN_DELAY_S, counts=False)
+        self.requeue(lease, _FOREIGN_DELAY_S, cause=Failure(*_NOT_SERVED), counts=False)
 
     def hand_over(self, lease: Lease, reason: str, delay_s: float = 0.0, *, cause: str = "") -> None:
         """Release an in-doubt change, for any worker to reconcile after the delay.
@@ -199,7 +201,7 @@ class JobClaims:
             return self._lease(job, token, asked_at)
         job_id = dict(zip(record[::2], record[1::2], strict=True))[b"id"].decode()
         log.error("claim.unknown-operation", job_id=job_id, hint="a newer version submitted it; it is requeued")
-        self._scripts.requeue(job_id, token, int(_FOREIGN_DELAY_S * 1000), "", counts=False)
+        self._scripts.requeue(job_id, token, int(_FOREIGN_DELAY_S * 1000), "", _NOT_KNOWN, counts=False)
         return None
 
     def _lease(self, job: Job, token: str, asked_at: float) -> Lease:
