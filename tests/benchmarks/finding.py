@@ -25,7 +25,7 @@ from worker.store.scripts import JobScripts
 
 _PREFIX = "sapi:"
 _FEW, _MANY = 1_000, 1_000_000
-_STEP = 1000
+_STEP = 200
 _TURNS, _PAGES = 7, 20
 _CHANGES = [name for name, operation in OPERATIONS.items() if operation.is_change]
 #: Makes finished jobs as the service's own scripts would leave them, without their lives.
@@ -62,7 +62,7 @@ def _store(folder: Path, count: int) -> Iterator[redis.Redis]:
     process = server.start()
     try:
         server.await_ready(timeout_s=20)
-        client = redis.Redis.from_url(server.url)
+        client = redis.Redis.from_url(server.url, socket_timeout=60)
         client.config_set("appendonly", "no")
         _fill(client, count)
         yield client
