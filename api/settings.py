@@ -35,6 +35,12 @@ class ApiSettings(BaseSettings):
         description="Filters of one request, with their alternatives and asterisks; more are refused with 422",
     )
     max_sort_keys: int = Field(8, ge=1, description="Fields to sort by in one request; more are refused with 422")
+    flower_url: str = Field(
+        "",
+        pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?)?$",
+        description="Public address of Flower, as in https://flower.example.org; the console links to it "
+        "(none: there is no link, and Flower's sign-in uses the address by which it is asked)",
+    )
     listing_cache_bytes: int = Field(
         256 * 1024 * 1024, ge=0, description="Memory for listings at hand, in each process"
     )

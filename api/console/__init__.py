@@ -8,12 +8,25 @@ from __future__ import annotations
 
 from flask import Flask
 
-from api.console import export_policies, jobs, overview, pages, restricted, snapshot_batches, volume_actions, volumes
+from api.console import (
+    capacity,
+    export_policies,
+    jobs,
+    overview,
+    pages,
+    restricted,
+    snapshot_batches,
+    volume_actions,
+    volume_table,
+    volumes,
+)
 
 __all__ = ["init_app"]
 
 #: Importing a module of pages adds its routes to the blueprint.
-_PAGES = (overview, volumes, volume_actions, jobs, export_policies, restricted, snapshot_batches)
+_PAGES = (
+    overview, volume_table, volumes, capacity, volume_actions, jobs, export_policies, restricted, snapshot_batches,
+)  # fmt: skip
 
 
 def init_app(app: Flask) -> None:

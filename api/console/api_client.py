@@ -10,7 +10,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import orjson
 from flask import current_app, request
@@ -88,3 +88,12 @@ def _environ(method: str, path: str, query: str, body: bytes, headers: Mapping[s
     }
     environ.pop("REQUEST_URI", None)
     return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+
+
+def next_token(answer: ApiResponse) -> str:
+    """Return the token of a collection's next page, from the Link header; empty on the last."""
+    link = answer.headers.get("Link", "")
+    if 'rel="next"' not in link:
+        return ""
+    address = link.partition("<")[2].partition(">")[0]
+    return parse_qs(urlsplit(address).query).get("page_token", [""])[0]

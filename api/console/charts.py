@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from api.console.formatting import moment
+from api.console.formatting import duration, moment
+
+DAY_S = 86400
+#: The narrowest column of a plot, in its own units: one that can still be seen.
+_NARROWEST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One horizontal bar: ``width`` of 100, its label, and what it stands for in words."""
+    """One horizontal bar: ``width`` of 100, its label, and what it stands for."""
 
     label: str
     width: float
     value: float
-    href: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,45 +32,90 @@ class Mark:
     at: str
 
 
-def bars(values: Mapping[str, float], limit: int = 12) -> list[Bar]:
-    """Return the largest values as bars, the largest as wide as the plot."""
-    largest = sorted(values.items(), key=lambda item: -item[1])[:limit]
-    top = max((value for _, value in largest), default=0) or 1
-    return [Bar(label, round(100 * value / top, 2), value) for label, value in largest]
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One interval of the plot of jobs: how many succeeded and failed, as heights of 100, and in words."""
+    """One interval of the plots of jobs: outcomes and mean run time as heights of 100, and in figures."""
 
     x: float
     width: float
     good: float
     bad: float
-    label: str
+    run: float
+    succeeded: int
+    failed: int
+    cancelled: int
+    mean_s: float | None
+    until: str
+
+    @property
+    def label(self) -> str:
+        """The interval in words."""
+        mean = f", {duration(self.mean_s)} each" if self.mean_s is not None else ""
+        return f"until {self.until} UTC: {self.succeeded} succeeded, {self.failed} failed{mean}"
 
 
-def columns(history: Sequence[Mapping[str, float]]) -> list[Column]:
-    """Return the intervals of a day as columns of a plot, the tallest as high as the plot."""
-    most = max((each["succeeded"] + each["failed"] for each in history), default=0) or 1
-    width = 100 / max(len(history), 24)
-    return [
-        Column(
-            round(index * width, 2),
-            round(width * 0.8, 2),
-            round(100 * each["succeeded"] / most, 2),
-            round(100 * each["failed"] / most, 2),
-            _interval(each),
-        )
-        for index, each in enumerate(history)
-    ]
+@dataclass(frozen=True, slots=True)
+class DayPlot:
+    """The plots of the jobs of the last day, with what stands at their axes."""
+
+    columns: tuple[Column, ...] = ()
+    most_jobs: int = 0
+    longest_s: float = 0
+    hours: tuple[str, ...] = ()
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
 
 
-def _interval(each: Mapping[str, float]) -> str:
-    until = datetime.fromtimestamp(each["at"], UTC).strftime("%H:%M UTC")
+def bars(values: Mapping[str, float], limit: int = 12, top: float = 0) -> list[Bar]:
+    """Return the largest values as bars; one of ``top`` (default: the largest) is as wide as the plot."""
+    largest = sorted(values.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    widest = top or max((value for _, value in largest), default=0) or 1
+    return [Bar(label, round(100 * value / widest, 2), value) for label, value in largest]
+
+
+def day_plot(history: Sequence[Mapping[str, float]], now_s: float) -> DayPlot:
+    """Return the plots of the day that ends ``now_s`` (Unix seconds); see `service_status.history`."""
+    shown = [each for each in history if each["at"] > now_s - DAY_S]
+    if not shown:
+        return DayPlot()
+    most = max(each["succeeded"] + each["failed"] for each in shown)
+    longest_s = max((_mean_s(each) or 0.0) for each in shown)
+    return DayPlot(
+        columns=tuple(_column(each, now_s, most or 1, longest_s or 1) for each in shown),
+        most_jobs=round(most),
+        longest_s=longest_s,
+        hours=tuple(_hour(now_s - DAY_S + part * DAY_S / 4) for part in range(5)),
+        succeeded=round(sum(each["succeeded"] for each in shown)),
+        failed=round(sum(each["failed"] for each in shown)),
+        cancelled=round(sum(each["cancelled"] for each in shown)),
+    )
+
+
+def _column(each: Mapping[str, float], now_s: float, most: float, longest_s: float) -> Column:
+    begin = max(each["from"], now_s - DAY_S)
+    mean_s = _mean_s(each)
+    return Column(
+        x=round(100 * (begin - now_s + DAY_S) / DAY_S, 2),
+        width=round(max(90 * (each["at"] - begin) / DAY_S, _NARROWEST), 2),
+        good=round(100 * each["succeeded"] / most, 2),
+        bad=round(100 * each["failed"] / most, 2),
+        run=round(100 * (mean_s or 0) / longest_s, 2),
+        succeeded=round(each["succeeded"]),
+        failed=round(each["failed"]),
+        cancelled=round(each["cancelled"]),
+        mean_s=mean_s,
+        until=_hour(each["at"]),
+    )
+
+
+def _mean_s(each: Mapping[str, float]) -> float | None:
     ended = each["succeeded"] + each["failed"] + each["cancelled"]
-    mean = f", {each['run_s'] / ended:.1f} s each" if ended else ""
-    return f"until {until}: {each['succeeded']:.0f} succeeded, {each['failed']:.0f} failed{mean}"
+    return each["run_s"] / ended if ended else None
+
+
+def _hour(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%H:%M")
 
 
 def time_line(snapshots: Sequence[Mapping[str, Any]]) -> list[Mark]:

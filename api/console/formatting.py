@@ -36,6 +36,12 @@ def moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
+def clock(text: str | None) -> str:
+    """Write a moment as date and time of day in UTC, to the second."""
+    at = moment(text)
+    return UNKNOWN if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def ago(text: str | None) -> str:
     """Write how long ago a time was."""
     at = moment(text)
@@ -58,3 +64,8 @@ def percent(part: float | None, whole: float | None) -> int | None:
     if part is None or not whole:
         return None
     return max(0, min(100, round(100 * part / whole)))
+
+
+def quantity(count: int, word: str) -> str:
+    """Write a count with its word, in the plural where that is due."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}".replace(",", "\N{NARROW NO-BREAK SPACE}")

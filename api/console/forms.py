@@ -31,6 +31,17 @@ def body_of(fields: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]
     return {name: _value(name, text) for name, text in given.items()}
 
 
+def changed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a PATCH: the fields whose value is not the one that the form was filled with.
+
+    The form says in ``was-NAME`` what that was. A field that was emptied is left as it is; a comment can be emptied.
+    """
+    names = tuple(name.removeprefix("was-") for name in fields if name.startswith("was-"))
+    changed = tuple(name for name in names if str(fields.get(name, "")).strip() != str(fields[f"was-{name}"]).strip())
+    emptied = {"comment": ""} if "comment" in changed and not str(fields.get("comment", "")).strip() else {}
+    return body_of(fields, changed) | emptied
+
+
 def _value(name: str, text: str) -> Any:
     if name in SIZES:
         return parse_size(text)

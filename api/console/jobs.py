@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import MIMEAccept
 
 from api import auth
-from api.console.api_client import call
+from api.console.api_client import ApiResponse, call, next_token
+from api.console.forms import field_errors
 from api.console.pages import page, problem_page, redirect_to, render
-from api.console.volumes import next_token
 from api.http.problems import Problem
 from api.openapi.blueprint import SIGNED_IN
-from worker.catalog.operations import OPERATIONS, Role
+from worker.catalog.operations import OPERATIONS, Role, operation_named
 from worker.jobs.record import State
+
+Document = Mapping[str, Any]
 
 _JOB_PATH = re.compile(r"/v4/jobs(?:/([0-9A-Fa-f-]{36}))?")
 _ACTIONS = ("cancel", "retry", "settle")
 _PAGE_ROWS = 50
+_MOST_MEMBERS = 200
+#: Filters that stand behind "More filters".
+_MORE = ("batch", "id", "created_after", "created_before", "finished_after", "finished_before")
+_UNFINISHED = "queued,running,cancelling"
+#: What workers say of a job whose change is in doubt, and which UBER_ADMIN may settle.
+_IN_DOUBT = "the outcome is being settled"
 
 
 def init_app(app: Flask) -> None:
@@ -41,23 +51,47 @@ def prefers_html(accepted: MIMEAccept) -> bool:
     return accepted.best_match(["application/json", "text/html"]) == "text/html"
 
 
+def only_changes(found: Sequence[Document]) -> list[Document]:
+    """Return the jobs that change something; pages make reads by being looked at."""
+    return [each for each in found if _is_change(each)]
+
+
+def _is_change(document: Document) -> bool:
+    operation = operation_named(str(document.get("operation")))
+    return operation is None or operation.is_change
+
+
 @page("/jobs", access=SIGNED_IN)
 def jobs() -> Response:
     """A page of jobs."""
-    who = auth.principal()
     query = {name: value for name, value in request.args.items() if value}
     answer = call("GET", "/v4/jobs", query={"limit": _PAGE_ROWS, **query})
-    if answer.status != 200:  # noqa: PLR2004
-        return problem_page(answer)
+    is_shown = answer.status in (200, 422)
+    return _jobs_page(answer, query) if is_shown else problem_page(answer)
+
+
+def _jobs_page(answer: ApiResponse, query: dict[str, str]) -> Response:
+    is_good = answer.status == 200  # noqa: PLR2004
     return render(
         "jobs.html",
-        rows=answer.body,
+        answer.status,
+        rows=answer.body if is_good else [],
+        problem=None if is_good else answer.body,
+        errors=field_errors(None if is_good else answer.body),
         next_token=next_token(answer),
         states=[state.value for state in State],
-        operations=sorted(OPERATIONS),
+        unfinished=_UNFINISHED,
+        operations=sorted([*OPERATIONS, "batch"]),
         query=query,
-        may_see_all=bool(who.roles & {Role.ADMIN, Role.UBER_ADMIN}),
+        more=[(name, query.get(name, "")) for name in _MORE],
+        may_see_all=may_see_others(),
+        events={} if query.get("all") == "true" else {"all": "false"},
     )
+
+
+def may_see_others() -> bool:
+    """May the one who asks see jobs of others?"""
+    return bool(auth.principal().roles & {Role.ADMIN, Role.UBER_ADMIN})
 
 
 @page("/jobs/<job_id>", access=SIGNED_IN)
@@ -66,21 +100,59 @@ def job(job_id: str) -> Response:
     answer = call("GET", f"/v4/jobs/{job_id}")
     if answer.status != 200:  # noqa: PLR2004
         return problem_page(answer)
-    members = call("GET", "/v4/jobs", query={"batch": job_id, "limit": 1000}).body if _is_batch(answer.body) else None
-    return render("job.html", job=answer.body, members=members, done=request.args.get("done", ""))
+    document: dict[str, Any] = answer.body
+    members = _find(batch=job_id, limit=_MOST_MEMBERS) if document["operation"] == "batch" else None
+    return render(
+        "job.html",
+        job=document,
+        members=members,
+        ahead=_ahead(document) if document["state"] == State.QUEUED else [],
+        may_retry=_may_retry(document),
+        may_cancel=document["cancellable"] and not document["done"] and _may_stop(document),
+        is_in_doubt=not document["done"] and (document.get("progress") or {}).get("message") == _IN_DOUBT,
+        events={"batch": job_id} if members is not None else {"id": job_id},
+    )
 
 
-def _is_batch(document: dict[str, object]) -> bool:
-    return document.get("operation") == "batch"
+def _may_retry(document: Document) -> bool:
+    operation = operation_named(str(document["operation"]))
+    has_role = operation is not None and operation.role in auth.principal().roles
+    return has_role and document["state"] in (State.FAILED, State.CANCELLED)
+
+
+def _may_stop(document: Document) -> bool:
+    """Its requester, or UBER_ADMIN; the API decides, by more than the name."""
+    who = auth.principal()
+    return Role.UBER_ADMIN in who.roles or document.get("requested_by") == who.name
+
+
+def _ahead(document: Document) -> list[Document]:
+    """The jobs that a queued one waits for: earlier ones of its volume, else those that run in its queue."""
+    query = {"subsystem": document.get("subsystem"), "state": _UNFINISHED}
+    volume = (document.get("request") or {}).get("volume")
+    earlier = _find(**query, volume=volume) if volume and _is_change(document) else []
+    found = [each for each in earlier if each["id"] < document["id"] and _is_change(each)]
+    if not found:
+        running = _find(**query | {"state": "running"})
+        found = [each for each in running if each["queue"]["name"] == document["queue"]["name"]]
+    return found[:8]
+
+
+def _find(**query: Any) -> list[Document]:
+    """The jobs that a filter names, as far as the one who asks may see them."""
+    answer = call("GET", "/v4/jobs", query={"all": "true", **query})
+    return answer.body if answer.status == 200 and isinstance(answer.body, list) else []  # noqa: PLR2004
 
 
 @page("/jobs/<job_id>/<action>", access=SIGNED_IN, methods=["POST"])
 def act_on_job(job_id: str, action: str) -> Response:
-    """Cancel, retry or resolve a job."""
+    """Cancel, retry or settle a job."""
     if action not in _ACTIONS:
         raise Problem("not-found", "A job can be cancelled, retried or settled.")
     body = {"outcome": request.form.get("outcome", "")} if action == "settle" else None
-    answer = call("POST", f"/v4/jobs/{job_id}/{action}", body=body)
+    # A button that is pressed twice makes one new job.
+    headers = {"Idempotency-Key": f"console-retry-{job_id}"} if action == "retry" else {}
+    answer = call("POST", f"/v4/jobs/{job_id}/{action}", body=body, headers=headers)
     if answer.status >= 400:  # noqa: PLR2004
         return problem_page(answer)
     following = answer.job_id if action == "retry" and answer.job_id else job_id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -11,15 +13,17 @@ from flask import Response
 from api import auth
 from api.console import charts
 from api.console.api_client import call
-from api.console.formatting import UNKNOWN
+from api.console.capacity import NEARLY_FULL_PERCENT, CachedCapacity, cached_capacity
+from api.console.jobs import only_changes
 from api.console.pages import page, redirect_to, render
 from api.monitoring import service_status
 from api.resources.status import status_values
 from api.services import current_services
 from worker.catalog.operations import Role
 
-#: Of listings that are read for the overview: no job is made for it, and an old copy is good enough.
-_CACHED = {"Cache-Control": "only-if-cached, max-stale"}
+#: Jobs that are looked through for the latest changes: reads are most, and say little.
+_LOOKED_THROUGH = 100
+_SHOWN_CHANGES = 8
 
 
 @page("", access=Role.USER)
@@ -33,55 +37,47 @@ def overview() -> Response:
     """The first page."""
     services = current_services()
     try:
-        systems = [_system(backend) for backend in _backends()]
         values = status_values(services, auth.principal())
         history = service_status.history(services)
     except redis.RedisError:
         response = render("unavailable.html", 503)
         response.headers["Retry-After"] = "2"
         return response
-    return render("overview.html", systems=systems, jobs=_jobs(), columns=charts.columns(history), **values)
-
-
-def _backends() -> list[service_status.BackendStatus]:
-    services = current_services()
-    queues = service_status.queues(services)
-    return service_status.backends(services, {worker for queue in queues for worker in queue.workers})
-
-
-def _system(backend: service_status.BackendStatus) -> dict[str, Any]:
-    answer = call(
-        "GET",
-        f"/v4/{backend.subsystem}/volumes",
-        query={"fields": "name,size_total,size_used,aggregate_name"},
-        headers=_CACHED,
+    systems = [System(backend, cached_capacity(backend.subsystem)) for backend in values["filers"]]
+    return render(
+        "overview.html",
+        systems=systems,
+        nearly_full_percent=NEARLY_FULL_PERCENT,
+        now=_now(values["queues"]),
+        jobs=_latest_changes(),
+        plot=charts.day_plot(history, time.time()),
+        events={},
+        **values,
     )
-    volumes = answer.body if answer.status == 200 else None  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One storage system: its health, and its capacity as far as a listing is cached."""
+
+    backend: service_status.BackendStatus
+    cached: CachedCapacity | None
+
+
+def _now(queues: Sequence[service_status.QueueStatus]) -> dict[str, int]:
+    """Add up what is under way."""
     return {
-        "backend": backend,
-        "age_s": int(answer.headers.get("Age", 0)) if volumes is not None else None,
-        "volumes": len(volumes) if volumes is not None else None,
-        **(capacity(volumes) if volumes is not None else {"total": None, "used": None, "aggregates": []}),
+        "running": sum(queue.running for queue in queues),
+        "waiting": sum(queue.waiting for queue in queues),
+        "workers": len({worker for queue in queues for worker in queue.workers}),
     }
 
 
-def capacity(volumes: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Add up what volumes have and use (bytes), and what they use by aggregate."""
-    used_by: dict[str, float] = {}
-    for volume in volumes:
-        aggregate = str(volume.get("aggregate_name") or UNKNOWN)
-        used_by[aggregate] = used_by.get(aggregate, 0) + (volume.get("size_used") or 0)
-    return {
-        "total": sum(volume.get("size_total") or 0 for volume in volumes),
-        "used": sum(volume.get("size_used") or 0 for volume in volumes),
-        "aggregates": charts.bars(used_by, 8),
-    }
-
-
-def _jobs() -> list[Mapping[str, Any]]:
+def _latest_changes() -> list[Mapping[str, Any]]:
     who = auth.principal()
     if not who.signed_in:
         return []
-    everybody = {"all": "true"} if Role.UBER_ADMIN in who.roles else {}
-    answer = call("GET", "/v4/jobs", query={"limit": 8, **everybody})
-    return answer.body if answer.status == 200 and isinstance(answer.body, list) else []  # noqa: PLR2004
+    everybody = {"all": "true"} if who.roles & {Role.ADMIN, Role.UBER_ADMIN} else {}
+    answer = call("GET", "/v4/jobs", query={"limit": _LOOKED_THROUGH, **everybody})
+    found = answer.body if answer.status == 200 and isinstance(answer.body, list) else []  # noqa: PLR2004
+    return only_changes(found)[:_SHOWN_CHANGES]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import wraps
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, wraps
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, send_from_directory
+from flask import Blueprint, Response, redirect, render_template, request, send_from_directory
 
 from api import auth
-from api.console import formatting
+from api.console import formatting, wording
 from api.console.api_client import ApiResponse
 from api.http.problems import Problem
 from api.openapi.blueprint import ANYONE, SIGNED_IN
@@ -23,31 +25,45 @@ blp = Blueprint("console", __name__, url_prefix="/console", template_folder="tem
 
 View = Callable[..., Response]
 
+_STATIC = Path(str(files("api.console") / "static"))
 _ASSETS = frozenset({"console.css", "console.js"})
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-for _filter in (formatting.size, formatting.duration, formatting.ago, formatting.between):
+for _filter in (
+    formatting.size, formatting.duration, formatting.ago, formatting.between, formatting.clock, formatting.quantity,
+    wording.field_label, wording.operation_label, wording.next_step, wording.waiting_words, wording.subject,
+):  # fmt: skip
     blp.add_app_template_filter(_filter)
 blp.add_app_template_filter(lambda text: quote(str(text), safe=""), "segment")
 blp.add_app_template_filter(lambda text: quote(str(text), safe="/:"), "volume_path")
 blp.add_app_template_global(formatting.percent, "percent")
 
 
-def render(template: str, status: int = 200, **values: Any) -> Response:
-    """Return a page with everything that its frame needs."""
+def render(template: str, status: int = 200, *, events: Mapping[str, str] | None = None, **values: Any) -> Response:
+    """Return a page with everything that its frame needs.
+
+    Args:
+        template: its file below `templates/console`.
+        status: the HTTP status.
+        events: the filter of the jobs whose events bring the page up to date (None: it is as it is).
+        values: what the template shows.
+    """
     who = _who()
     page = render_template(
         f"console/{template}",
         who=who,
         roles=who.roles,
         Role=Role,
+        sees_others=bool(who.roles & {Role.ADMIN, Role.UBER_ADMIN}),
         subsystems=current_services().subsystems if Role.USER in who.roles else (),
         query_with=_query_with,
         here=request.full_path.rstrip("?"),
-        flower_url=current_app.config.get("CONSOLE_FLOWER_URL", ""),
+        flower_url=current_services().config.flower_url.rstrip("/"),
+        events_url=_events_url(who, events),
+        assets_version=_assets_version(),
         **values,
     )
     response = Response(page, status)
@@ -65,17 +81,43 @@ def _who() -> auth.Principal:
         return auth.Principal()
 
 
+def _events_url(who: auth.Principal, events: Mapping[str, str] | None) -> str:
+    """Where the page hears of changes; empty for those who may not, and for pages that do not change."""
+    if events is None or not who.signed_in:
+        return ""
+    return "/v4/events?" + urlencode({"all": "true", **events})
+
+
+@cache
+def _assets_version() -> str:
+    """A name for what the assets contain: a new release is not shown with the style of the last."""
+    content = b"".join((_STATIC / name).read_bytes() for name in sorted(_ASSETS))
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
 def _query_with(**changes: Any) -> str:
     """The page's own query with some parameters changed (None: without it)."""
-    merged = {**request.args.to_dict(), **changes}
-    text = urlencode({name: value for name, value in merged.items() if value not in (None, "")})
+    kept = [(name, value) for name, value in request.args.items(multi=True) if name not in changes]
+    text = urlencode([(name, value) for name, value in [*kept, *changes.items()] if value not in (None, "")])
     return f"?{text}" if text else "?"
+
+
+def is_live_update() -> bool:
+    """Does the page's script ask, to show what has changed? Then no storage system is asked for anything."""
+    return request.headers.get("X-Console-Update") == "1"
+
+
+def read_headers(wait_s: int = 5) -> dict[str, str]:
+    """Return the headers of a read for a page: how long it waits, or that the cached copy is all that is wanted."""
+    return {"Cache-Control": "only-if-cached, max-stale"} if is_live_update() else {"Prefer": f"wait={wait_s}"}
 
 
 def problem_page(answer: ApiResponse) -> Response:
     """Return the page for a refusal of the API."""
     problem = answer.body if isinstance(answer.body, dict) else {}
-    return render("problem.html", answer.status, problem=problem, kind=PROBLEM_TYPES.get(problem.get("code", "")))
+    kind = PROBLEM_TYPES.get(problem.get("code", ""))
+    subsystem = (request.view_args or {}).get("subsystem", "")
+    return render("problem.html", answer.status, problem=problem, kind=kind, subsystem=subsystem)
 
 
 def to_job(answer: ApiResponse) -> Response:
@@ -123,4 +165,4 @@ def asset(name: str) -> Response:
     """A file that pages need."""
     if name not in _ASSETS:
         raise Problem("not-found", "The console has no such file.")
-    return send_from_directory(str(files("api.console") / "static"), name, max_age=300)
+    return send_from_directory(_STATIC, name, max_age=300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from typing import Any
+from urllib.parse import parse_qs
 
 from flask import Response, request
 
@@ -37,5 +38,18 @@ def _form(subsystem: str, values: Any, answer: ApiResponse | None) -> Response:
         values={"where": values.get("where", ""), "name": values.get("name", "")},
         problem=answer.body if answer else None,
         errors=field_errors(answer.body if answer else None),
+        count=_count(subsystem, values.get("where", "")),
         key=values.get("key") or secrets.token_hex(16),
     )
+
+
+def _count(subsystem: str, where: str) -> int | None:
+    """How many volumes a filter chooses by the cached listing; None when that is not known."""
+    query = {name: values[0] for name, values in parse_qs(where).items()}
+    answer = call(
+        "GET",
+        f"/v4/{subsystem}/volumes",
+        query={**query, "limit": 1},
+        headers={"Cache-Control": "only-if-cached, max-stale"},
+    )
+    return int(answer.headers.get("X-Total-Count", 0)) if where and answer.status == 200 else None  # noqa: PLR2004

@@ -11,50 +11,58 @@ from flask import Response, request
 
 from api import auth
 from api.console.api_client import ApiResponse, call
-from api.console.forms import body_of, field_errors, idempotency_key
+from api.console.forms import body_of, changed_fields, field_errors, idempotency_key
 from api.console.pages import page, problem_page, render, to_job
 from api.http.problems import Problem
 from worker.catalog.operations import Role
 
+_NEW = (
+    "size_total", "junction_path", "active_policy_name", "aggregate_name", "percentage_snapshot_reserve",
+    "snapshot_policy", "comment",
+)  # fmt: skip
+#: A form shows what it is about no older than this (seconds).
+_FRESH = {"Prefer": "wait=5", "Cache-Control": "max-age=15"}
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One form: its words, the role that it needs, and the call that it makes."""
+    """One form: its words, the role that it needs, and what it needs to know."""
 
     title: str
     button: str
     role: Role
+    #: The HTTP method of its call.
     method: str
-    fields: tuple[str, ...] = ()
     #: Must the volume's name be typed?
     is_confirmed: bool = False
+    #: Can it not be undone?
+    is_dangerous: bool = False
+    #: Are the volume's snapshots shown?
+    shows_snapshots: bool = False
 
-
-_CHANGES = (
-    "size_total", "autosize_enabled", "max_autosize", "active_policy_name", "percentage_snapshot_reserve",
-    "compression_enabled", "inline_compression", "caching_policy", "snapshot_policy", "security_style",
-    "unix_permissions", "space_guarantee", "qos_policy", "tiering_policy", "comment",
-)  # fmt: skip
-_NEW = ("size_total", "junction_path", "active_policy_name", "aggregate_name", "percentage_snapshot_reserve")
 
 ACTIONS = {
-    "snapshot": Action("Take a snapshot", "Take the snapshot", Role.ADMIN, "POST", ("name", "purge_old_if_needed")),
-    "change": Action("Change the volume", "Change", Role.UBER_ADMIN, "PATCH", _CHANGES),
-    "clone": Action(
-        "Clone the volume", "Clone", Role.ADMIN, "POST", ("new_name", "from_snapshot", "junction_path", "size_total")
-    ),
+    "snapshot": Action("Take a snapshot", "Take the snapshot", Role.ADMIN, "POST"),
+    "delete-snapshot": Action("Delete a snapshot", "Delete the snapshot", Role.ADMIN, "DELETE", is_dangerous=True),
+    "change": Action("Change the volume", "Save the changes", Role.UBER_ADMIN, "PATCH"),
+    "clone": Action("Clone the volume", "Clone", Role.ADMIN, "POST", shows_snapshots=True),
     "roll-back": Action(
-        "Roll back to a snapshot", "Roll back", Role.ADMIN, "POST", ("from_snapshot",), is_confirmed=True
+        "Roll back to a snapshot", "Roll back", Role.ADMIN, "POST",
+        is_confirmed=True, is_dangerous=True, shows_snapshots=True,
     ),
-    "restrict": Action("Take the volume out of service", "Restrict", Role.UBER_ADMIN, "DELETE", is_confirmed=True),
-}
+    "restrict": Action(
+        "Take the volume out of service", "Restrict", Role.UBER_ADMIN, "DELETE", is_confirmed=True, is_dangerous=True
+    ),
+    "lock": Action("Lock the volume for a host", "Lock", Role.ADMIN, "PUT"),
+    "unlock": Action("Remove a lock", "Remove the lock", Role.UBER_ADMIN, "DELETE", is_dangerous=True),
+}  # fmt: skip
 
 
 @page("/<subsystem>/new-volume", access=Role.ADMIN, methods=["GET", "POST"])
 def new_volume(subsystem: str) -> Response:
     """The form that creates a volume."""
     if request.method == "GET":
-        return _new_form(subsystem, {}, None)
+        return _new_form(subsystem, request.args, None)
     name = request.form.get("name", "").strip()
     answer = call(
         "POST", f"/v4/{subsystem}/volumes/{name}", body=body_of(request.form, _NEW), headers=idempotency_key()
@@ -77,9 +85,8 @@ def _new_form(subsystem: str, values: Mapping[str, Any], answer: ApiResponse | N
 @page("/<subsystem>/volume-actions/<action>/<path:volume>", access=Role.USER)
 def action_form(subsystem: str, action: str, volume: str) -> Response:
     """The form of an action."""
-    chosen = _action(action)
-    auth.require(chosen.role, operation=f"console {action}")
-    return _form(subsystem, volume, action, request.args, None)
+    auth.require(_action(action).role, operation=f"console {action}")
+    return _Form(subsystem, volume, action, request.args).page()
 
 
 @page("/<subsystem>/volume-actions/<action>/<path:volume>", access=Role.USER, methods=["POST"])
@@ -87,65 +94,97 @@ def act_on_volume(subsystem: str, action: str, volume: str) -> Response:
     """Carry the action out."""
     chosen = _action(action)
     auth.require(chosen.role, operation=f"console {action}")
-    fields = request.form
-    if chosen.is_confirmed and fields.get("confirm", "").strip() != volume:
-        return _form(subsystem, volume, action, fields, None, confirm_error="Type the volume's name to go on.")
-    answer = _send(subsystem, volume, action, fields)
-    return to_job(answer) if answer.job_id else _form(subsystem, volume, action, fields, answer)
+    form = _Form(subsystem, volume, action, request.form)
+    if chosen.is_confirmed and form.values.get("confirm", "").strip() != volume:
+        return form.page(confirm_error="Type the volume's name to go on.")
+    if action == "roll-back" and (refused := form.refuse_unseen()):
+        return refused
+    answer = _send(subsystem, volume, action, form.values)
+    return to_job(answer) if answer.job_id else form.page(answer)
 
 
 def _send(subsystem: str, volume: str, action: str, fields: Mapping[str, Any]) -> ApiResponse:
-    base = f"/v4/{subsystem}/volumes/"
-    headers = idempotency_key()
-    if action == "snapshot":
-        path = f"{base}{volume}/snapshots/{fields.get('name', '').strip()}"
-        return call("POST", path, body=body_of(fields, ("purge_old_if_needed",)), headers=headers)
-    if action == "clone":
-        body = body_of(fields, ("from_snapshot", "junction_path", "size_total")) | {"from_volume": volume}
-        return call("POST", base + str(fields.get("new_name", "")).strip(), body=body, headers=headers)
-    chosen = ACTIONS[action]
-    if chosen.method == "DELETE":
-        return call("DELETE", base + volume, headers=headers)
-    return call(chosen.method, base + volume, body=body_of(fields, chosen.fields), headers=headers)
+    """Call the API; the path's parts come from the form, and are checked there."""
+    name, host, new_name = (str(fields.get(field, "")).strip() for field in ("name", "host", "new_name"))
+    below, body = "", None
+    match action:
+        case "snapshot":
+            below, body = f"/snapshots/{name}", body_of(fields, ("purge_old_if_needed",))
+        case "delete-snapshot":
+            below = f"/snapshots/{name}"
+        case "lock" | "unlock":
+            below = f"/locks/{host}"
+        case "clone":
+            body = body_of(fields, ("from_snapshot", "junction_path", "size_total")) | {"from_volume": volume}
+        case "roll-back":
+            body = body_of(fields, ("from_snapshot",))
+        case "change":
+            body = changed_fields(fields)
+    path = f"/v4/{subsystem}/volumes/{new_name if action == 'clone' else volume}{below}"
+    return call(ACTIONS[action].method, path, body=body, headers=idempotency_key())
 
 
-def _form(
-    subsystem: str,
-    volume: str,
-    action: str,
-    values: Mapping[str, Any],
-    answer: ApiResponse | None,
-    confirm_error: str = "",
-) -> Response:
-    known = call("GET", f"/v4/{subsystem}/volumes/{volume}", headers={"Prefer": "wait=5"})
-    if known.status != 200:  # noqa: PLR2004
-        return problem_page(known)
-    snapshots = call("GET", f"/v4/{subsystem}/volumes/{volume}/snapshots", headers={"Prefer": "wait=5"})
-    rows = snapshots.body if isinstance(snapshots.body, list) else []
-    status = 422 if confirm_error else 200 if answer is None else answer.status
-    return render(
-        "volume_action.html",
-        status,
-        subsystem=subsystem,
-        volume=known.body,
-        action=action,
-        chosen=_action(action),
-        values=values,
-        snapshots=rows,
-        later=_later_than(rows, str(values.get("from_snapshot", ""))),
-        problem=answer.body if answer else None,
-        errors=field_errors(answer.body if answer else None),
-        confirm_error=confirm_error,
-        key=values.get("key") or secrets.token_hex(16),
-    )
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The form of one action on one volume, with what was filled in."""
+
+    subsystem: str
+    volume: str
+    action: str
+    values: Mapping[str, Any]
+
+    def refuse_unseen(self) -> Response | None:
+        """The form again, unless the snapshots that go are those that were named when it was filled in."""
+        snapshots = self._snapshots()
+        if isinstance(snapshots, Response):
+            return snapshots
+        later = _later_than(snapshots, str(self.values.get("from_snapshot", "")))
+        if later == str(self.values.get("later", "")).split():
+            return None
+        return self.page(confirm_error="There are other later snapshots by now: look at the list again.")
+
+    def _snapshots(self) -> list[Mapping[str, Any]] | Response:
+        """The volume's snapshots; a page in their place while they are being read, or cannot be."""
+        answer = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}/snapshots", headers=_FRESH)
+        if answer.status == 202:  # noqa: PLR2004
+            return render("reading.html", 202, subsystem=self.subsystem, what="snapshots", job=answer.body)
+        return problem_page(answer) if answer.status != 200 else answer.body  # noqa: PLR2004
+
+    def page(self, answer: ApiResponse | None = None, confirm_error: str = "") -> Response:
+        """The form, with what the API found wrong."""
+        chosen = _action(self.action)
+        known = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}", headers={"Prefer": "wait=5"})
+        if known.status == 202:  # noqa: PLR2004
+            return render("reading.html", 202, subsystem=self.subsystem, what=self.volume, job=known.body)
+        if known.status != 200:  # noqa: PLR2004
+            return problem_page(known)
+        snapshots = self._snapshots() if chosen.shows_snapshots else []
+        if isinstance(snapshots, Response):
+            return snapshots
+        return render(
+            "volume_action.html",
+            422 if confirm_error else 200 if answer is None else answer.status,
+            subsystem=self.subsystem,
+            volume=known.body,
+            action=self.action,
+            chosen=chosen,
+            values=self.values,
+            snapshots=snapshots,
+            later=_later_than(snapshots, str(self.values.get("from_snapshot", ""))),
+            problem=answer.body if answer else None,
+            errors=field_errors(answer.body if answer else None),
+            confirm_error=confirm_error,
+            key=self.values.get("key") or secrets.token_hex(16),
+        )
 
 
 def _later_than(snapshots: list[Mapping[str, Any]], name: str) -> list[str]:
-    """The snapshots that a roll-back to ``name`` deletes."""
+    """The snapshots that a roll-back to ``name`` deletes, the oldest first."""
     chosen = next((each for each in snapshots if each["name"] == name), None)
     if chosen is None:
         return []
-    return [str(each["name"]) for each in snapshots if str(each["creation_time"]) > str(chosen["creation_time"])]
+    later = [each for each in snapshots if str(each["creation_time"]) > str(chosen["creation_time"])]
+    return [str(each["name"]) for each in sorted(later, key=lambda each: str(each["creation_time"]))]
 
 
 def _action(name: str) -> Action:

@@ -15,6 +15,7 @@ from worker.catalog.resource_types import POLICIES, VOLUMES, ResourceType
 from worker.jobs.status import WORKER_TTL_MS, JobStatus
 from worker.listings.repository import ListingState
 from worker.store.keys import Keys
+from worker.store.metrics import totals
 
 #: Listings of which there is one for each storage system; the others are as many as there are volumes.
 LISTINGS = (VOLUMES, POLICIES)
@@ -108,11 +109,18 @@ def draining(services: Services) -> list[str]:
 
 
 def history(services: Services) -> list[dict[str, float]]:
-    """The intervals of the last day, the oldest first: ``at`` its end (Unix s), jobs by state, ``run_s`` (seconds)."""
-    raw: Any = services.redis.lrange(Keys(services.settings.key_prefix).metrics_history, 0, -1)
+    """The intervals of the last day, the oldest first, the last one until now.
+
+    Each has its begin and end (``from``, ``at``: Unix s), its jobs by state, and their run time (``run_s``, seconds).
+    """
+    keys = Keys(services.settings.key_prefix)
+    raw: Any = services.redis.lrange(keys.metrics_history, 0, -1)
     entries: list[dict[str, float]] = [orjson.loads(each) for each in reversed(raw)]
+    if entries:
+        entries.append({"at": readiness.now_ms(services.redis) / 1000, **totals(counts(services))})
     return [
-        {"at": later["at"]} | {name: max(0, later[name] - earlier[name]) for name in later if name != "at"}
+        {"from": earlier["at"], "at": later["at"]}
+        | {name: max(0, later[name] - earlier[name]) for name in later if name != "at"}
         for earlier, later in pairwise(entries)
     ]
 

@@ -76,6 +76,11 @@ class DevServer:
         """Where the API is."""
         return f"http://{LOOPBACK}:{self.ports.api}"
 
+    @property
+    def flower_url(self) -> str:
+        """Where Flower is."""
+        return f"http://{LOOPBACK}:{self.ports.flower}"
+
     def start(self) -> None:
         """Start everything and return when all of it answers; if that fails, nothing is left running.
 
@@ -121,7 +126,7 @@ class DevServer:
         write_config(programs(self.ports, redis, sends_webhooks=sends_webhooks), self.state.socket)
         url = redis.url if redis else self.environ["SAPI_REDIS_URL"]
         shared = {name: value for name, value in self.environ.items() if name not in self.webhook_secrets}
-        environment = service_environment(shared, self.backends, url, self.state.secret_key)
+        environment = service_environment(shared, self.backends, url, self.state.secret_key, self.flower_url)
         supervisor = Supervisor(self.state.socket)
         if redis:
             redis.write_config()
@@ -158,7 +163,8 @@ class DevServer:
     def announce(self) -> None:
         """Say where everything is, and what to try."""
         print(f"API and its documentation   {self.api_url}/")
-        print(f"Flower                      http://{LOOPBACK}:{self.ports.flower}/")
+        print(f"Console                     {self.api_url}/console/")
+        print(f"Flower                      {self.flower_url}/")
         print(f"Logs and data               {os.path.relpath(HOME)}/   (make logs, make status, make stop)")
         program = os.path.relpath(Path(sys.executable).with_name("storage-api"))
         print(f"\nTry:  {program} login; {program} volume list {next(iter(self.backends.subsystems))}")

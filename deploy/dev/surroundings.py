@@ -105,7 +105,7 @@ class Backends:
 
 
 def service_environment(
-    environ: Mapping[str, str], backends: Backends, redis_url: str, secret_key: str
+    environ: Mapping[str, str], backends: Backends, redis_url: str, secret_key: str, flower_url: str
 ) -> dict[str, str]:
     """What every process inherits: all of ``environ`` but the back-ends' options and secrets, and our defaults."""
     hidden = {"SAPI_BACKENDS", "SAPI_BACKENDS_FILE", *_MAKES_OWN, *backends.hidden}
@@ -114,6 +114,7 @@ def service_environment(
     told.setdefault("SAPI_HEALTH_DIR", str(HOME / "health"))
     told.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
     told.setdefault("SAPI_SECRET_KEY", secret_key)
+    told.setdefault("SAPI_FLOWER_URL", flower_url)
     told.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))
     path = [str(ROOT), *filter(None, [told.get("PYTHONPATH")])]
     return told | {

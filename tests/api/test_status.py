@@ -37,6 +37,7 @@ def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redi
     assert re.search(r"filer\.write 1 \d+ m?s", text)
     assert "in 12 volumes" in text
     assert "quick1@host filer.write" in text
+    assert "1 waiting" in text
     assert "filer unavailable No answer." in text
     assert "The storage system filer cannot be used." in text
     assert "No worker serves other.list" in text

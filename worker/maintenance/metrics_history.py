@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from worker.store.keys import Keys
+from worker.store.metrics import totals
 
 #: Seconds between two entries, and how many are kept: one day.
 EVERY_S = 900
@@ -31,15 +32,3 @@ class MetricsHistory:
         pipe.lpush(self._keys.metrics_history, json.dumps({"at": int(time.time()), **entry}))
         pipe.ltrim(self._keys.metrics_history, 0, MAX_ENTRIES - 1)
         pipe.execute()
-
-
-def totals(counters: dict[str, int]) -> dict[str, float]:
-    """Add up the counters of all operations: jobs that ended by state, and their run time (seconds)."""
-    found = {"succeeded": 0.0, "failed": 0.0, "cancelled": 0.0, "run_s": 0.0}
-    for field, value in counters.items():
-        words = field.split(" ")
-        if words[0] == "ended" and len(words) > 3 and words[3] in found:  # noqa: PLR2004 - ended, subsystem, operation, state
-            found[words[3]] += value
-        elif words[0] == "run" and words[-1] == "sum":
-            found["run_s"] += value / 1e6
-    return found

@@ -1,40 +1,62 @@
-// Keeps a page up to date: every element with `data-refresh` is exchanged when the server renders it differently.
+// Keeps a page up to date: each element with `data-refresh` is exchanged when the server renders it differently.
 // Everything works without this script.
 "use strict";
 (() => {
-  const base = document.currentScript.src.replace(/\/console\/assets\/.*/, "");
   const parts = () => document.querySelectorAll("[data-refresh][id]");
   if (!parts().length) return;
-  const SLOW_MS = 15000, LIVE_MS = 2000, QUIET_MS = 400;
-  let timer = null, busy = false, again = false;
+  const SLOW_MS = 15000, LIVE_MS = 2000, QUIET_MS = 300, DISABLED_MS = 60000;
+  let timer = null, busy = false, again = false, failures = 0, stream = null;
 
-  async function refresh() {
+  // After an event the page is asked for as by its reader; by the clock only for what is cached, so that a page which
+  // is left open asks no storage system for anything.
+  async function refresh(byClock) {
     if (busy) { again = true; return; }
     if (document.hidden || editing()) { plan(); return; }
     busy = true;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-      if (answer.ok) exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    } catch { /* The server is away for a moment: the next turn tries again. */ }
+      const headers = { Accept: "text/html", ...(byClock ? { "X-Console-Update": "1" } : {}) };
+      const answer = await fetch(location.href, { headers, credentials: "same-origin" });
+      failures = answer.ok ? 0 : failures + 1;
+      if (answer.ok && !answer.redirected) exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch { failures += 1; /* The server is away for a moment: the next turn tries again. */ }
     busy = false;
     if (again) { again = false; soon(); } else plan();
   }
 
+  // Nothing is exchanged under the hands of somebody who fills in a form or has opened a menu.
   function editing() {
     const active = document.activeElement;
-    return active && active.closest("[data-refresh]") && active.matches("input, select, textarea, button");
+    return active && active.closest("[data-refresh]") && active.matches("input, select, textarea");
   }
 
   function exchange(fresh) {
     for (const old of parts()) {
       const now = fresh.getElementById(old.id);
       if (!now || now.outerHTML === old.outerHTML) continue;
+      const place = placeOf(document.activeElement, old);
       const open = [...old.querySelectorAll("details")].map((each) => each.open);
+      const left = [...old.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
       old.replaceWith(now);
-      now.querySelectorAll("details").forEach((each, place) => { each.open = open[place] ?? each.open; });
+      now.querySelectorAll("details").forEach((each, index) => { each.open = open[index] ?? each.open; });
+      now.querySelectorAll(".scroll").forEach((each, index) => { each.scrollLeft = left[index] ?? 0; });
+      focusAgain(now, place);
       announce(old, now);
     }
     document.title = fresh.title;
+  }
+
+  // What had the focus: by its address or action, since rows move.
+  function placeOf(active, part) {
+    if (!active || !part.contains(active)) return null;
+    const form = active.closest("form");
+    return { tag: active.tagName, href: active.getAttribute("href"), action: form && form.getAttribute("action") };
+  }
+
+  function focusAgain(part, place) {
+    if (!place) return;
+    const same = [...part.querySelectorAll(place.tag)].find((each) => each.getAttribute("href") === place.href
+      && (each.closest("form")?.getAttribute("action") ?? null) === place.action);
+    (same || document.getElementById("main")).focus({ preventScroll: true });
   }
 
   function announce(old, now) {
@@ -44,17 +66,26 @@
 
   function plan() {
     clearTimeout(timer);
-    timer = setTimeout(refresh, document.querySelector("[data-live]") ? LIVE_MS : SLOW_MS);
+    const base = document.querySelector("[data-live]") ? LIVE_MS : SLOW_MS;
+    timer = setTimeout(() => refresh(true), Math.min(base * 2 ** failures, DISABLED_MS));
   }
 
-  function soon() { clearTimeout(timer); timer = setTimeout(refresh, QUIET_MS); }
+  function soon() { clearTimeout(timer); timer = setTimeout(() => refresh(false), QUIET_MS); }
 
-  if (document.querySelector(".who form") && window.EventSource) {
-    const events = new EventSource(`${base}/v4/events`);
-    events.addEventListener("job", soon);
-    events.addEventListener("gap", soon);
-    addEventListener("pagehide", () => events.close());
+  // A browser has few connections to one server, for all its tabs together: only the tab that is looked at holds one.
+  function listen() {
+    const url = document.body.dataset.url;
+    if (!url || !window.EventSource || document.hidden || stream) return;
+    stream = new EventSource(url);
+    stream.addEventListener("job", soon);
+    stream.addEventListener("gap", soon);
   }
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+
+  function deafen() { if (stream) stream.close(); stream = null; }
+
+  document.addEventListener("visibilitychange", () => { if (document.hidden) deafen(); else { listen(); soon(); } });
+  addEventListener("pagehide", deafen);
+  addEventListener("pageshow", listen);
+  listen();
   plan();
 })();

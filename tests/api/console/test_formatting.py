@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.console import charts, formatting
-from api.console.forms import body_of, field_errors, parse_size
-from api.console.overview import capacity
+from api.console.capacity import Capacity
+from api.console.forms import body_of, changed_fields, field_errors, parse_size
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,25 @@ def test_snapshots_lie_between_the_oldest_and_now():
 
 def test_capacity_counts_what_is_known():
     volumes: list[Mapping[str, Any]] = [
-        {"size_total": 10, "size_used": 4, "aggregate_name": "x"},
-        {"size_total": None, "size_used": 1, "aggregate_name": None},
+        {"name": "a", "size_total": 10, "size_used": 4, "aggregate_name": "x"},
+        {"name": "b", "size_total": None, "size_used": 1, "aggregate_name": None},
+        {"name": "c", "size_total": 10, "size_used": 9, "aggregate_name": "x"},
     ]
-    found = capacity(volumes)
-    assert (found["total"], found["used"]) == (10, 5)
-    assert [bar.label for bar in found["aggregates"]] == ["x", "–"]
+    found = Capacity.of(volumes)
+    assert (found.volumes, found.total, found.used, found.nearly_full) == (3, 20, 14, 1)
+    assert [(each.name, each.volumes, each.total, each.used) for each in found.aggregates] == [
+        ("x", 2, 20, 13), ("–", 1, 0, 1),
+    ]  # fmt: skip
+    assert [bar.label for bar in found.fullest] == ["c", "a", "b"]
+    assert [bar.width for bar in found.fullest] == [90, 40, 0]
+
+
+def test_only_what_differs_from_the_filled_in_is_changed():
+    fields = {
+        "size_total": "2GiB", "was-size_total": "1.00 GiB", "comment": "", "was-comment": "old",
+        "caching_policy": "", "was-caching_policy": "auto", "qos_policy": "x", "was-qos_policy": "x", "key": "k",
+    }  # fmt: skip
+    assert changed_fields(fields) == {"size_total": 2**31, "comment": ""}
 
 
 def test_short_times_are_told_in_milliseconds():
@@ -90,11 +103,17 @@ def test_short_times_are_told_in_milliseconds():
 
 
 def test_the_columns_of_a_day_are_as_high_as_their_jobs():
+    now_s = 1_800_000_900
     history = [
-        {"at": 1_800_000_000, "succeeded": 3, "failed": 1, "cancelled": 0, "run_s": 8.0},
-        {"at": 1_800_000_900, "succeeded": 1, "failed": 0, "cancelled": 0, "run_s": 2.0},
+        {"from": now_s - 90_000, "at": now_s - 89_000, "succeeded": 99, "failed": 0, "cancelled": 0, "run_s": 1.0},
+        {"from": now_s - 43_200, "at": now_s - 42_300, "succeeded": 3, "failed": 1, "cancelled": 0, "run_s": 8.0},
+        {"from": now_s - 900, "at": now_s, "succeeded": 1, "failed": 0, "cancelled": 1, "run_s": 2.0},
     ]
-    first, second = charts.columns(history)
+    plot = charts.day_plot(history, now_s)
+    first, second = plot.columns
     assert (first.good, first.bad, second.good, second.bad) == (75, 25, 25, 0)
-    assert first.label.endswith("3 succeeded, 1 failed, 2.0 s each")
-    assert charts.columns([]) == []
+    assert (first.run, second.run) == (100, 50)
+    assert first.x == 50
+    assert (plot.succeeded, plot.failed, plot.most_jobs, plot.longest_s) == (4, 1, 4, 2)
+    assert first.label.endswith("3 succeeded, 1 failed, 2 s each")
+    assert charts.day_plot([], now_s).columns == ()
