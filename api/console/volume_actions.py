@@ -33,6 +33,8 @@ class Action:
     role: Role
     #: The HTTP method of its call.
     method: str
+    #: The field whose value is a part of the address that is called.
+    named_by: str = ""
     #: Must the volume's name be typed?
     is_confirmed: bool = False
     #: Can it not be undone?
@@ -42,10 +44,10 @@ class Action:
 
 
 ACTIONS = {
-    "snapshot": Action("Take a snapshot", "Take the snapshot", Role.ADMIN, "POST"),
-    "delete-snapshot": Action("Delete a snapshot", "Delete the snapshot", Role.ADMIN, "DELETE", is_dangerous=True),
+    "snapshot": Action("Take a snapshot", "Take the snapshot", Role.ADMIN, "POST", "name"),
+    "delete-snapshot": Action("Delete a snapshot", "Delete", Role.ADMIN, "DELETE", "name", is_dangerous=True),
     "change": Action("Change the volume", "Save the changes", Role.UBER_ADMIN, "PATCH"),
-    "clone": Action("Clone the volume", "Clone", Role.ADMIN, "POST", shows_snapshots=True),
+    "clone": Action("Clone the volume", "Clone", Role.ADMIN, "POST", "new_name", shows_snapshots=True),
     "roll-back": Action(
         "Roll back to a snapshot", "Roll back", Role.ADMIN, "POST",
         is_confirmed=True, is_dangerous=True, shows_snapshots=True,
@@ -53,8 +55,8 @@ ACTIONS = {
     "restrict": Action(
         "Take the volume out of service", "Restrict", Role.UBER_ADMIN, "DELETE", is_confirmed=True, is_dangerous=True
     ),
-    "lock": Action("Lock the volume for a host", "Lock", Role.ADMIN, "PUT"),
-    "unlock": Action("Remove a lock", "Remove the lock", Role.UBER_ADMIN, "DELETE", is_dangerous=True),
+    "lock": Action("Lock the volume for a host", "Lock", Role.ADMIN, "PUT", "host"),
+    "unlock": Action("Remove a lock", "Remove the lock", Role.UBER_ADMIN, "DELETE", "host", is_dangerous=True),
 }  # fmt: skip
 
 
@@ -97,6 +99,8 @@ def act_on_volume(subsystem: str, action: str, volume: str) -> Response:
     form = _Form(subsystem, volume, action, request.form)
     if chosen.is_confirmed and form.values.get("confirm", "").strip() != volume:
         return form.page(confirm_error="Type the volume's name to go on.")
+    if chosen.named_by and (wrong := _wrong_name(form.values, chosen.named_by)):
+        return form.page(errors={chosen.named_by: wrong})
     if action == "roll-back" and (refused := form.refuse_unseen()):
         return refused
     answer = _send(subsystem, volume, action, form.values)
@@ -150,8 +154,10 @@ class _Form:
             return render("reading.html", 202, subsystem=self.subsystem, what="snapshots", job=answer.body)
         return problem_page(answer) if answer.status != 200 else answer.body  # noqa: PLR2004
 
-    def page(self, answer: ApiResponse | None = None, confirm_error: str = "") -> Response:
-        """The form, with what the API found wrong."""
+    def page(
+        self, answer: ApiResponse | None = None, confirm_error: str = "", errors: Mapping[str, str] | None = None
+    ) -> Response:
+        """The form, with what the API or the page itself found wrong."""
         chosen = _action(self.action)
         known = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}", headers={"Prefer": "wait=5"})
         if known.status == 202:  # noqa: PLR2004
@@ -163,7 +169,7 @@ class _Form:
             return snapshots
         return render(
             "volume_action.html",
-            422 if confirm_error else 200 if answer is None else answer.status,
+            422 if confirm_error or errors else 200 if answer is None else answer.status,
             subsystem=self.subsystem,
             volume=known.body,
             action=self.action,
@@ -172,10 +178,18 @@ class _Form:
             snapshots=snapshots,
             later=_later_than(snapshots, str(self.values.get("from_snapshot", ""))),
             problem=answer.body if answer else None,
-            errors=field_errors(answer.body if answer else None),
+            errors={**field_errors(answer.body if answer else None), **(errors or {})},
             confirm_error=confirm_error,
             key=self.values.get("key") or secrets.token_hex(16),
         )
+
+
+def _wrong_name(values: Mapping[str, Any], field: str) -> str:
+    """What is wrong with a value that becomes a part of an address; the API checks the rest."""
+    value = str(values.get(field, "")).strip()
+    if not value:
+        return "must be given"
+    return "must be a name, without “/”" if "/" in value else ""
 
 
 def _later_than(snapshots: list[Mapping[str, Any]], name: str) -> list[str]:

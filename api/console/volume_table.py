@@ -60,7 +60,7 @@ class TableQuery:
         pattern = args.get("q", "").strip()
         if pattern:
             filters["name"] = pattern if "*" in pattern else f"*{pattern}*"
-        wrong = next((name for name, sign, value in named if not sign or not value.strip()), "")
+        wrong = next((part for part, (name, _, value) in zip(parts, named, strict=True) if not _both(name, value)), "")
         chosen = tuple(name for name in args.getlist("columns") if name in EVERY_COLUMN)
         rows, number = args.get("rows", ""), args.get("page", "")
         return cls(
@@ -83,6 +83,10 @@ class TableQuery:
     def first_row(self) -> int:
         """The number of the first row shown, in the whole table."""
         return (self.page - 1) * self.rows + 1 if self.page_token else 1
+
+
+def _both(name: str, value: str) -> bool:
+    return bool(name.strip() and value.strip())
 
 
 def _escaped(value: str) -> str:

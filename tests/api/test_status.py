@@ -71,7 +71,7 @@ def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, red
     page = front.client(Role.USER).get("/console/")
     failures = page.text.partition('id="failures"')[2]
     assert "backend-error" in failures
-    assert "create_volume" in failures
+    assert "Create volume" in failures
     for secret in ("somebody-else", failed, "volumes/dup"):
         assert secret not in failures
 

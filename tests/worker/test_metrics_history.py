@@ -7,7 +7,8 @@ from typing import Any
 
 from redis import Redis
 
-from worker.maintenance.metrics_history import MAX_ENTRIES, MetricsHistory, totals
+from worker.maintenance.metrics_history import MAX_ENTRIES, MetricsHistory
+from worker.store.metrics import totals
 
 
 def test_counters_are_added_up_by_state():

@@ -1,0 +1,214 @@
+"""What the console's pages show and do."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.api.front import Front, accepted
+from worker.catalog.operations import Role
+
+_VOLUMES = "/console/filer/volumes"
+
+
+def _names(text: str) -> list[str]:
+    return re.findall(r'<th scope="row"><a href="/console/filer/volumes/[^"]*">([^<]+)</a>', text)
+
+
+def _query_of(text: str, rel: str) -> dict[str, list[str]]:
+    found = re.search(rf'rel="{rel}" href="([^"]+)"', text)
+    assert found
+    return parse_qs(urlsplit(unescape(found[1])).query)
+
+
+class TestVolumes:
+    def test_the_next_page_keeps_columns_filter_and_order(self, client, filled, monkeypatch):
+        monkeypatch.setattr("api.console.volume_table.ROWS", ("4",))
+        query = "columns=name&columns=uuid&sort=-name&filter=name%3D*0*"
+        page = client.get(f"{_VOLUMES}?{query}").text
+        assert page.count('<th scope="col"') == 2
+        link = _query_of(page, "next")
+        assert (link["columns"], link["sort"], link["filter"]) == (["name", "uuid"], ["-name"], ["name=*0*"])
+        second = client.get(_VOLUMES, query_string=link).text
+        assert _names(page)[-1] > _names(second)[0]
+        assert "5 to 8 of" in second
+
+    def test_a_heading_sorts_and_a_second_click_turns_it_round(self, client, filled):
+        first = _names(client.get(f"{_VOLUMES}?sort=name").text)
+        page = client.get(f"{_VOLUMES}?sort=-name").text
+        assert _names(page) == first[::-1]
+        assert 'aria-sort="descending"' in page
+
+    def test_several_conditions_are_one_filter(self, client, filled):
+        page = client.get(f"{_VOLUMES}?filter=name%3Ddb*%26size_total%3D%3E5").text
+        assert _names(page) == ["db01"]
+
+    def test_what_a_link_filters_by_stands_in_the_field(self, client, filled):
+        page = client.get(f"{_VOLUMES}?state=online&name=db01").text
+        assert 'name="filter" value="state=online&amp;name=db01"' in page
+
+    @pytest.mark.parametrize("text", ["nonsense", "no_such_field=1", "size_used=>x", "="])
+    def test_a_filter_that_is_none_is_said_at_the_field(self, client, filled, text):
+        answer = client.get(_VOLUMES, query_string={"filter": text})
+        assert answer.status_code == 422
+        hint = re.search(r'id="filter-hint" class="error">([^<]+)<', answer.text)
+        assert hint
+        assert "aria-invalid" in answer.text
+
+    def test_a_download_has_the_chosen_columns(self, client, filled):
+        assert client.get(f"{_VOLUMES}.csv?q=db01&columns=name&columns=state").text.splitlines() == [
+            "name,state", "db01,online",
+        ]  # fmt: skip
+        assert client.get(f"{_VOLUMES}.json?q=db01&columns=name").json == [{"name": "db01"}]
+
+    def test_a_page_that_brings_itself_up_to_date_asks_no_storage_system(self, front, client, filled):
+        def reads() -> int:
+            return len(client.get("/v4/jobs?operation=list_volumes").json)
+
+        before = reads()
+        front.services.redis.delete(*front.services.redis.keys("sapi:listing:*"))
+        assert client.get(_VOLUMES, headers={"X-Console-Update": "1"}).status_code == 504
+        assert reads() == before
+        assert client.get(_VOLUMES, headers={"Prefer": "respond-async"}).status_code == 202
+        assert reads() == before + 1
+
+
+class TestCapacity:
+    def test_it_is_added_up_again_only_when_the_listing_has_changed(self, client, worker, filled, monkeypatch):
+        from api.console.capacity import Capacity
+
+        counted: list[int] = []
+        original = Capacity.of
+
+        def count(rows: Any) -> Capacity:
+            counted.append(len(rows))
+            return original(rows)
+
+        monkeypatch.setattr(Capacity, "of", count)
+        pages = [client.get("/console/filer/capacity").text for _ in range(3)]
+        assert "13 volumes" in unescape(pages[-1]).replace("\N{NARROW NO-BREAK SPACE}", " ")
+        assert counted == [13]
+        worker.carry_out(accepted(client.post("/v4/filer/volumes/more1", json={"size_total": 2**30})))
+        assert "14 volumes" in client.get("/console/filer/capacity").text
+
+
+class TestJob:
+    def test_a_job_says_what_it_waits_for(self, client):
+        first = accepted(client.post("/v4/filer/volumes/w1", json={})).rpartition("/")[2]
+        second = accepted(client.post("/v4/filer/volumes/w1/snapshots/s", json={})).rpartition("/")[2]
+        other = accepted(client.post("/v4/filer/volumes/w2", json={})).rpartition("/")[2]
+        page = client.get(f"/console/jobs/{second}").text
+        ahead = page.partition('id="ahead-head"')[2].partition("</section>")[0]
+        assert first in ahead
+        assert other not in ahead
+        assert "before it in" in page
+
+    def test_a_failed_job_says_what_to_do_and_can_be_retried_once(self, client, worker):
+        path = accepted(client.post("/v4/filer/volumes/f1", json={}))
+        worker.fail(path, "worker-lost")
+        job = path.rpartition("/")[2]
+        assert "“Retry” submits it once more" in client.get(f"/console/jobs/{job}").text
+        answers = [client.post(f"/console/jobs/{job}/retry") for _ in range(2)]
+        assert answers[0].status_code == 303
+        assert answers[0].headers["Location"] == answers[1].headers["Location"]
+        assert job in client.get(answers[0].headers["Location"]).text
+
+    def test_only_those_who_may_are_offered_to_cancel_and_retry(self, front: Front, client, worker):
+        queued = accepted(client.post("/v4/filer/volumes/c1", json={})).rpartition("/")[2]
+        failed = accepted(client.post("/v4/filer/volumes/c2", json={}))
+        worker.fail(failed, "backend-error")
+        user = front.client(Role.USER)
+        assert "/cancel" in user.get(f"/console/jobs/{queued}").text  # It is the same user's own.
+        assert f"{failed.rpartition('/')[2]}/retry" not in user.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
+        assert f"{failed.rpartition('/')[2]}/retry" in client.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
+
+    def test_it_leads_to_flower_and_to_its_volume(self, redis_url, redis_client):
+        client = Front(redis_url, flower_url="https://flower.example.org/f").client()
+        job = accepted(client.post("/v4/filer/volumes/l1", json={})).rpartition("/")[2]
+        page = client.get(f"/console/jobs/{job}").text
+        assert f'href="https://flower.example.org/f/task/{job}"' in page
+        assert 'href="/console/filer/volumes/l1"' in page
+
+    def test_a_filter_that_is_none_is_said_at_the_field(self, client):
+        answer = client.get("/console/jobs?created_after=yesterday")
+        assert answer.status_code == 422
+        assert 'id="e-created_after" class="error"' in answer.text
+
+
+class TestRollBack:
+    _FORM = "/console/filer/volume-actions/roll-back/db01"
+
+    def test_one_chooses_a_snapshot_first(self, client, filled):
+        page = client.get(self._FORM).text
+        assert f'href="{self._FORM}?from_snapshot=first"' in page
+        assert '<form class="form' not in page
+
+    def test_a_snapshot_that_was_not_named_stops_it(self, client, worker, filled):
+        fields: dict[str, Any] = {"from_snapshot": "first", "later": "second", "confirm": "db01"}
+        worker.carry_out(accepted(client.post("/v4/filer/volumes/db01/snapshots/third", json={})))
+        refused = client.post(self._FORM, data=fields)
+        assert refused.status_code == 422
+        assert "other later snapshots" in refused.text
+        assert "third" in refused.text
+        assert client.post(self._FORM, data=fields | {"later": "second third"}).status_code == 303
+
+    def test_while_snapshots_are_not_known_nothing_is_said_of_them(self, client, front, filled):
+        front.services.redis.delete(*front.services.redis.keys("sapi:listing:*snapshots*"))
+        answer = client.get(f"{self._FORM}?from_snapshot=first", headers={"X-Test": "1"})
+        assert answer.status_code == 202
+        assert "No later snapshot" not in answer.text
+
+
+def test_a_form_changes_only_what_was_changed_in_it(client, filled):
+    fields = {
+        "size_total": "2GiB",
+        "was-size_total": "1.00 GiB",
+        "caching_policy": "auto",
+        "was-caching_policy": "auto",
+    }
+    job = client.post("/console/filer/volume-actions/change/db01", data=fields).headers["Location"].rpartition("/")[2]
+    assert client.get(f"/v4/jobs/{job}").json["request"] == {"volume": "db01", "size_total": 2**31}
+
+
+def test_rules_are_added_and_removed_and_a_policy_deleted(client, worker, filled):
+    made = client.post("/console/filer/new-policy", data={"name": "dbs", "rules": "10.0.0.0/24 @dbas"})
+    worker.carry_out(made.headers["Location"])
+    worker.carry_out(client.post("/console/filer/policy-actions/add-rule/dbs", data={"rule": "h1"}).headers["Location"])
+    worker.carry_out(
+        client.post("/console/filer/policy-actions/remove-rule/dbs", data={"rule": "10.0.0.0/24"}).headers["Location"]
+    )
+    worker.carry_out(accepted(client.get("/v4/filer/export/dbs", headers={"Prefer": "respond-async"})))
+    page = client.get("/console/filer/export/dbs").text
+    assert re.findall(r'name="rule" value="([^"]+)"', page) == ["@dbas", "h1"]
+    assert client.post("/console/filer/policy-actions/delete/dbs", data={"confirm": "db"}).status_code == 422
+    assert client.post("/console/filer/policy-actions/delete/dbs", data={"confirm": "dbs"}).status_code == 303
+
+
+def test_locks_and_snapshots_are_removed_by_forms(client, filled):
+    unlock = client.post("/console/filer/volume-actions/unlock/db01", data={"host": "host1.example.org"})
+    delete = client.post("/console/filer/volume-actions/delete-snapshot/db01", data={"name": "first"})
+    jobs = [client.get(answer.headers["Location"].replace("/console", "/v4")).json for answer in (unlock, delete)]
+    assert [(job["operation"], job["target"]) for job in jobs] == [
+        ("remove_lock", "/v4/filer/volumes/db01/locks/host1.example.org"),
+        ("delete_snapshot", "/v4/filer/volumes/db01/snapshots/first"),
+    ]
+
+
+def test_the_latest_changes_are_not_buried_by_reads(client, filled):
+    page = client.get("/console/").text
+    assert "Create lock" in page.partition('id="jobs"')[2]
+    assert "List volumes" not in page.partition('id="jobs"')[2].partition("</section>")[0]
+
+
+def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):
+    jobs = len(client.get("/v4/jobs").json)
+    for action in ("snapshot", "delete-snapshot", "clone", "lock", "unlock"):
+        for name in ("", "x/../y", "a/locks/b"):
+            fields = {"name": name, "new_name": name, "host": name}
+            answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
+            assert answer.status_code == 422, (action, name)
+    assert len(client.get("/v4/jobs").json) == jobs
