@@ -1,8 +1,7 @@
-"""The console in a real browser: typical tasks, with and without script, light and dark, narrow and wide, axe-core."""
+"""The console in a real browser: typical tasks on a running service, with and without script."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
-#: Where screenshots go, for whoever wants to look at them.
-_PICTURES = os.environ.get("SAPI_TEST_PICTURES", "")
 
 pytestmark = [
     pytest.mark.browser,
@@ -53,44 +50,6 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     context.close()
     assert foreign == []
     assert complaints == []
-
-
-def _pages(volume: str) -> dict[str, str]:
-    actions = f"/console/dummy/volume-actions/{{}}/{volume}"
-    return {
-        "overview": "/console/",
-        "volumes": "/console/dummy/volumes",
-        "volume": f"/console/dummy/volumes/{volume}",
-        "jobs": "/console/jobs",
-        "policies": "/console/dummy/export",
-        "new volume": "/console/dummy/new-volume",
-        "snapshot batch": "/console/dummy/snapshot-batch",
-        "restricted": "/console/dummy/restricted",
-        **{action: actions.format(action) for action in ("snapshot", "change", "clone", "roll-back", "restrict")},
-    }
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_pages_are_accessible_and_fit(
-    browser: Browser, service: Service, http: Client, volume: str, scheme: str, width: int
-) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    assert http.change("POST", f"/v4/dummy/volumes/{volume}/snapshots/first", {}).status_code == 201
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-    opened = context.new_page()
-    opened.goto(f"{service.url}/login?next=/console/")
-    job = http.get("/v4/jobs", params={"limit": 1}).json()[0]["id"]
-    visited = _pages(volume) | {"job": f"/console/jobs/{job}", "refusal": "/console/dummy/volumes/never-there"}
-    assert len(visited) > 10
-    for name, path in visited.items():
-        opened.goto(service.url + path)
-        found = Axe().run(opened, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-        assert found.violations_count == 0, (name, found.generate_report())
-        assert opened.evaluate("document.documentElement.scrollWidth") <= width, name
-        if _PICTURES:
-            opened.screenshot(path=Path(_PICTURES) / f"{name}-{scheme}-{width}.png".replace(" ", "-"), full_page=True)
-    context.close()
 
 
 def test_one_makes_a_volume_takes_a_snapshot_and_rolls_back(page: Page, service: Service, name: str) -> None:

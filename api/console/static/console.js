@@ -4,17 +4,19 @@
 (() => {
   const parts = () => document.querySelectorAll("[data-refresh][id]");
   if (!parts().length) return;
-  const SLOW_MS = 15000, LIVE_MS = 2000, QUIET_MS = 300, DISABLED_MS = 60000;
+  const SLOW_MS = 15000, LIVE_MS = 2000, QUIET_MS = 300, LONGEST_MS = 30000;
   let timer = null, busy = false, again = false, failures = 0, stream = null;
 
   // After an event the page is asked for as by its reader; by the clock only for what is cached, so that a page which
   // is left open asks no storage system for anything.
+  const isWaiting = (page) => page.querySelector("[data-until-ready]") !== null;
+
   async function refresh(byClock) {
     if (busy) { again = true; return; }
     if (document.hidden || editing()) { plan(); return; }
     busy = true;
     try {
-      const headers = { Accept: "text/html", ...(byClock ? { "X-Console-Update": "1" } : {}) };
+      const headers = { Accept: "text/html", ...(byClock && !isWaiting(document) ? { "X-Console-Update": "1" } : {}) };
       const answer = await fetch(location.href, { headers, credentials: "same-origin" });
       failures = answer.ok ? 0 : failures + 1;
       if (answer.ok && !answer.redirected) exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
@@ -30,6 +32,7 @@
   }
 
   function exchange(fresh) {
+    if (isWaiting(document) && !isWaiting(fresh)) { location.reload(); return; }
     for (const old of parts()) {
       const now = fresh.getElementById(old.id);
       if (!now || now.outerHTML === old.outerHTML) continue;
@@ -67,7 +70,7 @@
   function plan() {
     clearTimeout(timer);
     const base = document.querySelector("[data-live]") ? LIVE_MS : SLOW_MS;
-    timer = setTimeout(() => refresh(true), Math.min(base * 2 ** failures, DISABLED_MS));
+    timer = setTimeout(() => refresh(true), Math.min(base * 2 ** failures, LONGEST_MS));
   }
 
   function soon() { clearTimeout(timer); timer = setTimeout(() => refresh(false), QUIET_MS); }

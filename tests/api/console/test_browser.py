@@ -1,0 +1,205 @@
+"""The console in a real browser: each page by role, light and dark, narrow and wide; jobs in states that are rare."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.wrappers import Response
+
+from tests.api.console.browser import CHROMIUM, chromium, opened, served
+from tests.api.front import Front, accepted
+from worker.catalog.operations import Role
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from playwright.sync_api import Browser
+    from redis import Redis
+
+    from tests.api.front import Worker
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"),
+]
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+_EVIL = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+def _pages(jobs: list[str], roles: tuple[Role, ...]) -> list[str]:
+    if not roles:
+        return ["/console/", "/problems/lock-held"]
+    action = "/console/filer/volume-actions/{}/db01"
+    return [
+        "/console/", "/console/filer/volumes", "/console/filer/volumes?filter=x", "/console/filer/capacity",
+        "/console/filer/volumes/db01", "/console/jobs", "/console/jobs?operation=batch&created_after=x",
+        *(f"/console/jobs/{job}" for job in jobs),
+        "/console/filer/export", "/console/filer/export/default", "/console/filer/new-policy",
+        "/console/filer/new-volume", "/console/filer/snapshot-batch?where=name%3Ddb*", "/console/filer/restricted",
+        *(action.format(name) for name in ("snapshot", "change", "clone", "restrict", "lock", "roll-back")),
+        action.format("roll-back") + "?from_snapshot=first",
+        action.format("unlock") + "?host=host1.example.org", action.format("delete-snapshot") + "?name=first",
+        "/console/filer/volumes/never-there", "/problems/lock-held",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def jobs(client: FlaskClient, worker: Worker, filled: str) -> list[str]:
+    """Jobs in different states: failed, cancelled, queued behind another, a batch."""
+    failed = accepted(client.post("/v4/filer/volumes/f1", json={"comment": _EVIL}))
+    worker.fail(failed, "outcome-unknown")
+    cancelled = accepted(client.post("/v4/filer/volumes/c1", json={}))
+    client.post(f"{cancelled}/cancel")
+    accepted(client.post("/v4/filer/volumes/db01/snapshots/third", json={}))
+    queued = accepted(client.post("/v4/filer/volumes/db01/snapshots/fourth", json={}))
+    members = [{"method": "POST", "path": f"/v4/filer/volumes/b{number}", "body": {}} for number in range(3)]
+    batch = client.post("/v4/batches", json={"name": _EVIL[:60], "requests": members}).headers["Location"]
+    return [path.rpartition("/")[2] for path in (failed, cancelled, queued, batch)]
+
+
+@pytest.mark.parametrize(
+    ("roles", "scheme", "width"),
+    [
+        ((), "dark", 1280),
+        ((Role.USER, Role.ADMIN), "light", 1920),
+        (tuple(Role), "dark", 390),
+        (tuple(Role), "light", 1280),
+    ],
+    ids=lambda value: "+".join(value) or "nobody" if isinstance(value, tuple) else str(value),
+)
+def test_each_page_is_accessible_and_fits(
+    browser: Browser, front: Front, jobs: list[str], roles: tuple[Role, ...], scheme: str, width: int
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    size = {"width": width, "height": 900}
+    with (
+        served(front.app(roles or tuple(Role))) as url,
+        opened(browser, url, signed_in=bool(roles), viewport=size, color_scheme=scheme) as page,
+    ):
+        for path in _pages(jobs, roles):
+            page.goto(path)
+            found = Axe().run(page, options={"runOnly": _RULES})
+            assert found.violations_count == 0, (path, found.generate_report())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            assert page.locator("h1").count() == 1, path
+
+
+def test_pages_can_be_printed_on_paper(browser: Browser, front: Front, jobs: list[str]) -> None:
+    with served(front.app()) as url, opened(browser, url, viewport={"width": 700, "height": 900}) as page:
+        page.emulate_media(media="print", color_scheme="dark")
+        for path in ("/console/", "/console/filer/volumes", "/console/filer/volumes/db01", f"/console/jobs/{jobs[0]}"):
+            page.goto(path)
+            assert page.locator("header.top").is_hidden()
+            assert page.locator("button:visible").count() == 0, path
+            assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+            assert page.evaluate("document.documentElement.scrollWidth") <= 700, path
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("was made", "succeeded"), ("cannot be told", "failed")])
+def test_a_change_in_doubt_is_settled_by_hand(
+    browser: Browser, front: Front, client: FlaskClient, worker: Worker, redis_client: Redis, outcome: str, state: str
+) -> None:
+    path = accepted(client.post("/v4/filer/volumes/doubt1", json={}))
+    worker.take(path)
+    doubt = {"in_doubt_since": "1", "message": "the outcome is being settled"}
+    redis_client.hset(f"sapi:job:{path.rpartition('/')[2]}", mapping=doubt)  # type: ignore[arg-type]
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.goto(path.replace("/v4", "/console"))
+        page.get_by_label("The change").select_option(outcome)
+        page.get_by_role("button", name="Settle").click()
+        page.locator(f"h1 .state-{state}").wait_for()
+        assert page.get_by_role("button", name="Settle").count() == 0
+
+
+def test_a_failed_job_is_retried_and_the_new_one_cancelled(
+    browser: Browser, front: Front, client: FlaskClient, worker: Worker
+) -> None:
+    path = accepted(client.post("/v4/filer/volumes/again1", json={}))
+    worker.fail(path, "worker-lost")
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.goto(path.replace("/v4", "/console"))
+        page.get_by_role("button", name="Retry").click()
+        page.locator("h1 .state-queued").wait_for()
+        assert page.get_by_role("link", name=path.rpartition("/")[2]).is_visible()
+        page.get_by_role("button", name="Cancel the job").click()
+        page.locator("h1 .state-cancelled").wait_for()
+
+
+def test_an_event_brings_a_page_up_to_date_and_leaves_the_focus(
+    browser: Browser, front: Front, client: FlaskClient, worker: Worker, filled: str
+) -> None:
+    with served(front.app()) as url, opened(browser, url) as page:
+        with page.expect_request("**/v4/events*"):
+            page.goto("/console/filer/volumes/db01")
+        page.get_by_role("link", name="Roll back to first").focus()
+        worker.carry_out(accepted(client.post("/v4/filer/volumes/db01/snapshots/live", json={})))
+        page.locator("#snapshots").get_by_role("rowheader", name="live").wait_for()
+        assert page.evaluate("document.activeElement.getAttribute('href')").endswith("from_snapshot=first")
+
+
+def test_a_hidden_tab_holds_no_connection(browser: Browser, front: Front, filled: str) -> None:
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.add_init_script(
+            "window.streams = 0; const Real = EventSource; window.EventSource = class extends Real {"
+            "constructor(u) { super(u); window.streams += 1; } close() { super.close(); window.streams -= 1; } };"
+        )
+        page.goto("/console/")
+        assert page.evaluate("window.streams") == 1
+        hide = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}});"
+        page.evaluate(hide.format("true") + "document.dispatchEvent(new Event('visibilitychange'))")
+        assert page.evaluate("window.streams") == 0
+        page.evaluate(hide.format("false") + "document.dispatchEvent(new Event('visibilitychange'))")
+        assert page.evaluate("window.streams") == 1
+
+
+def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front: Front, filled: str) -> None:
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.goto("/console/filer/volumes?q=db01")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        page.get_by_role("link", name="db01").focus()
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/volumes/db01")
+
+
+def test_below_an_address_prefix_everything_leads_through_it(
+    browser: Browser, redis_url: str, redis_client: Redis, worker_of: Callable[[Front], Worker]
+) -> None:
+    """Behind a proxy that passes on what is below `/storage`, and nothing else."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/storage"
+    front = Front(redis_url, auth={"public_url": url})
+    proxy = DispatcherMiddleware(Response("outside of the service", 404), {"/storage": front.app()})
+    with served(proxy, port), opened(browser, url) as page:
+        page.goto(f"{url}/console/filer/new-volume")
+        page.get_by_label("Name").fill("below1")
+        page.get_by_label("Size").fill("1GiB")
+        with page.expect_request(f"{url}/v4/events*"):
+            page.get_by_role("button", name="Create").click()
+        page.locator("h1 .state-queued").wait_for()
+        job = page.url
+        assert job.startswith(f"{url}/console/jobs/")
+        worker_of(front).carry_out(f"/{job.rpartition('/')[2]}")
+        page.locator("h1 .state-succeeded").wait_for()
+        result = page.get_by_role("link", name="The result as JSON").get_attribute("href")
+        assert result == f"/storage/v4/jobs/{job.rpartition('/')[2]}/result"
+        for path in ("/console/", "/console/jobs", "/console/filer/capacity", "/"):
+            page.goto(url + path)
+            links = page.evaluate(
+                "[...document.querySelectorAll('a[href], link[href], script[src]')].map((e) => e.href || e.src)"
+            )
+            assert [each for each in links if not each.startswith((url, "data:"))] == []
+        page.locator(".opblock").first.wait_for()
