@@ -4,6 +4,7 @@
 // problems that every operation may answer with do not bury what it is for.
 function forReading(spec) {
   delete spec.components.securitySchemes.session;
+  nameSubsystem(spec);
   for (const path of Object.values(spec.paths)) {
     for (const operation of Object.values(path)) {
       if (!operation.responses) continue;
@@ -15,6 +16,15 @@ function forReading(spec) {
     }
   }
   return spec;
+}
+
+// Examples that name a storage system name one that there is.
+function nameSubsystem(spec) {
+  const known = spec.paths["/v4/{subsystem}/volumes"]?.parameters?.find((each) => each.name === "subsystem")?.schema?.enum;
+  const content = spec.paths["/v4/batches"]?.post?.requestBody?.content?.["application/json"];
+  if (!known?.length || known.includes("dummy") || !content?.examples) return;
+  content.examples = JSON.parse(JSON.stringify(content.examples).replaceAll("/v4/dummy/", `/v4/${known[0]}/`)
+    .replaceAll('"subsystem":"dummy"', `"subsystem":${JSON.stringify(known[0])}`));
 }
 
 // A change answers with its job: a link to it stands at the top of the page.
@@ -38,6 +48,7 @@ fetch("openapi.json")
       docExpansion: "list",
       displayRequestDuration: true,
       filter: true,
+      defaultModelsExpandDepth: 0,
       persistAuthorization: false,
       validatorUrl: null,
       withCredentials: true,

@@ -41,6 +41,12 @@ def parameters_of(rule: str) -> list[dict[str, Any]]:
     return [dict(_PARTS[name]) for name in _PART.findall(rule) if name in _PARTS]
 
 
+def parameter_with_examples(name: str, examples: dict[str, Any]) -> dict[str, Any]:
+    """Return the documentation of a part of one operation's path that has examples of its own, by their names."""
+    part = {key: value for key, value in _PARTS[name].items() if key != "example"}
+    return part | {"required": True, "examples": examples}
+
+
 def subsystem_parameter(subsystems: tuple[str, ...]) -> dict[str, Any]:
     """Return the documentation of the part that names a storage system."""
     schema = {"type": "string", "enum": list(subsystems)}

@@ -12,13 +12,35 @@ from api.schemas.jobs import JobSchema
 
 blp = Blueprint("batches", __name__, url_prefix="/v4/batches", description="Batches")
 
+#: The documentation page puts the first configured storage system in the place of `dummy`.
+_EXAMPLES = {
+    "requests": {
+        "summary": "Snapshots of two volumes, listed one by one",
+        "value": {
+            "name": "before-upgrade",
+            "requests": [
+                {"method": "POST", "path": f"/v4/dummy/volumes/{volume}/snapshots/before-upgrade", "body": {}}
+                for volume in ("dbvol01", "dbvol02")
+            ],
+        },
+    },
+    "for_each": {
+        "summary": "A snapshot of each volume that a filter chooses",
+        "value": {
+            "name": "nightly",
+            "for_each": {"subsystem": "dummy", "where": "name=dbvol*&state=online"},
+            "request": {"method": "POST", "path": "/v4/dummy/volumes/{name}/snapshots/nightly", "body": {}},
+        },
+    },
+}
+
 
 @blp.route("")
 class BatchesView(MethodView):
     """Asking for many changes."""
 
     @blp.exposes("create_batch", access=SIGNED_IN, problems=(409, 410, 412, 413, 415, 501, 502, 504))
-    @blp.arguments(BatchSchema)
+    @blp.arguments(BatchSchema, examples=_EXAMPLES)
     @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CACHE_CONTROL])
     @blp.response(202, JobSchema, description="Accepted: follow the job", headers=documentation.ACCEPTED)
     @blp.response(

@@ -41,7 +41,7 @@ class PolicyView(MethodView):
         return read(GET_POLICY, subsystem, {"policy": policy})
 
     @blp.performs(CREATE_POLICY)
-    @blp.arguments(NewPolicySchema)
+    @blp.arguments(NewPolicySchema, example={"rules": ["10.0.0.0/24", "dbhost01.example.org", "@dbas"]})
     def post(self, body, subsystem, policy):
         """Create an export policy"""
         rules = list(dict.fromkeys(body["rules"]))

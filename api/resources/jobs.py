@@ -78,7 +78,7 @@ class CancelJobsView(MethodView):
     """Asking many jobs to stop."""
 
     @blp.exposes("cancel_jobs", access=SIGNED_IN, problems=(413, 415))
-    @blp.arguments(JobFilterSchema)
+    @blp.arguments(JobFilterSchema, example={"volume": "dbvol01", "state": "queued"})
     @blp.response(200, CancelledJobsSchema, headers=documentation.REQUEST_ID)
     def post(self, query):
         """Cancel all jobs that a filter names
@@ -93,7 +93,7 @@ class RetryJobsView(MethodView):
     """Doing many jobs again."""
 
     @blp.exposes("retry_jobs", access=SIGNED_IN, problems=(413, 415))
-    @blp.arguments(JobFilterSchema)
+    @blp.arguments(JobFilterSchema, example={"volume": "dbvol01", "state": "failed,cancelled"})
     @blp.doc(parameters=[documentation.IDEMPOTENCY])
     @blp.response(200, RetriedJobsSchema, headers=documentation.REQUEST_ID)
     def post(self, query):
@@ -216,7 +216,7 @@ class SettleView(MethodView):
     """An operator's word on a change whose outcome is unknown."""
 
     @blp.exposes("settle_job", access=Role.UBER_ADMIN, problems=_ACTION)
-    @blp.arguments(SettlementSchema)
+    @blp.arguments(SettlementSchema, example={"outcome": "failed"})
     @blp.response(200, JobSchema, headers=_JOB_HEADERS)
     def post(self, body, job_id):
         """Say what became of a change that is being looked for

@@ -32,7 +32,7 @@ class ReinstatedVolumeView(MethodView):
     """One restricted volume, back in service."""
 
     @blp.performs(REINSTATE_VOLUME)
-    @blp.arguments(ReinstatedVolumeSchema, required=False)
+    @blp.arguments(ReinstatedVolumeSchema, required=False, example={"junction_path": "/dbvol01"})
     def post(self, body, subsystem, volume):
         """Bring a volume back into service
 

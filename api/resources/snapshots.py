@@ -15,6 +15,11 @@ blp = Blueprint(
     "snapshots", __name__, url_prefix="/v4/<subsystem>/volumes/<volume:volume>/snapshots", description="Snapshots"
 )
 
+_EXAMPLES = {
+    "take": {"summary": "Take it, or fail where the limit is reached", "value": {}},
+    "make room": {"summary": "Delete the oldest where the limit is reached", "value": {"purge_old_if_needed": True}},
+}
+
 
 @blp.route("")
 class SnapshotsView(MethodView):
@@ -39,7 +44,7 @@ class SnapshotView(MethodView):
         return read(GET_SNAPSHOT, subsystem, {"volume": volume, "name": name})
 
     @blp.performs(CREATE_SNAPSHOT)
-    @blp.arguments(NewSnapshotSchema, required=False)
+    @blp.arguments(NewSnapshotSchema, required=False, examples=_EXAMPLES)
     def post(self, body, subsystem, volume, name):
         """Create a snapshot
 

@@ -7,7 +7,9 @@ from flask.views import MethodView
 from api.http.bodies import require_empty_body
 from api.jobs.submit import submit
 from api.jobs.volume_requests import parse_volume_post
+from api.openapi import operations as documentation
 from api.openapi.blueprint import Blueprint
+from api.openapi.path_parameters import parameter_with_examples
 from api.reads.read import read
 from api.schemas.resources import NewVolumeSchema, VolumeChangesSchema
 from worker.catalog.operations import (
@@ -23,11 +25,25 @@ from worker.catalog.operations import (
 blp = Blueprint("volumes", __name__, url_prefix="/v4/<subsystem>/volumes", description="Volumes")
 
 
-#: Bodies that work as they are, where the snapshot and the volume that they name exist.
+#: Bodies that work as they are, one after the other: each with the example of the same name for the volume in the path.
+#: The snapshot that they name is the example of the path to take one.
 _POST_EXAMPLES = {
     "create": {"summary": "Create an empty volume", "value": {"size_total": 10737418240}},
     "clone": {"summary": "Clone a snapshot", "value": {"from_volume": "dbvol01", "from_snapshot": "before-upgrade"}},
     "roll back": {"summary": "Roll back to a snapshot", "value": {"from_snapshot": "before-upgrade"}},
+}
+_POST_VOLUME = parameter_with_examples(
+    "volume",
+    {
+        "create": {"summary": "Create or roll back dbvol01", "value": "dbvol01"},
+        "clone": {"summary": "Clone dbvol01 as dbvol02", "value": "dbvol02"},
+    },
+)
+_PATCH_EXAMPLES = {
+    "resize": {"summary": "Give it another size", "value": {"size_total": 21474836480}},
+    "grow": {"summary": "Let it grow by itself", "value": {"autosize_enabled": True, "max_autosize": 42949672960}},
+    "export": {"summary": "Give it another export policy", "value": {"active_policy_name": "default"}},
+    "comment": {"summary": "Say what it is for", "value": {"comment": "Redo logs of the test database"}},
 }
 
 
@@ -50,6 +66,7 @@ class VolumeView(MethodView):
         """Show a volume"""
         return read(GET_VOLUME, subsystem, {"volume": volume})
 
+    @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CALLBACK, _POST_VOLUME])
     @blp.performs(CREATE_VOLUME, CLONE_VOLUME, ROLL_BACK_VOLUME)
     @blp.arguments(NewVolumeSchema, required=False, examples=_POST_EXAMPLES)
     def post(self, body, subsystem, volume):
@@ -63,7 +80,7 @@ class VolumeView(MethodView):
         return submit(operation, subsystem, arguments, volume=volume)
 
     @blp.performs(UPDATE_VOLUME)
-    @blp.arguments(VolumeChangesSchema)
+    @blp.arguments(VolumeChangesSchema, examples=_PATCH_EXAMPLES)
     def patch(self, changes, subsystem, volume):
         """Change a volume
 

@@ -54,10 +54,10 @@ def _try_out(page: Page, operation: str, values: dict[str, str], body: str = "")
     block.get_by_role("button", name="Try it out").click()
     for name, value in values.items():
         field = block.locator(f'tr[data-param-name="{name}"]')
-        if field.locator("select").count():
-            field.locator("select").select_option(value)
-        else:
+        if field.locator("input").count():
             field.locator("input").fill(value)
+        else:
+            field.locator("select").select_option(value)
     if body:
         block.locator("textarea.body-param__text").fill(body)
     block.get_by_role("button", name="Execute").click()

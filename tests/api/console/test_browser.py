@@ -48,7 +48,7 @@ def _pages(jobs: list[str], roles: tuple[Role, ...]) -> list[str]:
         *(action.format(name) for name in ("snapshot", "change", "clone", "restrict", "lock", "roll-back")),
         action.format("roll-back") + "?from_snapshot=first",
         action.format("unlock") + "?host=host1.example.org", action.format("delete-snapshot") + "?name=first",
-        "/console/filer/volumes/never-there", "/problems/lock-held",
+        "/console/nowhere/volumes", "/problems/lock-held",
     ]  # fmt: skip
 
 
