@@ -1,10 +1,14 @@
 "use strict";
 
+const base = new URL(".", location.href).pathname;
+
 // The document as the page shows it: the session's cookie is the browser's business and asks for no value, and the
 // problems that every operation may answer with do not bury what it is for.
 function forReading(spec) {
   delete spec.components.securitySchemes.session;
   nameSubsystem(spec);
+  // Links of the text lead below the prefix that the page itself has.
+  spec.info.description = spec.info.description?.replaceAll("](/", `](${base}`);
   for (const path of Object.values(spec.paths)) {
     for (const operation of Object.values(path)) {
       if (!operation.responses) continue;

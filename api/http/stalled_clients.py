@@ -60,9 +60,15 @@ def _own_tcp_sockets() -> Iterator[socket.socket]:
 def _tcp_sockets() -> Iterator[socket.socket]:
     for descriptor in list(_DESCRIPTORS.iterdir()):
         try:
-            each = socket.socket(fileno=os.dup(int(descriptor.name)))
+            duplicate = os.dup(int(descriptor.name))
         except OSError:
-            # No socket, or closed meanwhile.
+            # Closed meanwhile.
+            continue
+        try:
+            each = socket.socket(fileno=duplicate)
+        except OSError:
+            # No socket: a pipe whose duplicate stayed open would never end for whoever reads it.
+            os.close(duplicate)
             continue
         if each.family in (socket.AF_INET, socket.AF_INET6) and each.type == socket.SOCK_STREAM:
             yield each

@@ -68,5 +68,7 @@ def problem(code: str) -> Response:
     if kind is None:
         raise Problem("not-found", "There is no such kind of problem.")
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return Response(render_template("problem.html", code=code, kind=kind))
+        response = Response(render_template("problem.html", code=code, kind=kind))
+        response.headers["Content-Security-Policy"] = _PAGE_POLICY
+        return response
     return Response(orjson.dumps({"code": code, **kind._asdict()}), content_type="application/json")
