@@ -77,3 +77,10 @@ def test_a_member_that_failed_is_told_with_its_request(client: Any, worker: Work
     (row,) = client.get(f"{path}/result").json
     assert row["problem"]["request_id"] == client.get(path).json["request_id"]
     problem(client.get(f"{member['links']['self']}/result"), 502, "backend-error")
+
+
+@pytest.mark.parametrize("end", ["?size_total=1", "#top"])
+def test_a_member_has_no_query_and_no_fragment(client: Any, end: str):
+    requests = [{"method": "POST", "path": f"/v4/filer/volumes/a{end}", "body": {}}]
+    (error,) = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")["errors"]
+    assert error == {"pointer": "/requests/0/path", "detail": "must have no query and no fragment"}

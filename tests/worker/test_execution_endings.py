@@ -1,0 +1,102 @@
+"""What a job may still do while its worker drains, while it is cancelled, and after it has failed half way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from storage_backends.errors import StorageError
+from storage_backends.journal import ShuttingDown, TimedOut
+from tests.worker.bench import Bench
+from worker.execution.lease import Lease
+from worker.jobs.record import State
+from worker.store.results import CancelResult
+
+
+def _drained(bench: Bench) -> tuple[str, Lease]:
+    """A running change whose worker drains."""
+    node = bench.node()
+    job_id = bench.accept("create_volume")
+    return job_id, node.claim(job_id)
+
+
+def test_a_draining_worker_sends_nothing_new(bench: Bench):
+    job_id, lease = _drained(bench)
+    lease._drain.set()
+    with pytest.raises(ShuttingDown):
+        lease.record_intent("create_volume")
+    assert bench.job(job_id).step is None
+
+
+def test_a_draining_worker_ends_what_it_has_sent_unless_the_filer_has_a_job_for_it(bench: Bench):
+    _, lease = _drained(bench)
+    lease.record_intent("create_volume")
+    lease._drain.set()
+    lease.checkpoint()
+    lease.backend_job("4711")
+    with pytest.raises(ShuttingDown):
+        lease.checkpoint()
+
+
+def test_a_job_of_the_filer_cannot_be_cancelled_unless_the_driver_says_so(bench: Bench):
+    job_id, lease = _drained(bench)
+    lease.record_intent("create_volume")
+    lease.backend_job("4711")
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
+    lease.backend_job("4711", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+
+
+def test_progress_is_recorded_once_a_second_and_at_its_end(bench: Bench):
+    job_id, lease = _drained(bench)
+    for current in (1, 2, 5):
+        lease.progress(current, 5, "steps", "mounting")
+        assert bench.field(job_id, "current") == str(1 if current < 5 else 5)
+
+
+def test_a_read_that_is_cancelled_at_its_last_page_ends_cancelled(bench: Bench):
+    job_id, node = bench.accept("list_volumes"), bench.node()
+    lease, list_volumes = node.claim(job_id), bench.backend.list_volumes
+
+    def cancelled_meanwhile(**arguments: Any) -> Any:
+        found = list_volumes(**arguments)
+        bench.jobs.cancel(job_id, "ann")
+        node.lease_renewer.renew()
+        return found
+
+    bench.backend.list_volumes = cancelled_meanwhile  # type: ignore[method-assign]
+    node.executor.execute(lease)
+    assert bench.job(job_id).state is State.CANCELLED
+
+
+def test_what_failed_half_way_and_cannot_be_looked_at_is_read_anew(bench: Bench):
+    node = bench.node()
+    listing = bench.accept("list_volumes")
+    node.carry_out(listing)
+    before = bench.client.hget("sapi:listing:filer/volumes", "invalid")
+    lease = node.claim(bench.accept("update_volume", volume="vol"))
+
+    def half(*_: Any, journal: Any, **__: Any) -> None:
+        journal.record_intent("update_volume")
+        bench.backend.get_volume = too_late  # type: ignore[method-assign]
+        raise StorageError("half")
+
+    def too_late(*_: Any, **__: Any) -> Any:
+        raise TimedOut
+
+    bench.backend.update_volume = half  # type: ignore[method-assign, assignment]
+    node.executor.execute(lease)
+    assert before is None
+    assert bench.client.hget("sapi:listing:filer/volumes", "invalid") is not None
+
+
+def test_a_job_that_is_given_back_to_start_at_once_wakes_a_worker(bench: Bench):
+    node = bench.node()
+    job_id = bench.accept("create_volume")
+    for delay_s, woken in ((60, []), (0, [job_id])):
+        bench.client.hset(f"sapi:job:{job_id}", "not_before", "")
+        lease = node.claim(job_id)
+        bench.publisher.take()
+        node.claims.requeue(lease, delay_s)
+        assert [message.job_id for message in bench.publisher.take()] == woken
