@@ -52,17 +52,27 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares expensive parts when tests run in several processes: a file, or the one service.
+    """Keep together what shares expensive parts when tests run in several processes: a file, or a service.
 
     Groups are begun in the order of collection: the longest first, so that no process is busy alone at the end.
     """
     for item in items:
-        if item.get_closest_marker("xdist_group"):
-            continue
-        uses_service = "service" in getattr(item, "fixturenames", ()) and "/e2e/" in item.nodeid
-        group = "service" if uses_service else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=_place)
+
+
+#: Tests of the client that are long in signing in and in waiting for what they cut off.
+_LONG_CLIENT_TESTS = ("test_sign_in", "test_lost_connections", "test_terminal")
+
+
+def _group(item: pytest.Item) -> str:
+    fixtures = getattr(item, "fixturenames", ())
+    if item.nodeid.startswith("tests/e2e/") and "service" in fixtures:
+        return "service"
+    if item.nodeid.startswith("client/") and "stack" in fixtures:
+        return "client, long" if any(name in item.nodeid for name in _LONG_CLIENT_TESTS) else "client"
+    return item.nodeid.partition("::")[0]
 
 
 #: What takes longest comes first.
