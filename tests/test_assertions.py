@@ -59,8 +59,9 @@ def _loops_over_what_may_be_nothing(test: Function, asserting: set[str]) -> list
     }
     filled = asserting | named | {"range"}
     for assigned in ast.walk(test):
-        if isinstance(assigned, ast.Assign) and _is_filled(assigned.value, filled):
-            filled |= {ast.unparse(target) for target in assigned.targets}
+        if isinstance(assigned, ast.Assign | ast.AnnAssign) and assigned.value and _is_filled(assigned.value, filled):
+            targets = assigned.targets if isinstance(assigned, ast.Assign) else [assigned.target]
+            filled |= {ast.unparse(target) for target in targets}
     loops = [node for node in ast.walk(test) if isinstance(node, ast.For) and not _is_filled(node.iter, filled)]
     inside = {id(node) for loop in loops for each in loop.body for node in ast.walk(each)}
     checks = [node for node in ast.walk(test) if isinstance(node, ast.Assert)]
@@ -114,6 +115,7 @@ def test_every_test_can_fail():
         ("for each in [part for part in NAMES if part]: assert each", [2]),
         ("for each in made(): assert each", []),
         ("for each in (1, 2): assert each", []),
+        ("some: list[int] = [1]\\n    for each in some: assert each", []),
         ("for each in found(): pass\n    assert found()", []),
     ],
 )
