@@ -115,7 +115,7 @@ def test_every_test_can_fail():
         ("for each in [part for part in NAMES if part]: assert each", [2]),
         ("for each in made(): assert each", []),
         ("for each in (1, 2): assert each", []),
-        ("some: list[int] = [1]\\n    for each in some: assert each", []),
+        ("some: list[int] = [1]\n    for each in some: assert each", []),
         ("for each in found(): pass\n    assert found()", []),
     ],
 )
