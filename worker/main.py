@@ -275,11 +275,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"worker: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
         return 2
     _connect_signals(runtime)
-    runtime.celery.worker_main(
-        ["--quiet", "worker", "--pool=threads", f"--concurrency={runtime.threads}",
-         f"--queues={','.join(runtime.queues)}", f"--hostname={hostname}",
-         "--without-gossip", "--without-mingle", "--task-events"]
-    )  # fmt: skip
+    told = [
+        "--quiet", "worker", "--pool=threads", f"--concurrency={runtime.threads}",
+        f"--queues={','.join(runtime.queues)}", f"--hostname={hostname}",
+        "--without-gossip", "--without-mingle", "--task-events",
+    ]  # fmt: skip
+    # Celery's loop; tasks run in other threads.
+    with tracing.quiet():
+        runtime.celery.worker_main(told)
     return 0
 
 

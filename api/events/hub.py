@@ -14,6 +14,7 @@ import structlog
 from api.events.audience import Audience, LiveEvent, Piece
 from worker.jobs.event_log import BEGINNING, Event, EventLog, Position
 from worker.store.client import REDIS_UNAVAILABLE
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -170,6 +171,7 @@ class EventHub:
 
     # --- the thread that reads the log
 
+    @tracing.quiet()
     def _run(self) -> None:
         position: Position | None = None
         while self._is_needed():

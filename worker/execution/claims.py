@@ -126,7 +126,8 @@ class JobClaims:
         if result is LeaseResult.CANCEL:
             self.complete(lease, Completion(State.CANCELLED))
         elif result is LeaseResult.DONE and not delay_s:
-            self._publisher.publish_soon([TaskMessage(lease.job.id, lease.job.queue, lease.job.operation.name)])
+            job = lease.job
+            self._publisher.publish_soon([TaskMessage(job.id, job.queue, job.operation.name, job.traceparent)])
         self._lease_renewer.remove(lease)
 
     def requeue_foreign(self, lease: Lease) -> None:

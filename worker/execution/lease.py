@@ -18,6 +18,7 @@ from worker.jobs.record import Job
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.results import LeaseResult
 from worker.store.scripts import JobScripts
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -208,6 +209,7 @@ class LeaseRenewer(threading.Thread):
         """End the thread."""
         self._over.set()
 
+    @tracing.quiet()
     def run(self) -> None:
         while not self._over.wait(self._every_s):
             try:

@@ -222,7 +222,8 @@ class JobRunner:
         task = self._celery.tasks[lease.job.operation.task_name]
         emit_received(self._celery, lease.job_id, task.name)
         try:
-            task.apply(args=(lease.job_id,), task_id=lease.job_id, throw=False)
+            with tracing.within(lease.job.traceparent):
+                task.apply(args=(lease.job_id,), task_id=lease.job_id, throw=False)
         except Exception:
             # Whatever listens to Celery's signals may raise; others may have the job then.
             log.exception("task.failed", job_id=lease.job_id)

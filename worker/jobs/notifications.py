@@ -13,6 +13,7 @@ import structlog
 
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.keys import Keys
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +120,7 @@ class _Channel:
                 if not self._watches[job_id]:
                     del self._watches[job_id]
 
+    @tracing.quiet()
     def _listen(self) -> None:
         pause = threading.Event()
         while not self._is_idle():

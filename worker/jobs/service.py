@@ -98,7 +98,7 @@ class Jobs:
         """
         job_id = self.ids.new()
         fields = self.fields(job_id, new)
-        message = TaskMessage(job_id, fields["queue"], new.operation.name)
+        message = TaskMessage(job_id, fields["queue"], new.operation.name, new.traceparent)
         payload = self._publisher.message_for(message)
         request = {
             "idempotency": idempotency_name(new.owner_key, new.idempotency_key),

@@ -17,6 +17,7 @@ from worker.messaging.messages import parse_messages
 from worker.messaging.publisher import TaskPublisher
 from worker.store.client import REDIS_UNAVAILABLE, explain
 from worker.store.scripts import JobScripts
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +83,7 @@ class MaintenanceLoop(threading.Thread):
         self._over.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    @tracing.quiet()
     def run(self) -> None:
         turn = 0
         while not self._over.is_set():

@@ -17,9 +17,12 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps
 
 from worker.messaging.messages import TaskMessage, publish_message
+from worker.telemetry import tracing
 
 #: Stand for the id of a job, and for the body, which is encoded when that is known.
 _NO_JOB, _NO_BODY = str(uuid.UUID(int=0)), str(uuid.UUID(int=1))
+#: Stands for the context of the job's trace, in the header of that name. Its span is not sampled.
+_NO_TRACE = f"00-{1:032x}-{1:016x}-00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,9 @@ class _Template:
     envelope: str
     body: str
 
-    def for_job(self, job_id: str) -> str:
+    def render(self, job_id: str, traceparent: str) -> str:
         body = base64.b64encode(self.body.replace(_NO_JOB, job_id).encode()).decode()
-        return self.envelope.replace(_NO_JOB, job_id).replace(_NO_BODY, body)
+        return self.envelope.replace(_NO_JOB, job_id).replace(_NO_TRACE, traceparent).replace(_NO_BODY, body)
 
 
 class MessageTemplates:
@@ -49,17 +52,20 @@ class MessageTemplates:
         kind = message.queue, message.operation
         if kind not in self._templates:
             self._templates[kind] = self._make(*kind)
-        return self._templates[kind].for_job(message.job_id)
+        return self._templates[kind].render(message.job_id, message.traceparent)
 
     def _make(self, queue: str, operation: str) -> _Template:
         with (
             Connection(transport=_CapturingTransport) as connection,  # type: ignore[no-untyped-call]
             self._celery.amqp.Producer(connection.channel()) as producer,
         ):
-            publish_message(self._celery, producer, TaskMessage(_NO_JOB, queue, operation))
+            publish_message(self._celery, producer, TaskMessage(_NO_JOB, queue, operation, _NO_TRACE))
             written: dict[str, Any] = producer.channel.written
         body = base64.b64decode(written["body"]).decode()
         written["properties"]["delivery_tag"] = _NO_JOB
+        if tracing.is_on():
+            # In the place of the context that the instrumentation of Celery has put there.
+            written["headers"]["traceparent"] = _NO_TRACE
         return _Template(dumps(written | {"body": _NO_BODY}), body)  # type: ignore[no-untyped-call]
 
 

@@ -1,4 +1,4 @@
-"""Celery messages of jobs. They hold the job's id and nothing else, and may be lost or delivered twice."""
+"""Celery messages of jobs. They hold the job's id, and may be lost or delivered twice; their headers hold its trace."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from celery import Celery
 from kombu.messaging import Producer
 
 from worker.catalog.operations import task_name
+from worker.telemetry import tracing
 
 
 class TaskMessage(NamedTuple):
@@ -17,6 +18,8 @@ class TaskMessage(NamedTuple):
     job_id: str
     queue: str
     operation: str
+    #: The context of the request that made the job, where it is traced.
+    traceparent: str = ""
 
 
 def parse_messages(found: Iterable[Iterable[bytes]]) -> list[TaskMessage]:
@@ -26,12 +29,13 @@ def parse_messages(found: Iterable[Iterable[bytes]]) -> list[TaskMessage]:
 
 def publish_message(celery: Celery, producer: Producer, message: TaskMessage) -> None:
     """Publish a message, in the one form that all of them have."""
-    celery.send_task(
-        task_name(message.operation),
-        args=[message.job_id],
-        task_id=message.job_id,
-        queue=message.queue,
-        producer=producer,
-        retry=False,
-        ignore_result=True,
-    )
+    with tracing.within(message.traceparent):
+        celery.send_task(
+            task_name(message.operation),
+            args=[message.job_id],
+            task_id=message.job_id,
+            queue=message.queue,
+            producer=producer,
+            retry=False,
+            ignore_result=True,
+        )

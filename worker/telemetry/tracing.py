@@ -76,13 +76,43 @@ def trace_id_of(traceparent: str) -> str:
 
 @contextmanager
 def span(name: str, traceparent: str = "", **attributes: str | int) -> Iterator[None]:
-    """Make a span of the block, below the span of ``traceparent`` (or else the current one). An error marks it."""
+    """Make a span of the block, below the current span, unless that is of another trace than ``traceparent``.
+
+    Then it is below the span of ``traceparent``. An error marks it.
+    """
     if _tracer is None:
         yield
         return
-    context = _context_of(traceparent) if traceparent else None
+    context = _context_of(traceparent) if traceparent and not _is_current(traceparent) else None
     with _tracer.start_as_current_span(name, context=context, attributes=attributes):
         yield
+
+
+@contextmanager
+def within(traceparent: str) -> Iterator[None]:
+    """Have whatever makes spans in the block make them below the span of ``traceparent``; empty: below none."""
+    if _tracer is None:
+        yield
+        return
+    with _attached(_context_of(traceparent)):
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let the libraries make no spans in the block: loops of a process's own belong to no request."""
+    if _tracer is None:
+        yield
+        return
+    from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+    with suppress_instrumentation():
+        yield
+
+
+def is_on() -> bool:
+    """Is anything traced?"""
+    return _tracer is not None
 
 
 def record_span(name: str, traceparent: str, start_ms: int, end_ms: int, **attributes: str | int) -> None:
@@ -102,10 +132,30 @@ def set_attributes(**attributes: str | int) -> None:
         trace.get_current_span().set_attributes(attributes)
 
 
+def _is_current(traceparent: str) -> bool:
+    from opentelemetry import trace
+
+    current = trace.get_current_span().get_span_context()
+    return current.is_valid and trace.format_trace_id(current.trace_id) == trace_id_of(traceparent)
+
+
+@contextmanager
+def _attached(context: Any) -> Iterator[None]:
+    from opentelemetry import context as contexts
+
+    token = contexts.attach(context)
+    try:
+        yield
+    finally:
+        contexts.detach(token)
+
+
 def _context_of(traceparent: str) -> Any:
     from opentelemetry import propagate
+    from opentelemetry.context import Context
 
-    return propagate.extract({"traceparent": traceparent})
+    # Below nothing, where there is none: not below whatever is current.
+    return propagate.extract({"traceparent": traceparent}, context=Context())
 
 
 def _exporters(names: str) -> Iterator[Any]:

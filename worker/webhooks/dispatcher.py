@@ -19,6 +19,7 @@ from worker.jobs.event_log import Event, EventLog, Position
 from worker.jobs.record import Job
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.scripts import JobScripts
+from worker.telemetry import tracing
 from worker.webhooks.outbox import Outbox
 from worker.webhooks.receivers import Receiver
 
@@ -77,6 +78,7 @@ class Dispatcher(threading.Thread):
         """End the thread."""
         self._over.set()
 
+    @tracing.quiet()
     def run(self) -> None:
         announced = False
         while not self._over.is_set():

@@ -71,10 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"webhooks: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
         return 2
     _connect_signals(dispatcher)
-    celery.worker_main(
-        ["--quiet", "worker", "--pool=threads", f"--concurrency={_THREADS}", f"--queues={QUEUE}",
-         f"--hostname={node}@{os.uname().nodename}", "--without-gossip", "--without-mingle", "--task-events"]
-    )  # fmt: skip
+    told = [
+        "--quiet", "worker", "--pool=threads", f"--concurrency={_THREADS}", f"--queues={QUEUE}",
+        f"--hostname={node}@{os.uname().nodename}", "--without-gossip", "--without-mingle", "--task-events",
+    ]  # fmt: skip
+    # Celery's loop; tasks run in other threads.
+    with tracing.quiet():
+        celery.worker_main(told)
     return 0
 
 

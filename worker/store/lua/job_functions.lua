@@ -56,11 +56,11 @@ local function observe(series, ms)
   redis.call('HINCRBY', P .. 'metrics', series .. ' sum', text(math.max(ms, 0) * 1000))
 end
 
--- {id, queue, operation}: what the publisher needs for a job's message.
+-- {id, queue, operation, context of its trace}: what the publisher needs for a job's message.
 local function message_of(id)
-  local f = get(id, 'queue', 'operation', 'state')
+  local f = get(id, 'queue', 'operation', 'state', 'traceparent')
   if f[3] ~= 'queued' then return nil end
-  return {id, f[1], f[2]}
+  return {id, f[1], f[2], f[4] or ''}
 end
 
 -- How long a worker counts as online after a heartbeat.
