@@ -14,6 +14,7 @@ _FOLDER = Path(__file__).resolve().parents[2] / "docs" / "_static"
 _CHROMIUM = "/usr/bin/chromium"
 _VOLUME = "screenshot_db01"
 _SIZE = {"width": 1180, "height": 760}
+_WAIT = {"Prefer": "wait=25"}
 
 
 def main(arguments: list[str]) -> int:
@@ -25,32 +26,52 @@ def main(arguments: list[str]) -> int:
         browser = driver.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport=_SIZE, base_url=arguments[0])  # type: ignore[arg-type]
         page.goto("/login?next=/console/")
-        job = _prepare(page)
+        failed = _prepare(page)
         pages = {
-            "overview": "/console/",
             "volumes": "/console/dummy/volumes?sort=-size_used",
+            "capacity": "/console/dummy/capacity",
             "volume": f"/console/dummy/volumes/{_VOLUME}",
             "roll-back": f"/console/dummy/volume-actions/roll-back/{_VOLUME}?from_snapshot=before-upgrade",
-            "job": f"/console/jobs/{job}",
+            "job": f"/console/jobs/{failed}",
+            "job-waiting": f"/console/jobs/{_let_wait(page)}",
+            "overview": "/console/",
         }
         for name, path in pages.items():
             page.goto(path)
-            page.screenshot(path=_FOLDER / f"console-{name}.png")
-        page.request.delete(f"/v4/dummy/volumes/{_VOLUME}", headers={"Prefer": "wait=20"})
+            # The volume's time line is below what a window shows.
+            page.screenshot(path=_FOLDER / f"console-{name}.png", full_page=name == "volume")
+        for system in ("dummy", "slow"):
+            page.request.delete(f"/v4/{system}/volumes/{_VOLUME}", headers=_WAIT)
         browser.close()
     return 0
 
 
 def _prepare(page: Page) -> str:
-    """Make a volume with snapshots; the id of the last job."""
-    wait = {"Prefer": "wait=20"}
-    page.request.get("/v4/dummy/volumes", headers=wait)
-    page.request.post(f"/v4/dummy/volumes/{_VOLUME}", data={"size_total": 10 * 2**30}, headers=wait)
-    job = ""
+    """Make a volume with snapshots and a lock; the id of a job that failed, since another host holds the lock."""
+    for system in ("dummy", "slow"):
+        page.request.get(f"/v4/{system}/volumes?limit=1", headers=_WAIT)
+    path = f"/v4/dummy/volumes/{_VOLUME}"
+    page.request.post(path, data={"size_total": 10 * 2**30, "comment": "Orders of the shop"}, headers=_WAIT)
     for name in ("before-upgrade", "after-upgrade", "nightly"):
-        made = page.request.post(f"/v4/dummy/volumes/{_VOLUME}/snapshots/{name}", data={}, headers=wait)
-        job = made.headers["operation-location"].rpartition("/")[2]
-    return job
+        page.request.post(f"{path}/snapshots/{name}", data={}, headers=_WAIT)
+        # The marks on the time line are to lie apart.
+        page.wait_for_timeout(1500)
+    page.request.put(f"{path}/locks/dbhost01.example.org", headers=_WAIT)
+    refused = page.request.put(f"{path}/locks/dbhost02.example.org", headers=_WAIT)
+    return _job_of(refused.headers)
+
+
+def _let_wait(page: Page) -> str:
+    """Submit changes of one volume of the slow storage system; the id of the last, which waits for the others."""
+    path = f"/v4/slow/volumes/{_VOLUME}"
+    made = page.request.post(path, data={"size_total": 2**30})
+    for name in ("first", "second"):
+        made = page.request.post(f"{path}/snapshots/{name}", data={})
+    return _job_of(made.headers)
+
+
+def _job_of(headers: dict[str, str]) -> str:
+    return headers["operation-location"].rpartition("/")[2]
 
 
 if __name__ == "__main__":

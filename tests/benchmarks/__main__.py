@@ -35,7 +35,7 @@ def main() -> int:
         "--only",
         default="",
         help="comma-separated: cached,filtered,submit,way,crowds,look,polls,streams,memory,batch,blocked,find,"
-        "predecessor",
+        "console,predecessor",
     )
     parser.add_argument("--scale", action="store_true", help="also 100 to 200,000 volumes, and 1 to 4 processes")
     asked = parser.parse_args()
@@ -57,7 +57,7 @@ def main() -> int:
 def _measure(folder: Path, asked: argparse.Namespace) -> None:
     with stack(folder, _SIZES) as running:
         os.environ |= {"SAPI_REDIS_URL": running.redis.url, "BENCH_FOLDER": str(folder)}
-        from tests.benchmarks import batches, beside_streams, finding, predecessor
+        from tests.benchmarks import batches, beside_streams, console, finding, predecessor
         from tests.benchmarks.measures import Measures
 
         measures = Measures(running, seconds=asked.seconds, rounds=asked.rounds)
@@ -75,6 +75,7 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "batch": lambda: [*batches.accept(running), *batches.carry_out(running, "v100")],
             "blocked": lambda: batches.blocked(running, "v100"),
             "find": lambda: finding.find_jobs(folder / "find"),
+            "console": lambda: console.measure(running, "v50000", seconds=asked.seconds, rounds=asked.rounds),
             "predecessor": lambda: predecessor.measure(running, asked.seconds),
         }
         for name, part in current_services.items():
