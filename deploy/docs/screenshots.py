@@ -37,7 +37,9 @@ def main(arguments: list[str]) -> int:
             "overview": "/console/",
         }
         for name, path in pages.items():
-            page.goto(path)
+            answer = page.goto(path)
+            if answer is None or not answer.ok:
+                raise SystemExit(f"{path} is not to be seen: {answer and answer.status}")
             # The volume's time line is below what a window shows.
             page.screenshot(path=_FOLDER / f"console-{name}.png", full_page=name == "volume")
         for system in ("dummy", "slow"):
@@ -50,6 +52,8 @@ def _prepare(page: Page) -> str:
     """Make a volume with snapshots and a lock; the id of a job that failed, since another host holds the lock."""
     for system in ("dummy", "slow"):
         page.request.get(f"/v4/{system}/volumes?limit=1", headers=_WAIT)
+        # Where pictures were taken before, the volume is out of service.
+        page.request.post(f"/v4/{system}/restricted/{_VOLUME}/reinstate", data={}, headers=_WAIT)
     path = f"/v4/dummy/volumes/{_VOLUME}"
     page.request.post(path, data={"size_total": 10 * 2**30, "comment": "Orders of the shop"}, headers=_WAIT)
     for name in ("before-upgrade", "after-upgrade", "nightly"):
