@@ -18,7 +18,7 @@ from api.jobs.listing import scope_of
 from tests.api.front import Front, Worker, accepted, pointers, problem
 from tests.api.sse import EventParser, ServerEvent
 from worker.catalog.operations import Role
-from worker.jobs.event_log import EventLog
+from worker.jobs.event_log import BEGINNING, EventLog, Position
 from worker.jobs.query import JobFilter
 
 VOLUME = "/v4/filer/volumes/vol"
@@ -363,6 +363,20 @@ def test_a_log_that_was_lost_is_not_mixed_up_with_the_next_one(front: Front, cli
     after = Watcher(front, principal("ann"))
     kept = change(client)
     assert after.seen() == [kept]
+
+
+def test_a_place_in_another_log_is_looked_for_in_redis_and_not_in_memory(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("ann"))
+    accepted_ids = [change(client, f"v{number}") for number in range(3)]
+    seen: list[str] = []
+    while len(seen) < len(accepted_ids):
+        seen += watcher.seen()
+    hub = hub_of(front)
+    first, *others = hub.after(BEGINNING, 10)
+    assert [live.event for live in hub.after(first.event.position, 10)] == [live.event for live in others]
+    # The same number under another id: the event of a log that was lost.
+    foreign = Position("1-1", first.event.number)
+    assert [live.event for live in hub.after(foreign, 10)] == [live.event for live in (first, *others)]
 
 
 def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str):

@@ -1,0 +1,60 @@
+"""What was allowed when a callback was accepted is looked at again when it is sent."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from worker.config.callback_hosts import CallbackHosts
+from worker.webhooks.addresses import RefusedAddress, resolve
+from worker.webhooks.outbox import Delivery
+from worker.webhooks.tasks import DeliverTask
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class _Outbox:
+    """One delivery; ``ends`` are how its attempts came out."""
+
+    def __init__(self, url: str) -> None:
+        self.delivery = Delivery("msg_1", "", url, b"{}", "job")
+        self.ends: list[str] = []
+
+    def get(self, _delivery_id: str) -> Delivery:
+        return self.delivery
+
+    def end(self, _delivery_id: str, error: str) -> str:
+        self.ends.append(error)
+        return "again"
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "sent"),
+    [
+        ("https://hooks.example/x", SECRET, True),
+        ("https://other.example/x", SECRET, False),
+        ("http://hooks.example/x", SECRET, False),
+        ("https://hooks.example/x", "", False),
+    ],
+)
+def test_only_what_is_allowed_by_then_is_sent(monkeypatch: pytest.MonkeyPatch, url: str, secret: str, sent: bool):
+    posted: list[str] = []
+
+    def post(url: str, *_: Any) -> int:
+        posted.append(url)
+        return 204
+
+    monkeypatch.setattr("worker.webhooks.tasks.post", post)
+    outbox: Any = _Outbox(url)
+    DeliverTask(outbox, {}, secret, CallbackHosts("hooks.example"), lambda _target: None).run("msg_1")
+    assert posted == ([url] if sent else [])
+    assert outbox.ends == ["" if sent else "callbacks to this host are not allowed"]
+
+
+def test_localhost_that_is_not_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(RefusedAddress):
+        resolve("localhost", 80, CallbackHosts("http://localhost:80"))
