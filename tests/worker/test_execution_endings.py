@@ -100,3 +100,17 @@ def test_a_job_that_is_given_back_to_start_at_once_wakes_a_worker(bench: Bench):
         bench.publisher.take()
         node.claims.requeue(lease, delay_s)
         assert [message.job_id for message in bench.publisher.take()] == woken
+
+
+def test_a_slot_that_becomes_free_takes_no_job_before_its_time(bench: Bench):
+    node = bench.node()
+    put_off = bench.accept("create_volume", volume="vol2")
+    node.claims.requeue(node.claim(put_off), 60)
+    lease = node.claim(bench.accept("create_volume", volume="vol1"))
+    lease.claims_next = lambda: True
+    node.executor.execute(lease)
+    assert lease.next_lease is None
+    bench.client.hset(f"sapi:job:{put_off}", "not_before", "")
+    found = node.claims.claim_next("filer.write")
+    assert found is not None
+    assert found.job_id == put_off
