@@ -29,7 +29,7 @@ BAD = {
     "torn": "a batch without all of its members, or members without their batch",
     "doubled": "sent to the filer twice, or two jobs for one key",
     "wrong": "succeeded without effect, or failed or cancelled with one",
-    "stuck": "not ended 90 s after the last fault",
+    "stuck": "not ended when none had for 90 s",
     "changed": "said another end later",
     "disorder": "changed a volume before a change that was accepted earlier",
     "stale": "in the cached listing otherwise than on the filer",
@@ -65,21 +65,28 @@ class Judge:
         self._session.auth = (USER, PASSWORD)
 
     def await_end(self, limit_s: float) -> str:
-        """Return once no job is open, or after ``limit_s``; how long that took, and how many were open at first."""
-        started = time.monotonic()
-        at_first = left = self._open()
-        while time.monotonic() - started < limit_s and left:
+        """Return once no job is open, or none has ended for ``limit_s``; how long that took, and how many were open."""
+        started = last = time.monotonic()
+        at_first = left = self.open_jobs()
+        ended = self._ended()
+        while time.monotonic() - last < limit_s and left:
             time.sleep(0.3)
-            left = self._open()
+            left, before = self.open_jobs(), ended
+            ended = self._ended()
+            last = time.monotonic() if ended != before else last
         return f"{at_first} open jobs took {time.monotonic() - started:.1f} s after the last fault, {left} were left"
 
-    def _open(self) -> int:
+    def open_jobs(self) -> int:
         """How many jobs and batches are not finished; at least one while Redis does not say."""
+        return self._count(f"due:{SUBSYSTEM}", "batches_preparing", "batches_stopping")
+
+    def _ended(self) -> int:
+        return self._count("expiring")
+
+    def _count(self, *keys: str) -> int:
         try:
             with redis.Redis.from_url(self._stack.redis.url, socket_timeout=5) as client:
-                return sum(
-                    client.zcard(f"sapi:{key}") for key in (f"due:{SUBSYSTEM}", "batches_preparing", "batches_stopping")
-                )
+                return sum(client.zcard(f"sapi:{key}") for key in keys)
         except redis.RedisError:
             return 1
 
