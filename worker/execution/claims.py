@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from worker.config.settings import Settings
-from worker.execution.lease import Lease, LeaseRenewer
+from worker.execution.lease import Lease, LeaseRenewer, WaitingSlot
 from worker.jobs.failure import Failure
 from worker.jobs.record import Job, State, parse_job
 from worker.jobs.status import INLINE_RESULT_BYTES
@@ -38,6 +38,10 @@ _FOREIGN_DELAY_S = 5.0
 _NOT_SERVED = ("wrong-worker", "The worker that took it does not serve this storage system.")
 _NOT_KNOWN = ("wrong-worker", "The worker that took it is of an earlier release, which does not know this operation.")
 _LONGEST_GRACE_MS = 5000
+#: How long a slot waits for the next job of its queue, before it is idle and needs a message.
+_SLOT_WAIT_S = 0.1
+#: How long it looks for a job that may have been claimed for it while Redis could not be asked.
+_HANDED_TIMEOUT_S = 5.0
 #: How many waiting jobs of a queue are scanned for a runnable one.
 LOOK_AHEAD = 1000
 
@@ -88,6 +92,20 @@ class JobClaims:
         """Claim the first runnable job of a queue for this worker; None where there is none."""
         terms, asked_at = self._terms(), time.monotonic()
         return self._claimed(self._scripts.claim_next(queue, terms), terms.token, asked_at)
+
+    def await_next(self, slot: WaitingSlot) -> Lease | None:
+        """Wait for the job that is claimed for a waiting slot; None when there is none in time."""
+        while True:
+            try:
+                # From now on longer than the slot is entered for: no job can be claimed for it afterwards.
+                record = self._scripts.take_handed(slot.token, _SLOT_WAIT_S)
+                return self._claimed(record, slot.token, slot.since)
+            except REDIS_UNAVAILABLE as exc:
+                if time.monotonic() - slot.since > _HANDED_TIMEOUT_S:
+                    # If there is one, its lease ends, and another worker gets it.
+                    log.warning("slot.abandoned", error=type(exc).__name__)
+                    return None
+                time.sleep(0.3)
 
     def take_over(self, job_id: str, token: str) -> tuple[Lease, int] | None:
         """Hold an in-doubt job that a sweep handed to this worker; also Redis's time in milliseconds."""
@@ -154,8 +172,8 @@ class JobClaims:
             fields |= completion.failure.to_fields()
         terms = None
         if lease.claims_next is not None and not self.draining:
-            terms = self._terms()._replace(also_dispatched=lease.claims_next())
-        asked_at = 0.0
+            terms = self._terms()._replace(also_dispatched=lease.claims_next(), wait_ms=int(_SLOT_WAIT_S * 1000))
+        asked_at, first_asked_at = 0.0, time.monotonic()
 
         def finish() -> tuple[LeaseResult, MessageParts, Sequence[bytes]]:
             nonlocal asked_at
@@ -174,6 +192,7 @@ class JobClaims:
         lease.completed = True
         if terms is not None:
             lease.next_lease = self._claimed(answer[2], terms.token, asked_at)
+            lease.waiting_slot = None if answer[2] else WaitingSlot(terms.token, first_asked_at)
         self._publisher.publish_soon(parse_messages(answer[1]))
         return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -27,6 +28,16 @@ _MARGIN_S = 2.0
 _PROGRESS_EVERY_S = 1.0
 #: A lease is renewed so often while it lasts, and at least once a second.
 _RENEWALS_PER_LEASE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSlot:
+    """A slot that waits for the next job of its queue: the step that makes one runnable claims it for the slot."""
+
+    #: The fencing token of that claim.
+    token: str
+    #: When the slot was about to be entered (monotonic seconds): no job was claimed for it before.
+    since: float
 
 
 class Lease(Journal):
@@ -50,9 +61,10 @@ class Lease(Journal):
         #: Set where the step that ends this job is to claim the next one of its queue: may that be one whose message
         #: is on its way?
         self.claims_next: Callable[[], bool] | None = None
-        #: Has it ended here? And the job that was claimed with that.
+        #: Has it ended here? And what its slot does next: the job that was claimed with that end, or wait for one.
         self.completed = False
         self.next_lease: Lease | None = None
+        self.waiting_slot: WaitingSlot | None = None
         self.step: str | None = job.step
         self.filer_job: str | None = job.backend_job
         self._scripts = scripts

@@ -17,7 +17,7 @@ from worker.catalog.operations import Operation, QueueClass
 from worker.config.settings import Settings
 from worker.execution.claims import Completion, JobClaims
 from worker.execution.executor import JobExecutor
-from worker.execution.lease import Lease
+from worker.execution.lease import Lease, WaitingSlot
 from worker.execution.outcome_events import emit_ended, emit_started
 from worker.jobs.record import Job, State
 from worker.messaging.task_events import emit_received
@@ -115,21 +115,21 @@ class JobRunner:
         if not self._slots.take(queue, operation.queue_class):
             # It stays in its queue, from which the next free slot claims it.
             raise Ignore
-        next_job: Lease | None = None
+        following: Lease | WaitingSlot | None = None
         try:
             lease = self._claims.claim(job_id)
             if not isinstance(lease, Lease):
-                next_job = self._instead(lease, job_id, queue)
+                following = self._instead(lease, job_id, queue)
                 raise Ignore
             try:
                 self._carry_out(lease)
             finally:
-                next_job = self._next(lease)
+                following = self._next(lease)
         except REDIS_UNAVAILABLE as exc:
             log.warning("dispatch.skipped", job_id=job_id, error=type(exc).__name__)
             raise Ignore from None
         finally:
-            self._go_on(next_job, queue)
+            self._go_on(following, queue)
 
     def run_claimed(self, job_id: str) -> bool:
         """Carry out the job that this thread has claimed before; False when it has claimed none, or another one.
@@ -178,10 +178,10 @@ class JobRunner:
         # Only a job that has left its queue makes room for the next.
         return self._claim_next(queue) if result is ClaimResult.TAKEN else None
 
-    def _next(self, lease: Lease) -> Lease | None:
-        """The next job of the queue: claimed with the end of the last, or now, if that has not ended here."""
-        if lease.next_lease is not None or lease.completed:
-            return lease.next_lease
+    def _next(self, lease: Lease) -> Lease | WaitingSlot | None:
+        """The next job of the queue: claimed with the end of the last, awaited, or claimed now if it has not ended."""
+        if lease.completed:
+            return lease.next_lease or lease.waiting_slot
         return self._claim_next(lease.job.queue)
 
     def _claim_next(self, queue: str) -> Lease | None:
@@ -201,18 +201,20 @@ class JobRunner:
                 return lease
         return None
 
-    def _go_on(self, lease: Lease | None, queue: str) -> None:
-        lease = lease or self._free_slot(queue)
-        if lease is not None:
+    def _go_on(self, following: Lease | WaitingSlot | None, queue: str) -> None:
+        following = following or self._free_slot(queue)
+        if following is not None:
             # In a thread of its own, since Celery's is for one message.
-            self._threads.submit(self._run_all, lease, queue)
+            self._threads.submit(self._run_all, following, queue)
 
-    def _run_all(self, lease: Lease | None, queue: str) -> None:
-        """Run a claimed job, and those that are claimed with each end; each is a task of its own to Celery."""
+    def _run_all(self, following: Lease | WaitingSlot | None, queue: str) -> None:
+        """Run a claimed job, and those that come after each end; each is a task of its own to Celery."""
         try:
-            while lease is not None:
-                self._run_as_task(lease)
-                lease = self._next(lease) or self._free_slot(queue)
+            while following is not None:
+                lease = self._claims.await_next(following) if isinstance(following, WaitingSlot) else following
+                if lease is not None:
+                    self._run_as_task(lease)
+                following = (lease and self._next(lease)) or self._free_slot(queue)
         except Exception:
             log.exception("slot.failed", queue=queue)
             self._slots.free(queue)

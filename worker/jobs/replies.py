@@ -6,10 +6,8 @@ import threading
 
 import redis
 
+from worker.store.blocking_pop import blocking_pop
 from worker.store.keys import Keys
-
-#: How much longer than it was told to wait Redis may take to answer (seconds); a request must not last longer either.
-_GRACE_S = 0.7
 
 
 class ReplyQueue:
@@ -17,7 +15,7 @@ class ReplyQueue:
 
     def __init__(self, client: redis.Redis, prefix: str, waiter_slots: threading.BoundedSemaphore) -> None:
         """``waiter_slots``: limits how many wait at a time."""
-        self._pool = client.connection_pool
+        self._redis = client
         self._keys = Keys(prefix)
         self._waiter_slots = waiter_slots
 
@@ -31,16 +29,6 @@ class ReplyQueue:
         if not self._waiter_slots.acquire(blocking=False):
             return b""
         try:
-            return self._pop(self._keys.reply(job_id), seconds)
+            return blocking_pop(self._redis, self._keys.reply(job_id), seconds) or b""
         finally:
             self._waiter_slots.release()
-
-    def _pop(self, key: str, seconds: float) -> bytes:
-        # The library's own call would give up at the time limit of its connections, which is that of quick answers.
-        connection = self._pool.get_connection()
-        try:
-            connection.send_command("BLPOP", key, seconds)  # type: ignore[no-untyped-call]
-            popped = connection.read_response(timeout=seconds + _GRACE_S)
-        finally:
-            self._pool.release(connection)
-        return popped[1] if popped else b""

@@ -112,6 +112,8 @@ class Jobs:
             "share_limit": self._share_limit(new),
             "read_rates": self._read_rates(new),
             "first_check_ms": 2000,
+            # Nobody may begin before enough replicas have the job.
+            "to_waiting_slot": not self._settings.wait_replicas,
             **_repeat_of(new),
         }
         try:
@@ -123,9 +125,10 @@ class Jobs:
             if refused.answer[0] == b"NEW" and not (new.idempotency_key or new.repeat):
                 self.cancel(job_id, "")
             raise
-        if outcome is SubmitOutcome.NEW and not payload:
+        status = parse_job_status(job_status) if job_status else None
+        if outcome is SubmitOutcome.NEW and not payload and status and status.job.state is State.QUEUED:
             self._publisher.publish_soon([message])
-        return outcome, known_id, parse_job_status(job_status) if job_status else None
+        return outcome, known_id, status
 
     def get(self, job_id: str) -> JobStatus | None:
         """Return the job with its place in the queue; None when there is no record of it."""

@@ -26,6 +26,10 @@ class Keys:
         """The list from which the request that made a job takes its result."""
         return f"{self.prefix}reply:{job_id}"
 
+    def handed(self, token: str) -> str:
+        """The list from which a waiting slot takes the job that was claimed for it."""
+        return f"{self.prefix}handed:{token}"
+
     def held(self, job_id: str) -> str:
         """Exists while the request that made the job is held open, and is renewed by its process."""
         return f"{self.prefix}held:{job_id}"

@@ -102,6 +102,8 @@ class ClaimTerms(NamedTuple):
     change_timeout_ms: int
     #: Also one whose message is on its way to some worker?
     also_dispatched: bool = False
+    #: For how long the slot waits where there is none.
+    wait_ms: int = 0
 
     @property
     def token_and_times(self) -> tuple[str, int, int, int]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 import redis
 
+from worker.store.blocking_pop import blocking_pop
 from worker.store.results import (
     CancelResult,
     ClaimResult,
@@ -134,6 +136,11 @@ class JobScripts(ScriptRunner):
         record: Sequence[bytes] = self._run("claim_next", queue, terms.scan, *terms.token_and_times)
         return record
 
+    def take_handed(self, token: str, wait_s: float) -> Sequence[bytes]:
+        """Wait for the job that is claimed for a waiting slot; return its record, empty when there is none in time."""
+        record = blocking_pop(self._client, self._keys.handed(token), wait_s)
+        return [text.encode() for text in orjson.loads(record)] if record else ()
+
     def renew_leases(self, lease_ms: int, *ids_and_tokens: str) -> list[LeaseResult]:
         """Renew leases; return one result for each pair of id and token."""
         return [LeaseResult(word.decode()) for word in self._run("renew_leases", lease_ms, *ids_and_tokens)]
@@ -193,12 +200,12 @@ class JobScripts(ScriptRunner):
     ) -> tuple[LeaseResult, MessageParts, Sequence[bytes]]:
         """End a job and update the listings; DONE or LOST, messages, and the record of the next job.
 
-        ``next_job``: claim the next runnable job of the same queue, too, on these terms.
+        ``next_job``: claim the next runnable job of the same queue, too, on these terms, or enter a waiting slot.
         """
-        more: Sequence[Argument] = ("", 0, 0, 0, 0, "")
+        more: Sequence[Argument] = ("", 0, 0, 0, 0, "", 0)
         if next_job is not None:
             claim_token, *times = next_job.token_and_times
-            more = (claim_token, next_job.scan, *times, "1" if next_job.also_dispatched else "")
+            more = (claim_token, next_job.scan, *times, "1" if next_job.also_dispatched else "", next_job.wait_ms)
         word, messages, record = self._run(
             "finish", job_id, token, state, fields, steps, record_ttl_ms, result, result_ttl_ms, inline_bytes, *more
         )

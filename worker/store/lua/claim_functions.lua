@@ -30,6 +30,36 @@ local function claim_next(queue, scan, also_dispatched, token, lease_ms, read_ms
   return {}
 end
 
+-- A slot that has found no job waits a little for the next one of its queue: it is entered with the terms of its claim, scored
+-- by when it stops. The step that makes a job runnable claims it for such a slot, and puts the record into the list from which
+-- the slot takes it. So the job needs no message, and being accepted and being claimed are one write.
+local LONGEST_WAIT_MS = 1000
+local function waiting_slots_key(queue) return P .. 'waiting_slots:' .. queue end
+local function enter_waiting_slot(queue, wait_ms, token, lease_ms, read_ms, change_ms)
+  redis.call('ZADD', waiting_slots_key(queue), now + tonumber(wait_ms), table.concat({token, lease_ms, read_ms, change_ms}, ' '))
+  redis.call('PEXPIRE', waiting_slots_key(queue), wait_ms)
+end
+
+local function may_start(id)
+  local f = get(id, 'state', 'not_before', 'batch', 'released', 'attempt')
+  local due = f[1] == 'queued' and (tonumber(f[2] or '') or 0) <= now
+  return due and not is_held_back(f[3], f[4], f[5]) and not is_blocked(id)
+end
+
+-- Claim a job for a slot that waits; false where none does, or the job may not begin yet.
+local function hand_to_waiting_slot(id, queue)
+  if redis.call('EXISTS', waiting_slots_key(queue)) == 0 or not may_start(id) then return false end
+  local slot = redis.call('ZPOPMAX', waiting_slots_key(queue))
+  local left_ms = tonumber(slot[2]) - now
+  -- Further ahead than any slot waits: the clock was set back.
+  if left_ms <= 0 or left_ms > LONGEST_WAIT_MS then return false end
+  local token, lease_ms, read_ms, change_ms = string.match(slot[1], '^(%S+) (%d+) (%d+) (%d+)$')
+  local key = P .. 'handed:' .. token
+  redis.call('RPUSH', key, cjson.encode(claim(id, token, lease_ms, read_ms, change_ms)))
+  redis.call('PEXPIRE', key, 10000)
+  return true
+end
+
 -- Of some messages those that idle slots can take, and those of batches, which need no slot.
 local function for_idle_slots(messages)
   local kept, by_queue = {}, {}
@@ -37,7 +67,7 @@ local function for_idle_slots(messages)
     local id, queue = message[1], message[2]
     if message[3] == 'batch' then
       kept[#kept + 1] = message
-    elseif message_of(id) and has_idle_slots(queue, by_queue[queue]) then
+    elseif not hand_to_waiting_slot(id, queue) and message_of(id) and has_idle_slots(queue, by_queue[queue]) then
       by_queue[queue] = (by_queue[queue] or 0) + 1
       redis.call('HSET', job_key(id), 'dispatched_at', text(now))
       kept[#kept + 1] = message

@@ -3,7 +3,7 @@
 -- In the same step the worker's slot, which is free now, gets the next runnable job of the queue that has no message on its way.
 -- ARGV: id, token, state, fields, listing steps, record TTL ms, result ('' none), result TTL ms, largest inline result (bytes),
 -- token for the next job ('': none is wanted), how many to scan, lease ms, time limits of a read and of a change (ms),
--- '1' for a next job whose message is on its way, too.
+-- '1' for a next job whose message is on its way, too, for how long the slot waits where there is no next job (ms).
 -- Returns {DONE or LOST, messages to publish, record of the next job or an empty list}.
 local id = ARGV[1]
 local f = get(id, 'token', 'state', 'ended_by', 'subsystem', 'keys', 'queue', 'next_job')
@@ -39,6 +39,10 @@ if ARGV[10] ~= '' then
   -- Messages that wait themselves show that no worker has the time to read them.
   local also_dispatched = redis.call('LLEN', messages_key(f[6])) > 0 and '1' or ARGV[15]
   next_job = claim_next(f[6], ARGV[11], also_dispatched, ARGV[10], ARGV[12], ARGV[13], ARGV[14])
-  if next_job[1] then redis.call('HSET', job_key(id), 'next_job', pairs_of(next_job).id) end
+  if next_job[1] then
+    redis.call('HSET', job_key(id), 'next_job', pairs_of(next_job).id)
+  elseif tonumber(ARGV[16]) > 0 then
+    enter_waiting_slot(f[6], ARGV[16], ARGV[10], ARGV[12], ARGV[13], ARGV[14])
+  end
 end
 return {'DONE', for_idle_slots(messages), next_job}

@@ -80,6 +80,9 @@ if r.idempotency ~= '' then
   redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
 end
 log_event(id)
+if r.to_waiting_slot and hand_to_waiting_slot(id, fields.queue) then
+  return {'NEW', id, job_status(id, ARGV[4], ARGV[5])}
+end
 if ARGV[6] ~= '' and has_idle_slots(fields.queue) then
   redis.call('LPUSH', messages_key(fields.queue), ARGV[6])
   redis.call('HSET', job_key(id), 'dispatched_at', text(now))

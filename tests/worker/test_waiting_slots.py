@@ -1,0 +1,183 @@
+"""Slots that wait for the next job of their queue: it is claimed for one of them by the step that makes it runnable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
+from worker.execution.lease import Lease, WaitingSlot
+from worker.jobs.ids import JobIds
+from worker.jobs.record import State
+from worker.jobs.service import Jobs
+
+_WAITING = f"{PREFIX}waiting_slots:{SUBSYSTEM}.write"
+
+
+@pytest.fixture
+def node(bench: Bench) -> Node:
+    return bench.node()
+
+
+def _waiting(node: Node, volume: str = "first") -> WaitingSlot:
+    """The slot of a job that has ended, entered for the longest time, so that a slow test does not outlast it."""
+    bench, before = node.bench, set(_entered(node.bench))
+    lease = node.claim(bench.accept("create_volume", volume=volume))
+    bench.publisher.take()
+    lease.claims_next = lambda: False
+    node.executor.execute(lease)
+    assert lease.next_lease is None
+    assert lease.waiting_slot is not None
+    (new,) = set(_entered(bench)) - before
+    _enter(bench, new, until_ms=_now_ms(bench) + 1000)
+    return lease.waiting_slot
+
+
+def _entered(bench: Bench) -> list[bytes]:
+    found: Any = bench.client.zrange(_WAITING, 0, -1)
+    return list(found)
+
+
+def _enter(bench: Bench, slot: bytes, *, until_ms: int) -> None:
+    bench.client.zadd(_WAITING, {slot: until_ms})
+    bench.client.persist(_WAITING)
+
+
+def _now_ms(bench: Bench) -> int:
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def test_a_new_job_is_claimed_for_a_slot_that_waits(bench: Bench, node: Node):
+    slot = _waiting(node)
+    job_id = bench.accept("create_volume", volume="next")
+    assert bench.job(job_id).state is State.RUNNING
+    assert bench.publisher.take() == []
+    lease = node.claims.await_next(slot)
+    assert lease is not None
+    assert lease.job_id == job_id
+    assert lease in node.lease_renewer.leases()
+    node.executor.execute(lease)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert bench.job(job_id).attempt == 1
+    assert bench.effects()[job_id]
+    assert not bench.leftovers()
+
+
+def test_a_slot_gets_one_job(bench: Bench, node: Node):
+    slot = _waiting(node)
+    given, other = bench.accept("create_volume", volume="a"), bench.accept("create_volume", volume="b")
+    assert [bench.job(job_id).state for job_id in (given, other)] == [State.RUNNING, State.QUEUED]
+    assert [ring.job_id for ring in bench.publisher.take()] == [other]
+    lease = node.claims.await_next(slot)
+    assert lease is not None
+    assert lease.job_id == given
+
+
+@pytest.mark.parametrize("left_ms", [0, 3_600_000])
+def test_a_slot_that_waits_no_longer_gets_nothing(bench: Bench, node: Node, left_ms: int):
+    """Or that seems to wait for an hour, because the clock was set back."""
+    _waiting(node)
+    _enter(bench, _entered(bench)[0], until_ms=_now_ms(bench) + left_ms)
+    job_id = bench.accept("create_volume", volume="next")
+    assert bench.job(job_id).state is State.QUEUED
+    assert [ring.job_id for ring in bench.publisher.take()] == [job_id]
+
+
+def test_changes_of_a_volume_keep_their_order(bench: Bench, node: Node):
+    slot = _waiting(node)
+    running = node.claim(_without_slots(bench, "update_volume", volume="vol", percentage_snapshot_reserve=1))
+    behind = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
+    assert bench.job(behind).state is State.QUEUED
+    assert len(_entered(bench)) == 1
+    bench.publisher.take()
+    # With the end of the one before it goes to the slot that waits.
+    node.executor.execute(running)
+    assert bench.job(behind).state is State.RUNNING
+    assert bench.publisher.take() == []
+    lease = node.claims.await_next(slot)
+    assert lease is not None
+    assert lease.job_id == behind
+
+
+def _without_slots(bench: Bench, operation: str, **arguments: Any) -> str:
+    """Accept a job while no slot waits."""
+    (slot,) = _entered(bench)
+    bench.client.delete(_WAITING)
+    job_id = bench.accept(operation, **arguments)
+    _enter(bench, slot, until_ms=_now_ms(bench) + 1000)
+    return job_id
+
+
+def test_members_of_a_batch_begin_only_when_they_are_released(bench: Bench, node: Node):
+    first = node.claim(bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=1))
+    others = [bench.new("create_volume", volume=name) for name in ("a", "b")]
+    batch_id = bench.accept_batch(
+        *others, bench.new("update_volume", volume="vol", percentage_snapshot_reserve=2), parallel=2
+    )
+    _waiting(node)
+    # It is at the head of its volume's order now.
+    node.executor.execute(first)
+    assert bench.members(batch_id)[2].state is State.QUEUED
+
+
+def test_nobody_begins_before_enough_replicas_have_the_job(bench: Bench, node: Node):
+    _waiting(node)
+    replicated = bench.settings.model_copy(update={"wait_replicas": 1})
+    bench.jobs = Jobs(bench.client, bench.scripts, JobIds(b"secret"), bench.publisher, replicated)  # type: ignore[arg-type]
+    job_id = bench.accept("create_volume", volume="next")
+    assert bench.job(job_id).state is State.QUEUED
+
+
+def test_a_job_that_was_claimed_while_redis_could_not_be_asked_is_found(
+    bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch
+):
+    slot = _waiting(node)
+    job_id = bench.accept("create_volume", volume="next")
+    take, errors = bench.scripts.take_handed, iter([redis.ConnectionError("away")])
+
+    def fail_once(*arguments: Any) -> Any:
+        for error in errors:
+            raise error
+        return take(*arguments)
+
+    monkeypatch.setattr(bench.scripts, "take_handed", fail_once)
+    lease = node.claims.await_next(slot)
+    assert lease is not None
+    assert lease.job_id == job_id
+
+
+def test_what_a_lost_worker_was_to_begin_is_done_once_by_another(bench: Bench, node: Node):
+    _waiting(node)
+    job_id = bench.accept("create_volume", volume="next")
+    assert bench.job(job_id).state is State.RUNNING
+    bench.recover(bench.node(), job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert bench.job(job_id).attempt == 2
+    assert bench.effects()[job_id]
+
+
+def test_a_worker_that_shuts_down_returns_the_job(bench: Bench, node: Node):
+    slot = _waiting(node)
+    job_id = bench.accept("create_volume", volume="next")
+    node.drain.set()
+    lease = node.claims.await_next(slot)
+    assert lease is not None
+    node.executor.execute(lease)
+    assert bench.job(job_id).state is State.QUEUED
+    assert bench.job(job_id).attempt == 0
+    assert [ring.job_id for ring in bench.publisher.take()] == [job_id]
+    assert node.lease_renewer.leases() == []
+
+
+def test_a_lease_counts_from_before_the_slot_was_entered(bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch):
+    clock = [1000.0]
+    monkeypatch.setattr("worker.execution.claims.time.monotonic", lambda: clock[0])
+    slot = _waiting(node)
+    bench.accept("create_volume", volume="next")
+    clock[0] += bench.settings.lease
+    lease = node.claims.await_next(slot)
+    assert isinstance(lease, Lease)
+    assert lease.seconds_left == 0

@@ -1,0 +1,26 @@
+"""Waiting for an entry of a list: BLPOP with a time limit of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+#: How much longer than it was told to wait Redis may take to answer (seconds); a request must not last longer either.
+_GRACE_S = 0.7
+
+
+def blocking_pop(client: redis.Redis, key: str, seconds: float) -> bytes | None:
+    """Take the first entry of a list as soon as there is one; None when there is none in that time.
+
+    Raises what redis-py raises when Redis is unavailable.
+    """
+    pool: Any = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        # `client.blpop` would give up at the time limit of its connections, which is that of quick answers.
+        connection.send_command("BLPOP", key, seconds)
+        popped: tuple[bytes, bytes] | None = connection.read_response(timeout=seconds + _GRACE_S)
+    finally:
+        pool.release(connection)
+    return popped[1] if popped else None
