@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from cachetools import TTLCache
 
 from api.auth.claims import identity_in
 from api.auth.principals import Identity
@@ -127,10 +128,9 @@ class TokenCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
-        self._kept_s = kept_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._answers: OrderedDict[bytes, tuple[float, dict[str, Any]]] = OrderedDict()
+        self._answers: TTLCache[bytes, dict[str, Any]] = TTLCache(_MOST_KEPT, kept_s, clock)
         self._failed_at = float("-inf")
 
     def of(self, token: str) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class TokenCache:
         """
         key = hashlib.sha256(token.encode()).digest()
         with self._lock:
-            until, answer = self._answers.get(key, (float("-inf"), {}))
-        if until > self._clock():
+            answer = self._answers.get(key)
+        if answer is not None:
             return answer
         if self._clock() - self._failed_at < _RECOVERY_S:
             raise ProviderUnavailable("the provider did not answer just now")
@@ -155,8 +155,5 @@ class TokenCache:
             self._failed_at = self._clock()
             raise
         with self._lock:
-            self._answers[key] = (self._clock() + self._kept_s, answer)
-            self._answers.move_to_end(key)
-            while len(self._answers) > _MOST_KEPT:
-                self._answers.popitem(last=False)
+            self._answers[key] = answer
         return answer

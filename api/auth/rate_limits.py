@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import redis
+from cachetools import TLRUCache
 from flask import Flask, Response, g, request
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, RedisStorage, Storage
@@ -30,7 +32,11 @@ class RateLimiter:
     def __init__(self, shared: Storage, rates: list[RateLimitItem]) -> None:
         self._shared = shared
         self._alone = MemoryStorage()
-        self._resets: dict[tuple[int, str], float] = {}
+        # Each is known until then.
+        self._resets: TLRUCache[tuple[int, str], float] = TLRUCache(
+            _MOST_WINDOWS, ttu=lambda _window, reset_at, _now: reset_at, timer=time.time
+        )
+        self._lock = threading.Lock()
         self._rates = rates
         self._away_until = float("-inf")
 
@@ -68,12 +74,17 @@ class RateLimiter:
         """Count in a fixed window; when it ends is asked once for each window, not for each change."""
         name = rate.key_for(key)
         count = storage.incr(name, rate.get_expiry())
+        return count <= rate.amount, max(0, rate.amount - count), self._reset_at(storage, name)
+
+    def _reset_at(self, storage: Storage, name: str) -> float:
         known = (id(storage), name)
-        if self._resets.get(known, 0.0) <= time.time():
-            if len(self._resets) >= _MOST_WINDOWS:
-                self._resets.clear()
-            self._resets[known] = storage.get_expiry(name)
-        return count <= rate.amount, max(0, rate.amount - count), self._resets[known]
+        with self._lock:
+            reset_at = self._resets.get(known)
+        if reset_at is None:
+            reset_at = storage.get_expiry(name)
+            with self._lock:
+                self._resets[known] = reset_at
+        return reset_at
 
 
 def init_app(app: Flask, rates: str, client: redis.Redis, prefix: str) -> None:

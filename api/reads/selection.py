@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from threading import Lock
 from typing import Any
+
+from cachetools import LRUCache, cached
 
 from api.reads.filter_expressions import Predicate
 from worker.listings.listing import Listing
@@ -21,39 +22,15 @@ State = tuple[str, str]
 _FEW = 4
 
 
-class _Results:
-    """What lately asked queries found, as numbers of records: pages of one query are cut from one result."""
-
-    def __init__(self, most: int = 64) -> None:
-        self._most = most
-        self._kept: OrderedDict[tuple[str, str, str], Sequence[int]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, name: tuple[str, str, str], make: Callable[[], Sequence[int]]) -> Sequence[int]:
-        with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
-        found = make()
-        with self._lock:
-            self._kept[name] = found
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return found
+#: What lately asked queries found, as numbers of records: pages of one query are cut from one result.
+_results: LRUCache[tuple[str, str, str], Sequence[int]] = LRUCache(64)
+_results_lock = Lock()
 
 
-_results = _Results()
-
-
-def numbers(listing: Listing, state: State, filters: Filters, sort: Sort, text: str) -> Sequence[int]:
+@cached(_results, key=lambda _listing, state, _filters, _sort, text: (*state, text), lock=_results_lock)
+def numbers(listing: Listing, state: State, filters: Filters, sort: Sort, text: str) -> Sequence[int]:  # noqa: ARG001 - part of the key
     """The numbers of the records that fit, in the order that is asked for; ``text`` names the query."""
-    return _results.get((*state, text), lambda: _selected(listing, state, filters, sort))
-
-
-def _selected(listing: Listing, state: State, filters: Filters, sort: Sort) -> Sequence[int]:
-    found: Sequence[int] = range(listing.count)
-    if sort:
-        found = _results.get((*state, f"sort {sort}"), lambda: _ordered(listing, sort))
+    found: Sequence[int] = _ordered(listing, state, sort) if sort else range(listing.count)
     for name, fits in filters:
         found = array("l", _fitting(found, listing.column(name), fits))
     return found
@@ -67,7 +44,8 @@ def _fitting(found: Sequence[int], column: Sequence[Any], fits: Predicate) -> It
     return compress(found, map(fitting.__getitem__, found))
 
 
-def _ordered(listing: Listing, sort: Sort) -> Sequence[int]:
+@cached(_results, key=lambda _listing, state, sort: (*state, f"sort {sort}"), lock=_results_lock)
+def _ordered(listing: Listing, state: State, sort: Sort) -> Sequence[int]:  # noqa: ARG001 - part of the key
     """The numbers of all records; what is null comes last."""
     found: Sequence[int] = range(listing.count)
     for name, descending in reversed(sort):
