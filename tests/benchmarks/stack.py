@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
+from tests.launcher import clean_environment, end, launch
 
 ROOT = Path(__file__).resolve().parents[2]
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -35,10 +36,8 @@ class Processes:
 
     def start(self, name: str, *arguments: str, **more: str) -> None:
         """Start ``python -m`` something."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.started[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments], cwd=ROOT, stdout=log, stderr=log, env=self.environment | more
-            )
+        command = [sys.executable, "-m", *arguments]
+        self.started[name] = launch(command, self.folder / f"{name}.log", self.environment | more)
 
     def serve(self, name: str, application: str, *, workers: int = 2, threads: int = 712, **more: str) -> str:
         """Start Granian on an application, as we ship it; its address, once it answers."""
@@ -62,13 +61,7 @@ class Processes:
 
     def end(self, name: str) -> None:
         """End one of them."""
-        process = self.started.pop(name)
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(self.started.pop(name))
 
     def end_all(self) -> None:
         """End them, the last one first."""
@@ -137,7 +130,7 @@ def stack(
     redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
     server = redis.start()
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
+        **clean_environment(),
         "SAPI_REDIS_URL": redis.url,
         "SAPI_DEBUG": "true",
         "SAPI_SECRET_KEY": "for measurements on one machine only",

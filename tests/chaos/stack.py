@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import requests
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
+from tests.launcher import clean_environment, end, launch
 from tests.processes import count_sockets
 
 USER, PASSWORD = "chaos", "chaos-password"
@@ -45,10 +45,7 @@ class Part:
                 self._process = None
             if self.held_down.is_set():
                 return
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command, cwd=self._cwd, env=dict(self._env), stdout=log, stderr=log
-                )
+            self._process = launch(self._command, self._log, self._env, cwd=self._cwd)
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it runs."""
@@ -64,15 +61,8 @@ class Part:
     def end(self, timeout_s: float) -> None:
         """Stop it for good."""
         self.held_down.set()
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        if self._process is None:
-            return
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            end(self._process, timeout_s=timeout_s)
 
 
 class Stack:
@@ -94,7 +84,7 @@ class Stack:
             "away_file": self.away_file,
         }  # fmt: skip
         told = "🌈".join(f"{name}🌈{value}" for name, value in options.items())
-        env = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")} | {
+        env = clean_environment() | {
             "SAPI_REDIS_URL": self.redis.url,
             "SAPI_STATE_DIR": str(folder / "state"),
             "SAPI_LEASE": str(LEASE_S),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from deploy.compose import make_secrets
 from deploy.docs import configuration
 from storage_backends.configuration.subsystems import Subsystems
 from tests.deploy.stack import ROOT, has_compose
+from tests.launcher import clean_environment
 
 FILES = ("docker-compose.yml", "deploy/compose/proxy.yml", "deploy/compose/published-redis.yml")
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
@@ -51,9 +51,10 @@ def services() -> dict[str, Any]:
 def rendered(settings: tuple[tuple[str, str], ...], file: Path) -> dict[str, dict[str, str]]:
     """The environment of each service when ``.env`` holds these settings."""
     file.write_text("".join(f"{name}={value}\n" for name, value in settings), "utf-8")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
     command = ["docker", "compose", "--env-file", str(file), "config", "--format", "json"]
-    done = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     return {name: each.get("environment", {}) for name, each in json.loads(done.stdout)["services"].items()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.docs import configuration
+from tests.launcher import clean_environment
 from worker.config.settings import BadSettings, Settings, load
 
 _TOP = Path(__file__).resolve().parents[2]
@@ -55,8 +55,7 @@ def test_every_option_and_variable_has_a_meaning():
     ("variable", "value"), [("SAPI_CACHE_FRESH", "soon"), ("SAPI_LEASE", "1000"), ("SAPI_REDIS_URL_FILE", "/not/there")]
 )
 def test_a_wrong_value_stops_the_start_with_one_line(process, variable, value):
-    kept = {name: kept for name, kept in os.environ.items() if not name.startswith("SAPI_")}
-    environment = {**kept, "SAPI_BACKENDS": "dummy🌈DummyStorage", "SAPI_DEBUG": "true", variable: value}
+    environment = clean_environment() | {"SAPI_BACKENDS": "dummy🌈DummyStorage", "SAPI_DEBUG": "true", variable: value}
     ended = subprocess.run(
         _STARTS[process], cwd=_TOP, env=environment, check=False, capture_output=True, text=True, timeout=60
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.client import Client, Service
+from tests.launcher import clean_environment
 from tests.ontap_simulator.server import Simulator
 
 #: The filer's password, with all that a password may hold; it must be found nowhere.
@@ -63,7 +64,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, filer: Simulator) -> Itera
     netapp = f"🦄netapp🌈NetappStorage🌈{netapp}🌈port🌈{filer.port}🌈scheme🌈http"
     api, flower = free_port(), free_port()
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
+        **clean_environment(),
         "SAPI_BACKENDS": "🦄".join(f"{name}🌈DummyStorage🌈{options}" for name, options in backends.items()) + netapp,
         "SAPI_DEV_FOLDER": str(folder / "dev"),
         "SAPI_PORT": str(api),

@@ -17,6 +17,7 @@ from redis import Redis
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.benchmarks.stack import Processes, backends
 from tests.e2e.client import Client
+from tests.launcher import clean_environment
 
 USER, PASSWORD = "racer", "racers-password"
 
@@ -110,7 +111,7 @@ def own_stack(
     server = redis.start()
     every = {
         **(environment or {}),
-        **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
+        **clean_environment(),
         "SAPI_REDIS_URL": redis.url,
         "SAPI_DEBUG": "true",
         "SAPI_SECRET_KEY": "for tests on one machine only",

@@ -13,14 +13,14 @@ import pytest
 
 from tests.e2e.client import Client, Service
 from tests.e2e.conftest import devserver, free_port
+from tests.launcher import clean_environment
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Surroundings for a server of this test alone."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
     ports = {"SAPI_PORT": str(free_port()), "SAPI_FLOWER_PORT": str(free_port())}
-    return kept | ports | {"SAPI_DEV_FOLDER": str(tmp_path / "dev")}
+    return clean_environment() | ports | {"SAPI_DEV_FOLDER": str(tmp_path / "dev")}
 
 
 def _refused(environment: dict[str, str]) -> str:

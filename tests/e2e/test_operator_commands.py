@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.client import Client, Service
+from tests.launcher import clean_environment
 
 _TOP = Path(__file__).resolve().parents[2]
 
 
 def _type(service: Service, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
+    environment = clean_environment()
     environment |= {"SAPI_DEV_FOLDER": str(service.folder), "SAPI_PORT": service.url.rpartition(":")[2]}
     return subprocess.run(
         [sys.executable, "-m", "deploy.dev.devserver", *command],

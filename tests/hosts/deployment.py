@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -18,11 +16,11 @@ import requests
 from deploy.dev.embedded_redis import find_server
 from tests.e2e.client import Client
 from tests.hosts.network import Host
+from tests.launcher import TOP, clean_environment, end_all, launch
 
 SUBSYSTEM = "filer"
 LEASE_S = 6
 _USER, _PASSWORD = "hosts", "hosts-password"
-_TOP = Path(__file__).resolve().parents[2]
 _LIMIT_S = 45.0
 
 T = TypeVar("T")
@@ -47,7 +45,7 @@ class Deployment:
         self.redis_password = secrets.token_hex(8)
         self._processes: list[subprocess.Popen[bytes]] = []
         backend = f"{SUBSYSTEM}🌈DummyStorage"
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")} | {
+        self.env = clean_environment() | {
             "SAPI_STATE_DIR": str(folder / "state"),
             "SAPI_LEASE": str(LEASE_S),
             "SAPI_BASIC_AUTH_USERNAME": _USER,
@@ -63,12 +61,11 @@ class Deployment:
         self._worker_env = {"SAPI_BACKENDS": f"{backend}🌈volumes🌈5🌈latency_s🌈{latency_s}"}
 
     def start(
-        self, name: str, *command: str, host: Host | None = None, cwd: Path = _TOP, env: Mapping[str, str] | None = None
+        self, name: str, *command: str, host: Host | None = None, cwd: Path = TOP, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start a process whose output goes to ``<name>.log``."""
         words = host.command(*command) if host else list(command)
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(words, cwd=cwd, env=self.env | dict(env or {}), stdout=log, stderr=log)
+        process = launch(words, self.folder / f"{name}.log", self.env | dict(env or {}), cwd=cwd)
         self._processes.append(process)
         return process
 
@@ -114,17 +111,7 @@ class Deployment:
 
     def stop(self) -> None:
         """End everything, whatever state it is in."""
-        for process in reversed(self._processes):
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        until = time.monotonic() + 10
-        for process in self._processes:
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._processes[::-1], timeout_s=10)
 
     def _mode(self, file: Path) -> list[str]:
         return [file.name, "--sentinel"] if "sentinel monitor" in file.read_text() else [file.name]
@@ -133,12 +120,6 @@ class Deployment:
 def safe(password: str) -> tuple[str, ...]:
     """Lines for a Redis that loses nothing."""
     return ("appendonly yes", "appendfsync always", f"requirepass {password}", f"masterauth {password}")
-
-
-def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
-    """End one process, and wait for that."""
-    process.send_signal(number)
-    process.wait(timeout=60)
 
 
 def workers_online(client: Client, queue: str = f"{SUBSYSTEM}.write") -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 from kombu.connection import Connection
 
 from deploy.dev.embedded_redis import free_port, is_free
-from tests.hosts.deployment import Deployment, end, eventually
+from tests.hosts.deployment import Deployment, eventually
+from tests.launcher import end
 
 #: Where Debian keeps the program that runs as whoever starts it (`rabbitmq-server` itself changes the user).
 _SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

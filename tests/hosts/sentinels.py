@@ -11,7 +11,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from deploy.dev.embedded_redis import free_port
-from tests.hosts.deployment import Deployment, end, eventually, safe
+from tests.hosts.deployment import Deployment, eventually, safe
+from tests.launcher import end
 
 _NAME = "sapi"
 _ONCE = Retry(NoBackoff(), 0)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.deployment import Deployment, end, eventually, safe, state, workers_online
+from tests.hosts.deployment import Deployment, eventually, safe, state, workers_online
 from tests.hosts.network import Network, why_impossible
+from tests.launcher import end
 
 _WHY_NOT = why_impossible()
 pytestmark = [

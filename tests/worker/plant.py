@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
+from tests.launcher import clean_environment, end, launch
 from tests.worker.bench import PREFIX
 from worker.catalog.operations import OPERATIONS
 from worker.config.settings import Settings, load
@@ -45,7 +45,7 @@ class Plant:
 
     def worker(self, node: str, module: str = "worker.main") -> subprocess.Popen[bytes]:
         """Start one, and return when it is there."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")} | {
+        env = clean_environment() | {
             "SAPI_REDIS_URL": self.redis.url,
             "SAPI_STATE_DIR": str(self.folder),
             "SAPI_LEASE": "3",
@@ -53,8 +53,7 @@ class Plant:
             "SAPI_DEBUG": "1",
             "SAPI_BACKENDS": f"filer🌈DummyStorage🌈volumes🌈3🌈latency_s🌈{self.latency_s}",
         }
-        with (self.folder / f"{node}.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", module, "--node", node], env=env, stdout=log, stderr=log)
+        process = launch([sys.executable, "-m", module, "--node", node], self.folder / f"{node}.log", env)
         self._workers.append(process)
         self.until(lambda: any(node.encode() in name for name in self._online()), f"{node} is there")
         return process
@@ -112,9 +111,6 @@ class Plant:
     def stop(self) -> None:
         """End everything that was started."""
         for process in (*self._workers, self.store):
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait()
+            end(process, how=signal.SIGKILL)
         self.publisher.close(0.1)
         self.client.close()
