@@ -39,7 +39,7 @@ _NOT_SERVED = ("wrong-worker", "The worker that took it does not serve this stor
 _NOT_KNOWN = ("wrong-worker", "The worker that took it is of an earlier release, which does not know this operation.")
 _LONGEST_GRACE_MS = 5000
 #: How long a slot waits for the next job of its queue, before it is idle and needs a message.
-_SLOT_WAIT_S = 0.1
+_SLOT_WAIT_S = 0.25
 #: How long it looks for a job that may have been claimed for it while Redis could not be asked.
 _HANDED_TIMEOUT_S = 5.0
 #: How many waiting jobs of a queue are scanned for a runnable one.
