@@ -73,8 +73,10 @@ class Journal(ABC):
         """Show how far the job is; also a checkpoint."""
 
     @abstractmethod
-    def record_intent(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
         """Mark durably that ``step`` is about to be sent, with what a later look will need.
+
+        ``steps_done``: how many steps of the change came before, as its progress.
 
         From here on the job cannot be cancelled unless ``backend_job`` says so. The mark of the previous step's
         backend job is cleared.
@@ -117,7 +119,9 @@ class InMemoryJournal(Journal):
     def progress(self, current: int, total: int | None, unit: str, message: str) -> None:
         self.shown.append((current, total, unit, message))
 
-    def record_intent(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
+        if steps_done is not None:
+            self.progress(steps_done, None, "steps", step)
         self.step, self.uuid = step, None
         self.facts.update(facts)
 

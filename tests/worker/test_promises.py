@@ -75,7 +75,7 @@ class _Deaf(Lease):
     def checkpoint(self) -> None:
         return
 
-    def record_intent(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
         return
 
 
@@ -119,6 +119,16 @@ def test_jobs_that_kill_their_workers_are_given_up_and_attempts_are_no_losses(be
     bench.let_time_pass()
     assert node.sweep() == ([], [job_id])
     assert bench.job(job_id).failure.code == "worker-lost"  # type: ignore[union-attr]
+
+
+def test_a_step_and_its_number_are_one_write(bench: Bench, node: Node):
+    job_id = bench.accept("create_volume")
+    lease = node.claim(job_id)
+    before = bench.job(job_id).version
+    lease.record_intent("mount", steps_done=2, url="PATCH /api")
+    job = bench.job(job_id)
+    assert (job.step, job.current, job.unit, job.facts) == ("mount", 2, "steps", {"url": "PATCH /api"})
+    assert job.version == before + 1
 
 
 # --- time

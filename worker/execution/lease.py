@@ -136,11 +136,12 @@ class Lease(Journal):
             # Progress is informative only; what decisions rest on is recorded durably.
             log.info("progress.not-recorded", job_id=self.job_id)
 
-    def record_intent(self, step: str, **facts: str) -> None:
+    def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
         self.checkpoint()
-        self._record_durably(
-            "step", {"step": step, "message": step.replace("-", " ").replace("_", " "), **_facts(facts)}
-        )
+        fields = {"step": step, "message": step.replace("-", " ").replace("_", " "), **_facts(facts)}
+        if steps_done is not None:
+            fields |= {"current": str(steps_done), "total": "", "unit": "steps"}
+        self._record_durably("step", fields)
         self.step, self.filer_job = step, None
 
     def backend_job(self, uuid: str, *, cancellable: bool = False) -> None:

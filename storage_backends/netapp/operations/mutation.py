@@ -98,10 +98,10 @@ class Mutation:
     def _send(
         self, step: str, request: _Request, is_absent: Callable[[], bool] | None, facts: dict[str, str]
     ) -> Answer:
-        self.journal.progress(self._steps, None, "steps", step)
-        self._steps += 1
         self.client.honour_retry_after(self.journal)  # Before the mark: nothing is unclear about what was never sent.
-        self.journal.record_intent(step, url=f"{request.method} /api{request.path}", **facts)
+        url = f"{request.method} /api{request.path}"
+        self.journal.record_intent(step, steps_done=self._steps, url=url, **facts)
+        self._steps += 1
         answer = self.client.change(request.method, request.path, request.query, request.body, journal=self.journal)
         is_done = answer.status != HTTPStatus.ACCEPTED
         uuid = Fields(answer.body).text("job.uuid")

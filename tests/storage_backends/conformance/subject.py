@@ -21,8 +21,8 @@ PATTERNS = ("*", "hom*", "home|work", "!home", '"home"', "{home}", "ho?e", "a..z
 class DyingJournal(InMemoryJournal):
     """A worker that dies between its mark and its call: nothing reaches the storage system."""
 
-    def record_intent(self, step: str, **facts: str) -> None:
-        super().record_intent(step, **facts)
+    def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
+        super().record_intent(step, steps_done=steps_done, **facts)
         raise LeaseLost
 
 

@@ -28,8 +28,8 @@ class RecordingJournal(InMemoryJournal):
     def cancel_requested(self) -> bool:
         return self._cancel and self.uuid is not None
 
-    def record_intent(self, step: str, **facts: str) -> None:
-        super().record_intent(step, **facts)
+    def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
+        super().record_intent(step, steps_done=steps_done, **facts)
         self.marks.append(f"sending {step}")
 
     def backend_job(self, uuid: str, *, cancellable: bool = False) -> None:
