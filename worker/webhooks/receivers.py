@@ -67,18 +67,23 @@ def _file(told: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def check_secret(secret: str, whose: str) -> str:
-    """Return a secret that can sign.
+    """Return one or several secrets, separated by white space, each of which can sign.
 
     Raises:
-        BadSettings: it cannot.
+        BadSettings: one cannot.
     """
+    for each in secret.split() or [""]:
+        _check_one(each, whose)
+    return secret
+
+
+def _check_one(secret: str, whose: str) -> None:
     try:
         key = base64.b64decode(secret.removeprefix("whsec_") + "==", validate=False)
     except binascii.Error:
         key = b""
     if len(key) < 24:  # noqa: PLR2004 - as the specification asks
         raise BadSettings(f"{whose}: the secret must be whsec_ and 24 to 64 bytes in base64")
-    return secret
 
 
 def _receiver(name: str, table: Any, folder: Path, environ: Mapping[str, str]) -> Receiver:

@@ -74,14 +74,14 @@ class DeliverTask(Task):
 
 
 def signed_headers(delivery: Delivery, secret: str) -> dict[str, str]:
-    """Return the headers of the Standard Webhooks specification."""
-    now = datetime.now(UTC)
+    """Return the headers of the Standard Webhooks specification, with a signature for each secret."""
+    now, body = datetime.now(UTC), delivery.body.decode()
     return {
         "Content-Type": "application/json",
         "User-Agent": "storage-api",
         "webhook-id": delivery.id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(delivery.id, now, delivery.body.decode()),
+        "webhook-signature": " ".join(Webhook(each).sign(delivery.id, now, body) for each in secret.split()),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -25,7 +26,7 @@ from worker.webhooks import sending
 from worker.webhooks.addresses import is_refused, resolve
 from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.outbox import Delivery, Outbox
-from worker.webhooks.receivers import Receiver, read_receivers
+from worker.webhooks.receivers import Receiver, check_secret, read_receivers
 from worker.webhooks.sending import NotSent, post
 from worker.webhooks.settings import WebhookSettings
 from worker.webhooks.tasks import DeliverTask, signed_headers
@@ -290,6 +291,18 @@ def test_the_signature_is_the_specification_s(monkeypatch: Any):
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     delivery = Delivery("msg_1", "one", "", b'{"type": "job.failed"}', "id")
     assert Webhook(SECRET).verify(delivery.body, signed_headers(delivery, SECRET)) == json.loads(delivery.body)
+
+
+def test_a_receiver_that_knows_either_secret_verifies_while_they_are_exchanged():
+    from standardwebhooks import Webhook
+
+    new = "whsec_" + base64.b64encode(b"n" * 24).decode()
+    delivery = Delivery("msg_1", "one", "", b'{"type": "job.failed"}', "id")
+    headers = signed_headers(delivery, check_secret(f"{new}\n{SECRET}", "it"))
+    for secret in (SECRET, new):
+        assert Webhook(secret).verify(delivery.body, headers) == json.loads(delivery.body)
+    with pytest.raises(BadSettings):
+        check_secret(f"{new} whsec_QUJD", "it")
 
 
 def _moment(seconds: int) -> Any:
