@@ -23,8 +23,10 @@ from tests.chaos.batches import batch_clients
 from tests.chaos.client import Client, Seen
 from tests.chaos.faults import Faults
 from tests.chaos.judge import BAD, Judge, Verdict
+from tests.chaos.listening import Listening
 from tests.chaos.requests_made import Wishes
 from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
+from tests.chaos.told import BAD as TOLD
 
 #: A job that has not ended, when no other has for so long after the last fault, is stuck.
 _STUCK_AFTER_S = 90.0
@@ -39,9 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {seed}, {told.seconds} s, {told.clients} clients; everything is in {folder}", flush=True)
     stack = Stack(folder, latency_s=told.latency)
+    listening = Listening(stack) if told.listeners else None
     try:
         stack.start()
-        verdict = _run(stack, told, seed)
+        verdict = _run(stack, told, seed, listening)
     finally:
         stack.stop()
     if verdict.kept:
@@ -59,11 +62,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--latency", type=float, default=0.15, help="how long a call to the filer takes (seconds)")
     parser.add_argument("--batches", type=int, default=0, help="submit so many batches, and nothing else")
     parser.add_argument("--members", type=int, default=200, help="of so many members each")
+    parser.add_argument(
+        "--listeners", action="store_true", help="judge what streams of events and webhooks tell meanwhile"
+    )
     parser.add_argument("--pause", type=float, nargs=2, default=(1.0, 4.0), help="between faults (seconds, from to)")
     return parser.parse_args(argv)
 
 
-def _run(stack: Stack, told: argparse.Namespace, seed: int) -> Verdict:
+def _run(stack: Stack, told: argparse.Namespace, seed: int, listening: Listening | None) -> Verdict:
     urls = [f"http://127.0.0.1:{port}" for port in stack.ports]
     listed = requests.get(f"{urls[0]}/v4/{SUBSYSTEM}/volumes", auth=(USER, PASSWORD), timeout=60).json()
     wishes = Wishes(sorted(volume["name"] for volume in listed), by_path=_BY_PATH_IN_BATCHES if told.batches else 0.25)
@@ -75,6 +81,8 @@ def _run(stack: Stack, told: argparse.Namespace, seed: int) -> Verdict:
         )
     else:
         clients = [Client(urls, wishes, seen, f"{seed}-{n}", stop) for n in range(told.clients)]
+    if listening:
+        listening.start(seed)
     faults = Faults(stack, random.Random(seed), pause_s=tuple(told.pause))
     for thread in (*clients, faults):
         thread.start()
@@ -83,12 +91,16 @@ def _run(stack: Stack, told: argparse.Namespace, seed: int) -> Verdict:
         _await_batches(clients, judge, told.seconds)
     else:
         time.sleep(told.seconds)
+    if listening:
+        listening.stop_asking()
     faults.end()
     stop.set()
     for client in clients:
         client.join()
     drained = judge.await_end(_STUCK_AFTER_S)
     verdict = judge.judge(seen)
+    if listening:
+        verdict.bad |= listening.judge(lambda: judge.all_jobs("&all=true"))
     _print(verdict, faults, seen, drained, stack)
     return verdict
 
@@ -107,7 +119,7 @@ def _print(verdict: Verdict, faults: Faults, seen: Seen, drained: str, stack: St
     rows: list[tuple[str, object, str]] = [
         ("accepted", verdict.accepted, f"jobs, {verdict.batches} of them batches"),
         ("ended", verdict.ended, ", ".join(f"{state} {n}" for state, n in verdict.states.most_common())),
-        *((name, len(verdict.bad[name]), why) for name, why in BAD.items()),
+        *((name, len(verdict.bad[name]), why) for name, why in (BAD | TOLD).items() if name in verdict.bad),
         ("failures", sum(verdict.codes.values()), ", ".join(f"{code} {n}" for code, n in verdict.codes.most_common())),
         ("fenced", verdict.fenced, "changes that came too late and that the filer refused"),
         ("drained", "", drained),

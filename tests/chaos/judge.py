@@ -17,7 +17,7 @@ import requests
 from tests.chaos.client import Seen
 from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
 
-_READS = {"list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_locks", "list_policies", "get_policy"}
+READS = {"list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_locks", "list_policies", "get_policy"}
 
 
 #: A process of this stack needs some dozens at most, whatever has happened to Redis.
@@ -93,7 +93,7 @@ class Judge:
     def judge(self, seen: Seen) -> Verdict:
         """Compare what clients were told, what the service says now, and what the filer has."""
         verdict = Verdict()
-        jobs = {job["id"]: job for job in self._all_jobs()}
+        jobs = {job["id"]: job for job in self.all_jobs()}
         effects = self._updates()
         verdict.accepted = len(jobs.keys() | seen.accepted.keys())
         verdict.ended = sum(job["done"] for job in jobs.values())
@@ -120,9 +120,10 @@ class Judge:
         verdict.fenced = sum(line.endswith("fenced") for line in self._book())
         return verdict
 
-    def _all_jobs(self) -> list[dict[str, Any]]:
+    def all_jobs(self, query: str = "") -> list[dict[str, Any]]:
+        """Everybody's jobs, as the service shows them."""
         found: list[dict[str, Any]] = []
-        url: str | None = f"http://127.0.0.1:{self._stack.ports[0]}/v4/jobs?limit=500"
+        url: str | None = f"http://127.0.0.1:{self._stack.ports[0]}/v4/jobs?limit=500{query}"
         while url:
             answer = self._session.get(url, timeout=60)
             answer.raise_for_status()
@@ -206,7 +207,7 @@ def _torn(jobs: dict[str, Any]) -> list[str]:
 
 
 def _is_wrong(job: dict[str, Any], effect: tuple[bool, float] | None) -> bool:
-    if job["operation"] in _READS or job["operation"] == "batch":
+    if job["operation"] in READS or job["operation"] == "batch":
         return False
     made = effect is not None and effect[0]
     if job["state"] == "succeeded":

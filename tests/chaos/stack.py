@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import redis
 import requests
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
 from tests.launcher import clean_environment, end, launch
 from tests.processes import count_sockets
+from tests.worker.webhooks.receiver import SECRET
 
 USER, PASSWORD = "chaos", "chaos-password"
 SUBSYSTEM = "dummy"
@@ -97,6 +100,8 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             **{f"SAPI_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        self._env = env
+        self.webhooks: Part | None = None
         worker_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage🌈{told}"}
         api_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage"}
         python = sys.executable
@@ -117,7 +122,31 @@ class Stack:
 
     @property
     def parts(self) -> list[Part]:
-        return [self.store, *self.apis, *self.workers]
+        return [self.store, *self.apis, *self.workers, *([self.webhooks] if self.webhooks else [])]
+
+    def send_webhooks(self, url: str) -> None:
+        """Send the end of every job to ``url``, on this machine; call it before ``start``."""
+        (self.folder / "hook-secret").write_text(SECRET)
+        told = self.folder / "webhooks.toml"
+        told.write_text(f'[chaos]\nurl = "{url}"\nsecret = {{file = "hook-secret"}}\n')
+        hosts = f"http://{urlsplit(url).netloc}"
+        env = self._env | {"SAPI_WEBHOOKS_FILE": str(told), "SAPI_CALLBACK_HOSTS": hosts}
+        command = [sys.executable, "-m", "worker.webhooks.main"]
+        self.webhooks = Part("webhooks", command, self.folder, env, self.root)
+
+    def await_webhooks(self) -> None:
+        """Return when ends are noted for the receiver."""
+        with redis.Redis.from_url(self.redis.url) as client:
+            while not client.exists("sapi:webhook_position"):
+                time.sleep(0.1)
+
+    def kill_webhooks(self, down_s: float) -> None:
+        """Kill the process that sends them, and let it start again so much later."""
+        if self.webhooks:
+            self.webhooks.held_down.set()
+            self.webhooks.signal(signal.SIGKILL)
+            time.sleep(down_s)
+            self.webhooks.held_down.clear()
 
     def start(self) -> None:
         """Start everything, and return when it answers."""
@@ -132,7 +161,7 @@ class Stack:
     def stop(self) -> None:
         """Stop everything, Redis last."""
         self._stop.set()
-        for part in (*self.workers, *self.apis, self.store):
+        for part in (*self.parts[1:], self.store):
             part.end(45)
 
     def _ready(self, port: int) -> bool:

@@ -30,6 +30,7 @@ class HookReceiver:
     hooks: list[Hook] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     attempts: int = 0
+    port: int = 0
 
     def __post_init__(self) -> None:
         self.came = threading.Condition()
@@ -48,9 +49,9 @@ class HookReceiver:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
+        self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property

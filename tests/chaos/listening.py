@@ -1,0 +1,77 @@
+# ruff: noqa: T201 - it talks to the one who typed the command
+"""A run with listeners (``--listeners``): they are there from the first job on, and judged when all jobs have ended."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.chaos.listeners import AbsentReceiver, OtherClient, listeners, other_session
+from tests.chaos.stack import Stack
+from tests.chaos.told import BAD, await_told, changes, judge_hooks, judge_stream
+
+#: When, after the beginning, and for how long the receiver is away, and how often its process is killed (seconds).
+_AWAY_AFTER_S, _AWAY_S, _KILL_EVERY_S = 30.0, 60.0, 25.0
+#: After a minute away the next attempt may be two minutes later, and the ones of the last minute come then.
+_TOLD_WITHIN_S = 240.0
+
+
+class Listening:
+    """All listeners of a run."""
+
+    def __init__(self, stack: Stack) -> None:
+        """Prepare the process that sends webhooks; call it before the stack starts."""
+        self._stack = stack
+        self._receiver = AbsentReceiver()
+        self._over = threading.Event()
+        stack.send_webhooks(self._receiver.receiver.url)
+
+    def start(self, seed: int) -> None:
+        """Begin to listen, and return when everybody does."""
+        urls = [f"http://127.0.0.1:{port}" for port in self._stack.ports]
+        session = other_session(urls[0])
+        self._streams = listeners(urls, session, seed)
+        self._other = OtherClient(urls, session, self._over)
+        self._stack.await_webhooks()
+        for thread in self._streams:
+            thread.start()
+        while not all(stream.last_id for stream in self._streams):
+            time.sleep(0.1)
+        self._other.start()
+        threading.Thread(target=self._faults, args=(random.Random(seed),), daemon=True).start()
+
+    def _faults(self, rng: random.Random) -> None:
+        away_at = time.monotonic() + _AWAY_AFTER_S
+        while not self._over.wait(_KILL_EVERY_S * rng.uniform(0.5, 1)):
+            self._stack.kill_webhooks(rng.uniform(0, 3))
+            if time.monotonic() > away_at:
+                away_at = float("inf")
+                self._receiver.be_away(_AWAY_S)
+
+    def stop_asking(self) -> None:
+        """No more jobs, and no more faults."""
+        self._over.set()
+
+    def judge(self, all_jobs: Callable[[], list[dict[str, Any]]]) -> dict[str, list[str]]:
+        """What was told wrongly, of all jobs that there are; prints the figures."""
+        ended, took_s = await_told(
+            lambda: changes(all_jobs()),
+            self._streams,
+            lambda: list(self._receiver.receiver.hooks),
+            _TOLD_WITHIN_S,
+        )
+        for stream in self._streams:
+            stream.over.set()
+        hooks = list(self._receiver.receiver.hooks)
+        found = [judge_hooks(ended, hooks), *(judge_stream(ended, stream) for stream in self._streams)]
+        for stream in self._streams:
+            print(f"  {stream.name_:>9}  {len(stream.ids):>7}  events of {len(stream.states)} jobs,"
+                  f" {stream.connections} connections")  # fmt: skip
+        print(f"   webhooks  {len(hooks):>7}  of {len({hook.id for hook in hooks})} ends,"
+              f" {self._receiver.receiver.attempts} attempts")  # fmt: skip
+        print(f"       told            {len(ended)} changes, all of them {took_s:.0f} s after the last fault;"
+              f" the receiver was away {self._receiver.times_away} times")  # fmt: skip
+        return {name: [line for bad in found for line in bad[name]] for name in BAD}
