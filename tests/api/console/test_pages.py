@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from api.http.problems import Problem
 from tests.api.front import Front, accepted
 from worker.catalog.operations import Role
 
@@ -64,6 +65,22 @@ class TestVolumes:
             "name,state", "db01,online",
         ]  # fmt: skip
         assert client.get(f"{_VOLUMES}.json?q=db01&columns=name").json == [{"name": "db01"}]
+
+    def test_half_a_table_does_not_look_like_a_whole_one(self, client, filled, monkeypatch):
+        from api.console import api_client, volume_table
+
+        monkeypatch.setattr(volume_table, "_DOWNLOAD_ROWS", 4)
+        whole = client.get(f"{_VOLUMES}.json").json
+        assert len(whole) == 13
+        original, pages = api_client.call, []
+
+        def cut(*args: Any, **options: Any) -> Any:
+            pages.append(args)
+            return original("GET", "/v4/none/volumes") if len(pages) == 3 else original(*args, **options)
+
+        monkeypatch.setattr(volume_table, "call", cut)
+        with pytest.raises(Problem, match="downloaded"):
+            assert client.get(f"{_VOLUMES}.json").data
 
     def test_a_page_that_brings_itself_up_to_date_asks_no_storage_system(self, front, client, filled):
         def reads() -> int:
@@ -212,3 +229,13 @@ def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):
             answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
             assert answer.status_code == 422, (action, name)
     assert len(client.get("/v4/jobs").json) == jobs
+
+
+def test_a_worker_that_drains_is_named(front, client):
+    now_ms = int(front.services.redis.time()[0]) * 1000
+    front.services.redis.zadd("sapi:draining", {"worker9@host": now_ms})
+    page = client.get("/console/").text
+    attention = page.partition('id="attention"')[2].partition("</section>")[0]
+    assert "worker9@host" in attention
+    assert "is draining" in attention
+    assert "worker9" not in front.stranger().get("/console/").text
