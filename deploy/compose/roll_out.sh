@@ -138,6 +138,10 @@ await() {
   done
 }
 
+# Makes the container of the service anew where its image or the files have changed since: it is started again before all
+# that depends on it, and Compose starts anew whatever depends on what it has to make anew.
+make_secrets() { docker compose up --no-build --exit-code-from secrets secrets 2>&1; }
+
 # Never with --no-deps: Compose would take what was started so for another configuration, and start it anew the next time.
 start() {
   docker compose up --detach --no-build --no-recreate --scale "$1=$2" "$1" >/dev/null 2>&1
@@ -190,8 +194,8 @@ point_proxy() {
 
 go_back() {
   say "Going back."
-  # shellcheck disable=SC2086 # ids
   use "$before_api" "$before_worker"
+  make_secrets >/dev/null || true
   for service in $replaced; do
     docker compose rm --stop --force "$service" >/dev/null 2>&1 || true
     start "$service" "$(eval "say \$count_of_$(say "$service" | tr - _)")" || true
@@ -218,8 +222,7 @@ trap 'exit 130' INT TERM HUP
 
 users() { docker compose exec -T redis cat /run/storage-api/users.acl | cksum; }
 users_before=$(users)
-words=$(docker compose run --rm --no-deps -T secrets 2>&1) ||
-  { say "$words" | tail -n 3; fail "the secrets of $version cannot be made"; }
+words=$(make_secrets) || { say "$words" | tail -n 3; fail "the secrets of $version cannot be made"; }
 if [ "$(users)" != "$users_before" ]; then
   say "The rights of Redis's users have changed: Redis starts anew, requests are answered with 503 meanwhile."
   docker compose restart redis >/dev/null 2>&1
@@ -272,8 +275,6 @@ wait
 # shellcheck disable=SC2086 # ids
 remove $old
 point_proxy
-# Left as the next `docker compose up` would make it: Compose starts anew whatever depends on what it has to make anew.
-docker compose up --no-build --exit-code-from secrets secrets >/dev/null 2>&1 || true
 
 # --- What runs now ---
 

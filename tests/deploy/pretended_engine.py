@@ -65,6 +65,9 @@ class Engine:
         self.images = {f"storage-api/{part}:{version}": Image(version) for part in ("api", "worker")}
         self.dotenv = {"SAPI_VERSION": version}
         self.published = "8000"
+        #: Which docker-compose.yml there is, and what the container of the service ``secrets`` was made from.
+        self.files = "of 0.1.0"
+        self.secrets = ("of 0.1.0", f"storage-api/worker:{version}")
         self.containers: dict[str, Container] = {}
         self.asked: list[list[str]] = []
         #: By service: the fewest containers that did their work at any time.
@@ -142,7 +145,7 @@ class Engine:
 
     def _compose_look(self, words: list[str], told: dict[str, str]) -> str | None:
         match words:
-            case ["config", "--quiet"] | ["run", "--rm", "--no-deps", "-T", "secrets"]:
+            case ["config", "--quiet"]:
                 found = ""
             case ["config", "--services"]:
                 found = "".join(f"{service}\n" for service in ("secrets", "redis", *SERVICES))
@@ -152,8 +155,6 @@ class Engine:
                 found = "".join(f"{name}\n" for name, each in self.containers.items() if each.service == service)
             case ["exec", "-T", "redis", "cat", _]:
                 found = "users\n"
-            case ["up", "--no-build", "--exit-code-from", "secrets", "secrets"]:
-                found = ""
             case _:
                 return None
         return found
@@ -164,7 +165,12 @@ class Engine:
                 made = self._create(service, told)
                 made.oneoff = True
                 return f"{made.name}\n"
+            case ["up", "--no-build", "--exit-code-from", "secrets", "secrets"]:
+                self.secrets = (self.files, _image_of("worker", self.dotenv | told))
+                return ""
             case ["up", "--detach", "--no-build", "--no-recreate", "--scale", scale, service]:
+                if self.secrets[0] != self.files:
+                    raise Refused('service "secrets" didn\'t complete successfully')
                 for _ in range(int(scale.partition("=")[2]) - len(self._of(service))):
                     self._create(service, told)
                 return ""

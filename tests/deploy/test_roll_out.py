@@ -51,6 +51,7 @@ def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
     back = roll_out("0.1.0")
     assert (back.returncode, set(engine.versions().values())) == (0, {"0.1.0"}), back.stdout + back.stderr
     assert len(engine.versions()) == len(SERVICES)
+    assert engine.secrets[1] == "storage-api/worker:0.1.0"
     assert not built(engine.asked)
     assert engine.fewest["worker"] == engine.fewest["worker-list"] == 1
 
@@ -87,7 +88,16 @@ def test_what_does_not_become_ready_changes_nothing(
     assert "0.2.0 was not rolled out" in done.stderr
     assert "All of it runs" not in done.stdout
     assert engine.containers == before
+    assert engine.secrets[1] == "storage-api/worker:0.1.0"
     assert set(engine.fewest.values()) == {1}
+
+
+def test_a_release_may_bring_another_docker_compose_file(engine: Engine, roll_out: RollOut) -> None:
+    """The container of the service ``secrets`` is of the old one, and is not started again as it is."""
+    engine.files = "of 0.2.0"
+    done = roll_out("0.2.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert engine.secrets == ("of 0.2.0", "storage-api/worker:0.2.0")
 
 
 def test_flower_that_crashes_is_put_back(engine: Engine, roll_out: RollOut) -> None:
