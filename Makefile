@@ -86,6 +86,7 @@ mutants: $(STAMP) ## Put faults into T (worker/execution, worker/store/lua …),
 
 chaos: $(STAMP) ## Kill parts of the running service, and look what is lost
 	$(RUN) -m tests.chaos $(ARGS)
+	$(RUN) -m tests.chaos.redis_trouble $(REDIS_ARGS)
 
 html: $(STAMP) ## Build the manual as a static site in build/html
 	$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/html

@@ -7,9 +7,17 @@ from pathlib import Path
 
 
 def count_sockets(pid: int) -> int:
-    """How many sockets a process has open, connected or not."""
+    """How many sockets a process and its children have open, connected or not."""
+    return count_files(pid, "socket:")
+
+
+def count_files(pid: int, kind: str = "") -> int:
+    """How many files a process and its children have open, of those whose name begins with ``kind``."""
     found = 0
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            found += str(descriptor.readlink()).startswith("socket:")
+    with suppress(FileNotFoundError):  # ended meanwhile
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found += str(descriptor.readlink()).startswith(kind)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return found + sum(count_files(int(child), kind) for child in children)
     return found

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -79,6 +83,46 @@ def writes_paused(client: redis.Redis, _folder: Path) -> Iterator[None]:
 STATES: dict[str, Callable[[redis.Redis, Path], AbstractContextManager[None]]] = {
     state.__name__.replace("_", " "): state
     for state in (too_few_replicas, memory_full, read_only, disk_full, too_many_clients, writes_paused)
+}
+
+
+@contextmanager
+def paused(client: redis.Redis, _folder: Path) -> Iterator[None]:
+    """The server stands still."""
+    process: int = client.info("server")["process_id"]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+@contextmanager
+def slow(client: redis.Redis, _folder: Path) -> Iterator[None]:
+    """The server stands still again and again, now shorter and now longer than clients wait."""
+    process: int = client.info("server")["process_id"]
+    over = threading.Event()
+
+    def slow_down() -> None:
+        for stopped_s in itertools.cycle((0.3, 0.3, 1.0, 0.3, 2.5)):
+            os.kill(process, signal.SIGSTOP)
+            over.wait(stopped_s)
+            os.kill(process, signal.SIGCONT)
+            if over.wait(0.3):
+                return
+
+    thread = threading.Thread(target=slow_down, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+#: These need more time than a test has.
+LONG_STATES: dict[str, Callable[[redis.Redis, Path], AbstractContextManager[None]]] = {
+    state.__name__.replace("_", " "): state for state in (paused, slow)
 }
 
 

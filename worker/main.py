@@ -57,6 +57,7 @@ from worker.store.client import (
 )
 from worker.store.metrics import BreakerReport, CounterBuffer
 from worker.store.scripts import JobScripts
+from worker.store.write_probe import WriteProbe
 from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
@@ -132,6 +133,7 @@ def build(
     jobs = Jobs(client, scripts, ids, publisher, settings)
     batches = Batches(client, scripts, jobs, ids, publisher, settings)
     slots = Slots(settings)
+    write_probe = WriteProbe(client, settings.key_prefix)
     maintenance = MaintenanceLoop(
         scripts,
         publisher,
@@ -141,6 +143,7 @@ def build(
             node,
             {queue: slots.of(queue) for queue in queues},
             silent_s=activity.silent_s,
+            takes_writes=lambda: not write_probe.state().problem,
             restart=restart_silent_worker,
         ),
         subsystems=list(subsystems),

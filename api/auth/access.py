@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flask import g, request
 from werkzeug.datastructures import Authorization
 
 from api.auth import audit
 from api.auth.basic import BasicUser
+from api.auth.forwarding import PEER
 from api.auth.principals import EVERY_ROLE, Principal
 from api.auth.provider_http import ProviderUnavailable
 from api.auth.request_origin import is_cross_site, is_loopback
@@ -18,6 +19,8 @@ from api.auth.tokens import InvalidToken
 from api.http.methods import SAFE_METHODS
 from api.http.problems import Problem
 from worker.catalog.operations import Role
+from worker.config.networks import network_of
+from worker.store.sign_in_attempts import WINDOW_S, Counts
 
 _REALM = 'realm="storage-api"'
 
@@ -170,13 +173,48 @@ def _by_header(sent: Authorization | None) -> Principal:
 
 def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
     _note(auth_method="basic")
-    address = request.remote_addr or ""
-    if not basic.allows_attempt(address):
-        refuse("rate-limited", "Too many wrong passwords came from your address.", headers={"Retry-After": "60"})
-    if not basic.is_it(sent.username, sent.password):
-        basic.record_failure(address)
+    user, network = sent.username or "", network_of(request.remote_addr)
+    counts = basic.attempts.counts(user, network)
+    if basic.attempts.are_too_many(counts, user, network):
+        _refuse_attempt(user)
+    if not basic.is_it(user, sent.password):
+        basic.attempts.record_failure(user, network)
+        _note(who=user)
         require_authentication("The user name or the password is wrong.")
+    basic.attempts.record_success(user, network)
+    _remember_attempts(basic, user, network, counts)
     return Principal(basic.name, auth_services().roles.of_basic(), "basic", _basic_id(basic.name))
+
+
+def _refuse_attempt(user: str) -> NoReturn:
+    hint = {}
+    if "X-Forwarded-For" in request.headers and request.environ.get(PEER) == request.remote_addr:
+        hint = {"hint": "a proxy that SAPI_TRUSTED_NETWORKS does not name: all behind it count as one"}
+    _note(who=user, **hint)
+    refuse(
+        "rate-limited",
+        "Too many wrong passwords came for this user or from your network. Try again in a minute.",
+        headers={"Retry-After": str(WINDOW_S)},
+    )
+
+
+def _remember_attempts(basic: BasicUser, user: str, network: str, counts: Counts | None) -> None:
+    """Note on which counts of Redis this sign-in depends, for those who repeat the answer."""
+    if counts is not None:
+        g.attempts = (("MGET", *basic.attempts.keys_of(user, network)[:2]), list(counts[:2]))
+
+
+def sign_in_dependency() -> tuple[tuple[str, ...], Any] | None:
+    """The command for Redis on which the sign-in of this request depends, with its reply; None when it has none.
+
+    A session is there for as long as its key; a password is looked at only while few wrong ones were sent.
+    """
+    who = principal()
+    if who.method == "session":
+        session_key = auth_services().sessions.current_key()
+        return (("EXISTS", session_key), 1) if session_key else None
+    found: tuple[tuple[str, ...], Any] | None = g.get("attempts")
+    return found if who.method == "basic" else None
 
 
 def _by_token(token: str) -> Principal:
@@ -199,6 +237,8 @@ def _by_cookie() -> Principal:
     here = auth_services()
     try:
         kept = here.sessions.current()
+        if kept is not None and here.session_check is not None and not (kept.debug or kept.basic):
+            kept = here.session_check.checked(kept)
     except SessionStoreUnavailable:
         reject_without_store()
     return (_of_session(kept) if kept else None) or Principal(roles=here.roles.anonymous_roles())
@@ -208,7 +248,7 @@ def _of_session(kept: Session) -> Principal | None:
     """Return the principal of a session under the present configuration, which may have changed since it began."""
     here = auth_services()
     if kept.debug:
-        local = here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies)
+        local = here.settings.debug and is_loopback(request, proxies=here.settings.proxy_networks)
         return Principal(kept.identity.name, EVERY_ROLE, "session", "debug") if local else None
     if kept.basic:
         is_still = here.basic is not None and here.basic.name == kept.identity.name

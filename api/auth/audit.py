@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
-from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
+import atexit
 from typing import Any
 
-from flask import Flask, Response, g, has_request_context, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 
 from api.http.request_ids import request_id
+from worker.config.audit_log import AuditLog, now, open_log
 from worker.config.settings import BadSettings
 
-logger = logging.getLogger("audit")
-_STANDARD_OUTPUT = "-"
-_LONGEST = 512
+_EXTENSION = "storage-api-audit"
 #: The path of job resources, in front of the id.
 _JOBS = "/v4/jobs/"
 
 
-def init_app(app: Flask, destination: str) -> None:
-    """Write decisions to the file ``destination`` (``-``: standard output), at the latest when a request ends."""
-    handler = _handler(destination)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    for old in logger.handlers:
-        old.close()
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    app.after_request(_write_pending)
+def init_app(app: Flask, destination: str, rate: int) -> None:
+    """Write decisions to the file ``destination`` (``-``: standard output), at the latest when a request ends.
 
-
-def _handler(destination: str) -> logging.Handler:
-    if destination == _STANDARD_OUTPUT:
-        return logging.StreamHandler(sys.stdout)
+    ``rate``: see :class:`worker.config.audit_log.AuditLog`.
+    """
     try:
-        return WatchedFileHandler(destination)
+        open_log(destination)
     except OSError as error:
         raise BadSettings(f"SAPI_AUDIT_LOG: {destination} cannot be written: {error.strerror}") from None
+    written = AuditLog(rate)
+    app.extensions[_EXTENSION] = written
+    atexit.register(written.flush)
+    app.after_request(_write_pending)
 
 
 def concerns(event: str) -> None:
@@ -72,32 +61,25 @@ def record(**decision: Any) -> None:
 
 def _write(decision: dict[str, Any]) -> None:
     if not has_request_context():
-        write_event({"time": _now(), "event": "access"} | decision)
+        AuditLog(0).write({"time": now(), "event": "access"} | decision)
         return
     event = getattr(g, "audit_event", "access")
-    write_event(request_event(event, request.method, request.path, request.remote_addr, request_id()) | decision)
+    begun = request_event(event, request.method, request.path, request.remote_addr, request_id())
+    current_log().write(begun | decision)
 
 
 def request_event(event: str, method: str, target: str, address: str | None, request_id: str) -> dict[str, Any]:
     """Return the fields with which every event of a request begins."""
     return {
-        "time": _now(), "event": event, "method": method, "target": target, "address": address,
+        "time": now(), "event": event, "method": method, "target": target, "address": address,
         "request_id": request_id,
     }  # fmt: skip
 
 
-def write_event(event: dict[str, Any]) -> None:
-    """Write one line."""
-    line = {name: _shortened(value) for name, value in event.items()}
-    logger.info(json.dumps(line, ensure_ascii=True))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _shortened(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int) else str(value)[:_LONGEST]
+def current_log() -> AuditLog:
+    """The audit log of the application at hand."""
+    log: AuditLog = current_app.extensions[_EXTENSION]
+    return log
 
 
 def _write_pending(response: Response) -> Response:

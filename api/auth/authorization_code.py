@@ -19,6 +19,7 @@ from api.auth.claims import identity_in
 from api.auth.principals import Identity
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
+from api.auth.session_check import tokens_to_keep
 from api.auth.sessions import SIGN_IN_LIMIT_S, Sessions, SessionStoreUnavailable
 from api.auth.tokens import InvalidToken
 from worker.config.groups import groups_in
@@ -91,8 +92,8 @@ def authorization_redirect(provider: IdentityProvider, target: str) -> Response:
     return Response(status=302, headers={"Location": leaving["url"]})
 
 
-def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Identity, str]:
-    """Return who came back from the provider, and where to lead them.
+def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Identity, dict[str, Any], str]:
+    """Return who came back from the provider, the tokens to ask it with later, and where to lead them.
 
     Raises:
         Problem: this is not the end of a sign-in that this browser began, or the provider is away.
@@ -103,19 +104,20 @@ def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Ide
         _refuse_return("This sign-in was not begun in this browser, or too long ago.")
     _check_first_use(sessions, state)
     session[_STATE + state] = begun
-    identity = _exchange(provider)
-    return identity, str(begun["data"].get("next") or "/")
+    identity, tokens = _exchange(provider)
+    return identity, tokens, str(begun["data"].get("next") or "/")
 
 
-def _exchange(provider: IdentityProvider) -> Identity:
-    """Make the code that the browser brought an identity."""
+def _exchange(provider: IdentityProvider) -> tuple[Identity, dict[str, Any]]:
+    """Make the code that the browser brought an identity, and the tokens to ask for it anew."""
     try:
         sender = request.args.get("iss")
         if sender is not None and provider.issuer() not in ("", sender):
             _refuse_return("The answer comes from another provider.")
         if "error" not in request.args and not request.args.get("code"):
             _refuse_return("The provider sent no code.")
-        return _identity(provider, SignInClient(provider).authorize_access_token())
+        answer = SignInClient(provider).authorize_access_token()
+        return _identity(provider, answer), tokens_to_keep(answer)
     except InvalidToken as exc:
         _refuse_return(f"The provider's ID token is no good: {exc}.")
     except AuthlibBaseError as exc:

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import hmac
 
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
 from api.auth.settings import AuthSettings
-
-#: Wrong passwords that one address may send, to each API process; then it is not even listened to.
-WRONG_PASSWORDS = "300/minute"
+from worker.store.sign_in_attempts import SignInAttempts
 
 
 class BasicUser:
     """A name and a password, compared in constant time, and not to be guessed."""
 
-    def __init__(self, settings: AuthSettings) -> None:
+    def __init__(self, settings: AuthSettings, attempts: SignInAttempts) -> None:
         self.name = settings.basic_auth_username
+        self.attempts = attempts
         self._password = settings.basic_auth_password
-        self._rate = parse(WRONG_PASSWORDS)
-        self._wrong = FixedWindowRateLimiter(MemoryStorage())
-
-    def allows_attempt(self, address: str) -> bool:
-        """Have few enough wrong passwords come from there lately?"""
-        return self._wrong.test(self._rate, address)
-
-    def record_failure(self, address: str) -> None:
-        """Count a wrong password that came from there."""
-        self._wrong.hit(self._rate, address)
 
     def is_it(self, name: str | None, password: str | None) -> bool:
         """Check name and password in constant time."""

@@ -6,34 +6,21 @@ answers get the prefix.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-Environ = dict[str, Any]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from worker.config.networks import Network, client_address, is_within
 
-#: Where proxies are that `SAPI_TRUSTED_PROXIES` alone lets us believe: this machine and private networks.
-PRIVATE_NETWORKS = (
-    "127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7",
-)  # fmt: skip
+Environ = dict[str, Any]
+
 #: The address of the other end of the connection, for those who must not take a proxy's word.
 PEER = "sapi.peer"
 _LINKS = frozenset({"location", "operation-location", "content-location", "link"})
 _PATH_IN_LINK = re.compile(r"(^|<)(/[^>]*)")
 _PATH_IN_PAGE = re.compile(rb"""(\b(?:href|src|action|data-url|content)=["'])(/(?!/))""")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}\Z")
-
-
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Return the networks.
-
-    Raises:
-        ValueError: one is none.
-    """
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
 
 
 class ForwardingMiddleware:
@@ -56,9 +43,11 @@ class ForwardingMiddleware:
         self._public: SplitResult | None = urlsplit(public_url) if public_url else None
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        environ[PEER] = environ.get("REMOTE_ADDR")
-        if self._is_trusted(environ.get("REMOTE_ADDR")):
-            self._believe(environ)
+        peer = environ[PEER] = environ.get("REMOTE_ADDR") or ""
+        if is_within(peer, self._networks):
+            forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
+            environ["REMOTE_ADDR"] = client_address(peer, forwarded_for, self._networks, self._hops)
+            _believe(environ)
         if self._public is not None:
             environ["wsgi.url_scheme"] = self._public.scheme
             environ["HTTP_HOST"] = self._public.netloc
@@ -68,30 +57,18 @@ class ForwardingMiddleware:
             return self._application(environ, start_response)
         return _prefixed(self._application, environ, start_response, prefix)
 
-    def _is_trusted(self, address: str | None) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address or "")
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-        return any(mapped in network for network in self._networks if network.version == mapped.version)
 
-    def _believe(self, environ: Environ) -> None:
-        """Take the proxies' word; each adds to the right of what came before it."""
-        path = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-        for hop, address in enumerate(reversed(path), 1):
-            environ["REMOTE_ADDR"] = address
-            if hop == self._hops or not self._is_trusted(address):
-                break
-        scheme = _last(environ, "HTTP_X_FORWARDED_PROTO")
-        if scheme in ("http", "https"):
-            environ["wsgi.url_scheme"] = scheme
-        host = _last(environ, "HTTP_X_FORWARDED_HOST")
-        if _HOST.match(host):
-            environ["HTTP_HOST"] = host
-        prefix = _last(environ, "HTTP_X_FORWARDED_PREFIX").rstrip("/")
-        if prefix.startswith("/") and not prefix.startswith("//") and re.fullmatch(r"[A-Za-z0-9._~/-]{1,200}", prefix):
-            _mount(environ, prefix)
+def _believe(environ: Environ) -> None:
+    """Take the nearest proxy's word for how the service was called."""
+    scheme = _last(environ, "HTTP_X_FORWARDED_PROTO")
+    if scheme in ("http", "https"):
+        environ["wsgi.url_scheme"] = scheme
+    host = _last(environ, "HTTP_X_FORWARDED_HOST")
+    if _HOST.match(host):
+        environ["HTTP_HOST"] = host
+    prefix = _last(environ, "HTTP_X_FORWARDED_PREFIX").rstrip("/")
+    if prefix.startswith("/") and not prefix.startswith("//") and re.fullmatch(r"[A-Za-z0-9._~/-]{1,200}", prefix):
+        _mount(environ, prefix)
 
 
 def _last(environ: Environ, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from flask import redirect, request
@@ -69,7 +69,7 @@ def login() -> Response:
     """
     here = auth_services()
     target = local_path(request.args.get("next"))
-    if here.settings.debug and is_loopback(request, trusted_proxies=here.settings.trusted_proxies):
+    if here.settings.debug and is_loopback(request, proxies=here.settings.proxy_networks):
         return enter(Session(Identity(DEVELOPER), debug=True), target)
     if here.provider is None:
         _refuse_unconfigured(here)
@@ -84,8 +84,8 @@ def oauth_callback() -> Response:
     here = auth_services()
     if here.provider is None:
         _refuse_unconfigured(here)
-    identity, target = handle_callback(here.provider, here.sessions)
-    return enter(Session(identity), target)
+    identity, tokens, target = handle_callback(here.provider, here.sessions)
+    return enter(Session(identity), target, tokens)
 
 
 def login_basic() -> Response:
@@ -120,10 +120,10 @@ def logout() -> Response:
     return response
 
 
-def enter(kept: Session, target: str) -> Response:
-    """Begin a session, and lead to ``target``."""
+def enter(kept: Session, target: str, tokens: Mapping[str, Any] | None = None) -> Response:
+    """Begin a session, and lead to ``target``; ``tokens``: what the provider is asked with later."""
     try:
-        auth_services().sessions.begin(kept)
+        auth_services().sessions.begin(kept, tokens)
     except SessionStoreUnavailable:
         reject_without_store()
     audit.decide(who=kept.identity.name, auth_method="session", allowed=True)

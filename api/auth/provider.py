@@ -85,11 +85,34 @@ class IdentityProvider:
         Raises:
             ProviderAway: it does not answer.
         """
-        url = str(self.metadata().get("userinfo_endpoint") or "")
         try:
-            return self._ask_as(access_token, url) if url else {}
+            return self.ask_userinfo(access_token)
         except ProviderRefused:  # Some providers bind tokens to one place, and this is another.
             return {}
+
+    def ask_userinfo(self, access_token: str) -> dict[str, Any]:
+        """Return the same, and tell a refusal.
+
+        Raises:
+            ProviderRefused: the token is in force no longer, or not there.
+            ProviderUnavailable: it does not answer.
+        """
+        url = str(self.metadata().get("userinfo_endpoint") or "")
+        return self._ask_as(access_token, url) if url else {}
+
+    def refresh(self, refresh_token: str) -> dict[str, Any]:
+        """Return new tokens for a refresh token.
+
+        Raises:
+            ProviderRefused: it is in force no longer.
+            ProviderUnavailable: there is no answer.
+        """
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        client, secret = self.settings.oauth_client_id, self.settings.oauth_secret_key.get_secret_value()
+        if self.client_auth_method() == "client_secret_basic":
+            return request_json("POST", self.token_url(), data=form, auth=(client, secret))
+        form |= {"client_id": client} | ({"client_secret": secret} if secret else {})
+        return request_json("POST", self.token_url(), data=form)
 
     def _ask_as(self, access_token: str, url: str) -> dict[str, Any]:
         return request_json("GET", url, headers={"Authorization": f"Bearer {access_token}"})

@@ -10,16 +10,12 @@ from cachetools import TLRUCache
 from flask import Flask, Response, g, request
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, RedisStorage, Storage
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from api.auth.access import principal, refuse
 from api.http.methods import SAFE_METHODS
-from worker.store.client import REDIS_UNAVAILABLE
+from worker.config.networks import network_of
 
 _PATHS = ("/v3/", "/v4/")
-#: Counting must never delay a request by more: the answer that matters comes from elsewhere.
-_COMMAND_TIMEOUT_S = 0.15
 #: A Redis that was away is left alone for so long.
 _RECOVERY_S = 5.0
 #: Windows whose ends are remembered at a time.
@@ -49,7 +45,7 @@ class RateLimiter:
         if request.endpoint is None or request.method in SAFE_METHODS or not request.path.startswith(_PATHS):
             return
         who = principal()
-        key = f"user:{who.name}" if who.signed_in else f"address:{request.remote_addr}"
+        key = f"user:{who.owner}" if who.signed_in else f"network:{network_of(request.remote_addr)}"
         for rate in self._rates:
             allowed, remaining, reset_at = self._count(rate, key)
             left_s = max(1, int(reset_at - time.time() + 1))
@@ -66,7 +62,7 @@ class RateLimiter:
         if time.monotonic() >= self._away_until:
             try:
                 return self._count_in(self._shared, rate, key)
-            except REDIS_UNAVAILABLE:
+            except redis.RedisError:
                 self._away_until = time.monotonic() + _RECOVERY_S
         return self._count_in(self._alone, rate, key)
 
@@ -87,25 +83,12 @@ class RateLimiter:
         return reset_at
 
 
-def init_app(app: Flask, rates: str, client: redis.Redis, prefix: str) -> None:
+def init_app(app: Flask, rates: str, pool: redis.ConnectionPool, prefix: str) -> None:
     """Limit the changes that ``app`` takes from one user; connects to nothing yet."""
-    pool = _hasty(client.connection_pool)
     storage = RedisStorage("redis://", connection_pool=pool, key_prefix=f"{prefix}limit")
     limit = RateLimiter(storage, parse_many(rates))
     app.before_request(limit.check)
     app.after_request(_tell)
-
-
-def _hasty(pool: redis.ConnectionPool) -> redis.ConnectionPool:
-    """Connections to the same place, with less patience."""
-    changed = {
-        "socket_timeout": _COMMAND_TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    # A unix socket has no such limit.
-    if "socket_connect_timeout" in pool.connection_kwargs:
-        changed["socket_connect_timeout"] = _COMMAND_TIMEOUT_S
-    return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))
 
 
 def _tell(response: Response) -> Response:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from flask import Request
 
 from api.auth.forwarding import PEER
+from worker.config.networks import Network, is_within
 
 _FORWARDING = ("forwarded", "x-forwarded", "x-original", "x-real-ip", "x-client-ip", "true-client-ip", "cf-", "via")
 
 
-def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
+def is_loopback(request: Request, *, proxies: Sequence[Network]) -> bool:
     """Does the client itself run on this machine?
 
     A proxy on this machine makes everybody look local, so what came through one that is not trusted is not local. Nor
@@ -21,18 +23,7 @@ def is_loopback(request: Request, *, trusted_proxies: int) -> bool:
     peer = request.environ.get(PEER) or request.environ.get("REMOTE_ADDR")
     if not (_is_local(peer) and _is_local(request.remote_addr) and _is_local_name(request.host)):
         return False
-    return bool(trusted_proxies) or not any(name.lower().startswith(_FORWARDING) for name, _ in request.headers)
-
-
-def network_of(address: str | None) -> str:
-    """Return the network that counts as one client: an IPv4 address, or the /64 that an IPv6 host has for itself."""
-    try:
-        parsed = ipaddress.ip_address((address or "").split("%")[0])
-    except ValueError:
-        return "unknown"
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    parsed = mapped or parsed
-    return str(ipaddress.ip_network(f"{parsed}/{64 if parsed.version == 6 else 32}", strict=False))  # noqa: PLR2004
+    return is_within(peer, proxies) or not any(name.lower().startswith(_FORWARDING) for name, _ in request.headers)
 
 
 def _is_local(address: str | None) -> bool:

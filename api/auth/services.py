@@ -10,6 +10,7 @@ from api.auth.basic import BasicUser
 from api.auth.bearer import BearerAuthenticator
 from api.auth.principals import RoleMapping
 from api.auth.provider import IdentityProvider
+from api.auth.session_check import SessionCheck
 from api.auth.sessions import Sessions
 from api.auth.settings import AuthSettings
 
@@ -26,6 +27,7 @@ class AuthServices:
     basic: BasicUser | None
     bearer: BearerAuthenticator | None
     provider: IdentityProvider | None
+    session_check: SessionCheck | None
 
 
 def auth_services() -> AuthServices:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import redis
+from cryptography.fernet import Fernet, InvalidToken
 from flask import Flask, Request, has_request_context, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializer
@@ -17,6 +22,8 @@ from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializ
 from api.auth.principals import Identity
 from api.auth.settings import AuthSettings
 from worker.store.client import REDIS_UNAVAILABLE
+from worker.store.ended_sessions import FLOWER_LIFETIME_S, ended_digest
+from worker.store.keys import Keys
 
 _ID = "id"
 _COOKIE = "sapi_session"
@@ -24,6 +31,11 @@ _COOKIE = "sapi_session"
 SIGN_IN_LIMIT_S = 600
 #: By how much the clocks of two API processes may differ (seconds), as with tokens.
 _CLOCK_SKEW_S = 60
+#: How often a process tells Redis that a session is in use.
+_TOUCH_EVERY_S = 60
+_MOST_TOUCHED = 10_000
+#: How long one request may take to work out a session's groups before another tries.
+_CHECK_S = 10
 
 
 class SessionStoreUnavailable(Exception):
@@ -39,45 +51,134 @@ class Session:
     debug: bool = False
     #: Made by HTTP Basic.
     basic: bool = False
+    #: When it began, and when the provider was last asked for the groups (seconds since 1970).
+    began_s: float = 0.0
+    checked_s: float = 0.0
+    #: The provider's tokens, by which it is asked anew; only the browser's cookie opens them.
+    sealed_tokens: str = ""
 
 
 class Sessions:
     """The sessions of all API processes."""
 
-    def __init__(self, client: redis.Redis, prefix: str, lifetime_s: int) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, *, lifetime_s: int, idle_s: int) -> None:
+        """Prepare; ``lifetime_s``: how long a session lasts; ``idle_s``: how long without a request."""
         self._redis = client
         self._prefix = prefix
+        self._keys = Keys(prefix)
         self._lifetime_s = lifetime_s
+        self._idle_s = min(idle_s, lifetime_s)
+        self._touched_at: dict[str, float] = {}
 
-    def begin(self, kept: Session) -> None:
+    def begin(self, kept: Session, tokens: Mapping[str, Any] | None = None) -> None:
         """Sign this browser in, under a new id: one that somebody else may have planted is worth nothing.
 
+        Args:
+            kept: who signed in.
+            tokens: what the provider is asked with for their groups later.
+
         Raises:
-            StoreAway: Redis is away.
+            SessionStoreUnavailable: Redis is away.
         """
         self.end()
-        new = secrets.token_urlsafe(32)
+        new, now_s = secrets.token_urlsafe(32), time.time()
+        sealed = _seal(new, tokens) if tokens else ""
+        kept = replace(kept, began_s=now_s, checked_s=now_s, sealed_tokens=sealed)
         try:
-            self._redis.set(self._key(new), json.dumps(asdict(kept)), ex=self._lifetime_s)
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(self._key(new), json.dumps(asdict(kept)), ex=self._idle_s)
+                for user in _names_of(kept.identity):
+                    index = self._keys.sessions_of(_digest(user))
+                    # Those that have ended by themselves need no place in it.
+                    pipe.zremrangebyscore(index, "-inf", now_s - self._lifetime_s)
+                    pipe.zadd(index, {self._key(new): now_s})
+                    pipe.expire(index, self._lifetime_s)
+                pipe.execute()
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
         session[_ID] = new
         session.permanent = True
 
     def current(self) -> Session | None:
-        """Who this request's cookie belongs to, if anybody.
+        """Who this request's cookie belongs to, if anybody; they are no longer idle.
 
         Raises:
-            StoreAway: Redis is away.
+            SessionStoreUnavailable: Redis is away.
         """
         session_id = session.get(_ID)
         if not isinstance(session_id, str):
             return None
+        key = self._key(session_id)
         try:
-            kept = self._redis.get(self._key(session_id))
+            kept = self._redis.get(key)
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
-        return _parse(kept) if isinstance(kept, bytes | str) else None
+        found = _parse(kept) if isinstance(kept, bytes | str) else None
+        if found is None or time.time() >= found.began_s + self._lifetime_s:
+            return None
+        self._touch(key, found)
+        return found
+
+    def _touch(self, key: str, found: Session) -> None:
+        """Have the session last for as long as it may be idle, now and then: each request need not write."""
+        now_s = time.monotonic()
+        if now_s - self._touched_at.get(key, float("-inf")) < min(_TOUCH_EVERY_S, self._idle_s / 4):
+            return
+        left_s = found.began_s + self._lifetime_s - time.time()
+        # While Redis takes no writes, sessions end when they would have without this request.
+        with suppress(redis.RedisError):
+            self._redis.expire(key, max(1, int(min(self._idle_s, left_s))))
+        if len(self._touched_at) >= _MOST_TOUCHED:
+            self._touched_at.clear()
+        self._touched_at[key] = now_s
+
+    def claim_check(self) -> bool:
+        """Is it for this request to have the session's groups worked out anew, and not for another that is at it?
+
+        Raises:
+            SessionStoreUnavailable: Redis is away.
+        """
+        try:
+            return bool(self._redis.set(f"{self.current_key()}:check", "1", nx=True, ex=_CHECK_S))
+        except REDIS_UNAVAILABLE as exc:
+            raise SessionStoreUnavailable from exc
+
+    def tokens_of(self, kept: Session) -> dict[str, Any]:
+        """The provider's tokens of this request's session; empty where there are none."""
+        return _open(str(session.get(_ID)), kept.sealed_tokens)
+
+    def update(self, kept: Session, tokens: Mapping[str, Any]) -> None:
+        """Keep what was learnt anew of this request's session, unless it has ended meanwhile.
+
+        Raises:
+            SessionStoreUnavailable: Redis is away.
+        """
+        session_id = str(session.get(_ID))
+        kept = replace(kept, checked_s=time.time(), sealed_tokens=_seal(session_id, tokens))
+        try:
+            self._redis.set(self._key(session_id), json.dumps(asdict(kept)), xx=True, keepttl=True)
+        except REDIS_UNAVAILABLE as exc:
+            raise SessionStoreUnavailable from exc
+
+    def end_all_of(self, user: str) -> int:
+        """End every session of a user, in all browsers and Flower; how many there were here.
+
+        Args:
+            user: their name, or their id at the provider.
+
+        Raises:
+            SessionStoreUnavailable: Redis is away; their sessions have not ended.
+        """
+        index = self._keys.sessions_of(_digest(user))
+        try:
+            found = self._redis.zrange(index, 0, -1)
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(self._keys.sessions_ended(ended_digest(user)), int(time.time()), ex=FLOWER_LIFETIME_S)
+                pipe.delete(index, *found)
+                *_, deleted = pipe.execute()
+        except REDIS_UNAVAILABLE as exc:
+            raise SessionStoreUnavailable from exc
+        return max(0, int(deleted) - (1 if found else 0))
 
     def current_key(self) -> str:
         """The key under which this request's session is kept: while it is there, so is the session."""
@@ -88,7 +189,7 @@ class Sessions:
         """End this browser's session on every replica; a copy of its cookie is worth nothing from now on.
 
         Raises:
-            StoreAway: Redis is away; the session has not ended.
+            SessionStoreUnavailable: Redis is away; the session has not ended.
         """
         session_id = session.get(_ID)
         try:
@@ -102,7 +203,7 @@ class Sessions:
         """Is this the first time, within the limit of a sign-in, that ``what`` is used?
 
         Raises:
-            StoreAway: Redis is away.
+            SessionStoreUnavailable: Redis is away.
         """
         key = f"{self._prefix}used_state:{_digest(what)}"
         try:
@@ -115,8 +216,30 @@ class Sessions:
         return f"{self._prefix}session:{_digest(session_id)}"
 
 
+def _names_of(identity: Identity) -> set[str]:
+    """By what somebody's sessions can be ended: the name that jobs show, and the id at the provider."""
+    return {name for name in (identity.name, identity.subject) if name}
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _cipher(session_id: str) -> Fernet:
+    # Of the id that only the cookie holds: whoever reads Redis cannot use the tokens.
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"tokens of {session_id}".encode()).digest()))
+
+
+def _seal(session_id: str, tokens: Mapping[str, Any]) -> str:
+    return _cipher(session_id).encrypt(json.dumps(dict(tokens)).encode()).decode()
+
+
+def _open(session_id: str, sealed: str) -> dict[str, Any]:
+    try:
+        opened: dict[str, Any] = json.loads(_cipher(session_id).decrypt(sealed.encode()))
+    except InvalidToken:
+        return {}
+    return opened
 
 
 def _parse(text: bytes | str) -> Session:
@@ -126,6 +249,10 @@ def _parse(text: bytes | str) -> Session:
         identity=Identity(identity["name"], identity["subject"], tuple(identity["groups"]), identity.get("issuer", "")),
         debug=kept["debug"],
         basic=kept["basic"],
+        # A session of an earlier version begins to count now.
+        began_s=kept.get("began_s", time.time()),
+        checked_s=kept.get("checked_s", 0.0),
+        sealed_tokens=kept.get("sealed_tokens", ""),
     )
 
 

@@ -10,10 +10,10 @@ from limits import parse_many
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from api.auth.forwarding import parse_networks
 from worker.catalog.operations import Role
 from worker.config.groups import split_names
 from worker.config.oauth_settings import ProviderSettings
+from worker.config.sign_in_settings import Names, SignInSettings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 #: Signatures that only the holder of a private key can make. Anything else is no proof of who issued a token.
@@ -31,12 +31,11 @@ def _split_secret(value: object) -> object:
     return tuple(SecretStr(key) for key in value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secret)]
 
 
-class AuthSettings(ProviderSettings):
+class AuthSettings(SignInSettings):
     """Who may do what: ``SAPI_<NAME>``; a secret may also be in a file that ``SAPI_<NAME>_FILE`` names."""
 
     model_config = SettingsConfigDict(populate_by_name=True)
@@ -83,14 +82,6 @@ class AuthSettings(ProviderSettings):
     session_secure: bool = Field(
         False, description="Mark the session cookie Secure even where a request seems to come without TLS"
     )
-    trusted_proxies: int = Field(
-        0, ge=0, le=16, description="Proxies in front, at most (0: as many as SAPI_TRUSTED_NETWORKS says)"
-    )
-    trusted_networks: Names = Field(
-        (),
-        description="Networks of the proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed (none: with "
-        "SAPI_TRUSTED_PROXIES private networks, else nobody)",
-    )
     public_url: str = Field(
         "",
         pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?)?$",
@@ -116,9 +107,6 @@ class AuthSettings(ProviderSettings):
 
     rate_limit: str = Field(
         "30000/minute", description="Changes that one user may ask for (empty or 'off': any number)"
-    )
-    audit_log: str = Field(
-        "-", description="File to which each decision is appended as a line of JSON ('-': standard output)"
     )
 
     @model_validator(mode="after")
@@ -154,10 +142,6 @@ class AuthSettings(ProviderSettings):
         return complaints
 
     def _other_complaints(self) -> list[str]:
-        try:
-            parse_networks(self.trusted_networks)
-        except ValueError as error:
-            return [f"SAPI_TRUSTED_NETWORKS: {error}"]
         if self.limits_submits:
             try:
                 parse_many(self.rate_limit)

@@ -14,17 +14,20 @@ from api.auth import rate_limits as limits
 from api.auth.basic import BasicUser
 from api.auth.bearer import BearerAuthenticator
 from api.auth.conf import conf_blueprint
-from api.auth.forwarding import PRIVATE_NETWORKS, ForwardingMiddleware, parse_networks
+from api.auth.ended_sessions import sessions_blueprint
+from api.auth.forwarding import ForwardingMiddleware
 from api.auth.login import login_blueprint
 from api.auth.principals import RoleMapping
 from api.auth.provider import IdentityProvider
 from api.auth.resource_metadata import metadata_blueprint
 from api.auth.services import EXTENSION, AuthServices
+from api.auth.session_check import SessionCheck
 from api.auth.sessions import Sessions, configure_cookies
 from api.auth.settings import AuthSettings
 from worker.catalog.operations import Role
 from worker.config.settings import Settings, load
-from worker.store.client import connect
+from worker.store.client import connect, hasty_pool
+from worker.store.sign_in_attempts import SignInAttempts
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +48,19 @@ def init_app(
         client, prefix = client or connect(queue), prefix or queue.key_prefix
     _trust_proxies(app, settings)
     configure_cookies(app, settings)
-    audit.init_app(app, settings.audit_log)
-    app.extensions[EXTENSION] = _auth_services(settings, Sessions(client, prefix, settings.session_lifetime))
+    audit.init_app(app, settings.audit_log, settings.audit_rate)
+    hasty = redis.Redis(connection_pool=hasty_pool(client.connection_pool))
+    sessions = Sessions(client, prefix, lifetime_s=settings.session_lifetime, idle_s=settings.session_idle)
+    app.extensions[EXTENSION] = _auth_services(settings, sessions, _attempts(settings, hasty, prefix))
     api = _smorest(app)
     api.register_blueprint(
         login_blueprint(has_basic=settings.has_basic, callback_path=settings.oauth_callback_url_relative)
     )
     api.register_blueprint(conf_blueprint)
     api.register_blueprint(metadata_blueprint)
+    api.register_blueprint(sessions_blueprint)
     if settings.limits_submits:
-        limits.init_app(app, settings.rate_limit, client, prefix)
+        limits.init_app(app, settings.rate_limit, hasty.connection_pool, prefix)
     _warn(settings)
 
 
@@ -63,23 +69,29 @@ def _smorest(app: Flask) -> Api:
     return next(iter(app.extensions["flask-smorest"]["apis"].values()))["ext_obj"]
 
 
-def _auth_services(settings: AuthSettings, sessions: Sessions) -> AuthServices:
+def _attempts(settings: AuthSettings, client: redis.Redis, prefix: str) -> SignInAttempts:
+    return SignInAttempts(
+        client, prefix, per_network=settings.sign_in_network_limit, per_user=settings.sign_in_user_limit
+    )
+
+
+def _auth_services(settings: AuthSettings, sessions: Sessions, attempts: SignInAttempts) -> AuthServices:
     provider = IdentityProvider(settings) if settings.has_provider else None
     return AuthServices(
         settings=settings,
         sessions=sessions,
         roles=RoleMapping(settings),
-        basic=BasicUser(settings) if settings.has_basic else None,
+        basic=BasicUser(settings, attempts) if settings.has_basic else None,
         bearer=BearerAuthenticator(provider) if provider else None,
         provider=provider,
+        session_check=SessionCheck(provider, sessions, settings.roles_max_age) if provider else None,
     )
 
 
 def _trust_proxies(app: Flask, settings: AuthSettings) -> None:
-    networks = settings.trusted_networks or (PRIVATE_NETWORKS if settings.trusted_proxies else ())
     app.wsgi_app = ForwardingMiddleware(  # type: ignore[method-assign]
         app.wsgi_app,
-        networks=parse_networks(networks),
+        networks=settings.proxy_networks,
         hops=settings.trusted_proxies,
         public_url=settings.public_url,
     )
@@ -90,6 +102,8 @@ def _warn(settings: AuthSettings) -> None:
         new = f"SAPI_{field.upper()}"
         if os.environ.get(old) and not (os.environ.get(new) or os.environ.get(f"{new}_FILE")):
             logger.warning("%s is read in the place of %s, which is not set: rename it.", old, new)
+    if settings.trusted_proxies and not settings.trusted_networks:
+        logger.warning("SAPI_TRUSTED_PROXIES counts for nothing without SAPI_TRUSTED_NETWORKS: no proxy is believed.")
     if settings.debug:
         logger.warning(
             "DEBUG MODE: /login gives EVERY ROLE to whoever runs on this machine. Never use it in production."

@@ -10,7 +10,6 @@ import orjson
 from flask import request
 
 from api.auth import principal
-from api.auth.request_origin import network_of
 from api.http.member_requests import current_member
 from api.http.methods import SAFE_METHODS
 from api.http.problems import Problem, invalid
@@ -19,6 +18,7 @@ from api.services import current_services
 from storage_backends.client_matches import canonical_arguments, canonical_match
 from worker.catalog.operations import Operation
 from worker.config.callback_hosts import target_of
+from worker.config.networks import network_of
 from worker.jobs.service import NewJob
 from worker.store.keys import Keys
 from worker.telemetry import tracing

@@ -20,12 +20,13 @@ import redis
 from flask import request
 
 from api.auth import audit, principal
-from api.auth.services import auth_services
+from api.auth.access import sign_in_dependency
 from api.http.buffering import Application, Environ, StartResponse
 from api.http.request_ids import given_or_new
 from api.http.request_log import log_request
 from api.monitoring.request_metrics import CachedHitCounters
 from api.services import Services
+from worker.config.audit_log import AuditLog
 from worker.listings.repository import ListingState
 from worker.store.pipelined_reads import PackedCommands, PipelinedReads
 
@@ -54,6 +55,7 @@ class CachedResponse:
     address: str
     decision: Mapping[str, Any]
     counters: CachedHitCounters
+    audit_log: AuditLog
     packed: PackedCommands | None = None
     status: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -66,15 +68,15 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
     ``fresh_s``: how old it may be, in seconds.
     """
     who = principal()
-    session_key = auth_services().sessions.current_key() if who.method == "session" else ""
+    dependency = sign_in_dependency()
     anonymous = who.method == "anonymous" and "HTTP_COOKIE" not in request.environ
-    if not (anonymous or who.method == "basic" or session_key):
+    if not (anonymous or dependency):
         return
     commands = services.listings.state_commands(state.cache_key, parent_key)
     replies = state.replies
-    if session_key:
-        commands += (("EXISTS", session_key),)
-        replies += (1,)
+    if dependency:
+        commands += (dependency[0],)
+        replies += (dependency[1],)
     request.environ[_CACHEABLE] = CachedResponse(
         commands,
         replies,
@@ -86,6 +88,7 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
         request.remote_addr or "",
         audit.pending(),
         CachedHitCounters.of_request(),
+        audit.current_log(),
         body=body,
     )
 
@@ -140,7 +143,7 @@ class ResponseCacheMiddleware:
             requested_by=cached.requested_by, request_id=request_id,
         )  # fmt: skip
         event = audit.request_event("access", cached.method, cached.path, cached.address, request_id)
-        audit.write_event(event | {**cached.decision, "status": status})
+        cached.audit_log.write(event | {**cached.decision, "status": status})
         cached.counters.add(status, elapsed_s)
         return [cached.body]
 

@@ -17,7 +17,7 @@ import requests
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
 from tests.launcher import clean_environment, end, launch
-from tests.processes import count_sockets
+from tests.processes import count_files, count_sockets
 from tests.worker.webhooks.receiver import SECRET
 
 USER, PASSWORD = "chaos", "chaos-password"
@@ -62,6 +62,12 @@ class Part:
         with self._lock:
             return count_sockets(self._process.pid) if self._process else 0
 
+    def files(self) -> int:
+        """How many files the process has open; 0 while it does not run."""
+        with self._lock:
+            running = self._process is not None and self._process.poll() is None
+            return count_files(self._process.pid) if running and self._process else 0
+
     def end(self, timeout_s: float) -> None:
         """Stop it for good."""
         self.held_down.set()
@@ -72,7 +78,8 @@ class Part:
 class Stack:
     """All parts, in a folder of their own."""
 
-    def __init__(self, folder: Path, *, latency_s: float, **settings: object) -> None:
+    def __init__(self, folder: Path, *, latency_s: float, redis_url: str = "", **settings: object) -> None:
+        """Prepare all parts; ``redis_url`` names a Redis that somebody else starts."""
         self.folder = folder
         self.root = Path(__file__).parents[2]
         self.redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
@@ -89,7 +96,7 @@ class Stack:
         }  # fmt: skip
         told = "🌈".join(f"{name}🌈{value}" for name, value in options.items())
         env = clean_environment() | {
-            "SAPI_REDIS_URL": self.redis.url,
+            "SAPI_REDIS_URL": redis_url or self.redis.url,
             "SAPI_STATE_DIR": str(folder / "state"),
             "SAPI_LEASE": str(LEASE_S),
             "SAPI_BASIC_AUTH_USERNAME": USER,
@@ -107,6 +114,7 @@ class Stack:
         api_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage"}
         python = sys.executable
         self.store = Part("redis", [self.redis.program, "redis.conf"], folder, os.environ, self.redis.folder)
+        self._has_store = not redis_url
         self.apis = [
             Part(f"api{n}", [
                 python, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app", "--host", "127.0.0.1",
@@ -123,7 +131,8 @@ class Stack:
 
     @property
     def parts(self) -> list[Part]:
-        return [self.store, *self.apis, *self.workers, *([self.webhooks] if self.webhooks else [])]
+        store = [self.store] if self._has_store else []
+        return [*store, *self.apis, *self.workers, *([self.webhooks] if self.webhooks else [])]
 
     def send_webhooks(self, url: str) -> None:
         """Send the end of every job to ``url``, on this machine; call it before ``start``."""
@@ -152,7 +161,8 @@ class Stack:
     def start(self) -> None:
         """Start everything, and return when it answers."""
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
-        self.redis.await_ready(20)
+        if self._has_store:
+            self.redis.await_ready(20)
         deadline = time.monotonic() + _START_LIMIT_S
         while not all(self._ready(port) for port in self.ports):
             if time.monotonic() > deadline:
@@ -162,7 +172,7 @@ class Stack:
     def stop(self) -> None:
         """Stop everything, Redis last."""
         self._stop.set()
-        for part in (*self.parts[1:], self.store):
+        for part in reversed(self.parts):
             part.end(45)
 
     def _ready(self, port: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.retry import Retry
 
 from deploy.compose.make_secrets import USERS, make_all
@@ -26,9 +27,12 @@ from worker.catalog.operations import OPERATIONS
 from worker.config.settings import Settings
 from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs, NewJob
+from worker.messaging.app import create_celery
 from worker.messaging.publisher import create_publisher
 from worker.store.client import check_redis, connect, job_id_secret
+from worker.store.ended_sessions import ended_digest, have_ended
 from worker.store.scripts import JobScripts
+from worker.store.sign_in_attempts import SignInAttempts
 
 
 @dataclass
@@ -102,15 +106,24 @@ def test_nobody_gets_in_without_a_password(server: Server) -> None:
 def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:
     connect(server.settings("worker")).set("sapi:job:1", "secret")
     assert connect(server.settings("flower")).zcard("sapi:queued:dummy.write") == 0
-    assert connect(server.settings("flower-events")).llen("sapi:celery:dummy.write") == 0
     for user in ("flower", "flower-events"):
         with pytest.raises(NoPermissionError):
             connect(server.settings(user)).get("sapi:job:1")
 
 
 @pytest.mark.parametrize("user", ["flower", "flower-events"])
-@pytest.mark.parametrize("command", ["SET sapi:session:x.write y", "ZADD sapi:workers:q 1 x", "SET sapi:x.celeryev y"])
-def test_flower_writes_nothing_of_ours(server: Server, user: str, command: str) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "SET sapi:session:x.write y", "ZADD sapi:workers:q 1 x", "SET sapi:x.celeryev y", "SET sapi:sessions_ended:x 0",
+        "GET sapi:session:x", "DEL sapi:queued:dummy.write", "EXPIRE sapi:queued:dummy.write 1",
+        "INCR sapi:queued:dummy.write", "LPUSH sapi:celery:dummy.write x", "DEL sapi:celery:dummy.write",
+        "RPOP sapi:celery:dummy.write", "ZADD sapi:celery:unacked_index 1 x", "PUBLISH sapi:events x",
+        "SUBSCRIBE sapi:events", "SUBSCRIBE sapi:ends", "PSUBSCRIBE *", "EVAL return(1) 0", "SCRIPT FLUSH",
+        "SMEMBERS sapi:sessions_of:x", "COPY sapi:session:x sapi:celery:x.celeryev",
+    ],
+)  # fmt: skip
+def test_flower_touches_nothing_of_ours(server: Server, user: str, command: str) -> None:
     with pytest.raises(NoPermissionError):
         connect(server.settings(user)).execute_command(*command.split())
 
@@ -174,6 +187,55 @@ def until(so: Callable[[], object], sender: subprocess.Popen[bytes]) -> None:
         assert sender.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("key", ["sapi:session:x", "sapi:job:1", "sapi:celery:dummy.write", "sapi:sessions_ended:x"])
+def test_a_script_of_flower_reaches_no_further(server: Server, key: str) -> None:
+    client = connect(server.settings("flower-events"))
+    # The key is not said beforehand, so that the script is begun.
+    digest = client.script_load("return redis.call('SET', ARGV[1], '1')")
+    with pytest.raises(ResponseError, match=r"(?i)permission|can't access"):
+        client.evalsha(digest, 0, key)
+
+
+def test_flower_counts_wrong_passwords_with_the_front_ends(server: Server) -> None:
+    for user in ("flower-events", "api"):
+        client = connect(server.settings(user))
+        SignInAttempts(client, "sapi:", per_network=2, per_user=9).record_failure("svc", "192.0.2.1/32")
+    for user in ("flower-events", "api"):
+        attempts = SignInAttempts(connect(server.settings(user)), "sapi:", per_network=2, per_user=9)
+        assert attempts.are_too_many(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
+
+
+def test_flower_sees_whose_sessions_were_ended(server: Server) -> None:
+    assert not have_ended(connect(server.settings("flower")), "sapi:", ["adam"], 1000.0)
+    connect(server.settings("api")).set(f"sapi:sessions_ended:{ended_digest('adam')}", 2000)
+    assert have_ended(connect(server.settings("flower")), "sapi:", ["adam"], 1000.0)
+    assert not have_ended(connect(server.settings("flower")), "sapi:", ["adam"], 3000.0)
+
+
+def test_flower_hears_what_workers_tell(server: Server) -> None:
+    flower, worker = (create_celery(server.settings(user)) for user in ("flower-events", "worker"))
+    heard = threading.Event()
+
+    def listen() -> None:
+        with flower.connection() as connection:
+            receiver = flower.events.Receiver(connection, handlers={"worker-online": lambda _event: heard.set()})
+            for _ in receiver.consume(limit=None, timeout=30, wakeup=True):
+                if heard.is_set():
+                    return
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    with worker.connection_for_write() as connection:
+        dispatcher = worker.events.Dispatcher(connection)
+        while thread.is_alive() and not heard.wait(0.2):
+            dispatcher.send("worker-online")
+            dispatcher.flush()
+        dispatcher.send("worker-online")
+        dispatcher.flush()
+    thread.join()
+    assert heard.is_set()
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -58,7 +58,7 @@ class Client(ClientMixin):
     def check_grant_type(self, grant_type: str) -> bool:
         if self.public:
             return grant_type in ("authorization_code", "refresh_token", DEVICE_CODE_GRANT_TYPE)
-        return grant_type in ("authorization_code", "client_credentials")
+        return grant_type in ("authorization_code", "client_credentials", "refresh_token")
 
 
 @dataclass

@@ -11,7 +11,7 @@ from tests.identity_provider.directory import Token, User
 
 
 class Refresh(RefreshTokenGrant):
-    TOKEN_ENDPOINT_AUTH_METHODS = ("none",)
+    TOKEN_ENDPOINT_AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
     INCLUDE_NEW_REFRESH_TOKEN = True
 
     def authenticate_refresh_token(self, refresh_token: str) -> Token | None:

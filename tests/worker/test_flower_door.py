@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,9 @@ from tornado.web import create_signed_value
 
 from deploy.dev.embedded_redis import free_port
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
+from worker.flower.access import cookie_of
+from worker.store.ended_sessions import ended_digest
+from worker.store.sign_in_attempts import SignInAttempts
 
 __all__ = ["provider"]
 
@@ -167,8 +171,13 @@ def test_a_session_ends_also_for_a_copy_of_its_cookie(redis_url):
 
 def cookie(key: str, age_s: int) -> str:
     """A cookie of Flower's as it was made some time ago."""
+    return signed(key, "adam@storage-api", age_s)
+
+
+def signed(key: str, value: str, age_s: int = 0) -> str:
+    """The value as Flower would have signed it some time ago."""
     secret = hmac.digest(key.encode(), b"flower", "sha256").hex()
-    return create_signed_value(secret, "user", "adam@storage-api", clock=lambda: time.time() - age_s).decode()
+    return create_signed_value(secret, "user", value, clock=lambda: time.time() - age_s).decode()
 
 
 def look_with(address: str, value: str) -> int:
@@ -187,3 +196,48 @@ def test_passwords_may_hold_anything_and_errors_tell_nothing(redis_url):
 
 def basic(written: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(written.encode()).decode()}
+
+
+def test_passwords_cannot_be_guessed_and_each_try_is_written_down(redis_url, redis_client, tmp_path):
+    log = tmp_path / "audit.log"
+    settings = {
+        "SAPI_BASIC_AUTH_USERNAME": "svc", "SAPI_BASIC_AUTH_PASSWORD": "pass", "SAPI_SIGN_IN_NETWORK_LIMIT": "3",
+        "SAPI_TRUSTED_NETWORKS": "127.0.0.0/8", "SAPI_AUDIT_LOG": str(log),
+    }  # fmt: skip
+    with flower(redis_url, **settings) as address:
+
+        def tried(credentials: str, client: str = "192.0.2.1") -> requests.Response:
+            headers = basic(credentials) | {"X-Forwarded-For": client}
+            return requests.get(f"{address}/tasks", headers=headers, timeout=20)
+
+        assert [tried(f"svc:{guess}").status_code for guess in "abcd"] == [401, 401, 401, 429]
+        late = tried("svc:pass")
+        assert (late.status_code, late.headers["Retry-After"]) == (429, "60")
+        assert tried("svc:pass", "192.0.2.2").status_code == 200
+
+    # The front ends count with it.
+    attempts = SignInAttempts(redis_client, "sapi:", per_network=3, per_user=9)
+    assert attempts.are_too_many(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["who"], line["allowed"], line.get("reason"), line["address"]) for line in lines] == [
+        *[("svc", False, "unauthenticated", "192.0.2.1")] * 3,
+        *[("svc", False, "rate-limited", "192.0.2.1")] * 2,
+        ("svc", True, None, "192.0.2.2"),
+    ]
+
+
+def test_sessions_that_were_ended_let_nobody_in(redis_url, redis_client):
+    key = "a secret key for tests, only for tests"
+    settings = {"SAPI_SECRET_KEY": key, "SAPI_OAUTH_CLIENT_ID": CLIENT_ID, "SAPI_FLOWER_URL": "https://flower.example"}
+    with flower(redis_url, **settings) as address:
+        mine = signed(key, cookie_of("adam", "id-of-adam"))
+        assert look_with(address, mine) == 200
+        for user in ("adam", "id-of-adam"):
+            redis_client.set(f"sapi:sessions_ended:{ended_digest(user)}", int(time.time()) + 1)
+            assert look_with(address, mine) == 302
+            redis_client.delete(f"sapi:sessions_ended:{ended_digest(user)}")
+        assert look_with(address, signed(key, cookie_of("uma", ""))) == 200
+        page = requests.get(f"{address}/tasks", cookies={"user": mine}, timeout=20)
+        assert page.headers["Strict-Transport-Security"].startswith("max-age=")
+        # The groups of a session are as old as its cookie, at most.
+        assert look_with(address, signed(key, cookie_of("adam", "id-of-adam"), age_s=301)) == 302

@@ -12,6 +12,7 @@ from worker.config.settings import Settings, load
 from worker.maintenance.heartbeat import ONLINE_S, RESTART_AFTER_S, Heartbeat
 from worker.store.client import WriteRefused, connect
 from worker.store.scripts import JobScripts
+from worker.store.write_probe import WriteProbe
 
 WORKERS = f"{PREFIX}workers:filer.write"
 
@@ -26,7 +27,8 @@ class Worker:
         self.client = connect(load(Settings, redis_url=url))
         self.heartbeat = Heartbeat(
             JobScripts(self.client, PREFIX), "node", {"filer.write": 8},
-            silent_s=lambda: self.silent_s, restart=self.ended.set, now_s=lambda: self.now_s,
+            silent_s=lambda: self.silent_s, takes_writes=lambda: not WriteProbe(self.client, PREFIX).state().problem,
+            restart=self.ended.set, now_s=lambda: self.now_s,
         )  # fmt: skip
 
 
@@ -50,6 +52,8 @@ def test_one_that_takes_none_is_not(worker: Worker, redis_client: Redis):
 def test_one_that_does_not_recover_ends(worker: Worker):
     worker.heartbeat.beat()
     worker.silent_s = RESTART_AFTER_S + 1
+    worker.heartbeat.beat()
+    assert not worker.ended.is_set()
     worker.now_s += RESTART_AFTER_S + 1
     worker.heartbeat.beat()
     assert worker.ended.is_set()
@@ -64,5 +68,18 @@ def test_one_that_is_silent_because_of_redis_does_not_end(worker: Worker, redis_
         worker.now_s += RESTART_AFTER_S + 1
     finally:
         redis_client.config_set("min-replicas-to-write", 0)
+    worker.heartbeat.beat()
+    assert not worker.ended.is_set()
+
+
+def test_one_that_is_silent_because_the_memory_of_redis_is_full_does_not_end(worker: Worker, redis_client: Redis):
+    worker.silent_s = RESTART_AFTER_S + 1
+    redis_client.config_set("maxmemory", 1)
+    try:
+        for _ in range(3):
+            assert not worker.heartbeat.beat()
+            worker.now_s += RESTART_AFTER_S + 1
+    finally:
+        redis_client.config_set("maxmemory", 0)
     worker.heartbeat.beat()
     assert not worker.ended.is_set()

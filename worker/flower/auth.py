@@ -11,7 +11,7 @@ import secrets
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import tornado.web
 from flower import urls
@@ -24,12 +24,11 @@ from tornado.routing import URLSpec
 
 from worker.config.groups import groups_in
 from worker.config.settings import load
-from worker.flower.handlers import harden, keep_local, session_s
+from worker.flower.access import SUFFIX, cookie_of, flower_access, session_s
+from worker.flower.handlers import harden, keep_local
 from worker.flower.settings import FlowerSettings
 
-#: Flower lets in whose cookie ends so; only this module writes such cookies.
-_SUFFIX = "@storage-api"
-_PATTERN = f".*{_SUFFIX}"
+_PATTERN = f".*{SUFFIX}"
 _PROVIDER = f"{__name__}.OpenIDLoginHandler"
 _COMMAND_TIMEOUT_S = 5.0
 _STATE_DAYS = 1 / 144
@@ -42,7 +41,7 @@ def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.envir
     HTTP Basic; where neither is configured nobody gets in.
     """
     close_routes()
-    harden(settings.session_lifetime)
+    harden(session_s(settings))
     environ["FLOWER_READ_ONLY"] = "true"
     if settings.debug and _stays_here(sys.argv):
         keep_local()
@@ -120,10 +119,13 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         self.verify_oauth_state()
         token = await self._token(settings, self.get_argument("code", escape=False))
         about = await self._about(settings, token)
+        name = str(about.get(settings.oauth_name_claim) or about.get("sub") or "unnamed")
         if not settings.groups & _groups_in(about, settings.oauth_groups_claim):
+            flower_access().note(self.request, "sign-in", who=name, allowed=False, reason="missing-role")
             raise tornado.web.HTTPError(403, "You are in none of the groups that may look at Flower.")
-        name = quote(str(about.get(settings.oauth_name_claim) or about.get("sub") or "unnamed"), safe="")
-        self.set_secure_cookie("user", name + _SUFFIX, session_s(settings.session_lifetime) / 86400)
+        flower_access().note(self.request, "sign-in", who=name, allowed=True)
+        cookie = cookie_of(name, str(about.get("sub") or ""))
+        self.set_secure_cookie("user", cookie, session_s(settings) / 86400)
         self.redirect(get_next_url(self))
 
     def set_secure_cookie(self, name: str, value: str, expires_days: float = _STATE_DAYS, **more: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,19 +12,17 @@ from flower.api import BaseApiHandler
 from flower.views import BaseHandler
 from tornado.auth import AuthError
 
-#: Flower is not notified when somebody loses a role: a session ends after so long (seconds).
-LONGEST_SESSION_S = 8 * 3600
+from worker.flower.access import flower_access
+from worker.store.sign_in_attempts import WINDOW_S
+
 _DAY_S = 86400
+#: What browsers are told to keep to TLS for: a year, as for the API.
+_HSTS = "max-age=31536000"
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
 _base_cookie = BaseHandler.get_secure_cookie
 _base_user = BaseHandler.get_current_user
 _base_error = BaseHandler.write_error
-
-
-def session_s(asked_s: int) -> int:
-    """How long a session lasts at most, in seconds."""
-    return min(asked_s, LONGEST_SESSION_S)
 
 
 def keep_local() -> None:
@@ -52,7 +51,7 @@ def harden(lifetime_s: int) -> None:
     """
 
     def get_secure_cookie(self: Any, name: str, value: str | None = None, **_: Any) -> bytes | None:
-        cookie: bytes | None = _base_cookie(self, name, value, max_age_days=session_s(lifetime_s) / _DAY_S)
+        cookie: bytes | None = _base_cookie(self, name, value, max_age_days=lifetime_s / _DAY_S)
         return cookie
 
     BaseHandler.get_secure_cookie = get_secure_cookie
@@ -66,17 +65,36 @@ def _set_default_headers(self: Any) -> None:
     self.set_header("X-Content-Type-Options", "nosniff")
     self.set_header("X-Frame-Options", "DENY")
     self.set_header("Referrer-Policy", "same-origin")
+    if self.application.options.basic_auth or self.application.options.auth:
+        self.set_header("Cache-Control", "no-store")
+        if flower_access().is_secure(self.request):
+            self.set_header("Strict-Transport-Security", _HSTS)
 
 
 def _current_user(self: Any) -> Any:
+    options = self.application.options
+    if options.basic_auth and self.request.headers.get("Authorization"):
+        return _by_password(self)
+    user = _base_user(self)
+    return None if options.auth and user and flower_access().has_ended(user) else user
+
+
+def _by_password(self: Any) -> Any:
+    access = flower_access()
+    access.check_attempt(self.request)
     try:
-        return _base_user(self)
-    except TypeError:  # Flower compares passwords in a way that knows ASCII only.
+        user = _base_user(self)
+    except (TypeError, tornado.web.HTTPError):  # Flower compares passwords in a way that knows ASCII only.
+        access.note_password(self.request, is_right=False)
         raise tornado.web.HTTPError(401) from None
+    access.note_password(self.request, is_right=True)
+    return user
 
 
 def _write_error(self: Any, status_code: int, **more: Any) -> None:
     """As Flower does, but for its own mistakes: it would show a stack trace and the versions of everything."""
+    if status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        self.set_header("Retry-After", str(WINDOW_S))
     _, error, _ = more.get("exc_info", (None, None, None))
     # A sign-in that was not begun in this browser is the browser's mistake; Flower says 403.
     if status_code < 500 or isinstance(error, AuthError):  # noqa: PLR2004 - the server's own

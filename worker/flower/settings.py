@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from worker.config.groups import split_names
-from worker.config.oauth_settings import ProviderSettings
+from worker.config.sign_in_settings import SignInSettings
 
 
-class FlowerSettings(ProviderSettings):
+class FlowerSettings(SignInSettings):
     """Who may look at Flower: ``SAPI_<NAME>``."""
 
     debug: bool = Field(

@@ -28,6 +28,7 @@ class Heartbeat:
         slots: Mapping[str, int],
         *,
         silent_s: Callable[[], float],
+        takes_writes: Callable[[], bool],
         restart: Callable[[], None],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -38,6 +39,7 @@ class Heartbeat:
             node: name of this worker.
             slots: how many jobs it can carry out at a time, of each queue that it serves.
             silent_s: how many seconds ago its consumer was last seen to take messages.
+            takes_writes: does Redis take jobs? A heartbeat is let through also when its memory is full.
             restart: called when the consumer does not recover, so that a supervisor starts the process again.
             now_s: a clock that only goes forward.
         """
@@ -45,6 +47,7 @@ class Heartbeat:
         self._node = node
         self._slots = slots
         self._silent_s = silent_s
+        self._takes_writes = takes_writes
         self._restart = restart
         self._now_s = now_s
         self._well_since: float | None = None
@@ -61,10 +64,15 @@ class Heartbeat:
         except REDIS_UNAVAILABLE:
             self._well_since = None
             raise
+        if silent_s < ONLINE_S:
+            self._well_since = None
+            return True
+        if not self._takes_writes():
+            # The consumer waits for that, and another one would, too.
+            self._well_since = None
+            return False
         if self._well_since is None:
             self._well_since = self._now_s()
-        if silent_s < ONLINE_S:
-            return True
         log.error("consumer.silent", seconds=round(silent_s), hint="this worker is not counted as online")
         if min(silent_s, self._now_s() - self._well_since) > RESTART_AFTER_S:
             self._restart()

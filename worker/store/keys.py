@@ -194,6 +194,18 @@ class Keys:
         """Written to learn whether Redis takes writes."""
         return f"{self.prefix}write_probe"
 
+    def sign_in_attempts(self, kind: str, digest: str) -> str:
+        """How many wrong passwords came lately; ``kind`` is network or user. Of a user's network: exists."""
+        return f"{self.prefix}attempts:{kind}:{digest}"
+
+    def sessions_of(self, digest: str) -> str:
+        """The sessions of a user, by when they began (seconds)."""
+        return f"{self.prefix}sessions_of:{digest}"
+
+    def sessions_ended(self, digest: str) -> str:
+        """When the sessions of a user were last ended on demand (seconds)."""
+        return f"{self.prefix}sessions_ended:{digest}"
+
     @property
     def changes_channel(self) -> str:
         """The channel with the ids of jobs whose record has changed."""

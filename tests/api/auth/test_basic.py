@@ -53,9 +53,8 @@ def test_wrong_ones_are_refused(client, name, password):
         assert 'Basic realm="storage-api"' in answer.headers["WWW-Authenticate"]
 
 
-def test_passwords_cannot_be_guessed(redis_client, monkeypatch):
-    monkeypatch.setattr("api.auth.basic.WRONG_PASSWORDS", "3/hour")
-    client = build(redis_client, **SETTINGS).test_client()
+def test_passwords_cannot_be_guessed(redis_client):
+    client = build(redis_client, **SETTINGS, sign_in_network_limit=3).test_client()
     wrong = [client.get("/conf/me/roles", headers=basic("svc", guess)).status_code for guess in "abcd"]
     assert wrong == [401, 401, 401, 429]
 
@@ -63,6 +62,36 @@ def test_passwords_cannot_be_guessed(redis_client, monkeypatch):
     assert (late.status_code, late.get_json()["code"], late.headers["Retry-After"]) == (429, "rate-limited", "60")
     elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
     assert roles_of(client, headers=GOOD, **elsewhere) == EVERY
+
+
+def test_all_processes_count_together(redis_client):
+    one, other = (build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client() for _ in range(2))
+    assert [each.get("/whoami", headers=basic("svc", "x")).status_code for each in (one, other, one)] == [401, 401, 429]
+    assert other.get("/login_basic", headers=GOOD).status_code == 429
+
+
+def test_an_ipv6_network_is_one_client(redis_client):
+    client = build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client()
+
+    def tried(address, headers):
+        return client.get("/whoami", headers=headers, environ_base={"REMOTE_ADDR": address}).status_code
+
+    assert [tried(f"2001:db8::{number}", basic("svc", "x")) for number in range(3)] == [401, 401, 429]
+    assert tried("2001:db8:0:1::1", GOOD) == 200
+
+
+def test_behind_a_trusted_proxy_nobody_locks_out_the_others(redis_client):
+    trusted = SETTINGS | {"sign_in_network_limit": 2, "trusted_networks": ("10.0.0.0/8",)}
+    client = build(redis_client, **trusted).test_client()
+
+    def tried(headers, forwarded_for, peer="10.1.1.1"):
+        sent = headers | {"X-Forwarded-For": forwarded_for}
+        return client.get("/whoami", headers=sent, environ_base={"REMOTE_ADDR": peer}).status_code
+
+    assert [tried(basic("svc", "x"), "192.0.2.1") for _ in range(3)] == [401, 401, 429]
+    assert tried(GOOD, "192.0.2.2") == 200
+    # Asked directly, the header makes nobody somebody else.
+    assert [tried(basic("svc", "x"), f"192.0.2.{n}", "203.0.113.5") for n in (7, 8, 9)] == [401, 401, 429]
 
 
 def test_without_a_password_a_browser_is_asked_for_one(client):

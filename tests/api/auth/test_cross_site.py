@@ -65,7 +65,7 @@ def test_reading_changes_nothing(client):
 
 
 def test_behind_a_proxy_the_public_address_counts(redis_client):
-    client = build(redis_client, debug=True, trusted_proxies=1).test_client()
+    client = build(redis_client, debug=True, trusted_networks=("127.0.0.0/8",)).test_client()
     proxied = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "localhost:8443"}
     client.get("/login", headers=proxied, base_url="https://localhost")
     own = proxied | {"Origin": "https://localhost:8443"}

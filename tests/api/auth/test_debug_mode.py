@@ -64,7 +64,7 @@ def test_this_machine_has_many_names(client, address):
 
 
 def test_behind_trusted_proxies_the_client_counts(redis_client):
-    client = build(redis_client, debug=True, trusted_proxies=1).test_client()
+    client = build(redis_client, debug=True, trusted_networks=("127.0.0.0/8",)).test_client()
 
     assert client.get("/login", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 302
     assert client.get("/login", headers={"X-Forwarded-For": "127.0.0.1, 10.1.2.3"}).status_code == 403

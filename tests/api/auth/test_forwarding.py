@@ -43,10 +43,21 @@ def test_what_a_client_adds_before_the_proxies_is_not_believed(house):
     assert seen(client, chain, "198.51.100.7")["address"] == "203.0.113.9"
 
 
-def test_a_count_of_proxies_believes_private_networks_only(house):
+def test_a_count_of_proxies_alone_believes_nobody(house, caplog):
     client = house(trusted_proxies=1)
-    assert seen(client, EVIL, "10.1.2.3")["address"] == "203.0.113.9"
-    assert seen(client, EVIL, "192.0.2.77")["address"] == "192.0.2.77"
+    assert seen(client, EVIL, "10.1.2.3") == {"address": "10.1.2.3", "root": "http://localhost/"}
+    assert "no proxy is believed" in caplog.text
+
+
+def test_no_more_proxies_are_believed_than_there_are(house):
+    client = house(trusted_proxies=1, trusted_networks=("10.0.0.0/8",))
+    chain = {"X-Forwarded-For": "203.0.113.9, 10.1.1.1"}
+    assert seen(client, chain, "10.1.2.3")["address"] == "10.1.1.1"
+
+
+def test_what_is_no_address_is_nobodys(house):
+    client = house(trusted_networks=("10.0.0.0/8",))
+    assert seen(client, {"X-Forwarded-For": "nonsense, 10.1.1.1"}, "10.1.2.3")["address"] == "10.1.1.1"
 
 
 def test_the_public_url_goes_before_what_is_asked(house):

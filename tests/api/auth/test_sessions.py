@@ -35,7 +35,7 @@ def test_the_cookie_is_for_this_service_alone(client):
 
 
 def test_behind_tls_the_cookie_is_secure(redis_client):
-    client = build(redis_client, debug=True, trusted_proxies=1).test_client()
+    client = build(redis_client, debug=True, trusted_networks=("127.0.0.0/8",)).test_client()
     headers = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
 
     cookie = client.get("/login", headers=headers).headers["Set-Cookie"]

@@ -14,6 +14,7 @@ from api.response_cache import middleware as response_cache
 from tests.api.auth.house import bearer
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
 from worker.store.metrics import CounterBuffer
+from worker.store.sign_in_attempts import SignInAttempts
 
 __all__ = ["provider"]
 
@@ -158,3 +159,12 @@ def test_every_answer_is_counted(read_service, monkeypatch):
     for _ in range(3):
         read_service.get()
     assert counters._counts["cache volumes hit"] - before == 3
+
+
+def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, redis_client):
+    assert [read_service.get().status_code for _ in range(2)] == [200, 200]
+    assert len(read_service.times) == 1
+    attempts = SignInAttempts(redis_client, "sapi:", per_network=100, per_user=300)
+    for _ in range(100):
+        attempts.record_failure("admin", "127.0.0.1/32")
+    assert read_service.get().status_code == 429

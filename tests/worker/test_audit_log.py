@@ -1,0 +1,95 @@
+"""No crowd of requests flushes out of the audit log what matters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.config.audit_log import AuditLog, logger, open_log
+
+
+class Log:
+    """An audit log whose clock is set by hand."""
+
+    def __init__(self, path: Path, rate: int) -> None:
+        self.now_s = 1000.0
+        self._path = path
+        self.log = AuditLog(rate, clock=lambda: self.now_s)
+
+    def write(self, times: int = 1, **event: Any) -> None:
+        for _ in range(times):
+            self.log.write({"event": "access", "method": "GET", "address": "192.0.2.1"} | event)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._path.read_text().splitlines()]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    path = tmp_path / "audit.log"
+    before = logger.handlers[:]
+    logger.handlers[:] = []
+    open_log(str(path))
+    yield Log(path, rate=20)
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers[:] = before
+
+
+REFUSED = {"allowed": False, "reason": "unauthenticated"}
+
+
+def test_a_stranger_writes_so_many_lines_and_the_others_are_counted(log: Log):
+    log.write(100, **REFUSED)
+    assert len(log.lines()) == 2
+    log.now_s += 60
+    log.write(**REFUSED)
+    assert [line for line in log.lines() if line["event"] == "left-out"] == [
+        {"time": log.lines()[2]["time"], "event": "left-out", "source": "192.0.2.1/32", "count": 98}
+    ]
+    assert len(log.lines()) == 4
+
+
+def test_a_claimed_name_is_no_other_source(log: Log):
+    for number in range(50):
+        log.write(who=f"user{number}", auth_method="basic", **REFUSED)
+    assert len(log.lines()) == 2
+
+
+def test_a_user_and_a_stranger_do_not_crowd_each_other_out(log: Log):
+    log.write(100, **REFUSED)
+    log.write(15, who="ann", auth_method="session", allowed=True)
+    assert len([line for line in log.lines() if line.get("who") == "ann"]) == 15
+
+
+def test_many_networks_share_what_strangers_may_write(log: Log):
+    for number in range(200):
+        log.write(address=f"198.51.{number}.1", **REFUSED)
+    assert len(log.lines()) == 20
+    log.log.flush()
+    left_out = [line for line in log.lines() if line["event"] == "left-out"]
+    assert sum(line["count"] for line in left_out) == 180
+
+
+def test_changes_and_sign_ins_are_always_written(log: Log):
+    log.write(50, who="ann", auth_method="session", allowed=True)
+    log.write(30, who="ann", auth_method="session", allowed=True, method="DELETE", job_id="1")
+    log.write(30, who="ann", auth_method="session", allowed=True, event="sign-in")
+    assert len([line for line in log.lines() if line.get("job_id")]) == 30
+    assert len([line for line in log.lines() if line["event"] == "sign-in"]) == 30
+
+
+def test_no_field_is_longer_than_it_need_be(log: Log):
+    log.write(target="x" * 100_000, **REFUSED)
+    assert len(log.lines()[0]["target"]) == 512
+
+
+def test_the_limit_can_be_off(log: Log):
+    unlimited = AuditLog(0)
+    for _ in range(100):
+        unlimited.write({"event": "access"} | REFUSED)
+    assert len(log.lines()) == 100

@@ -1,0 +1,87 @@
+"""Wrong passwords are counted for each user and each network, by all processes together, and without Redis by each."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from worker.store.sign_in_attempts import WINDOW_S, SignInAttempts
+
+HERE, THERE = "192.0.2.1/32", "192.0.2.2/32"
+
+
+class Process:
+    """One process that takes passwords."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.attempts = SignInAttempts(client, "sapi:", per_network=3, per_user=5)
+
+    def wrong(self, user: str, network: str, times: int = 1) -> None:
+        for _ in range(times):
+            self.attempts.record_failure(user, network)
+
+    def refuses(self, user: str, network: str) -> bool:
+        return self.attempts.are_too_many(self.attempts.counts(user, network), user, network)
+
+
+@pytest.fixture
+def processes(redis_client: redis.Redis) -> tuple[Process, Process]:
+    return Process(redis_client), Process(redis_client)
+
+
+def test_a_network_that_tries_too_often_is_refused_by_every_process(processes: tuple[Process, Process]):
+    one, other = processes
+    one.wrong("svc", HERE)
+    other.wrong("other", HERE)
+    assert not other.refuses("svc", HERE)
+    one.wrong("third", HERE)
+    assert other.refuses("svc", HERE)
+    assert other.refuses("nobody has tried this name", HERE)
+    assert not other.refuses("nobody has tried this name", THERE)
+
+
+def test_a_user_for_whom_many_networks_try_is_refused_elsewhere(processes: tuple[Process, Process]):
+    one, other = processes
+    for number in range(5):
+        one.wrong("svc", f"198.51.100.{number}/32")
+    assert other.refuses("svc", THERE)
+    assert not other.refuses("another", THERE)
+
+
+def test_but_not_where_they_have_signed_in(processes: tuple[Process, Process]):
+    one, other = processes
+    one.attempts.record_success("svc", HERE)
+    for number in range(5):
+        one.wrong("svc", f"198.51.100.{number}/32")
+    assert not other.refuses("svc", HERE)
+    other.wrong("svc", HERE, times=3)
+    assert one.refuses("svc", HERE)
+
+
+def test_counts_end_after_a_minute_whatever_comes_meanwhile(processes: tuple[Process, Process], redis_client: redis.Redis):
+    processes[0].wrong("svc", HERE)
+    keys = redis_client.keys("sapi:attempts:*")
+    assert len(keys) == 2
+    assert all(0 < redis_client.ttl(key) <= WINDOW_S for key in keys)
+    redis_client.expire(keys[0], 10)
+    processes[0].wrong("svc", HERE)
+    assert redis_client.ttl(keys[0]) <= 10
+
+
+def test_without_redis_each_process_counts_alone():
+    process = Process(redis.Redis(port=1))
+    process.wrong("svc", HERE, times=2)
+    assert not process.refuses("svc", HERE)
+    process.wrong("svc", HERE)
+    assert process.refuses("svc", HERE)
+    assert not process.refuses("svc", THERE)
+
+
+def test_a_redis_that_takes_no_writes_lets_nobody_guess(redis_client: redis.Redis):
+    process = Process(redis_client)
+    redis_client.config_set("min-replicas-to-write", 1)
+    try:
+        process.wrong("svc", HERE, times=3)
+        assert process.refuses("svc", HERE)
+    finally:
+        redis_client.config_set("min-replicas-to-write", 0)

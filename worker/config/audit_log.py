@@ -1,0 +1,135 @@
+"""The audit log: lines of JSON in a stream of its own, which no crowd of requests can flush out.
+
+What was changed, and who signed in or out, is always written. Reads and refusals are written up to a rate for each
+source; those above it are counted in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from typing import Any
+
+from worker.config.networks import network_of
+
+logger = logging.getLogger("audit")
+_STANDARD_OUTPUT = "-"
+_LONGEST = 512
+_WINDOW_S = 60.0
+#: Of all that strangers may write, one network may write this share.
+_NETWORK_SHARE = 10
+_STRANGERS = "strangers"
+
+
+def open_log(destination: str) -> None:
+    """Write to the file ``destination`` (``-``: standard output) from now on.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    standard = destination == _STANDARD_OUTPUT
+    handler = logging.StreamHandler(sys.stdout) if standard else WatchedFileHandler(destination)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for old in logger.handlers:
+        old.close()
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def now() -> str:
+    """The time of an event."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class AuditLog:
+    """Writes events, of each source so many a minute."""
+
+    def __init__(self, rate: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare.
+
+        Args:
+            rate: lines a minute for reads and refusals of one user, and of all strangers together (0: any number).
+            clock: seconds that never go back.
+        """
+        self._rate = rate
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ends_at = float("-inf")
+        self._written: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Write one event, unless its source has written too many."""
+        with self._lock:
+            left_out = self._next_window()
+            fits = self._fits(event)
+        for source, count in left_out.items():
+            _write({"time": now(), "event": "left-out", "source": source, "count": count})
+        if fits:
+            _write(event)
+
+    def flush(self) -> None:
+        """Write how many events were left out, also when no other comes."""
+        with self._lock:
+            left_out, self._left_out = self._left_out, Counter()
+        for source, count in left_out.items():
+            _write({"time": now(), "event": "left-out", "source": source, "count": count})
+
+    def _next_window(self) -> Counter[str]:
+        """Begin another minute when it is time; what was left out in the one before."""
+        if self._clock() < self._ends_at:
+            return Counter()
+        left_out, self._left_out = self._left_out, Counter()
+        self._written.clear()
+        self._ends_at = self._clock() + _WINDOW_S
+        return left_out
+
+    def _fits(self, event: Mapping[str, Any]) -> bool:
+        if not self._rate or _is_always_written(event):
+            return True
+        who = str(event.get("who") or "")
+        known = bool(who) and event.get("auth_method") != "anonymous" and event.get("reason") not in _UNPROVEN
+        if known:
+            return self._count(f"user {who}", self._rate)
+        network = network_of(str(event.get("address") or ""))
+        if not self._count(network, max(1, self._rate // _NETWORK_SHARE)):
+            return False
+        return self._count(_STRANGERS, self._rate)
+
+    def _count(self, source: str, limit: int) -> bool:
+        if self._written[source] >= limit:
+            # Of the many networks of one attack only the first are told apart.
+            named = source if source in self._left_out or len(self._left_out) < _MOST_NAMED else _STRANGERS
+            self._left_out[named] += 1
+            return False
+        self._written[source] += 1
+        return True
+
+
+_MOST_NAMED = 100
+#: Refusals of those of whom nothing is known but what they say.
+_UNPROVEN = frozenset({"unauthenticated", "rate-limited", "sign-in-unavailable"})
+
+
+def _is_always_written(event: Mapping[str, Any]) -> bool:
+    """Is it a change that was let through, or the beginning or end of somebody's session?"""
+    if not event.get("allowed"):
+        return False
+    return event.get("event") != "access" or event.get("method") not in ("GET", "HEAD", "OPTIONS")
+
+
+def _write(event: Mapping[str, Any]) -> None:
+    line = {name: _shortened(value) for name, value in event.items()}
+    logger.info(json.dumps(line, ensure_ascii=True))
+
+
+def _shortened(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int) else str(value)[:_LONGEST]

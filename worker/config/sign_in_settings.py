@@ -1,0 +1,64 @@
+"""Settings that the API and Flower share: who is believed about addresses, how often one may try, what is audited."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
+
+from worker.config.groups import split_names
+from worker.config.networks import Network, parse_networks
+from worker.config.oauth_settings import ProviderSettings
+
+
+def _split(value: object) -> object:
+    return split_names(value) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class SignInSettings(ProviderSettings):
+    """How one signs in: ``SAPI_<NAME>``."""
+
+    roles_max_age: int = Field(
+        300, ge=10, le=86400, description="Seconds after which the provider is asked anew for the groups of a session"
+    )
+    session_idle: int = Field(
+        3600, ge=60, description="Seconds without a request after which a session ends (Flower: not counted)"
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=16, description="Proxies in front, at most (0: as many as SAPI_TRUSTED_NETWORKS says)"
+    )
+    trusted_networks: Names = Field(
+        (), description="Networks of the proxies whose X-Forwarded-For, -Proto, -Host and -Prefix are believed"
+    )
+    sign_in_network_limit: int = Field(
+        100, ge=1, description="Wrong passwords that may come from one network (an IPv6 /64) in a minute"
+    )
+    sign_in_user_limit: int = Field(
+        300, ge=1, description="Wrong passwords for one user in a minute, from networks where they have not signed in"
+    )
+    audit_log: str = Field(
+        "-", description="File to which each decision is appended as a line of JSON ('-': standard output)"
+    )
+    audit_rate: int = Field(
+        1200,
+        ge=0,
+        description="Lines a minute that reads and refusals of one user, and of all strangers together, may write to "
+        "the audit log; of one network a tenth; the others are counted in one line (0: any number)",
+    )
+
+    @model_validator(mode="after")
+    def _check_networks(self) -> Self:
+        try:
+            parse_networks(self.trusted_networks)
+        except ValueError as error:
+            raise ValueError(f"SAPI_TRUSTED_NETWORKS: {error}") from None
+        return self
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """The networks of the proxies that are believed."""
+        return parse_networks(self.trusted_networks)

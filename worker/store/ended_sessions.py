@@ -1,0 +1,28 @@
+"""Whose sessions were ended on demand, and when: Flower keeps none of its own in Redis, and looks here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import redis
+
+from worker.store.keys import Keys
+
+#: No session of Flower's lasts longer.
+FLOWER_LIFETIME_S = 8 * 3600
+
+
+def ended_digest(user: str) -> str:
+    """What stands for a user in the key."""
+    return hashlib.sha256(user.encode(errors="replace")).hexdigest()
+
+
+def have_ended(client: redis.Redis, prefix: str, users: Iterable[str], began_s: float) -> bool:
+    """Were sessions of this user, by any of these names, ended since ``began_s`` (seconds since 1970)?
+
+    Raises what redis-py raises when Redis is away.
+    """
+    keys = Keys(prefix)
+    ended = [client.get(keys.sessions_ended(ended_digest(user))) for user in users if user]
+    return any(isinstance(at_s, bytes) and int(at_s) >= int(began_s) for at_s in ended)

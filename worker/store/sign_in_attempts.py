@@ -1,0 +1,117 @@
+"""Wrong passwords, counted in Redis for all front ends and Flower together: nobody can guess one by trying."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+
+import redis
+
+from worker.store.keys import Keys
+
+#: Attempts are counted for so long after the first one; then one may try again.
+WINDOW_S = 60
+#: A network from which a user has signed in is known for so long: strangers elsewhere do not lock the user out there.
+_KNOWN_S = 86400
+_MOST_KNOWN = 1000
+#: A Redis that was away is left alone for so long.
+_RECOVERY_S = 5.0
+
+#: What Redis holds of the network, the user, and the user's network.
+Counts = tuple[bytes | None, bytes | None, bytes | None]
+
+
+class SignInAttempts:
+    """Counts the wrong passwords for each user and from each network."""
+
+    def __init__(self, client: redis.Redis, prefix: str, *, per_network: int, per_user: int) -> None:
+        """Prepare; asks Redis nothing yet.
+
+        Args:
+            client: Redis; it should have little patience.
+            prefix: start of the keys there.
+            per_network: wrong passwords that may come from one network in a minute, whoever they are for.
+            per_user: wrong passwords that may be sent for one user in a minute, wherever they come from.
+        """
+        self._redis = client
+        self._keys = Keys(prefix)
+        self._per_network = per_network
+        self._per_user = per_user
+        #: Counted by this process, for when Redis cannot be asked; of this minute.
+        self._alone_until = float("-inf")
+        self._own: Counter[str] = Counter()
+        self._own_minute = 0
+        self._known_at: dict[str, float] = {}
+
+    def keys_of(self, user: str, network: str) -> tuple[str, str, str]:
+        """The keys in Redis on which the answer depends."""
+        return (
+            self._keys.sign_in_attempts("network", _digest(network)),
+            self._keys.sign_in_attempts("user", _digest(user)),
+            self._keys.sign_in_attempts("known", _digest(f"{user} {network}")),
+        )
+
+    def counts(self, user: str, network: str) -> Counts | None:
+        """What Redis says of them now; None while it cannot be asked."""
+        if time.monotonic() < self._alone_until:
+            return None
+        try:
+            found: list[bytes | None] = self._redis.mget(self.keys_of(user, network))  # type: ignore[assignment]
+        except redis.RedisError:
+            self._leave_alone()
+            return None
+        return (found[0], found[1], found[2])
+
+    def are_too_many(self, counts: Counts | None, user: str, network: str) -> bool:
+        """Is nothing more that this user sends from this network looked at, for the moment?"""
+        of_network, of_user, known = counts or (None, None, None)
+        own = self._own_of_now()
+        by_network, by_user, _ = self.keys_of(user, network)
+        if max(int(of_network or 0), own[by_network]) >= self._per_network:
+            return True
+        return not known and max(int(of_user or 0), own[by_user]) >= self._per_user
+
+    def record_failure(self, user: str, network: str) -> None:
+        """Count a wrong password."""
+        own, counted = self._own_of_now(), self.keys_of(user, network)[:2]
+        own.update(counted)
+        if time.monotonic() < self._alone_until:
+            return
+        try:
+            with self._redis.pipeline(transaction=True) as pipe:
+                for key in counted:
+                    pipe.set(key, 0, ex=WINDOW_S, nx=True)
+                    pipe.incr(key)
+                pipe.execute()
+        except redis.RedisError:
+            self._leave_alone()
+
+    def record_success(self, user: str, network: str) -> None:
+        """Note from which network the user comes."""
+        key = self.keys_of(user, network)[2]
+        now_s = time.monotonic()
+        if self._known_at.get(key, float("-inf")) > now_s - _KNOWN_S / 24 or now_s < self._alone_until:
+            return
+        try:
+            self._redis.set(key, 1, ex=_KNOWN_S)
+        except redis.RedisError:
+            self._leave_alone()
+            return
+        if len(self._known_at) >= _MOST_KNOWN:
+            self._known_at.clear()
+        self._known_at[key] = now_s
+
+    def _leave_alone(self) -> None:
+        """Count in this process alone for a while: a Redis that is away must not delay each request."""
+        self._alone_until = time.monotonic() + _RECOVERY_S
+
+    def _own_of_now(self) -> Counter[str]:
+        minute = int(time.monotonic() // WINDOW_S)
+        if minute != self._own_minute:
+            self._own_minute, self._own = minute, Counter()
+        return self._own
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
