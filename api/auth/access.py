@@ -83,15 +83,20 @@ def _refuse_role(role: Role, found: Principal) -> NoReturn:
 
 
 def refuse(
-    code: str, detail: str, *, headers: dict[str, str] | None = None, extra: dict[str, str] | None = None
+    code: str,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    extra: dict[str, str] | None = None,
+    limit: str = "",
 ) -> NoReturn:
-    """Refuse the request, and say so in the audit log.
+    """Refuse the request, and say so in the audit log; ``limit``: the setting whose limit was reached.
 
     Raises:
         Problem: always.
     """
     audit.decide(allowed=False, reason=code, detail=detail)
-    raise Problem(code, detail, headers=headers, extra=extra)
+    raise Problem(code, detail, headers=headers, extra=extra, limit=limit)
 
 
 def require_authentication(detail: str, *, error: str = "", ask_for_password: bool = False) -> NoReturn:
@@ -175,8 +180,9 @@ def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
     _note(auth_method="basic")
     user, network = sent.username or "", network_of(request.remote_addr)
     counts = basic.attempts.counts(user, network)
-    if basic.attempts.are_too_many(counts, user, network):
-        _refuse_attempt(user)
+    limit = basic.attempts.limit_reached(counts, user, network)
+    if limit:
+        _refuse_attempt(user, limit)
     if not basic.is_it(user, sent.password):
         basic.attempts.record_failure(user, network)
         _note(who=user)
@@ -186,7 +192,7 @@ def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
     return Principal(basic.name, auth_services().roles.of_basic(), "basic", _basic_id(basic.name))
 
 
-def _refuse_attempt(user: str) -> NoReturn:
+def _refuse_attempt(user: str, limit: str) -> NoReturn:
     hint = {}
     if "X-Forwarded-For" in request.headers and request.environ.get(PEER) == request.remote_addr:
         hint = {"hint": "a proxy that SAPI_TRUSTED_NETWORKS does not name: all behind it count as one"}
@@ -195,6 +201,7 @@ def _refuse_attempt(user: str) -> NoReturn:
         "rate-limited",
         "Too many wrong passwords came for this user or from your network. Try again in a minute.",
         headers={"Retry-After": str(WINDOW_S)},
+        limit=limit,
     )
 
 

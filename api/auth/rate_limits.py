@@ -56,7 +56,7 @@ class RateLimiter:
             }
             if not allowed:
                 detail = f"You may ask for {rate.amount} changes in {rate.get_expiry()} s, and you did."
-                refuse("rate-limited", detail, headers={"Retry-After": str(left_s)})
+                refuse("rate-limited", detail, headers={"Retry-After": str(left_s)}, limit="SAPI_RATE_LIMIT")
 
     def _count(self, rate: RateLimitItem, key: str) -> tuple[bool, int, float]:
         if time.monotonic() >= self._away_until:

@@ -138,6 +138,7 @@ def test_answers_are_safe_for_browsers(client):
     for path in ("/healthz", "/nope", "/v4/jobs"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
         assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 

@@ -204,7 +204,7 @@ def test_flower_counts_wrong_passwords_with_the_front_ends(server: Server) -> No
         SignInAttempts(client, "sapi:", per_network=2, per_user=9).record_failure("svc", "192.0.2.1/32")
     for user in ("flower-events", "api"):
         attempts = SignInAttempts(connect(server.settings(user)), "sapi:", per_network=2, per_user=9)
-        assert attempts.are_too_many(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
+        assert attempts.limit_reached(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
 
 
 def test_flower_sees_whose_sessions_were_ended(server: Server) -> None:

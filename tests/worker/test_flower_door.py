@@ -217,7 +217,7 @@ def test_passwords_cannot_be_guessed_and_each_try_is_written_down(redis_url, red
 
     # The front ends count with it.
     attempts = SignInAttempts(redis_client, "sapi:", per_network=3, per_user=9)
-    assert attempts.are_too_many(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
+    assert attempts.limit_reached(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["who"], line["allowed"], line.get("reason"), line["address"]) for line in lines] == [
         *[("svc", False, "unauthenticated", "192.0.2.1")] * 3,

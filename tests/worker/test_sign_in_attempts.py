@@ -21,7 +21,7 @@ class Process:
             self.attempts.record_failure(user, network)
 
     def refuses(self, user: str, network: str) -> bool:
-        return self.attempts.are_too_many(self.attempts.counts(user, network), user, network)
+        return bool(self.attempts.limit_reached(self.attempts.counts(user, network), user, network))
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def test_but_not_where_they_have_signed_in(processes: tuple[Process, Process]):
     assert one.refuses("svc", HERE)
 
 
-def test_counts_end_after_a_minute_whatever_comes_meanwhile(processes: tuple[Process, Process], redis_client: redis.Redis):
+def test_counts_end_after_a_minute_whatever_comes_meanwhile(
+    processes: tuple[Process, Process], redis_client: redis.Redis
+):
     processes[0].wrong("svc", HERE)
     keys = redis_client.keys("sapi:attempts:*")
     assert len(keys) == 2

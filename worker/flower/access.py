@@ -61,7 +61,7 @@ class FlowerAccess:
             tornado.web.HTTPError: 429.
         """
         user, network = _user_in(request), network_of(self._address(request))
-        if self._attempts.are_too_many(self._attempts.counts(user, network), user, network):
+        if self._attempts.limit_reached(self._attempts.counts(user, network), user, network):
             self.note(request, "access", who=user, allowed=False, reason="rate-limited")
             raise tornado.web.HTTPError(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong passwords: wait a minute.")
 

@@ -63,14 +63,15 @@ class SignInAttempts:
             return None
         return (found[0], found[1], found[2])
 
-    def are_too_many(self, counts: Counts | None, user: str, network: str) -> bool:
-        """Is nothing more that this user sends from this network looked at, for the moment?"""
+    def limit_reached(self, counts: Counts | None, user: str, network: str) -> str:
+        """The setting for which nothing more of this user from this network is looked at now; empty when it is."""
         of_network, of_user, known = counts or (None, None, None)
         own = self._own_of_now()
         by_network, by_user, _ = self.keys_of(user, network)
         if max(int(of_network or 0), own[by_network]) >= self._per_network:
-            return True
-        return not known and max(int(of_user or 0), own[by_user]) >= self._per_user
+            return "SAPI_SIGN_IN_NETWORK_LIMIT"
+        is_stranger = not known and max(int(of_user or 0), own[by_user]) >= self._per_user
+        return "SAPI_SIGN_IN_USER_LIMIT" if is_stranger else ""
 
     def record_failure(self, user: str, network: str) -> None:
         """Count a wrong password."""

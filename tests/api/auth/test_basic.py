@@ -60,6 +60,7 @@ def test_passwords_cannot_be_guessed(redis_client):
 
     late = client.get("/conf/me/roles", headers=GOOD)
     assert (late.status_code, late.get_json()["code"], late.headers["Retry-After"]) == (429, "rate-limited", "60")
+    assert late.get_json()["limit"] == "SAPI_SIGN_IN_NETWORK_LIMIT"
     elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
     assert roles_of(client, headers=GOOD, **elsewhere) == EVERY
 
