@@ -10,27 +10,20 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import redis
 from cryptography.fernet import Fernet, InvalidToken
-from flask import Flask, Request, has_request_context, request, session
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
-from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializer
+from flask import session
 
 from api.auth.principals import Identity
-from api.auth.settings import AuthSettings
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.ended_sessions import FLOWER_LIFETIME_S, ended_digest
 from worker.store.keys import Keys
 
 _ID = "id"
-_COOKIE = "sapi_session"
 #: How long the provider may take to send a browser back.
 SIGN_IN_LIMIT_S = 600
-#: By how much the clocks of two API processes may differ (seconds), as with tokens.
-_CLOCK_SKEW_S = 60
 #: How often a process tells Redis that a session is in use.
 _TOUCH_EVERY_S = 60
 _MOST_TOUCHED = 10_000
@@ -254,55 +247,3 @@ def _parse(text: bytes | str) -> Session:
         checked_s=kept.get("checked_s", 0.0),
         sealed_tokens=kept.get("sealed_tokens", ""),
     )
-
-
-class _SkewTolerantSigner(TimestampSigner):
-    """Takes a signature whose time lies a little ahead: the clocks of API processes on several hosts differ."""
-
-    def unsign(self, signed_value: str | bytes, max_age: int | None = None, return_timestamp: bool = False) -> Any:
-        """As the base class, but for the time that may lie ahead."""
-        value, signed_at = super().unsign(signed_value, return_timestamp=True)
-        age_s = self.get_timestamp() - signed_at.timestamp()
-        if age_s < -_CLOCK_SKEW_S or (max_age is not None and age_s > max_age):
-            raise SignatureExpired(f"Signature age {age_s:.0f} s", payload=value, date_signed=signed_at)
-        return (value, signed_at) if return_timestamp else value
-
-
-class CookieSessions(SecureCookieSessionInterface):
-    """Flask's signed cookie, which is Secure, and bound to its host, wherever the request came by TLS."""
-
-    def __init__(self, *, always_secure: bool) -> None:
-        self._always_secure = always_secure
-
-    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """As Flask's; a request without a cookie, as scripts send it, needs no key to read one with."""
-        if app.secret_key and self.get_cookie_name(app) not in request.cookies:
-            return self.session_class()
-        return super().open_session(app, request)
-
-    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        serializer = super().get_signing_serializer(app)
-        if serializer is not None:
-            serializer.signer = _SkewTolerantSigner
-        return serializer
-
-    def get_cookie_name(self, app: Flask) -> str:
-        return f"__Host-{_COOKIE}" if self.get_cookie_secure(app) else _COOKIE
-
-    def get_cookie_secure(self, app: Flask) -> bool:
-        return self._always_secure or (has_request_context() and request.is_secure)
-
-
-def configure_cookies(app: Flask, settings: AuthSettings) -> None:
-    """Make Flask's session what this module promises."""
-    key = settings.secret_key.get_secret_value() or secrets.token_hex(32)
-    app.config.update(
-        SECRET_KEY=key,
-        SECRET_KEY_FALLBACKS=[old.get_secret_value() for old in settings.secret_key_fallbacks],
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_PATH="/",
-        SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=timedelta(seconds=settings.session_lifetime),
-    )
-    app.session_interface = CookieSessions(always_secure=settings.session_secure)

@@ -22,7 +22,8 @@ from api.auth.provider import IdentityProvider
 from api.auth.resource_metadata import metadata_blueprint
 from api.auth.services import EXTENSION, AuthServices
 from api.auth.session_check import SessionCheck
-from api.auth.sessions import Sessions, configure_cookies
+from api.auth.session_cookies import configure_cookies
+from api.auth.sessions import Sessions
 from api.auth.settings import AuthSettings
 from worker.catalog.operations import Role
 from worker.config.settings import Settings, load

@@ -49,5 +49,6 @@ def test_a_point_names_what_holds_it(row: list[str]):
 def test_the_front_end_starts_no_process_and_evaluates_nothing():
     sources = {path: path.read_text("utf-8") for path in (ROOT / "api").rglob("*.py")}
     assert len(sources) > 50
-    wrong = r"\b(subprocess|os\.system|os\.exec\w*|os\.spawn\w*|pickle|marshal|render_template_string)\b|(?<![.\w])(eval|exec)\("
-    assert [path.name for path, text in sources.items() if re.search(wrong, text)] == []
+    modules = r"\b(subprocess|os\.system|os\.exec\w*|os\.spawn\w*|pickle|marshal|render_template_string)\b"
+    wrong = re.compile(modules + r"|(?<![.\w])(eval|exec)\(")
+    assert [path.name for path, text in sources.items() if wrong.search(text)] == []

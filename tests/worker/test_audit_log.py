@@ -40,7 +40,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
     logger.handlers[:] = before
 
 
-REFUSED = {"allowed": False, "reason": "unauthenticated"}
+REFUSED: dict[str, Any] = {"allowed": False, "reason": "unauthenticated"}
 
 
 def test_a_stranger_writes_so_many_lines_and_the_others_are_counted(log: Log):

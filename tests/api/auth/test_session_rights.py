@@ -20,7 +20,7 @@ def session_keys(client: redis.Redis) -> list[bytes]:
 def change(client: redis.Redis, **fields: Any) -> None:
     """Change what is kept of every session, as time would."""
     for key in session_keys(client):
-        kept = json.loads(client.get(key))
+        kept = json.loads(client.get(key) or "")
         client.set(key, json.dumps(kept | {name: kept[name] + value for name, value in fields.items()}), keepttl=True)
         client.delete(key + b":check")
 
@@ -112,7 +112,9 @@ class TestTime:
         redis_client.expire(key, 100)
         # Another process, which has not seen it lately.
         other = with_provider(redis_client, provider).test_client()
-        other.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
+        cookie = client.get_cookie("sapi_session")
+        assert cookie
+        other.set_cookie("sapi_session", cookie.value)
         assert roles_of(other) == {"USER", "ADMIN"}
         assert redis_client.ttl(key) > 3500
 
