@@ -34,12 +34,6 @@ sessions_blueprint = Blueprint("sessions", __name__, url_prefix="/conf/sessions"
 _CONTENT = {"application/json": {"schema": _ENDED, "example": {"ended": 2}}}
 
 
-@sessions_blueprint.route("/<user>/end", methods=["POST"])
-@sessions_blueprint.doc(
-    operationId="end_sessions",
-    parameters=[_USER],
-    responses={"200": {"description": "OK", "content": _CONTENT}} | problems(401, 403, 422, 429, 503),
-)
 def end_sessions(user: str) -> Response:
     """End all sessions of a user.
 
@@ -56,3 +50,14 @@ def end_sessions(user: str) -> Response:
     except SessionStoreUnavailable:
         reject_without_store()
     return jsonify(ended=ended)
+
+
+# Where every route says who may ask; `require` holds it to that.
+end_sessions.access = Role.UBER_ADMIN  # type: ignore[attr-defined]
+sessions_blueprint.route("/<user>/end", methods=["POST"])(
+    sessions_blueprint.doc(
+        operationId="end_sessions",
+        parameters=[_USER],
+        responses={"200": {"description": "OK", "content": _CONTENT}} | problems(401, 403, 422, 429, 503),
+    )(end_sessions)
+)

@@ -154,3 +154,35 @@ def test_too_many_changes(redis_client, log):
         client.post("/v4/needs/USER")
 
     assert [(line["allowed"], line.get("reason")) for line in log()] == [(True, None), (False, "rate-limited")]
+
+
+def test_wrong_passwords_name_who_they_were_for_and_a_proxy_that_is_not_trusted(redis_client, log):
+    settings = {"basic_auth_username": "svc", "basic_auth_password": "pass", "sign_in_network_limit": 1}
+    client = build(redis_client, **settings, audit_log=str(log.path)).test_client()
+    for _ in range(2):
+        client.get("/whoami", auth=("svc", "wrong"), headers={"X-Forwarded-For": "192.0.2.1"})
+
+    first, second = log()
+    assert (first["who"], first["reason"], first["address"], "hint" in first) == (
+        "svc", "unauthenticated", "127.0.0.1", False,
+    )  # fmt: skip
+    assert (second["who"], second["reason"], second["status"]) == ("svc", "rate-limited", 429)
+    assert "SAPI_TRUSTED_NETWORKS" in second["hint"]
+
+
+def test_who_ended_whose_sessions(client, log):
+    sign_in(client, "uma")
+    log()
+    client.post("/conf/sessions/adam/end")
+
+    (line,) = log()
+    told = {"event": "end-sessions", "who": "uma", "operation": "end_sessions", "target": "adam", "allowed": True}
+    assert told.items() <= line.items()
+
+
+def test_a_crowd_of_refusals_is_counted_and_not_written(redis_client, log):
+    client = build(redis_client, audit_log=str(log.path), audit_rate=30).test_client()
+    for _ in range(50):
+        client.post("/v4/needs/ADMIN")
+
+    assert len(log()) == 3
