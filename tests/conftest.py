@@ -52,36 +52,17 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares expensive parts when tests run in several processes: a file, or a service.
-
-    Groups are begun in the order of collection: the longest first, so that no process is busy alone at the end.
-    """
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Begin with what takes longest, so that no process is busy alone at the end."""
     items.sort(key=_place)
-
-
-#: Tests of the client that are long in signing in and in waiting for what they cut off.
-_LONG_CLIENT_TESTS = ("test_sign_in", "test_lost_connections", "test_terminal")
-
-
-def _group(item: pytest.Item) -> str:
-    fixtures = getattr(item, "fixturenames", ())
-    if item.nodeid.startswith("tests/e2e/") and "service" in fixtures:
-        return "service"
-    if item.nodeid.startswith("client/") and "stack" in fixtures:
-        return "client, long" if any(name in item.nodeid for name in _LONG_CLIENT_TESTS) else "client"
-    return item.nodeid.partition("::")[0]
 
 
 #: What takes longest comes first.
 _FIRST = ("tests/e2e/", "tests/docs/", "tests/hosts/", "client/", "tests/deploy/", "tests/worker/", "tests/api/")
 
 
-def _place(item: pytest.Item) -> tuple[int, bool]:
+def _place(item: pytest.Item) -> int:
     found = [place for place, folder in enumerate(_FIRST) if item.nodeid.startswith(folder)]
-    return (found or [len(_FIRST)])[0], "service" not in getattr(item, "fixturenames", ())
+    return (found or [len(_FIRST)])[0]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
