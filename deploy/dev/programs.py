@@ -21,7 +21,7 @@ def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool 
     python = sys.executable
     found = [Program(REDIS, (redis.program, "redis.conf"), redis.folder)] if redis else []
     api = (
-        *(python, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
+        *(python, "-m", "api.serve", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
         *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
         # Waiting clients hold a thread each, and so do event streams (SAPI_MAX_STREAMS). Long heads are let in: the
         # API itself refuses them, in its own words.

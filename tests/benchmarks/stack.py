@@ -55,7 +55,7 @@ class Processes:
             "--log-level",
             "warning",
         )
-        self.start(name, "deploy.dev.serve_api", application, *options, **more)
+        self.start(name, "api.serve", application, *options, **more)
         _await(f"http://127.0.0.1:{port}/healthz")
         return f"127.0.0.1:{port}"
 

@@ -117,7 +117,7 @@ class Stack:
         self._has_store = not redis_url
         self.apis = [
             Part(f"api{n}", [
-                python, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app", "--host", "127.0.0.1",
+                python, "-m", "api.serve", "--interface", "wsgi", "api.wsgi:app", "--host", "127.0.0.1",
                 "--port", str(port), "--workers", "1", "--blocking-threads", "32",
             ], folder, api_env, self.root)
             for n, port in enumerate(self.ports)

@@ -85,7 +85,7 @@ class Deployment:
         """Start a front end; a client of it."""
         address = host.address if host else "127.0.0.1"
         self.start(
-            name, sys.executable, "-m", "deploy.dev.serve_api", "--interface", "wsgi", "api.wsgi:app",
+            name, sys.executable, "-m", "api.serve", "--interface", "wsgi", "api.wsgi:app",
             "--host", address, "--port", str(port), "--workers", "1", "--blocking-threads", "32", host=host,
         )  # fmt: skip
         client = Client(f"http://{address}:{port}")

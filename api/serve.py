@@ -1,0 +1,36 @@
+"""Granian's command line, whose worker processes end when they are told to, and with their parent.
+
+``python -m api.serve --interface wsgi api.wsgi:app``. Two things that granian leaves open: a worker process that is still
+importing has its parent's handlers of signals, which do nothing there, so that SIGTERM in its first seconds would be lost
+and the server would never end; and a killed parent would leave its workers behind, listening on the same port beside
+those of the parent that is started in its place, with code and settings of yesterday.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+from granian.cli import entrypoint
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_when_told() -> None:
+    """Until the server sets its own handlers, a signal ends the process at once: it has no requests yet."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when its parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    os.register_at_fork(after_in_child=_end_when_told)
+    if sys.platform == "linux":
+        os.register_at_fork(after_in_child=_end_with_parent)
+    entrypoint()  # type: ignore[no-untyped-call]
