@@ -98,7 +98,7 @@ def get(port: int, target: str) -> tuple[int, dict[str, str], bytes]:
         "/v4/n/volumes/a%2Fb",
         "/v4/n/volumes/node:/x/y",
         "/v4//n/./volumes",
-        "/v4/n/volumes?name=a%2Cb&size_used=>1000|2",
+        "/v4/n/volumes?name=a%2Cb&size_used=%3E1000|2&state=!{a}",
     ],
 )
 def test_the_address_is_passed_as_it_came(port: int, target: str) -> None:
@@ -133,6 +133,23 @@ def test_what_nginx_refuses_is_a_problem_document(port: int, request_: bytes, st
     code, headers, body = answer_to(port, request_)
     assert (code, headers["Content-Type"]) == (status, "application/problem+json")
     assert json.loads(body)["status"] == status
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v4/n/volumes?size_used=>1000",
+        "/v4/n/volumes?name=<b",
+        '/v4/n/volumes?name="b"',
+        "/v4/n/volumes/<b",
+        "/é",
+        "/?é",
+    ],
+)
+def test_an_address_that_the_api_could_not_read_is_refused_with_the_remedy(port: int, target: str) -> None:
+    status, headers, body = get(port, target)
+    assert (status, headers["Content-Type"]) == (400, "application/problem+json")
+    assert "%3E" in json.loads(body)["detail"]
 
 
 def test_events_are_passed_on_at_once(port: int) -> None:
