@@ -36,6 +36,10 @@ BLUEPRINTS = (
 )
 
 
+#: Entry of the configuration: for how many seconds a request may be held open.
+LONGEST_REQUEST_S = "LONGEST_REQUEST_S"
+
+
 def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     """Return the application.
 
@@ -49,6 +53,7 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     # One more, so that a body in chunks that is too large can be distinguished from one that just fits.
     app.config["MAX_CONTENT_LENGTH"] = services.config.max_body_bytes + 1
     app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.config[LONGEST_REQUEST_S] = services.config.max_wait
     app.extensions[EXTENSION] = services
     requests.init_app(app)
     app.before_request(raise_cached_redis_error)

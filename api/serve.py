@@ -1,21 +1,25 @@
 """Granian's command line, whose worker processes end when they are told to, and with their parent.
 
-``python -m api.serve --interface wsgi api.wsgi:app``. Two things that granian leaves open: a worker process that is still
-importing has its parent's handlers of signals, which do nothing there, so that SIGTERM in its first seconds would be lost
-and the server would never end; and a killed parent would leave its workers behind, listening on the same port beside
-those of the parent that is started in its place, with code and settings of yesterday.
+``python -m api.serve --interface wsgi api.wsgi:app``. Three things that granian leaves open: a worker process that is
+still importing has its parent's handlers of signals, which do nothing there, so that SIGTERM in its first seconds would
+be lost and the server would never end; a killed parent would leave its workers behind, listening on the same port
+beside those of the parent that is started in its place, with code and settings of yesterday; and each connection is an
+open file, of which a process gets 1,024 where nobody asks for more.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
 from granian.cli import entrypoint
 
 _PR_SET_PDEATHSIG = 1
+#: Connections of clients, and one to Redis for each thread.
+_FILES = 16_384
 
 
 def _end_when_told() -> None:
@@ -29,7 +33,16 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _allow_many_files() -> None:
+    """As many as are wanted, or as the system lets this process have."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 if __name__ == "__main__":
+    _allow_many_files()
     os.register_at_fork(after_in_child=_end_when_told)
     if sys.platform == "linux":
         os.register_at_fork(after_in_child=_end_with_parent)

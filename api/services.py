@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Event
+from threading import Event
 from types import MappingProxyType
 from typing import Self
 
 import redis
-from flask import current_app
+from flask import current_app, has_request_context
 
 from api.settings import ApiSettings
+from api.slots import Slots, WaiterSlots
+from api.turns import Turns
 from storage_backends.configuration.subsystems import Subsystems
 from worker.config.callback_hosts import CallbackHosts
 from worker.config.settings import Settings, load
@@ -54,6 +57,9 @@ class Services:
     idempotency_keys: IdempotencyKeys
     #: The driver's class of each storage system, as far as it is known.
     drivers: Mapping[str, str]
+    turns: Turns
+    #: For bodies that are coming in.
+    body_slots: Slots
     #: Is set when the process is told to stop.
     stopping: Event = field(default_factory=Event, repr=False)
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
@@ -69,7 +75,9 @@ class Services:
     ) -> Self:
         """Put the parts together; connects to nothing."""
         client = connect(settings)
-        waiter_slots = BoundedSemaphore(config.max_waiting)
+        turns = Turns(config.max_working)
+        waiting = Slots(config.max_waiting, config.user_places_share)
+        waiter_slots = WaiterSlots(waiting, on_wait=turns.pause, on_end=turns.resume)
         scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)
         listings = Listings(client, scripts, settings)
         return cls(
@@ -88,6 +96,8 @@ class Services:
             HeldRequests(client, scripts, settings.key_prefix),
             IdempotencyKeys(client, settings),
             drivers,
+            turns,
+            Slots(config.max_bodies, config.user_places_share),
         )
 
     @classmethod
@@ -126,6 +136,20 @@ class Services:
             jobs = self.jobs
             self._batches.append(Batches(self.redis, self.scripts, jobs, jobs.ids, self.publisher, self.settings))
         return self._batches[0]
+
+
+@contextmanager
+def turn_paused() -> Iterator[None]:
+    """Let others be worked on while the request at hand, if there is one, waits for something inside the block."""
+    services = current_app.extensions.get(EXTENSION) if has_request_context() else None
+    if not isinstance(services, Services):
+        yield
+        return
+    services.turns.pause()
+    try:
+        yield
+    finally:
+        services.turns.resume()
 
 
 def current_services() -> Services:

@@ -19,6 +19,25 @@ class ApiSettings(BaseSettings):
     max_streams: int = Field(
         200, ge=0, description="Event streams at a time, in each process; more are refused with 503"
     )
+    max_bodies: int = Field(
+        64,
+        ge=1,
+        description="Bodies of users without a role for changes that may be coming in at a time, in each process; more "
+        "are refused with 429",
+    )
+    max_working: int = Field(
+        4,
+        ge=1,
+        description="Requests of users without a role for changes that are worked on at a time, in each process; "
+        "others wait for their turn",
+    )
+    user_places_share: int = Field(
+        40,
+        ge=1,
+        le=100,
+        description="Percentage of the waiting clients, streams and bodies that one user without a role for "
+        "changes may take, and all clients together that have not signed in",
+    )
     events_max: int = Field(3600, ge=1, description="How long an event stream lives; its client then connects again")
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="Largest request body; larger ones are refused with 413"
@@ -43,4 +62,13 @@ class ApiSettings(BaseSettings):
     )
     listing_cache_bytes: int = Field(
         256 * 1024 * 1024, ge=0, description="Memory for listings at hand, in each process"
+    )
+    admin_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of its own for /healthz, /readyz and /metrics, beside the public one (0: none)",
+    )
+    admin_address: str = Field(
+        "127.0.0.1", description="IP address on which that port listens (in the image 0.0.0.0: every one)"
     )

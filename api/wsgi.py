@@ -6,9 +6,11 @@ import sys
 
 from flask import Flask
 
-from api.app import create_app
+from api.app import LONGEST_REQUEST_S, create_app
 from api.auth import AuthSettings
 from api.events import end_streams
+from api.http.admin_server import start_admin_server
+from api.http.stalled_clients import cut_off_stalled_clients
 from api.http.termination import on_termination
 from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
@@ -16,6 +18,9 @@ from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, load
 from worker.store.client import check_address
 from worker.telemetry import tracing
+
+#: How much longer than it may wait for its job a request may take, with its body.
+_MARGIN_S = 10
 
 
 def _create() -> Flask:
@@ -26,11 +31,24 @@ def _create() -> Flask:
         tracing.configure("storage-api")
         created = create_app(services, load(AuthSettings))
         tracing.instrument_flask(created)
+        _serve_administrators(services, created)
+        cut_off_stalled_clients(created.config[LONGEST_REQUEST_S] + _MARGIN_S)
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None
     on_termination(lambda: _answer_what_is_open(services, created))
     return created
+
+
+def _serve_administrators(services: Services, created: Flask) -> None:
+    config = services.config
+    if not config.admin_port:
+        return
+    try:
+        start_admin_server(created.wsgi_app, config.admin_address, config.admin_port)
+    except OSError as error:
+        where = f"{config.admin_address}:{config.admin_port}"
+        raise BadSettings(f"SAPI_ADMIN_PORT: cannot listen on {where}: {error.strerror}") from None
 
 
 def _answer_what_is_open(services: Services, created: Flask) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import requests
 
+from api.services import turn_paused
+
 #: How long the provider may take for one answer, all of it.
 COMMAND_TIMEOUT_S = 2.0
 _LARGEST_BYTES = 1024 * 1024
@@ -32,9 +34,12 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     deadline = time.monotonic() + COMMAND_TIMEOUT_S
     options.setdefault("headers", {})["Accept"] = "application/json"
     try:
-        with requests.request(
-            method, url, timeout=COMMAND_TIMEOUT_S / 2, allow_redirects=False, stream=True, **options
-        ) as response:
+        with (
+            turn_paused(),
+            requests.request(
+                method, url, timeout=COMMAND_TIMEOUT_S / 2, allow_redirects=False, stream=True, **options
+            ) as response,
+        ):
             body = _read(response, deadline)
     except (requests.RequestException, OSError) as exc:
         raise ProviderUnavailable(f"{type(exc).__name__} at {url}") from None

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, redirect, render_template, request, send_
 from api import auth
 from api.console import formatting, wording
 from api.console.api_client import ApiResponse
+from api.http.bodies import received_body
 from api.http.problems import Problem
 from api.openapi.blueprint import ANYONE, SIGNED_IN
 from api.services import current_services
@@ -142,6 +143,9 @@ def page(rule: str, *, access: str, methods: Iterable[str] = ("GET",)) -> Callab
                 auth.require(Role(access), operation="console")
             elif access == SIGNED_IN:
                 auth.require_signed_in()
+            if request.method == "POST":
+                # Here, after the role was asked for, and within the limits of bodies; the form is read from it.
+                received_body()
             return view(**path)
 
         checked.access = access  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 
 from api.events.hub import EventHub
 from api.services import Services
+from api.slots import Slots
 from worker.jobs.event_log import EventLog
 from worker.store.client import connect
 
@@ -25,7 +26,7 @@ def init_app(app: Flask, services: Services) -> None:
     app.extensions[_EXTENSION] = EventHub(
         EventLog(services.redis, settings.key_prefix),
         waiting,
-        max_streams=services.config.max_streams,
+        slots=Slots(services.config.max_streams, services.config.user_places_share),
         keep_s=settings.events_keep,
     )
 

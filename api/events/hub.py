@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from api.events.audience import Audience, LiveEvent, Piece
+from api.slots import Slots
 from worker.jobs.event_log import BEGINNING, Event, EventLog, Position
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.telemetry import tracing
@@ -54,19 +55,19 @@ class Reader(Protocol):
 class EventHub:
     """The event streams of one process."""
 
-    def __init__(self, log_: EventLog, waiting: EventLog, *, max_streams: int, keep_s: float) -> None:
+    def __init__(self, log_: EventLog, waiting: EventLog, *, slots: Slots, keep_s: float) -> None:
         """Prepare the hub.
 
         Args:
             log_: for reads that return at once.
             waiting: for the read that waits for the next entry, over a connection with a longer time limit.
-            max_streams: how many streams there may be at a time.
+            slots: the places for streams.
             keep_s: how long events are kept (seconds).
         """
         self._log = log_
         self._waiting = waiting
         self._keep_s = keep_s
-        self._slots = threading.BoundedSemaphore(max_streams) if max_streams else None
+        self.slots = slots
         self._lock = threading.Lock()
         self._readers: set[Reader] = set()
         self._thread: threading.Thread | None = None
@@ -78,15 +79,6 @@ class EventHub:
         self.closing = False
 
     # --- streams
-
-    def acquire_slot(self) -> bool:
-        """Take a place for a stream, if there is one; give it back with ``release_slot``."""
-        return self._slots is not None and self._slots.acquire(blocking=False)
-
-    def release_slot(self) -> None:
-        """Give the place back."""
-        if self._slots is not None:
-            self._slots.release()
 
     def locate(self, last_event_id: str | None) -> tuple[Position, bool]:
         """Return where a stream begins, and whether events are missing before it.

@@ -10,7 +10,8 @@ from flask import request
 
 from api.http.member_requests import current_member
 from api.http.problems import MOST_ERRORS, Problem, invalid
-from api.services import current_services
+from api.services import current_services, turn_paused
+from api.slots import requester_of_request
 
 
 def json_object() -> dict[str, Any]:
@@ -24,7 +25,7 @@ def json_object() -> dict[str, Any]:
         return member.body
     raw = received_body()
     # The server hides that a body in chunks broke off. JSON shows that by itself; but nothing at all is a body, too.
-    if not raw and "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+    if not raw and _has_body():
         raise Problem("invalid-request", "The body came in chunks, and is empty or broke off. Send at least {}.")
     return _object_in(raw)
 
@@ -43,7 +44,7 @@ def require_empty_body() -> None:
 
 def received_body() -> bytes:
     """Return the whole body: what is left of one whose sender was cut off asks for something else than was meant."""
-    raw = request.get_data(cache=True)
+    raw = _read()
     most = current_services().config.max_body_bytes
     # A body that comes in chunks says its size only at its end.
     if len(raw) > most:
@@ -53,6 +54,25 @@ def received_body() -> bytes:
     if len(raw) < (request.content_length or 0):
         raise Problem("invalid-request", "The body broke off: it is shorter than Content-Length says.")
     return raw
+
+
+def _read() -> bytes:
+    """Take the body off the client, which may take its time: who may change nothing has but some such requests."""
+    requester, slots = requester_of_request(), current_services().body_slots
+    if requester[1] or not _has_body():
+        return request.get_data(cache=True)
+    if not slots.acquire(requester):
+        detail = "Too many bodies of requests are coming in at this moment, of all users or of you: send it again."
+        raise Problem("rate-limited", detail, headers={"Retry-After": "1"}, limit="SAPI_MAX_BODIES")
+    try:
+        with turn_paused():
+            return request.get_data(cache=True)
+    finally:
+        slots.release(requester)
+
+
+def _has_body() -> bool:
+    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
 
 
 def _object_in(raw: bytes) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+from http import HTTPStatus
+
 import redis
 import structlog
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from api.http.methods import SAFE_METHODS
-from api.http.problems import Problem, problem_response
+from api.http.problems import MEDIA_TYPE, Problem, problem_response
+from api.services import current_services
 from worker.catalog.problem_types import code_of_status
 from worker.store.client import NotReplicated, ReplyLost, explain, refuses_writes
 
@@ -30,10 +34,20 @@ _DETAILS = {
 
 def init_app(app: Flask) -> None:
     """Register the handlers; after flask-smorest's own, which they replace."""
+    app.after_request(_of_precondition)
     app.register_error_handler(Problem, problem_response)
     app.register_error_handler(HTTPException, _of_framework)
     app.register_error_handler(redis.RedisError, _of_redis)
+    app.register_error_handler(OSError, _of_system)
     app.register_error_handler(Exception, _of_mistake)
+
+
+def _of_precondition(response: Response) -> Response:
+    """A document or file that is not the one that If-Match names: Werkzeug would send it all the same."""
+    if response.status_code != HTTPStatus.PRECONDITION_FAILED or response.content_type == MEDIA_TYPE:
+        return response
+    detail = "What is here is not what If-Match or If-Unmodified-Since names: send the request without them."
+    return problem_response(Problem("precondition-failed", detail))
 
 
 def _of_framework(error: HTTPException) -> Response:
@@ -62,6 +76,7 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 
 def _of_redis(error: redis.RedisError) -> Response:
     # Not the message: it may name hosts.
+    current_services().turns.open()
     log.warning("redis.unavailable", error=type(error).__name__, detail=explain(error))
     may_be_done = isinstance(error, ReplyLost | NotReplicated) and request.method not in SAFE_METHODS
     return problem_response(
@@ -79,6 +94,16 @@ def _consequence(error: redis.RedisError) -> str:
     if refuses_writes(error):
         return "Jobs cannot be recorded now."
     return "Jobs can neither be recorded nor read now, because Redis is away."
+
+
+def _of_system(error: OSError) -> Response:
+    """The process has as many files and connections open as it may: it is too much at this moment, and no mistake."""
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return _of_mistake(error)
+    log.error("request.no-files-left", detail=error.strerror)
+    detail = "This process has as many connections and files open as it may. Nothing was accepted."
+    headers = {"Retry-After": str(_AWAY_RETRY_AFTER_S)}
+    return problem_response(Problem("queue-unavailable", detail, headers=headers))
 
 
 def _of_mistake(error: Exception) -> Response:

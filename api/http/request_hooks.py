@@ -20,6 +20,8 @@ from worker.telemetry import tracing
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 #: A year, as browsers ask of a site that means it.
 _HSTS = "max-age=31536000"
+#: What must be answered however much there is to do.
+_PROBES = frozenset({"/healthz", "/readyz"})
 #: Paths in which clients name objects.
 _NAMING = ("/v4/", "/v3/")
 #: Empty segments, and codes of characters that need none (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
@@ -41,10 +43,13 @@ def init_app(app: Flask) -> None:
     """Register what happens before and after."""
     app.before_request(_begin)
     app.after_request(_end)
+    app.teardown_request(_end_turn)
 
 
 def _begin() -> None:
     g.began = time.perf_counter()
+    if request.path not in _PROBES:
+        current_services().turns.begin()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
     path_prefix.set(request.script_root)
@@ -88,6 +93,10 @@ def _end(response: Response) -> Response:
     response.headers.extend([pair for pair in _SECURITY_HEADERS.items() if pair[0].lower() not in present])
     _log(response)
     return response
+
+
+def _end_turn(_error: BaseException | None) -> None:
+    current_services().turns.end()
 
 
 def _bind_trace() -> None:

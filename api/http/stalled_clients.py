@@ -1,49 +1,105 @@
-"""Cuts off clients that do not read what they are sent: each would hold a thread of the server for as long as it likes.
+"""Cuts off clients that do not go on: each would hold a thread of the server, and memory, for as long as it likes.
 
-The server has no time limit for sending, and nothing of ours runs while it waits. The kernel has one, for each
-connection: TCP_USER_TIMEOUT also ends those whose peer answers and takes nothing (Linux 5.11 and later). Connections
-inherit it from the socket that listens.
+The server has no time limit for bodies and for sending, and nothing of ours runs while it waits. What is known of each
+connection is in the kernel (Linux), and so is the way to end one from beside:
+
+- One that does not take what waits for it is ended by the kernel itself: TCP_USER_TIMEOUT, which connections inherit
+  from the socket that listens, also counts peers that answer and take nothing (Linux 5.11 and later).
+- One that has sent the beginning of a request, and had nothing from us since for longer than any request lasts, has not
+  sent the rest. A thread looks at TCP_INFO, and shuts such connections down; the read of the body ends then.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 _DESCRIPTORS = Path("/proc/self/fd")
 #: How long a client may take nothing of what waits for it.
 TIMEOUT_S = 30
+#: Between two looks at the connections.
+LOOK_EVERY_S = 5.0
+#: Of `struct tcp_info` (linux/tcp.h, from 4.1 on): milliseconds since data was sent and received; bytes acknowledged.
+_LAST_SENT, _LAST_RECEIVED, _BYTES_ACKNOWLEDGED, _LENGTH = 44, 52, 120, 136
 
 
-_lock = threading.Lock()
+def cut_off_stalled_clients(longest_request_s: float) -> None:
+    """See to all connections to this process from now on, in the background.
 
+    Nothing is done where the system knows no such things.
 
-def cut_off_stalled_clients() -> None:
-    """Set the limit for all connections of this process, those to come included.
-
-    The server listens by then: call it from a request. It is done once, and not where the system has no such limit.
+    Args:
+        longest_request_s: how long a whole request may take to be answered (seconds).
     """
-    # One at a time: each takes a duplicate of every descriptor, for a moment.
-    with _lock:
-        _set_limit()
+    if hasattr(socket, "TCP_USER_TIMEOUT") and hasattr(socket, "TCP_INFO") and _DESCRIPTORS.is_dir():
+        watch = ConnectionWatch(longest_request_s)
+        threading.Thread(target=_look_on, args=(watch,), name="stalled-clients", daemon=True).start()
 
 
-@cache
-def _set_limit() -> int:
-    """Return on how many sockets the limit was set."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is None or not _DESCRIPTORS.is_dir():
-        return 0
-    count = 0
-    for own in _own_tcp_sockets():
-        with own:
-            own.setsockopt(socket.IPPROTO_TCP, option, TIMEOUT_S * 1000)
-            count += 1
-    return count
+def _look_on(watch: ConnectionWatch) -> None:
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        watch.look()
+
+
+@dataclass(frozen=True, slots=True)
+class _Debt:
+    """A connection to which an answer is owed: what its client had of us before, and since when (monotonic)."""
+
+    acknowledged: int
+    since_s: float
+
+
+class ConnectionWatch:
+    """What was seen of the connections to this process."""
+
+    def __init__(self, longest_request_s: float) -> None:
+        self._longest_request_s = longest_request_s
+        #: By the inode of the socket.
+        self._debts: dict[int, _Debt] = {}
+
+    def look(self) -> None:
+        """Look at every connection once, and shut those down that are stalled."""
+        seen: dict[int, _Debt] = {}
+        for own in _own_tcp_sockets():
+            with own:
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TIMEOUT_S * 1000)
+                if not own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    self._look_at(own, seen)
+        self._debts = seen
+
+    def _look_at(self, own: socket.socket, seen: dict[int, _Debt]) -> None:
+        acknowledged = _owed(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH))
+        if acknowledged is None:
+            return
+        inode, now_s = os.fstat(own.fileno()).st_ino, time.monotonic()
+        debt = self._debts.get(inode)
+        if debt is None or debt.acknowledged != acknowledged:
+            debt = _Debt(acknowledged, now_s)
+        seen[inode] = debt
+        if now_s - debt.since_s > self._longest_request_s:
+            try:
+                own.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # Ended meanwhile.
+                return
+
+
+def _owed(info: bytes) -> int | None:
+    """The bytes a client had of us, if it has sent something after that; None otherwise, or where that is unknown."""
+    if len(info) < _LENGTH:
+        return None
+    (last_sent_ms,) = struct.unpack_from("=I", info, _LAST_SENT)
+    (last_received_ms,) = struct.unpack_from("=I", info, _LAST_RECEIVED)
+    (acknowledged,) = struct.unpack_from("=Q", info, _BYTES_ACKNOWLEDGED)
+    # In the same tick of the kernel either may be the later one. Idle connections are ended by the server before us.
+    return acknowledged if last_received_ms <= last_sent_ms else None
 
 
 def _own_tcp_sockets() -> Iterator[socket.socket]:

@@ -10,6 +10,7 @@ import orjson
 from flask import request
 
 from api.auth import principal
+from api.http.bodies import received_body
 from api.http.member_requests import current_member
 from api.http.methods import SAFE_METHODS
 from api.http.problems import Problem, invalid
@@ -106,7 +107,7 @@ def callback_url(*, for_change: bool) -> str:
 
 def request_hash() -> str:
     """Return a digest of what is asked for: the same however its JSON is laid out."""
-    sent = request.get_data()
+    sent = received_body()
     try:
         body = orjson.dumps(_canonical(orjson.loads(sent)), option=orjson.OPT_SORT_KEYS)
     except orjson.JSONDecodeError:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import flask_smorest
+from flask import g
 
 from api import auth
 from api.http.arguments_parser import StrictParser, reject_query_parameters
@@ -110,6 +111,8 @@ def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> 
             auth.require(Role(access), operation=operation_id)
         elif access == SIGNED_IN:
             auth.require_signed_in()
+        if "principal" in g:
+            current_services().turns.identified()
         if subsystem and path["subsystem"] not in current_services().subsystems:
             raise Problem("no-such-subsystem", "No storage system of this name is configured; see /conf/subsystems.")
         if subsystem:

@@ -14,12 +14,12 @@ from api.events import event_hub
 from api.events.stream import EventStream, Start
 from api.http.buffering import stream_response
 from api.http.problems import Problem
-from api.http.stalled_clients import cut_off_stalled_clients
 from api.jobs.listing import job_filter, scope_of
 from api.openapi import operations as documentation
 from api.openapi.blueprint import SIGNED_IN, Blueprint
 from api.schemas.events import EventQuerySchema
 from api.services import current_services
+from api.slots import requester_of_request
 from worker.jobs.query import JobScope
 
 blp = Blueprint("events", __name__, url_prefix="/v4/events", description="Jobs")
@@ -57,22 +57,23 @@ class EventsView(MethodView):
         if request.method == "HEAD":
             return Response(content_type=_MEDIA_TYPE)
         hub = event_hub()
-        if not hub.acquire_slot():
+        requester = requester_of_request()
+        if not hub.slots.acquire(requester):
             raise Problem(
                 "too-many-streams",
-                "This process serves as many event streams as it may (SAPI_MAX_STREAMS).",
+                "This process serves as many event streams as it may, of all users or of you (SAPI_MAX_STREAMS).",
                 headers={"Retry-After": str(_RETRY_AFTER_S)},
+                limit="SAPI_MAX_STREAMS",
             )
-        cut_off_stalled_clients()
         try:
             last_event_id = request.headers.get("Last-Event-ID")
             position, is_gap = hub.locate(last_event_id)
             start = Start(position, is_gap, resumed=last_event_id is not None)
             stream = EventStream(hub, start, wanted, _scope_check(query), max_s=current_services().config.events_max)
         except BaseException:
-            hub.release_slot()
+            hub.slots.release(requester)
             raise
-        return _response(stream, hub.release_slot)
+        return _response(stream, lambda: hub.slots.release(requester))
 
 
 def _response(stream: EventStream, release_slot: Callable[[], None]) -> Response:

@@ -33,6 +33,7 @@ def init_app(app: Flask, api: flask_smorest.Api, settings: V3Settings | None = N
     app.url_value_preprocessor(_begin)
     app.before_request(_refuse_other_paths)
     if settings.v3:
+        app.config["LONGEST_REQUEST_S"] = max(app.config["LONGEST_REQUEST_S"], settings.v3_wait)
         api.register_blueprint(blp, parameters=[subsystem_parameter(services.subsystems)])
 
     @app.after_request

@@ -165,6 +165,8 @@ class DevServer:
         print(f"API and its documentation   {self.api_url}/")
         print(f"Console                     {self.api_url}/console/")
         print(f"Flower                      {self.flower_url}/")
+        if self.ports.admin:
+            print(f"Probes and metrics          http://{LOOPBACK}:{self.ports.admin}/metrics")
         print(f"Logs and data               {os.path.relpath(HOME)}/   (make logs, make status, make stop)")
         program = os.path.relpath(Path(sys.executable).with_name("storage-api"))
         print(f"\nTry:  {program} login; {program} volume list {next(iter(self.backends.subsystems))}")

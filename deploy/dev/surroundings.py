@@ -26,6 +26,8 @@ class Ports:
     api: int
     flower: int
     api_processes: int = 1
+    #: Of probes and metrics, where they have a port of their own (`SAPI_ADMIN_PORT`).
+    admin: int = 0
 
     @classmethod
     def chosen(cls, environ: Mapping[str, str]) -> Ports:
@@ -37,10 +39,20 @@ class Ports:
         processes = environ.get("SAPI_API_PROCESSES") or "1"
         if not (processes.isascii() and processes.isdigit() and 0 < int(processes) <= _MOST_PROCESSES):
             raise Trouble(f"SAPI_API_PROCESSES must be a number from 1 to {_MOST_PROCESSES}, not {processes!r}")
-        ports = cls(_port(environ, "SAPI_PORT", 8000), _port(environ, "SAPI_FLOWER_PORT", 5555), int(processes))
-        if ports.api == ports.flower:
-            raise Trouble(f"SAPI_PORT and SAPI_FLOWER_PORT are both {ports.api}: give them different ports")
+        admin = _port(environ, "SAPI_ADMIN_PORT", 0) if (environ.get("SAPI_ADMIN_PORT") or "0") != "0" else 0
+        ports = cls(_port(environ, "SAPI_PORT", 8000), _port(environ, "SAPI_FLOWER_PORT", 5555), int(processes), admin)
+        by_port: dict[int, str] = {}
+        for variable, port in ports.by_variable.items():
+            if port in by_port:
+                raise Trouble(f"{by_port[port]} and {variable} are both {port}: give them different ports")
+            by_port[port] = variable
         return ports
+
+    @property
+    def by_variable(self) -> dict[str, int]:
+        """Every port that is listened on, by the variable that names it."""
+        ports = {"SAPI_PORT": self.api, "SAPI_FLOWER_PORT": self.flower}
+        return ports | ({"SAPI_ADMIN_PORT": self.admin} if self.admin else {})
 
     def check_free(self) -> None:
         """Is nobody else there?
@@ -48,7 +60,7 @@ class Ports:
         Raises:
             Trouble: a port is taken.
         """
-        for variable, port in (("SAPI_PORT", self.api), ("SAPI_FLOWER_PORT", self.flower)):
+        for variable, port in self.by_variable.items():
             if not is_free(port):
                 raise Trouble(f"port {port} of 127.0.0.1 is taken: choose another one, as in {variable}={port + 1}")
 
@@ -115,6 +127,8 @@ def service_environment(
     told.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
     told.setdefault("SAPI_SECRET_KEY", secret_key)
     told.setdefault("SAPI_FLOWER_URL", flower_url)
+    # Hundreds of threads would have a heap each, of which little is given back.
+    told.setdefault("MALLOC_ARENA_MAX", "2")
     told.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))
     path = [str(ROOT), *filter(None, [told.get("PYTHONPATH")])]
     return told | {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
+from tests.api.front import problem
 from worker.catalog.operations import OPERATIONS
 from worker.catalog.success_status import success_status
 
@@ -85,3 +86,9 @@ def test_a_filter_on_each_field_is_documented(document):
     parameters = document["paths"]["/v4/{subsystem}/volumes"]["get"]["parameters"]
     named = {parameter["name"] for parameter in parameters if parameter.get("in") == "query"}
     assert named >= {"limit", "page_token", "sort", "fields", "name", "size_used", "creation_time"}
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs-assets/swagger-ui.css", "/console/assets/console.css"])
+def test_a_precondition_that_fails_is_a_problem(front, path):
+    answer = front.client().get(path, headers={"If-Match": '"another"'})
+    problem(answer, 412, "precondition-failed")

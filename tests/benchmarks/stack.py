@@ -21,7 +21,8 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 UNHEARD = "unheard"
 #: As the development server is run.
 _GRANIAN = (
-    *("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "1048576", "--backlog", "2048"),
+    *("--interface", "wsgi", "--http", "1", "--no-ws", "--http1-buffer-size", "262144", "--backlog", "2048"),
+    *("--backpressure", "4096"),
     *("--respawn-failed-workers", "--respawn-interval", "0.5"),
 )
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import requests
 
 from tests.chaos.batches import batch_clients
+from tests.chaos.attack.__main__ import main as attack
 from tests.chaos.client import Client, Seen
 from tests.chaos.faults import Faults
 from tests.chaos.judge import BAD, Judge, Verdict
@@ -36,7 +37,10 @@ _BY_PATH_IN_BATCHES = 0.01
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, judge, print."""
-    told = _arguments(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if "--attack" in given:
+        return attack([each for each in given if each != "--attack"])
+    told = _arguments(given)
     seed = told.seed if told.seed is not None else random.randrange(10**6)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {seed}, {told.seconds} s, {told.clients} clients; everything is in {folder}", flush=True)

@@ -237,6 +237,30 @@ def test_prometheus_finds_the_front_end(overlay: str) -> None:
 
 @renders
 @overlay
+def test_probes_and_metrics_have_a_port_of_their_own_that_only_monitoring_reaches(overlay: str) -> None:
+    manifests = rendered(overlay)
+    api = main_container(of_kind(manifests, "Deployment")["api"])
+    ports = {port["name"]: port["containerPort"] for port in api["ports"]}
+    assert f"SAPI_ADMIN_PORT={ports['admin']}" in (ROOT / "Dockerfile.api").read_text("utf-8")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert api[probe]["httpGet"]["port"] == "admin", probe
+    for monitor in of_kind(manifests, "ServiceMonitor", may_be_none=True).values():
+        assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == ["admin"]
+    open_to_all = [
+        port["port"]
+        for policy in of_kind(manifests, "NetworkPolicy").values()
+        for rule in policy["spec"].get("ingress", [])
+        if {"namespaceSelector": {}} in rule["from"]
+        for port in rule["ports"]
+    ]
+    assert ports["http"] in open_to_all
+    assert ports["admin"] not in open_to_all
+    targets = [route["spec"]["port"]["targetPort"] for route in of_kind(manifests, "Route", may_be_none=True).values()]
+    assert set(targets) <= {"http"}
+
+
+@renders
+@overlay
 def test_only_workers_see_a_filers_credentials(overlay: str) -> None:
     for name, workload in of_kind(rendered(overlay), "Deployment", "StatefulSet").items():
         secrets = {each["secret"]["secretName"] for each in pod(workload)["volumes"] if "secret" in each}

@@ -44,6 +44,15 @@ def test_every_variable_that_the_code_names_is_on_the_page():
     } == set()
 
 
+def test_every_limit_is_on_the_page_for_operators():
+    limits = set(re.findall(r"`(SAPI_(?:MAX_[A-Z]\w*|\w+_(?:MAX|RATE|SHARE|LIMIT|PERCENT)))`", configuration.page()))
+    assert len(limits) > 20
+    section = (
+        (_TOP / "docs/operating.md").read_text(encoding="utf-8").partition("\n## Limits\n")[2].partition("\n## ")[0]
+    )
+    assert {name for name in limits if f"`{name}`" not in section} == set()
+
+
 def test_every_option_and_variable_has_a_meaning():
     rows = [line for line in configuration.page().splitlines() if line.startswith("| `")]
     assert len(rows) > 60

@@ -148,7 +148,8 @@ def test_a_process_that_is_told_to_end_ends_its_streams(tmp_path: Path):
 
 def test_a_client_that_reads_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "impatient.py").write_text(
-        f"import {stalled_clients.__name__} as module\nmodule.TIMEOUT_S = 2\nfrom api.wsgi import app\n"
+        f"import {stalled_clients.__name__} as module\nmodule.TIMEOUT_S, module.LOOK_EVERY_S = 2, 0.2\n"
+        "from api.wsgi import app\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     options: dict[str, Any] = {"api_workers": 1, "max_streams": 1, "queue_limit": 100000}

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 import redis
 import structlog
 
+from worker.jobs.waiter_slots import WaiterSlots
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.keys import Keys
 from worker.telemetry import tracing
@@ -54,7 +55,7 @@ class Subscription:
 class JobNotifications:
     """What the scripts announce of jobs, handed to those who watch them."""
 
-    def __init__(self, client: redis.Redis, prefix: str, waiter_slots: threading.BoundedSemaphore) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, waiter_slots: WaiterSlots) -> None:
         """``waiter_slots``: limits how many wait at a time."""
         self._changes = _Channel(client, Keys(prefix).changes_channel, _CHANGES_APART_S)
         self._ends = _Channel(client, Keys(prefix).ends_channel, _ENDS_APART_S)

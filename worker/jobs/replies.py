@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import redis
 
+from worker.jobs.waiter_slots import WaiterSlots
 from worker.store.blocking_pop import blocking_pop
 from worker.store.keys import Keys
 
@@ -13,7 +12,7 @@ from worker.store.keys import Keys
 class ReplyQueue:
     """The results of jobs whose request waits for a reply, each delivered once."""
 
-    def __init__(self, client: redis.Redis, prefix: str, waiter_slots: threading.BoundedSemaphore) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, waiter_slots: WaiterSlots) -> None:
         """``waiter_slots``: limits how many wait at a time."""
         self._redis = client
         self._keys = Keys(prefix)

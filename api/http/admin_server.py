@@ -1,0 +1,118 @@
+"""Probes and metrics on a port of their own, which no client of the API can use up.
+
+A thread of each process serves it: when every request thread is taken, and when the server takes no more connections,
+it still answers. Processes share the port (``SO_REUSEPORT``). Connections are bounded too: when there are too many, the
+oldest is closed for a new one, and none lasts longer than some seconds.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import orjson
+
+from api.http.buffering import Application, Environ, StartResponse
+from api.http.problems import MEDIA_TYPE, Problem, problem_document
+from api.turns import ON_ADMIN_PORT
+
+#: What is served here, and nothing else.
+PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_MOST_CONNECTIONS = 64
+_MOST_S = 10.0
+
+
+def start_admin_server(application: Application, address: str, port: int) -> int:
+    """Serve the paths for administrators in the background, and return the port (for port 0, which one it is).
+
+    Args:
+        application: the whole service.
+        address: where to listen: an IP address, or a name of this host.
+        port: the TCP port.
+
+    Raises:
+        OSError: it is taken, or there is no such address here.
+    """
+    server = _Server(address, port)
+    server.set_app(_only_for_administrators(application))
+    threading.Thread(target=server.serve_forever, name="admin-server", daemon=True).start()
+    return server.server_port
+
+
+def _only_for_administrators(application: Application) -> Application:
+    def serve(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] in PATHS:
+            return application({**environ, ON_ADMIN_PORT: True}, start_response)
+        problem = Problem("not-found", f"On this port there are {', '.join(sorted(PATHS))}.")
+        body = orjson.dumps(problem_document(problem))
+        start_response("404 Not Found", [("Content-Type", MEDIA_TYPE), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return serve
+
+
+class _Handler(WSGIRequestHandler):
+    """One request, one connection."""
+
+    server_version = "storage-api"
+    sys_version = ""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+        """Nothing: the application logs what is to be logged."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    allow_reuse_port = True
+    request_queue_size = 1024
+
+    def __init__(self, address: str, port: int) -> None:
+        self._began_s: OrderedDict[socket.socket, float] = OrderedDict()
+        self._lock = threading.Lock()
+        if ":" in address:
+            self.address_family = socket.AF_INET6
+        super().__init__((address, port), _Handler)
+
+    def server_bind(self) -> None:
+        # Not WSGIServer's own, which asks name servers for the name of this host.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin with a connection in a thread of its own."""
+        with self._lock:
+            self._began_s[request] = time.monotonic()
+            if len(self._began_s) > _MOST_CONNECTIONS:
+                _cut_off(self._began_s.popitem(last=False)[0])
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection."""
+        with self._lock:
+            self._began_s.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Cut off those that take too long; called twice a second."""
+        oldest_s = time.monotonic() - _MOST_S
+        with self._lock:
+            for request in [each for each, began_s in self._began_s.items() if began_s < oldest_s]:
+                del self._began_s[request]
+                _cut_off(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: the client has hung up, or was cut off."""
+
+
+def _cut_off(connection: socket.socket) -> None:
+    """Wake the thread that reads from or writes to the connection, which then closes it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,62 @@
+"""Probes and metrics on a port of their own: what is there, and that nobody can use it up."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+import pytest
+import requests
+
+from api.http.admin_server import PATHS, start_admin_server
+from tests.api.front import Front
+
+#: More than the server keeps at a time.
+_CROWD = 200
+
+
+@pytest.fixture(scope="module")
+def port(redis_url: str) -> int:
+    return start_admin_server(Front(redis_url).app(), "127.0.0.1", 0)
+
+
+@pytest.fixture(autouse=True)
+def _with_redis(redis_client: object) -> None:
+    """Redis answers, and is empty."""
+
+
+def get(port: int, path: str) -> requests.Response:
+    return requests.get(f"http://127.0.0.1:{port}{path}", timeout=20)
+
+
+@pytest.mark.parametrize("path", sorted(PATHS))
+def test_probes_and_metrics_are_there(port: int, path: str) -> None:
+    answer = get(port, path)
+    assert answer.status_code == 200
+    assert answer.headers["Server"] == "storage-api"
+
+
+@pytest.mark.parametrize("path", ["/", "/v4/jobs", "/v4/filer/volumes", "/openapi.json", "/metrics/", "/console/"])
+def test_nothing_else_is(port: int, path: str) -> None:
+    answer = get(port, path)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+    assert answer.json()["code"] == "not-found"
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHos"], ids=["idle", "half a head"])
+def test_a_crowd_of_silent_clients_keeps_nobody_from_an_answer(port: int, sent: bytes) -> None:
+    with ExitStack() as crowd:
+        for _ in range(_CROWD):
+            connection = crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            connection.sendall(sent)
+        assert get(port, "/healthz").status_code == 200
+
+
+def test_a_silent_client_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.http.admin_server._MOST_S", 0.0)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        assert connection.recv(1) == b""
+
+
+def test_several_processes_share_the_port(port: int, redis_url: str) -> None:
+    assert start_admin_server(Front(redis_url).app(), "127.0.0.1", port) == port

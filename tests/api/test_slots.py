@@ -1,0 +1,93 @@
+"""Places for what may last: nobody takes them all."""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from api.slots import Slots
+from tests.api.front import JSON, Front, problem
+from worker.catalog.operations import Role
+
+if TYPE_CHECKING:
+    from werkzeug.test import TestResponse
+
+STRANGER, ANN, BOB, ROOT = ("", False), ("ann", False), ("bob", False), ("root", True)
+
+
+def _taken(slots: Slots, who: tuple[str, bool]) -> int:
+    """How many places somebody gets."""
+    count = 0
+    while slots.acquire(who):
+        count += 1
+    return count
+
+
+def test_one_user_takes_a_share_and_all_of_them_leave_some() -> None:
+    slots = Slots(100, 40)
+    assert [_taken(slots, who) for who in (STRANGER, ANN, BOB)] == [40, 40, 10]
+    assert _taken(slots, ROOT) == 10
+
+
+def test_who_may_do_changes_is_limited_by_the_number_alone() -> None:
+    slots = Slots(100, 40)
+    assert _taken(slots, ROOT) == 100
+    assert not slots.acquire(STRANGER)
+    slots.release(ROOT)
+    assert slots.acquire(STRANGER)
+
+
+@pytest.mark.parametrize("total", [0, 1])
+def test_few_places_are_places(total: int) -> None:
+    assert _taken(Slots(total, 40), ANN) == total
+
+
+class SlowBody(io.RawIOBase):
+    """A body that does not come before the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_for, self.comes = threading.Event(), threading.Event()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, _buffer: Any) -> int:
+        self.asked_for.set()
+        assert self.comes.wait(20)
+        return 0
+
+
+@pytest.fixture(scope="module")
+def front(redis_url: str) -> Front:
+    return Front(redis_url, max_bodies=5)
+
+
+@pytest.mark.parametrize("path", ["/v4/batches", "/v4/jobs/cancel"])
+def test_a_user_has_but_some_bodies_that_come_slowly(front: Front, redis_client: object, path: str) -> None:
+    client = front.client(Role.USER)
+    bodies = [SlowBody(), SlowBody()]
+    answers: list[TestResponse] = []
+
+    def send(body: SlowBody) -> None:
+        sent = {"wsgi.input": body, "CONTENT_LENGTH": "100"}
+        answers.append(client.post(path, headers=JSON, environ_overrides=sent))
+
+    threads = [threading.Thread(target=send, args=(body,)) for body in bodies]
+    for thread, body in zip(threads, bodies, strict=True):
+        thread.start()
+        assert body.asked_for.wait(20)
+    refused = client.post(path, data=b"{}", headers=JSON)
+    assert problem(refused, 429, "rate-limited")["limit"] == "SAPI_MAX_BODIES"
+    assert refused.headers["Retry-After"] == "1"
+    # Somebody who may do changes is not concerned.
+    assert front.client(Role.USER, Role.ADMIN).post(path, data=b"{}", headers=JSON).status_code == 422
+    for body in bodies:
+        body.comes.set()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert client.post(path, data=b"{}", headers=JSON).status_code == 422

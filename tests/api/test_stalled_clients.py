@@ -1,0 +1,110 @@
+"""Connections whose clients do not go on: which are cut off, and which are not."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from api.http.stalled_clients import ConnectionWatch
+
+
+class Server:
+    """A listening socket of this process, and what it has accepted."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+    def connected(self, sent: bytes = b"", answered: bytes = b"") -> tuple[socket.socket, socket.socket]:
+        """A client that has sent something, and was answered after that; the server's end of it."""
+        client = self._stack.enter_context(socket.create_connection(self._listening.getsockname(), timeout=20))
+        served = self._stack.enter_context(self._listening.accept()[0])
+        if sent:
+            client.sendall(sent)
+            assert served.recv(len(sent))
+        if answered:
+            self.answer(client, served, answered)
+        return client, served
+
+    @staticmethod
+    def answer(client: socket.socket, served: socket.socket, text: bytes) -> None:
+        """Send something, and see that it has arrived."""
+        served.sendall(text)
+        assert client.recv(len(text)) == text
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with ExitStack() as stack:
+        yield Server(stack)
+
+
+def is_cut_off(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    finally:
+        client.settimeout(20)
+
+
+@pytest.mark.parametrize("sent", [b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"GET"])
+def test_who_does_not_go_on_is_cut_off(server: Server, sent: bytes) -> None:
+    client, _ = server.connected(sent)
+    watch = ConnectionWatch(0.0)
+    watch.look()
+    assert not is_cut_off(client)
+    watch.look()
+    assert is_cut_off(client)
+
+
+def test_who_sends_a_byte_now_and_then_is_cut_off_too(server: Server) -> None:
+    client, served = server.connected(b"POST / HTTP/1.1")
+    watch = ConnectionWatch(0.0)
+    watch.look()
+    client.sendall(b"\r")
+    assert served.recv(1)
+    watch.look()
+    assert is_cut_off(client)
+
+
+def test_who_is_being_answered_is_not(server: Server) -> None:
+    client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
+    watch = ConnectionWatch(0.0)
+    for _ in range(5):
+        watch.look()
+        server.answer(client, served, b"event: job\n\n")
+    assert not is_cut_off(client)
+
+
+def test_who_waits_no_longer_than_requests_last_is_not(server: Server) -> None:
+    client, _ = server.connected(b"GET / HTTP/1.1\r\n\r\n")
+    watch = ConnectionWatch(60.0)
+    for _ in range(3):
+        watch.look()
+    assert not is_cut_off(client)
+
+
+def test_connections_of_ours_to_others_are_left_alone(server: Server) -> None:
+    client, served = server.connected(b"x")
+    watch = ConnectionWatch(0.0)
+    for _ in range(2):
+        served.sendall(b"y")
+        watch.look()
+    assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+    assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+def test_looking_leaves_no_file_open(server: Server, tmp_path: Path) -> None:
+    server.connected(b"x")
+    watch = ConnectionWatch(60.0)
+    with (tmp_path / "file").open("w"):
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(3):
+            watch.look()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before

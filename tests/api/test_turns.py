@@ -1,0 +1,125 @@
+"""Requests of ordinary users are worked on in turns; nobody else waits for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Flask, g
+
+from api.turns import ON_ADMIN_PORT, Turns
+from tests.api.front import Front
+from worker.catalog.operations import Role
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+ORDINARY = frozenset({Role.USER})
+
+
+@contextmanager
+def request_of(roles: frozenset[Role] = ORDINARY, *, on_admin_port: bool = False) -> Iterator[None]:
+    """The context of a request whose sender has these roles."""
+    environ = {ON_ADMIN_PORT: True} if on_admin_port else {}
+    token = {"Authorization": "Bearer " + " ".join(sorted(roles))}
+    with Flask("test").test_request_context("/", headers=token, environ_overrides=environ):
+        g.principal = SimpleNamespace(owner="ann", roles=roles)
+        yield
+
+
+def in_thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def turns() -> Turns:
+    return Turns(1)
+
+
+@pytest.fixture
+def taken(turns: Turns) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """A second request of an ordinary user, in a thread of its own: that it begins, and that it has its turn."""
+    begins, has_turn = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with request_of():
+            begins.set()
+            turns.begin()
+            has_turn.set()
+            turns.end()
+
+    with request_of():
+        turns.begin()
+        thread = in_thread(work)
+        assert begins.wait(20)
+        yield begins, has_turn
+        turns.end()
+    thread.join(20)
+    assert has_turn.is_set()
+
+
+def test_one_waits_until_the_other_has_ended(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
+    assert not taken[1].is_set()
+    turns.end()
+    assert taken[1].wait(20)
+
+
+def test_who_waits_for_something_else_gives_the_turn_back(
+    turns: Turns, taken: tuple[threading.Event, threading.Event]
+) -> None:
+    turns.pause()
+    assert taken[1].wait(20)
+    turns.resume()
+
+
+def test_nobody_waits_when_redis_fails(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
+    turns.open()
+    assert taken[1].wait(20)
+
+
+@pytest.mark.parametrize(
+    "passes", [lambda: request_of(frozenset({Role.ADMIN})), lambda: request_of(on_admin_port=True)]
+)
+def test_others_wait_for_nobody(
+    turns: Turns, taken: tuple[threading.Event, threading.Event], passes: Callable[[], AbstractContextManager[None]]
+) -> None:
+    def work() -> None:
+        with passes():
+            turns.begin()
+            turns.end()
+
+    with request_of(frozenset({Role.ADMIN})):
+        turns.identified()
+    thread = in_thread(work)
+    thread.join(20)
+    assert not thread.is_alive()
+    assert not taken[1].is_set()
+
+
+def test_every_request_gives_its_turn_back(redis_url: str, redis_client: Redis) -> None:
+    front = Front(redis_url, user_groups=(), max_working=1, read_wait=0)
+    stranger = front.stranger()
+    paths = ["/v4/filer/volumes", "/v4/filer/volumes/none", "/v4/jobs", "/v4/nowhere/volumes", "/metrics", "/console/"]
+    for path in [*paths, "/v3/nowhere/volumes", "/v4/filer/volumes/v?odd=1"]:
+        stranger.get(path, headers={"Prefer": "respond-async"})
+    stranger.post("/v4/filer/volumes/v", json={})
+    front.client(Role.USER).post("/v4/batches", json={"requests": []})
+    assert stranger.get("/v4/filer/export").status_code == 401
+    assert in_time(lambda: stranger.get("/openapi.json"))
+
+
+def in_time(work: Callable[[], object]) -> bool:
+    done = threading.Event()
+
+    def run() -> None:
+        work()
+        done.set()
+
+    in_thread(run)
+    return done.wait(20)
