@@ -75,7 +75,7 @@ class Services:
     ) -> Self:
         """Put the parts together; connects to nothing."""
         client = connect(settings)
-        turns = Turns(config.max_working)
+        turns = Turns(config.max_working, config.max_queued)
         waiting = Slots(config.max_waiting, config.user_places_share)
         waiter_slots = WaiterSlots(waiting, on_wait=turns.pause, on_end=turns.resume)
         scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)

@@ -31,6 +31,11 @@ class ApiSettings(BaseSettings):
         description="Requests of users without a role for changes that are worked on at a time, in each process; "
         "others wait for their turn",
     )
+    max_queued: int = Field(
+        800,
+        ge=1,
+        description="Requests of such users that may wait for their turn, in each process; more are refused with 429",
+    )
     user_places_share: int = Field(
         40,
         ge=1,

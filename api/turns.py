@@ -35,9 +35,15 @@ _NONE, _HELD, _PAUSED, _FREE = "none", "held", "paused", "free"
 class Turns:
     """The turns of one process."""
 
-    def __init__(self, at_a_time: int) -> None:
-        """``at_a_time``: how many requests are worked on."""
+    def __init__(self, at_a_time: int, most_waiting: int) -> None:
+        """Prepare them.
+
+        Args:
+            at_a_time: how many requests are worked on.
+            most_waiting: how many may wait for that; each holds a thread.
+        """
         self._semaphore = threading.Semaphore(at_a_time)
+        self._places = threading.BoundedSemaphore(most_waiting)
         self._open_until_s = float("-inf")
         #: Of each thread: does it have a turn, and has it given one back for a while?
         self._mine = threading.local()
@@ -46,16 +52,23 @@ class Turns:
         self._known_lock = threading.Lock()
         self._secret = secrets.token_bytes(32)
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         """Wait until it is the turn of the request at hand, of which nothing is known but its head.
+
+        False, at once, when too many wait already.
 
         Who may do changes, and was seen a while ago with what is sent now, waits for nobody. A request that another one
         makes in its own thread, as pages of the console do, is part of that.
         """
         if self._state != _NONE or ON_ADMIN_PORT in request.environ or self._is_known():
-            return
+            return True
+        if not self._places.acquire(blocking=False):
+            return False
         g.took_turn = True
         self._wait(_LONGEST_S)
+        # Those that wait for something else later are counted with that.
+        self._places.release()
+        return True
 
     def identified(self) -> None:
         """Now it is known who sends the request at hand: who may do changes needs no turn, others do."""

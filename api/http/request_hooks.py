@@ -48,11 +48,11 @@ def init_app(app: Flask) -> None:
 
 def _begin() -> None:
     g.began = time.perf_counter()
-    if request.path not in _PROBES:
-        current_services().turns.begin()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
     path_prefix.set(request.script_root)
+    if request.path not in _PROBES:
+        _await_turn()
     config = current_services().config
     if len(_target()) > config.max_url_bytes:
         raise Problem(
@@ -65,6 +65,12 @@ def _begin() -> None:
         raise Problem(
             "not-found", "Nothing is at this address: write it without // and without codes of plain letters."
         )
+
+
+def _await_turn() -> None:
+    if not current_services().turns.begin():
+        detail = "Too many requests wait to be worked on: send it again a little later."
+        raise Problem("rate-limited", detail, headers={"Retry-After": "1"}, limit="SAPI_MAX_QUEUED")
 
 
 def _target() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from queue import Queue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
 
 @pytest.fixture
 def turns() -> Turns:
-    return Turns(1)
+    return Turns(1, 1)
 
 
 @pytest.fixture
@@ -100,6 +101,22 @@ def test_others_wait_for_nobody(
     thread.join(20)
     assert not thread.is_alive()
     assert not taken[1].is_set()
+
+
+def test_no_more_than_some_wait(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
+    answers: Queue[bool] = Queue()
+
+    def work() -> None:
+        with request_of():
+            answers.put(turns.begin())
+            turns.end()
+
+    # There is one place, and three that want it.
+    threads = [in_thread(work) for _ in range(2)]
+    assert answers.get(timeout=20) is False
+    turns.end()
+    for thread in threads:
+        thread.join(20)
 
 
 def test_every_request_gives_its_turn_back(redis_url: str, redis_client: Redis) -> None:
