@@ -19,8 +19,8 @@ from pathlib import Path
 
 import requests
 
-from tests.chaos.batches import batch_clients
 from tests.chaos.attack.__main__ import main as attack
+from tests.chaos.batches import batch_clients
 from tests.chaos.client import Client, Seen
 from tests.chaos.faults import Faults
 from tests.chaos.judge import BAD, Judge, Verdict
