@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -20,6 +21,9 @@ from tests.e2e.own_stack import LIST, PASSWORD, QUICK, USER, OwnStack, own_stack
 
 from storage_api_client import Client
 from storage_api_client.cli.main import main
+
+# A shell starts what runs in the background with Ctrl-C ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROGRAM = Path(sys.executable).with_name("storage-api")
 FILERS: dict[str, dict[str, object]] = {"dummy": {"snapshot_limit": 5}, "slow": {"volumes": 5, "latency_s": 1.5}}

@@ -11,8 +11,9 @@ import sys
 
 import click
 import pytest
+import requests
 import yaml
-from tests.e2e.own_stack import USER
+from tests.e2e.own_stack import PASSWORD, USER
 
 from storage_api_client.cli.main import command_line
 
@@ -137,6 +138,15 @@ def test_a_job_is_cancelled(cli, name, api):
     waited = cli("job", "wait", second)
     assert (waited.status, "cancelled" in waited.err) == (1, True)
     first.wait(timeout=20)
+
+
+def test_sessions_of_a_user_are_ended(cli, stack):
+    with requests.Session() as browser:
+        signed_in = browser.post(f"{stack.url}/login_basic", auth=(USER, PASSWORD), timeout=20)
+        assert signed_in.ok
+        ended = cli("session", "end", USER)
+        assert (ended.status, ended.err) == (0, "Sessions ended: 1.\n")
+        assert browser.get(f"{stack.url}/v4/jobs", timeout=20).status_code == 401
 
 
 def test_the_service(cli, stack):

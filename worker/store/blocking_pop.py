@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import redis
+
+from worker.store.borrowed_connection import borrowed_connection
 
 #: How much longer than it was told to wait Redis may take to answer (seconds); a request must not last longer either.
 _GRACE_S = 0.7
@@ -15,12 +15,8 @@ def blocking_pop(client: redis.Redis, key: str, seconds: float) -> bytes | None:
 
     Raises what redis-py raises when Redis is unavailable.
     """
-    pool: Any = client.connection_pool
-    connection = pool.get_connection()
-    try:
+    with borrowed_connection(client.connection_pool) as connection:
         # `client.blpop` would give up at the time limit of its connections, which is that of quick answers.
         connection.send_command("BLPOP", key, seconds)
         popped: tuple[bytes, bytes] | None = connection.read_response(timeout=seconds + _GRACE_S)
-    finally:
-        pool.release(connection)
     return popped[1] if popped else None

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from worker.config.json_encoding import as_json
+from worker.store.borrowed_connection import borrowed_connection
 from worker.store.client import NotReplicated, ReplyLost, WriteRefused
 from worker.store.keys import Keys
 
@@ -45,14 +46,9 @@ class ScriptRunner:
 
     def _execute(self, command: str, *arguments: str | float | bytes) -> Any:
         """Send one command without the library's retries and metrics, of which this client uses none."""
-        pool: Any = self._client.connection_pool
-        connection = pool.get_connection()
-        try:
-            with _reply_expected():
-                connection.send_command(command, *arguments)
-                return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
-        finally:
-            pool.release(connection)
+        with borrowed_connection(self._client.connection_pool) as connection, _reply_expected():
+            connection.send_command(command, *arguments)
+            return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
 
     def _run_replicated(self, name: str, *arguments: Argument) -> Any:
         """Run a script, and make sure that no failover takes back what it wrote, or what its answer rests on."""

@@ -181,6 +181,10 @@ class Client:
         names = self._face.read(service.list_roles())
         return {name: self._face.read(service.list_groups(name)) for name in names}
 
+    def end_sessions(self, user: str) -> int:
+        """End all sessions of a user, by name or id, and return how many there were; needs UBER_ADMIN."""
+        return self._face.run(service.end_sessions(self._face.context, user, self._face.timeout))
+
     def is_alive(self) -> bool:
         """Return whether the service's process lives."""
         return self._face.run(service.is_alive(self._face.context))

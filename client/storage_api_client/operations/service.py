@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from storage_api_client.protocol.asking import Context
+from storage_api_client.protocol.asking import Context, ask, checked
+from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.messages import Flow, Request, Response, send
 from storage_api_client.protocol.reading import Read
 
@@ -33,6 +34,14 @@ def list_groups(role: str) -> Read[tuple[str, ...]]:
 def has_role(role: str) -> Read[bool]:
     """Has the one who asks a role?"""
     return Read(f"/conf/roles/{quote(role, safe='')}/am_i_a", bool)
+
+
+def end_sessions(context: Context, user: str, timeout: float | None) -> Flow[int]:
+    """End all sessions of a user; how many there were."""
+    request = Request("POST", f"/conf/sessions/{quote(user, safe='')}/end")
+    response = yield from ask(context, request, Deadline(timeout))
+    ended: int = checked(response, request)["ended"]
+    return ended
 
 
 def openapi() -> Read[dict[str, Any]]:

@@ -37,6 +37,17 @@ def add_to(main: Group) -> None:
             rows = [{"name": name, "groups": list(groups)} for name, groups in api.all_roles().items()]
             state.show(rows, ("name", "groups"))
 
+    @main.group("session", cls=Group)
+    def session() -> None:
+        """Sessions of people who signed in with a browser."""
+
+    @command(session, "end", "end_sessions")
+    @click.argument("user", metavar="USER")
+    def end_sessions(state: State, user: str) -> None:
+        """End all sessions of a user, by name or id: they must sign in again. Needs UBER_ADMIN."""
+        with state.client() as api:
+            state.note(f"Sessions ended: {api.end_sessions(user)}.")
+
 
 def _add_status(main: Group) -> None:
     @command(main, "status", "healthz", "readyz", "metrics")

@@ -1,0 +1,57 @@
+"""A reply that comes too late must never answer another command."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
+
+from worker.store.blocking_pop import blocking_pop
+from worker.store.client import ReplyLost
+from worker.store.scripts import JobScripts
+
+PAUSE_MS, PATIENCE_S = 450, 0.3
+
+
+class OneMaster:
+    """Sentinels that always name the same master."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address = (host, port)
+
+    def discover_master(self, _name: str) -> tuple[str, int]:
+        return self.address
+
+
+@pytest.fixture
+def client(redis_client):
+    """A client as there is one with sentinels: its connections do not close by themselves when a reply is late."""
+    known = redis_client.connection_pool.connection_kwargs
+    sentinels = OneMaster(known["host"], known["port"])
+    pool = SentinelConnectionPool(
+        "master", sentinels, password=known["password"], socket_timeout=PATIENCE_S, retry=Retry(NoBackoff(), 0),
+        max_connections=1, protocol=2,
+    )  # fmt: skip
+    with redis.Redis(connection_pool=pool) as client:
+        yield client
+
+
+def test_a_script_that_answers_late(client, redis_client):
+    scripts = JobScripts(client, "late:")
+    client.set("mine", "yes")
+    redis_client.client_pause(PAUSE_MS)
+    with pytest.raises(ReplyLost):
+        scripts.get_job("unknown", 1, 1)
+    # Redis still stands still: the next command is sent before the late reply is there.
+    assert client.get("mine") == b"yes"
+
+
+def test_an_entry_that_comes_late(client, redis_client):
+    client.set("mine", "yes")
+    redis_client.client_pause(1200)
+    with pytest.raises(redis.TimeoutError):
+        blocking_pop(client, "entries", 0.1)
+    redis_client.ping()
+    assert client.get("mine") == b"yes"
