@@ -15,7 +15,7 @@ from pathlib import Path
 import redis
 import requests
 
-from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port
+from deploy.dev.embedded_redis import EmbeddedRedis, find_server, free_port, is_free
 from tests.benchmarks.stack import ROOT, Processes, backends
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 from tests.identity_provider.provider import IdentityProvider
@@ -26,6 +26,7 @@ _REDIS_BYTES = 1 << 30
 _ADMINS = "storage-admins"
 _VOLUMES = 5000
 _HOUR_S = 3600
+_START_LIMIT_S = 30
 
 
 @dataclass(frozen=True)
@@ -123,4 +124,9 @@ def _start_proxy(processes: Processes, folder: Path, behind: str) -> str:
     with (folder / "proxy.log").open("ab") as log:
         command = [program, "-c", str(place / "nginx.conf"), "-p", str(place)]
         processes.started["proxy"] = subprocess.Popen(command, stdout=log, stderr=log)
+    until = time.monotonic() + _START_LIMIT_S
+    while is_free(port):
+        if time.monotonic() > until:
+            raise RuntimeError(f"nginx does not start: see {folder / 'proxy.log'}")
+        time.sleep(0.1)
     return f"127.0.0.1:{port}"
