@@ -94,7 +94,8 @@ def test_a_worker_goes_on(redis_client, redis_url, tmp_path):
     for text in garbage(path):
         redis_client.lpush(KEY, text)
     redis_client.lpush(KEY, message(b'[["good"], {}, {}]'))
-    with start_worker(celery, perform_ping_check=False, pool="threads", loglevel="ERROR", shutdown_timeout=20):
+    # It sets the level of the root logger, for the tests that follow in this process, too.
+    with start_worker(celery, perform_ping_check=False, pool="threads", loglevel="WARNING", shutdown_timeout=20):
         assert done.wait(30)
 
     assert seen == ["good"]

@@ -94,8 +94,12 @@ def test_a_fault_in_the_first_step(fault: str, change: str, backend: StorageBack
         assert ontap.world.effects == []
     elif isinstance(error, OutcomeUnclear):
         outcome = settled(backend, change, journal)
-        assert outcome is (Outcome.DONE if case.takes_effect or change == "break locks" else Outcome.NOT_DONE)
-        assert bool(ontap.world.effects) == (outcome is Outcome.DONE)
+        if change == "purge":
+            # On a busy machine the time may be over between the old snapshot's end and the making of the new one.
+            assert (outcome is Outcome.DONE) == ("POST" in {effect.method for effect in ontap.world.effects})
+        else:
+            assert outcome is (Outcome.DONE if case.takes_effect or change == "break locks" else Outcome.NOT_DONE)
+            assert bool(ontap.world.effects) == (outcome is Outcome.DONE)
     elif change != "purge":
         assert error is None
         assert case.takes_effect
