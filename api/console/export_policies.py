@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, request
 
 from api.console.api_client import ApiResponse, call
-from api.console.forms import field_errors, idempotency_key
+from api.console.creation_form import create_named
+from api.console.forms import field_errors
 from api.console.pages import page, problem_page, read_headers, render, to_job
 from api.http.problems import Problem
 from worker.catalog.operations import Role
@@ -79,20 +79,4 @@ def act_on_policy(subsystem: str, action: str, policy: str) -> Response:
 @page("/<subsystem>/new-policy", access=Role.ADMIN, methods=["GET", "POST"])
 def new_policy(subsystem: str) -> Response:
     """The form that creates a policy."""
-    if request.method == "GET":
-        return _new_form(subsystem, request.args, None)
-    name, rules = request.form.get("name", "").strip(), request.form.get("rules", "").split()
-    answer = call("POST", f"/v4/{subsystem}/export/{name}", body={"rules": rules}, headers=idempotency_key())
-    return to_job(answer) if answer.job_id else _new_form(subsystem, request.form, answer)
-
-
-def _new_form(subsystem: str, values: Mapping[str, Any], answer: ApiResponse | None) -> Response:
-    return render(
-        "new_policy.html",
-        200 if answer is None else answer.status,
-        subsystem=subsystem,
-        values=values,
-        problem=answer.body if answer else None,
-        errors=field_errors(answer.body if answer else None),
-        key=values.get("key") or secrets.token_hex(16),
-    )
+    return create_named("new_policy.html", subsystem, "export", {"rules": request.form.get("rules", "").split()})

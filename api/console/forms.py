@@ -58,6 +58,14 @@ def field_errors(problem: Mapping[str, Any] | None) -> dict[str, str]:
     return {str(error["pointer"]).lstrip("/").partition("/")[0]: str(error["detail"]) for error in errors}
 
 
+def wrong_name(values: Mapping[str, Any], field: str) -> str:
+    """Return what is wrong with a value that becomes a part of an address (empty: nothing); the API checks the rest."""
+    value = str(values.get(field, "")).strip()
+    if not value:
+        return "must be given"
+    return "must be a name, without “/”" if "/" in value else ""
+
+
 def idempotency_key() -> dict[str, str]:
     """Return the header with which a form that is sent twice makes one job."""
     key = request.form.get("key", "")

@@ -11,7 +11,8 @@ from flask import Response, request
 
 from api import auth
 from api.console.api_client import ApiResponse, call
-from api.console.forms import body_of, changed_fields, field_errors, idempotency_key
+from api.console.creation_form import create_named
+from api.console.forms import body_of, changed_fields, field_errors, idempotency_key, wrong_name
 from api.console.pages import page, problem_page, render, to_job
 from api.http.problems import Problem
 from worker.catalog.operations import Role
@@ -63,25 +64,7 @@ ACTIONS = {
 @page("/<subsystem>/new-volume", access=Role.ADMIN, methods=["GET", "POST"])
 def new_volume(subsystem: str) -> Response:
     """The form that creates a volume."""
-    if request.method == "GET":
-        return _new_form(subsystem, request.args, None)
-    name = request.form.get("name", "").strip()
-    answer = call(
-        "POST", f"/v4/{subsystem}/volumes/{name}", body=body_of(request.form, _NEW), headers=idempotency_key()
-    )
-    return to_job(answer) if answer.job_id else _new_form(subsystem, request.form, answer)
-
-
-def _new_form(subsystem: str, values: Mapping[str, Any], answer: ApiResponse | None) -> Response:
-    return render(
-        "new_volume.html",
-        200 if answer is None else answer.status,
-        subsystem=subsystem,
-        values=values,
-        problem=answer.body if answer else None,
-        errors=field_errors(answer.body if answer else None),
-        key=values.get("key") or secrets.token_hex(16),
-    )
+    return create_named("new_volume.html", subsystem, "volumes", body_of(request.form, _NEW))
 
 
 @page("/<subsystem>/volume-actions/<action>/<path:volume>", access=Role.USER)
@@ -99,7 +82,7 @@ def act_on_volume(subsystem: str, action: str, volume: str) -> Response:
     form = _Form(subsystem, volume, action, request.form)
     if chosen.is_confirmed and form.values.get("confirm", "").strip() != volume:
         return form.page(confirm_error="Type the volume's name to go on.")
-    if chosen.named_by and (wrong := _wrong_name(form.values, chosen.named_by)):
+    if chosen.named_by and (wrong := wrong_name(form.values, chosen.named_by)):
         return form.page(errors={chosen.named_by: wrong})
     if action == "roll-back" and (refused := form.refuse_unseen()):
         return refused
@@ -182,14 +165,6 @@ class _Form:
             confirm_error=confirm_error,
             key=self.values.get("key") or secrets.token_hex(16),
         )
-
-
-def _wrong_name(values: Mapping[str, Any], field: str) -> str:
-    """What is wrong with a value that becomes a part of an address; the API checks the rest."""
-    value = str(values.get(field, "")).strip()
-    if not value:
-        return "must be given"
-    return "must be a name, without “/”" if "/" in value else ""
 
 
 def _later_than(snapshots: list[Mapping[str, Any]], name: str) -> list[str]:

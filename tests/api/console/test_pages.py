@@ -239,3 +239,12 @@ def test_a_worker_that_drains_is_named(front, client):
     assert "worker9@host" in attention
     assert "is draining" in attention
     assert "worker9" not in front.stranger().get("/console/").text
+
+
+@pytest.mark.parametrize("form", ["new-volume", "new-policy"])
+@pytest.mark.parametrize("name", ["", "db1/snapshots/s1", "p1/rule/h1"])
+def test_a_name_that_would_be_another_address_is_refused(client, form, name):
+    answer = client.post(f"/console/filer/{form}", data={"name": name})
+    assert answer.status_code == 422
+    assert ("must be a name" if name else "must be given") in answer.text
+    assert client.get("/v4/jobs?all=true").get_json() == []
