@@ -32,7 +32,7 @@ class ApiSettings(BaseSettings):
         "others wait for their turn",
     )
     max_queued: int = Field(
-        800,
+        1200,
         ge=1,
         description="Requests of such users that may wait for their turn, in each process; more are refused with 429",
     )

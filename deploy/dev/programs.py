@@ -25,7 +25,7 @@ def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool 
         *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
         # Waiting clients hold a thread each, and so do event streams (SAPI_MAX_STREAMS). Long heads are let in: the
         # API itself refuses them, in its own words. Connections are many more than threads: idle ones cost little.
-        *("--workers", str(ports.api_processes), "--blocking-threads", "1600", "--http1-buffer-size", str(256 * 1024)),
+        *("--workers", str(ports.api_processes), "--blocking-threads", "2000", "--http1-buffer-size", str(256 * 1024)),
         *("--backpressure", "4096"),
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
     )

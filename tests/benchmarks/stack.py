@@ -40,7 +40,7 @@ class Processes:
         command = [sys.executable, "-m", *arguments]
         self.started[name] = launch(command, self.folder / f"{name}.log", self.environment | more)
 
-    def serve(self, name: str, application: str, *, workers: int = 2, threads: int = 1600, **more: str) -> str:
+    def serve(self, name: str, application: str, *, workers: int = 2, threads: int = 2000, **more: str) -> str:
         """Start Granian on an application, as we ship it; its address, once it answers."""
         port = str(free_port())
         options = (

@@ -91,13 +91,13 @@ class _Client(redis.Redis):
             raise
 
 
-def connect(settings: Settings, *, command_timeout_s: float | None = None, connections: int = 1700) -> redis.Redis:
+def connect(settings: Settings, *, command_timeout_s: float | None = None, connections: int = 2100) -> redis.Redis:
     """Return a client that is safe for writes: no retry, since a write whose answer was lost may have been done.
 
     Args:
         settings: where Redis is, and how long it may take to answer.
         command_timeout_s: another limit for that, in seconds.
-        connections: how many there may be at a time; a front end has one for each of its 1,600 threads, and some.
+        connections: how many there may be at a time; a front end has one for each of its 2,000 threads, and some.
     """
     url = settings.redis_url.get_secret_value()
     command_timeout_s = command_timeout_s or settings.redis_timeout
