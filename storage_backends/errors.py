@@ -171,7 +171,7 @@ class OutcomeUnclear(StorageError):
 
 
 def _tree(cls: type[StorageError]) -> list[type[StorageError]]:
-    return [cls, *(found for child in cls.__subclasses__() for found in _tree(child))]
+    return [cls, *(descendant for child in cls.__subclasses__() for descendant in _tree(child))]
 
 
 #: Every code a driver may raise.

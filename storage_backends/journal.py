@@ -103,7 +103,7 @@ class InMemoryJournal(Journal):
         self.step: str | None = None
         self.uuid: str | None = None
         self.facts: dict[str, str] = {}
-        self.shown: list[tuple[int, int | None, str, str]] = []
+        self.progress_calls: list[tuple[int, int | None, str, str]] = []
 
     @property
     def cancel_requested(self) -> bool:
@@ -117,7 +117,7 @@ class InMemoryJournal(Journal):
         return
 
     def progress(self, current: int, total: int | None, unit: str, message: str) -> None:
-        self.shown.append((current, total, unit, message))
+        self.progress_calls.append((current, total, unit, message))
 
     def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
         if steps_done is not None:

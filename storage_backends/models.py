@@ -74,12 +74,12 @@ class CloneSettings(TypedDict, total=False):
 
 def as_volume_settings(settings: CloneSettings) -> VolumeSettings:
     """Return the settings of a clone as those of any volume."""
-    found: VolumeSettings = {}
+    volume_settings: VolumeSettings = {}
     if "active_policy_name" in settings:
-        found["active_policy_name"] = settings["active_policy_name"]
+        volume_settings["active_policy_name"] = settings["active_policy_name"]
     if "size_total" in settings:
-        found["size_total"] = settings["size_total"]
-    return found
+        volume_settings["size_total"] = settings["size_total"]
+    return volume_settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not argparse, which takes longer to import than the check takes.
     words = list(sys.argv[1:] if argv is None else argv)
     forgive = "--forgive-redis" in words
-    named = [word for word in words if word != "--forgive-redis"]
-    if named and (len(named) != 2 or named[0] != "--node"):  # noqa: PLR2004 - the option and its value
+    remaining = [word for word in words if word != "--forgive-redis"]
+    if remaining and (len(remaining) != 2 or remaining[0] != "--node"):  # noqa: PLR2004 - the option and its value
         print(_USAGE, file=sys.stderr)  # noqa: T201
         return 2
-    complaint = _complaint(named[1] if named else "worker", forgive=forgive)
+    complaint = _complaint(remaining[1] if remaining else "worker", forgive=forgive)
     if complaint:
         print(complaint)  # noqa: T201 - what the engine shows of a failed check
     return 1 if complaint else 0

@@ -212,24 +212,24 @@ def _reconcile(reconciler: OutcomeReconciler, celery: Celery, job_id: str, token
 
 
 def _wait_for(client: redis.Redis) -> None:
-    said = False
+    is_reported = False
     while True:
         try:
             check_address(client)
             client.ping()
         except (*REDIS_UNAVAILABLE, redis.ResponseError) as exc:
-            if not said:
+            if not is_reported:
                 log.warning("redis.unavailable", error=type(exc).__name__, detail=explain(exc), hint="waiting for it")
-                said = True
+                is_reported = True
             time.sleep(0.5)
         else:
             return
 
 
-def _selected(subsystems: Subsystems, wanted: str) -> dict[str, Subsystem]:
+def _selected(subsystems: Subsystems, names_text: str) -> dict[str, Subsystem]:
     """The subsystems that this worker serves."""
     every = dict(subsystems)
-    names = [name.strip() for name in wanted.split(",") if name.strip()] or list(every)
+    names = [name.strip() for name in names_text.split(",") if name.strip()] or list(every)
     unknown = [name for name in names if name not in every]
     if unknown:
         raise BadSettings(f"SAPI_SUBSYSTEMS names {', '.join(unknown)}, which SAPI_BACKENDS does not configure")
@@ -278,14 +278,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"worker: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
         return 2
     _connect_signals(runtime)
-    told = [
+    celery_arguments = [
         "--quiet", "worker", "--pool=threads", f"--concurrency={runtime.threads}",
         f"--queues={','.join(runtime.queues)}", f"--hostname={hostname}",
         "--without-gossip", "--without-mingle", "--task-events",
     ]  # fmt: skip
     # Celery's loop; tasks run in other threads.
     with tracing.quiet():
-        runtime.celery.worker_main(told)
+        runtime.celery.worker_main(celery_arguments)
     return 0
 
 

@@ -31,11 +31,11 @@ def parse_size(size: int | str) -> int:
         raise TypeError(f"a size is a number of bytes or a text like '10GiB', not {size!r}")
     if isinstance(size, int):
         return size
-    found = _SIZE.fullmatch(size)
-    factor = _UNITS.get(found[2].upper()) if found else None
-    if not found or factor is None:
+    match = _SIZE.fullmatch(size)
+    factor = _UNITS.get(match[2].upper()) if match else None
+    if not match or factor is None:
         raise ValueError(f"{size!r} is no size: write a number of bytes, or a unit as in 10GiB or 500GB")
-    return _bytes(found[1], factor, size)
+    return _bytes(match[1], factor, size)
 
 
 def _bytes(number: str, factor: int, size: str) -> int:
@@ -63,7 +63,7 @@ def format_size(size: int | None) -> str:
 
 def sizes_in_expression(expression: str) -> str:
     """Return a filter expression on a size (">1TB", "1GiB..2GiB") with its sizes in bytes."""
-    return _IN_EXPRESSION.sub(lambda found: _bytes_or_same(found[1]), expression)
+    return _IN_EXPRESSION.sub(lambda match: _bytes_or_same(match[1]), expression)
 
 
 def _bytes_or_same(text: str) -> str:

@@ -15,7 +15,7 @@ def parse_time(text: str | None) -> datetime | None:
     if not text:
         return None
     # Python 3.10 reads neither "Z" nor fractions of other lengths than 3 and 6.
-    plain = _FRACTION.sub(lambda found: f".{found[1][:6]:0<6}", text.upper().replace("Z", "+00:00"))
+    plain = _FRACTION.sub(lambda match: f".{match[1][:6]:0<6}", text.upper().replace("Z", "+00:00"))
     try:
         moment = datetime.fromisoformat(plain)
     except ValueError:
@@ -34,8 +34,8 @@ def parse_since(text: str) -> str:
     Raises:
         ValueError: it is neither.
     """
-    if found := _AGO.fullmatch(text.strip()):
-        ago = timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    if match := _AGO.fullmatch(text.strip()):
+        ago = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
         return format_time(datetime.now(timezone.utc) - ago)
     moment = parse_time(text.strip())
     if moment is None:

@@ -124,9 +124,9 @@ def build(driver: str, values: Mapping[str, OptionValue]) -> Options:
     Raises:
         ValueError: one is missing, unknown or impossible; the message is one line and never holds a value.
     """
-    known = OPTIONS[driver].model_fields
-    if values.keys() - known.keys():
-        raise ValueError(f"an option is not known; {driver} takes {', '.join(known)}")
+    fields = OPTIONS[driver].model_fields
+    if values.keys() - fields.keys():
+        raise ValueError(f"an option is not known; {driver} takes {', '.join(fields)}")
     try:
         return OPTIONS[driver].model_validate(dict(values))
     except ValidationError as error:

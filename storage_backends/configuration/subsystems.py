@@ -81,7 +81,9 @@ class Subsystems(Mapping[str, Subsystem]):
 
     def to_toml(self) -> str:
         """Return the text of a file for ``SAPI_BACKENDS_FILE``; it holds the secrets."""
-        return subsystems_file.render((each.name, each.driver, each.options) for each in self.values())
+        return subsystems_file.render(
+            (subsystem.name, subsystem.driver, subsystem.options) for subsystem in self.values()
+        )
 
     def __getitem__(self, name: str) -> Subsystem:
         return self._by_name[name]
@@ -129,9 +131,9 @@ def _check(entry: Entry, seen: set[str]) -> None:
             " and begin with a letter or a digit"
         )
     if entry.driver not in OPTIONS:
-        shown = f" {entry.driver}" if entry.driver.isidentifier() and entry.driver.isascii() else ""
-        known = ", ".join(OPTIONS)
-        raise ConfigurationError(f"{entry.place} has an unknown back-end class{shown}: it must be one of {known}")
+        driver = f" {entry.driver}" if entry.driver.isidentifier() and entry.driver.isascii() else ""
+        drivers = ", ".join(OPTIONS)
+        raise ConfigurationError(f"{entry.place} has an unknown back-end class{driver}: it must be one of {drivers}")
     if entry.name.lower() in RESERVED:
         raise ConfigurationError(f"{entry.place}: {entry.name} cannot be an endpoint's name, choose another")
     if entry.name.lower() in seen:
@@ -149,14 +151,14 @@ def _subsystem(entry: Entry, environ: Mapping[str, str]) -> Subsystem:
 
 
 def _values(entry: Entry, environ: Mapping[str, str]) -> dict[str, OptionValue]:
-    known = OPTIONS[entry.driver].model_fields
+    fields = OPTIONS[entry.driver].model_fields
     values: dict[str, OptionValue] = {}
     for number, (name, read) in enumerate(entry.read_options(), start=1):
-        if name not in known:
-            raise ValueError(f"option {number} is not known; {entry.driver} takes {', '.join(known)}")
+        if name not in fields:
+            raise ValueError(f"option {number} is not known; {entry.driver} takes {', '.join(fields)}")
         if name in values:
             raise ValueError(f"option {name} is there twice")
         value = read(environ)
-        is_kept_apart = known[name].annotation is Secret  # It is read again when its file is replaced.
+        is_kept_apart = fields[name].annotation is Secret  # It is read again when its file is replaced.
         values[name] = value.current() if isinstance(value, Secret) and not is_kept_apart else value
     return values

@@ -106,5 +106,5 @@ def _literal(value: OptionValue) -> str:
         case Secret():
             return _literal(value.current())
         case str():
-            return '"' + _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", value) + '"'
+            return '"' + _ESCAPED.sub(lambda control: f"\\u{ord(control[0]):04x}", value) + '"'
     return repr(value)

@@ -56,16 +56,16 @@ class DummyStorage(StorageBackend):
             total = rows.count(db)
         size = max(1, min(PAGE_SIZE, total // 10))
         pause_s = self._options.list_latency_s / max(1, -(-total // size))
-        found: list[Volume] = []
+        volumes: list[Volume] = []
         # Each page is a look of its own, as on a filer: a change meanwhile may or may not be seen.
         while True:
             _simulate_latency(journal, pause_s)
             with self._database.reading() as db:
-                page = rows.page(db, found[-1].name if found else "", size + 1)
-            found += page[:size]
-            journal.progress(len(found), max(total, len(found)), "volumes", "listing")
+                page = rows.page(db, volumes[-1].name if volumes else "", size + 1)
+            volumes += page[:size]
+            journal.progress(len(volumes), max(total, len(volumes)), "volumes", "listing")
             if len(page) <= size:
-                return found
+                return volumes
 
     def get_volume(self, volume: str, *, journal: Journal) -> Volume:
         return self._read(journal, lambda db: rows.find(db, volume))

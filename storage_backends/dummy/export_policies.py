@@ -17,13 +17,13 @@ DEFAULT = "default"
 
 def find_detailed(db: sqlite3.Connection, policy: str) -> DetailedExportPolicy:
     """Return one policy with its rights: each client match is a rule of its own, and all have the same."""
-    found = find(db, policy)
+    summary = find(db, policy)
     rights = ("sys",)
     details = (
         ExportRule(index, (match,), ro=rights, rw=rights, superuser=rights, protocols=("nfs",))
-        for index, match in enumerate(found.rules, start=1)
+        for index, match in enumerate(summary.rules, start=1)
     )
-    return DetailedExportPolicy(found.name, found.rules, tuple(details))
+    return DetailedExportPolicy(summary.name, summary.rules, tuple(details))
 
 
 def listed(db: sqlite3.Connection) -> list[ExportPolicy]:

@@ -85,14 +85,14 @@ def recorded(path: Path) -> Iterator[Volume]:
         StorageError: it cannot be read, or a record in it is wrong.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        records = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise StorageError(f"the file of volume records cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise StorageError(f"the file of volume records is not JSON: {error}") from error
-    if not isinstance(found, list):
+    if not isinstance(records, list):
         raise StorageError("the file of volume records is not a JSON list")
-    for number, record in enumerate(found, start=1):
+    for number, record in enumerate(records, start=1):
         if fault := _fault(record):
             raise StorageError(f"record {number} of the file of volume records {fault}")
         yield Volume(**record)

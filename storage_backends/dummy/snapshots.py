@@ -15,10 +15,10 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 def listed(db: sqlite3.Connection, volume: str) -> list[Snapshot]:
     """Return the snapshots of a volume, oldest first."""
     name = rows.find(db, volume).name
-    found = db.execute(
+    cursor = db.execute(
         "SELECT name, creation_time, size_kbytes FROM snapshots WHERE volume = ? ORDER BY number", (name,)
     )
-    return [Snapshot(*row) for row in found]
+    return [Snapshot(*row) for row in cursor]
 
 
 def find(db: sqlite3.Connection, volume: str, name: str) -> Snapshot:

@@ -48,10 +48,10 @@ def find_data_volume(db: sqlite3.Connection, volume: str) -> Volume:
         NoSuchVolume: there is none, or it is restricted.
         NotADataVolume: it is a copy.
     """
-    found = find(db, volume)
-    if found.type in {"dp", "ls"}:
-        raise NotADataVolume(f"volume {found.name} is of type {found.type}: it cannot be changed")
-    return found
+    record = find(db, volume)
+    if record.type in {"dp", "ls"}:
+        raise NotADataVolume(f"volume {record.name} is of type {record.type}: it cannot be changed")
+    return record
 
 
 def find_restricted(db: sqlite3.Connection, name: str) -> Volume:

@@ -95,15 +95,15 @@ def clone(
 ) -> Volume:
     """Make a volume of its own from what a snapshot holds."""
     source = rows.find(db, from_volume)
-    held = snapshots.volume_at(db, source.name, from_snapshot)
+    snapshotted = snapshots.volume_at(db, source.name, from_snapshot)
     copied = replace(
-        held,
+        snapshotted,
         type="rw",
         name=name,
         uuid=str(uuid4()),
         state="online",
         junction_path=_place(db, name, junction_path),
-        active_policy_name=_policy_still_there(db, held.active_policy_name, policies.DEFAULT),
+        active_policy_name=_policy_still_there(db, snapshotted.active_policy_name, policies.DEFAULT),
         creation_time=_now(),
     )
     volume = _changed(db, copied, as_volume_settings(settings))
@@ -114,9 +114,9 @@ def clone(
 def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume:
     """Put back what a snapshot holds; what the volume is and where it is mounted stay, later snapshots go."""
     present = rows.find_data_volume(db, volume)
-    held = snapshots.volume_at(db, present.name, from_snapshot)
+    snapshotted = snapshots.volume_at(db, present.name, from_snapshot)
     restored = replace(
-        held,
+        snapshotted,
         name=present.name,
         uuid=present.uuid,
         state=present.state,
@@ -124,7 +124,7 @@ def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume
         aggregate_name=present.aggregate_name,
         junction_path=present.junction_path,
         creation_time=present.creation_time,
-        active_policy_name=_policy_still_there(db, held.active_policy_name, present.active_policy_name),
+        active_policy_name=_policy_still_there(db, snapshotted.active_policy_name, present.active_policy_name),
     )
     rows.replace(db, restored)
     snapshots.drop_later(db, present.name, from_snapshot)

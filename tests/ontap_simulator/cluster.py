@@ -19,17 +19,17 @@ CACHING_POLICIES = frozenset(
 )  # fmt: skip
 
 
-def list_jobs(world: World, request: Request, found: re.Match[str]) -> Reply:
+def list_jobs(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     return listing(world, request, JOB, [job.record() for job in world.jobs.values()])
 
 
-def get_job(world: World, request: Request, found: re.Match[str]) -> Reply:
-    job = world.jobs.get(found["uuid"])
+def get_job(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    job = world.jobs.get(path_match["uuid"])
     return one(world, request, JOB, None if job is None else job.record())
 
 
-def patch_job(world: World, request: Request, found: re.Match[str]) -> Reply:
-    job = world.jobs.get(found["uuid"])
+def patch_job(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    job = world.jobs.get(path_match["uuid"])
     if job is None:
         raise missing()
     if set(request.query) != {"action"} or request.query["action"] not in {"cancel", "pause", "resume"}:
@@ -43,7 +43,7 @@ def patch_job(world: World, request: Request, found: re.Match[str]) -> Reply:
     return Reply()
 
 
-def get_cluster(world: World, request: Request, found: re.Match[str]) -> Reply:
+def get_cluster(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     if request.scope:
         raise Refusal(6, "not authorized for that command")
     generation, major, minor = world.version
@@ -52,7 +52,7 @@ def get_cluster(world: World, request: Request, found: re.Match[str]) -> Reply:
     return one(world, request, CLUSTER, {"name": "cluster1", "version": version})
 
 
-def list_vservers(world: World, request: Request, found: re.Match[str]) -> Reply:
+def list_vservers(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     data = [{"name": name, "free": one["free"]} for name, one in world.aggregates.items() if name[:5] != "aggr0"]
     records = [
         {
@@ -68,7 +68,7 @@ def list_vservers(world: World, request: Request, found: re.Match[str]) -> Reply
     return listing(world, request, SVM, records)
 
 
-def list_aggregates(world: World, request: Request, found: re.Match[str]) -> Reply:
+def list_aggregates(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     if request.scope:
         raise Refusal(6, "not authorized for that command")
     records: list[Record] = [
@@ -85,7 +85,7 @@ def list_aggregates(world: World, request: Request, found: re.Match[str]) -> Rep
     return listing(world, request, AGGREGATE, records)
 
 
-def modify_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
+def modify_volume(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     """``volume modify``: every volume that the query names is changed, patterns and all."""
     query, body = dict(request.query), {key.replace("-", "_"): value for key, value in request.body.items()}
     if set(query) - {"vserver", "volume", "return_timeout"} or set(body) != {"caching_policy"}:

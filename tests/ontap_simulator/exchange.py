@@ -80,8 +80,8 @@ def _require_known(world: World, request: Request, shape: Shape) -> None:
     shape.require_fields(request.fields)
     for name in request.fields:
         if name in world.unknown_fields:
-            told = request.query["fields"] if world.is_vague_about_fields else name
-            raise Refusal(262197, f'The value "{told}" is invalid for field "fields" (<field,...>)', target="fields")
+            refused = request.query["fields"] if world.is_vague_about_fields else name
+            raise Refusal(262197, f'The value "{refused}" is invalid for field "fields" (<field,...>)', target="fields")
 
 
 def require_known_body(world: World, body: Record) -> None:
@@ -96,20 +96,20 @@ def listing(world: World, request: Request, shape: Shape, records: Iterable[Reco
     shape.require_query(request.query)
     _require_known(world, request, shape)
     seen = [record for record in records if in_scope(request, record) and world.shows(record)]
-    found = [record for record in seen if matches(record, request.conditions)]
+    selected = [record for record in seen if matches(record, request.conditions)]
     if order := request.query.get("order_by"):
         name, _, direction = order.partition(" ")
-        found.sort(key=lambda record: (values_at(record, name) or [0])[0], reverse=direction == "desc")
+        selected.sort(key=lambda record: (values_at(record, name) or [0])[0], reverse=direction == "desc")
     if request.query.get("return_records") == "false":
-        return Reply(200, {"num_records": len(found)})
+        return Reply(200, {"num_records": len(selected)})
     start = request.query.get("start." + key)
     if start is not None:
-        keys = [str(record[key]) for record in found]
-        found = found[keys.index(start) :] if start in keys else found if start == "0" else []
+        keys = [str(record[key]) for record in selected]
+        selected = selected[keys.index(start) :] if start in keys else selected if start == "0" else []
     size = request.number("max_records", 10_000, 10_000)
-    page, rest = found[:size], found[size:]
-    shown = [shape.show(record, request.fields, list(request.conditions)) for record in page]
-    body: Record = {"records": shown, "num_records": len(page), "_links": {"self": {"href": _href(request, {})}}}
+    page, rest = selected[:size], selected[size:]
+    page_records = [shape.show(record, request.fields, list(request.conditions)) for record in page]
+    body: Record = {"records": page_records, "num_records": len(page), "_links": {"self": {"href": _href(request, {})}}}
     if rest or (world.empty_last_page and page and len(page) == size):
         cursor = str(rest[0][key]) if rest else "~end"
         body["_links"]["next"] = {"href": _href(request, {"start." + key: cursor})}

@@ -15,15 +15,15 @@ from tests.ontap_simulator.world import Record, World, full_rule
 SHOWN_RULES = 100
 
 
-def list_locks(world: World, request: Request, found: re.Match[str]) -> Reply:
+def list_locks(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     return listing(world, request, LOCK, world.locks.values())
 
 
-def delete_lock(world: World, request: Request, found: re.Match[str]) -> Reply:
-    lock = world.locks.get(found["uuid"])
+def delete_lock(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    lock = world.locks.get(path_match["uuid"])
     if lock is None or not in_scope(request, lock):
         raise missing()
-    del world.locks[found["uuid"]]
+    del world.locks[path_match["uuid"]]
     world.effect("DELETE", request.path, client=lock["client_address"])
     return Reply()
 
@@ -37,22 +37,22 @@ def _shown(policy: Record) -> Record:
     return policy | {"rules": policy["rules"][:SHOWN_RULES], "are_rules_truncated": True}
 
 
-def _policy(world: World, request: Request, found: re.Match[str]) -> Record:
-    policy = world.policies.get(int(found["id"]))
+def _policy(world: World, request: Request, path_match: re.Match[str]) -> Record:
+    policy = world.policies.get(int(path_match["id"]))
     if policy is None or not in_scope(request, policy):
         raise missing("id")
     return policy
 
 
-def list_policies(world: World, request: Request, found: re.Match[str]) -> Reply:
+def list_policies(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     return listing(world, request, POLICY, [_shown(policy) for policy in world.policies.values()], "id")
 
 
-def get_policy(world: World, request: Request, found: re.Match[str]) -> Reply:
-    return one(world, request, POLICY, _shown(_policy(world, request, found)))
+def get_policy(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    return one(world, request, POLICY, _shown(_policy(world, request, path_match)))
 
 
-def create_policy(world: World, request: Request, found: re.Match[str]) -> Reply:
+def create_policy(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     body = request.body
     POLICY.require_body(body, "POST")
     svm = body.get("svm", {}).get("name") or request.scope
@@ -82,8 +82,8 @@ def _require_clients(clients: list[str]) -> None:
             raise Refusal(1704039, f'Invalid clientmatch "{client}"')
 
 
-def delete_policy(world: World, request: Request, found: re.Match[str]) -> Reply:
-    policy = _policy(world, request, found)
+def delete_policy(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    policy = _policy(world, request, path_match)
     if policy["name"] == "default":
         raise Refusal(1703947, "Cannot delete default ruleset.")
     for volume in world.volumes.values():
@@ -97,21 +97,21 @@ def delete_policy(world: World, request: Request, found: re.Match[str]) -> Reply
 # --- rules
 
 
-def _rule(policy: Record, found: re.Match[str]) -> Record:
+def _rule(policy: Record, path_match: re.Match[str]) -> Record:
     for rule in policy["rules"]:
-        if rule["index"] == int(found["index"]):
-            found_rule: Record = rule
-            return found_rule
+        if rule["index"] == int(path_match["index"]):
+            match: Record = rule
+            return match
     raise missing("index")
 
 
-def list_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
-    policy = _policy(world, request, found)
+def list_rules(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    policy = _policy(world, request, path_match)
     return listing(world, request, RULE, sorted(policy["rules"] or [], key=lambda rule: rule["index"]), "index")
 
 
-def create_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
-    policy = _policy(world, request, found)
+def create_rule(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    policy = _policy(world, request, path_match)
     body = request.body
     RULE.require_body(body, "POST")
     clients = [client["match"] for client in body["clients"]]
@@ -133,11 +133,11 @@ def insert_rule(policy: Record, rule: Record) -> None:
     policy["rules"].append(rule)
 
 
-def delete_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
+def delete_rules(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     """Of a query: every rule that meets it goes."""
     if "query" not in world.rule_requests:
         raise Refusal(3, "DELETE is not supported on this path.")
-    policy = _policy(world, request, found)
+    policy = _policy(world, request, path_match)
     if not request.conditions:
         raise Refusal(262179, "A query is needed.")
     hit = [rule for rule in policy["rules"] if matches(rule, request.conditions)]
@@ -149,11 +149,11 @@ def delete_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
     return Reply(200, {"num_records": len(hit)})
 
 
-def patch_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
+def patch_rules(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     """Of a query: every rule that meets it is changed."""
     if "query" not in world.rule_requests:
         raise Refusal(3, "PATCH is not supported on this path.")
-    policy = _policy(world, request, found)
+    policy = _policy(world, request, path_match)
     RULE.require_body(request.body, "PATCH")
     hit = [rule for rule in policy["rules"] if request.conditions and matches(rule, request.conditions)]
     if not hit:
@@ -164,11 +164,11 @@ def patch_rules(world: World, request: Request, found: re.Match[str]) -> Reply:
     return Reply(200, {"num_records": len(hit)})
 
 
-def delete_client(world: World, request: Request, found: re.Match[str]) -> Reply:
+def delete_client(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     if "client" not in world.rule_requests:
         raise missing("path")
-    policy = _policy(world, request, found)
-    rule, match = _rule(policy, found), unquote(found["match"])
+    policy = _policy(world, request, path_match)
+    rule, match = _rule(policy, path_match), unquote(path_match["match"])
     if match not in _clients(rule):
         raise missing("match")
     if len(rule["clients"]) == 1 and "query" in world.rule_requests:
@@ -180,8 +180,8 @@ def delete_client(world: World, request: Request, found: re.Match[str]) -> Reply
     return Reply()
 
 
-def add_client(world: World, request: Request, found: re.Match[str]) -> Reply:
-    rule = _rule(_policy(world, request, found), found)
+def add_client(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    rule = _rule(_policy(world, request, path_match), path_match)
     _require_clients([*_clients(rule), request.body["match"]])
     rule["clients"] = [*rule["clients"], {"match": request.body["match"]}]
     world.effect("POST", request.path, **request.body)
@@ -192,8 +192,8 @@ def _clients(rule: Record) -> list[str]:
     return [client["match"] for client in rule["clients"]]
 
 
-def patch_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
-    rule = _rule(_policy(world, request, found), found)
+def patch_rule(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    rule = _rule(_policy(world, request, path_match), path_match)
     body = request.body
     RULE.require_body(body, "PATCH")
     if not body:
@@ -204,9 +204,9 @@ def patch_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
     return Reply()
 
 
-def delete_rule(world: World, request: Request, found: re.Match[str]) -> Reply:
-    policy = _policy(world, request, found)
-    rule = _rule(policy, found)
+def delete_rule(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    policy = _policy(world, request, path_match)
+    rule = _rule(policy, path_match)
     policy["rules"].remove(rule)
     world.effect("DELETE", request.path, policy=policy["name"], clients=_clients(rule))
     return Reply()

@@ -49,29 +49,29 @@ class PublishedSchema:
     @classmethod
     def read(cls, path: Path) -> PublishedSchema:
         """From its file."""
-        found = json.loads(path.read_text())
-        return cls(found["operations"], found["definitions"])
+        document = json.loads(path.read_text())
+        return cls(document["operations"], document["definitions"])
 
     def troubles(self, seen: Seen) -> Iterator[str]:
         """What is wrong with a request, in words; the command line is not in the schema."""
         if seen.path.startswith("/private/cli/"):
             return
         request = f"{seen.method} {seen.path}"
-        for method, path, pattern, known in self._operations:
+        for method, path, pattern, parameters in self._operations:
             if method == seen.method and pattern.fullmatch(seen.path):
                 for name, value in seen.query:
-                    yield from self._parameter(request, path, known, name, value)
+                    yield from self._parameter(request, path, parameters, name, value)
                 if seen.body:
                     yield from self._body(request, _KINDS.get(path, ""), seen.body)
                 return
         yield f"{request}: there is no such operation"
 
-    def _parameter(self, request: str, path: str, known: frozenset[str], name: str, value: str) -> Iterator[str]:
+    def _parameter(self, request: str, path: str, parameters: frozenset[str], name: str, value: str) -> Iterator[str]:
         if name == "fields":
             for field in value.split(","):
                 if field != "*" and not self._has(_KINDS.get(path, ""), field.split(".")):
                     yield f"{request}: there is no field {field!r}"
-        elif name not in known and not name.startswith("start."):
+        elif name not in parameters and not name.startswith("start."):
             yield f"{request}: there is no parameter {name!r}"
 
     def _has(self, definition: str, parts: list[str]) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 
 def values_at(record: Any, name: str) -> list[Any]:
     """What stands at a dotted name; names run through lists. Empty: not set."""
-    found = [record]
+    values = [record]
     for part in name.split("."):
-        found = [item for value in found for item in _step(value, part)]
-    return [item for value in found for item in (value if isinstance(value, list) else [value]) if item is not None]
+        values = [item for value in values for item in _step(value, part)]
+    return [item for value in values for item in (value if isinstance(value, list) else [value]) if item is not None]
 
 
 def _step(value: Any, part: str) -> Iterator[Any]:
@@ -65,15 +65,22 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _same(value: Any, wanted: str) -> bool:
-    return _text(value) == wanted
+def _same(value: Any, expected: str) -> bool:
+    return _text(value) == expected
 
 
 def _compare(value: Any, operator: str, bound: str) -> bool:
-    left: Any = value
-    right: Any = bound
+    operand: Any = value
+    bound_value: Any = bound
     if isinstance(value, int):
         if not bound.lstrip("-").isdigit():
             return False
-        right = int(bound)
-    return bool({"<": left < right, ">": left > right, "<=": left <= right, ">=": left >= right}[operator])
+        bound_value = int(bound)
+    return bool(
+        {
+            "<": operand < bound_value,
+            ">": operand > bound_value,
+            "<=": operand <= bound_value,
+            ">=": operand >= bound_value,
+        }[operator]
+    )

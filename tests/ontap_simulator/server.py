@@ -118,17 +118,21 @@ class Simulator:
             user, _, password = base64.b64decode(token).decode().partition(":")
         except ValueError:
             return None
-        known = self.accounts.get(user)
-        return known[1] if kind == "Basic" and known and known[0] == password else None
+        account = self.accounts.get(user)
+        return account[1] if kind == "Basic" and account and account[0] == password else None
 
 
 def _routed(world: World, request: Request) -> Reply:
-    methods = [(method, handler, found) for method, path, handler in _ROUTES if (found := path.fullmatch(request.path))]
+    methods = [
+        (method, handler, path_match)
+        for method, path, handler in _ROUTES
+        if (path_match := path.fullmatch(request.path))
+    ]
     if not methods:
         raise missing("path")
-    for method, handler, found in methods:
+    for method, handler, path_match in methods:
         if method == request.method:
-            return handler(world, request, found)
+            return handler(world, request, path_match)
     raise Refusal(3, f"{request.method} is not supported on this path.")
 
 

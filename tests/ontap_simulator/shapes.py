@@ -71,29 +71,29 @@ class Shape:
         allowed = self.schema.postable_fields if method == "POST" else self.schema.patchable_fields
         _walk(self.schema, body, "", [name.replace("links", "_links") for name in allowed], self.read_only)
 
-    def show(self, record: dict[str, Any], fields: list[str], asked: list[str] = []) -> dict[str, Any]:  # noqa: B006
+    def show(self, record: dict[str, Any], fields: list[str], queried: list[str] = []) -> dict[str, Any]:  # noqa: B006
         """The record with the fields that were asked for, by ``fields`` or in the query, and its links."""
         if "**" in fields:
             return copy.deepcopy(record)
-        shown: dict[str, Any] = {}
+        selected: dict[str, Any] = {}
         if "*" in fields:
-            shown = copy.deepcopy(record)
+            selected = copy.deepcopy(record)
             for name in self.expensive:
                 if name not in fields:
-                    _drop(shown, name.split("."))
-        for name in (*self.default, "_links", *fields, *asked):
+                    _drop(selected, name.split("."))
+        for name in (*self.default, "_links", *fields, *queried):
             is_odd = _is_odd(record.get(name.partition(".")[0], {}))
             if name != "*" and (is_odd or values_at(record, name) or name in record):
-                _copy(record, shown, name.split("."))
-        return shown
+                _copy(record, selected, name.split("."))
+        return selected
 
 
 def _field(schema: Any, parts: list[str]) -> Any:
-    for name, found in schema.fields.items():
-        if (found.data_key or name) == parts[0]:
-            inner = found.inner if isinstance(found, marshmallow_fields.List) else found
+    for name, field in schema.fields.items():
+        if (field.data_key or name) == parts[0]:
+            inner = field.inner if isinstance(field, marshmallow_fields.List) else field
             if len(parts) == 1:
-                return found
+                return field
             return _field(inner.schema, parts[1:]) if isinstance(inner, marshmallow_fields.Nested) else None
     return None
 
@@ -101,26 +101,26 @@ def _field(schema: Any, parts: list[str]) -> Any:
 def _walk(schema: Any, body: dict[str, Any], prefix: str, allowed: list[str], read_only: tuple[str, ...]) -> None:
     for key, value in body.items():
         name = prefix + key
-        found = _field(schema, [key])
-        if found is None:
+        field = _field(schema, [key])
+        if field is None:
             raise Refusal(262179, f'Unexpected argument "{name}".', target=name)
         near = any(name == one or name.startswith(one + ".") or one.startswith(name + ".") for one in allowed)
         if not near or name in read_only:
             raise Refusal(262196, f"Field '{name}' cannot be set in this operation.", target=name)
-        is_list = isinstance(found, marshmallow_fields.List)
-        inner = found.inner if is_list else found
+        is_list = isinstance(field, marshmallow_fields.List)
+        inner = field.inner if is_list else field
         if isinstance(inner, marshmallow_fields.Nested):
             for item in value if is_list and isinstance(value, list) else [value]:
                 if not isinstance(item, dict):
                     raise Refusal(262197, f'The value is invalid for field "{name}"', target=name)
                 _walk(inner.schema, item, name + ".", allowed, read_only)
         else:
-            _require_value(found, name, value)
+            _require_value(field, name, value)
 
 
-def _require_value(found: Any, name: str, value: Any) -> None:
+def _require_value(field: Any, name: str, value: Any) -> None:
     try:
-        found.deserialize(value)
+        field.deserialize(value)
     except ValidationError:
         raise Refusal(262197, f'The value "{value}" is invalid for field "{name}"', target=name) from None
 
@@ -140,20 +140,20 @@ def _copy(source: dict[str, Any], into: dict[str, Any], parts: list[str]) -> Non
         into[parts[0]] = copy.deepcopy(value)
     elif isinstance(value, list):
         items = into.setdefault(parts[0], [{} if isinstance(item, dict) else item for item in value])
-        for item, shown in zip(value, items, strict=True):
+        for item, target in zip(value, items, strict=True):
             if isinstance(item, dict):
-                _copy(item, shown, parts[1:])
+                _copy(item, target, parts[1:])
     elif isinstance(value, dict):
         _copy(value, into.setdefault(parts[0], {}), parts[1:])
     else:
         into[parts[0]] = value  # Of another type than it should be.
 
 
-def _drop(shown: dict[str, Any], parts: list[str]) -> None:
+def _drop(record: dict[str, Any], parts: list[str]) -> None:
     if len(parts) == 1:
-        shown.pop(parts[0], None)
-    elif isinstance(shown.get(parts[0]), dict):
-        _drop(shown[parts[0]], parts[1:])
+        record.pop(parts[0], None)
+    elif isinstance(record.get(parts[0]), dict):
+        _drop(record[parts[0]], parts[1:])
 
 
 VOLUME = Shape(

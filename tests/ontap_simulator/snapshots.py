@@ -10,25 +10,25 @@ from tests.ontap_simulator.shapes import SNAPSHOT
 from tests.ontap_simulator.world import Record, World, new_uuid
 
 
-def _volume(world: World, request: Request, found: re.Match[str]) -> Record:
-    volume = world.volumes.get(found["volume"])
+def _volume(world: World, request: Request, path_match: re.Match[str]) -> Record:
+    volume = world.volumes.get(path_match["volume"])
     if volume is None or not in_scope(request, volume):
         raise missing("volume.uuid")
     return volume
 
 
-def list_snapshots(world: World, request: Request, found: re.Match[str]) -> Reply:
-    volume = _volume(world, request, found)
+def list_snapshots(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    volume = _volume(world, request, path_match)
     return listing(world, request, SNAPSHOT, world.snapshots[volume["uuid"]].values())
 
 
-def get_snapshot(world: World, request: Request, found: re.Match[str]) -> Reply:
-    volume = _volume(world, request, found)
-    return one(world, request, SNAPSHOT, world.snapshots[volume["uuid"]].get(found["uuid"]))
+def get_snapshot(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    volume = _volume(world, request, path_match)
+    return one(world, request, SNAPSHOT, world.snapshots[volume["uuid"]].get(path_match["uuid"]))
 
 
-def create_snapshot(world: World, request: Request, found: re.Match[str]) -> Reply:
-    volume = _volume(world, request, found)
+def create_snapshot(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    volume = _volume(world, request, path_match)
     body = request.body
     SNAPSHOT.require_body(body, "POST")
     name = body.get("name", "")
@@ -54,20 +54,20 @@ def create_snapshot(world: World, request: Request, found: re.Match[str]) -> Rep
     return start_job(world, request, apply, svm=volume["svm"]["name"], created=uuid, cancellable=True)
 
 
-def delete_snapshot(world: World, request: Request, found: re.Match[str]) -> Reply:
-    volume = _volume(world, request, found)
+def delete_snapshot(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    volume = _volume(world, request, path_match)
     if set(request.query) - {"return_timeout"}:
         raise Refusal(262179, "Unexpected argument.")
 
     def apply() -> None:
-        snapshot = world.snapshots[volume["uuid"]].get(found["uuid"])
+        snapshot = world.snapshots[volume["uuid"]].get(path_match["uuid"])
         if snapshot is None:
             raise missing()
         if snapshot.get("owners"):
             raise Refusal(1638543, f'Failed to delete snapshot "{snapshot["name"]}" because it has an owner.')
         if snapshot.get("expiry_time"):
             raise Refusal(1638555, "The specified snapshot has not expired or is locked.")
-        del world.snapshots[volume["uuid"]][found["uuid"]]
+        del world.snapshots[volume["uuid"]][path_match["uuid"]]
         world.effect("DELETE", request.path, name=snapshot["name"])
 
     return start_job(world, request, apply, svm=volume["svm"]["name"])

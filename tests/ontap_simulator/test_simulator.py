@@ -33,7 +33,7 @@ def ask(ontap: Simulator, path: str, method: str = "GET", user: str = "storage-a
 
 
 @pytest.mark.parametrize(
-    ("expression", "found"),
+    ("expression", "expected"),
     [
         ("a", [1]),
         ("*", [1, 2, 3]),
@@ -49,10 +49,10 @@ def ask(ontap: Simulator, path: str, method: str = "GET", user: str = "storage-a
         (">a", [2, 3]),
     ],
 )
-def test_operators_live_in_the_values(expression: str, found: list[int]) -> None:
+def test_operators_live_in_the_values(expression: str, expected: list[int]) -> None:
     records: list[Any] = [{"id": 1, "n": "a"}, {"id": 2, "n": "b.c"}, {"id": 3, "n": "b..d"}, {"id": 4}]
 
-    assert [record["id"] for record in records if matches(record, {"n": expression})] == found
+    assert [record["id"] for record in records if matches(record, {"n": expression})] == expected
 
 
 def test_names_run_through_lists() -> None:
@@ -60,13 +60,13 @@ def test_names_run_through_lists() -> None:
 
 
 def test_a_collection_shows_little_unless_asked(ontap: Simulator) -> None:
-    shown = ask(ontap, "/storage/volumes?name=v1").json()["records"][0]
-    assert set(shown) == {"uuid", "name", "_links"}
-    shown = ask(ontap, "/storage/volumes?name=v1&fields=*").json()["records"][0]
-    assert "size" in shown
-    assert "path" not in shown["nas"]
-    shown = ask(ontap, "/storage/volumes?name=v1&state=online&fields=nas.path").json()["records"][0]
-    assert (shown["nas"], shown["state"]) == ({"path": "/v1"}, "online")
+    volume = ask(ontap, "/storage/volumes?name=v1").json()["records"][0]
+    assert set(volume) == {"uuid", "name", "_links"}
+    volume = ask(ontap, "/storage/volumes?name=v1&fields=*").json()["records"][0]
+    assert "size" in volume
+    assert "path" not in volume["nas"]
+    volume = ask(ontap, "/storage/volumes?name=v1&state=online&fields=nas.path").json()["records"][0]
+    assert (volume["nas"], volume["state"]) == ({"path": "/v1"}, "online")
 
 
 def test_pages_lead_to_each_other(ontap: Simulator) -> None:
@@ -135,10 +135,10 @@ def test_the_library_itself_is_at_home_here(ontap: Simulator) -> None:
         volume.patch()
         Snapshot(volume.uuid, name="before").post()
 
-        assert [found.name for found in Volume.get_collection(name="v*|made", fields="size")][-1] == "made"
+        assert [record.name for record in Volume.get_collection(name="v*|made", fields="size")][-1] == "made"
         again: Any = Volume.find(name="made")
         assert again.comment == "by hand"
-        assert [found.name for found in Snapshot.get_collection(volume.uuid)] == ["before"]
+        assert [record.name for record in Snapshot.get_collection(volume.uuid)] == ["before"]
         with pytest.raises(NetAppRestError) as refusal:
             Volume(name="made", svm={"name": vserver}, aggregates=[{"name": "aggr1_n1"}]).post()
         assert "Duplicate volume name" in str(refusal.value)

@@ -13,18 +13,18 @@ from tests.ontap_simulator.world import MIB, Record, World, new_uuid, refresh
 MIN_SIZE, MAX_SIZE = 20 * MIB, 100 * MIB * MIB
 
 
-def list_volumes(world: World, request: Request, found: re.Match[str]) -> Reply:
+def list_volumes(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     return listing(world, request, VOLUME, world.volumes.values())
 
 
-def get_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
-    return one(world, request, VOLUME, world.volumes.get(found["uuid"]))
+def get_volume(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    return one(world, request, VOLUME, world.volumes.get(path_match["uuid"]))
 
 
 # --- new ones
 
 
-def create_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
+def create_volume(world: World, request: Request, path_match: re.Match[str]) -> Reply:
     body = request.body
     VOLUME.require_body(body, "POST")
     require_known_body(world, body)
@@ -108,10 +108,10 @@ _PLAIN = ("snapshot_policy", "guarantee", "qos", "tiering")
 
 def _cloned(world: World, svm: str, body: Record) -> Record:
     _require_free(world, svm, body)
-    wanted = body["clone"].get("parent_volume", {})
-    parent = next((one for one in world.volumes.values() if _is_named(one, svm, wanted)), None)
+    parent_reference = body["clone"].get("parent_volume", {})
+    parent = next((one for one in world.volumes.values() if _is_named(one, svm, parent_reference)), None)
     if parent is None:
-        raise Refusal(524601, f'Parent volume "{wanted.get("name")}" not found.')
+        raise Refusal(524601, f'Parent volume "{parent_reference.get("name")}" not found.')
     name = body["clone"].get("parent_snapshot", {}).get("name")
     snapshot = next((one for one in world.snapshots[parent["uuid"]].values() if one["name"] == name), None)
     if snapshot is None:
@@ -131,17 +131,17 @@ def _cloned(world: World, svm: str, body: Record) -> Record:
     )  # fmt: skip
 
 
-def _is_named(volume: Record, svm: str, wanted: Record) -> bool:
+def _is_named(volume: Record, svm: str, reference: Record) -> bool:
     if volume["svm"]["name"] != svm:
         return False
-    return bool(volume["uuid"] == wanted["uuid"] if "uuid" in wanted else volume["name"] == wanted.get("name"))
+    return bool(volume["uuid"] == reference["uuid"] if "uuid" in reference else volume["name"] == reference.get("name"))
 
 
 # --- changes
 
 
-def patch_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
-    volume = world.volumes.get(found["uuid"])
+def patch_volume(world: World, request: Request, path_match: re.Match[str]) -> Reply:
+    volume = world.volumes.get(path_match["uuid"])
     body = request.body
     restore = {name: value for name, value in request.query.items() if name.startswith("restore_to.")}
     unknown = set(request.query) - set(restore) - {"return_timeout", "validate_only", "sizing_method", "nvfail"}
@@ -153,7 +153,7 @@ def patch_volume(world: World, request: Request, found: re.Match[str]) -> Reply:
         raise Refusal(262190, "The PATCH request has no fields to change.")
 
     def apply() -> None:
-        now = world.volumes.get(found["uuid"])
+        now = world.volumes.get(path_match["uuid"])
         if now is None:
             raise missing()
         if restore:
@@ -248,8 +248,8 @@ def _size(size: Any) -> int:
 
 def _require_policy(world: World, svm: str, body: Record) -> str:
     name: str = body.get("nas", {}).get("export_policy", {}).get("name", "")
-    known = {policy["name"] for policy in world.policies.values() if policy["svm"]["name"] == svm}
-    if name and name not in known:
+    names = {policy["name"] for policy in world.policies.values() if policy["svm"]["name"] == svm}
+    if name and name not in names:
         raise Refusal(918271, "Failed to get valid export policy.", target="nas.export_policy.name")
     return name
 
@@ -265,11 +265,11 @@ def _require_autosize(autosize: Record, size: int) -> None:
 def _restored(world: World, volume: Record, restore: Record) -> None:
     snapshots = world.snapshots[volume["uuid"]]
     name, uuid = restore.get("restore_to.snapshot.name"), restore.get("restore_to.snapshot.uuid")
-    wanted = [one for one in snapshots.values() if one["uuid"] == uuid or one["name"] == name]
-    if not wanted:
+    matching = [one for one in snapshots.values() if one["uuid"] == uuid or one["name"] == name]
+    if not matching:
         raise Refusal(1638600, f'The snapshot "{name or uuid}" does not exist.')
     order = list(snapshots)
-    for later in order[order.index(wanted[0]["uuid"]) + 1 :]:
+    for later in order[order.index(matching[0]["uuid"]) + 1 :]:
         del snapshots[later]
 
 

@@ -55,7 +55,7 @@ class Job:
     cancellable: bool = False
 
     def record(self) -> Record:
-        shown: Record = {
+        record: Record = {
             "uuid": self.uuid,
             "description": self.description,
             "state": self.state,
@@ -66,10 +66,10 @@ class Job:
             "_links": {"self": {"href": f"/api/cluster/jobs/{self.uuid}"}},
         }
         if self.ended:
-            shown["end_time"] = self.ended
+            record["end_time"] = self.ended
         if self.state == "failure":
-            shown["error"] = {"code": str(self.code), "message": self.message}
-        return shown
+            record["error"] = {"code": str(self.code), "message": self.message}
+        return record
 
 
 class World:

@@ -20,8 +20,8 @@ def open_dummy(tmp_path: Path) -> Iterator[OpenDummy]:
     opened: list[DummyStorage] = []
 
     def open_one(**options: Any) -> DummyStorage:
-        given: dict[str, Any] = {"volumes": 0, "state_dir": str(tmp_path), "snapshot_limit": 4} | options
-        opened.append(DummyStorage(DummyOptions(**given), name="dummy"))
+        settings: dict[str, Any] = {"volumes": 0, "state_dir": str(tmp_path), "snapshot_limit": 4} | options
+        opened.append(DummyStorage(DummyOptions(**settings), name="dummy"))
         return opened[-1]
 
     yield open_one

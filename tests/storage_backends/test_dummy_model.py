@@ -85,19 +85,19 @@ class Filer(RuleBasedStateMachine):
 
     @rule(volume=VOLUMES, name=SNAPSHOTS, purge=st.booleans())
     def create_snapshot(self, volume: str, name: str, purge: bool) -> None:
-        held = self.volumes[volume].snapshots if volume in self.volumes else None
+        snapshots = self.volumes[volume].snapshots if volume in self.volumes else None
         error: type[StorageError] | None = None
-        if held is None:
+        if snapshots is None:
             error = NoSuchVolume
-        elif name in held:
+        elif name in snapshots:
             error = AlreadyExists
-        elif len(held) >= LIMIT and not purge:
+        elif len(snapshots) >= LIMIT and not purge:
             error = TooManySnapshots
         if self.expect(error, "create_snapshot", volume=volume, name=name, purge_old_if_needed=purge):
-            assert held is not None
-            if len(held) >= LIMIT:
-                del held[next(iter(held))]
-            held[name] = self.volumes[volume].policy
+            assert snapshots is not None
+            if len(snapshots) >= LIMIT:
+                del snapshots[next(iter(snapshots))]
+            snapshots[name] = self.volumes[volume].policy
 
     @rule(volume=VOLUMES, name=SNAPSHOTS)
     def delete_snapshot(self, volume: str, name: str) -> None:

@@ -56,7 +56,9 @@ class TestSeeds:
 
         volumes = open_dummy(volumes=str(path)).list_volumes(journal=journal())
 
-        assert volumes == sorted((Volume(**each) for each in json.loads(path.read_text())), key=lambda each: each.name)
+        assert volumes == sorted(
+            (Volume(**volume) for volume in json.loads(path.read_text())), key=lambda volume: volume.name
+        )
 
     @pytest.mark.parametrize(
         "text",

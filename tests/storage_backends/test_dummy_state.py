@@ -50,8 +50,8 @@ class TestLatency:
         assert [volume.name for volume in listed] == sorted({volume.name for volume in listed})
         assert len(watched.waited) == pages
         assert sum(seconds for seconds, _ in watched.waited) == pytest.approx(60.0)
-        assert [current for current, *_ in watched.shown][-1] == volumes
-        assert {total for _, total, *_ in watched.shown} == {volumes}
+        assert [current for current, *_ in watched.progress_calls][-1] == volumes
+        assert {total for _, total, *_ in watched.progress_calls} == {volumes}
 
     def test_a_listing_stops_at_a_page(self, open_dummy: OpenDummy) -> None:
         with pytest.raises(Cancelled):

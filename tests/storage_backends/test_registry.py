@@ -40,10 +40,10 @@ def test_every_driver_declares_its_options() -> None:
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_every_driver_is_a_back_end(driver: str) -> None:
     module, _, name = DRIVERS[driver].partition(":")
-    found = getattr(import_module(module), name)
+    backend_class = getattr(import_module(module), name)
 
-    assert issubclass(found, StorageBackend)
-    assert not found.__abstractmethods__
+    assert issubclass(backend_class, StorageBackend)
+    assert not backend_class.__abstractmethods__
 
 
 def test_checking_the_configuration_loads_no_driver() -> None:

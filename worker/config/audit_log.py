@@ -96,8 +96,10 @@ class AuditLog:
         if not self._rate or _is_always_written(event):
             return True
         who = str(event.get("who") or "")
-        known = bool(who) and event.get("auth_method") != "anonymous" and event.get("reason") not in _UNPROVEN
-        if known:
+        is_authenticated = (
+            bool(who) and event.get("auth_method") != "anonymous" and event.get("reason") not in _UNPROVEN
+        )
+        if is_authenticated:
             return self._count(f"user {who}", self._rate)
         network = network_of(str(event.get("address") or ""))
         if not self._count(network, max(1, self._rate // _NETWORK_SHARE)):
@@ -107,8 +109,8 @@ class AuditLog:
     def _count(self, source: str, limit: int) -> bool:
         if self._written[source] >= limit:
             # Of the many networks of one attack only the first are told apart.
-            named = source if source in self._left_out or len(self._left_out) < _MOST_NAMED else _STRANGERS
-            self._left_out[named] += 1
+            counted_as = source if source in self._left_out or len(self._left_out) < _MOST_NAMED else _STRANGERS
+            self._left_out[counted_as] += 1
             return False
         self._written[source] += 1
         return True

@@ -24,12 +24,12 @@ def split_names(text: str) -> tuple[str, ...]:
 
 def groups_in(answer: Mapping[str, Any], claim: str) -> tuple[str, ...] | None:
     """The groups under ``claim`` (dots lead into objects: ``realm_access.roles``); None when there is no such claim."""
-    found: Any = answer.get(claim)
-    if found is None and "." in claim:
-        found = answer
+    value: Any = answer.get(claim)
+    if value is None and "." in claim:
+        value = answer
         for step in claim.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-    if found is None:
+            value = value.get(step) if isinstance(value, Mapping) else None
+    if value is None:
         return None
-    listed = [found] if isinstance(found, str) else found
+    listed = [value] if isinstance(value, str) else value
     return tuple(group for group in listed if isinstance(group, str)) if isinstance(listed, list) else ()

@@ -45,11 +45,11 @@ def client_address(peer: str, forwarded_for: str, networks: Sequence[Network], h
     if not is_within(peer, networks):
         return peer
     address = peer
-    for hop, said in enumerate(reversed([part.strip() for part in forwarded_for.split(",") if part.strip()]), 1):
-        if _parse(said) is None:  # No address: the proxy would not have said so.
+    for hop, forwarded in enumerate(reversed([part.strip() for part in forwarded_for.split(",") if part.strip()]), 1):
+        if _parse(forwarded) is None:  # No address: the proxy would not have said so.
             break
-        address = said
-        if hop == hops or not is_within(said, networks):
+        address = forwarded
+        if hop == hops or not is_within(forwarded, networks):
             break
     return address
 

@@ -91,18 +91,20 @@ def sentinels(url: str) -> Sentinels | None:
     parts = _Parts.of(url)
     if parts.scheme not in _SENTINEL_SCHEMES:
         return None
-    said = dict(parse_qsl(parts.query))
-    name = said.pop("master_name", "")
+    query = dict(parse_qsl(parts.query))
+    name = query.pop("master_name", "")
     if not name:
         raise WrongUrl("a sentinel:// URL must end in ?master_name=… as the sentinels call the master")
-    own = {word.removeprefix("sentinel_"): said.pop(word) for word in _SENTINEL_WORDS if word in said}
+    sentinel_options = {word.removeprefix("sentinel_"): query.pop(word) for word in _SENTINEL_WORDS if word in query}
     tls = parts.scheme == "sentinel+tls"
-    as_redis = f"{_SENTINEL_SCHEMES[parts.scheme]}://{parts.userinfo}@localhost{parts.path}?{urlencode(said)}"
+    as_redis = f"{_SENTINEL_SCHEMES[parts.scheme]}://{parts.userinfo}@localhost{parts.path}?{urlencode(query)}"
     options = _redis_options(as_redis)
     for word in ("host", "port", "connection_class"):
         options.pop(word, None)
-    own |= {"ssl": True} | {word: value for word, value in options.items() if word.startswith("ssl_")} if tls else {}
-    return Sentinels(tuple(_host(text) for text in parts.hosts.split(",")), name, options, own, tls)
+    sentinel_options |= (
+        {"ssl": True} | {word: value for word, value in options.items() if word.startswith("ssl_")} if tls else {}
+    )
+    return Sentinels(tuple(_host(text) for text in parts.hosts.split(",")), name, options, sentinel_options, tls)
 
 
 def is_redis(url: str) -> bool:
@@ -128,9 +130,9 @@ def broker(url: str) -> Broker:
     Raises:
         WrongUrl: as ``check_redis_url``.
     """
-    found = sentinels(url)
-    if found is not None:
-        return _broker_of_sentinels(found)
+    addresses = sentinels(url)
+    if addresses is not None:
+        return _broker_of_sentinels(addresses)
     scheme = _Parts.of(url).scheme
     if scheme not in _REDIS_SCHEMES:
         return Broker(url)
@@ -165,13 +167,13 @@ def _redis_options(url: str) -> dict[str, Any]:
     return options
 
 
-def _broker_of_sentinels(found: Sentinels) -> Broker:
-    user, database = _userinfo(found.options), found.options.get("db", 0)
-    hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in found.hosts]
+def _broker_of_sentinels(addresses: Sentinels) -> Broker:
+    user, database = _userinfo(addresses.options), addresses.options.get("db", 0)
+    hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in addresses.hosts]
     urls = [f"sentinel://{user}{host}:{port}/{database}" for host, port in hosts]
-    own = dict(found.own_options) | (_use_ssl(found.options) if found.tls else {})
-    options = {"master_name": found.master_name, "sentinel_kwargs": own}
-    return Broker(";".join(urls), _use_ssl(found.options) if found.tls else False, options)
+    sentinel_kwargs = dict(addresses.own_options) | (_use_ssl(addresses.options) if addresses.tls else {})
+    options = {"master_name": addresses.master_name, "sentinel_kwargs": sentinel_kwargs}
+    return Broker(";".join(urls), _use_ssl(addresses.options) if addresses.tls else False, options)
 
 
 def _userinfo(options: Mapping[str, Any]) -> str:
@@ -183,15 +185,15 @@ def _userinfo(options: Mapping[str, Any]) -> str:
 def _use_ssl(options: Mapping[str, Any]) -> dict[str, Any]:
     """TLS options in the words of kombu; whatever is not said otherwise, the server's certificate is checked."""
     chosen = {word: value for word, value in options.items() if word.startswith("ssl_")}
-    wanted = chosen.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
-    if wanted not in _CERTIFICATE_WORDS:
+    requirement = chosen.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if requirement not in _CERTIFICATE_WORDS:
         raise WrongUrl("ssl_cert_reqs must be none, optional or required")
-    return chosen | {"ssl_cert_reqs": _CERTIFICATE_WORDS[wanted]}
+    return chosen | {"ssl_cert_reqs": _CERTIFICATE_WORDS[requirement]}
 
 
 def _host(text: str) -> tuple[str, int]:
     """One host and its port."""
-    found = _HOST.fullmatch(text)
-    if found is None or int(found["port"] or 0) > _LAST_PORT:
+    match = _HOST.fullmatch(text)
+    if match is None or int(match["port"] or 0) > _LAST_PORT:
         raise WrongUrl("each host must be a name or an address, with a port or without: one:26379,two,[::1]:26379")
-    return found["v6"] or found["name"].lower(), int(found["port"] or _SENTINEL_PORT)
+    return match["v6"] or match["name"].lower(), int(match["port"] or _SENTINEL_PORT)

@@ -35,14 +35,14 @@ class SecretFilesSource(PydanticBaseSettingsSource):
         return self._from_folder(field, field_name), self._key(field, field_name), False
 
     def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        secrets: dict[str, Any] = {}
         for name, field in self.settings_cls.model_fields.items():
             if not _is_secret(field):
                 continue
             value, key, _ = self.get_field_value(field, name)
             if value is not None:
-                found[key] = value
-        return found
+                secrets[key] = value
+        return secrets
 
     def _read(self, variable: str, path: str) -> str:
         if os.environ.get(variable):

@@ -137,9 +137,9 @@ class JobClaims:
             counts: does the attempt count?
         """
         delay_ms = int(delay_s * 1000)
-        said = (cause.code, cause.detail) if cause else ("", "")
+        failure = (cause.code, cause.detail) if cause else ("", "")
         result = self._repeat(
-            lease, lambda: self._scripts.requeue(lease.job_id, lease.token, delay_ms, reason, said, counts=counts)
+            lease, lambda: self._scripts.requeue(lease.job_id, lease.token, delay_ms, reason, failure, counts=counts)
         )
         if result is LeaseResult.CANCEL:
             self.complete(lease, Completion(State.CANCELLED))

@@ -152,10 +152,10 @@ class Lease(Journal):
         until = time.monotonic() + seconds
         while True:
             self.checkpoint()
-            left = until - time.monotonic()
-            if left <= 0:
+            remaining_s = until - time.monotonic()
+            if remaining_s <= 0:
                 return
-            self._wake.wait(min(left, 1.0))
+            self._wake.wait(min(remaining_s, 1.0))
             self._wake.clear()
 
     # --- writing
@@ -235,9 +235,9 @@ class LeaseRenewer(threading.Thread):
     def renew(self) -> None:
         """Renew once. A job far over its time limit is renewed no more, so that another worker takes it over."""
         asked_at = time.monotonic()
-        held = self.leases()
-        leases = [lease for lease in held if asked_at < lease.limit_at + self._lease_ms / 1000]
-        self._report_hung(held, leases)
+        all_leases = self.leases()
+        leases = [lease for lease in all_leases if asked_at < lease.limit_at + self._lease_ms / 1000]
+        self._report_hung(all_leases, leases)
         if not leases:
             return
         flat = [text for lease in leases for text in (lease.job_id, lease.token)]
@@ -249,10 +249,10 @@ class LeaseRenewer(threading.Thread):
             if result is LeaseResult.CANCEL:
                 lease.cancel()
 
-    def _report_hung(self, held: list[Lease], renewed: list[Lease]) -> None:
-        if len(held) == len(renewed):
+    def _report_hung(self, all_leases: list[Lease], renewed: list[Lease]) -> None:
+        if len(all_leases) == len(renewed):
             return
-        for lease in held:
+        for lease in all_leases:
             if lease not in renewed and lease.token not in self._hanging:
                 self._hanging.add(lease.token)
                 self._on_hang(lease)

@@ -60,13 +60,13 @@ class OutcomeReconciler:
 
     def reconcile(self, job_id: str, token: str) -> tuple[Lease, Completion] | None:
         """Probe the storage system and end the job accordingly; None when that is not possible yet."""
-        held = self._claims.take_over(job_id, token)
-        if held is None:
+        taken_over = self._claims.take_over(job_id, token)
+        if taken_over is None:
             return None
         try:
-            return self._reconcile(*held)
+            return self._reconcile(*taken_over)
         finally:
-            self._claims.drop_lease(held[0])
+            self._claims.drop_lease(taken_over[0])
 
     def _reconcile(self, lease: Lease, now_ms: int) -> tuple[Lease, Completion] | None:
         job_id = lease.job_id
@@ -95,23 +95,23 @@ class OutcomeReconciler:
                 tracing.span(f"reconcile {job.operation.name}", job.traceparent, **{"job.id": job.id}),
                 self._gateways[job.subsystem].session() as backend,
             ):
-                found = backend.reconcile(job.operation.name, job.arguments, job.trace(now_ms), journal=lease)
+                outcome = backend.reconcile(job.operation.name, job.arguments, job.trace(now_ms), journal=lease)
         except StorageError as error:
             log.warning("reconcile.unavailable", job_id=job.id, code=error.code, detail=error.detail, retry_s=_RETRY_S)
             return self._unavailable(lease, now_ms, error.detail)
-        return self._end(lease, found)
+        return self._end(lease, outcome)
 
-    def _end(self, lease: Lease, found: ReconciledOutcome) -> Completion:
+    def _end(self, lease: Lease, reconciled: ReconciledOutcome) -> Completion:
         job = lease.job
-        if found.outcome is Outcome.DONE:
-            steps = self._updates.after_success(job.operation, job.subsystem, job.arguments, found.value)
-            result = b"null" if found.value is None else orjson.dumps(found.value)
+        if reconciled.outcome is Outcome.DONE:
+            steps = self._updates.after_success(job.operation, job.subsystem, job.arguments, reconciled.value)
+            result = b"null" if reconciled.value is None else orjson.dumps(reconciled.value)
             return Completion(State.SUCCEEDED, result=result, steps=steps)
         invalidation = self._updates.invalidate(job.operation, job.subsystem, job.arguments)
-        if found.outcome is Outcome.UNKNOWN:
+        if reconciled.outcome is Outcome.UNKNOWN:
             return Completion(State.FAILED, _unknown(job.in_doubt_cause), steps=invalidation)
-        if isinstance(found.error, StorageError):
-            return Completion(State.FAILED, failure_of(found.error), steps=invalidation)
+        if isinstance(reconciled.error, StorageError):
+            return Completion(State.FAILED, failure_of(reconciled.error), steps=invalidation)
         if job.cancel_requested_ms is not None:
             return Completion(State.CANCELLED, steps=invalidation)
         return Completion(State.FAILED, _not_done(job), steps=invalidation)
@@ -128,8 +128,8 @@ class OutcomeReconciler:
 def _unknown(cause: InDoubtCause | None, detail: str = "") -> Failure:
     """Nobody can tell what became of a change: with what made it doubtful, and why it cannot be looked."""
     details = (FAILURE_DETAILS["outcome-unknown"], cause.detail if cause else "", detail)
-    said = cause.backend_error if cause else None
-    return Failure("outcome-unknown", " ".join(filter(None, details)), backend_error=said)
+    backend_error = cause.backend_error if cause else None
+    return Failure("outcome-unknown", " ".join(filter(None, details)), backend_error=backend_error)
 
 
 def _not_done(job: Job) -> Failure:
@@ -137,8 +137,8 @@ def _not_done(job: Job) -> Failure:
     failure, cause = _NOT_DONE.get(job.in_doubt_reason or "", _NOT_APPLIED), job.in_doubt_cause
     if cause is None:
         return failure
-    said = cause.backend_error
-    if said is not None and not said["message"].startswith("HTTP status"):
+    backend_error = cause.backend_error
+    if backend_error is not None and not backend_error["message"].startswith("HTTP status"):
         # It did answer, with a code of its own that is not known here: sent again it will hardly go otherwise.
         detail = "The storage system answered with an error; looking showed that the change was not made."
         return Failure("backend-error", detail, backend_error=cause.backend_error)

@@ -60,8 +60,8 @@ def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.envir
 
 def _stays_here(arguments: Sequence[str]) -> bool:
     """Is Flower asked to listen on this machine's own address only? The command line goes before the environment."""
-    asked = [word.partition("=")[2] for word in arguments if word.startswith("--address")]
-    return all(address in ("127.0.0.1", "localhost", "::1") for address in asked)
+    addresses = [word.partition("=")[2] for word in arguments if word.startswith("--address")]
+    return all(address in ("127.0.0.1", "localhost", "::1") for address in addresses)
 
 
 def _basic(settings: FlowerSettings) -> str:
@@ -77,8 +77,8 @@ def _basic(settings: FlowerSettings) -> str:
 
 def _groups_in(about: Mapping[str, Any], claim: str) -> frozenset[str]:
     """The groups under ``claim``, or under ``groups`` as the groups URL has them."""
-    found = groups_in(about, claim)
-    return frozenset((groups_in(about, "groups") or ()) if found is None else found)
+    groups = groups_in(about, claim)
+    return frozenset((groups_in(about, "groups") or ()) if groups is None else groups)
 
 
 class ClosedRoute(BaseHandler):
@@ -137,7 +137,7 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         verifier = secrets.token_urlsafe(48)
         self.set_secure_cookie("oauth_verifier", verifier)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        asked = {
+        query = {
             "response_type": "code",
             "client_id": settings.oauth_client_id,
             "redirect_uri": self._callback(settings),
@@ -146,9 +146,9 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
             "code_challenge_method": "S256",
         }
         if settings.oauth_discovery_url:
-            asked["scope"] = "openid profile email"
+            query["scope"] = "openid profile email"
         url = await self._endpoint(settings, "authorization_endpoint", settings.oauth_authorize_url)
-        self.redirect(f"{url}{'&' if '?' in url else '?'}{urlencode(asked)}")
+        self.redirect(f"{url}{'&' if '?' in url else '?'}{urlencode(query)}")
 
     async def _token(self, settings: FlowerSettings, code: str) -> str:
         verifier = (self.get_secure_cookie("oauth_verifier") or b"").decode()

@@ -101,7 +101,7 @@ def show_queues(settings: Settings, names: Sequence[str]) -> None:
     source = ServiceQueues(connect(settings, connections=4), settings.key_prefix)
     arguments = {"source": source, "names": names}
     for at, route in enumerate(urls.handlers):
-        known = route if isinstance(route, URLSpec) else URLSpec(*route)
-        if known.handler_class in _OURS:
-            pattern, handler = known.regex.pattern, _OURS[known.handler_class]
-            urls.handlers[at] = URLSpec(pattern, handler, arguments, name=known.name)
+        url_spec = route if isinstance(route, URLSpec) else URLSpec(*route)
+        if url_spec.handler_class in _OURS:
+            pattern, handler = url_spec.regex.pattern, _OURS[url_spec.handler_class]
+            urls.handlers[at] = URLSpec(pattern, handler, arguments, name=url_spec.name)

@@ -129,8 +129,8 @@ class Batches:
         ids: Any = self._redis.lrange(self._keys.members(batch_id), 0, -1)
         for start in range(0, len(ids), _STEP_MEMBERS):
             some = [job_id.decode() for job_id in ids[start : start + _STEP_MEMBERS]]
-            found = self._scripts.get_jobs(some, 0, _MEMBER_RESULT_BYTES)
-            yield from zip(some, map(parse_job_status, found), strict=True)
+            replies = self._scripts.get_jobs(some, 0, _MEMBER_RESULT_BYTES)
+            yield from zip(some, map(parse_job_status, replies), strict=True)
 
     def discard_abandoned(self) -> None:
         """Take back the members of batches whose front end was lost before they were accepted."""
@@ -149,13 +149,14 @@ class Batches:
         """Record the members, unless the Idempotency-Key is known; the fields of the batch that say where they are."""
         if self._idempotency_keys.find(idempotency_name(new.owner_key, new.idempotency_key)):
             return {}
-        same = {name: value for name, value in fields[0].items() if all(each[name] == value for each in fields)}
+        same = {name: value for name, value in fields[0].items() if all(member[name] == value for member in fields)}
         common = same | {"batch": batch_id, "version": "1", "attempt": "0", "waiters": "0"}
-        own = [
-            {name: value for name, value in each.items() if name not in same} | {"member": str(place), "id": each["id"]}
-            for place, each in enumerate(fields)
+        differing = [
+            {name: value for name, value in member.items() if name not in same}
+            | {"member": str(place), "id": member["id"]}
+            for place, member in enumerate(fields)
         ]
-        steps = [own[start : start + _STEP_MEMBERS] for start in range(0, len(own), _STEP_MEMBERS)]
+        steps = [differing[start : start + _STEP_MEMBERS] for start in range(0, len(differing), _STEP_MEMBERS)]
         seqs = [self._scripts.prepare_members(batch_id, common, step) for step in steps]
         return {"first_seq": str(seqs[0][0]), "last_seq": str(seqs[-1][1])}
 

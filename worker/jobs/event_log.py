@@ -70,13 +70,13 @@ class EventLog:
 
     def read(self, after: Position, count: int) -> list[Event]:
         """Return at most ``count`` entries after a position."""
-        found: Any = self._redis.xrange(self._keys.event_log, f"({after.stream_id}", count=count)
-        return self._events(found)
+        entries: Any = self._redis.xrange(self._keys.event_log, f"({after.stream_id}", count=count)
+        return self._events(entries)
 
     def wait(self, after: Position, count: int, timeout_ms: int) -> list[Event]:
         """As ``read``, as soon as there are any; the client's time limit must be longer than ``timeout_ms``."""
-        found: Any = self._redis.xread({self._keys.event_log: after.stream_id}, count=count, block=timeout_ms)
-        return self._events(found[0][1] if found else [])
+        streams: Any = self._redis.xread({self._keys.event_log: after.stream_id}, count=count, block=timeout_ms)
+        return self._events(streams[0][1] if streams else [])
 
     def trim(self, keep_s: float) -> None:
         """Delete what is older than ``keep_s`` seconds, by Redis's clock."""
@@ -85,9 +85,9 @@ class EventLog:
         self._redis.xtrim(self._keys.event_log, minid=str(max(0, oldest_ms)), approximate=False)
 
     def _events(self, entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Event]:
-        found = [(stream_id.decode(), _texts(fields)) for stream_id, fields in entries]
-        self._add_requests([fields for _, fields in found if not fields["request"]])
-        return [_event(stream_id, fields) for stream_id, fields in found]
+        decoded = [(stream_id.decode(), _texts(fields)) for stream_id, fields in entries]
+        self._add_requests([fields for _, fields in decoded if not fields["request"]])
+        return [_event(stream_id, fields) for stream_id, fields in decoded]
 
     def _add_requests(self, entries: list[dict[str, str]]) -> None:
         """Long requests are in the record only, for as long as that is kept."""

@@ -95,10 +95,10 @@ def _batch_failure(record: Mapping[str, str]) -> Failure:
     missed = total - succeeded
     errors = [
         {
-            "pointer": f"/requests/{each['member']}",
-            "detail": f"{each['code']}: {each['detail'] or FAILURE_DETAILS.get(each['code'], 'it failed')}",
+            "pointer": f"/requests/{member['member']}",
+            "detail": f"{member['code']}: {member['detail'] or FAILURE_DETAILS.get(member['code'], 'it failed')}",
         }
-        for each in json.loads(record.get("failures") or "[]")
+        for member in json.loads(record.get("failures") or "[]")
     ]
     detail = f"{missed} of {total} members did not succeed; the result says what became of each."
     return Failure("batch-failed", detail, retryable=True, errors=tuple(errors))

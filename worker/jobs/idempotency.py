@@ -42,8 +42,8 @@ class IdempotencyKeys:
         """Return what was accepted under a key; None for a new one, or an empty name."""
         if not name:
             return None
-        found: Any = self._redis.hmget(self._keys.idempotency(name), "hash", "id", "choice")
-        return None if found[0] is None else _known(*found)
+        fields: Any = self._redis.hmget(self._keys.idempotency(name), "hash", "id", "choice")
+        return None if fields[0] is None else _known(*fields)
 
     def freeze(self, name: str, request_hash: str, choice: Any) -> KnownRequest:
         """Record what a request for many jobs was worked out to; return what was recorded first, of any request."""

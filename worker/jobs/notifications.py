@@ -147,7 +147,7 @@ class _Channel:
         """Listen for as long as the subscription lives and is needed."""
         with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(self._name)
-            asked = False
+            ping_sent = False
             needed_at = time.monotonic()
             while True:
                 if self._watches:
@@ -155,10 +155,10 @@ class _Channel:
                 elif time.monotonic() - needed_at > _UNNEEDED_S:
                     return
                 message = subscription.get_message(timeout=_SILENCE_S)
-                if message is None and asked:
+                if message is None and ping_sent:
                     # A host that vanished closes nothing: only its silence shows it.
                     raise redis.TimeoutError("the subscription is dead")
-                asked = message is None
+                ping_sent = message is None
                 if message is None:
                     subscription.ping()
                 elif message["type"] == "subscribe":

@@ -76,7 +76,7 @@ def key_of(text: str) -> str:
 
 
 def index_query(
-    wanted: JobFilter, scope: JobScope, *, seqs: tuple[int, int], limit: int, effort: int
+    job_filter: JobFilter, scope: JobScope, *, seqs: tuple[int, int], limit: int, effort: int
 ) -> Mapping[str, Any]:
     """Return what `list_jobs` is asked; ``seqs``: above and below which sequence numbers to look."""
     floor, below = seqs
@@ -85,14 +85,14 @@ def index_query(
         "below": below,
         "limit": limit,
         "effort": effort,
-        "groups": _groups(wanted, scope),
-        "batch": wanted.batch,
-        "volume": wanted.volume,
-        "classes": _classes(wanted.states),
-        "created_after": wanted.created_after_ms,
-        "created_before": wanted.created_before_ms,
-        "finished_after": wanted.finished_after_ms,
-        "finished_before": wanted.finished_before_ms,
+        "groups": _groups(job_filter, scope),
+        "batch": job_filter.batch,
+        "volume": job_filter.volume,
+        "classes": _classes(job_filter.states),
+        "created_after": job_filter.created_after_ms,
+        "created_before": job_filter.created_before_ms,
+        "finished_after": job_filter.finished_after_ms,
+        "finished_before": job_filter.finished_before_ms,
     }
 
 
@@ -103,48 +103,48 @@ class _Part(NamedTuple):
     names: list[str]
 
 
-def _groups(wanted: JobFilter, scope: JobScope) -> list[list[str]]:
+def _groups(job_filter: JobFilter, scope: JobScope) -> list[list[str]]:
     """Lists of properties (see `lua/index_functions.lua`), of each of which a job must have one.
 
     What the index has together is asked for together: by itself each may be common, and yet they may never meet.
     """
-    parts = [*_named_parts(wanted), *_scope_parts(wanted, scope)]
+    parts = [*_named_parts(job_filter), *_scope_parts(job_filter, scope)]
     pairs = [(one, other) for one, other in combinations(parts, 2) if one.kind == "what" and other.kind != "seen by"]
-    alone = [part for part in parts if wanted.states or not any(part in pair for pair in pairs)]
-    classes = _classes(wanted.states)
+    alone = [part for part in parts if job_filter.states or not any(part in pair for pair in pairs)]
+    classes = _classes(job_filter.states)
     groups = [_together(*pair) for pair in pairs]
-    groups += [[f"{name} {each}" for name in part.names for each in classes] for part in alone]
-    if not groups or any(not state.done for state in wanted.states):
-        groups.append([f"state:{state}" for state in wanted.states or State])
+    groups += [[f"{name} {state_class}" for name in part.names for state_class in classes] for part in alone]
+    if not groups or any(not state.done for state in job_filter.states):
+        groups.append([f"state:{state}" for state in job_filter.states or State])
     return groups
 
 
-def _named_parts(wanted: JobFilter) -> Iterator[_Part]:
-    if wanted.operation:
-        yield _Part("what", [f"operation:{wanted.operation}"])
-    if wanted.subsystem:
-        yield _Part("what", [f"subsystem:{wanted.subsystem}"])
-    if wanted.requested_by:
-        name_key = key_of(wanted.requested_by)
+def _named_parts(job_filter: JobFilter) -> Iterator[_Part]:
+    if job_filter.operation:
+        yield _Part("what", [f"operation:{job_filter.operation}"])
+    if job_filter.subsystem:
+        yield _Part("what", [f"subsystem:{job_filter.subsystem}"])
+    if job_filter.requested_by:
+        name_key = key_of(job_filter.requested_by)
         yield _Part("who", [f"requester:{name_key}", f"named:{name_key}"])
 
 
-def _scope_parts(wanted: JobFilter, scope: JobScope) -> Iterator[_Part]:
+def _scope_parts(job_filter: JobFilter, scope: JobScope) -> Iterator[_Part]:
     """Whose jobs; nothing where everybody's are meant, or whoever sees the operation sees all that are asked for."""
-    operation = operation_named(wanted.operation)
-    own = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
+    operation = operation_named(job_filter.operation)
+    requester_properties = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
     if scope.everybody or (operation not in (None, BATCH) and operation.role in scope.roles):
         return
     if scope.roles and operation in (None, BATCH):
-        yield _Part("seen by", own + _roles_properties(scope.roles))
+        yield _Part("seen by", requester_properties + _roles_properties(scope.roles))
     else:
-        yield _Part("who", own)
+        yield _Part("who", requester_properties)
 
 
 def _together(one: _Part, other: _Part) -> list[str]:
     """The properties that hold both."""
     first, second = (other, one) if other.kind == "who" else (one, other)
-    return [f"{each} {more}" for each in first.names for more in second.names]
+    return [f"{property_} {more}" for property_ in first.names for more in second.names]
 
 
 def _classes(states: Sequence[State]) -> list[str]:

@@ -183,8 +183,8 @@ _TIMES = (
 
 
 def _roles(record: Mapping[str, str], operation: Operation) -> frozenset[Role]:
-    named = record.get("roles")
-    return frozenset(Role(role) for role in named.split("+")) if named else frozenset({operation.role})
+    role_names = record.get("roles")
+    return frozenset(Role(role) for role in role_names.split("+")) if role_names else frozenset({operation.role})
 
 
 def _number(record: Mapping[str, str], name: str) -> int | None:
@@ -208,11 +208,12 @@ def _listing_version(record: Mapping[str, str]) -> ListingVersion | None:
 
 
 def _attempts(record: Mapping[str, str]) -> tuple[Attempt, ...]:
-    known = record.get("attempts")
-    if not known:
+    attempts = record.get("attempts")
+    if not attempts:
         return ()
     return tuple(
-        Attempt(int(each["at"]), each["code"], each["detail"], int(each["retry_in_ms"])) for each in json.loads(known)
+        Attempt(int(attempt["at"]), attempt["code"], attempt["detail"], int(attempt["retry_in_ms"]))
+        for attempt in json.loads(attempts)
     )
 
 

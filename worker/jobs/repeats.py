@@ -124,11 +124,11 @@ class HeldRequests:
     def _renew(self) -> None:
         mark = str(next(self._marks))
         with self._lock:
-            held = list(self._held)
-        if not held:
+            job_ids = list(self._held)
+        if not job_ids:
             return
         with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in held:
+            for job_id in job_ids:
                 pipe.set(self._keys.held(job_id), mark, px=HELD_TTL_MS, xx=True)
             pipe.execute()
 

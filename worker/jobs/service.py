@@ -145,34 +145,40 @@ class Jobs:
         return value
 
     def find(
-        self, wanted: JobFilter, scope: JobScope, limit: int, below: int | None = None
+        self, job_filter: JobFilter, scope: JobScope, limit: int, below: int | None = None
     ) -> tuple[list[JobStatus], int | None]:
         """Return jobs, newest first, and the sequence number below which the next page begins (None: there is none).
 
         Args:
-            wanted: which jobs.
+            job_filter: which jobs.
             scope: whose jobs.
             limit: how many at most.
             below: where this page begins (None: with the newest).
         """
-        if wanted.ids:
-            found = self._get_all(wanted.ids)
-            fitting = [each for each in found if scope.includes(each.job) and wanted.matches(each.job)]
-            return sorted(fitting, key=lambda each: -each.job.seq)[:limit], None
-        ids, cursor = self._search(wanted, scope, limit, below)
+        if job_filter.ids:
+            jobs = self._get_all(job_filter.ids)
+            fitting = [
+                job_status
+                for job_status in jobs
+                if scope.includes(job_status.job) and job_filter.matches(job_status.job)
+            ]
+            return sorted(fitting, key=lambda job_status: -job_status.job.seq)[:limit], None
+        ids, cursor = self._search(job_filter, scope, limit, below)
         return self._get_all(ids), cursor
 
     def _search(
-        self, wanted: JobFilter, scope: JobScope, limit: int, below: int | None
+        self, job_filter: JobFilter, scope: JobScope, limit: int, below: int | None
     ) -> tuple[list[str], int | None]:
-        floor, top = self._members_range(wanted.batch) if wanted.batch else (0, MAX_SEQ)
-        found: list[str] = []
+        floor, top = self._members_range(job_filter.batch) if job_filter.batch else (0, MAX_SEQ)
+        job_ids: list[str] = []
         cursor: int | None = top if below is None else min(top, below)
-        while cursor is not None and len(found) < limit:
-            query = index_query(wanted, scope, seqs=(floor, cursor), limit=limit - len(found), effort=_SEARCH_EFFORT)
+        while cursor is not None and len(job_ids) < limit:
+            query = index_query(
+                job_filter, scope, seqs=(floor, cursor), limit=limit - len(job_ids), effort=_SEARCH_EFFORT
+            )
             ids, cursor = self._scripts.list_jobs(query)
-            found += ids
-        return found, cursor
+            job_ids += ids
+        return job_ids, cursor
 
     def _members_range(self, batch_id: str) -> tuple[int, int]:
         """The sequence numbers around those of a batch's members."""
@@ -223,8 +229,8 @@ class Jobs:
         return [(who, rate) for who, rate in rates if rate]
 
     def _get_all(self, ids: Iterable[str]) -> list[JobStatus]:
-        found = self._scripts.get_jobs(list(ids), WORKER_TTL_MS, INLINE_RESULT_BYTES)
-        return [job_status for each in found if (job_status := parse_job_status(each)) is not None]
+        replies = self._scripts.get_jobs(list(ids), WORKER_TTL_MS, INLINE_RESULT_BYTES)
+        return [job_status for reply in replies if (job_status := parse_job_status(reply)) is not None]
 
     def fields(self, job_id: str, new: NewJob) -> dict[str, str]:
         """Return the fields of the record of a job that is going to be accepted."""

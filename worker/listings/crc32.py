@@ -28,10 +28,10 @@ def _product(a: int, b: int) -> int:
 
 def _squares() -> list[int]:
     """X to the power 2^n, for n up to 31."""
-    found = [1 << 30]
-    while len(found) < 32:  # noqa: PLR2004 - the order of x divides 2^32 - 1, so they come again from here on
-        found.append(_product(found[-1], found[-1]))
-    return found
+    powers = [1 << 30]
+    while len(powers) < 32:  # noqa: PLR2004 - the order of x divides 2^32 - 1, so they come again from here on
+        powers.append(_product(powers[-1], powers[-1]))
+    return powers
 
 
 _SQUARES = _squares()

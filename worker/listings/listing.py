@@ -70,8 +70,8 @@ class Chunk:
 
     @cached_property
     def records(self) -> list[Record]:
-        found: list[Record] = orjson.loads(b"[" + self.text + b"]")
-        return found
+        records: list[Record] = orjson.loads(b"[" + self.text + b"]")
+        return records
 
     @cached_property
     def packed(self) -> Packed:
@@ -94,8 +94,8 @@ class Chunk:
     def folded(self, field: str) -> dict[str, Record]:
         """The records by a text field in lower case."""
         if field not in self._folded:
-            found = {str(record[field]).lower(): record for record in self.records if record.get(field) is not None}
-            self._folded[field] = found
+            by_value = {str(record[field]).lower(): record for record in self.records if record.get(field) is not None}
+            self._folded[field] = by_value
         return self._folded[field]
 
 
@@ -123,11 +123,11 @@ class Listing:
         """Read what ``pack`` wrote; nothing is decompressed yet. Chunks that are as in ``like`` are shared with it."""
         head, _, body = blob.partition(b"\n")
         summary = orjson.loads(head)
-        known = {chunk.packed: chunk for chunk in (like._chunks if like else ())}  # noqa: SLF001 - another of us
+        shared = {chunk.packed: chunk for chunk in (like._chunks if like else ())}  # noqa: SLF001 - another of us
         chunks, start = [], 0
         for length, *about in summary["chunks"]:
             packed = Packed(body[start : start + length], *about)
-            chunks.append(known.get(packed) or Chunk(packed=packed))
+            chunks.append(shared.get(packed) or Chunk(packed=packed))
             start += length
         return cls(summary["key_field"], chunks, ordered=summary["ordered"], digest=summary["hash"])
 
@@ -138,9 +138,9 @@ class Listing:
             "key_field": self._key_field,
             "ordered": self._ordered,
             "hash": self.hash,
-            "chunks": [(len(each.deflated), each.count, each.size_bytes, each.crc) for each in packed],
+            "chunks": [(len(part.deflated), part.count, part.size_bytes, part.crc) for part in packed],
         }
-        return orjson.dumps(summary) + b"\n" + b"".join(each.deflated for each in packed)
+        return orjson.dumps(summary) + b"\n" + b"".join(part.deflated for part in packed)
 
     @cached_property
     def count(self) -> int:
@@ -199,14 +199,14 @@ class Listing:
 
     def rows(self, start: int, count: int) -> list[Record]:
         """``count`` records from the one numbered ``start`` on; only the chunks that they are in are read."""
-        found: list[Record] = []
+        records: list[Record] = []
         for chunk in self._chunks:
-            if len(found) >= count:
+            if len(records) >= count:
                 break
             if start < chunk.packed.count:
-                found += islice(chunk.records, start, start + count - len(found))
+                records += islice(chunk.records, start, start + count - len(records))
             start = max(0, start - chunk.packed.count)
-        return found
+        return records
 
     def find(self, key: str) -> Record | None:
         """The record of this key."""
@@ -218,8 +218,8 @@ class Listing:
 
     def find_casefolded(self, field: str, value: str) -> Record | None:
         """The first record whose text ``field`` is ``value``, whichever case its letters have."""
-        wanted = value.lower()
-        return next((found for chunk in self._chunks if (found := chunk.folded(field).get(wanted))), None)
+        casefolded = value.lower()
+        return next((record for chunk in self._chunks if (record := chunk.folded(field).get(casefolded))), None)
 
     def with_changes(self, changes: Iterable[Change]) -> Listing:
         """The listing after the changes, in their order."""

@@ -88,16 +88,16 @@ class Listings:
         """Look at one listing: one round trip, whatever its size."""
         replies = self._reads.read(self._reads.pack(self.state_commands(cache_key, parent_key)))
         (seconds, micros), fields, epoch, inflight, unavailable = replies
-        known = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value is not None}
-        outdated = resource_type.single and int(epoch or 0) != int(known.get("parent_epoch", 0))
+        state = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value is not None}
+        outdated = resource_type.single and int(epoch or 0) != int(state.get("parent_epoch", 0))
         return ListingState(
             cache_key,
             int(seconds) * 1000 + int(micros) // 1000,
-            _listing_version(cache_key, known),
-            int(known.get("as_of", 0)),
-            int(known.get("count", 0)),
-            known.get("hash", ""),
-            invalid="invalid" in known or outdated,
+            _listing_version(cache_key, state),
+            int(state.get("as_of", 0)),
+            int(state.get("count", 0)),
+            state.get("hash", ""),
+            invalid="invalid" in state or outdated,
             inflight=(inflight or b"").decode(),
             unavailable=bool(unavailable),
             replies=replies[1:],
@@ -183,8 +183,8 @@ class Listings:
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(self._alias(subsystem, junction_path))
         pipe.hget(self._volumes(subsystem), "seq")
-        known, seq = pipe.execute()
-        state, _, name = (known or b"").decode().partition(" ")
+        entry, seq = pipe.execute()
+        state, _, name = (entry or b"").decode().partition(" ")
         return name if state == (seq or b"").decode() else ""
 
     def volumes_state(self, subsystem: str) -> str:
@@ -215,7 +215,7 @@ class Listings:
 _FIELDS = ("base", "base_seq", "seq", "as_of", "count", "hash", "invalid", "parent_epoch")
 
 
-def _listing_version(cache_key: str, known: Mapping[str, str]) -> ListingVersion | None:
-    if "base" not in known:
+def _listing_version(cache_key: str, state: Mapping[str, str]) -> ListingVersion | None:
+    if "base" not in state:
         return None
-    return ListingVersion(cache_key, known["base"], int(known["base_seq"]), int(known["seq"]))
+    return ListingVersion(cache_key, state["base"], int(state["base_seq"]), int(state["seq"]))

@@ -70,21 +70,21 @@ class ListingUpdates:
         for resource_type in dict.fromkeys(effect.resource_type for effect in operation.effects):
             cache_key = resource_type.cache_key(subsystem, arguments)
             if resource_type is views.VOLUMES:
-                found = _find(backend.get_volume, arguments["volume"], journal)
-                steps.append(self._upsert_or_delete(resource_type, cache_key, found, arguments["volume"]))
+                record = _find(backend.get_volume, arguments["volume"], journal)
+                steps.append(self._upsert_or_delete(resource_type, cache_key, record, arguments["volume"]))
             elif resource_type is views.POLICIES:
                 policy = _find(backend.get_policy, arguments["policy"], journal)
-                found = None if policy is None else policy.summary
-                steps.append(self._upsert_or_delete(resource_type, cache_key, found, arguments["policy"]))
+                record = None if policy is None else policy.summary
+                steps.append(self._upsert_or_delete(resource_type, cache_key, record, arguments["policy"]))
             else:
                 steps.append(self._listings.step("invalidate", cache_key))
         return steps
 
-    def _upsert_or_delete(self, resource_type: ResourceType, cache_key: str, found: Any, key: str) -> dict[str, Any]:
+    def _upsert_or_delete(self, resource_type: ResourceType, cache_key: str, record: Any, key: str) -> dict[str, Any]:
         return (
             self._listings.step("delete", cache_key, key)
-            if found is None
-            else self._upsert(resource_type, cache_key, found)
+            if record is None
+            else self._upsert(resource_type, cache_key, record)
         )
 
     def _upsert(self, resource_type: ResourceType, cache_key: str, value: Any) -> dict[str, Any]:

@@ -127,14 +127,14 @@ class MaintenanceLoop(threading.Thread):
     def recover(self, subsystem: str) -> None:
         """Check once the unfinished jobs of one subsystem that are due."""
         token = f"reconcile:{secrets.token_hex(6)}"
-        found = self._scripts.recover_jobs(
+        recovered = self._scripts.recover_jobs(
             subsystem, self._settings.lease * 1000, grace_ms(self._settings.lease), MAX_WORKER_LOSSES,
             self._settings.job_keep * 1000, token, self._capacity(),
         )  # fmt: skip
-        self._publisher.publish_soon(parse_messages(found.messages))
-        for job_id in found.failed:
+        self._publisher.publish_soon(parse_messages(recovered.messages))
+        for job_id in recovered.failed:
             log.warning("job.abandoned", job_id=job_id, subsystem=subsystem)
-        for job_id in found.to_reconcile:
+        for job_id in recovered.to_reconcile:
             log.warning("job.in-doubt", job_id=job_id, subsystem=subsystem)
             with self._lock:
                 self._reconciling += 1

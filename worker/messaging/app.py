@@ -65,19 +65,19 @@ def required(broker_url: str) -> dict[str, Any]:
 def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery:
     """Return the application; ``consumed`` names the queues of a worker, without any it only sends."""
     consumes = bool(consumed)
-    found = broker(settings.broker)
+    broker_address = broker(settings.broker)
     register_transports()
-    url = consuming_url(found.url) if consumes else found.url
+    url = consuming_url(broker_address.url) if consumes else broker_address.url
     celery = Celery("storage-api", broker=url, backend=None, set_as_current=False)
     celery.conf.update(
-        **required(found.url),
-        broker_use_ssl=found.use_ssl,
+        **required(broker_address.url),
+        broker_use_ssl=broker_address.use_ssl,
         # Only a worker's loop sends them; whoever else is silent for long would be hung up on.
         broker_heartbeat=_AMQP_HEARTBEAT_S if consumes else 0,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
-        broker_transport_options=_transport_options(found, settings, consumes=consumes),
+        broker_transport_options=_transport_options(broker_address, settings, consumes=consumes),
         # kombu's pool loses a connection for good whenever a producer cannot be made, and hangs when all are lost.
         broker_pool_limit=0,
         worker_enable_remote_control=False,
@@ -95,11 +95,11 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     return celery
 
 
-def _transport_options(found: Broker, settings: Settings, *, consumes: bool) -> dict[str, Any]:
-    if not found.is_redis:
+def _transport_options(broker_address: Broker, settings: Settings, *, consumes: bool) -> dict[str, Any]:
+    if not broker_address.is_redis:
         retries = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
         return retries | _AMQP | ({} if consumes else _AMQP_FRONT_END)
-    chosen = (_WORKER if consumes else _FRONT_END) | _ONE_PRIORITY | found.options
+    chosen = (_WORKER if consumes else _FRONT_END) | _ONE_PRIORITY | broker_address.options
     chosen["global_keyprefix"] = Keys(settings.key_prefix).celery
     chosen["socket_timeout"] = chosen["socket_connect_timeout"] = settings.redis_timeout
     if "sentinel_kwargs" in chosen:

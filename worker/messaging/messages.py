@@ -22,9 +22,9 @@ class TaskMessage(NamedTuple):
     traceparent: str = ""
 
 
-def parse_messages(found: Iterable[Iterable[bytes]]) -> list[TaskMessage]:
+def parse_messages(messages: Iterable[Iterable[bytes]]) -> list[TaskMessage]:
     """Read the messages that a script returned."""
-    return [TaskMessage(*(part.decode() for part in message)) for message in found]
+    return [TaskMessage(*(part.decode() for part in message)) for message in messages]
 
 
 def publish_message(celery: Celery, producer: Producer, message: TaskMessage) -> None:

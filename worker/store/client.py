@@ -113,14 +113,21 @@ def connect(settings: Settings, *, command_timeout_s: float | None = None, conne
     if url.startswith("unix:"):
         for of_tcp in ("socket_connect_timeout", "socket_keepalive"):
             del limits[of_tcp]
-    found = addresses.sentinels(url)
-    if found is None:
+    sentinels = addresses.sentinels(url)
+    if sentinels is None:
         return _Client.from_url(url, **limits)
     # Also where no sentinel answers, the answer is there in time.
-    each_s = command_timeout_s / len(found.hosts)
-    own = {"socket_timeout": each_s, "socket_connect_timeout": each_s, "retry": limits["retry"], "protocol": 2}
-    asked = _Sentinels(list(found.hosts), sentinel_kwargs=own | dict(found.own_options))  # type: ignore[no-untyped-call]
-    pool = SentinelConnectionPool(found.master_name, asked, **(limits | {"ssl": found.tls} | dict(found.options)))  # type: ignore[no-untyped-call]
+    each_s = command_timeout_s / len(sentinels.hosts)
+    sentinel_options = {
+        "socket_timeout": each_s,
+        "socket_connect_timeout": each_s,
+        "retry": limits["retry"],
+        "protocol": 2,
+    }
+    manager = _Sentinels(list(sentinels.hosts), sentinel_kwargs=sentinel_options | dict(sentinels.own_options))  # type: ignore[no-untyped-call]
+    pool = SentinelConnectionPool(
+        sentinels.master_name, manager, **(limits | {"ssl": sentinels.tls} | dict(sentinels.options))
+    )  # type: ignore[no-untyped-call]
     return _Client(connection_pool=pool)
 
 

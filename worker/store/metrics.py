@@ -147,11 +147,11 @@ def _series(counts: Mapping[str, int], name: str, bounds_ms: Sequence[int]) -> S
 
 def totals(counters: dict[str, int]) -> dict[str, float]:
     """Add up the counters of all operations: jobs that ended by state, and their run time (seconds)."""
-    found = {"succeeded": 0.0, "failed": 0.0, "cancelled": 0.0, "run_s": 0.0}
+    sums = {"succeeded": 0.0, "failed": 0.0, "cancelled": 0.0, "run_s": 0.0}
     for field, value in counters.items():
         words = field.split(" ")
-        if words[0] == "ended" and len(words) > 3 and words[3] in found:  # noqa: PLR2004 - ended, subsystem, operation, state
-            found[words[3]] += value
+        if words[0] == "ended" and len(words) > 3 and words[3] in sums:  # noqa: PLR2004 - ended, subsystem, operation, state
+            sums[words[3]] += value
         elif words[0] == "run" and words[-1] == "sum":
-            found["run_s"] += value / 1e6
-    return found
+            sums["run_s"] += value / 1e6
+    return sums

@@ -40,10 +40,10 @@ class JobScripts(ScriptRunner):
         message: str,
     ) -> tuple[SubmitOutcome, str, Sequence[Any]]:
         """Record a job; return the outcome, the id of the job that answers the request, and that job's status."""
-        outcome, known, status = self._run_replicated(
+        outcome, answering_id, status = self._run_replicated(
             "submit_job", job_id, fields, request, worker_ttl_ms, inline_bytes, message
         )
-        return SubmitOutcome(outcome.decode()), known.decode(), status
+        return SubmitOutcome(outcome.decode()), answering_id.decode(), status
 
     def get_job(self, job_id: str, worker_ttl_ms: int, inline_bytes: int) -> Sequence[Any]:
         """Return the status of a job; its first element is empty when there is no record."""
@@ -65,8 +65,8 @@ class JobScripts(ScriptRunner):
         script: Any = self.registered["get_job"]
         for job_id in ids:
             pipe.execute_command("EVALSHA", script.sha, 1, self._prefix, job_id, worker_ttl_ms, inline_bytes)
-        found: list[Sequence[Any]] = pipe.execute()
-        return found
+        replies: list[Sequence[Any]] = pipe.execute()
+        return replies
 
     def list_jobs(self, query: Mapping[str, Any]) -> tuple[list[str], int | None]:
         """Return ids of jobs, newest first, and the sequence number to continue below (None: the end)."""
@@ -112,10 +112,10 @@ class JobScripts(ScriptRunner):
         inline_bytes: int,
     ) -> tuple[SubmitOutcome, str, Sequence[Any], MessageParts]:
         """Accept a batch with its prepared members; return the outcome, its id and status, and messages to publish."""
-        outcome, known, status, messages = self._run_replicated(
+        outcome, answering_id, status, messages = self._run_replicated(
             "commit_batch", batch_id, fields, request, worker_ttl_ms, inline_bytes
         )
-        return SubmitOutcome(outcome.decode()), known.decode(), status, messages
+        return SubmitOutcome(outcome.decode()), answering_id.decode(), status, messages
 
     def advance_batch(self, batch_id: str, limit: int, record_ttl_ms: int) -> tuple[bool, MessageParts]:
         """Stop some members of a batch that is being stopped; return whether there are more, and messages."""

@@ -160,9 +160,9 @@ def _context_of(traceparent: str) -> Any:
 
 def _exporters(names: str) -> Iterator[Any]:
     for name in names.split(","):
-        wanted = _NAMES.get(name.strip(), name.strip())
-        for found in entry_points(group=_EXPORTERS, name=wanted):
-            yield found.load()()
+        entry_point_name = _NAMES.get(name.strip(), name.strip())
+        for entry_point in entry_points(group=_EXPORTERS, name=entry_point_name):
+            yield entry_point.load()()
 
 
 def _instrument_libraries() -> None:

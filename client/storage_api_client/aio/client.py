@@ -89,9 +89,9 @@ class AsyncClient:
         Raises:
             ConfigurationError: there is no address, or a file is wrong.
         """
-        found = surroundings.find(profile=profile)
-        limit = found.profile.timeout if timeout is None else timeout
-        return cls(found.url, credentials=found.credentials, ca_file=found.ca_file, timeout=limit)
+        service = surroundings.find(profile=profile)
+        limit = service.profile.timeout if timeout is None else timeout
+        return cls(service.url, credentials=service.credentials, ca_file=service.ca_file, timeout=limit)
 
     async def aclose(self) -> None:
         """Close all connections."""

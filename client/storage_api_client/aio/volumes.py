@@ -219,8 +219,8 @@ class AsyncVolumes:
             Refused: no volume meets them.
             BatchFailed: not all succeeded.
         """
-        each = volumes.create_snapshot(self._subsystem, batches.EACH, name, purge_old_if_needed=purge_old_if_needed)
-        order = {**batches.for_each(self._subsystem, where, each), "on_failure": on_failure}
+        template = volumes.create_snapshot(self._subsystem, batches.EACH, name, purge_old_if_needed=purge_old_if_needed)
+        order = {**batches.for_each(self._subsystem, where, template), "on_failure": on_failure}
         flow = run_batch(self._face.context, batches.create_batch(order), self._face.options(options))
         return await self._face.run(flow)
 

@@ -90,9 +90,9 @@ class Client:
         Raises:
             ConfigurationError: there is no address, or a file is wrong.
         """
-        found = surroundings.find(profile=profile)
-        limit = found.profile.timeout if timeout is None else timeout
-        return cls(found.url, credentials=found.credentials, ca_file=found.ca_file, timeout=limit)
+        service = surroundings.find(profile=profile)
+        limit = service.profile.timeout if timeout is None else timeout
+        return cls(service.url, credentials=service.credentials, ca_file=service.ca_file, timeout=limit)
 
     def close(self) -> None:
         """Close all connections."""

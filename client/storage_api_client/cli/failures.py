@@ -23,8 +23,8 @@ def explain(error: StorageApiError) -> Exit:
     from storage_api_client.errors import BatchFailed
 
     status = status_of(error)
-    named = f" (request id {error.request_id})" if error.request_id else ""
-    complain(f"{error.detail or error.problem.title or error.code}{named}")
+    request_id = f" (request id {error.request_id})" if error.request_id else ""
+    complain(f"{error.detail or error.problem.title or error.code}{request_id}")
     for fault in error.errors:
         click.echo(f"  {fault.pointer}: {fault.detail}", err=True)
     if error.backend_error:

@@ -41,12 +41,12 @@ def sign_in(
     basic: str | None,
 ) -> None:
     """Sign in, see whether that works, and store it."""
-    found = state.surroundings
-    driver = Driver(found.url, found.ca_file)
+    surroundings = state.surroundings
+    driver = Driver(surroundings.url, surroundings.ca_file)
     try:
-        issuer = issuer or found.profile.issuer
-        known = oauth.Announced() if basic or issuer else driver.run(oauth.announced(found.url))
-        issuer = issuer or known.issuer
+        issuer = issuer or surroundings.profile.issuer
+        announced = oauth.Announced() if basic or issuer else driver.run(oauth.announced(surroundings.url))
+        issuer = issuer or announced.issuer
         if basic:
             entry: Entry = {
                 "kind": "basic",
@@ -56,14 +56,14 @@ def sign_in(
         elif issuer:
             metadata = driver.run(oauth.discover(issuer))
             secret = _secret("STORAGE_API_CLIENT_SECRET", "Client secret") if client_credentials else None
-            who = client_id or found.profile.client_id or known.client_id or _needed("--client-id")
-            wanted = scope or found.profile.scope or ("" if client_credentials else _DEFAULT_SCOPE)
+            who = client_id or surroundings.profile.client_id or announced.client_id or _needed("--client-id")
+            requested_scope = scope or surroundings.profile.scope or ("" if client_credentials else _DEFAULT_SCOPE)
             provider = oauth.Provider(
-                metadata, who, secret, wanted, audience or found.profile.audience or known.audience
+                metadata, who, secret, requested_scope, audience or surroundings.profile.audience or announced.audience
             )
             entry = _with_provider(state, driver, provider, browser=browser, client_credentials=client_credentials)
         else:
-            entry = _with_session(driver, found)
+            entry = _with_session(driver, surroundings)
     except oauth.OAuthError as error:
         complain(str(error))
         raise Stop(Exit.NOT_AUTHORISED) from None
@@ -84,12 +84,12 @@ def _secret(variable: str, what: str) -> str:
     return str(click.prompt(what, hide_input=True, err=True))
 
 
-def _with_session(driver: Driver, found: Surroundings) -> Entry:
-    cookie = driver.run(session_cookie()) if is_loopback(found.url) else None
+def _with_session(driver: Driver, surroundings: Surroundings) -> Entry:
+    cookie = driver.run(session_cookie()) if is_loopback(surroundings.url) else None
     if cookie is None:
         raise ConfigurationError(
-            f"How to sign in at {found.url}? Name its identity provider with --issuer and --client-id, or in a profile "
-            "of config.toml; or use --basic USER, or a token in STORAGE_API_TOKEN."
+            f"How to sign in at {surroundings.url}? Name its identity provider with --issuer and --client-id, or in a "
+            "profile of config.toml; or use --basic USER, or a token in STORAGE_API_TOKEN."
         )
     return {"kind": "session", "cookie": cookie}
 
@@ -101,7 +101,7 @@ def _with_provider(
         tokens = driver.run(oauth.client_credentials(provider))
         return {**oauth.stored(provider, "client_credentials"), **tokens}
     if provider.has_device_flow and not browser:
-        tokens = driver.run(oauth.device_flow(provider, lambda *told: _show_device(state, *told)))
+        tokens = driver.run(oauth.device_flow(provider, lambda *arguments: _show_device(state, *arguments)))
     else:
         tokens = _with_browser(state, driver, provider)
     return {**oauth.stored(provider, "user"), **tokens}
@@ -132,37 +132,43 @@ def _with_browser(state: State, driver: Driver, provider: oauth.Provider) -> Ent
 
 def _keep(state: State, entry: Entry) -> None:
     """Store it, unless the service says that it is no good."""
-    found = state.surroundings
-    whole = {"profile": found.profile.name, "url": found.url, **entry}
+    surroundings = state.surroundings
+    whole = {"profile": surroundings.profile.name, "url": surroundings.url, **entry}
     file = CredentialsFile()
-    with Client(found.url, credentials=stored_credentials(whole, file), ca_file=found.ca_file) as api:
+    with Client(surroundings.url, credentials=stored_credentials(whole, file), ca_file=surroundings.ca_file) as api:
         roles = api.roles()
-    file.store({**(file.find(found.profile.name, found.url) or {}), **whole} if entry["kind"] == "oauth" else whole)
-    state.note(f"Signed in at {found.url}; roles: {', '.join(roles) or 'none'}.")
+    file.store(
+        {**(file.find(surroundings.profile.name, surroundings.url) or {}), **whole}
+        if entry["kind"] == "oauth"
+        else whole
+    )
+    state.note(f"Signed in at {surroundings.url}; roles: {', '.join(roles) or 'none'}.")
 
 
 def sign_out(state: State) -> None:
     """End a session, and forget what is stored."""
-    found = state.surroundings
-    if found.entry and found.entry.get("kind") == "session":
-        driver = Driver(found.url, found.ca_file)
+    surroundings = state.surroundings
+    if surroundings.entry and surroundings.entry.get("kind") == "session":
+        driver = Driver(surroundings.url, surroundings.ca_file)
         try:
-            driver.run(_end_session(str(found.entry.get("cookie"))))
+            driver.run(_end_session(str(surroundings.entry.get("cookie"))))
         finally:
             driver.close()
-    known = CredentialsFile().forget(found.profile.name, found.url)
-    state.note(f"Signed out at {found.url}." if known else f"You were not signed in at {found.url}.")
+    was_signed_in = CredentialsFile().forget(surroundings.profile.name, surroundings.url)
+    state.note(
+        f"Signed out at {surroundings.url}." if was_signed_in else f"You were not signed in at {surroundings.url}."
+    )
 
 
 def _end_session(cookie: str) -> Flow[None]:
     yield from send(Request("POST", "/logout", headers={"Cookie": cookie}))
 
 
-def how_signed_in(found: Surroundings) -> dict[str, str]:
+def how_signed_in(surroundings: Surroundings) -> dict[str, str]:
     """Return in which way one is signed in, and by which name, as far as that is known here."""
     if os.environ.get("STORAGE_API_TOKEN"):
         return {"signed_in": "STORAGE_API_TOKEN", "user": _name_in(os.environ["STORAGE_API_TOKEN"])}
-    entry: Mapping[str, Any] = found.entry or {}
+    entry: Mapping[str, Any] = surroundings.entry or {}
     user = str(entry.get("user", "")) or _name_in(str(entry.get("access_token", "")))
     return {"signed_in": str(entry.get("kind", "no")), "user": user or ("developer" if entry.get("cookie") else "")}
 

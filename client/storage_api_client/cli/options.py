@@ -70,8 +70,8 @@ def command(group: click.Group, name: str, *operations: str) -> Callable[[Callab
     def add(function: Callable[..., Any]) -> Command:
         @click.pass_context
         @wraps(function)
-        def run(context: click.Context, /, **given: Any) -> Any:
-            return function(context.ensure_object(State), **given)
+        def run(context: click.Context, /, **arguments: Any) -> Any:
+            return function(context.ensure_object(State), **arguments)
 
         made = group.command(name, cls=Command, operations=operations)(run)
         assert isinstance(made, Command)  # noqa: S101 - made of that class
@@ -88,9 +88,9 @@ def waiting(function: F) -> F:
     @click.option("--idempotency-key", metavar="KEY", help="Repeated with the same key, it is still one job.")
     @wraps(function)
     def with_options(
-        state: State, *, wait: bool, timeout: float | None, idempotency_key: str | None, **given: Any
+        state: State, *, wait: bool, timeout: float | None, idempotency_key: str | None, **arguments: Any
     ) -> Any:
-        return function(state, waiting=Waiting(state, wait, timeout, idempotency_key), **given)
+        return function(state, waiting=Waiting(state, wait, timeout, idempotency_key), **arguments)
 
     return with_options  # type: ignore[return-value]
 
@@ -133,13 +133,13 @@ def jobs_chosen(function: F) -> F:
     return function
 
 
-def job_filter(given: dict[str, Any]) -> dict[str, Any]:
+def job_filter(arguments: dict[str, Any]) -> dict[str, Any]:
     """Take what chooses jobs out of a command's arguments, as the client wants it.
 
     Raises:
         click.UsageError: a time is none.
     """
-    chosen = {_FILTERS.get(name, name): value for name, value in given.items() if value}
+    chosen = {_FILTERS.get(name, name): value for name, value in arguments.items() if value}
     if "state" in chosen:
         chosen["state"] = ",".join(chosen["state"])
     return {name: _time(value) if name.endswith(("_after", "_before")) else value for name, value in chosen.items()}

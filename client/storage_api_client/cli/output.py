@@ -83,9 +83,11 @@ def for_people(name: str, value: Any) -> str:
     if isinstance(value, int):
         return _number(name, value)
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {for_people(key, each)}" for key, each in value.items() if each not in (None, ""))
+        return "; ".join(
+            f"{key}: {for_people(key, member)}" for key, member in value.items() if member not in (None, "")
+        )
     if isinstance(value, list):
-        return ", ".join(for_people("", each) for each in value)
+        return ", ".join(for_people("", member) for member in value)
     if name.endswith(("_at", "_time")) and (moment := parse_time(value)):
         return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
     return "" if value is None else str(value)

@@ -77,9 +77,14 @@ class State:
         return AsyncClient(self.surroundings.url, **self._how(timeout))
 
     def _how(self, timeout: float | None) -> dict[str, Any]:
-        found = self.surroundings
-        limit = found.profile.timeout if timeout is None else timeout
-        return {"credentials": found.credentials, "ca_file": found.ca_file, "timeout": limit, "notify": self.note}
+        surroundings = self.surroundings
+        limit = surroundings.profile.timeout if timeout is None else timeout
+        return {
+            "credentials": surroundings.credentials,
+            "ca_file": surroundings.ca_file,
+            "timeout": limit,
+            "notify": self.note,
+        }
 
     def note(self, sentence: str) -> None:
         """Say something on standard error."""

@@ -28,19 +28,21 @@ class CredentialsFile:
             ConfigurationError: the file cannot be read.
         """
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            document = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{self.path} cannot be read ({error}); delete it, and sign in again") from error
-        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+        return [entry for entry in document if isinstance(entry, dict)] if isinstance(document, list) else []
 
     def find(self, profile: str, url: str | None = None) -> Entry | None:
         """Return what is stored for a profile and service; without ``url`` for the one that was stored last.
 
         Credentials for one address are never given out for another.
         """
-        fitting = [each for each in self.entries() if each.get("profile") == profile and url in (None, each.get("url"))]
+        fitting = [
+            entry for entry in self.entries() if entry.get("profile") == profile and url in (None, entry.get("url"))
+        ]
         return dict(fitting[-1]) if fitting else None
 
     def store(self, entry: Entry) -> None:
@@ -58,7 +60,7 @@ class CredentialsFile:
 
     def _without(self, entry: Mapping[str, Any]) -> list[Entry]:
         same = (entry["profile"], entry["url"])
-        return [each for each in self.entries() if (each.get("profile"), each.get("url")) != same]
+        return [other for other in self.entries() if (other.get("profile"), other.get("url")) != same]
 
     def _write(self, entries: list[Entry]) -> None:
         """Whole or not at all, and never readable for others, not even for a moment."""

@@ -14,8 +14,8 @@ _FILE = "api.url"
 
 def find_development_server() -> str | None:
     """Return the address of the running development server of this folder or one above it; None: there is none."""
-    named = os.environ.get("SAPI_DEV_FOLDER")
-    folders = [Path(named)] if named else [folder / ".dev" for folder in (Path.cwd(), *Path.cwd().parents)]
+    folder_name = os.environ.get("SAPI_DEV_FOLDER")
+    folders = [Path(folder_name)] if folder_name else [folder / ".dev" for folder in (Path.cwd(), *Path.cwd().parents)]
     for folder in folders:
         if url := _address_in(folder / _FILE):
             return url if _answers(url) else None

@@ -73,12 +73,12 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _profile(name: str, table: object, path: Path) -> Profile:
-    known = Profile.__dataclass_fields__.keys() - {"name"}
+    allowed = Profile.__dataclass_fields__.keys() - {"name"}
     if not isinstance(table, Mapping):
         raise ConfigurationError(f"{path}: [profiles.{name}] must be a table")
-    if unknown := sorted(set(table) - known):
+    if unknown := sorted(set(table) - allowed):
         raise ConfigurationError(
-            f"{path}: [profiles.{name}] has {unknown[0]!r}; it may have {', '.join(sorted(known))}"
+            f"{path}: [profiles.{name}] has {unknown[0]!r}; it may have {', '.join(sorted(allowed))}"
         )
     for key, value in table.items():
         if not isinstance(value, (int, float) if key == "timeout" else str):

@@ -47,11 +47,11 @@ def find(url: str | None = None, profile: str | None = None) -> Surroundings:
     Raises:
         ConfigurationError: there is no address, or a file is wrong.
     """
-    named = profile or os.environ.get("STORAGE_API_PROFILE") or None
-    chosen = read_profile(named)
+    profile_name = profile or os.environ.get("STORAGE_API_PROFILE") or None
+    chosen = read_profile(profile_name)
     stored = CredentialsFile()
-    given = url or os.environ.get("STORAGE_API_URL") or chosen.url
-    address = given or (None if named else find_development_server()) or _last_address(stored, chosen)
+    configured_url = url or os.environ.get("STORAGE_API_URL") or chosen.url
+    address = configured_url or (None if profile_name else find_development_server()) or _last_address(stored, chosen)
     if not address:
         raise ConfigurationError(_NO_ADDRESS)
     try:

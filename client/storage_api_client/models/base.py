@@ -28,18 +28,18 @@ class Model:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Self:
         """Return the model of a JSON object; members that are missing are None."""
-        known = {
-            each.name: each.metadata.get(_CONVERT, _as_it_is)(raw[each.name])
-            for each in fields(cls)
-            if each.name in raw and each.name != "raw"
+        values = {
+            member.name: member.metadata.get(_CONVERT, _as_it_is)(raw[member.name])
+            for member in fields(cls)
+            if member.name in raw and member.name != "raw"
         }
-        return cls(raw=raw, **known)
+        return cls(raw=raw, **values)
 
     @property
     def more(self) -> dict[str, Any]:
         """Members that this release of the client does not know."""
-        known = {each.name for each in fields(self)}
-        return {name: value for name, value in self.raw.items() if name not in known}
+        names = {member.name for member in fields(self)}
+        return {name: value for name, value in self.raw.items() if name not in names}
 
 
 def _as_it_is(value: Any) -> Any:

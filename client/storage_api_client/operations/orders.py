@@ -56,7 +56,7 @@ def order_of(document: Any) -> dict[str, Any]:
         return dict(document)
     if not isinstance(document["requests"], list):
         raise OrderError("requests must be a list.")
-    return {**document, "requests": [_member(place, each) for place, each in enumerate(document["requests"])]}
+    return {**document, "requests": [_member(place, member) for place, member in enumerate(document["requests"])]}
 
 
 def _member(place: int, member: Any) -> dict[str, Any]:
@@ -64,24 +64,24 @@ def _member(place: int, member: Any) -> dict[str, Any]:
         raise OrderError(f"Request {place} must be an object.")
     if "operation" not in member:
         return dict(member)
-    given = {name: value for name, value in member.items() if value not in (None, "")}
-    operation = OPERATIONS.get(str(given.pop("operation")))
+    arguments = {name: value for name, value in member.items() if value not in (None, "")}
+    operation = OPERATIONS.get(str(arguments.pop("operation")))
     if operation is None:
         raise OrderError(f"Request {place}: the operation must be one of {', '.join(OPERATIONS)}.")
     try:
-        return request_of(_called(operation, given))
+        return request_of(_called(operation, arguments))
     except (TypeError, ValueError) as error:
         raise OrderError(f"Request {place}: {str(error).replace('()', '')}") from None
 
 
-def _called(operation: Callable[..., Change[Any]], given: dict[str, Any]) -> Change[Any]:
+def _called(operation: Callable[..., Change[Any]], arguments: dict[str, Any]) -> Change[Any]:
     parameters = inspect.signature(operation).parameters
-    if "to" in parameters and "from_snapshot" in given:
-        given["to"] = given.pop("from_snapshot")
+    if "to" in parameters and "from_snapshot" in arguments:
+        arguments["to"] = arguments.pop("from_snapshot")
     if "settings" not in parameters:
-        return operation(**given)
-    own = {name: given.pop(name) for name in tuple(given) if name in parameters and name != "settings"}
-    return operation(**own, settings=split(given)[0])
+        return operation(**arguments)
+    direct = {name: arguments.pop(name) for name in tuple(arguments) if name in parameters and name != "settings"}
+    return operation(**direct, settings=split(arguments)[0])
 
 
 def from_rows(rows: Iterable[Mapping[str, str | None]]) -> dict[str, Any]:

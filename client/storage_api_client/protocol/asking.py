@@ -79,7 +79,7 @@ def ask(
         OutcomeUnknown: likewise, and the request has a key and may have been accepted.
     """
     request = replace(request, headers={"X-Request-ID": uuid.uuid4().hex, **request.headers})
-    attempt, perhaps_accepted, said = 0, False, ""
+    attempt, perhaps_accepted, last_detail = 0, False, ""
     while True:
         limited = replace(request, limit_s=min(wait_s + _GRACE_S, max(1.0, deadline.left_s + 1)))
         try:
@@ -97,9 +97,9 @@ def ask(
             problem = problem_of(response, request)
             if not deadline.allows(delay_s) or (once and response.status == _UNAVAILABLE):
                 raise error_of(problem)
-        if problem.detail != said:
-            said = problem.detail
-            context.notify(f"{said} Trying again for {deadline.left_s:.0f} s at most.")
+        if problem.detail != last_detail:
+            last_detail = problem.detail
+            context.notify(f"{last_detail} Trying again for {deadline.left_s:.0f} s at most.")
         yield Pause(delay_s)
         attempt += 1
 

@@ -21,11 +21,11 @@ def lost(error: Exception, url: str) -> ConnectionLost:
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return causes
 
 
 def _sentence(causes: list[BaseException], url: str) -> str:

@@ -47,14 +47,14 @@ def pages(
     context: Context, what: Read[T], *, limit: int | None = None, fresh: bool = False, timeout: float | None = None
 ) -> Flow[None]:
     """Emit the objects of a collection, at most ``limit``; ``timeout`` is for each page."""
-    left = limit
-    size = _PAGE if left is None else min(_PAGE, left)
+    remaining = limit
+    size = _PAGE if remaining is None else min(_PAGE, remaining)
     request: Request | None = Request("GET", what.path, (*what.query, ("limit", str(size))), _headers(fresh=fresh))
-    while request and (left is None or left > 0):
+    while request and (remaining is None or remaining > 0):
         response = yield from _answer(context, request, Deadline(timeout))
-        for record in (checked(response, request) or [])[:left]:
+        for record in (checked(response, request) or [])[:remaining]:
             yield Emit(what.result(record))
-            left = None if left is None else left - 1
+            remaining = None if remaining is None else remaining - 1
         request = _next(response, request)
 
 
@@ -65,8 +65,8 @@ def _headers(*, fresh: bool) -> dict[str, str]:
 def _answer(context: Context, request: Request, deadline: Deadline) -> Flow[Response]:
     """The answer, also where the storage system must be asked first."""
     wait_s = min(POLL_S, deadline.left_s)
-    asked = replace(request, headers={**request.headers, "Prefer": f"wait={int(wait_s)}"})
-    response = yield from ask(context, asked, deadline, wait_s=wait_s)
+    waiting_request = replace(request, headers={**request.headers, "Prefer": f"wait={int(wait_s)}"})
+    response = yield from ask(context, waiting_request, deadline, wait_s=wait_s)
     if response.status != _ACCEPTED:
         return response
     job = yield from follow(context, JobRecord.of(checked(response, request)).id, deadline)

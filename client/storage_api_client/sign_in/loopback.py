@@ -45,14 +45,14 @@ class Loopback:
 
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
-                found = dict(parse_qsl(parts.query))
-                is_answer = parts.path == _PATH and ("code" in found or "error" in found)
+                parameters = dict(parse_qsl(parts.query))
+                is_answer = parts.path == _PATH and ("code" in parameters or "error" in parameters)
                 self.send_response(200 if is_answer else 404)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
                 self.end_headers()
                 self.wfile.write(_PAGE if is_answer else b"Not here.")
                 if is_answer:
-                    loopback._query = found
+                    loopback._query = parameters
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
                 """Say nothing: the query holds a code."""

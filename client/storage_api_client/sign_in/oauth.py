@@ -60,8 +60,8 @@ class Provider:
 
     def form(self, **more: str) -> dict[str, str]:
         """Return a form with who the client is."""
-        known = {"client_id": self.client_id, "client_secret": self.client_secret, "audience": self.audience}
-        return {name: value for name, value in known.items() if value} | more
+        client_fields = {"client_id": self.client_id, "client_secret": self.client_secret, "audience": self.audience}
+        return {name: value for name, value in client_fields.items() if value} | more
 
 
 def discover(issuer: str) -> Flow[Mapping[str, Any]]:
@@ -145,14 +145,18 @@ def device_flow(provider: Provider, show: Callable[[str, str, str | None], None]
     ``show`` is told the address, the code to type there, and an address that holds the code already, if there is one.
     """
     request = Request("POST", provider.endpoint("device_authorization"), form=provider.form(scope=provider.scope))
-    told = _document((yield from send(request)))
-    show(str(told["verification_uri"]), str(told["user_code"]), told.get("verification_uri_complete"))
-    pause_s = float(told.get("interval", _SLOWER_S))
-    ends_at = time.monotonic() + float(told.get("expires_in", 600))
+    authorization = _document((yield from send(request)))
+    show(
+        str(authorization["verification_uri"]),
+        str(authorization["user_code"]),
+        authorization.get("verification_uri_complete"),
+    )
+    pause_s = float(authorization.get("interval", _SLOWER_S))
+    ends_at = time.monotonic() + float(authorization.get("expires_in", 600))
     while time.monotonic() < ends_at:
         yield Pause(pause_s)
         try:
-            return (yield from _token(provider, grant_type=_DEVICE, device_code=str(told["device_code"])))
+            return (yield from _token(provider, grant_type=_DEVICE, device_code=str(authorization["device_code"])))
         except OAuthError as error:
             if error.code == "slow_down":
                 pause_s += _SLOWER_S

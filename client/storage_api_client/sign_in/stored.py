@@ -61,10 +61,10 @@ class _Renewed:
                 os.close(lock)
 
     def _renewed_elsewhere(self) -> bool:
-        found = self._file.find(str(self._entry["profile"]), str(self._entry["url"]))
-        if found is None or found == self._entry or found.get("kind") != self._entry["kind"]:
+        stored = self._file.find(str(self._entry["profile"]), str(self._entry["url"]))
+        if stored is None or stored == self._entry or stored.get("kind") != self._entry["kind"]:
             return False
-        self._entry = found
+        self._entry = stored
         return True
 
     def _signed(self) -> Mapping[str, str]:

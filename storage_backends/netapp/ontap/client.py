@@ -237,9 +237,9 @@ class OntapClient:
 
     def honour_retry_after(self, journal: Journal) -> None:
         """Wait for as long as the filer asked for when it was last too busy, whoever got that answer."""
-        left = self._busy_until - time.monotonic()
-        if left > 0:
-            journal.wait(left)
+        remaining_s = self._busy_until - time.monotonic()
+        if remaining_s > 0:
+            journal.wait(remaining_s)
 
     @contextmanager
     def _slot(self) -> Iterator[_Connection]:

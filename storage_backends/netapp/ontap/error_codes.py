@@ -189,7 +189,7 @@ class Translator:
             message = self._hidden.sub("...", message)
         for pattern, replacement in _SECRETS:
             message = pattern.sub(replacement, message)
-        message = _HOST.sub(lambda found: found[0] if found[0] in _FIELD_NAMES else "<host>", message)
+        message = _HOST.sub(lambda host: host[0] if host[0] in _FIELD_NAMES else "<host>", message)
         return message[:500]
 
     def original(self, error: OntapError | None, status: int | None = None) -> BackendError:
@@ -229,10 +229,10 @@ class FieldsRefused(StorageError):
         quoted = re.findall(r'"([^"]+)"', message)
         self._words = {error.target, *quoted, *re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)} - {""}
 
-    def named(self, asked: Iterable[str]) -> frozenset[str]:
+    def refused_among(self, fields: Iterable[str]) -> frozenset[str]:
         """Return those of the fields that the filer's words name, themselves or by the object that they are in."""
         return frozenset(
-            name for name in asked if any(name == word or name.startswith(f"{word}.") for word in self._words)
+            name for name in fields if any(name == word or name.startswith(f"{word}.") for word in self._words)
         )
 
 

@@ -122,7 +122,7 @@ def unfinished(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
     return [job["uuid"] for job in _started_by(client, url, journal) if job.get("state") in _UNDER_WAY]
 
 
-def known(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
+def job_uuids(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
     """The uuids of all jobs that the filer remembers of changes to ``url``."""
     return [job["uuid"] for job in _started_by(client, url, journal)]
 
@@ -130,7 +130,7 @@ def known(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
 def _started_by(client: OntapClient, url: str, journal: Journal) -> list[dict[str, Any]]:
     query, fields = {"description": f"{url}*"}, ("uuid", "state", "description", "svm.name")
     try:
-        found = all_records(client, "/cluster/jobs", query, fields, journal=journal)
+        candidates = all_records(client, "/cluster/jobs", query, fields, journal=journal)
     except StorageError as refusal:
         if (
             is_forbidden(refusal)
@@ -139,7 +139,7 @@ def _started_by(client: OntapClient, url: str, journal: Journal) -> list[dict[st
         ):
             return []  # Jobs cannot be listed here: then they tell nothing.
         raise
-    return [job for job in found if _is_ours(client, url, job)]
+    return [job for job in candidates if _is_ours(client, url, job)]
 
 
 def _is_ours(client: OntapClient, url: str, job: dict[str, Any]) -> bool:

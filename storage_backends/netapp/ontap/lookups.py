@@ -103,9 +103,9 @@ def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0
     query = {"name": quote_literal(client.vserver)}
     asked_at = time.monotonic()
     try:
-        found = all_records(client, "/svm/svms", query, ("name", "state"), journal=journal)
+        svms = all_records(client, "/svm/svms", query, ("name", "state"), journal=journal)
     except NotFound:
-        found = []
+        svms = []
     except StorageError as refusal:
         if not is_forbidden(refusal):
             raise
@@ -113,7 +113,7 @@ def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0
             "The service's account may not read /svm/svms, so it cannot be told whether the vserver is there.",
             backend_error=refusal.backend_error,
         ) from None
-    state = next((record.get("state") for record in objects(found) if record.get("name") == client.vserver), "missing")
+    state = next((record.get("state") for record in objects(svms) if record.get("name") == client.vserver), "missing")
     if state == "missing":
         raise BackendUnavailable(
             "The storage system does not have the configured vserver, or the account does not see it."
@@ -128,10 +128,10 @@ def volumes_where(
 ) -> list[Json]:
     """The SVM's volumes, restricted ones too, of exactly that ``name``, or ``nas.path`` in any case."""
     query = in_svm(client, **{key: quote_literal(value)})
-    found = list(filter(has_name, all_records(client, "/storage/volumes", query, fields, journal=journal)))
+    records = list(filter(has_name, all_records(client, "/storage/volumes", query, fields, journal=journal)))
     if key == "name":
-        return [record for record in found if record["name"] == value]
-    return [record for record in found if junction_key(path_of(record)) == junction_key(value)]
+        return [record for record in records if record["name"] == value]
+    return [record for record in records if junction_key(path_of(record)) == junction_key(value)]
 
 
 def path_of(record: Json) -> str:
@@ -208,10 +208,10 @@ def nodes_of_aggregates(client: OntapClient, *, journal: Journal) -> dict[str, s
     if client.svm_scoped:
         return {}
     try:
-        found = all_records(client, "/storage/aggregates", {}, ("name", "node.name"), journal=journal)
+        aggregates = all_records(client, "/storage/aggregates", {}, ("name", "node.name"), journal=journal)
     except StorageError as refusal:
         # An account of one SVM sees no aggregates, now and later: the node stays unknown.
         client.svm_scoped = is_forbidden(refusal)
         return {}
-    nodes = {str(entry.get("name")): Fields(entry).text("node.name") for entry in objects(found)}
+    nodes = {str(entry.get("name")): Fields(entry).text("node.name") for entry in objects(aggregates)}
     return {aggregate: node for aggregate, node in nodes.items() if node}

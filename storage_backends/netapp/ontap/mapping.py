@@ -100,10 +100,10 @@ def _is_whole(record: Record) -> bool:
 def volume(record: Record, nodes: Mapping[str, str] = _NO_NODES) -> Volume:
     """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
     try:
-        found = _from_complete(record, nodes)
+        mapped = _from_complete(record, nodes)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return _tolerant(record, nodes)
-    return found if _is_well_typed(found) else _tolerant(record, nodes)
+    return mapped if _is_well_typed(mapped) else _tolerant(record, nodes)
 
 
 def with_node(volume: Volume, nodes: Mapping[str, str]) -> Volume:
@@ -150,15 +150,15 @@ def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
     )
 
 
-def _is_well_typed(found: Volume) -> bool:
+def _is_well_typed(mapped: Volume) -> bool:
     """Is everything that was taken over as it stood of the type that it should be?"""
     types = (
-        type(found.size_total), type(found.size_used), type(found.max_autosize),
-        type(found.percentage_snapshot_reserve), type(found.percentage_snapshot_reserve_used),
-        type(found.uuid), type(found.state), type(found.filer_address), type(found.aggregate_name),
-        type(found.junction_path), type(found.active_policy_name), type(found.caching_policy),
-        type(found.snapshot_policy), type(found.security_style), type(found.space_guarantee),
-        type(found.qos_policy), type(found.type),
+        type(mapped.size_total), type(mapped.size_used), type(mapped.max_autosize),
+        type(mapped.percentage_snapshot_reserve), type(mapped.percentage_snapshot_reserve_used),
+        type(mapped.uuid), type(mapped.state), type(mapped.filer_address), type(mapped.aggregate_name),
+        type(mapped.junction_path), type(mapped.active_policy_name), type(mapped.caching_policy),
+        type(mapped.snapshot_policy), type(mapped.security_style), type(mapped.space_guarantee),
+        type(mapped.qos_policy), type(mapped.type),
     )  # fmt: skip
     if types in _well_typed:
         return True
@@ -177,7 +177,7 @@ def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
     is_known = state != "offline"  # An offline volume does not tell how it is compressed.
     mode = fields.text("autosize.mode")
     permissions = fields.number("nas.unix_permissions")
-    found = Volume(
+    mapped = Volume(
         name=record["name"],
         uuid=fields.text("uuid"),
         state=state,
@@ -207,7 +207,7 @@ def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
     fields.odd.update(name for name in ("aggregates", "nodes") if _is_odd_list(record, name))
     if fields.odd:
         report_odd_record("volume", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
-    return found
+    return mapped
 
 
 def _is_odd_list(record: Record, name: str) -> bool:
@@ -252,12 +252,12 @@ def snapshot(record: Record) -> Snapshot:
     """A snapshot; the space that it holds is what deleting it would give back."""
     fields = Fields(record)
     reclaimable = fields.number("reclaimable_space")
-    found = Snapshot(
+    mapped = Snapshot(
         record["name"], utc(fields.text("create_time")), None if reclaimable is None else reclaimable // 1024
     )
     if fields.odd:
         report_odd_record("snapshot", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
-    return found
+    return mapped
 
 
 def locks(records: Iterable[Any]) -> list[Lock]:

@@ -67,13 +67,13 @@ class Answer:
     @property
     def error(self) -> OntapError | None:
         """ONTAP's own error; None where the body holds none, because ONTAP did not write it or had nothing to say."""
-        found = self.body.get("error")
-        if not isinstance(found, dict):
+        error = self.body.get("error")
+        if not isinstance(error, dict):
             return None
-        code = str(found.get("code", ""))
+        code = str(error.get("code", ""))
         is_number = code.isascii() and code.isdigit() and len(code) <= _MAX_DIGITS
         number = int(code) if is_number else None
-        return OntapError(number, str(found.get("message") or ""), str(found.get("target") or ""))
+        return OntapError(number, str(error.get("message") or ""), str(error.get("target") or ""))
 
     @property
     def is_refusal(self) -> bool:
@@ -167,9 +167,9 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 def _causes(failure: BaseException) -> list[BaseException]:
     """The failure and what it wraps, as ``requests`` wraps ``urllib3`` and that the operating system's error."""
-    found: list[BaseException] = [failure]
-    for error in found:
-        if len(found) < _DEEPEST:
+    causes: list[BaseException] = [failure]
+    for error in causes:
+        if len(causes) < _DEEPEST:
             wrapped = (*error.args, error.__cause__, error.__context__, getattr(error, "reason", None))
-            found += [cause for cause in wrapped if isinstance(cause, BaseException) and cause not in found]
-    return found
+            causes += [cause for cause in wrapped if isinstance(cause, BaseException) and cause not in causes]
+    return causes

@@ -35,10 +35,10 @@ class CallContext(threading.local):
 
     def remaining(self) -> float:
         """Seconds left; raises TimeoutError when there are none."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        remaining_s = self.deadline - time.monotonic()
+        if remaining_s <= 0:
             raise TimeoutError("the call's time is over")
-        return left
+        return remaining_s
 
 
 CALL = CallContext()

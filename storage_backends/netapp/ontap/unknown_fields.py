@@ -33,24 +33,26 @@ def ask(
         StorageError: no answer, or a refusal that leaving fields out does not mend.
     """
     while True:
-        asked = [name for name in fields if name not in client.without]
+        requested = [name for name in fields if name not in client.without]
         try:
-            return client.get(path, {**query, "fields": ",".join(asked)}, journal=journal, transform=transform)
+            return client.get(path, {**query, "fields": ",".join(requested)}, journal=journal, transform=transform)
         except FieldsRefused as refusal:
-            unknown = (refusal.named(asked) or _refused_alone(client, path, query, asked, journal)) - _NEEDED
+            unknown = (
+                refusal.refused_among(requested) or _refused_alone(client, path, query, requested, journal)
+            ) - _NEEDED
             if not unknown:
                 raise
             _leave_out(client, unknown)
 
 
 def _refused_alone(
-    client: OntapClient, path: str, query: Query, asked: Iterable[str], journal: Journal
+    client: OntapClient, path: str, query: Query, requested: Iterable[str], journal: Journal
 ) -> frozenset[str]:
     """Those of the fields that the filer refuses, where its refusal of all of them does not say which."""
-    if not any(_takes(client, path, query, name, journal) for name in asked if name in _NEEDED):
+    if not any(_takes(client, path, query, name, journal) for name in requested if name in _NEEDED):
         return frozenset()  # It is the query that is refused.
     # The newest first: nearly always it is one of them.
-    for candidates in (NEWER_FIELDS.intersection(asked), frozenset(asked) - NEWER_FIELDS - _NEEDED):
+    for candidates in (NEWER_FIELDS.intersection(requested), frozenset(requested) - NEWER_FIELDS - _NEEDED):
         unknown = frozenset(name for name in candidates if not _takes(client, path, query, name, journal))
         if unknown:
             return unknown

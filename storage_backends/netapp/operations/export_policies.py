@@ -82,11 +82,11 @@ class ExportPolicies:
     def rules(self, policy_id: int, policy: str, journal: Journal) -> list[OntapRule]:
         """The rules of a policy, in the order in which they apply."""
         try:
-            found = all_records(self._client, f"{POLICIES}/{policy_id}/rules", {}, RULE_FIELDS, journal=journal)
+            records = all_records(self._client, f"{POLICIES}/{policy_id}/rules", {}, RULE_FIELDS, journal=journal)
         except NotFound:
             require_svm(self._client, journal=journal)
             raise NoSuchPolicy("There is no such export policy (any more).") from None
-        return rules_of(found, policy)
+        return rules_of(records, policy)
 
     def create(self, policy: str, rules: list[str], journal: Journal) -> ExportPolicy:
         """Create one with all its rules, or not at all."""
@@ -125,7 +125,7 @@ class ExportPolicies:
         mutation = self._mutation(journal)
         present = self.rules(number, policy, journal)
         _require_access(present, match)
-        if not any(found.spellings_of(match) for found in present):
+        if not any(candidate.spellings_of(match) for candidate in present):
             path = f"{POLICIES}/{number}/rules"
             try:
                 mutation.send("add-rule", "POST", path, body=our_rule(match), policy_id=str(number))
@@ -138,13 +138,13 @@ class ExportPolicies:
     def _rules_with(self, mutation: Mutation, number: int, policy: str, match: str) -> list[OntapRule]:
         """The rules once the one that was added is among them."""
 
-        def seen() -> list[OntapRule]:
-            found = self.rules(number, policy, mutation.journal)
-            if any(rule.spellings_of(match) for rule in found):
-                return found
+        def read_with_rule() -> list[OntapRule]:
+            rules = self.rules(number, policy, mutation.journal)
+            if any(rule.spellings_of(match) for rule in rules):
+                return rules
             raise NotFound("The rule is not there (yet).")
 
-        return mutation.await_visible(seen)
+        return mutation.await_visible(read_with_rule)
 
     def remove_rule(self, policy: str, rule: str, journal: Journal) -> ExportPolicy:
         """Remove a client, in every spelling, from every rule that has it; a rule goes with its last client."""

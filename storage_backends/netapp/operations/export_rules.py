@@ -40,7 +40,7 @@ class OntapRule:
 
     index: int
     clients: tuple[str, ...]
-    shown: ExportRule
+    details: ExportRule
 
     def spellings_of(self, match: str) -> tuple[str, ...]:
         """The clients of the rule that mean ``match``."""
@@ -48,26 +48,26 @@ class OntapRule:
 
     def matches(self, match: str) -> bool:
         """Does it certainly apply to all that ``match`` means, when they come by NFS?"""
-        return self._is_for_nfs and any(covers(client, match) for client in self.shown.clients)
+        return self._is_for_nfs and any(covers(client, match) for client in self.details.clients)
 
     @property
     def gives_our_access(self) -> bool:
         """Does it give what our rules give? What the filer does not tell counts as given."""
-        rights = (self.shown.ro, self.shown.rw, self.shown.superuser)
-        protocols = self.shown.protocols
+        rights = (self.details.ro, self.details.rw, self.details.superuser)
+        protocols = self.details.protocols
         return all(not right or _SUFFICIENT & set(right) for right in rights) and (
             not protocols or bool({"nfs", "any"} & set(protocols))
         )
 
     @property
     def _is_for_nfs(self) -> bool:
-        protocols = self.shown.protocols
+        protocols = self.details.protocols
         return not protocols or any(name == "any" or name.startswith("nfs") for name in protocols)
 
     def __str__(self) -> str:
-        shown = self.shown
-        rights = f"ro {','.join(shown.ro)}, rw {','.join(shown.rw)}, superuser {','.join(shown.superuser)}"
-        return f"rule {self.index} ({', '.join(shown.clients)}: {rights})"
+        details = self.details
+        rights = f"ro {','.join(details.ro)}, rw {','.join(details.rw)}, superuser {','.join(details.superuser)}"
+        return f"rule {self.index} ({', '.join(details.clients)}: {rights})"
 
 
 def rules_of(records: Any, policy: str) -> list[OntapRule]:
@@ -78,8 +78,10 @@ def rules_of(records: Any, policy: str) -> list[OntapRule]:
 
 def policy_of(name: str, rules: Iterable[OntapRule]) -> DetailedExportPolicy:
     """A policy: each client of each rule, in canonical form, is a rule of ours; each once, in their order."""
-    shown = tuple(rule.shown for rule in rules)
-    return DetailedExportPolicy(name, tuple(dict.fromkeys(client for rule in shown for client in rule.clients)), shown)
+    details = tuple(rule.details for rule in rules)
+    return DetailedExportPolicy(
+        name, tuple(dict.fromkeys(client for rule in details for client in rule.clients)), details
+    )
 
 
 def deciding_rule(rules: Iterable[OntapRule], match: str) -> OntapRule | None:
@@ -93,7 +95,7 @@ def _rule(record: Record, policy: str) -> OntapRule:
     clients = tuple(text for entry in objects(record.get("clients")) if (text := Fields(entry).text("match")))
     if index is None or fields.odd or not isinstance(record.get("clients"), list):
         report_odd_record("export rule of policy", policy, "a rule without index or clients")
-    shown = ExportRule(
+    details = ExportRule(
         index or 0,
         tuple(dict.fromkeys(map(canonical_match, clients))),
         _texts(record.get("ro_rule")),
@@ -101,7 +103,7 @@ def _rule(record: Record, policy: str) -> OntapRule:
         _texts(record.get("superuser")),
         _texts(record.get("protocols")),
     )
-    return OntapRule(index or 0, clients, shown)
+    return OntapRule(index or 0, clients, details)
 
 
 def _texts(entries: Any) -> tuple[str, ...]:

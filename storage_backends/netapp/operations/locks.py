@@ -31,16 +31,16 @@ class Locks:
 
     def break_all(self, mutation: Mutation, volume_uuid: str, host: str) -> None:
         """Break the locks that ``host`` holds; one that is gone already is broken."""
-        for lock in self.held(volume_uuid, host, mutation.journal):
+        for lock in self.locks_of_host(volume_uuid, host, mutation.journal):
             try:
                 mutation.send("break", "DELETE", f"/protocols/locks/{uuid_of(lock)}", volume_uuid=volume_uuid)
             except NotFound:
                 mutation.partially_applied = True
 
-    def held(self, volume_uuid: str, host: str, journal: Journal) -> list[Json]:
+    def locks_of_host(self, volume_uuid: str, host: str, journal: Journal) -> list[Json]:
         """The locks of one host."""
-        wanted = canonical_host(host)
-        return [lock for lock in self._records(volume_uuid, journal) if mapping.lock_host(lock) == wanted]
+        canonical = canonical_host(host)
+        return [lock for lock in self._records(volume_uuid, journal) if mapping.lock_host(lock) == canonical]
 
     def _records(self, volume_uuid: str, journal: Journal) -> list[Json]:
         query = in_svm(self._client, **{"volume.uuid": volume_uuid})

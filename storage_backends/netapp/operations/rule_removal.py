@@ -96,8 +96,8 @@ class RuleRemoval:
             return self._mutation.send("remove-client", "DELETE", path, policy_id=number, holders=count)
         path, query = one_rule, None
         if way is _Way.QUERY:
-            named: Query = {"index": holder.index, "clients.match": quote_literal(spelling)}
-            path, query = self._path, named
+            rule_query: Query = {"index": holder.index, "clients.match": quote_literal(spelling)}
+            path, query = self._path, rule_query
         others = [{"match": client} for client in holder.clients if client not in holder.spellings_of(self._match)]
         if not others:
             return self._mutation.send("remove-rule", "DELETE", path, query=query, policy_id=number, holders=count)
@@ -109,17 +109,17 @@ class RuleRemoval:
     def _read_after(self, holder: OntapRule, read: Read) -> list[OntapRule]:
         """The rules once the removal shows in them."""
 
-        def shown() -> list[OntapRule]:
+        def read_without_holder() -> list[OntapRule]:
             rules = read()
             if holder in rules:
                 raise _StillThere("The rule is there (still).")
             return rules
 
-        return self._mutation.await_visible(shown, missing=_StillThere)
+        return self._mutation.await_visible(read_without_holder, missing=_StillThere)
 
     def _require_only(self, holder: OntapRule, before: list[OntapRule], after: list[OntapRule]) -> None:
         """Return unless the removal by index alone hit something else."""
-        lost = _lost(before, after) - Counter([holder.shown.clients])
+        lost = _lost(before, after) - Counter([holder.details.clients])
         if lost and any(rule.spellings_of(self._match) for rule in after):
             hit = ", ".join(sorted({client for clients in lost for client in clients}))
             raise OutcomeUnclear(
@@ -134,4 +134,4 @@ def holders(rules: list[OntapRule], match: str) -> int:
 
 
 def _lost(before: list[OntapRule], after: list[OntapRule]) -> Counter[Any]:
-    return Counter(rule.shown.clients for rule in before) - Counter(rule.shown.clients for rule in after)
+    return Counter(rule.details.clients for rule in before) - Counter(rule.details.clients for rule in after)

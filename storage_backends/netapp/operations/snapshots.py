@@ -27,17 +27,17 @@ def snapshots_of(client: OntapClient, volume_uuid: str, *, journal: Journal, nam
     """
     query = {} if name is None else {"name": quote_literal(name)}
     try:
-        found = all_records(client, path_of(volume_uuid), query, mapping.SNAPSHOT_FIELDS, journal=journal)
+        records = all_records(client, path_of(volume_uuid), query, mapping.SNAPSHOT_FIELDS, journal=journal)
     except NotFound:
         require_svm(client, journal=journal)
         raise NoSuchVolume("There is no such volume (any more).") from None
-    return sorted(filter(mapping.has_name, found), key=lambda record: mapping.utc(record.get("create_time")) or "")
+    return sorted(filter(mapping.has_name, records), key=lambda record: mapping.utc(record.get("create_time")) or "")
 
 
 def snapshots_named(client: OntapClient, volume_uuid: str, name: str, *, journal: Journal) -> list[Json]:
     """None, or the one of exactly that name."""
-    found = snapshots_of(client, volume_uuid, journal=journal, name=name)
-    return [record for record in found if record.get("name") == name]
+    records = snapshots_of(client, volume_uuid, journal=journal, name=name)
+    return [record for record in records if record.get("name") == name]
 
 
 class Snapshots:

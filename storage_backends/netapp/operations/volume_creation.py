@@ -38,13 +38,13 @@ _LATER = ("compression_enabled", "inline_compression", "caching_policy")
 
 def later_settings(settings: VolumeSettings, job_id: str) -> VolumeSettings:
     """What is left to be set after creation: a comment, too, that has no room beside our mark."""
-    left: VolumeSettings = {}
+    remaining: VolumeSettings = {}
     for name in _LATER:
         if name in settings:
-            left[name] = settings[name]  # type: ignore[literal-required]
+            remaining[name] = settings[name]  # type: ignore[literal-required]
     if not fits_beside_owner(job_id, settings.get("comment", "")):
-        left["comment"] = settings["comment"]
-    return left
+        remaining["comment"] = settings["comment"]
+    return remaining
 
 
 class Creation:
@@ -137,12 +137,12 @@ class Creation:
     def _made(self, mutation: Mutation, volume: str) -> Json:
         """The record of a volume that was made, once the filer shows it."""
 
-        def shown() -> Json:
+        def read_record() -> Json:
             for record in volumes_where(self._client, "name", volume, journal=mutation.journal):
                 return record
             raise NoSuchVolume("the volume does not show.")
 
-        return mutation.await_visible(shown)
+        return mutation.await_visible(read_record)
 
     def _require_free(self, volume: str, junction_path: str, journal: Journal) -> None:
         if volumes_where(self._client, "name", volume, journal=journal):
@@ -163,13 +163,13 @@ class Creation:
     def _clusters_aggregates(self, journal: Journal) -> dict[str, int]:
         fields = ("name", "state", "space.block_storage.available")
         try:
-            found = all_records(self._client, "/storage/aggregates", {}, fields, journal=journal)
+            aggregates = all_records(self._client, "/storage/aggregates", {}, fields, journal=journal)
         except StorageError as refusal:
             if refusal.transient or refusal.backend_error is None:
                 raise
             self._client.svm_scoped = is_forbidden(refusal)
             return self._svms_aggregates(journal)
-        online = [entry for entry in objects(found) if entry.get("state", "online") == "online"]
+        online = [entry for entry in objects(aggregates) if entry.get("state", "online") == "online"]
         if not online:  # Some releases answer such an account with an empty list.
             return self._svms_aggregates(journal)
         return _free_bytes(online, "space.block_storage.available")
@@ -177,8 +177,8 @@ class Creation:
     def _svms_aggregates(self, journal: Journal) -> dict[str, int]:
         fields = ("aggregates.name", "aggregates.available_size")
         query = {"name": quote_literal(self._client.vserver)}
-        found = all_records(self._client, "/svm/svms", query, fields, journal=journal)
-        entries = [entry for svm in objects(found) for entry in objects(svm.get("aggregates"))]
+        svms = all_records(self._client, "/svm/svms", query, fields, journal=journal)
+        entries = [entry for svm in objects(svms) for entry in objects(svm.get("aggregates"))]
         return _free_bytes(entries, "available_size")
 
 
@@ -191,4 +191,8 @@ def _path(volume: str, junction_path: str | None) -> str:
 
 def _free_bytes(aggregates: list[Record], field: str) -> dict[str, int]:
     fields = [Fields(aggregate) for aggregate in aggregates]
-    return {name: each.number(field) or 0 for each in fields if (name := each.text("name"))}
+    return {
+        name: aggregate_fields.number(field) or 0
+        for aggregate_fields in fields
+        if (name := aggregate_fields.text("name"))
+    }

@@ -124,9 +124,9 @@ def changes(record: Record, settings: VolumeSettings) -> dict[str, Any]:
     return body
 
 
-def _is_so(now: Volume, setting: str, wanted: Any) -> bool:
+def _is_so(now: Volume, setting: str, value: Any) -> bool:
     present = getattr(now, setting)
-    return present == wanted or (present is None and wanted == _absent(setting))
+    return present == value or (present is None and value == _absent(setting))
 
 
 def _as_ontap(setting: str, value: Any) -> Any:
@@ -156,8 +156,12 @@ def _reserve_now(record: Record) -> int | None:
 
 
 def _reserve(record: Record, settings: VolumeSettings) -> dict[str, Any]:
-    wanted = settings.get("percentage_snapshot_reserve")
-    return {} if wanted is None or wanted == _reserve_now(record) else {"snapshot": {"reserve_percent": wanted}}
+    percentage = settings.get("percentage_snapshot_reserve")
+    return (
+        {}
+        if percentage is None or percentage == _reserve_now(record)
+        else {"snapshot": {"reserve_percent": percentage}}
+    )
 
 
 def _autosize(record: Record, settings: VolumeSettings, size: int | None) -> dict[str, Any]:
@@ -181,11 +185,11 @@ def _efficiency(record: Record, settings: VolumeSettings) -> dict[str, Any]:
     compression = Fields(record).text("efficiency.compression") or "none"
     background = settings.get("compression_enabled", compression in {"background", "both"})
     inline = settings.get("inline_compression", compression in {"inline", "both"})
-    wanted = {(True, True): "both", (True, False): "background", (False, True): "inline"}.get(
+    mode = {(True, True): "both", (True, False): "background", (False, True): "inline"}.get(
         (background, inline), "none"
     )
-    if wanted == compression:
+    if mode == compression:
         return {}
-    if wanted == "none" or (Fields(record).text("efficiency.dedupe") or "none") != "none":
-        return {"compression": wanted}
-    return {"compression": wanted, "dedupe": "background"}  # Compression needs deduplication to be on.
+    if mode == "none" or (Fields(record).text("efficiency.dedupe") or "none") != "none":
+        return {"compression": mode}
+    return {"compression": mode, "dedupe": "background"}  # Compression needs deduplication to be on.

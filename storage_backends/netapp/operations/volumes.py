@@ -50,9 +50,9 @@ class Volumes:
         is_asked = False
 
         def transform(answer: Json) -> Json:
-            found = answer.get("records")
-            if isinstance(found, list):
-                answer["records"] = [mapping.volume(record, nodes) for record in found if mapping.is_volume(record)]
+            records = answer.get("records")
+            if isinstance(records, list):
+                answer["records"] = [mapping.volume(record, nodes) for record in records if mapping.is_volume(record)]
             return answer
 
         query = in_svm(self._client, is_constituent="false")
@@ -80,19 +80,19 @@ class Volumes:
     def list_restricted(self, journal: Journal) -> list[Volume]:
         """Every data volume that is out of service."""
         query = in_svm(self._client, is_constituent="false", state="restricted")
-        found: list[Json] = []
+        records: list[Json] = []
         for page in pages(self._client, "/storage/volumes", query, mapping.VOLUME_FIELDS, journal=journal):
-            found += filter(mapping.is_restricted_volume, page)
-            journal.progress(len(found), None, "volumes", "listing restricted volumes")
-        if not found:
+            records += filter(mapping.is_restricted_volume, page)
+            journal.progress(len(records), None, "volumes", "listing restricted volumes")
+        if not records:
             require_svm(self._client, journal=journal)
-        return [self.shown(record, journal) for record in found]
+        return [self.to_volume(record, journal) for record in records]
 
     def get(self, volume: str, journal: Journal) -> Volume:
         """One volume in service."""
-        return self.shown(find_volume(self._client, volume, journal=journal), journal)
+        return self.to_volume(find_volume(self._client, volume, journal=journal), journal)
 
-    def shown(self, record: Json, journal: Journal) -> Volume:
+    def to_volume(self, record: Json, journal: Journal) -> Volume:
         """A record as our model."""
         volume = mapping.volume(record)
         if volume.filer_address is not None or volume.aggregate_name is None:
@@ -102,7 +102,7 @@ class Volumes:
     def reread(self, mutation: Mutation, uuid: str) -> Volume:
         """The volume as it is after a change."""
         journal = mutation.journal
-        return mutation.look(lambda: self.shown(volume_by_uuid(self._client, uuid, journal=journal), journal))
+        return mutation.look(lambda: self.to_volume(volume_by_uuid(self._client, uuid, journal=journal), journal))
 
     # --- settings
 
@@ -124,12 +124,12 @@ class Volumes:
         body = changes(record, settings)
         if path is not None and not path_of(record):
             body.setdefault("nas", {})["path"] = path
-        wanted = settings.get("caching_policy")
-        is_cached_so = wanted is None or wanted == mapping.volume(record).caching_policy
+        caching_policy = settings.get("caching_policy")
+        is_cached_so = caching_policy is None or caching_policy == mapping.volume(record).caching_policy
         if body:
             self._configure(mutation, uuid, body, settings)
-        if not is_cached_so and wanted is not None:
-            self._set_caching_policy(mutation, record, wanted)
+        if not is_cached_so and caching_policy is not None:
+            self._set_caching_policy(mutation, record, caching_policy)
 
     def _configure(self, mutation: Mutation, uuid: str, body: Json, settings: VolumeSettings) -> None:
         path = f"/storage/volumes/{uuid}"
@@ -140,10 +140,10 @@ class Volumes:
         except InvalidRequest as refusal:
             raise not_supported(refusal, settings) from None
 
-    def _set_caching_policy(self, mutation: Mutation, record: Json, wanted: str) -> None:
+    def _set_caching_policy(self, mutation: Mutation, record: Json, caching_policy: str) -> None:
         """Through the filer's command line: REST only reads it."""
         query = {"vserver": quote_literal(self._client.vserver), "volume": quote_literal(record["name"])}
-        body = {"caching-policy": wanted}
+        body = {"caching-policy": caching_policy}
         try:
             answer = mutation.send(
                 "caching-policy", "PATCH", "/private/cli/volume", query=query, body=body, volume_uuid=uuid_of(record)
@@ -221,7 +221,7 @@ class Volumes:
         uuid = uuid_of(record)
         snapshot, later = self._snapshot_and_later(uuid, from_snapshot, journal)
         path = f"/storage/volumes/{uuid}"
-        before = jobs.known(self._client, f"PATCH /api{path}", journal=journal)
+        before = jobs.job_uuids(self._client, f"PATCH /api{path}", journal=journal)
         mutation = self.mutation(journal)
         mutation.send(
             "roll-back",
@@ -236,10 +236,10 @@ class Volumes:
 
     def _snapshot_and_later(self, uuid: str, name: str, journal: Journal) -> tuple[Json, str]:
         """The snapshot's record, and the uuid of one that was made after it ("" if there is none)."""
-        found = snapshots_of(self._client, uuid, journal=journal)
-        for number, record in enumerate(found):
+        snapshots = snapshots_of(self._client, uuid, journal=journal)
+        for number, record in enumerate(snapshots):
             if record["name"] == name:
-                return record, uuid_of(found[-1]) if number + 1 < len(found) else ""
+                return record, uuid_of(snapshots[-1]) if number + 1 < len(snapshots) else ""
         raise NoSuchSnapshot("The volume has no such snapshot.")
 
 

@@ -87,8 +87,8 @@ class OutcomeProbes:
         for record in volumes_where(self._client, "name", name, journal=lost.journal):
             if lost.applied or self._is_ours(lost, record):
                 return self._completed(lost, finish)
-            wanted = lost.arguments.get("junction_path") or default_junction_path(name)
-            if not record.get("comment") and junction_key(path_of(record)) == junction_key(wanted):
+            expected_path = lost.arguments.get("junction_path") or default_junction_path(name)
+            if not record.get("comment") and junction_key(path_of(record)) == junction_key(expected_path):
                 return ReconciledOutcome(
                     UNKNOWN
                 )  # Ours, if the filer keeps no comments: it was not there before we sent.
@@ -103,8 +103,8 @@ class OutcomeProbes:
         def finish(mutation: Mutation) -> Volume:
             return self._creation.finish_clone(mutation, name, path, settings)
 
-        found = volumes_where(self._client, "name", name, journal=lost.journal, fields=mapping.CLONE_FIELDS)
-        for record in found:
+        volumes = volumes_where(self._client, "name", name, journal=lost.journal, fields=mapping.CLONE_FIELDS)
+        for record in volumes:
             # It was not there before our request was sent, and it is a copy of the same volume: it is ours.
             parent = Fields(record).text("clone.parent_volume.uuid")
             if not lost.applied and lost.trace.step == "clone" and lost.fact("parent_uuid") != parent:
@@ -125,7 +125,7 @@ class OutcomeProbes:
             return ReconciledOutcome(NOT_DONE)
         caching: Any = {name: value for name, value in settings.items() if name == "caching_policy"}
         if caching.get("caching_policy") in {None, mapping.volume(record).caching_policy}:
-            return ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
+            return ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
         if lost.trace.step == "caching-policy" and settings == caching:
             is_told = mapping.volume(record).caching_policy is not None
             return ReconciledOutcome(NOT_DONE if is_told else UNKNOWN)
@@ -144,15 +144,15 @@ class OutcomeProbes:
         if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)
         if lost.applied:
-            return ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
+            return ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
         later = lost.fact("later_uuid")
         if not later:
             return ReconciledOutcome(UNKNOWN)
-        there = {found.get("uuid") for found in snapshots_of(self._client, record["uuid"], journal=lost.journal)}
+        there = {snapshot.get("uuid") for snapshot in snapshots_of(self._client, record["uuid"], journal=lost.journal)}
         return (
             ReconciledOutcome(NOT_DONE)
             if later in there
-            else ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
+            else ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
         )
 
     def _restricted(self, lost: InDoubtChange) -> ReconciledOutcome:
@@ -172,7 +172,7 @@ class OutcomeProbes:
             # Somebody else may have mounted it meanwhile: it is in service, where they wanted it.
             is_so = junction_key(path_of(record)) == junction_key(path)
             return (
-                ReconciledOutcome(DONE, self._volumes.shown(record, lost.journal))
+                ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
                 if is_so
                 else ReconciledOutcome(UNKNOWN)
             )
@@ -197,8 +197,8 @@ class OutcomeProbes:
         return ReconciledOutcome(NOT_DONE) if self._is_there(lost) else ReconciledOutcome(DONE)
 
     def _is_there(self, lost: InDoubtChange) -> bool:
-        found = snapshots_of(self._client, lost.fact("volume_uuid"), journal=lost.journal)
-        return lost.fact("snapshot_uuid") in {record.get("uuid") for record in found}
+        snapshots = snapshots_of(self._client, lost.fact("volume_uuid"), journal=lost.journal)
+        return lost.fact("snapshot_uuid") in {record.get("uuid") for record in snapshots}
 
     # --- locks
 
@@ -233,10 +233,10 @@ class OutcomeProbes:
     def _rule_gone(self, lost: InDoubtChange) -> ReconciledOutcome:
         name, match = lost.arguments["policy"], canonical_match(lost.arguments["rule"])
         rules = self._exports.rules(self._exports.id_of(name, lost.journal), name, lost.journal)
-        left = holders(rules, match)
-        if not left:
+        holder_count = holders(rules, match)
+        if not holder_count:
             return ReconciledOutcome(DONE, policy_of(name, rules).summary)
-        if left < int(lost.fact("holders") or 0):  # A part is done; the rest is harmless to repeat.
+        if holder_count < int(lost.fact("holders") or 0):  # A part is done; the rest is harmless to repeat.
             return self._completed(lost, lambda _: self._exports.remove_rule(name, match, lost.journal))
         return ReconciledOutcome(NOT_DONE)
 

@@ -42,8 +42,8 @@ class InDoubtChange:
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments that are settings of a volume."""
-        named = {"volume", "aggregate_name", "junction_path"}
-        return {name: value for name, value in self.arguments.items() if name not in named}
+        not_settings = {"volume", "aggregate_name", "junction_path"}
+        return {name: value for name, value in self.arguments.items() if name not in not_settings}
 
     def fact(self, name: str) -> str:
         """What the driver remembered before it sent; "" if it did not."""
@@ -88,24 +88,24 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
         # Asked first: what may still arrive while we look must not be taken for what never came.
         is_quiet = time.monotonic() >= quiet_at
         if lost.applied or not jobs.unfinished(client, lost.fact("url"), journal=lost.journal):
-            found = _probed(probe, lost)
-            if found.outcome is NOT_DONE and found.error is None and lost.applied:
+            result = _probed(probe, lost)
+            if result.outcome is NOT_DONE and result.error is None and lost.applied:
                 # The filer says that it was done, and does not show it: soon it may.
-                found = ReconciledOutcome(UNKNOWN)
+                result = ReconciledOutcome(UNKNOWN)
                 is_final = time.monotonic() >= shown_at
             else:
-                is_final = found.outcome is not NOT_DONE or lost.applied or is_quiet
+                is_final = result.outcome is not NOT_DONE or lost.applied or is_quiet
             if is_final:
-                if found.outcome is not UNKNOWN:
+                if result.outcome is not UNKNOWN:
                     require_svm(client, journal=lost.journal)  # Nothing is gone where all is out of sight.
-                return ReconciledOutcome(UNKNOWN) if found.outcome is NOT_DONE and lost.hidden else found
+                return ReconciledOutcome(UNKNOWN) if result.outcome is NOT_DONE and lost.hidden else result
         lost.journal.wait(PAUSE_S)
 
 
 def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:
     """The same, with the job that the lost request started, where the filer knows exactly one that can be it."""
     before = set(lost.fact("jobs_before").split())
-    new = [uuid for uuid in jobs.known(client, lost.fact("url"), journal=lost.journal) if uuid not in before]
+    new = [uuid for uuid in jobs.job_uuids(client, lost.fact("url"), journal=lost.journal) if uuid not in before]
     return _with_job(client, lost, new[0]) if len(new) == 1 else lost
 
 

@@ -19,12 +19,12 @@ class ExportConformance(Conformance):
         made = backend.create_policy("team", journal=journal(), rules=list(self.RULES))
 
         assert made == ExportPolicy("team", self.RULES)
-        found = backend.get_policy("team", journal=journal())
-        assert found.summary == made
-        assert [(rule.index, rule.clients) for rule in found.details] == [
+        policy = backend.get_policy("team", journal=journal())
+        assert policy.summary == made
+        assert [(rule.index, rule.clients) for rule in policy.details] == [
             (index, (match,)) for index, match in enumerate(self.RULES, start=1)
         ]
-        for rule in found.details:
+        for rule in policy.details:
             assert (rule.ro, rule.rw, rule.superuser, rule.protocols) == (("sys",), ("sys",), ("sys",), ("nfs",))
         assert made in backend.list_policies(journal=journal())
 
@@ -86,7 +86,7 @@ class ExportConformance(Conformance):
         assert backend.get_policy("team", journal=journal()).summary == policy
 
     @pytest.mark.parametrize(
-        ("there", "again", "shown"),
+        ("there", "again", "canonical"),
         [
             ("Host.Example.ORG", "hOST.example.org", "host.example.org"),
             ("2001:0DB8::0:1", "2001:db8::1/128", "2001:db8::1"),
@@ -95,12 +95,12 @@ class ExportConformance(Conformance):
         ],
     )
     def test_every_spelling_is_the_same_rule(
-        self, there: str, again: str, shown: str, backend: StorageBackend, journal: NewJournal
+        self, there: str, again: str, canonical: str, backend: StorageBackend, journal: NewJournal
     ) -> None:
-        assert backend.create_policy("team", journal=journal(), rules=["a", there, again]).rules == ("a", shown)
-        assert backend.ensure_policy_rule_present("team", again, journal=journal()).rules == ("a", shown)
+        assert backend.create_policy("team", journal=journal(), rules=["a", there, again]).rules == ("a", canonical)
+        assert backend.ensure_policy_rule_present("team", again, journal=journal()).rules == ("a", canonical)
         assert backend.ensure_policy_rule_absent("team", again, journal=journal()).rules == ("a",)
-        assert backend.ensure_policy_rule_present("team", there, journal=journal()).rules == ("a", shown)
+        assert backend.ensure_policy_rule_present("team", there, journal=journal()).rules == ("a", canonical)
 
     def test_what_means_something_else_stays(self, backend: StorageBackend, journal: NewJournal) -> None:
         rules = [".example.org", "*.example.org", "@Hosts", "@hosts", "10.0.0.0/8", "10.0.0.0/9"]

@@ -33,17 +33,17 @@ class LockConformance(Conformance):
         assert backend.list_locks("home", journal=journal()) == [Lock("db01")]
 
     @pytest.mark.parametrize(
-        ("there", "again", "shown"),
+        ("there", "again", "canonical"),
         [
             ("Db01.Example.org", "DB01.EXAMPLE.ORG", "db01.example.org"),
             ("2001:0DB8::0:1", "2001:db8::1", "2001:db8::1"),
         ],
     )
     def test_every_spelling_is_the_same_host(
-        self, there: str, again: str, shown: str, backend: StorageBackend, home: Volume, journal: NewJournal
+        self, there: str, again: str, canonical: str, backend: StorageBackend, home: Volume, journal: NewJournal
     ) -> None:
         for host in (there, again):
-            assert self.lock(backend, journal, host) == Lock(shown)
+            assert self.lock(backend, journal, host) == Lock(canonical)
         backend.remove_lock("home", again, journal=journal())
         assert backend.list_locks("home", journal=journal()) == []
 

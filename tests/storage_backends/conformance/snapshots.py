@@ -66,8 +66,8 @@ class SnapshotConformance(Conformance):
     ) -> None:
         backend.create_snapshot("home", "2017-08-10T12:00:00+02.a_b", journal=journal())
 
-        found = backend.get_snapshot("home", "2017-08-10T12:00:00+02.a_b", journal=journal())
-        assert found.name == "2017-08-10T12:00:00+02.a_b"
+        snapshot = backend.get_snapshot("home", "2017-08-10T12:00:00+02.a_b", journal=journal())
+        assert snapshot.name == "2017-08-10T12:00:00+02.a_b"
 
     def test_volumes_do_not_share_them(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.create_volume("work", journal=journal(), junction_path="/work", size_total=100 * MIB)

@@ -51,13 +51,13 @@ class VolumeConformance(Conformance):
             active_policy_name="team",
         )
 
-        found = backend.get_volume("home", journal=journal())
-        assert found.size_total == self.near(100 * MIB)
-        assert found.autosize_enabled is True
-        assert found.percentage_snapshot_reserve == 10
-        assert found.active_policy_name == "team"
-        assert found.max_autosize is not None
-        assert found.max_autosize >= 300 * MIB - self.size_tolerance_bytes
+        volume = backend.get_volume("home", journal=journal())
+        assert volume.size_total == self.near(100 * MIB)
+        assert volume.autosize_enabled is True
+        assert volume.percentage_snapshot_reserve == 10
+        assert volume.active_policy_name == "team"
+        assert volume.max_autosize is not None
+        assert volume.max_autosize >= 300 * MIB - self.size_tolerance_bytes
 
     def test_a_new_volume_knows_when_and_where(self, backend: StorageBackend, home: Volume) -> None:
         assert home.uuid
@@ -249,7 +249,7 @@ class VolumeConformance(Conformance):
 
         listed = backend.list_volumes(journal=watched)
 
-        assert watched.shown[-1][0] == len(listed)
+        assert watched.progress_calls[-1][0] == len(listed)
 
     def test_a_clone_is_a_volume_of_its_own(self, backend: StorageBackend, home: Volume, journal: NewJournal) -> None:
         backend.create_snapshot("home", "before", journal=journal())

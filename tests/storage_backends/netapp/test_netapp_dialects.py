@@ -61,8 +61,8 @@ def test_everything_is_read(ontap: Simulator) -> None:
     assert [volume.name for volume in listed] == ["home", "full", *(f"v{number}" for number in range(5))]
     assert [volume.filer_address for volume in listed] == ["node1"] * 2 + ["node2"] * 5
     assert all("T" in (volume.creation_time or "") for volume in listed)
-    for found in (backend.get_volume(name, journal=InMemoryJournal()) for name in ("v1", ":/v1")):
-        assert (found.name, found.filer_address, found.snapshot_policy) == ("v1", "node2", "default")
+    for volume in (backend.get_volume(name, journal=InMemoryJournal()) for name in ("v1", ":/v1")):
+        assert (volume.name, volume.filer_address, volume.snapshot_policy) == ("v1", "node2", "default")
     assert [volume.name for volume in backend.list_restricted_volumes(journal=InMemoryJournal())] == ["out"]
     snapshots = backend.list_snapshots("home", journal=InMemoryJournal())
     assert [snapshot.name for snapshot in snapshots] == ["one", "two"]

@@ -44,10 +44,10 @@ class TestAccess:
         team = ontap.world.add_policy("vs1", "team", [])
         team["rules"] = [full_rule(7, ["B"], ro_rule=["any"], rw_rule=["never"]), full_rule(2, ["a", "10.0.0.1/32"])]
 
-        found = backend.get_policy("team", journal=journal())
+        policy = backend.get_policy("team", journal=journal())
 
-        assert found.rules == ("a", "10.0.0.1", "b")
-        assert found.details == (
+        assert policy.rules == ("a", "10.0.0.1", "b")
+        assert policy.details == (
             ExportRule(2, ("a", "10.0.0.1"), ("sys",), ("sys",), ("sys",), ("nfs",)),
             ExportRule(7, ("b",), ("any",), ("never",), ("sys",), ("nfs",)),
         )
@@ -127,7 +127,7 @@ class TestSpellings:
     """Every spelling of a client is that client."""
 
     @pytest.mark.parametrize(
-        ("there", "asked"),
+        ("there", "spelling"),
         [
             ("2001:db8::1", "2001:0DB8:0:0::0001"), ("2001:0db8::1", "2001:db8::1/128"),
             ("H.Example.ORG", "h.example.org"), ("10.0.0.1/32", "10.0.0.1"), ("*.Example.org", "*.example.ORG"),
@@ -135,15 +135,15 @@ class TestSpellings:
         ],
     )  # fmt: skip
     def test_a_rule_is_found_and_removed(
-        self, there: str, asked: str, ontap: Simulator, backend: StorageBackend
+        self, there: str, spelling: str, ontap: Simulator, backend: StorageBackend
     ) -> None:
         team = ontap.world.add_policy("vs1", "team", [["x"], [there, "y"], [there]])
-        shown = backend.get_policy("team", journal=journal()).rules
-        assert len(shown) == 3
+        rules = backend.get_policy("team", journal=journal()).rules
+        assert len(rules) == 3
 
-        assert backend.ensure_policy_rule_present("team", asked, journal=journal()).rules == shown
+        assert backend.ensure_policy_rule_present("team", spelling, journal=journal()).rules == rules
         assert ontap.changes_sent() == []
-        assert backend.ensure_policy_rule_absent("team", asked, journal=journal()).rules == ("x", "y")
+        assert backend.ensure_policy_rule_absent("team", spelling, journal=journal()).rules == ("x", "y")
         assert clients(team) == [["x"], ["y"]]
 
     def test_what_is_made_is_canonical(self, ontap: Simulator, backend: StorageBackend) -> None:
@@ -153,16 +153,16 @@ class TestSpellings:
         assert made.rules == ("h", "10.0.0.0/8", "@Net", "@net", ".d", "*.d")
 
     @pytest.mark.parametrize(
-        ("there", "asked"), [("2001:0DB8::1", "2001:db8::1"), ("H1.example.org", "h1.EXAMPLE.org")]
+        ("there", "spelling"), [("2001:0DB8::1", "2001:db8::1"), ("H1.example.org", "h1.EXAMPLE.org")]
     )
-    def test_locks_too(self, there: str, asked: str, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_locks_too(self, there: str, spelling: str, ontap: Simulator, backend: StorageBackend) -> None:
         home = ontap.world.add_volume("home")
         ontap.world.add_lock(home, there)
         ontap.world.add_lock(home, "192.0.2.9")
         first, _ = backend.list_locks("home", journal=journal())
-        assert first.host == asked.lower()
+        assert first.host == spelling.lower()
 
-        backend.remove_lock("home", asked, journal=journal())
+        backend.remove_lock("home", spelling, journal=journal())
 
         assert [lock["client_address"] for lock in ontap.world.locks.values()] == ["192.0.2.9"]
 
@@ -186,33 +186,33 @@ class TestOthersChangeIt:
         return put
 
     @pytest.mark.parametrize(
-        "known", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
+        "supported", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
     )
     @pytest.mark.parametrize("client", ["a", "b", "c"])
     def test_a_rule_that_moved_is_found_again(
         self,
         client: str,
-        known: set[str],
+        supported: set[str],
         ontap: Simulator,
         backend: StorageBackend,
         policy: dict[str, Any],
         moving: list[str],
     ) -> None:
-        ontap.world.rule_requests = frozenset(known)
-        left = backend.ensure_policy_rule_absent("team", client, journal=journal())
+        ontap.world.rule_requests = frozenset(supported)
+        after = backend.ensure_policy_rule_absent("team", client, journal=journal())
 
         expected = [rule for rule in ("theirs", "a", "b", "c") if rule != client]
-        assert list(left.rules) == expected
+        assert list(after.rules) == expected
         assert clients(policy) == [[rule] for rule in expected]
         assert moving
 
     @pytest.mark.parametrize(
-        "known", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
+        "supported", [{"query", "client"}, {"query"}, {"client"}], ids=lambda names: " ".join(sorted(names))
     )
     def test_a_client_of_a_rule_that_moved(
-        self, known: set[str], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
+        self, supported: set[str], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], moving: list[str]
     ) -> None:
-        ontap.world.rule_requests = frozenset(known)
+        ontap.world.rule_requests = frozenset(supported)
         policy["rules"] = [full_rule(1, ["a", "b"]), full_rule(2, ["b", "c", "d"])]
 
         backend.ensure_policy_rule_absent("team", "b", journal=journal())
@@ -269,14 +269,14 @@ class TestOthersChangeIt:
             backend.ensure_policy_rule_absent("team", "h", journal=lost)
         assert len(clients(policy)) == 2
 
-        found = backend.reconcile(
+        result = backend.reconcile(
             "ensure_policy_rule_absent",
             {"policy": "team", "rule": "h"},
             lost.trace(age_s=3600.0),
             journal=InMemoryJournal(lost.job_id),
         )
 
-        assert found.outcome is Outcome.DONE
+        assert result.outcome is Outcome.DONE
         assert clients(policy) == [["x"], ["y"]]
 
 
@@ -353,10 +353,10 @@ def test_three_writers_lose_none_of_each_others_rules(ontap: Simulator) -> None:
 
     assert [writer.failure for writer in writers] == [None, None, None]
     present = {client for writer in writers for client in writer.present}
-    left = clients(policy)
-    assert ["admin", "admin-2"] in left
-    assert ["untouched"] in left
-    assert sorted(rule[0] for rule in left) == sorted({"admin", "untouched"} | present)
+    rules = clients(policy)
+    assert ["admin", "admin-2"] in rules
+    assert ["untouched"] in rules
+    assert sorted(rule[0] for rule in rules) == sorted({"admin", "untouched"} | present)
     for rule in policy["rules"]:
         match = rule["clients"][0]["match"]
         if match.startswith("direct"):

@@ -114,12 +114,12 @@ class TestOddRecords:
 
         assert [volume.name for volume in listed] == ["v0", "v1", "v2", "v3"]
         assert [volume for volume in listed if volume.name != "v2"] == [v for v in whole if v.name != "v2"]
-        (found,) = [volume for volume in listed if volume.name == "v2"]
-        for value in (found.size_total, found.size_used, found.max_autosize, found.percentage_snapshot_reserve):
+        (mapped,) = [volume for volume in listed if volume.name == "v2"]
+        for value in (mapped.size_total, mapped.size_used, mapped.max_autosize, mapped.percentage_snapshot_reserve):
             assert value is None or type(value) is int
-        for text in (found.state, found.junction_path, found.aggregate_name, found.comment, found.snapshot_policy):
+        for text in (mapped.state, mapped.junction_path, mapped.aggregate_name, mapped.comment, mapped.snapshot_policy):
             assert text is None or type(text) is str
-        assert found == backend.get_volume("v2", journal=journal())
+        assert mapped == backend.get_volume("v2", journal=journal())
         lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert len([line for line in lines if "'v2'" in line]) == 1
 
@@ -177,14 +177,14 @@ class TestReleases:
             assert backend.get_volume("home", journal=journal()).size_total is not None
             assert backend.get_policy("team", journal=journal()).rules == ("a",)
             assert ("a",) in [policy.rules for policy in backend.list_policies(journal=journal())]
-        asked = len(ontap.requests)
+        request_count = len(ontap.requests)
         backend.list_volumes(journal=journal())
-        assert len(ontap.requests) == asked + 1  # By now it is known.
+        assert len(ontap.requests) == request_count + 1  # By now it is known.
 
         (note,) = backend.check()
         assert all(name in note for name in unknown)
-        told = [record for record in caplog.records if "does not know" in record.getMessage()]
-        assert 1 <= len(told) <= len(unknown)
+        warnings = [record for record in caplog.records if "does not know" in record.getMessage()]
+        assert 1 <= len(warnings) <= len(unknown)
 
     def test_a_refused_question_is_never_the_users_fault(self, furnished: StorageBackend, ontap: Simulator) -> None:
         for code in (262197, 262179):

@@ -38,9 +38,9 @@ class TestListing:
         listed = backend.list_volumes(journal=watched)
 
         assert [volume.name for volume in listed] == [f"v{number:02}" for number in range(30)]
-        asked = [seen for seen in ontap.requests if seen.path == "/storage/volumes"]
-        assert len(asked) == (4 if empty_last_page else 3)
-        assert [shown[0] for shown in watched.shown][:4] == [0, 10, 20, 30]
+        pages = [seen for seen in ontap.requests if seen.path == "/storage/volumes"]
+        assert len(pages) == (4 if empty_last_page else 3)
+        assert [call[0] for call in watched.progress_calls][:4] == [0, 10, 20, 30]
 
     def test_what_is_not_a_volume_of_ours_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("mine")
@@ -104,10 +104,10 @@ class TestListing:
         kept = [one for one in recorded if one["state"] != "restricted" and one["aggregate_name"][:5] != "aggr0"]
         assert len(listed) == len(kept)
         for one in kept:
-            found = by_name[one["name"]]
+            volume = by_name[one["name"]]
             for name, value in one.items():
                 if name not in {"uuid", "compression_enabled", "inline_compression"}:
-                    assert getattr(found, name) == pytest.approx(value, abs=4096), (one["name"], name)
+                    assert getattr(volume, name) == pytest.approx(value, abs=4096), (one["name"], name)
 
 
 def _as_ontap(one: dict[str, Any]) -> dict[str, Any]:

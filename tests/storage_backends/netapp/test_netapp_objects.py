@@ -65,11 +65,11 @@ class TestLocksAndRules:
     def test_a_rule_of_several_clients_keeps_the_others(self, ontap: Simulator, backend: StorageBackend) -> None:
         policy = ontap.world.add_policy(ontap.world.vserver, "team", [["a", "b", "c"], ["d"], ["b"]])
 
-        left = backend.ensure_policy_rule_absent("team", "b", journal=journal())
+        after = backend.ensure_policy_rule_absent("team", "b", journal=journal())
 
-        assert left.rules == ("a", "c", "d")
+        assert after.rules == ("a", "c", "d")
         assert [rule["index"] for rule in policy["rules"]] == [1, 2]
-        assert backend.ensure_policy_rule_present("team", "c", journal=journal()) == left
+        assert backend.ensure_policy_rule_present("team", "c", journal=journal()) == after
         assert len(ontap.world.effects) == 2
 
     def test_a_long_policy_is_read_whole(self, ontap: Simulator, backend: StorageBackend) -> None:

@@ -128,7 +128,7 @@ class TestSecrets:
         caplog.set_level(logging.DEBUG)
         furnish(ontap)
         backend = open_backend(ontap, hostname="localhost", timeout_s=0.5)
-        said: list[str] = [repr(backend), repr(backend._client), str(vars(backend._client).keys())]
+        texts: list[str] = [repr(backend), repr(backend._client), str(vars(backend._client).keys())]
         faults: list[dict[str, Any]] = [
             {"kind": kind, "code": code, "status": status}
             for kind, code, status in [
@@ -144,18 +144,18 @@ class TestSecrets:
             ontap.fault(method="PATCH", message=message, **fault)
             with pytest.raises(StorageError) as error:
                 backend.update_volume("home", journal=InMemoryJournal(), size_total=10**9)
-            said += [*_words(error.value), "".join(traceback.format_exception(error.value))]
+            texts += [*_words(error.value), "".join(traceback.format_exception(error.value))]
         backend.close()
         ontap.close()
         with pytest.raises(BackendUnavailable) as error:
             backend.get_volume("home", journal=InMemoryJournal())
-        said += [*_words(error.value), "".join(traceback.format_exception(error.value))]
+        texts += [*_words(error.value), "".join(traceback.format_exception(error.value))]
 
         password, _ = ontap.accounts[USER]
-        for text in (*said, caplog.text):
+        for text in (*texts, caplog.text):
             assert password not in text
             assert "Basic " not in text
-        for text in _words(error.value) + [word for word in said if "Traceback" not in word]:
+        for text in _words(error.value) + [word for word in texts if "Traceback" not in word]:
             for secret in (USER, "localhost", "127.0.0.1", "example.org", "192.0.2.77", "2001:db8::1", '"n1"'):
                 assert secret not in text
 
@@ -214,12 +214,12 @@ class TestConnections:
         children = [multiprocessing.get_context("fork").Process(target=child) for _ in range(2)]
         for process in children:
             process.start()
-        found = [answers.get(timeout=20) for _ in children]
+        names = [answers.get(timeout=20) for _ in children]
         for process in children:
             process.join()
         backend.list_volumes(journal=InMemoryJournal())
 
-        assert found == [["home"], ["home"]]
+        assert names == [["home"], ["home"]]
         ports = [seen.port for seen in ontap.requests]
         assert ports.count(ports[0]) == 2
         assert len(set(ports)) == 3

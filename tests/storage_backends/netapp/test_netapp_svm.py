@@ -77,8 +77,8 @@ def test_what_is_not_there_is_not_there_on_a_vserver_that_is(backend: StorageBac
     for _ in range(3):
         with pytest.raises(NoSuchVolume):
             backend.get_volume("nothing", journal=InMemoryJournal())
-    asked = [seen for seen in ontap.requests if seen.path == "/svm/svms"]
-    assert len(asked) == 1  # It is known for a moment.
+    svm_requests = [seen for seen in ontap.requests if seen.path == "/svm/svms"]
+    assert len(svm_requests) == 1  # It is known for a moment.
     ontap.world.volumes.clear()
     assert backend.list_volumes(journal=InMemoryJournal()) == []
 
@@ -97,10 +97,10 @@ def test_a_lost_change_is_not_settled_while_the_vserver_is_out_of_sight(
 
     ontap.world.rename_vserver("vs1-mc", "vs1")
 
-    found = backend.reconcile(
+    result = backend.reconcile(
         operation, arguments, journal.trace(age_s=3600.0), journal=InMemoryJournal(journal.job_id)
     )
-    assert found.outcome is Outcome.DONE
+    assert result.outcome is Outcome.DONE
 
 
 def test_an_account_that_may_not_see_the_vserver_proves_nothing(backend: StorageBackend, ontap: Simulator) -> None:
@@ -148,7 +148,7 @@ def test_a_cancelled_job_whose_object_is_there_all_the_same_is_not_told_as_cance
         return handle(request)
 
     ontap.handle = late  # type: ignore[method-assign]
-    with pytest.raises(Exception) as told:  # noqa: PT011 - that it is not Cancelled is what counts
+    with pytest.raises(Exception) as failure:  # noqa: PT011 - that it is not Cancelled is what counts
         backend.create_volume("new", journal=_Cancelling())
-    assert not isinstance(told.value, Cancelled)
-    assert getattr(told.value, "code", "") == "backend-error"
+    assert not isinstance(failure.value, Cancelled)
+    assert getattr(failure.value, "code", "") == "backend-error"

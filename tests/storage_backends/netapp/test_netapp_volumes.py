@@ -53,14 +53,14 @@ class TestCreation:
 
     @pytest.mark.parametrize("reserve", [0, 5, 7, 50, 90])
     def test_the_reserve_comes_on_top(self, reserve: int, backend: StorageBackend) -> None:
-        wanted = 123_456_789
+        size_bytes = 123_456_789
 
         made = backend.create_volume(
-            "new", journal=journal(), junction_path="/n", size_total=wanted, percentage_snapshot_reserve=reserve
+            "new", journal=journal(), junction_path="/n", size_total=size_bytes, percentage_snapshot_reserve=reserve
         )
 
         assert made.size_total is not None
-        assert 0 <= made.size_total - wanted < 8192
+        assert 0 <= made.size_total - size_bytes < 8192
 
     @pytest.mark.parametrize(
         ("pointer", "arguments"),
@@ -80,9 +80,9 @@ class TestCreation:
     def test_what_cannot_be_is_pointed_at(
         self, pointer: str, arguments: dict[str, Any], backend: StorageBackend
     ) -> None:
-        given: dict[str, Any] = {"volume": "new", "junction_path": "/new"} | arguments
+        request: dict[str, Any] = {"volume": "new", "junction_path": "/new"} | arguments
         with pytest.raises(InvalidRequest) as refusal:
-            backend.create_volume(**given, journal=journal())
+            backend.create_volume(**request, journal=journal())
         assert [error.pointer for error in refusal.value.errors] == [pointer]
 
     @pytest.mark.parametrize(

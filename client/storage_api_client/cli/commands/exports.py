@@ -32,8 +32,8 @@ def list_(
     """List export policies."""
     with state.client() as api:
         policies = api.subsystem(subsystem).policies
-        found = policies.list(where=where, sort=sort, fields=fields, limit=limit, fresh=fresh)
-        state.show(found, fields.split(",") if fields else COLUMNS)
+        rows = policies.list(where=where, sort=sort, fields=fields, limit=limit, fresh=fresh)
+        state.show(rows, fields.split(",") if fields else COLUMNS)
 
 
 @command(group, "show", "get_policy")

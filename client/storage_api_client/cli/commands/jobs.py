@@ -35,12 +35,12 @@ def group() -> None:
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="At most N.")
 def list_(state: State, *, limit: int, **chosen: Any) -> None:
     """List jobs, the newest first: your own, or with --all everybody's."""
-    wanted = job_filter(chosen)
+    filters = job_filter(chosen)
     with state.client() as api:
-        state.show(api.jobs.list(limit=limit, **wanted), OTHERS if wanted.get("all") else COLUMNS)
+        state.show(api.jobs.list(limit=limit, **filters), OTHERS if filters.get("all") else COLUMNS)
 
 
-def each(ids: Iterable[str], do: Callable[[str], Exit]) -> None:
+def do_for_each(ids: Iterable[str], do: Callable[[str], Exit]) -> None:
     """Do something for each of several, say what goes wrong, and end with the worst status."""
     from storage_api_client.errors import StorageApiError
 
@@ -62,16 +62,16 @@ def show(state: State, ids: tuple[str, ...]) -> None:
         if len(ids) == 1:
             state.show([api.jobs.get(ids[0])], COLUMNS, single=True)
             return
-        found: list[Any] = []
+        jobs: list[Any] = []
 
         def get(id_: str) -> Exit:
-            found.append(api.jobs.get(id_))
+            jobs.append(api.jobs.get(id_))
             return Exit.DONE
 
         try:
-            each(ids, get)
+            do_for_each(ids, get)
         finally:
-            state.show(found, COLUMNS)
+            state.show(jobs, COLUMNS)
 
 
 @command(group, "wait")
@@ -142,7 +142,7 @@ def result(state: State, ids: tuple[str, ...]) -> None:
                 state.show(rows, _columns(rows), single=not isinstance(body, list))
             return Exit.DONE
 
-        each(ids, show_one)
+        do_for_each(ids, show_one)
 
 
 def _columns(rows: list[Any]) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def cancel(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> N
         _in_bulk(state, "cancel", chosen, yes=yes)
         return
     with state.client() as api:
-        each(ids, lambda id_: _told(state, api.jobs.cancel(id_), "is"))
+        do_for_each(ids, lambda id_: _told(state, api.jobs.cancel(id_), "is"))
 
 
 def _told(state: State, job: Any, word: str) -> Exit:
@@ -190,7 +190,7 @@ def retry(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> No
             return Exit.DONE
 
         try:
-            each(ids, again)
+            do_for_each(ids, again)
         finally:
             _show_ids(state, made)
 
@@ -210,13 +210,13 @@ def _chosen(ids: tuple[str, ...], chosen: dict[str, Any]) -> bool:
 
 
 def _in_bulk(state: State, what: str, chosen: dict[str, Any], *, yes: bool) -> None:
-    wanted = job_filter(chosen)
-    conditions = ", ".join(f"{name} {value}" for name, value in wanted.items())
+    filters = job_filter(chosen)
+    conditions = ", ".join(f"{name} {value}" for name, value in filters.items())
     state.confirm(f"{what.capitalize()} all jobs with {conditions} (at most 1000)?", yes=yes)
     with state.client() as api:
-        done = api.jobs.cancel_all(**wanted) if what == "cancel" else api.jobs.retry_all(**wanted)
-    for each_ in done.refused:
-        state.note(f"Job {each_.get('id')} was left as it is: {each_.get('code')}")
+        done = api.jobs.cancel_all(**filters) if what == "cancel" else api.jobs.retry_all(**filters)
+    for refusal in done.refused:
+        state.note(f"Job {refusal.get('id')} was left as it is: {refusal.get('code')}")
     state.note(f"{len(done.done)} jobs {'are cancelled' if what == 'cancel' else 'begin anew'}.")
     _show_ids(state, [{"id": id_} for id_ in done.done])
     if done.refused:

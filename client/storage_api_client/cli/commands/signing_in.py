@@ -27,7 +27,7 @@ def add_to(main: Group) -> None:
                   help="As a machine; the secret is in STORAGE_API_CLIENT_SECRET, or asked for.")  # fmt: skip
     @click.option("--basic", metavar="USER",
                   help="With a user name and a password; that is in STORAGE_API_PASSWORD, or asked for.")  # fmt: skip
-    def login(state: State, **given: Any) -> None:
+    def login(state: State, **options: Any) -> None:
         """Sign in, and keep that in a file that nobody else may read.
 
         With the device flow of the identity provider where it has one, else with a browser on this machine. A
@@ -35,7 +35,7 @@ def add_to(main: Group) -> None:
         """
         from storage_api_client.cli.login import sign_in
 
-        sign_in(state, **given)
+        sign_in(state, **options)
 
     @command(main, "logout", "sign_out", "sign_out_by_post")
     def logout(state: State) -> None:

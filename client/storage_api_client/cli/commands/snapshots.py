@@ -24,8 +24,8 @@ def group() -> None:
 def list_(state: State, subsystem: str, volume: str, *, fields: str | None, **query: Any) -> None:
     """List a volume's snapshots."""
     with state.client() as api:
-        found = api.subsystem(subsystem).volumes.snapshots(volume, fields=fields, **query)
-        state.show(found, fields.split(",") if fields else COLUMNS)
+        rows = api.subsystem(subsystem).volumes.snapshots(volume, fields=fields, **query)
+        state.show(rows, fields.split(",") if fields else COLUMNS)
 
 
 @command(group, "show", "get_snapshot")
@@ -36,8 +36,8 @@ def list_(state: State, subsystem: str, volume: str, *, fields: str | None, **qu
 def show(state: State, subsystem: str, volume: str, name: str, *, fresh: bool) -> None:
     """Show a snapshot."""
     with state.client() as api:
-        found = api.subsystem(subsystem).volumes.get_snapshot(volume, name, fresh=fresh)
-        state.show([found], COLUMNS, single=True)
+        snapshot = api.subsystem(subsystem).volumes.get_snapshot(volume, name, fresh=fresh)
+        state.show([snapshot], COLUMNS, single=True)
 
 
 @command(group, "create", "create_snapshot")

@@ -55,8 +55,8 @@ def list_(state: State, subsystem: str, *, restricted: bool, fresh: bool, fields
     with state.client() as api:
         volumes = api.subsystem(subsystem).volumes
         query["fields"] = fields
-        found = volumes.restricted(**query) if restricted else volumes.list(fresh=fresh, **query)
-        state.show(found, fields.split(",") if fields else COLUMNS)
+        rows = volumes.restricted(**query) if restricted else volumes.list(fresh=fresh, **query)
+        state.show(rows, fields.split(",") if fields else COLUMNS)
 
 
 @command(group, "show", "get_volume")
@@ -152,9 +152,9 @@ def _what_goes(volumes: Any, volume: str, name: str) -> str:
     target = volumes.get_snapshot(volume, name)
     when = for_people("creation_time", target.raw.get("creation_time")) or "that snapshot"
     later = [
-        each.name
-        for each in volumes.snapshots(volume, fresh=True)
-        if target.creation_time and each.creation_time and each.creation_time > target.creation_time
+        snapshot.name
+        for snapshot in volumes.snapshots(volume, fresh=True)
+        if target.creation_time and snapshot.creation_time and snapshot.creation_time > target.creation_time
     ]
     loses = f"{len(later)} later snapshots go: {', '.join(later)}." if later else "No later snapshot goes."
     return f"What was written to {volume} since {when} will be lost. {loses} Roll back to {name}?"
