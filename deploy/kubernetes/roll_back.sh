@@ -1,7 +1,8 @@
 #!/bin/sh
 # roll_back.sh NAMESPACE: brings every part of a cluster's deployment to what it ran before its latest change.
 #
-# Front ends first: what newer ones ask, older workers may not understand. Jobs stay where they are, in Redis.
+# Front ends first: what newer ones ask, older workers may not understand. Jobs stay where they are, in Redis, which goes on
+# as it is: an older server may not read what a newer one wrote.
 set -eu
 
 [ $# -eq 1 ] || { sed -n 's/^# \{0,1\}//; 2,4p' "$0" >&2; exit 2; }

@@ -81,13 +81,29 @@ generations() {
     -o 'jsonpath={range .items[*]}{.metadata.name}={.metadata.annotations.deployment\.kubernetes\.io/revision}{"\n"}{end}'
 }
 
-before=$(generations)
+# Redis's pods, and what they were made from; none where it is an external one.
+stores() {
+  run get statefulset -l app.kubernetes.io/name=storage-api \
+    -o 'jsonpath={range .items[*]}{.metadata.name}={.status.updateRevision}{"\n"}{end}'
+}
+
+before=$(generations) stores_before=$(stores)
 go_back() {
   echo "$tag does not become ready in $overlay: going back" >&2
   for each in $before; do
     case " $(generations | tr '\n' ' ')" in
       *" $each "*) ;;  # It has not changed.
       *) run rollout undo "deployment/${each%=*}" --to-revision="${each#*=}" ;;
+    esac
+  done
+  for each in $stores_before; do
+    case " $(stores | tr '\n' ' ')" in
+      *" $each "*) ;;
+      *)
+        run rollout undo "statefulset/${each%=*}"
+        # A stateful set waits for a pod that cannot become ready, and so never replaces it.
+        run delete pod "${each%=*}-0" --ignore-not-found
+        ;;
     esac
   done
   await '' || echo "what ran before does not become ready either" >&2

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.compose.make_secrets import READERS
 from deploy.dev.programs import programs
 from deploy.dev.surroundings import Ports
 from tests.deploy.stack import ROOT, has_engine, has_image
@@ -64,6 +65,12 @@ def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> No
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["10001:0"]
     assert "HEALTHCHECK" in text
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
+
+
+def test_the_image_gives_the_folder_of_each_readers_secrets_to_group_0() -> None:
+    text = (ROOT / "Dockerfile.worker").read_text("utf-8")
+    folders = set(re.findall(r"/secrets/([a-z]+)", text))
+    assert folders == {*READERS, "redis"}
 
 
 def test_each_request_thread_of_a_front_end_may_hold_a_connection_to_redis() -> None:

@@ -219,7 +219,9 @@ def test_every_node_can_be_drained(overlay: str) -> None:
     }
     budgets = of_kind(manifests, "PodDisruptionBudget")
     assert {"api", "redis"} <= budgets.keys() <= replicas.keys()
-    assert {budget["spec"]["maxUnavailable"] for budget in budgets.values()} == {1}
+    for name, budget in budgets.items():
+        spec = budget["spec"]
+        assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow"), name
 
 
 @renders
@@ -443,9 +445,10 @@ CLIENT = """#!/bin/sh
 echo "$*" >>{log}
 case "$*" in
   *'get deployment '*jsonpath*) cat {state} ;;
+  *'get statefulset '*jsonpath*) cat {stores} ;;
   *'get statefulset,deployment'*) echo deployment/worker ;;
   *'rollout status'*) exit "$(cat {status})" ;;
-  *'apply -k'*) printf 'api=3\\nworker=8\\n' >{state} ;;
+  *'apply -k'*) printf 'api=3\\nworker=8\\n' >{state}; echo redis=6b >{stores} ;;
   *'rollout undo'*) echo 0 >{status} ;;
 esac
 """
@@ -453,12 +456,13 @@ esac
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Path:
-    """A client that writes down what it is asked for; after ``apply`` the workers have another revision."""
+    """A client that writes down what it is asked for; after ``apply`` workers and Redis have another revision."""
     client = tmp_path / "oc"
-    files = {name: tmp_path / name for name in ("log", "state", "status")}
+    files = {name: tmp_path / name for name in ("log", "state", "stores", "status")}
     client.write_text(CLIENT.format(**files), "utf-8")
     client.chmod(0o755)
     files["state"].write_text("api=3\nworker=7\n", "utf-8")
+    files["stores"].write_text("redis=5a\n", "utf-8")
     files["status"].write_text("0\n", "utf-8")
     return tmp_path
 
@@ -477,8 +481,13 @@ def test_a_release_that_does_not_become_ready_goes_back(cluster: Path, status: s
     )
     assert done.returncode == code
     asked = (cluster / "log").read_text("utf-8").splitlines()
-    undone = [line for line in asked if "rollout undo" in line]
-    assert undone == ([] if code == 0 else ["-n ns rollout undo deployment/worker --to-revision=7"])
+    undone = [line for line in asked if "rollout undo" in line or "delete pod" in line]
+    went_back = [
+        "-n ns rollout undo deployment/worker --to-revision=7",
+        "-n ns rollout undo statefulset/redis",
+        "-n ns delete pod redis-0 --ignore-not-found",
+    ]
+    assert undone == ([] if code == 0 else went_back)
     applied = [line for line in asked if "apply -k" in line]
     assert len(applied) == (2 if code == 0 else 1)
     assert "component!=api" in applied[0]
