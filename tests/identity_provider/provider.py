@@ -1,4 +1,4 @@
-"""The provider's server: a thread of its own on a port of 127.0.0.1, with a log of what it was asked."""
+"""The provider's server: a thread of its own on a free port, with a log of what it was asked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections import Counter
+from ssl import SSLContext
 from typing import Any
 
 from authlib.integrations.flask_oauth2 import AuthorizationServer
@@ -24,9 +25,14 @@ _FORM = """<!doctype html><title>Sign in</title><form method=post><label>User <i
 
 
 class IdentityProvider:
-    """Users and clients are added by tests; so are troubles."""
+    """Users and clients are added by tests; so are troubles.
 
-    def __init__(self) -> None:
+    Args:
+        host: The address that it listens on, and has in its issuer.
+        tls: Its certificate; without one it speaks HTTP.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", tls: SSLContext | None = None) -> None:
         self.users: dict[str, User] = {}
         self.clients: dict[str, Client] = {}
         self.codes: dict[str, Code] = {}
@@ -48,8 +54,8 @@ class IdentityProvider:
         self.keys: list[RSAKey] = []
         self.rotate_key()
         app = Flask("identity-provider")
-        self._server = make_server("127.0.0.1", 0, app, threaded=True)
-        self.issuer = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = make_server(host, 0, app, threaded=True, ssl_context=tls)
+        self.issuer = f"{'https' if tls else 'http'}://{host}:{self._server.server_port}"
         self._authorization = self._authlib(app)
         self._route(app)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
