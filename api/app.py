@@ -61,8 +61,8 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     api = create_api(app, _version())
     failures.init_app(app)
     for blueprint in BLUEPRINTS:
-        named = [subsystem_parameter(services.subsystems)] if "<subsystem>" in (blueprint.url_prefix or "") else []
-        api.register_blueprint(blueprint, parameters=named)
+        parameters = [subsystem_parameter(services.subsystems)] if "<subsystem>" in (blueprint.url_prefix or "") else []
+        api.register_blueprint(blueprint, parameters=parameters)
     app.register_blueprint(docs.blp)
     app.register_blueprint(status.blp)
     console.init_app(app)

@@ -36,9 +36,9 @@ def _end_with_parent() -> None:
 def _allow_many_files() -> None:
     """As many as are wanted, or as the system lets this process have."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
-    if allowed != resource.RLIM_INFINITY and allowed < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    limit = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
 
 if __name__ == "__main__":

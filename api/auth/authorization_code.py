@@ -137,9 +137,9 @@ def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
     if not settings.asks_groups_url and groups_in(claims, settings.oauth_groups_claim) is None:
         claims = _with_userinfo(claims, provider.userinfo(access_token))
     groups = provider.groups(claims, access_token)
-    found = identity_in(claims, name_claim=settings.oauth_name_claim, groups=groups, issuer=provider.issuer())
+    identity = identity_in(claims, name_claim=settings.oauth_name_claim, groups=groups, issuer=provider.issuer())
     # A provider of plain OAuth2 may name nobody. Jobs of such users must not become those of others.
-    return found if found.name else Identity(f"unnamed-{secrets.token_hex(6)}", "", found.groups)
+    return identity if identity.name else Identity(f"unnamed-{secrets.token_hex(6)}", "", identity.groups)
 
 
 def _with_userinfo(claims: dict[str, Any], userinfo: dict[str, Any]) -> dict[str, Any]:

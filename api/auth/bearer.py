@@ -46,12 +46,12 @@ class BearerAuthenticator:
         groups = groups_in(claims, self._settings.oauth_groups_claim)
         if groups is None:
             groups = tuple(self._groups.of(token)["groups"])
-        found = identity_in(
+        identity = identity_in(
             claims, name_claim=self._settings.oauth_name_claim, groups=groups, issuer=self._provider.issuer()
         )
-        if not found.name:
+        if not identity.name:
             raise InvalidToken("it names nobody")
-        return found
+        return identity
 
     def _claims(self, token: str) -> dict[str, Any]:
         if self._provider.has_keys and header_of(token) is not None:

@@ -78,8 +78,8 @@ def egroups(role: str) -> Response:
 @_document("am_i_a", {"type": "boolean"}, True, 401, 404, 429, 503, takes_role=True)
 def am_i_a(role: str) -> Response:
     """Do I have a role?"""
-    wanted = _role(role)
-    return jsonify(wanted in principal().roles)
+    requested = _role(role)
+    return jsonify(requested in principal().roles)
 
 
 @conf_blueprint.route("/me/roles")

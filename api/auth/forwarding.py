@@ -94,7 +94,7 @@ def _prefixed(
     def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
         nonlocal is_page
         is_page = any(name.lower() == "content-type" and value.startswith("text/html") for name, value in headers)
-        found = [
+        prefixed_headers = [
             (name, _PATH_IN_LINK.sub(lambda match: match[1] + _below(prefix, match[2]), value))
             if name.lower() in _LINKS
             else (name, value)
@@ -102,7 +102,7 @@ def _prefixed(
             # Its length is another one.
             if not (is_page and name.lower() == "content-length")
         ]
-        return start_response(status, found, *more)
+        return start_response(status, prefixed_headers, *more)
 
     answered = application(environ, start)
     if not is_page:

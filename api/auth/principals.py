@@ -74,15 +74,15 @@ class RoleMapping:
 
     def of_identity(self, identity: Identity) -> frozenset[Role]:
         """The roles of somebody whom the provider vouches for."""
-        known = {group for group in identity.groups if not group.startswith(_SUBJECT)}
+        groups = {group for group in identity.groups if not group.startswith(_SUBJECT)}
         if identity.subject:
-            known.add(_SUBJECT + identity.subject)
-        return self.anonymous_roles() | self._named(known)
+            groups.add(_SUBJECT + identity.subject)
+        return self.anonymous_roles() | self._roles_of_groups(groups)
 
     def of_basic(self) -> frozenset[Role]:
         """The roles of the one user of HTTP Basic."""
         return self.anonymous_roles() | {role for role in self._basic if self.exists(role)}
 
-    def _named(self, known: Iterable[str]) -> frozenset[Role]:
-        known = frozenset(known)
-        return frozenset(role for role, groups in self._groups_of.items() if known & frozenset(groups))
+    def _roles_of_groups(self, user_groups: Iterable[str]) -> frozenset[Role]:
+        user_groups = frozenset(user_groups)
+        return frozenset(role for role, groups in self._groups_of.items() if user_groups & frozenset(groups))

@@ -76,8 +76,8 @@ class IdentityProvider:
         if self.settings.asks_groups_url:
             answer = self._ask_as(access_token, self.settings.oauth_groups_url)
             return groups_in(answer, "groups") or groups_in(answer, self.settings.oauth_groups_claim) or ()
-        named = groups_in(claims, self.settings.oauth_groups_claim)
-        return named if named is not None else ()
+        groups = groups_in(claims, self.settings.oauth_groups_claim)
+        return groups if groups is not None else ()
 
     def userinfo(self, access_token: str) -> dict[str, Any]:
         """Return the userinfo claims of a token's owner; empty when the provider has no such endpoint.

@@ -73,13 +73,13 @@ class RateLimiter:
         return count <= rate.amount, max(0, rate.amount - count), self._reset_at(storage, name)
 
     def _reset_at(self, storage: Storage, name: str) -> float:
-        known = (id(storage), name)
+        key = (id(storage), name)
         with self._lock:
-            reset_at = self._resets.get(known)
+            reset_at = self._resets.get(key)
         if reset_at is None:
             reset_at = storage.get_expiry(name)
             with self._lock:
-                self._resets[known] = reset_at
+                self._resets[key] = reset_at
         return reset_at
 
 

@@ -65,10 +65,10 @@ class SessionCheck:
         claims = self._claims(tokens, access_token)
         if claims.get("sub", kept.identity.subject) != kept.identity.subject:
             raise InvalidToken("it is somebody else's")
-        found = groups_in(claims, settings.oauth_groups_claim)
-        if found is None and not self._was_asked_anew(tokens):
+        groups = groups_in(claims, settings.oauth_groups_claim)
+        if groups is None and not self._was_asked_anew(tokens):
             raise InvalidToken("it tells no groups")
-        return found or ()
+        return groups or ()
 
     def _claims(self, tokens: Mapping[str, Any], access_token: str) -> dict[str, Any]:
         """What ID token and user info say now."""

@@ -106,18 +106,18 @@ class Sessions:
             kept = self._redis.get(key)
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
-        found = _parse(kept) if isinstance(kept, bytes | str) else None
-        if found is None or time.time() >= found.began_s + self._lifetime_s:
+        user_session = _parse(kept) if isinstance(kept, bytes | str) else None
+        if user_session is None or time.time() >= user_session.began_s + self._lifetime_s:
             return None
-        self._touch(key, found)
-        return found
+        self._touch(key, user_session)
+        return user_session
 
-    def _touch(self, key: str, found: Session) -> None:
+    def _touch(self, key: str, user_session: Session) -> None:
         """Have the session last for as long as it may be idle, now and then: each request need not write."""
         now_s = time.monotonic()
         if now_s - self._touched_at.get(key, float("-inf")) < min(_TOUCH_EVERY_S, self._idle_s / 4):
             return
-        left_s = found.began_s + self._lifetime_s - time.time()
+        left_s = user_session.began_s + self._lifetime_s - time.time()
         # While Redis takes no writes, sessions end when they would have without this request.
         with suppress(redis.RedisError):
             self._redis.expire(key, max(1, int(min(self._idle_s, left_s))))
@@ -164,14 +164,14 @@ class Sessions:
         """
         index = self._keys.sessions_of(_digest(user))
         try:
-            found = self._redis.zrange(index, 0, -1)
+            session_keys = self._redis.zrange(index, 0, -1)
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(self._keys.sessions_ended(ended_digest(user)), int(time.time()), ex=FLOWER_LIFETIME_S)
-                pipe.delete(index, *found)
+                pipe.delete(index, *session_keys)
                 *_, deleted = pipe.execute()
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
-        return max(0, int(deleted) - (1 if found else 0))
+        return max(0, int(deleted) - (1 if session_keys else 0))
 
     def current_key(self) -> str:
         """The key under which this request's session is kept: while it is there, so is the session."""

@@ -136,9 +136,9 @@ def _reason(error: JoseError) -> str:
     if name == "MissingClaimError":
         return "it lacks one of the claims iss, aud and exp"
     claim = str(getattr(error, "claim", "") or "")
-    known = {
+    reasons = {
         "iss": "it is of another issuer",
         "aud": "it is meant for another service",
         "nbf": "it is not in force yet",
     }
-    return known.get(claim, "one of its claims is no good")
+    return reasons.get(claim, "one of its claims is no good")

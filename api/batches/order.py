@@ -46,19 +46,19 @@ def read_order(body: Mapping[str, Any], wait_s: float) -> Order:
     Raises:
         Problem: it has not what it must have, or nothing is chosen, or too much.
     """
-    shown = {name: body[name] for name in ("name", "on_failure", "parallel") if name in body}
+    document = {name: body[name] for name in ("name", "on_failure", "parallel") if name in body}
     if "for_each" in body:
         if "requests" in body:
             raise invalid("/for_each", "cannot be given with requests")
         members, chosen = _for_each(body, wait_s)
-        shown |= {"for_each": body["for_each"], "request": body["request"], "chosen": chosen}
+        document |= {"for_each": body["for_each"], "request": body["request"], "chosen": chosen}
     elif "requests" in body:
         if "request" in body:
             raise invalid("/request", "cannot be given with requests")
         members = [_member(f"/requests/{place}", sent) for place, sent in enumerate(body["requests"])]
     else:
         raise invalid("/requests", "is required, or for_each with request")
-    return Order(members, shown, body["parallel"], body["on_failure"] == "stop")
+    return Order(members, document, body["parallel"], body["on_failure"] == "stop")
 
 
 def _for_each(body: Mapping[str, Any], wait_s: float) -> tuple[list[Member], list[str]]:
@@ -74,14 +74,14 @@ def _for_each(body: Mapping[str, Any], wait_s: float) -> tuple[list[Member], lis
     if not 0 < len(chosen) <= MOST_MEMBERS:
         detail = f"chooses {len(chosen)} volumes; it must be 1 to {MOST_MEMBERS}"
         raise invalid("/for_each/where", detail)
-    return [_named(template, name) for name in chosen], chosen
+    return [_member_for_volume(template, name) for name in chosen], chosen
 
 
 def _member(pointer: str, sent: Mapping[str, Any]) -> Member:
     return Member(pointer, sent["method"], sent["path"], sent.get("body", {}))
 
 
-def _named(template: Member, name: str) -> Member:
+def _member_for_volume(template: Member, name: str) -> Member:
     body = _with_name(template.body, name)
     return Member(template.pointer, template.method, template.path.replace(_NAME, name), body)
 
@@ -91,5 +91,5 @@ def _with_name(value: Any, name: str) -> Any:
     if isinstance(value, str):
         return value.replace(_NAME, name)
     if isinstance(value, list):
-        return [_with_name(each, name) for each in value]
-    return {key: _with_name(each, name) for key, each in value.items()} if isinstance(value, dict) else value
+        return [_with_name(member, name) for member in value]
+    return {key: _with_name(member, name) for key, member in value.items()} if isinstance(value, dict) else value

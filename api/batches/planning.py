@@ -46,12 +46,12 @@ def plan(members: Sequence[Member]) -> list[NewJob]:
     errors: list[dict[str, str]] = []
     adapter = current_app.url_map.bind(request.host or "localhost")
     routed = [_route(adapter, member, errors) for member in members]
-    _require_roles([each for each in routed if each is not None])
-    planned = [_planned(each, errors) for each in routed if each is not None]
+    _require_roles([member_route for member_route in routed if member_route is not None])
+    planned = [_planned(member_route, errors) for member_route in routed if member_route is not None]
     audit.decide(operation="create_batch", target=request.path)
     if errors:
         _refuse(errors)
-    return [each for each in planned if each is not None]
+    return [member_route for member_route in planned if member_route is not None]
 
 
 def _route(adapter: MapAdapter, member: Member, errors: list[dict[str, str]]) -> _Routed | None:
@@ -77,14 +77,14 @@ def _route(adapter: MapAdapter, member: Member, errors: list[dict[str, str]]) ->
 
 
 def _require_roles(routed: Sequence[_Routed]) -> None:
-    missing = [each for each in routed if each.operation.role not in principal().roles]
-    for each in missing[:1]:
+    missing = [member_route for member_route in routed if member_route.operation.role not in principal().roles]
+    for member_route in missing[:1]:
         try:
-            auth.require(each.operation.role, operation="create_batch", target=each.member.path)
+            auth.require(member_route.operation.role, operation="create_batch", target=member_route.member.path)
         except Problem as problem:
             problem.errors = [
-                {"pointer": each.member.pointer, "detail": f"needs the role {each.operation.role}"}
-                for each in missing[:_MOST_ERRORS]
+                {"pointer": member_route.member.pointer, "detail": f"needs the role {member_route.operation.role}"}
+                for member_route in missing[:_MOST_ERRORS]
             ]
             raise
 

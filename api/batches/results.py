@@ -27,7 +27,7 @@ def batch_result(job_status: JobStatus) -> Response:
     if not job.done:
         headers = {"Retry-After": str(job_status.retry_after_s), **job_headers(job.id)}
         raise Problem("job-not-finished", "The batch has not ended yet.", headers=headers)
-    rows = [_row(job_id, found) for job_id, found in current_services().batches.members(job.id)]
+    rows = [_row(job_id, member_status) for job_id, member_status in current_services().batches.members(job.id)]
     response = Response(orjson.dumps(rows), content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     response.headers.update(job_headers(job.id))

@@ -41,14 +41,14 @@ def submit_batch(body: Mapping[str, Any]) -> Response:
     """
     reject_conditions()
     config, began = current_services().config, time.monotonic()
-    wanted = preferences(request, config.max_wait)
+    preference = preferences(request, config.max_wait)
     key = idempotency_key()
     replayed = _replayed(key)
     if replayed is not None:
-        return _answer(replayed, wanted, 0.0)
-    order = read_order(body, config.read_wait if wanted.wait_s is None else wanted.wait_s)
+        return _answer(replayed, preference, 0.0)
+    order = read_order(body, config.read_wait if preference.wait_s is None else preference.wait_s)
     new = _new_batch(plan(order.members), order.request, order.parallel, key, stops=order.stops_on_failure)
-    return _answer(_accept(new), wanted, time.monotonic() - began)
+    return _answer(_accept(new), preference, time.monotonic() - began)
 
 
 def retry_batch(job: Job) -> Response:
@@ -69,21 +69,21 @@ def accept_batch_retry(job: Job) -> str:
 
 
 def _retry_of(job: Job, key: str) -> NewBatch:
-    found = [status.job for _, status in current_services().batches.members(job.id) if status is not None]
-    members = [retry_request(each) for each in found if each.state in (State.FAILED, State.CANCELLED)]
+    jobs = [status.job for _, status in current_services().batches.members(job.id) if status is not None]
+    members = [retry_request(member) for member in jobs if member.state in (State.FAILED, State.CANCELLED)]
     if not members:
         raise Problem("job-expired", "The members that did not succeed are kept no longer.")
-    shown = {**job.request, "retries": job.id}
+    document = {**job.request, "retries": job.id}
     parallel, on_failure = int(job.request["parallel"]), job.request["on_failure"]
-    return _new_batch(members, shown, parallel, key, stops=on_failure == "stop", retry_of=job.id)
+    return _new_batch(members, document, parallel, key, stops=on_failure == "stop", retry_of=job.id)
 
 
 def _new_batch(
-    members: Sequence[NewJob], shown: Mapping[str, Any], parallel: int, key: str, *, stops: bool, retry_of: str = ""
+    members: Sequence[NewJob], document: Mapping[str, Any], parallel: int, key: str, *, stops: bool, retry_of: str = ""
 ) -> NewBatch:
     return NewBatch(
         members=members,
-        request=shown,
+        request=document,
         parallel=parallel,
         stops_on_failure=stops,
         target="/v4/batches",
@@ -98,30 +98,30 @@ def _new_batch(
 
 def _replayed(key: str) -> Submitted | None:
     """The batch that the same request made before: what it would choose now, or refuse, is of no account."""
-    known = known_request(key)
-    if known is None:
+    earlier = known_request(key)
+    if earlier is None:
         return None
-    job_status = current_services().jobs.get(known.job_id)
+    job_status = current_services().jobs.get(earlier.job_id)
     if job_status is None:
         raise Problem("job-expired", "The job of this Idempotency-Key has expired.")
     return Submitted(job_status, replayed=True)
 
 
-def _answer(accepted: Submitted, wanted: Preferences, spent_s: float) -> Response:
+def _answer(accepted: Submitted, preference: Preferences, spent_s: float) -> Response:
     """``spent_s``: how long the request has been held already."""
     job_status = accepted.job_status
     try:
-        if wanted.wait_s:
-            left_s = max(0.0, wanted.wait_s - spent_s)
+        if preference.wait_s:
+            left_s = max(0.0, preference.wait_s - spent_s)
             job_status = wait_for_end(current_services(), job_status.job.id, left_s) or job_status
-        if wanted.wait_s is not None and job_status.job.done:
+        if preference.wait_s is not None and job_status.job.done:
             response = batch_result(job_status)
-            response.headers.update(accepted.headers | wanted.headers(done=True))
+            response.headers.update(accepted.headers | preference.headers(done=True))
             return response
     except redis.RedisError:
         # It is accepted all the same, and its client must learn of it.
         job_status = accepted.job_status
-    return accepted_response(job_status, headers=accepted.headers | wanted.headers(done=False))
+    return accepted_response(job_status, headers=accepted.headers | preference.headers(done=False))
 
 
 def _accept(new: NewBatch) -> Submitted:

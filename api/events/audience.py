@@ -41,14 +41,14 @@ class Audience:
     """Whose jobs are shown, and which of them: streams for which both are the same show the same."""
 
     scope: JobScope
-    wanted: JobFilter
+    job_filter: JobFilter
 
     def sees(self, event: Event) -> bool:
         """Is this event for them?"""
         if event.status is None:
             return False
         job = event.status.job
-        return self.scope.includes(job) and self.wanted.matches(job)
+        return self.scope.includes(job) and self.job_filter.matches(job)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class EventStream:
         self,
         hub: EventHub,
         start: Start,
-        wanted: JobFilter,
+        job_filter: JobFilter,
         check: Callable[[], JobScope | None],
         *,
         max_s: float,
@@ -47,7 +47,7 @@ class EventStream:
         Args:
             hub: where events come from.
             start: where it begins.
-            wanted: what its client asked for.
+            job_filter: what its client asked for.
             check: says whose jobs the client may see by now; None when their session or token is no longer valid.
                 Raises what redis-py raises when nobody can tell.
             max_s: how long the stream lives.
@@ -56,7 +56,7 @@ class EventStream:
         self._hub = hub
         self._position = start.position
         self._is_gap = start.is_gap
-        self._wanted = wanted
+        self._job_filter = job_filter
         self._check = check
         self._clock = clock
         self._news = threading.Event()
@@ -124,7 +124,7 @@ class EventStream:
     def _is_authorized(self) -> bool:
         if self._clock() >= self._check_at:
             scope = self._check()
-            self._audience = Audience(scope, self._wanted) if scope else None
+            self._audience = Audience(scope, self._job_filter) if scope else None
             # Streams that began together do not check together: requests come in between.
             self._check_at = self._clock() + _CHECK_EVERY_S * random.uniform(0.5, 1)  # noqa: S311 - no secret
         return self._audience is not None

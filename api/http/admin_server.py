@@ -104,7 +104,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Cut off those that take too long; called twice a second."""
         oldest_s = time.monotonic() - _MOST_S
         with self._lock:
-            for request in [each for each, began_s in self._began_s.items() if began_s < oldest_s]:
+            for request in [candidate for candidate, began_s in self._began_s.items() if began_s < oldest_s]:
                 del self._began_s[request]
                 _cut_off(request)
 

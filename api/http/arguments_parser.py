@@ -30,7 +30,7 @@ class StrictParser(FlaskParser):
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
         (messages,) = error.normalized_messages().values()  # type: ignore[no-untyped-call]
         errors = list(islice(_errors(messages, ""), MOST_ERRORS))
-        detail = "; ".join(f"{each['pointer'].removeprefix('/')}: {each['detail']}" for each in errors[:5])
+        detail = "; ".join(f"{entry['pointer'].removeprefix('/')}: {entry['detail']}" for entry in errors[:5])
         raise Problem("validation-failed", detail.removeprefix(": "), errors=errors)
 
 

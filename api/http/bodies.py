@@ -124,12 +124,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > most:
         detail = f"An object of the body has too many names: at most {most}."
         raise Problem("validation-failed", detail, limit="SAPI_MAX_BODY_NAMES")
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in members:
             raise Problem("invalid-request", f"The body is ambiguous: {_shown(name)} is there twice in one object.")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 def _constant(name: str) -> NoReturn:

@@ -29,10 +29,10 @@ class Preferences:
 
 def preferences(request: Request, max_wait_s: float) -> Preferences:
     """Read ``Prefer``; a preference that makes no sense is passed over, as the RFC says."""
-    named = _first_of_each(", ".join(request.headers.getlist("Prefer")))
-    wait = whole_number(named.get("wait", ""))
+    by_name = _first_of_each(", ".join(request.headers.getlist("Prefer")))
+    wait = whole_number(by_name.get("wait", ""))
     wait_s = None if wait is None else min(float(wait), max_wait_s)
-    return Preferences(wait_s, "respond-async" in named)
+    return Preferences(wait_s, "respond-async" in by_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +65,18 @@ _MOST_DIGITS = 18
 
 def freshness(request: Request) -> RequestCacheControl:
     """Read ``Cache-Control`` (and ``Pragma: no-cache``); a directive whose number makes no sense counts as 0."""
-    given = parse_dict_header(", ".join(request.headers.getlist("Cache-Control")))
-    named = {name.lower(): value for name, value in given.items()}
+    header = parse_dict_header(", ".join(request.headers.getlist("Cache-Control")))
+    directives = {name.lower(): value for name, value in header.items()}
     pragma = "cache-control" not in request.headers and "no-cache" in request.headers.get("Pragma", "").lower()
     max_stale = None
-    if "max-stale" in named:
-        max_stale = _ANY if named["max-stale"] is None else _seconds(named["max-stale"])
+    if "max-stale" in directives:
+        max_stale = _ANY if directives["max-stale"] is None else _seconds(directives["max-stale"])
     return RequestCacheControl(
-        "no-cache" in named or pragma,
-        "only-if-cached" in named,
-        _seconds(named["max-age"]) if "max-age" in named else None,
+        "no-cache" in directives or pragma,
+        "only-if-cached" in directives,
+        _seconds(directives["max-age"]) if "max-age" in directives else None,
         max_stale,
-        _seconds(named["min-fresh"]) if "min-fresh" in named else 0,
+        _seconds(directives["min-fresh"]) if "min-fresh" in directives else 0,
     )
 
 
@@ -86,11 +86,11 @@ def _seconds(value: str | None) -> int:
 
 def _first_of_each(header: str) -> dict[str, str]:
     """Preferences by name; of one that is given more than once the first counts (RFC 7240, section 2)."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for part in parse_list_header(header.replace(";", ",")):
         name, _, value = part.partition("=")
-        found.setdefault(name.strip().lower(), value.strip().strip('"'))
-    return found
+        values.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return values
 
 
 def whole_number(text: str) -> int | None:
@@ -105,6 +105,6 @@ def takes_gzip(request: Request) -> bool:
     """Does the client take gzip, and not rather the plain form (RFC 9110, section 12.5.3)?"""
     accepted = request.accept_encodings
     gzip = max(accepted["gzip"], accepted["x-gzip"])
-    named = {coding.lower() for coding, _ in accepted}
-    plain = accepted["identity"] if named & {"identity", "*"} else 0
+    codings = {coding.lower() for coding, _ in accepted}
+    plain = accepted["identity"] if codings & {"identity", "*"} else 0
     return gzip > 0 and gzip >= plain

@@ -67,9 +67,9 @@ def invalid(pointer: str, detail: str) -> Problem:
 
 def problem_of(failure: Failure, *, headers: Mapping[str, str] | None = None) -> Problem:
     """Return the problem for a failed job."""
-    known = failure.code if failure.code in STATUS else "backend-error"
+    code = failure.code if failure.code in STATUS else "backend-error"
     return Problem(
-        known,
+        code,
         failure.detail,
         retryable=failure.retryable,
         errors=failure.errors,

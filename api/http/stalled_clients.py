@@ -67,25 +67,25 @@ class ConnectionWatch:
     def look(self) -> None:
         """Look at every connection once, and shut those down that are stalled."""
         seen: dict[int, _Debt] = {}
-        for own in _own_tcp_sockets():
-            with own:
-                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TIMEOUT_S * 1000)
-                if not own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    self._look_at(own, seen)
+        for sock in _own_tcp_sockets():
+            with sock:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TIMEOUT_S * 1000)
+                if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    self._look_at(sock, seen)
         self._debts = seen
 
-    def _look_at(self, own: socket.socket, seen: dict[int, _Debt]) -> None:
-        acknowledged = _owed(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH))
+    def _look_at(self, sock: socket.socket, seen: dict[int, _Debt]) -> None:
+        acknowledged = _owed(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH))
         if acknowledged is None:
             return
-        inode, now_s = os.fstat(own.fileno()).st_ino, time.monotonic()
+        inode, now_s = os.fstat(sock.fileno()).st_ino, time.monotonic()
         debt = self._debts.get(inode)
         if debt is None or debt.acknowledged != acknowledged:
             debt = _Debt(acknowledged, now_s)
         seen[inode] = debt
         if now_s - debt.since_s > self._longest_request_s:
             try:
-                own.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 # Ended meanwhile.
                 return
@@ -104,13 +104,13 @@ def _owed(info: bytes) -> int | None:
 
 def _own_tcp_sockets() -> Iterator[socket.socket]:
     """Sockets that listen, and connections to the ports of those; as duplicates, to be closed."""
-    found = list(_tcp_sockets())
-    ports = {_port(each) for each in found if each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)}
-    for each in found:
-        if _port(each) in ports:
-            yield each
+    sockets = list(_tcp_sockets())
+    ports = {_port(sock) for sock in sockets if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)}
+    for sock in sockets:
+        if _port(sock) in ports:
+            yield sock
         else:
-            each.close()
+            sock.close()
 
 
 def _tcp_sockets() -> Iterator[socket.socket]:
@@ -121,16 +121,16 @@ def _tcp_sockets() -> Iterator[socket.socket]:
             # Closed meanwhile.
             continue
         try:
-            each = socket.socket(fileno=duplicate)
+            sock = socket.socket(fileno=duplicate)
         except OSError:
             # No socket: a pipe whose duplicate stayed open would never end for whoever reads it.
             os.close(duplicate)
             continue
-        if each.family in (socket.AF_INET, socket.AF_INET6) and each.type == socket.SOCK_STREAM:
-            yield each
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+            yield sock
         else:
-            each.close()
+            sock.close()
 
 
-def _port(each: socket.socket) -> int:
-    return int(each.getsockname()[1])
+def _port(sock: socket.socket) -> int:
+    return int(sock.getsockname()[1])

@@ -35,7 +35,7 @@ def cancel_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Problem: `validation-failed`: there is no filter.
     """
-    codes = {job.id: _cancel(job) for job in _named(query, _UNFINISHED)}
+    codes = {job.id: _cancel(job) for job in _matching_jobs(query, _UNFINISHED)}
     return {"cancelled": [job_id for job_id, code in codes.items() if not code], "refused": _refused(codes)}
 
 
@@ -49,9 +49,9 @@ def retry_jobs(query: Mapping[str, Any], retry_batch: Callable[[Job], str]) -> d
         Problem: `validation-failed`: there is no filter; `idempotency-key-reused`.
     """
     key = idempotency_key()
-    known = known_request(key)
-    codes = known.choice if known else _retry_codes(_named(query, _REPEATABLE))
-    if key and known is None:
+    earlier = known_request(key)
+    codes = earlier.choice if earlier else _retry_codes(_matching_jobs(query, _REPEATABLE))
+    if key and earlier is None:
         codes = freeze_choice(key, codes)
     made: list[str] = []
     tried = _by_id(job_id for job_id, code in codes.items() if not code)
@@ -63,28 +63,28 @@ def _refused(codes: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"id": job_id, "code": code} for job_id, code in codes.items() if code]
 
 
-def _named(query: Mapping[str, Any], first: tuple[State, ...]) -> list[Job]:
+def _matching_jobs(query: Mapping[str, Any], first: tuple[State, ...]) -> list[Job]:
     """The jobs that the filter names, at most so many: those in the states ``first`` before the others."""
     if not query.keys() - {"all"}:
         raise invalid("", "must have at least one filter besides all")
-    wanted, found = job_filter(query), list[Job]()
+    requested, jobs = job_filter(query), list[Job]()
     for states in (first, tuple(state for state in State if state not in first)):
-        chosen = tuple(state for state in wanted.states or tuple(State) if state in states)
-        if chosen and len(found) < MOST_JOBS:
-            found += _found(replace(wanted, states=chosen), job_scope(query), MOST_JOBS - len(found))
-    return found
+        chosen = tuple(state for state in requested.states or tuple(State) if state in states)
+        if chosen and len(jobs) < MOST_JOBS:
+            jobs += _find_jobs(replace(requested, states=chosen), job_scope(query), MOST_JOBS - len(jobs))
+    return jobs
 
 
-def _found(wanted: JobFilter, scope: JobScope, limit: int) -> list[Job]:
-    return [each.job for each in current_services().jobs.find(wanted, scope, limit)[0]]
+def _find_jobs(filter_: JobFilter, scope: JobScope, limit: int) -> list[Job]:
+    return [job_status.job for job_status in current_services().jobs.find(filter_, scope, limit)[0]]
 
 
 def _by_id(ids: Iterable[str]) -> dict[str, Job | None]:
     """The jobs of these ids, in this order; None for those whose records are gone."""
-    wanted = tuple(ids)
+    job_ids = tuple(ids)
     everything = JobScope(everybody=True)
-    found = {job.id: job for job in _found(JobFilter(ids=wanted), everything, MOST_JOBS)} if wanted else {}
-    return {job_id: found.get(job_id) for job_id in wanted}
+    jobs = {job.id: job for job in _find_jobs(JobFilter(ids=job_ids), everything, MOST_JOBS)} if job_ids else {}
+    return {job_id: jobs.get(job_id) for job_id in job_ids}
 
 
 def _cancel(job: Job) -> str:

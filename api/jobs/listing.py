@@ -26,8 +26,8 @@ def list_jobs(query: Mapping[str, Any]) -> Response:
         Problem: `validation-failed`: a page token that is none.
     """
     below = _below(query["page_token"]) if "page_token" in query else None
-    found, after = current_services().jobs.find(job_filter(query), job_scope(query), query["limit"], below)
-    response = Response(orjson.dumps([job_document(job) for job in found]), content_type="application/json")
+    jobs, after = current_services().jobs.find(job_filter(query), job_scope(query), query["limit"], below)
+    response = Response(orjson.dumps([job_document(job) for job in jobs]), content_type="application/json")
     response.headers["Cache-Control"] = "private, no-cache"
     if after is not None:
         response.headers["Link"] = f'<{_next(after)}>; rel="next"'

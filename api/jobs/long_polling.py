@@ -47,7 +47,13 @@ def wait_for(
     with services.events.watch(job_id, end=end, has_slot=has_slot) as watch:
         while True:
             job_status = services.jobs.get(job_id)
-            left = ends_at - time.monotonic()
-            if job_status is None or until(job_status) or left <= 0 or watch is None or services.stopping.is_set():
+            remaining_s = ends_at - time.monotonic()
+            if (
+                job_status is None
+                or until(job_status)
+                or remaining_s <= 0
+                or watch is None
+                or services.stopping.is_set()
+            ):
                 return job_status
-            watch.wait(left)
+            watch.wait(remaining_s)

@@ -113,8 +113,8 @@ def request_hash() -> str:
     except orjson.JSONDecodeError:
         body = sent
     query = request.query_string.decode("latin-1")
-    asked = [request.method, canonical_path(), query, body.decode("latin-1")]
-    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
+    parts = [request.method, canonical_path(), query, body.decode("latin-1")]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
 def _canonical(body: Any) -> Any:

@@ -142,24 +142,24 @@ class Submitted:
 
 
 def _answer_for(new: NewJob) -> Response:
-    wanted = preferences(request, current_services().config.max_wait)
-    submitted = accept_job(replace(new, wants_reply=bool(wanted.wait_s)))
+    preference = preferences(request, current_services().config.max_wait)
+    submitted = accept_job(replace(new, wants_reply=bool(preference.wait_s)))
     try:
-        return _answer(submitted, wanted)
+        return _answer(submitted, preference)
     except redis.RedisError:
         # It is accepted all the same, and its client must learn of it.
-        return accepted_response(submitted.job_status, headers=submitted.headers | wanted.headers(done=False))
+        return accepted_response(submitted.job_status, headers=submitted.headers | preference.headers(done=False))
 
 
-def _answer(submitted: Submitted, wanted: Preferences) -> Response:
+def _answer(submitted: Submitted, preference: Preferences) -> Response:
     services, job_status, result = current_services(), submitted.job_status, b""
-    if wanted.wait_s and submitted.replayed:
-        job_status = wait_for_end(services, job_status.job.id, wanted.wait_s) or job_status
-    elif wanted.wait_s:
-        job_status, result = wait_for_answer(services, job_status, wanted.wait_s)
-    if wanted.wait_s is not None and (result or job_status.job.done):
-        return _final(job_status, result, submitted.headers | wanted.headers(done=True))
-    return accepted_response(job_status, headers=submitted.headers | wanted.headers(done=False))
+    if preference.wait_s and submitted.replayed:
+        job_status = wait_for_end(services, job_status.job.id, preference.wait_s) or job_status
+    elif preference.wait_s:
+        job_status, result = wait_for_answer(services, job_status, preference.wait_s)
+    if preference.wait_s is not None and (result or job_status.job.done):
+        return _final(job_status, result, submitted.headers | preference.headers(done=True))
+    return accepted_response(job_status, headers=submitted.headers | preference.headers(done=False))
 
 
 def _final(job_status: JobStatus, result: bytes, headers: Mapping[str, str]) -> Response:
@@ -207,10 +207,10 @@ def known_request(key: str) -> KnownRequest | None:
     Raises:
         Problem: the key was sent with another request.
     """
-    known = current_services().idempotency_keys.find(idempotency_name(key_of(principal().owner), key))
-    if known is not None and known.request_hash != request_hash():
-        raise key_reused(known.job_id)
-    return known
+    earlier = current_services().idempotency_keys.find(idempotency_name(key_of(principal().owner), key))
+    if earlier is not None and earlier.request_hash != request_hash():
+        raise key_reused(earlier.job_id)
+    return earlier
 
 
 def freeze_choice(key: str, choice: Any) -> Any:
@@ -220,10 +220,10 @@ def freeze_choice(key: str, choice: Any) -> Any:
         Problem: the key was sent with another request at the same time.
     """
     name = idempotency_name(key_of(principal().owner), key)
-    known = current_services().idempotency_keys.freeze(name, request_hash(), choice)
-    if known.request_hash != request_hash():
-        raise key_reused(known.job_id)
-    return known.choice
+    recorded = current_services().idempotency_keys.freeze(name, request_hash(), choice)
+    if recorded.request_hash != request_hash():
+        raise key_reused(recorded.job_id)
+    return recorded.choice
 
 
 def key_reused(job_id: str) -> Problem:

@@ -70,11 +70,11 @@ def form_for(accept: str) -> tuple[Encoder, str]:
 def text(services: Services, probe: WriteState, encode: Encoder) -> bytes:
     """Return the figures; ``probe``: where Redis did not answer, it is not asked again."""
     registry = CollectorRegistry()
-    registry.register(_Figures(services, probe))
+    registry.register(_MetricsCollector(services, probe))
     return encode(registry)
 
 
-class _Figures(Collector):
+class _MetricsCollector(Collector):
     def __init__(self, services: Services, probe: WriteState) -> None:
         self._services = services
         self._probe = probe
@@ -85,15 +85,15 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            found = _all(self._services) if self._probe.answers else []
+            families = _all(self._services) if self._probe.answers else []
         except redis.RedisError:
-            found = []
-        up = GaugeMetricFamily("sapi_redis_up", "1 while Redis answers", value=1 if found else 0)
+            families = []
+        up = GaugeMetricFamily("sapi_redis_up", "1 while Redis answers", value=1 if families else 0)
         writable = GaugeMetricFamily(
             "sapi_redis_writable", "1 while Redis takes writes, so that jobs can be recorded",
             value=0 if self._probe.problem else 1,
         )  # fmt: skip
-        yield from [up, writable, *found]
+        yield from [up, writable, *families]
 
 
 def _all(services: Services) -> list[Metric]:
@@ -170,9 +170,13 @@ def _of_filers(backends: Sequence[overview.BackendStatus]) -> Iterator[Metric]:
 
 def _of_listings(listings: Sequence[overview.ListingStatus]) -> Iterator[Metric]:
     labels = ("subsystem", "view")
-    ages: _Values = {(each.subsystem, each.resource_type.name): float(each.listing_state.age_s) for each in listings}
+    ages: _Values = {
+        (listing.subsystem, listing.resource_type.name): float(listing.listing_state.age_s) for listing in listings
+    }
     yield _gauge("sapi_listing_age_seconds", "Time since the storage system was asked for a listing", labels, ages)
-    sizes: _Values = {(each.subsystem, each.resource_type.name): float(each.listing_state.count) for each in listings}
+    sizes: _Values = {
+        (listing.subsystem, listing.resource_type.name): float(listing.listing_state.count) for listing in listings
+    }
     yield _gauge("sapi_listing_records", "Records in a cached listing when it was read", labels, sizes)
 
 
@@ -180,10 +184,10 @@ def _of_webhooks(receivers: Sequence[overview.WebhookStatus]) -> Iterator[Metric
     # Hosts of callbacks are their clients' choice, and count as one.
     waiting: dict[tuple[str, ...], float] = {}
     failing: dict[tuple[str, ...], float] = {}
-    for each in receivers:
-        label = (each.name.partition(":")[0],)
-        waiting[label] = waiting.get(label, 0) + each.waiting
-        failing[label] = max(failing.get(label, 0), each.failing_s)
+    for receiver in receivers:
+        label = (receiver.name.partition(":")[0],)
+        waiting[label] = waiting.get(label, 0) + receiver.waiting
+        failing[label] = max(failing.get(label, 0), receiver.failing_s)
     yield _gauge("sapi_webhook_waiting", "Webhooks that wait to be sent", ("receiver",), waiting)
     yield _gauge("sapi_webhook_failing_seconds", "How long a receiver has failed (0: it works)", ("receiver",), failing)
 

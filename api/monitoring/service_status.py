@@ -89,7 +89,7 @@ def _filer(subsystem: str, raw: bytes | None, states: list[bytes | None]) -> Bac
 
 def listings(services: Services) -> list[ListingStatus]:
     """The listings that are cached now."""
-    found = [
+    candidates = [
         ListingStatus(
             subsystem,
             resource_type,
@@ -98,14 +98,14 @@ def listings(services: Services) -> list[ListingStatus]:
         for subsystem in services.subsystems
         for resource_type in LISTINGS
     ]
-    return [listing for listing in found if listing.listing_state.listing_version is not None]
+    return [listing for listing in candidates if listing.listing_state.listing_version is not None]
 
 
 def draining(services: Services) -> list[str]:
     """The names of the workers that shut down now."""
     since = readiness.now_ms(services.redis) - WORKER_TTL_MS
-    found: Any = services.redis.zrangebyscore(Keys(services.settings.key_prefix).draining, since, "+inf")
-    return [node.decode() for node in found]
+    nodes: Any = services.redis.zrangebyscore(Keys(services.settings.key_prefix).draining, since, "+inf")
+    return [node.decode() for node in nodes]
 
 
 def history(services: Services) -> list[dict[str, float]]:
@@ -115,7 +115,7 @@ def history(services: Services) -> list[dict[str, float]]:
     """
     keys = Keys(services.settings.key_prefix)
     raw: Any = services.redis.lrange(keys.metrics_history, 0, -1)
-    entries: list[dict[str, float]] = [orjson.loads(each) for each in reversed(raw)]
+    entries: list[dict[str, float]] = [orjson.loads(entry) for entry in reversed(raw)]
     if entries:
         entries.append({"at": readiness.now_ms(services.redis) / 1000, **totals(counts(services))})
     return [
@@ -138,8 +138,8 @@ class WebhookStatus:
 def webhooks(services: Services) -> list[WebhookStatus]:
     """Every receiver that something was sent to."""
     keys, client = Keys(services.settings.key_prefix), services.redis
-    found: Any = client.smembers(keys.webhook_targets)
-    names = sorted(name.decode() for name in found)
+    targets: Any = client.smembers(keys.webhook_targets)
+    names = sorted(name.decode() for name in targets)
     pipe = client.pipeline(transaction=False)
     pipe.time()
     for name in names:
@@ -160,11 +160,11 @@ def _since(moment_ms: bytes | None, now_s: int) -> float:
 def recent_failures(services: Services, most: int) -> list[JobStatus]:
     """The jobs that failed last, the latest first; of the last hundred, as far as they are kept."""
     ids: Any = services.redis.lrange(Keys(services.settings.key_prefix).failures, 0, most - 1)
-    job_status = (services.jobs.get(job_id.decode()) for job_id in ids)
-    return [each for each in job_status if each is not None]
+    statuses = (services.jobs.get(job_id.decode()) for job_id in ids)
+    return [job_status for job_status in statuses if job_status is not None]
 
 
 def counts(services: Services) -> dict[str, int]:
     """All that was counted; see `worker.store.metrics`."""
-    found: Any = services.redis.hgetall(Keys(services.settings.key_prefix).metrics)
-    return {field.decode(): int(value) for field, value in found.items()}
+    fields: Any = services.redis.hgetall(Keys(services.settings.key_prefix).metrics)
+    return {field.decode(): int(value) for field, value in fields.items()}

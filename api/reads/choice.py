@@ -46,19 +46,19 @@ def choose_volumes(subsystem: str, where: str, wait_s: float) -> list[str]:
         Preferences(wait_s),
         target=f"/v4/{subsystem}/volumes",
     )
-    found = find(read_request)
-    if isinstance(found, Pending):
-        raise _not_yet(found)
-    return [str(record["name"]) for record in select(found.listing, found.listing_state, query)]
+    result = find(read_request)
+    if isinstance(result, Pending):
+        raise _not_yet(result)
+    return [str(record["name"]) for record in select(result.listing, result.listing_state, query)]
 
 
 def _query(where: str) -> Query:
-    given = MultiDict(parse_qsl(where, keep_blank_values=True))
+    parameters = MultiDict(parse_qsl(where, keep_blank_values=True))
     for name in _UNFIT:
-        if name in given:
+        if name in parameters:
             raise invalid("/for_each/where", f"{name} makes no sense here")
     try:
-        return parse_query(VOLUMES, given)
+        return parse_query(VOLUMES, parameters)
     except Problem as problem:
         raise invalid("/for_each/where", problem.detail) from None
 

@@ -96,8 +96,8 @@ def _rows(
     if not query.filters and not query.sort:
         return listing.count, listing.rows(start, limit)
     records = listing.records
-    found = numbers(listing, (listing_state.cache_key, listing_state.etag), query.filters, query.sort, query.text)
-    return len(found), [records[number] for number in found[start : start + limit]]
+    selected = numbers(listing, (listing_state.cache_key, listing_state.etag), query.filters, query.sort, query.text)
+    return len(selected), [records[number] for number in selected[start : start + limit]]
 
 
 def _next(listing_state: ListingState, query: Query, start: int) -> str:

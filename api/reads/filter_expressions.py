@@ -37,8 +37,8 @@ def compile_expression(text: str, kind: type) -> Predicate:
     """
     plain = text.lstrip("!")
     if (len(text) - len(plain)) % 2:
-        wanted = compile_expression(plain, kind)
-        return lambda value: not wanted(value)
+        positive = compile_expression(plain, kind)
+        return lambda value: not positive(value)
     text = plain
     fits = [_alternative(part, str if kind is tuple else kind) for part in _split(text)]
     if kind is tuple:
@@ -71,8 +71,8 @@ def _alternative(text: str, kind: type) -> Predicate:
         return _ranged(_value(low, kind), _value(high, kind), kind)
     if kind in (str, datetime) and "*" in text and '"' not in text:
         return _wildcard(text)
-    wanted = _value(text, kind)
-    return (lambda value: _comparable(value, kind) == wanted) if kind is datetime else lambda value: value == wanted
+    expected = _value(text, kind)
+    return (lambda value: _comparable(value, kind) == expected) if kind is datetime else lambda value: value == expected
 
 
 def _wildcard(text: str) -> Predicate:
@@ -126,21 +126,21 @@ def _value(text: str, kind: type) -> Any:
 
 
 def _integer(text: str) -> int:
-    found = _INTEGER.match(text.upper())
-    if found is None:
+    match = _INTEGER.match(text.upper())
+    if match is None:
         raise BadExpression("takes an integer, with KB, MB, GB or TB behind it if you like")
-    return int(found[1]) * _UNITS[found[2]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def _time(text: str) -> str:
     """The time in UTC, in the form in which `_comparable` has it; one that names no zone is in UTC."""
     try:
-        given = datetime.fromisoformat(text)
-        moment = given.astimezone(UTC) if given.tzinfo else given
+        parsed = datetime.fromisoformat(text)
+        moment = parsed.astimezone(UTC) if parsed.tzinfo else parsed
     except (ValueError, OverflowError):
         raise BadExpression("takes a time, such as 2026-01-31T12:00:00Z (write + as %2B)") from None
-    job_status = moment.replace(tzinfo=None).isoformat()
-    return job_status.rstrip("0") if "." in job_status else job_status
+    formatted = moment.replace(tzinfo=None).isoformat()
+    return formatted.rstrip("0") if "." in formatted else formatted
 
 
 def _boolean(text: str) -> bool:

@@ -30,7 +30,7 @@ _UNAVAILABLE = frozenset({"backend-unavailable", "backend-timeout"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ReadResult:
     """A version of a listing that answers a read."""
 
     #: The read, with the volume's name for its path.
@@ -54,7 +54,7 @@ class Pending:
     headers: Mapping[str, str]
 
 
-def find(read_request: ReadRequest) -> Found | Pending:
+def find(read_request: ReadRequest) -> ReadResult | Pending:
     """Return what answers a read, or the job that asks the storage system for it.
 
     Raises:
@@ -63,31 +63,31 @@ def find(read_request: ReadRequest) -> Found | Pending:
     if read_request.query.page is not None:
         return _page(read_request, read_request.query.page)
     read_request = resolve_volume_name(read_request)
-    found = _copy(read_request)
-    if found is not None:
-        return found
-    if read_request.wanted.only_if_cached:
+    result = _copy(read_request)
+    if result is not None:
+        return result
+    if read_request.cache_control.only_if_cached:
         raise Problem("not-cached", "There is no copy that is fresh enough, and the request asked for nothing else.")
     return _ask(read_request)
 
 
-def _copy(read_request: ReadRequest) -> Found | None:
+def _copy(read_request: ReadRequest) -> ReadResult | None:
     """A copy that the request takes: a fresh one, if there is one."""
     listing_state = read_request.listing_state()
     if read_request.takes(listing_state) and not read_request.is_stale(listing_state):
-        found = _from(read_request, listing_state)
-        if found is not None and read_request.is_cacheable:
-            return replace(found, is_cacheable=True)
+        result = _from(read_request, listing_state)
+        if result is not None and read_request.is_cacheable:
+            return replace(result, is_cacheable=True)
     else:
-        found = _from_collection(read_request)
-    if found is None and read_request.takes(listing_state):
-        found = _from(read_request, listing_state)
-        if found is not None:
-            return replace(found, headers=_refresh_behind(read_request, listing_state))
-    return found
+        result = _from_collection(read_request)
+    if result is None and read_request.takes(listing_state):
+        result = _from(read_request, listing_state)
+        if result is not None:
+            return replace(result, headers=_refresh_behind(read_request, listing_state))
+    return result
 
 
-def _from_collection(read_request: ReadRequest) -> Found | None:
+def _from_collection(read_request: ReadRequest) -> ReadResult | None:
     """A single object from the collection that it belongs to, when that is fresh and holds it."""
     if read_request.resource_type.parent is None or read_request.resource_type.is_detailed:
         return None
@@ -98,7 +98,7 @@ def _from_collection(read_request: ReadRequest) -> Found | None:
 
 def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> dict[str, str]:
     """Have the storage system asked; the headers that name the job."""
-    if read_request.wanted.only_if_cached or not read_request.is_stale(listing_state):
+    if read_request.cache_control.only_if_cached or not read_request.is_stale(listing_state):
         return {}
     job_id = listing_state.inflight
     if not job_id:
@@ -111,7 +111,7 @@ def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> d
     return job_headers(job_id)
 
 
-def _from(read_request: ReadRequest, listing_state: ListingState, status: str = "") -> Found | None:
+def _from(read_request: ReadRequest, listing_state: ListingState, status: str = "") -> ReadResult | None:
     """What this very state holds; None when it is kept no longer, or does not hold the object."""
     if listing_state.listing_version is None:
         return None
@@ -122,10 +122,10 @@ def _from(read_request: ReadRequest, listing_state: ListingState, status: str = 
     key = str(read_request.arguments[read_request.resource_type.argument]) if single else None
     if key is not None and listing.find(key) is None:
         return None
-    return Found(read_request, listing, listing_state, key, status)
+    return ReadResult(read_request, listing, listing_state, key, status)
 
 
-def _page(read_request: ReadRequest, page: Page) -> Found:
+def _page(read_request: ReadRequest, page: Page) -> ReadResult:
     """The state that a page's token names, whatever has happened since."""
     if page.cache_key != read_request.resource_type.cache_key(
         read_request.subsystem, _paged_arguments(read_request, page)
@@ -137,7 +137,7 @@ def _page(read_request: ReadRequest, page: Page) -> Found:
         raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
     now_ms = read_request.listing_state(page.cache_key).now_ms
     listing_state = ListingState(page.cache_key, now_ms, listing_version, page.as_of_ms, listing.count, page.base)
-    return Found(read_request, listing, listing_state)
+    return ReadResult(read_request, listing, listing_state)
 
 
 def _paged_arguments(read_request: ReadRequest, page: Page) -> Mapping[str, Any]:
@@ -157,18 +157,18 @@ def _new_job(read_request: ReadRequest, *, seen_ms: int | None, refresh: bool = 
         new,
         target=read_request.target or new.target,
         query=read_request.sent_query,
-        may_join_running=not read_request.wanted.no_cache,
+        may_join_running=not read_request.cache_control.no_cache,
         refresh=refresh,
         seen_ms=seen_ms,
     )
 
 
-def _ask(read_request: ReadRequest) -> Found | Pending:
+def _ask(read_request: ReadRequest) -> ReadResult | Pending:
     old = read_request.listing_state()
-    if read_request.takes(old) and (found := _copy(read_request)) is not None:
+    if read_request.takes(old) and (result := _copy(read_request)) is not None:
         # The storage system was asked by somebody else, and answered just now.
-        return found
-    new = _new_job(read_request, seen_ms=None if read_request.wanted.no_cache else old.as_of_ms)
+        return result
+    new = _new_job(read_request, seen_ms=None if read_request.cache_control.no_cache else old.as_of_ms)
     kept = _kept(read_request, old)
     if (refused := memory_refusal(signed_in=bool(new.requester))) is not None:
         raise refused
@@ -185,24 +185,24 @@ def _ask(read_request: ReadRequest) -> Found | Pending:
     if job_status.job.state is State.SUCCEEDED:
         return _made(read_request, job_status, status)
     if kept is not None and (old.unavailable or _is_unavailable(job_status)):
-        found = _from(*kept)
-        if found is not None:
-            return replace(found, headers=job_headers(job_id))
+        result = _from(*kept)
+        if result is not None:
+            return replace(result, headers=job_headers(job_id))
     return _without(read_request, job_status, status)
 
 
-def _kept(read_request: ReadRequest, own: ListingState) -> tuple[ReadRequest, ListingState] | None:
+def _kept(read_request: ReadRequest, state: ListingState) -> tuple[ReadRequest, ListingState] | None:
     """The copy that is better than none while the storage system is away: its own, or the collection that holds it."""
-    if read_request.keeps(own):
-        return read_request, own
+    if read_request.keeps(state):
+        return read_request, state
     volumes = replace(read_request, resource_type=views.VOLUMES)
     listing = volumes.listing_state()
     if not volumes.keeps(listing):
         return None
-    named = name_in_listing(read_request, listing)
-    if named is not read_request and named.keeps(listing_state := named.listing_state()):
-        return named, listing_state
-    return (named, listing) if read_request.resource_type is views.VOLUME and _holds(named, listing) else None
+    resolved = name_in_listing(read_request, listing)
+    if resolved is not read_request and resolved.keeps(listing_state := resolved.listing_state()):
+        return resolved, listing_state
+    return (resolved, listing) if read_request.resource_type is views.VOLUME and _holds(resolved, listing) else None
 
 
 def _holds(read_request: ReadRequest, volumes: ListingState) -> bool:
@@ -214,14 +214,14 @@ def _why(read_request: ReadRequest, old: ListingState) -> str:
     """Why the request goes on to the storage system (RFC 9211)."""
     if not old.usable:
         return "miss"
-    return "request" if read_request.wanted.no_cache or not read_request.is_stale(old) else "stale"
+    return "request" if read_request.cache_control.no_cache or not read_request.is_stale(old) else "stale"
 
 
 def _wait(read_request: ReadRequest, job_id: str, job_status: JobStatus | None, *, may_leave: bool) -> JobStatus | None:
     """Wait for the job a little; when there is a copy to fall back on, no longer than the storage system is there."""
-    wanted = read_request.preferences
-    seconds = read_request.wait_s if wanted.wait_s is None else wanted.wait_s
-    if wanted.respond_async and wanted.wait_s is None:
+    preferences = read_request.preferences
+    seconds = read_request.wait_s if preferences.wait_s is None else preferences.wait_s
+    if preferences.respond_async and preferences.wait_s is None:
         seconds = 0
     if not seconds:
         return job_status
@@ -237,25 +237,25 @@ def _is_unavailable(job_status: JobStatus) -> bool:
     return job.waiting_reason == "backend-unavailable" or (job.failure is not None and job.failure.code in _UNAVAILABLE)
 
 
-def _made(read_request: ReadRequest, job_status: JobStatus, status: str) -> Found:
+def _made(read_request: ReadRequest, job_status: JobStatus, status: str) -> ReadResult:
     """What the job has brought: what stands now, unless that must be read again already."""
     job, made = job_status.job, job_status.job.listing_version
     assert made is not None  # noqa: S101 - a read that succeeded has made one
-    named = replace(read_request, arguments=job.arguments)
-    now = named.listing_state()
+    resolved = replace(read_request, arguments=job.arguments)
+    now = resolved.listing_state()
     if not (now.usable and now.as_of_ms >= (job.started_ms or 0)):
         now = ListingState(made.cache_key, job_status.now_ms, made, job.started_ms or job_status.now_ms, hash=made.base)
-    found = _from(named, now, status)
-    if found is None:
+    result = _from(resolved, now, status)
+    if result is None:
         raise Problem("result-expired", "The answer is kept no longer. Ask again.", headers=job_headers(job.id))
-    return replace(found, headers=job_headers(job.id) | read_request.preferences.headers(done=True))
+    return replace(result, headers=job_headers(job.id) | read_request.preferences.headers(done=True))
 
 
 def _without(read_request: ReadRequest, job_status: JobStatus, status: str) -> Pending:
     """The job, while there is no answer; or why it failed."""
     job = job_status.job
-    wanted = read_request.preferences
-    headers = {"Cache-Status": f"storage-api; {status}", **job_headers(job.id), **wanted.headers(done=job.done)}
+    preferences = read_request.preferences
+    headers = {"Cache-Status": f"storage-api; {status}", **job_headers(job.id), **preferences.headers(done=job.done)}
     if job.failure is not None:
         raise problem_of(job.failure, headers=headers)
     if job.state is State.CANCELLED:

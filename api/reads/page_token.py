@@ -36,8 +36,8 @@ def make_token(listing_state: ListingState, text: str, start: int) -> str:
         listing_version.cache_key, listing_version.base, listing_version.base_seq, listing_version.seq,
         listing_state.as_of_ms, start, _digest(text),
     ]  # fmt: skip
-    known = orjson.dumps(place).decode()
-    return base64.urlsafe_b64encode(f"{_digest(known)}{known}".encode()).decode().rstrip("=")
+    payload = orjson.dumps(place).decode()
+    return base64.urlsafe_b64encode(f"{_digest(payload)}{payload}".encode()).decode().rstrip("=")
 
 
 def parse_token(token: str, text: str) -> Page:
@@ -47,13 +47,13 @@ def parse_token(token: str, text: str) -> Page:
         Problem: ``validation-failed``: it was made for another query, or is damaged.
     """
     try:
-        known = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
-        page = Page(*orjson.loads(known[_DIGEST_CHARS:]))
+        payload = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+        page = Page(*orjson.loads(payload[_DIGEST_CHARS:]))
     except (ValueError, TypeError, binascii.Error):
         raise bad_token() from None
     numbers = (page.base_seq, page.seq, page.as_of_ms, page.start)
     sound = (
-        known.startswith(_digest(known[_DIGEST_CHARS:]))
+        payload.startswith(_digest(payload[_DIGEST_CHARS:]))
         and all(type(number) is int and 0 <= number < 2**53 for number in numbers)
         and all(isinstance(part, str) for part in (page.cache_key, page.base, page.query))
     )

@@ -12,7 +12,7 @@ from api.http.preferences import freshness, preferences
 from api.jobs.submit import accepted_response
 from api.reads.collection_query import no_query, parse_query
 from api.reads.collection_response import respond
-from api.reads.lookup import Found, Pending, find
+from api.reads.lookup import Pending, ReadResult, find
 from api.reads.read_request import ReadRequest
 from api.response_cache import middleware as response_cache
 from api.services import Services, current_services
@@ -43,22 +43,22 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
         preferences(request, services.config.max_wait),
         sent_query=sent_query,
     )
-    found = find(read_request)
-    if isinstance(found, Pending):
-        return accepted_response(found.job_status, headers=found.headers, query=sent_query)
-    return with_headers(found, respond(found.listing, found.listing_state, query, found.key))
+    result = find(read_request)
+    if isinstance(result, Pending):
+        return accepted_response(result.job_status, headers=result.headers, query=sent_query)
+    return with_headers(result, respond(result.listing, result.listing_state, query, result.key))
 
 
-def with_headers(found: Found, response: Response) -> Response:
+def with_headers(result: ReadResult, response: Response) -> Response:
     """Say how old what was found is, where it came from, and by which job; let it be sent again if it can be."""
-    services, wanted = found.read_request.services, found.read_request.wanted
-    with_age(services, found.listing_state, response, found.status)
-    response.headers.update(found.headers)
-    if found.is_cacheable:
-        parent_key = found.read_request.parent_key
+    services, cache_control = result.read_request.services, result.read_request.cache_control
+    with_age(services, result.listing_state, response, result.status)
+    response.headers.update(result.headers)
+    if result.is_cacheable:
+        parent_key = result.read_request.parent_key
         fresh_s = services.settings.cache_fresh
-        fresh_s = fresh_s if wanted.max_age_s is None else min(fresh_s, wanted.max_age_s)
-        response_cache.mark_cacheable(services, found.listing_state, parent_key, response.get_data(), fresh_s)
+        fresh_s = fresh_s if cache_control.max_age_s is None else min(fresh_s, cache_control.max_age_s)
+        response_cache.mark_cacheable(services, result.listing_state, parent_key, response.get_data(), fresh_s)
     return response
 
 

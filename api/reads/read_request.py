@@ -28,7 +28,7 @@ class ReadRequest:
     subsystem: str
     arguments: Mapping[str, Any]
     query: Query
-    wanted: RequestCacheControl
+    cache_control: RequestCacheControl
     #: How long to wait for a job where the preferences do not say, in seconds.
     wait_s: float
     preferences: Preferences
@@ -62,7 +62,7 @@ class ReadRequest:
         """Is the copy fresh enough for this request?"""
         settings = self.services.settings
         age_s = (listing_state.now_ms - listing_state.as_of_ms) / 1000
-        return listing_state.usable and self.wanted.takes(
+        return listing_state.usable and self.cache_control.takes(
             age_s, settings.cache_fresh, settings.cache_stale, settings.cache_keep
         )
 
@@ -75,7 +75,7 @@ class ReadRequest:
         return (
             self.stale_if_error
             and listing_state.usable
-            and not self.wanted.no_cache
+            and not self.cache_control.no_cache
             and listing_state.age_s <= self.services.settings.cache_keep
         )
 
@@ -83,7 +83,7 @@ class ReadRequest:
 def resolve_volume_name(read_request: ReadRequest) -> ReadRequest:
     """The same read with the volume's name for its path, where the name is known well enough."""
     path = parse_reference(str(read_request.arguments.get("volume", "")))
-    if path is None or read_request.wanted.no_cache:
+    if path is None or read_request.cache_control.no_cache:
         return read_request
     name = read_request.services.listings.alias(read_request.subsystem, path.junction_path)
     if name:
@@ -103,7 +103,9 @@ def name_in_listing(read_request: ReadRequest, volumes: ListingState) -> ReadReq
     if path is None or volumes.listing_version is None:
         return read_request
     listing = read_request.services.hot.get(volumes.listing_version)
-    found = listing.find_casefolded("junction_path", path.junction_path) if listing is not None else None
+    record = listing.find_casefolded("junction_path", path.junction_path) if listing is not None else None
     return (
-        replace(read_request, arguments={**read_request.arguments, "volume": found["name"]}) if found else read_request
+        replace(read_request, arguments={**read_request.arguments, "volume": record["name"]})
+        if record
+        else read_request
     )

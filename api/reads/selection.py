@@ -30,26 +30,26 @@ _results_lock = Lock()
 @cached(_results, key=lambda _listing, state, _filters, _sort, text: (*state, text), lock=_results_lock)
 def numbers(listing: Listing, state: State, filters: Filters, sort: Sort, text: str) -> Sequence[int]:  # noqa: ARG001 - part of the key
     """The numbers of the records that fit, in the order that is asked for; ``text`` names the query."""
-    found: Sequence[int] = _ordered(listing, state, sort) if sort else range(listing.count)
+    selected: Sequence[int] = _ordered(listing, state, sort) if sort else range(listing.count)
     for name, fits in filters:
-        found = array("l", _fitting(found, listing.column(name), fits))
-    return found
+        selected = array("l", _fitting(selected, listing.column(name), fits))
+    return selected
 
 
-def _fitting(found: Sequence[int], column: Sequence[Any], fits: Predicate) -> Iterable[int]:
+def _fitting(candidates: Sequence[int], column: Sequence[Any], fits: Predicate) -> Iterable[int]:
     """Of the numbers those whose value fits. Where they are many, all values are looked at, in the order of memory."""
-    if len(found) * _FEW < len(column):
-        return compress(found, map(fits, map(column.__getitem__, found)))
+    if len(candidates) * _FEW < len(column):
+        return compress(candidates, map(fits, map(column.__getitem__, candidates)))
     fitting = bytes(map(fits, column))
-    return compress(found, map(fitting.__getitem__, found))
+    return compress(candidates, map(fitting.__getitem__, candidates))
 
 
 @cached(_results, key=lambda _listing, state, sort: (*state, f"sort {sort}"), lock=_results_lock)
 def _ordered(listing: Listing, state: State, sort: Sort) -> Sequence[int]:  # noqa: ARG001 - part of the key
     """The numbers of all records; what is null comes last."""
-    found: Sequence[int] = range(listing.count)
+    order: Sequence[int] = range(listing.count)
     for name, descending in reversed(sort):
         column = listing.column(name)
-        known = sorted((n for n in found if column[n] is not None), key=column.__getitem__, reverse=descending)
-        found = known + [number for number in found if column[number] is None]
-    return array("l", found)
+        present = sorted((n for n in order if column[n] is not None), key=column.__getitem__, reverse=descending)
+        order = present + [number for number in order if column[number] is None]
+    return array("l", order)

@@ -53,7 +53,7 @@ class EventsView(MethodView):
         Server-Sent Events: each change of a job that you may see, with an `id` from which a broken stream goes on
         (`Last-Event-ID`). `event: gap` says that events are missing, because they are kept no longer.
         """
-        wanted = job_filter(query)
+        filter_ = job_filter(query)
         if request.method == "HEAD":
             return Response(content_type=_MEDIA_TYPE)
         hub = event_hub()
@@ -69,7 +69,7 @@ class EventsView(MethodView):
             last_event_id = request.headers.get("Last-Event-ID")
             position, is_gap = hub.locate(last_event_id)
             start = Start(position, is_gap, resumed=last_event_id is not None)
-            stream = EventStream(hub, start, wanted, _scope_check(query), max_s=current_services().config.events_max)
+            stream = EventStream(hub, start, filter_, _scope_check(query), max_s=current_services().config.events_max)
         except BaseException:
             hub.slots.release(requester)
             raise

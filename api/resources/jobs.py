@@ -120,17 +120,17 @@ class JobView(MethodView):
         """
         job_status = visible_job(job_id)
         job_id = job_status.job.id
-        wanted = preferences(request, current_services().config.max_wait)
-        if wanted.wait_s and not _is_news(job_status):
+        preference = preferences(request, current_services().config.max_wait)
+        if preference.wait_s and not _is_news(job_status):
             job_status = (
-                wait_for(current_services(), job_id, wanted.wait_s, _is_news, end=not request.if_none_match)
+                wait_for(current_services(), job_id, preference.wait_s, _is_news, end=not request.if_none_match)
                 or job_status
             )
         response = (
             _with_version(Response(status=304), job_status) if _is_known(job_status) else job_response(job_status)
         )
-        if wanted.wait_s is not None:
-            response.headers["Preference-Applied"] = wanted.applied()
+        if preference.wait_s is not None:
+            response.headers["Preference-Applied"] = preference.applied()
         return response
 
 

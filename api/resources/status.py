@@ -108,9 +108,9 @@ def _troubles(queues: Sequence[overview.QueueStatus], backends: Sequence[overvie
 
 def duration(seconds: float) -> str:
     """A length of time in its largest two units, as in ``2 h 5 min``."""
-    left, words = round(seconds), []
+    remaining, words = round(seconds), []
     for unit, length in _SECONDS.items():
-        count, left = divmod(left, length)
+        count, remaining = divmod(remaining, length)
         if count:
             words.append(f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}")
     return " ".join(words[:2]) or "0 s"

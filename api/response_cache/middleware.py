@@ -131,12 +131,12 @@ class ResponseCacheMiddleware:
     def _respond(
         self, cached: CachedResponse, age_s: int, request_id: str, began: float, start_response: StartResponse
     ) -> Iterable[bytes]:
-        own = [
+        own_headers = [
             ("Age", str(age_s)),
             ("Cache-Status", f"storage-api; hit; ttl={cached.fresh_s - age_s}"),
             ("X-Request-ID", request_id),
         ]
-        start_response(cached.status, [*cached.headers, *own])
+        start_response(cached.status, [*cached.headers, *own_headers])
         elapsed_s, status = time.perf_counter() - began, int(cached.status[:3])
         log_request(
             method=cached.method, path=cached.path, status=status, elapsed_s=elapsed_s,
@@ -157,20 +157,20 @@ class ResponseCacheMiddleware:
 
     def _remembering(self, digest: bytes, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            found = environ.get(_CACHEABLE)
-            if found is not None and status[:3] in ("200", "304") and not any(n == "Set-Cookie" for n, _ in headers):
-                found.status = status
-                found.headers = [header for header in headers if header[0].lower() not in _OWN_HEADERS]
-                self._keep(digest, found)
+            cached = environ.get(_CACHEABLE)
+            if cached is not None and status[:3] in ("200", "304") and not any(n == "Set-Cookie" for n, _ in headers):
+                cached.status = status
+                cached.headers = [header for header in headers if header[0].lower() not in _OWN_HEADERS]
+                self._keep(digest, cached)
             return start_response(status, headers, *more)
 
         return self._application(environ, start)
 
-    def _keep(self, digest: bytes, found: CachedResponse) -> None:
+    def _keep(self, digest: bytes, cached: CachedResponse) -> None:
         with self._lock:
             self._responses.pop(digest, None)
-            self._responses[digest] = found
-            bodies = {id(each.body): len(each.body) for each in self._responses.values()}
+            self._responses[digest] = cached
+            bodies = {id(response.body): len(response.body) for response in self._responses.values()}
             while len(self._responses) > _MAX_RESPONSES or sum(bodies.values()) > self._max_bytes:
                 _, oldest = self._responses.popitem(last=False)
                 bodies.pop(id(oldest.body), None)

@@ -57,8 +57,8 @@ class MemberField(ma.fields.Nested):
         errors = member_errors(value)
         if errors:
             raise ma.ValidationError(errors)
-        found: dict[str, Any] = value
-        return found
+        member: dict[str, Any] = value
+        return member
 
 
 def member_errors(member: Any) -> dict[str, list[str]]:

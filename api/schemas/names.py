@@ -154,8 +154,8 @@ def check_path(arguments: Mapping[str, str]) -> None:
     Raises:
         Problem: `validation-failed`, with a pointer for each.
     """
-    found = {name: check(arguments[name]) for name, check in _PATH_CHECKS.items() if name in arguments}
-    errors = [{"pointer": f"/{name}", "detail": wrong} for name, wrong in found.items() if wrong]
+    complaints = {name: check(arguments[name]) for name, check in _PATH_CHECKS.items() if name in arguments}
+    errors = [{"pointer": f"/{name}", "detail": wrong} for name, wrong in complaints.items() if wrong]
     if errors:
         raise Problem(
             "validation-failed", "; ".join(f"{e['pointer'][1:]} {e['detail']}" for e in errors), errors=errors

@@ -25,10 +25,10 @@ class Moment(ma.fields.Field):
     }
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
-        found = unix_us(value) if isinstance(value, str) else None
-        if found is None:
+        time_us = unix_us(value) if isinstance(value, str) else None
+        if time_us is None:
             raise self.make_error("invalid")
-        return found
+        return time_us
 
 
 def unix_us(text: str) -> int | None:

@@ -86,14 +86,14 @@ def change(
     operation.check(arguments)
     reject_conditions()
     g.held_open = True
-    held = _HeldChange(current_services())
+    held_change = _HeldChange(current_services())
     new = new_job(operation, subsystem, arguments, volume=volume, keyed=True)
     repeat = None if new.idempotency_key else Repeat(_digest(new.owner_key, fields or {}), v3().settings.v3_repeat)
-    with held.services.events.slot() as has_place:
+    with held_change.services.events.slot() as has_place:
         if not has_place:
             detail = "Too many requests are held open already. Nothing was accepted; send this again."
             raise Problem("queue-unavailable", detail, headers={"Retry-After": _NO_PLACE_RETRY_AFTER})
-        return held.outcome(replace(new, target=successor_path(new.target), repeat=repeat), status, body)
+        return held_change.outcome(replace(new, target=successor_path(new.target), repeat=repeat), status, body)
 
 
 class _HeldChange:
@@ -121,14 +121,14 @@ class _HeldChange:
 
     def _submit(self, new: NewJob) -> tuple[Submitted, bool]:
         """The job of this request, and whether it was made for it now."""
-        held, jobs = self.services.held_requests, self.services.jobs
+        held_requests, jobs = self.services.held_requests, self.services.jobs
         while True:
             try:
                 outcome, job_id, job_status = jobs.accept(new)
             except (ReplyLost, NotReplicated) as lost:
                 raise _maybe_accepted() from lost
             if outcome is SubmitOutcome.HELD and new.repeat is not None:
-                if held.is_held_open(job_id, self._is_over):
+                if held_requests.is_held_open(job_id, self._is_over):
                     new = replace(new, repeat=replace(new.repeat, beside=job_id))
             elif outcome is SubmitOutcome.UNSETTLED:
                 time.sleep(_LOOK_EVERY_S)
@@ -194,5 +194,5 @@ def _under_way(job_id: str) -> Problem:
 
 def _digest(requester_id: str, fields: Mapping[str, Any]) -> str:
     """Names a request: by its caller and all that it asks for."""
-    asked = [requester_id, request.method, request.path, fields]
-    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    parts = [requester_id, request.method, request.path, fields]
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()

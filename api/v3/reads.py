@@ -12,7 +12,7 @@ from api.http.preferences import Preferences, RequestCacheControl, freshness, ta
 from api.http.problems import Problem
 from api.reads.collection_query import Query
 from api.reads.collection_response import client_has
-from api.reads.lookup import Found, Pending, find
+from api.reads.lookup import Pending, ReadResult, find
 from api.reads.read import with_headers
 from api.reads.read_request import ReadRequest
 from api.services import current_services
@@ -36,7 +36,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
     """
     resource_type = operation.reads
     assert resource_type is not None  # noqa: S101 - a route that reads names an operation that reads
-    found = find(
+    result = find(
         ReadRequest(
             current_services(),
             operation,
@@ -51,17 +51,17 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
             target=successor_path(),
         )
     )
-    if isinstance(found, Pending) or found.status:
+    if isinstance(result, Pending) or result.status:
         # The storage system was asked for it.
         g.held_open = True
-    if isinstance(found, Pending):
+    if isinstance(result, Pending):
         raise Problem(
             "job-not-finished",
             "The storage system has not answered yet; it is still being asked. Send the request again.",
             status=503,
-            headers={**found.headers, "Retry-After": _RETRY_AFTER},
+            headers={**result.headers, "Retry-After": _RETRY_AFTER},
         )
-    return with_headers(found, _rendered(found, g.v3_mask))
+    return with_headers(result, _rendered(result, g.v3_mask))
 
 
 def _freshness() -> RequestCacheControl:
@@ -71,22 +71,22 @@ def _freshness() -> RequestCacheControl:
     return RequestCacheControl(max_age_s=v3().max_age_s)
 
 
-def _rendered(found: Found, mask: Mask) -> Response:
-    key = found.key
+def _rendered(result: ReadResult, mask: Mask) -> Response:
+    key = result.key
     compressed = key is None and mask is None and takes_gzip(request)
     # Every form of a state is another representation, so its tag is another.
     form = hashlib.sha256(repr((mask, key)).encode()).hexdigest()[:_DIGEST_CHARS]
-    tag = f"{found.listing_state.etag}-v3-{form}"
-    response = Response(status=304) if client_has(tag) else _body(found, mask, compressed=compressed)
+    tag = f"{result.listing_state.etag}-v3-{form}"
+    response = Response(status=304) if client_has(tag) else _body(result, mask, compressed=compressed)
     response.set_etag(f"{tag}-gzip" if compressed else tag)
     response.headers["Vary"] = "Accept-Encoding, Authorization, Cookie, X-Fields"
     return response
 
 
-def _body(found: Found, mask: Mask, *, compressed: bool) -> Response:
-    resource_type, listing = found.read_request.resource_type, found.listing
-    if found.key is not None:
-        record = listing.find(found.key)
+def _body(result: ReadResult, mask: Mask, *, compressed: bool) -> Response:
+    resource_type, listing = result.read_request.resource_type, result.listing
+    if result.key is not None:
+        record = listing.find(result.key)
         assert record is not None  # noqa: S101 - it was found there
         body = fields.one(resource_type, record, mask)
     elif mask is not None:

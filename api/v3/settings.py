@@ -60,6 +60,6 @@ class V3:
 
 def v3() -> V3:
     """Return what the v3 API of the application at hand works with."""
-    found = current_app.extensions[EXTENSION]
-    assert isinstance(found, V3)  # noqa: S101 - put there by init_app
-    return found
+    extension = current_app.extensions[EXTENSION]
+    assert isinstance(extension, V3)  # noqa: S101 - put there by init_app
+    return extension

@@ -30,12 +30,12 @@ def about_service(port: int) -> Iterator[str]:
         return
     if state.get("status") != "ready":
         yield f"no job can be recorded: {state.get('detail', '')}"
-    for queue, known in state.get("queues", {}).items():
-        if not known["workers_online"]:
-            yield f"no worker serves {queue}, where {known['waiting']} jobs wait: make resume NODE=..."
-    for name, known in state.get("subsystems", {}).items():
-        if known.get("status") == "unavailable":
-            yield f"the storage system {name} cannot be used: {known.get('detail', '')}"
+    for queue, details in state.get("queues", {}).items():
+        if not details["workers_online"]:
+            yield f"no worker serves {queue}, where {details['waiting']} jobs wait: make resume NODE=..."
+    for name, details in state.get("subsystems", {}).items():
+        if details.get("status") == "unavailable":
+            yield f"the storage system {name} cannot be used: {details.get('detail', '')}"
 
 
 def log_lines(job_id: str) -> list[str]:
@@ -44,18 +44,18 @@ def log_lines(job_id: str) -> list[str]:
     Raises:
         Trouble: no line names it.
     """
-    wanted = job_id.strip().lower()
+    searched = job_id.strip().lower()
     lines = [
         line
         for path in sorted((HOME / "logs").glob("*.log*"))
         for line in path.read_text(errors="replace").splitlines()
-        if wanted in line.lower()
+        if searched in line.lower()
     ]
-    if not wanted or not lines:
+    if not searched or not lines:
         raise Trouble(f"no line of the logs names the job {job_id or '(none given: make logs JOB=...)'}")
     return sorted(lines, key=_time_of)
 
 
 def _time_of(line: str) -> str:
-    found = re.search(r'"(?:timestamp|time)":\s?"([^"]+)"', line)
-    return found[1] if found else ""
+    match = re.search(r'"(?:timestamp|time)":\s?"([^"]+)"', line)
+    return match[1] if match else ""

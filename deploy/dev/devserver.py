@@ -174,13 +174,13 @@ class DevServer:
 
 def stop_everything() -> int:
     """Stop what runs and wait until all of it is gone; how many processes there were."""
-    found = len(list(our_processes()))
+    process_count = len(list(our_processes()))
     supervisor = Supervisor(State.load().socket)
     if supervisor.is_running():
         supervisor.shut_down()
         await_end(2 * STOP_WAIT_S)
     end_leftovers()
-    return found
+    return process_count
 
 
 def start() -> None:

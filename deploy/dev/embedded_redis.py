@@ -50,11 +50,11 @@ def free_port() -> int:
 def _version(program: str) -> tuple[int, ...]:
     """The release of a server program, (0,) when it does not say."""
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        output = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return (0,)
-    found = re.search(r"v=(\d+)\.(\d+)", said)
-    return tuple(int(part) for part in found.groups()) if found else (0,)
+    match = re.search(r"v=(\d+)\.(\d+)", output)
+    return tuple(int(part) for part in match.groups()) if match else (0,)
 
 
 def find_server() -> str:

@@ -19,7 +19,7 @@ WEBHOOK_SECRETS = HOME / "webhook-secrets.json"
 def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool = False) -> list[Program]:
     """Everything that runs."""
     python = sys.executable
-    found = [Program(REDIS, (redis.program, "redis.conf"), redis.folder)] if redis else []
+    supervised = [Program(REDIS, (redis.program, "redis.conf"), redis.folder)] if redis else []
     api = (
         *(python, "-m", "api.serve", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
         *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
@@ -29,19 +29,21 @@ def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool 
         *("--backpressure", "4096"),
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
     )
-    found.append(Program("api", api))
+    supervised.append(Program("api", api))
     for node, queue_classes in NODES.items():
         # `env` changes what supervisord hands on: workers alone learn where the credentials are.
         changed = ("env", "-u", "SAPI_BACKENDS", f"SAPI_BACKENDS_FILE={BACKENDS_FILE}")
-        found.append(Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--queues", queue_classes)))
+        supervised.append(
+            Program(node, (*changed, python, "-m", "worker.main", "--node", node, "--queues", queue_classes))
+        )
     if sends_webhooks:
         alone = (python, "-m", "deploy.dev.private_environment", str(WEBHOOK_SECRETS))
-        found.append(Program("webhooks", (*alone, python, "-m", "worker.webhooks.main")))
+        supervised.append(Program("webhooks", (*alone, python, "-m", "worker.webhooks.main")))
     flower = (
         *(python, "-m", "celery", "-A", "worker.flower.app:app", "flower", "--read-only=True", "--max-tasks=10000"),
         *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
         *("--persistent=True", f"--db={HOME / 'flower.db'}", "--state_save_interval=10000"),
     )
     # Flower does not end while a question to a worker is open; it has written its data every 10 s.
-    found.append(Program("flower", flower, stop_wait_s=5))
-    return found
+    supervised.append(Program("flower", flower, stop_wait_s=5))
+    return supervised

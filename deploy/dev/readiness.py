@@ -61,8 +61,8 @@ class NodeWatch:
 
     def online(self) -> set[str]:
         """The nodes that serve all of their queues."""
-        wanted = {queue for queues in self._queues.values() for queue in queues}
-        serving = {queue: self._serving(queue) for queue in wanted}
+        queue_names = {queue for queues in self._queues.values() for queue in queues}
+        serving = {queue: self._serving(queue) for queue in queue_names}
         return {node for node, queues in self._queues.items() if all(node in serving[queue] for queue in queues)}
 
     def _serving(self, queue: str) -> set[str]:

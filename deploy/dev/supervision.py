@@ -200,7 +200,7 @@ def await_end(timeout_s: float) -> bool:
 
 def end_leftovers() -> int:
     """End what is still there, politely and then not; how many there were."""
-    found = list(our_processes())
+    leftovers = list(our_processes())
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in our_processes():
             try:
@@ -209,4 +209,4 @@ def end_leftovers() -> int:
                 continue
         if await_end(STOP_WAIT_S if number == signal.SIGTERM else 5):
             break
-    return len(found)
+    return len(leftovers)

@@ -113,7 +113,7 @@ class Backends:
     @property
     def without_options(self) -> str:
         """Names and classes, as ``SAPI_BACKENDS`` for those who need no more."""
-        return "🦄".join(f"{each.name}🌈{each.driver}" for each in self.subsystems.values())
+        return "🦄".join(f"{subsystem.name}🌈{subsystem.driver}" for subsystem in self.subsystems.values())
 
 
 def service_environment(
@@ -121,17 +121,17 @@ def service_environment(
 ) -> dict[str, str]:
     """What every process inherits: all of ``environ`` but the back-ends' options and secrets, and our defaults."""
     hidden = {"SAPI_BACKENDS", "SAPI_BACKENDS_FILE", *_MAKES_OWN, *backends.hidden}
-    told = {name: value for name, value in environ.items() if name not in hidden}
-    told.setdefault("SAPI_DEBUG", told.get("FLASK_DEBUG", "true"))
-    told.setdefault("SAPI_HEALTH_DIR", str(HOME / "health"))
-    told.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
-    told.setdefault("SAPI_SECRET_KEY", secret_key)
-    told.setdefault("SAPI_FLOWER_URL", flower_url)
+    variables = {name: value for name, value in environ.items() if name not in hidden}
+    variables.setdefault("SAPI_DEBUG", variables.get("FLASK_DEBUG", "true"))
+    variables.setdefault("SAPI_HEALTH_DIR", str(HOME / "health"))
+    variables.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
+    variables.setdefault("SAPI_SECRET_KEY", secret_key)
+    variables.setdefault("SAPI_FLOWER_URL", flower_url)
     # Hundreds of threads would have a heap each, of which little is given back.
-    told.setdefault("MALLOC_ARENA_MAX", "2")
-    told.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))
-    path = [str(ROOT), *filter(None, [told.get("PYTHONPATH")])]
-    return told | {
+    variables.setdefault("MALLOC_ARENA_MAX", "2")
+    variables.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))
+    path = [str(ROOT), *filter(None, [variables.get("PYTHONPATH")])]
+    return variables | {
         "SAPI_BACKENDS": backends.without_options,
         "SAPI_REDIS_URL": redis_url,
         # Flower's pages and JSON are open to this machine, and can only be read (see --read-only).

@@ -165,8 +165,8 @@ def env_file(process: str) -> str:
 
     Compose gives such a variable the value that it has in ``.env`` or in the shell; without one it is left out.
     """
-    variables = [each for each in (*_merged(), *_OTHERS) if process in each.readers]
-    names = [name for each in variables for name in (each.name, *_file_names(each))]
+    variables = [variable for variable in (*_merged(), *_OTHERS) if process in variable.readers]
+    names = [name for variable in variables for name in (variable.name, *_file_names(variable))]
     head = f"# Written by `make configuration`: what {process} may be told by .env or the shell."
     return "\n".join([head, *names, ""])
 
@@ -177,13 +177,13 @@ def _file_names(variable: Variable) -> list[str]:
 
 def _merged() -> list[Variable]:
     """Each variable once, with all that read it."""
-    found: dict[str, Variable] = {}
+    merged: dict[str, Variable] = {}
     for settings, readers in _READERS.items():
         for variable in _variables(settings, readers):
-            known = found.get(variable.name, variable)
-            every = tuple(dict.fromkeys((*known.readers, *variable.readers)))
-            found[variable.name] = Variable(known.name, known.kind, known.default, every, known.meaning)
-    return list(found.values())
+            earlier = merged.get(variable.name, variable)
+            every = tuple(dict.fromkeys((*earlier.readers, *variable.readers)))
+            merged[variable.name] = Variable(earlier.name, earlier.kind, earlier.default, every, earlier.meaning)
+    return list(merged.values())
 
 
 def _variables(settings: type[BaseSettings], readers: Sequence[str]) -> Iterator[Variable]:
@@ -239,9 +239,10 @@ def _default(value: Any) -> str:
 
 def _table(variables: Sequence[Variable]) -> Iterator[str]:
     yield "| Variable | Type | Default | Read by | Meaning |\n|---|---|---|---|---|\n"
-    for each in variables:
-        default = f"`{each.default}`" if each.default else "none"
-        yield f"| `{each.name}` | {each.kind} | {default} | {', '.join(each.readers)} | {each.meaning} |\n"
+    for variable in variables:
+        default = f"`{variable.default}`" if variable.default else "none"
+        readers = ", ".join(variable.readers)
+        yield f"| `{variable.name}` | {variable.kind} | {default} | {readers} | {variable.meaning} |\n"
 
 
 def _options(options: type[Options]) -> Iterator[str]:

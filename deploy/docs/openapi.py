@@ -21,13 +21,13 @@ _EXAMPLE = "netapp"
 
 def document() -> dict[str, Any]:
     """Return the document as a service with every way of signing in serves it."""
-    held = Services.build(load(Settings), load(ApiSettings), (_EXAMPLE,))
+    services = Services.build(load(Settings), load(ApiSettings), (_EXAMPLE,))
     basic = {"basic_auth_username": "ann", "basic_auth_password": token_hex()}
     groups = {f"role_{role.lower()}_groups": (role,) for role in Role}
-    known = load(AuthSettings, secret_key=token_hex(), **basic, **groups)
-    api = create_app(held, known).extensions["flask-smorest"]["apis"][""]["ext_obj"]
-    found: dict[str, Any] = orjson.loads(api.document)
-    return found
+    auth_settings = load(AuthSettings, secret_key=token_hex(), **basic, **groups)
+    api = create_app(services, auth_settings).extensions["flask-smorest"]["apis"][""]["ext_obj"]
+    openapi: dict[str, Any] = orjson.loads(api.document)
+    return openapi
 
 
 if __name__ == "__main__":

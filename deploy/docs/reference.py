@@ -47,17 +47,18 @@ def _route(method: str, path: str, item: Document, operation: Document) -> Itera
 
 
 def _parameters(parameters: list[Document]) -> Iterator[str]:
-    shown = [parameter for parameter in parameters if "name" in parameter]
-    filters = [parameter for parameter in shown if parameter.get("description", "").startswith(_FILTER)]
-    if not shown:
+    named_parameters = [parameter for parameter in parameters if "name" in parameter]
+    filters = [parameter for parameter in named_parameters if parameter.get("description", "").startswith(_FILTER)]
+    if not named_parameters:
         return
     yield "\n| Parameter | In | Type | Meaning |\n|---|---|---|---|"
-    for each in shown:
-        if each not in filters:
-            name = f"`{each['name']}`" + (" (needed)" if each.get("required") else "")
-            yield f"| {name} | {each['in']} | {_type(each['schema'])} | {_cell(each.get('description', ''))} |"
+    for parameter in named_parameters:
+        if parameter not in filters:
+            name = f"`{parameter['name']}`" + (" (needed)" if parameter.get("required") else "")
+            meaning = _cell(parameter.get("description", ""))
+            yield f"| {name} | {parameter['in']} | {_type(parameter['schema'])} | {meaning} |"
     if filters:
-        names = ", ".join(f"`{each['name']}`" for each in filters)
+        names = ", ".join(f"`{parameter['name']}`" for parameter in filters)
         operators = filters[0]["description"].partition(" is: ")[2]
         yield f"\nFilters in the query, one for each field: {names}. Each is {operators}.\n"
 
@@ -66,8 +67,8 @@ def _answers(responses: Document) -> Iterator[str]:
     yield "\n| Status | Answer |\n|---|---|"
     for status in sorted(responses.keys() - _ALWAYS):
         answer = responses[status]
-        said = answer.get("description") or HTTPStatus(int(status)).phrase
-        yield f"| {status} | {_cell(said)}{_with_content(answer)} |"
+        description = answer.get("description") or HTTPStatus(int(status)).phrase
+        yield f"| {status} | {_cell(description)}{_with_content(answer)} |"
 
 
 def _with_content(answer: Document) -> str:

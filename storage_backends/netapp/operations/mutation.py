@@ -32,7 +32,7 @@ PAUSE_S = 1.0
 VISIBLE_S, FIRST_PAUSE_S = 30.0, 0.1
 #: What is left of the job's time by then, so that its end can be told, in seconds.
 LEAST_LEFT_S = 5.0
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Mutation:
             raise OutcomeUnclear(f"The change was cancelled; {silence.detail}") from None
         return True
 
-    def look(self, question: Callable[[], Found]) -> Found:
+    def look(self, question: Callable[[], Value]) -> Value:
         """Ask something after a change: what cannot be told then makes the change's outcome unclear."""
         try:
             return question()
@@ -142,7 +142,7 @@ class Mutation:
                 raise
             raise OutcomeUnclear(f"The change was made; {silence.detail}") from None
 
-    def await_visible(self, question: Callable[[], Found], *, missing: type[NotFound] = NotFound) -> Found:
+    def await_visible(self, question: Callable[[], Value], *, missing: type[NotFound] = NotFound) -> Value:
         """Ask, after a change, for what it made; a filer may not show that at once, so it is asked again for a while.
 
         ``missing`` is what ``question`` raises until it shows.
