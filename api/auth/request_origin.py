@@ -77,7 +77,7 @@ def local_path(target: str | None) -> str:
     if "\\" in target or any(not character.isprintable() for character in target):
         return "/"
     try:
-        current_services = urlsplit(target)
+        url = urlsplit(target)
     except ValueError:
         return "/"
-    return "/" if current_services.scheme or current_services.netloc else target
+    return "/" if url.scheme or url.netloc else target

@@ -17,8 +17,8 @@ class Preferences:
 
     def applied(self) -> str:
         """The value of Preference-Applied."""
-        current_services = [f"wait={self.wait_s:g}"] if self.wait_s is not None else []
-        return ", ".join([*current_services, *(["respond-async"] if self.respond_async else [])])
+        applied = [f"wait={self.wait_s:g}"] if self.wait_s is not None else []
+        return ", ".join([*applied, *(["respond-async"] if self.respond_async else [])])
 
     def headers(self, *, done: bool) -> dict[str, str]:
         """Preference-Applied of an answer about a job: of the final one, or of the job as it is."""

@@ -54,10 +54,10 @@ def count_terms(text: str) -> int:
 
 
 def _split(text: str) -> list[str]:
-    current_services = re.findall(r'(?:"[^"]*"|[^|"])+|(?<=\|)(?=\||\Z)|\A(?=\|)', text)
-    if not text or not current_services or any(not part for part in current_services) or text.count('"') % 2:
+    alternatives = re.findall(r'(?:"[^"]*"|[^|"])+|(?<=\|)(?=\||\Z)|\A(?=\|)', text)
+    if not text or not alternatives or any(not part for part in alternatives) or text.count('"') % 2:
         raise BadExpression("is empty, has an empty alternative, or a quotation mark without its pair")
-    return current_services
+    return alternatives
 
 
 def _alternative(text: str, kind: type) -> Predicate:

@@ -35,8 +35,8 @@ class StrictBoolean(ma.fields.Boolean):
 
 def _field(kind: type[ma.fields.Field], description: str, example: Any, **options: Any) -> Any:
     messages = {"null": "must not be null", "required": "is required", **options.pop("error_messages", {})}
-    job_status = {"description": description, **({} if example == "" else {"example": example})}
-    metadata = {**job_status, **options.pop("metadata", {})}
+    described = {"description": description, **({} if example == "" else {"example": example})}
+    metadata = {**described, **options.pop("metadata", {})}
     return kind(metadata=metadata, error_messages=messages, **options)
 
 

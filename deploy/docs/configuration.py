@@ -154,10 +154,10 @@ them `netapp🌈NetappStorage`, and no password. Where neither variable is set, 
 
 def page() -> str:
     """Return the whole page."""
-    current_services = [_HEAD, *_table([*_merged(), *_OTHERS]), _BACKENDS]
+    sections = [_HEAD, *_table([*_merged(), *_OTHERS]), _BACKENDS]
     for driver, options in OPTIONS.items():
-        current_services += [f"\n### Options of {driver}\n\n", *_options(options)]
-    return "".join(current_services)
+        sections += [f"\n### Options of {driver}\n\n", *_options(options)]
+    return "".join(sections)
 
 
 def env_file(process: str) -> str:
@@ -201,8 +201,8 @@ def _names(name: str, field: FieldInfo) -> list[str]:
 
 def _kind(field: FieldInfo) -> str:
     annotation: Any = field.annotation
-    current_services = (annotation, *getattr(annotation, "__args__", ()))
-    if SecretStr in current_services:
+    types = (annotation, *getattr(annotation, "__args__", ()))
+    if SecretStr in types:
         return "secrets, comma-separated" if getattr(annotation, "__origin__", None) is tuple else "secret"
     if getattr(annotation, "__origin__", None) is tuple:
         return "comma-separated list"

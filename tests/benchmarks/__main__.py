@@ -38,7 +38,7 @@ def main() -> int:
         "console,predecessor",
     )
     parser.add_argument("--scale", action="store_true", help="also 100 to 200,000 volumes, and 1 to 4 processes")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     # Whoever ends this ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(
@@ -46,22 +46,22 @@ def main() -> int:
     )
     print("| what | ours | beside it | ratio | target |\n|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        _measure(Path(folder), asked)
-        if asked.scale:
+        _measure(Path(folder), options)
+        if options.scale:
             from tests.benchmarks.scale import measure
 
-            _show(measure(Path(folder), asked.seconds, asked.rounds))
+            _show(measure(Path(folder), options.seconds, options.rounds))
     return 0
 
 
-def _measure(folder: Path, asked: argparse.Namespace) -> None:
+def _measure(folder: Path, options: argparse.Namespace) -> None:
     with stack(folder, _SIZES) as running:
         os.environ |= {"SAPI_REDIS_URL": running.redis.url, "BENCH_FOLDER": str(folder)}
         from tests.benchmarks import batches, beside_streams, console, finding, predecessor
         from tests.benchmarks.measures import Measures
 
-        measures = Measures(running, seconds=asked.seconds, rounds=asked.rounds)
-        current_services: dict[str, Callable[[], Iterable[object]]] = {
+        measures = Measures(running, seconds=options.seconds, rounds=options.rounds)
+        measurements: dict[str, Callable[[], Iterable[object]]] = {
             "idle": lambda: measures.memory("idle"),
             "cached": lambda: (row for name, size in _CACHED for row in measures.cached(name, size)),
             "filtered": lambda: [measures.filtered("v50000")],
@@ -71,15 +71,15 @@ def _measure(folder: Path, asked: argparse.Namespace) -> None:
             "submit": lambda: [measures.submit()],
             "look": lambda: [measures.look_up_beside_a_listing("v100", "slow")],
             "polls": lambda: measures.long_polls("v100", "slow"),
-            "streams": lambda: beside_streams.measure(running, "v100", asked.rounds),
+            "streams": lambda: beside_streams.measure(running, "v100", options.rounds),
             "batch": lambda: [*batches.accept(running), *batches.carry_out(running, "v100")],
             "blocked": lambda: batches.blocked(running, "v100"),
             "find": lambda: finding.find_jobs(folder / "find"),
-            "console": lambda: console.measure(running, "v50000", seconds=asked.seconds, rounds=asked.rounds),
-            "predecessor": lambda: predecessor.measure(running, asked.seconds),
+            "console": lambda: console.measure(running, "v50000", seconds=options.seconds, rounds=options.rounds),
+            "predecessor": lambda: predecessor.measure(running, options.seconds),
         }
-        for name, part in current_services.items():
-            if not asked.only or name in asked.only.split(","):
+        for name, part in measurements.items():
+            if not options.only or name in options.only.split(","):
                 _show(part())
 
 

@@ -45,8 +45,8 @@ class _Client:
 
     def submit(self, requests: list[dict[str, Any]]) -> None:
         """Submit each by itself."""
-        for each in requests:
-            self.ask(each["method"], each["path"])
+        for member in requests:
+            self.ask(member["method"], member["path"])
 
     def await_end(self, path: str) -> None:
         """Return once the job has ended."""
@@ -96,7 +96,7 @@ def carry_out(stack: Stack, name: str) -> Iterator[Row]:
     for _ in range(1 + _ROUNDS):
         members.append(_cost(stack, _PROCESSES, lambda: client.await_end(client.batch(requests)))[1])
         singles.append(_cost(stack, _PROCESSES, one_by_one)[1])
-    mine, theirs = (statistics.median(found[1:]) * 1000 / _MEMBERS for found in (members, singles))
+    mine, theirs = (statistics.median(times[1:]) * 1000 / _MEMBERS for times in (members, singles))
     what = "CPU of a member (API, worker and Redis), against a single job"
     yield Row(what, f"{mine:.2f} ms", f"{theirs:.2f} ms", f"{mine / theirs:.2f}", "≤ 1.0")
 
@@ -118,15 +118,15 @@ def blocked(stack: Stack, name: str) -> Iterator[Row]:
         "a batch fails": lambda: client.await_end(client.batch(absent, parallel=100)),
         "a batch stops": lambda: client.await_end(client.batch([absent[0], *waiting[1:]], stops=True)),
     }
-    found: dict[str, list[_Longest]] = {what: [] for what in steps}
+    results: dict[str, list[_Longest]] = {what: [] for what in steps}
     for _ in range(_ROUNDS):
         for what, action in steps.items():
             with _watched(server) as longest:
                 action()
-            found[what].append(longest)
+            results[what].append(longest)
         client.cancel_all(UNHEARD)
-    for what, rounds in found.items():
-        best = min(rounds, key=lambda each: each.ms)
+    for what, rounds in results.items():
+        best = min(rounds, key=lambda measured: measured.ms)
         yield Row(f"Redis is blocked while {what}", f"{best.ms:.1f} ms", best.command, "", "≤ 20 ms")
 
 
@@ -140,7 +140,7 @@ class _Longest:
 @contextmanager
 def _watched(server: redis.Redis) -> Iterator[_Longest]:
     """Look at Redis's slow log after the block."""
-    longest, scripts = _Longest(), {each.sha: name for name, each in JobScripts(server, "").registered.items()}
+    longest, scripts = _Longest(), {script.sha: name for name, script in JobScripts(server, "").registered.items()}
     server.config_set("slowlog-log-slower-than", _LOOKED_AT_US)
     server.config_set("slowlog-max-len", 100_000)
     server.slowlog_reset()

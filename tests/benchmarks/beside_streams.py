@@ -21,7 +21,7 @@ def measure(stack: Stack, name: str, rounds: int) -> Iterator[Row]:
     once(stack.ours, request("GET", f"/v4/{name}/volumes?limit=1", Prefer="wait=25"))
     ask = request("GET", f"/v4/{name}/volumes?limit=1")
     idle, changes, both = [], [], []
-    told = ""
+    summary = ""
     for _ in range(rounds):
         idle += _answers(stack, ask)
         with _crowd(stack, name, 0):
@@ -31,27 +31,27 @@ def measure(stack: Stack, name: str, rounds: int) -> Iterator[Row]:
             began = time.monotonic()
             both += _answers(stack, ask)
             share = (stack.processes.cpu_s("ours") - before) / (time.monotonic() - began)
-        told = f"{ended[0]}; API {share:.2f} CPUs"
-    for share, named, target in ((0.99, "p99", "≤ 2"), (0.5, "median", "")):
-        yield times(f"others' answers beside {_CHANGES_PER_S} changes a second ({named})", changes, idle, share, "")
+        summary = f"{ended[0]}; API {share:.2f} CPUs"
+    for share, statistic, target in ((0.99, "p99", "≤ 2"), (0.5, "median", "")):
+        yield times(f"others' answers beside {_CHANGES_PER_S} changes a second ({statistic})", changes, idle, share, "")
         yield times(
-            f"others' answers beside {_STREAMS} streams of {_CHANGES_PER_S} changes a second ({named})",
+            f"others' answers beside {_STREAMS} streams of {_CHANGES_PER_S} changes a second ({statistic})",
             both,
             idle,
             share,
             target,
         )
-    yield Row("the streams", told)
+    yield Row("the streams", summary)
 
 
 def _answers(stack: Stack, ask: bytes) -> list[float]:
     connection = Connection(stack.ours)
-    found = []
+    times = []
     for _ in range(_ANSWERS):
-        found.append(timed(lambda: must(connection.ask(ask), 200)))
+        times.append(timed(lambda: must(connection.ask(ask), 200)))
         time.sleep(_PAUSE_S)
     connection.close()
-    return found
+    return times
 
 
 @contextmanager

@@ -44,10 +44,10 @@ end
 def find_jobs(folder: Path) -> Iterator[Row]:
     """A page of 100 by each filter and some pairs, beside a thousand and beside a million finished jobs, in turns."""
     with _store(folder / "few", _FEW) as few, _store(folder / "many", _MANY) as many:
-        for name, wanted in _queries().items():
+        for name, job_filter in _queries().items():
             # Only pages of one length can be compared.
-            count = len(_jobs(few).find(wanted, JobScope(everybody=True), 100)[0])
-            few_ms, many_ms = _page_ms(few, many, wanted, count or 100)
+            count = len(_jobs(few).find(job_filter, JobScope(everybody=True), 100)[0])
+            few_ms, many_ms = _page_ms(few, many, job_filter, count or 100)
             ratio = f"{many_ms / few_ms:.2f}"
             yield Row(f"page of {count} jobs: {name}", f"{many_ms:.2f} ms CPU", f"{few_ms:.2f} ms CPU", ratio, "≤ 1.5")
         memory: Any = many.info("memory")
@@ -104,7 +104,7 @@ def _queries() -> dict[str, JobFilter]:
     }
 
 
-def _page_ms(few: redis.Redis, many: redis.Redis, wanted: JobFilter, limit: int) -> tuple[float, float]:
+def _page_ms(few: redis.Redis, many: redis.Redis, job_filter: JobFilter, limit: int) -> tuple[float, float]:
     """The CPU of a page in each, of the client and of Redis, as the median of some turns of several pages.
 
     The clock would say the same on a quiet machine, and on any other what else runs there.
@@ -112,11 +112,11 @@ def _page_ms(few: redis.Redis, many: redis.Redis, wanted: JobFilter, limit: int)
     times: tuple[list[float], list[float]] = ([], [])
     stores = [(client, _jobs(client)) for client in (few, many)]
     for _ in range(_TURNS):
-        for (client, jobs), found in zip(stores, times, strict=True):
+        for (client, jobs), page_times in zip(stores, times, strict=True):
             before_s = _cpu_s(client)
             for _ in range(_PAGES):
-                jobs.find(wanted, JobScope(everybody=True), limit)
-            found.append((_cpu_s(client) - before_s) * 1000 / _PAGES)
+                jobs.find(job_filter, JobScope(everybody=True), limit)
+            page_times.append((_cpu_s(client) - before_s) * 1000 / _PAGES)
     return statistics.median(times[0]), statistics.median(times[1])
 
 

@@ -46,17 +46,17 @@ class Connection:
                 raise ConnectionError("closed")
             received += part
         head, _, body = received.partition(b"\r\n\r\n")
-        left = _length(head) - len(body)
-        if left <= 0:
+        missing = _length(head) - len(body)
+        if missing <= 0:
             return int(head[9:12]), head, body
-        current_services = [body]
-        while left > 0:
-            size = self._socket.recv_into(self._buffer, min(left, _LARGEST))
+        chunks = [body]
+        while missing > 0:
+            size = self._socket.recv_into(self._buffer, min(missing, _LARGEST))
             if not size:
                 raise ConnectionError("closed")
-            current_services.append(bytes(self._buffer[:size]))
-            left -= size
-        return int(head[9:12]), head, b"".join(current_services)
+            chunks.append(bytes(self._buffer[:size]))
+            missing -= size
+        return int(head[9:12]), head, b"".join(chunks)
 
     def open(self, request: bytes, beginning: bytes) -> None:
         """Ask for what has no end; its answer must begin so."""
@@ -137,5 +137,5 @@ def run(
         thread.join()
     if wrong:
         raise AssertionError(f"{address} answered {sorted(set(wrong))}, not {expect}")
-    every = [latency for each in latencies for latency in each]
+    every = [latency for of_client in latencies for latency in of_client]
     return Load(len(every) / seconds, every, (cpu_s() - cpu_before) * 1000 / max(1, len(every)))

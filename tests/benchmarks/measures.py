@@ -226,12 +226,12 @@ class Measures:
 
     def _paced(self, ask: bytes, count: int = 400) -> list[float]:
         connection = Connection(self._stack.ours)
-        found = []
+        times = []
         for _ in range(count):
-            found.append(timed(lambda: must(connection.ask(ask), 200)))
+            times.append(timed(lambda: must(connection.ask(ask), 200)))
             time.sleep(0.005)
         connection.close()
-        return found
+        return times
 
     # --- memory
 
@@ -239,8 +239,8 @@ class Measures:
         """What processes hold of their own."""
         names = {"ours": "an API process", "quick": "the worker for changes", "list": "the worker for listings"}
         return [
-            Row(f"memory of {named}, {when}", f"{self._stack.processes.memory_mb(name):.0f} MiB")
-            for name, named in names.items()
+            Row(f"memory of {description}, {when}", f"{self._stack.processes.memory_mb(name):.0f} MiB")
+            for name, description in names.items()
         ]
 
     def redis_bytes(self, name: str, volumes: int) -> list[Row]:

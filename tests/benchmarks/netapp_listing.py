@@ -31,13 +31,13 @@ def pages(count: int) -> list[bytes]:
     world = World()
     for number in range(count):
         world.add_volume(f"vol{number:05}", nas={"path": f"/vol{number:05}"})
-    shown = [VOLUME.show(record, [*LISTING_FIELDS, "svm.name"]) for record in world.volumes.values()]
+    all_records = [VOLUME.show(record, [*LISTING_FIELDS, "svm.name"]) for record in world.volumes.values()]
     made = []
     for start in range(0, count, PAGE):
         links: dict[str, Any] = {"self": {"href": "/api/storage/volumes"}}
         if start + PAGE < count:
             links["next"] = {"href": f"/api/storage/volumes?start.uuid={start + PAGE}&max_records={PAGE}"}
-        records = shown[start : start + PAGE]
+        records = all_records[start : start + PAGE]
         made.append(json.dumps({"records": records, "num_records": len(records), "_links": links}).encode())
     return made
 

@@ -42,7 +42,7 @@ def healthz() -> str:
 @app.get("/volumes")
 def volumes() -> Response:
     """All volumes, read from the filer now."""
-    return Response(json.dumps([asdict(each) for each in _filer.list_volumes(journal=InMemoryJournal())]))
+    return Response(json.dumps([asdict(volume) for volume in _filer.list_volumes(journal=InMemoryJournal())]))
 
 
 @app.get("/volumes/<name>")
@@ -110,7 +110,7 @@ def _listing(address: str, sent: bytes) -> Iterator[list[int]]:
                 if status == 200:
                     answers.append(status)
 
-    threads = [threading.Thread(target=client, args=(each,), daemon=True) for each in connections]
+    threads = [threading.Thread(target=client, args=(connection,), daemon=True) for connection in connections]
     for thread in threads:
         thread.start()
     try:

@@ -84,9 +84,9 @@ def api_row(processes: Processes, client: redis.Redis, endpoints: int, volumes: 
     fill(client, endpoints, volumes)
     api = Api(processes, "🦄".join(f"e{number}🌈DummyStorage" for number in range(endpoints)))
     idle = processes.memory_mb("api")
-    each = [f"/v4/e{number}/volumes?limit=10" for number in range(endpoints)]
-    first = api.cost(each[:200])
-    again = api.cost((each[:200] * 200)[:200])
+    paths = [f"/v4/e{number}/volumes?limit=10" for number in range(endpoints)]
+    first = api.cost(paths[:200])
+    again = api.cost((paths[:200] * 200)[:200])
     others = [api.cost([path] * 5) for path in ("/readyz", "/metrics")]
     used = client.info("memory")["used_memory"] / 2**20
     memory = f"{idle:.0f} / {processes.memory_mb('api'):.0f} MiB"
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--endpoints", default="1,10,100,1000")
     parser.add_argument("--served", default="1,10,50,100", help="endpoints of one worker process")
     parser.add_argument("--volumes", type=int, default=10_000, help="in each listing")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedRedis.in_folder(find_server(), Path(folder))
         started = server.start()
@@ -140,10 +140,10 @@ def main() -> None:
         processes = Processes(Path(folder), environment)
         try:
             client.config_set("appendonly", "no")
-            for endpoints in map(int, asked.endpoints.split(",")):
-                _tell(api_row(processes, client, endpoints, asked.volumes))
+            for endpoints in map(int, options.endpoints.split(",")):
+                _tell(api_row(processes, client, endpoints, options.volumes))
             client.config_set("appendonly", "yes")
-            for endpoints in map(int, asked.served.split(",")):
+            for endpoints in map(int, options.served.split(",")):
                 _tell(worker_row(processes, client, endpoints))
         finally:
             processes.end_all()

@@ -118,8 +118,8 @@ def backends(folder: Path, sizes: Mapping[str, Mapping[str, object]]) -> str:
     """``SAPI_BACKENDS`` with a dummy of each name."""
     entries = []
     for name, options in sizes.items():
-        told = "".join(f"🌈{key}🌈{value}" for key, value in {"state_dir": folder, **options}.items())
-        entries.append(f"{name}🌈DummyStorage{told}")
+        options_text = "".join(f"🌈{key}🌈{value}" for key, value in {"state_dir": folder, **options}.items())
+        entries.append(f"{name}🌈DummyStorage{options_text}")
     return "🦄".join(entries)
 
 

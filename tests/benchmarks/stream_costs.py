@@ -53,9 +53,9 @@ class Followers:
         self.received = 0
         self._stop = threading.Event()
         self._rest = b""
-        for number, each in enumerate(self._sockets):
-            each.setblocking(False)
-            self._selector.register(each, selectors.EVENT_READ, number)
+        for number, sock in enumerate(self._sockets):
+            sock.setblocking(False)
+            self._selector.register(sock, selectors.EVENT_READ, number)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -63,8 +63,8 @@ class Followers:
         """End all streams."""
         self._stop.set()
         self._thread.join()
-        for each in self._sockets:
-            each.close()
+        for sock in self._sockets:
+            sock.close()
 
     def _read(self) -> None:
         while not self._stop.is_set():
@@ -102,8 +102,8 @@ def stream_row(running: Stack, count: int, changes: int, per_s: float) -> str:
     events = followers.received if followers else 0
     if followers:
         followers.close()
-    told = f"{median(late) * 1000:.0f} / {late[int(len(late) * 0.99) - 1] * 1000:.0f} ms" if late else ""
-    return f"| {count} | {events:,} | {memory:.0f} MiB | {cpu_ms:.1f} ms | {told} |"
+    lateness = f"{median(late) * 1000:.0f} / {late[int(len(late) * 0.99) - 1] * 1000:.0f} ms" if late else ""
+    return f"| {count} | {events:,} | {memory:.0f} MiB | {cpu_ms:.1f} ms | {lateness} |"
 
 
 def main() -> None:
@@ -112,11 +112,11 @@ def main() -> None:
     parser.add_argument("--streams", default="0,1,50,200")
     parser.add_argument("--changes", type=int, default=300)
     parser.add_argument("--per-second", type=float, default=20)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     sizes = {"quick": {"volumes": _VOLUMES}}
     with tempfile.TemporaryDirectory(prefix="streams-") as folder, stack(Path(folder), sizes, api_workers=1) as running:
-        for count in map(int, asked.streams.split(",")):
-            _tell(stream_row(running, count, asked.changes, asked.per_second))
+        for count in map(int, options.streams.split(",")):
+            _tell(stream_row(running, count, options.changes, options.per_second))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from tests.chaos.client import Client, Seen
 from tests.chaos.faults import Faults
 from tests.chaos.judge import BAD, Judge, Verdict
 from tests.chaos.listening import Listening
+from tests.chaos.notifications import BAD as BAD_NOTICES
 from tests.chaos.requests_made import Wishes
 from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
-from tests.chaos.told import BAD as TOLD
 
 #: A job that has not ended, when no other has for so long after the last fault, is stuck.
 _STUCK_AFTER_S = 90.0
@@ -37,18 +37,18 @@ _BY_PATH_IN_BATCHES = 0.01
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, judge, print."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    if "--attack" in given:
-        return attack([each for each in given if each != "--attack"])
-    told = _arguments(given)
-    seed = told.seed if told.seed is not None else random.randrange(10**6)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--attack" in arguments:
+        return attack([argument for argument in arguments if argument != "--attack"])
+    options = _arguments(arguments)
+    seed = options.seed if options.seed is not None else random.randrange(10**6)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    print(f"seed {seed}, {told.seconds} s, {told.clients} clients; everything is in {folder}", flush=True)
-    stack = Stack(folder, latency_s=told.latency)
-    listening = Listening(stack) if told.listeners else None
+    print(f"seed {seed}, {options.seconds} s, {options.clients} clients; everything is in {folder}", flush=True)
+    stack = Stack(folder, latency_s=options.latency)
+    listening = Listening(stack) if options.listeners else None
     try:
         stack.start()
-        verdict = _run(stack, told, seed, listening)
+        verdict = _run(stack, options, seed, listening)
     finally:
         stack.stop()
     if verdict.kept:
@@ -73,28 +73,30 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(stack: Stack, told: argparse.Namespace, seed: int, listening: Listening | None) -> Verdict:
+def _run(stack: Stack, options: argparse.Namespace, seed: int, listening: Listening | None) -> Verdict:
     urls = [f"http://127.0.0.1:{port}" for port in stack.ports]
     listed = requests.get(f"{urls[0]}/v4/{SUBSYSTEM}/volumes", auth=(USER, PASSWORD), timeout=60).json()
-    wishes = Wishes(sorted(volume["name"] for volume in listed), by_path=_BY_PATH_IN_BATCHES if told.batches else 0.25)
+    wishes = Wishes(
+        sorted(volume["name"] for volume in listed), by_path=_BY_PATH_IN_BATCHES if options.batches else 0.25
+    )
     seen, stop = Seen(), threading.Event()
     clients: Sequence[threading.Thread]
-    if told.batches:
+    if options.batches:
         clients = batch_clients(
-            stack, wishes, seen, seed, stop, clients=told.clients, batches=told.batches, size=told.members
+            stack, wishes, seen, seed, stop, clients=options.clients, batches=options.batches, size=options.members
         )
     else:
-        clients = [Client(urls, wishes, seen, f"{seed}-{n}", stop) for n in range(told.clients)]
+        clients = [Client(urls, wishes, seen, f"{seed}-{n}", stop) for n in range(options.clients)]
     if listening:
         listening.start(seed)
-    faults = Faults(stack, random.Random(seed), pause_s=tuple(told.pause))
+    faults = Faults(stack, random.Random(seed), pause_s=tuple(options.pause))
     for thread in (*clients, faults):
         thread.start()
     judge = Judge(stack)
-    if told.batches:
-        _await_batches(clients, judge, told.seconds)
+    if options.batches:
+        _await_batches(clients, judge, options.seconds)
     else:
-        time.sleep(told.seconds)
+        time.sleep(options.seconds)
     if listening:
         listening.stop_asking()
     faults.end()
@@ -123,7 +125,7 @@ def _print(verdict: Verdict, faults: Faults, seen: Seen, drained: str, stack: St
     rows: list[tuple[str, object, str]] = [
         ("accepted", verdict.accepted, f"jobs, {verdict.batches} of them batches"),
         ("ended", verdict.ended, ", ".join(f"{state} {n}" for state, n in verdict.states.most_common())),
-        *((name, len(verdict.bad[name]), why) for name, why in (BAD | TOLD).items() if name in verdict.bad),
+        *((name, len(verdict.bad[name]), why) for name, why in (BAD | BAD_NOTICES).items() if name in verdict.bad),
         ("failures", sum(verdict.codes.values()), ", ".join(f"{code} {n}" for code, n in verdict.codes.most_common())),
         ("fenced", verdict.fenced, "changes that came too late and that the filer refused"),
         ("drained", "", drained),
@@ -135,8 +137,8 @@ def _print(verdict: Verdict, faults: Faults, seen: Seen, drained: str, stack: St
     ]  # fmt: skip
     for name, number, more in rows:
         print(f"{name:>10}  {number!s:>8}  {more}")
-    for name, found in verdict.bad.items():
-        for line in found[:20]:
+    for name, lines in verdict.bad.items():
+        for line in lines[:20]:
             print(f"{name}: {line}")
 
 

@@ -57,8 +57,8 @@ def batch_clients(
     stack: Stack, wishes: Wishes, seen: Seen, seed: int, stop: threading.Event, *, clients: int, batches: int, size: int
 ) -> list[BatchClient]:
     """Return clients that submit so many batches of so many members together."""
-    left = _Shared(itertools.repeat(1, batches))
-    return [BatchClient(stack, wishes, seen, f"{seed}-{n}", stop, left, size) for n in range(clients)]
+    remaining = _Shared(itertools.repeat(1, batches))
+    return [BatchClient(stack, wishes, seen, f"{seed}-{n}", stop, remaining, size) for n in range(clients)]
 
 
 class _Shared:

@@ -32,8 +32,8 @@ class Seen:
     #: Ids that were answered for one key: more than one is a promise broken.
     by_key: dict[str, set[str]] = field(default_factory=dict)
     statuses: Counter[int | str] = field(default_factory=Counter)
-    #: Final states that clients were told.
-    told: dict[str, str] = field(default_factory=dict)
+    #: Final states of jobs, as clients read them.
+    final_states: dict[str, str] = field(default_factory=dict)
     changed_its_mind: set[str] = field(default_factory=set)
     surprises: list[str] = field(default_factory=list)
     slowest_s: float = 0.0
@@ -94,7 +94,7 @@ class Client(threading.Thread):
         job = answer.json()
         if job["done"]:
             with self._seen.lock:
-                if self._seen.told.setdefault(job_id, job["state"]) != job["state"]:
+                if self._seen.final_states.setdefault(job_id, job["state"]) != job["state"]:
                     self._seen.changed_its_mind.add(job_id)
 
     def _ask(self, method: str, path: str, **more: Any) -> requests.Response | None:

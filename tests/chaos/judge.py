@@ -67,14 +67,16 @@ class Judge:
     def await_end(self, limit_s: float) -> str:
         """Return once no job is open, or none has ended for ``limit_s``; how long that took, and how many were open."""
         started = last = time.monotonic()
-        at_first = left = self.open_jobs()
+        at_first = open_count = self.open_jobs()
         ended = self._ended()
-        while time.monotonic() - last < limit_s and left:
+        while time.monotonic() - last < limit_s and open_count:
             time.sleep(0.3)
-            left, before = self.open_jobs(), ended
+            open_count, before = self.open_jobs(), ended
             ended = self._ended()
             last = time.monotonic() if ended != before else last
-        return f"{at_first} open jobs took {time.monotonic() - started:.1f} s after the last fault, {left} were left"
+        return (
+            f"{at_first} open jobs took {time.monotonic() - started:.1f} s after the last fault, {open_count} were left"
+        )
 
     def open_jobs(self) -> int:
         """How many jobs and batches are not finished; at least one while Redis does not say."""
@@ -108,7 +110,7 @@ class Judge:
         bad["wrong"] = [_line(job) for job in jobs.values() if _is_wrong(job, effects.get(job["id"]))]
         bad["changed"] = [
             _line(jobs[job_id])
-            for job_id, state in seen.told.items()
+            for job_id, state in seen.final_states.items()
             if job_id in jobs and jobs[job_id]["state"] != state
         ] + sorted(seen.changed_its_mind)
         bad["disorder"] = self._disorder(jobs, effects)
@@ -122,24 +124,24 @@ class Judge:
 
     def all_jobs(self, query: str = "") -> list[dict[str, Any]]:
         """Everybody's jobs, as the service shows them."""
-        found: list[dict[str, Any]] = []
+        jobs: list[dict[str, Any]] = []
         url: str | None = f"http://127.0.0.1:{self._stack.ports[0]}/v4/jobs?limit=500{query}"
         while url:
             answer = self._session.get(url, timeout=60)
             answer.raise_for_status()
-            found += answer.json()
+            jobs += answer.json()
             more = answer.links.get("next")
             url = urljoin(url, more["url"]) if more else None
-        return found
+        return jobs
 
     def _left_over(self) -> list[str]:
         """Members of batches that were never accepted; nobody is shown them, but they must not be kept."""
         with redis.Redis.from_url(self._stack.redis.url) as client:
             batches = [key.decode().removeprefix("sapi:members:") for key in client.scan_iter("sapi:members:*", 1000)]
             return [
-                f"members of {each}, which was not accepted"
-                for each in batches
-                if not client.exists(f"sapi:job:{each}")
+                f"members of {batch_id}, which was not accepted"
+                for batch_id in batches
+                if not client.exists(f"sapi:job:{batch_id}")
             ]
 
     def _updates(self) -> dict[str, tuple[bool, float]]:
@@ -160,9 +162,9 @@ class Judge:
             for job_id, (applied, at) in effects.items():
                 if applied and job_id in jobs:
                     seq, arguments = client.hmget(f"sapi:job:{job_id}", "seq", "arguments")
-                    told = json.loads(arguments or b"{}")
-                    if "volume" in told:
-                        lines[told["volume"]].append((int(seq or 0), at, job_id))
+                    job_arguments = json.loads(arguments or b"{}")
+                    if "volume" in job_arguments:
+                        lines[job_arguments["volume"]].append((int(seq or 0), at, job_id))
         return [
             f"{volume}: {earlier} after {later}"
             for volume, line in lines.items()
@@ -176,13 +178,13 @@ class Judge:
         listed = self._session.get(f"{base}/volumes", timeout=60, headers={"Prefer": "wait=25"})
         if listed.status_code != requests.codes.ok:
             return [f"no listing: {listed.status_code} {listed.text[:200]}"]
-        shown = {v["name"]: v for v in listed.json()}
+        by_name = {v["name"]: v for v in listed.json()}
         with sqlite3.connect(self._stack.database) as db:
             there = {name: json.loads(text) for name, text in db.execute("SELECT name, record FROM volumes WHERE live")}
         return [
-            f"{name}: shown {shown.get(name)}, there {there.get(name)}"
-            for name in shown.keys() | there.keys()
-            if {k: v for k, v in (shown.get(name) or {}).items() if v is not None} != (there.get(name) or {})
+            f"{name}: shown {by_name.get(name)}, there {there.get(name)}"
+            for name in by_name.keys() | there.keys()
+            if {k: v for k, v in (by_name.get(name) or {}).items() if v is not None} != (there.get(name) or {})
         ]
 
 

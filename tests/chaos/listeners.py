@@ -1,4 +1,4 @@
-"""Who is told of jobs while parts of the service are killed: five readers of streams, and a receiver of webhooks."""
+"""Who is notified of jobs while parts of the service are killed: five event streams, and a receiver of webhooks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Listener(threading.Thread):
     urls: list[str]
     query: str
     #: Is a job, as it is now, one of those that the stream is to show?
-    wanted: Callable[[Mapping[str, Any]], bool]
+    expects: Callable[[Mapping[str, Any]], bool]
     session: requests.Session
     rng: random.Random
     over: threading.Event = field(default_factory=threading.Event)
-    #: Of each job: the states that were told, in the order in which they came.
+    #: Of each job: the states of its notifications, in the order in which they came.
     states: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
@@ -139,7 +139,7 @@ def is_new_snapshot(job: Mapping[str, Any]) -> bool:
 
 def listeners(urls: list[str], other: requests.Session, seed: int) -> list[Listener]:
     """Five readers: two of everything, one of a filter, and two users of their own jobs."""
-    told: list[tuple[str, str, Callable[[Mapping[str, Any]], bool], requests.Session]] = [
+    parameters: list[tuple[str, str, Callable[[Mapping[str, Any]], bool], requests.Session]] = [
         ("all1", "?all=true", lambda _: True, basic_session()),
         ("all2", "?all=true", lambda _: True, basic_session()),
         ("snapshots", "?all=true&operation=create_snapshot&state=succeeded", is_new_snapshot, basic_session()),
@@ -147,6 +147,6 @@ def listeners(urls: list[str], other: requests.Session, seed: int) -> list[Liste
         ("other", "", lambda job: job["requested_by"] not in (USER, None), other),
     ]
     return [
-        Listener(name, urls, query, wanted, session, random.Random(f"{seed}{name}"))
-        for name, query, wanted, session in told
+        Listener(name, urls, query, expects, session, random.Random(f"{seed}{name}"))
+        for name, query, expects, session in parameters
     ]

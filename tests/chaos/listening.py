@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chaos.listeners import AbsentReceiver, OtherClient, listeners, other_session
+from tests.chaos.notifications import BAD, await_notifications, changes, judge_hooks, judge_stream
 from tests.chaos.stack import Stack
-from tests.chaos.told import BAD, await_told, changes, judge_hooks, judge_stream
 
 #: When, after the beginning, and for how long the receiver is away, and how often its process is killed (seconds).
 _AWAY_AFTER_S, _AWAY_S, _KILL_EVERY_S = 30.0, 60.0, 25.0
 #: After a minute away the next attempt may be two minutes later, and the ones of the last minute come then.
-_TOLD_WITHIN_S = 240.0
+_NOTIFIED_WITHIN_S = 240.0
 
 
 class Listening:
@@ -56,22 +56,22 @@ class Listening:
         self._over.set()
 
     def judge(self, all_jobs: Callable[[], list[dict[str, Any]]]) -> dict[str, list[str]]:
-        """What was told wrongly, of all jobs that there are; prints the figures."""
-        ended, took_s = await_told(
+        """Return what is wrong with the notifications of all jobs, by kind of fault; prints the figures."""
+        ended, took_s = await_notifications(
             lambda: changes(all_jobs()),
             self._streams,
             lambda: list(self._receiver.receiver.hooks),
-            _TOLD_WITHIN_S,
+            _NOTIFIED_WITHIN_S,
         )
         for stream in self._streams:
             stream.over.set()
         hooks = list(self._receiver.receiver.hooks)
-        found = [judge_hooks(ended, hooks), *(judge_stream(ended, stream) for stream in self._streams)]
+        faults = [judge_hooks(ended, hooks), *(judge_stream(ended, stream) for stream in self._streams)]
         for stream in self._streams:
             print(f"  {stream.name_:>9}  {len(stream.ids):>7}  events of {len(stream.states)} jobs,"
                   f" {stream.connections} connections")  # fmt: skip
         print(f"   webhooks  {len(hooks):>7}  of {len({hook.id for hook in hooks})} ends,"
               f" {self._receiver.receiver.attempts} attempts")  # fmt: skip
-        print(f"       told            {len(ended)} changes, all of them {took_s:.0f} s after the last fault;"
+        print(f"   notified            {len(ended)} changes, all of them {took_s:.0f} s after the last fault;"
               f" the receiver was away {self._receiver.times_away} times")  # fmt: skip
-        return {name: [line for bad in found for line in bad[name]] for name in BAD}
+        return {name: [line for bad in faults for line in bad[name]] for name in BAD}

@@ -59,7 +59,7 @@ def _has(**fields: Any) -> Callable[[Any], bool]:
 
 
 def _names(*names: str) -> Callable[[Any], bool]:
-    return lambda body: [each["name"] for each in body] == list(names)
+    return lambda body: [record["name"] for record in body] == list(names)
 
 
 def steps(name: str) -> Iterator[Step]:
@@ -67,7 +67,7 @@ def steps(name: str) -> Iterator[Step]:
     volumes, export = f"/v3/{SUBSYSTEM}/volumes", f"/v3/{SUBSYSTEM}/export"
     volume, clone, policy = f"{volumes}/{name}", f"{volumes}/{name}c", f"{export}/{name}"
     make = {"size_total": _SIZE, "junction_path": f"/{name}"}
-    yield Step("GET", volumes, 200, lambda body: name not in {each["name"] for each in body})
+    yield Step("GET", volumes, 200, lambda body: name not in {volume_record["name"] for volume_record in body})
     yield Step("POST", volume, 201, _has(name=name, size_total=_SIZE), make)
     yield Step("GET", volume, 200, _has(name=name, size_total=_SIZE))
     yield Step("POST", volume, 400, _says("already exists"), make)
@@ -148,14 +148,14 @@ class Script(threading.Thread):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, judge, print."""
-    told = _arguments(argv)
-    seed = told.seed if told.seed is not None else random.randrange(10**6)
+    options = _arguments(argv)
+    seed = options.seed if options.seed is not None else random.randrange(10**6)
     folder = Path(tempfile.mkdtemp(prefix="old-scripts-"))
-    print(f"seed {seed}, {told.seconds} s, {told.scripts} scripts; everything is in {folder}", flush=True)
-    stack = Stack(folder, latency_s=told.latency, v3_wait=told.wait)
+    print(f"seed {seed}, {options.seconds} s, {options.scripts} scripts; everything is in {folder}", flush=True)
+    stack = Stack(folder, latency_s=options.latency, v3_wait=options.wait)
     try:
         stack.start()
-        is_kept = _run(stack, told, seed)
+        is_kept = _run(stack, options, seed)
     finally:
         stack.stop()
     if is_kept:
@@ -175,13 +175,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(stack: Stack, told: argparse.Namespace, seed: int) -> bool:
-    proxy, stop = CuttingProxy(stack.ports, told.cut), threading.Event()
-    scripts = [Script(proxy.url, f"script{n}", stop) for n in range(told.scripts)]
-    faults = Faults(stack, random.Random(seed), pause_s=tuple(told.pause))
+def _run(stack: Stack, options: argparse.Namespace, seed: int) -> bool:
+    proxy, stop = CuttingProxy(stack.ports, options.cut), threading.Event()
+    scripts = [Script(proxy.url, f"script{n}", stop) for n in range(options.scripts)]
+    faults = Faults(stack, random.Random(seed), pause_s=tuple(options.pause))
     for thread in (*scripts, faults):
         thread.start()
-    time.sleep(told.seconds)
+    time.sleep(options.seconds)
     faults.end()
     stop.set()
     for script in scripts:

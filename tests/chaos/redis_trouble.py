@@ -100,16 +100,16 @@ class Trial:
         """The files once they are as before, or after some time."""
         until = time.monotonic() + 20
         while True:
-            found = self._files()
-            if time.monotonic() > until or all(found[name] <= before[name] + _SLACK for name in found):
-                return found
+            sizes = self._files()
+            if time.monotonic() > until or all(sizes[name] <= before[name] + _SLACK for name in sizes):
+                return sizes
             time.sleep(0.5)
 
     def _await_job(self) -> float:
         """How long it takes until a job has been done (seconds)."""
         began = time.monotonic()
         while time.monotonic() - began < _GIVE_UP_S:
-            if self._submit("wait=20", wanted=201) and self._all_online():
+            if self._submit("wait=20", expected=201) and self._all_online():
                 return time.monotonic() - began
             time.sleep(0.1)
         return float("inf")
@@ -122,7 +122,7 @@ class Trial:
             return False
         return answer.ok and all(queue["workers_online"] == 2 for queue in answer.json()["queues"].values())
 
-    def _submit(self, prefer: str, wanted: int = 202) -> str:
+    def _submit(self, prefer: str, expected: int = 202) -> str:
         """The id of the job that was accepted; empty when it was not, or did not succeed."""
         path = f"/v4/{SUBSYSTEM}/volumes/made{next(self._numbers)}"
         url = f"http://127.0.0.1:{self._stack.ports[0]}{path}"
@@ -130,16 +130,16 @@ class Trial:
             answer = self._session.post(url, json={"size_total": 1 << 30}, headers={"Prefer": prefer}, timeout=30)
         except requests.RequestException:
             return ""
-        if answer.status_code not in (wanted, 503):
+        if answer.status_code not in (expected, 503):
             print(f"{path}: {answer.status_code} {answer.text[:300]}")
-        return answer.headers["Operation-Location"].rpartition("/")[2] if answer.status_code == wanted else ""
+        return answer.headers["Operation-Location"].rpartition("/")[2] if answer.status_code == expected else ""
 
     def _unfinished(self, job_ids: Sequence[str]) -> int:
         until = time.monotonic() + _RECOVERED_S
-        left = list(job_ids)
-        while left and time.monotonic() < until:
-            left = [job_id for job_id in left if not self._is_done(job_id)]
-        return len(left)
+        unfinished = list(job_ids)
+        while unfinished and time.monotonic() < until:
+            unfinished = [job_id for job_id in unfinished if not self._is_done(job_id)]
+        return len(unfinished)
 
     def _is_done(self, job_id: str) -> bool:
         url = f"http://127.0.0.1:{self._stack.ports[0]}/v4/jobs/{job_id}"
@@ -167,12 +167,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.chaos.redis_trouble", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=5, help="how long each state lasts")
     parser.add_argument("--states", default=",".join([*STATES, *LONG_STATES, FAILOVER]), help="comma-separated")
-    told = parser.parse_args(argv)
-    asked = told.states.split(",")
+    options = parser.parse_args(argv)
+    states = options.states.split(",")
     folder = Path(tempfile.mkdtemp(prefix="redis-trouble-"))
-    results = _drive(folder, [state for state in asked if state != FAILOVER], told.seconds)
-    if FAILOVER in asked:
-        results += _fail_over(folder, told.seconds)
+    results = _drive(folder, [state for state in states if state != FAILOVER], options.seconds)
+    if FAILOVER in states:
+        results += _fail_over(folder, options.seconds)
     if all(result.is_good for result in results):
         shutil.rmtree(folder)
         return 0

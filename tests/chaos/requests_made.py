@@ -53,7 +53,7 @@ class Wishes:
     def _batch(self, rng: random.Random, size: int = 0) -> Request:
         kinds = (self._create, self._update, self._snapshot, self._snapshot, self._unsnapshot, self._rule)
         drawn = [rng.choice(kinds)(rng) for _ in range(size or rng.randint(2, 80))]
-        members = [{"method": each.method, "path": each.path, "body": each.body or {}} for each in drawn]
+        members = [{"method": request.method, "path": request.path, "body": request.body or {}} for request in drawn]
         order = {"on_failure": rng.choice(("continue", "continue", "stop")), "parallel": rng.randint(1, 12)}
         return Request("POST", "/v4/batches", {**order, "requests": members})
 

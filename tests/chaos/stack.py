@@ -94,7 +94,7 @@ class Stack:
             "volumes": 40, "latency_s": latency_s, "list_latency_s": 0.3, "snapshot_limit": 1000,
             "away_file": self.away_file,
         }  # fmt: skip
-        told = "🌈".join(f"{name}🌈{value}" for name, value in options.items())
+        options_text = "🌈".join(f"{name}🌈{value}" for name, value in options.items())
         env = clean_environment() | {
             "SAPI_REDIS_URL": redis_url or self.redis.url,
             "SAPI_STATE_DIR": str(folder / "state"),
@@ -110,7 +110,7 @@ class Stack:
         }
         self._env = env
         self.webhooks: Part | None = None
-        worker_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage🌈{told}"}
+        worker_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage🌈{options_text}"}
         api_env = env | {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage"}
         python = sys.executable
         self.store = Part("redis", [self.redis.program, "redis.conf"], folder, os.environ, self.redis.folder)
@@ -137,10 +137,10 @@ class Stack:
     def send_webhooks(self, url: str) -> None:
         """Send the end of every job to ``url``, on this machine; call it before ``start``."""
         (self.folder / "hook-secret").write_text(SECRET)
-        told = self.folder / "webhooks.toml"
-        told.write_text(f'[chaos]\nurl = "{url}"\nsecret = {{file = "hook-secret"}}\n')
+        webhooks_file = self.folder / "webhooks.toml"
+        webhooks_file.write_text(f'[chaos]\nurl = "{url}"\nsecret = {{file = "hook-secret"}}\n')
         hosts = f"http://{urlsplit(url).netloc}"
-        env = self._env | {"SAPI_WEBHOOKS_FILE": str(told), "SAPI_CALLBACK_HOSTS": hosts}
+        env = self._env | {"SAPI_WEBHOOKS_FILE": str(webhooks_file), "SAPI_CALLBACK_HOSTS": hosts}
         command = [sys.executable, "-m", "worker.webhooks.main"]
         self.webhooks = Part("webhooks", command, self.folder, env, self.root)
 

@@ -20,17 +20,17 @@ from tests.chaos.attack.service import Service, running
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, attack, measure, print."""
-    told = _arguments(argv)
+    options = _arguments(argv)
     folder = Path(tempfile.mkdtemp(prefix="attack-"))
     folder.chmod(0o755)
-    print(f"{told.seconds:.0f} s, everything is in {folder}", flush=True)
-    with running(folder, with_proxy=told.proxy) as service:
-        before, during, after = _run(service, told)
+    print(f"{options.seconds:.0f} s, everything is in {folder}", flush=True)
+    with running(folder, with_proxy=options.proxy) as service:
+        before, during, after = _run(service, options)
         memory = service.redis.info("memory")
     for line in table(before, during, after):
         print(line)
     print(f"Redis holds {memory['used_memory'] / 2**20:.0f} MiB, and had {memory['used_memory_peak'] / 2**20:.0f} MiB")
-    borne = is_borne(before, during, told.most)
+    borne = is_borne(before, during, options.most)
     if borne:
         shutil.rmtree(folder)
     return 0 if borne else 1
@@ -46,28 +46,32 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(service: Service, told: argparse.Namespace) -> tuple[dict[str, Series], dict[str, Series], dict[str, Series]]:
+def _run(
+    service: Service, options: argparse.Namespace
+) -> tuple[dict[str, Series], dict[str, Series], dict[str, Series]]:
     measuring = Measuring(service)
     with measuring.measured():
         time.sleep(5)  # The first requests fill caches.
     with measuring.measured() as before:
-        time.sleep(told.quiet)
+        time.sleep(options.quiet)
     with measuring.measured() as during:
-        for who, statuses in _attack(service, told).items():
+        for who, statuses in _attack(service, options).items():
             print(f"{who} was answered {', '.join(f'{status}: {n}' for status, n in sorted(statuses.items()))}")
     with measuring.measured() as after:
-        time.sleep(told.quiet)
+        time.sleep(options.quiet)
     return before, during, after
 
 
-def _attack(service: Service, told: argparse.Namespace) -> dict[str, Counter[str]]:
+def _attack(service: Service, options: argparse.Namespace) -> dict[str, Counter[str]]:
     context = multiprocessing.get_context("spawn")
     stop, results = context.Event(), context.Queue()
     attackers = [Attacker("a stranger", service.public, ""), Attacker("a user", service.public, service.user)]
-    processes = [context.Process(target=each.run, args=(stop, results, tuple(told.only))) for each in attackers]
+    processes = [
+        context.Process(target=attacker.run, args=(stop, results, tuple(options.only))) for attacker in attackers
+    ]
     for process in processes:
         process.start()
-    time.sleep(told.seconds)
+    time.sleep(options.seconds)
     stop.set()
     statuses = dict(results.get(timeout=60) for _ in processes)
     for process in processes:

@@ -139,8 +139,8 @@ class Attacker:
             connection.close()
 
     def _head(self, first: str, *more: str) -> bytes:
-        told = [f"{name}: {value}" for name, value in self._headers.items()]
-        return "\r\n".join([first, "Host: storage.example.org", *told, *more, "", ""]).encode()
+        headers = [f"{name}: {value}" for name, value in self._headers.items()]
+        return "\r\n".join([first, "Host: storage.example.org", *headers, *more, "", ""]).encode()
 
     def _bodies_that_never_come(self) -> None:
         of_json = ("Content-Type: application/json", "Content-Length: 1000")

@@ -48,13 +48,13 @@ class Measuring:
     @contextmanager
     def measured(self) -> Iterator[dict[str, Series]]:
         """Measure inside the block; what is yielded fills."""
-        found = {name: Series() for name in self._kinds}
+        series = {name: Series() for name in self._kinds}
         stop = threading.Event()
-        threads = [threading.Thread(target=self._repeat, args=(name, found[name], stop)) for name in self._kinds]
+        threads = [threading.Thread(target=self._repeat, args=(name, series[name], stop)) for name in self._kinds]
         for thread in threads:
             thread.start()
         try:
-            yield found
+            yield series
         finally:
             stop.set()
             for thread in threads:

@@ -1,4 +1,4 @@
-"""What listeners were told, beside what became of each job: every end once, none invented, none to the wrong ones."""
+"""Compares the notifications that listeners got with the jobs: each end once, none invented, none to the wrong ones."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ Jobs = Mapping[str, Mapping[str, Any]]
 
 #: What must not happen.
 BAD = {
-    "untold": "ended, and not told to somebody who was to hear of it",
-    "invented": "told, and not so",
-    "disclosed": "told to somebody who may not see it, or did not ask for it",
-    "order": "told of one job in another order, or after its end",
+    "missing": "ends of which somebody was not notified who should have been",
+    "invented": "notifications of what did not happen",
+    "disclosed": "notifications to somebody who may not see the job, or did not ask for it",
+    "order": "notifications of one job in another order, or after its end",
     "twice": "events that came twice over a stream, and gaps",
     "renamed": "webhooks of one job with several ids",
 }
 
 
-def await_told(
+def await_notifications(
     all_jobs: Callable[[], Jobs], streams: Iterable[Listener], hooks: Callable[[], list[Hook]], limit_s: float
 ) -> tuple[Jobs, float]:
-    """Return once every job has ended and was told, or so many seconds later; the jobs, and how long that took."""
+    """Wait until everybody was notified of the end of every job, at most ``limit_s`` seconds.
+
+    Returns the jobs, and how long that took (seconds).
+    """
     began, jobs = time.monotonic(), all_jobs()
     while time.monotonic() - began < limit_s:
-        told = {hook.body["data"]["id"] for hook in hooks()}
-        has_ended = all(job["done"] for job in jobs.values()) and jobs.keys() <= told
-        if has_ended and not any(_untold(jobs, stream) for stream in streams):
+        notified = {hook.body["data"]["id"] for hook in hooks()}
+        has_ended = all(job["done"] for job in jobs.values()) and jobs.keys() <= notified
+        if has_ended and not any(_missing(jobs, stream) for stream in streams):
             break
         time.sleep(3)
         jobs = all_jobs()
@@ -49,10 +52,10 @@ def changes(jobs: Iterable[Mapping[str, Any]]) -> Jobs:
 def judge_stream(jobs: Jobs, stream: Listener) -> dict[str, list[str]]:
     """What is wrong with one stream."""
     bad: dict[str, list[str]] = {name: [] for name in BAD}
-    bad["untold"] = _untold(jobs, stream)
+    bad["missing"] = _missing(jobs, stream)
     for job_id, document in list(stream.documents.items()):
         where = f"{stream.name_}: {job_id} {stream.states[job_id]}"
-        if not stream.wanted(document):
+        if not stream.expects(document):
             bad["disclosed"].append(where)
         if document["operation"] not in READS and (
             job_id not in jobs or (document["done"] and document["state"] != jobs[job_id]["state"])
@@ -69,24 +72,24 @@ def judge_stream(jobs: Jobs, stream: Listener) -> dict[str, list[str]]:
 
 
 def judge_hooks(jobs: Jobs, hooks: Iterable[Hook]) -> dict[str, list[str]]:
-    """What is wrong with the webhooks, which tell the ends of everybody's jobs."""
+    """What is wrong with the webhooks, which are sent at the end of everybody's jobs."""
     bad: dict[str, list[str]] = {name: [] for name in BAD}
     ids: dict[str, set[str]] = defaultdict(set)
     for hook in hooks:
         job = hook.body["data"]
         ids[job["id"]].add(hook.id)
-        known = jobs.get(job["id"])
-        wrong = known is None or hook.body["type"] != f"job.{known['state']}" or job["state"] != known["state"]
+        record = jobs.get(job["id"])
+        wrong = record is None or hook.body["type"] != f"job.{record['state']}" or job["state"] != record["state"]
         if job["operation"] not in READS and wrong:
             bad["invented"].append(f"webhook {job['id']} {hook.body['type']}")
-    bad["untold"] = [f"webhook {job_id}" for job_id in jobs if job_id not in ids]
-    bad["renamed"] = [f"{job_id}: {sorted(named)}" for job_id, named in ids.items() if len(named) > 1]
+    bad["missing"] = [f"webhook {job_id}" for job_id in jobs if job_id not in ids]
+    bad["renamed"] = [f"{job_id}: {sorted(hook_ids)}" for job_id, hook_ids in ids.items() if len(hook_ids) > 1]
     return bad
 
 
-def _untold(jobs: Jobs, stream: Listener) -> list[str]:
+def _missing(jobs: Jobs, stream: Listener) -> list[str]:
     return [
-        f"{stream.name_}: {job_id} {job['state']}, told {stream.states.get(job_id)}"
+        f"{stream.name_}: {job_id} {job['state']}, last notification {stream.states.get(job_id)}"
         for job_id, job in jobs.items()
-        if stream.wanted(job) and (stream.states.get(job_id) or [""])[-1] != job["state"]
+        if stream.expects(job) and (stream.states.get(job_id) or [""])[-1] != job["state"]
     ]
