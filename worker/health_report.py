@@ -1,6 +1,6 @@
-"""What a worker process reports of itself in a file, for its health check: when it last was at work, and Redis's state.
+"""A worker process's report in a file, for its health check: when it was last alive, and the state of Redis.
 
-Nothing but the standard library's core is imported here: a health check starts a Python of its own every few seconds.
+Only the core of the standard library is imported here: a health check starts a Python process every few seconds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write(node: str, state: str) -> None:
 
 
 def read(node: str) -> tuple[float, str] | None:
-    """Return the age of the last report in seconds and its state; None where there is none that can be read."""
+    """Return the age of the last report in seconds and its state; None without a readable report."""
     try:
         with open(path(node), encoding="ascii") as file:
             moment, state = file.read().split()

@@ -1,8 +1,8 @@
 """``python -S -m worker.healthcheck --node worker``: does the worker of this name on this host serve its queues?
 
-For the health checks of containers. A worker reports every few seconds that it has said in Redis that it is there
-(:mod:`worker.health_report`); one that has not for 20 seconds hangs. While Redis is unavailable it reports that, which
-``--forgive-redis`` takes for health: no restart mends it.
+For the health checks of containers. A worker reports every few seconds that it has sent its heartbeat to Redis
+(:mod:`worker.health_report`); without a report for 20 seconds it hangs. It reports when Redis is unavailable, which
+``--forgive-redis`` counts as healthy, since a restart does not help.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _USAGE = "usage: python -m worker.healthcheck [--node NAME] [--forgive-redis]"
 
 
 def _complaint(node: str, *, forgive: bool) -> str | None:
-    """What is the matter with the worker; None when nothing is."""
+    """Return what is wrong with the worker; None when nothing is."""
     report = health_report.read(node)
     if report is None:
         return f"{node} has not begun to serve its queues: its log says why"
@@ -32,7 +32,7 @@ def _complaint(node: str, *, forgive: bool) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit 0 when the worker is there, 1 when it is not, 2 when the command is wrong."""
+    """Return exit status 0 when the worker is healthy, 1 when it is not, 2 when the command is wrong."""
     # Not argparse, which takes longer to import than the check takes.
     words = list(sys.argv[1:] if argv is None else argv)
     forgive = "--forgive-redis" in words

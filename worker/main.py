@@ -1,4 +1,4 @@
-"""A worker process: ``python -m worker.main --node quick1 --queues write,read``. It builds its own parts."""
+"""A worker process: ``python -m worker.main --node quick1 --queues write,read``."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class Runtime:
     drain: threading.Event
 
     def start(self) -> None:
-        """Begin to renew, sweep and watch."""
+        """Start the threads: lease renewal, maintenance loop, health checks."""
         for thread in (self.lease_renewer, self.health_monitor, self.maintenance):
             thread.start()
 
     def begin_drain(self) -> None:
-        """Shutting down: what can be handed on is handed on now."""
+        """Begin to shut down: hand over at once what can be handed over."""
         self.drain.set()
         self.maintenance.leave()
         for lease in self.lease_renewer.leases():
@@ -95,7 +95,7 @@ class Runtime:
         exit_after_drain()
 
     def stop(self) -> None:
-        """End what was started, as soon as no job runs any more."""
+        """Wait until no job runs, and stop the threads."""
         self.runner.close()
         for part in (self.maintenance, self.health_monitor, self.lease_renewer):
             part.stop()
@@ -107,7 +107,7 @@ class Runtime:
 def build(
     settings: Settings, subsystems: Mapping[str, Subsystem], queue_classes: Sequence[QueueClass], node: str
 ) -> Runtime:
-    """Put a worker together; nothing runs yet. Redis must answer."""
+    """Build a worker without starting it. Redis must answer."""
     client = connect(settings, connections=200)
     _wait_for(client)
     check_redis_durability(client, settings)
@@ -176,10 +176,10 @@ def build(
 
 
 def check_redis_durability(client: redis.Redis, settings: Settings) -> None:
-    """Refuse a Redis that would lose jobs; in debug mode, say what it would lose.
+    """Check that Redis's configuration does not lose jobs; in debug mode only warn.
 
     Raises:
-        UnsafeRedis: it would, and this is not debug mode.
+        UnsafeRedis: it does, and this is not debug mode.
     """
     for problem in check_redis(client):
         if not settings.debug:
@@ -188,10 +188,10 @@ def check_redis_durability(client: redis.Redis, settings: Settings) -> None:
 
 
 def check_celery(celery: Celery) -> None:
-    """Refuse settings under which Celery loses or doubles what it must not.
+    """Check Celery's settings: with some values it would lose or duplicate messages.
 
     Raises:
-        BadSettings: which one.
+        BadSettings: one is wrong; the message names it.
     """
     for name, value in required(celery.conf.broker_url).items():
         if celery.conf[name] != value:
@@ -254,7 +254,7 @@ def _connect_signals(runtime: Runtime) -> None:
         runtime.stop()
 
     def logging(**_: Any) -> None:
-        """Celery leaves logging alone when somebody listens to this."""
+        """Connected to Celery's signal so that Celery does not configure logging."""
 
     signals.setup_logging.connect(logging, weak=False)
     signals.worker_ready.connect(ready, weak=False)

@@ -1,4 +1,4 @@
-"""The storage systems that this worker serves: opened when first needed, watched, left alone while they are away."""
+"""The storage systems that this worker serves: opened on first use, monitored, not called while unavailable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.store.keys import Keys
 
 log = structlog.get_logger(__name__)
 
-#: So many failures in a row to reach a filer, and for so long (seconds) it is not asked again.
+#: The circuit breaker opens after this many failures in a row to reach a filer, for this long (seconds).
 _FAILURES = 5
 _BREAKER_RESET_S = 10
 
@@ -44,7 +44,7 @@ class BackendGateway:
         self._backend: StorageBackend | None = None
         self._lock = threading.Lock()
         self._unavailable = False
-        #: Why it could not be reached the last time.
+        #: Why the last attempt to reach it failed.
         self._cause = "The storage system could not be reached."
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=_FAILURES,
@@ -57,7 +57,7 @@ class BackendGateway:
         """Use the back-end inside the block.
 
         Raises:
-            BackendUnavailable: at once, while the filer is left alone.
+            BackendUnavailable: at once, while the circuit breaker is open.
         """
         try:
             with self._breaker.calling():
@@ -84,7 +84,7 @@ class BackendGateway:
         return str(self._breaker.current_state)
 
     def check(self) -> dict[str, str]:
-        """Look whether the storage system can be used: its status, and why not."""
+        """Check whether the storage system can be used: its status, and why not."""
         try:
             notes = self._opened().check()
         except StorageError as exc:
@@ -95,7 +95,7 @@ class BackendGateway:
         return _health("available", "", " ".join(notes))
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         if self._backend is not None:
             self._backend.close()
 
@@ -111,7 +111,7 @@ class BackendGateway:
         try:
             self._listings.set_unavailable(self.name, unavailable=unavailable)
         except REDIS_UNAVAILABLE as exc:
-            # What was asked of the filer has been done or refused by now, and must not look otherwise.
+            # The filer has done or refused the request by now: an error of publishing must not hide that.
             log.info(
                 "filer.state-not-published", subsystem=self.name, unavailable=unavailable, error=type(exc).__name__
             )

@@ -1,4 +1,4 @@
-"""One trial of a filer's login for all workers: what one of them learns of a refused login, all others heed."""
+"""Lets one worker at a time try a filer's login; once it is refused, no worker tries it again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from storage_backends.login_guard import FIRST_WAIT_S, MAX_WAIT_S, TRIAL_S, Logi
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.keys import Keys
 
-#: How often a login that works here is checked for having been refused elsewhere, in seconds.
+#: Seconds between checks whether another worker's attempt with a login that works here was refused.
 _RECHECK_S = 1.0
 _POLL_S = 0.1
 _REMEMBERED_S = 24 * 3600
 
 
 class SharedLoginGuard(LoginGuard):
-    """Shares in Redis which logins were taken and which refused; holds no password, only 16 bits of its digest.
+    """Shares in Redis which logins were accepted and which refused; stores no password, only 16 bits of its digest.
 
-    Without Redis each process goes by what it knows itself.
+    Without Redis each process uses its own results only.
     """
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
@@ -44,7 +44,7 @@ class SharedLoginGuard(LoginGuard):
         return max(0.0, float(left_ms) / 1000)
 
     def _await_trial(self, *login: str) -> float:
-        """Return 0 when this process may try the login, or else for how long it must not."""
+        """Return 0 when this process may try the login, otherwise for how many seconds it must not."""
         until = time.monotonic() + TRIAL_S
         while True:
             refused_s = self._refused_s(*login)
@@ -60,7 +60,7 @@ class SharedLoginGuard(LoginGuard):
         login = (account, password_fingerprint)
         try:
             if not self._redis.set(self._key("refused", *login), "1", nx=True, px=int(wait_s * 1000)):
-                return  # Somebody else was refused at the same moment.
+                return  # Another worker's attempt was refused at the same moment.
             failures = int(self._redis.incr(self._key("failures", *login)))
             shared_s = min(MAX_WAIT_S, FIRST_WAIT_S * 2.0 ** (failures - 1))
             with self._redis.pipeline() as pipe:

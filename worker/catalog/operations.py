@@ -1,7 +1,7 @@
 """Everything the service can do to a storage system, one declaration each.
 
-A declaration is policy: who may ask, in which queue it waits, what it reads into or changes in the cached listings, and
-what it must have for itself. Its name, arguments and their meaning are those of the back-end's method.
+A declaration is policy: which role it needs, in which queue it waits, what it changes in the cached listings, and
+of what it needs exclusive use. Its name, arguments and their meaning are those of the back-end's method.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker.catalog.resource_types import ResourceType
 
 
 class Role(StrEnum):
-    """Who may ask. Roles are distinct: none contains another."""
+    """What a user may do. Roles are distinct: none contains another."""
 
     USER = "USER"
     ADMIN = "ADMIN"
@@ -43,24 +43,24 @@ class Effect:
     #: upsert: the record that the operation returned; delete: the record named by ``key``; invalidate: the storage
     #: system must be asked before the listing is shown again, also for the single objects in it.
     what: str
-    #: The argument that names the dropped record.
+    #: The argument that names the deleted record.
     key: str = ""
-    #: Only when this argument is true.
+    #: The effect applies only when this argument is true.
     when: str = ""
 
 
 def upserts(resource_type: ResourceType) -> Effect:
-    """The record that the operation returned is in the listing from then on."""
+    """Return the effect that adds or replaces the record that the operation returned."""
     return Effect(resource_type, "upsert")
 
 
 def deletes(resource_type: ResourceType, key: str) -> Effect:
-    """The record that the argument ``key`` names is in the listing no more."""
+    """Return the effect that deletes the record named by the argument ``key``."""
     return Effect(resource_type, "delete", key)
 
 
 def invalidates(resource_type: ResourceType, when: str = "") -> Effect:
-    """The storage system must be asked before the listing is shown again."""
+    """Return the effect that makes the listing unusable until it is read again from the storage system."""
     return Effect(resource_type, "invalidate", when=when)
 
 
@@ -76,11 +76,11 @@ class Operation:
     method: Callable[..., Any]
     role: Role
     queue_class: QueueClass
-    #: For a read: the listing that its answer is kept in.
+    #: For a read: the resource type under which its result is cached.
     reads: ResourceType | None = None
-    #: For a change: what it does to the listings.
+    #: For a change: its effects on the cached listings.
     effects: tuple[Effect, ...] = ()
-    #: For a change: arguments that name the volumes or policies it must have for itself.
+    #: For a change: arguments that name the volumes or policies of which it needs exclusive use.
     exclusive_on: tuple[str, ...] = ()
 
     @property
@@ -115,24 +115,24 @@ class Operation:
 
 @cache
 def _signature(method: Callable[..., Any]) -> inspect.Signature:
-    """Worked out once, and looked at for every request."""
+    """Computed once, since it is needed for each request."""
     return inspect.signature(method)
 
 
-#: What storage systems can be asked for, by name.
+#: All operations of storage systems, by name.
 OPERATIONS: dict[str, Operation] = {}
 
 
 def batch() -> None:
-    """Many changes in one order: no operation of a storage system, but a job like those."""
+    """Many changes in one request: not an operation of a storage system, but recorded as a job as well."""
 
 
-#: Nobody carries it out: it ends with its last member. Who may ask for it is a matter of its members' operations.
+#: No worker executes it: it ends with its last member. The roles that it needs are those of its members' operations.
 BATCH = Operation(method=batch, role=Role.ADMIN, queue_class=QueueClass.WRITE)
 
 
 def operation_named(name: str) -> Operation | None:
-    """Return what a job's record names; None when this version does not know it."""
+    """Return the operation that a job's record names; None when this version does not know it."""
     return BATCH if name == BATCH.name else OPERATIONS.get(name)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import NamedTuple
 
-#: Faults that one answer names; who has made more learns of the others when these are mended.
+#: How many errors one response lists at most.
 MOST_ERRORS = 20
 
 
 class ProblemType(NamedTuple):
-    """One kind of problem, the same wherever it comes up."""
+    """One problem type, with the same status and title wherever it occurs."""
 
     status: int
     title: str

@@ -1,7 +1,7 @@
 """The resource types of a storage system that are cached in Redis as listings, and their cache keys.
 
 A *cache key* is a text such as ``netapp/volumes/db01/snapshots``; it reads like the URL. Volumes appear in it by name
-only: ``node:/path`` is resolved first, so that a change under one name is seen under the other.
+only: ``node:/path`` is resolved first, so that a change by path also updates what is cached by name.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
-    """A kind of listing: its cache key, and the field that identifies its records."""
+    """A resource type: its cache key, and the field that identifies its records."""
 
     name: str
     template: str
     key_field: str
     #: Records are kept in the order of their keys; otherwise in the storage system's order, new ones last.
     ordered: bool = False
-    #: The collection that a single object belongs to: it may be read there, and goes stale when that must be reread.
+    #: The collection of a single object: the object may be served from it, and is invalidated with it.
     parent: ResourceType | None = None
-    #: The argument that names the single object.
+    #: The argument that names the object.
     argument: str = ""
-    #: Does it hold more than the collection shows of it? Then it is never read there.
+    #: Does the object have fields that the collection does not show? Then it is never served from the collection.
     is_detailed: bool = False
 
     @property
     def single(self) -> bool:
-        """One object rather than a collection."""
+        """Is it one object rather than a collection?"""
         return self.parent is not None
 
     @property

@@ -1,4 +1,4 @@
-"""How an operation that succeeded is answered: the status, the same whether its client waited or fetched the result."""
+"""The HTTP status of a success, the same for a client that waited and for one that fetches the result later."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.catalog.operations import (
     Operation,
 )
 
-#: Asked for by POST: the answer says where the object is.
+#: Operations requested by POST: the response has a Location header.
 RETURNS_LOCATION = frozenset(
     op.name for op in (CREATE_VOLUME, CLONE_VOLUME, ROLL_BACK_VOLUME, CREATE_SNAPSHOT, CREATE_POLICY)
 )
@@ -31,7 +31,7 @@ _WITHOUT_BODY = frozenset(
 
 
 def success_status(operation: Operation) -> HTTPStatus:
-    """Return the status of a success: 201 for what is there now, 204 for what is gone, 200 otherwise."""
+    """Return the status of a success: 201 for a created object, 204 for a deleted one, 200 otherwise."""
     if operation.name in _CREATED:
         return HTTPStatus.CREATED
     return HTTPStatus.NO_CONTENT if operation.name in _WITHOUT_BODY else HTTPStatus.OK

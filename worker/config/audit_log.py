@@ -1,7 +1,7 @@
-"""The audit log: lines of JSON in a stream of its own, which no crowd of requests can flush out.
+"""The audit log: lines of JSON in a stream of its own, limited in rate so that a flood of requests cannot fill it.
 
 What was changed, and who signed in or out, is always written. Reads and refusals are written up to a rate for each
-source; those above it are counted in one line.
+source; events above it are only counted, in one line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger("audit")
 _STANDARD_OUTPUT = "-"
 _LONGEST = 512
 _WINDOW_S = 60.0
-#: Of all that strangers may write, one network may write this share.
+#: One network may write this fraction (1/n) of the lines of all anonymous clients.
 _NETWORK_SHARE = 10
 _STRANGERS = "strangers"
 
@@ -50,14 +50,14 @@ def now() -> str:
 
 
 class AuditLog:
-    """Writes events, of each source so many a minute."""
+    """Writes events, with a rate limit for each source."""
 
     def __init__(self, rate: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare.
 
         Args:
-            rate: lines a minute for reads and refusals of one user, and of all strangers together (0: any number).
-            clock: seconds that never go back.
+            rate: lines a minute for reads and refusals of one user, and of all anonymous clients (0: no limit).
+            clock: a monotonic clock in seconds.
         """
         self._rate = rate
         self._clock = clock
@@ -67,7 +67,7 @@ class AuditLog:
         self._left_out: Counter[str] = Counter()
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Write one event, unless its source has written too many."""
+        """Write one event, unless its source is above its rate."""
         with self._lock:
             left_out = self._next_window()
             fits = self._fits(event)
@@ -77,14 +77,14 @@ class AuditLog:
             _write(event)
 
     def flush(self) -> None:
-        """Write how many events were left out, also when no other comes."""
+        """Write how many events were left out; called periodically, since no further event may come."""
         with self._lock:
             left_out, self._left_out = self._left_out, Counter()
         for source, count in left_out.items():
             _write({"time": now(), "event": "left-out", "source": source, "count": count})
 
     def _next_window(self) -> Counter[str]:
-        """Begin another minute when it is time; what was left out in the one before."""
+        """Begin the next minute when it is due; return how many events were left out in the last one, by source."""
         if self._clock() < self._ends_at:
             return Counter()
         left_out, self._left_out = self._left_out, Counter()
@@ -108,7 +108,7 @@ class AuditLog:
 
     def _count(self, source: str, limit: int) -> bool:
         if self._written[source] >= limit:
-            # Of the many networks of one attack only the first are told apart.
+            # Of the many networks of one attack only the first are counted separately.
             counted_as = source if source in self._left_out or len(self._left_out) < _MOST_NAMED else _STRANGERS
             self._left_out[counted_as] += 1
             return False
@@ -117,12 +117,12 @@ class AuditLog:
 
 
 _MOST_NAMED = 100
-#: Refusals of those of whom nothing is known but what they say.
+#: Reasons of refusals of clients whose identity was not verified.
 _UNPROVEN = frozenset({"unauthenticated", "rate-limited", "sign-in-unavailable"})
 
 
 def _is_always_written(event: Mapping[str, Any]) -> bool:
-    """Is it a change that was let through, or the beginning or end of somebody's session?"""
+    """Is it a change that was allowed, or the beginning or end of a session?"""
     if not event.get("allowed"):
         return False
     return event.get("event") != "access" or event.get("method") not in ("GET", "HEAD", "OPTIONS")

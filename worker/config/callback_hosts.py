@@ -1,4 +1,4 @@
-"""Where callbacks may go: the entries of ``SAPI_CALLBACK_HOSTS``, and what an entry allows."""
+"""Which hosts callbacks may be sent to: the entries of ``SAPI_CALLBACK_HOSTS``, and what an entry allows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST_URL = 2000
 
 @dataclass(frozen=True, slots=True)
 class CallbackHost:
-    """One entry: a host, perhaps with a port, perhaps with the scheme ``http``."""
+    """One entry: a host, with an optional port and an optional scheme ``http``."""
 
     scheme: str
     host: str
@@ -33,7 +33,7 @@ class CallbackHost:
         return cls(scheme, parts.hostname.lower(), parts.port)
 
     def allows(self, scheme: str, host: str, port: int) -> bool:
-        """May a callback go there?"""
+        """May a callback be sent there?"""
         if host != self.host or self.port not in (None, port):
             return False
         return scheme == "https" or self.scheme == "http" or is_loopback(host)
@@ -50,7 +50,7 @@ class CallbackHosts:
         return bool(self._hosts)
 
     def allow(self, url: str) -> bool:
-        """May a callback go to this URL?"""
+        """May a callback be sent to this URL?"""
         try:
             scheme, host, port = target_of(url)
         except ValueError:
@@ -58,7 +58,7 @@ class CallbackHosts:
         return any(entry.allows(scheme, host, port) for entry in self._hosts)
 
     def name(self, host: str, port: int) -> bool:
-        """Does an entry name this host? Then its address may be one that is refused otherwise."""
+        """Does an entry name this host? Then also addresses that are refused otherwise are allowed."""
         return any(entry.host == host and entry.port in (None, port) for entry in self._hosts)
 
 

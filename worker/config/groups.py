@@ -1,4 +1,4 @@
-"""Groups of people: how settings list them, and where an identity provider says them."""
+"""Groups of users: how settings list them, and how they are read from an identity provider's claims."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """A comma-separated list as CSV has it: names with spaces as they are, names with commas or quotes in quotes.
+    """Read a comma-separated list in the form of CSV: names that contain commas or quotes are quoted.
 
     Raises:
-        ValueError: how it must be written.
+        ValueError: it is malformed; the message says how it must be written.
     """
     try:
         rows = list(csv.reader(text.splitlines(), skipinitialspace=True, strict=True))
@@ -23,7 +23,7 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def groups_in(answer: Mapping[str, Any], claim: str) -> tuple[str, ...] | None:
-    """The groups under ``claim`` (dots lead into objects: ``realm_access.roles``); None when there is no such claim."""
+    """Return the groups in ``claim`` (dots address nested objects: ``realm_access.roles``); None without that claim."""
     value: Any = answer.get(claim)
     if value is None and "." in claim:
         value = answer

@@ -9,9 +9,9 @@ import orjson
 
 
 def as_json(value: Any, default: Any = None) -> bytes:
-    """Return a value as JSON, also one that orjson has no form for: a text that is no Unicode, a number beyond 64 bits.
+    """Return a value as JSON, also where orjson cannot: text with lone surrogates, numbers beyond 64 bits.
 
-    ``default``: makes something else of what JSON has no form for.
+    ``default``: converts values of types that JSON does not have.
     """
     try:
         return orjson.dumps(value, default=default)

@@ -1,4 +1,4 @@
-"""Structured logs of every process: a JSON line per event on standard error, with the ids that join both sides."""
+"""Structured logs of every process: a JSON line per event on standard error, with the ids of request and job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.config.json_encoding import as_json
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
-    """Send structlog's events, and in the same form the standard library's; ``process`` names the writer."""
+    """Configure structlog and the standard library's logging to write the same form; ``process`` names the writer."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -20,7 +20,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
         structlog.processors.format_exc_info,
         _name_process(process),
     ]
-    # Straight to the file: by way of the standard library a line takes three times as long.
+    # Written directly to the file: through the standard library's logging a line takes three times as long.
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=as_json)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
@@ -37,7 +37,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
 
 
 def _handler(shared: list[structlog.typing.Processor]) -> logging.Handler:
-    """What writes the standard library's records."""
+    """Return the handler that writes the standard library's records."""
     renderer = structlog.processors.JSONRenderer(serializer=lambda event, **options: as_json(event, **options).decode())
     processors: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,

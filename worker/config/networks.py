@@ -1,4 +1,4 @@
-"""Networks of clients and proxies: whose word is taken for where a request comes from."""
+"""Networks of clients and trusted proxies, and the address of a request's client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-#: How many bits of an IPv6 address one site has for itself.
+#: Prefix length of the IPv6 network that counts as one client.
 _SITE_BITS = 64
 
 
@@ -20,7 +20,7 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 def network_of(address: str | None) -> str:
-    """Return the network that counts as one client: an IPv4 address, or the /64 that an IPv6 host has for itself."""
+    """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     parsed = _parse(address)
     if parsed is None:
         return "unknown"
@@ -34,19 +34,19 @@ def is_within(address: str | None, networks: Sequence[Network]) -> bool:
 
 
 def client_address(peer: str, forwarded_for: str, networks: Sequence[Network], hops: int = 0) -> str:
-    """Return where a request comes from: what the nearest address that is no trusted proxy is said to be.
+    """Return the client's address: the last one in ``forwarded_for`` and ``peer`` that is not a trusted proxy.
 
     Args:
-        peer: the other end of the connection; what it says counts only when it is in ``networks``.
-        forwarded_for: ``X-Forwarded-For``, to whose right each proxy has added where its request came from.
-        networks: where trusted proxies are.
-        hops: how many proxies there are at most (0: as many as the networks say).
+        peer: the address of the connection's other end; ``forwarded_for`` counts only when it is in ``networks``.
+        forwarded_for: ``X-Forwarded-For``, to which each proxy has appended the address of its peer.
+        networks: the networks of trusted proxies.
+        hops: how many proxies there are at most (0: no limit).
     """
     if not is_within(peer, networks):
         return peer
     address = peer
     for hop, forwarded in enumerate(reversed([part.strip() for part in forwarded_for.split(",") if part.strip()]), 1):
-        if _parse(forwarded) is None:  # No address: the proxy would not have said so.
+        if _parse(forwarded) is None:  # Not an address, so no proxy has written it.
             break
         address = forwarded
         if hop == hops or not is_within(forwarded, networks):

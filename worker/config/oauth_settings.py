@@ -13,7 +13,7 @@ from worker.config.secret_files import SecretFiles
 
 
 class ProviderSettings(SecretFiles):
-    """Who we are at the provider, where it is, and which of its claims count: ``SAPI_OAUTH_<NAME>``."""
+    """Our client at the provider, the provider's URLs, and the claims that are used: ``SAPI_OAUTH_<NAME>``."""
 
     model_config = SettingsConfigDict(
         env_prefix="SAPI_",

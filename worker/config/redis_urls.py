@@ -1,6 +1,6 @@
-"""Where Redis and the broker are: one form of URL, and the forms of it that redis-py and kombu need.
+"""URLs of Redis and the broker: one form for users, converted to the forms that redis-py and kombu need.
 
-URLs are taken apart here and not by `urllib.parse.urlsplit`, which some releases of Python (3.11.2) refuse to do with
+URLs are parsed here and not by `urllib.parse.urlsplit`, which raises in some releases of Python (3.11.2) for
 several hosts of which one is an IPv6 address.
 """
 
@@ -31,7 +31,7 @@ _LAST_PORT = 65535
 
 
 class WrongUrl(ValueError):
-    """A URL cannot be used; the message shows nothing of it, since it holds a password."""
+    """A URL cannot be used; the message does not contain it, since it holds a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,16 @@ class Sentinels:
 
     hosts: tuple[tuple[str, int], ...]
     master_name: str
-    #: How to connect to the master, except where it is: words of redis-py.
+    #: redis-py's options for connections to the master, without its address.
     options: Mapping[str, Any] = field(repr=False)
-    #: How to connect to a sentinel, likewise.
+    #: The same for connections to a sentinel.
     own_options: Mapping[str, Any] = field(repr=False)
     tls: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The form for kombu: its URL, and what does not fit into that."""
+    """The broker as kombu needs it: the URL, and the options that do not fit into one."""
 
     url: str = field(repr=False)
     use_ssl: dict[str, Any] | bool = False
@@ -57,13 +57,13 @@ class Broker:
 
     @property
     def is_redis(self) -> bool:
-        """Do messages go by Redis?"""
+        """Is the broker Redis?"""
         return is_redis(self.url)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """A URL, taken apart: scheme, ``user:password`` as written, hosts or nothing, path with its slash, query."""
+    """The parts of a URL: scheme, ``user:password`` as written, hosts (may be empty), path with its slash, query."""
 
     scheme: str
     userinfo: str
@@ -108,12 +108,12 @@ def sentinels(url: str) -> Sentinels | None:
 
 
 def is_redis(url: str) -> bool:
-    """Does this URL, in whoever's form, name a Redis?"""
+    """Is this a URL of Redis, in our form or in kombu's?"""
     return url.startswith(("redis", "unix", "sentinel", "consumed-"))
 
 
 def check_redis_url(url: str) -> None:
-    """Refuse what names no Redis.
+    """Check that this is a URL of Redis.
 
     Raises:
         WrongUrl: what is wrong; without the URL, which holds a password.
@@ -125,7 +125,7 @@ def check_redis_url(url: str) -> None:
 
 
 def broker(url: str) -> Broker:
-    """The form for kombu of a broker that is named as Redis is, or by an AMQP URL.
+    """Return the broker for kombu, from a URL of Redis in our form or an AMQP URL.
 
     Raises:
         WrongUrl: as ``check_redis_url``.
@@ -142,16 +142,16 @@ def broker(url: str) -> Broker:
         return Broker(f"redis+socket://{user}{quote(options['path'])}?{urlencode({'virtual_host': database})}")
     host = options.get("host", "localhost")
     where = f"[{host}]" if ":" in host else host
-    # kombu checks no certificate unless it is asked to.
+    # kombu does not verify certificates by default.
     tls = _use_ssl(options) if scheme == "rediss" else False
     return Broker(f"{scheme}://{user}{where}:{options.get('port', 6379)}/{database}", tls)
 
 
 def _redis_options(url: str) -> dict[str, Any]:
-    """What redis-py reads from a URL of its own."""
+    """The options that redis-py reads from a URL in its form."""
     parts = _Parts.of(url)
     if parts.scheme != "unix":
-        # redis-py takes a database that is no number for the first one.
+        # redis-py silently uses database 0 where the path is not a number.
         if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
             raise WrongUrl(_WRONG_DATABASE)
         if parts.hosts:
@@ -183,7 +183,7 @@ def _userinfo(options: Mapping[str, Any]) -> str:
 
 
 def _use_ssl(options: Mapping[str, Any]) -> dict[str, Any]:
-    """TLS options in the words of kombu; whatever is not said otherwise, the server's certificate is checked."""
+    """Return TLS options for kombu; the server's certificate is verified unless ``ssl_cert_reqs`` says otherwise."""
     chosen = {word: value for word, value in options.items() if word.startswith("ssl_")}
     requirement = chosen.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if requirement not in _CERTIFICATE_WORDS:

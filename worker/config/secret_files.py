@@ -1,6 +1,6 @@
-"""Secrets from files: ``SAPI_REDIS_URL_FILE=/run/secrets/redis`` says where ``SAPI_REDIS_URL`` is to be read from.
+"""Secrets from files: with ``SAPI_REDIS_URL_FILE=/run/secrets/redis``, ``SAPI_REDIS_URL`` is read from that file.
 
-``SAPI_SECRETS_DIR`` names a folder of such files, as containers are given them: ``redis_url`` in it is read where
+``SAPI_SECRETS_DIR`` names a folder of such files, as containers have them: ``redis_url`` in it is read where
 neither of these variables is set.
 """
 
@@ -23,7 +23,7 @@ class SecretFilesSource(PydanticBaseSettingsSource):
     """For each ``SecretStr`` field, the content of the file that its variable with ``_FILE`` added names.
 
     Where neither is set, it is the file of the field's name in the folder of secrets, if there is one. White space
-    around the secret is no part of it: editors and ``echo`` end files with a newline. To give a secret both ways is an
+    around the secret is removed: editors and ``echo`` end files with a newline. Setting both variables is an
     error.
     """
 
@@ -65,7 +65,7 @@ class SecretFilesSource(PydanticBaseSettingsSource):
         return [f"{self.config.get('env_prefix', '')}{field_name}".upper()]
 
     def _key(self, field: FieldInfo, field_name: str) -> str:
-        """The name under which pydantic takes the value: the alias, where there is one."""
+        """The key that pydantic expects: the alias, where there is one."""
         return field_name if field.validation_alias is None else next(iter(self._variables(field, field_name)))
 
 

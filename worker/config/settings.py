@@ -1,4 +1,4 @@
-"""What both ends of the queue are configured with, read once from the environment and checked at start."""
+"""Settings of both API and workers, read once from the environment and validated at start."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Settings(SecretFiles):
 
     @property
     def user_queue_limit(self) -> int:
-        """How many jobs of one user may wait in one queue; small queues have no place to spare for others."""
+        """How many jobs of one user may wait in one queue."""
         return self.queue_limit - self.queue_limit * (100 - self.user_queue_share) // 100
 
     @property

@@ -1,4 +1,4 @@
-"""Settings that the API and Flower share: who is believed about addresses, how often one may try, what is audited."""
+"""Settings that the API and Flower share: trusted proxies, limits of sign-in attempts, the audit log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class SignInSettings(ProviderSettings):
-    """How one signs in: ``SAPI_<NAME>``."""
+    """Settings of signing in: ``SAPI_<NAME>``."""
 
     roles_max_age: int = Field(
         300, ge=10, le=86400, description="Seconds after which the provider is asked anew for the groups of a session"
@@ -60,5 +60,5 @@ class SignInSettings(ProviderSettings):
 
     @property
     def proxy_networks(self) -> tuple[Network, ...]:
-        """The networks of the proxies that are believed."""
+        """The networks of trusted proxies."""
         return parse_networks(self.trusted_networks)

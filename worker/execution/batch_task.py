@@ -1,7 +1,7 @@
-"""The Celery task of batches: it is called when one begins, is to be stopped, or has ended.
+"""The Celery task of batches, called when a batch begins, must be stopped, or has ended.
 
-A batch is not carried out: its members are, and the scripts that end them go on with it. The task does what takes more
-than one step, and emits its events for Flower. A message that is lost costs a second, in the maintenance loop.
+Workers execute the members of a batch, and the scripts that end these advance the batch. The task does what takes more
+than one step, and emits the events for Flower. If its message is lost, the maintenance loop does so a second later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class BatchTask(Task):
-    """Goes on with a batch."""
+    """Advances a batch."""
 
     ignore_result = True
     acks_late = False
@@ -33,7 +33,7 @@ class BatchTask(Task):
         self._batches = batches
 
     def run(self, job_id: str) -> None:
-        """Stop what is to be stopped, and emit where the batch is now."""
+        """Stop the members that must be stopped, and emit the state of the batch."""
         try:
             self._batches.advance(job_id)
             status = self._jobs.get(job_id)

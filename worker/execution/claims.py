@@ -31,16 +31,16 @@ log = structlog.get_logger(__name__)
 _COMPLETE_TIMEOUT_S = 600.0
 #: The same while the worker shuts down.
 _COMPLETE_DRAINING_TIMEOUT_S = 10.0
-#: A job whose workers were lost so often, before they sent anything, fails: it may be what kills them.
+#: A job fails when so many workers were lost before sending anything for it: the job itself may be the cause.
 MAX_WORKER_LOSSES = 3
-#: How long a job that this worker cannot carry out is put off, for others to claim.
+#: How long a job that this worker cannot execute is delayed, so that others claim it.
 _FOREIGN_DELAY_S = 5.0
 _NOT_SERVED = ("wrong-worker", "The worker that took it does not serve this storage system.")
 _NOT_KNOWN = ("wrong-worker", "The worker that took it is of an earlier release, which does not know this operation.")
 _LONGEST_GRACE_MS = 5000
 #: How long a slot waits for the next job of its queue, before it is idle and needs a message.
 _SLOT_WAIT_S = 0.25
-#: How long it looks for a job that may have been claimed for it while Redis could not be asked.
+#: How long it retries, while Redis is unavailable, to take a job that may have been claimed for it.
 _HANDED_TIMEOUT_S = 5.0
 #: How many waiting jobs of a queue are scanned for a runnable one.
 LOOK_AHEAD = 1000
@@ -57,7 +57,7 @@ class Completion:
 
     state: State
     failure: Failure | None = None
-    #: The answer as JSON, where it is kept on its own.
+    #: The result as JSON, where it is stored in a key of its own.
     result: bytes = b""
     fields: Mapping[str, str] | None = None
     steps: Steps | None = None
@@ -81,7 +81,7 @@ class JobClaims:
         self._drain = drain
 
     def claim(self, job_id: str) -> Lease | ClaimResult:
-        """Claim a queued job for this worker, or say why not."""
+        """Claim a queued job for this worker; return its lease, or why it could not be claimed."""
         terms, asked_at = self._terms(), time.monotonic()
         result, record = self._scripts.claim(job_id, *terms.token_and_times)
         if result is not ClaimResult.CLAIMED:
@@ -97,18 +97,18 @@ class JobClaims:
         """Wait for the job that is claimed for a waiting slot; None when there is none in time."""
         while True:
             try:
-                # From now on longer than the slot is entered for: no job can be claimed for it afterwards.
+                # Longer than the slot's entry in Redis lives: no job can be claimed for it afterwards.
                 record = self._scripts.take_handed(slot.token, _SLOT_WAIT_S)
                 return self._claimed(record, slot.token, slot.since)
             except REDIS_UNAVAILABLE as exc:
                 if time.monotonic() - slot.since > _HANDED_TIMEOUT_S:
-                    # If there is one, its lease ends, and another worker gets it.
+                    # If a job was claimed, its lease expires, and another worker takes it.
                     log.warning("slot.abandoned", error=type(exc).__name__)
                     return None
                 time.sleep(0.3)
 
     def take_over(self, job_id: str, token: str) -> tuple[Lease, int] | None:
-        """Hold an in-doubt job that a sweep handed to this worker; also Redis's time in milliseconds."""
+        """Take the lease of an in-doubt job that a sweep handed to this worker; return it and Redis's time (ms)."""
         asked_at = time.monotonic()
         record, now_ms, *_ = self._scripts.get_job(job_id, 0, 0)
         job = parse_job(record)
@@ -131,9 +131,9 @@ class JobClaims:
 
         Args:
             lease: the job.
-            delay_s: after which it may start again, in seconds.
+            delay_s: seconds after which it may start again.
             reason: why it waits, as its `waiting_reason`.
-            cause: what went wrong, which the job shows among its attempts.
+            cause: what went wrong, to be listed among the job's attempts.
             counts: does the attempt count?
         """
         delay_ms = int(delay_s * 1000)
@@ -155,14 +155,14 @@ class JobClaims:
     def hand_over(self, lease: Lease, reason: str, delay_s: float = 0.0, *, cause: str = "") -> None:
         """Release an in-doubt change, for any worker to reconcile after the delay.
 
-        ``cause`` is what made it doubtful, as JSON (``InDoubtCause``); empty: as it was before.
+        ``cause`` is what put it in doubt, as JSON (``InDoubtCause``); empty: unchanged.
         """
         delay_ms, grace = int(delay_s * 1000), grace_ms(self._settings.lease)
         self._repeat(lease, lambda: self._scripts.hand_over(lease.job_id, lease.token, delay_ms, reason, grace, cause))
         self._lease_renewer.remove(lease)
 
     def drop_lease(self, lease: Lease) -> None:
-        """Stop renewing a lease; another worker has the job, or nobody carries it out."""
+        """Stop renewing a lease: another worker has the job, or nobody executes it."""
         self._lease_renewer.remove(lease)
 
     def complete(self, lease: Lease, completion: Completion) -> bool:

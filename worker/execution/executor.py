@@ -1,4 +1,4 @@
-"""Carries one claimed job out on its storage system, and turns whatever comes of it into the end of the job."""
+"""Executes one claimed job on its storage system, and turns the result or the error into the completion of the job."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def failure_of(error: StorageError) -> Failure:
 
 
 def cause_of(error: StorageError) -> InDoubtCause:
-    """What made the outcome of a change doubtful."""
+    """Return what put the outcome of a change in doubt."""
     return InDoubtCause(error.detail, failure_of(error).backend_error)
 
 
 def _backend_words(error: StorageError) -> dict[str, str]:
-    """The storage system's own words, for a line of log."""
+    """The storage system's own error message, for the log."""
     if error.backend_error is None:
         return {}
     return {"backend_code": error.backend_error.code, "backend_message": error.backend_error.message}
 
 
 class JobExecutor:
-    """Carries jobs out, in the calling thread."""
+    """Executes jobs, in the calling thread."""
 
     def __init__(
         self, claims: JobClaims, gateways: Mapping[str, BackendGateway], listings: Listings, settings: Settings
@@ -69,11 +69,11 @@ class JobExecutor:
         self._settings = settings
 
     def execute(self, lease: Lease) -> Completion | None:
-        """Carry the job out; return its completion, or None when it has not ended here."""
+        """Execute the job; return its completion, or None when it has not ended here."""
         try:
             return self._execute(lease)
         finally:
-            # Whatever went wrong: the lease of a job that nobody carries out must not be renewed.
+            # Whatever happened: the lease of a job that nobody executes must not be renewed.
             self._claims.drop_lease(lease)
 
     def _execute(self, lease: Lease) -> Completion | None:
@@ -113,7 +113,7 @@ class JobExecutor:
             arguments |= names
             if operation.is_change and not self._join_ordering(lease, arguments, names):
                 return None
-            # After a failure half way, this is the volume to read again.
+            # After a partial failure, this is the volume to read again.
             lease.job = replace(lease.job, arguments=arguments)
         if operation.reads is not None:
             return self._read(backend, lease, operation.reads, arguments)
@@ -135,7 +135,7 @@ class JobExecutor:
         try:
             self._listings.cache_alias(subsystem, junction_path, name, state, self._settings.cache_fresh)
         except REDIS_UNAVAILABLE as exc:
-            # It only spares later readers a look-up; a change goes on without it.
+            # Only an optimisation for later reads; the change goes on without it.
             log.info("alias.not-cached", subsystem=subsystem, error=type(exc).__name__)
 
     def _join_ordering(self, lease: Lease, arguments: Mapping[str, Any], names: Mapping[str, str]) -> bool:
@@ -174,8 +174,8 @@ class JobExecutor:
             raise
 
     def _keep_ms(self, lease: Lease, resource_type: ResourceType) -> int | None:
-        """How long what was read is kept: a listing of everything as configured, and one of many objects not for long
-        where somebody asked who has not signed in, and may ask for each of them.
+        """How long a listing is kept: that of a whole storage system as configured, that of one of many objects briefly
+        where an anonymous client asked, which may request each of them.
         """
         if lease.job.requester or not resource_type.is_one_of_many:
             return None

@@ -1,7 +1,7 @@
 """A worker's lease on one job, which is also the journal that the driver writes to.
 
-Every write carries a fencing token, so that a worker that was stopped and wakes up changes nothing. Between renewals
-the lease ends by this process's own clock: a worker that is cut off from Redis stops before its lease is given away.
+Every write carries a fencing token, so that a worker that was paused and resumes changes nothing. Between renewals
+the lease ends by this process's own clock: a worker that cannot reach Redis stops before another one gets the job.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
-#: A lease counts as over this long before it expires in Redis, for drift and a call in progress; at most a quarter.
+#: Safety margin (seconds) before the expiry in Redis, for clock drift and calls in progress; at most a quarter of it.
 _MARGIN_S = 2.0
 _PROGRESS_EVERY_S = 1.0
-#: A lease is renewed so often while it lasts, and at least once a second.
+#: How many times a lease is renewed during its duration; at least once a second.
 _RENEWALS_PER_LEASE = 6
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingSlot:
-    """A slot that waits for the next job of its queue: the step that makes one runnable claims it for the slot."""
+    """A slot that waits for the next job of its queue; the script that makes one runnable claims it for the slot."""
 
     #: The fencing token of that claim.
     token: str
@@ -58,10 +58,10 @@ class Lease(Journal):
         self.job_id = job.id
         self.job = job
         self.token = token
-        #: Set where the step that ends this job is to claim the next one of its queue: may that be one whose message
-        #: is on its way?
+        #: Set where the script that ends this job must claim the next one of its queue. True: also one whose message
+        #: is in transit.
         self.claims_next: Callable[[], bool] | None = None
-        #: Has it ended here? And what its slot does next: the job that was claimed with that end, or wait for one.
+        #: Has it ended here? And what its slot does next: run the job that was claimed with that end, or wait for one.
         self.completed = False
         self.next_lease: Lease | None = None
         self.waiting_slot: WaitingSlot | None = None
@@ -133,7 +133,7 @@ class Lease(Journal):
         try:
             self._record("progress", job_status)
         except REDIS_UNAVAILABLE:
-            # Progress is informative only; what decisions rest on is recorded durably.
+            # Progress is informative only; what recovery depends on is recorded durably.
             log.info("progress.not-recorded", job_id=self.job_id)
 
     def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
@@ -171,7 +171,7 @@ class Lease(Journal):
                 raise Cancelled
 
     def _record_durably(self, what: str, fields: dict[str, str]) -> None:
-        """Record what decisions rest on; repeat while Redis is unavailable and the lease is valid."""
+        """Record what recovery depends on; retry while Redis is unavailable and the lease is valid."""
         while True:
             try:
                 self._record(what, fields)
@@ -208,7 +208,7 @@ class LeaseRenewer(threading.Thread):
             self._leases[lease.token] = lease
 
     def remove(self, lease: Lease) -> None:
-        """Its job has ended here."""
+        """Stop renewing a lease whose job has ended here."""
         with self._lock:
             self._leases.pop(lease.token, None)
             self._hanging.discard(lease.token)

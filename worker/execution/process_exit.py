@@ -12,25 +12,25 @@ from worker.execution.lease import Lease
 
 log = structlog.get_logger(__name__)
 
-#: What has not ended or been handed on so long after SIGTERM is left to another worker's reconciliation.
+#: Seconds after SIGTERM at which jobs that still run are left to another worker's reconciliation.
 _DRAIN_S = 35.0
 
 
 def restart_hung_worker(lease: Lease) -> None:
-    """A thread hangs in a driver and cannot be ended: end the process, which its supervisor starts again."""
+    """End the process, because a thread hangs in a driver and cannot be ended; its supervisor starts it again."""
     log.error("worker.hung", job_id=lease.job_id, operation=lease.job.operation.name, hint="this worker starts anew")
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def restart_silent_worker() -> None:
-    """This process takes no messages any more: end it, whatever its main thread waits for."""
+    """End the process, because it takes no messages any more; the main thread may be blocked."""
     log.error("worker.silent", hint="its consumer takes no messages; this worker starts anew")
     exit_after_drain()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def exit_after_drain() -> None:
-    """Leave what has not ended in time to the reconciliation of another worker."""
+    """End the process when draining takes too long; another worker reconciles the jobs that still run."""
     last = threading.Timer(_DRAIN_S, _exit_at_once)
     last.daemon = True
     last.start()

@@ -26,7 +26,7 @@ from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
-#: How long after a probe that failed the next one is (seconds).
+#: Seconds between a failed probe and the next one.
 _RETRY_S = 3.0
 
 _NOT_DONE = {
@@ -126,20 +126,20 @@ class OutcomeReconciler:
 
 
 def _unknown(cause: InDoubtCause | None, detail: str = "") -> Failure:
-    """Nobody can tell what became of a change: with what made it doubtful, and why it cannot be looked."""
+    """The failure of a change whose outcome stays unknown, with what put it in doubt and why it cannot be probed."""
     details = (FAILURE_DETAILS["outcome-unknown"], cause.detail if cause else "", detail)
     backend_error = cause.backend_error if cause else None
     return Failure("outcome-unknown", " ".join(filter(None, details)), backend_error=backend_error)
 
 
 def _not_done(job: Job) -> Failure:
-    """A change that was not made, with what the storage system said when it was sent."""
+    """The failure of a change that was not made, with the storage system's error when it was sent."""
     failure, cause = _NOT_DONE.get(job.in_doubt_reason or "", _NOT_APPLIED), job.in_doubt_cause
     if cause is None:
         return failure
     backend_error = cause.backend_error
     if backend_error is not None and not backend_error["message"].startswith("HTTP status"):
-        # It did answer, with a code of its own that is not known here: sent again it will hardly go otherwise.
+        # It answered with an error code that is not known here: a repetition would most likely fail, too.
         detail = "The storage system answered with an error; looking showed that the change was not made."
         return Failure("backend-error", detail, backend_error=cause.backend_error)
     return replace(failure, detail=f"{failure.detail} {cause.detail}", backend_error=cause.backend_error)

@@ -1,4 +1,4 @@
-"""Runs jobs in slots: one that a message names, and then, in the same slot, whichever comes next in its queue."""
+"""Runs jobs in slots: the one that a message names, and then, in the same slot, the next ones of its queue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class JobFailed(Exception):
 
 
 class Slots:
-    """How many jobs of each queue this process carries out at a time, so that no queue can fill it."""
+    """Limits how many jobs of each queue this process executes at a time, so that no queue can use it alone."""
 
     def __init__(self, settings: Settings) -> None:
         self._most = {
@@ -64,12 +64,12 @@ class Slots:
             return True
 
     def has_turned_away(self, queue: str) -> bool:
-        """Was a message turned away, for which no slot has looked since? The caller looks for its job now."""
+        """Was a message turned away whose job no slot has tried to claim since? The caller tries now."""
         with self._lock:
             return self._pop_turned_away(queue)
 
     def free(self, queue: str) -> bool:
-        """Give a slot back, unless a message was turned away since: then its job may wait, and the slot is for that."""
+        """Free a slot, unless a message was turned away since: the caller then keeps the slot for its job."""
         with self._lock:
             if self._pop_turned_away(queue):
                 return False
@@ -93,17 +93,17 @@ class JobRunner:
         self._executor = executor
         self._slots = slots
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="slot")
-        #: The job that this thread has claimed, and is to run as a task of its own.
+        #: The job that this thread has claimed and runs as a task of its own.
         self._claimed = threading.local()
 
     def close(self) -> None:
-        """Return when every job has ended, or was handed on."""
+        """Wait until every job has ended or was handed over."""
         self._threads.shutdown(wait=True)
 
     # --- from Celery's tasks
 
     def run_message(self, job_id: str, queue: str, operation: Operation) -> None:
-        """Carry out the job that a message names, if it can be claimed and ``queue`` has a free slot here.
+        """Execute the job that a message names, if it can be claimed and ``queue`` has a free slot here.
 
         Raises:
             Ignore: it could not be claimed, or has not ended here.
@@ -113,7 +113,7 @@ class JobRunner:
             self._claims.republish(job_id, queue, operation.name)
             raise Ignore
         if not self._slots.take(queue, operation.queue_class):
-            # It stays in its queue, from which the next free slot claims it.
+            # The job stays in its queue, from which the next free slot claims it.
             raise Ignore
         following: Lease | WaitingSlot | None = None
         try:
@@ -132,7 +132,7 @@ class JobRunner:
             self._go_on(following, queue)
 
     def run_claimed(self, job_id: str) -> bool:
-        """Carry out the job that this thread has claimed before; False when it has claimed none, or another one.
+        """Execute the job that this thread has claimed before; False when it has claimed none, or another one.
 
         Raises as `run_message`.
         """
@@ -171,11 +171,11 @@ class JobRunner:
             raise Ignore
 
     def _instead(self, result: ClaimResult, job_id: str, queue: str) -> Lease | None:
-        """What to do with a slot that was taken for a job which cannot be claimed."""
+        """Find another use for a slot whose job could not be claimed."""
         if result is ClaimResult.CANCELLED:
             emit_ended(self._celery, job_id, State.CANCELLED)
         log.debug("dispatch.skipped", job_id=job_id, why=result)
-        # Only a job that has left its queue makes room for the next.
+        # Only when the job has left its queue can the next one be runnable.
         return self._claim_next(queue) if result is ClaimResult.TAKEN else None
 
     def _next(self, lease: Lease) -> Lease | WaitingSlot | None:
@@ -194,7 +194,7 @@ class JobRunner:
             return None
 
     def _free_slot(self, queue: str) -> Lease | None:
-        """Give the slot back, or return a job for it."""
+        """Free the slot, or return a job for it."""
         while not self._slots.free(queue):
             lease = self._claim_next(queue)
             if lease is not None:
@@ -204,11 +204,11 @@ class JobRunner:
     def _go_on(self, following: Lease | WaitingSlot | None, queue: str) -> None:
         following = following or self._free_slot(queue)
         if following is not None:
-            # In a thread of its own, since Celery's is for one message.
+            # In a thread of its own, since Celery's thread must end with its message.
             self._threads.submit(self._run_all, following, queue)
 
     def _run_all(self, following: Lease | WaitingSlot | None, queue: str) -> None:
-        """Run a claimed job, and those that come after each end; each is a task of its own to Celery."""
+        """Run a claimed job and its successors in the slot, each as a Celery task of its own."""
         try:
             while following is not None:
                 lease = self._claims.await_next(following) if isinstance(following, WaitingSlot) else following
@@ -227,7 +227,7 @@ class JobRunner:
             with tracing.within(lease.job.traceparent):
                 task.apply(args=(lease.job_id,), task_id=lease.job_id, throw=False)
         except Exception:
-            # Whatever listens to Celery's signals may raise; others may have the job then.
+            # A handler of Celery's signals may raise; the job is then left to other workers.
             log.exception("task.failed", job_id=lease.job_id)
         finally:
             self._claims.drop_lease(lease)

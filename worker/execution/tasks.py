@@ -1,4 +1,4 @@
-"""The Celery tasks: one for each operation. A message names a job, which is carried out if it can be claimed."""
+"""The Celery tasks: one for each operation. A message names a job, which is executed if it can be claimed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.messaging.request import TaskRequest
 class OperationTask(Task):
     """One declared operation, as Celery runs it.
 
-    Celery's signals, and so whatever instruments tasks by them, see each claimed job as one execution. A message of a
+    Celery's signals, and instrumentation that uses them, see each claimed job as one execution. A message of a
     job that cannot be claimed is ignored; a failed job raises `JobFailed`.
     """
 
@@ -28,7 +28,7 @@ class OperationTask(Task):
         self._runner = runner
 
     def run(self, job_id: str) -> None:
-        """Carry a job out."""
+        """Execute a job."""
         if not self._runner.run_claimed(job_id):
             self._runner.run_message(job_id, self.request.delivery_info.get("routing_key") or "", self._operation)
 

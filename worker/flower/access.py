@@ -1,4 +1,4 @@
-"""Who may look at Flower: passwords that nobody can guess, sessions that can be ended, and lines in the audit log."""
+"""Access control of Flower: limited password attempts, sessions that can be ended, and the audit log."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from worker.store.client import connect, hasty_pool
 from worker.store.ended_sessions import FLOWER_LIFETIME_S, have_ended
 from worker.store.sign_in_attempts import SignInAttempts
 
-#: Flower lets in whose cookie ends so; only this package writes such cookies.
+#: Flower accepts users whose cookie ends so; only this package writes such cookies.
 SUFFIX = "@storage-api"
 _REDIS_SCHEMES = ("redis:", "rediss:", "unix:", "sentinel:")
 
 
 def session_s(settings: FlowerSettings) -> int:
-    """How long a session lasts at most, in seconds: then the provider is asked anew, which it answers by itself."""
+    """Return the lifetime of a session (seconds); afterwards the provider is asked again, without the user noticing."""
     return min(settings.session_lifetime, settings.roles_max_age, FLOWER_LIFETIME_S)
 
 
 def cookie_of(name: str, subject: str) -> str:
-    """What the cookie says of somebody who has signed in just now."""
+    """Return the cookie's value for a user who has just signed in."""
     return "&".join((quote(name, safe=""), quote(subject, safe=""), str(int(time.time())))) + SUFFIX
 
 
 class FlowerAccess:
-    """Decides, counts and writes down."""
+    """Checks attempts and sessions, and writes the audit log."""
 
     def __init__(self, settings: FlowerSettings, queue: Settings) -> None:
         self._settings = settings
@@ -55,7 +55,7 @@ class FlowerAccess:
         atexit.register(self._audit.flush)
 
     def check_attempt(self, request: HTTPServerRequest) -> None:
-        """Refuse a password when too many wrong ones were sent; it is not looked at then.
+        """Reject the request, without checking the password, when too many wrong ones were sent.
 
         Raises:
             tornado.web.HTTPError: 429.
@@ -66,7 +66,7 @@ class FlowerAccess:
             raise tornado.web.HTTPError(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong passwords: wait a minute.")
 
     def note_password(self, request: HTTPServerRequest, *, is_right: bool) -> None:
-        """Count and write down what a password was."""
+        """Count and log whether a password was right."""
         user, network = _user_in(request), network_of(self._address(request))
         if is_right:
             self._attempts.record_success(user, network)
@@ -76,10 +76,10 @@ class FlowerAccess:
             self.note(request, "access", who=user, allowed=False, reason="unauthenticated")
 
     def has_ended(self, cookie: str) -> bool:
-        """Were the sessions of the one in the cookie ended since it was made?
+        """Were the sessions of the cookie's user ended since it was made?
 
         Raises:
-            tornado.web.HTTPError: 503, nobody can tell.
+            tornado.web.HTTPError: 503, Redis is unavailable.
         """
         name, subject, began = [*cookie.removesuffix(SUFFIX).split("&"), "", ""][:3]
         began_s = float(began) if began.isdecimal() else 0.0
@@ -95,7 +95,7 @@ class FlowerAccess:
         self._audit.write({"time": now(), "event": event, **about, "auth_method": method, **decision})
 
     def is_secure(self, request: HTTPServerRequest) -> bool:
-        """Do browsers come here by TLS?"""
+        """Do browsers reach this service by TLS?"""
         return (self._settings.flower_url or request.protocol).startswith("https")
 
     def _address(self, request: HTTPServerRequest) -> str:
@@ -106,19 +106,19 @@ class FlowerAccess:
 
 @cache
 def flower_access() -> FlowerAccess:
-    """The one of this process, as the environment says."""
+    """Return the instance of this process, configured from the environment."""
     return FlowerAccess(load(FlowerSettings), load(Settings))
 
 
 def _writing_client(queue: Settings) -> redis.Redis:
-    """Redis as Flower may write there: the user that follows events; the other one only looks."""
+    """Return a client with the Redis user that may write (the one for events); the other one may only read."""
     if queue.broker_url and queue.broker_url.get_secret_value().startswith(_REDIS_SCHEMES):
         queue = queue.model_copy(update={"redis_url": queue.broker_url})
     return connect(queue, connections=4)
 
 
 def _user_in(request: HTTPServerRequest) -> str:
-    """The user name of HTTP Basic; empty when there is none that can be read."""
+    """Return the user name of HTTP Basic; empty when there is none or it is malformed."""
     _, _, credentials = request.headers.get("Authorization", "").partition(" ")
     try:
         return base64.b64decode(credentials).decode().partition(":")[0]

@@ -1,4 +1,4 @@
-"""Sign-in for Flower, by the same identity provider as the API; and Flower is read-only."""
+"""Sign-in for Flower, with the same identity provider as the API; Flower is read-only."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _STATE_DAYS = 1 / 144
 
 
 def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Close Flower to strangers, and for changes to everybody, before it reads its options from ``environ``.
+    """Require sign-in for Flower and disable changes, before it reads its options from ``environ``.
 
-    In debug mode it is open to this machine, if it listens nowhere else. Otherwise one signs in by the provider or by
-    HTTP Basic; where neither is configured nobody gets in.
+    In debug mode it needs no sign-in if it listens on this machine only. Otherwise users sign in by the provider or by
+    HTTP Basic; where neither is configured nobody can.
     """
     close_routes()
     harden(session_s(settings))
@@ -54,12 +54,12 @@ def guard(settings: FlowerSettings, environ: MutableMapping[str, str] = os.envir
     if settings.oauth_client_id:
         environ.update(FLOWER_AUTH=_PATTERN, FLOWER_AUTH_PROVIDER=_PROVIDER)
     elif "FLOWER_BASIC_AUTH" not in environ:
-        # Not by way of the environment: there, a comma in the password would begin another one.
+        # Not through the environment, where a comma in the password would begin another entry.
         options.basic_auth = [_basic(settings)]
 
 
 def _stays_here(arguments: Sequence[str]) -> bool:
-    """Is Flower asked to listen on this machine's own address only? The command line goes before the environment."""
+    """Does Flower listen on the loopback address only? The command line takes precedence over the environment."""
     addresses = [word.partition("=")[2] for word in arguments if word.startswith("--address")]
     return all(address in ("127.0.0.1", "localhost", "::1") for address in addresses)
 
@@ -89,7 +89,7 @@ class ClosedRoute(BaseHandler):
 
 
 class ClosedMetrics(Metrics):
-    """Flower's metrics, for whoever may look at Flower."""
+    """Flower's metrics, for signed-in users."""
 
     @tornado.web.authenticated
     async def get(self) -> None:
@@ -97,7 +97,7 @@ class ClosedMetrics(Metrics):
 
 
 def close_routes() -> None:
-    """Take away every route that changes something (Flower's read-only mode forgets some), and close metrics."""
+    """Disable every route that changes something (Flower's read-only mode omits some), and protect the metrics."""
     kept = []
     for route in urls.handlers:
         handler = route.handler_class if isinstance(route, URLSpec) else route[1]
@@ -109,7 +109,7 @@ def close_routes() -> None:
 
 
 class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
-    """Signs in by any OAuth2 or OpenID provider, with state and PKCE, and lets in the members of some groups."""
+    """Signs in by any OAuth2 or OpenID provider, with state and PKCE; the members of some groups are admitted."""
 
     async def get(self) -> None:
         settings = load(FlowerSettings)
@@ -129,7 +129,7 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         self.redirect(get_next_url(self))
 
     def set_secure_cookie(self, name: str, value: str, expires_days: float = _STATE_DAYS, **more: Any) -> None:
-        """As Flower does, for HTTPS only where that is how one gets here."""
+        """Set a cookie as Flower does, with the Secure flag where browsers use HTTPS."""
         secure = self._callback(load(FlowerSettings)).startswith("https:")
         super().set_secure_cookie(name, value, expires_days, secure=secure, **more)
 
@@ -166,7 +166,7 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
         return str(answer.get("access_token") or "")
 
     async def _about(self, settings: FlowerSettings, token: str) -> dict[str, Any]:
-        """The user, as the provider's user info (or the groups URL) says."""
+        """Return the user's claims from the provider's user info endpoint (or the groups URL)."""
         url = await self._endpoint(settings, "userinfo_endpoint", settings.oauth_groups_url)
         return await self._ask(HTTPRequest(url, headers={"Authorization": f"Bearer {token}"}))
 

@@ -1,4 +1,4 @@
-"""What is the same on every page of Flower: sessions that end in time, and errors without details."""
+"""What all of Flower's pages have in common: sessions with a lifetime, and errors without details."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.flower.access import flower_access
 from worker.store.sign_in_attempts import WINDOW_S
 
 _DAY_S = 86400
-#: What browsers are told to keep to TLS for: a year, as for the API.
+#: Strict-Transport-Security: a year, as for the API.
 _HSTS = "max-age=31536000"
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
@@ -26,7 +26,7 @@ _base_error = BaseHandler.write_error
 
 
 def keep_local() -> None:
-    """Answer only who asks for this machine by a name of its own.
+    """Reject requests whose Host is not a name of this machine.
 
     Another site can point its own name here (DNS rebinding), to read pages through a browser on this machine.
     """
@@ -44,10 +44,10 @@ def _only_locally(prepare: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def harden(lifetime_s: int) -> None:
-    """Make all of Flower's pages keep to this module.
+    """Apply this module's rules to all of Flower's pages.
 
     Args:
-        lifetime_s: age in seconds from which a cookie is worth nothing, whatever the browser makes of it.
+        lifetime_s: age in seconds from which a cookie is not accepted any more.
     """
 
     def get_secure_cookie(self: Any, name: str, value: str | None = None, **_: Any) -> bytes | None:
@@ -61,7 +61,7 @@ def harden(lifetime_s: int) -> None:
 
 
 def _set_default_headers(self: Any) -> None:
-    """Without Flower's leave for pages of all sites to read its API."""
+    """Set headers without Flower's permission for all origins to read its API."""
     self.set_header("X-Content-Type-Options", "nosniff")
     self.set_header("X-Frame-Options", "DENY")
     self.set_header("Referrer-Policy", "same-origin")
@@ -84,7 +84,7 @@ def _by_password(self: Any) -> Any:
     access.check_attempt(self.request)
     try:
         user = _base_user(self)
-    except (TypeError, tornado.web.HTTPError):  # Flower compares passwords in a way that knows ASCII only.
+    except (TypeError, tornado.web.HTTPError):  # Flower's comparison of passwords supports ASCII only.
         access.note_password(self.request, is_right=False)
         raise tornado.web.HTTPError(401) from None
     access.note_password(self.request, is_right=True)
@@ -92,11 +92,11 @@ def _by_password(self: Any) -> Any:
 
 
 def _write_error(self: Any, status_code: int, **more: Any) -> None:
-    """As Flower does, but for its own mistakes: it would show a stack trace and the versions of everything."""
+    """Answer as Flower does, except for internal errors, for which it shows a stack trace and versions."""
     if status_code == HTTPStatus.TOO_MANY_REQUESTS:
         self.set_header("Retry-After", str(WINDOW_S))
     _, error, _ = more.get("exc_info", (None, None, None))
-    # A sign-in that was not begun in this browser is the browser's mistake; Flower says 403.
+    # A sign-in that was not begun in this browser is the client's error; Flower answers 403.
     if status_code < 500 or isinstance(error, AuthError):  # noqa: PLR2004 - the server's own
         _base_error(self, status_code, **more)
         return

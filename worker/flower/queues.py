@@ -1,7 +1,7 @@
-"""Flower's page of queues, by what the service knows.
+"""Flower's page of queues, from the job records.
 
-Celery's remote control is off, so Flower cannot ask workers what they serve; and messages are no measure of what waits,
-since a job's message is gone as soon as a worker has seen it. The job records know both.
+Celery's remote control is off, so Flower cannot ask workers what they serve; the number of messages does not help,
+since a job's message is gone as soon as a worker has read it. The job records have both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def queue_names(environ: Mapping[str, str]) -> list[str]:
     """Return the queues of the configured storage systems; none where none are configured.
 
     Raises:
-        ConfigurationError: one line that says what to mend.
+        ConfigurationError: the configuration is wrong; one line.
     """
     if not any(environ.get(variable) for variable in (LIST_VARIABLE, FILE_VARIABLE, FOLDER_VARIABLE)):
         return []
@@ -37,14 +37,14 @@ def queue_names(environ: Mapping[str, str]) -> list[str]:
 
 
 class ServiceQueues:
-    """Answers in the place of Flower's broker: jobs that wait and run, and the workers online, of each queue."""
+    """Replaces Flower's broker client: waiting and running jobs, and the workers online, of each queue."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._client = client
         self._keys = Keys(prefix)
 
     async def queues(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """What Flower shows of each queue; ``messages`` are jobs, those that run are ``messages_unacknowledged``."""
+        """Return Flower's data of each queue; ``messages`` are jobs, running ones are ``messages_unacknowledged``."""
         return await asyncio.to_thread(self._read, names)
 
     def _read(self, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ def _row(name: str, waiting: int, running: int, online: int) -> dict[str, Any]:
 
 
 class _OfTheService:
-    """What Flower's handlers ask for, answered by the service."""
+    """The methods that Flower's handlers call, with data of the service."""
 
     def initialize(self, source: ServiceQueues, names: Sequence[str]) -> None:
         self._source = source
@@ -95,7 +95,7 @@ _OURS = {BrokerView: QueuesPage, GetQueueLengths: QueuesJson}
 
 
 def show_queues(settings: Settings, names: Sequence[str]) -> None:
-    """Make Flower's page and JSON of queues show these; called before Flower makes its routes."""
+    """Register this module's handlers for Flower's page and JSON of queues; call before Flower makes its routes."""
     if not names:
         return
     source = ServiceQueues(connect(settings, connections=4), settings.key_prefix)

@@ -9,7 +9,7 @@ from worker.config.sign_in_settings import SignInSettings
 
 
 class FlowerSettings(SignInSettings):
-    """Who may look at Flower: ``SAPI_<NAME>``."""
+    """Who may use Flower: ``SAPI_<NAME>``."""
 
     debug: bool = Field(
         False,
@@ -37,6 +37,6 @@ class FlowerSettings(SignInSettings):
 
     @property
     def groups(self) -> frozenset[str]:
-        """The groups whose members may look."""
+        """The groups whose members may use Flower."""
         written = [self.flower_groups] if self.flower_groups else [self.role_admin_groups, self.role_uber_admin_groups]
         return frozenset(name for text in written for name in split_names(text))

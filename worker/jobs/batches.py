@@ -1,4 +1,4 @@
-"""The client side of batches: accepted as a whole, stopped step by step, and what became of their members."""
+"""The client side of batches: accepting as a whole, stopping step by step, the results of the members."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from worker.store.scripts import JobScripts
 #: How many members are written, or ended, in one step: none takes more than about 5 ms of Redis's time.
 _STEP_MEMBERS = 50
 _ENDED_MEMBERS = 15
-#: A batch that is not accepted so long after its last step of preparation never will be.
+#: A batch that is not accepted this long after its last step of preparation is discarded.
 _PREPARING_MS = 10_000
 #: Results of members up to this size are shown in the result of their batch.
 _MEMBER_RESULT_BYTES = 1_000_000
@@ -37,29 +37,29 @@ class NewBatch:
     """A request for a batch, checked already; there is at least one member."""
 
     members: Sequence[NewJob]
-    #: What is shown as the batch's request.
+    #: The request as the job's document shows it.
     request: Mapping[str, Any]
     #: How many of its members may be in the queues at a time.
     parallel: int
-    #: Are the members that have not begun cancelled when one fails?
+    #: Are members that have not begun cancelled when one fails?
     stops_on_failure: bool
     target: str
     requester: str
     request_id: str
     retry_of: str = ""
-    #: Where its end is to be sent.
+    #: The URL to notify of its end.
     callback: str = ""
     idempotency_key: str = ""
     request_hash: str = ""
 
     @property
     def owner_key(self) -> str:
-        """Whose it is, as its members say."""
+        """The key of its owner, which its members have as well."""
         return self.members[0].owner_key
 
 
 class Batches:
-    """Raises what redis-py raises when Redis is unavailable."""
+    """The batches. Every method raises what redis-py raises when Redis is unavailable."""
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class Batches:
     def accept(self, new: NewBatch) -> tuple[SubmitOutcome, str, JobStatus | None]:
         """Record a batch with all its members; return the outcome, the id of the batch, and its job.
 
-        The members are prepared some at a time, where nobody sees them. One short step then makes the batch and all of
-        them visible; if it never comes, they are taken back.
+        The members are prepared some at a time, invisible to clients. One short step then makes the batch and all of
+        them visible; if that does not happen, they are discarded.
         """
         batch_id = self._ids.new()
         fields = [self._jobs.fields(self._ids.new(), member) for member in new.members]
@@ -96,7 +96,7 @@ class Batches:
                 INLINE_RESULT_BYTES,
             )
         except NotReplicated as refused:
-            # As for a single job: without a key its client can only ask for a new one.
+            # As for a single job: without a key its client can only submit a new one.
             if refused.answer[0] == b"NEW" and not new.idempotency_key:
                 self.cancel(batch_id, "")
             raise
@@ -112,14 +112,14 @@ class Batches:
         return result
 
     def advance(self, batch_id: str) -> None:
-        """Do what there is to do for a batch that is being stopped, in steps that delay nobody."""
+        """Go on stopping a batch, in short steps that do not delay other clients of Redis."""
         more = True
         while more:
             more, messages = self._scripts.advance_batch(batch_id, _ENDED_MEMBERS, self._settings.job_keep * 1000)
             self._publisher.publish_soon(parse_messages(messages))
 
     def advance_all(self) -> None:
-        """Do so for every batch that is being stopped and that somebody has left half way."""
+        """Do so for every batch whose stopping was interrupted."""
         stopping: Any = self._redis.zrange(self._keys.batches_stopping, 0, -1)
         for batch_id in stopping:
             self.advance(batch_id.decode())
@@ -133,7 +133,7 @@ class Batches:
             yield from zip(some, map(parse_job_status, replies), strict=True)
 
     def discard_abandoned(self) -> None:
-        """Take back the members of batches whose front end was lost before they were accepted."""
+        """Discard the members of batches whose front end was lost before they were accepted."""
         now_ms = int(self._redis.time()[0]) * 1000
         abandoned: Any = self._redis.zrangebyscore(self._keys.batches_preparing, 0, now_ms - _PREPARING_MS)
         for batch_id in abandoned:
@@ -146,7 +146,7 @@ class Batches:
             self._publisher.publish_soon(parse_messages(messages))
 
     def _prepare(self, batch_id: str, new: NewBatch, fields: Sequence[dict[str, str]]) -> dict[str, str]:
-        """Record the members, unless the Idempotency-Key is known; the fields of the batch that say where they are."""
+        """Record the members, unless the Idempotency-Key is known; return the fields with their sequence numbers."""
         if self._idempotency_keys.find(idempotency_name(new.owner_key, new.idempotency_key)):
             return {}
         same = {name: value for name, value in fields[0].items() if all(member[name] == value for member in fields)}

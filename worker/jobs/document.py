@@ -1,4 +1,4 @@
-"""A job as its client reads it: section 4 of the contract, made from the record."""
+"""The JSON document of a job, made from its record."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ path_prefix: ContextVar[str] = ContextVar("path_prefix", default="")
 
 
 def job_path(job_id: str) -> str:
-    """Return the path of a job, below the prefix that the service has outside."""
+    """Return the path of a job, with the prefix below which clients reach the service."""
     return f"{path_prefix.get()}/v4/jobs/{quote(job_id, safe='')}"
 
 
 def job_document(job_status: JobStatus, query: str = "") -> dict[str, Any]:
-    """Return the job as a JSON object; ``query`` is what its reader wants of the result, for the link to that."""
+    """Return the job as a JSON object; ``query`` is the query string for the link to its result."""
     job = job_status.job
     result_path = f"{job_path(job.id)}/result" + (f"?{query}" if query else "")
     return {
@@ -69,7 +69,7 @@ def job_document(job_status: JobStatus, query: str = "") -> dict[str, Any]:
 
 
 def rfc3339(unix_ms: int) -> str:
-    """Return a moment in RFC 3339, UTC, to the millisecond."""
+    """Return a time in RFC 3339, UTC, with milliseconds."""
     moment = datetime.fromtimestamp(unix_ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{unix_ms % 1000:03d}Z"
 
@@ -105,7 +105,7 @@ def _result(job_status: JobStatus) -> dict[str, Any] | None:
         return None
     result: dict[str, Any] = {"href": job_path(job.id) + "/result", "status": int(success_status(job.operation))}
     if job_status.result and not job.query:
-        # Where a part of a collection was asked for, only the whole is at hand here; `href` answers with the part.
+        # Where a part of a collection was requested, only the whole is available here; `href` answers with the part.
         result["value"] = orjson.loads(job_status.result)
     return result
 

@@ -1,6 +1,6 @@
-"""The event log: every visible change of a job, written by the script that makes it, in a Redis stream.
+"""The event log: a Redis stream of every visible change of a job, written by the script that makes the change.
 
-Entries are numbered without a gap, so that a reader knows by the number of the next entry whether it missed any: the
+Entries are numbered without gaps, so that a reader sees by the number of the next entry whether it missed any: the
 log is bounded in length (by the scripts) and in time (by ``trim``).
 """
 
@@ -22,7 +22,7 @@ _TRIM_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the log: the entry that was read last. ``number`` is None where the next entry may have any."""
+    """A position in the log: the entry that was read last. ``number`` is None where the next entry may have any."""
 
     stream_id: str
     number: int | None
@@ -61,7 +61,7 @@ class EventLog:
         self._keys = Keys(prefix)
 
     def tail(self) -> Position:
-        """Return the position after which the next change will be."""
+        """Return the position of the newest entry."""
         pipe = self._redis.pipeline()
         pipe.get(self._keys.event_seq)
         pipe.xrevrange(self._keys.event_log, count=1)
@@ -74,12 +74,12 @@ class EventLog:
         return self._events(entries)
 
     def wait(self, after: Position, count: int, timeout_ms: int) -> list[Event]:
-        """As ``read``, as soon as there are any; the client's time limit must be longer than ``timeout_ms``."""
+        """As ``read``, but wait for entries; the time limit of the Redis client must be longer than ``timeout_ms``."""
         streams: Any = self._redis.xread({self._keys.event_log: after.stream_id}, count=count, block=timeout_ms)
         return self._events(streams[0][1] if streams else [])
 
     def trim(self, keep_s: float) -> None:
-        """Delete what is older than ``keep_s`` seconds, by Redis's clock."""
+        """Delete entries older than ``keep_s`` seconds by Redis's clock."""
         seconds, _ = self._redis.time()
         oldest_ms = int((int(seconds) - keep_s) * 1000)
         self._redis.xtrim(self._keys.event_log, minid=str(max(0, oldest_ms)), approximate=False)
@@ -90,7 +90,7 @@ class EventLog:
         return [_event(stream_id, fields) for stream_id, fields in decoded]
 
     def _add_requests(self, entries: list[dict[str, str]]) -> None:
-        """Long requests are in the record only, for as long as that is kept."""
+        """Add the requests that were too long for the log, from the jobs' records where these still exist."""
         if not entries:
             return
         pipe = self._redis.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""Why a job failed, or why it is not known what became of it, as the record holds it."""
+"""The failure of a job, and the cause of an in-doubt change, as the record holds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Failures of jobs whose users asked for what cannot be. `lua/job_functions.lua` has the same.
+#: Codes of failures caused by the request itself. `lua/job_functions.lua` has the same.
 REQUEST_FAULTS = frozenset(
     {
         "already-exists",
@@ -36,7 +36,7 @@ FAILURE_DETAILS = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed, in words that may be shown to its client."""
+    """Why a job failed, in a form that may be shown to its client."""
 
     code: str
     detail: str
@@ -46,7 +46,7 @@ class Failure:
 
     @property
     def is_request_fault(self) -> bool:
-        """Was it of the user's making, rather than of the service's or the storage system's?"""
+        """Was it caused by the request, rather than by the service or the storage system?"""
         return self.code in REQUEST_FAULTS
 
     def to_fields(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class InDoubtCause:
-    """Why it is not known what became of a change: what the driver said, and the storage system's own words."""
+    """Why the outcome of a change is not known: the driver's explanation and the storage system's own error."""
 
     detail: str
     backend_error: Mapping[str, str] | None = None
@@ -68,7 +68,7 @@ class InDoubtCause:
 
     @classmethod
     def parse(cls, text: str | None) -> InDoubtCause | None:
-        """Read what ``to_json`` wrote; None where nothing was."""
+        """Read what ``to_json`` wrote; None where the field is empty."""
         return cls(**json.loads(text)) if text else None
 
 

@@ -1,4 +1,4 @@
-"""Idempotency-Keys: what was accepted under one before, and what a request for many jobs was worked out to."""
+"""Idempotency-Keys: what was accepted under a key before, and which jobs a request for many jobs has chosen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.store.keys import Keys
 
 
 def idempotency_name(owner_key: str, key: str) -> str:
-    """Return the name of somebody's key in Redis; empty without a key."""
+    """Return the name in Redis of a requester's key; empty without a key."""
     return f"{owner_key}:{key_of(key)}" if key else ""
 
 
@@ -26,12 +26,12 @@ class KnownRequest:
     request_hash: str
     #: The job that was made; empty when the request was for many.
     job_id: str
-    #: What a request for many jobs was worked out to, as JSON.
+    #: What a request for many jobs has chosen, as JSON.
     choice: Any = None
 
 
 class IdempotencyKeys:
-    """Raises what redis-py raises when Redis is unavailable. Names are those of ``idempotency_name``."""
+    """The known keys, by `idempotency_name`. Methods raise what redis-py raises when Redis is unavailable."""
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         self._redis = client
@@ -46,7 +46,7 @@ class IdempotencyKeys:
         return None if fields[0] is None else _known(*fields)
 
     def freeze(self, name: str, request_hash: str, choice: Any) -> KnownRequest:
-        """Record what a request for many jobs was worked out to; return what was recorded first, of any request."""
+        """Record what a request for many jobs has chosen; return what was recorded first, by whichever request."""
         key = self._keys.idempotency(name)
         with self._redis.pipeline(transaction=True) as pipe:
             for field, value in (("hash", request_hash), ("id", ""), ("choice", as_json(choice))):

@@ -1,7 +1,7 @@
-"""Job ids: UUIDv7 (RFC 9562) that carry a mark of this service, so that an id that was issued is known for ever.
+"""Job ids: UUIDv7 (RFC 9562) with a keyed digest, so that ids issued by this service are recognised for ever.
 
-48 bits of Unix milliseconds, 42 random bits and a 32-bit keyed digest of both. Nothing need be stored to recognise an
-expired job (410) from one that never was (404).
+48 bits of Unix milliseconds, 42 random bits and a 32-bit keyed digest of both. Nothing must be stored to tell an
+expired job (410) from one that never existed (404).
 """
 
 from __future__ import annotations

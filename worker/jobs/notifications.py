@@ -1,4 +1,4 @@
-"""Waits for jobs without asking again and again: one subscription per process, however many clients wait."""
+"""Waits for changes of jobs without polling: one pub/sub subscription per process, however many clients wait."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
-#: Somebody who waits looks for himself this often. Words are lost with the subscription only, and when that is back
-#: everybody looks.
+#: A waiting client reads the job itself this often (seconds). Notifications are lost only with the subscription, and
+#: once that is restored all waiting clients are woken.
 _LOOK_AGAIN_S = 10.0
-#: A subscription that nobody needs ends at the second silence of this length; a host that vanished is noticed as late.
+#: After this silence (seconds) a PING is sent; without an answer after another one the connection counts as dead.
 _SILENCE_S = 5.0
-#: Where there is no silence, since others' jobs go on, it ends when nobody has needed it for so long.
+#: A subscription ends when it has not been needed for this long (seconds).
 _UNNEEDED_S = 10.0
-#: Of a crowd that waits for the same job, each is answered so much later than the one before: others come in between.
-#: How far a job is by now can wait longer than its end.
+#: Clients that wait for the same job are woken one after another at this interval (seconds), so that others
+#: are served in between; for progress of a job the interval is longer than for its end.
 _CHANGES_APART_S, _ENDS_APART_S = 0.01, 0.002
 
 
@@ -38,7 +38,7 @@ class Subscription:
         self._late_s = 0.0
 
     def wait(self, seconds: float) -> bool:
-        """Return when there is news (True), or after ``seconds``, or when it is time to look for oneself."""
+        """Wait at most ``seconds``; return True after a notification, False if it is time to read the job."""
         until = time.monotonic() + seconds
         notified = self._notified.wait(min(seconds, _LOOK_AGAIN_S))
         if notified and self._late_s:
@@ -47,13 +47,13 @@ class Subscription:
         return notified
 
     def notify(self, late_s: float) -> None:
-        """The job has changed, or a notification may have been missed; `wait` returns ``late_s`` seconds later."""
+        """Wake the client, ``late_s`` seconds from now: the job has changed, or a notification may have been lost."""
         self._late_s = late_s
         self._notified.set()
 
 
 class JobNotifications:
-    """What the scripts announce of jobs, handed to those who watch them."""
+    """Passes the notifications that scripts publish to the clients that wait."""
 
     def __init__(self, client: redis.Redis, prefix: str, waiter_slots: WaiterSlots) -> None:
         """``waiter_slots``: limits how many wait at a time."""
@@ -73,7 +73,7 @@ class JobNotifications:
 
     @contextmanager
     def watch(self, job_id: str, *, end: bool = False, has_slot: bool = False) -> Iterator[Subscription | None]:
-        """Hear of a job's changes (or only of its end) inside the block; None when too many clients wait already.
+        """Subscribe to a job's changes (or only its end) inside the block; None when too many clients wait already.
 
         ``has_slot``: the caller holds a waiter slot already.
         """
@@ -85,13 +85,13 @@ class JobNotifications:
                 yield watch
 
     def wake_all(self) -> None:
-        """Make everybody who waits look again."""
+        """Wake all waiting clients."""
         self._changes.notify_all()
         self._ends.notify_all()
 
 
 class _Channel:
-    """One channel, listened to by a thread of its own while anybody watches."""
+    """One pub/sub channel, read by a thread of its own while there are subscriptions."""
 
     def __init__(self, client: redis.Redis, name: str, apart_s: float) -> None:
         self._redis = client
@@ -104,7 +104,7 @@ class _Channel:
 
     @contextmanager
     def watched(self, job_id: str) -> Iterator[Subscription]:
-        """Hear what is said of a job inside the block."""
+        """Receive the notifications of a job inside the block."""
         watch = Subscription()
         with self._lock:
             self._watches[job_id].append(watch)
@@ -112,7 +112,7 @@ class _Channel:
                 self._thread = threading.Thread(target=self._listen, name=self._name, daemon=True)
                 self._thread.start()
         try:
-            # What is said before is found by looking, which those who watch begin with.
+            # Earlier changes are not missed: callers read the job after this.
             self._subscribed.wait(1.0)
             yield watch
         finally:
@@ -136,7 +136,7 @@ class _Channel:
                 self._subscribed.clear()
 
     def _is_idle(self) -> bool:
-        """Does nobody watch? Then this thread ends, and the next who comes starts another."""
+        """Are there no subscriptions? Then this thread ends, and the next subscription starts another."""
         with self._lock:
             if self._watches:
                 return False
@@ -144,7 +144,7 @@ class _Channel:
             return True
 
     def _listen_once(self) -> None:
-        """Listen for as long as the subscription lives and is needed."""
+        """Read the channel for as long as the connection lives and is needed."""
         with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(self._name)
             ping_sent = False
@@ -156,7 +156,7 @@ class _Channel:
                     return
                 message = subscription.get_message(timeout=_SILENCE_S)
                 if message is None and ping_sent:
-                    # A host that vanished closes nothing: only its silence shows it.
+                    # A host that disappeared does not close the connection: only the missing answer shows it.
                     raise redis.TimeoutError("the subscription is dead")
                 ping_sent = message is None
                 if message is None:
@@ -175,7 +175,7 @@ class _Channel:
                 watch.notify(place * self._apart_s)
 
     def notify_all(self) -> None:
-        """Whatever was said while nobody listened: everybody looks for himself."""
+        """Wake all clients, since notifications may have been lost."""
         with self._lock:
             for watches in self._watches.values():
                 for place, watch in enumerate(watches):

@@ -1,4 +1,4 @@
-"""Which jobs are looked for, as filters, and the properties under which the index in Redis has them."""
+"""Filters for jobs, and how they are translated to properties of the index in Redis."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_SEQ = 2**53
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs; empty (or 0) means any. Times are Unix milliseconds, and excluded themselves."""
+    """Which jobs; empty (or 0) means any. Times are Unix milliseconds, exclusive."""
 
     states: tuple[State, ...] = ()
     operation: str = ""
     subsystem: str = ""
-    #: The volume as it was named by the client.
+    #: The volume as the client named it.
     volume: str = ""
     #: The id of the batch that they belong to.
     batch: str = ""
@@ -51,7 +51,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class JobScope:
-    """Whose jobs: the requester's own (by their id), and those whose roles are among ``roles``; or everybody's."""
+    """Which jobs may be seen: those of the requester (by their id), those whose roles are among ``roles``; or all."""
 
     requester: str = ""
     roles: frozenset[Role] = frozenset()
@@ -71,14 +71,14 @@ def roles_property(roles: Iterable[Role]) -> str:
 
 @lru_cache(10_000)
 def key_of(text: str) -> str:
-    """Return text that a client chose as a part of keys: of one length, and harmless."""
+    """Return a digest of a text chosen by a client, for use in Redis keys."""
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def index_query(
     job_filter: JobFilter, scope: JobScope, *, seqs: tuple[int, int], limit: int, effort: int
 ) -> Mapping[str, Any]:
-    """Return what `list_jobs` is asked; ``seqs``: above and below which sequence numbers to look."""
+    """Return the query for the script `list_jobs`; ``seqs``: the sequence numbers above and below which to search."""
     floor, below = seqs
     return {
         "floor": floor,
@@ -97,16 +97,16 @@ def index_query(
 
 
 class _Part(NamedTuple):
-    """One thing that is asked for: names of properties, of which a job must have one."""
+    """One condition: names of properties, of which a job must have one."""
 
     kind: Literal["what", "who", "seen by"]
     names: list[str]
 
 
 def _groups(job_filter: JobFilter, scope: JobScope) -> list[list[str]]:
-    """Lists of properties (see `lua/index_functions.lua`), of each of which a job must have one.
+    """Return lists of properties (see `lua/index_functions.lua`); a job must have one property of each list.
 
-    What the index has together is asked for together: by itself each may be common, and yet they may never meet.
+    Conditions for which the index has combined properties are combined: each alone may be frequent, both together rare.
     """
     parts = [*_named_parts(job_filter), *_scope_parts(job_filter, scope)]
     pairs = [(one, other) for one, other in combinations(parts, 2) if one.kind == "what" and other.kind != "seen by"]
@@ -130,7 +130,7 @@ def _named_parts(job_filter: JobFilter) -> Iterator[_Part]:
 
 
 def _scope_parts(job_filter: JobFilter, scope: JobScope) -> Iterator[_Part]:
-    """Whose jobs; nothing where everybody's are meant, or whoever sees the operation sees all that are asked for."""
+    """The condition for the scope; none for all jobs, or where the role allows to see all jobs of the operation."""
     operation = operation_named(job_filter.operation)
     requester_properties = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
     if scope.everybody or (operation not in (None, BATCH) and operation.role in scope.roles):
@@ -142,7 +142,7 @@ def _scope_parts(job_filter: JobFilter, scope: JobScope) -> Iterator[_Part]:
 
 
 def _together(one: _Part, other: _Part) -> list[str]:
-    """The properties that hold both."""
+    """The combined properties of two conditions."""
     first, second = (other, one) if other.kind == "who" else (one, other)
     return [f"{property_} {more}" for property_ in first.names for more in second.names]
 

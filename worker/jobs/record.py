@@ -1,4 +1,4 @@
-"""A job as it is recorded: one frozen value, read from the hash that the scripts write."""
+"""The record of a job: an immutable value, read from the hash that the scripts write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.jobs.failure import Failure, InDoubtCause, parse_failure
 
 
 class State(StrEnum):
-    """Where a job is; the set is closed."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -30,7 +30,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One time that a job was put off: when (Unix ms), why, and for how long (ms)."""
+    """A failed attempt after which the job was requeued: when (Unix ms), why, and the delay (ms)."""
 
     at_ms: int
     code: str
@@ -50,7 +50,7 @@ class ListingVersion:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job; times are Unix milliseconds on Redis's clock, None when they have not come."""
+    """One job; times are Unix milliseconds on Redis's clock, None when not reached yet."""
 
     id: str
     operation: Operation
@@ -76,9 +76,9 @@ class Job:
     marked_ms: int | None = None
     #: The fencing token of the worker that holds it.
     token: str | None = None
-    #: Whose it is: a digest of who somebody is, whatever they are called.
+    #: The owner: a digest of the user's id, which does not change with their name.
     requester_key: str = ""
-    #: Who may see it besides its requester: those who have all of these roles.
+    #: The roles that allow others to see it; all of them are needed.
     roles: frozenset[Role] = frozenset()
     #: The volume as its client named it; empty when it has none.
     volume: str = ""
@@ -108,7 +108,7 @@ class Job:
     trace_id: str = ""
     #: The context of that request's span (W3C Trace Context).
     traceparent: str = ""
-    #: The last ten times that it was put off.
+    #: The last ten failed attempts after which it was requeued.
     attempts: tuple[Attempt, ...] = ()
     references: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Job:
         return self.operation is BATCH
 
     def is_of(self, requester_key: str) -> bool:
-        """Did they ask for it?"""
+        """Is it the requester's own job?"""
         return bool(self.requester_key) and self.requester_key == requester_key
 
     def trace(self, now_ms: int) -> JournalState:

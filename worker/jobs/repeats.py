@@ -1,8 +1,8 @@
-"""Requests that come again from clients that know nothing of jobs: each finds the job that it made the first time.
+"""Repeated requests of clients that know nothing of jobs: each finds the job that it made the first time.
 
-With the job, in the same step, a record is kept under a digest of the request. It counts once the request that made it
-is held open no longer: `held:{id}` is a lease, renewed by the process that holds the request, so that neither a killed
-process nor a lost answer leaves it behind. It is gone once somebody was answered with the outcome.
+With the job, in the same step, a record is written under a digest of the request. It is used once the first request
+is no longer held open: `held:{id}` is a lease, renewed by the process that holds the request, so that neither a killed
+process nor a lost response leaves it behind. The record is deleted once a client was answered with the outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.store.scripts import JobScripts
 
 log = structlog.get_logger(__name__)
 
-#: A request whose process has not renewed its lease for so long is held open no longer.
+#: A request is no longer held open when its process has not renewed the lease for this long.
 HELD_TTL_MS = 5000
 _RENEW_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
@@ -31,11 +31,11 @@ _LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """What a request is known by when it comes again."""
+    """How a request is recognised when it is repeated."""
 
-    #: Of the caller and of all that is asked for.
+    #: A digest of the caller and the request.
     digest: str
-    #: How long after the job's end an outcome that nobody was answered with is kept, in seconds.
+    #: How long after the job's end an outcome that no client has received yet is kept (seconds).
     keep_s: int
     #: A job of the same request that is known to be held open: a new job is made behind it.
     beside: str = ""
@@ -71,9 +71,9 @@ class HeldRequests:
                 log.info("held-request.not-released", job_id=job_id, hint="its lease expires by itself")
 
     def forget(self, digest: str, job_id: str) -> None:
-        """Make the request a new one from now on: its client is about to be answered with the outcome.
+        """Forget the request, since its client is about to get the outcome; the same request then makes a new job.
 
-        While Redis is unavailable nothing can be accepted either; it is done as soon as that is back.
+        While Redis is unavailable nothing is accepted either; it is done as soon as Redis is available.
         """
         try:
             self._scripts.forget_repeat(digest, job_id)
@@ -85,7 +85,7 @@ class HeldRequests:
     def is_held_open(self, job_id: str, give_up: Callable[[], bool]) -> bool:
         """Is the request that made the job held open by a living process? Returns when that is known.
 
-        ``give_up`` ends the wait, as if it were.
+        ``give_up`` ends the wait; the request then counts as held open.
         """
         first = self._redis.get(self._keys.held(job_id))
         while first is not None and not give_up():
@@ -114,7 +114,7 @@ class HeldRequests:
                 log.info("held-request.not-renewed", error=type(error).__name__)
 
     def _is_idle(self) -> bool:
-        """Is there nothing to renew? Then the thread ends, and the next request starts another."""
+        """Is there no lease to renew? Then the thread ends, and the next request starts another."""
         with self._lock:
             if self._held or self._forgotten:
                 return False

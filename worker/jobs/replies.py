@@ -1,4 +1,4 @@
-"""The reply queue: a request that waits for its own job takes the result from a list, filled by the finish script."""
+"""The reply queue: a request that waits for its own job pops the result from a list, which the finish script fills."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ReplyQueue:
         self._waiter_slots = waiter_slots
 
     def wait(self, job_id: str, seconds: float) -> bytes:
-        """Return the job's result as JSON as soon as it has succeeded.
+        """Wait for the job to succeed, and return its result as JSON.
 
-        Empty when one must look: after another end, after that time, when the result is large, when too many wait.
+        Empty when the caller must read the job: it ended otherwise, is late, its result is large, or too many wait.
 
-        Raises what redis-py raises when Redis is away.
+        Raises what redis-py raises when Redis is unavailable.
         """
         if not self._waiter_slots.acquire(blocking=False):
             return b""

@@ -30,20 +30,20 @@ from worker.telemetry.tracing import trace_id_of
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """A request for a job, checked already."""
+    """A validated request for a job."""
 
     operation: Operation
     subsystem: str
     arguments: Mapping[str, Any]
-    #: What is shown as the job's request.
+    #: The request as the job's document shows it.
     request: Mapping[str, Any]
     target: str
-    #: Who asks; an empty name is somebody who has not signed in.
+    #: The requester's name; empty for an anonymous client.
     requester: str
     request_id: str
-    #: Who that is, whatever they are called (default: as their name says).
+    #: The requester's id, which does not change with the name (default: the name).
     requester_id: str = ""
-    #: The network that somebody who has not signed in asks from.
+    #: The network of an anonymous client.
     network: str = ""
     #: The volume as the client named it, for the job list.
     volume: str = ""
@@ -53,32 +53,32 @@ class NewJob:
     wants_reply: bool = False
     #: The context of the request's span (W3C Trace Context); empty where nothing is traced.
     traceparent: str = ""
-    #: Where the end of the job is to be sent.
+    #: The URL to notify of the job's end.
     callback: str = ""
     idempotency_key: str = ""
     #: A digest of the whole request, compared when the key comes again.
     request_hash: str = ""
-    #: For a change that is found again by the request itself.
+    #: For a change that a repetition of the request finds again.
     repeat: Repeat | None = None
-    #: For a read: may it join one that has begun already?
+    #: For a read: may it join one that is running already?
     may_join_running: bool = True
-    #: For a read that nobody waits for (a refresh).
+    #: Is it a read that no client waits for (a refresh)?
     refresh: bool = False
-    #: For a read: when the copy that was not good enough began (Unix ms, 0: none); another one makes the job needless.
+    #: For a read: the start of the cached copy that was too old (Unix ms, 0: none); with a newer copy no job is made.
     seen_ms: int | None = None
 
     @property
     def owner_key(self) -> str:
-        """Whose the job is; empty for somebody who has not signed in."""
+        """The key of the owner; empty for an anonymous client."""
         return key_of(self.requester_id or self.requester) if self.requester else ""
 
 
-#: How many steps one search in Redis takes at most (some milliseconds), so that it delays nobody.
+#: How many steps one search in Redis takes at most (some milliseconds), so that it does not delay other clients.
 _SEARCH_EFFORT = 4_000
 
 
 class Jobs:
-    """The job records. Raises what redis-py raises when Redis is away."""
+    """The job records. Every method raises what redis-py raises when Redis is unavailable."""
 
     def __init__(
         self, client: redis.Redis, scripts: JobScripts, ids: JobIds, publisher: TaskPublisher, settings: Settings
@@ -94,7 +94,7 @@ class Jobs:
         """Record a job durably and publish its message; return the outcome, the id of its job, and the job.
 
         The record, its place in the queue and, where the broker is the same Redis, its Celery message are written in
-        one step (a transactional outbox). A message that is published afterwards and gets lost only costs time.
+        one step (a transactional outbox). Otherwise it is published afterwards; if it is lost, the job starts later.
         """
         job_id = self.ids.new()
         fields = self.fields(job_id, new)
@@ -112,7 +112,7 @@ class Jobs:
             "share_limit": self._share_limit(new),
             "read_rates": self._read_rates(new),
             "first_check_ms": 2000,
-            # Nobody may begin before enough replicas have the job.
+            # No worker may begin before enough replicas have the job.
             "to_waiting_slot": not self._settings.wait_replicas,
             **_repeat_of(new),
         }
@@ -121,7 +121,7 @@ class Jobs:
                 job_id, fields, request, WORKER_TTL_MS, INLINE_RESULT_BYTES, payload
             )
         except NotReplicated as refused:
-            # By its key, or by itself, the request finds the job when it comes again; any other asks for a new one.
+            # With an Idempotency-Key or a digest, a repetition finds the job; any other request makes a new one.
             if refused.answer[0] == b"NEW" and not (new.idempotency_key or new.repeat):
                 self.cancel(job_id, "")
             raise
@@ -135,11 +135,11 @@ class Jobs:
         return parse_job_status(self._scripts.get_job(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES))
 
     def was_issued(self, job_id: str) -> bool:
-        """Was there ever a job of this id?"""
+        """Was this id ever issued?"""
         return self.ids.is_ours(job_id)
 
     def result(self, job_id: str) -> bytes | None:
-        """The result of a succeeded job as JSON; None when it is kept no longer, or is a listing."""
+        """The result of a succeeded job as JSON; None when it has expired, or is a listing."""
         value = self._redis.get(self._keys.result(job_id))
         assert value is None or isinstance(value, bytes)  # noqa: S101 - the client decodes nothing
         return value
@@ -207,13 +207,13 @@ class Jobs:
         return max(1, min(MAX_RETRY_AFTER_S, math.ceil(waiting_s / 10)))
 
     def _share_limit(self, new: NewJob) -> int:
-        """How many jobs of this requester may wait in the queue; 0 (any number) for what the service does by itself."""
+        """How many jobs of this requester may wait in the queue; 0 (no limit) for the service's own jobs."""
         if new.requester:
             return self._settings.user_queue_limit
         return self._settings.strangers_queue_limit if new.network else 0
 
     def _read_rates(self, new: NewJob) -> list[tuple[str, int]]:
-        """Whose reads this one counts among, and how many there may be in a minute."""
+        """The counters of reads that this one is added to, with their limits per minute."""
         settings = self._settings
         if new.operation.is_change:
             return []

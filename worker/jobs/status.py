@@ -9,11 +9,11 @@ from typing import Any
 
 from worker.jobs.record import Job, State, parse_job
 
-#: A worker that has not said so for this long is not online.
+#: A worker is online for this long after its last heartbeat.
 WORKER_TTL_MS = 15_000
 #: A result up to this size is shown inside its job.
 INLINE_RESULT_BYTES = 8191
-#: A client is asked to come back within this time.
+#: The longest Retry-After.
 MAX_RETRY_AFTER_S = 60
 
 
@@ -43,14 +43,14 @@ class JobStatus:
 
     @property
     def retry_after_s(self) -> int:
-        """When it is worth asking again, in whole seconds, from how long such jobs took lately."""
+        """After how many whole seconds to ask again, estimated from the durations of such jobs."""
         mean_s = max(self.mean_run_ms, 500) / 1000
         queued = self.job.state is State.QUEUED
         left_s = mean_s * (1 + self.position) if queued else self._left_s(mean_s)
         return max(1, min(MAX_RETRY_AFTER_S, math.ceil(left_s)))
 
     def _left_s(self, mean_s: float) -> float:
-        """What a job that runs still needs: by its own progress, or by how long such jobs took."""
+        """The remaining time of a running job, from its progress or from the mean duration of such jobs."""
         ran_s = (self.now_ms - (self.job.started_ms or self.now_ms)) / 1000
         if self.job.current and self.job.total:
             return ran_s * max(0, self.job.total - self.job.current) / self.job.current
@@ -58,7 +58,7 @@ class JobStatus:
 
 
 def parse_job_status(answer: Sequence[Any]) -> JobStatus | None:
-    """Read what `show` answers; None when there is no record, or one that this version cannot read."""
+    """Read the reply of `get_job`; None when there is no record, or one that this version cannot read."""
     raw, now_ms, position, online, behind, mean_ms, result = answer
     job = parse_job(raw)
     return None if job is None else JobStatus(job, now_ms, position, online, bool(behind), mean_ms, result)

@@ -1,4 +1,4 @@
-"""What limits how many clients wait at a time, as those who wait see it."""
+"""The interface of what limits how many clients wait at a time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class WaiterSlots(Protocol):
-    """Places for those who wait: a `threading.BoundedSemaphore`, or something that also looks at whose they are."""
+    """Slots for waiting clients: a `threading.BoundedSemaphore`, or one that also has a limit for each requester."""
 
     def acquire(self, *, blocking: bool) -> bool:
-        """Take a place; False when there is none."""
+        """Take a slot; False when there is none."""
 
     def release(self) -> None:
-        """Give back the place that this thread has taken."""
+        """Free the slot that this thread has taken."""

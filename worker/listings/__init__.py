@@ -1,1 +1,1 @@
-"""The cache of listings: versions, the delta log, the in-process copy, and what a change does to them."""
+"""The cache of listings: versions, the delta log, the in-process copy, and how changes update them."""

@@ -1,6 +1,6 @@
-"""The CRC-32 of bytes laid one after another, from the CRC-32s of the parts: without having the bytes at hand.
+"""Computes the CRC-32 of concatenated parts from the CRC-32s of the parts.
 
-Arithmetic of polynomials over GF(2), bits reflected as in zlib, whose ``crc32_combine`` Python does not offer.
+Polynomial arithmetic over GF(2), bits reflected as in zlib, whose ``crc32_combine`` Python does not offer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One state of a listing, as bytes that go out as they are: JSON in chunks, each compressed once.
+"""One state of a listing, as the bytes of responses: JSON in chunks, each compressed once.
 
-Chunks are raw deflate streams that end on a byte, so that a gzip body is made by laying them one after another (RFC
-1951, 1952); a change rewrites one chunk. A listing never changes: ``with_changes`` returns another that shares what
-stayed.
+Chunks are raw deflate streams that end at a byte boundary, so that a gzip body is made by concatenating them (RFC
+1951, 1952); a change rewrites one chunk. A listing is immutable: ``with_changes`` returns another that shares the
+chunks that are unchanged.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _CHUNK_RECORDS = 256
 _LEVEL = 3
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _DEFLATE_END = b"\x03\x00"
-#: Parsed records take about so many times their JSON in memory.
+#: The memory of parsed records, as a multiple of the length of their JSON.
 _PARSED_FACTOR = 3
 _MOST_IN_ARRAY = 2**63
 
 
 class Change(NamedTuple):
-    """A record that was put, or dropped (None)."""
+    """A record that was added or replaced, or deleted (None)."""
 
     key: str
     record: bytes | None
@@ -50,7 +50,7 @@ _OPEN, _COMMA, _CLOSE = (_deflate(mark) for mark in (b"[", b",", b"]"))
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A chunk's JSON, compressed, with what must be known of it without looking inside."""
+    """A chunk's JSON, compressed, with its count, size and checksum."""
 
     deflated: bytes
     count: int
@@ -59,7 +59,7 @@ class Packed:
 
 
 class Chunk:
-    """A run of records, with commas between; each form is made from another when it is first needed."""
+    """A sequence of records, separated by commas; each form is made from another on first use."""
 
     def __init__(self, *, records: list[Record] | None = None, packed: Packed | None = None) -> None:
         if records is not None:
@@ -80,14 +80,14 @@ class Chunk:
 
     @property
     def text(self) -> bytes:
-        """The records as JSON; not kept, since it is made again sooner than it is needed again."""
+        """The records as JSON; not cached, since decompressing is cheap."""
         if "packed" in self.__dict__:
             return zlib.decompressobj(-15).decompress(self.packed.deflated)
         return orjson.dumps(self.records)[1:-1]
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory it takes now."""
+        """The approximate memory that the chunk takes now."""
         parsed = self.packed.size_bytes * _PARSED_FACTOR if "records" in self.__dict__ else 0
         return len(self.packed.deflated) + parsed
 
@@ -112,7 +112,7 @@ class Listing:
 
     @classmethod
     def of(cls, key_field: str, records: list[Record], *, ordered: bool) -> Listing:
-        """Make a listing of plain records."""
+        """Make a listing from records."""
         if ordered:
             records = sorted(records, key=lambda record: str(record[key_field]))
         runs = (records[i : i + _CHUNK_RECORDS] for i in range(0, len(records), _CHUNK_RECORDS))
@@ -153,13 +153,13 @@ class Listing:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory it takes now."""
+        """The approximate memory that the listing takes now."""
         made = sum(len(self.__dict__.get(name, b"")) for name in ("body", "gzip"))
         return made + sum(chunk.memory_bytes for chunk in self._chunks)
 
     @cached_property
     def hash(self) -> str:
-        """A digest of the contents: equal for equal listings, whenever they were made."""
+        """A digest of the contents, equal for listings with equal contents."""
         digest = hashlib.sha256()
         for chunk in self._chunks:
             digest.update(chunk.text + b",")
@@ -190,7 +190,7 @@ class Listing:
         return [record for chunk in self._chunks for record in chunk.records]
 
     def column(self, name: str) -> Sequence[Any]:
-        """One field of every record; None where it is missing. Numbers lie side by side, so that many are read fast."""
+        """One field of every record; None where it is missing. Integers are in an array, which is fast to scan."""
         if name not in self._columns:
             values = [record.get(name) for record in self.records]
             numbers = all(type(value) is int and abs(value) < _MOST_IN_ARRAY for value in values)
@@ -198,7 +198,7 @@ class Listing:
         return self._columns[name]
 
     def rows(self, start: int, count: int) -> list[Record]:
-        """``count`` records from the one numbered ``start`` on; only the chunks that they are in are read."""
+        """At most ``count`` records, beginning with number ``start``; only the chunks with these are decompressed."""
         records: list[Record] = []
         for chunk in self._chunks:
             if len(records) >= count:
@@ -209,7 +209,7 @@ class Listing:
         return records
 
     def find(self, key: str) -> Record | None:
-        """The record of this key."""
+        """The record with this key."""
         for number in self._where(self._chunks, key):
             at = self._at(self._chunks[number].records, key)
             if at is not None:
@@ -217,12 +217,12 @@ class Listing:
         return None
 
     def find_casefolded(self, field: str, value: str) -> Record | None:
-        """The first record whose text ``field`` is ``value``, whichever case its letters have."""
+        """The first record whose text ``field`` is ``value``, compared without regard to case."""
         casefolded = value.lower()
         return next((record for chunk in self._chunks if (record := chunk.folded(field).get(casefolded))), None)
 
     def with_changes(self, changes: Iterable[Change]) -> Listing:
-        """The listing after the changes, in their order."""
+        """Return the listing with the changes applied in order."""
         chunks = list(self._chunks)
         for change in changes:
             self._apply(chunks, change)

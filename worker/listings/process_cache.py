@@ -1,4 +1,4 @@
-"""Listings kept in this process, each checked against Redis's generation before it is used: never stale."""
+"""The in-process cache of listings; each is compared with the version in Redis before use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOADING_LOCKS = 64
 
 
 class ListingCache:
-    """The present state of listings, and former states that are paged through, in a bounded amount of memory."""
+    """Caches current versions of listings, and superseded ones that are paged through, in bounded memory."""
 
     def __init__(self, listings: Listings, most_bytes: int) -> None:
         self._listings = listings
@@ -25,11 +25,11 @@ class ListingCache:
         self._loading = [threading.Lock() for _ in range(_LOADING_LOCKS)]
 
     def get(self, listing_version: ListingVersion, *, superseded: bool = False) -> Listing | None:
-        """Return that version of the listing; None when Redis keeps it no longer.
+        """Return that version of the listing; None when it is not in Redis any more.
 
         Args:
-            listing_version: which state.
-            superseded: it may be one that is past, whose place is beside the present one.
+            listing_version: the version.
+            superseded: the version may be an older one, which is cached beside the current one.
         """
         listing = self._held(listing_version)
         if listing is not None:
@@ -55,7 +55,7 @@ class ListingCache:
             return listing
 
     def _advanced(self, listing_version: ListingVersion) -> Listing | None:
-        """The copy at hand, brought up to date by the changes made since."""
+        """Return the cached copy with the changes since then applied."""
         kept = self._present.get(listing_version.cache_key)
         if kept is None or not _same_base(kept[0], listing_version) or kept[0].seq > listing_version.seq:
             return None

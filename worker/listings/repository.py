@@ -1,7 +1,7 @@
 """The cached listings in Redis: a base version from a read, and the changes since, applied to it.
 
-A change is appended in the same step in which its job succeeds; a listing that was under way meanwhile keeps, when it
-becomes the base, every change since it began. So no listing hides a change or brings back what is gone.
+A change is appended in the same step in which its job succeeds. When a read that was in flight meanwhile becomes the
+base, the changes since its start are applied to it, so that no listing misses a change.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker.store.keys import Keys
 from worker.store.pipelined_reads import PipelinedReads
 from worker.store.scripts import JobScripts
 
-#: The time during which a filer that could not be reached counts as away, unless it answers sooner.
+#: How long a filer counts as unreachable after a failure, unless it answers sooner (ms).
 UNAVAILABLE_MS = 15_000
 
 
@@ -34,28 +34,28 @@ class ListingState:
     as_of_ms: int = 0
     count: int = 0
     hash: str = ""
-    #: The storage system must be asked before it is shown again.
+    #: Was it invalidated? Then it must be read again from the storage system before it is served.
     invalid: bool = False
-    #: The id of the job that reads it now.
+    #: The id of the job that is reading it.
     inflight: str = ""
-    #: The storage system could not be reached lately.
+    #: Was the storage system unreachable lately?
     unavailable: bool = False
-    #: Redis's replies that say so, without the time.
+    #: Redis's replies from which this was made, without the time.
     replies: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def usable(self) -> bool:
-        """Is there a copy that may be shown at all?"""
+        """Is there a copy that may be served?"""
         return self.listing_version is not None and not self.invalid
 
     @property
     def age_s(self) -> int:
-        """Seconds since the listing began."""
+        """Seconds since the read of the listing began."""
         return max(0, (self.now_ms - self.as_of_ms) // 1000)
 
     @property
     def etag(self) -> str:
-        """Names this state: by its contents while no change lies over the base, so that an equal refresh keeps it."""
+        """The entity tag; without changes since the base a digest of the contents, equal after an equal refresh."""
         if self.listing_version is None:
             return ""
         if self.listing_version.seq == self.listing_version.base_seq:
@@ -65,7 +65,7 @@ class ListingState:
 
 @dataclass(frozen=True, slots=True)
 class ReadMark:
-    """When a read began: what it will have seen, and from which change on others are laid over it."""
+    """The start of a read: its time, and the number of the last change that it includes."""
 
     cache_key: str
     as_of_ms: int
@@ -74,7 +74,7 @@ class ReadMark:
 
 
 class Listings:
-    """Reads and prepares listings; they are changed only by the scripts that end a job."""
+    """Reads and stores listings; only the scripts that end a job make them current."""
 
     def __init__(self, client: redis.Redis, scripts: JobScripts, settings: Settings) -> None:
         self._redis = client
@@ -85,7 +85,7 @@ class Listings:
         self._page_ms = settings.old_listing_ttl * 1000
 
     def listing_state(self, resource_type: ResourceType, cache_key: str, parent_key: str = "") -> ListingState:
-        """Look at one listing: one round trip, whatever its size."""
+        """Read the state of one listing, in one round trip."""
         replies = self._reads.read(self._reads.pack(self.state_commands(cache_key, parent_key)))
         (seconds, micros), fields, epoch, inflight, unavailable = replies
         state = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value is not None}
@@ -104,7 +104,7 @@ class Listings:
         )
 
     def state_commands(self, cache_key: str, parent_key: str = "") -> tuple[tuple[str, ...], ...]:
-        """The commands whose replies make a `ListingState`; the first asks for the time."""
+        """The commands whose replies make a `ListingState`; the first one is TIME."""
         return (
             ("TIME",),
             ("HMGET", self._keys.listing(cache_key), *_FIELDS),
@@ -114,7 +114,7 @@ class Listings:
         )
 
     def load(self, listing_version: ListingVersion, like: Listing | None = None) -> Listing | None:
-        """Return a state of a listing; None when it is kept no longer. What is as in ``like`` is shared with it."""
+        """Return a version of a listing; None when it has expired. Chunks equal to those of ``like`` are shared."""
         blob = self._redis.get(self._keys.base(listing_version.cache_key, listing_version.base))
         if blob is None:
             return None
@@ -125,7 +125,7 @@ class Listings:
         return listing.with_changes(changes) if changes else listing
 
     def changes(self, listing_version: ListingVersion, after_seq: int) -> list[Change] | None:
-        """The changes after ``after_seq`` up to the generation's own; None when they are kept no longer."""
+        """The changes after ``after_seq`` up to the version's own; None when they have expired."""
         if listing_version.seq <= after_seq:
             return []
         entries: Any = self._redis.xrange(
@@ -136,18 +136,18 @@ class Listings:
         return [Change(fields[b"k"].decode(), fields[b"v"] or None) for _, fields in entries]
 
     def begin(self, resource_type: ResourceType, cache_key: str, parent_key: str, limit_ms: int) -> ReadMark:
-        """Note before the storage system is asked which changes it will surely have seen; keep those that come now."""
+        """Begin a read: return a mark with the last change that it includes; later changes are kept for it."""
         now_ms, seq, epoch = self._scripts.begin_read(cache_key, parent_key or cache_key, limit_ms)
         return ReadMark(cache_key, now_ms, seq, epoch if resource_type.single else 0)
 
     def abandon(self, cache_key: str) -> None:
-        """Forget a read that has failed, so that nothing stays of what does not exist."""
+        """Forget a read that has failed, so that nothing is left of a listing that does not exist."""
         self._scripts.abandon_read(cache_key)
 
     def store(
         self, started: ReadMark, listing: Listing, replaces: str = "", *, keep_ms: int | None = None
     ) -> dict[str, Any]:
-        """Put the listing into Redis, and return the step with which the end of the job makes it the base.
+        """Store the listing in Redis, and return the step with which the end of the job makes it the base.
 
         Args:
             started: the mark that the read began with.
@@ -158,7 +158,7 @@ class Listings:
         base = listing.hash
         key = self._keys.base(started.cache_key, base)
         if not self._redis.set(key, listing.pack(), px=self._page_ms, nx=True):
-            # It has these contents already; until the job ends, it may be about to go.
+            # It is stored already; its TTL is extended so that it does not expire before the job ends.
             self._scripts.extend_ttl(key, self._page_ms)
         return {
             "what": "commit",
@@ -175,11 +175,11 @@ class Listings:
         }
 
     def step(self, what: str, cache_key: str, key: str = "", record: str = "") -> dict[str, Any]:
-        """A step that a job's end takes on one listing: upsert, delete or invalidate."""
+        """Return a step for the end of a job on one listing: upsert, delete or invalidate."""
         return {"what": what, "cache_key": cache_key, "key": key, "record": record, "keep_ms": self._keep_ms}
 
     def alias(self, subsystem: str, junction_path: str) -> str:
-        """The name of the volume that was mounted there a moment ago; empty when that may have changed."""
+        """The cached name of the volume mounted there; empty when unknown or possibly outdated."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(self._alias(subsystem, junction_path))
         pipe.hget(self._volumes(subsystem), "seq")
@@ -188,12 +188,12 @@ class Listings:
         return name if state == (seq or b"").decode() else ""
 
     def volumes_state(self, subsystem: str) -> str:
-        """A value that changes with any volume; read it before resolving a path."""
+        """A value that changes with every change of a volume; read it before resolving a path."""
         seq: Any = self._redis.hget(self._volumes(subsystem), "seq")
         return (seq or b"").decode()
 
     def cache_alias(self, subsystem: str, junction_path: str, name: str, state: str, keep_s: int) -> None:
-        """Remember for a moment which volume a path meant, in that ``volumes_state``."""
+        """Cache which volume a path referred to, as of that ``volumes_state``."""
         if keep_s:
             self._redis.set(self._alias(subsystem, junction_path), f"{state} {name}", ex=keep_s)
 

@@ -1,4 +1,4 @@
-"""What a change does to the cached listings: steps that run in the same script as the end of its job."""
+"""The effects of a change on the cached listings: steps that run in the same script as the end of its job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ListingUpdates:
         self._listings = listings
 
     def after_success(self, operation: Operation, subsystem: str, arguments: Mapping[str, Any], value: Any) -> Steps:
-        """The steps of a change that returned ``value``."""
+        """The steps after a change that succeeded and returned ``value``."""
         steps = []
         for effect in operation.effects:
             if effect.when and not arguments.get(effect.when):
@@ -40,7 +40,7 @@ class ListingUpdates:
         return steps
 
     def invalidate(self, operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> Steps:
-        """The steps where it is not known what a change did: everything it touches must be asked for again."""
+        """The steps where the outcome of a change is unknown: all listings that it may affect are invalidated."""
         cache_keys = {effect.resource_type.cache_key(subsystem, arguments) for effect in operation.effects}
         return [self._listings.step("invalidate", cache_key) for cache_key in sorted(cache_keys)]
 
@@ -52,7 +52,7 @@ class ListingUpdates:
         backend: StorageBackend,
         journal: Journal,
     ) -> Steps:
-        """The steps after a change that failed half way: the storage system is asked for the one object it touched."""
+        """The steps after a partial failure: the affected object is read again from the storage system."""
         try:
             return self._reread(operation, subsystem, arguments, backend, journal)
         except StorageError:

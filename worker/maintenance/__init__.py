@@ -1,1 +1,1 @@
-"""What every worker does in the background: heartbeat, recovery of jobs, scheduled refreshes, compaction."""
+"""Background tasks of every worker: heartbeat, recovery of jobs, scheduled refreshes, compaction."""

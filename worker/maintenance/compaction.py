@@ -1,4 +1,4 @@
-"""Folds the changes that lie over a listing into a new base, when there are many: without asking the storage system."""
+"""Compaction: writes a listing with many changes as a new base version, without a read from the storage system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.catalog import resource_types as views
 from worker.listings.repository import Listings, ReadMark
 from worker.store.scripts import JobScripts
 
-#: So many changes over one base are folded into a new one.
+#: A listing with this many changes since its base is compacted.
 COMPACT_AFTER_CHANGES = 2000
 
 

@@ -1,4 +1,4 @@
-"""Reports how a process is, for the health check of its container."""
+"""Reports the state of a process for the health check of its container."""
 
 from __future__ import annotations
 

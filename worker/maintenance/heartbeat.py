@@ -1,4 +1,4 @@
-"""Records that this worker is online, for as long as it takes messages; replaces it when it takes none any more."""
+"""Records that this worker is online while it consumes messages; restarts it when it does not any more."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from worker.store.scripts import JobScripts
 
 log = structlog.get_logger(__name__)
 
-#: A worker whose consumer has been silent for longer is not counted as online.
+#: Seconds without activity of the consumer after which the worker does not count as online.
 ONLINE_S = 10.0
-#: A consumer that is silent for so long, while Redis takes writes, does not recover by itself.
+#: Seconds without activity of the consumer, while Redis accepts writes, after which the process is restarted.
 RESTART_AFTER_S = 30.0
 
 
@@ -39,9 +39,9 @@ class Heartbeat:
             node: name of this worker.
             slots: how many jobs it can carry out at a time, of each queue that it serves.
             silent_s: how many seconds ago its consumer was last seen to take messages.
-            takes_writes: does Redis take jobs? A heartbeat is let through also when its memory is full.
-            restart: called when the consumer does not recover, so that a supervisor starts the process again.
-            now_s: a clock that only goes forward.
+            takes_writes: does Redis accept jobs? It accepts heartbeats also when its memory is full.
+            restart: called when the consumer does not recover; ends the process for its supervisor to start again.
+            now_s: a monotonic clock.
         """
         self._scripts = scripts
         self._node = node
@@ -53,13 +53,13 @@ class Heartbeat:
         self._well_since: float | None = None
 
     def beat(self) -> bool:
-        """Record that this worker is online, if it takes messages; does it?
+        """Record that this worker is online if it consumes messages; return whether it does.
 
         Raises what redis-py raises when Redis is unavailable or refuses writes.
         """
         silent_s = self._silent_s()
         try:
-            # Without queues it is only a write: does Redis take any?
+            # Without queues this is only a test whether Redis accepts writes.
             self._scripts.worker_heartbeat(self._node, self._slots if silent_s < ONLINE_S else {})
         except REDIS_UNAVAILABLE:
             self._well_since = None
@@ -68,7 +68,7 @@ class Heartbeat:
             self._well_since = None
             return True
         if not self._takes_writes():
-            # The consumer waits for that, and another one would, too.
+            # The consumer is waiting for Redis; a restart would not help.
             self._well_since = None
             return False
         if self._well_since is None:
@@ -79,7 +79,7 @@ class Heartbeat:
         return False
 
     def leave(self) -> None:
-        """Record that this worker shuts down: it is online for none of its queues any more.
+        """Record that this worker shuts down, so that it does not count as online any more.
 
         Raises what redis-py raises when Redis is unavailable or refuses writes.
         """

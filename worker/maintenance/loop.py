@@ -52,7 +52,7 @@ class MaintenanceLoop(threading.Thread):
             scripts: the job scripts.
             publisher: publishes messages of runnable jobs.
             settings: lease, record TTL.
-            heartbeat: tells that this worker is online.
+            heartbeat: records that this worker is online.
             subsystems: whose jobs are recovered.
             queues: which queues this worker serves.
             reconcile: called with an id and a fencing token for each in-doubt job, in a thread of its own.
@@ -79,7 +79,7 @@ class MaintenanceLoop(threading.Thread):
         self._pool = ThreadPoolExecutor(_RECONCILERS, thread_name_prefix="reconciler")
 
     def stop(self) -> None:
-        """End the thread; reconciliations in progress are handed over by their journal."""
+        """Stop the thread; the journals of reconciliations in progress hand them over."""
         self._over.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -109,14 +109,14 @@ class MaintenanceLoop(threading.Thread):
             task()
 
     def _beat(self) -> bool:
-        """Tell that this worker is online, or that it shuts down; is it well?"""
+        """Record that this worker is online, or that it shuts down; return whether it is healthy."""
         if not self._drain.is_set():
             return self._heartbeat.beat()
         self._heartbeat.leave()
         return True
 
     def leave(self) -> None:
-        """Tell at once that this worker shuts down, so that nobody counts on it."""
+        """Record at once that this worker shuts down, so that it does not count as online."""
         try:
             self._heartbeat.leave()
         except REDIS_UNAVAILABLE as exc:
@@ -149,7 +149,7 @@ class MaintenanceLoop(threading.Thread):
                 self._publisher.publish_soon(parse_messages(messages))
 
     def _capacity(self) -> int:
-        """How many more jobs can be reconciled here: one that waits for a thread would lose its lease again."""
+        """How many more jobs can be reconciled here; without a free thread a job's lease would expire again."""
         with self._lock:
             return 0 if self._drain.is_set() else _RECONCILERS - self._reconciling
 

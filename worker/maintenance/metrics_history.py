@@ -17,7 +17,7 @@ MAX_ENTRIES = 97
 
 
 class MetricsHistory:
-    """A task of the maintenance loop; whichever worker comes first writes the entry that is due."""
+    """A task of the maintenance loop; one worker writes each entry that is due."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._redis = client

@@ -1,4 +1,4 @@
-"""Refreshes volume listings on schedule, so that readers never meet a cold one; by whichever worker looks first."""
+"""Refreshes volume listings on schedule, so that reads find them cached; one worker starts each refresh."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.store.keys import Keys
 
 
 class Refresh:
-    """A task of the maintenance loop, so that no scheduler process is needed that could fail."""
+    """A task of the maintenance loop, so that no separate scheduler process is needed."""
 
     def __init__(self, client: redis.Redis, jobs: Jobs, settings: Settings, subsystems: Sequence[str]) -> None:
         self._redis = client

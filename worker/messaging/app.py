@@ -1,4 +1,4 @@
-"""The Celery application: how messages travel. They hold a job's id and nothing else; results are not Celery's."""
+"""The Celery application. Messages hold a job's id and nothing else; Celery's result back-end is not used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep
 from worker.messaging.transport import consuming_url, register_transports
 from worker.store.keys import Keys
 
-#: An API process must never wait long for a broker; the maintenance loop publishes what it could not send.
+#: An API process must never wait long for a broker; the maintenance loop publishes messages that could not be sent.
 _FRONT_END = {
     "socket_keepalive": True,
     "max_retries": 1,
@@ -23,17 +23,17 @@ _FRONT_END = {
     "interval_step": 0.1,
     "interval_max": 0.1,
 }
-#: A worker must notice a half-open connection, and go on by itself when the broker is back.
+#: A worker must detect a half-open connection, and reconnect when the broker is available again.
 _WORKER = {
     "socket_keepalive": True,
     "health_check_interval": 5,
     "retry_on_timeout": True,
 }
-#: kombu would look for each message in four lists for each queue.
+#: With priorities kombu polls four lists for each queue.
 _ONE_PRIORITY = {"priority_steps": [0]}
-#: How often a sentinel, or the next one, may be asked, and for how long.
+#: Limits of attempts to ask sentinels.
 _SENTINEL = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None}
-#: RabbitMQ: how long a half-open connection may look like an idle one (12 s of silence, then 3 unanswered questions).
+#: RabbitMQ: TCP keep-alive detects a half-open connection (12 s without traffic, then 3 unanswered probes).
 _AMQP_SOCKET = {"TCP_KEEPIDLE": 12, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 _AMQP = {
     "socket_settings": {getattr(socket, name): at for name, at in _AMQP_SOCKET.items() if hasattr(socket, name)},
@@ -42,7 +42,7 @@ _AMQP = {
 _AMQP_FRONT_END = {"confirm_publish": True, "read_timeout": 5, "write_timeout": 5}
 _AMQP_HEARTBEAT_S = 10
 
-#: What the promises rest on. A worker that was started with other values refuses to start.
+#: Settings on which the guarantees depend. A worker does not start with other values.
 REQUIRED = {
     "task_acks_late": False,
     "worker_disable_prefetch": True,
@@ -56,14 +56,14 @@ REQUIRED = {
 def required(broker_url: str) -> dict[str, Any]:
     """The values that a worker must have with this broker.
 
-    Only over Redis may it leave in the queue what it has no thread for. RabbitMQ deals messages out as they come; a job
+    Only with Redis may it leave messages in the queue while no thread is free. RabbitMQ delivers them at once; a job
     whose message finds no free slot is published again.
     """
     return REQUIRED | {"worker_disable_prefetch": is_redis(broker_url)}
 
 
 def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery:
-    """Return the application; ``consumed`` names the queues of a worker, without any it only sends."""
+    """Return the application; ``consumed``: the queues of a worker; without any, the application only publishes."""
     consumes = bool(consumed)
     broker_address = broker(settings.broker)
     register_transports()
@@ -72,13 +72,13 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     celery.conf.update(
         **required(broker_address.url),
         broker_use_ssl=broker_address.use_ssl,
-        # Only a worker's loop sends them; whoever else is silent for long would be hung up on.
+        # Only a worker's loop sends heartbeats; other connections would be closed for the lack of them.
         broker_heartbeat=_AMQP_HEARTBEAT_S if consumes else 0,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
         broker_transport_options=_transport_options(broker_address, settings, consumes=consumes),
-        # kombu's pool loses a connection for good whenever a producer cannot be made, and hangs when all are lost.
+        # kombu's pool never gets back a connection whose producer could not be made, and blocks when none is left.
         broker_pool_limit=0,
         worker_enable_remote_control=False,
         worker_send_task_events=True,
@@ -108,9 +108,9 @@ def _transport_options(broker_address: Broker, settings: Settings, *, consumes: 
 
 
 def _queues(names: Sequence[str]) -> list[Queue] | None:
-    """The queues to consume; a message is done with once it is read.
+    """The queues to consume, without acknowledgements.
 
-    What is not acknowledged is not kept either. Otherwise a Redis that is full would take a message from its queue and
-    refuse to keep it, whereupon the worker ends (kombu 5.7).
+    So there is no record of unacknowledged messages. Otherwise a full Redis would pop a message from its queue and
+    refuse to record it, whereupon the worker ends (kombu 5.7).
     """
     return [Queue(name, routing_key=name, no_ack=True) for name in names] or None  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Celery's consumer as workers use it: it reconnects in bounded steps, and tells whether it still takes messages."""
+"""Celery's consumer with bounded pauses between reconnects, and with a check whether it still consumes messages."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from celery.worker.state import maybe_shutdown
 
 log = structlog.get_logger(__name__)
 
-#: Between attempts to connect: the first pause, by how much each is longer, the longest (seconds).
+#: Pauses between attempts to connect: the first, the increment, the longest (seconds).
 _FIRST_PAUSE_S, _PAUSE_STEP_S, _LONGEST_PAUSE_S = 0.2, 0.4, 2.0
-#: A connection that broke when it had worked for this long is renewed at once.
+#: A connection that worked for at least this long is re-established without a pause.
 _STABLE_S = 10.0
 _CHECK_EVERY_S = 1.0
-#: A request for messages is answered within a second, with or without one.
+#: A request for messages is answered within a second, also when there is none.
 _ANSWERED_WITHIN_S = 5.0
 
 
 class ConsumerActivity:
-    """When the consumer of this process was last seen to take messages, or to have all its threads busy."""
+    """When the consumer of this process last consumed messages, or had all its threads busy."""
 
     def __init__(self) -> None:
         self._seen_at = time.monotonic()
 
     def note(self) -> None:
-        """The consumer works at this moment."""
+        """Record that the consumer works now."""
         self._seen_at = time.monotonic()
 
     def silent_s(self) -> float:
-        """How many seconds ago the consumer was last seen to work."""
+        """Seconds since the consumer was last seen to work."""
         return time.monotonic() - self._seen_at
 
 
 def use_consumer(celery: Celery) -> ConsumerActivity:
-    """Make a worker of this application consume with the classes below; return its activity."""
+    """Make workers of this application use the classes below; return the consumer's activity."""
     celery.conf.worker_consumer = f"{__name__}:{Consumer.__name__}"
     activity = celery.consumer_activity = ConsumerActivity()
     celery.steps["consumer"].add(ActivityStep)
@@ -46,7 +46,7 @@ def use_consumer(celery: Celery) -> ConsumerActivity:
 
 
 class ActivityStep(bootsteps.StartStopStep):
-    """Looks once a second, in the consumer's own loop, whether messages can still be taken."""
+    """Checks once a second, in the consumer's own loop, whether messages can still be consumed."""
 
     requires = (Tasks,)
 
@@ -66,13 +66,13 @@ def _check(consumer: Any) -> None:
     if consumer.task_consumer is None:
         return
     silent_s = getattr(consumer.task_consumer.channel, "silent_s", None)
-    # With another broker than Redis, that the loop runs says as much: its heartbeats end a dead connection.
+    # With other brokers it is enough that the loop runs: its heartbeats detect a dead connection.
     if silent_s is None or silent_s() < _ANSWERED_WITHIN_S:
         consumer.app.consumer_activity.note()
 
 
 class Consumer(celery_consumer.Consumer):
-    """Reconnects every two seconds at most; Celery's own every 30 s, or six times a second, depending on the error."""
+    """Reconnects after two seconds at most; Celery's own after 30 s, or six times a second, depending on the error."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._failed_at = 0.0
@@ -97,11 +97,11 @@ class Consumer(celery_consumer.Consumer):
         self._recover()
 
     def _recover(self) -> None:
-        """Close what the failed attempt has opened, and wait a little if there was one just before."""
+        """Close what the failed attempt has opened, and wait a little if the last attempt was just before."""
         events = self.event_dispatcher.connection if self.event_dispatcher else None
         opened, self._opened = self._opened, []
         for connection in opened:
-            # The step for events closes its own when it starts anew; until then, threads may send over it.
+            # The step for events closes its own connection when it restarts; until then, threads may send over it.
             if connection is events:
                 self._opened.append(connection)
             else:

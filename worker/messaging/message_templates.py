@@ -1,4 +1,4 @@
-"""Celery messages, serialised ahead of time, so that the submit script enqueues them in its own step.
+"""Celery messages serialised in advance, so that the submit script enqueues them in its own step.
 
 This is the transactional outbox pattern. Celery and kombu make one template for each queue and operation; job ids are
 filled in.
@@ -19,9 +19,9 @@ from kombu.utils.json import dumps
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.telemetry import tracing
 
-#: Stand for the id of a job, and for the body, which is encoded when that is known.
+#: Placeholders for the id of a job, and for the body, which is encoded when the id is known.
 _NO_JOB, _NO_BODY = str(uuid.UUID(int=0)), str(uuid.UUID(int=1))
-#: Stands for the context of the job's trace, in the header of that name. Its span is not sampled.
+#: Placeholder for the context of the job's trace, in the header of that name. Its span is not sampled.
 _NO_TRACE = f"00-{1:032x}-{1:016x}-00"
 
 
@@ -45,7 +45,7 @@ class MessageTemplates:
         self._templates: dict[tuple[str, str], _Template] = {}
 
     def render(self, message: TaskMessage) -> str:
-        """Return what is to be pushed onto the list that is named as the queue.
+        """Return the text to push onto the list with the queue's name.
 
         The message's id is the job's: a job must have only one message of this kind, its first.
         """
@@ -64,13 +64,13 @@ class MessageTemplates:
         body = base64.b64decode(written["body"]).decode()
         written["properties"]["delivery_tag"] = _NO_JOB
         if tracing.is_on():
-            # In the place of the context that the instrumentation of Celery has put there.
+            # Replaces the context that the instrumentation of Celery has put there.
             written["headers"]["traceparent"] = _NO_TRACE
         return _Template(dumps(written | {"body": _NO_BODY}), body)  # type: ignore[no-untyped-call]
 
 
 class _CapturingChannel(virtual.Channel):
-    """Keeps the message that it is to put into a queue."""
+    """Stores the message instead of sending it."""
 
     written: dict[str, Any]
 
@@ -79,7 +79,7 @@ class _CapturingChannel(virtual.Channel):
 
 
 class _CapturingTransport(virtual.Transport):
-    """Sends nothing."""
+    """A transport that sends nothing."""
 
     Channel = _CapturingChannel
 

@@ -28,7 +28,7 @@ def parse_messages(messages: Iterable[Iterable[bytes]]) -> list[TaskMessage]:
 
 
 def publish_message(celery: Celery, producer: Producer, message: TaskMessage) -> None:
-    """Publish a message, in the one form that all of them have."""
+    """Publish a message."""
     with tracing.within(message.traceparent):
         celery.send_task(
             task_name(message.operation),

@@ -1,4 +1,4 @@
-"""Publishes the Celery messages of jobs that are recorded already; a lost message only costs time."""
+"""Publishes the Celery messages of jobs that are recorded already; a lost message only delays its job."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 class TaskPublisher:
-    """Publishes from a thread of its own, so that a broker that is unavailable delays nobody."""
+    """Publishes from a thread of its own, so that an unavailable broker delays no request."""
 
     def __init__(self, celery: Celery, *, templates: MessageTemplates | None = None, limit: int = 10_000) -> None:
         """Prepare to publish; connects to nothing.
 
         Args:
             celery: the application whose broker is used.
-            templates: given where the broker is the Redis of the records, so that `submit_job` can enqueue the message.
+            templates: set where the broker is the Redis of the records, so that `submit_job` can enqueue the message.
             limit: how many messages may wait here.
         """
         self._celery = celery
@@ -50,7 +50,7 @@ class TaskPublisher:
                 log.warning("publish.dropped", job_id=message.job_id, hint="the maintenance loop publishes it again")
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Publish what waits, and end the thread."""
+        """Publish the waiting messages, and end the thread."""
         if self._thread is not None:
             with contextlib.suppress(queue.Full):
                 self._waiting.put_nowait(None)
@@ -65,7 +65,7 @@ class TaskPublisher:
                     self._thread.start()
 
     def _publish_all(self) -> None:
-        # An idle connection may have died with its server: what could not be sent is tried once more over a new one.
+        # An idle connection may be broken: what could not be sent is sent once more over a new one.
         tried: TaskMessage | None = None
         while True:
             try:

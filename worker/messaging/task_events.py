@@ -1,6 +1,6 @@
-"""The events of jobs for Flower: when they really begin and end, many at a time, a few times a second.
+"""Task events of jobs for Flower: when jobs begin and end, sent in batches a few times a second.
 
-Celery alone would publish each word on its own while the job runs, and call each ring for it a start.
+Celery itself would publish each event separately while the job runs, and emit a start for each message.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from celery import Celery, bootsteps
 from celery.events import EventDispatcher
 from celery.worker.consumer import Events
 
-#: How late Flower may be.
+#: Seconds between two batches.
 _EVERY_S = 0.2
-#: So many events wait at most; of more, the oldest are dropped.
+#: How many events wait at most; beyond that the oldest are dropped.
 _MOST = 50_000
 
 
 def emit_received(celery: Celery, job_id: str, task: str) -> None:
-    """Tell Flower, soon, that a worker has heard a ring for a job, whether its turn has come or not."""
+    """Emit that a worker has received a message of a job, which may not be runnable yet."""
     emit(celery, "received", job_id, name=task, args=f"({job_id!r},)", kwargs="{}", root_id=job_id, retries=0)
 
 
 def emit(celery: Celery, what: str, job_id: str, **fields: Any) -> None:
-    """Note an event of a task for Flower (``what``: received, started, succeeded, failed, revoked)."""
-    # Only a worker that has begun to consume has a line to Flower.
+    """Buffer an event of a task for Flower (``what``: received, started, succeeded, failed, revoked)."""
+    # Only a worker that has begun to consume has an event dispatcher.
     dispatcher = getattr(celery, "flower_events", None)
     if dispatcher is not None:
         dispatcher.send(f"task-{what}", uuid=job_id, **fields)
 
 
 class BufferedEventDispatcher(EventDispatcher):
-    """Buffers the events of tasks, from whichever thread; they are made and sent by the loop that sends them."""
+    """Buffers the events of tasks from all threads; the consumer's loop makes and sends them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: What is to be sent: kinds of events, and what is known of each.
+        #: Events to be sent: type and fields.
         self.noted: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_MOST)
-        # Celery would send in between, from the thread of a job, when there are so many.
+        # Otherwise Celery would flush from a job's thread when there are this many.
         self.buffer_limit = _MOST
 
     def send(self, type: str, **fields: Any) -> None:  # noqa: A002 - theirs
@@ -49,7 +49,7 @@ class BufferedEventDispatcher(EventDispatcher):
             super().send(type, **fields)
 
     def take_over(self, superseded: BufferedEventDispatcher | None) -> None:
-        """Send what was noted before a connection to the broker broke, and since, over this one."""
+        """Take over the events that another dispatcher has buffered before its connection broke."""
         if superseded is not None:
             self.noted.extend(superseded.noted)
 
@@ -61,7 +61,7 @@ class BufferedEventDispatcher(EventDispatcher):
 
 
 class EventFlushStep(bootsteps.StartStopStep):
-    """Takes the place of Celery's own flush of events."""
+    """Replaces Celery's own flush of events."""
 
     requires = (Events,)
 

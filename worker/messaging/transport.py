@@ -2,12 +2,12 @@
 
 They differ from kombu's own in three ways:
 
-- Messages count as done once they are read, so there are no unacknowledged ones to restore. kombu would look for them
-  each time a consumer starts, with a write; while Redis refuses writes, that attempt leaves two open sockets behind.
-- Whatever in a queue is not a message of a job is dropped, with a line in the log, before Celery sees it. Whoever can
-  write to Redis could otherwise end every worker: some malformed messages make kombu and Celery raise, others occupy
-  a thread for ever. Nothing is lost by it: the maintenance loop publishes messages again.
-- They know when Redis last answered a request for messages, which tells whether this process still consumes.
+- Messages are acknowledged once they are read, so there are no unacknowledged ones to restore. kombu looks for them
+  each time a consumer starts, with a write; while Redis refuses writes, each attempt leaks two open sockets.
+- Whatever in a queue is not a message of a job is dropped, with a log line, before Celery sees it. Any client that can
+  write to Redis could otherwise stop every worker: some malformed messages make kombu and Celery raise, others occupy
+  a thread for ever. No job is lost: the maintenance loop publishes messages again.
+- They record when Redis last answered a request for messages, which shows whether this process still consumes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 
 log = structlog.get_logger(__name__)
 
-#: The scheme of a URL for a worker, by the scheme that kombu has for the same server.
+#: URL schemes of the transports here, by kombu's scheme for the same server.
 SCHEMES = {"redis": "consumed-redis", "rediss": "consumed-redis", "sentinel": "consumed-sentinel"}
-#: What reading something of an unexpected shape raises; errors of Redis and of the network are none of these.
+#: What parsing malformed data raises; no errors of Redis or of the network.
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
@@ -34,7 +34,7 @@ class MalformedMessage(ValueError):
 
 
 def is_task_message(message: Any) -> bool:
-    """Is this a message of a job as `publish_message` sends it: one id, nothing besides, to be done now?"""
+    """Is this a message of a job as `publish_message` sends it: one id, no other arguments, no delay?"""
     try:
         headers = message["headers"]
         args, kwargs, embedded = json.loads(base64.b64decode(message["body"], validate=True))
@@ -67,10 +67,10 @@ class _CheckedMessage(virtual.Message):
 
 
 class _Consuming:
-    """What both channels share."""
+    """What both channels have in common."""
 
     Message = _CheckedMessage
-    #: Without it kombu keeps no record of unacknowledged messages, and has none to restore.
+    #: False: kombu keeps no record of unacknowledged messages, and restores none.
     ack_emulation = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -78,7 +78,7 @@ class _Consuming:
         super().__init__(*args, **options)
 
     def silent_s(self) -> float:
-        """How many seconds ago Redis last answered a request for messages; 0.0 while all threads are busy."""
+        """Seconds since Redis last answered a request for messages; 0.0 while all threads are busy."""
         channel: Any = self
         if not channel.qos.can_consume():
             self._replied_at = time.monotonic()
@@ -89,18 +89,18 @@ class _Consuming:
         try:
             channel.close()
         except (*redis.Transport.connection_errors, *redis.Transport.channel_errors):
-            # The request for messages that was under way failed. It is over now, and the rest is still to be closed.
+            # The pending request for messages failed with the connection; the rest must still be closed.
             channel.close()
 
     def _brpop_read(self, **options: Any) -> Any:
         channel: Any = super()
         try:
-            received = channel._brpop_read(**options)  # noqa: SLF001 - kombu has no other place to see what is no JSON
+            received = channel._brpop_read(**options)  # noqa: SLF001 - kombu has no public place to catch invalid JSON
         except Empty:
             self._replied_at = time.monotonic()
             raise
         except (ValueError, RecursionError) as error:
-            # Never the message itself, nor the words of an error about it: nobody knows what that is.
+            # Never log the message itself or an error text that may quote it: the content is unknown.
             log.error("message.rejected", reason=type(error).__name__)  # noqa: TRY400
             received = True
         self._replied_at = time.monotonic()
@@ -112,7 +112,7 @@ class Channel(_Consuming, redis.Channel):
 
 
 class SentinelChannel(_Consuming, redis.SentinelChannel):
-    """A channel of the server that sentinels name."""
+    """A channel of the master that sentinels name."""
 
 
 class Transport(redis.Transport):
@@ -122,13 +122,13 @@ class Transport(redis.Transport):
 
 
 class SentinelTransport(redis.SentinelTransport):
-    """Connects to the server that sentinels name."""
+    """Connects to the master that sentinels name."""
 
     Channel = SentinelChannel
 
 
 def register_transports() -> None:
-    """Make the schemes known to kombu."""
+    """Register the transports with kombu."""
     for kombu_scheme, transport in (("redis", Transport), ("sentinel", SentinelTransport)):
         TRANSPORT_ALIASES[SCHEMES[kombu_scheme]] = f"{__name__}:{transport.__name__}"
 

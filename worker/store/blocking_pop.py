@@ -6,17 +6,17 @@ import redis
 
 from worker.store.borrowed_connection import borrowed_connection
 
-#: How much longer than it was told to wait Redis may take to answer (seconds); a request must not last longer either.
+#: How much longer than the given timeout Redis may take to answer (seconds); a request must not last longer either.
 _GRACE_S = 0.7
 
 
 def blocking_pop(client: redis.Redis, key: str, seconds: float) -> bytes | None:
-    """Take the first entry of a list as soon as there is one; None when there is none in that time.
+    """Wait for an entry of a list and pop it; None when there is none in that time.
 
     Raises what redis-py raises when Redis is unavailable.
     """
     with borrowed_connection(client.connection_pool) as connection:
-        # `client.blpop` would give up at the time limit of its connections, which is that of quick answers.
+        # `client.blpop` would fail at the time limit of its connections, which is meant for immediate replies.
         connection.send_command("BLPOP", key, seconds)
         popped: tuple[bytes, bytes] | None = connection.read_response(timeout=seconds + _GRACE_S)
     return popped[1] if popped else None

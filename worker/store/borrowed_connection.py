@@ -1,4 +1,4 @@
-"""A connection of redis-py's pool for commands and replies of one's own."""
+"""Borrows a connection of redis-py's pool to send commands and read replies directly."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import redis
 
 @contextmanager
 def borrowed_connection(pool: Any) -> Iterator[Any]:
-    """A connection of a pool inside the block, which reads every reply that it has caused.
+    """Provide a connection of a pool inside the block, which must read all replies to its commands.
 
-    What fails otherwise than with an error that Redis answered may have left a reply unread, which would answer the
-    next command: then the connection is closed. redis-py does so by itself for a plain connection, but not for one to
+    After any exception but an error reply of Redis a reply may be unread, which would answer the
+    next command, so the connection is closed. redis-py does so itself for a plain connection, but not for one to
     a master that sentinels name.
     """
     connection = pool.get_connection()

@@ -1,4 +1,4 @@
-"""Connections to Redis that answer or fail in bounded time, and send no write twice."""
+"""Connections to Redis that answer or fail within a time limit, and never repeat a write."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from worker.config import redis_urls as addresses
 from worker.config.settings import BadSettings, Settings
 from worker.store.keys import Keys
 
-#: Errors that mean that Redis is away (or frozen, loading, read-only or full): nothing was accepted.
+#: Errors that mean that Redis is unavailable (also frozen, loading, read-only or full): nothing was accepted.
 REDIS_UNAVAILABLE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ReadOnlyError, redis.OutOfMemoryError)
 
 
 class WriteRefused(redis.ConnectionError):
-    """Redis answers, and takes no writes at present; nothing was accepted."""
+    """Redis answers, but accepts no writes at present; nothing was accepted."""
 
 
 class ReplyLost(redis.ConnectionError):
-    """Redis was asked, and its answer did not come: what it was asked for may have been done, or will be."""
+    """A command was sent, but no reply came: it may have been executed, or may still be."""
 
 
 class NotReplicated(WriteRefused):
-    """Too few replicas hold what was written, so that a failover might take it back; ``answer`` is the script's."""
+    """Too few replicas have the write, which a failover might lose; ``answer`` is the script's reply."""
 
     def __init__(self, answer: Any) -> None:
         super().__init__("too few replicas hold what was written")
@@ -38,11 +38,11 @@ class UnsafeRedis(RuntimeError):
     """This Redis would lose accepted jobs; the message says what to change."""
 
 
-#: Words with which Redis refuses a write for its own state (a full disk, too few replicas, a script that does not end).
+#: Error codes with which Redis refuses writes because of its state (full disk, too few replicas, a busy script).
 _REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ", "CLUSTERDOWN", "TRYAGAIN")
 
 
-#: What to say of errors that redis-py has classes for, and of those of the connection, whose words may name hosts.
+#: Descriptions of redis-py's error classes, whose own messages may contain host names.
 _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
     (redis.OutOfMemoryError, "its memory is full (OOM: maxmemory is reached)"),
     (redis.exceptions.ReadOnlyError, "it is a replica and read-only (READONLY)"),
@@ -59,12 +59,12 @@ _LONGEST_WORDS = 200
 
 
 def refuses_writes(error: Exception) -> bool:
-    """Does Redis answer, and take no writes?"""
+    """Does this error mean that Redis answers, but accepts no writes?"""
     return isinstance(error, WriteRefused | redis.OutOfMemoryError | redis.exceptions.ReadOnlyError)
 
 
 def explain(error: Exception) -> str:
-    """Why Redis cannot be used, in words that may be shown to anybody."""
+    """Return why Redis cannot be used, in words that may be shown to any client."""
     if isinstance(error, NotReplicated):
         return "too few replicas have what was written"
     if isinstance(error, WriteRefused):
@@ -80,7 +80,7 @@ def explain(error: Exception) -> str:
 
 
 class _Client(redis.Redis):
-    """A client to which a Redis that refuses writes for its own state is away."""
+    """A client that raises WriteRefused where Redis refuses a write because of its state."""
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         try:
@@ -92,12 +92,12 @@ class _Client(redis.Redis):
 
 
 def connect(settings: Settings, *, command_timeout_s: float | None = None, connections: int = 2100) -> redis.Redis:
-    """Return a client that is safe for writes: no retry, since a write whose answer was lost may have been done.
+    """Return a client that is safe for writes: no retries, since a write whose reply was lost may have been executed.
 
     Args:
-        settings: where Redis is, and how long it may take to answer.
-        command_timeout_s: another limit for that, in seconds.
-        connections: how many there may be at a time; a front end has one for each of its 2,000 threads, and some.
+        settings: the address of Redis, and its time limit.
+        command_timeout_s: another time limit, in seconds.
+        connections: the limit of the pool; a front end needs one for each of its 2,000 threads, and some more.
     """
     url = settings.redis_url.get_secret_value()
     command_timeout_s = command_timeout_s or settings.redis_timeout
@@ -116,7 +116,7 @@ def connect(settings: Settings, *, command_timeout_s: float | None = None, conne
     sentinels = addresses.sentinels(url)
     if sentinels is None:
         return _Client.from_url(url, **limits)
-    # Also where no sentinel answers, the answer is there in time.
+    # All sentinels together must answer or fail within the time limit.
     each_s = command_timeout_s / len(sentinels.hosts)
     sentinel_options = {
         "socket_timeout": each_s,
@@ -132,27 +132,27 @@ def connect(settings: Settings, *, command_timeout_s: float | None = None, conne
 
 
 def hasty_pool(pool: redis.ConnectionPool) -> redis.ConnectionPool:
-    """Return connections to the same place, with less patience.
+    """Return a pool for the same server, with a shorter time limit.
 
-    For what must never delay a request: counting, where the answer that matters comes from elsewhere.
+    For what must never delay a request, such as counting.
     """
     changed: dict[str, Any] = {"socket_timeout": _HASTY_S, "retry": Retry(NoBackoff(), 0)}
-    # A unix socket has no such limit.
+    # Unix sockets have no connect timeout.
     if "socket_connect_timeout" in pool.connection_kwargs:
         changed["socket_connect_timeout"] = _HASTY_S
     return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))
 
 
 class _Sentinels(Sentinel):
-    """Asks the sentinels for the master, from any thread.
+    """Asks the sentinels for the master; thread-safe.
 
-    redis-py puts the one that answered in front of a list that other threads walk through, which may lose one for good.
+    redis-py moves the sentinel that answered to the front of a list over which other threads iterate: one can get lost.
     """
 
     _first = 0
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Where the master is now; the sentinel that knew it last is asked first."""
+        """Return the master's address; the sentinel that knew it last is asked first."""
         first, count = self._first, len(self.sentinels)
         for index in (*range(first, count), *range(first)):
             try:
@@ -166,10 +166,10 @@ class _Sentinels(Sentinel):
 
 
 def check_address(client: redis.Redis) -> None:
-    """Refuse an address at which Redis answers that it is wrong; without an answer nothing is known yet.
+    """Check that Redis accepts the address (user, password, database); without an answer nothing is checked.
 
     Raises:
-        BadSettings: what Redis says.
+        BadSettings: Redis rejects them.
     """
     try:
         client.ping()
@@ -183,7 +183,7 @@ def check_address(client: redis.Redis) -> None:
 
 
 def check_redis(client: redis.Redis) -> list[str]:
-    """Return what in this Redis's configuration breaks the promises; an empty list when it is safe."""
+    """Return which settings of this Redis may lose data; an empty list when it is safe."""
     info: dict[str, Any] = client.info("memory") | client.info("persistence")
     problems = []
     policy = info.get("maxmemory_policy", "noeviction")
@@ -195,9 +195,9 @@ def check_redis(client: redis.Redis) -> list[str]:
 
 
 def job_id_secret(client: redis.Redis, prefix: str) -> bytes:
-    """Return the secret under which job ids are marked; made once, by whoever comes first."""
+    """Return the secret with which job ids are signed; the first process creates it."""
     key = Keys(prefix).id_secret
-    if client.get(key) is None:  # Redis refuses every SET when it is full, also one that would change nothing.
+    if client.get(key) is None:  # A full Redis refuses every SET, also one that would change nothing.
         client.set(key, secrets.token_hex(32), nx=True)
     secret = client.get(key)
     assert isinstance(secret, bytes)  # noqa: S101 - just set, and nothing deletes it

@@ -1,4 +1,4 @@
-"""Whose sessions were ended on demand, and when: Flower keeps none of its own in Redis, and looks here."""
+"""When the sessions of users were ended on demand; Flower, which stores no sessions, checks its cookies by this."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import redis
 
 from worker.store.keys import Keys
 
-#: No session of Flower's lasts longer.
+#: The maximum lifetime of Flower's sessions (seconds).
 FLOWER_LIFETIME_S = 8 * 3600
 
 
 def ended_digest(user: str) -> str:
-    """What stands for a user in the key."""
+    """Return the digest of a user for the key."""
     return hashlib.sha256(user.encode(errors="replace")).hexdigest()
 
 
 def have_ended(client: redis.Redis, prefix: str, users: Iterable[str], began_s: float) -> bool:
     """Were sessions of this user, by any of these names, ended since ``began_s`` (seconds since 1970)?
 
-    Raises what redis-py raises when Redis is away.
+    Raises what redis-py raises when Redis is unavailable.
     """
     keys = Keys(prefix)
     ended = [client.get(keys.sessions_ended(ended_digest(user))) for user in users if user]

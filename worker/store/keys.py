@@ -51,11 +51,11 @@ class Keys:
         return f"{self.prefix}mean_durations:{subsystem}"
 
     def health(self, subsystem: str) -> str:
-        """How workers last saw a storage system, as JSON."""
+        """The last known state of a storage system, as JSON."""
         return f"{self.prefix}health:{subsystem}"
 
     def login(self, account_digest: str, password_fingerprint: str, what: str) -> str:
-        """What workers know of a filer's login; ``what`` is accepted, refused, failures or trial."""
+        """The state of a filer's login; ``what`` is accepted, refused, failures or trial."""
         return f"{self.prefix}login:{account_digest}:{password_fingerprint}:{what}"
 
     def breaker(self, subsystem: str, node: str) -> str:
@@ -83,7 +83,7 @@ class Keys:
         return f"{self.prefix}inflight:{cache_key}"
 
     def alias(self, subsystem: str, junction_path: str) -> str:
-        """Which volume a junction path meant a moment ago."""
+        """The volume that a junction path referred to a moment ago."""
         return f"{self.prefix}alias:{subsystem}:{junction_path}"
 
     def refresh(self, subsystem: str) -> str:
@@ -91,7 +91,7 @@ class Keys:
         return f"{self.prefix}refresh:{subsystem}"
 
     def idempotency(self, name: str) -> str:
-        """Which job an Idempotency-Key made."""
+        """The job that an Idempotency-Key made."""
         return f"{self.prefix}idem:{name}"
 
     def members(self, batch_id: str) -> str:
@@ -100,7 +100,7 @@ class Keys:
 
     @property
     def batches_preparing(self) -> str:
-        """Batches that are being prepared, by when that was last gone on with (ms)."""
+        """Batches that are being prepared, by the time of the last step (ms)."""
         return f"{self.prefix}batches_preparing"
 
     @property
@@ -115,7 +115,7 @@ class Keys:
 
     @property
     def webhook_position(self) -> str:
-        """Up to where the event log was dispatched to receivers of webhooks."""
+        """The position up to which the event log was dispatched to receivers of webhooks."""
         return f"{self.prefix}webhook_position"
 
     @property
@@ -141,7 +141,7 @@ class Keys:
         return f"{self.prefix}webhook_running:{target}"
 
     def webhook_state(self, target: str) -> str:
-        """How a target does, a hash."""
+        """The state of a target, a hash."""
         return f"{self.prefix}webhook_state:{target}"
 
     @property
@@ -156,7 +156,7 @@ class Keys:
 
     @property
     def draining(self) -> str:
-        """The workers that shut down, by the time at which they last said so (ms)."""
+        """The workers that shut down, by the time of their last report (ms)."""
         return f"{self.prefix}draining"
 
     @property
@@ -186,12 +186,12 @@ class Keys:
 
     @property
     def replication_marker(self) -> str:
-        """Written before WAIT, so that replicas are asked about all that came before."""
+        """Written before WAIT, so that it covers all earlier writes."""
         return f"{self.prefix}replication_marker"
 
     @property
     def write_probe(self) -> str:
-        """Written to learn whether Redis takes writes."""
+        """Written to test whether Redis accepts writes."""
         return f"{self.prefix}write_probe"
 
     def sign_in_attempts(self, kind: str, digest: str) -> str:

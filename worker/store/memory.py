@@ -1,4 +1,4 @@
-"""How full Redis's memory is, asked for rarely."""
+"""The usage of Redis's memory, cached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ASK_EVERY_S = 1.0
 
 
 class RedisMemory:
-    """The used part of Redis's memory, as of a moment ago."""
+    """The usage of Redis's memory, as of a moment ago."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
@@ -23,7 +23,7 @@ class RedisMemory:
     def used_percent(self) -> float:
         """How much of ``maxmemory`` is used; 0 where there is no limit, or while Redis does not say."""
         if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
-            # Other threads go on with the old figure meanwhile.
+            # Other threads use the old value meanwhile.
             self._asked_at = time.monotonic()
             self._percent = self._ask()
         return self._percent

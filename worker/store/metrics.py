@@ -1,8 +1,8 @@
-"""Metrics of the whole service: one hash in Redis to which every process adds, so that any of them can serve all.
+"""Metrics of the whole service: all processes add to one hash in Redis, so that any API process can report all.
 
 A field is a series and, for a histogram, a bucket: ``run filer create_volume 500`` counts jobs that ran for at most
 500 ms and more than the bucket before; ``… inf`` those beyond every bucket, ``… sum`` their time in microseconds.
-JobScripts count the jobs (see `lua/job_functions.lua`), processes count the rest in a `Tally`.
+The scripts count jobs (see `lua/job_functions.lua`), processes count the rest in a `CounterBuffer`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BREAKER_TTL_S = 15
 
 
 class CounterBuffer:
-    """Counts of this process, on their way to Redis: to count costs no round trip."""
+    """Buffers counters of this process and adds them to Redis periodically, so that counting needs no round trip."""
 
     def __init__(self, client: redis.Redis, prefix: str, *, every_s: float = 2.0) -> None:
         self._redis = client
@@ -55,11 +55,11 @@ class CounterBuffer:
             self._counts[f"{series} sum"] += round(seconds * 1_000_000)
 
     def flush(self) -> bool:
-        """Add to Redis what was counted since; False while Redis is away, when it waits here.
+        """Add the buffered counts to Redis; return False, and keep them, while Redis is unavailable.
 
-        Where an answer is lost, the same counts may be added twice: better than to lose those of the outage itself.
+        If a reply is lost, the same counts may be added twice, which is better than losing those of an outage.
         """
-        # A thread that flushes while another does returns when all of it is flushed.
+        # A thread that flushes at the same time as another waits until all is flushed.
         with self._flushing:
             with self._lock:
                 counts, self._counts = self._counts, Counter()
@@ -80,7 +80,7 @@ class CounterBuffer:
         return True
 
     def start_flushing(self) -> None:
-        """Flush every few seconds from now on, in a thread of this process; once started, this does nothing."""
+        """Start a thread that flushes every few seconds, unless it runs already."""
         # Started on first use: a server may fork after it has built its parts, and threads do not survive that.
         if self._thread is None:
             with self._lock:
@@ -116,7 +116,7 @@ class BreakerReport:
     def __call__(self) -> None:
         states = {name: gateway.breaker_state for name, gateway in self._gateways.items()}
         self._turn += 1
-        # Called every second: at once when one has changed, else often enough to be believed.
+        # Called every second: reports changes at once, otherwise often enough to count as current.
         if states == self._reported and self._turn % (BREAKER_TTL_S // 3):
             return
         pipe = self._redis.pipeline(transaction=False)
@@ -134,7 +134,7 @@ class Series(NamedTuple):
 
 
 def histograms(counts: Mapping[str, int], bounds_ms: Sequence[int]) -> dict[tuple[str, ...], Series]:
-    """Put the buckets together, by the words that name each series."""
+    """Collect the buckets of each histogram, by the words that name the series."""
     names = dict.fromkeys(tuple(field.split(" ")[:-1]) for field in counts)
     return {name: _series(counts, " ".join(name), bounds_ms) for name in names}
 

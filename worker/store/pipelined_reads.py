@@ -1,6 +1,6 @@
-"""Small reads of several commands in one round trip, over connections that are kept for them.
+"""Small reads of several commands in one round trip, over dedicated connections.
 
-`redis.client.Pipeline` costs about four times the CPU, which cached reads would feel: they are one such read each.
+`redis.client.Pipeline` takes about four times the CPU, which matters for cached reads: each is one such read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-#: So many idle connections are kept; the pool, which the client shares, has the others.
+#: How many idle connections are kept here; others go back to the client's pool.
 _MAX_IDLE = 32
 
 #: Commands packed for sending, and how many there are.
@@ -28,7 +28,7 @@ class PipelinedReads:
         self._idle: deque[Any] = deque()
 
     def pack(self, commands: Sequence[Sequence[str]]) -> PackedCommands:
-        """Serialise commands; what is packed may be sent any number of times."""
+        """Serialise commands; the result may be sent any number of times."""
         connection = self._take()
         try:
             return connection.pack_commands(commands), len(commands)
@@ -44,7 +44,7 @@ class PipelinedReads:
         try:
             return self._exchange(self._take(), packed)
         except redis.ConnectionError:
-            # A connection that was kept may have died with its server. What only reads may be sent again.
+            # An idle connection may be broken. Reads may be repeated safely.
             if not kept:
                 raise
             self._discard_idle()
@@ -56,7 +56,7 @@ class PipelinedReads:
             connection.send_packed_command(commands)
             replies = tuple([connection.read_response() for _ in range(count)])
         except BaseException:
-            # Replies that were not read would answer the next command.
+            # Unread replies would answer the next command.
             connection.disconnect()
             self._pool.release(connection)
             raise

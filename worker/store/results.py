@@ -11,7 +11,7 @@ MessageParts = Sequence[Sequence[bytes]]
 
 
 class SubmitOutcome(StrEnum):
-    """What became of a request for a job."""
+    """The result of a request for a job."""
 
     NEW = "NEW"
     #: The same request with the same Idempotency-Key was accepted before.
@@ -20,19 +20,19 @@ class SubmitOutcome(StrEnum):
     REUSED = "REUSED"
     #: The same read is in flight already, and the request joined it.
     COALESCED = "COALESCED"
-    #: The listing has been read meanwhile: look at the cache again.
+    #: The listing has been read meanwhile: the cache must be checked again.
     CHANGED = "CHANGED"
     #: The queue is too long.
     FULL = "FULL"
     #: The requester has too many jobs in this queue (clients that have not signed in count as one requester).
     SHARE_FULL = "SHARE_FULL"
-    #: Too many reads of this requester, or of all clients that have not signed in, asked the storage system lately.
+    #: This requester, or all anonymous clients together, have made too many reads of the storage system lately.
     READS_LIMITED = "READS_LIMITED"
-    #: The same request was accepted before, and nobody has been answered with its outcome yet.
+    #: The same request was accepted before, and no client has received its outcome yet.
     REPEATED = "REPEATED"
     #: The same request was accepted before, and seems to be held open now.
     HELD = "HELD"
-    #: Whether the same request still counts can be told only once a path of another job is resolved.
+    #: Whether the earlier request is still valid is known only once a path of another job is resolved.
     UNSETTLED = "UNSETTLED"
 
     @property
@@ -42,7 +42,7 @@ class SubmitOutcome(StrEnum):
 
 
 class ClaimResult(StrEnum):
-    """Why a job was claimed or not."""
+    """The result of a claim."""
 
     CLAIMED = "CLAIMED"
     #: There is no record of it.
@@ -50,7 +50,7 @@ class ClaimResult(StrEnum):
     #: Another worker has it, or it has ended.
     TAKEN = "TAKEN"
     CANCELLED = "CANCELLED"
-    #: It was put off, and its time has not come.
+    #: It is delayed, and not due yet.
     LATER = "LATER"
     #: An earlier job holds one of its ordering keys.
     BLOCKED = "BLOCKED"
@@ -59,20 +59,20 @@ class ClaimResult(StrEnum):
 
 
 class LeaseResult(StrEnum):
-    """Whether the worker that holds a job may go on."""
+    """Whether the worker that holds a job may continue."""
 
     GO = "GO"
     DONE = "DONE"
     #: Cancellation was requested.
     CANCEL = "CANCEL"
-    #: Another worker holds the job by now; nothing was changed.
+    #: Another worker holds the job; nothing was changed.
     LOST = "LOST"
     #: An earlier job holds an ordering key that was added.
     BLOCKED = "BLOCKED"
 
 
 class CancelResult(StrEnum):
-    """What became of a request to cancel."""
+    """The result of a request to cancel."""
 
     CANCELLED = "CANCELLED"
     CANCELLING = "CANCELLING"
@@ -83,7 +83,7 @@ class CancelResult(StrEnum):
 
 
 class ForceResult(StrEnum):
-    """What became of an operator's decision about an in-doubt change."""
+    """The result of an operator's decision about an in-doubt change."""
 
     DONE = "DONE"
     #: The job is not being reconciled.
@@ -92,7 +92,7 @@ class ForceResult(StrEnum):
 
 
 class ClaimTerms(NamedTuple):
-    """On what terms a worker claims whichever job comes next."""
+    """The terms on which a worker claims the next job of a queue."""
 
     token: str
     #: How many waiting jobs are scanned for a runnable one.
@@ -100,19 +100,19 @@ class ClaimTerms(NamedTuple):
     lease_ms: int
     read_timeout_ms: int
     change_timeout_ms: int
-    #: Also one whose message is on its way to some worker?
+    #: Also one whose message is in transit to some worker?
     also_dispatched: bool = False
-    #: For how long the slot waits where there is none.
+    #: How long the slot waits when there is none (ms).
     wait_ms: int = 0
 
     @property
     def token_and_times(self) -> tuple[str, int, int, int]:
-        """As the scripts take them."""
+        """The arguments for the scripts."""
         return self.token, self.lease_ms, self.read_timeout_ms, self.change_timeout_ms
 
 
 class RecoveredJobs(NamedTuple):
-    """What a sweep over the unfinished jobs of a subsystem found."""
+    """The result of a sweep over the unfinished jobs of a subsystem."""
 
     messages: MessageParts
     to_reconcile: list[str]

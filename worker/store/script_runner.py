@@ -1,4 +1,4 @@
-"""Runs the Lua scripts in `lua/`: by their digest, without retries, and, where asked for, replicated."""
+"""Runs the Lua scripts in `lua/` with EVALSHA, without retries, and optionally replicated."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from worker.store.borrowed_connection import borrowed_connection
 from worker.store.client import NotReplicated, ReplyLost, WriteRefused
 from worker.store.keys import Keys
 
-#: How long replicas have to take what was written (milliseconds).
+#: The timeout of WAIT (milliseconds).
 _REPLICAS_WAIT_MS = 300
 #: Prepended to every script.
 _FUNCTIONS = tuple(f"{part}_functions.lua" for part in ("record", "index", "job", "batch", "claim", "listing"))
 
-#: What a script is given; lists and tables as JSON.
+#: Arguments of a script; lists and mappings are passed as JSON.
 Argument = str | float | bytes | Mapping[str, Any] | Sequence[Any]
 
 
@@ -41,25 +41,25 @@ class ScriptRunner:
         try:
             return self._execute("EVALSHA", script.sha, 1, self._prefix, *encoded)
         except redis.exceptions.NoScriptError:
-            # With its source: Redis runs it, and caches it from then on.
+            # EVAL with the source, which Redis caches.
             return self._execute("EVAL", script.script, 1, self._prefix, *encoded)
 
     def _execute(self, command: str, *arguments: str | float | bytes) -> Any:
-        """Send one command without the library's retries and metrics, of which this client uses none."""
+        """Send one command without the library's retries and metrics, which this client does not use."""
         with borrowed_connection(self._client.connection_pool) as connection, _reply_expected():
             connection.send_command(command, *arguments)
             return self._client.parse_response(connection, command)  # type: ignore[no-untyped-call]
 
     def _run_replicated(self, name: str, *arguments: Argument) -> Any:
-        """Run a script, and make sure that no failover takes back what it wrote, or what its answer rests on."""
+        """Run a script, and wait until replicas have what it wrote or read."""
         if not self._replicas:
             return self._run(name, *arguments)
-        # WAIT counts what was written over its own connection, which cannot outlive a failover.
+        # WAIT covers the writes of its own connection, which does not survive a failover.
         with self._client.client() as one:  # type: ignore[no-untyped-call]
             encoded = [_encoded(argument) for argument in arguments]
             with _reply_expected():
                 answer = self.registered[name](keys=[self._prefix], args=encoded, client=one)
-            # What the script only read may have been written a moment ago; a write after it covers that, too.
+            # What the script read may have been written a moment ago; a later write makes WAIT cover that, too.
             one.set(self._keys.replication_marker, "1")
             if int(one.wait(self._replicas, _REPLICAS_WAIT_MS)) < self._replicas:
                 raise NotReplicated(answer)
@@ -90,6 +90,6 @@ def script_names() -> list[str]:
 
 @cache
 def script_source(name: str) -> str:
-    """Return a script's whole source, with the functions that every script begins with."""
+    """Return a script's source, with the functions that are prepended to every script."""
     folder = files("worker.store") / "lua"
     return "".join((folder / part).read_text() for part in (*_FUNCTIONS, f"{name}.lua"))

@@ -86,7 +86,7 @@ class JobScripts(ScriptRunner):
         return ForceResult(word.decode()), messages
 
     def forget_repeat(self, digest: str, job_id: str) -> None:
-        """Make the request of a job a new one when it is sent again."""
+        """Forget the request that made a job; the same request then makes a new one."""
         self._run("forget_repeat", digest, job_id)
 
     # --- batches
@@ -94,12 +94,12 @@ class JobScripts(ScriptRunner):
     def prepare_members(
         self, batch_id: str, common: Mapping[str, str], members: Sequence[Mapping[str, str]]
     ) -> tuple[int, int]:
-        """Record some members, which nobody sees before the batch is committed; return their first and last seq."""
+        """Record some members, invisible until the batch is committed; return their first and last seq."""
         first, last = self._run("prepare_members", batch_id, common, members)
         return first, last
 
     def discard_members(self, batch_id: str, limit: int) -> tuple[bool, MessageParts]:
-        """Take back some members of a batch that was not accepted; return whether there are more, and messages."""
+        """Discard some members of a batch that was not accepted; return whether there are more, and messages."""
         more, messages = self._run("discard_members", batch_id, limit)
         return bool(more), messages
 
@@ -148,7 +148,7 @@ class JobScripts(ScriptRunner):
     def record_progress(self, job_id: str, token: str, what: str, fields: Mapping[str, str]) -> LeaseResult:
         """Write to the journal of a running job; ``what``: step, backend_job or progress.
 
-        Only what a decision rests on (a step, a job of the filer) waits for replicas.
+        Only what recovery depends on (a step, a job of the filer) waits for replicas.
         """
         run = self._run if what == "progress" else self._run_replicated
         return LeaseResult(run("record_progress", job_id, token, what, fields).decode())
@@ -168,9 +168,9 @@ class JobScripts(ScriptRunner):
         Args:
             job_id: the job.
             token: the fencing token of the worker that holds it.
-            delay_ms: after which it may start again.
+            delay_ms: milliseconds after which it may start again.
             reason: why it waits, as its `waiting_reason`.
-            cause: code and detail of what went wrong, which the job shows among its attempts.
+            cause: code and detail of what went wrong, to be listed among the job's attempts.
             counts: does the attempt count?
         """
         word = self._run("requeue", job_id, token, delay_ms, reason, "0" if counts else "1", *cause)
@@ -181,7 +181,7 @@ class JobScripts(ScriptRunner):
     ) -> LeaseResult:
         """Release an in-doubt change for another worker to reconcile; DONE or LOST.
 
-        ``cause`` is what made it doubtful, as JSON; empty: as it was before.
+        ``cause`` is what put it in doubt, as JSON; empty: unchanged.
         """
         return LeaseResult(self._run("hand_over", job_id, token, delay_ms, reason, grace_ms, cause).decode())
 

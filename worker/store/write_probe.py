@@ -1,4 +1,4 @@
-"""Could a job be recorded now? A write that Redis refuses in the same states as it would a job's record."""
+"""Tests whether a job could be recorded: with a write that Redis refuses in the same states as a job's record."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _TTL_S = 60
 
 @dataclass(frozen=True, slots=True)
 class WriteState:
-    """What became of the last probe."""
+    """The result of the last probe."""
 
-    #: Redis answers, whether it takes writes or not.
+    #: Does Redis answer, whether it accepts writes or not?
     answers: bool = True
-    #: Why no job can be recorded, in words for whoever runs the service; empty when one can.
+    #: Why no job can be recorded, for the operator; empty when jobs can be recorded.
     problem: str = ""
 
 
 class WriteProbe:
-    """Probes at most once a second, however often it is asked."""
+    """Probes at most once a second."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._redis = client
@@ -36,7 +36,7 @@ class WriteProbe:
         self._lock = threading.Lock()
 
     def state(self) -> WriteState:
-        """What is known of Redis as of a second ago at most."""
+        """The state of Redis, at most a second old."""
         with self._lock:
             if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
                 self._state = self._probe()

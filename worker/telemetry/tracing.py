@@ -1,4 +1,4 @@
-"""Spans of jobs. Until ``configure`` finds that traces are wanted, nothing of OpenTelemetry is imported or called."""
+"""Spans of jobs. OpenTelemetry is imported only if ``configure`` finds that tracing is enabled."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from importlib.metadata import entry_points
 from typing import Any
 
 _EXPORTERS = "opentelemetry_traces_exporter"
-#: The variable's words, where they are not the names under which the exporters are installed.
+#: Values of the variable that differ from the names of the exporters' entry points.
 _NAMES = {"otlp": "otlp_proto_http"}
 
 _tracer: Any = None
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Do the standard variables ask for traces?"""
+    """Do the standard variables enable tracing?"""
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     exporter = environ.get("OTEL_TRACES_EXPORTER", "")
@@ -26,9 +26,9 @@ def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def configure(service: str) -> bool:
-    """Begin to trace, if that is wanted; return whether it is.
+    """Enable tracing if the variables say so; return whether it is enabled.
 
-    ``service`` is the process's name, unless OTEL_SERVICE_NAME says another one.
+    ``service`` is the process's name, unless OTEL_SERVICE_NAME is set.
     """
     global _tracer  # noqa: PLW0603 - one for the process, as OpenTelemetry's own
     if _tracer is not None or not is_wanted():
@@ -90,7 +90,7 @@ def span(name: str, traceparent: str = "", **attributes: str | int) -> Iterator[
 
 @contextmanager
 def within(traceparent: str) -> Iterator[None]:
-    """Have whatever makes spans in the block make them below the span of ``traceparent``; empty: below none."""
+    """Make the span of ``traceparent`` the parent of spans made in the block; empty: no parent."""
     if _tracer is None:
         yield
         return
@@ -100,7 +100,7 @@ def within(traceparent: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let the libraries make no spans in the block: loops of a process's own belong to no request."""
+    """Suppress the libraries' spans in the block: the loops of a process belong to no request."""
     if _tracer is None:
         yield
         return
@@ -111,12 +111,12 @@ def quiet() -> Iterator[None]:
 
 
 def is_on() -> bool:
-    """Is anything traced?"""
+    """Is tracing enabled?"""
     return _tracer is not None
 
 
 def record_span(name: str, traceparent: str, start_ms: int, end_ms: int, **attributes: str | int) -> None:
-    """Record a span that is over: from and to moments in Unix milliseconds."""
+    """Record a span that has ended; its begin and end are in Unix milliseconds."""
     if _tracer is not None and traceparent:
         made = _tracer.start_span(
             name, context=_context_of(traceparent), start_time=start_ms * 1_000_000, attributes=attributes
@@ -125,7 +125,7 @@ def record_span(name: str, traceparent: str, start_ms: int, end_ms: int, **attri
 
 
 def set_attributes(**attributes: str | int) -> None:
-    """Say more about the current span."""
+    """Add attributes to the current span."""
     if _tracer is not None:
         from opentelemetry import trace
 
