@@ -1,5 +1,5 @@
 -- Stop some members of a batch that is being cancelled, or stopped after a failure: those that have not begun are cancelled,
--- and where all is to be cancelled, those that run are asked to. ARGV: id, how many members to visit, record TTL ms
+-- and if the batch is being cancelled, cancellation of the running ones is requested. ARGV: id, how many members to visit, record TTL ms
 -- Returns {1 when there are more, messages to publish}.
 allow_when_full()
 local batch, messages = ARGV[1], {}

@@ -1,6 +1,6 @@
 -- Batches. Prepended to every script after job_functions.lua, which calls `member_moved` and `member_ended`.
 -- The record of a batch is a job's. It counts its members by state, and how many of them are in the queues: a member is recorded
--- with its place in the order of its volume, and released into its queue when its turn has come.
+-- with its place in the order of its volume, and enters its queue when it is released.
 local function members_key(batch) return P .. 'members:' .. batch end
 local MEMBER_STATES = {queued = 'members_queued', running = 'members_running', cancelling = 'members_running',
   succeeded = 'members_succeeded', failed = 'members_failed', cancelled = 'members_cancelled'}
@@ -43,15 +43,15 @@ local function release_members(batch, messages)
   redis.call('HSET', job_key(batch), 'next_member', text(place), 'in_queues', text(in_queues))
 end
 
-local function note_failure(batch, id, known)
-  local failures = known and known ~= '' and cjson.decode(known) or {}
+local function note_failure(batch, id, recorded)
+  local failures = recorded and recorded ~= '' and cjson.decode(recorded) or {}
   if #failures >= 10 then return end
   local f = get(id, 'member', 'error_code', 'error_detail')
   failures[#failures + 1] = {member = tonumber(f[1]), job = id, code = f[2] or 'unknown', detail = f[3] or ''}
   redis.call('HSET', job_key(batch), 'failures', cjson.encode(failures))
 end
 
--- The batch has work to do that takes more than one step (see advance_batch.lua), or Flower is to hear of it.
+-- The batch needs more than one step (see advance_batch.lua), or an event for Flower must be emitted.
 local function notify_worker(batch, messages)
   messages[#messages + 1] = {batch, get(batch, 'queue')[1], 'batch'}
 end
@@ -68,7 +68,7 @@ local function end_batch(batch, keep_ms, messages)
   notify_worker(batch, messages)
 end
 
--- A member has ended: the next one is released, the rest is stopped, or the batch ends.
+-- A member has ended: release the next one, stop the rest, or end the batch.
 function member_ended(batch, id, state, keep_ms, messages)
   local f = get(batch, 'state', 'current', 'total', 'on_failure', 'stopping', 'failures')
   if not f[1] or is_done(f[1]) then return end

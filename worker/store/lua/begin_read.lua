@@ -1,4 +1,4 @@
--- A read of a listing begins: note the last change that it will surely include, and record those that follow.
+-- Begin a read of a listing: return the last change that it certainly includes, and keep those that follow.
 -- ARGV: cache key, cache key of the collection that a single object belongs to, how long the read may take (ms)
 -- Returns {now ms, seq, epoch of that collection}.
 local seq = current_number(ARGV[1], 'seq')

@@ -1,4 +1,4 @@
--- Request cancellation; of a batch, `advance_batch` carries it out. ARGV: id, who, record TTL ms
+-- Request cancellation; that of a batch is executed by `advance_batch`. ARGV: id, requester, record TTL ms
 allow_when_full()
 local id = ARGV[1]
 local f = get(id, 'state', 'kind', 'waiters', 'cancellable', 'version')

@@ -1,4 +1,4 @@
--- Give a queued job to a worker, if it is runnable. ARGV: id, token, lease ms, time limits of a read and of a change (ms)
+-- Claim a queued job for a worker, if it is runnable. ARGV: id, token, lease ms, time limits of a read and of a change (ms)
 -- Returns {result, record when it was claimed}.
 allow_when_full()
 local id = ARGV[1]

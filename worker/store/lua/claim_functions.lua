@@ -1,5 +1,5 @@
--- How jobs are given to workers. Prepended to every script after batch_functions.lua.
--- Give a queued job, which is runnable, to a worker; return its record.
+-- Claims of jobs. Prepended to every script after batch_functions.lua.
+-- Claim a queued job, which must be runnable, for a worker; return its record.
 local function claim(id, token, lease_ms, read_ms, change_ms)
   local f = get(id, 'subsystem', 'queue', 'kind', 'attempt', 'created', 'version')
   local limit = tonumber(f[3] == 'read' and read_ms or change_ms)
@@ -14,8 +14,8 @@ local function claim(id, token, lease_ms, read_ms, change_ms)
   return redis.call('HGETALL', job_key(id))
 end
 
--- Give the first runnable job of a queue to a worker; return its record, or an empty list. `also_dispatched`: '1' for one whose
--- message is on its way, too.
+-- Claim the first runnable job of a queue for a worker; return its record, or an empty list. `also_dispatched`: '1' to include jobs
+-- whose message is in transit.
 local function claim_next(queue, scan, also_dispatched, token, lease_ms, read_ms, change_ms)
   for _, id in ipairs(redis.call('ZRANGE', queued_key(queue), 0, tonumber(scan) - 1)) do
     local state, not_before, dispatched_at, batch, released, attempt =
@@ -30,9 +30,9 @@ local function claim_next(queue, scan, also_dispatched, token, lease_ms, read_ms
   return {}
 end
 
--- A slot that has found no job waits a little for the next one of its queue: it is entered with the terms of its claim, scored
--- by when it stops. The step that makes a job runnable claims it for such a slot, and puts the record into the list from which
--- the slot takes it. So the job needs no message, and being accepted and being claimed are one write.
+-- A slot without a job waits a little for the next one of its queue: it is entered with the terms of its claim, scored
+-- by the end of its wait. The script that makes a job runnable claims it for such a slot, and pushes the record onto the list from which
+-- the slot pops it. So the job needs no message, and is accepted and claimed in one write.
 local LONGEST_WAIT_MS = 1000
 local function waiting_slots_key(queue) return P .. 'waiting_slots:' .. queue end
 local function enter_waiting_slot(queue, wait_ms, token, lease_ms, read_ms, change_ms)
@@ -46,12 +46,12 @@ local function may_start(id)
   return due and not is_held_back(f[3], f[4], f[5]) and not is_blocked(id)
 end
 
--- Claim a job for a slot that waits; false where none does, or the job may not begin yet.
+-- Claim a job for a waiting slot; false when no slot waits, or the job is not runnable yet.
 local function hand_to_waiting_slot(id, queue)
   if redis.call('EXISTS', waiting_slots_key(queue)) == 0 or not may_start(id) then return false end
   local slot = redis.call('ZPOPMAX', waiting_slots_key(queue))
   local left_ms = tonumber(slot[2]) - now
-  -- Further ahead than any slot waits: the clock was set back.
+  -- Later than any slot waits: the clock was set back.
   if left_ms <= 0 or left_ms > LONGEST_WAIT_MS then return false end
   local token, lease_ms, read_ms, change_ms = string.match(slot[1], '^(%S+) (%d+) (%d+) (%d+)$')
   local key = P .. 'handed:' .. token
@@ -60,7 +60,7 @@ local function hand_to_waiting_slot(id, queue)
   return true
 end
 
--- Of some messages those that idle slots can take, and those of batches, which need no slot.
+-- Returns those of the messages that idle slots can take, and those of batches, which need no slot.
 local function for_idle_slots(messages)
   local kept, by_queue = {}, {}
   for _, message in ipairs(messages) do

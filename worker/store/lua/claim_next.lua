@@ -1,4 +1,4 @@
--- Give the first runnable job of a queue to a worker, also one whose message is on its way: it may have been turned away.
+-- Claim the first runnable job of a queue for a worker, also one whose message is in transit: it may have been turned away.
 -- ARGV: queue, how many to scan, token, lease ms, time limits of a read and of a change (ms).
 -- Returns its record, or an empty list.
 allow_when_full()

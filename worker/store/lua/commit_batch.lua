@@ -1,19 +1,19 @@
--- Accept a batch whose members are prepared: it and all of them are there from this step on. ARGV: id, fields, request (see
+-- Accept a batch whose members are prepared: this step makes it and all of them visible. ARGV: id, fields, request (see
 -- Batches.accept), worker TTL ms, largest inline result (bytes). Returns {outcome, id, status or '', messages to publish}.
 local id, fields, r = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 
 if r.idempotency ~= '' then
-  local known = redis.call('HMGET', P .. 'idem:' .. r.idempotency, 'id', 'hash')
-  if known[1] then
-    local word = known[2] == r.request_hash and 'REPLAYED' or 'REUSED'
-    return {word, known[1], job_status(known[1], ARGV[4], ARGV[5]), {}}
+  local earlier = redis.call('HMGET', P .. 'idem:' .. r.idempotency, 'id', 'hash')
+  if earlier[1] then
+    local word = earlier[2] == r.request_hash and 'REPLAYED' or 'REUSED'
+    return {word, earlier[1], job_status(earlier[1], ARGV[4], ARGV[5]), {}}
   end
 end
 for _, queue in ipairs(r.queues) do
   if redis.call('ZCARD', queued_key(queue)) >= r.queue_limit then return {'FULL', '', '', {}} end
   if redis.call('ZCARD', queued_by_key(queue, fields.requester_key)) >= r.share_limit then return {'SHARE_FULL', '', '', {}} end
 end
--- Preparing it took so long that it has been taken back.
+-- Its preparation took so long that it was discarded.
 if redis.call('LLEN', members_key(id)) ~= r.total or not redis.call('ZSCORE', P .. 'batches_preparing', id) then
   return {'CHANGED', '', '', {}}
 end

@@ -1,4 +1,4 @@
--- Take back some prepared members of a batch that was not accepted, unless it was by now. ARGV: batch, how many
+-- Discard some prepared members of a batch, unless it has been accepted meanwhile. ARGV: batch, how many
 -- Returns {1 when there are more, messages to publish}.
 local batch, messages = ARGV[1], {}
 if redis.call('EXISTS', job_key(batch)) == 1 then

@@ -1,4 +1,4 @@
--- The outcome of a job is about to be answered: from now on the same request is a new one. ARGV: digest of the request, id
+-- The outcome of a job is about to be sent: the same request makes a new job from now on. ARGV: digest of the request, id
 allow_when_full()
 local f = redis.call('HMGET', repeat_key(ARGV[1]), 'id', 'subsystem', 'keys')
 if f[1] == ARGV[2] then

@@ -1,7 +1,7 @@
 -- The index of jobs. Prepended to every script after record_functions.lua.
 -- Sequence numbers are divided into chunks; in each chunk, every property that jobs have is one bitmap with a bit for each job,
--- so that filters are combined without a walk over all jobs. What is often asked for together is one property, since each part
--- by itself may be common and the two seldom meet. The chunks in which a property occurs are a sorted set. The key of the chunk
+-- so that filters are combined without reading all jobs. Conditions that are often combined are one property, since each part
+-- alone may be frequent and both together rare. The chunks in which a property occurs are a sorted set. The key of the chunk
 -- itself holds an entry of fixed width for each job: its id, and when it was accepted and ended.
 local CHUNK_JOBS = 8192
 local ENTRY_BYTES, ID_BYTES, TIME_DIGITS = 62, 36, 13
@@ -11,11 +11,11 @@ local function chunk_key(chunk) return P .. 'index:' .. text(chunk) end
 local function bitmap_key(chunk, property) return chunk_key(chunk) .. ':' .. property end
 local function chunks_key(property) return P .. 'index_in:' .. property end
 local function batch_bitmap_key(chunk, batch) return bitmap_key(chunk, 'batch:' .. batch) end
--- Unfinished jobs are one class, so that only the end of a job moves it from one to another.
+-- Unfinished jobs are one class, so that a job changes its class only when it ends.
 local function class_of(state) return is_done(state) and state or 'open' end
 local function volume_index_key(volume, class) return P .. 'index_volume:' .. class .. ':' .. volume end
 
--- Ownership goes by who somebody is (requester_key); a search by the name that people see (name_key).
+-- The owner is identified by their id (requester_key); searches use the displayed name (name_key).
 local function people_of(f)
   local people = {}
   if (f.requester_key or '') ~= '' then people[1] = 'requester:' .. f.requester_key end
@@ -23,7 +23,7 @@ local function people_of(f)
   return people
 end
 
--- The properties of a job with the fields `f`: those that it keeps, and those that go with its state.
+-- The properties of a job with the fields `f`: the constant ones, and those that depend on its state.
 local function fixed_properties(f)
   local operation, subsystem = 'operation:' .. f.operation, 'subsystem:' .. f.subsystem
   local properties = {operation .. ' ' .. subsystem}
@@ -60,7 +60,7 @@ local function set_bits(seq, properties)
   for _, key in ipairs(keys) do redis.call('SETBIT', key, offset, 1) end
 end
 
--- A bitmap without a bit goes.
+-- An empty bitmap is deleted.
 local function clear_bit(key, offset)
   redis.call('SETBIT', key, offset, 0)
   if redis.call('BITPOS', key, 1) >= 0 then return false end
@@ -79,7 +79,7 @@ local function index_entry(id, finished)
   return string.format('%-' .. ID_BYTES .. 's%0' .. TIME_DIGITS .. '.0f%0' .. TIME_DIGITS .. '.0f', id, now, finished)
 end
 
--- Enter a new job; `f` are its fields, `seq` is a number.
+-- Add a new job; `f` are its fields, `seq` is a number.
 local function index_job(id, f, seq, state)
   local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
   redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, index_entry(id, 0))
@@ -99,8 +99,8 @@ local function fill_bits(key, from, to)
   for seq = from + bytes * 8, to do redis.call('SETBIT', key, seq % CHUNK_JOBS, 1) end
 end
 
--- Enter members of a batch (their fields), whose sequence numbers follow one another, with few commands: runs of members that
--- are alike are entered together.
+-- Add members of a batch (their fields) with consecutive sequence numbers, with few commands: runs of members with
+-- the same properties are added together.
 local function index_members(members, first)
   local place = 1
   while place <= #members do
@@ -133,7 +133,7 @@ local function indexed_fields(id)
   return tonumber(f.seq), f
 end
 
--- A job has ended: it leaves the unfinished ones, and its entry has the time.
+-- A job has ended: move it out of the class of unfinished jobs, and write the time into its entry.
 local function index_end(id, f, seq, state)
   local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
   redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES + ID_BYTES + TIME_DIGITS,
@@ -149,18 +149,18 @@ local member_moved, member_ended
 local function index_state(id, old, new)
   local seq, f = indexed_fields(id)
   if not seq then return end
-  local left, entered = {'state:' .. old}, {'state:' .. new}
+  local cleared, added = {'state:' .. old}, {'state:' .. new}
   if is_done(new) then
-    left = joined(left, class_properties(f, class_of(old)))
-    entered = joined(entered, class_properties(f, new))
+    cleared = joined(cleared, class_properties(f, class_of(old)))
+    added = joined(added, class_properties(f, new))
     index_end(id, f, seq, new)
   end
-  clear_bits(seq, left)
-  set_bits(seq, entered)
+  clear_bits(seq, cleared)
+  set_bits(seq, added)
   if f.batch ~= '' then member_moved(f.batch, old, new) end
 end
 
--- Take a job out of the index; a chunk without a job goes.
+-- Remove a job from the index; an empty chunk is deleted.
 local function unindex_job(id)
   local seq, f = indexed_fields(id)
   if not seq then return end

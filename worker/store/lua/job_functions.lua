@@ -1,6 +1,6 @@
--- What becomes of a job: its place in its ordering and in its queue, its status, and its end. Prepended to every script.
+-- The life of a job: its place in its ordering and in its queue, its status, and its end. Prepended to every script.
 -- The first job of an ordering key, with its sequence number. An entry whose record is missing (deleted by hand, or lost
--- with a restored file) is removed, so that it blocks nobody.
+-- with a restored file) is removed, so that it does not block other jobs.
 local function first_in_ordering(key, only_looking)
   local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
   while first[1] and redis.call('EXISTS', job_key(first[1])) == 0 do
@@ -32,7 +32,7 @@ end
 
 local function queued_by_requester(queue, id) return queued_by_key(queue, get(id, 'requester_key')[1]) end
 
--- Whoever has jobs waiting stands behind those who have fewer: each of them counts as so many later arrivals.
+-- Fairness: the more jobs a requester has waiting, the later a new one is placed; each counts as so many later arrivals.
 local FAIRNESS_STEP = 64
 local function enter_queue(queue, id, seq)
   local mine = queued_by_requester(queue, id)
@@ -66,13 +66,13 @@ end
 -- How long a worker counts as online after a heartbeat.
 local WORKER_TTL_MS = 15000
 local function pairs_of(flat)
-  local found = {}
-  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
-  return found
+  local fields = {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
 end
 
--- May some worker have nothing to do? Its slots are free but for the jobs that run and the messages that wait for a worker.
--- Where every slot is busy a message wakes nobody: each slot claims the next job by itself when its job ends.
+-- May a slot be idle? Slots are free except for running jobs and for messages that wait for a worker.
+-- While all slots are busy no message is needed: each slot claims the next job by itself when its job ends.
 local function has_idle_slots(queue, already)
   local slots = redis.call('GET', capacity_key(queue))
   if not slots then return true end
@@ -80,7 +80,7 @@ local function has_idle_slots(queue, already)
   return busy + (already or 0) < tonumber(slots)
 end
 
--- Was a message of the job published within this second? Then it is on its way to an idle slot.
+-- Was a message of the job published within this second? Then it is in transit to an idle slot.
 local function is_dispatched(dispatched_at)
   local at = tonumber(dispatched_at or '') or 0
   return at > now - 1000 and at <= now
@@ -96,7 +96,7 @@ end
 
 local function lift_barrier(id, sub, messages)
   if redis.call('ZREM', unresolved_key(sub), id) == 0 then return end
-  -- A few only: workers with free slots pick the others themselves, and a message that finds no slot costs as much.
+  -- Only a few: workers with free slots pick the others themselves, and a message that finds no slot costs as much.
   for _, waiting in ipairs(redis.call('ZRANGE', barrier_key(sub), 0, 9)) do
     local b = message_of(waiting)
     if b then messages[#messages + 1] = b end
@@ -104,16 +104,16 @@ local function lift_barrier(id, sub, messages)
   redis.call('DEL', barrier_key(sub))
 end
 
--- Note why and for how long a job is put off; the last ten are kept.
+-- Record why and for how long a job is delayed; the last ten entries are kept.
 local function note_attempt(id, code, detail, delay_ms)
-  local known = get(id, 'attempts')[1]
-  local attempts = known and known ~= '' and cjson.decode(known) or {}
+  local recorded = get(id, 'attempts')[1]
+  local attempts = recorded and recorded ~= '' and cjson.decode(recorded) or {}
   attempts[#attempts + 1] = {at = now, code = code, detail = detail, retry_in_ms = delay_ms}
   if #attempts > 10 then table.remove(attempts, 1) end
   redis.call('HSET', job_key(id), 'attempts', cjson.encode(attempts))
 end
 
--- Back into its queue: no worker has it, and it may start at `start` (ms).
+-- Return a job to its queue: no worker has it, and it may start at `start` (ms).
 local function requeue(id, state, start, reason)
   local f = get(id, 'queue', 'seq', 'subsystem', 'version')
   redis.call('ZREM', running_key(f[1]), id)
@@ -124,7 +124,7 @@ local function requeue(id, state, start, reason)
     'waiting_reason', reason)
 end
 
--- Codes of failures of a user's making (REQUEST_FAULTS in worker/jobs/record.py): no news for whoever runs the service.
+-- Codes of failures caused by the request (REQUEST_FAULTS in worker/jobs/failure.py): operators need not see these.
 local REQUEST_FAULTS = ' already-exists batch-failed lock-held no-such-policy no-such-snapshot no-such-volume not-a-data-volume ' ..
   'not-found not-supported policy-in-use resource-busy too-many-snapshots validation-failed '
 
@@ -146,14 +146,14 @@ local function job_status(id, workers_ttl_ms, most_inline_bytes)
   return {redis.call('HGETALL', job_key(id)), now, position, online, behind, tonumber(mean), result}
 end
 
--- How long the record is kept after the end: a read's record says so itself.
+-- How long the record is kept after the end; the record of a read has a field for it.
 local function record_ttl_ms(id, otherwise_ms)
-  local own = get(id, 'record_ttl_ms')[1] or ''
-  return own ~= '' and math.min(tonumber(own), otherwise_ms) or otherwise_ms
+  local ttl_ms = get(id, 'record_ttl_ms')[1] or ''
+  return ttl_ms ~= '' and math.min(tonumber(ttl_ms), otherwise_ms) or otherwise_ms
 end
 
--- Another change of what these ordering keys name was accepted (by a job with this sequence number): what earlier jobs did to
--- them may be undone, so that a request that comes again is a new one.
+-- Another change of the objects of these ordering keys was accepted (by a job with this sequence number): the results of earlier jobs
+-- may be undone, so a repetition of an earlier request is a new request.
 local function supersede_repeats(sub, keys, seq)
   for _, key in ipairs(keys) do
     local requests = repeats_of_key(sub, key)
@@ -174,7 +174,7 @@ local function add_repeat(sub, keys, digest)
   end
 end
 
--- A change was accepted: what it supersedes, and how its own request is found when it comes again (`r`: see Jobs.accept).
+-- A change was accepted: forget the requests that it supersedes, and record its own for repetitions (`r`: see Jobs.accept).
 local function note_change(id, fields, seq, r)
   local sub, changed, digest = fields.subsystem, fields.changed or fields.keys, fields['repeat']
   supersede_repeats(sub, cjson.decode(changed), seq)

@@ -1,15 +1,15 @@
 -- Ids of the jobs that fit a query, newest first. ARGV: the query, a JSON object with
---   below, floor: sequence numbers between which to look (neither included)
---   limit: how many ids; effort: about how many steps this call may take, so that it blocks nobody for long
+--   below, floor: sequence numbers between which to search (exclusive)
+--   limit: how many ids; effort: about how many steps this call may take, so that it does not block Redis for long
 --   groups: lists of properties; a job must have one of each list
---   batch: '' or a batch whose members are meant; volume: '' or a volume whose jobs are meant, of these classes
+--   batch: '' or a batch, for its members only; volume: '' or a volume, for its jobs of these classes only
 --   created_after, created_before, finished_after, finished_before: milliseconds, 0: any
 -- Returns {ids, sequence number to continue below, or '' at the end}.
 local q = cjson.decode(ARGV[1])
-local found, effort, cursor = {}, q.effort, nil
+local ids, effort, cursor = {}, q.effort, nil
 local CHUNK_EFFORT = 10
 local by_end = q.finished_after > 0 or q.finished_before > 0
--- Jobs are in the order of their acceptance, and end after it: what was accepted later fits in no case.
+-- Jobs are in the order of their acceptance, and end after it: a job accepted after the upper limits cannot match.
 local accepted_before = q.created_before
 if q.finished_before > 0 and (accepted_before == 0 or q.finished_before < accepted_before) then accepted_before = q.finished_before end
 
@@ -36,8 +36,8 @@ local function visit(chunk, offset)
   local id, created, finished = parsed(entries_of(chunk, offset, 1))
   if not created then return false end
   if created <= q.created_after then cursor = nil return true end
-  if fits_times(created, finished or 0) then found[#found + 1] = id end
-  return #found >= q.limit or effort <= 0
+  if fits_times(created, finished or 0) then ids[#ids + 1] = id end
+  return #ids >= q.limit or effort <= 0
 end
 
 -- When the first job at or after an offset of a chunk was accepted; not every number is a job's.
@@ -55,7 +55,7 @@ local function accepted_at(chunk, offset)
   return math.huge
 end
 
--- The last number from `first` to `last` for which `is_early` holds, where it holds for all before one that it holds for.
+-- Binary search: the last number from `first` to `last` for which `is_early` holds; it must hold for all numbers before that one.
 local function last_early(first, last, is_early)
   while first < last do
     local middle = math.ceil((first + last) / 2)
@@ -86,12 +86,12 @@ end
 -- The chunks to look at, the oldest first.
 local function candidates()
   local keys, from, to = fewest_chunks()
-  local top, bottom, known, chunks = chunk_of(q.below - 1), chunk_of(q.floor), {}, {}
+  local top, bottom, seen, chunks = chunk_of(q.below - 1), chunk_of(q.floor), {}, {}
   for _, key in ipairs(keys) do
     for _, name in ipairs(redis.call('ZRANGEBYSCORE', key, from, to)) do
       local chunk = tonumber(name)
-      if chunk >= bottom and chunk <= top and not known[chunk] then
-        known[chunk] = true
+      if chunk >= bottom and chunk <= top and not seen[chunk] then
+        seen[chunk] = true
         chunks[#chunks + 1] = chunk
       end
     end
@@ -206,7 +206,7 @@ local function next_of_volume(below, count)
     for i = 2, #entries, 2 do seqs[#seqs + 1] = tonumber(entries[i]) end
   end
   table.sort(seqs, function(one, other) return one > other end)
-  -- Each class has told so many of its own: of all together, no more are sure to come next.
+  -- Each class has returned at most `count`: only that many of all together are certainly the next ones.
   for i = count + 1, #seqs do seqs[i] = nil end
   return seqs
 end
@@ -227,4 +227,4 @@ local function scan_volume()
 end
 
 if q.volume ~= '' then scan_volume() else scan_chunks() end
-return {found, cursor and text(cursor) or ''}
+return {ids, cursor and text(cursor) or ''}

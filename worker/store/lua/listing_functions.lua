@@ -1,8 +1,8 @@
 -- How the end of a job updates the cached listings, in the same step. Prepended to every script after job_functions.lua.
 -- A listing is a hash: the base version, and `seq`, which counts changes. The delta log (a stream) holds the changes since the
--- base and since a read that is in flight; a gap in its numbers marks where the storage system had to be asked again.
+-- base and since a read that is in flight; a gap in its numbers marks an invalidation.
 
--- With more changes than this over one base the storage system is asked again instead.
+-- With more changes than this since the base the listing is invalidated instead.
 local MAX_DELTA_LENGTH = 10000
 
 -- A TTL is never shortened: data that was read under a listing's numbers must not outlive them.
@@ -12,8 +12,8 @@ end
 
 -- Numbers start at the current time, so that they never repeat after a listing has expired.
 local function current_number(cache_key, name)
-  local known = redis.call('HGET', listing_key(cache_key), name)
-  if known then return tonumber(known) end
+  local value = redis.call('HGET', listing_key(cache_key), name)
+  if value then return tonumber(value) end
   redis.call('HSET', listing_key(cache_key), name, text(now))
   return now
 end
@@ -23,7 +23,7 @@ local function next_number(cache_key, name)
   return redis.call('HINCRBY', listing_key(cache_key), name, 1)
 end
 
--- The last change before the storage system had to be asked again: a listing that began at `start` can be shown up to it.
+-- The last change before an invalidation: a listing whose read began at `start` is valid up to it.
 local function readable_until(cache_key, start)
   local last = start
   for _, entry in ipairs(redis.call('XRANGE', delta_key(cache_key), text(start + 1) .. '-0', '+')) do
@@ -54,7 +54,7 @@ end
 
 listing_steps.delete = listing_steps.upsert
 
--- From now on the storage system must be asked, and no client joins a read that began before.
+-- Invalidate: the listing must be read again, and no client joins a read that began before.
 function listing_steps.invalidate(e)
   local seq = next_number(e.cache_key, 'seq')
   next_number(e.cache_key, 'epoch')
@@ -70,12 +70,12 @@ local function retire_base(e, base, base_seq)
   if not base then return old end
   redis.call('ZADD', old, now, base .. ' ' .. base_seq)
   extend_ttl(old, e.page_ms)
-  -- A base is named by its contents: the new one may be the same.
+  -- The name of a base is a digest of its contents: the new one may be the same.
   if base ~= e.base then redis.call('PEXPIRE', P .. 'base:' .. e.cache_key .. ':' .. base, e.page_ms) end
   return old
 end
 
--- A listing becomes the base; changes since it began stay in the delta log and are applied to it.
+-- A listing becomes the base; changes since its read began stay in the delta log and are applied to it.
 function listing_steps.commit(e)
   local f = redis.call('HMGET', listing_key(e.cache_key), 'base', 'base_seq', 'as_of', 'invalid', 'seq', 'logging', 'reading_from')
   if f[3] and tonumber(f[3]) > e.as_of then return end

@@ -1,5 +1,5 @@
 -- Shared functions, prepended to every script: key names, the clock (Redis's own), and the state changes of a job record.
--- All values of a record are strings. A script first reads and decides, then writes: it is refused whole or done whole.
+-- All values of a record are strings. A script first reads and decides, then writes: Redis refuses it as a whole or executes it as a whole.
 local P = KEYS[1]
 
 local function now_ms()

@@ -1,7 +1,7 @@
 -- Check the unfinished jobs of one subsystem that are due. ARGV: subsystem, lease ms, grace ms, max worker losses,
 -- record TTL ms, fencing token, how many the caller can reconcile.
 -- Returns {messages to publish, ids handed to the caller to reconcile, ids that failed}.
--- A job whose lease has expired is stalled; only after the grace time (its worker could still renew) is it taken away.
+-- A job whose lease has expired is stalled; it is taken over only after the grace time, in which its worker could still renew.
 allow_when_full()
 local sub, lease, grace, max_losses, keep_ms, token, capacity =
   ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
@@ -10,7 +10,7 @@ local BATCH, RECHECK_MS, GAP_MS, FAR_MS = 300, 60000, 10000, 600000
 local function number(value) return tonumber(value or '') or 0 end
 local function check_at(id, ms) redis.call('ZADD', due_key(sub), ms, id) end
 
--- Since when have sweeps run without a gap? While Redis was unavailable no lease could be renewed, which proves nothing.
+-- Since when have sweeps run without a gap? An expired lease means nothing while Redis was unavailable for renewals.
 local last_sweep = redis.call('HMGET', P .. 'last_sweep:' .. sub, 'at', 'since')
 local since = number(last_sweep[2])
 if number(last_sweep[1]) < now - GAP_MS or number(last_sweep[1]) > now then since = now end
@@ -27,9 +27,9 @@ local function check_queued(id, f)
   check_at(id, now + RECHECK_MS)
 end
 
-local function add_all(found) for _, b in ipairs(found) do messages[#messages + 1] = b end end
+local function add_all(more) for _, b in ipairs(more) do messages[#messages + 1] = b end end
 
--- Was the lease renewed until the job's deadline had passed? Then its worker hangs, and was not cut off before.
+-- Was the lease renewed until the job's deadline had passed? Then its worker hangs, and was not disconnected.
 local function overran(f) return number(f.deadline) > 0 and number(f.lease) >= number(f.deadline) end
 
 -- Nothing was sent to the storage system, and nothing can be any more: the former token is no longer valid.
@@ -65,7 +65,7 @@ local function check_running(id, f)
     check_at(id, now + grace)
     return
   end
-  -- Without a token it was handed over, and nobody is going to renew it.
+  -- Without a token it was handed over, and no worker will renew it.
   local judged_at = f.token == '' and stalled_since + grace or math.max(stalled_since, since) + grace
   if judged_at > now then check_at(id, judged_at)
   elseif f.step == '' then requeue_or_fail(id, f)

@@ -1,6 +1,6 @@
 -- Return a job that changed nothing to its queue, to start again after a delay.
 -- ARGV: id, token, delay ms, waiting reason, '1' when the attempt does not count, code and detail of the cause ('': none;
--- the detail is shown to people while the job waits)
+-- the detail is shown to clients while the job waits)
 allow_when_full()
 local id = ARGV[1]
 local f = get(id, 'token', 'state', 'first_failure')

@@ -1,16 +1,16 @@
--- Record a job, its idempotency key, its ordering keys and its place in the queue, in one step; or say why not.
+-- Record a job, its idempotency key, its ordering keys and its place in the queue, in one step; or return why not.
 -- ARGV: id, fields, request (see Jobs.accept), worker TTL ms, largest inline result (bytes), Celery message ('': published
 -- later). Returns {outcome, id, status or ''}.
 local id, fields, r = ARGV[1], cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 
 if r.idempotency ~= '' then
-  local known = redis.call('HMGET', P .. 'idem:' .. r.idempotency, 'id', 'hash')
-  if known[1] then
-    local word = known[2] == r.request_hash and 'REPLAYED' or 'REUSED'
-    return {word, known[1], job_status(known[1], ARGV[4], ARGV[5])}
+  local earlier = redis.call('HMGET', P .. 'idem:' .. r.idempotency, 'id', 'hash')
+  if earlier[1] then
+    local word = earlier[2] == r.request_hash and 'REPLAYED' or 'REUSED'
+    return {word, earlier[1], job_status(earlier[1], ARGV[4], ARGV[5])}
   end
 end
--- A request of a client that knows nothing of jobs, sent again once nobody is held open for the first one any more.
+-- The job of the same request of a client that knows nothing of jobs, if that request is not held open any more.
 local function known_repeat(digest)
   local id = redis.call('HGET', repeat_key(digest), 'id')
   if not id then return nil end
@@ -18,17 +18,17 @@ local function known_repeat(digest)
   if not f[1] then return nil end
   if redis.call('EXISTS', held_key(id)) == 1 then return {'HELD', id, ''} end
   if f[5] == '1' then
-    -- A later change by path may be of the same volume; and so may any, as long as this one's own path is not resolved.
+    -- A later change by path may be of the same volume; while this job's own path is not resolved, so may any later change.
     local later = '(' .. f[2]
     local by_path = redis.call('ZRANGEBYSCORE', unresolved_key(f[6]), later, '+inf', 'LIMIT', 0, 1)[1]
-    local own = not is_done(f[1]) and f[4] and f[4] ~= '' and redis.call('ZCOUNT', queued_key(f[3]), later, '+inf') > 0
-    if by_path or own then return {'UNSETTLED', id, ''} end
+    local is_unresolved = not is_done(f[1]) and f[4] and f[4] ~= '' and redis.call('ZCOUNT', queued_key(f[3]), later, '+inf') > 0
+    if by_path or is_unresolved then return {'UNSETTLED', id, ''} end
   end
   return {'REPEATED', id, job_status(id, ARGV[4], ARGV[5])}
 end
 if r['repeat'] and r['repeat'] ~= '' then
-  local known = known_repeat(r['repeat'])
-  if known and not (known[1] == 'HELD' and r.beside == known[2]) then return known end
+  local earlier = known_repeat(r['repeat'])
+  if earlier and not (earlier[1] == 'HELD' and r.beside == earlier[2]) then return earlier end
 end
 if r.inflight ~= '' then
   local other = redis.call('GET', inflight_key(r.inflight))
@@ -53,7 +53,7 @@ if (r.share_limit or 0) > 0 and redis.call('ZCARD', mine) >= r.share_limit then
   end
   if redis.call('ZCARD', mine) >= r.share_limit then return {'SHARE_FULL', '', ''} end
 end
--- Reads that ask the storage system, counted by the minute: {{who, limit}, ...}.
+-- Reads of the storage system, counted per minute: {{requester, limit}, ...}.
 local minute = text(math.floor(now / 60000))
 local function rate_key(who) return P .. 'reads_of:' .. who .. ':' .. minute end
 for _, rate in ipairs(r.read_rates or {}) do
