@@ -1,4 +1,4 @@
-"""Puts the front end together: nothing happens on import, and nothing here needs Redis to be there."""
+"""The application factory: importing has no effects, and nothing here needs a running Redis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BLUEPRINTS = (
 )
 
 
-#: Entry of the configuration: for how many seconds a request may be held open.
+#: Key in the application's configuration: how long a request may be held open (seconds).
 LONGEST_REQUEST_S = "LONGEST_REQUEST_S"
 
 
@@ -44,8 +44,8 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     """Return the application.
 
     Args:
-        services: what views work with.
-        settings: who may do what.
+        services: the shared objects that views use.
+        settings: configuration of sign-in and roles.
     """
     app = Flask("api", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
@@ -67,7 +67,7 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     app.register_blueprint(status.blp)
     console.init_app(app)
     auth.init_app(app, settings, client=services.redis, prefix=services.settings.key_prefix)
-    import_string("api.v3:init_app")(app, api)  # One line, and only this one, knows of this part.
+    import_string("api.v3:init_app")(app, api)  # The only place that refers to this part.
     describe_sign_in(api, app)
     events.init_app(app, services)
     app.wsgi_app = ResponseCacheMiddleware(BufferedResponseMiddleware(app.wsgi_app), services)  # type: ignore[method-assign]
@@ -78,6 +78,6 @@ def _version() -> str:
     try:
         return version("storage-api")
     except PackageNotFoundError:
-        # Run from a checkout that was not installed: what it is made of says its version.
+        # Run from a checkout that is not installed: the version is read from its files.
         source = Path(__file__).parents[1] / "pyproject.toml"
         return str(tomllib.loads(source.read_text())["project"]["version"]) if source.is_file() else "0"

@@ -1,4 +1,4 @@
-"""Granian's command line, whose worker processes end when they are told to, and with their parent.
+"""Granian's command line, with worker processes that end on signals at any time, and with their parent.
 
 ``python -m api.serve --interface wsgi api.wsgi:app``. Three things that granian leaves open: a worker process that is
 still importing has its parent's handlers of signals, which do nothing there, so that SIGTERM in its first seconds would
@@ -23,7 +23,7 @@ _FILES = 16_384
 
 
 def _end_when_told() -> None:
-    """Until the server sets its own handlers, a signal ends the process at once: it has no requests yet."""
+    """Until the server sets its own handlers, let signals end the process at once: it has no requests yet."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -34,7 +34,7 @@ def _end_with_parent() -> None:
 
 
 def _allow_many_files() -> None:
-    """As many as are wanted, or as the system lets this process have."""
+    """Raise the limit of open files to `_FILES`, or as far as the system allows."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
     if allowed != resource.RLIM_INFINITY and allowed < limit:

@@ -1,4 +1,4 @@
-"""The parts that a front end process works with, built once; nothing here needs Redis to be there yet."""
+"""The shared objects of a front end process, built once; nothing here needs a running Redis."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EXTENSION = "storage-api"
 
 @dataclass(frozen=True)
 class Services:
-    """What views and the use cases behind them work with; an entry of ``app.extensions``."""
+    """The objects that views and use cases share; an entry of ``app.extensions``."""
 
     settings: Settings
     config: ApiSettings
@@ -55,12 +55,12 @@ class Services:
     publisher: TaskPublisher
     held_requests: HeldRequests
     idempotency_keys: IdempotencyKeys
-    #: The driver's class of each storage system, as far as it is known.
+    #: The driver's class of each storage system, if known.
     drivers: Mapping[str, str]
     turns: Turns
-    #: For bodies that are coming in.
+    #: Slots for bodies that are being received.
     body_slots: Slots
-    #: Is set when the process is told to stop.
+    #: Set when the process shuts down.
     stopping: Event = field(default_factory=Event, repr=False)
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
     _batches: list[Batches] = field(default_factory=list, repr=False)
@@ -73,7 +73,7 @@ class Services:
         subsystems: tuple[str, ...],
         drivers: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
-        """Put the parts together; connects to nothing."""
+        """Build the objects; opens no connections."""
         client = connect(settings)
         turns = Turns(config.max_working, config.max_queued)
         waiting = Slots(config.max_waiting, config.user_places_share)
@@ -111,20 +111,20 @@ class Services:
         return cls.build(load(Settings), load(ApiSettings), tuple(drivers), drivers)
 
     def stop(self) -> None:
-        """Answer the requests that are held open, since the process is to end."""
+        """Answer the requests that are held open, because the process shuts down."""
         self.stopping.set()
         self.events.wake_all()
 
     @property
     def callback_hosts(self) -> CallbackHosts:
-        """Where the ends of jobs may be sent for their clients."""
+        """The hosts to which callbacks may be sent."""
         return CallbackHosts(self.settings.callback_hosts)
 
     @property
     def jobs(self) -> Jobs:
         """The job records. The secret of their ids is in Redis: without it, the first use raises what redis-py does."""
         if not self._jobs:
-            # Two threads may come here at once: both make the same, and either is kept.
+            # Two threads may do this at the same time: both make the same object, and one is kept.
             ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))
             self._jobs.append(Jobs(self.redis, self.scripts, ids, self.publisher, self.settings))
         return self._jobs[0]
@@ -153,7 +153,7 @@ def turn_paused() -> Iterator[None]:
 
 
 def current_services() -> Services:
-    """Return the parts of the application at hand."""
+    """Return the services of the current application."""
     services = current_app.extensions[EXTENSION]
     assert isinstance(services, Services)  # noqa: S101 - put there by create_app
     return services

@@ -1,4 +1,4 @@
-"""What configures the HTTP front end alone; the queue has `worker.config.settings`, sign-in `api.auth.settings`."""
+"""Settings of the HTTP front end only; see also `worker.config.settings` and `api.auth.settings`."""
 
 from __future__ import annotations
 

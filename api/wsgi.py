@@ -1,4 +1,4 @@
-"""What the server runs, `api.wsgi:app`: the application that the environment describes, or a line on what to mend."""
+"""The server's entry point, `api.wsgi:app`: the application configured from the environment, or one line of error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.config.settings import BadSettings, load
 from worker.store.client import check_address
 from worker.telemetry import tracing
 
-#: How much longer than it may wait for its job a request may take, with its body.
+#: How much longer than its wait for a job a request may take, including its body (seconds).
 _MARGIN_S = 10
 
 
@@ -52,7 +52,7 @@ def _serve_administrators(services: Services, created: Flask) -> None:
 
 
 def _answer_what_is_open(services: Services, created: Flask) -> None:
-    """Let the process end: the server waits for open requests, which may be held open for long, and for streams."""
+    """Answer held requests and end streams, for which the server would wait otherwise."""
     services.stop()
     end_streams(created)
 

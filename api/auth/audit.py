@@ -32,22 +32,22 @@ def init_app(app: Flask, destination: str, rate: int) -> None:
 
 
 def concerns(event: str) -> None:
-    """Say what the decisions of this request are about, if not about access."""
+    """Set the event of this request's decisions (default: access)."""
     g.audit_event = event
 
 
 def decide(**decision: Any) -> None:
-    """Note a decision that the rest of this request may say more about; it is written when the request ends."""
+    """Add to the decision of this request, which is written when the request ends."""
     g.audit_pending = getattr(g, "audit_pending", {}) | decision
 
 
 def pending() -> dict[str, Any]:
-    """What was noted of the request at hand, and is not written yet."""
+    """Return what is known of the current request's decision, which is not written yet."""
     return dict(getattr(g, "audit_pending", {}))
 
 
 def record(**decision: Any) -> None:
-    """Write one decision, together with what was noted of it before.
+    """Write one decision, together with what was added to it before.
 
     Args:
         decision: what is known of ``who``, ``how``, ``role``, ``operation``, ``target``, ``job_id``, ``allowed`` and
@@ -77,7 +77,7 @@ def request_event(event: str, method: str, target: str, address: str | None, req
 
 
 def current_log() -> AuditLog:
-    """The audit log of the application at hand."""
+    """The audit log of the current application."""
     log: AuditLog = current_app.extensions[_EXTENSION]
     return log
 

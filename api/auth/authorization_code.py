@@ -1,4 +1,4 @@
-"""The way to the sign-in provider and back: OAuth2's code flow with a state that works once, a nonce, and PKCE."""
+"""OAuth2's authorization code flow with the sign-in provider, with a state for one use, a nonce, and PKCE."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 _NAME = "provider"
 _STATE = f"_state_{_NAME}_"
-#: Sign-ins that one browser may have under way; cookies are small.
+#: How many sign-ins one browser may have in progress; the size of cookies is limited.
 _MOST_STATES = 3
 _START_AGAIN = "Start again at /login."
-#: Answers of the provider that blame this service or itself, not the one who signs in.
+#: Error codes of the provider that are not caused by the user.
 _OUR_FAULT = ("invalid_client", "unauthorized_client", "server_error", "temporarily_unavailable")
 
-# At its most talkative, Authlib writes code verifiers into the log.
+# On level DEBUG, Authlib writes code verifiers into the log.
 logging.getLogger("authlib").setLevel(logging.INFO)
 
 
 class SignInClient(FlaskOAuth2App):
-    """Authlib's client; what it knows of the provider it learns from ours, in bounded time."""
+    """Authlib's client, which gets the provider's metadata and keys from our own provider object, with time limits."""
 
     def __init__(self, provider: IdentityProvider) -> None:
         settings = provider.settings
@@ -65,7 +65,7 @@ class SignInClient(FlaskOAuth2App):
         return {}
 
     def parse_id_token(self, token: dict[str, Any], nonce: str, **_: Any) -> dict[str, Any]:
-        """The claims of the ID token, checked by the same verifier as all other tokens."""
+        """Return the claims of the ID token, verified like all other tokens."""
         verifier, client_id = self._provider.verifier, self._provider.settings.oauth_client_id
         claims = verifier.claims(str(token.get("id_token")), audience=client_id)
         if not secrets.compare_digest(str(claims.get("nonce")).encode(), nonce.encode()):
@@ -76,10 +76,10 @@ class SignInClient(FlaskOAuth2App):
 
 
 def authorization_redirect(provider: IdentityProvider, target: str) -> Response:
-    """Send the browser to the provider, and remember where it wanted to go.
+    """Redirect the browser to the provider, and remember the page that it requested.
 
     Raises:
-        Problem: the provider is away.
+        Problem: the provider is unavailable.
     """
     redirect_uri = request.root_url.rstrip("/") + provider.settings.oauth_callback_url_relative
     try:
@@ -93,10 +93,10 @@ def authorization_redirect(provider: IdentityProvider, target: str) -> Response:
 
 
 def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Identity, dict[str, Any], str]:
-    """Return who came back from the provider, the tokens to ask it with later, and where to lead them.
+    """Return the identity of the user, the tokens for later requests to the provider, and the path to redirect to.
 
     Raises:
-        Problem: this is not the end of a sign-in that this browser began, or the provider is away.
+        Problem: this browser did not begin this sign-in, or the provider is unavailable.
     """
     state = request.args.get("state", "")
     begun = session.pop(_STATE + state, None)
@@ -109,7 +109,7 @@ def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Ide
 
 
 def _exchange(provider: IdentityProvider) -> tuple[Identity, dict[str, Any]]:
-    """Make the code that the browser brought an identity, and the tokens to ask for it anew."""
+    """Exchange the code for an identity, and the tokens for later requests to the provider."""
     try:
         sender = request.args.get("iss")
         if sender is not None and provider.issuer() not in ("", sender):
@@ -138,12 +138,12 @@ def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
         claims = _with_userinfo(claims, provider.userinfo(access_token))
     groups = provider.groups(claims, access_token)
     identity = identity_in(claims, name_claim=settings.oauth_name_claim, groups=groups, issuer=provider.issuer())
-    # A provider of plain OAuth2 may name nobody. Jobs of such users must not become those of others.
+    # A provider of plain OAuth2 may send no user name. Users without one must not share an owner of jobs.
     return identity if identity.name else Identity(f"unnamed-{secrets.token_hex(6)}", "", identity.groups)
 
 
 def _with_userinfo(claims: dict[str, Any], userinfo: dict[str, Any]) -> dict[str, Any]:
-    """ID token and user info together; the latter counts only when it is about the same one."""
+    """Merge ID token and user info; the latter counts only when it has the same subject."""
     if claims and userinfo.get("sub") != claims.get("sub"):
         return claims
     return userinfo | claims

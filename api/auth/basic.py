@@ -1,4 +1,4 @@
-"""The one user of HTTP Basic, for sites that have no provider or need a way in when it is away."""
+"""The one user of HTTP Basic, for sites without a provider, or for when the provider is unavailable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.store.sign_in_attempts import SignInAttempts
 
 
 class BasicUser:
-    """A name and a password, compared in constant time, and not to be guessed."""
+    """A name and a password, compared in constant time, with a limit on attempts."""
 
     def __init__(self, settings: AuthSettings, attempts: SignInAttempts) -> None:
         self.name = settings.basic_auth_username

@@ -1,4 +1,4 @@
-"""Bearer tokens: whose they are, checked against the provider's keys, or by asking the provider (RFC 7662)."""
+"""Bearer tokens: verified with the provider's keys, or by token introspection (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request
 from api.auth.tokens import InvalidToken, header_of
 from worker.config.groups import groups_in
 
-#: How long an answer about one token is believed: a token that is revoked works for so long.
+#: How long the introspection of a token is cached (seconds); a revoked token works for this long.
 _ANSWER_KEPT_S = 10.0
 _GROUPS_KEPT_S = 60.0
 _MOST_KEPT = 4096
-#: A provider that did not answer is left alone for so long, so that not every request waits for it.
+#: After a failure the provider is not asked again for this long (seconds), so that not every request waits for it.
 _RECOVERY_S = 2.0
 
 
@@ -36,11 +36,11 @@ class BearerAuthenticator:
         self._groups = TokenCache(self._ask_groups, _GROUPS_KEPT_S)
 
     def identity(self, token: str) -> Identity:
-        """Whose token it is.
+        """Return the identity of a token's owner.
 
         Raises:
-            BadToken: nobody's, or not meant for this service, or no longer in force.
-            ProviderAway: the provider cannot be asked.
+            InvalidToken: it is unknown, not meant for this service, or expired.
+            ProviderUnavailable: the provider does not answer.
         """
         claims = self._claims(token)
         groups = groups_in(claims, self._settings.oauth_groups_claim)
@@ -71,13 +71,13 @@ class BearerAuthenticator:
         )
 
     def _check(self, answer: Mapping[str, Any]) -> None:
-        """Is what the provider says about a token good enough?"""
+        """Check the provider's claims about a token."""
         now, leeway_s = time.time(), self._settings.oauth_leeway
         if answer.get("active") is not True:
             raise InvalidToken("it is not in force")
         if _number(answer, "exp", now) < now - leeway_s or _number(answer, "nbf", now) > now + leeway_s:
             raise InvalidToken("it has expired, or is not in force yet")
-        # A provider also knows its refresh tokens.
+        # Introspection also accepts refresh tokens.
         if str(answer.get("token_type") or "bearer").lower() not in ("bearer", "access_token"):
             raise InvalidToken("it is no access token")
         if not self._is_for_us(answer):
@@ -88,7 +88,7 @@ class BearerAuthenticator:
     def _is_for_us(self, answer: Mapping[str, Any]) -> bool:
         """Was the token issued for this service?
 
-        Where no audience is told, one that a user gave to another client is not: that client could act in their name.
+        Without an audience, a token that a user gave to another client is not accepted: it could act in their name.
         """
         audience = answer.get("aud")
         if audience is not None or self._settings.oauth_audience:
@@ -101,12 +101,12 @@ class BearerAuthenticator:
             return {"groups": []}
         try:
             return {"groups": list(self._provider.groups({}, token))}
-        except ProviderRefused:  # The token is good, but tells this place nothing: machines are in no groups.
+        except ProviderRefused:  # Valid, but without an answer at this endpoint: machine accounts have no groups.
             return {"groups": []}
 
 
 def _unbound(claims: dict[str, Any]) -> dict[str, Any]:
-    """``claims``, unless the token is bound to a key (RFC 8705, RFC 9449): whoever sends it bare has stolen it."""
+    """Return ``claims``, unless the token is bound to a key (RFC 8705, RFC 9449): the bearer has not shown it."""
     if "cnf" in claims:
         raise InvalidToken("it is bound to a key, which was not shown")
     return claims
@@ -118,7 +118,7 @@ def _number(answer: Mapping[str, Any], name: str, otherwise: float) -> float:
 
 
 class TokenCache:
-    """What the provider said about tokens, for a while; kept by digest, so that no token stays in memory here."""
+    """Caches the provider's answers about tokens, by digest, so that no token stays in memory."""
 
     def __init__(
         self,
@@ -134,10 +134,10 @@ class TokenCache:
         self._failed_at = float("-inf")
 
     def of(self, token: str) -> dict[str, Any]:
-        """The answer about ``token``.
+        """Return the answer about ``token``, from the cache or from the provider.
 
         Raises:
-            ProviderAway: there is none.
+            ProviderUnavailable: the provider does not answer.
         """
         key = hashlib.sha256(token.encode()).digest()
         with self._lock:

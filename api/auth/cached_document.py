@@ -1,4 +1,4 @@
-"""A document of the provider (its metadata, its keys), kept at hand: asked for rarely, and never waited for by many."""
+"""Caches a document of the provider (metadata, keys), with rate-limited refreshes for which only one thread waits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
 
-#: After this time the document is asked for again.
+#: Seconds after which the document is refreshed.
 FRESH_S = 3600.0
-#: For so long an old one does while the provider is away.
+#: Seconds for which an old one is used while the provider is unavailable.
 USABLE_S = 24 * 3600.0
-#: How often the provider is asked at most: so many times at once, then one time in so many seconds. New keys must
-#: be learnt of at once, and the provider not be flooded because strangers send tokens with made-up key ids.
+#: Token bucket for requests to the provider: burst, and seconds for each further request. New keys must
+#: be fetched at once, without flooding the provider when clients send tokens with invented key ids.
 BURST = 5
 INTERVAL_S = 5.0
-#: A provider that was away is left alone for so long.
+#: Seconds after a failure during which the provider is not asked again.
 RECOVERY_S = 2.0
 
 
 class CachedDocument:
-    """The latest answer of ``fetch``."""
+    """Caches the latest result of ``fetch``."""
 
     def __init__(self, fetch: Callable[[], dict[str, Any]], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
@@ -33,10 +33,10 @@ class CachedDocument:
         self._allowance, self._counted_at = float(BURST), clock()
 
     def get(self) -> dict[str, Any]:
-        """The document, new or at hand.
+        """Return the document, from the cache or fetched.
 
         Raises:
-            ProviderAway: it was never got, or too long ago.
+            ProviderUnavailable: there is no document, or only one that is too old.
         """
         if self._age() > FRESH_S:
             self.renew()
@@ -45,13 +45,13 @@ class CachedDocument:
         return self._document
 
     def renew(self) -> None:
-        """Ask again, unless that was done too often lately: something that the document should hold is not in it.
+        """Fetch the document again, because an entry is missing, unless that was done too often lately.
 
         Raises:
-            ProviderAway: it does not answer, and never did.
+            ProviderUnavailable: it does not answer, and there is no document.
         """
         seen = self._got_at
-        # Who has an old document goes on with it while another one asks.
+        # Other threads use the old document while one thread fetches.
         patience_s = COMMAND_TIMEOUT_S if self._document is None else 0
         if not self._lock.acquire(timeout=patience_s):
             return

@@ -1,4 +1,4 @@
-"""What a provider says about somebody, in whatever shape it says it, as an ``Identity``."""
+"""Converts the claims of various providers to an ``Identity``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from api.auth.principals import Identity
 
-#: Names of users that providers use, besides the configured one.
+#: Claims in which providers send the user's name, besides the configured one.
 _OTHER_NAMES = ("username", "upn", "cern_upn")
 _ACCOUNT_NAMES = ("sub", "client_id", "azp", "cid")
 
 
 def name_in(answer: Mapping[str, Any], claim: str) -> str:
-    """The user's name; a machine's account, which has none, goes by its id. Empty when nothing names anybody.
+    """Return the user's name, or the client id of a machine account. Empty when there is neither.
 
-    What cannot be printed is no name: it would look like another one, or like another line, wherever it is shown.
+    Names with unprintable characters are ignored: they could be mistaken for other names, or break lines.
     """
     for key in (claim, *_OTHER_NAMES, *_ACCOUNT_NAMES):
         value = answer.get(key)
@@ -25,7 +25,7 @@ def name_in(answer: Mapping[str, Any], claim: str) -> str:
 
 
 def identity_in(answer: Mapping[str, Any], *, name_claim: str, groups: tuple[str, ...], issuer: str = "") -> Identity:
-    """Who the claims in ``answer`` are about; ``issuer``: of whom they come where they do not say."""
+    """Return the identity in the claims ``answer``; ``issuer``: used where the claims have none."""
     subject = next((answer[key] for key in _ACCOUNT_NAMES if isinstance(answer.get(key), str)), "")
     stated = answer.get("iss")
     return Identity(name_in(answer, name_claim), subject, groups, stated if isinstance(stated, str) else issuer)

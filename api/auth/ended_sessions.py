@@ -14,7 +14,7 @@ from api.http.arguments_parser import reject_query_parameters
 from api.http.problems import Problem
 from worker.catalog.operations import Role
 
-#: Longer names than any provider gives.
+#: The maximum length of a user name.
 _LONGEST = 255
 _ENDED = {
     "type": "object",
@@ -52,7 +52,7 @@ def end_sessions(user: str) -> Response:
     return jsonify(ended=ended)
 
 
-# Where every route says who may ask; `require` holds it to that.
+# Declares the role of the route, as for every route; `require` enforces it.
 end_sessions.access = Role.UBER_ADMIN  # type: ignore[attr-defined]
 sessions_blueprint.route("/<user>/end", methods=["POST"])(
     sessions_blueprint.doc(

@@ -1,7 +1,7 @@
-"""WSGI middleware: who the client is and how the service is called, behind proxies that are trusted, and only then.
+"""WSGI middleware: takes the client's address and the public URL from trusted proxies, and from no others.
 
-With `SAPI_PUBLIC_URL`, scheme, host and path prefix are those, whatever the request says; links, redirects and pages of
-answers get the prefix.
+With `SAPI_PUBLIC_URL`, scheme, host and path prefix are taken from that; links, redirects and pages in
+responses get the prefix.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from worker.config.networks import Network, client_address, is_within
 
 Environ = dict[str, Any]
 
-#: The address of the other end of the connection, for those who must not take a proxy's word.
+#: The address of the connection's peer, for checks that must not rely on proxies.
 PEER = "sapi.peer"
 _LINKS = frozenset({"location", "operation-location", "content-location", "link"})
 _PATH_IN_LINK = re.compile(r"(^|<)(/[^>]*)")
@@ -24,7 +24,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}\Z")
 
 
 class ForwardingMiddleware:
-    """Around the application."""
+    """The middleware."""
 
     def __init__(
         self, application: Callable[..., Iterable[bytes]], *, networks: Sequence[Network], hops: int, public_url: str
@@ -34,8 +34,8 @@ class ForwardingMiddleware:
         Args:
             application: what is called.
             networks: where proxies are whose X-Forwarded-* are believed.
-            hops: how many proxies there are at most (0: as many as the networks say).
-            public_url: how the service is called from outside (empty: as it is asked).
+            hops: how many proxies there are at most (0: no limit).
+            public_url: the service's URL for clients (empty: taken from the request).
         """
         self._application = application
         self._networks = networks
@@ -59,7 +59,7 @@ class ForwardingMiddleware:
 
 
 def _believe(environ: Environ) -> None:
-    """Take the nearest proxy's word for how the service was called."""
+    """Use the nearest proxy's X-Forwarded-Proto, -Host and -Prefix."""
     scheme = _last(environ, "HTTP_X_FORWARDED_PROTO")
     if scheme in ("http", "https"):
         environ["wsgi.url_scheme"] = scheme
@@ -76,7 +76,7 @@ def _last(environ: Environ, name: str) -> str:
 
 
 def _mount(environ: Environ, prefix: str) -> None:
-    """Put the application below a prefix, which the proxy may have taken off the path or not."""
+    """Mount the application below a prefix, whether the proxy strips it from the path or not."""
     environ["SCRIPT_NAME"] = prefix
     path = environ.get("PATH_INFO", "")
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
@@ -99,7 +99,7 @@ def _prefixed(
             if name.lower() in _LINKS
             else (name, value)
             for name, value in headers
-            # Its length is another one.
+            # The prefix changes the length.
             if not (is_page and name.lower() == "content-length")
         ]
         return start_response(status, prefixed_headers, *more)
@@ -117,6 +117,6 @@ def _prefixed(
 
 
 def _below(prefix: str, path: str) -> str:
-    """The path below the prefix, unless it is there already."""
+    """Add the prefix to a path that does not have it."""
     is_there = path == prefix or path.startswith((f"{prefix}/", f"{prefix}?"))
     return path if is_there or path.startswith("//") else prefix + path

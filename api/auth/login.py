@@ -22,14 +22,14 @@ from api.http.problems import Problem
 
 _TAKEN = ("next",)
 _EVENTS = {"/logout": "sign-out"}
-#: Who signs in by debug mode.
+#: The user of sign-ins in debug mode.
 DEVELOPER = "developer"
 
 View = Callable[[], Response]
 
 
 def login_blueprint(*, has_basic: bool, callback_path: str) -> Blueprint:
-    """Return the routes of signing in and out."""
+    """Return the blueprint with the routes for signing in and out."""
     blueprint = Blueprint("signing-in", __name__, description="Signing in and out, in a browser")
     _add(blueprint, "/login", "sign_in", login, 302, 403, 422, 503)
     _add(blueprint, callback_path, "finish_sign_in", oauth_callback, 302, 400, 403, 503)
@@ -43,7 +43,7 @@ def login_blueprint(*, has_basic: bool, callback_path: str) -> Blueprint:
 
 
 def _add(blueprint: Blueprint, path: str, name: str, view: View, *statuses: int, method: str = "GET") -> None:
-    """Route and document ``view``; each method has a function and an operation of its own."""
+    """Add and document the route of ``view``; each method has an operation id of its own."""
 
     def answer() -> Response:
         audit.concerns(_EVENTS.get(path, "sign-in"))
@@ -103,7 +103,7 @@ def logout() -> Response:
 
     Ends the session everywhere: a copy of its cookie is worth nothing afterwards.
     """
-    # Also by GET: a link or a redirect on another site's page must sign nobody out.
+    # Also by GET: a link or redirect on another site's page must not sign users out.
     if is_cross_site(request):
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
     sessions = auth_services().sessions
@@ -115,13 +115,13 @@ def logout() -> Response:
     if kept:
         audit.decide(who=kept.identity.name, auth_method="session", allowed=True)
     response = redirect(local_path(request.args.get("next")))
-    # What pages of the signed-in user left in the browser goes, too.
+    # Pages of the signed-in user are deleted from the browser's caches, too.
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
 
 
 def enter(kept: Session, target: str, tokens: Mapping[str, Any] | None = None) -> Response:
-    """Begin a session, and lead to ``target``; ``tokens``: what the provider is asked with later."""
+    """Begin a session, and redirect to ``target``; ``tokens``: for later requests to the provider."""
     try:
         auth_services().sessions.begin(kept, tokens)
     except SessionStoreUnavailable:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the routes of signing in."""
+"""The OpenAPI documentation of the routes for signing in."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PROBLEM = {
 
 
 def problems(*statuses: int) -> dict[str, Any]:
-    """Return the documentation of problem answers."""
+    """Return the documentation of problem responses."""
     return {
         str(status): {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
         for status in statuses

@@ -1,4 +1,4 @@
-"""Principals: who sends a request (by session, bearer token, password, or anonymously), and the roles that gives."""
+"""Principals: the sender of a request (by session, bearer token, password, or anonymous) with its roles."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _SUBJECT = "sub:"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. Roles are distinct: none contains another."""
+    """The sender of a request. Roles are distinct: none contains another."""
 
-    #: Empty for somebody who has not signed in.
+    #: Empty for an anonymous client.
     name: str = ""
     roles: frozenset[Role] = frozenset()
     method: How = "anonymous"
-    #: Who it is, whatever they are called: issuer and `sub`, or how else they sign in.
+    #: An id that does not change with the name: issuer and `sub`, or the way of signing in.
     id: str = ""
 
     @property
     def owner(self) -> str:
-        """What their jobs belong to. A name is for people: two may have the same, and one may choose it."""
+        """The owner of their jobs: the id, since names may be chosen by users and need not be unique."""
         return self.id or self.name
 
     @property
     def signed_in(self) -> bool:
-        """Do we know who it is?"""
+        """Is the client not anonymous?"""
         return self.method != "anonymous"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a provider says about somebody."""
+    """A user as a provider describes them."""
 
     name: str
     subject: str = ""
@@ -48,7 +48,7 @@ class Identity:
 
     @property
     def id(self) -> str:
-        """Who it is, whatever they are called; by their name where the provider gives no `sub`."""
+        """An id that does not change with the name; the name where the provider sends no `sub`."""
         return f"{self.issuer} {self.subject}" if self.subject else f"name {self.name}"
 
 
@@ -61,7 +61,7 @@ class RoleMapping:
         self._basic = frozenset(settings.basic_auth_roles)
 
     def exists(self, role: Role) -> bool:
-        """A role without groups does not exist; but USER is then everybody's, and debug mode has them all."""
+        """Does a role exist? One without groups does not, except USER, and all in debug mode."""
         return bool(self._groups_of[role]) or role is Role.USER or self._debug
 
     def groups(self, role: Role) -> tuple[str, ...]:
@@ -69,11 +69,11 @@ class RoleMapping:
         return self._groups_of[role]
 
     def anonymous_roles(self) -> frozenset[Role]:
-        """The roles of strangers, and of everybody else too."""
+        """The roles of anonymous clients, which all others have as well."""
         return frozenset() if self._groups_of[Role.USER] else frozenset({Role.USER})
 
     def of_identity(self, identity: Identity) -> frozenset[Role]:
-        """The roles of somebody whom the provider vouches for."""
+        """The roles of a user of the provider."""
         groups = {group for group in identity.groups if not group.startswith(_SUBJECT)}
         if identity.subject:
             groups.add(_SUBJECT + identity.subject)

@@ -1,4 +1,4 @@
-"""The sign-in provider (OAuth2 or OpenID Connect): where it is, what its tokens prove, and whom it knows."""
+"""The sign-in provider (OAuth2 or OpenID Connect): its endpoints, its tokens and its users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WELL_KNOWN = "/.well-known/openid-configuration"
 
 
 class IdentityProvider:
-    """What is configured of the provider, and what its discovery document adds. It is asked when needed."""
+    """The configuration of the provider, completed from its discovery document, which is fetched on first use."""
 
     def __init__(self, settings: AuthSettings) -> None:
         self.settings = settings
@@ -30,36 +30,36 @@ class IdentityProvider:
 
     @property
     def has_keys(self) -> bool:
-        """Does it publish keys that its tokens can be checked with?"""
+        """Does it publish keys to verify its tokens?"""
         return bool(self.settings.oauth_jwks_url or self.settings.oauth_discovery_url)
 
     @property
     def scope(self) -> str:
-        """The scopes to ask for."""
+        """The scopes to request."""
         return self.settings.oauth_scope or ("openid profile email" if self.settings.oauth_discovery_url else "")
 
     def metadata(self) -> dict[str, Any]:
-        """What the provider says of itself; empty for one without a discovery document.
+        """The provider's metadata; empty without a discovery document.
 
         Raises:
-            ProviderAway: it does not say.
+            ProviderUnavailable: it does not answer.
         """
         return self._discovery.get() if self.settings.oauth_discovery_url else {}
 
     def issuer(self) -> str:
-        """The issuer that its tokens name; empty when unknown."""
+        """The issuer of its tokens; empty when unknown."""
         return self.settings.oauth_issuer or str(self.metadata().get("issuer") or "")
 
     def authorize_url(self) -> str:
-        """Where browsers are sent to sign in."""
+        """The authorization endpoint."""
         return self._endpoint("authorization_endpoint", self.settings.oauth_authorize_url)
 
     def token_url(self) -> str:
-        """Where codes become tokens."""
+        """The token endpoint."""
         return self._endpoint("token_endpoint", self.settings.oauth_token_url)
 
     def client_auth_method(self) -> str:
-        """How this service shows its secret at the token endpoint, if it has one."""
+        """How this service authenticates at the token endpoint."""
         if not self.settings.oauth_secret_key.get_secret_value():
             return "none"
         if not self.settings.oauth_discovery_url:
@@ -68,10 +68,10 @@ class IdentityProvider:
         return "client_secret_basic" if "client_secret_basic" in taken else "client_secret_post"
 
     def groups(self, claims: Mapping[str, Any], access_token: str) -> tuple[str, ...]:
-        """The groups of whom ``claims`` are about, asked for with their token where the claims do not say.
+        """Return the groups of a user, from ``claims`` or, where configured, from the groups URL with the user's token.
 
         Raises:
-            ProviderAway: it does not say.
+            ProviderUnavailable: it does not answer.
         """
         if self.settings.asks_groups_url:
             answer = self._ask_as(access_token, self.settings.oauth_groups_url)
@@ -83,18 +83,18 @@ class IdentityProvider:
         """Return the userinfo claims of a token's owner; empty when the provider has no such endpoint.
 
         Raises:
-            ProviderAway: it does not answer.
+            ProviderUnavailable: it does not answer.
         """
         try:
             return self.ask_userinfo(access_token)
-        except ProviderRefused:  # Some providers bind tokens to one place, and this is another.
+        except ProviderRefused:  # Some providers accept a token at one endpoint only.
             return {}
 
     def ask_userinfo(self, access_token: str) -> dict[str, Any]:
-        """Return the same, and tell a refusal.
+        """Return the same, but raise when the provider refuses the token.
 
         Raises:
-            ProviderRefused: the token is in force no longer, or not there.
+            ProviderRefused: the token has expired, or is not accepted there.
             ProviderUnavailable: it does not answer.
         """
         url = str(self.metadata().get("userinfo_endpoint") or "")
@@ -104,8 +104,8 @@ class IdentityProvider:
         """Return new tokens for a refresh token.
 
         Raises:
-            ProviderRefused: it is in force no longer.
-            ProviderUnavailable: there is no answer.
+            ProviderRefused: it has expired.
+            ProviderUnavailable: the provider does not answer.
         """
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         client, secret = self.settings.oauth_client_id, self.settings.oauth_secret_key.get_secret_value()
@@ -132,7 +132,7 @@ class IdentityProvider:
         url = self.settings.oauth_discovery_url
         document = request_json("GET", url)
         issuer = str(document.get("issuer") or "")
-        # A document that names another issuer than the one it was got from would let that one's tokens in.
+        # A document that names another issuer would make tokens of that issuer valid.
         if url.endswith(_WELL_KNOWN) and issuer.rstrip("/") != url.removesuffix(_WELL_KNOWN).rstrip("/"):
             raise ProviderUnavailable(f"the document at {urlsplit(url).hostname} names another issuer")
         return document

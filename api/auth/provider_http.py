@@ -1,4 +1,4 @@
-"""Asking the sign-in provider over HTTP in bounded time, whatever it does: slow, silent, dripping, huge or gone."""
+"""HTTP requests to the sign-in provider with limits for the whole time and the size of the response."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import requests
 
 from api.services import turn_paused
 
-#: How long the provider may take for one answer, all of it.
+#: The time limit of one request, including the whole response (seconds).
 COMMAND_TIMEOUT_S = 2.0
 _LARGEST_BYTES = 1024 * 1024
 _CLIENT_ERRORS = 4  # statuses 4xx
 
 
 class ProviderUnavailable(Exception):
-    """The sign-in provider does not answer, or not with what it must."""
+    """The sign-in provider does not answer, or its answer is malformed."""
 
 
 class ProviderRefused(ProviderUnavailable):
-    """The sign-in provider answers, but not this question (status 4xx)."""
+    """The sign-in provider refuses the request (status 4xx)."""
 
 
 def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     """Return the provider's answer, a JSON object.
 
     Raises:
-        ProviderAway: there is none, in time.
+        ProviderUnavailable: there is none in time.
     """
     deadline = time.monotonic() + COMMAND_TIMEOUT_S
     options.setdefault("headers", {})["Accept"] = "application/json"

@@ -1,4 +1,4 @@
-"""How many changes one user may ask for: counted in Redis, or in each process alone while that is away."""
+"""Limits how many changes one user may request: counted in Redis, or in each process while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from api.http.methods import SAFE_METHODS
 from worker.config.networks import network_of
 
 _PATHS = ("/v3/", "/v4/")
-#: A Redis that was away is left alone for so long.
+#: Seconds after a failure during which Redis is not used.
 _RECOVERY_S = 5.0
-#: Windows whose ends are remembered at a time.
+#: How many ends of windows are cached.
 _MOST_WINDOWS = 10_000
 
 
 class RateLimiter:
-    """Counts the changes that each user asks for."""
+    """Counts the changes that each user requests."""
 
     def __init__(self, shared: Storage, rates: list[RateLimitItem]) -> None:
         self._shared = shared
@@ -37,7 +37,7 @@ class RateLimiter:
         self._away_until = float("-inf")
 
     def check(self) -> None:
-        """Count this request, if it is a change, against who asks.
+        """Count this request for its user, if it is a change.
 
         Raises:
             Problem: 429, when there were too many; and as ``principal``.
@@ -67,7 +67,7 @@ class RateLimiter:
         return self._count_in(self._alone, rate, key)
 
     def _count_in(self, storage: Storage, rate: RateLimitItem, key: str) -> tuple[bool, int, float]:
-        """Count in a fixed window; when it ends is asked once for each window, not for each change."""
+        """Count in a fixed window, whose end is read once for each window, not for each change."""
         name = rate.key_for(key)
         count = storage.incr(name, rate.get_expiry())
         return count <= rate.amount, max(0, rate.amount - count), self._reset_at(storage, name)
@@ -84,7 +84,7 @@ class RateLimiter:
 
 
 def init_app(app: Flask, rates: str, pool: redis.ConnectionPool, prefix: str) -> None:
-    """Limit the changes that ``app`` takes from one user; connects to nothing yet."""
+    """Limit the changes that ``app`` accepts from one user; opens no connection yet."""
     storage = RedisStorage("redis://", connection_pool=pool, key_prefix=f"{prefix}limit")
     limit = RateLimiter(storage, parse_many(rates))
     app.before_request(limit.check)

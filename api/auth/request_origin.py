@@ -17,8 +17,8 @@ _FORWARDING = ("forwarded", "x-forwarded", "x-original", "x-real-ip", "x-client-
 def is_loopback(request: Request, *, proxies: Sequence[Network]) -> bool:
     """Does the client itself run on this machine?
 
-    A proxy on this machine makes everybody look local, so what came through one that is not trusted is not local. Nor
-    is what asks for this machine by a name of another site (DNS rebinding), whose pages would act in the user's name.
+    Behind a proxy on this machine all clients look local, so requests through an untrusted proxy are not local. Nor
+    are requests for a host name of another site (DNS rebinding), whose pages would act in the user's name.
     """
     peer = request.environ.get(PEER) or request.environ.get("REMOTE_ADDR")
     if not (_is_local(peer) and _is_local(request.remote_addr) and _is_local_name(request.host)):
@@ -44,26 +44,26 @@ def _is_local_name(host: str) -> bool:
 
 
 def is_cross_site(request: Request) -> bool:
-    """Did a page of another site make a browser send this? JobScripts send no such headers, and are believed."""
+    """Did a page of another site make a browser send this? Clients that send no such headers are no browsers."""
     site = request.headers.get("Sec-Fetch-Site", "").strip().lower()
     if site not in ("", "same-origin", "none"):
         return True
     origin = request.headers.get("Origin")
     if origin is None:
         return not site and _is_sent_from_elsewhere(request)
-    if site:  # The browser vouches for the origin; a proxy may have hidden only its scheme from us.
+    if site:  # The browser sets the origin; a proxy may have changed only the scheme.
         return _host_in(origin) != request.host.lower()
     return origin.lower() != f"{request.scheme}://{request.host}".lower()
 
 
 def _is_sent_from_elsewhere(request: Request) -> bool:
-    """Does an old browser, which says no more, name another site's page as the one that it comes from?"""
+    """Does the Referer, which is all that old browsers send, name a page of another site?"""
     page = request.headers.get("Referer")
     return bool(page) and _host_in(page) != request.host.lower()
 
 
 def _host_in(url: str | None) -> str:
-    """Host and port in ``url``; empty when it makes no sense."""
+    """Return host and port of ``url``; empty when it is malformed."""
     try:
         return urlsplit(url or "").netloc.lower()
     except ValueError:
@@ -71,7 +71,7 @@ def _host_in(url: str | None) -> str:
 
 
 def local_path(target: str | None) -> str:
-    """``target`` if it is a path on this service, otherwise ``/``: signing in never leads anywhere else."""
+    """Return ``target`` if it is a path on this service, otherwise ``/``: no open redirects."""
     if not target or not target.startswith("/") or target.startswith("//"):
         return "/"
     if "\\" in target or any(not character.isprintable() for character in target):

@@ -1,4 +1,4 @@
-"""The parts that signing in works with, built once for an application, and found again by the request at hand."""
+"""The shared objects of authentication, built once for each application."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXTENSION = "storage-api-auth"
 
 @dataclass(frozen=True)
 class AuthServices:
-    """Where requests show who they are."""
+    """The shared objects of authentication."""
 
     settings: AuthSettings
     sessions: Sessions
@@ -31,7 +31,7 @@ class AuthServices:
 
 
 def auth_services() -> AuthServices:
-    """Return the parts of the application at hand."""
+    """Return those of the current application."""
     services = current_app.extensions[EXTENSION]
     assert isinstance(services, AuthServices)  # noqa: S101 - put there by init_app
     return services

@@ -1,4 +1,4 @@
-"""The groups of a session, asked of the provider anew before they are too old: who lost one loses its rights."""
+"""Refreshes the groups of sessions from the provider, so that users who lose a group lose its roles."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from api.auth.sessions import Session, Sessions
 from api.auth.tokens import InvalidToken
 from worker.config.groups import groups_in
 
-#: What of the provider's answer is kept with a session.
+#: The members of the provider's token response that are stored with a session.
 _KEPT = ("access_token", "refresh_token")
 
 
 def tokens_to_keep(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What the provider is asked with later, of its answer to a sign-in."""
+    """Return the tokens for later requests to the provider, from its token response."""
     return {name: answer[name] for name in _KEPT if isinstance(answer.get(name), str)}
 
 
 class SessionCheck:
-    """Looks at sessions whose groups are old."""
+    """Refreshes sessions whose groups are too old."""
 
     def __init__(self, provider: IdentityProvider, sessions: Sessions, max_age_s: int) -> None:
         self._provider = provider
@@ -31,12 +31,12 @@ class SessionCheck:
         self._max_age_s = max_age_s
 
     def checked(self, kept: Session) -> Session | None:
-        """The session of this request with groups that are recent; None when the provider gives none any more.
+        """Return the session of this request with recent groups; None when the provider does not confirm it any more.
 
-        While the provider is away the groups that are known count, and while another request asks it.
+        The known groups are used while the provider is unavailable, and while another request asks it.
 
         Raises:
-            SessionStoreUnavailable: Redis is away.
+            SessionStoreUnavailable: Redis is unavailable.
         """
         if time.time() - kept.checked_s < self._max_age_s or not self._sessions.claim_check():
             return kept
@@ -71,7 +71,7 @@ class SessionCheck:
         return groups or ()
 
     def _claims(self, tokens: Mapping[str, Any], access_token: str) -> dict[str, Any]:
-        """What ID token and user info say now."""
+        """Return the claims of ID token and user info."""
         claims: dict[str, Any] = {}
         if self._was_asked_anew(tokens):
             client_id = self._provider.settings.oauth_client_id
@@ -80,5 +80,5 @@ class SessionCheck:
 
     @staticmethod
     def _was_asked_anew(tokens: Mapping[str, Any]) -> bool:
-        """Is there an ID token of just now? None is kept with the session."""
+        """Is there a new ID token? It is not stored with the session."""
         return "id_token" in tokens

@@ -1,4 +1,4 @@
-"""The cookie that holds the id of a session: signed, and bound to its host wherever the request came by TLS."""
+"""The cookie that holds the id of a session: signed, and bound to its host if the request came by TLS."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CLOCK_SKEW_S = 60
 
 
 class _SkewTolerantSigner(TimestampSigner):
-    """Takes a signature whose time lies a little ahead: the clocks of API processes on several hosts differ."""
+    """Accepts signatures from slightly in the future: the clocks of API processes on several hosts differ."""
 
     def unsign(self, signed_value: str | bytes, max_age: int | None = None, return_timestamp: bool = False) -> Any:
-        """As the base class, but for the time that may lie ahead."""
+        """As in the base class, but with a tolerance for the time."""
         value, signed_at = super().unsign(signed_value, return_timestamp=True)
         age_s = self.get_timestamp() - signed_at.timestamp()
         if age_s < -_CLOCK_SKEW_S or (max_age is not None and age_s > max_age):
@@ -30,13 +30,13 @@ class _SkewTolerantSigner(TimestampSigner):
 
 
 class CookieSessions(SecureCookieSessionInterface):
-    """Flask's signed cookie, which is Secure, and bound to its host, wherever the request came by TLS."""
+    """Flask's signed cookie; Secure and bound to its host if the request came by TLS."""
 
     def __init__(self, *, always_secure: bool) -> None:
         self._always_secure = always_secure
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """As Flask's; a request without a cookie, as scripts send it, needs no key to read one with."""
+        """As in Flask, but without deriving keys for a request without a cookie."""
         if app.secret_key and self.get_cookie_name(app) not in request.cookies:
             return self.session_class()
         return super().open_session(app, request)
@@ -55,7 +55,7 @@ class CookieSessions(SecureCookieSessionInterface):
 
 
 def configure_cookies(app: Flask, settings: AuthSettings) -> None:
-    """Make Flask's session what this module promises."""
+    """Configure Flask to use these cookies."""
     key = settings.secret_key.get_secret_value() or secrets.token_hex(32)
     app.config.update(
         SECRET_KEY=key,

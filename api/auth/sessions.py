@@ -22,32 +22,32 @@ from worker.store.ended_sessions import FLOWER_LIFETIME_S, ended_digest
 from worker.store.keys import Keys
 
 _ID = "id"
-#: How long the provider may take to send a browser back.
+#: How long a sign-in may take (seconds).
 SIGN_IN_LIMIT_S = 600
-#: How often a process tells Redis that a session is in use.
+#: How often a process extends a session's TTL in Redis (seconds).
 _TOUCH_EVERY_S = 60
 _MOST_TOUCHED = 10_000
-#: How long one request may take to work out a session's groups before another tries.
+#: How long one request may take to refresh a session's groups before another tries (seconds).
 _CHECK_S = 10
 
 
 class SessionStoreUnavailable(Exception):
-    """Redis cannot be asked who a session belongs to."""
+    """Redis, which holds the sessions, is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What is kept of a sign-in."""
+    """The data of a session."""
 
     identity: Identity
-    #: Made in debug mode: it holds every role, for loopback clients and while that mode lasts.
+    #: Made in debug mode: has every role, for loopback clients and only in that mode.
     debug: bool = False
-    #: Made by HTTP Basic.
+    #: Was it made by HTTP Basic?
     basic: bool = False
-    #: When it began, and when the provider was last asked for the groups (seconds since 1970).
+    #: When it began, and when the groups were last refreshed (Unix seconds).
     began_s: float = 0.0
     checked_s: float = 0.0
-    #: The provider's tokens, by which it is asked anew; only the browser's cookie opens them.
+    #: The provider's tokens, for refreshing the groups; encrypted with a key from the browser's cookie.
     sealed_tokens: str = ""
 
 
@@ -55,7 +55,7 @@ class Sessions:
     """The sessions of all API processes."""
 
     def __init__(self, client: redis.Redis, prefix: str, *, lifetime_s: int, idle_s: int) -> None:
-        """Prepare; ``lifetime_s``: how long a session lasts; ``idle_s``: how long without a request."""
+        """``lifetime_s``: how long a session lasts; ``idle_s``: how long without a request."""
         self._redis = client
         self._prefix = prefix
         self._keys = Keys(prefix)
@@ -64,14 +64,14 @@ class Sessions:
         self._touched_at: dict[str, float] = {}
 
     def begin(self, kept: Session, tokens: Mapping[str, Any] | None = None) -> None:
-        """Sign this browser in, under a new id: one that somebody else may have planted is worth nothing.
+        """Begin a session with a new id, which prevents session fixation.
 
         Args:
-            kept: who signed in.
-            tokens: what the provider is asked with for their groups later.
+            kept: the session's data.
+            tokens: the provider's tokens for refreshing the groups.
 
         Raises:
-            SessionStoreUnavailable: Redis is away.
+            SessionStoreUnavailable: Redis is unavailable.
         """
         self.end()
         new, now_s = secrets.token_urlsafe(32), time.time()
@@ -82,7 +82,7 @@ class Sessions:
                 pipe.set(self._key(new), json.dumps(asdict(kept)), ex=self._idle_s)
                 for user in _names_of(kept.identity):
                     index = self._keys.sessions_of(_digest(user))
-                    # Those that have ended by themselves need no place in it.
+                    # Expired sessions are removed from the index.
                     pipe.zremrangebyscore(index, "-inf", now_s - self._lifetime_s)
                     pipe.zadd(index, {self._key(new): now_s})
                     pipe.expire(index, self._lifetime_s)
@@ -93,10 +93,10 @@ class Sessions:
         session.permanent = True
 
     def current(self) -> Session | None:
-        """Who this request's cookie belongs to, if anybody; they are no longer idle.
+        """Return the session of this request's cookie, if there is one, and extend its idle time.
 
         Raises:
-            SessionStoreUnavailable: Redis is away.
+            SessionStoreUnavailable: Redis is unavailable.
         """
         session_id = session.get(_ID)
         if not isinstance(session_id, str):
@@ -113,12 +113,12 @@ class Sessions:
         return user_session
 
     def _touch(self, key: str, user_session: Session) -> None:
-        """Have the session last for as long as it may be idle, now and then: each request need not write."""
+        """Extend the session's TTL, but not with each request, to save writes."""
         now_s = time.monotonic()
         if now_s - self._touched_at.get(key, float("-inf")) < min(_TOUCH_EVERY_S, self._idle_s / 4):
             return
         left_s = user_session.began_s + self._lifetime_s - time.time()
-        # While Redis takes no writes, sessions end when they would have without this request.
+        # While Redis accepts no writes, sessions are not extended.
         with suppress(redis.RedisError):
             self._redis.expire(key, max(1, int(min(self._idle_s, left_s))))
         if len(self._touched_at) >= _MOST_TOUCHED:
@@ -126,10 +126,10 @@ class Sessions:
         self._touched_at[key] = now_s
 
     def claim_check(self) -> bool:
-        """Is it for this request to have the session's groups worked out anew, and not for another that is at it?
+        """Claim the refresh of the session's groups for this request; False while another request does it.
 
         Raises:
-            SessionStoreUnavailable: Redis is away.
+            SessionStoreUnavailable: Redis is unavailable.
         """
         try:
             return bool(self._redis.set(f"{self.current_key()}:check", "1", nx=True, ex=_CHECK_S))
@@ -137,14 +137,14 @@ class Sessions:
             raise SessionStoreUnavailable from exc
 
     def tokens_of(self, kept: Session) -> dict[str, Any]:
-        """The provider's tokens of this request's session; empty where there are none."""
+        """Return the provider's tokens of this request's session; empty if there are none."""
         return _open(str(session.get(_ID)), kept.sealed_tokens)
 
     def update(self, kept: Session, tokens: Mapping[str, Any]) -> None:
-        """Keep what was learnt anew of this request's session, unless it has ended meanwhile.
+        """Store new data of this request's session, unless it has ended meanwhile.
 
         Raises:
-            SessionStoreUnavailable: Redis is away.
+            SessionStoreUnavailable: Redis is unavailable.
         """
         session_id = str(session.get(_ID))
         kept = replace(kept, checked_s=time.time(), sealed_tokens=_seal(session_id, tokens))
@@ -154,13 +154,13 @@ class Sessions:
             raise SessionStoreUnavailable from exc
 
     def end_all_of(self, user: str) -> int:
-        """End every session of a user, in all browsers and Flower; how many there were here.
+        """End every session of a user, in all browsers and Flower; return how many the API had.
 
         Args:
             user: their name, or their id at the provider.
 
         Raises:
-            SessionStoreUnavailable: Redis is away; their sessions have not ended.
+            SessionStoreUnavailable: Redis is unavailable; their sessions have not ended.
         """
         index = self._keys.sessions_of(_digest(user))
         try:
@@ -174,15 +174,15 @@ class Sessions:
         return max(0, int(deleted) - (1 if session_keys else 0))
 
     def current_key(self) -> str:
-        """The key under which this request's session is kept: while it is there, so is the session."""
+        """Return the Redis key of this request's session, which exists as long as the session."""
         session_id = session.get(_ID)
         return self._key(session_id) if isinstance(session_id, str) else ""
 
     def end(self) -> None:
-        """End this browser's session on every replica; a copy of its cookie is worth nothing from now on.
+        """End this browser's session for all API processes; a copy of its cookie is invalid from now on.
 
         Raises:
-            SessionStoreUnavailable: Redis is away; the session has not ended.
+            SessionStoreUnavailable: Redis is unavailable; the session has not ended.
         """
         session_id = session.get(_ID)
         try:
@@ -193,10 +193,10 @@ class Sessions:
         session.clear()
 
     def use_once(self, what: str) -> bool:
-        """Is this the first time, within the limit of a sign-in, that ``what`` is used?
+        """Return whether ``what`` is used for the first time within the time limit of a sign-in.
 
         Raises:
-            SessionStoreUnavailable: Redis is away.
+            SessionStoreUnavailable: Redis is unavailable.
         """
         key = f"{self._prefix}used_state:{_digest(what)}"
         try:
@@ -205,12 +205,12 @@ class Sessions:
             raise SessionStoreUnavailable from exc
 
     def _key(self, session_id: str) -> str:
-        # Whoever can read Redis must not be able to make a cookie of what is there.
+        # The id must not be readable from Redis: it would be enough to make a cookie.
         return f"{self._prefix}session:{_digest(session_id)}"
 
 
 def _names_of(identity: Identity) -> set[str]:
-    """By what somebody's sessions can be ended: the name that jobs show, and the id at the provider."""
+    """The names by which a user's sessions can be ended: the name that jobs show, and the id at the provider."""
     return {name for name in (identity.name, identity.subject) if name}
 
 
@@ -219,7 +219,7 @@ def _digest(text: str) -> str:
 
 
 def _cipher(session_id: str) -> Fernet:
-    # Of the id that only the cookie holds: whoever reads Redis cannot use the tokens.
+    # Derived from the id, which only the cookie holds: the tokens cannot be read from Redis alone.
     return Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"tokens of {session_id}".encode()).digest()))
 
 
@@ -242,7 +242,7 @@ def _parse(text: bytes | str) -> Session:
         identity=Identity(identity["name"], identity["subject"], tuple(identity["groups"]), identity.get("issuer", "")),
         debug=kept["debug"],
         basic=kept["basic"],
-        # A session of an earlier version begins to count now.
+        # A session of an earlier version has no times: they start now.
         began_s=kept.get("began_s", time.time()),
         checked_s=kept.get("checked_s", 0.0),
         sealed_tokens=kept.get("sealed_tokens", ""),

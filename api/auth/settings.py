@@ -1,4 +1,4 @@
-"""What signing in, roles and sessions are configured with, read once from the environment and checked at start."""
+"""Settings of signing in, roles and sessions, read once from the environment and validated at start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.config.oauth_settings import ProviderSettings
 from worker.config.sign_in_settings import Names, SignInSettings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-#: Signatures that only the holder of a private key can make. Anything else is no proof of who issued a token.
+#: Asymmetric signature algorithms: with others, whoever can verify a token could also issue one.
 _ASYMMETRIC = frozenset(
     "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split()  # noqa: SIM905 - reads better
 )
@@ -151,7 +151,7 @@ class AuthSettings(SignInSettings):
 
     @property
     def limits_submits(self) -> bool:
-        """Is there a limit on how many changes one user may ask for?"""
+        """Is there a limit on the changes of one user?"""
         return self.rate_limit.strip().lower() not in ("", "off", "0")
 
     @property
@@ -166,9 +166,9 @@ class AuthSettings(SignInSettings):
 
     @property
     def asks_groups_url(self) -> bool:
-        """Do a user's groups come from the groups URL (rather than from a claim)?
+        """Are a user's groups read from the groups URL (rather than from a claim)?
 
-        The default one only sees tokens of the provider that it belongs to.
+        The default groups URL accepts only tokens of its own provider.
         """
         is_default_provider = not self.oauth_discovery_url and "oauth_token_url" not in self.model_fields_set
         return "oauth_groups_url" in self.model_fields_set or is_default_provider

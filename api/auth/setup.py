@@ -1,4 +1,4 @@
-"""Tying all of it to an application."""
+"""Adds authentication to an application."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ logger = logging.getLogger(__name__)
 def init_app(
     app: Flask, settings: AuthSettings, *, client: redis.Redis | None = None, prefix: str | None = None
 ) -> None:
-    """Give ``app`` sessions, the sign-in and ``/conf`` routes, an audit log, and trust in the proxies in front.
+    """Add sessions, the sign-in and ``/conf`` routes, the audit log, and the handling of trusted proxies to ``app``.
 
     Args:
-        app: the application; its flask-smorest ``Api`` is there already, and documents the routes.
-        settings: who may do what.
+        app: the application; its flask-smorest ``Api`` exists already, and documents the routes.
+        settings: the configuration.
         client: Redis, where sessions are kept (default: as ``worker.config.settings`` says).
         prefix: start of the keys there (default: likewise).
     """

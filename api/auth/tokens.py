@@ -1,4 +1,4 @@
-"""JSON Web Tokens of the provider: signed with one of its keys, by an algorithm of ours, for us, and in force."""
+"""Verifies JSON Web Tokens of the provider: signature, algorithm, audience and times."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from api.auth.provider_http import request_json
 _LONGEST = 16 * 1024
 _TYPES = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
 _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "events")
-#: What Keycloak calls tokens that are no access tokens.
+#: Keycloak's values of ``typ`` for tokens that are not access tokens.
 _OTHER_KINDS = ("ID", "Refresh", "Offline", "Logout")
 
 
 class InvalidToken(Exception):
-    """This token proves nothing; the message says why, without quoting it."""
+    """The token is not valid; the message says why, without quoting it."""
 
 
 class TokenVerifier:
@@ -38,11 +38,11 @@ class TokenVerifier:
         self._jwks = CachedDocument(lambda: request_json("GET", jwks_url()))
 
     def claims(self, token: str, *, audience: str) -> dict[str, Any]:
-        """The claims of a good token.
+        """Return the claims of a valid token.
 
         Raises:
-            BadToken: it is not.
-            ProviderAway: the provider's keys cannot be had.
+            InvalidToken: it is not valid.
+            ProviderUnavailable: the provider's keys cannot be fetched.
         """
         header = header_of(token)
         if header is None:
@@ -54,22 +54,22 @@ class TokenVerifier:
         return claims
 
     def access_claims(self, token: str, *, audience: str) -> dict[str, Any]:
-        """The claims of a good access token: what else a provider signs for us is no key to this service.
+        """Return the claims of a valid access token; other tokens of the provider, such as ID tokens, are refused.
 
         Raises:
-            BadToken: it is none.
-            ProviderAway: the provider's keys cannot be had.
+            InvalidToken: it is not a valid access token.
+            ProviderUnavailable: the provider's keys cannot be fetched.
         """
         claims = self.claims(token, audience=audience)
         kind = str((header_of(token) or {}).get("typ") or "").lower().removeprefix("application/")
-        # Where neither says that it is an access token, an ID token is known by what only those hold.
+        # Where neither says that it is an access token, an ID token is recognised by claims that only ID tokens have.
         is_said = kind == "at+jwt" or str(claims.get("typ") or "").lower() == "bearer"
         if claims.get("typ") in _OTHER_KINDS or (not is_said and any(name in claims for name in _ID_TOKEN_CLAIMS)):
             raise InvalidToken("it is no access token")
         return claims
 
     def _verified(self, token: str, kid: object) -> dict[str, Any]:
-        """The claims of a token that one of the provider's keys signed; when none did, there may be new ones."""
+        """Return the claims of a token signed with one of the provider's keys; refetch the keys when none fits."""
         claims = self._signed_by(token, self._known_keys(kid))
         if claims is None and (kid is None or not self._known_keys(kid)):
             self._jwks.renew()
@@ -79,7 +79,7 @@ class TokenVerifier:
         return claims
 
     def _known_keys(self, kid: object) -> list[Key]:
-        # Only public keys: with a shared secret, anybody who can check a token could make one.
+        # Only public keys: with a shared secret, whoever can verify a token could make one.
         published = self._jwks.get().get("keys")
         usable = [
             key
@@ -110,7 +110,7 @@ class TokenVerifier:
 
 
 def header_of(token: str) -> dict[str, Any] | None:
-    """The header of a JWT, not verified; None when ``token`` is none."""
+    """Return the header of a JWT, not verified; None when ``token`` is no JWT."""
     if len(token) > _LONGEST or token.count(".") != 2:  # noqa: PLR2004 - header, claims, signature
         return None
     try:
@@ -129,7 +129,7 @@ def _import(key: dict[str, Any]) -> Key:
 
 
 def _reason(error: JoseError) -> str:
-    """Say what is wrong with the claims without quoting them."""
+    """Return what is wrong with the claims, without quoting them."""
     name = type(error).__name__
     if name == "ExpiredTokenError":
         return "it has expired"

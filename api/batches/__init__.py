@@ -1,1 +1,1 @@
-"""Batches: many changes in one order. What was asked for, which changes that means, and what became of them."""
+"""Batches: many changes in one request. Parsing the request, planning its jobs, submission and results."""

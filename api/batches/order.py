@@ -1,4 +1,4 @@
-"""What a request for a batch asks for: its members as methods, paths and bodies, not yet looked at."""
+"""Parses the request for a batch: its members as methods, paths and bodies, not validated yet."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from api.http.problems import invalid
 from api.reads.choice import choose_volumes
 from api.services import current_services
 
-#: At most so many members.
+#: The maximum number of members.
 MOST_MEMBERS = 1000
-#: Stands for the name of each volume that was chosen.
+#: The placeholder for the name of each chosen volume.
 _NAME = "{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One change, as it was asked for; ``pointer`` says where in the body of the request."""
+    """One change as requested; ``pointer`` is its JSON pointer in the body of the request."""
 
     pointer: str
     method: str
@@ -28,7 +28,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A batch, as it was asked for; ``request`` is what it shows of that."""
+    """A batch as requested; ``request`` is what its document shows of it."""
 
     members: Sequence[Member]
     request: Mapping[str, Any]
@@ -37,14 +37,14 @@ class Order:
 
 
 def read_order(body: Mapping[str, Any], wait_s: float) -> Order:
-    """Return the order in a body that its schema has checked.
+    """Return the order from a body that its schema has validated.
 
     Args:
         body: the body.
-        wait_s: how long to wait for a listing, where the volumes are to be chosen from one that is not at hand.
+        wait_s: how long to wait for the listing of volumes where it is not cached (seconds).
 
     Raises:
-        Problem: it has not what it must have, or nothing is chosen, or too much.
+        Problem: something is missing, or no volumes or too many are chosen.
     """
     document = {name: body[name] for name in ("name", "on_failure", "parallel") if name in body}
     if "for_each" in body:
@@ -87,7 +87,7 @@ def _member_for_volume(template: Member, name: str) -> Member:
 
 
 def _with_name(value: Any, name: str) -> Any:
-    """The same JSON with the name in the place of its stand-in."""
+    """Return the JSON with the placeholder replaced by the name."""
     if isinstance(value, str):
         return value.replace(_NAME, name)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Which changes the members of a batch are: each goes through the view of its route, which checks it as any request."""
+"""Plans the jobs of a batch: each member goes through the view of its route, which validates it like any request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NO_FAULT_OF_ITS = (401, 403, 429, 500, 503)
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """A member with the view that answers such requests."""
+    """A member with the view of its route."""
 
     member: Member
     view_class: Any
@@ -38,7 +38,7 @@ class _Routed:
 
 
 def plan(members: Sequence[Member]) -> list[NewJob]:
-    """Return the jobs that the members ask for.
+    """Return the jobs for the members.
 
     Raises:
         Problem: `missing-role`, or `validation-failed` with a pointer to everything that is wrong.
@@ -114,7 +114,7 @@ def _planned(routed: _Routed, errors: list[dict[str, str]]) -> NewJob | None:
 
 def _wrong(errors: list[dict[str, str]], pointer: str, detail: str) -> None:
     error = {"pointer": pointer, "detail": detail}
-    # The members of `for_each` are all made of one request.
+    # All members of `for_each` have the same template.
     if error not in errors[-1:]:
         errors.append(error)
 

@@ -1,4 +1,4 @@
-"""What became of a batch: for each member, in the order of the request, what the call by itself would have answered."""
+"""The result of a batch: for each member, in the order of the request, the response to it as a single request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.jobs.status import JobStatus
 
 
 def batch_result(job_status: JobStatus) -> Response:
-    """Answer with what became of each member of a batch that has ended, however it ended.
+    """Return the results of all members of a batch that has ended in any state.
 
     Raises:
         Problem: it has not ended.

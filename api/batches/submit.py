@@ -1,4 +1,4 @@
-"""Turns a request for a batch into jobs, as a whole or not at all; answers with 202, or with what became of them."""
+"""Turns a request for a batch into jobs, all or none; answers 202, or with the results if they are there in time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from worker.store.results import SubmitOutcome
 
 
 def submit_batch(body: Mapping[str, Any]) -> Response:
-    """Answer a request for a batch, whose body its schema has checked.
+    """Answer a request for a batch, whose body its schema has validated.
 
     Raises:
         Problem: nothing was accepted.
@@ -52,7 +52,7 @@ def submit_batch(body: Mapping[str, Any]) -> Response:
 
 
 def retry_batch(job: Job) -> Response:
-    """Answer a request to do again those members of a failed or cancelled batch that did not succeed.
+    """Answer a request to retry those members of a failed or cancelled batch that did not succeed.
 
     Raises:
         Problem: nothing was accepted.
@@ -97,7 +97,7 @@ def _new_batch(
 
 
 def _replayed(key: str) -> Submitted | None:
-    """The batch that the same request made before: what it would choose now, or refuse, is of no account."""
+    """The batch that the same request made before, whatever it would choose or refuse now."""
     earlier = known_request(key)
     if earlier is None:
         return None
@@ -108,7 +108,7 @@ def _replayed(key: str) -> Submitted | None:
 
 
 def _answer(accepted: Submitted, preference: Preferences, spent_s: float) -> Response:
-    """``spent_s``: how long the request has been held already."""
+    """``spent_s``: how long the request has taken already (seconds)."""
     job_status = accepted.job_status
     try:
         if preference.wait_s:
@@ -119,7 +119,7 @@ def _answer(accepted: Submitted, preference: Preferences, spent_s: float) -> Res
             response.headers.update(accepted.headers | preference.headers(done=True))
             return response
     except redis.RedisError:
-        # It is accepted all the same, and its client must learn of it.
+        # The batch is accepted, and its client must get its id.
         job_status = accepted.job_status
     return accepted_response(job_status, headers=accepted.headers | preference.headers(done=False))
 

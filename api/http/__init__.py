@@ -1,4 +1,4 @@
-"""What RFC 9110, 9457, 7240 and Flask ask of every request: problem documents, bodies, preferences, request ids, hooks.
+"""General HTTP handling (RFC 9110, 9457, 7240): problem documents, bodies, preferences, request ids, hooks.
 
 Knows nothing of jobs, volumes or roles.
 """

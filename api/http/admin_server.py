@@ -1,6 +1,6 @@
-"""Probes and metrics on a port of their own, which no client of the API can use up.
+"""Probes and metrics on a separate port, whose connections clients of the API cannot exhaust.
 
-A thread of each process serves it: when every request thread is taken, and when the server takes no more connections,
+A thread of each process serves it: when every request thread is busy, and when the server accepts no more connections,
 it still answers. Processes share the port (``SO_REUSEPORT``). Connections are bounded too: when there are too many, the
 oldest is closed for a new one, and none lasts longer than some seconds.
 """
@@ -23,14 +23,14 @@ from api.http.buffering import Application, Environ, StartResponse
 from api.http.problems import MEDIA_TYPE, Problem, problem_document
 from api.turns import ON_ADMIN_PORT
 
-#: What is served here, and nothing else.
+#: The only paths that are served here.
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _MOST_CONNECTIONS = 64
 _MOST_S = 10.0
 
 
 def start_admin_server(application: Application, address: str, port: int) -> int:
-    """Serve the paths for administrators in the background, and return the port (for port 0, which one it is).
+    """Serve the paths for administrators in the background, and return the port (for port 0, the chosen one).
 
     Args:
         application: the whole service.
@@ -38,7 +38,7 @@ def start_admin_server(application: Application, address: str, port: int) -> int
         port: the TCP port.
 
     Raises:
-        OSError: it is taken, or there is no such address here.
+        OSError: it is in use, or this host does not have that address.
     """
     server = _Server(address, port)
     server.set_app(_only_for_administrators(application))
@@ -65,7 +65,7 @@ class _Handler(WSGIRequestHandler):
     sys_version = ""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Nothing: the application logs what is to be logged."""
+        """Log nothing: the application has its own log."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -81,13 +81,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__((address, port), _Handler)
 
     def server_bind(self) -> None:
-        # Not WSGIServer's own, which asks name servers for the name of this host.
+        # WSGIServer's own method does a DNS look-up of this host's name.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin with a connection in a thread of its own."""
+        """Handle a connection in a thread of its own."""
         with self._lock:
             self._began_s[request] = time.monotonic()
             if len(self._began_s) > _MOST_CONNECTIONS:
@@ -101,7 +101,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Cut off those that take too long; called twice a second."""
+        """Shut down connections that take too long; called twice a second."""
         oldest_s = time.monotonic() - _MOST_S
         with self._lock:
             for request in [candidate for candidate, began_s in self._began_s.items() if began_s < oldest_s]:
@@ -109,10 +109,10 @@ class _Server(ThreadingMixIn, WSGIServer):
                 _cut_off(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: the client has hung up, or was cut off."""
+        """Log nothing: the client has closed the connection, or it was shut down."""
 
 
 def _cut_off(connection: socket.socket) -> None:
-    """Wake the thread that reads from or writes to the connection, which then closes it."""
+    """Shut a connection down, so that the thread that reads or writes it wakes and closes it."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

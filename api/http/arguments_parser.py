@@ -1,4 +1,4 @@
-"""How views get their arguments: strictly, and with every fault named by a pointer."""
+"""Strict parsing of views' arguments; every error has a JSON pointer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.http.problems import MOST_ERRORS, Problem, invalid
 
 
 class StrictParser(FlaskParser):
-    """Reads bodies with `api.bodies`, refuses unknown and repeated query parameters, and raises problems."""
+    """Reads bodies with `api.http.bodies`, refuses unknown and repeated query parameters, and raises problems."""
 
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {"json": ma.RAISE, "query": ma.RAISE}  # noqa: RUF012 - theirs
 
@@ -35,14 +35,14 @@ class StrictParser(FlaskParser):
 
 
 def check_unrepeated() -> None:
-    """Refuse a query that gives a parameter twice."""
+    """Refuse a query that has a parameter twice."""
     for name, values in request.args.lists():
         if len(values) > 1:
             raise invalid(f"/{_escaped(name)}", "this query parameter is given more than once")
 
 
 def reject_query_parameters(*taken: str) -> None:
-    """Refuse every query parameter but those that are ``taken``, for requests that take no others."""
+    """Refuse every query parameter except those in ``taken``."""
     unknown = islice((name for name in request.args if name not in taken), MOST_ERRORS)
     errors = [{"pointer": f"/{_escaped(name)}", "detail": "unknown query parameter"} for name in unknown]
     if errors:

@@ -1,4 +1,4 @@
-"""Request bodies: JSON objects, read strictly. What parsers disagree about is refused rather than guessed."""
+"""Request bodies: JSON objects, parsed strictly. What parsers interpret differently is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.slots import requester_of_request
 
 
 def json_object() -> dict[str, Any]:
-    """Return the body of the request at hand; an empty body is an empty object.
+    """Return the body of the current request; an empty body is an empty object.
 
     Raises:
         Problem: `unsupported-media-type`, `invalid-request`, or `validation-failed` when it is not an object.
@@ -24,7 +24,7 @@ def json_object() -> dict[str, Any]:
     if member is not None:
         return member.body
     raw = received_body()
-    # The server hides that a body in chunks broke off. JSON shows that by itself; but nothing at all is a body, too.
+    # The server does not report that a chunked body is incomplete. JSON shows it, except where nothing was received.
     if not raw and _has_body():
         raise Problem("invalid-request", "The body came in chunks, and is empty or broke off. Send at least {}.")
     return _object_in(raw)
@@ -43,10 +43,10 @@ def require_empty_body() -> None:
 
 
 def received_body() -> bytes:
-    """Return the whole body: what is left of one whose sender was cut off asks for something else than was meant."""
+    """Return the whole body; an incomplete one is refused, since it could mean something else."""
     raw = _read()
     most = current_services().config.max_body_bytes
-    # A body that comes in chunks says its size only at its end.
+    # The size of a chunked body is known only at its end.
     if len(raw) > most:
         raise Problem(
             "body-too-large", f"The request's body is too large: at most {most} bytes.", limit="SAPI_MAX_BODY_BYTES"
@@ -57,7 +57,7 @@ def received_body() -> bytes:
 
 
 def _read() -> bytes:
-    """Take the body off the client, which may take its time: who may change nothing has but some such requests."""
+    """Read the body, which may take long: clients that may not change anything have few slots for it."""
     requester, slots = requester_of_request(), current_services().body_slots
     if requester[1] or not _has_body():
         return request.get_data(cache=True)
@@ -89,7 +89,7 @@ def _object_in(raw: bytes) -> dict[str, Any]:
 
 
 def parse_json(raw: bytes) -> Any:
-    """Return the value that a body holds, read strictly.
+    """Return the value of a body, parsed strictly.
 
     Raises:
         Problem: `invalid-request`.
@@ -97,7 +97,7 @@ def parse_json(raw: bytes) -> Any:
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-        # A lone surrogate, written as an escape, is no text that could be stored or sent on.
+        # A lone surrogate, written as an escape, cannot be encoded as UTF-8.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
         raise Problem("invalid-request", "The body is not valid UTF-8 text.") from None

@@ -1,6 +1,6 @@
-"""Hands every answer to the server as a list: it sends that by itself, and asks Python for each part of all else.
+"""Passes every response to the server as a list, which it sends without calling Python for each part.
 
-Only a response made by `stream_response` reaches the server as it is, piece by piece.
+Only responses made by `stream_response` are passed on as iterators.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _IS_STREAM = "sapi.is_stream"
 
 
 def stream_response(pieces: Iterator[bytes]) -> Response:
-    """Return a response to the current request whose pieces are sent as they come."""
+    """Return a response to the current request whose parts are sent as they are made."""
     request.environ[_IS_STREAM] = True
     return Response(pieces)
 
 
 class BufferedResponseMiddleware:
-    """Around the application; what that answers is in memory anyway."""
+    """The middleware; responses of the application are in memory anyway."""
 
     def __init__(self, application: Application) -> None:
         self._application = application

@@ -1,4 +1,4 @@
-"""URL converters for parts that may hold slashes: invalid names reach validation (422) instead of being 404."""
+"""URL converters for parts that may contain slashes: invalid names reach validation (422) instead of being 404."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from werkzeug.routing import PathConverter
 
 
 class AnythingConverter(PathConverter):
-    """Whatever is there, line breaks too."""
+    """Matches any text, including line breaks."""
 
     regex = r"[\s\S]+?"
     part_isolating = False
 
 
 class VolumeConverter(PathConverter):
-    """Up to the volume's snapshots or locks, so that a method that they do not support is 405."""
+    """Matches up to the volume's snapshots or locks, so that a method that they do not support is 405."""
 
     regex = r"(?:(?!/(?:snapshots|locks)(?:/[^/]+)?\Z)[\s\S])+?"
     part_isolating = False
 
 
 class PolicyConverter(PathConverter):
-    """Up to the policy's rules."""
+    """Matches up to the policy's rules."""
 
     regex = r"(?:(?!/rule/)[\s\S])+?"
     part_isolating = False

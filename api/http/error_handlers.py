@@ -18,7 +18,7 @@ from worker.store.client import NotReplicated, ReplyLost, explain, refuses_write
 
 log = structlog.get_logger(__name__)
 
-#: When it is worth asking again, in seconds, while Redis is away.
+#: Retry-After (seconds) while Redis is unavailable.
 _AWAY_RETRY_AFTER_S = 2
 
 _REFUSED = "Nothing was accepted."
@@ -43,7 +43,7 @@ def init_app(app: Flask) -> None:
 
 
 def _of_precondition(response: Response) -> Response:
-    """A document or file that is not the one that If-Match names: Werkzeug would send it all the same."""
+    """A document or file that does not match If-Match, which Werkzeug would send nevertheless."""
     if response.status_code != HTTPStatus.PRECONDITION_FAILED or response.content_type == MEDIA_TYPE:
         return response
     detail = "What is here is not what If-Match or If-Unmodified-Since names: send the request without them."
@@ -75,7 +75,7 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 
 
 def _of_redis(error: redis.RedisError) -> Response:
-    # Not the message: it may name hosts.
+    # The message is not logged: it may contain host names.
     current_services().turns.open()
     log.warning("redis.unavailable", error=type(error).__name__, detail=explain(error))
     may_be_done = isinstance(error, ReplyLost | NotReplicated) and request.method not in SAFE_METHODS
@@ -83,7 +83,7 @@ def _of_redis(error: redis.RedisError) -> Response:
         Problem(
             "queue-unavailable",
             f"{_consequence(error)} Redis: {explain(error)}. {_LOST if may_be_done else _REFUSED}",
-            # What is posted twice without a key may be done twice.
+            # A POST without an Idempotency-Key that is repeated may be executed twice.
             retryable=not may_be_done or request.method != "POST" or "Idempotency-Key" in request.headers,
             headers={"Retry-After": str(_AWAY_RETRY_AFTER_S)},
         )
@@ -97,7 +97,7 @@ def _consequence(error: redis.RedisError) -> str:
 
 
 def _of_system(error: OSError) -> Response:
-    """The process has as many files and connections open as it may: it is too much at this moment, and no mistake."""
+    """The process has reached its limit of open files and connections, which is temporary."""
     if error.errno not in (errno.EMFILE, errno.ENFILE):
         return _of_mistake(error)
     log.error("request.no-files-left", detail=error.strerror)

@@ -1,4 +1,4 @@
-"""Members of a batch: requests that came inside another one, and go through the same views and checks."""
+"""Members of a batch: requests inside another one, which go through the same views and checks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class MemberRequest:
-    """A request inside the request at hand."""
+    """A request inside the current request."""
 
     path: str
-    #: The parts of its path, by the names that its route gives them.
+    #: The view arguments of its path.
     view_args: Mapping[str, str]
     body: dict[str, Any]
 
@@ -24,7 +24,7 @@ _current: ContextVar[MemberRequest | None] = ContextVar("member_request", defaul
 
 @contextmanager
 def answering(member: MemberRequest) -> Iterator[None]:
-    """Inside the block, this member is what views read their bodies and paths from."""
+    """Inside the block, views read body and path from this member."""
     token = _current.set(member)
     try:
         yield
@@ -33,5 +33,5 @@ def answering(member: MemberRequest) -> Iterator[None]:
 
 
 def current_member() -> MemberRequest | None:
-    """Return the member whose view runs now; None in an ordinary request."""
+    """Return the member whose view is running; None in an ordinary request."""
     return _current.get()

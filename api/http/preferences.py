@@ -1,4 +1,4 @@
-"""What a request asks of its answer: Prefer (RFC 7240), and how old a copy may be (Cache-Control, RFC 9111)."""
+"""Preferences of a request: Prefer (RFC 7240) and Cache-Control (RFC 9111)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from werkzeug.http import parse_dict_header, parse_list_header
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """How long to wait for a job; None where the request does not say."""
+    """How long to wait for a job; None where the request has no preference."""
 
     wait_s: float | None = None
     respond_async: bool = False
@@ -21,14 +21,14 @@ class Preferences:
         return ", ".join([*applied, *(["respond-async"] if self.respond_async else [])])
 
     def headers(self, *, done: bool) -> dict[str, str]:
-        """Preference-Applied of an answer about a job: of the final one, or of the job as it is."""
+        """Preference-Applied of a response with the result (``done``), or with the job."""
         if done and self.wait_s is not None:
             return {"Preference-Applied": self.applied()}
         return {"Preference-Applied": "respond-async"} if self.respond_async and not done else {}
 
 
 def preferences(request: Request, max_wait_s: float) -> Preferences:
-    """Read ``Prefer``; a preference that makes no sense is passed over, as the RFC says."""
+    """Read ``Prefer``; malformed preferences are ignored, as the RFC requires."""
     by_name = _first_of_each(", ".join(request.headers.getlist("Prefer")))
     wait = whole_number(by_name.get("wait", ""))
     wait_s = None if wait is None else min(float(wait), max_wait_s)
@@ -37,7 +37,7 @@ def preferences(request: Request, max_wait_s: float) -> Preferences:
 
 @dataclass(frozen=True, slots=True)
 class RequestCacheControl:
-    """What copies a request takes; times in seconds."""
+    """Which cached copies a request accepts; times in seconds."""
 
     no_cache: bool = False
     only_if_cached: bool = False
@@ -46,7 +46,7 @@ class RequestCacheControl:
     min_fresh_s: int = 0
 
     def takes(self, age_s: float, fresh_s: int, stale_s: int, keep_s: int) -> bool:
-        """May a copy of this age be served? One that is stale by the service's own terms is refreshed behind."""
+        """May a copy of this age be served? One that is stale by the service's settings is refreshed meanwhile."""
         if self.no_cache or age_s > keep_s:
             return False
         life_s = fresh_s if self.max_age_s is None else min(fresh_s, self.max_age_s)
@@ -64,7 +64,7 @@ _MOST_DIGITS = 18
 
 
 def freshness(request: Request) -> RequestCacheControl:
-    """Read ``Cache-Control`` (and ``Pragma: no-cache``); a directive whose number makes no sense counts as 0."""
+    """Read ``Cache-Control`` (and ``Pragma: no-cache``); a directive with a malformed number counts as 0."""
     header = parse_dict_header(", ".join(request.headers.getlist("Cache-Control")))
     directives = {name.lower(): value for name, value in header.items()}
     pragma = "cache-control" not in request.headers and "no-cache" in request.headers.get("Pragma", "").lower()
@@ -85,7 +85,7 @@ def _seconds(value: str | None) -> int:
 
 
 def _first_of_each(header: str) -> dict[str, str]:
-    """Preferences by name; of one that is given more than once the first counts (RFC 7240, section 2)."""
+    """Return preferences by name; of a repeated one the first counts (RFC 7240, section 2)."""
     values: dict[str, str] = {}
     for part in parse_list_header(header.replace(";", ",")):
         name, _, value = part.partition("=")
@@ -94,7 +94,7 @@ def _first_of_each(header: str) -> dict[str, str]:
 
 
 def whole_number(text: str) -> int | None:
-    """The number that digits make, of any length (one that is absurd counts as 10^18); None when they are none."""
+    """Return digits as a number, at most 10^18; None when the text is not a number."""
     if not (text.isascii() and text.isdigit()):
         return None
     digits = text.lstrip("0")
@@ -102,7 +102,7 @@ def whole_number(text: str) -> int | None:
 
 
 def takes_gzip(request: Request) -> bool:
-    """Does the client take gzip, and not rather the plain form (RFC 9110, section 12.5.3)?"""
+    """Does the client accept gzip, and not prefer the plain form (RFC 9110, section 12.5.3)?"""
     accepted = request.accept_encodings
     gzip = max(accepted["gzip"], accepted["x-gzip"])
     codings = {coding.lower() for coding, _ in accepted}

@@ -30,7 +30,7 @@ _LONGEST_INSTANCE = 1024
 
 
 class Problem(Exception):
-    """An answer to a request that cannot be met; raised anywhere below a view.
+    """An error response, raised anywhere below a view.
 
     ``errors`` are ``{"pointer", "detail"}``; ``limit`` is the setting whose limit was reached, if one was; ``extra``
     are further members of the document.
@@ -73,7 +73,7 @@ def problem_of(failure: Failure, *, headers: Mapping[str, str] | None = None) ->
         failure.detail,
         retryable=failure.retryable,
         errors=failure.errors,
-        # No Retry-After: a job that has ended stays as it is.
+        # No Retry-After: a job that has ended does not change.
         headers=headers,
         extra={"backend_error": dict(failure.backend_error)} if failure.backend_error else None,
     )
@@ -98,7 +98,7 @@ def problem_document(problem: Problem, *, instance: str | None = None, request_i
 
 
 def problem_response(problem: Problem) -> Response:
-    """Return the answer to the request at hand."""
+    """Return the response to the current request."""
     if problem.limit and has_request_context():
         g.limit_reached = problem.limit
     instance = _quoted_path() if has_request_context() else None
@@ -110,6 +110,6 @@ def problem_response(problem: Problem) -> Response:
 
 
 def _quoted_path() -> str:
-    """The path of the request as a URI reference; odd bytes quoted, and cut when it is absurdly long."""
+    """Return the path of the request as a URI reference, quoted, and truncated when it is very long."""
     path = request.root_path + request.path
     return quote(path[:_LONGEST_INSTANCE], safe="/:@!$&'()*+,;=~", errors="replace")

@@ -16,31 +16,31 @@ from api.services import current_services
 from worker.jobs.document import path_prefix
 from worker.telemetry import tracing
 
-#: Probes ask every few seconds: no line for each when all is well.
+#: Probes come every few seconds: only failures are logged.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-#: A year, as browsers ask of a site that means it.
+#: Strict-Transport-Security for a year.
 _HSTS = "max-age=31536000"
-#: What must be answered however much there is to do.
+#: Paths that must be answered under any load.
 _PROBES = frozenset({"/healthz", "/readyz"})
 #: Paths in which clients name objects.
 _NAMING = ("/v4/", "/v3/")
 #: Empty segments, and codes of characters that need none (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
 _OTHER_SPELLING = re.compile(r"//|%(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae]|3[0-9]|2[de])", re.IGNORECASE)
 _SECURITY_HEADERS = {
-    # Otherwise the server names itself.
+    # Otherwise the server sends its name.
     "Server": "storage-api",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Answers are data: a browser that is led to one must run nothing in it.
+    # Responses are data: a browser that opens one must not run scripts.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 
 
 def init_app(app: Flask) -> None:
-    """Register what happens before and after."""
+    """Register the hooks."""
     app.before_request(_begin)
     app.after_request(_end)
     app.teardown_request(_end_turn)
@@ -74,15 +74,15 @@ def _await_turn() -> None:
 
 
 def _target() -> str:
-    """The path and query as they were sent, where the server provides them."""
+    """Return path and query as sent, where the server provides them."""
     raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI")
     return raw or f"{quote(request.path)}?{request.query_string.decode('latin-1')}"
 
 
 def _is_canonical(path: str) -> bool:
-    """Is the path written as the service names it? A rule of a proxy in front must not be passed by another spelling.
+    """Is the path in canonical form? Another spelling must not circumvent a rule of a proxy.
 
-    Names of volumes may be spelt as clients like; which part of the service is meant may not.
+    Names of volumes may be encoded freely; the parts that select a route may not.
     """
     return path.startswith(_NAMING) or not _OTHER_SPELLING.search(path)
 
@@ -106,7 +106,7 @@ def _end_turn(_error: BaseException | None) -> None:
 
 
 def _bind_trace() -> None:
-    """Have log lines name the trace, where the request is traced."""
+    """Add the trace id to log lines, where the request is traced."""
     traceparent = tracing.current_context()
     if traceparent:
         structlog.contextvars.bind_contextvars(trace_id=tracing.trace_id_of(traceparent))

@@ -1,4 +1,4 @@
-"""The id of the request at hand: the client's own when it is sane, otherwise a new one; it is echoed and logged."""
+"""The id of the current request: the client's own if it is valid, otherwise a new one; it is returned and logged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 
 
 def request_id() -> str:
-    """Return the id of the request at hand; empty outside a request."""
+    """Return the id of the current request; empty outside a request."""
     if not has_request_context():
         return ""
     if "request_id" not in g:
@@ -21,5 +21,5 @@ def request_id() -> str:
 
 
 def given_or_new(sent: str) -> str:
-    """Return the id that a client sent, when it is sane, otherwise a new one."""
+    """Return the id that a client sent if it is valid, otherwise a new one."""
     return sent if _SANE.match(sent) else uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""The request line in the log, the same for answers of views and for cached responses."""
+"""The request line in the log, the same for responses of views and for cached ones."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Cuts off clients that do not go on: each would hold a thread of the server, and memory, for as long as it likes.
+"""Shuts down connections of stalled clients, each of which would hold a thread of the server and memory without limit.
 
-The server has no time limit for bodies and for sending, and nothing of ours runs while it waits. What is known of each
-connection is in the kernel (Linux), and so is the way to end one from beside:
+The server has no time limits for receiving bodies and for sending, and runs no code of ours meanwhile. The state of a
+connection is known to the kernel (Linux), which can also end it:
 
-- One that does not take what waits for it is ended by the kernel itself: TCP_USER_TIMEOUT, which connections inherit
-  from the socket that listens, also counts peers that answer and take nothing (Linux 5.11 and later).
-- One that has sent the beginning of a request, and had nothing from us since for longer than any request lasts, has not
-  sent the rest. A thread looks at TCP_INFO, and shuts such connections down; the read of the body ends then.
+- One that does not receive is ended by the kernel itself: TCP_USER_TIMEOUT, which connections inherit
+  from the listening socket, also covers peers with a zero window (Linux 5.11 and later).
+- One that has sent the beginning of a request, and received nothing since for longer than any request lasts, has not
+  sent the rest. A thread reads TCP_INFO, and shuts such connections down, which ends the read of the body.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DESCRIPTORS = Path("/proc/self/fd")
-#: How long a client may take nothing of what waits for it.
+#: How long a client may not receive (seconds).
 TIMEOUT_S = 30
-#: Between two looks at the connections.
+#: Seconds between two checks of all connections.
 LOOK_EVERY_S = 5.0
 #: Of `struct tcp_info` (linux/tcp.h, from 4.1 on): milliseconds since data was sent and received; bytes acknowledged.
 _LAST_SENT, _LAST_RECEIVED, _BYTES_ACKNOWLEDGED, _LENGTH = 44, 52, 120, 136
 
 
 def cut_off_stalled_clients(longest_request_s: float) -> None:
-    """See to all connections to this process from now on, in the background.
+    """Check all connections to this process from now on, in the background.
 
-    Nothing is done where the system knows no such things.
+    Does nothing on other systems than Linux.
 
     Args:
         longest_request_s: how long a whole request may take to be answered (seconds).
@@ -50,14 +50,14 @@ def _look_on(watch: ConnectionWatch) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Debt:
-    """A connection to which an answer is owed: what its client had of us before, and since when (monotonic)."""
+    """A connection with an unanswered request: the bytes acknowledged before, and since when (monotonic seconds)."""
 
     acknowledged: int
     since_s: float
 
 
 class ConnectionWatch:
-    """What was seen of the connections to this process."""
+    """Watches the connections to this process."""
 
     def __init__(self, longest_request_s: float) -> None:
         self._longest_request_s = longest_request_s
@@ -65,7 +65,7 @@ class ConnectionWatch:
         self._debts: dict[int, _Debt] = {}
 
     def look(self) -> None:
-        """Look at every connection once, and shut those down that are stalled."""
+        """Check every connection once, and shut stalled ones down."""
         seen: dict[int, _Debt] = {}
         for sock in _own_tcp_sockets():
             with sock:
@@ -87,23 +87,23 @@ class ConnectionWatch:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                # Ended meanwhile.
+                # The connection has ended meanwhile.
                 return
 
 
 def _owed(info: bytes) -> int | None:
-    """The bytes a client had of us, if it has sent something after that; None otherwise, or where that is unknown."""
+    """Return the bytes acknowledged by a client that has sent data since; None otherwise, or if unknown."""
     if len(info) < _LENGTH:
         return None
     (last_sent_ms,) = struct.unpack_from("=I", info, _LAST_SENT)
     (last_received_ms,) = struct.unpack_from("=I", info, _LAST_RECEIVED)
     (acknowledged,) = struct.unpack_from("=Q", info, _BYTES_ACKNOWLEDGED)
-    # In the same tick of the kernel either may be the later one. Idle connections are ended by the server before us.
+    # Within one kernel tick the order is unknown. Idle connections are ended by the server earlier.
     return acknowledged if last_received_ms <= last_sent_ms else None
 
 
 def _own_tcp_sockets() -> Iterator[socket.socket]:
-    """Sockets that listen, and connections to the ports of those; as duplicates, to be closed."""
+    """Yield listening sockets and the connections to their ports, as duplicates that the caller closes."""
     sockets = list(_tcp_sockets())
     ports = {_port(sock) for sock in sockets if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)}
     for sock in sockets:
@@ -118,12 +118,12 @@ def _tcp_sockets() -> Iterator[socket.socket]:
         try:
             duplicate = os.dup(int(descriptor.name))
         except OSError:
-            # Closed meanwhile.
+            # The descriptor was closed meanwhile.
             continue
         try:
             sock = socket.socket(fileno=duplicate)
         except OSError:
-            # No socket: a pipe whose duplicate stayed open would never end for whoever reads it.
+            # Not a socket: a pipe whose duplicate stayed open would never end for its reader.
             os.close(duplicate)
             continue
         if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:

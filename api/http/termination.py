@@ -1,4 +1,4 @@
-"""Notices the signals that stop the process, whichever server runs it, while its request threads go on."""
+"""Detects the signals that stop the process, with any server, while its request threads continue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 def on_termination(callback: Callable[[], None]) -> None:
-    """Call back, in a thread of its own, when the process gets SIGTERM or SIGINT.
+    """Call ``callback`` in a thread of its own when the process gets SIGTERM or SIGINT.
 
     The server's own handlers stay as they are: the interpreter writes the number of each signal that has a handler to a
     socket (`signal.set_wakeup_fd`). Outside the main thread, where signals cannot be received, nothing happens.
@@ -23,7 +23,7 @@ def on_termination(callback: Callable[[], None]) -> None:
 
 
 def _listen(received: socket.socket, _sent: socket.socket, callback: Callable[[], None]) -> None:
-    """``_sent`` is kept open for as long as somebody listens."""
+    """``_sent`` must stay open as long as this thread runs."""
     while True:
         numbers = received.recv(16)
         if not numbers or {signal.SIGTERM, signal.SIGINT} & set(numbers):

@@ -1,4 +1,4 @@
-"""Who may see a job, and who may stop it; to others it is as if there were none."""
+"""Who may see a job, and who may stop it; for other users it does not exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.jobs.status import JobStatus
 
 
 def visible_job(job_id: str) -> JobStatus:
-    """Return a job that the one who asks may see.
+    """Return a job that the user may see.
 
     Raises:
         Problem: `no-such-job` (also for those who may not see it) or `job-expired`.
@@ -29,13 +29,13 @@ def visible_job(job_id: str) -> JobStatus:
 
 
 def job_for(job_id: str) -> JobStatus:
-    """Return a job, whoever asks.
+    """Return a job, without a check of rights.
 
     Raises:
         Problem: `no-such-job` or `job-expired`.
     """
     jobs, job_id = current_services().jobs, job_id.lower()
-    # An id that was never issued is no key to look under.
+    # An id that was never issued is not looked up.
     if not jobs.was_issued(job_id):
         raise _no_such_job()
     job_status = jobs.get(job_id)
@@ -45,12 +45,12 @@ def job_for(job_id: str) -> JobStatus:
 
 
 def is_requester(who: Principal, job: Job) -> bool:
-    """Did they ask for it? Strangers are not one another."""
+    """Did this user request it? False for anonymous clients, which cannot be told apart."""
     return who.signed_in and job.is_of(key_of(who.owner))
 
 
 def require_operator_of(job: Job) -> Principal:
-    """Return who asks, if they may stop the job: its requester, or UBER_ADMIN.
+    """Return the user if they may stop the job: its requester, or UBER_ADMIN.
 
     Raises:
         Problem: `missing-role`.
@@ -60,7 +60,7 @@ def require_operator_of(job: Job) -> Principal:
 
 
 def may_stop(job: Job) -> bool:
-    """May the one who asks stop the job, as its requester or with UBER_ADMIN?"""
+    """May the user stop the job, as its requester or with UBER_ADMIN?"""
     who = principal()
     return is_requester(who, job) or Role.UBER_ADMIN in who.roles
 

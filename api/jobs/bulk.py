@@ -1,4 +1,4 @@
-"""All jobs that a filter names, cancelled or done again in one request."""
+"""Cancels or retries all jobs that match a filter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.jobs.record import Job, State
 from worker.jobs.service import NewJob
 from worker.store.results import CancelResult
 
-#: At most so many jobs in one request.
+#: The maximum number of jobs in one request.
 MOST_JOBS = 1000
 _UNFINISHED = (State.QUEUED, State.RUNNING, State.CANCELLING)
 _REPEATABLE = (State.FAILED, State.CANCELLED)
@@ -30,7 +30,7 @@ _REFUSALS = {
 
 
 def cancel_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask every job that the filter names to stop.
+    """Request cancellation of every job that matches the filter.
 
     Raises:
         Problem: `validation-failed`: there is no filter.
@@ -40,9 +40,9 @@ def cancel_jobs(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def retry_jobs(query: Mapping[str, Any], retry_batch: Callable[[Job], str]) -> dict[str, Any]:
-    """Do every failed or cancelled job that the filter names again; ``retried`` has the ids of the new jobs.
+    """Retry every failed or cancelled job that matches the filter; ``retried`` has the ids of the new jobs.
 
-    With an Idempotency-Key the same request makes no second ones. ``retry_batch`` does a batch again, and returns the
+    With an Idempotency-Key, the same request makes no further jobs. ``retry_batch`` retries a batch, and returns the
     id of the new one.
 
     Raises:
@@ -64,7 +64,7 @@ def _refused(codes: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _matching_jobs(query: Mapping[str, Any], first: tuple[State, ...]) -> list[Job]:
-    """The jobs that the filter names, at most so many: those in the states ``first`` before the others."""
+    """Return at most `MOST_JOBS` jobs that match the filter: those in the states ``first`` before the others."""
     if not query.keys() - {"all"}:
         raise invalid("", "must have at least one filter besides all")
     requested, jobs = job_filter(query), list[Job]()
@@ -80,7 +80,7 @@ def _find_jobs(filter_: JobFilter, scope: JobScope, limit: int) -> list[Job]:
 
 
 def _by_id(ids: Iterable[str]) -> dict[str, Job | None]:
-    """The jobs of these ids, in this order; None for those whose records are gone."""
+    """Return the jobs of these ids, in this order; None for those whose records have expired."""
     job_ids = tuple(ids)
     everything = JobScope(everybody=True)
     jobs = {job.id: job for job in _find_jobs(JobFilter(ids=job_ids), everything, MOST_JOBS)} if job_ids else {}
@@ -93,20 +93,20 @@ def _cancel(job: Job) -> str:
     services = current_services()
     result = (services.batches if job.is_batch else services.jobs).cancel(job.id, principal().name)
     if result is CancelResult.TOO_LATE and not job.done:
-        # It may have been cancelled just now, with its batch.
+        # It may just have been cancelled with its batch.
         now = services.jobs.get(job.id)
         return "" if now is not None and now.job.state is State.CANCELLED else _REFUSALS[result]
     return _REFUSALS.get(result, "")
 
 
 def _retry_codes(jobs: Sequence[Job]) -> dict[str, str]:
-    """Which jobs are to be done again (an empty code), and why others cannot; members are left to their batch."""
+    """Return an empty code for jobs to retry, and the reason for the others; members are retried with their batch."""
     codes = {job.id: _unfit_for_retry(job) for job in jobs}
     return {job.id: codes[job.id] for job in jobs if codes.get(job.batch) != ""}
 
 
 def _unfit_for_retry(job: Job) -> str:
-    """Why a job cannot be done again by whoever asks; empty when it can."""
+    """Return the code of why this user cannot retry a job; empty when they can."""
     if not job.roles <= principal().roles:
         return "missing-role"
     if job.state not in _REPEATABLE:
@@ -128,5 +128,5 @@ def _retry(job: Job | None, made: list[str], retry_batch: Callable[[Job], str]) 
 
 
 def _with_own_key(job: Job, new: NewJob) -> NewJob:
-    """The request's Idempotency-Key counts for each of its jobs by itself."""
+    """Give each job a key of its own, derived from the request's Idempotency-Key."""
     return replace(new, idempotency_key=f"{new.idempotency_key} {job.id}") if new.idempotency_key else new

@@ -1,4 +1,4 @@
-"""Jobs as they are looked for: newest first, by filter and page."""
+"""The list of jobs: newest first, by filter and page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from worker.jobs.record import State
 
 
 def list_jobs(query: Mapping[str, Any]) -> Response:
-    """Answer with a page of the jobs that the one who asks looks for.
+    """Return the response with a page of the jobs that match the filter.
 
     Raises:
-        Problem: `validation-failed`: a page token that is none.
+        Problem: `validation-failed`: the page token is malformed.
     """
     below = _below(query["page_token"]) if "page_token" in query else None
     jobs, after = current_services().jobs.find(job_filter(query), job_scope(query), query["limit"], below)
@@ -35,7 +35,7 @@ def list_jobs(query: Mapping[str, Any]) -> Response:
 
 
 def job_filter(query: Mapping[str, Any]) -> JobFilter:
-    """Return the filter that was asked for; ``query`` has been checked by its schema."""
+    """Return the filter of a query that its schema has validated."""
     return JobFilter(
         states=tuple(State(state) for state in query.get("state", ())),
         operation=query.get("operation", ""),
@@ -49,12 +49,12 @@ def job_filter(query: Mapping[str, Any]) -> JobFilter:
 
 
 def job_scope(query: Mapping[str, Any]) -> JobScope:
-    """Return whose jobs the one who asks means (see `scope_of`)."""
+    """Return the scope of the current user's query (see `scope_of`)."""
     return scope_of(principal(), query)
 
 
 def scope_of(who: Principal, query: Mapping[str, Any]) -> JobScope:
-    """Return whose jobs are meant: one's own, or, when others' are asked for, all that one may see."""
+    """Return the scope of a query: the user's own jobs, or, if others are requested, all that the user may see."""
     if not query.get("all") and "requested_by" not in query:
         return JobScope(who.owner)
     return JobScope(who.owner, frozenset(who.roles), everybody=Role.UBER_ADMIN in who.roles)
@@ -64,7 +64,7 @@ _MOMENTS = ("created_after", "created_before", "finished_after", "finished_befor
 
 
 def _unix_ms(name: str, moment_us: int | None) -> int:
-    """The filter's milliseconds: no job is of the years before 1970, which is what 1 says."""
+    """Return a time of the filter in milliseconds, at least 1 (0 means any; there are no jobs from before 1970)."""
     if moment_us is None:
         return 0
     if name.endswith("_before"):
@@ -74,7 +74,7 @@ def _unix_ms(name: str, moment_us: int | None) -> int:
 
 def _issued(ids: tuple[str, ...]) -> tuple[str, ...]:
     issued = current_services().jobs.was_issued
-    # An id that was never issued is no key to look under; but no ids at all would mean any job.
+    # Ids that were never issued are not looked up; an empty tuple would mean any job.
     return tuple(job_id for job_id in ids if issued(job_id)) or ids[:1]
 
 

@@ -1,4 +1,4 @@
-"""Holding a request open for a job, without asking Redis again and again and never longer than was asked for."""
+"""Long polling: holds a request open for a job, without polling Redis, and at most as long as requested."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from worker.jobs.status import JobStatus
 
 
 def wait_for_end(services: Services, job_id: str, seconds: float, *, has_slot: bool = False) -> JobStatus | None:
-    """As ``wait_for``, until the job has ended; what happens before does not wake anybody."""
+    """As ``wait_for``, until the job has ended; other changes do not wake the request."""
     return wait_for(services, job_id, seconds, lambda now: now.job.done, end=True, has_slot=has_slot)
 
 
 def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> tuple[JobStatus, bytes]:
-    """Wait for a job that was made for the request at hand.
+    """Wait for a job that was made for the current request.
 
     Returns its result as JSON, if the reply held it, with the job as accepted; otherwise the job as it is.
     """
     job = accepted.job
     result = services.answers.wait(job.id, seconds)
-    # What a path meant, the worker has found out.
+    # The worker has resolved a volume given by path.
     if result and not job.references:
         return accepted, result
     return services.jobs.get(job.id) or accepted, b""
@@ -36,12 +36,12 @@ def wait_for(
     end: bool = False,
     has_slot: bool = False,
 ) -> JobStatus | None:
-    """Return the job as it is when ``until`` holds, or after ``seconds``; None when there is no record of it.
+    """Wait until ``until`` holds or ``seconds`` are over, and return the job; None when there is no record of it.
 
-    ``end`` says that ``until`` cannot hold before the job has ended; ``has_slot``, that the caller holds a waiter slot.
+    ``end``: ``until`` cannot hold before the job has ended; ``has_slot``: the caller holds a waiter slot.
 
-    When the process is told to stop, or too many clients wait already, the job is returned as it is: waiting is a
-    favour, and never fails.
+    When the process shuts down, or too many clients wait already, the job is returned at once: waiting is
+    optional, and never fails.
     """
     ends_at = time.monotonic() + seconds
     with services.events.watch(job_id, end=end, has_slot=has_slot) as watch:

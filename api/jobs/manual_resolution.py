@@ -32,7 +32,7 @@ def force_outcome(job: Job, outcome: str) -> None:
 
 
 def _touched(job: Job) -> list[str]:
-    """The listings that the change may have changed, each once."""
+    """Return the listings that the change may have affected, each once."""
     views: list[ResourceType] = []
     for effect in job.operation.effects:
         views += [effect.resource_type, *([effect.resource_type.parent] if effect.resource_type.parent else [])]
@@ -46,6 +46,6 @@ def _touched(job: Job) -> list[str]:
 
 
 def _is_named(resource_type: ResourceType, job: Job) -> bool:
-    """Is it known which listing that is? A path names none; rereading all volumes covers its volume."""
+    """Is the listing known? With a path it is not; invalidating the list of volumes covers its volume."""
     by_path = parse_reference(str(job.arguments.get("volume", ""))) is not None
     return not (by_path and "{volume}" in resource_type.template)

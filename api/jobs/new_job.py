@@ -1,4 +1,4 @@
-"""The job that the request at hand asks for, before it is accepted: who asks, for what, and under which key."""
+"""Builds the job of the current request, before it is accepted: requester, operation, Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _LONGEST_KEY = 255
 def new_job(
     operation: Operation, subsystem: str, arguments: Mapping[str, Any], *, volume: str = "", keyed: bool = False
 ) -> NewJob:
-    """Return the job; what only its caller knows is filled in with ``dataclasses.replace``.
+    """Return the job; callers set further fields with ``dataclasses.replace``.
 
     Args:
-        operation: what is to be done.
-        subsystem: where.
-        arguments: with what.
+        operation: the operation.
+        subsystem: the storage system.
+        arguments: the operation's arguments.
         volume: the volume as the client named it (empty: as in the arguments).
-        keyed: does an Idempotency-Key count? Reads need none.
+        keyed: is the Idempotency-Key used? Reads have none.
 
     Raises:
-        Problem: the Idempotency-Key cannot be one.
+        Problem: the Idempotency-Key is malformed.
     """
-    # The key and the callback of a batch are for the whole.
+    # Key and callback of a batch belong to the batch, not to its members.
     key = idempotency_key() if keyed and current_member() is None else ""
     arguments = canonical_arguments(arguments)
     return NewJob(
@@ -64,10 +64,10 @@ def new_job(
 
 
 def idempotency_key() -> str:
-    """Return the request's key without its quotes, empty without one; bare keys are taken, too.
+    """Return the request's key without quotes, empty without a key; keys without quotes are accepted, too.
 
     Raises:
-        Problem: it cannot be one.
+        Problem: it is malformed.
     """
     if "Idempotency-Key" not in request.headers:
         return ""
@@ -80,16 +80,16 @@ def idempotency_key() -> str:
 
 
 def callback_url(*, for_change: bool) -> str:
-    """Return where the end of the job is to be sent; empty when nobody asked for it.
+    """Return the URL to notify of the job's end; empty without one.
 
     Raises:
-        Problem: the service sends nothing there.
+        Problem: callbacks to that URL are not allowed.
     """
     url = request.headers.get("Callback-URL", "").strip()
     if "Callback-URL" not in request.headers:
         return ""
     if not for_change:
-        # A change may have to read something first.
+        # The request is for a change that must read something first: that read has no callback.
         if request.method not in SAFE_METHODS:
             return ""
         raise invalid("/Callback-URL", "is for changes only: wait for a read with Prefer: wait")
@@ -106,7 +106,7 @@ def callback_url(*, for_change: bool) -> str:
 
 
 def request_hash() -> str:
-    """Return a digest of what is asked for: the same however its JSON is laid out."""
+    """Return a digest of the request that does not depend on the formatting of its JSON."""
     sent = received_body()
     try:
         body = orjson.dumps(_canonical(orjson.loads(sent)), option=orjson.OPT_SORT_KEYS)
@@ -118,14 +118,14 @@ def request_hash() -> str:
 
 
 def _canonical(body: Any) -> Any:
-    """The body with hosts and rules in canonical form, where it has such."""
+    """Return the body with hosts and rules in canonical form."""
     rules = body.get("rules") if isinstance(body, dict) else None
     is_of_rules = isinstance(rules, list) and all(isinstance(rule, str) for rule in rules)
     return canonical_arguments(body) if is_of_rules else body
 
 
 def canonical_path() -> str:
-    """Return the request's path with the host or the rule in it in canonical form."""
+    """Return the request's path with its host or rule in canonical form."""
     member = current_member()
     path, parts = (member.path, member.view_args) if member else (request.path, request.view_args or {})
     for name, value in parts.items():

@@ -1,4 +1,4 @@
-"""Why no job was accepted: which limit is reached, whose it is, and when to ask again."""
+"""Problems for jobs that were not accepted: which limit is reached, and when to ask again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.store.results import SubmitOutcome
 
 _MINUTE_S = 60
 _MEMORY_RETRY_AFTER_S = 30
-#: Clients that have not signed in are refused earlier, so that they leave room for those who have.
+#: Anonymous clients are refused earlier, so that memory is left for signed-in users.
 _STRANGERS_MEMORY_PART = 0.75
 
 
@@ -25,7 +25,7 @@ def refusal(new: NewJob, outcome: SubmitOutcome) -> Problem:
 
 
 def memory_refusal(*, signed_in: bool) -> Problem | None:
-    """Return the problem with which reads that need a job are refused while Redis has little memory left, if so."""
+    """Return the problem for reads that need a job while Redis has little memory left; None if there is enough."""
     services = current_services()
     limit = services.settings.reads_memory_percent * (1 if signed_in else _STRANGERS_MEMORY_PART)
     if services.memory.used_percent() < limit:
@@ -40,7 +40,7 @@ def memory_refusal(*, signed_in: bool) -> Problem | None:
 
 
 def _queue_limit(new: NewJob, outcome: SubmitOutcome) -> tuple[str, str]:
-    """What is full, in words, and the setting that says so."""
+    """Return a description of the limit that is reached, and its setting."""
     settings, queue = current_services().settings, new.operation.queue(new.subsystem)
     if outcome is SubmitOutcome.FULL:
         detail = f"Too many jobs wait in {queue} already: its limit of {settings.queue_limit} is reached."

@@ -1,4 +1,4 @@
-"""Turns a request for a change into a job, durably; answers with 202, or with the job's end if it comes in time."""
+"""Turns a request for a change into a job; answers 202, or with the job's result if it ends in time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from worker.store.results import SubmitOutcome
 
 
 class MemberResponse(Response):
-    """What a view answers for a member of a batch: the job that would have been accepted."""
+    """What a view returns for a member of a batch: the job that would have been accepted."""
 
     def __init__(self, new: NewJob) -> None:
         super().__init__(status=HTTPStatus.NO_CONTENT)
@@ -51,12 +51,12 @@ def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *
 
 
 def resubmit(job: Job) -> Response:
-    """Answer a request to do again what a failed or cancelled job was to do: by a new job."""
+    """Answer a request to retry a failed or cancelled job, by a new job."""
     return _answer_for(retry_request(job, keyed=True))
 
 
 def retry_request(job: Job, *, keyed: bool = False) -> NewJob:
-    """Return the request for a job that does again what another was to do; ``keyed``: an Idempotency-Key counts."""
+    """Return the request for a job that repeats another one; ``keyed``: the Idempotency-Key is used."""
     return replace(
         new_job(job.operation, job.subsystem, job.arguments, keyed=keyed),
         request=job.request,
@@ -68,14 +68,14 @@ def retry_request(job: Job, *, keyed: bool = False) -> NewJob:
 
 
 def job_headers(job_id: str) -> dict[str, str]:
-    """Where the job is."""
+    """Headers with the URL of the job."""
     return {"Operation-Location": f"/v4/jobs/{job_id}"}
 
 
 def accepted_response(job_status: JobStatus, *, headers: Mapping[str, str] | None = None, query: str = "") -> Response:
-    """202: the job, where it is and when to ask again.
+    """Return 202 with the job, its URL, and Retry-After.
 
-    ``query``: what this client wants of the listing that is read; the link to the result says so.
+    ``query``: the client's query of the listing that is read, for the link to the result.
     """
     response = Response(
         orjson.dumps(job_document(job_status, query)), HTTPStatus.ACCEPTED, content_type="application/json"
@@ -91,7 +91,7 @@ def accepted_response(job_status: JobStatus, *, headers: Mapping[str, str] | Non
 
 
 def final_response(job_status: JobStatus, result: bytes | None) -> Response:
-    """What the synchronous call would have answered.
+    """Return what the synchronous call would have answered.
 
     Raises:
         Problem: it would have failed.
@@ -123,7 +123,7 @@ def _success(job: Job, result: bytes | None) -> Response:
 
 
 def object_location(job: Job) -> str:
-    """Where the object is that the job has made."""
+    """Return the URL of the object that the job has created."""
     if "name" in job.arguments or "policy" in job.arguments:
         return job.target
     return f"/v4/{job.subsystem}/volumes/{job.arguments['volume']}"
@@ -131,7 +131,7 @@ def object_location(job: Job) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job that was accepted: now, or before under the same Idempotency-Key."""
+    """A job that was accepted now, or before under the same Idempotency-Key."""
 
     job_status: JobStatus
     replayed: bool
@@ -147,7 +147,7 @@ def _answer_for(new: NewJob) -> Response:
     try:
         return _answer(submitted, preference)
     except redis.RedisError:
-        # It is accepted all the same, and its client must learn of it.
+        # The job is accepted, and its client must get its id.
         return accepted_response(submitted.job_status, headers=submitted.headers | preference.headers(done=False))
 
 
@@ -181,7 +181,7 @@ def accept_job(new: NewJob) -> Submitted:
     """Record a job.
 
     Raises:
-        Problem: nothing was accepted, or the Idempotency-Key stands for something else.
+        Problem: nothing was accepted, or the Idempotency-Key was used for another request.
     """
     return submitted(new, *current_services().jobs.accept(new))
 
@@ -202,7 +202,7 @@ def submitted(new: NewJob, outcome: SubmitOutcome, job_id: str, job_status: JobS
 
 
 def known_request(key: str) -> KnownRequest | None:
-    """Return what this very request was accepted as before under its Idempotency-Key; None when it is new.
+    """Return how this request was accepted before under its Idempotency-Key; None when it is new.
 
     Raises:
         Problem: the key was sent with another request.
@@ -214,7 +214,7 @@ def known_request(key: str) -> KnownRequest | None:
 
 
 def freeze_choice(key: str, choice: Any) -> Any:
-    """Record under its Idempotency-Key what a request for many jobs was worked out to; return what was recorded first.
+    """Record under its Idempotency-Key what a request for many jobs has chosen; return what was recorded first.
 
     Raises:
         Problem: the key was sent with another request at the same time.
@@ -227,7 +227,7 @@ def freeze_choice(key: str, choice: Any) -> Any:
 
 
 def key_reused(job_id: str) -> Problem:
-    """Return the problem of a key that was sent with another request, which made this job (or several)."""
+    """Return the problem for a key that was sent with another request, which made this job (empty: several jobs)."""
     return Problem(
         "idempotency-key-reused",
         "This Idempotency-Key was sent with another request before. Choose a new key for each new request.",
@@ -236,7 +236,7 @@ def key_reused(job_id: str) -> Problem:
 
 
 def reject_conditions() -> None:
-    """Refuse conditional changes: each is carried out later, when nobody can say whether a condition still holds.
+    """Refuse conditional changes: a job is executed later, when the condition may not hold any more.
 
     Raises:
         Problem: `precondition-failed`.

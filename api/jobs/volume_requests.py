@@ -1,4 +1,4 @@
-"""What a POST to a volume asks for: to create it, to clone it from a snapshot of another one, or to roll it back."""
+"""A POST to a volume: creates it, clones it from a snapshot of another one, or rolls it back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from api.http.problems import Problem, invalid
 from storage_backends.models import VolumePath, parse_reference
 from worker.catalog.operations import CLONE_VOLUME, CREATE_VOLUME, ROLL_BACK_VOLUME, Operation
 
-#: What the body of a clone, and of a roll-back, may hold.
+#: The fields that the body of a clone, and of a roll-back, may have.
 CLONE_FIELDS = frozenset({"name", "junction_path", "from_volume", "from_snapshot", "active_policy_name", "size_total"})
 ROLL_BACK_FIELDS = frozenset({"name", "from_snapshot"})
 
@@ -20,7 +20,7 @@ def parse_volume_post(volume: str, body: Mapping[str, Any]) -> Request:
     """Return the operation and its arguments.
 
     Raises:
-        Problem: `validation-failed`: the fields do not fit together, or the address.
+        Problem: `validation-failed`: the fields do not fit together, or do not fit the path.
     """
     if "from_volume" in body:
         if "from_snapshot" not in body:
@@ -35,7 +35,7 @@ def parse_volume_post(volume: str, body: Mapping[str, Any]) -> Request:
 
 
 def _new_volume(volume: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments for a volume that is to be; it has a name, also where the address is a path."""
+    """The arguments for a new volume, which needs a name also where the URL has a junction path."""
     path = parse_reference(volume)
     arguments = dict(body)
     if path is None:

@@ -1,1 +1,1 @@
-"""Readiness, the figures of `/metrics`, and the state of the service that the status page shows."""
+"""Readiness, metrics, and the state of the service for the status page."""

@@ -1,6 +1,6 @@
-"""Figures for Prometheus, the same from every API process: those of the whole service, as Redis has them.
+"""Metrics for Prometheus: those of the whole service, from Redis, and so the same from every API process.
 
-Without Redis they say only that it is away. As each process answers for all, queries take the `max without (instance)`.
+Without Redis they only show that it is unavailable. As each process reports all, queries use `max without (instance)`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker.jobs.failure import REQUEST_FAULTS
 from worker.store.metrics import JOB_BOUNDS_MS, REQUEST_BOUNDS_MS, histograms
 from worker.store.write_probe import WriteState
 
-#: By the first word of their fields: name, meaning and labels of what is counted.
+#: Name, description and labels of counters, by the first word of their fields.
 _COUNTERS = {
     "ended": ("sapi_jobs_ended", "Jobs by outcome", ("subsystem", "operation", "state", "code", "fault")),
     "failed": ("sapi_jobs_failed", "Failed jobs by the reason", ("subsystem", "code")),
@@ -49,7 +49,7 @@ _HISTOGRAMS = {
         REQUEST_BOUNDS_MS,
     ),
 }
-#: The values of a gauge, by those of its labels.
+#: The values of a gauge by the values of its labels.
 _Values = Mapping[tuple[str, ...], float]
 
 _FILER_UP = {"available": 1, "unavailable": 0}
@@ -59,16 +59,16 @@ Encoder = Callable[[CollectorRegistry], bytes]
 
 
 def form_for(accept: str) -> tuple[Encoder, str]:
-    """Return what writes the form that a client accepts (OpenMetrics, or Prometheus's own), and its media type."""
+    """Return the generator of the format that a client accepts (OpenMetrics or Prometheus), and its media type."""
     try:
         return choose_encoder(accept)
     except (TypeError, ValueError):
-        # A version that is no number.
+        # The version is not a number.
         return choose_encoder("")
 
 
 def text(services: Services, probe: WriteState, encode: Encoder) -> bytes:
-    """Return the figures; ``probe``: where Redis did not answer, it is not asked again."""
+    """Return the metrics; ``probe``: the last probe of Redis, which is not queried if it did not answer."""
     registry = CollectorRegistry()
     registry.register(_MetricsCollector(services, probe))
     return encode(registry)
@@ -80,7 +80,7 @@ class _MetricsCollector(Collector):
         self._probe = probe
 
     def describe(self) -> list[Metric]:
-        # Otherwise registering would already collect.
+        # Otherwise registration would collect.
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -128,12 +128,12 @@ def _under(counts: Mapping[str, int], word: str) -> dict[str, int]:
 
 
 def _fault(code: str) -> str:
-    """Whose doing a job's failure was; empty for a job that did not fail."""
+    """Return the cause label of a job's failure (request or service); empty for a job that did not fail."""
     return "" if not code else "request" if code in REQUEST_FAULTS else "service"
 
 
 def _add(family: Any, labels: Sequence[str], values: Sequence[str], **counts: Any) -> None:
-    # Another version of the service may count by other labels.
+    # Another version of the service may have other labels.
     if len(values) == len(labels):
         family.add_metric(list(values), **counts)
 
@@ -181,7 +181,7 @@ def _of_listings(listings: Sequence[overview.ListingStatus]) -> Iterator[Metric]
 
 
 def _of_webhooks(receivers: Sequence[overview.WebhookStatus]) -> Iterator[Metric]:
-    # Hosts of callbacks are their clients' choice, and count as one.
+    # Hosts of callbacks are chosen by clients, and have one common label.
     waiting: dict[tuple[str, ...], float] = {}
     failing: dict[tuple[str, ...], float] = {}
     for receiver in receivers:

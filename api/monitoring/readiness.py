@@ -1,4 +1,4 @@
-"""What is online: workers by queue, and the storage systems as workers last saw them."""
+"""Readiness: workers online for each queue, and the last known state of the storage systems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.store.keys import Keys
 
 
 def queue_names(services: Services) -> list[str]:
-    """Every queue there is."""
+    """Return the names of all queues."""
     return [f"{subsystem}.{queue_class}" for subsystem in services.subsystems for queue_class in QueueClass]
 
 
@@ -25,7 +25,7 @@ def now_ms(client: redis.Redis) -> int:
 
 
 def check(services: Services) -> dict[str, Any]:
-    """Ask Redis; raises what redis-py raises when it is away."""
+    """Read the state from Redis; raises what redis-py raises when it is unavailable."""
     keys, queues = Keys(services.settings.key_prefix), queue_names(services)
     since = now_ms(services.redis) - WORKER_TTL_MS
     pipe = services.redis.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""Counts every request by its route, and every cached read by how it was answered; flushed to Redis later."""
+"""Counts requests by route, and reads by the outcome of the cache; the counters are flushed to Redis periodically."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer
 
 EXTENSION = "storage-api-tally"
 
-#: Probes are no use of the service.
+#: Probes are not counted.
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _VARIABLE = re.compile(r"<(?:[^<>:]*:)?([^<>]+)>")
 
 
 def init_app(app: Flask, services: Services) -> None:
-    """Count from now on."""
+    """Register the hooks that count."""
     counters = CounterBuffer(services.redis, services.settings.key_prefix)
     app.extensions[EXTENSION] = counters
     app.after_request(_count)
@@ -32,7 +32,7 @@ def init_app(app: Flask, services: Services) -> None:
 
 
 def counter_buffer() -> CounterBuffer:
-    """Return the counters of this process that are not flushed yet."""
+    """Return the buffered counters of this process."""
     services = current_app.extensions[EXTENSION]
     assert isinstance(services, CounterBuffer)  # noqa: S101 - put there by init_app
     return services
@@ -50,7 +50,7 @@ def _count(response: Response) -> Response:
         counters.count(f"limit {g.limit_reached}")
     if "counted_as" in g:
         counters.count(f"{g.counted_as} {response.status_code}")
-    # Whoever asks to wait is made to wait: that says nothing about how fast the service is.
+    # Requests that wait for a job are excluded: their duration says nothing about the service's speed.
     if "Prefer" not in request.headers and "held_open" not in g and "began" in g:
         counters.observe(f"time {method} {route}", time.perf_counter() - g.began, REQUEST_BOUNDS_MS)
     outcome = cache_outcome(response.headers.get("Cache-Status", ""))
@@ -62,18 +62,18 @@ def _count(response: Response) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class CachedHitCounters:
-    """What a request counts as that is answered from a listing at once."""
+    """The counters of a request that is answered from the cache."""
 
     counters: CounterBuffer
     status: str
     time: str
     cache: str
-    #: What else each is counted as, by its status; empty: nothing.
+    #: Further counters by status; empty: none.
     counted_as: str = ""
 
     @classmethod
     def of_request(cls) -> Self:
-        """As the request at hand does."""
+        """Return the counters of the current request."""
         operation = _operation()
         route = _shown(request.url_rule.rule) if request.url_rule else "other"
         what = operation.reads.name if operation and operation.reads else "other"
@@ -81,7 +81,7 @@ class CachedHitCounters:
         return cls(counter_buffer(), f"http {counted}", f"time {counted}", f"cache {what} hit", g.get("counted_as", ""))
 
     def add(self, status: int, elapsed_s: float) -> None:
-        """Count one more."""
+        """Count one request."""
         self.counters.start_flushing()
         self.counters.count(f"{self.status} {status // 100}xx")
         self.counters.observe(self.time, elapsed_s, REQUEST_BOUNDS_MS)
@@ -92,15 +92,15 @@ class CachedHitCounters:
 
 @cache
 def _shown(rule: str) -> str:
-    """A route as the OpenAPI document writes it."""
+    """Return a route as the OpenAPI document writes it."""
     return _VARIABLE.sub(r"{\1}", rule)
 
 
 def cache_outcome(status: str) -> str:
-    """Say in a word what Cache-Status (RFC 9211) says.
+    """Return the outcome in the header Cache-Status (RFC 9211) as one word.
 
-    hit; stale (and refreshed behind); collapsed (joined a read under way); bypass (the client wanted it newer); miss;
-    nothing where the answer is not of that kind.
+    hit; stale (refreshed meanwhile); collapsed (joined a read in flight); bypass (required by the client); miss;
+    empty for other responses.
     """
     if "; hit" in status:
         return "stale" if "ttl=-" in status else "hit"

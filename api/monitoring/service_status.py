@@ -17,7 +17,7 @@ from worker.listings.repository import ListingState
 from worker.store.keys import Keys
 from worker.store.metrics import totals
 
-#: Listings of which there is one for each storage system; the others are as many as there are volumes.
+#: Resource types with one listing for each storage system; of the others there is one for each volume.
 LISTINGS = (VOLUMES, POLICIES)
 
 
@@ -34,7 +34,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """One storage system as workers see it: its health, and how many workers' breakers are in each state."""
+    """The state of one storage system: its health, and how many workers' circuit breakers are in each state."""
 
     subsystem: str
     status: str
@@ -43,7 +43,7 @@ class BackendStatus:
 
     @property
     def breakers_open(self) -> int:
-        """How many workers do not ask it at present, since they could not reach it."""
+        """How many workers have an open circuit breaker."""
         return self.breakers.total() - self.breakers["closed"]
 
 
@@ -57,7 +57,7 @@ class ListingStatus:
 
 
 def queues(services: Services) -> list[QueueStatus]:
-    """Every queue, in one round trip."""
+    """Return the state of every queue, in one round trip."""
     names = readiness.queue_names(services)
     return [
         QueueStatus(name, waiting, running, oldest_ms / 1000, tuple(worker.decode() for worker in workers))
@@ -68,7 +68,7 @@ def queues(services: Services) -> list[QueueStatus]:
 
 
 def backends(services: Services, nodes: set[str]) -> list[BackendStatus]:
-    """Every storage system; ``nodes`` are the workers that are online."""
+    """Return the state of every storage system; ``nodes`` are the workers that are online."""
     keys, ordered = Keys(services.settings.key_prefix), sorted(nodes)
     pipe = services.redis.pipeline(transaction=False)
     for subsystem in services.subsystems:
@@ -88,7 +88,7 @@ def _filer(subsystem: str, raw: bytes | None, states: list[bytes | None]) -> Bac
 
 
 def listings(services: Services) -> list[ListingStatus]:
-    """The listings that are cached now."""
+    """Return the cached listings."""
     candidates = [
         ListingStatus(
             subsystem,
@@ -102,14 +102,14 @@ def listings(services: Services) -> list[ListingStatus]:
 
 
 def draining(services: Services) -> list[str]:
-    """The names of the workers that shut down now."""
+    """Return the names of the workers that are shutting down."""
     since = readiness.now_ms(services.redis) - WORKER_TTL_MS
     nodes: Any = services.redis.zrangebyscore(Keys(services.settings.key_prefix).draining, since, "+inf")
     return [node.decode() for node in nodes]
 
 
 def history(services: Services) -> list[dict[str, float]]:
-    """The intervals of the last day, the oldest first, the last one until now.
+    """Return the intervals of the last day, the oldest first, the last one until now.
 
     Each has its begin and end (``from``, ``at``: Unix s), its jobs by state, and their run time (``run_s``, seconds).
     """
@@ -127,7 +127,7 @@ def history(services: Services) -> list[dict[str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class WebhookStatus:
-    """One receiver of webhooks, or host of callbacks: what waits, and how long it has failed (seconds; 0: it works)."""
+    """One receiver of webhooks, or host of callbacks: waiting deliveries, and for how long it has failed (s)."""
 
     name: str
     waiting: int
@@ -136,7 +136,7 @@ class WebhookStatus:
 
 
 def webhooks(services: Services) -> list[WebhookStatus]:
-    """Every receiver that something was sent to."""
+    """Return every receiver to which something was sent."""
     keys, client = Keys(services.settings.key_prefix), services.redis
     targets: Any = client.smembers(keys.webhook_targets)
     names = sorted(name.decode() for name in targets)
@@ -158,13 +158,13 @@ def _since(moment_ms: bytes | None, now_s: int) -> float:
 
 
 def recent_failures(services: Services, most: int) -> list[JobStatus]:
-    """The jobs that failed last, the latest first; of the last hundred, as far as they are kept."""
+    """Return the last failed jobs, the latest first: at most ``most`` of the last hundred, unless expired."""
     ids: Any = services.redis.lrange(Keys(services.settings.key_prefix).failures, 0, most - 1)
     statuses = (services.jobs.get(job_id.decode()) for job_id in ids)
     return [job_status for job_status in statuses if job_status is not None]
 
 
 def counts(services: Services) -> dict[str, int]:
-    """All that was counted; see `worker.store.metrics`."""
+    """Return all counters; see `worker.store.metrics`."""
     fields: Any = services.redis.hgetall(Keys(services.settings.key_prefix).metrics)
     return {field.decode(): int(value) for field, value in fields.items()}

@@ -1,7 +1,7 @@
-"""Routes as stacks of facts: ``performs`` ties a view to an operation, its role, its answers and their documentation.
+"""Declarative routes: ``performs`` connects a view with an operation, its role, its responses and their documentation.
 
-Each view that is served has an ``access`` (a role, or who else may ask) and the operations that it performs; tests walk
-the routes and look at both.
+Each view has an ``access`` (a role, or another condition) and the operations that it performs; tests iterate over
+the routes and check both.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SIGNED_IN = "signed in"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-#: Problems that any request may meet: its form, its sender, its address, the limits, the queue.
+#: Problems of any request: malformed, not authorized, not found, too many, queue unavailable.
 _ALWAYS = (400, 401, 403, 404, 414, 422, 429, 431, 500, 503)
-#: What jobs of every operation may end in.
+#: Problems of jobs of every operation.
 _OF_JOBS = (409, 410, 501, 502, 504)
 _OF_CHANGES = (412, 413, 415)
 
@@ -46,7 +46,7 @@ class Blueprint(flask_smorest.Blueprint):
         super().add_url_rule(rule, *args, parameters=documented, **options)
 
     def performs(self, operation: Operation, *others: Operation) -> Callable[[View], View]:
-        """Tie a view to the operation that it asks for (or one of several of the same role)."""
+        """Connect a view with its operation (or one of several with the same role)."""
         assert all(other.role is operation.role for other in others)  # noqa: S101 - a mistake in the code
         changes = operation.is_change
         is_list = operation.reads is not None and not operation.reads.single
@@ -73,7 +73,7 @@ class Blueprint(flask_smorest.Blueprint):
     def exposes(
         self, operation_id: str, *, access: str, problems: Iterable[int] = (), query: bool = False, **facts: Any
     ) -> Callable[[View], View]:
-        """Declare a view that is no operation: who may ask, and the problems it has beside those of every request."""
+        """Declare a view without an operation: who may use it, and its problems beside those of every request."""
         return lambda view: self._serve(view, operation_id, access, problems, query=query, **facts)
 
     def _serve(
@@ -104,7 +104,7 @@ class Blueprint(flask_smorest.Blueprint):
 
 
 def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> Callable[[dict[str, str]], None]:
-    """What is looked at before a view is called, in this order."""
+    """The checks before a view is called, in this order."""
 
     def check(path: dict[str, str]) -> None:
         if access in frozenset(Role):

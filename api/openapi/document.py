@@ -1,4 +1,4 @@
-"""The OpenAPI document: made from the routes, once, and kept as bytes."""
+"""The OpenAPI document: generated from the routes once, and cached as bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PROBLEM = {MEDIA_TYPE: {"schema": ProblemSchema}}
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest's, with problem documents for errors and the document made once."""
+    """flask-smorest's class, with problem documents for errors and a cached document."""
 
     ERROR_SCHEMA = ProblemSchema
 
@@ -42,7 +42,7 @@ class Api(flask_smorest.Api):
         self.spec.components.response("DEFAULT_ERROR", {"description": "Problem", "content": _PROBLEM}, lazy=True)
 
     def _register_error_handlers(self) -> None:
-        """`api.http.error_handlers` has them."""
+        """Register none: `api.http.error_handlers` has the handlers."""
 
     @cached_property
     def document(self) -> bytes:
@@ -51,7 +51,7 @@ class Api(flask_smorest.Api):
 
 
 def create_api(app: Flask, version: str) -> Api:
-    """Begin the document of an application."""
+    """Create the document of an application."""
     app.config.update(
         API_TITLE="storage-api",
         API_VERSION=version,
@@ -65,14 +65,14 @@ def create_api(app: Flask, version: str) -> Api:
 
 
 def _schema_name(schema: Any) -> str:
-    """Records in a collection may lack what `fields` leaves out; they have a name of their own."""
+    """Return the schema's name; records of a collection, which may lack fields (`fields`), have another one."""
     instance = resolve_schema_instance(schema)
     name = type(instance).__name__.removesuffix("Schema")
     return f"Listed{name}" if instance.partial else name
 
 
 def describe_sign_in(api: Api, app: Flask) -> None:
-    """Say how requests are signed in; once that is known."""
+    """Add the security schemes, once they are known."""
     for name, scheme in _schemes(app).items():
         api.spec.components.security_scheme(name, scheme)
 
@@ -87,7 +87,7 @@ def _schemes(app: Flask) -> dict[str, Any]:
 
 
 def document_response(api: Api) -> Response:
-    """Answer with the document."""
+    """Return the response with the document."""
     document = api.document
     if request.script_root:
         document = orjson.dumps(orjson.loads(document) | {"servers": [{"url": request.script_root}]})

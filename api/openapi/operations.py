@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond bodies: headers, accepted jobs, security, collections' parameters."""
+"""Parts of the OpenAPI document beside bodies: headers, accepted jobs, security, parameters of collections."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SCHEMAS: dict[str, type[ma.Schema]] = {
     POLICY.name: DetailedPolicySchema,
 }
 
-#: How a request may be signed in; also the names of the security schemes.
+#: The ways to authenticate; also the names of the security schemes.
 SCHEMES = ("session", "bearer", "basic")
 
 Decorator = Callable[[Any], Any]
 
 
 def header(description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
-    """A header of an answer."""
+    """Return the documentation of a response header."""
     return {"description": description, "schema": {"type": kind, **schema}}
 
 
@@ -93,9 +93,9 @@ PAGING = [
 
 
 def security(access: str) -> list[dict[str, list[str]]]:
-    """The security requirement of a view; roles are named in it."""
+    """Return the security requirement of a view, with its roles."""
     if access == Role.USER:
-        # Strangers have it too where no user group is configured.
+        # Anonymous clients have it, too, where no user group is configured.
         return [{}, *({scheme: [access]} for scheme in SCHEMES)]
     roles = [access] if access in frozenset(Role) else []
     return [] if access == "anyone" else [{scheme: roles} for scheme in SCHEMES]
@@ -113,7 +113,7 @@ def _webhook_header(name: str, description: str) -> dict[str, Any]:
     return {"in": "header", "name": name, "required": True, "description": description, "schema": {"type": "string"}}
 
 
-#: How the end of a job is sent to a receiver.
+#: The webhook for the end of a job.
 ENDED: dict[str, Any] = {
     "post": {
         "summary": "A job has ended",
@@ -145,7 +145,7 @@ CALLBACKS = {"{$request.header.Callback-URL}": ENDED}
 
 
 def document_change(blueprint: Any, operation: Operation) -> Decorator:
-    """Document the final answer of a change, and the job of one that takes longer."""
+    """Document the final response of a change, and the job of one that takes longer."""
     status = success_status(operation)
     put = next((effect.resource_type for effect in operation.effects if effect.what == "upsert"), None)
     schema = _SCHEMAS[put.name] if put and status != 204 else None  # noqa: PLR2004 - No Content
@@ -164,7 +164,7 @@ def document_change(blueprint: Any, operation: Operation) -> Decorator:
 
 
 def document_read(blueprint: Any, operation: Operation) -> Decorator:
-    """Document the answer from the cache, and the job when there is none."""
+    """Document the response from the cache, and the job without one."""
     assert operation.reads is not None  # noqa: S101 - a mistake in the code
     schema = _SCHEMAS[operation.reads.name]
     many = not operation.reads.single
@@ -181,7 +181,7 @@ def document_read(blueprint: Any, operation: Operation) -> Decorator:
 
 
 def collection_parameters(schema: type[ma.Schema]) -> list[dict[str, Any]]:
-    """Query parameters of a collection: pages, sorting, choice of fields, and a filter on each field."""
+    """Return the query parameters of a collection: pages, sorting, choice of fields, and a filter on each field."""
     fields = list(schema().fields)
     one = "|".join(fields)
     return [

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the parts of paths."""
+"""The OpenAPI documentation of path parameters."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _PARTS = {
 
 
 def parameters_of(rule: str) -> list[dict[str, Any]]:
-    """Return the documentation of the parts of a rule that are documented here."""
+    """Return the documentation of a rule's parameters, as far as it is here."""
     return [dict(_PARTS[name]) for name in _PART.findall(rule) if name in _PARTS]
 
 
 def parameter_with_examples(name: str, examples: dict[str, Any]) -> dict[str, Any]:
-    """Return the documentation of a part of one operation's path that has examples of its own, by their names."""
+    """Return the documentation of a path parameter with examples of its own, by their names."""
     part = {key: value for key, value in _PARTS[name].items() if key != "example"}
     return part | {"required": True, "examples": examples}
 
 
 def subsystem_parameter(subsystems: tuple[str, ...]) -> dict[str, Any]:
-    """Return the documentation of the part that names a storage system."""
+    """Return the documentation of the parameter that names a storage system."""
     schema = {"type": "string", "enum": list(subsystems)}
     return {"in": "path", "name": "subsystem", "description": "The storage system", "schema": schema}

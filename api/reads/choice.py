@@ -1,4 +1,4 @@
-"""Volumes chosen by the query language of listings, for requests that are made for each of them."""
+"""Chooses volumes by a query as for their listing, for batches with a request for each of them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _UNFIT = ("fields", "page_token")
 
 
 def choose_volumes(subsystem: str, where: str, wait_s: float) -> list[str]:
-    """Return the names of the volumes that fit, from a copy that the request's Cache-Control takes.
+    """Return the names of the volumes that match, from a copy that the request's Cache-Control accepts.
 
     Args:
-        subsystem: whose volumes.
-        where: a query as of the listing of volumes: filters, `sort`, `limit`.
-        wait_s: how long to wait for the storage system where there is no such copy.
+        subsystem: the storage system.
+        where: a query string as for the listing of volumes: filters, `sort`, `limit`.
+        wait_s: how long to wait for the storage system without such a copy (seconds).
 
     Raises:
-        Problem: the query makes no sense, or there is no listing (yet).
+        Problem: the query is malformed, or there is no listing (yet).
     """
     auth.require(LIST_VOLUMES.role, operation=LIST_VOLUMES.name)
     query = _query(where)

@@ -1,4 +1,4 @@
-"""What a client asks of a collection: filter, sort, fields and pages."""
+"""Queries of collections: filters, sorting, fields and pages."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ _MODELS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Query:
-    """What is wanted of a collection."""
+    """The query of a collection."""
 
     filters: tuple[tuple[str, Predicate], ...] = ()
     sort: tuple[tuple[str, bool], ...] = ()
     fields: tuple[str, ...] = ()
     limit: int | None = None
     page: Page | None = None
-    #: The parameters that choose and order, in one form: the name of this query.
+    #: The parameters of filters and order in canonical form; identifies the query.
     text: str = ""
     parameters: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def plain(self) -> bool:
-        """Is the whole listing wanted, as it is?"""
+        """Does it request the whole listing, unchanged?"""
         return not self.text and self.limit is None and self.page is None
 
 
 @cache
 def field_types(resource_type: ResourceType) -> dict[str, type]:
-    """The fields of a collection's records: each str, int, bool, tuple, or datetime where the text is a time."""
+    """Return the types of a collection's fields: str, int, bool, tuple, or datetime for a text that is a time."""
     hints = get_type_hints(_MODELS[resource_type.name])
     return {name: datetime if name.endswith("_time") else _plain_type(hint) for name, hint in hints.items()}
 
@@ -87,10 +87,10 @@ def parse_query(resource_type: ResourceType, arguments: MultiDict[str, str]) -> 
 
 
 def no_query(arguments: Mapping[str, str]) -> Query:
-    """The query of a single object, which takes none.
+    """Return the empty query of a single object, which has no parameters.
 
     Raises:
-        Problem: there is one.
+        Problem: the request has parameters.
     """
     for name in arguments:
         raise invalid(f"/{name}", "is no parameter of this resource.")
@@ -98,7 +98,7 @@ def no_query(arguments: Mapping[str, str]) -> Query:
 
 
 def _check_terms(types: Mapping[str, type], arguments: MultiDict[str, str]) -> None:
-    """Refuse filters that cost too much together."""
+    """Refuse filters that together are too expensive."""
     most = current_services().config.max_filter_terms
     if sum(count_terms(text) for name, text in arguments.items(multi=True) if name in types) > most:
         detail = f"The filters are too many: at most {most}, counting each alternative and each asterisk."

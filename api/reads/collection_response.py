@@ -1,4 +1,4 @@
-"""The answer to what a client asks of a collection, from one state of its listing."""
+"""Responses with a collection or a part of it, from one state of its listing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.listings.repository import ListingState
 
 
 def respond(listing: Listing, listing_state: ListingState, query: Query, key: str | None) -> Response:
-    """The answer with the collection, a page of it, or the record ``key``; 304 when the client has it already."""
+    """Return the response with the collection, a page of it, or the record ``key``; 304 if the client has it."""
     packed = key is None and query.plain and takes_gzip(request)
     tag = _etag(listing_state.etag, query, key)
     if client_has(tag) or _unchanged_since(listing_state):
@@ -28,7 +28,7 @@ def respond(listing: Listing, listing_state: ListingState, query: Query, key: st
         response = _whole(listing, packed=packed)
     else:
         response = _part(listing, listing_state, query)
-    # Compressed it is another representation, so its tag is another.
+    # The compressed form is another representation with another entity tag.
     response.headers["ETag"] = f'"{tag}-gzip"' if packed else f'"{tag}"'
     response.headers["Vary"] = "Accept-Encoding, Authorization, Cookie"
     return response
@@ -48,14 +48,14 @@ def _etag(state: str, query: Query, key: str | None) -> str:
 
 
 def client_has(tag: str) -> bool:
-    """Does the client of the request at hand have the representation of this tag?"""
-    # A proxy that compresses may weaken the tag or hang its encoding on; the state is the same.
+    """Does the current request's If-None-Match have this entity tag?"""
+    # A compressing proxy may weaken the tag or append its encoding; the state is the same.
     sent = request.if_none_match
     return sent.contains_weak(tag) or sent.contains_weak(f"{tag}-gzip") or sent.contains_weak(f"{tag};gzip")
 
 
 def _unchanged_since(listing_state: ListingState) -> bool:
-    """Does If-Modified-Since say that the client has it? Changes are laid over a listing without making it younger."""
+    """Does If-Modified-Since show that the client has it? Changes applied to a listing do not change its time."""
     if "If-None-Match" in request.headers or "If-Modified-Since" not in request.headers:
         return False
     version = listing_state.listing_version
@@ -92,7 +92,7 @@ def _part(listing: Listing, listing_state: ListingState, query: Query) -> Respon
 def _rows(
     listing: Listing, listing_state: ListingState, query: Query, start: int, limit: int
 ) -> tuple[int, list[Record]]:
-    """How many records fit, and those of the page."""
+    """Return how many records match, and those of the page."""
     if not query.filters and not query.sort:
         return listing.count, listing.rows(start, limit)
     records = listing.records

@@ -1,7 +1,7 @@
 """Filter expressions on a field, as ONTAP has them: ``name=db*``, ``size_used=>1000000``, ``state=!online``, ``1..5``.
 
-An expression is a choice of alternatives (``|``), each a value, a wildcard, a comparison, a range or ``null``; ``!`` in
-front turns the whole round; in double quotes every character is itself.
+An expression has alternatives (``|``), each a value, a wildcard, a comparison, a range or ``null``; ``!`` in
+front negates the whole; in double quotes every character is literal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Predicate = Callable[[Any], bool]
 
 _UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50}
 _INTEGER = re.compile(r"(-?[0-9]{1,20})(KB|MB|GB|TB|PB|)\Z")
-#: Predicates by their bound: one call for each of many records.
+#: Comparison functions for the operators.
 _COMPARISONS: dict[str, Callable[[Any], Predicate]] = {
     ">=": lambda bound: lambda value: value is not None and value >= bound,
     "<=": lambda bound: lambda value: value is not None and value <= bound,
@@ -25,15 +25,15 @@ _COMPARISONS: dict[str, Callable[[Any], Predicate]] = {
 
 
 class BadExpression(ValueError):
-    """The expression makes no sense for its field; the message says why."""
+    """The expression is not valid for its field; the message says why."""
 
 
 def compile_expression(text: str, kind: type) -> Predicate:
-    """Return whether a field's value fits ``text``; ``kind`` is the field's type: str, int, bool, tuple (of strings),
+    """Return a predicate for the expression ``text``; ``kind`` is the field's type: str, int, bool, tuple (of strings),
     or datetime (whose values are text, as in RFC 3339).
 
     Raises:
-        BadExpression: it can never make sense.
+        BadExpression: it is not valid for that type.
     """
     plain = text.lstrip("!")
     if (len(text) - len(plain)) % 2:
@@ -49,7 +49,7 @@ def compile_expression(text: str, kind: type) -> Predicate:
 
 
 def count_terms(text: str) -> int:
-    """How much an expression costs for each record: its alternatives, and the parts of its wildcards."""
+    """Return the cost of an expression for each record: the number of its alternatives and parts of wildcards."""
     return 1 + text.count("|") + text.count("*")
 
 
@@ -76,7 +76,7 @@ def _alternative(text: str, kind: type) -> Predicate:
 
 
 def _wildcard(text: str) -> Predicate:
-    """``*`` matches any text. Parts are searched one after the other, so that matching takes linear time."""
+    """``*`` matches any text. Parts are searched one after another, so that matching takes linear time."""
     first, *middle, last = text.split("*")
 
     def fits(value: str | None) -> bool:
@@ -109,7 +109,7 @@ def _ranged(low: Any, high: Any, kind: type) -> Predicate:
 
 
 def _comparable(value: Any, kind: type) -> Any:
-    # Times may have fractions of a second: only without the Z do they sort as text.
+    # Times may have fractions of a second: they sort as text only without the Z.
     return value.removesuffix("Z") if kind is datetime and value is not None else value
 
 
@@ -133,7 +133,7 @@ def _integer(text: str) -> int:
 
 
 def _time(text: str) -> str:
-    """The time in UTC, in the form in which `_comparable` has it; one that names no zone is in UTC."""
+    """Return the time in UTC, in the form of `_comparable`; without a zone it is in UTC."""
     try:
         parsed = datetime.fromisoformat(text)
         moment = parsed.astimezone(UTC) if parsed.tzinfo else parsed

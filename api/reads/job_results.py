@@ -1,4 +1,4 @@
-"""What the synchronous call would have answered, from what a job that has ended left behind."""
+"""The result of a job that has ended, as the synchronous call would have returned it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from worker.listings.repository import ListingState
 
 
 def result_of(job_status: JobStatus) -> Response:
-    """Answer as the call would have.
+    """Return the response of the synchronous call.
 
     Raises:
-        Problem: it failed, was cancelled, has not ended, or its result is kept no longer.
+        Problem: it failed, was cancelled, has not ended, or its result has expired.
     """
     job = job_status.job
     if not job.done:
@@ -46,7 +46,7 @@ def result_of(job_status: JobStatus) -> Response:
 
 
 def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
-    """The listing that the job made, or the object, as the request that it was made for asked for it."""
+    """Return the listing or object that the job has read, with the query of its request."""
     job = job_status.job
     resource_type = job.operation.reads
     assert resource_type is not None  # noqa: S101 - only reads have a generation
@@ -67,7 +67,7 @@ def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
 
 
 def _listing(job: Job, resource_type: ResourceType, listing_version: ListingVersion) -> Listing:
-    """What the job read; where that is kept no longer, the same as it is known now."""
+    """Return the listing that the job has read; if that has expired, the current one."""
     services = current_services()
     listing = services.hot.get(listing_version)
     if listing is None and (stored := services.jobs.result(job.id)) is not None:

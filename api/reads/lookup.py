@@ -1,6 +1,6 @@
-"""Finds what a read asks for: in the listings in Redis when fresh enough, otherwise by a job that reads it anew.
+"""Look-ups for reads: from the cached listings if fresh enough, otherwise by a job that reads the storage system.
 
-Knows nothing of the form in which it is answered: each version of the API renders what was found by itself.
+Independent of the form of responses: each version of the API renders the result itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.listings.listing import Listing
 from worker.listings.repository import ListingState
 from worker.store.results import SubmitOutcome
 
-#: Failures for which an old copy is better than none: the storage system is away, it did not say no.
+#: Failures for which an old copy is served: the storage system is unavailable, it has not refused.
 _UNAVAILABLE = frozenset({"backend-unavailable", "backend-timeout"})
 
 
@@ -37,12 +37,12 @@ class ReadResult:
     read_request: ReadRequest
     listing: Listing
     listing_state: ListingState
-    #: Of a single object, its key in the listing.
+    #: For a single object: its key in the listing.
     key: str | None = None
-    #: How it was found, as in Cache-Status (RFC 9211); empty: in the cache.
+    #: How it was obtained, as in Cache-Status (RFC 9211); empty: from the cache.
     status: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    #: Does the answer depend on nothing but this listing state?
+    #: Does the response depend only on this listing state?
     is_cacheable: bool = False
 
 
@@ -55,10 +55,10 @@ class Pending:
 
 
 def find(read_request: ReadRequest) -> ReadResult | Pending:
-    """Return what answers a read, or the job that asks the storage system for it.
+    """Return the result of a read, or the job that reads the storage system.
 
     Raises:
-        Problem: it fails, or asks for what cannot be.
+        Problem: it fails, or is not valid.
     """
     if read_request.query.page is not None:
         return _page(read_request, read_request.query.page)
@@ -72,7 +72,7 @@ def find(read_request: ReadRequest) -> ReadResult | Pending:
 
 
 def _copy(read_request: ReadRequest) -> ReadResult | None:
-    """A copy that the request takes: a fresh one, if there is one."""
+    """Return a copy that the request accepts, preferably a fresh one."""
     listing_state = read_request.listing_state()
     if read_request.takes(listing_state) and not read_request.is_stale(listing_state):
         result = _from(read_request, listing_state)
@@ -88,7 +88,7 @@ def _copy(read_request: ReadRequest) -> ReadResult | None:
 
 
 def _from_collection(read_request: ReadRequest) -> ReadResult | None:
-    """A single object from the collection that it belongs to, when that is fresh and holds it."""
+    """Return a single object from its collection, if that is fresh and has it."""
     if read_request.resource_type.parent is None or read_request.resource_type.is_detailed:
         return None
     parent = replace(read_request, resource_type=read_request.resource_type.parent)
@@ -97,7 +97,7 @@ def _from_collection(read_request: ReadRequest) -> ReadResult | None:
 
 
 def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> dict[str, str]:
-    """Have the storage system asked; the headers that name the job."""
+    """Start a refresh in the background; return the headers with its job."""
     if read_request.cache_control.only_if_cached or not read_request.is_stale(listing_state):
         return {}
     job_id = listing_state.inflight
@@ -112,7 +112,7 @@ def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> d
 
 
 def _from(read_request: ReadRequest, listing_state: ListingState, status: str = "") -> ReadResult | None:
-    """What this very state holds; None when it is kept no longer, or does not hold the object."""
+    """Return the result from this listing state; None when that has expired, or does not have the object."""
     if listing_state.listing_version is None:
         return None
     listing = read_request.services.hot.get(listing_state.listing_version)
@@ -126,7 +126,7 @@ def _from(read_request: ReadRequest, listing_state: ListingState, status: str = 
 
 
 def _page(read_request: ReadRequest, page: Page) -> ReadResult:
-    """The state that a page's token names, whatever has happened since."""
+    """Return the result from the listing version of a page token, whatever has changed since."""
     if page.cache_key != read_request.resource_type.cache_key(
         read_request.subsystem, _paged_arguments(read_request, page)
     ):
@@ -141,7 +141,7 @@ def _page(read_request: ReadRequest, page: Page) -> ReadResult:
 
 
 def _paged_arguments(read_request: ReadRequest, page: Page) -> Mapping[str, Any]:
-    """The arguments, where a path stands for the volume that it meant when the first page was given out."""
+    """Return the arguments; a path is replaced by the volume that it referred to for the first page."""
     if parse_reference(str(read_request.arguments.get("volume", ""))) is None:
         return read_request.arguments
     _, _, name, *_ = [*page.cache_key.split("/"), "", "", ""]
@@ -166,7 +166,7 @@ def _new_job(read_request: ReadRequest, *, seen_ms: int | None, refresh: bool = 
 def _ask(read_request: ReadRequest) -> ReadResult | Pending:
     old = read_request.listing_state()
     if read_request.takes(old) and (result := _copy(read_request)) is not None:
-        # The storage system was asked by somebody else, and answered just now.
+        # Another request's read has ended just now.
         return result
     new = _new_job(read_request, seen_ms=None if read_request.cache_control.no_cache else old.as_of_ms)
     kept = _kept(read_request, old)
@@ -192,7 +192,7 @@ def _ask(read_request: ReadRequest) -> ReadResult | Pending:
 
 
 def _kept(read_request: ReadRequest, state: ListingState) -> tuple[ReadRequest, ListingState] | None:
-    """The copy that is better than none while the storage system is away: its own, or the collection that holds it."""
+    """Return a copy to serve while the storage system is unavailable: its own, or the collection that has it."""
     if read_request.keeps(state):
         return read_request, state
     volumes = replace(read_request, resource_type=views.VOLUMES)
@@ -211,14 +211,14 @@ def _holds(read_request: ReadRequest, volumes: ListingState) -> bool:
 
 
 def _why(read_request: ReadRequest, old: ListingState) -> str:
-    """Why the request goes on to the storage system (RFC 9211)."""
+    """Return why the request is forwarded to the storage system (``fwd`` in RFC 9211)."""
     if not old.usable:
         return "miss"
     return "request" if read_request.cache_control.no_cache or not read_request.is_stale(old) else "stale"
 
 
 def _wait(read_request: ReadRequest, job_id: str, job_status: JobStatus | None, *, may_leave: bool) -> JobStatus | None:
-    """Wait for the job a little; when there is a copy to fall back on, no longer than the storage system is there."""
+    """Wait for the job; if there is a copy to fall back on, only as long as the storage system is available."""
     preferences = read_request.preferences
     seconds = read_request.wait_s if preferences.wait_s is None else preferences.wait_s
     if preferences.respond_async and preferences.wait_s is None:
@@ -238,7 +238,7 @@ def _is_unavailable(job_status: JobStatus) -> bool:
 
 
 def _made(read_request: ReadRequest, job_status: JobStatus, status: str) -> ReadResult:
-    """What the job has brought: what stands now, unless that must be read again already."""
+    """Return the result of the job: from the current listing state, unless that has been invalidated already."""
     job, made = job_status.job, job_status.job.listing_version
     assert made is not None  # noqa: S101 - a read that succeeded has made one
     resolved = replace(read_request, arguments=job.arguments)
@@ -252,7 +252,7 @@ def _made(read_request: ReadRequest, job_status: JobStatus, status: str) -> Read
 
 
 def _without(read_request: ReadRequest, job_status: JobStatus, status: str) -> Pending:
-    """The job, while there is no answer; or why it failed."""
+    """Return the job while it has not ended; raise the problem if it failed."""
     job = job_status.job
     preferences = read_request.preferences
     headers = {"Cache-Status": f"storage-api; {status}", **job_headers(job.id), **preferences.headers(done=job.done)}

@@ -1,4 +1,4 @@
-"""Page tokens: where a page begins, and in which state of which listing, so that all pages are of one state."""
+"""Page tokens: the first record of a page and the listing version, so that all pages are of one version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIGEST_CHARS = 12
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where a page begins, and in which state of which listing."""
+    """The contents of a token: the first record of a page, the listing version, and the query."""
 
     cache_key: str
     base: str
@@ -63,7 +63,7 @@ def parse_token(token: str, text: str) -> Page:
 
 
 def bad_token() -> Problem:
-    """A page token that this service did not give out for this collection and query."""
+    """Return the problem for a token that was not issued for this collection and query."""
     return invalid("/page_token", "belongs to another collection or query, or is damaged. Take it from a Link header.")
 
 

@@ -1,4 +1,4 @@
-"""Answers reads as /v4 does: 200 with the representation that was asked for, or 202 with the job that makes it."""
+"""Reads below /v4: 200 with the requested representation, or 202 with the job that reads it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
     """Answer a read.
 
     Raises:
-        Problem: it fails, or asks for what cannot be.
+        Problem: it fails, or is not valid.
     """
     resource_type = operation.reads
     assert resource_type is not None  # noqa: S101 - a route that reads names an operation that reads
@@ -50,7 +50,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
 
 
 def with_headers(result: ReadResult, response: Response) -> Response:
-    """Say how old what was found is, where it came from, and by which job; let it be sent again if it can be."""
+    """Add the headers about age, cache and job; mark the response as cacheable if it is."""
     services, cache_control = result.read_request.services, result.read_request.cache_control
     with_age(services, result.listing_state, response, result.status)
     response.headers.update(result.headers)
@@ -63,7 +63,7 @@ def with_headers(result: ReadResult, response: Response) -> Response:
 
 
 def with_age(services: Services, listing_state: ListingState, response: Response, status: str = "") -> Response:
-    """The answer with how old it is, and where it came from (RFC 9211)."""
+    """Add the response's age, and Cache-Status (RFC 9211)."""
     settings = services.settings
     ttl_s = settings.cache_fresh - listing_state.age_s
     response.headers["Age"] = str(listing_state.age_s)

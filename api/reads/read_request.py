@@ -1,4 +1,4 @@
-"""A read as it was asked for: of what, how old it may be, and which volume a path in it means."""
+"""The request for a read: the resource, the accepted age, and the resolution of volumes given by path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.listings.repository import ListingState
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """A read as it was asked for."""
+    """The request for a read."""
 
     services: Services
     operation: Operation
@@ -29,14 +29,14 @@ class ReadRequest:
     arguments: Mapping[str, Any]
     query: Query
     cache_control: RequestCacheControl
-    #: How long to wait for a job where the preferences do not say, in seconds.
+    #: How long to wait for a job without a preference (seconds).
     wait_s: float
     preferences: Preferences
-    #: While the storage system is away: may a copy be served that is older than was asked for?
+    #: While the storage system is unavailable: may an older copy be served than the request accepts?
     stale_if_error: bool = True
-    #: The query as it was sent, for the job that reads.
+    #: The query as sent, for the job's record.
     sent_query: str = ""
-    #: The resource, for the job that reads (empty: the path of the request).
+    #: The resource, for the job's record (empty: the path of the request).
     target: str = ""
 
     @property
@@ -44,17 +44,17 @@ class ReadRequest:
         return self.resource_type.cache_key(self.subsystem, self.arguments)
 
     def listing_state(self, cache_key: str = "") -> ListingState:
-        """What Redis holds of it."""
+        """Read the state of its listing from Redis."""
         return self.services.listings.listing_state(self.resource_type, cache_key or self.cache_key, self.parent_key)
 
     @property
     def parent_key(self) -> str:
-        """The collection that a single object belongs to."""
+        """The cache key of a single object's collection."""
         return self.resource_type.parent.cache_key(self.subsystem, self.arguments) if self.resource_type.parent else ""
 
     @property
     def is_cacheable(self) -> bool:
-        """Is the same asked for whenever the same is written? A path may mean another volume tomorrow."""
+        """Does the same URL always refer to the same resource? A path may refer to another volume tomorrow."""
         read_request = (request.view_args or {}).get("volume", "")
         return parse_reference(read_request) is None
 
@@ -67,11 +67,11 @@ class ReadRequest:
         )
 
     def is_stale(self, listing_state: ListingState) -> bool:
-        """Is it time to ask the storage system again?"""
+        """Is the copy due for a refresh?"""
         return (listing_state.now_ms - listing_state.as_of_ms) / 1000 > self.services.settings.cache_fresh
 
     def keeps(self, listing_state: ListingState) -> bool:
-        """May the copy be served while the storage system is away?"""
+        """May the copy be served while the storage system is unavailable?"""
         return (
             self.stale_if_error
             and listing_state.usable
@@ -81,7 +81,7 @@ class ReadRequest:
 
 
 def resolve_volume_name(read_request: ReadRequest) -> ReadRequest:
-    """The same read with the volume's name for its path, where the name is known well enough."""
+    """Return the read with the volume's path replaced by its name, if that is cached and fresh."""
     path = parse_reference(str(read_request.arguments.get("volume", "")))
     if path is None or read_request.cache_control.no_cache:
         return read_request
@@ -98,7 +98,7 @@ def resolve_volume_name(read_request: ReadRequest) -> ReadRequest:
 
 
 def name_in_listing(read_request: ReadRequest, volumes: ListingState) -> ReadRequest:
-    """The same read with the volume's name for its path, as the listing has it."""
+    """Return the read with the volume's path replaced by its name in the listing."""
     path = parse_reference(str(read_request.arguments.get("volume", "")))
     if path is None or volumes.listing_version is None:
         return read_request

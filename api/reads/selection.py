@@ -1,4 +1,4 @@
-"""Chooses and orders the records of a listing; what many requests need is worked out once for each of its states."""
+"""Filters and sorts the records of a listing; results are cached for each of its states."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from api.reads.filter_expressions import Predicate
 from worker.listings.listing import Listing
 
 Filters = Sequence[tuple[str, Predicate]]
-#: Fields, and whether each falls.
+#: Fields, and whether the order of each is descending.
 Sort = Sequence[tuple[str, bool]]
-#: A listing, and which state of it.
+#: The cache key of a listing, and the tag of its state.
 State = tuple[str, str]
-#: Less than one in so many are few.
+#: Below this fraction (1/n) of the records, values are read one by one.
 _FEW = 4
 
 
-#: What lately asked queries found, as numbers of records: pages of one query are cut from one result.
+#: Recent results as numbers of records: the pages of one query share one result.
 _results: LRUCache[tuple[str, str, str], Sequence[int]] = LRUCache(64)
 _results_lock = Lock()
 
 
 @cached(_results, key=lambda _listing, state, _filters, _sort, text: (*state, text), lock=_results_lock)
 def numbers(listing: Listing, state: State, filters: Filters, sort: Sort, text: str) -> Sequence[int]:  # noqa: ARG001 - part of the key
-    """The numbers of the records that fit, in the order that is asked for; ``text`` names the query."""
+    """Return the numbers of the matching records in the requested order; ``text`` identifies the query."""
     selected: Sequence[int] = _ordered(listing, state, sort) if sort else range(listing.count)
     for name, fits in filters:
         selected = array("l", _fitting(selected, listing.column(name), fits))
@@ -37,7 +37,7 @@ def numbers(listing: Listing, state: State, filters: Filters, sort: Sort, text: 
 
 
 def _fitting(candidates: Sequence[int], column: Sequence[Any], fits: Predicate) -> Iterable[int]:
-    """Of the numbers those whose value fits. Where they are many, all values are looked at, in the order of memory."""
+    """Return those of the numbers whose value matches. If they are many, all values are tested, in memory order."""
     if len(candidates) * _FEW < len(column):
         return compress(candidates, map(fits, map(column.__getitem__, candidates)))
     fitting = bytes(map(fits, column))
@@ -46,7 +46,7 @@ def _fitting(candidates: Sequence[int], column: Sequence[Any], fits: Predicate) 
 
 @cached(_results, key=lambda _listing, state, sort: (*state, f"sort {sort}"), lock=_results_lock)
 def _ordered(listing: Listing, state: State, sort: Sort) -> Sequence[int]:  # noqa: ARG001 - part of the key
-    """The numbers of all records; what is null comes last."""
+    """Return the numbers of all records in order; null comes last."""
     order: Sequence[int] = range(listing.count)
     for name, descending in reversed(sort):
         column = listing.column(name)

@@ -1,1 +1,1 @@
-"""An in-process HTTP cache in front of Flask that answers repeated reads after one look at the listing's version."""
+"""An in-process HTTP cache in front of Flask that answers repeated reads after a check of the listing's version."""

@@ -1,4 +1,4 @@
-"""WSGI middleware that answers a repeated read from memory, while Redis says that nothing it depends on has changed.
+"""WSGI middleware that answers repeated reads from memory, after checking in Redis that nothing relevant has changed.
 
 The application has answered the same request of the same client once. As long as the replies of Redis about the listing
 (and the client's session) are the same, the same bytes are sent: without routing, views and hooks, but with the request
@@ -33,9 +33,9 @@ from worker.store.pipelined_reads import PackedCommands, PipelinedReads
 _CACHEABLE = "sapi.cacheable"
 _REDIS_ERROR = "sapi.redis_error"
 _MAX_RESPONSES = 512
-#: Requests with one of these go to the application: their answers depend on the time, or they have a body.
+#: Requests with one of these headers are not cached: their responses depend on the time, or they have a body.
 _UNCACHEABLE = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING")
-#: Headers that each answer has of its own.
+#: Headers that differ for each response.
 _OWN_HEADERS = frozenset({"age", "cache-status", "x-request-id"})
 
 
@@ -44,10 +44,10 @@ class CachedResponse:
     """A response, and what it depends on."""
 
     commands: tuple[tuple[str, ...], ...]
-    #: What Redis replied to them, but for the time.
+    #: Redis's replies to them, without the time.
     replies: tuple[Any, ...]
     as_of_ms: int
-    #: How old it may be (seconds).
+    #: The age up to which it may be served (seconds).
     fresh_s: int
     method: str
     path: str
@@ -63,7 +63,7 @@ class CachedResponse:
 
 
 def mark_cacheable(services: Services, state: ListingState, parent_key: str, body: bytes, fresh_s: int) -> None:
-    """Note that the response to the current request depends only on this listing state (and the session).
+    """Mark the response to the current request as depending only on this listing state (and the session).
 
     ``fresh_s``: how old it may be, in seconds.
     """
@@ -94,14 +94,14 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
 
 
 def raise_cached_redis_error() -> None:
-    """Raise what the middleware's read of Redis has raised: asking once more would take as long again."""
+    """Raise the error of the middleware's read of Redis: another attempt would take as long again."""
     error = request.environ.get(_REDIS_ERROR)
     if error is not None:
         raise error
 
 
 class ResponseCacheMiddleware:
-    """In front of the application."""
+    """The middleware."""
 
     def __init__(self, application: Application, services: Services) -> None:
         self._application = application

@@ -1,4 +1,4 @@
-"""Fields that take their own JSON type and no other: no "1" for 1, no 1.0, no true for 1."""
+"""Fields that accept only their own JSON type: for integers no "1", 1.0 or true."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def text(description: str, example: str, check: Check, **options: Any) -> Any:
 
 
 def choice(description: str, example: str, values: tuple[str, ...], **options: Any) -> Any:
-    """A string that is one of a few."""
+    """A string that is one of several values."""
     messages = {"invalid": "must be a string"}
     one_of = ma.validate.OneOf(values, error="must be one of {choices}")
     return _field(ma.fields.String, description, example, validate=one_of, error_messages=messages, **options)

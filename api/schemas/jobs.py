@@ -1,4 +1,4 @@
-"""The shapes of jobs and problems, for the document; and the query of the job list, which is checked by its schema."""
+"""Schemas of jobs and problems, for the OpenAPI document, and of the query of the job list, for validation."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class JobSchema(ma.Schema):
 
 
 class ChoicesField(ma.fields.Field):
-    """Some words, separated by commas; in JSON also a list. Deserialised to a tuple without doubles."""
+    """Words separated by commas; in JSON also a list. Deserialised to a tuple without duplicates."""
 
     default_error_messages = {"invalid": "must be text, with commas between several"}  # noqa: RUF012 - marshmallow's way
 

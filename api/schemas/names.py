@@ -1,4 +1,4 @@
-"""What volumes, snapshots, hosts, policies and rules may be called; checked in paths and bodies alike."""
+"""Rules for the names of volumes, snapshots, hosts, policies and rules; the same in paths and bodies."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _NODE = re.compile(r"[A-Za-z0-9_.-]{0,255}\Z")
 _SEGMENT = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _SNAPSHOT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,254}\Z")
 _POLICY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,255}\Z")
-#: What back-ends call aggregates and caching policies.
+#: Names of aggregates and caching policies.
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}\Z")
 _WORDS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+ -]{0,254}\Z")
 _PERMISSIONS = re.compile(r"[0-7]{4}\Z")
 MAX_COMMENT_CHARACTERS = 1023
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
 _NETGROUP = re.compile(r"@[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
-#: They are parts of paths of the API itself.
+#: Names that are parts of paths of the API.
 _RESERVED_SEGMENTS = frozenset({"snapshots", "locks", "rule"})
 _MAX_HOST = 253
 _MAX_RULE = 255
-#: Longer than any storage system takes; what a name costs in memory and keys is bounded by it.
+#: Longer than any storage system accepts; bounds the memory of names and keys.
 _MAX_PATH = 1024
 
-#: Says what is wrong with a name; empty when nothing is.
+#: Returns what is wrong with a name; empty when it is valid.
 Check = Callable[[str], str]
 
 
@@ -41,7 +41,7 @@ def volume_name(text: str) -> str:
 
 
 def junction_path(text: str) -> str:
-    """Check where a volume is mounted."""
+    """Check a junction path."""
     if not text.startswith("/"):
         return "must begin with '/'"
     if len(text) > _MAX_PATH:
@@ -75,7 +75,7 @@ def word(text: str) -> str:
 
 
 def policy_word(text: str) -> str:
-    """Check the name of a snapshot or QoS policy, as a back-end has it."""
+    """Check the name of a snapshot policy or QoS policy."""
     return "" if _WORDS.match(text) else "must be 1 to 255 letters, digits, blanks, '_', '.', ':', '+' and '-'"
 
 
@@ -85,7 +85,7 @@ def unix_permissions(text: str) -> str:
 
 
 def comment(text: str) -> str:
-    """Check a text that is kept with a volume."""
+    """Check a volume's comment."""
     if len(text) > MAX_COMMENT_CHARACTERS:
         return f"must be at most {MAX_COMMENT_CHARACTERS} characters"
     return "" if text.isprintable() else "must have no control characters"
@@ -109,7 +109,7 @@ def policy(text: str) -> str:
     """Check an export policy's name."""
     if not _POLICY.match(text):
         return "must be 1 to 256 letters, digits, and '_./:-', beginning with a letter, digit or '_'"
-    # Otherwise deleting the policy a/rule/b would be deleting the rule b of the policy a.
+    # Otherwise the path of the policy a/rule/b would be that of the rule b of the policy a.
     return "must have no segment called 'rule'" if "/rule/" in f"{text}/" else ""
 
 
@@ -138,7 +138,7 @@ def _is_network(text: str) -> bool:
     return parse_network(text) is not None
 
 
-#: What the parts of a path are checked with.
+#: The checks of path parameters.
 _PATH_CHECKS: Mapping[str, Check] = {
     "volume": volume,
     "name": snapshot,
@@ -149,7 +149,7 @@ _PATH_CHECKS: Mapping[str, Check] = {
 
 
 def check_path(arguments: Mapping[str, str]) -> None:
-    """Refuse names in a path that cannot be.
+    """Refuse names in a path that are not valid.
 
     Raises:
         Problem: `validation-failed`, with a pointer for each.

@@ -1,4 +1,4 @@
-"""What goes in and out as JSON. Bodies are checked by these; answers are ready JSON, and only documented by them."""
+"""Schemas of resources. They validate the bodies of requests; responses are ready JSON, and only documented by them."""
 
 from __future__ import annotations
 

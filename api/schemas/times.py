@@ -1,4 +1,4 @@
-"""Moments in requests, in every spelling of RFC 3339; a date alone is its first moment in UTC."""
+"""Times in requests, in all forms of RFC 3339; a date alone is its begin in UTC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(ma.fields.Field):
-    """A moment, deserialised to Unix time in microseconds."""
+    """A time, deserialised to Unix microseconds."""
 
     default_error_messages = {  # noqa: RUF012 - marshmallow's way
         "invalid": "must be a date or a time (RFC 3339), such as 2026-01-31 or 2026-01-31T12:00:00Z",
@@ -32,12 +32,12 @@ class Moment(ma.fields.Field):
 
 
 def unix_us(text: str) -> int | None:
-    """Return a moment as Unix time in microseconds; None when the text is none, or beyond the years 1 to 9999."""
+    """Return a time in Unix microseconds; None when the text is malformed, or outside the years 1 to 9999."""
     parts = _MOMENT.match(text)
     if parts is None:
         return None
     time = parts["time"] or "00:00:00"
-    # A leap second is the last moment before the next minute.
+    # A leap second counts as the last microsecond before the next minute.
     leap = time.endswith(":60")
     try:
         local = datetime.fromisoformat(f"{parts['date']}T{time[:-2] + '59' if leap else time}+00:00")
@@ -48,10 +48,10 @@ def unix_us(text: str) -> int | None:
 
 
 def _offset(parts: re.Match[str]) -> timedelta:
-    """The zone's distance from UTC.
+    """Return the zone's offset from UTC.
 
     Raises:
-        ValueError: there is no such zone.
+        ValueError: it is malformed.
     """
     if parts["sign"] is None:
         return timedelta(0)

@@ -1,4 +1,4 @@
-"""Who may ask below /v3: roles as in /v4, and the predecessor's 403 for whoever lacks one, known or not."""
+"""Access below /v3: roles as in /v4, and the predecessor's 403 for all who lack one, also anonymous clients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.catalog.operations import Role
 
 
 def require(role: Role, operation_id: str) -> None:
-    """Refuse whoever does not have the role; the decision goes to the audit log.
+    """Refuse users without the role; the decision is written to the audit log.
 
     Raises:
         Problem: `missing-role`, and as ``auth.principal``.

@@ -1,4 +1,4 @@
-"""Routes of the v3 API: ``serves`` ties a view to its operation, its role, its checks and its documentation."""
+"""Routes of the v3 API: ``serves`` connects a view with its operation, its role, its checks and its documentation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.catalog.operations import Operation
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-#: What any request may meet, and what only changes may.
+#: Statuses of all requests, and of changes only.
 _ALWAYS = (400, 403, 404, 414, 429, 431, 500, 501, 503)
 _OF_CHANGES = (409, 412, 413, 504)
 _X_FIELDS = {
@@ -31,20 +31,20 @@ _X_FIELDS = {
 
 
 class V3Blueprint(Blueprint):
-    """A blueprint whose views are the predecessor's."""
+    """A blueprint of the predecessor's routes."""
 
     ARGUMENTS_PARSER = LenientParser()
 
     def serves(
         self, operation_id: str, operation: Operation, *others: Operation, takes_mask: bool = False
     ) -> Callable[[View], View]:
-        """Tie a view to the operation that it asks for (or one of several of the same role).
+        """Connect a view with its operation (or one of several with the same role).
 
         Args:
-            operation_id: the predecessor's, which clients were generated from, with ``v3_`` in front.
-            operation: what is asked for.
-            others: what else may be.
-            takes_mask: does X-Fields choose the keys of the answer?
+            operation_id: the predecessor's operationId, from which clients were generated, with the prefix ``v3_``.
+            operation: the operation.
+            others: further operations of the view.
+            takes_mask: does X-Fields select the keys of the response?
         """
         check = _checks(operation_id, operation, takes_mask=takes_mask)
 
@@ -74,7 +74,7 @@ class V3Blueprint(Blueprint):
 
 
 def _checks(operation_id: str, operation: Operation, *, takes_mask: bool) -> Callable[[dict[str, str]], None]:
-    """What is looked at before a view is called, in this order."""
+    """The checks before a view is called, in this order."""
 
     def check(path: dict[str, str]) -> None:
         access.require(operation.role, operation_id)

@@ -1,4 +1,4 @@
-"""Bodies of POST and PATCH: known fields are checked as in /v4, all others are ignored as they always were."""
+"""Bodies of POST and PATCH: known fields are validated as in /v4, others are ignored as by the predecessor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INVALID = "Input payload validation failed"
 
 
 class LenientParser(StrictParser):
-    """Reads JSON objects; the query is no part of a request."""
+    """Reads JSON objects; the query string is ignored."""
 
     DEFAULT_VALIDATION_STATUS = 400
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {"json": ma.EXCLUDE}  # noqa: RUF012 - theirs
@@ -69,7 +69,7 @@ class V3VolumePatchSchema(_Lenient):
 class V3NewVolumeSchema(V3VolumePatchSchema):
     """A volume to be created, cloned (`from_volume` and `from_snapshot`), or rolled back (`from_snapshot`)."""
 
-    # Each is ignored where the path says it, so that its letters are looked at where it counts.
+    # Each is ignored if the path has it, so it is validated where it is used.
     name = text("The volume's name; needed when the address is node:/junction/path", "dbvol01", v3_names.not_empty)
     junction_path = text("Where to mount it", "/vol/dbvol01", v3_names.not_empty)
     aggregate_name = text("Where to put it; without it the storage system chooses", "aggr1", names.word)

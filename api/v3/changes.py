@@ -1,4 +1,4 @@
-"""Changes below /v3: each is a job, whose request is held open until it ends, and finds it when it comes again."""
+"""Changes below /v3: each is a job; its request is held open until the end, and a repetition finds the same job."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from worker.store.results import SubmitOutcome
 
 log = structlog.get_logger(__name__)
 
-#: Seconds after which there may be a place to wait again.
+#: Retry-After (seconds) when no waiter slot is free.
 _NO_PLACE_RETRY_AFTER = "5"
 _MAYBE_ACCEPTED_RETRY_AFTER = "2"
 _LOOK_EVERY_S = 0.2
-#: What the contract allows an answer beyond the wait itself.
+#: How much later than the wait a response may be sent (seconds).
 _ANSWER_WITHIN_S = 1.0
 
 #: Makes the body of a success from the job's result (JSON).
@@ -45,17 +45,17 @@ Body = Callable[[bytes], bytes]
 
 
 def no_body(_result: bytes) -> bytes:
-    """Nothing, for 204."""
+    """Return an empty body, for 204."""
     return b""
 
 
 def empty_text(_result: bytes) -> bytes:
-    """What the predecessor answered to most of what it made."""
+    """Return the predecessor's body of most creations."""
     return as_json("")
 
 
 def null(_result: bytes) -> bytes:
-    """What the predecessor answered to a change of a volume."""
+    """Return the predecessor's body of a change of a volume."""
     return as_json(None)
 
 
@@ -69,19 +69,19 @@ def change(
     status: int = HTTPStatus.CREATED,
     body: Body = empty_text,
 ) -> Response:
-    """Have a change made, and answer with its outcome.
+    """Submit a change, wait for its end, and answer with the outcome.
 
     Args:
-        operation: what is to be done.
-        subsystem: where.
-        arguments: with what.
+        operation: the operation.
+        subsystem: the storage system.
+        arguments: the operation's arguments.
         volume: the volume as the client named it (empty: none).
         fields: the known fields of the request's body.
         status: the status of a success.
         body: makes the body of a success.
 
     Raises:
-        Problem: nothing was accepted, it failed, or it is still under way (504).
+        Problem: nothing was accepted, it failed, or it has not ended yet (504).
     """
     operation.check(arguments)
     reject_conditions()
@@ -104,7 +104,7 @@ class _HeldChange:
         self._ends_at = time.monotonic() + v3().settings.v3_wait
 
     def outcome(self, new: NewJob, status: int, body: Body) -> Response:
-        """Submit the job, wait, and return the answer to its success; else raise the problem."""
+        """Submit the job, wait, and return the response of a success; otherwise raise the problem."""
         accepted, is_mine = self._submit(new)
         job_id = accepted.job_status.job.id
         with self.services.held_requests.holding(job_id) if is_mine else nullcontext():
@@ -112,7 +112,7 @@ class _HeldChange:
             if ended is not None:
                 response = _answer(ended, status, body)
                 if new.repeat is not None and not self._is_late():
-                    # At the very end: whoever was not answered may ask again.
+                    # As the last step: a client that gets no response may repeat the request.
                     self.services.held_requests.forget(new.repeat.digest, job_id)
                 if isinstance(response, Problem):
                     raise response
@@ -120,7 +120,7 @@ class _HeldChange:
         raise _under_way(job_id)
 
     def _submit(self, new: NewJob) -> tuple[Submitted, bool]:
-        """The job of this request, and whether it was made for it now."""
+        """Return the job of this request, and whether it was made now."""
         held_requests, jobs = self.services.held_requests, self.services.jobs
         while True:
             try:
@@ -138,7 +138,7 @@ class _HeldChange:
                 raise _under_way(job_id)
 
     def _ended(self, job_id: str) -> tuple[JobStatus, bytes] | None:
-        """The job and its result, once it has ended; None when the wait is over before, or Redis is away."""
+        """Wait for the end; return the job and its result, None if the wait is over before or Redis is unavailable."""
         try:
             job_status = wait_for_end(self.services, job_id, self._left_s(), has_slot=True)
             if job_status is None or not job_status.job.done:
@@ -152,7 +152,7 @@ class _HeldChange:
         return max(0.0, self._ends_at - time.monotonic())
 
     def _is_late(self) -> bool:
-        """Did the answer come so late (the process stood still) that a proxy may have cut the connection before?"""
+        """Is the response so late (the process was paused) that a proxy may have closed the connection?"""
         return time.monotonic() > self._ends_at + _ANSWER_WITHIN_S
 
     def _is_over(self) -> bool:
@@ -193,6 +193,6 @@ def _under_way(job_id: str) -> Problem:
 
 
 def _digest(requester_id: str, fields: Mapping[str, Any]) -> str:
-    """Names a request: by its caller and all that it asks for."""
+    """Return the digest that identifies a request: caller, method, path and fields."""
     parts = [requester_id, request.method, request.path, fields]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,4 +1,4 @@
-"""Times as the predecessor wrote them: RFC 822, in UTC, with the zone as ``-0000``."""
+"""Times in the predecessor's format: RFC 822, in UTC, with the zone as ``-0000``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 @lru_cache(4096)
 def rfc822(text: str) -> str | None:
-    """Return an RFC 3339 time to the second, as in ``Thu, 26 Nov 2026 13:12:40 -0000``; None for what is no time."""
+    """Return an RFC 3339 time to the second, as in ``Thu, 26 Nov 2026 13:12:40 -0000``; None for a malformed one."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -18,10 +18,10 @@ def rfc822(text: str) -> str | None:
 
 
 def unix_s(day: date) -> int:
-    """Return when a day begins, in UTC, in Unix seconds."""
+    """Return the begin of a day, in UTC, in Unix seconds."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
 def http_date(day: date) -> str:
-    """Return when a day begins as an HTTP date."""
+    """Return the begin of a day as an HTTP date."""
     return formatdate(unix_s(day), usegmt=True)

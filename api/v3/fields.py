@@ -1,4 +1,4 @@
-"""Records as the predecessor's clients read them: the old keys in the old order, what is not known as null."""
+"""Records in the predecessor's format: the old keys in the old order, unknown values as null."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Record = Mapping[str, Any]
 
 
 def project(resource_type: ResourceType, record: Record) -> dict[str, Any]:
-    """Return a record with the old keys; texts that are empty are null, which clients refuse otherwise."""
+    """Return a record with the old keys; empty texts become null, since clients do not accept them."""
     old = {key: None if (value := record.get(key)) == "" else value for key in _KEYS[resource_type.name]}
     if old.get("creation_time") is not None:
         old["creation_time"] = rfc822(str(old["creation_time"]))
@@ -51,20 +51,20 @@ def as_json(value: Any) -> bytes:
 
 
 def one(resource_type: ResourceType, record: Record, mask: Mask) -> bytes:
-    """Return the body that shows one object."""
+    """Return the body of one object."""
     return as_json(masks.apply(mask, project(resource_type, record)))
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A listing in the old form, plain and compressed."""
+    """A listing in the old format, plain and compressed."""
 
     body: bytes
     gzip: bytes
 
 
 class Renderer:
-    """Renders each version of a listing once, for as long as the process keeps that version."""
+    """Renders each version of a listing once, while the process has it in its cache."""
 
     def __init__(self) -> None:
         self._rendered: WeakKeyDictionary[Listing, Rendered] = WeakKeyDictionary()
@@ -83,7 +83,7 @@ class Renderer:
 
 
 def masked(resource_type: ResourceType, listing: Listing, mask: Mask) -> bytes:
-    """Return the body that shows the chosen keys of each object of a listing."""
+    """Return the body with the selected keys of each object of a listing."""
     return _many(resource_type, listing, lambda record: masks.apply(mask, record))
 
 

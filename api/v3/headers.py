@@ -1,4 +1,4 @@
-"""What every answer below /v3 says of its age: since when it is deprecated, and what takes its place."""
+"""Headers of every response below /v3: since when the API is deprecated, and its successor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api.v3.dates import http_date, unix_s
 from api.v3.settings import V3Settings
 
 PREFIX, SUCCESSOR = "/v3", "/v4"
-#: Longer paths are no use as a link.
+#: Longer paths get no link.
 _LONGEST_PATH = 2048
 
 
@@ -20,12 +20,12 @@ def is_below(path: str) -> bool:
 
 
 def successor_path(path: str = "") -> str:
-    """Return what a path (empty: that of the request at hand) is called below /v4."""
+    """Return the path below /v4 for a path below /v3 (empty: that of the current request)."""
     return SUCCESSOR + (path or request.path).removeprefix(PREFIX)
 
 
 def add(response: Response, settings: V3Settings) -> None:
-    """Add RFC 9745's and RFC 8594's headers, and links to what takes the place of this API."""
+    """Add the headers of RFC 9745 and RFC 8594, and links to the successor."""
     response.headers["Deprecation"] = f"@{unix_s(settings.v3_deprecated)}"
     if settings.v3_sunset is not None:
         response.headers["Sunset"] = http_date(settings.v3_sunset)

@@ -1,4 +1,4 @@
-"""The request header X-Fields: which keys of an object are wanted, in which order."""
+"""The request header X-Fields: selects the keys of objects and their order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from api.http.problems import Problem
 
 HEADER = "X-Fields"
 
-#: Names of keys; None stands for all of them.
+#: Names of keys; None: all.
 Mask = tuple[str, ...] | None
 
 
 def parse(text: str | None) -> Mask:
-    """Return the mask that a header holds: names separated by commas, optionally within one pair of braces.
+    """Return the mask in a header: names separated by commas, optionally within one pair of braces.
 
     Raises:
-        Problem: `invalid-request`: it is none.
+        Problem: `invalid-request`: it is malformed.
     """
     text = (text or "").strip()
     if not text:
@@ -34,5 +34,5 @@ def parse(text: str | None) -> Mask:
 
 
 def apply(mask: Mask, record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the wanted keys of an object, in the mask's order; names that it does not have are passed over."""
+    """Return the selected keys of an object, in the mask's order; unknown names are ignored."""
     return record if mask is None else {name: record[name] for name in mask if name in record}

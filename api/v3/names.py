@@ -1,4 +1,4 @@
-"""Names in paths below /v3: what cannot be a name is told so, what cannot be on a filer does not exist."""
+"""Validation of names in paths below /v3: 400 for invalid names of new objects, otherwise 404."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from api.schemas import names
 
 _VOLUME = re.compile(r"[A-Za-z0-9:/_.-]+\Z")
 _LONGEST_RULE = 255
-#: Methods that make what they name.
+#: Methods that create the object that the path names.
 _MAKES = frozenset({"POST", "PUT"})
 
 
 def check_path(path: Mapping[str, str], method: str) -> None:
-    """Refuse names in a path that cannot be.
+    """Refuse names in a path that are not valid.
 
     Raises:
-        Problem: 400 for what the request would make, and for odd letters in a volume's name; otherwise 404.
+        Problem: 400 for the name of a new object, and for invalid characters in a volume's name; otherwise 404.
     """
     if "volume" in path:
         _check_volume(path["volume"], makes=method == "POST" and not {"name", "host"} & set(path))
@@ -33,17 +33,17 @@ def check_path(path: Mapping[str, str], method: str) -> None:
 
 
 def is_rule(text: str) -> bool:
-    """May this be a rule? What it means is the filer's business, as it always was."""
+    """Has this the form of a rule? The filer validates its meaning, as with the predecessor."""
     return 0 < len(text) <= _LONGEST_RULE and text.isprintable() and not any(c.isspace() for c in text)
 
 
 def rule(text: str) -> str:
-    """Say what is wrong with a rule; empty when nothing is."""
+    """Return what is wrong with a rule; empty when it is valid."""
     return "" if is_rule(text) else "must be 1 to 255 characters, none of them white space or control characters"
 
 
 def not_empty(text: str) -> str:
-    """Say what is wrong with a text that must not be empty."""
+    """Return what is wrong with a text that must not be empty."""
     return "" if text else "must not be empty"
 
 

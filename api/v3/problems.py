@@ -1,4 +1,4 @@
-"""From a problem of /v4 to an error of /v3: its status, and ``{"message"}`` with what clients look for in it."""
+"""Translates problems of /v4 to errors of /v3: the status, and ``{"message"}`` with words that clients search for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.services import current_services
 from api.v3.fields import as_json
 
 _BAD_REQUEST, _INTERNAL, _UNAVAILABLE = 400, 500, 503
-#: By code; all others keep their status, but that clients know 400 where /v4 has 409 and the like.
+#: Statuses by code; all others keep their status, except that 409 and similar ones become 400.
 _STATUS = {
     "unauthenticated": 403,
     "too-many-snapshots": 409,
@@ -23,25 +23,25 @@ _STATUS = {
     "timed-out": _INTERNAL,
     "resource-busy": _UNAVAILABLE,
     "result-expired": _UNAVAILABLE,
-    # No answer is 504 but that of a change that is under way.
+    # The only 504 is that of a change that has not ended yet.
     "not-cached": _UNAVAILABLE,
 }
 _KEPT = frozenset({400, 403, 404, 405, 413, 414, 429, 431, 500, 501, 503, 504})
-#: Seconds after which the same request may be sent again, where the problem does not say.
+#: Retry-After (seconds) for problems that have none.
 _RETRY_AFTER = {"resource-busy": "5", "backend-unavailable": "10", "result-expired": "1"}
 _LOOK_FIRST = "It may or may not have been done: look before you send it again."
 
 
 def name_in_messages(**names: str) -> None:
-    """Say what messages about the request at hand call a thing, where that is not what its path says.
+    """Set the names that messages about the current request use instead of those in its path.
 
-    Names are those of the path (``volume``, ``name``, ``policy``); ``exists`` is said of what exists already.
+    Keys are those of the path (``volume``, ``name``, ``policy``); ``exists`` names what exists already.
     """
     g.v3_names = names
 
 
 def translate(response: Response) -> None:
-    """Make the problem document of an answer an error as clients of /v3 know it, in place."""
+    """Convert the problem document of a response to an error of /v3, in place."""
     if response.mimetype != MEDIA_TYPE:
         return
     document = orjson.loads(response.get_data())
@@ -65,7 +65,7 @@ def translate(response: Response) -> None:
 
 
 def _errors(document: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with each field: ``/rules/0`` is ``rules.0``, the whole is an empty name."""
+    """Return the errors by field: ``/rules/0`` becomes ``rules.0``, the whole body an empty name."""
     return {
         str(error["pointer"]).removeprefix("/").replace("/", ".").replace("~1", "/").replace("~0", "~"): error["detail"]
         for error in document.get("errors", ())

@@ -1,4 +1,4 @@
-"""Reads below /v3: those of /v4, held open, and never older than was asked for."""
+"""Reads below /v3: as below /v4, but held open until there is a result that is fresh enough."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from api.v3.masks import Mask
 from api.v3.settings import v3
 from worker.catalog.operations import Operation
 
-#: Seconds after which a read that did not come in time is asked for again: it joins the one that is under way.
+#: Retry-After (seconds) for a read that was not in time; the repetition joins the read in flight.
 _RETRY_AFTER = "1"
 _DIGEST_CHARS = 12
 _renderer = fields.Renderer()
@@ -32,7 +32,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
     """Answer a read.
 
     Raises:
-        Problem: it fails, or does not come in time.
+        Problem: it fails, or is not ready in time.
     """
     resource_type = operation.reads
     assert resource_type is not None  # noqa: S101 - a route that reads names an operation that reads
@@ -52,7 +52,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
         )
     )
     if isinstance(result, Pending) or result.status:
-        # The storage system was asked for it.
+        # The storage system was read for it.
         g.held_open = True
     if isinstance(result, Pending):
         raise Problem(
@@ -65,7 +65,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
 
 
 def _freshness() -> RequestCacheControl:
-    """How old it may be: clients that say nothing cannot see an age, and believe that they see the filer."""
+    """Return the accepted age: clients without a preference do not know of the cache, and expect the filer's state."""
     if "Cache-Control" in request.headers or "Pragma" in request.headers:
         return freshness(request)
     return RequestCacheControl(max_age_s=v3().max_age_s)
@@ -74,7 +74,7 @@ def _freshness() -> RequestCacheControl:
 def _rendered(result: ReadResult, mask: Mask) -> Response:
     key = result.key
     compressed = key is None and mask is None and takes_gzip(request)
-    # Every form of a state is another representation, so its tag is another.
+    # Every form of a state is another representation with another entity tag.
     form = hashlib.sha256(repr((mask, key)).encode()).hexdigest()[:_DIGEST_CHARS]
     tag = f"{result.listing_state.etag}-v3-{form}"
     response = Response(status=304) if client_has(tag) else _body(result, mask, compressed=compressed)

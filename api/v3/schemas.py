@@ -1,4 +1,4 @@
-"""What /v3 answers, for the OpenAPI document: the old keys of what /v4 has more of, and times as they were."""
+"""Schemas of /v3 for the OpenAPI document: records with the old keys, and times in the old format."""
 
 from __future__ import annotations
 

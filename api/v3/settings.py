@@ -1,4 +1,4 @@
-"""What configures the v3 API: ``SAPI_V3`` and ``SAPI_V3_<NAME>``."""
+"""Settings of the v3 API: ``SAPI_V3`` and ``SAPI_V3_<NAME>``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXTENSION = "storage-api-v3"
 
 
 class V3Settings(BaseSettings):
-    """The API that the predecessor's clients use; times in seconds."""
+    """Settings of the API for the predecessor's clients; times in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
@@ -52,14 +52,14 @@ class V3Settings(BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class V3:
-    """The settings, as the application at hand was made with."""
+    """The settings of the current application."""
 
     settings: V3Settings
     max_age_s: int
 
 
 def v3() -> V3:
-    """Return what the v3 API of the application at hand works with."""
+    """Return the v3 API's objects of the current application."""
     extension = current_app.extensions[EXTENSION]
     assert isinstance(extension, V3)  # noqa: S101 - put there by init_app
     return extension

@@ -1,4 +1,4 @@
-"""Tying the v3 API to an application."""
+"""Adds the v3 API to an application."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from api.v3.resources import export_policies, locks, snapshots, volumes
 from api.v3.settings import EXTENSION, V3, V3Settings
 from worker.config.settings import load
 
-#: Importing them adds their routes to the blueprint.
+#: Imported for their effect: they add their routes to the blueprint.
 ROUTES = (export_policies, locks, snapshots, volumes)
 
 
 def init_app(app: Flask, api: flask_smorest.Api, settings: V3Settings | None = None) -> None:
-    """Serve the v3 API; the last step of making an application, so that other hooks see its answers as they go out."""
+    """Serve the v3 API; the last step of create_app, so that other hooks see its responses as they are sent."""
     settings = settings or load(V3Settings)
     with app.app_context():
         services = current_services()
@@ -47,7 +47,7 @@ def init_app(app: Flask, api: flask_smorest.Api, settings: V3Settings | None = N
 
 
 def _begin(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
-    """Before anything else is done with a request: it is of this API."""
+    """Mark the request as one of this API, before all other hooks."""
     if not headers.is_below(request.path):
         return
     prefer_sessions()
@@ -62,6 +62,6 @@ def _operation_id() -> str:
 
 
 def _refuse_other_paths() -> None:
-    """A slash at the end is no other spelling of a path; and where the API is off, nothing is there."""
+    """Answer 404 to paths with a slash at the end."""
     if headers.is_below(request.path) and request.path.endswith("/") and len(request.path) > len("/v3/"):
         raise Problem("not-found", "There is nothing at this address: it ends with a slash.")

@@ -1,4 +1,4 @@
-"""What a POST to a volume asks for below /v3, with what the predecessor added to what its clients left out."""
+"""A POST to a volume below /v3, with the predecessor's defaults for missing fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.schemas.fields import MOST_BYTES
 from storage_backends.models import parse_reference
 from worker.catalog.operations import CREATE_VOLUME
 
-#: The driver whose volumes need a size and a place.
+#: The driver whose volumes need a size and a junction path.
 _NETAPP = "NetappStorage"
 _CHECKS = {"name": names.volume_name, "junction_path": names.junction_path}
 
@@ -27,7 +27,7 @@ def parse_volume_post(volume: str, body: Mapping[str, Any], driver: str) -> Requ
         driver: the class of the storage system's driver.
 
     Raises:
-        Problem: `validation-failed`: something is missing, or does not fit.
+        Problem: `validation-failed`: a field is missing, or does not fit.
     """
     if "from_volume" in body and "from_snapshot" not in body:
         raise invalid("/from_snapshot", "is required with from_volume")
@@ -41,7 +41,7 @@ def parse_volume_post(volume: str, body: Mapping[str, Any], driver: str) -> Requ
 
 
 def _counting(volume: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that count: what the path says already is ignored, and so is what a clone or roll-back cannot take."""
+    """Return the fields that are used: without those in the path, or that a clone or roll-back does not support."""
     ignored = {"junction_path"} if parse_reference(volume) else {"name"}
     if "from_volume" in body:
         ignored |= body.keys() - CLONE_FIELDS
@@ -62,7 +62,7 @@ def _require(arguments: Mapping[str, Any], *fields: str) -> None:
 
 
 def _with_defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The predecessor's defaults, so that a volume comes out the same whatever the storage system's own are."""
+    """Return the fields with the predecessor's defaults, which may differ from the storage system's own."""
     full = {
         "percentage_snapshot_reserve": 0,
         "compression_enabled": True,
