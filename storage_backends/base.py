@@ -21,23 +21,23 @@ from storage_backends.models import (
 
 
 class Outcome(StrEnum):
-    """What looking at the storage system tells about a change whose worker is gone."""
+    """The outcome of an in-doubt change, as probing the storage system shows it."""
 
-    #: The change is there, whole (what was missing and harmless to repeat has been completed).
+    #: The change is complete (missing steps that are safe to repeat have been done).
     DONE = "done"
-    #: Nothing of the change is there, and nothing of it can come any more.
+    #: Nothing of the change was done, and nothing of it can still happen.
     NOT_DONE = "not-done"
-    #: It cannot be told, and looking again will not tell.
+    #: It cannot be found out, also not by another probe.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciledOutcome:
-    """The outcome of a change, found by looking, with what the operation would have returned or raised."""
+    """The outcome of a change, found by probing, with what the operation would have returned or raised."""
 
     outcome: Outcome
     value: Any = None
-    #: For NOT_DONE: why the storage system refused, where it says so (its job failed); None: it was never carried out.
+    #: For NOT_DONE: why the storage system refused it, if known (its job failed); None: it was never executed.
     error: Exception | None = None
 
 
@@ -46,14 +46,14 @@ class StorageBackend(ABC):
 
     Methods raise ``storage_backends.errors`` and, from the journal, kinds of ``journal.Interrupted``; nothing else.
     Instances are used by many threads of one process at a time. ``volume`` is a name or ``node:/junction/path``; a
-    restricted volume is as if it did not exist. All arguments are data: no character in a name is ever a pattern.
+    restricted volume counts as not existing. All arguments are data: no character in a name is ever a pattern.
     A volume of type ``dp`` or ``ls``, or the namespace's root, is shown and never changed (``NotADataVolume``). Hosts
     and client matches are compared and shown in canonical form (``client_matches``).
     Every method that changes something raises ``BackendUnavailable`` or ``ResourceBusy`` with ``transient`` set only
-    when nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no answer came.
+    when nothing of the change happened, and ``OutcomeUnclear`` when it was sent and no response came.
     """
 
-    #: Does the driver sign in? Then it is constructed with a ``login_guard``, by keyword.
+    #: Does the driver log in? Then it is constructed with the keyword argument ``login_guard``.
     signs_in: ClassVar[bool] = False
 
     # --- volumes
@@ -103,7 +103,7 @@ class StorageBackend(ABC):
     ) -> Volume:
         """Create ``volume`` (a name) as an independent, writable copy of a snapshot of ``from_volume``.
 
-        It is mounted at ``junction_path`` or else at ``/<name>``; what ``settings`` do not say is as in the snapshot.
+        It is mounted at ``junction_path`` or else at ``/<name>``; all other settings are those of the snapshot.
 
         Raises:
             NoSuchVolume, NoSuchSnapshot: the source is not there.
@@ -113,7 +113,7 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def roll_back_volume(self, volume: str, *, journal: Journal, from_snapshot: str) -> Volume:
-        """Put a volume back to what it was when the snapshot was made; later snapshots go.
+        """Restore a volume to a snapshot; later snapshots are deleted.
 
         Raises:
             NoSuchVolume, NoSuchSnapshot: it is not there.
@@ -121,7 +121,7 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def update_volume(self, volume: str, *, journal: Journal, **settings: Unpack[VolumeSettings]) -> Volume:
-        """Change the settings that are given, and return the volume as it is then.
+        """Change the settings in ``settings``, and return the volume afterwards.
 
         Raises:
             NoSuchVolume: it is not there.
@@ -171,7 +171,7 @@ class StorageBackend(ABC):
     ) -> Snapshot:
         """Freeze the present state of a volume under ``name``.
 
-        With ``purge_old_if_needed``, and only when the limit is reached, the oldest deletable snapshot goes first.
+        With ``purge_old_if_needed``, and only when the limit is reached, the oldest deletable one is deleted first.
 
         Raises:
             NoSuchVolume: it is not there.
@@ -248,7 +248,7 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def ensure_policy_rule_present(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
-        """Append the rule unless it is there, and return the policy as it is then.
+        """Append the rule unless it is there, and return the policy afterwards.
 
         "There": the client has the access that a rule of ours gives. No other rule is ever changed.
 
@@ -259,7 +259,7 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def ensure_policy_rule_absent(self, policy: str, rule: str, *, journal: Journal) -> ExportPolicy:
-        """Remove the rule if it is there, and return the policy as it is then.
+        """Remove the rule if it is there, and return the policy afterwards.
 
         Raises:
             NoSuchPolicy: it is not there.
@@ -271,14 +271,14 @@ class StorageBackend(ABC):
     def reconcile(
         self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
     ) -> ReconciledOutcome:
-        """Find out what became of a change whose worker is gone, by looking.
+        """Find out the outcome of an in-doubt change, without repeating it.
 
-        It looks at the trace, at the storage system's job, at the object. ``operation`` is a method's name,
+        It uses the trace, the storage system's job and the object. ``operation`` is a method's name,
         ``arguments`` what it was called with. Only called when ``trace.step`` is set. May complete steps that are
         harmless to repeat. Never repeats a roll-back.
 
         Raises:
-            StorageError: it cannot look now; it is asked again.
+            StorageError: the storage system cannot be probed now; the caller tries again later.
         """
 
     @abstractmethod
@@ -292,7 +292,7 @@ class StorageBackend(ABC):
         """
 
     def close(self) -> None:  # noqa: B027 - most drivers have nothing to close
-        """Let go of connections. Called once, when the worker ends."""
+        """Close the connections. Called once, when the worker ends."""
 
 
 #: The methods that are operations of the service, by name.

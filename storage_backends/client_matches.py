@@ -1,8 +1,8 @@
-"""The canonical form of hosts and NFS client matches: what means the same is written the same.
+"""The canonical form of hosts and NFS client matches: equal meanings have equal texts.
 
-Host names are compared without regard to case (RFC 4343). IPv6 addresses are written as RFC 5952 says; an IPv4-mapped
+Host names are compared without regard to case (RFC 4343). IPv6 addresses are written as in RFC 5952; an IPv4-mapped
 one is the IPv4 address; an address with its full prefix length is the address; a network has no host bits, and a
-netmask is its prefix length. Netgroups keep their case. What is none of these is left as it is, but for its case.
+netmask is its prefix length. Netgroups keep their case. Other texts are only converted to lower case.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def canonical_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Return whether every client of ``narrow`` is certainly one of ``wide``; both in canonical form.
+    """Does ``wide`` certainly include every client of ``narrow``? Both are in canonical form.
 
-    Nothing is resolved: of a netgroup, or of a host name and an address, it cannot be known. A network of all
+    Names are not resolved: for netgroups, or a host name and an address, the answer is False. A network of all
     addresses of IPv4 covers every host name, since such a host has an address.
     """
     if wide == narrow or (wide in {"0.0.0.0/0", "::/0"} and parse_network(narrow) is None):

@@ -27,7 +27,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class BackendError:
-    """The storage system's own words: its code (ONTAP's is a number) and message, without host names."""
+    """The storage system's own error: its code (ONTAP's is a number) and message, without host names."""
 
     code: str
     message: str
@@ -45,9 +45,9 @@ class StorageError(Exception):
     """The storage system refused, for a reason that we do not model."""
 
     code: ClassVar[str] = "backend-error"
-    #: May the *client* hope that the same request works later, unchanged and by itself?
+    #: May the same request of the *client* succeed later without changes?
     retryable: bool = False
-    #: May the *service* try again by itself? Only where nothing of the change has happened.
+    #: May the *service* retry it? Only if nothing of the change has happened.
     transient: bool = False
 
     def __init__(
@@ -76,7 +76,7 @@ class InvalidRequest(StorageError):
 
 
 class NotFound(StorageError):
-    """What was asked for is not there."""
+    """The requested object does not exist."""
 
     code = "not-found"
 
@@ -165,7 +165,7 @@ class BackendTimeout(StorageError):
 
 
 class OutcomeUnclear(StorageError):
-    """A change was sent and no answer came. The job is settled by looking; it is never sent again blindly."""
+    """A change was sent and no response came. The job is reconciled by probing; it is never just sent again."""
 
     code = "outcome-unknown"
 

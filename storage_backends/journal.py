@@ -1,7 +1,7 @@
-"""What a driver tells of a job under way, and learns from it: progress, durable marks, and when to stop.
+"""The journal of a running job, for its driver: progress, durable intents, and when to stop.
 
-The order is: ``checkpoint`` before each call to the storage system; ``sending`` before each call that changes
-something; ``backend_job`` as soon as the storage system has named its own job. A driver never catches ``Stopped``.
+The order is: ``checkpoint`` before each call to the storage system; ``record_intent`` before each call that changes
+something; ``backend_job`` as soon as the storage system has named its own job. Drivers never catch ``Interrupted``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 
 class Interrupted(Exception):
-    """This worker must not go on with the job; the driver lets it pass."""
+    """This worker must not continue the job; drivers do not catch it."""
 
 
 class Cancelled(Interrupted):
@@ -23,11 +23,11 @@ class Cancelled(Interrupted):
 
 
 class LeaseLost(Interrupted):
-    """The job has been taken from this worker, or may have been: not one more call to the storage system."""
+    """Another worker has the job, or may have it: no further calls to the storage system."""
 
 
 class ShuttingDown(Interrupted):
-    """This worker is shutting down; another goes on with the job from what the journal holds."""
+    """This worker is shutting down; another one continues the job from its journal."""
 
 
 class TimedOut(Interrupted):
@@ -36,53 +36,53 @@ class TimedOut(Interrupted):
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """What the journal of a job holds: how far its change was taken by the worker that is no more."""
+    """The journal's contents: how far the change got before its worker was lost."""
 
     job_id: str
-    #: The last step that was marked as being sent; None: nothing that changes anything was ever sent.
+    #: The last step whose intent was recorded; None: nothing that changes anything was sent.
     step: str | None = None
-    #: The storage system's own job, if it had named one for that step.
+    #: The storage system's own job of that step, if known.
     backend_job: str | None = None
-    #: What the driver remembered (uuids, names), by key.
+    #: What the driver has recorded (uuids, names), by key.
     facts: Mapping[str, str] = field(default_factory=dict)
-    #: Seconds since the last mark was made, on Redis's clock.
+    #: Seconds since the last intent was recorded, on Redis's clock.
     age_s: float = 0.0
 
 
 class Journal(ABC):
-    """One job under way, as its driver sees it."""
+    """The interface of a running job for its driver."""
 
     job_id: str
 
     @property
     @abstractmethod
     def cancel_requested(self) -> bool:
-        """Has somebody asked to cancel? A driver that waits for the storage system's job passes it on, where it can."""
+        """Was cancellation requested? A driver that waits for the storage system's job cancels that, where possible."""
 
     @property
     @abstractmethod
     def seconds_left(self) -> float:
-        """How long this worker may still act on the job, in seconds: the bound of every call's time limit."""
+        """How long this worker may still work on the job (seconds): the upper limit of every call's time limit."""
 
     @abstractmethod
     def checkpoint(self) -> None:
-        """Return if the job may go on; raise a kind of ``Stopped`` if not. Cheap: no network."""
+        """Return if the job may continue; otherwise raise a subclass of ``Interrupted``. Cheap: no network."""
 
     @abstractmethod
     def progress(self, current: int, total: int | None, unit: str, message: str) -> None:
-        """Show how far the job is; also a checkpoint."""
+        """Record the progress of the job; also a checkpoint."""
 
     @abstractmethod
     def record_intent(self, step: str, *, steps_done: int | None = None, **facts: str) -> None:
-        """Mark durably that ``step`` is about to be sent, with what a later look will need.
+        """Record durably that ``step`` is about to be sent, with what a later probe needs.
 
-        ``steps_done``: how many steps of the change came before, as its progress.
+        ``steps_done``: how many steps of the change are done, as its progress.
 
-        From here on the job cannot be cancelled unless ``backend_job`` says so. The mark of the previous step's
-        backend job is cleared.
+        Afterwards the job cannot be cancelled unless ``backend_job`` says so. The previous step's
+        backend job is deleted.
 
         Raises:
-            Stopped: it must not be sent.
+            Interrupted: it must not be sent.
         """
 
     @abstractmethod
@@ -91,14 +91,14 @@ class Journal(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
-        """Wait, waking early to raise a kind of ``Stopped``; for polls of the filer's job and simulated time."""
+        """Wait; raises a subclass of ``Interrupted`` at once if needed. For polls of the filer and simulated time."""
 
 
 class InMemoryJournal(Journal):
-    """The journal of a call that nobody watches: nothing is recorded and nothing stops it. For checks and tests."""
+    """A journal in memory: nothing is durable and nothing interrupts the call. For checks and tests."""
 
     def __init__(self, job_id: str | None = None) -> None:
-        # A job is one change: without a name of its own each instance is another job.
+        # A job is one change: without an id each instance is a different job.
         self.job_id = job_id if job_id is not None else f"unwatched-{uuid4()}"
         self.step: str | None = None
         self.uuid: str | None = None
@@ -132,5 +132,5 @@ class InMemoryJournal(Journal):
         time.sleep(seconds)
 
     def trace(self, **changes: Any) -> JournalState:
-        """What a settling worker would be given."""
+        """Return the state for a worker that reconciles the job."""
         return JournalState(self.job_id, self.step, self.uuid, dict(self.facts), **changes)

@@ -1,8 +1,8 @@
-"""Keeps a refused login from being tried again and again: filers lock accounts that fail too often.
+"""Limits attempts with a refused login: filers lock accounts after too many failures.
 
-While it is not known whether a login works, one request tries it and the others wait for how it ends. A refused login
-is left alone for a minute, and for longer each time, up to ``MAX_WAIT_S``; then one request may try it again. A
-password that has been replaced is another login, and is tried at once.
+While it is not known whether a login works, one request tries it and the others wait for the outcome. A refused login
+is not tried for a minute, and for longer each time, up to ``MAX_WAIT_S``; then one request may try it again. A
+new password counts as another login, and is tried at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from storage_backends.errors import BackendUnavailable
 
 #: How long a refused login is not tried, in seconds: at first, and at most.
 FIRST_WAIT_S, MAX_WAIT_S = 60.0, 900.0
-#: How long others wait for the one that tries a login, in seconds; then another may try, too.
+#: How long others wait for the request that tries a login (seconds); then another may try, too.
 TRIAL_S = 10.0
 
 
@@ -24,13 +24,13 @@ TRIAL_S = 10.0
 class _Login:
     is_accepted: bool = False
     failures: int = 0
-    #: Until when it is not tried, and until when somebody is trying it, on the monotonic clock.
+    #: Until when it must not be tried, and until when a trial is in progress (monotonic seconds).
     refused_until: float = 0.0
     tried_until: float = 0.0
 
 
 class LoginGuard:
-    """What this process knows of the logins to filers, by account and password; used by many threads.
+    """What this process knows of the logins to filers, by account and password; thread-safe.
 
     A subclass may share that with other processes: it overrides ``shared_wait_s``, ``share_refusal``,
     ``share_acceptance`` and ``share_undecided``.
@@ -41,10 +41,10 @@ class LoginGuard:
         self._changed = threading.Condition()
 
     def require(self, account: str, password: str) -> None:
-        """Return if the login may be used now; waits while somebody else tries it.
+        """Return if the login may be used now; waits while another request tries it.
 
         Raises:
-            BackendUnavailable: it was refused, and it is not time to try it again.
+            BackendUnavailable: it was refused, and must not be tried again yet.
         """
         key = (account, fingerprint(account, password))
         with self._changed:
@@ -62,7 +62,7 @@ class LoginGuard:
             _raise_while(wait_s)
 
     def refused(self, account: str, password: str) -> None:
-        """Note that the filer refused the login."""
+        """Record that the filer refused the login."""
         key = (account, fingerprint(account, password))
         with self._changed:
             login = self._logins.setdefault(key, _Login())
@@ -75,7 +75,7 @@ class LoginGuard:
         self.share_refusal(*key, wait_s)
 
     def accepted(self, account: str, password: str) -> None:
-        """Note that the filer took the login."""
+        """Record that the filer accepted the login."""
         key = (account, fingerprint(account, password))
         login = self._logins.get(key)
         if login is not None and login.is_accepted:
@@ -87,7 +87,7 @@ class LoginGuard:
         self.share_acceptance(*key)
 
     def undecided(self, account: str, password: str) -> None:
-        """Note that a trial ended without an answer: the next one may try."""
+        """Record that a trial ended without a result: another request may try."""
         with self._changed:
             login = self._logins.get((account, fingerprint(account, password)))
             if login is None or login.is_accepted:
@@ -99,21 +99,21 @@ class LoginGuard:
     # --- for those that share it
 
     def shared_wait_s(self, account: str, password_fingerprint: str, *, is_accepted: bool) -> float:
-        """Return for how many seconds other processes say that the login must not be tried."""
+        """Return for how many seconds the login must not be tried, according to other processes."""
         return 0.0
 
     def share_refusal(self, account: str, password_fingerprint: str, wait_s: float) -> None:
-        """Tell other processes that the login was refused, and for how long it must not be tried."""
+        """Share with other processes that the login was refused, and for how long it must not be tried."""
 
     def share_undecided(self, account: str, password_fingerprint: str) -> None:
-        """Tell other processes that a trial ended without an answer."""
+        """Share with other processes that a trial ended without a result."""
 
     def share_acceptance(self, account: str, password_fingerprint: str) -> None:
-        """Tell other processes that the login was taken."""
+        """Share with other processes that the login was accepted."""
 
 
 def fingerprint(account: str, password: str) -> str:
-    """Return what tells two passwords of an account apart: 16 bits, of which the password cannot be found out."""
+    """Return 16 bits that distinguish passwords of an account, but do not reveal them."""
     digest = hashlib.blake2b(password.encode("utf-8", "surrogatepass"), key=account.encode()[:64], digest_size=2)
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""What a storage system holds, as every driver describes it: sizes in bytes, times in RFC 3339 UTC, unknown is None."""
+"""The models that all drivers return: sizes in bytes, times in RFC 3339 UTC, unknown values as None."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Volume:
     security_style: str | None = None
     #: Of the volume's root directory, as four octal digits: ``0755``.
     unix_permissions: str | None = None
-    #: ``none`` or ``volume``: is the whole size set aside on the aggregate?
+    #: ``none`` or ``volume``: is the whole size reserved on the aggregate?
     space_guarantee: str | None = None
     #: The QoS policy's name; None: the volume has none, or it is not known.
     qos_policy: str | None = None
     #: ``none``, ``snapshot-only``, ``auto`` or ``all``.
     tiering_policy: str | None = None
-    #: The users' own text, without what a driver adds to it.
+    #: The users' text, without what a driver adds to it.
     comment: str | None = None
-    #: ``rw``; ``dp`` and ``ls`` are copies that the storage system keeps, and are never changed.
+    #: ``rw``; ``dp`` and ``ls`` are copies made by the storage system, and are never changed.
     type: str | None = None
 
 
 class VolumeSettings(TypedDict, total=False):
-    """What can be chosen at creation and changed later; a key that is absent is left as it is."""
+    """Settings at creation, which can be changed later; missing keys are left unchanged."""
 
     autosize_enabled: bool
     max_autosize: int
@@ -66,7 +66,7 @@ class VolumeSettings(TypedDict, total=False):
 
 
 class CloneSettings(TypedDict, total=False):
-    """What a clone may have of its own; what is absent is as it was in the snapshot."""
+    """Settings of a clone; missing ones are those of the snapshot."""
 
     active_policy_name: str
     size_total: int
@@ -100,7 +100,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class ExportRule:
-    """One rule as the storage system keeps it: who, by which protocols, and with which rights.
+    """One rule as the storage system has it: clients, protocols and rights.
 
     ``ro``, ``rw`` and ``superuser`` list the authentication flavours that get the right (``sys``, ``krb5``, ``any``;
     ``never`` and ``none`` for nobody).
@@ -116,7 +116,7 @@ class ExportRule:
 
 @dataclass(frozen=True, slots=True)
 class ExportPolicy:
-    """Who may mount: NFS client matches in canonical form, in the order in which they apply."""
+    """The clients that may mount: NFS client matches in canonical form, in the order in which they apply."""
 
     name: str
     rules: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ class DetailedExportPolicy:
 
 @dataclass(frozen=True, slots=True)
 class VolumePath:
-    """A volume named by where it is mounted. The node is informational: clients mount by many names of one filer."""
+    """A volume identified by its junction path. The node is ignored: a filer has many names."""
 
     node: str
     junction_path: str
@@ -151,10 +151,10 @@ def parse_reference(volume: str) -> VolumePath | None:
 
 
 def junction_key(junction_path: str) -> str:
-    """Return what two junction paths have in common when they are the same place: storage systems ignore case."""
+    """Return a key that is equal for equal junction paths, which storage systems compare without regard to case."""
     return junction_path.casefold()
 
 
 def default_junction_path(name: str) -> str:
-    """Return where a new volume is mounted unless somebody says otherwise."""
+    """Return the default junction path of a new volume."""
     return f"/{name}"

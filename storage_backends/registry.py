@@ -17,11 +17,11 @@ DRIVERS: dict[str, str] = {
 
 
 def open_backend(subsystem: Subsystem, login_guard: LoginGuard | None = None) -> StorageBackend:
-    """Return the storage system of a subsystem; opening is cheap, connections are made by its first call.
+    """Open the back-end of a subsystem; cheap, since connections are opened by the first call.
 
     Args:
-        subsystem: which one, and with which options.
-        login_guard: what is known of logins, for all storage systems of this process; None: one of its own.
+        subsystem: the subsystem with its options.
+        login_guard: shared by all storage systems of this process; None: a separate one.
 
     Raises:
         ImportError: the driver's library is not installed.

@@ -1,1 +1,1 @@
-"""How storage systems are configured: the two file formats, and the typed options of each driver."""
+"""The configuration of storage systems: the two formats, and the typed options of each driver."""

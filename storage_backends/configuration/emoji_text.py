@@ -1,4 +1,4 @@
-"""The list of storage systems in one variable: unicorns between them, rainbows between the parts of each."""
+"""The list of storage systems in one variable: 🦄 separates storage systems, 🌈 the parts of each."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from storage_backends.configuration.options import OptionValue
 
 UNICORN = "\N{UNICORN FACE}"
 RAINBOW = "\N{RAINBOW}"
-#: Some keyboards add one to an emoji, to say that it is one.
+#: Variation selectors, which some keyboards add to an emoji.
 _VARIATION = "[\N{VARIATION SELECTOR-15}\N{VARIATION SELECTOR-16}]?"
 _BETWEEN = re.compile(UNICORN + _VARIATION)
 _WITHIN = re.compile(RAINBOW + _VARIATION)
-#: Blanks that hold a line's end come from how the text was laid out; other blanks may belong to a value.
+#: White space with a line break is formatting; other white space may belong to a value.
 _LAYOUT = re.compile(r"\A[ \t]*[\r\n]\s*|\s*[\r\n][ \t]*\Z")
 
 

@@ -1,4 +1,4 @@
-"""One storage system as it stands in the configuration, before its options are read."""
+"""One storage system in the configuration, before its options are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from storage_backends.configuration.options import OptionValue
 
 
 class ConfigurationError(ValueError):
-    """The configuration cannot be used; the message is one line that says what to do, and holds no option's value."""
+    """The configuration is wrong; the message is one line that says what to do, without any option's value."""
 
 
 #: Look an option's value up, given the environment.
@@ -18,10 +18,10 @@ ReadValue = Callable[[Mapping[str, str]], OptionValue]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One storage system: where it stands (for messages), its name and class, and a way to its options."""
+    """One storage system: its place in the configuration (for messages), its name and class, and its options."""
 
     place: str
     name: str
     driver: str
-    #: Returns name and value of each option; raises ValueError, without any value, when they are odd.
+    #: Returns name and value of each option; raises ValueError, without any value, when they are malformed.
     read_options: Callable[[], list[tuple[str, ReadValue]]] = field(repr=False)

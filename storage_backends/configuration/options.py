@@ -1,4 +1,4 @@
-"""What each driver can be told, as light data: names, types and defaults, without importing any vendor's library.
+"""The options of each driver: names, types and defaults, without importing any vendor's library.
 
 A driver is constructed as ``Driver(options, name=subsystem)``; the name of the subsystem is not an option.
 """
@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from storage_backends.configuration.secret import Secret
 
-#: What an option's value may be.
+#: The types of options' values.
 OptionValue = str | int | float | bool | Secret
 
 MAX_VOLUMES = 200_000
@@ -21,12 +21,12 @@ MAX_PORT = 65_535
 
 
 def _stripped(value: Any) -> Any:
-    """Blanks at the ends of a text come from how it was laid out; those of a secret are part of it."""
+    """Strip white space at the ends of a text, but not of a secret, where it is significant."""
     return value.strip() if isinstance(value, str) else value
 
 
 def _no_flag(value: Any) -> Any:
-    """Refuse true and false where a number is expected: pydantic would take them for 1 and 0."""
+    """Refuse true and false where a number is expected: pydantic would read them as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004 - pydantic takes ValueErrors
     return _stripped(value)
@@ -47,7 +47,7 @@ class _Options(BaseModel):
 
 
 class DummyOptions(_Options):
-    """What a ``DummyStorage`` can be told."""
+    """The options of ``DummyStorage``."""
 
     volumes: Annotated[int | str, BeforeValidator(_no_flag)] = Field(
         12,
@@ -77,7 +77,7 @@ class DummyOptions(_Options):
 
 
 class NetappOptions(_Options):
-    """What a ``NetappStorage`` can be told."""
+    """The options of ``NetappStorage``."""
 
     username: Text = Field(description="The account that signs in to ONTAP's REST interface.")
     password: SecretText = Field(description="Its password; one in a file is read again whenever the file is replaced.")
@@ -134,6 +134,6 @@ def build(driver: str, values: Mapping[str, OptionValue]) -> Options:
 
 
 def _problem(error: Any) -> str:
-    """One of pydantic's errors: the option and what is wrong with it; its own words never hold a value here."""
+    """Return the option and the message of one of pydantic's errors, which contains no value here."""
     message = error["msg"].removeprefix("Value error, ")
     return f"{error['loc'][0]}: {message}" if error["loc"] else message

@@ -1,4 +1,4 @@
-"""A secret of a storage system, read again from its file whenever that is replaced."""
+"""A secret of a storage system, reread from its file whenever that is replaced."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 
 class UnreadableSecretFile(ValueError):
-    """The file cannot be read; the message says why and holds nothing of it."""
+    """The file cannot be read; the message says why, without its contents."""
 
 
 class Secret:
-    """A secret that was given as it is, or that stands in a file of its own; never shown."""
+    """A secret given as text or in a file; not shown by ``repr``."""
 
     def __init__(self, value: str, *, file: Path | None = None) -> None:
-        """Keep ``value``, what ``file`` holds now; without a file it never changes."""
-        #: The file that holds it, as an absolute path.
+        """``value``: the current content of ``file``; without a file it never changes."""
+        #: The absolute path of its file.
         self.file = None if file is None else file.absolute()
         self._last = value
 
     @classmethod
     def from_file(cls, file: Path) -> Secret:
-        """Read a secret that stands alone in a file, but for one end of line.
+        """Read a secret from a file that contains only that, with an optional end of line.
 
         Raises:
             UnreadableSecretFile: it cannot be read.
@@ -28,7 +28,7 @@ class Secret:
         return cls(_read(file), file=file)
 
     def current(self) -> str:
-        """Return the secret as its file holds it now; while that cannot be read or is empty, as it was last."""
+        """Return the secret from its file; while that cannot be read or is empty, the last one."""
         if self.file is not None:
             try:
                 self._last = _read(self.file) or self._last

@@ -1,9 +1,9 @@
-"""Which storage systems there are: read from the environment, checked at once, and never showing an option's value.
+"""The configured storage systems: read from the environment, validated at once, without options' values in messages.
 
 ``SAPI_BACKENDS`` lists them as ``name🌈Class🌈option🌈value…``, separated by 🦄; ``SAPI_BACKENDS_FILE`` names a TOML
 file with a table for each instead, where a secret may be ``{ file = "…" }`` or ``{ env = "…" }``. Where neither is
-set, it is the file ``backends.toml`` in the folder that ``SAPI_SECRETS_DIR`` names, if there is one. No message repeats
-what may be a value: an option that is not known is told by its place, as a slipped separator can make a password look
+set, it is the file ``backends.toml`` in the folder that ``SAPI_SECRETS_DIR`` names, if it exists. No message contains
+what may be a value: an unknown option is identified by its place, as a misplaced separator can make a password look
 like a name.
 """
 
@@ -30,13 +30,13 @@ FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
 _FILE_IN_FOLDER = "backends.toml"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.IGNORECASE | re.ASCII)
-#: What the routes beside the endpoints are called.
+#: Names of other routes beside the endpoints.
 RESERVED = frozenset({"jobs", "batches", "events"})
 
 
 @dataclass(frozen=True, slots=True)
 class Subsystem:
-    """One storage system: the name of its endpoint, its driver's class, and what the driver is told."""
+    """One storage system: the name of its endpoint, its driver's class, and the driver's options."""
 
     name: str
     driver: str
@@ -47,14 +47,14 @@ class Subsystem:
 
 
 class Subsystems(Mapping[str, Subsystem]):
-    """The storage systems by name, in the order in which they were configured."""
+    """The storage systems by name, in the order of the configuration."""
 
     def __init__(self, subsystems: tuple[Subsystem, ...]) -> None:
         self._by_name = {subsystem.name: subsystem for subsystem in subsystems}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """Read and check everything, secrets included.
+        """Read and validate everything, including secrets.
 
         Raises:
             ConfigurationError: one line that says what to mend.
@@ -80,7 +80,7 @@ class Subsystems(Mapping[str, Subsystem]):
         return {entry.name: entry.driver for entry in _entries(environ)}
 
     def to_toml(self) -> str:
-        """Return the text of a file for ``SAPI_BACKENDS_FILE``; it holds the secrets."""
+        """Return the text of a file for ``SAPI_BACKENDS_FILE``; it contains the secrets."""
         return subsystems_file.render(
             (subsystem.name, subsystem.driver, subsystem.options) for subsystem in self.values()
         )
@@ -99,7 +99,7 @@ class Subsystems(Mapping[str, Subsystem]):
 
 
 def _entries(environ: Mapping[str, str]) -> list[Entry]:
-    """Return what is configured, with names and classes checked."""
+    """Return the configured entries, with names and classes validated."""
     text, file = environ.get(LIST_VARIABLE, ""), environ.get(FILE_VARIABLE, "")
     if text.strip() and file:
         raise ConfigurationError(f"{LIST_VARIABLE} and {FILE_VARIABLE} are both set: unset one of them")
@@ -142,7 +142,7 @@ def _check(entry: Entry, seen: set[str]) -> None:
 
 
 def _subsystem(entry: Entry, environ: Mapping[str, str]) -> Subsystem:
-    """Return the entry with its options checked and converted, secrets looked up."""
+    """Return the subsystem of an entry, with options validated and converted, and secrets read."""
     try:
         options = build(entry.driver, _values(entry, environ))
     except ValueError as error:
@@ -159,6 +159,6 @@ def _values(entry: Entry, environ: Mapping[str, str]) -> dict[str, OptionValue]:
         if name in values:
             raise ValueError(f"option {name} is there twice")
         value = read(environ)
-        is_kept_apart = fields[name].annotation is Secret  # It is read again when its file is replaced.
+        is_kept_apart = fields[name].annotation is Secret  # It is reread when its file is replaced.
         values[name] = value.current() if isinstance(value, Secret) and not is_kept_apart else value
     return values

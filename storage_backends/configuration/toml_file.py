@@ -13,12 +13,12 @@ from storage_backends.configuration.entry import ConfigurationError, Entry, Read
 from storage_backends.configuration.options import OptionValue
 from storage_backends.configuration.secret import Secret, UnreadableSecretFile
 
-#: What must not stand as it is in a TOML string.
+#: Characters that must be escaped in a TOML string.
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
 def read(path: str, variable: str) -> list[Entry]:
-    """Return the entries of a file; secrets are not looked up yet.
+    """Return the entries of a file; secrets are not read yet.
 
     Raises:
         ConfigurationError: it cannot be read, or is not a table for each storage system.
@@ -51,7 +51,7 @@ def _load(path: str, variable: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"the file that {variable} names cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        # Only the place: the parser may quote what stands there.
+        # Only the place: the parser's message may quote the text.
         place = re.search(r"\(at [^()]*\)$", str(error))
         raise ConfigurationError(
             f"the file that {variable} names is not TOML {place[0] if place else ''}".strip()
@@ -77,7 +77,7 @@ def _options(options: Mapping[str, Any], folder: Path) -> list[tuple[str, ReadVa
 
 
 def _value(name: str, value: Any, folder: Path, environ: Mapping[str, str]) -> OptionValue:
-    """Return an option's value, from where it says that it is."""
+    """Return an option's value, read from its file or variable where it names one."""
     match value:
         case str() | bool() | int() | float():
             return value

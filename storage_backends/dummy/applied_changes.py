@@ -1,4 +1,4 @@
-"""What each job did to the state, kept with the change itself: done once at most, and never after it was settled."""
+"""Records what each job has changed, in the change's transaction: done at most once, and never after reconciliation."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from storage_backends.models import ExportPolicy, Lock, Snapshot, Volume
 
 Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
 
-#: No job is asked about later than this.
+#: How long records are kept.
 KEPT_S = 30 * 24 * 3600.0
 
 
 def apply_once(
     db: sqlite3.Connection, job_id: str, operation: str, change: Callable[[sqlite3.Connection], Value]
 ) -> Value:
-    """Do ``change`` and record what it returned, unless the job did it before: then return that.
+    """Execute ``change`` and record its result; if the job has done it before, return the recorded result.
 
     Raises:
-        LeaseLost: the job was settled meanwhile as not done, so it must not be done any more.
+        LeaseLost: the job was reconciled meanwhile as not done, so it must not be done any more.
         StorageError: ``change`` was refused (which leaves no record), or the job id was used for another operation.
     """
     row = db.execute("SELECT operation, applied, value FROM effects WHERE job_id = ?", (job_id,)).fetchone()
@@ -44,7 +44,7 @@ def apply_once(
 
 
 def reconcile(db: sqlite3.Connection, job_id: str, operation: str) -> ReconciledOutcome:
-    """Tell whether the job's change was made; if not, see to it that it can never be."""
+    """Return whether the job's change was made; if not, prevent it from being made later."""
     row = db.execute("SELECT applied, value FROM effects WHERE job_id = ?", (job_id,)).fetchone()
     if row is None:
         _record(db, job_id, operation, applied=False, value=None)
@@ -54,7 +54,7 @@ def reconcile(db: sqlite3.Connection, job_id: str, operation: str) -> Reconciled
 
 
 def prune(db: sqlite3.Connection) -> None:
-    """Forget jobs that nobody can ask about any more."""
+    """Delete records that are too old to be needed."""
     db.execute("DELETE FROM effects WHERE at < ?", (time.time() - KEPT_S,))
 
 

@@ -1,4 +1,4 @@
-"""DummyStorage: a storage system in one file, which does what the contract says and nothing that a filer would not."""
+"""DummyStorage: a storage system in one file, with the behaviour of the contract and of a filer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from storage_backends.models import (
 Read = TypeVar("Read")
 Value = TypeVar("Value", bound=Volume | Snapshot | Lock | ExportPolicy | None)
 
-#: How many volumes one page of a listing holds at most; a short list has ten pages or more where it can.
+#: How many volumes one page of a listing has at most; short listings are divided into about ten pages.
 PAGE_SIZE = 500
 DEFAULT_STATE_DIR = ".dev/state"
 
@@ -39,11 +39,11 @@ class DummyStorage(StorageBackend):
 
     Its state is the file ``<state_dir>/<name>.sqlite3``, whichever processes and threads use it. A change is one
     transaction, in which the job's id is recorded too: repeated under the same id it returns what it returned, and
-    once settled as not done it can never happen.
+    once reconciled as not done it can never happen.
     """
 
     def __init__(self, options: DummyOptions, *, name: str) -> None:
-        """Name the state; nothing is opened before the first call."""
+        """Set the name of the state; opens nothing before the first call."""
         folder = options.state_dir or os.environ.get("SAPI_STATE_DIR") or DEFAULT_STATE_DIR
         self._options = options
         self._database = Database(Path(folder) / f"{name}.sqlite3", seed=self._seed, prune=applied_changes.prune)
@@ -57,7 +57,7 @@ class DummyStorage(StorageBackend):
         size = max(1, min(PAGE_SIZE, total // 10))
         pause_s = self._options.list_latency_s / max(1, -(-total // size))
         volumes: list[Volume] = []
-        # Each page is a look of its own, as on a filer: a change meanwhile may or may not be seen.
+        # Each page is read separately, as on a filer: a change meanwhile may or may not be included.
         while True:
             _simulate_latency(journal, pause_s)
             with self._database.reading() as db:
@@ -194,7 +194,7 @@ class DummyStorage(StorageBackend):
     def _change(self, journal: Journal, operation: str, change: Callable[[sqlite3.Connection], Value]) -> Value:
         self._start(journal)
         journal.record_intent(operation)
-        # Sent, so it cannot be cancelled any more; a worker that has lost the job stops here, or at the job's record.
+        # After the intent it cannot be cancelled any more; a worker that has lost the job stops here or at its record.
         _simulate_latency(journal, self._options.latency_s)
         with self._database.changing() as db:
             return applied_changes.apply_once(db, journal.job_id, operation, change)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from storage_backends.errors import BackendUnavailable, InvalidRequest, OutcomeUnclear, StorageError
 
-#: What is done with the state.
+#: A function that works on the state.
 Use = Callable[[sqlite3.Connection], None]
 
-#: Goes up whenever SCHEMA changes.
+#: Incremented whenever SCHEMA changes.
 VERSION = 1
 
 SCHEMA = (
@@ -39,20 +39,20 @@ SCHEMA = (
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that can be referred to weakly: it goes with its thread, and until then can be closed by another."""
+    """A connection that supports weak references: it is closed with its thread, or earlier by another one."""
 
 
 class Database:
     """The state of one storage system.
 
-    A process may be killed at any instant: a transaction is there whole or not at all (write-ahead log). Losing power
-    may cost the last moments, as ``synchronous`` is NORMAL.
+    A process may be killed at any time: transactions are atomic (write-ahead log). A power failure
+    may lose the last transactions, as ``synchronous`` is NORMAL.
     """
 
     def __init__(self, path: Path, *, seed: Use, prune: Use, lock_timeout_s: float = 15.0) -> None:
-        """Name the file; nothing is opened yet.
+        """Set the path of the file; opens nothing yet.
 
-        ``seed`` fills a new one, in the transaction that makes it; ``prune`` runs whenever a process opens it.
+        ``seed`` fills a new one, in the transaction that creates it; ``prune`` runs whenever a process opens it.
         """
         self._path = path
         self._seed = seed
@@ -68,7 +68,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give one unchanging view of the state.
+        """Provide a consistent snapshot of the state inside the block.
 
         Raises:
             BackendUnavailable: the file cannot be used.
@@ -78,19 +78,19 @@ class Database:
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
-        """Give the state to one writer; what it did is kept whole when the block ends, and not at all when it raises.
+        """Provide the state to one writer: commit at the end of the block, roll back when it raises.
 
         Raises:
             BackendUnavailable: the file cannot be used, and nothing was changed.
-            OutcomeUnclear: the end of the transaction failed in a way that does not tell.
+            OutcomeUnclear: the commit failed, with an unknown outcome.
         """
         with self._turn(), self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Let the writers of this process wait for each other; SQLite would have them sleep, and try again."""
-        # In the end it is SQLite that decides, should whoever has the turn not give it back (after a fork).
+        """Serialise the writers of this process; SQLite itself would poll."""
+        # SQLite's own lock decides if the holder never releases this one (after a fork).
         mine = self._writing.acquire(timeout=self._lock_timeout_s)
         try:
             yield
@@ -127,7 +127,7 @@ class Database:
         _commit(connection)
 
     def _connection(self) -> _Connection:
-        """Return this thread's connection; one that came through a fork is the parent's: neither used nor closed."""
+        """Return this thread's connection; one inherited by a fork is neither used nor closed."""
         connection: _Connection | None = getattr(self._own, "connection", None)
         if connection is not None and self._own.pid == os.getpid():
             return connection
@@ -157,10 +157,10 @@ class Database:
         return connection
 
     def _prepare(self) -> None:
-        """Make and fill the file when it is new; of several processes that start at once, one does."""
+        """Create and fill a new file; of several processes that start at once, one does so."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.with_name(self._path.name + ".lock").open("a") as lock:
-            # The kernel lets go of it when the process dies, however it dies.
+            # The kernel releases it when the process ends for whatever reason.
             fcntl.flock(lock, fcntl.LOCK_EX)
             connection = self._connect()
             try:
@@ -168,7 +168,7 @@ class Database:
                 self._make(connection)
                 self._prune(connection)
             finally:
-                # Takes back what was not committed.
+                # Rolls back what was not committed.
                 connection.close()
 
     def _make(self, connection: sqlite3.Connection) -> None:
@@ -196,13 +196,13 @@ def _commit(connection: sqlite3.Connection) -> None:
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
-    # After some errors SQLite has rolled back by itself; a connection that cannot do even that is closed by its end.
+    # After some errors SQLite has rolled back itself; if that fails, closing the connection does it.
     with suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
 
 def _unavailable(error: Exception) -> BackendUnavailable:
-    # The operating system's text would name files; its reason is enough.
+    # Only the reason: the full text would name files.
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return BackendUnavailable(f"the dummy's state cannot be used: {reason}")

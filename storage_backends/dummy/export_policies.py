@@ -11,7 +11,7 @@ from storage_backends.dummy import volume_rows as records
 from storage_backends.errors import AlreadyExists, FieldError, InvalidRequest, NoSuchPolicy, PolicyInUse
 from storage_backends.models import DetailedExportPolicy, ExportPolicy, ExportRule
 
-#: The policy that is always there.
+#: The policy that always exists.
 DEFAULT = "default"
 
 
@@ -41,7 +41,7 @@ def find(db: sqlite3.Connection, policy: str) -> ExportPolicy:
 
 
 def exists(db: sqlite3.Connection, policy: str) -> bool:
-    """Tell whether there is a policy of that name."""
+    """Return whether there is a policy of that name."""
     return bool(db.execute("SELECT 1 FROM policies WHERE name = ?", (policy,)).fetchone())
 
 
@@ -70,14 +70,14 @@ def delete(db: sqlite3.Connection, policy: str) -> None:
 
 
 def add_rule(db: sqlite3.Connection, policy: str, rule: str) -> ExportPolicy:
-    """Append a rule unless it is there, in whichever spelling."""
+    """Append a rule unless it is there, in any spelling."""
     _require_rules([rule])
     present, match = find(db, policy), canonical_match(rule)
     return present if match in present.rules else _write(db, ExportPolicy(policy, (*present.rules, match)))
 
 
 def remove_rule(db: sqlite3.Connection, policy: str, rule: str) -> ExportPolicy:
-    """Remove a rule if it is there, in whichever spelling."""
+    """Remove a rule if it is there, in any spelling."""
     match = canonical_match(rule)
     return _write(db, ExportPolicy(policy, tuple(other for other in find(db, policy).rules if other != match)))
 

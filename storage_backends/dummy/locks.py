@@ -1,4 +1,4 @@
-"""Locks: one host holds a volume at a time; within the caller's transaction."""
+"""Locks: one host at a time can lock a volume; within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from storage_backends.models import Lock
 
 
 def listed(db: sqlite3.Connection, volume: str) -> list[Lock]:
-    """Return who holds the volume."""
+    """Return the host that has locked the volume, if any."""
     name = rows.find(db, volume).name
     return [Lock(host) for (host,) in db.execute("SELECT host FROM locks WHERE volume = ?", (name,))]
 
 
 def create(db: sqlite3.Connection, volume: str, host: str) -> Lock:
-    """Lock the volume for a host; the same host again succeeds, in whichever spelling."""
+    """Lock the volume for a host; the same host again succeeds, in any spelling."""
     name, host = rows.find_data_volume(db, volume).name, canonical_host(host)
     for holder in listed(db, name):
         if holder.host != host:

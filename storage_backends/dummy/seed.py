@@ -1,4 +1,4 @@
-"""What a new dummy holds: volumes that are made up, always the same, or records from a file."""
+"""The initial state of a dummy: generated volumes, always the same, or records from a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KNOWN = frozenset(field.name for field in fields(Volume))
 
 
 def seed(db: sqlite3.Connection, volumes: int | str) -> None:
-    """Fill an empty state with that many made-up volumes, or with the records of a JSON file, and their policies.
+    """Fill an empty state with that many generated volumes, or with the records of a JSON file, and their policies.
 
     Raises:
         StorageError: the file cannot be read, or a record in it is wrong.
@@ -41,7 +41,7 @@ def seed(db: sqlite3.Connection, volumes: int | str) -> None:
 
 
 def generated(number: int) -> Iterator[Volume]:
-    """Make up that many volumes; the first of more volumes are the same."""
+    """Generate that many volumes; a larger number begins with the same ones."""
     dice = random.Random(2017)  # noqa: S311 - sizes, not secrets
     aggregates = list(AGGREGATES.items())
     for index in range(number):

@@ -33,7 +33,7 @@ def find(db: sqlite3.Connection, volume: str, name: str) -> Snapshot:
 
 
 def create(db: sqlite3.Connection, volume: str, name: str, *, limit: int, purge: bool) -> Snapshot:
-    """Copy the volume's record under a name; with ``purge`` the oldest make room when the limit is reached."""
+    """Copy the volume's record under a name; with ``purge`` the oldest are deleted when the limit is reached."""
     present = rows.find_data_volume(db, volume)
     existing = listed(db, present.name)
     if any(snapshot.name == name for snapshot in existing):
@@ -81,7 +81,7 @@ def _missing(volume: str, name: str) -> NoSuchSnapshot:
 
 
 def _time_after(last: str | None) -> str:
-    """Return the present time, and always one that is later than ``last``: clocks may be set back."""
+    """Return the current time, or one just after ``last`` if the clock was set back."""
     now = datetime.now(UTC)
     if last is not None:
         now = max(now, datetime.strptime(last, _TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
@@ -89,5 +89,5 @@ def _time_after(last: str | None) -> str:
 
 
 def _held_kbytes(volume: Volume) -> int:
-    # A new snapshot shares nearly everything with its volume: its own blocks, and about one in fifty.
+    # A new snapshot shares most blocks with its volume: about one in fifty is its own.
     return 140 + (volume.size_used or 0) // 50 // 1024

@@ -1,4 +1,4 @@
-"""Volumes as rows: found by name or path, listed by page, written; restricted ones are out of sight."""
+"""Volumes as rows: look-ups by name or path, pages, writes; restricted ones are excluded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INSERT = "INSERT INTO volumes (name, live, junction, policy, record) VALUES (?,
 
 
 def to_json(volume: Volume) -> str:
-    """Return a volume as text; what is unknown is left out."""
+    """Return a volume as JSON; unknown fields are left out."""
     return json.dumps({name: value for name in _FIELDS if (value := getattr(volume, name)) is not None})
 
 
@@ -95,7 +95,7 @@ def insert_many(db: sqlite3.Connection, volumes: Iterable[Volume]) -> None:
 
 
 def replace(db: sqlite3.Connection, volume: Volume) -> None:
-    """Write a volume that is there anew."""
+    """Overwrite an existing volume."""
     name, *rest = _row(volume)
     db.execute("UPDATE volumes SET live = ?, junction = ?, policy = ?, record = ? WHERE name = ?", (*rest, name))
 
@@ -107,13 +107,13 @@ def require_free_name(db: sqlite3.Connection, name: str) -> None:
 
 
 def is_free_junction(db: sqlite3.Connection, junction_path: str) -> bool:
-    """Tell whether no volume is mounted there; paths that differ only in case are the same."""
+    """Return whether no volume is mounted there; paths are compared without regard to case."""
     key = junction_key(junction_path)
     return not db.execute("SELECT 1 FROM volumes WHERE live AND junction = ?", (key,)).fetchone()
 
 
 def uses_policy(db: sqlite3.Connection, policy: str) -> bool:
-    """Tell whether a volume that is in service is exported by the policy."""
+    """Return whether a volume in service uses the policy."""
     return bool(db.execute("SELECT 1 FROM volumes WHERE live AND policy = ? LIMIT 1", (policy,)).fetchone())
 
 

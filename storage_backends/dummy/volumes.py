@@ -1,4 +1,4 @@
-"""What happens to volumes: made, changed, copied, put back, restricted; each within the caller's transaction."""
+"""Changes of volumes: create, update, clone, roll back, restrict; each within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from storage_backends.models import (
     parse_reference,
 )
 
-#: What a filer takes when no size is asked for, in bytes.
+#: The default size of a filer (bytes).
 DEFAULT_SIZE_BYTES = 20 * 1024 * 1024
-#: Where new volumes go, and the address of the node that has it.
+#: The aggregate for new volumes, and the address of its node.
 AGGREGATES = {
     "aggr1_c01n01": "dummy-n01",
     "aggr1_c01n02": "dummy-n02",
@@ -33,9 +33,9 @@ AGGREGATES = {
 }
 MAX_COMMENT_CHARACTERS = 1023
 _PERMISSIONS = re.compile(r"[0-7]{4}")
-#: Said instead of a QoS policy's name to take it off.
+#: Value that removes the QoS policy.
 NO_QOS_POLICY = "none"
-#: The settings that have few possible values.
+#: The settings with a fixed set of values.
 _CHOICES = {
     "security_style": ("unix", "ntfs", "mixed"),
     "space_guarantee": ("none", "volume"),
@@ -93,7 +93,7 @@ def clone(
     junction_path: str | None,
     settings: CloneSettings,
 ) -> Volume:
-    """Make a volume of its own from what a snapshot holds."""
+    """Create an independent volume from a snapshot."""
     source = rows.find(db, from_volume)
     snapshotted = snapshots.volume_at(db, source.name, from_snapshot)
     copied = replace(
@@ -112,7 +112,7 @@ def clone(
 
 
 def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume:
-    """Put back what a snapshot holds; what the volume is and where it is mounted stay, later snapshots go."""
+    """Restore a snapshot; identity and junction path are kept, later snapshots are deleted."""
     present = rows.find_data_volume(db, volume)
     snapshotted = snapshots.volume_at(db, present.name, from_snapshot)
     restored = replace(
@@ -132,20 +132,20 @@ def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume
 
 
 def update(db: sqlite3.Connection, volume: str, settings: VolumeSettings) -> Volume:
-    """Change what is given."""
+    """Change the settings in ``settings``."""
     changed = _changed(db, rows.find_data_volume(db, volume), settings)
     rows.replace(db, changed)
     return changed
 
 
 def restrict(db: sqlite3.Connection, volume: str) -> None:
-    """Take a volume out of sight, with its snapshots and its lock; its name stays taken, its path does not."""
+    """Hide a volume with its snapshots and its lock; its name stays in use, its path becomes free."""
     present = rows.find_data_volume(db, volume)
     rows.replace(db, replace(present, state="restricted", junction_path=None))
 
 
 def reinstate(db: sqlite3.Connection, name: str, junction_path: str | None) -> Volume:
-    """Bring a restricted volume back into service, mounted where it was asked for, else at its name."""
+    """Bring a restricted volume back into service, mounted at the requested path, else at its name."""
     restricted = rows.find_restricted(db, name)
     policy = _policy_still_there(db, restricted.active_policy_name, policies.DEFAULT)
     volume = replace(
@@ -156,7 +156,7 @@ def reinstate(db: sqlite3.Connection, name: str, junction_path: str | None) -> V
 
 
 def _place(db: sqlite3.Connection, name: str, junction_path: str | None) -> str:
-    """Return where a new volume is mounted; its name and the path must be free."""
+    """Return the junction path of a new volume; its name and the path must be free."""
     if not name or parse_reference(name) is not None:
         raise _invalid("volume", "a new volume is given by its name")
     rows.require_free_name(db, name)
@@ -164,7 +164,7 @@ def _place(db: sqlite3.Connection, name: str, junction_path: str | None) -> str:
 
 
 def _free_path(db: sqlite3.Connection, name: str, junction_path: str | None) -> str:
-    """Return where a volume is mounted: where asked for, else at its name."""
+    """Return the requested junction path, or the default by name; it must be free."""
     if junction_path is None:
         junction_path = default_junction_path(name)
     if not junction_path.startswith("/") or junction_path == "/":
@@ -189,7 +189,7 @@ def _changed(db: sqlite3.Connection, volume: Volume, settings: VolumeSettings) -
 
 
 def _with_room_to_grow(volume: Volume, settings: VolumeSettings) -> Volume:
-    """Return the volume with an autosize limit that is not below its size; one that was asked for is never altered."""
+    """Return the volume with an autosize limit not below its size; a requested limit is never altered."""
     size, limit = volume.size_total, volume.max_autosize
     if not volume.autosize_enabled or size is None or (limit is not None and limit >= size):
         return volume

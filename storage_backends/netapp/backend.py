@@ -1,4 +1,4 @@
-"""A NetApp vserver as a storage system: each operation is carried out by the collaborator for its subject."""
+"""A NetApp SVM as a storage system: delegates each operation to the class for its kind of object."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from storage_backends.netapp.reconciliation.reconcile import InDoubtChange, reco
 
 
 class NetappStorage(StorageBackend):
-    """One vserver of a NetApp cluster, through ONTAP's REST interface (9.10.1 and later)."""
+    """One SVM of a NetApp cluster, through ONTAP's REST interface (9.10.1 and later)."""
 
     signs_in: ClassVar[bool] = True
 
     def __init__(self, options: NetappOptions, name: str, login_guard: LoginGuard | None = None) -> None:
-        """Name the filer; nothing is sent yet. ``login_guard`` is shared by all that use the same account."""
+        """Set up the client; sends nothing yet. ``login_guard`` is shared by all users of the same account."""
         self.name = name
         self._client = OntapClient(options, login_guard or LoginGuard())
         self._release = Release(self._client)

@@ -1,4 +1,4 @@
-"""Requests to one filer: questions, which may be asked again, and changes, which are sent once or not at all."""
+"""Requests to one filer: reads, which may be retried, and changes, which are sent at most once."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from storage_backends.netapp.ontap.responses import (
 from storage_backends.netapp.ontap.transport import CALL, new_session
 from storage_backends.netapp.ontap.url_guard import require_one
 
-#: How often a question is asked again when its answer did not come, broke off, or the filer was too busy.
+#: How often a read is retried when its response was lost or incomplete, or the filer was too busy.
 _REPEATS = 2
-#: How long a question waits before it is asked again, where the filer does not say, in seconds.
+#: The pause before a retry without Retry-After (seconds).
 _PAUSE_S = 1.0
-#: A question is not asked again when the job has less time left than this, in seconds.
+#: A read is not retried when the job has less time left than this (seconds).
 _LEAST_LEFT_S = 1.0
-#: The longest that anything waits because the filer said Retry-After, in seconds.
+#: The upper limit of a Retry-After (seconds).
 _MAX_PAUSE_S = 5.0
 _CONNECT_S = 10.0
-#: What a question may hold that a user said.
+#: Query parameters of reads that may contain users' input.
 _USERS_FIELDS = frozenset({"name", "nas.path"})
 
 
 class _Connection(HostConnection):
-    """The library's connection, over a session that re-sends nothing; for one thread of one process."""
+    """The library's connection, with a session that never repeats requests; for one thread of one process."""
 
     def __init__(self, options: NetappOptions, password: str) -> None:
         credentials = base64.b64encode(f"{options.username}:{password}".encode()).decode()
@@ -62,29 +62,29 @@ class _Connection(HostConnection):
         self._request_session = new_session(self.origin)
 
     def begin(self, *, is_question: bool) -> None:
-        """Get ready for an exchange. A change goes over a connection of its own, which later questions then use.
+        """Prepare a request. A change uses a new connection, which later reads then use.
 
-        Filers close connections that are idle, some without a word after each answer. A question that crosses with that
-        is asked again; a change would count as lost on its way, though it never arrived.
+        Filers close idle connections, some after each response without notice. A read that is sent at that moment
+        is retried; a change would count as in doubt, although it never arrived.
         """
         if not is_question:
             self.session.close()
 
 
 class _Process:
-    """What one process holds of a filer; never used by a child that was forked from it."""
+    """The connections of one process to a filer; never used by a forked child."""
 
     def __init__(self, max_connections: int) -> None:
         self.pid = os.getpid()
         self.slots = threading.BoundedSemaphore(max(1, max_connections))
         self.threads = threading.local()
         self.lock = threading.Lock()
-        #: Those of threads that still live.
+        #: The connections of live threads.
         self.connections: WeakSet[_Connection] = WeakSet()
 
 
 class OntapClient:
-    """One filer. Used by many threads; each has a connection of its own, made when it first needs one."""
+    """The client of one filer. Thread-safe; each thread has a connection of its own, opened on first use."""
 
     def __init__(self, options: NetappOptions, login_guard: LoginGuard) -> None:
         self._options = options
@@ -93,15 +93,15 @@ class OntapClient:
         self.timeout_s = options.timeout_s
         host = options.hostname or options.vserver
         self._account = f"{host.lower()}:{options.port}/{options.username}"
-        #: Names of fields that this filer does not know, or that the configuration leaves out.
+        #: Names of fields that this filer does not know, or that the configuration excludes.
         self.without: frozenset[str] = frozenset(name.strip() for name in options.fields.split(",") if name.strip())
-        #: Those of them that it was found not to know.
+        #: Those of them that it has refused.
         self.unknown_fields: frozenset[str] = frozenset()
-        #: When the filer was last asked for the SVM and had it, on the monotonic clock.
+        #: When the filer last confirmed the SVM (monotonic seconds).
         self.svm_seen_at = float("-inf")
-        #: Until when the filer asked not to be sent anything, on the monotonic clock.
+        #: The end of the filer's last Retry-After (monotonic seconds).
         self._busy_until = 0.0
-        #: Was the account refused a look at the aggregates? One of an SVM alone sees those of the SVM.
+        #: Was the account denied the list of aggregates? An account of one SVM only sees the SVM's.
         self.svm_scoped = False
         label = host.partition(".")[0]
         hidden = (host, "" if label.isdigit() else label, options.username)
@@ -116,16 +116,16 @@ class OntapClient:
     def get(
         self, path: str, query: Query | None = None, *, journal: Journal, transform: Transform | None = None
     ) -> Json:
-        """Ask for something below ``/api``, made into what ``transform`` makes of it; asked again when that may help.
+        """Read something below ``/api``, with retries; ``transform`` converts the body.
 
         Raises:
-            BackendUnavailable, BackendTimeout: no answer.
+            BackendUnavailable, BackendTimeout: there is no response.
             StorageError: the filer's refusal, translated.
         """
         return self.get_url(url_of(path, query), journal=journal, transform=transform)
 
     def get_url(self, url: str, *, journal: Journal, transform: Transform | None = None) -> Json:
-        """As ``get``, for a path and query as the filer gave them."""
+        """As ``get``, for a path and query that the filer returned."""
         repeats = _REPEATS
         while True:
             is_last = not repeats or journal.seconds_left < _LEAST_LEFT_S
@@ -147,7 +147,7 @@ class OntapClient:
     def _question_failed(self, answer: Answer) -> StorageError:
         error = answer.error
         if error is None and answer.status in {404, 502, 504}:
-            # Not the filer's words: something on the way answered in its place, and what it says proves nothing.
+            # Not from the filer: a proxy has answered, which proves nothing.
             return BackendUnavailable(
                 f"The storage system does not answer: HTTP status {answer.status} without a reason."
             )
@@ -162,12 +162,12 @@ class OntapClient:
 
         Raises:
             BackendUnavailable, ResourceBusy: nothing happened.
-            OutcomeUnclear: it left, and what became of it cannot be told from here.
+            OutcomeUnclear: it was sent, and its outcome is unknown.
             StorageError: the filer's refusal, translated; nothing happened.
         """
         require_one(method, path, query)
         try:
-            content = None if method == "DELETE" else body  # The published schema has no body for it.
+            content = None if method == "DELETE" else body  # The published schema has no request body for it.
             answer = self._exchange(method, url_of(path, query), content, journal)
         except NotSent as failure:
             raise BackendUnavailable(f"The storage system cannot be reached: {failure}.") from None
@@ -192,7 +192,7 @@ class OntapClient:
         self.honour_retry_after(journal)
         with self._slot() as connection:
             try:
-                journal.checkpoint()  # Waiting for the slot may have taken long.
+                journal.checkpoint()  # The wait for the slot may have been long.
                 answer = self._send(connection, method, url, body, journal, transform)
             except BaseException:
                 self._login_guard.undecided(self._account, connection.filer_password)
@@ -236,14 +236,14 @@ class OntapClient:
                 response.close()
 
     def honour_retry_after(self, journal: Journal) -> None:
-        """Wait for as long as the filer asked for when it was last too busy, whoever got that answer."""
+        """Wait for the end of the filer's last Retry-After, whichever request received it."""
         remaining_s = self._busy_until - time.monotonic()
         if remaining_s > 0:
             journal.wait(remaining_s)
 
     @contextmanager
     def _slot(self) -> Iterator[_Connection]:
-        """This thread's connection, while fewer than ``max_connections`` calls of this process are under way."""
+        """Provide this thread's connection; at most ``max_connections`` calls of this process run at a time."""
         process = self._own_process()
         if not process.slots.acquire(timeout=self.timeout_s):
             raise NotSent("too many calls of this worker are under way")
@@ -258,10 +258,10 @@ class OntapClient:
         return self._process
 
     def _own_connection(self, process: _Process) -> _Connection:
-        """This thread's connection, with the password as it stands now.
+        """Return this thread's connection, with the current password.
 
         Raises:
-            BackendUnavailable: the filer refused that login, and it is not time to try it again.
+            BackendUnavailable: the filer refused that login, and it must not be tried again yet.
         """
         password = self._options.password.current()
         self._login_guard.require(self._account, password)
@@ -275,7 +275,7 @@ class OntapClient:
         return connection
 
     def close(self) -> None:
-        """Let go of this process's connections."""
+        """Close this process's connections."""
         process, self._process = self._own_process(), _Process(self._options.max_connections)
         for connection in list(process.connections):
             connection.session.close()

@@ -1,4 +1,4 @@
-"""ONTAP's refusals in the service's own words: one table by ONTAP code, and no host name or account in any message."""
+"""Translates ONTAP's errors: a table by ONTAP code; messages are cleaned of host names and accounts."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ LOGIN_REFUSED = "The storage system refused the service's login."
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a code means: the error to raise, what it says, and which argument is to blame."""
+    """The meaning of a code: the error to raise, its message, and the argument that caused it."""
 
     kind: type[StorageError]
     detail: str
     pointer: str = ""
-    #: May the service try again by itself? None: as the error's class says.
+    #: May the service retry? None: as in the error's class.
     transient: bool | None = None
-    #: May the same request go through later by itself? None: as the error's class says.
+    #: May the same request succeed later? None: as in the error's class.
     retryable: bool | None = None
 
 
 _BAD = partial(Meaning, InvalidRequest)
 _BUSY = Meaning(ResourceBusy, "Another operation is under way on the object.")
-#: Of the kind that does not go away by waiting.
+#: Conditions that do not change by waiting.
 _HELD = partial(Meaning, ResourceBusy, transient=False, retryable=False)
 _BAD_RULE = _BAD("The storage system does not accept the rule.", "/rules")
 _DENIED = Meaning(StorageError, "The service's account lacks a right on the storage system.")
 _NO_SVM = Meaning(BackendUnavailable, "The storage system does not have the configured vserver.")
 _AWAY = Meaning(BackendUnavailable, "The storage system is too busy to answer now.")
 
-#: By ONTAP's error code. What is not here is ``backend-error``.
+#: By ONTAP's error code. All others are ``backend-error``.
 MEANINGS: Mapping[int, Meaning] = {
     # --- of the REST machinery
     1: Meaning(AlreadyExists, "There is one of that name already."),
@@ -153,7 +153,7 @@ MEANINGS: Mapping[int, Meaning] = {
 
 #: Codes that refuse a field or an argument.
 _FIELD_REFUSED = frozenset({"262177", "262179", "262186", "262196", "262197", "262203"})
-#: Codes of ONTAP's job manager that only wrap the reason, which stands in the message.
+#: Codes of ONTAP's job manager that only wrap the reason, which is in the message.
 _WRAPPERS = frozenset({460770, 917536, 524511, 524597, 524819})
 
 _SECRETS = (
@@ -168,12 +168,12 @@ _SECRETS = (
 _HOST = re.compile(r"\b(?:[A-Za-z0-9_-]+\.){2,}[A-Za-z]{2,24}\b")
 
 
-#: They look like host names, and must stay readable.
+#: Field names, which look like host names but must stay readable.
 _FIELD_NAMES = frozenset({*CLONE_FIELDS, *SNAPSHOT_FIELDS})
 
 
 class Translator:
-    """Makes errors out of ONTAP's codes and messages, without the words that must not be seen."""
+    """Makes errors from ONTAP's codes and messages, without confidential words."""
 
     def __init__(self, hidden: Iterable[str], password: Secret | None = None) -> None:
         self._password = password
@@ -181,7 +181,7 @@ class Translator:
         self._hidden = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words)) if words else None
 
     def clean(self, message: str) -> str:
-        """``message`` without host names, addresses and accounts, and not longer than 500 characters."""
+        """Return ``message`` without host names, addresses and accounts, with at most 500 characters."""
         if self._password is not None:
             word = re.escape(self._password.current())
             message = re.sub(rf"(?<!\w){word}(?!\w)", "...", message)
@@ -193,12 +193,12 @@ class Translator:
         return message[:500]
 
     def original(self, error: OntapError | None, status: int | None = None) -> BackendError:
-        """The filer's own words, without those that must not be seen."""
+        """Return the filer's own error, cleaned."""
         code = error.code if error else None
         return BackendError(str(code if code is not None else status or "unknown"), self.clean(_words(error, status)))
 
     def error(self, error: OntapError | None, *, status: int | None = None) -> StorageError:
-        """The error for what ONTAP answered, or what its job ended with."""
+        """Return the exception for ONTAP's error, in a response or of a job."""
         original = self.original(error, status)
         meaning = _meaning(error, status)
         if meaning is None:
@@ -214,41 +214,41 @@ class Translator:
 
 
 def _words(error: OntapError | None, status: int | None) -> str:
-    """The message; where ONTAP names the field only beside it, with the field."""
+    """Return the message, with the field where ONTAP names that only beside it."""
     if error is None:
         return f"HTTP status {status}" if status else ""
     return error.message
 
 
 class FieldsRefused(StorageError):
-    """The filer refused a question because of what was asked for, not because of anything that a user said."""
+    """The filer refused a read because of its fields, not because of users' input."""
 
     def __init__(self, refusal: StorageError, error: OntapError) -> None:
         super().__init__("The storage system refused the service's question.", backend_error=refusal.backend_error)
-        message = re.sub(r'"[^"]*,[^"]*"', "", error.message)  # All that was asked for: it tells nothing.
+        message = re.sub(r'"[^"]*,[^"]*"', "", error.message)  # A quoted list of all requested fields.
         quoted = re.findall(r'"([^"]+)"', message)
         self._words = {error.target, *quoted, *re.findall(r"[a-z_]+(?:\.[a-z_]+)+", message)} - {""}
 
     def refused_among(self, fields: Iterable[str]) -> frozenset[str]:
-        """Return those of the fields that the filer's words name, themselves or by the object that they are in."""
+        """Return those of the fields that the filer's message names, directly or by their parent object."""
         return frozenset(
             name for name in fields if any(name == word or name.startswith(f"{word}.") for word in self._words)
         )
 
 
 def is_known(error: OntapError | None) -> bool:
-    """Does the code say for certain that the request was refused, whatever the HTTP status?"""
+    """Does the code prove that the request was refused, whatever the HTTP status?"""
     return error is not None and error.code in MEANINGS
 
 
 def names_unknown_field(error: StorageError) -> bool:
-    """Did the filer refuse a field's name or value, as a release does that does not know it?"""
+    """Did the filer refuse a field's name or value, as a release that does not know it?"""
     return error.backend_error is not None and error.backend_error.code in _FIELD_REFUSED
 
 
 def is_forbidden(error: StorageError) -> bool:
-    """Does the account lack the right, so that asking again is of no use?"""
-    is_login = isinstance(error, BackendUnavailable)  # Refused as a whole: that may be mended.
+    """Does the account lack the right, so that retries are useless?"""
+    is_login = isinstance(error, BackendUnavailable)  # The whole login is refused, which may be temporary.
     return not is_login and error.backend_error is not None and error.backend_error.code in {"6", "6691623", "403"}
 
 

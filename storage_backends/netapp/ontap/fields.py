@@ -1,4 +1,4 @@
-"""The fields of ONTAP's records, each of which may be missing, null, or of another type than it should be."""
+"""Access to the fields of ONTAP's records, each of which may be missing, null, or of a wrong type."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _NOTHING: Record = {}
 
 
 class Fields:
-    """The fields of one record by dotted name; what is of another type reads as None and is noted in ``odd``."""
+    """The fields of one record by dotted name; one of a wrong type reads as None and is added to ``odd``."""
 
     def __init__(self, record: Any) -> None:
         self._record = record if isinstance(record, dict) else _NOTHING
         self.odd: set[str] = set()
 
     def text(self, name: str) -> str | None:
-        """A text."""
+        """Return a text field."""
         value = self._at(name)
         if value is None or isinstance(value, str):
             return value
@@ -26,7 +26,7 @@ class Fields:
         return None
 
     def number(self, name: str) -> int | None:
-        """A whole number."""
+        """Return an integer field."""
         value = self._at(name)
         if value is None or type(value) is int:
             return value
@@ -48,10 +48,10 @@ class Fields:
 
 
 def first(entries: Any) -> Any:
-    """The first of a list; None where there is none."""
+    """Return the first entry of a list; None if there is none."""
     return entries[0] if isinstance(entries, list) and entries else None
 
 
 def objects(entries: Any) -> Iterator[Record]:
-    """The objects of a list; anything else is passed over."""
+    """Return the objects of a list; anything else is skipped."""
     return (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else iter(())

@@ -1,4 +1,4 @@
-"""ONTAP's jobs: followed to their true end by prompt polls, with the error code that ends them."""
+"""ONTAP's jobs: polled until their end, with their error code."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from storage_backends.netapp.ontap.fields import Fields
 from storage_backends.netapp.ontap.lookups import all_records
 from storage_backends.netapp.ontap.responses import OntapError
 
-#: The first pause between two looks at a job, how it grows, and the longest, in seconds.
+#: The first pause between two polls, its growth factor, and the longest (seconds).
 FIRST_PAUSE_S, GROWTH, LONGEST_PAUSE_S = 0.05, 1.5, 2.0
-#: How long the filer may be away while a job of it is followed.
+#: How long the filer may be unavailable while a job is polled (seconds).
 PATIENCE_S = 60.0
 
 _SUCCEEDED = frozenset({"success"})
@@ -30,9 +30,9 @@ class OntapJobState(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
-    #: The filer does not know it (any more), or not how it ended: it forgets jobs 300 s after their end.
+    #: The filer does not know it, or its outcome: it deletes jobs 300 s after their end.
     GONE = "gone"
-    #: The account may not look at jobs.
+    #: The account may not read jobs.
     FORBIDDEN = "hidden"
 
 
@@ -42,12 +42,12 @@ class JobResult:
 
     end: OntapJobState
     error: StorageError | None = None
-    #: Was it asked to stop before it ended?
+    #: Was cancellation requested before it ended?
     cancel_asked: bool = False
 
 
 class JobFollower:
-    """Follows one job; passes on a wish to cancel, where that is safe."""
+    """Polls one job, and cancels it if requested, where that is safe."""
 
     def __init__(self, client: OntapClient, uuid: str, journal: Journal, *, cancellable: bool = False) -> None:
         self._client, self._uuid, self._journal, self._cancellable = client, uuid, journal, cancellable
@@ -58,8 +58,8 @@ class JobFollower:
         """Wait for the end.
 
         Raises:
-            OutcomeUnclear: the filer was away for too long.
-            Stopped: this worker must not go on.
+            OutcomeUnclear: the filer was unavailable for too long.
+            Interrupted: this worker must not continue.
         """
         pause = FIRST_PAUSE_S
         while True:
@@ -86,12 +86,12 @@ class JobFollower:
         if state in _SUCCEEDED:
             return JobResult(OntapJobState.SUCCESS, cancel_asked=self._cancel_asked)
         failure = self._failure(job)
-        # Some codes only say that the filer lost track of the change itself; so does a state that is not known here.
+        # Some codes only mean that the filer does not know the outcome itself; so does an unknown state.
         is_told = state in _FAILED and not isinstance(failure, OutcomeUnclear)
         return JobResult(OntapJobState.FAILURE if is_told else OntapJobState.GONE, failure, self._cancel_asked)
 
     def _failure(self, job: dict[str, Any]) -> StorageError:
-        """The code stands in ``error`` (9.9.1 and later) or in ``code``; either may be missing."""
+        """Read the code from ``error`` (9.9.1 and later) or ``code``; either may be missing."""
         error = job.get("error")
         error = error if isinstance(error, dict) else {}
         code = str(error.get("code") or job.get("code") or "")
@@ -111,19 +111,19 @@ class JobFollower:
         try:
             self._client.change("PATCH", f"/cluster/jobs/{self._uuid}", {"action": "cancel"}, {}, journal=self._journal)
         except StorageError:
-            # It cannot be cancelled, has ended, or the filer is away: its true end will tell.
+            # It cannot be cancelled, has ended, or the filer is unavailable: its end shows the outcome.
             self._cancellable = False
         else:
             self._cancel_asked = True
 
 
 def unfinished(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
-    """The uuids of jobs under way that a change to ``url`` (``PATCH /api/storage/volumes/…``) may have started."""
+    """Return the uuids of running jobs that a change to ``url`` (``PATCH /api/storage/volumes/…``) may have started."""
     return [job["uuid"] for job in _started_by(client, url, journal) if job.get("state") in _UNDER_WAY]
 
 
 def job_uuids(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
-    """The uuids of all jobs that the filer remembers of changes to ``url``."""
+    """Return the uuids of all jobs of changes to ``url`` that the filer still has."""
     return [job["uuid"] for job in _started_by(client, url, journal)]
 
 
@@ -137,7 +137,7 @@ def _started_by(client: OntapClient, url: str, journal: Journal) -> list[dict[st
             or isinstance(refusal, InvalidRequest | NotFound | FieldsRefused)
             or is_no_operation(refusal)
         ):
-            return []  # Jobs cannot be listed here: then they tell nothing.
+            return []  # Jobs cannot be listed here, so nothing is known of them.
         raise
     return [job for job in candidates if _is_ours(client, url, job)]
 
@@ -145,6 +145,6 @@ def _started_by(client: OntapClient, url: str, journal: Journal) -> list[dict[st
 def _is_ours(client: OntapClient, url: str, job: dict[str, Any]) -> bool:
     vserver = Fields(job).text("svm.name")
     description = str(job.get("description", ""))
-    # A job that makes an object names the new one: one segment more than where it was posted.
+    # A job that creates an object names the new one: one segment more than the URL of the POST.
     rest = description.removeprefix(url).partition("?")[0].strip("/")
     return description.startswith(url) and "/" not in rest and vserver in {None, client.vserver} and "uuid" in job

@@ -1,7 +1,7 @@
-"""Finding objects on the filer: whole collections page by page, and single objects by exactly their name.
+"""Look-ups on the filer: whole collections page by page, and single objects by their exact name.
 
-An empty answer proves nothing by itself: a filer that has renamed or lost the configured SVM answers so, too. Where
-nothing was found, ``require_svm`` asks whether the SVM is there.
+An empty response alone proves nothing: a filer that has renamed or lost the configured SVM answers so, too. If
+nothing was found, ``require_svm`` checks whether the SVM exists.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from storage_backends.netapp.ontap.queries import Query, next_page, quote_litera
 from storage_backends.netapp.ontap.responses import Json, Transform
 from storage_backends.netapp.ontap.unknown_fields import ask
 
-#: Records per page; more made real filers run into their own time limits.
+#: Records per page; with more, real filers exceed their own time limits.
 PAGE = 500
-#: The pause before an empty page is asked for again under the same link, and how often, at most.
+#: The pause before an empty page with the same link is requested again (seconds), and how often at most.
 EMPTY_PAGE_PAUSE_S, _MAX_EMPTY_PAGES = 0.5, 60
-#: For how long it is believed that the SVM is there, in seconds.
+#: How long a check of the SVM is valid (seconds).
 SVM_PROOF_S = 2.0
 _SVM_IN_SERVICE = frozenset({"running", "starting"})
 
@@ -40,10 +40,10 @@ def pages(
     journal: Journal,
     transform: Transform | None = None,
 ) -> Iterator[list[Any]]:
-    """The records of a collection, page by page, as ``transform`` made them; one may be empty though another follows.
+    """Yield the records of a collection, page by page, converted by ``transform``; a page before the last may be empty.
 
     Raises:
-        StorageError: no answer, a refusal, an answer that is no listing, or a listing that does not come to an end.
+        StorageError: no response, a refusal, a malformed response, or an endless listing.
     """
     answer = ask(client, path, {**query, "max_records": PAGE}, fields, journal=journal, transform=transform)
     followed: set[str] = set()
@@ -55,7 +55,7 @@ def pages(
         if url is None:
             return
         empty = 0 if records else empty + 1
-        # The filer's own time limit may end a page before its first record: then the same link may come again.
+        # The filer's own time limit may end a page before its first record; the next link may then be the same.
         if (records and url in followed) or empty > _MAX_EMPTY_PAGES:
             raise StorageError("The storage system's listing does not come to an end.")
         if url in followed:
@@ -72,7 +72,7 @@ def _records(answer: Json) -> list[Any]:
 
 
 def _next(answer: Json, path: str) -> str | None:
-    """Where the listing goes on, below ``/api``; None at its end."""
+    """Return the path of the next page below ``/api``; None at the end."""
     href = Fields(answer).text("_links.next.href")
     if not href:
         return None
@@ -83,20 +83,20 @@ def _next(answer: Json, path: str) -> str | None:
 
 
 def all_records(client: OntapClient, path: str, query: Query, fields: Sequence[str], *, journal: Journal) -> list[Json]:
-    """All records of a small collection; what is no object is passed over."""
+    """Return all records of a small collection; entries that are not objects are skipped."""
     return [record for page in pages(client, path, query, fields, journal=journal) for record in page if record]
 
 
 def in_svm(client: OntapClient, **query: str | int) -> dict[str, str | int]:
-    """A query of the configured SVM's objects alone."""
+    """Return a query that is restricted to the configured SVM."""
     return {"svm.name": quote_literal(client.vserver), **query}
 
 
 def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0) -> None:
-    """Return if the configured SVM is there and in service, as the filer said at most ``max_age_s`` seconds ago.
+    """Return if the configured SVM exists and is in service, as of at most ``max_age_s`` seconds ago.
 
     Raises:
-        BackendUnavailable: it is not, or cannot be seen: nothing that was not found may be believed to be gone.
+        BackendUnavailable: it is not, or not visible: then objects that were not found may still exist.
     """
     if time.monotonic() - client.svm_seen_at <= max_age_s:
         return
@@ -126,7 +126,7 @@ def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0
 def volumes_where(
     client: OntapClient, key: str, value: str, *, journal: Journal, fields: Sequence[str] = mapping.VOLUME_FIELDS
 ) -> list[Json]:
-    """The SVM's volumes, restricted ones too, of exactly that ``name``, or ``nas.path`` in any case."""
+    """Return the SVM's volumes, including restricted ones, with exactly that ``name``, or ``nas.path`` in any case."""
     query = in_svm(client, **{key: quote_literal(value)})
     records = list(filter(has_name, all_records(client, "/storage/volumes", query, fields, journal=journal)))
     if key == "name":
@@ -135,15 +135,15 @@ def volumes_where(
 
 
 def path_of(record: Json) -> str:
-    """Where a volume is mounted; "" where it is not."""
+    """Return the junction path of a volume; "" if it is not mounted."""
     return Fields(record).text("nas.path") or ""
 
 
 def uuid_of(record: Json) -> str:
-    """What the filer calls an object in URLs.
+    """Return the uuid of an object, for URLs.
 
     Raises:
-        StorageError: it does not say.
+        StorageError: the record has none.
     """
     uuid = Fields(record).text("uuid")
     if not uuid:
@@ -152,7 +152,7 @@ def uuid_of(record: Json) -> str:
 
 
 def find_volume(client: OntapClient, volume: str, *, journal: Journal) -> Json:
-    """The record of one volume in service, by name or ``node:/junction/path``.
+    """Return the record of one volume in service, by name or ``node:/junction/path``.
 
     Raises:
         NoSuchVolume: there is none.
@@ -167,11 +167,11 @@ def find_volume(client: OntapClient, volume: str, *, journal: Journal) -> Json:
 
 
 def find_data_volume(client: OntapClient, volume: str, *, journal: Journal) -> Json:
-    """The record of one volume in service that may be changed.
+    """Return the record of one volume in service that may be changed.
 
     Raises:
         NoSuchVolume: there is none.
-        NotADataVolume: it is a copy that the storage system keeps, or the root of the SVM's namespace.
+        NotADataVolume: it is a copy made by the storage system, or the root of the SVM's namespace.
     """
     record = find_volume(client, volume, journal=journal)
     require_data_volume(record)
@@ -188,7 +188,7 @@ def require_data_volume(record: Json) -> None:
 def volume_by_uuid(
     client: OntapClient, uuid: str, *, journal: Journal, fields: Sequence[str] = mapping.VOLUME_FIELDS
 ) -> Json:
-    """The record of one volume in any state.
+    """Return the record of one volume in any state.
 
     Raises:
         NoSuchVolume: there is none.
@@ -204,13 +204,13 @@ def volume_by_uuid(
 
 
 def nodes_of_aggregates(client: OntapClient, *, journal: Journal) -> dict[str, str]:
-    """The node of each aggregate, for releases before 9.17.1, which do not tell a volume's."""
+    """Return the node of each aggregate, for releases before 9.17.1, whose volumes do not have it."""
     if client.svm_scoped:
         return {}
     try:
         aggregates = all_records(client, "/storage/aggregates", {}, ("name", "node.name"), journal=journal)
     except StorageError as refusal:
-        # An account of one SVM sees no aggregates, now and later: the node stays unknown.
+        # An account of one SVM never sees aggregates: the node stays unknown.
         client.svm_scoped = is_forbidden(refusal)
         return {}
     nodes = {str(entry.get("name")): Fields(entry).text("node.name") for entry in objects(aggregates)}

@@ -1,6 +1,6 @@
-"""ONTAP's records as our models. Every field may be missing, null, or of another type than it should be.
+"""Maps ONTAP's records to our models. Every field may be missing, null, or of a wrong type.
 
-Such a field reads as None, and its record as all others; what cannot be read is logged once for each object.
+Such a field reads as None; records with wrong types are logged once for each object.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from storage_backends.netapp.ontap.fields import Fields, Record, first
 from storage_backends.netapp.ontap.odd_records import report_odd_record
 from storage_backends.netapp.ontap.owner_comments import without_owner
 
-#: Asked for by name: ``fields=*`` leaves the expensive ones out. ``style`` and ``is_svm_root`` are for us alone.
+#: Requested by name, since ``fields=*`` omits expensive ones. ``style`` and ``is_svm_root`` are not shown to clients.
 VOLUME_FIELDS: tuple[str, ...] = (
     "uuid", "name", "state", "create_time", "style", "type", "is_svm_root", "size", "aggregates.name", "nodes.name",
     "nas.path", "nas.export_policy.name", "nas.security_style", "nas.unix_permissions", "space.used",
@@ -25,7 +25,7 @@ VOLUME_FIELDS: tuple[str, ...] = (
     "autosize.maximum", "efficiency.compression", "efficiency.dedupe", "flash_pool.caching_policy", "comment",
     "snapshot_policy.name", "guarantee.type", "qos.policy.name", "tiering.policy",
 )  # fmt: skip
-#: Not worth asking for ten thousand times.
+#: Too expensive for listings.
 LISTING_FIELDS: tuple[str, ...] = tuple(
     name for name in VOLUME_FIELDS if name not in {"efficiency.dedupe", "is_svm_root"}
 )
@@ -37,28 +37,28 @@ CLONE_FIELDS: tuple[str, ...] = (
 )
 SNAPSHOT_FIELDS: tuple[str, ...] = ("uuid", "name", "create_time", "reclaimable_space", "owners", "comment")
 LOCK_FIELDS: tuple[str, ...] = ("uuid", "client_address")
-#: What a filer of the oldest release that we know (9.10.1) may not have.
+#: Fields that the oldest supported release (9.10.1) may not have.
 NEWER_FIELDS: frozenset[str] = frozenset({"nodes.name", "are_rules_truncated"})
 
 MIN_SIZE_BYTES = 20 * 1024 * 1024
 MAX_SIZE_BYTES = 2**63 - 1
-#: ONTAP keeps sizes in blocks; two that differ by less are the same.
+#: ONTAP rounds sizes to blocks; sizes that differ by less are equal.
 BLOCK_BYTES = 4096
 _SECONDS_IN_UTC = len("2017-08-10T12:00:00+00:00")
 _NO_NODES: Mapping[str, str] = {}
 _BACKGROUND, _INLINE = frozenset({"background", "both"}), frozenset({"inline", "both"})
 _TEXTS, _NUMBERS = frozenset({str, type(None)}), frozenset({int, type(None)})
-#: How many of the fields that are checked are numbers; and the combinations of types that were found to be right.
+#: The number of numeric fields among those whose types are checked; and the combinations of types that are valid.
 _NUMBER_COUNT = 5
 _well_typed: set[tuple[type, ...]] = set()
 
 
 def utc(time: Any) -> str | None:
-    """ONTAP's time (ISO 8601 with an offset) as RFC 3339 in UTC; None for what is none."""
+    """Return ONTAP's time (ISO 8601 with an offset) as RFC 3339 in UTC; None if it is malformed."""
     if not time or not isinstance(time, str):
         return None
-    if time.endswith("+00:00") and len(time) == _SECONDS_IN_UTC:  # As most filers tell it, thousands of times.
-        return f"{time[:10]}T{time[11:19]}Z"  # Some write a blank between date and time.
+    if time.endswith("+00:00") and len(time) == _SECONDS_IN_UTC:  # The usual form, in thousands of records.
+        return f"{time[:10]}T{time[11:19]}Z"  # Some filers send a blank between date and time.
     try:
         moment = datetime.fromisoformat(time)
     except ValueError:
@@ -69,7 +69,7 @@ def utc(time: Any) -> str | None:
 
 
 def has_name(record: Any) -> bool:
-    """Is it an object with a name, so that it can be shown?"""
+    """Is it an object with a name?"""
     if isinstance(record, dict) and isinstance(record.get("name"), str) and record["name"]:
         return True
     report_odd_record("record", "", "it has no name, and is left out")
@@ -77,18 +77,18 @@ def has_name(record: Any) -> bool:
 
 
 def is_volume(record: Any) -> bool:
-    """Is it one that the service knows: not restricted, not part of a bigger one, not the storage system's own?"""
+    """Does the service show it: not restricted, no constituent, not the storage system's own?"""
     return has_name(record) and record.get("state") != "restricted" and _is_whole(record)
 
 
 def is_restricted_volume(record: Any) -> bool:
-    """Is it a data volume that was taken out of service?"""
+    """Is it a restricted data volume?"""
     is_restricted = has_name(record) and record.get("state") == "restricted" and _is_whole(record)
     return is_restricted and is_data_volume(record)
 
 
 def is_data_volume(record: Record) -> bool:
-    """May it be changed: no copy that the storage system keeps, and not the root of the SVM's namespace?"""
+    """May it be changed: no copy made by the storage system, and not the root of the SVM's namespace?"""
     return record.get("type") not in {"dp", "ls"} and record.get("is_svm_root") is not True
 
 
@@ -98,7 +98,7 @@ def _is_whole(record: Record) -> bool:
 
 
 def volume(record: Record, nodes: Mapping[str, str] = _NO_NODES) -> Volume:
-    """A volume; ``nodes`` tells the node of an aggregate where the filer is too old to say it of the volume."""
+    """Return the volume; ``nodes`` has the node of each aggregate, for filers whose volumes do not have it."""
     try:
         mapped = _from_complete(record, nodes)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
@@ -107,13 +107,13 @@ def volume(record: Record, nodes: Mapping[str, str] = _NO_NODES) -> Volume:
 
 
 def with_node(volume: Volume, nodes: Mapping[str, str]) -> Volume:
-    """The same, with the node of its aggregate where it has none."""
+    """Return the volume with the node of its aggregate if it has none."""
     node = nodes.get(volume.aggregate_name or "")
     return volume if volume.filer_address is not None or node is None else replace(volume, filer_address=node)
 
 
 def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
-    """An online volume, as nearly all are: a listing of ten thousand spends most of its time in here."""
+    """Map an online volume quickly: listings of ten thousand volumes spend most of their time here."""
     space = record["space"]
     snapshot = space["snapshot"]
     nas = record["nas"]
@@ -151,7 +151,7 @@ def _from_complete(record: Record, nodes: Mapping[str, str]) -> Volume:
 
 
 def _is_well_typed(mapped: Volume) -> bool:
-    """Is everything that was taken over as it stood of the type that it should be?"""
+    """Do all unconverted values have the right type?"""
     types = (
         type(mapped.size_total), type(mapped.size_used), type(mapped.max_autosize),
         type(mapped.percentage_snapshot_reserve), type(mapped.percentage_snapshot_reserve_used),
@@ -164,17 +164,17 @@ def _is_well_typed(mapped: Volume) -> bool:
         return True
     is_well_typed = _NUMBERS.issuperset(types[:_NUMBER_COUNT]) and _TEXTS.issuperset(types[_NUMBER_COUNT:])
     if is_well_typed:
-        _well_typed.add(types)  # Few combinations, each met thousands of times.
+        _well_typed.add(types)  # There are few combinations, each of which comes thousands of times.
     return is_well_typed
 
 
 def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
-    """Any volume: what is missing or odd reads as None."""
+    """Map any volume: missing and malformed fields become None."""
     fields = Fields(record)
     aggregate = _aggregate(record)
     state = fields.text("state")
     compression = fields.text("efficiency.compression")
-    is_known = state != "offline"  # An offline volume does not tell how it is compressed.
+    is_known = state != "offline"  # The compression of an offline volume is not known.
     mode = fields.text("autosize.mode")
     permissions = fields.number("nas.unix_permissions")
     mapped = Volume(
@@ -220,7 +220,7 @@ def _aggregate(record: Record) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _octal(permissions: int) -> str:
-    """ONTAP writes octal digits as a decimal number."""
+    """Convert permissions, whose octal digits ONTAP sends as a decimal number."""
     return f"{permissions:04d}"
 
 
@@ -239,17 +239,17 @@ def _usable(fields: Fields) -> int | None:
 
 
 def size_with_reserve(size_total: int, reserve_percent: int) -> int:
-    """What ONTAP must be asked for so that a client can use ``size_total`` bytes."""
+    """Return the size for ONTAP with which a client can use ``size_total`` bytes."""
     return -(-size_total * 100 // (100 - reserve_percent))
 
 
 def default_maximum(size: int) -> int:
-    """How far a volume of ``size`` bytes may grow unless somebody says otherwise: 120 %."""
+    """Return the default autosize limit of a volume of ``size`` bytes: 120 %."""
     return min(MAX_SIZE_BYTES, -(-size * 6 // 5))
 
 
 def snapshot(record: Record) -> Snapshot:
-    """A snapshot; the space that it holds is what deleting it would give back."""
+    """Return the snapshot; its size is what deleting it would free."""
     fields = Fields(record)
     reclaimable = fields.number("reclaimable_space")
     mapped = Snapshot(
@@ -261,11 +261,11 @@ def snapshot(record: Record) -> Snapshot:
 
 
 def locks(records: Iterable[Any]) -> list[Lock]:
-    """The hosts that hold any of these locks, each once and in canonical form, in the filer's order."""
+    """Return the hosts of these locks, each once and in canonical form, in the filer's order."""
     hosts = dict.fromkeys(lock_host(record) for record in records)
     return [Lock(host) for host in hosts if host]
 
 
 def lock_host(record: Any) -> str:
-    """The host that holds a lock, in canonical form; "" where the record does not tell."""
+    """Return the host of a lock, in canonical form; "" if the record has none."""
     return canonical_host(Fields(record).text("client_address") or "")

@@ -1,4 +1,4 @@
-"""Records that a filer should not have sent: each is logged once by each process, so that no listing floods the log."""
+"""Logs malformed records of a filer, each once in each process, so that listings do not flood the log."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 
 log = logging.getLogger(__name__)
 
-#: How many are remembered; beyond that none is logged.
+#: How many are remembered; further ones are not logged.
 _MAX_REPORTED = 1000
 _reported: set[tuple[str, str, str]] = set()
 
 
 def report_odd_record(kind: str, name: str, reason: str) -> None:
-    """Log a record that is shown without its odd fields, or not at all, the first time that it is met."""
+    """Log a record that is shown without its malformed fields, or not at all; once for each record."""
     entry = (kind, name, reason)
     if entry in _reported or len(_reported) >= _MAX_REPORTED:
         return

@@ -1,4 +1,4 @@
-"""ONTAP's query language, from the safe side: values are data, and URLs are built here and nowhere else."""
+"""Safe use of ONTAP's query language: values are quoted, and URLs are built only here."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
-#: What means nothing but itself to ONTAP; anything else is quoted.
+#: Characters without a special meaning in ONTAP's queries; anything else is quoted.
 _PLAIN = re.compile(r"[A-Za-z0-9_/:@+-]+(?:\.[A-Za-z0-9_/:@+-]+)*")
 
 Query = Mapping[str, str | int]
 
-#: The filer answers at once with its job, so that the job's uuid is known before anything is waited for.
+#: The filer responds at once with its job, so that the job's uuid is known before the wait.
 RETURN_IMMEDIATELY: Query = {"return_timeout": 0}
 
 
 def quote_literal(value: str) -> str:
-    """``value`` as ONTAP matches it to the letter: quoted where it holds an operator or is a word of the language."""
+    """Return ``value`` for a literal match: quoted if it contains operators or is a keyword."""
     if _PLAIN.fullmatch(value) and value.lower() != "null":
         return value
     if '"' not in value:
@@ -25,7 +25,7 @@ def quote_literal(value: str) -> str:
 
 
 def url_of(path: str, query: Query | None = None) -> str:
-    """The path below ``/api`` with its query; spaces as %20, which ONTAP wants, and nothing dropped."""
+    """Return the path below ``/api`` with its query; spaces as %20, as ONTAP requires, and empty values kept."""
     if not query:
         return f"/api{path}"
     pairs = "&".join(f"{name}={quote(str(value), safe=',/:.*=!')}" for name, value in query.items())
@@ -33,7 +33,7 @@ def url_of(path: str, query: Query | None = None) -> str:
 
 
 def next_page(href: str, path: str) -> str | None:
-    """Where the filer says that a listing goes on, if that is in the same collection; a host in it is ignored."""
+    """Return the filer's link to the next page, if it is in the same collection; its host is ignored."""
     parts = urlsplit(href)
     if f"/{parts.path.lstrip('/').removeprefix('api/')}" != path or not parts.query:
         return None

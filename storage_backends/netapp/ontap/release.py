@@ -1,4 +1,4 @@
-"""Which release of ONTAP the cluster runs: read once, and refused when it is too old."""
+"""The cluster's release of ONTAP: read once, and refused when it is too old."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import is_forbidden
 from storage_backends.netapp.ontap.fields import Fields
 
-#: Before it, REST shows no locks and cannot restrict a volume.
+#: In earlier releases, REST has no locks and cannot restrict a volume.
 OLDEST = (9, 10, 1)
 _FIELDS = ("version.generation", "version.major", "version.minor")
 
 
 class Release:
-    """The cluster's release, as far as the account may know it."""
+    """The cluster's release, if the account may read it."""
 
     def __init__(self, client: OntapClient) -> None:
         self._client = client
         self._version: tuple[int, int, int] | None = None
-        #: Some accounts of one SVM may not ask for it.
+        #: Some accounts of one SVM may not read it.
         self._is_hidden = False
 
     def require_supported(self, journal: Journal) -> None:

@@ -1,4 +1,4 @@
-"""What came back from the filer: its answer, read whole; or how the exchange failed, and whether anything had left."""
+"""Responses of the filer, read completely; or how the request failed, and whether any of it was sent."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ import urllib3
 from storage_backends.netapp.ontap.transport import CALL
 
 Json = dict[str, Any]
-#: Makes of an answer's body what is wanted of it, while nothing else has seen it.
+#: Converts the body of a response.
 Transform = Callable[[Json], Json]
 
-#: What the libraries raise when an exchange fails.
+#: Exceptions of the libraries when a request fails.
 TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-#: How many wrapped errors are looked through for the cause.
+#: How many wrapped errors are searched for the cause.
 _DEEPEST = 20
-#: Longer numbers than any that a filer sends are none.
+#: Longer numbers are not codes of a filer.
 _MAX_DIGITS = 18
 
 
 class NotSent(Exception):
-    """The filer was not reached: no byte of the request left."""
+    """The filer was not reached: no byte of the request was sent."""
 
 
 class ResponseLost(Exception):
-    """The request left, and no whole answer came."""
+    """The request was sent, but no complete response came."""
 
     def __init__(self, reason: str, *, timed_out: bool = False, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.timed_out = timed_out
-        #: The HTTP status, where at least that came; what it says of a change is not believed without an answer.
+        #: The HTTP status, if it was received; without a complete response it proves nothing about a change.
         self.status = status
 
 
 @dataclass(frozen=True, slots=True)
 class OntapError:
-    """ONTAP's own words: its code where that is a number, its message, and the field that it is about."""
+    """ONTAP's own error: its code if that is a number, its message, and the field that it is about."""
 
     code: int | None
     message: str = ""
@@ -57,16 +57,16 @@ class OntapError:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the filer."""
+    """One response of the filer."""
 
     status: int
     body: Json = field(default_factory=dict)
-    #: How long the filer asks to be left alone, in seconds; None: it does not say.
+    #: Retry-After (seconds); None without one.
     retry_after_s: float | None = None
 
     @property
     def error(self) -> OntapError | None:
-        """ONTAP's own error; None where the body holds none, because ONTAP did not write it or had nothing to say."""
+        """ONTAP's own error; None if the body has none, also because it is not from ONTAP."""
         error = self.body.get("error")
         if not isinstance(error, dict):
             return None
@@ -77,23 +77,23 @@ class Answer:
 
     @property
     def is_refusal(self) -> bool:
-        """Does it say for certain that nothing was done, whatever the error's code?"""
+        """Does it prove that nothing was done, whatever the error's code?"""
         if self.status in _REFUSING_ALONE:
             return True
         is_client_error = HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        # A proxy's own page may stand in the place of the filer's answer: only the filer knows what it did.
+        # The response may be a proxy's: only the filer knows what it did.
         return is_client_error and self.status != HTTPStatus.REQUEST_TIMEOUT and self.error is not None
 
 
-#: Said before a request is carried out, whoever says it.
+#: Sent before a request is executed, by the filer or a proxy.
 _REFUSING_ALONE = frozenset({401, 403, 413, 414, 429, 431, 503})
 
 
 def read(response: requests.Response, *, is_question: bool, transform: Transform | None = None) -> Answer:
-    """The answer, once all of it is here.
+    """Read the complete response.
 
     Raises:
-        NoAnswer: it is broken. A question is never answered by nothing at all: an empty listing has a body, too.
+        ResponseLost: it is incomplete or malformed. Responses to reads are never empty: an empty listing has a body.
     """
     status, content = response.status_code, response.content
     is_good = status < requests.codes.multiple_choices
@@ -120,9 +120,9 @@ def _parsed(content: bytes, *, may_be_empty: bool) -> Json | None:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Look for no cyclic garbage: a page of records is all new objects and no garbage, and is gone in a moment.
+    """Disable the garbage collection of cycles inside the block: a page of records has many objects, but no cycles.
 
-    Without this a listing spends most of its time on walking through its own records.
+    Otherwise a listing spends most of its time in the garbage collector.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -134,7 +134,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def transport_failure(failure: BaseException, status: int | None) -> NotSent | ResponseLost:
-    """What happened, in words that name no host: the libraries' own messages do."""
+    """Return the exception for a failed request, without host names, which the libraries' messages contain."""
     causes = _causes(failure)
     timed_out = any(isinstance(cause, _TIMEOUTS) and not isinstance(cause, _NOT_CONNECTED) for cause in causes)
     if CALL.sent:
@@ -148,11 +148,11 @@ def transport_failure(failure: BaseException, status: int | None) -> NotSent | R
     return NotSent("it does not take connections in time" if timed_out else "it does not take connections")
 
 
-#: In urllib3 some of these inherit from each other: a refused connection is a time-out there.
+#: Some of urllib3's classes inherit from each other: a refused connection is a time-out there.
 _NOT_CONNECTED = (urllib3.exceptions.NewConnectionError,)
 _TIMEOUTS = (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError)
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
-#: Why no connection came about, the most certain first.
+#: Reasons why there was no connection, the most specific first.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "its host name cannot be resolved"),
     (urllib3.exceptions.NameResolutionError, "its host name cannot be resolved"),
@@ -166,7 +166,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def _causes(failure: BaseException) -> list[BaseException]:
-    """The failure and what it wraps, as ``requests`` wraps ``urllib3`` and that the operating system's error."""
+    """Return the failure and the errors that it wraps: ``requests`` wraps ``urllib3``, that the system's error."""
     causes: list[BaseException] = [failure]
     for error in causes:
         if len(causes) < _DEEPEST:

@@ -1,7 +1,7 @@
-"""HTTP to one filer: ends by a deadline however slowly bytes arrive, sends nothing twice, and knows whether it left.
+"""HTTP to one filer: with a deadline for the whole call, without repetitions, and recording whether anything was sent.
 
-``requests`` bounds each read, not the whole answer: a filer that trickles bytes would hold a worker for ever. Here
-every read from the socket is bounded by what is left of the call's own deadline, kept per thread while the call runs.
+``requests`` limits the time of each read, not of the whole response: a slow filer could occupy a worker for ever. Here
+each read from the socket is limited to the rest of the call's own deadline, which is stored per thread.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from urllib3.util.retry import Retry
 
 
 class CallContext(threading.local):
-    """The call that this thread has under way."""
+    """The current call of this thread."""
 
-    #: When it must have ended, on the monotonic clock.
+    #: The deadline (monotonic seconds).
     deadline: float = float("inf")
     #: Has any byte of the request been handed to the network?
     sent: bool = False
@@ -34,7 +34,7 @@ class CallContext(threading.local):
         self.sent = False
 
     def remaining(self) -> float:
-        """Seconds left; raises TimeoutError when there are none."""
+        """Return the remaining seconds; raises TimeoutError when there are none."""
         remaining_s = self.deadline - time.monotonic()
         if remaining_s <= 0:
             raise TimeoutError("the call's time is over")
@@ -45,12 +45,12 @@ CALL = CallContext()
 
 
 class _BoundedReader(io.RawIOBase):
-    """Reads from a socket, each time for no longer than the call has left."""
+    """Reads from a socket; each read is limited to the call's remaining time."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
         self._sock = sock
-        # Holds the socket open until the answer has been read, also when the filer announced that it closes.
+        # Keeps the socket open until the response has been read, also if the filer announced that it closes.
         self._file = sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -84,7 +84,7 @@ class _PlainConnection(HTTPConnection):
 
 
 class _TlsConnection(_PlainConnection, HTTPSConnection):
-    """The same over TLS: whatever the first base does not change is the second's, such as ``connect``."""
+    """The same over TLS; ``connect`` is that of the second base class."""
 
 
 class _PlainPool(HTTPConnectionPool):
@@ -96,10 +96,10 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class OntapAdapter(HTTPAdapter):
-    """One kept connection; nothing is ever sent again by itself, whatever the method."""
+    """One persistent connection, without automatic retries for any method."""
 
     def __init__(self) -> None:
-        # The library's own adapter would re-send a DELETE up to five times.
+        # The library's own adapter repeats a DELETE up to five times.
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=Retry(total=0, redirect=0))
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool: Any) -> None:
@@ -109,7 +109,7 @@ class OntapAdapter(HTTPAdapter):
 
 
 def new_session(origin: str) -> Session:
-    """A session for one filer alone: no proxies, no netrc, no cookies kept, nothing but ``origin`` reachable."""
+    """Return a session for one filer: no proxies, no netrc, no cookies, no other origin than ``origin``."""
     session = Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -1,4 +1,4 @@
-"""Asking for fields that a release may not know: those that it refuses are left out from then on, and reported."""
+"""Reads with fields that a release may not know: those that it refuses are omitted from then on, and reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage_backends.netapp.ontap.responses import Json, Transform
 
 log = logging.getLogger(__name__)
 
-#: Without them a record is of no use.
+#: Fields without which a record is useless.
 _NEEDED = frozenset({"uuid", "name", "id", "index"})
 
 
@@ -27,10 +27,10 @@ def ask(
     journal: Journal,
     transform: Transform | None = None,
 ) -> Json:
-    """Ask for ``fields``, without those that this filer does not know.
+    """Read with ``fields``, without those that this filer does not know.
 
     Raises:
-        StorageError: no answer, or a refusal that leaving fields out does not mend.
+        StorageError: no response, or a refusal that does not depend on optional fields.
     """
     while True:
         requested = [name for name in fields if name not in client.without]
@@ -48,10 +48,10 @@ def ask(
 def _refused_alone(
     client: OntapClient, path: str, query: Query, requested: Iterable[str], journal: Journal
 ) -> frozenset[str]:
-    """Those of the fields that the filer refuses, where its refusal of all of them does not say which."""
+    """Return the fields that the filer refuses, by single requests, if its refusal does not name them."""
     if not any(_takes(client, path, query, name, journal) for name in requested if name in _NEEDED):
-        return frozenset()  # It is the query that is refused.
-    # The newest first: nearly always it is one of them.
+        return frozenset()  # The query itself is refused.
+    # The newest fields first: usually it is one of them.
     for candidates in (NEWER_FIELDS.intersection(requested), frozenset(requested) - NEWER_FIELDS - _NEEDED):
         unknown = frozenset(name for name in candidates if not _takes(client, path, query, name, journal))
         if unknown:

@@ -1,4 +1,4 @@
-"""Which URLs may be changed: single objects, named by what ONTAP gave them; never a collection, never a pattern."""
+"""Checks the URLs of changes: single objects, identified by ONTAP's own ids; no collections, no patterns."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _ONE = re.compile(
     r"|/protocols/nfs/export-policies/\d+/rules/\d+/clients/[^/?#]+"
     rf"|/cluster/jobs/{_ID}"
 )
-#: Export rules have no identity but their place, which others may move: a query names one by its place and a client.
+#: Export rules are identified only by their index, which may change: a query names index and client.
 _RULES = re.compile(r"/protocols/nfs/export-policies/\d+/rules")
 _NEW = re.compile(rf"/storage/volumes(/{_ID}/snapshots)?" r"|/protocols/nfs/export-policies(/\d+/rules)?")
-#: The command line's ``volume modify`` has no URL per volume: there, the query names the one.
+#: The command ``volume modify`` has no URL per volume: the query names it.
 _COMMAND = "/private/cli/volume"
 
 
 class UnboundedChange(Exception):
-    """A change was about to be sent that may hit more than one object. This is a fault of ours; nothing was sent."""
+    """A change could affect more than one object. This is an error in the driver; nothing was sent."""
 
 
 def require_one(method: str, path: str, query: Mapping[str, object]) -> None:
-    """Return if ``method`` on ``path`` can only touch one object.
+    """Return if ``method`` on ``path`` can only affect one object.
 
     Raises:
-        UnboundedChange: it could touch others.
+        UnboundedChange: it could affect others.
     """
     if method == "POST" and _NEW.fullmatch(path):
         return

@@ -1,1 +1,1 @@
-"""The operations of the storage contract, carried out with ONTAP's REST calls."""
+"""The operations of the storage contract, with ONTAP's REST calls."""

@@ -1,4 +1,4 @@
-"""Export policies: each client of ONTAP's rules is a rule of ours, and nobody else's rule is touched."""
+"""Export policies: each client of ONTAP's rules is a rule of ours; other rules are never changed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ExportPolicies:
         self._client = client
 
     def list_all(self, journal: Journal) -> list[ExportPolicy]:
-        """All, with their rules."""
+        """Return all policies with their rules."""
         listed: list[ExportPolicy] = []
         for page in pages(self._client, POLICIES, in_svm(self._client), POLICY_FIELDS, journal=journal):
             listed += [self._shown(record, journal) for record in page if has_name(record)]
@@ -53,18 +53,18 @@ class ExportPolicies:
     def _shown(self, record: Json, journal: Journal) -> ExportPolicy:
         rules = record.get("rules")
         number = Fields(record).number("id")
-        # Where the filer shows a part of them, or something odd in their place, it is asked for them alone.
+        # If the filer shows only some of the rules, or malformed ones, they are read separately.
         is_whole = record.get("are_rules_truncated") is not True and isinstance(rules, list | None)
         if not is_whole and number is not None:
             return policy_of(record["name"], self.rules(number, record["name"], journal)).summary
         return policy_of(record["name"], rules_of(rules, record["name"])).summary
 
     def get(self, policy: str, journal: Journal) -> DetailedExportPolicy:
-        """One, with its rules."""
+        """Return one policy with its rules."""
         return policy_of(policy, self.rules(self.id_of(policy, journal), policy, journal))
 
     def id_of(self, policy: str, journal: Journal) -> int:
-        """The number of the policy of exactly that name.
+        """Return the id of the policy with exactly that name.
 
         Raises:
             NoSuchPolicy: there is none.
@@ -80,7 +80,7 @@ class ExportPolicies:
         raise NoSuchPolicy("There is no such export policy.")
 
     def rules(self, policy_id: int, policy: str, journal: Journal) -> list[OntapRule]:
-        """The rules of a policy, in the order in which they apply."""
+        """Return the rules of a policy, in the order in which they apply."""
         try:
             records = all_records(self._client, f"{POLICIES}/{policy_id}/rules", {}, RULE_FIELDS, journal=journal)
         except NotFound:
@@ -89,7 +89,7 @@ class ExportPolicies:
         return rules_of(records, policy)
 
     def create(self, policy: str, rules: list[str], journal: Journal) -> ExportPolicy:
-        """Create one with all its rules, or not at all."""
+        """Create a policy with all its rules, or none."""
         try:
             self.id_of(policy, journal)
         except NoSuchPolicy:
@@ -108,17 +108,17 @@ class ExportPolicies:
         return self.reread(mutation, policy)
 
     def delete(self, policy: str, journal: Journal) -> None:
-        """Delete one that no volume uses."""
+        """Delete a policy that no volume uses."""
         number = self.id_of(policy, journal)
         self._mutation(journal).send("delete", "DELETE", f"{POLICIES}/{number}", policy_id=str(number))
 
     # --- rules
 
     def add_rule(self, policy: str, rule: str, journal: Journal) -> ExportPolicy:
-        """Append a rule unless there is one for that client; the client has our access then, or it is refused.
+        """Append a rule unless there is one for that client; raises unless the client then has the access of our rules.
 
         Raises:
-            ResourceBusy: a rule of somebody else gives the client less.
+            ResourceBusy: another rule gives the client less.
         """
         match = canonical_match(rule)
         number = self.id_of(policy, journal)
@@ -130,13 +130,13 @@ class ExportPolicies:
             try:
                 mutation.send("add-rule", "POST", path, body=our_rule(match), policy_id=str(number))
             except AlreadyExists:
-                mutation.partially_applied = True  # Somebody was faster.
+                mutation.partially_applied = True  # Another request was faster.
             present = self._rules_with(mutation, number, policy, match)
             _require_access(present, match)
         return policy_of(policy, present).summary
 
     def _rules_with(self, mutation: Mutation, number: int, policy: str, match: str) -> list[OntapRule]:
-        """The rules once the one that was added is among them."""
+        """Return the rules once the added one is visible."""
 
         def read_with_rule() -> list[OntapRule]:
             rules = self.rules(number, policy, mutation.journal)
@@ -147,14 +147,14 @@ class ExportPolicies:
         return mutation.await_visible(read_with_rule)
 
     def remove_rule(self, policy: str, rule: str, journal: Journal) -> ExportPolicy:
-        """Remove a client, in every spelling, from every rule that has it; a rule goes with its last client."""
+        """Remove a client, in every spelling, from every rule that has it; a rule without clients is deleted."""
         mutation = self._mutation(journal)
         number = self.id_of(policy, journal)
         removal = RuleRemoval(mutation, f"{POLICIES}/{number}/rules", number, canonical_match(rule))
         return policy_of(policy, removal.run(lambda: self.rules(number, policy, journal))).summary
 
     def reread(self, mutation: Mutation, policy: str) -> ExportPolicy:
-        """The policy as it is after a change."""
+        """Return the policy after a change."""
         return mutation.await_visible(lambda: self.get(policy, mutation.journal)).summary
 
     def _mutation(self, journal: Journal) -> Mutation:
@@ -162,10 +162,10 @@ class ExportPolicies:
 
 
 def _require_access(rules: list[OntapRule], match: str) -> None:
-    """Return unless a rule decides that the client gets less than our rules give.
+    """Check that no rule gives the client less than our rules give.
 
     Raises:
-        ResourceBusy: it does, and is named.
+        ResourceBusy: one does; the message names it.
     """
     deciding = deciding_rule(rules, match)
     if deciding is not None and not deciding.gives_our_access:

@@ -1,4 +1,4 @@
-"""ONTAP's export rules: read as ours, told whom they let in, and recognised again after others have moved them.
+"""ONTAP's export rules: conversion to ours, evaluation for clients, and recognition after their indexes have changed.
 
 ONTAP applies the first rule, by index, that matches a client. A rule may be for several clients, and has no identity
 but its index, which changes when another rule is put before it.
@@ -16,7 +16,7 @@ from storage_backends.netapp.ontap.fields import Fields, Record, objects
 from storage_backends.netapp.ontap.odd_records import report_odd_record
 from storage_backends.netapp.ontap.responses import Json
 
-#: The rights that a rule of ours gives.
+#: The rights of our rules.
 OUR_RIGHTS: Json = {
     "protocols": ["nfs"],
     "ro_rule": ["sys"],
@@ -30,29 +30,29 @@ _SUFFICIENT = frozenset({"sys", "any"})
 
 
 def our_rule(match: str) -> Json:
-    """A rule for one client, as it is sent."""
+    """Return the body for a rule of one client."""
     return {"clients": [{"match": match}], **OUR_RIGHTS}
 
 
 @dataclass(frozen=True, slots=True)
 class OntapRule:
-    """One rule as the filer keeps it: ``clients`` in the spelling that it was given."""
+    """One rule of the filer: ``clients`` in the original spelling."""
 
     index: int
     clients: tuple[str, ...]
     details: ExportRule
 
     def spellings_of(self, match: str) -> tuple[str, ...]:
-        """The clients of the rule that mean ``match``."""
+        """Return the clients of the rule that are equal to ``match`` in canonical form."""
         return tuple(client for client in self.clients if canonical_match(client) == match)
 
     def matches(self, match: str) -> bool:
-        """Does it certainly apply to all that ``match`` means, when they come by NFS?"""
+        """Does it certainly apply to all NFS clients of ``match``?"""
         return self._is_for_nfs and any(covers(client, match) for client in self.details.clients)
 
     @property
     def gives_our_access(self) -> bool:
-        """Does it give what our rules give? What the filer does not tell counts as given."""
+        """Does it give what our rules give? Rights that the filer does not show count as given."""
         rights = (self.details.ro, self.details.rw, self.details.superuser)
         protocols = self.details.protocols
         return all(not right or _SUFFICIENT & set(right) for right in rights) and (
@@ -71,13 +71,13 @@ class OntapRule:
 
 
 def rules_of(records: Any, policy: str) -> list[OntapRule]:
-    """The rules in the order in which they apply; what is odd in them is logged and left out."""
+    """Return the rules in the order in which they apply; malformed parts are logged and omitted."""
     rules = [_rule(record, policy) for record in objects(records)]
     return sorted(rules, key=lambda rule: rule.index)
 
 
 def policy_of(name: str, rules: Iterable[OntapRule]) -> DetailedExportPolicy:
-    """A policy: each client of each rule, in canonical form, is a rule of ours; each once, in their order."""
+    """Return the policy: each client of each rule, in canonical form, is a rule of ours; each once, in order."""
     details = tuple(rule.details for rule in rules)
     return DetailedExportPolicy(
         name, tuple(dict.fromkeys(client for rule in details for client in rule.clients)), details
@@ -85,7 +85,7 @@ def policy_of(name: str, rules: Iterable[OntapRule]) -> DetailedExportPolicy:
 
 
 def deciding_rule(rules: Iterable[OntapRule], match: str) -> OntapRule | None:
-    """The rule that decides on all that ``match`` means, as far as that can be known without asking name servers."""
+    """Return the first rule that applies to all clients of ``match``, as far as known without DNS."""
     return next((rule for rule in rules if rule.matches(match)), None)
 
 

@@ -1,4 +1,4 @@
-"""Locks that clients hold on a volume: told by host, broken by uuid."""
+"""Locks of clients on a volume: listed by host, broken by uuid."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Locks:
         self._client = client
 
     def list_all(self, volume: str, journal: Journal) -> list[Lock]:
-        """The hosts that hold any, each once."""
+        """Return the hosts that hold locks, each once."""
         uuid = uuid_of(find_volume(self._client, volume, journal=journal))
         return mapping.locks(self._records(uuid, journal))
 
     def remove(self, volume: str, host: str, journal: Journal) -> None:
-        """Break those of one host, one by one: a query that deletes is never sent."""
+        """Break the locks of one host, one by one: DELETE is never sent with a query."""
         uuid = uuid_of(find_data_volume(self._client, volume, journal=journal))
         self.break_all(Mutation(self._client, journal), uuid, host)
 
     def break_all(self, mutation: Mutation, volume_uuid: str, host: str) -> None:
-        """Break the locks that ``host`` holds; one that is gone already is broken."""
+        """Break the locks of ``host``; one that does not exist any more counts as broken."""
         for lock in self.locks_of_host(volume_uuid, host, mutation.journal):
             try:
                 mutation.send("break", "DELETE", f"/protocols/locks/{uuid_of(lock)}", volume_uuid=volume_uuid)
@@ -38,7 +38,7 @@ class Locks:
                 mutation.partially_applied = True
 
     def locks_of_host(self, volume_uuid: str, host: str, journal: Journal) -> list[Json]:
-        """The locks of one host."""
+        """Return the locks of one host."""
         canonical = canonical_host(host)
         return [lock for lock in self._records(volume_uuid, journal) if mapping.lock_host(lock) == canonical]
 

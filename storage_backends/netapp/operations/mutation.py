@@ -1,4 +1,4 @@
-"""The changes that one operation makes on the filer: each marked first, sent once, and followed to its end."""
+"""The changes of one operation on the filer: each with an intent, sent once, and awaited until its end."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from storage_backends.netapp.ontap.lookups import require_svm
 from storage_backends.netapp.ontap.queries import Query
 from storage_backends.netapp.ontap.responses import Answer, Json
 
-#: How long a later step of a change is tried again when it is refused for being busy, in seconds.
+#: How long a later step of a change is retried when the filer is busy (seconds).
 PATIENCE_S = 30.0
-#: The pause between two attempts at a later step, in seconds.
+#: The pause between two attempts of a later step (seconds).
 PAUSE_S = 1.0
-#: How long what was made may take to show, in seconds; and the first pause between two looks.
+#: How long a new object may take to become visible (seconds); and the first pause between two reads.
 VISIBLE_S, FIRST_PAUSE_S = 30.0, 0.1
-#: What is left of the job's time by then, so that its end can be told, in seconds.
+#: How much of the job's time must be left then, to record its end (seconds).
 LEAST_LEFT_S = 5.0
 Value = TypeVar("Value")
 
@@ -44,11 +44,11 @@ class _Request:
 
 
 class Mutation:
-    """One operation under way.
+    """One operation in progress.
 
-    Before its first step took effect, a refusal that may pass is handed up as it is: the whole may be tried again.
-    After that, the step is tried again here, and what cannot be finished becomes ``OutcomeUnclear``: the rest is then
-    done, or told, by settling.
+    Before its first step took effect, a transient refusal is raised unchanged: the whole operation may be retried.
+    Afterwards, the step is retried here, and if that fails, ``OutcomeUnclear`` is raised: reconciliation then
+    completes or reports the change.
     """
 
     def __init__(self, client: OntapClient, journal: Journal, *, missing: type[NotFound] = NotFound) -> None:
@@ -57,7 +57,7 @@ class Mutation:
         #: Has any step taken effect?
         self.partially_applied = False
         self._steps = 0
-        #: What it means when ONTAP only says "entry doesn't exist".
+        #: The error for ONTAP's "entry doesn't exist".
         self._missing = missing
 
     def send(
@@ -71,13 +71,13 @@ class Mutation:
         is_absent: Callable[[], bool] | None = None,
         **facts: str,
     ) -> Answer:
-        """Mark and send one change, wait for the filer's job if it makes one, and return the filer's answer.
+        """Record the intent, send one change, wait for the filer's job if there is one, and return the response.
 
-        ``is_absent`` makes the step cancellable: it tells, after a cancelled job, whether nothing of it is there.
+        ``is_absent`` makes the step cancellable: it returns, after a cancelled job, whether nothing of it was done.
 
         Raises:
-            Cancelled: the filer's job was cancelled, and nothing of it is there.
-            OutcomeUnclear, StorageError, Stopped: as ``StorageBackend`` says.
+            Cancelled: the filer's job was cancelled, and nothing of it was done.
+            OutcomeUnclear, StorageError, Interrupted: as in ``StorageBackend``.
         """
         until = time.monotonic() + PATIENCE_S
         while True:
@@ -98,7 +98,7 @@ class Mutation:
     def _send(
         self, step: str, request: _Request, is_absent: Callable[[], bool] | None, facts: dict[str, str]
     ) -> Answer:
-        self.client.honour_retry_after(self.journal)  # Before the mark: nothing is unclear about what was never sent.
+        self.client.honour_retry_after(self.journal)  # Before the intent: what was never sent is not in doubt.
         url = f"{request.method} /api{request.path}"
         self.journal.record_intent(step, steps_done=self._steps, url=url, **facts)
         self._steps += 1
@@ -113,7 +113,7 @@ class Mutation:
         return answer
 
     def _await(self, uuid: str, is_absent: Callable[[], bool] | None, *, is_done: bool) -> None:
-        """Wait for the job's end; one that the filer cannot tell is success where it said so before (``is_done``)."""
+        """Wait for the job's end; an unknown outcome is a success if the response said so (``is_done``)."""
         ended = JobFollower(self.client, uuid, self.journal, cancellable=is_absent is not None).follow()
         if ended.end is OntapJobState.SUCCESS or (is_done and ended.end is not OntapJobState.FAILURE):
             return
@@ -124,7 +124,7 @@ class Mutation:
         raise ended.error or StorageError("The storage system's job failed.")
 
     def _is_gone(self, is_absent: Callable[[], bool]) -> bool:
-        """Is certainly nothing there of a step that was cancelled?"""
+        """Was certainly nothing done of a cancelled step?"""
         try:
             if not is_absent():
                 return False
@@ -134,7 +134,7 @@ class Mutation:
         return True
 
     def look(self, question: Callable[[], Value]) -> Value:
-        """Ask something after a change: what cannot be told then makes the change's outcome unclear."""
+        """Read after a change; a failure of the read makes the outcome of the change unclear."""
         try:
             return question()
         except (BackendUnavailable, BackendTimeout) as silence:
@@ -143,12 +143,12 @@ class Mutation:
             raise OutcomeUnclear(f"The change was made; {silence.detail}") from None
 
     def await_visible(self, question: Callable[[], Value], *, missing: type[NotFound] = NotFound) -> Value:
-        """Ask, after a change, for what it made; a filer may not show that at once, so it is asked again for a while.
+        """Read a new object after a change, with retries, since a filer may not show it at once.
 
-        ``missing`` is what ``question`` raises until it shows.
+        ``missing`` is the exception of ``question`` while it is not visible.
 
         Raises:
-            OutcomeUnclear: it does not show, or the filer does not answer.
+            OutcomeUnclear: it does not become visible, or the filer does not answer.
         """
         until = time.monotonic() + min(VISIBLE_S, max(0.0, self.journal.seconds_left - LEAST_LEFT_S))
         pause = FIRST_PAUSE_S
@@ -164,7 +164,7 @@ class Mutation:
             pause = min(PAUSE_S, pause * 2)
 
     def _annotate(self, refusal: StorageError) -> StorageError:
-        """The refusal, with what is missing named where ONTAP did not, and saying so if a part was done."""
+        """Return the refusal, with the missing object if ONTAP does not name it, and a note if a part was done."""
         if type(refusal) is NotFound:
             refusal = self._missing("It is not there (any more).", backend_error=refusal.backend_error)
         if self.partially_applied:

@@ -1,8 +1,8 @@
-"""Taking a client out of a policy's rules while others change the same policy.
+"""Removes a client from a policy's rules while others may change the same policy.
 
 A rule's index may have moved since it was read, so a request names the rule by its index *and* the client: where the
 rule is not there any more, the filer refuses, the rules are read again, and the request is made anew. ONTAP has two
-such requests; filers that know neither are asked by the index alone, and looked at afterwards.
+such requests; for filers that know neither, the index alone is used, and the result is checked afterwards.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from storage_backends.netapp.ontap.responses import Answer
 from storage_backends.netapp.operations.export_rules import OntapRule
 from storage_backends.netapp.operations.mutation import Mutation
 
-#: How often the rules may have moved under our hands before it is given up.
+#: How often the rules may change during a removal before it is given up.
 _MAX_ROUNDS = 50
 Read = Callable[[], list[OntapRule]]
 
 
 class _Way(Enum):
-    """How the filer is told which rule is meant."""
+    """How a request identifies the rule."""
 
     #: ``…/rules/{index}/clients/{match}``: one client of a rule.
     CLIENT = "client"
     #: ``…/rules?index=…&clients.match=…``: the rule at that index, if it has that client.
     QUERY = "query"
-    #: ``…/rules/{index}``: whatever stands there.
+    #: ``…/rules/{index}``: the rule at that index, whichever it is.
     INDEX = "index"
 
 
 class _StillThere(NotFound):
-    """What was removed shows still."""
+    """The removed rule is still visible."""
 
 
 class RuleRemoval:
@@ -48,14 +48,14 @@ class RuleRemoval:
         self._path = rules_path
         self._policy_id = str(policy_id)
         self._match = match
-        #: The ways that this filer was found not to know.
+        #: The ways that this filer does not support.
         self._unknown: set[_Way] = set()
 
     def run(self, read: Read) -> list[OntapRule]:
-        """Remove the client, and return the rules that are left.
+        """Remove the client, and return the remaining rules.
 
         Raises:
-            OutcomeUnclear: others moved the rules too often, or a rule went that was not meant.
+            OutcomeUnclear: the rules changed too often, or another rule may have been removed.
         """
         rules = read()
         for _ in range(_MAX_ROUNDS):
@@ -66,19 +66,19 @@ class RuleRemoval:
         raise OutcomeUnclear("Others change the export policy too fast: the rule may be there still.")
 
     def _remove(self, holder: OntapRule, before: list[OntapRule], read: Read) -> list[OntapRule]:
-        """Send one removal, and return the rules as they are then."""
+        """Send one removal, and return the rules afterwards."""
         order = (_Way.CLIENT, _Way.QUERY) if len(holder.clients) > 1 else (_Way.QUERY, _Way.CLIENT)
         way = next((way for way in order if way not in self._unknown), _Way.INDEX)
         is_removed = self._send(way, holder, before)
         after = self._read_after(holder, read) if is_removed else self._mutation.look(read)
         if not is_removed and before == after:
-            self._unknown.add(way)  # A refusal that nothing on the filer explains: it does not know the request.
+            self._unknown.add(way)  # A refusal without a reason in the rules: the filer does not know the request.
         if is_removed and way is _Way.INDEX:
             self._require_only(holder, before, after)
         return after
 
     def _send(self, way: _Way, holder: OntapRule, before: list[OntapRule]) -> bool:
-        """Send it; False if the filer found nothing to remove, or does not know the request."""
+        """Send the removal; False if the filer found nothing to remove, or does not know the request."""
         try:
             answer = self._request(way, holder, str(holders(before, self._match)))
         except StorageError as refusal:
@@ -107,7 +107,7 @@ class RuleRemoval:
         )
 
     def _read_after(self, holder: OntapRule, read: Read) -> list[OntapRule]:
-        """The rules once the removal shows in them."""
+        """Return the rules once the removal is visible."""
 
         def read_without_holder() -> list[OntapRule]:
             rules = read()
@@ -118,7 +118,7 @@ class RuleRemoval:
         return self._mutation.await_visible(read_without_holder, missing=_StillThere)
 
     def _require_only(self, holder: OntapRule, before: list[OntapRule], after: list[OntapRule]) -> None:
-        """Return unless the removal by index alone hit something else."""
+        """Check that the removal by index alone removed nothing else."""
         lost = _lost(before, after) - Counter([holder.details.clients])
         if lost and any(rule.spellings_of(self._match) for rule in after):
             hit = ", ".join(sorted({client for clients in lost for client in clients}))
@@ -129,7 +129,7 @@ class RuleRemoval:
 
 
 def holders(rules: list[OntapRule], match: str) -> int:
-    """In how many places of the rules a client stands, so that it can be told later how far its removal came."""
+    """Return in how many rules a client is, which shows the progress of its removal."""
     return sum(len(rule.spellings_of(match)) for rule in rules)
 
 

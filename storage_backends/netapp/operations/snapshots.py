@@ -1,4 +1,4 @@
-"""Snapshots of a volume: listed, made (the oldest going first where that is wanted), deleted by uuid."""
+"""Snapshots of a volume: list, create (optionally deleting the oldest), delete by uuid."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from storage_backends.netapp.operations.mutation import Mutation
 
 
 def path_of(volume_uuid: str) -> str:
-    """The collection of a volume's snapshots."""
+    """Return the path of the collection of a volume's snapshots."""
     return f"/storage/volumes/{volume_uuid}/snapshots"
 
 
 def snapshots_of(client: OntapClient, volume_uuid: str, *, journal: Journal, name: str | None = None) -> list[Json]:
-    """The records of a volume's snapshots, oldest first.
+    """Return the records of a volume's snapshots, oldest first.
 
     Raises:
         NoSuchVolume: the volume is not there (any more).
@@ -35,29 +35,29 @@ def snapshots_of(client: OntapClient, volume_uuid: str, *, journal: Journal, nam
 
 
 def snapshots_named(client: OntapClient, volume_uuid: str, name: str, *, journal: Journal) -> list[Json]:
-    """None, or the one of exactly that name."""
+    """Return the records with exactly that name: one or none."""
     records = snapshots_of(client, volume_uuid, journal=journal, name=name)
     return [record for record in records if record.get("name") == name]
 
 
 class Snapshots:
-    """The snapshots of the vserver's volumes."""
+    """The snapshots of the SVM's volumes."""
 
     def __init__(self, client: OntapClient) -> None:
         self._client = client
 
     def list_all(self, volume: str, journal: Journal) -> list[Snapshot]:
-        """All of a volume, oldest first."""
+        """Return the snapshots of a volume, oldest first."""
         uuid = uuid_of(find_volume(self._client, volume, journal=journal))
         return [mapping.snapshot(record) for record in snapshots_of(self._client, uuid, journal=journal)]
 
     def get(self, volume: str, name: str, journal: Journal) -> Snapshot:
-        """One of a volume."""
+        """Return one snapshot."""
         uuid = uuid_of(find_volume(self._client, volume, journal=journal))
         return mapping.snapshot(self.record(uuid, name, journal))
 
     def record(self, volume_uuid: str, name: str, journal: Journal) -> Json:
-        """The record of one.
+        """Return the record of one snapshot.
 
         Raises:
             NoSuchSnapshot: it is not there.
@@ -67,7 +67,7 @@ class Snapshots:
         raise NoSuchSnapshot("The volume has no such snapshot.")
 
     def create(self, volume: str, name: str, journal: Journal, *, purge_old_if_needed: bool) -> Snapshot:
-        """Make one, marked with our job; only when the filer says that there are too many, the oldest goes first."""
+        """Create a snapshot, with our job in its comment; at the limit, delete the oldest first if allowed."""
         uuid = uuid_of(find_data_volume(self._client, volume, journal=journal))
         mutation = Mutation(self._client, journal, missing=NoSuchVolume)
         try:
@@ -79,14 +79,14 @@ class Snapshots:
         return self._reread(mutation, uuid, name)
 
     def purge_and_create(self, mutation: Mutation, volume_uuid: str, name: str) -> Snapshot:
-        """Let the oldest go, then make one; nothing goes for a name that is taken."""
+        """Delete the oldest, then create one; nothing is deleted if the name is taken."""
         if snapshots_named(self._client, volume_uuid, name, journal=mutation.journal):
             raise AlreadyExists("The volume has a snapshot of that name already.")
         self._purge_oldest(mutation, volume_uuid)
         return self.create_after_purge(mutation, volume_uuid, name)
 
     def create_after_purge(self, mutation: Mutation, volume_uuid: str, name: str) -> Snapshot:
-        """Make one now that there is room: the first attempt was refused, so this is the only one that counts."""
+        """Create one after the purge: the first attempt was refused, so only this one counts."""
         self.post(mutation, "create-after-purge", volume_uuid, name)
         return self._reread(mutation, volume_uuid, name)
 
@@ -95,7 +95,7 @@ class Snapshots:
         return mapping.snapshot(record)
 
     def post(self, mutation: Mutation, step: str, volume_uuid: str, name: str) -> None:
-        """Send the creation of one."""
+        """Send the creation of a snapshot."""
 
         def is_absent() -> bool:
             return not snapshots_named(self._client, volume_uuid, name, journal=mutation.journal)
@@ -107,7 +107,7 @@ class Snapshots:
         )
 
     def _purge_oldest(self, mutation: Mutation, volume_uuid: str) -> None:
-        """Delete the oldest that nothing depends on and that may go.
+        """Delete the oldest snapshot that may be deleted.
 
         Raises:
             TooManySnapshots: there is none.
@@ -120,18 +120,18 @@ class Snapshots:
             except Conflict:
                 continue
             except NotFound:
-                return  # Somebody was faster: there is room now.
+                return  # Another request has deleted it: there is room now.
             return
         raise TooManySnapshots("The volume has as many snapshots as it can have, and none of them may go.")
 
     def delete(self, volume: str, name: str, journal: Journal) -> None:
-        """Delete one, by its uuid: another that took its name meanwhile stays."""
+        """Delete a snapshot by its uuid: a newer one of the same name is not affected."""
         uuid = uuid_of(find_data_volume(self._client, volume, journal=journal))
         snapshot_uuid = uuid_of(self.record(uuid, name, journal))
         self.remove(Mutation(self._client, journal, missing=NoSuchSnapshot), "delete", uuid, snapshot_uuid)
 
     def remove(self, mutation: Mutation, step: str, volume_uuid: str, snapshot_uuid: str) -> None:
-        """Send the deletion of one."""
+        """Send the deletion of a snapshot."""
         path = f"{path_of(volume_uuid)}/{snapshot_uuid}"
         mutation.send(
             step, "DELETE", path, query=RETURN_IMMEDIATELY, volume_uuid=volume_uuid, snapshot_uuid=snapshot_uuid

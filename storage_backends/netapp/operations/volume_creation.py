@@ -1,4 +1,4 @@
-"""New volumes: on the aggregate with most space, or as a copy of a snapshot; marked with the job that made them."""
+"""New volumes: on the aggregate with most space, or as a clone of a snapshot; with the job's id in their comment."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from storage_backends.netapp.operations.snapshots import snapshots_named
 from storage_backends.netapp.operations.volume_patch import creation, invalid, not_supported, require_supported
 from storage_backends.netapp.operations.volumes import Volumes, bad_policy
 
-#: Settings that the filer takes only once the volume is there.
+#: Settings that the filer accepts only for existing volumes.
 _LATER = ("compression_enabled", "inline_compression", "caching_policy")
 
 
 def later_settings(settings: VolumeSettings, job_id: str) -> VolumeSettings:
-    """What is left to be set after creation: a comment, too, that has no room beside our mark."""
+    """Return the settings to apply after creation, including a comment that does not fit beside the job's id."""
     remaining: VolumeSettings = {}
     for name in _LATER:
         if name in settings:
@@ -48,7 +48,7 @@ def later_settings(settings: VolumeSettings, job_id: str) -> VolumeSettings:
 
 
 class Creation:
-    """How volumes come to be."""
+    """Creates volumes."""
 
     def __init__(self, client: OntapClient, volumes: Volumes) -> None:
         self._client = client
@@ -77,7 +77,7 @@ class Creation:
         return self.finish(mutation, volume, settings)
 
     def finish(self, mutation: Mutation, volume: str, settings: VolumeSettings) -> Volume:
-        """Set what is left to be set on a volume that was created."""
+        """Apply the remaining settings to a new volume."""
         record = self._made(mutation, volume)
         self.volumes.apply(mutation, record, later_settings(settings, mutation.journal.job_id))
         return self.volumes.reread(mutation, uuid_of(record))
@@ -91,7 +91,7 @@ class Creation:
         junction_path: str | None,
         **settings: Unpack[CloneSettings],
     ) -> Volume:
-        """Create a FlexClone: writable, its blocks shared with the snapshot until they are written."""
+        """Create a FlexClone: writable, sharing blocks with the snapshot."""
         path = _path(volume, junction_path)
         parent = find_volume(self._client, from_volume, journal=journal)
         if not snapshots_named(self._client, uuid_of(parent), from_snapshot, journal=journal):
@@ -107,13 +107,13 @@ class Creation:
             },
         }
         if "active_policy_name" not in settings:
-            # With a policy of its own it is mounted only together with that: nobody else may see it before.
+            # With a policy of its own it is mounted only together with that, so that no other client can use it before.
             body["nas"] = {"path": path}
         mutation = self._post("clone", body, {}, journal, parent_uuid=uuid_of(parent))
         return self.finish_clone(mutation, volume, path, settings)
 
     def finish_clone(self, mutation: Mutation, volume: str, path: str, settings: CloneSettings) -> Volume:
-        """Set on a clone what is its own, and mount it."""
+        """Apply the settings of a clone, and mount it."""
         record = self._made(mutation, volume)
         self.volumes.apply(mutation, record, as_volume_settings(settings), path=path)
         return self.volumes.reread(mutation, uuid_of(record))
@@ -135,7 +135,7 @@ class Creation:
         return mutation
 
     def _made(self, mutation: Mutation, volume: str) -> Json:
-        """The record of a volume that was made, once the filer shows it."""
+        """Return the record of a new volume, once the filer shows it."""
 
         def read_record() -> Json:
             for record in volumes_where(self._client, "name", volume, journal=mutation.journal):
@@ -153,7 +153,7 @@ class Creation:
     # --- where
 
     def _aggregate_with_most_space(self, journal: Journal) -> str:
-        """The data aggregate with most free space, of those that the account can see."""
+        """Return the data aggregate with most free space, of those that the account can see."""
         find = self._svms_aggregates if self._client.svm_scoped else self._clusters_aggregates
         free = {name: free for name, free in find(journal).items() if not name.startswith("aggr0")}
         if not free:
@@ -170,7 +170,7 @@ class Creation:
             self._client.svm_scoped = is_forbidden(refusal)
             return self._svms_aggregates(journal)
         online = [entry for entry in objects(aggregates) if entry.get("state", "online") == "online"]
-        if not online:  # Some releases answer such an account with an empty list.
+        if not online:  # Some releases return an empty list to such an account.
             return self._svms_aggregates(journal)
         return _free_bytes(online, "space.block_storage.available")
 

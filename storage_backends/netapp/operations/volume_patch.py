@@ -1,4 +1,4 @@
-"""What must be changed on a volume so that it is as asked for: computed from what it is, so nothing is set twice."""
+"""Computes the PATCH of a volume from its present and requested settings, so that equal values are not sent."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from storage_backends.netapp.ontap.mapping import (
     size_with_reserve,
 )
 
-#: ONTAP's own default, said aloud so that the size can be computed from it.
+#: ONTAP's own default, sent explicitly so that the size can be computed from it.
 DEFAULT_RESERVE_PERCENT = 5
 ALL_PERCENT = 100
 Refusal = TypeVar("Refusal", InvalidRequest, NotSupported)
-#: Our settings that ONTAP has as a field of its own, and that field.
+#: Our settings that correspond to one field of ONTAP.
 _FIELDS: Mapping[str, str] = {
     "active_policy_name": "nas.export_policy.name",
     "security_style": "nas.security_style",
@@ -33,17 +33,17 @@ _FIELDS: Mapping[str, str] = {
     "tiering_policy": "tiering.policy",
     "comment": "comment",
 }
-#: How ONTAP is told that a volume shall have no QoS policy.
+#: ONTAP's value for no QoS policy.
 NO_QOS_POLICY = "none"
 
 
 def invalid(pointer: str, detail: str) -> InvalidRequest:
-    """An argument that can never work."""
+    """Return the error for an argument that can never work."""
     return InvalidRequest(detail, errors=(FieldError(pointer, detail),))
 
 
 def not_supported(refusal: InvalidRequest, settings: VolumeSettings) -> InvalidRequest | NotSupported:
-    """The refusal of a change: ``not-supported`` where the filer's release lacks a field, else as it is."""
+    """Return the refusal of a change: ``not-supported`` if the filer's release lacks a field, else unchanged."""
     if not names_unknown_field(refusal) or refusal.backend_error is None:
         return refusal
     words = refusal.backend_error.message
@@ -56,12 +56,12 @@ def not_supported(refusal: InvalidRequest, settings: VolumeSettings) -> InvalidR
     return refusal
 
 
-#: The code that refuses a value rather than its field.
+#: The code for a wrong value, rather than a wrong field.
 _VALUE_REFUSED = frozenset({"262197"})
 
 
 def require_supported(settings: VolumeSettings, unknown_fields: frozenset[str]) -> None:
-    """Raise NotSupported where a setting's field is one that the filer was found not to know."""
+    """Raise NotSupported if the filer does not know a setting's field."""
     for setting in settings:
         if _FIELDS.get(setting) in unknown_fields:
             raise _lacking(setting)
@@ -78,10 +78,10 @@ def _of(error: Refusal, refusal: InvalidRequest) -> Refusal:
 
 
 def creation(settings: VolumeSettings) -> dict[str, Any]:
-    """The part of a new volume's description that its settings make; growth is on unless it is switched off.
+    """Return the settings' part of the body for a new volume; autosize is on by default.
 
     Raises:
-        InvalidRequest: the reserve leaves no room.
+        InvalidRequest: the snapshot reserve leaves no space.
     """
     reserve = settings.get("percentage_snapshot_reserve", DEFAULT_RESERVE_PERCENT)
     size = _size(settings["size_total"], reserve) if "size_total" in settings else MIN_SIZE_BYTES
@@ -110,7 +110,7 @@ def _size(size_total: int, reserve_percent: int) -> int:
 
 
 def changes(record: Record, settings: VolumeSettings) -> dict[str, Any]:
-    """The PATCH that makes ``record`` as asked for; empty where it is so already. Every value in it is absolute."""
+    """Return the PATCH for the requested settings; empty if ``record`` has them already. All values are absolute."""
     parts = {"space": _reserve(record, settings), "efficiency": _efficiency(record, settings)}
     size = _new_size(record, settings)
     parts["autosize"] = _autosize(record, settings, size)
@@ -131,7 +131,7 @@ def _is_so(now: Volume, setting: str, value: Any) -> bool:
 
 def _as_ontap(setting: str, value: Any) -> Any:
     if setting == "unix_permissions":
-        return int(value)  # ONTAP writes octal digits as a decimal number.
+        return int(value)  # ONTAP has the octal digits as a decimal number.
     return value.replace("-", "_") if setting == "tiering_policy" else value
 
 
@@ -173,7 +173,7 @@ def _autosize(record: Record, settings: VolumeSettings, size: int | None) -> dic
         patch["mode"] = "grow" if on else "off"
     maximum = settings.get("max_autosize")
     if maximum is None and on and size is not None and limit is not None and size > limit:
-        maximum = default_maximum(size)  # A volume cannot be bigger than what it may grow to.
+        maximum = default_maximum(size)  # A volume cannot be bigger than its autosize limit.
     if maximum is not None and (limit is None or abs(maximum - limit) >= BLOCK_BYTES):
         patch["maximum"] = maximum
     return patch

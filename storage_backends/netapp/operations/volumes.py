@@ -1,4 +1,4 @@
-"""Volumes that are there: listed, found, changed, put back, taken out of service and brought back."""
+"""Existing volumes: list, look up, update, roll back, restrict and reinstate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Volumes:
         self._client = client
 
     def list_all(self, journal: Journal) -> list[Volume]:
-        """Every volume in service; one query, page by page."""
+        """Return every volume in service; one query, page by page."""
         listed: list[Volume] = []
         nodes: dict[str, str] = {}
         is_asked = False
@@ -70,7 +70,7 @@ class Volumes:
             listed += page
             if not is_asked and any(volume.filer_address is None for volume in page):
                 is_asked = True
-                nodes |= nodes_of_aggregates(self._client, journal=journal)  # Later pages are made with them.
+                nodes |= nodes_of_aggregates(self._client, journal=journal)  # Later pages are converted with them.
                 listed = [mapping.with_node(volume, nodes) for volume in listed]
             journal.progress(len(listed), None, "volumes", "listing volumes")
         if not listed or count > 1:  # An SVM that is renamed between two pages looks like the end of the listing.
@@ -78,7 +78,7 @@ class Volumes:
         return listed
 
     def list_restricted(self, journal: Journal) -> list[Volume]:
-        """Every data volume that is out of service."""
+        """Return every data volume that is out of service."""
         query = in_svm(self._client, is_constituent="false", state="restricted")
         records: list[Json] = []
         for page in pages(self._client, "/storage/volumes", query, mapping.VOLUME_FIELDS, journal=journal):
@@ -89,36 +89,36 @@ class Volumes:
         return [self.to_volume(record, journal) for record in records]
 
     def get(self, volume: str, journal: Journal) -> Volume:
-        """One volume in service."""
+        """Return one volume in service."""
         return self.to_volume(find_volume(self._client, volume, journal=journal), journal)
 
     def to_volume(self, record: Json, journal: Journal) -> Volume:
-        """A record as our model."""
+        """Convert a record to our model."""
         volume = mapping.volume(record)
         if volume.filer_address is not None or volume.aggregate_name is None:
             return volume
         return mapping.with_node(volume, nodes_of_aggregates(self._client, journal=journal))
 
     def reread(self, mutation: Mutation, uuid: str) -> Volume:
-        """The volume as it is after a change."""
+        """Return the volume after a change."""
         journal = mutation.journal
         return mutation.look(lambda: self.to_volume(volume_by_uuid(self._client, uuid, journal=journal), journal))
 
     # --- settings
 
     def update(self, volume: str, journal: Journal, **settings: Unpack[VolumeSettings]) -> Volume:
-        """Make it as asked for; values are absolute, and what is so already is not sent."""
+        """Apply settings; values are absolute, and equal ones are not sent."""
         mutation = self.mutation(journal)
         record = find_data_volume(self._client, volume, journal=journal)
         self.apply(mutation, record, settings)
         return self.reread(mutation, uuid_of(record))
 
     def mutation(self, journal: Journal) -> Mutation:
-        """A change of volumes, about to begin."""
+        """Return a new mutation for volumes."""
         return Mutation(self._client, journal, missing=NoSuchVolume)
 
     def apply(self, mutation: Mutation, record: Json, settings: VolumeSettings, *, path: str | None = None) -> None:
-        """Send what is missing for ``record`` to be as asked for, and mounted at ``path``: at most two steps."""
+        """Send the differences between ``record`` and the requested settings and path: at most two steps."""
         require_supported(settings, self._client.unknown_fields)
         uuid = uuid_of(record)
         body = changes(record, settings)
@@ -141,7 +141,7 @@ class Volumes:
             raise not_supported(refusal, settings) from None
 
     def _set_caching_policy(self, mutation: Mutation, record: Json, caching_policy: str) -> None:
-        """Through the filer's command line: REST only reads it."""
+        """Set it by the filer's command line, since REST can only read it."""
         query = {"vserver": quote_literal(self._client.vserver), "volume": quote_literal(record["name"])}
         body = {"caching-policy": caching_policy}
         try:
@@ -162,7 +162,7 @@ class Volumes:
         self.unmount_and_restrict(self.mutation(journal), record)
 
     def unmount_and_restrict(self, mutation: Mutation, record: Json) -> None:
-        """Send what is missing for ``record`` to be out of service."""
+        """Send the missing steps to take the volume out of service."""
         uuid = uuid_of(record)
         path, unmounted = f"/storage/volumes/{uuid}", ""
         if path_of(record):
@@ -203,7 +203,7 @@ class Volumes:
         raise NoSuchVolume("There is no restricted volume of that name.")
 
     def bring_online_and_mount(self, mutation: Mutation, record: Json, path: str) -> Volume:
-        """Send what is missing for ``record`` to be in service, and return the volume as it is then."""
+        """Send the missing steps to bring the volume into service, and return the volume afterwards."""
         uuid = uuid_of(record)
         url = f"/storage/volumes/{uuid}"
         if record.get("state") != "online":
@@ -216,7 +216,7 @@ class Volumes:
     # --- back to a snapshot
 
     def roll_back(self, volume: str, from_snapshot: str, journal: Journal) -> Volume:
-        """Restore a snapshot. What a later probe needs to tell whether it happened is recorded first."""
+        """Restore a snapshot. What a later probe needs is recorded first."""
         record = find_data_volume(self._client, volume, journal=journal)
         uuid = uuid_of(record)
         snapshot, later = self._snapshot_and_later(uuid, from_snapshot, journal)
@@ -235,7 +235,7 @@ class Volumes:
         return self.reread(mutation, uuid)
 
     def _snapshot_and_later(self, uuid: str, name: str, journal: Journal) -> tuple[Json, str]:
-        """The snapshot's record, and the uuid of one that was made after it ("" if there is none)."""
+        """Return the snapshot's record, and the uuid of a later one ("" if there is none)."""
         snapshots = snapshots_of(self._client, uuid, journal=journal)
         for number, record in enumerate(snapshots):
             if record["name"] == name:
@@ -244,7 +244,7 @@ class Volumes:
 
 
 def _restore(snapshot: Json) -> dict[str, str | int]:
-    """Named as most clients do it; by uuid where the name could be taken for a pattern."""
+    """Return the query for a snapshot by name, or by uuid if the name could be read as a pattern."""
     name = snapshot["name"]
     if quote_literal(name) == name:
         return {"restore_to.snapshot.name": name}
@@ -252,7 +252,7 @@ def _restore(snapshot: Json) -> dict[str, str | int]:
 
 
 def bad_policy(refusal: StorageError) -> InvalidRequest:
-    """The refusal of a volume's change because of its policy."""
+    """Return the refusal of a volume's change because of its policy."""
     error = invalid("/active_policy_name", "There is no such export policy.")
     error.backend_error = refusal.backend_error
     return error

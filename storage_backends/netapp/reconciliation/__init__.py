@@ -1,1 +1,1 @@
-"""Finding out on the filer what became of a change whose answer was lost."""
+"""Reconciliation on the filer: the outcome of a change whose response was lost."""

@@ -1,4 +1,4 @@
-"""How each operation is recognised on the filer after the fact; harmless steps that are missing are completed."""
+"""Probes of each operation's outcome on the filer; missing steps that are safe to repeat are completed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OutcomeProbes:
         self._snapshots, self._locks = Snapshots(client), Locks(client)
 
     def of(self, operation: str) -> Probe:
-        """The probe that recognises an operation."""
+        """Return the probe of an operation."""
         probes: Mapping[str, Probe] = {
             "create_volume": self._created,
             "clone_volume": self._cloned,
@@ -62,7 +62,7 @@ class OutcomeProbes:
         return probes[operation]
 
     def _completed(self, lost: InDoubtChange, complete: Callable[[Mutation], Any]) -> ReconciledOutcome:
-        """Carry out what is still missing; a refusal of it ends the job, and reads tell what was done before."""
+        """Execute the missing steps; a refusal ends the job, and reads show what was done before."""
         mutation = self._volumes.mutation(lost.journal)
         mutation.partially_applied = True
         try:
@@ -113,7 +113,7 @@ class OutcomeProbes:
         return ReconciledOutcome(NOT_DONE)
 
     def _is_ours(self, lost: InDoubtChange, record: Json) -> bool:
-        """Does the volume say that this job made it? A later step may have put the user's comment in that place."""
+        """Does the volume's comment contain this job's id? A later step may have replaced it by the user's comment."""
         comment = record.get("comment")
         is_replaced = bool(comment) and comment == lost.arguments.get("comment") and lost.trace.step != "create"
         return is_replaced or is_made_by(comment, lost.trace.job_id)
@@ -137,7 +137,7 @@ class OutcomeProbes:
         return self._completed(lost, set_caching)
 
     def _rolled_back(self, lost: InDoubtChange) -> ReconciledOutcome:
-        """Never repeated. Later snapshots go with a roll-back: one that was there before tells whether it happened."""
+        """A roll-back is never repeated. It deletes later snapshots; a recorded one of them shows the outcome."""
         record = self._record(lost)
         if not lost.applied and lost.job is None:
             lost = attach_job(self._client, lost)
@@ -169,7 +169,7 @@ class OutcomeProbes:
         if record.get("state") != "online":
             return ReconciledOutcome(NOT_DONE)
         if path_of(record):
-            # Somebody else may have mounted it meanwhile: it is in service, where they wanted it.
+            # Another client may have mounted it elsewhere meanwhile.
             is_so = junction_key(path_of(record)) == junction_key(path)
             return (
                 ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
@@ -203,7 +203,7 @@ class OutcomeProbes:
     # --- locks
 
     def _lock_removed(self, lost: InDoubtChange) -> ReconciledOutcome:
-        """Breaking locks again is harmless: each is named by its uuid."""
+        """Breaking locks again is safe: each is identified by its uuid."""
         host, uuid = lost.arguments["host"], lost.fact("volume_uuid")
         return self._completed(lost, lambda mutation: self._locks.break_all(mutation, uuid, host))
 
@@ -214,7 +214,7 @@ class OutcomeProbes:
             policy = self._exports.get(lost.arguments["policy"], lost.journal).summary
         except NotFound:
             return ReconciledOutcome(NOT_DONE)
-        # It was not there before our request was sent. With other rules it is somebody else's, or changed since.
+        # It did not exist before our request was sent. With other rules it is not ours, or was changed since.
         ours = policy.rules == tuple(canonical_matches(lost.arguments["rules"]))
         return ReconciledOutcome(DONE, policy) if ours else ReconciledOutcome(UNKNOWN)
 
@@ -236,10 +236,10 @@ class OutcomeProbes:
         holder_count = holders(rules, match)
         if not holder_count:
             return ReconciledOutcome(DONE, policy_of(name, rules).summary)
-        if holder_count < int(lost.fact("holders") or 0):  # A part is done; the rest is harmless to repeat.
+        if holder_count < int(lost.fact("holders") or 0):  # A part is done; the rest is safe to repeat.
             return self._completed(lost, lambda _: self._exports.remove_rule(name, match, lost.journal))
         return ReconciledOutcome(NOT_DONE)
 
 
-#: Arguments of a clone that are no settings.
+#: Arguments of a clone that are not settings.
 _CLONE_SOURCE = frozenset({"from_volume", "from_snapshot"})

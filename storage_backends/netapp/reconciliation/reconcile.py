@@ -1,7 +1,7 @@
-"""What became of a change whose worker is gone: told by the filer's job where its uuid is known, else by the object.
+"""Finds the outcome of an in-doubt change: by the filer's job if its uuid is known, otherwise by the object.
 
-What is found done is told at once. That something was *not* done is only said when the request can no more arrive: when
-the time limit of a call has passed since the mark, and no job of the filer that it may have started is under way.
+DONE is returned at once. NOT_DONE is returned only when the request cannot arrive any more: when
+the time limit of a call has passed since the intent, and no job of the filer that it may have started is running.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from storage_backends.netapp.ontap.jobs import JobFollower, JobResult, OntapJobS
 from storage_backends.netapp.ontap.lookups import require_svm
 from storage_backends.netapp.operations.mutation import VISIBLE_S
 
-#: What is added to a call's time limit until it is sure that the request cannot arrive any more, in seconds.
+#: Added to a call's time limit until the request certainly cannot arrive any more (seconds).
 MARGIN_S = 3.0
-#: The pause between two looks, in seconds.
+#: The pause between two probes (seconds).
 PAUSE_S = 1.0
 
 DONE, NOT_DONE, UNKNOWN = Outcome.DONE, Outcome.NOT_DONE, Outcome.UNKNOWN
@@ -30,13 +30,13 @@ DONE, NOT_DONE, UNKNOWN = Outcome.DONE, Outcome.NOT_DONE, Outcome.UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class InDoubtChange:
-    """A change whose worker is gone."""
+    """An in-doubt change."""
 
     operation: str
     arguments: Mapping[str, Any]
     trace: JournalState
     journal: Journal
-    #: How the filer's job ended; None where its uuid was never recorded.
+    #: How the filer's job ended; None if its uuid was not recorded.
     job: JobResult | None = None
 
     @property
@@ -46,35 +46,35 @@ class InDoubtChange:
         return {name: value for name, value in self.arguments.items() if name not in not_settings}
 
     def fact(self, name: str) -> str:
-        """What the driver remembered before it sent; "" if it did not."""
+        """Return what the driver recorded with the intent; "" if it did not."""
         return self.trace.facts.get(name, "")
 
     @property
     def applied(self) -> bool:
-        """Is it certain that the marked step took effect?"""
+        """Did the recorded step certainly take effect?"""
         return self.job is not None and self.job.end is OntapJobState.SUCCESS
 
     @property
     def refused_for_room(self) -> bool:
-        """Was a snapshot refused only because an older one must go first, as was allowed?"""
+        """Was a snapshot refused only because of the limit, while purging is allowed?"""
         error = self.job.error if self.job else None
         return isinstance(error, TooManySnapshots) and bool(self.arguments.get("purge_old_if_needed"))
 
     @property
     def hidden(self) -> bool:
-        """Is there a job that the account may not look at? It may go on for long."""
+        """Is there a job that the account may not read? It may still be running."""
         return self.job is not None and self.job.end is OntapJobState.FORBIDDEN
 
 
-#: Looks at the object: a settlement, or NOT_DONE if nothing of the change is there *yet*.
+#: Reads the object: returns the outcome, or NOT_DONE if nothing of the change is there *yet*.
 Probe = Callable[[InDoubtChange], ReconciledOutcome]
 
 
 def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> ReconciledOutcome:
-    """Find out.
+    """Find out the outcome of the change.
 
     Raises:
-        StorageError: the filer cannot be asked now.
+        StorageError: the filer cannot be probed now.
     """
     if lost.trace.backend_job:
         lost = _with_job(client, lost, lost.trace.backend_job)
@@ -85,25 +85,25 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
     shown_at = time.monotonic() + VISIBLE_S
     quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.trace.age_s)
     while True:
-        # Asked first: what may still arrive while we look must not be taken for what never came.
+        # Checked before the probe: a request that arrives during it must not count as never arrived.
         is_quiet = time.monotonic() >= quiet_at
         if lost.applied or not jobs.unfinished(client, lost.fact("url"), journal=lost.journal):
             result = _probed(probe, lost)
             if result.outcome is NOT_DONE and result.error is None and lost.applied:
-                # The filer says that it was done, and does not show it: soon it may.
+                # The filer reports it as done, but does not show it yet.
                 result = ReconciledOutcome(UNKNOWN)
                 is_final = time.monotonic() >= shown_at
             else:
                 is_final = result.outcome is not NOT_DONE or lost.applied or is_quiet
             if is_final:
                 if result.outcome is not UNKNOWN:
-                    require_svm(client, journal=lost.journal)  # Nothing is gone where all is out of sight.
+                    require_svm(client, journal=lost.journal)  # Without a visible SVM, missing objects prove nothing.
                 return ReconciledOutcome(UNKNOWN) if result.outcome is NOT_DONE and lost.hidden else result
         lost.journal.wait(PAUSE_S)
 
 
 def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:
-    """The same, with the job that the lost request started, where the filer knows exactly one that can be it."""
+    """Return the change with the job that the lost request started, if the filer has exactly one candidate."""
     before = set(lost.fact("jobs_before").split())
     new = [uuid for uuid in jobs.job_uuids(client, lost.fact("url"), journal=lost.journal) if uuid not in before]
     return _with_job(client, lost, new[0]) if len(new) == 1 else lost
@@ -115,7 +115,7 @@ def _with_job(client: OntapClient, lost: InDoubtChange, uuid: str) -> InDoubtCha
 
 
 def _probed(probe: Probe, lost: InDoubtChange) -> ReconciledOutcome:
-    """What looking tells; an object that is gone altogether holds nothing of the change."""
+    """Return the result of the probe; a missing object means NOT_DONE."""
     try:
         return probe(lost)
     except NotFound as gone:
