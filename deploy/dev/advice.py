@@ -1,4 +1,4 @@
-"""What an operator should know of the development server: what is wrong and what to do, and the log lines of a job."""
+"""Diagnosis of the development server: problems with advice, and the log lines of a job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.dev.state import HOME, Trouble
 
 
 def about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
-    """Which programs do not run, and what to do."""
+    """Yield the programs that do not run, with advice."""
     for process in processes:
         name, state = process["name"], process["statename"]
         if state == "STOPPED" and name in NODES:
@@ -23,7 +23,7 @@ def about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def about_service(port: int) -> Iterator[str]:
-    """What is wrong by the service's own word, and what to do."""
+    """Yield the problems that `/readyz` reports, with advice."""
     state = ready_state(port)
     if state is None:
         yield f"the API does not answer on port {port}: see {os.path.relpath(HOME)}/logs/api.log"

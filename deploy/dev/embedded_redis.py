@@ -1,4 +1,4 @@
-"""A real Redis on 127.0.0.1 with a password and an append-only file, from the server program that this machine has."""
+"""A Redis server on 127.0.0.1 with a password and an append-only file, from the server program of this machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-#: The oldest release whose commands and Lua suffice.
+#: The oldest supported release.
 OLDEST = (6, 2)
 LOOPBACK = "127.0.0.1"
 
 
 class NoServerError(Exception):
-    """There is no Redis server program on this machine that would do."""
+    """There is no suitable Redis server program on this machine."""
 
 
 class NotReadyError(Exception):
@@ -40,7 +40,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens at this moment."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 
 def _version(program: str) -> tuple[int, ...]:
-    """The release of a server program, (0,) when it does not say."""
+    """Return the release of a server program, (0,) if it is unknown."""
     try:
         output = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -58,7 +58,7 @@ def _version(program: str) -> tuple[int, ...]:
 
 
 def find_server() -> str:
-    """The path of a server program: the machine's own when it is recent enough, else the one that a wheel brings.
+    """Return the path of a server program: the machine's own if it is recent enough, else the one of a wheel.
 
     Raises:
         NoServerError: there is neither.
@@ -102,7 +102,7 @@ class EmbeddedRedis:
         return self.folder / "redis.conf"
 
     def write_config(self) -> None:
-        """Write the configuration, for the owner's eyes only: it holds the password."""
+        """Write the configuration, readable by the owner only: it contains the password."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lines = (
             f"bind {LOOPBACK}",

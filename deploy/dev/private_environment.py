@@ -24,7 +24,7 @@ def webhook_secrets(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _named_in(path: str) -> Iterator[str]:
-    """The variables that a file of receivers refers to; what is wrong with it says the process that reads it."""
+    """Return the variables that a file of receivers refers to; its errors are reported by the process that reads it."""
     try:
         tables: dict[str, Any] = tomllib.loads(Path(path).read_text("utf-8")) if path else {}
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Whether all of the development server answers, and what is the matter when it does not."""
+"""Waits until all parts of the development server are ready, and reports the cause if they are not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deploy.dev.supervision import Supervisor
     from worker.config.settings import Settings
 
-#: A program that had to be started this often is not going to come up.
+#: A program that was started this often counts as failed.
 _STARTS = 4
 _SHOWN_LINES = 15
 
@@ -34,7 +34,7 @@ def answers(port: int, path: str) -> bool:
 
 
 def ready_state(port: int) -> dict[str, Any] | None:
-    """What `/readyz` of the API says, ready or not; None when it does not answer."""
+    """Return the document of `/readyz`, ready or not; None when the API does not answer."""
     try:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/readyz", timeout=5) as response:
             return dict(json.load(response))
@@ -45,10 +45,10 @@ def ready_state(port: int) -> dict[str, Any] | None:
 
 
 class NodeWatch:
-    """Sees in Redis which worker nodes have said, since this watch began, that they serve all of their queues."""
+    """Finds in Redis which worker nodes have registered for all of their queues since this watch began."""
 
     def __init__(self, settings: Settings, queues: Mapping[str, Sequence[str]]) -> None:
-        # Somebody who starts a service has time: a busy machine is no reason to give up.
+        # A long time limit, for busy machines.
         self._redis = connect(settings, command_timeout_s=10)
         self._prefix = settings.key_prefix
         #: By node: the queues it is to serve.
@@ -66,18 +66,18 @@ class NodeWatch:
         return {node for node, queues in self._queues.items() if all(node in serving[queue] for queue in queues)}
 
     def _serving(self, queue: str) -> set[str]:
-        """The nodes that serve a queue; a worker calls itself ``node@host``, or ``node``."""
+        """Return the nodes that serve a queue; a worker's name is ``node@host``, or ``node``."""
         members: list[bytes] = self._redis.zrangebyscore(f"{self._prefix}workers:{queue}", self._began_ms, "+inf")  # type: ignore[assignment]
         return {member.decode().partition("@")[0] for member in members}
 
 
 class Waiting:
-    """Waits for programs to become ready, and notices those that never will."""
+    """Waits for programs to become ready, and detects those that fail."""
 
     def __init__(self, supervisor: Supervisor, names: Iterable[str], probe: Callable[[set[str]], set[str]]) -> None:
         self._supervisor = supervisor
         self._missing = set(names)
-        #: Given the names of programs that are not known to be ready, gives those that are.
+        #: Called with the names of programs that are not ready yet; returns those that are.
         self._probe = probe
         self._starts: defaultdict[str, set[int]] = defaultdict(set)
 
@@ -104,7 +104,7 @@ class Waiting:
 
 
 def _report(names: Iterable[str], what: str) -> str:
-    """The last lines of the programs' logs, and below them the one line that says what is the matter."""
+    """Return the last lines of the programs' logs, followed by one line with the cause."""
     names = list(names)
     tails = "".join(f"--- .dev/logs/{name}.log\n{_tail(name)}\n" for name in names)
     return f"{tails}{', '.join(names)}: {what}; the reason is above, and in .dev/logs"

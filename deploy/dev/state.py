@@ -1,4 +1,4 @@
-"""What the development server remembers from one start to the next, in the ignored folder ``.dev``."""
+"""The state of the development server that is kept between starts, in the ignored folder ``.dev``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Tests give a server of their own another folder.
+#: Tests use another folder for a server of their own.
 HOME = Path(os.environ.get("SAPI_DEV_FOLDER") or ROOT / ".dev").absolute()
 LOGS = HOME / "logs"
 #: The longest path of a Unix socket is 107 bytes; supervisord needs some of them for a temporary name.
@@ -24,7 +24,7 @@ _LONGEST_SOCKET_PATH = 92
 
 
 class Trouble(Exception):
-    """The command cannot be carried out; the message is one line that says what to do."""
+    """The command failed; the message is one line that says what to do."""
 
 
 @dataclass
@@ -34,23 +34,23 @@ class State:
     redis_port: int
     redis_password: str
     secret_key: str
-    #: The socket over which supervisord is spoken to.
+    #: supervisord's socket.
     socket: str
 
     @classmethod
     def load(cls) -> State:
-        """What was remembered, or a new state when there is none that can be read."""
+        """Return the stored state, or a new one if there is none that can be read."""
         try:
             return cls(**json.loads((HOME / "state.json").read_text()))
         except (OSError, ValueError, TypeError):
             return cls(0, secrets.token_urlsafe(24), secrets.token_urlsafe(32), "")
 
     def save(self) -> None:
-        """Remember it."""
+        """Store it."""
         write_private(HOME / "state.json", json.dumps(asdict(self), indent=1) + "\n")
 
     def settle_socket(self) -> None:
-        """See to it that the socket's path is short enough and its folder is there, and ours alone."""
+        """Choose a socket path that is short enough, and create its folder with private access."""
         if self.socket and Path(self.socket).parent.is_dir():
             return
         path = HOME / "supervisor.sock"
@@ -60,13 +60,13 @@ class State:
 
 
 def prepare_home() -> None:
-    """Make the folder and those in it, for the owner's eyes only."""
+    """Create the folder and its subfolders, accessible by the owner only."""
     for folder in (HOME, LOGS, HOME / "redis", HOME / "state"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else may read, whole or not at all."""
+    """Write a private file atomically."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -76,10 +76,10 @@ def write_private(path: Path, text: str) -> None:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Keep a second start or stop out while one is under way.
+    """Prevent a second start or stop at the same time.
 
     Raises:
-        Trouble: one is.
+        Trouble: another one is running.
     """
     prepare_home()
     with (HOME / "lock").open("w") as file:

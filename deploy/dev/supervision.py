@@ -1,4 +1,4 @@
-"""The processes of the development server, run by supervisord: started, watched, and stopped to the last one."""
+"""The processes of the development server, run by supervisord, which starts, watches and stops them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deploy.dev.state import HOME, ROOT, Trouble, write_private
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-#: In the environment of every process that we start, so that each can be found again whoever its parent is by then.
+#: Set in the environment of every process that we start, so that each can be found even if its parent has changed.
 MARK = "STORAGE_API_DEV_HOME"
 CONFIG = HOME / "supervisord.conf"
 #: Redis is started first and stopped last; all the others together are one group.
@@ -45,7 +45,7 @@ class Program:
 
 
 def _quoted(words: Iterable[str]) -> str:
-    """As supervisord reads a value: words quoted as for a shell, ``%`` doubled."""
+    """Return a command in supervisord's syntax: words quoted as for a shell, ``%`` doubled."""
     return shlex.join(words).replace("%", "%%")
 
 
@@ -68,9 +68,9 @@ stdout_logfile_backups=3
 
 
 def write_config(programs: Iterable[Program], socket: str) -> None:
-    """Write supervisord's configuration. It holds no secret: those are in the environment that it is started with.
+    """Write supervisord's configuration. It contains no secrets, which are in the environment.
 
-    Its own paths are relative to the folder that it is started in, because it stumbles over a ``%`` in some of them.
+    Its paths are relative to its working directory, because it cannot handle a ``%`` in some of them.
     """
     programs = list(programs)
     members = ",".join(program.name for program in programs if program.name != REDIS)
@@ -163,12 +163,12 @@ class Supervisor:
         return list(self._call("getAllProcessInfo"))
 
     def shut_down(self) -> None:
-        """Ask it to stop everything, the service before Redis, and then itself."""
+        """Stop everything, the service before Redis, and then supervisord."""
         self._call("shutdown")
 
 
 def our_processes() -> Iterator[int]:
-    """The ids of all processes of this checkout's development server, supervised or left behind (Linux)."""
+    """Yield the ids of all processes of this checkout's development server, supervised or not (Linux)."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if int(process.name) != os.getpid() and (_is_marked(process) or _is_our_redis(process)):
@@ -182,7 +182,7 @@ def _is_marked(process: Path) -> bool:
 
 
 def _is_our_redis(process: Path) -> bool:
-    """Redis writes its title over its environment; it is known by its folder, and the address in the title."""
+    """Is it our Redis? It overwrites its environment with its title, so it is recognised by folder and address."""
     return (process / "cwd").readlink() == HOME / "redis" and f" {LOOPBACK}:".encode() in (
         process / "cmdline"
     ).read_bytes()
@@ -199,7 +199,7 @@ def await_end(timeout_s: float) -> bool:
 
 
 def end_leftovers() -> int:
-    """End what is still there, politely and then not; how many there were."""
+    """End remaining processes with SIGTERM, then SIGKILL; return how many there were."""
     leftovers = list(our_processes())
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in our_processes():

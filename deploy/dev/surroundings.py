@@ -1,4 +1,4 @@
-"""What each process of the development server is told: settings for all, the filers' credentials for workers only."""
+"""The environments of the development server's processes: settings for all, credentials for workers only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deploy.dev.state import HOME, ROOT, Trouble
 from deploy.dev.supervision import MARK
 from storage_backends.configuration.subsystems import Subsystems
 
-#: The second takes its time, so that one can see jobs wait, run, and be cancelled.
+#: The second one is slow, so that jobs can be seen waiting, running, and being cancelled.
 DEFAULT_BACKENDS = "dummy🌈DummyStorage🦄slow🌈DummyStorage🌈latency_s🌈3🌈list_latency_s🌈8"
-#: Where workers, and nobody else, find the back-ends with their credentials.
+#: The file with the back-ends and their credentials, for workers only.
 BACKENDS_FILE = HOME / "backends.toml"
 _MOST_PROCESSES = 64
 _MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR", "MAKEOVERRIDES")
@@ -26,15 +26,15 @@ class Ports:
     api: int
     flower: int
     api_processes: int = 1
-    #: Of probes and metrics, where they have a port of their own (`SAPI_ADMIN_PORT`).
+    #: For probes and metrics, if they have a port of their own (`SAPI_ADMIN_PORT`).
     admin: int = 0
 
     @classmethod
     def chosen(cls, environ: Mapping[str, str]) -> Ports:
-        """The ports and processes that the environment asks for.
+        """Return the ports and processes from the environment.
 
         Raises:
-            Trouble: one is no port, or both are the same, or the number is none.
+            Trouble: a value is wrong, or two ports are the same.
         """
         processes = environ.get("SAPI_API_PROCESSES") or "1"
         if not (processes.isascii() and processes.isdigit() and 0 < int(processes) <= _MOST_PROCESSES):
@@ -55,7 +55,7 @@ class Ports:
         return ports | ({"SAPI_ADMIN_PORT": self.admin} if self.admin else {})
 
     def check_free(self) -> None:
-        """Is nobody else there?
+        """Check that the ports are free.
 
         Raises:
             Trouble: a port is taken.
@@ -73,7 +73,7 @@ def _port(environ: Mapping[str, str], variable: str, default: int) -> int:
 
 
 class Environment(Mapping[str, str]):
-    """The environment as it was given, which notes what is looked up in it."""
+    """The given environment, which records the names that are looked up."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = dict(environ)
@@ -94,7 +94,7 @@ class Environment(Mapping[str, str]):
 
 @dataclass(frozen=True)
 class Backends:
-    """The storage systems, and the variables that hold something of them: all that only workers may learn."""
+    """The storage systems, and the variables that contain parts of their configuration: for workers only."""
 
     subsystems: Subsystems
     hidden: frozenset[str]
@@ -112,14 +112,14 @@ class Backends:
 
     @property
     def without_options(self) -> str:
-        """Names and classes, as ``SAPI_BACKENDS`` for those who need no more."""
+        """Names and classes, as ``SAPI_BACKENDS`` for processes that need only these."""
         return "🦄".join(f"{subsystem.name}🌈{subsystem.driver}" for subsystem in self.subsystems.values())
 
 
 def service_environment(
     environ: Mapping[str, str], backends: Backends, redis_url: str, secret_key: str, flower_url: str
 ) -> dict[str, str]:
-    """What every process inherits: all of ``environ`` but the back-ends' options and secrets, and our defaults."""
+    """Return the environment of all processes: ``environ`` without back-ends' options and secrets, and defaults."""
     hidden = {"SAPI_BACKENDS", "SAPI_BACKENDS_FILE", *_MAKES_OWN, *backends.hidden}
     variables = {name: value for name, value in environ.items() if name not in hidden}
     variables.setdefault("SAPI_DEBUG", variables.get("FLASK_DEBUG", "true"))
@@ -127,14 +127,14 @@ def service_environment(
     variables.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
     variables.setdefault("SAPI_SECRET_KEY", secret_key)
     variables.setdefault("SAPI_FLOWER_URL", flower_url)
-    # Hundreds of threads would have a heap each, of which little is given back.
+    # Otherwise hundreds of threads have a malloc arena each, which is rarely freed.
     variables.setdefault("MALLOC_ARENA_MAX", "2")
     variables.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))
     path = [str(ROOT), *filter(None, [variables.get("PYTHONPATH")])]
     return variables | {
         "SAPI_BACKENDS": backends.without_options,
         "SAPI_REDIS_URL": redis_url,
-        # Flower's pages and JSON are open to this machine, and can only be read (see --read-only).
+        # Flower is accessible from this machine only, and read-only (see --read-only).
         "FLOWER_UNAUTHENTICATED_API": "true",
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",

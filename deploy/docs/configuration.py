@@ -1,4 +1,4 @@
-"""``python -m deploy.docs.configuration``: what the code reads, written down.
+"""``python -m deploy.docs.configuration``: documents the variables that the code reads.
 
 The manual's page of every variable, and for Compose the list of those that each process is given.
 """
@@ -42,7 +42,7 @@ def _settings_below(package: str) -> Iterator[type[BaseSettings]]:
                 yield value
 
 
-#: What reads each class of settings.
+#: The processes that read each class of settings.
 _READERS: Mapping[type[BaseSettings], Sequence[str]] = {
     Settings: ("API", "workers", "webhook workers", "Flower"),
     **dict.fromkeys(_settings_below("api"), ("API",)),
@@ -63,7 +63,7 @@ class Variable:
     meaning: str
 
 
-#: Read by code of their own, before there are any settings.
+#: Variables that are read before the settings.
 _OTHERS = (
     Variable(
         "SAPI_BACKENDS",
@@ -176,7 +176,7 @@ def _file_names(variable: Variable) -> list[str]:
 
 
 def _merged() -> list[Variable]:
-    """Each variable once, with all that read it."""
+    """Return each variable once, with all processes that read it."""
     merged: dict[str, Variable] = {}
     for settings, readers in _READERS.items():
         for variable in _variables(settings, readers):
@@ -206,7 +206,7 @@ def _kind(field: FieldInfo) -> str:
         return "secrets, comma-separated" if getattr(annotation, "__origin__", None) is tuple else "secret"
     if getattr(annotation, "__origin__", None) is tuple:
         return "comma-separated list"
-    # A value that may be left out is of the type that it has where it is given.
+    # The type of an optional value is that of the value.
     kinds = [kind for kind in getattr(annotation, "__args__", (annotation,)) if kind is not type(None)]
     return _TYPES[kinds[0]] + _limits(field)
 

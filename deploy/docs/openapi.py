@@ -15,12 +15,12 @@ from api.settings import ApiSettings
 from worker.catalog.operations import Role
 from worker.config.settings import Settings, load
 
-#: A storage system's name to show in the places of paths.
+#: The example of a storage system's name in paths.
 _EXAMPLE = "netapp"
 
 
 def document() -> dict[str, Any]:
-    """Return the document as a service with every way of signing in serves it."""
+    """Return the document of a service with all ways of signing in."""
     services = Services.build(load(Settings), load(ApiSettings), (_EXAMPLE,))
     basic = {"basic_auth_username": "ann", "basic_auth_password": token_hex()}
     groups = {f"role_{role.lower()}_groups": (role,) for role in Role}

@@ -11,9 +11,9 @@ from worker.catalog.problem_types import PROBLEM_TYPES
 Document = Mapping[str, Any]
 
 _METHODS = ("get", "post", "put", "patch", "delete")
-#: How the description of a filter begins; there is one for each field.
+#: The beginning of a filter's description; there is one filter for each field.
 _FILTER = "Only those whose"
-#: What any request may be answered with; said once.
+#: Statuses of all requests, documented once.
 _ALWAYS = {"default", "400", "401", "403", "414", "422", "429", "431", "500", "503"}
 
 
@@ -97,7 +97,7 @@ def _schemas(document: Document) -> Iterator[str]:
 
 
 def _type(schema: Document) -> str:
-    """A schema in few words; a name where it has one."""
+    """Return a short description of a schema; its name if it has one."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2].removeprefix("Listed")
         return f"[{name}](#{name.lower()})"
