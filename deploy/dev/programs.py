@@ -24,7 +24,7 @@ def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool 
         *(python, "-m", "api.serve", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--no-ws"),
         *("--host", LOOPBACK, "--port", str(ports.api), "--backlog", "2048"),
         # Waiting clients hold a thread each, and so do event streams (SAPI_MAX_STREAMS). Long heads are accepted: the
-        # API itself refuses them with a problem document. More connections than threads are allowed: idle ones cost little.
+        # API itself refuses them with a problem document. There may be more connections than threads.
         *("--workers", str(ports.api_processes), "--blocking-threads", "2000", "--http1-buffer-size", str(256 * 1024)),
         *("--backpressure", "4096"),
         *("--respawn-failed-workers", "--respawn-interval", "0.5", "--log-level", "warning"),
