@@ -61,8 +61,8 @@ _FIRST = ("tests/e2e/", "tests/docs/", "tests/hosts/", "client/", "tests/deploy/
 
 
 def _place(item: pytest.Item) -> int:
-    found = [place for place, folder in enumerate(_FIRST) if item.nodeid.startswith(folder)]
-    return (found or [len(_FIRST)])[0]
+    places = [place for place, folder in enumerate(_FIRST) if item.nodeid.startswith(folder)]
+    return (places or [len(_FIRST)])[0]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,11 +13,11 @@ def count_sockets(pid: int) -> int:
 
 def count_files(pid: int, kind: str = "") -> int:
     """How many files a process and its children have open, of those whose name begins with ``kind``."""
-    found = 0
+    count = 0
     with suppress(FileNotFoundError):  # ended meanwhile
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile
-                found += str(descriptor.readlink()).startswith(kind)
+                count += str(descriptor.readlink()).startswith(kind)
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return found + sum(count_files(int(child), kind) for child in children)
-    return found
+        return count + sum(count_files(int(child), kind) for child in children)
+    return count

@@ -29,9 +29,9 @@ def _asserts(function: Function) -> bool:
     )
 
 
-def _is_filled(found: ast.expr, filled: set[str]) -> bool:  # noqa: PLR0911 - one for each kind of expression
+def _is_filled(iterable: ast.expr, filled: set[str]) -> bool:  # noqa: PLR0911 - one for each kind of expression
     """Is it certain that a loop over this finds something? ``filled``: names and helpers of which it is."""
-    match found:
+    match iterable:
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts):
             return bool(parts)
         case ast.Dict(keys=keys):
@@ -54,16 +54,16 @@ def _is_filled(found: ast.expr, filled: set[str]) -> bool:  # noqa: PLR0911 - on
 
 def _loops_over_what_may_be_nothing(test: Function, asserting: set[str]) -> list[int]:
     """Lines of the loops without which a test asserts nothing, over something that may be empty."""
-    named = {
+    parametrized = {
         argument.arg for argument in test.args.args if "parametrize" in " ".join(map(ast.unparse, test.decorator_list))
     }
-    filled = asserting | named | {"range"}
+    filled = asserting | parametrized | {"range"}
     for assigned in ast.walk(test):
         if isinstance(assigned, ast.Assign | ast.AnnAssign) and assigned.value and _is_filled(assigned.value, filled):
             targets = assigned.targets if isinstance(assigned, ast.Assign) else [assigned.target]
             filled |= {ast.unparse(target) for target in targets}
     loops = [node for node in ast.walk(test) if isinstance(node, ast.For) and not _is_filled(node.iter, filled)]
-    inside = {id(node) for loop in loops for each in loop.body for node in ast.walk(each)}
+    inside = {id(node) for loop in loops for statement in loop.body for node in ast.walk(statement)}
     checks = [node for node in ast.walk(test) if isinstance(node, ast.Assert)]
     if not checks or any(id(check) not in inside for check in checks):
         return []
@@ -82,10 +82,10 @@ def _functions() -> list[tuple[Path, Function]]:
 
 def _asserting(functions: list[tuple[Path, Function]]) -> set[str]:
     """The names of functions that assert, or call one that does."""
-    found = {function.name for _, function in functions if _asserts(function)}
+    names = {function.name for _, function in functions if _asserts(function)}
     for _ in range(_HELPER_DEPTH):
-        found |= {function.name for _, function in functions if _called(function) & found}
-    return found
+        names |= {function.name for _, function in functions if _called(function) & names}
+    return names
 
 
 def test_every_test_can_fail():

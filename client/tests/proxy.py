@@ -59,9 +59,9 @@ class Proxy:
     def cut(self) -> None:
         """Cut all connections."""
         with self._lock:
-            for each in self._open:
+            for connection in self._open:
                 with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:

@@ -39,16 +39,16 @@ class Terminal:
         self.raw = ""
 
     @property
-    def shown(self) -> str:
+    def text(self) -> str:
         """What was shown, without colours and movements."""
         return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
 
     def wait_for(self, text: str) -> None:
         """Return when this is shown."""
         until = time.monotonic() + _LIMIT_S
-        while text not in self.shown:
-            assert time.monotonic() < until, self.shown
-            assert self._read(), self.shown
+        while text not in self.text:
+            assert time.monotonic() < until, self.text
+            assert self._read(), self.text
 
     def type(self, text: str) -> None:
         """Type something."""

@@ -28,8 +28,8 @@ def test_a_batch_is_asked_for_at_the_end_of_its_block(api, volume):
         batch.remove_rule("dummy", volume, "10.0.0.0/8")
     assert [result.status for result in batch.results] == [201, 200, 201, 201, 201, 201, 204]
     assert batch.job is not None
-    found = list(api.jobs.list(batch=batch.job.id))
-    assert len(found) == 7
+    jobs = list(api.jobs.list(batch=batch.job.id))
+    assert len(jobs) == 7
     assert api.subsystem("dummy").policies.get(volume).rules == ("*.example.org",)
 
 
@@ -103,7 +103,7 @@ def test_a_snapshot_of_each_volume_that_meets_a_condition(cli, api, name):
     assert made.status == 0, made.err
     assert [member["status"] for member in made.json] == [201, 201]
     assert list(volumes.snapshots(f"{name}_0")) == []
-    assert [each.name for each in volumes.snapshots(f"{name}_2")] == ["pre"]
+    assert [snapshot.name for snapshot in volumes.snapshots(f"{name}_2")] == ["pre"]
     none = cli("snapshot", "create", "dummy", "--where", "name=none_of_this", "pre")
     assert none.status == 1
 
@@ -134,7 +134,7 @@ def test_a_batch_from_a_file(cli, api, volume, file, text):
     done = cli("batch", "run", str(cli.home / file), "-o", "json")
     assert done.status == 0, done.err
     assert {member["status"] for member in done.json} <= {200, 201}
-    assert sorted(each.name for each in api.subsystem("dummy").volumes.snapshots(volume)) == ["one", "two"]
+    assert sorted(snapshot.name for snapshot in api.subsystem("dummy").volumes.snapshots(volume)) == ["one", "two"]
 
 
 def test_a_batch_is_followed_later(cli, volume):
@@ -142,8 +142,8 @@ def test_a_batch_is_followed_later(cli, volume):
     batch = cli("batch", "run", str(cli.home / "order.csv"), "--no-wait").out.strip()
     waited = cli("batch", "wait", batch, "-o", "json")
     assert (waited.status, len(waited.json)) == (0, 3)
-    shown = cli("batch", "show", batch, "-o", "json")
-    assert {job["state"] for job in shown.json} == {"succeeded"}
+    members = cli("batch", "show", batch, "-o", "json")
+    assert {job["state"] for job in members.json} == {"succeeded"}
     assert cli("batch", "retry", batch).status == 1
 
 
@@ -164,12 +164,12 @@ def test_2_a_file_that_orders_nothing(cli, text):
 
 
 def test_every_change_may_be_ordered_by_its_name():
-    given = {"subsystem": "s", "volume": "v", "name": "n", "host": "h", "policy": "p", "rule": "r", "to": "t",
+    arguments = {"subsystem": "s", "volume": "v", "name": "n", "host": "h", "policy": "p", "rule": "r", "to": "t",
              "from_volume": "w", "from_snapshot": "x", "size_total": "1GiB"}  # fmt: skip
     for name in OPERATIONS:
         needed = {
             key: value
-            for key, value in given.items()
+            for key, value in arguments.items()
             if key in OPERATIONS[name].__code__.co_varnames or (key == "size_total" and name == "update_volume")
         }
         [member] = order_of([{"operation": name, **needed}])["requests"]

@@ -32,8 +32,8 @@ def test_the_first_volume_its_snapshot_and_a_roll_back(cli, name):
 
 def test_a_volume_from_its_creation_to_its_clone(cli, volume):
     assert cli("volume", "update", "dummy", volume, "--size", "2GiB", "--no-autosize").status == 0
-    shown = cli("volume", "show", "dummy", volume, "-o", "json").json
-    assert (shown["size_total"], shown["autosize_enabled"]) == (2 * 2**30, False)
+    record = cli("volume", "show", "dummy", volume, "-o", "json").json
+    assert (record["size_total"], record["autosize_enabled"]) == (2 * 2**30, False)
     assert cli("snapshot", "create", "dummy", volume, "base").status == 0
     clone = cli("volume", "clone", "dummy", f"{volume}_copy", "--from", f"{volume}@base", "-o", "name")
     assert (clone.status, clone.out) == (0, f"{volume}_copy\n")
@@ -54,8 +54,8 @@ def test_a_volume_is_restricted_and_brought_back(cli, volume):
 
 def test_locks(cli, volume):
     assert cli("lock", "create", "dummy", volume, "h1.example.org").status == 0
-    held = cli("lock", "create", "dummy", volume, "h2.example.org")
-    assert held.status == 1
+    refused = cli("lock", "create", "dummy", volume, "h2.example.org")
+    assert refused.status == 1
     assert cli("lock", "list", "dummy", volume, "-o", "name").out == "h1.example.org\n"
     assert cli("lock", "remove", "dummy", volume, "h1.example.org").status == 0
     assert cli("lock", "list", "dummy", volume, "-o", "json").json == []
@@ -81,16 +81,16 @@ def test_a_listing_by_condition_order_and_field(cli):
 
 
 def test_every_form_says_the_same(cli, volume):
-    def shown(form):
+    def listing(form):
         return cli("volume", "list", "dummy", "--where", f"name={volume}", "-o", form).out
 
-    [record] = json.loads(shown("json"))
-    assert yaml.safe_load(shown("yaml")) == [record]
-    [row] = csv.DictReader(io.StringIO(shown("csv")))
+    [record] = json.loads(listing("json"))
+    assert yaml.safe_load(listing("yaml")) == [record]
+    [row] = csv.DictReader(io.StringIO(listing("csv")))
     assert row == {name: "" if value is None else str(value).replace("True", "true").replace("False", "false")
                    for name, value in record.items()}  # fmt: skip
-    assert shown("name") == f"{volume}\n"
-    head, line = shown("table").splitlines()
+    assert listing("name") == f"{volume}\n"
+    head, line = listing("table").splitlines()
     assert head.split()[0] == "NAME"
     assert line.split()[:4] == [volume, "online", "1.00", "GiB"]
 
@@ -118,8 +118,8 @@ def test_jobs(cli, volume):
 def test_jobs_are_retried_and_cancelled_by_condition(cli, volume, name):
     cli("snapshot", "create", "dummy", volume, "s1")
     cli("snapshot", "create", "dummy", volume, "s1")
-    asked = cli("job", "retry", "--volume", volume, "--state", "failed")
-    assert (asked.status, asked.out) == (2, "")
+    unconfirmed = cli("job", "retry", "--volume", volume, "--state", "failed")
+    assert (unconfirmed.status, unconfirmed.out) == (2, "")
     retried = cli("job", "retry", "--volume", volume, "--state", "failed", "--yes")
     assert retried.status == 0, retried.err
     assert cli("job", "wait", retried.out.strip()).status == 1
@@ -167,17 +167,17 @@ def test_signed_out_is_signed_out(cli):
 
 def test_what_the_commands_of_a_group_are(bare):
     for words in ([], *([name] for name in command_line().commands)):
-        shown = bare(*words, "--help")
-        assert (shown.status, shown.err) == (0, "")
-        assert "Usage: storage-api" in shown.out
+        help_page = bare(*words, "--help")
+        assert (help_page.status, help_page.err) == (0, "")
+        assert "Usage: storage-api" in help_page.out
 
 
 def _leaves(group: click.Group, *path: str) -> list[tuple[str, ...]]:
-    found = []
+    leaves = []
     for name, command in group.commands.items():
         below = (*path, name)
-        found += _leaves(command, *below) if isinstance(command, click.Group) else [below]
-    return found
+        leaves += _leaves(command, *below) if isinstance(command, click.Group) else [below]
+    return leaves
 
 
 @pytest.mark.parametrize("words", _leaves(command_line()), ids=lambda names: " ".join(sorted(names)))

@@ -53,7 +53,7 @@ def document(api: Client) -> dict[str, Any]:
 
 def _fields(model: type) -> dict[str, Any]:
     hints = get_type_hints(model)
-    return {each.name: hints[each.name] for each in dataclasses.fields(model) if each.name != "raw"}
+    return {member.name: hints[member.name] for member in dataclasses.fields(model) if member.name != "raw"}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -73,8 +73,10 @@ def _kinds(schema: dict[str, Any]) -> set[type]:
         return {kind for part in schema["anyOf"] for kind in _kinds(part)}
     if "$ref" in schema:
         return {next(model for model, names in MODELS.items() if schema["$ref"].rsplit("/")[-1] in names)}
-    named = schema.get("type", [])
-    return {_JSON_TYPES[name] for name in ([named] if isinstance(named, str) else named) if name != "null"}
+    type_names = schema.get("type", [])
+    return {
+        _JSON_TYPES[name] for name in ([type_names] if isinstance(type_names, str) else type_names) if name != "null"
+    }
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -85,9 +87,9 @@ def test_a_field_has_the_type_that_is_served(model, document):
         kinds = _kinds(schema)
         if hint is Any or kinds <= {object} or name == "creation_time":
             continue  # Anything; an object without a schema; a time whose schema says text.
-        own = {get_origin(kind) or kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)}
-        own = {tuple} if get_origin(hint) is tuple else own
-        assert own == kinds, name
+        model_kinds = {get_origin(kind) or kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)}
+        model_kinds = {tuple} if get_origin(hint) is tuple else model_kinds
+        assert model_kinds == kinds, name
         checked += 1
     assert checked or model is models.Result
 
@@ -105,7 +107,7 @@ def test_jobs_are_chosen_by_what_the_service_filters_by(document):
 
 
 def _commands(group: click.Group) -> list[click.Command]:
-    below = [_commands(each) if isinstance(each, click.Group) else [each] for each in group.commands.values()]
+    below = [_commands(member) if isinstance(member, click.Group) else [member] for member in group.commands.values()]
     return [command for commands in below for command in commands]
 
 
@@ -117,8 +119,8 @@ def test_every_operation_has_a_command(document):
         # The predecessor's API is for its own clients.
         if not path.startswith("/v3/") and method in ("get", "post", "put", "patch", "delete")
     }
-    named = {name for operation in document["paths"].values() for each in operation.values()
-             if isinstance(each, dict) for name in each.get("x-operations", ())}  # fmt: skip
+    operation_ids = {name for item in document["paths"].values() for operation in item.values()
+             if isinstance(operation, dict) for name in operation.get("x-operations", ())}  # fmt: skip
     assert len(served) > 30
     carried_out = {name for command in _commands(command_line()) for name in command.operations}  # type: ignore[attr-defined]
-    assert (served | named) - carried_out == set()
+    assert (served | operation_ids) - carried_out == set()

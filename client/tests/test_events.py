@@ -20,8 +20,8 @@ def test_events_are_read_however_they_are_cut_into_pieces(size):
     text = b'id: 1\n\n: hello\r\nid: 2\r\n\r\nevent: job\nid: 3\ndata: {"id":\ndata: "x"}\n\n'
     text += b"event: gap\nid: 4\ndata: {}\n\nid: 5"
     parser = EventParser("0")
-    found = [event for at in range(0, len(text), size) for event in parser.feed(text[at : at + size])]
-    assert [(event.id, event.kind, event.job and event.job.id) for event in found] == [
+    events = [event for at in range(0, len(text), size) for event in parser.feed(text[at : at + size])]
+    assert [(event.id, event.kind, event.job and event.job.id) for event in events] == [
         ("3", "job", "x"),
         ("4", "gap", None),
     ]

@@ -85,8 +85,8 @@ def sign_in_on_a_device(program, provider, user="adam", **answer):
     code = command.stderr.readline().strip().rpartition(" ")[2]
     form = {"user_code": code, "user": user} | (answer or {"allow": "yes"})
     assert requests.post(f"{provider.issuer}/device", data=form, timeout=20).status_code == 200
-    _, said = command.communicate(timeout=30)
-    return command.returncode, said
+    _, output = command.communicate(timeout=30)
+    return command.returncode, output
 
 
 def test_the_device_flow(program, provider):
@@ -98,8 +98,8 @@ def test_the_device_flow(program, provider):
 
 def test_the_service_says_where_to_sign_in(program, provider, url):
     (program.home / "storage-api" / "config.toml").write_text(f'[profiles.default]\nurl = "{url}"\n')
-    status, said = sign_in_on_a_device(program, provider)
-    assert status == 0, said
+    status, output = sign_in_on_a_device(program, provider)
+    assert status == 0, output
     assert program("whoami", "-o", "json").json["user"] == "adam"
 
 
@@ -114,8 +114,8 @@ def test_a_service_that_speaks_of_another_one_is_not_believed(program, url):
 
 
 def test_who_refuses_on_the_device_is_not_signed_in(program, provider):
-    status, said = sign_in_on_a_device(program, provider, deny="yes")
-    assert (status, "refuses" in said) == (4, True)
+    status, output = sign_in_on_a_device(program, provider, deny="yes")
+    assert (status, "refuses" in output) == (4, True)
     assert not (program.home / "storage-api" / "credentials.json").exists()
 
 
@@ -130,8 +130,8 @@ def test_the_authorization_code_with_a_browser_on_this_machine(program, provider
     provider.has_device_flow = False
     browser(program, tmp_path, "requests.post(url, data={'user': 'adam'}, timeout=20)")
     command = program.start("login")
-    _, said = command.communicate(timeout=30)
-    assert command.returncode == 0, said
+    _, output = command.communicate(timeout=30)
+    assert command.returncode == 0, output
     assert program("whoami", "-o", "json").json["user"] == "adam"
     assert stored(program)["refresh_token"]
 
@@ -148,20 +148,20 @@ def test_an_answer_that_is_not_ours_signs_nobody_in(program, provider, tmp_path)
         """,
     )
     command = program.start("login")
-    _, said = command.communicate(timeout=30)
+    _, output = command.communicate(timeout=30)
     assert command.returncode == 4
-    assert "not the answer" in said
+    assert "not the answer" in output
 
 
 def test_a_token_that_ends_is_renewed_once_however_many_ask(program, provider):
     sign_in_on_a_device(program, provider)
     before = stored(program)
     change(program, expires_at=time.time() - 1)
-    provider.asked.clear()
+    provider.request_counts.clear()
     commands = [program.start("whoami", "-o", "json") for _ in range(3)]
     assert [command.communicate(timeout=30)[0] != "" for command in commands] == [True] * 3
     assert [command.returncode for command in commands] == [0] * 3
-    assert provider.asked["/token"] == 1
+    assert provider.request_counts["/token"] == 1
     assert stored(program)["refresh_token"] != before["refresh_token"]
 
 
@@ -264,13 +264,13 @@ def test_signing_in_is_not_needed_to_look(bare, stack):
 
 
 def test_threads_may_share_a_client(api):
-    found: list[int] = []
+    counts: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.append(len(list(api.subsystem("dummy").volumes.list(limit=3)))))
+        threading.Thread(target=lambda: counts.append(len(list(api.subsystem("dummy").volumes.list(limit=3)))))
         for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert found == [3] * 8
+    assert counts == [3] * 8

@@ -14,14 +14,14 @@ def test_a_bar_shows_how_far_a_job_is_and_leaves_nothing_behind(cli, name):
     terminal.wait_for("create volume")
     assert terminal.ended() == 0
     assert "\x1b[" in terminal.raw
-    assert terminal.shown.rstrip().splitlines()[-1].split()[0] == name
+    assert terminal.text.rstrip().splitlines()[-1].split()[0] == name
 
 
 @pytest.mark.parametrize("columns", [60, 200])
 def test_a_table_fits_the_terminal(cli, columns):
     terminal = Terminal(cli, "volume", "list", "dummy", "--limit", "5", columns=columns)
     assert terminal.ended() == 0
-    lines = terminal.shown.rstrip("\n").splitlines()
+    lines = terminal.text.rstrip("\n").splitlines()
     assert len(lines) >= 6
     assert max(len(line.rstrip()) for line in lines) <= columns
 
@@ -44,10 +44,10 @@ def rolled(cli, volume):
 def test_a_roll_back_says_what_goes_and_takes_no_for_an_answer(cli, rolled):
     terminal = Terminal(cli, "volume", "rollback", "dummy", rolled, "--to", "first", columns=200)
     terminal.wait_for("[y/N]")
-    assert "2 later snapshots go: second, third." in terminal.shown
+    assert "2 later snapshots go: second, third." in terminal.text
     terminal.type("n\n")
     assert terminal.ended() == 1
-    assert "Nothing was changed." in terminal.shown
+    assert "Nothing was changed." in terminal.text
     assert cli("snapshot", "list", "dummy", rolled, "-o", "name").out.split() == ["first", "second", "third"]
 
 
@@ -77,7 +77,7 @@ def test_ctrl_c_while_waiting_cancels_nothing_and_says_how_to_go_on(cli, name):
     terminal.wait_for("create volume")
     terminal.interrupt()
     assert terminal.ended() == 130
-    command = terminal.shown.rstrip().rpartition("storage-api ")[2].split()[:3]
+    command = terminal.text.rstrip().rpartition("storage-api ")[2].split()[:3]
     assert command[:2] == ["job", "wait"]
     assert cli(*command).status == 0
 
@@ -98,5 +98,5 @@ def test_watching_shows_every_job_until_the_end(cli, name):
     second = cli("volume", "update", "slow", name, "--size", "2GiB", "--no-wait").out.strip()
     terminal = Terminal(cli, "job", "watch", first, second, columns=200)
     assert terminal.ended() == 0
-    assert "update volume" in terminal.shown
-    assert terminal.shown.count("succeeded") >= 2
+    assert "update volume" in terminal.text
+    assert terminal.text.count("succeeded") >= 2

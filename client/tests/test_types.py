@@ -27,7 +27,7 @@ _ALL_WRONG = 7
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What mypy says of each file."""
     folder = tmp_path_factory.mktemp("examples")
     examples = {block.file: block.text for page in ("docs/clients.md", "client/README.md")
@@ -40,20 +40,20 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         cwd=folder, env={**os.environ, "MYPYPATH": str(TOP / "client")}, capture_output=True, text=True, timeout=110,
         check=False,
     )  # fmt: skip
-    found: dict[str, list[str]] = {path.name: [] for path in folder.glob("*.py")}
+    by_file: dict[str, list[str]] = {path.name: [] for path in folder.glob("*.py")}
     for line in done.stdout.splitlines():
         if ": error: " in line:
-            found[Path(line.partition(":")[0]).name].append(line)
+            by_file[Path(line.partition(":")[0]).name].append(line)
     assert done.returncode in (0, 1), done.stderr
-    return found
+    return by_file
 
 
-def test_the_examples_of_the_manual_are_typed(said):
-    wrong = said.pop("wrong.py")
-    assert len(said) >= 4
-    assert [line for lines in said.values() for line in lines] == []
-    said["wrong.py"] = wrong
+def test_the_examples_of_the_manual_are_typed(errors):
+    wrong = errors.pop("wrong.py")
+    assert len(errors) >= 4
+    assert [line for lines in errors.values() for line in lines] == []
+    errors["wrong.py"] = wrong
 
 
-def test_mistakes_are_found(said):
-    assert len(said["wrong.py"]) == _ALL_WRONG, said["wrong.py"]
+def test_mistakes_are_found(errors):
+    assert len(errors["wrong.py"]) == _ALL_WRONG, errors["wrong.py"]

@@ -48,14 +48,14 @@ class Block:
         """What its last command ends with: 0, but where it is there to show an error."""
         if self.note == "answers with an error":
             return 22  # of curl, for an answer of 400 or more
-        found = _EXITS.fullmatch(self.note)
-        return int(found[1]) if found else 0
+        match = _EXITS.fullmatch(self.note)
+        return int(match[1]) if match else 0
 
     @property
     def file(self) -> str:
         """For a program: what it is to be saved as."""
-        found = _FILE.match(self.text)
-        return found[1] if found else ""
+        match = _FILE.match(self.text)
+        return match[1] if match else ""
 
 
 def blocks(page: Path) -> list[Block]:
@@ -64,23 +64,23 @@ def blocks(page: Path) -> list[Block]:
     return [
         Block(
             page,
-            text.count("\n", 0, found.start("text")),
-            found["kind"],
-            found["note"] or "",
-            textwrap.dedent(found["text"]),
+            text.count("\n", 0, match.start("text")),
+            match["kind"],
+            match["note"] or "",
+            textwrap.dedent(match["text"]),
         )
-        for found in _FENCE.finditer(text)
+        for match in _FENCE.finditer(text)
     ]
 
 
 def strays(page: Path) -> list[str]:
     """Return commands that stand outside blocks of ``sh``, where nobody tries them."""
     text = page.read_text(encoding="utf-8")
-    found = [line.strip() for line in _FENCE.sub("", text).splitlines() if re.match(r"    \S", line)]
+    indented = [line.strip() for line in _FENCE.sub("", text).splitlines() if re.match(r"    \S", line)]
     others = [
         line
         for block in blocks(page)
         if block.kind in ("text", "console", "bash", "shell")
         for line in block.text.splitlines()
     ]
-    return [line for line in found + others if _TYPED.match(line)]
+    return [line for line in indented + others if _TYPED.match(line)]

@@ -15,8 +15,8 @@ _NEVER_THERE = {"oom_probe"}
 def _written() -> set[str]:
     lua = [path.read_text() for path in (_TOP / "worker" / "store" / "lua").glob("*.lua")]
     python = [path.read_text() for folder in ("api", "worker") for path in (_TOP / folder).rglob("*.py")]
-    found = {name for text in lua for name in _IN_LUA.findall(text)}
-    return found | {one or other for text in python for one, other in _IN_PYTHON.findall(text)}
+    names = {name for text in lua for name in _IN_LUA.findall(text)}
+    return names | {one or other for text in python for one, other in _IN_PYTHON.findall(text)}
 
 
 def test_every_key_is_explained() -> None:

@@ -55,8 +55,8 @@ class Reader:
 
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
         """Type all of it into one shell, which ends at the first command that fails."""
-        for known, ours in self.ports.items():
-            script = script.replace(f"127.0.0.1:{known}", f"127.0.0.1:{ours}")
+        for documented, ours in self.ports.items():
+            script = script.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{ours}")
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.clone,
@@ -71,8 +71,8 @@ class Reader:
     def save(self, block: Block) -> None:
         """Save a program under its name."""
         text = block.text
-        for known, ours in self.ports.items():
-            text = text.replace(f"127.0.0.1:{known}", f"127.0.0.1:{ours}")
+        for documented, ours in self.ports.items():
+            text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{ours}")
         (self.clone / block.file).write_text(text, encoding="utf-8")
 
 

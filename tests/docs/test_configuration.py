@@ -37,10 +37,10 @@ def test_every_variable_that_the_code_names_is_on_the_page():
     sources = [
         path for folder in ("api", "worker", "storage_backends", "deploy/dev") for path in (_TOP / folder).rglob("*.py")
     ]
-    named = {name for path in sources for name in _NAME.findall(path.read_text(encoding="utf-8"))}
-    assert len(named) > 5
+    variables = {name for path in sources for name in _NAME.findall(path.read_text(encoding="utf-8"))}
+    assert len(variables) > 5
     assert {
-        name for name in named if f"`{name.removesuffix('_FILE')}`" not in page and f"`{name}`" not in page
+        name for name in variables if f"`{name.removesuffix('_FILE')}`" not in page and f"`{name}`" not in page
     } == set()
 
 

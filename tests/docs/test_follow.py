@@ -49,7 +49,7 @@ def service() -> Iterator[_Service]:
 
 def _follow(folder: Path, port: int, limit_s: int) -> int:
     """Type what the page says, as somebody whose curl has no configuration of its own."""
-    (block,) = [each for each in blocks(TOP / "docs" / "clients.md") if "follow() {" in each.text]
+    (block,) = [candidate for candidate in blocks(TOP / "docs" / "clients.md") if "follow() {" in candidate.text]
     function = re.sub(r"^follow \$JOB\n", "", block.text, flags=re.MULTILINE)
     script = f"API=http://127.0.0.1:{port}\n{function}\nfollow /v4/jobs/x {limit_s}"
     return subprocess.run(

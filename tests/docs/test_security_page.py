@@ -30,9 +30,9 @@ def test_every_point_of_the_top_ten_is_there():
 
 
 def test_every_requirement_is_there_once():
-    named = [number for row in ASVS for number in row[0].split(", ")]
-    assert len(named) == len(set(named))
-    assert set(named) == set(REQUIREMENTS)
+    numbers = [number for row in ASVS for number in row[0].split(", ")]
+    assert len(numbers) == len(set(numbers))
+    assert set(numbers) == set(REQUIREMENTS)
 
 
 @pytest.mark.parametrize("row", TOP_TEN + ASVS, ids=lambda row: row[0])

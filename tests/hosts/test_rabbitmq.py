@@ -86,6 +86,6 @@ def test_whatever_befalls_the_broker_no_job_is_lost_and_no_change_made_twice(dep
     assert {client.ended(job_id)["state"] for job_id in load.accepted} == {"succeeded"}
     assert set(deployment.sent().values()) == {1}
     assert [worker.poll() for worker in workers] == [None, None]
-    said = deployment.log("one") + deployment.log("two")
-    assert "somebody.else" in said
-    assert "Unrecoverable" not in said
+    logs = deployment.log("one") + deployment.log("two")
+    assert "somebody.else" in logs
+    assert "Unrecoverable" not in logs

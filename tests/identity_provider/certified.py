@@ -30,8 +30,8 @@ class CertifiedProvider:
 
     def token(self, **form: str) -> str:
         """An access token for the robot."""
-        asked = {"grant_type": "client_credentials"} | form
-        answer = requests.post(f"{self.issuer}/token", data=asked, auth=(ROBOT, ROBOT_SECRET), timeout=20)
+        data = {"grant_type": "client_credentials"} | form
+        answer = requests.post(f"{self.issuer}/token", data=data, auth=(ROBOT, ROBOT_SECRET), timeout=20)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
@@ -63,11 +63,11 @@ def certified_provider() -> Iterator[CertifiedProvider]:
     if node is None:
         pytest.skip("there is no Node")
     _install()
-    given = {"CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": CLIENT_SECRET, "REDIRECT_URI": CALLBACK}
+    variables = {"CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": CLIENT_SECRET, "REDIRECT_URI": CALLBACK}
     with subprocess.Popen(
         [node, "server.js"],
         cwd=_HERE,
-        env=os.environ | given,
+        env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

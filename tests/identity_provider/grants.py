@@ -27,21 +27,21 @@ class CodeGrant(AuthorizationCodeGrant):
         return str(super().validate_authorization_request())
 
     def save_authorization_code(self, code: str, request: Any) -> None:
-        asked = request.payload.data
+        parameters = request.payload.data
         self.server.provider.codes[code] = Code(
             code,
             request.client.id,
             request.payload.redirect_uri,
             request.payload.scope or "",
-            asked.get("nonce"),
-            asked.get("code_challenge"),
-            asked.get("code_challenge_method"),
+            parameters.get("nonce"),
+            parameters.get("code_challenge"),
+            parameters.get("code_challenge_method"),
             request.user,
         )
 
     def query_authorization_code(self, code: str, client: Client) -> Code | None:
-        found = self.server.provider.codes.get(code)
-        return found if found and found.client_id == client.id else None
+        entry = self.server.provider.codes.get(code)
+        return entry if entry and entry.client_id == client.id else None
 
     def delete_authorization_code(self, authorization_code: Code) -> None:
         self.server.provider.codes.pop(authorization_code.code, None)
@@ -101,16 +101,16 @@ class Introspection(IntrospectionEndpoint):
     CLIENT_AUTH_METHODS = METHODS
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> Token | None:
-        found: Token | None = self.server.provider.tokens.get(token_string)
-        return found
+        token: Token | None = self.server.provider.tokens.get(token_string)
+        return token
 
     def check_permission(self, token: Token, client: Client, request: Any) -> bool:
         return True
 
     def introspect_token(self, token: Token) -> dict[str, Any]:
         provider = self.server.provider
-        told = {"client_id": token.client.id, "exp": int(token.expires_at), "iss": provider.issuer}
-        return told | {"aud": provider.audience or token.client.id} | token.claims()
+        claims = {"client_id": token.client.id, "exp": int(token.expires_at), "iss": provider.issuer}
+        return claims | {"aud": provider.audience or token.client.id} | token.claims()
 
 
 CHALLENGE = CodeChallenge(required=True)

@@ -15,8 +15,8 @@ class Refresh(RefreshTokenGrant):
     INCLUDE_NEW_REFRESH_TOKEN = True
 
     def authenticate_refresh_token(self, refresh_token: str) -> Token | None:
-        found: Token | None = self.server.provider.refresh_tokens.get(refresh_token)
-        return found
+        token: Token | None = self.server.provider.refresh_tokens.get(refresh_token)
+        return token
 
     def authenticate_user(self, refresh_token: Token) -> User | None:
         return refresh_token.user
@@ -40,12 +40,12 @@ class DeviceGrant(DeviceCodeGrant):
     TOKEN_ENDPOINT_AUTH_METHODS = ("none",)
 
     def query_device_credential(self, device_code: str) -> DeviceCredentialDict | None:
-        found: DeviceCredentialDict | None = self.server.provider.devices.get(device_code)
-        return found
+        credential: DeviceCredentialDict | None = self.server.provider.devices.get(device_code)
+        return credential
 
     def query_user_grant(self, user_code: str) -> tuple[User, bool] | None:
-        found: tuple[User, bool] | None = self.server.provider.allowed.get(user_code)
-        return found
+        grant: tuple[User, bool] | None = self.server.provider.allowed.get(user_code)
+        return grant
 
     def should_slow_down(self, credential: DeviceCredentialDict) -> bool:
         return False

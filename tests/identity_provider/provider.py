@@ -42,7 +42,7 @@ class IdentityProvider:
         self.devices: dict[str, Any] = {}
         self.allowed: dict[str, tuple[User, bool]] = {}
         self.has_device_flow = False
-        self.asked: Counter[str] = Counter()
+        self.request_counts: Counter[str] = Counter()
         self.audience = ""
         #: Claims that tokens do not hold: they must be asked for elsewhere.
         self.hidden_claims: set[str] = set()
@@ -82,11 +82,11 @@ class IdentityProvider:
     def token(self, *, header: dict[str, Any] | None = None, key: Any = None, **claims: Any) -> str:
         """A token with any claims, signed with any key; None removes a claim."""
         now = int(time.time())
-        told = {"iss": self.issuer, "aud": "storage-api", "sub": "id-of-x", "iat": now, "exp": now + 300} | claims
+        all_claims = {"iss": self.issuer, "aud": "storage-api", "sub": "id-of-x", "iat": now, "exp": now + 300} | claims
         head = {"alg": "RS256", "typ": "at+jwt", "kid": self.key.kid} | (header or {})
         return jwt.encode(
             {name: value for name, value in head.items() if value is not None},
-            {name: value for name, value in told.items() if value is not None},
+            {name: value for name, value in all_claims.items() if value is not None},
             key or self.key,
             algorithms=[head["alg"]],
         )
@@ -111,17 +111,17 @@ class IdentityProvider:
     def _client(self, client_id: str) -> Client | None:
         return self.clients.get(client_id)
 
-    def _save(self, token: dict[str, Any], asked: Any) -> None:
+    def _save(self, token: dict[str, Any], request: Any) -> None:
         expires_at = time.time() + token.get("expires_in", 3600)
-        self.tokens[token["access_token"]] = Token(token["access_token"], asked.client, asked.user, expires_at)
+        self.tokens[token["access_token"]] = Token(token["access_token"], request.client, request.user, expires_at)
         if "refresh_token" in token:
             text = token["refresh_token"]
-            self.refresh_tokens[text] = Token(text, asked.client, asked.user, expires_at)
+            self.refresh_tokens[text] = Token(text, request.client, request.user, expires_at)
 
     def _route(self, app: Flask) -> None:
         @app.before_request
         def count() -> None:
-            self.asked[request.path] += 1
+            self.request_counts[request.path] += 1
             self.awake.wait(30)
 
         app.add_url_rule("/.well-known/openid-configuration", view_func=self._discovery)

@@ -90,9 +90,9 @@ class HeardBell:
         """None: it is rung for."""
         return ""
 
-    def publish_soon(self, found: Iterable[TaskMessage]) -> None:
+    def publish_soon(self, messages: Iterable[TaskMessage]) -> None:
         """Note it."""
-        self.heard += found
+        self.heard += messages
 
     def take(self) -> list[TaskMessage]:
         """What was heard since this was asked last."""
@@ -139,10 +139,8 @@ class Node:
     def fill(self) -> None:
         """Ring for what waits while there is room."""
         for queue_class in QueueClass:
-            found = self.scripts.pick_runnable(f"{SUBSYSTEM}.{queue_class}", 8, LOOK_AHEAD)
-            self.bench.publisher.publish_soon(
-                TaskMessage(*(part.decode() for part in publisher)) for publisher in found
-            )
+            messages = self.scripts.pick_runnable(f"{SUBSYSTEM}.{queue_class}", 8, LOOK_AHEAD)
+            self.bench.publisher.publish_soon(TaskMessage(*(part.decode() for part in message)) for message in messages)
 
     def sweep(self, *, room: int = 4) -> tuple[list[str], list[str]]:
         """Look after open jobs once; who was settled here, and who failed."""
@@ -224,9 +222,9 @@ class Bench:
 
     def members(self, batch_id: str) -> list[Job]:
         """The members' jobs, in the order of the request."""
-        found = [job_status for _, job_status in self.batches.members(batch_id)]
-        assert None not in found
-        return [job_status.job for job_status in found if job_status is not None]
+        statuses = [job_status for _, job_status in self.batches.members(batch_id)]
+        assert None not in statuses
+        return [job_status.job for job_status in statuses if job_status is not None]
 
     def job(self, job_id: str) -> Job:
         """The job as it is recorded."""
@@ -287,10 +285,10 @@ class CountedScripts:
         self._count = count
 
     def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any, **named: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             what = f"{name} {arguments[2]}" if name == "record_progress" else name
             self._count(f"before {what}")
-            answer = getattr(self._scripts, name)(*arguments, **named)
+            answer = getattr(self._scripts, name)(*arguments, **options)
             self._count(f"after {what}")
             return answer
 
@@ -307,9 +305,9 @@ class CountedBackend:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._backend, name)
 
-        def call(*arguments: Any, **named: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             self._count(f"before {name}")
-            answer = method(*arguments, **named)
+            answer = method(*arguments, **options)
             self._count(f"after {name}")
             return answer
 

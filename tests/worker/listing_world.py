@@ -59,8 +59,8 @@ class World:
         self.steps = client.register_script(edit(source) + "update_listings(cjson.decode(ARGV[1]))")
         self.folding = Compaction(self.listings, self.scripts, [], compact_after=1)
         self.gateway: Contents = dict.fromkeys(NAMES[:4], 0)
-        self.told: Contents = dict(self.gateway)
-        self.untold: dict[str, bool] = {}
+        self.reported: Contents = dict(self.gateway)
+        self.unreported: dict[str, bool] = {}
         self.count = 0
         self.flight: Flight | None = None
         self.single: tuple[ReadMark, str, int | None] | None = None
@@ -97,21 +97,21 @@ class World:
     def change(self) -> None:
         """A change happens on the filer."""
         name = self.dice.choice(NAMES)
-        if name in self.untold:
+        if name in self.unreported:
             return
         self.count += 1
         if name in self.gateway and self.dice.random() < 0.4:
             del self.gateway[name]
         else:
             self.gateway[name] = self.count
-        self.untold[name] = False
+        self.unreported[name] = False
 
     def tell(self) -> None:
         """The job of a change says succeeded."""
-        if not self.untold:
+        if not self.unreported:
             return
-        name = self.dice.choice(sorted(self.untold))
-        doubtful = self.untold.pop(name)
+        name = self.dice.choice(sorted(self.unreported))
+        doubtful = self.unreported.pop(name)
         value = self.gateway.get(name)
         one = views.SNAPSHOT.cache_key("f", PLACE | {"name": name})
         if doubtful:
@@ -122,17 +122,17 @@ class World:
             text = orjson.dumps(_record(name, value)).decode()
             steps = [self.listings.step("upsert", cache_key, name, text) for cache_key in (THING, one)]
         self.steps(keys=["sapi:"], args=[json.dumps(steps)])
-        self.told.pop(name, None)
+        self.reported.pop(name, None)
         if value is not None:
-            self.told[name] = value
+            self.reported[name] = value
 
     def roll_back(self) -> None:
         """A change whose effect is not known: the listing must be read again."""
         name = self.dice.choice(NAMES)
-        if name not in self.untold:
+        if name not in self.unreported:
             self.change()
-            if name in self.untold:
-                self.untold[name] = True
+            if name in self.unreported:
+                self.unreported[name] = True
 
     # --- reads of the filer
 
@@ -209,17 +209,17 @@ class World:
         )
         listing = self._shown(listing_state.usable, listing_state.listing_version)
         if listing is not None:
-            found = listing.find(name)
-            self._check(name, found["value"] if found else None)
+            record = listing.find(name)
+            self._check(name, record["value"] if record else None)
 
     def page(self) -> None:
         """A client goes on with a page token."""
         if self.tokens:
             listing_version, records = self.dice.choice(self.tokens)
-            found = self.dice.choice(self.hots).get(listing_version, superseded=True)
+            listing = self.dice.choice(self.hots).get(listing_version, superseded=True)
             self.paged += 1
-            self.expired += found is None
-            assert found is None or found.records == records, "a page token shows another state"
+            self.expired += listing is None
+            assert listing is None or listing.records == records, "a page token shows another state"
 
     def _shown(self, usable: bool, listing_version: ListingVersion | None) -> Listing | None:
         if not usable or listing_version is None:
@@ -229,8 +229,8 @@ class World:
         return listing
 
     def _check(self, name: str, value: int | None) -> None:
-        allowed: set[Any] = {self.told.get(name)}
-        if name in self.untold:
+        allowed: set[Any] = {self.reported.get(name)}
+        if name in self.unreported:
             allowed.add(self.gateway.get(name))
         assert value in allowed, f"{name} is shown as {value}, but is {allowed}"
 

@@ -70,9 +70,9 @@ class Machine(RuleBasedStateMachine):
             "idempotency": key, "request_hash": "h", "idempotency_ms": 60_000, "inflight": "", "seen": "",
             "may_join_running": True, "refresh": False, "queue_limit": 1000, "first_check_ms": 2000,
         }  # fmt: skip
-        word, known, _ = self.scripts.submit_job(job_id, fields, request, 1000, 10, f"to {job_id}")
+        word, answering_id, _ = self.scripts.submit_job(job_id, fields, request, 1000, 10, f"to {job_id}")
         if key in self.keys:
-            assert (word, known) == ("REPLAYED", self.keys[key])
+            assert (word, answering_id) == ("REPLAYED", self.keys[key])
             return
         assert word == "NEW", word
         if key:
@@ -211,11 +211,11 @@ class Machine(RuleBasedStateMachine):
         for publisher in messages:
             assert self._by_id(publisher[0].decode()).state == "queued"
 
-    def _sweep_lapsed(self, job: Model, given: set[str], failed: set[str]) -> None:
+    def _sweep_lapsed(self, job: Model, taken_over: set[str], failed: set[str]) -> None:
         if job.step:
             job.token, job.lapsed, job.settling = f"settle:x:{job.id}", False, True
             job.tokens.append(job.token)
-            given.add(job.id)
+            taken_over.add(job.id)
         elif job.state == "cancelling":
             job.state, job.token = "cancelled", ""
         elif job.losses + 1 >= MAX_WORKER_LOSSES:
@@ -245,10 +245,10 @@ class Machine(RuleBasedStateMachine):
                 pipe.hmget(f"{PREFIX}job:{job.id}", "state", "token")
             for key in expected:
                 pipe.zrange(f"{PREFIX}{key}", 0, -1)
-            found: list[Any] = pipe.execute()
-        for job, (state, token) in zip(self.jobs, found, strict=False):
+            replies: list[Any] = pipe.execute()
+        for job, (state, token) in zip(self.jobs, replies, strict=False):
             assert (state.decode(), (token or b"").decode()) == (job.state, job.token), job
-        for (key, members), there in zip(expected.items(), found[len(self.jobs) :], strict=True):
+        for (key, members), there in zip(expected.items(), replies[len(self.jobs) :], strict=True):
             assert {member.decode() for member in there} == members, key
 
     def _expected_indexes(self) -> dict[str, set[str]]:
@@ -268,8 +268,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_index_holds_what_the_model_says(self) -> None:
         for state in State:
-            wanted = JobFilter(states=(state,), operation="clone_volume")
-            query = index_query(wanted, JobScope("me"), seqs=(0, MAX_SEQ), limit=1000, effort=1000)
+            job_filter = JobFilter(states=(state,), operation="clone_volume")
+            query = index_query(job_filter, JobScope("me"), seqs=(0, MAX_SEQ), limit=1000, effort=1000)
             expected = [job.id for job in reversed(self.jobs) if job.state == state]
             assert self.scripts.list_jobs(query) == (expected, None), state
 

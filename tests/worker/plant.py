@@ -105,8 +105,8 @@ class Plant:
             return {job_id: bool(made) for job_id, made in db.execute("SELECT job_id, applied FROM effects")}
 
     def _online(self) -> list[bytes]:
-        found: Any = self.client.zrange(f"{PREFIX}workers:filer.write", 0, -1)
-        return list(found)
+        nodes: Any = self.client.zrange(f"{PREFIX}workers:filer.write", 0, -1)
+        return list(nodes)
 
     def stop(self) -> None:
         """End everything that was started."""

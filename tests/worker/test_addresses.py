@@ -18,50 +18,50 @@ _SENTINELS = "sentinel://ann:p%40ss@one:1,two,[::1]:3/4?master_name=sapi&sentine
 
 
 def test_sentinels_are_read_from_one_url():
-    found = addresses.sentinels(_SENTINELS)
-    assert found is not None
-    assert found.hosts == (("one", 1), ("two", 26379), ("::1", 3))
-    assert found.master_name == "sapi"
-    assert found.options == {"username": "ann", "password": "p@ss", "db": 4}
-    assert found.own_options == {"password": "sss"}
-    assert "p@ss" not in repr(found)
-    assert "sss" not in repr(found)
+    sentinels = addresses.sentinels(_SENTINELS)
+    assert sentinels is not None
+    assert sentinels.hosts == (("one", 1), ("two", 26379), ("::1", 3))
+    assert sentinels.master_name == "sapi"
+    assert sentinels.options == {"username": "ann", "password": "p@ss", "db": 4}
+    assert sentinels.own_options == {"password": "sss"}
+    assert "p@ss" not in repr(sentinels)
+    assert "sss" not in repr(sentinels)
 
 
 def test_kombu_is_notified_of_every_sentinel():
-    told = create_celery(load(Settings, redis_url=_SENTINELS)).conf
-    assert told.broker_url == ";".join(f"sentinel://ann:p%40ss@{host}/4" for host in ("one:1", "two:26379", "[::1]:3"))
-    assert told.broker_transport_options["master_name"] == "sapi"
-    own = told.broker_transport_options["sentinel_kwargs"]
-    assert own["password"] == "sss"
-    assert own["socket_timeout"] < 1
-    assert told.broker_use_ssl is False
+    conf = create_celery(load(Settings, redis_url=_SENTINELS)).conf
+    assert conf.broker_url == ";".join(f"sentinel://ann:p%40ss@{host}/4" for host in ("one:1", "two:26379", "[::1]:3"))
+    assert conf.broker_transport_options["master_name"] == "sapi"
+    sentinel_kwargs = conf.broker_transport_options["sentinel_kwargs"]
+    assert sentinel_kwargs["password"] == "sss"
+    assert sentinel_kwargs["socket_timeout"] < 1
+    assert conf.broker_use_ssl is False
 
 
 def test_with_tls_sentinels_and_servers_are_both_checked():
     url = "sentinel+tls://:p@one,two/0?master_name=sapi&ssl_ca_certs=/ca.pem"
-    found = addresses.sentinels(url)
-    assert found is not None
-    assert found.tls
-    assert found.own_options == {"ssl": True, "ssl_ca_certs": "/ca.pem"}
-    told = addresses.broker(url)
-    assert told.use_ssl == {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    assert told.options["sentinel_kwargs"]["ssl_ca_certs"] == "/ca.pem"
+    sentinels = addresses.sentinels(url)
+    assert sentinels is not None
+    assert sentinels.tls
+    assert sentinels.own_options == {"ssl": True, "ssl_ca_certs": "/ca.pem"}
+    broker = addresses.broker(url)
+    assert broker.use_ssl == {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert broker.options["sentinel_kwargs"]["ssl_ca_certs"] == "/ca.pem"
 
 
 @pytest.mark.parametrize(
-    ("asked", "wanted"),
+    ("option", "verify_mode"),
     [
         ("", ssl.CERT_REQUIRED),
         ("ssl_cert_reqs=none", ssl.CERT_NONE),
         ("ssl_cert_reqs=CERT_OPTIONAL", ssl.CERT_OPTIONAL),
     ],
 )
-def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(asked: str, wanted: ssl.VerifyMode):
-    told = addresses.broker(f"rediss://:p@host:6380/2?{asked}")
-    assert told.url == "rediss://:p@host:6380/2"
-    assert isinstance(told.use_ssl, dict)
-    assert told.use_ssl["ssl_cert_reqs"] is wanted
+def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(option: str, verify_mode: ssl.VerifyMode):
+    broker = addresses.broker(f"rediss://:p@host:6380/2?{option}")
+    assert broker.url == "rediss://:p@host:6380/2"
+    assert isinstance(broker.use_ssl, dict)
+    assert broker.use_ssl["ssl_cert_reqs"] is verify_mode
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_prefetch_is_a_matter_of_redis_alone():
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "kombu_url"),
     [
         ("redis://ann:p%40@host/3", "redis://ann:p%40@host:6379/3"),
         ("redis://:p%2F@[::1]:7?db=5", "redis://:p%2F@[::1]:7/5"),
@@ -108,8 +108,8 @@ def test_prefetch_is_a_matter_of_redis_alone():
         ("unix:///run/redis.sock?db=2&password=p%40", "redis+socket://:p%40@/run/redis.sock?virtual_host=2"),
     ],
 )
-def test_kombu_and_redis_py_are_told_of_the_same_database(url: str, told: str):
-    assert addresses.broker(url).url == told
+def test_kombu_and_redis_py_are_told_of_the_same_database(url: str, kombu_url: str):
+    assert addresses.broker(url).url == kombu_url
 
 
 def test_messages_and_records_are_in_the_database_of_a_unix_socket(tmp_path: Path):

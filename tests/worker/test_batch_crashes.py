@@ -86,15 +86,15 @@ def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(bench: 
         with pytest.raises(Crash):
             _front_end(bench, Points(crash_at)).accept(bench.new_batch(members, key="k"))
         accepted, _ = bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 10)
-        found, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
-        assert (len(accepted), len(found)) == ((1, 120) if name == "after commit_batch" else (0, 0)), name
+        statuses, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
+        assert (len(accepted), len(statuses)) == ((1, 120) if name == "after commit_batch" else (0, 0)), name
         _tidy(bench)
         if not accepted:
             assert not _left_of(bench), name
         again = bench.accept_batch(*members, key="k")
         assert not accepted or again == accepted[0].job.id
-        found, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
-        assert len(found) == 120, name
+        statuses, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
+        assert len(statuses) == 120, name
 
 
 def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(bench: Bench, node: Node):
@@ -154,7 +154,7 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
     redis_client: Any, tmp_path: Path, prepared: Path
 ):
     bench = Bench(redis_client, tmp_path / "many", prepared)
-    wanted = 0
+    submitted = 0
     for number in range(20):
         members = [
             bench.new("create_snapshot", volume=f"v{(number + place) % 7}", name=f"b{number}-{place}")
@@ -164,11 +164,11 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
         with suppress(Crash):
             points = Points(chance=0.1 if number else 0.0, seed=number)
             _front_end(bench, points).accept(bench.new_batch(members, parallel=1 + number % 4))
-        wanted += 1
+        submitted += 1
     _tidy(bench)
-    found, _ = bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 100)
-    batches = [each.job.id for each in found]
-    assert 5 < len(batches) <= wanted
+    statuses, _ = bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 100)
+    batches = [status.job.id for status in statuses]
+    assert 5 < len(batches) <= submitted
     assert all(len(bench.members(batch_id)) == 7 for batch_id in batches)
     for turn in range(400):
         if all(bench.job(batch_id).done for batch_id in batches):

@@ -54,9 +54,9 @@ def test_all_members_are_there_and_a_few_of_them_in_the_queues(bench: Bench):
     seqs = [job.seq for job in bench.members(batch_id)]
     assert seqs == sorted(seqs)
     assert batch.seq > seqs[-1]
-    found, _ = bench.jobs.find(JobFilter(batch=batch_id), JobScope("ann"), 100)
-    assert [each.job.seq for each in found] == seqs[::-1]
-    assert {each.job.batch for each in found} == {batch_id}
+    statuses, _ = bench.jobs.find(JobFilter(batch=batch_id), JobScope("ann"), 100)
+    assert [status.job.seq for status in statuses] == seqs[::-1]
+    assert {status.job.batch for status in statuses} == {batch_id}
 
 
 def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(bench: Bench, node: Node):
@@ -238,20 +238,20 @@ def test_members_across_a_border_of_the_index_are_found(bench: Bench, node: Node
     bench.client.set(f"{PREFIX}seq", 8192 - 7)
     policies = [bench.new("create_policy", policy=f"p{number}", rules=[]) for number in range(14)]
     mixed = [
-        each
+        status
         for pair in zip(_creations(bench, 28)[::2], policies, _creations(bench, 28)[1::2], strict=True)
-        for each in pair
+        for status in pair
     ]
     batch_id = bench.accept_batch(*mixed)
-    for wanted in (
+    for job_filter in (
         JobFilter(batch=batch_id),
         JobFilter(batch=batch_id, operation="create_policy"),
         JobFilter(states=(State.QUEUED,), batch=batch_id),
     ):
-        found, _ = bench.jobs.find(wanted, JobScope("ann"), 100)
-        expected = [job.id for job in bench.members(batch_id) if wanted.matches(job)]
-        assert [each.job.id for each in found] == expected[::-1]
+        statuses, _ = bench.jobs.find(job_filter, JobScope("ann"), 100)
+        expected = [job.id for job in bench.members(batch_id) if job_filter.matches(job)]
+        assert [status.job.id for status in statuses] == expected[::-1]
         assert len(expected) >= 14
     _run(bench, node, batch_id)
-    found, _ = bench.jobs.find(JobFilter(states=(State.SUCCEEDED,), batch=batch_id), JobScope("ann"), 100)
-    assert len(found) == 42
+    statuses, _ = bench.jobs.find(JobFilter(states=(State.SUCCEEDED,), batch=batch_id), JobScope("ann"), 100)
+    assert len(statuses) == 42

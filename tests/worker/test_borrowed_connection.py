@@ -28,10 +28,10 @@ class OneMaster:
 @pytest.fixture
 def client(redis_client):
     """A client as there is one with sentinels: its connections do not close by themselves when a reply is late."""
-    known = redis_client.connection_pool.connection_kwargs
-    sentinels = OneMaster(known["host"], known["port"])
+    options = redis_client.connection_pool.connection_kwargs
+    sentinels = OneMaster(options["host"], options["port"])
     pool = SentinelConnectionPool(
-        "master", sentinels, password=known["password"], socket_timeout=PATIENCE_S, retry=Retry(NoBackoff(), 0),
+        "master", sentinels, password=options["password"], socket_timeout=PATIENCE_S, retry=Retry(NoBackoff(), 0),
         max_connections=1, protocol=2,
     )  # fmt: skip
     with redis.Redis(connection_pool=pool) as client:

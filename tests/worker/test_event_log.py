@@ -40,12 +40,12 @@ def test_an_entry_shows_the_job_as_its_record_did(bench: Bench, log: EventLog):
     new = replace(bench.new("create_policy"), request={"rules": ["x" * 40] * 100})
     job_id = bench.jobs.accept(new)[1]
     bench.node().carry_out(job_id)
-    shown, kept = log.read(BEGINNING, 1000)[-1].status, bench.jobs.get(job_id)
-    assert shown is not None
+    logged, kept = log.read(BEGINNING, 1000)[-1].status, bench.jobs.get(job_id)
+    assert logged is not None
     assert kept is not None
     names = ("id", "operation", "state", "request", "requester", "version", "created_ms", "finished_ms", "failure")
-    assert {name: getattr(shown.job, name) for name in names} == {name: getattr(kept.job, name) for name in names}
-    assert len(shown.job.request["rules"]) == 100
+    assert {name: getattr(logged.job, name) for name in names} == {name: getattr(kept.job, name) for name in names}
+    assert len(logged.job.request["rules"]) == 100
 
 
 def test_a_cancelled_job_is_told_with_its_end(bench: Bench, log: EventLog):
@@ -59,8 +59,8 @@ def test_who_reads_on_sees_what_came_after(bench: Bench, log: EventLog):
     after = log.tail()
     assert log.wait(after, 10, 1) == []
     second = bench.accept("update_volume", volume="two")
-    found = log.wait(after, 10, 1000)
-    assert [event.status.job.id for event in found if event.status] == [second]
+    events = log.wait(after, 10, 1000)
+    assert [event.status.job.id for event in events if event.status] == [second]
 
 
 def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(bench: Bench, log: EventLog):

@@ -37,8 +37,8 @@ def node(bench: Bench) -> Node:
 
 @pytest.fixture
 def stack(events: JobNotifications) -> Iterator[ExitStack]:
-    with ExitStack() as held:
-        yield held
+    with ExitStack() as exit_stack:
+        yield exit_stack
 
 
 def watching(stack: ExitStack, events: JobNotifications, job_id: str, *, end: bool = False) -> Subscription:
@@ -99,8 +99,8 @@ def test_too_many_do_not_wait(events, stack):
 
 def test_a_process_in_which_nobody_waits_listens_to_nothing(bench, events):
     for _ in range(2):
-        with ExitStack() as held:
-            watching(held, events, "any", end=True)
+        with ExitStack() as exit_stack:
+            watching(exit_stack, events, "any", end=True)
             (listener,) = listeners()
             assert bench.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 1
         listener.join(SOON_S)
@@ -111,8 +111,8 @@ def test_a_process_in_which_nobody_waits_listens_to_nothing(bench, events):
 def test_nor_while_the_jobs_of_others_go_on(bench, node, events, monkeypatch):
     monkeypatch.setattr(module, "_SILENCE_S", 60.0)
     monkeypatch.setattr(module, "_UNNEEDED_S", 0.05)
-    with ExitStack() as held:
-        watching(held, events, "any", end=True)
+    with ExitStack() as exit_stack:
+        watching(exit_stack, events, "any", end=True)
         (listener,) = listeners()
     until = time.monotonic() + SOON_S
     while listener.is_alive() and time.monotonic() < until:

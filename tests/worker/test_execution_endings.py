@@ -60,10 +60,10 @@ def test_a_read_that_is_cancelled_at_its_last_page_ends_cancelled(bench: Bench):
     lease, list_volumes = node.claim(job_id), bench.backend.list_volumes
 
     def cancelled_meanwhile(**arguments: Any) -> Any:
-        found = list_volumes(**arguments)
+        volumes = list_volumes(**arguments)
         bench.jobs.cancel(job_id, "ann")
         node.lease_renewer.renew()
-        return found
+        return volumes
 
     bench.backend.list_volumes = cancelled_meanwhile  # type: ignore[method-assign]
     node.executor.execute(lease)
@@ -111,6 +111,6 @@ def test_a_slot_that_becomes_free_takes_no_job_before_its_time(bench: Bench):
     node.executor.execute(lease)
     assert lease.next_lease is None
     bench.client.hset(f"sapi:job:{put_off}", "not_before", "")
-    found = node.claims.claim_next("filer.write")
-    assert found is not None
-    assert found.job_id == put_off
+    next_lease = node.claims.claim_next("filer.write")
+    assert next_lease is not None
+    assert next_lease.job_id == put_off

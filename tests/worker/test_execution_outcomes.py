@@ -31,13 +31,13 @@ class Breaking:
         self._backend, self._method, self._error, self._works = backend, method, error, works
 
     def __getattr__(self, name: str) -> Any:
-        found: Callable[..., Any] = getattr(self._backend, name)
+        method: Callable[..., Any] = getattr(self._backend, name)
         if name != self._method:
-            return found
+            return method
 
-        def breaking(*arguments: Any, **named: Any) -> Any:
+        def breaking(*arguments: Any, **options: Any) -> Any:
             if self._works:
-                found(*arguments, **named)
+                method(*arguments, **options)
             raise self._error
 
         return breaking
@@ -78,8 +78,7 @@ def test_a_foreign_exception_before_anything_was_sent_ends_the_job(bench: Bench)
 
 
 def test_after_a_failure_half_way_reads_show_what_is_true(bench: Bench):
-    listing = bench.accept("list_volumes")
-    bench.node().carry_out(listing)
+    bench.node().carry_out(bench.accept("list_volumes"))
     job_id = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
     _node(bench, NotSupported("half done"), method="update_volume").carry_out(job_id)
     assert bench.job(job_id).state is State.FAILED
@@ -87,9 +86,9 @@ def test_after_a_failure_half_way_reads_show_what_is_true(bench: Bench):
     state = listings.listing_state(VOLUMES, f"{SUBSYSTEM}/volumes")
     assert state.usable
     assert state.listing_version is not None
-    shown = listings.load(state.listing_version)
-    assert shown is not None
-    volume = shown.find("vol")
+    listing = listings.load(state.listing_version)
+    assert listing is not None
+    volume = listing.find("vol")
     assert volume is not None
     assert volume["percentage_snapshot_reserve"] == 33
 

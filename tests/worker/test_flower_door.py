@@ -131,10 +131,10 @@ def code_for(session: requests.Session, address: str, user: str) -> str:
 def test_http_basic_where_there_is_no_provider(redis_url):
     settings = {"SAPI_BASIC_AUTH_USERNAME": "svc", "SAPI_BASIC_AUTH_PASSWORD": "pass"}
     with flower(redis_url, **settings) as address:
-        stranger, known = requests.Session(), requests.Session()
-        known.auth = ("svc", "pass")
+        stranger, user = requests.Session(), requests.Session()
+        user.auth = ("svc", "pass")
         assert {status(stranger, address, path) for path in LOOKS} == {401}
-        assert {status(known, address, path) for path in LOOKS} == {200}
+        assert {status(user, address, path) for path in LOOKS} == {200}
 
 
 def test_without_either_it_is_closed(redis_url):

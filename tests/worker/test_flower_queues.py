@@ -23,12 +23,12 @@ def test_every_queue_is_shown_with_its_jobs_and_workers(redis_url, backlog):
         queues = requests.get(f"{address}/api/queues/length", auth=("u", "p"), timeout=10).json()["active_queues"]
         page = requests.get(f"{address}/broker", auth=("u", "p"), timeout=10).text
         assert requests.get(f"{address}/broker", timeout=10).status_code == 401
-    shown = {queue["name"]: queue for queue in queues}
-    assert {f"{name}.{kind}" for name in ("one", "two") for kind in ("write", "read", "list")} <= shown.keys()
-    assert all(name in page for name in shown)
-    assert (shown["one.write"]["messages_ready"], shown["one.write"]["messages_unacknowledged"]) == (2, 1)
-    assert (shown["one.list"]["consumers"], shown["two.list"]["consumers"]) == (1, 0)
-    assert "celery" not in shown
+    by_name = {queue["name"]: queue for queue in queues}
+    assert {f"{name}.{kind}" for name in ("one", "two") for kind in ("write", "read", "list")} <= by_name.keys()
+    assert all(name in page for name in by_name)
+    assert (by_name["one.write"]["messages_ready"], by_name["one.write"]["messages_unacknowledged"]) == (2, 1)
+    assert (by_name["one.list"]["consumers"], by_name["two.list"]["consumers"]) == (1, 0)
+    assert "celery" not in by_name
 
 
 def test_where_no_storage_system_is_named_flower_shows_what_it_did():

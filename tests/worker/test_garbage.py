@@ -32,14 +32,14 @@ class Payload:
 
 
 def message(body: bytes, kind: str = "application/json", task: object = "storage.try_it", **headers: object) -> str:
-    told = {"lang": "py", "task": task, "id": str(uuid.uuid4()), "root_id": None, "parent_id": None} | headers
+    all_headers = {"lang": "py", "task": task, "id": str(uuid.uuid4()), "root_id": None, "parent_id": None} | headers
     properties = {"delivery_info": {"routing_key": QUEUE}, "body_encoding": "base64", "delivery_tag": str(uuid.uuid4())}
     return json.dumps(
         {
             "body": base64.b64encode(body).decode(),
             "content-type": kind,
             "content-encoding": "binary" if "pickle" in kind or "python" in kind else "utf-8",
-            "headers": told,
+            "headers": all_headers,
             "properties": properties | {"correlation_id": "x", "reply_to": "x"},
         }
     )

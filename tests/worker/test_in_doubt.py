@@ -30,9 +30,9 @@ class Failing:
         if name in {"reconcile", "get_volume", "check", "close"}:
             return method
 
-        def call(*arguments: Any, journal: Any, **named: Any) -> Any:
+        def call(*arguments: Any, journal: Any, **options: Any) -> Any:
             if self._when == "after the change":
-                method(*arguments, journal=journal, **named)
+                method(*arguments, journal=journal, **options)
             elif self._when == "after the intent":
                 journal.record_intent(name)
             raise self._error

@@ -101,45 +101,45 @@ _SCOPES = [
 ]
 
 
-def _found(bench: Bench, wanted: JobFilter, scope: JobScope, effort: int) -> list[str]:
+def _search(bench: Bench, job_filter: JobFilter, scope: JobScope, effort: int) -> list[str]:
     """The ids alone, without the records."""
-    found: list[str] = []
+    job_ids: list[str] = []
     below: int | None = MAX_SEQ
     while below is not None:
-        query = index_query(wanted, scope, seqs=(0, below), limit=100 - len(found), effort=effort)
+        query = index_query(job_filter, scope, seqs=(0, below), limit=100 - len(job_ids), effort=effort)
         ids, below = bench.scripts.list_jobs(query)
-        found += ids
-    return found
+        job_ids += ids
+    return job_ids
 
 
 @pytest.mark.parametrize(("effort", "every"), [(60, 7), (10_000, 1)])
 def test_it_finds_what_fits_and_nothing_else(bench: Bench, jobs: list[Job], effort: int, every: int):
     found_some = 0
-    for wanted in _queries(jobs)[::every]:
+    for job_filter in _queries(jobs)[::every]:
         for scope in _SCOPES:
-            expected = [job.id for job in jobs if scope.includes(job) and wanted.matches(job)]
-            assert _found(bench, wanted, scope, effort) == expected, (wanted, scope)
+            expected = [job.id for job in jobs if scope.includes(job) and job_filter.matches(job)]
+            assert _search(bench, job_filter, scope, effort) == expected, (job_filter, scope)
             found_some += bool(expected)
     assert found_some > 200 / every
 
 
 def test_it_goes_by_pages(bench: Bench, jobs: list[Job]):
-    wanted, scope = JobFilter(states=(State.QUEUED, State.SUCCEEDED)), JobScope(everybody=True)
-    found: list[str] = []
+    job_filter, scope = JobFilter(states=(State.QUEUED, State.SUCCEEDED)), JobScope(everybody=True)
+    job_ids: list[str] = []
     below: int | None = None
     while True:
-        page, below = bench.jobs.find(wanted, scope, 4, below)
-        found += [each.job.id for each in page]
+        page, below = bench.jobs.find(job_filter, scope, 4, below)
+        job_ids += [status.job.id for status in page]
         if below is None:
             break
         assert len(page) == 4
-    assert found == [job.id for job in jobs if wanted.matches(job)]
-    assert len(found) > 10
+    assert job_ids == [job.id for job in jobs if job_filter.matches(job)]
+    assert len(job_ids) > 10
 
 
 def test_others_jobs_are_not_found_by_their_ids(bench: Bench):
     job_id = bench.accept("create_volume")
-    assert [each.job.id for each in bench.jobs.find(JobFilter(ids=(job_id,)), JobScope("ann"), 9)[0]] == [job_id]
+    assert [status.job.id for status in bench.jobs.find(JobFilter(ids=(job_id,)), JobScope("ann"), 9)[0]] == [job_id]
     assert bench.jobs.find(JobFilter(ids=(job_id,)), JobScope("bob"), 9)[0] == []
 
 
@@ -147,8 +147,8 @@ def test_what_is_forgotten_is_found_no_more(bench: Bench, jobs: list[Job]):
     ended = [job for job in jobs if job.done]
     bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys([job.id for job in ended], 1))
     assert bench.scripts.purge_expired(500) == len(ended) > 10
-    found, _ = bench.jobs.find(JobFilter(), JobScope(everybody=True), 100)
-    assert [each.job.id for each in found] == [job.id for job in jobs if not job.done]
+    statuses, _ = bench.jobs.find(JobFilter(), JobScope(everybody=True), 100)
+    assert [status.job.id for status in statuses] == [job.id for job in jobs if not job.done]
 
 
 def test_it_is_as_large_as_there_are_jobs(bench: Bench, jobs: list[Job]):
@@ -165,5 +165,5 @@ def test_it_is_as_large_as_there_are_jobs(bench: Bench, jobs: list[Job]):
 def test_every_operation_is_in_it(bench: Bench):
     for name in OPERATIONS:
         job_id = bench.accept(name)
-        found, _ = bench.jobs.find(JobFilter(operation=name), JobScope("ann"), 9)
-        assert [each.job.id for each in found] == [job_id]
+        statuses, _ = bench.jobs.find(JobFilter(operation=name), JobScope("ann"), 9)
+        assert [status.job.id for status in statuses] == [job_id]

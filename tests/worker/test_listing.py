@@ -32,13 +32,13 @@ def changed(listing, changes):
 def check_forms(listing, expected):
     """All forms of a listing say the same, also after a way through Redis."""
     again = Listing.unpack(listing.pack())
-    for each in (listing, again):
-        assert each.records == expected
-        assert orjson.loads(each.body) == expected
-        assert each.gzip == listing.gzip
-        assert gzip.decompress(each.gzip) == each.body
-        assert (each.count, each.size_bytes) == (len(expected), len(each.body))
-        assert each.hash == listing.hash
+    for copy in (listing, again):
+        assert copy.records == expected
+        assert orjson.loads(copy.body) == expected
+        assert copy.gzip == listing.gzip
+        assert gzip.decompress(copy.gzip) == copy.body
+        assert (copy.count, copy.size_bytes) == (len(expected), len(copy.body))
+        assert copy.hash == listing.hash
     return again
 
 

@@ -58,5 +58,5 @@ def test_a_newline_begins_no_line():
 
 
 def test_what_is_less_severe_is_not_said():
-    said = logged("log.info('no'); logging.getLogger('x').info('no'); log.warning('yes')", "WARNING")
-    assert [line["event"] for line in said] == ["yes"]
+    lines = logged("log.info('no'); logging.getLogger('x').info('no'); log.warning('yes')", "WARNING")
+    assert [line["event"] for line in lines] == ["yes"]

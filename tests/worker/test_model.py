@@ -137,9 +137,9 @@ def test_a_broken_script_is_found_out(redis_client: Redis, what: str):
     name, good, bad, soon = MUTANTS[what]
     assert script_source("claim" if name == "job_functions" else name).count(good) == 1
     scripts = JobScripts(redis_client, PREFIX)
-    for known in list(scripts.registered) if name == "job_functions" else [name]:
-        source = script_source(known)
-        scripts.registered[known] = redis_client.register_script(source.replace(good, bad))
+    for script in list(scripts.registered) if name == "job_functions" else [name]:
+        source = script_source(script)
+        scripts.registered[script] = redis_client.register_script(source.replace(good, bad))
     options: dict[str, Any] = {"stateful_step_count": 30, "phases": [Phase.generate], "report_multiple_bugs": False}
     with pytest.raises((AssertionError, ResponseError)):
         _search(redis_client, scripts, soon, options)

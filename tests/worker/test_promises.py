@@ -315,8 +315,8 @@ def test_a_queue_has_so_many_slots_and_no_more(bench: Bench):
 
 def _queue_of_messages(bench: Bench) -> list[str]:
     """The ids of the jobs that have a message."""
-    found: Any = bench.client.lrange(f"{PREFIX}celery:{SUBSYSTEM}.write", 0, -1)
-    return [json.loads(text)["headers"]["id"] for text in found]
+    messages: Any = bench.client.lrange(f"{PREFIX}celery:{SUBSYSTEM}.write", 0, -1)
+    return [json.loads(text)["headers"]["id"] for text in messages]
 
 
 def test_no_message_is_sent_for_a_job_that_finds_every_slot_busy(bench: Bench, monkeypatch: pytest.MonkeyPatch):
@@ -344,14 +344,14 @@ def test_the_slot_of_a_job_that_ends_gets_the_next_runnable_one_in_the_same_step
     behind = bench.accept("update_volume", volume="held", percentage_snapshot_reserve=1)
     blocked = bench.accept("update_volume", volume="held", percentage_snapshot_reserve=2)
     free = bench.accept("create_volume", volume="vol2")
-    lease, held = node.claim(first), node.claim(behind)
+    lease, blocking = node.claim(first), node.claim(behind)
     lease.claims_next = lambda: True
     node.executor.execute(lease)
     assert lease.next_lease is not None
     assert lease.next_lease.job_id == free
     assert bench.job(free).state is State.RUNNING
     assert bench.job(blocked).state is State.QUEUED
-    assert held.next_lease is None
+    assert blocking.next_lease is None
 
 
 def test_a_next_job_whose_reply_was_lost_is_not_lost(bench: Bench, node: Node):

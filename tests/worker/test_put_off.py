@@ -30,9 +30,9 @@ class Failing:
         if name in ("reconcile", "close"):
             return method
 
-        def call(*arguments: Any, **named: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             if self._applies:
-                method(*arguments, **named)
+                method(*arguments, **options)
             raise self._error()
 
         return call
@@ -55,10 +55,12 @@ def test_a_job_shows_why_and_for_how_long_it_was_put_off(bench: Bench, failing: 
         failing(lambda number=number: BackendUnavailable(f"The name does not resolve: {number}.")).carry_out(job_id)
         bench.let_time_pass()
     attempts = bench.job(job_id).attempts
-    assert [each.detail for each in attempts] == [f"The name does not resolve: {number}." for number in range(2, 12)]
-    assert {each.code for each in attempts} == {"backend-unavailable"}
-    assert [each.retry_in_ms for each in attempts] == [2000, 4000, *[8000] * 8]
-    assert [each.at_ms for each in attempts] == sorted(each.at_ms for each in attempts)
+    assert [attempt.detail for attempt in attempts] == [
+        f"The name does not resolve: {number}." for number in range(2, 12)
+    ]
+    assert {attempt.code for attempt in attempts} == {"backend-unavailable"}
+    assert [attempt.retry_in_ms for attempt in attempts] == [2000, 4000, *[8000] * 8]
+    assert [attempt.at_ms for attempt in attempts] == sorted(attempt.at_ms for attempt in attempts)
 
 
 def test_a_job_that_was_put_off_is_not_claimed_before_its_time(bench: Bench, failing: Callable[..., Node]):
@@ -76,7 +78,7 @@ def test_a_lost_worker_is_an_attempt_too(bench: Bench):
     node.claim(job_id)
     bench.let_time_pass()
     node.sweep()
-    assert [(each.code, each.retry_in_ms) for each in bench.job(job_id).attempts] == [("worker-lost", 0)]
+    assert [(attempt.code, attempt.retry_in_ms) for attempt in bench.job(job_id).attempts] == [("worker-lost", 0)]
 
 
 def test_what_a_draining_worker_hands_on_is_no_attempt(bench: Bench, failing: Callable[..., Node]):
@@ -93,7 +95,7 @@ def test_a_worker_that_does_not_serve_it_says_so(bench: Bench):
     node.claims.requeue_foreign(node.claim(job_id))
     job = bench.job(job_id)
     assert (job.state, job.attempt) == (State.QUEUED, 0)
-    assert [(each.code, each.retry_in_ms) for each in job.attempts] == [("wrong-worker", 5000)]
+    assert [(attempt.code, attempt.retry_in_ms) for attempt in job.attempts] == [("wrong-worker", 5000)]
 
 
 # --- in doubt
@@ -151,7 +153,7 @@ def test_a_full_queue_takes_no_more_and_keeps_what_it_has(bench: Bench):
     settings = load(type(bench.settings), SAPI_DEBUG=True, queue_limit=2, queue_share=100)
     jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
     new = [bench.new("create_lock", volume="vol", host=f"h{number}") for number in range(3)]
-    accepted = [jobs.accept(each)[:2] for each in new]
+    accepted = [jobs.accept(request)[:2] for request in new]
     assert [outcome for outcome, _ in accepted] == [SubmitOutcome.NEW, SubmitOutcome.NEW, SubmitOutcome.FULL]
     assert bench.client.zcard(f"{PREFIX}queued:filer.write") == 2
     assert len(list(bench.client.scan_iter(f"{PREFIX}job:*"))) == 2

@@ -36,8 +36,8 @@ def _waiting(node: Node, volume: str = "first") -> WaitingSlot:
 
 
 def _entered(bench: Bench) -> list[bytes]:
-    found: Any = bench.client.zrange(_WAITING, 0, -1)
-    return list(found)
+    slots: Any = bench.client.zrange(_WAITING, 0, -1)
+    return list(slots)
 
 
 def _enter(bench: Bench, slot: bytes, *, until_ms: int) -> None:
@@ -68,12 +68,12 @@ def test_a_new_job_is_claimed_for_a_slot_that_waits(bench: Bench, node: Node):
 
 def test_a_slot_gets_one_job(bench: Bench, node: Node):
     slot = _waiting(node)
-    given, other = bench.accept("create_volume", volume="a"), bench.accept("create_volume", volume="b")
-    assert [bench.job(job_id).state for job_id in (given, other)] == [State.RUNNING, State.QUEUED]
-    assert [ring.job_id for ring in bench.publisher.take()] == [other]
+    claimed, other = bench.accept("create_volume", volume="a"), bench.accept("create_volume", volume="b")
+    assert [bench.job(job_id).state for job_id in (claimed, other)] == [State.RUNNING, State.QUEUED]
+    assert [message.job_id for message in bench.publisher.take()] == [other]
     lease = node.claims.await_next(slot)
     assert lease is not None
-    assert lease.job_id == given
+    assert lease.job_id == claimed
 
 
 @pytest.mark.parametrize("left_ms", [0, 3_600_000])

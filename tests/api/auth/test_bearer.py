@@ -69,7 +69,7 @@ class TestGoodTokens:
         for _ in range(5):
             roles_of(client, headers=bearer(provider.token()))
 
-        assert provider.asked["/jwks"] == 1
+        assert provider.request_counts["/jwks"] == 1
 
     def test_a_bearer_needs_no_origin(self, client, provider):
         token = bearer(provider.token(groups=ADMINS))
@@ -197,7 +197,7 @@ def test_strange_key_ids_do_not_flood_the_provider(client, provider):
             client.get("/conf/me/roles", headers=bearer(provider.token(header={"kid": f"made up {number}"})))
         )
 
-    assert provider.asked["/jwks"] <= 6
+    assert provider.request_counts["/jwks"] <= 6
 
 
 class TestIntrospection:
@@ -219,7 +219,7 @@ class TestIntrospection:
             who = client.get("/whoami", headers=bearer(token)).get_json()
             assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
 
-        assert provider.asked["/introspect"] == 1
+        assert provider.request_counts["/introspect"] == 1
 
     def test_unknown_and_foreign_ones_do_not(self, client, provider):
         assert_refused(client.get("/whoami", headers=bearer("unknown")))
@@ -270,7 +270,7 @@ class TestProviderAway:
         for _ in range(3):  # The first waits a little; the others do not even ask.
             answer = client.get("/conf/me/roles", headers=bearer(token))
             assert (answer.status_code, answer.get_json()["code"]) == (503, "sign-in-unavailable")
-        assert sum(provider.asked.values()) == 1
+        assert sum(provider.request_counts.values()) == 1
 
     def test_keys_at_hand_go_on_working(self, client, provider):
         token = provider.token()

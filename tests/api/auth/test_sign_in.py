@@ -47,7 +47,7 @@ def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):
 
     assert client.get("/whoami").get_json()["name"] == "adam"
     assert "ADMIN" in roles_of(client)
-    assert provider.asked["/userinfo"] == 1
+    assert provider.request_counts["/userinfo"] == 1
 
 
 def test_groups_may_stand_under_another_claim(redis_client, provider):

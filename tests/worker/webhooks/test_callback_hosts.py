@@ -54,7 +54,7 @@ def test_only_what_is_allowed_by_then_is_sent(monkeypatch: pytest.MonkeyPatch, u
 
 
 def test_localhost_that_is_not_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch):
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
     with pytest.raises(RefusedAddress):
         resolve("localhost", 80, CallbackHosts("http://localhost:80"))

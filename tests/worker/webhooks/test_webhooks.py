@@ -47,20 +47,20 @@ class Post:
     def __init__(self, bench: Bench, receivers: list[Receiver], hosts: str, *, secret: str = SECRET) -> None:
         self.outbox = Outbox(bench.client, bench.scripts, PREFIX, backoff_ms=1)
         self.published: list[str] = []
-        named = {receiver.name: receiver for receiver in receivers}
+        by_name = {receiver.name: receiver for receiver in receivers}
         log = EventLog(bench.client, PREFIX)
         self.states: list[str] = []
         self.dispatcher = Dispatcher(
             log,
             self.outbox,
             bench.scripts,
-            named,
+            by_name,
             self.published.append,
             callbacks=bool(secret),
             report_health=self.states.append,
             silent_s=lambda: 0.0,
         )
-        self.task = DeliverTask(self.outbox, named, secret, CallbackHosts(hosts), self.dispatcher.publish_next)
+        self.task = DeliverTask(self.outbox, by_name, secret, CallbackHosts(hosts), self.dispatcher.publish_next)
         self.dispatcher.dispatch(1)
 
     def work(self) -> None:
