@@ -39,7 +39,7 @@ class SilentPublisher:
         """None."""
         return ""
 
-    def publish_soon(self, found: Iterable[TaskMessage]) -> None:
+    def publish_soon(self, messages: Iterable[TaskMessage]) -> None:
         """Do nothing."""
 
 

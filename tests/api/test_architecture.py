@@ -84,7 +84,7 @@ def test_every_route_says_who_may_ask(views):
         and endpoint.partition(".")[0] not in signing_in
         and getattr(view, "access", None) not in (*Role, ANYONE, SIGNED_IN)
     ]
-    assert [each for each in silent if "sign" not in each[0] and "login" not in each[0]] == []
+    assert [route for route in silent if "sign" not in route[0] and "login" not in route[0]] == []
 
 
 def test_a_route_asks_for_the_role_of_its_operation(views):
@@ -107,8 +107,8 @@ def test_nobody_reaches_an_operation_without_its_role(front, views):
         adapter = front.app().url_map.bind("localhost")
         for endpoint, method, view in views:
             for operation in getattr(view, "operations", ()):
-                wanted = {name: paths[name] for name in _arguments(front, endpoint)}
-                path, at_once = adapter.build(endpoint, wanted, method), {"Prefer": "respond-async"}
+                values = {name: paths[name] for name in _arguments(front, endpoint)}
+                path, at_once = adapter.build(endpoint, values, method), {"Prefer": "respond-async"}
                 response = client.open(path, method=method, data=b"{", headers=at_once)
                 assert (response.status_code == 403) == (operation.role is role), (endpoint, method)
 

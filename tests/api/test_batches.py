@@ -19,8 +19,8 @@ def _creation(name: str, **body: Any) -> dict[str, Any]:
 
 def _members(client: Any, batch: str) -> list[dict[str, Any]]:
     """The members, in the order of the request."""
-    found: list[dict[str, Any]] = client.get(f"/v4/jobs?batch={batch.rpartition('/')[2]}&limit=1000").json
-    return found[::-1]
+    jobs: list[dict[str, Any]] = client.get(f"/v4/jobs?batch={batch.rpartition('/')[2]}&limit=1000").json
+    return jobs[::-1]
 
 
 @pytest.fixture
@@ -118,15 +118,15 @@ class TestAccepted:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        while not (found := client.get("/v4/jobs?operation=create_volume").json):
+        while not (jobs := client.get("/v4/jobs?operation=create_volume").json):
             pass
-        worker.carry_out(found[0]["links"]["self"])
+        worker.carry_out(jobs[0]["links"]["self"])
         asking.join(20)
         (answer,) = answers
         assert answer.status_code == 200
         assert [row["status"] for row in answer.json] == [201]
         assert answer.headers["Preference-Applied"] == "wait=20"
-        assert answer.headers["Operation-Location"] == f"/v4/jobs/{found[0]['batch']}"
+        assert answer.headers["Operation-Location"] == f"/v4/jobs/{jobs[0]['batch']}"
         assert "Retry-After" not in answer.headers
 
 
@@ -139,7 +139,7 @@ class TestCallback:
         path = accepted(client.post(URL, json={"requests": [_creation("a")]}, headers=headers))
         (member,) = _members(client, path)
         sent_to = [
-            redis_client.hget(f"sapi:job:{each}", "callback") for each in (path.rpartition("/")[2], member["id"])
+            redis_client.hget(f"sapi:job:{job_id}", "callback") for job_id in (path.rpartition("/")[2], member["id"])
         ]
         assert sent_to == [b"https://hooks.example.org/x", b""]
 

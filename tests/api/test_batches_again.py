@@ -39,8 +39,8 @@ def test_cancelled_members_are_done_again_on_the_same_terms(client: Any, redis_c
 def test_one_key_does_each_of_several_batches_again_once(client: Any):
     for name in ("a", "b"):
         _cancelled(client, name)
-    wanted, headers = {"operation": "batch", "state": "cancelled"}, {"Idempotency-Key": "all"}
-    first, second = (client.post("/v4/jobs/retry", json=wanted, headers=headers).json for _ in range(2))
+    filters, headers = {"operation": "batch", "state": "cancelled"}, {"Idempotency-Key": "all"}
+    first, second = (client.post("/v4/jobs/retry", json=filters, headers=headers).json for _ in range(2))
     assert len(set(first["retried"])) == 2
     assert set(second["retried"]) == set(first["retried"])
 

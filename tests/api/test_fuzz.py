@@ -54,11 +54,11 @@ def routes(front: Front) -> list[tuple[str, str]]:
     """Every route with every method that it takes, its placeholders filled in."""
     app = front.app()
     adapter = app.url_map.bind("localhost")
-    found = []
+    pairs = []
     for rule in app.url_map.iter_rules():
         values = {name: NAMES.get(name, "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90") for name in rule.arguments}
-        found += [(method, adapter.build(rule.endpoint, values)) for method in sorted(rule.methods or ())]
-    return found
+        pairs += [(method, adapter.build(rule.endpoint, values)) for method in sorted(rule.methods or ())]
+    return pairs
 
 
 def send(
@@ -147,9 +147,9 @@ def test_odd_names_make_no_mistake(front: Front):
 
 
 def test_every_route_takes_every_method_and_body(front: Front):
-    found = routes(front)
-    assert len(found) > 60
-    for number, path in enumerate(dict.fromkeys(path for _, path in found)):
+    pairs = routes(front)
+    assert len(pairs) > 60
+    for number, path in enumerate(dict.fromkeys(path for _, path in pairs)):
         for turn, method in enumerate(METHODS, number):
             body = BODIES[turn % len(BODIES)]
             check(

@@ -289,7 +289,7 @@ class TestList:
         assert "Link" not in second.headers
 
     @pytest.mark.parametrize(
-        ("query", "found"),
+        ("query", "numbers"),
         [
             ("volume=b", [1]),
             ("state=queued", [0, 1, 2]),
@@ -316,8 +316,8 @@ class TestList:
             ("id=nonsense", []),
         ],
     )
-    def test_filters(self, client, paths, query, found):
-        assert self.listed(client.get(f"/v4/jobs?{query}")) == [paths[number] for number in found]
+    def test_filters(self, client, paths, query, numbers):
+        assert self.listed(client.get(f"/v4/jobs?{query}")) == [paths[number] for number in numbers]
 
     def test_by_ids(self, client, paths):
         ids = ",".join(path.rpartition("/")[2] for path in paths[:2])
@@ -408,7 +408,7 @@ class TestMany:
         answer = client.post("/v4/jobs/retry", json={"subsystem": "filer"}).json
         (again,) = answer["retried"]
         assert client.get(f"/v4/jobs/{again}").json["retry_of"] == ids[0]
-        refused = {each["id"]: each["code"] for each in answer["refused"]}
+        refused = {refusal["id"]: refusal["code"] for refusal in answer["refused"]}
         assert refused == {ids[1]: "job-not-retryable", ids[2]: "job-not-finished"}
 
     def test_the_same_key_makes_no_second_ones(self, client, ids):

@@ -86,16 +86,16 @@ def test_buckets_count_what_is_below_them(front, client):
     for seconds in (0.004, 0.02, 0.4, 99):
         counters.observe("time GET /x", seconds, (5, 25, 100, 500))
     counters.flush()
-    found = {le: figure(client, "sapi_http_request_seconds_bucket", method="GET", route="/x", le=le)
+    buckets = {le: figure(client, "sapi_http_request_seconds_bucket", method="GET", route="/x", le=le)
              for le in ("0.005", "0.025", "0.1", "0.5", "+Inf")}  # fmt: skip
-    assert found == {"0.005": 1, "0.025": 2, "0.1": 2, "0.5": 3, "+Inf": 4}
+    assert buckets == {"0.005": 1, "0.025": 2, "0.1": 2, "0.5": 3, "+Inf": 4}
     assert figure(client, "sapi_http_request_seconds_sum", method="GET", route="/x") == pytest.approx(99.424)
 
 
 def test_the_scripts_and_the_reader_know_the_same_buckets():
-    found = re.search(r"BOUNDS_MS = \{(.*?)\}", _PRELUDE.read_text())
-    assert found
-    assert tuple(map(int, found[1].split(","))) == JOB_BOUNDS_MS
+    match = re.search(r"BOUNDS_MS = \{(.*?)\}", _PRELUDE.read_text())
+    assert match
+    assert tuple(map(int, match[1].split(","))) == JOB_BOUNDS_MS
 
 
 def test_a_queue_tells_its_length_its_oldest_job_and_its_workers(busy, redis_client):
@@ -184,9 +184,9 @@ def test_every_process_tells_the_same_and_counts_once(front, busy, redis_url):
     ))] == 1  # fmt: skip
     other.get("/conf/subsystems")
     busy.get("/conf/subsystems")
-    found = [figure(c, "sapi_http_requests_total", method="GET", route="/conf/subsystems", status="2xx")
+    figures = [figure(c, "sapi_http_requests_total", method="GET", route="/conf/subsystems", status="2xx")
              for c in (other, busy, other)]  # fmt: skip
-    assert found == [1, 2, 2]
+    assert figures == [1, 2, 2]
 
 
 def test_what_was_counted_while_redis_was_away_is_told_later(front, redis_client):
@@ -236,9 +236,9 @@ def _queries() -> list[str]:
 
 def test_every_metric_that_alerts_and_dashboard_name_exists(busy):
     there = {name for name, _ in counts(busy)}
-    wanted = set[str]().union(*map(_named, _queries()), *(_named(rule["expr"]) for rule in _alerts()))
-    assert len(wanted) > 10
-    assert wanted - there == set()
+    used = set[str]().union(*map(_named, _queries()), *(_named(rule["expr"]) for rule in _alerts()))
+    assert len(used) > 10
+    assert used - there == set()
 
 
 def test_alerts_are_whole_and_named_once():
@@ -274,4 +274,4 @@ def test_no_query_counts_a_figure_once_for_each_process(query):
 
 
 def _balanced(expression: str) -> bool:
-    return all(expression.count(left) == expression.count(right) for left, right in ("()", "{}", "[]"))
+    return all(expression.count(opening) == expression.count(closing) for opening, closing in ("()", "{}", "[]"))

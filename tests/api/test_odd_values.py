@@ -53,7 +53,7 @@ def quick(redis_url: str) -> Front:
 def routes(quick: Front) -> list[tuple[str, str, list[str]]]:
     """Method, path and query parameters of the routes of jobs and batches, from the OpenAPI document."""
     document: Any = quick.client().get("/openapi.json").json
-    found = []
+    entries = []
     for path, item in document["paths"].items():
         if not path.startswith(("/v4/jobs", "/v4/batches")):
             continue
@@ -61,9 +61,9 @@ def routes(quick: Front) -> list[tuple[str, str, list[str]]]:
         for method in ("get", "post", "put", "patch", "delete"):
             if method in item:
                 parameters = [*common, *item[method].get("parameters", [])]
-                names = [each["name"] for each in parameters if each.get("in") == "query"]
-                found.append((method, path.format_map(_PARTS), names))
-    return found
+                names = [parameter["name"] for parameter in parameters if parameter.get("in") == "query"]
+                entries.append((method, path.format_map(_PARTS), names))
+    return entries
 
 
 def _never_fails(client: FlaskClient, method: str, path: str, **sent: Any) -> None:

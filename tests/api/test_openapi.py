@@ -46,15 +46,15 @@ def test_every_reference_leads_somewhere(document):
     references = set(re.findall(r'"\$ref": ?"#/([^"]+)"', str(document).replace("'", '"')))
     assert len(references) > 10
     for reference in references:
-        found = document
+        node = document
         for part in reference.split("/"):
-            assert part in found, reference
-            found = found[part]
+            assert part in node, reference
+            node = node[part]
 
 
 def test_every_operation_is_in_it(document):
-    named = {name for operation in operations(document) for name in operation.get("x-operations", ())}
-    assert named == set(OPERATIONS)
+    operation_names = {name for operation in operations(document) for name in operation.get("x-operations", ())}
+    assert operation_names == set(OPERATIONS)
     assert {operation["operationId"] for operation in operations(document)} >= set(OPERATIONS) - {
         "clone_volume",
         "roll_back_volume",
@@ -76,7 +76,9 @@ def test_answers_are_those_of_the_operation(document):
 
 
 def test_problems_are_documented_as_such(document):
-    responses = {name: each for name, each in document["components"]["responses"].items() if "content" in each}
+    responses = {
+        name: candidate for name, candidate in document["components"]["responses"].items() if "content" in candidate
+    }
     assert len(responses) > 10
     for name, response in responses.items():
         assert list(response["content"]) == ["application/problem+json"], name
@@ -84,8 +86,8 @@ def test_problems_are_documented_as_such(document):
 
 def test_a_filter_on_each_field_is_documented(document):
     parameters = document["paths"]["/v4/{subsystem}/volumes"]["get"]["parameters"]
-    named = {parameter["name"] for parameter in parameters if parameter.get("in") == "query"}
-    assert named >= {"limit", "page_token", "sort", "fields", "name", "size_used", "creation_time"}
+    parameter_names = {parameter["name"] for parameter in parameters if parameter.get("in") == "query"}
+    assert parameter_names >= {"limit", "page_token", "sort", "fields", "name", "size_used", "creation_time"}
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs-assets/swagger-ui.css", "/console/assets/console.css"])

@@ -151,8 +151,8 @@ def test_what_nobody_waits_for_any_more_is_soon_forgotten(worker, asking, redis_
     worker.carry_out(path)
     (key,) = redis_client.keys("*reply:*")
     assert 0 < redis_client.pttl(key) <= 10_000
-    (told,) = redis_client.lrange(key, 0, -1)
-    assert json.loads(told)["size_total"] == 10**9
+    (reply,) = redis_client.lrange(key, 0, -1)
+    assert json.loads(reply)["size_total"] == 10**9
 
 
 @pytest.mark.parametrize("why", ["it is large", "it failed"])

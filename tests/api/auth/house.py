@@ -41,8 +41,8 @@ def build(client: redis.Redis, **settings: Any) -> Flask:
 def with_provider(client: redis.Redis, provider: IdentityProvider, **settings: Any) -> Flask:
     """The service, with a provider that is discovered."""
     discovery = f"{provider.issuer}/.well-known/openid-configuration"
-    given = {"oauth_discovery_url": discovery, "oauth_client_id": CLIENT_ID, "oauth_secret_key": CLIENT_SECRET}
-    return build(client, **(GROUPS | given | settings))
+    defaults = {"oauth_discovery_url": discovery, "oauth_client_id": CLIENT_ID, "oauth_secret_key": CLIENT_SECRET}
+    return build(client, **(GROUPS | defaults | settings))
 
 
 def needs(role: str) -> Response:
@@ -51,8 +51,8 @@ def needs(role: str) -> Response:
 
 
 def whoami() -> Response:
-    found = auth.principal()
-    return jsonify(name=found.name, roles=sorted(found.roles), auth_method=found.method)
+    user = auth.principal()
+    return jsonify(name=user.name, roles=sorted(user.roles), auth_method=user.method)
 
 
 def sign_in(client: FlaskClient, user: str, next_: str = "/") -> TestResponse:

@@ -21,9 +21,9 @@ class Log:
 
     def __call__(self) -> list[dict[str, Any]]:
         """Its lines since the last time."""
-        found = [json.loads(line) for line in self.path.read_text().splitlines()]
+        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
         self.path.write_text("")
-        return found
+        return lines
 
 
 @pytest.fixture
@@ -52,10 +52,16 @@ def test_what_is_allowed(client, log):
     client.post("/v4/needs/ADMIN", headers={"X-Request-ID": "r-1"})
 
     (line,) = log()
-    told: dict[str, object] = {"event": "access", "who": "adam", "auth_method": "session", "role": "ADMIN"}
-    told |= {"operation": "try_it", "allowed": True}
-    told |= {"target": "/v4/needs/ADMIN", "method": "POST", "address": "127.0.0.1", "request_id": "r-1", "status": 200}
-    assert told.items() <= line.items()
+    expected: dict[str, object] = {"event": "access", "who": "adam", "auth_method": "session", "role": "ADMIN"}
+    expected |= {"operation": "try_it", "allowed": True}
+    expected |= {
+        "target": "/v4/needs/ADMIN",
+        "method": "POST",
+        "address": "127.0.0.1",
+        "request_id": "r-1",
+        "status": 200,
+    }
+    assert expected.items() <= line.items()
 
 
 def test_what_is_refused(client, provider, log):
@@ -83,8 +89,8 @@ def test_a_job_is_named_in_the_same_line(redis_client, log):
     app.test_client().post("/submit")
 
     (line,) = log()
-    told = {"job_id": "the-id", "operation": "create_volume", "target": "/v4/dummy/volumes/x", "allowed": True}
-    assert told.items() <= line.items()
+    expected = {"job_id": "the-id", "operation": "create_volume", "target": "/v4/dummy/volumes/x", "allowed": True}
+    assert expected.items() <= line.items()
 
 
 def test_a_job_is_known_by_the_answer_too(redis_client, log):
@@ -176,8 +182,8 @@ def test_who_ended_whose_sessions(client, log):
     client.post("/conf/sessions/adam/end")
 
     (line,) = log()
-    told = {"event": "end-sessions", "who": "uma", "operation": "end_sessions", "target": "adam", "allowed": True}
-    assert told.items() <= line.items()
+    expected = {"event": "end-sessions", "who": "uma", "operation": "end_sessions", "target": "adam", "allowed": True}
+    assert expected.items() <= line.items()
 
 
 def test_a_crowd_of_refusals_is_counted_and_not_written(redis_client, log):

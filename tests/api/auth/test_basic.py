@@ -67,7 +67,11 @@ def test_passwords_cannot_be_guessed(redis_client):
 
 def test_all_processes_count_together(redis_client):
     one, other = (build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client() for _ in range(2))
-    assert [each.get("/whoami", headers=basic("svc", "x")).status_code for each in (one, other, one)] == [401, 401, 429]
+    assert [process.get("/whoami", headers=basic("svc", "x")).status_code for process in (one, other, one)] == [
+        401,
+        401,
+        429,
+    ]
     assert other.get("/login_basic", headers=GOOD).status_code == 429
 
 
@@ -136,8 +140,8 @@ def test_its_session_ends_when_it_is_taken_away(client, redis_client, changed):
     client.get("/login_basic", headers=GOOD)
     same = build(redis_client, **SETTINGS).test_client()
     later = build(redis_client, **(SETTINGS | changed)).test_client()
-    for each in (same, later):
-        each.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
+    for process in (same, later):
+        process.set_cookie("sapi_session", client.get_cookie("sapi_session").value)
 
     assert same.get("/whoami").get_json() == {"name": "svc", "roles": sorted(EVERY), "auth_method": "session"}
     who = later.get("/whoami").get_json()

@@ -111,10 +111,10 @@ def changed(provider):
 
 
 def brings_its_own_key(provider):
-    own = RSAKey.generate_key(2048)
-    header = {"alg": "RS256", "kid": provider.key.kid, "jwk": own.as_dict(private=False)}
+    private_key = RSAKey.generate_key(2048)
+    header = {"alg": "RS256", "kid": provider.key.kid, "jwk": private_key.as_dict(private=False)}
     claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "x", "exp": int(time.time()) + 99, "groups": ADMINS}
-    return jwt.encode(header, claims, own)
+    return jwt.encode(header, claims, private_key)
 
 
 def nested(provider):
@@ -228,7 +228,7 @@ class TestIntrospection:
         assert_refused(client.get("/whoami", headers=bearer(token)))
 
     @pytest.mark.parametrize(
-        "told",
+        "claims",
         [
             {"client_id": "another-client", "sub": "adam"},
             {"token_type": "refresh_token"},
@@ -240,17 +240,19 @@ class TestIntrospection:
         ],
         ids=str,
     )
-    def test_what_the_provider_says_is_looked_at(self, client, monkeypatch, told):
-        answer = {"active": True, "sub": "adam", "groups": ADMINS} | told
+    def test_what_the_provider_says_is_looked_at(self, client, monkeypatch, claims):
+        answer = {"active": True, "sub": "adam", "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
         assert_refused(client.get("/whoami", headers=bearer("opaque")))
 
     @pytest.mark.parametrize(
-        "told", [{}, {"client_id": CLIENT_ID, "sub": "x"}, {"client_id": "machine"}, {"token_type": "Bearer"}], ids=str
+        "claims",
+        [{}, {"client_id": CLIENT_ID, "sub": "x"}, {"client_id": "machine"}, {"token_type": "Bearer"}],
+        ids=str,
     )
-    def test_an_audience_need_not_be_told(self, client, monkeypatch, told):
-        answer = {"active": True, "username": "adam", "groups": ADMINS} | told
+    def test_an_audience_need_not_be_told(self, client, monkeypatch, claims):
+        answer = {"active": True, "username": "adam", "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
         assert client.get("/whoami", headers=bearer("opaque")).get_json()["roles"] == ["ADMIN", "USER"]

@@ -24,9 +24,9 @@ def address(redis_client, provider) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    found = f"http://localhost:{server.server_port}"
-    provider.clients[CLIENT_ID].redirect_uris = [f"{found}/oauth-done"]
-    yield found
+    url = f"http://localhost:{server.server_port}"
+    provider.clients[CLIENT_ID].redirect_uris = [f"{url}/oauth-done"]
+    yield url
     server.shutdown()
     thread.join()
     server.server_close()

@@ -19,7 +19,7 @@ def client_with(redis_client, certified_provider, monkeypatch):
     """A client of the service, with these settings and this provider."""
     monkeypatch.setenv("AUTHLIB_INSECURE_TRANSPORT", "1")
     issuer = certified_provider.issuer
-    given = {
+    defaults = {
         "oauth_discovery_url": f"{issuer}/.well-known/openid-configuration",
         "oauth_client_id": CLIENT_ID,
         "oauth_secret_key": CLIENT_SECRET,
@@ -27,7 +27,7 @@ def client_with(redis_client, certified_provider, monkeypatch):
         "role_admin_groups": ("it db, admins",),
         "role_uber_admin_groups": ("uber",),
     }
-    return lambda **more: build(redis_client, **(given | more)).test_client()
+    return lambda **more: build(redis_client, **(defaults | more)).test_client()
 
 
 def returned(client, provider, user):

@@ -68,8 +68,8 @@ def test_behind_a_proxy_the_public_address_counts(redis_client):
     client = build(redis_client, debug=True, trusted_networks=("127.0.0.0/8",)).test_client()
     proxied = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "localhost:8443"}
     client.get("/login", headers=proxied, base_url="https://localhost")
-    own = proxied | {"Origin": "https://localhost:8443"}
+    same_origin = proxied | {"Origin": "https://localhost:8443"}
 
-    assert client.post("/v4/needs/ADMIN", headers=own, base_url="https://localhost").status_code == 200
+    assert client.post("/v4/needs/ADMIN", headers=same_origin, base_url="https://localhost").status_code == 200
     foreign = proxied | {"Origin": "https://localhost"}
     assert client.post("/v4/needs/ADMIN", headers=foreign, base_url="https://localhost").status_code == 403

@@ -117,10 +117,10 @@ class TestMatrix:
 def test_strangers(services):
     app = services.app()
     client = app.test_client()
-    found = list(protected(app))
+    routes = list(protected(app))
 
-    assert len(found) > 18
-    for method, path, _ in found:
+    assert len(routes) > 18
+    for method, path, _ in routes:
         answer = client.open(path, method=method, json={} if method != "GET" else None)
         assert (answer.status_code, answer.get_json()["code"]) == (401, "unauthenticated"), (method, path)
         assert answer.headers["WWW-Authenticate"].startswith("Bearer ")

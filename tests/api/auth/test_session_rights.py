@@ -37,9 +37,9 @@ class TestGroups:
         assert roles_of(client) == {"USER", "ADMIN"}
         change(redis_client, checked_s=-301)
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
-        asked = provider.request_counts["/token"]
+        request_count = provider.request_counts["/token"]
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
-        assert provider.request_counts["/token"] == asked
+        assert provider.request_counts["/token"] == request_count
 
     def test_that_were_taken_away_take_every_right_with_them(self, client, provider, redis_client):
         sign_in(client, "adam")

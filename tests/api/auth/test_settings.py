@@ -42,7 +42,7 @@ def test_group_lists(environment, written, names):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("SAPI_SECRET_KEY", "", "SAPI_SECRET_KEY must be set"),
         ("SAPI_SECRET_KEY", "short", "too short"),
@@ -59,13 +59,13 @@ def test_group_lists(environment, written, names):
         ("SAPI_SESSION_LIFETIME", "eight hours", "SAPI_SESSION_LIFETIME"),
     ],
 )
-def test_mistakes_are_said_in_one_line(environment, name, value, said):
+def test_mistakes_are_said_in_one_line(environment, name, value, message):
     environment.setenv(name, value)
 
     with pytest.raises(BadSettings) as caught:
         load(AuthSettings)
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -172,6 +172,8 @@ class TestNamesOfThePredecessor:
     def test_the_start_says_that_they_are_read(self, environment, caplog):
         environment.setenv("SAPI_BASIC_AUTH_USERNAME", "new-user")
         _warn(load(AuthSettings))
-        said = [record.getMessage() for record in caplog.records if "is read in the place of" in record.getMessage()]
-        assert sorted(line.split()[0] for line in said) == ["BASIC_AUTH_PASSWORD", "SAPI_OAUTH_ACCESS_TOKEN_URL"]
+        warnings = [
+            record.getMessage() for record in caplog.records if "is read in the place of" in record.getMessage()
+        ]
+        assert sorted(line.split()[0] for line in warnings) == ["BASIC_AUTH_PASSWORD", "SAPI_OAUTH_ACCESS_TOKEN_URL"]
         assert "old-password" not in caplog.text

@@ -56,7 +56,7 @@ def opened(browser: Browser, url: str, *, signed_in: bool = True, **options: Any
     complaints: list[str] = []
     page.on("request", lambda sent: None if sent.url.startswith((url, "data:")) else foreign.append(sent.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+    page.on("console", lambda message: complaints.append(message.text) if "Content Security" in message.text else None)
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
     try:
         yield page

@@ -96,8 +96,8 @@ def test_each_page_is_accessible_and_fits(
     ):
         for path in _pages(jobs, roles):
             page.goto(path)
-            found = Axe().run(page, options={"runOnly": _RULES})
-            assert found.violations_count == 0, (path, found.generate_report())
+            result = Axe().run(page, options={"runOnly": _RULES})
+            assert result.violations_count == 0, (path, result.generate_report())
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             assert page.locator("h1").count() == 1, path
 
@@ -208,6 +208,6 @@ def test_below_an_address_prefix_everything_leads_through_it(
             page.goto(url + path)
             page.locator("h1, .opblock").first.wait_for()
             links = page.evaluate("[...document.querySelectorAll('a, link, script[src]')].map((e) => e.href || e.src)")
-            own = [each for each in links if each.startswith(url.removesuffix("/storage"))]
-            assert own
-            assert [each for each in own if not each.startswith(f"{url}/")] == []
+            own_links = [link for link in links if link.startswith(url.removesuffix("/storage"))]
+            assert own_links
+            assert [link for link in own_links if not link.startswith(f"{url}/")] == []

@@ -75,13 +75,13 @@ def test_capacity_counts_what_is_known():
         {"name": "b", "size_total": None, "size_used": 1, "aggregate_name": None},
         {"name": "c", "size_total": 10, "size_used": 9, "aggregate_name": "x"},
     ]
-    found = Capacity.of(volumes)
-    assert (found.volumes, found.total, found.used, found.nearly_full) == (3, 20, 14, 1)
-    assert [(each.name, each.volumes, each.total, each.used) for each in found.aggregates] == [
+    capacity = Capacity.of(volumes)
+    assert (capacity.volumes, capacity.total, capacity.used, capacity.nearly_full) == (3, 20, 14, 1)
+    assert [(one.name, one.volumes, one.total, one.used) for one in capacity.aggregates] == [
         ("x", 2, 20, 13), ("–", 1, 0, 1),
     ]  # fmt: skip
-    assert [bar.label for bar in found.fullest] == ["c", "a", "b"]
-    assert [bar.width for bar in found.fullest] == [90, 40, 0]
+    assert [bar.label for bar in capacity.fullest] == ["c", "a", "b"]
+    assert [bar.width for bar in capacity.fullest] == [90, 40, 0]
 
 
 def test_only_what_differs_from_the_filled_in_is_changed():

@@ -21,9 +21,9 @@ def _names(text: str) -> list[str]:
 
 
 def _query_of(text: str, rel: str) -> dict[str, list[str]]:
-    found = re.search(rf'rel="{rel}" href="([^"]+)"', text)
-    assert found
-    return parse_qs(urlsplit(unescape(found[1])).query)
+    match = re.search(rf'rel="{rel}" href="([^"]+)"', text)
+    assert match
+    return parse_qs(urlsplit(unescape(match[1])).query)
 
 
 class TestVolumes:

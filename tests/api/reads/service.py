@@ -78,11 +78,11 @@ class Service:
 
     def waiting(self) -> list[str]:
         """The jobs that wait, in the order of their lanes."""
-        found: list[str] = []
+        job_ids: list[str] = []
         for queue_class in QueueClass:
             ids: Any = self.redis.zrange(f"sapi:queued:dummy.{queue_class}", 0, -1)
-            found += [each.decode() for each in ids]
-        return found
+            job_ids += [job_id.decode() for job_id in ids]
+        return job_ids
 
     def run(self, job_id: str) -> None:
         """Carry one job out, if it is its turn."""

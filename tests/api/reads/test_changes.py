@@ -37,9 +37,9 @@ def names(answer):
 def test_a_changed_volume(warm):
     path = warm.get(V).json["junction_path"]
     warm.change("PATCH", V, {"percentage_snapshot_reserve": 33})
-    for each in (V, f"volumes/node:{path}"):
-        assert is_hit(warm, each)
-        assert warm.get(each).json["percentage_snapshot_reserve"] == 33
+    for url in (V, f"volumes/node:{path}"):
+        assert is_hit(warm, url)
+        assert warm.get(url).json["percentage_snapshot_reserve"] == 33
     assert warm.get("volumes?percentage_snapshot_reserve=33").headers["X-Total-Count"] == "1"
     assert fetched(warm, V, Cache_Control="no-cache").json == warm.get(V).json
 
@@ -54,9 +54,9 @@ def test_a_volume_that_is_gone(warm):
     path = warm.get(V).json["junction_path"]
     warm.change("DELETE", V)
     assert "acclog_backup01" not in names(warm.get("volumes", Cache_Control="only-if-cached"))
-    for each in (V, f"volumes/node:{path}", f"{V}/snapshots", f"{V}/locks", f"volumes/node:{path}/snapshots"):
-        assert not is_hit(warm, each)
-        answer = fetched(warm, each)
+    for url in (V, f"volumes/node:{path}", f"{V}/snapshots", f"{V}/locks", f"volumes/node:{path}/snapshots"):
+        assert not is_hit(warm, url)
+        answer = fetched(warm, url)
         assert (answer.status_code, answer.json["code"]) == (404, "no-such-volume")
 
 
@@ -84,8 +84,8 @@ def test_snapshots_after_a_purge(warm):
         warm.change("POST", f"{V}/snapshots/{name}", {})
     assert is_hit(warm, f"{V}/snapshots/s1")
     warm.change("POST", f"{V}/snapshots/s3", {"purge_old_if_needed": True})
-    for each in (f"{V}/snapshots", f"{V}/snapshots/s1"):
-        assert not is_hit(warm, each)
+    for url in (f"{V}/snapshots", f"{V}/snapshots/s1"):
+        assert not is_hit(warm, url)
     assert "s3" in names(fetched(warm, f"{V}/snapshots"))
 
 
@@ -94,8 +94,8 @@ def test_everything_after_a_roll_back(warm):
     warm.change("POST", f"{V}/snapshots/s2", {})
     assert is_hit(warm, f"{V}/snapshots/s2")
     warm.change("POST", V, {"from_snapshot": "s1"})
-    for each in (f"{V}/snapshots", f"{V}/snapshots/s2", f"{V}/locks"):
-        assert not is_hit(warm, each)
+    for url in (f"{V}/snapshots", f"{V}/snapshots/s2", f"{V}/locks"):
+        assert not is_hit(warm, url)
     assert is_hit(warm, "volumes")
     assert names(fetched(warm, f"{V}/snapshots")) == ["s1"]
 

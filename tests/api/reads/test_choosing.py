@@ -27,12 +27,12 @@ SORT = st.lists(
 
 
 def naively(records: list[dict[str, Any]], filters: list[Any], sort: list[tuple[str, bool]]) -> list[int]:
-    found = list(range(len(records)))
+    order = list(range(len(records)))
     for name, descending in reversed(sort):
-        known = [n for n in found if records[n][name] is not None]
-        nulls = [n for n in found if records[n][name] is None]
-        found = sorted(known, key=lambda n: records[n][name], reverse=descending) + nulls
-    return [n for n in found if all(compile_expression(text, kind)(records[n][name]) for name, text, kind in filters)]
+        present = [n for n in order if records[n][name] is not None]
+        nulls = [n for n in order if records[n][name] is None]
+        order = sorted(present, key=lambda n: records[n][name], reverse=descending) + nulls
+    return [n for n in order if all(compile_expression(text, kind)(records[n][name]) for name, text, kind in filters)]
 
 
 @given(records=RECORDS, filters=FILTERS, sort=SORT)
@@ -41,7 +41,7 @@ def test_it_finds_what_a_look_at_each_record_finds(records, filters, sort):
     listing = Listing.of("name", records, ordered=True)
     compiled = [(name, compile_expression(text, kind)) for name, text, kind in filters]
 
-    found = numbers(listing, ("thing", uuid.uuid4().hex), compiled, sort, "query")
+    selected = numbers(listing, ("thing", uuid.uuid4().hex), compiled, sort, "query")
 
-    assert list(found) == naively(records, filters, sort)
-    assert list(found[:2]) == naively(records, filters, sort)[:2]
+    assert list(selected) == naively(records, filters, sort)
+    assert list(selected[:2]) == naively(records, filters, sort)[:2]

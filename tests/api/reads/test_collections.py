@@ -34,12 +34,12 @@ def next_path(answer):
 
 
 def pages(service, path):
-    found = []
+    page_names = []
     answer = service.get(path)
     while True:
-        found.append(names(answer))
+        page_names.append(names(answer))
         if "Link" not in answer.headers:
-            return found
+            return page_names
         answer = service.get(next_path(answer))
 
 
@@ -52,14 +52,14 @@ def test_the_whole_listing_is_a_bare_array_in_order_of_names(listed):
 def test_filters_are_joined_by_and(listed):
     every = listed.get().json
     answer = listed.get("volumes?name=a*|c*&size_used=>1000GB&size_used=<4000GB&state=!offline")
-    wanted = [
+    expected = [
         record["name"]
         for record in every
         if record["name"][0] in "ac" and 1000 * 2**30 < record["size_used"] < 4000 * 2**30
     ]
-    assert names(answer) == wanted
-    assert wanted
-    assert answer.headers["X-Total-Count"] == str(len(wanted))
+    assert names(answer) == expected
+    assert expected
+    assert answer.headers["X-Total-Count"] == str(len(expected))
 
 
 def test_nothing_fits(listed):
@@ -91,25 +91,25 @@ def test_null_sorts_last_either_way(make_service, tmp_path):
 @pytest.mark.parametrize("query", ["", "&sort=-size_used", "&name=*a*&fields=name", "&sort=state,name"])
 def test_pages_together_are_the_whole(listed, query):
     whole = names(listed.get(f"volumes?{query.removeprefix('&')}"))
-    found = pages(listed, f"volumes?limit=7{query}")
-    assert [name for page in found for name in page] == whole
-    assert {len(page) for page in found[:-1]} == {7}
+    all_pages = pages(listed, f"volumes?limit=7{query}")
+    assert [name for page in all_pages for name in page] == whole
+    assert {len(page) for page in all_pages[:-1]} == {7}
     assert listed.get(f"volumes?limit=7{query}").headers["X-Total-Count"] == str(len(whole))
 
 
 def test_pages_go_on_over_their_own_generation(listed):
     whole = names(listed.get())
     answer = listed.get("volumes?limit=20&sort=name")
-    found = names(answer)
+    seen = names(answer)
     while "Link" in answer.headers:
-        victim = random.Random(len(found)).choice(names(listed.get()))
+        victim = random.Random(len(seen)).choice(names(listed.get()))
         listed.change("DELETE", f"volumes/{victim}")
-        listed.change("POST", f"volumes/aaa{len(found)}", {"size_total": 2**30})
+        listed.change("POST", f"volumes/aaa{len(seen)}", {"size_total": 2**30})
         listed.run(listed.get(Cache_Control="no-cache").json["id"])
         answer = listed.get(next_path(answer))
-        found += names(answer)
+        seen += names(answer)
         assert answer.headers["X-Total-Count"] == "60"
-    assert found == whole
+    assert seen == whole
 
 
 def test_a_generation_that_is_gone(make_service):

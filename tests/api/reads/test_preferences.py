@@ -29,8 +29,8 @@ def request(*headers):
     ],
 )
 def test_prefer(headers, wait_s, respond_async):
-    wanted = preferences(request(*(("Prefer", value) for value in headers)), 25)
-    assert (wanted.wait_s, wanted.respond_async) == (wait_s, respond_async)
+    preference = preferences(request(*(("Prefer", value) for value in headers)), 25)
+    assert (preference.wait_s, preference.respond_async) == (wait_s, respond_async)
 
 
 @pytest.mark.parametrize(

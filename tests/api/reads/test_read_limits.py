@@ -185,21 +185,21 @@ class TestLeftovers:
         for job in jobs:
             worker.carry_out(job)
             assert front.services.jobs.get(job.rpartition("/")[2]).job.failure.code == "no-such-volume"  # type: ignore[union-attr]
-        left = {
+        keys_after = {
             key
             for key in keys(redis_client) - before
             if not key.startswith(("sapi:reads_of:", "sapi:index", "sapi:limit"))
         }
-        assert left == {f"sapi:job:{job.rpartition('/')[2]}" for job in jobs}
+        assert keys_after == {f"sapi:job:{job.rpartition('/')[2]}" for job in jobs}
 
     def test_a_failed_read_does_not_forget_what_is_known(self, redis_url: str, redis_client: Redis, worker_of: Any):
         front = open_front(redis_url)
         worker = worker_of(front)
         name = front_name(front, worker)
         worker.carry_out(accepted(front.client().get(f"{VOLUMES}/{name}/snapshots", headers=ASYNC)))
-        known = redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots")
+        state = redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots")
         front.services.scripts.abandon_read(f"filer/volumes/{name}/snapshots")
-        assert redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots") == known != {}
+        assert redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots") == state != {}
 
     def test_the_record_of_a_read_lives_minutes_and_that_of_a_change_days(
         self, redis_url: str, redis_client: Redis, worker_of: Any

@@ -56,7 +56,7 @@ def test_the_same_is_answered_without_the_application(read_service, path):
 def test_a_304_too(read_service):
     tag = read_service.get().headers["ETag"]
     answers = [read_service.get(If_None_Match=tag) for _ in range(3)]
-    assert [(each.status_code, each.data) for each in answers] == [(304, b"")] * 3
+    assert [(answer.status_code, answer.data) for answer in answers] == [(304, b"")] * 3
     assert len(read_service.times) == 2
 
 

@@ -69,15 +69,15 @@ def test_pages_go_on_in_a_front_end_that_has_nothing_in_memory(warm):
     warm.change("DELETE", "volumes/aaa")
     job = warm.get(Cache_Control="no-cache").json["id"]
     warm.run(job)
-    found = [row["name"] for row in first.json]
+    seen = [row["name"] for row in first.json]
     answer, other = first, warm.another_front_end()
     while "Link" in answer.headers:
         link = urlsplit(answer.headers["Link"].partition("<")[2].partition(">")[0])
         answer = warm.get(f"volumes?{link.query}", app=other)
         assert answer.status_code == 200, answer.text
-        found += [row["name"] for row in answer.json]
-    assert len(found) > 8
-    assert found == whole
+        seen += [row["name"] for row in answer.json]
+    assert len(seen) > 8
+    assert seen == whole
 
 
 @pytest.mark.parametrize("condition", ["If-Match", "If-Unmodified-Since"])

@@ -38,8 +38,8 @@ def test_every_operation_is_there_by_its_old_name(front):
     assert {view.operation_id for view in views} == {f"v3_{name}" for name in OLD_IDS}
     assert len(views) == 18
     served = {operation.name for view in views for operation in view.operations}
-    known = {name for name in OPERATIONS if "restricted" not in name and "reinstate" not in name}
-    assert served == known
+    expected = {name for name in OPERATIONS if "restricted" not in name and "reinstate" not in name}
+    assert served == expected
     assert all(view.access is operation.role for view in views for operation in view.operations)
 
 
@@ -59,9 +59,9 @@ def test_each_route_asks_for_the_role_of_its_operation(front, role):
 
 
 def test_strangers_are_told_403_where_there_are_user_groups(front):
-    found = list(routes(front.app()))
-    assert len(found) == 18
-    for method, path, view in found:
+    all_routes = list(routes(front.app()))
+    assert len(all_routes) == 18
+    for method, path, view in all_routes:
         answer = front.stranger().open(path, method=method, data=b"{")
         assert answer.status_code == 403
         assert answer.json == {"message": f"The current user is not in role {view.access}_ROLE"}
@@ -91,7 +91,7 @@ def test_a_cookie_header_that_ends_oddly_is_read(idle):
     cookie, *attributes = client.get("/login").headers["Set-Cookie"].split("; ")
     # Old clients pick cookies by the path / and by the API's own host.
     assert "Path=/" in attributes
-    assert not any(each.lower().startswith("domain") for each in attributes)
+    assert not any(attribute.lower().startswith("domain") for attribute in attributes)
     bare = idle.service.app.test_client(use_cookies=False)
     sent = {"Cookie": f"{cookie}; ", "Authorization": "Bearer dummytoken", "Content-Type": "application/json"}
     assert bare.delete(CHANGE, headers=sent).status_code == 400
@@ -141,16 +141,16 @@ def test_a_wrong_setting_is_named(monkeypatch, name, value):
 
 def test_the_document_has_them_apart_and_deprecated(front):
     document = front.stranger().get("/openapi.json").json
-    found = [
+    operations = [
         (path, operation)
         for path, item in document["paths"].items()
         for operation in item.values()
         if isinstance(operation, dict) and "operationId" in operation
     ]
-    old = [operation for path, operation in found if path.startswith("/v3/")]
+    old = [operation for path, operation in operations if path.startswith("/v3/")]
     assert {operation["operationId"] for operation in old} == {f"v3_{name}" for name in OLD_IDS}
     assert all(operation["deprecated"] and operation["tags"] == ["v3"] for operation in old)
-    assert not any(operation.get("deprecated") for path, operation in found if not path.startswith("/v3/"))
+    assert not any(operation.get("deprecated") for path, operation in operations if not path.startswith("/v3/"))
 
 
 def _timed_changes(ask):

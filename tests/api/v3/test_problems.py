@@ -54,8 +54,8 @@ def test_what_changed_nothing_may_be_sent_again(front, code):
 
 @pytest.mark.parametrize(("code", "errno"), [("917526", 917526), ("EAPINOTFOUND", "EAPINOTFOUND")])
 def test_a_filer_that_refuses_is_quoted(front, code, errno):
-    said = {"backend_error": {"code": code, "message": "Its own words"}}
-    answer = translated(front, Problem("backend-error", "The storage system refused.", extra=said))
+    extra = {"backend_error": {"code": code, "message": "Its own words"}}
+    answer = translated(front, Problem("backend-error", "The storage system refused.", extra=extra))
     assert (answer.status_code, answer.json) == (500, {"message": "Its own words", "errno": errno})
 
 

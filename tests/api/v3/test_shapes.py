@@ -27,7 +27,7 @@ def test_a_volume_has_its_17_keys_in_their_order(ask):
     assert re.fullmatch(r"\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} -0000", made.json["creation_time"])
     listed = ask("GET", "/dummy/volumes")
     assert len(listed.json) == 4
-    assert all(list(each) == list(VOLUME_KEYS) for each in listed.json)
+    assert all(list(record) == list(VOLUME_KEYS) for record in listed.json)
     assert ask("GET", "/dummy/volumes/v1").json == made.json
     assert made.json in listed.json
     assert int(listed.headers["Age"]) >= 0
@@ -212,7 +212,7 @@ def test_a_mask_chooses_keys(ask, mask, keys):
     assert list(ask("GET", "/dummy/volumes/v1", X_Fields=mask).json) == keys
     listed = ask("GET", "/dummy/volumes", X_Fields=mask).json
     assert len(listed) == 4
-    assert all(list(each) == keys for each in listed)
+    assert all(list(record) == keys for record in listed)
 
 
 @pytest.mark.parametrize("mask", ["{name", "name}", "a,,b", "name{x}", "{name{x}}", ","])

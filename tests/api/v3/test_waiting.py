@@ -28,8 +28,8 @@ def test_a_change_that_is_under_way_is_504_and_found_again(idle):
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB, "unknown": 1}) == job
     assert idle.service.waiting() == [job]
     idle.service.run(job)
-    told = idle("POST", "/dummy/volumes/v1", {"size_total": GB})
-    assert (told.status_code, told.json["name"]) == (201, "v1")
+    repeated = idle("POST", "/dummy/volumes/v1", {"size_total": GB})
+    assert (repeated.status_code, repeated.json["name"]) == (201, "v1")
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB}) != job
 
 
@@ -129,13 +129,13 @@ def test_no_place_to_wait_means_nothing_was_accepted(make_old):
 def test_a_process_that_stops_answers_at_once(make_old):
     old = make_old(v3_wait=600)
     answers = []
-    asked = threading.Thread(target=lambda: answers.append(old("PUT", "/dummy/volumes/v1/locks/h")))
-    asked.start()
+    request = threading.Thread(target=lambda: answers.append(old("PUT", "/dummy/volumes/v1/locks/h")))
+    request.start()
     until = time.monotonic() + 10
     while not old.service.waiting() and time.monotonic() < until:
         time.sleep(0.01)
     old.service.services.stop()
-    asked.join(10)
+    request.join(10)
     assert [answer.status_code for answer in answers] == [504]
 
 
@@ -165,12 +165,12 @@ def test_the_filer_away_is_503_and_no_older_copy(make_old):
     old.service.age("dummy/volumes", 100)
     old.service.redis.set("sapi:unreachable:dummy", "1")
     answers = []
-    asked = threading.Thread(target=lambda: answers.append(old("GET", "/dummy/volumes")))
-    asked.start()
-    asked.join(0.3)
+    request = threading.Thread(target=lambda: answers.append(old("GET", "/dummy/volumes")))
+    request.start()
+    request.join(0.3)
     assert answers == []
     old.service.run_all()
-    asked.join()
+    request.join()
     assert [answer.status_code for answer in answers] == [200]
     assert int(answers[0].headers["Age"]) < 60
 
