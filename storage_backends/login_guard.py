@@ -61,7 +61,7 @@ class LoginGuard:
                 self._changed.notify_all()
             _raise_while(wait_s)
 
-    def refused(self, account: str, password: str) -> None:
+    def record_refusal(self, account: str, password: str) -> None:
         """Record that the filer refused the login."""
         key = (account, fingerprint(account, password))
         with self._changed:
@@ -74,7 +74,7 @@ class LoginGuard:
             self._changed.notify_all()
         self.share_refusal(*key, wait_s)
 
-    def accepted(self, account: str, password: str) -> None:
+    def record_acceptance(self, account: str, password: str) -> None:
         """Record that the filer accepted the login."""
         key = (account, fingerprint(account, password))
         login = self._logins.get(key)
@@ -86,7 +86,7 @@ class LoginGuard:
             self._changed.notify_all()
         self.share_acceptance(*key)
 
-    def undecided(self, account: str, password: str) -> None:
+    def record_undecided(self, account: str, password: str) -> None:
         """Record that a trial ended without a result: another request may try."""
         with self._changed:
             login = self._logins.get((account, fingerprint(account, password)))

@@ -43,7 +43,7 @@ from worker.maintenance.heartbeat import Heartbeat
 from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.metrics_history import MetricsHistory
 from worker.maintenance.refresh import Refresh
-from worker.messaging.app import create_celery, required
+from worker.messaging.app import create_celery, required_settings
 from worker.messaging.consumer import use_consumer
 from worker.messaging.publisher import TaskPublisher, create_publisher
 from worker.store.client import (
@@ -193,7 +193,7 @@ def check_celery(celery: Celery) -> None:
     Raises:
         BadSettings: one is wrong; the message names it.
     """
-    for name, value in required(celery.conf.broker_url).items():
+    for name, value in required_settings(celery.conf.broker_url).items():
         if celery.conf[name] != value:
             raise BadSettings(
                 f"Celery's {name} must be {value!r}, not {celery.conf[name]!r}: jobs would be lost or doubled"

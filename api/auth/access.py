@@ -245,7 +245,7 @@ def _by_cookie() -> Principal:
     try:
         kept = here.sessions.current()
         if kept is not None and here.session_check is not None and not (kept.debug or kept.basic):
-            kept = here.session_check.checked(kept)
+            kept = here.session_check.with_recent_groups(kept)
     except SessionStoreUnavailable:
         reject_without_store()
     return (_of_session(kept) if kept else None) or Principal(roles=here.roles.anonymous_roles())

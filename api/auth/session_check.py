@@ -30,7 +30,7 @@ class SessionCheck:
         self._sessions = sessions
         self._max_age_s = max_age_s
 
-    def checked(self, kept: Session) -> Session | None:
+    def with_recent_groups(self, kept: Session) -> Session | None:
         """Return the session of this request with recent groups; None when the provider does not confirm it any more.
 
         The known groups are used while the provider is unavailable, and while another request asks it.

@@ -24,7 +24,7 @@ from api.jobs.submit import (
     known_request,
     reject_conditions,
     retry_request,
-    submitted,
+    to_submitted,
 )
 from api.services import current_services
 from worker.jobs.batches import NewBatch
@@ -129,4 +129,4 @@ def _accept(new: NewBatch) -> Submitted:
     if outcome is SubmitOutcome.CHANGED:
         detail = "Recording the batch took too long, so that it was taken back. Nothing was accepted."
         raise Problem("queue-unavailable", detail, headers={"Retry-After": "5"})
-    return submitted(new.members[0], outcome, batch_id, job_status)
+    return to_submitted(new.members[0], outcome, batch_id, job_status)

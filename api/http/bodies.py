@@ -127,7 +127,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise Problem("invalid-request", f"The body is ambiguous: {_shown(name)} is there twice in one object.")
+            raise Problem(
+                "invalid-request", f"The body is ambiguous: {_quoted_name(name)} is there twice in one object."
+            )
         members[name] = value
     return members
 
@@ -146,7 +148,7 @@ def _check_depth(value: Any) -> None:
         level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
 
 
-def _shown(name: str) -> str:
+def _quoted_name(name: str) -> str:
     return repr(name.encode("utf-8", "replace").decode()[:100])
 
 

@@ -75,7 +75,7 @@ class ConnectionWatch:
         self._debts = seen
 
     def _look_at(self, sock: socket.socket, seen: dict[int, _Debt]) -> None:
-        acknowledged = _owed(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH))
+        acknowledged = _acknowledged_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH))
         if acknowledged is None:
             return
         inode, now_s = os.fstat(sock.fileno()).st_ino, time.monotonic()
@@ -91,7 +91,7 @@ class ConnectionWatch:
                 return
 
 
-def _owed(info: bytes) -> int | None:
+def _acknowledged_bytes(info: bytes) -> int | None:
     """Return the bytes acknowledged by a client that has sent data since; None otherwise, or if unknown."""
     if len(info) < _LENGTH:
         return None

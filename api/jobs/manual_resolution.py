@@ -25,13 +25,13 @@ def force_outcome(job: Job, outcome: str) -> None:
     services = current_services()
     failure = _FAILURES.get(outcome)
     state = State.SUCCEEDED if failure is None else State.FAILED
-    steps = [services.listings.step("invalidate", cache_key) for cache_key in _touched(job)]
+    steps = [services.listings.step("invalidate", cache_key) for cache_key in _affected_listings(job)]
     result = services.jobs.force_outcome(job.id, state, failure.to_fields() if failure else {}, steps)
     if result is not ForceResult.DONE:
         raise Problem("job-not-settling", "The job is not in doubt: its outcome is known, or its worker still runs it.")
 
 
-def _touched(job: Job) -> list[str]:
+def _affected_listings(job: Job) -> list[str]:
     """Return the listings that the change may have affected, each once."""
     views: list[ResourceType] = []
     for effect in job.operation.effects:

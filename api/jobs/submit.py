@@ -183,10 +183,10 @@ def accept_job(new: NewJob) -> Submitted:
     Raises:
         Problem: nothing was accepted, or the Idempotency-Key was used for another request.
     """
-    return submitted(new, *current_services().jobs.accept(new))
+    return to_submitted(new, *current_services().jobs.accept(new))
 
 
-def submitted(new: NewJob, outcome: SubmitOutcome, job_id: str, job_status: JobStatus | None) -> Submitted:
+def to_submitted(new: NewJob, outcome: SubmitOutcome, job_id: str, job_status: JobStatus | None) -> Submitted:
     """Return the job that answers a request, by the outcome of its submission.
 
     Raises:

@@ -44,7 +44,7 @@ def _count(response: Response) -> Response:
     counters = counter_buffer()
     counters.start_flushing()
     method = request.method if request.method in _METHODS else "other"
-    route = _shown(request.url_rule.rule) if request.url_rule else "other"
+    route = _openapi_path(request.url_rule.rule) if request.url_rule else "other"
     counters.count(f"http {method} {route} {response.status_code // 100}xx")
     if "limit_reached" in g:
         counters.count(f"limit {g.limit_reached}")
@@ -75,7 +75,7 @@ class CachedHitCounters:
     def of_request(cls) -> Self:
         """Return the counters of the current request."""
         operation = _operation()
-        route = _shown(request.url_rule.rule) if request.url_rule else "other"
+        route = _openapi_path(request.url_rule.rule) if request.url_rule else "other"
         what = operation.reads.name if operation and operation.reads else "other"
         counted = f"{request.method} {route}"
         return cls(counter_buffer(), f"http {counted}", f"time {counted}", f"cache {what} hit", g.get("counted_as", ""))
@@ -91,7 +91,7 @@ class CachedHitCounters:
 
 
 @cache
-def _shown(rule: str) -> str:
+def _openapi_path(rule: str) -> str:
     """Return a route as the OpenAPI document writes it."""
     return _VARIABLE.sub(r"{\1}", rule)
 

@@ -63,25 +63,25 @@ def find(read_request: ReadRequest) -> ReadResult | Pending:
     if read_request.query.page is not None:
         return _page(read_request, read_request.query.page)
     read_request = resolve_volume_name(read_request)
-    result = _copy(read_request)
+    result = _cached_copy(read_request)
     if result is not None:
         return result
     if read_request.cache_control.only_if_cached:
         raise Problem("not-cached", "There is no copy that is fresh enough, and the request asked for nothing else.")
-    return _ask(read_request)
+    return _read_by_job(read_request)
 
 
-def _copy(read_request: ReadRequest) -> ReadResult | None:
+def _cached_copy(read_request: ReadRequest) -> ReadResult | None:
     """Return a copy that the request accepts, preferably a fresh one."""
     listing_state = read_request.listing_state()
     if read_request.takes(listing_state) and not read_request.is_stale(listing_state):
-        result = _from(read_request, listing_state)
+        result = _from_state(read_request, listing_state)
         if result is not None and read_request.is_cacheable:
             return replace(result, is_cacheable=True)
     else:
         result = _from_collection(read_request)
     if result is None and read_request.takes(listing_state):
-        result = _from(read_request, listing_state)
+        result = _from_state(read_request, listing_state)
         if result is not None:
             return replace(result, headers=_refresh_behind(read_request, listing_state))
     return result
@@ -93,7 +93,9 @@ def _from_collection(read_request: ReadRequest) -> ReadResult | None:
         return None
     parent = replace(read_request, resource_type=read_request.resource_type.parent)
     collection = parent.listing_state()
-    return _from(read_request, collection) if parent.takes(collection) and not parent.is_stale(collection) else None
+    return (
+        _from_state(read_request, collection) if parent.takes(collection) and not parent.is_stale(collection) else None
+    )
 
 
 def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> dict[str, str]:
@@ -111,7 +113,7 @@ def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> d
     return job_headers(job_id)
 
 
-def _from(read_request: ReadRequest, listing_state: ListingState, status: str = "") -> ReadResult | None:
+def _from_state(read_request: ReadRequest, listing_state: ListingState, status: str = "") -> ReadResult | None:
     """Return the result from this listing state; None when that has expired, or does not have the object."""
     if listing_state.listing_version is None:
         return None
@@ -163,35 +165,35 @@ def _new_job(read_request: ReadRequest, *, seen_ms: int | None, refresh: bool = 
     )
 
 
-def _ask(read_request: ReadRequest) -> ReadResult | Pending:
+def _read_by_job(read_request: ReadRequest) -> ReadResult | Pending:
     old = read_request.listing_state()
-    if read_request.takes(old) and (result := _copy(read_request)) is not None:
+    if read_request.takes(old) and (result := _cached_copy(read_request)) is not None:
         # Another request's read has ended just now.
         return result
     new = _new_job(read_request, seen_ms=None if read_request.cache_control.no_cache else old.as_of_ms)
-    kept = _kept(read_request, old)
+    kept = _stale_if_error_copy(read_request, old)
     if (refused := memory_refusal(signed_in=bool(new.requester))) is not None:
         raise refused
     outcome, job_id, job_status = read_request.services.jobs.accept(new)
     if outcome.is_refused:
         raise refusal(new, outcome)
     if outcome is SubmitOutcome.CHANGED:
-        return _copy(read_request) or _ask(read_request)
-    status = f"fwd={_why(read_request, old)}" + ("; collapsed" if outcome is SubmitOutcome.COALESCED else "")
+        return _cached_copy(read_request) or _read_by_job(read_request)
+    status = f"fwd={_forward_reason(read_request, old)}" + ("; collapsed" if outcome is SubmitOutcome.COALESCED else "")
     if kept is None or not old.unavailable:
         job_status = _wait(read_request, job_id, job_status, may_leave=kept is not None)
     if job_status is None:
         raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
     if job_status.job.state is State.SUCCEEDED:
-        return _made(read_request, job_status, status)
+        return _result_of_job(read_request, job_status, status)
     if kept is not None and (old.unavailable or _is_unavailable(job_status)):
-        result = _from(*kept)
+        result = _from_state(*kept)
         if result is not None:
             return replace(result, headers=job_headers(job_id))
-    return _without(read_request, job_status, status)
+    return _pending_or_failed(read_request, job_status, status)
 
 
-def _kept(read_request: ReadRequest, state: ListingState) -> tuple[ReadRequest, ListingState] | None:
+def _stale_if_error_copy(read_request: ReadRequest, state: ListingState) -> tuple[ReadRequest, ListingState] | None:
     """Return a copy to serve while the storage system is unavailable: its own, or the collection that has it."""
     if read_request.keeps(state):
         return read_request, state
@@ -210,7 +212,7 @@ def _holds(read_request: ReadRequest, volumes: ListingState) -> bool:
     return listing is not None and listing.find(str(read_request.arguments["volume"])) is not None
 
 
-def _why(read_request: ReadRequest, old: ListingState) -> str:
+def _forward_reason(read_request: ReadRequest, old: ListingState) -> str:
     """Return why the request is forwarded to the storage system (``fwd`` in RFC 9211)."""
     if not old.usable:
         return "miss"
@@ -237,7 +239,7 @@ def _is_unavailable(job_status: JobStatus) -> bool:
     return job.waiting_reason == "backend-unavailable" or (job.failure is not None and job.failure.code in _UNAVAILABLE)
 
 
-def _made(read_request: ReadRequest, job_status: JobStatus, status: str) -> ReadResult:
+def _result_of_job(read_request: ReadRequest, job_status: JobStatus, status: str) -> ReadResult:
     """Return the result of the job: from the current listing state, unless that has been invalidated already."""
     job, made = job_status.job, job_status.job.listing_version
     assert made is not None  # noqa: S101 - a read that succeeded has made one
@@ -245,13 +247,13 @@ def _made(read_request: ReadRequest, job_status: JobStatus, status: str) -> Read
     now = resolved.listing_state()
     if not (now.usable and now.as_of_ms >= (job.started_ms or 0)):
         now = ListingState(made.cache_key, job_status.now_ms, made, job.started_ms or job_status.now_ms, hash=made.base)
-    result = _from(resolved, now, status)
+    result = _from_state(resolved, now, status)
     if result is None:
         raise Problem("result-expired", "The answer is kept no longer. Ask again.", headers=job_headers(job.id))
     return replace(result, headers=job_headers(job.id) | read_request.preferences.headers(done=True))
 
 
-def _without(read_request: ReadRequest, job_status: JobStatus, status: str) -> Pending:
+def _pending_or_failed(read_request: ReadRequest, job_status: JobStatus, status: str) -> Pending:
     """Return the job while it has not ended; raise the problem if it failed."""
     job = job_status.job
     preferences = read_request.preferences

@@ -18,7 +18,7 @@ from flask import Response, g, request
 from api.http.problems import Problem
 from api.jobs.long_polling import wait_for_end
 from api.jobs.new_job import new_job
-from api.jobs.submit import Submitted, job_headers, problem_of_job, reject_conditions, submitted
+from api.jobs.submit import Submitted, job_headers, problem_of_job, reject_conditions, to_submitted
 from api.services import Services, current_services
 from api.v3.fields import as_json
 from api.v3.headers import successor_path
@@ -108,7 +108,7 @@ class _HeldChange:
         accepted, is_mine = self._submit(new)
         job_id = accepted.job_status.job.id
         with self.services.held_requests.holding(job_id) if is_mine else nullcontext():
-            ended = self._ended(job_id)
+            ended = self._await_end(job_id)
             if ended is not None:
                 response = _answer(ended, status, body)
                 if new.repeat is not None and not self._is_late():
@@ -133,14 +133,14 @@ class _HeldChange:
             elif outcome is SubmitOutcome.UNSETTLED:
                 time.sleep(_LOOK_EVERY_S)
             else:
-                return submitted(new, outcome, job_id, job_status), outcome is SubmitOutcome.NEW
+                return to_submitted(new, outcome, job_id, job_status), outcome is SubmitOutcome.NEW
             if self._is_over():
                 raise _under_way(job_id)
 
-    def _ended(self, job_id: str) -> tuple[JobStatus, bytes] | None:
+    def _await_end(self, job_id: str) -> tuple[JobStatus, bytes] | None:
         """Wait for the end; return the job and its result, None if the wait is over before or Redis is unavailable."""
         try:
-            job_status = wait_for_end(self.services, job_id, self._left_s(), has_slot=True)
+            job_status = wait_for_end(self.services, job_id, self._remaining_s(), has_slot=True)
             if job_status is None or not job_status.job.done:
                 return None
             return job_status, job_status.result or self.services.jobs.result(job_id) or b"null"
@@ -148,7 +148,7 @@ class _HeldChange:
             log.warning("held-request.redis-unavailable", job_id=job_id, error=type(error).__name__)
             return None
 
-    def _left_s(self) -> float:
+    def _remaining_s(self) -> float:
         return max(0.0, self._ends_at - time.monotonic())
 
     def _is_late(self) -> bool:
@@ -156,7 +156,7 @@ class _HeldChange:
         return time.monotonic() > self._ends_at + _ANSWER_WITHIN_S
 
     def _is_over(self) -> bool:
-        return not self._left_s() or self.services.stopping.is_set()
+        return not self._remaining_s() or self.services.stopping.is_set()
 
 
 def _answer(ended: tuple[JobStatus, bytes], status: int, body: Body) -> Response | Problem:

@@ -109,7 +109,7 @@ class DummyStorage(StorageBackend):
         self._change(journal, "restrict_volume", lambda db: volumes.restrict(db, volume))
 
     def list_restricted_volumes(self, *, journal: Journal) -> list[Volume]:
-        return self._read(journal, rows.listed_restricted)
+        return self._read(journal, rows.list_restricted)
 
     def reinstate_volume(self, volume: str, *, journal: Journal, junction_path: str | None = None) -> Volume:
         return self._change(journal, "reinstate_volume", lambda db: volumes.reinstate(db, volume, junction_path))
@@ -117,7 +117,7 @@ class DummyStorage(StorageBackend):
     # --- snapshots
 
     def list_snapshots(self, volume: str, *, journal: Journal) -> list[Snapshot]:
-        return self._read(journal, lambda db: snapshots.listed(db, volume))
+        return self._read(journal, lambda db: snapshots.list_all(db, volume))
 
     def get_snapshot(self, volume: str, name: str, *, journal: Journal) -> Snapshot:
         return self._read(journal, lambda db: snapshots.find(db, volume, name))
@@ -138,7 +138,7 @@ class DummyStorage(StorageBackend):
     # --- locks
 
     def list_locks(self, volume: str, *, journal: Journal) -> list[Lock]:
-        return self._read(journal, lambda db: locks.listed(db, volume))
+        return self._read(journal, lambda db: locks.list_all(db, volume))
 
     def create_lock(self, volume: str, host: str, *, journal: Journal) -> Lock:
         return self._change(journal, "create_lock", lambda db: locks.create(db, volume, host))
@@ -149,7 +149,7 @@ class DummyStorage(StorageBackend):
     # --- export policies
 
     def list_policies(self, *, journal: Journal) -> list[ExportPolicy]:
-        return self._read(journal, policies.listed)
+        return self._read(journal, policies.list_all)
 
     def get_policy(self, policy: str, *, journal: Journal) -> DetailedExportPolicy:
         return self._read(journal, lambda db: policies.find_detailed(db, policy))

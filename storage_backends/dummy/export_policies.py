@@ -26,7 +26,7 @@ def find_detailed(db: sqlite3.Connection, policy: str) -> DetailedExportPolicy:
     return DetailedExportPolicy(summary.name, summary.rules, tuple(details))
 
 
-def listed(db: sqlite3.Connection) -> list[ExportPolicy]:
+def list_all(db: sqlite3.Connection) -> list[ExportPolicy]:
     """Return every policy, by name."""
     rows = db.execute("SELECT name, rules FROM policies ORDER BY name")
     return [ExportPolicy(name, tuple(json.loads(rules))) for name, rules in rows]

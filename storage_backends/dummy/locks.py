@@ -10,7 +10,7 @@ from storage_backends.errors import LockHeld
 from storage_backends.models import Lock
 
 
-def listed(db: sqlite3.Connection, volume: str) -> list[Lock]:
+def list_all(db: sqlite3.Connection, volume: str) -> list[Lock]:
     """Return the host that has locked the volume, if any."""
     name = rows.find(db, volume).name
     return [Lock(host) for (host,) in db.execute("SELECT host FROM locks WHERE volume = ?", (name,))]
@@ -19,7 +19,7 @@ def listed(db: sqlite3.Connection, volume: str) -> list[Lock]:
 def create(db: sqlite3.Connection, volume: str, host: str) -> Lock:
     """Lock the volume for a host; the same host again succeeds, in any spelling."""
     name, host = rows.find_data_volume(db, volume).name, canonical_host(host)
-    for holder in listed(db, name):
+    for holder in list_all(db, name):
         if holder.host != host:
             raise LockHeld(f"volume {name} is locked by {holder.host}")
         return holder

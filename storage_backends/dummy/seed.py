@@ -31,7 +31,7 @@ def seed(db: sqlite3.Connection, volumes: int | str) -> None:
     Raises:
         StorageError: the file cannot be read, or a record in it is wrong.
     """
-    seeded = list(generated(volumes)) if isinstance(volumes, int) else list(recorded(Path(volumes)))
+    seeded = list(generate_volumes(volumes)) if isinstance(volumes, int) else list(read_volumes(Path(volumes)))
     used = {volume.active_policy_name for volume in seeded if volume.active_policy_name} - {policies.DEFAULT}
     policies.insert_many(db, [ExportPolicy(policies.DEFAULT), *map(_policy, sorted(used))])
     try:
@@ -40,7 +40,7 @@ def seed(db: sqlite3.Connection, volumes: int | str) -> None:
         raise StorageError("the file of volume records names a volume or a junction path twice") from error
 
 
-def generated(number: int) -> Iterator[Volume]:
+def generate_volumes(number: int) -> Iterator[Volume]:
     """Generate that many volumes; a larger number begins with the same ones."""
     dice = random.Random(2017)  # noqa: S311 - sizes, not secrets
     aggregates = list(AGGREGATES.items())
@@ -78,7 +78,7 @@ def generated(number: int) -> Iterator[Volume]:
         )
 
 
-def recorded(path: Path) -> Iterator[Volume]:
+def read_volumes(path: Path) -> Iterator[Volume]:
     """Read volumes from a JSON list of records in our own field names; a key that is missing is unknown.
 
     Raises:

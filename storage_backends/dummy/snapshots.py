@@ -12,7 +12,7 @@ from storage_backends.models import Snapshot, Volume
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def listed(db: sqlite3.Connection, volume: str) -> list[Snapshot]:
+def list_all(db: sqlite3.Connection, volume: str) -> list[Snapshot]:
     """Return the snapshots of a volume, oldest first."""
     name = rows.find(db, volume).name
     cursor = db.execute(
@@ -35,7 +35,7 @@ def find(db: sqlite3.Connection, volume: str, name: str) -> Snapshot:
 def create(db: sqlite3.Connection, volume: str, name: str, *, limit: int, purge: bool) -> Snapshot:
     """Copy the volume's record under a name; with ``purge`` the oldest are deleted when the limit is reached."""
     present = rows.find_data_volume(db, volume)
-    existing = listed(db, present.name)
+    existing = list_all(db, present.name)
     if any(snapshot.name == name for snapshot in existing):
         raise AlreadyExists(f"volume {present.name} already has a snapshot {name}")
     surplus = len(existing) + 1 - limit
@@ -44,7 +44,7 @@ def create(db: sqlite3.Connection, volume: str, name: str, *, limit: int, purge:
     for oldest in existing[: max(0, surplus)]:
         db.execute("DELETE FROM snapshots WHERE volume = ? AND name = ?", (present.name, oldest.name))
     last = existing[-1].creation_time if existing else None
-    snapshot = Snapshot(name, _time_after(last), _held_kbytes(present))
+    snapshot = Snapshot(name, _time_after(last), _size_kbytes(present))
     db.execute(
         "INSERT INTO snapshots (volume, name, creation_time, size_kbytes, record) VALUES (?, ?, ?, ?, ?)",
         (present.name, name, snapshot.creation_time, snapshot.size_kbytes, rows.to_json(present)),
@@ -88,6 +88,6 @@ def _time_after(last: str | None) -> str:
     return now.strftime(_TIME)
 
 
-def _held_kbytes(volume: Volume) -> int:
+def _size_kbytes(volume: Volume) -> int:
     # A new snapshot shares most blocks with its volume: about one in fifty is its own.
     return 140 + (volume.size_used or 0) // 50 // 1024

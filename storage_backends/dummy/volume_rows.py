@@ -66,7 +66,7 @@ def find_restricted(db: sqlite3.Connection, name: str) -> Volume:
     return from_json(row[0])
 
 
-def listed_restricted(db: sqlite3.Connection) -> list[Volume]:
+def list_restricted(db: sqlite3.Connection) -> list[Volume]:
     """Return every restricted volume, in order of name."""
     return [from_json(text) for (text,) in db.execute("SELECT record FROM volumes WHERE NOT live ORDER BY name")]
 

@@ -80,7 +80,7 @@ def create(
         comment="",
         type="rw",
     )
-    volume = _changed(db, blank, settings)
+    volume = _with_settings(db, blank, settings)
     rows.insert(db, volume)
     return volume
 
@@ -106,7 +106,7 @@ def clone(
         active_policy_name=_policy_still_there(db, snapshotted.active_policy_name, policies.DEFAULT),
         creation_time=_now(),
     )
-    volume = _changed(db, copied, as_volume_settings(settings))
+    volume = _with_settings(db, copied, as_volume_settings(settings))
     rows.insert(db, volume)
     return volume
 
@@ -133,7 +133,7 @@ def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume
 
 def update(db: sqlite3.Connection, volume: str, settings: VolumeSettings) -> Volume:
     """Change the settings in ``settings``."""
-    changed = _changed(db, rows.find_data_volume(db, volume), settings)
+    changed = _with_settings(db, rows.find_data_volume(db, volume), settings)
     rows.replace(db, changed)
     return changed
 
@@ -174,7 +174,7 @@ def _free_path(db: sqlite3.Connection, name: str, junction_path: str | None) -> 
     return junction_path
 
 
-def _changed(db: sqlite3.Connection, volume: Volume, settings: VolumeSettings) -> Volume:
+def _with_settings(db: sqlite3.Connection, volume: Volume, settings: VolumeSettings) -> Volume:
     """Return the volume with the settings, or raise InvalidRequest."""
     _require_possible(settings)
     policy = settings.get("active_policy_name")

@@ -20,7 +20,7 @@ from statistics import median
 import redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
-from storage_backends.dummy.seed import generated
+from storage_backends.dummy.seed import generate_volumes
 from tests.benchmarks.stack import Processes
 from worker.listings.listing import Listing
 from worker.store.keys import Keys
@@ -35,7 +35,7 @@ def _tell(text: str) -> None:
 
 def fill(client: redis.Redis, endpoints: int, volumes: int) -> None:
     """Put a listing of that many volumes into Redis for each endpoint."""
-    records = [dataclasses.asdict(volume) for volume in generated(volumes)]
+    records = [dataclasses.asdict(volume) for volume in generate_volumes(volumes)]
     listing = Listing.of("name", records, ordered=True)
     blob, keys = listing.pack(), Keys("sapi:")
     now_ms = int(time.time() * 1000)

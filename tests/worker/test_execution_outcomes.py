@@ -154,7 +154,7 @@ class TestIntentsThatRedisDoesNotTake:
         lease = node.claim(job_id)
 
         def refuse(*_: Any) -> LeaseResult:
-            lease.renewed(time.monotonic() - 1000)
+            lease.extend(time.monotonic() - 1000)
             raise redis.ConnectionError("away")
 
         monkeypatch.setattr(bench.scripts, "record_progress", refuse)

@@ -49,12 +49,12 @@ def test_that_it_holds_from_when_the_renewal_was_sent(bench: Bench):
     node = bench.node()
     lease = node.claim(bench.accept("create_volume"))
     at_first = lease.seconds_left
-    lease.renewed(0.0)
+    lease.extend(0.0)
     assert lease.seconds_left == 0
     node.lease_renewer.renew()
     assert at_first * 0.9 < lease.seconds_left <= bench.settings.lease
     node.lease_renewer.remove(lease)
-    lease.renewed(0.0)
+    lease.extend(0.0)
     node.lease_renewer.renew()
     assert lease.seconds_left == 0
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.listings.crc32 import combined
+from worker.listings.crc32 import combine
 from worker.listings.listing import Change, Listing
 
 NAMES = st.text("abcdeABCDE_-.0123456789\N{SNOWMAN}é", min_size=1, max_size=4)
@@ -113,4 +113,4 @@ def test_a_path_is_found_whatever_its_case():
 @given(st.binary(max_size=50), st.integers(0, 100_000))
 def test_checksums_of_parts_make_that_of_the_whole(first, size):
     second = os.urandom(size)
-    assert combined(zlib.crc32(first), zlib.crc32(second), size) == zlib.crc32(first + second)
+    assert combine(zlib.crc32(first), zlib.crc32(second), size) == zlib.crc32(first + second)

@@ -72,9 +72,9 @@ def test_the_model_notices_a_reader_that_forgets(redis_client, monkeypatch, name
     elif name == "base":
         monkeypatch.setattr("worker.listings.process_cache._same_base", lambda *_: True)
     else:
-        original = ListingCache._held
+        original = ListingCache._cached
         monkeypatch.setattr(
-            ListingCache, "_held", lambda self, gen: (self._present.get(gen.cache_key) or (0, original(self, gen)))[1]
+            ListingCache, "_cached", lambda self, gen: (self._present.get(gen.cache_key) or (0, original(self, gen)))[1]
         )
     with pytest.raises(AssertionError, match=_WRONG):
         run(redis_client)

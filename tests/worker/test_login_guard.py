@@ -30,7 +30,7 @@ def _may(guard: SharedLoginGuard, password: str = "old") -> bool:
 
 def test_what_one_was_refused_nobody_tries(workers: list[SharedLoginGuard]):
     assert _may(workers[0])
-    workers[0].refused(ACCOUNT, "old")
+    workers[0].record_refusal(ACCOUNT, "old")
 
     assert [_may(guard) for guard in workers] == [False, False, False]
 
@@ -44,7 +44,7 @@ def test_one_tries_and_the_others_wait_for_how_it_ends(workers: list[SharedLogin
     waiting.join(0.3)
     assert waiting.is_alive()
 
-    first.refused(ACCOUNT, "old")
+    first.record_refusal(ACCOUNT, "old")
     waiting.join(10)
 
     assert answers == [False]
@@ -53,17 +53,17 @@ def test_one_tries_and_the_others_wait_for_how_it_ends(workers: list[SharedLogin
 
 def test_a_login_that_works_is_tried_by_all(workers: list[SharedLoginGuard]):
     assert _may(workers[0])
-    workers[0].accepted(ACCOUNT, "old")
+    workers[0].record_acceptance(ACCOUNT, "old")
 
     assert [_may(guard) for guard in workers] == [True, True, True]
 
 
 def test_a_replaced_password_is_tried_at_once(workers: list[SharedLoginGuard]):
     assert _may(workers[0])
-    workers[0].refused(ACCOUNT, "old")
+    workers[0].record_refusal(ACCOUNT, "old")
 
     assert _may(workers[1], "new")
-    workers[1].accepted(ACCOUNT, "new")
+    workers[1].record_acceptance(ACCOUNT, "new")
     assert _may(workers[2], "new")
     assert not _may(workers[2], "old")
 
@@ -73,8 +73,8 @@ def test_workers_that_were_signed_in_heed_a_refusal_elsewhere(
 ):
     for guard in workers:
         assert _may(guard)
-        guard.accepted(ACCOUNT, "old")
-    workers[0].refused(ACCOUNT, "old")
+        guard.record_acceptance(ACCOUNT, "old")
+    workers[0].record_refusal(ACCOUNT, "old")
     monkeypatch.setattr("worker.backends.login_guard._RECHECK_S", 0.0)
 
     assert [_may(guard) for guard in workers] == [False, False, False]
@@ -90,7 +90,7 @@ def test_the_wait_grows_to_minutes(
     for turn in range(6):
         one = workers[turn % len(workers)]
         assert _may(one)
-        one.refused(ACCOUNT, "old")
+        one.record_refusal(ACCOUNT, "old")
         (key,) = redis_client.keys("sapi:login:*:refused")
         waits.append(round(redis_client.pttl(key) / 1000))
         assert not any(_may(guard) for guard in workers)
@@ -102,7 +102,7 @@ def test_the_wait_grows_to_minutes(
 
 def test_no_password_is_kept(redis_client: Redis, workers: list[SharedLoginGuard]):
     assert _may(workers[0], "s3cr3t-password")
-    workers[0].refused(ACCOUNT, "s3cr3t-password")
+    workers[0].record_refusal(ACCOUNT, "s3cr3t-password")
 
     keys = [key.decode() for key in redis_client.keys("*")]  # type: ignore[union-attr]
     assert keys

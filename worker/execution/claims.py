@@ -86,12 +86,12 @@ class JobClaims:
         result, record = self._scripts.claim(job_id, *terms.token_and_times)
         if result is not ClaimResult.CLAIMED:
             return result
-        return self._claimed(record, terms.token, asked_at) or ClaimResult.UNKNOWN
+        return self._lease_of(record, terms.token, asked_at) or ClaimResult.UNKNOWN
 
     def claim_next(self, queue: str) -> Lease | None:
         """Claim the first runnable job of a queue for this worker; None where there is none."""
         terms, asked_at = self._terms(), time.monotonic()
-        return self._claimed(self._scripts.claim_next(queue, terms), terms.token, asked_at)
+        return self._lease_of(self._scripts.claim_next(queue, terms), terms.token, asked_at)
 
     def await_next(self, slot: WaitingSlot) -> Lease | None:
         """Wait for the job that is claimed for a waiting slot; None when there is none in time."""
@@ -99,7 +99,7 @@ class JobClaims:
             try:
                 # Longer than the slot's entry in Redis lives: no job can be claimed for it afterwards.
                 record = self._scripts.take_handed(slot.token, _SLOT_WAIT_S)
-                return self._claimed(record, slot.token, slot.since)
+                return self._lease_of(record, slot.token, slot.since)
             except REDIS_UNAVAILABLE as exc:
                 if time.monotonic() - slot.since > _HANDED_TIMEOUT_S:
                     # If a job was claimed, its lease expires, and another worker takes it.
@@ -191,7 +191,7 @@ class JobClaims:
             return False
         lease.completed = True
         if terms is not None:
-            lease.next_lease = self._claimed(answer[2], terms.token, asked_at)
+            lease.next_lease = self._lease_of(answer[2], terms.token, asked_at)
             lease.waiting_slot = None if answer[2] else WaitingSlot(terms.token, first_asked_at)
         self._publisher.publish_soon(parse_messages(answer[1]))
         return True
@@ -212,7 +212,7 @@ class JobClaims:
             settings.read_timeout * 1000, settings.change_timeout * 1000,
         )  # fmt: skip
 
-    def _claimed(self, record: Sequence[bytes], token: str, asked_at: float) -> Lease | None:
+    def _lease_of(self, record: Sequence[bytes], token: str, asked_at: float) -> Lease | None:
         """The lease of a record that a script has claimed; None for no record, or one of a newer version."""
         if not record:
             return None

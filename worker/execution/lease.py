@@ -79,7 +79,7 @@ class Lease(Journal):
 
     # --- set by the renewer
 
-    def renewed(self, asked_at: float) -> None:
+    def extend(self, asked_at: float) -> None:
         """The lease was renewed by a call that was sent at ``asked_at`` (monotonic seconds)."""
         self._valid_until = asked_at + self._valid_for_s
 
@@ -245,7 +245,7 @@ class LeaseRenewer(threading.Thread):
             if result is LeaseResult.LOST:
                 lease.lose()
                 continue
-            lease.renewed(asked_at)
+            lease.extend(asked_at)
             if result is LeaseResult.CANCEL:
                 lease.cancel()
 

@@ -43,7 +43,7 @@ class IdempotencyKeys:
         if not name:
             return None
         fields: Any = self._redis.hmget(self._keys.idempotency(name), "hash", "id", "choice")
-        return None if fields[0] is None else _known(*fields)
+        return None if fields[0] is None else _to_known_request(*fields)
 
     def freeze(self, name: str, request_hash: str, choice: Any) -> KnownRequest:
         """Record what a request for many jobs has chosen; return what was recorded first, by whichever request."""
@@ -53,8 +53,8 @@ class IdempotencyKeys:
                 pipe.hsetnx(key, field, value)
             pipe.pexpire(key, self._keep_ms)
             pipe.hmget(key, "hash", "id", "choice")
-            return _known(*pipe.execute()[-1])
+            return _to_known_request(*pipe.execute()[-1])
 
 
-def _known(request_hash: bytes, job_id: bytes | None, choice: bytes | None) -> KnownRequest:
+def _to_known_request(request_hash: bytes, job_id: bytes | None, choice: bytes | None) -> KnownRequest:
     return KnownRequest(request_hash.decode(), (job_id or b"").decode(), json.loads(choice) if choice else None)

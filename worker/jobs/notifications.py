@@ -81,7 +81,7 @@ class JobNotifications:
             if not acquired:
                 yield None
                 return
-            with (self._ends if end else self._changes).watched(job_id) as watch:
+            with (self._ends if end else self._changes).subscribed(job_id) as watch:
                 yield watch
 
     def wake_all(self) -> None:
@@ -103,7 +103,7 @@ class _Channel:
         self._subscribed = threading.Event()
 
     @contextmanager
-    def watched(self, job_id: str) -> Iterator[Subscription]:
+    def subscribed(self, job_id: str) -> Iterator[Subscription]:
         """Receive the notifications of a job inside the block."""
         watch = Subscription()
         with self._lock:

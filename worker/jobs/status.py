@@ -46,10 +46,10 @@ class JobStatus:
         """After how many whole seconds to ask again, estimated from the durations of such jobs."""
         mean_s = max(self.mean_run_ms, 500) / 1000
         queued = self.job.state is State.QUEUED
-        left_s = mean_s * (1 + self.position) if queued else self._left_s(mean_s)
-        return max(1, min(MAX_RETRY_AFTER_S, math.ceil(left_s)))
+        wait_s = mean_s * (1 + self.position) if queued else self._remaining_s(mean_s)
+        return max(1, min(MAX_RETRY_AFTER_S, math.ceil(wait_s)))
 
-    def _left_s(self, mean_s: float) -> float:
+    def _remaining_s(self, mean_s: float) -> float:
         """The remaining time of a running job, from its progress or from the mean duration of such jobs."""
         ran_s = (self.now_ms - (self.job.started_ms or self.now_ms)) / 1000
         if self.job.current and self.job.total:

@@ -11,7 +11,7 @@ _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
 
 
-def combined(first: int, second: int, second_bytes: int) -> int:
+def combine(first: int, second: int, second_bytes: int) -> int:
     """Return the CRC-32 of two parts, from that of each and the length of the second."""
     return _product(_power(second_bytes), first) ^ second
 

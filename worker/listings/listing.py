@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from worker.listings.crc32 import combined
+from worker.listings.crc32 import combine
 
 Record = dict[str, Any]
 
@@ -91,7 +91,7 @@ class Chunk:
         parsed = self.packed.size_bytes * _PARSED_FACTOR if "records" in self.__dict__ else 0
         return len(self.packed.deflated) + parsed
 
-    def folded(self, field: str) -> dict[str, Record]:
+    def by_casefolded(self, field: str) -> dict[str, Record]:
         """The records by a text field in lower case."""
         if field not in self._folded:
             by_value = {str(record[field]).lower(): record for record in self.records if record.get(field) is not None}
@@ -169,7 +169,7 @@ class Listing:
     def _crc(self) -> int:
         crc = zlib.crc32(b"[")
         for number, chunk in enumerate(self._chunks):
-            crc = combined(zlib.crc32(b",", crc) if number else crc, chunk.packed.crc, chunk.packed.size_bytes)
+            crc = combine(zlib.crc32(b",", crc) if number else crc, chunk.packed.crc, chunk.packed.size_bytes)
         return zlib.crc32(b"]", crc)
 
     @cached_property
@@ -219,7 +219,7 @@ class Listing:
     def find_casefolded(self, field: str, value: str) -> Record | None:
         """The first record whose text ``field`` is ``value``, compared without regard to case."""
         casefolded = value.lower()
-        return next((record for chunk in self._chunks if (record := chunk.folded(field).get(casefolded))), None)
+        return next((record for chunk in self._chunks if (record := chunk.by_casefolded(field).get(casefolded))), None)
 
     def with_changes(self, changes: Iterable[Change]) -> Listing:
         """Return the listing with the changes applied in order."""

@@ -31,11 +31,11 @@ class ListingCache:
             listing_version: the version.
             superseded: the version may be an older one, which is cached beside the current one.
         """
-        listing = self._held(listing_version)
+        listing = self._cached(listing_version)
         if listing is not None:
             return listing
         with self._loading[crc32(listing_version.cache_key.encode()) % _LOADING_LOCKS]:
-            listing = self._held(listing_version) or self._advanced(listing_version)
+            listing = self._cached(listing_version) or self._updated(listing_version)
             if listing is None:
                 present = self._present.get(listing_version.cache_key)
                 listing = self._listings.load(listing_version, present[1] if present else None)
@@ -43,7 +43,7 @@ class ListingCache:
                 self._keep(listing_version, listing, superseded=superseded)
         return listing
 
-    def _held(self, listing_version: ListingVersion) -> Listing | None:
+    def _cached(self, listing_version: ListingVersion) -> Listing | None:
         with self._lock:
             kept = self._present.get(listing_version.cache_key)
             if kept is not None and kept[0] == listing_version:
@@ -54,7 +54,7 @@ class ListingCache:
                 self._former.move_to_end(listing_version)
             return listing
 
-    def _advanced(self, listing_version: ListingVersion) -> Listing | None:
+    def _updated(self, listing_version: ListingVersion) -> Listing | None:
         """Return the cached copy with the changes since then applied."""
         kept = self._present.get(listing_version.cache_key)
         if kept is None or not _same_base(kept[0], listing_version) or kept[0].seq > listing_version.seq:

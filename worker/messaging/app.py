@@ -53,7 +53,7 @@ REQUIRED = {
 }
 
 
-def required(broker_url: str) -> dict[str, Any]:
+def required_settings(broker_url: str) -> dict[str, Any]:
     """The values that a worker must have with this broker.
 
     Only with Redis may it leave messages in the queue while no thread is free. RabbitMQ delivers them at once; a job
@@ -70,7 +70,7 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
     url = consuming_url(broker_address.url) if consumes else broker_address.url
     celery = Celery("storage-api", broker=url, backend=None, set_as_current=False)
     celery.conf.update(
-        **required(broker_address.url),
+        **required_settings(broker_address.url),
         broker_use_ssl=broker_address.use_ssl,
         # Only a worker's loop sends heartbeats; other connections would be closed for the lack of them.
         broker_heartbeat=_AMQP_HEARTBEAT_S if consumes else 0,

@@ -84,7 +84,7 @@ class Driver:
         except ConnectionLost as error:
             return fail(flow, error)
         except httpx.HTTPError as error:
-            return fail(flow, lost(error, _asked(command, self.url)))
+            return fail(flow, lost(error, _origin_of(command, self.url)))
         return advance(flow, reply)
 
     def _reply(self, command: Any, stream: _Streams | None) -> Any:
@@ -167,7 +167,7 @@ def _response(answer: httpx.Response, body: bytes) -> Response:
     return Response(answer.status_code, headers, body, answer.headers.get_list("set-cookie"))
 
 
-def _asked(command: Any, url: str) -> str:
+def _origin_of(command: Any, url: str) -> str:
     """The address that a command speaks to: the service's, or that of an identity provider."""
     path = command.request.path if isinstance(command, Send | Open) else ""
     return origin(path) if "://" in path else url

@@ -195,12 +195,12 @@ class OntapClient:
                 journal.checkpoint()  # The wait for the slot may have been long.
                 answer = self._send(connection, method, url, body, journal, transform)
             except BaseException:
-                self._login_guard.undecided(self._account, connection.filer_password)
+                self._login_guard.record_undecided(self._account, connection.filer_password)
                 raise
             if answer.status == requests.codes.unauthorized:
-                self._login_guard.refused(self._account, connection.filer_password)
+                self._login_guard.record_refusal(self._account, connection.filer_password)
             else:
-                self._login_guard.accepted(self._account, connection.filer_password)
+                self._login_guard.record_acceptance(self._account, connection.filer_password)
             if answer.status in {429, 503} and answer.retry_after_s:
                 self._busy_until = time.monotonic() + min(answer.retry_after_s, _MAX_PAUSE_S)
             return answer

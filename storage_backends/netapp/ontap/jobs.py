@@ -117,7 +117,7 @@ class JobFollower:
             self._cancel_asked = True
 
 
-def unfinished(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
+def unfinished_jobs(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
     """Return the uuids of running jobs that a change to ``url`` (``PATCH /api/storage/volumes/…``) may have started."""
     return [job["uuid"] for job in _started_by(client, url, journal) if job.get("state") in _UNDER_WAY]
 

@@ -78,7 +78,7 @@ class Creation:
 
     def finish(self, mutation: Mutation, volume: str, settings: VolumeSettings) -> Volume:
         """Apply the remaining settings to a new volume."""
-        record = self._made(mutation, volume)
+        record = self._await_created(mutation, volume)
         self.volumes.apply(mutation, record, later_settings(settings, mutation.journal.job_id))
         return self.volumes.reread(mutation, uuid_of(record))
 
@@ -114,7 +114,7 @@ class Creation:
 
     def finish_clone(self, mutation: Mutation, volume: str, path: str, settings: CloneSettings) -> Volume:
         """Apply the settings of a clone, and mount it."""
-        record = self._made(mutation, volume)
+        record = self._await_created(mutation, volume)
         self.volumes.apply(mutation, record, as_volume_settings(settings), path=path)
         return self.volumes.reread(mutation, uuid_of(record))
 
@@ -134,7 +134,7 @@ class Creation:
             raise not_supported(refusal, settings) from None
         return mutation
 
-    def _made(self, mutation: Mutation, volume: str) -> Json:
+    def _await_created(self, mutation: Mutation, volume: str) -> Json:
         """Return the record of a new volume, once the filer shows it."""
 
         def read_record() -> Json:

@@ -87,8 +87,8 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
     while True:
         # Checked before the probe: a request that arrives during it must not count as never arrived.
         is_quiet = time.monotonic() >= quiet_at
-        if lost.applied or not jobs.unfinished(client, lost.fact("url"), journal=lost.journal):
-            result = _probed(probe, lost)
+        if lost.applied or not jobs.unfinished_jobs(client, lost.fact("url"), journal=lost.journal):
+            result = _run_probe(probe, lost)
             if result.outcome is NOT_DONE and result.error is None and lost.applied:
                 # The filer reports it as done, but does not show it yet.
                 result = ReconciledOutcome(UNKNOWN)
@@ -114,7 +114,7 @@ def _with_job(client: OntapClient, lost: InDoubtChange, uuid: str) -> InDoubtCha
     return InDoubtChange(lost.operation, lost.arguments, lost.trace, lost.journal, ended)
 
 
-def _probed(probe: Probe, lost: InDoubtChange) -> ReconciledOutcome:
+def _run_probe(probe: Probe, lost: InDoubtChange) -> ReconciledOutcome:
     """Return the result of the probe; a missing object means NOT_DONE."""
     try:
         return probe(lost)

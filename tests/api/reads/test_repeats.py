@@ -28,13 +28,13 @@ def read_service(service, monkeypatch):
     service.get("export")
     service.run_all()
     times = []
-    copy = reads._copy
+    copy = reads._cached_copy
 
     def counted(read):
         times.append(read.cache_key)
         return copy(read)
 
-    monkeypatch.setattr(reads, "_copy", counted)
+    monkeypatch.setattr(reads, "_cached_copy", counted)
     service.times = times
     return service
 

@@ -162,10 +162,10 @@ def cancel(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> N
         _in_bulk(state, "cancel", chosen, yes=yes)
         return
     with state.client() as api:
-        do_for_each(ids, lambda id_: _told(state, api.jobs.cancel(id_), "is"))
+        do_for_each(ids, lambda id_: _report_state(state, api.jobs.cancel(id_), "is"))
 
 
-def _told(state: State, job: Any, word: str) -> Exit:
+def _report_state(state: State, job: Any, word: str) -> Exit:
     state.note(f"Job {job.id} {word} {job.state}.")
     return Exit.DONE
 

@@ -69,7 +69,7 @@ def show(state: State, subsystem: str, volume: str, *, fresh: bool) -> None:
         state.show([api.subsystem(subsystem).volumes.get(volume, fresh=fresh)], COLUMNS, single=True)
 
 
-def _shown(state: State) -> Callable[[Any], None]:
+def _show_volume(state: State) -> Callable[[Any], None]:
     return lambda volume: state.show_made(volume, COLUMNS)
 
 
@@ -89,7 +89,7 @@ def create(state: State, subsystem: str, volume: str, *, waiting: Waiting, **set
     """
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes
-        waiting.change(lambda **options: volumes.create(volume, **settings, **options), _shown(state))
+        waiting.change(lambda **options: volumes.create(volume, **settings, **options), _show_volume(state))
 
 
 @command(group, "update", "update_volume")
@@ -103,7 +103,7 @@ def update(state: State, subsystem: str, volume: str, *, waiting: Waiting, **set
         raise click.UsageError("Name at least one setting to change, as --size 20GiB.")
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes
-        waiting.change(lambda **options: volumes.update(volume, **settings, **options), _shown(state))
+        waiting.change(lambda **options: volumes.update(volume, **settings, **options), _show_volume(state))
 
 
 @command(group, "clone", "clone_volume")
@@ -123,7 +123,8 @@ def clone(state: State, subsystem: str, volume: str, *, origin: str, waiting: Wa
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes
         waiting.change(
-            lambda **options: volumes.clone(volume, from_volume, from_snapshot, **settings, **options), _shown(state)
+            lambda **options: volumes.clone(volume, from_volume, from_snapshot, **settings, **options),
+            _show_volume(state),
         )
 
 
@@ -142,7 +143,7 @@ def rollback(state: State, subsystem: str, volume: str, *, snapshot: str, yes: b
         volumes = api.subsystem(subsystem).volumes
         if not yes:
             state.confirm(_what_goes(volumes, volume, snapshot), yes=False)
-        waiting.change(lambda **options: volumes.roll_back(volume, snapshot, **options), _shown(state))
+        waiting.change(lambda **options: volumes.roll_back(volume, snapshot, **options), _show_volume(state))
 
 
 def _what_goes(volumes: Any, volume: str, name: str) -> str:
@@ -183,4 +184,4 @@ def reinstate(state: State, subsystem: str, volume: str, *, junction_path: str |
     """Bring a restricted volume back: online, and mounted again."""
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes
-        waiting.change(lambda **options: volumes.reinstate(volume, junction_path, **options), _shown(state))
+        waiting.change(lambda **options: volumes.reinstate(volume, junction_path, **options), _show_volume(state))
