@@ -69,8 +69,8 @@ class OwnStack:
 
     def start_webhooks(self, callback_secret: str) -> None:
         """Start a process that sends webhooks to the receivers of ``hooks_file``."""
-        own = {"SAPI_WEBHOOKS_FILE": str(self.hooks_file), "SAPI_CALLBACK_SECRET": callback_secret}
-        self.processes.start("webhooks", "worker.webhooks.main", **own)
+        variables = {"SAPI_WEBHOOKS_FILE": str(self.hooks_file), "SAPI_CALLBACK_SECRET": callback_secret}
+        self.processes.start("webhooks", "worker.webhooks.main", **variables)
 
     def redis_client(self) -> Redis:
         """A client of the service's Redis."""

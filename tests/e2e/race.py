@@ -45,7 +45,7 @@ class History:
         last = bisect.bisect_right(self.submitted, received)
         return self.states[first:last]
 
-    def told(self, start: float, around: float) -> list[str]:
+    def describe(self, start: float, around: float) -> list[str]:
         """Its last states before a moment and the first after it, for people."""
         near = [number for number, submitted in enumerate(self.submitted) if submitted <= around][-4:]
         near += range(near[-1] + 1, min(near[-1] + 2, len(self.states)))
@@ -59,11 +59,11 @@ class History:
 class Answer:
     """What a reader was shown of one collection."""
 
-    asked: str
+    request: str
     sent: float
     received: float
     collection: str
-    shown: Mapping[str, Record]
+    records: Mapping[str, Record]
     #: The objects that were asked for; None: all of them.
     names: tuple[str, ...] | None = None
     #: Which records were asked for.
@@ -122,30 +122,30 @@ class Model:
         return [*self.surprises, *(text for answer in self.answers for text in self._judge(answer))]
 
     def _judge(self, answer: Answer) -> Iterable[str]:
-        known = self._histories.get(answer.collection, {})
-        for name in answer.shown.keys() - known.keys():
+        histories = self._histories.get(answer.collection, {})
+        for name in answer.records.keys() - histories.keys():
             yield self._say(answer, name, History())
-        for name in known if answer.names is None else answer.names:
-            history = known.get(name, History())
+        for name in histories if answer.names is None else answer.names:
+            history = histories.get(name, History())
             possible = history.possible(answer.sent, answer.received)
-            if not _agrees(answer, answer.shown.get(name), possible):
+            if not _agrees(answer, answer.records.get(name), possible):
                 yield self._say(answer, name, history)
 
     def _say(self, answer: Answer, name: str, history: History) -> str:
-        shown = answer.there if answer.there is not None else answer.shown.get(name)
+        state = answer.there if answer.there is not None else answer.records.get(name)
         lines = [
-            f"{answer.asked}\n  sent {_at(answer.sent, self.start)}, received {_at(answer.received, self.start)}",
-            f"  shows {answer.collection}/{name} as {shown}; its states:",
-            *history.told(self.start, answer.received),
+            f"{answer.request}\n  sent {_at(answer.sent, self.start)}, received {_at(answer.received, self.start)}",
+            f"  shows {answer.collection}/{name} as {state}; its states:",
+            *history.describe(self.start, answer.received),
         ]
         return "\n".join(lines)
 
 
-def _agrees(answer: Answer, shown: Record | None, possible: list[Record | None]) -> bool:
+def _agrees(answer: Answer, record: Record | None, possible: list[Record | None]) -> bool:
     if answer.there is not None:
         return any((state is not None) == answer.there for state in possible)
-    if shown is not None:
-        return shown in possible and (answer.fits is None or answer.fits(shown))
+    if record is not None:
+        return record in possible and (answer.fits is None or answer.fits(record))
     return any(state is None or not (answer.fits is None or answer.fits(state)) for state in possible)
 
 

@@ -76,12 +76,12 @@ class Reader:
     # --- asking
 
     def _headers(self) -> dict[str, str]:
-        given = {"Cache-Control": self._dice.choice(_FRESHNESS), "Prefer": self._dice.choice(_PREFERENCES)}
-        if not given["Cache-Control"]:
-            del given["Prefer"]
+        headers = {"Cache-Control": self._dice.choice(_FRESHNESS), "Prefer": self._dice.choice(_PREFERENCES)}
+        if not headers["Cache-Control"]:
+            del headers["Prefer"]
         if self._dice.random() < 0.3:
-            given["Accept-Encoding"] = "identity"
-        return {header: value for header, value in given.items() if value}
+            headers["Accept-Encoding"] = "identity"
+        return {header: value for header, value in headers.items() if value}
 
     def _ask(
         self,
@@ -104,7 +104,7 @@ class Reader:
         """What an answer shows; a job's result is what its question would have been answered with."""
         while answer.status_code == requests.codes.accepted:
             answer, received = self._result(answer, question)
-        if answer.status_code == requests.codes.gateway_timeout and "only-if-cached" in question.told:
+        if answer.status_code == requests.codes.gateway_timeout and "only-if-cached" in question.text:
             self._model.kinds["504"] += 1
             return None
         place = question.url, question.headers.get("Accept-Encoding", "")
@@ -113,21 +113,21 @@ class Reader:
         if answer.status_code == requests.codes.not_found and answer.json()["code"] in _GONE:
             return self._gone(question, answer, sent, received)
         if answer.status_code != requests.codes.ok:
-            return self._model.surprise(f"{question.told}: {answer.status_code} {answer.text[:300]}")
+            return self._model.surprise(f"{question.text}: {answer.status_code} {answer.text[:300]}")
         if question.names is not None:
-            shown = {question.names[0]: self._model.same(self._without_rights(question, answer.json()))}
+            records = {question.names[0]: self._model.same(self._without_rights(question, answer.json()))}
         else:
-            shown = self._named(self._records(answer, question))
-        self._kept[place] = answer.headers["ETag"], shown
-        return self._note(question, answer, sent, received, shown)
+            records = self._named(self._records(answer, question))
+        self._kept[place] = answer.headers["ETag"], records
+        return self._note(question, answer, sent, received, records)
 
     def _result(self, answer: requests.Response, question: _Question) -> tuple[requests.Response, float]:
         self._model.kinds["202"] += 1
         job = self._http.ended(answer.json()["id"])
         # The job may be another client's, with another query: so this client's own is sent along.
         query = question.url.partition("?")[2] or ("limit=1000" if question.names is None else "")
-        found = job["state"] == "succeeded"
-        got = self._http.get(f"/v4/jobs/{job['id']}/result" + (f"?{query}" if found and query else ""))
+        has_succeeded = job["state"] == "succeeded"
+        got = self._http.get(f"/v4/jobs/{job['id']}/result" + (f"?{query}" if has_succeeded and query else ""))
         return got, time.monotonic()
 
     # --- what was shown
@@ -136,7 +136,7 @@ class Reader:
         """A record as changes tell it: one policy is read with the rights of its rules, checked here."""
         details = record.pop("details", None)
         if details is not None and [client for rule in details for client in rule["clients"]] != record["rules"]:
-            self._model.surprise(f"{question.told}: {details} beside {record['rules']}")
+            self._model.surprise(f"{question.text}: {details} beside {record['rules']}")
         return record
 
     def _records(self, answer: requests.Response, question: _Question) -> list[dict[str, Any]]:
@@ -146,44 +146,46 @@ class Reader:
         while "next" in page.links:
             page = self._http.get(page.links["next"]["url"])
             if page.status_code != requests.codes.ok:
-                self._model.surprise(f"{question.told}, a later page: {page.status_code} {page.text[:300]}")
+                self._model.surprise(f"{question.text}, a later page: {page.status_code} {page.text[:300]}")
                 break
             records += page.json()
         if answer.headers["X-Total-Count"] != str(len(records)):
-            self._model.surprise(f"{question.told}: {len(records)} records, but {dict(answer.headers)}")
+            self._model.surprise(f"{question.text}: {len(records)} records, but {dict(answer.headers)}")
         return records
 
     def _named(self, records: list[dict[str, Any]]) -> dict[str, Record]:
         field = "name" if not records or "name" in records[0] else "host"
-        shown = {str(record[field]): self._model.same(record) for record in records}
-        if len(shown) < len(records):
+        by_name = {str(record[field]): self._model.same(record) for record in records}
+        if len(by_name) < len(records):
             self._model.surprise(f"an object is there twice: {[record[field] for record in records]}")
-        return shown
+        return by_name
 
     def _note(
-        self, question: _Question, answer: requests.Response, sent: float, received: float, shown: dict[str, Record]
+        self, question: _Question, answer: requests.Response, sent: float, received: float, records: dict[str, Record]
     ) -> None:
-        told = f"{question.told}: {answer.status_code} {answer.headers.get('Cache-Status', '')}"
+        description = f"{question.text}: {answer.status_code} {answer.headers.get('Cache-Status', '')}"
         collection, names, fits = question.collection, question.names, question.fits
-        self._model.answers.append(Answer(told, sent, received, collection, shown, names, fits))
-        self._presence(question, told, sent, received, there=True)
+        self._model.answers.append(Answer(description, sent, received, collection, records, names, fits))
+        self._presence(question, description, sent, received, there=True)
         self._model.kinds[_kind(answer)] += 1
 
     def _gone(self, question: _Question, answer: requests.Response, sent: float, received: float) -> None:
-        told = f"{question.told}: {answer.text[:150]}"
+        description = f"{question.text}: {answer.text[:150]}"
         self._model.kinds["404"] += 1
         if question.collection.count("/") > 1 and answer.json()["code"] == "no-such-volume":
-            return self._presence(question, told, sent, received, there=False)
+            return self._presence(question, description, sent, received, there=False)
         if question.names is None:
-            return self._model.surprise(told)
-        self._model.answers.append(Answer(told, sent, received, question.collection, {}, question.names))
-        return self._presence(question, told, sent, received, there=True)
+            return self._model.surprise(description)
+        self._model.answers.append(Answer(description, sent, received, question.collection, {}, question.names))
+        return self._presence(question, description, sent, received, there=True)
 
-    def _presence(self, question: _Question, told: str, sent: float, received: float, *, there: bool) -> None:
+    def _presence(self, question: _Question, description: str, sent: float, received: float, *, there: bool) -> None:
         """What is said of a volume's snapshots or locks says that it is there, or is not."""
         filer, kind, *below = question.collection.split("/")
         if below:
-            self._model.answers.append(Answer(told, sent, received, f"{filer}/{kind}", {}, (below[0],), None, there))
+            self._model.answers.append(
+                Answer(description, sent, received, f"{filer}/{kind}", {}, (below[0],), None, there)
+            )
 
 
 class _Question:
@@ -204,7 +206,7 @@ class _Question:
         self.fits = fits
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         return f"GET {self.url} {self.headers or ''}"
 
 

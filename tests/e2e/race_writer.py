@@ -122,21 +122,21 @@ class Writer:
 
     def _snapshots(self, volume: str) -> list[Key]:
         """Oldest first."""
-        found = [key for key in self._now if key[0] == f"{self._filer}/volumes/{volume}/snapshots"]
-        return sorted(found, key=lambda key: str(self._now[key]["creation_time"]))
+        keys = [key for key in self._now if key[0] == f"{self._filer}/volumes/{volume}/snapshots"]
+        return sorted(keys, key=lambda key: str(self._now[key]["creation_time"]))
 
     def _snapshot(self, volume: str) -> None:
         key = f"{self._filer}/volumes/{volume}/snapshots", self._dice.choice(_SNAPSHOTS)
         purge = self._dice.random() < 0.5
-        held = self._snapshots(volume)
-        gone = dict.fromkeys(held[: max(0, len(held) + 1 - SNAPSHOT_LIMIT)])
+        snapshots = self._snapshots(volume)
+        gone = dict.fromkeys(snapshots[: max(0, len(snapshots) + 1 - SNAPSHOT_LIMIT)])
         body = {"purge_old_if_needed": purge}
         self._submit("POST", key, body, lambda answer: {**gone, key: self._model.same(answer)})
 
     def _drop_snapshot(self, volume: str) -> None:
-        held = self._snapshots(volume)
-        if held:
-            key = self._dice.choice(held)
+        snapshots = self._snapshots(volume)
+        if snapshots:
+            key = self._dice.choice(snapshots)
             self._submit("DELETE", key, None, lambda _: {key: None})
 
     def _lock(self, volume: str) -> None:
@@ -164,8 +164,8 @@ class Writer:
             return
         rule = self._dice.choice(_RULES)
         if rule in present["rules"]:
-            left = {**present, "rules": [other for other in present["rules"] if other != rule]}
-            self._submit("DELETE", key, None, lambda _: {key: self._model.same(left)}, f"/rule/{rule}")
+            remaining = {**present, "rules": [other for other in present["rules"] if other != rule]}
+            self._submit("DELETE", key, None, lambda _: {key: self._model.same(remaining)}, f"/rule/{rule}")
         else:
             self._submit("PUT", key, None, self._as_told(key), f"/rule/{rule}")
 
@@ -200,7 +200,7 @@ class Writer:
     def _take(
         self,
         answer: requests.Response,
-        told: str,
+        description: str,
         effect: Callable[[dict[str, Any]], States],
         submitted: float,
         ended: float,
@@ -208,12 +208,12 @@ class Writer:
         self._model.kinds[f"change {answer.status_code}"] += 1
         if answer.status_code not in _WORKED:
             if answer.json()["code"] not in _REFUSED:
-                self._model.surprise(f"{told}: {answer.status_code} {answer.text[:300]}")
+                self._model.surprise(f"{description}: {answer.status_code} {answer.text[:300]}")
             return
         states = effect(answer.json() if answer.content else {})
-        self._model.changed(states, submitted, ended, told)
+        self._model.changed(states, submitted, ended, description)
         mirrored = {other: state for key, state in states.items() if (other := self._mirrored(key)) != key}
-        self._model.changed(mirrored, submitted, ended, told)
+        self._model.changed(mirrored, submitted, ended, description)
         for key, state in states.items():
             self._now.pop(key, None)
             if state is not None:

@@ -46,9 +46,9 @@ class Caller:
         self._writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         await self._writer.drain()
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        found = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-        body = await self._reader.readexactly(int(found.get("content-length", "0")))
-        return Got(int(head[0].split()[1]), found, body)
+        headers_received = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+        body = await self._reader.readexactly(int(headers_received.get("content-length", "0")))
+        return Got(int(head[0].split()[1]), headers_received, body)
 
     async def final(self, path: str, wait: str) -> list[Got]:
         """All answers on the way to the final one: of the job that was named, for as often as that takes."""
@@ -89,9 +89,9 @@ async def connected(url: str, user: str, password: str, count: int) -> list[Call
 
 async def ask_all(callers: Sequence[Caller], path: str, waits: Sequence[str]) -> list[list[Got]]:
     """Ask all at once, by ``waits`` in turn; of each all answers."""
-    asked = (caller.final(path, waits[number % len(waits)]) for number, caller in enumerate(callers))
+    pending = (caller.final(path, waits[number % len(waits)]) for number, caller in enumerate(callers))
     try:
-        return await asyncio.gather(*asked)
+        return await asyncio.gather(*pending)
     finally:
         for caller in callers:
             caller.close()

@@ -83,9 +83,9 @@ def test_the_same_key_sent_at_once_is_one_batch(http: Client, service: Service, 
 def test_flower_knows_it(http: Client, service: Service, name: str) -> None:
     batch = http.ended(http.submit("POST", BATCHES, {"requests": _creations(name, 2)})["id"])
     for _ in range(100):
-        known = http.get(f"{service.flower}/api/task/info/{batch['id']}")
-        if known.status_code == 200 and known.json()["state"] == "SUCCESS":
+        response = http.get(f"{service.flower}/api/task/info/{batch['id']}")
+        if response.status_code == 200 and response.json()["state"] == "SUCCESS":
             break
         threading.Event().wait(0.1)
-    assert known.json()["name"] == "storage.batch"
-    assert known.json()["state"] == "SUCCESS"
+    assert response.json()["name"] == "storage.batch"
+    assert response.json()["state"] == "SUCCESS"

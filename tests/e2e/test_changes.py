@@ -72,8 +72,8 @@ class TestIdempotency:
     def test_a_hundred_at_once_make_one_job(self, http: Client, name: str) -> None:
         key = {"Idempotency-Key": uuid.uuid4().hex}
         with ThreadPoolExecutor(20) as pool:
-            asked = [pool.submit(http.post, f"{URL}/{name}", json={}, headers=key) for _ in range(100)]
-        assert len({answer.result().json()["id"] for answer in asked}) == 1
+            futures = [pool.submit(http.post, f"{URL}/{name}", json={}, headers=key) for _ in range(100)]
+        assert len({answer.result().json()["id"] for answer in futures}) == 1
 
 
 class TestRefusedAtOnce:
@@ -103,8 +103,8 @@ class TestRefusedAtOnce:
         problem(answer, status, code)
 
     def test_the_pointer_names_the_member(self, http: Client, name: str) -> None:
-        found = problem(http.post(f"{URL}/{name}", json={"size_total": "1"}), 422, "validation-failed")
-        assert [error["pointer"] for error in found["errors"]] == ["/size_total"]
+        document = problem(http.post(f"{URL}/{name}", json={"size_total": "1"}), 422, "validation-failed")
+        assert [error["pointer"] for error in document["errors"]] == ["/size_total"]
 
     def test_another_media_type(self, http: Client, name: str) -> None:
         problem(
@@ -161,10 +161,10 @@ class TestOrder:
         listing = http.get("/v4/slow/volumes", headers={"Prefer": "respond-async", "Cache-Control": "no-cache"}).json()
         assert http.change("POST", f"/v4/slow/volumes/{name}", {}).status_code == 201
         assert http.get(f"/v4/slow/volumes/{name}").json()["name"] == name
-        shown: dict[str, Any] = http.get(f"/v4/jobs/{listing['id']}").json()
-        assert shown["state"] == "running"
+        job: dict[str, Any] = http.get(f"/v4/jobs/{listing['id']}").json()
+        assert job["state"] == "running"
         http.ended(listing["id"])
-        assert name in [found["name"] for found in http.get("/v4/slow/volumes").json()]
+        assert name in [volume["name"] for volume in http.get("/v4/slow/volumes").json()]
 
 
 class TestUnreachableStorage:

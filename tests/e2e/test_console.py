@@ -44,7 +44,9 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     complaints: list[str] = []
     opened.on("request", lambda sent: None if sent.url.startswith((service.url, "data:")) else foreign.append(sent.url))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+    opened.on(
+        "console", lambda message: complaints.append(message.text) if "Content Security" in message.text else None
+    )
     opened.goto(f"{service.url}/login?next=/console/")
     yield opened
     context.close()

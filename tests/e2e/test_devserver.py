@@ -26,19 +26,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def _refused(environment: dict[str, str]) -> str:
     done = devserver("start", environment)
     assert done.returncode != 0
-    said = (done.stdout + done.stderr).strip()
-    assert len(said.splitlines()) == 1, said
+    output = (done.stdout + done.stderr).strip()
+    assert len(output.splitlines()) == 1, output
     assert _running_in(environment["SAPI_DEV_FOLDER"]) == []
-    return said
+    return output
 
 
 def _running_in(folder: str) -> list[str]:
-    found = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in found.splitlines() if folder in line]
+    output = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in output.splitlines() if folder in line]
 
 
 @pytest.mark.parametrize(
-    ("backends", "named"),
+    ("backends", "message"),
     [
         ("x🌈NoStorage", "NoStorage"),
         ("x🌈DummyStorage🌈volumes", "option"),
@@ -48,13 +48,13 @@ def _running_in(folder: str) -> list[str]:
         ("jobs🌈DummyStorage", "jobs"),
     ],
 )
-def test_wrong_backends_are_named(environment: dict[str, str], backends: str, named: str) -> None:
-    assert named in _refused({**environment, "SAPI_BACKENDS": backends})
+def test_wrong_backends_are_named(environment: dict[str, str], backends: str, message: str) -> None:
+    assert message in _refused({**environment, "SAPI_BACKENDS": backends})
 
 
 def test_no_option_is_shown(environment: dict[str, str]) -> None:
-    said = _refused({**environment, "SAPI_BACKENDS": "x🌈NetappStorage🌈password🌈s3cret:@;🌈username"})
-    assert "s3cret" not in said
+    output = _refused({**environment, "SAPI_BACKENDS": "x🌈NetappStorage🌈password🌈s3cret:@;🌈username"})
+    assert "s3cret" not in output
 
 
 def test_a_taken_port_is_named(environment: dict[str, str]) -> None:
@@ -97,8 +97,8 @@ def test_what_dies_is_started_again_and_nothing_is_lost(http: Client, service: S
 
 
 def _processes() -> list[tuple[int, str]]:
-    found = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [(int(line.split()[0]), line) for line in found.splitlines()[1:]]
+    output = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [(int(line.split()[0]), line) for line in output.splitlines()[1:]]
 
 
 def _is_of(pid: int, folder: Path) -> bool:

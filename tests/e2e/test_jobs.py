@@ -151,11 +151,11 @@ class TestList:
         for job_id in made:
             http.ended(job_id)
         page = http.get("/v4/jobs", params={"volume": volume, "operation": "update_volume", "limit": "2"})
-        found = [job["id"] for job in page.json()]
+        job_ids = [job["id"] for job in page.json()]
         while "next" in page.links:
             page = http.get(page.links["next"]["url"])
-            found += [job["id"] for job in page.json()]
-        assert found == made[::-1]
+            job_ids += [job["id"] for job in page.json()]
+        assert job_ids == made[::-1]
 
     def test_filters(self, http: Client, name: str) -> None:
         failed = http.ended(http.submit("DELETE", f"/v4/dummy/volumes/{name}")["id"])

@@ -39,7 +39,7 @@ class Scene:
         self.changes = 0
         #: How reads were answered, and the refreshes that they were told of.
         self.statuses: Counter[str] = Counter()
-        self.told: set[str] = set()
+        self.refresh_ids: set[str] = set()
         self._changer = stack.client()
         self._rhythm = threading.Event()
 
@@ -69,9 +69,9 @@ class Scene:
         if (answer.status_code, status) != (200, "storage-api; hit"):
             return self.model.surprise(f"a read was no hit: {answer.status_code} {answer.headers}")
         if "Operation-Location" in answer.headers:
-            self.told.add(answer.headers["Operation-Location"].rpartition("/")[2])
-        shown = {record["name"]: self.model.same(record) for record in answer.json()}
-        self.model.answers.append(Answer(f"GET {status}", sent, received, LISTING, shown))
+            self.refresh_ids.add(answer.headers["Operation-Location"].rpartition("/")[2])
+        by_name = {record["name"]: self.model.same(record) for record in answer.json()}
+        self.model.answers.append(Answer(f"GET {status}", sent, received, LISTING, by_name))
         self._rhythm.wait(READ_EVERY_S)
         return None
 
@@ -103,14 +103,14 @@ def test_reads_stay_hits_and_are_right_while_refreshes_run_and_commit(
     refreshes = [_refresh(http) for _ in range(REFRESHES)]
     crowd.wait(max(4 * CHANGE_EVERY_S, LOOK_S - (time.monotonic() - began)))
     crowd.end()
-    for job_id in scene.told:
+    for job_id in scene.refresh_ids:
         _ended(http, job_id)
     wrong = scene.model.disagreements()
     with capsys.disabled():
         print(f"\n{scene.changes} changes, {dict(scene.statuses)}, {len(wrong)} wrong, {len(refreshes)} refreshes")  # noqa: T201
     assert not wrong, f"{len(wrong)} are wrong; the first of them:\n" + "\n".join(wrong[:5])
     listed = http.get("/v4/jobs?operation=list_volumes&limit=1000").json()
-    assert {job["id"] for job in listed} == {first, *refreshes, *scene.told}, "the filer was asked besides"
+    assert {job["id"] for job in listed} == {first, *refreshes, *scene.refresh_ids}, "the filer was asked besides"
     # Each of them saw changes while it ran: that is what this is about.
     assert scene.changes > (REFRESHES * LISTING_S) / (CHANGE_EVERY_S + 2)
 

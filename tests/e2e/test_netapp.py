@@ -63,9 +63,9 @@ def test_export_policies(http: Client, name: str) -> None:
         "db1.example.org",
     ]
     assert http.change("DELETE", f"{path}/rule/@hosts").status_code == 204
-    shown = http.get(path).json()
-    assert shown["rules"] == ["10.0.0.0/8", "db1.example.org"]
-    assert [rule["clients"] for rule in shown["details"]] == [["10.0.0.0/8"], ["db1.example.org"]]
+    policy = http.get(path).json()
+    assert policy["rules"] == ["10.0.0.0/8", "db1.example.org"]
+    assert [rule["clients"] for rule in policy["details"]] == [["10.0.0.0/8"], ["db1.example.org"]]
     assert http.change("DELETE", path).status_code == 204
 
 
@@ -80,7 +80,7 @@ def test_the_filers_password_is_found_nowhere(http: Client, service: Service, ne
     """Not in any process's environment or command line, not in the logs or the data; in the workers' own file alone."""
     http.change("DELETE", f"{URL}/{netapp_volume}", wait=25)
     secrets = [PASSWORD.encode(), base64.b64encode(f"storage-api:{PASSWORD}".encode()), PASSWORD[-32:].encode()]
-    found = []
+    names = []
     for path in (
         *service.folder.rglob("*"),
         *Path("/proc").glob("[0-9]*/environ"),
@@ -91,8 +91,8 @@ def test_the_filers_password_is_found_nowhere(http: Client, service: Service, ne
         except OSError:
             continue
         if any(secret in content for secret in secrets):
-            found.append(path.name)
-    assert found == ["backends.toml"]
+            names.append(path.name)
+    assert names == ["backends.toml"]
 
 
 def test_a_vserver_that_was_renamed_hides_nothing(http: Client, filer: Simulator, netapp_volume: str) -> None:

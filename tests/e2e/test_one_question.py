@@ -47,8 +47,8 @@ async def _all(stack: OwnStack, filer: str, count: int, waits: tuple[str, ...]) 
 
 def _listings(http: Client, filer: str) -> list[dict[str, Any]]:
     path = f"/v4/jobs?operation=list_volumes&subsystem={filer}&limit=1000"
-    found: list[dict[str, Any]] = http.get(path).json()
-    return found
+    jobs: list[dict[str, Any]] = http.get(path).json()
+    return jobs
 
 
 def _firsts(answers: list[list[Got]]) -> Counter[str]:
@@ -65,8 +65,8 @@ def _judge(answers: list[list[Got]], jobs: set[str]) -> None:
     errors = [(got.status, got.body[:400]) for some in answers for got in some if got.status not in (200, 202)]
     assert not errors, f"{len(errors)} errors, such as {errors[0]}"
     finals = [some[-1] for some in answers]
-    named = {got.job for some in answers for got in (some[0], some[-1]) if "hit" not in _origin(got)}
-    assert named == jobs
+    named_jobs = {got.job for some in answers for got in (some[0], some[-1]) if "hit" not in _origin(got)}
+    assert named_jobs == jobs
     assert {got.status for got in finals} == {200}
     assert len({got.body for got in finals}) == 1
     assert len(finals[0].json()) == 100
@@ -87,19 +87,19 @@ def test_a_crowd_on_a_cold_listing_makes_one_job(stack: OwnStack, capsys: pytest
 def test_who_asks_as_the_listing_ends_makes_no_second_job(stack: OwnStack) -> None:
     """Clients ask again and again until they have the listing, of several filers one after the other."""
     jobs = [asyncio.run(_insistent(stack, f"/v4/{filer}/volumes")) for filer in QUICK_FILERS]
-    assert [len(each) for each in jobs] == [1] * len(jobs)
+    assert [len(of_filer) for of_filer in jobs] == [1] * len(jobs)
 
 
 async def _insistent(stack: OwnStack, path: str) -> set[str]:
     """The jobs that clients were told of until each had the listing."""
 
     async def insist(caller: Caller) -> set[str]:
-        told = set()
+        job_ids = set()
         while (answer := await caller.get(path, Prefer="respond-async")).status != 200:
             assert answer.status == 202, answer
-            told.add(answer.job)
+            job_ids.add(answer.job)
         caller.close()
-        return told
+        return job_ids
 
     callers = await connected(stack.url, USER, PASSWORD, INSISTENT)
     return set().union(*await asyncio.gather(*map(insist, callers)))
@@ -109,16 +109,16 @@ def test_who_joins_gets_what_he_asked_for(stack: OwnStack) -> None:
     client, later = stack.client(), {"Prefer": "respond-async"}
     filtered = client.get("/v4/joined/volumes?name=acc*", headers=later)
     whole = client.get("/v4/joined/volumes", headers=later)
-    named = client.get("/v4/joined/volumes?name=acc*&fields=name", headers=later)
+    filtered_by_name = client.get("/v4/joined/volumes?name=acc*&fields=name", headers=later)
     location = f"/v4/jobs/{whole.json()['id']}"
-    assert {answer.headers["Location"] for answer in (filtered, whole, named)} == {location}
+    assert {answer.headers["Location"] for answer in (filtered, whole, filtered_by_name)} == {location}
     client.ended(whole.json()["id"])
 
     assert len(client.get(f"{location}/result").json()) == 100
     assert len(client.get(whole.json()["links"]["result"]).json()) == 100
     assert 0 < len(client.get(filtered.json()["links"]["result"]).json()) < 100
-    shown = client.get(named.json()["links"]["result"]).json()
-    assert {(*volume,) for volume in shown} == {("name",)}
+    result = client.get(filtered_by_name.json()["links"]["result"]).json()
+    assert {(*volume,) for volume in result} == {("name",)}
 
 
 @pytest.mark.slow

@@ -31,17 +31,17 @@ def _is_hit(http: Client, path: str) -> bool:
 
 class TestVolumes:
     def test_what_was_written_reads_back(self, http: Client, name: str) -> None:
-        wanted: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "size_total": 10 * 2**30, "junction_path": f"/{name}", "autosize_enabled": True, "max_autosize": 20 * 2**30,
             "percentage_snapshot_reserve": 10, "compression_enabled": True, "inline_compression": True,
             "caching_policy": "auto", "active_policy_name": "default", "snapshot_policy": "none",
             "security_style": "mixed", "unix_permissions": "0750", "space_guarantee": "volume", "qos_policy": "gold",
             "tiering_policy": "snapshot-only", "comment": 'Run 3: conditions, "raw" é',
         }  # fmt: skip
-        created = http.change("POST", f"{VOLUMES}/{name}", wanted)
+        created = http.change("POST", f"{VOLUMES}/{name}", settings)
         assert created.status_code == 201
         assert set(created.json()) == VOLUME_FIELDS
-        assert {field: created.json()[field] for field in wanted} == wanted
+        assert {field: created.json()[field] for field in settings} == settings
         assert http.get(f"{VOLUMES}/{name}").json() == created.json()
 
     def test_a_change_is_in_the_cached_listing_at_once(self, http: Client, volume: str) -> None:
@@ -187,11 +187,13 @@ class TestPolicies:
         assert http.change("PUT", f"{path}/rule/192.0.2.0/24").json()["rules"] == [*unique, "192.0.2.0/24"]
         for _ in range(2):
             assert http.change("DELETE", f"{path}/rule/10.0.0.0/8").status_code == 204
-        left = [rule for rule in [*unique, "192.0.2.0/24"] if rule != "10.0.0.0/8"]
-        shown = http.get(path).json()
-        assert (shown["name"], shown["rules"]) == (name, left)
-        assert [(rule["clients"], rule["rw"]) for rule in shown["details"]] == [([rule], ["sys"]) for rule in left]
-        assert [p["rules"] for p in http.get(f"{DUMMY}/export").json() if p["name"] == name] == [left]
+        remaining = [rule for rule in [*unique, "192.0.2.0/24"] if rule != "10.0.0.0/8"]
+        policy = http.get(path).json()
+        assert (policy["name"], policy["rules"]) == (name, remaining)
+        assert [(rule["clients"], rule["rw"]) for rule in policy["details"]] == [
+            ([rule], ["sys"]) for rule in remaining
+        ]
+        assert [p["rules"] for p in http.get(f"{DUMMY}/export").json() if p["name"] == name] == [remaining]
         assert http.change("DELETE", path).status_code == 204
         problem(http.get(path), 404, "no-such-policy")
         assert name not in _names(http, f"{DUMMY}/export")
@@ -225,13 +227,13 @@ class TestListings:
     def test_pages_are_of_one_state_whatever_happens_meanwhile(self, http: Client, name: str) -> None:
         whole = _names(http, f"{VOLUMES}?sort=name")
         page = http.get(VOLUMES, params={"sort": "name", "limit": "50", "fields": "name"})
-        found = [record["name"] for record in page.json()]
+        seen = [record["name"] for record in page.json()]
         http.change("POST", f"{VOLUMES}/a{name}", {})
         while "next" in page.links:
             page = http.get(page.links["next"]["url"])
             assert page.status_code == 200, page.text
-            found += [record["name"] for record in page.json()]
-        assert found == whole
+            seen += [record["name"] for record in page.json()]
+        assert seen == whole
         assert f"a{name}" in _names(http, VOLUMES)
 
     @pytest.mark.parametrize(
@@ -240,8 +242,8 @@ class TestListings:
          "autosize_enabled=maybe", "size_used=5..", "limit=1&limit=2"],
     )  # fmt: skip
     def test_expressions_that_make_no_sense(self, http: Client, query: str) -> None:
-        found = problem(http.get(f"{VOLUMES}?{query}"), 422, "validation-failed")
-        assert found["errors"][0]["pointer"] == "/" + query.split("=", maxsplit=1)[0]
+        document = problem(http.get(f"{VOLUMES}?{query}"), 422, "validation-failed")
+        assert document["errors"][0]["pointer"] == "/" + query.split("=", maxsplit=1)[0]
 
     def test_only_if_cached(self, http: Client, volume: str) -> None:
         answer = http.get(f"{VOLUMES}/{volume}/locks", headers={"Cache-Control": "only-if-cached"})

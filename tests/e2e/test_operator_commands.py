@@ -35,8 +35,8 @@ def test_a_drained_worker_is_not_counted_and_said_to_be_drained(service: Service
         assert drained.returncode == 0, drained.stderr
         assert "make resume NODE=worker1" in drained.stdout
         assert online() == before - 1
-        said = _type(service, "status")
-        assert "! worker1 is drained: make resume NODE=worker1" in said.stdout
+        status = _type(service, "status")
+        assert "! worker1 is drained: make resume NODE=worker1" in status.stdout
         assert http.ended(running["id"])["state"] == "succeeded"
         assert http.change("POST", f"/v4/dummy/volumes/{name}", {"size_total": 2**30}).status_code == 201
     finally:
@@ -54,10 +54,10 @@ def test_one_job_can_be_followed_through_all_logs(service: Service, http: Client
 
 
 @pytest.mark.parametrize(
-    ("command", "named"), [(("drain", "nobody"), "worker1"), (("logs", "no-such-id"), "no-such-id")]
+    ("command", "expected"), [(("drain", "nobody"), "worker1"), (("logs", "no-such-id"), "no-such-id")]
 )
-def test_what_cannot_be_done_is_said(service: Service, command: tuple[str, ...], named: str) -> None:
+def test_what_cannot_be_done_is_said(service: Service, command: tuple[str, ...], expected: str) -> None:
     refused = _type(service, *command)
     assert refused.returncode == 1
-    assert named in refused.stderr
+    assert expected in refused.stderr
     assert "Traceback" not in refused.stderr

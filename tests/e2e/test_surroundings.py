@@ -79,14 +79,14 @@ class TestErrors:
 class TestFlower:
     def test_shows_a_failed_job_as_failed(self, http: Client, service: Service) -> None:
         job = http.ended(http.submit("DELETE", "/v4/dummy/volumes/not_there_at_all")["id"])
-        shown = _in_flower(service, job["id"], "FAILURE")
-        assert (shown["state"], shown["name"], shown["uuid"]) == ("FAILURE", "storage.restrict_volume", job["id"])
+        task = _in_flower(service, job["id"], "FAILURE")
+        assert (task["state"], task["name"], task["uuid"]) == ("FAILURE", "storage.restrict_volume", job["id"])
 
     def test_shows_a_job_that_waits_as_one_that_has_not_begun(self, http: Client, service: Service) -> None:
         *_, last = (http.submit("DELETE", "/v4/slow/volumes/not_there_either") for _ in range(8))
-        shown = _in_flower(service, last["id"], "RECEIVED")
+        task = _in_flower(service, last["id"], "RECEIVED")
         assert http.get(f"/v4/jobs/{last['id']}").json()["state"] == "queued"
-        assert (shown["state"], shown["started"]) == ("RECEIVED", None)
+        assert (task["state"], task["started"]) == ("RECEIVED", None)
         http.ended(last["id"])
         assert _in_flower(service, last["id"], "FAILURE")["started"]
 
@@ -97,10 +97,10 @@ class TestFlower:
 
 def _in_flower(service: Service, job_id: str, state: str) -> dict[str, Any]:
     """The task as Flower shows it, when its events have come."""
-    shown: dict[str, Any] = {}
+    task: dict[str, Any] = {}
     until = time.monotonic() + 20
-    while shown.get("state") != state and time.monotonic() < until:
+    while task.get("state") != state and time.monotonic() < until:
         answer = requests.get(f"{service.flower}/api/task/info/{job_id}", timeout=20)
-        shown = answer.json() if answer.status_code == 200 else {}
+        task = answer.json() if answer.status_code == 200 else {}
         time.sleep(0.1)
-    return shown
+    return task

@@ -22,7 +22,7 @@ _TRACED = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 def spans(folder: Path) -> list[dict[str, Any]]:
     """The spans of the trace that processes have written, among their other output."""
-    found = []
+    of_trace = []
     decoder = json.JSONDecoder()
     for path in folder.glob("*.log"):
         text = path.read_text(errors="replace")
@@ -34,18 +34,18 @@ def spans(folder: Path) -> list[dict[str, Any]]:
                 length = 1
             else:
                 if span.get("context", {}).get("trace_id") == f"0x{_TRACE}":
-                    found.append(span)
+                    of_trace.append(span)
             start = text.find("{\n", start + length)
-    return found
+    return of_trace
 
 
 def await_spans(folder: Path, *beginnings: str) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 60
     while True:
-        found = spans(folder)
-        names = [span["name"] for span in found]
+        written = spans(folder)
+        names = [span["name"] for span in written]
         if all(any(name.startswith(beginning) for name in names) for beginning in beginnings):
-            return found
+            return written
         assert time.monotonic() < deadline, names
         time.sleep(0.2)
 
@@ -62,9 +62,9 @@ def test_one_trace_from_the_client_to_the_end(tmp_path: Path):
         assert answer.status_code == 201, answer.text
         job = client.get(answer.headers["Operation-Location"]).json()
         assert job["trace_id"] == _TRACE
-        found = await_spans(tmp_path, "POST", "wait", "attempt create_volume", "storage create_volume", "run/")
-    by_name = {span["name"]: span for span in found}
-    request = next(span for span in found if span["name"].startswith("POST"))
+        written = await_spans(tmp_path, "POST", "wait", "attempt create_volume", "storage create_volume", "run/")
+    by_name = {span["name"]: span for span in written}
+    request = next(span for span in written if span["name"].startswith("POST"))
     assert request["parent_id"] == f"0x{_PARENT}"
     attempt, task = by_name["attempt create_volume"], by_name["run/storage.create_volume"]
     assert task["parent_id"] == by_name["wait"]["parent_id"] == request["context"]["span_id"]
@@ -89,9 +89,9 @@ def test_another_worker_that_reconciles_goes_on_with_the_trace(tmp_path: Path):
         running.kill(QUICK)
         running.start(Node("other", "write,read"))
         assert client.ended(job["id"])["trace_id"] == _TRACE
-        found = await_spans(tmp_path, "reconcile create_volume")
-    request = next(span for span in found if span["name"].startswith("POST"))
-    (reconciled,) = [span for span in found if span["name"].startswith("reconcile")][-1:]
+        written = await_spans(tmp_path, "reconcile create_volume")
+    request = next(span for span in written if span["name"].startswith("POST"))
+    (reconciled,) = [span for span in written if span["name"].startswith("reconcile")][-1:]
     assert reconciled["parent_id"] == request["context"]["span_id"]
 
 

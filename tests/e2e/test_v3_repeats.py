@@ -37,8 +37,8 @@ def http(stack: OwnStack) -> Client:
 
 
 def jobs_of(http: Client, operation: str, volume: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = http.get(f"/v4/jobs?operation={operation}&volume={volume}").json()
-    return found
+    jobs: list[dict[str, Any]] = http.get(f"/v4/jobs?operation={operation}&volume={volume}").json()
+    return jobs
 
 
 def until_told(http: Client, method: str, path: str, body: Any = None) -> list[requests.Response]:
@@ -74,8 +74,8 @@ def test_a_creation_that_is_sent_again_gets_its_own_outcome(http: Client, name: 
 def test_two_at_the_same_time_are_two(http: Client, stack: OwnStack, name: str) -> None:
     path, body = f"/v3/quick/volumes/{name}", {"size_total": 10**9}
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(stack.client().post, path, json=body) for _ in range(2)]
-        assert sorted(each.result(_LIMIT_S).status_code for each in asked) == [201, 400]
+        futures = [pool.submit(stack.client().post, path, json=body) for _ in range(2)]
+        assert sorted(future.result(_LIMIT_S).status_code for future in futures) == [201, 400]
 
 
 def test_another_change_in_between_makes_it_a_new_request(http: Client, name: str) -> None:
@@ -99,17 +99,17 @@ def test_a_change_by_path_in_between_makes_it_a_new_request_too(http: Client, na
     assert second.headers["Operation-Location"] != first
 
 
-def held(stack: OwnStack, http: Client, method: str, path: str, **options: Any) -> Future[requests.Response]:
+def held_request(stack: OwnStack, http: Client, method: str, path: str, **options: Any) -> Future[requests.Response]:
     """A request that is held open now: its job is there."""
     pool = ThreadPoolExecutor(1)
-    asked = pool.submit(stack.client().request, method, path, **options)
+    future = pool.submit(stack.client().request, method, path, **options)
     pool.shutdown(wait=False)
     volume = path.split("/volumes/")[1].split("/", maxsplit=1)[0]
     until = time.monotonic() + _LIMIT_S
     while not http.get(f"/v4/jobs?volume={volume}").json():
         assert time.monotonic() < until
         time.sleep(0.05)
-    return asked
+    return future
 
 
 @pytest.fixture
@@ -132,13 +132,13 @@ def api_server(stack: OwnStack) -> str:
 @pytest.mark.slow
 def test_a_killed_api_leaves_no_request_behind(stack: OwnStack, long: OwnStack, http: Client, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
-    asked = held(long, http, "POST", path, json=body)
+    future = held_request(long, http, "POST", path, json=body)
     server = stack.processes.started.pop(api_server(stack))
     # Its process goes with it.
     server.kill()
     server.wait(20)
     with pytest.raises(requests.ConnectionError):
-        asked.result(_LIMIT_S)
+        future.result(_LIMIT_S)
     assert until_told(http, "POST", path, body)[-1].status_code == 201
     assert len(jobs_of(http, "create_volume", name)) == 1
 
@@ -146,9 +146,9 @@ def test_a_killed_api_leaves_no_request_behind(stack: OwnStack, long: OwnStack, 
 @pytest.mark.slow
 def test_redis_that_starts_anew_keeps_what_was_not_told(stack: OwnStack, long: OwnStack, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
-    asked = held(long, stack.client(), "POST", path, json=body)
+    future = held_request(long, stack.client(), "POST", path, json=body)
     stack.restart_redis()
-    first = asked.result(_LIMIT_S)
+    first = future.result(_LIMIT_S)
     assert first.status_code in (201, 504), first.text
     last = first if first.status_code == 201 else until_told(stack.client(), "POST", path, body)[-1]
     assert last.status_code == 201, last.text
@@ -160,9 +160,9 @@ def test_a_process_that_is_told_to_stop_answers_what_it_holds(
     stack: OwnStack, long: OwnStack, http: Client, name: str
 ) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
-    asked = held(long, http, "POST", path, json=body)
+    future = held_request(long, http, "POST", path, json=body)
     stack.processes.started[api_server(stack)].send_signal(signal.SIGTERM)
-    job = assert_under_way(asked.result(_LIMIT_S))
+    job = assert_under_way(future.result(_LIMIT_S))
     answer = until_told(http, "POST", path, body)[-1]
     assert (answer.status_code, answer.headers["Operation-Location"]) == (201, job)
 
@@ -171,13 +171,13 @@ def test_a_process_that_is_told_to_stop_answers_what_it_holds(
 def test_an_answer_that_came_too_late_for_its_client_is_kept(stack: OwnStack, long: OwnStack, name: str) -> None:
     path, body = f"/v3/slow/volumes/{name}", {"size_total": 10**9}
     frozen = stack.processes.pids("api")
-    asked = held(stack, long.client(), "POST", path, json=body, timeout=(5, _LATENCY_S))
+    future = held_request(stack, long.client(), "POST", path, json=body, timeout=(5, _LATENCY_S))
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     try:
         # The client gives up, the job ends, and the time in which an answer may come is over.
         with pytest.raises(requests.ReadTimeout):
-            asked.result(_LIMIT_S)
+            future.result(_LIMIT_S)
         (job,) = jobs_of(long.client(), "create_volume", name)
         ended = long.client().get(f"/v4/jobs/{job['id']}", headers={"Prefer": "wait=20"}).json()
         assert ended["state"] == "succeeded"

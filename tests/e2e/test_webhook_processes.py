@@ -78,8 +78,8 @@ def test_a_client_is_notified_of_its_own_job(running: OwnStack, receiver: HookRe
     client = running.client()
     job_id = change(client, "mine", **{"Callback-URL": f"http://127.0.0.1:{receiver.port}/mine"})
     receiver.wait_for(2)
-    told = [hook for hook, path in zip(receiver.hooks, receiver.paths, strict=True) if path == "/mine"]
-    assert [hook.body["data"]["id"] for hook in told] == [job_id]
+    hooks = [hook for hook, path in zip(receiver.hooks, receiver.paths, strict=True) if path == "/mine"]
+    assert [hook.body["data"]["id"] for hook in hooks] == [job_id]
     for url in ("http://127.0.0.1:1/", "https://elsewhere.example/", "ftp://127.0.0.1/", "nonsense", ""):
         answer = client.post("/v4/dummy/volumes/x", json={}, headers={"Callback-URL": url})
         assert problem_of(answer, 422, "validation-failed")["errors"][0]["pointer"] == "/Callback-URL"
