@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 _FILES = 16_384
 
 
-def _end_when_told() -> None:
+def _end_on_signals() -> None:
     """Until the server sets its own handlers, let signals end the process at once: it has no requests yet."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -43,7 +43,7 @@ def _allow_many_files() -> None:
 
 if __name__ == "__main__":
     _allow_many_files()
-    os.register_at_fork(after_in_child=_end_when_told)
+    os.register_at_fork(after_in_child=_end_on_signals)
     if sys.platform == "linux":
         os.register_at_fork(after_in_child=_end_with_parent)
     entrypoint()  # type: ignore[no-untyped-call]

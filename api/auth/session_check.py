@@ -66,19 +66,19 @@ class SessionCheck:
         if claims.get("sub", kept.identity.subject) != kept.identity.subject:
             raise InvalidToken("it is somebody else's")
         groups = groups_in(claims, settings.oauth_groups_claim)
-        if groups is None and not self._was_asked_anew(tokens):
+        if groups is None and not self._has_new_id_token(tokens):
             raise InvalidToken("it tells no groups")
         return groups or ()
 
     def _claims(self, tokens: Mapping[str, Any], access_token: str) -> dict[str, Any]:
         """Return the claims of ID token and user info."""
         claims: dict[str, Any] = {}
-        if self._was_asked_anew(tokens):
+        if self._has_new_id_token(tokens):
             client_id = self._provider.settings.oauth_client_id
             claims = self._provider.verifier.claims(str(tokens["id_token"]), audience=client_id)
         return self._provider.ask_userinfo(access_token) | claims
 
     @staticmethod
-    def _was_asked_anew(tokens: Mapping[str, Any]) -> bool:
+    def _has_new_id_token(tokens: Mapping[str, Any]) -> bool:
         """Is there a new ID token? It is not stored with the session."""
         return "id_token" in tokens

@@ -63,8 +63,10 @@ class TokenVerifier:
         claims = self.claims(token, audience=audience)
         kind = str((header_of(token) or {}).get("typ") or "").lower().removeprefix("application/")
         # Where neither says that it is an access token, an ID token is recognised by claims that only ID tokens have.
-        is_said = kind == "at+jwt" or str(claims.get("typ") or "").lower() == "bearer"
-        if claims.get("typ") in _OTHER_KINDS or (not is_said and any(name in claims for name in _ID_TOKEN_CLAIMS)):
+        is_access_token = kind == "at+jwt" or str(claims.get("typ") or "").lower() == "bearer"
+        if claims.get("typ") in _OTHER_KINDS or (
+            not is_access_token and any(name in claims for name in _ID_TOKEN_CLAIMS)
+        ):
             raise InvalidToken("it is no access token")
         return claims
 

@@ -121,12 +121,12 @@ def _retry(job: Job | None, made: list[str], retry_batch: Callable[[Job], str]) 
         if job.is_batch:
             made.append(retry_batch(job))
         else:
-            made.append(accept_job(_with_own_key(job, retry_request(job, keyed=True))).job_status.job.id)
+            made.append(accept_job(_with_key_of_job(job, retry_request(job, keyed=True))).job_status.job.id)
     except Problem as problem:
         return problem.code
     return ""
 
 
-def _with_own_key(job: Job, new: NewJob) -> NewJob:
+def _with_key_of_job(job: Job, new: NewJob) -> NewJob:
     """Give each job a key of its own, derived from the request's Idempotency-Key."""
     return replace(new, idempotency_key=f"{new.idempotency_key} {job.id}") if new.idempotency_key else new

@@ -121,25 +121,27 @@ class JobView(MethodView):
         job_status = visible_job(job_id)
         job_id = job_status.job.id
         preference = preferences(request, current_services().config.max_wait)
-        if preference.wait_s and not _is_news(job_status):
+        if preference.wait_s and not _has_changed(job_status):
             job_status = (
-                wait_for(current_services(), job_id, preference.wait_s, _is_news, end=not request.if_none_match)
+                wait_for(current_services(), job_id, preference.wait_s, _has_changed, end=not request.if_none_match)
                 or job_status
             )
         response = (
-            _with_version(Response(status=304), job_status) if _is_known(job_status) else job_response(job_status)
+            _with_version(Response(status=304), job_status)
+            if _is_client_version(job_status)
+            else job_response(job_status)
         )
         if preference.wait_s is not None:
             response.headers["Preference-Applied"] = preference.applied()
         return response
 
 
-def _is_news(job_status: JobStatus) -> bool:
+def _has_changed(job_status: JobStatus) -> bool:
     """Is this what a client that waits is waiting for? One that has a version waits for another, else for the end."""
-    return job_status.job.done or (bool(request.if_none_match) and not _is_known(job_status))
+    return job_status.job.done or (bool(request.if_none_match) and not _is_client_version(job_status))
 
 
-def _is_known(job_status: JobStatus) -> bool:
+def _is_client_version(job_status: JobStatus) -> bool:
     """Does the client have this version?"""
     return request.if_none_match.contains_weak(str(job_status.job.version))
 

@@ -58,7 +58,7 @@ class Database:
         self._seed = seed
         self._prune = prune
         self._lock_timeout_s = lock_timeout_s
-        self._own = threading.local()
+        self._local = threading.local()
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._inherited: list[_Connection] = []
         self._prepared = False
@@ -104,7 +104,7 @@ class Database:
             opened = list(self._opened)
         for connection in opened:
             connection.close()
-        self._own = threading.local()
+        self._local = threading.local()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -128,8 +128,8 @@ class Database:
 
     def _connection(self) -> _Connection:
         """Return this thread's connection; one inherited by a fork is neither used nor closed."""
-        connection: _Connection | None = getattr(self._own, "connection", None)
-        if connection is not None and self._own.pid == os.getpid():
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and self._local.pid == os.getpid():
             return connection
         if connection is not None:
             self._inherited.append(connection)
@@ -140,7 +140,7 @@ class Database:
                 self._prepare()
                 self._prepared = True
         connection = self._connect()
-        self._own.connection, self._own.pid = connection, os.getpid()
+        self._local.connection, self._local.pid = connection, os.getpid()
         return connection
 
     def _connect(self) -> _Connection:

@@ -118,9 +118,9 @@ def run(
         connection = Connection(address)
         connection.ask(make())
         begin.wait()
-        while (asked_at := time.perf_counter()) < until[0]:
+        while (sent_at := time.perf_counter()) < until[0]:
             status, _, _ = connection.ask(make())
-            latencies[number].append(time.perf_counter() - asked_at)
+            latencies[number].append(time.perf_counter() - sent_at)
             if status != expect:
                 wrong.append(status)
         connection.close()

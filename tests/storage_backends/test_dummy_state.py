@@ -177,7 +177,7 @@ def _make_policies(folder: Path, number: int) -> None:
 
 
 def _restrict_all(backend: DummyStorage) -> None:
-    inherited = backend._database._own.connection
+    inherited = backend._database._local.connection
     assert backend._database._connection() is not inherited
     for volume in backend.list_volumes(journal=journal()):
         backend.restrict_volume(volume.name, journal=journal())

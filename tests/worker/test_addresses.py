@@ -23,7 +23,7 @@ def test_sentinels_are_read_from_one_url():
     assert sentinels.hosts == (("one", 1), ("two", 26379), ("::1", 3))
     assert sentinels.master_name == "sapi"
     assert sentinels.options == {"username": "ann", "password": "p@ss", "db": 4}
-    assert sentinels.own_options == {"password": "sss"}
+    assert sentinels.sentinel_options == {"password": "sss"}
     assert "p@ss" not in repr(sentinels)
     assert "sss" not in repr(sentinels)
 
@@ -43,7 +43,7 @@ def test_with_tls_sentinels_and_servers_are_both_checked():
     sentinels = addresses.sentinels(url)
     assert sentinels is not None
     assert sentinels.tls
-    assert sentinels.own_options == {"ssl": True, "ssl_ca_certs": "/ca.pem"}
+    assert sentinels.sentinel_options == {"ssl": True, "ssl_ca_certs": "/ca.pem"}
     broker = addresses.broker(url)
     assert broker.use_ssl == {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": ssl.CERT_REQUIRED}
     assert broker.options["sentinel_kwargs"]["ssl_ca_certs"] == "/ca.pem"

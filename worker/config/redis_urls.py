@@ -43,7 +43,7 @@ class Sentinels:
     #: redis-py's options for connections to the master, without its address.
     options: Mapping[str, Any] = field(repr=False)
     #: The same for connections to a sentinel.
-    own_options: Mapping[str, Any] = field(repr=False)
+    sentinel_options: Mapping[str, Any] = field(repr=False)
     tls: bool
 
 
@@ -171,7 +171,7 @@ def _broker_of_sentinels(addresses: Sentinels) -> Broker:
     user, database = _userinfo(addresses.options), addresses.options.get("db", 0)
     hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in addresses.hosts]
     urls = [f"sentinel://{user}{host}:{port}/{database}" for host, port in hosts]
-    sentinel_kwargs = dict(addresses.own_options) | (_use_ssl(addresses.options) if addresses.tls else {})
+    sentinel_kwargs = dict(addresses.sentinel_options) | (_use_ssl(addresses.options) if addresses.tls else {})
     options = {"master_name": addresses.master_name, "sentinel_kwargs": sentinel_kwargs}
     return Broker(";".join(urls), _use_ssl(addresses.options) if addresses.tls else False, options)
 

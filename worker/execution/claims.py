@@ -82,16 +82,16 @@ class JobClaims:
 
     def claim(self, job_id: str) -> Lease | ClaimResult:
         """Claim a queued job for this worker; return its lease, or why it could not be claimed."""
-        terms, asked_at = self._terms(), time.monotonic()
+        terms, sent_at = self._terms(), time.monotonic()
         result, record = self._scripts.claim(job_id, *terms.token_and_times)
         if result is not ClaimResult.CLAIMED:
             return result
-        return self._lease_of(record, terms.token, asked_at) or ClaimResult.UNKNOWN
+        return self._lease_of(record, terms.token, sent_at) or ClaimResult.UNKNOWN
 
     def claim_next(self, queue: str) -> Lease | None:
         """Claim the first runnable job of a queue for this worker; None where there is none."""
-        terms, asked_at = self._terms(), time.monotonic()
-        return self._lease_of(self._scripts.claim_next(queue, terms), terms.token, asked_at)
+        terms, sent_at = self._terms(), time.monotonic()
+        return self._lease_of(self._scripts.claim_next(queue, terms), terms.token, sent_at)
 
     def await_next(self, slot: WaitingSlot) -> Lease | None:
         """Wait for the job that is claimed for a waiting slot; None when there is none in time."""
@@ -109,12 +109,12 @@ class JobClaims:
 
     def take_over(self, job_id: str, token: str) -> tuple[Lease, int] | None:
         """Take the lease of an in-doubt job that a sweep handed to this worker; return it and Redis's time (ms)."""
-        asked_at = time.monotonic()
+        sent_at = time.monotonic()
         record, now_ms, *_ = self._scripts.get_job(job_id, 0, 0)
         job = parse_job(record)
         if job is None or job.token != token:
             return None
-        return self._lease(job, token, asked_at), now_ms
+        return self._lease(job, token, sent_at), now_ms
 
     def join_ordering(self, lease: Lease, keys: list[str], fields: Mapping[str, str]) -> bool:
         """Add the ordering keys of the volumes that the job's paths refer to; False when it must wait for them."""
@@ -173,11 +173,11 @@ class JobClaims:
         terms = None
         if lease.claims_next is not None and not self.draining:
             terms = self._terms()._replace(also_dispatched=lease.claims_next(), wait_ms=int(_SLOT_WAIT_S * 1000))
-        asked_at, first_asked_at = 0.0, time.monotonic()
+        sent_at, first_sent_at = 0.0, time.monotonic()
 
         def finish() -> tuple[LeaseResult, MessageParts, Sequence[bytes]]:
-            nonlocal asked_at
-            asked_at = time.monotonic()
+            nonlocal sent_at
+            sent_at = time.monotonic()
             return self._scripts.finish(
                 lease.job_id, lease.token, completion.state, fields, completion.steps or [],
                 self._settings.job_keep * 1000, completion.result, self._settings.result_keep * 1000,
@@ -191,8 +191,8 @@ class JobClaims:
             return False
         lease.completed = True
         if terms is not None:
-            lease.next_lease = self._lease_of(answer[2], terms.token, asked_at)
-            lease.waiting_slot = None if answer[2] else WaitingSlot(terms.token, first_asked_at)
+            lease.next_lease = self._lease_of(answer[2], terms.token, sent_at)
+            lease.waiting_slot = None if answer[2] else WaitingSlot(terms.token, first_sent_at)
         self._publisher.publish_soon(parse_messages(answer[1]))
         return True
 
@@ -212,23 +212,23 @@ class JobClaims:
             settings.read_timeout * 1000, settings.change_timeout * 1000,
         )  # fmt: skip
 
-    def _lease_of(self, record: Sequence[bytes], token: str, asked_at: float) -> Lease | None:
+    def _lease_of(self, record: Sequence[bytes], token: str, sent_at: float) -> Lease | None:
         """The lease of a record that a script has claimed; None for no record, or one of a newer version."""
         if not record:
             return None
         job = parse_job(record)
         if job is not None:
-            return self._lease(job, token, asked_at)
+            return self._lease(job, token, sent_at)
         job_id = dict(zip(record[::2], record[1::2], strict=True))[b"id"].decode()
         log.error("claim.unknown-operation", job_id=job_id, hint="a newer version submitted it; it is requeued")
         self._scripts.requeue(job_id, token, int(_FOREIGN_DELAY_S * 1000), "", _NOT_KNOWN, counts=False)
         return None
 
-    def _lease(self, job: Job, token: str, asked_at: float) -> Lease:
+    def _lease(self, job: Job, token: str, sent_at: float) -> Lease:
         limit_s = self._settings.change_timeout if job.operation.is_change else self._settings.read_timeout
         lease = Lease(
             self._scripts, job, token,
-            asked_at=asked_at, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain,
+            sent_at=sent_at, lease_s=self._settings.lease, limit_s=limit_s, drain=self._drain,
         )  # fmt: skip
         self._lease_renewer.add(lease)
         return lease

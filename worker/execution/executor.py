@@ -209,7 +209,7 @@ class JobExecutor:
             log.warning("job.in-doubt", job_id=lease.job_id, detail=error.detail, **_backend_words(error))
             self._claims.hand_over(lease, "backend-timeout", cause=cause_of(error).to_json())
             return None
-        if error.transient and self._patience_left(lease):
+        if error.transient and self._may_retry(lease):
             reason = "backend-unavailable" if isinstance(error, BackendUnavailable) else "retrying"
             delay_s = self._delay_s(lease)
             log.warning(
@@ -243,7 +243,7 @@ class JobExecutor:
         log.warning("job.redis-unavailable", job_id=lease.job_id, error=type(exc).__name__)
         if lease.step is not None:
             self._claims.hand_over(lease, "")
-        elif self._patience_left(lease):
+        elif self._may_retry(lease):
             cause = Failure("queue-unavailable", "Redis could not be reached, or had no room.")
             self._claims.requeue(lease, self._delay_s(lease), "retrying", cause)
         else:
@@ -254,7 +254,7 @@ class JobExecutor:
     def _complete(self, lease: Lease, end: Completion) -> Completion | None:
         return end if self._claims.complete(lease, end) else None
 
-    def _patience_left(self, lease: Lease) -> bool:
+    def _may_retry(self, lease: Lease) -> bool:
         first, started = lease.job.first_failure_ms, lease.job.started_ms
         return first is None or started is None or started - first < self._settings.backend_patience * 1000
 

@@ -49,12 +49,12 @@ class Lease(Journal):
         job: Job,
         token: str,
         *,
-        asked_at: float,
+        sent_at: float,
         lease_s: float,
         limit_s: float,
         drain: threading.Event,
     ) -> None:
-        """``asked_at``: when the claim was sent (monotonic seconds)."""
+        """``sent_at``: when the claim was sent (monotonic seconds)."""
         self.job_id = job.id
         self.job = job
         self.token = token
@@ -70,8 +70,8 @@ class Lease(Journal):
         self._scripts = scripts
         self._valid_for_s = lease_s - min(_MARGIN_S, lease_s / 4)
         self._drain = drain
-        self._valid_until = asked_at + self._valid_for_s
-        self.limit_at = asked_at + limit_s
+        self._valid_until = sent_at + self._valid_for_s
+        self.limit_at = sent_at + limit_s
         self._cancel = threading.Event()
         self._lost = threading.Event()
         self._wake = threading.Event()
@@ -79,9 +79,9 @@ class Lease(Journal):
 
     # --- set by the renewer
 
-    def extend(self, asked_at: float) -> None:
-        """The lease was renewed by a call that was sent at ``asked_at`` (monotonic seconds)."""
-        self._valid_until = asked_at + self._valid_for_s
+    def extend(self, sent_at: float) -> None:
+        """The lease was renewed by a call that was sent at ``sent_at`` (monotonic seconds)."""
+        self._valid_until = sent_at + self._valid_for_s
 
     def cancel(self) -> None:
         """Cancellation was requested."""
@@ -234,9 +234,9 @@ class LeaseRenewer(threading.Thread):
 
     def renew(self) -> None:
         """Renew once. A job far over its time limit is renewed no more, so that another worker takes it over."""
-        asked_at = time.monotonic()
+        sent_at = time.monotonic()
         all_leases = self.leases()
-        leases = [lease for lease in all_leases if asked_at < lease.limit_at + self._lease_ms / 1000]
+        leases = [lease for lease in all_leases if sent_at < lease.limit_at + self._lease_ms / 1000]
         self._report_hung(all_leases, leases)
         if not leases:
             return
@@ -245,7 +245,7 @@ class LeaseRenewer(threading.Thread):
             if result is LeaseResult.LOST:
                 lease.lose()
                 continue
-            lease.extend(asked_at)
+            lease.extend(sent_at)
             if result is LeaseResult.CANCEL:
                 lease.cancel()
 

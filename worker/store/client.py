@@ -117,14 +117,14 @@ def connect(settings: Settings, *, command_timeout_s: float | None = None, conne
     if sentinels is None:
         return _Client.from_url(url, **limits)
     # All sentinels together must answer or fail within the time limit.
-    each_s = command_timeout_s / len(sentinels.hosts)
+    time_limit_s = command_timeout_s / len(sentinels.hosts)
     sentinel_options = {
-        "socket_timeout": each_s,
-        "socket_connect_timeout": each_s,
+        "socket_timeout": time_limit_s,
+        "socket_connect_timeout": time_limit_s,
         "retry": limits["retry"],
         "protocol": 2,
     }
-    manager = _Sentinels(list(sentinels.hosts), sentinel_kwargs=sentinel_options | dict(sentinels.own_options))  # type: ignore[no-untyped-call]
+    manager = _Sentinels(list(sentinels.hosts), sentinel_kwargs=sentinel_options | dict(sentinels.sentinel_options))  # type: ignore[no-untyped-call]
     pool = SentinelConnectionPool(
         sentinels.master_name, manager, **(limits | {"ssl": sentinels.tls} | dict(sentinels.options))
     )  # type: ignore[no-untyped-call]

@@ -17,14 +17,14 @@ class RedisMemory:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._asked_at = float("-inf")
+        self._read_at = float("-inf")
         self._percent = 0.0
 
     def used_percent(self) -> float:
         """How much of ``maxmemory`` is used; 0 where there is no limit, or while Redis does not say."""
-        if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
+        if time.monotonic() - self._read_at >= _ASK_EVERY_S:
             # Other threads use the old value meanwhile.
-            self._asked_at = time.monotonic()
+            self._read_at = time.monotonic()
             self._percent = self._ask()
         return self._percent
 

@@ -31,16 +31,16 @@ class WriteProbe:
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._redis = client
         self._key = Keys(prefix).write_probe
-        self._asked_at = float("-inf")
+        self._probed_at = float("-inf")
         self._state = WriteState()
         self._lock = threading.Lock()
 
     def state(self) -> WriteState:
         """The state of Redis, at most a second old."""
         with self._lock:
-            if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
+            if time.monotonic() - self._probed_at >= _ASK_EVERY_S:
                 self._state = self._probe()
-                self._asked_at = time.monotonic()
+                self._probed_at = time.monotonic()
             return self._state
 
     def _probe(self) -> WriteState:

@@ -43,7 +43,7 @@ def follow(context: Context, job_id: str, deadline: Deadline, on_progress: Progr
     tag, job = "", None
     while True:
         wait_s = min(POLL_S, deadline.left_s) if on_progress is None or tag else 0
-        asked_at = time.monotonic()
+        sent_at = time.monotonic()
         request = _poll(job_id, tag, wait_s)
         response = yield from ask(context, request, deadline, wait_s=wait_s)
         if response.status != _NOT_MODIFIED:
@@ -52,7 +52,7 @@ def follow(context: Context, job_id: str, deadline: Deadline, on_progress: Progr
                 on_progress(job)
             if job.done:
                 return job
-        pause_s = _pause_s(response, time.monotonic() - asked_at, wait_s)
+        pause_s = _pause_s(response, time.monotonic() - sent_at, wait_s)
         if not deadline.allows(pause_s):
             raise still_running(job or JobRecord(id=job_id), deadline)
         if pause_s:
@@ -66,8 +66,8 @@ def _poll(job_id: str, tag: str, wait_s: float) -> Request:
 
 def _pause_s(response: Response, took_s: float, wait_s: float) -> float:
     """How long not to ask: a service that did not hold the answer back says when to come again."""
-    was_held = wait_s >= 1 and (took_s >= wait_s - 1 or response.status != _NOT_MODIFIED)
-    least_s = _LEAST_S if was_held or wait_s < 1 else max(_LEAST_S, response.retry_after_s or 1.0)
+    was_held_open = wait_s >= 1 and (took_s >= wait_s - 1 or response.status != _NOT_MODIFIED)
+    least_s = _LEAST_S if was_held_open or wait_s < 1 else max(_LEAST_S, response.retry_after_s or 1.0)
     return max(0.0, least_s - took_s)
 
 

@@ -244,20 +244,20 @@ class OntapClient:
     @contextmanager
     def _slot(self) -> Iterator[_Connection]:
         """Provide this thread's connection; at most ``max_connections`` calls of this process run at a time."""
-        process = self._own_process()
+        process = self._process_connections()
         if not process.slots.acquire(timeout=self.timeout_s):
             raise NotSent("too many calls of this worker are under way")
         try:
-            yield self._own_connection(process)
+            yield self._thread_connection(process)
         finally:
             process.slots.release()
 
-    def _own_process(self) -> _Process:
+    def _process_connections(self) -> _Process:
         if self._process.pid != os.getpid():  # A child must never read from its parent's sockets.
             self._process = _Process(self._options.max_connections)
         return self._process
 
-    def _own_connection(self, process: _Process) -> _Connection:
+    def _thread_connection(self, process: _Process) -> _Connection:
         """Return this thread's connection, with the current password.
 
         Raises:
@@ -276,7 +276,7 @@ class OntapClient:
 
     def close(self) -> None:
         """Close this process's connections."""
-        process, self._process = self._own_process(), _Process(self._options.max_connections)
+        process, self._process = self._process_connections(), _Process(self._options.max_connections)
         for connection in list(process.connections):
             connection.session.close()
 

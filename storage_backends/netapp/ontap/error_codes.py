@@ -48,7 +48,7 @@ class Meaning:
 _BAD = partial(Meaning, InvalidRequest)
 _BUSY = Meaning(ResourceBusy, "Another operation is under way on the object.")
 #: Conditions that do not change by waiting.
-_HELD = partial(Meaning, ResourceBusy, transient=False, retryable=False)
+_LASTING = partial(Meaning, ResourceBusy, transient=False, retryable=False)
 _BAD_RULE = _BAD("The storage system does not accept the rule.", "/rules")
 _DENIED = Meaning(StorageError, "The service's account lacks a right on the storage system.")
 _NO_SVM = Meaning(BackendUnavailable, "The storage system does not have the configured vserver.")
@@ -114,13 +114,13 @@ MEANINGS: Mapping[int, Meaning] = {
     524486: _BUSY,
     13107405: Meaning(ResourceBusy, "A volume of that name is being created."),
     13107406: _BUSY,
-    524479: _HELD("The volume is not online, or has no space left."),
-    917533: _HELD("The volume is offline."),
-    917775: _HELD("The volume is not online."),
-    918652: _HELD("The volume cannot be brought into that state."),
-    9437885: _HELD("The volume is not online."),
-    1638480: _HELD("Newer snapshots are in use and stand in the way."),
-    9437886: _HELD("Newer snapshots are locked and stand in the way."),
+    524479: _LASTING("The volume is not online, or has no space left."),
+    917533: _LASTING("The volume is offline."),
+    917775: _LASTING("The volume is not online."),
+    918652: _LASTING("The volume cannot be brought into that state."),
+    9437885: _LASTING("The volume is not online."),
+    1638480: _LASTING("Newer snapshots are in use and stand in the way."),
+    9437886: _LASTING("Newer snapshots are locked and stand in the way."),
     # --- snapshots
     525059: Meaning(AlreadyExists, "The volume has a snapshot of that name already."),
     525062: Meaning(TooManySnapshots, "The volume has as many snapshots as it can have."),
@@ -135,12 +135,12 @@ MEANINGS: Mapping[int, Meaning] = {
     1638532: _BUSY,
     1638537: Meaning(OutcomeUnclear, "The storage system cannot tell what became of the change."),
     1638538: Meaning(OutcomeUnclear, "The storage system cannot tell what became of the change."),
-    1638543: _HELD("Something depends on the snapshot."),
-    1638555: _HELD("The snapshot is locked or has not expired."),
-    524481: _HELD("The volume is locked or fenced."),
+    1638543: _LASTING("Something depends on the snapshot."),
+    1638555: _LASTING("The snapshot is locked or has not expired."),
+    524481: _LASTING("The volume is locked or fenced."),
     # --- export policies
     1703945: Meaning(PolicyInUse, "A volume uses the export policy."),
-    1703946: _HELD("The storage system cannot tell whether a volume uses the export policy."),
+    1703946: _LASTING("The storage system cannot tell whether a volume uses the export policy."),
     1703947: Meaning(PolicyInUse, "The default export policy cannot be deleted."),
     1703952: _BAD("The export policy's name is not possible.", "/policy"),
     1703953: Meaning(PolicyInUse, "A qtree uses the export policy."),

@@ -43,7 +43,7 @@ class JobResult:
     end: OntapJobState
     error: StorageError | None = None
     #: Was cancellation requested before it ended?
-    cancel_asked: bool = False
+    cancel_requested: bool = False
 
 
 class JobFollower:
@@ -51,7 +51,7 @@ class JobFollower:
 
     def __init__(self, client: OntapClient, uuid: str, journal: Journal, *, cancellable: bool = False) -> None:
         self._client, self._uuid, self._journal, self._cancellable = client, uuid, journal, cancellable
-        self._cancel_asked = False
+        self._cancel_requested = False
         self._silent_since: float | None = None
 
     def follow(self) -> JobResult:
@@ -73,10 +73,10 @@ class JobFollower:
         try:
             job = self._client.get(f"/cluster/jobs/{self._uuid}", {"fields": "*"}, journal=self._journal)
         except NotFound:
-            return JobResult(OntapJobState.GONE, cancel_asked=self._cancel_asked)
+            return JobResult(OntapJobState.GONE, cancel_requested=self._cancel_requested)
         except StorageError as refusal:
             if is_forbidden(refusal):
-                return JobResult(OntapJobState.FORBIDDEN, refusal, self._cancel_asked)
+                return JobResult(OntapJobState.FORBIDDEN, refusal, self._cancel_requested)
             self._tolerate_outage()
             return None
         self._silent_since = None
@@ -84,11 +84,11 @@ class JobFollower:
         if state in _UNDER_WAY or state is None:
             return None
         if state in _SUCCEEDED:
-            return JobResult(OntapJobState.SUCCESS, cancel_asked=self._cancel_asked)
+            return JobResult(OntapJobState.SUCCESS, cancel_requested=self._cancel_requested)
         failure = self._failure(job)
         # Some codes only mean that the filer does not know the outcome itself; so does an unknown state.
-        is_told = state in _FAILED and not isinstance(failure, OutcomeUnclear)
-        return JobResult(OntapJobState.FAILURE if is_told else OntapJobState.GONE, failure, self._cancel_asked)
+        is_certain = state in _FAILED and not isinstance(failure, OutcomeUnclear)
+        return JobResult(OntapJobState.FAILURE if is_certain else OntapJobState.GONE, failure, self._cancel_requested)
 
     def _failure(self, job: dict[str, Any]) -> StorageError:
         """Read the code from ``error`` (9.9.1 and later) or ``code``; either may be missing."""
@@ -106,7 +106,7 @@ class JobFollower:
             raise OutcomeUnclear("The storage system does not tell what became of the change.")
 
     def _pass_cancel_on(self) -> None:
-        if not self._cancellable or self._cancel_asked or not self._journal.cancel_requested:
+        if not self._cancellable or self._cancel_requested or not self._journal.cancel_requested:
             return
         try:
             self._client.change("PATCH", f"/cluster/jobs/{self._uuid}", {"action": "cancel"}, {}, journal=self._journal)
@@ -114,7 +114,7 @@ class JobFollower:
             # It cannot be cancelled, has ended, or the filer is unavailable: its end shows the outcome.
             self._cancellable = False
         else:
-            self._cancel_asked = True
+            self._cancel_requested = True
 
 
 def unfinished_jobs(client: OntapClient, url: str, *, journal: Journal) -> list[str]:

@@ -101,7 +101,7 @@ def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0
     if time.monotonic() - client.svm_seen_at <= max_age_s:
         return
     query = {"name": quote_literal(client.vserver)}
-    asked_at = time.monotonic()
+    sent_at = time.monotonic()
     try:
         svms = all_records(client, "/svm/svms", query, ("name", "state"), journal=journal)
     except NotFound:
@@ -120,7 +120,7 @@ def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0
         )
     if state is not None and state not in _SVM_IN_SERVICE:
         raise BackendUnavailable(f"The configured vserver is not in service: it is {state}.")
-    client.svm_seen_at = asked_at
+    client.svm_seen_at = sent_at
 
 
 def volumes_where(

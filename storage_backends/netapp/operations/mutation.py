@@ -119,7 +119,7 @@ class Mutation:
             return
         if ended.end is not OntapJobState.FAILURE:
             raise OutcomeUnclear("The storage system does not tell what became of the change.")
-        if ended.cancel_asked and is_absent is not None and not self.partially_applied and self._is_gone(is_absent):
+        if ended.cancel_requested and is_absent is not None and not self.partially_applied and self._is_gone(is_absent):
             raise Cancelled
         raise ended.error or StorageError("The storage system's job failed.")
 

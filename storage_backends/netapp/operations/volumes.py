@@ -47,7 +47,7 @@ class Volumes:
         """Return every volume in service; one query, page by page."""
         listed: list[Volume] = []
         nodes: dict[str, str] = {}
-        is_asked = False
+        nodes_are_read = False
 
         def transform(answer: Json) -> Json:
             records = answer.get("records")
@@ -68,8 +68,8 @@ class Volumes:
         ):
             count += 1
             listed += page
-            if not is_asked and any(volume.filer_address is None for volume in page):
-                is_asked = True
+            if not nodes_are_read and any(volume.filer_address is None for volume in page):
+                nodes_are_read = True
                 nodes |= nodes_of_aggregates(self._client, journal=journal)  # Later pages are converted with them.
                 listed = [mapping.with_node(volume, nodes) for volume in listed]
             journal.progress(len(listed), None, "volumes", "listing volumes")

@@ -127,8 +127,8 @@ class OutcomeProbes:
         if caching.get("caching_policy") in {None, mapping.volume(record).caching_policy}:
             return ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
         if lost.trace.step == "caching-policy" and settings == caching:
-            is_told = mapping.volume(record).caching_policy is not None
-            return ReconciledOutcome(NOT_DONE if is_told else UNKNOWN)
+            is_shown = mapping.volume(record).caching_policy is not None
+            return ReconciledOutcome(NOT_DONE if is_shown else UNKNOWN)
 
         def set_caching(mutation: Mutation) -> Volume:
             self._volumes.apply(mutation, record, caching)

@@ -82,7 +82,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
             return probe(lost)
         if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)
-    shown_at = time.monotonic() + VISIBLE_S
+    visible_at = time.monotonic() + VISIBLE_S
     quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.trace.age_s)
     while True:
         # Checked before the probe: a request that arrives during it must not count as never arrived.
@@ -92,7 +92,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
             if result.outcome is NOT_DONE and result.error is None and lost.applied:
                 # The filer reports it as done, but does not show it yet.
                 result = ReconciledOutcome(UNKNOWN)
-                is_final = time.monotonic() >= shown_at
+                is_final = time.monotonic() >= visible_at
             else:
                 is_final = result.outcome is not NOT_DONE or lost.applied or is_quiet
             if is_final:
