@@ -52,36 +52,36 @@ def events(stack: Stack, workers: int) -> list[tuple[str, Callable[[], object]]]
     ]
 
 
-def unfinished(clients: Clients, limit_s: float, told: set[str]) -> dict[str, str]:
+def unfinished(clients: Clients, limit_s: float, worker_lost: set[str]) -> dict[str, str]:
     """The accepted jobs that did not succeed within ``limit_s`` seconds, and how they stand.
 
-    Those whose clients are told to ask again, because a killed worker had not made them, go into ``told``.
+    Those whose clients are told to ask again, because a killed worker had not made them, go into ``worker_lost``.
     """
-    left = dict(clients.seen.accepted)
+    open_jobs = dict(clients.seen.accepted)
     bad: dict[str, str] = {}
     deadline = time.monotonic() + limit_s
-    while left and time.monotonic() < deadline:
-        for name, job_id in list(left.items()):
+    while open_jobs and time.monotonic() < deadline:
+        for name, job_id in list(open_jobs.items()):
             status, job, _ = clients.get_page(f"/v4/jobs/{job_id}")
             if status != 200 or job["done"]:
-                del left[name]
+                del open_jobs[name]
                 if status == 200 and job["state"] == "failed" and job["error"]["code"] == "worker-lost":
-                    told.add(name)
+                    worker_lost.add(name)
                 elif status != 200 or job["state"] != "succeeded":
                     bad[name] = f"{status} {job}"
             if len(bad) > 20 or time.monotonic() > deadline:
                 return bad
         threading.Event().wait(0.5)
-    return bad | dict.fromkeys(left, "not done in time")
+    return bad | dict.fromkeys(open_jobs, "not done in time")
 
 
-def untrue_volumes(clients: Clients, told: set[str]) -> list[str]:
+def untrue_volumes(clients: Clients, worker_lost: set[str]) -> list[str]:
     """The volumes that are not in the listing although their jobs succeeded, or are although nothing was made."""
     listed, path = set(), "/v4/dummy/volumes?fields=name&limit=1000"
     while path:
-        _, found, path = clients.get_page(path)
-        listed |= {volume["name"] for volume in found or []}
-    return sorted((clients.seen.accepted.keys() - told - listed) | (told & listed))
+        _, page, path = clients.get_page(path)
+        listed |= {volume["name"] for volume in page or []}
+    return sorted((clients.seen.accepted.keys() - worker_lost - listed) | (worker_lost & listed))
 
 
 def drive(stack: Stack, *, workers: int, threads: int, calm_s: float) -> bool:
@@ -97,12 +97,12 @@ def drive(stack: Stack, *, workers: int, threads: int, calm_s: float) -> bool:
     threading.Event().wait(calm_s)
     clients.stop()
     seen = clients.seen
-    told: set[str] = set()
-    bad = unfinished(clients, limit_s=180, told=told)
-    untrue = untrue_volumes(clients, told)
+    worker_lost: set[str] = set()
+    bad = unfinished(clients, limit_s=180, worker_lost=worker_lost)
+    untrue = untrue_volumes(clients, worker_lost)
     _say(began, f"{len(seen.accepted)} jobs accepted; answers {dict(seen.statuses)}; {seen.cut} connections cut,")
     _say(began, f"not accepted {seen.given_up}; broken answers {seen.broken[:5]}; bad jobs {bad};")
-    _say(began, f"worker-lost {len(told)}; untrue {untrue}")
+    _say(began, f"worker-lost {len(worker_lost)}; untrue {untrue}")
     return bool(seen.accepted) and not (bad or untrue or seen.broken or seen.given_up)
 
 
@@ -114,24 +114,24 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=3, help="clients")
     parser.add_argument("--calm", type=float, default=5.0, help="seconds between what happens")
-    asked = parser.parse_args()
-    if not has_engine() or not all(has_image(f"{image}:{asked.version}") for image in IMAGES):
+    options = parser.parse_args()
+    if not has_engine() or not all(has_image(f"{image}:{options.version}") for image in IMAGES):
         _tell("needs a Docker engine with Compose, and the images of `make image`")
         return 2
-    stack = Stack.planned(apis=asked.apis, workers=asked.workers, backends=BACKENDS)
-    stack.environment["SAPI_VERSION"] = asked.version
-    make_new_release(stack, asked.version)
+    stack = Stack.planned(apis=options.apis, workers=options.workers, backends=BACKENDS)
+    stack.environment["SAPI_VERSION"] = options.version
+    make_new_release(stack, options.version)
     try:
-        return check(stack, asked)
+        return check(stack, options)
     finally:
         stack.run("docker", "image", "rm", *(f"{image}:{NEW}" for image in IMAGES))
 
 
-def check(stack: Stack, asked: argparse.Namespace) -> int:
+def check(stack: Stack, options: argparse.Namespace) -> int:
     """Start it, drive it, remove it; 0 when the promises were kept."""
     with running(stack):
         _tell(f"front ends on {', '.join(stack.addresses)}")
-        kept = drive(stack, workers=asked.workers, threads=asked.threads, calm_s=asked.calm)
+        kept = drive(stack, workers=options.workers, threads=options.threads, calm_s=options.calm)
         if not kept:
             _tell(stack.compose("logs", "--no-color", "--tail", "40"))
     _tell("kept" if kept else "BROKEN")

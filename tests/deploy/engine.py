@@ -57,9 +57,9 @@ def typed(title: str, page: str = "deployment.md") -> list[str]:
     lines = path.read_text("utf-8").splitlines()
     first = next(at for at, line in enumerate(lines) if line.lstrip("#").strip() == title and line.startswith("##"))
     last = next((at for at in range(first + 1, len(lines)) if lines[at].startswith("##")), len(lines))
-    found = [block.text for block in blocks(path) if block.kind == "sh" and first < block.line < last]
-    assert found, title
-    return found
+    commands = [block.text for block in blocks(path) if block.kind == "sh" and first < block.line < last]
+    assert commands, title
+    return commands
 
 
 def typed_in_row(place: str, page: str = "operating.md") -> list[str]:
@@ -139,12 +139,12 @@ def deployed(folder: Path, *versions: str, files: tuple[Path, ...] = ()) -> Iter
 
 def ended(clients: Clients) -> dict[str, Any]:
     """By name: the jobs that did not succeed, after a while."""
-    left = dict(clients.seen.accepted)
+    unfinished = dict(clients.seen.accepted)
     deadline = time.monotonic() + 60
-    while left and time.monotonic() < deadline:
-        for name, job_id in list(left.items()):
+    while unfinished and time.monotonic() < deadline:
+        for name, job_id in list(unfinished.items()):
             status, job, _ = clients.get_page(f"/v4/jobs/{job_id}")
             if status == 200 and job["state"] == "succeeded":
-                del left[name]
+                del unfinished[name]
         time.sleep(0.2)
-    return left
+    return unfinished

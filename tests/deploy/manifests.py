@@ -47,21 +47,21 @@ def rendered(overlay: str) -> tuple[Manifest, ...]:
 
 def of_kind(manifests: tuple[Manifest, ...], *kinds: str, may_be_none: bool = False) -> dict[str, Manifest]:
     """Those of some kinds, by name; there must be some."""
-    found = {each["metadata"]["name"]: each for each in manifests if each["kind"] in kinds}
-    assert found or may_be_none, kinds
-    return found
+    by_name = {manifest["metadata"]["name"]: manifest for manifest in manifests if manifest["kind"] in kinds}
+    assert by_name or may_be_none, kinds
+    return by_name
 
 
 def pod(workload: Manifest) -> Manifest:
     """The specification of a workload's pods."""
-    found: Manifest = workload["spec"]["template"]["spec"]
-    return found
+    specification: Manifest = workload["spec"]["template"]["spec"]
+    return specification
 
 
 def main_container(workload: Manifest) -> Manifest:
     """The container that is not the proxy beside it."""
-    (found,) = [each for each in pod(workload)["containers"] if each["name"] != "proxy"]
-    return dict(found)
+    (main,) = [container for container in pod(workload)["containers"] if container["name"] != "proxy"]
+    return dict(main)
 
 
 def component(workload: Manifest) -> str:

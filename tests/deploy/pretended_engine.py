@@ -20,15 +20,15 @@ from typing import BinaryIO
 _CLIENT = """#!/bin/sh
 reply='{folder}'/reply.$$
 mkfifo "$reply"
-printf '%s\\0' $$ $# "$@" {told} >'{folder}'/requests
+printf '%s\\0' $$ $# "$@" {variables} >'{folder}'/requests
 exec <"$reply"
 read -r code
 if [ "$code" = 0 ]; then cat; else cat >&2; fi
 rm "$reply"
 exit "$code"
 """
-#: What Compose is told by the shell.
-_TOLD = ("SAPI_VERSION", "SAPI_API_IMAGE", "SAPI_WORKER_IMAGE", "SAPI_LEASE")
+#: The variables that Compose gets from the shell.
+_VARIABLES = ("SAPI_VERSION", "SAPI_API_IMAGE", "SAPI_WORKER_IMAGE", "SAPI_LEASE")
 _PROJECT = "played"
 #: By service: the part whose image it runs.
 SERVICES = {"worker": "worker", "worker-list": "worker", "flower": "worker", "api": "api"}
@@ -39,7 +39,7 @@ class Image:
     """An image: the release in it, what a front end tells at /healthz, and which services do not come up with it."""
 
     release: str
-    told: str = ""
+    reported_release: str = ""
     crashing: frozenset[str] = frozenset()
 
 
@@ -69,7 +69,7 @@ class Engine:
         self.files = "of 0.1.0"
         self.secrets = ("of 0.1.0", f"storage-api/worker:{version}")
         self.containers: dict[str, Container] = {}
-        self.asked: list[list[str]] = []
+        self.commands: list[list[str]] = []
         #: By service: the fewest containers that did their work at any time.
         self.fewest: dict[str, int] = {}
         self._numbers = itertools.count(1)
@@ -82,21 +82,23 @@ class Engine:
     def versions(self) -> dict[str, str]:
         """By container: the version of its image, of all that are not Redis's."""
         return {
-            name: each.image.rpartition(":")[2] for name, each in self.containers.items() if each.service in SERVICES
+            name: container.image.rpartition(":")[2]
+            for name, container in self.containers.items()
+            if container.service in SERVICES
         }
 
     def _healthy(self) -> dict[str, int]:
-        found = dict.fromkeys(SERVICES, 0)
-        for each in self.containers.values():
-            if each.service in SERVICES and each.state == "running/healthy/0" and not each.oneoff:
-                found[each.service] += 1
-        return found
+        counts = dict.fromkeys(SERVICES, 0)
+        for container in self.containers.values():
+            if container.service in SERVICES and container.state == "running/healthy/0" and not container.oneoff:
+                counts[container.service] += 1
+        return counts
 
     # --- what the client asks
 
     def answer(self, words: list[str], environment: dict[str, str]) -> tuple[int, str]:
         """The exit code, and what is printed."""
-        self.asked.append(words)
+        self.commands.append(words)
         try:
             return 0, self._do(words, self.dotenv | environment)
         except Refused as error:
@@ -105,10 +107,10 @@ class Engine:
             now = self._healthy()
             self.fewest = {service: min(count, now[service]) for service, count in self.fewest.items()}
 
-    def _do(self, words: list[str], told: dict[str, str]) -> str:
+    def _do(self, words: list[str], environment: dict[str, str]) -> str:
         if words[0] == "compose":
-            done = self._compose_look(words[1:], told)
-            done = self._compose_change(words[1:], told) if done is None else done
+            done = self._compose_look(words[1:], environment)
+            done = self._compose_change(words[1:], environment) if done is None else done
         else:
             done = self._look(words)
             done = self._change(words) if done is None else done
@@ -119,21 +121,21 @@ class Engine:
     def _look(self, words: list[str]) -> str | None:
         match words:
             case ["ps", "--all", "--quiet", *filters]:
-                found = self._listed(filters)
+                lines = self._listed(filters)
             case ["image", "inspect", *rest]:
-                found = [f"sha256:{self._image(rest[-1]).release}"]
+                lines = [f"sha256:{self._image(rest[-1]).release}"]
             case ["inspect", "--format", form, *ids]:
-                found = [self._inspected(form, each) for each in ids]
+                lines = [self._inspected(form, container_id) for container_id in ids]
             case ["run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c", _]:
-                found = [self._image(image).release]
+                lines = [self._image(image).release]
             case ["exec", name, "python", "-S", "-c", _]:
                 run = self._image(self._container(name).image)
-                found = [run.told or run.release]
+                lines = [run.reported_release or run.release]
             case ["logs", "--tail", _, name]:
-                found = [f"the last words of {self._container(name).service}"]
+                lines = [f"the last words of {self._container(name).service}"]
             case _:
                 return None
-        return "".join(f"{line}\n" for line in found)
+        return "".join(f"{line}\n" for line in lines)
 
     def _change(self, words: list[str]) -> str | None:
         match words:
@@ -143,36 +145,38 @@ class Engine:
                 return ""
         return None
 
-    def _compose_look(self, words: list[str], told: dict[str, str]) -> str | None:
+    def _compose_look(self, words: list[str], environment: dict[str, str]) -> str | None:
         match words:
             case ["config", "--quiet"]:
-                found = ""
+                output = ""
             case ["config", "--services"]:
-                found = "".join(f"{service}\n" for service in ("secrets", "redis", *SERVICES))
+                output = "".join(f"{service}\n" for service in ("secrets", "redis", *SERVICES))
             case ["config"]:
-                found = self._rendered(told)
+                output = self._rendered(environment)
             case ["ps", "--quiet", service]:
-                found = "".join(f"{name}\n" for name, each in self.containers.items() if each.service == service)
+                output = "".join(
+                    f"{name}\n" for name, container in self.containers.items() if container.service == service
+                )
             case ["exec", "-T", "redis", "cat", _]:
-                found = "users\n"
+                output = "users\n"
             case _:
                 return None
-        return found
+        return output
 
-    def _compose_change(self, words: list[str], told: dict[str, str]) -> str | None:
+    def _compose_change(self, words: list[str], environment: dict[str, str]) -> str | None:
         match words:
             case ["run", "--detach", "--no-deps", service]:
-                made = self._create(service, told)
+                made = self._create(service, environment)
                 made.oneoff = True
                 return f"{made.name}\n"
             case ["up", "--no-build", "--exit-code-from", "secrets", "secrets"]:
-                self.secrets = (self.files, _image_of("worker", self.dotenv | told))
+                self.secrets = (self.files, _image_of("worker", self.dotenv | environment))
                 return ""
             case ["up", "--detach", "--no-build", "--no-recreate", "--scale", scale, service]:
                 if self.secrets[0] != self.files:
                     raise Refused('service "secrets" didn\'t complete successfully')
                 for _ in range(int(scale.partition("=")[2]) - len(self._of(service))):
-                    self._create(service, told)
+                    self._create(service, environment)
                 return ""
             case ["rm", "--stop", "--force", service]:
                 for name in self._of(service):
@@ -180,21 +184,25 @@ class Engine:
                 return ""
         return None
 
-    def _rendered(self, told: dict[str, str]) -> str:
+    def _rendered(self, environment: dict[str, str]) -> str:
         lines = [f"name: {_PROJECT}", "services:"]
         for service, part in SERVICES.items():
-            lines += [f"  {service}:", "    deploy:", "      replicas: 1", f"    image: {_image_of(part, told)}"]
+            lines += [f"  {service}:", "    deploy:", "      replicas: 1", f"    image: {_image_of(part, environment)}"]
             if service == "api":
                 lines += ["    ports:", "      - target: 8000", f'        published: "{self.published}"']
         return "\n".join([*lines, "networks:", "  queue:", "    internal: true", ""])
 
     def _listed(self, filters: list[str]) -> list[str]:
-        service = next(each.rpartition("=")[2] for each in filters if ".service=" in each)
-        return self._of(service, oneoff=any(each.endswith("oneoff=True") for each in filters))
+        service = next(condition.rpartition("=")[2] for condition in filters if ".service=" in condition)
+        return self._of(service, oneoff=any(condition.endswith("oneoff=True") for condition in filters))
 
     def _of(self, service: str, *, oneoff: bool = False) -> list[str]:
         """The names of a service's containers; those of ``compose run`` apart."""
-        return [name for name, each in self.containers.items() if (each.service, each.oneoff) == (service, oneoff)]
+        return [
+            name
+            for name, container in self.containers.items()
+            if (container.service, container.oneoff) == (service, oneoff)
+        ]
 
     def _inspected(self, form: str, name: str) -> str:
         container = self._container(name)
@@ -211,11 +219,11 @@ class Engine:
             container.state = "running/healthy/0"
         return seen
 
-    def _create(self, service: str, told: dict[str, str]) -> Container:
+    def _create(self, service: str, environment: dict[str, str]) -> Container:
         name = f"{_PROJECT}-{service}-{next(self._numbers)}"
-        image = "redis:8" if service == "redis" else _image_of(SERVICES[service], self.dotenv | told)
+        image = "redis:8" if service == "redis" else _image_of(SERVICES[service], self.dotenv | environment)
         made = self.containers[name] = Container(name, service, image)
-        if service != "redis" and (service in self._image(image).crashing or told.get("SAPI_LEASE") == "soon"):
+        if service != "redis" and (service in self._image(image).crashing or environment.get("SAPI_LEASE") == "soon"):
             made.state = "restarting/unhealthy/1"
         return made
 
@@ -234,8 +242,8 @@ class Engine:
         del self.containers[name]
 
 
-def _image_of(part: str, told: dict[str, str]) -> str:
-    return told.get(f"SAPI_{part.upper()}_IMAGE") or f"storage-api/{part}:{told['SAPI_VERSION']}"
+def _image_of(part: str, environment: dict[str, str]) -> str:
+    return environment.get(f"SAPI_{part.upper()}_IMAGE") or f"storage-api/{part}:{environment['SAPI_VERSION']}"
 
 
 def _serve(engine: Engine, folder: Path, requests: int) -> None:
@@ -245,9 +253,9 @@ def _serve(engine: Engine, folder: Path, requests: int) -> None:
         for process in words:
             if process == "over":
                 return
-            asked = [next(words) for _ in range(int(next(words)))]
-            told = dict(zip(_TOLD, (next(words) for _ in _TOLD), strict=True))
-            code, text = engine.answer(asked, {name: value for name, value in told.items() if value})
+            command = [next(words) for _ in range(int(next(words)))]
+            variables = dict(zip(_VARIABLES, (next(words) for _ in _VARIABLES), strict=True))
+            code, text = engine.answer(command, {name: value for name, value in variables.items() if value})
             (folder / f"reply.{process}").write_text(f"{code}\n{text}", "utf-8")
 
 
@@ -262,8 +270,8 @@ def _words(stream: BinaryIO) -> Iterator[str]:
 def client_of(engine: Engine, folder: Path) -> Iterator[dict[str, str]]:
     """The environment in which ``docker`` is the client of this engine."""
     client = folder / "docker"
-    told = " ".join(f'"${{{name}-}}"' for name in _TOLD)
-    client.write_text(_CLIENT.format(folder=folder, told=told), "utf-8")
+    variables = " ".join(f'"${{{name}-}}"' for name in _VARIABLES)
+    client.write_text(_CLIENT.format(folder=folder, variables=variables), "utf-8")
     client.chmod(0o755)
     os.mkfifo(folder / "requests")
     # Open for writing too, so that it does not end with a client.
@@ -279,6 +287,6 @@ def client_of(engine: Engine, folder: Path) -> Iterator[dict[str, str]]:
         os.close(requests)
 
 
-def built(asked: Sequence[list[str]]) -> list[list[str]]:
+def built(commands: Sequence[list[str]]) -> list[list[str]]:
     """What was asked that builds images, or may."""
-    return [words for words in asked if "build" in words or ("up" in words and "--no-build" not in words)]
+    return [words for words in commands if "build" in words or ("up" in words and "--no-build" not in words)]

@@ -20,8 +20,10 @@ def has_engine() -> bool:
     """Do a Docker engine and Compose answer?"""
     if not shutil.which("docker"):
         return False
-    asked = (["docker", "info"], ["docker", "compose", "version"])
-    return all(subprocess.run(each, capture_output=True, timeout=60, check=False).returncode == 0 for each in asked)
+    commands = (["docker", "info"], ["docker", "compose", "version"])
+    return all(
+        subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0 for command in commands
+    )
 
 
 def has_compose() -> bool:
@@ -57,7 +59,7 @@ class Stack:
     def planned(cls, *, apis: int, workers: int, backends: str) -> Stack:
         """A stack with room for twice its front ends, not started yet."""
         first = _free_ports(2 * apis + 1)
-        told = {
+        variables = {
             "COMPOSE_PROJECT_NAME": f"storage-api-test-{os.getpid()}",
             "COMPOSE_FILE": str(ROOT / "docker-compose.yml"),
             "SAPI_PORT": f"{first}-{first + 2 * apis - 1}",
@@ -66,7 +68,7 @@ class Stack:
             "SAPI_WORKERS": str(workers),
             "SAPI_BACKENDS": backends,
         }
-        return cls(dict(os.environ) | told, first, 2 * apis)
+        return cls(dict(os.environ) | variables, first, 2 * apis)
 
     def run(self, *command: str, timeout_s: int = 300) -> str:
         """What the command prints; it runs in the folder of the project.

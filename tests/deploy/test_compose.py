@@ -34,18 +34,18 @@ needs_compose = pytest.mark.skipif(not has_compose(), reason="Docker's Compose i
 
 def documented() -> list[tuple[str, str]]:
     """Every process and variable of the manual's page, files of secrets among them."""
-    found = []
+    pairs = []
     for line in configuration.PAGE.read_text("utf-8").splitlines():
         if row := re.match(r"\| `([A-Z_]+)` \| ([^|]*) \|.*?\| ([^|`]+) \| [^|]* \|$", line):
             names = [row[1], *([f"{row[1]}_FILE"] if row[2].startswith("secret") else [])]
-            found += [(process, name) for process in row[3].split(", ") if process in SERVICES for name in names]
-    return found
+            pairs += [(process, name) for process in row[3].split(", ") if process in SERVICES for name in names]
+    return pairs
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(TEXT)["services"]
-    return found
+    by_name: dict[str, Any] = yaml.safe_load(TEXT)["services"]
+    return by_name
 
 
 def rendered(settings: tuple[tuple[str, str], ...], file: Path) -> dict[str, dict[str, str]]:
@@ -56,7 +56,7 @@ def rendered(settings: tuple[tuple[str, str], ...], file: Path) -> dict[str, dic
         command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    return {name: each.get("environment", {}) for name, each in json.loads(done.stdout)["services"].items()}
+    return {name: service.get("environment", {}) for name, service in json.loads(done.stdout)["services"].items()}
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -90,9 +90,9 @@ def test_every_documented_setting_is_passed_on(services: dict[str, Any]) -> None
             first = services[service]["env_file"][0]
             passed = variable in (ROOT / first).read_text("utf-8").splitlines()
             value = services[service].get("environment", {}).get(variable)
-            named = re.match(r"\$\{([A-Z0-9_]+)(:?-|\})", str(value))
-            own = value is None or (named is not None and named[1] == variable)
-            if not (passed and (own or (process, variable) in NAMES_ONLY)):
+            substituted = re.match(r"\$\{([A-Z0-9_]+)(:?-|\})", str(value))
+            is_same_variable = value is None or (substituted is not None and substituted[1] == variable)
+            if not (passed and (is_same_variable or (process, variable) in NAMES_ONLY)):
                 wrong.append((service, variable, value))
     assert not wrong
 
@@ -101,14 +101,14 @@ def test_every_documented_setting_is_passed_on(services: dict[str, Any]) -> None
 def test_every_documented_setting_arrives(tmp_path: Path) -> None:
     names = dict.fromkeys(name for _, name in documented())
     settings = tuple((name, f"value of {name}") for name in names)
-    told = rendered((*settings, ("SAPI_NAMES", "names only")), tmp_path / "settings.env")
+    environments = rendered((*settings, ("SAPI_NAMES", "names only")), tmp_path / "settings.env")
     expected = {(process, name): f"value of {name}" for process, name in documented()}
     expected |= {pair: "names only" if pair[1] == "SAPI_BACKENDS" else "" for pair in NAMES_ONLY}
     wrong = [
         (service, variable)
         for process, variable in documented()
         for service in SERVICES[process]
-        if told[service].get(variable) != expected[process, variable]
+        if environments[service].get(variable) != expected[process, variable]
     ]
     assert len(names) > 90
     assert not wrong
@@ -116,9 +116,9 @@ def test_every_documented_setting_arrives(tmp_path: Path) -> None:
 
 @needs_compose
 def test_what_is_not_set_is_left_to_the_code(tmp_path: Path) -> None:
-    told = rendered((), tmp_path / "settings.env")
-    assert set(told["worker"]) == {"SAPI_SECRETS_DIR"}
-    assert set(told["api"]) - set(told["worker"]) == {
+    environments = rendered((), tmp_path / "settings.env")
+    assert set(environments["worker"]) == {"SAPI_SECRETS_DIR"}
+    assert set(environments["api"]) - set(environments["worker"]) == {
         "SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_BASIC_AUTH_USERNAME", "SAPI_ROLE_ADMIN_GROUPS",
         "SAPI_ROLE_UBER_ADMIN_GROUPS",
     }  # fmt: skip
@@ -126,16 +126,18 @@ def test_what_is_not_set_is_left_to_the_code(tmp_path: Path) -> None:
 
 @needs_compose
 def test_an_empty_setting_is_empty(tmp_path: Path) -> None:
-    told = rendered((("SAPI_ROLE_ADMIN_GROUPS", ""), ("SAPI_BASIC_AUTH_USERNAME", "")), tmp_path / "settings.env")
-    assert (told["api"]["SAPI_ROLE_ADMIN_GROUPS"], told["api"]["SAPI_BASIC_AUTH_USERNAME"]) == ("", "")
+    environments = rendered(
+        (("SAPI_ROLE_ADMIN_GROUPS", ""), ("SAPI_BASIC_AUTH_USERNAME", "")), tmp_path / "settings.env"
+    )
+    assert (environments["api"]["SAPI_ROLE_ADMIN_GROUPS"], environments["api"]["SAPI_BASIC_AUTH_USERNAME"]) == ("", "")
 
 
 @pytest.mark.parametrize("process", SERVICES)
 def test_each_service_reads_the_list_of_its_process(services: dict[str, Any], process: str) -> None:
     lists = {name: path.relative_to(ROOT).as_posix() for name, path in configuration.ENV_FILES.items()}
     for service in SERVICES[process]:
-        own = {"path": lists[process].replace("settings/", ""), "required": False}
-        assert services[service]["env_file"] == [lists[process], own]
+        settings_file = {"path": lists[process].replace("settings/", ""), "required": False}
+        assert services[service]["env_file"] == [lists[process], settings_file]
 
 
 def test_front_end_sees_no_secret_of_workers(services: dict[str, Any]) -> None:
@@ -146,7 +148,7 @@ def test_front_end_sees_no_secret_of_workers(services: dict[str, Any]) -> None:
 
 
 def test_each_reads_only_its_own_secrets(services: dict[str, Any]) -> None:
-    volumes = {name: {each.partition(":")[0] for each in services[name].get("volumes", [])} for name in services}
+    volumes = {name: {mount.partition(":")[0] for mount in services[name].get("volumes", [])} for name in services}
     for reader in ("api", "worker", "webhooks", "flower", "redis"):
         seen = {volume for volume in volumes[reader] if volume.endswith("-secrets")}
         assert seen == {f"{reader}-secrets"}
@@ -155,10 +157,10 @@ def test_each_reads_only_its_own_secrets(services: dict[str, Any]) -> None:
 def test_every_variable_of_the_example_is_one_that_somebody_reads() -> None:
     used = dict(re.findall(r"\$\{(SAPI_[A-Z_]+):?-([^}$]*)", TEXT))
     example = (ROOT / "deploy/compose/example.env").read_text("utf-8")
-    shown = dict(re.findall(r"^#(SAPI_[A-Z_]+)=(.*)$", example, re.MULTILINE))
-    assert shown.keys() <= used.keys() | {name for _, name in documented()}
+    examples = dict(re.findall(r"^#(SAPI_[A-Z_]+)=(.*)$", example, re.MULTILINE))
+    assert examples.keys() <= used.keys() | {name for _, name in documented()}
     for variable in ("SAPI_ADDRESS", "SAPI_PORT", "SAPI_FLOWER_PORT", "SAPI_UID", "SAPI_WORKERS", "SAPI_APIS"):
-        assert shown[variable] == used[variable]
+        assert examples[variable] == used[variable]
 
 
 def test_the_files_that_hold_settings_are_not_committed() -> None:
@@ -217,12 +219,12 @@ class TestSecrets:
         assert [path.name for path in (folder / "webhooks").glob("[!.]*")] == ["redis_url"]
 
     def test_given_files_reach_their_reader_only_and_go_again(self, folder: Path) -> None:
-        given = folder / "given" / "api" / "oauth_secret_key"
-        given.write_text("from the provider", "utf-8")
+        source = folder / "given" / "api" / "oauth_secret_key"
+        source.write_text("from the provider", "utf-8")
         self.make(folder)
         assert (folder / "api" / "oauth_secret_key").read_text("utf-8") == "from the provider"
         assert [path.parent.name for path in folder.glob("*/oauth_secret_key")] == ["api"]
-        given.unlink()
+        source.unlink()
         self.make(folder)
         assert list(folder.glob("*/oauth_secret_key")) == []
         assert (folder / "api" / "secret_key").exists()
@@ -240,8 +242,8 @@ class TestSecrets:
     ) -> None:
         monkeypatch.setenv("SAPI_BACKENDS", "one🌈NetappStorage🌈password🌈hidden🦄two🌈DummyStorage")
         assert self.make(folder) == 2
-        said = capsys.readouterr().err
-        assert "SAPI_NAMES=one🌈NetappStorage🦄two🌈DummyStorage" in said
-        assert "hidden" not in said
+        complaint = capsys.readouterr().err
+        assert "SAPI_NAMES=one🌈NetappStorage🦄two🌈DummyStorage" in complaint
+        assert "hidden" not in complaint
         monkeypatch.setenv("SAPI_NAMES", "one🌈NetappStorage🦄two🌈DummyStorage")
         assert self.make(folder) == 0

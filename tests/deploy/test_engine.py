@@ -43,7 +43,7 @@ def test_a_release_and_the_way_back_lose_nothing(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "settings", "said"),
+    ("version", "settings", "message"),
     [
         ("0.3.0", {}, "RuntimeError: 1"),
         ("0.4.0", {}, "RuntimeError: 2"),
@@ -53,7 +53,7 @@ def test_a_release_and_the_way_back_lose_nothing(operator: Operator) -> None:
     ids=["front end crashes", "worker crashes", "image is missing", "setting is wrong"],
 )
 def test_what_does_not_become_ready_changes_nothing(
-    operator: Operator, version: str, settings: dict[str, str], said: str
+    operator: Operator, version: str, settings: dict[str, str], message: str
 ) -> None:
     before = operator.containers()
     clients = operator.clients()
@@ -61,7 +61,7 @@ def test_what_does_not_become_ready_changes_nothing(
     done = operator.roll_out(version, **settings)
     clients.stop()
     assert done.returncode == 1
-    assert said in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
     assert "All of it runs" not in done.stdout
     assert operator.containers() == before
     assert (clients.seen.broken, clients.seen.given_up) == ([], [])
@@ -95,13 +95,13 @@ def test_a_back_up_is_restored(operator: Operator) -> None:
 def test_workers_on_another_host(operator: Operator, tmp_path: Path) -> None:
     """The other host is another project on the same engine, which reaches the first by the engine's own address."""
     network = f"{operator.stack.environment['COMPOSE_PROJECT_NAME']}_front"
-    asked = f"docker network inspect {network} --format '{{{{range .IPAM.Config}}}}{{{{.Gateway}}}}{{{{end}}}}'"
-    gateway = operator.type(asked).stdout.strip()
+    command = f"docker network inspect {network} --format '{{{{range .IPAM.Config}}}}{{{{.Gateway}}}}{{{{end}}}}'"
+    gateway = operator.type(command).stdout.strip()
     assert gateway
     first, other = typed("Containers on several hosts", "several-hosts.md")
     files = f"{operator.folder}/docker-compose.yml:{operator.folder}/deploy/compose/published-redis.yml"
-    named = "docker-compose.yml:deploy/compose/published-redis.yml"
-    first = first.replace("192.0.2.1", gateway).replace(named, files)
+    documented_files = "docker-compose.yml:deploy/compose/published-redis.yml"
+    first = first.replace("192.0.2.1", gateway).replace(documented_files, files)
     done = operator.type(first)
     assert done.returncode == 0, done.stderr[-1500:]
     shutil.copytree(operator.folder, tmp_path / "other", ignore=shutil.ignore_patterns(".env"))

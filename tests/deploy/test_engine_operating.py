@@ -102,8 +102,8 @@ def provider(operator: Operator) -> Iterator[IdentityProvider]:
     Its certificate is of an authority of its own, ``authority.pem`` in the operator's folder.
     """
     network = f"{operator.stack.environment['COMPOSE_PROJECT_NAME']}_front"
-    asked = f"docker network inspect {network} --format '{{{{range .IPAM.Config}}}}{{{{.Gateway}}}}{{{{end}}}}'"
-    address = operator.type(asked).stdout.strip()
+    command = f"docker network inspect {network} --format '{{{{range .IPAM.Config}}}}{{{{.Gateway}}}}{{{{end}}}}'"
+    address = operator.type(command).stdout.strip()
     made = operator.type(
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=provider -keyout key.pem -out authority.pem"
         f" -addext subjectAltName=IP:{address}"

@@ -28,12 +28,12 @@ def rendered_settings(overlay: str) -> dict[str, str]:
     settings: dict[str, str] = {}
     for source in container["envFrom"]:
         settings |= maps[source["configMapRef"]["name"]]["data"]
-    return settings | {each["name"]: each["value"] for each in container["env"]}
+    return settings | {variable["name"]: variable["value"] for variable in container["env"]}
 
 
 def mount_secret(folder: Path, redis_url: str) -> None:
     """The files of Flower's secret as ``make_secrets.py`` makes it, and as the manual completes it."""
-    (secret,) = [each["stringData"] for each in make() if each["metadata"]["name"] == "flower"]
+    (secret,) = [manifest["stringData"] for manifest in make() if manifest["metadata"]["name"] == "flower"]
     for name, value in (secret | {"oauth_secret_key": CLIENT_SECRET}).items():
         (folder / name).write_text(redis_url if name in {"redis_url", "broker_url"} else value, "utf-8")
 
@@ -61,9 +61,9 @@ def test_flower_on_a_cluster_signs_in_at_the_provider(
     settings = rendered_settings(overlay)
     public = settings["SAPI_FLOWER_URL"]
     (route,) = [
-        each
-        for each in of_kind(rendered(overlay), "Route").values()
-        if each["spec"]["to"]["name"] == "flower" and public == f"https://{each['spec']['host']}"
+        candidate
+        for candidate in of_kind(rendered(overlay), "Route").values()
+        if candidate["spec"]["to"]["name"] == "flower" and public == f"https://{candidate['spec']['host']}"
     ]
     assert route["spec"]["tls"]["insecureEdgeTerminationPolicy"] == "Redirect"
     mount_secret(tmp_path, redis_url)

@@ -124,7 +124,7 @@ def test_the_build_gets_no_more_than_it_copies() -> None:
         text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
         for sources in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
             copied |= {source.split("/*")[0].removesuffix("/configuration") for source in sources.split()}
-    assert copied == {each if each != "deploy/image" else "deploy/image/label.py" for each in allowed}
+    assert copied == {path if path != "deploy/image" else "deploy/image/label.py" for path in allowed}
 
 
 @each_part

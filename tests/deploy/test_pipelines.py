@@ -43,8 +43,8 @@ RELEASE = "$CI_COMMIT_TAG =~ /^v[0-9]/"
 
 @pytest.fixture(scope="module")
 def gitlab() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text("utf-8"))
-    return found
+    document: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text("utf-8"))
+    return document
 
 
 def test_gitlab_builds_images_of_release_tags_only(gitlab: dict[str, Any]) -> None:

@@ -12,15 +12,15 @@ from tests.deploy.stack import ROOT
 
 def test_a_load_balancer_asks_whether_the_process_lives() -> None:
     """A front end without Redis answers 503 with Retry-After, which is better than no answer from anybody."""
-    told = []
+    documented = []
     for page in sorted((ROOT / "docs").glob("*.md")):
         text = page.read_text("utf-8")
         addresses = re.findall(r"`(/healthz|/readyz)`[^`]*?load balancer", text)
         addresses += re.findall(r"load\s+balancers?\W[^`.]*\basks?\s+`(/[a-z]+)`", text)
         addresses += re.findall(r"load\s+balancer, which asks `(/[a-z]+)`", text)
-        told += [(page.name, address) for address in addresses]
-    assert len({page for page, _ in told}) >= 3
-    assert {address for _, address in told} == {"/healthz"}
+        documented += [(page.name, address) for address in addresses]
+    assert len({page for page, _ in documented}) >= 3
+    assert {address for _, address in documented} == {"/healthz"}
 
 
 @pytest.mark.skipif(not has_kubectl(), reason="kubectl is not here")

@@ -44,8 +44,8 @@ class Disk:
 def test_with_room_it_starts_at_once(tmp_path: Path, size_kib: int, free_kib: int) -> None:
     disk = Disk(tmp_path, size_kib)
     disk.has(free_kib)
-    said, complaints = disk.start().communicate(timeout=20)
-    assert (said, complaints) == ("started with two words\n", "")
+    output, complaints = disk.start().communicate(timeout=20)
+    assert (output, complaints) == ("started with two words\n", "")
 
 
 @pytest.mark.parametrize(("size_kib", "free_kib"), [(10_000_000, 65_535), (24_576, 1000)])
@@ -57,5 +57,5 @@ def test_without_it_waits_and_says_so_once(tmp_path: Path, size_kib: int, free_k
     assert "disk of /data is full" in process.stderr.readline()
     assert process.poll() is None
     disk.has(70_000)
-    said, more = process.communicate(timeout=20)
-    assert (said, more) == ("started with two words\n", "")
+    output, more = process.communicate(timeout=20)
+    assert (output, more) == ("started with two words\n", "")

@@ -52,7 +52,7 @@ def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
     assert (back.returncode, set(engine.versions().values())) == (0, {"0.1.0"}), back.stdout + back.stderr
     assert len(engine.versions()) == len(SERVICES)
     assert engine.secrets[1] == "storage-api/worker:0.1.0"
-    assert not built(engine.asked)
+    assert not built(engine.commands)
     assert engine.fewest["worker"] == engine.fewest["worker-list"] == 1
 
 
@@ -68,7 +68,7 @@ def test_a_front_end_with_room_beside_it_leaves_no_gap(
 
 
 @pytest.mark.parametrize(
-    ("crashing", "settings", "said"),
+    ("crashing", "settings", "message"),
     [
         ({"api"}, {}, "last words of api"),
         ({"worker"}, {}, "last words of worker"),
@@ -77,14 +77,14 @@ def test_a_front_end_with_room_beside_it_leaves_no_gap(
     ],
 )
 def test_what_does_not_become_ready_changes_nothing(
-    engine: Engine, roll_out: RollOut, crashing: set[str], settings: dict[str, str], said: str
+    engine: Engine, roll_out: RollOut, crashing: set[str], settings: dict[str, str], message: str
 ) -> None:
     for part in ("api", "worker"):
         engine.images[f"storage-api/{part}:0.2.0"].crashing = frozenset(crashing)
     before = dict(engine.containers)
     done = roll_out("0.2.0", **settings)
     assert done.returncode == 1
-    assert said in done.stdout
+    assert message in done.stdout
     assert "0.2.0 was not rolled out" in done.stderr
     assert "All of it runs" not in done.stdout
     assert engine.containers == before
@@ -106,7 +106,7 @@ def test_flower_that_crashes_is_put_back(engine: Engine, roll_out: RollOut) -> N
     assert done.returncode == 1
     assert set(engine.versions().values()) == {"0.1.0"}
     assert len(engine.versions()) == len(SERVICES)
-    assert {each.state for each in engine.containers.values()} == {"running/healthy/0"}
+    assert {container.state for container in engine.containers.values()} == {"running/healthy/0"}
 
 
 def test_an_image_that_is_missing_or_of_another_release_changes_nothing(engine: Engine, roll_out: RollOut) -> None:
@@ -119,11 +119,11 @@ def test_an_image_that_is_missing_or_of_another_release_changes_nothing(engine: 
     assert "storage-api/worker:0.2.0 is not" in mixed.stderr
     assert "there is no image storage-api/worker:0.2.0 here" in missing.stderr
     assert engine.containers == before
-    assert not built(engine.asked)
+    assert not built(engine.commands)
 
 
 def test_a_front_end_that_tells_another_version_is_not_called_rolled_out(engine: Engine, roll_out: RollOut) -> None:
-    engine.images["storage-api/api:0.2.0"].told = "0.1.0"
+    engine.images["storage-api/api:0.2.0"].reported_release = "0.1.0"
     done = roll_out("0.2.0")
     assert done.returncode == 1
     assert "says 0.1.0" in done.stderr
@@ -133,9 +133,9 @@ def test_a_front_end_that_tells_another_version_is_not_called_rolled_out(engine:
 def test_a_broken_stack_is_brought_back_with_as_many_containers(engine: Engine, roll_out: RollOut) -> None:
     engine.images |= {f"storage-api/{part}:0.4.0": Image("0.4.0") for part in ("api", "worker")}
     engine.dotenv["SAPI_VERSION"] = "0.4.0"
-    for each in engine.containers.values():
-        if each.service in {"worker", "worker-list"}:
-            each.image, each.state = "storage-api/worker:0.4.0", "restarting/unhealthy/7"
+    for container in engine.containers.values():
+        if container.service in {"worker", "worker-list"}:
+            container.image, container.state = "storage-api/worker:0.4.0", "restarting/unhealthy/7"
     done = roll_out("0.1.0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(engine.versions().values()) == {"0.1.0"}
@@ -149,17 +149,17 @@ def test_images_named_in_the_settings_change_their_tag(engine: Engine, roll_out:
         engine.dotenv[f"SAPI_{part.upper()}_IMAGE"] = f"mirror:5000/{part}:0.1.0"
     done = roll_out("0.2.0")
     assert done.returncode == 0, done.stdout + done.stderr
-    wanted = {f"mirror:5000/{part}:0.2.0" for part in ("api", "worker")}
-    assert {each.image for each in engine.containers.values() if each.service in SERVICES} == wanted
+    expected = {f"mirror:5000/{part}:0.2.0" for part in ("api", "worker")}
+    assert {container.image for container in engine.containers.values() if container.service in SERVICES} == expected
     assert {"SAPI_API_IMAGE=mirror:5000/api:0.2.0", "SAPI_WORKER_IMAGE=mirror:5000/worker:0.2.0"} <= set(
         done.stdout.splitlines()
     )
 
 
 def test_without_redis_nothing_is_begun(engine: Engine, roll_out: RollOut) -> None:
-    for each in engine.containers.values():
-        if each.service == "redis":
-            each.state = "exited/unhealthy/0"
+    for container in engine.containers.values():
+        if container.service == "redis":
+            container.state = "exited/unhealthy/0"
     before = dict(engine.containers)
     done = roll_out("0.2.0")
     assert done.returncode == 1

@@ -44,7 +44,7 @@ def test_the_server_ends_in_its_first_second(moment: str) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
 def _await_end(pids: list[int]) -> None:
