@@ -237,6 +237,18 @@ def test_prometheus_finds_the_front_end(overlay: str) -> None:
     assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
+#: The cluster role with which a project's service account may apply each kind; `edit` may apply what is not named.
+ROLES = {"ServiceMonitor": "monitoring-edit"}
+
+
+@renders
+@overlay
+def test_the_manual_gives_the_deployer_every_role_that_it_needs(overlay: str) -> None:
+    manual = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    given = set(re.findall(r"^oc policy add-role-to-user (\S+) -z gitlabci-deployer$", manual, re.MULTILINE))
+    assert {ROLES.get(manifest["kind"], "edit") for manifest in rendered(overlay)} <= given
+
+
 @renders
 @overlay
 def test_probes_and_metrics_have_a_port_of_their_own_that_only_monitoring_reaches(overlay: str) -> None:
