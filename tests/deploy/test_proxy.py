@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -26,8 +29,11 @@ class Echo(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     go_on = threading.Event()
+    #: Requests by path.
+    requests: ClassVar[Counter[str]] = Counter()
 
     def do_GET(self) -> None:
+        self.requests[self.path] += 1
         if self.path == "/v4/events":
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -39,6 +45,8 @@ class Echo(BaseHTTPRequestHandler):
         body = json.dumps({"path": self.path, "headers": dict(self.headers)}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Request-ID", "of one request")
         self.end_headers()
         self.wfile.write(body)
 
@@ -63,7 +71,10 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     (folder / "nginx.conf").write_text(config, "utf-8")
     servers = (ROOT / "deploy/proxy/kubernetes-servers.conf").read_text("utf-8")
     (folder / "servers.conf").write_text(servers.replace(":8000", f":{server.server_port}"), "utf-8")
-    process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
+    # As in the container, all processes are of one user.
+    same_user = ["-g", "user root;"] if os.geteuid() == 0 else []
+    command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), *same_user]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
         while True:
@@ -113,11 +124,26 @@ def test_the_client_and_its_host_are_told(port: int) -> None:
     assert headers["X-Forwarded-Proto"] == "http"
 
 
-@pytest.mark.parametrize("target", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics", "/readyz", "/readyz?x"])
+@pytest.mark.parametrize("target", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics"])
 def test_what_is_for_the_inside_is_not_passed(port: int, target: str) -> None:
     status, headers, body = get(port, target)
     assert (status, headers["Content-Type"]) == (404, "application/problem+json")
     assert json.loads(body)["status"] == 404
+
+
+def test_a_crowd_that_asks_for_readiness_costs_the_api_one_request_a_second(port: int) -> None:
+    began = time.monotonic()
+    targets = ["/readyz", "//readyz", "/%72eadyz", *(f"/readyz?{number}" for number in range(40))]
+    responses = [get(port, target) for target in targets]
+    assert {status for status, _, _ in responses} == {200}
+    assert {json.loads(body)["path"] for _, _, body in responses} == {"/readyz"}
+    assert not [headers for _, headers, _ in responses if "X-Request-ID" in headers]
+    assert 1 <= Echo.requests["/readyz"] <= time.monotonic() - began + 2
+    assert set(Echo.requests) & {f"/readyz?{number}" for number in range(40)} == set()
+
+
+def test_no_connection_to_the_api_is_used_twice(port: int) -> None:
+    assert json.loads(get(port, "/")[2])["headers"]["Connection"] == "close"
 
 
 @pytest.mark.parametrize(
