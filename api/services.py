@@ -49,7 +49,7 @@ class Services:
     events: JobNotifications
     answers: ReplyQueue
     listings: Listings
-    hot: ListingCache
+    listing_cache: ListingCache
     memory: RedisMemory
     write_probe: WriteProbe
     publisher: TaskPublisher

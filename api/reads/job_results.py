@@ -69,7 +69,7 @@ def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
 def _listing(job: Job, resource_type: ResourceType, listing_version: ListingVersion) -> Listing:
     """Return the listing that the job has read; if that has expired, the current one."""
     services = current_services()
-    listing = services.hot.get(listing_version)
+    listing = services.listing_cache.get(listing_version)
     if listing is None and (stored := services.jobs.result(job.id)) is not None:
         value = orjson.loads(stored)
         listing = Listing.of(
@@ -77,7 +77,7 @@ def _listing(job: Job, resource_type: ResourceType, listing_version: ListingVers
         )
     if listing is None:
         now = services.listings.listing_state(resource_type, listing_version.cache_key)
-        listing = services.hot.get(now.listing_version) if now.usable and now.listing_version else None
+        listing = services.listing_cache.get(now.listing_version) if now.usable and now.listing_version else None
     if listing is None:
         raise _expired(job)
     return listing

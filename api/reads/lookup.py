@@ -117,7 +117,7 @@ def _from_state(read_request: ReadRequest, listing_state: ListingState, status: 
     """Return the result from this listing state; None when that has expired, or does not have the object."""
     if listing_state.listing_version is None:
         return None
-    listing = read_request.services.hot.get(listing_state.listing_version)
+    listing = read_request.services.listing_cache.get(listing_state.listing_version)
     if listing is None:
         return None
     single = read_request.resource_type.single
@@ -134,7 +134,7 @@ def _page(read_request: ReadRequest, page: Page) -> ReadResult:
     ):
         raise bad_token()
     listing_version = ListingVersion(page.cache_key, page.base, page.base_seq, page.seq)
-    listing = read_request.services.hot.get(listing_version, superseded=True)
+    listing = read_request.services.listing_cache.get(listing_version, superseded=True)
     if listing is None:
         raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
     now_ms = read_request.listing_state(page.cache_key).now_ms
@@ -208,7 +208,7 @@ def _stale_if_error_copy(read_request: ReadRequest, state: ListingState) -> tupl
 
 
 def _holds(read_request: ReadRequest, volumes: ListingState) -> bool:
-    listing = read_request.services.hot.get(volumes.listing_version) if volumes.listing_version else None
+    listing = read_request.services.listing_cache.get(volumes.listing_version) if volumes.listing_version else None
     return listing is not None and listing.find(str(read_request.arguments["volume"])) is not None
 
 

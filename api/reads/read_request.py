@@ -102,7 +102,7 @@ def name_in_listing(read_request: ReadRequest, volumes: ListingState) -> ReadReq
     path = parse_reference(str(read_request.arguments.get("volume", "")))
     if path is None or volumes.listing_version is None:
         return read_request
-    listing = read_request.services.hot.get(volumes.listing_version)
+    listing = read_request.services.listing_cache.get(volumes.listing_version)
     record = listing.find_casefolded("junction_path", path.junction_path) if listing is not None else None
     return (
         replace(read_request, arguments={**read_request.arguments, "volume": record["name"]})

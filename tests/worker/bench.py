@@ -80,24 +80,24 @@ def prepare(folder: Path) -> Path:
     return made
 
 
-class HeardBell:
-    """Notes what it is rung for."""
+class RecordingPublisher:
+    """Records the messages instead of publishing them."""
 
     def __init__(self) -> None:
-        self.heard: list[TaskMessage] = []
+        self.messages: list[TaskMessage] = []
 
-    def message_for(self, _ring: TaskMessage) -> str:
-        """None: it is rung for."""
+    def message_for(self, _message: TaskMessage) -> str:
+        """Return an empty text: the message is published afterwards."""
         return ""
 
     def publish_soon(self, messages: Iterable[TaskMessage]) -> None:
-        """Note it."""
-        self.heard += messages
+        """Record messages."""
+        self.messages += messages
 
     def take(self) -> list[TaskMessage]:
-        """What was heard since this was asked last."""
-        heard, self.heard = self.heard, []
-        return heard
+        """Return the messages since the last call."""
+        messages, self.messages = self.messages, []
+        return messages
 
 
 class Node:
@@ -117,27 +117,27 @@ class Node:
         self.reconciler = OutcomeReconciler(self.claims, gateways, listings, bench.settings)
 
     def claim(self, job_id: str) -> Lease:
-        """Take a job whose turn it is."""
+        """Claim a runnable job."""
         lease = self.claims.claim(job_id)
         assert isinstance(lease, Lease), lease
         return lease
 
     def carry_out(self, job_id: str) -> Completion | None:
-        """Take it and do it."""
+        """Claim and execute a job."""
         return self.executor.execute(self.claim(job_id))
 
-    def hear(self) -> None:
-        """Do what a worker does for every ring, whether it comes in time or not."""
-        for ring in self.bench.publisher.take():
-            if ring.operation == BATCH.name:
-                self.bench.batches.advance(ring.job_id)
+    def consume(self) -> None:
+        """Handle all messages as a worker does."""
+        for message in self.bench.publisher.take():
+            if message.operation == BATCH.name:
+                self.bench.batches.advance(message.job_id)
                 continue
-            lease = self.claims.claim(ring.job_id)
+            lease = self.claims.claim(message.job_id)
             if isinstance(lease, Lease):
                 self.executor.execute(lease)
 
     def fill(self) -> None:
-        """Ring for what waits while there is room."""
+        """Publish runnable jobs while slots are free."""
         for queue_class in QueueClass:
             messages = self.scripts.pick_runnable(f"{SUBSYSTEM}.{queue_class}", 8, LOOK_AHEAD)
             self.bench.publisher.publish_soon(TaskMessage(*(part.decode() for part in message)) for message in messages)
@@ -172,7 +172,7 @@ class Bench:
         shutil.copy(prepared, folder / prepared.name)
         self.settings = load(Settings, SAPI_DEBUG=True, **settings)
         self.scripts: Any = JobScripts(client, PREFIX)
-        self.publisher = HeardBell()
+        self.publisher = RecordingPublisher()
         publisher: Any = self.publisher
         ids = JobIds(b"secret")
         self.jobs = Jobs(client, self.scripts, ids, publisher, self.settings)
@@ -260,7 +260,7 @@ class Bench:
             node.sweep()
             self.batches.advance_all()
             self.batches.discard_abandoned()
-            node.hear()
+            node.consume()
 
     def effects(self) -> dict[str, bool]:
         """What reached the storage system: by job, was it made (or settled as never to be made)?"""

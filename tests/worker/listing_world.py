@@ -25,7 +25,7 @@ from worker.store.scripts import JobScripts
 
 NAMES = "abcdef"
 PLACE = {"volume": "v"}
-THING = views.SNAPSHOTS.cache_key("f", PLACE)
+CACHE_KEY = views.SNAPSHOTS.cache_key("f", PLACE)
 
 Contents = dict[str, int]
 
@@ -51,7 +51,7 @@ class World:
         if edit is not str:
             self._mutate(edit)
         self.listings = Listings(client, self.scripts, settings)
-        self.hots = [ListingCache(self.listings, most) for most in (0, 10**9)]
+        self.caches = [ListingCache(self.listings, most) for most in (0, 10**9)]
         source = "".join(
             (files("worker.store") / "lua" / part).read_text()
             for part in ("record_functions.lua", "index_functions.lua", "job_functions.lua", "listing_functions.lua")
@@ -115,12 +115,12 @@ class World:
         value = self.gateway.get(name)
         one = views.SNAPSHOT.cache_key("f", PLACE | {"name": name})
         if doubtful:
-            steps = [self.listings.step("invalidate", THING)]
+            steps = [self.listings.step("invalidate", CACHE_KEY)]
         elif value is None:
-            steps = [self.listings.step("delete", THING, name), self.listings.step("invalidate", one)]
+            steps = [self.listings.step("delete", CACHE_KEY, name), self.listings.step("invalidate", one)]
         else:
             text = orjson.dumps(_record(name, value)).decode()
-            steps = [self.listings.step("upsert", cache_key, name, text) for cache_key in (THING, one)]
+            steps = [self.listings.step("upsert", cache_key, name, text) for cache_key in (CACHE_KEY, one)]
         self.steps(keys=["sapi:"], args=[json.dumps(steps)])
         self.reported.pop(name, None)
         if value is not None:
@@ -139,7 +139,7 @@ class World:
     def list(self) -> None:
         """A listing begins, or sees one more name, or becomes the base."""
         if self.flight is None:
-            started = self.listings.begin(views.SNAPSHOTS, THING, "", 600_000)
+            started = self.listings.begin(views.SNAPSHOTS, CACHE_KEY, "", 600_000)
             self.flight = Flight(started, list(NAMES))
         elif self.flight.todo:
             for name in self.flight.todo[:2]:
@@ -156,7 +156,7 @@ class World:
         if self.single is None:
             name = self.dice.choice(NAMES)
             started = self.listings.begin(
-                views.SNAPSHOT, views.SNAPSHOT.cache_key("f", PLACE | {"name": name}), THING, 600_000
+                views.SNAPSHOT, views.SNAPSHOT.cache_key("f", PLACE | {"name": name}), CACHE_KEY, 600_000
             )
             self.single = started, name, self.gateway.get(name)
         else:
@@ -170,13 +170,13 @@ class World:
 
     def fold(self) -> None:
         """Changes are folded into a new base."""
-        self.folding._compact(views.SNAPSHOTS, THING)
+        self.folding._compact(views.SNAPSHOTS, CACHE_KEY)
 
     def forget(self) -> None:
         """What lives long enough is forgotten."""
         if self.dice.random() < 0.05:
-            last_seq = int(self.redis.hget(f"sapi:listing:{THING}", "seq") or 0)
-            self.redis.delete(self.dice.choice([f"sapi:listing:{THING}", f"sapi:delta:{THING}"]))
+            last_seq = int(self.redis.hget(f"sapi:listing:{CACHE_KEY}", "seq") or 0)
+            self.redis.delete(self.dice.choice([f"sapi:listing:{CACHE_KEY}", f"sapi:delta:{CACHE_KEY}"]))
             # Numbers begin at the time in milliseconds. Only this test makes more than a thousand changes a second, and
             # would get numbers that it has had before.
             while self._now_ms() <= last_seq:
@@ -190,7 +190,7 @@ class World:
 
     def read(self) -> None:
         """A client reads the collection, and may keep a page token."""
-        listing_state = self.listings.listing_state(views.SNAPSHOTS, THING)
+        listing_state = self.listings.listing_state(views.SNAPSHOTS, CACHE_KEY)
         listing = self._shown(listing_state.usable, listing_state.listing_version)
         if listing is None:
             return
@@ -205,7 +205,7 @@ class World:
         """A client reads one object."""
         name = self.dice.choice(NAMES)
         listing_state = self.listings.listing_state(
-            views.SNAPSHOT, views.SNAPSHOT.cache_key("f", PLACE | {"name": name}), THING
+            views.SNAPSHOT, views.SNAPSHOT.cache_key("f", PLACE | {"name": name}), CACHE_KEY
         )
         listing = self._shown(listing_state.usable, listing_state.listing_version)
         if listing is not None:
@@ -216,7 +216,7 @@ class World:
         """A client goes on with a page token."""
         if self.tokens:
             listing_version, records = self.dice.choice(self.tokens)
-            listing = self.dice.choice(self.hots).get(listing_version, superseded=True)
+            listing = self.dice.choice(self.caches).get(listing_version, superseded=True)
             self.paged += 1
             self.expired += listing is None
             assert listing is None or listing.records == records, "a page token shows another state"
@@ -224,7 +224,7 @@ class World:
     def _shown(self, usable: bool, listing_version: ListingVersion | None) -> Listing | None:
         if not usable or listing_version is None:
             return None
-        listing = self.dice.choice(self.hots).get(listing_version)
+        listing = self.dice.choice(self.caches).get(listing_version)
         self.hits += listing is not None
         return listing
 

@@ -127,8 +127,8 @@ def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
         members = [*_creations(bench, 2), bench.new("create_volume", volume="vol"), bench.new("delete_snapshot")]
         batch_id = bench.accept_batch(*members, parallel=2)
         with suppress(Crash):
-            _worker(bench, points).hear()
-            _worker(bench, points).hear()
+            _worker(bench, points).consume()
+            _worker(bench, points).consume()
         bench.publisher.take()
         return batch_id
 
@@ -174,7 +174,7 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
         if all(bench.job(batch_id).done for batch_id in batches):
             break
         with suppress(Crash):
-            _worker(bench, Points(chance=0.02, seed=1000 + turn)).hear()
+            _worker(bench, Points(chance=0.02, seed=1000 + turn)).consume()
         bench.let_time_pass()
         bench.node().sweep()
         _tidy(bench)

@@ -28,7 +28,7 @@ def _run(bench: Bench, node: Node, batch_id: str, turns: int = 200) -> None:
     for _ in range(turns):
         if bench.job(batch_id).done:
             return
-        node.hear()
+        node.consume()
         bench.let_time_pass()
         node.sweep()
         bench.batches.advance_all()

@@ -210,8 +210,8 @@ def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
 def test_hot_listings_hold_no_more_than_they_may(redis_client):
     bench = Bench(redis_client)
     bench.commit(bench.begin(), *(f"v{number}" for number in range(1000)))
-    hot = ListingCache(bench.listings, 1)
+    cache = ListingCache(bench.listings, 1)
     for name in "abc":
         bench.put(name)
-        assert hot.get(bench.listing_version()) is not None
-    assert len(hot._present) + len(hot._former) == 1
+        assert cache.get(bench.listing_version()) is not None
+    assert len(cache._present) + len(cache._former) == 1

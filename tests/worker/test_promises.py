@@ -236,7 +236,7 @@ def test_a_job_without_a_record_holds_nobody_up(bench: Bench, node: Node):
     bench.let_time_pass()
     bench.publisher.take()
     node.sweep()
-    node.hear()
+    node.consume()
     assert bench.job(job_id).state is State.SUCCEEDED
 
 
