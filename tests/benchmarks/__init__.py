@@ -1,1 +1,1 @@
-"""What `make bench` measures: the service beside the least that could do the same, in one run."""
+"""Benchmarks (`make bench`): the service compared with minimal implementations, in one run."""

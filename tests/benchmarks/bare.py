@@ -1,4 +1,4 @@
-"""The least that could do the same: views that send bytes or a Celery message, and a task without work."""
+"""Minimal implementations for comparison: views that send bytes or a Celery message, and an empty task."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _kept: dict[str, bytes] = {}
 
 @celery.task(name="bare.nothing")
 def nothing() -> None:
-    """Takes no time."""
+    """Do nothing."""
 
 
 @celery.task(name="bare.unheard", ignore_result=True, queue="nobody")
 def unheard() -> None:
-    """Is for a queue that nobody listens to."""
+    """A task for a queue without consumers."""
 
 
 @app.get("/healthz")
 def healthz() -> str:
-    """It lives."""
+    """Answer a health check."""
     return "ok"
 
 
 @app.get("/bytes/<name>")
 def prepared(name: str) -> Response:
-    """The same bytes as ours, at hand in memory."""
+    """Send the same bytes as the service, from memory."""
     if name not in _kept:
         _kept[name] = (FOLDER / name).read_bytes()
     response = Response(_kept[name], content_type="application/json")
@@ -44,13 +44,13 @@ def prepared(name: str) -> Response:
 
 @app.get("/unchanged")
 def unchanged() -> Response:
-    """No more than 304."""
+    """Answer 304."""
     return Response(status=304)
 
 
 @app.post("/wait")
 def wait() -> tuple[dict[str, str], int]:
-    """One task, and the wait for its result."""
+    """Send a task, and wait for its result."""
     task = nothing.delay()
     task.get(timeout=30)
     return {"id": task.id}, 201
@@ -58,5 +58,5 @@ def wait() -> tuple[dict[str, str], int]:
 
 @app.post("/submit")
 def submit() -> tuple[dict[str, str], int]:
-    """No more than one message, with its id as answer."""
+    """Send one message, and answer with its id."""
     return {"id": unheard.apply_async().id}, 202

@@ -1,4 +1,4 @@
-"""What batches cost: to accept one, to carry its members out, and how long Redis answers nobody else meanwhile."""
+"""The cost of batches: accepting one, executing its members, and how long Redis is blocked meanwhile."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from worker.store.scripts import JobScripts
 
 _MEMBERS = 1000
 _ROUNDS = 3
-#: Commands that take longer than this are looked at (microseconds).
+#: Commands that take longer than this are logged (microseconds).
 _LOOKED_AT_US = 500
 _PROCESSES = ("ours", "quick")
 _CANCELLED = {"subsystem": UNHEARD, "state": "cancelled", "operation": "create_snapshot"}
 
 
 class _Client:
-    """Asks the service, and waits for ends."""
+    """Sends requests, and waits for jobs."""
 
     def __init__(self, stack: Stack) -> None:
         self._connection = Connection(stack.ours)
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Any:
-        """Return the JSON of an answer that is no error."""
+        """Return the JSON of a successful response."""
         sent = b"" if body is None else json.dumps(body).encode()
         status, _, answer = self._connection.ask(request(method, path, sent, **headers))
         assert status < 300, (method, path, status, answer[:300])
@@ -44,7 +44,7 @@ class _Client:
         return f"/v4/jobs/{self.ask('POST', '/v4/batches', order)['id']}"
 
     def submit(self, requests: list[dict[str, Any]]) -> None:
-        """Submit each by itself."""
+        """Submit each request separately."""
         for member in requests:
             self.ask(member["method"], member["path"])
 
@@ -69,7 +69,7 @@ class _Client:
 
 
 def accept(stack: Stack) -> Iterator[Row]:
-    """A thousand members in one batch, beside a thousand single requests; nobody carries them out."""
+    """Accepting a thousand members in one batch, compared with a thousand single requests; without workers."""
     client = _Client(stack)
     requests = _snapshots(UNHEARD)
     batches, singles = [], []
@@ -104,7 +104,7 @@ def carry_out(stack: Stack, name: str) -> Iterator[Row]:
 def blocked(stack: Stack, name: str) -> Iterator[Row]:
     """The longest single command of Redis while a thousand jobs are accepted, end, are cancelled and done again.
 
-    Redis's slow log goes by the clock: whatever else takes the CPU counts. The shortest of several rounds is meant.
+    Redis's slow log measures wall-clock time, which other processes affect, so the shortest of several rounds counts.
     """
     client, server = _Client(stack), redis.Redis.from_url(stack.redis.url)
     waiting, absent = _snapshots(UNHEARD), _snapshots(name)
@@ -139,7 +139,7 @@ class _Longest:
 
 @contextmanager
 def _watched(server: redis.Redis) -> Iterator[_Longest]:
-    """Look at Redis's slow log after the block."""
+    """Read Redis's slow log after the block."""
     longest, scripts = _Longest(), {script.sha: name for name, script in JobScripts(server, "").registered.items()}
     server.config_set("slowlog-log-slower-than", _LOOKED_AT_US)
     server.config_set("slowlog-max-len", 100_000)
@@ -166,7 +166,7 @@ def _locks(client: _Client, name: str) -> list[dict[str, Any]]:
 
 
 def _cost(stack: Stack, processes: tuple[str, ...], action: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds of the clock, and of the CPU of these processes and of Redis."""
+    """Return the wall-clock time, and the CPU time of these processes and of Redis (seconds)."""
     began, before_s = time.perf_counter(), _cpu_s(stack, processes)
     action()
     return time.perf_counter() - began, _cpu_s(stack, processes) - before_s

@@ -1,4 +1,4 @@
-"""What others wait for an answer beside event streams, and changes that all of them show."""
+"""Response times of other requests beside event streams and changes that all of these show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANSWERS, _PAUSE_S = 500, 0.005
 
 
 def measure(stack: Stack, name: str, rounds: int) -> Iterator[Row]:
-    """Idle, beside the changes alone, and beside both, in turns."""
+    """Measure idle, beside the changes alone, and beside both, in turns."""
     once(stack.ours, request("GET", f"/v4/{name}/volumes?limit=1", Prefer="wait=25"))
     ask = request("GET", f"/v4/{name}/volumes?limit=1")
     idle, changes, both = [], [], []
@@ -56,7 +56,7 @@ def _answers(stack: Stack, ask: bytes) -> list[float]:
 
 @contextmanager
 def _crowd(stack: Stack, name: str, streams: int) -> Iterator[list[str]]:
-    """Streams and changes of a process of their own, inside the block; afterwards, what it has seen."""
+    """Run streams and changes in a process of their own inside the block; yields a list for its output."""
     command = [sys.executable, "-m", "tests.benchmarks.crowd", stack.ours, name, str(streams), str(_CHANGES_PER_S)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as crowd:
         assert crowd.stdin is not None
@@ -67,5 +67,5 @@ def _crowd(stack: Stack, name: str, streams: int) -> Iterator[list[str]]:
         yield ended
         crowd.stdin.close()
         ended.append(crowd.stdout.read().strip())
-    # What it has asked for is done with.
+    # Its requests are finished by then.
     time.sleep(1)

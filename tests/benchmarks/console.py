@@ -1,4 +1,4 @@
-"""What the console's pages cost, beside a storage system with 50,000 volumes."""
+"""The cost of the console's pages, with a storage system of 50,000 volumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TRIES = 30
 
 
 def measure(stack: Stack, name: str, *, seconds: float, rounds: int) -> Iterator[Row]:
-    """The CPU of each page, asked for by one browser after the other."""
+    """Measure the CPU time of each page, requested sequentially."""
     listing = request("GET", f"/v4/{name}/volumes?limit=1", Prefer="wait=25")
     for _ in range(_TRIES):
         if once(stack.ours, listing)[0] == 200:

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - the benchmark reads it
-"""Clients in a process of their own: so many event streams, and so many changes a second, until its input ends."""
+"""Clients in a process of their own: event streams, and changes at a steady rate, until its input ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD = b"HTTP/1.1 200"
 
 
 def main(address: str, name: str, streams: int, changes_per_s: float) -> None:
-    """Begin, and say so; end with what was seen."""
+    """Start, report the start, and finally report what was received."""
     over = threading.Event()
     reader = Reader(address, streams)
     threads = [threading.Thread(target=reader.run, args=(over,), daemon=True)]
@@ -61,7 +61,7 @@ class Reader:
 
 
 def _change(address: str, name: str, number: int, every_s: float, over: threading.Event) -> None:
-    """Lock the same volume of this thread's again and again, at a steady pace."""
+    """Lock this thread's volume repeatedly, at a steady rate."""
     connection = Connection(address)
     due = time.monotonic() + every_s * number / _CHANGERS
     with suppress(OSError):

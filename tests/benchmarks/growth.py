@@ -15,9 +15,9 @@ from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.api.front import Front
 from tests.api.growing_inputs import INPUTS, UNLIMITED, Call
 
-#: What is quadratic takes a hundred times as long.
+#: Quadratic code would take a hundred times as long.
 _MOST = 35
-#: What takes no time at all is no danger.
+#: Shorter times are ignored.
 _LEAST_S = 0.001
 
 

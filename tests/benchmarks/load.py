@@ -1,4 +1,4 @@
-"""Clients that keep their connections: answers a second, how long each took, what CPU the server used for it."""
+"""Load generator with persistent connections: requests per second, latencies, and CPU time of the server."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _LARGEST = 1 << 20
 
 @dataclass(frozen=True)
 class Load:
-    """What one run has measured."""
+    """The results of one run."""
 
     per_s: float
     latencies_s: Sequence[float]
     cpu_ms: float
 
     def percentile_ms(self, share: float) -> float:
-        """The time within which that share of the answers came, in milliseconds."""
+        """Return a percentile of the latencies (milliseconds)."""
         ordered = sorted(self.latencies_s)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else float("nan")
 
 
 class Connection:
-    """One HTTP/1.1 connection that reads answers as cheaply as Python can."""
+    """One HTTP/1.1 connection with little overhead."""
 
     def __init__(self, address: str, timeout_s: float = 100) -> None:
         host, _, port = address.partition(":")
@@ -37,7 +37,7 @@ class Connection:
         self._buffer = bytearray(_LARGEST)
 
     def ask(self, request: bytes) -> tuple[int, bytes, bytes]:
-        """The status, the head and the body."""
+        """Send a request; return status, head and body."""
         self._socket.sendall(request)
         received = b""
         while b"\r\n\r\n" not in received:
@@ -59,14 +59,14 @@ class Connection:
         return int(head[9:12]), head, b"".join(chunks)
 
     def open(self, request: bytes, beginning: bytes) -> None:
-        """Ask for what has no end; its answer must begin so."""
+        """Send a request for a stream; its response must begin so."""
         self._socket.sendall(request)
         received = self._socket.recv(65536)
         if not received.startswith(beginning):
             raise AssertionError(received[:300])
 
     def receive(self) -> bytes:
-        """Some more of it; empty at the end."""
+        """Return the next bytes of the stream; empty at the end."""
         try:
             return self._socket.recv(_LARGEST)
         except ConnectionError:
@@ -108,7 +108,7 @@ def once(address: str, sent: bytes) -> tuple[int, bytes, bytes]:
 def run(
     address: str, make: Callable[[], bytes], *, clients: int, seconds: float, expect: int, cpu_s: Callable[[], float]
 ) -> Load:
-    """Ask from so many clients, each as fast as it is answered."""
+    """Send requests from so many clients, each as fast as it gets responses."""
     latencies: list[list[float]] = [[] for _ in range(clients)]
     wrong: list[int] = []
     begin = threading.Barrier(clients + 1)
@@ -129,7 +129,7 @@ def run(
     until[0] = time.perf_counter() + 1e9
     for thread in threads:
         thread.start()
-    # Each client has had its first answer by then, which is not counted.
+    # Each client has had its first response by then, which is not counted.
     begin.wait()
     cpu_before = cpu_s()
     until[0] = time.perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""Each measure that we keep an eye on: ours beside the bare one, run in turns; medians count."""
+"""The measures: the service compared with the bare implementation, run in turns; medians count."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.benchmarks.load import Connection, Load, once, request, run
 from tests.benchmarks.stack import UNHEARD, Stack
 
 _CLIENTS = 8
-#: A round is taken in so many turns of each side.
+#: How many turns of each side make a round.
 _TURNS = 4
 #: How many clients wait at a time.
 _CROWDS = (4, 16, 64)
@@ -50,7 +50,7 @@ class Measures:
     # --- answers from the cache
 
     def cached(self, name: str, volumes: int) -> list[Row]:
-        """The whole listing, and 304, beside a bare view with the same bytes."""
+        """The whole listing, and 304, compared with a bare view with the same bytes."""
         path = f"/v4/{name}/volumes"
         _, head, body = self._warm(path)
         (self._stack.processes.folder / name).write_bytes(body)
@@ -86,7 +86,7 @@ class Measures:
         target: str,
         after_each: Callable[[], object] = lambda: None,
     ) -> Row:
-        """Many short turns, so that what slows this machine down now and then slows both; the first is not counted."""
+        """Run many short turns, so that disturbances of the machine affect both sides; the first is not counted."""
         mine, theirs = [], []
         for _ in range(1 + _TURNS * self._rounds):
             mine.append(self._load("ours", make_mine, status, seconds=self._seconds / _TURNS))
@@ -102,7 +102,7 @@ class Measures:
         return run(address, make, clients=clients, seconds=seconds, expect=status, cpu_s=lambda: processes.cpu_s(name))
 
     def filtered(self, name: str) -> Row:
-        """The CPU of a page that no other request has asked for."""
+        """The CPU time of a page that is not cached."""
         sizes = iter(range(1, 10**9))
         self._warm(f"/v4/{name}/volumes?size_used=%3E0&limit=100")
 
@@ -118,7 +118,7 @@ class Measures:
     # --- jobs
 
     def submit(self) -> Row:
-        """202 for a change that nobody takes yet, beside a view that sends one message."""
+        """202 for a change without a worker, compared with a view that sends one message."""
         numbers = iter(range(10**9))
 
         def make() -> bytes:
@@ -151,7 +151,7 @@ class Measures:
         return times(what, mine[_TURN:], theirs[_TURN:], 0.5, target)
 
     def crowds(self, name: str) -> list[Row]:
-        """Changes of 4, 16 and 64 clients that wait for each, beside a view that waits for a task; and their CPU."""
+        """Changes of 4, 16 and 64 waiting clients, compared with a view that waits for a task; and their CPU time."""
         rows, cpu_ms = [], {}
         for clients in _CROWDS:
             mine, theirs = [], []
@@ -204,13 +204,13 @@ class Measures:
             connection.close()
 
     def long_polls(self, name: str, slow: str, clients: int = 500) -> list[Row]:
-        """What others wait for an answer while so many clients wait for a job: one that waits, and one that runs."""
+        """Response times of other requests while many clients wait for a job: one that waits, and one that runs."""
         ask = request("GET", f"/v4/{name}/volumes?limit=1")
         idle = [latency for _ in range(self._rounds) for latency in self._paced(ask)]
         listing = request("GET", f"/v4/{slow}/volumes", Cache_Control="no-cache", Prefer="wait=0")
         running = _header(once(self._stack.ours, listing)[1], "location")
         time.sleep(2)
-        # Behind the one that runs, so that it does not change.
+        # It waits for the running one, so that it does not change.
         queued = _header(once(self._stack.ours, listing)[1], "location")
         rows = []
         for location, how in ((queued, "on a job that waits"), (running, "on a listing that runs")):
@@ -219,7 +219,7 @@ class Measures:
                 busy = [latency for _ in range(self._rounds) for latency in self._paced(ask)]
             what = f"others' answers beside {clients} long polls {how}"
             rows += [times(f"{what} (p99)", busy, idle, 0.99, "≤ 2"), times(f"{what} (median)", busy, idle, 0.5, "")]
-            # Whoever has left is still waited for: their requests end with the job.
+            # Requests of clients that have left end with the job only.
             once(self._stack.ours, request("POST", f"{location}/cancel"))
             time.sleep(3)
         return rows
@@ -236,7 +236,7 @@ class Measures:
     # --- memory
 
     def memory(self, when: str) -> list[Row]:
-        """What processes hold of their own."""
+        """The memory of processes (USS)."""
         names = {"ours": "an API process", "quick": "the worker for changes", "list": "the worker for listings"}
         return [
             Row(f"memory of {description}, {when}", f"{self._stack.processes.memory_mb(name):.0f} MiB")
@@ -244,7 +244,7 @@ class Measures:
         ]
 
     def redis_bytes(self, name: str, volumes: int) -> list[Row]:
-        """What Redis holds for a volume, and for a finished job."""
+        """The memory in Redis for a volume, and for a finished job."""
         client: Any = redis.Redis.from_url(self._stack.redis.url)
         base = sum(client.memory_usage(key) for key in client.scan_iter(f"sapi:base:{name}/volumes:*"))
         jobs = [client.memory_usage(key) for key in client.scan_iter("sapi:job:*", count=1000)][:2000]
@@ -287,7 +287,7 @@ def _header(head: bytes, name: str) -> str:
 
 @contextmanager
 def _held_open(address: str, location: str, clients: int) -> Iterator[None]:
-    """So many clients that wait for the next change of a job, and the next one when they have seen it."""
+    """Run so many clients inside the block that wait for each change of a job."""
     end = threading.Event()
     connections = [Connection(address) for _ in range(clients)]
     first = _header(once(address, request("GET", location))[1], "etag")

@@ -1,4 +1,4 @@
-"""A stand-in for the service that this one follows: it asks the filer inside the request.
+"""A model of the predecessor: it calls the filer inside the request.
 
 Four workers, each with one request at a time; the filer takes 20 s for a listing (``list_latency_s`` of ``old``).
 """
@@ -35,7 +35,7 @@ _filer = DummyStorage(
 
 @app.get("/healthz")
 def healthz() -> str:
-    """It lives."""
+    """Answer a health check."""
     return "ok"
 
 
@@ -52,7 +52,7 @@ def volume(name: str) -> Response:
 
 
 def measure(stack: Stack, seconds: float) -> Iterable[Row]:
-    """Both while 16 clients list a slow filer."""
+    """Measure both services while 16 clients list a slow filer."""
     old = stack.processes.serve("predecessor", "tests.benchmarks.predecessor:app", workers=4, threads=1)
     ours, theirs = (
         request("GET", "/v4/old/volumes", Accept_Encoding="gzip", Prefer="wait=25"),
@@ -97,9 +97,9 @@ def _median_ms(address: str, path: str) -> float:
 
 @contextmanager
 def _listing(address: str, sent: bytes) -> Iterator[list[int]]:
-    """Sixteen clients that list all the time; yields the answers."""
+    """Run sixteen clients that list all the time inside the block; yields their responses."""
     answers: list[int] = []
-    # However unevenly its workers share them, each may wait for all others: a client that gave up would be no load.
+    # A long time limit, since each may wait for all others, and a client that gives up is no load.
     connections = [Connection(address, 2 * _CLIENTS * _LISTING_S) for _ in range(_CLIENTS)]
     end = threading.Event()
 

@@ -1,4 +1,4 @@
-"""How the service grows: with the volumes of a filer, with processes of the front end, and with worker processes."""
+"""Scaling: with the volumes of a filer, with processes of the front end, and with worker processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.benchmarks.stack import Stack, stack
 
 _VOLUMES = (100, 1000, 10_000, 50_000, 200_000)
 _PROCESSES = (1, 2, 4)
-#: What a change of the filer takes, in the measure of the worker processes: with none, the CPUs are what is measured.
+#: The latency of the filer in the measure of worker processes (seconds): without any, only the CPUs are measured.
 _FILER_S = 0.1
 _CHANGES = 400
 
@@ -53,7 +53,7 @@ def _volumes(folder: Path, seconds: float, rounds: int) -> Iterator[Row]:
 
 
 def _listed(running: Stack, size: int) -> Row:
-    """A listing of the filer, from the first request to the first answer."""
+    """The time of a listing of the filer, from the first request to the response."""
     began, cpu_s = time.perf_counter(), running.processes.cpu_s("list")
     status = 0
     while status != 200:
@@ -66,7 +66,7 @@ def _listed(running: Stack, size: int) -> Row:
 
 
 def _changed(running: Stack, size: int) -> Row:
-    """The first reading of a listing after a change, which both API processes have seen before."""
+    """The first read of a listing after a change; both API processes have the earlier version in memory."""
     connection = Connection(running.ours)
     listing = request("GET", f"/v4/v{size}/volumes", Accept_Encoding="gzip")
     name = json.loads(connection.ask(request("GET", f"/v4/v{size}/volumes?limit=1"))[2])[0]["name"]
@@ -83,7 +83,7 @@ def _changed(running: Stack, size: int) -> Row:
 
 
 def _changes(running: Stack, nodes: int) -> Row:
-    """Changes of as many volumes, each of which keeps the filer busy for a moment."""
+    """Changes of different volumes, each of which takes the filer some time."""
     client: Any = redis.Redis.from_url(running.redis.url)
     connection = Connection(running.ours)
     names = [volume["name"] for volume in json.loads(connection.ask(request("GET", "/v4/filer/volumes"))[2])]

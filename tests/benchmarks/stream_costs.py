@@ -29,7 +29,7 @@ def _tell(text: str) -> None:
 
 
 def _follow(address: str) -> socket.socket:
-    """A stream that has begun; places of streams that have ended are free after their next heartbeat."""
+    """Open a stream; retries, since slots of ended streams are freed only at their next heartbeat."""
     host, _, port = address.partition(":")
     until = time.monotonic() + 40
     while True:
@@ -44,7 +44,7 @@ def _follow(address: str) -> socket.socket:
 
 
 class Followers:
-    """Clients that read event streams, all in one thread; one of them looks how late each end of a job is."""
+    """Clients that read event streams, all in one thread; one of them measures how late each end of a job is."""
 
     def __init__(self, address: str, count: int) -> None:
         self._selector = selectors.DefaultSelector()
@@ -84,7 +84,7 @@ class Followers:
 
 
 def stream_row(running: Stack, count: int, changes: int, per_s: float) -> str:
-    """CPU and memory of the API process with so many streams, and how late their events are."""
+    """Measure CPU and memory of the API process with so many streams, and how late their events are."""
     followers = Followers(running.ours, count) if count else None
     connection = Connection(running.ours)
     names = [volume["name"] for volume in json.loads(connection.ask(request("GET", "/v4/quick/volumes"))[2])]

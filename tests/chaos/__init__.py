@@ -1,1 +1,1 @@
-"""Kills parts of the running service at random, and counts from outside what became of every job."""
+"""Kills parts of the running service at random, and checks the outcome of every job from outside."""

@@ -29,14 +29,14 @@ from tests.chaos.notifications import BAD as BAD_NOTICES
 from tests.chaos.requests_made import Wishes
 from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
 
-#: A job that has not ended, when no other has for so long after the last fault, is stuck.
+#: Open jobs count as stuck when no job has ended for this long after the last fault (seconds).
 _STUCK_AFTER_S = 90.0
-#: Each path of thousands of members that wait is in the way of all that were accepted after it.
+#: Few paths: a waiting change by path holds back all changes that were accepted after it.
 _BY_PATH_IN_BATCHES = 0.01
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, judge, print."""
+    """Run the service with clients and faults, check the outcome, and print it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--attack" in arguments:
         return attack([argument for argument in arguments if argument != "--attack"])
@@ -112,7 +112,7 @@ def _run(stack: Stack, options: argparse.Namespace, seed: int, listening: Listen
 
 
 def _await_batches(clients: Sequence[threading.Thread], judge: Judge, most_s: float) -> None:
-    """Return once all batches are accepted and have ended, or so many seconds later."""
+    """Wait until all batches are accepted and have ended, at most so many seconds."""
     until = time.monotonic() + most_s
     for client in clients:
         client.join(max(0.0, until - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Clients that submit batches of one size, and kill what is accepting them."""
+"""Clients that submit batches of one size, and kill processes while these accept them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.chaos.client import Client, Seen
 from tests.chaos.requests_made import Wishes
 from tests.chaos.stack import Stack
 
-#: A batch is accepted within about so long.
+#: The usual time to accept a batch (seconds).
 _ACCEPTED_WITHIN_S = 0.6
-#: How many of the attempts are disturbed so.
+#: The share of attempts during which a process is killed.
 _KILLED = 0.3
 
 
@@ -46,7 +46,7 @@ class BatchClient(Client):
                 job_id = self._submit(wish, key)
 
     def _kill_one_soon(self) -> None:
-        """End a process that may take part in accepting the batch, in the middle of it."""
+        """Kill a process that may be accepting the batch."""
         part = self._rng.choice([*self._stack.apis, self._stack.store])
         timer = threading.Timer(self._rng.uniform(0, _ACCEPTED_WITHIN_S), part.signal, (signal.SIGKILL,))
         timer.daemon = True
@@ -62,7 +62,7 @@ def batch_clients(
 
 
 class _Shared:
-    """An iterator that several threads take from."""
+    """A thread-safe iterator."""
 
     def __init__(self, iterator: Iterator[int]) -> None:
         self._iterator = iterator

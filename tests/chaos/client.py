@@ -1,4 +1,4 @@
-"""Clients as they are: they submit, wait, cancel, and repeat what was not answered under the same Idempotency-Key."""
+"""Clients that submit, wait, cancel, and repeat unanswered requests with the same Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.chaos.requests_made import Request, Wishes
 from tests.chaos.stack import PASSWORD, USER
 
 _GIVE_UP_S = 40.0
-#: Statuses that a client must expect of a service some of whose parts are broken.
+#: Statuses that clients must expect while parts of the service are down.
 _EXPECTED = {200, 201, 202, 204, 304, 404, 409, 422, 429, 500, 502, 503, 504}
-#: What a refused *request* may say; a failed *job* may say more.
+#: Codes of refused *requests*; failed *jobs* may have others.
 _RETRY = {429, 503}
 
 
 @dataclass
 class Seen:
-    """What clients were told, gathered from all of them."""
+    """The responses to all clients."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    #: Jobs that were accepted, by id, with the request they were accepted for.
+    #: Accepted jobs by id, with their requests.
     accepted: dict[str, Request] = field(default_factory=dict)
-    #: Ids that were answered for one key: more than one is a promise broken.
+    #: Ids of jobs by Idempotency-Key: more than one is an error.
     by_key: dict[str, set[str]] = field(default_factory=dict)
     statuses: Counter[int | str] = field(default_factory=Counter)
     #: Final states of jobs, as clients read them.
@@ -40,7 +40,7 @@ class Seen:
 
 
 class Client(threading.Thread):
-    """One client, submitting until it is told to stop."""
+    """One client, submitting until it is stopped."""
 
     def __init__(self, urls: list[str], wishes: Wishes, seen: Seen, seed: str, stop: threading.Event) -> None:
         super().__init__(name=f"client-{seed}", daemon=True)
@@ -63,7 +63,7 @@ class Client(threading.Thread):
                 self._look(job_id)
 
     def _submit(self, wish: Request, key: str) -> str:
-        """The id of the job that was accepted; empty when none was, or the client cannot know."""
+        """Return the id of the accepted job; empty if there is none, or its id is unknown."""
         headers = {"Prefer": f"wait={self._rng.choice((0, 0, 1, 3))}"}
         if key:
             headers["Idempotency-Key"] = key
@@ -114,5 +114,5 @@ class Client(threading.Thread):
 
 
 def _is_crash(answer: requests.Response) -> bool:
-    """A 500 that is not the end of a job is a fault of the service's own."""
+    """Is it a 500 that is not the result of a job, and so an error of the service?"""
     return answer.status_code == requests.codes.server_error and "Operation-Location" not in answer.headers

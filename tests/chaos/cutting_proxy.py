@@ -1,4 +1,4 @@
-"""A proxy in front of the API processes that closes a connection when its answer does not come in time."""
+"""A proxy in front of the API processes that closes a connection when the response is not in time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _CHUNK_BYTES = 65536
 
 
 class CuttingProxy:
-    """Hands each connection to the next API process that takes it, one request for each connection.
+    """Forwards each connection to the next API process that accepts it, one request per connection.
 
     Args:
         ports: those of the API processes on this machine.
-        cut_after_s: how long an answer may take.
+        cut_after_s: how long a response may take (seconds).
     """
 
     def __init__(self, ports: Sequence[int], cut_after_s: float) -> None:
@@ -25,7 +25,7 @@ class CuttingProxy:
         self._cut_after_s = cut_after_s
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        #: How many connections were closed before their answer was there.
+        #: How many connections were closed before the response.
         self.cuts = 0
         threading.Thread(target=self._accept, name="cutting-proxy", daemon=True).start()
 

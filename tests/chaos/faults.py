@@ -1,4 +1,4 @@
-"""What goes wrong, when, and for how long: drawn from a seed, and undone in the end."""
+"""Random faults with random times and durations, reproducible by a seed, and undone at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.redis_states import STATES, make_well
 
 
 class Faults(threading.Thread):
-    """One fault after another, some of them at the same time."""
+    """Causes faults, some of them at the same time."""
 
     def __init__(self, stack: Stack, rng: random.Random, *, pause_s: tuple[float, float]) -> None:
         super().__init__(name="faults", daemon=True)
@@ -52,7 +52,7 @@ class Faults(threading.Thread):
                 thread.join()
 
     def end(self) -> None:
-        """No more faults, and all of them undone."""
+        """Stop, and undo all faults."""
         self._over.set()
         self.join()
         for thread in self._under_way:
@@ -96,13 +96,13 @@ class Faults(threading.Thread):
             client.client_kill_filter(_type="pubsub")
 
     def _trouble_redis(self) -> None:
-        """Redis answers, and refuses writes or clients; a restart meanwhile ends that, too."""
+        """Make Redis refuse writes or clients; a restart meanwhile ends that, too."""
         name = self._rng.choice(sorted(STATES))
         self.counts[f"redis: {name}"] += 1
         with self._client() as client:
             with suppress(redis.RedisError), STATES[name](client, self._stack.redis.folder):
                 time.sleep(self._rng.uniform(1, 4))
-            # It may be frozen or dead at this moment by another fault.
+            # It may be frozen or dead because of another fault.
             while not self._is_well(client):
                 time.sleep(0.5)
 

@@ -1,4 +1,4 @@
-"""Counts what became of every job: the storage system's own book decides, not what the service says of itself."""
+"""Checks the outcome of every job by the storage system's own records, not by what the service reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
 READS = {"list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_locks", "list_policies", "get_policy"}
 
 
-#: A process of this stack needs some dozens at most, whatever has happened to Redis.
+#: A process of this stack needs some dozens at most, whatever happened to Redis.
 MOST_SOCKETS = 150
 
 #: What must not happen.
@@ -40,7 +40,7 @@ BAD = {
 
 @dataclass
 class Verdict:
-    """How many jobs, and which of them break a promise (by id, with why)."""
+    """The number of jobs, and those that violate a guarantee (by id, with the reason)."""
 
     accepted: int = 0
     ended: int = 0
@@ -52,12 +52,12 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        """Were all promises kept?"""
+        """Were all guarantees kept?"""
         return not any(self.bad.values())
 
 
 class Judge:
-    """Looks from outside, when all faults are over."""
+    """Checks the service from outside, when all faults are over."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -93,7 +93,7 @@ class Judge:
             return 1
 
     def judge(self, seen: Seen) -> Verdict:
-        """Compare what clients were told, what the service says now, and what the filer has."""
+        """Compare what clients were answered, what the service reports now, and what the filer has."""
         verdict = Verdict()
         jobs = {job["id"]: job for job in self.all_jobs()}
         effects = self._updates()
@@ -123,7 +123,7 @@ class Judge:
         return verdict
 
     def all_jobs(self, query: str = "") -> list[dict[str, Any]]:
-        """Everybody's jobs, as the service shows them."""
+        """Return the jobs of all users, as the service shows them."""
         jobs: list[dict[str, Any]] = []
         url: str | None = f"http://127.0.0.1:{self._stack.ports[0]}/v4/jobs?limit=500{query}"
         while url:
@@ -135,7 +135,7 @@ class Judge:
         return jobs
 
     def _left_over(self) -> list[str]:
-        """Members of batches that were never accepted; nobody is shown them, but they must not be kept."""
+        """Return members of batches that were never accepted: they are invisible, but must not remain in Redis."""
         with redis.Redis.from_url(self._stack.redis.url) as client:
             batches = [key.decode().removeprefix("sapi:members:") for key in client.scan_iter("sapi:members:*", 1000)]
             return [
@@ -156,7 +156,7 @@ class Judge:
         return [f"{line} (sent again after it was made)" for line in self._book() if line.endswith("again")]
 
     def _disorder(self, jobs: dict[str, Any], effects: dict[str, tuple[bool, float]]) -> list[str]:
-        """Changes of one volume must have been made in the order in which they were accepted."""
+        """Return changes of one volume that were not made in the order of acceptance."""
         lines: dict[str, list[tuple[int, float, str]]] = defaultdict(list)
         with redis.Redis.from_url(self._stack.redis.url) as client:
             for job_id, (applied, at) in effects.items():
@@ -173,7 +173,7 @@ class Judge:
         ]
 
     def _stale(self) -> list[str]:
-        """What the service answers from its listings must be what the filer has."""
+        """Return differences between the service's listings and the filer."""
         base = f"http://127.0.0.1:{self._stack.ports[1]}/v4/{SUBSYSTEM}"
         listed = self._session.get(f"{base}/volumes", timeout=60, headers={"Prefer": "wait=25"})
         if listed.status_code != requests.codes.ok:
@@ -189,7 +189,7 @@ class Judge:
 
 
 def _torn(jobs: dict[str, Any]) -> list[str]:
-    """Batches of which more or fewer members are there than they count, and that count their states otherwise."""
+    """Return batches whose counters do not match their members."""
     members: dict[str, Counter[str]] = defaultdict(Counter)
     for job in jobs.values():
         if job["batch"]:

@@ -21,7 +21,7 @@ _PAUSE_S = 0.2
 
 @dataclass
 class Listener(threading.Thread):
-    """Reads a stream, and goes on after the last event whenever that breaks."""
+    """Reads a stream, and resumes after the last event whenever the connection breaks."""
 
     name_: str
     urls: list[str]
@@ -82,14 +82,14 @@ def basic_session() -> requests.Session:
 
 
 def other_session(url: str) -> requests.Session:
-    """Somebody else, who is signed in as the development server does it."""
+    """A session of another user, signed in through the development server's login."""
     session = requests.Session()
     session.get(f"{url}/login", timeout=20).raise_for_status()
     return session
 
 
 class OtherClient(threading.Thread):
-    """Somebody else's changes, now and then."""
+    """Makes changes of another user from time to time."""
 
     def __init__(self, urls: list[str], session: requests.Session, over: threading.Event) -> None:
         super().__init__(name="other-client", daemon=True)
@@ -110,14 +110,14 @@ class OtherClient(threading.Thread):
 
 
 class AbsentReceiver:
-    """A receiver that is away for a while: nothing listens on its port then."""
+    """A receiver that is unavailable for a while: nothing listens on its port then."""
 
     def __init__(self) -> None:
         self.receiver = HookReceiver()
         self.times_away = 0
 
     def be_away(self, seconds: float) -> None:
-        """Stop listening, and come back."""
+        """Stop listening for so many seconds."""
         before = self.receiver
         before.close()
         time.sleep(seconds)
@@ -128,17 +128,17 @@ class AbsentReceiver:
 
 
 def is_users(job: Mapping[str, Any]) -> bool:
-    """Did the user of all the other clients ask for it?"""
+    """Is it a job of the user of the other clients?"""
     return bool(job["requested_by"] == USER)
 
 
 def is_new_snapshot(job: Mapping[str, Any]) -> bool:
-    """Is it a snapshot that was made?"""
+    """Is it the succeeded creation of a snapshot?"""
     return (job["operation"], job["state"]) == ("create_snapshot", "succeeded")
 
 
 def listeners(urls: list[str], other: requests.Session, seed: int) -> list[Listener]:
-    """Five readers: two of everything, one of a filter, and two users of their own jobs."""
+    """Return five readers: two of all jobs, one with a filter, and two users with their own jobs."""
     parameters: list[tuple[str, str, Callable[[Mapping[str, Any]], bool], requests.Session]] = [
         ("all1", "?all=true", lambda _: True, basic_session()),
         ("all2", "?all=true", lambda _: True, basic_session()),

@@ -1,5 +1,5 @@
 # ruff: noqa: T201 - it talks to the one who typed the command
-"""A run with listeners (``--listeners``): they are there from the first job on, and judged when all jobs have ended."""
+"""Runs with listeners (``--listeners``): they listen from the first job on, and are checked after all ends."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.chaos.listeners import AbsentReceiver, OtherClient, listeners, other_
 from tests.chaos.notifications import BAD, await_notifications, changes, judge_hooks, judge_stream
 from tests.chaos.stack import Stack
 
-#: When, after the beginning, and for how long the receiver is away, and how often its process is killed (seconds).
+#: When and for how long the receiver is unavailable, and how often the sender is killed (seconds).
 _AWAY_AFTER_S, _AWAY_S, _KILL_EVERY_S = 30.0, 60.0, 25.0
-#: After a minute away the next attempt may be two minutes later, and the ones of the last minute come then.
+#: After a minute of failures the next attempt may be two minutes later, followed by the last minute's webhooks.
 _NOTIFIED_WITHIN_S = 240.0
 
 
@@ -52,7 +52,7 @@ class Listening:
                 self._receiver.be_away(_AWAY_S)
 
     def stop_asking(self) -> None:
-        """No more jobs, and no more faults."""
+        """Stop jobs and faults."""
         self._over.set()
 
     def judge(self, all_jobs: Callable[[], list[dict[str, Any]]]) -> dict[str, list[str]]:

@@ -45,7 +45,7 @@ def await_notifications(
 
 
 def changes(jobs: Iterable[Mapping[str, Any]]) -> Jobs:
-    """Jobs that are kept for days, by id: reads are forgotten in minutes."""
+    """Return the changes by id; records of reads expire within minutes."""
     return {str(job["id"]): job for job in jobs if job["operation"] not in READS}
 
 
@@ -62,7 +62,7 @@ def judge_stream(jobs: Jobs, stream: Listener) -> dict[str, list[str]]:
         ):
             bad["invented"].append(where)
         ranks = [_RANK[state] for state in stream.states[job_id]]
-        # A worker that was lost gives the job back: it waits again.
+        # A job whose worker was lost returns to its queue.
         if 3 in ranks[:-1]:
             bad["order"].append(where)
     double = len(stream.ids) - len(set(stream.ids))

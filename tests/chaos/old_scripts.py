@@ -1,8 +1,8 @@
 """``python -m tests.chaos.old_scripts --seconds 180 --seed 7``: the predecessor's scripts while parts are killed.
 
-Each script goes through 25 steps on a volume and a policy of its own, through a proxy that cuts, and sends what was
-not answered again, as old scripts do. Nobody else touches what it made, so that each answer can be true or untrue.
-Exit code 0 only when every answer was true and nothing was done twice.
+Each script makes 25 steps on a volume and a policy of its own, through a proxy that closes connections, and repeats
+unanswered requests, as old scripts do. No other client changes its objects, so that each response can be verified.
+Exit code 0 only when every response was right and nothing was done twice.
 """
 # ruff: noqa: T201 - it talks to the one who typed the command
 
@@ -31,13 +31,13 @@ from tests.chaos.stack import PASSWORD, SUBSYSTEM, USER, Stack
 _STUCK_AFTER_S = 90.0
 _GIVE_UP_S = 120.0
 _AGAIN_AFTER_S = 0.5
-#: What an old script repeats: the proxy's words and ours for "not answered", and too many requests.
+#: Statuses after which an old script repeats a request.
 _AGAIN = {429, 502, 503, 504}
 _SIZE = 10**9
 
 
 class Step(NamedTuple):
-    """One request of a script, and what is true then."""
+    """One request of a script, and the expected response."""
 
     method: str
     path: str
@@ -95,7 +95,7 @@ def steps(name: str) -> Iterator[Step]:
 
 
 class Script(threading.Thread):
-    """Goes through the steps, with a new volume each time, until it is told to stop."""
+    """Makes the steps, with a new volume each time, until it is stopped."""
 
     def __init__(self, url: str, name: str, stop: threading.Event) -> None:
         super().__init__(name=f"script-{name}", daemon=True)
@@ -103,7 +103,7 @@ class Script(threading.Thread):
         self.answers: Counter[str] = Counter()
         self.rounds = self.steps = 0
         self.untrue: list[str] = []
-        #: Answers after which a script cannot go on, true as they are: not done, or not known whether it was.
+        #: Correct responses after which a script cannot continue: not done, or the outcome is unknown.
         self.broken_off: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -113,7 +113,7 @@ class Script(threading.Thread):
                 self.answers["whole scripts"] += 1
 
     def _is_done(self, step: Step) -> bool:
-        """Was the step answered as it had to be? Else the script ends here."""
+        """Did the step have the expected response? Otherwise the script ends here."""
         self.steps += 1
         answer = self._until_told(step)
         if answer is None:
@@ -147,7 +147,7 @@ class Script(threading.Thread):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, judge, print."""
+    """Run the scripts with faults, check the outcome, and print it."""
     options = _arguments(argv)
     seed = options.seed if options.seed is not None else random.randrange(10**6)
     folder = Path(tempfile.mkdtemp(prefix="old-scripts-"))

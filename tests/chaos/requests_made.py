@@ -1,4 +1,4 @@
-"""What clients ask for: every operation, by name and by path, about volumes that others are changing too."""
+"""The requests of clients: every operation, by name and by path, on volumes that others change as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GB = 1 << 30
 
 @dataclass(frozen=True)
 class Request:
-    """One request of the contract's table."""
+    """One request."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Request:
 
 
 class Wishes:
-    """Draws requests; many are about things that are there, some about things that are not (any more)."""
+    """Draws random requests, mostly for existing objects, some for others."""
 
     def __init__(self, volumes: list[str], *, by_path: float = 0.25) -> None:
         """``by_path``: how many of the volumes are named by path; later changes wait until it is resolved."""
@@ -35,7 +35,7 @@ class Wishes:
         self._lock = threading.Lock()
 
     def next(self, rng: random.Random) -> Request:
-        """Draw one."""
+        """Draw a request."""
         kinds = {
             self._create: 5, self._update: 8, self._restrict: 1, self._snapshot: 8, self._unsnapshot: 4,
             self._clone: 3, self._roll_back: 2, self._policy: 2, self._rule: 3, self._unpolicy: 1, self._lock_it: 2,
@@ -61,7 +61,7 @@ class Wishes:
         return next(self._made)
 
     def _name(self, rng: random.Random) -> str:
-        # A few volumes get most of the changes, so that jobs stand in line behind each other.
+        # A few volumes get most of the changes, so that jobs wait for each other.
         return rng.choice(self._volumes[:6] if rng.random() < 0.5 else self._volumes)
 
     def _reference(self, rng: random.Random) -> str:

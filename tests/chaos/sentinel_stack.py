@@ -11,7 +11,7 @@ from tests.hosts.sentinels import Watched
 
 
 class SentinelStack(Stack):
-    """All parts, and a Redis whose master can fail over."""
+    """The service, with a Redis whose master can fail over."""
 
     def __init__(self, folder: Path) -> None:
         hosts = folder / "hosts"
@@ -33,7 +33,7 @@ class SentinelStack(Stack):
         self._deployment.stop()
 
     def fail_over(self) -> Iterator[None]:
-        """The master dies, its replica takes over, and the dead one comes back as a replica."""
+        """Kill the master, wait until its replica takes over, and restart the old master as a replica."""
         dead = self._watched.master
         self._watched.kill(dead)
         self._watched.await_master_other_than(dead)

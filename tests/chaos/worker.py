@@ -1,7 +1,7 @@
-"""A worker whose filer keeps a book: every time a change reaches the storage system is one line of a file.
+"""A worker whose filer logs to a file each time that a change reaches it.
 
-The dummy makes no change twice for one job, as a test double should. A real filer would; so what counts is how often a
-change was sent to it, not only how often it was made.
+The dummy makes no change twice for one job. A real filer would, so the check counts how often a
+change was sent, not only how often it was made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _counted(db: sqlite3.Connection, job_id: str, operation: str, change: Callab
 
 
 if __name__ == "__main__":
-    # Unbuffered appends of one short line are whole or not at all, also when the process is killed.
+    # Unbuffered appends of one short line are atomic, also when the process is killed.
     _book = open(os.environ["CHAOS_BOOK"], "a", buffering=1, encoding="ascii")  # noqa: SIM115, PTH123
     applied_changes.apply_once = _counted
     sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,5 @@
-"""Tries from outside to stop the service for others, and measures what an administrator notices of it.
+"""Denial-of-service attacks from outside, with measurements of how others are affected.
 
-``make chaos ARGS="--attack --seconds 300"``. A stranger and a user without roles do at the same time whatever costs the
-service more than them. Meanwhile `/healthz`, a look-up and an administrator's change are measured.
+``make chaos ARGS="--attack --seconds 300"``. An anonymous client and a user without roles send requests that cost the
+service more than the sender. Meanwhile `/healthz`, a look-up and an administrator's change are measured.
 """

@@ -1,4 +1,4 @@
-"""What a stranger and a user without roles do to the service, each of it over and over."""
+"""The attacks of an anonymous client and of a user without roles, each repeated all the time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SLOW_EVERY_S = 20.0
 
 
 class Attacker:
-    """One of them, in a process of its own; it makes room for others on this machine's processors."""
+    """One of them, in a process of its own with low priority."""
 
     def __init__(self, name: str, address: str, token: str) -> None:
         self._name_of_attacker = name
@@ -31,7 +31,7 @@ class Attacker:
         self._rng = random.Random()
 
     def run(self, stop: Event, results: Queue[tuple[str, Counter[str]]], only: tuple[str, ...]) -> None:
-        """Attack (with these methods only, if any are named) until told to stop, then tell what was answered."""
+        """Attack until ``stop`` is set (with these methods only, if given), then report the statuses of responses."""
         os.nice(15)
         kinds: list[tuple[Callable[[], None], int]] = [
             (self._read_by_job, 6), (self._read_anew, 2), (self._filter, 4), (self._wait, 150), (self._download, 4),
@@ -122,7 +122,7 @@ class Attacker:
     # --- connections
 
     def _crowd(self, count: int, sent: bytes, *, small: bool = False) -> None:
-        """Open connections, send the beginning of something, and look what happens for a while."""
+        """Open connections, send incomplete requests, and watch the connections for a while."""
         host, _, port = self._address.partition(":")
         opened = []
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""What others notice: how long `/healthz`, a look-up and an administrator's change take, and what is refused."""
+"""Measures the effect on others: durations of `/healthz`, a look-up and an administrator's change, and refusals."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _TIMEOUT_S = 40.0
 
 @dataclass
 class Series:
-    """What came of one kind of request."""
+    """The results of one kind of request."""
 
     times_s: list[float] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def percentile_ms(self, percent: float) -> float:
-        """The time that so many percent of the answers took at most."""
+        """Return a percentile of the durations (milliseconds)."""
         ordered = sorted(self.times_s) or [math.nan]
         return 1000 * ordered[min(len(ordered) - 1, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 class Measuring:
-    """Sends each kind of request again and again, over connections of its own."""
+    """Sends each kind of request repeatedly, over connections of its own."""
 
     def __init__(self, service: Service) -> None:
         self._numbers = itertools.count()
@@ -47,7 +47,7 @@ class Measuring:
 
     @contextmanager
     def measured(self) -> Iterator[dict[str, Series]]:
-        """Measure inside the block; what is yielded fills."""
+        """Measure inside the block; the yielded series are filled meanwhile."""
         series = {name: Series() for name in self._kinds}
         stop = threading.Event()
         threads = [threading.Thread(target=self._repeat, args=(name, series[name], stop)) for name in self._kinds]
@@ -88,7 +88,7 @@ class Measuring:
 
 
 def table(before: dict[str, Series], during: dict[str, Series], after: dict[str, Series]) -> Iterator[str]:
-    """The figures as lines."""
+    """Return the results as lines of text."""
     heads = ("milliseconds", "quiet p50", "quiet p99", "attacked p50", "p99", "max", "after p99", "times")
     yield "  ".join(f"{head:>17}" if head == heads[0] else f"{head:>12}" for head in heads) + "  refused"
     for name, quiet in before.items():
@@ -104,7 +104,7 @@ def _most(refused: Sequence[str]) -> str:
 
 
 def is_borne(before: dict[str, Series], during: dict[str, Series], most: float) -> bool:
-    """Was nothing refused, and nothing slower than so many times the undisturbed?"""
+    """Was nothing refused, and nothing slower than ``most`` times the undisturbed service?"""
     return all(
         not series.refused and series.percentile_ms(99) <= most * before[name].percentile_ms(99)
         for name, series in during.items()
