@@ -45,7 +45,7 @@ class RequestCacheControl:
     max_stale_s: int | None = None
     min_fresh_s: int = 0
 
-    def takes(self, age_s: float, fresh_s: int, stale_s: int, keep_s: int) -> bool:
+    def accepts(self, age_s: float, fresh_s: int, stale_s: int, keep_s: int) -> bool:
         """May a copy of this age be served? One that is stale by the service's settings is refreshed meanwhile."""
         if self.no_cache or age_s > keep_s:
             return False

@@ -74,16 +74,16 @@ def find(read_request: ReadRequest) -> ReadResult | Pending:
 def _cached_copy(read_request: ReadRequest) -> ReadResult | None:
     """Return a copy that the request accepts, preferably a fresh one."""
     listing_state = read_request.listing_state()
-    if read_request.takes(listing_state) and not read_request.is_stale(listing_state):
+    if read_request.accepts(listing_state) and not read_request.is_stale(listing_state):
         result = _from_state(read_request, listing_state)
         if result is not None and read_request.is_cacheable:
             return replace(result, is_cacheable=True)
     else:
         result = _from_collection(read_request)
-    if result is None and read_request.takes(listing_state):
+    if result is None and read_request.accepts(listing_state):
         result = _from_state(read_request, listing_state)
         if result is not None:
-            return replace(result, headers=_refresh_behind(read_request, listing_state))
+            return replace(result, headers=_refresh_in_background(read_request, listing_state))
     return result
 
 
@@ -94,11 +94,13 @@ def _from_collection(read_request: ReadRequest) -> ReadResult | None:
     parent = replace(read_request, resource_type=read_request.resource_type.parent)
     collection = parent.listing_state()
     return (
-        _from_state(read_request, collection) if parent.takes(collection) and not parent.is_stale(collection) else None
+        _from_state(read_request, collection)
+        if parent.accepts(collection) and not parent.is_stale(collection)
+        else None
     )
 
 
-def _refresh_behind(read_request: ReadRequest, listing_state: ListingState) -> dict[str, str]:
+def _refresh_in_background(read_request: ReadRequest, listing_state: ListingState) -> dict[str, str]:
     """Start a refresh in the background; return the headers with its job."""
     if read_request.cache_control.only_if_cached or not read_request.is_stale(listing_state):
         return {}
@@ -167,7 +169,7 @@ def _new_job(read_request: ReadRequest, *, seen_ms: int | None, refresh: bool = 
 
 def _read_by_job(read_request: ReadRequest) -> ReadResult | Pending:
     old = read_request.listing_state()
-    if read_request.takes(old) and (result := _cached_copy(read_request)) is not None:
+    if read_request.accepts(old) and (result := _cached_copy(read_request)) is not None:
         # Another request's read has ended just now.
         return result
     new = _new_job(read_request, seen_ms=None if read_request.cache_control.no_cache else old.as_of_ms)
@@ -195,14 +197,14 @@ def _read_by_job(read_request: ReadRequest) -> ReadResult | Pending:
 
 def _stale_if_error_copy(read_request: ReadRequest, state: ListingState) -> tuple[ReadRequest, ListingState] | None:
     """Return a copy to serve while the storage system is unavailable: its own, or the collection that has it."""
-    if read_request.keeps(state):
+    if read_request.accepts_stale_on_error(state):
         return read_request, state
     volumes = replace(read_request, resource_type=views.VOLUMES)
     listing = volumes.listing_state()
-    if not volumes.keeps(listing):
+    if not volumes.accepts_stale_on_error(listing):
         return None
     resolved = name_in_listing(read_request, listing)
-    if resolved is not read_request and resolved.keeps(listing_state := resolved.listing_state()):
+    if resolved is not read_request and resolved.accepts_stale_on_error(listing_state := resolved.listing_state()):
         return resolved, listing_state
     return (resolved, listing) if read_request.resource_type is views.VOLUME and _holds(resolved, listing) else None
 

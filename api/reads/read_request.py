@@ -58,11 +58,11 @@ class ReadRequest:
         read_request = (request.view_args or {}).get("volume", "")
         return parse_reference(read_request) is None
 
-    def takes(self, listing_state: ListingState) -> bool:
+    def accepts(self, listing_state: ListingState) -> bool:
         """Is the copy fresh enough for this request?"""
         settings = self.services.settings
         age_s = (listing_state.now_ms - listing_state.as_of_ms) / 1000
-        return listing_state.usable and self.cache_control.takes(
+        return listing_state.usable and self.cache_control.accepts(
             age_s, settings.cache_fresh, settings.cache_stale, settings.cache_keep
         )
 
@@ -70,7 +70,7 @@ class ReadRequest:
         """Is the copy due for a refresh?"""
         return (listing_state.now_ms - listing_state.as_of_ms) / 1000 > self.services.settings.cache_fresh
 
-    def keeps(self, listing_state: ListingState) -> bool:
+    def accepts_stale_on_error(self, listing_state: ListingState) -> bool:
         """May the copy be served while the storage system is unavailable?"""
         return (
             self.stale_if_error
@@ -92,7 +92,7 @@ def resolve_volume_name(read_request: ReadRequest) -> ReadRequest:
     listing = volumes.listing_state()
     return (
         name_in_listing(read_request, listing)
-        if volumes.takes(listing) and not volumes.is_stale(listing)
+        if volumes.accepts(listing) and not volumes.is_stale(listing)
         else read_request
     )
 
