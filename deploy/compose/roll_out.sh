@@ -175,6 +175,19 @@ replace() {
   await $(all_of "$1")
 }
 
+# Containers of these images whose service the files do not have: left by a release that has more services.
+of_no_service() {
+  known=" $(docker compose config --services | tr '\n' ' ')"
+  for each in $(docker ps --all --quiet --no-trunc --filter "label=com.docker.compose.project=$project" \
+    --filter label=com.docker.compose.oneoff=False); do
+    case $known in
+      *" $(docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}}' "$each") "*) continue ;;
+    esac
+    image=$(docker inspect --format '{{.Config.Image}}' "$each")
+    case ${image%:*} in "${new_api%:*}" | "${new_worker%:*}") say "$each" ;; esac
+  done
+}
+
 remove() { [ $# -eq 0 ] || docker rm --force "$@" >/dev/null 2>&1 || true; }
 
 # Which front ends the proxy asks: those that are given, or with none whatever Docker's name server says.
@@ -267,6 +280,10 @@ fresh() {
 }
 # shellcheck disable=SC2046 # ids
 point_proxy $(fresh)
+for each in $(of_no_service); do
+  say "$(docker inspect --format '{{.Name}}' "$each" | tr -d /) is of no service in docker-compose.yml, and ends."
+  old="$old $each"
+done
 sleep 1
 for each in $old; do
   docker stop "$each" >/dev/null 2>&1 &

@@ -193,8 +193,10 @@ class Engine:
         return "\n".join([*lines, "networks:", "  queue:", "    internal: true", ""])
 
     def _listed(self, filters: list[str]) -> list[str]:
-        service = next(condition.rpartition("=")[2] for condition in filters if ".service=" in condition)
-        return self._of(service, oneoff=any(condition.endswith("oneoff=True") for condition in filters))
+        services = [condition.rpartition("=")[2] for condition in filters if ".service=" in condition]
+        oneoff = any(condition.endswith("oneoff=True") for condition in filters)
+        everything = dict.fromkeys(container.service for container in self.containers.values())
+        return [name for service in services or everything for name in self._of(service, oneoff=oneoff)]
 
     def _of(self, service: str, *, oneoff: bool = False) -> list[str]:
         """The names of a service's containers; those of ``compose run`` apart."""
@@ -210,6 +212,8 @@ class Engine:
             return f"/{name}"
         if form == "{{.Config.Image}}":
             return container.image
+        if form == '{{index .Config.Labels "com.docker.compose.service"}}':
+            return container.service
         if form == "{{.Image}}":
             return f"sha256:{self._image(container.image).release}"
         if not form.startswith("{{.State.Status}}"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.pretended_engine import SERVICES, Engine, Image, built, client_of
+from tests.deploy.pretended_engine import SERVICES, Container, Engine, Image, built, client_of
 from tests.deploy.stack import ROOT
 
 RollOut = Callable[..., subprocess.CompletedProcess[str]]
@@ -98,6 +98,17 @@ def test_a_release_may_bring_another_docker_compose_file(engine: Engine, roll_ou
     done = roll_out("0.2.0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert engine.secrets == ("of 0.2.0", "storage-api/worker:0.2.0")
+
+
+def test_a_service_that_the_older_release_does_not_have_ends(engine: Engine, roll_out: RollOut) -> None:
+    ours, others = "played-webhooks-8", "played-prometheus-9"
+    engine.containers[ours] = Container(ours, "webhooks", "storage-api/worker:0.2.0", "running/healthy/0")
+    engine.containers[others] = Container(others, "prometheus", "prometheus:3", "running/none/0")
+    done = roll_out("0.1.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{ours} is of no service" in done.stdout
+    assert ours not in engine.containers
+    assert others in engine.containers
 
 
 def test_flower_that_crashes_is_put_back(engine: Engine, roll_out: RollOut) -> None:
