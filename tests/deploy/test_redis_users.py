@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.retry import Retry
 
 from deploy.compose.make_secrets import USERS, make_all
-from deploy.dev.embedded_redis import await_redis, find_server, free_port
+from tests.deploy.redis_with_users import Server, running
 from tests.deploy.stack import ROOT
 from tests.worker.webhooks.receiver import SECRET, HookReceiver
 from worker.catalog.operations import OPERATIONS
@@ -35,43 +34,10 @@ from worker.store.scripts import JobScripts
 from worker.store.sign_in_attempts import SignInAttempts
 
 
-@dataclass
-class Server:
-    """A server with the users of ``deploy/redis/users.acl``, each with a password of its own."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        config = (ROOT / "deploy/redis/redis.conf").read_text("utf-8")
-        config = config.replace("/run/storage-api", "redis").replace("dir /data", "dir .").replace("bind * -::*", "")
-        (self.folder / "redis.conf").write_text(f"{config}\nport {self.port}\nbind 127.0.0.1\n", "utf-8")
-        command = [find_server(), "redis.conf"]
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
-        password = (self.folder / "redis" / "health_password").read_text("utf-8")
-        await_redis(f"redis://health:{password}@127.0.0.1:{self.port}/0", timeout_s=20)
-
-    def kill(self) -> None:
-        assert self.process
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=20)
-
-    def settings(self, user: str) -> Settings:
-        url = (self.folder / USERS[user]).read_text("utf-8")
-        return Settings(redis_url=url.replace("@redis:6379", f"@127.0.0.1:{self.port}"))
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("redis-users")
-    for name in ("api", "worker", "webhooks", "flower", "redis"):
-        (folder / name).mkdir()
-    make_all(ROOT / "deploy/redis/users.acl", folder)
-    started = Server(folder)
-    started.start()
-    yield started
-    started.kill()
+    with running(tmp_path_factory.mktemp("redis-users")) as started:
+        yield started
 
 
 def test_all_that_was_written_is_there_after_a_kill(server: Server) -> None:
@@ -187,6 +153,25 @@ def until(so: Callable[[], object], sender: subprocess.Popen[bytes]) -> None:
         assert sender.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "key", ["session:x", "sessions_of:x", "sessions_ended:x", "attempts:user:x", "used_state:x", "limits:x", "limit/x"]
+)
+@pytest.mark.parametrize("command", ["GET", "DEL", "TTL"])
+def test_a_worker_touches_nothing_of_signing_in(server: Server, command: str, key: str) -> None:
+    with pytest.raises(NoPermissionError):
+        connect(server.settings("worker")).execute_command(command, f"sapi:{key}")
+
+
+def test_a_worker_may_use_every_other_key(server: Server) -> None:
+    store = ROOT / "worker" / "store"
+    texts = [path.read_text("utf-8") for path in (store / "keys.py", *(store / "lua").glob("*.lua"))]
+    names = set(re.findall(r"(?:P \.\. '|\{self\.prefix\})([a-z_-]+:?)", "\n".join(texts)))
+    client = connect(server.settings("worker"))
+    assert len(names) > 50
+    for name in sorted(names - {"sessions_of:", "sessions_ended:", "attempts:", "events", "ends"}):
+        assert client.exists(f"sapi:{name}x" if name.endswith(":") else f"sapi:{name}") in (0, 1)
 
 
 @pytest.mark.parametrize("key", ["sapi:session:x", "sapi:job:1", "sapi:celery:dummy.write", "sapi:sessions_ended:x"])
