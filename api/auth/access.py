@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from flask import g, request
 from werkzeug.datastructures import Authorization
@@ -23,6 +25,8 @@ from worker.config.networks import network_of
 from worker.store.sign_in_attempts import WINDOW_S, Counts
 
 _REALM = 'realm="storage-api"'
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def principal() -> Principal:
@@ -71,6 +75,19 @@ def require_signed_in() -> Principal:
     if not found.signed_in:
         require_authentication("Sign in at /login, or send a bearer token.")
     return found
+
+
+def for_those_who_may_change(view: Callable[P, R]) -> Callable[P, R]:
+    """Refuse who has no role for any change, before their body is read."""
+
+    @wraps(view)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        who = principal()
+        if not who.roles - {Role.USER}:
+            _refuse_role(Role.ADMIN, who)
+        return view(*args, **kwargs)
+
+    return checked
 
 
 def _refuse_role(role: Role, found: Principal) -> NoReturn:
@@ -187,7 +204,7 @@ def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
         basic.attempts.record_failure(user, network)
         _note(who=user)
         require_authentication("The user name or the password is wrong.")
-    basic.attempts.record_success(user, network)
+    basic.attempts.record_success(user, network, counts)
     _remember_attempts(basic, user, network, counts)
     return Principal(basic.name, auth_services().roles.of_basic(), "basic", _basic_id(basic.name))
 

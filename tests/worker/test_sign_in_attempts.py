@@ -58,6 +58,20 @@ def test_but_not_where_they_have_signed_in(processes: tuple[Process, Process]):
     assert one.refuses("svc", HERE)
 
 
+def test_where_they_have_signed_in_is_written_once_in_an_hour(
+    processes: tuple[Process, Process], redis_client: redis.Redis
+):
+    attempts = processes[0].attempts
+    key = attempts.keys_of("svc", HERE)[2]
+    attempts.record_success("svc", HERE, attempts.counts("svc", HERE))
+    redis_client.expire(key, 80_000)
+    attempts.record_success("svc", HERE, attempts.counts("svc", HERE))
+    assert redis_client.ttl(key) <= 80_000
+    redis_client.set(key, 1)
+    attempts.record_success("svc", HERE, attempts.counts("svc", HERE))
+    assert redis_client.ttl(key) > 80_000
+
+
 def test_counts_end_after_a_minute_whatever_comes_meanwhile(
     processes: tuple[Process, Process], redis_client: redis.Redis
 ):

@@ -195,7 +195,7 @@ class Keys:
         return f"{self.prefix}write_probe"
 
     def sign_in_attempts(self, kind: str, digest: str) -> str:
-        """How many wrong passwords came lately; ``kind`` is network or user. Of a user's network: exists."""
+        """How many wrong passwords came lately (``kind``: network or user); known: when the user signed in there."""
         return f"{self.prefix}attempts:{kind}:{digest}"
 
     def sessions_of(self, digest: str) -> str:

@@ -14,11 +14,12 @@ from worker.store.keys import Keys
 WINDOW_S = 60
 #: A network from which a user has signed in is known for so long: strangers elsewhere do not lock the user out there.
 _KNOWN_S = 86400
-_MOST_KNOWN = 1000
+#: That is written anew when it is older than this.
+_RENEWED_S = 3600
 #: A Redis that was away is left alone for so long.
 _RECOVERY_S = 5.0
 
-#: What Redis holds of the network, the user, and the user's network.
+#: What Redis holds of the network, the user, and when the user was last seen to sign in there (seconds).
 Counts = tuple[bytes | None, bytes | None, bytes | None]
 
 
@@ -42,7 +43,6 @@ class SignInAttempts:
         self._alone_until = float("-inf")
         self._own: Counter[str] = Counter()
         self._own_minute = 0
-        self._known_at: dict[str, float] = {}
 
     def keys_of(self, user: str, network: str) -> tuple[str, str, str]:
         """The keys in Redis on which the answer depends."""
@@ -88,20 +88,16 @@ class SignInAttempts:
         except redis.RedisError:
             self._leave_alone()
 
-    def record_success(self, user: str, network: str) -> None:
-        """Note from which network the user comes."""
-        key = self.keys_of(user, network)[2]
-        now_s = time.monotonic()
-        if self._known_at.get(key, float("-inf")) > now_s - _KNOWN_S / 24 or now_s < self._alone_until:
+    def record_success(self, user: str, network: str, counts: Counts | None = None) -> None:
+        """Note from which network the user comes; ``counts``: what Redis said of them before, if it was asked."""
+        known_at_s = int(counts[2] or 0) if counts else 0
+        now_s = int(time.time())
+        if known_at_s > now_s - _RENEWED_S or time.monotonic() < self._alone_until:
             return
         try:
-            self._redis.set(key, 1, ex=_KNOWN_S)
+            self._redis.set(self.keys_of(user, network)[2], now_s, ex=_KNOWN_S)
         except redis.RedisError:
             self._leave_alone()
-            return
-        if len(self._known_at) >= _MOST_KNOWN:
-            self._known_at.clear()
-        self._known_at[key] = now_s
 
     def _leave_alone(self) -> None:
         """Count in this process alone for a while: a Redis that is away must not delay each request."""
