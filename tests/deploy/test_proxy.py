@@ -151,6 +151,7 @@ def test_no_connection_to_the_api_is_used_twice(port: int) -> None:
     [
         (b"GET / HTTP/1.1\r\nHost: two words\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X: x\r\n" * 90 + b"\r\n", 431),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414),
         (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n", 413),
     ],
