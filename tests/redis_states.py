@@ -47,7 +47,7 @@ def read_only(client: redis.Redis, _folder: Path) -> Iterator[None]:
 def disk_full(client: redis.Redis, folder: Path) -> Iterator[None]:
     """MISCONF: snapshots fail, as they do on a full disk. ``folder`` is the server's."""
     in_the_way = folder / "dump.rdb"
-    in_the_way.mkdir(exist_ok=True)
+    _put_folder_at(in_the_way)
     client.config_set("save", "3600 100000")
     client.bgsave()
     try:
@@ -57,6 +57,14 @@ def disk_full(client: redis.Redis, folder: Path) -> Iterator[None]:
             in_the_way.rmdir()
         client.bgsave()
         client.config_set("save", "")
+
+
+def _put_folder_at(path: Path) -> None:
+    """Where the snapshot stands that ended the state before, or is just being written, put a folder."""
+    while not path.is_dir():
+        path.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir()
 
 
 @contextmanager
