@@ -26,10 +26,10 @@ class ApiSettings(BaseSettings):
         "are refused with 429",
     )
     max_working: int = Field(
-        4,
+        2,
         ge=1,
         description="Requests of users without a role for changes that are worked on at a time, in each process; "
-        "others wait for their turn",
+        "others wait for their turn, sender by sender",
     )
     max_queued: int = Field(
         1200,

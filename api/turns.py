@@ -1,8 +1,9 @@
 """Lets few requests of ordinary users be worked on at a time in a process: the others wait for their turn.
 
-Python runs one thread at a time. Beside hundreds that want to run, a request that asks Redis some times would wait some
+Python runs one thread at a time. Beside many that want to run, a request that asks Redis some times would wait some
 times until it is on again, however little it has to do. Requests of users who may do changes, and probes, wait for
-nobody. A request that waits for something else (its job, its body) gives its turn back meanwhile.
+nobody. A request that waits for something else (its job, its body) gives its turn back meanwhile. The others take turns
+by sender: a crowd that has not signed in delays nobody who has.
 """
 
 from __future__ import annotations
@@ -11,69 +12,92 @@ import hashlib
 import secrets
 import threading
 import time
-from collections import OrderedDict
 
-from flask import g, request
+from cachetools import TTLCache
+from flask import g, has_request_context, request
 
 from api.slots import requester_of_request
+from api.turn_queue import TurnQueue
 
 #: In the WSGI environment of a request that came by the port for administrators.
 ON_ADMIN_PORT = "sapi.on_admin_port"
-#: How often a request that waits looks whether turns are still kept (seconds).
-_LOOK_EVERY_S = 0.5
-#: Whose turn has not come by then goes on without: those before are slow because Redis is, not because they work.
-_LONGEST_S = 5.0
-#: For how long none are after Redis failed: each request then lasts as long as the time limit for Redis.
+#: Whose turn has not come by then is refused: if all went on, each would delay all the others (seconds).
+_LONGEST_S = 20.0
+#: Who was worked on already goes on without a turn then.
+_LONGEST_AGAIN_S = 5.0
+#: For how long nobody waits after Redis failed: each request then lasts as long as the time limit for Redis.
 _OPEN_S = 5.0
 #: Who was seen is believed to be the same for so long; that decides about waiting alone, and never about rights.
 _BELIEVED_S = 60.0
 _MOST_KNOWN = 1000
+#: Clients without credentials, and those with some that were not seen lately, as senders.
+_STRANGERS, _NEWCOMERS = "", "?"
 #: What a thread has: nothing, a turn, one that it gave back for a while, or leave to go on without one.
 _NONE, _HELD, _PAUSED, _FREE = "none", "held", "paused", "free"
+
+
+def waited_for_turn_s() -> float:
+    """How long the request at hand has waited until it was worked on (seconds)."""
+    waited_s: float = g.get("waited_for_turn_s", 0.0) if has_request_context() else 0.0
+    return waited_s
 
 
 class Turns:
     """The turns of one process."""
 
-    def __init__(self, at_a_time: int, most_waiting: int) -> None:
+    def __init__(self, at_a_time: int, most_waiting: int, longest_s: float = _LONGEST_S) -> None:
         """Prepare them.
 
         Args:
             at_a_time: how many requests are worked on.
             most_waiting: how many may wait for that; each holds a thread.
+            longest_s: how long each may (seconds).
         """
-        self._semaphore = threading.Semaphore(at_a_time)
+        self._longest_s = longest_s
+        self._queue = TurnQueue(at_a_time)
         self._places = threading.BoundedSemaphore(most_waiting)
         self._open_until_s = float("-inf")
         #: Of each thread: does it have a turn, and has it given one back for a while?
         self._mine = threading.local()
-        #: Of credentials of users who may do changes, digests, and until when (monotonic seconds) they are believed.
-        self._known: OrderedDict[bytes, float] = OrderedDict()
+        #: Whose credentials were seen, by digest: of users who may do changes, and of others, who cannot push them out.
+        self._known: dict[bool, TTLCache[bytes, str]] = {
+            may_change: TTLCache(_MOST_KNOWN, _BELIEVED_S) for may_change in (True, False)
+        }
         self._known_lock = threading.Lock()
         self._secret = secrets.token_bytes(32)
 
     def begin(self) -> bool:
         """Wait until it is the turn of the request at hand, of which nothing is known but its head.
 
-        False, at once, when too many wait already.
+        False when too many wait already, or when its turn does not come.
 
         Who may do changes, and was seen a while ago with what is sent now, waits for nobody. A request that another one
         makes in its own thread, as pages of the console do, is part of that.
         """
-        if self._state != _NONE or ON_ADMIN_PORT in request.environ or self._is_known():
+        if self._state != _NONE or ON_ADMIN_PORT in request.environ:
+            return True
+        sender, may_change = self._seen()
+        if may_change:
             return True
         if not self._places.acquire(blocking=False):
             return False
-        g.took_turn = True
-        self._wait(_LONGEST_S)
+        began_s = time.monotonic()
+        state = self._wait(sender, self._longest_s)
+        g.waited_for_turn_s = time.monotonic() - began_s
         # Those that wait for something else later are counted with that.
         self._places.release()
+        if state == _NONE:
+            return False
+        g.took_turn = True
+        self._mine.state = state
         return True
 
     def identified(self) -> None:
         """Now it is known who sends the request at hand: who may do changes needs no turn, others do."""
-        if requester_of_request()[1]:
-            self._remember()
+        owner, may_change = requester_of_request()
+        if owner:
+            self._remember(owner, may_change=may_change)
+        if may_change:
             self.end()
         else:
             self.begin()
@@ -82,37 +106,44 @@ class Turns:
         """Give back the turn of this thread, which waits for something else."""
         if self._state == _HELD:
             self._mine.state = _PAUSED
-            self._semaphore.release()
+            self._queue.release()
 
     def resume(self) -> None:
         """Wait for another turn, after ``pause``."""
         if self._state == _PAUSED:
-            self._wait(_LOOK_EVERY_S)
+            state = self._wait(_STRANGERS, _LONGEST_AGAIN_S, again=True)
+            self._mine.state = _FREE if state == _NONE else state
 
     def end(self) -> None:
         """Give the turn back, if the request at hand took one."""
         if not g.pop("took_turn", False):
             return
         if self._state == _HELD:
-            self._semaphore.release()
+            self._queue.release()
         self._mine.state = _NONE
 
     def open(self) -> None:
         """Let everybody through for some seconds."""
         self._open_until_s = time.monotonic() + _OPEN_S
+        self._queue.dismiss()
 
-    def _is_known(self) -> bool:
+    def _seen(self) -> tuple[str, bool]:
+        """Whose the request at hand is, as far as its credentials were seen, and whether they may do changes."""
         digest = self._digest()
-        return digest is not None and self._known.get(digest, 0.0) > time.monotonic()
+        if digest is None:
+            return _STRANGERS, False
+        with self._known_lock:
+            for may_change, known in self._known.items():
+                if owner := known.get(digest):
+                    return owner, may_change
+        return _NEWCOMERS, False
 
-    def _remember(self) -> None:
+    def _remember(self, owner: str, *, may_change: bool) -> None:
         digest = self._digest()
         if digest is not None:
             with self._known_lock:
-                self._known[digest] = time.monotonic() + _BELIEVED_S
-                self._known.move_to_end(digest)
-                while len(self._known) > _MOST_KNOWN:
-                    self._known.popitem(last=False)
+                self._known[may_change][digest] = owner
+                self._known[not may_change].pop(digest, None)
 
     def _digest(self) -> bytes | None:
         """Of what says who sends the request; keyed, so that no password or cookie stays in memory."""
@@ -123,10 +154,10 @@ class Turns:
     def _state(self) -> str:
         return getattr(self._mine, "state", _NONE)
 
-    def _wait(self, longest_s: float) -> None:
-        self._mine.state = _FREE
-        until_s = time.monotonic() + longest_s
-        while self._open_until_s <= time.monotonic() < until_s:
-            if self._semaphore.acquire(timeout=_LOOK_EVERY_S):
-                self._mine.state = _HELD
-                return
+    def _wait(self, sender: str, longest_s: float, *, again: bool = False) -> str:
+        if not self._is_open() and self._queue.acquire(sender, longest_s, again=again):
+            return _HELD
+        return _FREE if self._is_open() else _NONE
+
+    def _is_open(self) -> bool:
+        return time.monotonic() < self._open_until_s

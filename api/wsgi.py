@@ -21,6 +21,8 @@ from worker.telemetry import tracing
 
 #: How much longer than its wait for a job a request may take, including its body (seconds).
 _MARGIN_S = 10
+#: How long a thread computes on while others want to (seconds): each look at Redis waits so long for each of those.
+_SWITCH_EVERY_S = 0.001
 
 
 def _create() -> Flask:
@@ -36,6 +38,7 @@ def _create() -> Flask:
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None
+    sys.setswitchinterval(_SWITCH_EVERY_S)
     on_termination(lambda: _answer_what_is_open(services, created))
     return created
 

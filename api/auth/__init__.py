@@ -7,9 +7,18 @@ Redis only when a request comes with a session.
 from __future__ import annotations
 
 from api.auth import audit
-from api.auth.access import principal, require, require_signed_in
+from api.auth.access import for_those_who_may_change, principal, require, require_signed_in
 from api.auth.principals import Principal
 from api.auth.settings import AuthSettings
 from api.auth.setup import init_app
 
-__all__ = ["AuthSettings", "Principal", "audit", "init_app", "principal", "require", "require_signed_in"]
+__all__ = [
+    "AuthSettings",
+    "Principal",
+    "audit",
+    "for_those_who_may_change",
+    "init_app",
+    "principal",
+    "require",
+    "require_signed_in",
+]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from api.services import Services
+from api.turns import waited_for_turn_s
 from worker.jobs.status import JobStatus
 
 
@@ -20,7 +21,8 @@ def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> 
     Returns its result as JSON, if the reply held it, with the job as accepted; otherwise the job as it is.
     """
     job = accepted.job
-    result = services.answers.wait(job.id, seconds)
+    left_s = seconds - waited_for_turn_s()
+    result = services.answers.wait(job.id, left_s) if left_s > 0 else b""
     # The worker has resolved a volume given by path.
     if result and not job.references:
         return accepted, result
@@ -41,9 +43,9 @@ def wait_for(
     ``end``: ``until`` cannot hold before the job has ended; ``has_slot``: the caller holds a waiter slot.
 
     When the process shuts down, or too many clients wait already, the job is returned at once: waiting is
-    optional, and never fails.
+    optional, and never fails. How long the request waited for its turn counts.
     """
-    ends_at = time.monotonic() + seconds
+    ends_at = time.monotonic() + seconds - waited_for_turn_s()
     with services.events.watch(job_id, end=end, has_slot=has_slot) as watch:
         while True:
             job_status = services.jobs.get(job_id)

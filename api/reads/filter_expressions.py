@@ -15,6 +15,8 @@ Predicate = Callable[[Any], bool]
 
 _UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40, "PB": 2**50}
 _INTEGER = re.compile(r"(-?[0-9]{1,20})(KB|MB|GB|TB|PB|)\Z")
+#: A wildcard with asterisks at its ends alone.
+_SIMPLE_WILDCARD = re.compile(r'(?=.*\*)(?!.*\.\.)\*?[^*"<>]*\*?\Z', re.DOTALL)
 #: Comparison functions for the operators.
 _COMPARISONS: dict[str, Callable[[Any], Predicate]] = {
     ">=": lambda bound: lambda value: value is not None and value >= bound,
@@ -39,8 +41,10 @@ def compile_expression(text: str, kind: type) -> Predicate:
     if (len(text) - len(plain)) % 2:
         positive = compile_expression(plain, kind)
         return lambda value: not positive(value)
-    text = plain
-    fits = [_alternative(part, str if kind is tuple else kind) for part in _split(text)]
+    parts = _split(plain)
+    fits = [_alternative(part, str if kind is tuple else kind) for part in parts]
+    if kind is str and len(parts) > 1 and all(map(_SIMPLE_WILDCARD.match, parts)):
+        return _any_wildcard(parts)
     if kind is tuple:
         return lambda values: any(fit(value) for value in values or () for fit in fits)
     if len(fits) == 1:
@@ -93,6 +97,18 @@ def _wildcard(text: str) -> Predicate:
         return True
 
     return fits
+
+
+def _any_wildcard(texts: list[str]) -> Predicate:
+    """Any of many wildcards with asterisks at their ends alone, in one look at the value."""
+    search = re.compile("|".join(map(_pattern, texts)), re.DOTALL).search
+    return lambda value: value is not None and search(value) is not None
+
+
+def _pattern(text: str) -> str:
+    begins = "" if text.startswith("*") else r"\A"
+    ends = "" if text.endswith("*") else r"\Z"
+    return f"{begins}{re.escape(text.strip('*'))}{ends}"
 
 
 def _compared(compare: Callable[[Any], Predicate], bound: Any, kind: type) -> Predicate:

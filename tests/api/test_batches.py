@@ -207,6 +207,11 @@ class TestRefused:
         assert (pointers(document), document["role"]) == (["/requests/1"], "UBER_ADMIN")
         assert front.client().get("/v4/jobs").json == []
 
+    def test_of_a_user_without_a_role_for_changes_no_body_is_read(self, front):
+        headers = {"Content-Type": "application/json"}
+        document = problem(front.client(Role.USER).post(URL, data=b"[", headers=headers), 403, "missing-role")
+        assert document["role"] == "ADMIN"
+
     def test_strangers_may_not(self, front):
         problem(front.stranger().post(URL, json={"requests": [_creation("a")]}), 401, "unauthenticated")
 

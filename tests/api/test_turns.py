@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from flask import Flask, g
 
-from api.turns import ON_ADMIN_PORT, Turns
+from api.turns import ON_ADMIN_PORT, Turns, waited_for_turn_s
 from tests.api.front import Front
 from worker.catalog.operations import Role
 
@@ -117,6 +117,40 @@ def test_no_more_than_some_wait(turns: Turns, taken: tuple[threading.Event, thre
     turns.end()
     for thread in threads:
         thread.join(20)
+
+
+def test_whose_turn_does_not_come_is_refused() -> None:
+    turns = Turns(1, 9, longest_s=0.05)
+    answers: Queue[bool] = Queue()
+
+    def work() -> None:
+        with request_of():
+            answers.put(turns.begin())
+            turns.end()
+
+    with request_of():
+        turns.begin()
+        in_thread(work)
+        assert answers.get(timeout=20) is False
+        turns.end()
+    # It has left nothing behind: the turn is free for the next one.
+    in_thread(work)
+    assert answers.get(timeout=20) is True
+
+
+def test_the_time_until_the_turn_counts_as_waited() -> None:
+    turns = Turns(1, 9, longest_s=0.05)
+    with request_of():
+        turns.begin()
+        threading.Thread(target=_begin_in_vain, args=(turns, waited := Queue[float]())).start()
+        assert waited.get(timeout=20) >= 0.05
+        turns.end()
+
+
+def _begin_in_vain(turns: Turns, waited: Queue[float]) -> None:
+    with request_of():
+        assert not turns.begin()
+        waited.put(waited_for_turn_s())
 
 
 def test_every_request_gives_its_turn_back(redis_url: str, redis_client: Redis) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.reads.filter_expressions import BadExpression, compile_expression
 
@@ -74,3 +76,15 @@ def test_nonsense(text, kind):
 def test_no_pattern_takes_for_ever():
     fits = compile_expression("*a" * 2000 + "*b", str)
     assert not fits("a" * 5000)
+
+
+#: Wildcards with up to three asterisks, and characters that mean something in regular expressions.
+_WILDCARDS = st.lists(
+    st.lists(st.text("ab+\n(", max_size=2), min_size=2, max_size=4).map("*".join), min_size=2, max_size=4
+)
+
+
+@given(_WILDCARDS, st.none() | st.text("ab+\n(", max_size=6))
+def test_many_wildcards_fit_what_one_of_them_fits(wildcards, value):
+    together = compile_expression("|".join(wildcards), str)(value)
+    assert together is any(compile_expression(wildcard, str)(value) for wildcard in wildcards)

@@ -1,0 +1,84 @@
+"""A number of turns, handed to those who wait for one: each sender in its turn, and nobody twice before another."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+
+
+class _Waiter:
+    """A thread that waits."""
+
+    __slots__ = ("event", "granted")
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.granted = False
+
+
+class TurnQueue:
+    """Hands out turns. Those who had one before, and wait for another, come first."""
+
+    def __init__(self, turns: int) -> None:
+        """Prepare ``turns`` of them."""
+        self._lock = threading.Lock()
+        self._free = turns
+        self._again: deque[_Waiter] = deque()
+        #: By sender, whose turn comes next first; nobody without a waiter is in it.
+        self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        with self._lock:
+            return len(self._again) + sum(map(len, self._waiting.values()))
+
+    def acquire(self, sender: str, timeout_s: float, *, again: bool = False) -> bool:
+        """Take a turn, as soon as it is the sender's; False when that takes too long, or after ``dismiss``.
+
+        Args:
+            sender: who waits; those with the same name wait for each other.
+            timeout_s: how long it may take (seconds).
+            again: the request had a turn before.
+        """
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            waiter = _Waiter()
+            waiters = self._again if again else self._waiting.setdefault(sender, deque())
+            waiters.append(waiter)
+        waiter.event.wait(timeout_s)
+        with self._lock:
+            if not waiter.event.is_set():
+                waiters.remove(waiter)
+                if not (again or waiters):
+                    del self._waiting[sender]
+            return waiter.granted
+
+    def release(self) -> None:
+        """Hand a turn on."""
+        with self._lock:
+            waiter = self._next()
+            if waiter is None:
+                self._free += 1
+                return
+            waiter.granted = True
+            waiter.event.set()
+
+    def dismiss(self) -> None:
+        """Let everybody go who waits now, without a turn."""
+        with self._lock:
+            while (waiter := self._next()) is not None:
+                waiter.event.set()
+
+    def _next(self) -> _Waiter | None:
+        if self._again:
+            return self._again.popleft()
+        if not self._waiting:
+            return None
+        sender, waiters = self._waiting.popitem(last=False)
+        waiter = waiters.popleft()
+        if waiters:
+            self._waiting[sender] = waiters
+        return waiter

@@ -1,0 +1,78 @@
+"""Who gets the next turn."""
+
+from __future__ import annotations
+
+import threading
+from queue import Queue
+
+import pytest
+
+from api.turn_queue import TurnQueue
+
+
+class Crowd:
+    """Threads that wait for a turn, one after the other; each tells its name when it has one, and keeps it."""
+
+    def __init__(self, queue: TurnQueue) -> None:
+        self.queue = queue
+        self.turns: Queue[tuple[str, bool]] = Queue()
+
+    def joins(self, name: str, sender: str, *, again: bool = False) -> None:
+        """A thread begins to wait; it does before this returns."""
+        waiting = self.queue.waiting
+
+        def wait() -> None:
+            self.turns.put((name, self.queue.acquire(sender, 20, again=again)))
+
+        threading.Thread(target=wait, daemon=True).start()
+        while self.queue.waiting == waiting:
+            threading.Event().wait(0.001)
+
+    def next(self) -> str:
+        """Hand the turn on; who has it then."""
+        self.queue.release()
+        name, granted = self.turns.get(timeout=20)
+        assert granted
+        return name
+
+
+@pytest.fixture
+def crowd() -> Crowd:
+    queue = TurnQueue(1)
+    assert queue.acquire("first", 0)
+    return Crowd(queue)
+
+
+def test_senders_take_turns_however_many_each_has_waiting(crowd: Crowd) -> None:
+    for name in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        crowd.joins(name, name[0])
+    assert [crowd.next() for _ in range(6)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_who_had_a_turn_before_comes_first(crowd: Crowd) -> None:
+    crowd.joins("new", "a")
+    crowd.joins("again", "b", again=True)
+    assert [crowd.next() for _ in range(2)] == ["again", "new"]
+
+
+def test_who_has_left_is_passed_over(crowd: Crowd) -> None:
+    assert not crowd.queue.acquire("a", 0.01)
+    assert not crowd.queue.acquire("a", 0.01, again=True)
+    crowd.joins("b1", "b")
+    assert crowd.next() == "b1"
+
+
+def test_all_can_be_dismissed_without_a_turn(crowd: Crowd) -> None:
+    crowd.joins("a1", "a")
+    crowd.joins("b1", "b", again=True)
+    crowd.queue.dismiss()
+    assert sorted(crowd.turns.get(timeout=20) for _ in range(2)) == [("a1", False), ("b1", False)]
+    crowd.queue.release()
+    assert crowd.queue.acquire("c", 0)
+
+
+def test_there_are_no_more_turns_than_were_made() -> None:
+    queue = TurnQueue(2)
+    assert [queue.acquire("a", 0) for _ in range(3)] == [True, True, False]
+    queue.release()
+    assert [queue.acquire("a", 0) for _ in range(2)] == [True, False]
