@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 
 class _Waiter:
     """A thread that waits."""
 
-    __slots__ = ("event", "granted")
+    __slots__ = ("event", "granted", "rest_s")
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.granted = False
+        self.rest_s = 0.0
 
 
 class TurnQueue:
     """Hands out turns. Those who had one before, and wait for another, come first."""
 
-    def __init__(self, turns: int) -> None:
-        """Prepare ``turns`` of them."""
+    def __init__(self, turns: int, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Prepare ``turns`` of them; ``sleep`` waits for some seconds."""
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._free = turns
         self._again: deque[_Waiter] = deque()
@@ -54,16 +58,18 @@ class TurnQueue:
                 waiters.remove(waiter)
                 if not (again or waiters):
                     del self._waiting[sender]
-            return waiter.granted
+        if waiter.granted and waiter.rest_s:
+            self._sleep(waiter.rest_s)
+        return waiter.granted
 
-    def release(self) -> None:
-        """Hand a turn on."""
+    def release(self, rest_s: float = 0.0) -> None:
+        """Hand a turn on; who waits for it begins so much later (seconds)."""
         with self._lock:
             waiter = self._next()
             if waiter is None:
                 self._free += 1
                 return
-            waiter.granted = True
+            waiter.granted, waiter.rest_s = True, rest_s
             waiter.event.set()
 
     def dismiss(self) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import secrets
 import threading
 import time
+from collections.abc import Callable
 
 from cachetools import TTLCache
 from flask import g, has_request_context, request
@@ -30,6 +31,11 @@ _OPEN_S = 5.0
 #: Who was seen is believed to be the same for so long; that decides about waiting alone, and never about rights.
 _BELIEVED_S = 60.0
 _MOST_KNOWN = 1000
+#: Who may do changes is believed to be there for so long after each request. Meanwhile each turn is followed by a rest
+#: of so many times the computing time that it took, so that processors are left for them.
+_URGENT_S = 5.0
+_REST = 4.0
+_LONGEST_REST_S = 0.25
 #: Clients without credentials, and those with some that were not seen lately, as senders.
 _STRANGERS, _NEWCOMERS = "", "?"
 #: What a thread has: nothing, a turn, one that it gave back for a while, or leave to go on without one.
@@ -45,18 +51,27 @@ def waited_for_turn_s() -> float:
 class Turns:
     """The turns of one process."""
 
-    def __init__(self, at_a_time: int, most_waiting: int, longest_s: float = _LONGEST_S) -> None:
+    def __init__(
+        self,
+        at_a_time: int,
+        most_waiting: int,
+        longest_s: float = _LONGEST_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Prepare them.
 
         Args:
             at_a_time: how many requests are worked on.
             most_waiting: how many may wait for that; each holds a thread.
             longest_s: how long each may (seconds).
+            sleep: waits for some seconds.
         """
         self._longest_s = longest_s
-        self._queue = TurnQueue(at_a_time)
+        self._queue = TurnQueue(at_a_time, sleep)
         self._places = threading.BoundedSemaphore(most_waiting)
         self._open_until_s = float("-inf")
+        #: Until when users who may do changes are believed to be there.
+        self._urgent_until_s = float("-inf")
         #: Of each thread: does it have a turn, and has it given one back for a while?
         self._mine = threading.local()
         #: Whose credentials were seen, by digest: of users who may do changes, and of others, who cannot push them out.
@@ -65,6 +80,11 @@ class Turns:
         }
         self._known_lock = threading.Lock()
         self._secret = secrets.token_bytes(32)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        return self._queue.waiting
 
     def begin(self) -> bool:
         """Wait until it is the turn of the request at hand, of which nothing is known but its head.
@@ -78,6 +98,7 @@ class Turns:
             return True
         sender, may_change = self._seen()
         if may_change:
+            self._urgent_until_s = time.monotonic() + _URGENT_S
             return True
         if not self._places.acquire(blocking=False):
             return False
@@ -98,6 +119,7 @@ class Turns:
         if owner:
             self._remember(owner, may_change=may_change)
         if may_change:
+            self._urgent_until_s = time.monotonic() + _URGENT_S
             self.end()
         else:
             self.begin()
@@ -106,7 +128,7 @@ class Turns:
         """Give back the turn of this thread, which waits for something else."""
         if self._state == _HELD:
             self._mine.state = _PAUSED
-            self._queue.release()
+            self._hand_on()
 
     def resume(self) -> None:
         """Wait for another turn, after ``pause``."""
@@ -119,7 +141,7 @@ class Turns:
         if not g.pop("took_turn", False):
             return
         if self._state == _HELD:
-            self._queue.release()
+            self._hand_on()
         self._mine.state = _NONE
 
     def open(self) -> None:
@@ -154,8 +176,15 @@ class Turns:
     def _state(self) -> str:
         return getattr(self._mine, "state", _NONE)
 
+    def _hand_on(self) -> None:
+        """Hand on the turn of this thread. While users who may do changes are there, turns rest in between."""
+        used_s = time.thread_time() - self._mine.cpu_s
+        is_urgent = time.monotonic() < self._urgent_until_s
+        self._queue.release(min(_LONGEST_REST_S, _REST * used_s) if is_urgent else 0.0)
+
     def _wait(self, sender: str, longest_s: float, *, again: bool = False) -> str:
         if not self._is_open() and self._queue.acquire(sender, longest_s, again=again):
+            self._mine.cpu_s = time.thread_time()
             return _HELD
         return _FREE if self._is_open() else _NONE
 

@@ -14,6 +14,7 @@ from api.http.stalled_clients import cut_off_stalled_clients
 from api.http.termination import on_termination
 from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
+from worker.config.interpreter import share_the_interpreter
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, load
 from worker.store.client import check_address
@@ -21,8 +22,6 @@ from worker.telemetry import tracing
 
 #: How much longer than its wait for a job a request may take, including its body (seconds).
 _MARGIN_S = 10
-#: How long a thread computes on while others want to (seconds): each look at Redis waits so long for each of those.
-_SWITCH_EVERY_S = 0.001
 
 
 def _create() -> Flask:
@@ -38,7 +37,7 @@ def _create() -> Flask:
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None
-    sys.setswitchinterval(_SWITCH_EVERY_S)
+    share_the_interpreter()
     on_termination(lambda: _answer_what_is_open(services, created))
     return created
 

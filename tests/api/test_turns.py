@@ -153,6 +153,30 @@ def _begin_in_vain(turns: Turns, waited: Queue[float]) -> None:
         waited.put(waited_for_turn_s())
 
 
+@pytest.mark.parametrize("somebody", [ORDINARY, frozenset({Role.ADMIN})])
+def test_turns_rest_while_users_who_may_do_changes_are_there(somebody: frozenset[Role]) -> None:
+    rests: Queue[float] = Queue()
+    turns = Turns(1, 9, sleep=rests.put)
+    with request_of(somebody):
+        turns.identified()
+        turns.end()
+    with request_of():
+        turns.begin()
+        thread = threading.Thread(target=_take_turn, args=(turns,))
+        thread.start()
+        while not turns.waiting:
+            sum(range(1000))
+        turns.end()
+    thread.join(20)
+    assert rests.empty() is (somebody == ORDINARY)
+
+
+def _take_turn(turns: Turns) -> None:
+    with request_of():
+        assert turns.begin()
+        turns.end()
+
+
 def test_every_request_gives_its_turn_back(redis_url: str, redis_client: Redis) -> None:
     front = Front(redis_url, user_groups=(), max_working=1, read_wait=0)
     stranger = front.stranger()

@@ -1,7 +1,7 @@
 """``python -m tests.chaos.redis_trouble --seconds 120``: Redis in one bad state after the other, and what that leaves.
 
-Exit code 0 only when after each state jobs ran again within ten seconds, every job that was accepted had ended, and all
-processes had about as many connections and files open as before.
+Exit code 0 only when after each state jobs ran again within ten seconds, every job that was accepted had ended, all
+processes had about as many connections and files open as before, and the workers' health checks failed meanwhile.
 """
 # ruff: noqa: T201 - it talks to the one who typed the command
 
@@ -29,6 +29,10 @@ FAILOVER = "failover"
 #: Jobs must run again so soon after Redis is well (seconds).
 _RECOVERED_S = 10.0
 _GIVE_UP_S = 90.0
+_WORKERS = 4
+#: A worker reports so often; its health check fails soon after that, unless Redis answers now and then.
+_REPORTED_S = 30.0
+_SOMETIMES_WELL = frozenset({"slow", FAILOVER})
 #: Pools may open some connections more for what came at the same time.
 _SLACK = 10
 
@@ -46,6 +50,10 @@ class Result:
     refused: int = 0
     accepted: int = 0
     unfinished: int = 0
+    #: The workers whose health check passed at the end of the trouble, and after it.
+    healthy: list[str] = field(default_factory=list)
+    healthy_after: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def leaked(self) -> list[str]:
@@ -55,13 +63,20 @@ class Result:
     @property
     def is_good(self) -> bool:
         """Was everything as before?"""
-        return self.recovered_s <= _RECOVERED_S and not self.leaked and not self.unfinished
+        return self.recovered_s <= _RECOVERED_S and not self.leaked and not self.unfinished and self.tells_its_health
+
+    @property
+    def tells_its_health(self) -> bool:
+        """Did the workers' health checks fail while no job could be taken, and pass afterwards?"""
+        had_time = self.seconds >= _REPORTED_S and self.state not in _SOMETIMES_WELL
+        return len(self.healthy_after) == _WORKERS and not (had_time and self.healthy)
 
     def __str__(self) -> str:
         files = ", ".join(f"{name} {self.before[name]}/{self.most[name]}/{self.after[name]}" for name in self.before)
         return (
             f"{'good' if self.is_good else 'BAD':>5}  {self.state:<18} jobs again after {self.recovered_s:4.1f} s; "
             f"meanwhile {self.accepted} accepted, {self.refused} refused, {self.unfinished} not ended; "
+            f"health checks that passed: {len(self.healthy)}, then {len(self.healthy_after)}; "
             f"{self.restarts} restarts; files before/most/after: {files}"
         )
 
@@ -80,7 +95,7 @@ class Trial:
         """Hold the state for as long as was asked, and measure."""
         self._await_job()
         files, exits = self._files(), self._exits()
-        result = Result(state, files, dict(files))
+        result = Result(state, files, dict(files), seconds=self._seconds)
         accepted: list[str] = []
         with contextmanager(trouble)():
             until = time.monotonic() + self._seconds
@@ -90,10 +105,12 @@ class Trial:
                 result.refused += not job_id
                 result.most = {name: max(count, result.most.get(name, 0)) for name, count in self._files().items()}
                 time.sleep(0.5)
+            result.healthy = self._stack.healthy_workers()
         result.recovered_s = self._await_job()
         result.accepted, result.unfinished = len(accepted), self._unfinished(accepted)
         result.restarts = self._exits() - exits
         result.after = self._settled(files)
+        result.healthy_after = self._stack.healthy_workers()
         return result
 
     def _settled(self, before: dict[str, int]) -> dict[str, int]:

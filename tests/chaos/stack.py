@@ -99,6 +99,7 @@ class Stack:
             "SAPI_REDIS_URL": redis_url or self.redis.url,
             "SAPI_STATE_DIR": str(folder / "state"),
             "SAPI_LEASE": str(LEASE_S),
+            "SAPI_HEALTH_DIR": str(folder / "health"),
             "SAPI_BASIC_AUTH_USERNAME": USER,
             "SAPI_BASIC_AUTH_PASSWORD": PASSWORD,
             "SAPI_BASIC_AUTH_ROLES": "USER,ADMIN,UBER_ADMIN",
@@ -133,6 +134,17 @@ class Stack:
     def parts(self) -> list[Part]:
         store = [self.store] if self._has_store else []
         return [*store, *self.apis, *self.workers, *([self.webhooks] if self.webhooks else [])]
+
+    def healthy_workers(self) -> list[str]:
+        """The workers whose health check passes."""
+        check = [sys.executable, "-S", "-m", "worker.healthcheck", "--node"]
+        checks = {
+            worker.name: subprocess.Popen(
+                [*check, worker.name], cwd=self.root, env=self._env, stdout=subprocess.DEVNULL
+            )
+            for worker in self.workers
+        }
+        return [name for name, process in checks.items() if process.wait(30) == 0]
 
     def send_webhooks(self, url: str) -> None:
         """Send the end of every job to ``url``, on this machine; call it before ``start``."""
