@@ -78,10 +78,14 @@ def too_many_clients(client: redis.Redis, _folder: Path) -> Iterator[None]:
         client.config_set("maxclients", 10_000)
 
 
+#: Longer than any state lasts.
+_LONGEST_MS = 3_600_000
+
+
 @contextmanager
 def writes_paused(client: redis.Redis, _folder: Path) -> Iterator[None]:
     """Writes are not answered."""
-    client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    client.execute_command("CLIENT", "PAUSE", _LONGEST_MS, "WRITE")
     try:
         yield
     finally:

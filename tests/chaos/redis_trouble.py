@@ -110,7 +110,7 @@ class Trial:
         result.accepted, result.unfinished = len(accepted), self._unfinished(accepted)
         result.restarts = self._exits() - exits
         result.after = self._settled(files)
-        result.healthy_after = self._stack.healthy_workers()
+        result.healthy_after = self._healthy_again()
         return result
 
     def _settled(self, before: dict[str, int]) -> dict[str, int]:
@@ -121,6 +121,13 @@ class Trial:
             if time.monotonic() > until or all(sizes[name] <= before[name] + _SLACK for name in sizes):
                 return sizes
             time.sleep(0.5)
+
+    def _healthy_again(self) -> list[str]:
+        """The workers whose health check passes, once that is all of them, or after some time."""
+        until = time.monotonic() + 20
+        while len(healthy := self._stack.healthy_workers()) < _WORKERS and time.monotonic() < until:
+            time.sleep(1)
+        return healthy
 
     def _await_job(self) -> float:
         """How long it takes until a job has been done (seconds)."""
