@@ -21,8 +21,8 @@ def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> 
     Returns its result as JSON, if the reply held it, with the job as accepted; otherwise the job as it is.
     """
     job = accepted.job
-    left_s = seconds - waited_for_turn_s()
-    result = services.answers.wait(job.id, left_s) if left_s > 0 else b""
+    left_s = _left_s(services, seconds)
+    result = services.answers.wait(job.id, left_s) if left_s else b""
     # The worker has resolved a volume given by path.
     if result and not job.references:
         return accepted, result
@@ -43,9 +43,9 @@ def wait_for(
     ``end``: ``until`` cannot hold before the job has ended; ``has_slot``: the caller holds a waiter slot.
 
     When the process shuts down, or too many clients wait already, the job is returned at once: waiting is
-    optional, and never fails. How long the request waited for its turn counts.
+    optional, and never fails.
     """
-    ends_at = time.monotonic() + seconds - waited_for_turn_s()
+    ends_at = time.monotonic() + _left_s(services, seconds)
     with services.events.watch(job_id, end=end, has_slot=has_slot) as watch:
         while True:
             job_status = services.jobs.get(job_id)
@@ -59,3 +59,9 @@ def wait_for(
             ):
                 return job_status
             watch.wait(remaining_s)
+
+
+def _left_s(services: Services, seconds: float) -> float:
+    """Of so many seconds those that are left: a request that waited for its turn lasts no longer than any other."""
+    longest_s = max(seconds, services.config.max_wait)
+    return max(0.0, min(seconds, longest_s - waited_for_turn_s()))
