@@ -34,7 +34,7 @@ _MOST_KNOWN = 1000
 #: Who may do changes is believed to be there for so long after each request. Meanwhile each turn is followed by a rest
 #: of so many times the computing time that it took, so that processors are left for them.
 _URGENT_S = 5.0
-_REST = 4.0
+_REST = 9.0
 _LONGEST_REST_S = 0.25
 #: Clients without credentials, and those with some that were not seen lately, as senders.
 _STRANGERS, _NEWCOMERS = "", "?"
