@@ -66,7 +66,7 @@ def front(redis_url: str) -> Front:
     return Front(redis_url, max_bodies=5)
 
 
-@pytest.mark.parametrize("path", ["/v4/batches", "/v4/jobs/cancel"])
+@pytest.mark.parametrize("path", ["/v4/jobs/retry", "/v4/jobs/cancel"])
 def test_a_user_has_but_some_bodies_that_come_slowly(front: Front, redis_client: object, path: str) -> None:
     client = front.client(Role.USER)
     bodies = [SlowBody(), SlowBody()]
