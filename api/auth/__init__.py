@@ -7,7 +7,7 @@ Redis only when a request comes with a session.
 from __future__ import annotations
 
 from api.auth import audit
-from api.auth.access import for_those_who_may_change, principal, require, require_signed_in
+from api.auth.access import principal, require, require_role_for_changes, require_signed_in
 from api.auth.principals import Principal
 from api.auth.settings import AuthSettings
 from api.auth.setup import init_app
@@ -16,9 +16,9 @@ __all__ = [
     "AuthSettings",
     "Principal",
     "audit",
-    "for_those_who_may_change",
     "init_app",
     "principal",
     "require",
+    "require_role_for_changes",
     "require_signed_in",
 ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn
 
 from flask import g, request
 from werkzeug.datastructures import Authorization
@@ -25,8 +23,6 @@ from worker.config.networks import network_of
 from worker.store.sign_in_attempts import WINDOW_S, Counts
 
 _REALM = 'realm="storage-api"'
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def principal() -> Principal:
@@ -77,17 +73,15 @@ def require_signed_in() -> Principal:
     return found
 
 
-def for_those_who_may_change(view: Callable[P, R]) -> Callable[P, R]:
-    """Refuse who has no role for any change, before their body is read."""
+def require_role_for_changes() -> None:
+    """Refuse who has no role for any change.
 
-    @wraps(view)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        who = principal()
-        if not who.roles - {Role.USER}:
-            _refuse_role(Role.ADMIN, who)
-        return view(*args, **kwargs)
-
-    return checked
+    Raises:
+        Problem: 401 when anonymous, 403 ``missing-role`` otherwise.
+    """
+    found = require_signed_in()
+    if not found.roles - {Role.USER}:
+        _refuse_role(Role.ADMIN, found)
 
 
 def _refuse_role(role: Role, found: Principal) -> NoReturn:

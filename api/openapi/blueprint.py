@@ -26,6 +26,8 @@ from worker.catalog.operations import Operation, Role
 
 ANYONE = "anyone"
 SIGNED_IN = "signed in"
+#: Any role but that of reading.
+MAY_CHANGE = "a role for changes"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -111,6 +113,8 @@ def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> 
             auth.require(Role(access), operation=operation_id)
         elif access == SIGNED_IN:
             auth.require_signed_in()
+        elif access == MAY_CHANGE:
+            auth.require_role_for_changes()
         if "principal" in g:
             current_services().turns.identified()
         if subsystem and path["subsystem"] not in current_services().subsystems:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from api import auth
 from api.batches.submit import submit_batch
 from api.openapi import operations as documentation
-from api.openapi.blueprint import SIGNED_IN, Blueprint
+from api.openapi.blueprint import MAY_CHANGE, Blueprint
 from api.schemas.batches import BatchSchema, MemberResultSchema
 from api.schemas.jobs import JobSchema
 
@@ -40,8 +39,7 @@ _EXAMPLES = {
 class BatchesView(MethodView):
     """Asking for many changes."""
 
-    @blp.exposes("create_batch", access=SIGNED_IN, problems=(409, 410, 412, 413, 415, 501, 502, 504))
-    @auth.for_those_who_may_change
+    @blp.exposes("create_batch", access=MAY_CHANGE, problems=(409, 410, 412, 413, 415, 501, 502, 504))
     @blp.arguments(BatchSchema, examples=_EXAMPLES)
     @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CACHE_CONTROL])
     @blp.response(202, JobSchema, description="Accepted: follow the job", headers=documentation.ACCEPTED)
