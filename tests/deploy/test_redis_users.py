@@ -44,14 +44,14 @@ def test_all_that_was_written_is_there_after_a_kill(server: Server) -> None:
     client = connect(server.settings("worker"))
     JobScripts(client, "sapi:").worker_heartbeat("node@host", {"dummy.write": 8})
     with client.pipeline(transaction=True) as pipe:
-        pipe.set("sapi:one", "1")
-        pipe.hset("sapi:two", "field", "2")
+        pipe.set("sapi:job:one", "1")
+        pipe.hset("sapi:job:two", "field", "2")
         pipe.execute()
     before = sorted(client.scan_iter("*"))
     server.kill()
     server.start()
     assert sorted(connect(server.settings("worker")).scan_iter("*")) == before
-    assert {b"sapi:one", b"sapi:two", b"sapi:workers:dummy.write"} <= set(before)
+    assert {b"sapi:job:one", b"sapi:job:two", b"sapi:workers:dummy.write"} <= set(before)
 
 
 def test_the_user_in_whose_name_the_file_is_read_may_do_all_and_is_nobody() -> None:

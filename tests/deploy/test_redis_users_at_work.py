@@ -33,6 +33,7 @@ def client(server: Server, tmp_path: Path) -> Iterator[Client]:
         SAPI_ROLE_ADMIN_GROUPS="admins",
         SAPI_SECRET_KEY="for this test alone, and long enough for it",
         SAPI_HEALTH_DIR=str(tmp_path),
+        SAPI_STATE_DIR=str(tmp_path),
         SAPI_REFRESH_INTERVAL="1",
     )
     port = str(free_port())
