@@ -1,7 +1,7 @@
-"""Who may do what: ``principal()`` says who asks, ``require(role)`` refuses who may not, ``audit.record`` notes it.
+"""Authentication: ``principal()`` returns the user, ``require(role)`` checks a role, ``audit.record`` logs it.
 
-``init_app`` ties this to an application: sessions, the sign-in and ``/conf`` routes, and the limit on changes. It needs
-Redis only when a request comes with a session.
+``init_app`` adds this to an application: sessions, the sign-in and ``/conf`` routes, and the limit on changes. It needs
+Redis only for requests with a session.
 """
 
 from __future__ import annotations

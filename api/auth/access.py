@@ -1,4 +1,4 @@
-"""Finding out who asks, once for each request, and refusing those who may not."""
+"""Authenticates each request once, and refuses those without the necessary role."""
 
 from __future__ import annotations
 
@@ -26,66 +26,66 @@ _REALM = 'realm="storage-api"'
 
 
 def principal() -> Principal:
-    """Return who asks.
+    """Return the user of the current request.
 
     Raises:
-        Problem: 401 for a token or password that is no good (also where none was needed: the client is mistaken
-            about who it is), 403 for a page of another site that changes something in a user's name, 503 when nobody
-            can tell.
+        Problem: 401 for an invalid token or password (also where none was needed: the client is mistaken
+            about its identity), 403 for a change sent by a page of another site in a user's name, 503 when Redis or the
+            provider is unavailable.
     """
     if "principal" not in g:
         g.principal = _find()
-    found = g.principal
-    assert isinstance(found, Principal)  # noqa: S101 - put there above
-    return found
+    user = g.principal
+    assert isinstance(user, Principal)  # noqa: S101 - put there above
+    return user
 
 
 def require(role: Role, *, operation: str = "", target: str = "") -> Principal:
-    """Return who asks, if they have ``role``; the decision goes to the audit log.
+    """Return the user if they have ``role``; the decision is written to the audit log.
 
     Args:
         role: the role that is needed.
-        operation: what is asked for, for the audit log.
-        target: what it is asked for, for the audit log (default: the request's path).
+        operation: the operation, for the audit log.
+        target: the object of the operation, for the audit log (default: the request's path).
 
     Raises:
         Problem: 401 when anonymous, 403 ``missing-role`` otherwise, and as ``principal``.
     """
     _note(role=role.value, operation=operation, target=target or request.path)
-    found = principal()
-    _note(who=found.name, auth_method=found.method)
-    if role not in found.roles:
-        _refuse_role(role, found)
+    user = principal()
+    _note(who=user.name, auth_method=user.method)
+    if role not in user.roles:
+        _refuse_role(role, user)
     _note(allowed=True)
-    return found
+    return user
 
 
 def require_signed_in() -> Principal:
-    """Return who asks, if we know who that is.
+    """Return the user if they are signed in.
 
     Raises:
         Problem: 401 when anonymous, and as ``principal``.
     """
-    found = principal()
-    _note(who=found.name, auth_method=found.method, role="(signed in)", allowed=found.signed_in)
-    if not found.signed_in:
+    user = principal()
+    _note(who=user.name, auth_method=user.method, role="(signed in)", allowed=user.signed_in)
+    if not user.signed_in:
         require_authentication("Sign in at /login, or send a bearer token.")
-    return found
+    return user
 
 
 def require_role_for_changes() -> None:
-    """Refuse who has no role for any change.
+    """Refuse users without a role for any change.
 
     Raises:
         Problem: 401 when anonymous, 403 ``missing-role`` otherwise.
     """
-    found = require_signed_in()
-    if not found.roles - {Role.USER}:
-        _refuse_role(Role.ADMIN, found)
+    user = require_signed_in()
+    if not user.roles - {Role.USER}:
+        _refuse_role(Role.ADMIN, user)
 
 
-def _refuse_role(role: Role, found: Principal) -> NoReturn:
-    if not found.signed_in:
+def _refuse_role(role: Role, user: Principal) -> NoReturn:
+    if not user.signed_in:
         require_authentication(f"This needs the role {role}: sign in at /login, or send a bearer token.")
     existing = (
         "" if auth_services().roles.exists(role) else " This service has no group for that role, so nobody has it."
@@ -101,7 +101,7 @@ def refuse(
     extra: dict[str, str] | None = None,
     limit: str = "",
 ) -> NoReturn:
-    """Refuse the request, and say so in the audit log; ``limit``: the setting whose limit was reached.
+    """Refuse the request, and write that to the audit log; ``limit``: the setting whose limit was reached.
 
     Raises:
         Problem: always.
@@ -117,14 +117,14 @@ def require_authentication(detail: str, *, error: str = "", ask_for_password: bo
         Problem: always.
     """
     challenge = f'Bearer {_REALM}, error="{error}"' if error else f"Bearer {_REALM}"
-    # A challenge for Basic makes browsers open a window of their own over the documentation page: only scripts get it.
+    # A Basic challenge makes browsers show a password dialog over the documentation page: only scripts get it.
     if auth_services().basic and (ask_for_password or "Sec-Fetch-Mode" not in request.headers):
         challenge += f', Basic {_REALM}, charset="UTF-8"'
     refuse("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
 def reject_without_store() -> NoReturn:
-    """Refuse because Redis, which knows the sessions, is away.
+    """Refuse because Redis, which holds the sessions, is unavailable.
 
     Raises:
         Problem: always.
@@ -133,7 +133,7 @@ def reject_without_store() -> NoReturn:
 
 
 def reject_without_provider() -> NoReturn:
-    """Refuse because the sign-in provider is away.
+    """Refuse because the sign-in provider is unavailable.
 
     Raises:
         Problem: always.
@@ -147,35 +147,35 @@ def _note(**decision: object) -> None:
 
 
 def prefer_sessions() -> None:
-    """Find out who asks by the session first, for the request at hand.
+    """Authenticate the current request by the session first.
 
-    For clients that send an Authorization header of no meaning beside their session: it counts only without one, and
-    where it is no good, its sender is nobody.
+    For clients that send a meaningless Authorization header beside their session: it counts only without a session, and
+    if it is invalid, the client is anonymous.
     """
     g.prefers_sessions = True
 
 
 def _find() -> Principal:
     if g.get("prefers_sessions"):
-        found = _by_session_or_header()
+        user = _by_session_or_header()
     else:
-        found = _by_header(request.authorization) if "Authorization" in request.headers else _by_cookie()
-    if found.method in ("session", "basic") and request.method not in SAFE_METHODS and is_cross_site(request):
-        _note(who=found.name, auth_method=found.method)
+        user = _by_header(request.authorization) if "Authorization" in request.headers else _by_cookie()
+    if user.method in ("session", "basic") and request.method not in SAFE_METHODS and is_cross_site(request):
+        _note(who=user.name, auth_method=user.method)
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
-    return found
+    return user
 
 
 def _by_session_or_header() -> Principal:
-    found = _by_cookie()
-    if found.signed_in or "Authorization" not in request.headers:
-        return found
+    user = _by_cookie()
+    if user.signed_in or "Authorization" not in request.headers:
+        return user
     try:
         return _by_header(request.authorization)
     except Problem as refused:
         if refused.code != "unauthenticated":
             raise
-        return found
+        return user
 
 
 def _by_header(sent: Authorization | None) -> Principal:
@@ -217,22 +217,22 @@ def _refuse_attempt(user: str, limit: str) -> NoReturn:
 
 
 def _remember_attempts(basic: BasicUser, user: str, network: str, counts: Counts | None) -> None:
-    """Note on which counts of Redis this sign-in depends, for those who repeat the answer."""
+    """Store the counters in Redis on which this sign-in depends, for the response cache."""
     if counts is not None:
         g.attempts = (("MGET", *basic.attempts.keys_of(user, network)[:2]), list(counts[:2]))
 
 
 def sign_in_dependency() -> tuple[tuple[str, ...], Any] | None:
-    """The command for Redis on which the sign-in of this request depends, with its reply; None when it has none.
+    """Return the Redis command on which the sign-in of this request depends, with its reply; None if there is none.
 
-    A session is there for as long as its key; a password is looked at only while few wrong ones were sent.
+    A session exists as long as its key; a password is checked only while few wrong ones were sent.
     """
     who = principal()
     if who.method == "session":
         session_key = auth_services().sessions.current_key()
         return (("EXISTS", session_key), 1) if session_key else None
-    found: tuple[tuple[str, ...], Any] | None = g.get("attempts")
-    return found if who.method == "basic" else None
+    attempts: tuple[tuple[str, ...], Any] | None = g.get("attempts")
+    return attempts if who.method == "basic" else None
 
 
 def _by_token(token: str) -> Principal:
@@ -263,7 +263,7 @@ def _by_cookie() -> Principal:
 
 
 def _of_session(kept: Session) -> Principal | None:
-    """Return the principal of a session under the present configuration, which may have changed since it began."""
+    """Return the principal of a session under the current configuration, which may have changed since it began."""
     here = auth_services()
     if kept.debug:
         local = here.settings.debug and is_loopback(request, proxies=here.settings.proxy_networks)

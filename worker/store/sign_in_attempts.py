@@ -1,4 +1,4 @@
-"""Wrong passwords, counted in Redis for all front ends and Flower together: nobody can guess one by trying."""
+"""Counts wrong passwords in Redis, for all front ends and Flower together, so that passwords cannot be guessed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import redis
 
 from worker.store.keys import Keys
 
-#: Attempts are counted for so long after the first one; then one may try again.
+#: How long attempts are counted after the first one (seconds); afterwards new ones are allowed.
 WINDOW_S = 60
 #: A network from which a user has signed in is known for so long: strangers elsewhere do not lock the user out there.
 _KNOWN_S = 86400
 #: That is written anew when it is older than this.
 _RENEWED_S = 3600
-#: A Redis that was away is left alone for so long.
+#: How long Redis is not used after a failure (seconds).
 _RECOVERY_S = 5.0
 
 #: What Redis holds of the network, the user, and when the user was last seen to sign in there (seconds).
@@ -27,10 +27,10 @@ class SignInAttempts:
     """Counts the wrong passwords for each user and from each network."""
 
     def __init__(self, client: redis.Redis, prefix: str, *, per_network: int, per_user: int) -> None:
-        """Prepare; asks Redis nothing yet.
+        """Prepare; sends nothing to Redis yet.
 
         Args:
-            client: Redis; it should have little patience.
+            client: Redis, with a short time limit.
             prefix: start of the keys there.
             per_network: wrong passwords that may come from one network in a minute, whoever they are for.
             per_user: wrong passwords that may be sent for one user in a minute, wherever they come from.
@@ -39,13 +39,13 @@ class SignInAttempts:
         self._keys = Keys(prefix)
         self._per_network = per_network
         self._per_user = per_user
-        #: Counted by this process, for when Redis cannot be asked; of this minute.
+        #: Counted by this process in the current minute, for when Redis is unavailable.
         self._alone_until = float("-inf")
         self._own: Counter[str] = Counter()
         self._own_minute = 0
 
     def keys_of(self, user: str, network: str) -> tuple[str, str, str]:
-        """The keys in Redis on which the answer depends."""
+        """The keys in Redis on which the decision depends."""
         return (
             self._keys.sign_in_attempts("network", _digest(network)),
             self._keys.sign_in_attempts("user", _digest(user)),
@@ -53,30 +53,30 @@ class SignInAttempts:
         )
 
     def counts(self, user: str, network: str) -> Counts | None:
-        """What Redis says of them now; None while it cannot be asked."""
+        """Return the present counters; None while Redis is unavailable."""
         if time.monotonic() < self._alone_until:
             return None
         try:
-            found: list[bytes | None] = self._redis.mget(self.keys_of(user, network))  # type: ignore[assignment]
+            values: list[bytes | None] = self._redis.mget(self.keys_of(user, network))  # type: ignore[assignment]
         except redis.RedisError:
             self._leave_alone()
             return None
-        return (found[0], found[1], found[2])
+        return (values[0], values[1], values[2])
 
     def limit_reached(self, counts: Counts | None, user: str, network: str) -> str:
-        """The setting for which nothing more of this user from this network is looked at now; empty when it is."""
-        of_network, of_user, known = counts or (None, None, None)
-        own = self._own_of_now()
+        """Return the setting whose limit this user or network has reached; empty if none."""
+        of_network, of_user, last_success = counts or (None, None, None)
+        own_counts = self._current_own_counts()
         by_network, by_user, _ = self.keys_of(user, network)
-        if max(int(of_network or 0), own[by_network]) >= self._per_network:
+        if max(int(of_network or 0), own_counts[by_network]) >= self._per_network:
             return "SAPI_SIGN_IN_NETWORK_LIMIT"
-        is_stranger = not known and max(int(of_user or 0), own[by_user]) >= self._per_user
+        is_stranger = not last_success and max(int(of_user or 0), own_counts[by_user]) >= self._per_user
         return "SAPI_SIGN_IN_USER_LIMIT" if is_stranger else ""
 
     def record_failure(self, user: str, network: str) -> None:
         """Count a wrong password."""
-        own, counted = self._own_of_now(), self.keys_of(user, network)[:2]
-        own.update(counted)
+        own_counts, counted = self._current_own_counts(), self.keys_of(user, network)[:2]
+        own_counts.update(counted)
         if time.monotonic() < self._alone_until:
             return
         try:
@@ -89,7 +89,7 @@ class SignInAttempts:
             self._leave_alone()
 
     def record_success(self, user: str, network: str, counts: Counts | None = None) -> None:
-        """Note from which network the user comes; ``counts``: what Redis said of them before, if it was asked."""
+        """Record the user's network; ``counts``: what Redis said of them before, if it was asked."""
         known_at_s = int(counts[2] or 0) if counts else 0
         now_s = int(time.time())
         if known_at_s > now_s - _RENEWED_S or time.monotonic() < self._alone_until:
@@ -100,10 +100,10 @@ class SignInAttempts:
             self._leave_alone()
 
     def _leave_alone(self) -> None:
-        """Count in this process alone for a while: a Redis that is away must not delay each request."""
+        """Count in this process only for a while, so that an unavailable Redis does not delay each request."""
         self._alone_until = time.monotonic() + _RECOVERY_S
 
-    def _own_of_now(self) -> Counter[str]:
+    def _current_own_counts(self) -> Counter[str]:
         minute = int(time.monotonic() // WINDOW_S)
         if minute != self._own_minute:
             self._own_minute, self._own = minute, Counter()
