@@ -105,6 +105,8 @@ class Stack:
             "SAPI_BASIC_AUTH_ROLES": "USER,ADMIN,UBER_ADMIN",
             "SAPI_DEBUG": "1",
             "SAPI_RATE_LIMIT": "",
+            # What was accepted in a long run is still known when it is judged.
+            "SAPI_READ_JOB_KEEP": "3600",
             "CHAOS_BOOK": str(self.book),
             "PYTHONUNBUFFERED": "1",
             **{f"SAPI_{name.upper()}": str(value) for name, value in settings.items()},
