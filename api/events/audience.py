@@ -29,11 +29,15 @@ class LiveEvent:
     @property
     def text(self) -> bytes:
         """The event in the format of Server-Sent Events; empty when this version cannot show it."""
+        self.write()
+        return self._text
+
+    def write(self) -> None:
+        """Write it before it is asked for."""
         if not self._text and self.event.status is not None:
             document = job_document(self.event.status)
             data = orjson.dumps(document)
             self._text = b"event: job\nid: %b\ndata: %b\n\n" % (str(self.event.position).encode(), data)
-        return self._text
 
 
 @dataclass(frozen=True, slots=True)

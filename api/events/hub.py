@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 #: Events that are kept at hand; a stream that is further behind reads them from Redis.
 _MOST_AT_HAND = 5000
-_READ_AT_ONCE = 500
+#: So many events are read and written in a row, then the threads of requests come in between.
+_READ_AT_ONCE, _READ_APART_S = 20, 0.003
+#: So many are read before streams are woken.
+_READ_BEFORE_WAKING = 500
 #: How many events a stream takes at once.
 _SHOWN_AT_ONCE = 200
 #: What was sent and may be sent again: a crowd at the same position needs few, and readers that catch up none.
@@ -185,26 +188,40 @@ class EventHub:
 
     def _read_next(self, position: Position) -> Position:
         """Wait for events after ``position``, hand them on, and return the new position."""
-        events = self._waiting.wait(position, _READ_AT_ONCE, _WAIT_MS)
-        if not events:
+        written = self._read_in_steps(position)
+        if not written:
             return position
         before = position
         with self._lock:
-            for event in events:
-                self._remember(event, position)
-                position = event.position
+            for live in written:
+                self._remember(live, position)
+                position = live.event.position
             readers = list(self._readers)
         self._pieces = {}
-        self._notify(readers, events, before)
+        self._notify(readers, [live.event for live in written], before)
         return position
 
-    def _remember(self, event: Event, before: Position) -> None:
+    def _read_in_steps(self, position: Position) -> list[LiveEvent]:
+        """Wait for events, and write them as they are sent, a few at a time: threads of requests come in between."""
+        events = self._waiting.wait(position, _READ_AT_ONCE, _WAIT_MS)
+        written = []
+        while events:
+            written += [LiveEvent(event) for event in events]
+            for live in written[-len(events) :]:
+                live.write()
+            if len(events) < _READ_AT_ONCE or len(written) >= _READ_BEFORE_WAKING:
+                break
+            time.sleep(_READ_APART_S)
+            events = self._log.read(events[-1].position, _READ_AT_ONCE)
+        return written
+
+    def _remember(self, live: LiveEvent, before: Position) -> None:
         # Numbers that do not follow one another are of a log that was trimmed, or lost, meanwhile.
-        if event.number - 1 != before.number:
+        if live.event.number - 1 != before.number:
             self._at_hand.clear()
         if not self._at_hand:
             self._before = before
-        self._at_hand.append(LiveEvent(event))
+        self._at_hand.append(live)
         if len(self._at_hand) > _MOST_AT_HAND:
             self._before = self._at_hand.popleft().event.position
 

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from api.auth import Principal
 from api.events import _EXTENSION
+from api.events import hub as hub_module
 from api.events import stream as stream_module
 from api.events.hub import EventHub
 from api.events.stream import EventStream, Start
@@ -349,6 +350,14 @@ def test_a_reader_that_is_far_behind_reads_from_redis(front: Front, client: Flas
     while len(late) < len(jobs):
         late += behind.seen()
     assert seen == late == jobs
+
+
+def test_many_events_are_read_in_steps_and_shown_whole_and_in_order(client: FlaskClient, monkeypatch: Any):
+    monkeypatch.setattr(hub_module, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(hub_module, "_READ_BEFORE_WAKING", 5)
+    with listening(client) as listener:
+        jobs = [change(client) for _ in range(12)]
+        assert listener.states(12) == [(job_id, "queued") for job_id in jobs]
 
 
 def test_a_log_that_was_lost_is_not_mixed_up_with_the_next_one(front: Front, client: FlaskClient, redis_client: Any):
