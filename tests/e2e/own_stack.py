@@ -69,8 +69,15 @@ class OwnStack:
 
     def start_webhooks(self, callback_secret: str) -> None:
         """Start a process that sends webhooks to the receivers of ``hooks_file``."""
-        variables = {"SAPI_WEBHOOKS_FILE": str(self.hooks_file), "SAPI_CALLBACK_SECRET": callback_secret}
+        variables = {"SAPI_WEBHOOKS_FILE": str(self.hooks_file or ""), "SAPI_CALLBACK_SECRET": callback_secret}
         self.processes.start("webhooks", "worker.webhooks.main", **variables)
+
+    def await_webhooks(self) -> None:
+        """Return when that process sends what ends from now on."""
+        until = time.monotonic() + _START_LIMIT_S
+        while self.redis_client().exists("sapi:webhook_callbacks", "sapi:webhook_position") < 2:
+            assert time.monotonic() < until, f"webhooks are not sent: see {self.processes.folder}"
+            time.sleep(0.1)
 
     def redis_client(self) -> Redis:
         """A client of the service's Redis."""

@@ -32,18 +32,8 @@ def running(tmp_path: Path, receiver: HookReceiver) -> Iterator[OwnStack]:
     with own_stack(tmp_path, {"dummy": {"volumes": 3}}, QUICK, callback_hosts=hosts) as stack:
         stack.hooks_file = hooks
         stack.start_webhooks(SECRET)
-        until_sent_is_possible(stack)
+        stack.await_webhooks()
         yield stack
-
-
-def until_sent_is_possible(running: OwnStack) -> None:
-    deadline = time.monotonic() + 60
-    while running.redis_client().get("sapi:webhook_callbacks") is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    while running.redis_client().get("sapi:webhook_position") is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def change(client: Client, name: str, **headers: str) -> str:

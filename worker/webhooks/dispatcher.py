@@ -44,7 +44,7 @@ class Dispatcher(threading.Thread):
         outbox: Outbox,
         scripts: JobScripts,
         receivers: Mapping[str, Receiver],
-        publish: Callable[[str], None],
+        publish: Callable[[str, str], None],
         *,
         callbacks: bool,
         report_health: Callable[[str], None],
@@ -57,7 +57,7 @@ class Dispatcher(threading.Thread):
             outbox: where deliveries are kept.
             scripts: the scripts.
             receivers: who is notified, by name.
-            publish: publishes the Celery message of a delivery, by its id.
+            publish: publishes the Celery message of a delivery, by its id, in the trace of this context.
             callbacks: may requests name receivers of their own?
             report_health: called every few seconds with a state of :mod:`worker.health_report`.
             silent_s: how many seconds ago this process was last seen to take Celery's messages.
@@ -124,8 +124,8 @@ class Dispatcher(threading.Thread):
 
     def publish_next(self, target: str) -> None:
         """Publish the next deliveries to one target, as many as may be under way."""
-        for delivery_id in self._outbox.take(target):
-            self._publish(delivery_id)
+        for delivery_id, traceparent in self._outbox.take(target):
+            self._publish(delivery_id, traceparent)
 
     def _deliveries(self, event: Event) -> Iterator[tuple[str, str, Mapping[str, str]]]:
         if event.status is None or not event.status.job.done:

@@ -27,7 +27,8 @@ class Delivery:
     url: str
     body: bytes
     job_id: str
-    trace_parent: str = ""
+    #: The context of the job's trace; empty when it has none.
+    traceparent: str = ""
 
 
 class Outbox:
@@ -56,18 +57,18 @@ class Outbox:
         found: Any = self._redis.smembers(self._keys.webhook_targets)
         return sorted(target.decode() for target in found)
 
-    def take(self, target: str) -> list[str]:
-        """Take deliveries to a target that are due."""
+    def take(self, target: str) -> list[tuple[str, str]]:
+        """Take deliveries to a target that are due; return the id of each, and the context of its job's trace."""
         return self._scripts.take_deliveries(target, _AT_A_TIME, _LEASE_MS)
 
     def get(self, delivery_id: str) -> Delivery | None:
         """Return a delivery; None when it has ended."""
-        names = ("receiver", "url", "body", "job_id", "trace_parent")
+        names = ("receiver", "url", "body", "job_id", "traceparent")
         found: Any = self._redis.hmget(self._keys.webhook(delivery_id), *names)
         if found[2] is None:
             return None
-        receiver, url, body, job_id, trace_parent = found
-        texts = [(value or b"").decode() for value in (receiver, url, job_id, trace_parent)]
+        receiver, url, body, job_id, traceparent = found
+        texts = [(value or b"").decode() for value in (receiver, url, job_id, traceparent)]
         return Delivery(delivery_id, texts[0], texts[1], body, texts[2], texts[3])
 
     def end(self, delivery_id: str, error: str = "") -> str:

@@ -82,7 +82,7 @@ def _check_one(secret: str, whose: str) -> None:
         key = base64.b64decode(secret.removeprefix("whsec_") + "==", validate=False)
     except binascii.Error:
         key = b""
-    if len(key) < 24:  # noqa: PLR2004 - as the specification asks
+    if not 24 <= len(key) <= 64:  # noqa: PLR2004 - as the specification asks
         raise BadSettings(f"{whose}: the secret must be whsec_ and 24 to 64 bytes in base64")
 
 

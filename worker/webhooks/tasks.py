@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from standardwebhooks import Webhook
 
 from worker.config.callback_hosts import CallbackHosts, target_of
 from worker.store.client import REDIS_UNAVAILABLE
+from worker.telemetry import tracing
 from worker.webhooks.outbox import Delivery, Outbox
 from worker.webhooks.receivers import Receiver
 from worker.webhooks.sending import NotSent, post
@@ -48,15 +50,22 @@ class DeliverTask(Task):
         """Send it; one that fails is due again after a back-off."""
         try:
             delivery = self._outbox.get(delivery_id)
-            if delivery is None:
-                return
-            error = self._send(delivery)
-            outcome = self._outbox.end(delivery_id, error)
-            log.info("webhook.attempted", delivery_id=delivery_id, job_id=delivery.job_id, outcome=outcome, error=error)
-            self._publish_next(_target(delivery))
+            if delivery is not None:
+                self._deliver(delivery)
         except REDIS_UNAVAILABLE as exc:
             # Its lease runs out, and it is sent again: receivers know it by its id.
             log.warning("webhook.deferred", delivery_id=delivery_id, error=type(exc).__name__)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        facts = {"job.id": delivery.job_id, "webhook.id": delivery.id, "webhook.receiver": delivery.receiver}
+        with tracing.span("deliver webhook", delivery.traceparent, **facts):
+            error = self._send(delivery)
+            outcome = self._outbox.end(delivery.id, error)
+            tracing.set_attributes(**{"webhook.outcome": outcome, "webhook.error": error})
+        trace = {"trace_id": tracing.trace_id_of(delivery.traceparent)} if delivery.traceparent else {}
+        ids = {"delivery_id": delivery.id, "job_id": delivery.job_id, **trace}
+        log.info("webhook.attempted", outcome=outcome, error=error, **ids)
+        self._publish_next(_target(delivery))
 
     def _send(self, delivery: Delivery) -> str:
         """What was wrong; empty when the receiver took it."""
@@ -67,15 +76,15 @@ class DeliverTask(Task):
         if receiver is None and not (secret and self._hosts.allow(url)):
             return "callbacks to this host are not allowed"
         try:
-            status = post(url, delivery.body, signed_headers(delivery, secret), self._hosts)
+            status = post(url, delivery.body, signed_headers(delivery, secret, datetime.now(UTC)), self._hosts)
         except (NotSent, ValueError) as exc:
             return str(exc)
         return "" if status in _SUCCESS else f"it answered {status}"
 
 
-def signed_headers(delivery: Delivery, secret: str) -> dict[str, str]:
+def signed_headers(delivery: Delivery, secret: str, now: datetime) -> dict[str, str]:
     """Return the headers of the Standard Webhooks specification, with a signature for each secret."""
-    now, body = datetime.now(UTC), delivery.body.decode()
+    body = delivery.body.decode()
     return {
         "Content-Type": "application/json",
         "User-Agent": "storage-api",
@@ -92,13 +101,14 @@ def _target(delivery: Delivery) -> str:
     return f"callbacks:{host}:{port}"
 
 
-def publisher(celery: Celery) -> Callable[[str], None]:
-    """Return what publishes the message of a delivery; a lost one costs the time of its lease."""
+def publisher(celery: Celery) -> Callable[[str, str], None]:
+    """Return what publishes the message of a delivery, in its job's trace; a lost one costs the time of its lease."""
 
-    def publish(delivery_id: str) -> None:
+    def publish(delivery_id: str, traceparent: str) -> None:
         options: dict[str, Any] = {"queue": QUEUE, "ignore_result": True, "retry": False}
         try:
-            celery.send_task(TASK, args=[delivery_id], **options)
+            with tracing.within(traceparent) if traceparent else nullcontext():
+                celery.send_task(TASK, args=[delivery_id], **options)
         except OperationalError as exc:
             log.info("webhook.not-published", delivery_id=delivery_id, error=type(exc).__name__)
 

@@ -31,6 +31,8 @@ class HookReceiver:
     paths: list[str] = field(default_factory=list)
     attempts: int = 0
     port: int = 0
+    #: Where a redirect points to; empty: to this receiver itself.
+    location: str = ""
 
     def __post_init__(self) -> None:
         self.came = threading.Condition()
@@ -42,8 +44,8 @@ class HookReceiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = outer.take(dict(self.headers.items()), body)
                 self.send_response(status)
-                if status == 302:
-                    self.send_header("Location", f"http://127.0.0.1:{outer.port}/elsewhere")
+                if status // 100 == 3:
+                    self.send_header("Location", outer.location or f"http://127.0.0.1:{outer.port}/elsewhere")
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:

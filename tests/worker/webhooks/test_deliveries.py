@@ -32,7 +32,7 @@ def _due_in_ms(bench: Bench, delivery_id: str) -> float:
 def test_another_worker_that_read_the_same_events_makes_no_second_ones(bench: Bench):
     outbox = _make(bench, 1)
     assert not bench.scripts.dispatch_webhooks("", "1-0-1", [["msg_x", "one", {"body": "{}", "job_id": "job"}]])
-    assert outbox.take("one") == ["msg_0"]
+    assert outbox.take("one") == [("msg_0", "")]
     assert outbox.take("one") == []
 
 
@@ -40,7 +40,7 @@ def test_four_are_sent_at_a_time_and_one_while_the_receiver_fails(bench: Bench):
     outbox = _make(bench, 9, backoff_ms=0)
     first = outbox.take("one")
     assert len(first) == 4
-    for delivery_id in first:
+    for delivery_id, _ in first:
         outbox.end(delivery_id, "it answered 500")
     assert len(outbox.take("one")) == 1
     assert outbox.take("one") == []
@@ -48,7 +48,7 @@ def test_four_are_sent_at_a_time_and_one_while_the_receiver_fails(bench: Bench):
 
 def test_a_receiver_that_failed_is_left_alone_and_so_is_what_waits_for_it(bench: Bench):
     outbox = _make(bench, 5)
-    for delivery_id in outbox.take("one"):
+    for delivery_id, _ in outbox.take("one"):
         outbox.end(delivery_id, "it answered 500")
     assert outbox.take("one") == []
     assert _due_in_ms(bench, "msg_4") <= 0

@@ -1,5 +1,5 @@
--- Take deliveries that are due. ARGV: target, how many may be under way at a time, lease (ms). Returns their ids.
--- While the target fails, one at a time is tried, and not before its pause is over.
+-- Take deliveries that are due. ARGV: target, how many may be under way at a time, lease (ms). Returns {id, traceparent}
+-- of each. -- While the target fails, one at a time is tried, and not before its pause is over.
 allow_when_full()
 local due, running, state = P .. 'webhook_due:' .. ARGV[1], P .. 'webhook_running:' .. ARGV[1], P .. 'webhook_state:' .. ARGV[1]
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', running, '-inf', now)) do
@@ -10,9 +10,10 @@ local f = redis.call('HMGET', state, 'failures', 'not_before')
 if (tonumber(f[2] or '') or 0) > now then return {} end
 local free = (tonumber(f[1] or '0') > 0 and 1 or tonumber(ARGV[2])) - redis.call('ZCARD', running)
 if free <= 0 then return {} end
-local taken = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, free)
-for _, id in ipairs(taken) do
+local taken = {}
+for i, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, free)) do
   redis.call('ZREM', due, id)
   redis.call('ZADD', running, now + tonumber(ARGV[3]), id)
+  taken[i] = {id, redis.call('HGET', P .. 'webhook:' .. id, 'traceparent') or ''}
 end
 return taken
