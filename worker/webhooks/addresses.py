@@ -38,35 +38,49 @@ def _is_allowed(host: str, port: int, address: str, hosts: CallbackHosts) -> boo
 
 
 def is_refused(address: Address) -> bool:
-    """Loopback, link-local (which clouds keep their metadata at), unspecified, multicast or reserved?"""
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if embedded is not None:
-            return is_refused(embedded)
-        # NAT64: the last 32 bits are the IPv4 address.
-        if address in _NAT64:
-            return is_refused(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    """Is it this machine, link-local (where clouds keep their metadata), unspecified, multicast or reserved?"""
+    embedded = _embedded(address)
+    if embedded is not None:
+        return is_refused(embedded)
     return (
         address.is_loopback
         or address.is_link_local
         or address.is_unspecified
         or address.is_multicast
         or address.is_reserved
-        or address in _METADATA
+        or any(address in network for network in _REFUSED if address.version == network.version)
+        or _is_own(address)
     )
 
 
+def _embedded(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to this IPv6 address would be sent to in the end, if there is one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
+def _is_own(address: Address) -> bool:
+    """Does one of this machine's interfaces have it? Then it is also where packets to it would come from."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            # Nothing is sent by this.
+            probe.connect((str(address), 9))
+            return str(probe.getsockname()[0]) == str(address)
+    except OSError:
+        return False
+
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-#: Metadata services outside link-local networks (AWS over IPv6, Alibaba), and this host's own network.
-_METADATA_NETWORKS = ("fd00:ec2::254/128", "100.100.100.200/32", "192.0.0.192/32", "0.0.0.0/8")
-
-
-class _Networks:
-    def __init__(self, *texts: str) -> None:
-        self._networks = [ipaddress.ip_network(text) for text in texts]
-
-    def __contains__(self, address: Address) -> bool:
-        return any(address.version == network.version and address in network for network in self._networks)
-
-
-_METADATA = _Networks(*_METADATA_NETWORKS)
+#: Metadata services outside link-local networks (AWS, Google Cloud and Oracle over IPv6, Alibaba, Oracle, Azure's
+#: wire server), and this host's own network.
+_REFUSED = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("fd00:ec2::/32", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128"),
+        *("100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32", "0.0.0.0/8"),
+    )
+)
