@@ -35,7 +35,7 @@ def main() -> int:
         "--only",
         default="",
         help="comma-separated: cached,filtered,submit,way,crowds,look,polls,streams,memory,batch,blocked,find,"
-        "console,predecessor",
+        "console,predecessor,traces",
     )
     parser.add_argument("--scale", action="store_true", help="also 100 to 200,000 volumes, and 1 to 4 processes")
     options = parser.parse_args()
@@ -57,7 +57,7 @@ def main() -> int:
 def _measure(folder: Path, options: argparse.Namespace) -> None:
     with stack(folder, _SIZES) as running:
         os.environ |= {"SAPI_REDIS_URL": running.redis.url, "BENCH_FOLDER": str(folder)}
-        from tests.benchmarks import batches, beside_streams, console, finding, predecessor
+        from tests.benchmarks import batches, beside_streams, console, finding, predecessor, traces
         from tests.benchmarks.measures import Measures
 
         measures = Measures(running, seconds=options.seconds, rounds=options.rounds)
@@ -76,6 +76,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
             "blocked": lambda: batches.blocked(running, "v100"),
             "find": lambda: finding.find_jobs(folder / "find"),
             "console": lambda: console.measure(running, "v50000", seconds=options.seconds, rounds=options.rounds),
+            "traces": lambda: traces.measure(folder / "traces", options.seconds, options.rounds),
             "predecessor": lambda: predecessor.measure(running, options.seconds),
         }
         for name, part in measurements.items():

@@ -125,13 +125,19 @@ def backends(folder: Path, sizes: Mapping[str, Mapping[str, object]]) -> str:
 
 @contextmanager
 def stack(
-    folder: Path, sizes: Mapping[str, Mapping[str, object]], *, api_workers: int = 2, nodes: int = 1
+    folder: Path,
+    sizes: Mapping[str, Mapping[str, object]],
+    *,
+    api_workers: int = 2,
+    nodes: int = 1,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Stack]:
     """Run everything inside the block; ``nodes``: worker processes for changes and look-ups."""
     redis = EmbeddedRedis.in_folder(find_server(), folder / "redis")
     server = redis.start()
-    environment = {
+    every = {
         **clean_environment(),
+        **(environment or {}),
         "SAPI_REDIS_URL": redis.url,
         "SAPI_DEBUG": "true",
         "SAPI_SECRET_KEY": "for measurements on one machine only",
@@ -145,7 +151,7 @@ def stack(
         "SAPI_BASIC_AUTH_PASSWORD": "bench",
         "BENCH_FOLDER": str(folder),
     }
-    processes = Processes(folder, environment)
+    processes = Processes(folder, every)
     try:
         redis.await_ready(20)
         described = backends(folder, sizes)
