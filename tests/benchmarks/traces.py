@@ -40,7 +40,7 @@ def measure(folder: Path, seconds: float, rounds: int) -> Iterator[Row]:
         for _ in range(1 + _TURNS * rounds):
             for name, service in running.items():
                 loads.setdefault(name, []).append(_changes(service, seconds / _TURNS))
-    cpu_ms = {name: statistics.median(load.cpu_ms for load in found[1:]) for name, found in loads.items()}
+    cpu_ms = {name: statistics.median(load.cpu_ms for load in each[1:]) for name, each in loads.items()}
     absent = cpu_ms[_ABSENT]
     for name, target in ((_OFF, "≤ 1.02"), (_ON, "")):
         ours, other = (f"{each:.2f} ms CPU" for each in (cpu_ms[name], absent))

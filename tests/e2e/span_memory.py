@@ -64,6 +64,6 @@ def read_spans(folder: Path, trace_id: str) -> Iterator[dict[str, Any]]:
 
 
 def _read(port: int) -> list[dict[str, Any]]:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as spans:
-        found: list[dict[str, Any]] = json.load(spans)
-        return found
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as sent:
+        spans: list[dict[str, Any]] = json.load(sent)
+        return spans

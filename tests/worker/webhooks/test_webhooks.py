@@ -27,8 +27,6 @@ from worker.webhooks.sending import NotSent, post
 from worker.webhooks.settings import WebhookSettings
 from worker.webhooks.tasks import DeliverTask
 
-NOWHERE = CallbackHosts("")
-
 
 @pytest.fixture
 def receiver() -> Iterator[HookReceiver]:
