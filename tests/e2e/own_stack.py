@@ -117,8 +117,8 @@ def own_stack(
     running = None
     server = redis.start()
     every = {
-        **(environment or {}),
         **clean_environment(),
+        **(environment or {}),
         "SAPI_REDIS_URL": redis.url,
         "SAPI_DEBUG": "true",
         "SAPI_SECRET_KEY": "for tests on one machine only",
