@@ -81,7 +81,7 @@ check: ## All of lint, types, imports and test, and how long each took
 bench: $(STAMP) ## Measure
 	$(RUN) -m tests.benchmarks $(ARGS)
 
-mutants: $(STAMP) ## Put faults into T (worker/execution, worker/store/lua …), list those that no test notices (ARGS='--sample 0': all)
+mutants: $(STAMP) ## Put faults into T (worker/execution, worker/store/lua …), list those that no test notices (ARGS='--sample -1': all)
 	$(RUN) -m tests.mutants $(T) $(ARGS)
 
 chaos: $(STAMP) ## Kill parts of the running service, and look what is lost

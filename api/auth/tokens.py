@@ -81,12 +81,13 @@ class TokenVerifier:
         return claims
 
     def _known_keys(self, kid: object) -> list[Key]:
-        # Only public keys: with a shared secret, whoever can verify a token could make one.
+        # Only public keys: with a shared secret, whoever can verify a token could make one. The library refuses keys
+        # that are not meant for signatures ("use").
         published = self._jwks.get().get("keys")
         usable = [
             key
             for key in (published if isinstance(published, list) else [])
-            if isinstance(key, dict) and key.get("kty") in ("RSA", "EC", "OKP") and key.get("use", "sig") == "sig"
+            if isinstance(key, dict) and key.get("kty") in ("RSA", "EC", "OKP")
         ]
         return [_import(key) for key in usable if kid is None or key.get("kid") == kid]
 

@@ -1,4 +1,4 @@
-"""A plugin for pytest that tells coverage which test runs, and notes how long each took."""
+"""A plugin for pytest that notes of each test that passes which lines it executes (Lua, too) and how long it takes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ import os
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from coverage import Coverage
+from redis import Redis
 
-#: Where the seconds of each test are written, as JSON.
-DURATIONS_VARIABLE = "MUTANTS_DURATIONS"
-_durations: dict[str, float] = {}
+from tests.mutants.lua_lines import CHANNEL
+
+#: Where the seconds of each test and its lines of Lua are written, as JSON.
+NOTES_VARIABLE = "MUTANTS_NOTES"
+_END = "end of the test"
+_seconds: dict[str, float] = {}
+_lua: dict[str, list[str]] = {}
+_not_passed: set[str] = set()
+_listening: list[tuple[Redis, Any]] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -25,9 +33,36 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     try:
         return (yield)
     finally:
-        _durations[item.nodeid] = time.perf_counter() - began
+        _seconds[item.nodeid] = time.perf_counter() - began
         measured.switch_context("")
+        _lua[item.nodeid] = sorted({line for client, heard in _listening for line in _told(client, heard)})
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if not report.passed:
+        _not_passed.add(report.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> Generator[None, Any, Any]:
+    """Listen to the lines that scripts tell on the Redis of the tests."""
+    value = yield
+    if fixturedef.argname == "redis_server":
+        client = Redis.from_url(value.url, decode_responses=True)
+        client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
+        heard = client.pubsub()
+        heard.psubscribe(f"*{CHANNEL}")
+        _listening.append((client, heard))
+    return value
+
+
+def _told(client: Redis, heard: Any) -> Generator[str, None, None]:
+    client.publish(CHANNEL, _END)
+    while (message := heard.get_message(timeout=10)) is not None and message["data"] != _END:
+        if message["type"] == "pmessage":
+            yield message["data"]
 
 
 def pytest_sessionfinish() -> None:
-    Path(os.environ[DURATIONS_VARIABLE]).write_text(json.dumps(_durations))
+    seconds = {test: each for test, each in _seconds.items() if test not in _not_passed}
+    Path(os.environ[NOTES_VARIABLE]).write_text(json.dumps({"seconds": seconds, "lua": _lua}))

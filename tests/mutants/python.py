@@ -1,8 +1,9 @@
-"""Mutants of Python code: conditions negated or cut, comparisons and numbers off by one, calls dropped."""
+"""Mutants of Python code: conditions negated or cut, checks, locks and calls dropped, arguments swapped, off by one."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -41,32 +42,79 @@ def applied(source: str, edit: Edit) -> str:
 
 
 def _edits(node: ast.AST, source: str) -> Iterator[Edit]:
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+    if isinstance(node, ast.stmt):
+        yield from _of_statements(node, source)
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
         left, right = _text(node.left, source), _text(node.comparators[0], source)
         yield _instead(node, f"{left} {_COMPARISONS[type(node.ops[0])]} {right}")
     elif isinstance(node, ast.BoolOp):
-        word = " or " if isinstance(node.op, ast.And) else " and "
-        parts = [f"({_text(value, source)})" for value in node.values]
-        yield _instead(node, f"({word.join(parts)})")
-        for place in range(len(parts)):
-            joined = (" and " if isinstance(node.op, ast.And) else " or ").join(parts[:place] + parts[place + 1 :])
-            yield _instead(node, f"({joined})")
+        yield from _of_terms(node, source)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield _instead(node, f"({_text(node.operand, source)})")
     elif isinstance(node, ast.Constant) and isinstance(node.value, int):
         yield _instead(node, str(_other(node.value)))
-    elif isinstance(node, ast.If | ast.IfExp | ast.While) and isinstance(
-        node.test, ast.Name | ast.Attribute | ast.Call
-    ):
-        yield _instead(node.test, f"not {_text(node.test, source)}")
-    elif (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call | ast.Await)) or isinstance(
-        node, ast.Raise | ast.Continue | ast.Break | ast.AugAssign
-    ):
-        yield _instead(node, "pass")
+    elif isinstance(node, ast.IfExp):
+        yield from _negated(node.test, source)
+    elif isinstance(node, ast.Call):
+        yield from (_without(node, keyword, source) for keyword in node.keywords if keyword.arg)
+        yield from _swapped(node, source)
+
+
+def _of_terms(node: ast.BoolOp, source: str) -> Iterator[Edit]:
+    """The other word between the terms, and each term left out."""
+    one, other = (" and ", " or ") if isinstance(node.op, ast.And) else (" or ", " and ")
+    parts = [f"({_text(value, source)})" for value in node.values]
+    yield _instead(node, f"({other.join(parts)})")
+    yield from (_instead(node, f"({one.join(parts[:at] + parts[at + 1 :])})") for at in range(len(parts)))
+
+
+def _of_statements(node: ast.stmt, source: str) -> Iterator[Edit]:
+    if isinstance(node, ast.If | ast.While):
+        yield from _negated(node.test, source)
+        # A check that is dropped: what it would do is never done.
+        if isinstance(node, ast.If) and not node.orelse:
+            yield _instead(node.test, "False")
+    elif isinstance(node, ast.With) and not any(item.optional_vars for item in node.items):
+        yield _without_lock(node)
     elif isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
         yield _instead(node, "return None")
-    elif isinstance(node, ast.Call) and node.keywords:
-        yield from (_without(node, keyword, source) for keyword in node.keywords if keyword.arg)
+    elif _can_be_dropped(node):
+        yield _instead(node, "pass")
+
+
+def _negated(test: ast.expr, source: str) -> Iterator[Edit]:
+    """Comparisons and their like have mutants of their own."""
+    if isinstance(test, ast.Name | ast.Attribute | ast.Call):
+        yield _instead(test, f"not {_text(test, source)}")
+
+
+def _can_be_dropped(node: ast.stmt) -> bool:
+    """Calls, jumps, and assignments of fields; without the assignment of a name nothing works at all."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Call | ast.Await)
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return not any(isinstance(target, ast.Name | ast.Tuple) for target in targets)
+    return isinstance(node, ast.Raise | ast.Continue | ast.Break | ast.AugAssign)
+
+
+def _without_lock(node: ast.With) -> Edit:
+    """A block that is entered without what it holds."""
+    first, last = node.items[0].context_expr, node.items[-1].context_expr
+    assert last.end_lineno is not None
+    assert last.end_col_offset is not None
+    nothing = "__import__('contextlib').nullcontext()"
+    return Edit(first.lineno, first.col_offset, last.end_lineno, last.end_col_offset, nothing)
+
+
+def _swapped(call: ast.Call, source: str) -> Iterator[Edit]:
+    """Two neighbouring arguments in the wrong order."""
+    for one, other in itertools.pairwise(call.args):
+        if not isinstance(one, ast.Starred) and not isinstance(other, ast.Starred):
+            text = f"{_text(other, source)}, {_text(one, source)}"
+            assert other.end_lineno is not None
+            assert other.end_col_offset is not None
+            yield Edit(one.lineno, one.col_offset, other.end_lineno, other.end_col_offset, text)
 
 
 def _other(value: int) -> int:

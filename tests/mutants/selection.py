@@ -1,96 +1,134 @@
-"""Which tests execute a line, found by coverage; the quickest come first."""
+"""Which tests execute a line, as `measuring` has found; the quickest come first."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cached_property
 from pathlib import Path
 
 from coverage import CoverageData
 
-from tests.mutants.contexts import DURATIONS_VARIABLE
+from tests.mutants.measuring import digest
 
-_FOLDERS = {
-    "api": ["tests/api"],
-    "worker": ["tests/worker", "tests/api"],
-    "storage_backends": ["tests/storage_backends"],
-}
-#: Tests that start whole processes are too slow to run for each mutant, and coverage does not see into those.
-_TOO_SLOW = (
-    "tests/worker/test_processes.py", "tests/worker/test_flower_door.py", "tests/worker/test_redis_states.py",
-    "tests/api/test_fuzz.py",
-)  # fmt: skip
-_SCRIPTS = "worker/store/scripts.py"
 #: Of one parametrized test so many cases are tried, and of all tests as many as take so long (seconds).
 _MOST_CASES, _MOST_S = 6, 30.0
 
 
+class Measurement:
+    """One run of some files of tests, with the code as it was then."""
+
+    def __init__(self, folder: Path) -> None:
+        notes = json.loads((folder / "notes.json").read_text())
+        self.folder = folder
+        self.seconds: dict[str, float] = notes["seconds"]
+        self.files: dict[str, str] = json.loads((folder / "files.json").read_text())
+        self._lua: dict[str, list[str]] = notes["lua"]
+
+    @cached_property
+    def _coverage(self) -> CoverageData:
+        data = CoverageData(str(self.folder / "coverage"))
+        data.read()
+        return data
+
+    @cached_property
+    def _lua_lines(self) -> dict[str, dict[int, set[str]]]:
+        found: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for test, lines in self._lua.items():
+            for script, _, line in (each.rpartition(":") for each in lines):
+                found[script][int(line)].add(test)
+        return found
+
+    def tests_by_line(self, file: str) -> dict[int, set[str]]:
+        """Tests that executed each line of a file, by its lines then."""
+        if file.endswith(".lua"):
+            return self._lua_lines[Path(file).stem]
+        by_line = self._coverage.contexts_by_lineno(str(Path((self.folder / "top").read_text()) / file))
+        return {line: {context for context in contexts if context} for line, contexts in by_line.items()}
+
+    def source(self, file: str) -> list[str]:
+        """The lines of a file then."""
+        path = self.folder / "sources" / file
+        return path.read_text().splitlines() if path.exists() else []
+
+
 @dataclass
 class Coverage:
-    """What a run of the tests has executed: by file and line, which tests; and how many seconds each took."""
+    """Which tests execute what: the newest measurement of each file of tests counts."""
 
-    tests_by_line: dict[str, dict[int, set[str]]] = field(default_factory=dict)
-    durations: dict[str, float] = field(default_factory=dict)
+    top: Path
+    measurements: Sequence[Measurement]
 
-    def tests_of(self, file: str, lines: Iterable[int]) -> list[str]:
-        """Tests that execute one of these lines; for what only imports execute, tests that execute anything there."""
-        by_line = self.tests_by_line.get(file, {})
-        executed = [by_line[line] for line in lines if line in by_line]
-        found = set().union(*executed) or (set().union(*by_line.values()) if executed else set())
-        return self._quickest(found)
+    def unknown(self, files: Iterable[str]) -> list[str]:
+        """Files of tests that have changed since they were measured, or never were."""
+        known = {file: sha for measurement in self.measurements for file, sha in measurement.files.items()}
+        return [file for file in files if known.get(file) != digest(self.top / file)]
 
-    def tests_of_script(self, top: Path, name: str) -> list[str]:
-        """Tests that run a Lua script, or, for a file of functions, any script."""
-        lines = (top / _SCRIPTS).read_text().splitlines()
-        calling = re.compile(rf'"{name}"' if not name.endswith("functions") else r"self\._run")
-        # The call may begin in the line before its first argument.
-        numbers = [number for number, line in enumerate(lines, 1) if calling.search(line)]
-        return self.tests_of(_SCRIPTS, [each for number in numbers for each in (number - 1, number)])
+    def tests_by_line(self, file: str) -> dict[int, list[str]]:
+        """Tests that execute each line of a file (of a line that only imports execute: all that execute any)."""
+        found: dict[int, set[str]] = defaultdict(set)
+        lines = (self.top / file).read_text().splitlines()
+        for measurement in self.measurements:
+            by_line = measurement.tests_by_line(file)
+            for now, then in _same_lines(lines, measurement.source(file)):
+                found[now] |= {test for test in by_line.get(then, ()) if self._counts(measurement, test)}
+        everything = set().union(*found.values()) if found else set()
+        if file.endswith(".lua"):
+            self._fill_gaps(found, len(lines))
+        return {number: self._quickest(found[number] or everything) for number in range(1, len(lines) + 1)}
+
+    @staticmethod
+    def _fill_gaps(found: dict[int, set[str]], count: int) -> None:
+        """A line that begins no statement is executed with the one before it."""
+        for number in range(2, count + 1):
+            found[number] = found[number] or found[number - 1]
+
+    @cached_property
+    def _newest(self) -> dict[str, Measurement]:
+        return {file: measurement for measurement in self.measurements for file in measurement.files}
+
+    @cached_property
+    def _seconds(self) -> dict[str, float]:
+        return {
+            test: seconds
+            for measurement in self.measurements
+            for test, seconds in measurement.seconds.items()
+            if self._newest[test.partition("::")[0]] is measurement
+        }
+
+    def _counts(self, measurement: Measurement, test: str) -> bool:
+        return self._newest.get(test.partition("::")[0]) is measurement and test in measurement.seconds
 
     def _quickest(self, found: set[str]) -> list[str]:
         by_function: dict[str, list[str]] = defaultdict(list)
-        for test in sorted(found, key=lambda test: self.durations.get(test, 0)):
+        for test in sorted(found, key=self._seconds.__getitem__):
             by_function[test.partition("[")[0]].append(test)
         kept = [test for cases in by_function.values() for test in cases[:_MOST_CASES]]
         chosen: list[str] = []
         seconds = 0.0
-        for test in sorted(kept, key=lambda test: self.durations.get(test, 0)):
-            seconds += self.durations.get(test, 0)
+        for test in sorted(kept, key=self._seconds.__getitem__):
+            seconds += self._seconds[test]
             if chosen and seconds > _MOST_S:
                 break
             chosen.append(test)
         return chosen
 
 
-def measure(top: Path, target: str, folder: Path, tests: Iterable[str]) -> Coverage:
-    """Run the tests of the target's package (or ``tests``) once, in the checkout ``top``; keep what is measured."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data_file, durations = folder / "coverage", folder / "durations.json"
-    package = target.partition("/")[0]
-    command = [
-        sys.executable, "-m", "coverage", "run", f"--data-file={data_file}", f"--source={package}", "-m", "pytest",
-        "-q", "-p", "no:cacheprovider", "-p", "tests.mutants.contexts", "-m", "not bench and not chaos",
-        *(f"--ignore={path}" for path in _TOO_SLOW), *(tests or _FOLDERS[package]),
-    ]  # fmt: skip
-    data_file.unlink(missing_ok=True)
-    environment = {**os.environ, DURATIONS_VARIABLE: str(durations)}
-    subprocess.run(command, cwd=top, env=environment, check=False, stdout=subprocess.DEVNULL, timeout=1800)
-    return read(top, folder)
+def read(top: Path, store: Path) -> Coverage:
+    """What all runs have measured, the newest last."""
+    folders = sorted(path for path in store.iterdir()) if store.exists() else []
+    return Coverage(top, [Measurement(folder) for folder in folders])
 
 
-def read(top: Path, folder: Path) -> Coverage:
-    """What an earlier run has measured."""
-    data = CoverageData(str(folder / "coverage"))
-    data.read()
-    found = Coverage(durations=json.loads((folder / "durations.json").read_text()))
-    for name in data.measured_files():
-        lines = data.contexts_by_lineno(name)
-        tests = {line: {context for context in contexts if context} for line, contexts in lines.items()}
-        found.tests_by_line[str(Path(name).relative_to(top))] = tests
-    return found
+def _same_lines(now: Sequence[str], then: Sequence[str]) -> Iterable[tuple[int, int]]:
+    """Pairs of line numbers: which line of a file was which; lines that were exchanged belong together."""
+    for tag, now_from, now_to, then_from, then_to in SequenceMatcher(None, now, then, autojunk=False).get_opcodes():
+        if tag == "equal":
+            yield from zip(range(now_from + 1, now_to + 1), range(then_from + 1, then_to + 1), strict=True)
+        else:
+            yield from (
+                (here, there) for here in range(now_from + 1, now_to + 1) for there in range(then_from + 1, then_to + 1)
+            )

@@ -8,27 +8,39 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.mutants.measuring import copy
 from tests.mutants.python import Edit, applied
 
-_NOT_COPIED = (".git", ".venv", ".dev", "build", "dist", ".hypothesis", ".mypy_cache", ".ruff_cache", "__pycache__")
 _LOADED = (
     "pytest", "hypothesis", "flask_smorest", "celery", "kombu.transport.redis", "redis", "pydantic_settings",
     "structlog", "prometheus_client", "limits", "joserfc.jwt", "requests", "pybreaker", "orjson",
 )  # fmt: skip
+_OURS = ("api", "worker", "storage_backends", "storage_api_client", "tests", "deploy", "conftest")
 #: What is loaded already cannot be rewritten, and need not be.
 _QUIET = "-Wignore::pytest.PytestAssertRewriteWarning"
-#: How long one trial may take (seconds); a mutant that makes tests hang was noticed.
-_LIMIT_S = 120.0
+#: How long one test, and all tests of one mutant, may take (seconds).
+_TEST_LIMIT_S, _LIMIT_S = 30, 120.0
 _copy: Path
+_until: float
+
+
+class Outcome(Enum):
+    """How a trial ended."""
+
+    NOTICED = "noticed"
+    SURVIVED = "survived"
+    #: The tests took too long, and they do without the mutant, too: the machine is busy.
+    TOO_SLOW = "too slow"
+    NOT_TRIED = "not tried"
 
 
 class Mutant(NamedTuple):
@@ -46,70 +58,102 @@ class Mutant(NamedTuple):
         return f"{self.file} {line.strip()} -> {becomes or '(dropped)'}"
 
 
-def survivors(top: Path, mutants: Sequence[Mutant], jobs: int) -> Iterator[Mutant]:
-    """Try every mutant; return those that no test notices."""
+def outcomes(top: Path, mutants: Sequence[Mutant], jobs: int, limit_s: float) -> Iterator[tuple[Mutant, Outcome]]:
+    """Try every mutant, as long as ``limit_s`` is not over."""
     context = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory() as folder, context.Pool(jobs, _prepare, (top, folder)) as pool:
-        for mutant, is_noticed in pool.imap(_try, mutants):
-            if not is_noticed:
-                yield mutant
+    until = time.monotonic() + limit_s
+    with tempfile.TemporaryDirectory() as folder, context.Pool(jobs, _prepare, (top, folder, until)) as pool:
+        yield from pool.imap_unordered(_try, mutants)
 
 
-def _prepare(top: Path, folder: str) -> None:
+def _prepare(top: Path, folder: str, until: float) -> None:
     """Make the copy of this process, which becomes its checkout; load the libraries."""
-    global _copy  # noqa: PLW0603 - one for each process of the pool
+    global _copy, _until  # noqa: PLW0603 - one for each process of the pool
+    _until = until
     _copy = Path(tempfile.mkdtemp(dir=folder)) / "checkout"
-    shutil.copytree(top, _copy, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
-    (_copy / ".venv").symlink_to(top / ".venv")
+    copy(top, _copy)
     os.chdir(_copy)
     sys.path[:] = [str(_copy) if Path(path or ".").resolve() == top else path for path in sys.path]
+    sys.path.insert(0, str(_copy / "client"))
+    os.environ["PYTHONPATH"] = f"{_copy / 'client'}:{_copy}"
     for name in _LOADED:
         importlib.import_module(name)
 
 
-def _try(mutant: Mutant) -> tuple[Mutant, bool]:
+def _try(mutant: Mutant) -> tuple[Mutant, Outcome]:
+    # What no test executes, no test can notice.
+    if not mutant.tests:
+        return mutant, Outcome.SURVIVED
+    if time.monotonic() > _until:
+        return mutant, Outcome.NOT_TRIED
     file = _copy / mutant.file
     source = file.read_text()
     file.write_text(applied(source, mutant.edit))
     try:
-        # What no test executes, no test can notice.
-        return mutant, bool(mutant.tests) and _run(mutant.tests) != 0
+        result = _run(mutant.tests)
     finally:
         file.write_text(source)
+    return mutant, _judged(mutant, result)
 
 
-def _run(tests: Sequence[str]) -> int:
-    """Run tests in a fork of this process; return pytest's exit status, or -1 when that takes too long."""
+class _Result(NamedTuple):
+    """pytest's exit status, and the tests that took too long (if not each by itself: all)."""
+
+    status: int
+    slow: tuple[str, ...] = ()
+
+
+def _judged(mutant: Mutant, result: _Result) -> Outcome:
+    if result.status == 0:
+        return Outcome.SURVIVED
+    # A mutant that makes tests hang was noticed, unless they take as long without it.
+    is_slow = bool(result.slow) and _run(result.slow).status != 0
+    return Outcome.TOO_SLOW if is_slow else Outcome.NOTICED
+
+
+def _run(tests: Sequence[str]) -> _Result:
+    """Run tests in a fork of this process."""
+    notes = _copy / ".slow_tests"
+    notes.write_text("")
     process = os.fork()
     if process == 0:
         os.setsid()
-        _run_here(tests)
+        _run_here(tests, notes)
     until = time.monotonic() + _LIMIT_S
     while time.monotonic() < until:
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
+            return _Result(os.waitstatus_to_exitcode(status), tuple(notes.read_text().splitlines()))
         time.sleep(0.02)
     os.killpg(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    return -1
+    return _Result(-1, tuple(tests))
 
 
-def _run_here(tests: Sequence[str]) -> None:
+class _SlowTests:
+    """Notes which tests failed for taking too long."""
+
+    def __init__(self, notes: Path) -> None:
+        self._notes = notes
+
+    def pytest_runtest_logreport(self, report: object) -> None:
+        if "Timeout (>" in str(getattr(report, "longrepr", "")):
+            self._notes.write_text(f"{getattr(report, 'nodeid', '')}\n")
+
+
+def _run_here(tests: Sequence[str], notes: Path) -> None:
     """Run tests in this process, and end it."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
     sys.dont_write_bytecode = True
-    for name in [
-        each for each in sys.modules if each.partition(".")[0] in ("api", "worker", "storage_backends", "tests")
-    ]:
+    for name in [each for each in sys.modules if each.partition(".")[0] in _OURS]:
         del sys.modules[name]
     status = 3
     try:
         import pytest
 
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout=30", "--no-header", _QUIET]
-        status = int(pytest.main([*options, *tests]))
+        options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={_TEST_LIMIT_S}", "--no-header", _QUIET]
+        status = int(pytest.main([*options, *tests], plugins=[_SlowTests(notes)]))
     finally:
         os._exit(status)

@@ -43,15 +43,18 @@ class Plant:
         self.jobs = Jobs(self.client, JobScripts(self.client, PREFIX), JobIds(b"secret"), self.publisher, self.settings)
         self._workers: list[subprocess.Popen[bytes]] = []
 
-    def worker(self, node: str, module: str = "worker.main") -> subprocess.Popen[bytes]:
+    def worker(
+        self, node: str, module: str = "worker.main", *, latency_s: float | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start one, and return when it is there."""
+        latency_s = self.latency_s if latency_s is None else latency_s
         env = clean_environment() | {
             "SAPI_REDIS_URL": self.redis.url,
             "SAPI_STATE_DIR": str(self.folder),
             "SAPI_LEASE": "3",
             "SIGNALS_FILE": str(self.folder / "signals"),
             "SAPI_DEBUG": "1",
-            "SAPI_BACKENDS": f"filer🌈DummyStorage🌈volumes🌈3🌈latency_s🌈{self.latency_s}",
+            "SAPI_BACKENDS": f"filer🌈DummyStorage🌈volumes🌈3🌈latency_s🌈{latency_s}",
         }
         process = launch([sys.executable, "-m", module, "--node", node], self.folder / f"{node}.log", env)
         self._workers.append(process)

@@ -38,11 +38,13 @@ def test_what_a_killed_worker_left_is_settled_by_another(plant: Plant):
 
 
 def test_a_worker_that_was_stopped_for_long_does_not_change_what_was_settled(plant: Plant):
-    stopped = plant.worker("stopped")
+    # Long enough that it is surely stopped before it changes the dummy's file: in the middle of a transaction it would
+    # keep everybody else from changing it.
+    stopped = plant.worker("stopped", latency_s=6)
     job_id = plant.accept("create_volume", volume="late")
     plant.until(lambda: plant.sent(job_id), "the change is being sent")
     stopped.send_signal(signal.SIGSTOP)
-    plant.worker("other")
+    plant.worker("other", latency_s=0.1)
     plant.done(job_id)
     stopped.send_signal(signal.SIGCONT)
     # It works again: it carries out what comes next, and has not carried out what it lost.

@@ -1,0 +1,62 @@
+"""The mutation testing of `make mutants` puts in the faults that it says, and knows which lines of a script run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutants import lua, python
+from tests.mutants.lua_lines import CHANNEL, traced
+from tests.mutants.python import applied
+from worker.store.script_runner import script_names, script_source
+
+
+def _lines(source: str) -> set[str]:
+    return {applied(source, edit).strip() for edit in python.mutants(source)}
+
+
+@pytest.mark.parametrize(
+    ("source", "mutants"),
+    [
+        ("a = b < 1", {"a = b <= 1", "a = b < 2"}),
+        ("a = b and not c", {"a = ((b) or (not c))", "a = ((not c))", "a = ((b))", "a = b and (c)"}),
+        ("if a:\n    b()", {"if not a:\n    b()", "if False:\n    b()", "if a:\n    pass"}),
+        ("with lock:\n    b()", {"with __import__('contextlib').nullcontext():\n    b()", "with lock:\n    pass"}),
+        ("a.b = c(d, e)", {"pass", "a.b = c(e, d)"}),
+        ("def a():\n    return b", {"def a():\n    return None"}),
+    ],
+)
+def test_faults_of_python(source: str, mutants: set[str]):
+    assert _lines(source) == mutants
+
+
+@pytest.mark.parametrize(
+    ("source", "mutants"),
+    [
+        (
+            "  if a and b then return c end",
+            {"  if not (a and b) then return c end", "  if a then return c end", "  if b then return c end",
+             "  if a or b then return c end", ""},
+        ),
+        ("  call(a, b)", {"  call(b, a)", ""}),
+        ("  local n = f < 1", {"  local n = f <= 1"}),
+        ("-- if a and b then", set()),
+    ],
+)  # fmt: skip
+def test_faults_of_lua(source: str, mutants: set[str]):
+    assert {edit.text for edit in lua.mutants(source)} == mutants
+
+
+def test_scripts_tell_their_lines(redis_client):
+    with redis_client.pubsub() as heard:
+        heard.psubscribe(f"*{CHANNEL}")
+        assert heard.get_message(timeout=5)["type"] == "psubscribe"
+        source = "local function f(n) return n end\nif f(1) == 2 then\n  return 3\nend\nreturn f(4)\n"
+        assert redis_client.eval(traced("some", source, is_first=True), 1, "p:") == 4
+        told = [heard.get_message(timeout=5)["data"] for _ in range(3)]
+        assert told == [b"some:2", b"some:1", b"some:5"]
+        assert heard.get_message() is None
+
+
+@pytest.mark.parametrize("name", script_names())
+def test_every_script_can_be_made_to_tell(redis_client, name: str):
+    assert redis_client.script_load(traced(name, script_source(name), is_first=True))

@@ -1,0 +1,416 @@
+"""Rules that the scripts keep and that no process shows by itself: shares, times, counters, and what is dropped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.catalog.operations import OPERATIONS
+from worker.execution.claims import Completion
+from worker.jobs.event_log import BEGINNING, EventLog
+from worker.jobs.failure import Failure
+from worker.jobs.record import State
+from worker.jobs.repeats import Repeat
+from worker.jobs.service import NewJob
+from worker.messaging.messages import TaskMessage
+from worker.store.results import SubmitOutcome
+
+_WRITE = f"{SUBSYSTEM}.write"
+_QUEUED = f"{PREFIX}queued:{_WRITE}"
+
+
+def _now_ms(bench: Bench) -> int:
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def _snapshot(bench: Bench, name: str, *, who: str = "ann", volume: str = "vol") -> NewJob:
+    return replace(bench.new("create_snapshot", volume=volume, name=name), requester=who)
+
+
+def _ids(bench: Bench, key: str) -> list[str]:
+    found: Any = bench.client.zrange(key, 0, -1)
+    return [each.decode() for each in found]
+
+
+def _score(bench: Bench, key: str, member: str) -> float:
+    found: Any = bench.client.zscore(key, member)
+    return float(found)
+
+
+def _texts(bench: Bench, key: str) -> dict[str, str]:
+    found: Any = bench.client.hgetall(f"{PREFIX}{key}")
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+# --- the order of a queue
+
+
+def test_who_has_few_jobs_waiting_comes_before_who_has_many(bench: Bench):
+    mine = [bench.jobs.accept(_snapshot(bench, f"a{n}"))[1] for n in range(5)]
+    other = bench.jobs.accept(_snapshot(bench, "b", who="bob"))[1]
+    # Each job that waits already counts as 64 later arrivals: bob's first is sixth to come, and ann's second 66th.
+    assert _ids(bench, _QUEUED) == [mine[0], other, *mine[1:]]
+    status = bench.jobs.get(other)
+    assert status is not None
+    assert (status.position, status.behind) == (1, True)
+    bench.node().claim(mine[0])
+    after = bench.jobs.accept(_snapshot(bench, "b2", who="bob"))[1]
+    # What began does not count any more: bob has one waiting, as ann's second job had one before it.
+    assert _ids(bench, _QUEUED)[:3] == [other, mine[1], after]
+
+
+def test_a_job_that_is_put_off_is_in_its_queue_again_and_runs_nowhere(bench: Bench):
+    job_id = bench.accept("create_volume")
+    node = bench.node()
+    lease = node.claim(job_id)
+    assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([], [job_id])
+    node.claims.requeue(lease, 0)
+    assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([job_id], [])
+
+
+def test_a_sweep_puts_a_job_back_that_is_missing_in_its_queue(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.client.delete(_QUEUED)
+    bench.let_time_pass()
+    bench.node().sweep()
+    assert _ids(bench, _QUEUED) == [job_id]
+    due = _score(bench, f"{PREFIX}due:{SUBSYSTEM}", job_id)
+    assert 55_000 < due - _now_ms(bench) <= 60_000
+
+
+def test_what_has_ended_or_is_gone_is_checked_no_more(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().carry_out(job_id)
+    bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1, "deleted-by-hand": 1})
+    assert bench.node().sweep() == ([], [])
+    assert _ids(bench, f"{PREFIX}due:{SUBSYSTEM}") == []
+
+
+def test_a_job_whose_record_is_gone_leaves_the_queue(bench: Bench):
+    bench.client.zadd(_QUEUED, {"deleted-by-hand": 1})
+    job_id = bench.accept("create_volume")
+    bench.publisher.take()
+    bench.node().fill()
+    assert _ids(bench, _QUEUED) == [job_id]
+    assert [message.job_id for message in bench.publisher.take()] == [job_id]
+
+
+def test_one_message_a_second_and_no_more_than_there_is_room_for(bench: Bench):
+    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(4)]
+    picked = [bench.scripts.pick_runnable(_WRITE, 3, 100) for _ in range(2)]
+    assert [[message[0].decode() for message in each] for each in picked] == [jobs[:3], jobs[3:]]
+    assert bench.scripts.pick_runnable(_WRITE, 3, 100) == []
+    for job_id, ago_ms in ((jobs[0], 900), (jobs[1], 1001), (jobs[2], -60_000)):
+        bench.client.hset(f"{PREFIX}job:{job_id}", "dispatched_at", _now_ms(bench) - ago_ms)
+    # One that seems to have been published in a minute was so before the clock was set back.
+    found = bench.scripts.pick_runnable(_WRITE, 3, 100)
+    assert [message[0].decode() for message in found] == [jobs[1], jobs[2]]
+    assert bench.scripts.pick_runnable(_WRITE, 3, 0) == []
+
+
+# --- attempts
+
+
+def test_the_first_failure_is_noted_once_and_an_attempt_that_does_not_count_is_taken_back(bench: Bench):
+    job_id = bench.accept("create_volume")
+    node = bench.node()
+    token = node.claim(job_id).token
+    assert bench.scripts.requeue(job_id, token, 0, "retrying", ("code", "why"), counts=True) == "DONE"
+    first = bench.field(job_id, "first_failure")
+    assert abs(int(first) - _now_ms(bench)) < 10_000
+    bench.client.hset(f"{PREFIX}job:{job_id}", "first_failure", int(first) - 5000)
+    token = node.claim(job_id).token
+    assert bench.field(job_id, "attempt") == "2"
+    assert bench.scripts.requeue(job_id, token, 7000, "retrying", counts=False) == "DONE"
+    assert (bench.field(job_id, "attempt"), bench.field(job_id, "message")) == ("1", "")
+    assert bench.field(job_id, "first_failure") == str(int(first) - 5000)
+    assert 5000 < int(bench.field(job_id, "not_before")) - _now_ms(bench) <= 7000
+    assert len(json.loads(bench.field(job_id, "attempts"))) == 1
+
+
+def test_a_job_that_is_returned_without_a_reason_has_not_failed(bench: Bench):
+    job_id = bench.accept("create_volume")
+    token = bench.node().claim(job_id).token
+    bench.scripts.requeue(job_id, token, 0, "", counts=False)
+    assert bench.field(job_id, "first_failure") == ""
+    assert bench.field(job_id, "attempts") == ""
+
+
+@pytest.mark.parametrize("field", ["token", "state"])
+def test_only_who_holds_a_job_puts_it_off_hands_it_over_or_ends_it(bench: Bench, field: str):
+    job_id = bench.accept("create_volume")
+    token = bench.node().claim(job_id).token
+    if field == "token":
+        token += "x"
+    else:
+        bench.client.hset(f"{PREFIX}job:{job_id}", "state", "queued")
+    before = _texts(bench, f"job:{job_id}")
+    scripts = bench.scripts
+    assert scripts.requeue(job_id, token, 0, "retrying", counts=True) == "LOST"
+    assert scripts.hand_over(job_id, token, 0, "", 1000) == "LOST"
+    assert scripts.record_progress(job_id, token, "step", {"step": "x"}) == "LOST"
+    assert scripts.renew_leases(1000, job_id, token) == ["LOST"]
+    assert scripts.join_ordering(job_id, token, ["x"], {})[0] == "LOST"
+    assert scripts.finish(job_id, token, "succeeded", {}, [], 1000, b"", 1000, 10)[0] == "LOST"
+    assert _texts(bench, f"job:{job_id}") == before
+
+
+def test_a_hand_over_is_dated_once_and_keeps_its_cause(bench: Bench):
+    job_id = bench.accept("create_volume")
+    lease = bench.node().claim(job_id)
+    lease.record_intent("create_volume")
+    assert bench.scripts.hand_over(job_id, lease.token, 5000, "silence", 1000, '{"code": "1"}') == "DONE"
+    since = int(bench.field(job_id, "in_doubt_since"))
+    due = _score(bench, f"{PREFIX}due:{SUBSYSTEM}", job_id)
+    assert abs(since - _now_ms(bench)) < 10_000
+    assert 2000 < due - _now_ms(bench) <= 5000
+    assert bench.field(job_id, "token") == ""
+    bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"token": "t", "in_doubt_since": since - 9000})
+    bench.scripts.hand_over(job_id, "t", 5000, "silence", 1000)
+    assert bench.field(job_id, "in_doubt_since") == str(since - 9000)
+    assert bench.field(job_id, "in_doubt_cause") == '{"code": "1"}'
+    assert bench.field(job_id, "cancellable") == "0"
+
+
+# --- sweeps
+
+
+def test_who_can_reconcile_no_more_leaves_a_job_to_the_next_sweep(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id).record_intent("create_volume")
+    bench.let_time_pass()
+    assert bench.node().sweep(room=0) == ([], [])
+    due = _score(bench, f"{PREFIX}due:{SUBSYSTEM}", job_id)
+    assert 0 < due - _now_ms(bench) <= 1000
+    bench.let_time_pass()
+    assert bench.node().sweep(room=1) == ([job_id], [])
+
+
+def test_a_lease_that_lapsed_is_given_the_grace_time(bench: Bench):
+    job_id = bench.accept("create_volume")
+    token = bench.node().claim(job_id).token
+    key, due = f"{PREFIX}job:{job_id}", f"{PREFIX}due:{SUBSYSTEM}"
+    bench.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping={"at": _now_ms(bench), "since": 1})
+    bench.client.hset(key, "lease", _now_ms(bench) + 5000)
+    bench.client.zadd(due, {job_id: 1})
+    bench.node().sweep()
+    # It has not lapsed: it is looked at again when it would have.
+    assert bench.client.zscore(due, job_id) == int(bench.field(job_id, "lease"))
+    assert bench.field(job_id, "stalled_since") == ""
+    bench.client.hset(key, "lease", 1)
+    bench.client.zadd(due, {job_id: 1})
+    bench.node().sweep()
+    assert bench.job(job_id).state is State.RUNNING
+    stalled = int(bench.field(job_id, "stalled_since"))
+    assert abs(stalled - _now_ms(bench)) < 10_000
+    assert _score(bench, due, job_id) > stalled
+    assert bench.scripts.renew_leases(15_000, job_id, token) == ["GO"]
+    assert bench.field(job_id, "stalled_since") == ""
+
+
+def test_a_job_that_was_cancelled_before_anything_was_sent_ends_cancelled_with_its_worker(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id)
+    bench.jobs.cancel(job_id, "ann")
+    bench.let_time_pass()
+    bench.node().sweep()
+    assert bench.job(job_id).state is State.CANCELLED
+    assert not bench.leftovers()
+
+
+# --- workers
+
+
+def test_slots_of_workers_that_are_silent_or_shut_down_do_not_count(bench: Bench):
+    queue, scripts = "q", bench.scripts
+    scripts.worker_heartbeat("one", {queue: 4, "other": 1})
+    scripts.worker_heartbeat("two", {queue: 3})
+    assert bench.client.get(f"{PREFIX}capacity:{queue}") == b"7"
+    assert bench.client.get(f"{PREFIX}capacity:other") == b"1"
+    assert 10_000 < bench.client.pttl(f"{PREFIX}capacity:{queue}") <= 15_000
+    bench.client.zadd(f"{PREFIX}workers:{queue}", {"one": _now_ms(bench) - 15_500, "old": 1})
+    scripts.worker_heartbeat("two", {queue: 3})
+    assert bench.client.get(f"{PREFIX}capacity:{queue}") == b"3"
+    assert _texts(bench, f"slots:{queue}") == {"two": "3"}
+    assert _ids(bench, f"{PREFIX}workers:{queue}") == ["one", "two"]
+    assert scripts.queue_stats(15_000, queue) == [(0, 0, 0, [b"two"])]
+
+
+def test_a_worker_that_shuts_down_is_online_for_nothing(bench: Bench):
+    scripts = bench.scripts
+    scripts.worker_heartbeat("one", {"q": 4, "other": 1})
+    bench.client.zadd(f"{PREFIX}draining", {"long-ago": _now_ms(bench) - 600_500})
+    now_ms = scripts.worker_draining("one", "q", "other")
+    assert abs(now_ms - _now_ms(bench)) < 10_000
+    assert scripts.queue_stats(15_000, "q", "other") == [(0, 0, 0, []), (0, 0, 0, [])]
+    assert _ids(bench, f"{PREFIX}draining") == ["one"]
+
+
+def test_the_state_of_a_queue(bench: Bench):
+    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(3)]
+    bench.node().claim(jobs[0])
+    bench.client.hset(f"{PREFIX}job:{jobs[1]}", "created", _now_ms(bench) - 60_000)
+    waiting, running, oldest_ms, workers = bench.scripts.queue_stats(15_000, _WRITE)[0]
+    assert (waiting, running, workers) == (2, 1, [])
+    assert 60_000 <= oldest_ms < 70_000
+
+
+# --- what ends are counted as
+
+
+def _ended(bench: Bench, job_id: str, *, ran_ms: int, failure: Failure | None = None) -> None:
+    node = bench.node()
+    lease = node.claim(job_id)
+    bench.client.hset(f"{PREFIX}job:{job_id}", "started", _now_ms(bench) - ran_ms)
+    state = State.FAILED if failure else State.SUCCEEDED
+    node.claims.complete(lease, Completion(state, failure, result=b"null"))
+
+
+def test_mean_run_times_follow_what_succeeds(bench: Bench):
+    name = "create_volume"
+    for number, (ran_ms, failure, expected) in enumerate(
+        [(10_000, None, 10_000), (20_000, None, 13_000), (90_000, Failure("backend-error", "no"), 13_000)]
+    ):
+        _ended(bench, bench.accept(name, volume=f"v{number}"), ran_ms=ran_ms, failure=failure)
+        mean = int(_texts(bench, f"mean_durations:{SUBSYSTEM}")[name])
+        assert expected <= mean < expected + 900
+    # So a client that waits for the next one is asked to come back then.
+    status = bench.jobs.get(bench.accept(name, volume="next"))
+    assert status is not None
+    assert status.retry_after_s in (13, 14)
+
+
+def test_how_jobs_end_and_how_long_they_took_is_counted(bench: Bench):
+    ends = [
+        ("create_volume", 100, None), ("create_volume", 1500, Failure("already-exists", "there")),
+        ("create_policy", 2_000_000, Failure("backend-error", "no")),
+    ]  # fmt: skip
+    for operation, ran_ms, failure in ends:
+        _ended(bench, bench.accept(operation), ran_ms=ran_ms, failure=failure)
+    counted = _texts(bench, "metrics")
+    for name in (
+        "ended filer create_volume succeeded ", "ended filer create_volume failed already-exists",
+        "ended filer create_policy failed backend-error", "failed filer already-exists", "failed filer backend-error",
+        "run filer create_volume 2000", "run filer create_policy inf",
+    ):  # fmt: skip
+        assert counted[name] == "1", name
+    assert int(counted["run filer create_policy sum"]) >= 2_000_000_000
+    assert sum(int(count) for name, count in counted.items() if name.startswith("wait ") and "sum" not in name) == 3
+    # What its user asked for in vain is no news for whoever runs the service.
+    assert bench.client.llen(f"{PREFIX}failures") == 1
+
+
+def test_the_last_hundred_failures_are_kept(bench: Bench):
+    bench.client.rpush(f"{PREFIX}failures", *range(100))
+    job_id = bench.accept("create_volume")
+    _ended(bench, job_id, ran_ms=1, failure=Failure("backend-error", "no"))
+    kept: Any = bench.client.lrange(f"{PREFIX}failures", 0, -1)
+    assert (kept[0].decode(), len(kept), kept[-1]) == (job_id, 100, b"98")
+
+
+def test_a_record_of_a_read_is_kept_for_a_shorter_time(bench: Bench):
+    kept = {}
+    for operation in ("get_volume", "create_volume"):
+        job_id = bench.accept(operation)
+        bench.node().carry_out(job_id)
+        kept[operation] = int(bench.field(job_id, "expires")) - int(bench.field(job_id, "finished"))
+        assert _score(bench, f"{PREFIX}expiring", job_id) == int(bench.field(job_id, "expires"))
+    settings = bench.settings
+    assert kept == {"get_volume": settings.read_job_keep * 1000, "create_volume": settings.job_keep * 1000}
+    assert settings.read_job_keep < settings.job_keep
+
+
+# --- the event log
+
+
+def test_an_event_tells_the_place_in_the_queue_and_no_long_request(bench: Bench):
+    bench.scripts.worker_heartbeat("here", {_WRITE: 4})
+    bench.client.zadd(f"{PREFIX}workers:{_WRITE}", {"silent": _now_ms(bench) - 15_500})
+    bench.jobs.accept(_snapshot(bench, "first"))
+    second = bench.jobs.accept(replace(_snapshot(bench, "second"), request={"comment": "x" * 1100}))[1]
+    (event,) = [each for each in EventLog(bench.client, PREFIX).read(BEGINNING, 10) if _id_of(each) == second]
+    assert event.status is not None
+    assert (event.status.position, event.status.workers_online) == (1, 1)
+    entries: Any = bench.client.xrange(f"{PREFIX}event_log")
+    assert [entry[b"request"] == b"" for _, entry in entries] == [False, True]
+
+
+def _id_of(event: Any) -> str:
+    return str(event.status.job.id) if event.status else ""
+
+
+# --- requests that come again
+
+
+def _changed(bench: Bench, digest: str, **named: Any) -> tuple[SubmitOutcome, str]:
+    new = replace(bench.new("create_snapshot", volume="vol", name="s"), repeat=Repeat(digest, 600), **named)
+    return bench.jobs.accept(new)[:2]
+
+
+def test_another_change_of_a_volume_makes_earlier_requests_new_ones(bench: Bench):
+    _, first = _changed(bench, "one")
+    bench.client.delete(f"{PREFIX}held:{first}")
+    assert _changed(bench, "one") == (SubmitOutcome.REPEATED, first)
+    bench.accept("create_snapshot", volume="other", name="x")
+    assert _changed(bench, "one") == (SubmitOutcome.REPEATED, first)
+    _, second = _changed(bench, "two")
+    assert not bench.client.exists(f"{PREFIX}repeat:one")
+    assert [bench.client.smembers(key) for key in bench.client.scan_iter(f"{PREFIX}repeats_of:*vol")] == [{b"two"}]
+    assert _changed(bench, "one")[0] is SubmitOutcome.NEW
+    assert bench.client.exists(f"{PREFIX}held:{second}")
+
+
+def test_a_request_is_forgotten_by_its_own_job_only(bench: Bench):
+    _, job_id = _changed(bench, "one")
+    bench.scripts.forget_repeat("one", "another-job")
+    assert bench.client.exists(f"{PREFIX}repeat:one", f"{PREFIX}held:{job_id}") == 2
+    bench.scripts.forget_repeat("one", job_id)
+    assert not list(bench.client.scan_iter(f"{PREFIX}repeat*"))
+    assert not bench.client.exists(f"{PREFIX}held:{job_id}")
+
+
+def test_an_outcome_that_nobody_was_answered_with_is_kept_for_its_time(bench: Bench):
+    _, job_id = _changed(bench, "one")
+    assert bench.client.ttl(f"{PREFIX}repeat:one") > 600_000
+    bench.node().carry_out(job_id)
+    assert 500 < bench.client.ttl(f"{PREFIX}repeat:one") <= 600
+
+
+# --- reads that are joined
+
+
+def test_a_read_that_is_joined_counts_who_waits_and_gives_all_of_them_the_whole(bench: Bench):
+    new = replace(bench.new("list_volumes"), query="name=a*")
+    _, job_id, _ = bench.jobs.accept(new)
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.COALESCED, job_id)
+    assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("1", "name=a*")
+    assert bench.jobs.accept(replace(new, query="name=b*", refresh=True))[:2] == (SubmitOutcome.COALESCED, job_id)
+    assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("1", "name=a*")
+    assert bench.jobs.accept(replace(new, query="name=b*"))[:2] == (SubmitOutcome.COALESCED, job_id)
+    assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("2", "")
+    assert bench.jobs.cancel(job_id, "ann") == "SHARED"
+    bench.node().claim(job_id)
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.COALESCED, job_id)
+    outcome, other, _ = bench.jobs.accept(replace(new, may_join_running=False))
+    assert (outcome, other != job_id) == (SubmitOutcome.NEW, True)
+
+
+def test_a_read_is_needless_when_the_copy_has_become_another(bench: Bench):
+    new = bench.new("list_volumes")
+    cache_key = f"{PREFIX}listing:filer/volumes"
+    bench.client.hset(cache_key, "as_of", 2)
+    assert bench.jobs.accept(replace(new, seen_ms=1))[0] is SubmitOutcome.CHANGED
+    assert bench.jobs.accept(replace(new, seen_ms=0))[0] is SubmitOutcome.CHANGED
+    assert bench.jobs.accept(replace(new, seen_ms=2))[0] is SubmitOutcome.NEW
+
+
+def test_messages_name_the_job_its_queue_and_its_operation(bench: Bench):
+    job_id = bench.jobs.accept(replace(bench.new("create_volume"), traceparent=""))[1]
+    (message,) = bench.scripts.pick_runnable(_WRITE, 1, 10)
+    parts = [part.decode() for part in message]
+    assert TaskMessage(*parts) == TaskMessage(job_id, _WRITE, OPERATIONS["create_volume"].name, "")
