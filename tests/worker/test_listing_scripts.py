@@ -1,0 +1,149 @@
+"""What the scripts of listings keep, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.worker.test_listings import VOLUMES, Bench
+from worker.catalog import resource_types as views
+from worker.maintenance.compaction import Compaction
+
+_LISTING, _DELTA, _OLD = (f"sapi:{kind}:{VOLUMES}" for kind in ("listing", "delta", "old"))
+
+
+def _numbers(client) -> list[int]:
+    """The numbers of the changes in the delta log."""
+    return [int(entry.partition(b"-")[0]) for entry, _ in client.xrange(_DELTA)]
+
+
+def test_without_a_listing_no_change_is_kept(redis_client):
+    bench = Bench(redis_client)
+    bench.put("a")
+    assert not redis_client.exists(_DELTA)
+    assert redis_client.pttl(_LISTING) > 0
+    # A read that began long ago and never ended does not count either.
+    bench.begin()
+    redis_client.hset(_LISTING, "logging", 1)
+    bench.put("b")
+    assert not redis_client.exists(_DELTA)
+
+
+def test_changes_beyond_a_limit_end_the_base(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), "a")
+    seq = bench.listing_version().seq
+    with redis_client.pipeline() as pipe:
+        for number in range(1, 10_000):
+            pipe.xadd(_DELTA, {"k": "x", "v": ""}, id=f"{seq + number}-0")
+        pipe.hset(_LISTING, "seq", seq + 9_999)
+        pipe.execute()
+    bench.put("b")
+    assert redis_client.xlen(_DELTA) == 10_000
+    assert bench.listing_version().seq == seq + 10_000
+    bench.put("c")
+    assert not redis_client.exists(_DELTA)
+    assert bench.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
+
+
+def test_what_was_read_before_is_asked_for_again_and_joined_by_nobody(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), "a")
+    started = bench.begin()
+    redis_client.set(f"sapi:inflight:{VOLUMES}", "job")
+    seq = bench.listing_version().seq
+    bench.take(bench.listings.step("invalidate", VOLUMES))
+    state = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+    assert (state.invalid, state.inflight, bench.listing_version().seq) == (True, "", seq + 1)
+    assert redis_client.hget(_LISTING, "epoch")
+    # A read that began before leaves it so; one that began after ends it.
+    bench.commit(started, "b")
+    assert bench.listings.listing_state(views.VOLUMES, VOLUMES).invalid
+    bench.commit(bench.begin(), "c")
+    assert not bench.listings.listing_state(views.VOLUMES, VOLUMES).invalid
+
+
+def test_an_older_listing_does_not_replace_a_newer_one(redis_client):
+    bench = Bench(redis_client)
+    older = bench.begin()
+    bench.put("x")
+    bench.world.scripts.begin_read(VOLUMES, VOLUMES, 600_000)
+    newer = replace(older, as_of_ms=older.as_of_ms + 1)
+    bench.commit(newer, "new")
+    bench.commit(older, "old")
+    assert bench.job_status() == ["new", "x"]
+    # Of two that began in the same millisecond the last one counts.
+    bench.commit(newer, "same")
+    assert bench.job_status() == ["same", "x"]
+
+
+def test_bases_that_are_paged_through_keep_their_changes_for_their_time(redis_client):
+    bench = Bench(redis_client, old_listing_ttl=100)
+    bench.commit(bench.begin(), "a")
+    first = bench.listing_version()
+    for name in ("b", "c"):
+        bench.put(name)
+        bench.commit(bench.begin(), *bench.job_status())
+    assert _numbers(redis_client) == [first.seq + 1, first.seq + 2]
+    assert redis_client.zrange(_OLD, 0, 0)[0].decode().partition(" ")[0] == first.base
+    assert 0 < redis_client.pttl(f"sapi:base:{VOLUMES}:{first.base}") <= 100_000
+    assert redis_client.pttl(f"sapi:base:{VOLUMES}:{bench.listing_version().base}") > 100_000
+    # The first one's time is over: its change goes with it.
+    redis_client.zadd(_OLD, {redis_client.zrange(_OLD, 0, 0)[0]: 1})
+    bench.commit(bench.begin(), "d")
+    assert _numbers(redis_client) == [first.seq + 2]
+
+
+def test_a_fold_keeps_the_changes_for_the_read_that_is_under_way(redis_client):
+    bench = Bench(redis_client, old_listing_ttl=1)
+    bench.commit(bench.begin(), "a")
+    started = bench.begin()
+    bench.put("b")
+    Compaction(bench.listings, bench.world.scripts, ["f"], compact_after=1)()
+    redis_client.delete(_OLD)
+    bench.put("c")
+    Compaction(bench.listings, bench.world.scripts, ["f"], compact_after=1)()
+    bench.commit(started, "a")
+    assert bench.job_status() == ["a", "b", "c"]
+
+
+def test_a_listing_that_expired_begins_with_new_numbers(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), "a")
+    seq = bench.listing_version().seq
+    bench.commit(replace(bench.begin(), seq=seq + 5), "b")
+    # Its numbers go on behind all that the reader has seen, and never back.
+    assert bench.listing_version().seq == seq + 5
+    bench.commit(replace(bench.begin(), seq=seq + 1), "c")
+    assert bench.listing_version().seq == seq + 5
+
+
+def test_a_read_that_failed_is_forgotten_unless_more_is_known(redis_client):
+    bench = Bench(redis_client)
+    bench.begin()
+    assert 500_000 < redis_client.pttl(_LISTING) <= 600_000
+    bench.listings.abandon(VOLUMES)
+    assert not redis_client.exists(_LISTING)
+    bench.begin()
+    bench.put("a")
+    bench.listings.abandon(VOLUMES)
+    assert redis_client.exists(_LISTING)
+    redis_client.delete(_LISTING)
+    bench.commit(bench.begin(), "a")
+    bench.begin()
+    bench.listings.abandon(VOLUMES)
+    assert bench.job_status() == ["a"]
+    for field in ("epoch", "invalid"):
+        redis_client.delete(_LISTING)
+        bench.begin()
+        redis_client.hset(_LISTING, field, 1)
+        bench.listings.abandon(VOLUMES)
+        assert redis_client.exists(_LISTING)
+
+
+def test_a_time_to_live_is_never_shortened(redis_client):
+    scripts = Bench(redis_client).world.scripts
+    redis_client.set("sapi:x", "1", px=5_000)
+    scripts.extend_ttl("sapi:x", 1_000)
+    assert redis_client.pttl("sapi:x") > 1_000
+    scripts.extend_ttl("sapi:x", 60_000)
+    assert redis_client.pttl("sapi:x") > 50_000
