@@ -198,3 +198,101 @@ def in_time(work: Callable[[], object]) -> bool:
 
     in_thread(run)
     return done.wait(20)
+
+
+# --- who is believed to be known
+
+
+def _waits_for_nobody(turns: Turns, headers: dict[str, str]) -> bool:
+    """Does a request with these headers go on while the only turn is taken, and the only place to wait, too?"""
+    with Flask("test").test_request_context("/", headers=headers):
+        went_on = turns.begin()
+        turns.end()
+    return went_on
+
+
+def _identified(turns: Turns, headers: dict[str, str], *roles: Role) -> None:
+    with Flask("test").test_request_context("/", headers=headers):
+        g.principal = SimpleNamespace(owner="ann", roles=frozenset(roles))
+        turns.identified()
+        turns.end()
+
+
+@pytest.fixture
+def nobody_may_wait() -> Turns:
+    """All that is not known is refused."""
+    return Turns(1, 0)
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Cookie"])
+def test_who_was_seen_with_a_role_for_changes_is_known(nobody_may_wait: Turns, header: str) -> None:
+    known, other = {header: "one"}, {header: "other"}
+    _identified(nobody_may_wait, known, Role.USER, Role.ADMIN)
+    assert _waits_for_nobody(nobody_may_wait, known)
+    assert not _waits_for_nobody(nobody_may_wait, other)
+    assert not _waits_for_nobody(nobody_may_wait, {})
+    _identified(nobody_may_wait, other, Role.USER)
+    assert not _waits_for_nobody(nobody_may_wait, other)
+
+
+def test_but_only_for_a_minute(nobody_may_wait: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("api.turns.time.monotonic", lambda: clock[0])
+    _identified(nobody_may_wait, {"Cookie": "one"}, Role.ADMIN)
+    clock[0] += 59
+    assert _waits_for_nobody(nobody_may_wait, {"Cookie": "one"})
+    clock[0] += 1
+    assert not _waits_for_nobody(nobody_may_wait, {"Cookie": "one"})
+
+
+def test_and_only_the_last_thousand(nobody_may_wait: Turns) -> None:
+    for number in range(1001):
+        _identified(nobody_may_wait, {"Cookie": str(number)}, Role.ADMIN)
+        if number == 999:
+            _identified(nobody_may_wait, {"Cookie": "1"}, Role.ADMIN)
+    known = [_waits_for_nobody(nobody_may_wait, {"Cookie": str(number)}) for number in (0, 1, 2, 1000)]
+    assert known == [False, True, True, True]
+
+
+def test_who_turns_out_to_may_do_changes_gives_the_turn_back(
+    turns: Turns, taken: tuple[threading.Event, threading.Event]
+) -> None:
+    g.principal = SimpleNamespace(owner="root", roles=frozenset({Role.ADMIN}))
+    turns.identified()
+    assert taken[1].wait(20)
+
+
+def test_who_turns_out_to_be_an_ordinary_user_takes_a_turn(turns: Turns) -> None:
+    with request_of():
+        turns.identified()
+        assert not _in_another_thread(turns)
+        turns.end()
+    assert _in_another_thread(turns)
+
+
+def _in_another_thread(turns: Turns) -> bool:
+    """Is the turn free? Asked without waiting for it."""
+    answers: Queue[bool] = Queue()
+    in_thread(lambda: answers.put(turns._semaphore.acquire(blocking=False)))
+    is_free = answers.get(timeout=20)
+    if is_free:
+        turns._semaphore.release()
+    return is_free
+
+
+def test_a_turn_that_was_given_back_for_a_while_is_given_back_once(turns: Turns) -> None:
+    with request_of():
+        turns.begin()
+        turns.pause()
+        turns.pause()
+        assert turns._semaphore._value == 1
+        turns.end()
+        assert turns._semaphore._value == 1
+        turns.begin()
+        turns.pause()
+        turns.resume()
+        turns.resume()
+        assert turns._semaphore._value == 0
+        turns.end()
+        turns.end()
+    assert turns._semaphore._value == 1

@@ -101,3 +101,82 @@ def test_a_redis_that_takes_no_writes_lets_nobody_guess(redis_client: redis.Redi
         assert process.refuses("svc", HERE)
     finally:
         redis_client.config_set("min-replicas-to-write", 0)
+
+
+class CountedRedis:
+    """A Redis that can be away; counts what it is asked."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client, self.is_away, self.asked = client, False, 0
+
+    def __getattr__(self, name: str) -> object:
+        self.asked += 1
+        if self.is_away:
+            raise redis.ConnectionError("away")
+        return getattr(self.client, name)
+
+
+def test_a_redis_that_was_away_is_left_alone_for_some_seconds(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+):
+    clock = [1000.0]
+    monkeypatch.setattr("worker.store.sign_in_attempts.time.monotonic", lambda: clock[0])
+    for act in ("counts", "record_failure", "record_success"):
+        counted = CountedRedis(redis_client)
+        attempts = SignInAttempts(counted, "sapi:", per_network=3, per_user=5)  # type: ignore[arg-type]
+        counted.is_away = True
+        for _ in range(3):
+            getattr(attempts, act)("svc", HERE)
+        assert counted.asked == 1, act
+        counted.is_away = False
+        clock[0] += 4.9
+        assert attempts.counts("svc", HERE) is None
+        clock[0] += 0.2
+        assert attempts.counts("svc", HERE) is not None
+        getattr(attempts, act)("svc", HERE)
+        assert counted.asked == 3, act
+
+
+def test_what_a_process_counted_alone_ends_with_the_minute(monkeypatch: pytest.MonkeyPatch):
+    clock = [6000.0]
+    monkeypatch.setattr("worker.store.sign_in_attempts.time.monotonic", lambda: clock[0])
+    process = Process(redis.Redis(port=1))
+    process.wrong("svc", HERE, times=3)
+    assert process.refuses("svc", HERE)
+    clock[0] += 59
+    assert process.refuses("svc", HERE)
+    clock[0] += 1
+    assert not process.refuses("svc", HERE)
+
+
+def test_where_a_user_comes_from_is_noted_for_a_day_and_seldom_written(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+):
+    clock = [1000.0]
+    monkeypatch.setattr("worker.store.sign_in_attempts.time.monotonic", lambda: clock[0])
+    attempts = Process(redis_client).attempts
+    key = attempts.keys_of("svc", HERE)[2]
+    attempts.record_success("svc", HERE)
+    assert 86_000 < redis_client.ttl(key) <= 86_400
+    redis_client.delete(key)
+    clock[0] += 3599
+    attempts.record_success("svc", HERE)
+    assert not redis_client.exists(key)
+    clock[0] += 2
+    attempts.record_success("svc", HERE)
+    assert redis_client.exists(key)
+
+
+def test_the_limit_that_was_reached_is_named(redis_client: redis.Redis):
+    process = Process(redis_client)
+    process.wrong("svc", HERE, times=2)
+    for number in range(2):
+        process.wrong("svc", f"198.51.100.{number}/32")
+    assert [
+        process.attempts.limit_reached(process.attempts.counts("svc", where), "svc", where) for where in (HERE, THERE)
+    ] == ["", ""]
+    process.wrong("svc", HERE)
+    limits = [
+        process.attempts.limit_reached(process.attempts.counts("svc", where), "svc", where) for where in (HERE, THERE)
+    ]
+    assert limits == ["SAPI_SIGN_IN_NETWORK_LIMIT", "SAPI_SIGN_IN_USER_LIMIT"]

@@ -168,3 +168,50 @@ def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, red
     for _ in range(100):
         attempts.record_failure("admin", "127.0.0.1/32")
     assert read_service.get().status_code == 429
+
+
+# --- what is another request, and what is kept
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"headers": {"Prefer": "wait=0"}}, {"headers": {"Pragma": "no-cache"}},
+        {"headers": {"Cache-Control": "max-age=60"}},
+        {"environ_overrides": {"HTTP_TRANSFER_ENCODING": "chunked"}}, {"environ_overrides": {"CONTENT_LENGTH": "2"}},
+        {"environ_overrides": {"REMOTE_ADDR": "192.0.2.7"}}, {"environ_overrides": {"wsgi.url_scheme": "https"}},
+        {"query_string": "fields=name"}, {"method": "HEAD"},
+    ],
+)  # fmt: skip
+def test_whatever_may_be_answered_otherwise_goes_to_the_application(read_service, other):
+    read_service.get()
+    client = read_service.app.test_client()
+    answer = client.open(**{"path": "/v4/dummy/volumes", "auth": ("admin", "secret"), "method": "GET"} | other)
+    assert answer.status_code == 200
+    assert len(read_service.times) == 2
+    if other.get("method") == "HEAD":
+        assert answer.data == b""
+    # What was kept of the first one stands.
+    assert read_service.get().status_code == 200
+    assert len(read_service.times) == 2
+
+
+def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
+    monkeypatch.setattr(response_cache, "_MAX_RESPONSES", 2)
+    paths = ["volumes?limit=1", "volumes?limit=2", "volumes?limit=3"]
+    for path in (*paths, paths[2], paths[1]):
+        read_service.get(path)
+    assert len(read_service.times) == 3
+    read_service.get(paths[0])
+    assert len(read_service.times) == 4
+
+
+def test_no_more_bytes_are_kept_than_listings_may_have(make_service, monkeypatch):
+    service = make_service(api={"listing_cache_bytes": 1})
+    service.get()
+    service.run_all()
+    middleware = service.app.wsgi_app
+    while not isinstance(middleware, response_cache.ResponseCacheMiddleware):
+        middleware = middleware._application
+    assert [service.get().status_code for _ in range(2)] == [200, 200]
+    assert middleware._responses == {}

@@ -75,3 +75,107 @@ def test_a_receiver_that_never_ends_its_head_is_left():
         threading.Thread(target=talk, daemon=True).start()
         with pytest.raises(NotSent, match="too much"):
             post(f"http://127.0.0.1:{port}/", b"{}", {}, CallbackHosts(f"http://127.0.0.1:{port}"))
+
+
+# --- what is kept of a receiver
+
+
+def _state(bench: Bench) -> dict[str, str]:
+    found: Any = bench.client.hgetall(f"{PREFIX}webhook_state:one")
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def test_how_a_receiver_does_is_known(bench: Bench):
+    outbox = _make(bench, 2)
+    first, second = outbox.take("one")
+    assert outbox.end(first, "it answered 500") == "again"
+    failing = _state(bench)
+    assert (failing["failures"], failing["last_error"]) == ("1", "it answered 500")
+    assert failing["failing_since"] == failing["last_failure"]
+    assert 50_000 < int(failing["not_before"]) - int(failing["last_failure"]) <= 60_000
+    bench.client.hset(f"{PREFIX}webhook_state:one", "failing_since", "5")
+    assert outbox.end(second, "it answered 503") == "again"
+    # It has been failing since the first time, and its pause grows with each.
+    assert (_state(bench)["failures"], _state(bench)["failing_since"]) == ("2", "5")
+    assert 110_000 < int(_state(bench)["not_before"]) - int(_state(bench)["last_failure"]) <= 120_000
+    assert outbox.end(first) == "delivered"
+    assert {name: _state(bench)[name] for name in ("failures", "not_before", "failing_since", "last_error")} == {
+        "failures": "0", "not_before": "", "failing_since": "", "last_error": "",
+    }  # fmt: skip
+    assert _state(bench)["last_success"]
+    assert [bench.client.exists(f"{PREFIX}webhook:{each}") for each in (first, second)] == [0, 1]
+    assert bench.client.hgetall(f"{PREFIX}metrics") == {b"webhook one again": b"2", b"webhook one delivered": b"1"}
+    assert bench.client.hget(f"{PREFIX}webhook:{second}", "attempts") == b"1"
+
+
+def test_what_has_ended_already_is_delivered_and_changes_nothing(bench: Bench):
+    outbox = _make(bench, 1)
+    (delivery_id,) = outbox.take("one")
+    assert outbox.end(delivery_id) == "delivered"
+    before = _state(bench)
+    assert outbox.end(delivery_id, "it answered 500") == "delivered"
+    assert _state(bench) == before
+
+
+def test_hosts_of_callbacks_are_forgotten_with_their_last_delivery(bench: Bench):
+    target = "callbacks:example.org:443"
+    deliveries = [[f"msg_{n}", target, {"body": "{}", "job_id": "job", "label": "callbacks"}] for n in range(2)]
+    assert bench.scripts.dispatch_webhooks("", "1-0-1", deliveries)
+    outbox = Outbox(bench.client, bench.scripts, PREFIX)
+    first, second = outbox.take(target)
+    outbox.end(first)
+    assert outbox.targets() == [target]
+    outbox.end(second, "it answered 500")
+    assert outbox.targets() == [target]
+    assert outbox.end(second) == "delivered"
+    assert outbox.targets() == []
+    assert not list(bench.client.scan_iter(f"{PREFIX}webhook_state:*"))
+    counted: Any = bench.client.hgetall(f"{PREFIX}metrics")
+    assert counted == {b"webhook callbacks delivered": b"2", b"webhook callbacks again": b"1"}
+
+
+def test_a_receiver_of_the_file_is_remembered(bench: Bench):
+    labelled = [["msg_1", "one", {"body": "{}", "job_id": "job", "label": "one"}]]
+    assert bench.scripts.dispatch_webhooks("", "1-0-1", labelled)
+    outbox = Outbox(bench.client, bench.scripts, PREFIX)
+    outbox.end(*outbox.take("one"))
+    assert outbox.targets() == ["one"]
+    assert _state(bench)["failures"] == "0"
+
+
+def test_deliveries_go_out_in_their_order_and_again_after_their_lease(bench: Bench):
+    outbox = _make(bench, 6)
+    first = outbox.take("one")
+    assert first == ["msg_0", "msg_1", "msg_2", "msg_3"]
+    assert outbox.take("one") == []
+    running: Any = bench.client.zscore(f"{PREFIX}webhook_running:one", "msg_0")
+    seconds, micros = bench.client.time()
+    assert 15_000 < running - (seconds * 1000 + micros // 1000) <= 20_000
+    bench.client.zadd(f"{PREFIX}webhook_running:one", {"msg_1": 1})
+    assert outbox.take("one") == ["msg_4"]
+    assert outbox.end("msg_4") == "delivered"
+    assert outbox.take("one") == ["msg_5"]
+
+
+def test_one_that_would_be_tried_after_a_day_is_given_up(bench: Bench):
+    outbox = _make(bench, 2)
+    for delivery_id, age_ms, outcome in (
+        ("msg_0", _DAY_MS - 120_000, "again"),
+        ("msg_1", _DAY_MS - 30_000, "given-up"),
+    ):
+        seconds, micros = bench.client.time()
+        created = seconds * 1000 + micros // 1000 - age_ms
+        bench.client.hset(f"{PREFIX}webhook:{delivery_id}", "created", created)
+        assert outbox.end(delivery_id, "it answered 500") == outcome
+    assert [bench.client.exists(f"{PREFIX}webhook:msg_{n}") for n in range(2)] == [1, 0]
+    assert bench.client.zscore(f"{PREFIX}webhook_due:one", "msg_1") is None
+
+
+def test_events_are_made_into_deliveries_from_where_they_were_read(bench: Bench):
+    outbox = _make(bench, 1)
+    assert outbox.position() == "1-0-1"
+    later = [["msg_9", "one", {"body": "{}", "job_id": "job"}]]
+    assert not bench.scripts.dispatch_webhooks("0-0-0", "2-0-2", later)
+    assert outbox.position() == "1-0-1"
+    assert bench.scripts.dispatch_webhooks("1-0-1", "2-0-2", later)
+    assert outbox.position() == "2-0-2"
