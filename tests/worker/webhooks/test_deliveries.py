@@ -7,11 +7,17 @@ import threading
 from typing import Any
 
 import pytest
+import redis
 
 from tests.worker.bench import PREFIX, Bench
 from worker.config.callback_hosts import CallbackHosts
+from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
+from worker.jobs.event_log import EventLog
+from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.outbox import Outbox
+from worker.webhooks.receivers import Receiver
 from worker.webhooks.sending import NotSent, post
+from worker.webhooks.tasks import DeliverTask
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -179,3 +185,92 @@ def test_events_are_made_into_deliveries_from_where_they_were_read(bench: Bench)
     assert outbox.position() == "1-0-1"
     assert bench.scripts.dispatch_webhooks("1-0-1", "2-0-2", later)
     assert outbox.position() == "2-0-2"
+
+
+# --- the process that sends them
+
+
+def _dispatcher(bench: Bench, *, silent_s: float = 0.0, log: Any = None) -> tuple[Dispatcher, list[str]]:
+    """One that ends when it has reported a state."""
+    states: list[str] = []
+
+    def report(state: str) -> None:
+        states.append(state)
+        dispatcher.stop()
+
+    outbox = Outbox(bench.client, bench.scripts, PREFIX)
+    dispatcher = Dispatcher(
+        log or EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, lambda _id: None,
+        callbacks=True, report_health=report, silent_s=lambda: silent_s,
+    )  # fmt: skip
+    return dispatcher, states
+
+
+class AwayLog:
+    """An event log in a Redis that cannot be reached."""
+
+    def tail(self) -> None:
+        raise redis.ConnectionError("away")
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "log", "state"), [(9.0, None, OK), (11.0, None, CONSUMER_SILENT), (0.0, AwayLog(), REDIS_UNAVAILABLE)]
+)
+def test_how_the_process_does_is_reported(bench: Bench, silent_s: float, log: Any, state: str):
+    dispatcher, states = _dispatcher(bench, silent_s=silent_s, log=log)
+    dispatcher.run()
+    assert states == [state]
+    assert bench.client.exists(f"{PREFIX}webhook_callbacks")
+
+
+def test_a_state_is_reported_at_once_when_it_is_another_and_else_every_few_seconds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    clock = [1000.0]
+    monkeypatch.setattr("worker.webhooks.dispatcher.time.monotonic", lambda: clock[0])
+    dispatcher, states = _dispatcher(bench)
+    for state, later_s in ((OK, 0.0), (OK, 2.9), (CONSUMER_SILENT, 0.0), (OK, 0.0), (OK, 3.1)):
+        clock[0] += later_s
+        dispatcher._report(state)
+    assert states == [OK, CONSUMER_SILENT, OK, OK]
+
+
+def test_requests_may_name_receivers_only_where_there_is_a_secret(bench: Bench):
+    outbox = Outbox(bench.client, bench.scripts, PREFIX)
+    outbox.announce_callbacks(possible=True)
+    assert bench.client.exists(f"{PREFIX}webhook_callbacks")
+    outbox.announce_callbacks(possible=False)
+    assert not bench.client.exists(f"{PREFIX}webhook_callbacks")
+
+
+def test_an_attempt_that_has_ended_makes_room_for_the_next(bench: Bench):
+    outbox = _make(bench, 6)
+    published: list[str] = []
+    dispatcher = Dispatcher(
+        EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, published.append,
+        callbacks=False, report_health=published.append, silent_s=lambda: 0.0,
+    )  # fmt: skip
+    for number in range(6):
+        bench.client.hset(f"{PREFIX}webhook:msg_{number}", mapping={"receiver": "one", "url": "http://127.0.0.1:1/"})
+    receiver = Receiver("one", "http://127.0.0.1:1/", "")
+    task = DeliverTask(outbox, {"one": receiver}, "", CallbackHosts(""), dispatcher.publish_next)
+    dispatcher.publish_due()
+    assert published == ["msg_0", "msg_1", "msg_2", "msg_3"]
+    bench.client.hset(f"{PREFIX}webhook:msg_0", "receiver", "one")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("worker.webhooks.tasks.post", lambda *_: 204)
+        patched.setattr("worker.webhooks.tasks.signed_headers", lambda *_: {})
+        task.run("msg_0")
+        assert published[4:] == ["msg_4"]
+        task.run("msg_0")
+        assert published[5:] == []
+    assert outbox.get("msg_0") is None
+
+
+def test_a_receiver_that_is_configured_no_more_gets_nothing(bench: Bench):
+    outbox = _make(bench, 1)
+    bench.client.hset(f"{PREFIX}webhook:msg_0", "receiver", "one")
+    task = DeliverTask(outbox, {}, "", CallbackHosts(""), lambda _target: None)
+    outbox.take("one")
+    task.run("msg_0")
+    assert _state(bench)["last_error"] == "no such receiver is configured"
