@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+_KINDS = ("threading.Lock()", "threading.Condition()")
 _TOP = Path(__file__).parents[1]
 
 
@@ -54,6 +55,7 @@ GUARDS = (
     _guard("worker/listings/process_cache.py::ListingCache", "_loading", "_advanced _keep"),
     _guard("worker/execution/runner.py::Slots", "_lock", "_taken _turned_away", "_pop_turned_away"),
     _guard("worker/execution/lease.py::LeaseRenewer", "_lock", "_leases"),
+    _guard("storage_backends/login_guard.py::LoginGuard", "_changed", "_logins", lookers="accepted"),
     _guard("storage_backends/dummy/database.py::Database", "_listing", "_opened"),
     _guard("storage_backends/dummy/database.py::Database", "_preparing", "_prepared _prepare"),
 )
@@ -118,7 +120,7 @@ def _locks() -> Iterator[tuple[str, str]]:
     for package in ("api", "worker", "storage_backends"):
         for file in sorted((_TOP / package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Assign) and "threading.Lock()" in ast.unparse(node.value):
+                if isinstance(node, ast.Assign) and any(kind in ast.unparse(node.value) for kind in _KINDS):
                     (target,) = node.targets
                     assert isinstance(target, ast.Attribute)
                     yield str(file.relative_to(_TOP)), target.attr

@@ -1,0 +1,317 @@
+"""What the maintenance loop does in each turn, and what its tasks write."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from storage_backends.errors import BackendUnavailable
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.backends.gateway import BackendGateway, HealthMonitor
+from worker.config.settings import load
+from worker.execution.process_exit import exit_after_drain
+from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
+from worker.jobs.record import State
+from worker.jobs.repeats import HELD_TTL_MS, HeldRequests
+from worker.listings.repository import Listings
+from worker.maintenance.loop import MaintenanceLoop
+from worker.maintenance.refresh import Refresh
+from worker.store.memory import RedisMemory
+
+_WRITE = f"{SUBSYSTEM}.write"
+
+
+class Beats:
+    """A heartbeat that says what a test says, and counts."""
+
+    def __init__(self) -> None:
+        self.is_well, self.counts = True, Counter[str]()
+
+    def beat(self) -> bool:
+        self.counts["beat"] += 1
+        return self.is_well
+
+    def leave(self) -> None:
+        self.counts["leave"] += 1
+
+
+class Turns:
+    """A maintenance loop whose turns a test takes, and what it did."""
+
+    def __init__(self, bench: Bench, reconcile: Callable[[str, str], None] = lambda *_: None) -> None:
+        self.beats, self.health, self.task_turns = Beats(), list[str](), list[int]()
+        self.drain, self.free = threading.Event(), 3
+        scripts: Any = bench.scripts
+        publisher: Any = bench.publisher
+        beats: Any = self.beats
+        self.loop = MaintenanceLoop(
+            scripts, publisher, bench.settings, heartbeat=beats, subsystems=[SUBSYSTEM], queues=[_WRITE],
+            reconcile=reconcile, free_slots=lambda _queue: self.free, drain=self.drain,
+            report_health=self.health.append, tasks=[lambda: self.task_turns.append(1)],
+        )  # fmt: skip
+
+
+def test_what_is_done_seldom_and_in_every_turn(bench: Bench):
+    turns = Turns(bench)
+    purged: list[int] = []
+    for turn in range(11):
+        bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys((f"gone{n}" for n in range(150)), 1))
+        turns.loop._turn(turn)
+        purged += [turn] if not bench.client.exists(f"{PREFIX}expiring") else []
+    assert (turns.beats.counts["beat"], turns.health) == (4, [OK] * 4)
+    # All that has expired, however much it is.
+    assert purged == [0, 10]
+    assert len(turns.task_turns) == 11
+
+
+def test_a_worker_whose_consumer_is_silent_says_so(bench: Bench):
+    turns = Turns(bench)
+    turns.beats.is_well = False
+    turns.loop._turn(0)
+    assert turns.health == [CONSUMER_SILENT]
+
+
+def test_a_worker_that_shuts_down_is_well_takes_no_jobs_and_reconciles_none(bench: Bench):
+    turns = Turns(bench)
+    turns.drain.set()
+    job_id = bench.accept("create_volume")
+    bench.publisher.take()
+    turns.loop._turn(0)
+    assert (turns.health, turns.beats.counts) == ([OK], {"leave": 1})
+    assert bench.publisher.take() == []
+    assert turns.loop._capacity() == 0
+    turns.drain.clear()
+    turns.loop._turn(1)
+    assert [message.job_id for message in bench.publisher.take()] == [job_id]
+
+
+def test_as_many_messages_as_there_are_free_slots(bench: Bench):
+    turns = Turns(bench)
+    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(4)]
+    bench.publisher.take()
+    turns.free = 0
+    turns.loop._turn(1)
+    assert bench.publisher.take() == []
+    turns.free = 3
+    turns.loop._turn(2)
+    assert [message.job_id for message in bench.publisher.take()] == jobs[:3]
+
+
+def _in_doubt(bench: Bench, count: int) -> list[str]:
+    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(count)]
+    for job_id in jobs:
+        bench.node().claim(job_id).record_intent("create_volume")
+    bench.let_time_pass()
+    return jobs
+
+
+def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(bench: Bench):
+    go_on, begun = threading.Event(), threading.Semaphore(0)
+    taken: dict[str, str] = {}
+
+    def reconcile(job_id: str, token: str) -> None:
+        taken[job_id] = token
+        begun.release()
+        assert go_on.wait(20)
+        if len(taken) == 1:
+            raise redis.ConnectionError("away")
+
+    turns = Turns(bench, reconcile)
+    jobs = _in_doubt(bench, 6)
+    assert turns.loop._capacity() == 4
+    turns.loop.recover(SUBSYSTEM)
+    for _ in range(4):
+        assert begun.acquire(timeout=20)
+    assert turns.loop._capacity() == 0
+    assert {bench.field(job_id, "token") for job_id in taken} == set(taken.values())
+    assert all(token.endswith(f":{job_id}") for job_id, token in taken.items())
+    bench.let_time_pass()
+    turns.loop.recover(SUBSYSTEM)
+    assert len(taken) == 4
+    go_on.set()
+    turns.loop._pool.shutdown(wait=True)
+    assert turns.loop._capacity() == 4
+    assert set(taken) < set(jobs)
+
+
+@pytest.mark.parametrize(
+    ("error", "health"), [(redis.ConnectionError("away"), [REDIS_UNAVAILABLE]), (ValueError("a mistake"), [])]
+)
+def test_the_loop_outlives_every_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, health: list[str]
+):
+    monkeypatch.setattr("worker.maintenance.loop._EVERY_S", 0.001)
+    turns = Turns(bench)
+    seen: list[int] = []
+
+    def turn(number: int) -> None:
+        seen.append(number)
+        if number == 2:
+            turns.loop.stop()
+        if number == 0:
+            raise error
+
+    monkeypatch.setattr(turns.loop, "_turn", turn)
+    turns.loop.run()
+    assert (seen, turns.health) == ([0, 1, 2], health)
+
+
+def test_listings_are_refreshed_by_whichever_worker_looks_first(bench: Bench):
+    names = [SUBSYSTEM, "other"]
+    settings = load(type(bench.settings), SAPI_DEBUG=True, refresh_interval=60)
+    client, jobs = bench.client, bench.jobs
+    Refresh(client, jobs, load(type(bench.settings), SAPI_DEBUG=True, refresh_interval=0), names)()
+    assert not list(client.scan_iter(f"{PREFIX}job:*"))
+    for _ in range(2):
+        Refresh(client, jobs, settings, names)()
+    records = [client.hgetall(key) for key in client.scan_iter(f"{PREFIX}job:*")]
+    assert sorted((each[b"operation"], each[b"subsystem"], each[b"target"]) for each in records) == [
+        (b"list_volumes", name.encode(), f"/v4/{name}/volumes".encode()) for name in names
+    ]
+    assert 0 < client.ttl(f"{PREFIX}refresh:other") <= 60
+
+
+class Memory:
+    """A Redis that says how much memory it uses."""
+
+    def __init__(self) -> None:
+        self.used, self.limit, self.asked = 50, 200, 0
+
+    def info(self, _section: str) -> dict[str, int]:
+        self.asked += 1
+        if self.used < 0:
+            raise redis.ConnectionError("away")
+        return {"used_memory": self.used, "maxmemory": self.limit}
+
+
+def test_memory_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch):
+    clock = [1000.0]
+    monkeypatch.setattr("worker.store.memory.time.monotonic", lambda: clock[0])
+    client: Any = Memory()
+    memory = RedisMemory(client)
+    assert memory.used_percent() == 25
+    client.used = 100
+    clock[0] += 0.9
+    assert (memory.used_percent(), client.asked) == (25, 1)
+    clock[0] += 0.1
+    assert (memory.used_percent(), client.asked) == (50, 2)
+    for client.used, client.limit in ((100, 0), (-1, 200)):
+        clock[0] += 1
+        assert memory.used_percent() == 0
+
+
+def test_the_health_of_a_storage_system_is_published(bench: Bench):
+    class Filer:
+        notes: tuple[str, ...] = ("almost full",)
+        error: Exception | None = None
+
+        def check(self) -> tuple[str, ...]:
+            if self.error:
+                raise self.error
+            return self.notes
+
+    filer: Any = Filer()
+    gateway = BackendGateway(SUBSYSTEM, lambda: filer, Listings(bench.client, bench.scripts, bench.settings))
+    monitor = HealthMonitor({SUBSYSTEM: gateway}, bench.client, PREFIX)
+    for error, status, code in (
+        (None, "available", ""), (BackendUnavailable("away"), "unavailable", "backend-unavailable"),
+        (RuntimeError("a mistake"), "unavailable", "backend-error"),
+    ):  # fmt: skip
+        filer.error = error
+        monitor._check(gateway)
+        found = json.loads(bench.client.get(f"{PREFIX}health:{SUBSYSTEM}") or "")
+        assert (found["status"], found["code"]) == (status, code)
+        assert bool(found["detail"]) or status == "available"
+        assert 100 < bench.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
+
+
+def test_what_has_not_ended_in_time_after_a_drain_is_left(monkeypatch: pytest.MonkeyPatch):
+    made: list[threading.Timer] = []
+
+    def start(timer: threading.Timer) -> None:
+        made.append(timer)
+
+    monkeypatch.setattr(threading.Timer, "start", start)
+    exit_after_drain()
+    assert [(timer.interval, timer.daemon) for timer in made] == [(35.0, True)]
+
+
+# --- requests that are held open
+
+
+@pytest.fixture
+def held(bench: Bench) -> HeldRequests:
+    return HeldRequests(bench.client, bench.scripts, PREFIX)
+
+
+def test_a_request_that_is_held_open_renews_its_lease_and_ends_it(bench: Bench, held: HeldRequests):
+    key = f"{PREFIX}held:job"
+    with held.holding("job"):
+        held._renew()
+        # Only the script that accepts the job begins it.
+        assert not bench.client.exists(key)
+        bench.client.set(key, "0", px=100)
+        held._renew()
+        first = bench.client.get(key)
+        assert 1000 < bench.client.pttl(key) <= HELD_TTL_MS
+        held._renew()
+        assert bench.client.get(key) != first
+    assert not bench.client.exists(key)
+    bench.client.set(key, "0")
+    held._renew()
+    assert bench.client.get(key) == b"0"
+
+
+def test_whether_a_request_is_held_open_shows_in_its_lease(bench: Bench, held: HeldRequests):
+    key = f"{PREFIX}held:job"
+    assert not held.is_held_open("job", lambda: False)
+    bench.client.set(key, "1")
+    assert held.is_held_open("job", lambda: True)
+
+    def renewed() -> bool:
+        bench.client.set(key, "2")
+        return False
+
+    def ended() -> bool:
+        bench.client.delete(key)
+        return False
+
+    assert held.is_held_open("job", renewed)
+    assert not held.is_held_open("job", ended)
+
+
+def test_what_could_not_be_forgotten_is_when_redis_is_back(
+    bench: Bench, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
+):
+    forgotten: list[tuple[str, str]] = []
+    errors = iter([redis.ConnectionError("away")])
+
+    def forget(digest: str, job_id: str) -> None:
+        for error in errors:
+            raise error
+        forgotten.append((digest, job_id))
+
+    monkeypatch.setattr(bench.scripts, "forget_repeat", forget)
+    monkeypatch.setattr(held, "_start", lambda: None)
+    held.forget("digest", "job")
+    assert (forgotten, held._is_idle()) == ([], False)
+    held._forget_all()
+    assert (forgotten, held._is_idle()) == ([("digest", "job")], True)
+    held.forget("other", "job2")
+    held._forget_all()
+    assert forgotten == [("digest", "job"), ("other", "job2")]
+
+
+def test_a_job_in_doubt_is_reconciled_by_the_thread_of_the_loop(bench: Bench):
+    node = bench.node()
+    turns = Turns(bench, lambda job_id, token: node.reconciler.reconcile(job_id, token) and None)
+    (job_id,) = _in_doubt(bench, 1)
+    turns.loop.recover(SUBSYSTEM)
+    turns.loop._pool.shutdown(wait=True)
+    assert bench.job(job_id).state is State.FAILED

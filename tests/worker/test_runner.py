@@ -1,0 +1,203 @@
+"""What a worker does with a message, a slot and the end of a job, and what Flower hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from celery.exceptions import Ignore
+
+from storage_backends.configuration.subsystems import Subsystems
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.catalog.operations import BATCH, OPERATIONS, QueueClass
+from worker.config.settings import Settings, load
+from worker.execution.runner import JobFailed, JobRunner
+from worker.jobs.record import State
+from worker.main import Runtime, build
+
+_WRITE = f"{SUBSYSTEM}.write"
+
+
+class Heard:
+    """What Flower would hear."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.events.append((kind.removeprefix("task-"), fields))
+
+    def of(self, job_id: str) -> list[str]:
+        return [kind for kind, fields in self.events if fields["uuid"] == job_id]
+
+    def last(self) -> tuple[str, dict[str, Any]]:
+        kind, fields = self.events[-1]
+        return kind, {name: value for name, value in fields.items() if name != "uuid"}
+
+
+@pytest.fixture
+def runtime(bench: Bench, redis_url: str) -> Iterator[Runtime]:
+    subsystems = Subsystems.from_environment({"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage🌈state_dir🌈{bench.folder}"})
+    made = build(load(Settings, redis_url=redis_url, SAPI_DEBUG=True), subsystems, list(QueueClass), "test")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def heard(runtime: Runtime) -> Heard:
+    made: Any = Heard()
+    runtime.celery.flower_events = made
+    return made  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def runner(runtime: Runtime) -> JobRunner:
+    return runtime.runner
+
+
+def _message(runner: JobRunner, job_id: str, operation: str = "create_volume") -> None:
+    """What Celery's task does with a message."""
+    runner.run_message(job_id, _WRITE, OPERATIONS[operation])
+
+
+def _all_free(bench: Bench, runner: JobRunner) -> bool:
+    """Is every slot free, once those that wait for a next job have given up?"""
+    runner.close()
+    return runner._slots.free_slots(_WRITE) == bench.settings.write_slots
+
+
+def test_a_job_is_carried_out_and_flower_hears_of_it(bench: Bench, runner: JobRunner, heard: Heard):
+    job_id = bench.accept("create_volume")
+    _message(runner, job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert heard.of(job_id) == ["started", "succeeded"]
+    kind, fields = heard.last()
+    assert (kind, fields["result"]) == ("succeeded", None)
+    assert 0 < fields["runtime"] < 60
+    assert _all_free(bench, runner)
+
+
+def test_a_job_that_failed_is_a_task_that_failed(bench: Bench, runner: JobRunner, heard: Heard):
+    job_id = bench.accept("restrict_volume", volume="none")
+    with pytest.raises(JobFailed, match=r"^no-such-volume$"):
+        _message(runner, job_id, "restrict_volume")
+    assert heard.of(job_id) == ["started", "failed"]
+    assert heard.last()[1] == {"exception": "RequestRefused('no-such-volume')", "traceback": None}
+    assert _all_free(bench, runner)
+
+
+def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(bench: Bench, runner: JobRunner, heard: Heard):
+    job_id = bench.accept("create_volume")
+    bench.jobs.cancel(job_id, "ann")
+    with pytest.raises(Ignore):
+        _message(runner, job_id)
+    assert heard.events == [("revoked", {"uuid": job_id, "terminated": False, "signum": None, "expired": False})]
+    assert _all_free(bench, runner)
+
+
+def test_a_message_that_comes_twice_takes_the_next_job(bench: Bench, runner: JobRunner, heard: Heard):
+    first, second = bench.accept("create_volume", volume="one"), bench.accept("create_volume", volume="two")
+    bench.node().claim(first)
+    with pytest.raises(Ignore):
+        _message(runner, first)
+    assert _all_free(bench, runner)
+    assert heard.of(first) == []
+    assert heard.of(second) == ["received", "started", "succeeded"]
+    assert bench.job(second).state is State.SUCCEEDED
+
+
+def test_each_job_of_a_queue_is_a_task_of_its_own(bench: Bench, runner: JobRunner, heard: Heard):
+    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(4)]
+    _message(runner, jobs[0])
+    assert _all_free(bench, runner)
+    assert [bench.job(job_id).state for job_id in jobs] == [State.SUCCEEDED] * 4
+    assert [heard.of(job_id) for job_id in jobs] == [
+        ["started", "succeeded"],
+        *[["received", "started", "succeeded"]] * 3,
+    ]
+    assert [bench.job(job_id).attempt for job_id in jobs] == [1] * 4
+    assert not bench.leftovers()
+
+
+def test_a_message_that_finds_no_free_slot_is_for_the_next_that_becomes_free(
+    bench: Bench, runner: JobRunner, heard: Heard
+):
+    job_id = bench.accept("create_volume")
+    for _ in range(bench.settings.write_slots):
+        assert runner._slots.take(_WRITE, QueueClass.WRITE)
+    with pytest.raises(Ignore):
+        _message(runner, job_id)
+    assert bench.job(job_id).state is State.QUEUED
+    runner._go_on(None, _WRITE)
+    runner.close()
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert runner._slots.free_slots(_WRITE) == 1
+
+
+def test_a_worker_that_shuts_down_gives_messages_to_others(bench: Bench, runtime: Runtime, runner: JobRunner):
+    job_id = bench.accept("create_volume")
+    runtime.drain.set()
+    with pytest.raises(Ignore):
+        _message(runner, job_id)
+    assert bench.job(job_id).state is State.QUEUED
+    runtime.publisher.close()
+    assert bench.client.llen(f"{PREFIX}celery:{_WRITE}") == 1
+    assert runner._claim_next(_WRITE) is None
+    assert _all_free(bench, runner)
+
+
+def test_while_redis_is_away_a_message_changes_nothing(
+    bench: Bench, runner: JobRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+):
+    def away(*_: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    job_id = bench.accept("create_volume")
+    monkeypatch.setattr(runner._claims, "claim", away)
+    with pytest.raises(Ignore):
+        _message(runner, job_id)
+    monkeypatch.setattr(runner._claims, "claim_next", away)
+    assert runner._claim_next(_WRITE) is None
+    assert (bench.job(job_id).state, heard.events) == (State.QUEUED, [])
+    assert _all_free(bench, runner)
+
+
+def test_a_thread_runs_the_job_alone_that_it_has_claimed(bench: Bench, runner: JobRunner, heard: Heard):
+    claimed, other = bench.accept("create_volume", volume="one"), bench.accept("create_volume", volume="two")
+    assert not runner.run_claimed(claimed)
+    lease = runner._claims.claim(claimed)
+    runner._claimed.lease = lease
+    assert not runner.run_claimed(other)
+    assert runner.run_claimed(claimed)
+    assert not runner.run_claimed(claimed)
+    assert heard.of(claimed) == ["started", "succeeded"]
+
+
+def test_a_batch_begins_and_ends_for_flower(bench: Bench, runtime: Runtime, heard: Heard):
+    batch_id = bench.accept_batch(bench.new("create_volume", volume="a"))
+    task = runtime.celery.tasks[BATCH.task_name]
+    task.run("nobody-knows-it")
+    assert heard.events == []
+    task.run(batch_id)
+    assert heard.of(batch_id) == ["started"]
+    bench.node().carry_out(bench.members(batch_id)[0].id)
+    bench.client.hset(f"{PREFIX}job:{batch_id}", "started", int(bench.field(batch_id, "finished")) - 4000)
+    task.run(batch_id)
+    assert heard.last() == ("succeeded", {"result": None, "runtime": 4.0})
+
+
+def test_a_batch_that_failed_is_a_task_that_failed(bench: Bench, runtime: Runtime, heard: Heard):
+    batch_id = bench.accept_batch(bench.new("create_volume", volume="vol"))
+    bench.node().carry_out(bench.members(batch_id)[0].id)
+    runtime.celery.tasks[BATCH.task_name].run(batch_id)
+    assert heard.last() == ("failed", {"exception": "RequestRefused('batch-failed')", "traceback": None})
+
+
+def test_tasks_are_for_messages_alone(runtime: Runtime):
+    """Nothing of Celery's own keeps results, repeats a task, or acknowledges it late: jobs have all that."""
+    tasks = [runtime.celery.tasks[operation.task_name] for operation in (*OPERATIONS.values(), BATCH)]
+    assert len(tasks) > 20
+    for task in tasks:
+        assert (task.ignore_result, task.acks_late, task.max_retries) == (True, False, 0), task.name
