@@ -11,7 +11,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import OutcomeUnclear, ResourceBusy, StorageError
+from storage_backends.errors import InvalidRequest, OutcomeUnclear, ResourceBusy, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import ExportRule
 from tests.ontap_simulator import Kind, Simulator
@@ -375,3 +375,11 @@ def test_a_filer_that_refuses_every_removal_is_not_asked_for_ever(
     assert refusal.value.backend_error.code == str(code)
     assert len(ontap.changes_sent()) <= 4
     assert clients(policy) == [["a"], ["b"], ["c"]]
+
+
+def test_an_empty_rule_is_refused_before_anything_is_sent(ontap: Simulator, backend: StorageBackend) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        backend.create_policy("team", rules=["h1", ""], journal=InMemoryJournal())
+
+    assert [error.pointer for error in refusal.value.errors] == ["/rules"]
+    assert ontap.changes_sent() == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import Conflict, InvalidRequest
+from storage_backends.errors import Conflict, InvalidRequest, StorageError
 from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
@@ -66,6 +66,7 @@ class TestCreation:
         ("pointer", "arguments"),
         [
             ("/junction_path", {"junction_path": "/"}),
+            ("/junction_path", {"junction_path": "data"}),
             ("/percentage_snapshot_reserve", {"percentage_snapshot_reserve": 100, "size_total": MIB}),
             ("/percentage_snapshot_reserve", {"percentage_snapshot_reserve": 95}),
             ("/size_total", {"size_total": MIB}),
@@ -84,6 +85,15 @@ class TestCreation:
         with pytest.raises(InvalidRequest) as refusal:
             backend.create_volume(**request, journal=journal())
         assert [error.pointer for error in refusal.value.errors] == [pointer]
+
+    @pytest.mark.parametrize("user", ["storage-api", CONFINED_USER])
+    def test_without_an_aggregate_nothing_is_sent(self, user: str, ontap: Simulator) -> None:
+        for name in [name for name in ontap.world.aggregates if not name.startswith("aggr0")]:
+            del ontap.world.aggregates[name]
+
+        with pytest.raises(StorageError, match="no aggregate"):
+            open_backend(ontap, user).create_volume("new", journal=journal(), junction_path="/new")
+        assert ontap.changes_sent() == []
 
     @pytest.mark.parametrize(
         ("background", "inline", "ontaps"),
@@ -149,6 +159,12 @@ class TestUpdate:
 
         assert backend.update_volume("home", journal=journal(), autosize_enabled=True).autosize_enabled is True
         assert ontap.world.effects == []
+
+    def test_parts_of_a_flexgroup_are_not_listed_as_restricted(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.add_volume("out", state="restricted")
+        ontap.world.add_volume("part", state="restricted", style="flexgroup_constituent", is_constituent=True)
+
+        assert [volume.name for volume in backend.list_restricted_volumes(journal=journal())] == ["out"]
 
     def test_a_root_volume_stays_in_service(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("root", is_svm_root=True, nas={"path": "/"})
