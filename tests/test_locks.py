@@ -47,15 +47,13 @@ GUARDS = (
     _guard("worker/store/metrics.py::CounterBuffer", "_lock", "_counts _thread", lookers="start_flushing"),
     _guard("worker/store/metrics.py::CounterBuffer", "_flushing", "_add"),
     _guard("worker/messaging/publisher.py::TaskPublisher", "_starting", "_thread", lookers="_start close"),
-    _guard("worker/store/write_probe.py::WriteProbe", "_lock", "_asked_at _state"),
+    _guard("worker/store/write_probe.py::WriteProbe", "_lock", "_probed_at _state"),
     _guard("worker/backends/gateway.py::BackendGateway", "_lock", "_backend", lookers="close"),
-    _guard(
-        "worker/listings/process_cache.py::ListingCache", "_lock", "_present _former", "_make_room", "get _advanced"
-    ),
-    _guard("worker/listings/process_cache.py::ListingCache", "_loading", "_advanced _keep"),
+    _guard("worker/listings/process_cache.py::ListingCache", "_lock", "_present _former", "_make_room", "get _updated"),
+    _guard("worker/listings/process_cache.py::ListingCache", "_loading", "_updated _keep"),
     _guard("worker/execution/runner.py::Slots", "_lock", "_taken _turned_away", "_pop_turned_away"),
     _guard("worker/execution/lease.py::LeaseRenewer", "_lock", "_leases"),
-    _guard("storage_backends/login_guard.py::LoginGuard", "_changed", "_logins", lookers="accepted"),
+    _guard("storage_backends/login_guard.py::LoginGuard", "_changed", "_logins", lookers="record_acceptance"),
     _guard("storage_backends/dummy/database.py::Database", "_listing", "_opened"),
     _guard("storage_backends/dummy/database.py::Database", "_preparing", "_prepared _prepare"),
 )

@@ -46,9 +46,9 @@ class Database:
     """The state of one storage system.
 
     A process may be killed at any time: transactions are atomic (write-ahead log). A power failure
-    may lose the last transactions, as ``synchronous`` is NORMAL. A process that is stopped (SIGSTOP) in the middle
-    of a transaction, which takes about a millisecond, keeps others from changing anything until it continues or is killed:
-    their calls raise ``BackendUnavailable`` meanwhile.
+    may lose the last transactions, as ``synchronous`` is NORMAL. A process that is stopped (SIGSTOP) in the middle of
+    a transaction, which takes about a millisecond, keeps others from changing anything until it continues or is
+    killed: their calls raise ``BackendUnavailable`` meanwhile.
     """
 
     def __init__(self, path: Path, *, seed: Use, prune: Use, lock_timeout_s: float = 15.0) -> None:
