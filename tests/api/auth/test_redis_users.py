@@ -99,7 +99,7 @@ def _is_allowed(admin, user, command) -> bool:
     """Ask the server, with as many arguments as the command needs."""
     for count in range(6):
         with contextlib.suppress(redis.exceptions.ResponseError):
-            return admin.execute_command("ACL", "DRYRUN", user, command, *[f"{PREFIX}x"] * count) == "OK"
+            return bool(admin.execute_command("ACL", "DRYRUN", user, command, *[f"{PREFIX}x"] * count) == "OK")
     raise AssertionError(command)
 
 
