@@ -1,0 +1,275 @@
+"""What the scripts answer in each state of a job and of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.config.settings import load
+from worker.jobs.record import State
+from worker.jobs.service import Jobs, NewJob
+from worker.jobs.status import INLINE_RESULT_BYTES
+from worker.store.results import CancelResult, ClaimResult, LeaseResult, SubmitOutcome
+
+_WRITE = f"{SUBSYSTEM}.write"
+
+
+def _creations(bench: Bench, *volumes: str) -> list[NewJob]:
+    return [bench.new("create_volume", volume=volume) for volume in volumes]
+
+
+def _now_ms(bench: Bench) -> int:
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+# --- claims
+
+
+def test_what_a_claim_answers(bench: Bench):
+    claims = bench.node().claims
+    job_id = bench.accept("create_volume")
+    behind = bench.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
+    cancelled = bench.accept("create_policy")
+    bench.jobs.cancel(cancelled, "ann")
+    assert claims.claim("nobody-knows-it") is ClaimResult.GONE
+    assert claims.claim(cancelled) is ClaimResult.CANCELLED
+    assert claims.claim(behind) is ClaimResult.BLOCKED
+    key = f"{PREFIX}job:{job_id}"
+    bench.client.hset(key, "not_before", _now_ms(bench) + 60_000)
+    assert claims.claim(job_id) is ClaimResult.LATER
+    bench.client.hset(key, "not_before", _now_ms(bench))
+    lease = bench.node().claim(job_id)
+    assert claims.claim(job_id) is ClaimResult.TAKEN
+    bench.node().executor.execute(lease)
+    assert claims.claim(job_id) is ClaimResult.TAKEN
+
+
+def test_a_claimed_job_has_its_times_and_nothing_of_an_earlier_attempt(bench: Bench):
+    for operation, timeout_s in (
+        ("create_volume", bench.settings.change_timeout), ("get_volume", bench.settings.read_timeout),
+    ):  # fmt: skip
+        job_id = bench.accept(operation)
+        key = f"{PREFIX}job:{job_id}"
+        leftovers: dict[Any, Any] = dict.fromkeys(
+            ("stalled_since", "waiting_reason", "step", "backend_job", "message"), "x"
+        )
+        bench.client.hset(key, mapping=leftovers)
+        bench.node().claim(job_id)
+        now_ms = _now_ms(bench)
+        assert [bench.field(job_id, name) for name in leftovers] == [""] * 5
+        assert abs(int(bench.field(job_id, "started")) - now_ms) < 10_000
+        assert 0 < int(bench.field(job_id, "lease")) - now_ms <= bench.settings.lease * 1000
+        assert timeout_s * 1000 - 10_000 < int(bench.field(job_id, "deadline")) - now_ms <= timeout_s * 1000
+        due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
+        assert int(due) == int(bench.field(job_id, "lease"))
+
+
+def test_a_wait_is_counted_with_the_first_attempt_alone(bench: Bench):
+    job_id = bench.accept("create_volume")
+    for _ in range(2):
+        node = bench.node()
+        node.claims.requeue(node.claim(job_id), 0)
+    counted: Any = bench.client.hgetall(f"{PREFIX}metrics")
+    buckets = {name: count for name, count in counted.items() if name.startswith(b"wait") and b"sum" not in name}
+    assert sum(map(int, buckets.values())) == 1
+
+
+# --- cancels
+
+
+def test_what_a_cancel_answers(bench: Bench):
+    cancel = bench.jobs.cancel
+    assert cancel("nobody-knows-it", "ann") is CancelResult.GONE
+    waiting, running = bench.accept("create_volume"), bench.accept("create_policy")
+    assert cancel(waiting, "ann") is CancelResult.CANCELLED
+    assert cancel(waiting, "ann") is CancelResult.TOO_LATE
+    assert (bench.field(waiting, "cancelled_by"), bench.field(waiting, "cancel_requested") != "") == ("ann", True)
+    lease = bench.node().claim(running)
+    assert cancel(running, "bob") is CancelResult.CANCELLING
+    assert bench.field(running, "cancelled_by") == "bob"
+    version = bench.field(running, "version")
+    assert cancel(running, "ann") is CancelResult.CANCELLING
+    # It was asked for already: nothing changes.
+    assert (bench.field(running, "version"), bench.field(running, "cancelled_by")) == (version, "bob")
+    assert bench.scripts.record_progress(running, lease.token, "progress", {}) is LeaseResult.CANCEL
+    assert bench.scripts.record_progress(running, lease.token, "step", {"step": "x"}) is LeaseResult.CANCEL
+    assert bench.field(running, "step") == ""
+
+
+def test_a_change_that_was_sent_is_cancelled_only_where_the_driver_can(bench: Bench):
+    job_id = bench.accept("create_volume")
+    lease = bench.node().claim(job_id)
+    lease.record_intent("create_volume")
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
+    lease.backend_job("4711", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    # What makes the change whole goes out all the same, and makes it one that cannot be cancelled.
+    assert bench.scripts.record_progress(job_id, lease.token, "step", {"step": "next"}) is LeaseResult.CANCEL
+    assert [bench.field(job_id, name) for name in ("step", "backend_job", "cancellable")] == ["next", "", "0"]
+
+
+# --- what is shown
+
+
+def test_a_record_whose_time_is_over_is_shown_no_more(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().carry_out(job_id)
+    assert bench.jobs.get(job_id) is not None
+    bench.client.hset(f"{PREFIX}job:{job_id}", "expires", _now_ms(bench))
+    assert bench.jobs.get(job_id) is None
+
+
+def test_a_result_is_shown_with_its_job_up_to_a_size(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().carry_out(job_id)
+    for length, shown in ((INLINE_RESULT_BYTES, True), (INLINE_RESULT_BYTES + 1, False)):
+        bench.client.set(f"{PREFIX}result:{job_id}", b"x" * length)
+        status = bench.jobs.get(job_id)
+        assert status is not None
+        assert (len(status.result) == length) is shown
+
+
+def test_who_is_online_and_who_is_before_it(bench: Bench):
+    job_id = bench.accept("create_volume")
+    status = bench.jobs.get(job_id)
+    assert status is not None
+    assert (status.workers_online, status.waiting_reason, status.behind) == (0, "no-worker-online", False)
+    bench.scripts.worker_heartbeat("one", {_WRITE: 1})
+    behind = bench.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
+    for each, reason, position in ((job_id, None, 0), (behind, "behind-jobs", 1)):
+        status = bench.jobs.get(each)
+        assert status is not None
+        assert (status.workers_online, status.waiting_reason, status.position) == (1, reason, position)
+    bench.client.zadd(f"{PREFIX}workers:{_WRITE}", {"one": _now_ms(bench) - 15_500})
+    status = bench.jobs.get(job_id)
+    assert status is not None
+    assert status.workers_online == 0
+
+
+# --- submissions
+
+
+def test_places_of_jobs_that_are_gone_do_not_count_for_their_requester(bench: Bench):
+    publisher: Any = bench.publisher
+    settings = load(type(bench.settings), SAPI_DEBUG=True, queue_limit=100, user_queue_share=2)
+    jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
+    most = settings.user_queue_limit
+    accepted = [jobs.accept(bench.new("create_volume", volume=f"v{n}"))[1] for n in range(most)]
+    assert jobs.accept(bench.new("create_volume", volume="more"))[0] is SubmitOutcome.SHARE_FULL
+    assert jobs.accept(replace(bench.new("create_volume", volume="other"), requester="bob"))[0] is SubmitOutcome.NEW
+    bench.client.zrem(f"{PREFIX}queued:{_WRITE}", accepted[0])
+    assert jobs.accept(bench.new("create_volume", volume="more"))[0] is SubmitOutcome.NEW
+
+
+def test_a_new_job_is_checked_soon_and_is_at_the_end_of_each_of_its_orders(bench: Bench):
+    first = bench.accept("create_volume")
+    second = bench.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
+    due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", first)
+    assert 0 < due - _now_ms(bench) <= 2000
+    (key,) = bench.client.scan_iter(f"{PREFIX}ordering:{SUBSYSTEM}:*")
+    assert bench.client.zrange(key, 0, -1) == [first.encode(), second.encode()]
+
+
+# --- batches
+
+
+def _stopped_with_one_put_off(bench: Bench) -> tuple[str, list[str]]:
+    """A batch that stops after a failure, while one of its members was put off and another has not begun."""
+    members = [*_creations(bench, "vol", "a", "b"), *_creations(bench, "c")]
+    batch_id = bench.accept_batch(*members, parallel=3, stop=True)
+    ids = [job.id for job in bench.members(batch_id)]
+    node = bench.node()
+    node.claims.requeue(node.claim(ids[1]), 0)
+    node.carry_out(ids[0])
+    return batch_id, ids
+
+
+def test_a_member_that_has_begun_before_goes_on_when_its_batch_stops(bench: Bench):
+    batch_id, ids = _stopped_with_one_put_off(bench)
+    bench.batches.advance(batch_id)
+    assert [bench.job(each).state.value for each in ids] == ["failed", "queued", "cancelled", "cancelled"]
+    assert bench.node().carry_out(ids[1])
+    assert [bench.job(each).state.value for each in (ids[1], batch_id)] == ["succeeded", "failed"]
+    assert not bench.leftovers()
+
+
+def test_but_not_when_its_batch_is_cancelled(bench: Bench):
+    batch_id, ids = _stopped_with_one_put_off(bench)
+    bench.batches.cancel(batch_id, "root")
+    assert [bench.job(each).state.value for each in ids] == ["failed", "cancelled", "cancelled", "cancelled"]
+    assert bench.job(batch_id).state is State.CANCELLED
+    assert bench.field(ids[1], "cancelled_by") == "root"
+
+
+def test_a_member_that_was_sent_is_not_asked_to_stop(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, "a", "b"))
+    sent, asked = (job.id for job in bench.members(batch_id))
+    node = bench.node()
+    lease = node.claim(sent)
+    lease.record_intent("create_volume")
+    node.claim(asked)
+    bench.batches.cancel(batch_id, "ann")
+    assert [bench.job(each).state.value for each in (sent, asked)] == ["running", "cancelling"]
+
+
+def test_a_batch_is_stopped_some_members_at_a_time(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, "a", "b", "c"))
+    bench.jobs.cancel(batch_id, "ann")
+    answers = [bench.scripts.advance_batch(batch_id, 1, 1000)[0] for _ in range(4)]
+    assert answers == [True, True, False, False]
+    assert bench.job(batch_id).state is State.CANCELLED
+    bench.client.zadd(f"{PREFIX}batches_stopping", {batch_id: 1, "gone": 1})
+    bench.batches.advance_all()
+    assert not bench.client.exists(f"{PREFIX}batches_stopping")
+
+
+def test_released_members_have_a_message_and_are_checked_soon(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, "a", "b", "c"), parallel=2)
+    ids = [job.id for job in bench.members(batch_id)]
+    assert [message.job_id for message in bench.publisher.take()] == [batch_id, *ids[:2]]
+    for each in ids[:2]:
+        assert 0 < float(bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", each) or 0) - _now_ms(bench) <= 2000
+        assert abs(int(bench.field(each, "dispatched_at")) - _now_ms(bench)) < 10_000
+    assert bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", ids[2]) is None
+    assert bench.node().claims.claim(ids[2]) is ClaimResult.BLOCKED
+
+
+@pytest.mark.parametrize("lost", ["a member", "the preparation"])
+def test_a_batch_that_was_taken_back_while_it_was_prepared_is_not_accepted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lost: str
+):
+    commit = bench.scripts.commit_batch
+
+    def late(batch_id: str, *arguments: Any) -> Any:
+        if lost == "a member":
+            bench.client.rpop(f"{PREFIX}members:{batch_id}")
+        else:
+            bench.client.delete(f"{PREFIX}batches_preparing")
+        return commit(batch_id, *arguments)
+
+    monkeypatch.setattr(bench.scripts, "commit_batch", late)
+    outcome, batch_id, _ = bench.batches.accept(bench.new_batch(_creations(bench, "a", "b")))
+    assert (outcome, batch_id) == (SubmitOutcome.CHANGED, "")
+    assert not bench.client.exists(f"{PREFIX}queued:{_WRITE}")
+
+
+def test_a_key_of_another_request_is_refused_for_a_batch_too(bench: Bench):
+    bench.accept_batch(*_creations(bench, "a"), key="k")
+    other = replace(bench.new_batch(_creations(bench, "b"), key="k"), request_hash="other")
+    assert bench.batches.accept(other)[0] is SubmitOutcome.REUSED
+    assert (
+        0 < bench.client.ttl(next(iter(bench.client.scan_iter(f"{PREFIX}idem:*")))) <= bench.settings.idempotency_keep
+    )
+
+
+def test_a_full_queue_takes_no_batch(bench: Bench):
+    publisher: Any = bench.publisher
+    settings = load(type(bench.settings), SAPI_DEBUG=True, queue_limit=2)
+    batches = type(bench.batches)(bench.client, bench.scripts, bench.jobs, bench.jobs.ids, publisher, settings)
+    for number in range(2):
+        bench.jobs.accept(replace(bench.new("create_lock", volume="vol", host=f"h{number}"), requester=f"u{number}"))
+    assert batches.accept(bench.new_batch(_creations(bench, "a")))[0] is SubmitOutcome.FULL
