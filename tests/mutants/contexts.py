@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from coverage import Coverage
-from redis import Redis
+from redis import Redis, RedisError
 
 from tests.mutants.lua_lines import CHANNEL
 
@@ -21,7 +21,7 @@ _END = "end of the test"
 _seconds: dict[str, float] = {}
 _lua: dict[str, list[str]] = {}
 _not_passed: set[str] = set()
-_listening: list[tuple[Redis, Any]] = []
+_listening: list[_Listener] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,7 +35,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         _seconds[item.nodeid] = time.perf_counter() - began
         measured.switch_context("")
-        _lua[item.nodeid] = sorted({line for client, heard in _listening for line in _told(client, heard)})
+        _lua[item.nodeid] = sorted({line for listener in _listening for line in listener.lines()})
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -50,17 +50,32 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> Generator[None, Any, 
     if fixturedef.argname == "redis_server":
         client = Redis.from_url(value.url, decode_responses=True)
         client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
-        heard = client.pubsub()
-        heard.psubscribe(f"*{CHANNEL}")
-        _listening.append((client, heard))
+        _listening.append(_Listener(client))
     return value
 
 
-def _told(client: Redis, heard: Any) -> Generator[str, None, None]:
-    client.publish(CHANNEL, _END)
-    while (message := heard.get_message(timeout=10)) is not None and message["data"] != _END:
-        if message["type"] == "pmessage":
-            yield message["data"]
+class _Listener:
+    """Hears which lines of scripts run."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._listen()
+
+    def _listen(self) -> None:
+        self._heard = self._client.pubsub()
+        self._heard.psubscribe(f"*{CHANNEL}")
+
+    def lines(self) -> set[str]:
+        """What was heard since this was asked last; nothing where a test has cut all connections."""
+        lines: set[str] = set()
+        try:
+            self._client.publish(CHANNEL, _END)
+            while (message := self._heard.get_message(timeout=10)) is not None and message["data"] != _END:
+                if message["type"] == "pmessage":
+                    lines.add(message["data"])
+        except RedisError:
+            self._listen()
+        return lines
 
 
 def pytest_sessionfinish() -> None:
