@@ -235,17 +235,7 @@ def test_who_was_seen_with_a_role_for_changes_is_known(nobody_may_wait: Turns, h
     assert not _waits_for_nobody(nobody_may_wait, other)
 
 
-def test_but_only_for_a_minute(nobody_may_wait: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [1000.0]
-    monkeypatch.setattr("api.turns.time.monotonic", lambda: clock[0])
-    _identified(nobody_may_wait, {"Cookie": "one"}, Role.ADMIN)
-    clock[0] += 59
-    assert _waits_for_nobody(nobody_may_wait, {"Cookie": "one"})
-    clock[0] += 1
-    assert not _waits_for_nobody(nobody_may_wait, {"Cookie": "one"})
-
-
-def test_and_only_the_last_thousand(nobody_may_wait: Turns) -> None:
+def test_only_the_last_thousand_are_known(nobody_may_wait: Turns) -> None:
     for number in range(1001):
         _identified(nobody_may_wait, {"Cookie": str(number)}, Role.ADMIN)
         if number == 999:
@@ -273,10 +263,10 @@ def test_who_turns_out_to_be_an_ordinary_user_takes_a_turn(turns: Turns) -> None
 def _free_turns(turns: Turns) -> int:
     """How many turns are free; asked without waiting for one."""
     count = 0
-    while turns._semaphore.acquire(blocking=False):
+    while turns._queue.acquire("nobody", 0):
         count += 1
     for _ in range(count):
-        turns._semaphore.release()
+        turns._queue.release()
     return count
 
 

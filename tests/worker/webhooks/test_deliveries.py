@@ -86,6 +86,11 @@ def test_a_receiver_that_never_ends_its_head_is_left():
 # --- what is kept of a receiver
 
 
+def _take(outbox: Outbox, target: str = "one") -> list[str]:
+    """The ids of deliveries that are due, and are taken."""
+    return [delivery_id for delivery_id, _ in outbox.take(target)]
+
+
 def _state(bench: Bench) -> dict[str, str]:
     found: Any = bench.client.hgetall(f"{PREFIX}webhook_state:one")
     return {name.decode(): value.decode() for name, value in found.items()}
@@ -93,7 +98,7 @@ def _state(bench: Bench) -> dict[str, str]:
 
 def test_how_a_receiver_does_is_known(bench: Bench):
     outbox = _make(bench, 2)
-    first, second = outbox.take("one")
+    first, second = _take(outbox)
     assert outbox.end(first, "it answered 500") == "again"
     failing = _state(bench)
     assert (failing["failures"], failing["last_error"]) == ("1", "it answered 500")
@@ -116,7 +121,7 @@ def test_how_a_receiver_does_is_known(bench: Bench):
 
 def test_what_has_ended_already_is_delivered_and_changes_nothing(bench: Bench):
     outbox = _make(bench, 1)
-    (delivery_id,) = outbox.take("one")
+    (delivery_id,) = _take(outbox)
     assert outbox.end(delivery_id) == "delivered"
     before = _state(bench)
     assert outbox.end(delivery_id, "it answered 500") == "delivered"
@@ -128,7 +133,7 @@ def test_hosts_of_callbacks_are_forgotten_with_their_last_delivery(bench: Bench)
     deliveries = [[f"msg_{n}", target, {"body": "{}", "job_id": "job", "label": "callbacks"}] for n in range(2)]
     assert bench.scripts.dispatch_webhooks("", "1-0-1", deliveries)
     outbox = Outbox(bench.client, bench.scripts, PREFIX)
-    first, second = outbox.take(target)
+    first, second = _take(outbox, target)
     outbox.end(first)
     assert outbox.targets() == [target]
     outbox.end(second, "it answered 500")
@@ -144,23 +149,23 @@ def test_a_receiver_of_the_file_is_remembered(bench: Bench):
     labelled = [["msg_1", "one", {"body": "{}", "job_id": "job", "label": "one"}]]
     assert bench.scripts.dispatch_webhooks("", "1-0-1", labelled)
     outbox = Outbox(bench.client, bench.scripts, PREFIX)
-    outbox.end(*outbox.take("one"))
+    outbox.end(*_take(outbox))
     assert outbox.targets() == ["one"]
     assert _state(bench)["failures"] == "0"
 
 
 def test_deliveries_go_out_in_their_order_and_again_after_their_lease(bench: Bench):
     outbox = _make(bench, 6)
-    first = outbox.take("one")
+    first = _take(outbox)
     assert first == ["msg_0", "msg_1", "msg_2", "msg_3"]
-    assert outbox.take("one") == []
+    assert _take(outbox) == []
     running: Any = bench.client.zscore(f"{PREFIX}webhook_running:one", "msg_0")
     seconds, micros = bench.client.time()
     assert 15_000 < running - (seconds * 1000 + micros // 1000) <= 20_000
     bench.client.zadd(f"{PREFIX}webhook_running:one", {"msg_1": 1})
-    assert outbox.take("one") == ["msg_4"]
+    assert _take(outbox) == ["msg_4"]
     assert outbox.end("msg_4") == "delivered"
-    assert outbox.take("one") == ["msg_5"]
+    assert _take(outbox) == ["msg_5"]
 
 
 def test_one_that_would_be_tried_after_a_day_is_given_up(bench: Bench):
@@ -200,7 +205,7 @@ def _dispatcher(bench: Bench, *, silent_s: float = 0.0, log: Any = None) -> tupl
 
     outbox = Outbox(bench.client, bench.scripts, PREFIX)
     dispatcher = Dispatcher(
-        log or EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, lambda _id: None,
+        log or EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, lambda _id, _trace: None,
         callbacks=True, report_health=report, silent_s=lambda: silent_s,
     )  # fmt: skip
     return dispatcher, states
@@ -247,8 +252,9 @@ def test_an_attempt_that_has_ended_makes_room_for_the_next(bench: Bench):
     outbox = _make(bench, 6)
     published: list[str] = []
     dispatcher = Dispatcher(
-        EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, published.append,
-        callbacks=False, report_health=published.append, silent_s=lambda: 0.0,
+        EventLog(bench.client, PREFIX), outbox, bench.scripts, {},
+        lambda delivery_id, _trace: published.append(delivery_id),
+        callbacks=False, report_health=lambda _state: None, silent_s=lambda: 0.0,
     )  # fmt: skip
     for number in range(6):
         bench.client.hset(f"{PREFIX}webhook:msg_{number}", mapping={"receiver": "one", "url": "http://127.0.0.1:1/"})
