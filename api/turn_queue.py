@@ -7,6 +7,9 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+#: Who has waited longer for a turn begins without a rest: a crowd is served in time, however large it is.
+_RESTS_WITHIN_S = 5.0
+
 
 class _Waiter:
     """A thread that waits."""
@@ -22,9 +25,12 @@ class _Waiter:
 class TurnQueue:
     """Hands out turns. Those who had one before, and wait for another, come first."""
 
-    def __init__(self, turns: int, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Prepare ``turns`` of them; ``sleep`` waits for some seconds."""
+    def __init__(
+        self, turns: int, sleep: Callable[[float], None] = time.sleep, rests_within_s: float = _RESTS_WITHIN_S
+    ) -> None:
+        """Prepare ``turns`` of them; ``sleep`` waits for some seconds, ``rests_within_s``: see above."""
         self._sleep = sleep
+        self._rests_within_s = rests_within_s
         self._lock = threading.Lock()
         self._free = turns
         self._again: deque[_Waiter] = deque()
@@ -45,6 +51,7 @@ class TurnQueue:
             timeout_s: how long it may take (seconds).
             again: the request had a turn before.
         """
+        began_s = time.monotonic()
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -58,7 +65,7 @@ class TurnQueue:
                 waiters.remove(waiter)
                 if not (again or waiters):
                     del self._waiting[sender]
-        if waiter.granted and waiter.rest_s:
+        if waiter.granted and waiter.rest_s and time.monotonic() - began_s < self._rests_within_s:
             self._sleep(waiter.rest_s)
         return waiter.granted
 

@@ -76,3 +76,15 @@ def test_there_are_no_more_turns_than_were_made() -> None:
     assert [queue.acquire("a", 0) for _ in range(3)] == [True, True, False]
     queue.release()
     assert [queue.acquire("a", 0) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize(("rests_within_s", "rests"), [(20, [0.5]), (0, [])])
+def test_a_turn_rests_but_for_whoever_has_waited_for_long(rests_within_s: float, rests: list[float]) -> None:
+    found: list[float] = []
+    queue = TurnQueue(1, sleep=found.append, rests_within_s=rests_within_s)
+    assert queue.acquire("first", 0)
+    crowd = Crowd(queue)
+    crowd.joins("a1", "a")
+    queue.release(0.5)
+    assert crowd.turns.get(timeout=20) == ("a1", True)
+    assert found == rests
