@@ -38,7 +38,7 @@ def job_filter(query: Mapping[str, Any]) -> JobFilter:
     """Return the filter of a query that its schema has validated."""
     return JobFilter(
         states=tuple(State(state) for state in query.get("state", ())),
-        operation=query.get("operation", ""),
+        operations=query.get("operation", ()),
         subsystem=query.get("subsystem", ""),
         volume=query.get("volume", ""),
         batch=query.get("batch", "").lower(),

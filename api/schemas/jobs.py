@@ -202,7 +202,15 @@ class JobFilterSchema(ma.Schema):
             "example": "queued,running",
         },
     )
-    operation = ma.fields.String(validate=_one_of(JOB_OPERATIONS), metadata={"description": "Only of this operation"})
+    operation = ChoicesField(
+        most=len(JOB_OPERATIONS),
+        choices=frozenset(JOB_OPERATIONS),
+        metadata={
+            "type": "string",
+            "description": "Only of these operations, comma-separated",
+            "example": "create_snapshot,delete_snapshot",
+        },
+    )
     subsystem = ma.fields.String(validate=ma.validate.Length(1, 63), metadata={"description": "Only on this subsystem"})
     volume = ma.fields.String(
         validate=ma.validate.Length(1, 4096), metadata={"description": "Only on this volume, as it was named then"}

@@ -125,7 +125,19 @@ def test_jobs_are_retried_and_cancelled_by_condition(cli, volume, name):
     assert cli("job", "wait", retried.out.strip()).status == 1
     cli("volume", "create", "slow", name, "--no-wait")
     waiting = cli("volume", "update", "slow", name, "--size", "1GiB", "--no-wait").out.strip()
-    stopped = cli("job", "cancel", "--volume", name, "--state", "queued", "--operation", "update_volume", "--yes")
+    stopped = cli(
+        "job",
+        "cancel",
+        "--volume",
+        name,
+        "--state",
+        "queued",
+        "--operation",
+        "update_volume",
+        "--operation",
+        "restrict_volume",
+        "--yes",
+    )
     assert stopped.out.split() == [waiting]
     everybody = cli("job", "list", "--all", "--volume", name, "--requested-by", USER, "-o", "name")
     assert waiting in everybody.out.split()

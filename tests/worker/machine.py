@@ -268,7 +268,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_index_holds_what_the_model_says(self) -> None:
         for state in State:
-            job_filter = JobFilter(states=(state,), operation="clone_volume")
+            job_filter = JobFilter(states=(state,), operations=("clone_volume",))
             query = index_query(job_filter, JobScope("me"), seqs=(0, MAX_SEQ), limit=1000, effort=1000)
             expected = [job.id for job in reversed(self.jobs) if job.state == state]
             assert self.scripts.list_jobs(query) == (expected, None), state

@@ -85,15 +85,15 @@ def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(bench: 
         bench.client.flushdb()
         with pytest.raises(Crash):
             _front_end(bench, Points(crash_at)).accept(bench.new_batch(members, key="k"))
-        accepted, _ = bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 10)
-        statuses, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
+        accepted, _ = bench.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 10)
+        statuses, _ = bench.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
         assert (len(accepted), len(statuses)) == ((1, 120) if name == "after commit_batch" else (0, 0)), name
         _tidy(bench)
         if not accepted:
             assert not _left_of(bench), name
         again = bench.accept_batch(*members, key="k")
         assert not accepted or again == accepted[0].job.id
-        statuses, _ = bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 1000)
+        statuses, _ = bench.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
         assert len(statuses) == 120, name
 
 
@@ -166,7 +166,7 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
             _front_end(bench, points).accept(bench.new_batch(members, parallel=1 + number % 4))
         submitted += 1
     _tidy(bench)
-    statuses, _ = bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 100)
+    statuses, _ = bench.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 100)
     batches = [status.job.id for status in statuses]
     assert 5 < len(batches) <= submitted
     assert all(len(bench.members(batch_id)) == 7 for batch_id in batches)

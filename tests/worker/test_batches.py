@@ -219,8 +219,8 @@ def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(bench: Bench):
         bench.accept("create_lock", volume="vol", host=f"h{number}")
     outcome, _, _ = bench.batches.accept(bench.new_batch(_creations(bench, 3)))
     assert outcome is SubmitOutcome.SHARE_FULL
-    assert bench.jobs.find(JobFilter(operation="batch"), JobScope("ann"), 10) == ([], None)
-    assert bench.jobs.find(JobFilter(operation="create_volume"), JobScope("ann"), 10) == ([], None)
+    assert bench.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 10) == ([], None)
+    assert bench.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 10) == ([], None)
 
 
 def test_what_is_forgotten_leaves_nothing_behind(bench: Bench, node: Node):
@@ -245,7 +245,7 @@ def test_members_across_a_border_of_the_index_are_found(bench: Bench, node: Node
     batch_id = bench.accept_batch(*mixed)
     for job_filter in (
         JobFilter(batch=batch_id),
-        JobFilter(batch=batch_id, operation="create_policy"),
+        JobFilter(batch=batch_id, operations=("create_policy",)),
         JobFilter(states=(State.QUEUED,), batch=batch_id),
     ):
         statuses, _ = bench.jobs.find(job_filter, JobScope("ann"), 100)

@@ -78,7 +78,9 @@ def _queries(jobs: list[Job]) -> list[JobFilter]:
         {},
         *({"states": (state,)} for state in State),
         {"states": (State.QUEUED, State.FAILED)},
-        *({"operation": name} for name in _OPERATIONS),
+        *({"operations": (name,)} for name in _OPERATIONS),
+        {"operations": tuple(_OPERATIONS[:2])},
+        {"operations": tuple(_OPERATIONS)},
         {"subsystem": "other"},
         {"volume": "vol"},
         {"requested_by": "bob"},
@@ -165,5 +167,5 @@ def test_it_is_as_large_as_there_are_jobs(bench: Bench, jobs: list[Job]):
 def test_every_operation_is_in_it(bench: Bench):
     for name in OPERATIONS:
         job_id = bench.accept(name)
-        statuses, _ = bench.jobs.find(JobFilter(operation=name), JobScope("ann"), 9)
+        statuses, _ = bench.jobs.find(JobFilter(operations=(name,)), JobScope("ann"), 9)
         assert [status.job.id for status in statuses] == [job_id]

@@ -21,7 +21,8 @@ class JobFilter:
     """Which jobs; empty (or 0) means any. Times are Unix milliseconds, exclusive."""
 
     states: tuple[State, ...] = ()
-    operation: str = ""
+    #: One of these; `batch` is one, too.
+    operations: tuple[str, ...] = ()
     subsystem: str = ""
     #: The volume as the client named it.
     volume: str = ""
@@ -37,7 +38,7 @@ class JobFilter:
     def matches(self, job: Job) -> bool:
         """Is this job one of them?"""
         return (
-            self.operation in ("", job.operation.name)
+            (not self.operations or job.operation.name in self.operations)
             and self.subsystem in ("", job.subsystem)
             and self.volume in ("", job.volume)
             and self.batch in ("", job.batch)
@@ -120,8 +121,8 @@ def _groups(job_filter: JobFilter, scope: JobScope) -> list[list[str]]:
 
 
 def _named_parts(job_filter: JobFilter) -> Iterator[_Part]:
-    if job_filter.operation:
-        yield _Part("what", [f"operation:{job_filter.operation}"])
+    if job_filter.operations:
+        yield _Part("what", [f"operation:{name}" for name in job_filter.operations])
     if job_filter.subsystem:
         yield _Part("what", [f"subsystem:{job_filter.subsystem}"])
     if job_filter.requested_by:
@@ -130,15 +131,21 @@ def _named_parts(job_filter: JobFilter) -> Iterator[_Part]:
 
 
 def _scope_parts(job_filter: JobFilter, scope: JobScope) -> Iterator[_Part]:
-    """The condition for the scope; none for all jobs, or where the role allows to see all jobs of the operation."""
-    operation = operation_named(job_filter.operation)
+    """The condition for the scope; none for all jobs, or where the roles allow to see all jobs of the operations."""
     requester_properties = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
-    if scope.everybody or (operation not in (None, BATCH) and operation.role in scope.roles):
+    seen = [_is_seen_by(scope.roles, name) for name in job_filter.operations]
+    if scope.everybody or (seen and all(each is True for each in seen)):
         return
-    if scope.roles and operation in (None, BATCH):
+    if scope.roles and (not seen or any(each is not False for each in seen)):
         yield _Part("seen by", requester_properties + _roles_properties(scope.roles))
     else:
         yield _Part("who", requester_properties)
+
+
+def _is_seen_by(roles: frozenset[Role], name: str) -> bool | None:
+    """Do these roles show every job of an operation? None: some of them, as of batches with members of other roles."""
+    operation = operation_named(name)
+    return None if operation in (None, BATCH) else operation.role in roles
 
 
 def _together(one: _Part, other: _Part) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from worker.catalog.operations import BATCH, OPERATIONS
 from worker.config.settings import BadSettings
 from worker.jobs.query import JobFilter
 from worker.jobs.record import Job, State
@@ -19,7 +20,7 @@ from worker.webhooks.settings import WebhookSettings
 
 #: The states of which receivers are notified, by their events.
 EVENTS = {f"job.{state}": state for state in State if state.done}
-_TEXTS = ("operation", "subsystem", "volume", "batch", "requested_by")
+_TEXTS = ("subsystem", "volume", "batch", "requested_by")
 _VARIABLE = "SAPI_WEBHOOKS_FILE"
 _IN_SECRETS = "webhooks.toml"
 
@@ -92,7 +93,7 @@ def _receiver(name: str, table: Any, folder: Path, environ: Mapping[str, str]) -
         raise BadSettings(f"{_VARIABLE}: {name!r} stands outside a table: put it below its receiver's [name]")
     if not all(character.isalnum() or character in "_-" for character in name) or not 0 < len(name) < 64:  # noqa: PLR2004
         raise BadSettings(f"{place}: the name must be 1 to 63 letters, digits, - and _")
-    unknown = set(table) - {"url", "secret", "events", "state", *_TEXTS}
+    unknown = set(table) - {"url", "secret", "events", "state", "operation", *_TEXTS}
     if unknown:
         raise BadSettings(f"{place}: unknown option {min(unknown)!r}")
     url = _text(place, table, "url")
@@ -109,7 +110,17 @@ def _receiver(name: str, table: Any, folder: Path, environ: Mapping[str, str]) -
 
 def _filter(place: str, table: Mapping[str, Any]) -> JobFilter:
     texts: dict[str, Any] = {option: _text(place, table, option) for option in _TEXTS if option in table}
+    if "operation" in table:
+        texts["operations"] = _operations(place, table)
     return JobFilter(**texts)
+
+
+def _operations(place: str, table: Mapping[str, Any]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in _text(place, table, "operation").split(","))
+    unknown = set(names) - {*OPERATIONS, BATCH.name}
+    if unknown:
+        raise BadSettings(f"{place}: operation: there is none called {min(unknown)!r}")
+    return names
 
 
 def _text(place: str, table: Mapping[str, Any], option: str) -> str:

@@ -15,6 +15,7 @@ from storage_api_client.cli.state import FORMATS, State, Waiting
 _FILTERS = {
     "all_": "all",
     "states": "state",
+    "operations": "operation",
     "since": "created_after",
     "until": "created_before",
     "finished_since": "finished_after",
@@ -118,7 +119,8 @@ def jobs_chosen(function: F) -> F:
         (
             click.option("--all", "all_", is_flag=True, help="Everybody's jobs, as far as you may see them."),
             click.option("--state", "states", multiple=True, metavar="STATE", help=f"{states}; several are possible."),
-            click.option("--operation", metavar="NAME", help="As create_volume."),
+            click.option("--operation", "operations", multiple=True, metavar="NAME",
+                         help="As create_volume; several are possible."),
             click.option("--subsystem", metavar="NAME"),
             click.option("--volume", metavar="NAME"),
             click.option("--batch", metavar="ID", help="Members of this batch."),
@@ -140,8 +142,7 @@ def job_filter(arguments: dict[str, Any]) -> dict[str, Any]:
         click.UsageError: a time is none.
     """
     chosen = {_FILTERS.get(name, name): value for name, value in arguments.items() if value}
-    if "state" in chosen:
-        chosen["state"] = ",".join(chosen["state"])
+    chosen |= {name: ",".join(chosen[name]) for name in ("state", "operation") if name in chosen}
     return {name: _time(value) if name.endswith(("_after", "_before")) else value for name, value in chosen.items()}
 
 

@@ -25,14 +25,14 @@ class JobFilter(TypedDict, total=False):
 
     Attributes:
         all: everybody's, as far as one may see them; else one's own.
-        state: one, or several.
+        state: one, or several; likewise operation.
         id: ids.
         created_after: a datetime, RFC 3339, or how long ago ("2h"); likewise the other times.
     """
 
     all: bool
     state: str | Iterable[str]
-    operation: str
+    operation: str | Iterable[str]
     subsystem: str
     volume: str
     batch: str

@@ -25,6 +25,7 @@ from worker.webhooks.settings import WebhookSettings
         ('[a]\nurl = "https://x"\nsecret = {env = "SHORT"}', "24 to 64 bytes"),
         ('[a]\nurl = "https://x"\nsecret = {file = "none"}', "cannot be read"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = ["job.queued"]', "events must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\noperation = "batch,odd"', "none called 'odd'"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nfilter = "x"', "unknown option 'filter'"),
     ],
 )

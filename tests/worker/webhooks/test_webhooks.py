@@ -97,7 +97,8 @@ def test_filters_and_events_choose(bench: Bench, receiver: HookReceiver, tmp_pat
     (tmp_path / "secret").write_text(SECRET + "\n")
     table = f'url = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
     file.write_text(
-        f'[failures]\n{table}events = ["job.failed"]\n[vol]\n{table}operation = "update_volume"\nvolume = "vol"\n'
+        f'[failures]\n{table}events = ["job.failed"]\n'
+        f'[vol]\n{table}operation = "update_volume, batch"\nvolume = "vol"\n'
         f'[others]\n{table}requested_by = "bob"\n[cancelled]\n{table}state = "cancelled"\n'
     )
     receivers = read_receivers(load(WebhookSettings, webhooks_file=str(file)))
