@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import orjson
 from flask import Response, request
 from flask.views import MethodView
@@ -18,7 +22,7 @@ from api.jobs.access import job_for, require_operator_of, visible_job
 from api.jobs.long_polling import wait_for
 from api.jobs.submit import resubmit
 from api.openapi import operations as documentation
-from api.openapi.blueprint import ANYONE, SIGNED_IN, Blueprint
+from api.openapi.blueprint import ANYONE, SIGNED_IN, Blueprint, View
 from api.reads import job_results as results
 from api.schemas.jobs import (
     CancelledJobsSchema,
@@ -213,17 +217,32 @@ class RetryView(MethodView):
         return retry_batch(job) if job.is_batch else resubmit(job)
 
 
+def _only_with(role: Role) -> Callable[[View], View]:
+    """Let only those call a view of a job who have the role; to those who may not see it there is no such job."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(self: MethodView, job_id: str) -> Any:
+            auth.require(role, operation="settle_job", target=visible_job(job_id).job.target)
+            return view(self, job_id=job_id)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate
+
+
 @blp.route("/<job_id>/settle")
 class SettleView(MethodView):
     """An operator's word on a change whose outcome is unknown."""
 
-    @blp.exposes("settle_job", access=Role.UBER_ADMIN, problems=_ACTION)
+    @blp.exposes("settle_job", access=SIGNED_IN, problems=_ACTION)
+    @_only_with(Role.UBER_ADMIN)
     @blp.arguments(SettlementSchema, example={"outcome": "failed"})
     @blp.response(200, JobSchema, headers=_JOB_HEADERS)
     def post(self, body, job_id):
         """Say what became of a change that is being looked for
 
-        For a change that reconciliation cannot resolve, whose volume must not stay blocked.
+        Needs UBER_ADMIN. For a change that reconciliation cannot resolve, whose volume must not stay blocked.
         """
         manual_resolution.force_outcome(visible_job(job_id).job, body["outcome"])
         return job_response(job_for(job_id))

@@ -267,6 +267,47 @@ class TestSettle:
         problem(response, 403, "missing-role")
 
 
+class TestWhoMay:
+    """Each action by each caller: 404 where one may not see the job, 403 where one may, and lacks the role."""
+
+    _ACTIONS = (("cancel", None), ("retry", None), ("settle", {"outcome": "failed"}))
+
+    @pytest.mark.parametrize(
+        ("roles", "refusals"),
+        [
+            (
+                (),
+                {"cancel": (401, "unauthenticated"), "retry": (404, "no-such-job"), "settle": (401, "unauthenticated")},
+            ),
+            ((Role.USER,), dict.fromkeys(("cancel", "retry", "settle"), (404, "no-such-job"))),
+            (
+                (Role.USER, Role.ADMIN),
+                {"cancel": (403, "missing-role"), "retry": (409, "job-not-finished"), "settle": (403, "missing-role")},
+            ),
+            (
+                (Role.UBER_ADMIN,),
+                {"retry": (403, "missing-role"), "settle": (409, "job-not-settling"), "cancel": (200, "")},
+            ),
+        ],
+        ids=lambda value: "+".join(value) or "nobody" if isinstance(value, tuple) else "",
+    )
+    def test_somebody_elses_job(self, front, redis_client, client, roles, refusals):
+        path = accepted(client.post("/v4/filer/volumes/a"))
+        fields = {"requester": "bob", "requester_key": key_of("bob")}
+        redis_client.hset(f"{front.settings.key_prefix}job:{path.rpartition('/')[2]}", mapping=fields)
+        caller = front.client(*roles) if roles else front.stranger()
+        for action, body in sorted(self._ACTIONS, key=lambda each: list(refusals).index(each[0])):
+            response = caller.post(f"{path}/{action}", json=body)
+            status, code = refusals[action]
+            assert (response.status_code, response.json.get("code", "")) == (status, code), action
+
+    def test_a_body_is_not_looked_at_before_the_job_and_the_role(self, front, redis_client, client):
+        path = accepted(client.post("/v4/filer/volumes/a"))
+        problem(front.client(Role.USER, Role.ADMIN).post(f"{path}/settle", json={"odd": 1}), 403, "missing-role")
+        nowhere = "/v4/jobs/01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90"
+        problem(front.client(Role.UBER_ADMIN).post(f"{nowhere}/settle", json={"odd": 1}), 404, "no-such-job")
+
+
 class TestList:
     @pytest.fixture
     def paths(self, client):
@@ -295,6 +336,8 @@ class TestList:
             ("state=queued", [0, 1, 2]),
             ("state=failed", []),
             ("operation=delete_policy", []),
+            ("operation=delete_policy,create_volume", [0, 1, 2]),
+            ("operation=batch,delete_policy&state=queued", []),
             ("subsystem=filer&volume=c", [0]),
             ("created_after=2020-01-01T00:00:00Z", [0, 1, 2]),
             ("created_after=2120-01-01T00:00:00%2B02:00", []),
@@ -364,6 +407,8 @@ class TestList:
             "limit=1&limit=2",
             "state=odd",
             "operation=odd",
+            "operation=create_volume,odd",
+            "operation=",
             "created_after=yesterday",
             "created_after=2020-01-01T00:00:00",
             "page_token=!",
@@ -391,7 +436,7 @@ class TestMany:
 
     def test_what_the_filter_names_is_cancelled(self, client, worker, ids):
         worker.carry_out(f"/v4/jobs/{ids[2]}")
-        answer = client.post("/v4/jobs/cancel", json={"operation": "create_volume"}).json
+        answer = client.post("/v4/jobs/cancel", json={"operation": ["delete_policy", "create_volume"]}).json
         assert answer == {
             "cancelled": ids[:2],
             "refused": [{"id": ids[2], "code": "job-not-cancellable"}],
