@@ -9,6 +9,7 @@ from __future__ import annotations
 from flask import Flask
 
 from api.console import (
+    bulk_actions,
     capacity,
     export_policies,
     jobs,
@@ -25,7 +26,8 @@ __all__ = ["init_app"]
 
 #: Importing a module of pages adds its routes to the blueprint.
 _PAGES = (
-    overview, volume_table, volumes, capacity, volume_actions, jobs, export_policies, restricted, snapshot_batches,
+    overview, volume_table, volumes, capacity, volume_actions, jobs, bulk_actions, export_policies, restricted,
+    snapshot_batches,
 )  # fmt: skip
 
 

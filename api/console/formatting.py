@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from typing import Any
 
 #: Stands for a value that is not known.
 UNKNOWN = "\N{EN DASH}"
@@ -64,6 +66,11 @@ def percent(part: float | None, whole: float | None) -> int | None:
     if part is None or not whole:
         return None
     return max(0, min(100, round(100 * part / whole)))
+
+
+def json_text(value: Any) -> str:
+    """Write a value as JSON for people: every character as itself (templates escape what HTML needs)."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def quantity(count: int, word: str) -> str:

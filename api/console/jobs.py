@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, request
@@ -11,7 +11,9 @@ from werkzeug.datastructures import MIMEAccept
 
 from api import auth
 from api.console.api_client import ApiResponse, call, next_token
+from api.console.bulk_actions import bulk_action_of
 from api.console.forms import field_errors
+from api.console.job_links import CHANGES, REPEATABLE, UNFINISHED
 from api.console.pages import page, problem_page, redirect_to, render
 from api.http.problems import Problem
 from api.openapi.blueprint import SIGNED_IN
@@ -24,9 +26,9 @@ _JOB_PATH = re.compile(r"/v4/jobs(?:/([0-9A-Fa-f-]{36}))?")
 _ACTIONS = ("cancel", "retry", "settle")
 _PAGE_ROWS = 50
 _MOST_MEMBERS = 200
+_SHOWN_AHEAD = 8
 #: Filters that stand behind "More filters".
 _MORE = ("batch", "id", "created_after", "created_before", "finished_after", "finished_before")
-_UNFINISHED = "queued,running,cancelling"
 #: What workers say of a job whose change is in doubt, and which UBER_ADMIN may settle.
 _IN_DOUBT = "the outcome is being settled"
 
@@ -49,11 +51,6 @@ def _page_for_browsers() -> Response | None:
 def prefers_html(accepted: MIMEAccept) -> bool:
     """Does the client ask for HTML rather than JSON? A client that takes anything gets JSON."""
     return accepted.best_match(["application/json", "text/html"]) == "text/html"
-
-
-def only_changes(found: Sequence[Document]) -> list[Document]:
-    """Return the jobs that change something; pages make reads by being looked at."""
-    return [each for each in found if _is_change(each)]
 
 
 def _is_change(document: Document) -> bool:
@@ -80,13 +77,29 @@ def _jobs_page(answer: ApiResponse, query: dict[str, str]) -> Response:
         errors=field_errors(None if is_good else answer.body),
         next_token=next_token(answer),
         states=[state.value for state in State],
-        unfinished=_UNFINISHED,
-        operations=sorted([*OPERATIONS, "batch"]),
+        unfinished=UNFINISHED,
+        repeatable=REPEATABLE,
+        changes=CHANGES,
+        operations=_operations(),
         query=query,
         more=[(name, query.get(name, "")) for name in _MORE],
         may_see_all=may_see_others(),
+        bulk=_bulk_action(query),
         events={} if query.get("all") == "true" else {"all": "false"},
     )
+
+
+def _operations() -> dict[str, list[str]]:
+    """Every operation, below the headings of the choice."""
+    changes = CHANGES.split(",")
+    return {"Changes": sorted(changes), "Reads": sorted(set(OPERATIONS) - set(changes))}
+
+
+def _bulk_action(query: Mapping[str, str]) -> str:
+    """What the page offers to do to all jobs that it lists; others' jobs are cancelled by UBER_ADMIN only."""
+    action = bulk_action_of(query.get("state", ""))
+    is_others = query.get("all") == "true" or "requested_by" in query
+    return "" if action == "cancel" and is_others and Role.UBER_ADMIN not in auth.principal().roles else action
 
 
 def may_see_others() -> bool:
@@ -101,12 +114,14 @@ def job(job_id: str) -> Response:
     if answer.status != 200:  # noqa: PLR2004
         return problem_page(answer)
     document: dict[str, Any] = answer.body
+    ahead = _ahead(document) if document["state"] == State.QUEUED else []
     members = _find(batch=job_id, limit=_MOST_MEMBERS) if document["operation"] == "batch" else None
     return render(
         "job.html",
         job=document,
         members=members,
-        ahead=_ahead(document) if document["state"] == State.QUEUED else [],
+        ahead=ahead[:_SHOWN_AHEAD],
+        ahead_more=len(ahead[_SHOWN_AHEAD:]),
         may_retry=_may_retry(document),
         may_cancel=document["cancellable"] and not document["done"] and _may_stop(document),
         is_in_doubt=not document["done"] and (document.get("progress") or {}).get("message") == _IN_DOUBT,
@@ -127,15 +142,15 @@ def _may_stop(document: Document) -> bool:
 
 
 def _ahead(document: Document) -> list[Document]:
-    """The jobs that a queued one waits for: earlier ones of its volume, else those that run in its queue."""
-    query = {"subsystem": document.get("subsystem"), "state": _UNFINISHED}
+    """The jobs that a queued one waits for, the first first: those of its volume, else those that run in its queue."""
+    query = {"subsystem": document.get("subsystem"), "state": UNFINISHED}
     volume = (document.get("request") or {}).get("volume")
-    earlier = _find(**query, volume=volume) if volume and _is_change(document) else []
-    found = [each for each in earlier if each["id"] < document["id"] and _is_change(each)]
-    if not found:
+    of_volume = _find(**query, volume=volume, operation=CHANGES, limit=1000) if volume and _is_change(document) else []
+    earlier = [each for each in of_volume if each["id"] < document["id"]]
+    if not earlier:
         running = _find(**query | {"state": "running"})
-        found = [each for each in running if each["queue"]["name"] == document["queue"]["name"]]
-    return found[:8]
+        earlier = [each for each in running if each["queue"]["name"] == document["queue"]["name"]]
+    return sorted(earlier, key=lambda each: str(each["id"]))
 
 
 def _find(**query: Any) -> list[Document]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
@@ -14,14 +15,14 @@ from api import auth
 from api.console import charts
 from api.console.api_client import call
 from api.console.capacity import NEARLY_FULL_PERCENT, CachedCapacity, cached_capacity
-from api.console.jobs import only_changes
+from api.console.job_links import CHANGES
 from api.console.pages import page, redirect_to, render
 from api.monitoring import service_status
 from api.resources.status import status_values
 from api.services import current_services
 from worker.catalog.operations import Role
 
-#: Jobs that are looked through for the latest changes: reads are most, and say little.
+#: Jobs that are looked through for the latest changes: a batch stands for its members.
 _LOOKED_THROUGH = 100
 _SHOWN_CHANGES = 8
 
@@ -51,6 +52,7 @@ def overview() -> Response:
         now=_now(values["queues"]),
         jobs=_latest_changes(),
         plot=charts.day_plot(history, time.time()),
+        a_day_ago=(datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds").replace("+00:00", "Z"),
         events={},
         **values,
     )
@@ -78,6 +80,6 @@ def _latest_changes() -> list[Mapping[str, Any]]:
     if not who.signed_in:
         return []
     everybody = {"all": "true"} if who.roles & {Role.ADMIN, Role.UBER_ADMIN} else {}
-    answer = call("GET", "/v4/jobs", query={"limit": _LOOKED_THROUGH, **everybody})
-    found = answer.body if answer.status == 200 and isinstance(answer.body, list) else []  # noqa: PLR2004
-    return only_changes(found)[:_SHOWN_CHANGES]
+    answer = call("GET", "/v4/jobs", query={"limit": _LOOKED_THROUGH, "operation": CHANGES, **everybody})
+    jobs = answer.body if answer.status == 200 and isinstance(answer.body, list) else []  # noqa: PLR2004
+    return [job for job in jobs if not job.get("batch")][:_SHOWN_CHANGES]

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, redirect, render_template, request, send_
 from api import auth
 from api.console import formatting, wording
 from api.console.api_client import ApiResponse
+from api.console.job_links import jobs_url
 from api.http.bodies import received_body
 from api.http.problems import Problem
 from api.openapi.blueprint import ANYONE, SIGNED_IN
@@ -35,12 +36,14 @@ _POLICY = (
 
 for _filter in (
     formatting.size, formatting.duration, formatting.ago, formatting.between, formatting.clock, formatting.quantity,
+    formatting.json_text,
     wording.field_label, wording.operation_label, wording.next_step, wording.waiting_words, wording.subject,
 ):  # fmt: skip
     blp.add_app_template_filter(_filter)
 blp.add_app_template_filter(lambda text: quote(str(text), safe=""), "segment")
 blp.add_app_template_filter(lambda text: quote(str(text), safe="/:"), "volume_path")
 blp.add_app_template_global(formatting.percent, "percent")
+blp.add_app_template_global(jobs_url, "jobs_url")
 
 
 def render(template: str, status: int = 200, *, events: Mapping[str, str] | None = None, **values: Any) -> Response:

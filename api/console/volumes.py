@@ -10,7 +10,8 @@ from flask import Response
 from api import auth
 from api.console import charts
 from api.console.api_client import ApiResponse, call
-from api.console.jobs import may_see_others, only_changes
+from api.console.job_links import CHANGES
+from api.console.jobs import may_see_others
 from api.console.pages import page, problem_page, read_headers, render
 from worker.catalog.operations import Role
 
@@ -27,8 +28,7 @@ _GROUPS = {
         "creation_time", "uuid",
     ),
 }  # fmt: skip
-#: Jobs that are looked through for the volume's changes, and how many are shown.
-_LOOKED_THROUGH = 60
+#: How many of the volume's changes are shown.
 _SHOWN_JOBS = 10
 
 
@@ -75,5 +75,5 @@ def _jobs_of(subsystem: str, name: str) -> list[Mapping[str, Any]]:
     if not auth.principal().signed_in:
         return []
     everybody = {"all": "true"} if may_see_others() else {}
-    query = {"subsystem": subsystem, "volume": name, "limit": _LOOKED_THROUGH, **everybody}
-    return only_changes(_rows(call("GET", "/v4/jobs", query=query)) or [])[:_SHOWN_JOBS]
+    query = {"subsystem": subsystem, "volume": name, "operation": CHANGES, "limit": _SHOWN_JOBS, **everybody}
+    return _rows(call("GET", "/v4/jobs", query=query)) or []

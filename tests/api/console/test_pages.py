@@ -156,6 +156,78 @@ class TestJob:
         assert 'id="e-created_after" class="error"' in answer.text
 
 
+class TestManyJobs:
+    """What can be done to all jobs that a filter names."""
+
+    @pytest.fixture
+    def queued(self, client) -> list[str]:
+        """The ids of three changes that wait, the newest first."""
+        paths = [accepted(client.post(f"/v4/filer/volumes/{name}")) for name in ("a", "b", "c")]
+        return [path.rpartition("/")[2] for path in reversed(paths)]
+
+    @staticmethod
+    def _fields(page: str) -> dict[str, str]:
+        return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', unescape(page)))
+
+    def test_those_that_wait_are_cancelled_and_done_again(self, client, queued):
+        listed = client.get("/console/jobs?all=true&state=queued&volume=b").text
+        (form,) = re.findall(r'href="(/console/job-actions/[^"]+)"', listed)
+        page = client.get(form.replace("&amp;", "&")).text
+        assert "Cancel 1 job" in page
+        done = client.post("/console/job-actions/cancel", data=self._fields(page)).text
+        assert "1 job cancelled" in done
+        states = [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in queued]
+        assert states == ["queued", "cancelled", "queued"]
+        fields = self._fields(client.get("/console/job-actions/retry?all=true&state=cancelled").text)
+        for _ in range(2):
+            again = client.post("/console/job-actions/retry", data=fields).text
+            assert "1 job submitted anew" in again
+        assert len(client.get("/v4/jobs?volume=b").json) == 2
+
+    def test_what_came_after_the_page_is_not_meant(self, client, queued):
+        fields = self._fields(client.get("/console/job-actions/cancel?state=queued").text)
+        later = accepted(client.post("/v4/filer/volumes/later"))
+        client.post("/console/job-actions/cancel", data=fields)
+        assert client.get(later).json["state"] == "queued"
+        assert client.get(f"/v4/jobs/{queued[0]}").json["state"] == "cancelled"
+
+    def test_what_was_refused_is_named(self, front, client, worker, queued):
+        worker.fail(f"/{queued[0]}", "worker-lost")
+        page = front.client(Role.USER).post("/console/job-actions/retry", data={"id": queued[0]}).text
+        assert "0 jobs submitted anew" in page
+        assert f"/console/jobs/{queued[0]}" in page
+        assert "missing-role" in page
+
+    @pytest.mark.parametrize(
+        ("roles", "query", "offers"),
+        [
+            ((Role.USER, Role.ADMIN), "all=true&state=queued", False),
+            ((Role.USER, Role.ADMIN), "state=queued", True),
+            ((Role.USER, Role.UBER_ADMIN), "all=true&state=queued,running,cancelling", True),
+            ((Role.USER, Role.UBER_ADMIN), "all=true&state=queued,failed", False),
+            ((Role.USER, Role.UBER_ADMIN), "all=true", False),
+        ],
+    )
+    def test_it_is_offered_where_it_can_be_done(self, front, queued, roles, query, offers):
+        assert ("/console/job-actions/" in front.client(*roles).get(f"/console/jobs?{query}").text) is offers
+
+    def test_without_a_filter_nothing_is_done(self, client, queued):
+        answer = client.post("/console/job-actions/cancel", data={"key": "k"})
+        assert answer.status_code == 422
+        assert client.get(f"/v4/jobs/{queued[0]}").json["state"] == "queued"
+
+
+def test_changes_alone_can_be_listed(client, worker, filled):
+    everything = client.get("/console/jobs").text
+    assert "List locks" in everything.partition("<tbody>")[2]
+    (link,) = set(re.findall(r'href="(/console/jobs[^"]+)"', everything.partition("</header>")[0]))
+    changes = client.get(link.replace("&amp;", "&")).text
+    assert re.search(r"<option [^>]*selected>changes only", changes)
+    table = changes.partition("<tbody>")[2]
+    assert "Create lock" in table
+    assert "List " not in table
+
+
 class TestRollBack:
     _FORM = "/console/filer/volume-actions/roll-back/db01"
 
