@@ -96,10 +96,11 @@ def _operations() -> dict[str, list[str]]:
 
 
 def _bulk_action(query: Mapping[str, str]) -> str:
-    """What the page offers to do to all jobs that it lists; others' jobs are cancelled by UBER_ADMIN only."""
+    """What the page offers to do to all jobs that it lists: others' are cancelled by UBER_ADMIN only."""
     action = bulk_action_of(query.get("state", ""))
     is_others = query.get("all") == "true" or "requested_by" in query
-    return "" if action == "cancel" and is_others and Role.UBER_ADMIN not in auth.principal().roles else action
+    may = may_see_others() if action == "retry" else not is_others or Role.UBER_ADMIN in auth.principal().roles
+    return action if may else ""
 
 
 def may_see_others() -> bool:

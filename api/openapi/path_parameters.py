@@ -25,7 +25,7 @@ _PARTS = {
         ),
         _part("name", "The snapshot's name", "before-upgrade", r"^[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,254}$"),
         _part("host", "A host name or an IP address", "node1.example.org"),
-        _part("policy", "The export policy's name", "default", r"^[A-Za-z0-9_][A-Za-z0-9_./:-]{0,255}$"),
+        _part("policy", "The export policy's name", "dbservers", r"^[A-Za-z0-9_][A-Za-z0-9_./:-]{0,255}$"),
         _part(
             "rule",
             "An NFS client match: a host name, `*.domain`, `.domain`, an IP address or network, `@netgroup`",

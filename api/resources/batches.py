@@ -17,9 +17,9 @@ _EXAMPLES = {
     "requests": {
         "summary": "Snapshots of two volumes, listed one by one",
         "value": {
-            "name": "before-upgrade",
+            "name": "before-move",
             "requests": [
-                {"method": "POST", "path": f"/v4/dummy/volumes/{volume}/snapshots/before-upgrade", "body": {}}
+                {"method": "POST", "path": f"/v4/dummy/volumes/{volume}/snapshots/before-move", "body": {}}
                 for volume in ("dbvol01", "dbvol02")
             ],
         },

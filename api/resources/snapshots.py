@@ -17,7 +17,10 @@ blp = Blueprint(
 
 _EXAMPLES = {
     "take": {"summary": "Take it, or fail where the limit is reached", "value": {}},
-    "make room": {"summary": "Delete the oldest where the limit is reached", "value": {"purge_old_if_needed": True}},
+    "delete the oldest": {
+        "summary": "Delete the oldest where the limit is reached",
+        "value": {"purge_old_if_needed": True},
+    },
 }
 
 

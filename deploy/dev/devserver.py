@@ -235,7 +235,7 @@ def resume(node: str) -> None:
     """
     _require_node(node)
     Supervisor(State.load().socket).resume(node)
-    print(f"{node} runs again.")
+    print(f"{node} starts again; in some seconds it serves its queues.")
 
 
 def _require_node(node: str) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+from api.console.job_links import jobs_url
+
 _FOLDER = Path(__file__).resolve().parents[2] / "docs" / "_static"
 _CHROMIUM = "/usr/bin/chromium"
 _VOLUME = "screenshot_db01"
@@ -34,6 +36,7 @@ def main(arguments: list[str]) -> int:
             "roll-back": f"/console/dummy/volume-actions/roll-back/{_VOLUME}?from_snapshot=before-upgrade",
             "job": f"/console/jobs/{failed}",
             "job-waiting": f"/console/jobs/{_let_wait(page)}",
+            "jobs": jobs_url(everybody=True, state="queued"),
             "overview": "/console/",
         }
         for name, path in pages.items():

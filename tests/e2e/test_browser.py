@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.client import Service
+from tests.e2e.client import Client, Service
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -77,25 +77,44 @@ def test_one_signs_in_tries_a_change_and_follows_its_job(page: Page, name: str) 
     assert followed["id"] == job["id"]
 
 
-def test_a_change_links_to_its_job_and_examples_work_as_they_are(page: Page, name: str) -> None:
+def test_examples_work_as_they_are_one_after_the_other_and_link_to_their_jobs(page: Page, http: Client) -> None:
     bar = page.get_by_role("navigation").first
     assert bar.get_by_role("link", name="Sign out").count() == 0
     bar.get_by_role("link", name="Sign in").click()
     page.wait_for_selector(".opblock")
     assert bar.get_by_role("link", name="Sign in").count() == 0
-    block = page.locator('[id$="-create_volume"]')
-    block.locator(".opblock-summary-control").click()
-    block.get_by_role("button", name="Try it out").click()
-    examples = block.locator("select").filter(has_text="Roll back to a snapshot")
-    assert examples.locator("option").all_inner_texts() == [
+    volume, body = ("Create or roll back dbvol01", "Clone dbvol01 as dbvol02"), (
         "Create an empty volume", "Clone a snapshot", "Roll back to a snapshot",
-    ]  # fmt: skip
-    block.locator('tr[data-param-name="subsystem"] select').select_option("dummy")
-    block.locator('tr[data-param-name="volume"] input').fill(name)
-    block.get_by_role("button", name="Execute").click()
+    )  # fmt: skip
+    _execute(page, http, "create_volume", {volume: volume[0], body: body[0]})
+    _execute(page, http, "create_snapshot", {})
+    _execute(page, http, "create_volume", {volume: volume[1], body: body[1]})
+    _execute(page, http, "create_volume", {volume: volume[0], body: body[2]})
+    for operation in (
+        "update_volume", "create_lock", "remove_lock", "create_policy", "ensure_policy_rule_present",
+        "ensure_policy_rule_absent", "delete_policy", "create_batch",
+    ):  # fmt: skip
+        _execute(page, http, operation, {})
     page.locator("#job a").click()
     page.wait_for_url("**/console/jobs/*")
     page.locator("h1 .state-succeeded").wait_for()
+
+
+def _execute(page: Page, http: Client, operation: str, examples: dict[tuple[str, ...], str]) -> None:
+    """Send an operation's example as it is; ``examples``: which of those that a choice offers. Its job must succeed."""
+    block = page.locator(f'[id$="-{operation}"]')
+    if not block.get_by_role("button", name="Execute").count():
+        block.locator(".opblock-summary-control").click()
+        block.get_by_role("button", name="Try it out").click()
+    for offered, chosen in examples.items():
+        choice = block.locator("select").filter(has_text=offered[-1])
+        assert choice.locator("option").all_inner_texts() == list(offered)
+        choice.select_option(label=chosen)
+    with page.expect_response(lambda response: response.request.method in ("POST", "PUT", "PATCH", "DELETE")) as sent:
+        block.get_by_role("button", name="Execute").click()
+    assert sent.value.status == 202, (operation, sent.value.text())
+    ended = http.ended(sent.value.json()["id"])
+    assert ended["state"] == "succeeded", (operation, examples, ended["error"])
 
 
 def test_nothing_asks_for_the_value_of_a_cookie(page: Page) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,24 +27,40 @@ def _type(service: Service, *command: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def _await(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_drained_worker_is_not_counted_and_said_to_be_drained(service: Service, http: Client, name: str) -> None:
     def online() -> int:
         count: int = http.get("/readyz").json()["queues"]["slow.write"]["workers_online"]
         return count
 
     before = online()
-    running = http.submit("POST", f"/v4/slow/volumes/{name}", {"size_total": 2**30})
-    drained = _type(service, "drain", "worker1")
-    try:
-        assert drained.returncode == 0, drained.stderr
-        assert "make resume NODE=worker1" in drained.stdout
-        assert online() == before - 1
-        status = _type(service, "status")
-        assert "! worker1 is drained: make resume NODE=worker1" in status.stdout
-        assert http.ended(running["id"])["state"] == "succeeded"
-        assert http.change("POST", f"/v4/dummy/volumes/{name}", {"size_total": 2**30}).status_code == 201
-    finally:
-        resumed = _type(service, "resume", "worker1")
+    # More than both workers carry out at a time: some run on each, and some wait.
+    jobs = [http.submit("POST", f"/v4/slow/volumes/{name}_{number}", {"size_total": 2**30}) for number in range(20)]
+    with ThreadPoolExecutor(1) as other:
+        draining = other.submit(_type, service, "drain", "worker1")
+        try:
+            _await(lambda: http.get("/readyz").json()["draining"] == 1)
+            page = http.get("/console/", headers={"Accept": "text/html"}).text
+            assert re.search(r"<code>worker1@?[^<]*</code> is draining", page)
+            drained = draining.result(100)
+            assert drained.returncode == 0, drained.stderr
+            assert "make resume NODE=worker1" in drained.stdout
+            assert online() == before - 1
+            said = _type(service, "status")
+            assert "! worker1 is drained: make resume NODE=worker1" in said.stdout
+            ended = [http.ended(job["id"]) for job in jobs]
+            # What ran there ended there; nothing was cut, and the other worker did the rest.
+            assert {(job["state"], job["attempt"]) for job in ended} == {("succeeded", 1)}
+            assert http.change("POST", f"/v4/dummy/volumes/{name}", {"size_total": 2**30}).status_code == 201
+        finally:
+            draining.result(100)
+            resumed = _type(service, "resume", "worker1")
     assert resumed.returncode == 0, resumed.stderr
 
 

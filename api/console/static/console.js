@@ -80,6 +80,8 @@
     const url = document.body.dataset.url;
     if (!url || !window.EventSource || document.hidden || stream) return;
     stream = new EventSource(url);
+    // What happened between the page and its stream would be noticed late.
+    stream.addEventListener("open", () => { if (document.querySelector("[data-live]")) soon(); });
     stream.addEventListener("job", soon);
     stream.addEventListener("gap", soon);
   }

@@ -1,0 +1,171 @@
+"""Every page and form of the console by role, with and without script, light and dark, narrow and wide.
+
+The pages are found by following links, and held to the URL map: a new route that no page leads to, or that is not in
+`routes`, fails here; one that is found is looked at in the browser, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import pytest
+
+from tests.api.console.browser import CHROMIUM, chromium, opened, served
+from tests.api.console.crawler import Crawl
+from tests.api.console.planted import EVIL, plant
+from tests.api.console.routes import FORMS, PAGES, as_one, may, routes_of
+from tests.api.front import ALL, Front, accepted
+from worker.catalog.operations import Role
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+    from playwright.sync_api import Browser, Page
+    from redis import Redis
+
+    from tests.api.front import Worker
+
+_is_without_browser = pytest.mark.skipif(
+    not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"
+)
+
+
+def in_browser(test: F) -> F:
+    """Mark a test that needs a real browser."""
+    marked: F = pytest.mark.browser(_is_without_browser(test))
+    return marked
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+#: Of jobs whose operation asks for ADMIN; other jobs of others may ask for UBER_ADMIN, which the page cannot know.
+_BULK_RETRY = ("/console/job-actions/<action>", "retry")
+_CALLERS: list[tuple[Role, ...]] = [
+    (), (Role.USER,), (Role.USER, Role.ADMIN), (Role.USER, Role.UBER_ADMIN), ALL,
+]  # fmt: skip
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+#: Pages that say what is wrong with an address that was typed.
+_TYPED = (
+    "/console/filer/volumes?filter=x", "/console/jobs?created_after=x", "/console/jobs?state=queued,failed",
+    "/console/nowhere/volumes", "/console/filer/volumes/nosuch", "/problems/lock-held",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def open_front(redis_url: str) -> Front:
+    """One whose pages anybody may read."""
+    return Front(redis_url, settings={"cache_fresh": 86400}, user_groups=())
+
+
+@pytest.fixture
+def full(
+    front: Front, client: FlaskClient, worker: Worker, redis_client: Redis, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Jobs in every state, a batch, volumes out of service, one without snapshots and locks; script in every name."""
+    # Forms take what is cached, since nobody carries reads out here.
+    monkeypatch.setattr("api.console.volume_actions._FRESH", {"Prefer": "wait=0"})
+    for name in ("db02", "gone1"):
+        worker.carry_out(accepted(client.post(f"/v4/filer/volumes/{name}", json={"comment": EVIL})))
+    worker.carry_out(accepted(client.delete("/v4/filer/volumes/gone1")))
+    for part in ("snapshots", "locks"):
+        worker.carry_out(accepted(client.get(f"/v4/filer/volumes/db02/{part}", headers={"Prefer": "respond-async"})))
+    worker.fail(accepted(client.post("/v4/filer/volumes/f1", json={"comment": EVIL})), "outcome-unknown")
+    client.post(f"{accepted(client.post('/v4/filer/volumes/c1', json={}))}/cancel")
+    doubt = accepted(client.post("/v4/filer/volumes/doubt1", json={}))
+    worker.take(doubt)
+    in_doubt = {"in_doubt_since": "1", "message": "the outcome is being settled"}
+    redis_client.hset(f"sapi:job:{doubt.rpartition('/')[2]}", mapping=in_doubt)  # type: ignore[arg-type]
+    for name in ("third", "fourth"):
+        accepted(client.post(f"/v4/filer/volumes/{filled}/snapshots/{name}", json={}))
+    plant(front, worker)
+    return filled
+
+
+def _name_of(value: object) -> str:
+    return "+".join(value) or "stranger" if isinstance(value, tuple) else str(value)
+
+
+def _front_of(roles: tuple[Role, ...], front: Front, open_front: Front) -> tuple[Front, FlaskClient]:
+    return (front, front.client(*roles)) if roles else (open_front, open_front.stranger())
+
+
+@pytest.mark.parametrize("roles", _CALLERS, ids=_name_of)
+def test_links_lead_where_one_may_go_and_nowhere_else(
+    front: Front, open_front: Front, full: str, roles: tuple[Role, ...]
+) -> None:
+    _, client = _front_of(roles, front, open_front)
+    crawl = Crawl(client).follow("/console/")
+    assert crawl.broken == []
+    assert {("GET", as_one(rule)) for rule in crawl.rules} <= routes_of(front)
+    has = roles or (Role.USER,)
+    pages = {
+        rule for (method, rule), access in PAGES.items() if method == "GET" and may(has, access, signed_in=bool(roles))
+    }
+    # The address without its slash leads to the one with it.
+    assert crawl.rules == pages - {"/console"}
+    forms = {form for form, access in FORMS.items() if may(has, access, signed_in=bool(roles))}
+    assert crawl.forms - {_BULK_RETRY} == forms - {_BULK_RETRY}
+    assert (_BULK_RETRY in crawl.forms) is bool({Role.ADMIN, Role.UBER_ADMIN} & set(roles))
+
+
+class View(NamedTuple):
+    """How a page is looked at."""
+
+    width: int
+    scheme: str
+    script: bool
+
+
+#: By caller: two that differ in everything; together they have every pair of width, scheme and script.
+_VIEWS = {
+    (): (View(390, "dark", False), View(1280, "light", True)),
+    (Role.USER,): (View(390, "light", False), View(1280, "dark", True)),
+    (Role.USER, Role.ADMIN): (View(390, "light", True), View(1920, "dark", False)),
+    (Role.USER, Role.UBER_ADMIN): (View(390, "dark", True), View(1280, "light", False)),
+    ALL: (View(390, "dark", True), View(1280, "light", False)),
+}
+
+
+@in_browser
+@pytest.mark.parametrize("roles", _CALLERS, ids=_name_of)
+def test_each_page_fits_and_is_accessible(
+    browser: Browser, front: Front, open_front: Front, full: str, roles: tuple[Role, ...]
+) -> None:
+    served_by, client = _front_of(roles, front, open_front)
+    crawl = Crawl(client).follow("/console/")
+    # Of pages that have the same parts, one is enough.
+    addresses = {_parts(text): address for address, text in reversed(crawl.texts.items())}.values()
+    for view in _VIEWS[roles]:
+        size = {"width": view.width, "height": 900}
+        with (
+            served(served_by.app(roles or ALL)) as url,
+            opened(
+                browser, url, signed_in=bool(roles), viewport=size, color_scheme=view.scheme,
+                java_script_enabled=view.script,
+            ) as page,
+        ):  # fmt: skip
+            for address in [*addresses, *_TYPED]:
+                page.goto(address)
+                _look_at(page, view, address, is_thorough=roles == ALL)
+
+
+def _parts(text: str) -> frozenset[str]:
+    """What a page consists of: its headings' and fields' ids, states, and forms."""
+    without_ids = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "", text)
+    return frozenset(re.findall(r' (?:id|class|action)="([^"]+)"', without_ids))
+
+
+def _look_at(page: Page, view: View, address: str, *, is_thorough: bool) -> None:
+    assert page.locator("h1").count() == 1, address
+    assert page.evaluate("document.documentElement.scrollWidth") <= view.width, address
+    if is_thorough:
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(page, options={"runOnly": _RULES})
+        assert found.violations_count == 0, (address, found.generate_report())
