@@ -29,17 +29,7 @@ def main(arguments: list[str]) -> int:
         page = browser.new_page(viewport=_SIZE, base_url=arguments[0])  # type: ignore[arg-type]
         page.goto("/login?next=/console/")
         failed = _prepare(page)
-        pages = {
-            "volumes": "/console/dummy/volumes?sort=-size_used",
-            "capacity": "/console/dummy/capacity",
-            "volume": f"/console/dummy/volumes/{_VOLUME}",
-            "roll-back": f"/console/dummy/volume-actions/roll-back/{_VOLUME}?from_snapshot=before-upgrade",
-            "job": f"/console/jobs/{failed}",
-            "job-waiting": f"/console/jobs/{_let_wait(page)}",
-            "jobs": jobs_url(everybody=True, state="queued"),
-            "overview": "/console/",
-        }
-        for name, path in pages.items():
+        for name, path in pages_of(failed, _let_wait(page)).items():
             answer = page.goto(path)
             if answer is None or not answer.ok:
                 raise SystemExit(f"{path} is not to be seen: {answer and answer.status}")
@@ -49,6 +39,25 @@ def main(arguments: list[str]) -> int:
             page.request.delete(f"/v4/{system}/volumes/{_VOLUME}", headers=_WAIT)
         browser.close()
     return 0
+
+
+def pages_of(failed: str, waiting: str) -> dict[str, str]:
+    """Return the pages that are pictured, by the names of the pictures.
+
+    Args:
+        failed: the id of a job that failed.
+        waiting: the id of a job that waits for others.
+    """
+    return {
+        "volumes": "/console/dummy/volumes?sort=-size_used",
+        "capacity": "/console/dummy/capacity",
+        "volume": f"/console/dummy/volumes/{_VOLUME}",
+        "roll-back": f"/console/dummy/volume-actions/roll-back/{_VOLUME}?from_snapshot=before-upgrade",
+        "job": f"/console/jobs/{failed}",
+        "job-waiting": f"/console/jobs/{waiting}",
+        "jobs": jobs_url(everybody=True, state="queued"),
+        "overview": "/console/",
+    }
 
 
 def _prepare(page: Page) -> str:

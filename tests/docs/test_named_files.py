@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.docs.screenshots import pages_of
+
 _TOP = Path(__file__).resolve().parents[2]
 _PAGES = sorted([*(_TOP / "docs").glob("*.md"), _TOP / "README.md"])
 _PACKAGES = "api|worker|storage_backends|deploy|tests|client"
@@ -39,3 +41,10 @@ def test_the_manual_names_files_and_modules():
     text = "".join(page.read_text() for page in _PAGES)
     assert len(_FILE.findall(text)) > 20
     assert len(_MODULE.findall(text)) > 5
+
+
+def test_pictures_are_those_that_the_program_takes() -> None:
+    pages = {f"console-{name}.png" for name in pages_of("failed", "waiting")}
+    shown = re.findall(r"\(_static/(console-[a-z-]+\.png)\)", (_TOP / "docs" / "console.md").read_text("utf-8"))
+    assert sorted(shown) == sorted(pages)
+    assert {path.name for path in (_TOP / "docs" / "_static").glob("console-*.png")} == pages
