@@ -45,6 +45,6 @@ def test_the_manual_names_files_and_modules():
 
 def test_pictures_are_those_that_the_program_takes() -> None:
     pages = {f"console-{name}.png" for name in pages_of("failed", "waiting")}
-    shown = re.findall(r"\(_static/(console-[a-z-]+\.png)\)", (_TOP / "docs" / "console.md").read_text("utf-8"))
-    assert sorted(shown) == sorted(pages)
+    pictures = re.findall(r"\(_static/(console-[a-z-]+\.png)\)", (_TOP / "docs" / "console.md").read_text("utf-8"))
+    assert sorted(pictures) == sorted(pages)
     assert {path.name for path in (_TOP / "docs" / "_static").glob("console-*.png")} == pages

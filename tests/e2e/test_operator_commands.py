@@ -52,8 +52,8 @@ def test_a_drained_worker_is_not_counted_and_said_to_be_drained(service: Service
             assert drained.returncode == 0, drained.stderr
             assert "make resume NODE=worker1" in drained.stdout
             assert online() == before - 1
-            said = _type(service, "status")
-            assert "! worker1 is drained: make resume NODE=worker1" in said.stdout
+            status = _type(service, "status")
+            assert "! worker1 is drained: make resume NODE=worker1" in status.stdout
             ended = [http.ended(job["id"]) for job in jobs]
             # What ran there ended there; nothing was cut, and the other worker did the rest.
             assert {(job["state"], job["attempt"]) for job in ended} == {("succeeded", 1)}

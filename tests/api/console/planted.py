@@ -49,8 +49,8 @@ def _on_the_filer() -> None:
 def _in_jobs(front: Front, worker: Worker) -> None:
     client, redis = front.client(), front.services.redis
     failed = accepted(client.post("/v4/filer/volumes/evil1", json={"comment": EVIL, "active_policy_name": "default"}))
-    said = Failure("backend-error", EVIL, backend_error={"code": EVIL, "message": EVIL})
-    worker.claims.complete(worker.take(failed), Completion(State.FAILED, said))
+    failure = Failure("backend-error", EVIL, backend_error={"code": EVIL, "message": EVIL})
+    worker.claims.complete(worker.take(failed), Completion(State.FAILED, failure))
     attempts = json.dumps([{"at": 1, "code": "retrying", "detail": EVIL, "retry_in_ms": 1000}])
     planted = {"requester": EVIL, "request_id": EVIL, "backend_job": EVIL, "attempts": attempts}
     redis.hset(f"sapi:job:{failed.rpartition('/')[2]}", mapping=planted)  # type: ignore[arg-type]

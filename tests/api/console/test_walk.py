@@ -167,5 +167,5 @@ def _look_at(page: Page, view: View, address: str, *, is_thorough: bool) -> None
     if is_thorough:
         from axe_playwright_python.sync_playwright import Axe
 
-        found = Axe().run(page, options={"runOnly": _RULES})
-        assert found.violations_count == 0, (address, found.generate_report())
+        report = Axe().run(page, options={"runOnly": _RULES})
+        assert report.violations_count == 0, (address, report.generate_report())
