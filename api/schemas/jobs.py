@@ -180,12 +180,14 @@ def _one_of(values: list[str]) -> Any:
 
 
 def _moment(description: str) -> Any:
-    metadata = {"description": f"{description} (RFC 3339, or a date)", "example": "2026-01-02T03:04:05Z"}
-    return Moment(metadata={**metadata, "type": "string"})
+    return Moment(metadata={"description": f"{description} (RFC 3339, or a date: 2026-01-31)", "type": "string"})
 
 
 class JobFilterSchema(ma.Schema):
-    """Which jobs."""
+    """Which jobs.
+
+    Without examples: the documentation page would send them all together, and no job is what each of them names.
+    """
 
     class Meta:  # noqa: D106 - marshmallow's way
         unknown = ma.RAISE
@@ -198,8 +200,7 @@ class JobFilterSchema(ma.Schema):
         choices=frozenset(State),
         metadata={
             "type": "string",
-            "description": "Only in these states, comma-separated",
-            "example": "queued,running",
+            "description": "Only in these states, comma-separated: `queued,running`",
         },
     )
     operation = ChoicesField(
@@ -207,8 +208,7 @@ class JobFilterSchema(ma.Schema):
         choices=frozenset(JOB_OPERATIONS),
         metadata={
             "type": "string",
-            "description": "Only of these operations, comma-separated",
-            "example": "create_snapshot,delete_snapshot",
+            "description": "Only of these operations, comma-separated: `create_volume,clone_volume`",
         },
     )
     subsystem = ma.fields.String(validate=ma.validate.Length(1, 63), metadata={"description": "Only on this subsystem"})

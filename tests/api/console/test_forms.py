@@ -105,7 +105,7 @@ def test_each_form_makes_its_job(page: Page, client: FlaskClient) -> None:
         if sent.operation == "ensure_policy_rule_absent":
             page.locator("details.sure summary").first.click()
         for name, value in sent.fields.items():
-            field = page.locator(f'form[method="post"] [name="{name}"]').first
+            field = page.locator(f'form[method="post"] [name="{name}"]:not([type="hidden"])').first
             field.select_option(value) if name == "from_snapshot" else field.fill(value)
         page.get_by_role("button", name=sent.button, exact=True).first.click()
         page.locator("h1 .state-queued").wait_for()
