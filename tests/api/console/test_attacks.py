@@ -49,6 +49,7 @@ class _Elements(HTMLParser):
 
 
 def test_names_and_messages_are_text_on_every_page(front: Front, client, worker, filled: str, monkeypatch) -> None:
+    # Nobody carries reads out here: forms take what is cached.
     monkeypatch.setattr("api.console.volume_actions._FRESH", {"Prefer": "wait=0"})
     plant(front, worker)
     pages = Crawl(client).follow("/console/").texts

@@ -101,6 +101,8 @@ def test_each_form_is_in_the_tables() -> None:
 
 def test_each_form_makes_its_job(page: Page, client: FlaskClient) -> None:
     for sent in _THAT_MAKE_A_JOB.values():
+        # What is still on its way would end the next one.
+        page.wait_for_load_state()
         page.goto(sent.page)
         if sent.operation == "ensure_policy_rule_absent":
             page.locator("details.sure summary").first.click()
