@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.client import Client, Service
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page, Response
+    from playwright.sync_api import Locator, Page
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -90,13 +90,6 @@ def test_examples_work_as_they_are_one_after_the_other_and_link_to_their_jobs(pa
     _execute(page, http, "create_snapshot", {})
     _execute(page, http, "create_volume", {volume: volume[1], body: body[1]})
     _execute(page, http, "create_volume", {volume: volume[0], body: body[2]})
-    for operation in (
-        "update_volume", "create_lock", "remove_lock", "create_policy", "ensure_policy_rule_present",
-        "ensure_policy_rule_absent", "delete_policy", "create_batch",
-    ):  # fmt: skip
-        _execute(page, http, operation, {})
-    for operation in ("list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_policies", "list_jobs"):
-        assert _sent(page, operation).json(), operation
     page.locator("#job a").click()
     page.wait_for_url("**/console/jobs/*")
     page.locator("h1 .state-succeeded").wait_for()
@@ -104,25 +97,19 @@ def test_examples_work_as_they_are_one_after_the_other_and_link_to_their_jobs(pa
 
 def _execute(page: Page, http: Client, operation: str, examples: dict[tuple[str, ...], str]) -> None:
     """Send an operation's example as it is; ``examples``: which of those that a choice offers. Its job must succeed."""
-    response = _sent(page, operation, examples)
-    assert response.status == 202, (operation, response.text())
-    job = http.ended(response.json()["id"])
-    assert job["state"] == "succeeded", (operation, examples, job["error"])
-
-
-def _sent(page: Page, operation: str, examples: dict[tuple[str, ...], str] | None = None) -> Response:
-    """The response to an operation's request as the page has it filled in."""
     block = page.locator(f'[id$="-{operation}"]')
     if not block.get_by_role("button", name="Execute").count():
         block.locator(".opblock-summary-control").click()
         block.get_by_role("button", name="Try it out").click()
-    for labels, label in (examples or {}).items():
+    for labels, label in examples.items():
         choice = block.locator("select").filter(has_text=labels[-1])
         assert choice.locator("option").all_inner_texts() == list(labels)
         choice.select_option(label=label)
-    with page.expect_response("**/v4/**") as sent:
+    with page.expect_response(lambda response: response.request.method == "POST") as sent:
         block.get_by_role("button", name="Execute").click()
-    return sent.value
+    assert sent.value.status == 202, (operation, sent.value.text())
+    job = http.ended(sent.value.json()["id"])
+    assert job["state"] == "succeeded", (operation, examples, job["error"])
 
 
 def test_nothing_asks_for_the_value_of_a_cookie(page: Page) -> None:
