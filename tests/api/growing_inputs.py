@@ -80,6 +80,7 @@ INPUTS: dict[str, tuple[int, Make]] = {
     "parameters of a job list": (100, _query("/v4/jobs", lambda n: "&".join(f"p{i}=1" for i in range(n)))),
     "parameters of the console": (100, _query("/console/jobs", lambda n: "&".join(f"p{i}=1" for i in range(n)))),
     "ids of a job list": (50, _query("/v4/jobs", lambda n: "id=" + ",".join(f"{i:036}" for i in range(n)))),
+    "operations of a job list": (200, _query("/v4/jobs", lambda n: "operation=" + "batch," * n)),
     "states of a job list": (200, _query("/v4/jobs", lambda n: "state=" + "queued," * n)),
     "fields": (200, _query(VOLUMES, lambda n: "fields=" + ",".join(["name"] * n))),
     "sort keys": (200, _query(VOLUMES, lambda n: "sort=" + ",".join(["name"] * n))),
