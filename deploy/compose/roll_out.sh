@@ -188,6 +188,12 @@ of_no_service() {
   done
 }
 
+# They hand on and finish what they have, as on every SIGTERM: also new ones that are not kept may have jobs.
+end() {
+  for each in "$@"; do docker stop "$each" >/dev/null 2>&1 & done
+  wait
+  remove "$@"
+}
 remove() { [ $# -eq 0 ] || docker rm --force "$@" >/dev/null 2>&1 || true; }
 
 # Which front ends the proxy asks: those that are given, or with none whatever Docker's name server says.
@@ -217,7 +223,7 @@ go_back() {
   done
   point_proxy || true
   # shellcheck disable=SC2086 # ids
-  remove $new
+  end $new
 }
 
 finish() {
@@ -285,12 +291,8 @@ for each in $(of_no_service); do
   old="$old $each"
 done
 sleep 1
-for each in $old; do
-  docker stop "$each" >/dev/null 2>&1 &
-done
-wait
 # shellcheck disable=SC2086 # ids
-remove $old
+end $old
 point_proxy
 
 # --- What runs now ---

@@ -70,6 +70,8 @@ class Engine:
         self.secrets = ("of 0.1.0", f"storage-api/worker:{version}")
         self.containers: dict[str, Container] = {}
         self.commands: list[list[str]] = []
+        #: Containers that did their work, and were not told to end it.
+        self.killed: list[str] = []
         #: By service: the fewest containers that did their work at any time.
         self.fewest: dict[str, int] = {}
         self._numbers = itertools.count(1)
@@ -141,6 +143,8 @@ class Engine:
         match words:
             case ["stop", *names] | ["rm", "--force", *names]:
                 for name in names:
+                    if words[0] == "rm" and self._container(name).state == "running/healthy/0":
+                        self.killed.append(name)
                     self._remove(name)
                 return ""
         return None

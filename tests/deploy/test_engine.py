@@ -66,6 +66,7 @@ def test_what_does_not_become_ready_changes_nothing(
     assert operator.containers() == before
     assert (clients.seen.broken, clients.seen.given_up) == ([], [])
     assert clients.seen.accepted
+    assert not ended(clients)
 
 
 def test_a_broken_stack_is_brought_back_by_the_same_command(operator: Operator) -> None:

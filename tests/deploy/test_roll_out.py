@@ -90,6 +90,7 @@ def test_what_does_not_become_ready_changes_nothing(
     assert engine.containers == before
     assert engine.secrets[1] == "storage-api/worker:0.1.0"
     assert set(engine.fewest.values()) == {1}
+    assert engine.killed == []
 
 
 def test_a_release_may_bring_another_docker_compose_file(engine: Engine, roll_out: RollOut) -> None:
