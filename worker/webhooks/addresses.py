@@ -1,4 +1,4 @@
-"""Where a host is: looked up once, and refused where nothing of this service may go."""
+"""Resolves a host once, and refuses addresses to which nothing may be sent."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class RefusedAddress(OSError):
-    """The host is at an address to which nothing is sent."""
+    """The host has only addresses to which nothing is sent."""
 
 
 def resolve(host: str, port: int, hosts: CallbackHosts) -> list[str]:
     """Return the addresses of a host to which something may be sent.
 
-    ``hosts``: what the operator has named. An address there, or `localhost`, is allowed whatever it is; the address of
-    a name is looked at, since whoever answers for the name chooses it.
+    ``hosts``: the operator's list. Addresses in it, and `localhost`, are always allowed; the addresses of
+    a name are checked, since the owner of the name chooses them.
 
     Raises:
-        OSError: it has none; ``RefusedAddress``: it has, but they are refused.
+        OSError: it has no address. RefusedAddress: all of its addresses are refused.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-    allowed = [each for each in addresses if _is_allowed(host, port, each.partition("%")[0], hosts)]
+    records = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in records))
+    allowed = [address for address in addresses if _is_allowed(host, port, address.partition("%")[0], hosts)]
     if not allowed:
         raise RefusedAddress("its address is one of this machine, of a link-local or of a reserved network")
     return allowed
@@ -67,7 +67,7 @@ def _is_own(address: Address) -> bool:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            # Nothing is sent by this.
+            # Connecting a UDP socket sends nothing.
             probe.connect((str(address), 9))
             return str(probe.getsockname()[0]) == str(address)
     except OSError:

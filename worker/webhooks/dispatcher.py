@@ -1,4 +1,4 @@
-"""Reads the event log, makes a delivery of each end for each receiver, and publishes those that are due."""
+"""Reads the event log, makes a delivery for each end of a job and each receiver, and publishes due deliveries."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _READ_AT_ONCE = 200
 _WAIT_MS = 500
 _RETRY_S = 0.5
 _REPORT_EVERY_S = 3.0
-#: A process that takes no messages sends nothing.
+#: Seconds without consumed messages after which a process does not dispatch.
 _MOST_SILENT_S = 10.0
-#: The label of all callbacks in metrics: their hosts are their clients' choice.
+#: The common metric label of all callbacks, whose hosts are chosen by clients.
 CALLBACKS = "callbacks"
 
 
@@ -53,14 +53,14 @@ class Dispatcher(threading.Thread):
         """Prepare the thread.
 
         Args:
-            event_log: the log, over a connection whose time limit is longer than half a second.
-            outbox: where deliveries are kept.
+            event_log: the log, with a connection whose time limit is longer than half a second.
+            outbox: the deliveries.
             scripts: the scripts.
-            receivers: who is notified, by name.
+            receivers: the receivers by name.
             publish: publishes the Celery message of a delivery, by its id, in the trace of this context.
-            callbacks: may requests name receivers of their own?
+            callbacks: may requests have callbacks?
             report_health: called every few seconds with a state of :mod:`worker.health_report`.
-            silent_s: how many seconds ago this process was last seen to take Celery's messages.
+            silent_s: returns the seconds since this process last consumed Celery messages.
         """
         super().__init__(name="webhook-dispatcher", daemon=True)
         self._log = event_log
@@ -98,7 +98,7 @@ class Dispatcher(threading.Thread):
                 self._over.wait(_RETRY_S)
 
     def _report(self, state: str) -> None:
-        """Report a state at once when it is another one, else every few seconds."""
+        """Report a new state at once, and an unchanged one every few seconds."""
         now = time.monotonic()
         if state != self._reported[1] or now - self._reported[0] > _REPORT_EVERY_S:
             self._reported = (now, state)
@@ -109,7 +109,7 @@ class Dispatcher(threading.Thread):
         kept = self._outbox.position()
         position = Position.parse(kept)
         if position is None:
-            # A new receiver is notified of what ends from now on.
+            # A new receiver is notified of jobs that end from now on.
             self._scripts.dispatch_webhooks(kept, str(self._log.tail()), [])
             return
         events = self._log.wait(position, _READ_AT_ONCE, wait_ms)
@@ -118,12 +118,12 @@ class Dispatcher(threading.Thread):
             self._scripts.dispatch_webhooks(kept, str(events[-1].position), deliveries)
 
     def publish_due(self) -> None:
-        """Publish deliveries whose time has come."""
+        """Publish deliveries that are due."""
         for target in self._outbox.targets():
             self.publish_next(target)
 
     def publish_next(self, target: str) -> None:
-        """Publish the next deliveries to one target, as many as may be under way."""
+        """Publish the next deliveries to one target, up to the limit of concurrent ones."""
         for delivery_id, traceparent in self._outbox.take(target):
             self._publish(delivery_id, traceparent)
 
@@ -145,7 +145,7 @@ class Dispatcher(threading.Thread):
 
 
 def _delivery(job: Job, target: str, body: str, fields: Mapping[str, str]) -> tuple[str, str, Mapping[str, str]]:
-    # The same for the same end and receiver, so that a receiver knows what comes twice.
+    # The same id for the same end and receiver, so that receivers recognise duplicates.
     delivery_id = f"msg_{hashlib.sha256(f'{job.id} {target}'.encode()).hexdigest()[:32]}"
     return delivery_id, target, {"body": body, "job_id": job.id, **fields}
 

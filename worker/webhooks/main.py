@@ -31,15 +31,15 @@ _THREADS = 16
 
 
 def build(
-    settings: Settings, own: WebhookSettings, receivers: dict[str, Receiver], node: str
+    settings: Settings, webhook_settings: WebhookSettings, receivers: dict[str, Receiver], node: str
 ) -> tuple[Celery, Dispatcher]:
-    """Put the process together; nothing runs yet."""
+    """Build the process without starting it."""
     client = connect(settings, connections=50)
     scripts = JobScripts(client, settings.key_prefix)
     outbox = Outbox(client, scripts, settings.key_prefix)
     celery = create_celery(settings, consumed=[QUEUE])
     activity = use_consumer(celery)
-    secret = own.callback_secret.get_secret_value()
+    secret = webhook_settings.callback_secret.get_secret_value()
     dispatcher = Dispatcher(
         EventLog(client, settings.key_prefix),
         outbox,
@@ -61,23 +61,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--node", default="webhooks", help="name of this process, unique on its host")
     node = parser.parse_args(argv).node
     try:
-        settings, own = load(Settings), load(WebhookSettings)
+        settings, webhook_settings = load(Settings), load(WebhookSettings)
         configure_logging(node, settings.log_level)
         tracing.configure("storage-api-webhooks")
-        if own.callback_secret.get_secret_value():
-            check_secret(own.callback_secret.get_secret_value(), "SAPI_CALLBACK_SECRET")
-        celery, dispatcher = build(settings, own, read_receivers(own), node)
+        if webhook_settings.callback_secret.get_secret_value():
+            check_secret(webhook_settings.callback_secret.get_secret_value(), "SAPI_CALLBACK_SECRET")
+        celery, dispatcher = build(settings, webhook_settings, read_receivers(webhook_settings), node)
     except BadSettings as exc:
         print(f"webhooks: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
         return 2
     _connect_signals(dispatcher)
-    told = [
+    celery_arguments = [
         "--quiet", "worker", "--pool=threads", f"--concurrency={_THREADS}", f"--queues={QUEUE}",
         f"--hostname={node}@{os.uname().nodename}", "--without-gossip", "--without-mingle", "--task-events",
     ]  # fmt: skip
     # Celery's loop; tasks run in other threads.
     with tracing.quiet():
-        celery.worker_main(told)
+        celery.worker_main(celery_arguments)
     return 0
 
 
@@ -89,7 +89,7 @@ def _connect_signals(dispatcher: Dispatcher) -> None:
         dispatcher.stop()
 
     def logging(**_: Any) -> None:
-        """Celery leaves logging alone when somebody listens to this."""
+        """Connected to Celery's signal so that Celery does not configure logging."""
 
     signals.setup_logging.connect(logging, weak=False)
     signals.worker_ready.connect(ready, weak=False)

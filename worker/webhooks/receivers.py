@@ -1,4 +1,4 @@
-"""Who is notified of which ends: receivers from a TOML file, and the URL that a request named for its own job."""
+"""Receivers of webhooks, from a TOML file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.jobs.query import JobFilter
 from worker.jobs.record import Job, State
 from worker.webhooks.settings import WebhookSettings
 
-#: The states of which receivers are notified, by their events.
+#: The final state of each event.
 EVENTS = {f"job.{state}": state for state in State if state.done}
 _TEXTS = ("subsystem", "volume", "batch", "requested_by")
 _VARIABLE = "SAPI_WEBHOOKS_FILE"
@@ -27,17 +27,17 @@ _IN_SECRETS = "webhooks.toml"
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """One receiver that the operator named."""
+    """One receiver that the operator has configured."""
 
     name: str
     url: str
     secret: str = field(repr=False)
     events: frozenset[str] = frozenset(EVENTS)
-    wanted: JobFilter = field(default_factory=JobFilter)
+    job_filter: JobFilter = field(default_factory=JobFilter)
 
     def is_notified_of(self, job: Job) -> bool:
-        """Is the end of this job sent to it?"""
-        return f"job.{job.state}" in self.events and self.wanted.matches(job)
+        """Is it notified of the end of this job?"""
+        return f"job.{job.state}" in self.events and self.job_filter.matches(job)
 
 
 def read_receivers(settings: WebhookSettings, environ: Mapping[str, str] = os.environ) -> dict[str, Receiver]:
@@ -58,23 +58,23 @@ def read_receivers(settings: WebhookSettings, environ: Mapping[str, str] = os.en
     return {name: _receiver(name, table, path.parent, environ) for name, table in tables.items()}
 
 
-def _file(told: str, environ: Mapping[str, str]) -> Path | None:
-    """The file that the variable names; else the one in the folder of secrets, if it is there."""
-    if told:
-        return Path(told)
+def _file(file_name: str, environ: Mapping[str, str]) -> Path | None:
+    """Return the file that the variable names, or else the one in the folder of secrets, if it exists."""
+    if file_name:
+        return Path(file_name)
     folder = environ.get("SAPI_SECRETS_DIR", "")
     path = Path(folder) / _IN_SECRETS
     return path if folder and path.exists() else None
 
 
 def check_secret(secret: str, whose: str) -> str:
-    """Return one or several secrets, separated by white space, each of which can sign.
+    """Validate one or several secrets, separated by white space, and return them.
 
     Raises:
-        BadSettings: one cannot.
+        BadSettings: one is not valid.
     """
-    for each in secret.split() or [""]:
-        _check_one(each, whose)
+    for part in secret.split() or [""]:
+        _check_one(part, whose)
     return secret
 
 
@@ -131,12 +131,12 @@ def _text(place: str, table: Mapping[str, Any], option: str) -> str:
 
 
 def _events(place: str, table: Mapping[str, Any]) -> frozenset[str]:
-    """Which ends: by their events, and by the filter ``state``, in whose words the job list has them."""
-    named = table.get("events", list(EVENTS))
-    if not isinstance(named, list) or not named or not EVENTS.keys() >= set(map(str, named)):
+    """Return the events of a receiver: its ``events``, restricted by ``state`` (as in the job list)."""
+    events = table.get("events", list(EVENTS))
+    if not isinstance(events, list) or not events or not EVENTS.keys() >= set(map(str, events)):
         raise BadSettings(f"{place}: events must be a list of {', '.join(EVENTS)}")
     states = str(table["state"]).split(",") if "state" in table else [str(state) for state in State]
-    return frozenset(event for event in named if EVENTS[event] in states)
+    return frozenset(event for event in events if EVENTS[event] in states)
 
 
 def _secret(place: str, value: Any, folder: Path, environ: Mapping[str, str]) -> str:

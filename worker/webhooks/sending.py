@@ -1,4 +1,4 @@
-"""One POST to a checked address, within a time and a size, without redirects."""
+"""Sends one POST to a checked address, with limits of time and size, without redirects."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from urllib.parse import urlsplit
 from worker.config.callback_hosts import CallbackHosts, target_of
 from worker.webhooks.addresses import resolve
 
-#: How long all of it may take, from the look-up's end to the status.
+#: The time limit from the look-up to the status (seconds).
 TIMEOUT_S = 10.0
 _LONGEST_HEAD = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r?\n)")
 
 
 class NotSent(Exception):
-    """The receiver did not take it; the message says why."""
+    """The receiver did not accept it; the message says why."""
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], hosts: CallbackHosts) -> int:
-    """Send ``body``, and return the status of the answer, whose body is not read.
+    """Send ``body``, and return the status of the response, whose body is not read.
 
-    ``hosts``: names this machine's own and link-local addresses to which something may be sent all the same.
+    ``hosts``: the loopback and link-local addresses to which something may be sent.
 
     Raises:
-        NotSent: there was no answer.
+        NotSent: there was no response.
     """
     try:
         scheme, host, port = target_of(url)
@@ -51,7 +51,7 @@ def _connected(addresses: list[str], port: int, tls_host: str, deadline: float) 
     error: OSError = OSError("no address")
     for address in addresses[:2]:
         try:
-            connection = socket.create_connection((address, port), timeout=_left(deadline))
+            connection = socket.create_connection((address, port), timeout=_remaining_s(deadline))
         except OSError as exc:
             error = exc
             continue
@@ -68,39 +68,39 @@ def _connected(addresses: list[str], port: int, tls_host: str, deadline: float) 
 def _head(url: str, length: int, headers: Mapping[str, str]) -> bytes:
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    named = {"Host": parts.netloc, "Content-Length": str(length), "Connection": "close", **headers}
-    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+    all_headers = {"Host": parts.netloc, "Content-Length": str(length), "Connection": "close", **headers}
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def _send(connection: socket.socket, data: bytes, deadline: float) -> None:
     view = memoryview(data)
     while view:
-        connection.settimeout(_left(deadline))
+        connection.settimeout(_remaining_s(deadline))
         view = view[connection.send(view[: 64 * 1024]) :]
 
 
 def _status(connection: socket.socket, deadline: float) -> int:
-    """Read the head of the answer; interim answers (1xx) are passed over."""
+    """Read the head of the response; interim responses (1xx) are skipped."""
     read = b""
     while True:
-        found = _STATUS.match(read)
-        if found and not found[1].startswith(b"1"):
-            return int(found[1])
-        if found and b"\r\n\r\n" in read:
+        match = _STATUS.match(read)
+        if match and not match[1].startswith(b"1"):
+            return int(match[1])
+        if match and b"\r\n\r\n" in read:
             read = read.partition(b"\r\n\r\n")[2]
             continue
         if len(read) > _LONGEST_HEAD:
             raise ValueError("it answers too much")
-        connection.settimeout(_left(deadline))
+        connection.settimeout(_remaining_s(deadline))
         more = connection.recv(4096)
         if not more:
             raise ValueError("it answered nothing that is HTTP")
         read += more
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining_s(deadline: float) -> float:
+    remaining_s = deadline - time.monotonic()
+    if remaining_s <= 0:
         raise TimeoutError("it took too long")
-    return left
+    return remaining_s

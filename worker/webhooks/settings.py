@@ -1,4 +1,4 @@
-"""What configures the delivery of webhooks: ``SAPI_<NAME>``."""
+"""Settings of the delivery of webhooks: ``SAPI_<NAME>``."""
 
 from __future__ import annotations
 

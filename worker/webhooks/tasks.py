@@ -1,4 +1,4 @@
-"""The Celery task that sends one delivery; what becomes of it is kept in Redis."""
+"""The Celery task that sends one delivery; the result is recorded in Redis."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class DeliverTask(Task):
         self._publish_next = publish_next
 
     def run(self, delivery_id: str) -> None:
-        """Send it; one that fails is due again after a back-off."""
+        """Send the delivery; after a failure it is due again after a back-off."""
         try:
             delivery = self._outbox.get(delivery_id)
             if delivery is not None:
                 self._deliver(delivery)
         except REDIS_UNAVAILABLE as exc:
-            # Its lease runs out, and it is sent again: receivers know it by its id.
+            # Its lease expires, and it is sent again: receivers recognise it by its id.
             log.warning("webhook.deferred", delivery_id=delivery_id, error=type(exc).__name__)
 
     def _deliver(self, delivery: Delivery) -> None:
@@ -68,7 +68,7 @@ class DeliverTask(Task):
         self._publish_next(_target(delivery))
 
     def _send(self, delivery: Delivery) -> str:
-        """What was wrong; empty when the receiver took it."""
+        """Send the request; return what was wrong, empty when the receiver accepted it."""
         receiver = self._receivers.get(delivery.receiver)
         if delivery.receiver and receiver is None:
             return "no such receiver is configured"
@@ -90,7 +90,7 @@ def signed_headers(delivery: Delivery, secret: str, now: datetime) -> dict[str, 
         "User-Agent": "storage-api",
         "webhook-id": delivery.id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(Webhook(each).sign(delivery.id, now, body) for each in secret.split()),
+        "webhook-signature": " ".join(Webhook(part).sign(delivery.id, now, body) for part in secret.split()),
     }
 
 
@@ -102,7 +102,7 @@ def _target(delivery: Delivery) -> str:
 
 
 def publisher(celery: Celery) -> Callable[[str, str], None]:
-    """Return what publishes the message of a delivery, in its job's trace; a lost one costs the time of its lease."""
+    """Return what publishes the message of a delivery, in its job's trace; if lost, it is repeated after its lease."""
 
     def publish(delivery_id: str, traceparent: str) -> None:
         options: dict[str, Any] = {"queue": QUEUE, "ignore_result": True, "retry": False}
