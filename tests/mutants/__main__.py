@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 import tomllib
@@ -45,13 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tried(chosen: Sequence[Mutant], jobs: int, limit_s: float) -> int:
     accepted = tuple(entry["mutant"] for entry in tomllib.loads(_ACCEPTED.read_text())["accepted"])
     counted: Counter[str] = Counter()
-    for mutant, outcome in outcomes(_TOP, chosen, jobs, limit_s):
-        name = mutant.name((_TOP / mutant.file).read_text())
-        is_accepted = outcome is Outcome.SURVIVED and name.startswith(accepted)
-        counted["accepted" if is_accepted else outcome.value] += 1
-        if outcome in (Outcome.SURVIVED, Outcome.TOO_SLOW) and not is_accepted:
-            print(f"{outcome.value.upper()} {name}  (line {mutant.edit.line}, {len(mutant.tests)} tests)", flush=True)
-    print(", ".join([f"{len(chosen)} mutants", *(f"{count} {word}" for word, count in sorted(counted.items()))]))
+    # Whoever ends the run early learns how far it came.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        for mutant, outcome in outcomes(_TOP, chosen, jobs, limit_s):
+            name = mutant.name((_TOP / mutant.file).read_text())
+            is_accepted = outcome is Outcome.SURVIVED and name.startswith(accepted)
+            counted["accepted" if is_accepted else outcome.value] += 1
+            if outcome in (Outcome.SURVIVED, Outcome.TOO_SLOW) and not is_accepted:
+                line, tests = mutant.edit.line, len(mutant.tests)
+                print(f"{outcome.value.upper()} {name}  (line {line}, {tests} tests)", flush=True)
+    finally:
+        words = [f"{count} {word}" for word, count in sorted(counted.items())]
+        print(", ".join([f"{len(chosen)} mutants", *words]), flush=True)
     return 1 if counted["survived"] + counted["too slow"] else 0
 
 

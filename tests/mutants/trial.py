@@ -70,6 +70,7 @@ def _prepare(top: Path, folder: str, until: float) -> None:
     """Make the copy of this process, which becomes its checkout; load the libraries."""
     global _copy, _until  # noqa: PLW0603 - one for each process of the pool
     _until = until
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _copy = Path(tempfile.mkdtemp(dir=folder)) / "checkout"
     copy(top, _copy)
     os.chdir(_copy)

@@ -9,10 +9,13 @@ import pytest
 
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker.config.settings import load
+from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
+from worker.jobs.repeats import HELD_TTL_MS, Repeat
 from worker.jobs.service import Jobs, NewJob
 from worker.jobs.status import INLINE_RESULT_BYTES
-from worker.store.results import CancelResult, ClaimResult, LeaseResult, SubmitOutcome
+from worker.store.results import CancelResult, ClaimResult, ClaimTerms, LeaseResult, SubmitOutcome
+from worker.webhooks.outbox import Outbox
 
 _WRITE = f"{SUBSYSTEM}.write"
 
@@ -274,3 +277,93 @@ def test_a_full_queue_takes_no_batch(bench: Bench):
     for number in range(2):
         bench.jobs.accept(replace(bench.new("create_lock", volume="vol", host=f"h{number}"), requester=f"u{number}"))
     assert batches.accept(bench.new_batch(_creations(bench, "a")))[0] is SubmitOutcome.FULL
+
+
+# --- what is found
+
+
+def test_jobs_that_are_being_cancelled_are_found_as_such(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id)
+    bench.jobs.cancel(job_id, "ann")
+    found = {
+        state: [each.job.id for each in bench.jobs.find(JobFilter(states=(state,)), JobScope("ann"), 10)[0]]
+        for state in (State.RUNNING, State.CANCELLING)
+    }
+    assert found == {State.RUNNING: [], State.CANCELLING: [job_id]}
+
+
+def test_jobs_of_a_volume_come_once_page_by_page(bench: Bench):
+    new = [replace(bench.new("create_lock", volume="vol", host=f"h{number}"), volume="vol") for number in range(5)]
+    accepted = [bench.jobs.accept(each)[1] for each in new]
+    bench.node().carry_out(accepted[0])
+    found, below = list[str](), None
+    for _ in range(6):
+        page, below = bench.jobs.find(JobFilter(volume="vol"), JobScope("ann"), 1, below)
+        found += [each.job.id for each in page]
+        if below is None:
+            break
+    assert found == accepted[::-1]
+
+
+def test_members_that_have_not_ended_are_not_found_by_their_end(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, "a", "b"))
+    first, _ = (job.id for job in bench.members(batch_id))
+    bench.node().carry_out(first)
+    later = _now_ms(bench) + 60_000
+    found, _ = bench.jobs.find(JobFilter(batch=batch_id, finished_before_ms=later), JobScope("ann"), 10)
+    assert [each.job.id for each in found] == [first]
+
+
+# --- messages, and repeated requests
+
+
+def test_the_end_of_a_batch_has_a_message(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, "a"))
+    (member,) = (job.id for job in bench.members(batch_id))
+    bench.publisher.take()
+    bench.node().carry_out(member)
+    assert [(message.job_id, message.operation) for message in bench.publisher.take()] == [(batch_id, "batch")]
+
+
+def test_a_request_that_comes_again_while_the_first_is_held_open(bench: Bench):
+    new = replace(bench.new("create_snapshot", volume="vol", name="s"), repeat=Repeat("digest", 600))
+    _, first, _ = bench.jobs.accept(new)
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.HELD, first)
+    assert 4000 < bench.client.pttl(f"{PREFIX}held:{first}") <= HELD_TTL_MS
+    outcome, second, _ = bench.jobs.accept(replace(new, repeat=Repeat("digest", 600, beside=first)))
+    assert (outcome, second != first) == (SubmitOutcome.NEW, True)
+    bench.client.delete(f"{PREFIX}held:{second}")
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.REPEATED, second)
+    bench.client.delete(f"{PREFIX}job:{second}")
+    assert bench.jobs.accept(new)[0] is SubmitOutcome.NEW
+
+
+# --- a Redis whose memory is full
+
+
+def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
+    scripts, node = bench.scripts, bench.node()
+    jobs = [bench.accept("create_volume", volume=f"v{number}") for number in range(4)]
+    tokens = [node.claim(job_id).token for job_id in jobs[:3]]
+    assert scripts.dispatch_webhooks("", "1-0-1", [["msg_0", "one", {"body": "{}", "job_id": "job"}]])
+    outbox = Outbox(bench.client, scripts, PREFIX)
+    bench.client.config_set("maxmemory", 1)
+    try:
+        scripts.worker_heartbeat("one", {_WRITE: 1})
+        scripts.worker_draining("one", _WRITE)
+        assert scripts.renew_leases(15_000, jobs[0], tokens[0]) == ["GO"]
+        assert scripts.record_progress(jobs[0], tokens[0], "step", {"step": "x"}) == "GO"
+        assert scripts.hand_over(jobs[0], tokens[0], 0, "", 1000) == "DONE"
+        assert scripts.requeue(jobs[1], tokens[1], 0, "", counts=True) == "DONE"
+        assert scripts.join_ordering(jobs[2], tokens[2], ["volume:other"], {})[0] == "GO"
+        assert scripts.pick_runnable(_WRITE, 8, 8)
+        assert scripts.claim(jobs[3], "t", 15_000, 1000, 1000)[0] == "CLAIMED"
+        assert scripts.claim_next(_WRITE, ClaimTerms("u", 8, 15_000, 1000, 1000))
+        assert bench.jobs.cancel(jobs[2], "ann") is CancelResult.CANCELLING
+        assert scripts.finish(jobs[2], tokens[2], "cancelled", {}, [], 1000, b"", 1000, 10)[0] == "DONE"
+        scripts.forget_repeat("digest", "job")
+        assert outbox.take("one") == [("msg_0", "")]
+        assert outbox.end("msg_0") == "delivered"
+    finally:
+        bench.client.config_set("maxmemory", 0)
