@@ -25,10 +25,12 @@ FOLDERS = {
     "storage_backends": ("tests/storage_backends",),
     "client": ("client/tests",),
 }
-#: Tests that start whole processes are too slow to run for each mutant, and coverage does not see into those.
+#: Tests that start whole processes, or search for long, are too slow to run for each mutant, and coverage does not see
+#: into processes.
 _TOO_SLOW = (
     "tests/worker/test_processes.py", "tests/worker/test_flower_door.py", "tests/worker/test_redis_states.py",
-    "tests/api/test_fuzz.py", "tests/api/console/test_browser.py", "tests/api/auth/test_browser.py",
+    "tests/worker/test_model.py", "tests/api/test_fuzz.py", "tests/api/console/test_browser.py",
+    "tests/api/auth/test_browser.py",
 )  # fmt: skip
 _NOT_COPIED = (".git", ".venv", ".dev", "build", "dist", ".hypothesis", ".mypy_cache", ".ruff_cache", "__pycache__")
 _FIRST_SCRIPT = "record_functions.lua"
