@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     until = time.monotonic() + options.seconds
     coverage = selection.read(_TOP, _STORE)
     if not options.again:
-        files = measuring.test_files(_TOP, options.tests or measuring.FOLDERS[options.target.partition("/")[0]])
+        files = measuring.files_of_tests(_TOP, options.tests or measuring.FOLDERS[options.target.partition("/")[0]])
         unknown = coverage.unknown(files)
         print(f"{len(files)} files of tests, {len(unknown)} of them to be measured", flush=True)
         if unknown:
@@ -90,7 +90,7 @@ def _mutants(target: str, coverage: selection.Coverage) -> Iterator[Mutant]:
     for file in files:
         name, source = str(file.relative_to(_TOP)), file.read_text()
         edits = list((lua if file.suffix == ".lua" else python).mutants(source))
-        tests = coverage.tests_by_line(name) if edits else {}
+        tests = coverage.executed_by(name) if edits else {}
         yield from (Mutant(name, edit, _tests_of(edit, tests)) for edit in edits)
 
 

@@ -47,7 +47,7 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
 
 
-def test_files(top: Path, paths: Sequence[str]) -> list[str]:
+def files_of_tests(top: Path, paths: Sequence[str]) -> list[str]:
     """Names of the files of tests below some folders, without those that are too slow."""
     files = [
         file for path in paths for file in ([top / path] if path.endswith(".py") else (top / path).rglob("test_*.py"))

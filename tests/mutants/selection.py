@@ -42,7 +42,7 @@ class Measurement:
                 found[script][int(line)].add(test)
         return found
 
-    def tests_by_line(self, file: str) -> dict[int, set[str]]:
+    def executed_by(self, file: str) -> dict[int, set[str]]:
         """Tests that executed each line of a file, by its lines then."""
         if file.endswith(".lua"):
             return self._lua_lines[Path(file).stem]
@@ -67,12 +67,12 @@ class Coverage:
         known = {file: sha for measurement in self.measurements for file, sha in measurement.files.items()}
         return [file for file in files if known.get(file) != digest(self.top / file)]
 
-    def tests_by_line(self, file: str) -> dict[int, list[str]]:
+    def executed_by(self, file: str) -> dict[int, list[str]]:
         """Tests that execute each line of a file (of a line that only imports execute: all that execute any)."""
         found: dict[int, set[str]] = defaultdict(set)
         lines = (self.top / file).read_text().splitlines()
         for measurement in self.measurements:
-            by_line = measurement.tests_by_line(file)
+            by_line = measurement.executed_by(file)
             for now, then in _same_lines(lines, measurement.source(file)):
                 found[now] |= {test for test in by_line.get(then, ()) if self._counts(measurement, test)}
         everything = set().union(*found.values()) if found else set()
