@@ -14,6 +14,7 @@ from api.http import error_handlers as failures
 from api.http import request_hooks as requests
 from api.http.buffering import BufferedResponseMiddleware
 from api.http.converters import CONVERTERS
+from api.http.turn_middleware import TurnMiddleware
 from api.monitoring import request_metrics
 from api.openapi.document import create_api, describe_sign_in
 from api.openapi.path_parameters import subsystem_parameter
@@ -70,7 +71,8 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     import_string("api.v3:init_app")(app, api)  # The only place that refers to this part.
     describe_sign_in(api, app)
     events.init_app(app, services)
-    app.wsgi_app = ResponseCacheMiddleware(BufferedResponseMiddleware(app.wsgi_app), services)  # type: ignore[method-assign]
+    in_turn = TurnMiddleware(BufferedResponseMiddleware(app.wsgi_app), services.turns)
+    app.wsgi_app = ResponseCacheMiddleware(in_turn, services)  # type: ignore[method-assign]
     return app
 
 

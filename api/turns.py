@@ -12,16 +12,21 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from cachetools import TTLCache
-from flask import g, has_request_context, request
+from flask import has_request_context, request
 
 from api.slots import requester_of_request
 from api.turn_queue import TurnQueue
 
 #: In the WSGI environment of a request that came by the port for administrators.
 ON_ADMIN_PORT = "sapi.on_admin_port"
+#: In that of one whose turn did not come, and how long each waited (seconds).
+NO_TURN = "sapi.no_turn"
+_WAITED_S = "sapi.waited_for_turn_s"
 #: Whose turn has not come by then is refused: if all went on, each would delay all the others (seconds).
 _LONGEST_S = 20.0
 #: Who was worked on already goes on without a turn then.
@@ -44,8 +49,7 @@ _NONE, _HELD, _PAUSED, _FREE = "none", "held", "paused", "free"
 
 def waited_for_turn_s() -> float:
     """How long the request at hand has waited until it was worked on (seconds)."""
-    waited_s: float = g.get("waited_for_turn_s", 0.0) if has_request_context() else 0.0
-    return waited_s
+    return float(request.environ.get(_WAITED_S, 0.0)) if has_request_context() else 0.0
 
 
 class Turns:
@@ -86,17 +90,34 @@ class Turns:
         """How many requests wait for their turn."""
         return self._queue.waiting
 
-    def begin(self) -> bool:
-        """Wait until it is the turn of the request at hand, of which nothing is known but its head.
+    @contextmanager
+    def taken(self, environ: dict[str, Any]) -> Iterator[None]:
+        """Work on a request inside the block, in its turn; ``NO_TURN`` is in its environment when that did not come.
+
+        A request that another one makes in its own thread, as pages of the console do, is part of that.
+        """
+        if getattr(self._mine, "is_inside", False):
+            yield
+            return
+        self._mine.is_inside = True
+        try:
+            if not self.begin(environ):
+                environ[NO_TURN] = True
+            yield
+        finally:
+            self.end()
+            self._mine.is_inside = False
+
+    def begin(self, environ: dict[str, Any]) -> bool:
+        """Wait until it is the turn of a request, of which nothing is known but its head.
 
         False when too many wait already, or when its turn does not come.
 
-        Who may do changes, and was seen a while ago with what is sent now, waits for nobody. A request that another one
-        makes in its own thread, as pages of the console do, is part of that.
+        Who may do changes, and was seen a while ago with what is sent now, waits for nobody.
         """
-        if self._state != _NONE or ON_ADMIN_PORT in request.environ:
+        if self._state != _NONE or ON_ADMIN_PORT in environ:
             return True
-        sender, may_change = self._seen()
+        sender, may_change = self._seen(environ)
         if may_change:
             self._urgent_until_s = time.monotonic() + _URGENT_S
             return True
@@ -104,12 +125,11 @@ class Turns:
             return False
         began_s = time.monotonic()
         state = self._wait(sender, self._longest_s)
-        g.waited_for_turn_s = time.monotonic() - began_s
+        environ[_WAITED_S] = time.monotonic() - began_s
         # Those that wait for something else later are counted with that.
         self._places.release()
         if state == _NONE:
             return False
-        g.took_turn = True
         self._mine.state = state
         return True
 
@@ -122,7 +142,7 @@ class Turns:
             self._urgent_until_s = time.monotonic() + _URGENT_S
             self.end()
         else:
-            self.begin()
+            self.begin(request.environ)
 
     def pause(self) -> None:
         """Give back the turn of this thread, which waits for something else."""
@@ -137,9 +157,7 @@ class Turns:
             self._mine.state = _FREE if state == _NONE else state
 
     def end(self) -> None:
-        """Give the turn back, if the request at hand took one."""
-        if not g.pop("took_turn", False):
-            return
+        """Give the turn of this thread back, if it has one."""
         if self._state == _HELD:
             self._hand_on()
         self._mine.state = _NONE
@@ -149,9 +167,9 @@ class Turns:
         self._open_until_s = time.monotonic() + _OPEN_S
         self._queue.dismiss()
 
-    def _seen(self) -> tuple[str, bool]:
-        """Whose the request at hand is, as far as its credentials were seen, and whether they may do changes."""
-        digest = self._digest()
+    def _seen(self, environ: dict[str, Any]) -> tuple[str, bool]:
+        """Whose a request is, as far as its credentials were seen, and whether they may do changes."""
+        digest = self._digest(environ)
         if digest is None:
             return _STRANGERS, False
         with self._known_lock:
@@ -161,16 +179,16 @@ class Turns:
         return _NEWCOMERS, False
 
     def _remember(self, owner: str, *, may_change: bool) -> None:
-        digest = self._digest()
+        digest = self._digest(request.environ)
         if digest is not None:
             with self._known_lock:
                 self._known[may_change][digest] = owner
                 self._known[not may_change].pop(digest, None)
 
-    def _digest(self) -> bytes | None:
-        """Of what says who sends the request; keyed, so that no password or cookie stays in memory."""
-        told = request.headers.get("Authorization") or request.headers.get("Cookie")
-        return hashlib.blake2b(told.encode("utf-8", "replace"), key=self._secret).digest() if told else None
+    def _digest(self, environ: dict[str, Any]) -> bytes | None:
+        """Of the credentials of a request; keyed, so that no password or cookie stays in memory."""
+        sent = str(environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE") or "")
+        return hashlib.blake2b(sent.encode("utf-8", "replace"), key=self._secret).digest() if sent else None
 
     @property
     def _state(self) -> str:

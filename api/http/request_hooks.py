@@ -13,6 +13,7 @@ from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
 from api.http.request_log import log_request
 from api.services import current_services
+from api.turns import NO_TURN
 from worker.jobs.document import path_prefix
 from worker.telemetry import tracing
 
@@ -20,8 +21,6 @@ from worker.telemetry import tracing
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 #: Strict-Transport-Security for a year.
 _HSTS = "max-age=31536000"
-#: Paths that must be answered under any load.
-_PROBES = frozenset({"/healthz", "/readyz"})
 #: Paths in which clients name objects.
 _NAMING = ("/v4/", "/v3/")
 #: Empty segments, and codes of characters that need none (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
@@ -43,7 +42,6 @@ def init_app(app: Flask) -> None:
     """Register the hooks."""
     app.before_request(_begin)
     app.after_request(_end)
-    app.teardown_request(_end_turn)
 
 
 def _begin() -> None:
@@ -51,8 +49,9 @@ def _begin() -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
     path_prefix.set(request.script_root)
-    if request.path not in _PROBES:
-        _await_turn()
+    if NO_TURN in request.environ:
+        detail = "Too many requests wait to be worked on: send it again a little later."
+        raise Problem("rate-limited", detail, headers={"Retry-After": "1"}, limit="SAPI_MAX_QUEUED")
     config = current_services().config
     if len(_target()) > config.max_url_bytes:
         raise Problem(
@@ -65,12 +64,6 @@ def _begin() -> None:
         raise Problem(
             "not-found", "Nothing is at this address: write it without // and without codes of plain letters."
         )
-
-
-def _await_turn() -> None:
-    if not current_services().turns.begin():
-        detail = "Too many requests wait to be worked on: send it again a little later."
-        raise Problem("rate-limited", detail, headers={"Retry-After": "1"}, limit="SAPI_MAX_QUEUED")
 
 
 def _target() -> str:
@@ -99,10 +92,6 @@ def _end(response: Response) -> Response:
     response.headers.extend([pair for pair in _SECURITY_HEADERS.items() if pair[0].lower() not in present])
     _log(response)
     return response
-
-
-def _end_turn(_error: BaseException | None) -> None:
-    current_services().turns.end()
 
 
 def _bind_trace() -> None:

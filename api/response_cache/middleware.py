@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,9 @@ _REDIS_ERROR = "sapi.redis_error"
 _MAX_RESPONSES = 512
 #: Requests with one of these headers are not cached: their responses depend on the time, or they have a body.
 _UNCACHEABLE = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING")
+#: Larger bodies are answered with one at a time: the server copies each while no other thread can run, and beside a
+#: crowd of such threads others would hardly ever run.
+_LARGE_BYTES = 1 << 20
 #: Headers that differ for each response.
 _OWN_HEADERS = frozenset({"age", "cache-status", "x-request-id"})
 
@@ -110,6 +114,7 @@ class ResponseCacheMiddleware:
         self._responses: OrderedDict[bytes, CachedResponse] = OrderedDict()
         self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
+        self._large = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "GET" or environ.get("CONTENT_LENGTH") or _is_uncacheable(environ):
@@ -126,7 +131,9 @@ class ResponseCacheMiddleware:
             return self._application(environ, start_response)
         if age_s is None:
             return self._remembering(digest, environ, start_response)
-        return self._respond(cached, age_s, given_or_new(environ.get("HTTP_X_REQUEST_ID", "")), began, start_response)
+        request_id = given_or_new(environ.get("HTTP_X_REQUEST_ID", ""))
+        with self._large if len(cached.body) > _LARGE_BYTES else nullcontext():
+            return self._respond(cached, age_s, request_id, began, start_response)
 
     def _respond(
         self, cached: CachedResponse, age_s: int, request_id: str, began: float, start_response: StartResponse

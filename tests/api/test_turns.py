@@ -10,14 +10,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from flask import Flask, g
+from flask import Flask, g, request
 
 from api.turns import ON_ADMIN_PORT, Turns, waited_for_turn_s
-from tests.api.front import Front
+from tests.api.front import Front, problem
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
     from redis import Redis
+    from werkzeug.test import TestResponse
 
 ORDINARY = frozenset({Role.USER})
 
@@ -32,7 +33,7 @@ def request_of(roles: frozenset[Role] = ORDINARY, *, on_admin_port: bool = False
         yield
 
 
-def in_thread(work: Callable[[], None]) -> threading.Thread:
+def in_thread(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
@@ -51,12 +52,12 @@ def taken(turns: Turns) -> Iterator[tuple[threading.Event, threading.Event]]:
     def work() -> None:
         with request_of():
             begins.set()
-            turns.begin()
+            turns.begin(request.environ)
             has_turn.set()
             turns.end()
 
     with request_of():
-        turns.begin()
+        turns.begin(request.environ)
         thread = in_thread(work)
         assert begins.wait(20)
         yield begins, has_turn
@@ -92,7 +93,7 @@ def test_others_wait_for_nobody(
 ) -> None:
     def work() -> None:
         with passes():
-            turns.begin()
+            turns.begin(request.environ)
             turns.end()
 
     with request_of(frozenset({Role.ADMIN})):
@@ -108,7 +109,7 @@ def test_no_more_than_some_wait(turns: Turns, taken: tuple[threading.Event, thre
 
     def work() -> None:
         with request_of():
-            answers.put(turns.begin())
+            answers.put(turns.begin(request.environ))
             turns.end()
 
     # There is one place, and three that want it.
@@ -125,11 +126,11 @@ def test_whose_turn_does_not_come_is_refused() -> None:
 
     def work() -> None:
         with request_of():
-            answers.put(turns.begin())
+            answers.put(turns.begin(request.environ))
             turns.end()
 
     with request_of():
-        turns.begin()
+        turns.begin(request.environ)
         in_thread(work)
         assert answers.get(timeout=20) is False
         turns.end()
@@ -141,7 +142,7 @@ def test_whose_turn_does_not_come_is_refused() -> None:
 def test_the_time_until_the_turn_counts_as_waited() -> None:
     turns = Turns(1, 9, longest_s=0.05)
     with request_of():
-        turns.begin()
+        turns.begin(request.environ)
         threading.Thread(target=_begin_in_vain, args=(turns, waited := Queue[float]())).start()
         assert waited.get(timeout=20) >= 0.05
         turns.end()
@@ -149,7 +150,7 @@ def test_the_time_until_the_turn_counts_as_waited() -> None:
 
 def _begin_in_vain(turns: Turns, waited: Queue[float]) -> None:
     with request_of():
-        assert not turns.begin()
+        assert not turns.begin(request.environ)
         waited.put(waited_for_turn_s())
 
 
@@ -161,7 +162,7 @@ def test_turns_rest_while_users_who_may_do_changes_are_there(somebody: frozenset
         turns.identified()
         turns.end()
     with request_of():
-        turns.begin()
+        turns.begin(request.environ)
         thread = threading.Thread(target=_take_turn, args=(turns,))
         thread.start()
         while not turns.waiting:
@@ -173,7 +174,7 @@ def test_turns_rest_while_users_who_may_do_changes_are_there(somebody: frozenset
 
 def _take_turn(turns: Turns) -> None:
     with request_of():
-        assert turns.begin()
+        assert turns.begin(request.environ)
         turns.end()
 
 
@@ -187,6 +188,21 @@ def test_every_request_gives_its_turn_back(redis_url: str, redis_client: Redis) 
     front.client(Role.USER).post("/v4/batches", json={"requests": []})
     assert stranger.get("/v4/filer/export").status_code == 401
     assert in_time(lambda: stranger.get("/openapi.json"))
+
+
+def test_who_finds_no_place_is_refused_with_a_problem(redis_url: str, redis_client: Redis) -> None:
+    front = Front(redis_url, user_groups=(), max_working=1, max_queued=1, read_wait=0)
+    turns, stranger = front.services.turns, front.stranger()
+    with turns.taken({}):
+        waits = in_thread(lambda: stranger.get("/openapi.json"))
+        while not turns.waiting:
+            assert waits.is_alive()
+        answers: Queue[TestResponse] = Queue()
+        in_thread(lambda: answers.put(front.stranger().get("/openapi.json")))
+        refused = problem(answers.get(timeout=20), 429, "rate-limited")
+        assert (refused["limit"], front.client().get("/healthz").status_code) == ("SAPI_MAX_QUEUED", 200)
+    waits.join(20)
+    assert not waits.is_alive()
 
 
 def in_time(work: Callable[[], object]) -> bool:
@@ -206,7 +222,7 @@ def in_time(work: Callable[[], object]) -> bool:
 def _waits_for_nobody(turns: Turns, headers: dict[str, str]) -> bool:
     """Does a request with these headers go on while the only turn is taken, and the only place to wait, too?"""
     with Flask("test").test_request_context("/", headers=headers):
-        went_on = turns.begin()
+        went_on = turns.begin(request.environ)
         turns.end()
     return went_on
 
@@ -272,13 +288,13 @@ def _free_turns(turns: Turns) -> int:
 
 def test_a_turn_is_given_back_once(turns: Turns) -> None:
     with request_of():
-        turns.begin()
+        turns.begin(request.environ)
         turns.pause()
         turns.pause()
         assert _free_turns(turns) == 1
         turns.end()
         assert _free_turns(turns) == 1
-        turns.begin()
+        turns.begin(request.environ)
         turns.pause()
         turns.resume()
         turns.resume()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from flask import Flask, g
+from flask import Flask
 
 from api.jobs.long_polling import wait_for_answer
 
@@ -31,7 +31,6 @@ def test_the_turn_and_the_job_together_take_no_longer_than_a_wait(waited_s: floa
     services: Any = SimpleNamespace(
         config=SimpleNamespace(max_wait=25), answers=replies, jobs=SimpleNamespace(get=lambda _id: None)
     )
-    with Flask("test").test_request_context("/"):
-        g.waited_for_turn_s = waited_s
+    with Flask("test").test_request_context("/", environ_overrides={"sapi.waited_for_turn_s": waited_s}):
         wait_for_answer(services, cast("Any", SimpleNamespace(job=job)), seconds)
     assert replies.waits_s == left_s
