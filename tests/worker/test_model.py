@@ -90,8 +90,8 @@ MUTANTS = {
     ),
     "a key is forgotten": (
         "submit_job",
-        "if known[1] then",
-        "if known[9] then",
+        "if earlier[1] then",
+        "if earlier[9] then",
         0,
     ),
     "a lost answer is no end": (
