@@ -142,7 +142,7 @@ class Node:
             messages = self.scripts.pick_runnable(f"{SUBSYSTEM}.{queue_class}", 8, LOOK_AHEAD)
             self.bench.publisher.publish_soon(TaskMessage(*(part.decode() for part in message)) for message in messages)
 
-    def sweep(self, *, room: int = 4) -> tuple[list[str], list[str]]:
+    def sweep(self, *, free_slots: int = 4) -> tuple[list[str], list[str]]:
         """Look after open jobs once; who was settled here, and who failed."""
         token = "reconcile:test"
         settings = self.bench.settings
@@ -153,7 +153,7 @@ class Node:
             MAX_WORKER_LOSSES,
             settings.job_keep * 1000,
             token,
-            room,
+            free_slots,
         )
         self.bench.publisher.publish_soon(TaskMessage(*(part.decode() for part in publisher)) for publisher in messages)
         self.fill()

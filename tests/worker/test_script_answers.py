@@ -129,11 +129,11 @@ def test_a_record_whose_time_is_over_is_shown_no_more(bench: Bench):
 def test_a_result_is_shown_with_its_job_up_to_a_size(bench: Bench):
     job_id = bench.accept("create_volume")
     bench.node().carry_out(job_id)
-    for length, shown in ((INLINE_RESULT_BYTES, True), (INLINE_RESULT_BYTES + 1, False)):
+    for length, is_inline in ((INLINE_RESULT_BYTES, True), (INLINE_RESULT_BYTES + 1, False)):
         bench.client.set(f"{PREFIX}result:{job_id}", b"x" * length)
         status = bench.jobs.get(job_id)
         assert status is not None
-        assert (len(status.result) == length) is shown
+        assert (len(status.result) == length) is is_inline
 
 
 def test_who_is_online_and_who_is_before_it(bench: Bench):
@@ -367,3 +367,14 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
         assert outbox.end("msg_0") == "delivered"
     finally:
         bench.client.config_set("maxmemory", 0)
+
+
+def test_a_free_slot_takes_no_member_of_a_batch_that_stops(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, "vol", "a"), parallel=2, stop=True)
+    failing, other = (job.id for job in bench.members(batch_id))
+    bench.node().carry_out(failing)
+    terms = ClaimTerms("t", 8, 15_000, 1000, 1000)
+    assert bench.scripts.claim_next(_WRITE, terms) == []
+    assert bench.job(other).state is State.QUEUED
+    alone = bench.accept("create_volume", volume="b")
+    assert alone.encode() in bench.scripts.claim_next(_WRITE, terms)

@@ -184,11 +184,11 @@ def test_who_can_reconcile_no_more_leaves_a_job_to_the_next_sweep(bench: Bench):
     job_id = bench.accept("create_volume")
     bench.node().claim(job_id).record_intent("create_volume")
     bench.let_time_pass()
-    assert bench.node().sweep(room=0) == ([], [])
+    assert bench.node().sweep(free_slots=0) == ([], [])
     due = _score(bench, f"{PREFIX}due:{SUBSYSTEM}", job_id)
     assert 0 < due - _now_ms(bench) <= 1000
     bench.let_time_pass()
-    assert bench.node().sweep(room=1) == ([job_id], [])
+    assert bench.node().sweep(free_slots=1) == ([job_id], [])
 
 
 def test_a_lease_that_lapsed_is_given_the_grace_time(bench: Bench):

@@ -4,7 +4,7 @@
 allow_when_full()
 local batch, messages = ARGV[1], {}
 local f = get(batch, 'stopping', 'stopped_to', 'total', 'cancel_requested', 'cancelled_by', 'state')
-if f[1] ~= '1' or not f[6] or is_done(f[6]) then
+if f[1] ~= '1' or is_done(f[6]) then
   redis.call('ZREM', P .. 'batches_stopping', batch)
   return {0, messages}
 end
