@@ -14,7 +14,7 @@ from api.http.stalled_clients import cut_off_stalled_clients
 from api.http.termination import on_termination
 from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
-from worker.config.interpreter import share_the_interpreter
+from worker.config.interpreter import configure_interpreter
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, load
 from worker.store.client import check_address
@@ -37,7 +37,7 @@ def _create() -> Flask:
     except (BadSettings, ConfigurationError) as error:
         print(f"storage-api cannot start: {error}", file=sys.stderr)  # noqa: T201 - for whoever starts it
         raise SystemExit(2) from None
-    share_the_interpreter()
+    configure_interpreter()
     on_termination(lambda: _answer_what_is_open(services, created))
     return created
 

@@ -47,14 +47,14 @@ def test_faults_of_lua(source: str, mutants: set[str]):
 
 
 def test_scripts_tell_their_lines(redis_client):
-    with redis_client.pubsub() as heard:
-        heard.psubscribe(f"*{CHANNEL}")
-        assert heard.get_message(timeout=5)["type"] == "psubscribe"
+    with redis_client.pubsub() as subscriber:
+        subscriber.psubscribe(f"*{CHANNEL}")
+        assert subscriber.get_message(timeout=5)["type"] == "psubscribe"
         source = "local function f(n) return n end\nif f(1) == 2 then\n  return 3\nend\nreturn f(4)\n"
         assert redis_client.eval(traced("some", source, is_first=True), 1, "p:") == 4
-        told = [heard.get_message(timeout=5)["data"] for _ in range(3)]
-        assert told == [b"some:2", b"some:1", b"some:5"]
-        assert heard.get_message() is None
+        lines = [subscriber.get_message(timeout=5)["data"] for _ in range(3)]
+        assert lines == [b"some:2", b"some:1", b"some:5"]
+        assert subscriber.get_message() is None
 
 
 @pytest.mark.parametrize("name", script_names())

@@ -21,7 +21,7 @@ from storage_backends.registry import open_backend
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import QueueClass
-from worker.config.interpreter import share_the_interpreter
+from worker.config.interpreter import configure_interpreter
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, Settings, load
 from worker.execution.batch_task import BatchTask
@@ -247,7 +247,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _connect_signals(runtime: Runtime) -> None:
     def ready(**_: Any) -> None:
         runtime.start()
-        share_the_interpreter()
+        configure_interpreter()
 
     def shutting_down(**_: Any) -> None:
         runtime.begin_drain()

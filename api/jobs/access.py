@@ -45,7 +45,7 @@ def job_for(job_id: str) -> JobStatus:
 
 
 def is_requester(who: Principal, job: Job) -> bool:
-    """Did this user request it? False for anonymous clients, which cannot be told apart."""
+    """Did this user request it? False for anonymous clients, which cannot be distinguished."""
     return who.signed_in and job.is_of(key_of(who.owner))
 
 

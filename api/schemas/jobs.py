@@ -183,6 +183,10 @@ def _moment(description: str) -> Any:
     return Moment(metadata={"description": f"{description} (RFC 3339, or a date: 2026-01-31)", "type": "string"})
 
 
+def _one_of_these(choices: frozenset[str], description: str) -> ChoicesField:
+    return ChoicesField(most=len(choices), choices=choices, metadata={"type": "string", "description": description})
+
+
 class JobFilterSchema(ma.Schema):
     """Which jobs.
 
@@ -195,21 +199,9 @@ class JobFilterSchema(ma.Schema):
     error_messages = {"unknown": "unknown filter"}  # noqa: RUF012 - marshmallow's way
 
     all = StrictBoolean(metadata={"description": _ALL})
-    state = ChoicesField(
-        most=len(State),
-        choices=frozenset(State),
-        metadata={
-            "type": "string",
-            "description": "Only in these states, comma-separated: `queued,running`",
-        },
-    )
-    operation = ChoicesField(
-        most=len(JOB_OPERATIONS),
-        choices=frozenset(JOB_OPERATIONS),
-        metadata={
-            "type": "string",
-            "description": "Only of these operations, comma-separated: `create_volume,clone_volume`",
-        },
+    state = _one_of_these(frozenset(State), "Only in these states, comma-separated: `queued,running`")
+    operation = _one_of_these(
+        frozenset(JOB_OPERATIONS), "Only of these operations, comma-separated: `create_volume,clone_volume`"
     )
     subsystem = ma.fields.String(validate=ma.validate.Length(1, 63), metadata={"description": "Only on this subsystem"})
     volume = ma.fields.String(

@@ -70,7 +70,7 @@ class Engine:
         self.secrets = ("of 0.1.0", f"storage-api/worker:{version}")
         self.containers: dict[str, Container] = {}
         self.commands: list[list[str]] = []
-        #: Containers that did their work, and were not told to end it.
+        #: Containers that ended by themselves, not by a command.
         self.killed: list[str] = []
         #: By service: the fewest containers that did their work at any time.
         self.fewest: dict[str, int] = {}

@@ -70,7 +70,7 @@ def test_a_drained_worker_ends_or_hands_over_what_it_has_and_begins_nothing(oper
     lines = events(operator, container)
     shutdown = next(place for place, (event, _) in enumerate(lines) if "Warm shutdown" in event)
     jobs = {name: {job_id for event, job_id in lines if event == name} for name in ("job.started", "job.ended")}
-    # Those that were claimed when it was told to end, and of which nothing was sent.
+    # Those that were claimed when it got SIGTERM, and of which nothing was sent.
     given_back = {job_id for event, job_id in lines if event in {"job.not-ended", "job.requeued"}}
     assert jobs["job.started"] == jobs["job.ended"] | given_back
     assert {job_id for event, job_id in lines[shutdown:] if event == "job.started"} <= given_back

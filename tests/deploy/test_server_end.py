@@ -1,4 +1,4 @@
-"""The server of the API ends when it is told to, also in its first second."""
+"""The server of the API ends on SIGTERM, also in its first second."""
 
 from __future__ import annotations
 

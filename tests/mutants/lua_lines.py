@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 #: The end of the name of the channel; before it stands the prefix of the keys.
 CHANNEL = "lua_lines"
-_TOLD = (
+_REPORT = (
     "local told_lines = {} local function tell_line(line) if not told_lines[line] then told_lines[line] = true "
     f"redis.call('PUBLISH', KEYS[1] .. '{CHANNEL}', line) end end "
 )
@@ -19,8 +19,8 @@ _GOES_ON = re.compile(r"([,=({]|\.\.|\b(or|and|not))\s*$")
 
 def traced(name: str, source: str, *, is_first: bool) -> str:
     """The source of a file so that its statements tell that they run; ``is_first``: all others come after it."""
-    told = "\n".join(_lines(name, source)) + "\n"
-    return _TOLD + told if is_first else told
+    source_with_reports = "\n".join(_lines(name, source)) + "\n"
+    return _REPORT + source_with_reports if is_first else source_with_reports
 
 
 def _lines(name: str, source: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from worker.config.interpreter import share_the_interpreter
+from worker.config.interpreter import configure_interpreter
 
 
 @pytest.fixture
@@ -20,6 +20,6 @@ def _as_before():
 
 @pytest.mark.usefixtures("_as_before")
 def test_what_is_there_is_not_collected_again_and_threads_follow_quickly():
-    share_the_interpreter()
+    configure_interpreter()
     assert gc.get_freeze_count() > 1000
     assert sys.getswitchinterval() == pytest.approx(0.001)

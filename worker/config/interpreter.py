@@ -1,18 +1,17 @@
-"""How Python runs a process of many threads: no thread, and no collection of garbage, holds up the others for long."""
+"""Settings of the Python interpreter for a process of many threads: thread switches and the garbage collector."""
 
 from __future__ import annotations
 
 import gc
 import sys
 
-#: How long a thread computes on while others want to (seconds). Each answer of Redis that a thread waits for costs it
-#: that time again, for every other thread.
+#: The switch interval (seconds). A thread waits so long for each busy thread whenever it continues after I/O.
 _SWITCH_EVERY_S = 0.001
 
 
-def share_the_interpreter() -> None:
-    """Set that up; to be called once everything is there that stays for as long as the process."""
+def configure_interpreter() -> None:
+    """Apply the settings; call this once the objects that live as long as the process exist."""
     sys.setswitchinterval(_SWITCH_EVERY_S)
-    # Each full collection would look at all of that again, for a tenth of a second.
+    # A full collection would otherwise visit all of these objects again, which takes 0.1 s.
     gc.collect()
     gc.freeze()

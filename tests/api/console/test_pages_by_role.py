@@ -37,10 +37,10 @@ def test_each_page_asks_for_its_role(front: Front, filled: str, roles: tuple[Rol
 @pytest.mark.parametrize("roles", _CALLERS[1:], ids="+".join)
 def test_what_one_may_not_do_is_absent(front: Front, filled: str, roles: tuple[Role, ...]) -> None:
     page = front.client(*roles).get(f"/console/filer/volumes/{filled}").text
-    shown = set(re.findall(r"/volume-actions/([a-z-]+)/", page))
+    linked = set(re.findall(r"/volume-actions/([a-z-]+)/", page))
     offered = {name for name, role in ACTION_ROLES.items() if role in roles} - {"lock"}
     # Only one host can hold the lock, and one does.
-    assert shown == offered
+    assert linked == offered
     for role in {Role.ADMIN, Role.UBER_ADMIN} - set(roles):
         assert re.search(rf"needs? .*{role}\b", page)
 
