@@ -378,3 +378,12 @@ def test_a_free_slot_takes_no_member_of_a_batch_that_stops(bench: Bench):
     assert bench.job(other).state is State.QUEUED
     alone = bench.accept("create_volume", volume="b")
     assert alone.encode() in bench.scripts.claim_next(_WRITE, terms)
+
+
+def test_a_free_slot_takes_released_members_of_a_batch_alone(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, "a", "b"), parallel=1)
+    released, unreleased = (job.id for job in bench.members(batch_id))
+    terms = ClaimTerms("t", 8, 15_000, 1000, 1000)
+    assert released.encode() in bench.scripts.claim_next(_WRITE, terms)
+    assert bench.scripts.claim_next(_WRITE, terms) == []
+    assert bench.job(unreleased).state is State.QUEUED
