@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
+
+#: A server that has just started may lose its first signal (granian does, until its runtime listens for it): SIGTERM
+#: is sent once more after so long (seconds), which changes nothing for one that is ending.
+_AGAIN_AFTER_S = 1.0
 
 
 def on_termination(callback: Callable[[], None]) -> None:
     """Call ``callback`` in a thread of its own when the process gets SIGTERM or SIGINT.
 
-    The server's own handlers stay as they are: the interpreter writes the number of each signal that has a handler to a
-    socket (`signal.set_wakeup_fd`). Outside the main thread, where signals cannot be received, nothing happens.
+    A second later the process gets SIGTERM once more. The server's own handlers stay as they are: the interpreter
+    writes the number of each signal that has a handler to a socket (`signal.set_wakeup_fd`). Outside the main thread,
+    where signals cannot be received, nothing happens.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -29,3 +36,5 @@ def _listen(received: socket.socket, _sent: socket.socket, callback: Callable[[]
         if not numbers or {signal.SIGTERM, signal.SIGINT} & set(numbers):
             break
     callback()
+    time.sleep(_AGAIN_AFTER_S)
+    os.kill(os.getpid(), signal.SIGTERM)
