@@ -97,8 +97,6 @@ class OntapClient:
         self.without: frozenset[str] = frozenset(name.strip() for name in options.fields.split(",") if name.strip())
         #: Those of them that it has refused.
         self.unknown_fields: frozenset[str] = frozenset()
-        #: When the filer last confirmed the SVM (monotonic seconds).
-        self.svm_seen_at = float("-inf")
         #: The end of the filer's last Retry-After (monotonic seconds).
         self._busy_until = 0.0
         #: Was the account denied the list of aggregates? An account of one SVM only sees the SVM's.

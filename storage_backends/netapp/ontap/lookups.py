@@ -6,7 +6,6 @@ nothing was found, ``require_svm`` checks whether the SVM exists.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,8 +25,6 @@ from storage_backends.netapp.ontap.unknown_fields import ask
 PAGE = 500
 #: The pause before an empty page with the same link is requested again (seconds), and how often at most.
 EMPTY_PAGE_PAUSE_S, _MAX_EMPTY_PAGES = 0.5, 60
-#: How long a check of the SVM is valid (seconds).
-SVM_PROOF_S = 2.0
 _SVM_IN_SERVICE = frozenset({"running", "starting"})
 
 
@@ -92,16 +89,15 @@ def in_svm(client: OntapClient, **query: str | int) -> dict[str, str | int]:
     return {"svm.name": quote_literal(client.vserver), **query}
 
 
-def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0) -> None:
-    """Return if the configured SVM exists and is in service, as of at most ``max_age_s`` seconds ago.
+def require_svm(client: OntapClient, *, journal: Journal) -> None:
+    """Return if the configured SVM exists and is in service now.
+
+    To be called after the response that is to be believed: an SVM may be renamed at any moment.
 
     Raises:
         BackendUnavailable: it is not, or not visible: then objects that were not found may still exist.
     """
-    if time.monotonic() - client.svm_seen_at <= max_age_s:
-        return
     query = {"name": quote_literal(client.vserver)}
-    sent_at = time.monotonic()
     try:
         svms = all_records(client, "/svm/svms", query, ("name", "state"), journal=journal)
     except NotFound:
@@ -120,7 +116,6 @@ def require_svm(client: OntapClient, *, journal: Journal, max_age_s: float = 0.0
         )
     if state is not None and state not in _SVM_IN_SERVICE:
         raise BackendUnavailable(f"The configured vserver is not in service: it is {state}.")
-    client.svm_seen_at = sent_at
 
 
 def volumes_where(
@@ -162,7 +157,7 @@ def find_volume(client: OntapClient, volume: str, *, journal: Journal) -> Json:
     for record in volumes_where(client, key, value, journal=journal):
         if mapping.is_volume(record):
             return record
-    require_svm(client, journal=journal, max_age_s=SVM_PROOF_S)
+    require_svm(client, journal=journal)
     raise NoSuchVolume("There is no such volume.")
 
 

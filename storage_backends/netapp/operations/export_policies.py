@@ -14,7 +14,7 @@ from storage_backends.journal import Journal
 from storage_backends.models import DetailedExportPolicy, ExportPolicy
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.fields import Fields
-from storage_backends.netapp.ontap.lookups import SVM_PROOF_S, all_records, in_svm, pages, require_svm
+from storage_backends.netapp.ontap.lookups import all_records, in_svm, pages, require_svm
 from storage_backends.netapp.ontap.mapping import has_name
 from storage_backends.netapp.ontap.queries import quote_literal
 from storage_backends.netapp.ontap.responses import Json
@@ -76,7 +76,7 @@ class ExportPolicies:
                 if number is not None:
                     return number
                 raise StorageError("The storage system does not tell the export policy's number.")
-        require_svm(self._client, journal=journal, max_age_s=SVM_PROOF_S)
+        require_svm(self._client, journal=journal)
         raise NoSuchPolicy("There is no such export policy.")
 
     def rules(self, policy_id: int, policy: str, journal: Journal) -> list[OntapRule]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import BackendUnavailable, NoSuchVolume, OutcomeUnclear
+from storage_backends.errors import BackendUnavailable, NoSuchPolicy, NoSuchVolume, OutcomeUnclear
 from storage_backends.journal import Cancelled, InMemoryJournal
 from storage_backends.netapp.ontap import lookups
 from tests.ontap_simulator import Kind, Simulator
@@ -78,9 +78,21 @@ def test_what_is_not_there_is_not_there_on_a_vserver_that_is(backend: StorageBac
         with pytest.raises(NoSuchVolume):
             backend.get_volume("nothing", journal=InMemoryJournal())
     svm_requests = [seen for seen in ontap.requests if seen.path == "/svm/svms"]
-    assert len(svm_requests) == 1  # It is known for a moment.
+    assert len(svm_requests) == 3  # What was known before an empty answer proves nothing about it.
     ontap.world.volumes.clear()
     assert backend.list_volumes(journal=InMemoryJournal()) == []
+
+
+def test_what_was_seen_of_the_vserver_before_proves_nothing(backend: StorageBackend, ontap: Simulator) -> None:
+    with pytest.raises(NoSuchVolume):
+        backend.get_volume("nothing", journal=InMemoryJournal())
+    with pytest.raises(NoSuchPolicy):
+        backend.get_policy("nothing", journal=InMemoryJournal())
+    ontap.world.rename_vserver("vs1", "vs1-mc")
+    with pytest.raises(BackendUnavailable):
+        backend.get_volume("nothing", journal=InMemoryJournal())
+    with pytest.raises(BackendUnavailable):
+        backend.get_policy("nothing", journal=InMemoryJournal())
 
 
 @pytest.mark.parametrize("change", ["create", "delete policy", "delete snapshot", "restrict", "remove rule"])
