@@ -18,6 +18,8 @@ _HEARTBEAT_S = 15.0
 #: A session or a role that is gone ends the stream within this time.
 _CHECK_EVERY_S = 5.0
 _RETRY_S = 1.0
+#: A generator of its own: the shared one belongs to the main thread's code, which may want to repeat its numbers.
+_RANDOM = random.Random()  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class EventStream:
             scope = self._check()
             self._audience = Audience(scope, self._job_filter) if scope else None
             # Streams that began together do not check together: requests come in between.
-            self._check_at = self._clock() + _CHECK_EVERY_S * random.uniform(0.5, 1)  # noqa: S311 - no secret
+            self._check_at = self._clock() + _CHECK_EVERY_S * _RANDOM.uniform(0.5, 1)
         return self._audience is not None
 
     def _next_piece(self) -> tuple[bytes, bool]:
