@@ -232,7 +232,7 @@ def sign_in_dependency() -> tuple[tuple[str, ...], Any] | None:
         session_key = auth_services().sessions.current_key()
         return (("EXISTS", session_key), 1) if session_key else None
     attempts: tuple[tuple[str, ...], Any] | None = g.get("attempts")
-    return attempts if who.method == "basic" else None
+    return attempts
 
 
 def _by_token(token: str) -> Principal:

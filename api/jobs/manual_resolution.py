@@ -33,13 +33,11 @@ def force_outcome(job: Job, outcome: str) -> None:
 
 def _affected_listings(job: Job) -> list[str]:
     """Return the listings that the change may have affected, each once."""
-    views: list[ResourceType] = []
-    for effect in job.operation.effects:
-        views += [effect.resource_type, *([effect.resource_type.parent] if effect.resource_type.parent else [])]
+    resource_types = [effect.resource_type for effect in job.operation.effects]
     return list(
         dict.fromkeys(
             resource_type.cache_key(job.subsystem, job.arguments)
-            for resource_type in views
+            for resource_type in resource_types
             if _is_named(resource_type, job)
         )
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import logging
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.api.front import Front, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flask.testing import FlaskClient
@@ -38,6 +40,16 @@ def client(front: Front) -> FlaskClient:
 def worker(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
     return front.worker()
+
+
+@pytest.fixture
+def audit(front: Front, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """The lines of the audit log since the test began."""
+    front.app()
+    logger = logging.getLogger("audit")
+    logger.addHandler(caplog.handler)
+    yield lambda: [json.loads(record.getMessage()) for record in caplog.records if record.name == "audit"]
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

@@ -71,8 +71,15 @@ class TestAccepted:
         assert batch["progress"] == {"percent": 0, "current": 0, "total": 3, "unit": "members", "message": None}
         assert batch["id"] in [job["id"] for job in client.get("/v4/jobs?operation=batch").json]
 
+    def test_it_is_one_line_of_the_audit_log(self, client, audit):
+        path = accepted(client.post(URL, json={"requests": [_creation("a"), _creation("b")]}))
+        (line,) = audit()
+        expected = {"operation": "create_batch", "target": URL, "who": "ann", "allowed": True, "status": 202}
+        assert (expected | {"job_id": path.rpartition("/")[2]}).items() <= line.items()
+
     def test_its_members_are_jobs(self, client, three):
         members = _members(client, three)
+        assert _members(client, three.upper()) == members
         assert [job["target"] for job in members] == [f"/v4/filer/volumes/{name}" for name in "abc"]
         assert {job["batch"] for job in members} == {three.rpartition("/")[2]}
         assert members[0]["request"] == {"volume": "a", "size_total": 10**9}
@@ -336,6 +343,11 @@ class TestEnded:
     def test_by_filter_a_batch_is_cancelled_with_its_members(self, client, three):
         answer = client.post("/v4/jobs/cancel", json={"subsystem": "filer"}).json
         assert (len(answer["cancelled"]), answer["refused"]) == (4, [])
+
+    def test_by_filter_the_batch_alone_is_cancelled_with_its_members_too(self, client, three):
+        answer = client.post("/v4/jobs/cancel", json={"operation": "batch"}).json
+        assert answer == {"cancelled": [three.rpartition("/")[2]], "refused": []}
+        assert {job["state"] for job in _members(client, three)} == {"cancelled"}
 
 
 class TestSeen:

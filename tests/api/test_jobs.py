@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 
 import pytest
 
+from api.jobs import bulk
 from tests.api.front import Front, accepted, pointers, problem
 from worker.catalog.operations import Role
 from worker.jobs.ids import JobIds
@@ -88,6 +90,14 @@ class TestShow:
     def test_others_may_not(self, front, queued):
         for path in (queued, f"{queued}/result"):
             problem(front.stranger().get(path), 404, "no-such-job")
+
+    def test_who_may_see_it_is_in_the_audit_log(self, front, client, queued, audit):
+        client.get(queued)
+        front.stranger().get(queued)
+        seen, refused = audit()[-2:]
+        job = {"job_id": queued.rpartition("/")[2], "role": "ADMIN", "target": URL}
+        assert (job | {"who": "ann", "allowed": True, "status": 200}).items() <= seen.items()
+        assert (job | {"who": "", "allowed": False, "reason": "not-their-job"}).items() <= refused.items()
 
     def test_strangers_are_not_one_another(self, front, redis_client, queued):
         redis_client.hset(
@@ -262,6 +272,14 @@ class TestSettle:
     def test_another_job_cannot_be_settled(self, client, queued):
         problem(client.post(f"{queued}/settle", json={"outcome": "failed"}), 409, "job-not-settling")
 
+    @pytest.mark.parametrize("outcome", ["succeeded", "failed", "unknown"])
+    def test_no_listing_from_before_is_shown_after_it(self, client, worker, settling, outcome):
+        worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
+        cached = {"Cache-Control": "only-if-cached, max-stale"}
+        assert client.get("/v4/filer/volumes", headers=cached).status_code == 200
+        client.post(f"{settling}/settle", json={"outcome": outcome})
+        problem(client.get("/v4/filer/volumes", headers=cached), 504, "not-cached")
+
     def test_it_takes_the_highest_role(self, front, settling):
         response = front.client(Role.USER, Role.ADMIN).post(f"{settling}/settle", json={"outcome": "failed"})
         problem(response, 403, "missing-role")
@@ -318,12 +336,20 @@ class TestList:
         return [job["links"]["self"] for job in response.json]
 
     def test_the_newest_comes_first(self, client, paths):
-        assert self.listed(client.get("/v4/jobs")) == paths
+        response = client.get("/v4/jobs")
+        assert self.listed(response) == paths
+        assert response.headers["Cache-Control"] == "private, no-cache"
+
+    def test_times_may_be_finer_than_those_of_jobs(self, client, paths):
+        """Within the millisecond in which a job was accepted it is before, and not after."""
+        created = client.get(paths[0]).json["created_at"]
+        assert paths[0] in self.listed(client.get(f"/v4/jobs?created_before={created[:-1]}5Z"))
 
     def test_it_goes_by_pages(self, client, paths):
         first = client.get("/v4/jobs?limit=2&operation=create_volume")
         assert self.listed(first) == paths[:2]
         link = first.headers["Link"]
+        assert "limit=2&" in link
         assert link.endswith('>; rel="next"')
         second = client.get(link.partition(">")[0][1:])
         assert self.listed(second) == paths[2:]
@@ -345,6 +371,7 @@ class TestList:
             ("created_after=2020-01-01t00:00:00.123456789z", [0, 1, 2]),
             ("created_before=2120-01-01", [0, 1, 2]),
             ("created_before=1920-01-01", []),
+            ("created_before=1970-01-01", []),
             ("created_after=0001-01-01", [0, 1, 2]),
             ("created_after=2016-12-31T23:59:60Z", [0, 1, 2]),
             ("finished_after=2020-01-01", []),
@@ -413,6 +440,7 @@ class TestList:
             "created_after=2020-01-01T00:00:00",
             "page_token=!",
             "page_token=abcd",
+            f"page_token={base64.urlsafe_b64encode(b'9' * 16).decode().rstrip('=')}",
             "id=",
             "colour=red",
         ],
@@ -442,10 +470,36 @@ class TestMany:
             "refused": [{"id": ids[2], "code": "job-not-cancellable"}],
         }
         assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in ids[:2]] == ["cancelled"] * 2
+        again = client.post("/v4/jobs/cancel", json={"id": ids}).json
+        assert again["cancelled"] == []
+        assert [refusal["code"] for refusal in again["refused"]] == ["job-not-cancellable"] * 3
 
     def test_what_the_filter_does_not_name_goes_on(self, client, ids):
         assert client.post("/v4/jobs/cancel", json={"volume": "b", "state": ["queued"]}).json["cancelled"] == [ids[1]]
         assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in (ids[0], ids[2])] == ["queued"] * 2
+
+    def test_of_more_than_are_taken_the_unfinished_come_first(self, client, ids, monkeypatch):
+        for job_id in ids[:2]:
+            client.post(f"/v4/jobs/{job_id}/cancel")
+        monkeypatch.setattr(bulk, "MOST_JOBS", 2)
+        assert client.post("/v4/jobs/cancel", json={"subsystem": "filer"}).json == {
+            "cancelled": [ids[2]],
+            "refused": [{"id": ids[0], "code": "job-not-cancellable"}],
+        }
+
+    def test_a_state_is_a_filter_of_its_own(self, client, ids):
+        answer = client.post("/v4/jobs/cancel", json={"state": ["running", "failed"]}).json
+        assert answer == {"cancelled": [], "refused": []}
+
+    def test_ones_own_are_cancelled_without_a_higher_role(self, front, ids):
+        answer = front.client(Role.ADMIN).post("/v4/jobs/cancel", json={"id": ids[0]}).json
+        assert answer == {"cancelled": [ids[0]], "refused": []}
+
+    def test_one_that_cannot_be_done_again_is_refused_with_the_reason(self, client, ids):
+        client.post("/v4/filer/volumes/x", headers={"Idempotency-Key": f"again {ids[0]}"})
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        answer = client.post("/v4/jobs/retry", json={"id": ids[0]}, headers={"Idempotency-Key": "again"}).json
+        assert answer == {"retried": [], "refused": [{"id": ids[0], "code": "idempotency-key-reused"}]}
 
     def test_failed_and_cancelled_jobs_are_done_again(self, client, worker, ids):
         client.post(f"/v4/jobs/{ids[0]}/cancel")

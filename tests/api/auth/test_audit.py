@@ -74,6 +74,7 @@ def test_what_is_refused(client, provider, log):
         ("", False, "unauthenticated"),
         ("eve", False, "missing-role"),
     ]
+    assert "needs the role ADMIN" in lines[1]["detail"]
     assert (lines[2]["role"], lines[2]["reason"], lines[2]["status"]) == ("ADMIN", "unauthenticated", 401)
 
 
@@ -174,6 +175,17 @@ def test_wrong_passwords_name_who_they_were_for_and_a_proxy_that_is_not_trusted(
     )  # fmt: skip
     assert (second["who"], second["reason"], second["status"]) == ("svc", "rate-limited", 429)
     assert "SAPI_TRUSTED_NETWORKS" in second["hint"]
+
+
+def test_behind_a_trusted_proxy_there_is_no_hint(redis_client, log):
+    settings = {"basic_auth_username": "svc", "basic_auth_password": "pass", "sign_in_network_limit": 1}
+    client = build(redis_client, **settings, trusted_networks=("127.0.0.1",), audit_log=str(log.path)).test_client()
+    for _ in range(2):
+        client.get("/whoami", auth=("svc", "wrong"), headers={"X-Forwarded-For": "192.0.2.1"})
+
+    assert [(line["reason"], line["address"], "hint" in line) for line in log()] == [
+        ("unauthenticated", "192.0.2.1", False), ("rate-limited", "192.0.2.1", False),
+    ]  # fmt: skip
 
 
 def test_who_ended_whose_sessions(client, log):

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 import redis
 
-from tests.api.auth.house import PREFIX, build, roles_of, sign_in, with_provider
+from tests.api.auth.house import PREFIX, bearer, build, roles_of, sign_in, with_provider
+from tests.identity_provider.directory import Token
+from tests.redis_states import too_few_replicas
+from worker.store.ended_sessions import FLOWER_LIFETIME_S, ended_digest
 
 EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
 
 
 def session_keys(client: redis.Redis) -> list[bytes]:
     return [key for key in client.scan_iter(f"{PREFIX}session:*") if not key.endswith(b":check")]
+
+
+def sealed_in(client: redis.Redis) -> dict[bytes, str]:
+    """The encrypted tokens of each session."""
+    return {key: json.loads(client.get(key) or "")["sealed_tokens"] for key in session_keys(client)}
 
 
 def change(client: redis.Redis, **fields: Any) -> None:
@@ -38,6 +47,11 @@ class TestGroups:
         change(redis_client, checked_s=-301)
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
         request_count = provider.request_counts["/token"]
+        # Also when nobody else asks at this moment.
+        (key,) = session_keys(redis_client)
+        assert 0 < redis_client.ttl(key + b":check") <= 10
+        assert 3500 < redis_client.ttl(key) <= 3600
+        change(redis_client)
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
         assert provider.request_counts["/token"] == request_count
 
@@ -47,6 +61,27 @@ class TestGroups:
         change(redis_client, checked_s=-301)
         assert roles_of(client) == set()
         assert client.get("/whoami").get_json()["name"] == "adam"
+
+    def test_are_asked_for_by_one_request_at_a_time(self, client, provider, redis_client):
+        sign_in(client, "adam")
+        provider.users["adam"].groups = ["uber"]
+        change(redis_client, checked_s=-301)
+        (key,) = session_keys(redis_client)
+        redis_client.set(key + b":check", "1")
+        assert roles_of(client) == {"USER", "ADMIN"}
+
+    def test_of_a_session_that_ends_meanwhile_do_not_bring_it_back(self, client, provider, redis_client, monkeypatch):
+        sign_in(client, "adam")
+        change(redis_client, checked_s=-301)
+        claims = Token.claims
+
+        def end_and_answer(token: Token) -> dict[str, Any]:
+            redis_client.delete(*session_keys(redis_client))
+            return claims(token)
+
+        monkeypatch.setattr(Token, "claims", end_and_answer)
+        roles_of(client)
+        assert session_keys(redis_client) == []
 
     def test_are_asked_for_again_and_again(self, client, provider, redis_client):
         sign_in(client, "adam")
@@ -99,11 +134,31 @@ def test_redis_holds_no_token_that_works(client, provider, redis_client):
     assert not [token for token in (*provider.tokens, *provider.refresh_tokens) if token in kept]
 
 
+def test_the_tokens_of_a_session_cannot_be_opened_with_another_ones_cookie(client, redis_client):
+    sign_in(client, "adam")
+    sign_in(client.application.test_client(), "adam")
+    sealed = sealed_in(redis_client)
+    for key, tokens in zip(sealed, reversed(sealed.values()), strict=True):
+        redis_client.set(key, json.dumps(json.loads(redis_client.get(key) or "") | {"sealed_tokens": tokens}))
+    change(redis_client, checked_s=-301)
+    assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
+
+
 class TestTime:
     def test_a_session_that_is_not_used_ends(self, client, redis_client):
         sign_in(client, "adam")
         (key,) = session_keys(redis_client)
         assert 3500 < redis_client.ttl(key) <= 3600
+
+    def test_what_finds_the_sessions_of_a_user_lasts_as_long_as_they_may(self, client, redis_client):
+        sign_in(client, "adam")
+        indexes = redis_client.keys(f"{PREFIX}sessions_of:*")
+        assert len(indexes) == 2
+        for index in indexes:
+            assert 8 * 3600 - 100 < redis_client.ttl(index) <= 8 * 3600
+            redis_client.zadd(index, {"a session of long ago": 1.0})
+        sign_in(client.application.test_client(), "adam")
+        assert {redis_client.zcard(index) for index in indexes} == {2}
 
     def test_one_that_is_used_goes_on(self, redis_client, provider):
         client = with_provider(redis_client, provider).test_client()
@@ -117,6 +172,23 @@ class TestTime:
         other.set_cookie("sapi_session", cookie.value)
         assert roles_of(other) == {"USER", "ADMIN"}
         assert redis_client.ttl(key) > 3500
+
+    def test_one_that_cannot_go_on_in_redis_is_there_all_the_same(self, redis_client, provider, tmp_path):
+        client = with_provider(redis_client, provider, session_idle=120).test_client()
+        sign_in(client, "adam")
+        with too_few_replicas(redis_client, tmp_path):
+            assert roles_of(client) == {"USER", "ADMIN"}
+
+    def test_one_with_little_time_is_prolonged_more_often(self, redis_client, provider, monkeypatch):
+        client = with_provider(redis_client, provider, session_idle=60).test_client()
+        sign_in(client, "adam")
+        roles_of(client)
+        (key,) = session_keys(redis_client)
+        redis_client.expire(key, 10)
+        now_s = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now_s + 16)
+        roles_of(client)
+        assert redis_client.ttl(key) > 50
 
     def test_but_not_for_ever(self, client, redis_client):
         sign_in(client, "adam")
@@ -148,8 +220,12 @@ class TestOnDemand:
         return client
 
     @pytest.mark.parametrize("user", ["adam", "id-of-adam"])
-    def test_all_sessions_of_a_user_end(self, two, boss, user):
+    def test_all_sessions_of_a_user_end(self, two, boss, user, redis_client):
         answer = boss.post(f"/conf/sessions/{user}/end")
+        # Flower looks there; as long as one of its sessions may last.
+        ended = f"{PREFIX}sessions_ended:{ended_digest(user)}"
+        assert abs(int(redis_client.get(ended)) - time.time()) < 60
+        assert FLOWER_LIFETIME_S - 60 < redis_client.ttl(ended) <= FLOWER_LIFETIME_S
         assert (answer.status_code, answer.get_json()) == (200, {"ended": 2})
         assert {client.get("/whoami").get_json()["auth_method"] for client in two} == {"anonymous"}
         assert boss.get("/whoami").get_json()["name"] == "uma"
@@ -176,3 +252,17 @@ class TestOnDemand:
         client.get("/login_basic", headers={"Authorization": "Basic c3ZjOnBhc3M="})
         assert boss.post("/conf/sessions/svc/end").get_json() == {"ended": 1}
         assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
+
+
+def test_jobs_of_a_session_are_those_of_its_users_tokens(client, provider):
+    sign_in(client, "adam")
+    token = bearer(provider.token(sub="id-of-adam", preferred_username="another name"))
+    assert client.get("/owner").text == client.get("/owner", headers=token).text == f"{provider.issuer} id-of-adam"
+
+
+def test_a_session_by_password_is_none_of_the_providers(redis_client, provider):
+    settings = {"basic_auth_username": "svc", "basic_auth_password": "pass"}
+    client = with_provider(redis_client, provider, **settings).test_client()
+    client.get("/login_basic", headers={"Authorization": "Basic c3ZjOnBhc3M="})
+    change(redis_client, checked_s=-301)
+    assert roles_of(client) == EVERY

@@ -31,6 +31,7 @@ def test_the_cookie_is_for_this_service_alone(client):
 
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
     assert "Domain" not in cookie
+    assert "Expires=" in cookie
     assert "Secure" not in cookie
 
 

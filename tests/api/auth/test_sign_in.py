@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.api.auth.house import build, callback_of, query_of, roles_of, sign_in, with_provider
+from tests.api.auth.house import PREFIX, build, callback_of, query_of, roles_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 
 
@@ -118,11 +118,14 @@ class TestAttacks:
         victim.get("/login")
         assert code_of(victim.get(link)) == (400, "invalid-request")
 
-    def test_a_replay_in_the_same_browser(self, client, provider):
+    def test_a_replay_in_the_same_browser(self, client, provider, redis_client):
         """Even where the provider would take its code twice."""
         link = callback_of(client, "adam")
         before, codes = client.get_cookie("sapi_session").value, dict(provider.codes)
         assert client.get(link).status_code == 302
+        # A state is remembered for longer than a sign-in may take.
+        (used,) = redis_client.keys(f"{PREFIX}used_state:*")
+        assert 600 < redis_client.ttl(used) <= 1200
         provider.codes.update(codes)
         client.get("/logout")
 

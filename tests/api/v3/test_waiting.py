@@ -126,6 +126,12 @@ def test_no_place_to_wait_means_nothing_was_accepted(make_old):
     pending(old, "PUT", "/dummy/volumes/v1/locks/h")
 
 
+def test_the_last_place_to_wait_is_enough_for_one(make_old):
+    old = make_old(v3_wait=20, api={"max_waiting": 1})
+    with old.service.running():
+        assert old("PUT", "/dummy/volumes/v1/locks/h").status_code == 404
+
+
 def test_a_process_that_stops_answers_at_once(make_old):
     old = make_old(v3_wait=600)
     answers = []
