@@ -139,10 +139,15 @@ class TestAccepted:
 
 class TestCallback:
     def test_the_end_of_the_whole_is_sent_there(self, redis_url, redis_client, monkeypatch):
-        redis_client.set("sapi:webhook_callbacks", "1")
         monkeypatch.setenv("SAPI_CALLBACK_HOSTS", "hooks.example.org")
         headers = {"Callback-URL": "https://hooks.example.org/x"}
         client = Front(redis_url).client()
+        refused = client.post(URL, json={"requests": [_creation("a")]}, headers=headers)
+        assert "SAPI_CALLBACK_SECRET" in problem(refused, 422, "validation-failed")["detail"]
+        redis_client.set("sapi:webhook_callbacks", "1")
+        elsewhere = {"Callback-URL": "https://elsewhere.example.org/x"}
+        refused = client.post(URL, json={"requests": [_creation("a")]}, headers=elsewhere)
+        assert "SAPI_CALLBACK_HOSTS" in problem(refused, 422, "validation-failed")["detail"]
         path = accepted(client.post(URL, json={"requests": [_creation("a")]}, headers=headers))
         (member,) = _members(client, path)
         sent_to = [

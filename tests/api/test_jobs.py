@@ -154,6 +154,22 @@ class TestResult:
         worker.carry_out(path)
         response = client.get(f"{path}/result")
         assert (response.status_code, response.data) == (204, b"")
+        assert "Content-Type" not in response.headers
+        assert response.headers["Cache-Control"] == "no-store"
+
+    @pytest.mark.parametrize(
+        ("method", "url", "body", "location"),
+        [
+            ("POST", "/v4/filer/export/p", {"rules": ["10.0.0.1"]}, "/v4/filer/export/p"),
+            ("POST", f"{URL}/snapshots/s", None, f"{URL}/snapshots/s"),
+            ("PUT", f"{URL}/locks/host", None, None),
+        ],
+    )
+    def test_of_what_was_made_it_says_where_that_is(self, client, worker, succeeded, method, url, body, location):
+        path = accepted(client.open(url, method=method, json=body))
+        worker.carry_out(path)
+        response = client.get(f"{path}/result")
+        assert (response.status_code, response.headers.get("Location")) == (201, location)
 
     def test_of_a_failed_job_is_its_problem(self, client, failed):
         problem(client.get(f"{failed}/result"), 404, "no-such-volume")
@@ -166,15 +182,19 @@ class TestResult:
             problem(answer, 503, "backend-unavailable")
             assert answer.headers["Operation-Location"] == path
             assert "Retry-After" not in answer.headers
+        assert (answer.headers["Idempotency-Replayed"], answer.headers["Preference-Applied"]) == ("true", "wait=0")
 
     def test_before_the_end(self, client, queued):
         response = client.get(f"{queued}/result")
         problem(response, 409, "job-not-finished")
         assert int(response.headers["Retry-After"]) >= 1
+        assert response.headers["Operation-Location"] == queued
 
     def test_of_a_cancelled_job(self, client, queued):
         client.post(f"{queued}/cancel")
-        problem(client.get(f"{queued}/result"), 409, "job-cancelled")
+        answer = client.get(f"{queued}/result")
+        problem(answer, 409, "job-cancelled")
+        assert (answer.headers["Operation-Location"], "Retry-After" in answer.headers) == (queued, False)
 
     def test_that_is_kept_no_longer(self, client, front, redis_client, succeeded):
         redis_client.delete(f"{front.settings.key_prefix}result:{succeeded.rpartition('/')[2]}")
@@ -235,6 +255,23 @@ class TestRetry:
         again = client.get(accepted(client.post(f"{failed}/retry"))).json
         assert again["retry_of"] == failed.rpartition("/")[2]
         assert again["operation"] == "restrict_volume"
+
+    def test_of_a_volume_named_by_its_path_it_is_the_same_request(self, client):
+        body = {"name": "v", "comment": "x"}
+        path = accepted(client.post("/v4/filer/volumes/:/somewhere", json=body))
+        client.post(f"{path}/cancel")
+        again = accepted(client.post(f"{path}/retry"))
+        first, second = client.get(path).json, client.get(again).json
+        assert (second["request"], second["target"]) == (first["request"], "/v4/filer/volumes/:/somewhere")
+        assert [job["id"] for job in client.get("/v4/jobs?volume=:/somewhere").json] == [second["id"], first["id"]]
+
+    def test_a_read_is_done_again_with_its_query(self, client, worker, succeeded):
+        headers = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
+        path = accepted(client.get("/v4/filer/volumes?fields=name", headers=headers))
+        client.post(f"{path}/cancel")
+        again = accepted(client.post(f"{path}/retry"))
+        worker.carry_out(again)
+        assert {frozenset(volume) for volume in client.get(f"{again}/result").json} == {frozenset({"name"})}
 
     def test_an_unfinished_job_is_not(self, client, queued):
         response = client.post(f"{queued}/retry")

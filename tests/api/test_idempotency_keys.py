@@ -1,0 +1,107 @@
+"""The Idempotency-Key: which texts are keys, and what makes a request another one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.api.front import accepted, problem
+
+URL = "/v4/filer/volumes/a"
+CREATION = {"size_total": 10**9, "comment": "for tests"}
+
+
+def _sent(client: Any, key: str, *, method: str = "POST", path: str = URL, **options: Any) -> Any:
+    options = options or {"json": CREATION}
+    return client.open(path, method=method, headers={"Idempotency-Key": key}, **options)
+
+
+@pytest.mark.parametrize("key", ["k", '"', '"k', "a b", "x" * 255, f'"{"x" * 255}"'])
+def test_a_key(client, key):
+    first, again = _sent(client, key), _sent(client, key)
+    assert "Idempotency-Replayed" not in first.headers
+    assert (again.headers["Idempotency-Replayed"], accepted(again)) == ("true", accepted(first))
+
+
+@pytest.mark.parametrize("key", ["", '""', "x" * 256, f'"{"x" * 256}"', "a\tb"])
+def test_no_key(client, key):
+    problem(_sent(client, key), 400, "invalid-request")
+    assert client.get("/v4/jobs").json == []
+
+
+def test_in_quotation_marks_it_is_the_same(client):
+    assert accepted(_sent(client, '"k"')) == accepted(_sent(client, "k"))
+
+
+def test_the_form_of_the_body_does_not_count(client):
+    first = accepted(_sent(client, "k"))
+    body = b'{ "comment": "for tests", "size_total": 1000000000 }'
+    assert accepted(_sent(client, "k", data=body, content_type="application/json")) == first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"method": "PATCH", "json": CREATION},
+        {"path": "/v4/filer/volumes/b", "json": CREATION},
+        {"path": "/v4/other/volumes/a", "json": CREATION},
+        {"json": CREATION | {"size_total": 2 * 10**9}},
+    ],
+    ids=["method", "volume", "storage system", "body"],
+)
+def test_another_request_is_refused(client, other):
+    job_id = accepted(_sent(client, "k")).rpartition("/")[2]
+    refused = _sent(client, "k", **other)
+    problem(refused, 422, "idempotency-key-reused")
+    assert refused.headers["Operation-Location"] == f"/v4/jobs/{job_id}"
+    assert len(client.get("/v4/jobs").json) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "other"),
+    [
+        (URL, CREATION, {"comment": "another one"}),
+        (
+            "/v4/batches",
+            {"requests": [{"method": "POST", "path": URL}]},
+            {"requests": [{"method": "DELETE", "path": URL}]},
+        ),
+        ("/v4/jobs/retry", {"volume": "a"}, {"volume": "b"}),
+    ],
+    ids=["change", "batch", "many"],
+)
+def test_every_user_has_keys_of_their_own(front, client, path, body, other):
+    developer = front.app().test_client()
+    developer.get("/login")
+    for user, sent in ((client, body), (developer, other)):
+        answer = _sent(user, "k", path=path, json=sent)
+        assert answer.status_code in (200, 202), answer.json
+        assert "Idempotency-Replayed" not in answer.headers
+    problem(_sent(client, "k", path=path, json=other), 422, "idempotency-key-reused")
+
+
+def test_once_the_job_has_ended_the_answer_is_its_end_for_those_who_wait(client, worker):
+    path = accepted(_sent(client, "k"))
+    worker.carry_out(path)
+    again = _sent(client, "k")
+    assert (accepted(again), again.headers["Idempotency-Replayed"]) == (path, "true")
+    assert "Preference-Applied" not in again.headers
+    options = {"json": CREATION, "headers": {"Idempotency-Key": "k", "Prefer": "wait=0"}}
+    ended = client.post(URL, **options)
+    assert (ended.status_code, ended.json["name"]) == (201, "a")
+    assert (ended.headers["Idempotency-Replayed"], ended.headers["Preference-Applied"]) == ("true", "wait=0")
+
+
+def test_a_job_that_is_kept_no_longer(client, redis_client):
+    path = accepted(_sent(client, "k"))
+    redis_client.delete(f"sapi:job:{path.rpartition('/')[2]}")
+    problem(_sent(client, "k"), 410, "job-expired")
+
+
+def test_a_job_that_is_done_again_has_its_key(client):
+    path = accepted(client.post(URL, json=CREATION))
+    client.post(f"{path}/cancel")
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    assert len({accepted(client.post(f"{path}/retry", headers=key)) for _ in range(2)}) == 1
