@@ -140,11 +140,10 @@ def _constant(name: str) -> NoReturn:
 
 def _check_depth(value: Any) -> None:
     level, depth, most = [value], 0, current_services().config.max_body_depth
-    while level:
+    while containers := [item for item in level if isinstance(item, dict | list)]:
         depth += 1
         if depth > most:
             raise _too_deep()
-        containers = [item for item in level if isinstance(item, dict | list)]
         level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
 
 

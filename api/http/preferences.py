@@ -104,7 +104,8 @@ def whole_number(text: str) -> int | None:
 def takes_gzip(request: Request) -> bool:
     """Does the client accept gzip, and not prefer the plain form (RFC 9110, section 12.5.3)?"""
     accepted = request.accept_encodings
-    gzip = max(accepted["gzip"], accepted["x-gzip"])
     codings = {coding.lower() for coding, _ in accepted}
+    # Its other name; an asterisk stands for what is not named.
+    gzip = accepted["gzip" if "gzip" in codings else "x-gzip"]
     plain = accepted["identity"] if codings & {"identity", "*"} else 0
     return gzip > 0 and gzip >= plain

@@ -15,7 +15,9 @@ from api.events import hub as hub_module
 from api.events import stream as stream_module
 from api.events.hub import EventHub
 from api.events.stream import EventStream, Start
+from api.http.problems import Problem
 from api.jobs.listing import scope_of
+from api.resources import events as events_resource
 from tests.api.front import Front, Worker, accepted, pointers, problem
 from tests.api.sse import EventParser, ServerEvent
 from worker.catalog.operations import Role
@@ -56,6 +58,8 @@ def listening(client: FlaskClient, query: str = "", last_id: str | None = None) 
     with client.get(f"/v4/events{query}", headers=headers, buffered=False) as response:
         assert response.status_code == 200, response.data
         assert response.content_type == "text/event-stream"
+        # A proxy that holds it back, or a cache that keeps it, would make it useless.
+        assert (response.headers["X-Accel-Buffering"], response.headers["Cache-Control"]) == ("no", "no-store")
         listener = Listener(response.iter_encoded())
         # The first piece says where the stream is.
         assert list(listener.parser.feed(next(listener._pieces))) == []
@@ -196,6 +200,34 @@ def test_more_streams_than_there_may_be_are_refused_until_one_ends(redis_client:
         assert listener.states(1) == [(later, "queued")]
 
 
+def test_one_user_who_may_change_nothing_takes_a_share_of_them(redis_client: Any, redis_url: str):
+    front = Front(redis_url, max_streams=5)
+    reader = front.client(Role.USER)
+    with listening(reader), listening(reader):
+        assert problem(reader.get("/v4/events"), 503, "too-many-streams")["limit"] == "SAPI_MAX_STREAMS"
+    with listening(reader), listening(front.client()), listening(front.client()), listening(front.client()):
+        pass
+
+
+def test_a_stream_lives_as_long_as_is_configured(redis_client: Any, redis_url: str, monkeypatch: Any):
+    lives_s: list[float] = []
+
+    def stream(*arguments: Any, max_s: float) -> EventStream:
+        lives_s.append(max_s)
+        return EventStream(*arguments, max_s=max_s)
+
+    monkeypatch.setattr(events_resource, "EventStream", stream)
+    with listening(Front(redis_url, events_max=77).client()):
+        assert lives_s == [77]
+
+
+def test_events_are_kept_as_long_as_is_configured(redis_client: Any, redis_url: str, monkeypatch: Any):
+    kept_s: list[float] = []
+    monkeypatch.setattr(EventLog, "trim", lambda _self, keep_s: kept_s.append(keep_s))
+    with listening(Front(redis_url, settings={"events_keep": 77}).client()):
+        assert kept_s == [77]
+
+
 def test_none_are_served_where_none_may_be(redis_client: Any, redis_url: str):
     problem(Front(redis_url, max_streams=0).client().get("/v4/events"), 503, "too-many-streams")
 
@@ -323,6 +355,23 @@ def test_a_session_that_was_ended_ends_its_stream(front: Front, monkeypatch: Any
         assert client.get("/logout").status_code < 400
         with pytest.raises(StopIteration):
             listener.next()
+
+
+@pytest.mark.parametrize("code", ["queue-unavailable", "sign-in-unavailable"])
+def test_a_stream_stays_while_nobody_can_tell_whose_it_is(client: FlaskClient, monkeypatch: Any, code: str):
+    monkeypatch.setattr(stream_module, "_RETRY_S", 0.01)
+    who, refusals = events_resource.principal, [Problem(code, "away")]
+
+    def find() -> Principal:
+        if refusals:
+            raise refusals.pop()
+        return who()
+
+    monkeypatch.setattr(events_resource, "principal", find)
+    with listening(client) as listener:
+        job_id = change(client)
+        assert listener.states(1) == [(job_id, "queued")]
+        assert refusals == []
 
 
 def test_a_silent_stream_says_that_it_lives_and_where_it_is(front: Front, client: FlaskClient):

@@ -528,9 +528,12 @@ class TestMany:
         answer = client.post("/v4/jobs/cancel", json={"state": ["running", "failed"]}).json
         assert answer == {"cancelled": [], "refused": []}
 
-    def test_ones_own_are_cancelled_without_a_higher_role(self, front, ids):
+    def test_ones_own_are_cancelled_without_a_higher_role(self, front, redis_client, ids):
         answer = front.client(Role.ADMIN).post("/v4/jobs/cancel", json={"id": ids[0]}).json
         assert answer == {"cancelled": [ids[0]], "refused": []}
+        front.client(Role.ADMIN).post(f"/v4/jobs/{ids[1]}/cancel")
+        names = [redis_client.hget(f"sapi:job:{job_id}", "cancelled_by") for job_id in ids]
+        assert names == [b"ann", b"ann", None]
 
     def test_one_that_cannot_be_done_again_is_refused_with_the_reason(self, client, ids):
         client.post("/v4/filer/volumes/x", headers={"Idempotency-Key": f"again {ids[0]}"})

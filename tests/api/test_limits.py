@@ -62,6 +62,25 @@ def test_bodies_have_limits(client: FlaskClient, body: str, status: int, limit: 
     assert (answer.status_code, document["limit"]) == (status, limit)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({f"name{number}": 1 for number in range(200)}),
+        '{"a":' * 20 + "1" + "}" * 20,
+    ],
+    ids=["names", "levels"],
+)
+def test_what_just_fits_is_read(client: FlaskClient, body: str):
+    document = problem(client.post(f"{VOLUMES}/db01", data=body, headers=JSON), 422, "validation-failed")
+    assert "limit" not in document
+
+
+def test_a_url_that_just_fits_is_read(client: FlaskClient):
+    path = f"{VOLUMES}?name="
+    assert problem(client.get(path + "x" * (8193 - len(path))), 414, "url-too-long")
+    accepted(client.get(path + "x" * (8192 - len(path)), headers={"Prefer": "respond-async"}))
+
+
 def test_url_and_headers_name_their_limits(client: FlaskClient):
     assert problem(client.get(f"{VOLUMES}?name={'x' * 9000}"), 414, "url-too-long")["limit"] == "SAPI_MAX_URL_BYTES"
     answer = client.get(VOLUMES, headers={"X-Long": "x" * 17_000})

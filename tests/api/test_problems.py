@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import redis
 import structlog
 
 from tests.api.front import JSON, Front, problem
 from worker.catalog.operations import Role
-from worker.store.client import ReplyLost
+from worker.store.client import NotReplicated, ReplyLost
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,59 @@ def test_answers_are_safe_for_browsers(client):
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "same-origin"
         assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Cross-Origin-Resource-Policy"] == headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert "Strict-Transport-Security" not in headers
+        over_tls = client.get(path, base_url="https://localhost").headers
+        assert over_tls["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_every_request_is_a_line_of_the_log(client, front):
+    with structlog.testing.capture_logs() as logged:
+        change = client.post("/v4/filer/volumes/a", headers={"X-Request-ID": "r-1"})
+        client.get("/healthz")
+        Front("redis://127.0.0.1:1/0").client().get("/readyz")
+    line, failed = (entry for entry in logged if entry["event"] == "request")
+    assert 0 < line.pop("ms") < 60_000
+    expected = {"method": "POST", "path": "/v4/filer/volumes/a", "status": 202, "requested_by": "ann"}
+    expected |= {"request_id": "r-1", "job_id": change.json["id"]}
+    assert expected.items() <= line.items()
+    assert (failed["path"], failed["status"], "job_id" in failed) == ("/readyz", 503, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), 503, "queue-unavailable"),
+        (OSError(errno.ENFILE, "Too many open files"), 503, "queue-unavailable"),
+        (OSError(errno.EIO, "odd"), 500, "internal-error"),
+    ],
+    ids=["process", "system", "other"],
+)
+def test_without_free_files_it_is_to_be_asked_again(front, monkeypatch, error, status, code):
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("worker.jobs.service.Jobs.find", refuse)
+    answer = front.client().get("/v4/jobs")
+    problem(answer, status, code)
+    assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+@pytest.mark.parametrize("lost", [ReplyLost("slow"), NotReplicated("few")])
+def test_of_a_read_nothing_can_have_been_accepted(front, monkeypatch, lost):
+    def lose(*_: object) -> None:
+        raise lost
+
+    monkeypatch.setattr("worker.jobs.service.Jobs.accept", lose)
+    document = problem(front.client().get("/v4/filer/volumes"), 503, "queue-unavailable")
+    assert "Nothing was accepted" in document["detail"]
+    document = problem(front.client().delete("/v4/filer/volumes/a"), 503, "queue-unavailable")
+    assert "may have been accepted" in document["detail"]
+
+
+def test_a_document_that_does_not_match_is_a_problem_too(client):
+    problem(client.get("/openapi.json", headers={"If-Match": '"x"'}), 412, "precondition-failed")
 
 
 def test_a_problem_has_a_page_for_people(client):

@@ -244,6 +244,28 @@ def test_etags(service):
     assert service.get("volumes?limit=3", If_None_Match=plain.headers["ETag"]).status_code == 200
 
 
+def test_if_modified_since(service):
+    listed(service)
+    shown = service.get()
+    since = shown.headers["Last-Modified"]
+    assert service.get(If_Modified_Since=since).status_code == 304
+    for headers in (
+        {"If_Modified_Since": "Thu, 01 Jan 2026 00:00:00 GMT"},
+        {"If_Modified_Since": "nonsense"},
+        {"If_Modified_Since": since, "If_None_Match": '"x"'},
+    ):
+        assert service.get(**headers).status_code == 200, headers
+    # A change does not alter the time at which the filer was asked.
+    service.change("POST", "volumes/new", {"size_total": 2**30})
+    assert service.get(If_Modified_Since=since).status_code == 200
+
+
+def test_copies_are_told_apart_by_coding_and_sender(service):
+    listed(service)
+    for headers in ({}, {"If_None_Match": "*"}):
+        assert service.get(**headers).headers["Vary"] == "Accept-Encoding, Authorization, Cookie"
+
+
 def test_an_equal_refresh_keeps_the_etag_and_a_change_does_not(service):
     listed(service)
     tag = service.get().headers["ETag"]

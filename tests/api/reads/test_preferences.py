@@ -6,7 +6,7 @@ import pytest
 from flask import Request
 from werkzeug.test import EnvironBuilder
 
-from api.http.preferences import RequestCacheControl, freshness, preferences
+from api.http.preferences import RequestCacheControl, freshness, preferences, takes_gzip
 
 
 def request(*headers):
@@ -23,6 +23,8 @@ def request(*headers):
         (["respond-async, wait=3"], 3, True),
         (["respond-async; wait=3"], 3, True),
         (["respond-async", "wait=3"], 3, True),
+        (["wait=3, wait=9"], 3, False),
+        (['wait="4"'], 4, False),
         (["wait=-1"], None, False),
         (["wait=x, wait="], None, False),
         (["handling=strict"], None, False),
@@ -50,3 +52,25 @@ def test_prefer(headers, wait_s, respond_async):
 )
 def test_cache_control(value, expected):
     assert freshness(request(("Cache-Control", value))) == expected
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_taken"),
+    [
+        ("gzip", True),
+        ("x-gzip", True),
+        ("br, gzip;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0.4, identity;q=0.6", False),
+        ("gzip, identity", True),
+        ("gzip;q=0.2, *;q=0.5", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0, *", False),
+        ("x-gzip;q=0, *", False),
+        ("identity", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+def test_compression(accepted, is_taken):
+    assert takes_gzip(request(("Accept-Encoding", accepted))) == is_taken
