@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from flask.testing import FlaskClient
 
+from api import auth
 from api.auth import Principal
 from api.events import _EXTENSION
 from api.events import hub as hub_module
@@ -360,12 +361,12 @@ def test_a_session_that_was_ended_ends_its_stream(front: Front, monkeypatch: Any
 @pytest.mark.parametrize("code", ["queue-unavailable", "sign-in-unavailable"])
 def test_a_stream_stays_while_nobody_can_tell_whose_it_is(client: FlaskClient, monkeypatch: Any, code: str):
     monkeypatch.setattr(stream_module, "_RETRY_S", 0.01)
-    who, refusals = events_resource.principal, [Problem(code, "away")]
+    refusals = [Problem(code, "away")]
 
     def find() -> Principal:
         if refusals:
             raise refusals.pop()
-        return who()
+        return auth.principal()
 
     monkeypatch.setattr(events_resource, "principal", find)
     with listening(client) as listener:
