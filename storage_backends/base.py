@@ -293,7 +293,3 @@ class StorageBackend(ABC):
 
     def close(self) -> None:  # noqa: B027 - most drivers have nothing to close
         """Close the connections. Called once, when the worker ends."""
-
-
-#: The methods that are operations of the service, by name.
-OPERATION_NAMES: frozenset[str] = StorageBackend.__abstractmethods__ - {"settle", "check"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -14,6 +15,7 @@ from storage_backends.configuration.options import OPTIONS
 from storage_backends.configuration.subsystems import Subsystem
 from storage_backends.dummy import DummyStorage
 from storage_backends.registry import DRIVERS, open_backend
+from tests.storage_backends import conformance
 
 
 def test_a_subsystem_is_opened_with_its_options_and_name(tmp_path: Path) -> None:
@@ -44,6 +46,14 @@ def test_every_driver_is_a_back_end(driver: str) -> None:
 
     assert issubclass(backend_class, StorageBackend)
     assert not backend_class.__abstractmethods__
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_every_driver_is_held_to_the_whole_conformance_suite(driver: str) -> None:
+    package = DRIVERS[driver].split(".")[1].partition(":")[0]
+    files = [file for file in Path(__file__).parent.rglob("test_*.py") if f"test_{package}" in file.name]
+    bases = {base for file in files for base in re.findall(r"\b\w+Conformance(?=\):)", file.read_text("utf-8"))}
+    assert bases == {name for name in conformance.__all__ if name.endswith("Conformance") and name != "Conformance"}
 
 
 def test_checking_the_configuration_loads_no_driver() -> None:

@@ -156,8 +156,6 @@ class Mutation:
             try:
                 return self.look(question)
             except missing as reason:
-                if not self.partially_applied:
-                    raise
                 if time.monotonic() > until:
                     raise OutcomeUnclear(f"The change was made; {reason.detail}") from None
             self.journal.wait(pause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from typing import Any
 
@@ -11,12 +12,14 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import InvalidRequest, OutcomeUnclear, ResourceBusy, StorageError
+from storage_backends.errors import BackendUnavailable, InvalidRequest, OutcomeUnclear, ResourceBusy, StorageError
 from storage_backends.journal import InMemoryJournal
-from storage_backends.models import ExportRule
+from storage_backends.models import ExportPolicy, ExportRule
 from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.exchange import Reply, Request
 from tests.ontap_simulator.protocols import insert_rule
 from tests.ontap_simulator.world import full_rule
+from tests.storage_backends.netapp.meddling import after_each, before_each, show_late
 from tests.storage_backends.netapp.opening import USER, open_backend
 
 RULES = "/protocols/nfs/export-policies/.*/rules.*"
@@ -51,6 +54,7 @@ class TestAccess:
             ExportRule(2, ("a", "10.0.0.1"), ("sys",), ("sys",), ("sys",), ("nfs",)),
             ExportRule(7, ("b",), ("any",), ("never",), ("sys",), ("nfs",)),
         )
+        assert policy.summary in backend.list_policies(journal=journal())  # Where the filer has them in no order.
 
     @pytest.mark.parametrize(
         "rights",
@@ -84,6 +88,7 @@ class TestAccess:
         team["rules"] = [full_rule(1, [wide], rw_rule=["never"]), full_rule(2, ["other"])]
         with pytest.raises(ResourceBusy, match="Rule 1 "):
             backend.ensure_policy_rule_present("team", narrow, journal=journal())
+        team["rules"][0]["protocols"] = []  # As if for all of them.
         team["rules"].append(full_rule(3, [narrow]))  # It is there, and never reached.
         with pytest.raises(ResourceBusy, match="Rule 1 "):
             backend.ensure_policy_rule_present("team", narrow, journal=journal())
@@ -98,7 +103,16 @@ class TestAccess:
 
         assert backend.ensure_policy_rule_present("team", "h", journal=journal()).rules == ("0.0.0.0/0", "h")
 
-    @pytest.mark.parametrize("rights", [{"rw_rule": ["any"]}, {"rw_rule": ["krb5", "sys"]}, {"protocols": ["any"]}])
+    @pytest.mark.parametrize(
+        "rights",
+        [
+            {"rw_rule": ["any"]},
+            {"rw_rule": ["krb5", "sys"]},
+            {"protocols": ["any"]},
+            {"superuser": []},
+            {"protocols": []},
+        ],
+    )
     def test_a_rule_that_gives_as_much_is_enough(
         self, rights: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
@@ -107,6 +121,15 @@ class TestAccess:
         backend.ensure_policy_rule_present("team", "H", journal=journal())
 
         assert ontap.changes_sent() == []
+
+    def test_a_wider_rule_that_gives_as_much_is_not_the_rule(self, ontap: Simulator, backend: StorageBackend) -> None:
+        """It may go; what was asked for stays."""
+        team = ontap.world.add_policy("vs1", "team", [["10.0.0.0/8"]])
+
+        after = backend.ensure_policy_rule_present("team", "10.1.2.3", journal=journal())
+
+        assert after.rules == ("10.0.0.0/8", "10.1.2.3")
+        assert team["rules"][1] == full_rule(2, ["10.1.2.3"])
 
     def test_a_rule_that_denies_and_comes_meanwhile_is_told(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
@@ -259,6 +282,78 @@ class TestOthersChangeIt:
         with pytest.raises(OutcomeUnclear, match=r": a\. Look"):
             backend.ensure_policy_rule_absent("team", "b", journal=journal())
 
+    def test_what_somebody_else_removes_at_the_same_moment_is_not_taken_for_an_accident(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        ontap.world.rule_requests = frozenset()
+
+        def removing(request: Request) -> None:
+            policy["rules"] = [rule for rule in policy["rules"] if rule["index"] != 3 or request.method != "DELETE"]
+
+        before_each(ontap, removing)
+        assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("b",)
+
+    @pytest.mark.parametrize("times", [3, 999])
+    def test_rules_that_move_all_the_time_are_never_removed_by_their_index(
+        self, times: int, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        moves = iter(range(times))
+
+        def moving(request: Request) -> None:
+            if request.method == "DELETE" and next(moves, None) is not None:
+                insert_rule(policy, full_rule(1, ["theirs"]))
+
+        before_each(ontap, moving)
+        if times == 3:
+            assert "b" not in backend.ensure_policy_rule_absent("team", "b", journal=journal()).rules
+        else:
+            with pytest.raises(OutcomeUnclear, match="too fast"):
+                backend.ensure_policy_rule_absent("team", "b", journal=journal())
+
+        assert not any(re.search(r"/rules/\d+$", seen.path) for seen in ontap.changes_sent())
+        assert all([client] in clients(policy) for client in ("a", "c"))
+
+    @pytest.mark.parametrize("raced", [False, True])
+    def test_a_rule_that_shows_late_is_waited_for(
+        self, raced: bool, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        def faster(request: Request) -> None:
+            if request.method == "POST" and raced:
+                insert_rule(policy, full_rule(4, ["h"]))
+
+        before_each(ontap, faster)
+        stale = show_late(ontap, f"/protocols/nfs/export-policies/{policy['id']}/rules", after="POST")
+
+        assert backend.ensure_policy_rule_present("team", "h", journal=journal()).rules == ("a", "b", "c", "h")
+        assert stale
+
+    def test_a_rule_that_goes_late_is_waited_for(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        stale = show_late(ontap, f"/protocols/nfs/export-policies/{policy['id']}/rules", after="DELETE")
+
+        assert backend.ensure_policy_rule_absent("team", "b", journal=journal()).rules == ("a", "c")
+        assert len(ontap.changes_sent()) == 1
+        assert stale
+
+    def test_a_policy_that_shows_late_is_waited_for(self, ontap: Simulator, backend: StorageBackend) -> None:
+        stale = show_late(ontap, "/protocols/nfs/export-policies", after="POST")
+
+        assert backend.create_policy("new", rules=["a"], journal=journal()).rules == ("a",)
+        assert stale
+
+    def test_a_policy_that_is_lost_with_its_vserver_is_not_told_as_missing(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        def lost(request: Request) -> None:
+            if request.path.endswith("/rules"):
+                ontap.world.policies.pop(policy["id"], None)
+                ontap.world.vservers["vs1"] = "stopped"
+
+        before_each(ontap, lost)
+        with pytest.raises(BackendUnavailable):
+            backend.get_policy("team", journal=journal())
+
     def test_a_removal_that_was_cut_in_half_is_completed(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
@@ -375,6 +470,40 @@ def test_a_filer_that_refuses_every_removal_is_not_asked_for_ever(
     assert refusal.value.backend_error.code == str(code)
     assert len(ontap.changes_sent()) <= 4
     assert clients(policy) == [["a"], ["b"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"error": {"code": "4", "message": "entry doesn't exist"}}),
+        (405, {"error": {"code": "3", "message": "not supported"}}),
+        (400, {"error": {"code": "262179", "message": "Unexpected argument"}}),
+        (200, {"num_records": 0}),
+    ],
+)
+def test_a_removal_that_hit_nothing_is_tried_in_another_way(
+    status: int, body: Any, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    handle = ontap.handle
+
+    def refusing(request: Request) -> Reply:
+        return Reply(status, body) if request.method == "DELETE" and "index" in request.query else handle(request)
+
+    ontap.handle = refusing  # type: ignore[method-assign]
+    assert backend.ensure_policy_rule_absent("team", "b", journal=journal()).rules == ("a", "c")
+    assert clients(policy) == [["a"], ["c"]]
+
+
+@pytest.mark.parametrize("shown", [{"index": 1}, "many"])
+def test_rules_that_are_no_list_are_read_by_themselves(
+    shown: Any, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    def odd(request: Request, reply: Reply) -> None:
+        for record in reply.body.get("records", ()) if request.path.endswith("/export-policies") else ():
+            record["rules"] = shown
+
+    after_each(ontap, odd)
+    assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())
 
 
 def test_an_empty_rule_is_refused_before_anything_is_sent(ontap: Simulator, backend: StorageBackend) -> None:

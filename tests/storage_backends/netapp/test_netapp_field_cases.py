@@ -135,13 +135,16 @@ class TestOddRecords:
         home = ontap.world.add_volume("home")
         ontap.world.add_snapshot(home, "odd", reclaimable_space="12", create_time=None)
         ontap.world.add_snapshot(home, "good")
+        ontap.world.add_snapshot(home, "nameless")["name"] = None
         ontap.world.add_lock(home, "192.0.2.1")
         ontap.world.add_lock(home, "192.0.2.2")["client_address"] = None
         ontap.world.add_policy("vs1", "odd", [["a"], ["b"]])["rules"][0]["clients"] = None
         ontap.world.add_policy("vs1", "none", [["a"]])["rules"] = None
         ontap.world.add_policy("vs1", "good", [["a"]])
+        ontap.world.add_policy("vs1", "nameless", [["a"]])["name"] = None
 
         snapshots = {snapshot.name: snapshot for snapshot in backend.list_snapshots("home", journal=journal())}
+        assert snapshots.keys() == {"odd", "good"}
         assert (snapshots["odd"].size_kbytes, snapshots["odd"].creation_time) == (None, None)
         assert snapshots["good"].size_kbytes == 128
         assert [lock.host for lock in backend.list_locks("home", journal=journal())] == ["192.0.2.1"]
@@ -208,6 +211,7 @@ class TestReleases:
                 change(name, journal=journal(), size_total=200 * MIB, tiering_policy="auto")
             assert [error.pointer for error in refusal.value.errors] == ["/tiering_policy"]
             furnished.list_volumes(journal=journal())
+        assert len(ontap.changes_sent()) == (1 if operation == "create" else 0)
         assert ontap.world.effects == []
 
     @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ class TestSnapshots:
     def test_owned_and_locked_ones_stay(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 3
         home = ontap.world.add_volume("home")
-        ontap.world.add_snapshot(home, "owned", owners=["volume_clone"], create_time="2024-01-01T00:00:00+00:00")
+        owned = ontap.world.add_snapshot(
+            home, "owned", owners=["volume_clone"], create_time="2024-01-01T00:00:00+00:00"
+        )
         ontap.world.add_snapshot(home, "locked", expiry_time="2099-01-01", create_time="2024-01-02T00:00:00+00:00")
         ontap.world.add_snapshot(home, "old", create_time="2024-01-03T01:00:00+02:00")
 
@@ -29,6 +31,7 @@ class TestSnapshots:
 
         names = [snapshot.name for snapshot in backend.list_snapshots("home", journal=journal())]
         assert names == ["owned", "locked", "new"]
+        assert not [seen for seen in ontap.changes_sent() if owned["uuid"] in seen.path]
 
     def test_where_none_may_go_it_is_too_many(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 1

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import Conflict, InvalidRequest, StorageError
+from storage_backends.errors import BackendUnavailable, Conflict, InvalidRequest, StorageError
 from storage_backends.journal import InMemoryJournal
-from tests.ontap_simulator import Simulator
+from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.exchange import Reply, Request
 from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.changes import attempt, furnish
+from tests.storage_backends.netapp.meddling import after_each
 from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
 
 
@@ -30,6 +32,39 @@ class TestCreation:
         made = open_backend(ontap, user).create_volume("new", journal=journal(), junction_path="/new")
 
         assert made.aggregate_name == "aggr2_n2"
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"aggr2_n2": {"state": "offline"}}, "aggr1_n1"),
+            ({"aggr2_n2": {"space": {}}}, "aggr1_n1"),
+            ({"aggr2_n2": {"state": None}, "aggr1_n1": {"state": None}}, "aggr2_n2"),
+            ({name: {"state": "offline"} for name in ("aggr0_n1", "aggr1_n1", "aggr2_n2")}, "aggr2_n2"),
+        ],
+    )
+    def test_one_that_is_known_to_have_room(
+        self, changes: dict[str, Any], expected: str, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        def altered(request: Request, reply: Reply) -> None:
+            for record in reply.body["records"] if request.path == "/storage/aggregates" else ():
+                record.update(changes.get(record["name"], {}))
+                if record["state"] is None:
+                    del record["state"]
+
+        after_each(ontap, altered)
+        assert backend.create_volume("new", journal=journal(), size_total=MIB * 100).aggregate_name == expected
+
+    def test_a_filer_that_does_not_tell_its_aggregates_now_is_not_taken_for_one_that_may_not(
+        self, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        ontap.fault(Kind.DROP, path="/storage/aggregates", times=3)
+        with pytest.raises(BackendUnavailable):
+            backend.create_volume("new", journal=journal())
+        assert ontap.changes_sent() == []
+        ontap.fault(Kind.REFUSE, path="/storage/aggregates", status=400, code=987654)
+        for name in ("new", "newer"):
+            assert backend.create_volume(name, journal=journal()).aggregate_name == "aggr2_n2"
+        assert len([seen for seen in ontap.requests if seen.path == "/storage/aggregates"]) == 5
 
     def test_an_aggregate_may_be_named(self, ontap: Simulator, backend: StorageBackend) -> None:
         made = backend.create_volume("new", journal=journal(), junction_path="/n", aggregate_name="aggr1_n1")
