@@ -55,6 +55,7 @@ def test_every_reference_leads_somewhere(document):
 def test_every_operation_is_in_it(document):
     operation_names = {name for operation in operations(document) for name in operation.get("x-operations", ())}
     assert operation_names == set(OPERATIONS)
+    assert [operation["operationId"] for operation in operations(document) if not operation.get("summary")] == []
     assert {operation["operationId"] for operation in operations(document)} >= set(OPERATIONS) - {
         "clone_volume",
         "roll_back_volume",

@@ -11,7 +11,6 @@ import pytest
 from redis import Redis
 
 from tests.worker.bench import CALLS, Bench, CountedBackend, CountedScripts, Node
-from worker.catalog.operations import OPERATIONS
 from worker.execution.lease import Lease
 from worker.jobs.record import State
 
@@ -82,10 +81,6 @@ def _is_honest(bench: Bench, job_id: str) -> bool:
     if job.state is State.SUCCEEDED:
         return made
     return job.state is State.FAILED and job.failure is not None and job.failure.code == "worker-lost" and not made
-
-
-def test_every_operation_is_tried():
-    assert CALLS.keys() == OPERATIONS.keys()
 
 
 def test_a_crash_anywhere_loses_nothing_and_doubles_nothing(

@@ -33,13 +33,16 @@ def routes(app):
                 yield method, path, getattr(view_class, method.lower())
 
 
+#: Operations that the predecessor did not have.
+_NEWER = {"list_restricted_volumes", "reinstate_volume"}
+
+
 def test_every_operation_is_there_by_its_old_name(front):
     views = [view for _, _, view in routes(front.app())]
     assert {view.operation_id for view in views} == {f"v3_{name}" for name in OLD_IDS}
     assert len(views) == 18
     served = {operation.name for view in views for operation in view.operations}
-    expected = {name for name in OPERATIONS if "restricted" not in name and "reinstate" not in name}
-    assert served == expected
+    assert served == OPERATIONS.keys() - _NEWER
     assert all(view.access is operation.role for view in views for operation in view.operations)
 
 
