@@ -102,7 +102,7 @@ def _from_collection(read_request: ReadRequest) -> ReadResult | None:
 
 def _refresh_in_background(read_request: ReadRequest, listing_state: ListingState) -> dict[str, str]:
     """Start a refresh in the background; return the headers with its job."""
-    if read_request.cache_control.only_if_cached or not read_request.is_stale(listing_state):
+    if read_request.cache_control.only_if_cached:
         return {}
     job_id = listing_state.inflight
     if not job_id:

@@ -296,6 +296,7 @@ class TestEnded:
     def test_the_result_has_an_answer_for_each(self, client, mixed):
         response = client.get(f"{mixed}/result")
         assert response.status_code == 200
+        assert (response.headers["Cache-Control"], response.headers["Operation-Location"]) == ("no-store", mixed)
         made, failed, gone = rows = response.json
         assert [row["job"] for row in rows] == [job["id"] for job in _members(client, mixed)]
         assert (made["status"], made["location"], made["value"]["name"]) == (201, "/v4/filer/volumes/a", "a")
@@ -312,6 +313,7 @@ class TestEnded:
         response = client.get(f"{three}/result")
         problem(response, 409, "job-not-finished")
         assert int(response.headers["Retry-After"]) >= 1
+        assert response.headers["Operation-Location"] == three
 
     def test_of_a_cancelled_one_too(self, client, three):
         assert client.post(f"{three}/cancel").json["state"] == "cancelled"

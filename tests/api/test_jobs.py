@@ -117,7 +117,11 @@ class TestLongPoll:
     def test_a_finished_job_answers_at_once(self, client, succeeded):
         tag = client.get(succeeded).headers["ETag"]
         headers = {"If-None-Match": tag, "Prefer": "wait=20"}
-        assert client.get(succeeded, headers=headers).status_code == 304
+        answer = client.get(succeeded, headers=headers)
+        assert (answer.status_code, answer.headers["Preference-Applied"]) == (304, "wait=20")
+        assert (answer.headers["Cache-Control"], "Retry-After" in answer.headers) == ("private, no-cache", False)
+        assert "Preference-Applied" not in client.get(succeeded, headers={"If-None-Match": tag}).headers
+        assert client.get(succeeded, headers={"Prefer": "wait=0"}).headers["Preference-Applied"] == "wait=0"
 
     def test_a_change_is_told_as_soon_as_it_comes(self, front, client, worker, queued):
         tag = client.get(queued).headers["ETag"]

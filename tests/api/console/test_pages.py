@@ -320,3 +320,80 @@ def test_a_name_that_would_be_another_address_is_refused(client, form, name):
     assert answer.status_code == 422
     assert ("must be a name" if name else "must be given") in answer.text
     assert client.get("/v4/jobs?all=true").get_json() == []
+
+
+class TestFormsOfVolumes:
+    """What forms send, where a mistake would be felt on the filer."""
+
+    @staticmethod
+    def _job(client: Any, answer: Any) -> dict[str, Any]:
+        assert answer.status_code == 303, answer.text
+        job: dict[str, Any] = client.get(answer.headers["Location"].replace("/console", "/v4")).json
+        return job
+
+    @pytest.mark.parametrize("typed", ["", "db02"])
+    @pytest.mark.parametrize("action", ["restrict", "roll-back"])
+    def test_what_takes_something_away_is_confirmed(self, client, filled, action, typed):
+        fields = {"from_snapshot": "first", "later": "second", "confirm": typed}
+        answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
+        assert answer.status_code == 422
+        assert "Type the volume" in answer.text
+        assert client.get("/v4/jobs?operation=restrict_volume,roll_back_volume").json == []
+
+    @pytest.mark.parametrize(
+        ("path", "fields"),
+        [
+            ("volume-actions/snapshot/db01", {"name": "s1"}),
+            ("new-volume", {"name": "new1"}),
+            ("snapshot-batch", {"name": "all", "where": "name=db*"}),
+        ],
+    )
+    def test_a_form_that_is_sent_twice_makes_one_job(self, client, filled, path, fields):
+        page = client.get(f"/console/filer/{path}").text
+        (key,) = re.findall(r'name="key" value="([^"]+)"', page)
+        made = {client.post(f"/console/filer/{path}", data=fields | {"key": key}).headers["Location"] for _ in range(2)}
+        assert len(made) == 1
+        assert (
+            len(set(re.findall(r'name="key" value="([^"]+)"', client.get(f"/console/filer/{path}").text)) - {key}) == 1
+        )
+
+    @pytest.mark.parametrize(
+        ("action", "fields", "request_"),
+        [
+            (
+                "clone",
+                {"new_name": "db03", "from_snapshot": "first", "size_total": "1KiB"},
+                {"volume": "db03", "from_volume": "db01", "from_snapshot": "first", "size_total": 1024},
+            ),
+            (
+                "snapshot",
+                {"name": "s1", "purge_old_if_needed": "yes"},
+                {"volume": "db01", "name": "s1", "purge_old_if_needed": True},
+            ),
+            (
+                "roll-back",
+                {"from_snapshot": "first", "later": "second", "confirm": "db01"},
+                {"volume": "db01", "from_snapshot": "first"},
+            ),
+            ("restrict", {"confirm": "db01"}, {"volume": "db01"}),
+        ],
+    )
+    def test_it_asks_for_what_was_filled_in(self, client, filled, action, fields, request_):
+        answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
+        assert self._job(client, answer)["request"] == request_
+
+    def test_a_volume_comes_back_where_it_is_wanted(self, client, worker, filled):
+        worker.carry_out(accepted(client.delete("/v4/filer/volumes/db01")))
+        answer = client.post("/console/filer/restricted/db01", data={"junction_path": "/again"})
+        assert self._job(client, answer)["request"] == {"volume": "db01", "junction_path": "/again"}
+
+    def test_it_takes_the_role_of_the_action(self, front, filled):
+        for action, role in (("restrict", Role.ADMIN), ("change", Role.ADMIN), ("snapshot", Role.UBER_ADMIN)):
+            client, path = front.client(Role.USER, role), f"/console/filer/volume-actions/{action}/db01"
+            assert (client.get(path).status_code, client.post(path, data={}).status_code) == (403, 403), action
+
+    def test_a_text_that_begins_like_a_formula_is_none_in_a_table(self, client, worker, filled):
+        for text in ("=1+1", "+1", "-1", "@x"):
+            worker.carry_out(accepted(client.patch("/v4/filer/volumes/db01", json={"comment": text})))
+            lines = client.get(f"{_VOLUMES}.csv?q=db01&columns=comment").text.splitlines()
+            assert lines == ["comment", f"'{text}"]

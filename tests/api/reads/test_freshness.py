@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from typing import Any
 
 import pytest
+
+from worker.jobs.service import Jobs, NewJob
+from worker.store.results import SubmitOutcome
 
 STATUS = re.compile(r"storage-api; (hit; ttl=-?\d+|fwd=(miss|stale|request)(; collapsed)?)")
 
@@ -55,6 +59,37 @@ def test_a_stale_copy_is_served_while_one_refresh_runs(service):
     assert first.headers["Operation-Location"] == second.headers["Operation-Location"]
     assert service.run_all() == 1
     assert service.get().headers["Age"] == "0"
+
+
+@pytest.mark.parametrize("outcome", [SubmitOutcome.FULL, SubmitOutcome.CHANGED])
+def test_a_refresh_that_is_not_made_is_not_named(service, monkeypatch, outcome):
+    listed(service)
+    service.age("dummy/volumes", 100)
+    monkeypatch.setattr(Jobs, "accept", lambda _self, _new: (outcome, "of no job", None))
+    answer = service.get()
+    assert (answer.status_code, "Operation-Location" in answer.headers) == (200, False)
+
+
+@pytest.mark.parametrize(
+    ("directive", "refresh", "may_join", "has_seen"),
+    [("max-stale", True, True, True), ("max-age=1", False, True, True), ("no-cache", False, False, False)],
+)
+def test_what_a_read_asks_for(service, monkeypatch, directive, refresh, may_join, has_seen):
+    """Whether it may join a read under way, and whether a listing that came meanwhile is good enough for it."""
+    listed(service)
+    service.age("dummy/volumes", 100)
+    seen_ms = int(service.redis.hget("sapi:listing:dummy/volumes", "as_of"))
+    asked, accept = [], Jobs.accept
+
+    def note(self: Jobs, new: NewJob) -> Any:
+        asked.append(new)
+        return accept(self, new)
+
+    monkeypatch.setattr(Jobs, "accept", note)
+    service.get("volumes?fields=name", Cache_Control=directive)
+    (new,) = asked
+    assert (new.refresh, new.may_join_running, new.seen_ms) == (refresh, may_join, seen_ms if has_seen else None)
+    assert (new.target, new.query, new.requester) == ("/v4/dummy/volumes", "fields=name", "admin")
 
 
 def test_beyond_stale_the_filer_is_asked(service):

@@ -27,7 +27,9 @@ def test_no_cache_on_one_object_asks_the_filer(warm):
     assert answer.json["operation"] == "get_volume"
 
 
-@pytest.mark.parametrize(("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200)])
+@pytest.mark.parametrize(
+    ("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200), (100, "max-stale=1000", 202)]
+)
 def test_the_age_of_the_collection_counts_for_its_objects(warm, age, directive, status):
     warm.age("dummy/volumes", age)
     assert warm.get("volumes/acclog_backup01", Cache_Control=directive).status_code == status
@@ -78,6 +80,16 @@ def test_pages_go_on_in_a_front_end_that_has_nothing_in_memory(warm):
         seen += [row["name"] for row in answer.json]
     assert len(seen) > 8
     assert seen == whole
+
+
+def test_a_page_is_as_old_as_its_listing(warm):
+    warm.age("dummy/volumes", 30)
+    first = warm.get("volumes?limit=4")
+    warm.run(warm.get(Cache_Control="no-cache").json["id"])
+    link = urlsplit(first.headers["Link"].partition("<")[2].partition(">")[0])
+    assert warm.get().headers["Age"] == "0"
+    second = warm.get(f"volumes?{link.query}")
+    assert (second.headers["Age"], second.headers["Last-Modified"]) == ("30", first.headers["Last-Modified"])
 
 
 @pytest.mark.parametrize("condition", ["If-Match", "If-Unmodified-Since"])
