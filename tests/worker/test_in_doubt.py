@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 from structlog.testing import capture_logs
 
 from storage_backends.base import StorageBackend
@@ -48,7 +49,9 @@ def carried_out(bench: Bench, error: Exception, *, when: str) -> str:
     return job_id
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), OutcomeUnclear("no answer came")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), OutcomeUnclear("no answer came"), redis.ConnectionError("Redis is away")]
+)
 def test_a_change_that_was_made_is_found_out(bench: Bench, error: Exception):
     job_id = carried_out(bench, error, when="after the change")
 
@@ -66,6 +69,17 @@ def test_a_bug_before_anything_was_sent_ends_the_job(bench: Bench):
     assert failure is not None
     assert failure.code == "backend-error"
     assert bench.effects() == {}
+
+
+def test_a_bug_after_the_intent_fails_the_job_once_looking_shows_that_nothing_was_changed(bench: Bench):
+    job_id = carried_out(bench, RuntimeError("a bug"), when="after the intent")
+
+    bench.recover(bench.node(), job_id)
+
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("backend-error", False)
+    assert "was not made" in failure.detail
 
 
 def test_the_storage_systems_own_words_outlive_the_doubt(bench: Bench):

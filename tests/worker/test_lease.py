@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from storage_backends.journal import Cancelled, LeaseLost
 from tests.worker.bench import Bench
 from worker.execution.claims import Completion
+from worker.execution.lease import Lease
 from worker.jobs.record import State
 from worker.store.results import CancelResult
 
@@ -71,3 +74,14 @@ def test_nothing_is_renewed_of_what_ended_here(bench: Bench):
         assert node.lease_renewer.leases() == [lease]
         end(lease)
         assert node.lease_renewer.leases() == []
+
+
+def test_its_limits_count_from_when_the_claim_was_sent(bench: Bench):
+    node = bench.node()
+    claimed = node.claim(bench.accept("create_volume"))
+    sent_at = time.monotonic() - 100
+    lease = Lease(bench.scripts, claimed.job, claimed.token, sent_at=sent_at, lease_s=15, limit_s=600, drain=node.drain)
+    assert lease.limit_at == sent_at + 600
+    assert lease.seconds_left == 0
+    with pytest.raises(LeaseLost):
+        lease.checkpoint()

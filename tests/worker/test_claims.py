@@ -1,0 +1,130 @@
+"""What a worker's claims hold: time limits, delays, messages, and what a shutdown changes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.execution import claims
+from worker.execution.claims import Completion, grace_ms
+from worker.jobs.record import State
+from worker.store.results import ClaimResult
+
+_TRACEPARENT = f"00-{1:032x}-{2:016x}-01"
+_DONE = Completion(State.SUCCEEDED, result=b"null")
+
+
+def _now_ms(bench: Bench) -> int:
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def test_the_grace_time_is_a_third_of_the_lease_and_at_most_five_seconds():
+    assert [grace_ms(lease_s) for lease_s in (3, 9, 15, 40)] == [1000, 3000, 5000, 5000]
+
+
+def test_the_time_limit_of_a_lease_depends_on_the_kind_of_its_job(bench: Bench):
+    settings = bench.settings
+    for operation, limit_s in (("create_volume", settings.change_timeout), ("list_volumes", settings.read_timeout)):
+        sent_at = time.monotonic()
+        lease = bench.node().claim(bench.accept(operation))
+        assert sent_at + limit_s <= lease.limit_at <= time.monotonic() + limit_s
+
+
+def test_a_change_whose_path_is_resolved_wakes_the_jobs_that_waited_for_that(bench: Bench):
+    by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
+    behind = bench.accept("update_volume", volume="out", percentage_snapshot_reserve=1)
+    node = bench.node()
+    assert node.claims.claim(behind) is ClaimResult.BLOCKED
+    lease = node.claim(by_path)
+    bench.publisher.take()
+    assert node.claims.join_ordering(lease, ["volume:vol"], {})
+    assert [message.job_id for message in bench.publisher.take()] == [behind]
+    assert node.lease_renewer.leases() == [lease]
+
+
+def test_a_change_that_must_wait_for_its_volume_is_not_renewed(bench: Bench):
+    node = bench.node()
+    other = node.claim(bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=1))
+    lease = node.claim(bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1))
+    assert not node.claims.join_ordering(lease, ["volume:vol"], {})
+    assert node.lease_renewer.leases() == [other]
+
+
+def test_a_job_that_is_returned_keeps_its_trace(bench: Bench):
+    _, job_id, _ = bench.jobs.accept(replace(bench.new("create_volume"), traceparent=_TRACEPARENT))
+    node = bench.node()
+    lease = node.claim(job_id)
+    bench.publisher.take()
+    node.claims.requeue(lease, 0)
+    assert [message.traceparent for message in bench.publisher.take()] == [_TRACEPARENT]
+
+
+def test_an_in_doubt_change_is_looked_at_again_after_its_delay(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume"))
+    node.claims.hand_over(lease, "", 30.0)
+    due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", lease.job_id)
+    assert 20_000 < due - _now_ms(bench) <= 30_000
+
+
+def test_a_job_of_a_newer_version_is_returned_and_does_not_count_as_an_attempt(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.client.hset(f"{PREFIX}job:{job_id}", "operation", "of_the_future")
+    assert bench.node().claims.claim(job_id) is ClaimResult.UNKNOWN
+    assert (bench.field(job_id, "state"), bench.field(job_id, "attempt")) == ("queued", "0")
+    assert bench.node().claims.claim(job_id) is ClaimResult.LATER
+
+
+def test_a_result_is_kept_as_configured(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume"))
+    assert node.claims.complete(lease, _DONE)
+    assert 0 < bench.client.pttl(f"{PREFIX}result:{lease.job_id}") <= bench.settings.result_keep * 1000
+    assert bench.settings.result_keep < bench.settings.job_keep
+
+
+def test_a_slot_with_a_next_job_does_not_wait(bench: Bench):
+    node = bench.node()
+    leases = [node.claim(bench.accept("create_volume", volume=volume)) for volume in ("a", "b")]
+    waiting = bench.accept("create_volume", volume="c")
+    for lease in leases:
+        lease.claims_next = lambda: True
+        assert node.claims.complete(lease, _DONE)
+    assert leases[0].next_lease is not None
+    assert (leases[0].next_lease.job_id, leases[0].waiting_slot) == (waiting, None)
+    assert leases[1].next_lease is None
+    assert leases[1].waiting_slot is not None
+
+
+def test_a_worker_that_shuts_down_claims_nothing_with_the_end_of_a_job(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume", volume="a"))
+    waiting = bench.accept("create_volume", volume="b")
+    lease.claims_next = lambda: True
+    node.drain.set()
+    assert node.claims.complete(lease, _DONE)
+    assert (lease.next_lease, lease.waiting_slot) == (None, None)
+    assert bench.job(waiting).state is State.QUEUED
+
+
+def test_a_worker_that_shuts_down_does_not_wait_long_for_redis(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    node, calls = bench.node(), list[str]()
+    lease = node.claim(bench.accept("create_volume"))
+
+    def unavailable(job_id: str, *_: Any) -> None:
+        calls.append(job_id)
+        if len(calls) < 4:
+            raise redis.ConnectionError("away")
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(bench.scripts, "finish", unavailable)
+    monkeypatch.setattr(claims, "_COMPLETE_DRAINING_TIMEOUT_S", 0.0)
+    node.drain.set()
+    assert not node.claims.complete(lease, _DONE)
+    assert calls == [lease.job_id]

@@ -1,0 +1,255 @@
+"""What a job leaves in its record and in the listings: paths that were resolved, results, and reads beside changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from storage_backends.errors import BackendError, BackendUnavailable, FieldError, StorageError
+from storage_backends.journal import Journal, LeaseLost, ShuttingDown, TimedOut
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
+from worker.catalog.resource_types import VOLUME, VOLUMES, ResourceType
+from worker.execution.executor import cause_of, failure_of
+from worker.jobs.failure import Failure, InDoubtCause
+from worker.jobs.record import State
+from worker.jobs.status import INLINE_RESULT_BYTES
+from worker.listings.listing import Listing
+from worker.listings.repository import Listings
+
+
+def _listings(bench: Bench) -> Listings:
+    return Listings(bench.client, bench.scripts, bench.settings)
+
+
+def _listing(bench: Bench, resource_type: ResourceType, cache_key: str) -> Listing:
+    listings = _listings(bench)
+    state = listings.listing_state(resource_type, cache_key)
+    assert state.usable
+    assert state.listing_version is not None
+    listing = listings.load(state.listing_version)
+    assert listing is not None
+    return listing
+
+
+def _while(bench: Bench, method: str, meanwhile: Callable[[], object]) -> None:
+    """Let something happen after the storage system has read and before the worker has its answer."""
+    original = getattr(bench.backend, method)
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        value = original(*arguments, **options)
+        setattr(bench.backend, method, original)
+        meanwhile()
+        return value
+
+    setattr(bench.backend, method, slow)
+
+
+def _now_ms(bench: Bench) -> int:
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def test_an_error_of_the_storage_system_is_recorded_with_all_that_it_says():
+    backend_error = {"code": "917526", "message": "no such vserver"}
+    error = StorageError(
+        "refused", backend_error=BackendError(**backend_error), errors=(FieldError("/size_total", "too large"),)
+    )
+    errors = ({"pointer": "/size_total", "detail": "too large"},)
+    assert failure_of(error) == Failure("backend-error", "refused", False, backend_error, errors)
+    assert failure_of(BackendUnavailable("away")) == Failure("backend-unavailable", "away", retryable=True)
+    assert cause_of(error) == InDoubtCause("refused", backend_error)
+
+
+@pytest.mark.parametrize("volume", ["vol", "node:/vol"])
+def test_a_read_is_cached_and_recorded_under_the_name_of_its_volume(bench: Bench, volume: str):
+    job_id = bench.accept("get_volume", volume=volume)
+    bench.node().carry_out(job_id)
+    assert bench.field(job_id, "result_cache_key") == f"{SUBSYSTEM}/volumes/vol"
+    assert bench.job(job_id).arguments == {"volume": "vol"}
+
+
+def test_a_change_by_path_is_in_what_is_cached_by_name(bench: Bench):
+    bench.node().carry_out(bench.accept("get_volume", volume="vol"))
+    bench.node().carry_out(bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33))
+    volume = _listing(bench, VOLUME, f"{SUBSYSTEM}/volumes/vol").find("vol")
+    assert volume is not None
+    assert volume["percentage_snapshot_reserve"] == 33
+
+
+def test_after_a_failure_half_way_of_a_change_by_path_reads_show_what_is_true(bench: Bench):
+    bench.node().carry_out(bench.accept("list_volumes"))
+    update = bench.backend.update_volume
+
+    def half(*arguments: Any, **options: Any) -> None:
+        update(*arguments, **options)
+        raise StorageError("half")
+
+    bench.backend.update_volume = half  # type: ignore[method-assign, assignment]
+    job_id = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33)
+    bench.node().carry_out(job_id)
+    assert bench.job(job_id).state is State.FAILED
+    volume = _listing(bench, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol")
+    assert volume is not None
+    assert volume["percentage_snapshot_reserve"] == 33
+
+
+def test_a_look_up_by_path_does_not_wait_for_changes_of_its_volume(bench: Bench):
+    bench.node().claim(bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33))
+    job_id = bench.accept("get_volume", volume="node:/vol")
+    bench.node().carry_out(job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+
+
+def test_where_a_path_leads_is_remembered_until_a_volume_changes(bench: Bench):
+    bench.node().carry_out(bench.accept("list_volumes"))
+    bench.node().carry_out(bench.accept("get_volume", volume="node:/vol"))
+    assert _listings(bench).alias(SUBSYSTEM, "/VOL") == "vol"
+    assert 0 < bench.client.ttl(f"{PREFIX}alias:{SUBSYSTEM}:/vol") <= bench.settings.cache_fresh
+    bench.node().carry_out(bench.accept("create_volume"))
+    assert _listings(bench).alias(SUBSYSTEM, "/vol") == ""
+
+
+def test_where_a_path_leads_is_not_remembered_when_a_volume_changes_meanwhile(bench: Bench):
+    bench.node().carry_out(bench.accept("list_volumes"))
+    _while(bench, "get_volume", lambda: bench.node().carry_out(bench.accept("create_volume")))
+    bench.node().carry_out(bench.accept("get_volume", volume="node:/vol"))
+    assert _listings(bench).alias(SUBSYSTEM, "/vol") == ""
+
+
+def test_a_change_that_ends_while_a_listing_is_read_is_in_it(bench: Bench):
+    logged_until_ms = []
+
+    def change() -> None:
+        logged: Any = bench.client.hget(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "logging")
+        logged_until_ms.append(int(logged) - _now_ms(bench))
+        bench.node().carry_out(bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33))
+
+    _while(bench, "list_volumes", change)
+    bench.node().carry_out(bench.accept("list_volumes"))
+    volume = _listing(bench, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol")
+    assert volume is not None
+    assert volume["percentage_snapshot_reserve"] == 33
+    # Changes are kept for the read for as long as it may take.
+    limit_ms = bench.settings.read_timeout * 1000
+    assert limit_ms - 10_000 < logged_until_ms[0] <= limit_ms
+
+
+def test_the_result_of_a_look_up_is_stored_whatever_its_size_and_that_of_a_large_listing_is_not(bench: Bench):
+    rules = [f"10.0.{number // 256}.{number % 256}" for number in range(1000)]
+    bench.node().carry_out(bench.accept("create_policy", policy="large", rules=rules))
+    one, many = bench.accept("get_policy", policy="large"), bench.accept("list_policies")
+    for job_id in (one, many):
+        bench.node().carry_out(job_id)
+    result = bench.jobs.result(one)
+    assert result is not None
+    assert orjson.loads(result)["name"] == "large"
+    assert len(result) > INLINE_RESULT_BYTES
+    assert bench.jobs.result(many) is None
+
+
+# --- how an attempt ends
+
+
+def _failing(bench: Bench, error: Exception, *, intent: bool) -> Node:
+    """A worker whose changes fail, after their intent was recorded or before."""
+
+    def update_volume(*_: Any, journal: Journal, **__: Any) -> None:
+        if intent:
+            journal.record_intent("update_volume")
+        raise error
+
+    bench.backend.update_volume = update_volume  # type: ignore[method-assign, assignment]
+    return bench.node()
+
+
+def _update(bench: Bench) -> str:
+    return bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
+
+
+@pytest.mark.parametrize(("stop", "reason"), [(ShuttingDown(), None), (TimedOut(), "timed-out")])
+def test_a_change_that_was_sent_and_is_stopped_is_looked_for_and_not_repeated(
+    bench: Bench, stop: Exception, reason: str | None
+):
+    job_id = _update(bench)
+    assert _failing(bench, stop, intent=True).carry_out(job_id) is None
+    job = bench.job(job_id)
+    assert (job.state, job.in_doubt_since_ms is not None, job.in_doubt_reason) == (State.RUNNING, True, reason)
+
+
+def test_a_job_that_takes_too_long_before_anything_was_sent_fails_and_may_be_repeated(bench: Bench):
+    job_id = _update(bench)
+    _failing(bench, TimedOut(), intent=False).carry_out(job_id)
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == ("timed-out", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(BackendUnavailable("away"), "backend-unavailable"), (StorageError("busy", transient=True), "retrying")],
+)
+def test_a_transient_error_is_retried_for_a_time(bench: Bench, error: StorageError, reason: str):
+    job_id = _update(bench)
+    node = _failing(bench, error, intent=False)
+    node.carry_out(job_id)
+    assert (bench.job(job_id).state, bench.job(job_id).waiting_reason) == (State.QUEUED, reason)
+    for ago_s, state in ((-5, State.QUEUED), (5, State.FAILED)):
+        first_ms = _now_ms(bench) - (bench.settings.backend_patience + ago_s) * 1000
+        bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"first_failure": first_ms, "not_before": ""})
+        node.carry_out(job_id)
+        assert bench.job(job_id).state is state
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == (error.code, error.retryable)
+
+
+@pytest.mark.parametrize("intent", [False, True])
+def test_only_after_a_failure_half_way_the_storage_system_is_read_again(bench: Bench, intent: bool):
+    node, volumes = _failing(bench, StorageError("refused"), intent=intent), list[str]()
+    get_volume = bench.backend.get_volume
+
+    def counted(volume: str, *, journal: Journal) -> Any:
+        volumes.append(volume)
+        return get_volume(volume, journal=journal)
+
+    bench.backend.get_volume = counted  # type: ignore[method-assign]
+    node.carry_out(_update(bench))
+    assert bool(volumes) is intent
+
+
+def test_a_job_that_another_worker_has_by_now_has_no_end_here(bench: Bench):
+    node, other = bench.node(), bench.node()
+    lease = node.claim(bench.accept("list_volumes"))
+    bench.let_time_pass()
+    other.sweep()
+    other.claim(lease.job_id)
+    assert node.executor.execute(lease) is None
+    assert bench.job(lease.job_id).state is State.RUNNING
+
+
+def test_a_lease_that_was_lost_is_not_renewed_any_more(bench: Bench):
+    node = _failing(bench, LeaseLost(), intent=True)
+    assert node.carry_out(_update(bench)) is None
+    assert node.lease_renewer.leases() == []
+
+
+# --- how long listings are kept
+
+
+@pytest.mark.parametrize("requester", ["ann", ""])
+def test_what_anonymous_clients_look_up_is_kept_briefly(bench: Bench, requester: str):
+    settings = bench.settings
+    brief_s = settings.cache_keep if requester else settings.cache_fresh + settings.read_job_keep
+    for operation, cache_key, keep_s in (
+        ("get_volume", "volumes/vol", brief_s), ("list_volumes", "volumes", settings.cache_keep),
+    ):  # fmt: skip
+        _, job_id, _ = bench.jobs.accept(replace(bench.new(operation), requester=requester))
+        bench.node().carry_out(job_id)
+        base = bench.client.hget(f"{PREFIX}listing:{SUBSYSTEM}/{cache_key}", "base")
+        assert isinstance(base, bytes)
+        ttl_s = bench.client.ttl(f"{PREFIX}base:{SUBSYSTEM}/{cache_key}:{base.decode()}")
+        assert keep_s - 60 < ttl_s <= keep_s
