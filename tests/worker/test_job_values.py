@@ -1,0 +1,185 @@
+"""The values that a job's record is turned into: ids, failures, documents, and when to ask again."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.catalog.operations import OPERATIONS
+from worker.catalog.problem_types import MOST_ERRORS
+from worker.config.settings import Settings, load
+from worker.jobs.document import job_document, rfc3339
+from worker.jobs.failure import FAILURE_DETAILS, Failure, parse_failure
+from worker.jobs.idempotency import IdempotencyKeys, KnownRequest, idempotency_name
+from worker.jobs.ids import JobIds
+from worker.jobs.record import Attempt, State
+from worker.jobs.service import Jobs
+from worker.jobs.status import MAX_RETRY_AFTER_S, JobStatus
+
+
+@pytest.fixture
+def status(bench: Bench) -> JobStatus:
+    """A job that waits."""
+    job_status = bench.jobs.get(bench.accept("create_volume"))
+    assert job_status is not None
+    return job_status
+
+
+def _document(job_status: JobStatus, **changes: Any) -> dict[str, Any]:
+    return job_document(replace(job_status, job=replace(job_status.job, **changes)))
+
+
+# --- ids
+
+
+def test_an_id_is_recognised_in_its_one_spelling_and_under_its_secret_alone():
+    ids = JobIds(b"secret")
+    job_id = ids.new()
+    value = uuid.UUID(job_id)
+    assert (value.version, value.variant) == (7, uuid.RFC_4122)
+    assert ids.is_ours(job_id)
+    assert not JobIds(b"other").is_ours(job_id)
+    others = (job_id.upper(), f"{{{job_id}}}", value.hex, str(uuid.UUID(int=value.int ^ 1)), str(uuid.uuid4()), "x", "")
+    assert [other for other in others if ids.is_ours(other)] == []
+
+
+def test_a_key_is_one_requesters():
+    assert idempotency_name("ann", "") == ""
+    names = {idempotency_name(owner, key) for owner in ("ann", "bob") for key in ("k", "l")}
+    assert len(names) == 4
+
+
+def test_what_was_chosen_first_under_a_key_stays(bench: Bench):
+    keys = IdempotencyKeys(bench.client, bench.settings)
+    assert (keys.find("ann:k"), keys.find("")) == (None, None)
+    first = KnownRequest("hash", "", [1])
+    assert keys.freeze("ann:k", "hash", [1]) == first
+    assert keys.freeze("ann:k", "other", [2]) == first
+    assert keys.find("ann:k") == first
+    assert 0 < bench.client.ttl(f"{PREFIX}idem:ann:k") <= bench.settings.idempotency_keep
+
+
+# --- failures
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable"), [("worker-lost", True), ("timed-out", True), ("outcome-unknown", False)]
+)
+def test_a_failure_of_which_a_script_recorded_the_code_alone(code: str, retryable: bool):
+    assert parse_failure({"error_code": code}) == Failure(code, FAILURE_DETAILS[code], retryable)
+
+
+def test_a_failure_is_read_as_it_was_written():
+    failure = Failure("backend-error", "no", True, {"code": "1", "message": "m"}, ({"pointer": "/a", "detail": "d"},))
+    assert parse_failure(failure.to_fields()) == failure
+    assert parse_failure({}) is None
+
+
+def test_the_failure_of_a_batch_names_the_members_that_failed():
+    members = [
+        {"member": 2, "code": "no-such-volume", "detail": ""},
+        {"member": 4, "code": "worker-lost", "detail": ""},
+    ]
+    record = {
+        "error_code": "batch-failed", "total": "5", "members_succeeded": "2", "failures": json.dumps(members),
+    }  # fmt: skip
+    failure = parse_failure(record)
+    assert failure is not None
+    assert (failure.retryable, failure.detail.startswith("3 of 5 ")) == (True, True)
+    assert [error["pointer"] for error in failure.errors] == ["/requests/2", "/requests/4"]
+    assert failure.errors[0]["detail"] == "no-such-volume: it failed"
+    assert failure.errors[1]["detail"] == f"worker-lost: {FAILURE_DETAILS['worker-lost']}"
+
+
+# --- documents
+
+
+def test_times_are_in_utc_to_the_millisecond():
+    assert rfc3339(1_700_000_000_007) == "2023-11-14T22:13:20.007Z"
+
+
+def test_progress_is_shown_in_percent_where_the_total_is_known(status: JobStatus):
+    shown = {(1, 3): 33, (5, 4): 100, (0, 4): 0, (2, None): None, (None, 4): None}
+    assert {
+        (current, total): _document(status, current=current, total=total)["progress"]["percent"]
+        for current, total in shown
+    } == shown
+
+
+def test_what_is_not_known_is_null(status: JobStatus):
+    document = _document(status, requester="", subsystem="", volume="")
+    assert [document[name] for name in ("requested_by", "subsystem", "batch", "result", "error", "retry_of")] == [
+        None
+    ] * 6
+    assert "children" not in document
+    assert "trace_id" not in document
+
+
+def test_attempts_are_shown_in_seconds(status: JobStatus):
+    (attempt,) = _document(status, attempts=(Attempt(1_700_000_000_000, "c", "d", 1500),))["attempts"]
+    assert attempt == {"at": "2023-11-14T22:13:20.000Z", "code": "c", "detail": "d", "retry_in_s": 1.5}
+
+
+def test_a_result_is_shown_of_what_has_succeeded_as_a_whole(status: JobStatus):
+    status = replace(status, result=b'{"name": "vol"}')
+    assert _document(status, state=State.FAILED)["result"] is None
+    result = _document(status, state=State.SUCCEEDED)["result"]
+    assert (result["status"], result["value"]) == (201, {"name": "vol"})
+    assert "value" not in _document(status, state=State.SUCCEEDED, query="limit=1")["result"]
+    links = job_document(replace(status, job=replace(status.job, state=State.SUCCEEDED)), "limit=1")["links"]
+    assert links["result"] == f"/v4/jobs/{status.job.id}/result?limit=1"
+
+
+def test_a_failure_is_shown_as_a_problem_with_a_known_code(status: JobStatus):
+    errors = tuple({"pointer": f"/{number}", "detail": "d"} for number in range(MOST_ERRORS + 5))
+    problem = _document(status, state=State.FAILED, failure=Failure("of-the-future", "no", errors=errors))["error"]
+    assert (problem["code"], problem["status"], problem["type"]) == ("backend-error", 502, "/problems/backend-error")
+    assert problem["errors"] == list(errors[:MOST_ERRORS])
+    assert "backend_error" not in problem
+
+
+# --- when to ask again
+
+
+def test_why_a_job_waits(status: JobStatus):
+    cases = [
+        (replace(status, job=replace(status.job, waiting_reason="retrying")), "retrying"),
+        (replace(status, workers_online=0, behind=True), "no-worker-online"),
+        (replace(status, workers_online=1, behind=True), "behind-jobs"),
+        (replace(status, workers_online=1), None),
+        (replace(status, job=replace(status.job, state=State.RUNNING), behind=True), None),
+    ]
+    assert [job_status.waiting_reason for job_status, _ in cases] == [reason for _, reason in cases]
+
+
+def test_a_waiting_job_is_expected_after_those_before_it(status: JobStatus):
+    waits = [
+        replace(status, mean_run_ms=mean_ms, position=position).retry_after_s
+        for mean_ms, position in ((0, 0), (2000, 3), (60_000, 9))
+    ]
+    assert waits == [1, 8, MAX_RETRY_AFTER_S]
+
+
+def test_a_running_job_is_expected_by_its_progress_or_by_the_mean_of_such_jobs(status: JobStatus):
+    running = replace(status.job, state=State.RUNNING, started_ms=status.now_ms - 10_000)
+    by_mean = [replace(status, job=running, mean_run_ms=mean_ms).retry_after_s for mean_ms in (5000, 14_000, 900_000)]
+    assert by_mean == [1, 4, MAX_RETRY_AFTER_S]
+    # A quarter took ten seconds, so the rest takes thirty.
+    quarter = replace(running, current=1, total=4)
+    assert replace(status, job=quarter, mean_run_ms=900_000).retry_after_s == 30
+    assert replace(status, job=replace(running, current=5, total=4)).retry_after_s == 1
+
+
+@pytest.mark.parametrize(("mean_ms", "wait_s"), [(None, 13), (1, 1), (1_000_000, MAX_RETRY_AFTER_S)])
+def test_when_a_full_queue_may_take_jobs_again(bench: Bench, mean_ms: int | None, wait_s: int):
+    if mean_ms is not None:
+        bench.client.hset(f"{PREFIX}mean_durations:{SUBSYSTEM}", "create_volume", mean_ms)
+    publisher: Any = bench.publisher
+    settings = load(Settings, SAPI_DEBUG=True, queue_limit=1000, write_slots=8)
+    jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
+    assert jobs.queue_retry_after_s(SUBSYSTEM, OPERATIONS["create_volume"]) == wait_s
