@@ -1,0 +1,123 @@
+"""The gateway to a storage system: what opens its circuit breaker, what is counted, and what others learn of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import BackendUnavailable, NoSuchVolume
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.backends.gateway import BackendGateway, HealthMonitor
+from worker.listings.repository import UNAVAILABLE_MS, Listings
+
+_UNREACHABLE = f"{PREFIX}unreachable:{SUBSYSTEM}"
+
+
+class Counted:
+    """A gateway, and the outcomes that it has counted."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.outcomes: list[str] = []
+        self.redis: Redis = bench.client
+        listings = Listings(bench.client, bench.scripts, bench.settings)
+        self.gateway = BackendGateway(SUBSYSTEM, lambda: bench.backend, listings, self.outcomes.append)
+
+    def use(self, error: Exception | None = None) -> None:
+        """Use it, with an error of the storage system or without."""
+        with self.gateway.session():
+            if error is not None:
+                raise error
+
+
+@pytest.fixture
+def counted(bench: Bench) -> Counted:
+    return Counted(bench)
+
+
+def test_it_opens_after_five_failures_in_a_row_to_reach_the_storage_system(counted: Counted):
+    for number in range(5):
+        assert counted.gateway.breaker_state == "closed", number
+        with pytest.raises(BackendUnavailable):
+            counted.use(BackendUnavailable("Nobody is there."))
+    assert counted.gateway.breaker_state == "open"
+    with pytest.raises(BackendUnavailable, match=r"^Nobody is there\. After several failures"):
+        counted.use()
+    # The failure that opens it is counted as such.
+    assert counted.outcomes == ["backend-unavailable"] * 4 + ["breaker-open"] * 2
+
+
+def test_refusals_and_mistakes_of_ours_do_not_open_it(counted: Counted):
+    for _ in range(6):
+        with pytest.raises(NoSuchVolume):
+            counted.use(NoSuchVolume("none"))
+        with pytest.raises(RuntimeError):
+            counted.use(RuntimeError("a bug"))
+    counted.use()
+    assert counted.gateway.breaker_state == "closed"
+    assert counted.outcomes == ["no-such-volume", "interrupted"] * 6 + ["ok"]
+    assert not counted.redis.exists(_UNREACHABLE)
+
+
+def test_others_learn_that_it_cannot_be_reached_until_it_answers(counted: Counted):
+    with pytest.raises(BackendUnavailable):
+        counted.use(BackendUnavailable("away"))
+    assert 0 < counted.redis.pttl(_UNREACHABLE) <= UNAVAILABLE_MS
+    counted.use()
+    assert not counted.redis.exists(_UNREACHABLE)
+
+
+def test_others_learn_it_while_the_breaker_is_open(counted: Counted):
+    for _ in range(5):
+        with pytest.raises(BackendUnavailable):
+            counted.use(BackendUnavailable("away"))
+    counted.redis.delete(_UNREACHABLE)
+    with pytest.raises(BackendUnavailable):
+        counted.use()
+    assert counted.redis.exists(_UNREACHABLE)
+
+
+def test_a_check_that_fails_says_why_and_shows_no_text_of_an_unknown_error(bench: Bench, counted: Counted):
+    def failing(error: Exception) -> Any:
+        def check() -> tuple[str, ...]:
+            raise error
+
+        return check
+
+    bench.backend.check = failing(BackendUnavailable("The name does not resolve."))  # type: ignore[method-assign]
+    assert {**counted.gateway.check(), "at": ""} == {
+        "status": "unavailable", "code": "backend-unavailable", "detail": "The name does not resolve.", "at": "",
+    }  # fmt: skip
+    bench.backend.check = failing(RuntimeError("secret of host7"))  # type: ignore[method-assign]
+    health = counted.gateway.check()
+    assert (health["status"], health["code"]) == ("unavailable", "backend-error")
+    assert health["detail"] == "The check itself failed (RuntimeError)."
+
+
+def test_the_state_of_each_storage_system_is_published_for_some_checks(bench: Bench, counted: Counted):
+    monitor = HealthMonitor({SUBSYSTEM: counted.gateway}, bench.client, PREFIX, every_s=30)
+    monitor._check(counted.gateway)
+    health = bench.client.get(f"{PREFIX}health:{SUBSYSTEM}")
+    assert isinstance(health, bytes)
+    assert json.loads(health)["status"] == "available"
+    assert 60 < bench.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
+
+
+def test_it_is_opened_once_and_closed_with_its_worker(bench: Bench):
+    opened, closed = list[int](), list[int]()
+
+    def open_backend() -> StorageBackend:
+        opened.append(1)
+        return bench.backend
+
+    gateway = BackendGateway(SUBSYSTEM, open_backend, Listings(bench.client, bench.scripts, bench.settings))
+    gateway.close()
+    for _ in range(2):
+        with gateway.session() as backend:
+            assert backend is bench.backend
+    bench.backend.close = lambda: closed.append(1)  # type: ignore[method-assign]
+    gateway.close()
+    assert (opened, closed) == ([1], [1])

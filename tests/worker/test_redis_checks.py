@@ -1,0 +1,132 @@
+"""What a process checks of Redis and of Celery before it starts, and in which words it explains what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from redis.sentinel import MasterNotFoundError
+
+from tests.worker.bench import PREFIX
+from worker.config.settings import BadSettings, Settings, load
+from worker.main import check_celery, check_redis_durability
+from worker.messaging.app import create_celery
+from worker.store.client import (
+    UnsafeRedis,
+    WriteRefused,
+    check_address,
+    check_redis,
+    connect,
+    explain,
+    hasty_pool,
+    job_id_secret,
+    refuses_writes,
+)
+
+
+@contextmanager
+def _configured(client: redis.Redis, name: str, value: str) -> Iterator[None]:
+    """Redis with another setting inside the block."""
+    former: Any = client.config_get(name)[name]
+    client.config_set(name, value)
+    try:
+        yield
+    finally:
+        client.config_set(name, former)
+
+
+def test_a_redis_that_keeps_what_it_has_accepted_is_safe(redis_client: redis.Redis):
+    assert check_redis(redis_client) == []
+    check_redis_durability(redis_client, load(Settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("maxmemory-policy", "volatile-ttl", "set it to noeviction"),
+        ("maxmemory-policy", "allkeys-lru", "set it to noeviction"),
+        ("appendonly", "no", "set appendonly to yes"),
+    ],
+)
+def test_a_redis_that_may_lose_jobs_is_refused_but_for_development(
+    redis_client: redis.Redis, name: str, value: str, words: str
+):
+    with _configured(redis_client, name, value):
+        (problem,) = check_redis(redis_client)
+        assert words in problem
+        with pytest.raises(UnsafeRedis, match=words):
+            check_redis_durability(redis_client, load(Settings))
+        check_redis_durability(redis_client, load(Settings, SAPI_DEBUG=True))
+
+
+def test_a_wrong_password_is_a_wrong_setting_and_a_redis_that_is_away_is_not(redis_url: str):
+    _, _, address = redis_url.rpartition("@")
+    with pytest.raises(BadSettings, match=r"^SAPI_REDIS_URL: .*password"):
+        check_address(connect(load(Settings, redis_url=f"redis://:wrong@{address}")))
+    check_address(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")))
+    check_address(connect(load(Settings, redis_url=redis_url)))
+
+
+def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
+    settings = load(Settings, redis_url=redis_url)
+    for client, limit_s in ((connect(settings), settings.redis_timeout), (connect(settings, command_timeout_s=9), 9)):
+        arguments = client.connection_pool.connection_kwargs
+        assert (arguments["socket_timeout"], arguments["socket_connect_timeout"]) == (limit_s, limit_s)
+        assert arguments["retry"].get_retries() == 0
+        hasty = hasty_pool(client.connection_pool).connection_kwargs
+        assert hasty["socket_timeout"] < 1 > hasty["socket_connect_timeout"]
+        assert hasty["password"] == arguments["password"]
+
+
+def test_every_process_signs_ids_with_one_secret(redis_client: redis.Redis):
+    secret = job_id_secret(redis_client, PREFIX)
+    assert len(secret) == 64
+    assert job_id_secret(redis_client, PREFIX) == secret
+    assert job_id_secret(redis_client, "other:") != secret
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "refuses"),
+    [
+        (WriteRefused("MISCONF no disk"), "it takes no writes (MISCONF no disk)", True),
+        (redis.OutOfMemoryError(), "its memory is full (OOM: maxmemory is reached)", True),
+        (redis.exceptions.ReadOnlyError(), "it is a replica and read-only (READONLY)", True),
+        (redis.BusyLoadingError(), "it is still loading its data (LOADING)", False),
+        (redis.AuthenticationError("host7"), "it refuses the user or the password (see SAPI_REDIS_URL)", False),
+        (redis.exceptions.NoPermissionError("host7"), "its user may not do this (NOPERM)", False),
+        (redis.exceptions.MaxConnectionsError(), "all connections of this process are in use", False),
+        (MasterNotFoundError("host7"), "no sentinel knows the master", False),
+        (redis.TimeoutError("host7"), "it does not answer in time", False),
+        (redis.ConnectionError("Error 111 connecting to host7"), "it cannot be reached", False),
+        (
+            redis.ConnectionError("max number of clients reached"),
+            "it takes no more clients (max number of clients reached)",
+            False,
+        ),
+        (redis.ResponseError("ERR " + "x" * 500), "it refuses: ERR " + "x" * 196, False),
+    ],
+)
+def test_errors_are_explained_without_names_of_hosts(error: Exception, words: str, refuses: bool):
+    assert (explain(error), refuses_writes(error)) == (words, refuses)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task_acks_late", True),
+        ("worker_prefetch_multiplier", 4),
+        ("worker_disable_prefetch", False),
+        ("task_ignore_result", False),
+        ("task_serializer", "pickle"),
+        ("accept_content", ["json", "pickle"]),
+    ],
+)
+def test_a_worker_does_not_start_where_celery_would_lose_or_double_messages(name: str, value: Any):
+    celery = create_celery(load(Settings), consumed=["filer.write"])
+    check_celery(celery)
+    celery.conf[name] = value
+    with pytest.raises(BadSettings, match=name):
+        check_celery(celery)
