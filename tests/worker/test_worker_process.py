@@ -1,0 +1,144 @@
+"""The parts of a worker process as they are put together: what each turn of its loop does, and how it shuts down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage_backends.configuration.subsystems import Subsystems
+from storage_backends.journal import ShuttingDown
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker import health_report
+from worker.catalog.operations import QueueClass
+from worker.config.settings import BadSettings, Settings, load
+from worker.execution.lease import Lease
+from worker.jobs.record import State
+from worker.main import Runtime, _selected, build
+from worker.maintenance.compaction import COMPACT_AFTER_CHANGES
+
+_LISTING = f"{PREFIX}listing:{SUBSYSTEM}/volumes"
+
+
+def _subsystems(bench: Bench, *names: str) -> Subsystems:
+    texts = [f"{name}🌈DummyStorage🌈state_dir🌈{bench.folder}" for name in names]
+    return Subsystems.from_environment({"SAPI_BACKENDS": "🦄".join(texts)})
+
+
+@pytest.fixture
+def runtime(bench: Bench, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path))
+    settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True, refresh_interval=60, events_keep=100)
+    made = build(settings, _subsystems(bench, SUBSYSTEM), list(QueueClass), "test@host")
+    yield made
+    made.stop()
+
+
+def _now_ms(bench: Bench) -> int:
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def _numbers(bench: Bench, *names: str) -> list[int]:
+    values: Any = bench.client.hmget(_LISTING, *names)
+    return [int(value) for value in values]
+
+
+def _changed_often(bench: Bench) -> None:
+    """A cached listing with so many changes that it is compacted."""
+    bench.node().carry_out(bench.accept("list_volumes"))
+    (seq,) = _numbers(bench, "seq")
+    pipe = bench.client.pipeline()
+    for number in range(1, COMPACT_AFTER_CHANGES + 1):
+        pipe.xadd(f"{PREFIX}delta:{SUBSYSTEM}/volumes", {"k": "gone", "v": ""}, id=f"{seq + number}-0")
+    pipe.hset(_LISTING, "seq", seq + COMPACT_AFTER_CHANGES)
+    pipe.execute()
+
+
+def test_a_turn_of_the_loop_does_all_that_is_due(bench: Bench, runtime: Runtime):
+    client = bench.client
+    _changed_often(bench)
+    client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(bench) + 1}-0")
+    client.zadd(f"{PREFIX}batches_preparing", {"abandoned": 1})
+    client.zadd(f"{PREFIX}batches_stopping", {"gone": 1})
+    with runtime.gateways[SUBSYSTEM].session():
+        pass
+    runtime.maintenance._turn(0)
+    base_seq, seq = _numbers(bench, "base_seq", "seq")
+    assert base_seq == seq
+    assert not client.exists(f"{PREFIX}batches_preparing", f"{PREFIX}batches_stopping")
+    assert client.hget(f"{PREFIX}metrics", f"filer {SUBSYSTEM} ok") == b"1"
+    assert client.llen(f"{PREFIX}metrics_history") == 1
+    assert client.get(f"{PREFIX}breaker:{SUBSYSTEM}:test@host") == b"closed"
+    assert client.exists(f"{PREFIX}refresh:{SUBSYSTEM}")
+    for queue_class, slots in (("write", 8), ("read", 8), ("list", 4)):
+        assert client.zrange(f"{PREFIX}workers:{SUBSYSTEM}.{queue_class}", 0, -1) == [b"test@host"]
+        assert client.get(f"{PREFIX}capacity:{SUBSYSTEM}.{queue_class}") == str(slots).encode()
+    report = health_report.read("test")
+    assert report is not None
+    assert report[1] == health_report.OK
+
+
+def test_old_events_are_deleted(bench: Bench, runtime: Runtime):
+    for ago_s in (120, 80):
+        bench.client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(bench) - ago_s * 1000}-0")
+    runtime.maintenance._turn(1)
+    events: Any = bench.client.xrange(f"{PREFIX}event_log")
+    assert _now_ms(bench) - int(events[0][0].partition(b"-")[0]) < 100_000
+
+
+def test_what_is_reconciled_is_an_event_for_flower(bench: Bench, runtime: Runtime):
+    events: list[tuple[str, dict[str, Any]]] = []
+
+    class Dispatcher:
+        def send(self, kind: str, **fields: Any) -> None:
+            events.append((kind, fields))
+
+    runtime.celery.flower_events = Dispatcher()
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id).record_intent("create_volume")
+    bench.let_time_pass()
+    runtime.maintenance.recover(SUBSYSTEM)
+    runtime.maintenance._pool.shutdown(wait=True)
+    assert bench.job(job_id).state is State.FAILED
+    assert events == [("task-failed", {"uuid": job_id, "exception": "JobFailed('worker-lost')", "traceback": None})]
+
+
+def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs(
+    bench: Bench, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    limits = list[int]()
+    monkeypatch.setattr("worker.main.exit_after_drain", lambda: limits.append(1))
+    runtime.maintenance._turn(0)
+    lease = runtime.runner._claims.claim(bench.accept("get_volume"))
+    assert isinstance(lease, Lease)
+    stopped = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(ShuttingDown):
+            lease.wait(60)
+        stopped.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    began = time.monotonic()
+    runtime.begin_drain()
+    assert stopped.wait(20)
+    waiting.join()
+    assert time.monotonic() - began < 20
+    assert bench.client.zrange(f"{PREFIX}workers:{SUBSYSTEM}.write", 0, -1) == []
+    assert bench.client.zrange(f"{PREFIX}draining", 0, -1) == [b"test@host"]
+    assert limits == [1]
+
+
+def test_a_worker_serves_the_storage_systems_that_it_is_given(bench: Bench):
+    subsystems = _subsystems(bench, "one", "two")
+    assert [list(_selected(subsystems, names)) for names in ("", " two ,", "two,one")] == [
+        ["one", "two"], ["two"], ["two", "one"],
+    ]  # fmt: skip
+    with pytest.raises(BadSettings, match="three"):
+        _selected(subsystems, "one,three")
