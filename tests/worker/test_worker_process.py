@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,11 +124,9 @@ def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    began = time.monotonic()
     runtime.begin_drain()
     assert stopped.wait(20)
     waiting.join()
-    assert time.monotonic() - began < 20
     assert bench.client.zrange(f"{PREFIX}workers:{SUBSYSTEM}.write", 0, -1) == []
     assert bench.client.zrange(f"{PREFIX}draining", 0, -1) == [b"test@host"]
     assert limits == [1]

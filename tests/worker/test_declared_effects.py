@@ -1,0 +1,137 @@
+"""What the catalog declares of each operation: what it leaves in the cache, what it waits for, what a success is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from storage_backends.errors import NotFound
+from storage_backends.journal import InMemoryJournal
+from tests.worker.bench import CALLS, SUBSYSTEM, Bench
+from worker.catalog.operations import OPERATIONS
+from worker.catalog.ordering_keys import ordering_keys
+from worker.catalog.success_status import RETURNS_LOCATION, success_status
+from worker.jobs.record import State
+from worker.listings.repository import Listings
+
+_CHANGES = [name for name, operation in OPERATIONS.items() if operation.is_change]
+_READS = [name for name, operation in OPERATIONS.items() if not operation.is_change]
+#: What makes a difference to reads that a call of the list above does not make.
+_MORE = {
+    "delete_policy": {"policy": "unused"},
+    "restrict_volume": {"volume": "vol"},
+    "remove_lock": {"volume": "vol", "host": "h0"},
+    "ensure_policy_rule_absent": {"policy": "pol", "rule": "h1"},
+}
+
+
+def _fresh(bench: Bench, name: str, arguments: dict[str, Any]) -> Any:
+    """What the storage system says now; None where there is no such thing."""
+    try:
+        return orjson.loads(orjson.dumps(OPERATIONS[name].run(bench.backend, arguments, InMemoryJournal())))
+    except NotFound:
+        return None
+
+
+def _cached(bench: Bench, name: str, arguments: dict[str, Any]) -> Any:
+    """What the cache says; None where it must be read again."""
+    resource_type = OPERATIONS[name].reads
+    assert resource_type is not None
+    parent = resource_type.parent.cache_key(SUBSYSTEM, arguments) if resource_type.parent else ""
+    listings = Listings(bench.client, bench.scripts, bench.settings)
+    state = listings.listing_state(resource_type, resource_type.cache_key(SUBSYSTEM, arguments), parent)
+    listing = listings.load(state.listing_version) if state.usable and state.listing_version else None
+    if listing is None:
+        return None
+    return listing.records[0] if resource_type.single and listing.records else listing.records
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+def test_after_each_change_everything_that_is_cached_is_true(bench: Bench, change: str):
+    node = bench.node()
+    bench.backend.create_snapshot("vol", "later", journal=InMemoryJournal())
+    bench.backend.create_policy("unused", rules=["h1"], journal=InMemoryJournal())
+    reads = [(name, CALLS[name]) for name in _READS]
+    reads += [("get_policy", {"policy": "unused"}), ("get_snapshot", {"volume": "vol", "name": "later"})]
+    for name, arguments in reads:
+        node.carry_out(bench.accept(name, **arguments))
+        assert _cached(bench, name, arguments) == _fresh(bench, name, arguments)
+    job_id = bench.accept(change, **_MORE.get(change, CALLS[change]))
+    node.carry_out(job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    for name, arguments in reads:
+        cached = _cached(bench, name, arguments)
+        assert cached is None or cached == _fresh(bench, name, arguments), (name, arguments)
+
+
+def test_a_snapshot_that_was_purged_is_in_no_listing(bench: Bench):
+    node = bench.node()
+    for read in ("list_snapshots", "get_snapshot"):
+        node.carry_out(bench.accept(read))
+    original = bench.backend.create_snapshot
+
+    def purging(volume: str, name: str, *, purge_old_if_needed: bool = False, journal: Any) -> Any:
+        assert purge_old_if_needed
+        bench.backend.delete_snapshot(volume, "snap", journal=InMemoryJournal())
+        return original(volume, name, journal=journal)
+
+    bench.backend.create_snapshot = purging  # type: ignore[method-assign]
+    node.carry_out(bench.accept("create_snapshot", volume="vol", name="new", purge_old_if_needed=True))
+    for read in ("list_snapshots", "get_snapshot"):
+        assert _cached(bench, read, CALLS[read]) is None
+
+
+def _order(operation: str, **arguments: Any) -> dict[str, Any]:
+    fields = ordering_keys(OPERATIONS[operation], SUBSYSTEM, arguments)
+    return {name: json.loads(text) if text.startswith("[") else text for name, text in fields.items()}
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "order"),
+    [
+        ("list_volumes", {}, {"keys": ["read:filer/volumes"], "references": "", "behind_paths": ""}),
+        (
+            "list_snapshots", {"volume": "n:/Vol"},
+            {"keys": ["read:filer/volumes/n:/Vol/snapshots"], "references": ["volume"], "behind_paths": ""},
+        ),
+        ("update_volume", {"volume": "v"}, {"keys": ["volume:v"], "references": "", "behind_paths": "1"}),
+        ("update_volume", {"volume": "n:/V"}, {"keys": ["path:/v"], "references": ["volume"], "behind_paths": "1"}),
+        ("create_volume", {"volume": "v"}, {"keys": ["path:/v", "volume:v"], "references": "", "behind_paths": "1"}),
+        (
+            "create_volume", {"volume": "v", "junction_path": "/A/B"},
+            {"keys": ["path:/a/b", "volume:v"], "references": "", "behind_paths": "1"},
+        ),
+        (
+            "clone_volume", {"volume": "c", "from_volume": "n:/v", "from_snapshot": "s"},
+            {
+                "keys": ["path:/c", "path:/v", "volume:c"], "changed": ["path:/c", "volume:c"],
+                "references": ["from_volume"], "behind_paths": "1",
+            },
+        ),
+        (
+            "reinstate_volume", {"volume": "v", "junction_path": "/back"},
+            {"keys": ["path:/back", "volume:v"], "references": "", "behind_paths": "1"},
+        ),
+        ("delete_policy", {"policy": "p:/x"}, {"keys": ["policy:p:/x"], "references": "", "behind_paths": ""}),
+    ],
+)  # fmt: skip
+def test_what_a_job_waits_for(operation: str, arguments: dict[str, Any], order: dict[str, Any]):
+    assert _order(operation, **arguments) == order
+
+
+def test_what_a_success_is():
+    created = {
+        "create_volume", "clone_volume", "roll_back_volume", "create_snapshot", "create_lock", "create_policy",
+        "ensure_policy_rule_present",
+    }  # fmt: skip
+    without_body = {
+        "restrict_volume", "delete_snapshot", "remove_lock", "delete_policy", "ensure_policy_rule_absent",
+    }  # fmt: skip
+    statuses = {name: int(success_status(operation)) for name, operation in OPERATIONS.items()}
+    assert {name for name, status in statuses.items() if status == 201} == created
+    assert {name for name, status in statuses.items() if status == 204} == without_body
+    assert set(statuses.values()) == {200, 201, 204}
+    assert created - RETURNS_LOCATION == {"create_lock", "ensure_policy_rule_present"}
