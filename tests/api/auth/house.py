@@ -34,7 +34,7 @@ def build(client: redis.Redis, **settings: Any) -> Flask:
     auth.init_app(app, load(auth.AuthSettings, **settings), client=client, prefix=PREFIX)
     app.add_url_rule("/v4/needs/<role>", view_func=needs, methods=["GET", "POST"])
     app.add_url_rule("/whoami", view_func=whoami)
-    app.add_url_rule("/owner", view_func=lambda: auth.principal().owner)
+    app.add_url_rule("/owner", endpoint="owner", view_func=lambda: auth.principal().owner)
     app.add_url_rule("/healthz", endpoint="healthz", view_func=lambda: "ok")
     return app
 

@@ -113,11 +113,7 @@ def test_what_is_no_network_stops_the_start(house, network):
 
 
 def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
-    from api import auth
-
-    app = with_provider(redis_client, provider)
-    app.add_url_rule("/owner", view_func=lambda: auth.principal().owner)
-    client = app.test_client()
+    client = with_provider(redis_client, provider).test_client()
 
     def owner(**claims):
         return client.get("/owner", headers={"Authorization": f"Bearer {provider.token(**claims)}"}).text
