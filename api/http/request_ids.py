@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import uuid
+import secrets
 
 from flask import g, has_request_context, request
 
@@ -22,4 +22,4 @@ def request_id() -> str:
 
 def given_or_new(sent: str) -> str:
     """Return the id that a client sent if it is valid, otherwise a new one."""
-    return sent if _SANE.match(sent) else uuid.uuid4().hex
+    return sent if _SANE.match(sent) else secrets.token_hex(16)

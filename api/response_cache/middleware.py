@@ -8,6 +8,7 @@ line, the audit event and the counters that every request has.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 import time
@@ -36,6 +37,8 @@ _REDIS_ERROR = "sapi.redis_error"
 _MAX_RESPONSES = 512
 #: Requests with one of these headers are not cached: their responses depend on the time, or they have a body.
 _UNCACHEABLE = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING")
+#: Granian puts the process's environment variables into each request's environment.
+_OF_PROCESS = frozenset(name for name in os.environ if not name.startswith("HTTP_")) | {"HTTP_X_REQUEST_ID"}
 #: Larger bodies are answered with one at a time: the server copies each while no other thread can run, and beside a
 #: crowd of such threads others would hardly ever run.
 _LARGE_BYTES = 1 << 20
@@ -184,7 +187,8 @@ class ResponseCacheMiddleware:
 
     def _digest(self, environ: Environ) -> bytes:
         """Identify the request and its sender; keyed, so that no password or cookie stays in memory."""
-        headers = [item for item in environ.items() if item[0].startswith("HTTP_") and item[0] != "HTTP_X_REQUEST_ID"]
+        names = [name for name in environ.keys() - _OF_PROCESS if name.startswith("HTTP_")]
+        headers = [(name, environ[name]) for name in sorted(names)]
         varying = (
             environ.get("PATH_INFO"), environ.get("QUERY_STRING"), environ.get("RAW_URI"),
             environ.get("REMOTE_ADDR"), environ.get("wsgi.url_scheme"), headers,

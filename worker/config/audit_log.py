@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
+from types import MappingProxyType
 from typing import Any
 
 from worker.config.networks import network_of
@@ -26,6 +27,7 @@ _WINDOW_S = 60.0
 #: One network may write this fraction (1/n) of the lines of all anonymous clients.
 _NETWORK_SHARE = 10
 _STRANGERS = "strangers"
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def open_log(destination: str) -> None:
@@ -83,10 +85,10 @@ class AuditLog:
         for source, count in left_out.items():
             _write({"time": now(), "event": "left-out", "source": source, "count": count})
 
-    def _next_window(self) -> Counter[str]:
+    def _next_window(self) -> Mapping[str, int]:
         """Begin the next minute when it is due; return how many events were left out in the last one, by source."""
         if self._clock() < self._ends_at:
-            return Counter()
+            return _NOTHING
         left_out, self._left_out = self._left_out, Counter()
         self._written.clear()
         self._ends_at = self._clock() + _WINDOW_S

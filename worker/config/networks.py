@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Prefix length of the IPv6 network that counts as one client.
 _SITE_BITS = 64
+#: How many addresses and their networks are remembered: parsing one takes as long as writing a line of log.
+_REMEMBERED = 4096
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -19,6 +22,7 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def network_of(address: str | None) -> str:
     """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     parsed = _parse(address)

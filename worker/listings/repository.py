@@ -87,8 +87,9 @@ class Listings:
     def listing_state(self, resource_type: ResourceType, cache_key: str, parent_key: str = "") -> ListingState:
         """Read the state of one listing, in one round trip."""
         replies = self._reads.read(self._reads.pack(self.state_commands(cache_key, parent_key)))
-        (seconds, micros), fields, epoch, inflight, unavailable = replies
+        (seconds, micros), fields, (inflight, unavailable), *parent = replies
         state = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value is not None}
+        epoch = parent[0] if parent else state.get("epoch")
         outdated = resource_type.single and int(epoch or 0) != int(state.get("parent_epoch", 0))
         return ListingState(
             cache_key,
@@ -99,18 +100,22 @@ class Listings:
             state.get("hash", ""),
             invalid="invalid" in state or outdated,
             inflight=(inflight or b"").decode(),
-            unavailable=bool(unavailable),
+            unavailable=unavailable is not None,
             replies=replies[1:],
         )
 
     def state_commands(self, cache_key: str, parent_key: str = "") -> tuple[tuple[str, ...], ...]:
-        """The commands whose replies make a `ListingState`; the first one is TIME."""
+        """The commands whose replies make a `ListingState`; the first one is TIME.
+
+        They are few, since each reply costs a client more than Redis: they are read for every cached response.
+        """
+        subsystem, _, _ = cache_key.partition("/")
+        parent = (("HGET", self._keys.listing(parent_key), "epoch"),) if parent_key else ()
         return (
             ("TIME",),
             ("HMGET", self._keys.listing(cache_key), *_FIELDS),
-            ("HGET", self._keys.listing(parent_key or cache_key), "epoch"),
-            ("GET", self._keys.inflight(cache_key)),
-            ("EXISTS", self._keys.unreachable(cache_key.split("/", 1)[0])),
+            ("MGET", self._keys.inflight(cache_key), self._keys.unreachable(subsystem)),
+            *parent,
         )
 
     def load(self, listing_version: ListingVersion, like: Listing | None = None) -> Listing | None:
@@ -212,7 +217,7 @@ class Listings:
         return self._keys.alias(subsystem, junction_path.lower())
 
 
-_FIELDS = ("base", "base_seq", "seq", "as_of", "count", "hash", "invalid", "parent_epoch")
+_FIELDS = ("base", "base_seq", "seq", "as_of", "count", "hash", "invalid", "parent_epoch", "epoch")
 
 
 def _listing_version(cache_key: str, state: Mapping[str, str]) -> ListingVersion | None:
