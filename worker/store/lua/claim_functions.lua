@@ -1,17 +1,22 @@
 -- Claims of jobs. Prepended to every script after batch_functions.lua.
--- Claim a queued job, which must be runnable, for a worker; return its record.
-local function claim(id, token, lease_ms, read_ms, change_ms)
+-- Mark a job, which must not be in a queue, as running on a worker; return its record.
+local function start(id, token, lease_ms, read_ms, change_ms)
   local f = get(id, 'subsystem', 'queue', 'kind', 'attempt', 'created', 'version')
   local limit = tonumber(f[3] == 'read' and read_ms or change_ms)
-  leave_queue(f[2], id)
   redis.call('ZADD', running_key(f[2]), now, id)
   redis.call('ZADD', due_key(f[1]), now + tonumber(lease_ms), id)
   if f[4] == '0' then observe('wait ' .. f[2], now - tonumber(f[5])) end
-  index_state(id, 'queued', 'running')
   change(id, f[6], {}, 'state', 'running', 'attempt', text((tonumber(f[4]) or 0) + 1), 'token', token, 'started', text(now),
     'lease', text(now + tonumber(lease_ms)), 'deadline', text(now + limit), 'stalled_since', '', 'waiting_reason', '', 'step', '',
     'backend_job', '', 'not_before', '', 'message', '')
   return redis.call('HGETALL', job_key(id))
+end
+
+-- Claim a queued job, which must be runnable, for a worker; return its record.
+local function claim(id, ...)
+  leave_queue(get(id, 'queue')[1], id)
+  index_state(id, 'queued', 'running')
+  return start(id, ...)
 end
 
 -- Claim the first runnable job of a queue for a worker; return its record, or an empty list. `also_dispatched`: '1' to include jobs
@@ -46,18 +51,28 @@ local function may_start(id)
   return due and not is_held_back(f[3], f[4], f[5]) and not is_blocked(id)
 end
 
--- Claim a job for a waiting slot; false when no slot waits, or the job is not runnable yet.
-local function hand_to_waiting_slot(id, queue)
-  if redis.call('EXISTS', waiting_slots_key(queue)) == 0 or not may_start(id) then return false end
+-- Take a waiting slot for a job; nil when no slot waits, or the job is not runnable yet.
+local function take_waiting_slot(id, queue)
+  if redis.call('EXISTS', waiting_slots_key(queue)) == 0 or not may_start(id) then return nil end
   local slot = redis.call('ZPOPMAX', waiting_slots_key(queue))
   local left_ms = tonumber(slot[2]) - now
   -- Later than any slot waits: the clock was set back.
-  if left_ms <= 0 or left_ms > LONGEST_WAIT_MS then return false end
-  local token, lease_ms, read_ms, change_ms = string.match(slot[1], '^(%S+) (%d+) (%d+) (%d+)$')
+  if left_ms <= 0 or left_ms > LONGEST_WAIT_MS then return nil end
+  return slot[1]
+end
+
+-- Claim a job for a waiting slot that was taken for it. `claim_job`: `claim`, or `start` for a job that is in no queue yet.
+local function claim_for_slot(slot, id, claim_job)
+  local token, lease_ms, read_ms, change_ms = string.match(slot, '^(%S+) (%d+) (%d+) (%d+)$')
   local key = P .. 'handed:' .. token
-  redis.call('RPUSH', key, cjson.encode(claim(id, token, lease_ms, read_ms, change_ms)))
+  redis.call('RPUSH', key, cjson.encode(claim_job(id, token, lease_ms, read_ms, change_ms)))
   redis.call('PEXPIRE', key, 10000)
-  return true
+end
+
+local function hand_to_waiting_slot(id, queue)
+  local slot = take_waiting_slot(id, queue)
+  if slot then claim_for_slot(slot, id, claim) end
+  return slot ~= nil
 end
 
 -- Returns those of the messages that idle slots can take, and those of batches, which need no slot.

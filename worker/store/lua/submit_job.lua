@@ -68,21 +68,26 @@ local seq = text(redis.call('INCR', P .. 'seq'))
 set_all(id, fields, 'state', 'queued', 'seq', seq, 'version', '1', 'attempt', '0', 'created', text(now),
   'updated', text(now), 'waiters', '0')
 local sub = fields.subsystem
-redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
-enter_queue(fields.queue, id, seq)
 for _, key in ipairs(cjson.decode(fields.keys)) do redis.call('ZADD', ordering_key(sub, key), seq, id) end
 if fields.references ~= '' and fields.kind == 'change' then redis.call('ZADD', unresolved_key(sub), seq, id) end
 if fields.kind == 'change' then note_change(id, fields, seq, r) end
-index_job(id, fields, tonumber(seq), 'queued')
 if r.inflight ~= '' then redis.call('SET', inflight_key(r.inflight), id) end
 if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
   redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
 end
-log_event(id)
-if r.to_waiting_slot and hand_to_waiting_slot(id, fields.queue) then
+local slot = r.to_waiting_slot and take_waiting_slot(id, fields.queue)
+if slot then
+  -- It begins at once, so it is entered into no queue, and into the index as running.
+  index_job(id, fields, tonumber(seq), 'running')
+  log_event(id)
+  claim_for_slot(slot, id, start)
   return {'NEW', id, job_status(id, ARGV[4], ARGV[5])}
 end
+redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
+enter_queue(fields.queue, id, seq)
+index_job(id, fields, tonumber(seq), 'queued')
+log_event(id)
 if ARGV[6] ~= '' and has_idle_slots(fields.queue) then
   redis.call('LPUSH', messages_key(fields.queue), ARGV[6])
   redis.call('HSET', job_key(id), 'dispatched_at', text(now))
