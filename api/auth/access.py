@@ -189,18 +189,28 @@ def _by_header(sent: Authorization | None) -> Principal:
 
 def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
     _note(auth_method="basic")
-    user, network = sent.username or "", network_of(request.remote_addr)
+    user, network, password = sent.username or "", network_of(request.remote_addr), sent.password or ""
+    counts = basic.recent.counts(user, network, password) or _check_password(basic, user, network, password)
+    _remember_attempts(basic, user, network, counts)
+    return Principal(basic.name, auth_services().roles.of_basic(), "basic", _basic_id(basic.name))
+
+
+def _check_password(basic: BasicUser, user: str, network: str, password: str) -> Counts | None:
+    """Check a password, unless too many wrong ones were sent; return the counters of these in Redis."""
     counts = basic.attempts.counts(user, network)
     limit = basic.attempts.limit_reached(counts, user, network)
     if limit:
+        basic.recent.clear()
         _refuse_attempt(user, limit)
-    if not basic.is_it(user, sent.password):
+    if not basic.is_it(user, password):
+        basic.recent.clear()
         basic.attempts.record_failure(user, network)
         _note(who=user)
         require_authentication("The user name or the password is wrong.")
     basic.attempts.record_success(user, network, counts)
-    _remember_attempts(basic, user, network, counts)
-    return Principal(basic.name, auth_services().roles.of_basic(), "basic", _basic_id(basic.name))
+    if counts is not None:
+        basic.recent.add(user, network, password, counts)
+    return counts
 
 
 def _refuse_attempt(user: str, limit: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 
+from api.auth.recent_sign_ins import RecentSignIns
 from api.auth.settings import AuthSettings
 from worker.store.sign_in_attempts import SignInAttempts
 
@@ -14,6 +15,7 @@ class BasicUser:
     def __init__(self, settings: AuthSettings, attempts: SignInAttempts) -> None:
         self.name = settings.basic_auth_username
         self.attempts = attempts
+        self.recent = RecentSignIns()
         self._password = settings.basic_auth_password
 
     def is_it(self, name: str | None, password: str | None) -> bool:

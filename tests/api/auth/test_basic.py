@@ -6,7 +6,9 @@ import base64
 
 import pytest
 
+from api.auth.recent_sign_ins import REMEMBERED_S, RecentSignIns
 from tests.api.auth.house import build, roles_of
+from worker.store.sign_in_attempts import SignInAttempts
 
 SETTINGS = {
     "basic_auth_username": "svc",
@@ -75,6 +77,39 @@ def test_all_processes_count_together(redis_client):
         429,
     ]
     assert other.get("/login_basic", headers=GOOD).status_code == 429
+
+
+def test_a_series_of_requests_asks_for_the_counts_once(redis_client, monkeypatch):
+    client = build(redis_client, **SETTINGS).test_client()
+    asked = []
+    counts = SignInAttempts.counts
+    monkeypatch.setattr(SignInAttempts, "counts", lambda *it: asked.append(it[1:]) or counts(*it))
+
+    assert [client.get("/whoami", headers=GOOD).status_code for _ in range(3)] == [200, 200, 200]
+    assert asked == [("svc", "127.0.0.1/32")]
+
+
+@pytest.mark.parametrize("guesses_elsewhere", [1, 2])
+def test_after_a_wrong_password_the_right_one_is_checked_anew(redis_client, guesses_elsewhere):
+    one, other = (build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client() for _ in range(2))
+    assert one.get("/whoami", headers=GOOD).status_code == 200
+    for _ in range(guesses_elsewhere):
+        other.get("/whoami", headers=basic("svc", "x"))
+
+    assert one.get("/whoami", headers=basic("svc", "x")).status_code in (401, 429)
+    assert one.get("/whoami", headers=GOOD).status_code == 429
+
+
+def test_a_sign_in_is_remembered_for_a_moment_and_for_what_was_sent():
+    now_s = [100.0]
+    recent = RecentSignIns(clock=lambda: now_s[0])
+    recent.add("svc", "192.0.2.1/32", "right", (b"1", None, None))
+
+    for other in (("svc", "192.0.2.1/32", "wrong"), ("svc", "192.0.2.2/32", "right"), ("s", "192.0.2.1/32", "right")):
+        assert recent.counts(*other) is None
+    assert recent.counts("svc", "192.0.2.1/32", "right") == (b"1", None, None)
+    now_s[0] += REMEMBERED_S
+    assert recent.counts("svc", "192.0.2.1/32", "right") is None
 
 
 def test_an_ipv6_network_is_one_client(redis_client):
