@@ -3,8 +3,8 @@
 local function start(id, token, lease_ms, read_ms, change_ms)
   local f = get(id, 'subsystem', 'queue', 'kind', 'attempt', 'created', 'version')
   local limit = tonumber(f[3] == 'read' and read_ms or change_ms)
-  redis.call('ZADD', running_key(f[2]), now, id)
-  redis.call('ZADD', due_key(f[1]), now + tonumber(lease_ms), id)
+  redis.call('ZADD', running_key(f[2]), text(now), id)
+  redis.call('ZADD', due_key(f[1]), text(now + tonumber(lease_ms)), id)
   if f[4] == '0' then observe('wait ' .. f[2], now - tonumber(f[5])) end
   change(id, f[6], {}, 'state', 'running', 'attempt', text((tonumber(f[4]) or 0) + 1), 'token', token, 'started', text(now),
     'lease', text(now + tonumber(lease_ms)), 'deadline', text(now + limit), 'stalled_since', '', 'waiting_reason', '', 'step', '',
@@ -22,7 +22,7 @@ end
 -- Claim the first runnable job of a queue for a worker; return its record, or an empty list. `also_dispatched`: '1' to include jobs
 -- whose message is in transit.
 local function claim_next(queue, scan, also_dispatched, token, lease_ms, read_ms, change_ms)
-  for _, id in ipairs(redis.call('ZRANGE', queued_key(queue), 0, tonumber(scan) - 1)) do
+  for _, id in ipairs(redis.call('ZRANGE', queued_key(queue), '0', text(tonumber(scan) - 1))) do
     local state, not_before, dispatched_at, batch, released, attempt =
       unpack(get(id, 'state', 'not_before', 'dispatched_at', 'batch', 'released', 'attempt'))
     local due = (tonumber(not_before or '') or 0) <= now and not is_held_back(batch, released, attempt)
@@ -41,7 +41,7 @@ end
 local LONGEST_WAIT_MS = 1000
 local function waiting_slots_key(queue) return P .. 'waiting_slots:' .. queue end
 local function enter_waiting_slot(queue, wait_ms, token, lease_ms, read_ms, change_ms)
-  redis.call('ZADD', waiting_slots_key(queue), now + tonumber(wait_ms), table.concat({token, lease_ms, read_ms, change_ms}, ' '))
+  redis.call('ZADD', waiting_slots_key(queue), text(now + tonumber(wait_ms)), table.concat({token, lease_ms, read_ms, change_ms}, ' '))
   redis.call('PEXPIRE', waiting_slots_key(queue), wait_ms)
 end
 
@@ -66,7 +66,7 @@ local function claim_for_slot(slot, id, claim_job)
   local token, lease_ms, read_ms, change_ms = string.match(slot, '^(%S+) (%d+) (%d+) (%d+)$')
   local key = P .. 'handed:' .. token
   redis.call('RPUSH', key, cjson.encode(claim_job(id, token, lease_ms, read_ms, change_ms)))
-  redis.call('PEXPIRE', key, 10000)
+  redis.call('PEXPIRE', key, '10000')
 end
 
 local function hand_to_waiting_slot(id, queue)

@@ -5,6 +5,7 @@
 -- itself holds an entry of fixed width for each job: its id, and when it was accepted and ended.
 local CHUNK_JOBS = 8192
 local ENTRY_BYTES, ID_BYTES, TIME_DIGITS = 62, 36, 13
+local TIME_FORMAT = '%0' .. TIME_DIGITS .. 'd'
 local STATES = {'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled'}
 local function chunk_of(seq) return math.floor(seq / CHUNK_JOBS) end
 local function chunk_key(chunk) return P .. 'index:' .. text(chunk) end
@@ -50,42 +51,43 @@ local function joined(...)
 end
 
 local function note_chunk(chunk, properties)
-  for _, property in ipairs(properties) do redis.call('ZADD', chunks_key(property), chunk, text(chunk)) end
+  chunk = text(chunk)
+  for _, property in ipairs(properties) do redis.call('ZADD', chunks_key(property), chunk, chunk) end
 end
 
 local function set_bits(seq, properties)
-  local chunk, offset, keys = chunk_of(seq), seq % CHUNK_JOBS, {}
+  local chunk, offset, keys = chunk_of(seq), text(seq % CHUNK_JOBS), {}
   for i, property in ipairs(properties) do keys[i] = bitmap_key(chunk, property) end
   if redis.call('EXISTS', unpack(keys)) < #keys then note_chunk(chunk, properties) end
-  for _, key in ipairs(keys) do redis.call('SETBIT', key, offset, 1) end
+  for _, key in ipairs(keys) do redis.call('SETBIT', key, offset, '1') end
 end
 
--- An empty bitmap is deleted.
+-- An empty bitmap is deleted. `offset` is text.
 local function clear_bit(key, offset)
-  redis.call('SETBIT', key, offset, 0)
-  if redis.call('BITPOS', key, 1) >= 0 then return false end
+  redis.call('SETBIT', key, offset, '0')
+  if redis.call('BITPOS', key, '1') >= 0 then return false end
   redis.call('DEL', key)
   return true
 end
 
 local function clear_bits(seq, properties)
-  local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
+  local chunk, offset = chunk_of(seq), text(seq % CHUNK_JOBS)
   for _, property in ipairs(properties) do
     if clear_bit(bitmap_key(chunk, property), offset) then redis.call('ZREM', chunks_key(property), text(chunk)) end
   end
 end
 
 local function index_entry(id, finished)
-  return string.format('%-' .. ID_BYTES .. 's%0' .. TIME_DIGITS .. '.0f%0' .. TIME_DIGITS .. '.0f', id, now, finished)
+  return string.format('%-' .. ID_BYTES .. 's' .. TIME_FORMAT .. TIME_FORMAT, id, now, finished)
 end
 
 -- Add a new job; `f` are its fields, `seq` is a number.
 local function index_job(id, f, seq, state)
   local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
-  redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES, index_entry(id, 0))
-  redis.call('ZADD', P .. 'index_chunks', chunk, text(chunk))
+  redis.call('SETRANGE', chunk_key(chunk), text(offset * ENTRY_BYTES), index_entry(id, 0))
+  redis.call('ZADD', P .. 'index_chunks', text(chunk), text(chunk))
   set_bits(seq, joined(fixed_properties(f), class_properties(f, class_of(state)), {'state:' .. state}))
-  if (f.volume or '') ~= '' then redis.call('ZADD', volume_index_key(f.volume, class_of(state)), seq, id) end
+  if (f.volume or '') ~= '' then redis.call('ZADD', volume_index_key(f.volume, class_of(state)), text(seq), id) end
 end
 
 -- Set the same bit of consecutive jobs; `from` and `to` lie in one chunk.
@@ -136,12 +138,11 @@ end
 -- A job has ended: move it out of the class of unfinished jobs, and write the time into its entry.
 local function index_end(id, f, seq, state)
   local chunk, offset = chunk_of(seq), seq % CHUNK_JOBS
-  redis.call('SETRANGE', chunk_key(chunk), offset * ENTRY_BYTES + ID_BYTES + TIME_DIGITS,
-    string.format('%0' .. TIME_DIGITS .. '.0f', now))
-  redis.call('ZADD', P .. 'index_last_end', now, text(chunk))
+  redis.call('SETRANGE', chunk_key(chunk), text(offset * ENTRY_BYTES + ID_BYTES + TIME_DIGITS), string.format(TIME_FORMAT, now))
+  redis.call('ZADD', P .. 'index_last_end', text(now), text(chunk))
   if f.volume == '' then return end
   redis.call('ZREM', volume_index_key(f.volume, 'open'), id)
-  redis.call('ZADD', volume_index_key(f.volume, state), seq, id)
+  redis.call('ZADD', volume_index_key(f.volume, state), text(seq), id)
 end
 
 -- Move a job from one state to another in the index, and in the counts of its batch.
@@ -166,7 +167,7 @@ local function unindex_job(id)
   if not seq then return end
   local chunk, class = chunk_of(seq), class_of(f.state)
   clear_bits(seq, joined(fixed_properties(f), class_properties(f, class), {'state:' .. f.state}))
-  if f.batch ~= '' then clear_bit(batch_bitmap_key(chunk, f.batch), seq % CHUNK_JOBS) end
+  if f.batch ~= '' then clear_bit(batch_bitmap_key(chunk, f.batch), text(seq % CHUNK_JOBS)) end
   if f.volume ~= '' then redis.call('ZREM', volume_index_key(f.volume, class), id) end
   local states = {}
   for i, state in ipairs(STATES) do states[i] = bitmap_key(chunk, 'state:' .. state) end

@@ -2,11 +2,11 @@
 -- The first job of an ordering key, with its sequence number. An entry whose record is missing (deleted by hand, or lost
 -- with a restored file) is removed, so that it does not block other jobs.
 local function first_in_ordering(key, only_looking)
-  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')
   while first[1] and redis.call('EXISTS', job_key(first[1])) == 0 do
     if only_looking then return {} end
     redis.call('ZREM', key, first[1])
-    first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    first = redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')
   end
   return first
 end
@@ -38,7 +38,7 @@ local function enter_queue(queue, id, seq)
   local mine = queued_by_requester(queue, id)
   local place = tonumber(seq) + FAIRNESS_STEP * redis.call('ZCARD', mine)
   redis.call('ZADD', queued_key(queue), 'NX', text(place), id)
-  redis.call('ZADD', mine, seq, id)
+  redis.call('ZADD', mine, text(seq), id)
 end
 
 local function leave_queue(queue, id)
@@ -48,7 +48,7 @@ end
 
 -- Counters for Prometheus (see worker/store/metrics.py): one hash, a field for each count, and for each bucket of a histogram.
 local BOUNDS_MS = {100, 500, 1000, 2000, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000}
-local function count(field) redis.call('HINCRBY', P .. 'metrics', field, 1) end
+local function count(field) redis.call('HINCRBY', P .. 'metrics', field, '1') end
 local function observe(series, ms)
   local bucket = 'inf'
   for _, bound in ipairs(BOUNDS_MS) do if ms <= bound then bucket = text(bound) break end end
@@ -88,7 +88,7 @@ end
 
 local function publish_heads(sub, keys, messages)
   for _, key in ipairs(keys) do
-    local head = redis.call('ZRANGE', ordering_key(sub, key), 0, 0)[1]
+    local head = redis.call('ZRANGE', ordering_key(sub, key), '0', '0')[1]
     local b = head and message_of(head)
     if b then messages[#messages + 1] = b end
   end
@@ -97,7 +97,7 @@ end
 local function lift_barrier(id, sub, messages)
   if redis.call('ZREM', unresolved_key(sub), id) == 0 then return end
   -- Only a few: workers with free slots pick the others themselves, and a message that finds no slot costs as much.
-  for _, waiting in ipairs(redis.call('ZRANGE', barrier_key(sub), 0, 9)) do
+  for _, waiting in ipairs(redis.call('ZRANGE', barrier_key(sub), '0', '9')) do
     local b = message_of(waiting)
     if b then messages[#messages + 1] = b end
   end
@@ -118,7 +118,7 @@ local function requeue(id, state, start, reason)
   local f = get(id, 'queue', 'seq', 'subsystem', 'version')
   redis.call('ZREM', running_key(f[1]), id)
   enter_queue(f[1], id, f[2])
-  redis.call('ZADD', due_key(f[3]), start, id)
+  redis.call('ZADD', due_key(f[3]), text(start), id)
   index_state(id, state, 'queued')
   change(id, f[4], {}, 'state', 'queued', 'token', '', 'stalled_since', '', 'started', '', 'not_before', text(start),
     'waiting_reason', reason)
@@ -134,7 +134,7 @@ local function job_status(id, workers_ttl_ms, most_inline_bytes)
   local is_prepared = f[6] and f[6] ~= '' and redis.call('EXISTS', job_key(f[6])) == 0
   if not f[4] or is_prepared or (tonumber(f[5] or '') or now + 1) <= now then return {{}, now, 0, 0, 0, 0, ''} end
   local position, behind, result = 0, 0, ''
-  local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], now - tonumber(workers_ttl_ms), '+inf')
+  local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], text(now - tonumber(workers_ttl_ms)), '+inf')
   if f[4] == 'queued' then
     position = redis.call('ZRANK', queued_key(f[2]), id) or 0
     local is_held = (f[6] or '') ~= '' and f[7] ~= '1'
@@ -167,10 +167,11 @@ local function supersede_repeats(sub, keys, seq)
   end
 end
 
+local WEEK_MS = '604800000'
 local function add_repeat(sub, keys, digest)
   for _, key in ipairs(keys) do
     redis.call('SADD', repeats_of_key(sub, key), digest)
-    redis.call('PEXPIRE', repeats_of_key(sub, key), 604800000)
+    redis.call('PEXPIRE', repeats_of_key(sub, key), WEEK_MS)
   end
 end
 
@@ -181,7 +182,7 @@ local function note_change(id, fields, seq, r)
   if not digest then return end
   redis.call('DEL', repeat_key(digest))
   redis.call('HSET', repeat_key(digest), 'id', id, 'seq', seq, 'keep_ms', text(r.repeat_ms), 'subsystem', sub, 'keys', changed)
-  redis.call('PEXPIRE', repeat_key(digest), 604800000)
+  redis.call('PEXPIRE', repeat_key(digest), WEEK_MS)
   add_repeat(sub, cjson.decode(changed), digest)
   redis.call('SET', held_key(id), '0', 'PX', text(r.held_ms))
 end
@@ -203,7 +204,7 @@ local function finish(id, state, keep_ms, fields, reply)
   change(id, f[8], fields, 'state', state, 'token', '', 'finished', text(now), 'expires', text(now + keep_ms),
     'cancellable', '0')
   index_state(id, f[4], state)
-  redis.call('ZADD', P .. 'expiring', now + keep_ms, id)
+  redis.call('ZADD', P .. 'expiring', text(now + keep_ms), id)
   local code = state == 'failed' and (fields.error_code or 'unknown') or ''
   count('ended ' .. sub .. ' ' .. f[6] .. ' ' .. state .. ' ' .. code)
   if state == 'failed' then
@@ -217,13 +218,13 @@ local function finish(id, state, keep_ms, fields, reply)
   if took then observe('run ' .. sub .. ' ' .. f[6], took) end
   if took and state == 'succeeded' then
     local mean = tonumber(redis.call('HGET', P .. 'mean_durations:' .. sub, f[6]) or took)
-    redis.call('HSET', P .. 'mean_durations:' .. sub, f[6], text(mean * 0.7 + took * 0.3))
+    redis.call('HSET', P .. 'mean_durations:' .. sub, f[6], text(math.floor(mean * 0.7 + took * 0.3 + 0.5)))
   end
   lift_barrier(id, sub, messages)
   publish_heads(sub, keys, messages)
   if f[9] == '1' then
     redis.call('RPUSH', P .. 'reply:' .. id, reply or '')
-    redis.call('PEXPIRE', P .. 'reply:' .. id, 10000)
+    redis.call('PEXPIRE', P .. 'reply:' .. id, '10000')
   end
   local request = f[10] and f[10] ~= '' and redis.call('HMGET', repeat_key(f[10]), 'id', 'keep_ms')
   if request and request[1] == id then redis.call('PEXPIRE', repeat_key(f[10]), request[2]) end

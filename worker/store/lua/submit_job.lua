@@ -61,7 +61,7 @@ for _, rate in ipairs(r.read_rates or {}) do
 end
 for _, rate in ipairs(r.read_rates or {}) do
   redis.call('INCR', rate_key(rate[1]))
-  redis.call('PEXPIRE', rate_key(rate[1]), 60000)
+  redis.call('PEXPIRE', rate_key(rate[1]), '60000')
 end
 
 local seq = text(redis.call('INCR', P .. 'seq'))
@@ -74,7 +74,7 @@ if fields.kind == 'change' then note_change(id, fields, seq, r) end
 if r.inflight ~= '' then redis.call('SET', inflight_key(r.inflight), id) end
 if r.idempotency ~= '' then
   redis.call('HSET', P .. 'idem:' .. r.idempotency, 'id', id, 'hash', r.request_hash)
-  redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, r.idempotency_ms)
+  redis.call('PEXPIRE', P .. 'idem:' .. r.idempotency, text(r.idempotency_ms))
 end
 local slot = r.to_waiting_slot and take_waiting_slot(id, fields.queue)
 if slot then
@@ -84,7 +84,7 @@ if slot then
   claim_for_slot(slot, id, start)
   return {'NEW', id, job_status(id, ARGV[4], ARGV[5])}
 end
-redis.call('ZADD', due_key(sub), now + r.first_check_ms, id)
+redis.call('ZADD', due_key(sub), text(now + r.first_check_ms), id)
 enter_queue(fields.queue, id, seq)
 index_job(id, fields, tonumber(seq), 'queued')
 log_event(id)
