@@ -264,25 +264,25 @@ def _by_token(token: str) -> Principal:
 def _by_cookie() -> Principal:
     here = auth_services()
     try:
-        kept = here.sessions.current()
-        if kept is not None and here.session_check is not None and not (kept.debug or kept.basic):
-            kept = here.session_check.with_recent_groups(kept)
+        session = here.sessions.current()
+        if session is not None and here.session_check is not None and not (session.debug or session.basic):
+            session = here.session_check.with_recent_groups(session)
     except SessionStoreUnavailable:
         reject_without_store()
-    return (_of_session(kept) if kept else None) or Principal(roles=here.roles.anonymous_roles())
+    return (_of_session(session) if session else None) or Principal(roles=here.roles.anonymous_roles())
 
 
-def _of_session(kept: Session) -> Principal | None:
+def _of_session(session: Session) -> Principal | None:
     """Return the principal of a session under the current configuration, which may have changed since it began."""
     here = auth_services()
-    if kept.debug:
+    if session.debug:
         local = here.settings.debug and is_loopback(request, proxies=here.settings.proxy_networks)
-        return Principal(kept.identity.name, EVERY_ROLE, "session", "debug") if local else None
-    if kept.basic:
-        is_still = here.basic is not None and here.basic.name == kept.identity.name
-        name = kept.identity.name
+        return Principal(session.identity.name, EVERY_ROLE, "session", "debug") if local else None
+    if session.basic:
+        is_still = here.basic is not None and here.basic.name == session.identity.name
+        name = session.identity.name
         return Principal(name, here.roles.of_basic(), "session", _basic_id(name)) if is_still else None
-    return Principal(kept.identity.name, here.roles.of_identity(kept.identity), "session", kept.identity.id)
+    return Principal(session.identity.name, here.roles.of_identity(session.identity), "session", session.identity.id)
 
 
 def _basic_id(name: str) -> str:

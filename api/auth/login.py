@@ -108,25 +108,25 @@ def logout() -> Response:
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
     sessions = auth_services().sessions
     try:
-        kept = sessions.current()
+        session = sessions.current()
         sessions.end()
     except SessionStoreUnavailable:
         reject_without_store()
-    if kept:
-        audit.decide(who=kept.identity.name, auth_method="session", allowed=True)
+    if session:
+        audit.decide(who=session.identity.name, auth_method="session", allowed=True)
     response = redirect(local_path(request.args.get("next")))
     # Pages of the signed-in user are deleted from the browser's caches, too.
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
 
 
-def enter(kept: Session, target: str, tokens: Mapping[str, Any] | None = None) -> Response:
+def enter(session: Session, target: str, tokens: Mapping[str, Any] | None = None) -> Response:
     """Begin a session, and redirect to ``target``; ``tokens``: for later requests to the provider."""
     try:
-        auth_services().sessions.begin(kept, tokens)
+        auth_services().sessions.begin(session, tokens)
     except SessionStoreUnavailable:
         reject_without_store()
-    audit.decide(who=kept.identity.name, auth_method="session", allowed=True)
+    audit.decide(who=session.identity.name, auth_method="session", allowed=True)
     return redirect(target)
 
 

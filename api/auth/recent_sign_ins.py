@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from worker.store.sign_in_attempts import Counts
 
-#: How long a sign-in is remembered (seconds). For so long the right password is accepted although the limit of wrong ones
-#: was reached meanwhile, if none of them came to this process.
+#: How long a sign-in is remembered (seconds). For so long the right password is accepted although the limit of wrong
+#: ones was reached meanwhile, if none of them came to this process.
 REMEMBERED_S = 0.25
 #: When there are more, all are forgotten.
 _MOST = 1024

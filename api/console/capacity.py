@@ -99,12 +99,12 @@ def cached_capacity(subsystem: str) -> CachedCapacity | None:
 @page("/<subsystem>/capacity", access=Role.USER)
 def capacity(subsystem: str) -> Response:
     """The plots of a storage system."""
-    found = cached_capacity(subsystem)
-    if found is None:
+    cached = cached_capacity(subsystem)
+    if cached is None:
         answer = call("GET", f"/v4/{subsystem}/volumes", query={"limit": 1}, headers={"Prefer": "wait=5"})
         if answer.status == 202:  # noqa: PLR2004
             return render("reading.html", 202, subsystem=subsystem, what="volumes", job=answer.body)
         if answer.status != 200:  # noqa: PLR2004
             return problem_page(answer)
-        found = cached_capacity(subsystem)
-    return render("capacity.html", subsystem=subsystem, found=found, nearly_full_percent=NEARLY_FULL_PERCENT)
+        cached = cached_capacity(subsystem)
+    return render("capacity.html", subsystem=subsystem, cached=cached, nearly_full_percent=NEARLY_FULL_PERCENT)

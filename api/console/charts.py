@@ -76,19 +76,19 @@ def bars(values: Mapping[str, float], limit: int = 12, top: float = 0) -> list[B
 
 def day_plot(history: Sequence[Mapping[str, float]], now_s: float) -> DayPlot:
     """Return the plots of the day that ends ``now_s`` (Unix seconds); see `service_status.history`."""
-    shown = [each for each in history if each["at"] > now_s - DAY_S]
-    if not shown:
+    points = [point for point in history if point["at"] > now_s - DAY_S]
+    if not points:
         return DayPlot()
-    most = max(each["succeeded"] + each["failed"] for each in shown)
-    longest_s = max((_mean_s(each) or 0.0) for each in shown)
+    most = max(point["succeeded"] + point["failed"] for point in points)
+    longest_s = max((_mean_s(point) or 0.0) for point in points)
     return DayPlot(
-        columns=tuple(_column(each, now_s, most or 1, longest_s or 1) for each in shown),
+        columns=tuple(_column(point, now_s, most or 1, longest_s or 1) for point in points),
         most_jobs=round(most),
         longest_s=longest_s,
         hours=tuple(_hour(now_s - DAY_S + part * DAY_S / 4) for part in range(5)),
-        succeeded=round(sum(each["succeeded"] for each in shown)),
-        failed=round(sum(each["failed"] for each in shown)),
-        cancelled=round(sum(each["cancelled"] for each in shown)),
+        succeeded=round(sum(point["succeeded"] for point in points)),
+        failed=round(sum(point["failed"] for point in points)),
+        cancelled=round(sum(point["cancelled"] for point in points)),
     )
 
 

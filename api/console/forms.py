@@ -27,8 +27,8 @@ def parse_size(text: str) -> int | str:
 
 def body_of(fields: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """Return the body for the API from a form's fields; an empty field is left out."""
-    given = {name: str(fields[name]).strip() for name in names if str(fields.get(name, "")).strip()}
-    return {name: _value(name, text) for name, text in given.items()}
+    texts = {name: str(fields[name]).strip() for name in names if str(fields.get(name, "")).strip()}
+    return {name: _value(name, text) for name, text in texts.items()}
 
 
 def changed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

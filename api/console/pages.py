@@ -101,8 +101,8 @@ def _assets_version() -> str:
 
 def _query_with(**changes: Any) -> str:
     """The page's own query with some parameters changed (None: without it)."""
-    kept = [(name, value) for name, value in request.args.items(multi=True) if name not in changes]
-    text = urlencode([(name, value) for name, value in [*kept, *changes.items()] if value not in (None, "")])
+    arguments = [(name, value) for name, value in request.args.items(multi=True) if name not in changes]
+    text = urlencode([(name, value) for name, value in [*arguments, *changes.items()] if value not in (None, "")])
     return f"?{text}" if text else "?"
 
 
@@ -161,8 +161,8 @@ def page(rule: str, *, access: str, methods: Iterable[str] = ("GET",)) -> Callab
 @blp.errorhandler(Problem)
 def refused(problem: Problem) -> Response:
     """Show a refusal as a page, with a way to sign in."""
-    shown = {"code": problem.code, "status": problem.status, "detail": problem.detail}
-    response = render("problem.html", problem.status, problem=shown, kind=PROBLEM_TYPES.get(problem.code))
+    document = {"code": problem.code, "status": problem.status, "detail": problem.detail}
+    response = render("problem.html", problem.status, problem=document, kind=PROBLEM_TYPES.get(problem.code))
     response.headers.update(problem.headers)
     return response
 

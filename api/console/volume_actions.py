@@ -142,11 +142,11 @@ class _Form:
     ) -> Response:
         """The form, with what the API or the page itself found wrong."""
         chosen = _action(self.action)
-        known = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}", headers={"Prefer": "wait=5"})
-        if known.status == 202:  # noqa: PLR2004
-            return render("reading.html", 202, subsystem=self.subsystem, what=self.volume, job=known.body)
-        if known.status != 200:  # noqa: PLR2004
-            return problem_page(known)
+        volume = call("GET", f"/v4/{self.subsystem}/volumes/{self.volume}", headers={"Prefer": "wait=5"})
+        if volume.status == 202:  # noqa: PLR2004
+            return render("reading.html", 202, subsystem=self.subsystem, what=self.volume, job=volume.body)
+        if volume.status != 200:  # noqa: PLR2004
+            return problem_page(volume)
         snapshots = self._snapshots() if chosen.shows_snapshots else []
         if isinstance(snapshots, Response):
             return snapshots
@@ -154,7 +154,7 @@ class _Form:
             "volume_action.html",
             422 if confirm_error or errors else 200 if answer is None else answer.status,
             subsystem=self.subsystem,
-            volume=known.body,
+            volume=volume.body,
             action=self.action,
             chosen=chosen,
             values=self.values,

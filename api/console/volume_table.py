@@ -111,13 +111,13 @@ def volumes(subsystem: str) -> Response:
 
 def _table(subsystem: str, query: TableQuery, answer: ApiResponse | None) -> Response:
     is_good = answer is not None and answer.status == 200  # noqa: PLR2004
-    shown = answer if is_good else None
+    listing = answer if is_good else None
     problem = answer.body if answer is not None and not is_good else None
     return render(
         "volumes.html",
         200 if is_good else 422,
         subsystem=subsystem,
-        rows=shown.body if shown else [],
+        rows=listing.body if listing else [],
         table=query,
         problem=problem,
         filter_error=query.error or _said(problem),
@@ -125,9 +125,9 @@ def _table(subsystem: str, query: TableQuery, answer: ApiResponse | None) -> Res
         every_rows=ROWS,
         sorts=SORTS,
         where="&".join(f"{name}={quote(value)}" for name, value in query.filters.items()),
-        total=int(shown.headers.get("X-Total-Count", 0)) if shown else 0,
-        age_s=int(shown.headers.get("Age", 0)) if shown else None,
-        next_token=next_token(shown) if shown else "",
+        total=int(listing.headers.get("X-Total-Count", 0)) if listing else 0,
+        age_s=int(listing.headers.get("Age", 0)) if listing else None,
+        next_token=next_token(listing) if listing else "",
         events={"subsystem": subsystem},
     )
 
@@ -146,28 +146,28 @@ def download(subsystem: str, kind: str) -> Response:
     if kind not in ("csv", "json"):
         raise Problem("not-found", "Volumes can be downloaded as csv or json.")
     query = TableQuery.asked()
-    asked = {**query.filters, "sort": query.sort, "fields": ",".join(request.args.getlist("columns"))}
-    asked["limit"] = str(_DOWNLOAD_ROWS)
-    first = call("GET", f"/v4/{subsystem}/volumes", query=asked, headers={"Prefer": "wait=20"})
+    parameters = {**query.filters, "sort": query.sort, "fields": ",".join(request.args.getlist("columns"))}
+    parameters["limit"] = str(_DOWNLOAD_ROWS)
+    first = call("GET", f"/v4/{subsystem}/volumes", query=parameters, headers={"Prefer": "wait=20"})
     if first.status != 200:  # noqa: PLR2004
         return problem_page(first)
     write = _csv if kind == "csv" else _json
     response = Response(
-        stream_with_context(write(_pages(subsystem, first, asked))),
+        stream_with_context(write(_pages(subsystem, first, parameters))),
         content_type="text/csv; charset=utf-8" if kind == "csv" else "application/json",
     )
     response.headers["Content-Disposition"] = f'attachment; filename="{subsystem}-volumes.{kind}"'
     return response
 
 
-def _pages(subsystem: str, first: ApiResponse, asked: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+def _pages(subsystem: str, first: ApiResponse, parameters: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
     answer = first
     while True:
         yield answer.body
         token = next_token(answer)
         if not token:
             return
-        answer = call("GET", f"/v4/{subsystem}/volumes", query={**asked, "page_token": token})
+        answer = call("GET", f"/v4/{subsystem}/volumes", query={**parameters, "page_token": token})
         if answer.status != 200:  # noqa: PLR2004
             # The transfer is cut off: half a table must not look like a whole one.
             raise Problem("page-token-expired", "The listing went away while it was being downloaded.")

@@ -69,9 +69,9 @@ def operation_label(name: str) -> str:
 
 def next_step(error: Mapping[str, Any]) -> str:
     """Return what to do about a job's error."""
-    known = _NEXT_STEPS.get(str(error.get("code")))
-    if known:
-        return known
+    step = _NEXT_STEPS.get(str(error.get("code")))
+    if step:
+        return step
     if error.get("retryable"):
         return "The same may succeed later: use “Retry”."
     return "Correct what is said above, and submit it anew: repeating it unchanged will fail again."

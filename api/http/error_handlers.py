@@ -70,8 +70,8 @@ def _detail(error: HTTPException, code: str) -> str:
 
 
 def _kept_headers(error: HTTPException) -> dict[str, str]:
-    kept = ("Allow", "Retry-After", "WWW-Authenticate")
-    return {name: value for name, value in error.get_headers() if name in kept}
+    names = ("Allow", "Retry-After", "WWW-Authenticate")
+    return {name: value for name, value in error.get_headers() if name in names}
 
 
 def _of_redis(error: redis.RedisError) -> Response:

@@ -80,8 +80,8 @@ def _issued(ids: tuple[str, ...]) -> tuple[str, ...]:
 
 def _next(after: int) -> str:
     token = base64.urlsafe_b64encode(str(after).encode()).decode().rstrip("=")
-    kept = [(name, value) for name, value in request.args.items() if name != "page_token"]
-    return f"{request.path}?{urlencode([*kept, ('page_token', token)])}"
+    arguments = [(name, value) for name, value in request.args.items() if name != "page_token"]
+    return f"{request.path}?{urlencode([*arguments, ('page_token', token)])}"
 
 
 def _below(token: str) -> int:

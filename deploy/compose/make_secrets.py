@@ -88,19 +88,19 @@ def make_backends(folder: Path, environ: Mapping[str, str]) -> None:
 
 
 def _check_names(drivers: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Compose starts the front end anew only when something changes that it is told: it must be told the names."""
-    told = environ.get("SAPI_NAMES", "")
-    if not told and not (environ.get("SAPI_BACKENDS") and drivers != _DEFAULT_NAMES):
+    """Compose starts the front end anew only when something changes in its settings: these must have the names."""
+    names = environ.get("SAPI_NAMES", "")
+    if not names and not (environ.get("SAPI_BACKENDS") and drivers != _DEFAULT_NAMES):
         return
-    if not told or Subsystems.drivers_from_environment({"SAPI_BACKENDS": told}) != drivers:
+    if not names or Subsystems.drivers_from_environment({"SAPI_BACKENDS": names}) != drivers:
         line = "🦄".join(f"{name}🌈{driver}" for name, driver in drivers.items())
         raise ConfigurationError(f"the front end must know the same storage systems: put SAPI_NAMES={line} into .env")
 
 
 def _password_in(url: str) -> str:
     """The password of a URL that was made here; what stands for it where the URL is another Redis's."""
-    found = re.fullmatch(r"redis://[a-z-]+:([^@]+)@redis:6379/0", url.strip())
-    return found[1] if found else hashlib.sha256(url.encode()).hexdigest()
+    match = re.fullmatch(r"redis://[a-z-]+:([^@]+)@redis:6379/0", url.strip())
+    return match[1] if match else hashlib.sha256(url.encode()).hexdigest()
 
 
 def make_all(template: Path, folder: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from unittest.mock import Mock
 
 import pytest
 
 from api.auth.recent_sign_ins import REMEMBERED_S, RecentSignIns
+from api.auth.services import EXTENSION
 from tests.api.auth.house import build, roles_of
-from worker.store.sign_in_attempts import SignInAttempts
 
 SETTINGS = {
     "basic_auth_username": "svc",
@@ -81,12 +82,12 @@ def test_all_processes_count_together(redis_client):
 
 def test_a_series_of_requests_asks_for_the_counts_once(redis_client, monkeypatch):
     client = build(redis_client, **SETTINGS).test_client()
-    asked = []
-    counts = SignInAttempts.counts
-    monkeypatch.setattr(SignInAttempts, "counts", lambda *it: asked.append(it[1:]) or counts(*it))
+    attempts = client.application.extensions[EXTENSION].basic.attempts
+    counts = Mock(wraps=attempts.counts)
+    monkeypatch.setattr(attempts, "counts", counts)
 
     assert [client.get("/whoami", headers=GOOD).status_code for _ in range(3)] == [200, 200, 200]
-    assert asked == [("svc", "127.0.0.1/32")]
+    counts.assert_called_once_with("svc", "127.0.0.1/32")
 
 
 @pytest.mark.parametrize("guesses_elsewhere", [1, 2])
