@@ -117,13 +117,7 @@ def roll_back(db: sqlite3.Connection, volume: str, from_snapshot: str) -> Volume
     snapshotted = snapshots.volume_at(db, present.name, from_snapshot)
     restored = replace(
         snapshotted,
-        name=present.name,
-        uuid=present.uuid,
-        state=present.state,
-        filer_address=present.filer_address,
-        aggregate_name=present.aggregate_name,
         junction_path=present.junction_path,
-        creation_time=present.creation_time,
         active_policy_name=_policy_still_there(db, snapshotted.active_policy_name, present.active_policy_name),
     )
     rows.replace(db, restored)

@@ -103,6 +103,16 @@ class TestRollingBack(OfDummy):
         assert backend.roll_back_volume("home", journal=journal(), from_snapshot="before") == before
         assert backend.get_volume("home", journal=journal()) == before
 
+    def test_keeps_the_path_where_it_is_mounted_now(self, backend: StorageBackend) -> None:
+        backend.create_volume("home", journal=journal())
+        backend.create_snapshot("home", "before", journal=journal())
+        backend.restrict_volume("home", journal=journal())
+        backend.reinstate_volume("home", journal=journal(), junction_path="/elsewhere")
+
+        rolled_back = backend.roll_back_volume("home", journal=journal(), from_snapshot="before")
+
+        assert rolled_back.junction_path == "/elsewhere"
+
     def test_keeps_the_policy_when_the_old_one_is_gone(self, backend: StorageBackend) -> None:
         backend.create_policy("old", journal=journal(), rules=[])
         backend.create_volume("home", journal=journal(), active_policy_name="old")
@@ -144,11 +154,23 @@ class TestSettings(OfDummy):
         assert backend.get_volume(":/home", journal=journal()).name == "other"
         with pytest.raises(AlreadyExists):
             backend.create_volume("home", journal=journal())
+        backend.restrict_volume("other", journal=journal())
+        backend.create_volume("another", journal=journal(), junction_path="/Home")
+        with pytest.raises(AlreadyExists):
+            backend.reinstate_volume("other", journal=journal(), junction_path="/hoMe")
+
+    @pytest.mark.parametrize("path", ["/", "home"])
+    def test_a_path_that_is_no_place_is_refused(self, path: str, backend: StorageBackend) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            backend.create_volume("home", journal=journal(), junction_path=path)
+        assert refusal.value.errors[0].pointer == "/junction_path"
 
     def test_a_limit_below_the_size_is_refused(self, backend: StorageBackend) -> None:
         with pytest.raises(InvalidRequest) as refusal:
             backend.create_volume("home", journal=journal(), size_total=100 * MIB, max_autosize=99 * MIB)
         assert refusal.value.errors[0].pointer == "/max_autosize"
+        made = backend.create_volume("home", journal=journal(), size_total=100 * MIB, max_autosize=100 * MIB)
+        assert made.max_autosize == 100 * MIB
 
     def test_a_limit_follows_the_size_unless_it_is_given(self, backend: StorageBackend) -> None:
         backend.create_volume("home", journal=journal(), size_total=100 * MIB)
@@ -163,6 +185,12 @@ class TestSettings(OfDummy):
         assert volume.size_used
         with pytest.raises(InvalidRequest):
             backend.update_volume(volume.name, journal=journal(), size_total=volume.size_used - 1)
+
+    def test_a_volume_that_holds_too_much_is_changed_all_the_same(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
+        (tmp_path / "records.json").write_text(json.dumps([{"name": "full", "size_total": 100, "size_used": 101}]))
+        backend = open_dummy(volumes=str(tmp_path / "records.json"))
+
+        assert backend.update_volume("full", journal=journal(), comment="mine").comment == "mine"
 
     def test_the_default_policy_stays(self, backend: StorageBackend) -> None:
         with pytest.raises(PolicyInUse):
@@ -195,6 +223,7 @@ class TestCopies(OfDummy):
         ):
             with pytest.raises(NotADataVolume):
                 change()
+        assert backend.list_locks("mirror", journal=journal()) == []
         assert [volume.type for volume in backend.list_volumes(journal=journal())] == [kind]
 
 

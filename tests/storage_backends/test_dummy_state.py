@@ -16,7 +16,7 @@ import pytest
 from storage_backends.base import Outcome
 from storage_backends.configuration.options import DummyOptions
 from storage_backends.dummy import DummyStorage
-from storage_backends.errors import BackendUnavailable, InvalidRequest
+from storage_backends.errors import AlreadyExists, BackendUnavailable, InvalidRequest
 from storage_backends.journal import Cancelled, InMemoryJournal, LeaseLost
 from tests.storage_backends.conftest import OpenDummy
 
@@ -148,9 +148,27 @@ class TestState:
         with pytest.raises(BackendUnavailable):
             DummyStorage(DummyOptions(state_dir=str(tmp_path / "file")), name="dummy").check()
 
+    def test_what_a_job_did_is_known_for_a_month_and_no_longer(self, open_dummy: OpenDummy) -> None:
+        backend = open_dummy()
+        for job in ("late", "early"):
+            backend.create_volume(job, journal=InMemoryJournal(job))
+        with backend._database.changing() as db:
+            db.execute("UPDATE effects SET at = at - 31 * 24 * 3600 WHERE job_id = 'early'")
+            db.execute("UPDATE effects SET at = at - 29 * 24 * 3600 WHERE job_id = 'late'")
+
+        backend = open_dummy()  # As a process that starts.
+
+        assert backend.create_volume("late", journal=InMemoryJournal("late")).name == "late"
+        with pytest.raises(AlreadyExists):
+            backend.create_volume("early", journal=InMemoryJournal("early"))
+
     def test_a_name_that_is_no_text_is_refused(self, open_dummy: OpenDummy) -> None:
+        backend = open_dummy()
         with pytest.raises(InvalidRequest):
-            open_dummy().get_volume("\ud800", journal=journal())
+            backend.get_volume("\ud800", journal=journal())
+        assert backend.list_volumes(journal=journal()) == []  # The connection is of use still.
+        backend.close()
+        backend.check()  # Opened anew.
 
     def test_is_away_while_the_file_is_there(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         backend = open_dummy(away_file=str(tmp_path / "away"))
@@ -158,6 +176,8 @@ class TestState:
         unsent = journal()
         with pytest.raises(BackendUnavailable):
             backend.create_volume("home", journal=unsent)
+        with pytest.raises(BackendUnavailable):
+            backend.reconcile("create_volume", {}, unsent.trace(), journal=journal())
         with pytest.raises(BackendUnavailable):
             backend.check()
         assert unsent.step is None

@@ -97,6 +97,10 @@ class TestFile:
         (tmp_path / "secret").write_text("replaced\n")
         assert isinstance(again, Secret)
         assert again.current() == "replaced"
+        (tmp_path / "secret").write_text(" in the middle\t \r\n")
+        assert again.current() == " in the middle\t "
+        (tmp_path / "secret").write_text("replaced\n")
+        assert again.current() == "replaced"
         (tmp_path / "secret").unlink()
         assert again.current() == "replaced"
         assert list(subsystems) == ["n", "d"]
@@ -164,11 +168,16 @@ BAD_TEXTS = {
     f"n{NETAPP}🌈password🌈{SECRET}": "option password is there twice",
     f"n{NETAPP}🌈port🌈{SECRET}": "port: Input should be a valid integer",
     f"n{NETAPP}🌈port🌈0": "port: Input should be greater than or equal to 1",
+    f"n{NETAPP}🌈timeout_s🌈0": "timeout_s: Input should be greater than 0",
+    f"n{NETAPP}🌈max_connections🌈0": "max_connections: Input should be greater than 0",
+    "n🌈NetappStorage🌈username🌈u🌈password🌈🌈vserver🌈v": "password must not be empty",
     f"n{NETAPP}🌈timeout_s🌈nan": "timeout_s: Input should be a finite number",
     f"n{NETAPP}🌈scheme🌈{SECRET}": "scheme: Input should be 'https' or 'http'",
     f"n{NETAPP}🦄N{NETAPP}": "endpoint N is there twice",
+    f"N{NETAPP}🦄n{NETAPP}": "endpoint n is there twice",
     "d🌈DummyStorage🌈volumes🌈200001": "volumes must be 0 to 200000",
     "d🌈DummyStorage🌈latency_s🌈-1": "latency_s: Input should be greater than or equal to 0",
+    f"d🌈{SECRET}/a": "unknown back-end class: it must be one of",
     "jobs🌈DummyStorage": "jobs cannot be an endpoint's name",
     "Jobs🌈DummyStorage": "Jobs cannot be an endpoint's name",
     "batches🌈DummyStorage": "batches cannot be an endpoint's name",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import AlreadyExists, NoSuchPolicy, PolicyInUse
+from storage_backends.errors import AlreadyExists, InvalidRequest, NoSuchPolicy, PolicyInUse
 from storage_backends.models import ExportPolicy, Volume
 from tests.storage_backends.conformance.subject import Conformance, NewJournal, names
 
@@ -77,6 +77,18 @@ class ExportConformance(Conformance):
             backend.delete_policy("team", journal=journal())
         backend.update_volume("home", journal=journal(), active_policy_name="default")
         backend.delete_policy("team", journal=journal())
+
+    def test_an_empty_rule_is_refused(self, backend: StorageBackend, journal: NewJournal) -> None:
+        backend.create_policy("team", journal=journal(), rules=["a"])
+        for change in (
+            lambda: backend.create_policy("other", journal=journal(), rules=["a", ""]),
+            lambda: backend.ensure_policy_rule_present("team", "", journal=journal()),
+        ):
+            with pytest.raises(InvalidRequest) as refusal:
+                change()
+            assert [error.pointer for error in refusal.value.errors] == ["/rules"]
+        assert {"default", "team"} >= set(names(backend.list_policies(journal=journal())))
+        assert backend.get_policy("team", journal=journal()).rules == ("a",)
 
     def test_a_rule_is_appended_once(self, backend: StorageBackend, journal: NewJournal) -> None:
         backend.create_policy("team", journal=journal(), rules=["a"])

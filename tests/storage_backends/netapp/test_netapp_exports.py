@@ -78,8 +78,8 @@ class TestAccess:
 
     @pytest.mark.parametrize(
         ("wide", "narrow"),
-        [("10.0.0.0/8", "10.1.2.3"), ("0.0.0.0/0", "h"), (".example.org", "h.example.org"), ("::/0", "2001:db8::1"),
-         ("10.0.0.0/255.0.0.0", "10.1.0.0/16")],
+        [("10.0.0.0/8", "10.1.2.3"), ("0.0.0.0/0", "h"), ("::/0", "h"), (".example.org", "h.example.org"),
+         ("::/0", "2001:db8::1"), ("10.0.0.0/255.0.0.0", "10.1.0.0/16")],
     )  # fmt: skip
     def test_an_earlier_rule_that_shadows_it_is_named(
         self, wide: str, narrow: str, ontap: Simulator, backend: StorageBackend
@@ -366,7 +366,7 @@ class TestOthersChangeIt:
 
         result = backend.reconcile(
             "ensure_policy_rule_absent",
-            {"policy": "team", "rule": "h"},
+            {"policy": "team", "rule": "H"},
             lost.trace(age_s=3600.0),
             journal=InMemoryJournal(lost.job_id),
         )

@@ -14,6 +14,7 @@ import pytest
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.configuration.secret import Secret
 from storage_backends.errors import (
+    BackendError,
     BackendUnavailable,
     InvalidRequest,
     NotADataVolume,
@@ -25,6 +26,8 @@ from storage_backends.errors import (
 from storage_backends.journal import InMemoryJournal
 from storage_backends.login_guard import LoginGuard
 from storage_backends.netapp.ontap import lookups, odd_records
+from storage_backends.netapp.ontap.error_codes import Translator
+from storage_backends.netapp.ontap.responses import OntapError
 from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.conformance import MIB
@@ -76,6 +79,37 @@ class TestCodes:
         _, error, _ = attempt(furnished, "update")
         assert isinstance(error, ResourceBusy)
         assert error.retryable
+
+    @pytest.mark.parametrize(
+        ("number", "code", "pointer"),
+        [
+            (1, "already-exists", None), (4, "not-found", None), (6, "backend-error", None),
+            (7, "backend-unavailable", None), (8, "resource-busy", None), (262160, "backend-unavailable", None),
+            (524486, "resource-busy", None), (524601, "no-such-volume", None), (525059, "already-exists", None),
+            (525062, "too-many-snapshots", None), (787140, "validation-failed", "/aggregate_name"),
+            (917505, "backend-unavailable", None), (917526, "already-exists", None),
+            (917534, "validation-failed", "/size_total"), (917831, "validation-failed", "/max_autosize"),
+            (917835, "validation-failed", "/percentage_snapshot_reserve"), (917888, "validation-failed", "/name"),
+            (918252, "validation-failed", "/junction_path"), (918271, "validation-failed", "/active_policy_name"),
+            (918701, "not-supported", None), (1638537, "outcome-unknown", None), (1638600, "no-such-snapshot", None),
+            (1703945, "policy-in-use", None), (1703947, "policy-in-use", None),
+            (1703952, "validation-failed", "/policy"),
+            (1703953, "policy-in-use", None), (1703954, "no-such-policy", None),
+            (1704049, "validation-failed", "/rules"),
+            (1704070, "already-exists", None), (2621462, "backend-unavailable", None), (4711, "backend-error", None),
+        ],
+    )  # fmt: skip
+    def test_what_they_mean(self, number: int, code: str, pointer: str | None) -> None:
+        error = Translator(()).error(OntapError(number, "As the filer says."))
+        assert (error.code, [field.pointer for field in error.errors]) == (code, [pointer] if pointer else [])
+
+    @pytest.mark.parametrize(
+        ("status", "code"), [(401, "backend-unavailable"), (403, "backend-error"), (404, "not-found"),
+                             (429, "backend-unavailable"), (503, "backend-unavailable"), (400, "backend-error")],
+    )  # fmt: skip
+    def test_what_a_status_alone_means(self, status: int, code: str) -> None:
+        error = Translator(()).error(None, status=status)
+        assert (error.code, error.backend_error) == (code, BackendError(str(status), f"HTTP status {status}"))
 
 
 ODD_RECORDS: dict[str, dict[str, Any]] = {
@@ -230,7 +264,9 @@ class TestReleases:
         assert len([seen for seen in ontap.requests if seen.path == "/cluster"]) == 1
 
     def test_an_account_that_may_not_ask_for_the_release(self, ontap: Simulator) -> None:
-        assert open_backend(ontap, CONFINED_USER).check() == ()
+        backend = open_backend(ontap, CONFINED_USER)
+        assert [backend.check(), backend.check()] == [(), ()]
+        assert len([seen for seen in ontap.requests if seen.path == "/cluster"]) == 1
 
 
 class TestMadeButNotSeen:
@@ -438,6 +474,7 @@ class TestVolumesThatAreNoDataVolumes:
         assert isinstance(error, NotADataVolume)
         assert error.code == "not-a-data-volume"
         assert ontap.changes_sent() == []
+        assert backend.list_locks("home", journal=journal()) != []
 
 
 def test_a_value_that_the_filer_refuses_points_to_the_setting(furnished: StorageBackend, ontap: Simulator) -> None:

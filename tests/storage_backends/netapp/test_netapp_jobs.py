@@ -218,7 +218,7 @@ def test_a_busy_object_may_be_tried_again_by_the_service(backend: StorageBackend
     assert refusal.value.transient
 
 
-@pytest.mark.parametrize(("status", "code"), [(403, 6), (404, 4), (405, 3), (400, 262179)])
+@pytest.mark.parametrize(("status", "code"), [(403, 6), (404, 4), (405, 3), (405, 0), (400, 262179)])
 def test_jobs_that_cannot_be_listed_tell_nothing(
     status: int, code: int, backend: StorageBackend, ontap: Simulator
 ) -> None:

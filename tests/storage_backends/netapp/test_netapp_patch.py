@@ -38,8 +38,16 @@ def test_a_junction_path_that_is_no_place_is_refused_before_anything_is_sent(ont
     assert ontap.changes_sent() == []
 
 
-def test_an_empty_rule_is_refused_before_anything_is_sent(ontap: Simulator) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        open_backend(ontap).create_policy("new", rules=["10.0.0.1", ""], journal=InMemoryJournal())
-    assert [error.pointer for error in refused.value.errors] == ["/rules"]
-    assert ontap.changes_sent() == []
+@pytest.mark.parametrize(
+    ("dedupe", "settings", "sent"),
+    [
+        ("none", {"compression_enabled": False, "inline_compression": False}, {"compression": "none"}),
+        ("none", {"compression_enabled": True}, {}),
+        ("none", {"compression_enabled": False}, {"compression": "inline", "dedupe": "background"}),
+        ("inline", {"inline_compression": False}, {"compression": "background"}),
+    ],
+)
+def test_compression_needs_deduplication(ontap: Simulator, dedupe: str, settings: Any, sent: Any) -> None:
+    furnish(ontap)
+    record = next(iter(ontap.world.volumes.values())) | {"efficiency": {"compression": "both", "dedupe": dedupe}}
+    assert changes(record, settings) == ({"efficiency": sent} if sent else {})

@@ -119,6 +119,7 @@ class TestNames:
     def test_a_listing_never_leaves_its_client(self) -> None:
         assert next_page("http://elsewhere/api/x?start.uuid=1", "/x") == "/api/x?start.uuid=1"
         assert next_page("/api/y?start.uuid=1", "/x") is None
+        assert next_page("/api/x", "/x") is None  # That would begin anew.
 
 
 class TestSecrets:
@@ -158,6 +159,9 @@ class TestSecrets:
         for text in _words(error.value) + [word for word in texts if "Traceback" not in word]:
             for secret in (USER, "localhost", "127.0.0.1", "example.org", "192.0.2.77", "2001:db8::1", '"n1"'):
                 assert secret not in text
+
+    def test_the_longer_of_two_words_is_hidden_whole(self) -> None:
+        assert Translator(("filer", "filer.example.org")).clean("no filer.example.org, filer") == "no ..., ..."
 
     def test_names_of_objects_stay(self) -> None:
         clean = Translator(["filer01.example.org", "filer01", "admin"]).clean

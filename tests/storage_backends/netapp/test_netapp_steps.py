@@ -10,6 +10,7 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import (
     AlreadyExists,
     BackendUnavailable,
+    InvalidRequest,
     NoSuchSnapshot,
     NoSuchVolume,
     NotFound,
@@ -17,12 +18,12 @@ from storage_backends.errors import (
     ResourceBusy,
     StorageError,
 )
-from storage_backends.journal import Cancelled, InMemoryJournal, ShuttingDown
+from storage_backends.journal import InMemoryJournal, ShuttingDown
 from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
-from tests.storage_backends.netapp.changes import CHANGES, STEPS, WITHOUT_JOB, attempt, furnish
-from tests.storage_backends.netapp.meddling import after_each, before_each
+from tests.storage_backends.netapp.changes import CHANGES, WITHOUT_JOB, attempt, furnish
+from tests.storage_backends.netapp.meddling import after_each
 from tests.storage_backends.netapp.opening import open_backend
 
 
@@ -30,12 +31,6 @@ from tests.storage_backends.netapp.opening import open_backend
 def backend(ontap: Simulator) -> StorageBackend:
     furnish(ontap)
     return open_backend(ontap)
-
-
-def snapshots_of(ontap: Simulator, volume: str) -> list[str]:
-    """The names of a simulated volume's snapshots."""
-    (uuid,) = (record["uuid"] for record in ontap.world.volumes.values() if record["name"] == volume)
-    return [record["name"] for record in ontap.world.snapshots[uuid].values()]
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name not in WITHOUT_JOB])
@@ -106,8 +101,31 @@ class TestLaterSteps:
         assert progress == [(0, "create"), (1, "configure"), (2, "caching-policy")]
 
 
+@pytest.mark.parametrize("change", ["create", "update"])
+@pytest.mark.parametrize("code", [1703954, 918271])
+def test_a_policy_that_is_not_there_is_pointed_at(
+    change: str, code: int, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.REFUSE, method="POST|PATCH", status=400, code=code)
+
+    _, error, _ = attempt(backend, change)
+
+    assert isinstance(error, InvalidRequest)
+    assert [field.pointer for field in error.errors] == ["/active_policy_name"]
+    assert error.backend_error is not None
+    assert error.backend_error.code == str(code)
+
+
 class TestAnswers:
     """The answer to a change tells whether it is done."""
+
+    def test_a_job_in_a_state_that_nobody_knows_is_in_doubt(self, backend: StorageBackend, ontap: Simulator) -> None:
+        def odd(request: Request, reply: Reply) -> None:
+            if request.path.startswith("/cluster/jobs/"):
+                reply.body["state"] = "reverted"
+
+        after_each(ontap, odd)
+        assert isinstance(attempt(backend, "update")[1], OutcomeUnclear)
 
     def test_a_job_without_a_name_is_in_doubt(self, backend: StorageBackend, ontap: Simulator) -> None:
         def unnamed(request: Request, reply: Reply) -> Reply | None:
@@ -202,78 +220,29 @@ class TestReadsAfterwards:
         assert (journal.step, ontap.changes_sent()) == (None, [])
 
 
-class TestSnapshotsMeanwhile:
-    """Nothing is deleted that need not be, whatever others do."""
+class _Noting(InMemoryJournal):
+    """Notes how long it is asked to wait, and does not."""
 
-    def test_a_snapshot_that_somebody_else_deletes_makes_room(self, backend: StorageBackend, ontap: Simulator) -> None:
-        def faster(request: Request) -> None:
-            if request.method == "DELETE":
-                for snapshots in ontap.world.snapshots.values():
-                    snapshots.pop(request.path.rpartition("/")[2], None)
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
 
-        before_each(ontap, faster)
-
-        assert attempt(backend, "purge")[1] is None
-        assert snapshots_of(ontap, "full") == ["two", "nearly", "three"]
-
-    def test_times_are_compared_as_what_they_mean(self, backend: StorageBackend, ontap: Simulator) -> None:
-        volume = ontap.world.add_volume("old")
-        ontap.world.add_snapshot(volume, "later", create_time="2024-01-03T00:30:00+00:00")
-        ontap.world.add_snapshot(volume, "earlier", create_time="2024-01-03T01:00:00+02:00")
-
-        names = [snapshot.name for snapshot in backend.list_snapshots("old", journal=InMemoryJournal())]
-
-        assert names == ["earlier", "later"]
-
-    def test_a_cancelled_one_that_is_there_all_the_same_is_not_told_as_cancelled(
-        self, backend: StorageBackend, ontap: Simulator
-    ) -> None:
-        ontap.world.job_seconds = 30
-
-        def made(request: Request) -> None:
-            if request.method == "PATCH" and request.path.startswith("/cluster/jobs/"):
-                volume = next(iter(ontap.world.volumes.values()))
-                ontap.world.add_snapshot(volume, "three")
-
-        before_each(ontap, made)
-        with pytest.raises(StorageError) as failure:
-            backend.create_snapshot("home", "three", journal=_Cancelling())
-        assert not isinstance(failure.value, OutcomeUnclear)
-
-    def test_one_that_was_purged_for_is_not_told_as_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
-        """A snapshot is gone: "nothing was done" would not be true."""
-
-        def slow(request: Request) -> None:
-            ontap.world.job_seconds = 30 if snapshots_of(ontap, "full") == ["two", "nearly"] else 0
-
-        before_each(ontap, slow)
-        with pytest.raises(StorageError) as failure:
-            backend.create_snapshot("full", "three", journal=_Cancelling(), purge_old_if_needed=True)
-        assert failure.value.detail.startswith("The change was made in part; ")
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
 
 
-class _Cancelling(InMemoryJournal):
-    """Asks to cancel as soon as the filer has named a job that can be."""
+@pytest.mark.parametrize(("retry_after", "pause_s"), [("2", 2.0), ("60", 5.0), ("", 1.0)])
+def test_a_read_is_repeated_when_the_filer_says(
+    retry_after: str, pause_s: float, backend: StorageBackend, ontap: Simulator
+) -> None:
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    ontap.fault(Kind.REFUSE, method="GET", status=503, headers=headers)
+    journal = _Noting()
 
-    @property
-    def cancel_requested(self) -> bool:
-        return self.uuid is not None
+    assert backend.get_volume("home", journal=journal).name == "home"
 
-
-class TestLocksMeanwhile:
-    def test_a_lock_that_its_client_gives_up_counts_as_broken(self, backend: StorageBackend, ontap: Simulator) -> None:
-        gone: list[Any] = []
-
-        def given_up(request: Request) -> None:
-            if request.method == "DELETE" and not gone:
-                gone.append(ontap.world.locks.pop(request.path.rpartition("/")[2]))
-
-        before_each(ontap, given_up)
-
-        assert attempt(backend, "break locks")[1] is None
-        assert len(ontap.changes_sent()) == STEPS["break locks"]
-        hosts = [lock.host for lock in backend.list_locks("home", journal=InMemoryJournal())]
-        assert hosts == ["192.0.2.2"]
+    assert journal.waits[0] == pause_s
+    assert all(pause_s - 1 < wait <= pause_s for wait in journal.waits)
 
 
 class TestBeforeAnythingIsSent:
@@ -311,10 +280,3 @@ def test_a_clone_with_a_policy_of_its_own_is_mounted_with_it(backend: StorageBac
     created, configured = ontap.changes_sent()
     assert "nas" not in created.body
     assert configured.body["nas"] == {"path": "/copy", "export_policy": {"name": "team"}}
-
-
-def test_a_cancelled_job_of_the_filer_is_waited_for(backend: StorageBackend, ontap: Simulator) -> None:
-    ontap.world.job_seconds = 30
-    with pytest.raises(Cancelled):
-        backend.create_snapshot("home", "three", journal=_Cancelling())
-    assert [job.code for job in ontap.world.jobs.values()] == [458756]

@@ -1,0 +1,112 @@
+"""Others change the same object at the worst moment: nothing is deleted that need not be, and what is told is so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import (
+    OutcomeUnclear,
+    StorageError,
+)
+from storage_backends.journal import Cancelled, InMemoryJournal
+from tests.ontap_simulator import Simulator
+from tests.ontap_simulator.exchange import Request
+from tests.storage_backends.netapp.changes import STEPS, attempt, furnish
+from tests.storage_backends.netapp.meddling import before_each
+from tests.storage_backends.netapp.opening import open_backend
+
+
+@pytest.fixture
+def backend(ontap: Simulator) -> StorageBackend:
+    furnish(ontap)
+    return open_backend(ontap)
+
+
+def snapshots_of(ontap: Simulator, volume: str) -> list[str]:
+    """The names of a simulated volume's snapshots."""
+    (uuid,) = (record["uuid"] for record in ontap.world.volumes.values() if record["name"] == volume)
+    return [record["name"] for record in ontap.world.snapshots[uuid].values()]
+
+
+class _Cancelling(InMemoryJournal):
+    """Asks to cancel as soon as the filer has named a job that can be."""
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self.uuid is not None
+
+
+class TestSnapshots:
+    """Nothing is deleted that need not be, whatever others do."""
+
+    def test_a_snapshot_that_somebody_else_deletes_makes_room(self, backend: StorageBackend, ontap: Simulator) -> None:
+        def faster(request: Request) -> None:
+            if request.method == "DELETE":
+                for snapshots in ontap.world.snapshots.values():
+                    snapshots.pop(request.path.rpartition("/")[2], None)
+
+        before_each(ontap, faster)
+
+        assert attempt(backend, "purge")[1] is None
+        assert snapshots_of(ontap, "full") == ["two", "nearly", "three"]
+
+    def test_times_are_compared_as_what_they_mean(self, backend: StorageBackend, ontap: Simulator) -> None:
+        volume = ontap.world.add_volume("old")
+        ontap.world.add_snapshot(volume, "later", create_time="2024-01-03T00:30:00+00:00")
+        ontap.world.add_snapshot(volume, "earlier", create_time="2024-01-03T01:00:00+02:00")
+
+        names = [snapshot.name for snapshot in backend.list_snapshots("old", journal=InMemoryJournal())]
+
+        assert names == ["earlier", "later"]
+
+    def test_a_cancelled_one_that_is_there_all_the_same_is_not_told_as_cancelled(
+        self, backend: StorageBackend, ontap: Simulator
+    ) -> None:
+        ontap.world.job_seconds = 30
+
+        def made(request: Request) -> None:
+            if request.method == "PATCH" and request.path.startswith("/cluster/jobs/"):
+                volume = next(iter(ontap.world.volumes.values()))
+                ontap.world.add_snapshot(volume, "three")
+
+        before_each(ontap, made)
+        with pytest.raises(StorageError) as failure:
+            backend.create_snapshot("home", "three", journal=_Cancelling())
+        assert not isinstance(failure.value, OutcomeUnclear)
+
+    def test_one_that_was_purged_for_is_not_told_as_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
+        """A snapshot is gone: "nothing was done" would not be true."""
+
+        def slow(request: Request) -> None:
+            ontap.world.job_seconds = 30 if snapshots_of(ontap, "full") == ["two", "nearly"] else 0
+
+        before_each(ontap, slow)
+        with pytest.raises(StorageError) as failure:
+            backend.create_snapshot("full", "three", journal=_Cancelling(), purge_old_if_needed=True)
+        assert failure.value.detail.startswith("The change was made in part; ")
+
+
+class TestLocks:
+    def test_a_lock_that_its_client_gives_up_counts_as_broken(self, backend: StorageBackend, ontap: Simulator) -> None:
+        gone: list[Any] = []
+
+        def given_up(request: Request) -> None:
+            if request.method == "DELETE" and not gone:
+                gone.append(ontap.world.locks.pop(request.path.rpartition("/")[2]))
+
+        before_each(ontap, given_up)
+
+        assert attempt(backend, "break locks")[1] is None
+        assert len(ontap.changes_sent()) == STEPS["break locks"]
+        hosts = [lock.host for lock in backend.list_locks("home", journal=InMemoryJournal())]
+        assert hosts == ["192.0.2.2"]
+
+
+def test_a_cancelled_job_of_the_filer_is_waited_for(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.world.job_seconds = 30
+    with pytest.raises(Cancelled):
+        backend.create_snapshot("home", "three", journal=_Cancelling())
+    assert [job.code for job in ontap.world.jobs.values()] == [458756]

@@ -1,0 +1,44 @@
+"""Hosts and client matches in canonical form."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage_backends.client_matches import canonical_match, covers
+
+
+@pytest.mark.parametrize(
+    ("match", "canonical"),
+    [
+        ("10.1.2.3/255.255.0.0", "10.1.0.0/16"),
+        ("10.0.0.0/0.0.0.255", "10.0.0.0/0.0.0.255"),  # A host mask: not what a filer takes it for.
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("@Admins", "@Admins"),
+        ("*.Example.org", "*.example.org"),
+    ],
+)
+def test_equal_meanings_have_equal_texts(match: str, canonical: str) -> None:
+    assert canonical_match(match) == canonical
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "is_covered"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8", True),
+        ("10.0.0.0/8", "10.1.0.0/16", True),
+        ("10.1.0.0/16", "10.0.0.0/8", False),
+        ("0.0.0.0/0", "h", True),
+        ("::/0", "h", True),
+        ("0.0.0.0/0", "2001:db8::1", False),
+        (".example.org", "h.example.org", True),
+        ("*.example.org", "h.example.org", True),
+        (".example.org", "example.org", False),
+        (".example.org", "@h.example.org", False),
+        ("h", "other", False),
+        ("@admins", "h", False),
+    ],
+)
+def test_what_is_certainly_included(wide: str, narrow: str, is_covered: bool) -> None:
+    assert covers(wide, narrow) is is_covered
