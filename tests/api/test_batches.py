@@ -102,6 +102,12 @@ class TestAccepted:
         assert client.get(path).json["subsystem"] is None
         assert [job["subsystem"] for job in _members(client, path)] == ["filer", "other"]
 
+    def test_a_path_may_be_written_with_codes(self, client):
+        snapshot = {"method": "POST", "path": "/v4/filer/volumes/%3A%2Fdb%30/snapshots/s"}
+        path = accepted(client.post(URL, json={"requests": [snapshot]}))
+        (member,) = _members(client, path)
+        assert (member["target"], member["request"]["volume"]) == ("/v4/filer/volumes/:/db0/snapshots/s", ":/db0")
+
     def test_hosts_are_written_in_one_form(self, client):
         lock = {"method": "PUT", "path": "/v4/filer/volumes/a/locks/NODE1"}
         path = accepted(client.post(URL, json={"requests": [lock]}))
@@ -214,9 +220,10 @@ class TestRefused:
         assert pointers(problem(client.post(URL, json=body), 422, "validation-failed")) == [pointer]
 
     def test_a_missing_role_refuses_the_whole(self, front):
-        requests = [_creation("a"), {"method": "DELETE", "path": "/v4/filer/volumes/b"}]
+        deletions = [{"method": "DELETE", "path": f"/v4/filer/volumes/{name}"} for name in "bc"]
+        requests = [_creation("a"), *deletions]
         document = problem(front.client(Role.ADMIN).post(URL, json={"requests": requests}), 403, "missing-role")
-        assert (pointers(document), document["role"]) == (["/requests/1"], "UBER_ADMIN")
+        assert (pointers(document), document["role"]) == (["/requests/1", "/requests/2"], "UBER_ADMIN")
         assert front.client().get("/v4/jobs").json == []
 
     def test_of_a_user_without_a_role_for_changes_no_body_is_read(self, front):
@@ -258,6 +265,11 @@ class TestForEach:
         (member,) = _members(client, accepted(client.post(URL, json=order)))
         assert (member["operation"], member["request"]["from_volume"]) == ("clone_volume", "web")
         assert member["request"]["volume"] == "web-copy"
+
+    def test_and_in_a_list_of_the_body(self, client, volumes):
+        order = self.order("name=web", "/v4/filer/export/{name}", rules=["{name}.example.org", "h1"])
+        (member,) = _members(client, accepted(client.post(URL, json=order)))
+        assert member["request"]["rules"] == ["web.example.org", "h1"]
 
     def test_an_empty_choice_is_refused(self, client, volumes):
         document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")

@@ -14,6 +14,7 @@ from api.auth import Principal
 from api.events import _EXTENSION
 from api.events import hub as hub_module
 from api.events import stream as stream_module
+from api.events.audience import Audience
 from api.events.hub import EventHub
 from api.events.stream import EventStream, Start
 from api.http.problems import Problem
@@ -246,6 +247,23 @@ def test_a_stream_that_could_not_begin_leaves_its_place(redis_client: Any, redis
 # --- who sees what
 
 
+class Asleep:
+    """A reader that notes what the hub does to it."""
+
+    def __init__(self, audience: Audience) -> None:
+        self.audience = audience
+        self.calls: list[Any] = []
+
+    def wake(self) -> None:
+        self.calls.append("wake")
+
+    def pass_over(self, before: Position, after: Position) -> None:
+        self.calls.append((before, after))
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
 class Watcher:
     """A stream whose clock and client a test holds in its hands."""
 
@@ -436,6 +454,29 @@ def test_a_place_in_another_log_is_looked_for_in_redis_and_not_in_memory(front: 
     # The same number under another id: the event of a log that was lost.
     foreign = Position("1-1", first.event.number)
     assert [live.event for live in hub.after(foreign, 10)] == [live.event for live in (first, *others)]
+
+
+def test_what_one_was_sent_is_not_sent_to_another(front: Front, client: FlaskClient):
+    change(client)
+    hub = hub_of(front)
+    position, _ = hub.locate(None)
+    job_id = change(client)
+    ann, bob = (scope_of(principal(name), {}) for name in ("ann", "bob"))
+    audiences = (Audience(ann, JobFilter()), Audience(bob, JobFilter()), Audience(ann, JobFilter(volume="other")))
+    pieces = [hub.next_piece(audience, position, is_gap=False) for audience in audiences]
+    assert [job_id.encode() in piece.data for piece in pieces] == [True, False, False]
+
+
+def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front: Front, client: FlaskClient):
+    change(client)
+    hub = hub_of(front)
+    position, _ = hub.locate(None)
+    for volume in ("one", "two", "three"):
+        change(client, volume)
+    events = [live.event for live in hub.after(position, 10)]
+    readers = [Asleep(Audience(scope_of(principal("ann"), {}), JobFilter(volume=name))) for name in ("two", "four")]
+    hub._notify([*readers], events, position)
+    assert [reader.calls for reader in readers] == [["wake"], [(position, events[-1].position)]]
 
 
 def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str):

@@ -29,10 +29,10 @@ def test_it_is_ready_with_redis(front, redis_client):
     redis_client.set("sapi:health:filer", '{"status": "available"}')
     seconds, _ = redis_client.time()
     redis_client.zadd("sapi:workers:filer.write", {"one": seconds * 1000, "gone": seconds * 1000 - 60_000})
-    redis_client.zadd("sapi:queued:filer.write", {"a job": 1, "another": 2})
+    redis_client.zadd("sapi:queued:filer.write", {"a job": 1, "another": 2, "a third": 3})
     redis_client.zadd("sapi:draining", {"one": seconds * 1000, "gone": seconds * 1000 - 60_000})
     state = front.stranger().get("/readyz").json
-    assert (state["queues"]["filer.write"]["waiting"], state["draining"]) == (2, 1)
+    assert (state["queues"]["filer.write"]["waiting"], state["draining"]) == (3, 1)
     assert (state["status"], state["redis"]) == ("ready", "ok")
     assert state["queues"]["filer.write"]["workers_online"] == 1
     assert state["queues"]["other.list"]["workers_online"] == 0

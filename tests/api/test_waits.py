@@ -62,6 +62,13 @@ def asking(front: Front, begun: queue.Queue[str]) -> Callable[..., Asking]:
     return ask
 
 
+def test_whoever_asks_not_to_wait_is_told_that_this_was_heard(client):
+    for method, headers in (("POST", {"Prefer": "respond-async"}), ("DELETE", {"Prefer": "respond-async, wait=0"})):
+        answer = client.open(URL, method=method, headers=headers)
+        assert answer.headers["Preference-Applied"] == "respond-async"
+        accepted(answer)
+
+
 def test_the_success_of_a_change_is_its_answer(client, worker, asking):
     waiting = asking("POST", URL, json={"size_total": 10**9})
     worker.carry_out(waiting.job)

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from worker.execution.claims import Completion
+from worker.jobs.failure import Failure
+from worker.jobs.record import State
 from worker.jobs.service import Jobs, NewJob
 from worker.store.results import SubmitOutcome
 
@@ -253,6 +256,23 @@ def test_away_a_volume_is_found_in_the_old_listing(make_service):
     assert (resolve_volume_name.status_code, by_path.status_code) == (200, 200)
     assert resolve_volume_name.json == by_path.json
     assert nothing.status_code == 503
+
+
+@pytest.mark.parametrize("code", ["backend-unavailable", "backend-timeout"])
+def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monkeypatch, code):
+    service = make_service(api={"read_wait": 20.0})
+    service.get(Prefer="respond-async")
+    service.run_all()
+    service.age("dummy/volumes", 10_000)
+    failure = Failure(code, "It is away.")
+    runner = service.worker.runner
+    monkeypatch.setattr(
+        runner._executor, "execute", lambda lease: runner._claims.complete(lease, Completion(State.FAILED, failure))
+    )
+    with service.running():
+        answers = [service.get(), service.get(Cache_Control="no-cache")]
+    assert [answer.status_code for answer in answers] == [200, 503 if code == "backend-unavailable" else 504]
+    assert all(answer.headers["Operation-Location"].startswith("/v4/jobs/") for answer in answers)
 
 
 # --- validators

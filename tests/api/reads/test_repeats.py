@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from api.reads import lookup as reads
 from api.response_cache import middleware as response_cache
@@ -150,6 +151,16 @@ def test_every_answer_is_audited(read_service, tmp_path):
     assert [line["request_id"] for line in lines] == ids
     assert {frozenset(line) for line in lines} == {frozenset(lines[0])}
     assert all(line["allowed"] and line["who"] == "admin" and line["status"] == 200 for line in lines)
+
+
+def test_every_answer_is_a_line_of_the_log(read_service):
+    with structlog.testing.capture_logs() as logged:
+        ids = [read_service.get().headers["X-Request-ID"] for _ in range(2)]
+    lines = [entry for entry in logged if entry["event"] == "request"]
+    assert [line["request_id"] for line in lines] == ids
+    assert {(line["method"], line["path"], line["status"], line["requested_by"]) for line in lines} == {
+        ("GET", "/v4/dummy/volumes", 200, "admin")
+    }
 
 
 def test_every_answer_is_counted(read_service, monkeypatch):

@@ -45,6 +45,17 @@ def test_another_body_or_caller_is_another_request(idle):
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": 2 * GB}) != job
 
 
+def test_another_caller_path_or_method_is_another_request(idle):
+    jobs = [pending(idle, "PUT", "/dummy/volumes/v1/locks/h")]
+    developer = idle.service.app.test_client()
+    developer.get("/login")
+    jobs.append(developer.put("/v3/dummy/volumes/v1/locks/h").json["job"].rpartition("/")[2])
+    jobs.append(pending(idle, "PUT", "/dummy/volumes/v2/locks/h"))
+    assert pending(idle, "PUT", "/dummy/volumes/v2/locks/h") == jobs[-1]
+    jobs.append(pending(idle, "DELETE", "/dummy/volumes/v2/locks/h"))
+    assert len(set(jobs)) == 4
+
+
 def test_any_later_change_of_the_volume_makes_it_a_new_request(idle):
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
     other = idle.service.ask("POST", "volumes/v1/snapshots/s", {})
