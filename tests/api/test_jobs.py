@@ -135,7 +135,13 @@ class TestLongPoll:
             # Those who wait for the end alone hear of other changes much later.
             assert not options["end"]
             with watch(*arguments, **options) as watching:
-                yield SimpleNamespace(wait=lambda seconds: (waits.set(), watching.wait(seconds)))
+                assert watching is not None
+
+                def wait(seconds: float) -> bool:
+                    waits.set()
+                    return watching.wait(seconds)
+
+                yield SimpleNamespace(wait=wait)
 
         monkeypatch.setattr(JobNotifications, "watch", noted)
 
