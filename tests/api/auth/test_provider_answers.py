@@ -1,0 +1,142 @@
+"""How long answers of the provider are believed, how often it is asked, and what it may say of whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.auth.bearer import TokenCache
+from api.auth.cached_document import CachedDocument
+from api.auth.provider_http import ProviderUnavailable
+from api.auth.tokens import TokenVerifier
+from tests.api.auth.house import bearer, build, callback_of, roles_of, sign_in, with_provider
+from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
+
+ADMINS = ["it db, admins"]
+HOUR_S = 3600.0
+
+
+class Provider:
+    """Answers with the number of the question, unless it is away; the clock is a test's."""
+
+    def __init__(self) -> None:
+        self.now_s, self.count, self.is_away = 1000.0, 0, False
+
+    def ask(self, *_: object) -> dict[str, Any]:
+        self.count += 1
+        if self.is_away:
+            raise ProviderUnavailable("away")
+        return {"number": self.count}
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def asked() -> Provider:
+    return Provider()
+
+
+class TestDocument:
+    @pytest.fixture
+    def document(self, asked: Provider) -> CachedDocument:
+        return CachedDocument(asked.ask, clock=asked.clock)
+
+    def test_is_fetched_anew_after_an_hour(self, asked, document):
+        numbers = []
+        for passed_s in (0, HOUR_S, 1, HOUR_S):
+            asked.now_s += passed_s
+            numbers.append(document.get()["number"])
+        assert numbers == [1, 1, 2, 2]
+
+    def test_is_used_for_a_day_while_the_provider_is_away(self, asked, document):
+        document.get()
+        asked.is_away = True
+        asked.now_s += 24 * HOUR_S
+        assert document.get() == {"number": 1}
+        asked.now_s += 1
+        with pytest.raises(ProviderUnavailable):
+            document.get()
+        asked.is_away = False
+        asked.now_s += 2
+        assert document.get()["number"] > 1
+
+    def test_that_did_not_come_is_not_asked_for_at_once_again(self, asked, document):
+        asked.is_away = True
+        for passed_s, count in ((0, 1), (1, 1), (1, 2)):
+            asked.now_s += passed_s
+            with pytest.raises(ProviderUnavailable):
+                document.get()
+            assert asked.count == count
+
+    def test_is_renewed_some_times_in_a_row_and_then_seldom(self, asked, document):
+        counts = []
+        for passed_s in (0, 5, 10 * HOUR_S):
+            asked.now_s += passed_s
+            for _ in range(10):
+                document.renew()
+            counts.append(asked.count)
+        assert counts == [5, 6, 11]
+
+
+class TestTokens:
+    def test_are_asked_about_once_in_ten_seconds(self, asked):
+        cache = TokenCache(asked.ask, 10.0, clock=asked.clock)
+        numbers = []
+        for passed_s, token in ((0, "a" * 40), (9, "a" * 40), (0, "a" * 39 + "b"), (2, "a" * 40)):
+            asked.now_s += passed_s
+            numbers.append(cache.of(token)["number"])
+        assert numbers == [1, 1, 2, 3]
+
+    def test_are_not_asked_about_just_after_the_provider_was_away(self, asked):
+        cache = TokenCache(asked.ask, 10.0, clock=asked.clock)
+        asked.is_away = True
+        for passed_s, count in ((0, 1), (1, 1), (1, 2)):
+            asked.now_s += passed_s
+            with pytest.raises(ProviderUnavailable):
+                cache.of("token")
+            assert asked.count == count
+
+    @pytest.mark.parametrize(
+        ("issuer", "status"), [("https://evil.example.org", 401), ("https://sso.example.org", 200)]
+    )
+    def test_of_another_issuer_are_refused(self, redis_client, monkeypatch, issuer, status):
+        client = build(
+            redis_client,
+            oauth_client_id=CLIENT_ID,
+            oauth_secret_key=CLIENT_SECRET,
+            oauth_issuer="https://sso.example.org",
+            oauth_introspection_url="https://sso.example.org/introspect",
+        ).test_client()
+        answer = {"active": True, "sub": "adam", "groups": ADMINS, "iss": issuer}
+        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
+        assert client.get("/whoami", headers=bearer("opaque")).status_code == status
+
+    def test_name_the_audience_that_is_configured(self, redis_client, provider):
+        client = with_provider(redis_client, provider, oauth_audience="the storage").test_client()
+        assert roles_of(client, headers=bearer(provider.token(aud="the storage"))) == {"USER"}
+        assert client.get("/whoami", headers=bearer(provider.token())).status_code == 401
+
+    def test_that_are_no_access_tokens_by_their_own_word(self, redis_client, provider):
+        client = with_provider(redis_client, provider).test_client()
+        for kind in ("ID", "Offline", "Logout"):
+            assert client.get("/whoami", headers=bearer(provider.token(typ=kind))).status_code == 401
+
+
+def test_an_id_token_that_another_client_was_given(redis_client, provider, monkeypatch):
+    client = with_provider(redis_client, provider).test_client()
+    claims = TokenVerifier.claims
+    for azp, status in (("another", 400), (CLIENT_ID, 302)):
+        link = callback_of(client, "adam")
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                TokenVerifier, "claims", lambda *args, azp=azp, **more: claims(*args, **more) | {"azp": azp}
+            )
+            assert client.get(link).status_code == status
+
+
+def test_no_cache_keeps_how_one_signs_in_and_out(redis_client, provider):
+    client = with_provider(redis_client, provider).test_client()
+    answers = [client.get("/login"), sign_in(client, "adam"), client.get("/logout")]
+    assert [answer.headers.get("Cache-Control") for answer in answers] == ["no-store"] * 3
