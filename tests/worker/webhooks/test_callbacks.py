@@ -1,0 +1,46 @@
+"""Callbacks: of which jobs they are made, and to which host an attempt belongs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.worker.bench import PREFIX, Bench
+from worker.config.callback_hosts import CallbackHosts
+from worker.jobs.event_log import EventLog
+from worker.jobs.service import NewJob
+from worker.webhooks.dispatcher import Dispatcher
+from worker.webhooks.outbox import Outbox
+from worker.webhooks.receivers import Receiver
+from worker.webhooks.tasks import DeliverTask
+
+
+def _with_callback(bench: Bench, volume: str) -> NewJob:
+    return replace(bench.new("create_volume", volume=volume), callback="https://hooks.example.org:8443/ends")
+
+
+def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(bench: Bench):
+    receivers = {"one": Receiver("one", "https://127.0.0.1:1/", "")}
+    outbox, volumes = Outbox(bench.client, bench.scripts, PREFIX), iter("ab")
+    for callbacks, targets in ((False, ["one"]), (True, ["callbacks:hooks.example.org:8443", "one"])):
+        dispatcher = Dispatcher(
+            EventLog(bench.client, PREFIX), outbox, bench.scripts, receivers, lambda _id, _trace: None,
+            callbacks=callbacks, report_health=lambda _state: None, silent_s=lambda: 0.0,
+        )  # fmt: skip
+        dispatcher.dispatch(1)
+        job_id = bench.jobs.accept(_with_callback(bench, next(volumes)))[1]
+        dispatcher.dispatch(1)
+        assert outbox.targets() == (["one"] if callbacks else [])
+        bench.node().carry_out(job_id)
+        dispatcher.dispatch(1)
+        assert outbox.targets() == targets
+
+
+def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(bench: Bench):
+    targets: list[str] = []
+    task = DeliverTask(Outbox(bench.client, bench.scripts, PREFIX), {}, "", CallbackHosts(""), targets.append)
+    bench.client.hset(f"{PREFIX}webhook:msg_0", mapping={
+        "url": "https://hooks.example.org:8443/ends", "body": "{}", "job_id": "job", "attempts": "0", "created": "1",
+        "target": "callbacks:hooks.example.org:8443",
+    })  # fmt: skip
+    task.run("msg_0")
+    assert targets == ["callbacks:hooks.example.org:8443"]
