@@ -17,6 +17,7 @@ from worker.jobs.document import job_document, rfc3339
 from worker.jobs.failure import FAILURE_DETAILS, Failure, parse_failure
 from worker.jobs.idempotency import IdempotencyKeys, KnownRequest, idempotency_name
 from worker.jobs.ids import JobIds
+from worker.jobs.query import JobFilter, JobScope, key_of
 from worker.jobs.record import Attempt, State
 from worker.jobs.service import Jobs
 from worker.jobs.status import MAX_RETRY_AFTER_S, JobStatus
@@ -183,3 +184,24 @@ def test_when_a_full_queue_may_take_jobs_again(bench: Bench, mean_ms: int | None
     settings = load(Settings, SAPI_DEBUG=True, queue_limit=1000, write_slots=8)
     jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
     assert jobs.queue_retry_after_s(SUBSYSTEM, OPERATIONS["create_volume"]) == wait_s
+
+
+# --- whose job it is, and which are found
+
+
+def test_a_job_belongs_to_its_users_id_whatever_their_name(bench: Bench):
+    new = replace(bench.new("create_volume"), requester="ann", requester_id="id-7")
+    job = bench.job(bench.jobs.accept(new)[1])
+    assert [job.is_of(key_of(text)) for text in ("id-7", "ann", "")] == [True, False, False]
+    assert not replace(job, requester_key="").is_of("")
+    anonymous = replace(new, requester="", requester_id="")
+    assert anonymous.owner_key == ""
+
+
+def test_jobs_that_are_named_by_their_ids_are_those_that_fit_the_newest_first(bench: Bench):
+    ids = [bench.accept("create_volume", volume=f"v{number}") for number in range(3)]
+    bench.jobs.cancel(ids[1], "ann")
+    job_filter = JobFilter(ids=tuple(ids), states=(State.QUEUED,))
+    for limit, expected in ((9, [ids[2], ids[0]]), (1, [ids[2]])):
+        statuses, cursor = bench.jobs.find(job_filter, JobScope("ann"), limit)
+        assert ([job_status.job.id for job_status in statuses], cursor) == (expected, None)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from storage_backends.journal import Cancelled, LeaseLost
+from storage_backends.journal import Cancelled, LeaseLost, TimedOut
 from tests.worker.bench import Bench
 from worker.execution.claims import Completion
 from worker.execution.lease import Lease
@@ -85,3 +85,22 @@ def test_its_limits_count_from_when_the_claim_was_sent(bench: Bench):
     assert lease.seconds_left == 0
     with pytest.raises(LeaseLost):
         lease.checkpoint()
+
+
+def test_a_job_over_its_time_limit_is_stopped(bench: Bench):
+    lease = bench.node().claim(bench.accept("create_volume"))
+    lease.limit_at = time.monotonic() - 1
+    with pytest.raises(TimedOut):
+        lease.checkpoint()
+
+
+def test_a_job_of_the_filer_belongs_to_the_step_that_has_made_it(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume"))
+    lease.record_intent("one")
+    lease.backend_job("4711")
+    lease.record_intent("two")
+    assert (lease.filer_job, bench.job(lease.job_id).backend_job) == (None, None)
+    # Nobody else could find out what became of this step: the worker that shuts down ends it.
+    node.drain.set()
+    lease.checkpoint()

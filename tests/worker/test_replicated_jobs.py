@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.worker.bench import PREFIX, Bench
+from worker.config.settings import Settings, load
 from worker.execution.lease import Lease
 from worker.jobs.batches import Batches
 from worker.jobs.record import State
@@ -44,6 +45,25 @@ def test_a_job_that_its_client_cannot_find_again_is_cancelled(bench: Bench, alon
     assert (outcome, bench.job(job_id).state) == (SubmitOutcome.NEW, State.CANCELLED)
     # WAIT confirms what its connection has written; a later write covers what the script only read.
     assert bench.client.get(f"{PREFIX}replication_marker") == b"1"
+
+
+def test_no_worker_begins_before_replicas_have_the_job(bench: Bench, alone: JobScripts):
+    lease = bench.node().claim(bench.accept("create_volume"))
+    lease.claims_next = lambda: False
+    bench.node().executor.execute(lease)
+    slots: Any = bench.client.zrange(f"{PREFIX}waiting_slots:filer.write", 0, -1)
+    bench.client.zadd(f"{PREFIX}waiting_slots:filer.write", {slots[0]: _in_a_second_ms(bench)})
+    publisher: Any = bench.publisher
+    settings = load(Settings, SAPI_DEBUG=True, wait_replicas=1)
+    jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
+    _, job_id, _ = jobs.accept(bench.new("create_policy"))
+    assert bench.job(job_id).state is State.QUEUED
+
+
+def _in_a_second_ms(bench: Bench) -> int:
+    bench.client.persist(f"{PREFIX}waiting_slots:filer.write")
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000) + 1000
 
 
 def test_a_job_with_a_key_is_found_again(bench: Bench, alone: JobScripts):

@@ -1,0 +1,125 @@
+"""What becomes of an in-doubt change by what looking at its storage system shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from storage_backends.base import Outcome, ReconciledOutcome
+from storage_backends.errors import BackendUnavailable, NoSuchVolume
+from storage_backends.journal import InMemoryJournal, LeaseLost, ShuttingDown, TimedOut
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from worker.jobs.record import State
+
+_CAUSE = json.dumps({"detail": "The answer broke off.", "backend_error": None})
+
+
+def _now_ms(bench: Bench) -> int:
+    seconds, micros = bench.client.time()
+    return int(seconds * 1000 + micros // 1000)
+
+
+def _in_doubt(bench: Bench, **fields: Any) -> str:
+    """A change whose worker was lost after its intent, beside a cached listing."""
+    bench.node().carry_out(bench.accept("list_volumes"))
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id).record_intent("create_volume")
+    if fields:
+        mapping: Any = fields
+        bench.client.hset(f"{PREFIX}job:{job_id}", mapping=mapping)
+    bench.let_time_pass()
+    return job_id
+
+
+def _reconcile(bench: Bench, probe: Callable[[], Any]) -> None:
+    """Let another worker look, and find what ``probe`` returns or raises."""
+    bench.backend.reconcile = lambda *_, **__: probe()  # type: ignore[method-assign]
+    assert len(bench.node().sweep()[0]) == 1
+
+
+def _raising(error: Exception) -> Callable[[], Any]:
+    def probe() -> Any:
+        raise error
+
+    return probe
+
+
+def _is_invalid(bench: Bench) -> bool:
+    return bool(bench.client.hexists(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "invalid"))
+
+
+def test_what_was_done_is_in_the_listings_and_in_the_result(bench: Bench):
+    job_id = _in_doubt(bench)
+    volume = bench.backend.create_volume("new", journal=InMemoryJournal())
+    _reconcile(bench, lambda: ReconciledOutcome(Outcome.DONE, volume))
+    result = bench.jobs.result(job_id)
+    assert result is not None
+    assert orjson.loads(result)["name"] == "new"
+    assert not _is_invalid(bench)
+    changes: Any = bench.client.xrange(f"{PREFIX}delta:{SUBSYSTEM}/volumes")
+    assert [fields[b"k"] for _, fields in changes] == [b"new"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fields", "state", "code"),
+    [
+        (ReconciledOutcome(Outcome.NOT_DONE), {}, State.FAILED, "worker-lost"),
+        (ReconciledOutcome(Outcome.NOT_DONE, error=NoSuchVolume("none")), {}, State.FAILED, "no-such-volume"),
+        (ReconciledOutcome(Outcome.NOT_DONE), {"cancel_requested": "1"}, State.CANCELLED, None),
+        (
+            ReconciledOutcome(Outcome.NOT_DONE, error=NoSuchVolume("none")),
+            {"cancel_requested": "1"}, State.FAILED, "no-such-volume",
+        ),
+        (ReconciledOutcome(Outcome.UNKNOWN), {"in_doubt_cause": _CAUSE}, State.FAILED, "outcome-unknown"),
+    ],
+)  # fmt: skip
+def test_what_was_not_done_or_is_not_known_makes_listings_be_read_again(
+    bench: Bench, outcome: ReconciledOutcome, fields: dict[str, str], state: State, code: str | None
+):
+    job_id = _in_doubt(bench, **fields)
+    _reconcile(bench, lambda: outcome)
+    job = bench.job(job_id)
+    assert (job.state, job.failure and job.failure.code) == (state, code)
+    assert _is_invalid(bench)
+    if code == "outcome-unknown":
+        assert job.failure is not None
+        assert job.failure.detail.endswith("The answer broke off.")
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("The vserver is away."), TimedOut(), RuntimeError("a bug")])
+def test_it_is_looked_for_until_its_time_is_over(bench: Bench, error: Exception):
+    timeout_ms = bench.settings.reconcile_timeout * 1000
+    job_id = _in_doubt(bench, in_doubt_since=_now_ms(bench) - timeout_ms + 30_000, in_doubt_reason="backend-timeout")
+    _reconcile(bench, _raising(error))
+    job = bench.job(job_id)
+    assert (job.state, job.in_doubt_reason) == (State.RUNNING, "backend-timeout")
+    due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
+    assert 0 < due - _now_ms(bench) <= 3000
+    bench.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", _now_ms(bench) - timeout_ms)
+    bench.let_time_pass()
+    _reconcile(bench, _raising(error))
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert failure.code == "outcome-unknown"
+    assert ("The vserver is away." in failure.detail) is isinstance(error, BackendUnavailable)
+    assert _is_invalid(bench)
+
+
+def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(bench: Bench):
+    job_id = _in_doubt(bench, in_doubt_since="1", in_doubt_reason="timed-out")
+    _reconcile(bench, _raising(ShuttingDown()))
+    job = bench.job(job_id)
+    assert (job.state, job.in_doubt_reason, job.token) == (State.RUNNING, "timed-out", None)
+    assert bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id) <= _now_ms(bench)  # type: ignore[operator]
+
+
+def test_a_worker_that_has_lost_it_changes_nothing(bench: Bench):
+    job_id = _in_doubt(bench, in_doubt_since="1")
+    _reconcile(bench, _raising(LeaseLost()))
+    job = bench.job(job_id)
+    assert (job.state, job.token) == (State.RUNNING, f"reconcile:test:{job_id}")
+    assert not _is_invalid(bench)
