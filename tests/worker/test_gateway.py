@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import redis
 from redis import Redis
 
 from storage_backends.base import StorageBackend
@@ -66,6 +67,22 @@ def test_others_learn_that_it_cannot_be_reached_until_it_answers(counted: Counte
     with pytest.raises(BackendUnavailable):
         counted.use(BackendUnavailable("away"))
     assert 0 < counted.redis.pttl(_UNREACHABLE) <= UNAVAILABLE_MS
+    counted.use()
+    assert not counted.redis.exists(_UNREACHABLE)
+
+
+def test_what_could_not_be_published_is_with_the_next_use(
+    bench: Bench, counted: Counted, monkeypatch: pytest.MonkeyPatch
+):
+    def away(*_: Any, **__: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    with pytest.raises(BackendUnavailable):
+        counted.use(BackendUnavailable("away"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Listings, "set_unavailable", away)
+        counted.use()
+    assert counted.redis.exists(_UNREACHABLE)
     counted.use()
     assert not counted.redis.exists(_UNREACHABLE)
 

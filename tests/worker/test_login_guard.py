@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from storage_backends.errors import BackendUnavailable
+from storage_backends.login_guard import TRIAL_S
 from worker.backends.login_guard import SharedLoginGuard
 
 ACCOUNT = "filer:443/storage-api"
@@ -28,10 +29,14 @@ def _may(guard: SharedLoginGuard, password: str = "old") -> bool:
     return True
 
 
-def test_what_one_was_refused_nobody_tries(workers: list[SharedLoginGuard]):
+def test_what_one_was_refused_nobody_tries(workers: list[SharedLoginGuard], redis_client: Redis):
     assert _may(workers[0])
+    (trial,) = redis_client.scan_iter("sapi:login:*:trial")
+    # A worker that dies while it tries does not keep the others from it for long.
+    assert 0 < redis_client.pttl(trial) <= TRIAL_S * 1000
     workers[0].record_refusal(ACCOUNT, "old")
 
+    assert not redis_client.exists(trial)
     assert [_may(guard) for guard in workers] == [False, False, False]
 
 
@@ -69,12 +74,14 @@ def test_a_replaced_password_is_tried_at_once(workers: list[SharedLoginGuard]):
 
 
 def test_workers_that_were_signed_in_heed_a_refusal_elsewhere(
-    workers: list[SharedLoginGuard], monkeypatch: pytest.MonkeyPatch
+    redis_client: Redis, workers: list[SharedLoginGuard], monkeypatch: pytest.MonkeyPatch
 ):
     for guard in workers:
         assert _may(guard)
         guard.record_acceptance(ACCOUNT, "old")
     workers[0].record_refusal(ACCOUNT, "old")
+    # Once the wait is over, one worker tries it for all.
+    assert not list(redis_client.scan_iter("sapi:login:*:accepted"))
     monkeypatch.setattr("worker.backends.login_guard._RECHECK_S", 0.0)
 
     assert [_may(guard) for guard in workers] == [False, False, False]

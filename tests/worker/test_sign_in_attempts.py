@@ -61,6 +61,7 @@ def test_but_not_where_they_have_signed_in(processes: tuple[Process, Process]):
     for number in range(5):
         one.wrong("svc", f"198.51.100.{number}/32")
     assert not other.refuses("svc", HERE)
+    assert other.refuses("svc", THERE)
     other.wrong("svc", HERE, times=3)
     assert one.refuses("svc", HERE)
 
