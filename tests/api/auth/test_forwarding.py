@@ -37,6 +37,26 @@ def test_a_trusted_network_is_believed_and_no_other(house):
     assert seen(client, EVIL, "198.51.101.7") == {"address": "198.51.101.7", "root": "http://localhost/"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "root"),
+    [
+        ("Proto", "http, https", "https://localhost/"),
+        ("Proto", "https, http", "http://localhost/"),
+        ("Proto", "ftp", "http://localhost/"),
+        ("Host", "client.example, proxy.example:8443", "http://proxy.example:8443/"),
+        ("Host", "evil.example/x?", "http://localhost/"),
+        ("Prefix", "/storage", "http://localhost/storage/"),
+        ("Prefix", "/elsewhere, /storage/", "http://localhost/storage/"),
+        ("Prefix", "//evil.example", "http://localhost/"),
+        ("Prefix", "/<script>", "http://localhost/"),
+        ("Prefix", "storage", "http://localhost/"),
+    ],
+)
+def test_of_each_header_the_nearest_proxy_s_word_counts(house, name, value, root):
+    client = house(trusted_networks=("127.0.0.1",))
+    assert seen(client, {f"X-Forwarded-{name}": value})["root"] == root
+
+
 def test_what_a_client_adds_before_the_proxies_is_not_believed(house):
     client = house(trusted_networks=("198.51.100.0/24",))
     chain = {"X-Forwarded-For": "1.1.1.1, 203.0.113.9, 198.51.100.8"}
@@ -84,6 +104,15 @@ class TestPrefix:
         assert answer.headers["Operation-Location"] == job
         assert answer.json["links"]["self"] == job
         assert client.get(job).json["id"] == answer.json["id"]
+
+    def test_a_path_that_only_begins_like_it_is_not_below_it(self, client):
+        problem(client.get("/storagev4/jobs"), 404, "not-found")
+
+    @pytest.mark.parametrize("name", ["RAW_URI", "REQUEST_URI"])
+    def test_names_may_be_written_with_codes_below_it_too(self, client, name):
+        sent = {name: "/storage/v4/filer/volumes/%64b01"}
+        headers = {"Prefer": "respond-async"}
+        accepted(client.get("/storage/v4/filer/volumes/db01", environ_overrides=sent, headers=headers))
 
     def test_pages_name_their_files_below_it(self, client):
         page = client.get("/").get_data(as_text=True)
