@@ -14,7 +14,10 @@ _UNITS |= {f"{prefix}I": 1024**power for power, prefix in enumerate(_PREFIXES, 1
 _UNITS |= {f"{prefix}B": 1000**power for power, prefix in enumerate(_PREFIXES, 1)}
 _UNITS |= {prefix: 1000**power for power, prefix in enumerate(_PREFIXES, 1)}
 _SIZE = re.compile(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]{0,3})\s*", re.ASCII)
-_IN_EXPRESSION = re.compile(r"(?<![\w.])([0-9]{1,20}(?:\.[0-9]{1,20})?\s*[A-Za-z]{1,3})(?!\w)", re.ASCII)
+#: Behind two dots a range ends; behind one, a fraction.
+_IN_EXPRESSION = re.compile(
+    r"(?<!\w)(?<![^.]\.)(?<!^\.)([0-9]{1,20}(?:\.[0-9]{1,20})?\s*[A-Za-z]{1,3})(?!\w)", re.ASCII
+)
 _STEP = 1024
 
 

@@ -1,0 +1,127 @@
+"""Sizes and times as people write them, exit statuses, and the file of credentials."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from storage_api_client.cli.exits import Exit, status_of, status_of_code, worst
+from storage_api_client.configuration.credentials_file import CredentialsFile
+from storage_api_client.configuration.files import ConfigurationError
+from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
+from storage_api_client.models import Problem
+from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
+from storage_api_client.times import format_time, parse_since, parse_time
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (5, 5), ("5", 5), (" 5 B ", 5), ("10GiB", 10 * 2**30), ("10gi", 10 * 2**30), ("500 GB", 500 * 10**9),
+        ("2k", 2000), ("1.5TiB", 3 * 2**39), ("0.5kB", 500), ("1EiB", 2**60), ("1PB", 10**15), ("1M", 10**6),
+    ],
+)  # fmt: skip
+def test_a_size(text: int | str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "1.0001B", "1.2.3", "-5", "5XB", "5 5", "1e3", "٣"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is no"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("size", [True, 1.5, None])
+def test_what_is_no_text(size: object) -> None:
+    with pytest.raises(TypeError):
+        parse_size(size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (None, ""), (0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10 * 1024, "10.0 KiB"), (100 * 1024, "100 KiB"),
+        (1000 * 1024, "0.98 MiB"), (5 * 2**40, "5.00 TiB"), (2**63 - 1, "8.00 EiB"), (-2048, "-2.00 KiB"),
+    ],
+)  # fmt: skip
+def test_a_size_for_people(size: int | None, text: str) -> None:
+    assert format_size(size) == text
+
+
+def test_sizes_in_a_filter() -> None:
+    assert sizes_in_expression(">1kB") == ">1000"
+    assert sizes_in_expression("1KiB..2MB|5") == "1024..2000000|5"
+    assert sizes_in_expression("1.5KiB..2.5MB") == "1536..2500000"
+    assert sizes_in_expression("db1k") == "db1k"
+    assert sizes_in_expression(".5kB") == ".5kB"
+    assert sizes_in_expression("=5XB") == "=5XB"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)),
+        ("2026-01-02t03:04:05.1234567z", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=timezone.utc)),
+        ("2026-01-02T03:04:05.5+02:00", datetime(2026, 1, 2, 1, 4, 5, 500000, tzinfo=timezone.utc)),
+        ("2026-01-02", datetime(2026, 1, 2, tzinfo=timezone.utc)),
+        ("yesterday", None), ("", None), (None, None),
+    ],
+)  # fmt: skip
+def test_a_time(text: str | None, moment: datetime | None) -> None:
+    assert parse_time(text) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), (" 3 d ", 259200), ("1w", 604800)]
+)
+def test_so_long_ago(text: str, seconds: int) -> None:
+    moment = parse_time(parse_since(text))
+    assert moment is not None
+    assert abs((datetime.now(timezone.utc) - moment).total_seconds() - seconds) < 60
+    assert parse_since("2026-01-02T03:04:05+01:00") == "2026-01-02T02:04:05Z"
+    with pytest.raises(ValueError, match="is no time"):
+        parse_since("2x")
+    assert format_time(datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=1)))) == "2026-01-01T23:00:00Z"
+
+
+def test_exit_statuses() -> None:
+    def problem(code: str, status: int = 409) -> Problem:
+        return Problem(title="T", status=status, code=code)
+
+    assert status_of(JobFailed(problem("already-exists"))) is Exit.FAILED
+    assert status_of(JobFailed(problem("no-such-volume", 404))) is Exit.NOT_FOUND
+    assert status_of(JobFailed(problem("outcome-unknown"))) is Exit.UNKNOWN
+    assert status_of(NotAuthorised(problem("missing-role", 403))) is Exit.NOT_AUTHORISED
+    assert status_of(NotFound(problem("no-such-job", 404))) is Exit.NOT_FOUND
+    assert status_of(Unavailable(problem("queue-full", 429))) is Exit.UNAVAILABLE
+    assert status_of(OutcomeUnknown(problem(""))) is Exit.UNKNOWN
+    assert status_of(StillRunning(problem("still-running"))) is Exit.STILL_RUNNING
+    for code in ("backend-unavailable", "backend-timeout", "queue-unavailable", "queue-full"):
+        assert status_of_code(code, 503) is Exit.UNAVAILABLE
+    assert worst([Exit.DONE, Exit.STILL_RUNNING, Exit.NOT_FOUND]) is Exit.NOT_FOUND
+    assert worst([Exit.FAILED, Exit.UNKNOWN, Exit.UNAVAILABLE]) is Exit.UNKNOWN
+    assert worst([]) is Exit.DONE
+
+
+def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> None:
+    file = CredentialsFile(tmp_path / "home" / "credentials.json")
+    assert file.entries() == []
+    for profile, url, kind in [("p", "a", "basic"), ("p", "b", "token"), ("q", "a", "token"), ("p", "a", "token")]:
+        file.store({"profile": profile, "url": url, "kind": kind})
+
+    assert file.find("p") == {"profile": "p", "url": "a", "kind": "token"}  # It was stored last.
+    assert file.find("p", "b") == {"profile": "p", "url": "b", "kind": "token"}
+    assert file.find("q", "b") is None
+    assert len(file.entries()) == 3
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    assert file.path.parent.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in file.path.parent.iterdir()] == ["credentials.json"]
+    assert [file.forget("p", "a"), file.forget("p", "a")] == [True, False]
+    assert file.find("p", "a") is None
+    assert len(json.loads(file.path.read_text())) == 2
+    file.path.write_text("{")
+    with pytest.raises(ConfigurationError, match="sign in again"):
+        file.entries()
