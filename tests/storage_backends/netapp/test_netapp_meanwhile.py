@@ -7,12 +7,9 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import (
-    OutcomeUnclear,
-    StorageError,
-)
+from storage_backends.errors import BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import Cancelled, InMemoryJournal
-from tests.ontap_simulator import Simulator
+from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Request
 from tests.storage_backends.netapp.changes import STEPS, attempt, furnish
 from tests.storage_backends.netapp.meddling import before_each
@@ -76,6 +73,26 @@ class TestSnapshots:
         with pytest.raises(StorageError) as failure:
             backend.create_snapshot("home", "three", journal=_Cancelling())
         assert not isinstance(failure.value, OutcomeUnclear)
+
+    def test_a_cancelled_one_on_a_filer_that_falls_silent_is_in_doubt(self, ontap: Simulator) -> None:
+        furnish(ontap)
+        ontap.world.job_seconds = 30
+        ontap.fault(Kind.HANG, method="GET", path=".*/snapshots", times=9)
+
+        with pytest.raises(OutcomeUnclear, match="was cancelled"):
+            open_backend(ontap, timeout_s=0.2).create_snapshot("home", "three", journal=_Cancelling())
+
+    def test_one_that_is_lost_with_its_volume_and_vserver_is_not_told_as_missing(
+        self, backend: StorageBackend, ontap: Simulator
+    ) -> None:
+        def lost(request: Request) -> None:
+            if request.path.endswith("/snapshots"):
+                ontap.world.volumes.clear()
+                ontap.world.vservers["vs1"] = "stopped"
+
+        before_each(ontap, lost)
+        with pytest.raises(BackendUnavailable):
+            backend.list_snapshots("home", journal=InMemoryJournal())
 
     def test_one_that_was_purged_for_is_not_told_as_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
         """A snapshot is gone: "nothing was done" would not be true."""

@@ -86,6 +86,19 @@ def test_a_snapshot_that_somebody_else_made_after_the_purge_is_not_ours(
     assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, AlreadyExists)
 
 
+@pytest.mark.parametrize(("is_allowed", "code"), [(False, 525062), (True, 524486)])
+def test_nothing_is_purged_where_it_is_not_allowed_or_no_help(
+    is_allowed: bool, code: int, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.JOB_FAILS, method="POST", code=code)
+    lost, arguments = _Stopping(), {"volume": "full", "name": "three", "purge_old_if_needed": is_allowed}
+    with pytest.raises(ShuttingDown):
+        backend.create_snapshot("full", "three", journal=lost, purge_old_if_needed=is_allowed)
+
+    assert reconciled(backend, lost, "create_snapshot", arguments).outcome is Outcome.NOT_DONE
+    assert [seen.method for seen in ontap.changes_sent()] == ["POST"]
+
+
 def test_a_policy_of_the_same_name_is_another(backend: StorageBackend, ontap: Simulator) -> None:
     ontap.fault(Kind.DROP_AFTER, method="DELETE")
     _, error, lost = attempt(backend, "delete policy")

@@ -190,6 +190,13 @@ class TestReadsAfterwards:
         with pytest.raises(OutcomeUnclear, match="The change was made"):
             open_backend(ontap, timeout_s=0.2).update_volume("home", journal=_Impatient(0.9), comment="new")
 
+    def test_one_that_falls_silent_before_the_new_object_shows(self, backend: StorageBackend, ontap: Simulator) -> None:
+        # The first two ask whether the name and the path are free.
+        ontap.fault(Kind.DROP, method="GET", path="/storage/volumes", after=2, times=9)
+
+        with pytest.raises(OutcomeUnclear, match="The change was made"):
+            backend.create_volume("new", journal=InMemoryJournal())
+
     def test_nothing_is_in_doubt_where_nothing_was_sent(self, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.fault(Kind.DROP, method="GET", path="/storage/volumes/.*", times=9)
 
