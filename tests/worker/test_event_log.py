@@ -61,6 +61,8 @@ def test_who_reads_on_sees_what_came_after(bench: Bench, log: EventLog):
     second = bench.accept("update_volume", volume="two")
     events = log.wait(after, 10, 1000)
     assert [event.status.job.id for event in events if event.status] == [second]
+    assert log.read(after, 10) == events
+    assert log.read(events[-1].position, 10) == []
 
 
 def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(bench: Bench, log: EventLog):

@@ -307,6 +307,23 @@ def test_what_could_not_be_forgotten_is_when_redis_is_back(
     assert forgotten == [("digest", "job"), ("other", "job2")]
 
 
+def test_a_thread_forgets_what_could_not_be_forgotten_at_once(
+    bench: Bench, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
+):
+    calls, done = list[str](), threading.Event()
+
+    def forget(digest: str, _job_id: str) -> None:
+        calls.append(digest)
+        if len(calls) < 3:
+            raise redis.ConnectionError("away")
+        done.set()
+
+    monkeypatch.setattr("worker.jobs.repeats._RENEW_EVERY_S", 0.01)
+    monkeypatch.setattr(bench.scripts, "forget_repeat", forget)
+    held.forget("digest", "job")
+    assert done.wait(20)
+
+
 def test_a_job_in_doubt_is_reconciled_by_the_thread_of_the_loop(bench: Bench):
     node = bench.node()
     turns = Turns(bench, lambda job_id, token: node.reconciler.reconcile(job_id, token) and None)

@@ -13,6 +13,7 @@ from storage_backends.configuration.subsystems import Subsystems
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker.catalog.operations import BATCH, OPERATIONS, QueueClass
 from worker.config.settings import Settings, load
+from worker.execution.lease import Lease
 from worker.execution.runner import JobFailed, JobRunner
 from worker.jobs.record import State
 from worker.main import Runtime, build
@@ -173,6 +174,36 @@ def test_a_thread_runs_the_job_alone_that_it_has_claimed(bench: Bench, runner: J
     assert runner.run_claimed(claimed)
     assert not runner.run_claimed(claimed)
     assert heard.of(claimed) == ["started", "succeeded"]
+
+
+def test_a_running_job_that_is_cancelled_is_a_task_that_was_revoked(bench: Bench, runner: JobRunner, heard: Heard):
+    job_id = bench.accept("list_volumes")
+    lease = runner._claims.claim(job_id)
+    assert isinstance(lease, Lease)
+    bench.jobs.cancel(job_id, "ann")
+    lease.cancel()
+    runner._claimed.lease = lease
+    with pytest.raises(Ignore):
+        runner.run_claimed(job_id)
+    assert bench.job(job_id).state is State.CANCELLED
+    assert heard.of(job_id) == ["started", "revoked"]
+
+
+def test_a_job_whose_message_was_turned_away_is_claimed_with_the_end_of_another(bench: Bench, runner: JobRunner):
+    first, second = bench.accept("create_volume", volume="one"), bench.accept("create_volume", volume="two")
+    lease = runner._claims.claim(first)
+    assert isinstance(lease, Lease)
+    for _ in range(bench.settings.write_slots):
+        assert runner._slots.take(_WRITE, QueueClass.WRITE)
+    # Its message has just been sent, and would be waited for.
+    seconds, micros = bench.client.time()
+    bench.client.hset(f"{PREFIX}job:{second}", "dispatched_at", seconds * 1000 + micros // 1000)
+    with pytest.raises(Ignore):
+        _message(runner, second)
+    runner._claimed.lease = lease
+    assert runner.run_claimed(first)
+    assert lease.next_lease is not None
+    assert lease.next_lease.job_id == second
 
 
 def test_a_batch_begins_and_ends_for_flower(bench: Bench, runtime: Runtime, heard: Heard):
