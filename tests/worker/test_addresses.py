@@ -131,3 +131,10 @@ def test_messages_and_records_are_in_the_database_of_a_unix_socket(tmp_path: Pat
     finally:
         server.kill()
         server.wait()
+
+
+def test_hosts_are_compared_in_lower_case_and_credentials_are_escaped():
+    sentinels = addresses.sentinels("sentinel://ONE:1,Two/0?master_name=m")
+    assert sentinels is not None
+    assert sentinels.hosts == (("one", 1), ("two", 26379))
+    assert addresses.broker("redis://us%2Fer:p%2Fw@h/0").url == "redis://us%2Fer:p%2Fw@h:6379/0"

@@ -93,3 +93,11 @@ def test_the_limit_can_be_off(log: Log):
     for _ in range(100):
         unlimited.write({"event": "access"} | REFUSED)
     assert len(log.lines()) == 100
+
+
+def test_refused_sign_ins_and_reads_of_every_method_are_limited(log: Log):
+    log.write(30, event="sign-in", allowed=False, reason="unauthenticated")
+    assert len(log.lines()) == 2
+    for method in ("HEAD", "OPTIONS", "GET"):
+        log.write(10, method=method, allowed=True, who="ann", auth_method="basic")
+    assert len(log.lines()) == 2 + 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import pytest
 from redis import Redis
@@ -83,3 +84,25 @@ def test_one_that_is_silent_because_the_memory_of_redis_is_full_does_not_end(wor
         redis_client.config_set("maxmemory", 0)
     worker.heartbeat.beat()
     assert not worker.ended.is_set()
+
+
+@pytest.mark.parametrize("break_", ["it takes messages again", "Redis is away", "the memory of Redis is full"])
+def test_the_time_until_it_ends_begins_anew_after_a_break(worker: Worker, redis_client: Redis, break_: str):
+    worker.silent_s = RESTART_AFTER_S + 1
+    worker.heartbeat.beat()
+    setting = {"Redis is away": "min-replicas-to-write", "the memory of Redis is full": "maxmemory"}.get(break_)
+    if setting is None:
+        worker.silent_s = 0
+        worker.heartbeat.beat()
+        worker.silent_s = RESTART_AFTER_S + 1
+    else:
+        redis_client.config_set(setting, 1)
+        try:
+            with suppress(WriteRefused):
+                worker.heartbeat.beat()
+        finally:
+            redis_client.config_set(setting, 0)
+    for later_s, is_over in ((RESTART_AFTER_S + 1, False), (RESTART_AFTER_S - 1, False), (2, True)):
+        worker.now_s += later_s
+        worker.heartbeat.beat()
+        assert worker.ended.is_set() is is_over

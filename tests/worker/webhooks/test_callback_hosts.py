@@ -58,3 +58,20 @@ def test_localhost_that_is_not_this_machine_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
     with pytest.raises(RefusedAddress):
         resolve("localhost", 80, CallbackHosts("http://localhost:80"))
+
+
+def test_an_entry_allows_its_port_and_scheme_alone():
+    hosts = CallbackHosts("One.example:8443, http://two.example, three.example")
+    allowed = {
+        "https://one.example:8443/x": True, "https://one.example/x": False, "http://one.example:8443/x": False,
+        "http://two.example/x": True, "https://two.example:9/x": True, "https://three.example/x": True,
+        "http://three.example/x": False, "https://four.example/x": False,
+        f"https://three.example/{'x' * 2000}": False,
+    }  # fmt: skip
+    assert {url: hosts.allow(url) for url in allowed} == allowed
+
+
+@pytest.mark.parametrize("entry", ["ann@one.example", "one.example/path", "ftp://one.example", "https://"])
+def test_what_is_no_host_is_no_entry(entry: str):
+    with pytest.raises(ValueError, match="SAPI_CALLBACK_HOSTS"):
+        CallbackHosts(entry)
