@@ -70,9 +70,9 @@ def volume_at(db: sqlite3.Connection, volume_name: str, name: str) -> Volume:
 def drop_later(db: sqlite3.Connection, volume_name: str, name: str) -> None:
     """Delete the snapshots that were made after the named one."""
     db.execute(
-        "DELETE FROM snapshots WHERE volume = ?1"
-        " AND number > (SELECT number FROM snapshots WHERE volume = ?1 AND name = ?2)",
-        (volume_name, name),
+        "DELETE FROM snapshots WHERE volume = :volume"
+        " AND number > (SELECT number FROM snapshots WHERE volume = :volume AND name = :name)",
+        {"volume": volume_name, "name": name},
     )
 
 
