@@ -27,6 +27,8 @@ from worker.webhooks.receivers import Receiver, check_secret, read_receivers
 from worker.webhooks.settings import WebhookSettings
 from worker.webhooks.tasks import QUEUE, DeliverTask, publisher
 
+#: For glibc's resolver (resolv.conf(5)): by default a name whose server does not answer holds a thread for 10 to 30 s.
+_RESOLVER_OPTIONS = "timeout:2 attempts:2"
 _THREADS = 16
 
 
@@ -60,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="webhooks", description="Send webhooks.")
     parser.add_argument("--node", default="webhooks", help="name of this process, unique on its host")
     node = parser.parse_args(argv).node
+    os.environ.setdefault("RES_OPTIONS", _RESOLVER_OPTIONS)
     try:
         settings, webhook_settings = load(Settings), load(WebhookSettings)
         configure_logging(node, settings.log_level)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from worker.config.callback_hosts import CallbackHosts, target_of
 from worker.webhooks.addresses import resolve
 
-#: The time limit from the look-up to the status (seconds).
+#: The time limit from the end of the look-up to the status (seconds).
 TIMEOUT_S = 10.0
 _LONGEST_HEAD = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |\r?\n)")
