@@ -70,7 +70,7 @@ class CachedResponse:
 
 
 def mark_cacheable(services: Services, state: ListingState, parent_key: str, body: bytes, fresh_s: int) -> None:
-    """Mark the response to the current request as depending only on this listing state (and the session).
+    """Mark the response to the current request as depending only on the version of this listing (and the session).
 
     ``fresh_s``: how old it may be, in seconds.
     """
@@ -79,8 +79,8 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
     anonymous = who.method == "anonymous" and "HTTP_COOKIE" not in request.environ
     if not (anonymous or dependency):
         return
-    commands = services.listings.state_commands(state.cache_key, parent_key)
-    replies = state.replies
+    commands = services.listings.version_commands(state.cache_key, parent_key)
+    replies = state.version_replies
     if dependency:
         commands += (dependency[0],)
         replies += (dependency[1],)

@@ -40,8 +40,8 @@ class ListingState:
     inflight: str = ""
     #: Was the storage system unreachable lately?
     unavailable: bool = False
-    #: Redis's replies from which this was made, without the time.
-    replies: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    #: Redis's replies to `Listings.version_commands`, without the time.
+    version_replies: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def usable(self) -> bool:
@@ -86,8 +86,10 @@ class Listings:
 
     def listing_state(self, resource_type: ResourceType, cache_key: str, parent_key: str = "") -> ListingState:
         """Read the state of one listing, in one round trip."""
-        replies = self._reads.read(self._reads.pack(self.state_commands(cache_key, parent_key)))
-        (seconds, micros), fields, (inflight, unavailable), *parent = replies
+        subsystem, _, _ = cache_key.partition("/")
+        read_in_flight = ("MGET", self._keys.inflight(cache_key), self._keys.unreachable(subsystem))
+        replies = self._reads.read(self._reads.pack((*self.version_commands(cache_key, parent_key), read_in_flight)))
+        (seconds, micros), fields, *parent, (inflight, unavailable) = replies
         state = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value is not None}
         epoch = parent[0] if parent else state.get("epoch")
         outdated = resource_type.single and int(epoch or 0) != int(state.get("parent_epoch", 0))
@@ -101,22 +103,16 @@ class Listings:
             invalid="invalid" in state or outdated,
             inflight=(inflight or b"").decode(),
             unavailable=unavailable is not None,
-            replies=replies[1:],
+            version_replies=replies[1:-1],
         )
 
-    def state_commands(self, cache_key: str, parent_key: str = "") -> tuple[tuple[str, ...], ...]:
-        """The commands whose replies make a `ListingState`; the first one is TIME.
+    def version_commands(self, cache_key: str, parent_key: str = "") -> tuple[tuple[str, ...], ...]:
+        """The commands on whose replies a response from a fresh copy depends; the first one is TIME.
 
         They are few, since each reply costs a client more than Redis: they are read for every cached response.
         """
-        subsystem, _, _ = cache_key.partition("/")
         parent = (("HGET", self._keys.listing(parent_key), "epoch"),) if parent_key else ()
-        return (
-            ("TIME",),
-            ("HMGET", self._keys.listing(cache_key), *_FIELDS),
-            ("MGET", self._keys.inflight(cache_key), self._keys.unreachable(subsystem)),
-            *parent,
-        )
+        return (("TIME",), ("HMGET", self._keys.listing(cache_key), *_FIELDS), *parent)
 
     def load(self, listing_version: ListingVersion, like: Listing | None = None) -> Listing | None:
         """Return a version of a listing; None when it has expired. Chunks equal to those of ``like`` are shared."""
