@@ -20,19 +20,19 @@ MUTANTS = {
         "finish",
         "if f[1] ~= ARGV[2] or (",
         "if (",
-        0,
+        4,
     ),
     "a running job is given away again": (
         "claim",
         "if f[1] ~= 'queued' then",
         "if is_done(f[1]) then",
-        0,
+        1,
     ),
     "the order does not matter": (
         "claim",
         "if is_blocked(id) then return {'BLOCKED'} end",
         "",
-        0,
+        1,
     ),
     "one line is enough": (
         "job_functions",
@@ -50,25 +50,25 @@ MUTANTS = {
         "record_progress",
         "if f[1] ~= ARGV[2] or (",
         "if (",
-        0,
+        2,
     ),
     "a beat needs no owner": (
         "renew_leases",
         "if f[1] ~= ARGV[i + 1] or (",
         "if (",
-        0,
+        2,
     ),
     "what was sent is done again": (
         "recover_jobs",
         "elseif f.step == '' then requeue_or_fail",
         "elseif true then requeue_or_fail",
-        0,
+        2,
     ),
     "the sweep leaves the old owner": (
         "recover_jobs",
         "'token', token .. ':' .. id, 'lease'",
         "'lease'",
-        0,
+        2,
     ),
     "a cancelled job is sent all the same": (
         "record_progress",
@@ -86,7 +86,7 @@ MUTANTS = {
         "requeue",
         "f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL'",
         "f[2] == 'cancelling' then f[2] = 'running'",
-        1,
+        3,
     ),
     "a key is forgotten": (
         "submit_job",
@@ -98,13 +98,13 @@ MUTANTS = {
         "finish",
         "if f[3] == ARGV[2] then",
         "if false then",
-        0,
+        8,
     ),
     "those behind are not rung": (
         "job_functions",
         "  lift_barrier(id, sub, messages)\n  publish_heads(sub, keys, messages)",
         "  lift_barrier(id, sub, messages)",
-        0,
+        2,
     ),
 }
 
