@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
+from worker.config.audit_log import logger as audit_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,3 +72,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped if report.longrepr)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"left out: {count} tests ({reason})", yellow=True)
+
+
+def pytest_unconfigure() -> None:
+    """Let nothing be written to the audit log at exit: what pytest gave it as standard output is closed by then."""
+    audit_logger.handlers.clear()
