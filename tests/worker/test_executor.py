@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from storage_backends.errors import BackendError, BackendUnavailable, FieldError, StorageError
-from storage_backends.journal import Journal, LeaseLost, ShuttingDown, TimedOut
+from storage_backends.journal import InMemoryJournal, Journal, LeaseLost, ShuttingDown, TimedOut
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
 from worker.catalog.resource_types import VOLUME, VOLUMES, ResourceType
 from worker.execution.executor import cause_of, failure_of
@@ -95,6 +95,19 @@ def test_after_a_failure_half_way_of_a_change_by_path_reads_show_what_is_true(be
     volume = _listing(bench, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol")
     assert volume is not None
     assert volume["percentage_snapshot_reserve"] == 33
+
+
+def test_a_volume_that_is_gone_after_a_failure_half_way_of_a_change_by_path_is_not_shown(bench: Bench):
+    bench.node().carry_out(bench.accept("list_volumes"))
+
+    def half(*_: Any, journal: Journal, **__: Any) -> None:
+        journal.record_intent("restrict_volume")
+        restrict("vol", journal=InMemoryJournal())
+        raise StorageError("half")
+
+    restrict, bench.backend.restrict_volume = bench.backend.restrict_volume, half  # type: ignore[method-assign]
+    bench.node().carry_out(bench.accept("restrict_volume", volume="node:/vol"))
+    assert _listing(bench, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol") is None
 
 
 def test_a_look_up_by_path_does_not_wait_for_changes_of_its_volume(bench: Bench):
@@ -227,6 +240,7 @@ def test_a_job_that_another_worker_has_by_now_has_no_end_here(bench: Bench):
     bench.let_time_pass()
     other.sweep()
     other.claim(lease.job_id)
+    bench.backend.list_volumes = lambda **_: []  # type: ignore[method-assign]
     assert node.executor.execute(lease) is None
     assert bench.job(lease.job_id).state is State.RUNNING
 
