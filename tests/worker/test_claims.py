@@ -12,6 +12,7 @@ import redis
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker.execution import claims
 from worker.execution.claims import Completion, grace_ms
+from worker.jobs.failure import Failure
 from worker.jobs.record import State
 from worker.store.results import ClaimResult
 
@@ -46,6 +47,17 @@ def test_a_change_whose_path_is_resolved_wakes_the_jobs_that_waited_for_that(ben
     assert node.claims.join_ordering(lease, ["volume:vol"], {})
     assert [message.job_id for message in bench.publisher.take()] == [behind]
     assert node.lease_renewer.leases() == [lease]
+
+
+def test_a_change_that_ends_before_its_path_is_resolved_wakes_them_too(bench: Bench):
+    by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
+    behind = bench.accept("update_volume", volume="out", percentage_snapshot_reserve=1)
+    node = bench.node()
+    assert node.claims.claim(behind) is ClaimResult.BLOCKED
+    lease = node.claim(by_path)
+    bench.publisher.take()
+    node.claims.complete(lease, Completion(State.FAILED, Failure("no-such-volume", "There is none.")))
+    assert [message.job_id for message in bench.publisher.take()] == [behind]
 
 
 def test_a_change_that_must_wait_for_its_volume_is_not_renewed(bench: Bench):

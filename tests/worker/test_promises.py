@@ -354,7 +354,10 @@ def test_the_slot_of_a_job_that_ends_gets_the_next_runnable_one_in_the_same_step
     assert blocking.next_lease is None
 
 
-def test_a_next_job_whose_reply_was_lost_is_not_lost(bench: Bench, node: Node):
+@pytest.mark.parametrize("taken_meanwhile", [False, True])
+def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(
+    bench: Bench, node: Node, taken_meanwhile: bool
+):
     first, second = bench.accept("create_volume", volume="vol1"), bench.accept("create_volume", volume="vol2")
     lease = node.claim(first)
     lease.claims_next = lambda: True
@@ -365,6 +368,8 @@ def test_a_next_job_whose_reply_was_lost_is_not_lost(bench: Bench, node: Node):
         calls += 1
         answer = finish(*arguments)
         if calls == 1:
+            if taken_meanwhile:
+                bench.client.hset(f"{PREFIX}job:{second}", "token", "of another worker")
             raise redis.ConnectionError("lost")
         return answer
 
@@ -373,9 +378,9 @@ def test_a_next_job_whose_reply_was_lost_is_not_lost(bench: Bench, node: Node):
         patched.setattr(node.claims._scripts, "finish", lose_the_first_reply)
         node.executor.execute(lease)
     assert calls == 2
-    assert lease.next_lease is not None
-    assert lease.next_lease.job_id == second
-    assert node.lease_renewer.leases()
+    begun = [lease.next_lease.job_id] if lease.next_lease else []
+    assert begun == ([] if taken_meanwhile else [second])
+    assert [renewed.job_id for renewed in node.lease_renewer.leases()] == begun
 
 
 def test_free_slots_find_what_waits_far_down_the_lane(bench: Bench, node: Node):

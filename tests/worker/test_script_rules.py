@@ -69,8 +69,10 @@ def test_a_job_that_is_put_off_is_in_its_queue_again_and_runs_nowhere(bench: Ben
     node = bench.node()
     lease = node.claim(job_id)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([], [job_id])
+    assert bench.field(job_id, "started") != ""
     node.claims.requeue(lease, 0)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([job_id], [])
+    assert bench.field(job_id, "started") == ""
 
 
 def test_a_sweep_puts_a_job_back_that_is_missing_in_its_queue(bench: Bench):
@@ -218,8 +220,10 @@ def test_a_job_that_was_cancelled_before_anything_was_sent_ends_cancelled_with_i
     bench.node().claim(job_id)
     bench.jobs.cancel(job_id, "ann")
     bench.let_time_pass()
+    assert bench.field(job_id, "cancellable") == "1"
     bench.node().sweep()
     assert bench.job(job_id).state is State.CANCELLED
+    assert bench.field(job_id, "cancellable") == "0"
     assert not bench.leftovers()
 
 
@@ -398,6 +402,16 @@ def test_a_read_that_is_joined_counts_who_waits_and_gives_all_of_them_the_whole(
     assert bench.jobs.accept(new)[:2] == (SubmitOutcome.COALESCED, job_id)
     outcome, other, _ = bench.jobs.accept(replace(new, may_join_running=False))
     assert (outcome, other != job_id) == (SubmitOutcome.NEW, True)
+
+
+def test_a_read_that_ends_leaves_the_mark_of_the_one_that_followed_it(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("list_volumes"))
+    # A client that wants what is newer than the read that runs.
+    _, newer, _ = bench.jobs.accept(replace(bench.new("list_volumes"), may_join_running=False))
+    assert newer != lease.job_id
+    node.executor.execute(lease)
+    assert bench.client.get(f"{PREFIX}inflight:{SUBSYSTEM}/volumes") == newer.encode()
 
 
 def test_a_read_is_needless_when_the_copy_has_become_another(bench: Bench):
