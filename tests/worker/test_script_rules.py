@@ -69,10 +69,22 @@ def test_a_job_that_is_put_off_is_in_its_queue_again_and_runs_nowhere(bench: Ben
     node = bench.node()
     lease = node.claim(job_id)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([], [job_id])
-    assert bench.field(job_id, "started") != ""
+    assert "" not in (bench.field(job_id, "started"), bench.field(job_id, "token"))
     node.claims.requeue(lease, 0)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([job_id], [])
-    assert bench.field(job_id, "started") == ""
+    assert (bench.field(job_id, "started"), bench.field(job_id, "token")) == ("", "")
+
+
+def test_a_job_that_is_first_in_its_queue_may_be_behind_another(bench: Bench):
+    bench.node().claim(bench.accept("create_snapshot", volume="vol", name="a"))
+    behind, free = (bench.jobs.get(bench.accept("create_snapshot", volume=name, name="b")) for name in ("vol", "out"))
+    assert behind is not None
+    assert free is not None
+    assert [(status.position, status.behind) for status in (behind, free)] == [(0, True), (1, True)]
+    bench.client.delete(_QUEUED)
+    alone = bench.jobs.get(bench.accept("create_snapshot", volume="third", name="b"))
+    assert alone is not None
+    assert (alone.position, alone.behind) == (0, False)
 
 
 def test_a_sweep_puts_a_job_back_that_is_missing_in_its_queue(bench: Bench):
@@ -176,7 +188,7 @@ def test_a_hand_over_is_dated_once_and_keeps_its_cause(bench: Bench):
     bench.scripts.hand_over(job_id, "t", 5000, "silence", 1000)
     assert bench.field(job_id, "in_doubt_since") == str(since - 9000)
     assert bench.field(job_id, "in_doubt_cause") == '{"code": "1"}'
-    assert bench.field(job_id, "cancellable") == "0"
+    assert (bench.field(job_id, "cancellable"), bench.field(job_id, "token")) == ("0", "")
 
 
 # --- sweeps
@@ -223,7 +235,7 @@ def test_a_job_that_was_cancelled_before_anything_was_sent_ends_cancelled_with_i
     assert bench.field(job_id, "cancellable") == "1"
     bench.node().sweep()
     assert bench.job(job_id).state is State.CANCELLED
-    assert bench.field(job_id, "cancellable") == "0"
+    assert (bench.field(job_id, "cancellable"), bench.field(job_id, "token")) == ("0", "")
     assert not bench.leftovers()
 
 
