@@ -1,4 +1,4 @@
-"""What is sent, and when again, told from the answers alone: no service is needed to see it."""
+"""What is sent, and when again, derived from the answers alone: no service is needed to see it."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import redis
 
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
 from worker.execution import claims
 from worker.execution.claims import Completion, grace_ms
+from worker.execution.lease import Lease
 from worker.jobs.failure import Failure
 from worker.jobs.record import State
 from worker.store.results import ClaimResult
@@ -37,25 +38,26 @@ def test_the_time_limit_of_a_lease_depends_on_the_kind_of_its_job(bench: Bench):
         assert sent_at + limit_s <= lease.limit_at <= time.monotonic() + limit_s
 
 
-def test_a_change_whose_path_is_resolved_wakes_the_jobs_that_waited_for_that(bench: Bench):
+def _behind_a_path(bench: Bench) -> tuple[Node, Lease, str]:
+    """A worker with a change by path that is not resolved yet, and a job that waits for that."""
     by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
     behind = bench.accept("update_volume", volume="out", percentage_snapshot_reserve=1)
     node = bench.node()
     assert node.claims.claim(behind) is ClaimResult.BLOCKED
     lease = node.claim(by_path)
     bench.publisher.take()
+    return node, lease, behind
+
+
+def test_a_change_whose_path_is_resolved_wakes_the_jobs_that_waited_for_that(bench: Bench):
+    node, lease, behind = _behind_a_path(bench)
     assert node.claims.join_ordering(lease, ["volume:vol"], {})
     assert [message.job_id for message in bench.publisher.take()] == [behind]
     assert node.lease_renewer.leases() == [lease]
 
 
 def test_a_change_that_ends_before_its_path_is_resolved_wakes_them_too(bench: Bench):
-    by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
-    behind = bench.accept("update_volume", volume="out", percentage_snapshot_reserve=1)
-    node = bench.node()
-    assert node.claims.claim(behind) is ClaimResult.BLOCKED
-    lease = node.claim(by_path)
-    bench.publisher.take()
+    node, lease, behind = _behind_a_path(bench)
     node.claims.complete(lease, Completion(State.FAILED, Failure("no-such-volume", "There is none.")))
     assert [message.job_id for message in bench.publisher.take()] == [behind]
 

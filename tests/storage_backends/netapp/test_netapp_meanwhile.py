@@ -1,4 +1,4 @@
-"""Others change the same object at the worst moment: nothing is deleted that need not be, and what is told is so."""
+"""Others change the same object at the worst moment: nothing is deleted for nothing, and what is reported is so."""
 
 from __future__ import annotations
 

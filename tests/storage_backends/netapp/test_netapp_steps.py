@@ -1,4 +1,4 @@
-"""The steps of a change: what is sent for each, and what is told when a later one fails."""
+"""The steps of a change: what is sent for each, and what is reported when a later one fails."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_has_gone_meanwhile_is_named(change: str, code: str, backend: Stora
 
 
 class TestLaterSteps:
-    """A change that is made in part is told as such, and its job is never just repeated."""
+    """A change that is made in part is reported as such, and its job is never just repeated."""
 
     @pytest.mark.parametrize(
         ("status", "code", "kind", "sent"),
