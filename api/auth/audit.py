@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 from typing import Any
 
 from flask import Flask, Response, current_app, g, has_request_context, request
 
 from api.http.request_ids import request_id
-from worker.config.audit_log import AuditLog, now, open_log
+from api.http.termination import at_end
+from worker.config.audit_log import AuditLog, open_log
 from worker.config.settings import BadSettings
 
 _EXTENSION = "storage-api-audit"
@@ -27,7 +27,7 @@ def init_app(app: Flask, destination: str, rate: int) -> None:
         raise BadSettings(f"SAPI_AUDIT_LOG: {destination} cannot be written: {error.strerror}") from None
     written = AuditLog(rate)
     app.extensions[_EXTENSION] = written
-    atexit.register(written.flush)
+    at_end(written.flush)
     app.after_request(_write_pending)
 
 
@@ -61,7 +61,7 @@ def record(**decision: Any) -> None:
 
 def _write(decision: dict[str, Any]) -> None:
     if not has_request_context():
-        AuditLog(0).write({"time": now(), "event": "access"} | decision)
+        AuditLog(0).write({"event": "access"} | decision)
         return
     event = getattr(g, "audit_event", "access")
     begun = request_event(event, request.method, request.path, request.remote_addr, request_id())
@@ -70,10 +70,7 @@ def _write(decision: dict[str, Any]) -> None:
 
 def request_event(event: str, method: str, target: str, address: str | None, request_id: str) -> dict[str, Any]:
     """Return the fields with which every event of a request begins."""
-    return {
-        "time": now(), "event": event, "method": method, "target": target, "address": address,
-        "request_id": request_id,
-    }  # fmt: skip
+    return {"event": event, "method": method, "target": target, "address": address, "request_id": request_id}
 
 
 def current_log() -> AuditLog:

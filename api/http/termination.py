@@ -1,4 +1,4 @@
-"""Detects the signals that stop the process, with any server, while its request threads continue."""
+"""What is done when the process is asked to stop, and when it ends, with any server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,27 @@ from collections.abc import Callable
 #: A server that has just started may lose its first signal (granian does, until its runtime listens for it): SIGTERM
 #: is sent once more after so long (seconds), which changes nothing for one that is ending.
 _AGAIN_AFTER_S = 1.0
+
+
+_at_end: list[Callable[[], object]] = []
+os.register_at_fork(after_in_child=_at_end.clear)
+
+
+def at_end(callback: Callable[[], object]) -> None:
+    """Call ``callback`` when the main thread has ended.
+
+    Unlike the functions of `atexit`, also in a process that `multiprocessing` has forked, as a server's worker is.
+    """
+    if not _at_end:
+        threading.Thread(target=_call_at_end, name="end").start()
+    _at_end.append(callback)
+
+
+def _call_at_end() -> None:
+    # The interpreter waits for this thread, which is not a daemon.
+    threading.main_thread().join()
+    for callback in _at_end:
+        callback()
 
 
 def on_termination(callback: Callable[[], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import re
 import time
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Self
 
 from flask import Flask, Response, current_app, g, request
 
+from api.http.termination import at_end
 from api.services import Services
 from worker.catalog.operations import Operation
 from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer
@@ -28,7 +28,7 @@ def init_app(app: Flask, services: Services) -> None:
     counters = CounterBuffer(services.redis, services.settings.key_prefix)
     app.extensions[EXTENSION] = counters
     app.after_request(_count)
-    atexit.register(counters.flush)
+    at_end(counters.flush)
 
 
 def counter_buffer() -> CounterBuffer:
@@ -83,11 +83,9 @@ class CachedHitCounters:
     def add(self, status: int, elapsed_s: float) -> None:
         """Count one request."""
         self.counters.start_flushing()
-        self.counters.count(f"{self.status} {status // 100}xx")
+        counted_as = (f"{self.counted_as} {status}",) if self.counted_as else ()
+        self.counters.count(f"{self.status} {status // 100}xx", self.cache, *counted_as)
         self.counters.observe(self.time, elapsed_s, REQUEST_BOUNDS_MS)
-        self.counters.count(self.cache)
-        if self.counted_as:
-            self.counters.count(f"{self.counted_as} {status}")
 
 
 @cache

@@ -36,7 +36,7 @@ _CACHEABLE = "sapi.cacheable"
 _REDIS_ERROR = "sapi.redis_error"
 _MAX_RESPONSES = 512
 #: Requests with one of these headers are not cached: their responses depend on the time, or they have a body.
-_UNCACHEABLE = ("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING")
+_UNCACHEABLE = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING"})
 #: Granian puts the process's environment variables into each request's environment.
 _OF_PROCESS = frozenset(name for name in os.environ if not name.startswith("HTTP_")) | {"HTTP_X_REQUEST_ID"}
 #: Larger bodies are answered with one at a time: the server copies each while no other thread can run, and beside a
@@ -120,7 +120,7 @@ class ResponseCacheMiddleware:
         self._large = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "GET" or environ.get("CONTENT_LENGTH") or _is_uncacheable(environ):
+        if environ["REQUEST_METHOD"] != "GET" or environ.get("CONTENT_LENGTH") or environ.keys() & _UNCACHEABLE:
             return self._application(environ, start_response)
         digest = self._digest(environ)
         cached = self._responses.get(digest)
@@ -194,7 +194,3 @@ class ResponseCacheMiddleware:
             environ.get("REMOTE_ADDR"), environ.get("wsgi.url_scheme"), headers,
         )  # fmt: skip
         return hashlib.blake2b(repr(varying).encode(), key=self._secret).digest()
-
-
-def _is_uncacheable(environ: Environ) -> bool:
-    return any(name in environ for name in _UNCACHEABLE)

@@ -46,11 +46,6 @@ def open_log(destination: str) -> None:
     logger.propagate = False
 
 
-def now() -> str:
-    """The time of an event."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 class AuditLog:
     """Writes events, with a rate limit for each source."""
 
@@ -69,12 +64,12 @@ class AuditLog:
         self._left_out: Counter[str] = Counter()
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Write one event, unless its source is above its rate."""
+        """Write one event with the time, unless its source is above its rate."""
         with self._lock:
             left_out = self._next_window()
             fits = self._fits(event)
         for source, count in left_out.items():
-            _write({"time": now(), "event": "left-out", "source": source, "count": count})
+            _write({"event": "left-out", "source": source, "count": count})
         if fits:
             _write(event)
 
@@ -83,7 +78,7 @@ class AuditLog:
         with self._lock:
             left_out, self._left_out = self._left_out, Counter()
         for source, count in left_out.items():
-            _write({"time": now(), "event": "left-out", "source": source, "count": count})
+            _write({"event": "left-out", "source": source, "count": count})
 
     def _next_window(self) -> Mapping[str, int]:
         """Begin the next minute when it is due; return how many events were left out in the last one, by source."""
@@ -131,7 +126,8 @@ def _is_always_written(event: Mapping[str, Any]) -> bool:
 
 
 def _write(event: Mapping[str, Any]) -> None:
-    line = {name: _shortened(value) for name, value in event.items()}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"time": now} | {name: _shortened(value) for name, value in event.items()}
     logger.info(json.dumps(line, ensure_ascii=True))
 
 

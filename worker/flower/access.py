@@ -14,7 +14,7 @@ import redis
 import tornado.web
 from tornado.httputil import HTTPServerRequest
 
-from worker.config.audit_log import AuditLog, now, open_log
+from worker.config.audit_log import AuditLog, open_log
 from worker.config.networks import client_address, network_of
 from worker.config.settings import Settings, load
 from worker.flower.settings import FlowerSettings
@@ -92,7 +92,7 @@ class FlowerAccess:
         """Write a line of the audit log."""
         method = "basic" if "Authorization" in request.headers else "session"
         about = {"method": request.method, "target": f"flower{request.path}", "address": self._address(request)}
-        self._audit.write({"time": now(), "event": event, **about, "auth_method": method, **decision})
+        self._audit.write({"event": event, **about, "auth_method": method, **decision})
 
     def is_secure(self, request: HTTPServerRequest) -> bool:
         """Do browsers reach this service by TLS?"""

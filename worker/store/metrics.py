@@ -41,10 +41,11 @@ class CounterBuffer:
         self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def count(self, field: str, by: int = 1) -> None:
-        """Add to one field."""
+    def count(self, *fields: str) -> None:
+        """Add one to each of these fields."""
         with self._lock:
-            self._counts[field] += by
+            for field in fields:
+                self._counts[field] += 1
 
     def observe(self, series: str, seconds: float, bounds_ms: Sequence[int]) -> None:
         """Add one time to a histogram."""
