@@ -9,7 +9,9 @@ from flask import Flask
 from api.app import LONGEST_REQUEST_S, create_app
 from api.auth import AuthSettings
 from api.events import end_streams
+from api.http import request_log
 from api.http.admin_server import start_admin_server
+from api.http.buffered_lines import BufferedLines
 from api.http.stalled_clients import cut_off_stalled_clients
 from api.http.termination import on_termination
 from api.services import Services
@@ -28,7 +30,7 @@ def _create() -> Flask:
     try:
         services = Services.from_environment()
         check_address(services.redis)
-        configure_logging("api", services.settings.log_level)
+        _configure_logging(services.settings.log_level)
         tracing.configure("storage-api")
         created = create_app(services, load(AuthSettings))
         tracing.instrument_flask(created)
@@ -40,6 +42,11 @@ def _create() -> Flask:
     configure_interpreter()
     on_termination(lambda: _answer_what_is_open(services, created))
     return created
+
+
+def _configure_logging(level: str) -> None:
+    """Have lines of log written at once, but for those of requests, of which there are thousands a second."""
+    configure_logging("api", level, {request_log.__name__: BufferedLines(sys.stderr.buffer)})
 
 
 def _serve_administrators(services: Services, created: Flask) -> None:

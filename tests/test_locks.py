@@ -38,6 +38,7 @@ GUARDS = (
     _guard("api/response_cache/middleware.py::ResponseCacheMiddleware", "_lock", "_responses", lookers="__call__"),
     _guard("api/http/admin_server.py::_Server", "_lock", "_began_s"),
     _guard("api/events/hub.py::EventHub", "_lock", "_readers _thread _at_hand _before", "_index_after _remember"),
+    _guard("api/http/buffered_lines.py::BufferedLines", "_writing", "_file"),
     _guard("api/turns.py::Turns", "_known_lock", "_known"),
     _guard("api/turn_queue.py::TurnQueue", "_lock", "_free _again _waiting", "_next"),
     _guard("api/v3/fields.py::Renderer", "_lock", "_rendered"),

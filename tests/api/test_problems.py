@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 
 import pytest
 import redis
@@ -144,6 +146,21 @@ def test_answers_are_safe_for_browsers(client):
         assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["Cross-Origin-Resource-Policy"] == headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+_FORKING = """
+import os
+from api.http.request_ids import given_or_new
+given_or_new("")
+if os.fork():
+    os.wait()
+print(given_or_new(""))
+"""
+
+
+def test_processes_of_one_parent_make_ids_of_their_own():
+    made = subprocess.run([sys.executable, "-c", _FORKING], capture_output=True, check=True, timeout=60).stdout.split()
+    assert len(made) == len(set(made)) == 2
 
 
 def test_every_request_is_a_line_of_the_log(client, front):

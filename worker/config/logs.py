@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import BinaryIO, Protocol, cast
 
 import structlog
 
 from worker.config.json_encoding import as_json
 
 
-def configure_logging(process: str, level: str = "INFO") -> None:
-    """Configure structlog and the standard library's logging to write the same form; ``process`` names the writer."""
+class LineFile(Protocol):
+    """What a logger needs of a file."""
+
+    def write(self, line: bytes, /) -> int:
+        """Write a line; return its length."""
+
+    def flush(self) -> None:
+        """Called after each line."""
+
+
+_NO_FILES: Mapping[str, LineFile] = MappingProxyType({})
+
+
+def configure_logging(process: str, level: str = "INFO", files: Mapping[str, LineFile] = _NO_FILES) -> None:
+    """Configure structlog and the standard library's logging to write the same form.
+
+    Args:
+        process: the name of the writer.
+        level: the least level that is written.
+        files: where structlog's loggers of these names write; the others write to standard error.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -24,7 +46,9 @@ def configure_logging(process: str, level: str = "INFO") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=as_json)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=lambda name="": structlog.BytesLogger(sys.stderr.buffer, name=name),
+        logger_factory=lambda name="": structlog.BytesLogger(
+            cast("BinaryIO", files.get(name, sys.stderr.buffer)), name=name
+        ),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()

@@ -1,0 +1,117 @@
+"""Lines of log that are written together."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from api.http import buffered_lines
+from api.http.buffered_lines import BufferedLines
+
+_NEVER_S = 3600
+
+
+class _File(io.BytesIO):
+    """A file that counts its writes, and has an event for its flushes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.flushed = threading.Event()
+
+    def write(self, data) -> int:
+        self.writes += 1
+        return super().write(data)
+
+    def flush(self) -> None:
+        super().flush()
+        self.flushed.set()
+
+
+@pytest.fixture
+def file():
+    return _File()
+
+
+def _log(lines: BufferedLines, *texts: bytes) -> None:
+    for text in texts:
+        assert lines.write(text) == len(text)
+        lines.flush()
+
+
+def test_a_line_is_written_soon_and_flushed(file):
+    lines = BufferedLines(file, delay_s=0)
+    for number in (b"1\n", b"2\n"):
+        file.flushed.clear()
+        _log(lines, number)
+        assert file.flushed.wait(10)
+    assert file.getvalue() == b"1\n2\n"
+
+
+def test_lines_wait_and_are_written_together_in_their_order(file):
+    lines = BufferedLines(file, delay_s=_NEVER_S)
+    _log(lines, b"a\n", b"b\n", b"c\n")
+    assert file.writes == 0
+    lines.write_waiting()
+    assert (file.getvalue(), file.writes, file.flushed.is_set()) == (b"a\nb\nc\n", 1, True)
+    lines.write_waiting()
+    assert file.writes == 1
+
+
+def test_whoever_adds_one_too_many_writes_them(file, monkeypatch):
+    monkeypatch.setattr(buffered_lines, "_MAX_WAITING", 3)
+    lines = BufferedLines(file, delay_s=_NEVER_S)
+    _log(lines, b"a\n", b"b\n")
+    assert file.writes == 0
+    _log(lines, b"c\n")
+    assert file.getvalue() == b"a\nb\nc\n"
+
+
+def test_no_line_is_lost_or_doubled_by_threads(file):
+    lines = BufferedLines(file, delay_s=0)
+
+    def log(thread: int) -> None:
+        _log(lines, *(b"%d %d\n" % (thread, number) for number in range(500)))
+
+    threads = [threading.Thread(target=log, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines.write_waiting()
+    written = file.getvalue().splitlines()
+    assert len(written) == len(set(written)) == 2000
+    for number in range(4):
+        numbers = [int(line.split()[1]) for line in written if line.startswith(b"%d " % number)]
+        assert numbers == list(range(500))
+
+
+_PROGRAM = """
+import multiprocessing
+import sys
+from api.http.buffered_lines import BufferedLines
+
+def log():
+    lines = BufferedLines(sys.stderr.buffer, delay_s=3600)
+    lines.write(b"last\\n")
+    lines.flush()
+
+{}
+"""
+_FORKED = """
+child = multiprocessing.get_context("fork").Process(target=log)
+child.start()
+child.join()
+"""
+
+
+@pytest.mark.parametrize("how", ["log()", _FORKED], ids=["main", "forked"])
+def test_what_waits_at_the_end_of_a_process_is_written(how):
+    """Also in a process that multiprocessing has forked, as the server's are: it calls no functions of atexit."""
+    program = _PROGRAM.replace("{}", how)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    assert ended.stderr == b"last\n"
