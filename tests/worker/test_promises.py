@@ -368,6 +368,7 @@ def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(
         calls += 1
         answer = finish(*arguments)
         if calls == 1:
+            bench.client.hset(f"{PREFIX}job:{second}", "lease", 1)
             if taken_meanwhile:
                 bench.client.hset(f"{PREFIX}job:{second}", "token", "of another worker")
             raise redis.ConnectionError("lost")
@@ -381,6 +382,7 @@ def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(
     begun = [lease.next_lease.job_id] if lease.next_lease else []
     assert begun == ([] if taken_meanwhile else [second])
     assert [renewed.job_id for renewed in node.lease_renewer.leases()] == begun
+    assert (int(bench.field(second, "lease")) > _now_ms(bench.client)) is not taken_meanwhile
 
 
 def test_free_slots_find_what_waits_far_down_the_lane(bench: Bench, node: Node):

@@ -379,6 +379,23 @@ def test_another_change_of_a_volume_makes_earlier_requests_new_ones(bench: Bench
     assert [bench.client.smembers(key) for key in bench.client.scan_iter(f"{PREFIX}repeats_of:*vol")] == [{b"two"}]
     assert _changed(bench, "one")[0] is SubmitOutcome.NEW
     assert bench.client.exists(f"{PREFIX}held:{second}")
+    # The end of the earlier job does not shorten how long the new request is remembered.
+    bench.node().carry_out(first)
+    assert bench.client.ttl(f"{PREFIX}repeat:one") > 600_000
+
+
+def test_a_change_by_path_is_not_repeated_while_a_later_change_may_be_of_its_volume(bench: Bench):
+    by_path = bench.new("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
+    new = replace(by_path, repeat=Repeat("one", 600))
+    _, job_id, _ = bench.jobs.accept(new)
+    bench.client.delete(f"{PREFIX}held:{job_id}")
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.REPEATED, job_id)
+    bench.accept("create_snapshot", volume="other", name="x")
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.UNSETTLED, job_id)
+    bench.node().carry_out(job_id)
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.REPEATED, job_id)
+    bench.accept("update_volume", volume="node:/other", percentage_snapshot_reserve=1)
+    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.UNSETTLED, job_id)
 
 
 def test_a_request_is_forgotten_by_its_own_job_only(bench: Bench):
@@ -405,11 +422,11 @@ def test_a_read_that_is_joined_counts_who_waits_and_gives_all_of_them_the_whole(
     _, job_id, _ = bench.jobs.accept(new)
     assert bench.jobs.accept(new)[:2] == (SubmitOutcome.COALESCED, job_id)
     assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("1", "name=a*")
+    assert bench.jobs.cancel(job_id, "ann") == "SHARED"
     assert bench.jobs.accept(replace(new, query="name=b*", refresh=True))[:2] == (SubmitOutcome.COALESCED, job_id)
     assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("1", "name=a*")
     assert bench.jobs.accept(replace(new, query="name=b*"))[:2] == (SubmitOutcome.COALESCED, job_id)
     assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("2", "")
-    assert bench.jobs.cancel(job_id, "ann") == "SHARED"
     bench.node().claim(job_id)
     assert bench.jobs.accept(new)[:2] == (SubmitOutcome.COALESCED, job_id)
     outcome, other, _ = bench.jobs.accept(replace(new, may_join_running=False))
