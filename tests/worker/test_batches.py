@@ -8,6 +8,7 @@ import pytest
 
 from storage_backends.errors import BackendUnavailable
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
+from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.service import NewJob
@@ -51,6 +52,9 @@ def test_all_members_are_there_and_a_few_of_them_in_the_queues(bench: Bench):
     assert (batch.state, batch.total, batch.current, batch.subsystem) == (State.QUEUED, 20, 0, SUBSYSTEM)
     assert _states(bench, batch_id) == ["queued"] * 20
     assert bench.client.zcard(f"{PREFIX}queued:{SUBSYSTEM}.write") == 3
+    events = EventLog(bench.client, PREFIX).read(BEGINNING, 50)
+    logged = {event.status.job.id for event in events if event.status}
+    assert logged == {batch_id, *(job.id for job in bench.members(batch_id)[:3])}
     seqs = [job.seq for job in bench.members(batch_id)]
     assert seqs == sorted(seqs)
     assert batch.seq > seqs[-1]

@@ -91,6 +91,17 @@ def test_a_worker_that_shuts_down_is_well_takes_no_jobs_and_reconciles_none(benc
     assert [message.job_id for message in bench.publisher.take()] == [job_id]
 
 
+def test_a_job_that_a_sweep_ends_is_kept_as_long_as_others(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id)
+    bench.jobs.cancel(job_id, "ann")
+    bench.let_time_pass()
+    Turns(bench).loop.recover(SUBSYSTEM)
+    job = bench.job(job_id)
+    assert job.state is State.CANCELLED
+    assert int(bench.field(job_id, "expires")) - int(bench.field(job_id, "finished")) == bench.settings.job_keep * 1000
+
+
 def test_as_many_messages_as_there_are_free_slots(bench: Bench):
     turns = Turns(bench)
     jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(4)]

@@ -22,6 +22,7 @@ from worker.jobs.ids import JobIds
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.service import Jobs
+from worker.listings.repository import Listings
 from worker.messaging.app import create_celery
 from worker.messaging.messages import TaskMessage
 from worker.messaging.publisher import TaskPublisher
@@ -215,7 +216,9 @@ def test_an_operator_settles_only_what_is_being_settled(bench: Bench, node: Node
     lease.record_intent("create_volume")
     assert bench.jobs.force_outcome(job_id, State.SUCCEEDED, {}, []) == "NOT_IN_DOUBT"
     node.claims.hand_over(lease, "")
-    assert bench.jobs.force_outcome(job_id, State.SUCCEEDED, {}, []) == "DONE"
+    step = Listings(bench.client, bench.scripts, bench.settings).step("invalidate", f"{SUBSYSTEM}/volumes")
+    assert bench.jobs.force_outcome(job_id, State.SUCCEEDED, {}, [step]) == "DONE"
+    assert bench.client.hget(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "epoch")
     assert bench.job(job_id).state is State.SUCCEEDED
     assert not bench.leftovers()
 

@@ -220,7 +220,9 @@ def test_a_batch_begins_and_ends_for_flower(bench: Bench, runtime: Runtime, hear
 
 
 def test_a_batch_that_failed_is_a_task_that_failed(bench: Bench, runtime: Runtime, heard: Heard):
-    batch_id = bench.accept_batch(bench.new("create_volume", volume="vol"))
+    batch_id = bench.accept_batch(
+        bench.new("create_volume", volume="vol"), bench.new("create_volume", volume="new"), parallel=1, stop=True
+    )
     bench.node().carry_out(bench.members(batch_id)[0].id)
     runtime.celery.tasks[BATCH.task_name].run(batch_id)
     assert heard.last() == ("failed", {"exception": "RequestRefused('batch-failed')", "traceback": None})

@@ -336,9 +336,11 @@ def test_a_record_of_a_read_is_kept_for_a_shorter_time(bench: Bench):
         bench.node().carry_out(job_id)
         kept[operation] = int(bench.field(job_id, "expires")) - int(bench.field(job_id, "finished"))
         assert _score(bench, f"{PREFIX}expiring", job_id) == int(bench.field(job_id, "expires"))
+        result_s = min(kept[operation] // 1000, bench.settings.result_keep)
+        assert result_s - 10 < bench.client.ttl(f"{PREFIX}result:{job_id}") <= result_s
     settings = bench.settings
     assert kept == {"get_volume": settings.read_job_keep * 1000, "create_volume": settings.job_keep * 1000}
-    assert settings.read_job_keep < settings.job_keep
+    assert settings.read_job_keep < settings.result_keep < settings.job_keep
 
 
 # --- the event log
@@ -415,6 +417,13 @@ def test_an_outcome_that_nobody_was_answered_with_is_kept_for_its_time(bench: Be
 
 
 # --- reads that are joined
+
+
+def test_a_read_by_path_blocks_no_change(bench: Bench):
+    bench.accept("get_volume", volume="node:/vol")
+    assert not bench.client.exists(f"{PREFIX}unresolved:{SUBSYSTEM}")
+    bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
+    assert bench.client.zcard(f"{PREFIX}unresolved:{SUBSYSTEM}") == 1
 
 
 def test_a_read_that_is_joined_counts_who_waits_and_gives_all_of_them_the_whole(bench: Bench):
