@@ -18,9 +18,9 @@ from api.auth.tokens import InvalidToken, header_of
 from worker.config.groups import groups_in
 
 #: How long the introspection of a token is cached (seconds); a revoked token works for this long.
-_ANSWER_KEPT_S = 10.0
-_GROUPS_KEPT_S = 60.0
-_MOST_KEPT = 4096
+_ANSWER_TTL_S = 10.0
+_GROUPS_TTL_S = 60.0
+_MAX_ANSWERS = 4096
 #: After a failure the provider is not asked again for this long (seconds), so that not every request waits for it.
 _RECOVERY_S = 2.0
 
@@ -32,8 +32,8 @@ class BearerAuthenticator:
         self._provider = provider
         self._settings = provider.settings
         self._audience = self._settings.oauth_audience or self._settings.oauth_client_id
-        self._introspected = TokenCache(self._introspect, _ANSWER_KEPT_S)
-        self._groups = TokenCache(self._ask_groups, _GROUPS_KEPT_S)
+        self._introspected = TokenCache(self._introspect, _ANSWER_TTL_S)
+        self._groups = TokenCache(self._ask_groups, _GROUPS_TTL_S)
 
     def identity(self, token: str) -> Identity:
         """Return the identity of a token's owner.
@@ -123,14 +123,14 @@ class TokenCache:
     def __init__(
         self,
         ask: Callable[[str], dict[str, Any]],
-        kept_s: float,
+        ttl_s: float,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
         self._clock = clock
         self._lock = threading.Lock()
-        self._answers: TTLCache[bytes, dict[str, Any]] = TTLCache(_MOST_KEPT, kept_s, clock)
+        self._answers: TTLCache[bytes, dict[str, Any]] = TTLCache(_MAX_ANSWERS, ttl_s, clock)
         self._failed_at = float("-inf")
 
     def of(self, token: str) -> dict[str, Any]:

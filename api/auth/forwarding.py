@@ -104,13 +104,13 @@ def _prefixed(
         ]
         return start_response(status, prefixed_headers, *more)
 
-    answered = application(environ, start)
+    chunks = application(environ, start)
     if not is_page:
-        return answered
+        return chunks
     try:
-        body = b"".join(answered)
+        body = b"".join(chunks)
     finally:
-        close = getattr(answered, "close", None)
+        close = getattr(chunks, "close", None)
         if close is not None:
             close()
     return [_PATH_IN_PAGE.sub(rb"\1" + prefix.encode() + rb"\2", body)]

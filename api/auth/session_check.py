@@ -14,12 +14,12 @@ from api.auth.tokens import InvalidToken
 from worker.config.groups import groups_in
 
 #: The members of the provider's token response that are stored with a session.
-_KEPT = ("access_token", "refresh_token")
+_TOKEN_FIELDS = ("access_token", "refresh_token")
 
 
 def tokens_to_keep(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tokens for later requests to the provider, from its token response."""
-    return {name: answer[name] for name in _KEPT if isinstance(answer.get(name), str)}
+    return {name: answer[name] for name in _TOKEN_FIELDS if isinstance(answer.get(name), str)}
 
 
 class SessionCheck:
@@ -30,7 +30,7 @@ class SessionCheck:
         self._sessions = sessions
         self._max_age_s = max_age_s
 
-    def with_recent_groups(self, kept: Session) -> Session | None:
+    def with_recent_groups(self, user_session: Session) -> Session | None:
         """Return the session of this request with recent groups; None when the provider does not confirm it any more.
 
         The known groups are used while the provider is unavailable, and while another request asks it.
@@ -38,16 +38,18 @@ class SessionCheck:
         Raises:
             SessionStoreUnavailable: Redis is unavailable.
         """
-        if time.time() - kept.checked_s < self._max_age_s or not self._sessions.claim_check():
-            return kept
+        if time.time() - user_session.checked_s < self._max_age_s or not self._sessions.claim_check():
+            return user_session
         try:
-            tokens = self._fresh_tokens(self._sessions.tokens_of(kept))
-            renewed = replace(kept, identity=replace(kept.identity, groups=self._groups(kept, tokens)))
+            tokens = self._fresh_tokens(self._sessions.tokens_of(user_session))
+            renewed = replace(
+                user_session, identity=replace(user_session.identity, groups=self._groups(user_session, tokens))
+            )
         except (ProviderRefused, InvalidToken):
             self._sessions.end()
             return None
         except ProviderUnavailable:
-            return kept
+            return user_session
         self._sessions.update(renewed, tokens_to_keep(tokens))
         return renewed
 
@@ -56,14 +58,14 @@ class SessionCheck:
             return tokens
         return tokens | self._provider.refresh(tokens["refresh_token"])
 
-    def _groups(self, kept: Session, tokens: Mapping[str, Any]) -> tuple[str, ...]:
+    def _groups(self, user_session: Session, tokens: Mapping[str, Any]) -> tuple[str, ...]:
         access_token, settings = str(tokens.get("access_token") or ""), self._provider.settings
         if not access_token:
             raise InvalidToken("there is none")
         if settings.asks_groups_url:
             return self._provider.groups({}, access_token)
         claims = self._claims(tokens, access_token)
-        if claims.get("sub", kept.identity.subject) != kept.identity.subject:
+        if claims.get("sub", user_session.identity.subject) != user_session.identity.subject:
             raise InvalidToken("it is somebody else's")
         groups = groups_in(claims, settings.oauth_groups_claim)
         if groups is None and not self._has_new_id_token(tokens):

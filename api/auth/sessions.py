@@ -63,11 +63,11 @@ class Sessions:
         self._idle_s = min(idle_s, lifetime_s)
         self._touched_at: dict[str, float] = {}
 
-    def begin(self, kept: Session, tokens: Mapping[str, Any] | None = None) -> None:
+    def begin(self, user_session: Session, tokens: Mapping[str, Any] | None = None) -> None:
         """Begin a session with a new id, which prevents session fixation.
 
         Args:
-            kept: the session's data.
+            user_session: the session's data.
             tokens: the provider's tokens for refreshing the groups.
 
         Raises:
@@ -76,11 +76,11 @@ class Sessions:
         self.end()
         new, now_s = secrets.token_urlsafe(32), time.time()
         sealed = _seal(new, tokens) if tokens else ""
-        kept = replace(kept, began_s=now_s, checked_s=now_s, sealed_tokens=sealed)
+        user_session = replace(user_session, began_s=now_s, checked_s=now_s, sealed_tokens=sealed)
         try:
             with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(self._key(new), json.dumps(asdict(kept)), ex=self._idle_s)
-                for user in _names_of(kept.identity):
+                pipe.set(self._key(new), json.dumps(asdict(user_session)), ex=self._idle_s)
+                for user in _names_of(user_session.identity):
                     index = self._keys.sessions_of(_digest(user))
                     # Expired sessions are removed from the index.
                     pipe.zremrangebyscore(index, "-inf", now_s - self._lifetime_s)
@@ -103,10 +103,10 @@ class Sessions:
             return None
         key = self._key(session_id)
         try:
-            kept = self._redis.get(key)
+            stored = self._redis.get(key)
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
-        user_session = _parse(kept) if isinstance(kept, bytes | str) else None
+        user_session = _parse(stored) if isinstance(stored, bytes | str) else None
         if user_session is None or time.time() >= user_session.began_s + self._lifetime_s:
             return None
         self._touch(key, user_session)
@@ -136,20 +136,20 @@ class Sessions:
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
 
-    def tokens_of(self, kept: Session) -> dict[str, Any]:
+    def tokens_of(self, user_session: Session) -> dict[str, Any]:
         """Return the provider's tokens of this request's session; empty if there are none."""
-        return _open(str(session.get(_ID)), kept.sealed_tokens)
+        return _open(str(session.get(_ID)), user_session.sealed_tokens)
 
-    def update(self, kept: Session, tokens: Mapping[str, Any]) -> None:
+    def update(self, user_session: Session, tokens: Mapping[str, Any]) -> None:
         """Store new data of this request's session, unless it has ended meanwhile.
 
         Raises:
             SessionStoreUnavailable: Redis is unavailable.
         """
         session_id = str(session.get(_ID))
-        kept = replace(kept, checked_s=time.time(), sealed_tokens=_seal(session_id, tokens))
+        user_session = replace(user_session, checked_s=time.time(), sealed_tokens=_seal(session_id, tokens))
         try:
-            self._redis.set(self._key(session_id), json.dumps(asdict(kept)), xx=True, keepttl=True)
+            self._redis.set(self._key(session_id), json.dumps(asdict(user_session)), xx=True, keepttl=True)
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
 
@@ -192,13 +192,13 @@ class Sessions:
             raise SessionStoreUnavailable from exc
         session.clear()
 
-    def use_once(self, what: str) -> bool:
-        """Return whether ``what`` is used for the first time within the time limit of a sign-in.
+    def use_once(self, state: str) -> bool:
+        """Return whether ``state`` is used for the first time within the time limit of a sign-in.
 
         Raises:
             SessionStoreUnavailable: Redis is unavailable.
         """
-        key = f"{self._prefix}used_state:{_digest(what)}"
+        key = f"{self._prefix}used_state:{_digest(state)}"
         try:
             return bool(self._redis.set(key, "1", nx=True, ex=2 * SIGN_IN_LIMIT_S))
         except REDIS_UNAVAILABLE as exc:
@@ -236,14 +236,14 @@ def _open(session_id: str, sealed: str) -> dict[str, Any]:
 
 
 def _parse(text: bytes | str) -> Session:
-    kept: dict[str, Any] = json.loads(text)
-    identity = kept["identity"]
+    fields: dict[str, Any] = json.loads(text)
+    identity = fields["identity"]
     return Session(
         identity=Identity(identity["name"], identity["subject"], tuple(identity["groups"]), identity.get("issuer", "")),
-        debug=kept["debug"],
-        basic=kept["basic"],
+        debug=fields["debug"],
+        basic=fields["basic"],
         # A session of an earlier version has no times: they start now.
-        began_s=kept.get("began_s", time.time()),
-        checked_s=kept.get("checked_s", 0.0),
-        sealed_tokens=kept.get("sealed_tokens", ""),
+        began_s=fields.get("began_s", time.time()),
+        checked_s=fields.get("checked_s", 0.0),
+        sealed_tokens=fields.get("sealed_tokens", ""),
     )

@@ -64,10 +64,10 @@ def call(
     """
     text = urlencode({name: value for name, value in (query or {}).items() if value not in (None, "")}, doseq=True)
     environ = _environ(method, path, text, b"" if body is None else orjson.dumps(body), headers or {})
-    chunks, status, answered = run_wsgi_app(current_app.wsgi_app, environ, buffered=True)
+    chunks, status, response_headers = run_wsgi_app(current_app.wsgi_app, environ, buffered=True)
     data = b"".join(chunks)
-    is_json = data and "json" in answered.get("Content-Type", "")
-    return ApiResponse(int(status.split(" ", 1)[0]), answered, orjson.loads(data) if is_json else None)
+    is_json = data and "json" in response_headers.get("Content-Type", "")
+    return ApiResponse(int(status.split(" ", 1)[0]), response_headers, orjson.loads(data) if is_json else None)
 
 
 def _environ(method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:

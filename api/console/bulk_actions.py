@@ -100,7 +100,7 @@ def _result(chosen: BulkAction, answer: ApiResponse) -> Response:
         "bulk_result.html",
         chosen=chosen,
         done=answer.body[chosen.result],
-        refused=[{**each, "title": PROBLEM_TYPES[each["code"]].title} for each in refused],
+        refused=[{**job, "title": PROBLEM_TYPES[job["code"]].title} for job in refused],
     )
 
 

@@ -92,26 +92,26 @@ def day_plot(history: Sequence[Mapping[str, float]], now_s: float) -> DayPlot:
     )
 
 
-def _column(each: Mapping[str, float], now_s: float, most: float, longest_s: float) -> Column:
-    begin = max(each["from"], now_s - DAY_S)
-    mean_s = _mean_s(each)
+def _column(bucket: Mapping[str, float], now_s: float, most: float, longest_s: float) -> Column:
+    begin = max(bucket["from"], now_s - DAY_S)
+    mean_s = _mean_s(bucket)
     return Column(
         x=round(100 * (begin - now_s + DAY_S) / DAY_S, 2),
-        width=round(max(90 * (each["at"] - begin) / DAY_S, _NARROWEST), 2),
-        good=round(100 * each["succeeded"] / most, 2),
-        bad=round(100 * each["failed"] / most, 2),
+        width=round(max(90 * (bucket["at"] - begin) / DAY_S, _NARROWEST), 2),
+        good=round(100 * bucket["succeeded"] / most, 2),
+        bad=round(100 * bucket["failed"] / most, 2),
         run=round(100 * (mean_s or 0) / longest_s, 2),
-        succeeded=round(each["succeeded"]),
-        failed=round(each["failed"]),
-        cancelled=round(each["cancelled"]),
+        succeeded=round(bucket["succeeded"]),
+        failed=round(bucket["failed"]),
+        cancelled=round(bucket["cancelled"]),
         mean_s=mean_s,
-        until=_hour(each["at"]),
+        until=_hour(bucket["at"]),
     )
 
 
-def _mean_s(each: Mapping[str, float]) -> float | None:
-    ended = each["succeeded"] + each["failed"] + each["cancelled"]
-    return each["run_s"] / ended if ended else None
+def _mean_s(bucket: Mapping[str, float]) -> float | None:
+    ended = bucket["succeeded"] + bucket["failed"] + bucket["cancelled"]
+    return bucket["run_s"] / ended if ended else None
 
 
 def _hour(unix_s: float) -> str:
@@ -120,14 +120,18 @@ def _hour(unix_s: float) -> str:
 
 def time_line(snapshots: Sequence[Mapping[str, Any]]) -> list[Mark]:
     """Return snapshots as marks between the oldest one and now."""
-    dated = [(moment(each["creation_time"]), each) for each in snapshots if each.get("creation_time")]
+    dated = [(moment(snapshot["creation_time"]), snapshot) for snapshot in snapshots if snapshot.get("creation_time")]
     if not dated:
         return []
     now = datetime.now(UTC)
     first = min(at for at, _ in dated if at is not None)
     span_s = max((now - first).total_seconds(), 1.0)
     return [
-        Mark(round(2 + 96 * (at - first).total_seconds() / span_s, 2), str(each["name"]), str(each["creation_time"]))
-        for at, each in dated
+        Mark(
+            round(2 + 96 * (at - first).total_seconds() / span_s, 2),
+            str(snapshot["name"]),
+            str(snapshot["creation_time"]),
+        )
+        for at, snapshot in dated
         if at is not None
     ]

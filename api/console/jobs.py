@@ -147,11 +147,11 @@ def _ahead(document: Document) -> list[Document]:
     query = {"subsystem": document.get("subsystem"), "state": UNFINISHED}
     volume = (document.get("request") or {}).get("volume")
     of_volume = _find(**query, volume=volume, operation=CHANGES, limit=1000) if volume and _is_change(document) else []
-    earlier = [each for each in of_volume if each["id"] < document["id"]]
+    earlier = [job for job in of_volume if job["id"] < document["id"]]
     if not earlier:
         running = _find(**query | {"state": "running"})
-        earlier = [each for each in running if each["queue"]["name"] == document["queue"]["name"]]
-    return sorted(earlier, key=lambda each: str(each["id"]))
+        earlier = [job for job in running if job["queue"]["name"] == document["queue"]["name"]]
+    return sorted(earlier, key=lambda job: str(job["id"]))
 
 
 def _find(**query: Any) -> list[Document]:

@@ -169,11 +169,11 @@ class _Form:
 
 def _later_than(snapshots: list[Mapping[str, Any]], name: str) -> list[str]:
     """The snapshots that a roll-back to ``name`` deletes, the oldest first."""
-    chosen = next((each for each in snapshots if each["name"] == name), None)
+    chosen = next((snapshot for snapshot in snapshots if snapshot["name"] == name), None)
     if chosen is None:
         return []
-    later = [each for each in snapshots if str(each["creation_time"]) > str(chosen["creation_time"])]
-    return [str(each["name"]) for each in sorted(later, key=lambda each: str(each["creation_time"]))]
+    later = [snapshot for snapshot in snapshots if str(snapshot["creation_time"]) > str(chosen["creation_time"])]
+    return [str(snapshot["name"]) for snapshot in sorted(later, key=lambda snapshot: str(snapshot["creation_time"]))]
 
 
 def _action(name: str) -> Action:

@@ -50,7 +50,7 @@ class TableQuery:
     error: str = ""
 
     @classmethod
-    def asked(cls) -> TableQuery:
+    def from_request(cls) -> TableQuery:
         """Read the request's query."""
         args = request.args
         parts = [part for part in args.get("filter", "").split("&") if part.strip()]
@@ -97,7 +97,7 @@ def _escaped(value: str) -> str:
 @page("/<subsystem>/volumes", access=Role.USER)
 def volumes(subsystem: str) -> Response:
     """The table of volumes."""
-    query = TableQuery.asked()
+    query = TableQuery.from_request()
     if query.error:
         return _table(subsystem, query, None)
     headers = read_headers()
@@ -120,7 +120,7 @@ def _table(subsystem: str, query: TableQuery, answer: ApiResponse | None) -> Res
         rows=listing.body if listing else [],
         table=query,
         problem=problem,
-        filter_error=query.error or _said(problem),
+        filter_error=query.error or _error_text(problem),
         every_column=EVERY_COLUMN,
         every_rows=ROWS,
         sorts=SORTS,
@@ -132,7 +132,7 @@ def _table(subsystem: str, query: TableQuery, answer: ApiResponse | None) -> Res
     )
 
 
-def _said(problem: dict[str, Any] | None) -> str:
+def _error_text(problem: dict[str, Any] | None) -> str:
     if problem is None:
         return ""
     errors = problem.get("errors") or []
@@ -145,7 +145,7 @@ def download(subsystem: str, kind: str) -> Response:
     """The same table as a file: every row that the filter chooses, with the columns that were chosen (else all)."""
     if kind not in ("csv", "json"):
         raise Problem("not-found", "Volumes can be downloaded as csv or json.")
-    query = TableQuery.asked()
+    query = TableQuery.from_request()
     parameters = {**query.filters, "sort": query.sort, "fields": ",".join(request.args.getlist("columns"))}
     parameters["limit"] = str(_DOWNLOAD_ROWS)
     first = call("GET", f"/v4/{subsystem}/volumes", query=parameters, headers={"Prefer": "wait=20"})

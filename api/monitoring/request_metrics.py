@@ -76,9 +76,11 @@ class CachedHitCounters:
         """Return the counters of the current request."""
         operation = _operation()
         route = _openapi_path(request.url_rule.rule) if request.url_rule else "other"
-        what = operation.reads.name if operation and operation.reads else "other"
+        resource = operation.reads.name if operation and operation.reads else "other"
         counted = f"{request.method} {route}"
-        return cls(counter_buffer(), f"http {counted}", f"time {counted}", f"cache {what} hit", g.get("counted_as", ""))
+        return cls(
+            counter_buffer(), f"http {counted}", f"time {counted}", f"cache {resource} hit", g.get("counted_as", "")
+        )
 
     def add(self, status: int, elapsed_s: float) -> None:
         """Count one request."""

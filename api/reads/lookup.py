@@ -173,7 +173,7 @@ def _read_by_job(read_request: ReadRequest) -> ReadResult | Pending:
         # Another request's read has ended just now.
         return result
     new = _new_job(read_request, seen_ms=None if read_request.cache_control.no_cache else old.as_of_ms)
-    kept = _stale_if_error_copy(read_request, old)
+    stale_copy = _stale_if_error_copy(read_request, old)
     if (refused := memory_refusal(signed_in=bool(new.requester))) is not None:
         raise refused
     outcome, job_id, job_status = read_request.services.jobs.accept(new)
@@ -182,14 +182,14 @@ def _read_by_job(read_request: ReadRequest) -> ReadResult | Pending:
     if outcome is SubmitOutcome.CHANGED:
         return _cached_copy(read_request) or _read_by_job(read_request)
     status = f"fwd={_forward_reason(read_request, old)}" + ("; collapsed" if outcome is SubmitOutcome.COALESCED else "")
-    if kept is None or not old.unavailable:
-        job_status = _wait(read_request, job_id, job_status, may_leave=kept is not None)
+    if stale_copy is None or not old.unavailable:
+        job_status = _wait(read_request, job_id, job_status, may_leave=stale_copy is not None)
     if job_status is None:
-        raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
+        raise Problem("job-expired", "The job that asked the storage system is stale_copy no longer. Ask again.")
     if job_status.job.state is State.SUCCEEDED:
         return _result_of_job(read_request, job_status, status)
-    if kept is not None and (old.unavailable or _is_unavailable(job_status)):
-        result = _from_state(*kept)
+    if stale_copy is not None and (old.unavailable or _is_unavailable(job_status)):
+        result = _from_state(*stale_copy)
         if result is not None:
             return replace(result, headers=job_headers(job_id))
     return _pending_or_failed(read_request, job_status, status)

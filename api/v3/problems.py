@@ -26,7 +26,7 @@ _STATUS = {
     # The only 504 is that of a change that has not ended yet.
     "not-cached": _UNAVAILABLE,
 }
-_KEPT = frozenset({400, 403, 404, 405, 413, 414, 429, 431, 500, 501, 503, 504})
+_SAME_STATUS = frozenset({400, 403, 404, 405, 413, 414, 429, 431, 500, 501, 503, 504})
 #: Retry-After (seconds) for problems that have none.
 _RETRY_AFTER = {"resource-busy": "5", "backend-unavailable": "10", "result-expired": "1"}
 _LOOK_FIRST = "It may or may not have been done: look before you send it again."
@@ -46,7 +46,7 @@ def translate(response: Response) -> None:
         return
     document = orjson.loads(response.get_data())
     code = document["code"]
-    status = _STATUS.get(code, document["status"] if document["status"] in _KEPT else _BAD_REQUEST)
+    status = _STATUS.get(code, document["status"] if document["status"] in _SAME_STATUS else _BAD_REQUEST)
     if code == "job-not-finished":
         status = document["status"]
     error: dict[str, Any] = {"message": _message(document)}

@@ -103,11 +103,11 @@ class Waiting:
                 raise Trouble(_report([process["name"]], "does not stay up"))
 
 
-def _report(names: Iterable[str], what: str) -> str:
+def _report(names: Iterable[str], problem: str) -> str:
     """Return the last lines of the programs' logs, followed by one line with the cause."""
     names = list(names)
     tails = "".join(f"--- .dev/logs/{name}.log\n{_tail(name)}\n" for name in names)
-    return f"{tails}{', '.join(names)}: {what}; the reason is above, and in .dev/logs"
+    return f"{tails}{', '.join(names)}: {problem}; the reason is above, and in .dev/logs"
 
 
 def _tail(name: str) -> str:

@@ -76,7 +76,7 @@ class SharedLoginGuard(LoginGuard):
         try:
             with self._redis.pipeline() as pipe:
                 pipe.set(self._key("accepted", *login), "1", ex=_REMEMBERED_S)
-                pipe.delete(*(self._key(what, *login) for what in ("refused", "failures", "trial")))
+                pipe.delete(*(self._key(name, *login) for name in ("refused", "failures", "trial")))
                 pipe.execute()
         except REDIS_UNAVAILABLE:
             return
@@ -87,6 +87,6 @@ class SharedLoginGuard(LoginGuard):
         except REDIS_UNAVAILABLE:
             return
 
-    def _key(self, what: str, account: str, password_fingerprint: str) -> str:
+    def _key(self, name: str, account: str, password_fingerprint: str) -> str:
         digest = hashlib.sha256(account.encode()).hexdigest()[:16]
-        return self._keys.login(digest, password_fingerprint, what)
+        return self._keys.login(digest, password_fingerprint, name)

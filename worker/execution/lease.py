@@ -160,21 +160,21 @@ class Lease(Journal):
 
     # --- writing
 
-    def _record(self, what: str, fields: dict[str, str]) -> None:
-        result = self._scripts.record_progress(self.job_id, self.token, what, fields)
+    def _record(self, kind: str, fields: dict[str, str]) -> None:
+        result = self._scripts.record_progress(self.job_id, self.token, kind, fields)
         if result is LeaseResult.LOST:
             self._lost.set()
             raise LeaseLost
         if result is LeaseResult.CANCEL:
             self._cancel.set()
-            if what == "step" and self.step is None:
+            if kind == "step" and self.step is None:
                 raise Cancelled
 
-    def _record_durably(self, what: str, fields: dict[str, str]) -> None:
-        """Record what recovery depends on; retry while Redis is unavailable and the lease is valid."""
+    def _record_durably(self, kind: str, fields: dict[str, str]) -> None:
+        """Record kind recovery depends on; retry while Redis is unavailable and the lease is valid."""
         while True:
             try:
-                self._record(what, fields)
+                self._record(kind, fields)
             except REDIS_UNAVAILABLE:
                 if time.monotonic() > self._valid_until:
                     raise LeaseLost from None

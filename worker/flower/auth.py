@@ -98,14 +98,14 @@ class ClosedMetrics(Metrics):
 
 def close_routes() -> None:
     """Disable every route that changes something (Flower's read-only mode omits some), and protect the metrics."""
-    kept = []
+    guarded = []
     for route in urls.handlers:
         handler = route.handler_class if isinstance(route, URLSpec) else route[1]
         if handler.__module__.startswith("flower.api.") and "post" in vars(handler):
-            kept.append((route.regex.pattern if isinstance(route, URLSpec) else route[0], ClosedRoute))
+            guarded.append((route.regex.pattern if isinstance(route, URLSpec) else route[0], ClosedRoute))
             continue
-        kept.append((route[0], ClosedMetrics) if handler is Metrics else route)
-    urls.handlers[:] = kept
+        guarded.append((route[0], ClosedMetrics) if handler is Metrics else route)
+    urls.handlers[:] = guarded
 
 
 class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):

@@ -134,9 +134,9 @@ def _scope_parts(job_filter: JobFilter, scope: JobScope) -> Iterator[_Part]:
     """The condition for the scope; none for all jobs, or where the roles allow to see all jobs of the operations."""
     requester_properties = [f"requester:{key_of(scope.requester)}"] if scope.requester else []
     seen = [_is_seen_by(scope.roles, name) for name in job_filter.operations]
-    if scope.everybody or (seen and all(each is True for each in seen)):
+    if scope.everybody or (seen and all(answer is True for answer in seen)):
         return
-    if scope.roles and (not seen or any(each is not False for each in seen)):
+    if scope.roles and (not seen or any(answer is not False for answer in seen)):
         yield _Part("seen by", requester_properties + _roles_properties(scope.roles))
     else:
         yield _Part("who", requester_properties)

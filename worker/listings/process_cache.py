@@ -45,10 +45,10 @@ class ListingCache:
 
     def _cached(self, listing_version: ListingVersion) -> Listing | None:
         with self._lock:
-            kept = self._present.get(listing_version.cache_key)
-            if kept is not None and kept[0] == listing_version:
+            cached = self._present.get(listing_version.cache_key)
+            if cached is not None and cached[0] == listing_version:
                 self._present.move_to_end(listing_version.cache_key)
-                return kept[1]
+                return cached[1]
             listing = self._former.get(listing_version)
             if listing is not None:
                 self._former.move_to_end(listing_version)
@@ -56,17 +56,17 @@ class ListingCache:
 
     def _updated(self, listing_version: ListingVersion) -> Listing | None:
         """Return the cached copy with the changes since then applied."""
-        kept = self._present.get(listing_version.cache_key)
-        if kept is None or not _same_base(kept[0], listing_version) or kept[0].seq > listing_version.seq:
+        cached = self._present.get(listing_version.cache_key)
+        if cached is None or not _same_base(cached[0], listing_version) or cached[0].seq > listing_version.seq:
             return None
-        changes = self._listings.changes(listing_version, kept[0].seq)
-        return None if changes is None else kept[1].with_changes(changes)
+        changes = self._listings.changes(listing_version, cached[0].seq)
+        return None if changes is None else cached[1].with_changes(changes)
 
     def _keep(self, listing_version: ListingVersion, listing: Listing, *, superseded: bool) -> None:
         with self._lock:
-            kept = self._present.get(listing_version.cache_key)
+            cached = self._present.get(listing_version.cache_key)
             if superseded or (
-                kept and (kept[0].base_seq, kept[0].seq) > (listing_version.base_seq, listing_version.seq)
+                cached and (cached[0].base_seq, cached[0].seq) > (listing_version.base_seq, listing_version.seq)
             ):
                 self._former[listing_version] = listing
             else:

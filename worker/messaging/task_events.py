@@ -24,12 +24,12 @@ def emit_received(celery: Celery, job_id: str, task: str) -> None:
     emit(celery, "received", job_id, name=task, args=f"({job_id!r},)", kwargs="{}", root_id=job_id, retries=0)
 
 
-def emit(celery: Celery, what: str, job_id: str, **fields: Any) -> None:
-    """Buffer an event of a task for Flower (``what``: received, started, succeeded, failed, revoked)."""
+def emit(celery: Celery, event: str, job_id: str, **fields: Any) -> None:
+    """Buffer an event of a task for Flower (``event``: received, started, succeeded, failed, revoked)."""
     # Only a worker that has begun to consume has an event dispatcher.
     dispatcher = getattr(celery, "flower_events", None)
     if dispatcher is not None:
-        dispatcher.send(f"task-{what}", uuid=job_id, **fields)
+        dispatcher.send(f"task-{event}", uuid=job_id, **fields)
 
 
 class BufferedEventDispatcher(EventDispatcher):

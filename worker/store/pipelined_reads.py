@@ -40,12 +40,12 @@ class PipelinedReads:
 
         Raises what redis-py raises when Redis is unavailable or refuses a command.
         """
-        kept = bool(self._idle)
+        was_idle = bool(self._idle)
         try:
             return self._exchange(self._take(), packed)
         except redis.ConnectionError:
             # An idle connection may be broken. Reads may be repeated safely.
-            if not kept:
+            if not was_idle:
                 raise
             self._discard_idle()
             return self._exchange(self._take(), packed)

@@ -145,13 +145,13 @@ class JobScripts(ScriptRunner):
         """Renew leases; return one result for each pair of id and token."""
         return [LeaseResult(word.decode()) for word in self._run("renew_leases", lease_ms, *ids_and_tokens)]
 
-    def record_progress(self, job_id: str, token: str, what: str, fields: Mapping[str, str]) -> LeaseResult:
-        """Write to the journal of a running job; ``what``: step, backend_job or progress.
+    def record_progress(self, job_id: str, token: str, kind: str, fields: Mapping[str, str]) -> LeaseResult:
+        """Write to the journal of a running job; ``kind``: step, backend_job or progress.
 
-        Only what recovery depends on (a step, a job of the filer) waits for replicas.
+        Only kind recovery depends on (a step, a job of the filer) waits for replicas.
         """
-        run = self._run if what == "progress" else self._run_replicated
-        return LeaseResult(run("record_progress", job_id, token, what, fields).decode())
+        run = self._run if kind == "progress" else self._run_replicated
+        return LeaseResult(run("record_progress", job_id, token, kind, fields).decode())
 
     def join_ordering(
         self, job_id: str, token: str, keys: Sequence[str], fields: Mapping[str, str]
