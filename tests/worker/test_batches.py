@@ -140,6 +140,7 @@ def test_with_stop_those_that_have_not_begun_are_cancelled(bench: Bench, node: N
     assert node.claims.claim(third.id) is ClaimResult.BLOCKED
     bench.batches.advance(batch_id)
     assert not bench.job(batch_id).done
+    assert bench.client.zscore(f"{PREFIX}batches_stopping", batch_id) is None
     node.executor.execute(running)
     assert bench.job(batch_id).failure.code == "batch-failed"  # type: ignore[union-attr]
     assert _children(bench, batch_id) == {"total": 251, "failed": 1, "succeeded": 1, "cancelled": 249}

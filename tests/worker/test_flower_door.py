@@ -21,7 +21,7 @@ from tornado.web import create_signed_value
 from deploy.dev.embedded_redis import free_port
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
 from worker.flower.access import cookie_of
-from worker.store.ended_sessions import ended_digest
+from worker.store.ended_sessions import ended_digest, have_ended
 from worker.store.sign_in_attempts import SignInAttempts
 
 __all__ = ["provider"]
@@ -71,8 +71,10 @@ def status(session, address, path, method="GET"):
     return session.request(method, address + path, allow_redirects=False, timeout=20).status_code
 
 
-def test_signing_in_by_the_provider(redis_url, provider):
+def test_signing_in_by_the_provider(redis_url, provider, tmp_path):
+    log = tmp_path / "audit.log"
     settings = {
+        "SAPI_AUDIT_LOG": str(log),
         "SAPI_OAUTH_CLIENT_ID": CLIENT_ID,
         "SAPI_OAUTH_SECRET_KEY": CLIENT_SECRET,
         "SAPI_OAUTH_DISCOVERY_URL": f"{provider.issuer}/.well-known/openid-configuration",
@@ -85,7 +87,8 @@ def test_signing_in_by_the_provider(redis_url, provider):
         assert {path: status(stranger, address, path) for path in LOOKS if status(stranger, address, path) == 200} == {}
         assert {status(stranger, address, path, "POST") for path in CHANGES} == {403}
 
-        assert enter(requests.Session(), address, "anna") == 403
+        # Neither who is in no group nor who is in another one.
+        assert [enter(requests.Session(), address, user) for user in ("anna", "uma")] == [403, 403]
         assert status(stranger, address, "/login?code=x&state=made-up") == 403
         adam = requests.Session()
         assert enter(adam, address, "adam") == 302
@@ -94,6 +97,10 @@ def test_signing_in_by_the_provider(redis_url, provider):
 
         assert bring_back(address, "adam", other_state=None) == 403
         assert bring_back(address, "adam", other_state=begun(requests.Session(), address)) == 403
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    sign_ins = [(line["who"], line["allowed"], line.get("reason")) for line in lines if line.get("who")]
+    refused = [(user, False, "missing-role") for user in ("anna", "uma")]
+    assert sign_ins == [*refused, ("adam", True, None)]
 
 
 def begun(session: requests.Session, address: str) -> str:
@@ -224,6 +231,11 @@ def test_passwords_cannot_be_guessed_and_each_try_is_written_down(redis_url, red
         *[("svc", False, "rate-limited", "192.0.2.1")] * 2,
         ("svc", True, None, "192.0.2.2"),
     ]
+
+
+def test_a_session_of_the_second_in_which_all_were_ended_has_ended(redis_client):
+    redis_client.set(f"sapi:sessions_ended:{ended_digest('adam')}", 5)
+    assert [have_ended(redis_client, "sapi:", ["adam"], began_s) for began_s in (5.9, 6.0)] == [True, False]
 
 
 def test_sessions_that_were_ended_let_nobody_in(redis_url, redis_client):

@@ -107,10 +107,12 @@ def test_the_wait_grows_to_minutes(
     assert waits == [60, 120, 240, 480, 900, 900]
 
 
-def test_no_password_is_kept(redis_client: Redis, workers: list[SharedLoginGuard]):
+def test_no_password_is_kept_and_everything_has_a_ttl(redis_client: Redis, workers: list[SharedLoginGuard]):
     assert _may(workers[0], "s3cr3t-password")
     workers[0].record_refusal(ACCOUNT, "s3cr3t-password")
+    workers[0].record_acceptance(ACCOUNT, "another-password")
 
     keys = [key.decode() for key in redis_client.keys("*")]  # type: ignore[union-attr]
     assert keys
+    assert all(redis_client.ttl(key) > 0 for key in keys)
     assert not any("s3cr3t" in key or "storage-api" in key for key in keys)

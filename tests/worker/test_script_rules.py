@@ -184,7 +184,9 @@ def test_a_hand_over_is_dated_once_and_keeps_its_cause(bench: Bench):
     assert abs(since - _now_ms(bench)) < 10_000
     assert 2000 < due - _now_ms(bench) <= 5000
     assert bench.field(job_id, "token") == ""
-    bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"token": "t", "in_doubt_since": since - 9000})
+    bench.client.hset(
+        f"{PREFIX}job:{job_id}", mapping={"token": "t", "in_doubt_since": since - 9000, "state": "cancelling"}
+    )
     bench.scripts.hand_over(job_id, "t", 5000, "silence", 1000)
     assert bench.field(job_id, "in_doubt_since") == str(since - 9000)
     assert bench.field(job_id, "in_doubt_cause") == '{"code": "1"}'
@@ -223,8 +225,9 @@ def test_a_lease_that_lapsed_is_given_the_grace_time(bench: Bench):
     stalled = int(bench.field(job_id, "stalled_since"))
     assert abs(stalled - _now_ms(bench)) < 10_000
     assert _score(bench, due, job_id) > stalled
+    bench.client.zadd(due, {job_id: 1})
     assert bench.scripts.renew_leases(15_000, job_id, token) == ["GO"]
-    assert bench.field(job_id, "stalled_since") == ""
+    assert (bench.field(job_id, "stalled_since"), int(bench.field(job_id, "lease"))) == ("", _score(bench, due, job_id))
 
 
 def test_a_job_that_was_cancelled_before_anything_was_sent_ends_cancelled_with_its_worker(bench: Bench):
@@ -398,6 +401,16 @@ def test_a_change_by_path_is_not_repeated_while_a_later_change_may_be_of_its_vol
     assert bench.jobs.accept(new)[:2] == (SubmitOutcome.REPEATED, job_id)
     bench.accept("update_volume", volume="node:/other", percentage_snapshot_reserve=1)
     assert bench.jobs.accept(new)[:2] == (SubmitOutcome.UNSETTLED, job_id)
+
+
+def test_a_change_by_path_makes_earlier_requests_for_its_volume_new_ones(bench: Bench):
+    _, first = _changed(bench, "one")
+    by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
+    node = bench.node()
+    node.carry_out(first)
+    assert bench.client.exists(f"{PREFIX}repeat:one")
+    node.carry_out(by_path)
+    assert not bench.client.exists(f"{PREFIX}repeat:one")
 
 
 def test_a_request_is_forgotten_by_its_own_job_only(bench: Bench):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.api.auth.house import build, with_provider
 from tests.api.front import Front, accepted, problem
+from worker.config.networks import client_address, parse_networks
 
 EVIL = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
 
@@ -35,6 +36,11 @@ def test_a_trusted_network_is_believed_and_no_other(house):
     client = house(trusted_networks=("198.51.100.0/24",))
     assert seen(client, EVIL, "198.51.100.7") == {"address": "203.0.113.9", "root": "https://evil.example/"}
     assert seen(client, EVIL, "198.51.101.7") == {"address": "198.51.101.7", "root": "http://localhost/"}
+    # Flower uses this function alone.
+    networks = parse_networks(["198.51.100.0/24"])
+    peers = "198.51.100.7", "::ffff:198.51.100.7", "198.51.101.7"
+    addresses = [client_address(peer, "203.0.113.9", networks) for peer in peers]
+    assert addresses == ["203.0.113.9", "203.0.113.9", "198.51.101.7"]
 
 
 @pytest.mark.parametrize(
