@@ -14,7 +14,7 @@ from storage_backends.registry import DRIVERS
 from tests.storage_backends.conformance.settling import CHANGES
 from tests.storage_backends.netapp.changes import CHANGES as NETAPP_CHANGES
 from tests.worker.bench import CALLS
-from worker.catalog.operations import OPERATIONS, Operation
+from worker.catalog.operations import OPERATIONS, Operation, Role
 from worker.catalog.ordering_keys import ordering_keys
 from worker.catalog.success_status import success_status
 
@@ -29,6 +29,22 @@ every_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=
 
 def _arguments(operation: Operation) -> dict[str, Any]:
     return dict(inspect.signature(operation.method).parameters)
+
+
+def test_who_may_do_what() -> None:
+    """Every other test takes the roles from the operations themselves."""
+    by_role = {role: {name for name, operation in OPERATIONS.items() if operation.role == role} for role in Role}
+    assert by_role == {
+        Role.USER: {"list_volumes", "get_volume", "list_snapshots", "get_snapshot", "list_locks"},
+        Role.ADMIN: {
+            "create_volume", "clone_volume", "roll_back_volume", "create_snapshot", "delete_snapshot", "create_lock",
+            "list_policies", "get_policy", "create_policy", "delete_policy",
+            "ensure_policy_rule_present", "ensure_policy_rule_absent",
+        },
+        Role.UBER_ADMIN: {
+            "update_volume", "restrict_volume", "remove_lock", "list_restricted_volumes", "reinstate_volume",
+        },
+    }  # fmt: skip
 
 
 def test_every_method_of_the_contract_is_declared() -> None:
