@@ -56,6 +56,12 @@ def test_one_tries_and_the_others_wait_for_how_it_ends(workers: list[SharedLogin
     assert not _may(third)
 
 
+def test_a_login_of_which_nothing_is_known_is_left_to_the_next(workers: list[SharedLoginGuard], redis_client: Redis):
+    assert _may(workers[0])
+    workers[0].record_undecided(ACCOUNT, "old")
+    assert list(redis_client.scan_iter("sapi:login:*")) == []
+
+
 def test_a_login_that_works_is_tried_by_all(workers: list[SharedLoginGuard]):
     assert _may(workers[0])
     workers[0].record_acceptance(ACCOUNT, "old")
