@@ -270,11 +270,12 @@ def test_a_path_waits_for_the_volume_that_will_be_mounted_there(bench: Bench, no
     assert bench.job(by_path).state is State.SUCCEEDED
 
 
-def test_a_clone_stands_in_the_lines_of_both_volumes(bench: Bench, node: Node):
-    clone = bench.accept("clone_volume", volume="copy", from_volume="node:/vol", from_snapshot="snap")
-    bench.accept("restrict_volume", volume="vol")
+@pytest.mark.parametrize("source", ["vol", "node:/vol"])
+def test_a_clone_stands_in_the_lines_of_both_volumes(bench: Bench, node: Node, source: str):
+    clone = bench.accept("clone_volume", volume="copy", from_volume=source, from_snapshot="snap")
+    of_source = bench.accept("restrict_volume", volume="vol")
     after = bench.accept("update_volume", volume="copy", percentage_snapshot_reserve=9)
-    assert node.claims.claim(after) == "BLOCKED"
+    assert [node.claims.claim(job_id) for job_id in (of_source, after)] == ["BLOCKED", "BLOCKED"]
     node.carry_out(clone)
     assert bench.job(clone).state is State.SUCCEEDED
     node.carry_out(after)
