@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -28,6 +29,8 @@ MARK = "STORAGE_API_DEV_HOME"
 CONFIG = HOME / "supervisord.conf"
 #: Redis is started first and stopped last; all the others together are one group.
 REDIS, GROUP = "redis", "service"
+#: What each program may open, where the system allows it.
+_OPEN_FILES = 4096
 #: How long a process may take to stop, unless told otherwise; a worker finishes its calls within that time.
 STOP_WAIT_S = 40
 
@@ -81,7 +84,7 @@ logfile_maxbytes=5MB
 pidfile=supervisord.pid
 childlogdir=logs
 umask=077
-minfds=4096
+minfds={_open_files()}
 
 [unix_http_server]
 file={socket.replace("%", "%%")}
@@ -95,6 +98,12 @@ programs={members}
 priority=999
 """
     write_private(CONFIG, head + "".join(_section(program) for program in programs))
+
+
+def _open_files() -> int:
+    """How many open files supervisord asks for: as many as the system allows, which ends it when it asks for more."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _OPEN_FILES if allowed == resource.RLIM_INFINITY else min(_OPEN_FILES, allowed)
 
 
 class Supervisor:

@@ -30,9 +30,9 @@ def free_port() -> int:
 
 
 def devserver(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run one command of the development server."""
+    """Run one command of the development server, with no more open files than a bare machine may allow."""
     return subprocess.run(
-        [sys.executable, "-m", "deploy.dev.devserver", command],
+        ["sh", "-c", 'ulimit -n 1024; exec "$@"', "-", sys.executable, "-m", "deploy.dev.devserver", command],
         cwd=_TOP, env=environment, check=False, capture_output=True, text=True, timeout=150,
     )  # fmt: skip
 
