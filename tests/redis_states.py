@@ -23,6 +23,10 @@ def _configured(client: redis.Redis, name: str, value: Any, usual: Any) -> Itera
         client.config_set(name, usual)
 
 
+#: What is allowed again after the state of too many; a system that allows few open files refuses Redis's 10,000.
+_USUAL_CLIENTS = 900
+
+
 def too_few_replicas(client: redis.Redis, _folder: Path) -> AbstractContextManager[None]:
     """NOREPLICAS."""
     return _configured(client, "min-replicas-to-write", 1, 0)
@@ -75,7 +79,7 @@ def too_many_clients(client: redis.Redis, _folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        client.config_set("maxclients", 10_000)
+        client.config_set("maxclients", _USUAL_CLIENTS)
 
 
 #: Longer than any state lasts.
@@ -141,7 +145,7 @@ LONG_STATES: dict[str, Callable[[redis.Redis, Path], AbstractContextManager[None
 def make_well(client: redis.Redis, folder: Path) -> None:
     """End every state, whichever it is; raises what redis-py raises when Redis does not answer."""
     client.execute_command("CLIENT", "UNPAUSE")
-    for name, usual in (("maxmemory", 0), ("min-replicas-to-write", 0), ("maxclients", 10_000), ("save", "")):
+    for name, usual in (("maxmemory", 0), ("min-replicas-to-write", 0), ("maxclients", _USUAL_CLIENTS), ("save", "")):
         client.config_set(name, usual)
     client.replicaof("NO", "ONE")
     # A folder stands there only in the state "disk full"; else it is Redis's own file, or nothing.

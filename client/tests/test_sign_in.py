@@ -201,7 +201,8 @@ def test_a_token_of_ones_own(bare, provider, url):
 
 
 def test_a_provider_that_is_another(program, provider):
-    other = program("login", "--issuer", f"http://localhost:{provider.issuer.rpartition(':')[2]}")
+    with proxied(provider.issuer) as proxy:
+        other = program("login", "--issuer", proxy.url)
     assert other.status == 4
     assert "check the issuer" in other.err
 

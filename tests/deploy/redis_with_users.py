@@ -51,7 +51,9 @@ class Server:
 
     def denied(self) -> list[str]:
         """What users were not allowed to do, each with its user."""
-        with Redis(port=self.port, username="observer", password="observer", decode_responses=True) as client:
+        with Redis(
+            "127.0.0.1", port=self.port, username="observer", password="observer", decode_responses=True
+        ) as client:
             entries = client.acl_log()
         return [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in entries]
 

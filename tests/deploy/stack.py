@@ -34,7 +34,8 @@ def has_compose() -> bool:
 
 def has_image(image: str) -> bool:
     """Is there such an image?"""
-    return subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 0
+    command = ["docker", "image", "inspect", image]
+    return bool(shutil.which("docker")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _is_free(port: int) -> bool:

@@ -66,7 +66,7 @@ def test_the_configuration_is_one_that_workers_accept(server: Server) -> None:
 
 def test_nobody_gets_in_without_a_password(server: Server) -> None:
     with pytest.raises(AuthenticationError):
-        Redis(port=server.port, retry=Retry(NoBackoff(), 0)).ping()
+        Redis("127.0.0.1", port=server.port, retry=Retry(NoBackoff(), 0)).ping()
 
 
 def test_flower_sees_neither_jobs_nor_sessions(server: Server) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 
@@ -33,8 +33,7 @@ def _refused(environment: dict[str, str]) -> str:
 
 
 def _running_in(folder: str) -> list[str]:
-    output = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in output.splitlines() if folder in line]
+    return [command for _, command in _processes() if folder in command]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +96,12 @@ def test_what_dies_is_started_again_and_nothing_is_lost(http: Client, service: S
 
 
 def _processes() -> list[tuple[int, str]]:
-    output = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [(int(line.split()[0]), line) for line in output.splitlines()[1:]]
+    """The number and the command of each process of this machine."""
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            commands.append((int(path.parent.name), path.read_text(errors="replace").replace("\0", " ")))
+    return commands
 
 
 def _is_of(pid: int, folder: Path) -> bool:

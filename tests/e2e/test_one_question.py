@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,10 @@ from tests.e2e.client import Client
 from tests.e2e.own_stack import LIST, PASSWORD, QUICK, USER, Node, OwnStack, own_stack
 from tests.e2e.simultaneous import Caller, Got, ask_all, connected
 
-CLIENTS = int(os.environ.get("SAPI_TEST_CLIENTS", "1000"))
+#: What this process and the service may open; each client is an open file of both.
+_OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+_MOST_CLIENTS = 1000 if _OPEN_FILES == resource.RLIM_INFINITY else min(1000, _OPEN_FILES // 4)
+CLIENTS = int(os.environ.get("SAPI_TEST_CLIENTS", _MOST_CLIENTS))
 #: Some want the job at once, some wait as long as reads do, and some until the end.
 WAITS = ("respond-async", "", "wait=25", "wait=25")
 LEASE_S = 6

@@ -81,7 +81,7 @@ class Watched:
 
     def _replicas(self, port: int) -> int:
         try:
-            with redis.Redis(port=port, password=self._password, socket_timeout=2, retry=_ONCE) as client:
+            with redis.Redis("127.0.0.1", port=port, password=self._password, socket_timeout=2, retry=_ONCE) as client:
                 replication: dict[str, Any] = client.info("replication")
         except redis.RedisError:
             return 0
@@ -96,4 +96,4 @@ class Watched:
         return bool(state["num-slaves"] == len(self.ports) - 1 and state["num-other-sentinels"] == 2)
 
     def _ask(self, port: int) -> redis.Redis:
-        return redis.Redis(port=port, socket_timeout=2, retry=_ONCE, decode_responses=True)
+        return redis.Redis("127.0.0.1", port=port, socket_timeout=2, retry=_ONCE, decode_responses=True)

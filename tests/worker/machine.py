@@ -45,7 +45,7 @@ class Model:
 
 
 class Machine(RuleBasedStateMachine):
-    """Accepts, rings, marks, beats, ends, cancels and sweeps, by live workers and by ones that were given up."""
+    """Accepts, sends messages, marks, renews leases, ends, cancels, sweeps; by live workers and by abandoned ones."""
 
     def __init__(self, client: redis.Redis, scripts: Any) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
-    def ring(self, data: st.DataObject) -> None:
+    def send_message(self, data: st.DataObject) -> None:
         """A message arrives, for the first time or the fifth."""
         job = data.draw(st.sampled_from(self.jobs))
         self.tokens += 1

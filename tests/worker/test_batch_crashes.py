@@ -105,7 +105,7 @@ def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(bench: B
     assert node.claims.claim(later) is ClaimResult.BLOCKED
     bench.publisher.take()
     _tidy(bench)
-    assert later in [ring.job_id for ring in bench.publisher.take()]
+    assert later in [message.job_id for message in bench.publisher.take()]
     node.carry_out(later)
     assert bench.job(later).state is State.SUCCEEDED
 

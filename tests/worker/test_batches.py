@@ -69,9 +69,9 @@ def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(bench: Bench
     while not bench.job(batch_id).done:
         waiting = [job.id for job in bench.members(batch_id) if bench.field(job.id, "released") and not job.done]
         most = max(most, len(waiting), bench.client.zcard(queue))
-        rings = [ring for ring in bench.publisher.take() if ring.operation != "batch"]
-        bench.publisher.publish_soon(rings[1:])
-        node.carry_out(rings[0].job_id)
+        messages = [message for message in bench.publisher.take() if message.operation != "batch"]
+        bench.publisher.publish_soon(messages[1:])
+        node.carry_out(messages[0].job_id)
     assert most == 3
     batch = bench.job(batch_id)
     assert (batch.state, batch.current, _children(bench, batch_id)) == (

@@ -50,7 +50,7 @@ def test_an_end_whose_answer_was_lost_is_answered_again(bench: Bench, node: Node
     bench.publisher.take()
     for _ in range(2):
         assert node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null"))
-        assert [ring.job_id for ring in bench.publisher.take()] == [behind]
+        assert [message.job_id for message in bench.publisher.take()] == [behind]
 
 
 def test_a_worker_that_was_given_up_changes_neither_the_job_nor_the_filer(bench: Bench, node: Node):
@@ -253,8 +253,8 @@ def test_a_name_and_a_path_of_one_volume_stand_in_one_line(bench: Bench, node: N
     assert [node.claims.claim(job_id) for job_id in (second, third)] == ["BLOCKED", "BLOCKED"]
     bench.publisher.take()
     node.carry_out(first)
-    rung = [ring.job_id for ring in bench.publisher.take()]
-    assert second in rung
+    woken = [message.job_id for message in bench.publisher.take()]
+    assert second in woken
     node.carry_out(second)
     node.carry_out(third)
     assert [bench.job(job_id).state for job_id in (first, second, third)] == [State.SUCCEEDED] * 3
@@ -303,7 +303,7 @@ def test_a_cancel_outlives_the_worker(bench: Bench, node: Node):
     assert bench.effects() == {}
 
 
-# --- slots and rings
+# --- slots and messages
 
 
 def test_a_queue_has_so_many_slots_and_no_more(bench: Bench):
@@ -395,7 +395,7 @@ def test_free_slots_find_what_waits_far_down_the_lane(bench: Bench, node: Node):
     other = bench.accept("create_volume", volume="other")
     bench.publisher.take()
     node.fill()
-    assert other in [ring.job_id for ring in bench.publisher.take()]
+    assert other in [message.job_id for message in bench.publisher.take()]
     node.fill()
     assert bench.publisher.take() == []
 

@@ -28,7 +28,7 @@ class Process:
 
 def _unreachable() -> redis.Redis:
     """A client of a Redis that is not there, which says so at once."""
-    return redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
+    return redis.Redis("127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
 
 
 @pytest.fixture

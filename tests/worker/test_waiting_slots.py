@@ -83,7 +83,7 @@ def test_a_slot_that_waits_no_longer_gets_nothing(bench: Bench, node: Node, left
     _enter(bench, _entered(bench)[0], until_ms=_now_ms(bench) + left_ms)
     job_id = bench.accept("create_volume", volume="next")
     assert bench.job(job_id).state is State.QUEUED
-    assert [ring.job_id for ring in bench.publisher.take()] == [job_id]
+    assert [message.job_id for message in bench.publisher.take()] == [job_id]
 
 
 def test_changes_of_a_volume_keep_their_order(bench: Bench, node: Node):
@@ -168,7 +168,7 @@ def test_a_worker_that_shuts_down_returns_the_job(bench: Bench, node: Node):
     node.executor.execute(lease)
     assert bench.job(job_id).state is State.QUEUED
     assert bench.job(job_id).attempt == 0
-    assert [ring.job_id for ring in bench.publisher.take()] == [job_id]
+    assert [message.job_id for message in bench.publisher.take()] == [job_id]
     assert node.lease_renewer.leases() == []
 
 

@@ -87,7 +87,7 @@ def frozen():
 
 def test_a_frozen_redis_is_asked_once_and_then_left_alone(frozen):
     port, taken = frozen
-    client = house(redis.Redis(port=port), rate_limit="3/hour", role_admin_groups=("a",))
+    client = house(redis.Redis("127.0.0.1", port=port), rate_limit="3/hour", role_admin_groups=("a",))
     statuses = [client.post("/v4/needs/ADMIN", headers=user("svc")).status_code for _ in range(4)]
 
     assert statuses == [200, 200, 200, 429]
@@ -96,7 +96,7 @@ def test_a_frozen_redis_is_asked_once_and_then_left_alone(frozen):
 
 
 def test_without_redis_each_process_counts_alone():
-    client = house(redis.Redis(port=1), rate_limit="1/hour", role_admin_groups=("a",))
+    client = house(redis.Redis("127.0.0.1", port=1), rate_limit="1/hour", role_admin_groups=("a",))
 
     assert client.post("/v4/needs/ADMIN", headers=user("svc")).status_code == 200
     assert client.post("/v4/needs/ADMIN", headers=user("svc")).status_code == 429

@@ -42,7 +42,7 @@ def client_of(server):
     clients: list[redis.Redis] = []
 
     def make(user: str) -> redis.Redis:
-        clients.append(redis.Redis(port=server.port, username=user, password=user))
+        clients.append(redis.Redis("127.0.0.1", port=server.port, username=user, password=user))
         return clients[-1]
 
     yield make

@@ -132,7 +132,7 @@ def test_what_redis_holds_makes_no_cookie(client, redis_client):
 class TestWithoutRedis:
     @pytest.fixture
     def client(self):
-        nowhere = redis.Redis(port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
+        nowhere = redis.Redis("127.0.0.1", port=1, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
         return build(nowhere, debug=True).test_client()
 
     def test_strangers_and_probes_are_served(self, client):

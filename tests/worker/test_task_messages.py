@@ -1,4 +1,4 @@
-"""A ring that is written with its job is the message that Celery would have sent."""
+"""A message that is written with its job is the message that Celery would have sent."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_it_is_what_celery_sends(redis_client, settings):
     celery = create_celery(settings)
     publisher = create_publisher(settings)
     for number in range(3):
-        ring = TaskMessage(str(JobIds(b"secret").new()), QUEUE, ("create_volume", "update_volume")[number % 2])
+        message = TaskMessage(str(JobIds(b"secret").new()), QUEUE, ("create_volume", "update_volume")[number % 2])
         with celery.connection_for_write() as connection, celery.amqp.Producer(connection) as producer:
-            publish_message(celery, producer, ring)
-        sent, written = json.loads(redis_client.rpop(KEY)), json.loads(publisher.message_for(ring))
-        assert written["properties"].pop("delivery_tag") == ring.job_id
+            publish_message(celery, producer, message)
+        sent, written = json.loads(redis_client.rpop(KEY)), json.loads(publisher.message_for(message))
+        assert written["properties"].pop("delivery_tag") == message.job_id
         assert sent["properties"].pop("delivery_tag")
         # Where they are answered to is the process and thread that made them; nobody answers.
         assert sent["properties"].pop("reply_to")
