@@ -55,7 +55,9 @@ class Server:
             "127.0.0.1", port=self.port, username="observer", password="observer", decode_responses=True
         ) as client:
             entries = client.acl_log()
-        return [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in entries]
+        denials = [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in entries]
+        # That is these tests' own client, which waits for the server as a health check and says what it is.
+        return [denial for denial in denials if denial != "health: command client|setinfo"]
 
 
 @contextmanager
