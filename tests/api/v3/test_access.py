@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from unittest.mock import Mock
 
 import pytest
 
+from api import auth
+from api.http.problems import Problem
+from api.turns import Turns
+from api.v3 import access
 from api.v3.settings import V3Settings
 from tests.api.front import ALL
 from worker.catalog.operations import OPERATIONS, Role
@@ -184,3 +189,18 @@ def test_the_operator_sees_who_still_comes(ask, caplog):
     # How long a request was held open says nothing about how fast the service is.
     assert _timed_changes(ask) == timed_before
     assert 'sapi_http_request_seconds_count{method="GET",route="/v3/' in text
+
+
+@pytest.mark.parametrize("code", ["rate-limited", "sign-in-unavailable"])
+def test_a_refusal_that_is_not_about_roles_stays_what_it_is(monkeypatch, code):
+    monkeypatch.setattr(auth, "require", Mock(side_effect=Problem(code, "Later.")))
+    with pytest.raises(Problem) as refused:
+        access.require(Role.USER, "v3_get_volumes")
+    assert (refused.value.code, refused.value.detail) == (code, "Later.")
+
+
+def test_who_sends_a_request_is_known_to_the_turns_before_it_is_worked_on(front, monkeypatch):
+    identified = Mock()
+    monkeypatch.setattr(Turns, "identified", identified)
+    front.client(Role.USER).get("/v3/nope/volumes")
+    identified.assert_called_once_with()

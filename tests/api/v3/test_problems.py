@@ -86,3 +86,16 @@ def test_what_became_of_a_change_is_said(front, code, says):
     }
     answer = translated(front, Problem(code, details.get(code, "It did not answer.")))
     assert (answer.status_code, says in answer.json["message"]) == (500, True)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"1", b'"x"', b"null"])
+def test_a_body_that_is_no_object_is_refused(idle, body):
+    answer = idle("PATCH", "/dummy/volumes/v1", body, Content_Type="application/json")
+    assert answer.status_code == 400
+    assert answer.json == {"message": "Input payload validation failed", "errors": {"": "must be a JSON object"}}
+
+
+def test_a_body_that_is_too_large_is_not_called_bad_json(make_old):
+    old = make_old(api={"max_body_bytes": 1024})
+    message = old.message(413, "PATCH", "/dummy/volumes/v1", b"1" * 1025, Content_Type="application/json")
+    assert "decode" not in message

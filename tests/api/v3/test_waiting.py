@@ -6,10 +6,11 @@ import threading
 import time
 from typing import Any
 
+import pytest
 import redis
 
 from tests.api.v3.conftest import WAIT_S
-from worker.store.client import ReplyLost
+from worker.store.client import NotReplicated, ReplyLost
 
 GB = 10**9
 
@@ -54,6 +55,17 @@ def test_another_caller_path_or_method_is_another_request(idle):
     assert pending(idle, "PUT", "/dummy/volumes/v2/locks/h") == jobs[-1]
     jobs.append(pending(idle, "DELETE", "/dummy/volumes/v2/locks/h"))
     assert len(set(jobs)) == 4
+
+
+def test_with_a_key_of_its_own_a_request_is_identified_by_that_alone(idle):
+    lock = ("PUT", "/dummy/volumes/v1/locks/h")
+    jobs = [pending(idle, *lock, Idempotency_Key=key) for key in ("one", "two", "one")]
+    assert jobs[0] == jobs[2] != jobs[1]
+
+
+def test_a_condition_is_refused_and_nothing_is_accepted(idle):
+    assert "conditional" in idle.message(400, "PUT", "/dummy/volumes/v1/locks/h", If_Match='"1"')
+    assert idle.service.waiting() == []
 
 
 def test_any_later_change_of_the_volume_makes_it_a_new_request(idle):
@@ -217,7 +229,8 @@ def test_a_batch_with_a_change_of_the_volume_makes_it_a_new_request(idle):
     assert pending(idle, "PUT", "/dummy/volumes/v1/locks/h") != job
 
 
-def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch):
+@pytest.mark.parametrize("error", [ReplyLost("cut"), NotReplicated([])], ids=["lost", "not replicated"])
+def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch, error):
     jobs = type(idle.service.services.jobs)
     accept: Any = jobs.accept
     lost: list[Any] = []
@@ -226,13 +239,14 @@ def test_an_answer_of_redis_that_is_lost_makes_no_second_job(idle, monkeypatch):
         outcome = accept(self, new)
         if not lost:
             lost.append(outcome)
-            raise ReplyLost("cut")
+            raise error
         return outcome
 
     monkeypatch.setattr(jobs, "accept", losing)
     answer = idle("PUT", "/dummy/volumes/v1/locks/h")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     assert "may have been accepted" in answer.json["message"]
+    assert "nothing is done twice" in answer.json["message"]
     (job,) = idle.service.waiting()
     # Nobody renews its lease.
     idle.service.redis.pexpire(f"sapi:held:{job}", 1)
