@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from api.batches import planning, submit
-from tests.api.front import Worker, accepted, problem
+from api.http.problems import Problem
+from api.jobs import submit as job_submit
+from tests.api.front import Front, Worker, accepted, problem
 from worker.jobs.record import State
 
 URL = "/v4/batches"
@@ -43,6 +45,19 @@ def test_one_key_does_each_of_several_batches_again_once(client: Any):
     first, second = (client.post("/v4/jobs/retry", json=filters, headers=headers).json for _ in range(2))
     assert len(set(first["retried"])) == 2
     assert set(second["retried"]) == set(first["retried"])
+
+
+def test_of_requests_with_one_key_at_the_same_time_the_first_choice_counts(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job_submit, "principal", lambda: SimpleNamespace(owner="ann"))
+    app = front.app()
+    with app.test_request_context(URL, method="POST", json={"a": 1}):
+        assert job_submit.freeze_choice("key", ["x"]) == ["x"]
+        assert job_submit.freeze_choice("key", ["y"]) == ["x"]
+    with app.test_request_context(URL, method="POST", json={"a": 2}), pytest.raises(Problem) as refused:
+        job_submit.freeze_choice("key", ["x"])
+    assert refused.value.code == "idempotency-key-reused"
 
 
 def test_a_result_that_is_kept_no_longer_is_said_to_be(client: Any, worker: Worker, redis_client: Any):
