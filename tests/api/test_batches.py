@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.batches import order
 from tests.api.front import Front, accepted, pointers, problem
 from worker.catalog.operations import Role
 
@@ -259,6 +260,16 @@ class TestForEach:
         assert batch["request"]["for_each"] == {"subsystem": "filer", "where": "name=db*&state=online"}
         targets = [job["target"] for job in _members(client, accepted(response))]
         assert targets == ["/v4/filer/volumes/db1/snapshots/pre", "/v4/filer/volumes/db2/snapshots/pre"]
+
+    @pytest.mark.parametrize(("most", "status"), [(2, 202), (1, 422)])
+    def test_a_choice_has_at_most_so_many_members(self, client, volumes, monkeypatch, most, status):
+        monkeypatch.setattr(order, "MOST_MEMBERS", most)
+        assert client.post(URL, json=self.order("name=db*")).status_code == status
+
+    def test_the_name_may_stand_in_the_path_twice(self, client, volumes):
+        response = client.post(URL, json=self.order("name=web", "/v4/filer/volumes/{name}/snapshots/of-{name}"))
+        (member,) = _members(client, accepted(response))
+        assert member["target"] == "/v4/filer/volumes/web/snapshots/of-web"
 
     def test_the_name_may_stand_in_the_body_too(self, client, volumes):
         order = self.order("name=web", "/v4/filer/volumes/{name}-copy", from_volume="{name}", from_snapshot="s")

@@ -67,6 +67,10 @@ def test_a_result_that_is_kept_no_longer_is_said_to_be(client: Any, worker: Work
     redis_client.delete(f"sapi:result:{member['id']}")
     (row,) = client.get(f"{path}/result").json
     assert (row["status"], row["problem"]["code"]) == (410, "result-expired")
+    assert row["problem"]["instance"] == member["links"]["self"]
+    redis_client.delete(f"sapi:job:{member['id']}")
+    (row,) = client.get(f"{path}/result").json
+    assert (row["job"], row["status"], row["problem"]["code"]) == (member["id"], 410, "job-expired")
 
 
 def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: pytest.MonkeyPatch):

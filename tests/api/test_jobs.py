@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from api.jobs import bulk
+from api.resources import jobs
 from tests.api.front import Front, accepted, pointers, problem
 from worker.catalog.operations import Role
 from worker.jobs.ids import JobIds
@@ -273,7 +274,29 @@ class TestCancel:
         assert front.client(Role.ADMIN, Role.UBER_ADMIN).post(f"{queued}/cancel").status_code == 200
 
 
+def test_a_reader_waits_for_the_end_or_for_what_it_does_not_have(client, queued, failed, monkeypatch):
+    waits: list[bool] = []
+    monkeypatch.setattr(jobs, "wait_for", lambda *_arguments, end: waits.append(end))
+    tag, wait = client.get(queued).headers["ETag"], {"Prefer": "wait=5"}
+    client.get(queued, headers=wait)
+    assert waits == [True]
+    client.get(queued, headers=wait | {"If-None-Match": tag})
+    assert waits == [True, False]
+    client.get(queued, headers=wait | {"If-None-Match": '"an-older-one"'})
+    client.get(failed, headers=wait)
+    assert waits == [True, False]
+
+
 class TestRetry:
+    @pytest.mark.parametrize("action", ["cancel", "retry"])
+    def test_fields_are_refused_and_nothing_happens(self, client, queued, failed, action):
+        path = queued if action == "cancel" else failed
+        before = client.get(path).json["state"]
+        document = problem(client.post(f"{path}/{action}", json={"force": True}), 422, "validation-failed")
+        assert document["errors"][0]["pointer"] == "/force"
+        assert client.get(path).json["state"] == before
+        assert len(client.get("/v4/jobs?operation=restrict_volume").json) == 1
+
     def test_a_failed_job_is_done_again_by_a_new_one(self, client, failed):
         again = client.get(accepted(client.post(f"{failed}/retry"))).json
         assert again["retry_of"] == failed.rpartition("/")[2]
