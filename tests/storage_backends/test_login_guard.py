@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from storage_backends import login_guard
 from storage_backends.errors import BackendUnavailable
 from storage_backends.login_guard import LoginGuard
 
@@ -18,3 +21,22 @@ def test_requests_that_were_refused_together_count_once() -> None:
         guard.require("filer/api", "wrong")
     guard.require("filer/api", "right")
     guard.require("filer/other", "wrong")
+
+
+def test_each_refusal_doubles_the_wait_up_to_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(login_guard, "time", SimpleNamespace(monotonic=lambda: now_s))
+    login, guard = ("filer/api", "wrong"), LoginGuard()
+
+    for wait_s in (60, 120, 240, 480, 900, 900):
+        guard.record_refusal(*login)
+        now_s += wait_s - 1
+        with pytest.raises(BackendUnavailable, match="in about 1 min"):
+            guard.require(*login)
+        now_s += 1
+        guard.require(*login)
+
+    guard.record_acceptance(*login)
+    guard.record_refusal(*login)
+    now_s += 60
+    guard.require(*login)

@@ -237,3 +237,10 @@ def test_a_subsystem_cannot_be_changed() -> None:
     subsystem = from_text(MANUAL)["netapp"]
     with pytest.raises(TypeError):
         subsystem.options["password"] = "other"  # type: ignore[index]
+
+
+def test_options_are_not_shown_by_repr():
+    assert "geheim" not in repr(
+        Subsystem("netapp", "NetappStorage", {"password": "geheim", "secret": Secret("geheim")})
+    )
+    assert "geheim" not in repr(Secret("geheim"))

@@ -1,0 +1,32 @@
+"""Comments that say which job made an object."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage_backends.netapp.ontap.owner_comments import is_made_by, owner_comment, without_owner
+
+JOB = "01a21bdf-3dfc-7b28-ade2-a41bf9ec12c8"
+ANOTHER = "01a21bdf-3dfa-79ba-b2c2-2c6c4556217f"
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_made"),
+    [
+        (owner_comment(JOB), True),
+        (owner_comment(JOB, "of the db team"), True),
+        (owner_comment(ANOTHER, f"copied from job:{JOB}"), False),
+        (f"job:{JOB} and more", False),
+        (JOB, False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_the_end_of_a_comment_says_who_made_it(comment: str | None, is_made: bool) -> None:
+    assert is_made_by(comment, JOB) is is_made
+
+
+@pytest.mark.parametrize("text", ["", "of the db team", f"copied from job:{ANOTHER} or so"])
+def test_users_see_their_own_text_alone(text: str) -> None:
+    assert without_owner(owner_comment(JOB, text)) == text
+    assert without_owner(text) == text
