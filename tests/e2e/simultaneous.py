@@ -40,7 +40,11 @@ class Caller:
         self._authorization = authorization
 
     async def get(self, path: str, **headers: str) -> Got:
-        """Ask, and return the answer."""
+        """Ask, and return the answer; on a new connection where the server has closed one that was idle for long."""
+        if self._reader.at_eof():
+            host, port = self._writer.get_extra_info("peername")
+            self._writer.close()
+            self._reader, self._writer = await asyncio.open_connection(host, port)
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", f"Authorization: Basic {self._authorization}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value]
         self._writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())

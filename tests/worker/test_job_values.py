@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
-from worker.catalog.operations import OPERATIONS
+from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import MOST_ERRORS
 from worker.config.settings import Settings, load
 from worker.jobs.document import job_document, rfc3339
@@ -205,3 +205,55 @@ def test_jobs_that_are_named_by_their_ids_are_those_that_fit_the_newest_first(be
     for limit, expected in ((9, [ids[2], ids[0]]), (1, [ids[2]])):
         statuses, cursor = bench.jobs.find(job_filter, JobScope("ann"), limit)
         assert ([job_status.job.id for job_status in statuses], cursor) == (expected, None)
+
+
+# --- who may see a job, and what fits a filter
+
+_BOTH = frozenset({Role.USER, Role.ADMIN})
+
+
+@pytest.mark.parametrize(
+    ("scope", "needed", "is_seen"),
+    [
+        (JobScope("ann"), _BOTH, True),
+        (JobScope("bob"), _BOTH, False),
+        (JobScope(""), _BOTH, False),
+        (JobScope("bob", _BOTH), _BOTH, True),
+        (JobScope("bob", frozenset(Role)), _BOTH, True),
+        (JobScope("bob", frozenset({Role.ADMIN})), _BOTH, False),
+        (JobScope("bob", frozenset({Role.USER})), frozenset({Role.USER}), True),
+        (JobScope("bob"), frozenset(), False),
+        (JobScope("bob", everybody=True), _BOTH, True),
+    ],
+)
+def test_a_job_is_seen_by_its_requester_and_by_those_with_all_its_roles(
+    status: JobStatus, scope: JobScope, needed: frozenset[Role], is_seen: bool
+):
+    job = replace(status.job, requester_key=key_of("ann"), roles=needed)
+    assert scope.includes(job) is is_seen
+
+
+@pytest.mark.parametrize(
+    ("job_filter", "fits"),
+    [
+        (JobFilter(), True),
+        (JobFilter(requested_by="ann"), True),
+        (JobFilter(requested_by="bob"), False),
+        (JobFilter(operations=("create_volume", "delete_volume")), True),
+        (JobFilter(operations=("delete_volume",)), False),
+        (JobFilter(subsystem="another"), False),
+        (JobFilter(volume="another"), False),
+        (JobFilter(batch="another"), False),
+        (JobFilter(states=(State.QUEUED, State.RUNNING)), True),
+        (JobFilter(states=(State.FAILED,)), False),
+        (JobFilter(ids=("another",)), False),
+        (JobFilter(created_after_ms=999, created_before_ms=1001), True),
+        (JobFilter(created_after_ms=1000), False),
+        (JobFilter(created_before_ms=1000), False),
+        (JobFilter(finished_after_ms=1), False),
+        (JobFilter(finished_before_ms=10**15), False),
+    ],
+)
+def test_a_job_that_is_read_by_its_id_must_fit_the_filter(status: JobStatus, job_filter: JobFilter, fits: bool):
+    job = replace(status.job, requester="ann", volume="v", created_ms=1000, finished_ms=None)
+    assert job_filter.matches(job) is fits
