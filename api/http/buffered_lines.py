@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import BinaryIO
 
 from api.http.termination import at_end
@@ -45,8 +46,8 @@ class BufferedLines:
             self._is_due.set()
 
     def write_waiting(self) -> None:
-        """Write the waiting lines now."""
-        with self._writing:
+        """Write the waiting lines now; those that cannot be written (a full disk) are lost, and fail no request."""
+        with self._writing, suppress(OSError):
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
             if lines:
                 self._file.write(b"".join(lines))

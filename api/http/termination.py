@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 #: A server that has just started may lose its first signal (granian does, until its runtime listens for it): SIGTERM
 #: is sent once more after so long (seconds), which changes nothing for one that is ending.
@@ -19,7 +20,7 @@ os.register_at_fork(after_in_child=_at_end.clear)
 
 
 def at_end(callback: Callable[[], object]) -> None:
-    """Call ``callback`` when the main thread has ended.
+    """Call ``callback`` when the main thread has ended; the last one first, each also where another one failed.
 
     Unlike the functions of `atexit`, also in a process that `multiprocessing` has forked, as a server's worker is.
     """
@@ -31,8 +32,9 @@ def at_end(callback: Callable[[], object]) -> None:
 def _call_at_end() -> None:
     # The interpreter waits for this thread, which is not a daemon.
     threading.main_thread().join()
-    for callback in _at_end:
-        callback()
+    with ExitStack() as callbacks:
+        for callback in _at_end:
+            callbacks.callback(callback)
 
 
 def on_termination(callback: Callable[[], None]) -> None:

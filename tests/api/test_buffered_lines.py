@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
 import sys
@@ -71,6 +72,25 @@ def test_whoever_adds_one_too_many_writes_them(file, monkeypatch):
     assert file.getvalue() == b"a\nb\nc\n"
 
 
+@pytest.mark.parametrize("delay_s", [0, _NEVER_S])
+def test_a_disk_that_is_full_for_a_while_ends_nothing(file, monkeypatch, delay_s):
+    monkeypatch.setattr(buffered_lines, "_MAX_WAITING", 1 if delay_s else 3)
+    lines = BufferedLines(file, delay_s=delay_s)
+    tried = threading.Event()
+
+    def refuse(_data):
+        tried.set()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(file, "write", refuse)
+        _log(lines, b"lost\n")
+        assert tried.wait(10)
+    _log(lines, b"written\n")
+    assert file.flushed.wait(10)
+    assert file.getvalue() == b"written\n"
+
+
 def test_no_line_is_lost_or_doubled_by_threads(file):
     lines = BufferedLines(file, delay_s=0)
 
@@ -115,3 +135,17 @@ def test_what_waits_at_the_end_of_a_process_is_written(how):
     program = _PROGRAM.replace("{}", how)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
     assert ended.stderr == b"last\n"
+
+
+_FAILING = """
+from api.http.termination import at_end
+at_end(lambda: print("first"))
+at_end(lambda: 1 / 0)
+at_end(lambda: print("last"))
+"""
+
+
+def test_one_callback_that_fails_keeps_none_of_the_others_from_their_end():
+    ended = subprocess.run([sys.executable, "-c", _FAILING], capture_output=True, check=True, timeout=60, text=True)
+    assert ended.stdout.split() == ["last", "first"]
+    assert "ZeroDivisionError" in ended.stderr

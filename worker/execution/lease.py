@@ -171,7 +171,7 @@ class Lease(Journal):
                 raise Cancelled
 
     def _record_durably(self, kind: str, fields: dict[str, str]) -> None:
-        """Record kind recovery depends on; retry while Redis is unavailable and the lease is valid."""
+        """Record what recovery depends on; retry while Redis is unavailable and the lease is valid."""
         while True:
             try:
                 self._record(kind, fields)

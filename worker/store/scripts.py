@@ -148,7 +148,7 @@ class JobScripts(ScriptRunner):
     def record_progress(self, job_id: str, token: str, kind: str, fields: Mapping[str, str]) -> LeaseResult:
         """Write to the journal of a running job; ``kind``: step, backend_job or progress.
 
-        Only kind recovery depends on (a step, a job of the filer) waits for replicas.
+        Only what recovery depends on (a step, a job of the filer) waits for replicas.
         """
         run = self._run if kind == "progress" else self._run_replicated
         return LeaseResult(run("record_progress", job_id, token, kind, fields).decode())
