@@ -185,7 +185,7 @@ def _read_by_job(read_request: ReadRequest) -> ReadResult | Pending:
     if stale_copy is None or not old.unavailable:
         job_status = _wait(read_request, job_id, job_status, may_leave=stale_copy is not None)
     if job_status is None:
-        raise Problem("job-expired", "The job that asked the storage system is stale_copy no longer. Ask again.")
+        raise Problem("job-expired", "The job that asked the storage system is kept no longer. Ask again.")
     if job_status.job.state is State.SUCCEEDED:
         return _result_of_job(read_request, job_status, status)
     if stale_copy is not None and (old.unavailable or _is_unavailable(job_status)):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from api.jobs import bulk
+from api.reads import lookup
 from api.resources import jobs
 from tests.api.front import Front, accepted, pointers, problem
 from worker.catalog.operations import Role
@@ -272,6 +273,12 @@ class TestCancel:
         )
         problem(front.client(Role.ADMIN).post(f"{queued}/cancel"), 403, "missing-role")
         assert front.client(Role.ADMIN, Role.UBER_ADMIN).post(f"{queued}/cancel").status_code == 200
+
+
+def test_a_listing_whose_job_has_expired_meanwhile_is_a_problem(client, monkeypatch):
+    monkeypatch.setattr(lookup, "_wait", lambda *_arguments, **_options: None)
+    document = problem(client.get("/v4/filer/volumes"), 410, "job-expired")
+    assert document["detail"] == "The job that asked the storage system is kept no longer. Ask again."
 
 
 def test_a_reader_waits_for_the_end_or_for_what_it_does_not_have(client, queued, failed, monkeypatch):
