@@ -18,6 +18,7 @@ class Load:
 
     def __init__(self, client: Client, clients: int = 2) -> None:
         self._client = client
+        self.clients = clients
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._submit, args=(n,), daemon=True) for n in range(clients)]
         self._lock = threading.Lock()
