@@ -56,12 +56,12 @@ def test_a_failover_loses_no_accepted_job_and_makes_no_change_twice(deployment: 
     assert [worker.poll() for worker in workers] == [None, None]
 
 
-def test_without_its_replica_nothing_is_accepted_and_nothing_begun(deployment: Deployment):
-    watched = Watched(deployment)
+def test_without_one_of_its_replicas_nothing_is_accepted_and_nothing_begun(deployment: Deployment):
+    watched = Watched(deployment, replicas=2)
     watched.start()
-    deployment.env |= {"SAPI_REDIS_URL": watched.url, "SAPI_WAIT_REPLICAS": "1"}
+    deployment.env |= {"SAPI_REDIS_URL": watched.url, "SAPI_WAIT_REPLICAS": "2"}
     client = deployment.api("api", free_port())
-    (replica,) = set(watched.ports) - {watched.master}
+    replica, _ = set(watched.ports) - {watched.master}
     waits = client.post("/v4/filer/volumes/before", json={}).json()["id"]
     watched.kill(replica)
     refused = client.post("/v4/filer/volumes/after", json={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,6 +155,8 @@ def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(bench: Bench, n
     node.carry_out(bench.members(batch_id)[0].id)
     bench.scripts.advance_batch(batch_id, 10, 1000)
     assert _children(bench, batch_id)["cancelled"] == 9
+    waiting = JobFilter(batch=batch_id, states=(State.QUEUED,))
+    assert len(bench.jobs.find(waiting, JobScope("ann"), 200)[0]) == 141
     bench.batches.advance_all()
     assert bench.job(batch_id).done
     assert not bench.leftovers()
@@ -222,10 +225,18 @@ def test_the_same_key_makes_no_second_batch(bench: Bench):
 def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(bench: Bench):
     for number in range(bench.settings.user_queue_limit):
         bench.accept("create_lock", volume="vol", host=f"h{number}")
+    before = set(bench.client.keys(f"{PREFIX}job:*"))
     outcome, _, _ = bench.batches.accept(bench.new_batch(_creations(bench, 3)))
     assert outcome is SubmitOutcome.SHARE_FULL
     assert bench.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 10) == ([], None)
     assert bench.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 10) == ([], None)
+    assert set(bench.client.keys(f"{PREFIX}job:*")) == before
+    assert not bench.client.keys(f"{PREFIX}members:*")
+    # Only the queues of members that would enter them at once must have room.
+    elsewhere = replace(bench.new("create_volume"), subsystem="other")
+    members = [elsewhere, *_creations(bench, 1)]
+    outcomes = [bench.batches.accept(bench.new_batch(members, parallel=parallel))[0] for parallel in (2, 1)]
+    assert outcomes == [SubmitOutcome.SHARE_FULL, SubmitOutcome.NEW]
 
 
 def test_what_is_forgotten_leaves_nothing_behind(bench: Bench, node: Node):

@@ -53,6 +53,7 @@ def test_a_change_whose_path_is_resolved_wakes_the_jobs_that_waited_for_that(ben
     node, lease, behind = _behind_a_path(bench)
     assert node.claims.join_ordering(lease, ["volume:vol"], {})
     assert [message.job_id for message in bench.publisher.take()] == [behind]
+    assert not bench.client.exists(f"{PREFIX}barrier:{SUBSYSTEM}")
     assert node.lease_renewer.leases() == [lease]
 
 
@@ -85,6 +86,7 @@ def test_an_in_doubt_change_is_looked_at_again_after_its_delay(bench: Bench):
     node.claims.hand_over(lease, "", 30.0)
     due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", lease.job_id)
     assert 20_000 < due - _now_ms(bench) <= 30_000
+    assert node.sweep() == ([], [])
 
 
 def test_a_job_of_a_newer_version_is_returned_and_does_not_count_as_an_attempt(bench: Bench):

@@ -26,7 +26,8 @@ def test_every_queue_is_shown_with_its_jobs_and_workers(redis_url, backlog):
     by_name = {queue["name"]: queue for queue in queues}
     assert {f"{name}.{kind}" for name in ("one", "two") for kind in ("write", "read", "list")} <= by_name.keys()
     assert all(name in page for name in by_name)
-    assert (by_name["one.write"]["messages_ready"], by_name["one.write"]["messages_unacknowledged"]) == (2, 1)
+    counts = ("messages", "messages_ready", "messages_unacknowledged", "consumers")
+    assert [by_name["one.write"][name] for name in counts] == [3, 2, 1, 0]
     assert (by_name["one.list"]["consumers"], by_name["two.list"]["consumers"]) == (1, 0)
     assert "celery" not in by_name
 

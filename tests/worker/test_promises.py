@@ -146,6 +146,10 @@ def test_after_redis_was_away_nobody_is_suspect_at_once(bench: Bench, node: Node
     bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
     assert node.sweep() == ([], [])
     lease.checkpoint()
+    # Nobody renews what was handed over: that is not waited for.
+    node.claims.hand_over(lease, "")
+    bench.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", "at", "1")
+    assert node.sweep() == ([job_id], [])
 
 
 def test_a_clock_that_was_set_back_delays_nothing(bench: Bench, node: Node):
@@ -156,6 +160,8 @@ def test_a_clock_that_was_set_back_delays_nothing(bench: Bench, node: Node):
         bench.client.hset(f"{PREFIX}job:{job_id}", name, far)
     bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: float(far)})
     node.sweep()
+    due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
+    assert due < _now_ms(bench.client) + 60_000
     bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"lease": "1", "stalled_since": "1"})
     bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
     node.sweep()
@@ -331,6 +337,7 @@ def test_no_message_is_sent_for_a_job_that_finds_every_slot_busy(bench: Bench, m
     bench.scripts.worker_heartbeat("node", {f"{SUBSYSTEM}.write": 2})
     accepted = [bench.accept("create_volume", volume=f"v{n}") for n in range(5)]
     assert sorted(_queue_of_messages(bench)) == sorted(accepted[:2])
+    assert [job_id for job_id in accepted if bench.field(job_id, "dispatched_at")] == accepted[:2]
     # A slot that takes its message has room for nothing else.
     bench.client.delete(f"{PREFIX}celery:{SUBSYSTEM}.write")
     node = bench.node()
@@ -341,6 +348,17 @@ def test_no_message_is_sent_for_a_job_that_finds_every_slot_busy(bench: Bench, m
         node.executor.execute(lease)
     sent = bench.accept("create_volume", volume="later")
     assert _queue_of_messages(bench) == [sent]
+
+
+def test_an_end_sends_no_more_messages_than_there_are_idle_slots(bench: Bench, node: Node):
+    bench.scripts.worker_heartbeat("node", {f"{SUBSYSTEM}.write": 1})
+    clone = node.claim(bench.accept("clone_volume"))
+    behind = [bench.accept("update_volume", volume=name, percentage_snapshot_reserve=1) for name in ("vol", "copy")]
+    bench.publisher.take()
+    node.executor.execute(clone)
+    sent = [message.job_id for message in bench.publisher.take()]
+    assert len(sent) == 1
+    assert [job_id for job_id in behind if bench.field(job_id, "dispatched_at")] == sent
 
 
 def test_the_slot_of_a_job_that_ends_gets_the_next_runnable_one_in_the_same_step(bench: Bench, node: Node):

@@ -130,6 +130,17 @@ def test_a_cancelled_change_that_was_not_made_ends_cancelled(bench: Bench):
     assert bench.job(job_id).state is State.CANCELLED
 
 
+def test_a_cancelled_change_that_was_made_has_succeeded(bench: Bench):
+    job_id = bench.accept("create_volume")
+    lease = bench.node().claim(job_id)
+    bench.backend.create_volume("new", journal=lease)
+    lease.backend_job("1", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") == "CANCELLING"
+    bench.recover(bench.node(), job_id)
+    assert bench.job(job_id).state is State.SUCCEEDED
+    assert bench.effects() == {job_id: True}
+
+
 def test_a_refusal_is_no_reason_to_leave_the_storage_system_alone(bench: Bench, failing: Callable[..., Node]):
     node = failing(lambda: NoSuchVolume("none"))
     for _ in range(6):

@@ -13,7 +13,7 @@ from storage_backends.configuration.subsystems import Subsystems
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker.catalog.operations import BATCH, OPERATIONS, QueueClass
 from worker.config.settings import Settings, load
-from worker.execution.lease import Lease
+from worker.execution.lease import Lease, WaitingSlot
 from worker.execution.runner import JobFailed, JobRunner
 from worker.jobs.record import State
 from worker.main import Runtime, build
@@ -135,6 +135,22 @@ def test_a_message_that_finds_no_free_slot_is_for_the_next_that_becomes_free(
     runner.close()
     assert bench.job(job_id).state is State.SUCCEEDED
     assert runner._slots.free_slots(_WRITE) == 1
+
+
+def test_a_slot_that_fails_becomes_free_whatever_was_turned_away(
+    bench: Bench, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(_: WaitingSlot) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(runner._claims, "await_next", broken)
+    job_id = bench.accept("create_volume")
+    for _ in range(bench.settings.write_slots):
+        assert runner._slots.take(_WRITE, QueueClass.WRITE)
+    with pytest.raises(Ignore):
+        _message(runner, job_id)
+    runner._run_all(WaitingSlot("token", 0.0), _WRITE)
+    assert (runner._slots.free_slots(_WRITE), bench.job(job_id).state) == (1, State.QUEUED)
 
 
 def test_a_worker_that_shuts_down_gives_messages_to_others(bench: Bench, runtime: Runtime, runner: JobRunner):

@@ -145,6 +145,12 @@ def test_the_first_failure_is_noted_once_and_an_attempt_that_does_not_count_is_t
     assert bench.field(job_id, "first_failure") == str(int(first) - 5000)
     assert 5000 < int(bench.field(job_id, "not_before")) - _now_ms(bench) <= 7000
     assert len(json.loads(bench.field(job_id, "attempts"))) == 1
+    # A sweep ends no delay, except one that seems to be of an hour since the clock was set back.
+    for not_before, kept in ((bench.field(job_id, "not_before"), True), (str(_now_ms(bench) + 3_600_000), False)):
+        bench.client.hset(f"{PREFIX}job:{job_id}", "not_before", not_before)
+        bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
+        node.sweep()
+        assert bench.field(job_id, "not_before") == (not_before if kept else "")
 
 
 def test_a_job_that_is_returned_without_a_reason_has_not_failed(bench: Bench):
@@ -240,6 +246,33 @@ def test_a_job_that_was_cancelled_before_anything_was_sent_ends_cancelled_with_i
     assert bench.job(job_id).state is State.CANCELLED
     assert (bench.field(job_id, "cancellable"), bench.field(job_id, "token")) == ("0", "")
     assert not bench.leftovers()
+
+
+def _recovered(bench: Bench) -> tuple[list[str], list[str]]:
+    """The jobs that a sweep publishes, and those that it hands to its worker, by their ids."""
+    bench.let_time_pass()
+    messages, to_reconcile, _ = bench.scripts.recover_jobs(SUBSYSTEM, 15_000, 5000, 3, 1000, "sweep", 4)
+    return [message[0].decode() for message in messages], sorted(to_reconcile)
+
+
+def test_a_sweep_publishes_the_jobs_of_lost_workers_itself(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id)
+    assert _recovered(bench) == ([job_id], [])
+
+
+def test_why_a_change_is_in_doubt_is_recorded_once(bench: Bench):
+    jobs = [bench.accept("create_volume", volume=name) for name in ("silence", "overdue")]
+    tokens = []
+    for job_id in jobs:
+        lease = bench.node().claim(job_id)
+        lease.record_intent("create_volume")
+        tokens.append(lease.token)
+        bench.client.hset(f"{PREFIX}job:{job_id}", "deadline", 1)
+    bench.scripts.hand_over(jobs[0], tokens[0], 0, "backend-timeout", 1000)
+    for _ in range(2):
+        assert _recovered(bench) == ([], sorted(jobs))
+        assert [bench.field(job_id, "in_doubt_reason") for job_id in jobs] == ["backend-timeout", "timed-out"]
 
 
 # --- workers
@@ -475,7 +508,8 @@ def test_a_read_is_needless_when_the_copy_has_become_another(bench: Bench):
 
 
 def test_messages_name_the_job_its_queue_and_its_operation(bench: Bench):
-    job_id = bench.jobs.accept(replace(bench.new("create_volume"), traceparent=""))[1]
+    traceparent = f"00-{1:032x}-{2:016x}-01"
+    job_id = bench.jobs.accept(replace(bench.new("create_volume"), traceparent=traceparent))[1]
     (message,) = bench.scripts.pick_runnable(_WRITE, 1, 10)
     parts = [part.decode() for part in message]
-    assert TaskMessage(*parts) == TaskMessage(job_id, _WRITE, OPERATIONS["create_volume"].name, "")
+    assert TaskMessage(*parts) == TaskMessage(job_id, _WRITE, OPERATIONS["create_volume"].name, traceparent)

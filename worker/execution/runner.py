@@ -217,7 +217,9 @@ class JobRunner:
                 following = (lease and self._next(lease)) or self._free_slot(queue)
         except Exception:
             log.exception("slot.failed", queue=queue)
-            self._slots.free(queue)
+            # Jobs whose messages were turned away stay in the queue for other slots.
+            while not self._slots.free(queue):
+                pass
 
     def _run_as_task(self, lease: Lease) -> None:
         self._claimed.lease = lease
