@@ -134,17 +134,19 @@ def test_the_first_ten_failures_are_kept(bench: Bench, node: Node):
 
 def test_with_stop_those_that_have_not_begun_are_cancelled(bench: Bench, node: Node):
     members = [bench.new("create_volume", volume="vol"), *_creations(bench, 250)]
-    batch_id = bench.accept_batch(*members, parallel=3, stop=True)
-    first, second, third, *_ = bench.members(batch_id)
-    running = node.claim(second.id)
+    batch_id = bench.accept_batch(*members, parallel=4, stop=True)
+    first, second, third, fourth, next_one, *_ = bench.members(batch_id)
+    running, other = node.claim(second.id), node.claim(fourth.id)
     node.carry_out(first.id)
+    node.executor.execute(other)
+    assert bench.field(next_one.id, "released") == ""
     assert node.claims.claim(third.id) is ClaimResult.BLOCKED
     bench.batches.advance(batch_id)
     assert not bench.job(batch_id).done
     assert bench.client.zscore(f"{PREFIX}batches_stopping", batch_id) is None
     node.executor.execute(running)
     assert bench.job(batch_id).failure.code == "batch-failed"  # type: ignore[union-attr]
-    assert _children(bench, batch_id) == {"total": 251, "failed": 1, "succeeded": 1, "cancelled": 249}
+    assert _children(bench, batch_id) == {"total": 251, "failed": 1, "succeeded": 2, "cancelled": 248}
     assert not bench.leftovers()
 
 

@@ -88,6 +88,16 @@ def test_every_process_signs_ids_with_one_secret(redis_client: redis.Redis):
     assert job_id_secret(redis_client, "other:") != secret
 
 
+def test_a_secret_that_another_process_has_made_meanwhile_is_used(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+):
+    secret = job_id_secret(redis_client, PREFIX)
+    early, get = [None], redis_client.get
+    monkeypatch.setattr(redis_client, "get", lambda key: early.pop() if early else get(key))
+    assert job_id_secret(redis_client, PREFIX) == secret
+    assert not early
+
+
 @pytest.mark.parametrize(
     ("error", "words", "refuses"),
     [

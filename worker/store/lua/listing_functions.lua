@@ -70,8 +70,8 @@ local function retire_base(e, base, base_seq)
   if not base then return old end
   redis.call('ZADD', old, now, base .. ' ' .. base_seq)
   extend_ttl(old, e.page_ms)
-  -- The name of a base is a digest of its contents: the new one may be the same.
-  if base ~= e.base then redis.call('PEXPIRE', P .. 'base:' .. e.cache_key .. ':' .. base, e.page_ms) end
+  -- The name of a base is a digest of its contents: where the new one is the same, `commit` extends its time again.
+  redis.call('PEXPIRE', P .. 'base:' .. e.cache_key .. ':' .. base, e.page_ms)
   return old
 end
 
