@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ class Deployment:
         self.folder = folder
         self.redis_password = secrets.token_hex(8)
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._databases: list[subprocess.Popen[bytes]] = []
         backend = f"{SUBSYSTEM}🌈DummyStorage"
         self.env = clean_environment() | {
             "SAPI_STATE_DIR": str(folder / "state"),
@@ -79,7 +81,9 @@ class Deployment:
         if not file.exists():
             bind = host.address if host else "127.0.0.1"
             file.write_text("\n".join([f"bind {bind}", f"port {port}", "dir .", 'save ""', *lines]) + "\n")
-        return self.start(name, program or find_server(), *self._mode(file), host=host, cwd=folder)
+        process = self.start(name, program or find_server(), *self._mode(file), host=host, cwd=folder)
+        self._databases.append(process)
+        return process
 
     def api(self, name: str, port: int, host: Host | None = None) -> Client:
         """Start a front end; a client of it."""
@@ -111,7 +115,10 @@ class Deployment:
 
     def stop(self) -> None:
         """End everything, whatever state it is in."""
-        end_all(self._processes[::-1], timeout_s=10)
+        others = [process for process in self._processes[::-1] if process not in self._databases]
+        end_all(others, timeout_s=10)
+        # A Redis that is asked to end waits 10 s for its replicas, and nothing of it is needed any more.
+        end_all(self._databases, signal.SIGKILL)
 
     def _mode(self, file: Path) -> list[str]:
         return [file.name, "--sentinel"] if "sentinel monitor" in file.read_text() else [file.name]
