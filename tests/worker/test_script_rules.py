@@ -190,8 +190,10 @@ def test_a_hand_over_is_dated_once_and_keeps_its_cause(bench: Bench):
     assert abs(since - _now_ms(bench)) < 10_000
     assert 2000 < due - _now_ms(bench) <= 5000
     assert bench.field(job_id, "token") == ""
-    again = {"token": "t", "in_doubt_since": str(since - 9000), "state": "cancelling", "cancellable": "1"}
-    bench.client.hset(f"{PREFIX}job:{job_id}", mapping=again)
+    bench.client.hset(
+        f"{PREFIX}job:{job_id}",
+        mapping={"token": "t", "in_doubt_since": since - 9000, "state": "cancelling", "cancellable": "1"},
+    )
     bench.scripts.hand_over(job_id, "t", 5000, "silence", 1000)
     assert bench.field(job_id, "in_doubt_since") == str(since - 9000)
     assert bench.field(job_id, "in_doubt_cause") == '{"code": "1"}'
