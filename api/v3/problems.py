@@ -47,8 +47,6 @@ def translate(response: Response) -> None:
     document = orjson.loads(response.get_data())
     code = document["code"]
     status = _STATUS.get(code, document["status"] if document["status"] in _SAME_STATUS else _BAD_REQUEST)
-    if code == "job-not-finished":
-        status = document["status"]
     error: dict[str, Any] = {"message": _message(document)}
     if errors := _errors(document):
         error["errors"] = errors

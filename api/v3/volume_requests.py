@@ -29,8 +29,6 @@ def parse_volume_post(volume: str, body: Mapping[str, Any], driver: str) -> Requ
     Raises:
         Problem: `validation-failed`: a field is missing, or does not fit.
     """
-    if "from_volume" in body and "from_snapshot" not in body:
-        raise invalid("/from_snapshot", "is required with from_volume")
     fields = _counting(volume, body)
     operation, arguments = parse_v4(volume, fields)
     if operation is CREATE_VOLUME:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
+from flows import JOB, LOST, REFUSED, answer, problem, run
 from storage_api_client.errors import (
     JobCancelled,
     JobFailed,
@@ -20,46 +20,12 @@ from storage_api_client.errors import (
 )
 from storage_api_client.models import Problem
 from storage_api_client.protocol import deadlines
-from storage_api_client.protocol.asking import Context, ask
-from storage_api_client.protocol.changing import Change, Options, perform
+from storage_api_client.protocol.asking import Context, ask, problem_of
+from storage_api_client.protocol.changing import Change, Options, perform, submit
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.following import follow
-from storage_api_client.protocol.messages import ConnectionLost, Emit, Ended, Pause, Request, Response, advance, fail
+from storage_api_client.protocol.following import follow, result_of
+from storage_api_client.protocol.messages import ConnectionLost, Pause, Request, Response, advance, fail
 from storage_api_client.protocol.reading import Read, pages, read
-
-JOB = {"id": "1", "state": "running", "done": False}
-LOST = ConnectionLost("The connection was lost", sent=True)
-REFUSED = ConnectionLost("Nobody answers", sent=False)
-
-
-def answer(status: int, body: Any = None, **headers: str) -> Response:
-    """An answer; an error is a problem of the service."""
-    kind = "application/problem+json" if status >= 400 else "application/json"
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Response(status, {"content-type": kind, **named}, b"" if body is None else json.dumps(body).encode())
-
-
-def problem(status: int, code: str, **headers: str) -> Response:
-    return answer(status, {"title": code, "status": status, "code": code, "detail": code}, **headers)
-
-
-def run(flow: Any, *answers: Response | ConnectionLost) -> tuple[Any, list[Request], list[float]]:
-    """Give a flow these answers: what it returns or emits, what it has sent, and its pauses."""
-    replies, sent, pauses, emitted = list(answers), [], [], []
-    command = advance(flow)
-    while not isinstance(command, Ended):
-        if isinstance(command, Pause):
-            pauses.append(command.seconds)
-            command = advance(flow)
-        elif isinstance(command, Emit):
-            emitted.append(command.value)
-            command = advance(flow)
-        else:
-            sent.append(command.request)
-            reply = replies.pop(0)
-            command = fail(flow, reply) if isinstance(reply, ConnectionLost) else advance(flow, reply)
-    assert replies == []
-    return (emitted or command.value), sent, pauses
 
 
 class TestAsking:
@@ -74,6 +40,7 @@ class TestAsking:
         [
             (200, {}), (202, {"retry_after": "1"}), (304, {}), (409, {"retry_after": "1"}), (429, {}), (503, {}),
             (429, {"retry_after": "1", "operation_location": "/v4/jobs/1"}), (504, {"operation_location": "/x"}),
+            (502, {}), (504, {}), (401, {}),
         ],
     )  # fmt: skip
     def test_an_answer_that_stays(self, status: int, headers: dict[str, str]) -> None:
@@ -90,6 +57,41 @@ class TestAsking:
         assert sent[0].headers == sent[1].headers
         assert sent[0].headers["Idempotency-Key"] == "k"
         assert sent[0].headers["X-Request-ID"]
+
+    def test_an_id_of_the_request_s_own_is_kept(self) -> None:
+        request = Request("GET", "/x", headers={"X-Request-ID": "mine"})
+        for answers in ([answer(200)], [problem(503, "x", retry_after="0"), answer(200)]):
+            _, sent, pauses = run(ask(Context(), request, Deadline(9)), *answers)
+            assert {one.headers["X-Request-ID"] for one in sent} == {"mine"}
+        assert 0.14 < pauses[0] <= 0.2  # "At once" is not taken at its word.
+
+    @pytest.mark.parametrize(("timeout", "wait_s", "limit_s"), [(100, 20, 35), (100, 0, 15), (3, 20, 4), (0, 0, 1)])
+    def test_an_answer_has_its_time(self, timeout: float, wait_s: float, limit_s: float) -> None:
+        _, (sent,), _ = self.ask(answer(200), timeout=timeout, wait_s=wait_s)
+        assert sent.limit_s == pytest.approx(limit_s, abs=0.1)
+
+    def test_why_it_takes_longer_is_said_once(self) -> None:
+        said: list[str] = []
+        request, full = Request("GET", "/x"), problem(503, "full", retry_after="1")
+        away = problem(503, "away", retry_after="1")
+        run(ask(Context(notify=said.append), request, Deadline(90)), full, full, away, away, answer(200))
+        assert [sentence.split()[0] for sentence in said] == ["full", "away"]
+
+    def test_without_a_key_a_change_that_was_sent_is_in_doubt_and_a_question_is_not(self) -> None:
+        for method, error in (("POST", OutcomeUnknown), ("GET", Unavailable)):
+            with pytest.raises(error) as failure:
+                run(ask(Context(), Request(method, "/x"), Deadline(0)), LOST)
+            assert getattr(failure.value, "idempotency_key", None) is None
+            assert failure.value.request_id
+
+    def test_errors_of_others_are_told_as_such(self) -> None:
+        request = Request("GET", "/x", headers={"X-Request-ID": "mine"})
+        foreign = Response(404, {"content-type": "application/json"}, b'{"code": "no-such-volume", "detail": "d"}')
+        found = problem_of(foreign, request)
+        assert (found.code, found.status, found.request_id) == ("", 404, "mine")
+        assert "not as the storage API does" in found.detail
+        named = problem_of(Response(503, {"x-request-id": "theirs"}), request)
+        assert (named.request_id, "takes no requests" in named.detail) == ("theirs", True)
 
     def test_a_pause_that_is_too_long_is_not_made(self) -> None:
         with pytest.raises(Unavailable):
@@ -154,17 +156,38 @@ class TestFollowing:
         assert job.done
         assert [request.headers.get("If-None-Match") for request in sent] == [None, '"1"', '"1"']
         assert [request.headers.get("Prefer") for request in sent] == ["wait=20"] * 3
+        assert {round(request.limit_s) for request in sent} == {35}
+
+    def test_no_longer_than_there_is_time_and_at_once_where_somebody_watches(self) -> None:
+        seen: list[Any] = []
+        done = answer(200, JOB | {"state": "failed", "done": True})
+        job, sent, _ = run(follow(Context(), "a/b", Deadline(5.5), seen.append), answer(200, JOB, etag='"1"'), done)
+        assert ([one.done for one in seen], job.state) == ([False, True], "failed")
+        assert [request.headers.get("Prefer") for request in sent] == [None, "wait=5"]
+        assert {request.path for request in sent} == {"/v4/jobs/a%2Fb"}
 
     def test_a_service_that_holds_nothing_back_says_when_to_come_again(self) -> None:
         done = answer(200, JOB | {"done": True})
         _, _, pauses = run(follow(Context(), "1", Deadline(100)), answer(304, retry_after="3"), answer(304), done)
         assert [round(pause) for pause in pauses] == [3, 1]
+        assert all(pause <= limit for pause, limit in zip(pauses, (3, 1), strict=True))
 
     def test_the_time_is_over(self) -> None:
         with pytest.raises(StillRunning) as failure:
             run(follow(Context(), "1", Deadline(0.1)), answer(200, JOB))
         assert failure.value.job is not None
-        assert (failure.value.job.id, failure.value.code) == ("1", "still-running")
+        assert (failure.value.job.id, failure.value.code, failure.value.retryable) == ("1", "still-running", True)
+        with pytest.raises(StillRunning) as failure:
+            run(follow(Context(), "7", Deadline(0.1)), answer(304))
+        assert failure.value.job is not None
+        assert failure.value.job.id == "7"
+
+    def test_its_result_is_where_it_says(self) -> None:
+        done = JOB | {"state": "succeeded", "done": True, "links": {"result": "/below/v4/jobs/1/result"}}
+        value, sent, _ = run(result_of(Context(), "1", Deadline(9)), answer(200, done), answer(200, [1]))
+        assert (value, sent[-1].path) == ([1], "/below/v4/jobs/1/result")
+        with pytest.raises(JobFailed):
+            run(result_of(Context(), "1", Deadline(9)), answer(200, JOB | {"state": "failed", "done": True}))
 
 
 class TestChanging:
@@ -180,6 +203,38 @@ class TestChanging:
         assert (value, request.body) == ({"b": 2}, {"a": 1})
         assert request.headers["Idempotency-Key"] == "mine"
         assert (request.headers["Prefer"], request.headers["If-Match"]) == ("wait=20", "x")
+
+    def test_what_is_watched_is_known_soon(self) -> None:
+        seen: list[str] = []
+        ended = JOB | {"state": "succeeded", "done": True, "result": {"value": 1}}
+        answers = (answer(202, JOB), answer(200, ended))
+        assert self.perform(*answers, on_progress=lambda job: seen.append(job.state))[0] == 1
+        assert seen == ["running", "succeeded"]
+
+    @pytest.mark.parametrize(("timeout", "watched", "prefer"), [(5.5, False, "wait=5"), (60, True, "wait=1"),
+                                                                (0.5, True, None)])  # fmt: skip
+    def test_it_waits_no_longer_than_is_wanted(self, timeout: float, watched: bool, prefer: str | None) -> None:
+        options = Options(timeout, on_progress=(lambda _: None) if watched else None)
+        _, (sent,), _ = run(perform(Context(), Change("PUT", "/x", lambda body: body), options), answer(200, 1))
+        assert (sent.headers.get("Prefer"), sent.body) == (prefer, None)
+
+    def test_it_is_only_asked_for(self) -> None:
+        change = Change("POST", "/x", lambda body: body, {"a": 1})
+        job, (sent,), _ = run(submit(Context(), change, Options(headers={"If-Match": "x"})), answer(202, JOB))
+        assert (job.id, sent.body, sent.headers["If-Match"]) == ("1", {"a": 1}, "x")
+        assert "Prefer" not in sent.headers
+        assert sent.headers["Idempotency-Key"]
+
+    def test_what_is_refused_has_no_job(self) -> None:
+        with pytest.raises(Refused) as refusal:
+            self.perform(problem(422, "validation-failed"))
+        assert refusal.value.job is None
+
+    @pytest.mark.parametrize(("code", "error"), [("already-exists", JobFailed), ("outcome-unknown", OutcomeUnknown)])
+    def test_an_end_is_told_also_where_its_job_cannot_be_read(self, code: str, error: type[StorageApiError]) -> None:
+        with pytest.raises(error) as failure:
+            self.perform(problem(409, code, operation_location="/v4/jobs/1"), problem(404, "no-such-job"))
+        assert (type(failure.value), failure.value.code) == (error, code)
 
     @pytest.mark.parametrize("value", [{"c": 3}, None])
     def test_a_longer_one_is_followed(self, value: Any) -> None:
@@ -223,12 +278,18 @@ class TestReading:
 
     def test_pages_go_on_over_their_own_copy(self) -> None:
         what = Read("/v", lambda record: record["n"], (("state", "online"),))
-        first = answer(200, [{"n": 1}, {"n": 2}], link='</v?page_token=t&limit=3>; rel="next"')
-        emitted, sent, _ = run(pages(Context(), what, limit=3, fresh=True), first, answer(200, [{"n": 3}, {"n": 4}]))
+        first = answer(200, [{"n": 1}, {"n": 2}], link='</a>; rel="prev", </v?page_token=t&q=&limit=3>; rel="next"')
+        second = answer(200, [{"n": 3}, {"n": 4}], link='</v?page_token=u>; rel="next"')
+        emitted, sent, _ = run(pages(Context(), what, limit=3, fresh=True), first, second)
         assert emitted == [1, 2, 3]
         assert sent[0].query == (("state", "online"), ("limit", "3"))
-        assert sent[1].query == (("page_token", "t"), ("limit", "3"))
+        assert sent[1].query == (("page_token", "t"), ("q", ""), ("limit", "3"))
         assert [request.headers.get("Cache-Control") for request in sent] == ["no-cache", None]
+        assert {request.headers["Prefer"] for request in sent} == {"wait=20"}
+        emitted, (alone,), _ = run(pages(Context(), what), answer(200, [{"n": 1}]))
+        assert (emitted, alone.query[-1], alone.headers.get("Cache-Control")) == ([1], ("limit", "1000"), None)
+        (_, (many,), _) = run(pages(Context(), what, limit=5000), answer(200, []))
+        assert many.query[-1] == ("limit", "1000")
 
     def test_what_is_not_cached_is_waited_for_with_the_same_query(self) -> None:
         done = JOB | {"state": "succeeded", "done": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage_backends.client_matches import canonical_match, covers
+from storage_backends.client_matches import canonical_arguments, canonical_host, canonical_match, covers
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ def test_equal_meanings_have_equal_texts(match: str, canonical: str) -> None:
     assert canonical_match(match) == canonical
 
 
+def test_a_netgroup_is_no_host_name() -> None:
+    assert (canonical_host("@Admins"), canonical_host("DB01.Example.org")) == ("@Admins", "db01.example.org")
+    arguments = {"host": "H", "rule": "R", "rules": ["A", "a"], "volume": "V"}
+    assert canonical_arguments(arguments) == {"host": "h", "rule": "r", "rules": ["a"], "volume": "V"}
+    assert arguments["host"] == "H"
+
+
 @pytest.mark.parametrize(
     ("wide", "narrow", "is_covered"),
     [
@@ -38,6 +45,8 @@ def test_equal_meanings_have_equal_texts(match: str, canonical: str) -> None:
         (".example.org", "@h.example.org", False),
         ("h", "other", False),
         ("@admins", "h", False),
+        (".0.1", "10.0.0.1", False),
+        ("2001:db8::/32", "2001:db8::1", True),
     ],
 )
 def test_what_is_certainly_included(wide: str, narrow: str, is_covered: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from storage_backends.dummy import DummyStorage
 from storage_backends.errors import (
     AlreadyExists,
     InvalidRequest,
+    NoSuchSnapshot,
     NoSuchVolume,
     NotADataVolume,
     PolicyInUse,
@@ -124,6 +126,20 @@ class TestRollingBack(OfDummy):
 
         assert volume.active_policy_name == "default"
 
+    def test_a_policy_that_is_gone_is_replaced_by_the_default(self, backend: StorageBackend) -> None:
+        backend.create_policy("old", journal=journal(), rules=[])
+        for name in ("home", "out"):
+            backend.create_volume(name, journal=journal(), active_policy_name="old")
+        backend.create_snapshot("home", "before", journal=journal())
+        backend.update_volume("home", journal=journal(), active_policy_name="default")
+        backend.restrict_volume("out", journal=journal())
+        backend.delete_policy("old", journal=journal())
+
+        clone = backend.clone_volume("copy", journal=journal(), from_volume="home", from_snapshot="before")
+
+        assert clone.active_policy_name == "default"
+        assert backend.reinstate_volume("out", journal=journal()).active_policy_name == "default"
+
     def test_a_clone_is_of_the_snapshot_not_of_the_present(self, backend: StorageBackend) -> None:
         before = backend.create_volume("home", journal=journal(), size_total=100 * MIB)
         backend.create_snapshot("home", "before", journal=journal())
@@ -131,8 +147,18 @@ class TestRollingBack(OfDummy):
 
         clone = backend.clone_volume("copy", journal=journal(), from_volume="home", from_snapshot="before")
 
+        assert clone.uuid != before.uuid
         expected = replace(before, name="copy", junction_path="/copy", uuid=clone.uuid)
         assert replace(clone, creation_time=None) == replace(expected, creation_time=None)
+
+    def test_a_clone_is_in_service_whatever_its_source_was(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
+        (tmp_path / "records.json").write_text(json.dumps([{"name": "home", "state": "offline"}]))
+        backend = open_dummy(volumes=str(tmp_path / "records.json"))
+        backend.create_snapshot("home", "before", journal=journal())
+
+        clone = backend.clone_volume("copy", journal=journal(), from_volume="home", from_snapshot="before")
+
+        assert (clone.state, clone.type, clone.junction_path) == ("online", "rw", "/copy")
 
 
 class TestClock(OfDummy):
@@ -178,6 +204,8 @@ class TestSettings(OfDummy):
         assert backend.update_volume("home", journal=journal(), size_total=200 * MIB).max_autosize == 240 * MIB
         with pytest.raises(InvalidRequest):
             backend.update_volume("home", journal=journal(), size_total=300 * MIB, max_autosize=240 * MIB)
+        backend.update_volume("home", journal=journal(), autosize_enabled=False, max_autosize=50 * MIB)
+        assert backend.update_volume("home", journal=journal(), autosize_enabled=True).max_autosize == 240 * MIB
 
     def test_a_volume_cannot_become_smaller_than_what_it_holds(self, open_dummy: OpenDummy) -> None:
         backend = open_dummy(volumes=1)
@@ -185,6 +213,9 @@ class TestSettings(OfDummy):
         assert volume.size_used
         with pytest.raises(InvalidRequest):
             backend.update_volume(volume.name, journal=journal(), size_total=volume.size_used - 1)
+        assert backend.update_volume(volume.name, journal=journal(), size_total=volume.size_used).size_total
+        snapshot = backend.create_snapshot(volume.name, "s", journal=journal())
+        assert snapshot.size_kbytes == 140 + volume.size_used // 50 // 1024
 
     def test_a_volume_that_holds_too_much_is_changed_all_the_same(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         (tmp_path / "records.json").write_text(json.dumps([{"name": "full", "size_total": 100, "size_used": 101}]))
@@ -223,6 +254,8 @@ class TestCopies(OfDummy):
         ):
             with pytest.raises(NotADataVolume):
                 change()
+        with pytest.raises(NoSuchSnapshot):
+            backend.clone_volume("copy", journal=journal(), from_volume="mirror", from_snapshot="s")
         assert backend.list_locks("mirror", journal=journal()) == []
         assert [volume.type for volume in backend.list_volumes(journal=journal())] == [kind]
 
@@ -231,9 +264,13 @@ class TestMoreSettings(OfDummy):
     @pytest.mark.parametrize(
         ("setting", "value"),
         [("security_style", "unified"), ("space_guarantee", "file"), ("tiering_policy", "snapshot_only"),
-         ("unix_permissions", "755"), ("unix_permissions", "0888"), ("comment", "x" * 1024)],
+         ("unix_permissions", "755"), ("unix_permissions", "0888"), ("unix_permissions", "07555"),
+         ("comment", "x" * 1024), ("percentage_snapshot_reserve", 101), ("size_total", -1), ("max_autosize", -1),
+         ("aggregate_name", "")],
     )  # fmt: skip
-    def test_what_cannot_be_is_pointed_at(self, setting: str, value: str, backend: StorageBackend) -> None:
+    def test_what_cannot_be_is_pointed_at(self, setting: str, value: Any, backend: StorageBackend) -> None:
         with pytest.raises(InvalidRequest) as refusal:
-            backend.create_volume("home", journal=journal(), **{setting: value})  # type: ignore[arg-type]
+            backend.create_volume("home", journal=journal(), **{setting: value})
         assert [error.pointer for error in refusal.value.errors] == [f"/{setting}"]
+        full = backend.create_volume("full", journal=journal(), percentage_snapshot_reserve=100)
+        assert full.percentage_snapshot_reserve == 100

@@ -29,24 +29,31 @@ class TestSeeds:
 
         assert volumes == second.list_volumes(journal=journal())
         assert len({volume.junction_path for volume in volumes}) == len(volumes) == 130
+        assert all((volume.max_autosize or 0) > (volume.size_total or 0) > 0 for volume in volumes)
         policies = {policy.name for policy in first.list_policies(journal=journal())}
         assert {volume.active_policy_name for volume in volumes} <= policies
 
     def test_recorded_volumes_are_served(self, open_dummy: OpenDummy, tmp_path: Path) -> None:
         records = [
             {"name": "b", "uuid": "1", "junction_path": "/b", "active_policy_name": "team", "size_total": 5},
-            {"name": "a", "state": None},
-            {"name": "gone", "state": "restricted"},
+            {"name": "a", "state": None, "active_policy_name": "default"},
+            {"name": "aa", "state": "restricted", "junction_path": "/b"},
+            {"name": "gone", "state": "restricted", "junction_path": "/gone"},
         ]
         (tmp_path / "records.json").write_text(json.dumps(records))
 
         backend = open_dummy(volumes=str(tmp_path / "records.json"))
+        watched = journal()
 
-        assert backend.list_volumes(journal=journal()) == [
-            Volume("a"),
+        assert backend.list_volumes(journal=watched) == [
+            Volume("a", active_policy_name="default"),
             Volume("b", uuid="1", junction_path="/b", active_policy_name="team", size_total=5),
         ]
         assert backend.get_policy("team", journal=journal()).rules
+        # Restricted ones neither count nor have a path.
+        assert {total for _, total, *_ in watched.progress_calls} == {2}
+        assert backend.get_volume(":/b", journal=journal()).name == "b"
+        assert backend.create_volume("new", journal=journal(), junction_path="/gone").junction_path == "/gone"
 
     def test_the_recorded_volumes_of_a_laboratory_are_served(self, open_dummy: OpenDummy) -> None:
         default = Path(__file__).resolve().parents[3] / "shared"
@@ -61,25 +68,26 @@ class TestSeeds:
         )
 
     @pytest.mark.parametrize(
-        "text",
+        ("text", "reason"),
         [
-            "{}",
-            "nonsense",
-            "[1]",
-            '[{"name": ""}]',
-            '[{"name": "a", "size_total": "5"}]',
-            '[{"name": "a", "autosize_enabled": 1}]',
-            '[{"name": "a", "colour": "red"}]',
-            '[{"name": "a"}, {"name": "a"}]',
-            '[{"name": "a", "junction_path": "/A"}, {"name": "b", "junction_path": "/a"}]',
+            ("{}", "records is not a JSON list"),
+            ("nonsense", "records is not JSON"),
+            ("[1]", "record 1 .* has no name"),
+            ('[{"name": "a"}, {"name": ""}]', "record 2 .* has no name"),
+            ('[{"name": "a", "size_total": "5"}]', "record 1 .* has a size_total that is not int"),
+            ('[{"name": "a", "autosize_enabled": 1}]', "has a autosize_enabled that is not bool"),
+            ('[{"name": "a", "size_total": true}]', "has a size_total that is not int"),
+            ('[{"name": "a", "colour": "red"}]', "has an unknown field 'colour'"),
+            ('[{"name": "a"}, {"name": "a"}]', "names a volume or a junction path twice"),
+            ('[{"name": "a", "junction_path": "/A"}, {"name": "b", "junction_path": "/a"}]', "names a volume or a"),
         ],
     )
-    def test_a_wrong_file_is_refused(self, text: str, open_dummy: OpenDummy, tmp_path: Path) -> None:
+    def test_a_wrong_file_is_refused(self, text: str, reason: str, open_dummy: OpenDummy, tmp_path: Path) -> None:
         (tmp_path / "records.json").write_text(text)
-        with pytest.raises(StorageError) as refusal:
+        with pytest.raises(StorageError, match=reason):
             open_dummy(volumes=str(tmp_path / "records.json")).check()
-        assert "record" in refusal.value.detail
 
-    def test_a_missing_file_is_refused(self, open_dummy: OpenDummy) -> None:
+    @pytest.mark.parametrize("path", ["/nowhere/records.json", "/"])
+    def test_a_missing_file_is_refused(self, path: str, open_dummy: OpenDummy) -> None:
         with pytest.raises(ValueError, match="volumes"):
-            open_dummy(volumes="/nowhere/records.json")
+            open_dummy(volumes=path)

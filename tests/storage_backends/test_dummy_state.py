@@ -70,8 +70,25 @@ class TestLatency:
             backend.create_policy("team", journal=WaitingJournal(LeaseLost()), rules=[])
         assert [policy.name for policy in backend.list_policies(journal=WaitingJournal())] == ["default"]
 
+    def test_one_who_may_not_goes_no_further(self, open_dummy: OpenDummy) -> None:
+        class Stopped(InMemoryJournal):
+            def checkpoint(self) -> None:
+                raise LeaseLost
+
+        backend, stopped = open_dummy(), Stopped()
+        with pytest.raises(LeaseLost):
+            backend.create_policy("team", journal=stopped, rules=[])
+        assert stopped.step is None
+
 
 class TestState:
+    def test_is_where_it_is_configured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path / "environment"))
+        for name, options in (("one", {"state_dir": str(tmp_path / "option")}), ("two", {})):
+            DummyStorage(DummyOptions(**options), name=name).check()
+        assert (tmp_path / "option" / "one.sqlite3").exists()
+        assert (tmp_path / "environment" / "two.sqlite3").exists()
+
     def test_is_found_again(self, open_dummy: OpenDummy) -> None:
         open_dummy().create_volume("home", journal=journal())
 
@@ -145,8 +162,20 @@ class TestState:
 
     def test_that_cannot_be_written_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(BackendUnavailable):
+        with pytest.raises(BackendUnavailable) as refusal:
             DummyStorage(DummyOptions(state_dir=str(tmp_path / "file")), name="dummy").check()
+        assert str(tmp_path) not in str(refusal.value)
+
+    def test_is_waited_for_by_processes_and_not_by_threads_for_ever(self, open_dummy: OpenDummy) -> None:
+        database = open_dummy()._database
+        with database.reading() as db:
+            assert db.execute("PRAGMA busy_timeout").fetchone() == (15_000,)
+        database._lock_timeout_s = 0.0
+        # As a fork leaves it whose parent was writing: SQLite's own lock decides.
+        with database._writing:
+            with database.changing() as db:
+                db.execute("DELETE FROM policies")
+            assert database._writing.locked()
 
     def test_what_a_job_did_is_known_for_a_month_and_no_longer(self, open_dummy: OpenDummy) -> None:
         backend = open_dummy()
@@ -199,6 +228,8 @@ def _make_policies(folder: Path, number: int) -> None:
 def _restrict_all(backend: DummyStorage) -> None:
     inherited = backend._database._local.connection
     assert backend._database._connection() is not inherited
+    # Closing it would take the parent's locks away.
+    assert backend._database._inherited == [inherited]
     for volume in backend.list_volumes(journal=journal()):
         backend.restrict_volume(volume.name, journal=journal())
 

@@ -21,6 +21,7 @@ def test_requests_that_were_refused_together_count_once() -> None:
         guard.require("filer/api", "wrong")
     guard.require("filer/api", "right")
     guard.require("filer/other", "wrong")
+    assert login_guard.fingerprint("filer/api", "wrong") != login_guard.fingerprint("filer/other", "wrong")
 
 
 def test_each_refusal_doubles_the_wait_up_to_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:

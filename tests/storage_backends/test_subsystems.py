@@ -144,6 +144,17 @@ class TestNames:
 
         assert Subsystems.drivers_from_environment(folder) == {"n": "DummyStorage"}
         assert Subsystems.names_from_environment({**folder, "SAPI_BACKENDS": "d🌈DummyStorage"}) == ("d",)
+        (tmp_path / "other.toml").write_text('[o]\ndriver = "DummyStorage"\n')
+        other = {**folder, "SAPI_BACKENDS_FILE": str(tmp_path / "other.toml")}
+        assert Subsystems.names_from_environment(other) == ("o",)
+
+    def test_are_not_taken_from_wherever_the_process_runs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "backends.toml").write_text('[n]\ndriver = "DummyStorage"\n')
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ConfigurationError):
+            Subsystems.names_from_environment({})
 
     @pytest.mark.parametrize("text", ["", "d", "d🌈Nothing", "d🌈DummyStorage🦄d🌈DummyStorage", "jobs🌈DummyStorage"])
     def test_are_checked(self, text: str) -> None:
@@ -171,11 +182,14 @@ BAD_TEXTS = {
     f"n{NETAPP}🌈timeout_s🌈0": "timeout_s: Input should be greater than 0",
     f"n{NETAPP}🌈max_connections🌈0": "max_connections: Input should be greater than 0",
     "n🌈NetappStorage🌈username🌈u🌈password🌈🌈vserver🌈v": "password must not be empty",
+    "n🌈NetappStorage🌈username🌈u🌈password🌈p🌈vserver🌈": "vserver must not be empty",
     f"n{NETAPP}🌈timeout_s🌈nan": "timeout_s: Input should be a finite number",
     f"n{NETAPP}🌈scheme🌈{SECRET}": "scheme: Input should be 'https' or 'http'",
     f"n{NETAPP}🦄N{NETAPP}": "endpoint N is there twice",
     f"N{NETAPP}🦄n{NETAPP}": "endpoint n is there twice",
     "d🌈DummyStorage🌈volumes🌈200001": "volumes must be 0 to 200000",
+    "d🌈DummyStorage🌈latency_s🌈inf": "latency_s: Input should be a finite number",
+    "d🌈DummyStorage🌈snapshot_limit🌈-1": "snapshot_limit: Input should be greater than or equal to 0",
     "d🌈DummyStorage🌈latency_s🌈-1": "latency_s: Input should be greater than or equal to 0",
     f"d🌈{SECRET}/a": "unknown back-end class: it must be one of",
     "jobs🌈DummyStorage": "jobs cannot be an endpoint's name",

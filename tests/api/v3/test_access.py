@@ -127,6 +127,8 @@ def test_every_answer_says_what_takes_its_place(make_old):
         assert successor == f'</v4{path}>; rel="successor-version"'
         assert manual == '<https://m.example.org/x>; rel="deprecation"; type="text/html"'
         assert answer.headers["X-Request-ID"]
+    mounted = old.service.app.test_client().get("/v3/nothing", environ_overrides={"SCRIPT_NAME": "/below"})
+    assert mounted.headers.getlist("Link")[0] == '</below/v4/nothing>; rel="successor-version"'
 
 
 def test_it_can_be_switched_off(make_old):
@@ -173,8 +175,8 @@ def test_the_operator_sees_who_still_comes(ask, caplog):
     logger = logging.getLogger("audit")
     logger.addHandler(caplog.handler)
     try:
-        for _ in range(3):
-            assert ask("GET", "/dummy/volumes", User_Agent="old-script/1.2").status_code == 200
+        for method in ("GET", "GET", "HEAD"):
+            assert ask(method, "/dummy/volumes", User_Agent="old-script/1.2").status_code == 200
         assert ask("PUT", "/dummy/volumes/nope/locks/h", User_Agent="old-script/1.2").status_code == 404
     finally:
         logger.removeHandler(caplog.handler)

@@ -53,9 +53,11 @@ def test_a_path_is_a_volume_however_it_is_encoded(ask, path):
 
 def test_creation_and_what_is_there(ask):
     make(ask, name="v1")
-    assert "already exists" in ask.message(400, "POST", "/dummy/volumes/v1", {"size_total": GB})
+    again = ask.message(400, "POST", "/dummy/volumes/v1", {"size_total": GB})
+    assert again.startswith("Volume v1 already exists!")
     assert ask("POST", "/dummy/volumes/v1/snapshots/s", {}).data == b'""\n'
-    assert "already exists" in ask.message(400, "POST", "/dummy/volumes/v1/snapshots/s", {})
+    again = ask.message(400, "POST", "/dummy/volumes/v1/snapshots/s", {})
+    assert again.startswith("Snapshot s already exists!")
     assert list(ask("GET", "/dummy/volumes/v1/snapshots/s").json) == ["name", "size_kbytes", "creation_time"]
     assert ask("POST", "/dummy/volumes/v1", {"from_snapshot": "s"}).status_code == 201
     cloned = ask("POST", "/dummy/volumes/c", {"from_snapshot": "s", "from_volume": "v1", "junction_path": "/c"})
@@ -65,14 +67,14 @@ def test_creation_and_what_is_there(ask):
     assert "No such volume: x" in ask.message(
         404, "POST", "/dummy/volumes/d", {"from_snapshot": "s", "from_volume": "x"}
     )
-    assert "No such snapshot" in ask.message(
+    assert "No such snapshot: t" in ask.message(
         404, "POST", "/dummy/volumes/d", {"from_snapshot": "t", "from_volume": "v1"}
     )
-    assert "No such snapshot" in ask.message(404, "POST", "/dummy/volumes/v1", {"from_snapshot": "t"})
+    assert "No such snapshot: t" in ask.message(404, "POST", "/dummy/volumes/v1", {"from_snapshot": "t"})
     assert "from_snapshot" in ask.message(400, "POST", "/dummy/volumes/d", {"from_volume": "v1"})
     assert ask("POST", "/dummy/volumes/d", {"from_snapshot": ""}).status_code == 400
     assert ask("DELETE", "/dummy/volumes/v1/snapshots/s").status_code == 204
-    assert "No such snapshot" in ask.message(404, "DELETE", "/dummy/volumes/v1/snapshots/s")
+    assert "No such snapshot: s" in ask.message(404, "DELETE", "/dummy/volumes/v1/snapshots/s")
     assert ask("DELETE", "/dummy/volumes/v1").data == b""
     for method in ("GET", "DELETE"):
         assert "No such volume: v1" in ask.message(404, method, "/dummy/volumes/v1")
@@ -105,7 +107,7 @@ def test_export_policies(ask):
     assert (made.status_code, made.data) == (201, b'""\n')
     assert ask("GET", "/dummy/export/p/q").json == {"name": "p/q", "rules": ["*db.cern.ch", "10.0.0.0/8"]}
     assert {"name": "p/q", "rules": ["*db.cern.ch", "10.0.0.0/8"]} in ask("GET", "/dummy/export").json
-    assert "already exists" in ask.message(400, "POST", "/dummy/export/p/q", {})
+    assert ask.message(400, "POST", "/dummy/export/p/q", {}).startswith("Policy p/q already exists!")
     assert [ask("PUT", "/dummy/export/p/q/rule/10.1.0.0/16").status_code for _ in range(2)] == [201, 201]
     assert [ask("DELETE", "/dummy/export/p/q/rule/*db.cern.ch").status_code for _ in range(2)] == [204, 204]
     assert ask("GET", "/dummy/export/p/q").json["rules"] == ["10.0.0.0/8", "10.1.0.0/16"]
@@ -242,6 +244,17 @@ def test_unchanged_is_304(ask):
     packed = ask("GET", "/dummy/volumes", Accept_Encoding="gzip")
     assert packed.headers["Content-Encoding"] == "gzip"
     assert packed.headers["ETag"] != first.headers["ETag"]
+    assert set(packed.headers["Vary"].split(", ")) >= {"Accept-Encoding", "Authorization", "Cookie", "X-Fields"}
+    masked = ask("GET", "/dummy/volumes", Accept_Encoding="gzip", X_Fields="name")
+    assert "Content-Encoding" not in masked.headers
+    # Neither another volume nor the listing of /v4 is the same thing in the same state.
+    one, other = (record["name"] for record in first.json[:2])
+    tag = ask("GET", f"/dummy/volumes/{one}").headers["ETag"]
+    assert ask("GET", f"/dummy/volumes/{one}", If_None_Match=tag, Accept_Encoding="gzip").status_code == 304
+    assert ask("GET", f"/dummy/volumes/{other}", If_None_Match=tag).status_code == 200
+    newer = ask.service.get()
+    assert newer.status_code == 200
+    assert ask("GET", "/dummy/volumes", If_None_Match=newer.headers["ETag"]).status_code == 200
 
 
 def test_too_many_snapshots(ask):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
 
+from api.v3 import changes
+from api.v3.settings import EXTENSION
 from tests.api.v3.conftest import WAIT_S
 from worker.store.client import NotReplicated, ReplyLost
 
@@ -44,6 +48,34 @@ def test_an_outcome_is_told_once_also_a_failure(idle):
 def test_another_body_or_caller_is_another_request(idle):
     job = pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB})
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": 2 * GB}) != job
+
+
+def test_each_body_is_read_for_what_the_request_is(make_old):
+    old = make_old(wait_s=0.02)
+    for method, path, bodies in (
+        ("PATCH", "volumes/v1", ({"size_total": GB}, {"size_total": 2 * GB})),
+        ("POST", "volumes/v1/snapshots/s", ({}, {"purge_old_if_needed": True})),
+        ("POST", "export/p", ({"rules": ["a"]}, {"rules": ["b"]})),
+    ):
+        first, second, again = (pending(old, method, f"/dummy/{path}", body) for body in (*bodies, bodies[1]))
+        assert first != second == again
+
+
+def test_redis_that_goes_away_meanwhile_leaves_it_under_way(idle, monkeypatch):
+    monkeypatch.setattr(changes, "wait_for_end", Mock(side_effect=redis.ConnectionError))
+    job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
+    assert idle.service.waiting() == [job]
+
+
+def test_a_process_that_stops_waits_for_no_other(make_old):
+    old = make_old(wait_s=0.02)
+    job = pending(old, "PUT", "/dummy/volumes/v1/locks/h")
+    old.service.redis.set(f"sapi:held:{job}", "7", px=60_000)
+    patient = old.service.app.extensions[EXTENSION]
+    settings = patient.settings.model_copy(update={"v3_wait": 600})
+    old.service.app.extensions[EXTENSION] = replace(patient, settings=settings)
+    old.service.services.stop()
+    assert pending(old, "PUT", "/dummy/volumes/v1/locks/h") == job
 
 
 def test_another_caller_path_or_method_is_another_request(idle):
@@ -179,6 +211,7 @@ def test_what_is_read_is_never_older_than_configured(idle):
     idle.service.get()
     idle.service.run_all()
     assert idle("GET", "/dummy/volumes").status_code == 200
+    assert idle("GET", "/dummy/volumes", Pragma="no-cache").status_code == 503
     idle.service.age("dummy/volumes", 100)
     # /v4 serves it, and refreshes it meanwhile.
     assert idle.service.get().status_code == 200

@@ -8,6 +8,7 @@ from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import AlreadyExists, BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Dialect, Kind, Simulator
+from tests.ontap_simulator.errors import Refusal
 from tests.storage_backends.netapp.changes import attempt, furnish, settled
 from tests.storage_backends.netapp.opening import open_backend
 
@@ -84,16 +85,21 @@ def test_a_filer_that_asks_to_be_left_alone_is_left_alone(backend: StorageBacken
     assert other.waited_s > 0
 
 
+@pytest.mark.parametrize(
+    ("path", "outcome"), [("/new", Outcome.UNKNOWN), ("/NEW", Outcome.UNKNOWN), ("/elsewhere", Outcome.NOT_DONE)]
+)
 def test_a_volume_on_a_filer_that_keeps_no_comments_is_not_called_somebody_elses(
-    backend: StorageBackend, ontap: Simulator
+    path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP_AFTER, method="POST")
     _, error, journal = attempt(backend, "create")
     for volume in ontap.world.volumes.values():
         volume.pop("comment")
+        if volume["name"] == "new":
+            volume["nas"]["path"] = path
 
     assert isinstance(error, OutcomeUnclear)
-    assert settled(backend, "create", journal) is Outcome.UNKNOWN
+    assert settled(backend, "create", journal) is outcome
 
 
 def test_nothing_is_purged_for_a_name_that_is_taken(backend: StorageBackend, ontap: Simulator) -> None:
@@ -151,6 +157,26 @@ class TestJobsOfOthers:
             self.start(ontap, lost, svm="vs1")
 
         assert self.outcome(backend, lost) is expected
+
+    def test_none_that_was_there_before_is(self, backend: StorageBackend, ontap: Simulator) -> None:
+        backend.update_volume("home", journal=InMemoryJournal(), comment="mine")
+        ontap.fault(Kind.DROP, method="PATCH")
+        lost = InMemoryJournal()
+        with pytest.raises(OutcomeUnclear):
+            backend.roll_back_volume("home", from_snapshot="two", journal=lost)
+
+        assert self.outcome(backend, lost) is Outcome.UNKNOWN
+
+    def test_one_that_failed_tells_that_it_was_not_made(
+        self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator
+    ) -> None:
+        def refused() -> None:
+            raise Refusal(1638480, "Newer snapshots are in use.")
+
+        with ontap.world.lock:
+            ontap.world.start(lost.facts["url"], "vs1", refused)
+
+        assert self.outcome(backend, lost) is Outcome.NOT_DONE
 
     def test_none_of_another_vserver_is(self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator) -> None:
         self.start(ontap, lost, svm="vs2")

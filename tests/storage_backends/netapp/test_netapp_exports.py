@@ -15,6 +15,8 @@ from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import BackendUnavailable, InvalidRequest, OutcomeUnclear, ResourceBusy, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import ExportPolicy, ExportRule
+from storage_backends.netapp.operations.export_rules import rules_of
+from storage_backends.netapp.operations.rule_removal import holders
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.ontap_simulator.protocols import insert_rule
@@ -188,6 +190,11 @@ class TestSpellings:
         backend.remove_lock("home", spelling, journal=journal())
 
         assert [lock["client_address"] for lock in ontap.world.locks.values()] == ["192.0.2.9"]
+
+
+def test_a_client_counts_in_each_of_its_spellings() -> None:
+    rules = rules_of([full_rule(1, ["A", "a", "b"]), full_rule(2, ["b"]), full_rule(3, ["a"])], "team")
+    assert [holders(rules, client) for client in ("a", "b", "c")] == [3, 2, 0]
 
 
 class TestOthersChangeIt:

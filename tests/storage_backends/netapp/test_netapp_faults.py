@@ -200,6 +200,16 @@ def test_no_question_hangs(kind: Kind, backend: StorageBackend, ontap: Simulator
         backend.list_volumes(journal=InMemoryJournal())
 
 
+def test_no_call_lasts_longer_than_its_job_may(ontap: Simulator) -> None:
+    class Hasty(InMemoryJournal):
+        seconds_left = 0.2
+
+    furnish(ontap)
+    ontap.fault(Kind.HANG, method="GET", seconds=1.0)
+    with pytest.raises(BackendTimeout):
+        open_backend(ontap, timeout_s=30.0).list_volumes(journal=Hasty())
+
+
 def test_a_filer_that_is_not_there(ontap: Simulator, backend: StorageBackend) -> None:
     ontap.close()
     journal = InMemoryJournal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from storage_backends.errors import StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Volume
 from storage_backends.netapp.ontap import lookups, mapping
+from storage_backends.netapp.ontap.owner_comments import owner_comment
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 
@@ -40,6 +42,11 @@ class TestListing:
         assert [volume.name for volume in listed] == [f"v{number:02}" for number in range(30)]
         pages = [seen for seen in ontap.requests if seen.path == "/storage/volumes"]
         assert len(pages) == (4 if empty_last_page else 3)
+        first = dict(pages[0].query)
+        assert (first["svm.name"], first["is_constituent"]) == ("vs1", "false")
+        # Too expensive for ten thousand of them.
+        assert {"efficiency.dedupe", "is_svm_root"}.isdisjoint(first["fields"].split(","))
+        assert gc.isenabled()
         assert [call[0] for call in watched.progress_calls][:4] == [0, 10, 20, 30]
 
     def test_what_is_not_a_volume_of_ours_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
@@ -64,14 +71,18 @@ class TestListing:
             None,
         )
         assert volume.size_total == 95 * MIB
+        assert (volume.compression_enabled, volume.inline_compression) == (None, None)
 
-    def test_a_listing_that_runs_in_circles_ends(self, ontap: Simulator, backend: StorageBackend) -> None:
+    @pytest.mark.parametrize("collection", ["volumes", "aggregates"])
+    def test_a_listing_that_runs_in_circles_or_astray_ends(
+        self, collection: str, ontap: Simulator, backend: StorageBackend
+    ) -> None:
         ontap.world.add_volume("home")
         handle = ontap.handle
 
         def circling(request: Any) -> Any:
             reply = handle(request)
-            reply.body["_links"]["next"] = {"href": "/api/storage/volumes?start.uuid=0"}
+            reply.body["_links"]["next"] = {"href": f"/api/storage/{collection}?start.uuid=0"}
             return reply
 
         ontap.handle = circling  # type: ignore[method-assign]
@@ -86,6 +97,7 @@ class TestListing:
         nodes = [volume.filer_address for volume in backend.list_volumes(journal=journal())]
 
         assert nodes == ["node1", "node2"]
+        assert backend.get_volume("two", journal=journal()).filer_address == "node2"
         assert [policy.name for policy in backend.list_policies(journal=journal())] == ["default"]
 
     def test_real_volumes_read_as_they_were_written(self, ontap: Simulator, backend: StorageBackend) -> None:
@@ -131,7 +143,32 @@ def test_a_record_with_nothing_but_a_name_is_a_volume() -> None:
     assert mapping.volume({"name": "x"}) == Volume("x", compression_enabled=False, inline_compression=False)
 
 
-def test_a_whole_record_reads_as_its_parts_do(ontap: Simulator) -> None:
-    record = ontap.world.add_volume("home", nas={"path": "/home"}, efficiency={"compression": "both"})
+@pytest.mark.parametrize(
+    ("compression", "path"), [("both", "/home"), ("background", ""), ("inline", "/home"), ("none", "/home")]
+)
+def test_a_whole_record_reads_as_its_parts_do(compression: str, path: str, ontap: Simulator) -> None:
+    comment = owner_comment("01a21bdf-3dfc-7b28-ade2-a41bf9ec12c8", "mine")
+    record = ontap.world.add_volume(
+        "home", nas={"path": path}, efficiency={"compression": compression}, comment=comment
+    )
 
-    assert mapping._from_complete(record, {}) == mapping._tolerant(record, {})
+    volume = mapping._from_complete(record, {})
+
+    assert volume == mapping._tolerant(record, {})
+    assert (volume.comment, volume.junction_path) == ("mine", path or None)
+    assert volume.compression_enabled is (compression in {"both", "background"})
+    assert volume.inline_compression is (compression in {"both", "inline"})
+
+
+@pytest.mark.parametrize(
+    ("time", "moment"),
+    [
+        ("2024-01-03T01:00:00+02:00", "2024-01-02T23:00:00Z"),
+        ("2024-01-03T01:00:00", "2024-01-03T01:00:00Z"),
+        ("2024-01-03 01:00:00+00:00", "2024-01-03T01:00:00Z"),
+        ("yesterday", None),
+        (5, None),
+    ],
+)
+def test_times_are_in_utc(time: Any, moment: str | None) -> None:
+    assert mapping.utc(time) == moment

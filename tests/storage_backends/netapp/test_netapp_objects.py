@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import NotSupported, StorageError, TooManySnapshots
+from storage_backends.errors import NoSuchVolume, NotSupported, StorageError, TooManySnapshots
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Lock
 from tests.ontap_simulator import Kind, Simulator
@@ -47,6 +47,20 @@ class TestSnapshots:
 
         assert (snapshot.size_kbytes, snapshot.creation_time) == (128, "2024-01-02T23:00:00Z")
 
+    def test_one_is_asked_for_by_its_literal_name(self, ontap: Simulator, backend: StorageBackend) -> None:
+        home = ontap.world.add_volume("home")
+        for name in ("a", "b", "a|b"):
+            ontap.world.add_snapshot(home, name)
+
+        assert backend.get_snapshot("home", "a|b", journal=journal()).name == "a|b"
+
+        (question,) = [dict(seen.query) for seen in ontap.requests if seen.path.endswith("/snapshots")]
+        assert question["name"] == '"a|b"'
+        backend.roll_back_volume("home", journal=journal(), from_snapshot="a|b")
+        (change,) = [dict(seen.query) for seen in ontap.changes_sent()]
+        assert change["restore_to.snapshot.uuid"] in ontap.world.snapshots[home["uuid"]]
+        assert "restore_to.snapshot.name" not in change
+
 
 class TestLocksAndRules:
     """Locks by host; rules by client."""
@@ -61,9 +75,13 @@ class TestLocksAndRules:
         backend.remove_lock("home", "192.0.2.1", journal=journal())
 
         assert backend.list_locks("home", journal=journal()) == [Lock("192.0.2.2")]
+        questions = [dict(seen.query) for seen in ontap.requests if seen.path == "/protocols/locks"]
+        assert {(one["svm.name"], one["volume.uuid"]) for one in questions} == {("vs1", home["uuid"])}
         assert backend.list_locks("other", journal=journal()) == [Lock("192.0.2.1")]
         with pytest.raises(NotSupported):
             backend.create_lock("home", "192.0.2.1", journal=journal())
+        with pytest.raises(NoSuchVolume):
+            backend.create_lock("nothing", "192.0.2.1", journal=journal())
 
     def test_a_rule_of_several_clients_keeps_the_others(self, ontap: Simulator, backend: StorageBackend) -> None:
         policy = ontap.world.add_policy(ontap.world.vserver, "team", [["a", "b", "c"], ["d"], ["b"]])

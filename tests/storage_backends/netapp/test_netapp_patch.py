@@ -8,8 +8,10 @@ import pytest
 
 from storage_backends.errors import InvalidRequest
 from storage_backends.journal import InMemoryJournal
-from storage_backends.netapp.operations.volume_patch import changes
+from storage_backends.netapp.ontap import mapping
+from storage_backends.netapp.operations.volume_patch import changes, creation
 from tests.ontap_simulator import Simulator
+from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.changes import furnish
 from tests.storage_backends.netapp.opening import open_backend
 
@@ -28,6 +30,62 @@ def test_autosize_that_the_filer_does_not_tell_is_sent(ontap: Simulator, mode: A
     furnish(ontap)
     record = next(iter(ontap.world.volumes.values())) | {"autosize": {"mode": mode} if mode else {}}
     assert changes(record, settings) == sent
+
+
+@pytest.mark.parametrize(
+    ("autosize", "settings", "sent"),
+    [
+        ({}, {"max_autosize": 500 * MIB}, {"autosize": {"maximum": 500 * MIB}}),
+        ({"mode": "grow", "maximum": 500 * MIB}, {"max_autosize": 500 * MIB}, {}),
+        ({"mode": "grow", "maximum": 500 * MIB}, {"max_autosize": 400 * MIB}, {"autosize": {"maximum": 400 * MIB}}),
+        # As big as the limit, and bigger; where it does not grow there is no limit.
+        ({"mode": "grow", "maximum": 200 * MIB}, {"size_total": 190 * MIB}, {"size": 200 * MIB}),
+        (
+            {"mode": "grow_shrink", "maximum": 200 * MIB},
+            {"size_total": 380 * MIB},
+            {"size": 400 * MIB, "autosize": {"maximum": 480 * MIB}},
+        ),
+        ({"mode": "off", "maximum": 200 * MIB}, {"size_total": 380 * MIB}, {"size": 400 * MIB}),
+        ({"mode": "off"}, {"size_total": 95 * MIB + 1}, {}),  # Less than a block: it is so.
+        ({"mode": "off"}, {"percentage_snapshot_reserve": 0}, {"space": {"snapshot": {"reserve_percent": 0}}}),
+        (
+            {"mode": "off", "maximum": 200 * MIB},
+            {"size_total": 380 * MIB, "autosize_enabled": True},
+            {"size": 400 * MIB, "autosize": {"mode": "grow", "maximum": 480 * MIB}},
+        ),
+    ],
+)
+def test_a_limit_of_growth_is_sent_where_it_is_needed(
+    ontap: Simulator, autosize: Any, settings: Any, sent: Any
+) -> None:
+    furnish(ontap)
+    assert changes(next(iter(ontap.world.volumes.values())) | {"autosize": autosize}, settings) == sent
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "autosize"),
+    [
+        ({}, 20 * MIB, {"mode": "grow", "maximum": 24 * MIB}),
+        ({"autosize_enabled": False, "max_autosize": MIB}, 20 * MIB, {"mode": "off", "maximum": MIB}),
+        (
+            {"size_total": 2**63 - 1, "percentage_snapshot_reserve": 0},
+            2**63 - 1,
+            {"mode": "grow", "maximum": 2**63 - 1},
+        ),
+    ],
+)
+def test_sizes_of_a_new_volume(settings: Any, size: int, autosize: dict[str, Any]) -> None:
+    body = creation(settings)
+    assert (body["size"], body["autosize"]) == (size, autosize)
+
+
+def test_sizes_are_rounded_in_the_user_s_favour() -> None:
+    assert mapping.size_with_reserve(100, 7) == 108
+    assert mapping.default_maximum(101) == 122
+    assert mapping.size_with_reserve(100, 0) == 100
+    with pytest.raises(InvalidRequest) as refused:
+        creation({"size_total": 2**63 - 2})
+    assert [error.pointer for error in refused.value.errors] == ["/size_total"]
 
 
 @pytest.mark.parametrize("path", ["new", "/", ""])

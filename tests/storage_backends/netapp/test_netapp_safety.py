@@ -97,6 +97,9 @@ class TestNames:
             ("/protocols/locks", {"client_address": "192.0.2.1"}),
             ("/protocols/nfs/export-policies", {}),
             ("/protocols/nfs/export-policies/1/rules", {}),
+            ("/protocols/nfs/export-policies/1/rules", {"index": "*", "clients.match": "a"}),
+            ("/protocols/nfs/export-policies/1/rules", {"index": "1", "clients.match": "a|b"}),
+            ("/protocols/nfs/export-policies/1/rules", {"index": "1", "clients.match": "a", "rw_rule": "sys"}),
             ("/private/cli/volume", {"vserver": "vs1"}),
             ("/private/cli/volume", {"vserver": "vs1", "volume": "*"}),
             ("/private/cli/volume", {"vserver": "vs1", "volume": "a..b"}),
@@ -115,6 +118,8 @@ class TestNames:
         require_one("PATCH", "/private/cli/volume", address)
         with pytest.raises(UnboundedChange):
             require_one("PATCH", "/private/cli/volume", {"vserver": "vs1"})
+        with pytest.raises(UnboundedChange):
+            require_one("POST", "/storage/volumes/a/b", {})
 
     def test_a_listing_never_leaves_its_client(self) -> None:
         assert next_page("http://elsewhere/api/x?start.uuid=1", "/x") == "/api/x?start.uuid=1"
@@ -262,8 +267,12 @@ class TestConnections:
         with client._slot(), pytest.raises(BackendUnavailable):
             backend.list_volumes(journal=InMemoryJournal())
 
-    def test_a_closed_backend_opens_again(self, ontap: Simulator, backend: StorageBackend) -> None:
+    def test_a_closed_backend_opens_again(self, ontap: Simulator, backend: NetappStorage) -> None:
         backend.list_volumes(journal=InMemoryJournal())
+        client: OntapClient = backend._client
+        (connection,) = client._process.connections
         backend.close()
+        pools = connection.session.get_adapter(connection.origin).poolmanager.pools
+        assert len(pools) == 0
         backend.list_volumes(journal=InMemoryJournal())
         assert len({seen.port for seen in ontap.requests}) == 2

@@ -127,6 +127,13 @@ class TestAnswers:
         after_each(ontap, odd)
         assert isinstance(attempt(backend, "update")[1], OutcomeUnclear)
 
+    def test_a_command_that_found_no_volume_changed_none(self, backend: StorageBackend, ontap: Simulator) -> None:
+        def none(request: Request, reply: Reply) -> Reply | None:
+            return Reply(200, {"num_records": 0}) if request.path == "/private/cli/volume" else None
+
+        after_each(ontap, none)
+        assert isinstance(attempt(backend, "caching")[1], NoSuchVolume)
+
     def test_a_job_without_a_name_is_in_doubt(self, backend: StorageBackend, ontap: Simulator) -> None:
         def unnamed(request: Request, reply: Reply) -> Reply | None:
             return Reply(202, {}) if request.method == "PATCH" else None

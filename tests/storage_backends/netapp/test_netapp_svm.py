@@ -12,7 +12,9 @@ from storage_backends.errors import BackendUnavailable, NoSuchPolicy, NoSuchVolu
 from storage_backends.journal import Cancelled, InMemoryJournal
 from storage_backends.netapp.ontap import lookups
 from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.exchange import Reply, Request
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish
+from tests.storage_backends.netapp.meddling import after_each
 from tests.storage_backends.netapp.opening import open_backend
 
 READS: dict[str, Callable[[StorageBackend, Any], Any]] = {
@@ -120,6 +122,29 @@ def test_an_account_that_may_not_see_the_vserver_proves_nothing(backend: Storage
     with pytest.raises(BackendUnavailable) as refusal:
         backend.get_volume("nothing", journal=InMemoryJournal())
     assert "/svm/svms" in refusal.value.detail
+
+
+def test_another_vserver_is_not_taken_for_it(backend: StorageBackend, ontap: Simulator) -> None:
+    def lax(request: Request, reply: Reply) -> None:
+        for record in reply.body.get("records", ()) if request.path == "/svm/svms" else ():
+            record["name"] = "VS1"
+
+    ontap.world.vservers["vs1"] = "starting"
+    with pytest.raises(NoSuchVolume):
+        backend.get_volume("nothing", journal=InMemoryJournal())
+    after_each(ontap, lax)
+    with pytest.raises(BackendUnavailable):
+        backend.get_volume("nothing", journal=InMemoryJournal())
+
+
+def test_a_vserver_that_is_lost_after_a_change_leaves_it_in_doubt(backend: StorageBackend, ontap: Simulator) -> None:
+    def lost(request: Request, reply: Reply) -> None:
+        if request.path.startswith("/cluster/jobs/"):
+            ontap.world.volumes.clear()
+            ontap.world.vservers["vs1"] = "stopped"
+
+    after_each(ontap, lost)
+    assert isinstance(attempt(backend, "update")[1], OutcomeUnclear)
 
 
 class _Cancelling(InMemoryJournal):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import BackendUnavailable, Conflict, InvalidRequest, StorageError
+from storage_backends.errors import BackendUnavailable, Conflict, InvalidRequest, NotADataVolume, StorageError
 from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
@@ -201,8 +201,15 @@ class TestUpdate:
     def test_parts_of_a_flexgroup_are_not_listed_as_restricted(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("out", state="restricted")
         ontap.world.add_volume("part", state="restricted", style="flexgroup_constituent", is_constituent=True)
+        ontap.world.add_volume("mirror", state="restricted", type="dp")
+        ontap.world.add_volume("root", state="restricted", is_svm_root=True)
+        ontap.world.add_volume("theirs", state="restricted", svm="vs2")
 
         assert [volume.name for volume in backend.list_restricted_volumes(journal=journal())] == ["out"]
+        for name in ("mirror", "root"):
+            with pytest.raises(NotADataVolume):
+                backend.reinstate_volume(name, journal=journal())
+        assert ontap.changes_sent() == []
 
     def test_a_root_volume_stays_in_service(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("root", is_svm_root=True, nas={"path": "/"})
@@ -223,8 +230,14 @@ def test_an_account_of_one_vserver_does_all_the_same(change: str, ontap: Simulat
 
     assert error is None
     assert ontap.world.effects
+    backend.create_volume("another", journal=journal())
+    aggregates = [dict(seen.query) for seen in ontap.requests if seen.path == "/svm/svms" and "aggregates" in str(seen)]
+    assert aggregates
+    assert {query["name"] for query in aggregates} == {"vs1"}
     if change in {"create", "clone with its own", "update"}:
         assert (value.aggregate_name, value.state) == ("aggr2_n2" if change == "create" else "aggr1_n1", "online")
     assert [volume.filer_address for volume in backend.list_volumes(journal=journal()) if volume.name == "full"] == [
         None
     ]
+    # What was refused once is not asked for again.
+    assert len([seen for seen in ontap.requests if seen.path == "/storage/aggregates"]) == 1

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from storage_backends.netapp.ontap.owner_comments import is_made_by, owner_comment, without_owner
+from storage_backends.netapp.ontap.owner_comments import (
+    MAX_COMMENT_CHARACTERS,
+    fits_beside_owner,
+    is_made_by,
+    owner_comment,
+    without_owner,
+)
 
 JOB = "01a21bdf-3dfc-7b28-ade2-a41bf9ec12c8"
 ANOTHER = "01a21bdf-3dfa-79ba-b2c2-2c6c4556217f"
@@ -30,3 +36,14 @@ def test_only_the_end_of_a_comment_says_who_made_it(comment: str | None, is_made
 def test_users_see_their_own_text_alone(text: str) -> None:
     assert without_owner(owner_comment(JOB, text)) == text
     assert without_owner(text) == text
+
+
+def test_what_only_looks_like_it_stays() -> None:
+    assert without_owner(f"myjob:{ANOTHER}") == f"myjob:{ANOTHER}"
+    assert without_owner(None) is None
+
+
+def test_both_fit_into_a_comment() -> None:
+    longest = MAX_COMMENT_CHARACTERS - len(f" job:{JOB}")
+    assert fits_beside_owner(JOB, "x" * longest)
+    assert not fits_beside_owner(JOB, "x" * (longest + 1))

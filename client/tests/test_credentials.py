@@ -1,0 +1,215 @@
+"""Signing in, in flows: when credentials are renewed, and which answers of a provider are not believed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from flows import LOST, answer, problem, run
+from storage_api_client.configuration.credentials_file import CredentialsFile
+from storage_api_client.errors import NotAuthorised
+from storage_api_client.protocol.asking import Context, ask, checked
+from storage_api_client.protocol.deadlines import Deadline
+from storage_api_client.protocol.events import events
+from storage_api_client.protocol.messages import Flow, Request, Response
+from storage_api_client.sign_in import oauth
+from storage_api_client.sign_in.oauth import OAuthError, Provider
+from storage_api_client.sign_in.session import session_cookie
+from storage_api_client.sign_in.simple import basic, bearer
+from storage_api_client.sign_in.stored import stored_credentials
+
+ISSUER = "https://login.example"
+METADATA = {
+    "issuer": ISSUER,
+    "token_endpoint": f"{ISSUER}/token",
+    "authorization_endpoint": f"{ISSUER}/authorize",
+    "device_authorization_endpoint": f"{ISSUER}/device",
+}
+
+#: What is stored of a token, and what a renewal gives.
+ENTRY = {
+    "profile": "p", "url": "u", "kind": "oauth", "access_token": "old", "refresh_token": "r", "client_id": "c",
+    "token_endpoint": f"{ISSUER}/token",
+}  # fmt: skip
+NEW = {"access_token": "new", "refresh_token": "r2", "expires_in": 3600}
+
+
+class Numbered:
+    """Credentials with a number, renewed as often as is allowed."""
+
+    def __init__(self, renewals: int) -> None:
+        self.number, self.left = 0, renewals
+
+    def headers(self) -> Flow[Mapping[str, str]]:
+        yield from ()
+        return {"Authorization": f"number {self.number}"}
+
+    def renew(self) -> Flow[bool]:
+        yield from ()
+        self.left, self.number = self.left - 1, self.number + 1
+        return self.left >= 0
+
+
+def sent_with(credentials: Any, *answers: Response) -> tuple[Response, list[str]]:
+    response, sent, _ = run(ask(Context(credentials), Request("GET", "/x"), Deadline(9)), *answers)
+    return response, [request.headers["Authorization"] for request in sent]
+
+
+class TestRenewal:
+    """After a 401, once."""
+
+    @pytest.mark.parametrize(
+        ("answers", "renewals", "status", "numbers"),
+        [
+            ([401, 200], 1, 200, [0, 1]), ([401, 401], 9, 401, [0, 1]), ([401], 0, 401, [0]), ([403], 9, 403, [0]),
+            ([200], 9, 200, [0]),
+        ],
+    )  # fmt: skip
+    def test_of_requests(self, answers: list[int], renewals: int, status: int, numbers: list[int]) -> None:
+        replies = [problem(code, "x") if code >= 400 else answer(code) for code in answers]
+        response, headers = sent_with(Numbered(renewals), *replies)
+        assert (response.status, headers) == (status, [f"number {number}" for number in numbers])
+
+    def test_of_a_stream(self) -> None:
+        flow = events(Context(Numbered(9)), ())
+        _, sent, _ = run(flow, problem(401, "unauthenticated"), answer(200))
+        assert [request.headers["Authorization"] for request in sent] == ["number 0", "number 1"]
+        with pytest.raises(NotAuthorised):
+            run(events(Context(Numbered(0)), ()), problem(401, "unauthenticated"))
+
+    def test_what_never_changes(self) -> None:
+        unauthenticated = problem(401, "unauthenticated")
+        assert sent_with(bearer(" t\n"), unauthenticated)[1] == ["Bearer t"]
+        assert sent_with(basic("u", "p:ä"), unauthenticated)[1] == ["Basic dTpwOsOk"]
+
+
+class TestStored:
+    """Tokens from the file: renewed shortly before their end, by one of all who share it."""
+
+    def stored(self, tmp_path: Path, **more: Any) -> tuple[Any, CredentialsFile]:
+        file = CredentialsFile(tmp_path / "credentials.json")
+        entry = {**ENTRY, **more}
+        file.store(entry)
+        return stored_credentials(entry, file), file
+
+    @pytest.mark.parametrize(("left_s", "token"), [(20, "new"), (60, "old"), (None, "old")])
+    def test_it_is_renewed_in_time(self, left_s: float | None, token: str, tmp_path: Path) -> None:
+        more = {} if left_s is None else {"expires_at": time.time() + left_s}
+        credentials, file = self.stored(tmp_path, **more)
+        headers, sent, _ = run(credentials.headers(), *([answer(200, NEW)] if token == "new" else []))
+        assert headers == {"Authorization": f"Bearer {token}"}
+        if token == "new":
+            assert sent[0].form == {"client_id": "c", "grant_type": "refresh_token", "refresh_token": "r"}
+            kept = file.find("p", "u")
+            assert kept is not None
+            assert (kept["access_token"], kept["refresh_token"]) == ("new", "r2")
+            assert kept["expires_at"] - time.time() > 3000
+
+    def test_a_provider_that_is_away_leaves_the_old_one(self, tmp_path: Path) -> None:
+        credentials, _ = self.stored(tmp_path, expires_at=time.time())
+        assert run(credentials.headers(), LOST)[0] == {"Authorization": "Bearer old"}
+
+    def test_what_another_process_has_renewed_is_taken(self, tmp_path: Path) -> None:
+        credentials, file = self.stored(tmp_path)
+        file.store({**ENTRY, "access_token": "theirs"})
+        renewed, sent, _ = run(credentials.renew())
+        assert (renewed, sent) == (True, [])
+        assert run(credentials.headers())[0] == {"Authorization": "Bearer theirs"}
+        # Of another kind: whoever signed in anew with a password has no token.
+        file.store({**ENTRY, "kind": "basic"})
+        assert run(credentials.renew(), answer(200, NEW))[0] is True
+
+    def test_the_lock_is_given_back(self, tmp_path: Path) -> None:
+        credentials, _ = self.stored(tmp_path)
+        for _ in range(2):
+            assert run(credentials.renew(), answer(200, NEW))[::2] == (True, [])
+        assert run(credentials.renew(), answer(400, {"error": "invalid_grant"}))[0] is False
+
+    def test_without_what_renews_it_somebody_must_sign_in(self, tmp_path: Path) -> None:
+        credentials, _ = self.stored(tmp_path, refresh_token="")
+        renewed, sent, _ = run(credentials.renew())
+        assert (renewed, sent) == (False, [])
+
+    def test_a_machine_signs_in_again(self, tmp_path: Path) -> None:
+        more = {"grant": "client_credentials", "client_secret": "s", "scope": "x"}
+        credentials, _ = self.stored(tmp_path, **more)
+        _, (sent,), _ = run(credentials.renew(), answer(200, NEW))
+        assert sent.form == {"client_id": "c", "client_secret": "s", "grant_type": "client_credentials", "scope": "x"}
+
+
+class TestProvider:
+    """What a provider says is believed only where it must be true."""
+
+    provider = Provider(METADATA, "c", "secret", audience="a")
+
+    @pytest.mark.parametrize("issuer", ["http://login.example", "ftp://login.example"])
+    def test_it_has_tls(self, issuer: str) -> None:
+        with pytest.raises(OAuthError, match="https"):
+            run(oauth.discover(issuer))
+        with pytest.raises(OAuthError, match="https"):
+            Provider({"token_endpoint": f"{issuer}/token"}, "c").endpoint("token")
+        assert Provider({"token_endpoint": "http://127.0.0.1:1/t"}, "c").endpoint("token")
+
+    def test_it_is_the_one_that_was_named(self) -> None:
+        metadata, (sent,), _ = run(oauth.discover(f"{ISSUER}/"), answer(200, METADATA))
+        assert (metadata["issuer"], sent.path) == (ISSUER, f"{ISSUER}/.well-known/openid-configuration")
+        with pytest.raises(OAuthError, match="check the issuer"):
+            run(oauth.discover("https://other.example"), answer(200, METADATA))
+
+    def test_a_service_announces_its_own(self) -> None:
+        said = {"resource": "https://s.example", "authorization_servers": [ISSUER], "client_id": "c"}
+        assert run(oauth.announced("https://s.example/"), answer(200, said))[0].issuer == ISSUER
+        assert run(oauth.announced("https://s.example"), problem(404, "not-found"))[0].issuer is None
+        with pytest.raises(OAuthError, match="use that address"):
+            run(oauth.announced("https://t.example"), answer(200, said))
+
+    def test_what_comes_back_is_the_answer_to_what_was_asked(self) -> None:
+        departure = oauth.depart(self.provider, "http://127.0.0.1:7/callback")
+        query = {name: values[0] for name, values in parse_qs(urlsplit(departure.url).query).items()}
+        assert query["code_challenge_method"] == "S256"
+        assert (query["client_id"], query["audience"], query["response_type"]) == ("c", "a", "code")
+        good = {"state": query["state"], "code": "x", "iss": ISSUER}
+        entry, (sent,), _ = run(oauth.arrive(self.provider, departure, good), answer(200, {"access_token": "t"}))
+        assert entry == {"access_token": "t"}
+        assert sent.form["code_verifier"] == departure.verifier
+        assert sent.form["redirect_uri"] == departure.redirect_uri
+        for wrong in ({"state": "other"}, {"state": ""}, {"iss": "https://other.example"}, {"code": None}):
+            bad = {name: value for name, value in (good | wrong).items() if value is not None}
+            with pytest.raises(OAuthError):
+                run(oauth.arrive(self.provider, departure, bad))
+
+    def test_the_device_flow_asks_as_often_as_it_may(self) -> None:
+        shown: list[Any] = []
+        start = {"device_code": "d", "user_code": "u", "verification_uri": "https://v", "interval": 2}
+        waits = [answer(400, {"error": error}) for error in ("authorization_pending", "slow_down")]
+        flow = oauth.device_flow(self.provider, lambda *told: shown.append(told))
+        entry, sent, pauses = run(flow, answer(200, start), *waits, answer(200, {"access_token": "t"}))
+        assert (entry, pauses, shown) == ({"access_token": "t"}, [2.0, 2.0, 7.0], [("https://v", "u", None)])
+        assert {request.form["device_code"] for request in sent[1:]} == {"d"}
+        with pytest.raises(OAuthError, match="access_denied"):
+            run(oauth.device_flow(self.provider, lambda *_: None), answer(200, start),
+                answer(400, {"error": "access_denied"}))  # fmt: skip
+
+    def test_what_is_kept_renews_it(self) -> None:
+        assert oauth.stored(Provider(METADATA, "c", "secret", "x"), "device_code") == {
+            "kind": "oauth", "grant": "device_code", "issuer": ISSUER, "token_endpoint": f"{ISSUER}/token",
+            "client_id": "c", "client_secret": "secret", "scope": "x",
+        }  # fmt: skip
+
+
+def test_a_session_is_that_of_a_login_that_asks_nobody() -> None:
+    given = Response(302, {"location": "/"}, cookies=["session=s; Path=/; HttpOnly", "old=; Max-Age=0"])
+    assert run(session_cookie(), given)[0] == "session=s"
+    assert run(session_cookie(), Response(302, {"location": "https://login.example/"}, cookies=["a=b"]))[0] is None
+    assert run(session_cookie(), Response(200, {"location": "/"}, cookies=["a=b"]))[0] is None
+
+
+def test_an_answer_without_a_body_is_nothing() -> None:
+    assert checked(Response(204, {}), Request("DELETE", "/x")) is None
+    assert json.dumps(checked(answer(200, {"a": 1}), Request("GET", "/x"))) == '{"a": 1}'

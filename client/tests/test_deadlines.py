@@ -1,0 +1,101 @@
+"""How long to go on, and what it means that there is no answer."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from storage_api_client.protocol import deadlines
+from storage_api_client.protocol.deadlines import DEFAULT_S, Deadline, backoff_s
+from storage_api_client.protocol.failures import lost
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that is moved by hand."""
+    clock = SimpleNamespace(now_s=1000.0)
+    monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+    return clock
+
+
+def test_a_call_has_an_end(clock: SimpleNamespace) -> None:
+    assert (Deadline(None).left_s, Deadline(0).left_s, Deadline(-1).left_s) == (DEFAULT_S, 0.0, 0.0)
+    deadline = Deadline(10)
+    clock.now_s += 7
+    assert (deadline.left_s, deadline.allows(2.9), deadline.allows(3.0)) == (3.0, True, False)
+    clock.now_s += 7
+    assert deadline.left_s == 0.0
+
+
+def test_a_service_that_is_away_is_tried_for_twenty_seconds_or_as_long_as_is_wanted(clock: SimpleNamespace) -> None:
+    for timeout, limit_s in ((None, 20), (100, 100), (5, 5)):
+        deadline = Deadline(timeout)
+        assert deadline.allows_reconnect(1)
+        clock.now_s += limit_s - 2
+        assert deadline.allows_reconnect(1)
+        clock.now_s += 1
+        assert not deadline.allows_reconnect(1)
+    deadline = Deadline(None)
+    assert deadline.allows_reconnect(1)
+    clock.now_s += 19
+    deadline.answered()
+    clock.now_s += 5
+    assert deadline.allows_reconnect(1)
+
+
+def test_delays_double_up_to_five_seconds() -> None:
+    for attempt, most_s in ((0, 0.2), (1, 0.4), (3, 1.6), (5, 5.0), (99, 5.0)):
+        delays = [backoff_s(attempt) for _ in range(20)]
+        assert all(most_s * 0.75 <= delay <= most_s for delay in delays)
+        assert len(set(delays)) > 1  # Clients that were cut together do not come back together.
+
+
+@pytest.mark.parametrize(
+    ("error", "may_have_arrived", "words"),
+    [
+        (httpx.ConnectError("no"), False, "was lost"),
+        (httpx.ConnectTimeout("no"), False, "in time"),
+        (httpx.PoolTimeout("no"), False, "in time"),
+        (httpx.ProxyError("no"), False, "was lost"),
+        (httpx.ReadTimeout("no"), True, "in time"),
+        (httpx.WriteTimeout("no"), True, "in time"),
+        (httpx.ReadError("no"), True, "was lost"),
+        (httpx.WriteError("no"), True, "was lost"),
+        (httpx.RemoteProtocolError("no"), True, "was lost"),
+    ],
+)
+def test_only_what_was_never_connected_was_never_sent(error: Exception, may_have_arrived: bool, words: str) -> None:
+    failure = lost(error, "https://s.example")
+    assert (failure.sent, failure.permanent) == (may_have_arrived, False)
+    assert words in failure.detail
+    assert "https://s.example" in failure.detail
+
+
+def _untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError()
+    error.verify_message = "self-signed"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "permanent", "words"),
+    [
+        (_untrusted(), True, "certificate"),
+        (socket.gaierror(-2, "unknown name"), False, "unknown name"),
+        (ConnectionRefusedError(), False, "refused"),
+    ],
+)
+def test_causes_are_looked_for(cause: Exception, permanent: bool, words: str) -> None:
+    error = httpx.ConnectError("no")
+    error.__cause__ = cause
+    failure = lost(error, "https://s.example")
+    assert (failure.sent, failure.permanent, words in failure.detail) == (False, permanent, True)
+
+
+@pytest.mark.parametrize("error", [httpx.UnsupportedProtocol("no"), httpx.LocalProtocolError("no")])
+def test_what_can_never_work_is_not_tried_again(error: Exception) -> None:
+    assert lost(error, "x").permanent
