@@ -61,6 +61,11 @@ def sent_with(credentials: Any, *answers: Response) -> tuple[Response, list[str]
     return response, [request.headers["Authorization"] for request in sent]
 
 
+def form_of(request: Request) -> Mapping[str, str]:
+    assert request.form is not None
+    return request.form
+
+
 class TestRenewal:
     """After a 401, once."""
 
@@ -177,8 +182,8 @@ class TestProvider:
         good = {"state": query["state"], "code": "x", "iss": ISSUER}
         entry, (sent,), _ = run(oauth.arrive(self.provider, departure, good), answer(200, {"access_token": "t"}))
         assert entry == {"access_token": "t"}
-        assert sent.form["code_verifier"] == departure.verifier
-        assert sent.form["redirect_uri"] == departure.redirect_uri
+        assert form_of(sent)["code_verifier"] == departure.verifier
+        assert form_of(sent)["redirect_uri"] == departure.redirect_uri
         for wrong in ({"state": "other"}, {"state": ""}, {"iss": "https://other.example"}, {"code": None}):
             bad = {name: value for name, value in (good | wrong).items() if value is not None}
             with pytest.raises(OAuthError):
@@ -191,7 +196,7 @@ class TestProvider:
         flow = oauth.device_flow(self.provider, lambda *told: shown.append(told))
         entry, sent, pauses = run(flow, answer(200, start), *waits, answer(200, {"access_token": "t"}))
         assert (entry, pauses, shown) == ({"access_token": "t"}, [2.0, 2.0, 7.0], [("https://v", "u", None)])
-        assert {request.form["device_code"] for request in sent[1:]} == {"d"}
+        assert {form_of(request)["device_code"] for request in sent[1:]} == {"d"}
         with pytest.raises(OAuthError, match="access_denied"):
             run(oauth.device_flow(self.provider, lambda *_: None), answer(200, start),
                 answer(400, {"error": "access_denied"}))  # fmt: skip

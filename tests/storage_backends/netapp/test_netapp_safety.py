@@ -20,6 +20,7 @@ from storage_backends.netapp import NetappStorage
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import Translator
 from storage_backends.netapp.ontap.queries import next_page, quote_literal, url_of
+from storage_backends.netapp.ontap.transport import OntapAdapter
 from storage_backends.netapp.ontap.url_guard import UnboundedChange, require_one
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.queries import matches
@@ -272,7 +273,8 @@ class TestConnections:
         client: OntapClient = backend._client
         (connection,) = client._process.connections
         backend.close()
-        pools = connection.session.get_adapter(connection.origin).poolmanager.pools
-        assert len(pools) == 0
+        adapter = connection.session.get_adapter(connection.origin)
+        assert isinstance(adapter, OntapAdapter)
+        assert len(adapter.poolmanager.pools) == 0
         backend.list_volumes(journal=InMemoryJournal())
         assert len({seen.port for seen in ontap.requests}) == 2
