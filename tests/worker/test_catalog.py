@@ -14,7 +14,7 @@ from storage_backends.registry import DRIVERS
 from tests.storage_backends.conformance.settling import CHANGES
 from tests.storage_backends.netapp.changes import CHANGES as NETAPP_CHANGES
 from tests.worker.bench import CALLS
-from worker.catalog.operations import OPERATIONS, Operation, Role
+from worker.catalog.operations import OPERATIONS, Effect, Operation, Role
 from worker.catalog.ordering_keys import ordering_keys
 from worker.catalog.success_status import success_status
 
@@ -45,6 +45,101 @@ def test_who_may_do_what() -> None:
             "update_volume", "restrict_volume", "remove_lock", "list_restricted_volumes", "reinstate_volume",
         },
     }  # fmt: skip
+
+
+#: Of each operation: its queue, its arguments, and for a read what it is cached as, for a change of what it needs
+#: exclusive use and what it does to the cached listings (the argument that names a deleted record in parentheses).
+_VOLUMES, _VOLUME = "{subsystem}/volumes", "{subsystem}/volumes/{volume}"
+_SNAPSHOTS, _SNAPSHOT, _LOCKS = f"{_VOLUME}/snapshots", f"{_VOLUME}/snapshots/{{name}}", f"{_VOLUME}/locks"
+_RESTRICTED, _POLICIES, _POLICY = "{subsystem}/restricted", "{subsystem}/export", "{subsystem}/export/{policy}"
+_PUT_VOLUME = {f"upsert {_VOLUMES}", f"upsert {_VOLUME}"}
+_PUT_POLICY = {f"upsert {_POLICIES}", f"invalidate {_POLICY}"}
+_ASKED_AGAIN = {f"invalidate {_SNAPSHOTS}", f"invalidate {_LOCKS}"}
+_READS = {
+    "list_volumes": ("list", "", _VOLUMES),
+    "get_volume": ("read", "volume", _VOLUME),
+    "list_restricted_volumes": ("list", "", _RESTRICTED),
+    "list_snapshots": ("list", "volume", _SNAPSHOTS),
+    "get_snapshot": ("read", "volume name", _SNAPSHOT),
+    "list_locks": ("list", "volume", _LOCKS),
+    "list_policies": ("list", "", _POLICIES),
+    "get_policy": ("read", "policy", _POLICY),
+}
+_EFFECTS: dict[str, tuple[str, str, set[str]]] = {
+    "create_volume": ("volume aggregate_name junction_path settings", "volume", _PUT_VOLUME),
+    "clone_volume": (
+        "volume from_volume from_snapshot junction_path settings", "volume from_volume", _PUT_VOLUME
+    ),
+    "roll_back_volume": ("volume from_snapshot", "volume", _PUT_VOLUME | _ASKED_AGAIN),
+    "update_volume": ("volume settings", "volume", _PUT_VOLUME),
+    "restrict_volume": (
+        "volume", "volume",
+        {f"delete {_VOLUMES} (volume)", f"invalidate {_VOLUME}", f"invalidate {_RESTRICTED}"} | _ASKED_AGAIN,
+    ),
+    "reinstate_volume": (
+        "volume junction_path", "volume", _PUT_VOLUME | {f"delete {_RESTRICTED} (volume)"} | _ASKED_AGAIN
+    ),
+    "create_snapshot": (
+        "volume name purge_old_if_needed", "volume",
+        {f"upsert {_SNAPSHOTS}", f"upsert {_SNAPSHOT}", f"invalidate {_SNAPSHOTS} when purge_old_if_needed"},
+    ),
+    "delete_snapshot": ("volume name", "volume", {f"delete {_SNAPSHOTS} (name)", f"invalidate {_SNAPSHOT}"}),
+    "create_lock": ("volume host", "volume", {f"upsert {_LOCKS}"}),
+    "remove_lock": ("volume host", "volume", {f"delete {_LOCKS} (host)"}),
+    "create_policy": ("policy rules", "policy", _PUT_POLICY),
+    "delete_policy": ("policy", "policy", {f"delete {_POLICIES} (policy)", f"invalidate {_POLICY}"}),
+    "ensure_policy_rule_present": ("policy rule", "policy", _PUT_POLICY),
+    "ensure_policy_rule_absent": ("policy rule", "policy", _PUT_POLICY),
+}  # fmt: skip
+
+
+def _parameters(operation: Operation) -> str:
+    return " ".join(name for name in _arguments(operation) if name not in {"self", "journal"})
+
+
+def _text(effect: Effect) -> str:
+    key = f" ({effect.key})" if effect.key else ""
+    return f"{effect.what} {effect.resource_type.template}{key}{f' when {effect.when}' if effect.when else ''}"
+
+
+def test_what_each_read_is() -> None:
+    reads = {name: operation for name, operation in OPERATIONS.items() if operation.reads is not None}
+    assert {
+        name: (operation.queue_class, _parameters(operation), operation.reads and operation.reads.template)
+        for name, operation in reads.items()
+    } == _READS
+    assert {operation.queue("filer") for operation in reads.values()} == {"filer.read", "filer.list"}
+    assert not any(operation.effects or operation.exclusive_on or operation.is_change for operation in reads.values())
+
+
+@pytest.mark.parametrize("name", sorted(_CHANGES))
+def test_what_each_change_does(name: str) -> None:
+    operation = OPERATIONS[name]
+    parameters, exclusive_on, effects = _EFFECTS[name]
+    assert (_parameters(operation), operation.exclusive_on) == (parameters, tuple(exclusive_on.split()))
+    assert sorted(map(_text, operation.effects)) == sorted(effects)
+    assert (operation.name, operation.task_name, operation.queue("filer")) == (name, f"storage.{name}", "filer.write")
+    assert operation.makes_volume == (name in {"create_volume", "clone_volume", "reinstate_volume"})
+
+
+def test_what_is_cached() -> None:
+    """By template: the field that identifies a record, is it in order, the collection it may be served from."""
+    kinds = [operation.reads for operation in OPERATIONS.values() if operation.reads is not None]
+    assert {
+        kind.template: (kind.key_field, kind.ordered, kind.parent and kind.parent.template, kind.argument)
+        for kind in kinds
+    } == {
+        _VOLUMES: ("name", True, None, ""),
+        _VOLUME: ("name", False, _VOLUMES, "volume"),
+        _RESTRICTED: ("name", True, None, ""),
+        _SNAPSHOTS: ("name", False, None, ""),
+        _SNAPSHOT: ("name", False, _SNAPSHOTS, "name"),
+        _LOCKS: ("host", False, None, ""),
+        _POLICIES: ("name", True, None, ""),
+        _POLICY: ("name", False, _POLICIES, "policy"),
+    }
+    assert [kind.template for kind in kinds if kind.is_detailed] == [_POLICY]
+    assert {kind.template for kind in kinds if not kind.is_one_of_many} == {_VOLUMES, _RESTRICTED, _POLICIES}
 
 
 def test_every_method_of_the_contract_is_declared() -> None:
