@@ -46,11 +46,15 @@ REFUSED: dict[str, Any] = {"allowed": False, "reason": "unauthenticated"}
 def test_a_stranger_writes_so_many_lines_and_the_others_are_counted(log: Log):
     log.write(100, **REFUSED)
     assert len(log.lines()) == 2
-    log.now_s += 60
+    log.now_s += 59.9
+    log.write(**REFUSED)
+    assert len(log.lines()) == 2
+    log.now_s += 0.1
     log.write(**REFUSED)
     assert [line for line in log.lines() if line["event"] == "left-out"] == [
-        {"time": log.lines()[2]["time"], "event": "left-out", "source": "192.0.2.1/32", "count": 98}
+        {"time": log.lines()[2]["time"], "event": "left-out", "source": "192.0.2.1/32", "count": 99}
     ]
+    assert log.lines()[2]["time"].endswith("+00:00")
     assert len(log.lines()) == 4
 
 
@@ -86,6 +90,19 @@ def test_changes_and_sign_ins_are_always_written(log: Log):
 def test_no_field_is_longer_than_it_need_be(log: Log):
     log.write(target="x" * 100_000, **REFUSED)
     assert len(log.lines()[0]["target"]) == 512
+
+
+def test_a_file_that_was_moved_away_is_begun_anew(log: Log, tmp_path: Path):
+    log.write(**REFUSED)
+    (tmp_path / "audit.log").rename(tmp_path / "audit.log.1")
+    log.write(**REFUSED)
+    assert len(log.lines()) == 1
+    assert not logger.propagate
+
+
+def test_a_low_rate_leaves_each_network_a_line(log: Log):
+    AuditLog(3).write({"event": "access", "address": "192.0.2.1"} | REFUSED)
+    assert len(log.lines()) == 1
 
 
 def test_the_limit_can_be_off(log: Log):

@@ -43,6 +43,11 @@ def test_a_worker_that_takes_messages_is_online(worker: Worker, redis_client: Re
     assert redis_client.zrange(WORKERS, 0, -1) == [b"node"]
 
 
+def test_how_long_one_may_take_none() -> None:
+    """A worker that is lost is noticed within a minute, and a busy one is no lost one."""
+    assert (ONLINE_S, RESTART_AFTER_S) == (10, 30)
+
+
 def test_one_that_takes_none_is_not(worker: Worker, redis_client: Redis):
     worker.silent_s = ONLINE_S
     assert not worker.heartbeat.beat()

@@ -20,6 +20,7 @@ from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
 from worker.jobs.record import State
 from worker.jobs.repeats import HELD_TTL_MS, HeldRequests
 from worker.listings.repository import Listings
+from worker.maintenance import loop
 from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.refresh import Refresh
 from worker.store.memory import RedisMemory
@@ -156,6 +157,7 @@ def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(bench: Bench
 def test_the_loop_outlives_every_error(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, health: list[str]
 ):
+    assert loop._EVERY_S == 1
     monkeypatch.setattr("worker.maintenance.loop._EVERY_S", 0.001)
     turns = Turns(bench)
     seen: list[int] = []
@@ -185,6 +187,11 @@ def test_listings_are_refreshed_by_whichever_worker_looks_first(bench: Bench):
         (b"list_volumes", name.encode(), f"/v4/{name}/volumes".encode()) for name in names
     ]
     assert 0 < client.ttl(f"{PREFIX}refresh:other") <= 60
+    # It waits for none of the jobs that are under way, and is nobody's.
+    client.delete(*client.keys(f"{PREFIX}refresh:*"))
+    Refresh(client, jobs, settings, names)()
+    records = [client.hgetall(key) for key in client.scan_iter(f"{PREFIX}job:*")]
+    assert [(each[b"requester"], each[b"waiters"]) for each in records] == [(b"", b"0")] * 2
 
 
 class Memory:

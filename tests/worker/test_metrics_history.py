@@ -25,9 +25,18 @@ def test_one_entry_is_written_for_each_interval(redis_client: Redis):
         history()
     entries: Any = redis_client.lrange("sapi:metrics_history", 0, -1)
     assert [json.loads(entry)["succeeded"] for entry in entries] == [3]
+    assert 890 < redis_client.ttl("sapi:metrics_history_due") <= 900
+    # The newest one comes first.
+    redis_client.delete("sapi:metrics_history_due")
+    redis_client.hincrby("sapi:metrics", "ended a create_volume succeeded", 1)
+    MetricsHistory(redis_client, "sapi:")()
+    entries = [json.loads(entry) for entry in redis_client.lrange("sapi:metrics_history", 0, -1)]
+    assert [entry["succeeded"] for entry in entries] == [4, 3]
+    assert abs(entries[0]["at"] - redis_client.time()[0]) <= 2
 
 
 def test_a_day_is_kept(redis_client: Redis):
+    assert MAX_ENTRIES == 24 * 4 + 1
     redis_client.rpush("sapi:metrics_history", *["{}"] * (MAX_ENTRIES + 20))
     MetricsHistory(redis_client, "sapi:")()
     assert redis_client.llen("sapi:metrics_history") == MAX_ENTRIES

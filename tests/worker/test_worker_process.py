@@ -19,6 +19,7 @@ from worker.execution.lease import Lease
 from worker.jobs.record import State
 from worker.main import Runtime, _selected, build
 from worker.maintenance.compaction import COMPACT_AFTER_CHANGES
+from worker.store.client import NotReplicated, UnsafeRedis
 
 _LISTING = f"{PREFIX}listing:{SUBSYSTEM}/volumes"
 
@@ -80,6 +81,25 @@ def test_a_turn_of_the_loop_does_all_that_is_due(bench: Bench, runtime: Runtime)
     report = health_report.read("test")
     assert report is not None
     assert report[1] == health_report.OK
+
+
+def test_what_it_accepts_waits_for_replicas_and_an_unsafe_redis_is_refused(
+    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("worker.store.script_runner._REPLICAS_WAIT_MS", 1)
+    settings = load(Settings, redis_url=redis_url, wait_replicas=1, refresh_interval=60)
+    made = build(settings, _subsystems(bench, SUBSYSTEM), [QueueClass.LIST], "test@host")
+    try:
+        with pytest.raises(NotReplicated):
+            made.maintenance._turn(1)
+    finally:
+        made.stop()
+    bench.client.config_set("appendonly", "no")
+    try:
+        with pytest.raises(UnsafeRedis):
+            build(settings, _subsystems(bench, SUBSYSTEM), [QueueClass.LIST], "test@host")
+    finally:
+        bench.client.config_set("appendonly", "yes")
 
 
 def test_old_events_are_deleted(bench: Bench, runtime: Runtime):

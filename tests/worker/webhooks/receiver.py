@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class HookReceiver:
     port: int = 0
     #: Where a redirect points to; empty: to this receiver itself.
     location: str = ""
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self.came = threading.Condition()
@@ -53,6 +55,8 @@ class HookReceiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 

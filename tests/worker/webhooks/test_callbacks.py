@@ -33,6 +33,9 @@ def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(bench
         bench.node().carry_out(job_id)
         dispatcher.dispatch(1)
         assert outbox.targets() == targets
+    # One label for all hosts, which clients choose.
+    labels = {bench.client.hget(key, "label") for key in bench.client.scan_iter(f"{PREFIX}webhook:*")}
+    assert labels == {b"one", b"callbacks"}
 
 
 def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(bench: Bench):

@@ -66,6 +66,12 @@ def test_the_pause_grows_up_to_its_limit(bench: Bench):
         bench.client.hset(f"{PREFIX}webhook:{delivery_id}", "attempts", attempts)
         assert bench.scripts.end_delivery(delivery_id, "it answered 500", 1_000, 10_000, _DAY_MS) == "again"
         assert at_least < _due_in_ms(bench, delivery_id) <= at_most
+    # As the processes have it: from two seconds to ten minutes.
+    outbox = Outbox(bench.client, bench.scripts, PREFIX)
+    for attempts, at_least, at_most in ((0, 1_000, 2_000), (30, 590_000, 600_000)):
+        bench.client.hset(f"{PREFIX}webhook:msg_0", "attempts", attempts)
+        assert outbox.end("msg_0", "it answered 500") == "again"
+        assert at_least < _due_in_ms(bench, "msg_0") <= at_most
 
 
 def test_a_receiver_that_never_ends_its_head_is_left():

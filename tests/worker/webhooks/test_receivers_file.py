@@ -27,6 +27,10 @@ from worker.webhooks.settings import WebhookSettings
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = ["job.queued"]', "events must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\noperation = "batch,odd"', "none called 'odd'"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nfilter = "x"', "unknown option 'filter'"),
+        ('[a]\nurl = "https:///x"\nsecret = {env = "S"}', "url must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = []', "events must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nvolume = ""', "volume must be text"),
+        (f'[{"a" * 64}]\nurl = "https://x"\nsecret = {{env = "S"}}', "the name must be"),
     ],
 )
 def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, words: str):
@@ -35,3 +39,27 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, words: str
     with pytest.raises(BadSettings, match=words) as caught:
         read_receivers(load(WebhookSettings, webhooks_file=str(file)), {"S": SECRET, "SHORT": "whsec_QUJD"})
     assert "plain" not in str(caught.value)
+
+
+def test_every_filter_of_a_receiver_counts(tmp_path: Path):
+    file = tmp_path / "hooks.toml"
+    (tmp_path / "secret").write_text(f" {SECRET}\n")
+    file.write_text(
+        f'[{"a" * 63}]\nurl = "http://x/"\nsecret = {{file = "secret"}}\nstate = "failed,cancelled"\n'
+        'events = ["job.succeeded", "job.failed"]\n'
+        'subsystem = "one"\nbatch = "id"\nvolume = "v"\nrequested_by = "ann"\n'
+    )
+    ((name, receiver),) = read_receivers(load(WebhookSettings, webhooks_file=str(file))).items()
+    assert (name, receiver.name, receiver.secret, [*receiver.events]) == ("a" * 63, name, SECRET, ["job.failed"])
+    job_filter = receiver.job_filter
+    assert (job_filter.subsystem, job_filter.batch, job_filter.volume) == ("one", "id", "v")
+    assert (job_filter.requested_by, job_filter.operations) == ("ann", ())
+    assert SECRET not in repr(receiver)
+
+
+def test_without_a_file_there_are_no_receivers_but_those_of_the_folder_of_secrets(tmp_path: Path):
+    settings = load(WebhookSettings)
+    for environ in ({}, {"SAPI_SECRETS_DIR": str(tmp_path)}):
+        assert read_receivers(settings, environ) == {}
+    (tmp_path / "webhooks.toml").write_text('[a]\nurl = "https://x"\nsecret = {env = "S"}\n')
+    assert list(read_receivers(settings, {"SAPI_SECRETS_DIR": str(tmp_path), "S": SECRET})) == ["a"]

@@ -1,0 +1,287 @@
+"""Signing in to Flower, step by step: what the provider is asked, who is let in, and what the cookie says."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.cookies import Morsel
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+import tornado.web
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+
+from worker.config.audit_log import logger
+from worker.config.settings import BadSettings, Settings, load
+from worker.flower import access
+from worker.flower.access import FlowerAccess, cookie_of, session_s
+from worker.flower.auth import OpenIDLoginHandler, _basic, _groups_in, _stays_here, guard
+from worker.flower.settings import FlowerSettings
+from worker.store.ended_sessions import ended_digest
+
+_PROVIDER = "https://provider.example"
+_SETTINGS = {
+    "SAPI_OAUTH_CLIENT_ID": "us", "SAPI_OAUTH_SECRET_KEY": "our secret", "SAPI_ROLE_ADMIN_GROUPS": "admins",
+    "SAPI_ROLE_UBER_ADMIN_GROUPS": "ubers", "SAPI_OAUTH_TOKEN_URL": f"{_PROVIDER}/token",
+    "SAPI_OAUTH_AUTHORIZE_URL": f"{_PROVIDER}/authorize?x=1", "SAPI_OAUTH_GROUPS_URL": f"{_PROVIDER}/groups",
+    "SAPI_OAUTH_NAME_CLAIM": "login",
+}  # fmt: skip
+
+
+class _Connection:
+    """What a request needs of its connection: whose it is."""
+
+    def __init__(self, remote_ip: str, protocol: str) -> None:
+        self.context = SimpleNamespace(remote_ip=remote_ip, protocol=protocol)
+
+    def set_close_callback(self, _callback: Any) -> None:
+        pass
+
+
+def _request(uri: str, headers: dict[str, str] | None = None, protocol: str = "http") -> HTTPServerRequest:
+    connection: Any = _Connection("10.0.0.1", protocol)
+    sent = HTTPHeaders({"Host": "flower.test"} | (headers or {}))
+    line = RequestStartLine("GET", uri, "HTTP/1.1")
+    return HTTPServerRequest(start_line=line, headers=sent, connection=connection)
+
+
+@dataclass
+class Provider:
+    """Answers by path, and remembers what it was asked."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    requests: list[Any] = field(default_factory=list)
+
+    async def fetch(self, request: Any) -> Any:
+        self.requests.append(request)
+        return SimpleNamespace(body=json.dumps(self.answers[urlsplit(request.url).path]))
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> Iterator[Path]:
+    """The file of the audit log of this process, inside the test."""
+    before = logger.handlers[:]
+    logger.handlers[:] = []
+    yield tmp_path / "audit.log"
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers[:] = before
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch, redis_url: str, audit: Path) -> Iterator[Provider]:
+    for name, value in (_SETTINGS | {"SAPI_REDIS_URL": redis_url, "SAPI_AUDIT_LOG": str(audit)}).items():
+        monkeypatch.setenv(name, value)
+    made = Provider({"/token": {"access_token": "a token"}, "/groups": {"groups": ["admins"], "sub": "id-of-adam"}})
+    monkeypatch.setattr("worker.flower.auth.AsyncHTTPClient", lambda: made)
+    access.flower_access.cache_clear()
+    yield made
+    access.flower_access.cache_clear()
+
+
+def _handler(uri: str, cookies: dict[str, Morsel[str]] | None = None, protocol: str = "http") -> OpenIDLoginHandler:
+    application: Any = tornado.web.Application(cookie_secret="a secret")
+    application.options = SimpleNamespace(basic_auth=None, auth=".*", url_prefix="")
+    text = "; ".join(f"{name}={morsel.value}" for name, morsel in (cookies or {}).items())
+    handler = OpenIDLoginHandler(application, _request(uri, {"Cookie": text} if text else None, protocol))
+    handler._transforms = []
+    handler.finish = lambda *_: None
+    return handler
+
+
+def _cookies(handler: OpenIDLoginHandler) -> dict[str, Morsel[str]]:
+    return dict(handler._new_cookie)
+
+
+def _leave() -> tuple[dict[str, list[str]], dict[str, Morsel[str]]]:
+    """The query with which a browser leaves for the provider, and its cookies."""
+    handler = _handler("/login")
+    asyncio.run(handler.get())
+    location = urlsplit(handler._headers["Location"])
+    assert (location.netloc, location.path) == ("provider.example", "/authorize")
+    return parse_qs(location.query), _cookies(handler)
+
+
+def _come_back(protocol: str = "http") -> OpenIDLoginHandler:
+    query, cookies = _leave()
+    handler = _handler(f"/login?code=the%20code&state={query['state'][0]}", cookies, protocol)
+    asyncio.run(handler.get())
+    return handler
+
+
+def test_a_browser_leaves_with_a_state_and_a_challenge_and_its_code_is_exchanged(provider: Provider):
+    query, cookies = _leave()
+    assert {name: query[name] for name in ("x", "response_type", "client_id", "redirect_uri")} == {
+        "x": ["1"], "response_type": ["code"], "client_id": ["us"], "redirect_uri": ["http://flower.test/login"],
+    }  # fmt: skip
+    assert "scope" not in query
+    handler = _handler(f"/login?code=the%20code&state={query['state'][0]}", cookies)
+    asyncio.run(handler.get())
+    token, about = provider.requests
+    form = {name: values[0] for name, values in parse_qs(token.body.decode()).items()}
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(form.pop("code_verifier").encode()).digest()).rstrip(b"=")
+    assert query["code_challenge"] == [challenge.decode()]
+    assert form == {
+        "grant_type": "authorization_code", "code": "the code", "redirect_uri": "http://flower.test/login",
+        "client_id": "us", "client_secret": "our secret",
+    }  # fmt: skip
+    assert (about.url, about.headers["Authorization"]) == (f"{_PROVIDER}/groups", "Bearer a token")
+    for request in provider.requests:
+        assert (request.follow_redirects, request.request_timeout, request.connect_timeout) == (False, 5, 5)
+    # The verifier serves once.
+    assert _cookies(handler)["oauth_verifier"].value == ""
+
+
+def test_the_cookie_names_the_user_and_lasts_as_long_as_groups_are_believed(
+    provider: Provider, audit: Path, redis_client: Any
+):
+    provider.answers["/groups"] |= {"login": "ad&m"}
+    handler = _come_back()
+    morsel = _cookies(handler)["user"]
+    assert (morsel["httponly"], morsel["secure"], morsel["samesite"]) == (True, "", "Lax")
+    value = (handler.get_secure_cookie("user", morsel.value) or b"").decode()
+    assert value.startswith("ad%26m&id-of-adam&")
+    assert 290 < time.time() + 300 - int(value.removesuffix("@storage-api").split("&")[2]) <= 302
+    assert _cookies(_come_back("https"))["user"]["secure"]
+    (line, _) = (json.loads(text) for text in audit.read_text().splitlines())
+    assert (line["event"], line["who"], line["allowed"], line["address"]) == ("sign-in", "ad&m", True, "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("environ", "about"),
+    [
+        ({}, {"groups": []}),
+        ({}, {"groups": ["Admins", "users"]}),
+        ({"SAPI_FLOWER_GROUPS": "others"}, {"groups": ["admins", "ubers"]}),
+        ({"SAPI_ROLE_ADMIN_GROUPS": "", "SAPI_ROLE_UBER_ADMIN_GROUPS": ""}, {"groups": ["admins"]}),
+        ({"SAPI_ROLE_ADMIN_GROUPS": "", "SAPI_ROLE_UBER_ADMIN_GROUPS": ""}, {}),
+    ],
+)
+def test_who_is_in_none_of_the_groups_is_refused(
+    provider: Provider, audit: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], about: dict[str, Any]
+):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    provider.answers["/groups"] = about | {"sub": "uma"}
+    with pytest.raises(tornado.web.HTTPError, match="none of the groups"):
+        _come_back()
+    (line,) = (json.loads(text) for text in audit.read_text().splitlines())
+    assert (line["who"], line["allowed"], line["reason"]) == ("uma", False, "missing-role")
+
+
+@pytest.mark.parametrize("answer", [[], "text", None])
+def test_an_answer_that_is_no_object_lets_nobody_in(provider: Provider, answer: Any):
+    provider.answers["/groups"] = answer
+    with pytest.raises(tornado.web.HTTPError, match="makes no sense"):
+        _come_back()
+
+
+def test_groups_are_read_from_the_claim_or_else_from_the_answer_of_the_groups_url():
+    assert _groups_in({"roles": ["a"], "groups": ["b"]}, "roles") == {"a"}
+    assert _groups_in({"groups": ["b"]}, "roles") == {"b"}
+    assert _groups_in({"roles": [], "groups": ["b"]}, "roles") == frozenset()
+
+
+def test_whose_groups_count():
+    groups = {"role_admin_groups": "a", "role_uber_admin_groups": "u"}
+    assert load(FlowerSettings, **groups).groups == {"a", "u"}
+    assert load(FlowerSettings, flower_groups="f", **groups).groups == {"f"}
+    with pytest.raises(BadSettings, match="comma-separated"):
+        load(FlowerSettings, flower_groups='"open')
+
+
+def test_a_session_is_no_longer_than_the_shortest_of_its_limits():
+    assert session_s(load(FlowerSettings)) == 300
+    assert session_s(load(FlowerSettings, session_lifetime=60)) == 60
+    assert session_s(load(FlowerSettings, session_lifetime=10**6, roles_max_age=86400)) == 8 * 3600
+
+
+def test_it_stays_on_this_machine_only_where_no_address_says_otherwise():
+    assert _stays_here(["flower"])
+    assert _stays_here(["flower", "--address=::1"])
+    assert not _stays_here(["flower", "--address=127.0.0.1", "--address=0.0.0.0"])
+
+
+def test_without_a_password_nobody_can_guess_one():
+    closed = [_basic(load(FlowerSettings, basic_auth_username=name)) for name in ("", "svc")]
+    assert all(text.startswith("nobody:") and len(text) > 60 for text in closed)
+    assert closed[0] != closed[1]
+
+
+# --- the access of each request
+
+
+@pytest.fixture
+def checks(redis_url: str, audit: Path) -> Any:
+    """Make what checks requests, with these settings."""
+
+    def make(url: str = redis_url, **settings: Any) -> FlowerAccess:
+        return FlowerAccess(load(FlowerSettings, audit_log=str(audit), **settings), load(Settings, redis_url=url))
+
+    return make
+
+
+def test_while_redis_is_away_no_session_is_believed(checks: Any):
+    with pytest.raises(tornado.web.HTTPError) as caught:
+        checks("redis://127.0.0.1:1/0").has_ended(cookie_of("adam", "id"))
+    assert caught.value.status_code == 503
+
+
+def test_an_end_of_sessions_counts_by_name_and_subject_and_for_cookies_of_no_time(checks: Any, redis_client: Any):
+    flower = checks()
+    for user in ("a&dam", "id of adam"):
+        assert not flower.has_ended(cookie_of("a&dam", "id of adam"))
+        redis_client.set(f"sapi:sessions_ended:{ended_digest(user)}", int(time.time()) + 1)
+        assert flower.has_ended(cookie_of("a&dam", "id of adam"))
+        assert flower.has_ended(f"{quote(user)}@storage-api")
+        redis_client.flushdb()
+
+
+def test_a_client_is_who_the_proxies_say_and_no_further_away_than_there_are_proxies(checks: Any, audit: Path):
+    flower = checks(trusted_networks=("10.0.0.0/8",), trusted_proxies=1)
+    flower.note(_request("/tasks", {"X-Forwarded-For": "192.0.2.9, 10.1.1.1"}), "access", allowed=False)
+    (line,) = (json.loads(text) for text in audit.read_text().splitlines())
+    assert (line["address"], line["target"], line["auth_method"]) == ("10.1.1.1", "flower/tasks", "session")
+
+
+def test_whether_browsers_reach_it_by_tls(checks: Any):
+    assert not checks().is_secure(_request("/"))
+    assert checks().is_secure(_request("/", protocol="https"))
+    assert checks(flower_url="https://flower.example").is_secure(_request("/"))
+    assert not checks(flower_url="http://flower.example").is_secure(_request("/", protocol="https"))
+
+
+def test_the_limits_are_each_for_its_own_and_what_is_no_password_is_nobody_s(checks: Any):
+    flower = checks(sign_in_network_limit=2, sign_in_user_limit=100)
+    request = _request("/", {"Authorization": "Basic a"})
+    for _ in range(2):
+        flower.check_attempt(request)
+        flower.note_password(request, is_right=False)
+    with pytest.raises(tornado.web.HTTPError) as caught:
+        flower.check_attempt(request)
+    assert caught.value.status_code == 429
+
+
+def test_the_doors_are_set_before_flower_reads_its_options(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("worker.flower.auth.close_routes", lambda: None)
+    monkeypatch.setattr("worker.flower.auth.harden", lambda _lifetime_s: None)
+    monkeypatch.setattr("worker.flower.auth.keep_local", lambda: None)
+    monkeypatch.setattr("sys.argv", ["flower"])
+    environ = {"FLOWER_UNAUTHENTICATED_API": "true"}
+    guard(load(FlowerSettings, oauth_client_id="us", secret_key="key"), environ)
+    assert environ.pop("FLOWER_COOKIE_SECRET") not in ("", b"key".hex())
+    assert environ == {
+        "FLOWER_READ_ONLY": "true", "FLOWER_AUTH": ".*@storage-api",
+        "FLOWER_AUTH_PROVIDER": "worker.flower.auth.OpenIDLoginHandler",
+    }  # fmt: skip
+    environ = {}
+    guard(load(FlowerSettings, SAPI_DEBUG=True), environ)
+    assert environ == {"FLOWER_READ_ONLY": "true", "FLOWER_ADDRESS": "127.0.0.1"}

@@ -1,0 +1,84 @@
+"""The request to a receiver, byte by byte, and to whom it is sent over TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from tests.certificates import write_certificate
+from tests.worker.webhooks.receiver import HookReceiver
+from worker.config.callback_hosts import CallbackHosts
+from worker.webhooks.sending import NotSent, post
+
+_NAME = "hooks.example"
+
+
+def _read_request(server: socket.socket, size_bytes: int, requests: list[bytes]) -> None:
+    """Take one request with a body of this size, and answer as a server of HTTP 1.0 may."""
+    connection, _ = server.accept()
+    with connection:
+        read = b""
+        while len(read.partition(b"\r\n\r\n")[2]) < size_bytes:
+            read += connection.recv(65536)
+        requests.append(read)
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 204 No Content\r\n\r\n")
+
+
+@pytest.mark.parametrize(("path", "target"), [("", "/"), ("?a=1", "/?a=1"), ("/hook/x?a=1&b", "/hook/x?a=1&b")])
+def test_the_request_is_whole_and_names_its_host(path: str, target: str):
+    requests: list[bytes] = []
+    body = b"x" * 3_000_000
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        taking = threading.Thread(target=_read_request, args=(server, len(body), requests), daemon=True)
+        taking.start()
+        assert post(f"http://{host}{path}", body, {"webhook-id": "msg_1"}, CallbackHosts(f"http://{host}")) == 204
+        taking.join(20)
+    head, _, sent = requests[0].partition(b"\r\n\r\n")
+    assert head.decode().split("\r\n") == [
+        f"POST {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", "Connection: close",
+        "webhook-id: msg_1",
+    ]  # fmt: skip
+    assert sent == body
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_certificate(tmp_path_factory.mktemp("tls") / "hooks.pem", [x509.DNSName(_NAME)])
+
+
+@pytest.fixture
+def receiver(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HookReceiver]:
+    """One over TLS, to which every name leads; it answers without looking at what came."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    made = HookReceiver(answer=lambda _: 404, tls=context)
+    look_up: Any = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, *more, **options: look_up("127.0.0.1", *more, **options))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_known", "error"),
+    [(_NAME, True, ""), (_NAME, False, "certificate verify failed"), ("other.example", True, "Hostname mismatch")],
+)
+def test_only_who_proves_its_name_is_sent_anything(
+    receiver: HookReceiver, certificate: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_known: bool, error: str
+):
+    if is_known:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    url, hosts = f"https://{name}:{receiver.port}/", CallbackHosts(f"{name},127.0.0.1:{receiver.port}")
+    if error:
+        with pytest.raises(NotSent, match=error):
+            post(url, b"{}", {}, hosts)
+    else:
+        assert post(url, b"{}", {}, hosts) == 404
+    assert receiver.attempts == (0 if error else 1)
