@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,36 @@ def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(bench: 
 
 
 def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(bench: Bench, node: Node):
-    members = [bench.new("create_snapshot", volume="vol", name=f"s{number}") for number in range(60)]
+    by_path = bench.new("update_volume", volume="node:/path", percentage_snapshot_reserve=1)
+    members = [by_path, *[bench.new("create_snapshot", volume="vol", name=f"s{number}") for number in range(60)]]
     with pytest.raises(Crash):
         _front_end(bench, Points(1)).accept(bench.new_batch(members))
-    later = bench.accept("create_snapshot", volume="vol", name="later")
-    assert node.claims.claim(later) is ClaimResult.BLOCKED
+    # One is behind the snapshots, the other behind the path, which may lead to its volume.
+    later = [bench.accept("create_snapshot", volume=volume, name="later") for volume in ("vol", "out")]
+    assert [node.claims.claim(job_id) for job_id in later] == [ClaimResult.BLOCKED] * 2
     bench.publisher.take()
     _tidy(bench)
-    assert later in [message.job_id for message in bench.publisher.take()]
-    node.carry_out(later)
-    assert bench.job(later).state is State.SUCCEEDED
+    assert set(later) <= {message.job_id for message in bench.publisher.take()}
+    for job_id in later:
+        node.carry_out(job_id)
+    assert bench.job(later[0]).state is State.SUCCEEDED
+
+
+def test_a_job_accepted_while_a_batch_is_prepared_is_none_of_its_members(bench: Bench):
+    others: list[str] = []
+
+    def meanwhile(name: str) -> None:
+        if name == "after prepare_members":
+            others.append(bench.jobs.accept(replace(bench.new("create_snapshot"), volume="vol"))[1])
+
+    members = [replace(new, volume="vol") for new in _creations(bench, 60)]
+    _, batch_id, _ = _front_end(bench, meanwhile).accept(bench.new_batch(members))
+    member_ids = [job.id for job in bench.members(batch_id)]
+    assert len(others) == 2
+    assert bench.job(member_ids[0]).seq < bench.job(others[0]).seq < bench.job(member_ids[-1]).seq
+    for volume in ("", "vol"):
+        statuses, _ = bench.jobs.find(JobFilter(batch=batch_id, volume=volume), JobScope("ann"), 100)
+        assert [status.job.id for status in statuses] == member_ids[::-1]
 
 
 def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(bench: Bench):

@@ -137,7 +137,9 @@ def test_with_stop_those_that_have_not_begun_are_cancelled(bench: Bench, node: N
     batch_id = bench.accept_batch(*members, parallel=4, stop=True)
     first, second, third, fourth, next_one, *_ = bench.members(batch_id)
     running, other = node.claim(second.id), node.claim(fourth.id)
+    bench.publisher.take()
     node.carry_out(first.id)
+    assert (batch_id, "batch") in [(message.job_id, message.operation) for message in bench.publisher.take()]
     node.executor.execute(other)
     assert bench.field(next_one.id, "released") == ""
     assert node.claims.claim(third.id) is ClaimResult.BLOCKED
@@ -239,6 +241,10 @@ def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(bench: Bench):
     members = [elsewhere, *_creations(bench, 1)]
     outcomes = [bench.batches.accept(bench.new_batch(members, parallel=parallel))[0] for parallel in (2, 1)]
     assert outcomes == [SubmitOutcome.SHARE_FULL, SubmitOutcome.NEW]
+    for subsystem in ("filer", "other"):
+        job_filter = JobFilter(operations=("create_volume",), subsystem=subsystem)
+        statuses, _ = bench.jobs.find(job_filter, JobScope("ann"), 10)
+        assert [status.job.subsystem for status in statuses] == [subsystem]
 
 
 def test_what_is_forgotten_leaves_nothing_behind(bench: Bench, node: Node):

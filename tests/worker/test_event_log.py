@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
 from tests.worker.bench import PREFIX, Bench
+from worker.execution.claims import Completion
 from worker.jobs.event_log import BEGINNING, EventLog, EventLogTrimming, Position
-from worker.jobs.record import State
+from worker.jobs.failure import Failure
+from worker.jobs.record import Job, State
 
 
 @pytest.fixture
@@ -37,15 +40,32 @@ def test_every_change_is_an_entry_and_they_are_numbered_without_a_gap(bench: Ben
 
 
 def test_an_entry_shows_the_job_as_its_record_did(bench: Bench, log: EventLog):
-    new = replace(bench.new("create_policy"), request={"rules": ["x" * 40] * 100})
+    named: dict[str, Any] = {
+        "requester_id": "id", "volume": "vol", "query": "limit=1", "retry_of": "job", "callback": "https://host/"
+    }  # fmt: skip
+    traceparent, request = f"00-{1:032x}-{2:016x}-01", {"rules": ["x" * 40] * 100}
+    new = replace(bench.new("create_policy"), request=request, traceparent=traceparent, **named)
     job_id = bench.jobs.accept(new)[1]
-    bench.node().carry_out(job_id)
+    node = bench.node()
+    lease = node.claim(job_id)
+    recorded: dict[Any, Any] = {
+        "waiting_reason": "retrying", "unit": "steps", "message": "m", "backend_job": "4711", "batch": "batch",
+        "current": 1, "total": 2,
+    }  # fmt: skip
+    bench.client.hset(f"{PREFIX}job:{job_id}", mapping=recorded | {"cancel_requested": 3})
+    bench.client.hset(f"{PREFIX}job:batch", "id", "batch")
+    errors = ({"pointer": "/rules/0", "detail": "no"},)
+    failure = Failure(
+        "backend-error", "no", retryable=True, backend_error={"code": "1", "message": "no"}, errors=errors
+    )
+    node.claims.complete(lease, Completion(State.FAILED, failure))
     logged, kept = log.read(BEGINNING, 1000)[-1].status, bench.jobs.get(job_id)
     assert logged is not None
     assert kept is not None
-    names = ("id", "operation", "state", "request", "requester", "version", "created_ms", "finished_ms", "failure")
+    names = {each.name for each in fields(Job) if getattr(kept.job, each.name)} - {"arguments", "traceparent", "facts"}
     assert {name: getattr(logged.job, name) for name in names} == {name: getattr(kept.job, name) for name in names}
-    assert len(logged.job.request["rules"]) == 100
+    others = {"request", "failure", "requester_key", "trace_id"}
+    assert (named.keys() - {"requester_id"}) | recorded.keys() | others <= names
 
 
 def test_a_cancelled_job_is_told_with_its_end(bench: Bench, log: EventLog):
@@ -84,3 +104,10 @@ def test_what_is_no_position_is_known(text: str):
 
 def test_a_position_can_be_written_and_read():
     assert Position.parse(str(Position("1764-3", 12))) == Position("1764-3", 12)
+
+
+def test_the_log_is_bounded_in_length(bench: Bench):
+    fill = "for i = 1, 100200 do redis.call('XADD', KEYS[1], '*', 'n', i) end redis.call('SET', KEYS[2], 99)"
+    bench.client.eval(fill, 2, f"{PREFIX}event_log", f"{PREFIX}event_seq")
+    bench.accept("create_volume")
+    assert 100_000 <= bench.client.xlen(f"{PREFIX}event_log") <= 100_100

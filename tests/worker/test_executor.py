@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import redis
 
 from storage_backends.errors import BackendError, BackendUnavailable, FieldError, StorageError
 from storage_backends.journal import InMemoryJournal, Journal, LeaseLost, ShuttingDown, TimedOut
@@ -183,7 +184,9 @@ def _update(bench: Bench) -> str:
     return bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
 
 
-@pytest.mark.parametrize(("stop", "reason"), [(ShuttingDown(), None), (TimedOut(), "timed-out")])
+@pytest.mark.parametrize(
+    ("stop", "reason"), [(ShuttingDown(), None), (TimedOut(), "timed-out"), (redis.ConnectionError(), None)]
+)
 def test_a_change_that_was_sent_and_is_stopped_is_looked_for_and_not_repeated(
     bench: Bench, stop: Exception, reason: str | None
 ):
@@ -203,13 +206,19 @@ def test_a_job_that_takes_too_long_before_anything_was_sent_fails_and_may_be_rep
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(BackendUnavailable("away"), "backend-unavailable"), (StorageError("busy", transient=True), "retrying")],
+    [
+        (BackendUnavailable("away"), "backend-unavailable"),
+        (StorageError("busy", transient=True), "retrying"),
+        (redis.ConnectionError("away"), "retrying"),
+    ],
 )
-def test_a_transient_error_is_retried_for_a_time(bench: Bench, error: StorageError, reason: str):
+def test_a_transient_error_is_retried_for_a_time(bench: Bench, error: Exception, reason: str):
     job_id = _update(bench)
     node = _failing(bench, error, intent=False)
     node.carry_out(job_id)
-    assert (bench.job(job_id).state, bench.job(job_id).waiting_reason) == (State.QUEUED, reason)
+    job = bench.job(job_id)
+    assert (job.state, job.waiting_reason, job.attempt) == (State.QUEUED, reason, 1)
+    assert [attempt.retry_in_ms for attempt in job.attempts] == [500]
     for ago_s, state in ((-5, State.QUEUED), (5, State.FAILED)):
         first_ms = _now_ms(bench) - (bench.settings.backend_patience + ago_s) * 1000
         bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"first_failure": first_ms, "not_before": ""})
@@ -217,7 +226,8 @@ def test_a_transient_error_is_retried_for_a_time(bench: Bench, error: StorageErr
         assert bench.job(job_id).state is state
     failure = bench.job(job_id).failure
     assert failure is not None
-    assert (failure.code, failure.retryable) == (error.code, error.retryable)
+    expected = (error.code, error.retryable) if isinstance(error, StorageError) else ("backend-error", True)
+    assert (failure.code, failure.retryable) == expected
 
 
 @pytest.mark.parametrize("intent", [False, True])

@@ -72,7 +72,8 @@ def jobs(bench: Bench) -> list[Job]:
 
 
 def _queries(jobs: list[Job]) -> list[JobFilter]:
-    middle = jobs[25].created_ms
+    # Of a job of a volume, since these are searched in another way.
+    middle = next(job.created_ms for job in jobs[25:] if job.volume == "vol")
     ends = sorted(job.finished_ms for job in jobs if job.finished_ms)
     singles: list[dict[str, Any]] = [
         {},
@@ -103,12 +104,12 @@ _SCOPES = [
 ]
 
 
-def _search(bench: Bench, job_filter: JobFilter, scope: JobScope, effort: int) -> list[str]:
-    """The ids alone, without the records."""
+def _search(bench: Bench, job_filter: JobFilter, scope: JobScope, effort: int, limit: int = 100) -> list[str]:
+    """The ids alone, without the records; there are fewer than ``limit``."""
     job_ids: list[str] = []
     below: int | None = MAX_SEQ
     while below is not None:
-        query = index_query(job_filter, scope, seqs=(0, below), limit=100 - len(job_ids), effort=effort)
+        query = index_query(job_filter, scope, seqs=(0, below), limit=limit - len(job_ids), effort=effort)
         ids, below = bench.scripts.list_jobs(query)
         job_ids += ids
     return job_ids
@@ -137,6 +138,51 @@ def test_it_goes_by_pages(bench: Bench, jobs: list[Job]):
         assert len(page) == 4
     assert job_ids == [job.id for job in jobs if job_filter.matches(job)]
     assert len(job_ids) > 10
+
+
+@pytest.mark.parametrize("volume", ["", "vol"])
+def test_one_call_takes_no_more_steps_than_it_may(bench: Bench, jobs: list[Job], volume: str):
+    job_filter, scope = JobFilter(volume=volume, subsystem="filer"), JobScope(everybody=True)
+    ids, below = bench.scripts.list_jobs(index_query(job_filter, scope, seqs=(0, MAX_SEQ), limit=100, effort=20))
+    matching = [job.id for job in jobs if job_filter.matches(job)]
+    assert 0 < len(ids) < min(8, len(matching))
+    assert ids == matching[: len(ids)]
+    assert below is not None
+
+
+def test_jobs_of_several_rare_properties_in_one_chunk_are_found_once(bench: Bench):
+    for chunk in range(4):
+        bench.client.set(f"{PREFIX}seq", 8192 * chunk)
+        bench.accept("create_volume", volume=f"v{chunk}")
+    rare = [bench.accept(operation) for operation in ("create_policy", "delete_policy")]
+    statuses, _ = bench.jobs.find(JobFilter(operations=("create_policy", "delete_policy")), JobScope("ann"), 9)
+    assert [status.job.id for status in statuses] == rare[::-1]
+
+
+def test_a_search_goes_on_behind_chunks_in_which_nothing_fits(bench: Bench):
+    volumes = []
+    for chunk in range(3):
+        bench.client.set(f"{PREFIX}seq", 8192 * chunk)
+        volumes.append(bench.accept("create_volume", volume=f"v{chunk}"))
+        bench.accept("create_policy", policy=f"p{chunk}", rules=[])
+    for job_id in volumes[1:]:
+        bench.node().claim(job_id)
+    job_filter = JobFilter(operations=("create_volume",), states=(State.QUEUED,))
+    assert _search(bench, job_filter, JobScope("ann"), effort=1) == volumes[:1]
+
+
+@pytest.mark.parametrize("effort", [5, 10_000])
+def test_a_search_of_a_volume_goes_on_behind_jobs_of_others(bench: Bench, effort: int):
+    def accepted(count: int, requester: str) -> list[str]:
+        new = replace(bench.new("create_snapshot"), volume="vol", requester=requester)
+        return [bench.jobs.accept(new)[1] for _ in range(count)]
+
+    for job_id in accepted(12, "ann"):
+        bench.jobs.cancel(job_id, "ann")
+    expected = accepted(1, "bob")
+    accepted(12, "ann")
+    job_filter = JobFilter(volume="vol", requested_by="bob")
+    assert _search(bench, job_filter, JobScope(everybody=True), effort, limit=9) == expected
 
 
 def test_others_jobs_are_not_found_by_their_ids(bench: Bench):

@@ -104,6 +104,13 @@ def test_times_are_in_utc_to_the_millisecond():
     assert rfc3339(1_700_000_000_007) == "2023-11-14T22:13:20.007Z"
 
 
+def test_each_time_is_shown_by_its_name(status: JobStatus):
+    names = ("created", "started", "updated", "finished", "expires", "cancel_requested")
+    document = _document(status, **{f"{name}_ms": second * 1000 for second, name in enumerate(names)})
+    times = [document[f"{name}_at"] for name in names]
+    assert times == [f"1970-01-01T00:00:0{second}.000Z" for second in range(len(names))]
+
+
 def test_progress_is_shown_in_percent_where_the_total_is_known(status: JobStatus):
     shown = {(1, 3): 33, (5, 4): 100, (0, 4): 0, (2, None): None, (None, 4): None}
     assert {
@@ -141,7 +148,12 @@ def test_a_failure_is_shown_as_a_problem_with_a_known_code(status: JobStatus):
     problem = _document(status, state=State.FAILED, failure=Failure("of-the-future", "no", errors=errors))["error"]
     assert (problem["code"], problem["status"], problem["type"]) == ("backend-error", 502, "/problems/backend-error")
     assert problem["errors"] == list(errors[:MOST_ERRORS])
+    assert (problem["instance"], problem["request_id"]) == (f"/v4/jobs/{status.job.id}", "r")
     assert "backend_error" not in problem
+    words = {"code": "917927", "message": "The volume is busy."}
+    failure = Failure("backend-error", "no", retryable=True, backend_error=words)
+    problem = _document(status, state=State.FAILED, failure=failure)["error"]
+    assert (problem["retryable"], problem["backend_error"]) == (True, words)
 
 
 # --- when to ask again
@@ -163,7 +175,7 @@ def test_a_waiting_job_is_expected_after_those_before_it(status: JobStatus):
         replace(status, mean_run_ms=mean_ms, position=position).retry_after_s
         for mean_ms, position in ((0, 0), (2000, 3), (60_000, 9))
     ]
-    assert waits == [1, 8, MAX_RETRY_AFTER_S]
+    assert waits == [1, 8, 60]
 
 
 def test_a_running_job_is_expected_by_its_progress_or_by_the_mean_of_such_jobs(status: JobStatus):

@@ -70,8 +70,10 @@ def test_a_job_that_is_put_off_is_in_its_queue_again_and_runs_nowhere(bench: Ben
     lease = node.claim(job_id)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([], [job_id])
     assert "" not in (bench.field(job_id, "started"), bench.field(job_id, "token"))
+    bench.client.hset(f"{PREFIX}job:{job_id}", "updated", 1)
     node.claims.requeue(lease, 0)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([job_id], [])
+    assert abs(int(bench.field(job_id, "updated")) - _now_ms(bench)) < 10_000
     assert (bench.field(job_id, "started"), bench.field(job_id, "token")) == ("", "")
 
 

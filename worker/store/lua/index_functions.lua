@@ -113,7 +113,7 @@ local function index_members(members, first)
       entries[#entries + 1] = index_entry(members[last].id, 0)
       last = last + 1
       local n = members[last]
-    until not n or n.subsystem ~= m.subsystem or n.operation ~= m.operation or n.roles ~= m.roles or chunk_of(first + last - 1) ~= chunk
+    until not n or n.subsystem ~= m.subsystem or n.operation ~= m.operation or chunk_of(first + last - 1) ~= chunk
     redis.call('SETRANGE', chunk_key(chunk), seq % CHUNK_JOBS * ENTRY_BYTES, table.concat(entries))
     redis.call('ZADD', P .. 'index_chunks', chunk, text(chunk))
     local to = first + last - 2

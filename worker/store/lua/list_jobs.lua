@@ -24,9 +24,10 @@ local function entries_of(chunk, offset, jobs)
 end
 
 local function fits_times(created, finished)
-  if created <= q.created_after or (q.created_before > 0 and created >= q.created_before) then return false end
+  if q.created_before > 0 and created >= q.created_before then return false end
   if not by_end then return true end
-  return finished > q.finished_after and (q.finished_before == 0 or (finished > 0 and finished < q.finished_before))
+  -- 0 until it has ended, which is never later than `finished_after`.
+  return finished > q.finished_after and (q.finished_before == 0 or finished < q.finished_before)
 end
 
 -- Returns true when the search is over.
