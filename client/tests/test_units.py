@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from storage_api_client.addresses import checked_url, is_loopback, resolve
 from storage_api_client.cli.exits import Exit, status_of, status_of_code, worst
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.files import ConfigurationError
@@ -125,3 +126,30 @@ def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> 
     file.path.write_text("{")
     with pytest.raises(ConfigurationError, match="sign in again"):
         file.entries()
+
+
+@pytest.mark.parametrize(
+    ("url", "checked"),
+    [
+        (" https://s.example/ ", "https://s.example"), ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("https://s.example/below/", "https://s.example/below"), ("s.example", None), ("ftp://s.example", None),
+        ("https://", None), ("https://s.example?x=1", None), ("https://s.example#x", None),
+        ("https://user:secret@s.example", None), ("https://s.example:0", None), ("https://s.example:x", None),
+    ],
+)  # fmt: skip
+def test_an_address_of_a_service(url: str, checked: str | None) -> None:
+    if checked is None:
+        with pytest.raises(ValueError, match="is no address"):
+            checked_url(url)
+    else:
+        assert checked_url(url) == checked
+
+
+def test_where_a_request_goes() -> None:
+    assert resolve("https://s.example", "/v4/jobs") == "https://s.example/v4/jobs"
+    assert resolve("https://s.example/below", "/v4/jobs") == "https://s.example/below/v4/jobs"
+    assert resolve("https://s.example/below", "/below/v4/jobs") == "https://s.example/below/v4/jobs"
+    assert resolve("https://s.example", "https://login.example/token") == "https://login.example/token"
+    local = ("http://127.0.0.1:1", "http://[::1]:1", "http://localhost", "http://api.localhost")
+    assert [is_loopback(url) for url in local] == [True] * 4
+    assert [is_loopback(url) for url in ("http://127.example", "http://10.0.0.1", "http://xlocalhost")] == [False] * 3

@@ -1,0 +1,116 @@
+"""What the command line says: of jobs under way, of values, and what to do after an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from storage_api_client import errors
+from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.failures import explain
+from storage_api_client.cli.output import for_people, name_of, value_at, write
+from storage_api_client.cli.progress import Reporter, describe
+from storage_api_client.models import JobRecord, Problem
+from storage_api_client.models.batches import MemberResult
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        ({"state": "queued"}, "queued"),
+        ({"state": "queued", "queue": {"waiting_reason": "behind-jobs"}}, "waiting for other jobs of the same volume"),
+        ({"state": "queued", "queue": {"waiting_reason": "no-worker-online"}}, "waiting: no worker is online"),
+        ({"state": "running"}, "running"),
+        ({"state": "running", "progress": {"message": "listing"}}, "listing"),
+        (
+            {"state": "running", "children": {"total": 9, "succeeded": 3, "failed": 2, "cancelled": 1}},
+            "6 of 9 done, 2 failed",
+        ),
+        ({"state": "cancelling", "progress": {"message": "listing"}}, "cancelling"),
+        ({"state": "failed", "done": True}, "failed"),
+    ],
+)
+def test_what_a_job_does(job: dict[str, Any], words: str) -> None:
+    assert describe(JobRecord.of(job)) == words
+
+
+def test_a_line_is_written_when_something_has_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter()
+    running = {"id": "1", "operation": "o", "state": "running", "progress": {"current": 2, "total": 9, "unit": "steps"}}
+    for job in (running, running, running | {"state": "succeeded", "done": True}):
+        reporter.show(JobRecord.of(job))
+    assert capsys.readouterr().err.splitlines() == ["1  o: running (2 of 9 steps)", "1  o: succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("size_total", 2**30, "1.00 GiB"), ("size_kbytes", 1024, "1.00 MiB"), ("position", 1024, "1024"),
+        ("autosize_enabled", True, "yes"), ("autosize_enabled", False, "no"), ("rules", ["a", "b"], "a, b"),
+        ("queue", {"name": "q", "position": 0, "reason": None}, "name: q; position: 0"), ("comment", None, ""),
+        ("name", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+    ],
+)  # fmt: skip
+def test_a_value_for_people(name: str, value: Any, text: str) -> None:
+    assert for_people(name, value) == text
+
+
+def test_records_are_written_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[dict[str, Any]] = [{"name": "a", "on": True, "sizes": [1], "none": None}, {"name": "b", "more": "x,y"}]
+    for form, expected in (
+        ("name", "a\nb\n"),
+        ("csv", 'name,on,sizes,none,more\na,true,[1],,\nb,,,,"x,y"\n'),
+        ("json", '[{"name": "a", "on": true, "sizes": [1], "none": null}, {"name": "b", "more": "x,y"}]\n'),
+    ):
+        write(rows, ("name",), form)
+        assert capsys.readouterr().out == expected
+    write(rows[:1], ("name",), "json", single=True)
+    assert capsys.readouterr().out.startswith('{"name": "a"')
+    assert value_at({"error": {"code": "x"}}, "error.code") == "x"
+    assert (value_at({"error": None}, "error.code"), name_of({"host": "h"}), name_of("r")) == (None, "h", "r")
+
+
+_JOB = JobRecord(id="7")
+_RETRYABLE = Problem(title="T", status=503, code="backend-unavailable", detail="Away.", retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "hint"),
+    [
+        (errors.OutcomeUnknown(_RETRYABLE, idempotency_key="k"), Exit.UNKNOWN, "--idempotency-key k"),
+        (errors.OutcomeUnknown(_RETRYABLE, _JOB), Exit.UNKNOWN, "storage-api job show 7"),
+        (errors.OutcomeUnknown(_RETRYABLE), Exit.UNKNOWN, "storage-api job list"),
+        (errors.StillRunning(_RETRYABLE, _JOB), Exit.STILL_RUNNING, "storage-api job wait 7"),
+        (errors.NotAuthorised(Problem(code="unauthenticated")), Exit.NOT_AUTHORISED, "storage-api login"),
+        (errors.NotAuthorised(Problem(code="missing-role")), Exit.NOT_AUTHORISED, None),
+        (errors.Unavailable(_RETRYABLE, _JOB), Exit.UNAVAILABLE, "go on waiting: storage-api job wait 7"),
+        (errors.Unavailable(_RETRYABLE), Exit.UNAVAILABLE, "Try again later."),
+        (errors.JobFailed(_RETRYABLE, JobRecord(id="7", done=True)), Exit.UNAVAILABLE, "storage-api job retry 7"),
+        (errors.Refused(Problem(code="already-exists", detail="It is there.")), Exit.FAILED, None),
+    ],
+)
+def test_what_to_do_next(
+    error: errors.StorageApiError, status: Exit, hint: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert explain(error) is status
+    _, *more = capsys.readouterr().err.splitlines()
+    assert [hint in line for line in more] == [True] if hint else more == []
+
+
+def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = Problem.of(
+        {
+            "detail": "Not so.", "request_id": "r", "errors": [{"pointer": "/a", "detail": "is wrong"}],
+            "backend_error": {"code": "4711", "message": "no"},
+        }
+    )  # fmt: skip
+    failed = MemberResult.of({"job": "8", "problem": {"detail": "Taken."}})
+    error = errors.BatchFailed(problem, None, (MemberResult.of({"job": "7"}), failed))
+    assert explain(error) is Exit.FAILED
+    assert capsys.readouterr().err.splitlines() == [
+        "storage-api: Not so. (request id r)",
+        "  /a: is wrong",
+        "  the storage system says: code: 4711; message: no",
+        "  1: Taken. (job 8)",
+    ]
