@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.configuration.options import OPTIONS
+from storage_backends.configuration.options import OPTIONS, OptionValue
+from storage_backends.configuration.secret import Secret
 from storage_backends.configuration.subsystems import Subsystem
 from storage_backends.dummy import DummyStorage
+from storage_backends.login_guard import LoginGuard
+from storage_backends.netapp import NetappStorage
 from storage_backends.registry import DRIVERS, open_backend
 from tests.storage_backends import conformance
 
@@ -33,6 +36,13 @@ def test_state_goes_where_the_environment_says(tmp_path: Path, monkeypatch: pyte
     backend.check()
     backend.close()
     assert (tmp_path / "d.sqlite3").exists()
+
+
+def test_filers_share_what_is_known_of_their_logins() -> None:
+    guard = LoginGuard()
+    options: dict[str, OptionValue] = {"username": "u", "password": Secret("p"), "vserver": "v"}
+    filers = [open_backend(Subsystem(name, "NetappStorage", options), guard) for name in ("one", "two")]
+    assert all(isinstance(filer, NetappStorage) and filer._client._login_guard is guard for filer in filers)
 
 
 def test_every_driver_declares_its_options() -> None:
