@@ -61,6 +61,10 @@ def test_one_that_does_not_recover_ends(worker: Worker):
     worker.heartbeat.beat()
     assert not worker.ended.is_set()
     worker.now_s += RESTART_AFTER_S + 1
+    worker.silent_s = ONLINE_S + 1
+    worker.heartbeat.beat()
+    assert not worker.ended.is_set()
+    worker.silent_s = RESTART_AFTER_S + 1
     worker.heartbeat.beat()
     assert worker.ended.is_set()
 

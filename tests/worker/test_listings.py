@@ -12,7 +12,7 @@ from worker.config.settings import Settings
 from worker.listings.listing import Listing
 from worker.listings.process_cache import ListingCache
 from worker.listings.repository import Listings, ListingState, ReadMark
-from worker.maintenance.compaction import Compaction
+from worker.maintenance.compaction import COMPACT_AFTER_CHANGES, Compaction
 
 _WORLDS = 40
 _STEPS = 150
@@ -180,6 +180,25 @@ def test_folding_keeps_the_contents_and_their_age(redis_client):
     assert bench.job_status() == ["a", "b", "c", "d"]
     assert (after.as_of_ms, after.listing_version.seq) == (before.as_of_ms, before.listing_version.seq)
     assert after.listing_version.base_seq == after.listing_version.seq
+
+
+def test_only_a_usable_listing_with_so_many_changes_is_folded_of_volumes_and_of_policies(redis_client):
+    assert COMPACT_AFTER_CHANGES == 2000
+    bench = Bench(redis_client)
+    policies = views.POLICIES.cache_key("f", {})
+    for resource_type, cache_key in ((views.VOLUMES, VOLUMES), (views.POLICIES, policies)):
+        started = bench.listings.begin(resource_type, cache_key, "", 600_000)
+        bench.take(bench.listings.store(started, Listing.of("name", [], ordered=True)))
+        for compact_after, changes, is_folded in ((2, 1, False), (2, 1, True), (2, 1, False)):
+            for _ in range(changes):
+                bench.take(bench.listings.step("upsert", cache_key, "a", '{"name":"a"}'))
+            Compaction(bench.listings, bench.world.scripts, ["f"], compact_after)()
+            version = bench.listings.listing_state(resource_type, cache_key).listing_version
+            assert version
+            assert (version.seq == version.base_seq) is is_folded
+        bench.take(bench.listings.step("invalidate", cache_key))
+        Compaction(bench.listings, bench.world.scripts, ["f"], 1)()
+        assert bench.listings.listing_state(resource_type, cache_key).invalid
 
 
 def test_a_fold_gives_way_to_a_listing(redis_client):

@@ -34,8 +34,9 @@ def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(bench
         dispatcher.dispatch(1)
         assert outbox.targets() == targets
     # One label for all hosts, which clients choose.
-    labels = {bench.client.hget(key, "label") for key in bench.client.scan_iter(f"{PREFIX}webhook:*")}
-    assert labels == {b"one", b"callbacks"}
+    deliveries = [bench.client.hgetall(key) for key in bench.client.scan_iter(f"{PREFIX}webhook:*")]
+    assert {each[b"label"] for each in deliveries} == {b"one", b"callbacks"}
+    assert job_id.encode() in {each[b"job_id"] for each in deliveries}
 
 
 def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(bench: Bench):

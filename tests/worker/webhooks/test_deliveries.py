@@ -14,7 +14,7 @@ from worker.config.callback_hosts import CallbackHosts
 from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
 from worker.jobs.event_log import EventLog
 from worker.webhooks.dispatcher import Dispatcher
-from worker.webhooks.outbox import Outbox
+from worker.webhooks.outbox import Delivery, Outbox
 from worker.webhooks.receivers import Receiver
 from worker.webhooks.sending import NotSent, post
 from worker.webhooks.tasks import DeliverTask
@@ -38,7 +38,9 @@ def _due_in_ms(bench: Bench, delivery_id: str) -> float:
 def test_another_worker_that_read_the_same_events_makes_no_second_ones(bench: Bench):
     outbox = _make(bench, 1)
     assert not bench.scripts.dispatch_webhooks("", "1-0-1", [["msg_x", "one", {"body": "{}", "job_id": "job"}]])
-    assert outbox.take("one") == [("msg_0", "")]
+    bench.client.hset(f"{PREFIX}webhook:msg_0", mapping={"receiver": "one", "traceparent": "00-a-b-01"})
+    assert outbox.take("one") == [("msg_0", "00-a-b-01")]
+    assert outbox.get("msg_0") == Delivery("msg_0", "one", "", b"{}", "job", "00-a-b-01")
     assert outbox.take("one") == []
 
 
@@ -201,7 +203,9 @@ def test_events_are_made_into_deliveries_from_where_they_were_read(bench: Bench)
 # --- the process that sends them
 
 
-def _dispatcher(bench: Bench, *, silent_s: float = 0.0, log: Any = None) -> tuple[Dispatcher, list[str]]:
+def _dispatcher(
+    bench: Bench, *, silent_s: float = 0.0, log: Any = None, callbacks: bool = True, publish: Any = lambda *_: None
+) -> tuple[Dispatcher, list[str]]:
     """One that ends when it has reported a state."""
     states: list[str] = []
 
@@ -211,8 +215,8 @@ def _dispatcher(bench: Bench, *, silent_s: float = 0.0, log: Any = None) -> tupl
 
     outbox = Outbox(bench.client, bench.scripts, PREFIX)
     dispatcher = Dispatcher(
-        log or EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, lambda _id, _trace: None,
-        callbacks=True, report_health=report, silent_s=lambda: silent_s,
+        log or EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, publish,
+        callbacks=callbacks, report_health=report, silent_s=lambda: silent_s,
     )  # fmt: skip
     return dispatcher, states
 
@@ -232,6 +236,21 @@ def test_how_the_process_does_is_reported(bench: Bench, silent_s: float, log: An
     dispatcher.run()
     assert states == [state]
     assert bench.client.exists(f"{PREFIX}webhook_callbacks")
+
+
+def test_a_process_publishes_what_is_due_and_tells_that_it_sends_no_callbacks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("worker.webhooks.dispatcher._WAIT_MS", 1)
+    _make(bench, 2)
+    published: list[str] = []
+    bench.client.set(f"{PREFIX}webhook_callbacks", "1")
+    dispatcher, _ = _dispatcher(
+        bench, callbacks=False, publish=lambda delivery_id, _trace: published.append(delivery_id)
+    )
+    dispatcher.run()
+    assert published == ["msg_0", "msg_1"]
+    assert not bench.client.exists(f"{PREFIX}webhook_callbacks")
 
 
 def test_a_state_is_reported_at_once_when_it_is_another_and_else_every_few_seconds(

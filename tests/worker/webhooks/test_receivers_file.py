@@ -47,13 +47,13 @@ def test_every_filter_of_a_receiver_counts(tmp_path: Path):
     file.write_text(
         f'[{"a" * 63}]\nurl = "http://x/"\nsecret = {{file = "secret"}}\nstate = "failed,cancelled"\n'
         'events = ["job.succeeded", "job.failed"]\n'
-        'subsystem = "one"\nbatch = "id"\nvolume = "v"\nrequested_by = "ann"\n'
+        'operation = "batch, update_volume"\nsubsystem = "one"\nbatch = "id"\nvolume = "v"\nrequested_by = "ann"\n'
     )
     ((name, receiver),) = read_receivers(load(WebhookSettings, webhooks_file=str(file))).items()
     assert (name, receiver.name, receiver.secret, [*receiver.events]) == ("a" * 63, name, SECRET, ["job.failed"])
     job_filter = receiver.job_filter
     assert (job_filter.subsystem, job_filter.batch, job_filter.volume) == ("one", "id", "v")
-    assert (job_filter.requested_by, job_filter.operations) == ("ann", ())
+    assert (job_filter.requested_by, job_filter.operations) == ("ann", ("batch", "update_volume"))
     assert SECRET not in repr(receiver)
 
 

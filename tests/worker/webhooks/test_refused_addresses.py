@@ -84,7 +84,9 @@ def test_addresses_of_this_machine_and_of_metadata_are_refused(address: str):
     assert is_refused(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["10.1.2.3", "192.168.1.1", "8.8.8.8", "2600::1", "::ffff:10.1.2.3"])
+@pytest.mark.parametrize(
+    "address", ["10.1.2.3", "192.168.1.1", "8.8.8.8", "2600::1", "::ffff:10.1.2.3", "64:ff9b::808:808"]
+)
 def test_others_are_not(address: str):
     assert not is_refused(ip_address(address))
 

@@ -1,0 +1,136 @@
+"""How the processes that Celery runs are put together and started: their options, signals and refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery, signals
+
+from tests.worker.bench import Bench
+from tests.worker.webhooks.receiver import SECRET
+from worker import main as worker_process
+from worker.config.settings import Settings, load
+from worker.messaging.app import create_celery
+from worker.webhooks import main as webhook_process
+from worker.webhooks.settings import WebhookSettings
+from worker.webhooks.tasks import TASK
+
+_OPTIONS = {"--pool=threads", "--without-gossip", "--without-mingle", "--task-events"}
+
+
+@pytest.fixture
+def argv(monkeypatch: pytest.MonkeyPatch, redis_url: str, bench: Bench, tmp_path: Path) -> list[str]:
+    """The arguments with which Celery's worker was started, which ends at once; nothing of the process is changed."""
+    started: list[str] = []
+    monkeypatch.setattr(Celery, "worker_main", lambda _self, arguments: started.extend(arguments))
+    for name in ("setup_logging", "worker_ready", "worker_shutting_down", "worker_shutdown"):
+        monkeypatch.setattr(getattr(signals, name), "receivers", [])
+    for module in (worker_process, webhook_process):
+        monkeypatch.setattr(module, "configure_logging", lambda *_: None)
+    monkeypatch.setenv("RES_OPTIONS", "")
+    monkeypatch.delenv("RES_OPTIONS")
+    monkeypatch.setenv("SAPI_REDIS_URL", redis_url)
+    monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path))
+    monkeypatch.setenv("SAPI_BACKENDS", f"filer🌈DummyStorage🌈state_dir🌈{bench.folder}")
+    return started
+
+
+def test_a_worker_serves_its_queues_with_a_thread_for_each_slot_and_some_more(argv: list[str]):
+    assert worker_process.main(["--node", "quick"]) == 0
+    assert set(argv) >= _OPTIONS | {
+        f"--concurrency={8 + 8 + 4 + 8}", "--queues=filer.write,filer.read,filer.list",
+        f"--hostname=quick@{os.uname().nodename}",
+    }  # fmt: skip
+    argv.clear()
+    assert worker_process.main(["--queues", "list"]) == 0
+    assert set(argv) >= {"--queues=filer.list", f"--hostname=worker@{os.uname().nodename}"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "arguments", "words"),
+    [
+        ({"SAPI_SUBSYSTEMS": "none"}, [], "SAPI_SUBSYSTEMS"),
+        ({}, ["--queues", "write,odd"], "odd"),
+        ({"SAPI_BACKENDS": ""}, [], "SAPI_BACKENDS"),
+    ],
+)
+def test_a_worker_that_is_configured_wrongly_says_so_and_does_not_start(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], environ: Any,
+    arguments: list[str], words: str,
+):  # fmt: skip
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert worker_process.main(arguments) == 2
+    assert words in capsys.readouterr().err
+    assert argv == []
+
+
+def test_a_worker_refuses_settings_of_celery_that_lose_messages(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def other(*arguments: Any, **options: Any) -> Celery:
+        celery = create_celery(*arguments, **options)
+        celery.conf.task_acks_late = not celery.conf.task_acks_late
+        return celery
+
+    monkeypatch.setattr(worker_process, "create_celery", other)
+    assert worker_process.main([]) == 2
+    assert "task_acks_late" in capsys.readouterr().err
+    assert argv == []
+
+
+def _signalled(part: Any, module: Any) -> None:
+    module._connect_signals(part)
+    assert len(signals.setup_logging.receivers) == 1
+    for signal in (signals.worker_ready, signals.worker_shutting_down, signals.worker_shutdown):
+        signal.send(None)
+
+
+@pytest.mark.usefixtures("argv")
+def test_celery_s_signals_start_and_end_a_worker(monkeypatch: pytest.MonkeyPatch):
+    calls: list[str] = []
+    part = SimpleNamespace(
+        start=lambda: calls.append("start"),
+        begin_drain=lambda: calls.append("drain"),
+        stop=lambda: calls.append("stop"),
+    )
+    monkeypatch.setattr(worker_process, "configure_interpreter", lambda: calls.append("interpreter"))
+    _signalled(part, worker_process)
+    assert calls == ["start", "interpreter", "drain", "stop"]
+
+
+@pytest.mark.usefixtures("argv")
+def test_celery_s_signals_start_and_end_a_sender_of_webhooks():
+    calls: list[str] = []
+    part = SimpleNamespace(start=lambda: calls.append("start"), stop=lambda: calls.append("stop"))
+    _signalled(part, webhook_process)
+    assert calls == ["start", "stop"]
+
+
+def test_a_sender_of_webhooks_waits_for_no_name_server_and_refuses_a_weak_secret(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert webhook_process.main(["--node", "hooks"]) == 0
+    assert set(argv) >= _OPTIONS | {
+        "--concurrency=16", "--queues=webhooks", f"--hostname=hooks@{os.uname().nodename}",
+    }  # fmt: skip
+    assert os.environ["RES_OPTIONS"] == "timeout:2 attempts:2"
+    monkeypatch.setenv("SAPI_CALLBACK_SECRET", "short")
+    assert webhook_process.main([]) == 2
+    assert "SAPI_CALLBACK_SECRET" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("secret", ["", SECRET])
+def test_a_sender_of_webhooks_knows_its_hosts_and_sends_no_callbacks_without_a_secret(redis_url: str, secret: str):
+    settings = load(Settings, redis_url=redis_url, callback_hosts="hooks.example")
+    celery, dispatcher = webhook_process.build(settings, load(WebhookSettings, callback_secret=secret), {}, "hooks")
+    task: Any = celery.tasks[TASK]
+    assert (task._callback_secret, dispatcher._callbacks) == (secret, bool(secret))
+    assert task._hosts.allow("https://hooks.example/x")
+    assert task._publish_next == dispatcher.publish_next
+    # Until it consumes messages it is silent.
+    assert dispatcher._silent_s() > 0
