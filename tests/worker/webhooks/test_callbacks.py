@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
 
 from tests.worker.bench import PREFIX, Bench
 from worker.config.callback_hosts import CallbackHosts
@@ -11,7 +17,7 @@ from worker.jobs.service import NewJob
 from worker.webhooks.dispatcher import Dispatcher
 from worker.webhooks.outbox import Outbox
 from worker.webhooks.receivers import Receiver
-from worker.webhooks.tasks import DeliverTask
+from worker.webhooks.tasks import DeliverTask, publisher
 
 
 def _with_callback(bench: Bench, volume: str) -> NewJob:
@@ -48,3 +54,21 @@ def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(bench
     })  # fmt: skip
     task.run("msg_0")
     assert targets == ["callbacks:hooks.example.org:8443"]
+
+
+def test_a_delivery_that_cannot_be_read_or_published_now_is_left_to_its_lease(monkeypatch: pytest.MonkeyPatch):
+    class Away:
+        def get(self, _delivery_id: str) -> None:
+            raise redis.ConnectionError("away")
+
+    outbox: Any = Away()
+    DeliverTask(outbox, {}, "", CallbackHosts(""), lambda _target: None).run("msg_0")
+    sent: list[Any] = []
+
+    def send_task(_celery: Celery, name: str, **options: Any) -> None:
+        sent.append((name, options["args"], options["queue"], options["retry"]))
+        raise OperationalError("away")
+
+    monkeypatch.setattr(Celery, "send_task", send_task)
+    publisher(Celery())("msg_0", "")
+    assert sent == [("storage.deliver_webhook", ["msg_0"], "webhooks", False)]

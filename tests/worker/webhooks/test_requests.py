@@ -49,6 +49,12 @@ def test_the_request_is_whole_and_names_its_host(path: str, target: str):
     assert sent == body
 
 
+@pytest.mark.parametrize("host", ["x" * 64 + ".example", "no-such-name.invalid"])
+def test_a_host_that_is_no_name_or_is_unknown_is_sent_nothing(host: str):
+    with pytest.raises(NotSent, match=f"^{host}: "):
+        post(f"http://{host}/", b"{}", {}, CallbackHosts(f"http://{host}"))
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_certificate(tmp_path_factory.mktemp("tls") / "hooks.pem", [x509.DNSName(_NAME)])
