@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from storage_backends.errors import NotFound
+from storage_backends.errors import BackendUnavailable, NotFound
 from storage_backends.journal import InMemoryJournal
 from tests.worker.bench import CALLS, SUBSYSTEM, Bench
 from worker.catalog.operations import OPERATIONS
@@ -16,6 +16,7 @@ from worker.catalog.ordering_keys import ordering_keys
 from worker.catalog.success_status import RETURNS_LOCATION, success_status
 from worker.jobs.record import State
 from worker.listings.repository import Listings
+from worker.listings.updates import ListingUpdates
 
 _CHANGES = [name for name, operation in OPERATIONS.items() if operation.is_change]
 _READS = [name for name, operation in OPERATIONS.items() if not operation.is_change]
@@ -135,3 +136,40 @@ def test_what_a_success_is():
     assert {name for name, status in statuses.items() if status == 204} == without_body
     assert set(statuses.values()) == {200, 201, 204}
     assert created - RETURNS_LOCATION == {"create_lock", "ensure_policy_rule_present"}
+
+
+def _after_partial_failure(bench: Bench, name: str, **arguments: Any) -> dict[str, tuple[str, str, Any]]:
+    """By cache key: the step, the record's key, and the record."""
+    updates = ListingUpdates(Listings(bench.client, bench.scripts, bench.settings))
+    steps = updates.after_partial_failure(OPERATIONS[name], SUBSYSTEM, arguments, bench.backend, InMemoryJournal())
+    assert {step["keep_ms"] for step in steps} == {bench.settings.cache_keep * 1000}
+    return {
+        step["cache_key"]: (step["what"], step["key"], step["record"] and orjson.loads(step["record"]))
+        for step in steps
+    }
+
+
+def test_what_failed_half_way_is_read_again_from_the_storage_system(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    assert _after_partial_failure(bench, "update_volume", volume="vol") == {
+        "filer/volumes": ("upsert", "vol", _fresh(bench, "get_volume", {"volume": "vol"})),
+        "filer/volumes/vol": ("invalidate", "", ""),
+    }
+    assert _after_partial_failure(bench, "roll_back_volume", volume="none") == {
+        "filer/volumes": ("delete", "none", ""), "filer/volumes/none": ("invalidate", "", ""),
+        "filer/volumes/none/snapshots": ("invalidate", "", ""), "filer/volumes/none/locks": ("invalidate", "", ""),
+    }  # fmt: skip
+    for policy, step in (
+        ("pol", ("upsert", "pol", {"name": "pol", "rules": ["h1"]})),
+        ("none", ("delete", "none", "")),
+    ):
+        assert _after_partial_failure(bench, "ensure_policy_rule_present", policy=policy) == {
+            "filer/export": step, f"filer/export/{policy}": ("invalidate", "", ""),
+        }  # fmt: skip
+
+    def away(*_: Any, **__: Any) -> None:
+        raise BackendUnavailable("away")
+
+    monkeypatch.setattr(bench.backend, "get_volume", away)
+    assert _after_partial_failure(bench, "update_volume", volume="vol") == {
+        "filer/volumes": ("invalidate", "", ""), "filer/volumes/vol": ("invalidate", "", ""),
+    }  # fmt: skip

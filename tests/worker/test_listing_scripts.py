@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tests.worker.test_listings import VOLUMES, Bench
 from worker.catalog import resource_types as views
+from worker.listings.listing import Listing
 from worker.maintenance.compaction import Compaction
 
 _LISTING, _DELTA, _OLD = (f"sapi:{kind}:{VOLUMES}" for kind in ("listing", "delta", "old"))
@@ -147,3 +148,15 @@ def test_a_time_to_live_is_never_shortened(redis_client):
     assert redis_client.pttl("sapi:x") > 1_000
     scripts.extend_ttl("sapi:x", 60_000)
     assert redis_client.pttl("sapi:x") > 50_000
+
+
+def test_a_base_that_is_stored_again_lives_until_its_job_has_ended(redis_client):
+    bench = Bench(redis_client, old_listing_ttl=100)
+    listing = Listing.of("name", [{"name": "a"}], ordered=True)
+    key = f"sapi:base:{VOLUMES}:{bench.listings.store(bench.begin(), listing)['base']}"
+    assert 50_000 < redis_client.pttl(key) <= 100_000
+    for ttl_ms, at_least in ((5_000, 50_000), (10**7, 9_000_000)):
+        redis_client.pexpire(key, ttl_ms)
+        step = bench.listings.store(bench.begin(), listing, keep_ms=5)
+        assert at_least < redis_client.pttl(key)
+    assert (step["keep_ms"], step["page_ms"], step["count"]) == (5, 100_000, 1)

@@ -1,0 +1,101 @@
+"""What follows from the settings of a process, and in which words a wrong one is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker.config.groups import groups_in
+from worker.config.json_encoding import as_json
+from worker.config.networks import client_address, network_of, parse_networks
+from worker.config.settings import BadSettings, Settings, load
+
+_REDIS = "redis://127.0.0.1:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("limit", "of_user", "of_strangers"), [(1000, 700, 200), (10, 7, 2), (3, 3, 1), (4, 3, 1), (1, 1, 1)]
+)
+def test_shares_of_a_queue_are_rounded_so_that_everybody_has_a_place(limit: int, of_user: int, of_strangers: int):
+    settings = load(Settings, queue_limit=limit)
+    assert (settings.user_queue_limit, settings.strangers_queue_limit) == (of_user, of_strangers)
+
+
+@pytest.mark.parametrize(
+    ("values", "broker", "is_in_transaction"),
+    [
+        ({}, _REDIS, True),
+        ({"broker_url": _REDIS}, _REDIS, True),
+        ({"wait_replicas": 1}, _REDIS, False),
+        ({"broker_url": "redis://127.0.0.1:6379/1"}, "redis://127.0.0.1:6379/1", False),
+        ({"broker_url": "amqp://u:p@host/v"}, "amqp://u:p@host/v", False),
+    ],
+)
+def test_messages_are_enqueued_with_their_record_only_in_its_own_redis(
+    values: dict[str, Any], broker: str, is_in_transaction: bool
+):
+    settings = load(Settings, redis_url=_REDIS, **values)
+    assert (settings.broker, settings.enqueues_in_transaction) == (broker, is_in_transaction)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"cache_fresh": 61, "cache_keep": 60}, "settings: SAPI_CACHE_KEEP must not be shorter than SAPI_CACHE_FRESH"),
+        ({"SAPI_DEBUG": "perhaps"}, "SAPI_DEBUG: Input should be a valid boolean"),
+        ({"lease": 2}, "SAPI_LEASE: Input should be greater than or equal to 3"),
+        ({"callback_hosts": "a/b"}, "SAPI_CALLBACK_HOSTS: SAPI_CALLBACK_HOSTS: 'a/b' is neither"),
+        ({"broker_url": "sentinel://host/0"}, "SAPI_BROKER_URL: a sentinel:// URL must end in"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_it_may_be(values: dict[str, Any], words: str):
+    with pytest.raises(BadSettings) as refused:
+        load(Settings, **values)
+    assert str(refused.value).startswith(words)
+
+
+def test_a_copy_may_be_kept_no_longer_than_it_is_fresh():
+    assert load(Settings, cache_fresh=60, cache_keep=60).cache_stale == 3600
+
+
+@pytest.mark.parametrize(
+    ("claims", "claim", "groups"),
+    [
+        ({"groups": ["a", 1, "b"]}, "groups", ("a", "b")),
+        ({"groups": "a"}, "groups", ("a",)),
+        ({"groups": 7}, "groups", ()),
+        ({}, "groups", None),
+        ({"realm": {"roles": ["a"]}}, "realm.roles", ("a",)),
+        ({"realm": ["roles"]}, "realm.roles", None),
+        ({"https://x.example/roles": ["a"]}, "https://x.example/roles", ("a",)),
+    ],
+)
+def test_groups_of_a_claim(claims: dict[str, Any], claim: str, groups: tuple[str, ...] | None):
+    assert groups_in(claims, claim) == groups
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.9", "192.0.2.9/32"), ("::ffff:192.0.2.9", "192.0.2.9/32"), ("2001:db8::1:2", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"), ("nonsense", "unknown"), (None, "unknown"),
+    ],
+)  # fmt: skip
+def test_the_network_that_counts_as_one_client(address: str | None, network: str):
+    assert network_of(address) == network
+
+
+def test_a_client_is_the_last_that_no_proxy_wrote_of_itself():
+    networks = parse_networks(["10.0.0.1/8", "2001:db8::/32"])
+    chain = "1.1.1.1, 203.0.113.9, 10.2.2.2, 10.1.1.1"
+    for hops, address in ((0, "203.0.113.9"), (1, "10.1.1.1"), (2, "10.2.2.2"), (3, "203.0.113.9"), (4, "203.0.113.9")):
+        assert client_address("10.0.0.9", chain, networks, hops) == address
+    assert client_address("192.0.2.1", chain, networks) == "192.0.2.1"
+    assert client_address("2001:db8::7", "203.0.113.9, nonsense", networks) == "2001:db8::7"
+    assert client_address("10.0.0.9", "", networks) == "10.0.0.9"
+
+
+def test_values_that_orjson_does_not_take_are_json_all_the_same():
+    assert as_json({"a": [1, "\udc80"]}) == b'{"a": [1, "\\udc80"]}'
+    assert as_json({"a": 2**70, "b": {1}}, default=list) == b'{"a": 1180591620717411303424, "b": [1]}'

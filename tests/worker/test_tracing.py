@@ -1,0 +1,117 @@
+"""Spans: when they are made at all, below which span, with which times and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from worker.telemetry import tracing
+
+_JOB_TRACE, _REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+_JOB = f"00-{_JOB_TRACE}-{_REQUEST_SPAN}-01"
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://x"}, True),
+        ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, False),
+        ({"OTEL_SDK_DISABLED": "TRUE", "OTEL_TRACES_EXPORTER": "console"}, False),
+        ({"OTEL_SDK_DISABLED": "false", "OTEL_TRACES_EXPORTER": "console"}, True),
+    ],
+)
+def test_the_standard_variables_decide(environ: dict[str, str], is_wanted: bool):
+    assert tracing.is_wanted(environ) is is_wanted
+
+
+def test_without_tracing_nothing_is_made():
+    assert not tracing.is_on()
+    assert tracing.current_context() == ""
+    with tracing.span("a", _JOB), tracing.within(_JOB), tracing.quiet():
+        tracing.set_attributes(a=1)
+        tracing.record_span("b", _JOB, 1, 2)
+        assert not trace.get_current_span().get_span_context().is_valid
+
+
+@pytest.mark.parametrize(("traceparent", "trace_id"), [(_JOB, _JOB_TRACE), ("", ""), ("nonsense", "")])
+def test_the_trace_of_a_context(traceparent: str, trace_id: str):
+    assert tracing.trace_id_of(traceparent) == trace_id
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """The spans that have ended."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
+    yield exporter
+    provider.shutdown()
+
+
+def _parent(span: ReadableSpan) -> tuple[str, str]:
+    """The ids of the trace and of the span above; empty without one."""
+    above = span.parent
+    return (f"{above.trace_id:032x}", f"{above.span_id:016x}") if above else ("", "")
+
+
+def test_a_span_is_below_that_of_its_job_unless_one_of_the_same_trace_is_current(spans: InMemorySpanExporter):
+    with tracing.span("outer", _JOB, **{"job.id": "1"}), tracing.span("inner", _JOB):
+        tracing.set_attributes(outcome="delivered")
+        assert tracing.trace_id_of(tracing.current_context()) == _JOB_TRACE
+    with tracing.span("other"), tracing.span("job", _JOB):
+        pass
+    inner, outer, job, other = spans.get_finished_spans()
+    assert (inner.name, dict(inner.attributes or {})) == ("inner", {"outcome": "delivered"})
+    assert (outer.name, dict(outer.attributes or {})) == ("outer", {"job.id": "1"})
+    assert _parent(outer) == _parent(job) == (_JOB_TRACE, _REQUEST_SPAN)
+    assert outer.context
+    assert _parent(inner) == (_JOB_TRACE, f"{outer.context.span_id:016x}")
+    assert _parent(other) == ("", "")
+
+
+def test_an_error_marks_its_span(spans: InMemorySpanExporter):
+    with pytest.raises(ZeroDivisionError), tracing.span("a"):
+        _ = 1 / 0
+    (span,) = spans.get_finished_spans()
+    assert span.status.status_code is trace.StatusCode.ERROR
+
+
+def test_spans_of_a_block_are_below_the_trace_that_it_is_given(spans: InMemorySpanExporter):
+    with tracing.span("loop"):
+        with tracing.within(_JOB), tracing.span("job"):
+            pass
+        with tracing.within(""), tracing.span("alone"):
+            pass
+        with tracing.span("next"):
+            pass
+    job, alone, following, loop = spans.get_finished_spans()
+    assert loop.context
+    assert [_parent(span) for span in (job, alone, following)] == [
+        (_JOB_TRACE, _REQUEST_SPAN), ("", ""), (f"{loop.context.trace_id:032x}", f"{loop.context.span_id:016x}"),
+    ]  # fmt: skip
+
+
+def test_what_has_ended_is_recorded_with_its_times_in_its_own_trace_only(spans: InMemorySpanExporter):
+    with tracing.span("loop"):
+        tracing.record_span("wait", _JOB, 1_500, 2_750, queue="filer.write")
+        tracing.record_span("none", "", 1, 2)
+    wait, _ = spans.get_finished_spans()
+    assert (wait.name, wait.start_time, wait.end_time) == ("wait", 1_500_000_000, 2_750_000_000)
+    assert (_parent(wait), dict(wait.attributes or {})) == ((_JOB_TRACE, _REQUEST_SPAN), {"queue": "filer.write"})
+
+
+@pytest.mark.usefixtures("spans")
+def test_the_loops_of_a_process_make_no_spans_of_libraries():
+    assert is_instrumentation_enabled()
+    with tracing.quiet():
+        assert not is_instrumentation_enabled()
+    assert is_instrumentation_enabled()
