@@ -20,13 +20,16 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "health"
 
 
-def test_a_worker_that_was_just_at_work_is_alive() -> None:
+def test_a_worker_that_was_just_at_work_is_alive(folder: Path) -> None:
     health_report.write("worker", health_report.OK)
     assert healthcheck.main([]) == 0
     assert healthcheck.main(["--node", "worker", "--forgive-redis"]) == 0
+    assert healthcheck.main(["--node", "other"]) == 1
+    # Nobody else may report in its place.
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(("node", "seconds_ago"), [("worker", 60), ("other", 3), ("worker", -60)])
+@pytest.mark.parametrize(("node", "seconds_ago"), [("worker", 21), ("other", 3), ("worker", -60)])
 def test_no_other_and_no_earlier_one_counts(
     node: str, seconds_ago: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,8 +61,17 @@ def test_a_report_that_is_cut_off_is_none(folder: Path) -> None:
 
 
 def test_a_wrong_command_says_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:
-    assert healthcheck.main(["--lane"]) == 2
-    assert "usage" in capsys.readouterr().err
+    for words in (["--lane"], ["--node"], ["--lane", "worker"], ["--node", "worker", "other"]):
+        assert healthcheck.main(words) == 2
+        assert "usage" in capsys.readouterr().err
+
+
+def test_reports_are_where_the_variable_says_or_else_in_a_folder_of_the_user(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert health_report.path("a") == f"{folder}/a.health"
+    monkeypatch.delenv("SAPI_HEALTH_DIR")
+    assert health_report.path("a") == f"/tmp/storage-api-{os.getuid()}/a.health"
 
 
 def test_it_imports_next_to_nothing() -> None:

@@ -15,6 +15,7 @@ from tests.worker.webhooks.receiver import SECRET
 from worker import main as worker_process
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
+from worker.store.client import connect
 from worker.webhooks import main as webhook_process
 from worker.webhooks.settings import WebhookSettings
 from worker.webhooks.tasks import TASK
@@ -39,12 +40,23 @@ def argv(monkeypatch: pytest.MonkeyPatch, redis_url: str, bench: Bench, tmp_path
     return started
 
 
-def test_a_worker_serves_its_queues_with_a_thread_for_each_slot_and_some_more(argv: list[str]):
+def test_a_worker_serves_its_queues_with_a_thread_for_each_slot_and_some_more(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    connections: list[int] = []
+
+    def connect_noting(settings: Settings, **options: Any) -> Any:
+        connections.append(options["connections"])
+        return connect(settings, **options)
+
+    monkeypatch.setattr(worker_process, "connect", connect_noting)
     assert worker_process.main(["--node", "quick"]) == 0
     assert set(argv) >= _OPTIONS | {
         f"--concurrency={8 + 8 + 4 + 8}", "--queues=filer.write,filer.read,filer.list",
         f"--hostname=quick@{os.uname().nodename}",
     }  # fmt: skip
+    # Each thread may need several at a time.
+    assert connections == [200]
     argv.clear()
     assert worker_process.main(["--queues", "list"]) == 0
     assert set(argv) >= {"--queues=filer.list", f"--hostname=worker@{os.uname().nodename}"}
