@@ -64,8 +64,8 @@ def test_a_version_is_read_once_and_carried_forward_by_its_changes(store: Store)
     assert later.find("new") == {"name": "new", "seq": 4}
     assert cache.get(_version("a", seq=6)) is not None
     assert store.take() == [("changes", 1, 4), ("changes", 4, 6)]
-    # Changes that have expired, another base, and an equal one that began at another change.
-    for version in (_version("a", seq=91), _version("a", 92, base="other"), _version("a", 93, 93, base="other")):
+    # Another base, an equal one that began at another change, and changes that have expired.
+    for version in (_version("a", 6, base="other"), _version("a", 7, 7, base="other"), _version("a", 91, 7, "other")):
         assert cache.get(version) is not None
         assert store.take() == [("a", version.base_seq, version.seq)]
         assert store.likes[-1] is not None
