@@ -89,6 +89,11 @@ def test_many_insertions_in_one_place_split_the_chunk():
 def test_what_stayed_is_shared_and_not_unpacked():
     packed = Listing.of("name", records(f"v{number:05}" for number in range(5000)), ordered=True).pack()
     base = Listing.unpack(packed)
+    # Also the first record of each chunk is found.
+    assert [base.find(f"v{number:05}") for number in (0, 256, 4864)] == [
+        {"name": f"v{number:05}", "size": number} for number in (0, 256, 4864)
+    ]
+    base = Listing.unpack(packed)
     after = changed(base, [("v00003", 1)])
     assert sum(new is old for new, old in zip(after._chunks, base._chunks, strict=True)) == 19
     _ = after.gzip
@@ -102,6 +107,18 @@ def test_equal_contents_have_equal_names():
     other = changed(Listing.of("name", records("ab"), ordered=True), [("c", 2)])
     assert one.hash == other.hash
     assert one.hash != changed(one, [("c", 3)]).hash
+    assert len(one.hash) == 20
+
+
+def test_a_column_has_the_values_of_its_field_and_none_where_it_is_missing():
+    rows = [
+        {"name": "a", "on": True, "size": 2**63 - 1, "most": 2**63, "text": "x"},
+        {"name": "b", "on": False, "size": 1, "most": 1},
+    ]
+    listing = Listing.of("name", rows, ordered=True)
+    columns = {name: list(listing.column(name)) for name in ("on", "size", "most", "text")}
+    assert columns == {"on": [True, False], "size": [2**63 - 1, 1], "most": [2**63, 1], "text": ["x", None]}
+    assert type(columns["on"][0]) is bool
 
 
 def test_a_path_is_found_whatever_its_case():
