@@ -12,6 +12,7 @@ import pytest
 
 from tests.deploy.stack import ROOT
 from worker import health_report, healthcheck
+from worker.maintenance.health import report_health
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,12 @@ def test_a_report_that_is_cut_off_is_none(folder: Path) -> None:
     health_report.write("worker", health_report.OK)
     (folder / "worker.health").write_text("12", "ascii")
     assert healthcheck.main([]) == 1
+
+
+def test_a_report_that_cannot_be_written_ends_nothing(folder: Path) -> None:
+    folder.write_text("a file in its place")
+    report_health("worker", health_report.OK)
+    assert health_report.read("worker") is None
 
 
 def test_a_wrong_command_says_what_is_right(capsys: pytest.CaptureFixture[str]) -> None:

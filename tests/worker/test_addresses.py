@@ -44,6 +44,7 @@ def test_with_tls_sentinels_and_servers_are_both_checked():
     assert sentinels is not None
     assert sentinels.tls
     assert sentinels.sentinel_options == {"ssl": True, "ssl_ca_certs": "/ca.pem"}
+    assert sentinels.options == {"password": "p", "db": 0, "ssl_ca_certs": "/ca.pem"}
     broker = addresses.broker(url)
     assert broker.use_ssl == {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": ssl.CERT_REQUIRED}
     assert broker.options["sentinel_kwargs"]["ssl_ca_certs"] == "/ca.pem"

@@ -126,6 +126,30 @@ def test_the_state_of_each_storage_system_is_published_for_some_checks(bench: Be
     assert 60 < bench.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
 
 
+def test_every_storage_system_is_checked_also_while_redis_is_away():
+    checked: list[str] = []
+
+    class Checked:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def check(self) -> dict[str, str]:
+            checked.append(self.name)
+            if len(checked) == 2:
+                monitor.stop()
+            return {"status": "available", "code": "", "detail": ""}
+
+    class Away:
+        def set(self, *_: Any, **__: Any) -> None:
+            raise redis.ConnectionError("away")
+
+    gateways: Any = {name: Checked(name) for name in ("one", "two")}
+    client: Any = Away()
+    monitor = HealthMonitor(gateways, client, PREFIX, every_s=1)
+    monitor.run()
+    assert checked == ["one", "two"]
+
+
 def test_it_is_opened_once_and_closed_with_its_worker(bench: Bench):
     opened, closed = list[int](), list[int]()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,13 @@ def test_a_wrong_setting_is_named_with_what_it_may_be(values: dict[str, Any], wo
     with pytest.raises(BadSettings) as refused:
         load(Settings, **values)
     assert str(refused.value).startswith(words)
+
+
+def test_a_secret_s_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "url").write_bytes(b"\xff")
+    monkeypatch.setenv("SAPI_REDIS_URL_FILE", str(tmp_path / "url"))
+    with pytest.raises(BadSettings, match=r"^SAPI_REDIS_URL_FILE: cannot read .*: it is no UTF-8 text$"):
+        load(Settings)
 
 
 def test_a_copy_may_be_kept_no_longer_than_it_is_fresh():
