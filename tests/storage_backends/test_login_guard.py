@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -41,3 +42,21 @@ def test_each_refusal_doubles_the_wait_up_to_a_quarter_of_an_hour(monkeypatch: p
     guard.record_refusal(*login)
     now_s += 60
     guard.require(*login)
+
+
+def test_while_one_thread_tries_a_login_the_others_wait() -> None:
+    guard, answers = LoginGuard(), list[str]()
+    guard.require("filer/api", "wrong")
+
+    def second() -> None:
+        with pytest.raises(BackendUnavailable):
+            guard.require("filer/api", "wrong")
+        answers.append("refused")
+
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    guard.record_refusal("filer/api", "wrong")
+    waiting.join(10)
+    assert answers == ["refused"]

@@ -157,6 +157,12 @@ class TestOddRecords:
         lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert len([line for line in lines if "'v2'" in line]) == 1
 
+    def test_a_log_is_not_flooded(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(odd_records, "_MAX_REPORTED", 2)
+        for name in ("a", "a", "b", "c"):
+            odd_records.report_odd_record("volume", name, "it is odd")
+        assert [record.args[1] for record in caplog.records if isinstance(record.args, tuple)] == ["a", "b"]
+
     def test_a_record_without_a_name_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
         for number in range(3):
             ontap.world.add_volume(f"v{number}")

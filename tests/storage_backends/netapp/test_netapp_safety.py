@@ -71,8 +71,10 @@ class TestNames:
             return any(str(value).lower() == term.lower() for value in values)
 
         monkeypatch.setattr("tests.ontap_simulator.queries._term", lax)
-        ontap.world.add_snapshot(ontap.world.add_volume("home"), "before")
+        ontap.world.add_snapshot(ontap.world.add_volume("home", nas={"path": "/Home"}), "before")
         ontap.world.add_policy(ontap.world.vserver, "team", [])
+        # Paths are the same in upper and lower case, as the filer compares them; names are not.
+        assert backend.get_volume(":/hOME", journal=InMemoryJournal()).name == "home"
         for call in (
             lambda: backend.restrict_volume("HOME", journal=InMemoryJournal()),
             lambda: backend.delete_snapshot("home", "BEFORE", journal=InMemoryJournal()),
