@@ -131,6 +131,14 @@ def test_a_job_accepted_while_a_batch_is_prepared_is_none_of_its_members(bench: 
         assert [status.job.id for status in statuses] == member_ids[::-1]
 
 
+def test_a_batch_that_was_accepted_meanwhile_is_not_discarded(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, 3))
+    bench.client.zadd(f"{PREFIX}batches_preparing", {batch_id: 1})
+    bench.batches.discard_abandoned()
+    assert len(bench.members(batch_id)) == 3
+    assert not bench.client.exists(f"{PREFIX}batches_preparing")
+
+
 def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(bench: Bench):
     def tidy(name: str) -> None:
         if name == "before commit_batch":

@@ -174,6 +174,10 @@ def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(bench: Bench, n
         State.CANCELLING,
         ["cancelling", *["cancelled"] * 4],
     )
+    members = bench.members(batch_id)
+    assert [bench.field(job.id, "cancelled_by") for job in members] == ["ann"] * 5
+    statuses, _ = bench.jobs.find(JobFilter(states=(State.CANCELLING,)), JobScope("ann"), 10)
+    assert [status.job.id for status in statuses] == [batch_id, members[0].id]
     running.cancel()
     node.executor.execute(running)
     assert (bench.job(batch_id).state, _states(bench, batch_id)) == (State.CANCELLED, ["cancelled"] * 5)

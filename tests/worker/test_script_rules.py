@@ -425,6 +425,14 @@ def test_another_change_of_a_volume_makes_earlier_requests_new_ones(bench: Bench
     assert bench.client.ttl(f"{PREFIX}repeat:one") > 600_000
 
 
+def test_a_member_of_a_batch_makes_earlier_requests_of_its_volume_new_ones(bench: Bench):
+    _changed(bench, "one")
+    bench.accept_batch(bench.new("create_snapshot", volume="other", name="x"))
+    assert bench.client.exists(f"{PREFIX}repeat:one")
+    bench.accept_batch(bench.new("create_snapshot", volume="vol", name="x"))
+    assert not bench.client.exists(f"{PREFIX}repeat:one")
+
+
 def test_a_change_by_path_is_not_repeated_while_a_later_change_may_be_of_its_volume(bench: Bench):
     by_path = bench.new("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
     new = replace(by_path, repeat=Repeat("one", 600))
