@@ -13,6 +13,7 @@ from worker.catalog.operations import OPERATIONS
 from worker.execution.claims import Completion
 from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.failure import Failure
+from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.repeats import Repeat
 from worker.jobs.service import NewJob
@@ -61,7 +62,12 @@ def test_who_has_few_jobs_waiting_comes_before_who_has_many(bench: Bench):
     bench.node().claim(mine[0])
     after = bench.jobs.accept(_snapshot(bench, "b2", who="bob"))[1]
     # What began does not count any more: bob has one waiting, as ann's second job had one before it.
-    assert _ids(bench, _QUEUED)[:3] == [other, mine[1], after]
+    waiting = _ids(bench, _QUEUED)
+    assert waiting[:3] == [other, mine[1], after]
+    # Sweeps leave each where it is.
+    bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", dict.fromkeys(waiting, 1))
+    bench.node().sweep()
+    assert _ids(bench, _QUEUED) == waiting
 
 
 def test_a_job_that_is_put_off_is_in_its_queue_again_and_runs_nowhere(bench: Bench):
@@ -70,11 +76,27 @@ def test_a_job_that_is_put_off_is_in_its_queue_again_and_runs_nowhere(bench: Ben
     lease = node.claim(job_id)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([], [job_id])
     assert "" not in (bench.field(job_id, "started"), bench.field(job_id, "token"))
+    assert _in_state(bench, State.QUEUED) == []
     bench.client.hset(f"{PREFIX}job:{job_id}", "updated", 1)
     node.claims.requeue(lease, 0)
     assert (_ids(bench, _QUEUED), _ids(bench, f"{PREFIX}running:{_WRITE}")) == ([job_id], [])
     assert abs(int(bench.field(job_id, "updated")) - _now_ms(bench)) < 10_000
     assert (bench.field(job_id, "started"), bench.field(job_id, "token")) == ("", "")
+    assert (_in_state(bench, State.QUEUED), _in_state(bench, State.RUNNING)) == ([job_id], [])
+    assert _score(bench, f"{PREFIX}due:{SUBSYSTEM}", job_id) == int(bench.field(job_id, "not_before"))
+
+
+def _in_state(bench: Bench, state: State) -> list[str]:
+    statuses, _ = bench.jobs.find(JobFilter(states=(state,)), JobScope("ann"), 10)
+    return [status.job.id for status in statuses]
+
+
+def test_an_attempt_begins_with_nothing_of_the_one_before(bench: Bench):
+    job_id = bench.accept("create_volume")
+    former = dict.fromkeys(("stalled_since", "not_before", "waiting_reason", "step", "backend_job", "message"), "1")
+    bench.client.hset(f"{PREFIX}job:{job_id}", mapping=former)  # type: ignore[arg-type]
+    bench.node().claim(job_id)
+    assert {name: bench.field(job_id, name) for name in former} == dict.fromkeys(former, "")
 
 
 def test_a_job_that_is_first_in_its_queue_may_be_behind_another(bench: Bench):
@@ -414,10 +436,14 @@ def test_another_change_of_a_volume_makes_earlier_requests_new_ones(bench: Bench
     bench.client.delete(f"{PREFIX}held:{first}")
     assert _changed(bench, "one") == (SubmitOutcome.REPEATED, first)
     bench.accept("create_snapshot", volume="other", name="x")
+    # A clone does not change its source.
+    bench.accept("clone_volume")
     assert _changed(bench, "one") == (SubmitOutcome.REPEATED, first)
     _, second = _changed(bench, "two")
     assert not bench.client.exists(f"{PREFIX}repeat:one")
-    assert [bench.client.smembers(key) for key in bench.client.scan_iter(f"{PREFIX}repeats_of:*vol")] == [{b"two"}]
+    (key,) = bench.client.scan_iter(f"{PREFIX}repeats_of:*:vol")
+    assert bench.client.smembers(key) == {b"two"}
+    assert bench.client.pttl(key) > 600_000
     assert _changed(bench, "one")[0] is SubmitOutcome.NEW
     assert bench.client.exists(f"{PREFIX}held:{second}")
     # The end of the earlier job does not shorten how long the new request is remembered.

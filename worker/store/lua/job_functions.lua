@@ -180,7 +180,6 @@ local function note_change(id, fields, seq, r)
   local sub, changed, digest = fields.subsystem, fields.changed or fields.keys, fields['repeat']
   supersede_repeats(sub, cjson.decode(changed), seq)
   if not digest then return end
-  redis.call('DEL', repeat_key(digest))
   redis.call('HSET', repeat_key(digest), 'id', id, 'seq', seq, 'keep_ms', text(r.repeat_ms), 'subsystem', sub, 'keys', changed)
   redis.call('PEXPIRE', repeat_key(digest), WEEK_MS)
   add_repeat(sub, cjson.decode(changed), digest)
