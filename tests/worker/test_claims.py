@@ -83,6 +83,7 @@ def test_a_job_that_is_returned_keeps_its_trace(bench: Bench):
 def test_an_in_doubt_change_is_looked_at_again_after_its_delay(bench: Bench):
     node = bench.node()
     lease = node.claim(bench.accept("create_volume"))
+    lease.record_intent("create_volume")
     node.claims.hand_over(lease, "", 30.0)
     due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", lease.job_id)
     assert 20_000 < due - _now_ms(bench) <= 30_000

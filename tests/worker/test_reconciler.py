@@ -85,6 +85,9 @@ def test_what_was_not_done_or_is_not_known_makes_listings_be_read_again(
     job = bench.job(job_id)
     assert (job.state, job.failure and job.failure.code) == (state, code)
     assert _is_invalid(bench)
+    if code == "worker-lost":
+        assert job.failure is not None
+        assert job.failure.retryable
     if code == "outcome-unknown":
         assert job.failure is not None
         assert job.failure.detail.endswith("The answer broke off.")
@@ -119,7 +122,23 @@ def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(bench: Bench):
 
 def test_a_worker_that_has_lost_it_changes_nothing(bench: Bench):
     job_id = _in_doubt(bench, in_doubt_since="1")
-    _reconcile(bench, _raising(LeaseLost()))
+    bench.backend.reconcile = lambda *_, **__: _raising(LeaseLost())()  # type: ignore[method-assign]
+    node = bench.node()
+    assert node.sweep() == ([job_id], [])
     job = bench.job(job_id)
     assert (job.state, job.token) == (State.RUNNING, f"reconcile:test:{job_id}")
     assert not _is_invalid(bench)
+    assert node.lease_renewer.leases() == []
+
+
+def test_a_worker_that_loses_it_while_it_looks_has_not_ended_it(bench: Bench):
+    job_id = _in_doubt(bench)
+
+    def probe(*_: Any, **__: Any) -> ReconciledOutcome:
+        bench.client.hset(f"{PREFIX}job:{job_id}", "token", "another")
+        return ReconciledOutcome(Outcome.NOT_DONE)
+
+    bench.backend.reconcile = probe  # type: ignore[method-assign]
+    bench.scripts.recover_jobs(SUBSYSTEM, 15_000, 5000, 3, 1000, "sweep", 1)
+    assert bench.node().reconciler.reconcile(job_id, f"sweep:{job_id}") is None
+    assert bench.job(job_id).state is State.RUNNING

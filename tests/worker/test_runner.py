@@ -222,6 +222,34 @@ def test_a_job_whose_message_was_turned_away_is_claimed_with_the_end_of_another(
     assert lease.next_lease.job_id == second
 
 
+def test_a_slot_goes_on_with_the_job_or_the_wait_that_the_end_of_the_last_one_gave_it(bench: Bench, runner: JobRunner):
+    ended = runner._claims.claim(bench.accept("create_volume", volume="one"))
+    given_back = runner._claims.claim(bench.accept("create_volume", volume="two"))
+    assert isinstance(ended, Lease)
+    assert isinstance(given_back, Lease)
+    ended.completed, ended.waiting_slot = True, WaitingSlot("token", 0.0)
+    assert runner._next(ended) is ended.waiting_slot
+    ended.next_lease = given_back
+    assert runner._next(ended) is given_back
+    waiting = bench.accept("create_volume", volume="three")
+    following = runner._next(given_back)
+    assert isinstance(following, Lease)
+    assert following.job_id == waiting
+
+
+def test_a_job_whose_task_cannot_be_called_is_not_renewed(
+    bench: Bench, runner: JobRunner, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(**_: Any) -> None:
+        raise RuntimeError("a handler of a signal")
+
+    lease = runner._claims.claim(bench.accept("create_volume"))
+    assert isinstance(lease, Lease)
+    monkeypatch.setattr(runtime.celery.tasks[lease.job.operation.task_name], "apply", broken)
+    runner._run_as_task(lease)
+    assert runner._claims._lease_renewer.leases() == []
+
+
 def test_a_batch_begins_and_ends_for_flower(bench: Bench, runtime: Runtime, heard: Heard):
     batch_id = bench.accept_batch(bench.new("create_volume", volume="a"))
     task = runtime.celery.tasks[BATCH.task_name]

@@ -136,6 +136,9 @@ def test_a_job_whose_record_is_gone_leaves_the_queue(bench: Bench):
     bench.node().fill()
     assert _ids(bench, _QUEUED) == [job_id]
     assert [message.job_id for message in bench.publisher.take()] == [job_id]
+    bench.client.zadd(_QUEUED, {"deleted-by-hand": 0})
+    assert bench.node().claims.claim_next(_WRITE) is not None
+    assert _ids(bench, _QUEUED) == []
 
 
 def test_one_message_a_second_and_no_more_than_there_is_room_for(bench: Bench):
@@ -242,10 +245,12 @@ def test_a_lease_that_lapsed_is_given_the_grace_time(bench: Bench):
     job_id = bench.accept("create_volume")
     token = bench.node().claim(job_id).token
     key, due = f"{PREFIX}job:{job_id}", f"{PREFIX}due:{SUBSYSTEM}"
-    bench.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping={"at": _now_ms(bench), "since": 1})
+    bench.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping={"at": _now_ms(bench) - 5000, "since": 1})
     bench.client.hset(key, "lease", _now_ms(bench) + 5000)
     bench.client.zadd(due, {job_id: 1})
     bench.node().sweep()
+    assert _now_ms(bench) - int(_texts(bench, f"last_sweep:{SUBSYSTEM}")["at"]) < 5000
+    assert _texts(bench, f"last_sweep:{SUBSYSTEM}")["since"] == "1"
     # It has not lapsed: it is looked at again when it would have.
     assert bench.client.zscore(due, job_id) == int(bench.field(job_id, "lease"))
     assert bench.field(job_id, "stalled_since") == ""
@@ -286,6 +291,14 @@ def test_a_sweep_publishes_the_jobs_of_lost_workers_itself(bench: Bench):
     assert _recovered(bench) == ([job_id], [])
 
 
+def test_a_job_that_was_renewed_beyond_its_time_limit_is_not_tried_again(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id)
+    bench.client.hset(f"{PREFIX}job:{job_id}", "deadline", 1)
+    assert _recovered(bench) == ([], [])
+    assert bench.field(job_id, "error_code") == "timed-out"
+
+
 def test_why_a_change_is_in_doubt_is_recorded_once(bench: Bench):
     jobs = [bench.accept("create_volume", volume=name) for name in ("silence", "overdue")]
     tokens = []
@@ -298,6 +311,8 @@ def test_why_a_change_is_in_doubt_is_recorded_once(bench: Bench):
     for _ in range(2):
         assert _recovered(bench) == ([], sorted(jobs))
         assert [bench.field(job_id, "in_doubt_reason") for job_id in jobs] == ["backend-timeout", "timed-out"]
+        # Who reconciles it now has the grace time, too.
+        assert [bench.field(job_id, "stalled_since") for job_id in jobs] == ["", ""]
 
 
 # --- workers

@@ -30,6 +30,7 @@ def _waiting(node: Node, volume: str = "first") -> WaitingSlot:
     node.executor.execute(lease)
     assert lease.next_lease is None
     assert lease.waiting_slot is not None
+    assert bench.client.pttl(_WAITING) != -1
     (new,) = set(_entered(bench)) - before
     _enter(bench, new, until_ms=_now_ms(bench) + 1000)
     return lease.waiting_slot
@@ -55,6 +56,7 @@ def test_a_new_job_is_claimed_for_a_slot_that_waits(bench: Bench, node: Node):
     job_id = bench.accept("create_volume", volume="next")
     assert bench.job(job_id).state is State.RUNNING
     assert bench.publisher.take() == []
+    assert 0 < bench.client.pttl(f"{PREFIX}handed:{slot.token}") <= 10_000
     lease = node.claims.await_next(slot)
     assert lease is not None
     assert lease.job_id == job_id
@@ -100,6 +102,19 @@ def test_changes_of_a_volume_keep_their_order(bench: Bench, node: Node):
     lease = node.claims.await_next(slot)
     assert lease is not None
     assert lease.job_id == behind
+
+
+def test_a_job_that_the_slot_of_the_one_before_has_claimed_is_given_to_no_other(bench: Bench, node: Node):
+    _waiting(node)
+    running = node.claim(_without_slots(bench, "update_volume", volume="vol", percentage_snapshot_reserve=1))
+    behind = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
+    bench.publisher.take()
+    running.claims_next = lambda: False
+    node.executor.execute(running)
+    assert running.next_lease is not None
+    assert (running.next_lease.job_id, bench.job(behind).attempt) == (behind, 1)
+    assert len(_entered(bench)) == 1
+    assert bench.publisher.take() == []
 
 
 def _without_slots(bench: Bench, operation: str, **arguments: Any) -> str:
