@@ -52,9 +52,26 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
     client.close()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process is busy alone at the end."""
+    """Begin with what takes longest, so that no process is busy alone at the end.
+
+    The tests of a file run in one process, and so do all that share a service, which is then started only once.
+    """
     items.sort(key=_place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+#: Fixtures that start a whole service for the session.
+_SERVICES = {"tests/e2e/": "service", "client/": "stack"}
+
+
+def _group(item: pytest.Item) -> str:
+    for folder, fixture in _SERVICES.items():
+        if item.nodeid.startswith(folder) and fixture in getattr(item, "fixturenames", ()):
+            return folder + fixture
+    return item.nodeid.partition("::")[0]
 
 
 #: What takes longest comes first.
