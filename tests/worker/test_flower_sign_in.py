@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.cookies import Morsel
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,30 +86,45 @@ def provider(monkeypatch: pytest.MonkeyPatch, redis_url: str, audit: Path) -> It
     access.flower_access.cache_clear()
 
 
-def _handler(uri: str, cookies: dict[str, Morsel[str]] | None = None, protocol: str = "http") -> OpenIDLoginHandler:
+@dataclass
+class Cookie:
+    """A cookie as it was set."""
+
+    value: str
+    options: dict[str, Any]
+
+
+class Login(OpenIDLoginHandler):
+    """Records cookies and redirects in the place of sending them."""
+
+    def initialize(self) -> None:
+        self.cookies_set: dict[str, Cookie] = {}
+        self.location = ""
+
+    def set_cookie(self, name: str, value: str | bytes, *_: Any, **options: Any) -> None:
+        self.cookies_set[name] = Cookie(value if isinstance(value, str) else value.decode(), options)
+
+    def redirect(self, url: str, *_: Any, **__: Any) -> None:
+        self.location = url
+
+
+def _handler(uri: str, cookies: dict[str, Cookie] | None = None, protocol: str = "http") -> Login:
     application: Any = tornado.web.Application(cookie_secret="a secret")
     application.options = SimpleNamespace(basic_auth=None, auth=".*", url_prefix="")
-    text = "; ".join(f"{name}={morsel.value}" for name, morsel in (cookies or {}).items())
-    handler = OpenIDLoginHandler(application, _request(uri, {"Cookie": text} if text else None, protocol))
-    handler._transforms = []
-    handler.finish = lambda *_: None
-    return handler
+    text = "; ".join(f"{name}={cookie.value}" for name, cookie in (cookies or {}).items())
+    return Login(application, _request(uri, {"Cookie": text} if text else None, protocol))
 
 
-def _cookies(handler: OpenIDLoginHandler) -> dict[str, Morsel[str]]:
-    return dict(handler._new_cookie)
-
-
-def _leave() -> tuple[dict[str, list[str]], dict[str, Morsel[str]]]:
+def _leave() -> tuple[dict[str, list[str]], dict[str, Cookie]]:
     """The query with which a browser leaves for the provider, and its cookies."""
     handler = _handler("/login")
     asyncio.run(handler.get())
-    location = urlsplit(handler._headers["Location"])
+    location = urlsplit(handler.location)
     assert (location.netloc, location.path) == ("provider.example", "/authorize")
-    return parse_qs(location.query), _cookies(handler)
+    return parse_qs(location.query), handler.cookies_set
 
 
-def _come_back(protocol: str = "http") -> OpenIDLoginHandler:
+def _come_back(protocol: str = "http") -> Login:
     query, cookies = _leave()
     handler = _handler(f"/login?code=the%20code&state={query['state'][0]}", cookies, protocol)
     asyncio.run(handler.get())
@@ -137,7 +151,7 @@ def test_a_browser_leaves_with_a_state_and_a_challenge_and_its_code_is_exchanged
     for request in provider.requests:
         assert (request.follow_redirects, request.request_timeout, request.connect_timeout) == (False, 5, 5)
     # The verifier serves once.
-    assert _cookies(handler)["oauth_verifier"].value == ""
+    assert handler.cookies_set["oauth_verifier"].value == ""
 
 
 def test_the_cookie_names_the_user_and_lasts_as_long_as_groups_are_believed(
@@ -145,12 +159,12 @@ def test_the_cookie_names_the_user_and_lasts_as_long_as_groups_are_believed(
 ):
     provider.answers["/groups"] |= {"login": "ad&m"}
     handler = _come_back()
-    morsel = _cookies(handler)["user"]
-    assert (morsel["httponly"], morsel["secure"], morsel["samesite"]) == (True, "", "Lax")
-    value = (handler.get_secure_cookie("user", morsel.value) or b"").decode()
+    cookie = handler.cookies_set["user"]
+    assert [cookie.options[name] for name in ("httponly", "secure", "samesite")] == [True, False, "Lax"]
+    value = (handler.get_secure_cookie("user", cookie.value) or b"").decode()
     assert value.startswith("ad%26m&id-of-adam&")
     assert 290 < time.time() + 300 - int(value.removesuffix("@storage-api").split("&")[2]) <= 302
-    assert _cookies(_come_back("https"))["user"]["secure"]
+    assert _come_back("https").cookies_set["user"].options["secure"]
     (line, _) = (json.loads(text) for text in audit.read_text().splitlines())
     assert (line["event"], line["who"], line["allowed"], line["address"]) == ("sign-in", "ad&m", True, "10.0.0.1")
 
