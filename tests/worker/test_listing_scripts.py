@@ -160,3 +160,16 @@ def test_a_base_that_is_stored_again_lives_until_its_job_has_ended(redis_client)
         step = bench.listings.store(bench.begin(), listing, keep_ms=5)
         assert at_least < redis_client.pttl(key)
     assert (step["keep_ms"], step["page_ms"], step["count"]) == (5, 100_000, 1)
+
+
+def test_an_object_is_usable_until_its_collection_must_be_read_again(redis_client):
+    bench = Bench(redis_client)
+    volume = views.VOLUME.cache_key("f", {"volume": "v"})
+    bench.take(bench.listings.step("invalidate", VOLUMES))
+    for _ in range(2):
+        started = bench.listings.begin(views.VOLUME, volume, VOLUMES, 600_000)
+        bench.take(bench.listings.store(started, Listing.of("name", [{"name": "v"}], ordered=False)))
+        assert bench.listings.listing_state(views.VOLUME, volume, VOLUMES).usable
+        bench.take(bench.listings.step("invalidate", VOLUMES))
+        assert not bench.listings.listing_state(views.VOLUME, volume, VOLUMES).usable
+    assert bench.begin().parent_epoch == 0
