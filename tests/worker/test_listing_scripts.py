@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from tests.worker.test_listings import VOLUMES, Bench
 from worker.catalog import resource_types as views
+from worker.jobs.record import ListingVersion
 from worker.listings.listing import Listing
+from worker.listings.repository import ListingState
 from worker.maintenance.compaction import Compaction
 
 _LISTING, _DELTA, _OLD = (f"sapi:{kind}:{VOLUMES}" for kind in ("listing", "delta", "old"))
@@ -173,3 +175,18 @@ def test_an_object_is_usable_until_its_collection_must_be_read_again(redis_clien
         bench.take(bench.listings.step("invalidate", VOLUMES))
         assert not bench.listings.listing_state(views.VOLUME, volume, VOLUMES).usable
     assert bench.begin().parent_epoch == 0
+
+
+def test_the_age_and_the_tag_of_a_state():
+    state = ListingState("k", 10_999, ListingVersion("k", "base", 5, 5), as_of_ms=5_000, hash="digest")
+    assert (state.age_s, state.etag, state.usable) == (5, "digest", True)
+    tags = {
+        replace(state, hash=digest, listing_version=ListingVersion("k", "base", base_seq, seq)).etag
+        for digest in ("digest", "other")
+        for base_seq, seq in ((5, 6), (5, 7), (4, 7))
+    }
+    assert tags == {f"{digest}-{numbers}" for digest in ("digest", "other") for numbers in ("5-6", "5-7", "4-7")}
+    assert replace(state, as_of_ms=20_000).age_s == 0
+    assert not replace(state, invalid=True).usable
+    none = replace(state, listing_version=None)
+    assert (none.usable, none.etag) == (False, "")
