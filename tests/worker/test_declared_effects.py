@@ -173,3 +173,16 @@ def test_what_failed_half_way_is_read_again_from_the_storage_system(bench: Bench
     assert _after_partial_failure(bench, "update_volume", volume="vol") == {
         "filer/volumes": ("invalidate", "", ""), "filer/volumes/vol": ("invalidate", "", ""),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("purge", "extra"), [({}, 0), ({"purge_old_if_needed": False}, 0), ({"purge_old_if_needed": True}, 1)]
+)
+def test_snapshots_are_listed_again_only_where_one_may_have_been_purged(
+    bench: Bench, purge: dict[str, bool], extra: int
+):
+    updates = ListingUpdates(Listings(bench.client, bench.scripts, bench.settings))
+    snapshot = bench.backend.get_snapshot("vol", "snap", journal=InMemoryJournal())
+    arguments = {"volume": "vol", "name": "snap"} | purge
+    steps = updates.after_success(OPERATIONS["create_snapshot"], SUBSYSTEM, arguments, snapshot)
+    assert [step["what"] for step in steps] == ["upsert", "upsert", *["invalidate"] * extra]

@@ -190,3 +190,14 @@ def test_the_age_and_the_tag_of_a_state():
     assert not replace(state, invalid=True).usable
     none = replace(state, listing_version=None)
     assert (none.usable, none.etag) == (False, "")
+
+
+def test_a_state_says_who_reads_it_and_whether_its_storage_system_is_away(redis_client):
+    listings = Bench(redis_client).listings
+    snapshots = views.SNAPSHOTS.cache_key("f", {"volume": "v"})
+    for inflight, is_away in (("", False), ("job", True), ("job", False)):
+        redis_client.set(f"sapi:inflight:{snapshots}", "job") if inflight else None
+        listings.set_unavailable("f", unavailable=is_away)
+        state = listings.listing_state(views.SNAPSHOTS, snapshots)
+        assert (state.inflight, state.unavailable) == (inflight, is_away)
+        assert not is_away or 14_000 < redis_client.pttl("sapi:unreachable:f") <= 15_000
