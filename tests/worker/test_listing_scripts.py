@@ -201,3 +201,23 @@ def test_a_state_says_who_reads_it_and_whether_its_storage_system_is_away(redis_
         state = listings.listing_state(views.SNAPSHOTS, snapshots)
         assert (state.inflight, state.unavailable) == (inflight, is_away)
         assert not is_away or 14_000 < redis_client.pttl("sapi:unreachable:f") <= 15_000
+
+
+def test_all_of_a_listing_lives_as_long_as_old_copies_are_kept(redis_client):
+    bench, day_ms = Bench(redis_client, old_listing_ttl=100), 86_400_000
+    # Also of one that was never read.
+    bench.take(bench.listings.step("invalidate", VOLUMES))
+    assert day_ms - 60_000 < redis_client.pttl(_LISTING) <= day_ms
+    redis_client.pexpire(_LISTING, 1000)
+    bench.commit(bench.begin(), "a")
+    state = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+    assert state.listing_version
+    keys = [_LISTING, f"sapi:base:{VOLUMES}:{state.listing_version.base}"]
+    assert (state.count, state.hash, redis_client.hmget(_LISTING, "logging", "reading_from")) == (
+        1, state.listing_version.base, [None, None],
+    )  # fmt: skip
+    assert all(day_ms - 60_000 < redis_client.pttl(key) <= day_ms for key in keys)
+    bench.put("b")
+    assert day_ms - 60_000 < redis_client.pttl(_DELTA) <= day_ms
+    bench.commit(bench.begin(), "c")
+    assert 0 < redis_client.pttl(_OLD) <= 100_000
