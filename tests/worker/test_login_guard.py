@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from storage_backends.errors import BackendUnavailable
 from storage_backends.login_guard import TRIAL_S
@@ -122,3 +125,71 @@ def test_no_password_is_kept_and_everything_has_a_ttl(redis_client: Redis, worke
     assert keys
     assert all(redis_client.ttl(key) > 0 for key in keys)
     assert not any("s3cr3t" in key or "storage-api" in key for key in keys)
+
+
+# --- what processes share
+
+
+class Clock:
+    """The clock of the guard, set by hand; each sleep takes six seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1000.0
+        monkeypatch.setattr("worker.backends.login_guard.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("worker.backends.login_guard.time.sleep", self._sleep)
+
+    def _sleep(self, _seconds: float) -> None:
+        self.now_s += 6
+
+
+def test_one_that_is_signed_in_looks_every_second_and_others_each_time(
+    workers: list[SharedLoginGuard], redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    clock, (one, other, _) = Clock(monkeypatch), workers
+    assert one.shared_wait_s("a", "fp", is_accepted=True) == 0
+    # It tries nothing.
+    assert redis_client.keys("sapi:login:*") == []
+    other.share_refusal("a", "fp", 60)
+    clock.now_s += 0.9
+    assert one.shared_wait_s("a", "fp", is_accepted=True) == 0
+    assert 59 < one.shared_wait_s("a", "fp", is_accepted=False) <= 60
+    clock.now_s += 1.1
+    assert 59 < one.shared_wait_s("a", "fp", is_accepted=True) <= 60
+    assert one.shared_wait_s("b", "fp", is_accepted=False) == 0
+    assert one.shared_wait_s("a", "fp2", is_accepted=False) == 0
+
+
+def test_what_another_was_accepted_with_needs_no_trial(
+    workers: list[SharedLoginGuard], redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    clock, (one, other, _) = Clock(monkeypatch), workers
+    other.share_refusal("a", "fp", 60)
+    refused: Any = redis_client.keys("sapi:login:*:refused")
+    redis_client.set(refused[0].replace(b"refused", b"trial"), "1")
+    other.share_acceptance("a", "fp")
+    keys: Any = redis_client.keys("sapi:login:*")
+    (key,) = keys
+    assert (key.endswith(b":accepted"), 86_000 < redis_client.ttl(key) <= 86_400) == (True, True)
+    assert one.shared_wait_s("a", "fp", is_accepted=False) == 0
+    assert redis_client.keys("sapi:login:*") == [key]
+    # One that does not end keeps the others away for as long as a trial may take.
+    redis_client.delete(key)
+    assert one.shared_wait_s("a", "fp", is_accepted=False) == 0
+    assert other.shared_wait_s("a", "fp", is_accepted=False) == TRIAL_S
+    assert clock.now_s == 1012
+
+
+def test_refusals_at_the_same_moment_count_once(workers: list[SharedLoginGuard], redis_client: Redis):
+    for guard in workers:
+        guard.share_refusal("a", "fp", 60)
+    keys: Any = redis_client.keys("sapi:login:*:failures")
+    assert [redis_client.get(key) for key in keys] == [b"1"]
+
+
+def test_without_redis_each_process_goes_by_what_it_knows():
+    away = Redis(port=1, retry=Retry(NoBackoff(), 0))
+    guard = SharedLoginGuard(away, "sapi:")
+    assert [guard.shared_wait_s("a", "fp", is_accepted=is_accepted) for is_accepted in (True, False)] == [0, 0]
+    guard.share_refusal("a", "fp", 60)
+    guard.share_acceptance("a", "fp")
+    guard.share_undecided("a", "fp")
