@@ -162,6 +162,10 @@ def test_of_several_addresses_only_those_that_are_allowed_are_tried(receiver: Ho
     names(["169.254.169.254", "127.0.0.2", "127.0.0.1"])
     hosts = CallbackHosts(f"http://{NAME},127.0.0.1:{receiver.port}")
     assert post(f"http://{NAME}:{receiver.port}/", b"{}", {}, hosts) == 404
+    # Where nobody listens at the first one, the second one is.
+    names(["127.0.0.2", "127.0.0.1"])
+    hosts = CallbackHosts(f"http://{NAME},127.0.0.1:{receiver.port},127.0.0.2:{receiver.port}")
+    assert post(f"http://{NAME}:{receiver.port}/", b"{}", {}, hosts) == 404
 
 
 def test_an_address_that_is_named_with_its_port_is_called_at_no_other(own_port: int, receiver: HookReceiver):

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,31 @@ def test_the_request_is_whole_and_names_its_host(path: str, target: str):
         "webhook-id: msg_1",
     ]  # fmt: skip
     assert sent == body
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(b"", "answered nothing"), (b"HTTP/1.1 204 No Content\r\n\r\n", "took too long|timed out")]
+)
+def test_an_answer_that_does_not_come_or_comes_byte_by_byte_is_none(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, error: str
+):
+    monkeypatch.setattr("worker.webhooks.sending.TIMEOUT_S", 0.2)
+
+    def serve(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for byte in answer:
+                connection.sendall(bytes([byte]))
+                left.wait(0.03)
+
+    left = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        with pytest.raises(NotSent, match=error):
+            post(f"http://{host}/", b"{}", {}, CallbackHosts(f"http://{host}"))
+        left.set()
 
 
 @pytest.mark.parametrize("host", ["x" * 64 + ".example", "no-such-name.invalid"])

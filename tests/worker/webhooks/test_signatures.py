@@ -44,6 +44,7 @@ def test_the_example_of_the_specification():
     assert headers["webhook-id"] == _DELIVERY.id
     assert headers["webhook-timestamp"] == str(_SIGNED_AT)
     assert headers["webhook-signature"] == _SIGNATURE
+    assert (headers["Content-Type"], headers["User-Agent"]) == ("application/json", "storage-api")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.999999])

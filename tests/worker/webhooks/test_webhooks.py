@@ -78,7 +78,10 @@ def end_one(bench: Bench, callback: str = "", operation: str = "update_volume") 
 def test_an_end_reaches_each_receiver_once_signed_with_the_job(bench: Bench, receiver: HookReceiver):
     other = HookReceiver()
     sender = Post(
-        bench, [Receiver("one", receiver.url, SECRET), Receiver("two", other.url, SECRET)], hosts_of(receiver, other)
+        bench,
+        [Receiver("one", receiver.url, SECRET), Receiver("two", other.url, SECRET)],
+        hosts_of(receiver, other),
+        secret="that of callbacks",
     )
     job_id = end_one(bench)
     sender.work()
