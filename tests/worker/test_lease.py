@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -104,3 +108,70 @@ def test_a_job_of_the_filer_belongs_to_the_step_that_has_made_it(bench: Bench):
     # Nobody else could find out what became of this step: the worker that shuts down ends it.
     node.drain.set()
     lease.checkpoint()
+
+
+def test_who_reconciles_a_job_knows_what_was_recorded(bench: Bench):
+    node = bench.node()
+    claimed = node.claim(bench.accept("create_volume"))
+    job = replace(claimed.job, step="one", backend_job="4711")
+    lease = Lease(bench.scripts, job, "token", sent_at=0.0, lease_s=15, limit_s=600, drain=node.drain)
+    assert (lease.step, lease.filer_job) == ("one", "4711")
+
+
+def test_requests_of_a_change_end_with_the_lease_and_those_of_a_read_with_its_time_limit(bench: Bench):
+    node, settings = bench.node(), bench.settings
+    change, read = (node.claim(bench.accept(operation)) for operation in ("create_volume", "list_volumes"))
+    assert change.seconds_left < settings.lease < settings.read_timeout - 10 < read.seconds_left
+    change.limit_at = time.monotonic() + 1
+    assert change.seconds_left <= 1
+
+
+def test_an_intent_that_comes_after_a_request_to_cancel_is_not_recorded(bench: Bench):
+    job_id, node = bench.accept("create_volume"), bench.node()
+    lease = node.claim(job_id)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    with pytest.raises(Cancelled):
+        lease.record_intent("one")
+    assert (lease.step, bench.job(job_id).step) == (None, None)
+
+
+def test_the_next_step_of_a_change_is_recorded_though_it_is_to_be_cancelled(bench: Bench):
+    job_id, node = bench.accept("create_volume"), bench.node()
+    lease = node.claim(job_id)
+    lease.record_intent("one")
+    lease.backend_job("4711", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    lease.record_intent("two")
+    assert (lease.step, bench.job(job_id).step, lease.cancel_requested) == ("two", "two", True)
+
+
+def test_who_reports_progress_hears_that_it_is_to_be_cancelled(bench: Bench):
+    job_id, node = bench.accept("list_volumes"), bench.node()
+    lease = node.claim(job_id)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    lease.progress(1, 2, "pages", "reading")
+    assert lease.cancel_requested
+    with pytest.raises(Cancelled):
+        lease.progress(1, 2, "pages", "reading")
+
+
+def test_a_job_over_its_time_limit_is_renewed_for_another_lease_and_then_hangs(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume"))
+    for over_s, hung in ((1, []), (bench.settings.lease + 1, [lease])):
+        lease.limit_at = time.monotonic() - over_s
+        node.lease_renewer.renew()
+        assert node.hung == hung
+
+
+def test_a_renewal_that_is_answered_late_holds_from_when_it_was_sent(bench: Bench):
+    def late(*arguments: Any) -> Any:
+        assert not threading.Event().wait(0.05)
+        return bench.scripts.renew_leases(*arguments)
+
+    node = bench.node(scripts=SimpleNamespace(claim=bench.scripts.claim, renew_leases=late))
+    lease = node.claim(bench.accept("create_volume"))
+    lease.extend(time.monotonic())
+    at_once_s = lease.seconds_left
+    node.lease_renewer.renew()
+    assert lease.seconds_left <= at_once_s - 0.04
