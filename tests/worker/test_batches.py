@@ -191,6 +191,13 @@ def test_a_batch_nobody_has_begun_is_cancelled_at_once(bench: Bench):
     assert not bench.leftovers()
 
 
+def test_a_batch_whose_front_end_is_lost_while_it_cancels_is_stopped_by_the_maintenance(bench: Bench):
+    batch_id = bench.accept_batch(*_creations(bench, 3))
+    assert bench.jobs.cancel(batch_id, "ann") is CancelResult.CANCELLING
+    bench.batches.advance_all()
+    assert bench.job(batch_id).state is State.CANCELLED
+
+
 def test_a_member_that_is_cancelled_by_itself_makes_room_for_the_next(bench: Bench, node: Node):
     batch_id = bench.accept_batch(*_creations(bench, 4), parallel=1)
     first, second, third, fourth = bench.members(batch_id)

@@ -270,6 +270,7 @@ def test_a_job_that_was_cancelled_before_anything_was_sent_ends_cancelled_with_i
     job_id = bench.accept("create_volume")
     bench.node().claim(job_id)
     bench.jobs.cancel(job_id, "ann")
+    assert (_in_state(bench, State.CANCELLING), _in_state(bench, State.RUNNING)) == ([job_id], [])
     bench.let_time_pass()
     assert bench.field(job_id, "cancellable") == "1"
     bench.node().sweep()
@@ -300,19 +301,20 @@ def test_a_job_that_was_renewed_beyond_its_time_limit_is_not_tried_again(bench: 
 
 
 def test_why_a_change_is_in_doubt_is_recorded_once(bench: Bench):
-    jobs = [bench.accept("create_volume", volume=name) for name in ("silence", "overdue")]
+    jobs = [bench.accept("create_volume", volume=name) for name in ("silence", "lost", "overdue")]
     tokens = []
     for job_id in jobs:
         lease = bench.node().claim(job_id)
         lease.record_intent("create_volume")
         tokens.append(lease.token)
         bench.client.hset(f"{PREFIX}job:{job_id}", "deadline", 1)
-    bench.scripts.hand_over(jobs[0], tokens[0], 0, "backend-timeout", 1000)
+    for job_id, token, reason in zip(jobs, tokens, ("backend-timeout", ""), strict=False):
+        bench.scripts.hand_over(job_id, token, 0, reason, 1000)
     for _ in range(2):
         assert _recovered(bench) == ([], sorted(jobs))
-        assert [bench.field(job_id, "in_doubt_reason") for job_id in jobs] == ["backend-timeout", "timed-out"]
+        assert [bench.field(job_id, "in_doubt_reason") for job_id in jobs] == ["backend-timeout", "", "timed-out"]
         # Who reconciles it now has the grace time, too.
-        assert [bench.field(job_id, "stalled_since") for job_id in jobs] == ["", ""]
+        assert [bench.field(job_id, "stalled_since") for job_id in jobs] == [""] * 3
 
 
 # --- workers

@@ -50,7 +50,7 @@ end
 -- Something may have been sent: the caller reconciles the outcome.
 local function hand_to_reconciler(id, f)
   local first = f.in_doubt_since == ''
-  local why = first and f.in_doubt_reason == '' and overran(f) and 'timed-out' or f.in_doubt_reason
+  local why = first and overran(f) and 'timed-out' or f.in_doubt_reason
   check_at(id, now + lease)
   change(id, f.version, {}, 'token', token .. ':' .. id, 'lease', text(now + lease), 'stalled_since', '', 'in_doubt_reason', why,
     'in_doubt_since', first and text(now) or f.in_doubt_since, 'cancellable', '0', 'message', 'the outcome is being settled')
