@@ -73,6 +73,15 @@ def test_a_read_is_cached_and_recorded_under_the_name_of_its_volume(bench: Bench
     assert bench.job(job_id).arguments == {"volume": "vol"}
 
 
+def test_the_result_of_a_read_is_the_listing_as_of_its_beginning(bench: Bench):
+    job_id = bench.accept("list_volumes")
+    bench.node().carry_out(job_id)
+    version = bench.job(job_id).listing_version
+    assert version == _listings(bench).listing_state(VOLUMES, f"{SUBSYSTEM}/volumes").listing_version
+    assert version is not None
+    assert version.base_seq == version.seq > 0
+
+
 def test_a_change_by_path_is_in_what_is_cached_by_name(bench: Bench):
     bench.node().carry_out(bench.accept("get_volume", volume="vol"))
     bench.node().carry_out(bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33))
