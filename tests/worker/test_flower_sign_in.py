@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 import tornado.web
+from tornado.auth import AuthError
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from worker.config.audit_log import logger
@@ -189,6 +190,14 @@ def test_who_is_in_none_of_the_groups_is_refused(
         _come_back()
     (line,) = (json.loads(text) for text in audit.read_text().splitlines())
     assert (line["who"], line["allowed"], line["reason"]) == ("uma", False, "missing-role")
+
+
+@pytest.mark.parametrize("state", ["", "&state=another"])
+def test_a_code_that_this_browser_did_not_ask_for_is_not_exchanged(provider: Provider, state: str):
+    _, cookies = _leave()
+    with pytest.raises(AuthError, match="State tokens do not match"):
+        asyncio.run(_handler(f"/login?code=a{state}", cookies).get())
+    assert provider.requests == []
 
 
 @pytest.mark.parametrize("answer", [[], "text", None])
