@@ -77,6 +77,18 @@ def test_many_networks_share_what_strangers_may_write(log: Log):
     log.log.flush()
     left_out = [line for line in log.lines() if line["event"] == "left-out"]
     assert sum(line["count"] for line in left_out) == 180
+    # They are told once.
+    log.log.flush()
+    assert len(log.lines()) == 20 + len(left_out)
+
+
+def test_of_many_networks_a_hundred_are_named(log: Log):
+    crowd = AuditLog(10)
+    for number in (*range(150), *range(150)):
+        crowd.write({"event": "access", "address": f"198.51.{number}.1"} | REFUSED)
+    crowd.flush()
+    left_out = [line for line in log.lines() if line["event"] == "left-out"]
+    assert (len(left_out), sum(line["count"] for line in left_out)) == (100, 290)
 
 
 def test_changes_and_sign_ins_are_always_written(log: Log):

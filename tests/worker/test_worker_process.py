@@ -13,9 +13,10 @@ from storage_backends.configuration.subsystems import Subsystems
 from storage_backends.journal import ShuttingDown
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker import health_report
-from worker.catalog.operations import QueueClass
+from worker.catalog.operations import BATCH, QueueClass
 from worker.config.settings import BadSettings, Settings, load
 from worker.execution.lease import Lease
+from worker.execution.process_exit import restart_silent_worker
 from worker.jobs.record import State
 from worker.main import Runtime, _selected, build
 from worker.maintenance.compaction import COMPACT_AFTER_CHANGES
@@ -100,6 +101,13 @@ def test_what_it_accepts_waits_for_replicas_and_an_unsafe_redis_is_refused(
             build(settings, _subsystems(bench, SUBSYSTEM), [QueueClass.LIST], "test@host")
     finally:
         bench.client.config_set("appendonly", "yes")
+
+
+def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(runtime: Runtime):
+    heartbeat = runtime.maintenance._heartbeat
+    assert heartbeat._restart is restart_silent_worker
+    assert heartbeat._takes_writes()
+    assert BATCH.task_name in runtime.celery.tasks
 
 
 def test_old_events_are_deleted(bench: Bench, runtime: Runtime):

@@ -62,14 +62,14 @@ def test_localhost_that_is_not_this_machine_is_refused(monkeypatch: pytest.Monke
 
 def test_an_entry_allows_its_port_and_scheme_alone():
     hosts = CallbackHosts(
-        "One.example:8443, http://two.example, three.example, http://four.example:80, six.example:443"
+        "One.example:8443, http://two.example, three.example, http://four.example:80, six.example:443, localhost:8"
     )
     allowed = {
         "https://one.example:8443/x": True, "https://one.example/x": False, "http://one.example:8443/x": False,
         "http://two.example/x": True, "https://two.example:9/x": True, "https://three.example/x": True,
         "http://three.example/x": False, "https://five.example/x": False, "http://four.example/x": True,
         "https://four.example/x": False, "https://six.example/x": True, "https://notthree.example/x": False,
-        "https://three.example.evil.example/x": False,
+        "https://three.example.evil.example/x": False, "http://localhost:8/x": True, "http://localhost:9/x": False,
         f"https://three.example/{'x' * 1978}": True, f"https://three.example/{'x' * 1979}": False,
     }  # fmt: skip
     assert {url: hosts.allow(url) for url in allowed} == allowed
