@@ -282,9 +282,18 @@ def test_whether_browsers_reach_it_by_tls(checks: Any):
     assert not checks(flower_url="http://flower.example").is_secure(_request("/", protocol="https"))
 
 
-def test_the_limits_are_each_for_its_own_and_what_is_no_password_is_nobody_s(checks: Any):
-    flower = checks(sign_in_network_limit=2, sign_in_user_limit=100)
-    request = _request("/", {"Authorization": "Basic a"})
+@pytest.mark.parametrize(
+    ("limits", "credentials"),
+    [
+        ({"sign_in_network_limit": 2, "sign_in_user_limit": 100}, "Basic a"),
+        ({"sign_in_network_limit": 100, "sign_in_user_limit": 2}, "Basic YTpi"),
+    ],
+)
+def test_the_limits_are_each_for_its_own_and_what_is_no_password_is_nobody_s(
+    checks: Any, limits: dict[str, int], credentials: str
+):
+    flower = checks(**limits)
+    request = _request("/", {"Authorization": credentials})
     for _ in range(2):
         flower.check_attempt(request)
         flower.note_password(request, is_right=False)
