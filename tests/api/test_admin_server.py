@@ -16,8 +16,13 @@ _CROWD = 200
 
 
 @pytest.fixture(scope="module")
-def port(redis_url: str) -> int:
-    return start_admin_server(Front(redis_url).app(), "127.0.0.1", 0)
+def one_at_a_time(redis_url: str) -> Front:
+    return Front(redis_url, max_working=1)
+
+
+@pytest.fixture(scope="module")
+def port(one_at_a_time: Front) -> int:
+    return start_admin_server(one_at_a_time.app(), "127.0.0.1", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +35,9 @@ def get(port: int, path: str) -> requests.Response:
 
 
 @pytest.mark.parametrize("path", sorted(PATHS))
-def test_probes_and_metrics_are_there(port: int, path: str) -> None:
-    answer = get(port, path)
+def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_time: Front, path: str) -> None:
+    with one_at_a_time.services.turns.taken({}):
+        answer = get(port, path)
     assert answer.status_code == 200
     assert answer.headers["Server"] == "storage-api"
 

@@ -209,6 +209,8 @@ class TestRefused:
             ({"requests": [{**_creation("a"), "why": 1}]}, "/requests/0/why"),
             ({"requests": [_creation("a")], "parallel": 0}, "/parallel"),
             ({"requests": [_creation("a")], "parallel": "8"}, "/parallel"),
+            ({"requests": [_creation("a")], "parallel": 101}, "/parallel"),
+            ({"requests": [_creation("a")], "name": ""}, "/name"),
             ({"requests": [_creation("a")], "on_failure": "hope"}, "/on_failure"),
             ({"requests": [_creation("a")], "colour": "red"}, "/colour"),
             ({"requests": [_creation("a")], "request": _creation("a")}, "/request"),

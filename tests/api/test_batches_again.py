@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import redis
 
 from api.batches import planning, submit
 from api.http.problems import Problem
 from api.jobs import submit as job_submit
 from tests.api.front import Front, Worker, accepted, problem
+from worker.jobs.batches import Batches
 from worker.jobs.record import State
+from worker.store.results import SubmitOutcome
 
 URL = "/v4/batches"
 
@@ -35,7 +39,9 @@ def test_cancelled_members_are_done_again_on_the_same_terms(client: Any, redis_c
     again = client.get(accepted(client.post(f"{path}/retry"))).json
     assert again["children"]["total"] == 3
     assert (again["request"]["on_failure"], again["request"]["parallel"]) == ("stop", 2)
-    assert redis_client.hmget(f"sapi:job:{again['id']}", "on_failure", "parallel") == [b"stop", b"2"]
+    assert again["request"]["retries"] == path.rpartition("/")[2]
+    for batch_id in (path.rpartition("/")[2], again["id"]):
+        assert redis_client.hmget(f"sapi:job:{batch_id}", "on_failure", "parallel") == [b"stop", b"2"]
 
 
 def test_one_key_does_each_of_several_batches_again_once(client: Any):
@@ -86,6 +92,23 @@ def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: p
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
     accepted(client.post(URL, json={"requests": requests}, headers={"Prefer": "wait=10"}))
     assert waits == [3.0]
+
+
+def test_a_batch_for_whose_end_nobody_can_wait_is_accepted_all_the_same(client: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(submit, "wait_for_end", Mock(side_effect=redis.TimeoutError("slow")))
+    requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
+    headers = {"Prefer": "respond-async, wait=10"}
+    response = client.post(URL, json={"requests": requests}, headers=headers)
+    assert client.get(accepted(response)).json["operation"] == "batch"
+    assert "respond-async" in response.headers["Preference-Applied"]
+
+
+def test_a_batch_that_was_taken_back_is_not_accepted(client: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Batches, "accept", lambda *_: (SubmitOutcome.CHANGED, "", None))
+    requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
+    response = client.post(URL, json={"requests": requests})
+    assert "Nothing was accepted" in problem(response, 503, "queue-unavailable")["detail"]
+    assert int(response.headers["Retry-After"]) > 0
 
 
 def test_a_member_that_failed_is_told_with_its_request(client: Any, worker: Worker):

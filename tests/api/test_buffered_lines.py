@@ -91,6 +91,39 @@ def test_a_disk_that_is_full_for_a_while_ends_nothing(file, monkeypatch, delay_s
     assert file.getvalue() == b"written\n"
 
 
+def test_a_line_that_comes_while_others_are_written_is_written_too(file, monkeypatch):
+    lines, write = BufferedLines(file, delay_s=0), file.write
+    both_written = threading.Event()
+
+    def write_and_log(data: bytes) -> int:
+        monkeypatch.setattr(file, "write", lambda last: (write(last), both_written.set()))
+        _log(lines, b"2\n")
+        return write(data)
+
+    monkeypatch.setattr(file, "write", write_and_log)
+    _log(lines, b"1\n")
+    assert both_written.wait(10)
+    assert file.getvalue() == b"1\n2\n"
+
+
+def test_one_thread_writes_at_a_time(file, monkeypatch):
+    lines, write = BufferedLines(file, delay_s=_NEVER_S), file.write
+    other = threading.Thread(target=lines.write_waiting)
+
+    def write_beside_another(data: bytes) -> int:
+        monkeypatch.setattr(file, "write", write)
+        _log(lines, b"2\n")
+        other.start()
+        other.join(0.1)
+        return write(data)
+
+    monkeypatch.setattr(file, "write", write_beside_another)
+    _log(lines, b"1\n")
+    lines.write_waiting()
+    other.join(10)
+    assert file.getvalue() == b"1\n2\n"
+
+
 def test_no_line_is_lost_or_doubled_by_threads(file):
     lines = BufferedLines(file, delay_s=0)
 
@@ -123,6 +156,8 @@ def log():
 {}
 """
 _FORKED = """
+from api.http.termination import at_end
+at_end(lambda: None)  # of the parent, which is not the child's
 child = multiprocessing.get_context("fork").Process(target=log)
 child.start()
 child.join()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
+from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.monitoring import request_metrics
 from api.monitoring.request_metrics import cache_outcome
 from storage_backends.errors import BackendUnavailable
 from tests.api.front import Front, accepted
@@ -190,10 +194,17 @@ def test_filers_tell_their_health_and_breakers(front, busy):
 def test_requests_are_counted_by_route_never_by_name(busy):
     route = "/v4/{subsystem}/volumes/{volume}"
     assert figure(busy, "sapi_http_requests_total", method="POST", route=route, status="2xx") == 3
-    busy.get("/surely/not/there")
-    assert figure(busy, "sapi_http_requests_total", method="GET", route="other", status="4xx") == 1
+    for method, path in (
+        ("GET", "/surely/not/there"),
+        ("BREW", "/surely/not/there"),
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+    ):
+        busy.open(path, method=method)
+    for method in ("GET", "other"):
+        assert figure(busy, "sapi_http_requests_total", method=method, route="other", status="4xx") == 1
     labels = {value for _, labels in counts(busy) for _, value in labels}
-    assert not {"a", "b", "/surely/not/there", "ann"} & labels
+    assert not {"a", "b", "/surely/not/there", "ann", "BREW", "/healthz", "/readyz", "/metrics"} & labels
 
 
 def test_requests_that_ask_to_wait_are_not_timed(front, client):
@@ -226,6 +237,19 @@ def test_what_was_counted_while_redis_was_away_is_told_later(front, redis_client
     counters.flush()
     counters.flush()
     assert redis_client.hget("sapi:metrics", "http GET /x 5xx") == b"2"
+
+
+def test_what_was_counted_last_is_told_when_the_process_ends(front, redis_client, monkeypatch):
+    at_end: list[Callable[[], object]] = []
+    monkeypatch.setattr(request_metrics, "at_end", at_end.append)
+    monkeypatch.setattr(CounterBuffer, "start_flushing", started := Mock())
+    app = Flask("ending")
+    request_metrics.init_app(app, front.services)
+    assert app.test_client().get("/x").status_code == 404
+    started.assert_called_once_with()
+    for callback in at_end:
+        callback()
+    assert redis_client.hgetall("sapi:metrics") == {b"http GET other 4xx": b"1"}
 
 
 def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):

@@ -164,7 +164,8 @@ def test_processes_of_one_parent_make_ids_of_their_own():
 
 
 def test_every_request_is_a_line_of_the_log(client, front):
-    with structlog.testing.capture_logs() as logged:
+    structlog.contextvars.bind_contextvars(trace_id="of the request before")
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logged:
         change = client.post("/v4/filer/volumes/a", headers={"X-Request-ID": "r-1"})
         client.get("/healthz")
         Front("redis://127.0.0.1:1/0").client().get("/readyz")
@@ -173,6 +174,7 @@ def test_every_request_is_a_line_of_the_log(client, front):
     expected = {"method": "POST", "path": "/v4/filer/volumes/a", "status": 202, "requested_by": "ann"}
     expected |= {"request_id": "r-1", "job_id": change.json["id"]}
     assert expected.items() <= line.items()
+    assert "trace_id" not in line
     assert (failed["path"], failed["status"], "job_id" in failed) == ("/readyz", 503, False)
 
 

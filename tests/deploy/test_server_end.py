@@ -1,4 +1,4 @@
-"""The server of the API ends on SIGTERM, also in its first second."""
+"""The server of the API has its port for administrators, and ends on SIGTERM, also in its first second."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from deploy.dev.embedded_redis import free_port
 from tests.deploy.stack import ROOT
@@ -20,7 +21,7 @@ _ENDS_WITHIN_S = 5
 def test_the_server_ends_in_its_first_second(moment: str) -> None:
     environment = {
         "PATH": os.environ["PATH"], "SAPI_BACKENDS": "dummy🌈DummyStorage", "SAPI_SECRET_KEY": "0" * 64,
-        "SAPI_REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONUTF8": "1",
+        "SAPI_REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONUTF8": "1", "SAPI_ADMIN_PORT": str(admin_port := free_port()),
     }  # fmt: skip
     command = [
         *(sys.executable, "-m", "api.serve", "--interface", "wsgi", "api.wsgi:app", "--http", "1", "--workers", "2"),
@@ -35,6 +36,8 @@ def test_the_server_ends_in_its_first_second(moment: str) -> None:
                 break
         workers = _children(server.pid)
         assert len(workers) >= 2
+        if awaited.startswith(b"Started"):
+            assert requests.get(f"http://127.0.0.1:{admin_port}/healthz", timeout=20).status_code == 200
         server.terminate()
         server.wait(_ENDS_WITHIN_S)
         _await_end(workers)

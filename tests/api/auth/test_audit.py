@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +199,14 @@ def test_who_ended_whose_sessions(client, log):
     assert expected.items() <= line.items()
 
 
-def test_a_crowd_of_refusals_is_counted_and_not_written(redis_client, log):
+def test_a_crowd_of_refusals_is_counted_and_not_written(redis_client, log, monkeypatch):
+    at_end: list[Callable[[], object]] = []
+    monkeypatch.setattr(auth.audit, "at_end", at_end.append)
     client = build(redis_client, audit_log=str(log.path), audit_rate=30).test_client()
     for _ in range(50):
         client.post("/v4/needs/ADMIN")
 
     assert len(log()) == 3
+    for callback in at_end:
+        callback()
+    assert [(line["event"], line["count"]) for line in log()] == [("left-out", 47)]

@@ -70,6 +70,18 @@ def test_passwords_cannot_be_guessed(redis_client):
     assert roles_of(client, headers=GOOD, **elsewhere) == EVERY
 
 
+def test_wrong_passwords_from_elsewhere_lock_nobody_out_where_they_signed_in(redis_client):
+    client = build(redis_client, **SETTINGS, sign_in_user_limit=1).test_client()
+
+    def tried(headers, address):
+        return client.get("/whoami", headers=headers, environ_base={"REMOTE_ADDR": address})
+
+    assert tried(GOOD, "192.0.2.1").status_code == 200
+    assert tried(basic("svc", "x"), "192.0.2.2").status_code == 401
+    assert tried(GOOD, "192.0.2.1").status_code == 200
+    assert tried(GOOD, "192.0.2.3").get_json()["limit"] == "SAPI_SIGN_IN_USER_LIMIT"
+
+
 def test_all_processes_count_together(redis_client):
     one, other = (build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client() for _ in range(2))
     assert [process.get("/whoami", headers=basic("svc", "x")).status_code for process in (one, other, one)] == [

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
+import redis
 import structlog
 
 from api.auth.recent_sign_ins import RecentSignIns
@@ -15,7 +18,8 @@ from api.reads import lookup as reads
 from api.response_cache import middleware as response_cache
 from tests.api.auth.house import bearer
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
-from worker.store.metrics import CounterBuffer
+from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer
+from worker.store.pipelined_reads import PipelinedReads
 from worker.store.sign_in_attempts import SignInAttempts
 
 __all__ = ["provider"]
@@ -52,7 +56,9 @@ def test_the_same_is_answered_without_the_application(read_service, path):
     assert (again.status_code, again.data, stable(again)) == (200, first.data, stable(first))
     assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
     assert again.headers["Cache-Status"] == "storage-api; hit; ttl=60"
+    assert [len(again.headers.getlist(name)) for name in sorted(_OWN)] == [1, 1, 1]
     assert read_service.get(path, X_Request_ID="mine").headers["X-Request-ID"] == "mine"
+    assert len(read_service.times) == 1
 
 
 def test_a_304_too(read_service):
@@ -74,7 +80,8 @@ def test_age_goes_on_and_ends_it(read_service):
     read_service.get()
     read_service.age("dummy/volumes", 30)
     read_service.get()
-    assert read_service.get().headers["Age"] == "30"
+    aged = read_service.get().headers
+    assert (aged["Age"], aged["Cache-Status"]) == ("30", "storage-api; hit; ttl=30")
     read_service.age("dummy/volumes", 31)
     stale = read_service.get()
     assert stale.headers["Cache-Status"] == "storage-api; hit; ttl=-1"
@@ -167,20 +174,25 @@ def test_every_answer_is_a_line_of_the_log(read_service):
 def test_every_answer_is_counted(read_service, monkeypatch):
     monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
     counters = read_service.app.extensions["storage-api-tally"]
-    before = counters._counts["cache volumes hit"]
+    before = Counter(counters._counts)
     for _ in range(3):
         read_service.get()
-    assert counters._counts["cache volumes hit"] - before == 3
+    counted, requests = counters._counts - before, "GET /v4/{subsystem}/volumes"
+    assert counted["cache volumes hit"] == counted[f"http {requests} 2xx"] == 3
+    assert sum(counted[f"time {requests} {bound}"] for bound in (*REQUEST_BOUNDS_MS, "inf")) == 3
 
 
-def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, redis_client, monkeypatch):
+@pytest.mark.parametrize(("network", "wrong"), [("127.0.0.1/32", 100), ("192.0.2.1/32", 300)])
+def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, redis_client, monkeypatch, network, wrong):
     # As after a moment, for which the process remembers that the password was right.
     monkeypatch.setattr(RecentSignIns, "counts", lambda *_: None)
     assert [read_service.get().status_code for _ in range(2)] == [200, 200]
     assert len(read_service.times) == 1
     attempts = SignInAttempts(redis_client, "sapi:", per_network=100, per_user=300)
-    for _ in range(100):
-        attempts.record_failure("admin", "127.0.0.1/32")
+    # From this network the user has not signed in lately.
+    redis_client.delete(*redis_client.keys("sapi:attempts:known:*"))
+    for _ in range(wrong):
+        attempts.record_failure("admin", network)
     assert read_service.get().status_code == 429
 
 
@@ -188,26 +200,35 @@ def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, red
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "times"),
     [
-        {"headers": {"Prefer": "wait=0"}}, {"headers": {"Pragma": "x"}},
-        {"headers": {"Cache-Control": "max-age=60"}},
-        {"environ_overrides": {"HTTP_TRANSFER_ENCODING": "chunked"}}, {"environ_overrides": {"CONTENT_LENGTH": "2"}},
-        {"environ_overrides": {"REMOTE_ADDR": "192.0.2.7"}}, {"environ_overrides": {"wsgi.url_scheme": "https"}},
-        {"query_string": "fields=name"}, {"method": "HEAD"},
+        ({"headers": {"Prefer": "wait=0"}}, 3), ({"headers": {"Pragma": "x"}}, 3),
+        ({"headers": {"Cache-Control": "max-age=60"}}, 3),
+        ({"environ_overrides": {"HTTP_TRANSFER_ENCODING": "chunked"}}, 3),
+        ({"environ_overrides": {"CONTENT_LENGTH": "2"}}, 3), ({"method": "HEAD"}, 3),
+        ({"environ_overrides": {"REMOTE_ADDR": "192.0.2.7"}}, 2),
+        ({"environ_overrides": {"wsgi.url_scheme": "https"}}, 2), ({"query_string": "fields=name"}, 2),
     ],
 )  # fmt: skip
-def test_whatever_may_be_answered_otherwise_goes_to_the_application(read_service, other):
+def test_whatever_may_be_answered_otherwise_goes_to_the_application(read_service, other, times):
+    """``times``: how often the application was asked in all; what depends on the time, or has a body, is not kept."""
     read_service.get()
     client = read_service.app.test_client()
-    answer = client.open(**{"path": "/v4/dummy/volumes", "auth": ("admin", "secret"), "method": "GET"} | other)
-    assert answer.status_code == 200
-    assert len(read_service.times) == 2
+    for _ in range(2):
+        answer = client.open(**{"path": "/v4/dummy/volumes", "auth": ("admin", "secret"), "method": "GET"} | other)
+        assert answer.status_code == 200
+    assert len(read_service.times) == times
     if other.get("method") == "HEAD":
         assert answer.data == b""
     # What was kept of the first one stands.
     assert read_service.get().status_code == 200
-    assert len(read_service.times) == 2
+    assert len(read_service.times) == times
+
+
+def test_redis_that_is_away_is_not_asked_again_for_the_same_request(read_service, monkeypatch):
+    read_service.get()
+    monkeypatch.setattr(PipelinedReads, "read", Mock(side_effect=redis.TimeoutError("slow")))
+    assert (read_service.get().status_code, len(read_service.times)) == (503, 1)
 
 
 def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
