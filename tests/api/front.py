@@ -125,14 +125,19 @@ class Front:
 
 
 def accepted(response: TestResponse) -> str:
-    """The path of the job that was accepted."""
+    """The path of the job that was accepted; its headers are those of every accepted job."""
     assert response.status_code == 202, response.json
-    return response.headers["Location"]
+    job, headers = response.get_json(), response.headers
+    assert headers["Operation-Location"] == headers["Location"] == job["links"]["self"]
+    assert ("Retry-After" in headers) is not job["done"]
+    assert (bool(headers["ETag"]), headers["Cache-Control"]) == (True, "no-store")
+    return headers["Location"]
 
 
 def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     """The problem document that was answered."""
     assert (response.status_code, response.content_type) == (status, "application/problem+json"), response.data
+    assert response.headers["Cache-Control"] == "no-store"
     document: dict[str, Any] = response.json  # type: ignore[assignment]
     assert document["code"] == code
     assert document["status"] == status

@@ -94,6 +94,16 @@ def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: p
     assert waits == [3.0]
 
 
+@pytest.mark.parametrize(("headers", "wait_s"), [({}, 2.0), ({"Prefer": "wait=7"}, 7.0)])
+def test_the_choice_waits_as_long_as_the_request_may(
+    client: Any, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], wait_s: float
+):
+    monkeypatch.setattr(submit, "read_order", read := Mock(side_effect=Problem("not-cached", "Nothing is at hand.")))
+    requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
+    problem(client.post(URL, json={"requests": requests}, headers=headers), 504, "not-cached")
+    assert read.call_args.args[1] == wait_s
+
+
 def test_a_batch_for_whose_end_nobody_can_wait_is_accepted_all_the_same(client: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(submit, "wait_for_end", Mock(side_effect=redis.TimeoutError("slow")))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]

@@ -93,16 +93,20 @@ def test_a_disk_that_is_full_for_a_while_ends_nothing(file, monkeypatch, delay_s
 
 def test_a_line_that_comes_while_others_are_written_is_written_too(file, monkeypatch):
     lines, write = BufferedLines(file, delay_s=0), file.write
-    both_written = threading.Event()
+    last_written = threading.Event()
 
-    def write_and_log(data: bytes) -> int:
-        monkeypatch.setattr(file, "write", lambda last: (write(last), both_written.set()))
+    def write_last(data):
+        write(data)
+        last_written.set()
+
+    def write_and_log(data):
+        monkeypatch.setattr(file, "write", write_last)
         _log(lines, b"2\n")
-        return write(data)
+        write(data)
 
     monkeypatch.setattr(file, "write", write_and_log)
     _log(lines, b"1\n")
-    assert both_written.wait(10)
+    assert last_written.wait(10)
     assert file.getvalue() == b"1\n2\n"
 
 
@@ -110,12 +114,12 @@ def test_one_thread_writes_at_a_time(file, monkeypatch):
     lines, write = BufferedLines(file, delay_s=_NEVER_S), file.write
     other = threading.Thread(target=lines.write_waiting)
 
-    def write_beside_another(data: bytes) -> int:
+    def write_beside_another(data):
         monkeypatch.setattr(file, "write", write)
         _log(lines, b"2\n")
         other.start()
         other.join(0.1)
-        return write(data)
+        write(data)
 
     monkeypatch.setattr(file, "write", write_beside_another)
     _log(lines, b"1\n")

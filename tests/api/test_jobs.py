@@ -17,6 +17,8 @@ from worker.catalog.operations import Role
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
 from worker.jobs.query import key_of
+from worker.jobs.service import Jobs
+from worker.store.results import CancelResult
 
 URL = "/v4/filer/volumes/db01"
 
@@ -227,7 +229,9 @@ class TestResult:
 
     def test_of_a_listing_is_what_was_asked_for(self, client, worker, succeeded):
         headers = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
-        path = accepted(client.get("/v4/filer/volumes?name=db01&fields=name", headers=headers))
+        response = client.get("/v4/filer/volumes?name=db01&fields=name", headers=headers)
+        path = accepted(response)
+        assert response.json["links"]["result"] == f"{path}/result?name=db01&fields=name"
         worker.carry_out(path)
         assert client.get(f"{path}/result").json == [{"name": "db01"}]
 
@@ -340,30 +344,42 @@ class TestRetry:
 
 class TestSettle:
     @pytest.fixture
-    def settling(self, front, redis_client, worker, queued):
-        """A change whose worker is gone, and whose outcome is being looked for."""
-        worker.take(queued)
-        redis_client.hset(f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}", "in_doubt_since", "1")
-        return queued
+    def lose_worker(self, redis_client, worker):
+        """Takes the worker of a change away, so that its outcome is being looked for."""
+
+        def lose(path):
+            worker.take(path)
+            redis_client.hset(f"sapi:job:{path.rpartition('/')[2]}", "in_doubt_since", "1")
+            return path
+
+        return lose
+
+    @pytest.fixture
+    def settling(self, lose_worker, queued):
+        """A change whose outcome is being looked for."""
+        return lose_worker(queued)
 
     @pytest.mark.parametrize(
-        ("outcome", "state", "code"),
+        ("outcome", "state", "code", "retryable"),
         [
-            ("succeeded", "succeeded", None),
-            ("failed", "failed", "worker-lost"),
-            ("unknown", "failed", "outcome-unknown"),
+            ("succeeded", "succeeded", None, None),
+            ("failed", "failed", "worker-lost", True),
+            ("unknown", "failed", "outcome-unknown", False),
         ],
     )
-    def test_an_operators_word_ends_it(self, client, settling, outcome, state, code):
+    def test_an_operators_word_ends_it(self, client, settling, outcome, state, code, retryable):
         job = client.post(f"{settling}/settle", json={"outcome": outcome}).json
         assert job["state"] == state
-        assert (job["error"] or {}).get("code") == code
+        assert [(job["error"] or {}).get(name) for name in ("code", "retryable")] == [code, retryable]
 
     def test_another_job_cannot_be_settled(self, client, queued):
         problem(client.post(f"{queued}/settle", json={"outcome": "failed"}), 409, "job-not-settling")
 
-    @pytest.mark.parametrize("outcome", ["succeeded", "failed", "unknown"])
-    def test_no_listing_from_before_is_shown_after_it(self, client, worker, settling, outcome):
+    @pytest.mark.parametrize(
+        ("outcome", "volume"), [("succeeded", "a"), ("failed", "a"), ("unknown", "a"), ("unknown", ":/a")]
+    )
+    def test_no_listing_from_before_is_shown_after_it(self, client, worker, lose_worker, outcome, volume):
+        settling = lose_worker(accepted(client.patch(f"/v4/filer/volumes/{volume}", json={"comment": "x"})))
         worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
         cached = {"Cache-Control": "only-if-cached, max-stale"}
         assert client.get("/v4/filer/volumes", headers=cached).status_code == 200
@@ -436,14 +452,15 @@ class TestList:
         assert paths[0] in self.listed(client.get(f"/v4/jobs?created_before={created[:-1]}5Z"))
 
     def test_it_goes_by_pages(self, client, paths):
-        first = client.get("/v4/jobs?limit=2&operation=create_volume")
-        assert self.listed(first) == paths[:2]
-        link = first.headers["Link"]
-        assert "limit=2&" in link
-        assert link.endswith('>; rel="next"')
-        second = client.get(link.partition(">")[0][1:])
-        assert self.listed(second) == paths[2:]
-        assert "Link" not in second.headers
+        page = client.get("/v4/jobs?limit=1&operation=create_volume")
+        for path in paths:
+            assert self.listed(page) == [path]
+            link = page.headers["Link"]
+            assert "limit=1&" in link
+            assert link.endswith('>; rel="next"')
+            page = client.get(link.partition(">")[0][1:])
+        assert self.listed(page) == []
+        assert "Link" not in page.headers
 
     @pytest.mark.parametrize(
         ("query", "numbers"),
@@ -551,6 +568,11 @@ class TestMany:
         """Three queued jobs, the newest first."""
         paths = [accepted(client.post(f"/v4/filer/volumes/{name}")) for name in ("a", "b", "c")]
         return [path.rpartition("/")[2] for path in reversed(paths)]
+
+    def test_one_that_has_gone_too_far_is_refused(self, client, queued, monkeypatch):
+        monkeypatch.setattr(Jobs, "cancel", lambda *_: CancelResult.TOO_LATE)
+        refused = [{"id": queued.rpartition("/")[2], "code": "job-not-cancellable"}]
+        assert client.post("/v4/jobs/cancel", json={"state": ["queued"]}).json == {"cancelled": [], "refused": refused}
 
     def test_what_the_filter_names_is_cancelled(self, client, worker, ids):
         worker.carry_out(f"/v4/jobs/{ids[2]}")

@@ -70,6 +70,8 @@ def busy(front, client, worker, redis_client):
     redis_client.hset("sapi:webhook_state:callbacks:a.example:443", "failing_since", "1000")
     redis_client.zadd("sapi:webhook_due:tickets", {"msg_1": 1})
     redis_client.zadd("sapi:webhook_running:tickets", {"msg_2": 1})
+    for host in "ab":
+        redis_client.zadd(f"sapi:webhook_due:callbacks:{host}.example:443", {"msg_1": 1})
     BreakerReport(front.services.redis, "sapi:", "one@here", {"filer": _filer(front)})()
     return client
 
@@ -255,6 +257,7 @@ def test_what_was_counted_last_is_told_when_the_process_ends(front, redis_client
 def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):
     assert figure(busy, "sapi_webhook_deliveries_total", outcome="delivered", receiver="tickets") == 1
     assert figure(busy, "sapi_webhook_waiting", receiver="tickets") == 2
+    assert figure(busy, "sapi_webhook_waiting", receiver="callbacks") == 2
     # Since the first second of 1970.
     assert figure(busy, "sapi_webhook_failing_seconds", receiver="tickets") == pytest.approx(time.time(), abs=60)
     # Of several hosts the one that has failed for the longest time counts.

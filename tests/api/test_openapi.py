@@ -32,6 +32,12 @@ def test_it_is_there_under_both_names_and_made_once(front):
     assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
 
 
+def test_below_a_prefix_it_names_that(front, document):
+    assert "servers" not in document
+    below = front.stranger().get("/openapi.json", base_url="http://localhost/storage").json
+    assert below == document | {"servers": [{"url": "/storage"}]}
+
+
 def test_it_names_the_version_of_the_source(document):
     source = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert document["info"]["version"] == source["project"]["version"]

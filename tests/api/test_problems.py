@@ -10,8 +10,10 @@ import pytest
 import redis
 import structlog
 
+from api.http.problems import problem_document, problem_of
 from tests.api.front import JSON, Front, problem
 from worker.catalog.operations import Role
+from worker.jobs.failure import Failure
 from worker.store.client import NotReplicated, ReplyLost
 
 
@@ -207,6 +209,18 @@ def test_of_a_read_nothing_can_have_been_accepted(front, monkeypatch, lost):
     assert "Nothing was accepted" in document["detail"]
     document = problem(front.client().delete("/v4/filer/volumes/a"), 503, "queue-unavailable")
     assert "may have been accepted" in document["detail"]
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_all_of_a_jobs_failure_is_told_also_of_a_later_version(retryable):
+    errors = ({"pointer": "/requests/1", "detail": "it is odd"},)
+    failure = Failure("code-of-a-later-version", "It broke.", retryable, {"code": "7", "message": "odd"}, errors)
+    assert problem_document(problem_of(failure)) == {
+        "type": "/problems/backend-error", "title": "Storage system error", "status": 502,
+        "detail": "It broke.",
+        "code": "backend-error", "retryable": retryable, "errors": [*errors],
+        "backend_error": {"code": "7", "message": "odd"},
+    }  # fmt: skip
 
 
 def test_a_problem_has_a_page_for_people(client):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from html import unescape
 
 import pytest
 
+from api.monitoring import service_status
 from api.resources.status import duration
 from tests.api.front import Front, accepted
 from worker.catalog.operations import Role
+from worker.store.metrics import totals
 
 
 def _text(response) -> str:
@@ -43,10 +47,13 @@ def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redi
     assert "No worker serves other.list" in text
 
 
-def test_all_is_well_is_said_when_it_is(front, client):
+def test_all_is_well_is_said_when_it_is(front, client, redis_client):
     queues = [f"{name}.{queue_class}" for name in ("filer", "other") for queue_class in ("write", "read", "list")]
     front.services.scripts.worker_heartbeat("one@host", dict.fromkeys(queues, 8))
+    redis_client.set("sapi:breaker:filer:one@host", "closed")
     assert "All is well" in _text(client.get("/console/"))
+    redis_client.set("sapi:breaker:filer:one@host", "half-open")
+    assert "Some workers could not reach filer lately" in _text(client.get("/console/"))
 
 
 def test_a_long_wait_is_said(front, client, redis_client):
@@ -116,6 +123,21 @@ def test_the_last_hundred_failures_are_remembered(front, client, worker, redis_c
     worker.fail(accepted(client.delete("/v4/filer/volumes/here")), "worker-lost")
     assert redis_client.llen("sapi:failures") == 100
     assert "worker-lost" in client.get("/console/").text
+
+
+def test_the_intervals_of_the_last_day_come_one_after_the_other(front, redis_client):
+    none = totals({})
+    for at in (1000, 1300, 1600):
+        redis_client.lpush("sapi:metrics_history", json.dumps({"at": at, **none}))
+    intervals = service_status.history(front.services)
+    assert [(each["from"], each["at"]) for each in intervals[:2]] == [(1000, 1300), (1300, 1600)]
+    assert intervals[2]["from"] == 1600
+    assert intervals[2]["at"] == pytest.approx(time.time(), abs=60)
+
+
+def test_a_worker_that_has_shut_down_does_so_no_longer(front, redis_client):
+    redis_client.zadd("sapi:draining", {"one@host": 1, "two@host": time.time() * 1000})
+    assert service_status.draining(front.services) == ["two@host"]
 
 
 def test_what_users_asked_in_vain_is_no_failure_of_the_service(client, worker):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from flask import Flask, g, request
 
+from api.services import turn_paused
+from api.turn_queue import TurnQueue
 from api.turns import ON_ADMIN_PORT, Turns, waited_for_turn_s
 from tests.api.front import Front, problem
 from worker.catalog.operations import Role
@@ -52,8 +54,8 @@ def taken(turns: Turns) -> Iterator[tuple[threading.Event, threading.Event]]:
     def work() -> None:
         with request_of():
             begins.set()
-            turns.begin(request.environ)
-            has_turn.set()
+            if turns.begin(request.environ):
+                has_turn.set()
             turns.end()
 
     with request_of():
@@ -91,16 +93,17 @@ def test_nobody_waits_when_redis_fails(turns: Turns, taken: tuple[threading.Even
 def test_others_wait_for_nobody(
     turns: Turns, taken: tuple[threading.Event, threading.Event], passes: Callable[[], AbstractContextManager[None]]
 ) -> None:
+    answers: Queue[bool] = Queue()
+
     def work() -> None:
+        with request_of(frozenset({Role.ADMIN})):
+            turns.identified()
         with passes():
-            turns.begin(request.environ)
+            answers.put(turns.begin(request.environ))
             turns.end()
 
-    with request_of(frozenset({Role.ADMIN})):
-        turns.identified()
-    thread = in_thread(work)
-    thread.join(20)
-    assert not thread.is_alive()
+    in_thread(work)
+    assert answers.get(timeout=20) is True
     assert not taken[1].is_set()
 
 
@@ -155,9 +158,13 @@ def _begin_in_vain(turns: Turns, waited: Queue[float]) -> None:
 
 
 @pytest.mark.parametrize("somebody", [ORDINARY, frozenset({Role.ADMIN})])
-def test_turns_rest_while_users_who_may_do_changes_are_there(somebody: frozenset[Role]) -> None:
-    rests: Queue[float] = Queue()
-    turns = Turns(1, 9, sleep=rests.put)
+def test_turns_rest_while_users_who_may_do_changes_are_there(
+    somebody: frozenset[Role], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However little a turn has computed.
+    monkeypatch.setattr("api.turns._REST", 1e9)
+    rests: list[float] = []
+    turns = Turns(1, 9, sleep=rests.append)
     with request_of(somebody):
         turns.identified()
         turns.end()
@@ -169,7 +176,7 @@ def test_turns_rest_while_users_who_may_do_changes_are_there(somebody: frozenset
             sum(range(1000))
         turns.end()
     thread.join(20)
-    assert rests.empty() is (somebody == ORDINARY)
+    assert rests == ([] if somebody == ORDINARY else [0.25])
 
 
 def _take_turn(turns: Turns) -> None:
@@ -197,12 +204,64 @@ def test_who_finds_no_place_is_refused_with_a_problem(redis_url: str, redis_clie
         waits = in_thread(lambda: stranger.get("/openapi.json"))
         while not turns.waiting:
             assert waits.is_alive()
-        answers: Queue[TestResponse] = Queue()
-        in_thread(lambda: answers.put(front.stranger().get("/openapi.json")))
-        refused = problem(answers.get(timeout=20), 429, "rate-limited")
-        assert (refused["limit"], front.client().get("/healthz").status_code) == ("SAPI_MAX_QUEUED", 200)
+        assert problem(_answer(front, "/openapi.json"), 429, "rate-limited")["limit"] == "SAPI_MAX_QUEUED"
+        assert [_answer(front, path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
     waits.join(20)
     assert not waits.is_alive()
+
+
+def _answer(front: Front, path: str, *roles: Role) -> TestResponse:
+    """What a request in a thread of its own is answered with."""
+    client = front.client(*roles) if roles else front.stranger()
+    answers: Queue[TestResponse] = Queue()
+    in_thread(lambda: answers.put(client.get(path)))
+    return answers.get(timeout=20)
+
+
+def test_who_may_do_changes_waits_for_nobody_after_a_first_request(redis_url: str, redis_client: Redis) -> None:
+    front = Front(redis_url, max_working=1)
+    assert _answer(front, "/v4/jobs", Role.ADMIN).status_code == 200
+    with front.services.turns.taken({}):
+        assert _answer(front, "/v4/jobs", Role.ADMIN).status_code == 200
+
+
+def test_a_request_of_a_request_leaves_it_its_turn(turns: Turns) -> None:
+    with turns.taken({}):
+        with turns.taken({}):
+            pass
+        assert _free_turns(turns) == 0
+    assert _free_turns(turns) == 1
+
+
+def test_who_waits_for_something_has_a_turn_again_afterwards(redis_url: str, redis_client: Redis) -> None:
+    front = Front(redis_url, max_working=1)
+    turns = front.services.turns
+    for waiting in (turn_paused, lambda: front.services.events.watch("job", end=False, has_slot=False)):
+        with front.app().test_request_context("/"), turns.taken(request.environ):
+            with waiting():
+                assert _free_turns(turns) == 1
+            assert _free_turns(turns) == 0
+
+
+def test_each_sender_is_one_and_whoever_had_a_turn_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def acquire(_queue: TurnQueue, sender: str, _timeout_s: float, *, again: bool = False) -> bool:
+        asked.append((sender, again))
+        return True
+
+    monkeypatch.setattr(TurnQueue, "acquire", acquire)
+    monkeypatch.setattr(TurnQueue, "release", lambda *_: None)
+    turns, known = Turns(1, 9), {"Cookie": "ann's"}
+    _identified(turns, known, Role.USER)
+    for headers in ({}, {"Cookie": "nobody's"}, known):
+        with Flask("test").test_request_context("/", headers=headers):
+            turns.begin(request.environ)
+            turns.pause()
+            turns.resume()
+            turns.end()
+    assert [sender for sender, again in asked if not again] == ["ann", "", "?", "ann"]
+    assert len([sender for sender, again in asked if again]) == 3
 
 
 def in_time(work: Callable[[], object]) -> bool:
@@ -247,8 +306,9 @@ def test_who_was_seen_with_a_role_for_changes_is_known(nobody_may_wait: Turns, h
     assert _waits_for_nobody(nobody_may_wait, known)
     assert not _waits_for_nobody(nobody_may_wait, other)
     assert not _waits_for_nobody(nobody_may_wait, {})
-    _identified(nobody_may_wait, other, Role.USER)
-    assert not _waits_for_nobody(nobody_may_wait, other)
+    for loses_the_role in (other, known):
+        _identified(nobody_may_wait, loses_the_role, Role.USER)
+        assert not _waits_for_nobody(nobody_may_wait, loses_the_role)
 
 
 def test_only_the_last_thousand_are_known(nobody_may_wait: Turns) -> None:
