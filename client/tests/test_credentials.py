@@ -111,10 +111,10 @@ class TestStored:
         assert headers == {"Authorization": f"Bearer {token}"}
         if token == "new":
             assert sent[0].form == {"client_id": "c", "grant_type": "refresh_token", "refresh_token": "r"}
-            kept = file.find("p", "u")
-            assert kept is not None
-            assert (kept["access_token"], kept["refresh_token"]) == ("new", "r2")
-            assert kept["expires_at"] - time.time() > 3000
+            entry_in_file = file.find("p", "u")
+            assert entry_in_file is not None
+            assert (entry_in_file["access_token"], entry_in_file["refresh_token"]) == ("new", "r2")
+            assert entry_in_file["expires_at"] - time.time() > 3000
 
     def test_a_provider_that_is_away_leaves_the_old_one(self, tmp_path: Path) -> None:
         credentials, _ = self.stored(tmp_path, expires_at=time.time())
@@ -190,12 +190,12 @@ class TestProvider:
                 run(oauth.arrive(self.provider, departure, bad))
 
     def test_the_device_flow_asks_as_often_as_it_may(self) -> None:
-        shown: list[Any] = []
+        prompts: list[Any] = []
         start = {"device_code": "d", "user_code": "u", "verification_uri": "https://v", "interval": 2}
         waits = [answer(400, {"error": error}) for error in ("authorization_pending", "slow_down")]
-        flow = oauth.device_flow(self.provider, lambda *told: shown.append(told))
+        flow = oauth.device_flow(self.provider, lambda *prompt: prompts.append(prompt))
         entry, sent, pauses = run(flow, answer(200, start), *waits, answer(200, {"access_token": "t"}))
-        assert (entry, pauses, shown) == ({"access_token": "t"}, [2.0, 2.0, 7.0], [("https://v", "u", None)])
+        assert (entry, pauses, prompts) == ({"access_token": "t"}, [2.0, 2.0, 7.0], [("https://v", "u", None)])
         assert {form_of(request)["device_code"] for request in sent[1:]} == {"d"}
         with pytest.raises(OAuthError, match="access_denied"):
             run(oauth.device_flow(self.provider, lambda *_: None), answer(200, start),

@@ -138,9 +138,9 @@ def test_a_read(what: str) -> None:
     call, path, is_listing = READS[what]
     more = {**_CHOSEN, "limit": 3} if is_listing else {}
     for fresh in (False, True):
-        asked, sent = face(answer(200, [{"name": "a"}] if is_listing else {"name": "a"}))
-        found = call(asked, fresh=fresh, **more)
-        names = [record.name for record in found] if is_listing else [found.name]
+        bound, sent = face(answer(200, [{"name": "a"}] if is_listing else {"name": "a"}))
+        value = call(bound, fresh=fresh, **more)
+        names = [record.name for record in value] if is_listing else [value.name]
         assert names == ["a"]
         assert (sent[0].path, sent[0].query) == (path, (*_QUERY, ("limit", "3")) if is_listing else ())
         is_forced = sent[0].headers.get("Cache-Control") == "no-cache"
@@ -149,8 +149,8 @@ def test_a_read(what: str) -> None:
 
 
 def test_locks_are_listed() -> None:
-    asked, sent = face(answer(200, [{"host": "h"}]))
-    assert [lock.host for lock in Volumes(asked, "s").locks("v", fresh=True)] == ["h"]
+    bound, sent = face(answer(200, [{"host": "h"}]))
+    assert [lock.host for lock in Volumes(bound, "s").locks("v", fresh=True)] == ["h"]
     assert (sent[0].path, sent[0].headers["Cache-Control"]) == ("/v4/s/volumes/v/locks", "no-cache")
 
 
@@ -164,25 +164,25 @@ class TestJobs:
             (lambda jobs: jobs.settle("1", "failed"), "POST", "/v4/jobs/1/settle"),
             (lambda jobs: jobs.retry("1"), "POST", "/v4/jobs/1/retry"),
         ):
-            asked, sent = face(answer(200, JOB))
-            assert call(Jobs(asked)).id == "1"  # type: ignore[no-untyped-call]
+            bound, sent = face(answer(200, JOB))
+            assert call(Jobs(bound)).id == "1"  # type: ignore[no-untyped-call]
             assert [(one.method, one.path) for one in sent] == [(method, path)]
 
     def test_of_its_own(self) -> None:
-        asked, sent = face(answer(200, JOB | {"id": "2"}))
-        job: Job[Any] = Job.bound(JobRecord.of(JOB), asked)
+        bound, sent = face(answer(200, JOB | {"id": "2"}))
+        job: Job[Any] = Job.bound(JobRecord.of(JOB), bound)
         assert [job.refresh().id, job.cancel().id, job.retry().id] == ["2"] * 3
         assert [one.path for one in sent] == ["/v4/jobs/1", "/v4/jobs/1/cancel", "/v4/jobs/1/retry"]
-        asked.driver.answers = (answer(200, ENDED),)  # type: ignore[attr-defined]
+        bound.driver.answers = (answer(200, ENDED),)  # type: ignore[attr-defined]
         assert job.ended().state == "succeeded"
 
     def test_many(self) -> None:
-        asked, sent = face(answer(200, [JOB]))
-        assert [job.id for job in Jobs(asked).list(all=True, state="failed", limit=5)] == ["1"]
+        bound, sent = face(answer(200, [JOB]))
+        assert [job.id for job in Jobs(bound).list(all=True, state="failed", limit=5)] == ["1"]
         assert sent[0].query == (("all", "true"), ("state", "failed"), ("limit", "5"))
         for what, name in (("cancel", "cancelled"), ("retry", "jobs")):
-            asked, sent = face(answer(200, {name: ["1"]}))
-            assert getattr(Jobs(asked), f"{what}_all")(volume="v").done == ("1",)
+            bound, sent = face(answer(200, {name: ["1"]}))
+            assert getattr(Jobs(bound), f"{what}_all")(volume="v").done == ("1",)
             assert (sent[0].path, sent[0].body) == (f"/v4/jobs/{what}", {"volume": "v"})
 
 
@@ -190,8 +190,8 @@ class TestBatches:
     """Asked for at the end of the block, unless something went wrong in it."""
 
     def batch(self, *answers: Any, wait: bool) -> tuple[Batch, list[Any]]:
-        asked, sent = face(*answers)
-        return Batch(asked, "b", "stop", 2, {"idempotency_key": "k"}, wait=wait), sent
+        bound, sent = face(*answers)
+        return Batch(bound, "b", "stop", 2, {"idempotency_key": "k"}, wait=wait), sent
 
     def test_without_waiting(self) -> None:
         batch, sent = self.batch(answer(202, JOB), wait=False)
@@ -213,9 +213,9 @@ class TestBatches:
 
     def test_of_each_volume_that_meets_a_condition(self) -> None:
         ended = JOB | {"state": "succeeded", "done": True}
-        asked, sent = face(answer(202, JOB), answer(200, ended), answer(200, [{"job": "2", "status": 201}]))
+        bound, sent = face(answer(202, JOB), answer(200, ended), answer(200, [{"job": "2", "status": 201}]))
         options: Any = {"purge_old_if_needed": True, "on_failure": "stop"}
-        (member,) = Volumes(asked, "s").snapshot_each("x", where={"name": "a*"}, **options)
+        (member,) = Volumes(bound, "s").snapshot_each("x", where={"name": "a*"}, **options)
         assert member.status == 201
         assert sent[0].body == {
             "for_each": {"subsystem": "s", "where": "name=a*"},

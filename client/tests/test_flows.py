@@ -87,9 +87,9 @@ class TestAsking:
     def test_errors_of_others_are_told_as_such(self) -> None:
         request = Request("GET", "/x", headers={"X-Request-ID": "mine"})
         foreign = Response(404, {"content-type": "application/json"}, b'{"code": "no-such-volume", "detail": "d"}')
-        found = problem_of(foreign, request)
-        assert (found.code, found.status, found.request_id) == ("", 404, "mine")
-        assert "not as the storage API does" in found.detail
+        refusal = problem_of(foreign, request)
+        assert (refusal.code, refusal.status, refusal.request_id) == ("", 404, "mine")
+        assert "not as the storage API does" in refusal.detail
         named = problem_of(Response(503, {"x-request-id": "theirs"}), request)
         assert (named.request_id, "takes no requests" in named.detail) == ("theirs", True)
 

@@ -267,9 +267,9 @@ def test_the_health_of_a_storage_system_is_published(bench: Bench):
     ):  # fmt: skip
         filer.error = error
         monitor._check(gateway)
-        found = json.loads(bench.client.get(f"{PREFIX}health:{SUBSYSTEM}") or "")
-        assert (found["status"], found["code"]) == (status, code)
-        assert found["detail"] == "almost full" if error is None else found["detail"]
+        report = json.loads(bench.client.get(f"{PREFIX}health:{SUBSYSTEM}") or "")
+        assert (report["status"], report["code"]) == (status, code)
+        assert report["detail"] == "almost full" if error is None else report["detail"]
         assert 100 < bench.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
 
 

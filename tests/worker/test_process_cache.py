@@ -19,11 +19,11 @@ class Store:
     """Listings of one size, and what was asked of them."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, int, int]] = []
+        self.requests: list[tuple[str, int, int]] = []
         self.likes: list[Listing | None] = []
 
     def load(self, version: ListingVersion, like: Listing | None = None) -> Listing | None:
-        self.asked.append((version.cache_key, version.base_seq, version.seq))
+        self.requests.append((version.cache_key, version.base_seq, version.seq))
         self.likes.append(like)
         return None if version.base == "gone" else Listing.unpack(_PACKED, like)
 
@@ -31,13 +31,13 @@ class Store:
         if version.seq > 90:
             return None
         texts = [orjson.dumps({"name": "new", "seq": seq}) for seq in range(after_seq + 1, version.seq + 1)]
-        self.asked.append(("changes", after_seq, version.seq))
+        self.requests.append(("changes", after_seq, version.seq))
         return [Change("new", text) for text in texts]
 
     def take(self) -> list[tuple[str, int, int]]:
         """What was asked since the last call."""
-        asked, self.asked = self.asked, []
-        return asked
+        requests, self.requests = self.requests, []
+        return requests
 
 
 def _version(cache_key: str, seq: int = 1, base_seq: int = 1, base: str = "base") -> ListingVersion:

@@ -173,11 +173,11 @@ def test_the_first_failure_is_noted_once_and_an_attempt_that_does_not_count_is_t
     assert 5000 < int(bench.field(job_id, "not_before")) - _now_ms(bench) <= 7000
     assert len(json.loads(bench.field(job_id, "attempts"))) == 1
     # A sweep ends no delay, except one that seems to be of an hour since the clock was set back.
-    for not_before, kept in ((bench.field(job_id, "not_before"), True), (str(_now_ms(bench) + 3_600_000), False)):
+    for not_before, is_kept in ((bench.field(job_id, "not_before"), True), (str(_now_ms(bench) + 3_600_000), False)):
         bench.client.hset(f"{PREFIX}job:{job_id}", "not_before", not_before)
         bench.client.zadd(f"{PREFIX}due:{SUBSYSTEM}", {job_id: 1})
         node.sweep()
-        assert bench.field(job_id, "not_before") == (not_before if kept else "")
+        assert bench.field(job_id, "not_before") == (not_before if is_kept else "")
 
 
 def test_a_job_that_is_returned_without_a_reason_has_not_failed(bench: Bench):

@@ -126,15 +126,15 @@ def test_what_the_filer_says_is_cut_to_a_length_and_keeps_names_of_fields() -> N
 
 
 @pytest.mark.parametrize(
-    ("hostname", "message", "shown"),
+    ("hostname", "message", "expected"),
     [
         ("filer01.example.org", "api on filer01 has 10 volumes", "... on ... has 10 volumes"),
         ("10.1.2.3", "api on 10.1.2.3 has 10 volumes", "... on ... has 10 volumes"),
     ],
 )
-def test_the_client_hides_its_host_and_account(hostname: str, message: str, shown: str) -> None:
+def test_the_client_hides_its_host_and_account(hostname: str, message: str, expected: str) -> None:
     options = NetappOptions(username="api", password=Secret("p"), vserver="vs1", hostname=hostname)
-    assert OntapClient(options, LoginGuard()).translator.clean(message) == shown
+    assert OntapClient(options, LoginGuard()).translator.clean(message) == expected
 
 
 def test_fields_are_refused_by_their_name_or_their_parent_s() -> None:
