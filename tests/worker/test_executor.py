@@ -82,6 +82,13 @@ def test_the_result_of_a_read_is_the_listing_as_of_its_beginning(bench: Bench):
     assert version.base_seq == version.seq > 0
 
 
+def test_a_look_up_of_what_is_not_there_leaves_nothing_in_redis(bench: Bench):
+    job_id = bench.accept("get_volume", volume="nowhere")
+    bench.node().carry_out(job_id)
+    assert bench.job(job_id).state is State.FAILED
+    assert not bench.client.exists(f"{PREFIX}listing:{SUBSYSTEM}/volumes/nowhere")
+
+
 def test_a_change_by_path_is_in_what_is_cached_by_name(bench: Bench):
     bench.node().carry_out(bench.accept("get_volume", volume="vol"))
     bench.node().carry_out(bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33))
