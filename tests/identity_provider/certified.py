@@ -94,7 +94,7 @@ def _install() -> None:
     if npm is None:
         pytest.skip("oidc-provider is not installed, and there is no npm")
     _BUILD.mkdir(exist_ok=True)
-    # Installed elsewhere and moved here whole: what is cut off, or done twice at the same time, leaves nothing half there.
+    # Installed elsewhere and moved here whole: nothing half is left by what is cut off, or done twice at once.
     with tempfile.TemporaryDirectory(dir=_BUILD) as folder:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(_HERE / name, folder)
