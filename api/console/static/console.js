@@ -31,11 +31,23 @@
     return active && active.closest("[data-refresh]") && active.matches("input, select, textarea");
   }
 
+  // Also when it was begun while the page was on its way, or when the focus has moved on to the button.
+  function isFilledIn(part) {
+    const active = document.activeElement;
+    return (part.contains(active) && active.matches("input, select, textarea"))
+      || [...part.querySelectorAll("input, select, textarea")].some(isChanged);
+  }
+
+  function isChanged(field) {
+    if (field.tagName !== "SELECT") return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+    return field.selectedIndex !== Math.max(0, [...field.options].findIndex((option) => option.defaultSelected));
+  }
+
   function exchange(fresh) {
     if (isWaiting(document) && !isWaiting(fresh)) { location.reload(); return; }
     for (const old of parts()) {
       const now = fresh.getElementById(old.id);
-      if (!now || now.outerHTML === old.outerHTML) continue;
+      if (!now || now.outerHTML === old.outerHTML || isFilledIn(old)) continue;
       const place = placeOf(document.activeElement, old);
       const open = [...old.querySelectorAll("details")].map((each) => each.open);
       const left = [...old.querySelectorAll(".scroll")].map((each) => each.scrollLeft);

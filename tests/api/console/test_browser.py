@@ -68,6 +68,24 @@ def test_a_change_in_doubt_is_settled_by_hand(
         assert page.get_by_role("button", name="Settle").count() == 0
 
 
+def test_what_was_chosen_in_a_form_stays_when_the_page_is_brought_up_to_date(
+    browser: Browser, front: Front, client: FlaskClient, worker: Worker, redis_client: Redis
+) -> None:
+    path = accepted(client.post("/v4/filer/volumes/doubt2", json={}))
+    worker.take(path)
+    job, page_path = f"sapi:job:{path.rpartition('/')[2]}", path.replace("/v4", "/console")
+    redis_client.hset(job, mapping={"in_doubt_since": "1", "message": "the outcome is being settled"})  # type: ignore[arg-type]
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.goto(page_path)
+        page.get_by_label("The change").select_option("cannot be told")
+        page.evaluate("document.activeElement.blur()")
+        redis_client.hset(job, "message", "still being settled")
+        with page.expect_response(lambda response: response.url.endswith(page_path)):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.evaluate("() => new Promise((done) => setTimeout(done, 0))")
+        assert page.get_by_label("The change").evaluate("field => field.selectedOptions[0].text") == "cannot be told"
+
+
 def test_a_failed_job_is_retried_and_the_new_one_cancelled(
     browser: Browser, front: Front, client: FlaskClient, worker: Worker
 ) -> None:
