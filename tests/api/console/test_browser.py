@@ -74,7 +74,7 @@ def test_what_was_chosen_in_a_form_stays_when_the_page_is_brought_up_to_date(
     path = accepted(client.post("/v4/filer/volumes/doubt2", json={}))
     worker.take(path)
     job, page_path = f"sapi:job:{path.rpartition('/')[2]}", path.replace("/v4", "/console")
-    redis_client.hset(job, mapping={"in_doubt_since": "1", "message": "the outcome is being settled"})  # type: ignore[arg-type]
+    redis_client.hset(job, mapping={"in_doubt_since": "1", "message": "the outcome is being settled"})
     with served(front.app()) as url, opened(browser, url) as page:
         page.goto(page_path)
         page.get_by_label("The change").select_option("cannot be told")
