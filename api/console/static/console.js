@@ -13,7 +13,7 @@
 
   async function refresh(byClock) {
     if (busy) { again = true; return; }
-    if (document.hidden || editing()) { plan(); return; }
+    if (document.hidden) { plan(); return; }
     busy = true;
     try {
       const headers = { Accept: "text/html", ...(byClock && !isWaiting(document) ? { "X-Console-Update": "1" } : {}) };
@@ -25,13 +25,8 @@
     if (again) { again = false; soon(); } else plan();
   }
 
-  // Nothing is exchanged under the hands of somebody who fills in a form or has opened a menu.
-  function editing() {
-    const active = document.activeElement;
-    return active && active.closest("[data-refresh]") && active.matches("input, select, textarea");
-  }
-
-  // Also when it was begun while the page was on its way, or when the focus has moved on to the button.
+  // Nothing is exchanged under the hands of somebody who fills in a form or has opened a menu, also not when that was
+  // begun while the page was on its way, or when the focus has moved on to the button.
   function isFilledIn(part) {
     const active = document.activeElement;
     return (part.contains(active) && active.matches("input, select, textarea"))
@@ -44,7 +39,10 @@
   }
 
   function exchange(fresh) {
-    if (isWaiting(document) && !isWaiting(fresh)) { location.reload(); return; }
+    if (isWaiting(document) && !isWaiting(fresh)) {
+      if (![...parts()].some(isFilledIn)) location.reload();
+      return;
+    }
     for (const old of parts()) {
       const now = fresh.getElementById(old.id);
       if (!now || now.outerHTML === old.outerHTML || isFilledIn(old)) continue;
