@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_flushing_threads() -> Iterator[None]:
+    """Counters are written when a test reads them: a thread would write those of one test while the next one counts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.store.metrics.CounterBuffer.start_flushing", lambda _self: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_front(redis_url: str) -> Front:
     """Made once: an application takes a while, and keeps nothing of a request."""
@@ -26,7 +34,9 @@ def shared_front(redis_url: str) -> Front:
 
 @pytest.fixture
 def front(shared_front: Front, redis_client: Redis) -> Front:
-    """On an empty Redis."""
+    """On an empty Redis, with nothing counted."""
+    shared_front.flush_counters()
+    redis_client.delete("sapi:metrics")
     return shared_front
 
 

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.auth import AuthSettings
+from api.monitoring.request_metrics import EXTENSION as COUNTERS
 from api.services import Services
 from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystem
@@ -99,6 +100,11 @@ class Front:
             )
             self._apps[roles] = create_app(self.services, settings)
         return self._apps[roles]
+
+    def flush_counters(self) -> None:
+        """Write what was counted until now."""
+        for app in self._apps.values():
+            app.extensions[COUNTERS].flush()
 
     def client(self, *roles: Role) -> FlaskClient:
         """A client that is signed in with these roles (none: with every one)."""

@@ -14,7 +14,6 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.auth import AuthSettings
-from api.monitoring.request_metrics import EXTENSION as COUNTERS
 from api.services import Services
 from api.settings import ApiSettings
 from storage_backends.configuration.subsystems import Subsystems
@@ -136,8 +135,6 @@ class Service:
         self.redis.hset(key, "as_of", int(as_of) - int(seconds * 1000))
 
     def close(self) -> None:
-        # Now, and not by its thread when Redis holds what the next test counts.
-        self.app.extensions[COUNTERS].flush()
         self.worker.publisher.close()
         self.services.publisher.close()
         self.redis.close()
