@@ -28,12 +28,13 @@ _RECOVERY_S = 2.0
 class BearerAuthenticator:
     """Tokens of one provider."""
 
-    def __init__(self, provider: IdentityProvider) -> None:
+    def __init__(self, provider: IdentityProvider, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare it; ``clock``: a monotonic clock in seconds."""
         self._provider = provider
         self._settings = provider.settings
         self._audience = self._settings.oauth_audience or self._settings.oauth_client_id
-        self._introspected = TokenCache(self._introspect, _ANSWER_TTL_S)
-        self._groups = TokenCache(self._ask_groups, _GROUPS_TTL_S)
+        self._introspected = TokenCache(self._introspect, _ANSWER_TTL_S, clock=clock)
+        self._groups = TokenCache(self._ask_groups, _GROUPS_TTL_S, clock=clock)
 
     def identity(self, token: str) -> Identity:
         """Return the identity of a token's owner.

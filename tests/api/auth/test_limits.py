@@ -9,7 +9,7 @@ import threading
 import pytest
 import redis
 
-from tests.api.auth.house import build
+from tests.api.auth.house import bearer, build, with_provider
 
 
 def user(name):
@@ -49,6 +49,18 @@ def test_others_are_not_counted_with_them(redis_client):
         assert client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}).status_code == 429
     forged = {"environ_base": {"REMOTE_ADDR": "10.0.0.1"}, "headers": {"X-Forwarded-For": "10.9.9.9"}}
     assert client.post("/v4/needs/USER", **forged).status_code == 429
+
+
+def test_users_of_one_name_are_counted_by_their_ids(redis_client, provider):
+    client = with_provider(redis_client, provider, rate_limit="1/hour").test_client()
+
+    def status(subject, name):
+        token = provider.token(sub=subject, preferred_username=name)
+        return client.post("/v4/needs/USER", headers=bearer(token)).status_code
+
+    assert status("id-of-adam", "adam") == 200
+    assert status("id-of-bob", "adam") == 200
+    assert status("id-of-adam", "renamed") == 429
 
 
 def test_reads_are_not_counted(redis_client):

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from api.auth.bearer import TokenCache
+from api.auth import AuthSettings
+from api.auth.bearer import BearerAuthenticator, TokenCache
 from api.auth.cached_document import CachedDocument
+from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderUnavailable
-from api.auth.tokens import TokenVerifier
-from tests.api.auth.house import bearer, build, callback_of, roles_of, sign_in, with_provider
+from api.auth.tokens import InvalidToken, TokenVerifier
+from tests.api.auth.house import SECRET_KEY, bearer, build, callback_of, roles_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
+from worker.config.settings import load
 
 ADMINS = ["it db, admins"]
 HOUR_S = 3600.0
@@ -78,6 +81,48 @@ class TestDocument:
                 document.renew()
             counts.append(asked.count)
         assert counts == [5, 6, 11]
+
+
+class TestBearerTokens:
+    """How long the provider's word about a token is believed."""
+
+    @pytest.fixture
+    def words(self, monkeypatch):
+        """What the provider says of every token; and says it at each of its addresses."""
+        words: dict[str, Any] = {"active": True, "sub": "adam", "groups": ADMINS}
+        for module in ("bearer", "provider"):
+            monkeypatch.setattr(f"api.auth.{module}.request_json", lambda *_args, **_more: dict(words))
+        return words
+
+    def identities(self, asked, **settings):
+        return BearerAuthenticator(
+            IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, oauth_client_id=CLIENT_ID, **settings)),
+            clock=asked.clock,
+        )
+
+    def test_a_revoked_one_works_for_ten_seconds(self, asked, words):
+        identities = self.identities(asked, oauth_introspection_url="https://sso.example.org/introspect")
+        identities.identity("opaque")
+        words["active"] = False
+        asked.now_s += 9.9
+        assert identities.identity("opaque").name == "adam"
+        asked.now_s += 0.1
+        with pytest.raises(InvalidToken):
+            identities.identity("opaque")
+
+    def test_groups_that_were_taken_away_count_for_a_minute(self, asked, words):
+        identities = self.identities(
+            asked,
+            oauth_introspection_url="https://sso.example.org/introspect",
+            oauth_groups_url="https://sso.example.org/groups",
+            oauth_groups_claim="roles",
+        )
+        of_token = []
+        for passed_s in (0, 59.9, 0.1):
+            asked.now_s += passed_s
+            of_token.append(identities.identity("opaque").groups)
+            words["groups"] = []
+        assert of_token == [tuple(ADMINS), tuple(ADMINS), ()]
 
 
 class TestTokens:

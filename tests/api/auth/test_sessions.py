@@ -45,6 +45,15 @@ def test_behind_tls_the_cookie_is_secure(redis_client):
     assert "; Secure" in cookie
 
 
+def test_the_cookie_is_secure_where_that_is_set(redis_client):
+    client = build(redis_client, debug=True, session_secure=True).test_client()
+
+    cookie = client.get("/login").headers["Set-Cookie"]
+
+    assert cookie.startswith("__Host-sapi_session=")
+    assert "; Secure" in cookie
+
+
 def test_a_forged_scheme_is_not_believed(client):
     cookie = client.get("/login", headers={"X-Forwarded-Proto": "https"}, environ_base={"REMOTE_ADDR": "10.0.0.1"})
 

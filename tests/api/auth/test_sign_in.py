@@ -50,6 +50,16 @@ def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):
     assert provider.request_counts["/userinfo"] == 1
 
 
+def test_groups_of_somebody_else_are_not_taken_over(redis_client, provider, monkeypatch):
+    provider.hidden_claims = {"groups"}
+    client = with_provider(redis_client, provider).test_client()
+    for owner, roles in (("adam", {"USER"}), ("anna", {"USER", "ADMIN"})):
+        answer = provider.users[owner].claims() | {"groups": ["it db, admins"]}
+        monkeypatch.setattr("api.auth.provider.IdentityProvider.userinfo", lambda *_, answer=answer: answer)
+        sign_in(client, "anna")
+        assert roles_of(client) == roles
+
+
 def test_groups_may_stand_under_another_claim(redis_client, provider):
     client = with_provider(
         redis_client, provider, oauth_groups_claim="preferred_username", role_admin_groups=("anna",)

@@ -174,6 +174,12 @@ class TestMemory:
         worker_of(front).carry_out(accepted(front.client().get(VOLUMES, headers=ASYNC)))
         nearly_full(90)
         assert front.stranger().get(VOLUMES).status_code == 200
+        # And no job refreshes one that is stale; another process has not looked at the memory before.
+        as_of_ms: Any = redis_client.hget("sapi:listing:filer/volumes", "as_of")
+        redis_client.hset("sapi:listing:filer/volumes", "as_of", int(as_of_ms) - 100_000)
+        stale = open_front(redis_url).client().get(VOLUMES)
+        assert (stale.status_code, stale.headers["Age"]) == (200, "100")
+        assert "Operation-Location" not in stale.headers
 
 
 class TestLeftovers:

@@ -27,6 +27,14 @@ def test_no_cache_on_one_object_asks_the_filer(warm):
     assert answer.json["operation"] == "get_volume"
 
 
+def test_no_cache_on_a_path_asks_the_filer_whose_it_is(warm):
+    path = f"volumes/node:{warm.get('volumes/acclog_backup01').json['junction_path']}"
+    assert warm.get(path).json["name"] == "acclog_backup01"
+    for below in ("", "/snapshots", "/locks"):
+        job = warm.get(f"{path}{below}", Cache_Control="no-cache").json
+        assert job["request"]["volume"] == path.removeprefix("volumes/")
+
+
 @pytest.mark.parametrize(
     ("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200), (100, "max-stale=1000", 202)]
 )

@@ -94,6 +94,13 @@ def test_a_password_counts_without_a_session(idle):
     assert idle("DELETE", "/dummy/volumes/a%20b").status_code == 400
 
 
+def test_a_password_counts_for_nothing_beside_a_session(idle, audited):
+    client = idle.service.app.test_client()
+    client.get("/login")
+    client.delete(CHANGE, auth=("admin", "secret"))
+    assert audited()[-1]["who"] == "developer"
+
+
 def test_a_cookie_header_that_ends_oddly_is_read(idle):
     client = idle.service.app.test_client()
     cookie, *attributes = client.get("/login").headers["Set-Cookie"].split("; ")
@@ -180,17 +187,21 @@ def _counted(text, operation, status):
     return sum(float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
 
 
-def test_the_operator_sees_who_still_comes(ask, caplog):
-    before = _metrics(ask)
+@pytest.fixture
+def audited(caplog):
+    """Returns the events that were written to the audit log meanwhile."""
     logger = logging.getLogger("audit")
     logger.addHandler(caplog.handler)
-    try:
-        for method in ("GET", "GET", "HEAD"):
-            assert ask(method, "/dummy/volumes", User_Agent="old-script/1.2").status_code == 200
-        assert ask("PUT", "/dummy/volumes/nope/locks/h", User_Agent="old-script/1.2").status_code == 404
-    finally:
-        logger.removeHandler(caplog.handler)
-    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "audit"]
+    yield lambda: [json.loads(record.getMessage()) for record in caplog.records if record.name == "audit"]
+    logger.removeHandler(caplog.handler)
+
+
+def test_the_operator_sees_who_still_comes(ask, audited):
+    before = _metrics(ask)
+    for method in ("GET", "GET", "HEAD"):
+        assert ask(method, "/dummy/volumes", User_Agent="old-script/1.2").status_code == 200
+    assert ask("PUT", "/dummy/volumes/nope/locks/h", User_Agent="old-script/1.2").status_code == 404
+    lines = audited()
     assert [line["operation"] for line in lines] == ["v3_get_volumes"] * 3 + ["v3_put_locks"]
     assert {(line["api"], line["user_agent"], line["who"]) for line in lines} == {("v3", "old-script/1.2", "admin")}
     text = _metrics(ask)
