@@ -37,7 +37,7 @@ def unix_us(text: str) -> int | None:
     if parts is None:
         return None
     time = parts["time"] or "00:00:00"
-    # A leap second counts as the last microsecond before the next minute.
+    # A leap second counts as the first second of the next minute.
     leap = time.endswith(":60")
     try:
         local = datetime.fromisoformat(f"{parts['date']}T{time[:-2] + '59' if leap else time}+00:00")

@@ -288,6 +288,10 @@ class TestForEach:
         document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
         assert pointers(document) == ["/for_each/where"]
 
+    def test_who_may_not_list_volumes_may_not_choose_them(self, front, volumes):
+        response = front.client(Role.ADMIN).post(URL, json=self.order("name=db*"))
+        assert problem(response, 403, "missing-role")["role"] == Role.USER
+
     def test_the_same_key_is_the_same_batch_whatever_it_would_choose_now(self, front, client, worker, volumes):
         order = {**self.order("name=db1"), "request": {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}}
         headers = {"Idempotency-Key": "each"}

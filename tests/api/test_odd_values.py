@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from api.schemas.times import unix_us
 from tests.api.front import Front
 
 _ODD = [
@@ -100,3 +101,22 @@ def test_in_a_path(quick: Front, redis_client: Any, value: str) -> None:
     for path in ("/v4/{}/volumes", "/v4/filer/volumes/{}", "/v4/filer/export/{}", "/v4/jobs/{}", "/v4/jobs/{}/result"):
         for method in ("GET", "POST", "DELETE"):
             _never_fails(client, method, path.format(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-02", 86400),
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T02:00:00+02:00", 0),
+        ("1970-01-01T02:00:00 02:00", 0),
+        ("1969-12-31 22:30:00-01:30", 0),
+        ("1970-01-01t00:00:01.2500000001z", 1.25),
+        ("1970-01-01T00:59:60Z", 3600),
+        ("1970-01-01T00:00:00", None),
+        ("1970-01-01T00:00:00+24:00", None),
+        ("1970-01-01T00:00:00+00:60", None),
+    ],
+)
+def test_times_are_read_to_the_microsecond(text, seconds):
+    assert unix_us(text) == (None if seconds is None else seconds * 10**6)

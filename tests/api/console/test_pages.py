@@ -134,12 +134,16 @@ class TestJob:
         assert answers[0].headers["Location"] == answers[1].headers["Location"]
         assert job in client.get(answers[0].headers["Location"]).text
 
-    def test_only_those_who_may_are_offered_to_cancel_and_retry(self, front: Front, client, worker):
+    def test_only_those_who_may_are_offered_to_cancel_and_retry(self, front: Front, client, worker, redis_client):
         queued = accepted(client.post("/v4/filer/volumes/c1", json={})).rpartition("/")[2]
         failed = accepted(client.post("/v4/filer/volumes/c2", json={}))
         worker.fail(failed, "backend-error")
         user = front.client(Role.USER)
         assert "/cancel" in user.get(f"/console/jobs/{queued}").text  # It is the same user's own.
+        redis_client.hset(f"sapi:job:{queued}", mapping={"requester": "bob", "requester_key": "x"})
+        for roles, may_cancel in (((Role.USER, Role.ADMIN), False), ((Role.USER, Role.UBER_ADMIN), True)):
+            page = front.client(*roles).get(f"/console/jobs/{queued}")
+            assert (page.status_code, f"{queued}/cancel" in page.text) == (200, may_cancel)
         assert f"{failed.rpartition('/')[2]}/retry" not in user.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
         assert f"{failed.rpartition('/')[2]}/retry" in client.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
 
@@ -291,6 +295,21 @@ def test_the_latest_changes_are_not_buried_by_reads(client, filled):
     page = client.get("/console/").text
     assert "Create lock" in page.partition('id="jobs"')[2]
     assert "List volumes" not in page.partition('id="jobs"')[2].partition("</section>")[0]
+
+
+def test_what_is_said_of_a_page_is_not_said_of_its_data(client, filled):
+    for header in (
+        {"If-None-Match": "*"},
+        {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+        {"If-Match": '"x"'},
+        {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {"Cache-Control": "no-cache"},
+        {"Pragma": "no-cache"},
+        {"Accept-Encoding": "gzip"},
+        {"Range": "bytes=0-1"},
+    ):
+        page = client.get("/console/filer/volumes", headers=header)
+        assert (page.status_code, "db01" in page.text) == (200, True), header
 
 
 def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from api.v3.fields import VOLUME_KEYS
+from api.v3.fields import VOLUME_KEYS, project
 from api.v3.headers import is_below
+from worker.catalog.resource_types import VOLUME
 
 GB = 10**9
 
@@ -31,6 +32,12 @@ def test_a_volume_has_its_17_keys_in_their_order(ask):
     assert ask("GET", "/dummy/volumes/v1").json == made.json
     assert made.json in listed.json
     assert int(listed.headers["Age"]) >= 0
+
+
+def test_what_a_filer_leaves_empty_is_null():
+    volume = project(VOLUME, {"name": "v1", "aggregate_name": "", "creation_time": "", "size_used": 0})
+    assert (volume["name"], volume["size_used"]) == ("v1", 0)
+    assert (volume["aggregate_name"], volume["creation_time"], volume["state"]) == (None, None, None)
 
 
 def test_what_was_left_out_has_the_predecessors_value(ask):
@@ -129,6 +136,9 @@ def test_export_policies(ask):
         ("POST", "/dummy/volumes/a/b", 400, "Invalid volume name"),
         ("GET", "/dummy/volumes/a/b", 404, "No such volume: a/b"),
         ("POST", "/dummy/volumes/-a/snapshots/s", 404, "No such volume: -a"),
+        ("PATCH", "/dummy/volumes/-a", 404, "No such volume: -a"),
+        ("DELETE", "/dummy/volumes/-a", 404, "No such volume: -a"),
+        ("PUT", "/dummy/volumes/-a/locks/h", 404, "No such volume: -a"),
         ("POST", "/dummy/volumes/v/snapshots/a%20b", 400, "Invalid snapshot name"),
         ("DELETE", "/dummy/volumes/v/snapshots/a%20b", 404, "No such snapshot"),
         ("PUT", "/dummy/volumes/v/locks/a%20b", 400, "Invalid host name"),
