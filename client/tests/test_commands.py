@@ -123,6 +123,9 @@ def test_jobs_are_retried_and_cancelled_by_condition(cli, volume, name):
     retried = cli("job", "retry", "--volume", volume, "--state", "failed", "--yes")
     assert retried.status == 0, retried.err
     assert cli("job", "wait", retried.out.strip()).status == 1
+    refused = cli("job", "cancel", "--volume", volume, "--operation", "create_volume", "--yes")
+    assert (refused.status, refused.out) == (1, "")
+    assert "was left as it is: job-not-cancellable" in refused.err
     cli("volume", "create", "slow", name, "--no-wait")
     waiting = cli("volume", "update", "slow", name, "--size", "1GiB", "--no-wait").out.strip()
     stopped = cli(
