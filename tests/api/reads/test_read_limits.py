@@ -147,6 +147,8 @@ class TestMemory:
     @pytest.fixture
     def nearly_full(self, redis_client: Redis) -> Any:
         def use(percent: float) -> None:
+            # The tenth that is left is more than what requests and their scripts take.
+            redis_client.setrange("ballast", 2**24, "x")
             used = int(redis_client.info("memory")["used_memory"])
             redis_client.config_set("maxmemory", int(used * 100 / percent))
 
@@ -178,7 +180,7 @@ class TestMemory:
         as_of_ms: Any = redis_client.hget("sapi:listing:filer/volumes", "as_of")
         redis_client.hset("sapi:listing:filer/volumes", "as_of", int(as_of_ms) - 100_000)
         stale = open_front(redis_url).client().get(VOLUMES)
-        assert (stale.status_code, stale.headers["Age"]) == (200, "100")
+        assert (stale.status_code, "ttl=-" in stale.headers["Cache-Status"]) == (200, True)
         assert "Operation-Location" not in stale.headers
 
 
