@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
+from tests.lifetimes import lasting_keys
 from worker.config.audit_log import logger as audit_logger
 
 if TYPE_CHECKING:
@@ -45,10 +46,14 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[Redis]:
-    """A client of the test session's Redis, which is empty when the test begins."""
+    """A client of the test session's Redis, which is empty when the test begins.
+
+    What a test has left there must end by itself, as far as it should.
+    """
     client = Redis.from_url(redis_url)
     client.flushall()
     yield client
+    assert lasting_keys(client) == {}
     client.close()
 
 

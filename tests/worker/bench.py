@@ -269,7 +269,9 @@ class Bench:
 
     def leftovers(self) -> set[str]:
         """Keys that a job holds while it is open."""
-        kinds = ("due:", "queued:", "running:", "ordering:", "unresolved:", "barrier:", "inflight:", "batches_")
+        kinds = (
+            "due:", "queued:", "queued_by:", "running:", "ordering:", "unresolved:", "barrier:", "inflight:", "batches_",
+        )  # fmt: skip
         keys: Any = self.client.keys(f"{PREFIX}*")
         return {key.decode() for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.worker.bench import Bench
+from tests.worker.bench import PREFIX, Bench
 from worker.store.results import SubmitOutcome
 
 
@@ -18,3 +18,10 @@ def test_a_key_is_its_own_users(bench: Bench):
     assert outcomes == (SubmitOutcome.NEW, SubmitOutcome.NEW, SubmitOutcome.NEW, SubmitOutcome.REPLAYED)
     assert len(set(ids)) == 3
     assert ids[3] == ids[0]
+
+
+def test_only_reads_count_as_questions_to_the_storage_system(bench: Bench):
+    bench.accept("create_volume")
+    assert not list(bench.client.scan_iter(f"{PREFIX}reads_of:*"))
+    bench.accept("list_volumes")
+    assert len(list(bench.client.scan_iter(f"{PREFIX}reads_of:*"))) == 1

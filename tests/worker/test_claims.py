@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
+from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, CountedScripts, Node
 from worker.execution import claims
 from worker.execution.claims import Completion, grace_ms
 from worker.execution.lease import Lease
@@ -18,6 +19,7 @@ from worker.jobs.record import State
 from worker.store.results import ClaimResult
 
 _TRACEPARENT = f"00-{1:032x}-{2:016x}-01"
+_WRITE = f"{SUBSYSTEM}.write"
 _DONE = Completion(State.SUCCEEDED, result=b"null")
 
 
@@ -36,6 +38,28 @@ def test_the_time_limit_of_a_lease_depends_on_the_kind_of_its_job(bench: Bench):
         sent_at = time.monotonic()
         lease = bench.node().claim(bench.accept(operation))
         assert sent_at + limit_s <= lease.limit_at <= time.monotonic() + limit_s
+
+
+def test_a_lease_counts_from_when_its_claim_was_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def answer_late(what: str) -> None:
+        clock.now += 5.0 * what.startswith("after")
+
+    node = bench.node(scripts=CountedScripts(bench.scripts, answer_late))
+    ids = [bench.accept("create_volume", volume=volume) for volume in ("a", "b", "c")]
+    first = node.claim(ids[0])
+    second = node.claims.claim_next(_WRITE)
+    assert second is not None
+    second.claims_next = lambda: True
+    assert node.claims.complete(second, _DONE)
+    third = second.next_lease
+    assert third is not None
+    taken_over = node.claims.take_over(ids[2], third.token)
+    assert taken_over is not None
+    sent_at = [lease.limit_at - bench.settings.change_timeout for lease in (first, second, third, taken_over[0])]
+    assert sent_at == [1000.0, 1005.0, 1010.0, 1015.0]
 
 
 def _behind_a_path(bench: Bench) -> tuple[Node, Lease, str]:

@@ -191,6 +191,17 @@ def test_others_jobs_are_not_found_by_their_ids(bench: Bench):
     assert bench.jobs.find(JobFilter(ids=(job_id,)), JobScope("bob"), 9)[0] == []
 
 
+def test_ids_are_one_condition_among_others(bench: Bench, jobs: list[Job]):
+    ids = tuple(job.id for job in jobs)
+    for job_filter in _queries(jobs)[::11]:
+        statuses, _ = bench.jobs.find(replace(job_filter, ids=ids), JobScope(everybody=True), 100)
+        assert [status.job.id for status in statuses] == _search(bench, job_filter, JobScope(everybody=True), 10_000)
+    batch_id = bench.accept_batch(bench.new("create_volume", volume="member"))
+    (member,) = bench.members(batch_id)
+    statuses, _ = bench.jobs.find(JobFilter(ids=(member.id, *ids), batch=batch_id), JobScope(everybody=True), 100)
+    assert [status.job.id for status in statuses] == [member.id]
+
+
 def test_what_is_forgotten_is_found_no_more(bench: Bench, jobs: list[Job]):
     ended = [job for job in jobs if job.done]
     bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys([job.id for job in ended], 1))

@@ -214,6 +214,24 @@ def test_a_fold_gives_way_to_a_listing(redis_client):
     assert bench.job_status() == ["outside"]
 
 
+def test_of_two_folds_of_a_listing_the_second_gives_way(redis_client):
+    bench = Bench(redis_client)
+    bench.commit(bench.begin(), "a")
+    folds = []
+    for name in ("b", "c"):
+        bench.put(name)
+        state = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+        assert state.listing_version is not None
+        listing = bench.listings.load(state.listing_version)
+        assert listing is not None
+        folded = ReadMark(VOLUMES, state.as_of_ms, state.listing_version.seq, 0)
+        folds.append(bench.listings.store(folded, listing, replaces=state.listing_version.base))
+    bench.take(folds[1])
+    bench.take(folds[0])
+    assert bench.listing_version().base == folds[1]["base"]
+    assert bench.job_status() == ["a", "b", "c"]
+
+
 def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
     listings = Bench(redis_client).listings
     bench = Bench(redis_client)

@@ -131,7 +131,7 @@ def test_a_result_is_shown_with_its_job_up_to_a_size(bench: Bench):
     job_id = bench.accept("create_volume")
     bench.node().carry_out(job_id)
     for length, is_inline in ((INLINE_RESULT_BYTES, True), (INLINE_RESULT_BYTES + 1, False)):
-        bench.client.set(f"{PREFIX}result:{job_id}", b"x" * length)
+        bench.client.set(f"{PREFIX}result:{job_id}", b"x" * length, keepttl=True)
         status = bench.jobs.get(job_id)
         assert status is not None
         assert (len(status.result) == length) is is_inline

@@ -492,9 +492,11 @@ def test_a_change_by_path_is_not_repeated_while_a_later_change_may_be_of_its_vol
 
 def test_a_change_by_path_makes_earlier_requests_for_its_volume_new_ones(bench: Bench):
     _, first = _changed(bench, "one")
-    by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
     node = bench.node()
     node.carry_out(first)
+    # A clone does not change its source, by whichever name.
+    node.carry_out(bench.accept("clone_volume", volume="copy", from_volume="node:/vol", from_snapshot="snap"))
+    by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
     assert bench.client.exists(f"{PREFIX}repeat:one")
     node.carry_out(by_path)
     assert not bench.client.exists(f"{PREFIX}repeat:one")
@@ -529,9 +531,11 @@ def test_a_read_by_path_blocks_no_change(bench: Bench):
 def test_a_read_that_is_joined_counts_who_waits_and_gives_all_of_them_the_whole(bench: Bench):
     new = replace(bench.new("list_volumes"), query="name=a*")
     _, job_id, _ = bench.jobs.accept(new)
+    assert bench.job(job_id).cancellable
     assert bench.jobs.accept(new)[:2] == (SubmitOutcome.COALESCED, job_id)
     assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("1", "name=a*")
     assert bench.jobs.cancel(job_id, "ann") == "SHARED"
+    assert not bench.job(job_id).cancellable
     assert bench.jobs.accept(replace(new, query="name=b*", refresh=True))[:2] == (SubmitOutcome.COALESCED, job_id)
     assert (bench.field(job_id, "waiters"), bench.field(job_id, "query")) == ("1", "name=a*")
     assert bench.jobs.accept(replace(new, query="name=b*"))[:2] == (SubmitOutcome.COALESCED, job_id)
@@ -556,6 +560,7 @@ def test_a_read_is_needless_when_the_copy_has_become_another(bench: Bench):
     new = bench.new("list_volumes")
     cache_key = f"{PREFIX}listing:filer/volumes"
     bench.client.hset(cache_key, "as_of", 2)
+    bench.client.expire(cache_key, 60)
     assert bench.jobs.accept(replace(new, seen_ms=1))[0] is SubmitOutcome.CHANGED
     assert bench.jobs.accept(replace(new, seen_ms=0))[0] is SubmitOutcome.CHANGED
     assert bench.jobs.accept(replace(new, seen_ms=2))[0] is SubmitOutcome.NEW
