@@ -101,6 +101,9 @@ class TestFile:
         assert again.current() == " in the middle\t "
         (tmp_path / "secret").write_text("replaced\n")
         assert again.current() == "replaced"
+        # While it is being written anew it is empty.
+        (tmp_path / "secret").write_text("\n")
+        assert again.current() == "replaced"
         (tmp_path / "secret").unlink()
         assert again.current() == "replaced"
         assert list(subsystems) == ["n", "d"]

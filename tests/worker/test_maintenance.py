@@ -305,7 +305,7 @@ def test_a_request_that_is_held_open_renews_its_lease_and_ends_it(bench: Bench, 
         held._renew()
         assert bench.client.get(key) != first
     assert not bench.client.exists(key)
-    bench.client.set(key, "0")
+    bench.client.set(key, "0", px=HELD_TTL_MS)
     held._renew()
     assert bench.client.get(key) == b"0"
 

@@ -61,7 +61,7 @@ def test_no_worker_begins_before_replicas_have_the_job(bench: Bench, alone: JobS
 
 
 def _in_a_second_ms(bench: Bench) -> int:
-    bench.client.persist(f"{PREFIX}waiting_slots:filer.write")
+    bench.client.expire(f"{PREFIX}waiting_slots:filer.write", 10)
     seconds, micros = bench.client.time()
     return int(seconds * 1000 + micros // 1000) + 1000
 

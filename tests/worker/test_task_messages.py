@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from worker.catalog.operations import CREATE_VOLUME, LIST_VOLUMES, Operation
 from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs, NewJob
+from worker.messaging import publisher as publishing
 from worker.messaging.app import create_celery
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.messaging.publisher import create_publisher
@@ -83,3 +86,21 @@ def test_it_is_sent_afterwards_where_it_cannot_be_written_with_the_job(redis_url
     publisher = create_publisher(load(Settings, redis_url=redis_url, **more))
 
     assert publisher.message_for(TaskMessage("id", QUEUE, "create_volume")) == ""
+
+
+def test_what_cannot_be_published_is_tried_twice_and_delays_no_other(settings: Settings, monkeypatch: Any):
+    attempts, is_published = list[str](), threading.Event()
+
+    def publish(_celery: Any, _producer: Any, message: TaskMessage) -> None:
+        attempts.append(message.job_id)
+        if message.job_id == "good":
+            is_published.set()
+        elif len(attempts) < 4:
+            raise ConnectionError("the broker does not take it")
+
+    monkeypatch.setattr(publishing, "publish_message", publish)
+    publisher = create_publisher(settings)
+    publisher.publish_soon([TaskMessage(job_id, QUEUE, "create_volume") for job_id in ("bad", "good")])
+    assert is_published.wait(20)
+    publisher.close()
+    assert attempts == ["bad", "bad", "good"]
