@@ -1,4 +1,4 @@
-"""Which keys in Redis end by themselves, and after which time at the latest: the rest is listed in docs/architecture.md."""
+"""Which keys in Redis end by themselves, and after which time at the latest; docs/architecture.md lists all keys."""
 
 from __future__ import annotations
 

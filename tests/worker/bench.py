@@ -270,7 +270,8 @@ class Bench:
     def leftovers(self) -> set[str]:
         """Keys that a job holds while it is open."""
         kinds = (
-            "due:", "queued:", "queued_by:", "running:", "ordering:", "unresolved:", "barrier:", "inflight:", "batches_",
+            "due:", "queued:", "queued_by:", "running:", "ordering:", "unresolved:", "barrier:", "inflight:",
+            "batches_",
         )  # fmt: skip
         keys: Any = self.client.keys(f"{PREFIX}*")
         return {key.decode() for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)}

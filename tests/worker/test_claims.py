@@ -143,6 +143,17 @@ def test_a_slot_with_a_next_job_does_not_wait(bench: Bench):
     assert leases[1].waiting_slot is not None
 
 
+def test_the_end_of_a_member_claims_the_next_one_of_its_batch(bench: Bench):
+    batch_id = bench.accept_batch(*[bench.new("create_volume", volume=volume) for volume in "ab"], parallel=1)
+    first, second = bench.members(batch_id)
+    node = bench.node()
+    lease = node.claim(first.id)
+    lease.claims_next = lambda: False
+    assert node.claims.complete(lease, _DONE)
+    assert lease.next_lease is not None
+    assert lease.next_lease.job_id == second.id
+
+
 def test_a_worker_that_shuts_down_claims_nothing_with_the_end_of_a_job(bench: Bench):
     node = bench.node()
     lease = node.claim(bench.accept("create_volume", volume="a"))

@@ -82,6 +82,18 @@ def test_the_result_of_a_read_is_the_listing_as_of_its_beginning(bench: Bench):
     assert version.base_seq == version.seq > 0
 
 
+def test_the_result_of_a_read_has_the_changes_that_were_made_meanwhile(bench: Bench):
+    _while(bench, "list_volumes", lambda: bench.node().carry_out(bench.accept("create_volume", volume="new")))
+    job_id = bench.accept("list_volumes")
+    bench.node().carry_out(job_id)
+    version = bench.job(job_id).listing_version
+    assert version is not None
+    assert version.seq == version.base_seq + 1
+    listing = _listings(bench).load(version)
+    assert listing is not None
+    assert listing.find("new") is not None
+
+
 def test_a_look_up_of_what_is_not_there_leaves_nothing_in_redis(bench: Bench):
     job_id = bench.accept("get_volume", volume="nowhere")
     bench.node().carry_out(job_id)

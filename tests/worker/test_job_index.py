@@ -196,8 +196,11 @@ def test_ids_are_one_condition_among_others(bench: Bench, jobs: list[Job]):
     for job_filter in _queries(jobs)[::11]:
         statuses, _ = bench.jobs.find(replace(job_filter, ids=ids), JobScope(everybody=True), 100)
         assert [status.job.id for status in statuses] == _search(bench, job_filter, JobScope(everybody=True), 10_000)
-    batch_id = bench.accept_batch(bench.new("create_volume", volume="member"))
+    batch_id = bench.accept_batch(replace(bench.new("create_volume", volume="member"), volume="vol"))
     (member,) = bench.members(batch_id)
+    everywhere = JobScope(everybody=True)
+    assert _search(bench, JobFilter(batch=batch_id), everywhere, 10_000) == [member.id]
+    assert _search(bench, JobFilter(batch=batch_id, volume="vol"), everywhere, 10_000) == [member.id]
     statuses, _ = bench.jobs.find(JobFilter(ids=(member.id, *ids), batch=batch_id), JobScope(everybody=True), 100)
     assert [status.job.id for status in statuses] == [member.id]
 
