@@ -184,7 +184,13 @@ class TestProvider:
         assert entry == {"access_token": "t"}
         assert form_of(sent)["code_verifier"] == departure.verifier
         assert form_of(sent)["redirect_uri"] == departure.redirect_uri
-        for wrong in ({"state": "other"}, {"state": ""}, {"iss": "https://other.example"}, {"code": None}):
+        for wrong in (
+            {"state": "other"},
+            {"state": "é"},
+            {"state": ""},
+            {"iss": "https://other.example"},
+            {"code": None},
+        ):
             bad = {name: value for name, value in (good | wrong).items() if value is not None}
             with pytest.raises(OAuthError):
                 run(oauth.arrive(self.provider, departure, bad))

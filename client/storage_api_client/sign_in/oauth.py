@@ -198,7 +198,7 @@ def arrive(provider: Provider, departure: Departure, query: Mapping[str, str]) -
     Raises:
         OAuthError: the provider refused, or this is not the answer to our request.
     """
-    if not secrets.compare_digest(query.get("state", ""), departure.state):
+    if not secrets.compare_digest(query.get("state", "").encode(), departure.state.encode()):
         raise OAuthError("What came back is not the answer to this sign-in: begin again.")
     issuer = query.get("iss")
     if issuer is not None and issuer != provider.metadata.get("issuer"):
