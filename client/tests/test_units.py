@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from storage_api_client.addresses import checked_url, is_loopback, resolve
 from storage_api_client.cli.exits import Exit, status_of, status_of_code, worst
 from storage_api_client.configuration.credentials_file import CredentialsFile
+from storage_api_client.configuration.development import find_development_server
 from storage_api_client.configuration.files import ConfigurationError
 from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
 from storage_api_client.models import Problem
@@ -153,3 +156,24 @@ def test_where_a_request_goes() -> None:
     local = ("http://127.0.0.1:1", "http://[::1]:1", "http://localhost", "http://api.localhost")
     assert [is_loopback(url) for url in local] == [True] * 4
     assert [is_loopback(url) for url in ("http://127.example", "http://10.0.0.1", "http://xlocalhost")] == [False] * 3
+
+
+def test_a_development_server_is_that_of_ones_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = tmp_path / "checkout" / "docs"
+    (tmp_path / "checkout" / ".dev").mkdir(parents=True)
+    below.mkdir()
+    monkeypatch.chdir(below)
+    monkeypatch.delenv("SAPI_DEV_FOLDER", raising=False)
+    file = tmp_path / "checkout" / ".dev" / "api.url"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        file.write_text(f"{url}\n")
+        assert find_development_server() == url
+        # Whoever else may write there must not choose where requests go.
+        with monkeypatch.context() as others:
+            others.setattr(os, "getuid", lambda: file.stat().st_uid + 1)
+            assert find_development_server() is None
+        file.write_text("http://storage.example.org\n")
+        assert find_development_server() is None
+        file.write_text(url)
+    assert find_development_server() is None

@@ -169,6 +169,40 @@ class TestTokens:
             assert client.get("/whoami", headers=bearer(provider.token(typ=kind))).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("secret", "taken", "method", "sent"),
+    [
+        (
+            "s",
+            ["private_key_jwt", "client_secret_post", "client_secret_basic"],
+            "client_secret_basic",
+            ("basic", False),
+        ),
+        ("s", ["client_secret_post"], "client_secret_post", (None, True)),
+        ("s", None, "client_secret_basic", ("basic", False)),
+        ("", ["client_secret_basic", "none"], "none", (None, False)),
+    ],
+)
+def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secret, taken, method, sent):
+    asked: list[dict[str, Any]] = []
+
+    def answer(_method: str, url: str, **options: Any) -> dict[str, Any]:
+        asked.append(options)
+        return {"issuer": "https://sso.example.org", "token_endpoint": url} | (
+            {"token_endpoint_auth_methods_supported": taken} if taken else {}
+        )
+
+    monkeypatch.setattr("api.auth.provider.request_json", answer)
+    discovery = "https://sso.example.org/.well-known/openid-configuration"
+    settings = {"oauth_client_id": CLIENT_ID, "oauth_secret_key": secret, "oauth_discovery_url": discovery}
+    provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
+    assert provider.client_auth_method() == method
+    provider.refresh("of before")
+    form = asked[-1]["data"]
+    assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", "of before")
+    assert ("basic" if asked[-1].get("auth") == (CLIENT_ID, secret) else None, "client_secret" in form) == sent
+
+
 def test_an_id_token_that_another_client_was_given(redis_client, provider, monkeypatch):
     client = with_provider(redis_client, provider).test_client()
     claims = TokenVerifier.claims
