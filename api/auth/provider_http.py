@@ -8,12 +8,14 @@ from typing import Any
 
 import orjson
 import requests
+from urllib3.exceptions import HTTPError
 
 from api.services import turn_paused
 
 #: The time limit of one request, including the whole response (seconds).
 COMMAND_TIMEOUT_S = 2.0
 _LARGEST_BYTES = 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 _CLIENT_ERRORS = 4  # statuses 4xx
 
 
@@ -41,7 +43,7 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
             ) as response,
         ):
             body = _read(response, deadline)
-    except (requests.RequestException, OSError) as exc:
+    except (requests.RequestException, HTTPError, OSError) as exc:
         raise ProviderUnavailable(f"{type(exc).__name__} at {url}") from None
     if response.status_code != HTTPStatus.OK:
         kind = ProviderRefused if response.status_code // 100 == _CLIENT_ERRORS else ProviderUnavailable
@@ -57,8 +59,9 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
 
 def _read(response: requests.Response, deadline: float) -> bytes:
     body = b""
-    for chunk in response.iter_content(64 * 1024):
-        body += chunk
+    # Each piece as it comes: a read of so many bytes would wait for all of them, however slowly they come.
+    while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):
+        body += piece
         if time.monotonic() > deadline or len(body) > _LARGEST_BYTES:
             raise ProviderUnavailable("the answer is too slow or too large")
     return body

@@ -1,0 +1,94 @@
+"""What the sign-in provider's HTTP server may answer, and for how long."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from api.auth import provider_http
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
+
+#: Status and body of each path.
+_ANSWERS = {
+    "/object": (200, b'{"a": 1}'),
+    "/list": (200, b"[1]"),
+    "/page": (200, b"<html>"),
+    "/largest": (200, json.dumps({"a": "x" * (2**20 - 9)}).encode()),
+    "/too-large": (200, json.dumps({"a": "x" * (2**20 - 8)}).encode()),
+    "/refused": (401, b'{"error": "invalid_token"}'),
+    "/failed": (500, b"{}"),
+    "/moved": (302, b'{"a": 1}'),
+    "/broken-off": (200, b'{"a": 1}'),
+    "/slow": (200, b'{"a": 1}'),
+}
+#: What is announced of a body and does not come.
+_MISSING_BYTES = {"/slow": 10**6, "/broken-off": 1}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.paths.append(self.path)  # type: ignore[attr-defined]
+        status, body = _ANSWERS[self.path]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) + _MISSING_BYTES.get(self.path, 0)))
+        if status == 302:
+            self.send_header("Location", "/object")
+        self.end_headers()
+        self.wfile.write(body)
+        if self.path == "/slow":
+            self._trickle()
+
+    def _trickle(self) -> None:
+        """Send a byte now and then, until the client has had enough."""
+        with suppress(OSError):
+            while not self.server.is_gone.wait(0.01):  # type: ignore[attr-defined]
+                self.wfile.write(b" ")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    """A server that keeps the paths it was asked for."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as running:
+        running.paths, running.is_gone = [], threading.Event()  # type: ignore[attr-defined]
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.is_gone.set()  # type: ignore[attr-defined]
+        running.shutdown()
+
+
+@pytest.fixture
+def ask(server):
+    return lambda path: request_json("GET", f"http://127.0.0.1:{server.server_port}{path}")
+
+
+def test_an_object_is_an_answer(ask):
+    assert ask("/object") == {"a": 1}
+    assert len(ask("/largest")["a"]) == 2**20 - 9
+
+
+@pytest.mark.parametrize("path", ["/list", "/page", "/too-large", "/failed", "/moved", "/broken-off"])
+def test_nothing_else_is(ask, server, path):
+    with pytest.raises(ProviderUnavailable) as caught:
+        ask(path)
+    assert not isinstance(caught.value, ProviderRefused)
+    # What belongs to the provider goes nowhere else.
+    assert server.paths == [path]
+
+
+def test_a_refusal_is_one(ask):
+    with pytest.raises(ProviderRefused):
+        ask("/refused")
+
+
+def test_an_answer_that_trickles_is_given_up(ask, monkeypatch):
+    monkeypatch.setattr(provider_http, "COMMAND_TIMEOUT_S", 0.2)
+    with pytest.raises(ProviderUnavailable, match="too slow"):
+        ask("/slow")
