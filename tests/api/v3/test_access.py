@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from api import auth
+from api.app import LONGEST_REQUEST_S
 from api.http.problems import Problem
 from api.turns import Turns
 from api.v3 import access
@@ -136,6 +137,12 @@ def test_every_answer_says_what_takes_its_place(make_old):
         assert answer.headers["X-Request-ID"]
     mounted = old.service.app.test_client().get("/v3/nothing", environ_overrides={"SCRIPT_NAME": "/below"})
     assert mounted.headers.getlist("Link")[0] == '</below/v4/nothing>; rel="successor-version"'
+
+
+def test_its_requests_are_not_cut_off_while_they_are_held(make_old):
+    """What the server's watch on stalled clients goes by."""
+    for wait_s, longest_s in ((5, 25), (600, 600)):
+        assert make_old(v3_wait=wait_s).service.app.config[LONGEST_REQUEST_S] == longest_s
 
 
 def test_it_can_be_switched_off(make_old):
