@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
+from werkzeug.utils import import_string
 
 from api.reads.collection_query import field_types
 from api.reads.filter_expressions import compile_expression
@@ -137,3 +138,23 @@ def test_other_spellings_of_a_path_lead_nowhere(front: Front):
         problem(front.client().get("/", environ_overrides=overrides), 404, "not-found")
     assert front.client().get("/metrics").status_code == 200
     accepted(front.client().get(f"{VOLUMES}/%64b01", headers={"Prefer": "respond-async"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("api.auth.provider_http.COMMAND_TIMEOUT_S", 2.0),
+        ("api.auth.recent_sign_ins.REMEMBERED_S", 0.25),
+        ("api.batches.order.MOST_MEMBERS", 1000),
+        ("api.events.stream._HEARTBEAT_S", 15.0),
+        ("api.http.admin_server._MOST_CONNECTIONS", 64),
+        ("api.http.admin_server._MOST_S", 10.0),
+        ("api.http.stalled_clients.TIMEOUT_S", 30),
+        ("api.jobs.bulk.MOST_JOBS", 1000),
+        ("api.reads.collection_query.MOST_LIMIT", 1000),
+        ("api.turns._LONGEST_S", 20.0),
+    ],
+)
+def test_limits_without_a_setting_are_those_that_are_promised(name, value):
+    """Tests of what happens at these limits put smaller ones in their place."""
+    assert import_string(name) == value
