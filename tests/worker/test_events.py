@@ -14,6 +14,7 @@ from worker.execution.claims import Completion
 from worker.jobs import notifications as module
 from worker.jobs.notifications import JobNotifications, Subscription
 from worker.jobs.record import State
+from worker.jobs.replies import ReplyQueue
 
 SOON_S = 20.0
 
@@ -88,6 +89,14 @@ def test_when_the_subscription_was_lost_everybody_looks(bench, events, stack):
     assert all(watch.wait(SOON_S) for watch in watches)
 
 
+def test_when_the_subscription_is_answered_no_more_everybody_looks(bench, events, stack):
+    watch = watching(stack, events, "any", end=True)
+
+    # Nothing is lost of what is sent, and nothing comes for a while: as when a host disappears.
+    bench.client.execute_command("CLIENT", "PAUSE", 300, "ALL")
+    assert watch.wait(SOON_S)
+
+
 def test_too_many_do_not_wait(events, stack):
     for number in range(50):
         watching(stack, events, f"job {number}")
@@ -118,3 +127,13 @@ def test_nor_while_the_jobs_of_others_go_on(bench, node, events, monkeypatch):
     while listener.is_alive() and time.monotonic() < until:
         node.carry_out(bench.accept("create_policy"))
     assert not listener.is_alive()
+
+
+def test_a_place_to_wait_for_a_reply_is_free_again_afterwards(bench):
+    places = threading.BoundedSemaphore(1)
+    replies = ReplyQueue(bench.client, PREFIX, places)
+    for _ in range(2):
+        bench.client.rpush(f"{PREFIX}reply:job", "null")
+        assert replies.wait("job", SOON_S) == b"null"
+    with places:
+        assert replies.wait("job", SOON_S) == b""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from storage_backends.journal import Cancelled, LeaseLost, TimedOut
-from tests.worker.bench import Bench
+from tests.worker.bench import PREFIX, Bench
 from worker.execution.claims import Completion
 from worker.execution.lease import Lease
 from worker.jobs.record import State
@@ -175,3 +175,12 @@ def test_a_renewal_that_is_answered_late_holds_from_when_it_was_sent(bench: Benc
     at_once_s = lease.seconds_left
     node.lease_renewer.renew()
     assert lease.seconds_left <= at_once_s - 0.04
+
+
+def test_how_long_ago_the_last_step_was_sent_counts_from_its_own_intent(bench: Bench):
+    lease = bench.node().claim(bench.accept("create_volume"))
+    bench.client.hset(f"{PREFIX}job:{lease.job_id}", "started", 1)
+    lease.record_intent("create_volume")
+    job = bench.job(lease.job_id)
+    assert job.marked_ms is not None
+    assert job.trace(job.marked_ms + 2500).age_s == 2.5
