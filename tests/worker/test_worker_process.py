@@ -56,6 +56,7 @@ def _changed_often(bench: Bench) -> None:
     pipe = bench.client.pipeline()
     for number in range(1, COMPACT_AFTER_CHANGES + 1):
         pipe.xadd(f"{PREFIX}delta:{SUBSYSTEM}/volumes", {"k": "gone", "v": ""}, id=f"{seq + number}-0")
+    pipe.expire(f"{PREFIX}delta:{SUBSYSTEM}/volumes", 60)
     pipe.hset(_LISTING, "seq", seq + COMPACT_AFTER_CHANGES)
     pipe.execute()
 
