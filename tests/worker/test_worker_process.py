@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from storage_backends.configuration.subsystems import Subsystems
+from storage_backends.base import StorageBackend
+from storage_backends.configuration.subsystems import Subsystem, Subsystems
 from storage_backends.journal import ShuttingDown
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker import health_report
+from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import BATCH, QueueClass
 from worker.config.settings import BadSettings, Settings, load
 from worker.execution.lease import Lease
-from worker.execution.process_exit import restart_silent_worker
+from worker.execution.process_exit import restart_hung_worker, restart_silent_worker
 from worker.jobs.record import State
 from worker.main import Runtime, _selected, build
 from worker.maintenance.compaction import COMPACT_AFTER_CHANGES
@@ -104,11 +106,53 @@ def test_what_it_accepts_waits_for_replicas_and_an_unsafe_redis_is_refused(
         bench.client.config_set("appendonly", "yes")
 
 
-def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(runtime: Runtime):
+def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(bench: Bench, runtime: Runtime):
     heartbeat = runtime.maintenance._heartbeat
     assert heartbeat._restart is restart_silent_worker
-    assert heartbeat._takes_writes()
+    assert runtime.lease_renewer._on_hang is restart_hung_worker
+    bench.client.config_set("maxmemory", 1)
+    try:
+        assert not heartbeat._takes_writes()
+    finally:
+        bench.client.config_set("maxmemory", 0)
     assert BATCH.task_name in runtime.celery.tasks
+
+
+def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    closed = list[str]()
+    threads = (runtime.lease_renewer, runtime.health_monitor, runtime.maintenance)
+    with runtime.gateways[SUBSYSTEM].session() as backend:
+        monkeypatch.setattr(backend, "close", lambda: closed.append("backend"))
+    runtime.start()
+    assert all(thread.is_alive() for thread in threads)
+    runtime.stop()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert closed == ["backend"]
+    with pytest.raises(RuntimeError, match="shutdown"):
+        runtime.runner._threads.submit(print)
+
+
+def test_its_storage_systems_share_what_is_known_of_logins(
+    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    guards = list[Any]()
+
+    def open_backend(_subsystem: Subsystem, guard: Any) -> StorageBackend:
+        guards.append(guard)
+        return bench.backend
+
+    monkeypatch.setattr("worker.main.open_backend", open_backend)
+    settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True)
+    made = build(settings, _subsystems(bench, "one", "two"), [QueueClass.LIST], "test@host")
+    for gateway in made.gateways.values():
+        with gateway.session():
+            pass
+    made.stop()
+    assert len(guards) == 2
+    assert guards[0] is guards[1]
+    assert isinstance(guards[0], SharedLoginGuard)
 
 
 def test_old_events_are_deleted(bench: Bench, runtime: Runtime):
