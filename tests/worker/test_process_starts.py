@@ -95,6 +95,22 @@ def test_a_worker_refuses_settings_of_celery_that_lose_messages(
     assert argv == []
 
 
+def test_a_worker_consumes_without_acknowledgements_or_orders_and_below_its_prefix(redis_url: str):
+    conf = create_celery(load(Settings, redis_url=redis_url, key_prefix="mine:"), consumed=["filer.write"]).conf
+    assert [(queue.name, queue.no_ack) for queue in conf.task_queues] == [("filer.write", True)]
+    assert (conf.worker_enable_remote_control, conf.worker_send_task_events) == (False, True)
+    assert conf.broker_transport_options["global_keyprefix"] == "mine:celery:"
+    # Connections whose producer could not be made are not lost, nor do events wait for a Flower that is gone.
+    assert conf.broker_pool_limit == 0
+    assert 0 < conf.event_queue_ttl <= conf.event_queue_expires <= 60
+
+
+@pytest.mark.parametrize(("consumed", "heartbeat_s"), [(["filer.write"], 10), ([], 0)])
+def test_only_a_process_with_a_loop_has_heartbeats_at_rabbitmq(consumed: list[str], heartbeat_s: int):
+    settings = load(Settings, broker_url="amqp://127.0.0.1:1//")
+    assert create_celery(settings, consumed=consumed).conf.broker_heartbeat == heartbeat_s
+
+
 def _signalled(part: Any, module: Any) -> None:
     module._connect_signals(part)
     assert len(signals.setup_logging.receivers) == 1

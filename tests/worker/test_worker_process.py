@@ -155,6 +155,24 @@ def test_its_storage_systems_share_what_is_known_of_logins(
     assert isinstance(guards[0], SharedLoginGuard)
 
 
+def test_all_that_it_writes_begins_with_its_prefix(bench: Bench, redis_url: str, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path))
+    settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True, refresh_interval=60, key_prefix="mine:")
+    made = build(settings, _subsystems(bench, SUBSYSTEM), list(QueueClass), "test@host")
+    made.maintenance._turn(0)
+    made.health_monitor._check(made.gateways[SUBSYSTEM])
+    lease = made.runner._claims.claim_next(f"{SUBSYSTEM}.list")
+    assert lease is not None
+    completion = made.runner._executor.execute(lease)
+    assert completion is not None
+    assert completion.state is State.SUCCEEDED
+    made.stop()
+    keys: Any = bench.client.keys()
+    kinds = {key.decode().split(":")[1] for key in keys}
+    assert {key.decode().split(":")[0] for key in keys} == {"mine"}
+    assert kinds >= {"job", "listing", "base", "workers", "metrics_history", "breaker", "health", "celery", "event_log"}
+
+
 def test_old_events_are_deleted(bench: Bench, runtime: Runtime):
     for ago_s in (120, 80):
         bench.client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(bench) - ago_s * 1000}-0")
