@@ -30,9 +30,11 @@ def test_no_cache_on_one_object_asks_the_filer(warm):
 def test_no_cache_on_a_path_asks_the_filer_whose_it_is(warm):
     path = f"volumes/node:{warm.get('volumes/acclog_backup01').json['junction_path']}"
     assert warm.get(path).json["name"] == "acclog_backup01"
-    for below in ("", "/snapshots", "/locks"):
+    # From the first of these on it is known whose it was.
+    for below in ("", "", "/snapshots", "/locks"):
         job = warm.get(f"{path}{below}", Cache_Control="no-cache").json
         assert job["request"]["volume"] == path.removeprefix("volumes/")
+        assert warm.run_all() == 1
 
 
 @pytest.mark.parametrize(
