@@ -505,6 +505,11 @@ class TestList:
         job_id = paths[0].rpartition("/")[2]
         assert client.get(f"/v4/jobs/{job_id.upper()}").json["id"] == job_id
 
+    def test_ones_own_are_of_all_whatever_role_they_needed(self, front, paths):
+        user = front.client(Role.USER)
+        for query in ("", "?all=true", "?requested_by=ann", "?all=true&requested_by=ann"):
+            assert self.listed(user.get(f"/v4/jobs{query}")) == paths
+
     def test_those_of_others_are_for_all(self, front, redis_client, client, paths):
         """They are another's; who may see them depends on the roles."""
         for path in paths:
