@@ -17,8 +17,10 @@ from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
+    from redis import Redis
 
 VOLUMES = "/v4/filer/volumes"
+EVENTS = "storage-api-events"
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,44 @@ def test_other_spellings_of_a_path_lead_nowhere(front: Front):
         problem(front.client().get("/", environ_overrides=overrides), 404, "not-found")
     assert front.client().get("/metrics").status_code == 200
     accepted(front.client().get(f"{VOLUMES}/%64b01", headers={"Prefer": "respond-async"}))
+
+
+@pytest.fixture
+def strict(redis_client: Redis, redis_url: str) -> Front:
+    """Whose limits are the lowest that may be set."""
+    return Front(
+        redis_url, max_filter_terms=2, max_sort_keys=1, max_body_depth=5, max_body_names=50, max_body_bytes=2000,
+        max_url_bytes=256, max_header_bytes=1024, max_bodies=10, max_streams=10, max_waiting=10, user_places_share=10,
+    )  # fmt: skip
+
+
+def test_limits_are_those_that_are_set(strict: Front):
+    client = strict.client()
+    reached = [
+        client.get(f"{VOLUMES}?name=a|b|c"),
+        client.get(f"{VOLUMES}?sort=name,state"),
+        client.get(f"{VOLUMES}?name={'x' * 256}"),
+        client.get(VOLUMES, headers={"X-Much": "x" * 1024}),
+        *(
+            client.post(f"{VOLUMES}/db01", data=body, headers=JSON)
+            for body in (
+                json.dumps({f"name{number}": 1 for number in range(51)}),
+                '{"a":' * 6 + "1" + "}" * 6,
+                '{"a": "' + "x" * 2000 + '"}',
+            )
+        ),
+    ]
+    assert [answer.json["limit"].removeprefix("SAPI_MAX_") for answer in reached] == [
+        "FILTER_TERMS", "SORT_KEYS", "URL_BYTES", "HEADER_BYTES", "BODY_NAMES", "BODY_DEPTH", "BODY_BYTES",
+    ]  # fmt: skip
+
+
+def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: Front):
+    ann = ("ann", False)
+    for slots in (strict.services.body_slots, strict.app().extensions[EVENTS].slots):
+        assert [slots.acquire(ann) for _ in range(2)] == [True, False]
+    with strict.services.events.slot() as first, strict.services.events.slot() as second:
+        assert (first, second) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,19 @@ class TestGoodTokens:
 
         assert roles_of(client, headers=bearer(token)) == {"USER"}
 
+    def test_what_is_set_counts(self, redis_client, provider):
+        """Algorithms, the claim of the name, how far clocks may differ, and keys without a discovery document."""
+        issuer = provider.issuer
+        named = with_provider(redis_client, provider, oauth_name_claim="nick", oauth_leeway=0).test_client()
+        assert named.get("/whoami", headers=bearer(provider.token(nick="ny"))).get_json()["name"] == "ny"
+        assert_refused(named.get("/whoami", headers=bearer(provider.token(exp=int(time.time()) - 10))))
+        picky = with_provider(redis_client, provider, oauth_algorithms="ES256").test_client()
+        assert_refused(picky.get("/whoami", headers=bearer(provider.token())))
+        bare = {"oauth_jwks_url": f"{issuer}/jwks", "oauth_issuer": issuer, "oauth_token_url": f"{issuer}/token"}
+        without = build(redis_client, oauth_client_id=CLIENT_ID, **bare).test_client()
+        assert without.get("/whoami", headers=bearer(provider.token())).get_json()["auth_method"] == "bearer"
+        assert_refused(without.get("/whoami", headers=bearer(provider.token(iss="https://evil.example.org"))))
+
 
 def part(content):
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
@@ -256,6 +269,16 @@ class TestIntrospection:
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
         assert client.get("/whoami", headers=bearer("opaque")).get_json()["roles"] == ["ADMIN", "USER"]
+
+    def test_what_is_set_counts(self, redis_client, monkeypatch):
+        answer = {"active": True, "nick": "ny", "sub": "x", "groups": [], "exp": time.time() + 30}
+        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
+        url = "https://sso.example.org/introspect"
+        settings = {"oauth_client_id": CLIENT_ID, "oauth_introspection_url": url, "oauth_name_claim": "nick"}
+        client = build(redis_client, **settings, oauth_leeway=0).test_client()
+        assert client.get("/whoami", headers=bearer("good")).get_json()["name"] == "ny"
+        answer["exp"] -= 40
+        assert_refused(client.get("/whoami", headers=bearer("a little late")))
 
     def test_expired_and_revoked_ones_do_not(self, client, provider):
         for field, value in (("expires_at", time.time() - 3600), ("revoked", True)):

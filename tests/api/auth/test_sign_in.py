@@ -38,6 +38,7 @@ def test_the_request_has_state_nonce_and_pkce(client):
     assert len(query["code_challenge"]) == 43
     assert query["client_id"] == CLIENT_ID
     assert query["redirect_uri"] == "http://localhost/oauth-done"
+    assert query["scope"] == "openid profile email"
 
 
 def test_groups_that_the_token_lacks_are_asked_for(redis_client, provider):
@@ -67,6 +68,13 @@ def test_groups_may_stand_under_another_claim(redis_client, provider):
     sign_in(client, "anna")
 
     assert roles_of(client) == {"USER", "ADMIN"}
+
+
+def test_scopes_and_the_claim_of_the_name_may_be_set(redis_client, provider):
+    client = with_provider(redis_client, provider, oauth_scope="openid storage", oauth_name_claim="sub").test_client()
+    assert query_of(client.get("/login").headers["Location"])["scope"] == "openid storage"
+    sign_in(client, "anna")
+    assert client.get("/whoami").get_json()["name"] == "id-of-anna"
 
 
 def test_plain_oauth2_with_a_groups_url(redis_client, provider):
