@@ -9,7 +9,7 @@ import threading
 import pytest
 import redis
 
-from tests.api.auth.house import bearer, build, with_provider
+from tests.api.auth.house import bearer, build, needs, with_provider
 
 
 def user(name):
@@ -31,6 +31,14 @@ def test_too_many_changes_are_refused(redis_client):
     assert refused.get_json()["code"] == "rate-limited"
     assert 0 < int(refused.headers["Retry-After"]) <= 3601
     assert "Retry-After" not in answers[0].headers
+
+
+def test_changes_of_both_apis_are_counted_together_and_nothing_else(redis_client):
+    app = build(redis_client, rate_limit="2/hour")
+    app.add_url_rule("/v3/needs/<role>", endpoint="v3", view_func=needs, methods=["POST"])
+    client = app.test_client()
+    paths = ("/v3/needs/USER", "/logout", "/logout", "/v4/needs/USER", "/v3/needs/USER", "/v4/needs/USER", "/logout")
+    assert [client.post(path).status_code for path in paths] == [200, 302, 302, 200, 429, 429, 302]
 
 
 def test_replicas_count_together(redis_client):
