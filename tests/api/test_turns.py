@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from queue import Queue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from flask import Flask, g, request
@@ -85,6 +86,17 @@ def test_who_waits_for_something_else_gives_the_turn_back(
 def test_nobody_waits_when_redis_fails(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
     turns.open()
     assert taken[1].wait(20)
+
+
+def test_a_request_for_which_redis_fails_lets_everybody_through(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str, redis_client: Redis
+) -> None:
+    """Each of those behind it would wait for Redis as long."""
+    opened = Mock()
+    monkeypatch.setattr(Turns, "open", opened)
+    for url, failures in ((redis_url, 0), ("redis://127.0.0.1:1/0", 1)):
+        Front(url).client(Role.USER).get("/v4/jobs")
+        assert opened.call_count == failures
 
 
 @pytest.mark.parametrize(
