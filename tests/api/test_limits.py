@@ -153,7 +153,7 @@ def strict(redis_client: Redis, redis_url: str) -> Front:
 
 def test_limits_are_those_that_are_set(strict: Front):
     client = strict.client()
-    reached = [
+    reached: list[Any] = [
         client.get(f"{VOLUMES}?name=a|b|c"),
         client.get(f"{VOLUMES}?sort=name,state"),
         client.get(f"{VOLUMES}?name={'x' * 256}"),

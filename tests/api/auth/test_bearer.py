@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import time
+from typing import Any
 
 import pytest
 import requests
@@ -271,7 +272,7 @@ class TestIntrospection:
         assert client.get("/whoami", headers=bearer("opaque")).get_json()["roles"] == ["ADMIN", "USER"]
 
     def test_what_is_set_counts(self, redis_client, monkeypatch):
-        answer = {"active": True, "nick": "ny", "sub": "x", "groups": [], "exp": time.time() + 30}
+        answer: dict[str, Any] = {"active": True, "nick": "ny", "sub": "x", "groups": [], "exp": time.time() + 30}
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
         url = "https://sso.example.org/introspect"
         settings = {"oauth_client_id": CLIENT_ID, "oauth_introspection_url": url, "oauth_name_claim": "nick"}
