@@ -94,6 +94,9 @@ def test_workers_that_were_signed_in_heed_a_refusal_elsewhere(
     monkeypatch.setattr("worker.backends.login_guard._RECHECK_S", 0.0)
 
     assert [_may(guard) for guard in workers] == [False, False, False]
+    # It does not count as working again until one has tried it.
+    monkeypatch.setattr("worker.backends.login_guard._RECHECK_S", 60.0)
+    assert [_may(guard) for guard in workers] == [False, False, False]
 
 
 def test_the_wait_grows_to_minutes(
