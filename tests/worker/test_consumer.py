@@ -1,0 +1,104 @@
+"""Whether a worker's consumer still consumes, and how it goes on after its connection broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker.messaging import consumer as module
+from worker.messaging import transport
+from worker.messaging.consumer import Consumer, ConsumerActivity
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time as both modules see it, and how long was paused."""
+    made = SimpleNamespace(now_s=1000.0, pauses_s=[])
+    time = SimpleNamespace(monotonic=lambda: made.now_s, sleep=made.pauses_s.append)
+    monkeypatch.setattr(module, "time", time)
+    monkeypatch.setattr(transport, "time", time)
+    return made
+
+
+@pytest.mark.parametrize(("silent_s", "is_seen"), [(0.0, True), (4.9, True), (5.1, False), (None, True)])
+def test_a_consumer_works_while_the_broker_answers_it(clock: SimpleNamespace, silent_s: float | None, is_seen: bool):
+    activity = ConsumerActivity()
+    # RabbitMQ's channels do not say: there it is enough that the loop runs.
+    channel = SimpleNamespace() if silent_s is None else SimpleNamespace(silent_s=lambda: silent_s)
+    app = SimpleNamespace(consumer_activity=activity)
+    clock.now_s += 100
+    module._check(SimpleNamespace(app=app, task_consumer=None))
+    assert activity.silent_s() == 100
+    module._check(SimpleNamespace(app=app, task_consumer=SimpleNamespace(channel=channel)))
+    assert activity.silent_s() == (0 if is_seen else 100)
+
+
+class _Answers:
+    """What kombu's channel does with a request for messages."""
+
+    def __init__(self, answer: Callable[[], bool]) -> None:
+        self._answer = answer
+        self.has_free_threads = True
+        self.qos = SimpleNamespace(can_consume=lambda: self.has_free_threads)
+
+    def _brpop_read(self) -> bool:
+        return self._answer()
+
+
+class _Channel(transport._Consuming, _Answers):
+    """The worker's channel on such a one."""
+
+
+def _raising(error: Exception) -> Callable[[], bool]:
+    def answer() -> bool:
+        raise error
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "is_answered"),
+    [
+        (lambda: True, True, True),
+        (_raising(Empty()), Empty, True),
+        (_raising(ValueError("no JSON")), True, True),
+        (_raising(RecursionError()), True, True),
+        (_raising(ConnectionError("gone")), ConnectionError, False),
+    ],
+)
+def test_a_broker_answers_also_with_nothing_and_with_rubbish(
+    clock: SimpleNamespace, answer: Callable[[], bool], expected: Any, is_answered: bool
+):
+    channel: Any = _Channel(answer)
+    clock.now_s += 7
+    if expected is True:
+        assert channel._brpop_read() is True
+    else:
+        with pytest.raises(expected):
+            channel._brpop_read()
+    assert channel.silent_s() == (0 if is_answered else 7)
+    clock.now_s += 7
+    assert channel.silent_s() > 0
+    channel.has_free_threads = False
+    assert channel.silent_s() == 0
+
+
+def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(clock: SimpleNamespace):
+    closed = list[str]()
+    events, other = (SimpleNamespace(release=lambda name=name: closed.append(name)) for name in ("events", "other"))
+    consumer = Consumer.__new__(Consumer)
+    consumer._failed_at, consumer._opened = 0.0, [events, other]
+    # The connection for events is closed by its own step.
+    consumer.event_dispatcher = SimpleNamespace(connection=events)
+    consumer._recover()
+    assert (closed, consumer._opened, clock.pauses_s) == (["other"], [events], [])
+    clock.now_s += 9
+    consumer._recover()
+    assert clock.pauses_s == [2.0]
+    clock.now_s += 11
+    consumer._recover()
+    assert clock.pauses_s == [2.0]
