@@ -184,6 +184,18 @@ class TestCancelling:
 
         assert run(backend, "create", RecordingJournal(cancel=True)).name == "new"
 
+    def test_what_cannot_be_looked_for_afterwards_is_in_doubt(self, backend: StorageBackend, ontap: Simulator) -> None:
+        class AwayAfterwards(RecordingJournal):
+            def backend_job(self, uuid: str, *, cancellable: bool = False) -> None:
+                super().backend_job(uuid, cancellable=cancellable)
+                headers = {"Retry-After": "0"}
+                ontap.fault(Kind.REFUSE, method="GET", path="/storage/volumes", times=9, status=503, headers=headers)
+
+        ontap.world.job_seconds = 30
+
+        with pytest.raises(OutcomeUnclear, match="cancelled"):
+            run(backend, "create", AwayAfterwards(cancel=True))
+
     def test_what_fails_for_another_reason_is_not_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.world.job_seconds = 0.1
         ontap.fault(Kind.REFUSE, method="PATCH", path="/cluster/jobs/.*", status=400, code=458784)
