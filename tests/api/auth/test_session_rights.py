@@ -98,6 +98,15 @@ class TestGroups:
         change(redis_client, checked_s=-301)
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
 
+    def test_end_the_session_where_nobody_tells_them_any_more(self, client, provider, redis_client, monkeypatch):
+        """No answer is not the answer that there are none."""
+        provider.opaque = True
+        sign_in(client, "adam")
+        monkeypatch.setattr("api.auth.provider.IdentityProvider.ask_userinfo", lambda *_: {"sub": "id-of-adam"})
+        change(redis_client, checked_s=-301)
+        assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
+        assert session_keys(redis_client) == []
+
     def test_are_the_known_ones_while_the_provider_is_away(self, client, provider, redis_client):
         sign_in(client, "adam")
         provider.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import requests
 
@@ -125,6 +127,16 @@ class TestAttacks:
 
         assert code_of(client.get("/oauth-done?code=x&state=y")) == (400, "invalid-request")
         assert code_of(client.get("/oauth-done")) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_a_sign_in_that_was_begun_too_long_ago(self, client):
+        link = callback_of(client, "adam")
+        with client.session_transaction() as session:
+            (begun,) = [value for name, value in session.items() if name.startswith("_state_")]
+            assert 590 < begun["exp"] - time.time() <= 600
+            begun["exp"] = time.time() - 1
+            session.modified = True
+        assert code_of(client.get(link)) == (400, "invalid-request")
         assert roles_of(client) == {"USER"}
 
     def test_a_code_in_another_browser(self, client):
