@@ -269,7 +269,8 @@ class TestIntrospection:
         answer = {"active": True, "username": "adam", "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
 
-        assert client.get("/whoami", headers=bearer("opaque")).get_json()["roles"] == ["ADMIN", "USER"]
+        who = client.get("/whoami", headers=bearer("opaque")).get_json()
+        assert (who["name"], who["roles"]) == ("adam", ["ADMIN", "USER"])
 
     def test_what_is_set_counts(self, redis_client, monkeypatch):
         answer: dict[str, Any] = {"active": True, "nick": "ny", "sub": "x", "groups": [], "exp": time.time() + 30}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,7 +11,7 @@ from api.auth import AuthSettings
 from api.auth.bearer import BearerAuthenticator, TokenCache
 from api.auth.cached_document import CachedDocument
 from api.auth.provider import IdentityProvider
-from api.auth.provider_http import ProviderUnavailable
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.tokens import InvalidToken, TokenVerifier
 from tests.api.auth.house import SECRET_KEY, bearer, build, callback_of, roles_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
@@ -110,6 +111,15 @@ class TestBearerTokens:
         with pytest.raises(InvalidToken):
             identities.identity("opaque")
 
+    def test_one_that_the_groups_url_refuses_has_no_groups(self, asked, words, monkeypatch):
+        """Such as a machine's: it is good all the same."""
+        monkeypatch.setattr("api.auth.provider.request_json", Mock(side_effect=ProviderRefused))
+        identities = self.identities(
+            asked, oauth_introspection_url="https://sso.example.org/introspect", oauth_groups_claim="roles"
+        )
+        identity = identities.identity("opaque")
+        assert (identity.name, identity.groups) == ("adam", ())
+
     def test_groups_that_were_taken_away_count_for_a_minute(self, asked, words):
         identities = self.identities(
             asked,
@@ -167,6 +177,28 @@ class TestTokens:
         client = with_provider(redis_client, provider).test_client()
         for kind in ("ID", "Offline", "Logout"):
             assert client.get("/whoami", headers=bearer(provider.token(typ=kind))).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "issuer", "is_believed"),
+    [
+        ("/.well-known/openid-configuration", "https://sso.example.org", True),
+        ("/.well-known/openid-configuration", "https://sso.example.org/", True),
+        ("/.well-known/openid-configuration", "https://evil.example.org", False),
+        ("/.well-known/openid-configuration", None, False),
+        ("/metadata.json", "https://login.example.org", True),
+    ],
+)
+def test_a_discovery_document_speaks_for_its_own_issuer(monkeypatch, path, issuer, is_believed):
+    """Tokens of another one would be good otherwise."""
+    monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: {"issuer": issuer})
+    settings = {"oauth_client_id": CLIENT_ID, "oauth_discovery_url": f"https://sso.example.org{path}"}
+    provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
+    if is_believed:
+        assert provider.issuer() == issuer
+    else:
+        with pytest.raises(ProviderUnavailable):
+            provider.issuer()
 
 
 @pytest.mark.parametrize(
