@@ -83,8 +83,12 @@ def test_a_user_has_but_some_bodies_that_come_slowly(front: Front, redis_client:
     refused = client.post(path, data=b"{}", headers=JSON)
     assert problem(refused, 429, "rate-limited")["limit"] == "SAPI_MAX_BODIES"
     assert refused.headers["Retry-After"] == "1"
-    # Somebody who may do changes is not concerned.
+    # Somebody who may do changes is not concerned, also when others have all the places that are left.
+    others = [(f"user {number}", False) for number in range(3)]
+    assert [front.services.body_slots.acquire(other) for other in others] == [True] * 3
     assert front.client(Role.USER, Role.ADMIN).post(path, data=b"{}", headers=JSON).status_code == 422
+    for other in others:
+        front.services.body_slots.release(other)
     for body in bodies:
         body.comes.set()
     for thread in threads:
