@@ -161,6 +161,10 @@ class TestCallback:
             redis_client.hget(f"sapi:job:{job_id}", "callback") for job_id in (path.rpartition("/")[2], member["id"])
         ]
         assert sent_to == [b"https://hooks.example.org/x", b""]
+        # The listing from which volumes are chosen has none, and may be read first.
+        request = {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}
+        order = {"for_each": {"subsystem": "filer", "where": ""}, "request": request}
+        problem(client.post(URL, json=order, headers=headers | {"Prefer": "wait=0"}), 504, "not-cached")
 
     def test_where_nothing_may_be_sent_it_is_refused(self, client):
         headers = {"Callback-URL": "https://hooks.example.org/x"}
