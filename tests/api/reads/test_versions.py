@@ -37,6 +37,17 @@ def test_no_cache_on_a_path_asks_the_filer_whose_it_is(warm):
         assert warm.run_all() == 1
 
 
+def test_what_is_cached_from_before_the_read_does_not_answer_it(warm, monkeypatch):
+    def end_with_an_older_listing(services, job_id, _seconds):
+        warm.run(job_id)
+        warm.age("dummy/volumes", 100)
+        return services.jobs.get(job_id)
+
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", end_with_an_older_listing)
+    answer = warm.get(Cache_Control="no-cache", Prefer="wait=5")
+    assert (answer.status_code, int(answer.headers["Age"]) < 100) == (200, True)
+
+
 @pytest.mark.parametrize(
     ("age", "directive", "status"), [(30, "max-age=20", 202), (30, "max-age=50", 200), (100, "max-stale=1000", 202)]
 )
