@@ -52,6 +52,15 @@ def test_a_read_that_does_not_wait_says_so(service):
     assert "Preference-Applied" not in service.get(Prefer="wait=0").headers
 
 
+def test_a_read_waits_as_long_as_is_set_unless_it_says_otherwise(make_service, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", lambda _services, _job_id, seconds: waits.append(seconds))
+    service = make_service(api={"read_wait": 7.0})
+    for preference in ("", "respond-async", "wait=3", "wait=3, respond-async", "wait=0"):
+        assert service.get(Prefer=preference).status_code == 202
+    assert waits == [7.0, 3.0, 3.0]
+
+
 def test_a_stale_copy_is_served_while_one_refresh_runs(service):
     listed(service)
     service.age("dummy/volumes", 100)
