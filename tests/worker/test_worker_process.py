@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -109,6 +109,7 @@ def test_what_it_accepts_waits_for_replicas_and_an_unsafe_redis_is_refused(
 def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(bench: Bench, runtime: Runtime):
     heartbeat = runtime.maintenance._heartbeat
     assert heartbeat._restart is restart_silent_worker
+    assert heartbeat._silent_s == cast("Any", runtime.celery).consumer_activity.silent_s
     assert runtime.lease_renewer._on_hang is restart_hung_worker
     bench.client.config_set("maxmemory", 1)
     try:
