@@ -105,6 +105,13 @@ def test_more_than_a_few_wait_for_the_loop_too(celery, connected, heard):
     assert len(heard) == 100
 
 
+def test_what_nobody_takes_does_not_fill_the_memory(celery, connected):
+    dispatcher = connected()
+    for number in range(50_001):
+        emit_started(celery, str(number))
+    assert [fields["uuid"] for _, fields in (dispatcher.noted[0], dispatcher.noted[-1])] == ["1", "50000"]
+
+
 def test_without_a_dispatcher_nothing_is_emitted(celery):
     emit_started(celery, "1")
     assert not hasattr(celery, "flower_events")

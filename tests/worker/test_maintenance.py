@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from storage_backends.errors import BackendUnavailable
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.config.settings import load
+from worker.execution import process_exit
 from worker.execution.process_exit import exit_after_drain
 from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
 from worker.jobs.record import State
@@ -282,6 +284,14 @@ def test_what_has_not_ended_in_time_after_a_drain_is_left(monkeypatch: pytest.Mo
     monkeypatch.setattr(threading.Timer, "start", start)
     exit_after_drain()
     assert [(timer.interval, timer.daemon) for timer in made] == [(35.0, True)]
+
+
+def test_a_worker_that_takes_no_messages_ends_also_where_its_main_thread_hangs(monkeypatch: pytest.MonkeyPatch):
+    done: list[Any] = []
+    monkeypatch.setattr(process_exit, "exit_after_drain", lambda: done.append("limit"))
+    monkeypatch.setattr("os.kill", lambda _pid, number: done.append(number))
+    process_exit.restart_silent_worker()
+    assert done == ["limit", signal.SIGTERM]
 
 
 # --- requests that are held open
