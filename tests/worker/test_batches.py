@@ -166,6 +166,18 @@ def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(bench: Bench, n
     assert not bench.leftovers()
 
 
+def test_a_batch_that_was_stopped_by_a_failure_can_be_cancelled_as_well(bench: Bench, node: Node):
+    members = [bench.new("create_volume", volume="vol"), *_creations(bench, 3)]
+    batch_id = bench.accept_batch(*members, parallel=2, stop=True)
+    failing, running, *_ = bench.members(batch_id)
+    node.claim(running.id)
+    node.carry_out(failing.id)
+    bench.batches.advance(batch_id)
+    assert _states(bench, batch_id) == ["failed", "running", "cancelled", "cancelled"]
+    bench.batches.cancel(batch_id, "ann")
+    assert _states(bench, batch_id) == ["failed", "cancelling", "cancelled", "cancelled"]
+
+
 def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(bench: Bench, node: Node):
     batch_id = bench.accept_batch(*_creations(bench, 5), parallel=2)
     running = node.claim(bench.members(batch_id)[0].id)
