@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -214,15 +215,22 @@ def away(service):
     service.away_file.touch()
 
 
-def test_away_the_old_copy_is_served_at_once(service):
+def test_away_the_old_copy_is_served_at_once(make_service, monkeypatch):
+    service = make_service(api={"read_wait": 20.0})
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", Mock(return_value=None))
+    waits = Mock(return_value=None)
+    monkeypatch.setattr("api.reads.lookup.wait_for", waits)
     listed(service)
     service.age("dummy/volumes", 10_000)
     away(service)
     assert service.get().status_code == 202
     service.run_all()
+    assert waits.call_count == 1
+    # From now on it is known, and nobody waits for the job.
     answer = service.get()
     assert (answer.status_code, answer.headers["Cache-Status"]) == (200, "storage-api; hit; ttl=-9940")
     assert "Operation-Location" in answer.headers
+    assert waits.call_count == 1
 
 
 def test_away_one_who_waits_learns_it_from_the_job(make_service):
