@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 import redis
 
+from api.response_cache import middleware
 from api.v3 import changes
 from api.v3.settings import EXTENSION
 from tests.api.v3.conftest import WAIT_S
@@ -244,11 +245,16 @@ def test_an_age_of_0_always_asks(make_old):
     assert old("GET", "/dummy/volumes").status_code == 503
 
 
-def test_a_shorter_age_counts_also_for_what_is_answered_again(make_old):
+def test_a_shorter_age_counts_also_for_what_is_answered_again(make_old, monkeypatch):
     old = make_old(wait_s=WAIT_S, v3_max_age=10)
+    marks = Mock(wraps=middleware.mark_cacheable)
+    monkeypatch.setattr(middleware, "mark_cacheable", marks)
     old.service.get()
     old.service.run_all()
     assert [old("GET", "/dummy/volumes").status_code for _ in range(2)] == [200, 200]
+    old.service.get()
+    # For how long each may be answered again, in seconds: there is one of /v3, and one of /v4.
+    assert [call.args[-1] for call in marks.call_args_list] == [10, 60]
     old.service.age("dummy/volumes", 20)
     assert old("GET", "/dummy/volumes").status_code == 503
 
