@@ -164,6 +164,9 @@ def test_an_id_of_no_event_is_a_gap_before_all_that_is_kept(client: FlaskClient,
     with listening(client, last_id=last_id) as listener:
         assert listener.next().kind == "gap"
         assert listener.states(1) == [(kept, "queued")]
+        # It is told once.
+        later = change(client)
+        assert listener.states(1) == [(later, "queued")]
 
 
 def test_the_filters_of_the_job_list_choose(client: FlaskClient):
