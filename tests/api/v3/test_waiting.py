@@ -31,6 +31,7 @@ def pending(old, method, path, body=None, **headers):
 
 def test_a_change_that_is_under_way_is_504_and_found_again(idle):
     job = pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB})
+    assert idle.service.redis.hget(f"sapi:job:{job}", "target") == b"/v4/dummy/volumes/v1"
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB, "unknown": 1}) == job
     assert idle.service.waiting() == [job]
     idle.service.run(job)
