@@ -297,6 +297,15 @@ def test_the_latest_changes_are_not_buried_by_reads(client, filled):
     assert "List volumes" not in page.partition('id="jobs"')[2].partition("</section>")[0]
 
 
+def test_a_batch_stands_for_its_members_among_the_latest_changes(client, filled):
+    members = [{"method": "POST", "path": f"/v4/filer/volumes/member{number}"} for number in range(10)]
+    batch = accepted(client.post("/v4/batches", json={"name": "nightly", "requests": members})).rpartition("/")[2]
+    page = client.get("/console/").text
+    assert f"/console/jobs/{batch}" in page
+    assert "member1" not in page
+    assert "db01" in page
+
+
 def test_what_is_said_of_a_page_is_not_said_of_its_data(client, filled):
     for header in (
         {"If-None-Match": "*"},
