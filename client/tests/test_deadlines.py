@@ -9,9 +9,14 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from flows import LOST, answer
+from storage_api_client.errors import Unavailable
 from storage_api_client.protocol import deadlines
+from storage_api_client.protocol.asking import Context
 from storage_api_client.protocol.deadlines import DEFAULT_S, Deadline, backoff_s
+from storage_api_client.protocol.events import events
 from storage_api_client.protocol.failures import lost
+from storage_api_client.protocol.messages import Open, Pause, Read, advance, fail
 
 
 @pytest.fixture
@@ -45,6 +50,24 @@ def test_a_service_that_is_away_is_tried_for_twenty_seconds_or_as_long_as_is_wan
     deadline.answered()
     clock.now_s += 5
     assert deadline.allows_reconnect(1)
+
+
+def test_a_stream_that_was_there_for_long_is_tried_for_as_long_as_a_new_one(clock: SimpleNamespace) -> None:
+    flow = events(Context(), (), timeout=10)
+    opened = advance(flow)
+    assert isinstance(opened, Open)
+    assert isinstance(advance(flow, answer(200)), Read)
+    clock.now_s += 1000
+    # A comment, which says where the stream is.
+    assert isinstance(advance(flow, b": still here\nid: 7\n\n"), Read)
+    clock.now_s += 5
+    assert isinstance(fail(flow, LOST), Pause)
+    again = advance(flow)
+    assert isinstance(again, Open)
+    assert again.request.headers["Last-Event-ID"] == "7"
+    clock.now_s += 10
+    with pytest.raises(Unavailable):
+        fail(flow, LOST)
 
 
 def test_delays_double_up_to_five_seconds() -> None:
