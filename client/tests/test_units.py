@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import httpx
 import pytest
 
 from storage_api_client.addresses import checked_url, is_loopback, resolve
@@ -18,6 +20,7 @@ from storage_api_client.configuration.development import find_development_server
 from storage_api_client.configuration.files import ConfigurationError
 from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
 from storage_api_client.models import Problem
+from storage_api_client.sign_in.loopback import Loopback
 from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
 from storage_api_client.times import format_time, parse_since, parse_time
 
@@ -194,3 +197,14 @@ def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("STORAGE_API_URL", "https://of-environment")
     assert surroundings.find().url == "https://of-environment"
     assert surroundings.find("https://of-option/").url == "https://of-option"
+
+
+def test_the_answer_of_the_provider_is_waited_for_and_nothing_else() -> None:
+    answers: list[dict[str, str] | None] = []
+    with Loopback() as server:
+        waiting = threading.Thread(target=lambda: answers.append(server.wait(20)))
+        waiting.start()
+        addresses = ("", "?state=s", "?code=x&state=s")
+        statuses = [httpx.get(f"{server.redirect_uri}{query}").status_code for query in addresses]
+        waiting.join(20)
+    assert (statuses, answers) == ([404, 404, 200], [{"code": "x", "state": "s"}])
