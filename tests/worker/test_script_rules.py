@@ -10,7 +10,7 @@ import pytest
 
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
 from worker.catalog.operations import OPERATIONS
-from worker.execution.claims import Completion
+from worker.execution.claims import Completion, grace_ms
 from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.failure import Failure
 from worker.jobs.query import JobFilter, JobScope
@@ -261,6 +261,12 @@ def test_a_lease_that_lapsed_is_given_the_grace_time(bench: Bench):
     stalled = int(bench.field(job_id, "stalled_since"))
     assert abs(stalled - _now_ms(bench)) < 10_000
     assert _score(bench, due, job_id) > stalled
+    # Sweeps had a gap: the grace time begins anew, and it is looked at again when that is over.
+    since = _now_ms(bench)
+    bench.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", "since", since)
+    bench.client.zadd(due, {job_id: 1})
+    bench.node().sweep()
+    assert _score(bench, due, job_id) == since + grace_ms(bench.settings.lease)
     bench.client.zadd(due, {job_id: 1})
     assert bench.scripts.renew_leases(15_000, job_id, token) == ["GO"]
     assert (bench.field(job_id, "stalled_since"), int(bench.field(job_id, "lease"))) == ("", _score(bench, due, job_id))
