@@ -15,9 +15,7 @@ from storage_backends.errors import StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Volume
 from storage_backends.netapp.ontap import lookups, mapping
-from storage_backends.netapp.ontap.error_codes import FieldsRefused
 from storage_backends.netapp.ontap.owner_comments import owner_comment
-from storage_backends.netapp.ontap.responses import OntapError
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 
@@ -177,16 +175,13 @@ def test_times_are_in_utc(time: Any, moment: str | None) -> None:
 
 
 class _Filer:
-    """It answers every question with this, unless it is asked for a field that it does not know."""
+    """It answers every question with this."""
 
-    def __init__(self, answer: dict[str, Any], unknown: str = "") -> None:
-        self.without, self.unknown_fields = frozenset[str](), frozenset[str]()
-        self._answer, self._unknown = answer, unknown
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.without = frozenset[str]()
+        self._answer = answer
 
-    def get(self, _path: str, query: Any, **_options: Any) -> dict[str, Any]:
-        if self._unknown in query["fields"].split(","):
-            error = OntapError(262197, f'The value "{self._unknown}" is invalid for field "fields".')
-            raise FieldsRefused(StorageError("refused"), error)
+    def get(self, _path: str, _query: Any, **_options: Any) -> dict[str, Any]:
         return self._answer
 
 
@@ -197,13 +192,3 @@ def test_an_answer_that_is_no_listing_is_no_empty_one(answer: dict[str, Any]) ->
         lookups.all_records(filer, "/storage/volumes", {}, ("name",), journal=journal())
     filer = _Filer({"num_records": 0})
     assert lookups.all_records(filer, "/storage/volumes", {}, ("name",), journal=journal()) == []
-
-
-def test_fields_without_which_a_record_is_useless_are_not_left_out() -> None:
-    answer = {"records": [{"uuid": "1"}]}
-    filer: Any = _Filer(answer, "name")
-    with pytest.raises(FieldsRefused):
-        lookups.all_records(filer, "/storage/volumes", {}, ("uuid", "name", "state"), journal=journal())
-    filer = _Filer(answer, "state")
-    assert lookups.all_records(filer, "/storage/volumes", {}, ("uuid", "name", "state"), journal=journal())
-    assert filer.unknown_fields == {"state"}
