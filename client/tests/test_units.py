@@ -20,6 +20,7 @@ from storage_api_client.configuration.development import find_development_server
 from storage_api_client.configuration.files import ConfigurationError
 from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
 from storage_api_client.models import Problem
+from storage_api_client.operations.orders import from_rows
 from storage_api_client.sign_in.loopback import Loopback
 from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
 from storage_api_client.times import format_time, parse_since, parse_time
@@ -208,3 +209,13 @@ def test_the_answer_of_the_provider_is_waited_for_and_nothing_else() -> None:
         statuses = [httpx.get(f"{server.redirect_uri}{query}").status_code for query in addresses]
         waiting.join(20)
     assert (statuses, answers) == ([404, 404, 200], [{"code": "x", "state": "s"}])
+
+
+@pytest.mark.parametrize(("word", "value"), [("yes", True), ("TRUE", True), ("no", False), ("false", False)])
+def test_words_in_a_table_are_what_its_column_holds(word: str, value: bool) -> None:
+    snapshot = {"operation": "create_snapshot", "subsystem": "n", "volume": "v", "name": "s"}
+    volume = {"operation": "create_volume", "subsystem": "n", "volume": "v", "size_total": "5"}
+    order = from_rows([snapshot | {"purge_old_if_needed": word}, volume | {"autosize_enabled": word, "comment": word}])
+    purging, creating = (member["body"] for member in order["requests"])
+    assert purging == ({"purge_old_if_needed": True} if value else {})
+    assert creating == {"size_total": 5, "autosize_enabled": value, "comment": word}
