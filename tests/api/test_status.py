@@ -64,7 +64,9 @@ def test_a_long_wait_is_said(front, client, redis_client):
     assert re.search(r"A job has waited in filer\.write for 1 h\b", _text(client.get("/console/")))
 
 
-def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(client, failed):
+def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(front, client, failed):
+    # Its requester may, with whatever role they have by now.
+    assert f"/console/jobs/{failed}" in front.client(Role.USER).get("/console/").text.partition('id="failures"')[2]
     page = client.get("/console/")
     assert f"/console/jobs/{failed}" in page.text
     text = _text(page)
@@ -81,6 +83,21 @@ def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, red
     assert "Create volume" in failures
     for secret in ("somebody-else", failed, "volumes/dup"):
         assert secret not in failures
+
+
+def test_strangers_see_no_names_of_machines_receivers_and_objects(redis_url, redis_client):
+    front = Front(redis_url, user_groups=())
+    read = accepted(front.client().get("/v4/filer/volumes/secret1", headers={"Prefer": "respond-async"}))
+    front.worker().fail(read, "backend-error")
+    for node in ("quick1@host", "ending1@host"):
+        front.services.scripts.worker_heartbeat(node, {"filer.write": 8})
+    redis_client.zadd("sapi:draining", {"ending1@host": 2**52})
+    redis_client.sadd("sapi:webhook_targets", "receiver1")
+    for caller, is_named in ((front.stranger(), False), (front.client(Role.USER), True)):
+        text = _text(caller.get("/console/"))
+        assert "backend-error" in text
+        named = [name in text for name in ("secret1", "quick1@host", "ending1@host", "receiver1")]
+        assert named == [is_named] * 4
 
 
 def test_one_must_be_a_user_where_users_are_configured(front):
