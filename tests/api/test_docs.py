@@ -40,3 +40,8 @@ def test_no_other_file_is(client, name):
 
 def test_debug_mode_is_shown(client):
     assert "Debug mode" in client.get("/").text
+
+
+def test_the_page_comes_also_where_it_cannot_be_told_who_asks(front):
+    page = front.stranger().get("/", auth=("ann", "wrong"))
+    assert (page.status_code, page.headers["Cache-Control"]) == (200, "no-cache")
