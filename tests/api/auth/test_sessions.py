@@ -8,6 +8,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from werkzeug.http import parse_date
 
 from tests.api.auth.house import PREFIX, SECRET_KEY, build, roles_of
 
@@ -33,6 +34,16 @@ def test_the_cookie_is_for_this_service_alone(client):
     assert "Domain" not in cookie
     assert "Expires=" in cookie
     assert "Secure" not in cookie
+
+
+def test_the_cookie_lives_as_long_as_the_session_and_is_sent_once(redis_client):
+    client = build(redis_client, debug=True, session_lifetime=7200).test_client()
+    cookie = client.get("/login").headers["Set-Cookie"]
+    expires = parse_date(cookie.partition("Expires=")[2].partition(";")[0])
+
+    assert expires is not None
+    assert 7100 < expires.timestamp() - time.time() <= 7200
+    assert "Set-Cookie" not in client.get("/whoami").headers
 
 
 def test_behind_tls_the_cookie_is_secure(redis_client):
