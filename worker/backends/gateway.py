@@ -50,6 +50,8 @@ class BackendGateway:
             fail_max=_FAILURES,
             reset_timeout=_BREAKER_RESET_S,
             exclude=[lambda exc: not isinstance(exc, BackendUnavailable)],
+            # The call that opens it fails for its own reason.
+            throw_new_error_on_trip=False,
         )
 
     @contextmanager
