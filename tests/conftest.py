@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -99,3 +100,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_unconfigure() -> None:
     """Let nothing be written to the audit log at exit: what pytest gave it as standard output is closed by then."""
     audit_logger.handlers.clear()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of garbage collections: each would visit all of it again."""
+    gc.collect()
+    gc.freeze()

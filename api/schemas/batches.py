@@ -6,6 +6,7 @@ from typing import Any
 
 import marshmallow as ma
 
+from api.schemas.base import Schema
 from api.schemas.fields import StrictInteger
 from api.schemas.jobs import ProblemSchema
 
@@ -13,7 +14,7 @@ _METHODS = ("POST", "PUT", "PATCH", "DELETE")
 _MOST_MEMBERS, _MOST_PARALLEL = 1000, 100
 
 
-class _Strict(ma.Schema):
+class _Strict(Schema):
     class Meta:
         unknown = ma.RAISE
 
@@ -108,7 +109,7 @@ class BatchSchema(_Strict):
     request = MemberField(metadata={"description": "Made for each volume; `{name}` stands for its name"})
 
 
-class MemberResultSchema(ma.Schema):
+class MemberResultSchema(Schema):
     """The result of a member."""
 
     job = ma.fields.String(required=True, metadata={"format": "uuid"})

@@ -6,6 +6,7 @@ from typing import Any
 
 import marshmallow as ma
 
+from api.schemas.base import Schema
 from api.schemas.fields import StrictBoolean
 from api.schemas.times import Moment
 from worker.catalog.operations import BATCH, OPERATIONS
@@ -17,21 +18,21 @@ _NULLABLE: Any = {"allow_none": True, "required": True}
 _MOMENT = {"format": "date-time"}
 
 
-class FieldErrorSchema(ma.Schema):
+class FieldErrorSchema(Schema):
     """One error of a request."""
 
     pointer = ma.fields.String(required=True, metadata={"description": "JSON pointer", "example": "/size_total"})
     detail = ma.fields.String(required=True, metadata={"example": "must be an integer"})
 
 
-class BackendErrorSchema(ma.Schema):
+class BackendErrorSchema(Schema):
     """The storage system's own words."""
 
     code = ma.fields.String(required=True, metadata={"example": "917526"})
     message = ma.fields.String(required=True)
 
 
-class ProblemSchema(ma.Schema):
+class ProblemSchema(Schema):
     """Why a request or a job failed (RFC 9457)."""
 
     type = ma.fields.String(required=True, metadata={"format": "uri-reference", "example": "/problems/no-such-volume"})
@@ -49,7 +50,7 @@ class ProblemSchema(ma.Schema):
     )
 
 
-class QueueSchema(ma.Schema):
+class QueueSchema(Schema):
     """Where a job waits."""
 
     name = ma.fields.String(required=True, metadata={"example": "netapp.write"})
@@ -61,7 +62,7 @@ class QueueSchema(ma.Schema):
     )
 
 
-class ProgressSchema(ma.Schema):
+class ProgressSchema(Schema):
     """How far a job is, as far as that is known."""
 
     percent = ma.fields.Integer(**_NULLABLE, validate=ma.validate.Range(0, 100), metadata={"example": 40})
@@ -71,7 +72,7 @@ class ProgressSchema(ma.Schema):
     message = ma.fields.String(**_NULLABLE, metadata={"example": "mounting"})
 
 
-class ResultSchema(ma.Schema):
+class ResultSchema(Schema):
     """What a job that succeeded leads to."""
 
     href = ma.fields.String(required=True, metadata={"format": "uri-reference"})
@@ -79,7 +80,7 @@ class ResultSchema(ma.Schema):
     value = ma.fields.Raw(metadata={"description": "The answer's body, when it is small"})
 
 
-class LinksSchema(ma.Schema):
+class LinksSchema(Schema):
     """Where to go from here."""
 
     self = ma.fields.String(required=True, metadata={"format": "uri-reference"})
@@ -87,7 +88,7 @@ class LinksSchema(ma.Schema):
     cancel = ma.fields.String(required=True, metadata={"format": "uri-reference"})
 
 
-class ChildrenSchema(ma.Schema):
+class ChildrenSchema(Schema):
     """The members of a batch, counted by state."""
 
     total = ma.fields.Integer(required=True, metadata={"example": 40})
@@ -98,7 +99,7 @@ class ChildrenSchema(ma.Schema):
     cancelled = ma.fields.Integer(required=True)
 
 
-class AttemptSchema(ma.Schema):
+class AttemptSchema(Schema):
     """One time that a job was put off."""
 
     at = ma.fields.String(required=True, metadata=_MOMENT)
@@ -109,7 +110,7 @@ class AttemptSchema(ma.Schema):
     )
 
 
-class JobSchema(ma.Schema):
+class JobSchema(Schema):
     """A job: one call to a storage system, from its acceptance to its end."""
 
     id = ma.fields.String(required=True, metadata={"format": "uuid", "example": "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90"})
@@ -187,7 +188,7 @@ def _one_of_these(choices: frozenset[str], description: str) -> ChoicesField:
     return ChoicesField(most=len(choices), choices=choices, metadata={"type": "string", "description": description})
 
 
-class JobFilterSchema(ma.Schema):
+class JobFilterSchema(Schema):
     """Which jobs.
 
     Without examples: the documentation page would send them all together, and no job is what each of them names.
@@ -249,21 +250,21 @@ class JobQuerySchema(JobFilterSchema):
     )
 
 
-class RefusedJobSchema(ma.Schema):
+class RefusedJobSchema(Schema):
     """A job to which it was not done."""
 
     id = ma.fields.String(required=True, metadata={"format": "uuid"})
     code = ma.fields.String(required=True, metadata={"example": "job-not-cancellable"})
 
 
-class CancelledJobsSchema(ma.Schema):
+class CancelledJobsSchema(Schema):
     """What became of a request to cancel many jobs."""
 
     cancelled = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "Asked to stop"})
     refused = ma.fields.List(ma.fields.Nested(RefusedJobSchema), required=True)
 
 
-class RetriedJobsSchema(ma.Schema):
+class RetriedJobsSchema(Schema):
     """What became of a request to do many jobs again."""
 
     retried = ma.fields.List(ma.fields.String(), required=True, metadata={"description": "The new jobs"})

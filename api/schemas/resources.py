@@ -7,6 +7,7 @@ from typing import Any
 import marshmallow as ma
 
 from api.schemas import names
+from api.schemas.base import Schema
 from api.schemas.fields import choice, flag, percentage, size, text, texts
 
 SECURITY_STYLES = ("unix", "ntfs", "mixed")
@@ -14,7 +15,7 @@ SPACE_GUARANTEES = ("none", "volume")
 TIERING_POLICIES = ("none", "snapshot-only", "auto", "all")
 
 
-class _Strict(ma.Schema):
+class _Strict(Schema):
     class Meta:
         unknown = ma.RAISE
 
@@ -98,7 +99,7 @@ class SettlementSchema(_Strict):
 _OPTIONAL: Any = {"allow_none": True, "required": True}
 
 
-class VolumeSchema(ma.Schema):
+class VolumeSchema(Schema):
     """A volume; what the storage system does not know is null."""
 
     name = ma.fields.String(required=True, metadata={"example": "dbvol01"})
@@ -140,7 +141,7 @@ class VolumeSchema(ma.Schema):
     )
 
 
-class SnapshotSchema(ma.Schema):
+class SnapshotSchema(Schema):
     """A volume's state frozen under a name."""
 
     name = ma.fields.String(required=True, metadata={"example": "before-upgrade"})
@@ -152,7 +153,7 @@ class SnapshotSchema(ma.Schema):
     )
 
 
-class LockSchema(ma.Schema):
+class LockSchema(Schema):
     """A host that holds locks on a volume."""
 
     host = ma.fields.String(required=True, metadata={"example": "node1.example.org"})
@@ -162,7 +163,7 @@ def _flavours(description: str) -> Any:
     return ma.fields.List(ma.fields.String(), required=True, metadata={"description": description, "example": ["sys"]})
 
 
-class ExportRuleSchema(ma.Schema):
+class ExportRuleSchema(Schema):
     """One rule of an export policy, as the storage system keeps it; empty lists where it does not tell."""
 
     index = ma.fields.Integer(required=True, metadata={"description": "The first that matches counts", "example": 1})
@@ -175,7 +176,7 @@ class ExportRuleSchema(ma.Schema):
     protocols = ma.fields.List(ma.fields.String(), required=True, metadata={"example": ["nfs"]})
 
 
-class PolicySchema(ma.Schema):
+class PolicySchema(Schema):
     """An export policy."""
 
     name = ma.fields.String(required=True, metadata={"example": "default"})

@@ -11,6 +11,7 @@ from api.http.arguments_parser import StrictParser
 from api.http.bodies import parse_json, received_body
 from api.http.problems import Problem
 from api.schemas import names
+from api.schemas.base import Schema
 from api.schemas.fields import flag, percentage, size, text, texts
 from api.v3 import names as v3_names
 
@@ -48,7 +49,7 @@ def _invalid(detail: str) -> Problem:
     return Problem("validation-failed", INVALID, errors=[{"pointer": "", "detail": detail}])
 
 
-class _Lenient(ma.Schema):
+class _Lenient(Schema):
     class Meta:
         unknown = ma.EXCLUDE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshmallow as ma
 
+from api.schemas.base import Schema
 from api.schemas.resources import SnapshotSchema, VolumeSchema
 from api.v3.fields import VOLUME_KEYS
 
@@ -28,7 +29,7 @@ class V3SnapshotSchema(SnapshotSchema):
     creation_time = ma.fields.String(allow_none=True, metadata=_TIME)
 
 
-class V3ErrorSchema(ma.Schema):
+class V3ErrorSchema(Schema):
     """An error of the v3 API."""
 
     message = ma.fields.String(required=True)

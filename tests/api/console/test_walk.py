@@ -167,7 +167,7 @@ def test_each_page_fits_and_is_accessible(
 
 
 def _parts(text: str) -> frozenset[str]:
-    """What a page consists of, whichever job or volume it shows: its sections and fields by their ids, and its forms."""
+    """What a page consists of, whatever it shows: its sections and fields by their ids, and its forms."""
     without_names = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|/db0[12]\b", "", text)
     return frozenset(re.findall(r' (?:id|action)="([^"]+)"', without_names))
 
