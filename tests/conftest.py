@@ -99,6 +99,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_unconfigure() -> None:
     """Let nothing be written to the audit log at exit: what pytest gave it as standard output is closed by then."""
+    for handler in audit_logger.handlers:
+        handler.close()
     audit_logger.handlers.clear()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.docs.pages import PAGES, TOP, Block, blocks, strays
 
-#: Where a page starts the service itself; others that speak to it find it running.
+#: Where a page starts the service itself; the others that speak to it find one running.
 _STARTS = "make devserver"
 _REASON = re.compile(r"not run here: \w+ \w.+")
 _PROGRAMS = [page for page in PAGES if any(block.kind == "sh" and block.runs for block in blocks(page))]
@@ -34,7 +34,8 @@ def _free_port() -> int:
 class Reader:
     """Somebody with a clone of their own, a shell, and ports that nobody else uses."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, neighbour: Reader | None = None) -> None:
+        """``neighbour``: another reader, whose service this one uses, too."""
         self.clone = folder / "clone"
         self.clone.mkdir()
         for path in TOP.iterdir():
@@ -42,13 +43,13 @@ class Reader:
                 (self.clone / path.name).symlink_to(path)
         # An answer of 400 or more is a failure, without a flag in each command of the manual.
         (folder / ".curlrc").write_text("fail-with-body\n")
-        self.ports = {"8000": str(_free_port()), "5555": str(_free_port())}
+        self.ports = neighbour.ports if neighbour else {"8000": str(_free_port()), "5555": str(_free_port())}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "MAKE", "PYTEST_"))}
         self.environment = {
             **kept,
             "HOME": str(folder),
             "PATH": f"{TOP / '.venv' / 'bin'}:{kept['PATH']}",
-            "SAPI_DEV_FOLDER": str(folder / "dev"),
+            "SAPI_DEV_FOLDER": neighbour.environment["SAPI_DEV_FOLDER"] if neighbour else str(folder / "dev"),
             "SAPI_PORT": self.ports["8000"],
             "SAPI_FLOWER_PORT": self.ports["5555"],
         }
@@ -78,10 +79,23 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
+    """Somebody without a service."""
     somebody = Reader(tmp_path)
     yield somebody
-    stopped = somebody.shell("make stop")
-    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    _succeed(somebody.shell("make stop"))
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """Somebody who runs a service for pages that find one running."""
+    somebody = Reader(tmp_path_factory.mktemp("operator"))
+    _succeed(somebody.shell(_STARTS))
+    yield somebody
+    _succeed(somebody.shell("make stop"))
+
+
+def _succeed(ended: subprocess.CompletedProcess[str]) -> None:
+    assert ended.returncode == 0, f"{ended.stderr[-3000:]}\n{ended.stdout[-3000:]}"
 
 
 def _typed(block: Block) -> str:
@@ -93,18 +107,29 @@ def _typed(block: Block) -> str:
     return f"{mark}set +e\n{block.text.rstrip()}\n{refused}\nset -e\n"
 
 
-@pytest.mark.parametrize("page", _named(_PROGRAMS))
-def test_every_command_works(page: Path, reader: Reader) -> None:
-    typed = [block for block in blocks(page) if block.runs]
-    script = "".join(_typed(block) for block in typed if block.kind == "sh")
-    for block in typed:
-        if block.kind == "python" and block.file:
+def _script(page: Path) -> str:
+    return "".join(_typed(block) for block in blocks(page) if block.runs and block.kind == "sh")
+
+
+def _finds_a_service(page: Path) -> bool:
+    return _STARTS not in _script(page) and bool(re.search(r"127\.0\.0\.1|storage-api ", _script(page)))
+
+
+def _follow(page: Path, reader: Reader) -> None:
+    for block in blocks(page):
+        if block.runs and block.kind == "python" and block.file:
             reader.save(block)
-    if re.search(r"127\.0\.0\.1|storage-api ", script) and _STARTS not in script:
-        started = reader.shell(_STARTS)
-        assert started.returncode == 0, started.stdout + started.stderr
-    ended = reader.shell(script)
-    assert ended.returncode == 0, f"{ended.stderr[-3000:]}\n{ended.stdout[-3000:]}"
+    _succeed(reader.shell(_script(page)))
+
+
+@pytest.mark.parametrize("page", _named([page for page in _PROGRAMS if not _finds_a_service(page)]))
+def test_every_command_works(page: Path, reader: Reader) -> None:
+    _follow(page, reader)
+
+
+@pytest.mark.parametrize("page", _named([page for page in _PROGRAMS if _finds_a_service(page)]))
+def test_every_command_works_with_a_running_service(page: Path, operator: Reader, tmp_path: Path) -> None:
+    _follow(page, Reader(tmp_path, operator))
 
 
 @pytest.mark.parametrize("page", _named(PAGES))
