@@ -43,9 +43,11 @@ class Reader:
                 (self.clone / path.name).symlink_to(path)
         # An answer of 400 or more is a failure, without a flag in each command of the manual.
         (folder / ".curlrc").write_text("fail-with-body\n")
-        self.ports = neighbour.ports if neighbour else {"8000": str(_free_port()), "5555": str(_free_port())}
+        self.ports: dict[str, str] = (
+            neighbour.ports if neighbour else {"8000": str(_free_port()), "5555": str(_free_port())}
+        )
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "MAKE", "PYTEST_"))}
-        self.environment = {
+        self.environment: dict[str, str] = {
             **kept,
             "HOME": str(folder),
             "PATH": f"{TOP / '.venv' / 'bin'}:{kept['PATH']}",
