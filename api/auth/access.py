@@ -51,12 +51,12 @@ def require(role: Role, *, operation: str = "", target: str = "") -> Principal:
     Raises:
         Problem: 401 when anonymous, 403 ``missing-role`` otherwise, and as ``principal``.
     """
-    _note(role=role.value, operation=operation, target=target or request.path)
+    audit.decide(role=role.value, operation=operation, target=target or request.path)
     user = principal()
-    _note(who=user.name, auth_method=user.method)
+    audit.decide(who=user.name, auth_method=user.method)
     if role not in user.roles:
         _refuse_role(role, user)
-    _note(allowed=True)
+    audit.decide(allowed=True)
     return user
 
 
@@ -67,7 +67,7 @@ def require_signed_in() -> Principal:
         Problem: 401 when anonymous, and as ``principal``.
     """
     user = principal()
-    _note(who=user.name, auth_method=user.method, role="(signed in)", allowed=user.signed_in)
+    audit.decide(who=user.name, auth_method=user.method, role="(signed in)", allowed=user.signed_in)
     if not user.signed_in:
         require_authentication("Sign in at /login, or send a bearer token.")
     return user
@@ -142,10 +142,6 @@ def reject_without_provider() -> NoReturn:
     refuse("sign-in-unavailable", detail, headers={"Retry-After": "5"})
 
 
-def _note(**decision: object) -> None:
-    audit.decide(**decision)
-
-
 def prefer_sessions() -> None:
     """Authenticate the current request by the session first.
 
@@ -161,7 +157,7 @@ def _find() -> Principal:
     else:
         user = _by_header(request.authorization) if "Authorization" in request.headers else _by_cookie()
     if user.method in ("session", "basic") and request.method not in SAFE_METHODS and is_cross_site(request):
-        _note(who=user.name, auth_method=user.method)
+        audit.decide(who=user.name, auth_method=user.method)
         refuse("cross-site-request", "A page of another site sent this in your name: it is refused.")
     return user
 
@@ -188,7 +184,7 @@ def _by_header(sent: Authorization | None) -> Principal:
 
 
 def _by_password(sent: Authorization, basic: BasicUser) -> Principal:
-    _note(auth_method="basic")
+    audit.decide(auth_method="basic")
     user, network, password = sent.username or "", network_of(request.remote_addr), sent.password or ""
     counts = basic.recent.counts(user, network, password) or _check_password(basic, user, network, password)
     _remember_attempts(basic, user, network, counts)
@@ -205,7 +201,7 @@ def _check_password(basic: BasicUser, user: str, network: str, password: str) ->
     if not basic.is_it(user, password):
         basic.recent.clear()
         basic.attempts.record_failure(user, network)
-        _note(who=user)
+        audit.decide(who=user)
         require_authentication("The user name or the password is wrong.")
     basic.attempts.record_success(user, network, counts)
     if counts is not None:
@@ -217,7 +213,7 @@ def _refuse_attempt(user: str, limit: str) -> NoReturn:
     hint = {}
     if "X-Forwarded-For" in request.headers and request.environ.get(PEER) == request.remote_addr:
         hint = {"hint": "a proxy that SAPI_TRUSTED_NETWORKS does not name: all behind it count as one"}
-    _note(who=user, **hint)
+    audit.decide(who=user, **hint)
     refuse(
         "rate-limited",
         "Too many wrong passwords came for this user or from your network. Try again in a minute.",
@@ -247,7 +243,7 @@ def sign_in_dependency() -> tuple[tuple[str, ...], Any] | None:
 
 def _by_token(token: str) -> Principal:
     here = auth_services()
-    _note(auth_method="bearer")
+    audit.decide(auth_method="bearer")
     if here.bearer is None:
         require_authentication(
             "This service takes no bearer tokens: it has no provider to check them with.", error="invalid_token"

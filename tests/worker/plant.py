@@ -90,12 +90,12 @@ class Plant:
         """Return when they have ended."""
         self.until(lambda: all(self.state(job_id).done for job_id in job_ids), "all jobs have ended")
 
-    def until(self, exclusive_on: Callable[[], object], what: str) -> None:
+    def until(self, condition: Callable[[], object], what: str) -> None:
         """Return when it is so; Redis may be away meanwhile."""
         deadline = time.monotonic() + _LIMIT_S
         while time.monotonic() < deadline:
             try:
-                if exclusive_on():
+                if condition():
                     return
             except REDIS_UNAVAILABLE:
                 pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 import redis
@@ -36,11 +37,15 @@ def worker(plant: Plant) -> subprocess.Popen[bytes]:
 
 
 def _carry_out(plant: Plant, volume: str) -> None:
-    """Have a job accepted as soon as Redis takes it, and wait for its success."""
+    """Have a job accepted as soon as Redis takes it, and wait for its success.
+
+    Each attempt is for a volume of its own: Redis may have recorded a job although its answer was lost.
+    """
     accepted: list[str] = []
+    attempts = count()
 
     def accept() -> bool:
-        accepted.append(plant.accept("create_volume", volume=volume))
+        accepted.append(plant.accept("create_volume", volume=f"{volume}-{next(attempts)}"))
         return True
 
     plant.until(accept, f"the creation of {volume} is accepted")
