@@ -21,7 +21,6 @@ from api.openapi import operations as documentation
 from api.openapi.path_parameters import parameters_of
 from api.schemas import names
 from api.services import current_services
-from storage_backends.client_matches import canonical_arguments
 from worker.catalog.operations import Operation, Role
 
 ANYONE = "anyone"
@@ -121,7 +120,6 @@ def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> 
             raise Problem("no-such-subsystem", "No storage system of this name is configured; see /conf/subsystems.")
         if subsystem:
             names.check_path(path)
-            path |= canonical_arguments(path)
         if not query:
             reject_query_parameters()
 

@@ -44,8 +44,7 @@ class PolicyView(MethodView):
     @blp.arguments(NewPolicySchema, example={"rules": ["10.0.0.0/24", "dbhost01.example.org", "@dbas"]})
     def post(self, body, subsystem, policy):
         """Create an export policy"""
-        rules = list(dict.fromkeys(body["rules"]))
-        return submit(CREATE_POLICY, subsystem, {"policy": policy, "rules": rules})
+        return submit(CREATE_POLICY, subsystem, {"policy": policy, "rules": body["rules"]})
 
     @blp.performs(DELETE_POLICY)
     def delete(self, subsystem, policy):

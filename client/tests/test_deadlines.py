@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from flows import LOST, answer
+from flows import LOST, answer, run
+from storage_api_client.blocking.driver import Driver
 from storage_api_client.errors import Unavailable
 from storage_api_client.protocol import deadlines
 from storage_api_client.protocol.asking import Context
 from storage_api_client.protocol.deadlines import DEFAULT_S, Deadline, backoff_s
 from storage_api_client.protocol.events import events
 from storage_api_client.protocol.failures import lost
-from storage_api_client.protocol.messages import Open, Pause, Read, advance, fail
+from storage_api_client.protocol.messages import (
+    ConnectionLost,
+    Emit,
+    Flow,
+    Open,
+    Pause,
+    Read,
+    Request,
+    Response,
+    advance,
+    fail,
+)
 
 
 @pytest.fixture
@@ -56,6 +69,7 @@ def test_a_stream_that_was_there_for_long_is_tried_for_as_long_as_a_new_one(cloc
     flow = events(Context(), (), timeout=10)
     opened = advance(flow)
     assert isinstance(opened, Open)
+    assert opened.silence_s == 45  # The service says something every 15 s.
     assert isinstance(advance(flow, answer(200)), Read)
     clock.now_s += 1000
     # A comment, which says where the stream is.
@@ -68,6 +82,52 @@ def test_a_stream_that_was_there_for_long_is_tried_for_as_long_as_a_new_one(cloc
     clock.now_s += 10
     with pytest.raises(Unavailable):
         fail(flow, LOST)
+
+
+def test_a_broken_stream_goes_on_after_its_last_whole_event() -> None:
+    whole = b'event: job\r\nid: %d\r\ndata: {"id": "7", "target": " a\\rb "}\r\n\r\n'
+    answers = (answer(200), whole % 1, whole[:30] % 2, LOST, answer(200), whole % 2)
+    emitted, sent, _ = run(events(Context(), ()), *answers)
+    assert [(event.id, event.job.target) for event in emitted] == [("1", " a\rb "), ("2", " a\rb ")]
+    assert [request.headers.get("Last-Event-ID") for request in sent] == [None, "1"]
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateway_in_the_place_of_a_stream_is_a_lost_connection(status: int) -> None:
+    page = Response(status, {"content-type": "text/html"}, b"<html>")
+    _, sent, pauses = run(events(Context(), ()), page, answer(200))
+    assert (len(sent), len(pauses)) == (2, 1)
+
+
+def test_a_stream_that_can_never_be_there_is_not_tried_again() -> None:
+    with pytest.raises(Unavailable, match="certificate"):
+        run(events(Context(), ()), ConnectionLost("No such certificate", sent=False, permanent=True))
+
+
+def test_a_stream_that_says_nothing_for_long_is_lost() -> None:
+    def listened() -> Flow[None]:
+        yield Open(Request("GET", "/"), 0.1)
+        yield Emit((yield Read()))
+        try:
+            yield Read()
+        except ConnectionLost as error:
+            yield Emit(error.sent)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+                connection.recv(1)  # Until the client has had enough.
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        driver = Driver(f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert list(driver.iterate(listened())) == [b"hello", True]
+        driver.close()
+        thread.join(20)
 
 
 def test_delays_double_up_to_five_seconds() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows import JOB, answer, problem, run
+from flows import JOB, LOST, answer, problem, run
 from storage_api_client.errors import (
     JobCancelled,
     JobFailed,
@@ -17,8 +17,9 @@ from storage_api_client.errors import (
     StorageApiError,
     error_of,
 )
-from storage_api_client.models import Problem
-from storage_api_client.protocol.asking import Context
+from storage_api_client.models import JobRecord, Problem
+from storage_api_client.protocol.asking import Context, ask
+from storage_api_client.protocol.batches import results_of
 from storage_api_client.protocol.changing import Change, Options, perform, submit
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.following import follow, result_of
@@ -71,6 +72,15 @@ class TestFollowing:
         assert (value, sent[-1].path) == ([1], "/below/v4/jobs/1/result")
         with pytest.raises(JobFailed):
             run(result_of(Context(), "1", Deadline(9)), answer(200, JOB | {"state": "failed", "done": True}))
+
+    def test_the_results_of_a_batch_are_below_its_job(self) -> None:
+        _, (sent,), _ = run(results_of(Context(), JobRecord(id="a/b"), Deadline(9)), answer(200, []))
+        assert sent.path == "/v4/jobs/a%2Fb/result"
+
+    def test_a_service_that_answers_again_may_go_away_again(self) -> None:
+        deadline = Deadline(9)
+        run(ask(Context(), Request("GET", "/x"), deadline), LOST, answer(200))
+        assert deadline._lost_since is None
 
 
 class TestChanging:

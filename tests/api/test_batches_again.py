@@ -90,8 +90,11 @@ def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: p
     monkeypatch.setattr(submit, "plan", plan_for_seven_seconds)
     monkeypatch.setattr(submit, "wait_for_end", lambda _services, _job_id, wait_s: waits.append(wait_s))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
-    accepted(client.post(URL, json={"requests": requests}, headers={"Prefer": "wait=10"}))
-    assert waits == [3.0]
+    headers = {"Prefer": "wait=10", "Idempotency-Key": "k"}
+    for _ in range(2):
+        accepted(client.post(URL, json={"requests": requests}, headers=headers))
+    # Of what is known already nothing is chosen.
+    assert waits == [3.0, 10.0]
 
 
 @pytest.mark.parametrize(("headers", "wait_s"), [({}, 2.0), ({"Prefer": "wait=7"}, 7.0)])

@@ -482,6 +482,29 @@ def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front: Front, cl
     assert [reader.calls for reader in readers] == [["wake"], [(position, events[-1].position)]]
 
 
+def test_what_lies_between_two_parts_that_are_for_others_is_shown(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("ann"))
+    hub = hub_of(front)
+    begin, _ = hub.locate(None)
+    jobs = [change(client, volume) for volume in ("one", "two", "three")]
+    first, second, third = (live.event.position for live in hub.after(begin, 10))
+    watcher.stream.pass_over(begin, first)
+    watcher.stream.pass_over(second, third)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == jobs
+
+
+def test_a_large_piece_is_cut_and_the_rest_comes_next(front: Front, client: FlaskClient, monkeypatch: Any):
+    monkeypatch.setattr("api.events.audience._PIECE_BYTES", 1)
+    position, _ = hub_of(front).locate(None)
+    jobs = [change(client) for _ in range(3)]
+    audience, seen = Audience(scope_of(principal("ann"), {}), JobFilter()), []
+    while (piece := hub_of(front).next_piece(audience, position, is_gap=False)).more:
+        position = piece.position
+        seen.append([event.data["id"] for event in EventParser().feed(piece.data)])
+    assert seen == [[job_id] for job_id in jobs]
+
+
 def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str):
     front = Front(redis_url)
     client = front.client()

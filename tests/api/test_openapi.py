@@ -29,6 +29,8 @@ def test_it_is_there_under_both_names_and_made_once(front):
     client = front.stranger()
     first = client.get("/openapi.json")
     assert client.get("/swagger.json").data == first.data
+    assert first.headers["Cache-Control"] == "no-cache"
+    assert first.json["paths"]["/v4/{subsystem}/volumes"]["parameters"][0]["schema"]["enum"] == ["filer", "other"]
     assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
 
 
@@ -80,6 +82,18 @@ def test_answers_are_those_of_the_operation(document):
         assert str(int(success_status(OPERATIONS[name]))) in operation["responses"]
         assert "Location" in operation["responses"]["202"]["headers"]
         assert operation["x-role"] == OPERATIONS[name].role
+
+
+def test_who_may_do_it_is_documented_and_that_its_end_can_be_sent(document):
+    checked = [operation for operation in operations(document) if "x-operations" in operation]
+    assert len(checked) >= 20
+    for operation in checked:
+        role = operation["x-role"]
+        signed_in = [{scheme: [role]} for scheme in ("session", "bearer", "basic")]
+        assert operation["security"] == [*([{}] if role == "USER" else []), *signed_in]
+        is_change = OPERATIONS[operation["x-operations"][0]].is_change
+        assert ("ended" in operation.get("callbacks", {})) is is_change
+    assert document["paths"]["/healthz"]["get"]["security"] == []
 
 
 def test_problems_are_documented_as_such(document):

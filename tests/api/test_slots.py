@@ -40,6 +40,14 @@ def test_who_may_do_changes_is_limited_by_the_number_alone() -> None:
     assert slots.acquire(STRANGER)
 
 
+def test_of_whoever_has_none_nothing_is_kept() -> None:
+    slots = Slots(100, 40)
+    for number in range(3):
+        assert slots.acquire((f"user {number}", False))
+        slots.release((f"user {number}", False))
+    assert not slots._by_requester
+
+
 @pytest.mark.parametrize("total", [0, 1])
 def test_few_places_are_places(total: int) -> None:
     assert _taken(Slots(total, 40), ANN) == total

@@ -51,7 +51,9 @@ def test_all_is_well_is_said_when_it_is(front, client, redis_client):
     queues = [f"{name}.{queue_class}" for name in ("filer", "other") for queue_class in ("write", "read", "list")]
     front.services.scripts.worker_heartbeat("one@host", dict.fromkeys(queues, 8))
     redis_client.set("sapi:breaker:filer:one@host", "closed")
-    assert "All is well" in _text(client.get("/console/"))
+    text = _text(client.get("/console/"))
+    assert "All is well" in text
+    assert "1 worker online" in text
     redis_client.set("sapi:breaker:filer:one@host", "half-open")
     assert "Some workers could not reach filer lately" in _text(client.get("/console/"))
 
@@ -144,11 +146,14 @@ def test_the_last_hundred_failures_are_remembered(front, client, worker, redis_c
 
 def test_the_intervals_of_the_last_day_come_one_after_the_other(front, redis_client):
     none = totals({})
-    for at in (1000, 1300, 1600):
-        redis_client.lpush("sapi:metrics_history", json.dumps({"at": at, **none}))
+    for at, count in ((1000, 0), (1300, 7), (1600, 0)):
+        redis_client.lpush("sapi:metrics_history", json.dumps({"at": at, **dict.fromkeys(none, count)}))
     intervals = service_status.history(front.services)
     assert [(each["from"], each["at"]) for each in intervals[:2]] == [(1000, 1300), (1300, 1600)]
     assert intervals[2]["from"] == 1600
+    # Counters that were lost began anew.
+    counted = [{value for name, value in each.items() if name not in ("from", "at")} for each in intervals]
+    assert counted == [{7}, {0}, {0}]
     assert intervals[2]["at"] == pytest.approx(time.time(), abs=60)
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
+import requests
 from flask import Flask, g, request
 
+from api.auth.provider_http import ProviderUnavailable, request_json
 from api.services import turn_paused
 from api.turn_queue import TurnQueue
 from api.turns import ON_ADMIN_PORT, Turns, waited_for_turn_s
@@ -86,6 +88,10 @@ def test_who_waits_for_something_else_gives_the_turn_back(
 def test_nobody_waits_when_redis_fails(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
     turns.open()
     assert taken[1].wait(20)
+    # Nor does who comes later, although the turn is still taken.
+    later = in_thread(lambda: _take_turn(turns))
+    later.join(4)
+    assert not later.is_alive()
 
 
 def test_a_request_for_which_redis_fails_lets_everybody_through(
@@ -136,7 +142,7 @@ def test_no_more_than_some_wait(turns: Turns, taken: tuple[threading.Event, thre
 
 
 def test_whose_turn_does_not_come_is_refused() -> None:
-    turns = Turns(1, 9, longest_s=0.05)
+    turns = Turns(1, 1, longest_s=0.05)
     answers: Queue[bool] = Queue()
 
     def work() -> None:
@@ -149,7 +155,7 @@ def test_whose_turn_does_not_come_is_refused() -> None:
         in_thread(work)
         assert answers.get(timeout=20) is False
         turns.end()
-    # It has left nothing behind: the turn is free for the next one.
+    # It has left nothing behind: the turn is free for the next one, and so is the place to wait for it.
     in_thread(work)
     assert answers.get(timeout=20) is True
 
@@ -189,6 +195,39 @@ def test_turns_rest_while_users_who_may_do_changes_are_there(
         turns.end()
     thread.join(20)
     assert rests == ([] if somebody == ORDINARY else [0.25])
+
+
+def test_who_comes_again_is_seen_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.turns._REST", 1e9)
+    monkeypatch.setattr("api.turns._URGENT_S", 0.0)
+    rests: list[float] = []
+    turns, known = Turns(1, 9, sleep=rests.append), {"Cookie": "root's"}
+    _identified(turns, known, Role.ADMIN)
+    monkeypatch.setattr("api.turns._URGENT_S", 60.0)
+    assert _waits_for_nobody(turns, known)
+    with request_of():
+        turns.begin(request.environ)
+        thread = in_thread(lambda: _take_turn(turns))
+        while not turns.waiting:
+            sum(range(1000))
+        turns.end()
+    thread.join(20)
+    assert rests == [0.25]
+
+
+def test_who_gets_no_turn_again_goes_on_without_one(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun is ended."""
+    monkeypatch.setattr("api.turns._LONGEST_AGAIN_S", 0.01)
+    with request_of():
+        turns.begin(request.environ)
+        turns.pause()
+        other = Queue[bool]()
+        in_thread(lambda: other.put(turns.begin({})))
+        assert other.get(timeout=20)
+        turns.resume()
+        assert turns.begin(request.environ)
+        turns.end()
+    assert _free_turns(turns) == 0
 
 
 def _take_turn(turns: Turns) -> None:
@@ -253,6 +292,23 @@ def test_who_waits_for_something_has_a_turn_again_afterwards(redis_url: str, red
             with waiting():
                 assert _free_turns(turns) == 1
             assert _free_turns(turns) == 0
+
+
+def test_others_are_worked_on_while_the_sign_in_provider_is_waited_for(
+    redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front, free = Front(redis_url, max_working=1), list[int]()
+    turns = front.services.turns
+
+    def ask(*_arguments: object, **_options: object) -> None:
+        free.append(_free_turns(turns))
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "request", ask)
+    with front.app().test_request_context("/"), turns.taken(request.environ):
+        with pytest.raises(ProviderUnavailable):
+            request_json("GET", "https://sso.example.org")
+        assert (free, _free_turns(turns)) == ([1], 0)
 
 
 def test_each_sender_is_one_and_whoever_had_a_turn_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:

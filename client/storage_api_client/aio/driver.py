@@ -96,7 +96,7 @@ class AsyncDriver:
         assert stream is not None, command  # noqa: S101 - flows with streams are iterated over
         if isinstance(command, Open):
             await stream.aclose()
-            return await stream.open(self._http, self._built(command.request))
+            return await stream.open(self._http, self._built(command.request), command.silence_s)
         assert isinstance(command, Read), command  # noqa: S101 - there are no other commands
         return await stream.read()
 
@@ -138,9 +138,9 @@ class _Streams:
         self._answer: httpx.Response | None = None
         self._chunks: AsyncIterator[bytes] | None = None
 
-    async def open(self, http: httpx.AsyncClient, request: httpx.Request) -> Response:
+    async def open(self, http: httpx.AsyncClient, request: httpx.Request, silence_s: float) -> Response:
         """Send a request, and return its answer's head; of an error, the body too."""
-        request.extensions["timeout"] = {**request.extensions["timeout"], "read": 45.0}
+        request.extensions["timeout"] = {**request.extensions["timeout"], "read": silence_s}
         self._answer = await http.send(request, stream=True)
         if self._answer.status_code >= 400:  # noqa: PLR2004 - an error
             return _response(self._answer, await self._answer.aread())

@@ -96,7 +96,7 @@ class Driver:
         assert stream is not None, command  # noqa: S101 - flows with streams are iterated over
         if isinstance(command, Open):
             stream.close()
-            return stream.open(self._http, self._built(command.request))
+            return stream.open(self._http, self._built(command.request), command.silence_s)
         assert isinstance(command, Read), command  # noqa: S101 - there are no other commands
         return stream.read()
 
@@ -138,9 +138,9 @@ class _Streams:
         self._answer: httpx.Response | None = None
         self._chunks: Iterator[bytes] | None = None
 
-    def open(self, http: httpx.Client, request: httpx.Request) -> Response:
+    def open(self, http: httpx.Client, request: httpx.Request, silence_s: float) -> Response:
         """Send a request, and return its answer's head; of an error, the body too."""
-        request.extensions["timeout"] = {**request.extensions["timeout"], "read": 45.0}
+        request.extensions["timeout"] = {**request.extensions["timeout"], "read": silence_s}
         self._answer = http.send(request, stream=True)
         if self._answer.status_code >= 400:  # noqa: PLR2004 - an error
             return _response(self._answer, self._answer.read())

@@ -23,6 +23,7 @@ from storage_api_client.configuration.surroundings import Surroundings
 from storage_api_client.protocol.messages import Flow, Request, send
 from storage_api_client.sign_in import oauth
 from storage_api_client.sign_in.session import session_cookie
+from storage_api_client.sign_in.simple import bearer
 from storage_api_client.sign_in.stored import stored_credentials
 
 Entry = dict[str, Any]
@@ -131,17 +132,15 @@ def _with_browser(state: State, driver: Driver, provider: oauth.Provider) -> Ent
 
 
 def _keep(state: State, entry: Entry) -> None:
-    """Store it, unless the service says that it is no good."""
+    """Store it in the place of what was stored, unless the service says that it is no good."""
     surroundings = state.surroundings
     whole = {"profile": surroundings.profile.name, "url": surroundings.url, **entry}
     file = CredentialsFile()
-    with Client(surroundings.url, credentials=stored_credentials(whole, file), ca_file=surroundings.ca_file) as api:
+    # Not as stored credentials: those would be renewed by what is stored as yet, which may be somebody else's.
+    new = bearer(entry["access_token"]) if entry["kind"] == "oauth" else stored_credentials(whole, file)
+    with Client(surroundings.url, credentials=new, ca_file=surroundings.ca_file) as api:
         roles = api.roles()
-    file.store(
-        {**(file.find(surroundings.profile.name, surroundings.url) or {}), **whole}
-        if entry["kind"] == "oauth"
-        else whole
-    )
+    file.store(whole)
     state.note(f"Signed in at {surroundings.url}; roles: {', '.join(roles) or 'none'}.")
 
 

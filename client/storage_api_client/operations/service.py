@@ -60,9 +60,16 @@ def _probe(context: Context, path: str) -> Flow[Response]:
 
 
 def readiness(context: Context) -> Flow[tuple[bool, Any]]:
-    """Return whether the service is ready, and what it says of itself; without trying again."""
+    """Return whether the service is ready, and what it says of itself; without trying again.
+
+    Where something else answers in its place (a gateway, a page to sign in), it is not ready and says nothing.
+    """
     response = yield from _probe(context, "/readyz")
-    return response.status < 300, response.json() if response.body else None  # noqa: PLR2004 - a success
+    try:
+        document = response.json()
+    except ValueError:
+        return False, None
+    return response.status < 300, document  # noqa: PLR2004 - a success
 
 
 def is_alive(context: Context) -> Flow[bool]:

@@ -79,7 +79,7 @@ def events(
             response = yield from _opened(context, query, parser.last)
             delay_s = _delay_s(response)
             if response.status == _OK:
-                while chunk := (yield Read(_SILENCE_S)):
+                while chunk := (yield Read()):
                     attempt, deadline = 0, Deadline(timeout)
                     for event in parser.feed(chunk):
                         yield Emit(event)
@@ -99,7 +99,7 @@ def _opened(context: Context, query: tuple[tuple[str, str], ...], last: str) -> 
     request = Request("GET", "/v4/events", query, headers, limit_s=30)
     for _ in range(2):
         signed = replace(request, headers={**headers, **(yield from context.credentials.headers())})
-        response: Response = yield Open(signed)
+        response: Response = yield Open(signed, _SILENCE_S)
         if response.status != _UNAUTHORISED or not (yield from context.credentials.renew()):
             break
     return response

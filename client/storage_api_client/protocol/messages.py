@@ -96,15 +96,17 @@ class Emit(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Send a request whose answer's body is read bit by bit; leads to its Response without the body."""
+    """Send a request whose answer's body is read bit by bit; leads to its Response without the body.
+
+    A body of which nothing comes for ``silence_s`` seconds is lost.
+    """
 
     request: Request
+    silence_s: float
 
 
 class Read(NamedTuple):
     """Read some more of that body; leads to bytes, which are empty at its end, or raises ConnectionLost."""
-
-    limit_s: float
 
 
 def send(request: Request) -> Flow[Response]:

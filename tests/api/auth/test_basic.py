@@ -133,6 +133,14 @@ def test_a_sign_in_is_remembered_for_a_moment_and_for_what_was_sent():
     assert recent.counts("svc", "192.0.2.1/32", "right") is None
 
 
+def test_no_more_than_some_sign_ins_are_remembered(monkeypatch):
+    monkeypatch.setattr("api.auth.recent_sign_ins._MOST", 2)
+    recent, counts = RecentSignIns(clock=lambda: 0.0), (b"1", None, None)
+    for user in "abc":
+        recent.add(user, "192.0.2.1/32", "right", counts)
+    assert [recent.counts(user, "192.0.2.1/32", "right") for user in "abc"] == [None, None, counts]
+
+
 def test_an_ipv6_network_is_one_client(redis_client):
     client = build(redis_client, **SETTINGS, sign_in_network_limit=2).test_client()
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import base64
 import socket
 import threading
+import time
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import redis
+from limits import parse_many
+from limits.storage import RedisStorage
 
+from api.auth.rate_limits import RateLimiter
 from tests.api.auth.house import bearer, build, needs, with_provider
 
 
@@ -21,7 +27,7 @@ def house(client, **settings):
 
 
 def test_too_many_changes_are_refused(redis_client):
-    client = house(redis_client, rate_limit="3/hour", role_admin_groups=("a",))
+    client = house(redis_client, rate_limit="9/day;3/hour", role_admin_groups=("a",))
     answers = [client.post("/v4/needs/ADMIN", headers=user("svc")) for _ in range(4)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -31,6 +37,26 @@ def test_too_many_changes_are_refused(redis_client):
     assert refused.get_json()["code"] == "rate-limited"
     assert 0 < int(refused.headers["Retry-After"]) <= 3601
     assert "Retry-After" not in answers[0].headers
+
+
+def test_the_end_of_a_window_is_read_once_in_each(monkeypatch):
+    now_s = [1000.0]
+    clock = SimpleNamespace(time=lambda: now_s[0], monotonic=time.monotonic)
+    monkeypatch.setattr("api.auth.rate_limits.time", clock)
+    (rate,) = parse_many("1/minute")
+    storage = Mock(incr=Mock(return_value=1), get_expiry=Mock(side_effect=[1060.0, 1120.0]))
+    limiter, ends = RateLimiter(storage, [rate]), []
+    for passed_s in (0, 59, 2):
+        now_s[0] += passed_s
+        ends.append(limiter._count(rate, "user:adam")[2])
+    assert ends == [1060, 1060, 1120]
+
+
+def test_nobody_is_told_to_come_again_at_once(redis_client, monkeypatch):
+    client = house(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
+    monkeypatch.setattr(RedisStorage, "get_expiry", lambda *_: time.time())
+    answers = [client.post("/v4/needs/ADMIN", headers=user("svc")) for _ in range(2)]
+    assert (answers[1].status_code, answers[1].headers["Retry-After"]) == (429, "1")
 
 
 def test_changes_of_both_apis_are_counted_together_and_nothing_else(redis_client):

@@ -196,9 +196,23 @@ def test_a_discovery_document_speaks_for_its_own_issuer(monkeypatch, path, issue
     provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
     if is_believed:
         assert provider.issuer() == issuer
+        with pytest.raises(ProviderUnavailable):  # It says nothing of where one signs in.
+            provider.authorize_url()
     else:
         with pytest.raises(ProviderUnavailable):
             provider.issuer()
+
+
+def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
+    monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: {"issuer": "https://sso.example.org"})
+    settings = {
+        "oauth_client_id": CLIENT_ID,
+        "oauth_discovery_url": "https://sso.example.org/metadata.json",
+        "oauth_issuer": "https://tenant.example.org",
+    }
+    assert (
+        IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings)).issuer() == "https://tenant.example.org"
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,6 +247,7 @@ def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secre
     form = asked[-1]["data"]
     assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", "of before")
     assert ("basic" if asked[-1].get("auth") == (CLIENT_ID, secret) else None, "client_secret" in form) == sent
+    assert form.get("client_id") == (None if method == "client_secret_basic" else CLIENT_ID)
 
 
 def test_an_id_token_that_another_client_was_given(redis_client, provider, monkeypatch):

@@ -33,6 +33,7 @@ _MISSING_BYTES = {"/slow": 10**6, "/broken-off": 1}
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.paths.append(self.path)  # type: ignore[attr-defined]
+        self.server.accepts.add(self.headers["Accept"])  # type: ignore[attr-defined]
         status, body = _ANSWERS[self.path]
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) + _MISSING_BYTES.get(self.path, 0)))
@@ -57,7 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[ThreadingHTTPServer]:
     """A server that keeps the paths it was asked for."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as running:
-        running.paths, running.is_gone = [], threading.Event()  # type: ignore[attr-defined]
+        running.paths, running.accepts = [], set()  # type: ignore[attr-defined]
+        running.is_gone = threading.Event()  # type: ignore[attr-defined]
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
         running.is_gone.set()  # type: ignore[attr-defined]
@@ -69,8 +71,10 @@ def ask(server):
     return lambda path: request_json("GET", f"http://127.0.0.1:{server.server_port}{path}")
 
 
-def test_an_object_is_an_answer(ask):
+def test_an_object_is_an_answer(ask, server):
     assert ask("/object") == {"a": 1}
+    # Some send forms or signed tokens otherwise.
+    assert server.accepts == {"application/json"}
     assert len(ask("/largest")["a"]) == 2**20 - 9
 
 

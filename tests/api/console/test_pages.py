@@ -123,6 +123,20 @@ class TestJob:
         assert first in ahead
         assert other not in ahead
         assert "before it in" in page
+        # It waits for those alone that came earlier, and for nothing once it has ended.
+        assert "ahead-head" not in client.get(f"/console/jobs/{first}").text
+        assert client.post(f"/v4/jobs/{second}/cancel").status_code == 200
+        assert "ahead-head" not in client.get(f"/console/jobs/{second}").text
+
+    def test_without_earlier_ones_of_its_volume_it_waits_for_those_of_its_queue(self, client, worker):
+        change = accepted(client.post("/v4/filer/volumes/w1", json={}))
+        read = accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"}))
+        for path in (change, read):
+            worker.take(path)
+        waits = accepted(client.post("/v4/filer/volumes/w2", json={})).rpartition("/")[2]
+        ahead = client.get(f"/console/jobs/{waits}").text.partition('id="ahead-head"')[2].partition("</section>")[0]
+        assert change.rpartition("/")[2] in ahead
+        assert read.rpartition("/")[2] not in ahead
 
     def test_a_failed_job_says_what_to_do_and_can_be_retried_once(self, client, worker):
         path = accepted(client.post("/v4/filer/volumes/f1", json={}))
@@ -133,6 +147,10 @@ class TestJob:
         assert answers[0].status_code == 303
         assert answers[0].headers["Location"] == answers[1].headers["Location"]
         assert job in client.get(answers[0].headers["Location"]).text
+        other = accepted(client.post("/v4/filer/volumes/f2", json={}))
+        worker.fail(other, "worker-lost")
+        location = client.post(f"/console/jobs/{other.rpartition('/')[2]}/retry").headers["Location"]
+        assert location not in (answers[0].headers["Location"], f"/console{other.removeprefix('/v4')}")
 
     def test_only_those_who_may_are_offered_to_cancel_and_retry(self, front: Front, client, worker, redis_client):
         queued = accepted(client.post("/v4/filer/volumes/c1", json={})).rpartition("/")[2]
@@ -178,7 +196,7 @@ class TestManyJobs:
         (form,) = re.findall(r'href="(/console/job-actions/[^"]+)"', listed)
         page = client.get(form.replace("&amp;", "&")).text
         assert "Cancel 1 job" in page
-        done = client.post("/console/job-actions/cancel", data=self._fields(page)).text
+        done = client.post("/console/job-actions/cancel", data=self._fields(page) | {"operation": ""}).text
         assert "1 job cancelled" in done
         states = [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in queued]
         assert states == ["queued", "cancelled", "queued"]
@@ -206,6 +224,7 @@ class TestManyJobs:
         ("roles", "query", "offers"),
         [
             ((Role.USER, Role.ADMIN), "all=true&state=queued", False),
+            ((Role.USER, Role.ADMIN), "requested_by=ann&state=queued", False),
             ((Role.USER, Role.ADMIN), "state=queued", True),
             ((Role.USER, Role.UBER_ADMIN), "all=true&state=queued,running,cancelling", True),
             ((Role.USER, Role.UBER_ADMIN), "all=true&state=queued,failed", False),

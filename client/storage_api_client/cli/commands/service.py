@@ -60,7 +60,8 @@ def _add_status(main: Group) -> None:
                 return
             is_ready, document = api.readiness()
             row = {"url": api.url, "alive": api.is_alive(), "ready": is_ready, **(document or {})}
-            row["status"] = row.get("detail", row["status"]) if not is_ready else row.get("status")
+            if not is_ready:
+                row["status"] = row.get("detail") or row.get("status") or "the service does not answer"
             state.show([row], ("url", "status"), single=True)
             if not is_ready:
                 raise Stop(Exit.UNAVAILABLE)

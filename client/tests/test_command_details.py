@@ -1,0 +1,216 @@
+"""What commands make of answers: shown by a client that answers what a test says, without a service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+
+from flows import answer, run
+from storage_api_client.cli import login
+from storage_api_client.cli.commands.jobs import _follow
+from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.main import _failed, _interrupted, command_line
+from storage_api_client.cli.state import State, Stop
+from storage_api_client.configuration.credentials_file import CredentialsFile
+from storage_api_client.configuration.files import ConfigurationError
+from storage_api_client.errors import NotFound
+from storage_api_client.models import JobRecord, Problem
+from storage_api_client.models.batches import Event
+from storage_api_client.models.resources import Snapshot
+from storage_api_client.operations.service import readiness
+from storage_api_client.protocol.asking import Context
+from storage_api_client.protocol.messages import ConnectionLost, Response
+
+_JOB = {"id": "7", "operation": "create_lock", "target": "/v4/s/volumes/v/locks/h", "state": "failed", "done": True}
+
+
+@dataclass
+class Offline(State):
+    """A call whose client is ``api``."""
+
+    api: Mock = field(default_factory=Mock)
+
+    def client(self, timeout: float | None = None) -> AbstractContextManager[Any]:  # type: ignore[override]
+        return nullcontext(self.api)
+
+
+def call(api: Mock, *words: str) -> None:
+    command_line().main(list(words), obj=Offline(api=api), standalone_mode=False)
+
+
+def stop(api: Mock, *words: str) -> Exit:
+    """The exit status of a command that does not end well."""
+    with pytest.raises(Stop) as end:
+        call(api, *words)
+    return end.value.status
+
+
+@pytest.mark.parametrize("words", [(), ("--all",)])
+def test_whose_jobs_they_are_is_shown_where_they_may_be_others(words: tuple[str, ...], capsys: Any) -> None:
+    call(Mock(**{"jobs.list.return_value": [_JOB | {"requested_by": "ann"}]}), "job", "list", *words)
+    assert ("ann" in capsys.readouterr().out) is bool(words)
+
+
+def test_jobs_that_were_made_are_named_although_another_was_not(capsys: Any) -> None:
+    answers = [JobRecord(id="8", raw={"id": "8"}), NotFound(Problem(code="no-such-job", status=404))]
+    assert stop(Mock(**{"jobs.retry.side_effect": answers}), "job", "retry", "1", "2") is Exit.NOT_FOUND
+    assert capsys.readouterr().out == "8\n"
+
+
+def test_events_are_lines_until_there_are_enough(capsys: Any) -> None:
+    failed = JobRecord.of(_JOB | {"error": {"code": "already-exists"}})
+    left = iter(
+        [Event("1", "job", failed), Event("2", "gap", None), Event("3", "job", failed), Event("4", "job", None)]
+    )
+    call(Mock(**{"events.return_value": left}), "events", "--limit", "3")
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == ["7", "7"]
+    assert [line.split()[-1] for line in out.splitlines()] == ["already-exists"] * 2
+    assert "missed (gap)" in err
+    assert next(left).id == "4"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"status": 503, "detail": "No worker."}, "No worker."),
+        ({"status": "starting"}, "starting"),
+        (None, "not answer"),
+    ],
+)
+def test_why_the_service_is_not_ready_is_said(document: Any, words: str, capsys: Any) -> None:
+    api = Mock(url="http://s", **{"readiness.return_value": (False, document), "is_alive.return_value": True})
+    assert stop(api, "status", "-o", "json") is Exit.UNAVAILABLE
+    assert words in json.loads(capsys.readouterr().out)["status"]
+
+
+def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:
+    page = {"content-type": "text/html"}
+    for answered in (Response(502, page, b"<html>"), Response(503, {}), Response(200, page, b"<html>")):
+        assert run(readiness(Context()), answered)[0] == (False, None)
+
+
+def test_a_role_that_one_does_not_have(capsys: Any) -> None:
+    assert stop(Mock(**{"has_role.return_value": False}), "whoami", "--role", "ADMIN") is Exit.NOT_AUTHORISED
+    assert "do not have the role ADMIN" in capsys.readouterr().err
+
+
+def test_a_setting_is_one_also_where_it_turns_something_off() -> None:
+    api = Mock(**{"subsystem.return_value.volumes.update.return_value": {"name": "v"}})
+    call(api, "volume", "update", "s", "v", "--no-autosize")
+    assert api.subsystem().volumes.update.call_args.kwargs["autosize_enabled"] is False
+
+
+def test_a_roll_back_names_the_snapshots_that_are_later_by_now(capsys: Any) -> None:
+    made = [Snapshot.of({"name": name, "creation_time": f"2026-01-0{day}T00:00:00Z"})
+            for name, day in (("old", 1), ("to", 2), ("same", 2), ("new", 3))]  # fmt: skip
+    volumes = Mock(**{"get_snapshot.return_value": made[1], "snapshots.return_value": made})
+    api = Mock(**{"subsystem.return_value.volumes": volumes})
+    assert stop(api, "volume", "rollback", "s", "v", "--to", "to") is Exit.USAGE
+    assert "1 later snapshots go: new." in capsys.readouterr().err
+    volumes.snapshots.assert_called_once_with("v", fresh=True)
+
+
+def test_what_is_said_at_an_interruption(capsys: Any) -> None:
+    for state, words in (
+        (State(jobs=["7", "8"], key="k"), "job wait 7 8"),
+        (State(key="k"), "--idempotency-key k:"),
+        (State(), "Interrupted."),
+    ):
+        assert _interrupted(state) is Exit.INTERRUPTED
+        assert words in capsys.readouterr().err
+
+
+def test_a_lost_connection_is_a_service_that_is_away(capsys: Any) -> None:
+    assert _failed(ConnectionLost("Nobody answers", sent=False)) is Exit.UNAVAILABLE
+    assert capsys.readouterr().err == "storage-api: Nobody answers.\n"
+
+
+@pytest.mark.parametrize(("wanted", "timeout"), [(None, 7.0), (0.0, 0.0), (3.0, 3.0)])
+def test_a_call_has_the_time_of_its_option_or_of_the_profile(wanted: float | None, timeout: float) -> None:
+    profile = SimpleNamespace(timeout=7.0)
+    surroundings: Any = SimpleNamespace(url="http://s", profile=profile, credentials=None, ca_file=None)
+    assert State(_found=surroundings)._how(wanted)["timeout"] == timeout
+
+
+def test_a_service_elsewhere_gives_no_session_without_asking() -> None:
+    driver, surroundings = Mock(), Mock(url="https://storage.example.org")
+    with pytest.raises(ConfigurationError, match="--issuer"):
+        login._with_session(driver, surroundings)
+    driver.run.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    ("token", "name"),
+    [
+        ("x.eyJwcmVmZXJyZWRfdXNlcm5hbWUiOiJhbm4iLCJzdWIiOiIxIn0.y", "ann"),  # A user name, and an id.
+        ("x.eyJzdWIiOiIxIn0.y", "1"),
+        ("opaque", ""),
+    ],
+)
+def test_the_name_in_a_token(token: str, name: str) -> None:
+    assert login._name_in(token) == name
+
+
+def test_what_was_stored_of_another_user_is_not_kept(tmp_path: Any, monkeypatch: Any) -> None:
+    """Their refresh token would sign them in, as soon as the new token has ended."""
+    file = CredentialsFile(tmp_path / "credentials.json")
+    file.store({"profile": "p", "url": "http://s", "kind": "oauth", "access_token": "ann's", "refresh_token": "ann's"})
+    api = Mock(**{"roles.return_value": ("USER",)})
+    client = Mock(return_value=nullcontext(api))
+    monkeypatch.setattr(login, "CredentialsFile", Mock(return_value=file))
+    monkeypatch.setattr(login, "Client", client)
+    state = State(_found=Mock(url="http://s", profile=SimpleNamespace(name="p"), ca_file=None))
+    login._keep(state, {"kind": "oauth", "access_token": "bob's"})
+    assert file.find("p", "http://s") == {"profile": "p", "url": "http://s", "kind": "oauth", "access_token": "bob's"}
+    credentials = client.call_args.kwargs["credentials"]
+    assert run(credentials.headers())[0] == {"Authorization": "Bearer bob's"}
+    assert run(credentials.renew())[0] is False
+
+
+def test_signing_out_ends_a_session_at_the_service(monkeypatch: Any) -> None:
+    driver = Mock()
+    monkeypatch.setattr(login, "Driver", Mock(return_value=driver))
+    monkeypatch.setattr(login, "CredentialsFile", Mock())
+    login.sign_out(State(_found=Mock(entry={"kind": "session", "cookie": "sapi_session=x"})))
+    _, (sent,), _ = run(driver.run.call_args.args[0], answer(302))
+    assert (sent.method, sent.path, sent.headers) == ("POST", "/logout", {"Cookie": "sapi_session=x"})
+
+
+@pytest.mark.parametrize(("group", "rows"), [("export", "policies.list"), ("volume", "volumes.list")])
+def test_the_fields_that_are_wanted_are_the_columns(group: str, rows: str, capsys: Any) -> None:
+    api = Mock(**{f"subsystem.return_value.{rows}.return_value": [{"name": "a", "uuid": "u"}]})
+    call(api, group, "list", "s", "--fields", "name,uuid")
+    assert capsys.readouterr().out.splitlines()[0].split() == ["NAME", "UUID"]
+
+
+def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr("storage_api_client.cli.commands.jobs.wait_for", Mock(side_effect=Stop(Exit.FAILED)))
+    api = Mock(**{"jobs.list.return_value": [_JOB]})
+    assert stop(api, "job", "watch", "7") is Exit.FAILED
+    api.jobs.list.assert_called_once_with(id=("7",), all=True)
+    assert capsys.readouterr().out.splitlines()[1].split()[0] == "7"
+
+
+def test_of_several_jobs_those_are_left_that_have_not_succeeded() -> None:
+    """Whoever interrupts the wait is told of them."""
+
+    async def get(id_: str) -> Any:
+        if id_ == "2":
+            raise NotFound(Problem(code="no-such-job"))
+        return AsyncMock()
+
+    @asynccontextmanager
+    async def client() -> Any:
+        yield SimpleNamespace(jobs=SimpleNamespace(get=get))
+
+    state: Any = SimpleNamespace(jobs=["1", "2"], async_client=client)
+    assert [type(end) for end in asyncio.run(_follow(state, Mock(), None))] == [type(None), NotFound]
+    assert state.jobs == ["2"]
