@@ -5,8 +5,12 @@ from __future__ import annotations
 import ssl
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import redis
+from redis.sentinel import MasterNotFoundError
 
 from deploy.dev.embedded_redis import await_redis, find_server
 from worker.config import redis_urls as addresses
@@ -92,6 +96,34 @@ def test_connecting_asks_nobody_yet():
     client.close()
 
 
+def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
+    settings = load(Settings, redis_url="sentinel://one,two,three/0?master_name=m", redis_timeout=3)
+    pool: Any = connect(settings).connection_pool
+    manager = pool.sentinel_manager
+    # All together must answer within the time limit.
+    assert [each.connection_pool.connection_kwargs["socket_timeout"] for each in manager.sentinels] == [1, 1, 1]
+    state = {"ip": "ip", "port": 1, "is_master": True, "is_sdown": False, "is_odown": False, "num-other-sentinels": 2}
+    requests = list[str]()
+
+    def sentinel(name: str, answer: dict[str, Any] | Exception) -> SimpleNamespace:
+        def masters() -> dict[str, Any]:
+            requests.append(name)
+            if isinstance(answer, Exception):
+                raise answer
+            return {"m": answer}
+
+        return SimpleNamespace(sentinel_masters=masters)
+
+    answers: dict[str, Any] = {"one": redis.ResponseError("NOAUTH"), "two": state | {"is_odown": True}, "three": state}
+    manager.sentinels = [sentinel(name, answer) for name, answer in answers.items()]
+    # The one that knew it last is asked first.
+    for _ in range(2):
+        assert manager.discover_master("m") == ("ip", 1)
+    assert requests == ["one", "two", "three", "three"]
+    with pytest.raises(MasterNotFoundError):
+        manager.discover_master("other")
+
+
 def test_prefetch_is_a_matter_of_redis_alone():
     assert create_celery(load(Settings)).conf.worker_disable_prefetch
     amqp = create_celery(load(Settings, broker_url="amqp://u:p@host/v")).conf
@@ -111,6 +143,8 @@ def test_prefetch_is_a_matter_of_redis_alone():
 )
 def test_kombu_and_redis_py_are_told_of_the_same_database(url: str, kombu_url: str):
     assert addresses.broker(url).url == kombu_url
+    # A worker consumes from the same one.
+    assert create_celery(load(Settings, redis_url=url), consumed=["q"]).conf.broker_url == f"consumed-{kombu_url}"
 
 
 def test_messages_and_records_are_in_the_database_of_a_unix_socket(tmp_path: Path):

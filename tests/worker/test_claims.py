@@ -62,6 +62,13 @@ def test_a_lease_counts_from_when_its_claim_was_sent(bench: Bench, monkeypatch: 
     assert sent_at == [1000.0, 1005.0, 1010.0, 1015.0]
 
 
+def test_a_job_in_doubt_is_taken_over_only_by_the_worker_that_was_given_it(bench: Bench):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume"))
+    assert node.claims.take_over(lease.job_id, "another") is None
+    assert node.lease_renewer.leases() == [lease]
+
+
 def _behind_a_path(bench: Bench) -> tuple[Node, Lease, str]:
     """A worker with a change by path that is not resolved yet, and a job that waits for that."""
     by_path = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
@@ -102,6 +109,9 @@ def test_a_job_that_is_returned_keeps_its_trace(bench: Bench):
     bench.publisher.take()
     node.claims.requeue(lease, 0)
     assert [message.traceparent for message in bench.publisher.take()] == [_TRACEPARENT]
+    # Before its delay is over no worker could claim it.
+    node.claims.requeue(node.claim(job_id), 60)
+    assert bench.publisher.take() == []
 
 
 def test_an_in_doubt_change_is_looked_at_again_after_its_delay(bench: Bench):
@@ -141,6 +151,24 @@ def test_a_slot_with_a_next_job_does_not_wait(bench: Bench):
     assert (leases[0].next_lease.job_id, leases[0].waiting_slot) == (waiting, None)
     assert leases[1].next_lease is None
     assert leases[1].waiting_slot is not None
+
+
+def test_a_slot_waits_from_when_the_end_of_its_job_was_first_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    node, finish, clock = bench.node(), bench.scripts.finish, [1000.0]
+    lease = node.claim(bench.accept("create_volume"))
+    lease.claims_next = lambda: True
+
+    def late(*arguments: Any) -> Any:
+        clock[0] += 10
+        if clock[0] < 1015:
+            raise redis.ConnectionError("the reply was lost")
+        return finish(*arguments)
+
+    monkeypatch.setattr(bench.scripts, "finish", late)
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+    assert node.claims.complete(lease, _DONE)
+    assert lease.waiting_slot is not None
+    assert lease.waiting_slot.since == 1000
 
 
 def test_the_end_of_a_member_claims_the_next_one_of_its_batch(bench: Bench):

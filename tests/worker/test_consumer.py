@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from worker.messaging import consumer as module
 from worker.messaging import transport
@@ -102,3 +103,16 @@ def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(
     clock.now_s += 11
     consumer._recover()
     assert clock.pauses_s == [2.0]
+
+
+def test_what_was_opened_is_closed_whether_or_not_there_was_a_connection(clock: SimpleNamespace):
+    closed = list[str]()
+    consumer = Consumer.__new__(Consumer)
+    consumer._failed_at, consumer.connection, consumer.event_dispatcher = 0.0, None, None
+    consumer.app = Celery(set_as_current=False)
+    consumer.app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
+    consumer.app.conf.worker_enable_prefetch_count_reduction = False
+    for name in ("before", "after"):
+        consumer._opened = [SimpleNamespace(release=lambda name=name: closed.append(name))]
+        getattr(consumer, f"on_connection_error_{name}_connected")(ConnectionError("gone"))
+    assert (closed, clock.pauses_s) == (["before", "after"], [2.0])

@@ -94,6 +94,24 @@ def test_the_result_of_a_read_has_the_changes_that_were_made_meanwhile(bench: Be
     assert listing.find("new") is not None
 
 
+def test_the_result_of_a_read_ends_where_changes_are_missing(bench: Bench):
+    def change() -> None:
+        for volume in ("new", "newer"):
+            bench.node().carry_out(bench.accept("create_volume", volume=volume))
+            # An invalidation takes a number, and is no change that could be applied.
+            bench.client.hincrby(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "seq", 1)
+
+    _while(bench, "list_volumes", change)
+    job_id = bench.accept("list_volumes")
+    bench.node().carry_out(job_id)
+    version = bench.job(job_id).listing_version
+    assert version is not None
+    assert version.seq == version.base_seq + 1
+    listing = _listings(bench).load(version)
+    assert listing is not None
+    assert (listing.find("new") is None, listing.find("newer") is None) == (False, True)
+
+
 def test_a_look_up_of_what_is_not_there_leaves_nothing_in_redis(bench: Bench):
     job_id = bench.accept("get_volume", volume="nowhere")
     bench.node().carry_out(job_id)

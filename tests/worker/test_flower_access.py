@@ -199,6 +199,11 @@ def test_passwords_may_hold_anything_and_errors_tell_nothing(redis_url):
 
         assert [answer.status_code for answer in answers] == [200, 401, 401, 401, 401, 401]
         assert not [answer.text for answer in answers if "Traceback" in answer.text]
+        for answer in answers[:2]:
+            assert answer.headers.items() >= {
+                "Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
+                "X-Frame-Options": "DENY",
+            }.items()  # fmt: skip
 
 
 def basic(written: str) -> dict[str, str]:

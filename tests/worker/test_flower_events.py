@@ -13,6 +13,7 @@ from celery import Celery
 from worker.execution.outcome_events import emit_ended, emit_started
 from worker.jobs.failure import Failure
 from worker.jobs.record import State
+from worker.messaging.request import TaskRequest
 from worker.messaging.task_events import BufferedEventDispatcher, EventFlushStep, emit_received
 
 
@@ -110,6 +111,23 @@ def test_what_nobody_takes_does_not_fill_the_memory(celery, connected):
     for number in range(50_001):
         emit_started(celery, str(number))
     assert [fields["uuid"] for _, fields in (dispatcher.noted[0], dispatcher.noted[-1])] == ["1", "50000"]
+
+
+def test_what_was_noted_is_sent_before_a_worker_ends(celery, connected, heard):
+    dispatcher = connected()
+    emit_started(celery, "1")
+    EventFlushStep(None).shutdown(SimpleNamespace(event_dispatcher=dispatcher))
+    assert [event["type"] for event in heard] == ["task-started"]
+
+
+def test_starts_and_ends_of_messages_are_not_those_of_jobs():
+    sent: list[str] = []
+    request: Any = TaskRequest.__new__(TaskRequest)
+    request._eventer = SimpleNamespace(enabled=True, send=lambda kind, **_: sent.append(kind))
+    request._task, request.id = SimpleNamespace(send_events=True), "1"
+    for kind in ("received", "started", "succeeded", "failed", "revoked"):
+        request.send_event(f"task-{kind}")
+    assert sent == ["task-received", "task-revoked"]
 
 
 def test_without_a_dispatcher_nothing_is_emitted(celery):

@@ -8,6 +8,7 @@ import pickle
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery.contrib.testing.worker import start_worker
@@ -78,6 +79,26 @@ def test_a_ring_is_known_as_one(redis_client, redis_url):
     sender.send_task("storage.try_it", args=["id"], task_id="id", queue=QUEUE, ignore_result=True)
 
     assert is_task_message(json.loads(redis_client.rpop(KEY)))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"task": "os.system"}, {"task": None}, {"id": 7}, {"shadow": {}}, {"timelimit": 7}, {"timelimit": [None, 9]},
+        {"eta": "never"}, {"expires": "now"}, {"retries": "x"}, {"kind": "application/x-yaml"},
+    ],
+)  # fmt: skip
+def test_one_wrong_header_is_enough(header: dict[str, Any]):
+    body = b'[["id"], {}, {}]'
+    assert is_task_message(json.loads(message(body)))
+    assert not is_task_message(json.loads(message(body, **header)))
+
+
+@pytest.mark.parametrize(
+    "body", [b"[[7], {}, {}]", b"[[], {}, {}]", b'[["id"], {"x": 1}, {}]', b'[["id"], {}, {"chain": [1]}]']
+)
+def test_a_message_holds_one_id_and_nothing_else(body: bytes):
+    assert not is_task_message(json.loads(message(body)))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -172,6 +172,7 @@ def test_folding_keeps_the_contents_and_their_age(redis_client):
     bench.commit(bench.begin(), "a")
     for name in "bcd":
         bench.put(name)
+    redis_client.hincrby(f"sapi:listing:{VOLUMES}", "as_of", -5000)
     before = bench.listings.listing_state(views.VOLUMES, VOLUMES)
     Compaction(bench.listings, bench.world.scripts, ["f"], compact_after=3)()
     after = bench.listings.listing_state(views.VOLUMES, VOLUMES)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 from redis import Redis
 
 from worker.maintenance.metrics_history import MAX_ENTRIES, MetricsHistory
-from worker.store.metrics import totals
+from worker.store.metrics import BreakerReport, totals
 
 
 def test_counters_are_added_up_by_state():
@@ -40,3 +41,17 @@ def test_a_day_is_kept(redis_client: Redis):
     redis_client.rpush("sapi:metrics_history", *["{}"] * (MAX_ENTRIES + 20))
     MetricsHistory(redis_client, "sapi:")()
     assert redis_client.llen("sapi:metrics_history") == MAX_ENTRIES
+
+
+def test_the_state_of_a_circuit_breaker_is_reported_at_once_and_renewed_before_it_expires(redis_client: Redis):
+    gateway: Any = SimpleNamespace(breaker_state="closed")
+    report, key = BreakerReport(redis_client, "sapi:", "node", {"filer": gateway}), "sapi:breaker:filer:node"
+    reported_in: list[int] = []
+    for turn in range(1, 12):
+        redis_client.expire(key, 1)
+        report()
+        reported_in += [turn] if redis_client.ttl(key) > 1 else []
+    assert reported_in == [1, 5, 10]
+    gateway.breaker_state = "open"
+    report()
+    assert redis_client.get(key) == b"open"

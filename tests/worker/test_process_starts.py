@@ -102,7 +102,26 @@ def test_a_worker_consumes_without_acknowledgements_or_orders_and_below_its_pref
     assert conf.broker_transport_options["global_keyprefix"] == "mine:celery:"
     # Connections whose producer could not be made are not lost, nor do events wait for a Flower that is gone.
     assert conf.broker_pool_limit == 0
+    # It reconnects for as long as it takes, also after the broker has closed a channel.
+    assert (conf.broker_connection_max_retries, conf.broker_channel_error_retry) == (None, True)
     assert 0 < conf.event_queue_ttl <= conf.event_queue_expires <= 60
+
+
+def test_a_worker_tests_its_connections_and_a_process_that_publishes_gives_up_soon(redis_url: str):
+    for url in (redis_url, "amqp://127.0.0.1:1//"):
+        settings = load(Settings, broker_url=url, redis_timeout=3)
+        worker, front_end = (
+            create_celery(settings, consumed=queues).conf.broker_transport_options for queues in (["filer.write"], [])
+        )
+        assert front_end["max_retries"] == 1
+        if url == redis_url:
+            assert {options["socket_timeout"] for options in (worker, front_end)} == {3}
+            assert (worker["health_check_interval"], worker["retry_on_timeout"]) == (5, True)
+            assert "health_check_interval" not in front_end
+        else:
+            # A worker waits for messages as long as there are none.
+            assert "read_timeout" not in worker
+            assert (front_end["read_timeout"], front_end["write_timeout"]) == (5, 5)
 
 
 @pytest.mark.parametrize(("consumed", "heartbeat_s"), [(["filer.write"], 10), ([], 0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from redis.sentinel import MasterNotFoundError
 
 from tests.worker.bench import PREFIX
 from worker.config.settings import BadSettings, Settings, load
-from worker.main import check_celery, check_redis_durability
+from worker.main import _wait_for, check_celery, check_redis_durability
 from worker.messaging.app import create_celery
 from worker.store.client import (
     UnsafeRedis,
@@ -68,6 +69,20 @@ def test_a_wrong_password_is_a_wrong_setting_and_a_redis_that_is_away_is_not(red
         check_address(connect(load(Settings, redis_url=f"redis://:wrong@{address}")))
     check_address(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")))
     check_address(connect(load(Settings, redis_url=redis_url)))
+
+
+def test_a_worker_waits_for_a_redis_that_is_away_or_refuses_for_now(monkeypatch: pytest.MonkeyPatch):
+    errors: list[Exception | None] = [None, redis.ConnectionError("away"), None, redis.ResponseError("MASTERDOWN")]
+    pauses_s: list[float] = []
+
+    def ping() -> None:
+        if errors and (error := errors.pop(0)):
+            raise error
+
+    client: Any = SimpleNamespace(ping=ping)
+    monkeypatch.setattr("worker.main.time", SimpleNamespace(sleep=pauses_s.append))
+    _wait_for(client)
+    assert (errors, pauses_s) == ([], [0.5, 0.5])
 
 
 def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):

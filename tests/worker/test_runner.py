@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
+import structlog
 from celery.exceptions import Ignore
 
 from storage_backends.configuration.subsystems import Subsystems
@@ -87,6 +89,21 @@ def test_a_job_that_failed_is_a_task_that_failed(bench: Bench, runner: JobRunner
     assert heard.of(job_id) == ["started", "failed"]
     assert heard.last()[1] == {"exception": "RequestRefused('no-such-volume')", "traceback": None}
     assert _all_free(bench, runner)
+
+
+def test_the_slot_of_a_job_that_failed_goes_on_with_the_next(bench: Bench, runner: JobRunner):
+    first, second = bench.accept("restrict_volume", volume="none"), bench.accept("create_volume", volume="new")
+    with pytest.raises(JobFailed):
+        _message(runner, first, "restrict_volume")
+    assert _all_free(bench, runner)
+    assert bench.job(second).state is State.SUCCEEDED
+
+
+def test_no_more_messages_are_made_up_for_than_there_are_slots(runner: JobRunner):
+    slots = runner._slots
+    for _ in range(3 * slots.of(_WRITE)):
+        slots.take(_WRITE, QueueClass.WRITE)
+    assert [slots.free(_WRITE) for _ in range(slots.of(_WRITE) + 1)] == [False] * slots.of(_WRITE) + [True]
 
 
 def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(bench: Bench, runner: JobRunner, heard: Heard):
@@ -192,6 +209,23 @@ def test_a_thread_runs_the_job_alone_that_it_has_claimed(bench: Bench, runner: J
     assert heard.of(claimed) == ["started", "succeeded"]
 
 
+def test_what_a_job_logs_names_it_and_its_trace(bench: Bench, runner: JobRunner, monkeypatch: pytest.MonkeyPatch):
+    lease = runner._claims.claim(bench.accept("list_volumes"))
+    assert isinstance(lease, Lease)
+    lease.job = replace(lease.job, trace_id="0af7")
+    named: list[dict[str, Any]] = []
+    monkeypatch.setattr(runner._executor, "execute", lambda _: named.append(structlog.contextvars.get_contextvars()))
+    runner._claimed.lease = lease
+    with pytest.raises(Ignore):
+        runner.run_claimed(lease.job_id)
+    assert named == [
+        {
+            "job_id": lease.job_id, "request_id": lease.job.request_id, "operation": "list_volumes",
+            "subsystem": SUBSYSTEM, "requested_by": lease.job.requester, "trace_id": "0af7",
+        }
+    ]  # fmt: skip
+
+
 def test_a_running_job_that_is_cancelled_is_a_task_that_was_revoked(bench: Bench, runner: JobRunner, heard: Heard):
     job_id = bench.accept("list_volumes")
     lease = runner._claims.claim(job_id)
@@ -276,5 +310,7 @@ def test_tasks_are_for_messages_alone(runtime: Runtime):
     """Nothing of Celery's own keeps results, repeats a task, or acknowledges it late: jobs have all that."""
     tasks = [runtime.celery.tasks[operation.task_name] for operation in (*OPERATIONS.values(), BATCH)]
     assert len(tasks) > 20
+    # Celery logs no traceback of a job that has failed: that is no fault of the worker.
+    assert all(task.throws == (JobFailed,) for task in tasks[:-1])
     for task in tasks:
         assert (task.ignore_result, task.acks_late, task.max_retries) == (True, False, 0), task.name

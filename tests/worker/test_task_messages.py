@@ -16,7 +16,7 @@ from worker.jobs.service import Jobs, NewJob
 from worker.messaging import publisher as publishing
 from worker.messaging.app import create_celery
 from worker.messaging.messages import TaskMessage, publish_message
-from worker.messaging.publisher import create_publisher
+from worker.messaging.publisher import TaskPublisher, create_publisher
 from worker.messaging.transport import is_task_message
 from worker.store.results import SubmitOutcome
 from worker.store.scripts import JobScripts
@@ -104,3 +104,26 @@ def test_what_cannot_be_published_is_tried_twice_and_delays_no_other(settings: S
     assert is_published.wait(20)
     publisher.close()
     assert attempts == ["bad", "bad", "good"]
+    assert publisher._thread is not None
+    assert not publisher._thread.is_alive()
+
+
+def test_nobody_waits_for_a_publisher_that_has_too_much_to_do(settings: Settings, monkeypatch: Any):
+    go_on, published = threading.Event(), list[str]()
+
+    def publish(_celery: Any, _producer: Any, message: TaskMessage) -> None:
+        assert go_on.wait(20)
+        published.append(message.job_id)
+
+    monkeypatch.setattr(publishing, "publish_message", publish)
+    publisher = TaskPublisher(create_celery(settings), limit=2)
+    messages = [TaskMessage(str(number), QUEUE, "create_volume") for number in range(9)]
+    accepting = threading.Thread(target=publisher.publish_soon, args=(messages,), daemon=True)
+    accepting.start()
+    accepting.join(10)
+    is_accepted = not accepting.is_alive()
+    go_on.set()
+    publisher.close()
+    assert is_accepted
+    # One was being published perhaps, and two were waiting.
+    assert 2 <= len(published) <= 3

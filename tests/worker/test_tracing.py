@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from opentelemetry import trace
@@ -11,6 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.worker.bench import Bench
+from worker.execution.runner import _attempt_span
 from worker.telemetry import tracing
 
 _JOB_TRACE, _REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -107,6 +110,18 @@ def test_what_has_ended_is_recorded_with_its_times_in_its_own_trace_only(spans: 
     wait, _ = spans.get_finished_spans()
     assert (wait.name, wait.start_time, wait.end_time) == ("wait", 1_500_000_000, 2_750_000_000)
     assert (_parent(wait), dict(wait.attributes or {})) == ((_JOB_TRACE, _REQUEST_SPAN), {"queue": "filer.write"})
+
+
+def test_an_attempt_is_told_apart_from_the_wait_before_it(spans: InMemorySpanExporter, bench: Bench):
+    job = bench.job(bench.accept("create_volume"))
+    job = replace(job, traceparent=_JOB, created_ms=1_500, started_ms=2_750, attempt=2)
+    with _attempt_span(job):
+        pass
+    wait, attempt = spans.get_finished_spans()
+    assert (wait.start_time, wait.end_time) == (1_500_000_000, 2_750_000_000)
+    assert attempt.name == "attempt create_volume"
+    assert dict(attempt.attributes or {}) == dict(wait.attributes or {}) == {"job.id": job.id, "job.attempt": 2}
+    assert _parent(attempt) == _parent(wait) == (_JOB_TRACE, _REQUEST_SPAN)
 
 
 @pytest.mark.usefixtures("spans")

@@ -119,18 +119,26 @@ def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches
     assert BATCH.task_name in runtime.celery.tasks
 
 
+def test_each_slot_has_a_thread_and_messages_are_published_for_those_that_are_free(runtime: Runtime):
+    together = threading.Barrier(8 + 8 + 4)
+    for waiting in [runtime.runner._threads.submit(together.wait, 10) for _ in range(together.parties)]:
+        waiting.result()
+    assert runtime.maintenance._free_slots == runtime.runner._slots.free_slots
+
+
 def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
     closed = list[str]()
     threads = (runtime.lease_renewer, runtime.health_monitor, runtime.maintenance)
     with runtime.gateways[SUBSYSTEM].session() as backend:
         monkeypatch.setattr(backend, "close", lambda: closed.append("backend"))
+    monkeypatch.setattr(runtime.publisher, "close", lambda: closed.append("publisher"))
     runtime.start()
     assert all(thread.is_alive() for thread in threads)
     runtime.stop()
     for thread in threads:
         thread.join(20)
         assert not thread.is_alive()
-    assert closed == ["backend"]
+    assert closed == ["publisher", "backend"]
     with pytest.raises(RuntimeError, match="shutdown"):
         runtime.runner._threads.submit(print)
 

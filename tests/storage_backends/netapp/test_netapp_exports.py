@@ -19,7 +19,7 @@ from storage_backends.netapp.operations.export_rules import rules_of
 from storage_backends.netapp.operations.rule_removal import holders
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
-from tests.ontap_simulator.protocols import insert_rule
+from tests.ontap_simulator.protocols import SHOWN_RULES, insert_rule
 from tests.ontap_simulator.world import full_rule
 from tests.storage_backends.netapp.meddling import after_each, before_each, show_late
 from tests.storage_backends.netapp.opening import USER, open_backend
@@ -512,6 +512,13 @@ def test_rules_that_are_no_list_are_read_by_themselves(
 
     after_each(ontap, odd)
     assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())
+
+
+def test_a_policy_of_which_a_listing_shows_a_part_is_read_whole(ontap: Simulator, backend: StorageBackend) -> None:
+    rules = {f"h{number}" for number in range(SHOWN_RULES + 2)}
+    ontap.world.add_policy("vs1", "long", [[rule] for rule in rules])
+    (listed,) = [policy for policy in backend.list_policies(journal=journal()) if policy.name == "long"]
+    assert set(listed.rules) == rules
 
 
 def test_an_empty_rule_is_refused_before_anything_is_sent(ontap: Simulator, backend: StorageBackend) -> None:

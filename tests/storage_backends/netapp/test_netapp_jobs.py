@@ -282,6 +282,15 @@ def test_a_job_that_has_not_ended_is_followed(state: str | None, clock: _Clock) 
     assert jobs.JobFollower(filer, "1", clock).follow().end is jobs.OntapJobState.SUCCESS
 
 
+@pytest.mark.parametrize("cause", [{"code": 4711, "message": "No."}, {"error": {"code": "4711", "message": "No."}}])
+def test_why_a_job_has_failed_is_where_its_release_puts_it(cause: dict[str, Any], clock: _Clock) -> None:
+    filer: Any = _Answers({"state": "failure"} | cause)
+    error = jobs.JobFollower(filer, "1", clock).follow().error
+    assert error is not None
+    assert error.backend_error is not None
+    assert (error.backend_error.code, error.backend_error.message) == ("4711", "No.")
+
+
 def test_a_filer_may_be_away_for_a_while_again_and_again(clock: _Clock) -> None:
     away, running = BackendUnavailable("away"), {"state": "running"}
     filer: Any = _Answers(away, away, running, away, away, running, away, {"state": "success"})

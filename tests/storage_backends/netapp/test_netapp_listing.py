@@ -192,3 +192,57 @@ def test_an_answer_that_is_no_listing_is_no_empty_one(answer: dict[str, Any]) ->
         lookups.all_records(filer, "/storage/volumes", {}, ("name",), journal=journal())
     filer = _Filer({"num_records": 0})
     assert lookups.all_records(filer, "/storage/volumes", {}, ("name",), journal=journal()) == []
+
+
+class _Paged(_Filer):
+    """It answers with these pages, one after the other."""
+
+    def __init__(self, *pages: dict[str, Any]) -> None:
+        super().__init__({})
+        self._pages = iter(pages)
+
+    def get(self, _path: str, _query: Any, **_options: Any) -> dict[str, Any]:
+        return next(self._pages)
+
+    def get_url(self, _url: str, **_options: Any) -> dict[str, Any]:
+        return next(self._pages)
+
+
+def _page(records: list[Any], following: object) -> dict[str, Any]:
+    return {"records": records, "_links": {"next": {"href": f"/api/storage/volumes?start={following}"}}}
+
+
+def test_a_listing_may_have_any_number_of_pages_also_empty_ones_between_others() -> None:
+    most = lookups._MAX_EMPTY_PAGES + 1
+    pages = [_page([{"name": str(n)}] if n % 2 else [], n) for n in range(2 * most)]
+    filer: Any = _Paged(*pages, {"records": []})
+    records = lookups.all_records(filer, "/storage/volumes", {}, ("name",), journal=journal())
+    assert [record["name"] for record in records] == [str(n) for n in range(1, 2 * most, 2)]
+
+
+def test_an_empty_page_that_names_itself_is_asked_for_again_after_a_pause() -> None:
+    class Waited(InMemoryJournal):
+        def wait(self, seconds: float) -> None:
+            pauses_s.append(seconds)
+
+    pauses_s: list[float] = []
+    filer: Any = _Paged(_page([], "x"), _page([], "x"), _page([{"name": "a"}], "y"), {"records": [None, {"name": "b"}]})
+    records = lookups.all_records(filer, "/storage/volumes", {}, ("name",), journal=Waited())
+    assert records == [{"name": "a"}, {"name": "b"}]
+    assert pauses_s == [lookups.EMPTY_PAGE_PAUSE_S]
+
+
+def test_aggregates_that_cannot_be_read_now_are_asked_for_again() -> None:
+    filer: Any = _Filer({})
+    filer.svm_scoped = False
+    assert lookups.nodes_of_aggregates(filer, journal=journal()) == {}
+    assert not filer.svm_scoped
+
+
+def test_what_has_no_name_is_no_volume_and_what_has_no_uuid_is_not_changed() -> None:
+    filer: Any = _Filer({"uuid": "1"})
+    with pytest.raises(StorageError, match="no volume"):
+        lookups.volume_by_uuid(filer, "1", journal=journal())
+    for uuid in ({}, {"uuid": ""}):
+        with pytest.raises(StorageError, match="uuid"):
+            lookups.uuid_of({"name": "v", **uuid})

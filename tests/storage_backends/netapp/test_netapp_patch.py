@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage_backends.errors import InvalidRequest
+from storage_backends.errors import AlreadyExists, InvalidRequest
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.operations.volume_patch import changes, creation
@@ -37,6 +37,7 @@ def test_autosize_that_the_filer_does_not_tell_is_sent(ontap: Simulator, mode: A
     [
         ({}, {"max_autosize": 500 * MIB}, {"autosize": {"maximum": 500 * MIB}}),
         ({"mode": "grow", "maximum": 500 * MIB}, {"max_autosize": 500 * MIB}, {}),
+        ({"mode": "grow", "maximum": 500 * MIB}, {"max_autosize": 500 * MIB + 1}, {}),  # Less than a block.
         ({"mode": "grow", "maximum": 500 * MIB}, {"max_autosize": 400 * MIB}, {"autosize": {"maximum": 400 * MIB}}),
         # As big as the limit, and bigger; where it does not grow there is no limit.
         ({"mode": "grow", "maximum": 200 * MIB}, {"size_total": 190 * MIB}, {"size": 200 * MIB}),
@@ -60,6 +61,22 @@ def test_a_limit_of_growth_is_sent_where_it_is_needed(
 ) -> None:
     furnish(ontap)
     assert changes(next(iter(ontap.world.volumes.values())) | {"autosize": autosize}, settings) == sent
+
+
+def test_no_qos_policy_is_not_sent_where_there_is_none(ontap: Simulator) -> None:
+    furnish(ontap)
+    record = next(iter(ontap.world.volumes.values())) | {"qos": {}}
+    assert changes(record, {"qos_policy": "none"}) == {}
+    with_policy = record | {"qos": {"policy": {"name": "gold"}}}
+    assert changes(with_policy, {"qos_policy": "none"}) == {"qos": {"policy": {"name": "none"}}}
+
+
+@pytest.mark.parametrize("reserve", [0, None])
+def test_a_new_size_is_all_of_it_without_a_reserve(ontap: Simulator, reserve: int | None) -> None:
+    furnish(ontap)
+    without = {"space": {"snapshot": {"reserve_percent": reserve}}, "autosize": {"mode": "off"}}
+    record = next(iter(ontap.world.volumes.values())) | without
+    assert changes(record, {"size_total": 190 * MIB}) == {"size": 190 * MIB}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +110,13 @@ def test_a_junction_path_that_is_no_place_is_refused_before_anything_is_sent(ont
     with pytest.raises(InvalidRequest) as refused:
         open_backend(ontap).create_volume("new", journal=InMemoryJournal(), junction_path=path)
     assert [error.pointer for error in refused.value.errors] == ["/junction_path"]
+    assert ontap.changes_sent() == []
+
+
+def test_a_junction_path_that_is_taken_is_refused_before_anything_is_sent(ontap: Simulator) -> None:
+    ontap.world.add_volume("other", nas={"path": "/new"})
+    with pytest.raises(AlreadyExists):
+        open_backend(ontap).create_volume("new", journal=InMemoryJournal(), junction_path="/new")
     assert ontap.changes_sent() == []
 
 

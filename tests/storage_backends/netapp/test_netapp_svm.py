@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import BackendUnavailable, NoSuchPolicy, NoSuchVolume, OutcomeUnclear
+from storage_backends.errors import BackendUnavailable, NoSuchPolicy, NoSuchVolume, OutcomeUnclear, StorageError
 from storage_backends.journal import Cancelled, InMemoryJournal
 from storage_backends.netapp.ontap import lookups
 from tests.ontap_simulator import Kind, Simulator
@@ -122,6 +122,11 @@ def test_an_account_that_may_not_see_the_vserver_proves_nothing(backend: Storage
     with pytest.raises(BackendUnavailable) as refusal:
         backend.get_volume("nothing", journal=InMemoryJournal())
     assert "/svm/svms" in refusal.value.detail
+    ontap.faults.clear()
+    ontap.fault(Kind.REFUSE, path="/svm/svms", times=9, status=400, code=987654)
+    with pytest.raises(StorageError) as other:
+        backend.get_volume("nothing", journal=InMemoryJournal())
+    assert "may not" not in other.value.detail
 
 
 def test_another_vserver_is_not_taken_for_it(backend: StorageBackend, ontap: Simulator) -> None:
