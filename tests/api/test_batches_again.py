@@ -116,6 +116,12 @@ def test_a_batch_for_whose_end_nobody_can_wait_is_accepted_all_the_same(client: 
     assert "respond-async" in response.headers["Preference-Applied"]
 
 
+def test_trouble_of_the_service_is_no_mistake_in_a_member(client: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(job_submit, "new_job", Mock(side_effect=Problem("queue-unavailable", "Redis is away.")))
+    requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
+    problem(client.post(URL, json={"requests": requests}), 503, "queue-unavailable")
+
+
 def test_a_batch_that_was_taken_back_is_not_accepted(client: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Batches, "accept", lambda *_: (SubmitOutcome.CHANGED, "", None))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]

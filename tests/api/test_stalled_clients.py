@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,6 +81,42 @@ def test_who_is_being_answered_is_not(server: Server) -> None:
         watch.look()
         server.answer(client, served, b"event: job\n\n")
     assert not is_cut_off(client)
+
+
+def test_who_has_sent_the_next_request_is_not(server: Server) -> None:
+    client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
+    watch = ConnectionWatch(0.0)
+    watch.look()
+    server.answer(client, served, b"HTTP/1.1 204 No Content\r\n\r\n")
+    client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert served.recv(100)
+    watch.look()
+    assert not is_cut_off(client)
+    watch.look()
+    assert is_cut_off(client)
+
+
+def test_who_has_its_answer_is_not_nor_is_the_server_itself(server: Server) -> None:
+    client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
+    # Within one tick of the kernel's clock it does not know what came first.
+    threading.Event().wait(0.05)
+    server.answer(client, served, b"HTTP/1.1 204 No Content\r\n\r\n")
+    watch = ConnectionWatch(0.0)
+    for _ in range(3):
+        watch.look()
+    assert not is_cut_off(client)
+    server.connected(b"x")
+
+
+def test_of_connections_that_have_ended_nothing_is_kept(server: Server) -> None:
+    client, served = server.connected(b"GET")
+    watch = ConnectionWatch(60.0)
+    watch.look()
+    assert len(watch._debts) == 1
+    client.close()
+    served.close()
+    watch.look()
+    assert not watch._debts
 
 
 def test_who_waits_no_longer_than_requests_last_is_not(server: Server) -> None:
