@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -14,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.worker.bench import Bench
 from worker.execution.runner import _attempt_span
+from worker.messaging.messages import TaskMessage, publish_message
 from worker.telemetry import tracing
 
 _JOB_TRACE, _REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -101,6 +104,15 @@ def test_spans_of_a_block_are_below_the_trace_that_it_is_given(spans: InMemorySp
     assert [_parent(span) for span in (job, alone, following)] == [
         (_JOB_TRACE, _REQUEST_SPAN), ("", ""), (f"{loop.context.trace_id:032x}", f"{loop.context.span_id:016x}"),
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("spans")
+def test_a_message_is_published_in_the_trace_of_its_job():
+    contexts: list[str] = []
+    celery: Any = SimpleNamespace(send_task=lambda *_, **__: contexts.append(tracing.current_context()))
+    producer: Any = None
+    publish_message(celery, producer, TaskMessage("id", "filer.write", "create_volume", _JOB))
+    assert contexts == [_JOB]
 
 
 def test_what_has_ended_is_recorded_with_its_times_in_its_own_trace_only(spans: InMemorySpanExporter):
