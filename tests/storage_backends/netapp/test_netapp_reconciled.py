@@ -399,3 +399,13 @@ def test_what_arrives_during_the_last_look_is_looked_for_again(waiting: _Waiting
     lost = reconcile.InDoubtChange("x", {}, JournalState("0199-job", "x", None, {"url": "PATCH /api/x"}), waiting)
     filer: Any = _Filer()
     assert reconcile.reconcile(filer, lost, slow).outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize(("may_purge", "outcome"), [(True, Outcome.DONE), (False, Outcome.NOT_DONE)])
+def test_a_snapshot_that_was_refused_for_room_is_completed_where_purging_is_allowed(
+    may_purge: bool, outcome: Outcome, waiting: _Waiting
+) -> None:
+    trace = JournalState("0199-job", "create", "1", {"url": "POST /api/x"})
+    lost = reconcile.InDoubtChange("x", {"purge_old_if_needed": may_purge}, trace, waiting)
+    filer: Any = _Filer({"state": "failure", "code": 525062})
+    assert reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE)).outcome is outcome
