@@ -46,6 +46,8 @@ def _of_precondition(response: Response) -> Response:
     """A document or file that does not match If-Match, which Werkzeug would send nevertheless."""
     if response.status_code != HTTPStatus.PRECONDITION_FAILED or response.content_type == MEDIA_TYPE:
         return response
+    # The file that it would have sent is open.
+    response.close()
     detail = "What is here is not what If-Match or If-Unmodified-Since names: send the request without them."
     return problem_response(Problem("precondition-failed", detail))
 

@@ -143,9 +143,9 @@ async def _bereaved(stack: OwnStack) -> list[list[Got]]:
     crowd = asyncio.create_task(_all(stack, "bereaved", CLIENTS, WAITS))
     (watcher,) = await connected(stack.url, USER, PASSWORD, 1)
     await _begun(watcher)
-    # Only now is there another one: so the first has the listing.
-    stack.start(SECOND)
     await asyncio.to_thread(stack.kill, LIST)
+    # Only now is there another one: so the first had the listing.
+    await asyncio.to_thread(stack.start, SECOND)
     late = await _all(stack, "bereaved", CLIENTS // 6, WAITS)
     watcher.close()
     return [*await crowd, *late]
