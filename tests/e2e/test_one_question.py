@@ -34,7 +34,17 @@ SECOND = Node("list2", "list")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStack]:
+def open_files() -> Iterator[None]:
+    """Let this process open a file for each client; many systems allow 1,024 until it asks for more."""
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * CLIENTS if most == resource.RLIM_INFINITY else min(2 * CLIENTS, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (usual if usual == resource.RLIM_INFINITY else max(usual, wanted), most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, open_files: None) -> Iterator[OwnStack]:
     """A service with a cold listing for each test, and one worker that can make them."""
     quick = {filer: {"volumes": 100, "list_latency_s": 0.3} for filer in QUICK_FILERS}
     slow = {filer: {"volumes": 100, "list_latency_s": _LISTING_S} for filer in ("crowd", "joined")}
