@@ -1,4 +1,4 @@
-"""What commands make of answers: shown by a client that answers what a test says, without a service."""
+"""How commands treat responses: with a client whose responses a test defines, and no service."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> No
 
 
 def test_of_several_jobs_those_are_left_that_have_not_succeeded() -> None:
-    """Whoever interrupts the wait is told of them."""
+    """Interrupting the wait prints their ids."""
 
     async def get(id_: str) -> Any:
         if id_ == "2":

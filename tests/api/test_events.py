@@ -164,7 +164,7 @@ def test_an_id_of_no_event_is_a_gap_before_all_that_is_kept(client: FlaskClient,
     with listening(client, last_id=last_id) as listener:
         assert listener.next().kind == "gap"
         assert listener.states(1) == [(kept, "queued")]
-        # It is told once.
+        # The gap is reported once.
         later = change(client)
         assert listener.states(1) == [(later, "queued")]
 

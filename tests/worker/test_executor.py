@@ -82,8 +82,8 @@ def test_the_result_of_a_read_is_the_listing_as_of_its_beginning(bench: Bench):
     assert version.base_seq == version.seq > 0
 
 
-def test_the_result_of_a_read_has_the_changes_that_were_made_meanwhile(bench: Bench):
-    _while(bench, "list_volumes", lambda: bench.node().carry_out(bench.accept("create_volume", volume="new")))
+def _result_with_one_change(bench: Bench) -> Listing:
+    """Carry out a listing; return its result, which must have one change more than what was read."""
     job_id = bench.accept("list_volumes")
     bench.node().carry_out(job_id)
     version = bench.job(job_id).listing_version
@@ -91,6 +91,12 @@ def test_the_result_of_a_read_has_the_changes_that_were_made_meanwhile(bench: Be
     assert version.seq == version.base_seq + 1
     listing = _listings(bench).load(version)
     assert listing is not None
+    return listing
+
+
+def test_the_result_of_a_read_has_the_changes_that_were_made_meanwhile(bench: Bench):
+    _while(bench, "list_volumes", lambda: bench.node().carry_out(bench.accept("create_volume", volume="new")))
+    listing = _result_with_one_change(bench)
     assert listing.find("new") is not None
 
 
@@ -102,13 +108,7 @@ def test_the_result_of_a_read_ends_where_changes_are_missing(bench: Bench):
             bench.client.hincrby(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "seq", 1)
 
     _while(bench, "list_volumes", change)
-    job_id = bench.accept("list_volumes")
-    bench.node().carry_out(job_id)
-    version = bench.job(job_id).listing_version
-    assert version is not None
-    assert version.seq == version.base_seq + 1
-    listing = _listings(bench).load(version)
-    assert listing is not None
+    listing = _result_with_one_change(bench)
     assert (listing.find("new") is None, listing.find("newer") is None) == (False, True)
 
 
