@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from api.http.buffering import BufferedResponseMiddleware
 from api.http.converters import CONVERTERS
 from api.http.turn_middleware import TurnMiddleware
 from api.monitoring import request_metrics
-from api.openapi.document import create_api, describe_sign_in
+from api.openapi.document import OpenApiDocument
 from api.openapi.path_parameters import subsystem_parameter
 from api.resources import batches, docs, health, jobs, locks, restricted, snapshots, status, volumes
 from api.resources import events as event_stream
@@ -59,23 +60,30 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     requests.init_app(app)
     app.before_request(raise_cached_redis_error)
     request_metrics.init_app(app, services)
-    api = create_api(app, _version())
+    app.config["API_VERSION"] = _version()
+    document = OpenApiDocument(app)
     failures.init_app(app)
     for blueprint in BLUEPRINTS:
         parameters = [subsystem_parameter(services.subsystems)] if "<subsystem>" in (blueprint.url_prefix or "") else []
-        api.register_blueprint(blueprint, parameters=parameters)
+        document.register_blueprint(blueprint, parameters)
     app.register_blueprint(docs.blp)
     app.register_blueprint(status.blp)
     console.init_app(app)
-    auth.init_app(app, settings, client=services.redis, prefix=services.settings.key_prefix)
-    import_string("api.v3:init_app")(app, api)  # The only place that refers to this part.
-    describe_sign_in(api, app)
+    auth.init_app(
+        app,
+        settings,
+        register_blueprint=document.register_blueprint,
+        client=services.redis,
+        prefix=services.settings.key_prefix,
+    )
+    import_string("api.v3:init_app")(app, document)  # The only place that refers to this part.
     events.init_app(app, services)
     in_turn = TurnMiddleware(BufferedResponseMiddleware(app.wsgi_app), services.turns)
     app.wsgi_app = ResponseCacheMiddleware(in_turn, services)  # type: ignore[method-assign]
     return app
 
 
+@cache
 def _version() -> str:
     try:
         return version("storage-api")

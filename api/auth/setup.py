@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 
 import redis
 from flask import Flask
-from flask_smorest import Api
+from flask_smorest import Blueprint
 
 from api.auth import audit
 from api.auth import rate_limits as limits
@@ -34,13 +35,19 @@ logger = logging.getLogger(__name__)
 
 
 def init_app(
-    app: Flask, settings: AuthSettings, *, client: redis.Redis | None = None, prefix: str | None = None
+    app: Flask,
+    settings: AuthSettings,
+    *,
+    register_blueprint: Callable[[Blueprint], None],
+    client: redis.Redis | None = None,
+    prefix: str | None = None,
 ) -> None:
     """Add sessions, the sign-in and ``/conf`` routes, the audit log, and the handling of trusted proxies to ``app``.
 
     Args:
-        app: the application; its flask-smorest ``Api`` exists already, and documents the routes.
+        app: the application.
         settings: the configuration.
+        register_blueprint: serves a blueprint, and adds its routes to the OpenAPI document.
         client: Redis, where sessions are kept (default: as ``worker.config.settings`` says).
         prefix: start of the keys there (default: likewise).
     """
@@ -53,21 +60,15 @@ def init_app(
     hasty = redis.Redis(connection_pool=hasty_pool(client.connection_pool))
     sessions = Sessions(client, prefix, lifetime_s=settings.session_lifetime, idle_s=settings.session_idle)
     app.extensions[EXTENSION] = _auth_services(settings, sessions, _attempts(settings, hasty, prefix))
-    api = _smorest(app)
-    api.register_blueprint(
+    register_blueprint(
         login_blueprint(has_basic=settings.has_basic, callback_path=settings.oauth_callback_url_relative)
     )
-    api.register_blueprint(conf_blueprint)
-    api.register_blueprint(metadata_blueprint)
-    api.register_blueprint(sessions_blueprint)
+    register_blueprint(conf_blueprint)
+    register_blueprint(metadata_blueprint)
+    register_blueprint(sessions_blueprint)
     if settings.limits_submits:
         limits.init_app(app, settings.rate_limit, hasty.connection_pool, prefix)
     _warn(settings)
-
-
-def _smorest(app: Flask) -> Api:
-    """The application's (first) ``Api``."""
-    return next(iter(app.extensions["flask-smorest"]["apis"].values()))["ext_obj"]
 
 
 def _attempts(settings: AuthSettings, client: redis.Redis, prefix: str) -> SignInAttempts:

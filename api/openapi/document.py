@@ -1,7 +1,8 @@
-"""The OpenAPI document: generated from the routes once, and cached as bytes."""
+"""The OpenAPI document: generated from the routes when it is first read, and cached as bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -25,11 +26,14 @@ Every change becomes a **job**: the answer is `202 Accepted` with the job's addr
 """
 
 
+#: Key of the application's `OpenApiDocument` in its extensions.
+EXTENSION = "openapi document"
+
 _PROBLEM = {MEDIA_TYPE: {"schema": ProblemSchema}}
 
 
-class Api(flask_smorest.Api):
-    """flask-smorest's class, with problem documents for errors and a cached document."""
+class _Api(flask_smorest.Api):
+    """flask-smorest's class, with problem documents for errors."""
 
     ERROR_SCHEMA = ProblemSchema
 
@@ -44,14 +48,46 @@ class Api(flask_smorest.Api):
     def _register_error_handlers(self) -> None:
         """Register none: `api.http.error_handlers` has the handlers."""
 
+
+class OpenApiDocument:
+    """The document of an application: generated when it is first read.
+
+    flask-smorest generates it while it registers blueprints, which takes longer than all else that a process does
+    before it answers its first request. So they are registered there with an application that serves nothing.
+
+    Args:
+        app: the application that is described; its configuration has the version (``API_VERSION``).
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._blueprints: list[tuple[flask_smorest.Blueprint, list[dict[str, Any]]]] = []
+        app.extensions[EXTENSION] = self
+
+    def register_blueprint(self, blueprint: flask_smorest.Blueprint, parameters: Sequence[dict[str, Any]] = ()) -> None:
+        """Serve a blueprint, and describe it.
+
+        Args:
+            blueprint: its routes are added to the application.
+            parameters: descriptions of the path parameters in its address prefix.
+        """
+        self._app.register_blueprint(blueprint)
+        self._blueprints.append((blueprint, list(parameters)))
+
     @cached_property
-    def document(self) -> bytes:
+    def json(self) -> bytes:
         """The document as JSON."""
-        return orjson.dumps(self.spec.to_dict())
+        described = Flask("api", static_folder=None, template_folder=None)
+        described.url_map.converters.update(self._app.url_map.converters)
+        api = _create_api(described, self._app.config["API_VERSION"])
+        for blueprint, parameters in self._blueprints:
+            api.register_blueprint(blueprint, parameters=parameters)
+        for name, scheme in _security_schemes(self._app).items():
+            api.spec.components.security_scheme(name, scheme)
+        return orjson.dumps(api.spec.to_dict())
 
 
-def create_api(app: Flask, version: str) -> Api:
-    """Create the document of an application."""
+def _create_api(app: Flask, version: str) -> _Api:
     app.config.update(
         API_TITLE="storage-api",
         API_VERSION=version,
@@ -61,7 +97,7 @@ def create_api(app: Flask, version: str) -> Api:
             "info": {"description": _DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         },
     )
-    return Api(app, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
+    return _Api(app, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
 
 
 def _schema_name(schema: Any) -> str:
@@ -71,13 +107,7 @@ def _schema_name(schema: Any) -> str:
     return f"Listed{name}" if instance.partial else name
 
 
-def describe_sign_in(api: Api, app: Flask) -> None:
-    """Add the security schemes, once they are known."""
-    for name, scheme in _schemes(app).items():
-        api.spec.components.security_scheme(name, scheme)
-
-
-def _schemes(app: Flask) -> dict[str, Any]:
+def _security_schemes(app: Flask) -> dict[str, Any]:
     cookie = app.session_interface.get_cookie_name(app)
     return {
         "session": {"type": "apiKey", "in": "cookie", "name": cookie, "description": "From signing in at /login"},
@@ -86,9 +116,9 @@ def _schemes(app: Flask) -> dict[str, Any]:
     }
 
 
-def document_response(api: Api) -> Response:
-    """Return the response with the document."""
-    document = api.document
+def document_response(app: Flask) -> Response:
+    """Return the response with the document of an application."""
+    document = app.extensions[EXTENSION].json
     if request.script_root:
         document = orjson.dumps(orjson.loads(document) | {"servers": [{"url": request.script_root}]})
     response = Response(document, content_type="application/json")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-import flask_smorest
 from flask import Flask, Response, current_app, g, request
 
 from api.auth import audit
 from api.auth.access import prefer_sessions
 from api.http.problems import Problem
+from api.openapi.document import OpenApiDocument
 from api.openapi.path_parameters import subsystem_parameter
 from api.services import current_services
 from api.v3 import headers, problems
@@ -23,7 +23,7 @@ from worker.config.settings import load
 ROUTES = (export_policies, locks, snapshots, volumes)
 
 
-def init_app(app: Flask, api: flask_smorest.Api, settings: V3Settings | None = None) -> None:
+def init_app(app: Flask, document: OpenApiDocument, settings: V3Settings | None = None) -> None:
     """Serve the v3 API; the last step of create_app, so that other hooks see its responses as they are sent."""
     settings = settings or load(V3Settings)
     with app.app_context():
@@ -34,7 +34,7 @@ def init_app(app: Flask, api: flask_smorest.Api, settings: V3Settings | None = N
     app.before_request(_refuse_other_paths)
     if settings.v3:
         app.config["LONGEST_REQUEST_S"] = max(app.config["LONGEST_REQUEST_S"], settings.v3_wait)
-        api.register_blueprint(blp, parameters=[subsystem_parameter(services.subsystems)])
+        document.register_blueprint(blp, [subsystem_parameter(services.subsystems)])
 
     @app.after_request
     def end(response: Response) -> Response:

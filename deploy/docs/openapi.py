@@ -10,6 +10,7 @@ import orjson
 
 from api.app import create_app
 from api.auth import AuthSettings
+from api.openapi.document import EXTENSION
 from api.services import Services
 from api.settings import ApiSettings
 from worker.catalog.operations import Role
@@ -25,8 +26,7 @@ def document() -> dict[str, Any]:
     basic = {"basic_auth_username": "ann", "basic_auth_password": token_hex()}
     groups = {f"role_{role.lower()}_groups": (role,) for role in Role}
     auth_settings = load(AuthSettings, secret_key=token_hex(), **basic, **groups)
-    api = create_app(services, auth_settings).extensions["flask-smorest"]["apis"][""]["ext_obj"]
-    openapi: dict[str, Any] = orjson.loads(api.document)
+    openapi: dict[str, Any] = orjson.loads(create_app(services, auth_settings).extensions[EXTENSION].json)
     return openapi
 
 

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(service: Service) -> Iterator[Page]:
     """The documentation page, in a browser that notes every request and complaint."""
     from playwright.sync_api import sync_playwright
@@ -48,6 +48,19 @@ def page(service: Service) -> Iterator[Page]:
     assert complaints == []
 
 
+@pytest.fixture(scope="module")
+def signed_in_page(page: Page) -> Page:
+    """The same page, once somebody has signed in there."""
+    bar = page.get_by_role("navigation").first
+    assert "Debug mode" in page.inner_text("body")
+    assert bar.get_by_role("link", name="Sign out").count() == 0
+    bar.get_by_role("link", name="Sign in").click()
+    page.wait_for_selector(".opblock")
+    page.get_by_text("UBER_ADMIN").first.wait_for()
+    assert bar.get_by_role("link", name="Sign in").count() == 0
+    return page
+
+
 def _try_out(page: Page, operation: str, values: dict[str, str], body: str = "") -> dict[str, object]:
     block: Locator = page.locator(f'[id$="-{operation}"]')
     block.locator(".opblock-summary-control").click()
@@ -66,23 +79,19 @@ def _try_out(page: Page, operation: str, values: dict[str, str], body: str = "")
     return found
 
 
-def test_one_signs_in_tries_a_change_and_follows_its_job(page: Page, name: str) -> None:
-    assert "Debug mode" in page.inner_text("body")
-    page.get_by_role("link", name="Sign in").first.click()
-    page.wait_for_selector(".opblock")
-    page.get_by_text("UBER_ADMIN").first.wait_for()
+def test_one_signs_in_tries_a_change_and_follows_its_job(signed_in_page: Page, name: str) -> None:
+    page = signed_in_page
     job = _try_out(page, "create_volume", {"subsystem": "dummy", "volume": name}, '{"size_total": 1073741824}')
     assert (job["operation"], job["target"]) == ("create_volume", f"/v4/dummy/volumes/{name}")
     followed = _try_out(page, "get_job", {"job_id": str(job["id"])})
     assert followed["id"] == job["id"]
 
 
-def test_examples_work_as_they_are_one_after_the_other_and_link_to_their_jobs(page: Page, http: Client) -> None:
-    bar = page.get_by_role("navigation").first
-    assert bar.get_by_role("link", name="Sign out").count() == 0
-    bar.get_by_role("link", name="Sign in").click()
-    page.wait_for_selector(".opblock")
-    assert bar.get_by_role("link", name="Sign in").count() == 0
+def test_examples_work_as_they_are_one_after_the_other_and_link_to_their_jobs(
+    signed_in_page: Page, service: Service, http: Client
+) -> None:
+    page = signed_in_page
+    page.goto(service.url)  # as nobody has filled it in
     volume, body = ("Create or roll back dbvol01", "Clone dbvol01 as dbvol02"), (
         "Create an empty volume", "Clone a snapshot", "Roll back to a snapshot",
     )  # fmt: skip
@@ -117,3 +126,4 @@ def test_nothing_asks_for_the_value_of_a_cookie(page: Page) -> None:
     dialog = page.locator(".dialog-ux")
     dialog.wait_for()
     assert "cookie" not in dialog.inner_text().lower()
+    dialog.get_by_role("button", name="Close").last.click()

@@ -150,13 +150,13 @@ def test_nobody_waits_for_the_dead(stack: OwnStack, capsys: pytest.CaptureFixtur
 
 
 async def _bereaved(stack: OwnStack) -> list[list[Got]]:
-    crowd = asyncio.create_task(_all(stack, "bereaved", CLIENTS, WAITS))
+    crowd = asyncio.create_task(_all(stack, "bereaved", CLIENTS // 4, WAITS))
     (watcher,) = await connected(stack.url, USER, PASSWORD, 1)
     await _begun(watcher)
     await asyncio.to_thread(stack.kill, LIST)
     # Only now is there another one: so the first had the listing.
     await asyncio.to_thread(stack.start, SECOND)
-    late = await _all(stack, "bereaved", CLIENTS // 6, WAITS)
+    late = await _all(stack, "bereaved", CLIENTS // 12, WAITS)
     watcher.close()
     return [*await crowd, *late]
 

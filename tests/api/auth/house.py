@@ -9,7 +9,6 @@ import redis
 import requests
 from flask import Flask, Response, jsonify
 from flask.testing import FlaskClient
-from flask_smorest import Api
 from werkzeug.test import TestResponse
 
 from api import auth
@@ -27,11 +26,10 @@ PREFIX = "sapi:"
 def build(client: redis.Redis, **settings: Any) -> Flask:
     """The service, with these settings."""
     app = Flask("house")
-    app.config.update(API_TITLE="House", API_VERSION="1", OPENAPI_VERSION="3.1.0")
-    Api(app)
     app.register_error_handler(Problem, problem_response)
     settings = {"secret_key": SECRET_KEY, "rate_limit": "off"} | settings
-    auth.init_app(app, load(auth.AuthSettings, **settings), client=client, prefix=PREFIX)
+    auth_settings = load(auth.AuthSettings, **settings)
+    auth.init_app(app, auth_settings, register_blueprint=app.register_blueprint, client=client, prefix=PREFIX)
     app.add_url_rule("/v4/needs/<role>", view_func=needs, methods=["GET", "POST"])
     app.add_url_rule("/whoami", view_func=whoami)
     app.add_url_rule("/owner", endpoint="owner", view_func=lambda: auth.principal().owner)
