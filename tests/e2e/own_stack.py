@@ -24,7 +24,7 @@ USER, PASSWORD = "racer", "racers-password"
 
 @dataclass(frozen=True)
 class Node:
-    """A worker process: its name, and the lanes that it serves."""
+    """A worker process: its name, and the queue classes that it serves."""
 
     name: str
     queue_classes: str

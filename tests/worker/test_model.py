@@ -16,7 +16,7 @@ from worker.store.scripts import JobScripts
 
 #: (script, what it says, what it would say if somebody broke it, a seed with which that is found soon)
 MUTANTS = {
-    "an end needs no owner": (
+    "an end needs no fencing token": (
         "finish",
         "if f[1] ~= ARGV[2] or (",
         "if (",
@@ -34,25 +34,25 @@ MUTANTS = {
         "",
         1,
     ),
-    "one line is enough": (
+    "the head of one ordering key is enough": (
         "job_functions",
         "if head and head ~= id then return true",
         "if head then return head ~= id",
         1,
     ),
-    "the end leaves the line standing": (
+    "the end leaves the job at the head of its ordering key": (
         "job_functions",
         "redis.call('ZREM', ordering_key(sub, key), id)",
         "",
         0,
     ),
-    "a mark needs no owner": (
+    "a record of progress needs no fencing token": (
         "record_progress",
         "if f[1] ~= ARGV[2] or (",
         "if (",
         2,
     ),
-    "a beat needs no owner": (
+    "a lease renewal needs no fencing token": (
         "renew_leases",
         "if f[1] ~= ARGV[i + 1] or (",
         "if (",
@@ -64,7 +64,7 @@ MUTANTS = {
         "elseif true then requeue_or_fail",
         2,
     ),
-    "the sweep leaves the old owner": (
+    "recovery leaves the old fencing token": (
         "recover_jobs",
         "'token', token .. ':' .. id, 'lease'",
         "'lease'",
@@ -82,13 +82,13 @@ MUTANTS = {
         "fields.backend_job = ''",
         1,
     ),
-    "a cancelled job goes back into its lane": (
+    "a cancelled job goes back into its queue": (
         "requeue",
         "f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL'",
         "f[2] == 'cancelling' then f[2] = 'running'",
         3,
     ),
-    "a key is forgotten": (
+    "an Idempotency-Key is ignored": (
         "submit_job",
         "if earlier[1] then",
         "if earlier[9] then",
@@ -100,7 +100,7 @@ MUTANTS = {
         "if false then",
         8,
     ),
-    "those behind are not rung": (
+    "jobs behind a barrier are not published": (
         "job_functions",
         "  lift_barrier(id, sub, messages)\n  publish_heads(sub, keys, messages)",
         "  lift_barrier(id, sub, messages)",

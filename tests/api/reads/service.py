@@ -77,7 +77,7 @@ class Service:
         )
 
     def waiting(self) -> list[str]:
-        """The jobs that wait, in the order of their lanes."""
+        """The jobs that wait, queue class by queue class."""
         job_ids: list[str] = []
         for queue_class in QueueClass:
             ids: Any = self.redis.zrange(f"sapi:queued:dummy.{queue_class}", 0, -1)
