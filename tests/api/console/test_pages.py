@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -165,6 +166,27 @@ class TestJob:
         assert f"{failed.rpartition('/')[2]}/retry" not in user.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
         assert f"{failed.rpartition('/')[2]}/retry" in client.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
 
+    def test_what_can_no_longer_be_stopped_is_not_offered_to_be(self, client, worker, redis_client):
+        path = accepted(client.post("/v4/filer/volumes/c3", json={}))
+        job = path.rpartition("/")[2]
+        worker.take(path)
+        assert f"{job}/cancel" in client.get(f"/console/jobs/{job}").text
+        redis_client.hset(f"sapi:job:{job}", "cancellable", "0")
+        assert f"{job}/cancel" not in client.get(f"/console/jobs/{job}").text
+
+    def test_a_change_in_doubt_is_settled_by_uber_admin_until_it_has_ended(self, front, client, worker, redis_client):
+        path = accepted(client.post("/v4/filer/volumes/d1", json={}))
+        job = path.rpartition("/")[2]
+        worker.take(path)
+        redis_client.hset(f"sapi:job:{job}", "message", "copying")
+        assert f"{job}/settle" not in client.get(f"/console/jobs/{job}").text
+        redis_client.hset(f"sapi:job:{job}", mapping={"in_doubt_since": "1", "message": "the outcome is being settled"})
+        assert f"{job}/settle" in client.get(f"/console/jobs/{job}").text
+        assert f"{job}/settle" not in front.client(Role.USER, Role.ADMIN).get(f"/console/jobs/{job}").text
+        assert client.post(f"/console/jobs/{job}/settle", data={"outcome": "succeeded"}).status_code == 303
+        assert client.get(path).json["state"] == "succeeded"
+        assert f"{job}/settle" not in client.get(f"/console/jobs/{job}").text
+
     def test_it_leads_to_flower_and_to_its_volume(self, redis_url, redis_client):
         client = Front(redis_url, flower_url="https://flower.example.org/f").client()
         job = accepted(client.post("/v4/filer/volumes/l1", json={})).rpartition("/")[2]
@@ -314,6 +336,13 @@ def test_the_latest_changes_are_not_buried_by_reads(client, filled):
     page = client.get("/console/").text
     assert "Create lock" in page.partition('id="jobs"')[2]
     assert "List volumes" not in page.partition('id="jobs"')[2].partition("</section>")[0]
+
+
+def test_the_overview_leads_to_what_failed_within_a_day(client, filled):
+    page = unescape(client.get("/console/").text)
+    (since,) = set(re.findall(r"/console/jobs\?[^\"]*finished_after=([^\"&]+)", page))
+    age = datetime.now(UTC) - datetime.fromisoformat(unquote(since))
+    assert timedelta(hours=23) < age < timedelta(hours=25)
 
 
 def test_a_batch_stands_for_its_members_among_the_latest_changes(client, filled):

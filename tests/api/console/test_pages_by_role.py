@@ -9,6 +9,7 @@ import pytest
 from tests.api.console.routes import ACTION_ROLES, PAGES, as_one, may, routes_of
 from tests.api.front import Front, accepted
 from worker.catalog.operations import Role
+from worker.jobs.query import key_of
 
 _CALLERS: list[tuple[Role, ...]] = [(), (Role.USER,), (Role.USER, Role.ADMIN), (Role.USER, Role.UBER_ADMIN)]
 _VALUES = {
@@ -56,3 +57,20 @@ def test_somebody_elses_job_is_as_if_there_were_none(front: Front, client, redis
     ):
         assert answer.status_code == 404
         assert "secret1" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("roles", "sees_others"),
+    [((Role.USER,), False), ((Role.USER, Role.ADMIN), True), ((Role.USER, Role.UBER_ADMIN), True)],
+    ids=["USER", "ADMIN", "UBER_ADMIN"],
+)
+def test_the_latest_changes_are_ones_own_or_everybodys(
+    front: Front, client, redis_client, roles: tuple[Role, ...], sees_others: bool
+) -> None:
+    others = accepted(client.post("/v4/filer/volumes/other1", json={})).rpartition("/")[2]
+    redis_client.hset(f"sapi:job:{others}", mapping={"requester": "bob", "requester_key": key_of("bob")})
+    for key in redis_client.keys(f"sapi:index*requester:{key_of('basic ann')}*"):
+        redis_client.rename(key, key.replace(key_of("basic ann").encode(), key_of("bob").encode()))
+    own = accepted(client.post("/v4/filer/volumes/own1", json={})).rpartition("/")[2]
+    latest = front.client(*roles).get("/console/").text.partition('id="jobs"')[2].partition("</section>")[0]
+    assert (own in latest, others in latest) == (True, sees_others)
