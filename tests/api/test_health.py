@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import tomllib
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.api.front import Front, accepted, problem
 
@@ -53,3 +55,35 @@ def test_figures(front, client, worker):
         in text
     )
     assert 'sapi_queue_jobs{queue="filer.write"} 1.0' in text
+
+
+def test_redis_that_goes_after_it_was_probed_is_away(front, redis_client, monkeypatch):
+    def fail(*_: object) -> None:
+        raise redis.ConnectionError("Connection closed by server.")
+
+    assert front.stranger().get("/readyz").status_code == 200
+    monkeypatch.setattr("api.monitoring.readiness.check", fail)
+    monkeypatch.setattr("api.monitoring.service_status.queues", fail)
+    refused = front.stranger().get("/readyz")
+    assert (problem(refused, 503, "queue-unavailable")["redis"], refused.headers["Retry-After"]) == ("away", "2")
+    assert "sapi_redis_up 0.0" in front.stranger().get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type", "end"),
+    [
+        ("", "text/plain", "\n"),
+        ("application/openmetrics-text; version=1.0.0,text/plain;q=0.5", "application/openmetrics-text", "# EOF\n"),
+        ("application/openmetrics-text; version=one", "text/plain", "\n"),
+    ],
+)
+def test_figures_have_the_form_that_is_accepted(front, redis_client, accept, media_type, end):
+    answer = front.stranger().get("/metrics", headers={"Accept": accept})
+    assert (answer.status_code, answer.mimetype) == (200, media_type)
+    assert answer.text.endswith(end)
+    assert ("# EOF" in answer.text) is ("EOF" in end)
+    packed = front.stranger().get("/metrics", headers={"Accept": accept, "Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data).decode().endswith(end)
+    assert {*answer.headers["Vary"].split(", ")} >= {"Accept", "Accept-Encoding"}
+    assert "Content-Encoding" not in answer.headers
