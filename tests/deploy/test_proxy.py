@@ -40,7 +40,7 @@ class Echo(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(b"event: job\n\n")
-            self.go_on.wait(20)
+            self.go_on.wait(60)
             return
         body = json.dumps({"path": self.path, "headers": dict(self.headers)}).encode()
         self.send_response(200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import os
 import signal
@@ -93,6 +94,15 @@ def test_what_dies_is_started_again_and_nothing_is_lost(http: Client, service: S
     assert (ended["state"], there.status_code) in (("succeeded", 200), ("failed", 404))
     if ended["state"] == "failed":
         assert ended["error"]["code"] == "worker-lost"
+
+
+def test_what_ends_by_itself_is_started_again(service: Service) -> None:
+    """A worker that hangs ends with exit status 0, so that it is started again: not only unexpected ends count."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(service.folder / "supervisord.conf")
+    restarts = {name: config[name]["autorestart"] for name in config.sections() if name.startswith("program:")}
+    assert len(restarts) >= 5
+    assert set(restarts.values()) == {"true"}
 
 
 def _processes() -> list[tuple[int, str]]:

@@ -62,7 +62,8 @@ def test_what_was_chosen_first_under_a_key_stays(bench: Bench):
     assert keys.freeze("ann:k", "hash", [1]) == first
     assert keys.freeze("ann:k", "other", [2]) == first
     assert keys.find("ann:k") == first
-    assert 0 < bench.client.ttl(f"{PREFIX}idem:ann:k") <= bench.settings.idempotency_keep
+    keep_s = bench.settings.idempotency_keep
+    assert keep_s - 60 < bench.client.ttl(f"{PREFIX}idem:ann:k") <= keep_s
 
 
 # --- failures

@@ -238,7 +238,7 @@ def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
     bench = Bench(redis_client)
     listings.cache_alias("f", "/A/b", "v", listings.volumes_state("f"), 60)
     assert listings.alias("f", "/a/b") == "v"
-    assert 0 < redis_client.ttl("sapi:alias:f:/a/b") <= 60
+    assert 50 < redis_client.ttl("sapi:alias:f:/a/b") <= 60
     listings.cache_alias("f", "/never", "v", listings.volumes_state("f"), 0)
     assert listings.alias("f", "/never") == ""
     before = listings.volumes_state("f")

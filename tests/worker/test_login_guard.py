@@ -36,7 +36,7 @@ def test_what_one_was_refused_nobody_tries(workers: list[SharedLoginGuard], redi
     assert _may(workers[0])
     (trial,) = redis_client.scan_iter("sapi:login:*:trial")
     # A worker that dies while it tries does not keep the others from it for long.
-    assert 0 < redis_client.pttl(trial) <= TRIAL_S * 1000
+    assert TRIAL_S * 500 < redis_client.pttl(trial) <= TRIAL_S * 1000
     workers[0].record_refusal(ACCOUNT, "old")
 
     assert not redis_client.exists(trial)

@@ -89,6 +89,17 @@ def test_what_a_draining_worker_hands_on_is_no_attempt(bench: Bench, failing: Ca
     assert (lease.job.attempt, bench.job(job_id).attempts) == (1, ())
 
 
+def test_a_job_that_was_cancelled_while_it_failed_is_not_put_off(bench: Bench, failing: Callable[..., Node]):
+    job_id = bench.accept("list_volumes")
+
+    def cancelled_meanwhile() -> Exception:
+        assert bench.jobs.cancel(job_id, "ann") == "CANCELLING"
+        return BackendUnavailable("away")
+
+    failing(cancelled_meanwhile).carry_out(job_id)
+    assert bench.job(job_id).state is State.CANCELLED
+
+
 def test_a_worker_that_does_not_serve_it_says_so(bench: Bench):
     job_id = bench.accept("create_volume")
     node = bench.node()

@@ -56,7 +56,7 @@ def test_a_new_job_is_claimed_for_a_slot_that_waits(bench: Bench, node: Node):
     job_id = bench.accept("create_volume", volume="next")
     assert bench.job(job_id).state is State.RUNNING
     assert bench.publisher.take() == []
-    assert 0 < bench.client.pttl(f"{PREFIX}handed:{slot.token}") <= 10_000
+    assert 5_000 < bench.client.pttl(f"{PREFIX}handed:{slot.token}") <= 10_000
     lease = node.claims.await_next(slot)
     assert lease is not None
     assert lease.job_id == job_id
