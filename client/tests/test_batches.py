@@ -182,5 +182,11 @@ def test_cells_have_the_types_of_their_fields():
                             "comment": ""}])["requests"]  # fmt: skip
     assert request["body"] == {"size_total": 5 * 2**30, "autosize_enabled": True, "percentage_snapshot_reserve": 20,
                                "unix_permissions": "0755"}  # fmt: skip
+    policy = {"operation": "create_policy", "subsystem": "s", "policy": "p", "rules": " 10.0.0.0/8  host "}
+    member = {"method": "POST", "path": "/v4/s/volumes/v", "body": '{"size_total": 5}'}
+    roll_back = {"operation": "roll_back_volume", "subsystem": "s", "volume": "v", "from_snapshot": "pre"}
+    requests = from_rows([policy, member, roll_back])["requests"]
+    bodies = [{"rules": ["10.0.0.0/8", "host"]}, {"size_total": 5}, {"from_snapshot": "pre"}]
+    assert [request["body"] for request in requests] == bodies
     with pytest.raises(OrderError, match="Request 0"):
         from_rows([{"operation": "create_volume", "subsystem": "s", "volume": "v", "size_total": "much"}])

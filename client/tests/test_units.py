@@ -8,6 +8,7 @@ import socket
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ from storage_api_client.configuration.files import ConfigurationError
 from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
 from storage_api_client.models import Problem
 from storage_api_client.operations.orders import from_rows
+from storage_api_client.operations.paths import conditions, selection, where_text
 from storage_api_client.sign_in.loopback import Loopback
 from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
 from storage_api_client.times import format_time, parse_since, parse_time
@@ -67,6 +69,20 @@ def test_sizes_in_a_filter() -> None:
     assert sizes_in_expression("db1k") == "db1k"
     assert sizes_in_expression(".5kB") == ".5kB"
     assert sizes_in_expression("=5XB") == "=5XB"
+
+
+@pytest.mark.parametrize("field", ["size_total", "size_used", "max_autosize"])
+def test_conditions(field: str) -> None:
+    assert selection([f"{field}=>1KiB", "name = 1KiB*"], "-name", "name, state") == (
+        (field, ">1024"), ("name", "1KiB*"), ("sort", "-name"), ("fields", "name,state"),
+    )  # fmt: skip
+    assert where_text({field: "1kB..2kB", "autosize_enabled": True, "comment": None, "name": "a&b*"}) == (
+        f"{field}=1000..2000&autosize_enabled=true&comment=null&name=a%26b*"
+    )
+    assert (conditions(None), conditions("state=!online")) == ((), (("state", "!online"),))
+    for wrong in ("state", "=x", "state="):
+        with pytest.raises(ValueError, match="no condition"):
+            conditions([wrong])
 
 
 @pytest.mark.parametrize(
@@ -200,15 +216,16 @@ def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.
     assert surroundings.find("https://of-option/").url == "https://of-option"
 
 
-def test_the_answer_of_the_provider_is_waited_for_and_nothing_else() -> None:
+@pytest.mark.parametrize("answer", [{"code": "x", "state": "s"}, {"error": "access_denied", "state": "s"}])
+def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(answer: dict[str, str]) -> None:
     answers: list[dict[str, str] | None] = []
     with Loopback() as server:
         waiting = threading.Thread(target=lambda: answers.append(server.wait(20)))
         waiting.start()
-        addresses = ("", "?state=s", "?code=x&state=s")
+        addresses = ("", "?state=s", f"?{urlencode(answer)}")
         statuses = [httpx.get(f"{server.redirect_uri}{query}").status_code for query in addresses]
         waiting.join(20)
-    assert (statuses, answers) == ([404, 404, 200], [{"code": "x", "state": "s"}])
+    assert (statuses, answers) == ([404, 404, 200], [answer])
 
 
 @pytest.mark.parametrize(("word", "value"), [("yes", True), ("TRUE", True), ("no", False), ("false", False)])

@@ -402,5 +402,7 @@ def test_a_thousand_members_come_in_one_request(client, redis_client):
     path = accepted(client.post(URL, json={"requests": [_creation(f"v{number}") for number in range(1000)]}))
     assert client.get(path).json["children"]["queued"] == 1000
     assert redis_client.zcard("sapi:queued:filer.write") == 8
+    for query, count in (("", 100), ("&limit=1000", 1000)):
+        assert len(client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}{query}").json) == count
     assert client.post(f"{path}/cancel").json["state"] == "cancelled"
     assert not [key for key in redis_client.keys("sapi:*") if b":ordering:" in key]

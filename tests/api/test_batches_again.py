@@ -110,10 +110,11 @@ def test_the_choice_waits_as_long_as_the_request_may(
 def test_a_batch_for_whose_end_nobody_can_wait_is_accepted_all_the_same(client: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(submit, "wait_for_end", Mock(side_effect=redis.TimeoutError("slow")))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
-    headers = {"Prefer": "respond-async, wait=10"}
-    response = client.post(URL, json={"requests": requests}, headers=headers)
+    headers = {"Prefer": "respond-async, wait=10", "Idempotency-Key": "k"}
+    response, again = (client.post(URL, json={"requests": requests}, headers=headers) for _ in range(2))
     assert client.get(accepted(response)).json["operation"] == "batch"
     assert "respond-async" in response.headers["Preference-Applied"]
+    assert (accepted(again), again.headers["Idempotency-Replayed"]) == (accepted(response), "true")
 
 
 def test_trouble_of_the_service_is_no_mistake_in_a_member(client: Any, monkeypatch: pytest.MonkeyPatch):
@@ -122,10 +123,13 @@ def test_trouble_of_the_service_is_no_mistake_in_a_member(client: Any, monkeypat
     problem(client.post(URL, json={"requests": requests}), 503, "queue-unavailable")
 
 
-def test_a_batch_that_was_taken_back_is_not_accepted(client: Any, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_a_batch_that_was_taken_back_is_not_accepted(
+    client: Any, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+):
     monkeypatch.setattr(Batches, "accept", lambda *_: (SubmitOutcome.CHANGED, "", None))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
-    response = client.post(URL, json={"requests": requests})
+    response = client.post(URL, json={"requests": requests}, headers=headers)
     assert "Nothing was accepted" in problem(response, 503, "queue-unavailable")["detail"]
     assert int(response.headers["Retry-After"]) > 0
 

@@ -349,6 +349,20 @@ def test_a_role_that_is_gone_shows_no_more(front: Front, client: FlaskClient):
     assert watcher.seen() == []
 
 
+def test_after_a_comment_the_stream_is_silent_for_as_long_again(front: Front, monkeypatch: Any):
+    watcher, hub = Watcher(front, principal("ann")), hub_of(front)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == []
+    next_piece = hub.next_piece
+
+    def look(*arguments: Any, **options: Any) -> Any:
+        watcher.pass_s(stream_module._HEARTBEAT_S / 2)
+        return next_piece(*arguments, **options)
+
+    monkeypatch.setattr(hub, "next_piece", look)
+    assert (watcher.seen(), watcher.now_s) == ([], 2 * stream_module._HEARTBEAT_S)
+
+
 def test_the_stream_ends_when_its_client_is_signed_out(front: Front, client: FlaskClient):
     watcher = Watcher(front, principal("ann"))
     assert change(client) in watcher.seen()

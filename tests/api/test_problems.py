@@ -25,7 +25,8 @@ def test_unknown_addresses_are_not_found_and_never_redirected(client, path):
 
 
 def test_an_unknown_subsystem(client):
-    problem(client.get("/v4/nope/volumes"), 404, "no-such-subsystem")
+    document = problem(client.get("/v4/Nope/volumes?a=b"), 404, "no-such-subsystem")
+    assert document["instance"] == "/v4/Nope/volumes"
     problem(client.post("/v4/nope/volumes/a", data=b"{", headers=JSON), 404, "no-such-subsystem")
 
 
@@ -77,8 +78,9 @@ def test_headers_that_are_too_large(client):
     problem(client.get("/healthz", headers={"X-Much": "a" * 20_000}), 431, "headers-too-large")
 
 
-def test_a_request_id_is_taken_over_when_it_is_sane(client):
-    assert client.get("/healthz", headers={"X-Request-ID": "abc-1.2:3_4"}).headers["X-Request-ID"] == "abc-1.2:3_4"
+@pytest.mark.parametrize("sent", ["abc-1.2:3_4", "A" * 128])
+def test_a_request_id_is_taken_over_when_it_is_sane(client, sent):
+    assert client.get("/healthz", headers={"X-Request-ID": sent}).headers["X-Request-ID"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", "a b", "a" * 129, "<x>", "ä"])

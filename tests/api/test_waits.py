@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from api.jobs import submit
 from tests.api.front import Front, accepted, problem
 from worker.execution import claims
 from worker.jobs.replies import ReplyQueue
@@ -137,7 +138,11 @@ def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, erro
         raise error
 
     monkeypatch.setattr(ReplyQueue, "wait", refuse)
-    accepted(client.post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"}))
+    monkeypatch.setattr(submit, "wait_for_end", refuse)
+    headers = {"Prefer": "wait=20", "Idempotency-Key": "k"}
+    first, again = (client.post(URL, json={"size_total": 10**9}, headers=headers) for _ in range(2))
+    assert accepted(first) == accepted(again)
+    assert [answer.headers.get("Idempotency-Replayed") for answer in (first, again)] == [None, "true"]
 
 
 def test_when_too_many_wait_the_job_is_answered_at_once(redis_url, redis_client):

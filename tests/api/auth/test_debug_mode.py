@@ -70,6 +70,8 @@ def test_behind_trusted_proxies_the_client_counts(redis_client):
     assert client.get("/login", headers={"X-Forwarded-For": "127.0.0.1, 10.1.2.3"}).status_code == 403
     outside = {"headers": {"X-Forwarded-For": "127.0.0.1"}, "environ_base": {"REMOTE_ADDR": "10.1.2.3"}}
     assert client.get("/login", **outside).status_code == 403
+    elsewhere = build(redis_client, debug=True, trusted_networks=("10.0.0.0/8",)).test_client()
+    assert elsewhere.get("/login", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403
 
 
 def test_a_session_of_debug_mode_ends_with_it(client, redis_client):

@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from werkzeug.http import parse_options_header
 
+from api.reads import collection_response
+
 
 @pytest.fixture
 def listed(make_service):
@@ -107,6 +109,8 @@ def test_pages_go_on_over_their_own_generation(listed):
         listed.change("POST", f"volumes/aaa{len(seen)}", {"size_total": 2**30})
         listed.run(listed.get(Cache_Control="no-cache").json["id"])
         answer = listed.get(next_path(answer))
+        # Nor does an empty page follow the last one.
+        assert len(names(answer)) == 20
         seen += names(answer)
         assert answer.headers["X-Total-Count"] == "60"
     assert seen == whole
@@ -124,6 +128,12 @@ def test_a_generation_that_is_gone(make_service):
     other = service.another_front_end()
     gone = service.get(link, app=other)
     assert (gone.status_code, gone.json["code"]) == (410, "page-token-expired")
+
+
+def test_a_page_has_a_largest_size_also_where_no_limit_is_given(listed, monkeypatch):
+    monkeypatch.setattr(collection_response, "MOST_LIMIT", 5)
+    answer = listed.get(next_path(listed.get("volumes?limit=7")).replace("limit=7&", ""))
+    assert names(answer) == names(listed.get())[7:12]
 
 
 def test_tokens_that_are_no_good(listed):

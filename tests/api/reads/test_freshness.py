@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from email.utils import formatdate
 from typing import Any
 from unittest.mock import Mock
 
@@ -318,8 +319,11 @@ def test_etags(service):
 
 def test_if_modified_since(service):
     listed(service)
+    service.age("dummy/volumes", 30)
     shown = service.get()
     since = shown.headers["Last-Modified"]
+    as_of_ms: Any = service.redis.hget("sapi:listing:dummy/volumes", "as_of")
+    assert since == formatdate(int(as_of_ms) / 1000, usegmt=True)
     assert service.get(If_Modified_Since=since).status_code == 304
     for headers in (
         {"If_Modified_Since": "Thu, 01 Jan 2026 00:00:00 GMT"},

@@ -72,12 +72,13 @@ def test_redis_that_goes_away_meanwhile_leaves_it_under_way(idle, monkeypatch):
 def test_a_process_that_stops_waits_for_no_other(make_old):
     old = make_old(wait_s=0.02)
     job = pending(old, "PUT", "/dummy/volumes/v1/locks/h")
-    old.service.redis.set(f"sapi:held:{job}", "7", px=60_000)
+    old.service.redis.set(f"sapi:held:{job}", "7", px=20_000)
     patient = old.service.app.extensions[EXTENSION]
     settings = patient.settings.model_copy(update={"v3_wait": 600})
     old.service.app.extensions[EXTENSION] = replace(patient, settings=settings)
     old.service.services.stop()
     assert pending(old, "PUT", "/dummy/volumes/v1/locks/h") == job
+    assert old.service.redis.exists(f"sapi:held:{job}")
 
 
 def test_another_caller_path_or_method_is_another_request(idle):
@@ -246,8 +247,11 @@ def test_an_age_of_0_always_asks(make_old):
     assert old("GET", "/dummy/volumes").status_code == 503
 
 
-def test_a_shorter_age_counts_also_for_what_is_answered_again(make_old, monkeypatch):
-    old = make_old(wait_s=WAIT_S, v3_max_age=10)
+@pytest.mark.parametrize(("max_age_s", "again_s", "status"), [(10, 10, 503), (600, 60, 200)])
+def test_what_is_answered_again_is_neither_older_nor_due_for_a_refresh(
+    make_old, monkeypatch, max_age_s, again_s, status
+):
+    old = make_old(wait_s=WAIT_S, v3_max_age=max_age_s)
     marks = Mock(wraps=middleware.mark_cacheable)
     monkeypatch.setattr(middleware, "mark_cacheable", marks)
     old.service.get()
@@ -255,9 +259,9 @@ def test_a_shorter_age_counts_also_for_what_is_answered_again(make_old, monkeypa
     assert [old("GET", "/dummy/volumes").status_code for _ in range(2)] == [200, 200]
     old.service.get()
     # For how long each may be answered again, in seconds: there is one of /v3, and one of /v4.
-    assert [call.args[-1] for call in marks.call_args_list] == [10, 60]
+    assert [call.args[-1] for call in marks.call_args_list] == [again_s, 60]
     old.service.age("dummy/volumes", 20)
-    assert old("GET", "/dummy/volumes").status_code == 503
+    assert old("GET", "/dummy/volumes").status_code == status
 
 
 def test_a_batch_with_a_change_of_the_volume_makes_it_a_new_request(idle):
