@@ -229,6 +229,14 @@ class TestSecrets:
         assert list(folder.glob("*/oauth_secret_key")) == []
         assert (folder / "api" / "secret_key").exists()
 
+    def test_what_is_there_is_neither_made_anew_nor_in_the_place_of_what_is_given(self, folder: Path) -> None:
+        (folder / "given" / "api" / "secret_key").write_text("of the operator", "utf-8")
+        self.make(folder)
+        before = {path: path.read_text("utf-8") for path in folder.glob("*/*") if path.is_file()}
+        assert before[folder / "api" / "secret_key"] == "of the operator"
+        assert self.make(folder) == 0
+        assert {path: path.read_text("utf-8") for path in before} == before
+
     def test_of_given_storage_systems_the_front_end_learns_the_names(self, folder: Path) -> None:
         text = '[filer1]\ndriver = "NetappStorage"\npassword = "hidden"\n'
         (folder / "given" / "worker" / "backends.toml").write_text(text, "utf-8")

@@ -208,6 +208,8 @@ def test_updates_lose_no_job(overlay: str) -> None:
         assert pod(workload)["terminationGracePeriodSeconds"] >= 45, name
     for container in pod(of_kind(rendered(overlay), "Deployment")["api"])["containers"]:
         assert "preStop" in container["lifecycle"], container["name"]
+    redis = of_kind(rendered(overlay), "StatefulSet")["redis"]
+    assert set(redis["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
 
 
 @renders

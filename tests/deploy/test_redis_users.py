@@ -62,6 +62,9 @@ def test_the_user_in_whose_name_the_file_is_read_may_do_all_and_is_nobody() -> N
 
 def test_the_configuration_is_one_that_workers_accept(server: Server) -> None:
     assert check_redis(connect(server.settings("worker"))) == []
+    # An accepted job is on the disk before its client learns its id.
+    observer = Redis("127.0.0.1", port=server.port, username="observer", password="observer", decode_responses=True)
+    assert observer.config_get("append*")["appendfsync"] == "always"
 
 
 def test_nobody_gets_in_without_a_password(server: Server) -> None:

@@ -93,9 +93,10 @@ def test_of_many_networks_a_hundred_are_named(log: Log):
 
 def test_changes_and_sign_ins_are_always_written(log: Log):
     log.write(50, who="ann", auth_method="session", allowed=True)
-    log.write(30, who="ann", auth_method="session", allowed=True, method="DELETE", job_id="1")
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        log.write(30, who="ann", auth_method="session", allowed=True, method=method, job_id="1")
     log.write(30, who="ann", auth_method="session", allowed=True, event="sign-in")
-    assert len([line for line in log.lines() if line.get("job_id")]) == 30
+    assert len([line for line in log.lines() if line.get("job_id")]) == 4 * 30
     assert len([line for line in log.lines() if line["event"] == "sign-in"]) == 30
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +16,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.worker.bench import Bench
+from worker.config.settings import Settings, load
 from worker.execution.runner import _attempt_span
+from worker.messaging.app import create_celery
+from worker.messaging.message_templates import MessageTemplates
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.telemetry import tracing
 
@@ -113,6 +117,14 @@ def test_a_message_is_published_in_the_trace_of_its_job():
     producer: Any = None
     publish_message(celery, producer, TaskMessage("id", "filer.write", "create_volume", _JOB))
     assert contexts == [_JOB]
+
+
+@pytest.mark.usefixtures("spans")
+def test_a_message_that_is_written_with_its_job_is_in_the_trace_of_that():
+    templates = MessageTemplates(create_celery(load(Settings)))
+    for context in (_JOB, _JOB.replace("0af", "1af")):
+        message = json.loads(templates.render(TaskMessage("id", "filer.write", "create_volume", context)))
+        assert message["headers"]["traceparent"] == context
 
 
 def test_what_has_ended_is_recorded_with_its_times_in_its_own_trace_only(spans: InMemorySpanExporter):
