@@ -122,6 +122,10 @@ def test_the_client_and_its_host_are_told(port: int) -> None:
     assert headers["Host"] == headers["X-Forwarded-Host"] == "storage.example.org"
     assert headers["X-Forwarded-For"].rpartition(", ")[2] == "127.0.0.1"
     assert headers["X-Forwarded-Proto"] == "http"
+    # What proxies before this one have added stays.
+    request = b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n"
+    headers = json.loads(answer_to(port, request)[2])["headers"]
+    assert headers["X-Forwarded-For"] == "203.0.113.7, 127.0.0.1"
 
 
 @pytest.mark.parametrize("target", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics"])
@@ -140,6 +144,14 @@ def test_a_crowd_that_asks_for_readiness_costs_the_api_one_request_a_second(port
     assert not [headers for _, headers, _ in responses if "X-Request-ID" in headers]
     assert 1 <= Echo.requests["/readyz"] <= time.monotonic() - began + 2
     assert set(Echo.requests) & {f"/readyz?{number}" for number in range(40)} == set()
+
+
+def test_a_change_that_an_api_process_may_have_seen_goes_to_no_other() -> None:
+    config = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
+    # With `non_idempotent` nginx would send also what changes something again.
+    assert [line.split()[1:] for line in config.splitlines() if "proxy_next_upstream " in line] == [
+        ["error", "timeout;"]
+    ]
 
 
 def test_no_connection_to_the_api_is_used_twice(port: int) -> None:

@@ -77,6 +77,14 @@ def test_failing_checks_are_refused(run: Run) -> None:
     assert not run("git", "tag").stdout
 
 
+def test_what_was_committed_during_the_checks_is_not_released(run: Run) -> None:
+    run("sh", "-c", 'printf "check:\\n\\t@git commit --quiet --allow-empty -m Meanwhile\\n" > Makefile')
+    run("git", "commit", "--quiet", "--all", "-m", "Commit in the checks")
+    done = release(run)
+    assert (done.returncode, remote_tags(run)) == (1, "")
+    assert "checked out meanwhile" in done.stderr
+
+
 def test_a_version_is_released_once(run: Run) -> None:
     assert release(run).returncode == 0
     done = release(run)

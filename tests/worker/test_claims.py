@@ -172,6 +172,28 @@ def test_a_slot_waits_from_when_the_end_of_its_job_was_first_sent(bench: Bench, 
     assert lease.waiting_slot.since == 1000
 
 
+def test_the_lease_of_a_next_job_begins_anew_where_the_answer_was_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    node, finish = bench.node(), bench.scripts.finish
+    lease, waiting = (node.claim(bench.accept("create_volume", volume="a")), bench.accept("create_volume", volume="b"))
+    lease.claims_next = lambda: True
+    lost = iter([True, False])
+
+    def lossy(*arguments: Any) -> Any:
+        answer = finish(*arguments)
+        if next(lost):
+            bench.client.hset(f"{PREFIX}job:{waiting}", "lease", "1")
+            raise redis.ConnectionError("the reply was lost")
+        return answer
+
+    monkeypatch.setattr(bench.scripts, "finish", lossy)
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None))
+    assert node.claims.complete(lease, _DONE)
+    assert lease.next_lease is not None
+    assert lease.next_lease.job_id == waiting
+    now_ms, lease_ms = bench.client.time()[0] * 1000, bench.settings.lease * 1000
+    assert 0 < int(bench.field(waiting, "lease")) - now_ms <= lease_ms + 1000
+
+
 def test_the_end_of_a_member_claims_the_next_one_of_its_batch(bench: Bench):
     batch_id = bench.accept_batch(*[bench.new("create_volume", volume=volume) for volume in "ab"], parallel=1)
     first, second = bench.members(batch_id)

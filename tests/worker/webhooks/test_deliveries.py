@@ -153,6 +153,18 @@ def test_hosts_of_callbacks_are_forgotten_with_their_last_delivery(bench: Bench)
     assert counted == {b"webhook callbacks delivered": b"2", b"webhook callbacks again": b"1"}
 
 
+def test_a_host_to_which_nothing_could_be_delivered_is_still_shown(bench: Bench):
+    target = "callbacks:example.org:443"
+    delivery = ["msg_0", target, {"body": "{}", "job_id": "job", "label": "callbacks"}]
+    assert bench.scripts.dispatch_webhooks("", "1-0-1", [delivery])
+    outbox = Outbox(bench.client, bench.scripts, PREFIX)
+    assert _take(outbox, target) == ["msg_0"]
+    bench.client.hset(f"{PREFIX}webhook:msg_0", "created", "1")
+    assert outbox.end("msg_0", "it answered 500") == "given-up"
+    assert outbox.targets() == [target]
+    assert bench.client.hget(f"{PREFIX}webhook_state:{target}", "last_error") == b"it answered 500"
+
+
 def test_a_receiver_of_the_file_is_remembered(bench: Bench):
     labelled = [["msg_1", "one", {"body": "{}", "job_id": "job", "label": "one"}]]
     assert bench.scripts.dispatch_webhooks("", "1-0-1", labelled)
