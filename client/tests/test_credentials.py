@@ -142,10 +142,12 @@ class TestStored:
         assert (renewed, sent) == (False, [])
 
     def test_a_machine_signs_in_again(self, tmp_path: Path) -> None:
-        more = {"grant": "client_credentials", "client_secret": "s", "scope": "x"}
+        more = {"grant": "client_credentials", "client_secret": "s", "scope": "x", "audience": "a"}
         credentials, _ = self.stored(tmp_path, **more)
         _, (sent,), _ = run(credentials.renew(), answer(200, NEW))
-        assert sent.form == {"client_id": "c", "client_secret": "s", "grant_type": "client_credentials", "scope": "x"}
+        assert sent.form == {
+            "client_id": "c", "client_secret": "s", "grant_type": "client_credentials", "scope": "x", "audience": "a",
+        }  # fmt: skip
 
 
 class TestProvider:
@@ -208,7 +210,8 @@ class TestProvider:
                 answer(400, {"error": "access_denied"}))  # fmt: skip
 
     def test_what_is_kept_renews_it(self) -> None:
-        assert oauth.stored(Provider(METADATA, "c", "secret", "x"), "device_code") == {
+        assert oauth.stored(Provider(METADATA, "c", "secret", "x", "a"), "device_code") == {
+            "audience": "a",
             "kind": "oauth", "grant": "device_code", "issuer": ISSUER, "token_endpoint": f"{ISSUER}/token",
             "client_id": "c", "client_secret": "secret", "scope": "x",
         }  # fmt: skip

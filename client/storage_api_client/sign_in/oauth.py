@@ -238,7 +238,13 @@ def again(entry: Mapping[str, Any]) -> Flow[dict[str, Any] | None]:
         OAuthError: the provider refuses.
     """
     metadata = {"token_endpoint": entry.get("token_endpoint")}
-    provider = Provider(metadata, str(entry.get("client_id")), entry.get("client_secret"), str(entry.get("scope", "")))
+    provider = Provider(
+        metadata,
+        str(entry.get("client_id")),
+        entry.get("client_secret"),
+        str(entry.get("scope", "")),
+        entry.get("audience"),
+    )
     if entry.get("grant") == "client_credentials":
         return (yield from client_credentials(provider))
     if not entry.get("refresh_token"):
