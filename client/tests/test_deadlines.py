@@ -15,7 +15,7 @@ from storage_api_client.blocking.driver import Driver
 from storage_api_client.errors import Unavailable
 from storage_api_client.protocol import deadlines
 from storage_api_client.protocol.asking import Context
-from storage_api_client.protocol.deadlines import DEFAULT_S, Deadline, backoff_s
+from storage_api_client.protocol.deadlines import Deadline, backoff_s
 from storage_api_client.protocol.events import events
 from storage_api_client.protocol.failures import lost
 from storage_api_client.protocol.messages import (
@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_a_call_has_an_end(clock: SimpleNamespace) -> None:
-    assert (Deadline(None).left_s, Deadline(0).left_s, Deadline(-1).left_s) == (DEFAULT_S, 0.0, 0.0)
+    assert (Deadline(None).left_s, Deadline(0).left_s, Deadline(-1).left_s) == (300.0, 0.0, 0.0)
     deadline = Deadline(10)
     clock.now_s += 7
     assert (deadline.left_s, deadline.allows(2.9), deadline.allows(3.0)) == (3.0, True, False)

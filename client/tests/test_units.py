@@ -22,7 +22,7 @@ from storage_api_client.configuration.files import ConfigurationError
 from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
 from storage_api_client.models import Problem
 from storage_api_client.operations.orders import from_rows
-from storage_api_client.operations.paths import conditions, selection, where_text
+from storage_api_client.operations.paths import conditions, path, selection, where_text
 from storage_api_client.sign_in.loopback import Loopback
 from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
 from storage_api_client.times import format_time, parse_since, parse_time
@@ -69,6 +69,13 @@ def test_sizes_in_a_filter() -> None:
     assert sizes_in_expression("db1k") == "db1k"
     assert sizes_in_expression(".5kB") == ".5kB"
     assert sizes_in_expression("=5XB") == "=5XB"
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"), [("a%62", "a%2562"), ("a?b#c d", "a%3Fb%23c%20d"), ("n:/p/q", "n:/p/q"), ("é", "%C3%A9")]
+)
+def test_a_name_in_a_path_is_that_name_and_no_other(name: str, quoted: str) -> None:
+    assert path("s", "volumes", name) == f"/v4/s/volumes/{quoted}"
 
 
 @pytest.mark.parametrize("field", ["size_total", "size_used", "max_autosize"])

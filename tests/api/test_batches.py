@@ -215,12 +215,21 @@ class TestRefused:
             ({"requests": [_creation("a")], "parallel": "8"}, "/parallel"),
             ({"requests": [_creation("a")], "parallel": 101}, "/parallel"),
             ({"requests": [_creation("a")], "name": ""}, "/name"),
+            ({"requests": [_creation("a")], "name": "x" * 256}, "/name"),
             ({"requests": [_creation("a")], "on_failure": "hope"}, "/on_failure"),
             ({"requests": [_creation("a")], "colour": "red"}, "/colour"),
             ({"requests": [_creation("a")], "request": _creation("a")}, "/request"),
             ({"for_each": {"subsystem": "filer", "where": ""}}, "/request"),
             ({"for_each": {"subsystem": "filer", "where": ""}, "request": _creation("a")}, "/request/path"),
             ({"for_each": {"subsystem": "none", "where": ""}, "request": _creation("{name}")}, "/for_each/subsystem"),
+            (
+                {"for_each": {"subsystem": "none", "where": "x" * 8000}, "request": _creation("{name}")},
+                "/for_each/subsystem",
+            ),
+            (
+                {"for_each": {"subsystem": "none", "where": "x" * 8001}, "request": _creation("{name}")},
+                "/for_each/where",
+            ),
         ],
     )
     def test_what_is_no_batch_is_told_where(self, client, body, pointer):
@@ -396,6 +405,11 @@ class TestSeen:
         assert front.client(Role.ADMIN, Role.UBER_ADMIN).get(mixed).status_code == 200
         problem(front.client(Role.ADMIN).get(mixed), 404, "no-such-job")
         problem(front.client(Role.ADMIN).get(f"{mixed}/result"), 404, "no-such-job")
+
+
+def test_as_much_as_may_be_is_accepted(client):
+    path = accepted(client.post(URL, json={"name": "x" * 255, "parallel": 100, "requests": [_creation("a")]}))
+    assert client.get(path).json["request"] == {"name": "x" * 255, "parallel": 100, "on_failure": "continue"}
 
 
 def test_a_thousand_members_come_in_one_request(client, redis_client):

@@ -501,6 +501,17 @@ class TestList:
         assert self.listed(client.get(f"/v4/jobs?id={ids},nonsense")) == paths[:2]
         assert self.listed(client.get(f"/v4/jobs?id={ids.upper()}")) == paths[:2]
 
+    @pytest.mark.parametrize(("name", "longest"), [("subsystem", 63), ("volume", 4096), ("batch", 64),
+                                                   ("requested_by", 1024)])  # fmt: skip
+    def test_what_is_sought_has_a_largest_length(self, client, name, longest):
+        assert client.get("/v4/jobs", query_string={name: "x" * longest}).json == []
+        refused = client.get("/v4/jobs", query_string={name: "x" * (longest + 1)})
+        assert pointers(problem(refused, 422, "validation-failed")) == [f"/{name}"]
+
+    @pytest.mark.parametrize(("count", "status"), [(200, 200), (201, 422)])
+    def test_so_many_may_be_named(self, client, count, status):
+        assert client.get(f"/v4/jobs?id={','.join(map(str, range(count)))}").status_code == status
+
     def test_an_id_may_be_in_capitals(self, client, paths):
         job_id = paths[0].rpartition("/")[2]
         assert client.get(f"/v4/jobs/{job_id.upper()}").json["id"] == job_id

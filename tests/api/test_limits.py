@@ -183,15 +183,19 @@ def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: Front):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("api.auth.cached_document.USABLE_S", 24 * 3600.0),
         ("api.auth.provider_http.COMMAND_TIMEOUT_S", 2.0),
         ("api.auth.recent_sign_ins.REMEMBERED_S", 0.25),
+        ("api.auth.sessions.SIGN_IN_LIMIT_S", 600),
         ("api.batches.order.MOST_MEMBERS", 1000),
+        ("api.events.stream._CHECK_EVERY_S", 5.0),
         ("api.events.stream._HEARTBEAT_S", 15.0),
         ("api.http.admin_server._MOST_CONNECTIONS", 64),
         ("api.http.admin_server._MOST_S", 10.0),
         ("api.http.stalled_clients.TIMEOUT_S", 30),
         ("api.jobs.bulk.MOST_JOBS", 1000),
         ("api.reads.collection_query.MOST_LIMIT", 1000),
+        ("api.turn_queue._RESTS_WITHIN_S", 5.0),
         ("api.turns._LONGEST_S", 20.0),
     ],
 )

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.schemas import names
+from api.v3 import names as v3_names
 from tests.api.front import pointers, problem
 
 GOOD_VOLUMES = ["a", "_x", "0", "db-vol.01", "a" * 203, "node:/vol/a", ":/a", "n.x-1_:/a/b/c", "x:/.a", "snapshots"]
@@ -121,6 +122,28 @@ def test_a_snapshot_may_be_called(name):
 @pytest.mark.parametrize("name", ["", ".a", "-a", "a b", "a" * 256, "a\n", "a*"])
 def test_a_snapshot_may_not_be_called(name):
     assert names.snapshot(name)
+
+
+@pytest.mark.parametrize(
+    ("check", "longest", "of_length"),
+    [
+        (names.volume, 203, lambda n: "a" * n),
+        (names.volume, 255 + 3, lambda n: "n" * (n - 3) + ":/a"),
+        (names.junction_path, 1024, lambda n: "/" + "a" * (n - 1)),
+        (names.snapshot, 255, lambda n: "a" * n),
+        (names.policy, 256, lambda n: "a" * n),
+        (names.host, 253, lambda n: f"{'a' * 63}." * 3 + "a" * (n - 192)),
+        (names.host, 63, lambda n: "a" * n),
+        (names.rule, 255, lambda n: "@" + "n" * (n - 1)),
+        (v3_names.rule, 255, lambda n: "a" * n),
+        (names.word, 255, lambda n: "a" * n),
+        (names.policy_word, 255, lambda n: "a" * n),
+        (names.comment, 1023, lambda n: "a " * (n // 2) + "a" * (n % 2)),
+    ],
+)
+def test_each_has_a_largest_length(check, longest, of_length):
+    assert (len(of_length(longest)), check(of_length(longest))) == (longest, "")
+    assert check(of_length(longest + 1))
 
 
 @given(st.text(max_size=40))

@@ -72,6 +72,11 @@ class TestGoodTokens:
 
         assert provider.request_counts["/jwks"] == 1
 
+    def test_who_is_in_many_groups_has_a_long_token(self, client, provider):
+        token = provider.token(groups=[*(f"group-{number:016}" for number in range(400)), *ADMINS])
+        assert 12_000 < len(token) < 16_000
+        assert "ADMIN" in roles_of(client, headers=bearer(token))
+
     def test_a_bearer_needs_no_origin(self, client, provider):
         token = bearer(provider.token(groups=ADMINS))
 

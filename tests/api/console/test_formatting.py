@@ -23,8 +23,8 @@ def test_sizes_have_three_digits(value, text):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("10GiB", 10 * 2**30), ("500 GB", 500 * 10**9), ("1024", 1024), ("1.5TiB", 1.5 * 2**40), ("2k", 2000),
-        ("much", "much"), ("-5", "-5"), ("", ""),
+        ("10GiB", 10 * 2**30), ("500 GB", 500 * 10**9), ("1024", 1024), ("3m", 3 * 10**6), ("1PiB", 2**50),
+        ("1.5TiB", 1.5 * 2**40), ("2k", 2000), ("much", "much"), ("-5", "-5"), ("", ""),
     ],
 )  # fmt: skip
 def test_sizes_may_have_units(text, value):

@@ -48,6 +48,10 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         (">=5|null", int, [5, 6, None], [4]),
         ("<5", int, [4], [5, None]),
         ("<=1KB", int, [1024], [1025]),
+        *(
+            (f"2{unit}", int, [2 * 1024**power], [2 * 1024**power - 1, 2 * 1024**power + 1])
+            for power, unit in enumerate(("KB", "MB", "GB", "TB", "pb"), 1)
+        ),
         ("!5", int, [4, None], [5]),
         ("1gb", int, [2**30], [1]),
         ("true", bool, [True], [False, None]),

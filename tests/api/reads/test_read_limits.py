@@ -164,6 +164,9 @@ class TestMemory:
         accepted(front.client().post(f"{VOLUMES}/new", json={}))
 
     def test_strangers_are_refused_first(self, redis_url: str, nearly_full: Any):
+        nearly_full(50)
+        accepted(ask(open_front(redis_url).stranger(), 1))
+        # A process that has not looked at the memory before.
         front = open_front(redis_url)
         nearly_full(70)
         problem(ask(front.stranger(), 1), 503, "queue-unavailable")
