@@ -52,10 +52,31 @@ def test_nothing_else_is(port: int, path: str) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHos"], ids=["idle", "half a head"])
 def test_a_crowd_of_silent_clients_keeps_nobody_from_an_answer(port: int, sent: bytes) -> None:
     with ExitStack() as crowd:
+        connections = []
         for _ in range(_CROWD):
-            connection = crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
-            connection.sendall(sent)
+            connections.append(crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)))
+            connections[-1].sendall(sent)
         assert get(port, "/healthz").status_code == 200
+        # The oldest were closed for those that came later, and not because their time was over.
+        connections[0].settimeout(5)
+        assert connections[0].recv(1) == b""
+        connections[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            connections[-1].recv(1)
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this host has no IPv6")
+def test_it_listens_on_ipv6_too(one_at_a_time: Front) -> None:
+    port = start_admin_server(one_at_a_time.app(), "::1", 0)
+    assert requests.get(f"http://[::1]:{port}/healthz", timeout=20).status_code == 200
 
 
 def test_a_silent_client_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,8 @@ def test_a_job_that_nobody_remembers_does_not_break_the_figures(busy, redis_clie
 def test_reads_are_counted_by_how_they_were_answered(busy):
     assert figure(busy, "sapi_cache_answers_total", view="volumes", outcome="miss") == 1
     assert figure(busy, "sapi_cache_answers_total", view="volumes", outcome="hit") == 1
+    assert busy.head("/v4/filer/volumes").status_code == 200
+    assert figure(busy, "sapi_cache_answers_total", view="volumes", outcome="hit") == 2
 
 
 @pytest.mark.parametrize(
