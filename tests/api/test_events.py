@@ -519,6 +519,20 @@ def test_a_large_piece_is_cut_and_the_rest_comes_next(front: Front, client: Flas
     assert seen == [[job_id] for job_id in jobs]
 
 
+def test_a_stream_that_comes_after_all_others_have_gone_is_served(redis_client: Any, redis_url: str, monkeypatch: Any):
+    monkeypatch.setattr(hub_module, "_WAIT_MS", 20)
+    front = Front(redis_url)
+    client, reading = front.client(), []
+    for _ in range(2):
+        with listening(client) as listener:
+            reading.append(hub_of(front)._thread)
+            job_id = change(client)
+            assert listener.states(1) == [(job_id, "queued")]
+        reading[-1].join(20)
+    # One thread for each: without it, events would come only with the next check of what the client may see.
+    assert [thread.is_alive() for thread in set(reading)] == [False, False]
+
+
 def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str):
     front = Front(redis_url)
     client = front.client()
