@@ -522,7 +522,8 @@ def test_a_large_piece_is_cut_and_the_rest_comes_next(front: Front, client: Flas
 def test_a_stream_that_comes_after_all_others_have_gone_is_served(redis_client: Any, redis_url: str, monkeypatch: Any):
     monkeypatch.setattr(hub_module, "_WAIT_MS", 20)
     front = Front(redis_url)
-    client, reading = front.client(), []
+    client = front.client()
+    reading: list[Any] = []
     for _ in range(2):
         with listening(client) as listener:
             reading.append(hub_of(front)._thread)

@@ -1,7 +1,9 @@
-"""How long answers of the provider are believed, how often it is asked, and what it may say of whom."""
+"""How long answers of the provider are believed, how often it is source, and what it may say of whom."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Timer
 from typing import Any
 from unittest.mock import Mock
 
@@ -38,49 +40,88 @@ class Provider:
 
 
 @pytest.fixture
-def asked() -> Provider:
+def source() -> Provider:
     return Provider()
 
 
 class TestDocument:
     @pytest.fixture
-    def document(self, asked: Provider) -> CachedDocument:
-        return CachedDocument(asked.ask, clock=asked.clock)
+    def document(self, source: Provider) -> CachedDocument:
+        return CachedDocument(source.ask, clock=source.clock)
 
-    def test_is_fetched_anew_after_an_hour(self, asked, document):
+    def test_is_fetched_anew_after_an_hour(self, source, document):
         numbers = []
         for passed_s in (0, HOUR_S, 1, HOUR_S):
-            asked.now_s += passed_s
+            source.now_s += passed_s
             numbers.append(document.get()["number"])
         assert numbers == [1, 1, 2, 2]
 
-    def test_is_used_for_a_day_while_the_provider_is_away(self, asked, document):
+    def test_is_used_for_a_day_while_the_provider_is_away(self, source, document):
         document.get()
-        asked.is_away = True
-        asked.now_s += 24 * HOUR_S
+        source.is_away = True
+        source.now_s += 24 * HOUR_S
         assert document.get() == {"number": 1}
-        asked.now_s += 1
+        source.now_s += 1
         with pytest.raises(ProviderUnavailable):
             document.get()
-        asked.is_away = False
-        asked.now_s += 2
+        source.is_away = False
+        source.now_s += 2
         assert document.get()["number"] > 1
 
-    def test_that_did_not_come_is_not_asked_for_at_once_again(self, asked, document):
-        asked.is_away = True
+    def test_that_did_not_come_is_not_asked_for_at_once_again(self, source, document):
+        source.is_away = True
         for passed_s, count in ((0, 1), (1, 1), (1, 2)):
-            asked.now_s += passed_s
+            source.now_s += passed_s
             with pytest.raises(ProviderUnavailable):
                 document.get()
-            assert asked.count == count
+            assert source.count == count
 
-    def test_is_renewed_some_times_in_a_row_and_then_seldom(self, asked, document):
+    def test_one_thread_fetches_and_those_that_have_an_old_one_do_not_wait(self, source: Provider, monkeypatch):
+        # Longer than the fetch would wait.
+        monkeypatch.setattr("api.auth.cached_document.COMMAND_TIMEOUT_S", 60)
+        is_fetching, may_end = Event(), Event()
+
+        def fetch() -> dict[str, Any]:
+            if source.count:
+                is_fetching.set()
+                assert may_end.wait(10)
+            return source.ask()
+
+        document = CachedDocument(fetch, clock=source.clock)
+        document.get()
+        source.now_s += HOUR_S + 1
+        with ThreadPoolExecutor(1) as pool:
+            fetched = pool.submit(document.get)
+            assert is_fetching.wait(20)
+            assert document.get() == {"number": 1}
+            may_end.set()
+            assert fetched.result(20) == {"number": 2}
+        assert (document.get(), source.count) == ({"number": 2}, 2)
+
+    def test_those_that_have_none_wait_for_the_thread_that_fetches(self, source: Provider):
+        is_fetching, may_end = Event(), Event()
+
+        def fetch() -> dict[str, Any]:
+            is_fetching.set()
+            assert may_end.wait(20)
+            return source.ask()
+
+        document = CachedDocument(fetch, clock=source.clock)
+        with ThreadPoolExecutor(1) as pool:
+            fetched = pool.submit(document.get)
+            assert is_fetching.wait(20)
+            # When this thread waits, too, cannot be seen from outside.
+            Timer(0.05, may_end.set).start()
+            assert document.get() == fetched.result(20) == {"number": 1}
+        assert source.count == 1
+
+    def test_is_renewed_some_times_in_a_row_and_then_seldom(self, source, document):
         counts = []
         for passed_s in (0, 5, 10 * HOUR_S):
-            asked.now_s += passed_s
+            source.now_s += passed_s
             for _ in range(10):
                 document.renew()
-            counts.append(asked.count)
+            counts.append(source.count)
         assert counts == [5, 6, 11]
 
 
@@ -95,63 +136,63 @@ class TestBearerTokens:
             monkeypatch.setattr(f"api.auth.{module}.request_json", lambda *_args, **_more: dict(words))
         return words
 
-    def identities(self, asked, **settings):
+    def identities(self, source, **settings):
         return BearerAuthenticator(
             IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, oauth_client_id=CLIENT_ID, **settings)),
-            clock=asked.clock,
+            clock=source.clock,
         )
 
-    def test_a_revoked_one_works_for_ten_seconds(self, asked, words):
-        identities = self.identities(asked, oauth_introspection_url="https://sso.example.org/introspect")
+    def test_a_revoked_one_works_for_ten_seconds(self, source, words):
+        identities = self.identities(source, oauth_introspection_url="https://sso.example.org/introspect")
         identities.identity("opaque")
         words["active"] = False
-        asked.now_s += 9.9
+        source.now_s += 9.9
         assert identities.identity("opaque").name == "adam"
-        asked.now_s += 0.1
+        source.now_s += 0.1
         with pytest.raises(InvalidToken):
             identities.identity("opaque")
 
-    def test_one_that_the_groups_url_refuses_has_no_groups(self, asked, words, monkeypatch):
+    def test_one_that_the_groups_url_refuses_has_no_groups(self, source, words, monkeypatch):
         """Such as a machine's: it is good all the same."""
         monkeypatch.setattr("api.auth.provider.request_json", Mock(side_effect=ProviderRefused))
         identities = self.identities(
-            asked, oauth_introspection_url="https://sso.example.org/introspect", oauth_groups_claim="roles"
+            source, oauth_introspection_url="https://sso.example.org/introspect", oauth_groups_claim="roles"
         )
         identity = identities.identity("opaque")
         assert (identity.name, identity.groups) == ("adam", ())
 
-    def test_groups_that_were_taken_away_count_for_a_minute(self, asked, words):
+    def test_groups_that_were_taken_away_count_for_a_minute(self, source, words):
         identities = self.identities(
-            asked,
+            source,
             oauth_introspection_url="https://sso.example.org/introspect",
             oauth_groups_url="https://sso.example.org/groups",
             oauth_groups_claim="roles",
         )
         of_token = []
         for passed_s in (0, 59.9, 0.1):
-            asked.now_s += passed_s
+            source.now_s += passed_s
             of_token.append(identities.identity("opaque").groups)
             words["groups"] = []
         assert of_token == [tuple(ADMINS), tuple(ADMINS), ()]
 
 
 class TestTokens:
-    def test_are_asked_about_once_in_ten_seconds(self, asked):
-        cache = TokenCache(asked.ask, 10.0, clock=asked.clock)
+    def test_are_asked_about_once_in_ten_seconds(self, source):
+        cache = TokenCache(source.ask, 10.0, clock=source.clock)
         numbers = []
         for passed_s, token in ((0, "a" * 40), (9, "a" * 40), (0, "a" * 39 + "b"), (2, "a" * 40)):
-            asked.now_s += passed_s
+            source.now_s += passed_s
             numbers.append(cache.of(token)["number"])
         assert numbers == [1, 1, 2, 3]
 
-    def test_are_not_asked_about_just_after_the_provider_was_away(self, asked):
-        cache = TokenCache(asked.ask, 10.0, clock=asked.clock)
-        asked.is_away = True
+    def test_are_not_asked_about_just_after_the_provider_was_away(self, source):
+        cache = TokenCache(source.ask, 10.0, clock=source.clock)
+        source.is_away = True
         for passed_s, count in ((0, 1), (1, 1), (1, 2)):
-            asked.now_s += passed_s
+            source.now_s += passed_s
             with pytest.raises(ProviderUnavailable):
                 cache.of("token")
-            assert asked.count == count
+            assert source.count == count
 
     @pytest.mark.parametrize(
         ("issuer", "status"), [("https://evil.example.org", 401), ("https://sso.example.org", 200)]
@@ -230,10 +271,10 @@ def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
     ],
 )
 def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secret, taken, method, sent):
-    asked: list[dict[str, Any]] = []
+    requested: list[dict[str, Any]] = []
 
     def answer(_method: str, url: str, **options: Any) -> dict[str, Any]:
-        asked.append(options)
+        requested.append(options)
         return {"issuer": "https://sso.example.org", "token_endpoint": url} | (
             {"token_endpoint_auth_methods_supported": taken} if taken else {}
         )
@@ -244,9 +285,9 @@ def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secre
     provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
     assert provider.client_auth_method() == method
     provider.refresh("of before")
-    form = asked[-1]["data"]
+    form = requested[-1]["data"]
     assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", "of before")
-    assert ("basic" if asked[-1].get("auth") == (CLIENT_ID, secret) else None, "client_secret" in form) == sent
+    assert ("basic" if requested[-1].get("auth") == (CLIENT_ID, secret) else None, "client_secret" in form) == sent
     assert form.get("client_id") == (None if method == "client_secret_basic" else CLIENT_ID)
 
 
