@@ -17,7 +17,7 @@ export PYTHONUTF8 := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html screenshots openapi configuration \
+.PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html screenshots openapi interface configuration \
         client client_test client_files image run push_version
 
 help: ## Show this list
@@ -98,6 +98,9 @@ screenshots: $(STAMP) ## Take the pictures of docs/console.md anew from the runn
 openapi: $(STAMP) ## Write the OpenAPI document to build/openapi.json
 	@mkdir -p build
 	$(RUN) -m deploy.docs.openapi > build/openapi.json
+
+interface: $(STAMP) ## Write anew what clients rely on (tests/api/interface.txt)
+	$(RUN) -m tests.api.interface
 
 configuration: $(STAMP) ## Write docs/configuration.md anew from the code
 	$(RUN) -m deploy.docs.configuration

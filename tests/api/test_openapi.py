@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
+from deploy.docs import openapi
+from tests.api import interface
 from tests.api.front import problem
 from worker.catalog.operations import OPERATIONS
 from worker.catalog.success_status import success_status
@@ -48,6 +50,13 @@ def test_it_names_the_version_of_the_source(document):
 def test_it_is_valid(document):
     assert document["openapi"] == "3.1.0"
     validate(document)
+
+
+def test_what_clients_rely_on_has_not_changed():
+    """If it should: ``make interface``, and a line in CHANGELOG.md."""
+    before, now = set(interface.FILE.read_text("utf-8").splitlines()), set(interface.lines(openapi.document()))
+    assert len(now) > 500
+    assert (sorted(before - now), sorted(now - before)) == ([], [])
 
 
 def test_every_reference_leads_somewhere(document):
