@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from redis import Redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
-from tests.lifetimes import lasting_keys
+from tests.lifetimes import wrong_lifetimes
 from worker.config.audit_log import logger as audit_logger
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
     client = Redis.from_url(redis_url)
     client.flushall()
     yield client
-    assert lasting_keys(client) == {}
+    assert wrong_lifetimes(client) == {}
     client.close()
 
 

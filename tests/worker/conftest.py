@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.lifetimes import OF_FILERS_S, lasting_keys
+from tests.lifetimes import OF_FILERS_S, wrong_lifetimes
 from tests.worker.bench import Bench, prepare
 
 
@@ -21,5 +21,5 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(redis_client: Redis, tmp_path: Path, prepared: Path) -> Iterator[Bench]:
     made = Bench(redis_client, tmp_path / "state", prepared)
     yield made
-    assert lasting_keys(redis_client, OF_FILERS_S) == {}
+    assert wrong_lifetimes(redis_client, OF_FILERS_S) == {}
     made.close()
