@@ -18,9 +18,11 @@ from deploy.docs import configuration
 from storage_backends.configuration.subsystems import Subsystems
 from tests.deploy.stack import ROOT, has_compose
 from tests.launcher import clean_environment
+from worker.catalog.operations import QueueClass
 
 FILES = ("docker-compose.yml", "deploy/compose/proxy.yml", "deploy/compose/published-redis.yml")
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
+PROXY = (ROOT / "deploy/compose/proxy.yml").read_text("utf-8")
 OURS = ("api", "worker", "worker-list", "webhooks", "flower", "secrets")
 #: The services that are each process of the manual's page.
 SERVICES = {
@@ -80,6 +82,41 @@ def test_service_is_confined(services: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize("name", ["api", "worker", "worker-list", "webhooks"])
 def test_service_has_time_to_finish(services: dict[str, Any], name: str) -> None:
     assert services[name]["stop_grace_period"] == "45s"
+
+
+def test_only_workers_reach_filers_and_nobody_redis_from_outside(services: dict[str, Any]) -> None:
+    networks = {name: set(service.get("networks", ())) for name, service in services.items()}
+    assert {name for name, reached in networks.items() if "filers" in reached} == {"worker", "worker-list"}
+    assert networks["redis"] == {"queue"}
+    assert yaml.safe_load(TEXT)["networks"]["queue"] == {"internal": True}
+
+
+def test_ports_are_open_to_this_host_only_unless_it_is_said(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    ports += yaml.safe_load(PROXY.replace("!reset ", ""))["services"]["proxy"]["ports"]
+    assert len(ports) == 3
+    assert all(port.startswith("${SAPI_ADDRESS:-127.0.0.1}:") for port in ports), ports
+
+
+def test_what_redis_holds_outlives_its_container(services: dict[str, Any]) -> None:
+    assert "redis-data:/data" in services["redis"]["volumes"]
+    assert "redis-data" in yaml.safe_load(TEXT)["volumes"]
+
+
+def test_workers_serve_every_queue_and_flower_changes_nothing(services: dict[str, Any]) -> None:
+    queues = [services[name]["command"][-1].split(",") for name in ("worker", "worker-list")]
+    assert sorted(queues[0] + queues[1]) == sorted(QueueClass)
+    assert "--read-only=True" in services["flower"]["command"]
+    # What makes the secrets ends, and is not started again for that.
+    assert services["secrets"]["restart"] == "no"
+    assert {services[name]["restart"] for name in (*OURS, "redis") if name != "secrets"} == {"unless-stopped"}
+
+
+def test_the_proxy_finishes_its_answers_and_is_trusted() -> None:
+    services = yaml.safe_load(PROXY.replace("!reset ", ""))["services"]
+    assert (services["proxy"]["stop_signal"], services["proxy"]["stop_grace_period"]) == ("SIGQUIT", "45s")
+    assert services["api"]["environment"]["SAPI_TRUSTED_PROXIES"] == "${SAPI_TRUSTED_PROXIES:-1}"
+    assert services["api"]["ports"] == []
 
 
 def test_every_documented_setting_is_passed_on(services: dict[str, Any]) -> None:
