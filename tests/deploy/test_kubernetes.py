@@ -215,6 +215,9 @@ def test_updates_lose_no_job(overlay: str) -> None:
         assert pod(workload)["terminationGracePeriodSeconds"] >= 45, name
     for container in pod(of_kind(rendered(overlay), "Deployment")["api"])["containers"]:
         assert "preStop" in container["lifecycle"], container["name"]
+    assert of_kind(rendered(overlay), "Deployment")["api"]["spec"]["replicas"] >= 2
+    scalers = of_kind(rendered(overlay), "HorizontalPodAutoscaler", may_be_none=True)
+    assert all(scaler["spec"]["minReplicas"] >= 2 for scaler in scalers.values())
     redis = of_kind(rendered(overlay), "StatefulSet")["redis"]
     assert set(redis["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
 

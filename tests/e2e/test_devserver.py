@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev.surroundings import Backends, service_environment
 from tests.e2e.client import Client, Service
 from tests.e2e.conftest import devserver, free_port
 from tests.launcher import clean_environment
@@ -55,6 +56,16 @@ def test_wrong_backends_are_named(environment: dict[str, str], backends: str, me
 def test_no_option_is_shown(environment: dict[str, str]) -> None:
     output = _refused({**environment, "SAPI_BACKENDS": "x🌈NetappStorage🌈password🌈s3cret:@;🌈username"})
     assert "s3cret" not in output
+
+
+def test_what_opens_a_filer_is_in_the_environment_of_no_process(tmp_path: Path) -> None:
+    file = tmp_path / "backends.toml"
+    options = 'username = "u"\nvserver = "v"\npassword = {env = "FILER_PASSWORD"}\n'
+    file.write_text(f'[filer]\ndriver = "NetappStorage"\n{options}', "utf-8")
+    environ = {"SAPI_BACKENDS_FILE": str(file), "FILER_PASSWORD": "s3cret", "PATH": "/bin"}
+    environment = service_environment(environ, Backends.read(environ), "redis://r", "key", "http://flower")
+    assert (environment["SAPI_BACKENDS"], environment["PATH"]) == ("filer🌈NetappStorage", "/bin")
+    assert not {"FILER_PASSWORD", "SAPI_BACKENDS_FILE"} & environment.keys()
 
 
 def test_a_taken_port_is_named(environment: dict[str, str]) -> None:
