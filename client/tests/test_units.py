@@ -215,6 +215,9 @@ def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.
     for name in ("STORAGE_API_URL", "STORAGE_API_TOKEN", "STORAGE_API_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     assert surroundings.find().url == "http://127.0.0.1:9"
+    # Whoever names a profile does not mean whatever runs here.
+    with pytest.raises(ConfigurationError, match="Which service"):
+        surroundings.find(profile="production")
     (tmp_path / "storage-api").mkdir()
     (tmp_path / "storage-api" / "config.toml").write_text('[profiles.default]\nurl = "https://of-profile"\n')
     assert surroundings.find().url == "https://of-profile"

@@ -67,6 +67,8 @@ def test_records_are_written_as_they_are(capsys: pytest.CaptureFixture[str]) -> 
         assert capsys.readouterr().out == expected
     write(rows[:1], ("name",), "json", single=True)
     assert capsys.readouterr().out.startswith('{"name": "a"')
+    write(rows[:1], ("name",), "table", single=True)
+    assert capsys.readouterr().out == "name   a\non     yes\nsizes  1\nnone\n"
     assert value_at({"error": {"code": "x"}}, "error.code") == "x"
     assert (value_at({"error": None}, "error.code"), name_of({"host": "h"}), name_of("r")) == (None, "h", "r")
 

@@ -45,7 +45,7 @@ def test_group_lists(environment, written, names):
     ("name", "value", "message"),
     [
         ("SAPI_SECRET_KEY", "", "SAPI_SECRET_KEY must be set"),
-        ("SAPI_SECRET_KEY", "short", "too short"),
+        ("SAPI_SECRET_KEY", "x" * 15, "too short"),
         ("SAPI_ROLE_USER_GROUPS", '"open', "SAPI_ROLE_USER_GROUPS"),
         ("SAPI_OAUTH_TOKEN_URL", "http://provider.example.org/token", "https"),
         ("SAPI_OAUTH_DISCOVERY_URL", "provider.example.org", "SAPI_OAUTH_DISCOVERY_URL"),

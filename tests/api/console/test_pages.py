@@ -52,6 +52,8 @@ class TestVolumes:
     def test_what_a_link_filters_by_stands_in_the_field(self, client, filled):
         page = client.get(f"{_VOLUMES}?state=online&name=db01").text
         assert 'name="filter" value="state=online&amp;name=db01"' in page
+        # As it may be sent again: neither a second condition nor another value.
+        assert 'value="comment=50%25%26more"' in client.get(_VOLUMES, query_string={"comment": "50%&more"}).text
 
     @pytest.mark.parametrize("text", ["nonsense", "no_such_field=1", "size_used=>x", "="])
     def test_a_filter_that_is_none_is_said_at_the_field(self, client, filled, text):
