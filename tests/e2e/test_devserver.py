@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev.embedded_redis import EmbeddedRedis
+from deploy.dev.private_environment import webhook_secrets
+from deploy.dev.state import write_private
 from deploy.dev.surroundings import Backends, service_environment
 from tests.e2e.client import Client, Service
 from tests.e2e.conftest import devserver, free_port
@@ -66,6 +69,31 @@ def test_what_opens_a_filer_is_in_the_environment_of_no_process(tmp_path: Path) 
     environment = service_environment(environ, Backends.read(environ), "redis://r", "key", "http://flower")
     assert (environment["SAPI_BACKENDS"], environment["PATH"]) == ("filer🌈NetappStorage", "/bin")
     assert not {"FILER_PASSWORD", "SAPI_BACKENDS_FILE"} & environment.keys()
+
+
+def test_what_signs_webhooks_is_for_their_process_alone(tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.toml"
+    file.write_text('[one]\nsecret = {env = "HOOK"}\n[two]\nsecret = {file = "two"}\n', "utf-8")
+    secrets = {"SAPI_CALLBACK_SECRET": "a", "HOOK": "b"}
+    assert webhook_secrets({**secrets, "SAPI_WEBHOOKS_FILE": str(file), "PATH": "/bin"}) == secrets
+    assert webhook_secrets({"PATH": "/bin"}) == {}
+
+
+def test_its_redis_keeps_what_it_accepts_and_is_open_to_this_machine_only(tmp_path: Path) -> None:
+    server = EmbeddedRedis("redis-server", tmp_path / "redis", 7001, "s3cret")
+    server.write_config()
+    lines = server.config_file.read_text("utf-8").splitlines()
+    expected = {"bind 127.0.0.1", "port 7001", "requirepass s3cret", "appendonly yes", "appendfsync always"}
+    assert expected | {"maxmemory-policy noeviction"} <= set(lines)
+    assert server.config_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_private_file_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    for text in ("one", "two"):
+        write_private(file, text)
+        assert (file.read_text("utf-8"), file.stat().st_mode & 0o777) == (text, 0o600)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_taken_port_is_named(environment: dict[str, str]) -> None:
