@@ -19,6 +19,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from api.auth.settings import AuthSettings
+from api.v3.settings import V3Settings
 from deploy.kubernetes.make_secrets import make
 from storage_backends.configuration.subsystems import Subsystems
 from tests.deploy.manifests import (
@@ -347,6 +348,9 @@ def test_budgets_autoscalers_services_and_routes_meet_what_they_name(overlay: st
     services = of_kind(manifests, "Service")
     for route in of_kind(manifests, "Route", may_be_none=True).values():
         assert route["spec"]["to"]["name"] in services
+        if route["spec"]["to"]["name"] == "api":
+            router_s = int(route["metadata"]["annotations"]["haproxy.router.openshift.io/timeout"].removesuffix("s"))
+            assert router_s > V3Settings.model_fields["v3_wait"].default
 
 
 @renders
@@ -373,6 +377,24 @@ def test_every_secret_that_is_made_is_a_setting_of_its_reader() -> None:
     for reader, classes in settings.items():
         fields = {name for each in classes for name in each.model_fields}
         assert made[reader].keys() <= fields
+
+
+def test_every_secret_that_is_made_is_another() -> None:
+    values = [value for each in make() for key, value in each["stringData"].items() if value and key != "users.acl"]
+    assert len(values) >= 9
+    assert len(set(values)) == len(values)
+
+
+@renders
+@overlay
+def test_whoever_needs_redis_may_reach_it(overlay: str) -> None:
+    manifests = rendered(overlay)
+    policies = of_kind(manifests, "NetworkPolicy")
+    readers = {component(each) for each in of_kind(manifests, "Deployment").values()}
+    (rule,) = policies["redis"]["spec"]["ingress"]
+    for selector in (policies["to-redis"]["spec"]["podSelector"], rule["from"][0]["podSelector"]):
+        (expression,) = selector["matchExpressions"]
+        assert set(expression["values"]) >= readers
 
 
 def test_made_secrets_keep_to_the_schema_and_hold_no_template() -> None:
