@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -114,6 +115,8 @@ def test_the_columns_of_a_day_are_as_high_as_their_jobs():
     assert (first.good, first.bad, second.good, second.bad) == (75, 25, 25, 0)
     assert (first.run, second.run) == (100, 50)
     assert first.x == 50
+    hours = [int(hour[:2]) for hour in plot.hours]
+    assert [(later - earlier) % 24 for earlier, later in pairwise(hours)] == [6] * 4
     assert (plot.succeeded, plot.failed, plot.most_jobs, plot.longest_s) == (4, 1, 4, 2)
     assert first.label.endswith("3 succeeded, 1 failed, 2 s each")
     assert charts.day_plot([], now_s).columns == ()

@@ -13,6 +13,7 @@ import pytest
 from api.http.problems import Problem
 from tests.api.front import Front, accepted
 from worker.catalog.operations import Role
+from worker.jobs.query import key_of
 
 _VOLUMES = "/console/filer/volumes"
 
@@ -121,6 +122,11 @@ class TestJob:
         first = accepted(client.post("/v4/filer/volumes/w1", json={})).rpartition("/")[2]
         second = accepted(client.post("/v4/filer/volumes/w1/snapshots/s", json={})).rpartition("/")[2]
         other = accepted(client.post("/v4/filer/volumes/w2", json={})).rpartition("/")[2]
+        third = accepted(client.post("/v4/filer/volumes/w1/snapshots/t", json={})).rpartition("/")[2]
+        page = client.get(f"/console/jobs/{third}").text
+        ahead = page.partition('id="ahead-head"')[2].partition("</section>")[0]
+        # The first comes first.
+        assert 0 < ahead.index(first) < ahead.index(second)
         page = client.get(f"/console/jobs/{second}").text
         ahead = page.partition('id="ahead-head"')[2].partition("</section>")[0]
         assert first in ahead
@@ -202,6 +208,20 @@ class TestJob:
         assert 'id="e-created_after" class="error"' in answer.text
 
 
+@pytest.mark.parametrize(
+    ("listing", "page", "other"),
+    [
+        ("volumes", "volumes?refresh=1", "volumes"),
+        ("volumes/db01/snapshots", "volume-actions/roll-back/db01", "volumes/db01"),
+    ],
+)
+def test_what_is_asked_for_anew_or_decided_upon_is_read_again(redis_url, redis_client, filled, listing, page, other):
+    client = Front(redis_url, settings={"cache_fresh": 86400}, max_wait=0).client()
+    key = f"sapi:listing:filer/{listing}"
+    redis_client.hset(key, "as_of", int(redis_client.hget(key, "as_of")) - 30_000)
+    assert [client.get(f"/console/filer/{path}").status_code for path in (other, page)] == [200, 202]
+
+
 class TestManyJobs:
     """What can be done to all jobs that a filter names."""
 
@@ -229,6 +249,15 @@ class TestManyJobs:
             again = client.post("/console/job-actions/retry", data=fields).text
             assert "1 job submitted anew" in again
         assert len(client.get("/v4/jobs?volume=b").json) == 2
+
+    def test_everybodys_are_meant_where_the_page_says_so(self, client, queued, redis_client):
+        ann, bob = key_of("basic ann"), key_of("bob")
+        for key in redis_client.keys(f"sapi:index*requester:{ann}*"):
+            redis_client.rename(key, key.replace(ann.encode(), bob.encode()))
+        for job_id in queued:
+            redis_client.hset(f"sapi:job:{job_id}", mapping={"requester": "bob", "requester_key": bob})
+        fields = self._fields(client.get("/console/job-actions/cancel?all=true&state=queued").text)
+        assert "3 jobs cancelled" in client.post("/console/job-actions/cancel", data=fields).text
 
     def test_what_came_after_the_page_is_not_meant(self, client, queued):
         fields = self._fields(client.get("/console/job-actions/cancel?state=queued").text)
