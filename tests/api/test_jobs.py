@@ -496,6 +496,10 @@ class TestList:
     def test_filters(self, client, paths, query, numbers):
         assert self.listed(client.get(f"/v4/jobs?{query}")) == [paths[number] for number in numbers]
 
+    def test_reads_are_of_their_volume_too(self, client, paths):
+        read = accepted(client.get("/v4/filer/volumes/b/snapshots", headers={"Prefer": "respond-async"}))
+        assert self.listed(client.get("/v4/jobs?volume=b")) == [read, paths[1]]
+
     def test_by_ids(self, client, paths):
         ids = ",".join(path.rpartition("/")[2] for path in paths[:2])
         assert self.listed(client.get(f"/v4/jobs?id={ids},nonsense")) == paths[:2]
