@@ -123,6 +123,7 @@ def test_beyond_stale_the_filer_is_asked(service):
         (30, "max-age=31", True),
         (30, "max-age=29", False),
         (30, "max-age=29, max-stale=5", True),
+        (30, "max-age=10, max-stale=5", False),
         (30, "max-age=0", False),
         (30, "no-cache", False),
         (30, "no-store", True),
@@ -133,6 +134,7 @@ def test_beyond_stale_the_filer_is_asked(service):
         (90, "max-stale=20", False),
         (90, "max-stale=40", True),
         (90, "only-if-cached", True),
+        (3630, "", True),
         (86500, "max-stale", False),
     ],
 )

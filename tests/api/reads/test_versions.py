@@ -118,4 +118,5 @@ def test_a_change_takes_no_condition(service, condition):
     value = '"tag"' if condition == "If-Match" else "Thu, 01 Jan 1970 00:00:00 GMT"
     answer = service.ask("DELETE", "volumes/acclog_backup01", **{condition: value})
     assert (answer.status_code, answer.json["code"]) == (412, "precondition-failed")
+    assert "Nothing was accepted" in answer.json["detail"]
     assert not service.waiting()
