@@ -125,3 +125,14 @@ def test_no_body_in_chunks_is_one_that_broke_off(client):
 def test_a_body_comes_as_it_is(client):
     problem(post(client, b"{}", **{"Content-Encoding": "gzip"}), 415, "unsupported-media-type")
     accepted(post(client, b"{}", **{"Content-Encoding": "identity"}))
+
+
+def test_a_field_is_named_by_a_json_pointer(client):
+    document = problem(client.delete("/v4/filer/volumes/a", json={"a/b~c": 1}), 422, "validation-failed")
+    assert pointers(document) == ["/a~1b~0c"]
+
+
+def test_of_many_mistakes_the_first_twenty_are_named(client):
+    for fields in ({f"field{number}": 1 for number in range(50)}, {"rules": [1] * 50}):
+        document = problem(client.post("/v4/filer/export/new", json=fields), 422, "validation-failed")
+        assert len(document["errors"]) == 20
