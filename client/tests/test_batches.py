@@ -176,6 +176,12 @@ def test_every_change_may_be_ordered_by_its_name():
         assert member["path"].startswith("/v4/s/")
 
 
+def test_one_text_is_no_list_of_rules():
+    member = {"operation": "create_policy", "subsystem": "s", "policy": "p", "rules": "10.0.0.0/8"}
+    with pytest.raises(OrderError, match=r"Request 1: rules must be a list, as in \['10.0.0.0/8'\], not a text"):
+        order_of([{**member, "rules": ["10.0.0.0/8"]}, member])
+
+
 def test_cells_have_the_types_of_their_fields():
     [request] = from_rows([{"operation": "create_volume", "subsystem": "s", "volume": "v", "size_total": "5GiB",
                             "autosize_enabled": "true", "percentage_snapshot_reserve": "20", "unix_permissions": "0755",

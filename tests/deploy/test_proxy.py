@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,16 +13,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
+import annotated_types
 import pytest
 
+from api.settings import ApiSettings
+from api.v3.settings import V3Settings
 from deploy.dev.embedded_redis import free_port
 from tests.deploy.stack import ROOT
 
 pytestmark = pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not here: the proxy is not tried")
 CLIENTS = 300
+CONFIG = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
+_SECONDS = {"s": 1, "m": 60}
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -58,19 +66,15 @@ class Echo(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where nginx listens, with the deployment's own file, before a server that echoes."""
-    folder = tmp_path_factory.mktemp("proxy")
+@contextmanager
+def proxy(folder: Path, api_port: int) -> Iterator[int]:
+    """Run nginx with the deployment's own file before this port of an API; where it listens."""
     folder.chmod(0o777)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     listens = free_port()
-    config = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
-    config = config.replace("listen 8080", f"listen 127.0.0.1:{listens}").replace("/tmp/", f"{folder}/")
+    config = CONFIG.replace("listen 8080", f"listen 127.0.0.1:{listens}").replace("/tmp/", f"{folder}/")
     (folder / "nginx.conf").write_text(config, "utf-8")
     servers = (ROOT / "deploy/proxy/kubernetes-servers.conf").read_text("utf-8")
-    (folder / "servers.conf").write_text(servers.replace(":8000", f":{server.server_port}"), "utf-8")
+    (folder / "servers.conf").write_text(servers.replace(":8000", f":{api_port}"), "utf-8")
     # As in the container, all processes are of one user.
     same_user = ["-g", "user root;"] if os.geteuid() == 0 else []
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), *same_user]
@@ -87,6 +91,17 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where nginx listens, before a server that echoes."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with proxy(tmp_path_factory.mktemp("proxy"), server.server_port) as listens:
+            yield listens
+    finally:
         server.shutdown()
         server.server_close()
 
@@ -147,11 +162,56 @@ def test_a_crowd_that_asks_for_readiness_costs_the_api_one_request_a_second(port
 
 
 def test_a_change_that_an_api_process_may_have_seen_goes_to_no_other() -> None:
-    config = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
     # With `non_idempotent` nginx would send also what changes something again.
-    assert [line.split()[1:] for line in config.splitlines() if "proxy_next_upstream " in line] == [
+    assert [line.split()[1:] for line in CONFIG.splitlines() if "proxy_next_upstream " in line] == [
         ["error", "timeout;"]
     ]
+
+
+def seconds(directive: str) -> int:
+    """How long, by the configuration."""
+    (value,) = re.findall(rf"^\s*{directive} (?:any )?(\d+[sm]);", CONFIG, re.MULTILINE)
+    return int(value[:-1]) * _SECONDS[value[-1]]
+
+
+def test_slow_clients_have_the_time_that_the_manual_says() -> None:
+    manual = " ".join((ROOT / "docs/deployment.md").read_text("utf-8").split())
+    documented = re.search(
+        r"A head must come within (\d+) seconds, and of a body, and of a reader, something every (\d+) s", manual
+    )
+    assert documented
+    head_s, part_s = map(int, documented.groups())
+    assert seconds("client_header_timeout") == head_s
+    assert seconds("client_body_timeout") == seconds("send_timeout") == part_s
+    assert "asked at most once a second" in manual
+    assert seconds("proxy_cache_valid") == 1
+
+
+def test_the_api_ends_every_request_before_the_proxy_does_and_one_that_is_gone_is_left_at_once() -> None:
+    longest_s = {
+        field: limit.le
+        for settings, field in ((ApiSettings, "max_wait"), (V3Settings, "v3_wait"))
+        for limit in settings.model_fields[field].metadata
+        if isinstance(limit, annotated_types.Le)
+    }
+    assert len(longest_s) == 2
+    assert all(float(str(limit)) < seconds("proxy_read_timeout") for limit in longest_s.values())
+    # Clients are told within a second or so that nobody is there: three are tried.
+    assert seconds("proxy_connect_timeout") <= 2
+
+
+def test_a_body_that_the_api_can_take_reaches_it(port: int) -> None:
+    for size in (ApiSettings().max_body_bytes + 1, 7 * 2**20):
+        head = f"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n".encode()
+        assert answer_to(port, head + b" " * size)[0] == 200
+
+
+def test_without_an_api_clients_are_told_when_to_come_again(tmp_path: Path) -> None:
+    with proxy(tmp_path, free_port()) as listens:
+        status, headers, body = get(listens, "/v4/n/volumes")
+    assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/problem+json", "2")
+    problem = json.loads(body)
+    assert (problem["status"], problem["retryable"]) == (503, True)
 
 
 def test_no_connection_to_the_api_is_used_twice(port: int) -> None:

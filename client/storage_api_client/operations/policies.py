@@ -23,7 +23,13 @@ def get_policy(subsystem: str, policy: str) -> Read[ExportPolicy]:
 
 
 def create_policy(subsystem: str, policy: str, rules: Iterable[str] = ()) -> Change[ExportPolicy]:
-    """A new export policy with these rules."""
+    """A new export policy with these rules.
+
+    Raises:
+        TypeError: ``rules`` is one text, which would become a rule for each of its letters.
+    """
+    if isinstance(rules, str):
+        raise TypeError(f"rules must be a list, as in [{rules!r}], not a text")
     return Change("POST", path(subsystem, "export", policy), record_of(ExportPolicy.of), {"rules": list(rules)})
 
 

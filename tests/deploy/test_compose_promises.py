@@ -1,0 +1,134 @@
+"""What the manual promises of the Compose stack, and what its files, the images and the settings must agree on."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.dev.programs import programs
+from deploy.dev.surroundings import Ports
+from tests.deploy.stack import ROOT
+
+STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+PROXY: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/proxy.yml").read_text("utf-8").replace("!reset ", ""))[
+    "services"
+]["proxy"]
+WORKER_IMAGE = (ROOT / "Dockerfile.worker").read_text("utf-8")
+MANUAL = (ROOT / "docs/deployment.md").read_text("utf-8")
+#: Who is in each network: nobody reaches what he does not need.
+NETWORKS = {
+    "queue": {"redis", "api", "worker", "worker-list", "webhooks", "flower"},
+    "filers": {"worker", "worker-list"},
+    "receivers": {"webhooks"},
+    "front": {"api", "flower"},
+}
+_BYTES = {"m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
+
+
+def default_of(text: str) -> str:
+    """What a variable of Compose is where nobody sets it."""
+    return re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", text)
+
+
+def size(text: str) -> int:
+    """Bytes of a size as Compose and Redis write it."""
+    match = re.fullmatch(r"(\d+)([a-z]+)", default_of(text))
+    assert match, text
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def redis_setting(name: str) -> str:
+    """The value in the deployment's configuration of Redis."""
+    match = re.search(rf"^{name} (.*)$", (ROOT / "deploy/redis/redis.conf").read_text("utf-8"), re.MULTILINE)
+    assert match, name
+    return match[1]
+
+
+def test_each_service_is_in_the_networks_that_it_needs_and_in_no_other() -> None:
+    assert STACK["networks"].keys() == NETWORKS.keys()
+    for network, members in NETWORKS.items():
+        assert {name for name, each in SERVICES.items() if network in each.get("networks", ())} == members, network
+    # What makes the secrets speaks to nobody; only Redis's network is closed: the others lead outside.
+    assert SERVICES["secrets"]["network_mode"] == "none"
+    assert [name for name, each in STACK["networks"].items() if (each or {}).get("internal")] == ["queue"]
+
+
+@pytest.mark.parametrize("name", [*SERVICES, "proxy"])
+def test_no_log_fills_the_disk_and_no_process_the_memory(name: str) -> None:
+    service = {**SERVICES, "proxy": PROXY}[name]
+    options = service["logging"]["options"]
+    assert size(options["max-size"]) * int(options["max-file"]) <= 200 * 2**20
+    assert [mount.startswith("/tmp:") and "size=" in mount for mount in service["tmpfs"]] == [True]
+    if name != "secrets":
+        assert 256 * 2**20 <= size(service["mem_limit"]) <= 4 * 2**30
+
+
+def test_the_proxy_is_confined_as_all_others_are() -> None:
+    for key in ("read_only", "cap_drop", "security_opt", "user", "restart", "logging"):
+        assert PROXY[key] == SERVICES["api"][key], key
+    assert PROXY["networks"] == ["front"]
+
+
+def test_redis_has_twice_the_memory_that_it_may_fill_and_time_to_write() -> None:
+    held = size(redis_setting("maxmemory"))
+    assert size(SERVICES["redis"]["mem_limit"]) >= 2 * held
+    assert f"`maxmemory` ({held // 2**30} GB in `deploy/redis/redis.conf`)" in MANUAL
+    assert int(SERVICES["redis"]["stop_grace_period"].removesuffix("s")) >= 60
+    assert redis_setting("dir") in {mount.split(":")[1] for mount in SERVICES["redis"]["volumes"]}
+
+
+def test_redis_is_what_the_manual_demands_of_any_other() -> None:
+    demanded = re.search(r"append-only with `appendfsync (\w+)`[^,]*,\s*[^`]*`(\w+)`, and", MANUAL)
+    assert demanded, "An external Redis"
+    assert redis_setting("appendonly") == "yes"
+    assert (redis_setting("appendfsync"), redis_setting("maxmemory-policy")) == demanded.groups()
+
+
+def test_each_reads_its_secrets_and_state_where_its_volume_is() -> None:
+    for name in ("api", "worker", "worker-list", "webhooks", "flower"):
+        targets = {mount.split(":")[1]: mount.split(":")[2:] for mount in SERVICES[name]["volumes"]}
+        assert targets[default_of(SERVICES[name]["environment"]["SAPI_SECRETS_DIR"])] == ["ro"], name
+    (state,) = re.findall(r"SAPI_STATE_DIR=(\S+)", WORKER_IMAGE)
+    for name in ("worker", "worker-list"):
+        assert f"state:{state}" in SERVICES[name]["volumes"], name
+    assert f"only `/tmp` and, for the dummy, `{state}` are" in " ".join(MANUAL.split())
+    # Volumes take owner and mode from the image: any user of group 0 writes there, and what he writes is group 0's.
+    (made,) = re.findall(r"^RUN install -d (.*?) /var", WORKER_IMAGE, re.MULTILINE)
+    assert made == "-m 2775 -o 10001 -g 0"
+    assert state in re.findall(r"^RUN install -d .*$", WORKER_IMAGE, re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize("name", ["api", "flower"])
+def test_those_who_need_names_only_get_no_table_of_filers(name: str) -> None:
+    """A variable that names the workers' file would have them read, or miss, a file of credentials."""
+    environment = SERVICES[name]["environment"]
+    assert (environment["SAPI_BACKENDS"], environment["SAPI_BACKENDS_FILE"]) == ("${SAPI_NAMES:-}", "")
+
+
+def test_flower_keeps_what_it_saw_as_on_the_development_server() -> None:
+    (flower,) = [program for program in programs(Ports.chosen({}), None) if program.name == "flower"]
+    differs = ("--address", "--port", "--db")
+    shared = {
+        where: [word for word in command if word.startswith("--") and not word.startswith(differs)]
+        for where, command in {"here": SERVICES["flower"]["command"], "there": flower.command}.items()
+    }
+    assert sorted(shared["here"]) == sorted(shared["there"])
+    (file,) = [word.removeprefix("--db=") for word in SERVICES["flower"]["command"] if word.startswith("--db=")]
+    assert f"flower-state:{file.rpartition('/')[0]}" in SERVICES["flower"]["volumes"]
+
+
+def test_nobody_starts_before_what_it_needs_is_ready() -> None:
+    for name in NETWORKS["queue"] - {"redis"}:
+        assert SERVICES[name]["depends_on"] == {"redis": {"condition": "service_healthy"}}, name
+    assert SERVICES["redis"]["depends_on"] == {"secrets": {"condition": "service_completed_successfully"}}
+    assert "health_password" in SERVICES["redis"]["healthcheck"]["test"][1]
+
+
+def test_a_worker_has_the_time_that_the_manual_says() -> None:
+    (seconds,) = re.findall(r"and has (\d+) seconds to finish", MANUAL)
+    for name in ("worker", "worker-list"):
+        assert SERVICES[name]["stop_grace_period"] == f"{seconds}s"

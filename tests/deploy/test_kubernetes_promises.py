@@ -1,0 +1,224 @@
+"""What the manual promises of a cluster, and what the manifests, the images and the settings must agree on."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from ipaddress import IPv4Network
+from typing import Any
+
+import pytest
+import yaml
+
+from api.settings import ApiSettings
+from api.v3.settings import V3Settings
+from tests.deploy.manifests import (
+    FOLDER,
+    OVERLAYS,
+    component,
+    has_kubectl,
+    main_container,
+    of_kind,
+    pod,
+    rendered,
+)
+from tests.deploy.stack import ROOT
+from tests.deploy.test_compose_promises import redis_setting, size
+from worker.config.settings import Settings
+
+pytestmark = pytest.mark.skipif(not has_kubectl(), reason="kubectl is not here")
+overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+on_openshift = pytest.mark.parametrize("overlay", ["test", "prod"])
+MANUAL = (ROOT / "docs/deployment.md").read_text("utf-8")
+_PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def workloads(overlay: str) -> dict[str, Any]:
+    """Whatever makes pods, by name."""
+    return of_kind(rendered(overlay), "Deployment", "StatefulSet")
+
+
+def reached_by(policy: Any, overlay: str) -> set[str]:
+    """The workloads whose pods a network policy is about, by name."""
+    selector = policy["spec"]["podSelector"]
+    return {
+        name
+        for name, workload in workloads(overlay).items()
+        if (labels := workload["spec"]["template"]["metadata"]["labels"])
+        and selector.get("matchLabels", {}).items() <= labels.items()
+        and all(labels.get(each["key"]) in each["values"] for each in selector.get("matchExpressions", ()))
+    }
+
+
+def mebibytes(quantity: str) -> int:
+    """A quantity of memory, as in 512Mi."""
+    number, unit = quantity[:-2], quantity[-2:]
+    return int(number) * {"Mi": 1, "Gi": 1024}[unit]
+
+
+@overlay
+def test_redis_has_memory_and_time_enough(overlay: str) -> None:
+    redis = pod(workloads(overlay)["redis"])
+    (container,) = redis["containers"]
+    held = size(redis_setting("maxmemory")) // 2**20
+    assert mebibytes(container["resources"]["limits"]["memory"]) >= 2 * held
+    assert redis["terminationGracePeriodSeconds"] >= 60
+    # "Reading a big append-only file takes minutes": it is not killed meanwhile.
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
+    assert {"name": "data", "mountPath": redis_setting("dir")} in container["volumeMounts"]
+    assert "health_password" in startup["exec"]["command"][-1]
+
+
+@overlay
+def test_secrets_are_closed_and_no_folder_fills_the_node(overlay: str) -> None:
+    for name, workload in workloads(overlay).items():
+        for volume in pod(workload)["volumes"]:
+            assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440, (name, volume["name"])
+            assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""}), (name, volume["name"])
+        for container in pod(workload)["containers"]:
+            mounts = {mount["name"]: mount.get("readOnly", False) for mount in container["volumeMounts"]}
+            secret = {volume["name"] for volume in pod(workload)["volumes"] if {"secret", "configMap"} & volume.keys()}
+            assert all(mounts[each] for each in secret & mounts.keys()), name
+
+
+@overlay
+def test_each_check_looks_at_its_own_process(overlay: str) -> None:
+    for name, workload in workloads(overlay).items():
+        container = main_container(workload)
+        if "--node" not in container.get("args", ()):
+            continue
+        node = container["args"][container["args"].index("--node") + 1]
+        for probe in _PROBES:
+            command = container[probe]["exec"]["command"]
+            assert command[command.index("--node") + 1] == node, (name, probe)
+        # A worker whose check fails for two minutes is started anew.
+        alive = container["livenessProbe"]
+        assert 60 <= alive["periodSeconds"] * alive["failureThreshold"] <= 180, name
+    assert "whose check fails for two minutes" in MANUAL
+
+
+@overlay
+def test_names_are_found_and_nothing_else_is_open_to_all(overlay: str) -> None:
+    policies = of_kind(rendered(overlay), "NetworkPolicy")
+    everybody = {name for name, each in policies.items() if reached_by(each, overlay) == workloads(overlay).keys()}
+    assert everybody == {"default-deny", "names"}
+    assert policies["default-deny"]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & policies["default-deny"]["spec"].keys()
+    (rule,) = policies["names"]["spec"]["egress"]
+    # The cluster's name servers, and OpenShift's, which listen on another port.
+    ports = {(port["port"], port["protocol"]) for port in rule["ports"]}
+    assert ports == {(number, protocol) for number in (53, 5353) for protocol in ("UDP", "TCP")}
+
+
+@on_openshift
+def test_workers_reach_their_filer_alone_and_nobody_else_any(overlay: str) -> None:
+    policies = of_kind(rendered(overlay), "NetworkPolicy")
+    filers: dict[str, IPv4Network] = {}
+    for name, policy in policies.items():
+        if not name.startswith("to-filer"):
+            continue
+        subsystem = name.removeprefix("to-filer-")
+        assert reached_by(policy, overlay) == {f"worker-{subsystem}", f"worker-list-{subsystem}"}
+        ((target,),) = [rule["to"] for rule in policy["spec"]["egress"]]
+        filers[subsystem] = IPv4Network(target["ipBlock"]["cidr"])
+    assert filers
+    for one, network in filers.items():
+        assert not [other for other in filers if other != one and network.overlaps(filers[other])]
+    for name in ("to-provider", "to-receivers"):
+        (rule,) = policies[name]["spec"]["egress"]
+        excepted = [IPv4Network(each) for each in rule["to"][0]["ipBlock"]["except"]]
+        assert rule["ports"] == [{"port": 443, "protocol": "TCP"}]
+        for subsystem, network in filers.items():
+            assert [each for each in excepted if network.subnet_of(each)], (name, subsystem)
+
+
+@on_openshift
+def test_each_subsystem_has_a_filer_of_its_own(overlay: str) -> None:
+    maps = of_kind(rendered(overlay), "ConfigMap")
+    tables: dict[str, Any] = {}
+    for name, each in maps.items():
+        tables |= tomllib.loads(each["data"]["backends.toml"]) if name.startswith("backends") else {}
+    filers = {name: table for name, table in tables.items() if table["driver"] == "NetappStorage"}
+    assert filers
+    # One filer's name twice: changes of one storage system would be made on another.
+    assert len({table["hostname"] for table in filers.values()}) == len(filers)
+    assert {name: table["vserver"] for name, table in filers.items()} == {name: name for name in filers}
+
+
+@on_openshift
+def test_autoscalers_add_workers_before_those_there_are_have_no_slot(overlay: str) -> None:
+    settings = Settings()
+    slots = {"write": settings.write_slots, "read": settings.read_slots, "list": settings.list_slots}
+    scalers = of_kind(rendered(overlay), "HorizontalPodAutoscaler")
+    adapter = yaml.safe_load((FOLDER / "examples/prometheus-adapter.yaml").read_text("utf-8"))["rules"]["external"][0]
+    for name, scaler in scalers.items():
+        assert scaler["spec"]["maxReplicas"] > scaler["spec"]["minReplicas"], name
+        for each in scaler["spec"]["metrics"]:
+            metric, target = each["external"]["metric"], each["external"]["target"]
+            # For each worker: a total would have their number grow without end.
+            assert target["type"] == "AverageValue", name
+            queue_class = metric["selector"]["matchLabels"]["queue"].rpartition(".")[2]
+            assert slots[queue_class] <= int(target["averageValue"]) <= 4 * slots[queue_class], name
+            assert metric["name"] == adapter["name"]["as"]
+    # Every front end tells the same figure: their sum would be too many.
+    assert re.fullmatch(r"max\(<<\.Series>>\{<<\.LabelMatchers>>\}\) by \(queue\)", adapter["metricsQuery"])
+    assert adapter["seriesQuery"].startswith(adapter["name"]["as"])
+    documented = re.search(
+        r"carries out (\d+) changes and (\d+) look-ups[^.]*a listing worker (\d+) listings", MANUAL, re.DOTALL
+    )
+    assert documented
+    assert tuple(map(int, documented.groups())) == tuple(slots.values())
+
+
+def test_whatever_is_before_the_service_waits_as_long_as_the_manual_says() -> None:
+    documented = re.search(r"for\s+(\d+) seconds \(`SAPI_V3_WAIT`\): routes and the Ingress have (\d+)", MANUAL)
+    assert documented
+    v3_wait_s, router_s = map(int, documented.groups())
+    assert V3Settings().v3_wait == v3_wait_s < router_s
+    assert f"No answer below `/v4` takes longer than {ApiSettings().max_wait:g} seconds" in MANUAL
+    (ingress,) = of_kind(rendered("plain"), "Ingress").values()
+    annotations = ingress["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"] == str(router_s)
+    assert size(annotations["nginx.ingress.kubernetes.io/proxy-body-size"]) >= ApiSettings().max_body_bytes
+    for name in ("test", "prod"):
+        route = of_kind(rendered(name), "Route")["api"]
+        assert route["metadata"]["annotations"]["haproxy.router.openshift.io/timeout"] == f"{router_s}s"
+        assert route["spec"]["tls"] == {"termination": "edge", "insecureEdgeTerminationPolicy": "Redirect"}
+
+
+@overlay
+def test_the_front_end_believes_the_proxies_that_are_before_it_and_no_more(overlay: str) -> None:
+    """One too few, and all clients are one address; one too many, and a client says which address it has."""
+    manifests = rendered(overlay)
+    api = workloads(overlay)["api"]
+    (told,) = [
+        each["data"] for name, each in of_kind(manifests, "ConfigMap").items() if name.startswith("api-settings")
+    ]
+    environment = {each["name"]: each.get("value") for each in main_container(api)["env"]}
+    believed = environment.get("SAPI_TRUSTED_PROXIES", told["SAPI_TRUSTED_PROXIES"])
+    assert int(believed) == len(pod(api)["containers"]), "a router, and nginx where it is"
+    assert told["SAPI_SESSION_SECURE"] == "true"
+
+
+@overlay
+def test_front_ends_answer_until_routers_know_that_they_go(overlay: str) -> None:
+    api = pod(workloads(overlay)["api"])
+    for container in api["containers"]:
+        words = " ".join(container["lifecycle"]["preStop"]["exec"]["command"])
+        rests = [int(seconds) for seconds in re.findall(r"sleep (\d+)", words)]
+        assert rests[0] >= 5, container["name"]
+        # nginx is told to end when routers have gone elsewhere, and gives out what it has.
+        assert "quit" not in words.partition("sleep")[0]
+        assert sum(rests) < api["terminationGracePeriodSeconds"]
+        assert api["terminationGracePeriodSeconds"] - rests[0] > ApiSettings().max_wait
+
+
+@overlay
+def test_two_of_each_are_on_different_nodes(overlay: str) -> None:
+    for name, workload in workloads(overlay).items():
+        if component(workload) in {"api", "worker", "worker-list"}:
+            (spread,) = pod(workload)["topologySpreadConstraints"]
+            assert (spread["topologyKey"], spread["maxSkew"]) == ("kubernetes.io/hostname", 1), name
+            labels = workload["spec"]["template"]["metadata"]["labels"]
+            assert spread["labelSelector"]["matchLabels"].items() <= labels.items(), name
