@@ -93,15 +93,19 @@ class DevServer:
         if end_leftovers():
             print("Ended processes that an earlier development server had left behind.")
         self.ports.check_free()
-        redis = self._embedded_redis()
+        redis = self.embedded_redis()
         try:
             self._launch(redis)
         except BaseException:
             stop_everything()
             raise
 
-    def _embedded_redis(self) -> EmbeddedRedis | None:
-        """Our own Redis, on the port it had last time if that is free; None when one was named."""
+    def embedded_redis(self) -> EmbeddedRedis | None:
+        """Our own Redis, on the port it had last time if that is free; None when one was named.
+
+        Raises:
+            Trouble: the named one does not answer, or there is no server program.
+        """
         url = self.environ.get("SAPI_REDIS_URL")
         try:
             if url:
@@ -122,8 +126,7 @@ class DevServer:
         # The command line finds the service of its checkout by this file.
         write_private(HOME / "api.url", f"{self.api_url}\n")
         write_private(WEBHOOK_SECRETS, json.dumps(self.webhook_secrets))
-        sends_webhooks = bool({"SAPI_WEBHOOKS_FILE", "SAPI_CALLBACK_HOSTS"} & self.environ.keys())
-        write_config(programs(self.ports, redis, sends_webhooks=sends_webhooks), self.state.socket)
+        write_config(programs(self.ports, redis, sends_webhooks=self.sends_webhooks), self.state.socket)
         url = redis.url if redis else self.environ["SAPI_REDIS_URL"]
         shared = {name: value for name, value in self.environ.items() if name not in self.webhook_secrets}
         environment = service_environment(shared, self.backends, url, self.state.secret_key, self.flower_url)
@@ -138,6 +141,11 @@ class DevServer:
         nodes = NodeWatch(load(Settings), self._queues())
         supervisor.start_service()
         Waiting(supervisor, ["api", "flower", *NODES], lambda missing: self._ready(missing, nodes)).run(READY_WAIT_S)
+
+    @property
+    def sends_webhooks(self) -> bool:
+        """May there be receivers of webhooks?"""
+        return bool({"SAPI_WEBHOOKS_FILE", "SAPI_CALLBACK_HOSTS"} & self.environ.keys())
 
     @property
     def webhook_secrets(self) -> dict[str, str]:

@@ -83,6 +83,67 @@ def test_github_pushes_after_starting_and_scanning() -> None:
     assert steps.index("try_service.py") < steps.index("--exit-code 1") < steps.index("docker push")
 
 
+@pytest.fixture(scope="module")
+def github() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    return document
+
+
+def test_a_scan_refuses_what_is_grave_and_can_be_mended(gitlab: dict[str, Any], github: dict[str, Any]) -> None:
+    scans = [" ".join(gitlab[".scan"]["script"])]
+    scans += [step["run"] for step in github["jobs"]["image"]["steps"] if "--severity" in step.get("run", "")]
+    assert len(scans) == 2
+    for scan in scans:
+        words = scan.replace("\\", " ").split()
+        assert words[words.index("--exit-code") + 1] == "1"
+        assert words[words.index("--severity") + 1] == "HIGH,CRITICAL"
+        assert "--ignore-unfixed" in words
+    assert [gitlab[f"scan-{part}"]["variables"] for part in ("api", "worker")] == [{"PART": "api"}, {"PART": "worker"}]
+
+
+def test_both_pipelines_run_every_check_on_every_python(gitlab: dict[str, Any], github: dict[str, Any]) -> None:
+    commands = [" ".join(job["script"]) for job in gitlab.values() if isinstance(job, dict) and "script" in job]
+    # Once with the many examples of the profile for continuous integration.
+    assert "make test PROFILE=ci" in commands
+    steps = [step.get("run", "") for step in github["jobs"]["test"]["steps"]]
+    for text in (" ".join(commands), " ".join(steps)):
+        made = {word for line in re.findall(r"make ([a-z_ ]+)", text) for word in line.split()}
+        assert {"test", "lint", "types", "imports", "client", "client_test"} <= made
+    versions = github["jobs"]["test"]["strategy"]["matrix"]["python"]
+    images = [gitlab["variables"]["TEST_IMAGE"], gitlab["test-3.12"]["image"], gitlab["test-3.13"]["image"]]
+    assert [re.search(r"python:([0-9.]+)-", image)[1] for image in images] == versions  # type: ignore[index]
+
+
+def test_images_are_made_of_tested_trees_and_a_base_named_by_digest(
+    gitlab: dict[str, Any], github: dict[str, Any]
+) -> None:
+    image = github["jobs"]["image"]
+    assert image["needs"] == "test"
+    assert image["permissions"] == {"contents": "read", "packages": "write"}
+    # Whatever else a job may do is said where it does it.
+    assert github["permissions"] == {"contents": "read"}
+    assert '"$PYTHON_IMAGE" in *@sha256:*) ;; *)' in gitlab[".image"]["script"][0]
+    assert '"$REDIS_IMAGE" in *@sha256:*) ;; *)' in gitlab[".cluster"]["before_script"][0]
+    assert any('"$PYTHON_IMAGE" in *@sha256:*) ;; *)' in step.get("run", "") for step in image["steps"])
+    stages = gitlab["stages"]
+    assert stages.index("test") < stages.index("image") < stages.index("verify") < stages.index("deploy")
+
+
+def test_deployments_of_one_environment_wait_for_each_other(gitlab: dict[str, Any]) -> None:
+    for job, where in (("dev-deploy", "test"), ("prod-deploy", "prod")):
+        assert (gitlab[job]["resource_group"], gitlab[job]["variables"]["OVERLAY"]) == (where, where)
+        suffix = job.partition("-")[0].upper()
+        variables = gitlab[job]["variables"]
+        for name in ("NAMESPACE", "OPENSHIFT_SERVER", "IMPORT_TOKEN"):
+            assert variables[name] == f"${name}_{suffix}"
+
+
+def test_check_makes_all_that_continuous_integration_makes() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (parts,) = re.findall(r"^check:.*\n\t@for part in ([a-z ]+); do .*\|\| exit 1;", makefile, re.MULTILINE)
+    assert parts.split() == ["lint", "types", "imports", "test"]
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_passes_the_linter(script: str) -> None:
     linter = Path(sys.executable).with_name("shellcheck")

@@ -19,6 +19,8 @@ from tests.ontap_simulator.server import Simulator
 
 #: The filer's password, with all that a password may hold; it must be found nowhere.
 PASSWORD = f"geheim:@;%(x)s'\"é{uuid.uuid4().hex}"
+#: What only the process that sends webhooks would be given.
+CALLBACK_SECRET = f"whsec_{uuid.uuid4().hex}"
 _TOP = Path(__file__).resolve().parents[2]
 _RECORDED = Path(os.environ.get("SAPI_TEST_SHARED", _TOP.parent / "shared")) / "ontap" / "real-volumes-2017.json"
 
@@ -71,6 +73,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, filer: Simulator) -> Itera
         "SAPI_FLOWER_PORT": str(flower),
         "SAPI_BACKEND_PATIENCE": "3",
         "SAPI_CACHE_FRESH": "30",
+        "SAPI_CALLBACK_SECRET": CALLBACK_SECRET,
     }
     started = devserver("start", environment)
     assert started.returncode == 0, started.stdout + started.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import fcntl
+import json
 import os
 import signal
 import socket
@@ -12,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev.devserver import DevServer
 from deploy.dev.embedded_redis import EmbeddedRedis
 from deploy.dev.private_environment import webhook_secrets
-from deploy.dev.state import write_private
-from deploy.dev.surroundings import Backends, service_environment
+from deploy.dev.state import State, write_private
+from deploy.dev.surroundings import Backends, Ports, service_environment
 from tests.e2e.client import Client, Service
-from tests.e2e.conftest import devserver, free_port
+from tests.e2e.conftest import CALLBACK_SECRET, devserver, free_port
 from tests.launcher import clean_environment
 
 
@@ -77,6 +80,50 @@ def test_what_signs_webhooks_is_for_their_process_alone(tmp_path: Path) -> None:
     secrets = {"SAPI_CALLBACK_SECRET": "a", "HOOK": "b"}
     assert webhook_secrets({**secrets, "SAPI_WEBHOOKS_FILE": str(file), "PATH": "/bin"}) == secrets
     assert webhook_secrets({"PATH": "/bin"}) == {}
+
+
+def test_what_signs_webhooks_is_in_the_environment_of_no_other_process(service: Service) -> None:
+    ours = [pid for pid, _ in _processes() if _is_of(pid, service.folder)]
+    environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in ours]
+    assert len(environments) >= 5
+    assert not [each for each in environments if CALLBACK_SECRET.encode() in each]
+    private = service.folder / "webhook-secrets.json"
+    assert json.loads(private.read_text("utf-8")) == {"SAPI_CALLBACK_SECRET": CALLBACK_SECRET}
+    assert private.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("variable", "is_sent"), [("SAPI_WEBHOOKS_FILE", True), ("SAPI_CALLBACK_HOSTS", True), ("SAPI_PORT", False)]
+)
+def test_webhooks_are_sent_where_there_may_be_receivers(variable: str, is_sent: bool) -> None:
+    assert _server({variable: "8000"}).sends_webhooks is is_sent
+
+
+def test_its_redis_is_where_it_was_unless_somebody_else_is_there() -> None:
+    """What runs outside and remembers the address finds it again."""
+    server = _server({}, redis_port=(port := free_port()))
+    redis = server.embedded_redis()
+    assert redis is not None
+    assert (redis.port, redis.password) == (port, "of the last time")
+    with socket.create_server(("127.0.0.1", port)):
+        elsewhere = server.embedded_redis()
+    assert elsewhere is not None
+    assert elsewhere.port not in (0, port)
+    assert server.state.redis_port == elsewhere.port
+
+
+def _server(environ: dict[str, str], redis_port: int = 0) -> DevServer:
+    state = State(redis_port, "of the last time", "key", "")
+    return DevServer(Ports.chosen(environ), Backends.read({}), environ, state)
+
+
+def test_a_start_during_another_is_refused(environment: dict[str, str]) -> None:
+    folder = Path(environment["SAPI_DEV_FOLDER"])
+    folder.mkdir()
+    with (folder / "lock").open("w") as lock:
+        # Shared, so that a lock that is no exclusive one is noticed.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert "under way" in _refused(environment)
 
 
 def test_its_redis_keeps_what_it_accepts_and_is_open_to_this_machine_only(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def test_one_job_can_be_followed_through_all_logs(service: Service, http: Client
     assert len(lines) >= 3
     assert all(job["id"] in line for line in lines)
     assert any('"job.started"' in line for line in lines)
+    times = [re.findall(r'"(?:timestamp|time)": ?"([^"]+)"', line)[0] for line in lines]
+    assert times == sorted(times)
 
 
 @pytest.mark.parametrize(
