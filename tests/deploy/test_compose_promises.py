@@ -132,3 +132,14 @@ def test_a_worker_has_the_time_that_the_manual_says() -> None:
     (seconds,) = re.findall(r"and has (\d+) seconds to finish", MANUAL)
     for name in ("worker", "worker-list"):
         assert SERVICES[name]["stop_grace_period"] == f"{seconds}s"
+
+
+def test_redis_is_published_only_at_an_address_that_somebody_names() -> None:
+    published = yaml.safe_load((ROOT / "deploy/compose/published-redis.yml").read_text("utf-8"))["services"]
+    assert published.keys() == {"redis"}
+    (port,) = published["redis"]["ports"]
+    # `:?` refuses the start without it: no default would open Redis to every network of the host.
+    assert port.startswith("${SAPI_REDIS_ADDRESS:?")
+    assert port.endswith(":6379")
+    # Its own network is closed: ports are published by one that is not.
+    assert set(published["redis"]["networks"]) == {"queue", "front"}

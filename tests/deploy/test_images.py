@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from deploy.compose.make_secrets import READERS
 from deploy.dev.programs import programs
 from deploy.dev.surroundings import Ports
+from deploy.image import label
 from tests.deploy.stack import ROOT, has_engine, has_image
 from worker.store.client import connect
 
@@ -63,7 +66,14 @@ def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> No
     text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
     assert "--require-hashes --only-binary=:all:" in text
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["10001:0"]
-    assert "HEALTHCHECK" in text
+    # As long as on a cluster: a busy machine takes its time.
+    (options,) = re.findall(r"^HEALTHCHECK (.*?) *(?:\\|CMD)", text, re.MULTILINE)
+    checked = dict(re.findall(r"--([a-z-]+)=(\d+)", options))
+    assert int(checked["start-period"]) >= 120
+    assert int(checked["retries"]) >= 3
+    assert int(checked["timeout"]) >= 5
+    # What has begun is ended: processes are asked, not killed.
+    assert re.findall(r"^STOPSIGNAL (.*)$", text, re.MULTILINE) == ["SIGTERM"]
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
 
 
@@ -125,6 +135,13 @@ def test_the_build_gets_no_more_than_it_copies() -> None:
         for sources in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
             copied |= {source.split("/*")[0].removesuffix("/configuration") for source in sources.split()}
     assert copied == {path if path != "deploy/image" else "deploy/image/label.py" for path in allowed}
+
+
+def test_the_image_says_the_version_of_the_project(tmp_path: Path) -> None:
+    label.main(str(ROOT / "pyproject.toml"), str(tmp_path))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (distribution,) = importlib.metadata.distributions(name="storage-api", path=[str(tmp_path)])
+    assert (distribution.name, distribution.version) == (project["name"], project["version"])
 
 
 @each_part

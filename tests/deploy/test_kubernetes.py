@@ -482,6 +482,7 @@ def test_an_image_stream_rolls_out_every_part_that_we_build(tmp_path: Path) -> N
         (trigger,) = json.loads(workload["metadata"]["annotations"]["image.openshift.io/triggers"])
         stream, _, tag = trigger["from"]["name"].partition(":")
         assert tag in {each["name"] for each in streams[stream]["spec"]["tags"]}
+        assert stream == main_container(workload)["image"].rpartition("/")[2].partition(":")[0], name
         assert f'@.name=="{main_container(workload)["name"]}"' in trigger["fieldPath"], name
         followed += 1
     assert followed >= 4

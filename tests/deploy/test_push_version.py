@@ -85,6 +85,14 @@ def test_what_was_committed_during_the_checks_is_not_released(run: Run) -> None:
     assert "checked out meanwhile" in done.stderr
 
 
+def test_what_the_checks_changed_is_not_released(run: Run) -> None:
+    run("sh", "-c", 'printf "check:\\n\\t@echo more >> good\\n" > Makefile')
+    run("git", "commit", "--quiet", "--all", "-m", "Write in the checks")
+    done = release(run)
+    assert (done.returncode, remote_tags(run)) == (1, "")
+    assert "changed the tree" in done.stderr
+
+
 def test_a_version_is_released_once(run: Run) -> None:
     assert release(run).returncode == 0
     done = release(run)

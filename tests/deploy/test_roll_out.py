@@ -65,6 +65,9 @@ def test_a_front_end_with_room_beside_it_leaves_no_gap(
     assert done.returncode == 0, done.stdout + done.stderr
     assert ("no front end answers" in done.stdout) is gap
     assert (engine.fewest["api"] == 0) is gap
+    # A new front end may record jobs that an old worker does not know.
+    started = [words[-1] for words in engine.commands if "--scale" in words]
+    assert max(started.index(name) for name in ("worker", "worker-list")) < started.index("api")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,11 @@ def test_what_does_not_become_ready_changes_nothing(
     assert "0.2.0 was not rolled out" in done.stderr
     assert "All of it runs" not in done.stdout
     assert engine.containers == before
+    # They are asked to end: a new worker that was healthy may have jobs.
+    stopped = {words[-1] for words in engine.commands if words[0] == "stop"}
+    removed = {name for words in engine.commands if words[:2] == ["rm", "--force"] for name in words[2:]}
+    assert removed
+    assert removed <= stopped
     assert engine.secrets[1] == "storage-api/worker:0.1.0"
     assert set(engine.fewest.values()) == {1}
     assert engine.killed == []

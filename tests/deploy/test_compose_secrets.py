@@ -1,0 +1,92 @@
+"""Secrets of a Compose stack from start to start: who may read them, and that they stay while nobody changes them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy.compose import make_secrets
+from tests.deploy.stack import ROOT
+
+_PRIVATE, _PUBLIC = 0o640, 0o644
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The volumes of all readers, and what the operator gives to each: nothing yet."""
+    for variable in ("SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_NAMES"):
+        monkeypatch.delenv(variable, raising=False)
+    for reader in (*make_secrets.READERS, "redis"):
+        (tmp_path / reader).mkdir()
+    for reader in make_secrets.READERS:
+        (tmp_path / "given" / reader).mkdir(parents=True)
+    return tmp_path
+
+
+def start(folder: Path) -> None:
+    assert make_secrets.main(ROOT / "deploy/redis/users.acl", folder, folder / "given") == 0
+
+
+def give(folder: Path, file: str, text: str) -> Path:
+    """Put a file where the operator does, closed to everybody else."""
+    path = folder / "given" / file
+    path.write_text(text, "utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def digest_of(folder: Path, user: str) -> str:
+    """What Redis knows of the password of a user."""
+    users = (folder / "redis" / "users.acl").read_text("utf-8")
+    (digest,) = re.findall(rf"^user {user} on #(\w+) ", users, re.MULTILINE)
+    return str(digest)
+
+
+def test_secrets_are_for_their_readers_group_alone(folder: Path) -> None:
+    give(folder, "api/oauth_secret_key", "from the provider")
+    start(folder)
+    modes = {
+        f"{path.parent.name}/{path.name}": path.stat().st_mode & 0o777
+        for reader in (*make_secrets.READERS, "redis")
+        for path in (folder / reader).glob("[!.]*")
+    }
+    assert {modes.pop(name) for name in ("redis/users.acl", "redis/health_password")} == {_PUBLIC}
+    assert len(modes) >= 12
+    assert set(modes.values()) == {_PRIVATE}
+
+
+def test_no_two_secrets_are_the_same_and_none_can_be_guessed(folder: Path) -> None:
+    start(folder)
+    names = ("*_url", "secret_key", "*_password")
+    texts = [path.read_text("utf-8") for name in names for path in sorted(folder.glob(f"*/{name}"))]
+    secrets = [re.sub(r"^redis://[a-z-]+:(.*)@redis:6379/0$", r"\1", text) for text in texts]
+    assert len(secrets) == 10
+    assert len(set(secrets)) == 10
+    assert min(map(len, secrets)) >= 24
+
+
+def test_redis_knows_each_user_by_the_password_of_its_url(folder: Path) -> None:
+    start(folder)
+    for user, file in make_secrets.USERS.items():
+        password = (folder / file).read_text("utf-8").split(":")[2].partition("@")[0]
+        assert digest_of(folder, user) == hashlib.sha256(password.encode()).hexdigest()
+
+
+def test_beside_an_outside_redis_nobody_gets_into_ours_without_a_password(folder: Path) -> None:
+    give(folder, "worker/redis_url", "rediss://worker:open-sesame@redis.example.org:6380/0")
+    start(folder)
+    assert digest_of(folder, "worker") not in {hashlib.sha256(word).hexdigest() for word in (b"", b"open-sesame")}
+
+
+def test_what_takes_the_place_of_a_file_that_was_taken_away_stays(folder: Path) -> None:
+    given = give(folder, "api/secret_key", "of the operator")
+    start(folder)
+    given.unlink()
+    start(folder)
+    made = (folder / "api/secret_key").read_text("utf-8")
+    assert made != "of the operator"
+    start(folder)
+    assert (folder / "api/secret_key").read_text("utf-8") == made
