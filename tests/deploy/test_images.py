@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from api.settings import ApiSettings
 from deploy.compose.make_secrets import READERS
 from deploy.dev.programs import programs
 from deploy.dev.surroundings import Ports
@@ -89,6 +90,37 @@ def test_each_request_thread_of_a_front_end_may_hold_a_connection_to_redis() -> 
     (api,) = (program for program in programs(Ports.chosen({}), None) if program.name == "api")
     assert threads == api.command[api.command.index("--blocking-threads") + 1]
     assert inspect.signature(connect).parameters["connections"].default > int(threads)
+
+
+def test_the_server_of_the_image_is_set_as_the_development_servers_and_as_the_manual_says() -> None:
+    text = (ROOT / "Dockerfile.api").read_text("utf-8")
+    image = dict(re.findall(r"GRANIAN_([A-Z0-9_]+)=(\S+)", text))
+    (api,) = (program for program in programs(Ports.chosen({}), None) if program.name == "api")
+    words = api.command
+    options = {word[2:]: words[place + 1 : place + 2] for place, word in enumerate(words) if word.startswith("--")}
+    shared = {
+        variable: value
+        for variable, value in image.items()
+        if variable.lower().replace("_", "-") in options.keys() - {"host", "port", "workers"}
+    }
+    assert len(shared) >= 8
+    for variable, value in shared.items():
+        (option,) = options[variable.lower().replace("_", "-")] or [""]
+        assert value == ("true" if option.startswith("--") else option), variable
+    documented = re.search(
+        r"([0-9,]+)\s+connections \(`GRANIAN_BACKPRESSURE`\) and ([0-9,]+) threads \(`GRANIAN_BLOCKING_THREADS`\)",
+        (ROOT / "docs/operating.md").read_text("utf-8"),
+    )
+    assert documented
+    assert [image["BACKPRESSURE"], image["BLOCKING_THREADS"]] == [
+        number.replace(",", "") for number in documented.groups()
+    ]
+    # The API refuses long addresses and heads itself: they must fit into what its server reads.
+    settings = ApiSettings()
+    assert int(image["HTTP1_BUFFER_SIZE"]) > settings.max_url_bytes + settings.max_header_bytes
+    # One process that dies leaves another that answers.
+    assert int(image["WORKERS"]) >= 2
+    assert image["HOST"] == "0.0.0.0"
 
 
 def copy_as_the_image(part: str, folder: Path) -> None:

@@ -494,6 +494,7 @@ case "$*" in
   *'get deployment '*jsonpath*) cat {state} ;;
   *'get statefulset '*jsonpath*) cat {stores} ;;
   *'get statefulset,deployment'*) echo deployment/worker ;;
+  *'get deployment -o name'*) echo deployment/part ;;
   *'rollout status'*) exit "$(cat {status})" ;;
   *'apply -k'*) printf 'api=3\\nworker=8\\n' >{state}; echo redis=6b >{stores} ;;
   *'rollout undo'*) echo 0 >{status} ;;
@@ -538,6 +539,10 @@ def test_a_release_that_does_not_become_ready_goes_back(cluster: Path, status: s
     applied = [line for line in asked if "apply -k" in line]
     assert len(applied) == (2 if code == 0 else 1)
     assert "component!=api" in applied[0]
+    # Each part is waited for before the next is changed.
+    awaited = [re.findall(r"component!?=api", line) for line in asked if "get statefulset,deployment" in line]
+    assert awaited[: len(applied)] == [["component!=api"], ["component=api"]][: len(applied)]
+    assert asked.index(applied[0]) < next(place for place, line in enumerate(asked) if "rollout status" in line)
 
 
 def test_going_back_begins_with_the_front_end(cluster: Path) -> None:
@@ -545,5 +550,18 @@ def test_going_back_begins_with_the_front_end(cluster: Path) -> None:
         [FOLDER / "roll_back.sh", "ns"], env={"PATH": f"{cluster}:{os.environ['PATH']}"}, check=True, timeout=60
     )
     asked = (cluster / "log").read_text("utf-8").splitlines()
-    assert "component=api" in asked[0]
-    assert "component!=api" in asked[-1]
+    chosen = [re.findall(r"component!?=api|rollout [a-z]+", line) for line in asked]
+    assert chosen == [
+        [step] for part in ("component=api", "component!=api") for step in (part, "rollout undo", "rollout status")
+    ]
+
+
+def test_a_way_back_that_does_not_become_ready_is_no_success(cluster: Path) -> None:
+    client = cluster / "oc"
+    client.write_text(client.read_text("utf-8").replace("*'rollout undo'*)", "*'no command'*)"), "utf-8")
+    (cluster / "status").write_text("1", "utf-8")
+    environment = {"PATH": f"{cluster}:{os.environ['PATH']}"}
+    done = subprocess.run([FOLDER / "roll_back.sh", "ns"], env=environment, check=False, timeout=60)
+    assert done.returncode != 0
+    # What newer front ends ask, older workers may not understand: these stay as they are.
+    assert "component!=api" not in (cluster / "log").read_text("utf-8")

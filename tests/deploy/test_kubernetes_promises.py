@@ -184,6 +184,8 @@ def test_whatever_is_before_the_service_waits_as_long_as_the_manual_says() -> No
     for name in ("test", "prod"):
         route = of_kind(rendered(name), "Route")["api"]
         assert route["metadata"]["annotations"]["haproxy.router.openshift.io/timeout"] == f"{router_s}s"
+        # "No stickiness is needed": a cookie of the router would keep clients at one front end.
+        assert route["metadata"]["annotations"]["haproxy.router.openshift.io/disable_cookies"] == "true"
         assert route["spec"]["tls"] == {"termination": "edge", "insecureEdgeTerminationPolicy": "Redirect"}
 
 
