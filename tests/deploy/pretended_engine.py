@@ -36,11 +36,12 @@ SERVICES = {"worker": "worker", "worker-list": "worker", "flower": "worker", "ap
 
 @dataclass
 class Image:
-    """An image: the release in it, what a front end tells at /healthz, and which services do not come up with it."""
+    """An image: its release, what a front end tells at /healthz, which services crash, and which stay as they start."""
 
     release: str
     reported_release: str = ""
     crashing: frozenset[str] = frozenset()
+    slow: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -223,7 +224,7 @@ class Engine:
         if not form.startswith("{{.State.Status}}"):
             raise Refused(f"not here: {form}")
         seen = container.state
-        if seen == "running/starting/0":
+        if seen == "running/starting/0" and container.service not in self._image(container.image).slow:
             container.state = "running/healthy/0"
         return seen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -143,3 +144,52 @@ def test_redis_is_published_only_at_an_address_that_somebody_names() -> None:
     assert port.endswith(":6379")
     # Its own network is closed: ports are published by one that is not.
     assert set(published["redis"]["networks"]) == {"queue", "front"}
+
+
+def test_only_who_has_to_may_more_than_others_and_nobody_writes_to_the_host() -> None:
+    added = {name: service["cap_add"] for name, service in SERVICES.items() if "cap_add" in service}
+    # To read the operator's files; to give the data to the server's user, and become that user.
+    assert added == {"secrets": ["DAC_READ_SEARCH"], "redis": ["CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"]}
+    mounts = [mount for service in (*SERVICES.values(), PROXY) for mount in service.get("volumes", ())]
+    of_the_host = [mount for mount in mounts if mount.startswith((".", "/"))]
+    assert len(of_the_host) >= 5
+    assert [mount for mount in of_the_host if not mount.endswith(":ro")] == []
+    assert not [mount for mount in mounts if "docker.sock" in mount]
+
+
+def test_each_check_is_about_its_own_process() -> None:
+    (by_image,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", WORKER_IMAGE, re.MULTILINE)
+    for name in ("worker", "worker-list", "webhooks"):
+        command = SERVICES[name]["command"]
+        check = SERVICES[name].get("healthcheck", {}).get("test", yaml.safe_load(by_image))
+        assert check[check.index("--node") + 1] == command[command.index("--node") + 1], name
+    # Redis's own is a user who may do nothing else.
+    (user,) = re.findall(r"--user (\w+) ping", SERVICES["redis"]["healthcheck"]["test"][1])
+    users = (ROOT / "deploy/redis/users.acl").read_text("utf-8")
+    assert re.search(rf"^user {user} on \S+ resetkeys resetchannels -@all \+ping$", users, re.MULTILINE)
+
+
+def test_an_empty_sign_in_setting_turns_it_off() -> None:
+    """With ``:-`` an empty value in .env would be the default: everybody of that group, or the user of a first try."""
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    names = re.findall(r"\$\{(SAPI_(?:ROLE_\w+|BASIC_AUTH_USERNAME))(:?-)", text)
+    assert len(names) == 3
+    assert {operator for _, operator in names} == {"-"}
+
+
+def test_the_proxy_has_room_for_what_clients_have_not_read() -> None:
+    (kept,) = re.findall(r"size=(\w+)", PROXY["tmpfs"][0])
+    (largest,) = re.findall(r"proxy_max_temp_file_size (\w+);", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"))
+    # Of several slow readers at a time; what is there counts as memory.
+    assert 8 * size(largest) <= size(kept) < size(PROXY["mem_limit"])
+    (listens,) = re.findall(r"listen (\d+) ", (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8"))
+    assert [port.rpartition(":")[2] for port in PROXY["ports"]] == [listens]
+
+
+def test_the_proxy_is_believed_by_private_networks_only_and_learns_soon_who_is_there() -> None:
+    overlay = yaml.safe_load((ROOT / "deploy/compose/proxy.yml").read_text("utf-8").replace("!reset ", ""))
+    networks = default_of(overlay["services"]["api"]["environment"]["SAPI_TRUSTED_NETWORKS"]).split(",")
+    assert [network for network in networks if not ip_network(network).is_private] == []
+    # Front ends come and go with each upgrade.
+    (seconds,) = re.findall(r" valid=(\d+)s", (ROOT / "deploy/proxy/compose-servers.conf").read_text("utf-8"))
+    assert int(seconds) <= 5

@@ -20,6 +20,7 @@ from deploy.dev.programs import programs
 from deploy.dev.surroundings import Ports
 from deploy.image import label
 from tests.deploy.stack import ROOT, has_engine, has_image
+from worker.catalog.operations import QueueClass
 from worker.store.client import connect
 
 FORBIDDEN = {
@@ -76,6 +77,15 @@ def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> No
     # What has begun is ended: processes are asked, not killed.
     assert re.findall(r"^STOPSIGNAL (.*)$", text, re.MULTILINE) == ["SIGTERM"]
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
+
+
+def test_any_user_of_group_0_may_use_the_folders_and_a_worker_alone_serves_every_queue() -> None:
+    for part in MODULES:
+        text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
+        (options,) = re.findall(r"^RUN install -d (.*?) /", text, re.MULTILINE)
+        assert options == "-m 2775 -o 10001 -g 0", part
+    (queues,) = re.findall(r'"--queues", "([a-z,]+)"\]$', (ROOT / "Dockerfile.worker").read_text("utf-8"), re.MULTILINE)
+    assert sorted(queues.split(",")) == sorted(QueueClass)
 
 
 def test_the_image_gives_the_folder_of_each_readers_secrets_to_group_0() -> None:

@@ -148,3 +148,30 @@ def test_passwords_that_are_made_cannot_be_guessed() -> None:
     assert len(passwords) == 7
     assert min(map(len, passwords)) >= 24
     assert min(len(made[name]["secret_key"]) for name in ("api", "flower")) >= 64
+
+
+@overlay
+def test_whoever_comes_from_outside_reaches_the_port_for_clients_through_what_is_before_it(overlay: str) -> None:
+    manifests = rendered(overlay)
+    services = of_kind(manifests, "Service")
+    for ingress in of_kind(manifests, "Ingress", may_be_none=True).values():
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+            backend = path["backend"]["service"]
+            assert (backend["name"], backend["port"]) == ("api", {"name": "http"})
+    api = pod(workloads(overlay)["api"])
+    ports = {port["name"]: port["targetPort"] for port in services["api"]["spec"]["ports"]}
+    proxies = [container for container in api["containers"] if container["name"] == "proxy"]
+    assert ports == {"http": "proxy" if proxies else "http", "admin": "admin"}
+    for container in proxies:
+        (mount,) = [each["name"] for each in container["volumeMounts"] if each["mountPath"] == "/etc/storage-api"]
+        (volume,) = [each for each in api["volumes"] if each["name"] == mount]
+        settings = of_kind(manifests, "ConfigMap")[volume["configMap"]["name"]]["data"]
+        assert settings.keys() == {"nginx.conf", "servers.conf"}
+
+
+def test_nobody_is_root_where_the_platform_gives_no_user() -> None:
+    for name, workload in workloads("plain").items():
+        context = pod(workload)["securityContext"]
+        assert context["runAsUser"] >= 1000, name
+        # The images bind to no user, but to the group.
+        assert (context["runAsGroup"], context["runAsNonRoot"]) == (0, True), name

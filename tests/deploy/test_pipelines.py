@@ -138,6 +138,15 @@ def test_deployments_of_one_environment_wait_for_each_other(gitlab: dict[str, An
             assert variables[name] == f"${name}_{suffix}"
 
 
+def test_gitlab_tries_the_version_of_the_tag_waits_for_nobody_and_leaves_no_token(gitlab: dict[str, Any]) -> None:
+    (trial,) = gitlab["try-images"]["script"]
+    assert trial.endswith(' "$CI_COMMIT_TAG"')
+    # A deployment that nobody has started yet is no pipeline that has failed, or that waits.
+    assert gitlab[".deploy"]["allow_failure"] is True
+    written = re.findall(r"KUBECONFIG=(\S+)", " ".join(gitlab[".cluster"]["before_script"]))
+    assert gitlab[".cluster"]["after_script"] == [f"rm -f {file}" for file in written]
+
+
 def test_check_makes_all_that_continuous_integration_makes() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     (parts,) = re.findall(r"^check:.*\n\t@for part in ([a-z ]+); do .*\|\| exit 1;", makefile, re.MULTILINE)

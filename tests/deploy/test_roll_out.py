@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,20 +26,33 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def roll_out(engine: Engine, tmp_path: Path) -> Iterator[RollOut]:
-    """The script, beside a docker-compose.yml that it locks."""
+def begin(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the script, beside a docker-compose.yml that it locks."""
     script = tmp_path / "deploy" / "compose" / "roll_out.sh"
     script.parent.mkdir(parents=True)
     shutil.copy(ROOT / "deploy" / "compose" / "roll_out.sh", script)
     (tmp_path / "docker-compose.yml").touch()
     with client_of(engine, tmp_path) as environment:
 
-        def run(version: str, **settings: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [script, version], env=environment | settings, capture_output=True, text=True, timeout=60, check=False
+        def begin(version: str, **settings: str) -> subprocess.Popen[str]:
+            output = subprocess.PIPE
+            return subprocess.Popen(
+                [script, version], env=environment | settings, stdout=output, stderr=output, text=True
             )
 
-        yield run
+        yield begin
+
+
+@pytest.fixture
+def roll_out(begin: Callable[..., subprocess.Popen[str]]) -> RollOut:
+    """Runs the script to its end."""
+
+    def run(version: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        with begin(version, **settings) as process:
+            stdout, stderr = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    return run
 
 
 def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
@@ -184,4 +199,30 @@ def test_without_redis_nothing_is_begun(engine: Engine, roll_out: RollOut) -> No
     done = roll_out("0.2.0")
     assert done.returncode == 1
     assert "Redis does not run" in done.stderr
+    assert engine.containers == before
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="flock is not here")
+def test_two_rollouts_at_a_time_are_refused(engine: Engine, roll_out: RollOut, tmp_path: Path) -> None:
+    before = dict(engine.containers)
+    with (tmp_path / "docker-compose.yml").open() as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        done = roll_out("0.2.0")
+    assert done.returncode == 1
+    assert "another rollout is under way" in done.stderr
+    assert engine.containers == before
+
+
+def test_a_rollout_that_is_interrupted_goes_back(engine: Engine, begin: Callable[..., subprocess.Popen[str]]) -> None:
+    engine.images["storage-api/worker:0.2.0"].slow = frozenset({"worker-list"})
+    before = dict(engine.containers)
+    with begin("0.2.0", ROLL_OUT_READY_S="10") as process:
+        until = time.monotonic() + 30
+        while not [words for words in engine.commands if words[0] == "inspect" and words[-1] not in before]:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.terminate()
+        _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "0.2.0 was not rolled out" in complaints
     assert engine.containers == before
