@@ -141,6 +141,12 @@ def test_the_client_and_its_host_are_told(port: int) -> None:
     request = b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n"
     headers = json.loads(answer_to(port, request)[2])["headers"]
     assert headers["X-Forwarded-For"] == "203.0.113.7, 127.0.0.1"
+    request = b"GET / HTTP/1.1\r\nHost: h:8443\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n"
+    _, answered, body = answer_to(port, request)
+    headers = json.loads(body)["headers"]
+    assert [headers[f"X-Forwarded-{what}"] for what in ("Proto", "Host")] == ["https", "h:8443"]
+    # Which release of nginx it is, is nobody's business.
+    assert answered["Server"] == "nginx"
 
 
 @pytest.mark.parametrize("target", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.docs import openapi, reference
+from worker.catalog.problem_types import PROBLEM_TYPES
 
 _TOP = Path(__file__).resolve().parents[2]
 #: What a browser would fetch by itself.
@@ -62,3 +63,23 @@ def test_the_reference_has_every_route_schema_and_problem(site: Path) -> None:
     for code in ("outcome-unknown", "queue-full", "validation-failed"):
         assert f"| `{code}` |" in text
     assert "### Volume\n" in text
+
+
+def test_the_reference_says_roles_what_is_needed_and_what_to_try_again() -> None:
+    document = openapi.document()
+    text = reference.markdown(document)
+    operations = [
+        each
+        for item in document["paths"].values()
+        for each in item.values()
+        if isinstance(each, dict) and "x-role" in each
+    ]
+    assert len(operations) > 10
+    for each in operations:
+        assert f"Operation `{each['operationId']}`, role {each['x-role']}" in text
+    schemas = document["components"]["schemas"].values()
+    needed = {name for schema in schemas if "properties" in schema for name in schema.get("required", ())}
+    assert needed
+    assert {name for name in needed if f"| `{name}` (needed) |" not in text} == set()
+    retried = {code for code, kind in PROBLEM_TYPES.items() if kind.retryable}
+    assert set(re.findall(r"^\| `([a-z0-9-]+)` \|.*\| yes \|$", text, re.MULTILINE)) == retried
