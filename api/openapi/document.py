@@ -52,8 +52,8 @@ class _Api(flask_smorest.Api):
 class OpenApiDocument:
     """The document of an application: generated when it is first read.
 
-    flask-smorest generates it while it registers blueprints, which takes longer than all else in ``create_app``. So they
-    are registered there with an application that serves nothing.
+    flask-smorest generates it while it registers blueprints, which takes longer than all else in ``create_app``.
+    So they are registered there with an application that serves nothing.
 
     Args:
         app: the application that is described; its configuration has the version (``API_VERSION``).

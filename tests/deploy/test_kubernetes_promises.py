@@ -72,6 +72,7 @@ def test_redis_has_memory_and_time_enough(overlay: str) -> None:
 
 @overlay
 def test_secrets_are_closed_and_no_folder_fills_the_node(overlay: str) -> None:
+    assert any("secret" in volume for workload in workloads(overlay).values() for volume in pod(workload)["volumes"])
     for name, workload in workloads(overlay).items():
         for volume in pod(workload)["volumes"]:
             assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440, (name, volume["name"])
