@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,10 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
     What a test has left there must end by itself, as far as it should.
     """
     client = Redis.from_url(redis_url)
+    began_s = time.monotonic()
     client.flushall()
     yield client
-    assert wrong_lifetimes(client) == {}
+    assert wrong_lifetimes(client, began_s) == {}
     client.close()
 
 

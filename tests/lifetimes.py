@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _DAY_S = 86400
+_ENDED = -2
 #: The longest time to live by kind of key (seconds): what stands between the prefix and the next colon.
 LONGEST_S = {
     "reply": 10,
@@ -41,23 +43,28 @@ LONGEST_S = {
 OF_FILERS_S = {"breaker": 15, "unreachable": 15, "health": 120}
 
 
-#: Of those whose time no setting changes: how much of it is left at least after a test, however slow the machine is.
+#: The time to live that those have at first whose time no setting changes (seconds).
 SHORTEST_S = {
-    "handed": 3,
-    "reads_of": 20,
-    "capacity": 5,
-    "write_probe": 20,
-    "metrics_history_due": 300,
-    "repeats_of": 2 * _DAY_S,
-    "used_state": 400,
-    "breaker": 5,
-    "unreachable": 5,
-    "health": 40,
+    "handed": 10,
+    "reads_of": 60,
+    "capacity": 15,
+    "write_probe": 60,
+    "metrics_history_due": 900,
+    "repeats_of": 7 * _DAY_S,
+    "used_state": 1200,
+    "breaker": 15,
+    "unreachable": 15,
+    "health": 120,
 }
 
 
-def wrong_lifetimes(client: Redis, longest_s: Mapping[str, int] = MappingProxyType(LONGEST_S)) -> dict[str, int]:
-    """Return the keys of these kinds that end never, too late or too soon, with their time to live (-1: for ever)."""
+def wrong_lifetimes(
+    client: Redis, began_s: float, longest_s: Mapping[str, int] = MappingProxyType(LONGEST_S)
+) -> dict[str, int]:
+    """Return the keys of these kinds that end never, too late or too soon, with their time to live (-1: for ever).
+
+    ``began_s``: when the first of them can have been written (monotonic seconds).
+    """
     keys: Any = list(client.scan_iter(count=10_000))
     kinds = {key: key.decode(errors="replace").split(":")[1] for key in keys if b":" in key}
     ending = {key: kind for key, kind in kinds.items() if kind in longest_s}
@@ -65,9 +72,15 @@ def wrong_lifetimes(client: Redis, longest_s: Mapping[str, int] = MappingProxyTy
     for key in ending:
         pipe.ttl(key)
     lives = dict(zip(ending, pipe.execute(), strict=True))
-    # -2: it has ended meanwhile.
+    # Redis rounds to whole seconds.
+    passed_s = time.monotonic() - began_s + 1
     return {
         key.decode(): life
         for key, life in lives.items()
-        if life != -2 and not SHORTEST_S.get(ending[key], 0) <= life <= longest_s[ending[key]]
+        if not _is_right(life, SHORTEST_S.get(ending[key], 0) - passed_s, longest_s[ending[key]])
     }
+
+
+def _is_right(life: int, shortest_s: float, longest_s: int) -> bool:
+    """Is it within these bounds? -2: the key has ended meanwhile."""
+    return life == _ENDED or (life >= 0 and shortest_s <= life <= longest_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(redis_client: Redis, tmp_path: Path, prepared: Path) -> Iterator[Bench]:
+    began_s = time.monotonic()
     made = Bench(redis_client, tmp_path / "state", prepared)
     yield made
-    assert wrong_lifetimes(redis_client, OF_FILERS_S) == {}
+    assert wrong_lifetimes(redis_client, began_s, OF_FILERS_S) == {}
     made.close()
