@@ -178,7 +178,7 @@ def test_every_change_may_be_ordered_by_its_name():
 
 def test_one_text_is_no_list_of_rules():
     member = {"operation": "create_policy", "subsystem": "s", "policy": "p", "rules": "10.0.0.0/8"}
-    with pytest.raises(OrderError, match=r"Request 1: rules must be a list, as in \['10.0.0.0/8'\], not a text"):
+    with pytest.raises(OrderError, match=r"Request 1: rules must be a list, as in \['10.0.0.0/8'\], not a string"):
         order_of([{**member, "rules": ["10.0.0.0/8"]}, member])
 
 

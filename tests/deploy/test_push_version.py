@@ -77,20 +77,19 @@ def test_failing_checks_are_refused(run: Run) -> None:
     assert not run("git", "tag").stdout
 
 
-def test_what_was_committed_during_the_checks_is_not_released(run: Run) -> None:
-    run("sh", "-c", 'printf "check:\\n\\t@git commit --quiet --allow-empty -m Meanwhile\\n" > Makefile')
-    run("git", "commit", "--quiet", "--all", "-m", "Commit in the checks")
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [
+        ("git commit --quiet --allow-empty -m Meanwhile", "checked out meanwhile"),
+        ("echo more >> good", "changed the tree"),
+    ],
+)
+def test_what_is_changed_during_the_checks_is_not_released(run: Run, check: str, says: str) -> None:
+    run("sh", "-c", f'printf "check:\\n\\t@{check}\\n" > Makefile')
+    run("git", "commit", "--quiet", "--all", "-m", "Change something in the checks")
     done = release(run)
     assert (done.returncode, remote_tags(run)) == (1, "")
-    assert "checked out meanwhile" in done.stderr
-
-
-def test_what_the_checks_changed_is_not_released(run: Run) -> None:
-    run("sh", "-c", 'printf "check:\\n\\t@echo more >> good\\n" > Makefile')
-    run("git", "commit", "--quiet", "--all", "-m", "Write in the checks")
-    done = release(run)
-    assert (done.returncode, remote_tags(run)) == (1, "")
-    assert "changed the tree" in done.stderr
+    assert says in done.stderr
 
 
 def test_a_version_is_released_once(run: Run) -> None:

@@ -26,10 +26,10 @@ def create_policy(subsystem: str, policy: str, rules: Iterable[str] = ()) -> Cha
     """A new export policy with these rules.
 
     Raises:
-        TypeError: ``rules`` is one text, which would become a rule for each of its letters.
+        TypeError: ``rules`` is a string, which would become a rule for each of its characters.
     """
     if isinstance(rules, str):
-        raise TypeError(f"rules must be a list, as in [{rules!r}], not a text")
+        raise TypeError(f"rules must be a list, as in [{rules!r}], not a string")
     return Change("POST", path(subsystem, "export", policy), record_of(ExportPolicy.of), {"rules": list(rules)})
 
 
