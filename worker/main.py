@@ -47,6 +47,7 @@ from worker.maintenance.refresh import Refresh
 from worker.messaging.app import create_celery, required_settings
 from worker.messaging.consumer import use_consumer
 from worker.messaging.publisher import TaskPublisher, create_publisher
+from worker.messaging.worker_loop import run_worker
 from worker.store.client import (
     REDIS_UNAVAILABLE,
     UnsafeRedis,
@@ -280,15 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"worker: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
         return 2
     _connect_signals(runtime)
-    celery_arguments = [
-        "--quiet", "worker", "--pool=threads", f"--concurrency={runtime.threads}",
-        f"--queues={','.join(runtime.queues)}", f"--hostname={hostname}",
-        "--without-gossip", "--without-mingle", "--task-events",
-    ]  # fmt: skip
-    # Celery's loop; tasks run in other threads.
-    with tracing.quiet():
-        runtime.celery.worker_main(celery_arguments)
-    return 0
+    return run_worker(runtime.celery, queues=runtime.queues, threads=runtime.threads, hostname=hostname)
 
 
 if __name__ == "__main__":

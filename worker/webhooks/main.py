@@ -18,6 +18,7 @@ from worker.jobs.event_log import EventLog
 from worker.maintenance.health import report_health
 from worker.messaging.app import create_celery
 from worker.messaging.consumer import use_consumer
+from worker.messaging.worker_loop import run_worker
 from worker.store.client import connect
 from worker.store.scripts import JobScripts
 from worker.telemetry import tracing
@@ -74,14 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"webhooks: {exc}", file=sys.stderr)  # noqa: T201 - the one line that says what to mend
         return 2
     _connect_signals(dispatcher)
-    celery_arguments = [
-        "--quiet", "worker", "--pool=threads", f"--concurrency={_THREADS}", f"--queues={QUEUE}",
-        f"--hostname={node}@{os.uname().nodename}", "--without-gossip", "--without-mingle", "--task-events",
-    ]  # fmt: skip
-    # Celery's loop; tasks run in other threads.
-    with tracing.quiet():
-        celery.worker_main(celery_arguments)
-    return 0
+    return run_worker(celery, queues=[QUEUE], threads=_THREADS, hostname=f"{node}@{os.uname().nodename}")
 
 
 def _connect_signals(dispatcher: Dispatcher) -> None:
