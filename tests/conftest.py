@@ -107,7 +107,14 @@ def pytest_unconfigure() -> None:
     audit_logger.handlers.clear()
 
 
-def pytest_collection_finish() -> None:
-    """Leave what was imported and collected out of garbage collections: each would visit all of it again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what was imported and collected out of garbage collections: each would visit all of it again.
+
+    Raises:
+        pytest.UsageError: the tests are not distributed by their groups. Then each process would start each service.
+    """
+    names = [item.nodeid for item in session.items if session.config.getoption("loadgroup", default=False)]
+    if not all("@" in name for name in names):
+        raise pytest.UsageError("pytest-xdist groups no tests: this version of pytest does not go with it")
     gc.collect()
     gc.freeze()
