@@ -121,7 +121,8 @@ def _execute(page: Page, http: Client, operation: str, examples: dict[tuple[str,
     assert job["state"] == "succeeded", (operation, examples, job["error"])
 
 
-def test_nothing_asks_for_the_value_of_a_cookie(page: Page) -> None:
+def test_nothing_asks_for_the_value_of_a_cookie(page: Page, service: Service) -> None:
+    page.goto(service.url)
     page.locator(".auth-wrapper .authorize").first.click()
     dialog = page.locator(".dialog-ux")
     dialog.wait_for()
