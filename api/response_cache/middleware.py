@@ -29,6 +29,7 @@ from api.http.request_log import log_request
 from api.monitoring.request_metrics import CachedHitCounters
 from api.services import Services
 from worker.config.audit_log import AuditLog
+from worker.config.json_encoding import as_json
 from worker.listings.repository import ListingState
 from worker.store.pipelined_reads import PackedCommands, PipelinedReads
 
@@ -187,10 +188,9 @@ class ResponseCacheMiddleware:
 
     def _digest(self, environ: Environ) -> bytes:
         """Identify the request and its sender; keyed, so that no password or cookie stays in memory."""
-        names = [name for name in environ.keys() - _OF_PROCESS if name.startswith("HTTP_")]
-        headers = [(name, environ[name]) for name in sorted(names)]
+        names = [name for name in environ if name not in _OF_PROCESS and name.startswith("HTTP_")]
         varying = (
             environ.get("PATH_INFO"), environ.get("QUERY_STRING"), environ.get("RAW_URI"),
-            environ.get("REMOTE_ADDR"), environ.get("wsgi.url_scheme"), headers,
+            environ.get("REMOTE_ADDR"), environ.get("wsgi.url_scheme"), names, [environ[name] for name in names],
         )  # fmt: skip
-        return hashlib.blake2b(repr(varying).encode(), key=self._secret).digest()
+        return hashlib.blake2b(as_json(varying), key=self._secret).digest()
