@@ -15,7 +15,7 @@ from api.services import Services
 from worker.catalog.operations import Operation
 from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer
 
-EXTENSION = "storage-api-tally"
+EXTENSION = "storage-api-counters"
 
 #: Probes are not counted.
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})

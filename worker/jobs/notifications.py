@@ -130,7 +130,7 @@ class _Channel:
             except REDIS_UNAVAILABLE:
                 pause.wait(0.5)
             except Exception:
-                log.exception("events.failed")
+                log.exception("notifications.failed")
                 pause.wait(0.5)
             finally:
                 self._subscribed.clear()

@@ -86,7 +86,7 @@ class CounterBuffer:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="tally", daemon=True)
+                    self._thread = threading.Thread(target=self._run, name="metrics-flush", daemon=True)
                     self._thread.start()
 
     def _run(self) -> None:
@@ -95,7 +95,7 @@ class CounterBuffer:
             try:
                 self.flush()
             except redis.RedisError:
-                log.exception("tally.failed")
+                log.exception("metrics.flush-failed")
 
 
 class _Filer(Protocol):

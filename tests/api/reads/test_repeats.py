@@ -173,7 +173,7 @@ def test_every_answer_is_a_line_of_the_log(read_service):
 
 def test_every_answer_is_counted(read_service, monkeypatch):
     monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
-    counters = read_service.app.extensions["storage-api-tally"]
+    counters = read_service.app.extensions["storage-api-counters"]
     before = Counter(counters._counts)
     for _ in range(3):
         read_service.get()

@@ -179,7 +179,7 @@ def test_the_document_has_them_apart_and_deprecated(front):
 
 def _metrics(ask):
     """The metrics with all that was counted until now, also by other tests of this process."""
-    ask.service.app.extensions["storage-api-tally"].flush()
+    ask.service.app.extensions["storage-api-counters"].flush()
     return ask.service.app.test_client().get("/metrics").text
 
 
