@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from deploy.dev.advice import about_processes, about_service, log_lines
 from deploy.dev.embedded_redis import (
@@ -44,6 +45,8 @@ from worker.config.settings import BadSettings, Settings, load
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: The file with the address of the API; the client's commands look there, too.
+_API_URL = HOME / "api.url"
 REDIS_WAIT_S = 60
 READY_WAIT_S = 90
 
@@ -124,7 +127,7 @@ class DevServer:
         self.state.save()
         write_private(BACKENDS_FILE, self.backends.subsystems.to_toml())
         # The command line finds the service of its checkout by this file.
-        write_private(HOME / "api.url", f"{self.api_url}\n")
+        write_private(_API_URL, f"{self.api_url}\n")
         write_private(WEBHOOK_SECRETS, json.dumps(self.webhook_secrets))
         write_config(programs(self.ports, redis, sends_webhooks=self.sends_webhooks), self.state.socket)
         url = redis.url if redis else self.environ["SAPI_REDIS_URL"]
@@ -217,7 +220,9 @@ def status() -> None:
     processes = supervisor.processes()
     for process in processes:
         print(f"{process['name']:10} {process['statename']:10} {process['description']}")
-    advice = [*about_processes(processes), *about_service(Ports.chosen(os.environ).api)]
+    # The port with which it was started: the variable need not be set for this command.
+    port = urlsplit(_API_URL.read_text().strip()).port
+    advice = [*about_processes(processes), *about_service(port or 0)]
     print("\n" + ("\n".join(f"! {line}" for line in advice) or "All is well."))
 
 

@@ -19,8 +19,7 @@ _TOP = Path(__file__).resolve().parents[2]
 
 
 def _type(service: Service, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = clean_environment()
-    environment |= {"SAPI_DEV_FOLDER": str(service.folder), "SAPI_PORT": service.url.rpartition(":")[2]}
+    environment = clean_environment(SAPI_DEV_FOLDER=str(service.folder))
     return subprocess.run(
         [sys.executable, "-m", "deploy.dev.devserver", *command],
         cwd=_TOP, env=environment, check=False, capture_output=True, text=True, timeout=100,
@@ -54,6 +53,8 @@ def test_a_drained_worker_is_not_counted_and_said_to_be_drained(service: Service
             assert online() == before - 1
             status = _type(service, "status")
             assert "! worker1 is drained: make resume NODE=worker1" in status.stdout
+            # It knows the port, which is not the usual one, from the start.
+            assert "does not answer" not in status.stdout
             ended = [http.ended(job["id"]) for job in jobs]
             # What ran there ended there; nothing was cut, and the other worker did the rest.
             assert {(job["state"], job["attempt"]) for job in ended} == {("succeeded", 1)}
