@@ -62,7 +62,7 @@ def form_for(accept: str) -> tuple[Encoder, str]:
     """Return the generator of the format that a client accepts (OpenMetrics or Prometheus), and its media type."""
     try:
         return choose_encoder(accept)
-    except (TypeError, ValueError):
+    except TypeError:
         # The version is not a number.
         return choose_encoder("")
 
