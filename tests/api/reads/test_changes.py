@@ -50,6 +50,16 @@ def test_a_new_volume_and_its_path(warm):
     assert warm.get("volumes/filer:/NEW/place", Cache_Control="only-if-cached").json["name"] == "new"
 
 
+def test_a_time_hides_no_change(warm):
+    """Changes that are added to a listing do not change its time."""
+    since = warm.get("volumes").headers["Last-Modified"]
+    assert warm.get("volumes", If_Modified_Since=since).status_code == 304
+    assert warm.get("volumes", If_Modified_Since="Thu, 01 Jan 2026 00:00:00 GMT").status_code == 200
+    assert warm.get("volumes", If_Modified_Since=since, If_None_Match='"another"').status_code == 200
+    warm.change("POST", "volumes/new", {"size_total": 2**30})
+    assert "new" in names(warm.get("volumes", If_Modified_Since=since))
+
+
 def test_a_volume_that_is_gone(warm):
     path = warm.get(V).json["junction_path"]
     warm.change("DELETE", V)

@@ -10,7 +10,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from werkzeug.http import parse_options_header
 
+from api.http.problems import Problem
 from api.reads import collection_response
+from api.reads.page_token import make_token, parse_token
+from worker.jobs.record import ListingVersion
+from worker.listings.repository import ListingState
 
 
 @pytest.fixture
@@ -163,6 +167,16 @@ def test_tokens_that_are_no_good(listed):
     for other in (f"volumes?limit=7&page_token={token}", f"export?limit=7&sort=name&page_token={token}"):
         assert listed.get(other).status_code == 422
     assert listed.get(f"volumes?limit=3&sort=name&page_token={token}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("base_seq", "seq", "start"), [(5, 4, 0), (-1, 0, 0), (0, 2**53, 0), (0, 0, -1), (0, 0, 1.5), (0, 0, True)]
+)
+def test_a_token_that_somebody_made_up_names_no_version(base_seq, seq, start):
+    version = ListingVersion("dummy/volumes", "base", base_seq, seq)
+    token = make_token(ListingState("dummy/volumes", 0, version, 0), "name=a", start)
+    with pytest.raises(Problem, match="damaged"):
+        parse_token(token, "name=a")
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_a_304_too(read_service):
     assert len(read_service.times) == 2
 
 
+def test_what_sets_a_cookie_is_given_to_nobody_else(read_service):
+    app = read_service.another_front_end()
+    app.after_request(lambda response: response.set_cookie("of", "one browser") or response)
+    answers = [read_service.get(app=app) for _ in range(2)]
+    assert [answer.headers["Set-Cookie"] for answer in answers] == ['of="one browser"; Path=/'] * 2
+    assert len(read_service.times) == 2
+
+
 def test_a_change_ends_it_at_once(read_service):
     for number in range(5):
         read_service.get()
