@@ -149,7 +149,18 @@ def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     assert document["status"] == status
     assert document["type"] == f"/problems/{code}"
     assert document["request_id"] == response.headers["X-Request-ID"]
+    # When to send it again is said only of what may go otherwise then.
+    assert document["retryable"] or "Retry-After" not in response.headers
     return document
+
+
+#: Sources of a Content-Security-Policy with which a page loads and sends nothing elsewhere.
+OURS = frozenset({"'self'", "'none'", "data:"})
+
+
+def sources(policy: str) -> set[str]:
+    """The sources that a Content-Security-Policy allows."""
+    return {source for directive in policy.split(";") for source in directive.split()[1:]}
 
 
 def pointers(document: dict[str, Any]) -> list[str]:

@@ -92,12 +92,19 @@ def test_a_charset_does_no_harm(client):
     accepted(client.post(URL, data=b"{}", content_type="application/json; charset=utf-8"))
 
 
-def test_what_takes_no_body_refuses_fields(client):
-    url = f"{URL}/locks/h1"
-    assert pointers(problem(client.put(url, data=b'{"force": true}', headers=JSON), 422, "validation-failed")) == [
-        "/force"
+def test_whatever_takes_no_body_refuses_fields(client):
+    job_id = accepted(client.put(f"{URL}/locks/h1", data=b"{}", headers=JSON)).rpartition("/")[2]
+    names = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h1", "policy": "p", "rule": "h2"}
+    without = [
+        (method, path.format(job_id=job_id, **names))
+        for path, operations in client.get("/openapi.json").json["paths"].items()
+        for method, operation in operations.items()
+        if path.startswith("/v4/") and method in ("post", "put", "patch", "delete") and "requestBody" not in operation
     ]
-    accepted(client.put(url, data=b"{}", headers=JSON))
+    assert len(without) == 9
+    for method, path in without:
+        document = problem(client.open(path, method=method, json={"force": True}), 422, "validation-failed")
+        assert pointers(document) == ["/force"], path
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -117,9 +124,10 @@ def test_a_body_that_broke_off_asks_for_nothing(client, method, body):
     problem(answer, 400, "invalid-request")
 
 
-def test_no_body_in_chunks_is_one_that_broke_off(client):
-    problem(post(client, b"", **{"Transfer-Encoding": "chunked"}), 400, "invalid-request")
-    accepted(client.delete(f"{URL}/snapshots/s1", headers={"Transfer-Encoding": "chunked"}))
+@pytest.mark.parametrize("coding", ["chunked", "Chunked"])
+def test_no_body_in_chunks_is_one_that_broke_off(client, coding):
+    problem(post(client, b"", **{"Transfer-Encoding": coding}), 400, "invalid-request")
+    accepted(client.delete(f"{URL}/snapshots/s1", headers={"Transfer-Encoding": coding}))
 
 
 def test_a_body_comes_as_it_is(client):

@@ -589,9 +589,17 @@ class TestMany:
         paths = [accepted(client.post(f"/v4/filer/volumes/{name}")) for name in ("a", "b", "c")]
         return [path.rpartition("/")[2] for path in reversed(paths)]
 
-    def test_one_that_has_gone_too_far_is_refused(self, client, queued, monkeypatch):
-        monkeypatch.setattr(Jobs, "cancel", lambda *_: CancelResult.TOO_LATE)
-        refused = [{"id": queued.rpartition("/")[2], "code": "job-not-cancellable"}]
+    @pytest.mark.parametrize(
+        ("result", "code"),
+        [
+            (CancelResult.TOO_LATE, "job-not-cancellable"),
+            (CancelResult.SHARED, "job-shared"),
+            (CancelResult.GONE, "job-expired"),
+        ],
+    )
+    def test_one_that_cannot_be_cancelled_is_refused(self, client, queued, monkeypatch, result, code):
+        monkeypatch.setattr(Jobs, "cancel", lambda *_: result)
+        refused = [{"id": queued.rpartition("/")[2], "code": code}]
         assert client.post("/v4/jobs/cancel", json={"state": ["queued"]}).json == {"cancelled": [], "refused": refused}
 
     def test_what_the_filter_names_is_cancelled(self, client, worker, ids):
