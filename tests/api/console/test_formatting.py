@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -75,14 +76,15 @@ def test_capacity_counts_what_is_known():
         {"name": "a", "size_total": 10, "size_used": 4, "aggregate_name": "x"},
         {"name": "b", "size_total": None, "size_used": 1, "aggregate_name": None},
         {"name": "c", "size_total": 10, "size_used": 9, "aggregate_name": "x"},
+        {"name": "d", "size_total": 100, "size_used": 2, "aggregate_name": "y"},
     ]
     capacity = Capacity.of(volumes)
-    assert (capacity.volumes, capacity.total, capacity.used, capacity.nearly_full) == (3, 20, 14, 1)
+    assert (capacity.volumes, capacity.total, capacity.used, capacity.nearly_full) == (4, 120, 16, 1)
     assert [(one.name, one.volumes, one.total, one.used) for one in capacity.aggregates] == [
-        ("x", 2, 20, 13), ("–", 1, 0, 1),
+        ("x", 2, 20, 13), ("y", 1, 100, 2), ("–", 1, 0, 1),
     ]  # fmt: skip
-    assert [bar.label for bar in capacity.fullest] == ["c", "a", "b"]
-    assert [bar.width for bar in capacity.fullest] == [90, 40, 0]
+    assert [bar.label for bar in capacity.fullest] == ["c", "a", "d", "b"]
+    assert [bar.width for bar in capacity.fullest] == [90, 40, 2, 0]
 
 
 def test_only_what_differs_from_the_filled_in_is_changed():
@@ -91,6 +93,7 @@ def test_only_what_differs_from_the_filled_in_is_changed():
         "caching_policy": "", "was-caching_policy": "auto", "qos_policy": "x", "was-qos_policy": "x", "key": "k",
     }  # fmt: skip
     assert changed_fields(fields) == {"size_total": 2**31, "comment": ""}
+    assert changed_fields({"comment": "  ", "was-comment": "old"}) == {"comment": ""}
 
 
 def test_short_times_are_told_in_milliseconds():
@@ -103,18 +106,45 @@ def test_short_times_are_told_in_milliseconds():
     ]
 
 
+class Noon(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        """Noon."""
+        return cls(2026, 1, 1, 12, tzinfo=tz)
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        ("2026-01-01T11:59:59.500000Z", "just now"),
+        ("2026-01-01T11:59:59Z", "1 s ago"),
+        ("2026-01-01T11:00:00+01:00", "2 h ago"),
+        # The clocks of two machines differ.
+        ("2026-01-01T12:00:05Z", "just now"),
+        (None, "–"),
+    ],
+)
+def test_moments_are_told_by_how_long_ago_they_were(monkeypatch, at, text):
+    monkeypatch.setattr(formatting, "datetime", Noon)
+    assert formatting.ago(at) == text
+
+
 def test_the_columns_of_a_day_are_as_high_as_their_jobs():
     now_s = 1_800_000_900
     history = [
         {"from": now_s - 90_000, "at": now_s - 89_000, "succeeded": 99, "failed": 0, "cancelled": 0, "run_s": 1.0},
         {"from": now_s - 43_200, "at": now_s - 42_300, "succeeded": 3, "failed": 1, "cancelled": 0, "run_s": 8.0},
-        {"from": now_s - 900, "at": now_s, "succeeded": 1, "failed": 0, "cancelled": 1, "run_s": 2.0},
+        {"from": now_s - 9, "at": now_s, "succeeded": 1, "failed": 0, "cancelled": 1, "run_s": 2.0},
     ]
     plot = charts.day_plot(history, now_s)
     first, second = plot.columns
     assert (first.good, first.bad, second.good, second.bad) == (75, 25, 25, 0)
     assert (first.run, second.run) == (100, 50)
     assert first.x == 50
+    # One of a few seconds can still be seen.
+    assert (first.width, second.width) == (0.94, 0.5)
     hours = [int(hour[:2]) for hour in plot.hours]
     assert [(later - earlier) % 24 for earlier, later in pairwise(hours)] == [6] * 4
     assert (plot.succeeded, plot.failed, plot.most_jobs, plot.longest_s) == (4, 1, 4, 2)

@@ -6,11 +6,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+import redis
 
 from api.http.problems import Problem
+from api.monitoring import service_status
 from tests.api.front import Front, accepted
 from worker.catalog.operations import Role
 from worker.jobs.query import key_of
@@ -349,6 +352,7 @@ def test_rules_are_added_and_removed_and_a_policy_deleted(client, worker, filled
     worker.carry_out(accepted(client.get("/v4/filer/export/dbs", headers={"Prefer": "respond-async"})))
     page = client.get("/console/filer/export/dbs").text
     assert re.findall(r'name="rule" value="([^"]+)"', page) == ["@dbas", "h1"]
+    assert client.post("/console/filer/policy-actions/add-rule/dbs", data={"rule": "no good"}).status_code == 422
     assert client.post("/console/filer/policy-actions/delete/dbs", data={"confirm": "db"}).status_code == 422
     assert client.post("/console/filer/policy-actions/delete/dbs", data={"confirm": "dbs"}).status_code == 303
 
@@ -398,6 +402,9 @@ def test_what_is_said_of_a_page_is_not_said_of_its_data(client, filled):
     ):
         page = client.get("/console/filer/volumes", headers=header)
         assert (page.status_code, "db01" in page.text) == (200, True), header
+    for rule in ("10.0.0.1", "10.0.0.2"):
+        sent = {"data": {"rule": rule}, "headers": {"Idempotency-Key": "of the page"}}
+        assert client.post("/console/filer/policy-actions/add-rule/default", **sent).status_code == 303
 
 
 def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):
@@ -408,6 +415,15 @@ def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):
             answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
             assert answer.status_code == 422, (action, name)
     assert len(client.get("/v4/jobs").json) == jobs
+
+
+def test_without_redis_the_overview_says_so_and_looks_again(client, monkeypatch):
+    monkeypatch.setattr(service_status, "queues", Mock(side_effect=redis.ConnectionError("Connection refused.")))
+    answer = client.get("/console/")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert "Redis is unavailable" in answer.text
+    # What the page's script waits for.
+    assert "data-until-ready" in answer.text
 
 
 def test_a_worker_that_drains_is_named(front, client):
@@ -463,6 +479,21 @@ class TestFormsOfVolumes:
         assert (
             len(set(re.findall(r'name="key" value="([^"]+)"', client.get(f"/console/filer/{path}").text)) - {key}) == 1
         )
+
+    @pytest.mark.parametrize(
+        ("path", "fields"),
+        [
+            ("volume-actions/snapshot/db01", {"name": "-"}),
+            ("new-volume", {"name": "-"}),
+            ("new-policy", {"name": "-"}),
+            ("snapshot-batch", {"name": "all", "where": "colour=red"}),
+        ],
+    )
+    def test_a_form_that_was_refused_is_still_the_same_request(self, client, filled, path, fields):
+        """It may have been accepted all the same, where Redis went away meanwhile."""
+        page = client.post(f"/console/filer/{path}", data=fields | {"key": "k1"})
+        assert page.status_code == 422
+        assert 'name="key" value="k1"' in page.text
 
     @pytest.mark.parametrize(
         ("action", "fields", "request_"),
