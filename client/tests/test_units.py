@@ -8,6 +8,7 @@ import socket
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlencode
 
 import httpx
@@ -157,6 +158,16 @@ def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> 
     file.path.write_text("{")
     with pytest.raises(ConfigurationError, match="sign in again"):
         file.entries()
+
+
+def test_credentials_that_cannot_be_stored_leave_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = CredentialsFile(tmp_path / "credentials.json")
+    file.store({"profile": "p", "url": "a"})
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        file.store({"profile": "q", "url": "a"})
+    assert [path.name for path in tmp_path.iterdir()] == ["credentials.json"]
+    assert file.entries() == [{"profile": "p", "url": "a"}]
 
 
 @pytest.mark.parametrize(

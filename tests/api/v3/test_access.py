@@ -14,7 +14,7 @@ from api.http.problems import Problem
 from api.turns import Turns
 from api.v3 import access
 from api.v3.settings import V3Settings
-from tests.api.front import ALL
+from tests.api.front import ALL, Front
 from worker.catalog.operations import OPERATIONS, Role
 from worker.config.settings import BadSettings, load
 
@@ -225,6 +225,13 @@ def test_a_refusal_that_is_not_about_roles_stays_what_it_is(monkeypatch, code):
     with pytest.raises(Problem) as refused:
         access.require(Role.USER, "v3_get_volumes")
     assert (refused.value.code, refused.value.detail) == (code, "Later.")
+
+
+def test_who_may_not_be_checked_is_not_taken_for_a_stranger(redis_client, redis_url):
+    """Below /v3 a wrong password counts for nothing; that too many were sent is said all the same."""
+    client = Front(redis_url, auth={"sign_in_network_limit": 1}).stranger()
+    statuses = [client.get("/v3/nope/volumes", auth=("ann", "wrong")).status_code for _ in range(2)]
+    assert statuses == [403, 429]
 
 
 def test_who_sends_a_request_is_known_to_the_turns_before_it_is_worked_on(front, monkeypatch):
