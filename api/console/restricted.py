@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request
 
 from api.console.api_client import call
-from api.console.forms import body_of, field_errors
+from api.console.forms import body_of
 from api.console.pages import page, problem_page, render, to_job
 from worker.catalog.operations import Role
 
@@ -18,7 +18,7 @@ def restricted_volumes(subsystem: str) -> Response:
         return render("reading.html", 202, subsystem=subsystem, what="restricted volumes", job=answer.body)
     if answer.status != 200:  # noqa: PLR2004
         return problem_page(answer)
-    return render("restricted.html", subsystem=subsystem, rows=answer.body, problem=None, errors={})
+    return render("restricted.html", subsystem=subsystem, rows=answer.body, problem=None)
 
 
 @page("/<subsystem>/restricted/<name>", access=Role.UBER_ADMIN, methods=["POST"])
@@ -31,6 +31,9 @@ def reinstate(subsystem: str, name: str) -> Response:
     problem = answer.body if isinstance(answer.body, dict) else {}
     rows = call("GET", f"/v4/{subsystem}/restricted", headers={"Prefer": "wait=5"}).body
     return render(
-        "restricted.html", answer.status, subsystem=subsystem, rows=rows if isinstance(rows, list) else [],
-        problem=problem, errors=field_errors(problem),
-    )  # fmt: skip
+        "restricted.html",
+        answer.status,
+        subsystem=subsystem,
+        rows=rows if isinstance(rows, list) else [],
+        problem=problem,
+    )
