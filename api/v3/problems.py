@@ -57,7 +57,6 @@ def translate(response: Response) -> None:
     response.set_data(as_json(error))
     response.status_code = status
     response.content_type = "application/json"
-    response.headers.pop("WWW-Authenticate", None)
     if code in _RETRY_AFTER:
         response.headers.setdefault("Retry-After", _RETRY_AFTER[code])
 
