@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from api.console import charts, formatting
+from api.console import charts, formatting, wording
 from api.console.capacity import Capacity
 from api.console.forms import body_of, changed_fields, field_errors, parse_size
+from worker.catalog.operations import OPERATIONS
+from worker.catalog.resource_types import POLICIES, VOLUMES
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,20 @@ def test_short_times_are_told_in_milliseconds():
         "2 min",
         "2 h",
     ]
+
+
+@pytest.mark.parametrize(
+    "operation", [operation for operation in OPERATIONS.values() if operation.is_change], ids=lambda each: each.name
+)
+def test_a_job_leads_to_what_it_is_about_unless_that_is_gone(operation):
+    touched = {effect.resource_type: effect.what for effect in operation.effects}
+    kind, collection = ("policy", POLICIES) if POLICIES in touched else ("volume", VOLUMES)
+    job = {"operation": operation.name, "subsystem": "filer", "request": {kind: "x"}}
+    page = {"volume": "volumes", "policy": "export"}[kind]
+    after = "" if touched.get(collection) == "delete" else page
+    assert wording.subject({**job, "state": "succeeded"})["page"] == after
+    for code, left in ((f"no-such-{kind}", ""), ("timed-out", page)):
+        assert wording.subject({**job, "state": "failed", "error": {"code": code}})["page"] == left
 
 
 class Noon(datetime):

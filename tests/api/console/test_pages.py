@@ -35,9 +35,11 @@ class TestVolumes:
     def test_the_next_page_keeps_columns_filter_and_order(self, client, filled, monkeypatch):
         monkeypatch.setattr("api.console.volume_table.ROWS", ("4",))
         query = "columns=name&columns=uuid&sort=-name&filter=name%3D*0*"
-        page = client.get(f"{_VOLUMES}?{query}").text
+        # What is read again is the first page.
+        page = client.get(f"{_VOLUMES}?{query}&refresh=1", headers={"X-Console-Update": "1"}).text
         assert page.count('<th scope="col"') == 2
         link = _query_of(page, "next")
+        assert set(link) == {"columns", "sort", "filter", "page", "page_token"}
         assert (link["columns"], link["sort"], link["filter"]) == (["name", "uuid"], ["-name"], ["name=*0*"])
         second = client.get(_VOLUMES, query_string=link).text
         assert _names(page)[-1] > _names(second)[0]
@@ -199,11 +201,15 @@ class TestJob:
         assert f"{job}/settle" not in client.get(f"/console/jobs/{job}").text
 
     def test_it_leads_to_flower_and_to_its_volume(self, redis_url, redis_client):
-        client = Front(redis_url, flower_url="https://flower.example.org/f").client()
+        front = Front(redis_url, flower_url="https://flower.example.org/f", user_groups=())
+        client = front.client()
         job = accepted(client.post("/v4/filer/volumes/l1", json={})).rpartition("/")[2]
         page = client.get(f"/console/jobs/{job}").text
         assert f'href="https://flower.example.org/f/task/{job}"' in page
         assert 'href="/console/filer/volumes/l1"' in page
+        # Flower lets nobody in who has not signed in.
+        pages = [each.get("/console/").text for each in (client, front.stranger())]
+        assert ['href="https://flower.example.org/f"' in page for page in pages] == [True, False]
 
     def test_a_filter_that_is_none_is_said_at_the_field(self, client):
         answer = client.get("/console/jobs?created_after=yesterday")
@@ -261,6 +267,12 @@ class TestManyJobs:
             redis_client.hset(f"sapi:job:{job_id}", mapping={"requester": "bob", "requester_key": bob})
         fields = self._fields(client.get("/console/job-actions/cancel?all=true&state=queued").text)
         assert "3 jobs cancelled" in client.post("/console/job-actions/cancel", data=fields).text
+
+    def test_all_are_meant_whichever_part_of_the_list_is_shown(self, client, queued):
+        first = client.get("/console/jobs?state=queued&limit=1").text
+        second = client.get("/console/jobs", query_string=_query_of(first, "next")).text
+        forms = [re.findall(r'href="(/console/job-actions/[^"]+)"', each) for each in (first, second)]
+        assert ["Cancel 3 jobs" in client.get(unescape(form)).text for (form,) in forms] == [True, True]
 
     def test_what_came_after_the_page_is_not_meant(self, client, queued):
         fields = self._fields(client.get("/console/job-actions/cancel?state=queued").text)
@@ -415,6 +427,16 @@ def test_what_a_form_names_stays_in_its_place_in_the_address(client, filled):
             answer = client.post(f"/console/filer/volume-actions/{action}/db01", data=fields)
             assert answer.status_code == 422, (action, name)
     assert len(client.get("/v4/jobs").json) == jobs
+
+
+def test_a_row_says_of_a_job_what_its_page_does_not(client, filled):
+    def targets(path: str) -> list[str]:
+        return re.findall(r'<td class="break minor">([^<]*)</td>', client.get(path).text)
+
+    assert {"filer/volumes/db01", "filer/volumes/db01/snapshots/first"} <= set(targets("/console/jobs"))
+    assert set(targets("/console/filer/volumes/db01")) == {
+        "", "snapshots/first", "snapshots/second", "locks/host1.example.org",
+    }  # fmt: skip
 
 
 def test_without_redis_the_overview_says_so_and_looks_again(client, monkeypatch):

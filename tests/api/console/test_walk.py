@@ -101,11 +101,13 @@ def _front_of(roles: tuple[Role, ...], front: Front, open_front: Front) -> tuple
 
 @pytest.mark.parametrize("roles", _CALLERS, ids=_name_of)
 def test_links_lead_where_one_may_go_and_nowhere_else(
-    front: Front, open_front: Front, full: str, roles: tuple[Role, ...]
+    front: Front, open_front: Front, full: str, roles: tuple[Role, ...], audit: Callable[[], list[dict[str, Any]]]
 ) -> None:
     _, client = _front_of(roles, front, open_front)
     crawl = Crawl(client).follow("/console/")
     assert crawl.broken == []
+    # Nor do pages ask for what their reader may not see.
+    assert [line for line in audit() if not line["allowed"]] == []
     assert {("GET", as_one(rule)) for rule in crawl.rules} <= routes_of(front)
     has = roles or (Role.USER,)
     pages = {
