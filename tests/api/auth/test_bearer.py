@@ -157,7 +157,10 @@ BAD = {
     "kid that is a path": lambda p: p.token(key=OctKey.import_key("x" * 32), header={"alg": "HS256", "kid": "../../x"}),
     "an ID token": lambda p: p.token(header={"typ": "JWT"}, nonce="n", at_hash="x"),
     "an ID token without a hash": lambda p: p.token(header={"typ": "JWT"}, nonce="n", groups=ADMINS),
-    "Keycloak's refresh token": lambda p: p.token(header={"typ": "JWT"}, typ="Refresh", groups=ADMINS),
+    **{
+        f"Keycloak's {kind} token": lambda p, kind=kind: p.token(header={"typ": "JWT"}, typ=kind, groups=ADMINS)
+        for kind in ("ID", "Refresh", "Offline", "Logout")
+    },
     "bound to a key": lambda p: p.token(cnf={"jkt": "x"}, groups=ADMINS),
     "nested too deeply": nested,
     "a name that is another line": lambda p: p.token(preferred_username="a\r\nb", sub="\x1b[31madam"),

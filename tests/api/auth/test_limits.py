@@ -36,6 +36,7 @@ def test_too_many_changes_are_refused(redis_client):
     refused = answers[3]
     assert refused.get_json()["code"] == "rate-limited"
     assert 0 < int(refused.headers["Retry-After"]) <= 3601
+    assert refused.headers["X-RateLimit-Reset"] == refused.headers["Retry-After"]
     assert "Retry-After" not in answers[0].headers
 
 

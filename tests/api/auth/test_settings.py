@@ -169,11 +169,16 @@ class TestNamesOfThePredecessor:
         assert settings.basic_auth_password.get_secret_value() == "new-password"
         assert settings.oauth_token_url == "https://new.example.org/token"
 
-    def test_the_start_says_that_they_are_read(self, environment, caplog):
+    @pytest.mark.parametrize("in_file", [False, True])
+    def test_the_start_says_that_they_are_read(self, environment, caplog, tmp_path, in_file):
         environment.setenv("SAPI_BASIC_AUTH_USERNAME", "new-user")
+        if in_file:
+            (tmp_path / "password").write_text("new-password")
+            environment.setenv("SAPI_BASIC_AUTH_PASSWORD_FILE", str(tmp_path / "password"))
         _warn(load(AuthSettings))
         warnings = [
             record.getMessage() for record in caplog.records if "is read in the place of" in record.getMessage()
         ]
-        assert sorted(line.split()[0] for line in warnings) == ["BASIC_AUTH_PASSWORD", "SAPI_OAUTH_ACCESS_TOKEN_URL"]
+        others = [] if in_file else ["BASIC_AUTH_PASSWORD"]
+        assert sorted(line.split()[0] for line in warnings) == [*others, "SAPI_OAUTH_ACCESS_TOKEN_URL"]
         assert "old-password" not in caplog.text

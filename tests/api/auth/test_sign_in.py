@@ -247,6 +247,8 @@ class TestTroubles:
 
         assert code_of(answer) == (503, "sign-in-unavailable")
         assert "SAPI_OAUTH_CLIENT_ID" in answer.get_json()["detail"]
+        # Sending it again sets nothing.
+        assert answer.get_json()["retryable"] is False
 
     def test_the_provider_is_away(self, client, provider):
         link = callback_of(client, "adam")
