@@ -17,11 +17,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_events_are_read_however_they_are_cut_into_pieces(size):
-    text = b'id: 1\n\n: hello\r\nid: 2\r\n\r\nevent: job\nid: 3\ndata: {"id":\ndata: "x"}\n\n'
+    text = b'id: 1\n\n: hello\r\nevent: job\r\nid: 2\r\ndata: {"id": "w"}\r\n\r\n'
+    text += b'event: job\nid: 3\ndata: {"id":\ndata: "x"}\n\n'
     text += b"event: gap\nid: 4\ndata: {}\n\n: still here\n\nid: 5"
     parser = EventParser("0")
     events = [event for at in range(0, len(text), size) for event in parser.feed(text[at : at + size])]
     assert [(event.id, event.kind, event.job and event.job.id) for event in events] == [
+        ("2", "job", "w"),
         ("3", "job", "x"),
         ("4", "gap", None),
     ]

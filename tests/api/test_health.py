@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 
 from tests.api.front import Front, accepted, problem
 
@@ -55,6 +56,15 @@ def test_figures(front, client, worker):
         in text
     )
     assert 'sapi_queue_jobs{queue="filer.write"} 1.0' in text
+
+
+def test_only_probes_that_fail_are_in_the_log(front, alone, redis_client):
+    with structlog.testing.capture_logs() as logged:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert front.stranger().get(path).status_code == 200
+        assert [alone.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 503]
+    requests = [(line["path"], line["status"]) for line in logged if line["event"] == "request"]
+    assert requests == [("/readyz", 503)]
 
 
 def test_redis_that_goes_after_it_was_probed_is_away(front, redis_client, monkeypatch):

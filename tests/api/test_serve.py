@@ -1,0 +1,28 @@
+"""What the server's command line arranges before it starts."""
+
+from __future__ import annotations
+
+from resource import RLIM_INFINITY, RLIMIT_NOFILE
+from unittest.mock import Mock
+
+import pytest
+
+from api import serve
+
+
+@pytest.mark.parametrize(
+    ("allowed", "most", "limit"),
+    [
+        (1024, RLIM_INFINITY, 16_384),
+        (1024, 524_288, 16_384),
+        (1024, 4096, 4096),
+        (20_000, 524_288, None),
+        (RLIM_INFINITY, RLIM_INFINITY, None),
+    ],
+)
+def test_it_asks_for_as_many_files_as_it_needs(monkeypatch, allowed, most, limit):
+    set_limit = Mock()
+    monkeypatch.setattr(serve.resource, "getrlimit", lambda _kind: (allowed, most))
+    monkeypatch.setattr(serve.resource, "setrlimit", set_limit)
+    serve._allow_many_files()
+    assert [call.args for call in set_limit.call_args_list] == ([(RLIMIT_NOFILE, (limit, most))] if limit else [])
