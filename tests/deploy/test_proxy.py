@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -18,18 +17,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
-import annotated_types
 import pytest
 
 from api.settings import ApiSettings
-from api.v3.settings import V3Settings
 from deploy.dev.embedded_redis import free_port
 from tests.deploy.stack import ROOT
+from tests.deploy.test_proxy_limits import CONFIG
 
 pytestmark = pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not here: the proxy is not tried")
 CLIENTS = 300
-CONFIG = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
-_SECONDS = {"s": 1, "m": 60}
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -165,45 +161,6 @@ def test_a_crowd_that_asks_for_readiness_costs_the_api_one_request_a_second(port
     assert not [headers for _, headers, _ in responses if "X-Request-ID" in headers]
     assert 1 <= Echo.requests["/readyz"] <= time.monotonic() - began + 2
     assert set(Echo.requests) & {f"/readyz?{number}" for number in range(40)} == set()
-
-
-def test_a_change_that_an_api_process_may_have_seen_goes_to_no_other() -> None:
-    # With `non_idempotent` nginx would send also what changes something again.
-    assert [line.split()[1:] for line in CONFIG.splitlines() if "proxy_next_upstream " in line] == [
-        ["error", "timeout;"]
-    ]
-
-
-def seconds(directive: str) -> int:
-    """How long, by the configuration."""
-    (value,) = re.findall(rf"^\s*{directive} (?:any )?(\d+[sm]);", CONFIG, re.MULTILINE)
-    return int(value[:-1]) * _SECONDS[value[-1]]
-
-
-def test_slow_clients_have_the_time_that_the_manual_says() -> None:
-    manual = " ".join((ROOT / "docs/deployment.md").read_text("utf-8").split())
-    documented = re.search(
-        r"A head must come within (\d+) seconds, and of a body, and of a reader, something every (\d+) s", manual
-    )
-    assert documented
-    head_s, part_s = map(int, documented.groups())
-    assert seconds("client_header_timeout") == head_s
-    assert seconds("client_body_timeout") == seconds("send_timeout") == part_s
-    assert "asked at most once a second" in manual
-    assert seconds("proxy_cache_valid") == 1
-
-
-def test_the_api_ends_every_request_before_the_proxy_does_and_one_that_is_gone_is_left_at_once() -> None:
-    longest_s = {
-        field: limit.le
-        for settings, field in ((ApiSettings, "max_wait"), (V3Settings, "v3_wait"))
-        for limit in settings.model_fields[field].metadata
-        if isinstance(limit, annotated_types.Le)
-    }
-    assert len(longest_s) == 2
-    assert all(float(str(limit)) < seconds("proxy_read_timeout") for limit in longest_s.values())
-    # Clients are told within a second or so that nobody is there: three are tried.
-    assert seconds("proxy_connect_timeout") <= 2
 
 
 def test_a_body_that_the_api_can_take_reaches_it(port: int) -> None:

@@ -1,0 +1,90 @@
+"""The configuration of nginx, as it is written: its limits are those of the manual and of the API."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import annotated_types
+
+from api.settings import ApiSettings
+from api.v3.settings import V3Settings
+from tests.deploy.stack import ROOT
+from worker.catalog.problem_types import PROBLEM_TYPES
+
+CONFIG = (ROOT / "deploy/proxy/nginx.conf").read_text("utf-8")
+_SECONDS = {"s": 1, "m": 60}
+
+
+def test_a_change_that_an_api_process_may_have_seen_goes_to_no_other() -> None:
+    # With `non_idempotent` nginx would send also what changes something again.
+    assert [line.split()[1:] for line in CONFIG.splitlines() if "proxy_next_upstream " in line] == [
+        ["error", "timeout;"]
+    ]
+
+
+def seconds(directive: str) -> int:
+    """How long, by the configuration."""
+    (value,) = re.findall(rf"^\s*{directive} (?:any )?(\d+[sm]);", CONFIG, re.MULTILINE)
+    return int(value[:-1]) * _SECONDS[value[-1]]
+
+
+def test_slow_clients_have_the_time_that_the_manual_says() -> None:
+    manual = " ".join((ROOT / "docs/deployment.md").read_text("utf-8").split())
+    documented = re.search(
+        r"A head must come within (\d+) seconds, and of a body, and of a reader, something every (\d+) s", manual
+    )
+    assert documented
+    head_s, part_s = map(int, documented.groups())
+    assert seconds("client_header_timeout") == head_s
+    assert seconds("client_body_timeout") == seconds("send_timeout") == part_s
+    assert "asked at most once a second" in manual
+    assert seconds("proxy_cache_valid") == 1
+
+
+def test_the_api_ends_every_request_before_the_proxy_does_and_one_that_is_gone_is_left_at_once() -> None:
+    longest_s = {
+        field: limit.le
+        for settings, field in ((ApiSettings, "max_wait"), (V3Settings, "v3_wait"))
+        for limit in settings.model_fields[field].metadata
+        if isinstance(limit, annotated_types.Le)
+    }
+    assert len(longest_s) == 2
+    assert all(float(str(limit)) < seconds("proxy_read_timeout") for limit in longest_s.values())
+    # Clients are told within a second or so that nobody is there: three are tried.
+    assert seconds("proxy_connect_timeout") <= 2
+
+
+#: What nginx answers by itself, with the status that it sends.
+PROBLEMS = [(int(status), json.loads(text)) for status, text in re.findall(r"return (\d+) '(\{.*\})'", CONFIG)]
+
+
+def test_its_problems_are_those_of_the_api() -> None:
+    coded = [problem for _, problem in PROBLEMS if "code" in problem]
+    assert len(coded) >= 5
+    for problem in coded:
+        kind = PROBLEM_TYPES[problem["code"]]
+        expected = (f"/problems/{problem['code']}", kind.title, kind.status)
+        assert (problem["type"], problem["title"], problem["status"]) == expected
+    assert {problem["type"] for _, problem in PROBLEMS if problem not in coded} == {"about:blank"}
+    assert all(status == problem["status"] for status, problem in PROBLEMS)
+
+
+def test_whatever_nginx_refuses_has_a_problem_that_says_its_limit() -> None:
+    (body_mib,) = re.findall(r"client_max_body_size (\d+)m;", CONFIG)
+    (head_kib,) = re.findall(r"large_client_header_buffers \d+ (\d+)k;", CONFIG)
+    (headers,) = re.findall(r"max_headers (\d+);", CONFIG)
+    expected = {
+        400: [],
+        408: [f"within {seconds('client_header_timeout')} seconds"],
+        413: [f"larger than {body_mib} MiB"],
+        414: [f"longer than {head_kib} KiB"],
+        # nginx has a status of its own for heads that are too large.
+        494: [f"more than {headers}", f"longer than {head_kib} KiB"],
+        502: [], 503: [], 504: [],
+    }  # fmt: skip
+    pages = re.findall(r"error_page ([\d ]+?)(?: =\d+)? /proxy-errors/(\d+);", CONFIG)
+    located = {int(status): int(location) for statuses, location in pages for status in statuses.split()}
+    assert located.keys() == expected.keys()
+    details = {status: problem["detail"] for status, problem in PROBLEMS}
+    assert all(words in details[located[status]] for status, texts in expected.items() for words in texts)
