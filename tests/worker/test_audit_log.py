@@ -58,9 +58,10 @@ def test_a_stranger_writes_so_many_lines_and_the_others_are_counted(log: Log):
     assert len(log.lines()) == 4
 
 
-def test_a_claimed_name_is_no_other_source(log: Log):
+@pytest.mark.parametrize("reason", ["unauthenticated", "rate-limited", "sign-in-unavailable"])
+def test_a_claimed_name_is_no_other_source(log: Log, reason: str):
     for number in range(50):
-        log.write(who=f"user{number}", auth_method="basic", **REFUSED)
+        log.write(who=f"user{number}", auth_method="basic", allowed=False, reason=reason)
     assert len(log.lines()) == 2
 
 

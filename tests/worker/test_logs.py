@@ -60,3 +60,17 @@ def test_a_newline_begins_no_line():
 def test_what_is_less_severe_is_not_said():
     lines = logged("log.info('no'); logging.getLogger('x').info('no'); log.warning('yes')", "WARNING")
     assert [line["event"] for line in lines] == ["yes"]
+
+
+@pytest.mark.parametrize(("level", "said"), [("INFO", ["WARNING", "ERROR"]), ("ERROR", ["ERROR"])])
+def test_celery_s_lines_for_each_message_are_left_out(level: str, said: list[str]):
+    program = (
+        "for name in ('celery.worker.strategy', 'celery.app.trace', 'celery.worker'):\n"
+        "    for severity in ('INFO', 'WARNING', 'ERROR'):\n"
+        "        logging.getLogger(name).log(getattr(logging, severity), severity)"
+    )
+    lines = logged(program, level)
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        assert [line["event"] for line in lines if line["logger"] == name] == said
+    others = [line["event"] for line in lines if line["logger"] == "celery.worker"]
+    assert others == (["INFO", *said] if level == "INFO" else said)

@@ -63,6 +63,15 @@ def test_a_secret_s_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: p
         load(Settings)
 
 
+def test_white_space_around_a_secret_in_a_file_is_left_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "redis_url").write_text(" \tredis://127.0.0.1:6379/7 \r\n\n")
+    monkeypatch.delenv("SAPI_REDIS_URL", raising=False)
+    for variable, path in (("SAPI_SECRETS_DIR", tmp_path), ("SAPI_REDIS_URL_FILE", tmp_path / "redis_url")):
+        monkeypatch.setenv(variable, str(path))
+        assert load(Settings).redis_url.get_secret_value() == "redis://127.0.0.1:6379/7"
+        monkeypatch.delenv(variable)
+
+
 def test_a_copy_may_be_kept_no_longer_than_it_is_fresh():
     assert load(Settings, cache_fresh=60, cache_keep=60).cache_stale == 3600
 
@@ -102,6 +111,7 @@ def test_a_client_is_the_last_that_no_proxy_wrote_of_itself():
     assert client_address("192.0.2.1", chain, networks) == "192.0.2.1"
     assert client_address("2001:db8::7", "203.0.113.9, nonsense", networks) == "2001:db8::7"
     assert client_address("10.0.0.9", "", networks) == "10.0.0.9"
+    assert client_address("fe80::1%eth0", "203.0.113.9", parse_networks(["fe80::/10"])) == "203.0.113.9"
 
 
 def test_values_that_orjson_does_not_take_are_json_all_the_same():

@@ -60,7 +60,7 @@ def client_address(peer: str, forwarded_for: str, networks: Sequence[Network], h
 
 def _parse(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        parsed = ipaddress.ip_address((address or "").split("%")[0])
+        parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return None
     return getattr(parsed, "ipv4_mapped", None) or parsed
