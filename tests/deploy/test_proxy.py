@@ -29,7 +29,7 @@ CLIENTS = 300
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with the request's own target and headers; a stream gives its second part when the test says so."""
+    """Answers with the request's own target and headers; of a stream its second part, and /readyz, on demand."""
 
     protocol_version = "HTTP/1.1"
     go_on = threading.Event()
@@ -46,6 +46,8 @@ class Echo(BaseHTTPRequestHandler):
             self.wfile.write(b"event: job\n\n")
             self.go_on.wait(60)
             return
+        if self.path == "/readyz":
+            self.go_on.wait(60)
         body = json.dumps({"path": self.path, "headers": dict(self.headers)}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -102,16 +104,29 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         server.server_close()
 
 
-def answer_to(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(request)
+def sent(port: int, request: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection.sendall(request)
+    return connection
+
+
+def answer_on(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    with connection:
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         return answer.status, dict(answer.getheaders()), answer.read()
 
 
+def answer_to(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    return answer_on(sent(port, request))
+
+
+def question(target: str) -> bytes:
+    return f"GET {target} HTTP/1.1\r\nHost: storage.example.org\r\nConnection: close\r\n\r\n".encode()
+
+
 def get(port: int, target: str) -> tuple[int, dict[str, str], bytes]:
-    return answer_to(port, f"GET {target} HTTP/1.1\r\nHost: storage.example.org\r\nConnection: close\r\n\r\n".encode())
+    return answer_to(port, question(target))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +170,10 @@ def test_what_is_for_the_inside_is_not_passed(port: int, target: str) -> None:
 def test_a_crowd_that_asks_for_readiness_costs_the_api_one_request_a_second(port: int) -> None:
     began = time.monotonic()
     targets = ["/readyz", "//readyz", "/%72eadyz", *(f"/readyz?{number}" for number in range(40))]
-    responses = [get(port, target) for target in targets]
+    Echo.go_on.clear()
+    crowd = [sent(port, question(target)) for target in targets]
+    Echo.go_on.set()
+    responses = [answer_on(each) for each in crowd]
     assert {status for status, _, _ in responses} == {200}
     assert {json.loads(body)["path"] for _, _, body in responses} == {"/readyz"}
     assert not [headers for _, headers, _ in responses if "X-Request-ID" in headers]
