@@ -229,3 +229,22 @@ def test_every_operation_is_in_it(bench: Bench):
         job_id = bench.accept(name)
         statuses, _ = bench.jobs.find(JobFilter(operations=(name,)), JobScope("ann"), 9)
         assert [status.job.id for status in statuses] == [job_id]
+
+
+def test_a_batch_is_found_like_its_members(bench: Bench):
+    members = [replace(bench.new("create_snapshot"), requester="bob", requester_id="id of bob")]
+    batch_id = bench.batches.accept(replace(bench.new_batch(members), requester="bob"))[1]
+    (member,) = bench.members(batch_id)
+    everybody = JobScope(everybody=True)
+    searches = [
+        (JobFilter(requested_by="bob"), everybody),
+        (JobFilter(requested_by="bob", states=(State.QUEUED,)), everybody),
+        (JobFilter(requested_by="bob", operations=("batch", "create_snapshot")), everybody),
+        (JobFilter(requested_by="bob", subsystem="filer"), everybody),
+        (JobFilter(), JobScope(requester="id of bob")),
+        (JobFilter(), JobScope(roles=frozenset({Role.ADMIN}))),
+    ]
+    for job_filter, scope in searches:
+        found = [job_status.job.id for job_status in bench.jobs.find(job_filter, scope, 10)[0]]
+        assert sorted(found) == sorted([batch_id, member.id]), (job_filter, scope)
+    assert bench.jobs.find(JobFilter(requested_by="ann"), everybody, 10) == ([], None)
