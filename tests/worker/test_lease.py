@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from storage_backends.journal import Cancelled, LeaseLost, TimedOut
+from storage_backends.journal import Cancelled, Interrupted, LeaseLost, ShuttingDown, TimedOut
 from tests.worker.bench import PREFIX, Bench
 from worker.execution.claims import Completion
 from worker.execution.lease import Lease
@@ -27,6 +28,40 @@ def test_that_it_is_to_be_cancelled(bench: Bench):
     assert lease.cancel_requested
     with pytest.raises(Cancelled):
         lease.checkpoint()
+
+
+class Patient(threading.Event):
+    """An event that is awaited for long, whatever the time limit, and says that it is awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_awaited = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002
+        self.is_awaited.set()
+        return super().wait(20)
+
+
+@pytest.mark.parametrize(
+    ("tell", "reason"), [(Lease.cancel, Cancelled), (Lease.lose, LeaseLost), (Lease.drain, ShuttingDown)]
+)
+def test_a_driver_that_waits_is_woken_at_once(bench: Bench, tell: Callable[[Lease], None], reason: type[Interrupted]):
+    node = bench.node()
+    lease = node.claim(bench.accept("create_volume"))
+    lease._wake = wake = Patient()
+    woken = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(reason):
+            lease.wait(60)
+        woken.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    assert wake.is_awaited.wait(20)
+    if reason is ShuttingDown:
+        node.drain.set()
+    tell(lease)
+    assert woken.wait(10)
 
 
 def test_that_what_was_sent_goes_on_though_it_is_to_be_cancelled(bench: Bench):

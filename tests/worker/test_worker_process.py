@@ -13,6 +13,7 @@ from storage_backends.base import StorageBackend
 from storage_backends.configuration.subsystems import Subsystem, Subsystems
 from storage_backends.journal import ShuttingDown
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.test_lease import Patient
 from worker import health_report
 from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import BATCH, QueueClass
@@ -215,6 +216,7 @@ def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs
     runtime.maintenance._turn(0)
     lease = runtime.runner._claims.claim(bench.accept("get_volume"))
     assert isinstance(lease, Lease)
+    lease._wake = wake = Patient()
     stopped = threading.Event()
 
     def wait() -> None:
@@ -224,8 +226,9 @@ def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs
 
     waiting = threading.Thread(target=wait)
     waiting.start()
+    assert wake.is_awaited.wait(20)
     runtime.begin_drain()
-    assert stopped.wait(20)
+    assert stopped.wait(10)
     waiting.join()
     assert bench.client.zrange(f"{PREFIX}workers:{SUBSYSTEM}.write", 0, -1) == []
     assert bench.client.zrange(f"{PREFIX}draining", 0, -1) == [b"test@host"]
