@@ -219,7 +219,7 @@ def _wait_for(client: redis.Redis) -> None:
         try:
             check_address(client)
             client.ping()
-        except (*REDIS_UNAVAILABLE, redis.ResponseError) as exc:
+        except REDIS_UNAVAILABLE as exc:
             if not is_reported:
                 log.warning("redis.unavailable", error=type(exc).__name__, detail=explain(exc), hint="waiting for it")
                 is_reported = True

@@ -37,7 +37,7 @@ class Patient(threading.Event):
         super().__init__()
         self.is_awaited = threading.Event()
 
-    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002
+    def wait(self, timeout: float | None = None) -> bool:
         self.is_awaited.set()
         return super().wait(20)
 

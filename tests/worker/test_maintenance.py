@@ -226,11 +226,12 @@ class Memory:
 
     def __init__(self) -> None:
         self.used, self.limit, self.asked = 50, 200, 0
+        self.error: redis.RedisError | None = None
 
     def info(self, _section: str) -> dict[str, int]:
         self.asked += 1
-        if self.used < 0:
-            raise redis.ConnectionError("away")
+        if self.error:
+            raise self.error
         return {"used_memory": self.used, "maxmemory": self.limit}
 
 
@@ -245,9 +246,12 @@ def test_memory_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch):
     assert (memory.used_percent(), client.asked) == (25, 1)
     clock[0] += 0.1
     assert (memory.used_percent(), client.asked) == (50, 2)
-    for client.used, client.limit in ((100, 0), (-1, 200)):
+    # Without a limit, and while Redis does not say.
+    errors = (None, redis.ConnectionError("away"), redis.exceptions.NoPermissionError("no"))
+    for client.limit, client.error in zip((0, 200, 200), errors, strict=True):
         clock[0] += 1
         assert memory.used_percent() == 0
+    assert client.asked == 5
 
 
 def test_the_health_of_a_storage_system_is_published(bench: Bench):

@@ -72,7 +72,7 @@ def test_a_wrong_password_is_a_wrong_setting_and_a_redis_that_is_away_is_not(red
 
 
 def test_a_worker_waits_for_a_redis_that_is_away_or_refuses_for_now(monkeypatch: pytest.MonkeyPatch):
-    errors: list[Exception | None] = [None, redis.ConnectionError("away"), None, redis.ResponseError("MASTERDOWN")]
+    errors: list[Exception | None] = [None, redis.ConnectionError("away"), None, WriteRefused("MASTERDOWN")]
     pauses_s: list[float] = []
 
     def ping() -> None:

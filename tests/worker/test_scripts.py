@@ -7,7 +7,7 @@ import redis
 
 from tests.worker.bench import PREFIX
 from worker.config.settings import Settings, load
-from worker.store.client import REDIS_UNAVAILABLE, ReplyLost, connect
+from worker.store.client import REDIS_UNAVAILABLE, ReplyLost, WriteRefused, connect
 from worker.store.scripts import JobScripts
 
 
@@ -68,4 +68,14 @@ def test_also_the_answer_of_a_redis_that_has_forgotten_them_can_be_lost(scripts,
 
     monkeypatch.setattr(type(scripts._client), "parse_response", answer)
     with pytest.raises(ReplyLost):
+        scripts.worker_heartbeat("node", {"queue": 8})
+
+
+@pytest.mark.parametrize("error", [redis.BusyLoadingError("loading"), WriteRefused("MISCONF")])
+def test_whoever_says_why_not_has_not_carried_it_out(scripts, monkeypatch, error):
+    def answer(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(type(scripts._client), "parse_response", answer)
+    with pytest.raises(type(error)):
         scripts.worker_heartbeat("node", {"queue": 8})

@@ -8,6 +8,8 @@ from typing import Any
 
 import redis
 
+from worker.store.client import by_state
+
 
 @contextmanager
 def borrowed_connection(pool: Any) -> Iterator[Any]:
@@ -20,8 +22,8 @@ def borrowed_connection(pool: Any) -> Iterator[Any]:
     connection = pool.get_connection()
     try:
         yield connection
-    except redis.ResponseError:
-        raise
+    except redis.ResponseError as error:
+        raise by_state(error) from None
     except BaseException:
         connection.disconnect()
         raise

@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
@@ -38,8 +39,14 @@ class UnsafeRedis(RuntimeError):
     """This Redis would lose accepted jobs; the message says what to change."""
 
 
-#: Error codes with which Redis refuses writes because of its state (full disk, too few replicas, a busy script).
-_REFUSALS = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "BUSY ", "CLUSTERDOWN", "TRYAGAIN")
+#: Error codes with which Redis refuses commands because of its state (full disk, too few replicas, a busy script).
+_REFUSALS = ("MISCONF", "NOREPLICAS", "BUSY")
+#: Those that redis-py raises as classes of their own, without the code in the message.
+_REFUSAL_CLASSES: dict[type[redis.RedisError], str] = {
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+}
 
 
 #: Descriptions of redis-py's error classes, whose own messages may contain host names.
@@ -79,16 +86,33 @@ def explain(error: Exception) -> str:
     return "it cannot be reached"
 
 
-class _Client(redis.Redis):
-    """A client that raises WriteRefused where Redis refuses a write because of its state."""
+def by_state(error: redis.ResponseError) -> redis.RedisError:
+    """Return WriteRefused where Redis refuses because of its state; any other error as it is."""
+    if type(error) in _REFUSAL_CLASSES:
+        return WriteRefused(f"{_REFUSAL_CLASSES[type(error)]} {error}")
+    return WriteRefused(str(error)) if str(error).partition(" ")[0] in _REFUSALS else error
+
+
+class _Refusable:
+    """Raises WriteRefused where Redis refuses a command because of its state."""
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        client: Any = super()
         try:
-            return super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
-        except redis.ResponseError as exc:
-            if str(exc).startswith(_REFUSALS):
-                raise WriteRefused(str(exc)) from None
-            raise
+            return client.parse_response(connection, command_name, **options)
+        except redis.ResponseError as error:
+            raise by_state(error) from None
+
+
+class _Pipeline(_Refusable, Pipeline):
+    """The pipelines of these clients; redis-py's own do not call the client's `parse_response`."""
+
+
+class _Client(_Refusable, redis.Redis):
+    """A client whose commands and pipelines raise WriteRefused."""
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        return _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 def connect(settings: Settings, *, command_timeout_s: float | None = None, connections: int = 2100) -> redis.Redis:
@@ -178,8 +202,7 @@ def check_address(client: redis.Redis) -> None:
     except REDIS_UNAVAILABLE:
         return
     except redis.ResponseError as error:
-        if not str(error).startswith(_REFUSALS):
-            raise BadSettings(f"SAPI_REDIS_URL: {explain(error)}") from None
+        raise BadSettings(f"SAPI_REDIS_URL: {explain(error)}") from None
 
 
 def check_redis(client: redis.Redis) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import redis
 
+from worker.store.client import by_state
+
 #: How many idle connections are kept here; others go back to the client's pool.
 _MAX_IDLE = 32
 
@@ -55,10 +57,12 @@ class PipelinedReads:
         try:
             connection.send_packed_command(commands)
             replies = tuple([connection.read_response() for _ in range(count)])
-        except BaseException:
+        except BaseException as error:
             # Unread replies would answer the next command.
             connection.disconnect()
             self._pool.release(connection)
+            if isinstance(error, redis.ResponseError):
+                raise by_state(error) from None
             raise
         self._keep(connection)
         return replies
