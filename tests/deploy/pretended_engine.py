@@ -36,11 +36,12 @@ SERVICES = {"worker": "worker", "worker-list": "worker", "flower": "worker", "ap
 
 @dataclass
 class Image:
-    """An image: its release, what a front end tells at /healthz, which services crash, and which stay as they start."""
+    """An image: its release, what a front end tells at /healthz, which services crash (as `crashed`) or stay so."""
 
     release: str
     reported_release: str = ""
     crashing: frozenset[str] = frozenset()
+    crashed: str = "restarting/unhealthy/1"
     slow: frozenset[str] = frozenset()
 
 
@@ -159,9 +160,7 @@ class Engine:
             case ["config"]:
                 output = self._rendered(environment)
             case ["ps", "--quiet", service]:
-                output = "".join(
-                    f"{name}\n" for name, container in self.containers.items() if container.service == service
-                )
+                output = "".join(f"{name}\n" for name in self._of(service))
             case ["exec", "-T", "redis", "cat", _]:
                 output = "users\n"
             case _:
@@ -233,7 +232,7 @@ class Engine:
         image = "redis:8" if service == "redis" else _image_of(SERVICES[service], self.dotenv | environment)
         made = self.containers[name] = Container(name, service, image)
         if service != "redis" and (service in self._image(image).crashing or environment.get("SAPI_LEASE") == "soon"):
-            made.state = "restarting/unhealthy/1"
+            made.state = self._image(image).crashed
         return made
 
     def _image(self, name: str) -> Image:

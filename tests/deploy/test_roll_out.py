@@ -116,6 +116,14 @@ def test_what_does_not_become_ready_changes_nothing(
     assert engine.killed == []
 
 
+def test_what_ended_once_and_is_well_at_the_moment_is_not_ready(engine: Engine, roll_out: RollOut) -> None:
+    image, before = engine.images["storage-api/worker:0.2.0"], dict(engine.containers)
+    image.crashing, image.crashed = frozenset({"worker-list"}), "running/healthy/1"
+    done = roll_out("0.2.0")
+    assert (done.returncode, engine.containers) == (1, before)
+    assert "last words of worker-list" in done.stdout
+
+
 def test_a_release_may_bring_another_docker_compose_file(engine: Engine, roll_out: RollOut) -> None:
     """The container of the service ``secrets`` is of the old one, and is not started again as it is."""
     engine.files = "of 0.2.0"
