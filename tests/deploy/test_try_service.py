@@ -15,7 +15,11 @@ from deploy.image import try_service
 
 #: What a front end answers, by the beginning of request and path.
 Answers = dict[str, tuple[int, Any]]
-_READY = {"status": "ready", "queues": {"dummy.write": {"workers_online": 1}}, "subsystems": {"dummy": {}}}
+_READY: dict[str, Any] = {
+    "status": "ready",
+    "queues": {"dummy.write": {"workers_online": 1}},
+    "subsystems": {"dummy": {}},
+}
 GOOD: Answers = {
     "GET /readyz": (200, _READY),
     "GET /healthz": (200, {"version": "1.2.3"}),
@@ -84,7 +88,11 @@ def test_a_service_that_works_passes(url: str, version: str, capsys: pytest.Capt
     [
         ("GET /healthz", (200, {"version": "1.2.2"}), "not v1.2.3"),
         ("GET /readyz", (503, _READY), "readyz: 503"),
-        ("GET /readyz", (200, {**_READY, "queues": {"dummy.list": {"workers_online": 0}}}), "readyz: 200"),
+        (
+            "GET /readyz",
+            (200, {**_READY, "queues": {**_READY["queues"], "dummy.list": {"workers_online": 0}}}),
+            "readyz: 200",
+        ),
         ("GET /readyz", (200, {**_READY, "queues": {}}), "readyz: 200"),
         # A job that is not done yet is none that was done.
         ("POST /v4/dummy/volumes/", (202, {}), "POST http"),
