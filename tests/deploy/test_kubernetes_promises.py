@@ -172,6 +172,18 @@ def test_autoscalers_add_workers_before_those_there_are_have_no_slot(overlay: st
     assert tuple(map(int, documented.groups())) == tuple(slots.values())
 
 
+@on_openshift
+def test_workers_come_quickly_and_go_one_by_one_long_after_they_were_needed(overlay: str) -> None:
+    for name, scaler in of_kind(rendered(overlay), "HorizontalPodAutoscaler").items():
+        up, down = (scaler["spec"]["behavior"][direction] for direction in ("scaleUp", "scaleDown"))
+        assert up["stabilizationWindowSeconds"] <= 60, name
+        assert down["stabilizationWindowSeconds"] >= 300, name
+        (policy,) = down["policies"]
+        # Each has ended, and handed on what it had, before the next one goes.
+        assert (policy["type"], policy["value"]) == ("Pods", 1), name
+        assert policy["periodSeconds"] >= pod(workloads(overlay)[name])["terminationGracePeriodSeconds"], name
+
+
 def test_whatever_is_before_the_service_waits_as_long_as_the_manual_says() -> None:
     documented = re.search(r"for\s+(\d+) seconds \(`SAPI_V3_WAIT`\): routes and the Ingress have (\d+)", MANUAL)
     assert documented
