@@ -87,7 +87,6 @@ def create_celery(settings: Settings, *, consumed: Sequence[str] = ()) -> Celery
         task_send_sent_event=False,
         task_create_missing_queues=True,
         task_queues=_queues(consumed),
-        event_queue_expires=60,
         event_queue_ttl=30,
     )
     celery.events.dispatcher_cls = BufferedEventDispatcher
