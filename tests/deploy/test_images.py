@@ -133,6 +133,21 @@ def test_the_server_of_the_image_is_set_as_the_development_servers_and_as_the_ma
     assert image["HOST"] == "0.0.0.0"
 
 
+def test_the_interpreter_is_set_alike_in_both_images_and_has_a_home_that_can_be_written() -> None:
+    variables = [
+        dict(re.findall(r"([A-Z0-9_]+)=(\S+)", block))
+        for part in MODULES
+        for block in re.findall(
+            r"^ENV (.*?[^\\])$", (ROOT / f"Dockerfile.{part}").read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
+    ]
+    api, worker = ({name: each[name] for name in each if name.startswith(("PYTHON", "PATH"))} for each in variables)
+    assert api == worker
+    assert api.keys() >= {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONUTF8"}
+    # The file system is read only but for /tmp, and the user has no home of its own.
+    assert [each["HOME"] for each in variables] == ["/tmp", "/tmp"]
+
+
 def copy_as_the_image(part: str, folder: Path) -> None:
     """Copy what the Dockerfile copies to /app."""
     text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")
