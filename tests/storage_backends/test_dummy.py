@@ -19,6 +19,7 @@ from storage_backends.errors import (
     NotADataVolume,
     PolicyInUse,
     StorageError,
+    TooManySnapshots,
 )
 from storage_backends.journal import InMemoryJournal, LeaseLost
 from tests.storage_backends.conformance import (
@@ -48,7 +49,13 @@ class TestVolumes(OfDummy, VolumeConformance):
 
 
 class TestSnapshots(OfDummy, SnapshotConformance):
-    pass
+    @pytest.mark.parametrize("purge", [False, True])
+    def test_where_none_may_be_there_none_is_made(self, purge: bool, open_dummy: OpenDummy) -> None:
+        backend = open_dummy(snapshot_limit=0)
+        backend.create_volume("home", journal=InMemoryJournal())
+        with pytest.raises(TooManySnapshots):
+            backend.create_snapshot("home", "s", journal=InMemoryJournal(), purge_old_if_needed=purge)
+        assert backend.list_snapshots("home", journal=InMemoryJournal()) == []
 
 
 class TestLocks(OfDummy, LockConformance):
