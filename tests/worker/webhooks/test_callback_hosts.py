@@ -75,6 +75,20 @@ def test_an_entry_allows_its_port_and_scheme_alone():
     assert {url: hosts.allow(url) for url in allowed} == allowed
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ann@one.example/", "https://:s3cret@one.example/", "https://one.example/#part", "https:///x",
+        "https://one.example/a b", "https://one.example/a\\b", "https://one.example/\x7f", "https://one.example/\t",
+        "https://one.example/é", "one.example", "ftp://one.example/", "https://one.example:65536/",
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_url_is_allowed_nowhere(url: str):
+    hosts = CallbackHosts("one.example")
+    assert hosts.allow("https://one.example/a?b=%23c")
+    assert not hosts.allow(url)
+
+
 @pytest.mark.parametrize("entry", ["ann@one.example", "one.example/path", "ftp://one.example", "https://"])
 def test_what_is_no_host_is_no_entry(entry: str):
     with pytest.raises(ValueError, match="SAPI_CALLBACK_HOSTS"):
