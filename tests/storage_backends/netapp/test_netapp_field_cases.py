@@ -315,10 +315,11 @@ class TestMadeButNotSeen:
         assert settled(furnished, "create", journal) is (Outcome.DONE if takes_effect else Outcome.NOT_DONE)
         assert sent_twice(ontap) == []
 
-    @pytest.mark.parametrize("status", [200, 404, 502])
+    @pytest.mark.parametrize("status", [200, 404, 429, 502, 503, 504])
     def test_a_proxys_page_says_nothing_of_an_object(
-        self, status: int, furnished: StorageBackend, ontap: Simulator
+        self, status: int, furnished: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("storage_backends.netapp.ontap.client._PAUSE_S", 0.001)
         ontap.fault(Kind.WEB_PAGE_BEFORE, method="GET", times=9, status=status)
         with pytest.raises(BackendUnavailable):
             furnished.list_snapshots("home", journal=journal())
