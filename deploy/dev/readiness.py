@@ -34,14 +34,21 @@ def answers(port: int, path: str) -> bool:
 
 
 def ready_state(port: int) -> dict[str, Any] | None:
-    """Return the document of `/readyz`, ready or not; None when the API does not answer."""
+    """Return the document of `/readyz`, ready or not; None when nothing answers, or another program."""
     try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/readyz", timeout=5) as response:
-            return dict(json.load(response))
-    except urllib.error.HTTPError as error:
-        return dict(json.load(error))
+        with _response(port, "/readyz") as response:
+            document = json.load(response)
     except (OSError, ValueError):
         return None
+    return document if isinstance(document, dict) else None
+
+
+def _response(port: int, path: str) -> Any:
+    """The response, whatever its status."""
+    try:
+        return urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=5)
+    except urllib.error.HTTPError as error:
+        return error
 
 
 class NodeWatch:

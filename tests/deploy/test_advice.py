@@ -1,0 +1,105 @@
+"""What `make status` says of a development server with which something is wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, ClassVar
+
+import pytest
+
+from deploy.dev.advice import about_processes, about_service
+from deploy.dev.embedded_redis import free_port
+from deploy.dev.readiness import answers, ready_state
+
+WELL: dict[str, Any] = {
+    "status": "ready",
+    "queues": {"one.write": {"workers_online": 1, "waiting": 3}},
+    "subsystems": {"one": {"status": "available"}, "new": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "advice"),
+    [
+        (WELL, []),
+        (None, ["the API does not answer on port 8000: see "]),
+        (
+            WELL | {"status": "not-ready", "detail": "its memory is full"},
+            ["no job can be recorded: its memory is full"],
+        ),
+        (
+            WELL | {"queues": {"one.list": {"workers_online": 0, "waiting": 7}}},
+            ["no worker serves one.list, where 7 jobs wait: make resume NODE=..."],
+        ),
+        (
+            WELL | {"subsystems": {"one": {"status": "unavailable", "detail": "No route."}}},
+            ["the storage system one cannot be used: No route."],
+        ),
+    ],
+)
+def test_whatever_the_service_lacks_is_said(
+    monkeypatch: pytest.MonkeyPatch, state: dict[str, Any] | None, advice: list[str]
+) -> None:
+    monkeypatch.setattr("deploy.dev.advice.ready_state", lambda _port: state)
+    said = list(about_service(8000))
+    assert len(said) == len(advice)
+    assert all(line.startswith(expected) for line, expected in zip(said, advice, strict=True))
+
+
+def test_what_does_not_run_is_said_and_a_worker_that_was_drained_is_no_mistake() -> None:
+    states = {"api": "RUNNING", "redis": "STARTING", "flower": "FATAL", "worker1": "STOPPED", "worker2": "BACKOFF"}
+    flower, drained, crashing = about_processes([{"name": name, "statename": state} for name, state in states.items()])
+    assert flower.startswith("flower does not run (FATAL)")
+    assert drained == "worker1 is drained: make resume NODE=worker1"
+    assert crashing.startswith("worker2 does not run (BACKOFF)")
+
+
+class Program(BaseHTTPRequestHandler):
+    """Some program that listens."""
+
+    answer: ClassVar[tuple[int, bytes]] = (200, b"")
+
+    def do_GET(self) -> None:
+        status, body = self.answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where it listens."""
+    server = HTTPServer(("127.0.0.1", 0), Program)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (200, b'{"status": "ready"}', {"status": "ready"}),
+        (503, b'{"status": "not-ready"}', {"status": "not-ready"}),
+        # What listens there is another program.
+        (200, b"<html>", None),
+        (404, b"<html>", None),
+        (200, b"[1]", None),
+    ],
+)
+def test_a_service_that_is_not_ready_says_so_itself(
+    monkeypatch: pytest.MonkeyPatch, port: int, status: int, body: bytes, state: dict[str, Any] | None
+) -> None:
+    monkeypatch.setattr(Program, "answer", (status, body))
+    assert ready_state(port) == state
+    assert answers(port, "/readyz") is (status == 200)
+
+
+def test_where_nothing_listens_there_is_no_answer() -> None:
+    port = free_port()
+    assert (ready_state(port), answers(port, "/readyz")) == (None, False)
