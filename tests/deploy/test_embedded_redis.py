@@ -1,4 +1,4 @@
-"""The Redis of the development server: which program it is, and that it keeps jobs as a deployment's does."""
+"""Which program is the Redis of the development server."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev.embedded_redis import EmbeddedRedis, find_server
-from tests.deploy.test_compose_promises import redis_setting
+from deploy.dev.embedded_redis import find_server
 
 
 @pytest.mark.parametrize(
@@ -33,15 +32,3 @@ def test_the_machine_s_own_server_is_used_where_it_is_recent_enough(
     found = Path(find_server())
     assert found.is_file()
     assert (found.name if found.parent == tmp_path else "") == chosen
-
-
-def test_it_keeps_what_it_has_accepted_as_a_deployment_s_does(tmp_path: Path) -> None:
-    server = EmbeddedRedis("server", tmp_path / "redis", 1, "secret")
-    server.write_config()
-    settings = dict(line.split(" ", 1) for line in server.config_file.read_text().splitlines())
-    for name in ("appendonly", "appendfsync", "save", "maxmemory-policy"):
-        assert settings[name] == redis_setting(name)
-    assert (settings["bind"], settings["requirepass"]) == ("127.0.0.1", "secret")
-    # It holds the password.
-    assert server.config_file.stat().st_mode & 0o777 == 0o600
-    assert server.folder.stat().st_mode & 0o777 == 0o700

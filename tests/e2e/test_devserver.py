@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dev.devserver import DevServer
+from deploy.dev.devserver import DevServer, main
 from deploy.dev.embedded_redis import EmbeddedRedis
 from deploy.dev.private_environment import webhook_secrets
-from deploy.dev.state import State, write_private
+from deploy.dev.state import State, Trouble, write_private
 from deploy.dev.surroundings import Backends, Ports, service_environment
 from tests.e2e.client import Client, Service
 from tests.e2e.conftest import CALLBACK_SECRET, devserver, free_port
@@ -189,6 +189,28 @@ def test_what_ends_by_itself_is_started_again(service: Service) -> None:
     restarts = {name: config[name]["autorestart"] for name in config.sections() if name.startswith("program:")}
     assert len(restarts) >= 5
     assert set(restarts.values()) == {"true"}
+
+
+def test_all_that_it_writes_is_its_owners_alone(service: Service) -> None:
+    """Logs name volumes and users, and the dummy's files are what a filer holds."""
+    written = [service.folder, *service.folder.rglob("*")]
+    assert {"api.log", "redis", "state", "health"} <= {path.name for path in written}
+    # These two hold nothing of the sort, and are in folders that are closed.
+    others = {path.name for path in written if path.lstat().st_mode & 0o077 and not path.is_symlink()}
+    assert others <= {"lock", "supervisord.log"}
+
+
+@pytest.mark.parametrize(("raised", "status"), [(None, 0), (Trouble("no"), 1), (KeyboardInterrupt(), 130)])
+def test_the_exit_status_says_how_it_went(
+    monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, status: int
+) -> None:
+    def start() -> None:
+        if raised:
+            raise raised
+
+    monkeypatch.setattr("deploy.dev.devserver.start", start)
+    assert main(["start"]) == status
+    assert [main(words) for words in ([], ["begin"], ["start", "worker1"], ["drain"])] == [2, 2, 2, 2]
 
 
 def _processes() -> list[tuple[int, str]]:
