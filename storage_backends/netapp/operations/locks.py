@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from storage_backends.client_matches import canonical_host
 from storage_backends.errors import NotFound
 from storage_backends.journal import Journal
@@ -32,10 +34,8 @@ class Locks:
     def break_all(self, mutation: Mutation, volume_uuid: str, host: str) -> None:
         """Break the locks of ``host``; one that does not exist any more counts as broken."""
         for lock in self.locks_of_host(volume_uuid, host, mutation.journal):
-            try:
+            with suppress(NotFound):
                 mutation.send("break", "DELETE", f"/protocols/locks/{uuid_of(lock)}", volume_uuid=volume_uuid)
-            except NotFound:
-                mutation.partially_applied = True
 
     def locks_of_host(self, volume_uuid: str, host: str, journal: Journal) -> list[Json]:
         """Return the locks of one host."""

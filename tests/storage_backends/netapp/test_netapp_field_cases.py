@@ -269,10 +269,19 @@ class TestReleases:
                     furnished.check()
         assert len([seen for seen in ontap.requests if seen.path == "/cluster"]) == 1
 
-    def test_an_account_that_may_not_ask_for_the_release(self, ontap: Simulator) -> None:
+    @pytest.mark.parametrize(("status", "code"), [(403, 6), (404, 4)])
+    def test_an_account_that_may_not_ask_for_the_release_or_the_aggregates(
+        self, status: int, code: int, ontap: Simulator
+    ) -> None:
+        del ontap.world.add_volume("home")["nodes"]
+        ontap.fault(Kind.REFUSE, path="/cluster", status=status, code=code)
         backend = open_backend(ontap, CONFINED_USER)
-        assert [backend.check(), backend.check()] == [(), ()]
-        assert len([seen for seen in ontap.requests if seen.path == "/cluster"]) == 1
+        for _ in range(2):
+            assert backend.check() == ()
+            assert [volume.filer_address for volume in backend.list_volumes(journal=journal())] == [None]
+        # It is not asked again and again.
+        paths = [seen.path for seen in ontap.requests]
+        assert (paths.count("/cluster"), paths.count("/storage/aggregates")) == (1, 1)
 
 
 class TestMadeButNotSeen:

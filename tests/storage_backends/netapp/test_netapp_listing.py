@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from time import tzset
 from typing import Any
 
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import StorageError
+from storage_backends.errors import NoSuchVolume, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import Volume
 from storage_backends.netapp.ontap import lookups, mapping
@@ -58,6 +60,9 @@ class TestListing:
         ontap.world.add_volume("theirs", svm="vs2")
 
         assert [volume.name for volume in backend.list_volumes(journal=journal())] == ["mine", "off"]
+        for name in ("gone", "vol0", "part", "theirs"):
+            with pytest.raises(NoSuchVolume):
+                backend.get_volume(name, journal=journal())
 
     def test_an_offline_volume_lacks_half_of_it(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("off", state="offline")
@@ -160,6 +165,16 @@ def test_a_whole_record_reads_as_its_parts_do(compression: str, path: str, ontap
     assert volume.inline_compression is (compression in {"both", "inline"})
 
 
+@pytest.fixture
+def _far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nine hours from UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    tzset()
+    yield
+    monkeypatch.undo()
+    tzset()
+
+
 @pytest.mark.parametrize(
     ("time", "moment"),
     [
@@ -170,6 +185,7 @@ def test_a_whole_record_reads_as_its_parts_do(compression: str, path: str, ontap
         (5, None),
     ],
 )
+@pytest.mark.usefixtures("_far_away")
 def test_times_are_in_utc(time: Any, moment: str | None) -> None:
     assert mapping.utc(time) == moment
 

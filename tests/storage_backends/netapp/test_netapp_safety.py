@@ -8,6 +8,7 @@ import multiprocessing
 import re
 import threading
 import traceback
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from storage_backends.netapp import NetappStorage
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import Translator
 from storage_backends.netapp.ontap.queries import next_page, quote_literal, url_of
-from storage_backends.netapp.ontap.transport import OntapAdapter
+from storage_backends.netapp.ontap.transport import CALL, OntapAdapter, new_session
 from storage_backends.netapp.ontap.url_guard import UnboundedChange, require_one
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.queries import matches
@@ -238,6 +239,27 @@ class TestConnections:
         ports = [seen.port for seen in ontap.requests]
         assert ports.count(ports[0]) == 2
         assert len(set(ports)) == 3
+
+    def test_no_cookie_of_the_filer_is_sent_back(self) -> None:
+        seen: list[str | None] = []
+
+        class Filer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                seen.append(self.headers["Cookie"])
+                self.send_response(200)
+                self.send_header("Set-Cookie", "session=1; Path=/")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        with HTTPServer(("127.0.0.1", 0), Filer) as server:
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            origin = f"http://127.0.0.1:{server.server_port}"
+            with new_session(origin) as session:
+                for _ in range(2):
+                    CALL.begin(5)
+                    session.get(f"{origin}/api/cluster", timeout=5)
+            server.shutdown()
+        assert seen == [None, None]
 
     def test_there_are_never_more_than_allowed(self, ontap: Simulator) -> None:
         backend = open_backend(ontap, max_connections=2)
