@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,6 +153,37 @@ def test_a_browser_leaves_with_a_state_and_a_challenge_and_its_code_is_exchanged
         assert (request.follow_redirects, request.request_timeout, request.connect_timeout) == (False, 5, 5)
     # The verifier serves once.
     assert handler.cookies_set["oauth_verifier"].value == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "scope"),
+    [
+        ({"SAPI_OAUTH_DISCOVERY_URL": f"{_PROVIDER}/openid"}, "openid profile email"),
+        ({"SAPI_OAUTH_DISCOVERY_URL": f"{_PROVIDER}/openid", "SAPI_OAUTH_SCOPE": "openid groups"}, "openid groups"),
+        ({"SAPI_OAUTH_SCOPE": "groups"}, "groups"),
+    ],
+)
+def test_the_provider_is_asked_for_the_scopes_of_the_settings(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], scope: str
+):
+    provider.answers["/openid"] = {"authorization_endpoint": f"{_PROVIDER}/authorize"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert _leave()[0]["scope"] == [scope]
+
+
+@pytest.mark.usefixtures("provider")
+def test_what_the_audit_log_left_out_is_written_when_flower_ends(audit: Path, monkeypatch: pytest.MonkeyPatch):
+    ends: list[Callable[[], None]] = []
+    monkeypatch.setattr("worker.flower.access.atexit.register", ends.append)
+    monkeypatch.setenv("SAPI_AUDIT_RATE", "1")
+    for _ in range(3):
+        access.flower_access().note(_request("/"), "access", who="ann", allowed=False, reason="unauthenticated")
+    for end in ends:
+        end()
+    events = [json.loads(line) for line in audit.read_text("utf-8").splitlines()]
+    assert [event["event"] for event in events] == ["access", "left-out"]
+    assert events[-1]["count"] == 2
 
 
 def test_the_cookie_names_the_user_and_lasts_as_long_as_groups_are_believed(

@@ -42,6 +42,9 @@ class ProviderSettings(SecretFiles):
     oauth_discovery_url: str = Field(
         "", description="The provider's .well-known/openid-configuration; replaces the token and authorize URLs"
     )
+    oauth_scope: str = Field(
+        "", description="Scopes to ask for (default: openid profile email with a discovery URL, else none)"
+    )
     oauth_groups_claim: str = Field("groups", description="Claim that lists the groups (CERN: cern_roles)")
     oauth_name_claim: str = Field(
         "preferred_username", description="Claim that names the user; sub where it is missing"
@@ -52,3 +55,8 @@ class ProviderSettings(SecretFiles):
     def _read_predecessor_names(cls, values: dict[str, Any]) -> dict[str, Any]:
         old = {field: os.environ.get(variable) for field, variable in cls.predecessor_names.items()}
         return {field: value for field, value in old.items() if value} | values
+
+    @property
+    def scope(self) -> str:
+        """The scopes to ask for; empty for none."""
+        return self.oauth_scope or ("openid profile email" if self.oauth_discovery_url else "")

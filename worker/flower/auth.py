@@ -145,8 +145,8 @@ class OpenIDLoginHandler(BaseHandler, OAuth2StateMixin):
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        if settings.oauth_discovery_url:
-            query["scope"] = "openid profile email"
+        if settings.scope:
+            query["scope"] = settings.scope
         url = await self._endpoint(settings, "authorization_endpoint", settings.oauth_authorize_url)
         self.redirect(f"{url}{'&' if '?' in url else '?'}{urlencode(query)}")
 
