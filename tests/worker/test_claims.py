@@ -88,6 +88,15 @@ def test_a_change_whose_path_is_resolved_wakes_the_jobs_that_waited_for_that(ben
     assert node.lease_renewer.leases() == [lease]
 
 
+def test_a_change_begins_when_its_path_is_resolved(bench: Bench):
+    """Before, earlier changes of the same volume may have been running."""
+    node, lease, _ = _behind_a_path(bench)
+    bench.client.hset(f"{PREFIX}job:{lease.job_id}", "started", 1)
+    before_ms = _now_ms(bench)
+    assert node.claims.join_ordering(lease, ["volume:vol"], {})
+    assert before_ms <= (bench.job(lease.job_id).started_ms or 0) <= _now_ms(bench)
+
+
 def test_a_change_that_ends_before_its_path_is_resolved_wakes_them_too(bench: Bench):
     node, lease, behind = _behind_a_path(bench)
     node.claims.complete(lease, Completion(State.FAILED, Failure("no-such-volume", "There is none.")))
