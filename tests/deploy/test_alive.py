@@ -49,6 +49,13 @@ def test_without_redis_it_is_not_alive_unless_that_is_forgiven(capsys: pytest.Ca
     assert healthcheck.main(["--forgive-redis"]) == 0
 
 
+def test_the_last_report_counts(folder: Path) -> None:
+    for state, status in ((health_report.OK, 0), (health_report.REDIS_UNAVAILABLE, 1), (health_report.OK, 0)):
+        health_report.write("worker", state)
+        assert healthcheck.main([]) == status
+    assert [path.name for path in folder.iterdir()] == ["worker.health"]
+
+
 def test_a_worker_that_takes_no_messages_is_not_alive_whatever_is_forgiven(capsys: pytest.CaptureFixture[str]) -> None:
     health_report.write("worker", health_report.CONSUMER_SILENT)
     assert healthcheck.main(["--forgive-redis"]) == 1

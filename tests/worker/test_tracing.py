@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util.http import parse_excluded_urls
 
 from tests.worker.bench import Bench
 from worker.config.settings import Settings, load
@@ -65,6 +67,22 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("test"))
     yield exporter
     provider.shutdown()
+
+
+@pytest.mark.usefixtures("spans")
+@pytest.mark.parametrize(
+    ("url", "is_traced"),
+    [
+        ("http://10.0.0.1:8001/healthz", False), ("http://10.0.0.1:8001/readyz", False),
+        ("https://host/readyz?x=1", False), ("http://10.0.0.1:8001/metrics", False), ("https://host/", True),
+        ("https://host/v4/netapp/volumes/metrics", True), ("https://metrics.example/v4/jobs?x=/readyz", True),
+    ],
+)  # fmt: skip
+def test_probes_make_no_spans(monkeypatch: pytest.MonkeyPatch, url: str, is_traced: bool):
+    options: dict[str, Any] = {}
+    monkeypatch.setattr(FlaskInstrumentor, "instrument_app", lambda _self, _app, **given: options.update(given))
+    tracing.instrument_flask(object())
+    assert parse_excluded_urls(options["excluded_urls"]).url_disabled(url) is not is_traced
 
 
 def _parent(span: ReadableSpan) -> tuple[str, str]:

@@ -12,6 +12,9 @@ _EXPORTERS = "opentelemetry_traces_exporter"
 #: Values of the variable that differ from the names of the exporters' entry points.
 _NAMES = {"otlp": "otlp_proto_http"}
 
+#: URLs of probes and metrics, which make no spans; a volume may have the same name.
+_PROBES = r"^[a-z]+://[^/]+/(healthz|readyz|metrics)(\?|$)"
+
 _tracer: Any = None
 
 
@@ -54,7 +57,7 @@ def instrument_flask(app: Any) -> None:
         from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
         instrumentor: Any = FlaskInstrumentor()
-        instrumentor.instrument_app(app, excluded_urls="healthz,readyz,metrics")
+        instrumentor.instrument_app(app, excluded_urls=_PROBES)
 
 
 def current_context() -> str:
