@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from resource import RLIM_INFINITY, RLIMIT_NOFILE
 from unittest.mock import Mock
 
@@ -22,7 +23,7 @@ from api import serve
 )
 def test_it_asks_for_as_many_files_as_it_needs(monkeypatch, allowed, most, limit):
     set_limit = Mock()
-    monkeypatch.setattr(serve.resource, "getrlimit", lambda _kind: (allowed, most))
-    monkeypatch.setattr(serve.resource, "setrlimit", set_limit)
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (allowed, most))
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
     serve._allow_many_files()
     assert [call.args for call in set_limit.call_args_list] == ([(RLIMIT_NOFILE, (limit, most))] if limit else [])

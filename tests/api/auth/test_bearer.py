@@ -6,6 +6,8 @@ import base64
 import hmac
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -142,7 +144,12 @@ def nested(provider):
     return jws.serialize_compact({"alg": "RS256", "kid": provider.key.kid}, claims, provider.key)
 
 
-BAD = {
+def of_keycloak(kind, provider):
+    """Not an access token, but another kind that Keycloak signs alike."""
+    return provider.token(header={"typ": "JWT"}, typ=kind, groups=ADMINS)
+
+
+BAD: dict[str, Callable[[Any], str]] = {
     "expired": lambda p: p.token(exp=int(time.time()) - 3600),
     "not in force yet": lambda p: p.token(nbf=int(time.time()) + 3600),
     "for ever": lambda p: p.token(exp=None),
@@ -157,10 +164,7 @@ BAD = {
     "kid that is a path": lambda p: p.token(key=OctKey.import_key("x" * 32), header={"alg": "HS256", "kid": "../../x"}),
     "an ID token": lambda p: p.token(header={"typ": "JWT"}, nonce="n", at_hash="x"),
     "an ID token without a hash": lambda p: p.token(header={"typ": "JWT"}, nonce="n", groups=ADMINS),
-    **{
-        f"Keycloak's {kind} token": lambda p, kind=kind: p.token(header={"typ": "JWT"}, typ=kind, groups=ADMINS)
-        for kind in ("ID", "Refresh", "Offline", "Logout")
-    },
+    **{f"Keycloak's {kind} token": partial(of_keycloak, kind) for kind in ("ID", "Refresh", "Offline", "Logout")},
     "bound to a key": lambda p: p.token(cnf={"jkt": "x"}, groups=ADMINS),
     "nested too deeply": nested,
     "a name that is another line": lambda p: p.token(preferred_username="a\r\nb", sub="\x1b[31madam"),
