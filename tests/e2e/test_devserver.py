@@ -194,7 +194,7 @@ def test_what_ends_by_itself_is_started_again(service: Service) -> None:
 def test_all_that_it_writes_is_its_owners_alone(service: Service) -> None:
     """Logs name volumes and users, and the dummy's files are what a filer holds."""
     written = [service.folder, *service.folder.rglob("*")]
-    assert {"api.log", "redis", "state", "health"} <= {path.name for path in written}
+    assert {"api.log", "audit.log", "redis", "state", "health"} <= {path.name for path in written}
     # These two hold nothing of the sort, and are in folders that are closed.
     others = {path.name for path in written if path.lstat().st_mode & 0o077 and not path.is_symlink()}
     assert others <= {"lock", "supervisord.log"}
