@@ -189,7 +189,7 @@ class Engine:
         return None
 
     def _rendered(self, environment: dict[str, str]) -> str:
-        lines = [f"name: {_PROJECT}", "services:"]
+        lines = [f"name: {_PROJECT}", "services:", "  secrets:", f"    image: {_image_of('worker', environment)}"]
         for service, part in SERVICES.items():
             lines += [f"  {service}:", "    deploy:", "      replicas: 1", f"    image: {_image_of(part, environment)}"]
             if service == "api":
