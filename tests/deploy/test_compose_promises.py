@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.compose.make_secrets import READERS
 from deploy.dev.programs import programs
 from deploy.dev.surroundings import Ports
 from tests.deploy.stack import ROOT
@@ -66,6 +67,18 @@ def test_no_log_fills_the_disk_and_no_process_the_memory(name: str) -> None:
     assert [mount.startswith("/tmp:") and "size=" in mount for mount in service["tmpfs"]] == [True]
     if name != "secrets":
         assert 256 * 2**20 <= size(service["mem_limit"]) <= 4 * 2**30
+
+
+def test_each_reader_of_secrets_gets_those_that_are_made_for_it() -> None:
+    made = dict(mount.split(":")[:2] for mount in SERVICES["secrets"]["volumes"] if ":/secrets/" in mount)
+    assert made == {f"{reader}-secrets": f"/secrets/{reader}" for reader in (*READERS, "redis")}
+    read = {
+        name: mount.split(":")[0]
+        for name, each in SERVICES.items()
+        for mount in each.get("volumes", ())
+        if mount.endswith(":/run/storage-api:ro")
+    }
+    assert read == {name: f"{name.removesuffix('-list')}-secrets" for name in (*READERS, "redis", "worker-list")}
 
 
 def test_the_proxy_is_confined_as_all_others_are() -> None:

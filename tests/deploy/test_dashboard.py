@@ -36,6 +36,12 @@ def test_unit_is_that_of_the_figure(panel: dict[str, Any], target: dict[str, Any
 
 
 @each_query
+def test_figures_that_every_front_end_tells_are_not_added_up(panel: dict[str, Any], target: dict[str, Any]) -> None:
+    first = re.findall(r"\bmax(?: without \(instance, pod\) )?\((?:rate\(|increase\()?sapi_", target["expr"])
+    assert len(first) == target["expr"].count("sapi_") >= 1, panel["title"]
+
+
+@each_query
 def test_percentage_and_labels_are_those_of_the_query(panel: dict[str, Any], target: dict[str, Any]) -> None:
     legend, expression = target["legendFormat"], target["expr"]
     stated = re.findall(r"\((\d+) %\)", panel["title"]) + re.findall(r"\bp(\d+)$", legend)

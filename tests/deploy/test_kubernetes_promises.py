@@ -172,6 +172,18 @@ def test_autoscalers_add_workers_before_those_there_are_have_no_slot(overlay: st
     assert tuple(map(int, documented.groups())) == tuple(slots.values())
 
 
+@overlay
+def test_pods_are_spread_where_there_is_more_than_one_node(overlay: str) -> None:
+    spread = {
+        name: constraint
+        for name, workload in workloads(overlay).items()
+        for constraint in pod(workload).get("topologySpreadConstraints", ())
+    }
+    assert "api" in spread
+    # On a single node, or while others are drained, all of them run there.
+    assert {constraint["whenUnsatisfiable"] for constraint in spread.values()} == {"ScheduleAnyway"}
+
+
 @on_openshift
 def test_workers_come_quickly_and_go_one_by_one_long_after_they_were_needed(overlay: str) -> None:
     for name, scaler in of_kind(rendered(overlay), "HorizontalPodAutoscaler").items():

@@ -92,6 +92,14 @@ def test_what_is_changed_during_the_checks_is_not_released(run: Run, check: str,
     assert says in done.stderr
 
 
+def test_a_tag_that_the_remote_does_not_take_is_not_left(run: Run) -> None:
+    assert run("sh", "-c", "printf '#!/bin/sh\nexit 1\n' > ../remote.git/hooks/pre-receive").returncode == 0
+    assert run("chmod", "+x", "../remote.git/hooks/pre-receive").returncode == 0
+    done = release(run)
+    assert (done.returncode, run("git", "tag").stdout) == (1, "")
+    assert "did not take the tag" in done.stderr
+
+
 def test_a_version_is_released_once(run: Run) -> None:
     assert release(run).returncode == 0
     done = release(run)

@@ -59,3 +59,13 @@ def test_without_it_waits_and_says_so_once(tmp_path: Path, size_kib: int, free_k
     disk.has(70_000)
     output, more = process.communicate(timeout=20)
     assert (output, more) == ("started with two words\n", "")
+
+
+def test_the_start_of_the_image_itself_is_used(tmp_path: Path) -> None:
+    """It gives the data to the server's user, and becomes that user."""
+    disk = Disk(tmp_path, 10_000_000)
+    disk.has(70_000)
+    program = tmp_path / "docker-entrypoint.sh"
+    program.write_text('#!/bin/sh\necho "as redis: $*"\n', "utf-8")
+    program.chmod(0o755)
+    assert disk.start().communicate(timeout=20) == ("as redis: echo started with two words\n", "")

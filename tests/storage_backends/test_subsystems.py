@@ -182,6 +182,7 @@ BAD_TEXTS = {
     f"n{NETAPP}🌈password🌈{SECRET}": "option password is there twice",
     f"n{NETAPP}🌈port🌈{SECRET}": "port: Input should be a valid integer",
     f"n{NETAPP}🌈port🌈0": "port: Input should be greater than or equal to 1",
+    f"n{NETAPP}🌈port🌈65536": "port: Input should be less than or equal to 65535",
     f"n{NETAPP}🌈timeout_s🌈0": "timeout_s: Input should be greater than 0",
     f"n{NETAPP}🌈max_connections🌈0": "max_connections: Input should be greater than 0",
     "n🌈NetappStorage🌈username🌈u🌈password🌈🌈vserver🌈v": "password must not be empty",
@@ -261,3 +262,15 @@ def test_options_are_not_shown_by_repr():
         Subsystem("netapp", "NetappStorage", {"password": "geheim", "secret": Secret("geheim")})
     )
     assert "geheim" not in repr(Secret("geheim"))
+
+
+def test_a_secret_s_file_is_where_it_was_wherever_the_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("first")
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    secret = Secret.from_file(Path("secret"))
+    monkeypatch.chdir(elsewhere)
+    (tmp_path / "secret").write_text("second")
+    assert (secret.current(), secret.file) == ("second", tmp_path / "secret")
