@@ -64,6 +64,14 @@ class TestLatency:
 
         assert watched.waited == [(3.0, "create_policy")]
 
+    def test_so_do_a_look_up_and_a_reconciliation(self, open_dummy: OpenDummy) -> None:
+        backend, watched = open_dummy(latency_s=3.0), WaitingJournal()
+
+        backend.get_policy("default", journal=watched)
+        backend.reconcile("create_policy", {}, watched.trace(), journal=watched)
+
+        assert watched.waited == [(3.0, None), (3.0, None)]
+
     def test_a_change_that_lost_its_lease_meanwhile_is_not_made(self, open_dummy: OpenDummy) -> None:
         backend = open_dummy(latency_s=3.0)
         with pytest.raises(LeaseLost):
