@@ -229,6 +229,19 @@ class TestReleases:
         warnings = [record for record in caplog.records if "does not know" in record.getMessage()]
         assert 1 <= len(warnings) <= len(unknown)
 
+    @pytest.mark.parametrize("is_vague", [False, True])
+    @pytest.mark.parametrize("field", ["uuid", "name"])
+    def test_a_field_without_which_a_record_is_useless_is_not_left_out(
+        self, field: str, is_vague: bool, furnished: StorageBackend, ontap: Simulator
+    ) -> None:
+        ontap.world.unknown_fields = frozenset({field})
+        ontap.world.is_vague_about_fields = is_vague
+        for _ in range(2):
+            with pytest.raises(StorageError, match="refused"):
+                furnished.list_volumes(journal=journal())
+        ontap.world.unknown_fields = frozenset()
+        assert furnished.check() == ()
+
     def test_a_refused_question_is_never_the_users_fault(self, furnished: StorageBackend, ontap: Simulator) -> None:
         for code in (262197, 262179):
             ontap.fault(Kind.REFUSE, path="/storage/volumes", times=9, status=400, code=code, message="What?")

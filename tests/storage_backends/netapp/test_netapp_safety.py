@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+import requests
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -239,6 +240,12 @@ class TestConnections:
         ports = [seen.port for seen in ontap.requests]
         assert ports.count(ports[0]) == 2
         assert len(set(ports)) == 3
+
+    def test_no_other_host_is_asked(self) -> None:
+        with new_session("https://filer:443") as session:
+            for url in ("http://127.0.0.1:1/", "https://127.0.0.1:1/", "https://filer:8443/"):
+                with pytest.raises(requests.exceptions.InvalidSchema):
+                    session.get(url, timeout=5)
 
     def test_no_cookie_of_the_filer_is_sent_back(self) -> None:
         seen: list[str | None] = []
