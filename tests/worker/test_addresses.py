@@ -69,6 +69,11 @@ def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(option: str, ve
     assert broker.use_ssl["ssl_cert_reqs"] is verify_mode
 
 
+@pytest.mark.parametrize("url", ["redis://host:65535/0", "sentinel://host:65535/0?master_name=m"])
+def test_the_last_port_is_one(url: str):
+    assert ":65535/0" in addresses.broker(url).url
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -80,7 +85,7 @@ def test_a_certificate_is_checked_unless_that_is_asked_not_to_be(option: str, ve
         "redis://:geheim/x@host/0",
         "redis://:geheim@host/first",
         "redis://:geheim@host/0?db=first",
-        "redis://:geheim@host:99999/0",
+        "redis://:geheim@host:65536/0",
         "unix://?password=geheim",
     ],
 )

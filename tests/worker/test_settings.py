@@ -11,6 +11,7 @@ from worker.config.groups import groups_in
 from worker.config.json_encoding import as_json
 from worker.config.networks import client_address, network_of, parse_networks
 from worker.config.settings import BadSettings, Settings, load
+from worker.config.sign_in_settings import SignInSettings
 
 _REDIS = "redis://127.0.0.1:6379/0"
 
@@ -54,6 +55,11 @@ def test_a_wrong_setting_is_named_with_what_it_may_be(values: dict[str, Any], wo
     with pytest.raises(BadSettings) as refused:
         load(Settings, **values)
     assert str(refused.value).startswith(words)
+
+
+def test_networks_of_proxies_that_are_none_are_named():
+    with pytest.raises(BadSettings, match=r"^settings: SAPI_TRUSTED_NETWORKS: 'ten'"):
+        load(SignInSettings, trusted_networks="10.0.0.0/8, ten")
 
 
 def test_a_secret_s_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
