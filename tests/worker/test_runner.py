@@ -297,6 +297,21 @@ def test_a_batch_begins_and_ends_for_flower(bench: Bench, runtime: Runtime, hear
     assert heard.last() == ("succeeded", {"result": None, "runtime": 4.0})
 
 
+@pytest.mark.parametrize("error", [redis.ConnectionError("away"), redis.OutOfMemoryError("full")])
+def test_a_batch_waits_for_redis(runtime: Runtime, heard: Heard, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    """Its message is lost; the maintenance loop goes on with it."""
+
+    def away(_batch_id: str) -> None:
+        raise error
+
+    task: Any = runtime.celery.tasks[BATCH.task_name]
+    monkeypatch.setattr(task._batches, "advance", away)
+    with structlog.testing.capture_logs() as lines:
+        task.run("batch")
+    assert [line["event"] for line in lines] == ["batch.deferred"]
+    assert heard.events == []
+
+
 def test_a_batch_that_failed_is_a_task_that_failed(bench: Bench, runtime: Runtime, heard: Heard):
     batch_id = bench.accept_batch(
         bench.new("create_volume", volume="vol"), bench.new("create_volume", volume="new"), parallel=1, stop=True
