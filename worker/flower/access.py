@@ -99,7 +99,7 @@ class FlowerAccess:
         return (self._settings.flower_url or request.protocol).startswith("https")
 
     def _address(self, request: HTTPServerRequest) -> str:
-        forwarded_for = ",".join(request.headers.get_list("X-Forwarded-For"))
+        forwarded_for = request.headers.get("X-Forwarded-For", "")
         networks, hops = self._settings.proxy_networks, self._settings.trusted_proxies
         return client_address(str(request.remote_ip), forwarded_for, networks, hops)
 
