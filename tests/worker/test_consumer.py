@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from structlog.testing import capture_logs
 
 from worker.messaging import consumer as module
 from worker.messaging import transport
@@ -86,6 +87,16 @@ def test_a_broker_answers_also_with_nothing_and_with_rubbish(
     assert channel.silent_s() > 0
     channel.has_free_threads = False
     assert channel.silent_s() == 0
+
+
+def test_nothing_of_what_a_queue_holds_is_logged(clock: SimpleNamespace):
+    unreadable = UnicodeDecodeError("utf-8", b"s3cret \xff", 7, 8, "invalid start byte")
+    for error in (unreadable, ValueError("no JSON: s3cret")):
+        channel: Any = _Channel(_raising(error))
+        with capture_logs() as lines:
+            channel._brpop_read()
+        assert [(line["event"], line["reason"]) for line in lines] == [("message.rejected", type(error).__name__)]
+        assert "s3cret" not in str(lines)
 
 
 def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(clock: SimpleNamespace):

@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 
 from worker.maintenance.metrics_history import MAX_ENTRIES, MetricsHistory
-from worker.store.metrics import BreakerReport, totals
+from worker.store.metrics import BreakerReport, CounterBuffer, totals
 
 
 def test_counters_are_added_up_by_state():
@@ -18,6 +18,17 @@ def test_counters_are_added_up_by_state():
         "run a create_volume sum": 2_500_000, "run a create_volume 100": 7, "http GET /x 2xx": 9,
     }  # fmt: skip
     assert totals(counters) == {"succeeded": 5, "failed": 1, "cancelled": 0, "run_s": 2.5}
+
+
+def test_a_time_counts_in_the_first_bucket_that_holds_it(redis_client: Redis):
+    counters = CounterBuffer(redis_client, "sapi:")
+    for seconds in (0.0, 0.005, 0.0051, 0.025, 9.0, 9.001):
+        counters.observe("http", seconds, (5, 25, 9000))
+    assert counters.flush()
+    counted: Any = redis_client.hgetall("sapi:metrics")
+    assert {name.decode(): int(count) for name, count in counted.items()} == {
+        "http 5": 2, "http 25": 2, "http 9000": 1, "http inf": 1, "http sum": 18_036_100,
+    }  # fmt: skip
 
 
 def test_one_entry_is_written_for_each_interval(redis_client: Redis):
