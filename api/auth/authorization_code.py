@@ -53,7 +53,7 @@ class SignInClient(FlaskOAuth2App):
             client_secret=secret or None,
             client_kwargs={
                 "code_challenge_method": "S256",
-                "scope": provider.scope or None,
+                "scope": provider.settings.scope or None,
                 "default_timeout": COMMAND_TIMEOUT_S / 2,
                 "token_endpoint_auth_method": provider.client_auth_method(),
             },
@@ -132,7 +132,7 @@ def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
         raise ProviderUnavailable("the token endpoint sent no access token")
     claims = dict(token.get("userinfo") or {})
     settings = provider.settings
-    if provider.scope and "openid" in provider.scope.split() and not claims:
+    if provider.settings.scope and "openid" in provider.settings.scope.split() and not claims:
         raise InvalidToken("there is none")
     if not settings.asks_groups_url and groups_in(claims, settings.oauth_groups_claim) is None:
         claims = _with_userinfo(claims, provider.userinfo(access_token))

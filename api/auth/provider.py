@@ -33,11 +33,6 @@ class IdentityProvider:
         """Does it publish keys to verify its tokens?"""
         return bool(self.settings.oauth_jwks_url or self.settings.oauth_discovery_url)
 
-    @property
-    def scope(self) -> str:
-        """The scopes to request."""
-        return self.settings.oauth_scope or ("openid profile email" if self.settings.oauth_discovery_url else "")
-
     def metadata(self) -> dict[str, Any]:
         """The provider's metadata; empty without a discovery document.
 

@@ -48,9 +48,6 @@ class AuthSettings(SignInSettings):
     oauth_callback_url_relative: str = Field(
         "/oauth-done", pattern=r"^/[A-Za-z0-9._~/-]+$", description="Path to which the provider sends browsers back"
     )
-    oauth_scope: str = Field(
-        "", description="Scopes to ask for (default: openid profile email with a discovery URL, else none)"
-    )
     oauth_issuer: str = Field("", description="Issuer that tokens must name (default: as discovered)")
     oauth_jwks_url: str = Field("", description="The provider's public keys (default: as discovered)")
     oauth_audience: str = Field("", description="Audience that bearer tokens must name (default: the client ID)")
