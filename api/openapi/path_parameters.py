@@ -44,7 +44,7 @@ def parameters_of(rule: str) -> list[dict[str, Any]]:
 def parameter_with_examples(name: str, examples: dict[str, Any]) -> dict[str, Any]:
     """Return the documentation of a path parameter with examples of its own, by their names."""
     part = {key: value for key, value in _PARTS[name].items() if key != "example"}
-    return part | {"required": True, "examples": examples}
+    return part | {"examples": examples}
 
 
 def subsystem_parameter(subsystems: tuple[str, ...]) -> dict[str, Any]:
