@@ -125,6 +125,49 @@ def test_a_hidden_tab_holds_no_connection(browser: Browser, front: Front, filled
         assert page.evaluate("window.streams") == 0
         page.evaluate(hide.format("false") + "document.dispatchEvent(new Event('visibilitychange'))")
         assert page.evaluate("window.streams") == 1
+        # Nor does a page that one has left, and may go back to.
+        for event, streams in (("pagehide", 0), ("pageshow", 1)):
+            page.evaluate(f"dispatchEvent(new Event('{event}'))")
+            assert page.evaluate("window.streams") == streams
+
+
+def test_a_service_that_is_away_is_asked_less_and_less_often(
+    browser: Browser, front: Front, client: FlaskClient
+) -> None:
+    job = accepted(client.post("/v4/filer/volumes/slow1", json={})).replace("/v4", "/console")
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.add_init_script(
+            "window.delays = []; window.real = setTimeout;"
+            "window.setTimeout = (call, ms) => { delays.push(ms); if (delays.length < 7) real(call, 0); };"
+        )
+        page.route("**/v4/events*", lambda route: route.abort())
+        page.route(
+            f"**{job}", lambda route: route.abort() if route.request.resource_type == "fetch" else route.continue_()
+        )
+        page.goto(job)
+        delays = page.evaluate(
+            "() => new Promise((done) => {"
+            "  const look = () => delays.length < 7 ? real(look, 10) : done(delays.slice(0, 7)); look(); })"
+        )
+        assert delays == [2000, 4000, 8000, 16000, 30000, 30000, 30000]
+
+
+def test_a_page_that_leads_elsewhere_by_now_stays_as_it_is(browser: Browser, front: Front, filled: str) -> None:
+    moved: list[bool] = []
+
+    def application(environ, start_response):
+        if moved and environ["PATH_INFO"] == "/console/":
+            return Response(status=303, headers={"Location": "/problems/lock-held"})(environ, start_response)
+        return front.app().wsgi_app(environ, start_response)
+
+    with served(application) as url, opened(browser, url) as page:
+        page.goto("/console/")
+        title = page.title()
+        moved.append(True)
+        with page.expect_response("**/problems/lock-held"):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
+        assert page.title() == title
 
 
 def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front: Front, filled: str) -> None:

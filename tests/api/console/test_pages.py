@@ -11,12 +11,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import redis
+from werkzeug.datastructures import Headers
 
+from api.console import formatting
+from api.console.api_client import ApiResponse
 from api.http.problems import Problem
 from api.monitoring import service_status
 from tests.api.front import Front, accepted
 from worker.catalog.operations import Role
+from worker.execution.claims import Completion
 from worker.jobs.query import key_of
+from worker.jobs.record import State
 
 _VOLUMES = "/console/filer/volumes"
 
@@ -274,6 +279,15 @@ class TestManyJobs:
         forms = [re.findall(r'href="(/console/job-actions/[^"]+)"', each) for each in (first, second)]
         assert ["Cancel 3 jobs" in client.get(unescape(form)).text for (form,) in forms] == [True, True]
 
+    @pytest.mark.parametrize(("count", "words"), [(200, "Show them"), (201, "Show the first 200")])
+    def test_so_many_are_shown_as_a_list_may_name(self, client, monkeypatch, count, words):
+        done = {"cancelled": [f"id{number}" for number in range(count)], "refused": []}
+        answer = ApiResponse(200, Headers(), done)
+        monkeypatch.setattr("api.console.bulk_actions.call", lambda *_, **__: answer)
+        page = client.post("/console/job-actions/cancel", data={"state": "queued"}).text
+        (link,) = re.findall(r'href="/console/jobs\?all=true&amp;id=([^"]+)"', page)
+        assert (len(link.split(",")), words in page) == (200, True)
+
     def test_what_came_after_the_page_is_not_meant(self, client, queued):
         fields = self._fields(client.get("/console/job-actions/cancel?state=queued").text)
         later = accepted(client.post("/v4/filer/volumes/later"))
@@ -306,6 +320,26 @@ class TestManyJobs:
         answer = client.post("/console/job-actions/cancel", data={"key": "k"})
         assert answer.status_code == 422
         assert client.get(f"/v4/jobs/{queued[0]}").json["state"] == "queued"
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_cancelled_job_says_whether_it_had_begun(client, worker, has_begun):
+    job = accepted(client.post("/v4/filer/volumes/c1", json={}))
+    if has_begun:
+        worker.claims.complete(worker.take(job), Completion(State.CANCELLED))
+    else:
+        client.post(f"{job}/cancel")
+    page = client.get(f"/console/jobs/{job.rpartition('/')[2]}").text
+    assert "It was cancelled" in page
+    assert ("before it began: nothing was changed" in page) is not has_begun
+
+
+def test_a_volume_says_how_much_its_snapshots_hold(client, filled):
+    snapshots = client.get("/v4/filer/volumes/db01/snapshots").json
+    sizes = {formatting.size(snapshot["size_kbytes"] * 1024) for snapshot in snapshots}
+    assert sizes
+    page = client.get("/console/filer/volumes/db01").text
+    assert set(re.findall(r'<td class="number right minor">([^<]+)</td>', page.partition('id="locks"')[0])) == sizes
 
 
 def test_changes_alone_can_be_listed(client, worker, filled):
@@ -437,6 +471,9 @@ def test_a_row_says_of_a_job_what_its_page_does_not(client, filled):
     assert set(targets("/console/filer/volumes/db01")) == {
         "", "snapshots/first", "snapshots/second", "locks/host1.example.org",
     }  # fmt: skip
+    # Among everybody's jobs, a name leads to the jobs of that user.
+    tables = [client.get(path).text.partition("<tbody>")[2] for path in ("/console/jobs", "/console/jobs?all=true")]
+    assert ["requested_by=ann" in table for table in tables] == [False, True]
 
 
 def test_without_redis_the_overview_says_so_and_looks_again(client, monkeypatch):

@@ -47,6 +47,8 @@ _CALLERS: list[tuple[Role, ...]] = [
 _PALE_IN_LIGHT = """axe.run({runOnly: {type: 'rule', values: ['color-contrast']}, resultTypes: ['violations']})
   .then((report) => report.violations.flatMap((each) => each.nodes.map((node) => node.html)))"""
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+#: A time as programs write it, and a name that has no words.
+_FOR_PROGRAMS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d|\b(?:None|True|False)\b")
 #: Pages that say what is wrong with an address that was typed.
 _TYPED = (
     "/console/filer/volumes?filter=x", "/console/jobs?created_after=x", "/console/jobs?state=queued,failed",
@@ -106,6 +108,7 @@ def test_links_lead_where_one_may_go_and_nowhere_else(
     _, client = _front_of(roles, front, open_front)
     crawl = Crawl(client).follow("/console/")
     assert crawl.broken == []
+    assert [address for address, text in crawl.texts.items() if _FOR_PROGRAMS.search(_words(text))] == []
     # Nor do pages ask for what their reader may not see.
     assert [line for line in audit() if not line["allowed"]] == []
     assert {("GET", as_one(rule)) for rule in crawl.rules} <= routes_of(front)
@@ -118,6 +121,12 @@ def test_links_lead_where_one_may_go_and_nowhere_else(
     forms = {form for form, access in FORMS.items() if may(has, access, signed_in=bool(roles))}
     assert crawl.forms - {_BULK_RETRY} == forms - {_BULK_RETRY}
     assert (_BULK_RETRY in crawl.forms) is bool({Role.ADMIN, Role.UBER_ADMIN} & set(roles))
+
+
+def _words(page: str) -> str:
+    """What people read: without JSON, what is shown where one points, and a filter as it is in the address."""
+    shown = re.sub(r"<(pre|title)\b.*?</\1>|finished after: \S+", "", page, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", shown)
 
 
 class View(NamedTuple):
