@@ -126,9 +126,15 @@ class TestPrefix:
         assert '="/docs-assets/' not in page
 
     def test_redirects_stay_below_it(self, client):
-        leaving = client.get("/logout?next=/storage/console")
-        assert leaving.headers["Location"] == "/storage/console"
-        assert client.get("/logout?next=/console").headers["Location"] == "/storage/console"
+        for wanted, target in (
+            ("/storage/console", "/storage/console"),
+            ("/console", "/storage/console"),
+            ("/storage", "/storage"),
+            ("/storage?a=b", "/storage?a=b"),
+            ("/storages", "/storage/storages"),
+        ):
+            leaving = client.get("/logout", query_string={"next": wanted})
+            assert leaving.headers["Location"] == target
 
     def test_the_next_page_is_below_it(self, client):
         for number in range(3):

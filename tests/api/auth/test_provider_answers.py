@@ -12,6 +12,7 @@ import pytest
 from api.auth import AuthSettings
 from api.auth.bearer import BearerAuthenticator, TokenCache
 from api.auth.cached_document import CachedDocument
+from api.auth.claims import name_in
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.tokens import InvalidToken, TokenVerifier
@@ -19,6 +20,7 @@ from tests.api.auth.house import SECRET_KEY, bearer, build, callback_of, roles_o
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 from worker.config.settings import load
 
+DISCOVERY = "https://sso.example.org/.well-known/openid-configuration"
 ADMINS = ["it db, admins"]
 HOUR_S = 3600.0
 
@@ -256,21 +258,31 @@ def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("place", range(8))
+def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
+    claims = ("nick", "username", "upn", "cern_upn", "sub", "client_id", "azp", "cid")
+    answer = {name: f"of {name}" for name in claims[place:]} | dict.fromkeys(claims[:place], "a\nb")
+    assert name_in(answer, "nick") == f"of {claims[place]}"
+
+
 @pytest.mark.parametrize(
-    ("secret", "taken", "method", "sent"),
+    ("secret", "discovery", "taken", "method", "sent"),
     [
         (
             "s",
+            DISCOVERY,
             ["private_key_jwt", "client_secret_post", "client_secret_basic"],
             "client_secret_basic",
             ("basic", False),
         ),
-        ("s", ["client_secret_post"], "client_secret_post", (None, True)),
-        ("s", None, "client_secret_basic", ("basic", False)),
-        ("", ["client_secret_basic", "none"], "none", (None, False)),
+        ("s", DISCOVERY, ["client_secret_post"], "client_secret_post", (None, True)),
+        ("s", DISCOVERY, None, "client_secret_basic", ("basic", False)),
+        ("", DISCOVERY, ["client_secret_basic", "none"], "none", (None, False)),
+        # As the predecessor does.
+        ("s", "", None, "client_secret_post", (None, True)),
     ],
 )
-def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secret, taken, method, sent):
+def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secret, discovery, taken, method, sent):
     requested: list[dict[str, Any]] = []
 
     def answer(_method: str, url: str, **options: Any) -> dict[str, Any]:
@@ -280,7 +292,6 @@ def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secre
         )
 
     monkeypatch.setattr("api.auth.provider.request_json", answer)
-    discovery = "https://sso.example.org/.well-known/openid-configuration"
     settings = {"oauth_client_id": CLIENT_ID, "oauth_secret_key": secret, "oauth_discovery_url": discovery}
     provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
     assert provider.client_auth_method() == method

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 
+from api.v3.dates import rfc822
 from api.v3.fields import VOLUME_KEYS, project
 from api.v3.headers import is_below
 from worker.catalog.resource_types import VOLUME
@@ -32,6 +34,32 @@ def test_a_volume_has_its_17_keys_in_their_order(ask):
     assert ask("GET", "/dummy/volumes/v1").json == made.json
     assert made.json in listed.json
     assert int(listed.headers["Age"]) >= 0
+
+
+@pytest.fixture
+def _in_japan(monkeypatch):
+    """This process's local time is another than UTC."""
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    rfc822.cache_clear()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_in_japan")
+@pytest.mark.parametrize(
+    ("at", "old"),
+    [
+        ("2026-01-02T03:04:05Z", "Fri, 02 Jan 2026 03:04:05 -0000"),
+        ("2026-01-02T03:04:05.900Z", "Fri, 02 Jan 2026 03:04:05 -0000"),
+        ("2026-01-02T03:04:05", "Fri, 02 Jan 2026 03:04:05 -0000"),
+        ("2026-01-02T04:04:05+01:00", "Fri, 02 Jan 2026 03:04:05 -0000"),
+        ("soon", None),
+    ],
+)
+def test_times_are_in_utc_in_the_old_form(at, old):
+    assert rfc822(at) == old
 
 
 def test_what_a_filer_leaves_empty_is_null():

@@ -96,6 +96,8 @@ def test_with_a_key_of_its_own_a_request_is_identified_by_that_alone(idle):
     lock = ("PUT", "/dummy/volumes/v1/locks/h")
     jobs = [pending(idle, *lock, Idempotency_Key=key) for key in ("one", "two", "one")]
     assert jobs[0] == jobs[2] != jobs[1]
+    other = idle("PUT", "/dummy/volumes/v1/locks/h?x=1", Idempotency_Key="one")
+    assert (other.status_code, "Choose a new key" in other.json["message"]) == (400, True)
 
 
 def test_a_condition_is_refused_and_nothing_is_accepted(idle):
