@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -200,6 +204,15 @@ def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> No
     assert stop(api, "job", "watch", "7") is Exit.FAILED
     api.jobs.list.assert_called_once_with(id=("7",), all=True)
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "7"
+
+
+def test_whoever_reads_no_further_is_told_of_no_mistake() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [str(Path(sys.executable).with_name("storage-api")), "--help"]
+    with os.fdopen(writer) as closed:
+        ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_of_several_jobs_those_are_left_that_have_not_succeeded() -> None:

@@ -191,6 +191,8 @@ def test_a_machine(program, provider):
     program.environment["STORAGE_API_CLIENT_SECRET"] = "machine secret"
     assert program("login", "--client-credentials", "--client-id", "machine").status == 0
     del program.environment["STORAGE_API_CLIENT_SECRET"]
+    # What is asked for in the name of a user is of no use to a machine.
+    assert "scope" not in stored(program)
     change(program, expires_at=time.time() - 1)
     assert program("whoami", "-o", "json").json["roles"] == ["USER", "ADMIN"]
 

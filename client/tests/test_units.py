@@ -160,6 +160,10 @@ def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> 
         file.entries()
 
 
+def test_a_list_that_is_null_is_empty() -> None:
+    assert Problem.of({"code": "x", "errors": None, "backend_error": None}).errors == ()
+
+
 def test_credentials_that_cannot_be_stored_leave_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = CredentialsFile(tmp_path / "credentials.json")
     file.store({"profile": "p", "url": "a"})

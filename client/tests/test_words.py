@@ -57,18 +57,18 @@ def test_a_value_for_people(name: str, value: Any, text: str) -> None:
 
 
 def test_records_are_written_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    rows: list[dict[str, Any]] = [{"name": "a", "on": True, "sizes": [1], "none": None}, {"name": "b", "more": "x,y"}]
+    rows: list[dict[str, Any]] = [{"name": "a", "on": True, "rules": ["c"], "none": None}, {"name": "b", "more": "x,y"}]
     for form, expected in (
         ("name", "a\nb\n"),
-        ("csv", 'name,on,sizes,none,more\na,true,[1],,\nb,,,,"x,y"\n'),
-        ("json", '[{"name": "a", "on": true, "sizes": [1], "none": null}, {"name": "b", "more": "x,y"}]\n'),
+        ("csv", 'name,on,rules,none,more\na,true,"[""c""]",,\nb,,,,"x,y"\n'),
+        ("json", '[{"name": "a", "on": true, "rules": ["c"], "none": null}, {"name": "b", "more": "x,y"}]\n'),
     ):
         write(rows, ("name",), form)
         assert capsys.readouterr().out == expected
     write(rows[:1], ("name",), "json", single=True)
     assert capsys.readouterr().out.startswith('{"name": "a"')
     write(rows[:1], ("name",), "table", single=True)
-    assert capsys.readouterr().out == "name   a\non     yes\nsizes  1\nnone\n"
+    assert capsys.readouterr().out == "name   a\non     yes\nrules  c\nnone\n"
     assert value_at({"error": {"code": "x"}}, "error.code") == "x"
     assert (value_at({"error": None}, "error.code"), name_of({"host": "h"}), name_of("r")) == (None, "h", "r")
 

@@ -137,7 +137,8 @@ def test_other_spellings_of_a_path_lead_nowhere(front: Front):
         "/conf//roles",
     ):
         overrides = {"PATH_INFO": unquote(path), "RAW_URI": path, "REQUEST_URI": path}
-        problem(front.client().get("/", environ_overrides=overrides), 404, "not-found")
+        document = problem(front.client().get("/", environ_overrides=overrides), 404, "not-found")
+        assert "without //" in document["detail"], path
     assert front.client().get("/metrics").status_code == 200
     accepted(front.client().get(f"{VOLUMES}/%64b01", headers={"Prefer": "respond-async"}))
 

@@ -27,6 +27,7 @@ def test_unknown_addresses_are_not_found_and_never_redirected(client, path):
 def test_an_unknown_subsystem(client):
     document = problem(client.get("/v4/Nope/volumes?a=b"), 404, "no-such-subsystem")
     assert document["instance"] == "/v4/Nope/volumes"
+    assert problem(client.get(f"/{'a' * 2000}"), 404, "not-found")["instance"] == f"/{'a' * 1023}"
     problem(client.post("/v4/nope/volumes/a", data=b"{", headers=JSON), 404, "no-such-subsystem")
 
 

@@ -102,6 +102,15 @@ def test_strangers_see_no_names_of_machines_receivers_and_objects(redis_url, red
         assert named == [is_named] * 4
 
 
+def test_a_receiver_that_has_failed_just_now_is_one_that_fails(front, redis_client):
+    redis_client.sadd("sapi:webhook_targets", "receiver1")
+    redis_client.hset("sapi:webhook_state:receiver1", "failing_since", int(redis_client.time()[0]) * 1000 + 999)
+    (receiver,) = service_status.webhooks(front.services)
+    assert 0 < receiver.failing_s < 60
+    redis_client.hset("sapi:webhook_state:receiver1", "failing_since", (int(redis_client.time()[0]) - 630) * 1000)
+    assert re.search(r"receiver1 \d+ has failed for 1[01] min", _text(front.client().get("/console/")))
+
+
 def test_one_must_be_a_user_where_users_are_configured(front):
     stranger = front.stranger().get("/console/")
     assert stranger.status_code == 401
