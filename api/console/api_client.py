@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -41,7 +42,12 @@ class ApiResponse:
 
     @property
     def job_id(self) -> str:
-        """The id of the job that it names, or an empty text."""
+        """The id of the job that was accepted, or an empty text.
+
+        Refusals name jobs, too: another one that the key of the form has made, or one that is read first.
+        """
+        if self.status >= HTTPStatus.BAD_REQUEST:
+            return ""
         return self.headers.get("Operation-Location", "").partition("?")[0].rpartition("/")[2]
 
 

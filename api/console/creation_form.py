@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from flask import Response, request
 
 from api.console.api_client import ApiResponse, call
-from api.console.forms import field_errors, idempotency_key, wrong_name
+from api.console.forms import field_errors, form_key, idempotency_key, wrong_name
 from api.console.pages import render, to_job
 
 
@@ -43,5 +42,5 @@ def _page(template: str, subsystem: str, *, status: int = 200, problem: Any = No
         values=values,
         problem=problem,
         errors=errors or {},
-        key=values.get("key") or secrets.token_hex(16),
+        key=form_key(values, problem),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,6 +65,13 @@ def wrong_name(values: Mapping[str, Any], field: str) -> str:
     if not value:
         return "must be given"
     return "must be a name, without “/”" if "/" in value else ""
+
+
+def form_key(values: Mapping[str, Any], problem: Mapping[str, Any] | None) -> str:
+    """Return the key of the form that is shown: the same one again, unless it was sent with other values before."""
+    was_used = (problem or {}).get("code") == "idempotency-key-reused"
+    key = "" if was_used else str(values.get("key") or "")
+    return key or secrets.token_hex(16)
 
 
 def idempotency_key() -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 from urllib.parse import parse_qs
 
 from flask import Response, request
 
 from api.console.api_client import ApiResponse, call
-from api.console.forms import field_errors, idempotency_key
+from api.console.forms import field_errors, form_key, idempotency_key
 from api.console.pages import page, render, to_job
 from worker.catalog.operations import Role
 
@@ -39,7 +38,7 @@ def _form(subsystem: str, values: Any, answer: ApiResponse | None) -> Response:
         problem=answer.body if answer else None,
         errors=field_errors(answer.body if answer else None),
         count=_count(subsystem, values.get("where", "")),
-        key=values.get("key") or secrets.token_hex(16),
+        key=form_key(values, answer.body if answer else None),
     )
 
 

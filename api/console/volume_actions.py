@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from flask import Response, request
 from api import auth
 from api.console.api_client import ApiResponse, call
 from api.console.creation_form import create_named
-from api.console.forms import body_of, changed_fields, field_errors, idempotency_key, wrong_name
+from api.console.forms import body_of, changed_fields, field_errors, form_key, idempotency_key, wrong_name
 from api.console.pages import page, problem_page, render, to_job
 from api.http.problems import Problem
 from worker.catalog.operations import Role
@@ -163,7 +162,7 @@ class _Form:
             problem=answer.body if answer else None,
             errors={**field_errors(answer.body if answer else None), **(errors or {})},
             confirm_error=confirm_error,
-            key=self.values.get("key") or secrets.token_hex(16),
+            key=form_key(self.values, answer.body if answer else None),
         )
 
 

@@ -540,6 +540,26 @@ class TestFormsOfVolumes:
         )
 
     @pytest.mark.parametrize(
+        ("path", "name"), [("volume-actions/snapshot/db01", "name"), ("new-volume", "name"), ("new-policy", "name")]
+    )
+    def test_a_form_that_was_changed_before_it_is_sent_again_is_another_request(self, client, filled, path, name):
+        first, other = (
+            client.post(f"/console/filer/{path}", data={name: value, "key": "k1"}) for value in ("one", "two")
+        )
+        assert (first.status_code, other.status_code) == (303, 422)
+        assert "with other values" in other.text
+        (key,) = re.findall(r'name="key" value="([^"]+)"', other.text)
+        assert client.post(f"/console/filer/{path}", data={name: "two", "key": key}).status_code == 303
+
+    def test_a_batch_whose_volumes_are_not_known_yet_is_not_made(self, redis_url, redis_client):
+        client = Front(redis_url, read_wait=0).client()
+        fields = {"name": "all", "where": "name=db*", "key": "k1"}
+        answer = client.post("/console/filer/snapshot-batch", data=fields)
+        assert answer.status_code == 504
+        assert "send the request again" in answer.text
+        assert 'name="key" value="k1"' in answer.text
+
+    @pytest.mark.parametrize(
         ("path", "fields"),
         [
             ("volume-actions/snapshot/db01", {"name": "-"}),
