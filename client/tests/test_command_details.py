@@ -99,6 +99,8 @@ def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:
     page = {"content-type": "text/html"}
     for answered in (Response(502, page, b"<html>"), Response(503, {}), Response(200, page, b"<html>")):
         assert run(readiness(Context()), answered)[0] == (False, None)
+    for status, is_ready in ((200, True), (503, False)):
+        assert run(readiness(Context()), answer(status, {"status": "x"}))[0] == (is_ready, {"status": "x"})
 
 
 def test_a_role_that_one_does_not_have(capsys: Any) -> None:

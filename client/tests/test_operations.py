@@ -39,6 +39,14 @@ def test_a_filter_is_a_query() -> None:
     assert filter_query({"finished_before": "2026-01-02"}) == (("finished_before", "2026-01-02T00:00:00Z"),)
 
 
+@pytest.mark.parametrize(
+    ("text", "after_s"),
+    [("2", 2), ("0", 0), ("", None), ("-1", None), ("1.5", None), ("٣", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
+)
+def test_when_to_ask_again_is_told_in_seconds(text: str, after_s: float | None) -> None:
+    assert Response(503, {"retry-after": text}).retry_after_s == after_s
+
+
 class TestJobs:
     """Cancelling, settling, doing again."""
 
