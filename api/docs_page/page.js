@@ -31,9 +31,9 @@ function nameSubsystem(spec) {
     .replaceAll('"subsystem":"dummy"', `"subsystem":${JSON.stringify(known[0])}`));
 }
 
-// A change answers with its job: a link to it stands at the top of the page.
+// A change answers with its job: a link to it stands at the top of the page. Refusals may name another job.
 function showJob(response) {
-  const job = (response.headers["operation-location"] || "").match(/\/v4\/jobs\/([0-9a-f-]{36})/);
+  const job = response.ok && (response.headers["operation-location"] || "").match(/\/v4\/jobs\/([0-9a-f-]{36})/);
   if (!job) return response;
   const link = document.createElement("a");
   link.href = `console/jobs/${job[1]}`;

@@ -1,4 +1,7 @@
-"""The console in a real browser: paper, keyboard, events, address prefixes, and jobs in states that are rare."""
+"""The console in a real browser: paper, keyboard, events, address prefixes, and jobs in states that are rare.
+
+And what the documentation page says of them.
+"""
 
 from __future__ import annotations
 
@@ -168,6 +171,18 @@ def test_a_page_that_leads_elsewhere_by_now_stays_as_it_is(browser: Browser, fro
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
         assert page.title() == title
+
+
+@pytest.mark.parametrize(("status", "words"), [(202, "Accepted. Its job"), (422, "")])
+def test_the_documentation_says_of_what_was_accepted_that_it_was(
+    browser: Browser, front: Front, redis_client: Redis, status: int, words: str
+) -> None:
+    answer = {"status": status, "ok": status < 400, "headers": {"operation-location": f"/v4/jobs/{'0' * 36}"}}
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.goto("/")
+        page.locator(".opblock").first.wait_for()
+        page.evaluate("(answer) => { ui.getConfigs().responseInterceptor(answer); }", answer)
+        assert page.locator("#job").inner_text() == words
 
 
 def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front: Front, filled: str) -> None:
