@@ -212,8 +212,12 @@ def test_whoever_reads_no_further_is_told_of_no_mistake() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [str(Path(sys.executable).with_name("storage-api")), "--help"]
+    # With a buffer, of which the rest would be written at the end.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with os.fdopen(writer) as closed:
-        ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        ended = subprocess.run(
+            command, stdout=closed, stderr=subprocess.PIPE, env=buffered, text=True, check=False, timeout=60
+        )
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
