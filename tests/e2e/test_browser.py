@@ -122,7 +122,7 @@ def _execute(page: Page, http: Client, operation: str, examples: dict[tuple[str,
 
 
 def test_nothing_asks_for_the_value_of_a_cookie(page: Page, service: Service) -> None:
-    page.goto(service.url)
+    page.goto(service.url)  # another test may have left it
     page.locator(".auth-wrapper .authorize").first.click()
     dialog = page.locator(".dialog-ux")
     dialog.wait_for()

@@ -185,6 +185,20 @@ def test_the_documentation_says_of_what_was_accepted_that_it_was(
         assert page.locator("#job").inner_text() == words
 
 
+def test_the_documentation_sums_up_the_problems_of_an_operation(
+    browser: Browser, front: Front, redis_client: Redis
+) -> None:
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.goto("/")
+        page.locator(".opblock").first.wait_for()
+        paths = page.evaluate("ui.specSelectors.specJson().toJS().paths")
+    operations = [each for path in paths.values() for each in path.values() if "responses" in each]
+    problems = [[status for status in each["responses"] if status >= "4"] for each in operations]
+    assert ["default"] in problems
+    # One alone stays as it is, beside the answer to anything else.
+    assert max(map(len, problems)) <= 2
+
+
 def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front: Front, filled: str) -> None:
     with served(front.app()) as url, opened(browser, url) as page:
         page.goto("/console/filer/volumes?q=db01")
