@@ -142,14 +142,14 @@ def test_a_lost_connection_is_a_service_that_is_away(capsys: Any) -> None:
 @pytest.mark.parametrize(("wanted", "timeout"), [(None, 7.0), (0.0, 0.0), (3.0, 3.0)])
 def test_a_call_has_the_time_of_its_option_or_of_the_profile(wanted: float | None, timeout: float) -> None:
     profile = SimpleNamespace(timeout=7.0)
-    surroundings: Any = SimpleNamespace(url="http://s", profile=profile, credentials=None, ca_file=None)
-    assert State(_found=surroundings)._how(wanted)["timeout"] == timeout
+    service: Any = SimpleNamespace(url="http://s", profile=profile, credentials=None, ca_file=None)
+    assert State(_found=service)._how(wanted)["timeout"] == timeout
 
 
 def test_a_service_elsewhere_gives_no_session_without_asking() -> None:
-    driver, surroundings = Mock(), Mock(url="https://storage.example.org")
+    driver, service = Mock(), Mock(url="https://storage.example.org")
     with pytest.raises(ConfigurationError, match="--issuer"):
-        login._with_session(driver, surroundings)
+        login._with_session(driver, service)
     driver.run.assert_not_called()
 
 

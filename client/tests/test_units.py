@@ -16,7 +16,7 @@ import pytest
 
 from storage_api_client.addresses import checked_url, is_loopback, resolve
 from storage_api_client.cli.exits import Exit, status_of, status_of_code, worst
-from storage_api_client.configuration import development, surroundings
+from storage_api_client.configuration import development, service_settings
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.development import find_development_server
 from storage_api_client.configuration.files import ConfigurationError
@@ -225,20 +225,20 @@ def test_a_development_server_is_that_of_ones_own_checkout(tmp_path: Path, monke
 
 
 def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "find_development_server", lambda: "http://127.0.0.1:9")
+    monkeypatch.setattr(service_settings, "find_development_server", lambda: "http://127.0.0.1:9")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     for name in ("STORAGE_API_URL", "STORAGE_API_TOKEN", "STORAGE_API_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    assert surroundings.find().url == "http://127.0.0.1:9"
+    assert service_settings.find().url == "http://127.0.0.1:9"
     # Whoever names a profile does not mean whatever runs here.
     with pytest.raises(ConfigurationError, match="Which service"):
-        surroundings.find(profile="production")
+        service_settings.find(profile="production")
     (tmp_path / "storage-api").mkdir()
     (tmp_path / "storage-api" / "config.toml").write_text('[profiles.default]\nurl = "https://of-profile"\n')
-    assert surroundings.find().url == "https://of-profile"
+    assert service_settings.find().url == "https://of-profile"
     monkeypatch.setenv("STORAGE_API_URL", "https://of-environment")
-    assert surroundings.find().url == "https://of-environment"
-    assert surroundings.find("https://of-option/").url == "https://of-option"
+    assert service_settings.find().url == "https://of-environment"
+    assert service_settings.find("https://of-option/").url == "https://of-option"
 
 
 @pytest.mark.parametrize("answer", [{"code": "x", "state": "s"}, {"error": "access_denied", "state": "s"}])

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.dev.programs import NODES
 from deploy.dev.readiness import ready_state
-from deploy.dev.state import HOME, Trouble
+from deploy.dev.state import DEV_DIR, DevServerError
 
 
 def about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
@@ -19,14 +19,14 @@ def about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
         if state == "STOPPED" and name in NODES:
             yield f"{name} is drained: make resume NODE={name}"
         elif state not in ("RUNNING", "STARTING"):
-            yield f"{name} does not run ({state}); the end of {os.path.relpath(HOME)}/logs/{name}.log says why"
+            yield f"{name} does not run ({state}); the end of {os.path.relpath(DEV_DIR)}/logs/{name}.log says why"
 
 
 def about_service(port: int) -> Iterator[str]:
     """Yield the problems that `/readyz` reports, with advice."""
     state = ready_state(port)
     if state is None:
-        yield f"the API does not answer on port {port}: see {os.path.relpath(HOME)}/logs/api.log"
+        yield f"the API does not answer on port {port}: see {os.path.relpath(DEV_DIR)}/logs/api.log"
         return
     if state.get("status") != "ready":
         yield f"no job can be recorded: {state.get('detail', '')}"
@@ -42,17 +42,17 @@ def log_lines(job_id: str) -> list[str]:
     """Return the log lines of one job, of all processes, in the order of time.
 
     Raises:
-        Trouble: no line names it.
+        DevServerError: no line names it.
     """
     searched = job_id.strip().lower()
     lines = [
         line
-        for path in sorted((HOME / "logs").glob("*.log*"))
+        for path in sorted((DEV_DIR / "logs").glob("*.log*"))
         for line in path.read_text(errors="replace").splitlines()
         if searched in line.lower()
     ]
     if not searched or not lines:
-        raise Trouble(f"no line of the logs names the job {job_id or '(none given: make logs JOB=...)'}")
+        raise DevServerError(f"no line of the logs names the job {job_id or '(none given: make logs JOB=...)'}")
     return sorted(lines, key=_time_of)
 
 

@@ -25,10 +25,11 @@ from deploy.dev.embedded_redis import (
     free_port,
     is_free,
 )
+from deploy.dev.environment import BACKENDS_FILE, Backends, Ports, service_environment
 from deploy.dev.private_environment import webhook_secrets
 from deploy.dev.programs import NODES, WEBHOOK_SECRETS, programs
 from deploy.dev.readiness import NodeWatch, Waiting, answers
-from deploy.dev.state import HOME, State, Trouble, one_at_a_time, write_private
+from deploy.dev.state import DEV_DIR, DevServerError, State, one_at_a_time, write_private
 from deploy.dev.supervision import (
     REDIS,
     STOP_WAIT_S,
@@ -38,7 +39,6 @@ from deploy.dev.supervision import (
     our_processes,
     write_config,
 )
-from deploy.dev.surroundings import BACKENDS_FILE, Backends, Ports, service_environment
 from storage_backends.configuration.subsystems import ConfigurationError
 from worker.config.settings import BadSettings, Settings, load
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The file with the address of the API; the client's commands look there, too.
-_API_URL = HOME / "api.url"
+_API_URL = DEV_DIR / "api.url"
 REDIS_WAIT_S = 60
 READY_WAIT_S = 90
 
@@ -65,13 +65,13 @@ class DevServer:
         """Read and check the environment.
 
         Raises:
-            Trouble: something in it is wrong.
+            DevServerError: something in it is wrong.
         """
         try:
             backends = Backends.read(environ)
             load(Settings)
         except (ConfigurationError, BadSettings) as error:
-            raise Trouble(str(error)) from error
+            raise DevServerError(str(error)) from error
         return cls(Ports.chosen(environ), backends, environ, State.load())
 
     @property
@@ -88,11 +88,11 @@ class DevServer:
         """Start everything and return when all of it answers; if that fails, nothing is left running.
 
         Raises:
-            Trouble: it is running, or a port is taken, or something does not come up.
+            DevServerError: it is running, or a port is taken, or something does not come up.
         """
         supervisor = Supervisor(self.state.socket)
         if supervisor.is_running():
-            raise Trouble("the development server is running already: see `make status`, or `make stop` first")
+            raise DevServerError("the development server is running already: see `make status`, or `make stop` first")
         if end_leftovers():
             print("Ended processes that an earlier development server had left behind.")
         self.ports.check_free()
@@ -107,7 +107,7 @@ class DevServer:
         """Our own Redis, on the port it had last time if that is free; None when one was named.
 
         Raises:
-            Trouble: the named one does not answer, or there is no server program.
+            DevServerError: the named one does not answer, or there is no server program.
         """
         url = self.environ.get("SAPI_REDIS_URL")
         try:
@@ -116,11 +116,13 @@ class DevServer:
                 return None
             if not (self.state.redis_port and is_free(self.state.redis_port)):
                 self.state.redis_port = free_port()
-            return EmbeddedRedis(find_server(), HOME / "redis", self.state.redis_port, self.state.redis_password)
+            return EmbeddedRedis(find_server(), DEV_DIR / "redis", self.state.redis_port, self.state.redis_password)
         except (NotReadyError, ValueError) as error:
-            raise Trouble(f"SAPI_REDIS_URL: no answer ({error}); mend it, or unset it for an embedded Redis") from error
+            raise DevServerError(
+                f"SAPI_REDIS_URL: no answer ({error}); mend it, or unset it for an embedded Redis"
+            ) from error
         except NoServerError as error:
-            raise Trouble(str(error)) from error
+            raise DevServerError(str(error)) from error
 
     def _launch(self, redis: EmbeddedRedis | None) -> None:
         self.state.settle_socket()
@@ -178,7 +180,7 @@ class DevServer:
         print(f"Flower                      {self.flower_url}/")
         if self.ports.admin:
             print(f"Probes and metrics          http://{LOOPBACK}:{self.ports.admin}/metrics")
-        print(f"Logs and data               {os.path.relpath(HOME)}/   (make logs, make status, make stop)")
+        print(f"Logs and data               {os.path.relpath(DEV_DIR)}/   (make logs, make status, make stop)")
         program = os.path.relpath(Path(sys.executable).with_name("storage-api"))
         print(f"\nTry:  {program} login; {program} volume list {next(iter(self.backends.subsystems))}")
 
@@ -212,11 +214,11 @@ def status() -> None:
     """Show every process.
 
     Raises:
-        Trouble: none is running.
+        DevServerError: none is running.
     """
     supervisor = Supervisor(State.load().socket)
     if not supervisor.is_running():
-        raise Trouble("the development server is not running: make devserver")
+        raise DevServerError("the development server is not running: make devserver")
     processes = supervisor.processes()
     for process in processes:
         print(f"{process['name']:10} {process['statename']:10} {process['description']}")
@@ -230,7 +232,7 @@ def drain(node: str) -> None:
     """Let one worker finish and end; it stays ended until it is resumed.
 
     Raises:
-        Trouble: there is no such worker, or it does not run.
+        DevServerError: there is no such worker, or it does not run.
     """
     _require_node(node)
     print(
@@ -244,7 +246,7 @@ def resume(node: str) -> None:
     """Start a worker that was drained.
 
     Raises:
-        Trouble: there is no such worker, or it runs.
+        DevServerError: there is no such worker, or it runs.
     """
     _require_node(node)
     Supervisor(State.load().socket).resume(node)
@@ -253,14 +255,14 @@ def resume(node: str) -> None:
 
 def _require_node(node: str) -> None:
     if node not in NODES:
-        raise Trouble(f"NODE must be one of {', '.join(NODES)}")
+        raise DevServerError(f"NODE must be one of {', '.join(NODES)}")
 
 
 def logs(job_id: str) -> None:
     """Show the log lines of one job, of all processes, in the order of time.
 
     Raises:
-        Trouble: no line names it.
+        DevServerError: no line names it.
     """
     print("\n".join(log_lines(job_id)))
 
@@ -278,8 +280,8 @@ def main(arguments: list[str]) -> int:
             about_one[command](rest[0])
         else:
             commands[command]()
-    except Trouble as trouble:
-        print(f"{trouble}", file=sys.stderr)
+    except DevServerError as error:
+        print(f"{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; nothing is left running", file=sys.stderr)

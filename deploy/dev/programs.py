@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 
 from deploy.dev.embedded_redis import LOOPBACK, EmbeddedRedis
-from deploy.dev.state import HOME
+from deploy.dev.environment import BACKENDS_FILE, Ports
+from deploy.dev.state import DEV_DIR
 from deploy.dev.supervision import REDIS, Program
-from deploy.dev.surroundings import BACKENDS_FILE, Ports
 
 #: The worker processes, and the queues of jobs that each serves. Two, so that one may die; both serve everything, since
 #: each takes 80 MiB. Deployments have listings apart.
 NODES = {"worker1": "write,read,list", "worker2": "write,read,list"}
 #: The file with the secrets of the process that sends webhooks.
-WEBHOOK_SECRETS = HOME / "webhook-secrets.json"
+WEBHOOK_SECRETS = DEV_DIR / "webhook-secrets.json"
 
 
 def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool = False) -> list[Program]:
@@ -42,7 +42,7 @@ def programs(ports: Ports, redis: EmbeddedRedis | None, *, sends_webhooks: bool 
     flower = (
         *(python, "-m", "celery", "-A", "worker.flower.app:app", "flower", "--read-only=True", "--max-tasks=10000"),
         *(f"--address={LOOPBACK}", f"--port={ports.flower}"),
-        *("--persistent=True", f"--db={HOME / 'flower.db'}", "--state_save_interval=10000"),
+        *("--persistent=True", f"--db={DEV_DIR / 'flower.db'}", "--state_save_interval=10000"),
     )
     # Flower does not end while a request to a worker is pending; it writes its data every 10 s.
     supervised.append(Program("flower", flower, stop_wait_s=5))

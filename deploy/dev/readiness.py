@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from deploy.dev.embedded_redis import LOOPBACK
-from deploy.dev.state import LOGS, Trouble
+from deploy.dev.state import LOGS, DevServerError
 from worker.store.client import connect
 
 if TYPE_CHECKING:
@@ -92,14 +92,14 @@ class Waiting:
         """Return once every program has been seen ready.
 
         Raises:
-            Trouble: it takes longer than ``timeout_s`` seconds, or a program ends again and again.
+            DevServerError: it takes longer than ``timeout_s`` seconds, or a program ends again and again.
         """
         deadline = time.monotonic() + timeout_s
         while self._missing:
             self._fail_on_repeated_ends()
             self._missing -= self._probe(self._missing)
             if self._missing and time.monotonic() >= deadline:
-                raise Trouble(_report(sorted(self._missing), f"not ready after {timeout_s:.0f} s"))
+                raise DevServerError(_report(sorted(self._missing), f"not ready after {timeout_s:.0f} s"))
             time.sleep(0.1 if self._missing else 0)
 
     def _fail_on_repeated_ends(self) -> None:
@@ -107,7 +107,7 @@ class Waiting:
             if process["start"]:
                 self._starts[process["name"]].add(process["start"])
             if len(self._starts[process["name"]]) >= _STARTS or process["statename"] == "FATAL":
-                raise Trouble(_report([process["name"]], "does not stay up"))
+                raise DevServerError(_report([process["name"]], "does not stay up"))
 
 
 def _report(names: Iterable[str], problem: str) -> str:

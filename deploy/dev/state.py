@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Tests use another folder for a server of their own.
-HOME = Path(os.environ.get("SAPI_DEV_FOLDER") or ROOT / ".dev").absolute()
-LOGS = HOME / "logs"
+DEV_DIR = Path(os.environ.get("SAPI_DEV_FOLDER") or ROOT / ".dev").absolute()
+LOGS = DEV_DIR / "logs"
 #: The longest path of a Unix socket is 107 bytes; supervisord needs some of them for a temporary name.
 _LONGEST_SOCKET_PATH = 92
 
 
-class Trouble(Exception):
+class DevServerError(Exception):
     """The command failed; the message is one line that says what to do."""
 
 
@@ -41,19 +41,19 @@ class State:
     def load(cls) -> State:
         """Return the stored state, or a new one if there is none that can be read."""
         try:
-            return cls(**json.loads((HOME / "state.json").read_text()))
+            return cls(**json.loads((DEV_DIR / "state.json").read_text()))
         except (OSError, ValueError, TypeError):
             return cls(0, secrets.token_urlsafe(24), secrets.token_urlsafe(32), "")
 
     def save(self) -> None:
         """Store it."""
-        write_private(HOME / "state.json", json.dumps(asdict(self), indent=1) + "\n")
+        write_private(DEV_DIR / "state.json", json.dumps(asdict(self), indent=1) + "\n")
 
     def settle_socket(self) -> None:
         """Choose a socket path that is short enough, and create its folder with private access."""
         if self.socket and Path(self.socket).parent.is_dir():
             return
-        path = HOME / "supervisor.sock"
+        path = DEV_DIR / "supervisor.sock"
         if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
             path = Path(tempfile.mkdtemp(prefix="storage-api-")) / "supervisor.sock"
         self.socket = str(path)
@@ -61,7 +61,7 @@ class State:
 
 def prepare_home() -> None:
     """Create the folder and its subfolders, accessible by the owner only."""
-    for folder in (HOME, LOGS, HOME / "redis", HOME / "state"):
+    for folder in (DEV_DIR, LOGS, DEV_DIR / "redis", DEV_DIR / "state"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -79,12 +79,12 @@ def one_at_a_time() -> Iterator[None]:
     """Prevent a second start or stop at the same time.
 
     Raises:
-        Trouble: another one is running.
+        DevServerError: another one is running.
     """
     prepare_home()
-    with (HOME / "lock").open("w") as file:
+    with (DEV_DIR / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Trouble("another start or stop is under way here; wait until it is done") from None
+            raise DevServerError("another start or stop is under way here; wait until it is done") from None
         yield

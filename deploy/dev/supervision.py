@@ -19,14 +19,14 @@ from xmlrpc.client import ServerProxy
 from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.dev.embedded_redis import LOOPBACK
-from deploy.dev.state import HOME, ROOT, Trouble, write_private
+from deploy.dev.state import DEV_DIR, ROOT, DevServerError, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 #: Set in the environment of every process that we start, so that each can be found even if its parent has changed.
 MARK = "STORAGE_API_DEV_HOME"
-CONFIG = HOME / "supervisord.conf"
+CONFIG = DEV_DIR / "supervisord.conf"
 #: Redis is started first and stopped last; all the others together are one group.
 REDIS, GROUP = "redis", "service"
 #: What each program may open, where the system allows it.
@@ -114,17 +114,19 @@ class Supervisor:
         self._rpc: Any = ServerProxy("http://127.0.0.1", transport=transport)
 
     def _call(self, method: str, *args: Any) -> Any:
-        """Call supervisord; Trouble when it does not answer or refuses."""
+        """Call supervisord; DevServerError when it does not answer or refuses."""
         try:
             return getattr(self._rpc.supervisor, method)(*args)
         except (OSError, http.client.HTTPException, RpcError) as error:
-            raise Trouble(f"supervisord does not answer ({method}: {error}); see .dev/logs/supervisord.log") from error
+            raise DevServerError(
+                f"supervisord does not answer ({method}: {error}); see .dev/logs/supervisord.log"
+            ) from error
 
     def is_running(self) -> bool:
         """Does it answer?"""
         try:
             self._call("getPID")
-        except Trouble:
+        except DevServerError:
             return False
         return True
 
@@ -132,16 +134,16 @@ class Supervisor:
         """Start it in the background, with nothing started yet under it.
 
         Raises:
-            Trouble: it does not come up.
+            DevServerError: it does not come up.
         """
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONFIG)]
-        done = subprocess.run(command, env=environment, cwd=HOME, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, cwd=DEV_DIR, capture_output=True, text=True, check=False)
         deadline = time.monotonic() + 10
         while done.returncode == 0 and time.monotonic() < deadline:
             if self.is_running():
                 return
             time.sleep(0.05)
-        raise Trouble(f"supervisord did not start: {(done.stdout + done.stderr).strip() or 'no answer'}")
+        raise DevServerError(f"supervisord did not start: {(done.stdout + done.stderr).strip() or 'no answer'}")
 
     def start_redis(self) -> None:
         """Start Redis, without waiting for it."""
@@ -155,7 +157,7 @@ class Supervisor:
         """Stop one program, and return when it has ended; a worker finishes or hands over its jobs.
 
         Raises:
-            Trouble: there is no such program, or it does not run.
+            DevServerError: there is no such program, or it does not run.
         """
         self._call("stopProcess", f"{GROUP}:{program}", True)
 
@@ -163,7 +165,7 @@ class Supervisor:
         """Start one program that was stopped.
 
         Raises:
-            Trouble: there is no such program, or it runs.
+            DevServerError: there is no such program, or it runs.
         """
         self._call("startProcess", f"{GROUP}:{program}", True)
 
@@ -187,12 +189,12 @@ def our_processes() -> Iterator[int]:
 
 
 def _is_marked(process: Path) -> bool:
-    return os.fsencode(f"{MARK}={HOME}") in (process / "environ").read_bytes().split(b"\0")
+    return os.fsencode(f"{MARK}={DEV_DIR}") in (process / "environ").read_bytes().split(b"\0")
 
 
 def _is_our_redis(process: Path) -> bool:
     """Is it our Redis? It overwrites its environment with its title, so it is recognised by folder and address."""
-    return (process / "cwd").readlink() == HOME / "redis" and f" {LOOPBACK}:".encode() in (
+    return (process / "cwd").readlink() == DEV_DIR / "redis" and f" {LOOPBACK}:".encode() in (
         process / "cmdline"
     ).read_bytes()
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from deploy.compose.make_secrets import READERS
+from deploy.dev.environment import Ports
 from deploy.dev.programs import programs
-from deploy.dev.surroundings import Ports
 from tests.deploy.stack import ROOT
 
 STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))

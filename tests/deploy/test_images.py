@@ -16,8 +16,8 @@ import pytest
 
 from api.settings import ApiSettings
 from deploy.compose.make_secrets import READERS
+from deploy.dev.environment import Ports
 from deploy.dev.programs import programs
-from deploy.dev.surroundings import Ports
 from deploy.image import label
 from tests.deploy.stack import ROOT, has_engine, has_image
 from worker.catalog.operations import QueueClass

@@ -16,9 +16,9 @@ import pytest
 
 from deploy.dev.devserver import DevServer, main
 from deploy.dev.embedded_redis import EmbeddedRedis
+from deploy.dev.environment import Backends, Ports, service_environment
 from deploy.dev.private_environment import webhook_secrets
-from deploy.dev.state import State, Trouble, write_private
-from deploy.dev.surroundings import Backends, Ports, service_environment
+from deploy.dev.state import DevServerError, State, write_private
 from tests.e2e.client import Client, Service
 from tests.e2e.conftest import CALLBACK_SECRET, devserver, free_port
 from tests.launcher import clean_environment
@@ -26,7 +26,7 @@ from tests.launcher import clean_environment
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Surroundings for a server of this test alone."""
+    """The environment of a server of this test alone."""
     ports = {"SAPI_PORT": str(free_port()), "SAPI_FLOWER_PORT": str(free_port())}
     return clean_environment() | ports | {"SAPI_DEV_FOLDER": str(tmp_path / "dev")}
 
@@ -200,7 +200,7 @@ def test_all_that_it_writes_is_its_owners_alone(service: Service) -> None:
     assert others <= {"lock", "supervisord.log"}
 
 
-@pytest.mark.parametrize(("raised", "status"), [(None, 0), (Trouble("no"), 1), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(("raised", "status"), [(None, 0), (DevServerError("no"), 1), (KeyboardInterrupt(), 130)])
 def test_the_exit_status_says_how_it_went(
     monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, status: int
 ) -> None:

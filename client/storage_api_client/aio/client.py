@@ -13,7 +13,7 @@ from storage_api_client.aio.face import AsyncFace
 from storage_api_client.aio.jobs import AsyncJobs
 from storage_api_client.aio.policies import AsyncPolicies
 from storage_api_client.aio.volumes import AsyncVolumes
-from storage_api_client.configuration import surroundings
+from storage_api_client.configuration import service_settings
 from storage_api_client.models.batches import Event, MemberResult
 from storage_api_client.operations import service
 from storage_api_client.operations.batches import create_batch
@@ -89,7 +89,7 @@ class AsyncClient:
         Raises:
             ConfigurationError: there is no address, or a file is wrong.
         """
-        service = surroundings.find(profile=profile)
+        service = service_settings.find(profile=profile)
         limit = service.profile.timeout if timeout is None else timeout
         return cls(service.url, credentials=service.credentials, ca_file=service.ca_file, timeout=limit)
 

@@ -14,7 +14,7 @@ from storage_api_client.blocking.face import Face
 from storage_api_client.blocking.jobs import Jobs
 from storage_api_client.blocking.policies import Policies
 from storage_api_client.blocking.volumes import Volumes
-from storage_api_client.configuration import surroundings
+from storage_api_client.configuration import service_settings
 from storage_api_client.models.batches import Event, MemberResult
 from storage_api_client.operations import service
 from storage_api_client.operations.batches import create_batch
@@ -90,7 +90,7 @@ class Client:
         Raises:
             ConfigurationError: there is no address, or a file is wrong.
         """
-        service = surroundings.find(profile=profile)
+        service = service_settings.find(profile=profile)
         limit = service.profile.timeout if timeout is None else timeout
         return cls(service.url, credentials=service.credentials, ca_file=service.ca_file, timeout=limit)
 

@@ -19,7 +19,7 @@ from storage_api_client.cli.failures import complain
 from storage_api_client.cli.state import State, Stop
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.files import ConfigurationError
-from storage_api_client.configuration.surroundings import Surroundings
+from storage_api_client.configuration.service_settings import ServiceSettings
 from storage_api_client.protocol.messages import Flow, Request, send
 from storage_api_client.sign_in import oauth
 from storage_api_client.sign_in.session import session_cookie
@@ -42,11 +42,11 @@ def sign_in(
     basic: str | None,
 ) -> None:
     """Sign in, see whether that works, and store it."""
-    surroundings = state.surroundings
-    driver = Driver(surroundings.url, surroundings.ca_file)
+    service = state.service
+    driver = Driver(service.url, service.ca_file)
     try:
-        issuer = issuer or surroundings.profile.issuer
-        announced = oauth.Announced() if basic or issuer else driver.run(oauth.announced(surroundings.url))
+        issuer = issuer or service.profile.issuer
+        announced = oauth.Announced() if basic or issuer else driver.run(oauth.announced(service.url))
         issuer = issuer or announced.issuer
         if basic:
             entry: Entry = {
@@ -57,14 +57,14 @@ def sign_in(
         elif issuer:
             metadata = driver.run(oauth.discover(issuer))
             secret = _secret("STORAGE_API_CLIENT_SECRET", "Client secret") if client_credentials else None
-            who = client_id or surroundings.profile.client_id or announced.client_id or _needed("--client-id")
-            requested_scope = scope or surroundings.profile.scope or ("" if client_credentials else _DEFAULT_SCOPE)
+            who = client_id or service.profile.client_id or announced.client_id or _needed("--client-id")
+            requested_scope = scope or service.profile.scope or ("" if client_credentials else _DEFAULT_SCOPE)
             provider = oauth.Provider(
-                metadata, who, secret, requested_scope, audience or surroundings.profile.audience or announced.audience
+                metadata, who, secret, requested_scope, audience or service.profile.audience or announced.audience
             )
             entry = _with_provider(state, driver, provider, browser=browser, client_credentials=client_credentials)
         else:
-            entry = _with_session(driver, surroundings)
+            entry = _with_session(driver, service)
     except oauth.OAuthError as error:
         complain(str(error))
         raise Stop(Exit.NOT_AUTHORISED) from None
@@ -85,11 +85,11 @@ def _secret(variable: str, what: str) -> str:
     return str(click.prompt(what, hide_input=True, err=True))
 
 
-def _with_session(driver: Driver, surroundings: Surroundings) -> Entry:
-    cookie = driver.run(session_cookie()) if is_loopback(surroundings.url) else None
+def _with_session(driver: Driver, service: ServiceSettings) -> Entry:
+    cookie = driver.run(session_cookie()) if is_loopback(service.url) else None
     if cookie is None:
         raise ConfigurationError(
-            f"How to sign in at {surroundings.url}? Name its identity provider with --issuer and --client-id, or in a "
+            f"How to sign in at {service.url}? Name its identity provider with --issuer and --client-id, or in a "
             "profile of config.toml; or use --basic USER, or a token in STORAGE_API_TOKEN."
         )
     return {"kind": "session", "cookie": cookie}
@@ -133,41 +133,39 @@ def _with_browser(state: State, driver: Driver, provider: oauth.Provider) -> Ent
 
 def _keep(state: State, entry: Entry) -> None:
     """Store it in the place of what was stored, unless the service says that it is no good."""
-    surroundings = state.surroundings
-    whole = {"profile": surroundings.profile.name, "url": surroundings.url, **entry}
+    service = state.service
+    whole = {"profile": service.profile.name, "url": service.url, **entry}
     file = CredentialsFile()
     # Not as stored credentials: those would be renewed by what is stored as yet, which may be somebody else's.
     new = bearer(entry["access_token"]) if entry["kind"] == "oauth" else stored_credentials(whole, file)
-    with Client(surroundings.url, credentials=new, ca_file=surroundings.ca_file) as api:
+    with Client(service.url, credentials=new, ca_file=service.ca_file) as api:
         roles = api.roles()
     file.store(whole)
-    state.note(f"Signed in at {surroundings.url}; roles: {', '.join(roles) or 'none'}.")
+    state.note(f"Signed in at {service.url}; roles: {', '.join(roles) or 'none'}.")
 
 
 def sign_out(state: State) -> None:
     """End a session, and forget what is stored."""
-    surroundings = state.surroundings
-    if surroundings.entry and surroundings.entry.get("kind") == "session":
-        driver = Driver(surroundings.url, surroundings.ca_file)
+    service = state.service
+    if service.entry and service.entry.get("kind") == "session":
+        driver = Driver(service.url, service.ca_file)
         try:
-            driver.run(_end_session(str(surroundings.entry.get("cookie"))))
+            driver.run(_end_session(str(service.entry.get("cookie"))))
         finally:
             driver.close()
-    was_signed_in = CredentialsFile().forget(surroundings.profile.name, surroundings.url)
-    state.note(
-        f"Signed out at {surroundings.url}." if was_signed_in else f"You were not signed in at {surroundings.url}."
-    )
+    was_signed_in = CredentialsFile().forget(service.profile.name, service.url)
+    state.note(f"Signed out at {service.url}." if was_signed_in else f"You were not signed in at {service.url}.")
 
 
 def _end_session(cookie: str) -> Flow[None]:
     yield from send(Request("POST", "/logout", headers={"Cookie": cookie}))
 
 
-def how_signed_in(surroundings: Surroundings) -> dict[str, str]:
+def how_signed_in(service: ServiceSettings) -> dict[str, str]:
     """Return in which way one is signed in, and by which name, as far as that is known here."""
     if os.environ.get("STORAGE_API_TOKEN"):
         return {"signed_in": "STORAGE_API_TOKEN", "user": _name_in(os.environ["STORAGE_API_TOKEN"])}
-    entry: Mapping[str, Any] = surroundings.entry or {}
+    entry: Mapping[str, Any] = service.entry or {}
     user = str(entry.get("user", "")) or _name_in(str(entry.get("access_token", "")))
     return {"signed_in": str(entry.get("kind", "no")), "user": user or ("developer" if entry.get("cookie") else "")}
 

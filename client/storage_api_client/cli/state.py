@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from storage_api_client.aio.client import AsyncClient
     from storage_api_client.blocking.client import Client
     from storage_api_client.cli.progress import Reporter
-    from storage_api_client.configuration.surroundings import Surroundings
+    from storage_api_client.configuration.service_settings import ServiceSettings
     from storage_api_client.models import JobRecord
 
 FORMATS = ("table", "json", "yaml", "csv", "name")
@@ -46,15 +46,15 @@ class State:
     jobs: list[str] = field(default_factory=list)
     key: str | None = None
     say: Callable[[str], None] = field(default_factory=lambda: partial(click.echo, err=True))
-    _found: Surroundings | None = None
+    _found: ServiceSettings | None = None
 
     @property
-    def surroundings(self) -> Surroundings:
+    def service(self) -> ServiceSettings:
         """Which service is meant, and who asks."""
-        from storage_api_client.configuration import surroundings
+        from storage_api_client.configuration import service_settings
 
         if self._found is None:
-            self._found = surroundings.find(self.url, self.profile)
+            self._found = service_settings.find(self.url, self.profile)
         return self._found
 
     @property
@@ -68,20 +68,20 @@ class State:
         """A client of the service, to be used in ``with``."""
         from storage_api_client.blocking.client import Client
 
-        return Client(self.surroundings.url, **self._how(timeout))
+        return Client(self.service.url, **self._how(timeout))
 
     def async_client(self, timeout: float | None = None) -> AsyncClient:
         """An asynchronous client of the service, to be used in ``async with``."""
         from storage_api_client.aio.client import AsyncClient
 
-        return AsyncClient(self.surroundings.url, **self._how(timeout))
+        return AsyncClient(self.service.url, **self._how(timeout))
 
     def _how(self, timeout: float | None) -> dict[str, Any]:
-        surroundings = self.surroundings
-        limit = surroundings.profile.timeout if timeout is None else timeout
+        service = self.service
+        limit = service.profile.timeout if timeout is None else timeout
         return {
-            "credentials": surroundings.credentials,
-            "ca_file": surroundings.ca_file,
+            "credentials": service.credentials,
+            "ca_file": service.ca_file,
             "timeout": limit,
             "notify": self.note,
         }

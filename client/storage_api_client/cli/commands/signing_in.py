@@ -57,5 +57,5 @@ def add_to(main: Group) -> None:
                     raise Stop(Exit.NOT_AUTHORISED)
                 return
             list(api.jobs.list(limit=1))  # Strangers have roles, too, but no jobs.
-            row = {"url": api.url, "profile": state.surroundings.profile.name, **how_signed_in(state.surroundings)}
+            row = {"url": api.url, "profile": state.service.profile.name, **how_signed_in(state.service)}
             state.show([{**row, "roles": list(api.roles())}], ("url", "roles"), single=True)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deploy.dev.embedded_redis import is_free
-from deploy.dev.state import HOME, ROOT, Trouble
+from deploy.dev.state import DEV_DIR, ROOT, DevServerError
 from deploy.dev.supervision import MARK
 from storage_backends.configuration.subsystems import Subsystems
 
 #: The second one is slow, so that jobs can be seen waiting, running, and being cancelled.
 DEFAULT_BACKENDS = "dummy🌈DummyStorage🦄slow🌈DummyStorage🌈latency_s🌈3🌈list_latency_s🌈8"
 #: The file with the back-ends and their credentials, for workers only.
-BACKENDS_FILE = HOME / "backends.toml"
+BACKENDS_FILE = DEV_DIR / "backends.toml"
 _MOST_PROCESSES = 64
 _MAKES_OWN = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKE_TERMOUT", "MAKE_TERMERR", "MAKEOVERRIDES")
 
@@ -34,17 +34,17 @@ class Ports:
         """Return the ports and processes from the environment.
 
         Raises:
-            Trouble: a value is wrong, or two ports are the same.
+            DevServerError: a value is wrong, or two ports are the same.
         """
         processes = environ.get("SAPI_API_PROCESSES") or "1"
         if not (processes.isascii() and processes.isdigit() and 0 < int(processes) <= _MOST_PROCESSES):
-            raise Trouble(f"SAPI_API_PROCESSES must be a number from 1 to {_MOST_PROCESSES}, not {processes!r}")
+            raise DevServerError(f"SAPI_API_PROCESSES must be a number from 1 to {_MOST_PROCESSES}, not {processes!r}")
         admin = _port(environ, "SAPI_ADMIN_PORT", 0) if (environ.get("SAPI_ADMIN_PORT") or "0") != "0" else 0
         ports = cls(_port(environ, "SAPI_PORT", 8000), _port(environ, "SAPI_FLOWER_PORT", 5555), int(processes), admin)
         by_port: dict[int, str] = {}
         for variable, port in ports.by_variable.items():
             if port in by_port:
-                raise Trouble(f"{by_port[port]} and {variable} are both {port}: give them different ports")
+                raise DevServerError(f"{by_port[port]} and {variable} are both {port}: give them different ports")
             by_port[port] = variable
         return ports
 
@@ -58,17 +58,19 @@ class Ports:
         """Check that the ports are free.
 
         Raises:
-            Trouble: a port is taken.
+            DevServerError: a port is taken.
         """
         for variable, port in self.by_variable.items():
             if not is_free(port):
-                raise Trouble(f"port {port} of 127.0.0.1 is taken: choose another one, as in {variable}={port + 1}")
+                raise DevServerError(
+                    f"port {port} of 127.0.0.1 is taken: choose another one, as in {variable}={port + 1}"
+                )
 
 
 def _port(environ: Mapping[str, str], variable: str, default: int) -> int:
     value = environ.get(variable) or str(default)
     if not (value.isascii() and value.isdigit() and 0 < int(value) < 65536):  # noqa: PLR2004 - the last port
-        raise Trouble(f"{variable} must be a port number from 1 to 65535, not {value!r}")
+        raise DevServerError(f"{variable} must be a port number from 1 to 65535, not {value!r}")
     return int(value)
 
 
@@ -123,13 +125,13 @@ def service_environment(
     hidden = {"SAPI_BACKENDS", "SAPI_BACKENDS_FILE", *_MAKES_OWN, *backends.hidden}
     variables = {name: value for name, value in environ.items() if name not in hidden}
     variables.setdefault("SAPI_DEBUG", variables.get("FLASK_DEBUG", "true"))
-    variables.setdefault("SAPI_HEALTH_DIR", str(HOME / "health"))
-    variables.setdefault("SAPI_STATE_DIR", str(HOME / "state"))
+    variables.setdefault("SAPI_HEALTH_DIR", str(DEV_DIR / "health"))
+    variables.setdefault("SAPI_STATE_DIR", str(DEV_DIR / "state"))
     variables.setdefault("SAPI_SECRET_KEY", secret_key)
     variables.setdefault("SAPI_FLOWER_URL", flower_url)
     # Otherwise hundreds of threads have a malloc arena each, which is rarely freed.
     variables.setdefault("MALLOC_ARENA_MAX", "2")
-    variables.setdefault("SAPI_AUDIT_LOG", str(HOME / "logs" / "audit.log"))
+    variables.setdefault("SAPI_AUDIT_LOG", str(DEV_DIR / "logs" / "audit.log"))
     path = [str(ROOT), *filter(None, [variables.get("PYTHONPATH")])]
     return variables | {
         "SAPI_BACKENDS": backends.without_options,
@@ -139,5 +141,5 @@ def service_environment(
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",
-        MARK: str(HOME),
+        MARK: str(DEV_DIR),
     }

@@ -20,7 +20,7 @@ _NO_ADDRESS = (
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ServiceSettings:
     """What was found.
 
     Attributes:
@@ -38,7 +38,7 @@ class Surroundings:
         return self.profile.ca_file
 
 
-def find(url: str | None = None, profile: str | None = None) -> Surroundings:
+def find(url: str | None = None, profile: str | None = None) -> ServiceSettings:
     """Return which service is meant, and who asks.
 
     The address: ``url``, STORAGE_API_URL, the profile's, the development server of this checkout, or where one signed
@@ -59,7 +59,7 @@ def find(url: str | None = None, profile: str | None = None) -> Surroundings:
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from error
     entry = stored.find(chosen.name, address)
-    return Surroundings(address, chosen, _credentials(entry, stored), entry)
+    return ServiceSettings(address, chosen, _credentials(entry, stored), entry)
 
 
 def _last_address(stored: CredentialsFile, profile: Profile) -> str | None:
