@@ -118,14 +118,15 @@ def test_a_job_page_shows_its_end_by_itself(page: Page, service: Service, http: 
     assert page.locator("#announcer").inner_text() == "The job is succeeded."
 
 
-def test_everything_works_without_script(browser: Browser, service: Service, name: str) -> None:
+def test_everything_works_without_script(browser: Browser, service: Service, http: Client, name: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()
     opened.goto(f"{service.url}/login?next=/console/dummy/new-volume")
     opened.get_by_label("Name").fill(name)
     opened.get_by_label("Size").fill("1GiB")
     opened.get_by_role("button", name="Create").click()
-    assert "/console/jobs/" in opened.url
+    _, _, job_id = opened.url.partition("/console/jobs/")
+    assert http.ended(job_id)["state"] == "succeeded"
     opened.goto(f"{service.url}/console/dummy/volumes?q={name}")
     assert opened.get_by_role("link", name=name).is_visible()
     opened.get_by_label("Filter").fill("size_total=<5")
