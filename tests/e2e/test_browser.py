@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chromium import chromium, needs_chromium
 from tests.e2e.client import Client, Service
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-CHROMIUM = Path("/usr/bin/chromium")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture(scope="module")
 def page(service: Service) -> Iterator[Page]:
     """The documentation page, in a browser that notes every request and complaint."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
-        )
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         foreign: list[str] = []
         complaints: list[str] = []
@@ -43,7 +32,6 @@ def page(service: Service) -> Iterator[Page]:
         page.goto(service.url)
         page.wait_for_selector(".opblock")
         yield page
-        browser.close()
     assert foreign == []
     assert complaints == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 
@@ -10,11 +9,10 @@ import pytest
 from werkzeug.serving import make_server
 
 from tests.api.auth.house import with_provider
+from tests.chromium import chromium, needs_chromium
 from tests.identity_provider.fixtures import CLIENT_ID
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture
@@ -34,12 +32,8 @@ def address(redis_client, provider) -> Iterator[str]:
 
 @pytest.fixture
 def page():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser.new_page()
-        browser.close()
 
 
 POST = "async (url) => (await fetch(url, {method: 'POST'})).status"

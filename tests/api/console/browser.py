@@ -6,7 +6,6 @@ import base64
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.serving import make_server
@@ -14,9 +13,6 @@ from werkzeug.serving import make_server
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from playwright.sync_api import Browser, Page
-
-CHROMIUM = Path("/usr/bin/chromium")
-_ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 
 
 @contextmanager
@@ -30,19 +26,6 @@ def served(app: WSGIApplication, port: int = 0) -> Iterator[str]:
     finally:
         server.shutdown()
         thread.join(10)
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
-        try:
-            yield started
-        finally:
-            started.close()
 
 
 @contextmanager

@@ -13,8 +13,9 @@ import pytest
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.wrappers import Response
 
-from tests.api.console.browser import CHROMIUM, chromium, opened, served
+from tests.api.console.browser import opened, served
 from tests.api.front import Front, accepted
+from tests.chromium import chromium, needs_chromium
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 
     from tests.api.front import Worker
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.api.console.browser import CHROMIUM, chromium, opened, served
+from tests.api.console.browser import opened, served
 from tests.api.console.routes import FORMS
 from tests.api.front import Front, accepted
+from tests.chromium import chromium, needs_chromium
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
 
     from tests.api.front import Worker
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.browser, needs_chromium]
 _ACTIONS = "/console/<subsystem>/volume-actions/<action>/<path:volume>"
 _POLICY = "/console/<subsystem>/policy-actions/<action>/<path:policy>"
 _JOB, _JOBS = "/console/jobs/<job_id>/<action>", "/console/job-actions/<action>"

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
-from tests.api.console.browser import CHROMIUM, chromium, opened, served
+from tests.api.console.browser import opened, served
 from tests.api.console.crawler import Crawl
 from tests.api.console.planted import EVIL, plant
 from tests.api.console.routes import FORMS, PAGES, as_one, may, routes_of
 from tests.api.front import ALL, Front, accepted
+from tests.chromium import chromium, needs_chromium
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
@@ -26,14 +27,10 @@ if TYPE_CHECKING:
 
     from tests.api.front import Worker
 
-_is_without_browser = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason="chromium is not installed (apt-get install chromium)"
-)
-
 
 def in_browser(test: F) -> F:
     """Mark a test that needs a real browser."""
-    marked: F = pytest.mark.browser(_is_without_browser(test))
+    marked: F = pytest.mark.browser(needs_chromium(test))
     return marked
 
 
