@@ -68,7 +68,7 @@ def wrong_name(values: Mapping[str, Any], field: str) -> str:
 
 
 def form_key(values: Mapping[str, Any], problem: Mapping[str, Any] | None) -> str:
-    """Return the key of the form that is shown: the same one again, unless it was sent with other values before."""
+    """Return the key for the next form: the same one again, unless it was sent with other values before."""
     was_used = (problem or {}).get("code") == "idempotency-key-reused"
     key = "" if was_used else str(values.get("key") or "")
     return key or secrets.token_hex(16)

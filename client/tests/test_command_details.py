@@ -208,7 +208,7 @@ def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> No
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "7"
 
 
-def test_whoever_reads_no_further_is_told_of_no_mistake() -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [str(Path(sys.executable).with_name("storage-api")), "--help"]

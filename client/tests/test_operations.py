@@ -43,7 +43,7 @@ def test_a_filter_is_a_query() -> None:
     ("text", "after_s"),
     [("2", 2), ("0", 0), ("", None), ("-1", None), ("1.5", None), ("٣", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
 )
-def test_when_to_ask_again_is_told_in_seconds(text: str, after_s: float | None) -> None:
+def test_retry_after_is_a_number_of_seconds(text: str, after_s: float | None) -> None:
     assert Response(503, {"retry-after": text}).retry_after_s == after_s
 
 

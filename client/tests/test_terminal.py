@@ -14,7 +14,7 @@ def test_a_bar_shows_how_far_a_job_is_and_leaves_nothing_behind(cli, name):
     terminal.wait_for("create volume")
     assert terminal.ended() == 0
     # The cursor is hidden meanwhile.
-    assert [terminal.raw.count(f"\x1b[?25{letter}") for letter in "lh"] == [1, 1]
+    assert [terminal.raw.count(f"\x1b[?25{code}") for code in "lh"] == [1, 1]
     assert terminal.text.rstrip().splitlines()[-1].split()[0] == name
 
 

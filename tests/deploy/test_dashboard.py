@@ -47,7 +47,7 @@ def test_percentage_and_labels_are_those_of_the_query(panel: dict[str, Any], tar
     stated = re.findall(r"\((\d+) %\)", panel["title"]) + re.findall(r"\bp(\d+)$", legend)
     assert [f"{int(percent) / 100:g}" for percent in stated] == re.findall(r"histogram_quantile\(([0-9.]+)", expression)
     if grouped := re.search(r"sum by \(([a-z, ]+)\)", expression):
-        shown = set(re.findall(r"\{\{(\w+)\}\}", legend))
-        assert shown <= set(grouped[1].replace(",", " ").split())
+        labels = set(re.findall(r"\{\{(\w+)\}\}", legend))
+        assert labels <= set(grouped[1].replace(",", " ").split())
     # "not closed" excludes what is closed; a panel of all states names none.
     assert ("not closed" in panel["title"]) == ('state!="closed"' in expression)

@@ -166,8 +166,13 @@ def test_a_page_that_leads_elsewhere_by_now_stays_as_it_is(browser: Browser, fro
         title = page.title()
         moved.append(True)
         with page.expect_response("**/problems/lock-held"):
-            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        page.evaluate("() => new Promise((done) => setTimeout(done, 50))")
+            # When the script has dealt with the response, it plans the next request, some seconds later.
+            page.evaluate(
+                "() => { const real = setTimeout; window.planned = new Promise((done) => { window.setTimeout ="
+                " (call, ms) => { if (ms > 1000) done(ms); return real(call, ms); }; });"
+                " document.dispatchEvent(new Event('visibilitychange')); }"
+            )
+        assert page.evaluate("() => planned") > 1000
         assert page.title() == title
 
 

@@ -142,7 +142,7 @@ class Noon(datetime):
         (None, "–"),
     ],
 )
-def test_moments_are_told_by_how_long_ago_they_were(monkeypatch, at, text):
+def test_times_are_written_by_how_long_ago_they_were(monkeypatch, at, text):
     monkeypatch.setattr(formatting, "datetime", Noon)
     assert formatting.ago(at) == text
 

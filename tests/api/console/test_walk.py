@@ -123,9 +123,9 @@ def test_links_lead_where_one_may_go_and_nowhere_else(
 
 
 def _words(page: str) -> str:
-    """What people read: without JSON, what is shown where one points, and a filter as it is in the address."""
-    shown = re.sub(r"<(pre|title)\b.*?</\1>|finished after: \S+", "", page, flags=re.DOTALL)
-    return re.sub(r"<[^>]*>", " ", shown)
+    """What people read: without JSON, titles, and a filter as it is in the address."""
+    visible = re.sub(r"<(pre|title)\b.*?</\1>|finished after: \S+", "", page, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", visible)
 
 
 class View(NamedTuple):
