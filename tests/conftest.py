@@ -113,8 +113,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     Raises:
         pytest.UsageError: the tests are not distributed by their groups. Then each process would start each service.
     """
-    names = [item.nodeid for item in session.items if session.config.getoption("loadgroup", default=False)]
-    if not all("@" in name for name in names):
+    is_grouped = session.config.getoption("loadgroup", default=False)
+    if is_grouped and not all("@" in item.nodeid for item in session.items):
         raise pytest.UsageError("pytest-xdist groups no tests: this version of pytest does not go with it")
     gc.collect()
     gc.freeze()
