@@ -61,7 +61,7 @@ class Reader:
 
 
 def _change(address: str, name: str, number: int, every_s: float, over: threading.Event) -> None:
-    """Lock this thread's volume repeatedly, at a steady rate."""
+    """Add this thread's rule to the same export policy repeatedly, at a steady rate."""
     connection = Connection(address)
     due = time.monotonic() + every_s * number / _CHANGERS
     with suppress(OSError):
