@@ -57,7 +57,7 @@ test: $(STAMP) ## Run the tests, five at a time (T=path or node id, PROFILE=dev|
 	$(RUN) -m pytest --numprocesses=$(if $(T),0,5) --dist=loadgroup --no-loadscope-reorder --hypothesis-profile=$(PROFILE) -m "not bench and not chaos" $(ARGS) $(T)
 
 lint: $(STAMP) ## Check style and format with ruff
-	$(RUN) client/tools/faces.py --check
+	$(RUN) client/tools/make_blocking.py --check
 	$(RUN) client/tools/share.py --check
 	$(RUN) -m ruff check $(CODE)
 	$(RUN) -m ruff format --check $(CODE)
@@ -112,8 +112,8 @@ client: $(STAMP) ## Build the client's wheel and sdist into build/client
 client_test: $(STAMP) ## Install what `make client` built into clean environments, and use it there (PYTHONS=interpreters)
 	client/tools/try_installed.sh
 
-client_files: $(STAMP) ## Make the parts of the client that are made of others: blocking face, manual page, completions
-	$(RUN) client/tools/faces.py
+client_files: $(STAMP) ## Make the generated parts of the client: blocking client, manual page, completions
+	$(RUN) client/tools/make_blocking.py
 	$(RUN) client/tools/share.py
 
 image: ## Build the images of the front end and of the workers (PYTHON_IMAGE=their base), tagged dev and with the version

@@ -1,4 +1,4 @@
-"""What can go wrong.
+"""The errors of the client.
 
 StorageApiError
 ├── Refused            the request cannot be met as it is, or as things are
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from storage_api_client.models import BackendError, Fault, JobRecord, Problem
+from storage_api_client.models import BackendError, FieldError, JobRecord, Problem
 
 if TYPE_CHECKING:
     from storage_api_client.models.batches import MemberResult
@@ -27,8 +27,8 @@ class StorageApiError(Exception):
     """Base of all errors of this package.
 
     Attributes:
-        problem: what the service said; made here where it said nothing.
-        job: the job that it is about, as far as one is known.
+        problem: the service's problem document; made here if there was none.
+        job: the job concerned, if it is known.
     """
 
     def __init__(self, problem: Problem, job: JobRecord | None = None) -> None:
@@ -38,7 +38,7 @@ class StorageApiError(Exception):
 
     @property
     def code(self) -> str:
-        """What to act on, as "no-such-volume"."""
+        """The code for programs, such as "no-such-volume"."""
         return self.problem.code
 
     @property
@@ -48,22 +48,22 @@ class StorageApiError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """May the same work later, unchanged?"""
+        """May the same request succeed later, unchanged?"""
         return self.problem.retryable
 
     @property
-    def errors(self) -> tuple[Fault, ...]:
+    def errors(self) -> tuple[FieldError, ...]:
         """What is wrong with each member of the request."""
         return self.problem.errors
 
     @property
     def backend_error(self) -> BackendError | None:
-        """The storage system's own words."""
+        """The error of the storage system."""
         return self.problem.backend_error
 
     @property
     def request_id(self) -> str | None:
-        """What to name in a question to whoever runs the service."""
+        """The id of the request, to quote to the operators of the service."""
         return self.problem.request_id
 
 
@@ -91,7 +91,7 @@ class BatchFailed(JobFailed):
     """Not every member of a batch succeeded.
 
     Attributes:
-        results: what became of each member, in the order of the requests.
+        results: the result of each member, in the order of the requests.
     """
 
     def __init__(self, problem: Problem, job: JobRecord | None, results: Sequence[MemberResult]) -> None:

@@ -9,9 +9,9 @@ from storage_api_client.protocol.messages import (
     ConnectionLost,
     Emit,
     Ended,
-    Open,
+    OpenStream,
     Pause,
-    Read,
+    ReadChunk,
     Request,
     Response,
     Send,
@@ -47,8 +47,8 @@ def run(flow: Any, *answers: Any) -> tuple[Any, list[Request], list[float]]:
             emitted.append(command.value)
             command = advance(flow)
         else:
-            assert isinstance(command, Send | Open | Read)
-            if not isinstance(command, Read):
+            assert isinstance(command, Send | OpenStream | ReadChunk)
+            if not isinstance(command, ReadChunk):
                 sent.append(command.request)
             if not replies and not isinstance(command, Send):
                 break  # Nobody wants any more.

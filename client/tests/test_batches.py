@@ -10,7 +10,7 @@ from tests.e2e.own_stack import PASSWORD, USER
 
 from proxy import proxied
 from storage_api_client import AsyncClient, BatchFailed, Client, Refused
-from storage_api_client.operations.orders import OPERATIONS, OrderError, from_rows, order_of
+from storage_api_client.operations.batch_files import OPERATIONS, OrderError, from_rows, order_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(100)]
 

@@ -19,7 +19,7 @@ import pytest
 from flows import answer, run
 from storage_api_client.cli import login
 from storage_api_client.cli.commands.jobs import _follow
-from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.exit_status import ExitStatus
 from storage_api_client.cli.main import _failed, _interrupted, command_line
 from storage_api_client.cli.state import State, Stop
 from storage_api_client.configuration.credentials_file import CredentialsFile
@@ -29,8 +29,8 @@ from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import Event
 from storage_api_client.models.resources import Snapshot
 from storage_api_client.operations.service import readiness
-from storage_api_client.protocol.asking import Context
 from storage_api_client.protocol.messages import ConnectionLost, Response
+from storage_api_client.protocol.retries import Context
 
 _JOB = {"id": "7", "operation": "create_lock", "target": "/v4/s/volumes/v/locks/h", "state": "failed", "done": True}
 
@@ -49,7 +49,7 @@ def call(api: Mock, *words: str) -> None:
     command_line().main(list(words), obj=Offline(api=api), standalone_mode=False)
 
 
-def stop(api: Mock, *words: str) -> Exit:
+def stop(api: Mock, *words: str) -> ExitStatus:
     """The exit status of a command that does not end well."""
     with pytest.raises(Stop) as end:
         call(api, *words)
@@ -64,7 +64,7 @@ def test_whose_jobs_they_are_is_shown_where_they_may_be_others(words: tuple[str,
 
 def test_jobs_that_were_made_are_named_although_another_was_not(capsys: Any) -> None:
     answers = [JobRecord(id="8", raw={"id": "8"}), NotFound(Problem(code="no-such-job", status=404))]
-    assert stop(Mock(**{"jobs.retry.side_effect": answers}), "job", "retry", "1", "2") is Exit.NOT_FOUND
+    assert stop(Mock(**{"jobs.retry.side_effect": answers}), "job", "retry", "1", "2") is ExitStatus.NOT_FOUND
     assert capsys.readouterr().out == "8\n"
 
 
@@ -91,7 +91,7 @@ def test_events_are_lines_until_there_are_enough(capsys: Any) -> None:
 )
 def test_why_the_service_is_not_ready_is_said(document: Any, words: str, capsys: Any) -> None:
     api = Mock(url="http://s", **{"readiness.return_value": (False, document), "is_alive.return_value": True})
-    assert stop(api, "status", "-o", "json") is Exit.UNAVAILABLE
+    assert stop(api, "status", "-o", "json") is ExitStatus.UNAVAILABLE
     assert words in json.loads(capsys.readouterr().out)["status"]
 
 
@@ -104,7 +104,7 @@ def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:
 
 
 def test_a_role_that_one_does_not_have(capsys: Any) -> None:
-    assert stop(Mock(**{"has_role.return_value": False}), "whoami", "--role", "ADMIN") is Exit.NOT_AUTHORISED
+    assert stop(Mock(**{"has_role.return_value": False}), "whoami", "--role", "ADMIN") is ExitStatus.NOT_AUTHORISED
     assert "do not have the role ADMIN" in capsys.readouterr().err
 
 
@@ -119,7 +119,7 @@ def test_a_roll_back_names_the_snapshots_that_are_later_by_now(capsys: Any) -> N
             for name, day in (("old", 1), ("to", 2), ("same", 2), ("new", 3))]  # fmt: skip
     volumes = Mock(**{"get_snapshot.return_value": made[1], "snapshots.return_value": made})
     api = Mock(**{"subsystem.return_value.volumes": volumes})
-    assert stop(api, "volume", "rollback", "s", "v", "--to", "to") is Exit.USAGE
+    assert stop(api, "volume", "rollback", "s", "v", "--to", "to") is ExitStatus.USAGE
     assert "1 later snapshots go: new." in capsys.readouterr().err
     volumes.snapshots.assert_called_once_with("v", fresh=True)
 
@@ -130,12 +130,12 @@ def test_what_is_said_at_an_interruption(capsys: Any) -> None:
         (State(key="k"), "--idempotency-key k:"),
         (State(), "Interrupted."),
     ):
-        assert _interrupted(state) is Exit.INTERRUPTED
+        assert _interrupted(state) is ExitStatus.INTERRUPTED
         assert words in capsys.readouterr().err
 
 
 def test_a_lost_connection_is_a_service_that_is_away(capsys: Any) -> None:
-    assert _failed(ConnectionLost("Nobody answers", sent=False)) is Exit.UNAVAILABLE
+    assert _failed(ConnectionLost("Nobody answers", sent=False)) is ExitStatus.UNAVAILABLE
     assert capsys.readouterr().err == "storage-api: Nobody answers.\n"
 
 
@@ -201,9 +201,9 @@ def test_the_fields_that_are_wanted_are_the_columns(group: str, rows: str, capsy
 
 
 def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr("storage_api_client.cli.commands.jobs.wait_for", Mock(side_effect=Stop(Exit.FAILED)))
+    monkeypatch.setattr("storage_api_client.cli.commands.jobs.wait_for", Mock(side_effect=Stop(ExitStatus.FAILED)))
     api = Mock(**{"jobs.list.return_value": [_JOB]})
-    assert stop(api, "job", "watch", "7") is Exit.FAILED
+    assert stop(api, "job", "watch", "7") is ExitStatus.FAILED
     api.jobs.list.assert_called_once_with(id=("7",), all=True)
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "7"
 

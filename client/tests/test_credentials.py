@@ -14,15 +14,15 @@ import pytest
 from flows import LOST, answer, problem, run
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.errors import NotAuthorised
-from storage_api_client.protocol.asking import Context, ask, checked
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.events import events
 from storage_api_client.protocol.messages import Flow, Request, Response
+from storage_api_client.protocol.retries import Context, checked, send_with_retries
 from storage_api_client.sign_in import oauth
 from storage_api_client.sign_in.oauth import OAuthError, Provider
 from storage_api_client.sign_in.session import session_cookie
-from storage_api_client.sign_in.simple import basic, bearer
-from storage_api_client.sign_in.stored import stored_credentials
+from storage_api_client.sign_in.static_credentials import basic, bearer
+from storage_api_client.sign_in.stored_credentials import stored_credentials
 
 ISSUER = "https://login.example"
 METADATA = {
@@ -57,7 +57,7 @@ class Numbered:
 
 
 def sent_with(credentials: Any, *answers: Response) -> tuple[Response, list[str]]:
-    response, sent, _ = run(ask(Context(credentials), Request("GET", "/x"), Deadline(9)), *answers)
+    response, sent, _ = run(send_with_retries(Context(credentials), Request("GET", "/x"), Deadline(9)), *answers)
     return response, [request.headers["Authorization"] for request in sent]
 
 
@@ -171,21 +171,21 @@ class TestProvider:
 
     def test_a_service_announces_its_own(self) -> None:
         said = {"resource": "https://s.example", "authorization_servers": [ISSUER], "client_id": "c"}
-        assert run(oauth.announced("https://s.example/"), answer(200, said))[0].issuer == ISSUER
-        assert run(oauth.announced("https://s.example"), problem(404, "not-found"))[0].issuer is None
+        assert run(oauth.get_resource_metadata("https://s.example/"), answer(200, said))[0].issuer == ISSUER
+        assert run(oauth.get_resource_metadata("https://s.example"), problem(404, "not-found"))[0].issuer is None
         with pytest.raises(OAuthError, match="use that address"):
-            run(oauth.announced("https://t.example"), answer(200, said))
+            run(oauth.get_resource_metadata("https://t.example"), answer(200, said))
 
     def test_what_comes_back_is_the_answer_to_what_was_asked(self) -> None:
-        departure = oauth.depart(self.provider, "http://127.0.0.1:7/callback")
-        query = {name: values[0] for name, values in parse_qs(urlsplit(departure.url).query).items()}
+        request = oauth.authorization_request(self.provider, "http://127.0.0.1:7/callback")
+        query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
         assert query["code_challenge_method"] == "S256"
         assert (query["client_id"], query["audience"], query["response_type"]) == ("c", "a", "code")
         good = {"state": query["state"], "code": "x", "iss": ISSUER}
-        entry, (sent,), _ = run(oauth.arrive(self.provider, departure, good), answer(200, {"access_token": "t"}))
+        entry, (sent,), _ = run(oauth.exchange_code(self.provider, request, good), answer(200, {"access_token": "t"}))
         assert entry == {"access_token": "t"}
-        assert form_of(sent)["code_verifier"] == departure.verifier
-        assert form_of(sent)["redirect_uri"] == departure.redirect_uri
+        assert form_of(sent)["code_verifier"] == request.verifier
+        assert form_of(sent)["redirect_uri"] == request.redirect_uri
         for wrong in (
             {"state": "other"},
             {"state": "é"},
@@ -195,7 +195,7 @@ class TestProvider:
         ):
             bad = {name: value for name, value in (good | wrong).items() if value is not None}
             with pytest.raises(OAuthError):
-                run(oauth.arrive(self.provider, departure, bad))
+                run(oauth.exchange_code(self.provider, request, bad))
 
     def test_the_device_flow_asks_as_often_as_it_may(self) -> None:
         prompts: list[Any] = []
@@ -210,7 +210,7 @@ class TestProvider:
                 answer(400, {"error": "access_denied"}))  # fmt: skip
 
     def test_what_is_kept_renews_it(self) -> None:
-        assert oauth.stored(Provider(METADATA, "c", "secret", "x", "a"), "device_code") == {
+        assert oauth.renewal_fields(Provider(METADATA, "c", "secret", "x", "a"), "device_code") == {
             "audience": "a",
             "kind": "oauth", "grant": "device_code", "issuer": ISSUER, "token_endpoint": f"{ISSUER}/token",
             "client_id": "c", "client_secret": "secret", "scope": "x",

@@ -14,7 +14,6 @@ from flows import LOST, answer, run
 from storage_api_client.blocking.driver import Driver
 from storage_api_client.errors import Unavailable
 from storage_api_client.protocol import deadlines
-from storage_api_client.protocol.asking import Context
 from storage_api_client.protocol.deadlines import Deadline, backoff_s
 from storage_api_client.protocol.events import events
 from storage_api_client.protocol.failures import lost
@@ -22,14 +21,15 @@ from storage_api_client.protocol.messages import (
     ConnectionLost,
     Emit,
     Flow,
-    Open,
+    OpenStream,
     Pause,
-    Read,
+    ReadChunk,
     Request,
     Response,
     advance,
     fail,
 )
+from storage_api_client.protocol.retries import Context
 
 
 @pytest.fixture
@@ -68,16 +68,16 @@ def test_a_service_that_is_away_is_tried_for_twenty_seconds_or_as_long_as_is_wan
 def test_a_stream_that_was_there_for_long_is_tried_for_as_long_as_a_new_one(clock: SimpleNamespace) -> None:
     flow = events(Context(), (), timeout=10)
     opened = advance(flow)
-    assert isinstance(opened, Open)
+    assert isinstance(opened, OpenStream)
     assert opened.silence_s == 45  # The service says something every 15 s.
-    assert isinstance(advance(flow, answer(200)), Read)
+    assert isinstance(advance(flow, answer(200)), ReadChunk)
     clock.now_s += 1000
     # A comment, which says where the stream is.
-    assert isinstance(advance(flow, b": still here\nid: 7\n\n"), Read)
+    assert isinstance(advance(flow, b": still here\nid: 7\n\n"), ReadChunk)
     clock.now_s += 5
     assert isinstance(fail(flow, LOST), Pause)
     again = advance(flow)
-    assert isinstance(again, Open)
+    assert isinstance(again, OpenStream)
     assert again.request.headers["Last-Event-ID"] == "7"
     clock.now_s += 10
     with pytest.raises(Unavailable):
@@ -106,10 +106,10 @@ def test_a_stream_that_can_never_be_there_is_not_tried_again() -> None:
 
 def test_a_stream_that_says_nothing_for_long_is_lost() -> None:
     def listened() -> Flow[None]:
-        yield Open(Request("GET", "/"), 0.1)
-        yield Emit((yield Read()))
+        yield OpenStream(Request("GET", "/"), 0.1)
+        yield Emit((yield ReadChunk()))
         try:
-            yield Read()
+            yield ReadChunk()
         except ConnectionLost as error:
             yield Emit(error.sent)
 

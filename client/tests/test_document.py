@@ -34,7 +34,7 @@ MODELS: dict[type[Model], tuple[str, ...]] = {
     models.Result: ("Result",),
     models.Links: ("Links",),
     models.Problem: ("Problem",),
-    models.Fault: ("FieldError",),
+    models.FieldError: ("FieldError",),
     models.BackendError: ("BackendError",),
 }
 _BODIES = {

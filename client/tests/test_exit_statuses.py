@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.own_stack import PASSWORD, USER
 
 from proxy import answer, proxied
-from storage_api_client.cli.exits import Exit, status_of_code, worst
+from storage_api_client.cli.exit_status import ExitStatus, status_of_code, worst
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
@@ -78,7 +78,7 @@ def _through(cli, url, *words):
 
 
 def test_3_for_a_job_whose_outcome_nobody_knows():
-    assert status_of_code("outcome-unknown", 500) is Exit.UNKNOWN
+    assert status_of_code("outcome-unknown", 500) is ExitStatus.UNKNOWN
 
 
 def test_4_not_signed_in(bare, stack):
@@ -169,9 +169,11 @@ def test_a_service_that_is_killed_while_it_is_waited_for(cli, stack, api, name):
 
 
 def test_of_several_the_worst():
-    assert worst([Exit.DONE, Exit.STILL_RUNNING, Exit.FAILED, Exit.NOT_FOUND]) is Exit.FAILED
-    assert worst([Exit.FAILED, Exit.UNKNOWN]) is Exit.UNKNOWN
-    assert worst([]) is Exit.DONE
+    assert (
+        worst([ExitStatus.DONE, ExitStatus.STILL_RUNNING, ExitStatus.FAILED, ExitStatus.NOT_FOUND]) is ExitStatus.FAILED
+    )
+    assert worst([ExitStatus.FAILED, ExitStatus.UNKNOWN]) is ExitStatus.UNKNOWN
+    assert worst([]) is ExitStatus.DONE
 
 
 def test_several_jobs_end_with_the_worst(cli, volume):

@@ -18,13 +18,13 @@ from storage_api_client.errors import (
     error_of,
 )
 from storage_api_client.models import JobRecord, Problem
-from storage_api_client.protocol.asking import Context, ask
 from storage_api_client.protocol.batches import results_of
-from storage_api_client.protocol.changing import Change, Options, perform, submit
+from storage_api_client.protocol.changes import Change, Options, perform, submit
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.following import follow, result_of
 from storage_api_client.protocol.messages import Request
-from storage_api_client.protocol.reading import Read, pages, read
+from storage_api_client.protocol.polling import poll_until_done, wait_for_result
+from storage_api_client.protocol.reads import Read, pages, read
+from storage_api_client.protocol.retries import Context, send_with_retries
 
 
 class TestFollowing:
@@ -32,7 +32,7 @@ class TestFollowing:
 
     def test_only_what_has_changed_is_asked_for(self) -> None:
         job, sent, _ = run(
-            follow(Context(), "1", Deadline(100)),
+            poll_until_done(Context(), "1", Deadline(100)),
             answer(200, JOB, etag='"1"'),
             answer(304, etag='"1"', retry_after="3"),
             answer(200, JOB | {"state": "succeeded", "done": True}),
@@ -45,33 +45,37 @@ class TestFollowing:
     def test_no_longer_than_there_is_time_and_at_once_where_somebody_watches(self) -> None:
         seen: list[Any] = []
         done = answer(200, JOB | {"state": "failed", "done": True})
-        job, sent, _ = run(follow(Context(), "a/b", Deadline(5.5), seen.append), answer(200, JOB, etag='"1"'), done)
+        job, sent, _ = run(
+            poll_until_done(Context(), "a/b", Deadline(5.5), seen.append), answer(200, JOB, etag='"1"'), done
+        )
         assert ([one.done for one in seen], job.state) == ([False, True], "failed")
         assert [request.headers.get("Prefer") for request in sent] == [None, "wait=5"]
         assert {request.path for request in sent} == {"/v4/jobs/a%2Fb"}
 
     def test_a_service_that_holds_nothing_back_says_when_to_come_again(self) -> None:
         done = answer(200, JOB | {"done": True})
-        _, _, pauses = run(follow(Context(), "1", Deadline(100)), answer(304, retry_after="3"), answer(304), done)
+        _, _, pauses = run(
+            poll_until_done(Context(), "1", Deadline(100)), answer(304, retry_after="3"), answer(304), done
+        )
         assert [round(pause) for pause in pauses] == [3, 1]
         assert all(pause <= limit for pause, limit in zip(pauses, (3, 1), strict=True))
 
     def test_the_time_is_over(self) -> None:
         with pytest.raises(StillRunning) as failure:
-            run(follow(Context(), "1", Deadline(0.1)), answer(200, JOB))
+            run(poll_until_done(Context(), "1", Deadline(0.1)), answer(200, JOB))
         assert failure.value.job is not None
         assert (failure.value.job.id, failure.value.code, failure.value.retryable) == ("1", "still-running", True)
         with pytest.raises(StillRunning) as failure:
-            run(follow(Context(), "7", Deadline(0.1)), answer(304))
+            run(poll_until_done(Context(), "7", Deadline(0.1)), answer(304))
         assert failure.value.job is not None
         assert failure.value.job.id == "7"
 
     def test_its_result_is_where_it_says(self) -> None:
         done = JOB | {"state": "succeeded", "done": True, "links": {"result": "/below/v4/jobs/1/result"}}
-        value, sent, _ = run(result_of(Context(), "1", Deadline(9)), answer(200, done), answer(200, [1]))
+        value, sent, _ = run(wait_for_result(Context(), "1", Deadline(9)), answer(200, done), answer(200, [1]))
         assert (value, sent[-1].path) == ([1], "/below/v4/jobs/1/result")
         with pytest.raises(JobFailed):
-            run(result_of(Context(), "1", Deadline(9)), answer(200, JOB | {"state": "failed", "done": True}))
+            run(wait_for_result(Context(), "1", Deadline(9)), answer(200, JOB | {"state": "failed", "done": True}))
 
     def test_the_results_of_a_batch_are_below_its_job(self) -> None:
         _, (sent,), _ = run(results_of(Context(), JobRecord(id="a/b"), Deadline(9)), answer(200, []))
@@ -79,7 +83,7 @@ class TestFollowing:
 
     def test_a_service_that_answers_again_may_go_away_again(self) -> None:
         deadline = Deadline(9)
-        run(ask(Context(), Request("GET", "/x"), deadline), LOST, answer(200))
+        run(send_with_retries(Context(), Request("GET", "/x"), deadline), LOST, answer(200))
         assert deadline._lost_since is None
 
 

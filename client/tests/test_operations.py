@@ -21,12 +21,12 @@ from storage_api_client.models import JobRecord
 from storage_api_client.operations import volumes
 from storage_api_client.operations.batches import EACH, BatchMembers, for_each
 from storage_api_client.operations.jobs import cancel, filter_query, in_bulk, retry_job, settle
-from storage_api_client.protocol.asking import Context
 from storage_api_client.protocol.batches import await_batch, run_batch
-from storage_api_client.protocol.changing import Change, Options
+from storage_api_client.protocol.changes import Change, Options
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.events import events
 from storage_api_client.protocol.messages import ConnectionLost, Response
+from storage_api_client.protocol.retries import Context
 
 
 def test_a_filter_is_a_query() -> None:

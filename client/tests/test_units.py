@@ -15,16 +15,16 @@ import httpx
 import pytest
 
 from storage_api_client.addresses import checked_url, is_loopback, resolve
-from storage_api_client.cli.exits import Exit, status_of, status_of_code, worst
+from storage_api_client.cli.exit_status import ExitStatus, status_of, status_of_code, worst
 from storage_api_client.configuration import development, service_settings
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.development import find_development_server
 from storage_api_client.configuration.files import ConfigurationError
 from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
 from storage_api_client.models import Problem
-from storage_api_client.operations.orders import from_rows
+from storage_api_client.operations.batch_files import from_rows
 from storage_api_client.operations.paths import conditions, path, selection, where_text
-from storage_api_client.sign_in.loopback import Loopback
+from storage_api_client.sign_in.loopback import LoopbackServer
 from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
 from storage_api_client.times import format_time, parse_since, parse_time
 
@@ -124,19 +124,19 @@ def test_exit_statuses() -> None:
     def problem(code: str, status: int = 409) -> Problem:
         return Problem(title="T", status=status, code=code)
 
-    assert status_of(JobFailed(problem("already-exists"))) is Exit.FAILED
-    assert status_of(JobFailed(problem("no-such-volume", 404))) is Exit.NOT_FOUND
-    assert status_of(JobFailed(problem("outcome-unknown"))) is Exit.UNKNOWN
-    assert status_of(NotAuthorised(problem("missing-role", 403))) is Exit.NOT_AUTHORISED
-    assert status_of(NotFound(problem("no-such-job", 404))) is Exit.NOT_FOUND
-    assert status_of(Unavailable(problem("queue-full", 429))) is Exit.UNAVAILABLE
-    assert status_of(OutcomeUnknown(problem(""))) is Exit.UNKNOWN
-    assert status_of(StillRunning(problem("still-running"))) is Exit.STILL_RUNNING
+    assert status_of(JobFailed(problem("already-exists"))) is ExitStatus.FAILED
+    assert status_of(JobFailed(problem("no-such-volume", 404))) is ExitStatus.NOT_FOUND
+    assert status_of(JobFailed(problem("outcome-unknown"))) is ExitStatus.UNKNOWN
+    assert status_of(NotAuthorised(problem("missing-role", 403))) is ExitStatus.NOT_AUTHORISED
+    assert status_of(NotFound(problem("no-such-job", 404))) is ExitStatus.NOT_FOUND
+    assert status_of(Unavailable(problem("queue-full", 429))) is ExitStatus.UNAVAILABLE
+    assert status_of(OutcomeUnknown(problem(""))) is ExitStatus.UNKNOWN
+    assert status_of(StillRunning(problem("still-running"))) is ExitStatus.STILL_RUNNING
     for code in ("backend-unavailable", "backend-timeout", "queue-unavailable", "queue-full"):
-        assert status_of_code(code, 503) is Exit.UNAVAILABLE
-    assert worst([Exit.DONE, Exit.STILL_RUNNING, Exit.NOT_FOUND]) is Exit.NOT_FOUND
-    assert worst([Exit.FAILED, Exit.UNKNOWN, Exit.UNAVAILABLE]) is Exit.UNKNOWN
-    assert worst([]) is Exit.DONE
+        assert status_of_code(code, 503) is ExitStatus.UNAVAILABLE
+    assert worst([ExitStatus.DONE, ExitStatus.STILL_RUNNING, ExitStatus.NOT_FOUND]) is ExitStatus.NOT_FOUND
+    assert worst([ExitStatus.FAILED, ExitStatus.UNKNOWN, ExitStatus.UNAVAILABLE]) is ExitStatus.UNKNOWN
+    assert worst([]) is ExitStatus.DONE
 
 
 def test_credentials_are_for_one_service_and_for_nobody_else(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_the_address_that_is_nearest_counts(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("answer", [{"code": "x", "state": "s"}, {"error": "access_denied", "state": "s"}])
 def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(answer: dict[str, str]) -> None:
     answers: list[dict[str, str] | None] = []
-    with Loopback() as server:
+    with LoopbackServer() as server:
         waiting = threading.Thread(target=lambda: answers.append(server.wait(20)))
         waiting.start()
         addresses = ("", "?state=s", f"?{urlencode(answer)}")

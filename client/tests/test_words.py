@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage_api_client import errors
-from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.exit_status import ExitStatus
 from storage_api_client.cli.failures import explain
 from storage_api_client.cli.output import for_people, name_of, value_at, write
 from storage_api_client.cli.progress import Reporter, describe
@@ -80,20 +80,20 @@ _RETRYABLE = Problem(title="T", status=503, code="backend-unavailable", detail="
 @pytest.mark.parametrize(
     ("error", "status", "hint"),
     [
-        (errors.OutcomeUnknown(_RETRYABLE, idempotency_key="k"), Exit.UNKNOWN, "--idempotency-key k"),
-        (errors.OutcomeUnknown(_RETRYABLE, _JOB), Exit.UNKNOWN, "storage-api job show 7"),
-        (errors.OutcomeUnknown(_RETRYABLE), Exit.UNKNOWN, "storage-api job list"),
-        (errors.StillRunning(_RETRYABLE, _JOB), Exit.STILL_RUNNING, "storage-api job wait 7"),
-        (errors.NotAuthorised(Problem(code="unauthenticated")), Exit.NOT_AUTHORISED, "storage-api login"),
-        (errors.NotAuthorised(Problem(code="missing-role")), Exit.NOT_AUTHORISED, None),
-        (errors.Unavailable(_RETRYABLE, _JOB), Exit.UNAVAILABLE, "go on waiting: storage-api job wait 7"),
-        (errors.Unavailable(_RETRYABLE), Exit.UNAVAILABLE, "Try again later."),
-        (errors.JobFailed(_RETRYABLE, JobRecord(id="7", done=True)), Exit.UNAVAILABLE, "storage-api job retry 7"),
-        (errors.Refused(Problem(code="already-exists", detail="It is there.")), Exit.FAILED, None),
+        (errors.OutcomeUnknown(_RETRYABLE, idempotency_key="k"), ExitStatus.UNKNOWN, "--idempotency-key k"),
+        (errors.OutcomeUnknown(_RETRYABLE, _JOB), ExitStatus.UNKNOWN, "storage-api job show 7"),
+        (errors.OutcomeUnknown(_RETRYABLE), ExitStatus.UNKNOWN, "storage-api job list"),
+        (errors.StillRunning(_RETRYABLE, _JOB), ExitStatus.STILL_RUNNING, "storage-api job wait 7"),
+        (errors.NotAuthorised(Problem(code="unauthenticated")), ExitStatus.NOT_AUTHORISED, "storage-api login"),
+        (errors.NotAuthorised(Problem(code="missing-role")), ExitStatus.NOT_AUTHORISED, None),
+        (errors.Unavailable(_RETRYABLE, _JOB), ExitStatus.UNAVAILABLE, "go on waiting: storage-api job wait 7"),
+        (errors.Unavailable(_RETRYABLE), ExitStatus.UNAVAILABLE, "Try again later."),
+        (errors.JobFailed(_RETRYABLE, JobRecord(id="7", done=True)), ExitStatus.UNAVAILABLE, "storage-api job retry 7"),
+        (errors.Refused(Problem(code="already-exists", detail="It is there.")), ExitStatus.FAILED, None),
     ],
 )
 def test_what_to_do_next(
-    error: errors.StorageApiError, status: Exit, hint: str | None, capsys: pytest.CaptureFixture[str]
+    error: errors.StorageApiError, status: ExitStatus, hint: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert explain(error) is status
     _, *more = capsys.readouterr().err.splitlines()
@@ -109,7 +109,7 @@ def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     )  # fmt: skip
     failed = MemberResult.of({"job": "8", "problem": {"detail": "Taken."}})
     error = errors.BatchFailed(problem, None, (MemberResult.of({"job": "7"}), failed))
-    assert explain(error) is Exit.FAILED
+    assert explain(error) is ExitStatus.FAILED
     assert capsys.readouterr().err.splitlines() == [
         "storage-api: Not so. (request id r)",
         "  /a: is wrong",

@@ -52,7 +52,9 @@ _WAYS: dict[str, Callable[[redis.Redis, str], Any]] = {
 
 
 @pytest.mark.parametrize("way", _WAYS)
-@pytest.mark.parametrize("code", ["MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"])
+@pytest.mark.parametrize(
+    "code", ["MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"]
+)
 def test_a_refusal_for_now_is_known_by_its_code(client: redis.Redis, code: str, way: str):
     with pytest.raises(WriteRefused, match=f"^{code} just now$"):
         _WAYS[way](client, f"return redis.error_reply('{code} just now')")

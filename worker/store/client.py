@@ -39,8 +39,8 @@ class UnsafeRedis(RuntimeError):
     """This Redis would lose accepted jobs; the message says what to change."""
 
 
-#: Error codes with which Redis refuses commands because of its state (full disk, too few replicas, a busy script), or ends
-#: the wait of a blocking command (it became a replica).
+#: Error codes with which Redis refuses commands because of its state (full disk, too few replicas, a busy script), or
+#: ends the wait of a blocking command (it became a replica).
 _REFUSALS = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED")
 #: Those that redis-py raises as classes of their own, without the code in the message.
 _REFUSAL_CLASSES: dict[type[redis.RedisError], str] = {

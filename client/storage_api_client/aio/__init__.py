@@ -1,1 +1,1 @@
-"""The asynchronous face. ``blocking`` is made of it, word by word, by ``make client_files``."""
+"""The asynchronous client. ``make client_files`` generates ``blocking`` from it."""

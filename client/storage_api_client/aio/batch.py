@@ -5,13 +5,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from storage_api_client.aio.face import AsyncFace
+from storage_api_client.aio.executor import AsyncExecutor
 from storage_api_client.aio.job import AsyncJob
 from storage_api_client.models.batches import MemberResult
 from storage_api_client.operations.batches import BatchMembers, create_batch
 from storage_api_client.operations.settings import ChangeOptions
 from storage_api_client.protocol.batches import await_batch, members
-from storage_api_client.protocol.changing import submit
+from storage_api_client.protocol.changes import submit
 from storage_api_client.protocol.deadlines import Deadline
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class AsyncBatch(BatchMembers):
 
     def __init__(
         self,
-        face: AsyncFace,
+        executor: AsyncExecutor,
         name: str | None,
         on_failure: str,
         parallel: int | None,
@@ -39,9 +39,9 @@ class AsyncBatch(BatchMembers):
         super().__init__(name, on_failure, parallel)
         self.job: AsyncJob[tuple[MemberResult, ...]] | None = None
         self.results: tuple[MemberResult, ...] = ()
-        self._face = face
+        self._executor = executor
         self._wait = wait
-        self._options = face.options(more)
+        self._options = executor.options(more)
 
     async def submit(self) -> AsyncJob[tuple[MemberResult, ...]]:
         """Ask for the batch, all or nothing, and return its job.
@@ -49,8 +49,8 @@ class AsyncBatch(BatchMembers):
         Raises:
             Refused: a member is wrong; ``errors`` say which.
         """
-        flow = submit(self._face.context, create_batch(self.order), self._options)
-        self.job = AsyncJob.bound(await self._face.run(flow), self._face, members)
+        flow = submit(self._executor.context, create_batch(self.order), self._options)
+        self.job = AsyncJob.bound(await self._executor.run(flow), self._executor, members)
         return self.job
 
     async def run(self) -> tuple[MemberResult, ...]:
@@ -62,8 +62,8 @@ class AsyncBatch(BatchMembers):
         """
         deadline = Deadline(self._options.timeout)
         job = self.job or await self.submit()
-        flow = await_batch(self._face.context, job.id, deadline, self._options.on_progress)
-        self.results = await self._face.run(flow)
+        flow = await_batch(self._executor.context, job.id, deadline, self._options.on_progress)
+        self.results = await self._executor.run(flow)
         return self.results
 
     async def __aenter__(self) -> Self:

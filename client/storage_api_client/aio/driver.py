@@ -1,4 +1,4 @@
-"""Carries out what flows ask for, with httpx."""
+"""Executes the commands of flows with httpx."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from storage_api_client.protocol.messages import (
     Emit,
     Ended,
     Flow,
-    Open,
+    OpenStream,
     Pause,
-    Read,
+    ReadChunk,
     Request,
     Response,
     Send,
@@ -52,7 +52,7 @@ class AsyncDriver:
         await self._http.aclose()
 
     async def run(self, flow: Flow[T]) -> T:
-        """Carry out a flow, and return its result."""
+        """Run a flow, and return its result."""
         try:
             command = advance(flow)
             while not isinstance(command, Ended):
@@ -63,7 +63,7 @@ class AsyncDriver:
             flow.close()
 
     async def iterate(self, flow: Flow[None]) -> AsyncIterator[Any]:
-        """Carry out a flow, and yield what it emits."""
+        """Run a flow, and yield the values that it emits."""
         stream = _Streams()
         try:
             command = advance(flow)
@@ -78,7 +78,7 @@ class AsyncDriver:
             flow.close()
 
     async def _step(self, flow: Flow[Any], command: Any, stream: _Streams | None = None) -> Any:
-        """Carry out one command, and return the next."""
+        """Execute one command, and return the next."""
         try:
             reply = await self._reply(command, stream)
         except ConnectionLost as error:
@@ -94,10 +94,10 @@ class AsyncDriver:
             await asyncio.sleep(command.seconds)
             return None
         assert stream is not None, command  # noqa: S101 - flows with streams are iterated over
-        if isinstance(command, Open):
+        if isinstance(command, OpenStream):
             await stream.aclose()
             return await stream.open(self._http, self._built(command.request), command.silence_s)
-        assert isinstance(command, Read), command  # noqa: S101 - there are no other commands
+        assert isinstance(command, ReadChunk), command  # noqa: S101 - there are no other commands
         return await stream.read()
 
     async def _send(self, request: Request) -> Response:
@@ -169,5 +169,5 @@ def _response(answer: httpx.Response, body: bytes) -> Response:
 
 def _origin_of(command: Any, url: str) -> str:
     """The address that a command speaks to: the service's, or that of an identity provider."""
-    path = command.request.path if isinstance(command, Send | Open) else ""
+    path = command.request.path if isinstance(command, Send | OpenStream) else ""
     return origin(path) if "://" in path else url

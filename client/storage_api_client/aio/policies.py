@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from storage_api_client.aio.face import AsyncFace
+from storage_api_client.aio.executor import AsyncExecutor
 from storage_api_client.aio.job import AsyncJob
 from storage_api_client.models import ExportPolicy
 from storage_api_client.operations import policies
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class AsyncPolicies:
     """Reads and changes of export policies; changes as those of volumes."""
 
-    def __init__(self, face: AsyncFace, subsystem: str) -> None:
-        self._face = face
+    def __init__(self, executor: AsyncExecutor, subsystem: str) -> None:
+        self._executor = executor
         self._subsystem = subsystem
 
     def list(
@@ -35,7 +35,7 @@ class AsyncPolicies:
     ) -> AsyncIterator[ExportPolicy]:
         """Iterate over the policies; arguments as of the listing of volumes."""
         what = policies.list_policies(self._subsystem, where, sort, fields)
-        return self._face.pages(what, limit=limit, fresh=fresh)
+        return self._executor.pages(what, limit=limit, fresh=fresh)
 
     async def get(self, policy: str, *, fresh: bool = False) -> ExportPolicy:
         """Return one policy.
@@ -43,7 +43,7 @@ class AsyncPolicies:
         Raises:
             NotFound: there is none of this name.
         """
-        return await self._face.read(policies.get_policy(self._subsystem, policy), fresh=fresh)
+        return await self._executor.read(policies.get_policy(self._subsystem, policy), fresh=fresh)
 
     @overload
     async def create(
@@ -55,7 +55,7 @@ class AsyncPolicies:
     ) -> AsyncJob[ExportPolicy]: ...
     async def create(self, policy: str, rules: Iterable[str] = (), *, wait: bool = True, **options: Any) -> Any:
         """Create a policy with these rules; duplicates are dropped, the order is kept."""
-        return await self._face.change(policies.create_policy(self._subsystem, policy, rules), options, wait=wait)
+        return await self._executor.change(policies.create_policy(self._subsystem, policy, rules), options, wait=wait)
 
     @overload
     async def delete(self, policy: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]) -> None: ...
@@ -65,7 +65,7 @@ class AsyncPolicies:
     ) -> AsyncJob[None]: ...
     async def delete(self, policy: str, *, wait: bool = True, **options: Any) -> Any:
         """Delete a policy that no volume uses."""
-        return await self._face.change(policies.delete_policy(self._subsystem, policy), options, wait=wait)
+        return await self._executor.change(policies.delete_policy(self._subsystem, policy), options, wait=wait)
 
     @overload
     async def add_rule(
@@ -78,7 +78,7 @@ class AsyncPolicies:
     async def add_rule(self, policy: str, rule: str, *, wait: bool = True, **options: Any) -> Any:
         """Let a client in: a host, a domain, an address, a network or a netgroup."""
         change = policies.ensure_policy_rule_present(self._subsystem, policy, rule)
-        return await self._face.change(change, options, wait=wait)
+        return await self._executor.change(change, options, wait=wait)
 
     @overload
     async def remove_rule(
@@ -91,4 +91,4 @@ class AsyncPolicies:
     async def remove_rule(self, policy: str, rule: str, *, wait: bool = True, **options: Any) -> Any:
         """Let a client in no more."""
         change = policies.ensure_policy_rule_absent(self._subsystem, policy, rule)
-        return await self._face.change(change, options, wait=wait)
+        return await self._executor.change(change, options, wait=wait)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from storage_api_client.aio.face import AsyncFace
+from storage_api_client.aio.executor import AsyncExecutor
 from storage_api_client.aio.job import AsyncJob
 from storage_api_client.models import Lock, Snapshot, Volume
 from storage_api_client.operations import batches, volumes
@@ -27,8 +27,8 @@ class AsyncVolumes:
     to; with ``wait=False`` it returns its job at once.
     """
 
-    def __init__(self, face: AsyncFace, subsystem: str) -> None:
-        self._face = face
+    def __init__(self, executor: AsyncExecutor, subsystem: str) -> None:
+        self._executor = executor
         self._subsystem = subsystem
 
     def list(
@@ -49,7 +49,9 @@ class AsyncVolumes:
             limit: the most that are wanted.
             fresh: ask the storage system, whatever is cached.
         """
-        return self._face.pages(volumes.list_volumes(self._subsystem, where, sort, fields), limit=limit, fresh=fresh)
+        return self._executor.pages(
+            volumes.list_volumes(self._subsystem, where, sort, fields), limit=limit, fresh=fresh
+        )
 
     async def get(self, volume: str, *, fresh: bool = False) -> Volume:
         """Return one volume.
@@ -57,7 +59,7 @@ class AsyncVolumes:
         Raises:
             NotFound: there is none of this name.
         """
-        return await self._face.read(volumes.get_volume(self._subsystem, volume), fresh=fresh)
+        return await self._executor.read(volumes.get_volume(self._subsystem, volume), fresh=fresh)
 
     @overload
     async def create(self, volume: str, *, wait: Literal[True] = True, **settings: Unpack[NewVolume]) -> Volume: ...
@@ -66,7 +68,7 @@ class AsyncVolumes:
     async def create(self, volume: str, *, wait: bool = True, **settings: Any) -> Any:
         """Create a volume; ``settings`` are its fields, sizes in bytes or as "10GiB"."""
         body, _ = split(settings)
-        return await self._face.change(volumes.create_volume(self._subsystem, volume, body), settings, wait=wait)
+        return await self._executor.change(volumes.create_volume(self._subsystem, volume, body), settings, wait=wait)
 
     @overload
     async def clone(
@@ -94,7 +96,7 @@ class AsyncVolumes:
         """Create a volume as an independent copy of another's snapshot."""
         body, _ = split(settings)
         change = volumes.clone_volume(self._subsystem, volume, from_volume, from_snapshot, body)
-        return await self._face.change(change, settings, wait=wait)
+        return await self._executor.change(change, settings, wait=wait)
 
     @overload
     async def roll_back(
@@ -106,7 +108,7 @@ class AsyncVolumes:
     ) -> AsyncJob[Volume]: ...
     async def roll_back(self, volume: str, to: str, *, wait: bool = True, **options: Any) -> Any:
         """Make a volume what it was when the snapshot ``to`` was made; later snapshots go."""
-        return await self._face.change(volumes.roll_back_volume(self._subsystem, volume, to), options, wait=wait)
+        return await self._executor.change(volumes.roll_back_volume(self._subsystem, volume, to), options, wait=wait)
 
     @overload
     async def update(self, volume: str, *, wait: Literal[True] = True, **changes: Unpack[VolumeChanges]) -> Volume: ...
@@ -117,7 +119,7 @@ class AsyncVolumes:
     async def update(self, volume: str, *, wait: bool = True, **changes: Any) -> Any:
         """Change a volume's settings."""
         body, _ = split(changes)
-        return await self._face.change(volumes.update_volume(self._subsystem, volume, body), changes, wait=wait)
+        return await self._executor.change(volumes.update_volume(self._subsystem, volume, body), changes, wait=wait)
 
     @overload
     async def restrict(self, volume: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]) -> None: ...
@@ -127,13 +129,13 @@ class AsyncVolumes:
     ) -> AsyncJob[None]: ...
     async def restrict(self, volume: str, *, wait: bool = True, **options: Any) -> Any:
         """Take a volume out of service: unmounted and offline, with its data kept."""
-        return await self._face.change(volumes.restrict_volume(self._subsystem, volume), options, wait=wait)
+        return await self._executor.change(volumes.restrict_volume(self._subsystem, volume), options, wait=wait)
 
     def restricted(
         self, *, where: Where = None, sort: str | None = None, fields: Fields = None, limit: int | None = None
     ) -> AsyncIterator[Volume]:
         """Iterate over the volumes that were taken out of service."""
-        return self._face.pages(volumes.list_restricted_volumes(self._subsystem, where, sort, fields), limit=limit)
+        return self._executor.pages(volumes.list_restricted_volumes(self._subsystem, where, sort, fields), limit=limit)
 
     @overload
     async def reinstate(
@@ -153,7 +155,7 @@ class AsyncVolumes:
     ) -> Any:
         """Bring a restricted volume back: online, and mounted at ``junction_path`` (default: ``/<name>``)."""
         change = volumes.reinstate_volume(self._subsystem, volume, junction_path)
-        return await self._face.change(change, options, wait=wait)
+        return await self._executor.change(change, options, wait=wait)
 
     def snapshots(
         self,
@@ -167,7 +169,7 @@ class AsyncVolumes:
     ) -> AsyncIterator[Snapshot]:
         """Iterate over a volume's snapshots; arguments as of ``list``."""
         what = volumes.list_snapshots(self._subsystem, volume, where, sort, fields)
-        return self._face.pages(what, limit=limit, fresh=fresh)
+        return self._executor.pages(what, limit=limit, fresh=fresh)
 
     async def get_snapshot(self, volume: str, name: str, *, fresh: bool = False) -> Snapshot:
         """Return one snapshot.
@@ -175,7 +177,7 @@ class AsyncVolumes:
         Raises:
             NotFound: there is none of this name.
         """
-        return await self._face.read(volumes.get_snapshot(self._subsystem, volume, name), fresh=fresh)
+        return await self._executor.read(volumes.get_snapshot(self._subsystem, volume, name), fresh=fresh)
 
     @overload
     async def snapshot(
@@ -202,7 +204,7 @@ class AsyncVolumes:
     ) -> Any:
         """Make a snapshot; where the limit is reached, the oldest one goes first if ``purge_old_if_needed``."""
         change = volumes.create_snapshot(self._subsystem, volume, name, purge_old_if_needed=purge_old_if_needed)
-        return await self._face.change(change, options, wait=wait)
+        return await self._executor.change(change, options, wait=wait)
 
     async def snapshot_each(
         self,
@@ -221,8 +223,8 @@ class AsyncVolumes:
         """
         template = volumes.create_snapshot(self._subsystem, batches.EACH, name, purge_old_if_needed=purge_old_if_needed)
         order = {**batches.for_each(self._subsystem, where, template), "on_failure": on_failure}
-        flow = run_batch(self._face.context, batches.create_batch(order), self._face.options(options))
-        return await self._face.run(flow)
+        flow = run_batch(self._executor.context, batches.create_batch(order), self._executor.options(options))
+        return await self._executor.run(flow)
 
     @overload
     async def delete_snapshot(
@@ -234,11 +236,11 @@ class AsyncVolumes:
     ) -> AsyncJob[None]: ...
     async def delete_snapshot(self, volume: str, name: str, *, wait: bool = True, **options: Any) -> Any:
         """Delete a snapshot."""
-        return await self._face.change(volumes.delete_snapshot(self._subsystem, volume, name), options, wait=wait)
+        return await self._executor.change(volumes.delete_snapshot(self._subsystem, volume, name), options, wait=wait)
 
     def locks(self, volume: str, *, fresh: bool = False) -> AsyncIterator[Lock]:
         """Iterate over the hosts that hold locks on a volume."""
-        return self._face.pages(volumes.list_locks(self._subsystem, volume), fresh=fresh)
+        return self._executor.pages(volumes.list_locks(self._subsystem, volume), fresh=fresh)
 
     @overload
     async def lock(
@@ -250,7 +252,7 @@ class AsyncVolumes:
     ) -> AsyncJob[Lock]: ...
     async def lock(self, volume: str, host: str, *, wait: bool = True, **options: Any) -> Any:
         """Give a host the lock on a volume."""
-        return await self._face.change(volumes.create_lock(self._subsystem, volume, host), options, wait=wait)
+        return await self._executor.change(volumes.create_lock(self._subsystem, volume, host), options, wait=wait)
 
     @overload
     async def unlock(
@@ -262,4 +264,4 @@ class AsyncVolumes:
     ) -> AsyncJob[None]: ...
     async def unlock(self, volume: str, host: str, *, wait: bool = True, **options: Any) -> Any:
         """Take the lock on a volume from a host."""
-        return await self._face.change(volumes.remove_lock(self._subsystem, volume, host), options, wait=wait)
+        return await self._executor.change(volumes.remove_lock(self._subsystem, volume, host), options, wait=wait)

@@ -1,2 +1,2 @@
-# Made of ../aio/__init__.py by tools/faces.py: change it there, and run `make client_files`.
-"""The blocking face."""
+# Generated from ../aio/__init__.py by tools/make_blocking.py: change it there, and run `make client_files`.
+"""The blocking client."""

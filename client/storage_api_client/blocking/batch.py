@@ -1,4 +1,4 @@
-# Made of ../aio/batch.py by tools/faces.py: change it there, and run `make client_files`.
+# Generated from ../aio/batch.py by tools/make_blocking.py: change it there, and run `make client_files`.
 """Many changes in one order."""
 
 from __future__ import annotations
@@ -6,13 +6,13 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from storage_api_client.blocking.face import Face
+from storage_api_client.blocking.executor import Executor
 from storage_api_client.blocking.job import Job
 from storage_api_client.models.batches import MemberResult
 from storage_api_client.operations.batches import BatchMembers, create_batch
 from storage_api_client.operations.settings import ChangeOptions
 from storage_api_client.protocol.batches import await_batch, members
-from storage_api_client.protocol.changing import submit
+from storage_api_client.protocol.changes import submit
 from storage_api_client.protocol.deadlines import Deadline
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Batch(BatchMembers):
 
     def __init__(
         self,
-        face: Face,
+        executor: Executor,
         name: str | None,
         on_failure: str,
         parallel: int | None,
@@ -40,9 +40,9 @@ class Batch(BatchMembers):
         super().__init__(name, on_failure, parallel)
         self.job: Job[tuple[MemberResult, ...]] | None = None
         self.results: tuple[MemberResult, ...] = ()
-        self._face = face
+        self._executor = executor
         self._wait = wait
-        self._options = face.options(more)
+        self._options = executor.options(more)
 
     def submit(self) -> Job[tuple[MemberResult, ...]]:
         """Ask for the batch, all or nothing, and return its job.
@@ -50,8 +50,8 @@ class Batch(BatchMembers):
         Raises:
             Refused: a member is wrong; ``errors`` say which.
         """
-        flow = submit(self._face.context, create_batch(self.order), self._options)
-        self.job = Job.bound(self._face.run(flow), self._face, members)
+        flow = submit(self._executor.context, create_batch(self.order), self._options)
+        self.job = Job.bound(self._executor.run(flow), self._executor, members)
         return self.job
 
     def run(self) -> tuple[MemberResult, ...]:
@@ -63,8 +63,8 @@ class Batch(BatchMembers):
         """
         deadline = Deadline(self._options.timeout)
         job = self.job or self.submit()
-        flow = await_batch(self._face.context, job.id, deadline, self._options.on_progress)
-        self.results = self._face.run(flow)
+        flow = await_batch(self._executor.context, job.id, deadline, self._options.on_progress)
+        self.results = self._executor.run(flow)
         return self.results
 
     def __enter__(self) -> Self:

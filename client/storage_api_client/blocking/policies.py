@@ -1,4 +1,4 @@
-# Made of ../aio/policies.py by tools/faces.py: change it there, and run `make client_files`.
+# Generated from ../aio/policies.py by tools/make_blocking.py: change it there, and run `make client_files`.
 """The export policies of one subsystem."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from storage_api_client.blocking.face import Face
+from storage_api_client.blocking.executor import Executor
 from storage_api_client.blocking.job import Job
 from storage_api_client.models import ExportPolicy
 from storage_api_client.operations import policies
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Policies:
     """Reads and changes of export policies; changes as those of volumes."""
 
-    def __init__(self, face: Face, subsystem: str) -> None:
-        self._face = face
+    def __init__(self, executor: Executor, subsystem: str) -> None:
+        self._executor = executor
         self._subsystem = subsystem
 
     def list(
@@ -36,7 +36,7 @@ class Policies:
     ) -> Iterator[ExportPolicy]:
         """Iterate over the policies; arguments as of the listing of volumes."""
         what = policies.list_policies(self._subsystem, where, sort, fields)
-        return self._face.pages(what, limit=limit, fresh=fresh)
+        return self._executor.pages(what, limit=limit, fresh=fresh)
 
     def get(self, policy: str, *, fresh: bool = False) -> ExportPolicy:
         """Return one policy.
@@ -44,7 +44,7 @@ class Policies:
         Raises:
             NotFound: there is none of this name.
         """
-        return self._face.read(policies.get_policy(self._subsystem, policy), fresh=fresh)
+        return self._executor.read(policies.get_policy(self._subsystem, policy), fresh=fresh)
 
     @overload
     def create(
@@ -56,7 +56,7 @@ class Policies:
     ) -> Job[ExportPolicy]: ...
     def create(self, policy: str, rules: Iterable[str] = (), *, wait: bool = True, **options: Any) -> Any:
         """Create a policy with these rules; duplicates are dropped, the order is kept."""
-        return self._face.change(policies.create_policy(self._subsystem, policy, rules), options, wait=wait)
+        return self._executor.change(policies.create_policy(self._subsystem, policy, rules), options, wait=wait)
 
     @overload
     def delete(self, policy: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]) -> None: ...
@@ -64,7 +64,7 @@ class Policies:
     def delete(self, policy: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]) -> Job[None]: ...
     def delete(self, policy: str, *, wait: bool = True, **options: Any) -> Any:
         """Delete a policy that no volume uses."""
-        return self._face.change(policies.delete_policy(self._subsystem, policy), options, wait=wait)
+        return self._executor.change(policies.delete_policy(self._subsystem, policy), options, wait=wait)
 
     @overload
     def add_rule(
@@ -77,7 +77,7 @@ class Policies:
     def add_rule(self, policy: str, rule: str, *, wait: bool = True, **options: Any) -> Any:
         """Let a client in: a host, a domain, an address, a network or a netgroup."""
         change = policies.ensure_policy_rule_present(self._subsystem, policy, rule)
-        return self._face.change(change, options, wait=wait)
+        return self._executor.change(change, options, wait=wait)
 
     @overload
     def remove_rule(
@@ -90,4 +90,4 @@ class Policies:
     def remove_rule(self, policy: str, rule: str, *, wait: bool = True, **options: Any) -> Any:
         """Let a client in no more."""
         change = policies.ensure_policy_rule_absent(self._subsystem, policy, rule)
-        return self._face.change(change, options, wait=wait)
+        return self._executor.change(change, options, wait=wait)

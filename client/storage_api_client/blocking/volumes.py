@@ -1,4 +1,4 @@
-# Made of ../aio/volumes.py by tools/faces.py: change it there, and run `make client_files`.
+# Generated from ../aio/volumes.py by tools/make_blocking.py: change it there, and run `make client_files`.
 """The volumes of one subsystem, with their snapshots and locks."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from storage_api_client.blocking.face import Face
+from storage_api_client.blocking.executor import Executor
 from storage_api_client.blocking.job import Job
 from storage_api_client.models import Lock, Snapshot, Volume
 from storage_api_client.operations import batches, volumes
@@ -28,8 +28,8 @@ class Volumes:
     to; with ``wait=False`` it returns its job at once.
     """
 
-    def __init__(self, face: Face, subsystem: str) -> None:
-        self._face = face
+    def __init__(self, executor: Executor, subsystem: str) -> None:
+        self._executor = executor
         self._subsystem = subsystem
 
     def list(
@@ -50,7 +50,9 @@ class Volumes:
             limit: the most that are wanted.
             fresh: ask the storage system, whatever is cached.
         """
-        return self._face.pages(volumes.list_volumes(self._subsystem, where, sort, fields), limit=limit, fresh=fresh)
+        return self._executor.pages(
+            volumes.list_volumes(self._subsystem, where, sort, fields), limit=limit, fresh=fresh
+        )
 
     def get(self, volume: str, *, fresh: bool = False) -> Volume:
         """Return one volume.
@@ -58,7 +60,7 @@ class Volumes:
         Raises:
             NotFound: there is none of this name.
         """
-        return self._face.read(volumes.get_volume(self._subsystem, volume), fresh=fresh)
+        return self._executor.read(volumes.get_volume(self._subsystem, volume), fresh=fresh)
 
     @overload
     def create(self, volume: str, *, wait: Literal[True] = True, **settings: Unpack[NewVolume]) -> Volume: ...
@@ -67,7 +69,7 @@ class Volumes:
     def create(self, volume: str, *, wait: bool = True, **settings: Any) -> Any:
         """Create a volume; ``settings`` are its fields, sizes in bytes or as "10GiB"."""
         body, _ = split(settings)
-        return self._face.change(volumes.create_volume(self._subsystem, volume, body), settings, wait=wait)
+        return self._executor.change(volumes.create_volume(self._subsystem, volume, body), settings, wait=wait)
 
     @overload
     def clone(
@@ -93,7 +95,7 @@ class Volumes:
         """Create a volume as an independent copy of another's snapshot."""
         body, _ = split(settings)
         change = volumes.clone_volume(self._subsystem, volume, from_volume, from_snapshot, body)
-        return self._face.change(change, settings, wait=wait)
+        return self._executor.change(change, settings, wait=wait)
 
     @overload
     def roll_back(
@@ -105,7 +107,7 @@ class Volumes:
     ) -> Job[Volume]: ...
     def roll_back(self, volume: str, to: str, *, wait: bool = True, **options: Any) -> Any:
         """Make a volume what it was when the snapshot ``to`` was made; later snapshots go."""
-        return self._face.change(volumes.roll_back_volume(self._subsystem, volume, to), options, wait=wait)
+        return self._executor.change(volumes.roll_back_volume(self._subsystem, volume, to), options, wait=wait)
 
     @overload
     def update(self, volume: str, *, wait: Literal[True] = True, **changes: Unpack[VolumeChanges]) -> Volume: ...
@@ -114,7 +116,7 @@ class Volumes:
     def update(self, volume: str, *, wait: bool = True, **changes: Any) -> Any:
         """Change a volume's settings."""
         body, _ = split(changes)
-        return self._face.change(volumes.update_volume(self._subsystem, volume, body), changes, wait=wait)
+        return self._executor.change(volumes.update_volume(self._subsystem, volume, body), changes, wait=wait)
 
     @overload
     def restrict(self, volume: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]) -> None: ...
@@ -122,13 +124,13 @@ class Volumes:
     def restrict(self, volume: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]) -> Job[None]: ...
     def restrict(self, volume: str, *, wait: bool = True, **options: Any) -> Any:
         """Take a volume out of service: unmounted and offline, with its data kept."""
-        return self._face.change(volumes.restrict_volume(self._subsystem, volume), options, wait=wait)
+        return self._executor.change(volumes.restrict_volume(self._subsystem, volume), options, wait=wait)
 
     def restricted(
         self, *, where: Where = None, sort: str | None = None, fields: Fields = None, limit: int | None = None
     ) -> Iterator[Volume]:
         """Iterate over the volumes that were taken out of service."""
-        return self._face.pages(volumes.list_restricted_volumes(self._subsystem, where, sort, fields), limit=limit)
+        return self._executor.pages(volumes.list_restricted_volumes(self._subsystem, where, sort, fields), limit=limit)
 
     @overload
     def reinstate(
@@ -146,7 +148,7 @@ class Volumes:
     def reinstate(self, volume: str, junction_path: str | None = None, *, wait: bool = True, **options: Any) -> Any:
         """Bring a restricted volume back: online, and mounted at ``junction_path`` (default: ``/<name>``)."""
         change = volumes.reinstate_volume(self._subsystem, volume, junction_path)
-        return self._face.change(change, options, wait=wait)
+        return self._executor.change(change, options, wait=wait)
 
     def snapshots(
         self,
@@ -160,7 +162,7 @@ class Volumes:
     ) -> Iterator[Snapshot]:
         """Iterate over a volume's snapshots; arguments as of ``list``."""
         what = volumes.list_snapshots(self._subsystem, volume, where, sort, fields)
-        return self._face.pages(what, limit=limit, fresh=fresh)
+        return self._executor.pages(what, limit=limit, fresh=fresh)
 
     def get_snapshot(self, volume: str, name: str, *, fresh: bool = False) -> Snapshot:
         """Return one snapshot.
@@ -168,7 +170,7 @@ class Volumes:
         Raises:
             NotFound: there is none of this name.
         """
-        return self._face.read(volumes.get_snapshot(self._subsystem, volume, name), fresh=fresh)
+        return self._executor.read(volumes.get_snapshot(self._subsystem, volume, name), fresh=fresh)
 
     @overload
     def snapshot(
@@ -195,7 +197,7 @@ class Volumes:
     ) -> Any:
         """Make a snapshot; where the limit is reached, the oldest one goes first if ``purge_old_if_needed``."""
         change = volumes.create_snapshot(self._subsystem, volume, name, purge_old_if_needed=purge_old_if_needed)
-        return self._face.change(change, options, wait=wait)
+        return self._executor.change(change, options, wait=wait)
 
     def snapshot_each(
         self,
@@ -214,8 +216,8 @@ class Volumes:
         """
         template = volumes.create_snapshot(self._subsystem, batches.EACH, name, purge_old_if_needed=purge_old_if_needed)
         order = {**batches.for_each(self._subsystem, where, template), "on_failure": on_failure}
-        flow = run_batch(self._face.context, batches.create_batch(order), self._face.options(options))
-        return self._face.run(flow)
+        flow = run_batch(self._executor.context, batches.create_batch(order), self._executor.options(options))
+        return self._executor.run(flow)
 
     @overload
     def delete_snapshot(
@@ -227,11 +229,11 @@ class Volumes:
     ) -> Job[None]: ...
     def delete_snapshot(self, volume: str, name: str, *, wait: bool = True, **options: Any) -> Any:
         """Delete a snapshot."""
-        return self._face.change(volumes.delete_snapshot(self._subsystem, volume, name), options, wait=wait)
+        return self._executor.change(volumes.delete_snapshot(self._subsystem, volume, name), options, wait=wait)
 
     def locks(self, volume: str, *, fresh: bool = False) -> Iterator[Lock]:
         """Iterate over the hosts that hold locks on a volume."""
-        return self._face.pages(volumes.list_locks(self._subsystem, volume), fresh=fresh)
+        return self._executor.pages(volumes.list_locks(self._subsystem, volume), fresh=fresh)
 
     @overload
     def lock(self, volume: str, host: str, *, wait: Literal[True] = True, **options: Unpack[ChangeOptions]) -> Lock: ...
@@ -239,7 +241,7 @@ class Volumes:
     def lock(self, volume: str, host: str, *, wait: Literal[False], **options: Unpack[ChangeOptions]) -> Job[Lock]: ...
     def lock(self, volume: str, host: str, *, wait: bool = True, **options: Any) -> Any:
         """Give a host the lock on a volume."""
-        return self._face.change(volumes.create_lock(self._subsystem, volume, host), options, wait=wait)
+        return self._executor.change(volumes.create_lock(self._subsystem, volume, host), options, wait=wait)
 
     @overload
     def unlock(
@@ -251,4 +253,4 @@ class Volumes:
     ) -> Job[None]: ...
     def unlock(self, volume: str, host: str, *, wait: bool = True, **options: Any) -> Any:
         """Take the lock on a volume from a host."""
-        return self._face.change(volumes.remove_lock(self._subsystem, volume, host), options, wait=wait)
+        return self._executor.change(volumes.remove_lock(self._subsystem, volume, host), options, wait=wait)

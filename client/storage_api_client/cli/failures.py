@@ -1,4 +1,4 @@
-"""Errors in words: one sentence and what to do next, on standard error."""
+"""Prints errors on standard error: one sentence, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from storage_api_client.cli.exits import Exit, status_of
+from storage_api_client.cli.exit_status import ExitStatus, status_of
 from storage_api_client.cli.output import for_people
 
 if TYPE_CHECKING:
     from storage_api_client.errors import BatchFailed, StorageApiError
 
 
-def complain(sentence: str) -> None:
-    """Say what is wrong."""
+def print_error(sentence: str) -> None:
+    """Print an error."""
     click.echo(f"storage-api: {sentence}", err=True)
 
 
-def explain(error: StorageApiError) -> Exit:
-    """Say what went wrong and what to do next, and return the exit status."""
+def explain(error: StorageApiError) -> ExitStatus:
+    """Print what went wrong and what to do next; return the exit status."""
     from storage_api_client.errors import BatchFailed
 
     status = status_of(error)
     request_id = f" (request id {error.request_id})" if error.request_id else ""
-    complain(f"{error.detail or error.problem.title or error.code}{request_id}")
+    print_error(f"{error.detail or error.problem.title or error.code}{request_id}")
     for fault in error.errors:
         click.echo(f"  {fault.pointer}: {fault.detail}", err=True)
     if error.backend_error:
@@ -42,20 +42,20 @@ def _explain_members(error: BatchFailed) -> None:
             click.echo(f"  {place}: {member.problem.detail} (job {member.job})", err=True)
 
 
-def _next_step(error: StorageApiError, status: Exit) -> str:
+def _next_step(error: StorageApiError, status: ExitStatus) -> str:
     job = error.job.id if error.job else ""
     key = getattr(error, "idempotency_key", None)
     if key:
         return f"Go on with the same command and --idempotency-key {key}: it is still one job."
     by_status = {
-        Exit.NOT_AUTHORISED: "" if error.code == "missing-role" else "Sign in: storage-api login",
-        Exit.STILL_RUNNING: f"Go on waiting: storage-api job wait {job}",
-        Exit.UNKNOWN: "Look what is there before you repeat it."
+        ExitStatus.NOT_AUTHORISED: "" if error.code == "missing-role" else "Sign in: storage-api login",
+        ExitStatus.STILL_RUNNING: f"Go on waiting: storage-api job wait {job}",
+        ExitStatus.UNKNOWN: "Look what is there before you repeat it."
         + (f" What it was: storage-api job show {job}" if job else " See: storage-api job list"),
     }
     if status in by_status:
         return by_status[status]
-    if status is Exit.UNAVAILABLE and job and error.job and not error.job.done:
+    if status is ExitStatus.UNAVAILABLE and job and error.job and not error.job.done:
         return f"The job goes on; go on waiting: storage-api job wait {job}"
     if job and error.retryable:
         return f"Do it again: storage-api job retry {job}"

@@ -1,4 +1,4 @@
-"""Signing in and out, and what is stored of it."""
+"""Signs in and out, and stores the credentials."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import click
 from storage_api_client.addresses import is_loopback
 from storage_api_client.blocking.client import Client
 from storage_api_client.blocking.driver import Driver
-from storage_api_client.cli.exits import Exit
-from storage_api_client.cli.failures import complain
+from storage_api_client.cli.exit_status import ExitStatus
+from storage_api_client.cli.failures import print_error
 from storage_api_client.cli.state import State, Stop
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.files import ConfigurationError
@@ -23,8 +23,8 @@ from storage_api_client.configuration.service_settings import ServiceSettings
 from storage_api_client.protocol.messages import Flow, Request, send
 from storage_api_client.sign_in import oauth
 from storage_api_client.sign_in.session import session_cookie
-from storage_api_client.sign_in.simple import bearer
-from storage_api_client.sign_in.stored import stored_credentials
+from storage_api_client.sign_in.static_credentials import bearer
+from storage_api_client.sign_in.stored_credentials import stored_credentials
 
 Entry = dict[str, Any]
 _DEFAULT_SCOPE = "openid profile email offline_access"
@@ -41,12 +41,14 @@ def sign_in(
     client_credentials: bool,
     basic: str | None,
 ) -> None:
-    """Sign in, see whether that works, and store it."""
+    """Sign in, check the credentials with the service, and store them."""
     service = state.service
     driver = Driver(service.url, service.ca_file)
     try:
         issuer = issuer or service.profile.issuer
-        announced = oauth.Announced() if basic or issuer else driver.run(oauth.announced(service.url))
+        announced = (
+            oauth.ResourceMetadata() if basic or issuer else driver.run(oauth.get_resource_metadata(service.url))
+        )
         issuer = issuer or announced.issuer
         if basic:
             entry: Entry = {
@@ -66,8 +68,8 @@ def sign_in(
         else:
             entry = _with_session(driver, service)
     except oauth.OAuthError as error:
-        complain(str(error))
-        raise Stop(Exit.NOT_AUTHORISED) from None
+        print_error(str(error))
+        raise Stop(ExitStatus.NOT_AUTHORISED) from None
     finally:
         driver.close()
     _keep(state, entry)
@@ -100,12 +102,12 @@ def _with_provider(
 ) -> Entry:
     if client_credentials:
         tokens = driver.run(oauth.client_credentials(provider))
-        return {**oauth.stored(provider, "client_credentials"), **tokens}
+        return {**oauth.renewal_fields(provider, "client_credentials"), **tokens}
     if provider.has_device_flow and not browser:
         tokens = driver.run(oauth.device_flow(provider, lambda *arguments: _show_device(state, *arguments)))
     else:
         tokens = _with_browser(state, driver, provider)
-    return {**oauth.stored(provider, "user"), **tokens}
+    return {**oauth.renewal_fields(provider, "user"), **tokens}
 
 
 def _show_device(state: State, url: str, code: str, complete: str | None) -> None:
@@ -118,25 +120,25 @@ def _with_browser(state: State, driver: Driver, provider: oauth.Provider) -> Ent
     import threading
     import webbrowser
 
-    from storage_api_client.sign_in.loopback import Loopback
+    from storage_api_client.sign_in.loopback import LoopbackServer
 
-    with Loopback() as server:
-        departure = oauth.depart(provider, server.redirect_uri)
-        state.note(f"Sign in at\n{departure.url}")
+    with LoopbackServer() as server:
+        request = oauth.authorization_request(provider, server.redirect_uri)
+        state.note(f"Sign in at\n{request.url}")
         # A browser may run in the foreground until it is closed.
-        threading.Thread(target=webbrowser.open, args=(departure.url,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(request.url,), daemon=True).start()
         query = server.wait()
         if query is None:
             raise oauth.OAuthError("Nobody signed in in time.")
-        return driver.run(oauth.arrive(provider, departure, query))
+        return driver.run(oauth.exchange_code(provider, request, query))
 
 
 def _keep(state: State, entry: Entry) -> None:
-    """Store it in the place of what was stored, unless the service says that it is no good."""
+    """Store new credentials in the place of the stored ones, unless the service refuses them."""
     service = state.service
     whole = {"profile": service.profile.name, "url": service.url, **entry}
     file = CredentialsFile()
-    # Not as stored credentials: those would be renewed by what is stored as yet, which may be somebody else's.
+    # Not as stored credentials: those would be renewed with the tokens stored so far, which may be another user's.
     new = bearer(entry["access_token"]) if entry["kind"] == "oauth" else stored_credentials(whole, file)
     with Client(service.url, credentials=new, ca_file=service.ca_file) as api:
         roles = api.roles()
@@ -145,7 +147,7 @@ def _keep(state: State, entry: Entry) -> None:
 
 
 def sign_out(state: State) -> None:
-    """End a session, and forget what is stored."""
+    """End the session, and delete the stored credentials."""
     service = state.service
     if service.entry and service.entry.get("kind") == "session":
         driver = Driver(service.url, service.ca_file)
@@ -162,7 +164,7 @@ def _end_session(cookie: str) -> Flow[None]:
 
 
 def how_signed_in(service: ServiceSettings) -> dict[str, str]:
-    """Return in which way one is signed in, and by which name, as far as that is known here."""
+    """Return how one is signed in, and the user name as far as it is known here."""
     if os.environ.get("STORAGE_API_TOKEN"):
         return {"signed_in": "STORAGE_API_TOKEN", "user": _name_in(os.environ["STORAGE_API_TOKEN"])}
     entry: Mapping[str, Any] = service.entry or {}
@@ -171,7 +173,7 @@ def how_signed_in(service: ServiceSettings) -> dict[str, str]:
 
 
 def _name_in(token: str) -> str:
-    """The name in a JSON Web Token, to be shown; whether it is true, the service checks."""
+    """The name in a JSON Web Token, for display only; the service verifies it."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

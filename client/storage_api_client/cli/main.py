@@ -20,7 +20,7 @@ from storage_api_client.cli.commands import (
     snapshots,
     volumes,
 )
-from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.exit_status import ExitStatus
 from storage_api_client.cli.names import PROGRAM, VARIABLE
 from storage_api_client.cli.options import Group, general_options
 from storage_api_client.cli.state import State, Stop
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # Whoever read our output has had enough; so has the interpreter, which would write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = Exit.DONE
+        status = ExitStatus.DONE
     sys.exit(int(status))
 
 
@@ -93,15 +93,15 @@ def _output() -> str | None:
     chosen = os.environ.get("STORAGE_API_OUTPUT") or None
     if chosen is not None and chosen not in FORMATS:
         click.echo(f"storage-api: STORAGE_API_OUTPUT must be one of {', '.join(FORMATS)}.", err=True)
-        sys.exit(Exit.USAGE)
+        sys.exit(ExitStatus.USAGE)
     return chosen
 
 
-def _run(arguments: Sequence[str] | None, state: State) -> Exit:
+def _run(arguments: Sequence[str] | None, state: State) -> ExitStatus:
     """Run it; errors are said in words, never with a traceback."""
     program = command_line()
     if instruction := os.environ.get(VARIABLE):
-        return Exit(shell_complete(program, {}, PROGRAM, VARIABLE, instruction))
+        return ExitStatus(shell_complete(program, {}, PROGRAM, VARIABLE, instruction))
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
         with program.make_context(PROGRAM, words, obj=state) as context:
@@ -110,18 +110,18 @@ def _run(arguments: Sequence[str] | None, state: State) -> Exit:
     except (click.ClickException, click.exceptions.Exit) as end:
         if isinstance(end, click.ClickException):
             end.show()
-        return Exit(end.exit_code)
+        return ExitStatus(end.exit_code)
     except click.Abort:
         raise KeyboardInterrupt from None
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - what we do not know is said, too
         return error.status if isinstance(error, Stop) else _failed(error)
-    return Exit.DONE
+    return ExitStatus.DONE
 
 
-def _failed(error: Exception) -> Exit:
-    from storage_api_client.cli.failures import complain, explain
+def _failed(error: Exception) -> ExitStatus:
+    from storage_api_client.cli.failures import explain, print_error
     from storage_api_client.configuration.files import ConfigurationError
     from storage_api_client.errors import StorageApiError
     from storage_api_client.protocol.messages import ConnectionLost
@@ -129,21 +129,21 @@ def _failed(error: Exception) -> Exit:
     if isinstance(error, StorageApiError):
         return explain(error)
     if isinstance(error, ConnectionLost):
-        complain(f"{error.detail}.")
-        return Exit.UNAVAILABLE
+        print_error(f"{error.detail}.")
+        return ExitStatus.UNAVAILABLE
     if isinstance(error, ConfigurationError | ValueError):
-        complain(str(error))
-        return Exit.USAGE
+        print_error(str(error))
+        return ExitStatus.USAGE
     if isinstance(error, OSError):
-        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        return Exit.FAILED
+        print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return ExitStatus.FAILED
     if os.environ.get("STORAGE_API_DEBUG"):
         raise error
-    complain(f"a mistake of this program ({type(error).__name__}: {error}); STORAGE_API_DEBUG=1 shows where.")
-    return Exit.FAILED
+    print_error(f"a mistake of this program ({type(error).__name__}: {error}); STORAGE_API_DEBUG=1 shows where.")
+    return ExitStatus.FAILED
 
 
-def _interrupted(state: State) -> Exit:
+def _interrupted(state: State) -> ExitStatus:
     """Cancel nothing, and say how to go on."""
     if state.jobs:
         click.echo(f"\nInterrupted; the job goes on. Wait for it: {PROGRAM} job wait {' '.join(state.jobs)}", err=True)
@@ -155,4 +155,4 @@ def _interrupted(state: State) -> Exit:
         )
     else:
         click.echo("\nInterrupted.", err=True)
-    return Exit.INTERRUPTED
+    return ExitStatus.INTERRUPTED

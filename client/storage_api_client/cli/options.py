@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from storage_api_client.cli.state import FORMATS, State, Waiting
+from storage_api_client.cli.state import FORMATS, ChangeCommand, State
 
 #: Options that the API calls otherwise.
 _FILTERS = {
@@ -91,7 +91,7 @@ def waiting(function: F) -> F:
     def with_options(
         state: State, *, wait: bool, timeout: float | None, idempotency_key: str | None, **arguments: Any
     ) -> Any:
-        return function(state, waiting=Waiting(state, wait, timeout, idempotency_key), **arguments)
+        return function(state, waiting=ChangeCommand(state, wait, timeout, idempotency_key), **arguments)
 
     return with_options  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""How far a job is, on standard error: a bar where that is a terminal, else a line for each change."""
+"""Progress of jobs on standard error: a bar in a terminal, else a line for each change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REASONS = {
 
 
 def describe(job: JobRecord) -> str:
-    """Return what a job does now, in a few words."""
+    """Return a short description of a job's state."""
     if job.done or job.state == "cancelling":
         return job.state
     if job.state == "queued":
@@ -48,18 +48,18 @@ class Reporter:
         self._last: dict[str, str] = {}
 
     def show(self, job: JobRecord) -> None:
-        """Show a job as it is."""
+        """Print a job's state."""
         line = f"{job.id}  {job.operation}: {describe(job)}{_counted(job) if job.state == 'running' else ''}"
         if self._last.get(job.id) != line:
             self._last[job.id] = line
             click.echo(line, err=True)
 
     def note(self, sentence: str) -> None:
-        """Say something."""
+        """Print a message."""
         click.echo(sentence, err=True)
 
     def close(self) -> None:
-        """Take away what is no longer true."""
+        """Remove the display."""
 
 
 class Bars(Reporter):
@@ -87,14 +87,14 @@ class Bars(Reporter):
         )
 
     def note(self, sentence: str) -> None:
-        """Say something above the bars."""
+        """Print a message above the bars."""
         if self._bars is None:
             super().note(sentence)
         else:
             self._bars.console.print(sentence, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._bars is not None:
             self._bars.stop()
 
@@ -109,7 +109,7 @@ def _bars() -> Any:
 
 @contextmanager
 def reporting(state: State) -> Iterator[Reporter]:
-    """A reporter for as long as something is waited for; what else is said then goes through it."""
+    """A reporter for the duration of the block; messages are printed through it."""
     reporter = Bars() if sys.stderr.isatty() else Reporter()
     state.say = reporter.note
     try:

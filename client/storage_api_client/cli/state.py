@@ -1,4 +1,4 @@
-"""What one call of the command line knows: where to, how to answer, and what it is waiting for."""
+"""The state of one call of the command line: the service, the output format, and the jobs that it waits for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from storage_api_client.aio.client import AsyncClient
@@ -24,9 +24,9 @@ FORMATS = ("table", "json", "yaml", "csv", "name")
 
 
 class Stop(Exception):
-    """End with this status; everything has been said."""
+    """End with this exit status; the messages were printed."""
 
-    def __init__(self, status: Exit) -> None:
+    def __init__(self, status: ExitStatus) -> None:
         super().__init__(status)
         self.status = status
 
@@ -112,15 +112,15 @@ class State:
             return
         if not sys.stdin.isatty():
             self.note(f"{question}\nstorage-api: nobody is there to ask; say --yes to do it. Nothing was changed.")
-            raise Stop(Exit.USAGE)
+            raise Stop(ExitStatus.USAGE)
         if not click.confirm(question, err=True):
             self.note("Nothing was changed.")
-            raise Stop(Exit.FAILED)
+            raise Stop(ExitStatus.FAILED)
 
 
 @dataclass
-class Waiting:
-    """How a change is asked for: the options that all of them have."""
+class ChangeCommand:
+    """A change submitted by a command, with the options that all of them have."""
 
     state: State
     wait: bool = True

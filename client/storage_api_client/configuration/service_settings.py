@@ -9,9 +9,9 @@ from storage_api_client.addresses import checked_url
 from storage_api_client.configuration.credentials_file import CredentialsFile, Entry
 from storage_api_client.configuration.development import find_development_server
 from storage_api_client.configuration.files import ConfigurationError, Profile, read_profile
-from storage_api_client.protocol.asking import Anonymous, Credentials
-from storage_api_client.sign_in.simple import bearer
-from storage_api_client.sign_in.stored import stored_credentials
+from storage_api_client.protocol.retries import Anonymous, Credentials
+from storage_api_client.sign_in.static_credentials import bearer
+from storage_api_client.sign_in.stored_credentials import stored_credentials
 
 _NO_ADDRESS = (
     "Which service? Name it with --url or STORAGE_API_URL, or as url of a profile in config.toml; "

@@ -1,7 +1,7 @@
 """The objects of the API."""
 
 from storage_api_client.models.jobs import Attempt, Children, JobRecord, Links, Progress, Queue, Result
-from storage_api_client.models.problems import BackendError, Fault, Problem
+from storage_api_client.models.problems import BackendError, FieldError, Problem
 from storage_api_client.models.resources import ExportPolicy, ExportRule, Lock, Snapshot, Volume
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "Children",
     "ExportPolicy",
     "ExportRule",
-    "Fault",
+    "FieldError",
     "JobRecord",
     "Links",
     "Lock",

@@ -1,4 +1,4 @@
-"""What all models share: they are frozen, and what the service says beyond what they know is kept."""
+"""The base class of the models: frozen, with members that are unknown to this release in ``raw``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Model:
     """An object of the API.
 
     Attributes:
-        raw: the JSON object as it came.
+        raw: the JSON object as received.
     """
 
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, kw_only=True)

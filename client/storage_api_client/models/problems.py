@@ -1,4 +1,4 @@
-"""Why something did not work: problem documents (RFC 9457)."""
+"""Problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from storage_api_client.models.base import Model, nested, nested_list
 
 
 @dataclass(frozen=True)
-class Fault(Model):
+class FieldError(Model):
     """What is wrong with one member of a request, by JSON pointer."""
 
     pointer: str = ""
@@ -17,7 +17,7 @@ class Fault(Model):
 
 @dataclass(frozen=True)
 class BackendError(Model):
-    """The storage system's own words."""
+    """The error of the storage system."""
 
     code: str = ""
     message: str = ""
@@ -28,9 +28,9 @@ class Problem(Model):
     """Why a request was refused, or a job failed.
 
     Attributes:
-        code: what to act on, as "no-such-volume".
+        code: for programs, such as "no-such-volume".
         detail: one or two sentences for people, with what to do next.
-        retryable: may the same work later, unchanged?
+        retryable: may the same request succeed later, unchanged?
         limit: the setting of the service whose limit was reached.
     """
 
@@ -42,6 +42,6 @@ class Problem(Model):
     code: str = ""
     retryable: bool = False
     request_id: str | None = None
-    errors: tuple[Fault, ...] = nested_list(Fault)
+    errors: tuple[FieldError, ...] = nested_list(FieldError)
     backend_error: BackendError | None = nested(BackendError)
     limit: str | None = None

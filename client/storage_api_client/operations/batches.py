@@ -9,7 +9,7 @@ from storage_api_client.operations import policies, volumes
 from storage_api_client.operations.paths import Where, where_text
 from storage_api_client.operations.settings import CloneSettings, NewVolume, VolumeChanges, split
 from storage_api_client.protocol.batches import members
-from storage_api_client.protocol.changing import Change, no_change, nothing
+from storage_api_client.protocol.changes import Change, no_change, nothing
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -9,12 +9,12 @@ from typing import Any, TypedDict
 
 from storage_api_client.errors import Refused
 from storage_api_client.models import JobRecord
-from storage_api_client.protocol.asking import Context, ask, checked
-from storage_api_client.protocol.changing import Change
+from storage_api_client.protocol.changes import Change
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.following import get_job, job_path
 from storage_api_client.protocol.messages import Flow, Request
-from storage_api_client.protocol.reading import Read
+from storage_api_client.protocol.polling import get_job, job_path
+from storage_api_client.protocol.reads import Read
+from storage_api_client.protocol.retries import Context, checked, send_with_retries
 from storage_api_client.times import format_time, parse_since
 
 _TIMES = ("created_after", "created_before", "finished_after", "finished_before")
@@ -92,7 +92,7 @@ def cancel(context: Context, job_id: str, timeout: float | None) -> Flow[JobReco
     """
     deadline = Deadline(timeout)
     request = Request("POST", f"{job_path(job_id)}/cancel")
-    response = yield from ask(context, request, deadline)
+    response = yield from send_with_retries(context, request, deadline)
     try:
         return JobRecord.of(checked(response, request))
     except Refused:
@@ -105,7 +105,7 @@ def cancel(context: Context, job_id: str, timeout: float | None) -> Flow[JobReco
 def settle(context: Context, job_id: str, outcome: str, timeout: float | None) -> Flow[JobRecord]:
     """Say what became of a change whose outcome is being looked for."""
     request = Request("POST", f"{job_path(job_id)}/settle", body={"outcome": outcome})
-    response = yield from ask(context, request, Deadline(timeout))
+    response = yield from send_with_retries(context, request, Deadline(timeout))
     return JobRecord.of(checked(response, request))
 
 
@@ -116,7 +116,7 @@ def in_bulk(context: Context, what: str, chosen: Mapping[str, Any], timeout: flo
         OutcomeUnknown: the answer was lost; retrying again would do again what has been retried.
     """
     request = Request("POST", f"/v4/jobs/{what}", body=_body(chosen))
-    response = yield from ask(context, request, Deadline(timeout), once=what == "retry")
+    response = yield from send_with_retries(context, request, Deadline(timeout), once=what == "retry")
     body = checked(response, request)
     done = body.get("cancelled", ()) if what == "cancel" else body.get("jobs", body.get("retried", ()))
     return BulkResult(tuple(done), tuple(body.get("refused", ())))

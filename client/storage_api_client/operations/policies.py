@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from storage_api_client.models import ExportPolicy
 from storage_api_client.operations.paths import Where, path, selection
-from storage_api_client.protocol.changing import Change, nothing
-from storage_api_client.protocol.reading import Read, record_of
+from storage_api_client.protocol.changes import Change, nothing
+from storage_api_client.protocol.reads import Read, parser_of
 
 
 def list_policies(
@@ -19,7 +19,7 @@ def list_policies(
 
 def get_policy(subsystem: str, policy: str) -> Read[ExportPolicy]:
     """One export policy."""
-    return Read(path(subsystem, "export", policy), record_of(ExportPolicy.of))
+    return Read(path(subsystem, "export", policy), parser_of(ExportPolicy.of))
 
 
 def create_policy(subsystem: str, policy: str, rules: Iterable[str] = ()) -> Change[ExportPolicy]:
@@ -30,7 +30,7 @@ def create_policy(subsystem: str, policy: str, rules: Iterable[str] = ()) -> Cha
     """
     if isinstance(rules, str):
         raise TypeError(f"rules must be a list, as in [{rules!r}], not a string")
-    return Change("POST", path(subsystem, "export", policy), record_of(ExportPolicy.of), {"rules": list(rules)})
+    return Change("POST", path(subsystem, "export", policy), parser_of(ExportPolicy.of), {"rules": list(rules)})
 
 
 def delete_policy(subsystem: str, policy: str) -> Change[None]:
@@ -40,7 +40,7 @@ def delete_policy(subsystem: str, policy: str) -> Change[None]:
 
 def ensure_policy_rule_present(subsystem: str, policy: str, rule: str) -> Change[ExportPolicy]:
     """A policy that lets a client in."""
-    return Change("PUT", path(subsystem, "export", policy, "rule", rule), record_of(ExportPolicy.of))
+    return Change("PUT", path(subsystem, "export", policy, "rule", rule), parser_of(ExportPolicy.of))
 
 
 def ensure_policy_rule_absent(subsystem: str, policy: str, rule: str) -> Change[None]:

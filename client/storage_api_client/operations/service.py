@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from storage_api_client.protocol.asking import Context, ask, checked
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.messages import Flow, Request, Response, send
-from storage_api_client.protocol.reading import Read
+from storage_api_client.protocol.reads import Read
+from storage_api_client.protocol.retries import Context, checked, send_with_retries
 
 
 def list_subsystems() -> Read[tuple[str, ...]]:
@@ -39,7 +39,7 @@ def has_role(role: str) -> Read[bool]:
 def end_sessions(context: Context, user: str, timeout: float | None) -> Flow[int]:
     """End all sessions of a user; how many there were."""
     request = Request("POST", f"/conf/sessions/{quote(user, safe='')}/end")
-    response = yield from ask(context, request, Deadline(timeout))
+    response = yield from send_with_retries(context, request, Deadline(timeout))
     ended: int = checked(response, request)["ended"]
     return ended
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
-from storage_api_client.protocol.changing import Options
-from storage_api_client.protocol.following import Progressed
+from storage_api_client.protocol.changes import Options
+from storage_api_client.protocol.polling import ProgressCallback
 from storage_api_client.sizes import parse_size
 
 _SIZES = ("size_total", "max_autosize")
@@ -25,7 +25,7 @@ class ChangeOptions(TypedDict, total=False):
 
     timeout: float
     idempotency_key: str
-    on_progress: Progressed
+    on_progress: ProgressCallback
     callback_url: str
 
 

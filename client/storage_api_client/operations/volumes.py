@@ -7,8 +7,8 @@ from typing import Any
 
 from storage_api_client.models import Lock, Snapshot, Volume
 from storage_api_client.operations.paths import Where, path, selection
-from storage_api_client.protocol.changing import Change, no_change, nothing
-from storage_api_client.protocol.reading import Read, record_of
+from storage_api_client.protocol.changes import Change, no_change, nothing
+from storage_api_client.protocol.reads import Read, parser_of
 
 Fields = Iterable[str] | str | None
 
@@ -27,12 +27,12 @@ def list_restricted_volumes(
 
 def get_volume(subsystem: str, volume: str) -> Read[Volume]:
     """One volume."""
-    return Read(path(subsystem, "volumes", volume), record_of(Volume.of))
+    return Read(path(subsystem, "volumes", volume), parser_of(Volume.of))
 
 
 def create_volume(subsystem: str, volume: str, settings: Mapping[str, Any] | None = None) -> Change[Volume]:
     """A new, empty volume."""
-    return Change("POST", path(subsystem, "volumes", volume), record_of(Volume.of), dict(settings or {}))
+    return Change("POST", path(subsystem, "volumes", volume), parser_of(Volume.of), dict(settings or {}))
 
 
 def clone_volume(
@@ -56,7 +56,7 @@ def update_volume(subsystem: str, volume: str, settings: Mapping[str, Any]) -> C
     """
     if not settings:
         raise no_change("Nothing is to be changed: name at least one setting.")
-    return Change("PATCH", path(subsystem, "volumes", volume), record_of(Volume.of), dict(settings))
+    return Change("PATCH", path(subsystem, "volumes", volume), parser_of(Volume.of), dict(settings))
 
 
 def restrict_volume(subsystem: str, volume: str) -> Change[None]:
@@ -67,7 +67,7 @@ def restrict_volume(subsystem: str, volume: str) -> Change[None]:
 def reinstate_volume(subsystem: str, volume: str, junction_path: str | None = None) -> Change[Volume]:
     """A restricted volume, online and mounted again."""
     body = {"junction_path": junction_path} if junction_path else {}
-    return Change("POST", path(subsystem, "restricted", volume, "reinstate"), record_of(Volume.of), body)
+    return Change("POST", path(subsystem, "restricted", volume, "reinstate"), parser_of(Volume.of), body)
 
 
 def list_snapshots(
@@ -79,13 +79,13 @@ def list_snapshots(
 
 def get_snapshot(subsystem: str, volume: str, name: str) -> Read[Snapshot]:
     """One snapshot."""
-    return Read(path(subsystem, "volumes", volume, "snapshots", name), record_of(Snapshot.of))
+    return Read(path(subsystem, "volumes", volume, "snapshots", name), parser_of(Snapshot.of))
 
 
 def create_snapshot(subsystem: str, volume: str, name: str, *, purge_old_if_needed: bool = False) -> Change[Snapshot]:
     """A new snapshot; where the limit is reached, and that is wanted, in the place of the oldest one."""
     body = {"purge_old_if_needed": True} if purge_old_if_needed else {}
-    return Change("POST", path(subsystem, "volumes", volume, "snapshots", name), record_of(Snapshot.of), body)
+    return Change("POST", path(subsystem, "volumes", volume, "snapshots", name), parser_of(Snapshot.of), body)
 
 
 def delete_snapshot(subsystem: str, volume: str, name: str) -> Change[None]:
@@ -100,7 +100,7 @@ def list_locks(subsystem: str, volume: str) -> Read[Lock]:
 
 def create_lock(subsystem: str, volume: str, host: str) -> Change[Lock]:
     """A host holding the lock."""
-    return Change("PUT", path(subsystem, "volumes", volume, "locks", host), record_of(Lock.of))
+    return Change("PUT", path(subsystem, "volumes", volume, "locks", host), parser_of(Lock.of))
 
 
 def remove_lock(subsystem: str, volume: str, host: str) -> Change[None]:

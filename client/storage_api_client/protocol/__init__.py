@@ -1,6 +1,6 @@
-"""How the service is spoken to, without doing any input or output: generators that say what is to be sent.
+"""The client's protocol without I/O ("sans-I/O"): generators that yield the requests to send.
 
-A *flow* is a generator. It yields commands (``Send``, ``Pause`` …), is sent what they led to, and returns its result.
-The drivers of ``blocking`` and ``aio`` carry the commands out; all that there is to know about jobs, keys, long polls
-and repetition is here, once.
+A *flow* is a generator. It yields commands (``Send``, ``Pause`` …), receives their results, and returns its own.
+The drivers of ``blocking`` and ``aio`` execute the commands. Jobs, idempotency keys, long polls and retries are
+implemented here, once for both.
 """

@@ -1,4 +1,4 @@
-"""Many changes in one order."""
+"""Batches: many changes in one request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from storage_api_client.errors import BatchFailed
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import MemberResult
-from storage_api_client.protocol.asking import Context, ask, checked
-from storage_api_client.protocol.changing import Change, Options, submit
+from storage_api_client.protocol.changes import Change, Options, submit
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.following import Progressed, follow, job_path
 from storage_api_client.protocol.messages import Flow, Request
+from storage_api_client.protocol.polling import ProgressCallback, job_path, poll_until_done
+from storage_api_client.protocol.retries import Context, checked, send_with_retries
 
 
 def run_batch(context: Context, change: Change[Any], options: Options) -> Flow[tuple[MemberResult, ...]]:
-    """Ask for a batch, wait for its end, and return what became of its members.
+    """Submit a batch, wait for it, and return the results of its members.
 
     Raises:
         BatchFailed: not all succeeded, or the batch was cancelled.
@@ -28,10 +28,10 @@ def run_batch(context: Context, change: Change[Any], options: Options) -> Flow[t
 
 
 def await_batch(
-    context: Context, batch_id: str, deadline: Deadline, on_progress: Progressed | None = None
+    context: Context, batch_id: str, deadline: Deadline, on_progress: ProgressCallback | None = None
 ) -> Flow[tuple[MemberResult, ...]]:
-    """Wait for the end of a batch, and return what became of its members."""
-    job = yield from follow(context, batch_id, deadline, on_progress)
+    """Wait for a batch, and return the results of its members."""
+    job = yield from poll_until_done(context, batch_id, deadline, on_progress)
     results = yield from results_of(context, job, deadline)
     if job.state != "succeeded":
         raise BatchFailed(job.error or _cancelled(job), job, results)
@@ -39,9 +39,9 @@ def await_batch(
 
 
 def results_of(context: Context, job: JobRecord, deadline: Deadline) -> Flow[tuple[MemberResult, ...]]:
-    """Return what became of the members of a batch that has ended, however it did."""
+    """Return the results of the members of a batch that is done, whatever its state."""
     request = Request("GET", (job.links and job.links.result) or f"{job_path(job.id)}/result")
-    response = yield from ask(context, request, deadline)
+    response = yield from send_with_retries(context, request, deadline)
     return members(checked(response, request))
 
 

@@ -9,9 +9,18 @@ from dataclasses import replace
 from storage_api_client.errors import Unavailable, error_of
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import Event
-from storage_api_client.protocol.asking import Context, problem_of
 from storage_api_client.protocol.deadlines import Deadline, backoff_s
-from storage_api_client.protocol.messages import ConnectionLost, Emit, Flow, Open, Pause, Read, Request, Response
+from storage_api_client.protocol.messages import (
+    ConnectionLost,
+    Emit,
+    Flow,
+    OpenStream,
+    Pause,
+    ReadChunk,
+    Request,
+    Response,
+)
+from storage_api_client.protocol.retries import Context, problem_of
 
 #: The service says something every 15 s; silence for so long is a lost connection.
 _SILENCE_S = 45.0
@@ -67,7 +76,7 @@ def _event(fields: Mapping[str, str]) -> Event:
 def events(
     context: Context, query: tuple[tuple[str, str], ...], *, after: str | None = None, timeout: float | None = None
 ) -> Flow[None]:
-    """Emit events, from now on or from after the event ``after``, until nobody wants any more.
+    """Emit events, from now on or from after the event ``after``, until the caller stops.
 
     Raises:
         Unavailable: the service cannot be reached for ``timeout`` seconds.
@@ -79,7 +88,7 @@ def events(
             response = yield from _opened(context, query, parser.last)
             delay_s = _delay_s(response)
             if response.status == _OK:
-                while chunk := (yield Read()):
+                while chunk := (yield ReadChunk()):
                     attempt, deadline = 0, Deadline(timeout)
                     for event in parser.feed(chunk):
                         yield Emit(event)
@@ -99,14 +108,14 @@ def _opened(context: Context, query: tuple[tuple[str, str], ...], last: str) -> 
     request = Request("GET", "/v4/events", query, headers, limit_s=30)
     for _ in range(2):
         signed = replace(request, headers={**headers, **(yield from context.credentials.headers())})
-        response: Response = yield Open(signed, _SILENCE_S)
+        response: Response = yield OpenStream(signed, _SILENCE_S)
         if response.status != _UNAUTHORISED or not (yield from context.credentials.renew()):
             break
     return response
 
 
 def _delay_s(response: Response) -> float:
-    """When to come again; 0 where the stream is there."""
+    """The delay before the next attempt (seconds); 0 if the stream is open."""
     if response.status == _OK:
         return 0
     if response.status in (429, 503) and response.retry_after_s is not None:

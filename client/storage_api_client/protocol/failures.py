@@ -1,4 +1,4 @@
-"""What it means when there is no answer."""
+"""Converts httpx's errors to ConnectionLost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PERMANENT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.Invalid
 
 
 def lost(error: Exception, url: str) -> ConnectionLost:
-    """Return what httpx's error means to a flow."""
+    """Return the ConnectionLost for an error of httpx."""
     causes = _causes(error)
     permanent = any(isinstance(cause, _PERMANENT) for cause in causes)
     return ConnectionLost(_sentence(causes, url), sent=not isinstance(error, _NOT_SENT), permanent=permanent)

@@ -1,4 +1,4 @@
-"""What flows and drivers say to each other."""
+"""The commands that flows yield to drivers, with requests and responses."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class Request:
         path: below the service's address, quoted; or a whole URL, for an identity provider.
         body: sent as JSON.
         form: sent as a form, in the place of ``body``.
-        wait_s: for how long the service may hold the answer back.
-        limit_s: when the answer must be here, in seconds.
+        limit_s: the time limit for the response (seconds).
     """
 
     method: str
@@ -35,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """One answer; names of headers are in lower case, ``cookies`` are the values of Set-Cookie."""
+    """One response; names of headers are in lower case, ``cookies`` are the values of Set-Cookie."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,10 +42,10 @@ class Response:
     cookies: Sequence[str] = ()
 
     def json(self) -> Any:
-        """Return the body, read as JSON.
+        """Return the body, parsed as JSON.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not JSON.
         """
         return json.loads(self.body)
 
@@ -57,17 +56,17 @@ class Response:
 
     @property
     def retry_after_s(self) -> float | None:
-        """When it is worth asking again; None where the answer does not say."""
+        """The value of Retry-After (seconds); None if there is none."""
         text = self.headers.get("retry-after", "")
         return float(text) if text.isascii() and text.isdigit() else None
 
 
 class ConnectionLost(Exception):
-    """There is no answer.
+    """The connection failed; there is no response.
 
     Attributes:
-        sent: may the service have got the request?
-        permanent: is it of no use to try again?
+        sent: may the service have received the request?
+        permanent: would a retry fail the same way?
     """
 
     def __init__(self, detail: str, *, sent: bool, permanent: bool = False) -> None:
@@ -78,35 +77,35 @@ class ConnectionLost(Exception):
 
 
 class Send(NamedTuple):
-    """Send a request; leads to its Response, or raises ConnectionLost."""
+    """Send a request; its result is the Response, or ConnectionLost is raised."""
 
     request: Request
 
 
 class Pause(NamedTuple):
-    """Do nothing for a while."""
+    """Sleep."""
 
     seconds: float
 
 
 class Emit(NamedTuple):
-    """Hand a value to whoever iterates."""
+    """Yield a value to the caller that iterates."""
 
     value: Any
 
 
-class Open(NamedTuple):
-    """Send a request whose answer's body is read bit by bit; leads to its Response without the body.
+class OpenStream(NamedTuple):
+    """Send a request whose response is streamed; its result is the Response without the body.
 
-    A body of which nothing comes for ``silence_s`` seconds is lost.
+    The connection counts as lost when no data arrive for ``silence_s`` seconds.
     """
 
     request: Request
     silence_s: float
 
 
-class Read(NamedTuple):
-    """Read some more of that body; leads to bytes, which are empty at its end, or raises ConnectionLost."""
+class ReadChunk(NamedTuple):
+    """Read the next chunk of the stream; its result is bytes (empty at the end), or ConnectionLost is raised."""
 
 
 def send(request: Request) -> Flow[Response]:
@@ -130,7 +129,7 @@ def advance(flow: Flow[Any], reply: Any = None) -> Any:
 
 
 def fail(flow: Flow[Any], error: ConnectionLost) -> Any:
-    """Tell a flow that there is no answer; return as ``advance``."""
+    """Raise ``error`` inside a flow; return as ``advance``."""
     try:
         return flow.throw(error)
     except StopIteration as end:

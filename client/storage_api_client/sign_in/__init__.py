@@ -1,1 +1,1 @@
-"""Ways to sign in: each is a flow, or the credentials that came of one."""
+"""Authentication: flows that sign in, and the credentials that they return."""

@@ -1,4 +1,4 @@
-"""The server on this machine to which a browser comes back after signing in (RFC 8252, 7.3)."""
+"""The server on the loopback interface to which the browser is redirected after signing in (RFC 8252, 7.3)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PAGE = b"""<!doctype html><meta charset=utf-8><title>Signed in</title>
 <p>Go back to the terminal; this page may be closed."""
 
 
-class Loopback:
-    """Listens on a free port of 127.0.0.1 for one answer."""
+class LoopbackServer:
+    """Listens on a free port of 127.0.0.1 for one redirect."""
 
     def __init__(self) -> None:
         self._query: dict[str, str] | None = None
@@ -27,11 +27,11 @@ class Loopback:
 
     @property
     def redirect_uri(self) -> str:
-        """Where the provider is to send the browser."""
+        """The redirect URI of the authorization request."""
         return f"http://127.0.0.1:{self._server.server_port}{_PATH}"
 
     def wait(self, limit_s: float = _LIMIT_S) -> dict[str, str] | None:
-        """Return the query that the browser came back with; None when it did not in time."""
+        """Return the query of the redirect; None when there was none in time."""
         ends_at = time.monotonic() + limit_s
         while self._query is None and time.monotonic() < ends_at:
             self._server.handle_request()
@@ -55,7 +55,7 @@ class Loopback:
                     loopback._query = parameters
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-                """Say nothing: the query holds a code."""
+                """Log nothing: the query contains the authorization code."""
 
         return Handler
 

@@ -23,7 +23,7 @@ _KEPT = ("access_token", "refresh_token")
 
 
 class OAuthError(Exception):
-    """The provider refuses; the message is a sentence."""
+    """The provider refused a request; the message is a sentence."""
 
     def __init__(self, detail: str, code: str = "") -> None:
         super().__init__(detail)
@@ -32,7 +32,7 @@ class OAuthError(Exception):
 
 @dataclass(frozen=True)
 class Provider:
-    """An identity provider, and who the client is there."""
+    """An identity provider, with the client's registration there."""
 
     metadata: Mapping[str, Any]
     client_id: str
@@ -42,7 +42,7 @@ class Provider:
 
     @property
     def has_device_flow(self) -> bool:
-        """Can one sign in on another device?"""
+        """Does the provider support the device flow?"""
         return bool(self.metadata.get("device_authorization_endpoint"))
 
     def endpoint(self, name: str) -> str:
@@ -59,7 +59,7 @@ class Provider:
         return url
 
     def form(self, **more: str) -> dict[str, str]:
-        """Return a form with who the client is."""
+        """Return a form with the client's identification."""
         client_fields = {"client_id": self.client_id, "client_secret": self.client_secret, "audience": self.audience}
         return {name: value for name, value in client_fields.items() if value} | more
 
@@ -80,35 +80,35 @@ def discover(issuer: str) -> Flow[Mapping[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Announced:
-    """What a service says of signing in to it (RFC 9728)."""
+class ResourceMetadata:
+    """The protected resource metadata of a service (RFC 9728)."""
 
     issuer: str | None = None
     client_id: str | None = None
     audience: str | None = None
 
 
-def announced(url: str) -> Flow[Announced]:
-    """Ask the service at ``url`` where its users sign in; nothing is known of one that does not say.
+def get_resource_metadata(url: str) -> Flow[ResourceMetadata]:
+    """Return the resource metadata of the service at ``url``; all members are None if it has none.
 
     Raises:
-        OAuthError: it speaks of another service than the one that was asked.
+        OAuthError: the metadata are those of another service.
     """
     response = yield from send(Request("GET", _RESOURCE_METADATA))
     if response.status != HTTPStatus.OK:
-        return Announced()
+        return ResourceMetadata()
     metadata = _document(response)
     if metadata.get("resource") != url.rstrip("/"):
         raise OAuthError(f"{url} says that it is {metadata.get('resource')!r}: use that address, or name --issuer.")
     servers = metadata.get("authorization_servers") or [None]
-    return Announced(servers[0], metadata.get("client_id"), metadata.get("audience"))
+    return ResourceMetadata(servers[0], metadata.get("client_id"), metadata.get("audience"))
 
 
 def _document(response: Response) -> Mapping[str, Any]:
-    """A JSON answer of the provider.
+    """The JSON response of a provider.
 
     Raises:
-        OAuthError: it is an error.
+        OAuthError: the response is an error.
     """
     try:
         body = response.json()
@@ -123,7 +123,7 @@ def _document(response: Response) -> Mapping[str, Any]:
 
 
 def _token(provider: Provider, **form: str) -> Flow[dict[str, Any]]:
-    """Ask the token endpoint; what is to be stored."""
+    """Request tokens from the token endpoint; returns the members to store."""
     request = Request("POST", provider.endpoint("token"), form=provider.form(**form))
     body = _document((yield from send(request)))
     if "access_token" not in body:
@@ -135,14 +135,14 @@ def _token(provider: Provider, **form: str) -> Flow[dict[str, Any]]:
 
 
 def client_credentials(provider: Provider) -> Flow[dict[str, Any]]:
-    """Sign in as a machine."""
+    """Sign in with client credentials (RFC 6749, 4.4)."""
     return (yield from _token(provider, grant_type="client_credentials", scope=provider.scope))
 
 
 def device_flow(provider: Provider, show: Callable[[str, str, str | None], None]) -> Flow[dict[str, Any]]:
     """Sign in on another device (RFC 8628).
 
-    ``show`` is told the address, the code to type there, and an address that holds the code already, if there is one.
+    ``show`` is called with the verification URI, the user code, and the URI that includes the code, or None.
     """
     request = Request("POST", provider.endpoint("device_authorization"), form=provider.form(scope=provider.scope))
     authorization = _document((yield from send(request)))
@@ -166,8 +166,8 @@ def device_flow(provider: Provider, show: Callable[[str, str, str | None], None]
 
 
 @dataclass(frozen=True)
-class Departure:
-    """An authorization request that is under way."""
+class AuthorizationRequest:
+    """An authorization request that was begun."""
 
     url: str
     state: str
@@ -175,8 +175,8 @@ class Departure:
     redirect_uri: str
 
 
-def depart(provider: Provider, redirect_uri: str) -> Departure:
-    """Return where a browser is to be sent (RFC 6749, 4.1, with PKCE, RFC 7636)."""
+def authorization_request(provider: Provider, redirect_uri: str) -> AuthorizationRequest:
+    """Begin an authorization request (RFC 6749, 4.1, with PKCE, RFC 7636)."""
     state, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     query = {
@@ -189,16 +189,18 @@ def depart(provider: Provider, redirect_uri: str) -> Departure:
         "code_challenge_method": "S256",
     } | ({"audience": provider.audience} if provider.audience else {})
     endpoint = provider.endpoint("authorization")
-    return Departure(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", state, verifier, redirect_uri)
+    return AuthorizationRequest(
+        f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", state, verifier, redirect_uri
+    )
 
 
-def arrive(provider: Provider, departure: Departure, query: Mapping[str, str]) -> Flow[dict[str, Any]]:
-    """Make tokens of what the browser came back with.
+def exchange_code(provider: Provider, request: AuthorizationRequest, query: Mapping[str, str]) -> Flow[dict[str, Any]]:
+    """Exchange the authorization code in the redirect's ``query`` for tokens.
 
     Raises:
         OAuthError: the provider refused, or this is not the answer to our request.
     """
-    if not secrets.compare_digest(query.get("state", "").encode(), departure.state.encode()):
+    if not secrets.compare_digest(query.get("state", "").encode(), request.state.encode()):
         raise OAuthError("What came back is not the answer to this sign-in: begin again.")
     issuer = query.get("iss")
     if issuer is not None and issuer != provider.metadata.get("issuer"):
@@ -210,14 +212,14 @@ def arrive(provider: Provider, departure: Departure, query: Mapping[str, str]) -
             provider,
             grant_type="authorization_code",
             code=query["code"],
-            redirect_uri=departure.redirect_uri,
-            code_verifier=departure.verifier,
+            redirect_uri=request.redirect_uri,
+            code_verifier=request.verifier,
         )
     )
 
 
-def stored(provider: Provider, grant: str) -> dict[str, Any]:
-    """Return what must be stored beside the tokens, to renew them."""
+def renewal_fields(provider: Provider, grant: str) -> dict[str, Any]:
+    """Return what must be stored with the tokens, to renew them."""
     entry = {
         "kind": "oauth",
         "grant": grant,
@@ -231,8 +233,8 @@ def stored(provider: Provider, grant: str) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value}
 
 
-def again(entry: Mapping[str, Any]) -> Flow[dict[str, Any] | None]:
-    """Renew stored tokens; None when that cannot be done without asking somebody.
+def renew_tokens(entry: Mapping[str, Any]) -> Flow[dict[str, Any] | None]:
+    """Renew stored tokens; None when that needs a user.
 
     Raises:
         OAuthError: the provider refuses.

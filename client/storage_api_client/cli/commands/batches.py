@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from storage_api_client.cli.options import Group, command, waiting
-from storage_api_client.cli.state import State, Waiting
+from storage_api_client.cli.state import ChangeCommand, State
 
 if TYPE_CHECKING:
     from storage_api_client.blocking.client import Client
@@ -30,7 +30,7 @@ def group() -> None:
               help="What becomes of the rest when one fails (default: continue).")  # fmt: skip
 @click.option("--parallel", type=click.IntRange(1), metavar="N", help="At most N at work at a time (default: 8).")
 @waiting
-def run(state: State, file: TextIO, *, waiting: Waiting, **head: Any) -> None:
+def run(state: State, file: TextIO, *, waiting: ChangeCommand, **head: Any) -> None:
     r"""Make the changes that a file orders (YAML, JSON or CSV; - is standard input).
 
     \b
@@ -46,7 +46,7 @@ def run(state: State, file: TextIO, *, waiting: Waiting, **head: Any) -> None:
         ask_for(state, api, waiting, order)
 
 
-def ask_for(state: State, api: Client, waiting: Waiting, order: dict[str, Any]) -> None:
+def ask_for(state: State, api: Client, waiting: ChangeCommand, order: dict[str, Any]) -> None:
     """Ask for a batch, and show what became of its members, also when not all succeeded."""
     from storage_api_client.errors import BatchFailed
 
@@ -61,7 +61,7 @@ def ask_for(state: State, api: Client, waiting: Waiting, order: dict[str, Any]) 
 
 
 def run_for_each(
-    state: State, api: Client, waiting: Waiting, subsystem: str, where: tuple[str, ...], name: str, *, purge: bool
+    state: State, api: Client, waiting: ChangeCommand, subsystem: str, where: tuple[str, ...], name: str, *, purge: bool
 ) -> None:
     """Make a snapshot of each volume that meets conditions."""
     from storage_api_client.operations.batches import EACH, for_each
@@ -73,7 +73,7 @@ def run_for_each(
 
 def _order(file: TextIO) -> dict[str, Any]:
     """What a file orders; CSV is known by its name, or by its first line."""
-    from storage_api_client.operations.orders import OrderError, from_rows, order_of
+    from storage_api_client.operations.batch_files import OrderError, from_rows, order_of
 
     text = file.read()
     try:

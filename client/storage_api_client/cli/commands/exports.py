@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from storage_api_client.cli.options import SUBSYSTEM, YES, Group, command, selecting, waiting
-from storage_api_client.cli.state import State, Waiting
+from storage_api_client.cli.state import ChangeCommand, State
 
 COLUMNS = ("name", "rules")
 POLICY = click.argument("policy")
@@ -52,7 +52,7 @@ def show(state: State, subsystem: str, policy: str, *, fresh: bool) -> None:
 @click.option("--rule", "rules", multiple=True, metavar="CLIENT",
               help="Host, .domain, address, network or @netgroup; several are possible.")  # fmt: skip
 @waiting
-def create(state: State, subsystem: str, policy: str, *, rules: tuple[str, ...], waiting: Waiting) -> None:
+def create(state: State, subsystem: str, policy: str, *, rules: tuple[str, ...], waiting: ChangeCommand) -> None:
     """Create an export policy."""
     with state.client(waiting.timeout) as api:
         policies = api.subsystem(subsystem).policies
@@ -66,7 +66,7 @@ def create(state: State, subsystem: str, policy: str, *, rules: tuple[str, ...],
 @POLICY
 @YES
 @waiting
-def delete(state: State, subsystem: str, policy: str, *, yes: bool, waiting: Waiting) -> None:
+def delete(state: State, subsystem: str, policy: str, *, yes: bool, waiting: ChangeCommand) -> None:
     """Delete an export policy that no volume uses."""
     state.confirm(f"Delete the export policy {policy}?", yes=yes)
     with state.client(waiting.timeout) as api:
@@ -84,7 +84,7 @@ def rule_group() -> None:
 @POLICY
 @click.argument("rule")
 @waiting
-def add_rule(state: State, subsystem: str, policy: str, rule: str, *, waiting: Waiting) -> None:
+def add_rule(state: State, subsystem: str, policy: str, rule: str, *, waiting: ChangeCommand) -> None:
     """Let a client in: a host, a .domain, an address, a network or a @netgroup."""
     with state.client(waiting.timeout) as api:
         policies = api.subsystem(subsystem).policies
@@ -98,7 +98,7 @@ def add_rule(state: State, subsystem: str, policy: str, rule: str, *, waiting: W
 @POLICY
 @click.argument("rule")
 @waiting
-def remove_rule(state: State, subsystem: str, policy: str, rule: str, *, waiting: Waiting) -> None:
+def remove_rule(state: State, subsystem: str, policy: str, rule: str, *, waiting: ChangeCommand) -> None:
     """Let a client in no more."""
     with state.client(waiting.timeout) as api:
         policies = api.subsystem(subsystem).policies

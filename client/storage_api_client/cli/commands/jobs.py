@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from storage_api_client.cli.exits import Exit, worst
+from storage_api_client.cli.exit_status import ExitStatus, worst
 from storage_api_client.cli.failures import explain
 from storage_api_client.cli.options import YES, Group, command, job_filter, jobs_chosen
 from storage_api_client.cli.state import State, Stop
@@ -40,7 +40,7 @@ def list_(state: State, *, limit: int, **chosen: Any) -> None:
         state.show(api.jobs.list(limit=limit, **filters), OTHERS if filters.get("all") else COLUMNS)
 
 
-def do_for_each(ids: Iterable[str], do: Callable[[str], Exit]) -> None:
+def do_for_each(ids: Iterable[str], do: Callable[[str], ExitStatus]) -> None:
     """Do something for each of several, say what goes wrong, and end with the worst status."""
     from storage_api_client.errors import StorageApiError
 
@@ -50,7 +50,7 @@ def do_for_each(ids: Iterable[str], do: Callable[[str], Exit]) -> None:
             statuses.append(do(id_))
         except StorageApiError as error:  # noqa: PERF203 - each by itself
             statuses.append(explain(error))
-    if (status := worst(statuses)) is not Exit.DONE:
+    if (status := worst(statuses)) is not ExitStatus.DONE:
         raise Stop(status)
 
 
@@ -64,9 +64,9 @@ def show(state: State, ids: tuple[str, ...]) -> None:
             return
         jobs: list[Any] = []
 
-        def get(id_: str) -> Exit:
+        def get(id_: str) -> ExitStatus:
             jobs.append(api.jobs.get(id_))
-            return Exit.DONE
+            return ExitStatus.DONE
 
         try:
             do_for_each(ids, get)
@@ -103,7 +103,7 @@ def wait_for(state: State, ids: tuple[str, ...], timeout: float | None) -> None:
     state.jobs = list(dict.fromkeys(ids))
     with reporting(state) as reporter:
         ends = asyncio.run(_follow(state, reporter, timeout))
-    if (status := worst(Exit.DONE if end is None else explain(end) for end in ends)) is not Exit.DONE:
+    if (status := worst(ExitStatus.DONE if end is None else explain(end) for end in ends)) is not ExitStatus.DONE:
         raise Stop(status)
 
 
@@ -135,12 +135,12 @@ def result(state: State, ids: tuple[str, ...]) -> None:
     """Show what jobs led to: what the call by itself would have answered. Waits for their end."""
     with state.client() as api:
 
-        def show_one(id_: str) -> Exit:
+        def show_one(id_: str) -> ExitStatus:
             body = api.jobs.wait(id_)
             rows = body if isinstance(body, list) else [body]
             if body is not None:
                 state.show(rows, _columns(rows), single=not isinstance(body, list))
-            return Exit.DONE
+            return ExitStatus.DONE
 
         do_for_each(ids, show_one)
 
@@ -165,9 +165,9 @@ def cancel(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> N
         do_for_each(ids, lambda id_: _report_state(state, api.jobs.cancel(id_), "is"))
 
 
-def _report_state(state: State, job: Any, word: str) -> Exit:
+def _report_state(state: State, job: Any, word: str) -> ExitStatus:
     state.note(f"Job {job.id} {word} {job.state}.")
-    return Exit.DONE
+    return ExitStatus.DONE
 
 
 @command(group, "retry", "retry_job", "retry_jobs")
@@ -185,9 +185,9 @@ def retry(state: State, ids: tuple[str, ...], *, yes: bool, **chosen: Any) -> No
     with state.client() as api:
         made: list[Any] = []
 
-        def again(id_: str) -> Exit:
+        def again(id_: str) -> ExitStatus:
             made.append(api.jobs.retry(id_))
-            return Exit.DONE
+            return ExitStatus.DONE
 
         try:
             do_for_each(ids, again)
@@ -220,7 +220,7 @@ def _in_bulk(state: State, what: str, chosen: dict[str, Any], *, yes: bool) -> N
     state.note(f"{len(done.done)} jobs {'are cancelled' if what == 'cancel' else 'begin anew'}.")
     _show_ids(state, [{"id": id_} for id_ in done.done])
     if done.refused:
-        raise Stop(Exit.FAILED)
+        raise Stop(ExitStatus.FAILED)
 
 
 @command(group, "settle", "settle_job")

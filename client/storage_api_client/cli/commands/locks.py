@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from storage_api_client.cli.options import SUBSYSTEM, VOLUME, Group, command, waiting
-from storage_api_client.cli.state import State, Waiting
+from storage_api_client.cli.state import ChangeCommand, State
 
 COLUMNS = ("host",)
 
@@ -30,7 +30,7 @@ def list_(state: State, subsystem: str, volume: str, *, fresh: bool) -> None:
 @VOLUME
 @click.argument("host")
 @waiting
-def create(state: State, subsystem: str, volume: str, host: str, *, waiting: Waiting) -> None:
+def create(state: State, subsystem: str, volume: str, host: str, *, waiting: ChangeCommand) -> None:
     """Give a host the lock on a volume; no other host may hold it."""
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes
@@ -44,7 +44,7 @@ def create(state: State, subsystem: str, volume: str, host: str, *, waiting: Wai
 @VOLUME
 @click.argument("host")
 @waiting
-def remove(state: State, subsystem: str, volume: str, host: str, *, waiting: Waiting) -> None:
+def remove(state: State, subsystem: str, volume: str, host: str, *, waiting: ChangeCommand) -> None:
     """Take the lock on a volume from a host."""
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.exit_status import ExitStatus
 from storage_api_client.cli.options import Group, command
 from storage_api_client.cli.state import State, Stop
 
@@ -64,7 +64,7 @@ def _add_status(main: Group) -> None:
                 row["status"] = row.get("detail") or row.get("status") or "the service does not answer"
             state.show([row], ("url", "status"), single=True)
             if not is_ready:
-                raise Stop(Exit.UNAVAILABLE)
+                raise Stop(ExitStatus.UNAVAILABLE)
 
 
 def _add_completion(main: Group) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from storage_api_client.cli.exits import Exit
+from storage_api_client.cli.exit_status import ExitStatus
 from storage_api_client.cli.options import Group, command
 from storage_api_client.cli.state import State, Stop
 
@@ -54,7 +54,7 @@ def add_to(main: Group) -> None:
             if role:
                 if not api.has_role(role):
                     state.note(f"You do not have the role {role}.")
-                    raise Stop(Exit.NOT_AUTHORISED)
+                    raise Stop(ExitStatus.NOT_AUTHORISED)
                 return
             list(api.jobs.list(limit=1))  # Strangers have roles, too, but no jobs.
             row = {"url": api.url, "profile": state.service.profile.name, **how_signed_in(state.service)}

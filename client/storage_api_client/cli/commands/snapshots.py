@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from storage_api_client.cli.options import SUBSYSTEM, VOLUME, YES, Group, command, selecting, waiting
-from storage_api_client.cli.state import State, Waiting
+from storage_api_client.cli.state import ChangeCommand, State
 
 COLUMNS = ("name", "creation_time", "size_kbytes")
 
@@ -54,7 +54,7 @@ def create(
     *,
     where: tuple[str, ...],
     purge_old_if_needed: bool,
-    waiting: Waiting,
+    waiting: ChangeCommand,
 ) -> None:
     r"""Make a snapshot of a volume, or of each volume that meets a condition.
 
@@ -83,7 +83,7 @@ def create(
 @click.argument("name")
 @YES
 @waiting
-def delete(state: State, subsystem: str, volume: str, name: str, *, yes: bool, waiting: Waiting) -> None:
+def delete(state: State, subsystem: str, volume: str, name: str, *, yes: bool, waiting: ChangeCommand) -> None:
     """Delete a snapshot."""
     state.confirm(f"Snapshot {name} of {volume} cannot be brought back. Delete it?", yes=yes)
     with state.client(waiting.timeout) as api:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from storage_api_client.cli.options import SIZE, SUBSYSTEM, VOLUME, YES, Group, command, selecting, waiting
-from storage_api_client.cli.state import State, Waiting
+from storage_api_client.cli.state import ChangeCommand, State
 
 COLUMNS = ("name", "state", "size_total", "size_used", "aggregate_name", "junction_path", "active_policy_name")
 
@@ -81,7 +81,7 @@ def _show_volume(state: State) -> Callable[[Any], None]:
 @click.option("--aggregate", "aggregate_name", help="Where its data lies (default: where there is most space).")
 @click.option("--name", help="Its name, where VOLUME is node:/junction/path.")
 @waiting
-def create(state: State, subsystem: str, volume: str, *, waiting: Waiting, **settings: Any) -> None:
+def create(state: State, subsystem: str, volume: str, *, waiting: ChangeCommand, **settings: Any) -> None:
     r"""Create a volume.
 
     \b
@@ -97,7 +97,7 @@ def create(state: State, subsystem: str, volume: str, *, waiting: Waiting, **set
 @VOLUME
 @_settings
 @waiting
-def update(state: State, subsystem: str, volume: str, *, waiting: Waiting, **settings: Any) -> None:
+def update(state: State, subsystem: str, volume: str, *, waiting: ChangeCommand, **settings: Any) -> None:
     """Change the settings of a volume."""
     if all(value is None for value in settings.values()):
         raise click.UsageError("Name at least one setting to change, as --size 20GiB.")
@@ -115,7 +115,7 @@ def update(state: State, subsystem: str, volume: str, *, waiting: Waiting, **set
 @click.option("--size", "size_total", type=SIZE, metavar="SIZE", help="What its clients can use (default: as there).")
 @click.option("--name", help="Its name, where VOLUME is node:/junction/path.")
 @waiting
-def clone(state: State, subsystem: str, volume: str, *, origin: str, waiting: Waiting, **settings: Any) -> None:
+def clone(state: State, subsystem: str, volume: str, *, origin: str, waiting: ChangeCommand, **settings: Any) -> None:
     """Create a volume as an independent copy of a snapshot."""
     from_volume, at, from_snapshot = origin.partition("@")
     if not (from_volume and at and from_snapshot):
@@ -134,7 +134,7 @@ def clone(state: State, subsystem: str, volume: str, *, origin: str, waiting: Wa
 @click.option("--to", "snapshot", required=True, metavar="SNAPSHOT", help="The snapshot to go back to.")
 @YES
 @waiting
-def rollback(state: State, subsystem: str, volume: str, *, snapshot: str, yes: bool, waiting: Waiting) -> None:
+def rollback(state: State, subsystem: str, volume: str, *, snapshot: str, yes: bool, waiting: ChangeCommand) -> None:
     """Make a volume what it was when a snapshot was made.
 
     Whatever was written since then is lost, and later snapshots go; both are named, and you are asked.
@@ -166,7 +166,7 @@ def _what_goes(volumes: Any, volume: str, name: str) -> str:
 @VOLUME
 @YES
 @waiting
-def restrict(state: State, subsystem: str, volume: str, *, yes: bool, waiting: Waiting) -> None:
+def restrict(state: State, subsystem: str, volume: str, *, yes: bool, waiting: ChangeCommand) -> None:
     """Take a volume out of service: unmounted and offline; its data stays."""
     state.confirm(f"{volume} will be unmounted and offline: its clients lose it at once. Restrict it?", yes=yes)
     with state.client(waiting.timeout) as api:
@@ -180,7 +180,7 @@ def restrict(state: State, subsystem: str, volume: str, *, yes: bool, waiting: W
 @VOLUME
 @click.option("--junction-path", metavar="PATH", help="Where it is mounted (default: /VOLUME).")
 @waiting
-def reinstate(state: State, subsystem: str, volume: str, *, junction_path: str | None, waiting: Waiting) -> None:
+def reinstate(state: State, subsystem: str, volume: str, *, junction_path: str | None, waiting: ChangeCommand) -> None:
     """Bring a restricted volume back: online, and mounted again."""
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes

@@ -1,4 +1,4 @@
-"""Making a change: once, however often it has to be asked for."""
+"""Submits changes; an idempotency key makes sure that retries are executed once."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any, Generic, TypeVar
 
 from storage_api_client.errors import Refused, StorageApiError, error_of
 from storage_api_client.models import JobRecord, Problem
-from storage_api_client.protocol.asking import Context, ask, checked, problem_of
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.following import (
+from storage_api_client.protocol.messages import Flow, Request, Response
+from storage_api_client.protocol.polling import (
     POLL_S,
-    Progressed,
-    follow,
+    ProgressCallback,
     get_job,
+    get_result,
+    poll_until_done,
     raise_failed,
     raise_unless_succeeded,
-    value_of,
 )
-from storage_api_client.protocol.messages import Flow, Request, Response
+from storage_api_client.protocol.retries import Context, checked, problem_of, send_with_retries
 
 T = TypeVar("T")
 _ACCEPTED = 202
-#: Where progress is to be shown, the job's id is wanted soon.
+#: With a progress callback, the job's id is needed soon.
 _FIRST_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
 class Change(Generic[T]):
-    """A change that can be asked for, by itself or in a batch.
+    """A change, submitted by itself or in a batch.
 
     Attributes:
-        result: makes what the caller gets of the answer's body.
+        result: converts the body of the response to the return value.
     """
 
     method: str
@@ -44,31 +44,31 @@ class Change(Generic[T]):
 
 @dataclass(frozen=True)
 class Options:
-    """How to ask for a change.
+    """Options of a change.
 
     Attributes:
-        timeout: seconds after which nobody waits any longer; None: the client's default.
-        idempotency_key: sent with every try; None: a new one.
+        timeout: the time limit of the call (seconds); None: the client's default.
+        idempotency_key: sent with each attempt; None: a new one.
         on_progress: called with the job each time that it has changed.
         headers: further headers.
     """
 
     timeout: float | None = None
     idempotency_key: str | None = None
-    on_progress: Progressed | None = None
+    on_progress: ProgressCallback | None = None
     headers: Mapping[str, str] | None = None
 
 
 def perform(context: Context, change: Change[T], options: Options) -> Flow[T]:
-    """Make a change, wait for its end, and return what it led to.
+    """Submit a change, wait for its job, and return the result.
 
     Raises:
-        StorageApiError: it was refused, did not succeed, or has not ended in time.
+        StorageApiError: the change was refused, did not succeed, or has not ended in time.
     """
     deadline = Deadline(options.timeout)
     wait_s = min(_FIRST_WAIT_S if options.on_progress else POLL_S, deadline.left_s)
     request = _request(change, options, wait_s)
-    response = yield from ask(context, request, deadline, wait_s=wait_s)
+    response = yield from send_with_retries(context, request, deadline, wait_s=wait_s)
     if response.status == _ACCEPTED:
         accepted = JobRecord.of(checked(response, request))
         return change.result((yield from _to_the_end(context, accepted, deadline, options.on_progress)))
@@ -78,27 +78,29 @@ def perform(context: Context, change: Change[T], options: Options) -> Flow[T]:
 
 
 def submit(context: Context, change: Change[Any], options: Options) -> Flow[JobRecord]:
-    """Ask for a change, and return its job without waiting for its end."""
+    """Submit a change, and return its job without waiting for it."""
     deadline = Deadline(options.timeout)
     request = _request(change, options, 0)
-    response = yield from ask(context, request, deadline)
+    response = yield from send_with_retries(context, request, deadline)
     return JobRecord.of(checked(response, request))
 
 
-def _to_the_end(context: Context, job: JobRecord, deadline: Deadline, on_progress: Progressed | None) -> Flow[Any]:
+def _to_the_end(
+    context: Context, job: JobRecord, deadline: Deadline, on_progress: ProgressCallback | None
+) -> Flow[Any]:
     try:
         if on_progress:
             on_progress(job)
-        job = yield from follow(context, job.id, deadline, on_progress)
+        job = yield from poll_until_done(context, job.id, deadline, on_progress)
         raise_unless_succeeded(job)
-        return (yield from value_of(context, job, deadline))
+        return (yield from get_result(context, job, deadline))
     except StorageApiError as error:
         error.job = error.job or job
         raise
 
 
 def _raise_end(context: Context, response: Response, request: Request, deadline: Deadline) -> Flow[None]:
-    """Raise what an answer says that tells the end of a job."""
+    """Raise the error of a response that reports the outcome of a job."""
     problem = problem_of(response, request)
     if problem.code == "idempotency-key-reused":
         raise Refused(problem)
@@ -113,7 +115,7 @@ def _job_at(context: Context, location: str, deadline: Deadline) -> Flow[JobReco
     try:
         return (yield from get_job(context, location.rpartition("/")[2], deadline))
     except StorageApiError:
-        return None  # What the answer itself says is enough.
+        return None  # The response itself has the problem.
 
 
 def _request(change: Change[Any], options: Options, wait_s: float) -> Request:
@@ -124,9 +126,9 @@ def _request(change: Change[Any], options: Options, wait_s: float) -> Request:
 
 
 def nothing(body: Any) -> None:
-    """The result of a change that leads to nothing."""
+    """The result of a change without a result."""
 
 
 def no_change(detail: str) -> Refused:
-    """Return the error for a request that makes no sense, found out before it is sent."""
+    """Return the error for an invalid request, detected before it is sent."""
     return Refused(Problem(title="Validation failed", status=422, code="validation-failed", detail=detail))

@@ -1,5 +1,5 @@
-# Made of ../aio/face.py by tools/faces.py: change it there, and run `make client_files`.
-"""What all parts of a client share: its connections, its credentials, its time limit."""
+# Generated from ../aio/executor.py by tools/make_blocking.py: change it there, and run `make client_files`.
+"""Executes reads and changes with the connections, credentials and time limit of one client."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any, TypeVar
 from storage_api_client.blocking.driver import Driver
 from storage_api_client.blocking.job import Job
 from storage_api_client.operations.settings import options
-from storage_api_client.protocol.asking import Context
-from storage_api_client.protocol.changing import Change, Options, perform, submit
+from storage_api_client.protocol.changes import Change, Options, perform, submit
 from storage_api_client.protocol.messages import Flow
-from storage_api_client.protocol.reading import Read, pages, read
+from storage_api_client.protocol.reads import Read, pages, read
+from storage_api_client.protocol.retries import Context
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Face:
-    """Carries out reads and changes.
+class Executor:
+    """Shared by all parts of a client.
 
     Attributes:
-        timeout: seconds for each call, where it does not say; None: the defaults.
+        timeout: the default time limit of a call (seconds); None: the defaults of ``deadlines``.
     """
 
     driver: Driver
@@ -31,11 +31,11 @@ class Face:
     timeout: float | None = None
 
     def run(self, flow: Flow[T]) -> T:
-        """Carry out a flow."""
+        """Run a flow."""
         return self.driver.run(flow)
 
     def iterate(self, flow: Flow[None]) -> Iterator[Any]:
-        """Iterate over what a flow emits."""
+        """Iterate over the values that a flow emits."""
         return self.driver.iterate(flow)
 
     def read(self, what: Read[T], *, fresh: bool = False) -> T:
@@ -47,12 +47,12 @@ class Face:
         return self.iterate(pages(self.context, what, limit=limit, fresh=fresh, timeout=self.timeout))
 
     def options(self, more: Mapping[str, Any]) -> Options:
-        """Return the options of a call; its time limit is ours, where it has none of its own."""
+        """Return the options of a call, with the time limit of the client unless the call has one."""
         chosen = options(more)
         return chosen if chosen.timeout is not None else replace(chosen, timeout=self.timeout)
 
     def change(self, change: Change[T], more: Mapping[str, Any], *, wait: bool) -> Any:
-        """Make a change: return what it led to, or its job at once."""
+        """Submit a change; return its result, or its job when ``wait`` is false."""
         chosen = self.options(more)
         if wait:
             return self.run(perform(self.context, change, chosen))

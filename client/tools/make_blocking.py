@@ -1,4 +1,4 @@
-"""Makes the blocking face of the asynchronous one, word by word: ``python tools/faces.py [--check]``."""
+"""Generates the blocking client from the asynchronous one: ``python tools/make_blocking.py [--check]``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ _WORDS = [
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\bstorage_api_client\.aio\b", "storage_api_client.blocking"),
     (r"\bAsync(?=[A-Z])", ""),
-    (r"The asynchronous face\. ``blocking`` is made of it, word by word, by ``make client_files``\.",
-     "The blocking face."),
+    (r"The asynchronous client\. ``make client_files`` generates ``blocking`` from it\.", "The blocking client."),
 ]  # fmt: skip
-_HEAD = "# Made of ../aio/{name} by tools/faces.py: change it there, and run `make client_files`.\n"
+_HEAD = "# Generated from ../aio/{name} by tools/make_blocking.py: change it there, and run `make client_files`.\n"
 
 
 def blocking(name: str) -> str:

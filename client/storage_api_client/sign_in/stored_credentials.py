@@ -1,4 +1,4 @@
-"""Credentials from ``credentials.json``, which are renewed by themselves."""
+"""Credentials from ``credentials.json``, which are renewed automatically."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 from storage_api_client.configuration.credentials_file import CredentialsFile, Entry
-from storage_api_client.protocol.asking import Anonymous, Credentials
 from storage_api_client.protocol.messages import ConnectionLost, Flow, Pause
-from storage_api_client.sign_in.oauth import OAuthError, again
+from storage_api_client.protocol.retries import Anonymous, Credentials
+from storage_api_client.sign_in.oauth import OAuthError, renew_tokens
 from storage_api_client.sign_in.session import session_cookie
-from storage_api_client.sign_in.simple import basic
+from storage_api_client.sign_in.static_credentials import basic
 
 #: A token that ends within so many seconds is renewed before it is used.
 _MARGIN_S = 30.0
@@ -82,7 +82,7 @@ class StoredToken(_Renewed):
 
     def _renewal(self) -> Flow[Entry | None]:
         try:
-            return (yield from again(self._entry))
+            return (yield from renew_tokens(self._entry))
         except OAuthError:
             return None  # The answer of the service says that one must sign in.
 

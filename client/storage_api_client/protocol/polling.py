@@ -1,4 +1,4 @@
-"""Following a job to its end by long polls, and what it led to."""
+"""Long polling of a job until it is done, and its result."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import quote
 
 from storage_api_client.errors import JobCancelled, JobFailed, OutcomeUnknown, StillRunning
 from storage_api_client.models import JobRecord, Problem
-from storage_api_client.protocol.asking import Context, ask, checked
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.messages import Flow, Pause, Request, Response
+from storage_api_client.protocol.retries import Context, checked, send_with_retries
 
-Progressed = Callable[[JobRecord], None]
-#: For how long one long poll is held open, in seconds: below the limits of usual proxies.
+ProgressCallback = Callable[[JobRecord], None]
+#: The duration of one long poll (seconds): below the limits of usual proxies.
 POLL_S = 20.0
-#: The least time between two requests about one job, whatever the service says.
+#: The minimum time between two requests for one job (seconds).
 _LEAST_S = 0.2
 _NOT_MODIFIED = 304
 
@@ -27,17 +27,19 @@ def job_path(job_id: str) -> str:
 
 
 def get_job(context: Context, job_id: str, deadline: Deadline) -> Flow[JobRecord]:
-    """Ask for a job as it is."""
+    """Return a job in its present state."""
     request = Request("GET", job_path(job_id))
-    response = yield from ask(context, request, deadline)
+    response = yield from send_with_retries(context, request, deadline)
     return JobRecord.of(checked(response, request))
 
 
-def follow(context: Context, job_id: str, deadline: Deadline, on_progress: Progressed | None = None) -> Flow[JobRecord]:
-    """Return a job when it has ended.
+def poll_until_done(
+    context: Context, job_id: str, deadline: Deadline, on_progress: ProgressCallback | None = None
+) -> Flow[JobRecord]:
+    """Return a job once it is done.
 
     Raises:
-        StillRunning: it has not, when the time is over.
+        StillRunning: it is not done when the time limit is reached.
         NotFound: there is no such job.
     """
     tag, job = "", None
@@ -45,7 +47,7 @@ def follow(context: Context, job_id: str, deadline: Deadline, on_progress: Progr
         wait_s = min(POLL_S, deadline.left_s) if on_progress is None or tag else 0
         sent_at = time.monotonic()
         request = _poll(job_id, tag, wait_s)
-        response = yield from ask(context, request, deadline, wait_s=wait_s)
+        response = yield from send_with_retries(context, request, deadline, wait_s=wait_s)
         if response.status != _NOT_MODIFIED:
             job, tag = JobRecord.of(checked(response, request)), response.headers.get("etag", "")
             if on_progress:
@@ -65,7 +67,7 @@ def _poll(job_id: str, tag: str, wait_s: float) -> Request:
 
 
 def _pause_s(response: Response, took_s: float, wait_s: float) -> float:
-    """How long not to ask: a service that did not hold the answer back says when to come again."""
+    """The delay before the next poll (seconds): Retry-After if the service did not hold the request open."""
     was_held_open = wait_s >= 1 and (took_s >= wait_s - 1 or response.status != _NOT_MODIFIED)
     least_s = _LEAST_S if was_held_open or wait_s < 1 else max(_LEAST_S, response.retry_after_s or 1.0)
     return max(0.0, least_s - took_s)
@@ -78,11 +80,11 @@ def still_running(job: JobRecord, deadline: Deadline) -> StillRunning:
 
 
 def raise_unless_succeeded(job: JobRecord) -> None:
-    """Raise what became of a job that has ended.
+    """Raise the error of a job that is done, unless it succeeded.
 
     Raises:
         JobFailed: it failed.
-        OutcomeUnknown: nobody knows what became of its change.
+        OutcomeUnknown: it is unknown whether its change was made.
         JobCancelled: it was cancelled.
     """
     if job.state == "cancelled":
@@ -95,40 +97,44 @@ def raise_failed(problem: Problem, job: JobRecord | None) -> NoReturn:
     """Raise the failure of a job.
 
     Raises:
-        JobFailed: always, but for
-        OutcomeUnknown: nobody knows what became of its change.
+        OutcomeUnknown: it is unknown whether its change was made.
+        JobFailed: in all other cases.
     """
     if problem.code == "outcome-unknown":
         raise OutcomeUnknown(problem, job)
     raise JobFailed(problem, job)
 
 
-def value_of(context: Context, job: JobRecord, deadline: Deadline) -> Flow[Any]:
-    """Return what a job that has succeeded led to: the body that the synchronous call would have answered."""
+def get_result(context: Context, job: JobRecord, deadline: Deadline) -> Flow[Any]:
+    """Return the result of a job that has succeeded: the body that the synchronous call would have returned."""
     result = job.result
     if result and "value" in result.raw:
         return result.value
     request = Request("GET", (job.links and job.links.result) or f"{job_path(job.id)}/result")
-    response = yield from ask(context, request, deadline)
+    response = yield from send_with_retries(context, request, deadline)
     return checked(response, request)
 
 
-def result_of(context: Context, job_id: str, deadline: Deadline, on_progress: Progressed | None = None) -> Flow[Any]:
-    """Wait for a job, and return what it led to.
+def wait_for_result(
+    context: Context, job_id: str, deadline: Deadline, on_progress: ProgressCallback | None = None
+) -> Flow[Any]:
+    """Wait for a job, and return its result.
 
     Raises:
         StorageApiError: it did not succeed, or not in time.
     """
-    job = yield from end_of(context, job_id, deadline, on_progress)
-    return (yield from value_of(context, job, deadline))
+    job = yield from wait_for_success(context, job_id, deadline, on_progress)
+    return (yield from get_result(context, job, deadline))
 
 
-def end_of(context: Context, job_id: str, deadline: Deadline, on_progress: Progressed | None = None) -> Flow[JobRecord]:
-    """Wait for a job, and return it when it has succeeded.
+def wait_for_success(
+    context: Context, job_id: str, deadline: Deadline, on_progress: ProgressCallback | None = None
+) -> Flow[JobRecord]:
+    """Wait for a job, and return it once it has succeeded.
 
     Raises:
         StorageApiError: it did not succeed, or not in time.
     """
-    job = yield from follow(context, job_id, deadline, on_progress)
+    job = yield from poll_until_done(context, job_id, deadline, on_progress)
     raise_unless_succeeded(job)
     return job

@@ -1,4 +1,4 @@
-"""One request, sent again until there is an answer that stays, or the time is over."""
+"""Sends one request, with retries until there is a final response or the time limit is reached."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _GRACE_S = 15.0
 
 
 class Credentials(Protocol):
-    """How to sign in; both are flows, because a token may have to be fetched."""
+    """Authentication of requests; both methods are flows, because a token may have to be fetched."""
 
     def headers(self) -> Flow[Mapping[str, str]]:
-        """Return the headers that say who asks."""
+        """Return the headers that authenticate a request."""
         ...
 
     def renew(self) -> Flow[bool]:
-        """Get new credentials after a 401; False when there are none to be had."""
+        """Renew the credentials after a 401; False when that is not possible."""
         ...
 
 
 class Anonymous:
-    """Nobody."""
+    """No credentials."""
 
     def headers(self) -> Flow[Mapping[str, str]]:
         """Return no headers."""
@@ -49,34 +49,41 @@ class Anonymous:
         return False
 
 
-def quietly(sentence: str) -> None:
-    """Tell nobody."""
+def ignore_notice(sentence: str) -> None:
+    """Ignore a notice."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all requests of one client share.
+    """Shared by all requests of one client.
 
     Attributes:
-        notify: told, in a sentence, why something takes longer.
+        notify: called with a sentence for people when a request is retried.
     """
 
     credentials: Credentials = field(default_factory=Anonymous)
-    notify: Callable[[str], None] = quietly
+    notify: Callable[[str], None] = ignore_notice
 
 
-def ask(
+def send_with_retries(
     context: Context, request: Request, deadline: Deadline, *, wait_s: float = 0, once: bool = False
 ) -> Flow[Response]:
-    """Send a request that is harmless to repeat, until there is an answer that stays.
+    """Send an idempotent request, and retry it until there is a final response.
 
-    One that is not is sent ``once``: again only where it cannot have been accepted. All answers stay but 429 and 503
-    with Retry-After (and those of a gateway that reaches no service), and 504 for a listing that is being read. The end
-    of a job, which has Operation-Location and no Retry-After, always stays.
+    Every response is final but 429 and 503 with Retry-After (and those of a gateway that does not reach the service),
+    and 504 for a listing that is being read. The outcome of a job, which has Operation-Location and no Retry-After, is
+    always final.
+
+    Args:
+        context: credentials, and whom to notify.
+        request: the request.
+        deadline: the time limit.
+        wait_s: how long the service may hold the response back (seconds).
+        once: the request is not idempotent: it is retried only if it cannot have been accepted.
 
     Raises:
-        Unavailable: there is none in time.
-        OutcomeUnknown: likewise, and the request has a key and may have been accepted.
+        Unavailable: there was no response in time.
+        OutcomeUnknown: likewise, and the request has an idempotency key and may have been accepted.
     """
     request = replace(request, headers={"X-Request-ID": uuid.uuid4().hex, **request.headers})
     attempt, perhaps_accepted, last_detail = 0, False, ""
@@ -116,10 +123,10 @@ def _signed(context: Context, request: Request) -> Flow[Response]:
 
 
 def _delay_s(response: Response, attempt: int) -> float:
-    """When to ask again; less than 0 when the answer stays."""
+    """The delay before the next attempt (seconds); negative for a final response."""
     if response.retry_after_s is None or response.status not in (*_LATER, _NOT_CACHED):
         return -1
-    # What reads the listing is no end.
+    # The job that reads the listing is not the outcome of a job.
     if "operation-location" in response.headers and response.status != _NOT_CACHED:
         return -1
     return max(response.retry_after_s, 0.1, backoff_s(attempt) if response.retry_after_s < 1 else 0)
@@ -142,10 +149,10 @@ def _gave_up(problem: Problem, request: Request, *, perhaps_accepted: bool) -> U
 
 
 def checked(response: Response, request: Request) -> Any:
-    """Return an answer's body, read as JSON; None where there is none.
+    """Return the body of a response, parsed as JSON; None if it is empty.
 
     Raises:
-        StorageApiError: it is an error, or was not answered by the service.
+        StorageApiError: the response is an error, or does not come from the service.
     """
     if response.status not in _OK:
         raise error_of(problem_of(response, request))
@@ -158,7 +165,7 @@ def checked(response: Response, request: Request) -> Any:
 
 
 def problem_of(response: Response, request: Request) -> Problem:
-    """Return what an error says; made up where it was not the service that answered."""
+    """Return the problem of an error response; one made here if it does not come from the service."""
     try:
         document = response.json() if response.is_problem else None
     except ValueError:

@@ -13,17 +13,19 @@ from storage_api_client.errors import (
     Unavailable,
 )
 from storage_api_client.protocol import deadlines
-from storage_api_client.protocol.asking import Context, ask, problem_of
 from storage_api_client.protocol.deadlines import Deadline
 from storage_api_client.protocol.messages import ConnectionLost, Pause, Request, Response, advance, fail
+from storage_api_client.protocol.retries import Context, problem_of, send_with_retries
 
 
 class TestAsking:
     """One request, until an answer stays."""
 
-    def ask(self, *answers: Any, timeout: float = 100.0, **options: Any) -> tuple[Any, list[Request], list[float]]:
+    def send_with_retries(
+        self, *answers: Any, timeout: float = 100.0, **options: Any
+    ) -> tuple[Any, list[Request], list[float]]:
         request = Request("POST", "/x", headers={"Idempotency-Key": "k"})
-        return run(ask(Context(), request, Deadline(timeout), **options), *answers)
+        return run(send_with_retries(Context(), request, Deadline(timeout), **options), *answers)
 
     @pytest.mark.parametrize(
         ("status", "headers"),
@@ -34,7 +36,7 @@ class TestAsking:
         ],
     )  # fmt: skip
     def test_an_answer_that_stays(self, status: int, headers: dict[str, str]) -> None:
-        response, sent, pauses = self.ask(answer(status, {}, **headers))
+        response, sent, pauses = self.send_with_retries(answer(status, {}, **headers))
         assert (response.status, len(sent), pauses) == (status, 1, [])
 
     @pytest.mark.parametrize(
@@ -42,7 +44,9 @@ class TestAsking:
         [(429, {}), (503, {}), (504, {}), (504, {"operation_location": "/v4/jobs/1"})],
     )
     def test_one_that_does_not(self, status: int, headers: dict[str, str]) -> None:
-        response, sent, pauses = self.ask(problem(status, "x", retry_after="7", **headers), answer(200, {}))
+        response, sent, pauses = self.send_with_retries(
+            problem(status, "x", retry_after="7", **headers), answer(200, {})
+        )
         assert (response.status, pauses) == (200, [7.0])
         assert sent[0].headers == sent[1].headers
         assert sent[0].headers["Idempotency-Key"] == "k"
@@ -51,26 +55,26 @@ class TestAsking:
     def test_an_id_of_the_request_s_own_is_kept(self) -> None:
         request = Request("GET", "/x", headers={"X-Request-ID": "mine"})
         for answers in ([answer(200)], [problem(503, "x", retry_after="0"), answer(200)]):
-            _, sent, pauses = run(ask(Context(), request, Deadline(9)), *answers)
+            _, sent, pauses = run(send_with_retries(Context(), request, Deadline(9)), *answers)
             assert {one.headers["X-Request-ID"] for one in sent} == {"mine"}
         assert 0.14 < pauses[0] <= 0.2  # "At once" is not taken at its word.
 
     @pytest.mark.parametrize(("timeout", "wait_s", "limit_s"), [(100, 20, 35), (100, 0, 15), (3, 20, 4), (0, 0, 1)])
     def test_an_answer_has_its_time(self, timeout: float, wait_s: float, limit_s: float) -> None:
-        _, (sent,), _ = self.ask(answer(200), timeout=timeout, wait_s=wait_s)
+        _, (sent,), _ = self.send_with_retries(answer(200), timeout=timeout, wait_s=wait_s)
         assert sent.limit_s == pytest.approx(limit_s, abs=0.1)
 
     def test_why_it_takes_longer_is_said_once(self) -> None:
         said: list[str] = []
         request, full = Request("GET", "/x"), problem(503, "full", retry_after="1")
         away = problem(503, "away", retry_after="1")
-        run(ask(Context(notify=said.append), request, Deadline(90)), full, full, away, away, answer(200))
+        run(send_with_retries(Context(notify=said.append), request, Deadline(90)), full, full, away, away, answer(200))
         assert [sentence.split()[0] for sentence in said] == ["full", "away"]
 
     def test_without_a_key_a_change_that_was_sent_is_in_doubt_and_a_question_is_not(self) -> None:
         for method, error in (("POST", OutcomeUnknown), ("GET", Unavailable)):
             with pytest.raises(error) as failure:
-                run(ask(Context(), Request(method, "/x"), Deadline(0)), LOST)
+                run(send_with_retries(Context(), Request(method, "/x"), Deadline(0)), LOST)
             assert getattr(failure.value, "idempotency_key", None) is None
             assert failure.value.request_id
 
@@ -85,26 +89,26 @@ class TestAsking:
 
     def test_a_pause_that_is_too_long_is_not_made(self) -> None:
         with pytest.raises(Unavailable):
-            self.ask(problem(503, "x", retry_after="7"), timeout=5)
+            self.send_with_retries(problem(503, "x", retry_after="7"), timeout=5)
 
     def test_a_gateway_without_a_service_is_a_lost_connection(self) -> None:
         page = Response(502, {"content-type": "text/html"}, b"<html>")
-        response, sent, pauses = self.ask(page, page, answer(200, {}))
+        response, sent, pauses = self.send_with_retries(page, page, answer(200, {}))
         assert (response.status, len(sent), len(pauses)) == (200, 3, 2)
         assert 0.1 < pauses[0] <= 0.2 < pauses[1] <= 0.4
 
     def test_a_page_that_says_when_to_come_again_is_heeded(self) -> None:
         page = Response(503, {"content-type": "text/html", "retry-after": "7"}, b"<html>")
-        assert self.ask(page, answer(200, {}))[2] == [7.0]
+        assert self.send_with_retries(page, answer(200, {}))[2] == [7.0]
 
     def test_a_service_that_is_away_is_not_tried_for_the_whole_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(deadlines, "UNREACHABLE_S", 0.0)
         with pytest.raises(Unavailable):
-            run(ask(Context(), Request("GET", "/x"), Deadline(None)), REFUSED)
+            run(send_with_retries(Context(), Request("GET", "/x"), Deadline(None)), REFUSED)
 
     def test_what_may_have_been_accepted_once_stays_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         request, deadline = Request("POST", "/x", headers={"Idempotency-Key": "k"}), Deadline(100)
-        flow = ask(Context(), request, deadline)
+        flow = send_with_retries(Context(), request, deadline)
         advance(flow)
         assert isinstance(fail(flow, LOST), Pause)
         advance(flow)
@@ -115,19 +119,19 @@ class TestAsking:
     @pytest.mark.parametrize(("lost", "error"), [(LOST, OutcomeUnknown), (REFUSED, Unavailable)])
     def test_what_may_have_been_accepted_is_told(self, lost: ConnectionLost, error: type[StorageApiError]) -> None:
         with pytest.raises(error) as failure:
-            self.ask(lost, timeout=0)
+            self.send_with_retries(lost, timeout=0)
         assert getattr(failure.value, "idempotency_key", None) == ("k" if error is OutcomeUnknown else None)
         assert failure.value.retryable
 
     def test_what_is_sent_once_is_sent_again_only_where_nobody_had_it(self) -> None:
-        response, sent, _ = self.ask(REFUSED, answer(200, {}), once=True)
+        response, sent, _ = self.send_with_retries(REFUSED, answer(200, {}), once=True)
         assert (response.status, len(sent)) == (200, 2)
         with pytest.raises(OutcomeUnknown):
-            self.ask(LOST, once=True)
+            self.send_with_retries(LOST, once=True)
         with pytest.raises(Unavailable):
-            self.ask(problem(503, "x", retry_after="1"), once=True)
+            self.send_with_retries(problem(503, "x", retry_after="1"), once=True)
 
     def test_what_is_of_no_use_is_not_tried_again(self) -> None:
         with pytest.raises(Unavailable) as failure:
-            self.ask(ConnectionLost("No such certificate", sent=False, permanent=True))
+            self.send_with_retries(ConnectionLost("No such certificate", sent=False, permanent=True))
         assert not failure.value.retryable

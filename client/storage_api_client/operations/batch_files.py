@@ -1,4 +1,4 @@
-"""Files that order a batch: YAML or JSON as the API takes it, or CSV with an operation on each line."""
+"""Files with a batch: YAML or JSON as the API accepts it, or CSV with an operation on each line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 from storage_api_client.operations import policies, volumes
 from storage_api_client.operations.batches import request_of
 from storage_api_client.operations.settings import NewVolume, split
-from storage_api_client.protocol.changing import Change
+from storage_api_client.protocol.changes import Change
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 #: What a member may be, by the operation's name in the API.

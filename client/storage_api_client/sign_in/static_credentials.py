@@ -1,16 +1,16 @@
-"""Credentials that need no asking: a token, or a user name and password."""
+"""Credentials that do not change: a token, or a user name and password."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
 
-from storage_api_client.protocol.asking import Anonymous, Credentials
 from storage_api_client.protocol.messages import Flow
+from storage_api_client.protocol.retries import Anonymous, Credentials
 
 
-class Fixed(Anonymous):
-    """Headers that stay the same."""
+class StaticCredentials(Anonymous):
+    """Headers that are the same for each request."""
 
     def __init__(self, **headers: str) -> None:
         self._headers = headers
@@ -21,18 +21,18 @@ class Fixed(Anonymous):
         return self._headers
 
 
-def bearer(token: str) -> Fixed:
+def bearer(token: str) -> StaticCredentials:
     """Return the credentials of a bearer token."""
-    return Fixed(Authorization=f"Bearer {token.strip()}")
+    return StaticCredentials(Authorization=f"Bearer {token.strip()}")
 
 
-def basic(user: str, password: str) -> Fixed:
+def basic(user: str, password: str) -> StaticCredentials:
     """Return the credentials of HTTP Basic (RFC 7617)."""
-    return Fixed(Authorization="Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+    return StaticCredentials(Authorization="Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
 
 
 def credentials_of(token: str | None, user_and_password: tuple[str, str] | None) -> Credentials:
-    """Return the credentials of either, or nobody's."""
+    """Return the credentials of either, or none."""
     if token:
         return bearer(token)
     return basic(*user_and_password) if user_and_password else Anonymous()

@@ -1,4 +1,4 @@
-"""Reading: one object, or a collection page by page."""
+"""Reads of one object, or of a collection page by page."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from storage_api_client.errors import JobFailed, error_of
 from storage_api_client.models import JobRecord
-from storage_api_client.protocol.asking import Context, ask, checked
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.following import POLL_S, follow, job_path, raise_unless_succeeded
 from storage_api_client.protocol.messages import Emit, Flow, Request, Response
+from storage_api_client.protocol.polling import POLL_S, job_path, poll_until_done, raise_unless_succeeded
+from storage_api_client.protocol.retries import Context, checked, send_with_retries
 
 T = TypeVar("T")
 _ACCEPTED = 202
@@ -21,10 +21,10 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """Something that can be read.
+    """An object or a collection to read.
 
     Attributes:
-        result: makes what the caller gets of the answer's body; of a collection, of each of its objects.
+        result: converts the body of the response, or each object of a collection, to the return value.
     """
 
     path: str
@@ -36,7 +36,7 @@ def read(context: Context, what: Read[T], *, fresh: bool = False, timeout: float
     """Read one object.
 
     Raises:
-        StorageApiError: it is not there, or cannot be read.
+        StorageApiError: it does not exist, or cannot be read.
     """
     request = Request("GET", what.path, what.query, _headers(fresh=fresh))
     response = yield from _answer(context, request, Deadline(timeout))
@@ -63,24 +63,24 @@ def _headers(*, fresh: bool) -> dict[str, str]:
 
 
 def _answer(context: Context, request: Request, deadline: Deadline) -> Flow[Response]:
-    """The answer, also where the storage system must be asked first."""
+    """The response, after the job that reads the storage system, if there is one."""
     wait_s = min(POLL_S, deadline.left_s)
     waiting_request = replace(request, headers={**request.headers, "Prefer": f"wait={int(wait_s)}"})
-    response = yield from ask(context, waiting_request, deadline, wait_s=wait_s)
+    response = yield from send_with_retries(context, waiting_request, deadline, wait_s=wait_s)
     if response.status != _ACCEPTED:
         return response
-    job = yield from follow(context, JobRecord.of(checked(response, request)).id, deadline)
+    job = yield from poll_until_done(context, JobRecord.of(checked(response, request)).id, deadline)
     try:
         raise_unless_succeeded(job)
     except JobFailed as failed:
-        # For who reads, the job is none of their business.
+        # Callers of a read do not know of its job.
         raise error_of(failed.problem, job) from None
     path = (job.links and job.links.result) or f"{job_path(job.id)}/result"
-    return (yield from ask(context, Request("GET", *_split(path, request.query)), deadline))
+    return (yield from send_with_retries(context, Request("GET", *_split(path, request.query)), deadline))
 
 
 def _split(path: str, query: tuple[tuple[str, str], ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """A link's path and query; a result is asked for with the query of the collection."""
+    """A link's path and query; a link without a query gets that of the collection."""
     parts = urlsplit(path)
     return parts.path, tuple(parse_qsl(parts.query, keep_blank_values=True)) or query
 
@@ -90,11 +90,11 @@ def _next(response: Response, request: Request) -> Request | None:
         target, _, parameters = link.partition(";")
         if 'rel="next"' in parameters:
             path, query = _split(target.strip(" <>"), ())
-            # A page goes on over its own copy: asking the storage system again would make another one.
+            # Pages refer to one version of the listing: a fresh read would make another one.
             return Request("GET", path, query, {k: v for k, v in request.headers.items() if k != "Cache-Control"})
     return None
 
 
-def record_of(model: Callable[[Mapping[str, Any]], T]) -> Callable[[Any], T]:
-    """Return a reader of one JSON object."""
+def parser_of(model: Callable[[Mapping[str, Any]], T]) -> Callable[[Any], T]:
+    """Return a function that parses one JSON object."""
     return lambda body: model(body or {})

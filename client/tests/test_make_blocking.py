@@ -1,4 +1,4 @@
-"""What each method sends; and that both faces, and what is made of the command line, are up to date."""
+"""What each method sends; and that the generated files are up to date."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from flows import JOB, answer, run
 from storage_api_client.blocking.batch import Batch
-from storage_api_client.blocking.face import Face
+from storage_api_client.blocking.executor import Executor
 from storage_api_client.blocking.job import Job
 from storage_api_client.blocking.jobs import Jobs
 from storage_api_client.blocking.policies import Policies
 from storage_api_client.blocking.volumes import Volumes
 from storage_api_client.models import JobRecord
-from storage_api_client.protocol.asking import Context
+from storage_api_client.protocol.retries import Context
 
 TOOLS = Path(__file__).parents[1] / "tools"
 ENDED = JOB | {"state": "succeeded", "done": True, "result": {"value": {"name": "v"}}}
@@ -40,12 +40,12 @@ class Driver:
         return iter(self.run(flow) or ())
 
 
-def face(*answers: Any, timeout: float | None = 7.0) -> tuple[Face, list[Any]]:
+def executor(*answers: Any, timeout: float | None = 7.0) -> tuple[Executor, list[Any]]:
     driver: Any = Driver(*answers)
-    return Face(driver, Context(), timeout), driver.sent
+    return Executor(driver, Context(), timeout), driver.sent
 
 
-@pytest.mark.parametrize("tool", ["faces.py", "share.py"])
+@pytest.mark.parametrize("tool", ["make_blocking.py", "share.py"])
 def test_what_is_made_by_a_tool_is_as_the_tool_makes_it(tool: str) -> None:
     done = subprocess.run([sys.executable, TOOLS / tool, "--check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -100,7 +100,7 @@ CHANGES: dict[str, tuple[Callable[..., Any], str, str, Any]] = {
 def test_a_change(change: str) -> None:
     call, method, path, body = CHANGES[change]
     more: dict[str, Any] = {"timeout": 5.5, "idempotency_key": "k", "callback_url": "https://c.example"}
-    waiting, sent = face(answer(200, {"name": "v"}))
+    waiting, sent = executor(answer(200, {"name": "v"}))
     value = call(waiting, **more)
     assert getattr(value, "raw", None) == (None if method == "DELETE" else {"name": "v"})
     (request,) = sent
@@ -109,7 +109,7 @@ def test_a_change(change: str) -> None:
         "Idempotency-Key": "k", "Callback-URL": "https://c.example", "Prefer": "wait=5",
     }  # fmt: skip
 
-    hasty, sent = face(answer(202, JOB))
+    hasty, sent = executor(answer(202, JOB))
     job = call(hasty, wait=False)
     assert (job.id, [(one.method, one.path) for one in sent]) == ("1", [(method, f"/v4/s/{path}")])
     assert {"Prefer", "Callback-URL"}.isdisjoint(sent[0].headers)
@@ -138,7 +138,7 @@ def test_a_read(what: str) -> None:
     call, path, is_listing = READS[what]
     more = {**_CHOSEN, "limit": 3} if is_listing else {}
     for fresh in (False, True):
-        bound, sent = face(answer(200, [{"name": "a"}] if is_listing else {"name": "a"}))
+        bound, sent = executor(answer(200, [{"name": "a"}] if is_listing else {"name": "a"}))
         value = call(bound, fresh=fresh, **more)
         names = [record.name for record in value] if is_listing else [value.name]
         assert names == ["a"]
@@ -149,7 +149,7 @@ def test_a_read(what: str) -> None:
 
 
 def test_locks_are_listed() -> None:
-    bound, sent = face(answer(200, [{"host": "h"}]))
+    bound, sent = executor(answer(200, [{"host": "h"}]))
     assert [lock.host for lock in Volumes(bound, "s").locks("v", fresh=True)] == ["h"]
     assert (sent[0].path, sent[0].headers["Cache-Control"]) == ("/v4/s/volumes/v/locks", "no-cache")
 
@@ -164,12 +164,12 @@ class TestJobs:
             (lambda jobs: jobs.settle("1", "failed"), "POST", "/v4/jobs/1/settle"),
             (lambda jobs: jobs.retry("1"), "POST", "/v4/jobs/1/retry"),
         ):
-            bound, sent = face(answer(200, JOB))
+            bound, sent = executor(answer(200, JOB))
             assert call(Jobs(bound)).id == "1"  # type: ignore[no-untyped-call]
             assert [(one.method, one.path) for one in sent] == [(method, path)]
 
     def test_of_its_own(self) -> None:
-        bound, sent = face(answer(200, JOB | {"id": "2"}))
+        bound, sent = executor(answer(200, JOB | {"id": "2"}))
         job: Job[Any] = Job.bound(JobRecord.of(JOB), bound)
         assert [job.refresh().id, job.cancel().id, job.retry().id] == ["2"] * 3
         assert [one.path for one in sent] == ["/v4/jobs/1", "/v4/jobs/1/cancel", "/v4/jobs/1/retry"]
@@ -177,11 +177,11 @@ class TestJobs:
         assert job.ended().state == "succeeded"
 
     def test_many(self) -> None:
-        bound, sent = face(answer(200, [JOB]))
+        bound, sent = executor(answer(200, [JOB]))
         assert [job.id for job in Jobs(bound).list(all=True, state="failed", limit=5)] == ["1"]
         assert sent[0].query == (("all", "true"), ("state", "failed"), ("limit", "5"))
         for what, name in (("cancel", "cancelled"), ("retry", "jobs")):
-            bound, sent = face(answer(200, {name: ["1"]}))
+            bound, sent = executor(answer(200, {name: ["1"]}))
             assert getattr(Jobs(bound), f"{what}_all")(volume="v").done == ("1",)
             assert (sent[0].path, sent[0].body) == (f"/v4/jobs/{what}", {"volume": "v"})
 
@@ -190,7 +190,7 @@ class TestBatches:
     """Asked for at the end of the block, unless something went wrong in it."""
 
     def batch(self, *answers: Any, wait: bool) -> tuple[Batch, list[Any]]:
-        bound, sent = face(*answers)
+        bound, sent = executor(*answers)
         return Batch(bound, "b", "stop", 2, {"idempotency_key": "k"}, wait=wait), sent
 
     def test_without_waiting(self) -> None:
@@ -213,7 +213,7 @@ class TestBatches:
 
     def test_of_each_volume_that_meets_a_condition(self) -> None:
         ended = JOB | {"state": "succeeded", "done": True}
-        bound, sent = face(answer(202, JOB), answer(200, ended), answer(200, [{"job": "2", "status": 201}]))
+        bound, sent = executor(answer(202, JOB), answer(200, ended), answer(200, [{"job": "2", "status": 201}]))
         options: Any = {"purge_old_if_needed": True, "on_failure": "stop"}
         (member,) = Volumes(bound, "s").snapshot_each("x", where={"name": "a*"}, **options)
         assert member.status == 201
