@@ -14,8 +14,8 @@ from api import auth, console, events
 from api.http import error_handlers as failures
 from api.http import request_hooks as requests
 from api.http.buffering import BufferedResponseMiddleware
+from api.http.concurrency_middleware import ConcurrencyMiddleware
 from api.http.converters import CONVERTERS
-from api.http.turn_middleware import TurnMiddleware
 from api.monitoring import request_metrics
 from api.openapi.document import OpenApiDocument
 from api.openapi.path_parameters import subsystem_parameter
@@ -78,8 +78,8 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     )
     import_string("api.v3:init_app")(app, document)  # The only place that refers to this part.
     events.init_app(app, services)
-    in_turn = TurnMiddleware(BufferedResponseMiddleware(app.wsgi_app), services.turns)
-    app.wsgi_app = ResponseCacheMiddleware(in_turn, services)  # type: ignore[method-assign]
+    limited = ConcurrencyMiddleware(BufferedResponseMiddleware(app.wsgi_app), services.concurrency_limiter)
+    app.wsgi_app = ResponseCacheMiddleware(limited, services)  # type: ignore[method-assign]
     return app
 
 

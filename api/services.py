@@ -13,9 +13,9 @@ from typing import Self
 import redis
 from flask import current_app, has_request_context
 
+from api.concurrency_limiter import ConcurrencyLimiter
 from api.settings import ApiSettings
 from api.slots import Slots, WaiterSlots
-from api.turns import Turns
 from storage_backends.configuration.subsystems import Subsystems
 from worker.config.callback_hosts import CallbackHosts
 from worker.config.settings import Settings, load
@@ -57,7 +57,7 @@ class Services:
     idempotency_keys: IdempotencyKeys
     #: The driver's class of each storage system, if known.
     drivers: Mapping[str, str]
-    turns: Turns
+    concurrency_limiter: ConcurrencyLimiter
     #: Slots for bodies that are being received.
     body_slots: Slots
     #: Set when the process shuts down.
@@ -75,9 +75,9 @@ class Services:
     ) -> Self:
         """Build the objects; opens no connections."""
         client = connect(settings)
-        turns = Turns(config.max_working, config.max_queued)
+        limiter = ConcurrencyLimiter(config.max_working, config.max_queued)
         waiting = Slots(config.max_waiting, config.user_places_share)
-        waiter_slots = WaiterSlots(waiting, on_wait=turns.pause, on_end=turns.resume)
+        waiter_slots = WaiterSlots(waiting, on_wait=limiter.pause, on_end=limiter.resume)
         scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)
         listings = Listings(client, scripts, settings)
         return cls(
@@ -96,7 +96,7 @@ class Services:
             HeldRequests(client, scripts, settings.key_prefix),
             IdempotencyKeys(client, settings),
             drivers,
-            turns,
+            limiter,
             Slots(config.max_bodies, config.user_places_share),
         )
 
@@ -139,17 +139,17 @@ class Services:
 
 
 @contextmanager
-def turn_paused() -> Iterator[None]:
-    """Let others be worked on while the request at hand, if there is one, waits for something inside the block."""
+def permit_released() -> Iterator[None]:
+    """Release the permit of the current request, if there is one, while it waits for something inside the block."""
     services = current_app.extensions.get(EXTENSION) if has_request_context() else None
     if not isinstance(services, Services):
         yield
         return
-    services.turns.pause()
+    services.concurrency_limiter.pause()
     try:
         yield
     finally:
-        services.turns.resume()
+        services.concurrency_limiter.resume()
 
 
 def current_services() -> Services:

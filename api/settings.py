@@ -29,12 +29,12 @@ class ApiSettings(BaseSettings):
         2,
         ge=1,
         description="Requests of users without a role for changes that are worked on at a time, in each process; "
-        "others wait for their turn, sender by sender",
+        "others wait, in a queue that is fair by sender",
     )
     max_queued: int = Field(
         1200,
         ge=1,
-        description="Requests of such users that may wait for their turn, in each process; more are refused with 429",
+        description="Requests of such users that may wait for that, in each process; more are refused with 429",
     )
     user_places_share: int = Field(
         40,

@@ -1,8 +1,7 @@
-"""Places in a process for what may last: waiting clients, event streams, bodies that come in. Nobody may take them all.
+"""Slots in a process for requests that last: waiting clients, event streams, uploads of bodies.
 
-Somebody whose roles let them do more than read is limited by the number of places alone. Each other user, and all
-clients together that have not signed in, may take a share; and all of these together leave some for those who have such
-a role.
+Users with a role for changes are limited by the number of slots alone. Each other user, and all anonymous clients
+together, may take a share of them; and all of these together leave a tenth to users with such a role.
 """
 
 from __future__ import annotations
@@ -16,34 +15,34 @@ from flask import g, has_request_context
 
 from worker.catalog.operations import Role
 
-#: Of all places, those that are kept for users who may change something.
-_KEPT_PERCENT = 10
+#: The percentage of slots that is reserved for users with a role for changes.
+_RESERVED_PERCENT = 10
 
 
 def requester_of_request() -> tuple[str, bool]:
-    """Return whose the request at hand is (empty: a client that has not signed in), and whether they may do changes."""
+    """Return the owner of the current request (empty: an anonymous client), and whether they may do changes."""
     who = g.get("principal") if has_request_context() else None
     return (who.owner, bool(who.roles - {Role.USER})) if who is not None else ("", False)
 
 
 class Slots:
-    """A number of places, counted by who holds them."""
+    """A number of slots, counted by requester."""
 
     def __init__(self, total: int, share_percent: int) -> None:
-        """Prepare the places.
+        """Prepare the slots.
 
         Args:
             total: how many there are.
-            share_percent: how many of them one user without a role for changes may take.
+            share_percent: the percentage that one user without a role for changes may take.
         """
         self._total = total
         self._most_of_one = math.ceil(total * share_percent / 100)
-        self._most_of_ordinary = math.ceil(total * (100 - _KEPT_PERCENT) / 100)
+        self._most_of_ordinary = math.ceil(total * (100 - _RESERVED_PERCENT) / 100)
         self._lock = threading.Lock()
         self._by_requester: Counter[tuple[str, bool]] = Counter()
 
     def acquire(self, requester: tuple[str, bool]) -> bool:
-        """Take a place for somebody, if there is one for them; give it back with ``release``."""
+        """Take a slot for a requester, if there is one for them; give it back with ``release``."""
         with self._lock:
             if self._is_full_for(requester):
                 return False
@@ -51,7 +50,7 @@ class Slots:
             return True
 
     def release(self, requester: tuple[str, bool]) -> None:
-        """Give it back."""
+        """Give a slot back."""
         with self._lock:
             self._by_requester[requester] -= 1
             if self._by_requester[requester] <= 0:
@@ -67,16 +66,16 @@ class Slots:
 
 
 class WaiterSlots:
-    """Places for waiting requests, taken and given back by the thread of the request (as a semaphore is)."""
+    """Slots for waiting requests, taken and given back by the thread of the request (as a semaphore is)."""
 
     def __init__(self, slots: Slots, *, on_wait: Callable[[], None], on_end: Callable[[], None]) -> None:
-        """Prepare them; ``on_wait`` and ``on_end`` are called when a request begins to wait, and when it has waited."""
+        """Prepare them; ``on_wait`` and ``on_end`` are called before and after a request waits."""
         self._slots = slots
         self._on_wait, self._on_end = on_wait, on_end
         self._held = threading.local()
 
     def acquire(self, *, blocking: bool) -> bool:
-        """Take a place for the request at hand, if there is one for its sender."""
+        """Take a slot for the current request, if there is one for its sender."""
         requester = requester_of_request()
         if not self._slots.acquire(requester):
             return False
@@ -86,6 +85,6 @@ class WaiterSlots:
         return True
 
     def release(self) -> None:
-        """Give the place back that this thread took last."""
+        """Give the slot back that this thread took last."""
         self._slots.release(self._held.requesters.pop())
         self._on_end()

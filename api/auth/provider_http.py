@@ -10,7 +10,7 @@ import orjson
 import requests
 from urllib3.exceptions import HTTPError
 
-from api.services import turn_paused
+from api.services import permit_released
 
 #: The time limit of one request, including the whole response (seconds).
 COMMAND_TIMEOUT_S = 2.0
@@ -37,7 +37,7 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     options.setdefault("headers", {})["Accept"] = "application/json"
     try:
         with (
-            turn_paused(),
+            permit_released(),
             requests.request(
                 method, url, timeout=COMMAND_TIMEOUT_S / 2, allow_redirects=False, stream=True, **options
             ) as response,

@@ -19,9 +19,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import orjson
 
+from api.concurrency_limiter import ON_ADMIN_PORT
 from api.http.buffering import Application, Environ, StartResponse
 from api.http.problems import MEDIA_TYPE, Problem, problem_document
-from api.turns import ON_ADMIN_PORT
 
 #: The only paths that are served here.
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})

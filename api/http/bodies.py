@@ -10,7 +10,7 @@ from flask import request
 
 from api.http.member_requests import current_member
 from api.http.problems import MOST_ERRORS, Problem, invalid
-from api.services import current_services, turn_paused
+from api.services import current_services, permit_released
 from api.slots import requester_of_request
 
 
@@ -65,7 +65,7 @@ def _read() -> bytes:
         detail = "Too many bodies of requests are coming in at this moment, of all users or of you: send it again."
         raise Problem("rate-limited", detail, headers={"Retry-After": "1"}, limit="SAPI_MAX_BODIES")
     try:
-        with turn_paused():
+        with permit_released():
             return request.get_data(cache=True)
     finally:
         slots.release(requester)

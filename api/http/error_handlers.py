@@ -78,7 +78,7 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 
 def _of_redis(error: redis.RedisError) -> Response:
     # The message is not logged: it may contain host names.
-    current_services().turns.open()
+    current_services().concurrency_limiter.bypass()
     log.warning("redis.unavailable", error=type(error).__name__, detail=explain(error))
     may_be_done = isinstance(error, ReplyLost | NotReplicated) and request.method not in SAFE_METHODS
     return problem_response(

@@ -9,11 +9,11 @@ from urllib.parse import quote
 import structlog
 from flask import Flask, Response, g, request
 
+from api.concurrency_limiter import NO_PERMIT
 from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
 from api.http.request_log import log_request
 from api.services import current_services
-from api.turns import NO_TURN
 from worker.jobs.document import path_prefix
 from worker.telemetry import tracing
 
@@ -49,7 +49,7 @@ def _begin() -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
     path_prefix.set(request.script_root)
-    if NO_TURN in request.environ:
+    if NO_PERMIT in request.environ:
         detail = "Too many requests wait to be worked on: send it again a little later."
         raise Problem("rate-limited", detail, headers={"Retry-After": "1"}, limit="SAPI_MAX_QUEUED")
     config = current_services().config

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from api.concurrency_limiter import waited_for_permit_s
 from api.services import Services
-from api.turns import waited_for_turn_s
 from worker.jobs.status import JobStatus
 
 
@@ -62,6 +62,6 @@ def wait_for(
 
 
 def _left_s(services: Services, seconds: float) -> float:
-    """Of so many seconds those that are left: a request that waited for its turn lasts no longer than any other."""
+    """Of so many seconds those that are left: a request that waited for its permit lasts no longer than any other."""
     longest_s = max(seconds, services.config.max_wait)
-    return max(0.0, min(seconds, longest_s - waited_for_turn_s()))
+    return max(0.0, min(seconds, longest_s - waited_for_permit_s()))

@@ -115,7 +115,7 @@ def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> 
         elif access == MAY_CHANGE:
             auth.require_role_for_changes()
         if "principal" in g:
-            current_services().turns.identified()
+            current_services().concurrency_limiter.identified()
         if subsystem and path["subsystem"] not in current_services().subsystems:
             raise Problem("no-such-subsystem", "No storage system of this name is configured; see /conf/subsystems.")
         if subsystem:

@@ -78,7 +78,7 @@ def _checks(operation_id: str, operation: Operation, *, takes_mask: bool) -> Cal
 
     def check(path: dict[str, str]) -> None:
         access.require(operation.role, operation_id)
-        current_services().turns.identified()
+        current_services().concurrency_limiter.identified()
         if path["subsystem"] not in current_services().subsystems:
             raise Problem("no-such-subsystem", "No such subsystem.")
         names.check_path(path, request.method)

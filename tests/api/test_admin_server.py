@@ -36,7 +36,7 @@ def get(port: int, path: str) -> requests.Response:
 
 @pytest.mark.parametrize("path", sorted(PATHS))
 def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_time: Front, path: str) -> None:
-    with one_at_a_time.services.turns.taken({}):
+    with one_at_a_time.services.concurrency_limiter.permit({}):
         answer = get(port, path)
     assert answer.status_code == 200
     assert answer.headers["Server"] == "storage-api"

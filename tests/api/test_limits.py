@@ -196,8 +196,8 @@ def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: Front):
         ("api.http.stalled_clients.TIMEOUT_S", 30),
         ("api.jobs.bulk.MOST_JOBS", 1000),
         ("api.reads.collection_query.MOST_LIMIT", 1000),
-        ("api.turn_queue._RESTS_WITHIN_S", 5.0),
-        ("api.turns._LONGEST_S", 20.0),
+        ("api.fair_queue._COOLDOWN_WITHIN_S", 5.0),
+        ("api.concurrency_limiter._MAX_WAIT_S", 20.0),
     ],
 )
 def test_limits_without_a_setting_are_those_that_are_promised(name, value):

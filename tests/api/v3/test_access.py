@@ -10,8 +10,8 @@ import pytest
 
 from api import auth
 from api.app import LONGEST_REQUEST_S
+from api.concurrency_limiter import ConcurrencyLimiter
 from api.http.problems import Problem
-from api.turns import Turns
 from api.v3 import access
 from api.v3.settings import V3Settings
 from tests.api.front import ALL, Front
@@ -236,6 +236,6 @@ def test_who_may_not_be_checked_is_not_taken_for_a_stranger(redis_client, redis_
 
 def test_who_sends_a_request_is_known_to_the_turns_before_it_is_worked_on(front, monkeypatch):
     identified = Mock()
-    monkeypatch.setattr(Turns, "identified", identified)
+    monkeypatch.setattr(ConcurrencyLimiter, "identified", identified)
     front.client(Role.USER).get("/v3/nope/volumes")
     identified.assert_called_once_with()

@@ -1,4 +1,4 @@
-"""A number of turns, handed to those who wait for one: each sender in its turn, and nobody twice before another."""
+"""A semaphore with a fair queue: permits go to the waiting senders in round robin."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-#: Who has waited longer for a turn begins without a rest: a crowd is served in time, however large it is.
-_RESTS_WITHIN_S = 5.0
+#: Who has waited longer for a permit begins without a cool-down: a crowd is served in time, however large it is.
+_COOLDOWN_WITHIN_S = 5.0
 
 
 class _Waiter:
-    """A thread that waits."""
+    """A waiting thread."""
 
-    __slots__ = ("event", "granted", "rest_s")
+    __slots__ = ("cooldown_s", "event", "granted")
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.granted = False
-        self.rest_s = 0.0
+        self.cooldown_s = 0.0
 
 
-class TurnQueue:
-    """Hands out turns. Those who had one before, and wait for another, come first."""
+class FairQueue:
+    """Grants permits. Those who had one before, and wait for another, come first."""
 
     def __init__(
-        self, turns: int, sleep: Callable[[float], None] = time.sleep, rests_within_s: float = _RESTS_WITHIN_S
+        self, permits: int, sleep: Callable[[float], None] = time.sleep, cooldown_within_s: float = _COOLDOWN_WITHIN_S
     ) -> None:
-        """Prepare ``turns`` of them; ``sleep`` waits for some seconds, ``rests_within_s``: see above."""
+        """Prepare ``permits`` of them; ``sleep`` sleeps for some seconds, ``cooldown_within_s``: see above."""
         self._sleep = sleep
-        self._rests_within_s = rests_within_s
+        self._cooldown_within_s = cooldown_within_s
         self._lock = threading.Lock()
-        self._free = turns
+        self._free = permits
         self._again: deque[_Waiter] = deque()
-        #: By sender, whose turn comes next first; nobody without a waiter is in it.
+        #: By sender, the next one first; a sender without a waiter is not in it.
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
 
     @property
@@ -44,12 +44,12 @@ class TurnQueue:
             return len(self._again) + sum(map(len, self._waiting.values()))
 
     def acquire(self, sender: str, timeout_s: float, *, again: bool = False) -> bool:
-        """Take a turn, as soon as it is the sender's; False when that takes too long, or after ``dismiss``.
+        """Wait for a permit; False when there is none in time, or after ``dismiss``.
 
         Args:
-            sender: who waits; those with the same name wait for each other.
-            timeout_s: how long it may take (seconds).
-            again: the request had a turn before.
+            sender: who waits; waiters of the same sender are served one after the other.
+            timeout_s: how long to wait (seconds).
+            again: the request had a permit before.
         """
         began_s = time.monotonic()
         with self._lock:
@@ -65,22 +65,22 @@ class TurnQueue:
                 waiters.remove(waiter)
                 if not (again or waiters):
                     del self._waiting[sender]
-        if waiter.granted and waiter.rest_s and time.monotonic() - began_s < self._rests_within_s:
-            self._sleep(waiter.rest_s)
+        if waiter.granted and waiter.cooldown_s and time.monotonic() - began_s < self._cooldown_within_s:
+            self._sleep(waiter.cooldown_s)
         return waiter.granted
 
-    def release(self, rest_s: float = 0.0) -> None:
-        """Hand a turn on; who waits for it begins so much later (seconds)."""
+    def release(self, cooldown_s: float = 0.0) -> None:
+        """Grant a permit to the next waiter, who begins ``cooldown_s`` seconds later."""
         with self._lock:
             waiter = self._next()
             if waiter is None:
                 self._free += 1
                 return
-            waiter.granted, waiter.rest_s = True, rest_s
+            waiter.granted, waiter.cooldown_s = True, cooldown_s
             waiter.event.set()
 
     def dismiss(self) -> None:
-        """Let everybody go who waits now, without a turn."""
+        """Let all present waiters continue without a permit."""
         with self._lock:
             while (waiter := self._next()) is not None:
                 waiter.event.set()

@@ -1,4 +1,4 @@
-"""How long a request is held open that has waited for its turn before."""
+"""How long a request is held open that has waited for its permit before."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ class Replies:
     ("waited_s", "seconds", "left_s"),
     [(0, 25, [25]), (10, 25, [15]), (10, 2, [2]), (24, 2, [1]), (30, 25, []), (10, 55, [45])],
 )
-def test_the_turn_and_the_job_together_take_no_longer_than_a_wait(waited_s: float, seconds: float, left_s: list[float]):
+def test_the_permit_and_the_job_together_take_no_longer_than_a_wait(
+    waited_s: float, seconds: float, left_s: list[float]
+):
     replies, job = Replies(), SimpleNamespace(id="one", references=())
     services: Any = SimpleNamespace(
         config=SimpleNamespace(max_wait=25), answers=replies, jobs=SimpleNamespace(get=lambda _id: None)
     )
-    with Flask("test").test_request_context("/", environ_overrides={"sapi.waited_for_turn_s": waited_s}):
+    with Flask("test").test_request_context("/", environ_overrides={"sapi.waited_for_permit_s": waited_s}):
         wait_for_answer(services, cast("Any", SimpleNamespace(job=job)), seconds)
     assert replies.waits_s == left_s

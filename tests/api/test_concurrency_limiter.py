@@ -1,4 +1,4 @@
-"""Requests of ordinary users are worked on in turns; nobody else waits for them."""
+"""The concurrency limiter: requests of ordinary users wait for a permit, those of others do not."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import requests
 from flask import Flask, g, request
 
 from api.auth.provider_http import ProviderUnavailable, request_json
-from api.services import turn_paused
-from api.turn_queue import TurnQueue
-from api.turns import ON_ADMIN_PORT, Turns, waited_for_turn_s
+from api.concurrency_limiter import ON_ADMIN_PORT, ConcurrencyLimiter, waited_for_permit_s
+from api.fair_queue import FairQueue
+from api.services import permit_released
 from tests.api.front import Front, problem
 from worker.catalog.operations import Role
 
@@ -45,51 +45,55 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
 
 
 @pytest.fixture
-def turns() -> Turns:
-    return Turns(1, 1)
+def limiter() -> ConcurrencyLimiter:
+    return ConcurrencyLimiter(1, 1)
 
 
 @pytest.fixture
-def taken(turns: Turns) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """A second request of an ordinary user, in a thread of its own: that it begins, and that it has its turn."""
-    begins, has_turn = threading.Event(), threading.Event()
+def taken(limiter: ConcurrencyLimiter) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """A second request of an ordinary user, in a thread of its own: that it begins, and that it has its permit."""
+    begins, has_permit = threading.Event(), threading.Event()
 
     def work() -> None:
         with request_of():
             begins.set()
-            if turns.begin(request.environ):
-                has_turn.set()
-            turns.end()
+            if limiter.acquire(request.environ):
+                has_permit.set()
+            limiter.release()
 
     with request_of():
-        turns.begin(request.environ)
+        limiter.acquire(request.environ)
         thread = in_thread(work)
         assert begins.wait(20)
-        yield begins, has_turn
-        turns.end()
+        yield begins, has_permit
+        limiter.release()
     thread.join(20)
-    assert has_turn.is_set()
+    assert has_permit.is_set()
 
 
-def test_one_waits_until_the_other_has_ended(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
-    assert not taken[1].is_set()
-    turns.end()
-    assert taken[1].wait(20)
-
-
-def test_who_waits_for_something_else_gives_the_turn_back(
-    turns: Turns, taken: tuple[threading.Event, threading.Event]
+def test_one_waits_until_the_other_has_ended(
+    limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]
 ) -> None:
-    turns.pause()
+    assert not taken[1].is_set()
+    limiter.release()
     assert taken[1].wait(20)
-    turns.resume()
 
 
-def test_nobody_waits_when_redis_fails(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
-    turns.open()
+def test_who_waits_for_something_else_gives_the_permit_back(
+    limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]
+) -> None:
+    limiter.pause()
     assert taken[1].wait(20)
-    # Nor does who comes later, although the turn is still taken.
-    later = in_thread(lambda: _take_turn(turns))
+    limiter.resume()
+
+
+def test_nobody_waits_when_redis_fails(
+    limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]
+) -> None:
+    limiter.bypass()
+    assert taken[1].wait(20)
+    # Nor does who comes later, although the permit is still taken.
+    later = in_thread(lambda: _take_permit(limiter))
     later.join(4)
     assert not later.is_alive()
 
@@ -99,7 +103,7 @@ def test_a_request_for_which_redis_fails_lets_everybody_through(
 ) -> None:
     """Each of those behind it would wait for Redis as long."""
     opened = Mock()
-    monkeypatch.setattr(Turns, "open", opened)
+    monkeypatch.setattr(ConcurrencyLimiter, "bypass", opened)
     for url, failures in ((redis_url, 0), ("redis://127.0.0.1:1/0", 1)):
         Front(url).client(Role.USER).get("/v4/jobs")
         assert opened.call_count == failures
@@ -109,134 +113,138 @@ def test_a_request_for_which_redis_fails_lets_everybody_through(
     "passes", [lambda: request_of(frozenset({Role.ADMIN})), lambda: request_of(on_admin_port=True)]
 )
 def test_others_wait_for_nobody(
-    turns: Turns, taken: tuple[threading.Event, threading.Event], passes: Callable[[], AbstractContextManager[None]]
+    limiter: ConcurrencyLimiter,
+    taken: tuple[threading.Event, threading.Event],
+    passes: Callable[[], AbstractContextManager[None]],
 ) -> None:
     answers: Queue[bool] = Queue()
 
     def work() -> None:
         with request_of(frozenset({Role.ADMIN})):
-            turns.identified()
+            limiter.identified()
         with passes():
-            answers.put(turns.begin(request.environ))
-            turns.end()
+            answers.put(limiter.acquire(request.environ))
+            limiter.release()
 
     in_thread(work)
     assert answers.get(timeout=20) is True
     assert not taken[1].is_set()
 
 
-def test_no_more_than_some_wait(turns: Turns, taken: tuple[threading.Event, threading.Event]) -> None:
+def test_no_more_than_some_wait(limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]) -> None:
     answers: Queue[bool] = Queue()
 
     def work() -> None:
         with request_of():
-            answers.put(turns.begin(request.environ))
-            turns.end()
+            answers.put(limiter.acquire(request.environ))
+            limiter.release()
 
     # There is one place, and three that want it.
     threads = [in_thread(work) for _ in range(2)]
     assert answers.get(timeout=20) is False
-    turns.end()
+    limiter.release()
     for thread in threads:
         thread.join(20)
 
 
-def test_whose_turn_does_not_come_is_refused() -> None:
-    turns = Turns(1, 1, longest_s=0.05)
+def test_whose_permit_does_not_come_is_refused() -> None:
+    limiter = ConcurrencyLimiter(1, 1, max_wait_s=0.05)
     answers: Queue[bool] = Queue()
 
     def work() -> None:
         with request_of():
-            answers.put(turns.begin(request.environ))
-            turns.end()
+            answers.put(limiter.acquire(request.environ))
+            limiter.release()
 
     with request_of():
-        turns.begin(request.environ)
+        limiter.acquire(request.environ)
         in_thread(work)
         assert answers.get(timeout=20) is False
-        turns.end()
-    # It has left nothing behind: the turn is free for the next one, and so is the place to wait for it.
+        limiter.release()
+    # It has left nothing behind: the permit is free for the next one, and so is the place to wait for it.
     in_thread(work)
     assert answers.get(timeout=20) is True
 
 
-def test_the_time_until_the_turn_counts_as_waited() -> None:
-    turns = Turns(1, 9, longest_s=0.05)
+def test_the_time_until_the_permit_counts_as_waited() -> None:
+    limiter = ConcurrencyLimiter(1, 9, max_wait_s=0.05)
     with request_of():
-        turns.begin(request.environ)
-        threading.Thread(target=_begin_in_vain, args=(turns, waited := Queue[float]())).start()
+        limiter.acquire(request.environ)
+        threading.Thread(target=_begin_in_vain, args=(limiter, waited := Queue[float]())).start()
         assert waited.get(timeout=20) >= 0.05
-        turns.end()
+        limiter.release()
 
 
-def _begin_in_vain(turns: Turns, waited: Queue[float]) -> None:
+def _begin_in_vain(limiter: ConcurrencyLimiter, waited: Queue[float]) -> None:
     with request_of():
-        assert not turns.begin(request.environ)
-        waited.put(waited_for_turn_s())
+        assert not limiter.acquire(request.environ)
+        waited.put(waited_for_permit_s())
 
 
 @pytest.mark.parametrize("somebody", [ORDINARY, frozenset({Role.ADMIN})])
-def test_turns_rest_while_users_who_may_do_changes_are_there(
+def test_permits_cool_down_while_users_who_may_do_changes_are_active(
     somebody: frozenset[Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # However little a turn has computed.
-    monkeypatch.setattr("api.turns._REST", 1e9)
+    # However little a permit has computed.
+    monkeypatch.setattr("api.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
     rests: list[float] = []
-    turns = Turns(1, 9, sleep=rests.append)
+    limiter = ConcurrencyLimiter(1, 9, sleep=rests.append)
     with request_of(somebody):
-        turns.identified()
-        turns.end()
+        limiter.identified()
+        limiter.release()
     with request_of():
-        turns.begin(request.environ)
-        thread = threading.Thread(target=_take_turn, args=(turns,))
+        limiter.acquire(request.environ)
+        thread = threading.Thread(target=_take_permit, args=(limiter,))
         thread.start()
-        while not turns.waiting:
+        while not limiter.waiting:
             sum(range(1000))
-        turns.end()
+        limiter.release()
     thread.join(20)
     assert rests == ([] if somebody == ORDINARY else [0.25])
 
 
 def test_who_comes_again_is_seen_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.turns._REST", 1e9)
-    monkeypatch.setattr("api.turns._URGENT_S", 0.0)
+    monkeypatch.setattr("api.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
+    monkeypatch.setattr("api.concurrency_limiter._ACTIVE_S", 0.0)
     rests: list[float] = []
-    turns, known = Turns(1, 9, sleep=rests.append), {"Cookie": "root's"}
-    _identified(turns, known, Role.ADMIN)
-    monkeypatch.setattr("api.turns._URGENT_S", 60.0)
-    assert _waits_for_nobody(turns, known)
+    limiter, known = ConcurrencyLimiter(1, 9, sleep=rests.append), {"Cookie": "root's"}
+    _identified(limiter, known, Role.ADMIN)
+    monkeypatch.setattr("api.concurrency_limiter._ACTIVE_S", 60.0)
+    assert _waits_for_nobody(limiter, known)
     with request_of():
-        turns.begin(request.environ)
-        thread = in_thread(lambda: _take_turn(turns))
-        while not turns.waiting:
+        limiter.acquire(request.environ)
+        thread = in_thread(lambda: _take_permit(limiter))
+        while not limiter.waiting:
             sum(range(1000))
-        turns.end()
+        limiter.release()
     thread.join(20)
     assert rests == [0.25]
 
 
-def test_who_gets_no_turn_again_goes_on_without_one(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_gets_no_permit_again_goes_on_without_one(
+    limiter: ConcurrencyLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was begun is ended."""
-    monkeypatch.setattr("api.turns._LONGEST_AGAIN_S", 0.01)
+    monkeypatch.setattr("api.concurrency_limiter._MAX_WAIT_AGAIN_S", 0.01)
     with request_of():
-        turns.begin(request.environ)
-        turns.pause()
+        limiter.acquire(request.environ)
+        limiter.pause()
         other = Queue[bool]()
-        in_thread(lambda: other.put(turns.begin({})))
+        in_thread(lambda: other.put(limiter.acquire({})))
         assert other.get(timeout=20)
-        turns.resume()
-        assert turns.begin(request.environ)
-        turns.end()
-    assert _free_turns(turns) == 0
+        limiter.resume()
+        assert limiter.acquire(request.environ)
+        limiter.release()
+    assert _free_permits(limiter) == 0
 
 
-def _take_turn(turns: Turns) -> None:
+def _take_permit(limiter: ConcurrencyLimiter) -> None:
     with request_of():
-        assert turns.begin(request.environ)
-        turns.end()
+        assert limiter.acquire(request.environ)
+        limiter.release()
 
 
-def test_every_request_gives_its_turn_back(redis_url: str, redis_client: Redis) -> None:
+def test_every_request_gives_its_permit_back(redis_url: str, redis_client: Redis) -> None:
     front = Front(redis_url, user_groups=(), max_working=1, read_wait=0)
     stranger = front.stranger()
     paths = ["/v4/filer/volumes", "/v4/filer/volumes/none", "/v4/jobs", "/v4/nowhere/volumes", "/metrics", "/console/"]
@@ -250,10 +258,10 @@ def test_every_request_gives_its_turn_back(redis_url: str, redis_client: Redis) 
 
 def test_who_finds_no_place_is_refused_with_a_problem(redis_url: str, redis_client: Redis) -> None:
     front = Front(redis_url, user_groups=(), max_working=1, max_queued=1, read_wait=0)
-    turns, stranger = front.services.turns, front.stranger()
-    with turns.taken({}):
+    limiter, stranger = front.services.concurrency_limiter, front.stranger()
+    with limiter.permit({}):
         waits = in_thread(lambda: stranger.get("/openapi.json"))
-        while not turns.waiting:
+        while not limiter.waiting:
             assert waits.is_alive()
         assert problem(_answer(front, "/openapi.json"), 429, "rate-limited")["limit"] == "SAPI_MAX_QUEUED"
         assert [_answer(front, path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
@@ -272,62 +280,62 @@ def _answer(front: Front, path: str, *roles: Role) -> TestResponse:
 def test_who_may_do_changes_waits_for_nobody_after_a_first_request(redis_url: str, redis_client: Redis) -> None:
     front = Front(redis_url, max_working=1)
     assert _answer(front, "/v4/jobs", Role.ADMIN).status_code == 200
-    with front.services.turns.taken({}):
+    with front.services.concurrency_limiter.permit({}):
         assert _answer(front, "/v4/jobs", Role.ADMIN).status_code == 200
 
 
-def test_a_request_of_a_request_leaves_it_its_turn(turns: Turns) -> None:
-    with turns.taken({}):
-        with turns.taken({}):
+def test_a_request_of_a_request_leaves_it_its_permit(limiter: ConcurrencyLimiter) -> None:
+    with limiter.permit({}):
+        with limiter.permit({}):
             pass
-        assert _free_turns(turns) == 0
-    assert _free_turns(turns) == 1
+        assert _free_permits(limiter) == 0
+    assert _free_permits(limiter) == 1
 
 
-def test_who_waits_for_something_has_a_turn_again_afterwards(redis_url: str, redis_client: Redis) -> None:
+def test_who_waits_for_something_has_a_permit_again_afterwards(redis_url: str, redis_client: Redis) -> None:
     front = Front(redis_url, max_working=1)
-    turns = front.services.turns
-    for waiting in (turn_paused, lambda: front.services.events.watch("job", end=False, has_slot=False)):
-        with front.app().test_request_context("/"), turns.taken(request.environ):
+    limiter = front.services.concurrency_limiter
+    for waiting in (permit_released, lambda: front.services.events.watch("job", end=False, has_slot=False)):
+        with front.app().test_request_context("/"), limiter.permit(request.environ):
             with waiting():
-                assert _free_turns(turns) == 1
-            assert _free_turns(turns) == 0
+                assert _free_permits(limiter) == 1
+            assert _free_permits(limiter) == 0
 
 
 def test_others_are_worked_on_while_the_sign_in_provider_is_waited_for(
     redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     front, free = Front(redis_url, max_working=1), list[int]()
-    turns = front.services.turns
+    limiter = front.services.concurrency_limiter
 
     def ask(*_arguments: object, **_options: object) -> None:
-        free.append(_free_turns(turns))
+        free.append(_free_permits(limiter))
         raise requests.ConnectionError
 
     monkeypatch.setattr(requests, "request", ask)
-    with front.app().test_request_context("/"), turns.taken(request.environ):
+    with front.app().test_request_context("/"), limiter.permit(request.environ):
         with pytest.raises(ProviderUnavailable):
             request_json("GET", "https://sso.example.org")
-        assert (free, _free_turns(turns)) == ([1], 0)
+        assert (free, _free_permits(limiter)) == ([1], 0)
 
 
-def test_each_sender_is_one_and_whoever_had_a_turn_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_sender_is_one_and_whoever_had_a_permit_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bool]] = []
 
-    def acquire(_queue: TurnQueue, sender: str, _timeout_s: float, *, again: bool = False) -> bool:
+    def acquire(_queue: FairQueue, sender: str, _timeout_s: float, *, again: bool = False) -> bool:
         asked.append((sender, again))
         return True
 
-    monkeypatch.setattr(TurnQueue, "acquire", acquire)
-    monkeypatch.setattr(TurnQueue, "release", lambda *_: None)
-    turns, known = Turns(1, 9), {"Cookie": "ann's"}
-    _identified(turns, known, Role.USER)
+    monkeypatch.setattr(FairQueue, "acquire", acquire)
+    monkeypatch.setattr(FairQueue, "release", lambda *_: None)
+    limiter, known = ConcurrencyLimiter(1, 9), {"Cookie": "ann's"}
+    _identified(limiter, known, Role.USER)
     for headers in ({}, {"Cookie": "nobody's"}, known):
         with Flask("test").test_request_context("/", headers=headers):
-            turns.begin(request.environ)
-            turns.pause()
-            turns.resume()
-            turns.end()
+            limiter.acquire(request.environ)
+            limiter.pause()
+            limiter.resume()
+            limiter.release()
     assert [sender for sender, again in asked if not again] == ["ann", "", "?", "ann"]
     assert len([sender for sender, again in asked if again]) == 3
 
@@ -346,29 +354,29 @@ def in_time(work: Callable[[], object]) -> bool:
 # --- who is believed to be known
 
 
-def _waits_for_nobody(turns: Turns, headers: dict[str, str]) -> bool:
-    """Does a request with these headers go on while the only turn is taken, and the only place to wait, too?"""
+def _waits_for_nobody(limiter: ConcurrencyLimiter, headers: dict[str, str]) -> bool:
+    """Does a request with these headers go on while the only permit is taken, and the only place to wait, too?"""
     with Flask("test").test_request_context("/", headers=headers):
-        went_on = turns.begin(request.environ)
-        turns.end()
+        went_on = limiter.acquire(request.environ)
+        limiter.release()
     return went_on
 
 
-def _identified(turns: Turns, headers: dict[str, str], *roles: Role) -> None:
+def _identified(limiter: ConcurrencyLimiter, headers: dict[str, str], *roles: Role) -> None:
     with Flask("test").test_request_context("/", headers=headers):
         g.principal = SimpleNamespace(owner="ann", roles=frozenset(roles))
-        turns.identified()
-        turns.end()
+        limiter.identified()
+        limiter.release()
 
 
 @pytest.fixture
-def nobody_may_wait() -> Turns:
+def nobody_may_wait() -> ConcurrencyLimiter:
     """All that is not known is refused."""
-    return Turns(1, 0)
+    return ConcurrencyLimiter(1, 0)
 
 
 @pytest.mark.parametrize("header", ["Authorization", "Cookie"])
-def test_who_was_seen_with_a_role_for_changes_is_known(nobody_may_wait: Turns, header: str) -> None:
+def test_who_was_seen_with_a_role_for_changes_is_known(nobody_may_wait: ConcurrencyLimiter, header: str) -> None:
     known, other = {header: "one"}, {header: "other"}
     _identified(nobody_may_wait, known, Role.USER, Role.ADMIN)
     assert _waits_for_nobody(nobody_may_wait, known)
@@ -379,7 +387,7 @@ def test_who_was_seen_with_a_role_for_changes_is_known(nobody_may_wait: Turns, h
         assert not _waits_for_nobody(nobody_may_wait, loses_the_role)
 
 
-def test_only_the_last_thousand_are_known(nobody_may_wait: Turns) -> None:
+def test_only_the_last_thousand_are_known(nobody_may_wait: ConcurrencyLimiter) -> None:
     for number in range(1001):
         _identified(nobody_may_wait, {"Cookie": str(number)}, Role.ADMIN)
         if number == 999:
@@ -388,45 +396,45 @@ def test_only_the_last_thousand_are_known(nobody_may_wait: Turns) -> None:
     assert known == [True, False, True, True]
 
 
-def test_who_turns_out_to_may_do_changes_gives_the_turn_back(
-    turns: Turns, taken: tuple[threading.Event, threading.Event]
+def test_who_turns_out_to_may_do_changes_gives_the_permit_back(
+    limiter: ConcurrencyLimiter, taken: tuple[threading.Event, threading.Event]
 ) -> None:
     g.principal = SimpleNamespace(owner="root", roles=frozenset({Role.ADMIN}))
-    turns.identified()
+    limiter.identified()
     assert taken[1].wait(20)
 
 
-def test_who_turns_out_to_be_an_ordinary_user_takes_a_turn(turns: Turns) -> None:
+def test_who_turns_out_to_be_an_ordinary_user_takes_a_permit(limiter: ConcurrencyLimiter) -> None:
     with request_of():
-        turns.identified()
-        assert _free_turns(turns) == 0
-        turns.end()
-    assert _free_turns(turns) == 1
+        limiter.identified()
+        assert _free_permits(limiter) == 0
+        limiter.release()
+    assert _free_permits(limiter) == 1
 
 
-def _free_turns(turns: Turns) -> int:
-    """How many turns are free; asked without waiting for one."""
+def _free_permits(limiter: ConcurrencyLimiter) -> int:
+    """How many permits are free; returns at once."""
     count = 0
-    while turns._queue.acquire("nobody", 0):
+    while limiter._queue.acquire("nobody", 0):
         count += 1
     for _ in range(count):
-        turns._queue.release()
+        limiter._queue.release()
     return count
 
 
-def test_a_turn_is_given_back_once(turns: Turns) -> None:
+def test_a_permit_is_given_back_once(limiter: ConcurrencyLimiter) -> None:
     with request_of():
-        turns.begin(request.environ)
-        turns.pause()
-        turns.pause()
-        assert _free_turns(turns) == 1
-        turns.end()
-        assert _free_turns(turns) == 1
-        turns.begin(request.environ)
-        turns.pause()
-        turns.resume()
-        turns.resume()
-        assert _free_turns(turns) == 0
-        turns.end()
-        turns.end()
-    assert _free_turns(turns) == 1
+        limiter.acquire(request.environ)
+        limiter.pause()
+        limiter.pause()
+        assert _free_permits(limiter) == 1
+        limiter.release()
+        assert _free_permits(limiter) == 1
+        limiter.acquire(request.environ)
+        limiter.pause()
+        limiter.resume()
+        limiter.resume()
+        assert _free_permits(limiter) == 0
+        limiter.release()
+        limiter.release()
+    assert _free_permits(limiter) == 1
