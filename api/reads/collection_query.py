@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,8 @@ from worker.catalog import resource_types as views
 from worker.catalog.resource_types import ResourceType
 
 MOST_LIMIT = 1000
+#: A value in a filter expression, without the signs of negation, quotation and choice.
+_WORD = re.compile(r'[^!"|]+')
 _MODELS: dict[str, type] = {
     views.VOLUMES.name: Volume,
     views.RESTRICTED.name: Volume,
@@ -114,7 +117,7 @@ def _sort(keys: Sequence[str], types: Mapping[str, type]) -> tuple[tuple[str, bo
 
 def _filter(name: str, text: str, kind: type) -> Predicate:
     if name == "host":  # Listings hold hosts in canonical form.
-        text = "|".join(map(canonical_host, text.split("|")))
+        text = _WORD.sub(lambda word: canonical_host(word[0]), text)
     try:
         return compile_expression(text, kind)
     except BadExpression as exc:
