@@ -10,7 +10,7 @@ from flask import Response, current_app
 
 from api.console import charts
 from api.console.api_client import call
-from api.console.formatting import UNKNOWN, percent
+from api.console.formatting import percent
 from api.console.pages import page, problem_page, render
 from worker.catalog.operations import Role
 
@@ -25,7 +25,7 @@ _EXTENSION = "storage-api-console-capacity"
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """What the volumes of one aggregate have and use, in bytes."""
+    """What the volumes of one aggregate (its name is empty where it is not known) have and use, in bytes."""
 
     name: str
     volumes: int
@@ -64,7 +64,7 @@ class Capacity:
 def _aggregates(volumes: Sequence[Mapping[str, Any]]) -> tuple[Aggregate, ...]:
     sums: dict[str, list[int]] = {}
     for row in volumes:
-        entry = sums.setdefault(str(row.get("aggregate_name") or UNKNOWN), [0, 0, 0])
+        entry = sums.setdefault(str(row.get("aggregate_name") or ""), [0, 0, 0])
         entry[0] += 1
         entry[1] += row.get("size_total") or 0
         entry[2] += row.get("size_used") or 0

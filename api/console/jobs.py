@@ -14,7 +14,7 @@ from api.console.api_client import ApiResponse, call, next_token
 from api.console.bulk_actions import bulk_action_of
 from api.console.forms import field_errors
 from api.console.job_links import CHANGES, REPEATABLE, UNFINISHED
-from api.console.pages import page, problem_page, redirect_to, render
+from api.console.pages import page, problem_page, redirect_to, refused, render
 from api.http.problems import Problem
 from api.openapi.blueprint import SIGNED_IN
 from worker.catalog.operations import OPERATIONS, Role, operation_named
@@ -45,7 +45,7 @@ def _page_for_browsers() -> Response | None:
     try:
         return job(job_id=match[1]) if match[1] else jobs()
     except Problem as problem:
-        return render("problem.html", problem.status, problem=vars(problem) | {"code": problem.code}, kind=None)
+        return refused(problem)
 
 
 def prefers_html(accepted: MIMEAccept) -> bool:

@@ -68,5 +68,7 @@ def problem(code: str) -> Response:
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         response = Response(render_template("problem.html", code=code, kind=kind))
         response.headers["Content-Security-Policy"] = _PAGE_POLICY
-        return response
-    return Response(orjson.dumps({"code": code, **kind._asdict()}), content_type="application/json")
+    else:
+        response = Response(orjson.dumps({"code": code, **kind._asdict()}), content_type="application/json")
+    response.headers["Vary"] = "Accept"
+    return response

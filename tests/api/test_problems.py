@@ -227,5 +227,8 @@ def test_all_of_a_jobs_failure_is_told_also_of_a_later_version(retryable):
 
 
 def test_a_problem_has_a_page_for_people(client):
-    assert b"<h1>Queue full</h1>" in client.get("/problems/queue-full", headers={"Accept": "text/html"}).data
+    page, document = (client.get("/problems/queue-full", headers={"Accept": kind}) for kind in ("text/html", "*/*"))
+    assert "<h1>Queue full</h1>" in page.text
+    assert document.json["status"] == 429
+    assert page.headers["Vary"] == document.headers["Vary"] == "Accept"
     problem(client.get("/problems/none-such"), 404, "not-found")

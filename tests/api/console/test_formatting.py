@@ -83,7 +83,7 @@ def test_capacity_counts_what_is_known():
     capacity = Capacity.of(volumes)
     assert (capacity.volumes, capacity.total, capacity.used, capacity.nearly_full) == (4, 120, 16, 1)
     assert [(one.name, one.volumes, one.total, one.used) for one in capacity.aggregates] == [
-        ("x", 2, 20, 13), ("y", 1, 100, 2), ("–", 1, 0, 1),
+        ("x", 2, 20, 13), ("y", 1, 100, 2), ("", 1, 0, 1),
     ]  # fmt: skip
     assert [bar.label for bar in capacity.fullest] == ["c", "a", "d", "b"]
     assert [bar.width for bar in capacity.fullest] == [90, 40, 2, 0]

@@ -126,6 +126,14 @@ class TestCapacity:
         worker.carry_out(accepted(client.post("/v4/filer/volumes/more1", json={"size_total": 2**30})))
         assert "14 volumes" in client.get("/console/filer/capacity").text
 
+    def test_volumes_of_an_unknown_aggregate_are_led_to(self, client, filled, monkeypatch):
+        from api.console.capacity import Capacity
+
+        original = Capacity.of
+        monkeypatch.setattr(Capacity, "of", lambda rows: original([{**row, "aggregate_name": None} for row in rows]))
+        page = client.get("/console/filer/capacity").text
+        assert re.findall(r'\?aggregate_name=([^&]*)&amp;sort=-size_used">([^<]*)<', page) == [("null", "–")]
+
 
 class TestJob:
     def test_a_job_says_what_it_waits_for(self, client):

@@ -31,6 +31,8 @@ def test_each_page_asks_for_its_role(front: Front, filled: str, roles: tuple[Rol
             is_allowed = may(roles, access, signed_in=bool(roles))
             is_refused = answer.status_code == (403 if roles else 401)
             assert is_refused is not is_allowed, (method, path, answer.status_code)
+            # Here, too, a client learns how to sign in.
+            assert ("WWW-Authenticate" in answer.headers) is (answer.status_code == 401), (method, path)
             if is_refused and roles:
                 assert str(access) in answer.get_data(as_text=True), (method, path)
 
@@ -44,6 +46,14 @@ def test_what_one_may_not_do_is_absent(front: Front, filled: str, roles: tuple[R
     assert linked == offered
     for role in {Role.ADMIN, Role.UBER_ADMIN} - set(roles):
         assert re.search(rf"needs? .*{role}\b", page)
+
+
+@pytest.mark.parametrize("path", ["/v4/jobs", f"/v4/jobs/{_VALUES['job_id']}"])
+def test_a_browser_that_asks_for_jobs_learns_how_to_sign_in(front: Front, path: str) -> None:
+    answer = front.stranger().get(path, headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.mimetype) == (401, "text/html")
+    assert "Bearer" in answer.headers["WWW-Authenticate"]
+    assert "<h1>Not signed in</h1>" in answer.text
 
 
 def test_somebody_elses_job_is_as_if_there_were_none(front: Front, client, redis_client) -> None:
