@@ -152,6 +152,8 @@ class TokenCache:
     def _ask_anew(self, key: bytes, token: str) -> dict[str, Any]:
         try:
             answer = self._ask(token)
+        except ProviderRefused:  # It answers: one odd token must not keep it from being asked about others.
+            raise
         except ProviderUnavailable:
             self._failed_at = self._clock()
             raise

@@ -17,6 +17,8 @@ COMMAND_TIMEOUT_S = 2.0
 _LARGEST_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 _CLIENT_ERRORS = 4  # statuses 4xx
+#: Of these, those after which the same request may succeed: 408, 425 and 429.
+_TEMPORARY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class ProviderUnavailable(Exception):
@@ -24,7 +26,7 @@ class ProviderUnavailable(Exception):
 
 
 class ProviderRefused(ProviderUnavailable):
-    """The sign-in provider refuses the request (status 4xx)."""
+    """The sign-in provider refuses the request for good (status 4xx)."""
 
 
 def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     except (requests.RequestException, HTTPError, OSError) as exc:
         raise ProviderUnavailable(f"{type(exc).__name__} at {url}") from None
     if response.status_code != HTTPStatus.OK:
-        kind = ProviderRefused if response.status_code // 100 == _CLIENT_ERRORS else ProviderUnavailable
+        kind = ProviderRefused if _is_refusal(response.status_code) else ProviderUnavailable
         raise kind(f"status {response.status_code} at {url}")
     try:
         answer = orjson.loads(body)
@@ -55,6 +57,10 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ProviderUnavailable(f"no JSON object at {url}")
     return answer
+
+
+def _is_refusal(status: int) -> bool:
+    return status // 100 == _CLIENT_ERRORS and status not in _TEMPORARY
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:

@@ -187,6 +187,13 @@ class TestTokens:
             numbers.append(cache.of(token)["number"])
         assert numbers == [1, 1, 2, 3]
 
+    def test_are_asked_about_just_after_another_one_was_refused(self, source):
+        ask = Mock(side_effect=[ProviderRefused("status 400"), {"active": True}])
+        cache = TokenCache(ask, 10.0, clock=source.clock)
+        with pytest.raises(ProviderRefused):
+            cache.of("odd")
+        assert cache.of("good") == {"active": True}
+
     def test_are_not_asked_about_just_after_the_provider_was_away(self, source):
         cache = TokenCache(source.ask, 10.0, clock=source.clock)
         source.is_away = True

@@ -21,6 +21,7 @@ _ANSWERS = {
     "/largest": (200, json.dumps({"a": "x" * (2**20 - 9)}).encode()),
     "/too-large": (200, json.dumps({"a": "x" * (2**20 - 8)}).encode()),
     "/refused": (401, b'{"error": "invalid_token"}'),
+    "/too-many": (429, b"{}"),
     "/failed": (500, b"{}"),
     "/moved": (302, b'{"a": 1}'),
     "/broken-off": (200, b'{"a": 1}'),
@@ -78,7 +79,7 @@ def test_an_object_is_an_answer(ask, server):
     assert len(ask("/largest")["a"]) == 2**20 - 9
 
 
-@pytest.mark.parametrize("path", ["/list", "/page", "/too-large", "/failed", "/moved", "/broken-off"])
+@pytest.mark.parametrize("path", ["/list", "/page", "/too-large", "/too-many", "/failed", "/moved", "/broken-off"])
 def test_nothing_else_is(ask, server, path):
     with pytest.raises(ProviderUnavailable) as caught:
         ask(path)
