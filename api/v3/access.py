@@ -19,4 +19,4 @@ def require(role: Role, operation_id: str) -> None:
         if refused.code not in ("unauthenticated", "missing-role"):
             raise
         detail = f"The current user is not in role {role}_ROLE"
-        raise Problem("missing-role", detail, extra={"role": role.value}) from None
+        raise Problem("missing-role", detail) from None

@@ -137,6 +137,7 @@ class TestCapacity:
 
 class TestJob:
     def test_a_job_says_what_it_waits_for(self, client):
+        read = accepted(client.get("/v4/filer/volumes/w1/locks", headers={"Prefer": "respond-async"}))
         first = accepted(client.post("/v4/filer/volumes/w1", json={})).rpartition("/")[2]
         second = accepted(client.post("/v4/filer/volumes/w1/snapshots/s", json={})).rpartition("/")[2]
         other = accepted(client.post("/v4/filer/volumes/w2", json={})).rpartition("/")[2]
@@ -149,6 +150,8 @@ class TestJob:
         ahead = page.partition('id="ahead-head"')[2].partition("</section>")[0]
         assert first in ahead
         assert other not in ahead
+        # A read holds no change up.
+        assert read.rpartition("/")[2] not in ahead
         assert "before it in" in page
         # It waits for those alone that came earlier, and for nothing once it has ended.
         assert "ahead-head" not in client.get(f"/console/jobs/{first}").text
