@@ -20,7 +20,7 @@ def create_named(template: str, subsystem: str, collection: str, body: dict[str,
         collection: the path below the subsystem: ``volumes`` or ``export``.
         body: what the API is sent, from the form's fields.
     """
-    if request.method == "GET":
+    if request.method != "POST":
         return _page(template, subsystem)
     if wrong := wrong_name(request.form, "name"):
         return _page(template, subsystem, status=422, errors={"name": wrong})
@@ -34,7 +34,7 @@ def _refused(template: str, subsystem: str, answer: ApiResponse) -> Response:
 
 
 def _page(template: str, subsystem: str, *, status: int = 200, problem: Any = None, errors: Any = None) -> Response:
-    values = request.args if request.method == "GET" else request.form
+    values = request.form if request.method == "POST" else request.args
     return render(
         template,
         status,

@@ -40,7 +40,7 @@ def init_app(app: Flask) -> None:
 
 def _page_for_browsers() -> Response | None:
     match = _JOB_PATH.fullmatch(request.path)
-    if request.method != "GET" or match is None or not prefers_html(request.accept_mimetypes):
+    if request.method not in ("GET", "HEAD") or match is None or not prefers_html(request.accept_mimetypes):
         return None
     try:
         return job(job_id=match[1]) if match[1] else jobs()

@@ -16,7 +16,7 @@ from worker.catalog.operations import Role
 @page("/<subsystem>/snapshot-batch", access=Role.ADMIN, methods=["GET", "POST"])
 def snapshot_batch(subsystem: str) -> Response:
     """The form, and the batch that it makes."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(subsystem, request.args, None)
     fields = request.form
     where, name = fields.get("where", "").strip(), fields.get("name", "").strip()

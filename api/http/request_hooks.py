@@ -89,6 +89,8 @@ def _end(response: Response) -> Response:
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", _HSTS)
     present = {name.lower() for name, _ in response.headers}
+    # Nobody stores what does not say for how long: much depends on who asks.
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers.extend([pair for pair in _SECURITY_HEADERS.items() if pair[0].lower() not in present])
     _log(response)
     return response

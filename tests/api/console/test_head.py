@@ -1,0 +1,43 @@
+"""HEAD is answered as GET is, and each answer says whether it may be stored: every route, for people and programs."""
+
+from __future__ import annotations
+
+import re
+
+from flask.testing import FlaskClient
+from werkzeug.wrappers import Response
+
+from tests.api.front import Front
+
+_VALUES = {
+    "subsystem": "filer", "volume": "db01", "name": "first", "policy": "default", "kind": "csv", "role": "ADMIN",
+    "code": "queue-full", "action": "cancel",
+}  # fmt: skip
+#: It never ends.
+_STREAM = "/v4/events"
+#: What is different each time.
+_OWN = frozenset({"X-Request-ID", "Age", "Cache-Status", "Set-Cookie", "Content-Length", "Date"})
+
+
+def _paths(front: Front, job_id: str) -> list[str]:
+    """The addresses that can be asked for by GET."""
+    values = _VALUES | {"job_id": job_id}
+    rules = [rule.rule for rule in front.app().url_map.iter_rules() if "GET" in (rule.methods or ())]
+    return [re.sub(r"<(?:[^<>:]*:)?([^<>]+)>", lambda match: values[match[1]], rule) for rule in sorted(rules)]
+
+
+def _facts(answer: Response) -> tuple[int, dict[str, str]]:
+    return answer.status_code, {name: value for name, value in answer.headers if name not in _OWN}
+
+
+def test_a_head_request_is_answered_as_the_get_request(front: Front, client: FlaskClient, filled: str) -> None:
+    job_id = client.get("/v4/jobs").json[0]["id"]  # type: ignore[index]
+    paths = [path for path in _paths(front, job_id) if path != _STREAM]
+    assert len(paths) > 50
+    for path in paths:
+        for accept in ("text/html", "*/*"):
+            headers = {"Accept": accept, "Prefer": "wait=0"}
+            with client.get(path, headers=headers) as answer, client.head(path, headers=headers) as head:
+                assert _facts(head) == _facts(answer), (path, accept)
+                assert head.data == b"", path
+                assert "Cache-Control" in answer.headers, path
