@@ -146,6 +146,13 @@ def test_without_redis_it_says_so():
     assert "Redis is unavailable" in _text(page)
 
 
+def test_the_latest_failures_are_shown_first_and_not_too_many(front, client, worker, failed):
+    later = accepted(client.post("/v4/filer/volumes/later"))
+    worker.fail(later, "backend-error")
+    shown = [[status.job.id for status in service_status.recent_failures(front.services, most)] for most in (1, 2)]
+    assert shown == [[later.rpartition("/")[2]], [later.rpartition("/")[2], failed]]
+
+
 def test_the_last_hundred_failures_are_remembered(front, client, worker, redis_client):
     redis_client.rpush("sapi:failures", *range(100))
     worker.fail(accepted(client.delete("/v4/filer/volumes/here")), "worker-lost")

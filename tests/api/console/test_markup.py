@@ -1,0 +1,55 @@
+"""What templates write in particular cases: while something is awaited, after a refusal, at the bounds of a list."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from api.monitoring import service_status
+from tests.api.front import Front, Worker, accepted
+
+_WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh"'
+_CHANGE = "/console/filer/volume-actions/change/db01"
+
+
+def test_a_page_comes_again_by_itself_only_while_something_is_awaited(client: FlaskClient, worker: Worker) -> None:
+    path = accepted(client.post("/v4/filer/volumes/w1", json={}))
+    page = f"/console/jobs/{path.rpartition('/')[2]}"
+    unfinished = client.get(page).text
+    assert (_WITHOUT_SCRIPT in unfinished, "data-refresh data-live" in unfinished) == (True, True)
+    worker.fail(path, "worker-lost")
+    ended = client.get(page).text
+    assert (_WITHOUT_SCRIPT in ended, "data-live" in ended) == (False, False)
+
+
+@pytest.mark.parametrize("page", ["volumes", "volumes/db01", "capacity", "export", "export/default", "restricted"])
+def test_a_page_that_is_being_read_is_exchanged_as_a_whole_when_it_is_there(
+    front: Front, client: FlaskClient, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.http.preferences.whole_number", lambda _text: 0)
+    answer = client.get(f"/console/filer/{page}")
+    assert answer.status_code == 202
+    assert "data-refresh data-live data-until-ready" in answer.text
+    assert _WITHOUT_SCRIPT in answer.text
+
+
+def test_a_page_without_redis_is_exchanged_as_a_whole_when_it_is_back(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_status, "queues", Mock(side_effect=redis.ConnectionError("Connection refused.")))
+    page = client.get("/console/").text
+    assert "data-refresh data-live data-until-ready" in page
+    assert _WITHOUT_SCRIPT in page
+
+
+def test_a_form_that_was_refused_still_knows_with_what_it_was_filled_in(client: FlaskClient, filled: str) -> None:
+    """Otherwise a field that nobody touched would take back what somebody else has changed meanwhile."""
+    untouched = {"comment": "before", "security_style": "ntfs"}
+    fields = untouched | {f"was-{name}": value for name, value in untouched.items()}
+    refused = client.post(_CHANGE, data=fields | {"was-size_total": "1.00 GiB", "size_total": "much"})
+    assert refused.status_code == 422
+    for name, value in untouched.items():
+        assert f'name="was-{name}" value="{value}"' in refused.text
