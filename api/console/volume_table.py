@@ -178,8 +178,9 @@ def _csv(pages: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
     for rows in pages:
         out = io.StringIO()
         writer = csv.writer(out)
-        if not fields and rows:
-            fields = list(rows[0])
+        if not fields:
+            # Also a table without rows has its head.
+            fields = list(rows[0]) if rows else request.args.getlist("columns") or list(EVERY_COLUMN)
             writer.writerow(fields)
         # A text that begins like a formula is one to spreadsheets.
         writer.writerows([[_cell(row.get(field)) for field in fields] for row in rows])

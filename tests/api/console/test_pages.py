@@ -78,6 +78,11 @@ class TestVolumes:
         assert client.get(f"{_VOLUMES}.csv?q=db01&columns=name&columns=state").text.splitlines() == [
             "name,state", "db01,online",
         ]  # fmt: skip
+
+    def test_a_download_without_rows_has_the_head_alone(self, client, filled):
+        nothing = f"{_VOLUMES}.csv?q=none-such"
+        assert client.get(f"{nothing}&columns=state&columns=name").text.splitlines() == ["state,name"]
+        assert set(client.get(nothing).text.strip().split(",")) == set(client.get(f"{_VOLUMES}.json").json[0])
         assert client.get(f"{_VOLUMES}.json?q=db01&columns=name").json == [{"name": "db01"}]
 
     def test_half_a_table_does_not_look_like_a_whole_one(self, client, filled, monkeypatch):
