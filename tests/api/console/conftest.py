@@ -23,6 +23,12 @@ def shared_front(redis_url: str) -> Front:
 
 
 @pytest.fixture
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages wait for no job."""
+    monkeypatch.setattr("api.http.preferences.whole_number", lambda _text: 0)
+
+
+@pytest.fixture
 def filled(front: Front, client: FlaskClient, worker: Worker) -> str:
     """The name of a volume with two snapshots and a lock; its listing is cached."""
     worker.carry_out(accepted(client.post(VOLUME, json={"size_total": 2**30})))

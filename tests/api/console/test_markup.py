@@ -27,9 +27,8 @@ def test_a_page_comes_again_by_itself_only_while_something_is_awaited(client: Fl
 
 @pytest.mark.parametrize("page", ["volumes", "volumes/db01", "capacity", "export", "export/default", "restricted"])
 def test_a_page_that_is_being_read_is_exchanged_as_a_whole_when_it_is_there(
-    front: Front, client: FlaskClient, page: str, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, page: str, no_wait: None
 ) -> None:
-    monkeypatch.setattr("api.http.preferences.whole_number", lambda _text: 0)
     answer = client.get(f"/console/filer/{page}")
     assert answer.status_code == 202
     assert "data-refresh data-live data-until-ready" in answer.text
@@ -53,3 +52,22 @@ def test_a_form_that_was_refused_still_knows_with_what_it_was_filled_in(client: 
     assert refused.status_code == 422
     for name, value in untouched.items():
         assert f'name="was-{name}" value="{value}"' in refused.text
+
+
+def test_a_page_that_brings_itself_up_to_date_asks_no_storage_system(
+    front: Front, client: FlaskClient, filled: str
+) -> None:
+    store, below = front.services.redis, "/console/filer"
+    job = client.get("/v4/jobs").json[0]["id"]  # type: ignore[index]
+    pages = [f"{below}/{page}" for page in ("volumes", "volumes/db01", "export", "export/default")]
+    pages += ["/console/", "/console/jobs", f"/console/jobs/{job}"]
+    assert all("data-refresh" in client.get(page).text for page in pages)
+    jobs = store.get("sapi:seq")
+    # Of one volume before that of all: what is missing must not end the page before it asks for the rest.
+    listings = sorted(store.keys("sapi:listing:*"), key=len, reverse=True)
+    assert len(listings) > 4
+    for listing in listings:
+        store.delete(listing)
+        for page in pages:
+            client.get(page, headers={"X-Console-Update": "1"})
+        assert store.get("sapi:seq") == jobs, listing
