@@ -269,6 +269,20 @@ class TestTroubles:
 
         assert code_of(sign_in(client, "anna")) == (503, "sign-in-unavailable")
 
+    @pytest.mark.parametrize(
+        ("error", "status", "code"),
+        [
+            *((error, 503, "sign-in-unavailable") for error in ("server_error", "temporarily_unavailable")),
+            *((error, 503, "sign-in-unavailable") for error in ("invalid_client", "unauthorized_client")),
+            ("access_denied", 401, "unauthenticated"),
+            *((error, 400, "invalid-request") for error in ("invalid_scope", "of_a_later_version")),
+        ],
+    )
+    def test_what_the_provider_says_is_blamed_on_whoever_can_mend_it(self, client, error, status, code):
+        state = query_of(client.get("/login").headers["Location"])["state"]
+
+        assert code_of(client.get("/oauth-done", query_string={"error": error, "state": state})) == (status, code)
+
 
 def with_provider_of(client):
     """A browser of a service that never reached its provider."""
