@@ -33,8 +33,15 @@ def principal() -> Principal:
             about its identity), 403 for a change sent by a page of another site in a user's name, 503 when Redis or the
             provider is unavailable.
     """
+    if "sign_in_refusal" in g:
+        raise g.sign_in_refusal
     if "principal" not in g:
-        g.principal = _find()
+        try:
+            g.principal = _find()
+        except Problem as refusal:
+            # Pages ask again who it is, to show the refusal: a wrong password counts once all the same.
+            g.sign_in_refusal = refusal
+            raise
     user = g.principal
     assert isinstance(user, Principal)  # noqa: S101 - put there above
     return user

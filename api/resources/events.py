@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import Response, copy_current_request_context, g, request
+from flask import Response, copy_current_request_context, request
 from flask.views import MethodView
 from redis import ConnectionError as RedisConnectionError
 
@@ -89,7 +89,6 @@ def _scope_check(query: Mapping[str, Any]) -> Callable[[], JobScope | None]:
     """Return what says whose jobs this request's client may see by then; None when the sign-in knows them no longer."""
 
     def check() -> JobScope | None:
-        g.pop("principal", None)
         try:
             who = principal()
         except Problem as problem:
@@ -98,6 +97,7 @@ def _scope_check(query: Mapping[str, Any]) -> Callable[[], JobScope | None]:
             return None
         return scope_of(who, query) if who.signed_in else None
 
-    # The request's own context is gone by the time that its answer is sent.
+    # The request's own context is gone by the time that its answer is sent. Each call has a new `g`: who it is is found
+    # out anew.
     in_context: Callable[[], JobScope | None] = copy_current_request_context(check)
     return in_context

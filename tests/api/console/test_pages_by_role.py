@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.api.console.routes import ACTION_ROLES, PAGES, as_one, may, routes_of
+from tests.api.console.routes import ACTION_ROLES, ANYONE, PAGES, as_one, may, routes_of
 from tests.api.front import Front, accepted
 from worker.catalog.operations import Role
 from worker.jobs.query import key_of
@@ -46,6 +46,17 @@ def test_what_one_may_not_do_is_absent(front: Front, filled: str, roles: tuple[R
     assert linked == offered
     for role in {Role.ADMIN, Role.UBER_ADMIN} - set(roles):
         assert re.search(rf"needs? .*{role}\b", page)
+
+
+def test_a_wrong_password_counts_once_for_each_page(front: Front, redis_client) -> None:
+    pages = [rule for (method, rule), access in PAGES.items() if method == "GET" and access != ANYONE]
+    assert len(pages) > 10
+    for page in (*pages, "/", "/v4/jobs"):
+        redis_client.flushdb()
+        path = re.sub(r"<([^>]+)>", lambda match: _VALUES[match[1]], page)
+        front.stranger().get(path, auth=("ann", "wrong"), headers={"Accept": "text/html"})
+        counters = redis_client.keys("sapi:attempts:*")
+        assert [int(redis_client.get(name)) for name in counters] == [1, 1], path
 
 
 @pytest.mark.parametrize("path", ["/v4/jobs", f"/v4/jobs/{_VALUES['job_id']}"])
