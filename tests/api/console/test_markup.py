@@ -71,3 +71,19 @@ def test_a_page_that_brings_itself_up_to_date_asks_no_storage_system(
         for page in pages:
             client.get(page, headers={"X-Console-Update": "1"})
         assert store.get("sapi:seq") == jobs, listing
+
+
+def test_forms_that_need_a_snapshot_say_where_there_is_none(client: FlaskClient, worker: Worker, filled: str) -> None:
+    worker.carry_out(accepted(client.post("/v4/filer/volumes/bare1", json={"size_total": 2**30})))
+    worker.carry_out(accepted(client.get("/v4/filer/volumes/bare1/snapshots", headers={"Prefer": "respond-async"})))
+    for action, words in (("clone", "no snapshot to clone"), ("roll-back", "no snapshot to roll back to")):
+        pages = [client.get(f"/console/filer/volume-actions/{action}/{volume}").text for volume in ("bare1", filled)]
+        assert [words in page for page in pages] == [True, False], action
+
+
+def test_a_batch_of_snapshots_says_how_many_volumes_its_filter_chooses(client: FlaskClient, filled: str) -> None:
+    page = "/console/filer/snapshot-batch"
+    counted = [client.get(page, query_string={"where": where}).text for where in ("", "name=db01", "name=none-such")]
+    assert ["match" in text.partition("<form class")[2] for text in counted] == [False, True, True]
+    assert "<strong>1 volume</strong> matches now" in counted[1]
+    assert "<strong>0 volumes</strong> match now" in counted[2]
