@@ -17,7 +17,7 @@ from api.console import formatting, wording
 from api.console.api_client import ApiResponse
 from api.console.job_links import jobs_url
 from api.http.bodies import received_body
-from api.http.problems import Problem
+from api.http.problems import Problem, count_limit
 from api.openapi.blueprint import ANYONE, SIGNED_IN
 from api.services import current_services
 from worker.catalog.operations import Role
@@ -161,6 +161,7 @@ def page(rule: str, *, access: str, methods: Iterable[str] = ("GET",)) -> Callab
 @blp.errorhandler(Problem)
 def refused(problem: Problem) -> Response:
     """Show a refusal as a page, with a way to sign in."""
+    count_limit(problem)
     document = {"code": problem.code, "status": problem.status, "detail": problem.detail}
     response = render("problem.html", problem.status, problem=document, kind=PROBLEM_TYPES.get(problem.code))
     response.headers.update(problem.headers)

@@ -19,6 +19,7 @@ __all__ = [
     "MOST_ERRORS",
     "STATUS",
     "Problem",
+    "count_limit",
     "invalid",
     "problem_document",
     "problem_of",
@@ -97,10 +98,15 @@ def problem_document(problem: Problem, *, instance: str | None = None, request_i
     return problem.extra | document
 
 
-def problem_response(problem: Problem) -> Response:
-    """Return the response to the current request."""
+def count_limit(problem: Problem) -> None:
+    """Have the limit that was reached, if one was, counted with the current request."""
     if problem.limit and has_request_context():
         g.limit_reached = problem.limit
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return the response to the current request."""
+    count_limit(problem)
     instance = _quoted_path() if has_request_context() else None
     document = problem_document(problem, instance=instance, request_id=request_id())
     response = Response(orjson.dumps(document), problem.status, content_type=MEDIA_TYPE)

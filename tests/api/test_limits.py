@@ -9,11 +9,13 @@ from urllib.parse import unquote
 import pytest
 from werkzeug.utils import import_string
 
+from api.monitoring.request_metrics import EXTENSION as COUNTERS
 from api.reads.collection_query import field_types
 from api.reads.filter_expressions import compile_expression
 from tests.api.front import JSON, Front, accepted, problem
 from worker.catalog import resource_types
 from worker.catalog.operations import Role
+from worker.store.metrics import CounterBuffer
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -171,6 +173,21 @@ def test_limits_are_those_that_are_set(strict: Front):
     assert [answer.json["limit"].removeprefix("SAPI_MAX_") for answer in reached] == [
         "FILTER_TERMS", "SORT_KEYS", "URL_BYTES", "HEADER_BYTES", "BODY_NAMES", "BODY_DEPTH", "BODY_BYTES",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("accept", "path"),
+    [("*/*", VOLUMES), ("text/html", "/console/jobs"), ("text/html", "/v4/jobs"), ("*/*", "/v3/filer/volumes")],
+)
+def test_a_limit_that_is_reached_is_counted_for_documents_and_pages(
+    strict: Front, accept: str, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
+    counters = strict.app().extensions[COUNTERS]
+    answer = strict.client().get(f"{path}?volume={'x' * 256}", headers={"Accept": accept})
+    assert answer.status_code == 414
+    assert ("text/html" in answer.content_type) is path.startswith("/console")
+    assert counters._counts["limit SAPI_MAX_URL_BYTES"] == 1
 
 
 def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: Front):
