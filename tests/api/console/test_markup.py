@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from unittest.mock import Mock
+from urllib.parse import parse_qsl
 
 import pytest
 import redis
@@ -87,3 +90,13 @@ def test_a_batch_of_snapshots_says_how_many_volumes_its_filter_chooses(client: F
     assert ["match" in text.partition("<form class")[2] for text in counted] == [False, True, True]
     assert "<strong>1 volume</strong> matches now" in counted[1]
     assert "<strong>0 volumes</strong> match now" in counted[2]
+
+
+def test_whose_jobs_are_listed_is_chosen_without_what_belongs_to_the_other_choice(client: FlaskClient) -> None:
+    page = client.get("/console/jobs?all=true&requested_by=bob&state=failed&page_token=MTA").text
+    tabs = re.findall(r'<a href="/console/jobs\?([^"]*)"[^>]*>(Yours|Everybody\'s|Batches)</a>', page)
+    assert {name: dict(parse_qsl(unescape(query))) for query, name in tabs} == {
+        "Yours": {"state": "failed"},
+        "Everybody's": {"all": "true", "requested_by": "bob", "state": "failed"},
+        "Batches": {"all": "true", "operation": "batch"},
+    }
