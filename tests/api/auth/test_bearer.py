@@ -293,6 +293,11 @@ class TestIntrospection:
         assert client.get("/whoami", headers=bearer("good")).get_json()["name"] == "ny"
         answer["exp"] -= 40
         assert_refused(client.get("/whoami", headers=bearer("a little late")))
+        tolerant = build(redis_client, **settings, oauth_leeway=60).test_client()
+        answer["nbf"] = time.time() + 40
+        assert tolerant.get("/whoami", headers=bearer("a little late and early")).get_json()["name"] == "ny"
+        answer["nbf"] += 40
+        assert_refused(tolerant.get("/whoami", headers=bearer("too early")))
 
     def test_expired_and_revoked_ones_do_not(self, client, provider):
         for field, value in (("expires_at", time.time() - 3600), ("revoked", True)):
