@@ -8,7 +8,7 @@ from typing import Self
 
 import orjson
 
-from worker.jobs.document import job_document
+from worker.jobs.document import job_document, path_prefix
 from worker.jobs.event_log import Event, Position
 from worker.jobs.query import JobFilter, JobScope
 
@@ -18,26 +18,33 @@ _GAP = b'event: gap\nid: %b\ndata: {"detail": "Events are missing here, since th
 
 
 class LiveEvent:
-    """An event as it is sent: written once, however many streams show it."""
+    """An event as it is sent: written once for each address prefix, however many streams show it."""
 
-    __slots__ = ("_text", "event")
+    __slots__ = ("_texts", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self._text = b""
+        self._texts: dict[str, bytes] = {}
 
-    @property
-    def text(self) -> bytes:
-        """The event in the format of Server-Sent Events; empty when this version cannot show it."""
-        self.write()
-        return self._text
+    def text(self, prefix: str = "") -> bytes:
+        """The event in the format of Server-Sent Events; empty when this version cannot show it.
 
-    def write(self) -> None:
-        """Write it before it is asked for."""
-        if not self._text and self.event.status is not None:
-            document = job_document(self.event.status)
-            data = orjson.dumps(document)
-            self._text = b"event: job\nid: %b\ndata: %b\n\n" % (str(self.event.position).encode(), data)
+        ``prefix``: the path below which clients reach the service.
+        """
+        text = self._texts.get(prefix)
+        if text is None:
+            text = self._texts[prefix] = self._written(prefix)
+        return text
+
+    def _written(self, prefix: str) -> bytes:
+        if self.event.status is None:
+            return b""
+        token = path_prefix.set(prefix)
+        try:
+            data = orjson.dumps(job_document(self.event.status))
+        finally:
+            path_prefix.reset(token)
+        return b"event: job\nid: %b\ndata: %b\n\n" % (str(self.event.position).encode(), data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Audience:
 
     scope: JobScope
     job_filter: JobFilter
+    #: The path below which they reach the service.
+    prefix: str = ""
 
     def sees(self, event: Event) -> bool:
         """Is this event for them?"""
@@ -74,8 +83,8 @@ class Piece:
                 parts.append(_GAP % str(Position(position.stream_id, live.event.number - 1)).encode())
             position = live.event.position
             if audience.sees(live.event):
-                parts.append(live.text)
-                size += len(live.text)
+                parts.append(live.text(audience.prefix))
+                size += len(parts[-1])
                 if size >= _PIECE_BYTES:
                     break
         if is_gap:

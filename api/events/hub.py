@@ -208,7 +208,8 @@ class EventHub:
         while events:
             written += [LiveEvent(event) for event in events]
             for live in written[-len(events) :]:
-                live.write()
+                # Before it is asked for.
+                live.text()
             if len(events) < _READ_AT_ONCE or len(written) >= _READ_BEFORE_WAKING:
                 break
             time.sleep(_READ_APART_S)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from api.events.audience import Audience
 from api.events.hub import EventHub
+from worker.jobs.document import path_prefix
 from worker.jobs.event_log import Position
 from worker.jobs.query import JobFilter, JobScope
 from worker.store.client import REDIS_UNAVAILABLE
@@ -60,6 +61,7 @@ class EventStream:
         self._is_gap = start.is_gap
         self._job_filter = job_filter
         self._check = check
+        self._prefix = path_prefix.get()
         self._clock = clock
         self._news = threading.Event()
         self._closed = False
@@ -126,7 +128,7 @@ class EventStream:
     def _is_authorized(self) -> bool:
         if self._clock() >= self._check_at:
             scope = self._check()
-            self._audience = Audience(scope, self._job_filter) if scope else None
+            self._audience = Audience(scope, self._job_filter, self._prefix) if scope else None
             # Streams that began together do not check together: requests come in between.
             self._check_at = self._clock() + _CHECK_EVERY_S * _RANDOM.uniform(0.5, 1)
         return self._audience is not None

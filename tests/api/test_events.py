@@ -15,7 +15,7 @@ from api.auth import Principal
 from api.events import _EXTENSION
 from api.events import hub as hub_module
 from api.events import stream as stream_module
-from api.events.audience import Audience
+from api.events.audience import Audience, LiveEvent
 from api.events.hub import EventHub
 from api.events.stream import EventStream, Start
 from api.http.problems import Problem
@@ -56,9 +56,9 @@ class Listener:
 
 
 @contextmanager
-def listening(client: FlaskClient, query: str = "", last_id: str | None = None) -> Iterator[Listener]:
+def listening(client: FlaskClient, query: str = "", last_id: str | None = None, **options: Any) -> Iterator[Listener]:
     headers = {} if last_id is None else {"Last-Event-ID": last_id}
-    with client.get(f"/v4/events{query}", headers=headers, buffered=False) as response:
+    with client.get(f"/v4/events{query}", headers=headers, buffered=False, **options) as response:
         assert response.status_code == 200, response.data
         assert response.content_type == "text/event-stream"
         # A proxy that holds it back, or a cache that keeps it, would make it useless.
@@ -95,6 +95,29 @@ def test_each_change_of_a_job_is_an_event_with_the_job_but_its_result(
     assert document["result"].pop("value")
     assert seen[-1].data == document
     assert {event.data["id"] for event in seen} == {job_id}
+
+
+def test_links_lead_below_the_prefix_of_each_client(client: FlaskClient):
+    """Also of what one of them has not heard yet, and reads from Redis."""
+    below: dict[str, Any] = {"base_url": "http://localhost/below"}
+    with listening(client) as plain, listening(client, **below) as prefixed:
+        change(client)
+        links = [stream.next().data["links"] for stream in (plain, prefixed)]
+    with listening(client, last_id="0-0", **below) as late:
+        late.next()
+        links.append(late.next().data["links"])
+    path = links[0]["self"]
+    assert path.startswith("/v4/jobs/")
+    assert [each["self"] for each in links] == [path, f"/below{path}", f"/below{path}"]
+    assert links[1]["result"] == f"/below{path}/result"
+
+
+def test_an_event_is_written_once_for_each_prefix(front: Front, client: FlaskClient):
+    job_id = change(client)
+    live = LiveEvent(EventLog(front.services.redis, "sapi:").read(BEGINNING, 1)[0])
+    for prefix in ("", "/below", ""):
+        assert f'"self":"{prefix}/v4/jobs/{job_id}"'.encode() in live.text(prefix)
+    assert live.text("/below") is live.text("/below")
 
 
 def test_a_stream_begins_now(client: FlaskClient):
