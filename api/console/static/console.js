@@ -83,7 +83,12 @@
     timer = setTimeout(() => refresh(true), Math.min(base * 2 ** failures, LONGEST_MS));
   }
 
-  function soon() { clearTimeout(timer); timer = setTimeout(() => refresh(false), QUIET_MS); }
+  // What happens while the page is on its way may not be in it yet: it is asked for once more.
+  function soon() {
+    if (busy) { again = true; return; }
+    clearTimeout(timer);
+    timer = setTimeout(() => refresh(false), QUIET_MS);
+  }
 
   // A browser has few connections to one server, for all its tabs together: only the tab that is looked at holds one.
   function listen() {

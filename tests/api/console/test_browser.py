@@ -113,6 +113,21 @@ def test_an_event_brings_a_page_up_to_date_and_leaves_the_focus(
         assert page.evaluate("document.activeElement.getAttribute('href')").endswith("from_snapshot=first")
 
 
+def test_a_page_is_asked_for_as_by_its_reader_after_a_change_and_where_some_are_missing(
+    browser: Browser, front: Front, filled: str
+) -> None:
+    with served(front.app()) as url, opened(browser, url) as page:
+        page.add_init_script(
+            "window.EventSource = class extends EventTarget { constructor() { super(); window.stream = this; }"
+            " close() {} };"
+        )
+        page.goto("/console/filer/volumes")
+        for kind in ("job", "gap"):
+            with page.expect_request("**/console/filer/volumes") as request:
+                page.evaluate("kind => stream.dispatchEvent(new Event(kind))", kind)
+            assert "x-console-update" not in request.value.headers, kind
+
+
 def test_a_hidden_tab_holds_no_connection(browser: Browser, front: Front, filled: str) -> None:
     with served(front.app()) as url, opened(browser, url) as page:
         page.add_init_script(
