@@ -166,3 +166,10 @@ def test_the_columns_of_a_day_are_as_high_as_their_jobs():
     assert (plot.succeeded, plot.failed, plot.most_jobs, plot.longest_s) == (4, 1, 4, 2)
     assert first.label.endswith("3 succeeded, 1 failed, 2 s each")
     assert charts.day_plot([], now_s).columns == ()
+
+
+def test_an_interval_that_began_before_the_day_is_drawn_as_far_as_it_is_of_it():
+    now_s = 1_800_000_900
+    counts = {"succeeded": 1, "failed": 0, "cancelled": 0, "run_s": 1.0}
+    (column,) = charts.day_plot([{"from": now_s - 90_000, "at": now_s - 77_760, **counts}], now_s).columns
+    assert (column.x, column.width) == (0, 9)

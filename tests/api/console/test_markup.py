@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from typing import TYPE_CHECKING
 from unittest.mock import Mock
 from urllib.parse import parse_qsl
 
@@ -13,6 +14,9 @@ from flask.testing import FlaskClient
 
 from api.monitoring import service_status
 from tests.api.front import Front, Worker, accepted
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 _WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh"'
 _CHANGE = "/console/filer/volume-actions/change/db01"
@@ -100,3 +104,44 @@ def test_whose_jobs_are_listed_is_chosen_without_what_belongs_to_the_other_choic
         "Everybody's": {"all": "true", "requested_by": "bob", "state": "failed"},
         "Batches": {"all": "true", "operation": "batch"},
     }
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "is_update"),
+    [
+        ("", "2 h ago", False),
+        ("filer/capacity", "2 h ago", False),
+        ("filer/snapshot-batch?where=name%3Ddb01", "1 volume</strong> matches", False),
+        ("filer/volumes", "2 h ago", True),
+        ("filer/export", "2 h ago", True),
+        ("filer/export/default", "no rule", True),
+    ],
+)
+def test_an_old_copy_is_good_enough_where_no_storage_system_is_asked(
+    redis_url: str, redis_client: Redis, filled: str, page: str, words: str, is_update: bool
+) -> None:
+    read = {name: redis_client.hget(name, "as_of") for name in redis_client.keys("sapi:listing:*")}
+    for name, as_of_ms in read.items():
+        if as_of_ms:
+            redis_client.hset(name, "as_of", int(as_of_ms) - 7_200_000)
+    headers = {"X-Console-Update": "1"} if is_update else {}
+    answer = Front(redis_url, max_wait=0).client().get(f"/console/{page}", headers=headers)
+    assert answer.status_code == 200
+    assert words.lower() in answer.text.lower()
+
+
+def test_a_number_of_a_page_alone_leads_to_no_other_rows(client: FlaskClient, filled: str) -> None:
+    rows = re.search(r"(\d+) to (\d+) of (\d+)", client.get("/console/filer/volumes?page=3").text)
+    assert rows
+    assert rows.groups() == ("1", rows[3], rows[3])
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "nobody may mount"), (8, ""), (9, "and 1 more")])
+def test_a_policy_shows_eight_of_its_clients(client: FlaskClient, worker: Worker, count: int, words: str) -> None:
+    rules = [f"10.0.0.{number}" for number in range(count)]
+    worker.carry_out(accepted(client.get("/v4/filer/export", headers={"Prefer": "respond-async"})))
+    worker.carry_out(accepted(client.post("/v4/filer/export/p1", json={"rules": rules})))
+    row = client.get("/console/filer/export").text.partition('export/p1">')[2].partition("</tr>")[0]
+    assert row.count("<code>") == min(count, 8)
+    assert words in row
+    assert (" more" in row) is (count > 8)
