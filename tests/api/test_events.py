@@ -362,6 +362,12 @@ def test_an_operation_s_role_shows_others_jobs_to_those_who_ask_for_all(front: F
     assert watcher.seen() == [path.rpartition("/")[2]]
 
 
+def test_a_stream_to_which_nothing_happens_wakes_for_its_next_check(front: Front, client: FlaskClient):
+    watcher = Watcher(front, principal("ann"))
+    assert change(client) in watcher.seen()
+    assert 0 < watcher.stream._idle_s() <= stream_module._CHECK_EVERY_S
+
+
 def test_a_role_that_is_gone_shows_no_more(front: Front, client: FlaskClient):
     watcher = Watcher(front, principal("bob", Role.UBER_ADMIN), all=True)
     before = change(client)

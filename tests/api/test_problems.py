@@ -231,4 +231,7 @@ def test_a_problem_has_a_page_for_people(client):
     assert "<h1>Queue full</h1>" in page.text
     assert document.json["status"] == 429
     assert page.headers["Vary"] == document.headers["Vary"] == "Accept"
+    assert "may work later" in page.text
+    refused = client.get("/problems/validation-failed", headers={"Accept": "text/html"})
+    assert "will be refused again" in refused.text
     problem(client.get("/problems/none-such"), 404, "not-found")

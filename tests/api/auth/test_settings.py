@@ -182,3 +182,28 @@ class TestNamesOfThePredecessor:
         others = [] if in_file else ["BASIC_AUTH_PASSWORD"]
         assert sorted(line.split()[0] for line in warnings) == [*others, "SAPI_OAUTH_ACCESS_TOKEN_URL"]
         assert "old-password" not in caplog.text
+
+
+_PASSWORD = {"basic_auth_username": "ann", "basic_auth_password": "open"}
+_GROUPS = {"role_admin_groups": "a", "role_uber_admin_groups": "b"}
+
+
+@pytest.mark.parametrize(
+    ("options", "begins"),
+    [
+        ({}, []),
+        ({"SAPI_DEBUG": True}, ["DEBUG MODE"]),
+        ({"trusted_proxies": 1}, ["SAPI_TRUSTED_PROXIES counts for nothing"]),
+        ({"trusted_proxies": 1, "trusted_networks": "10.0.0.0/8"}, []),
+        ({"basic_auth_username": "ann"}, ["HTTP Basic is off"]),
+        (_PASSWORD, ["No group has the role ADMIN, UBER_ADMIN"]),
+        (_PASSWORD | {"role_admin_groups": "a"}, ["No group has the role UBER_ADMIN"]),
+        (_PASSWORD | _GROUPS, []),
+        (_PASSWORD | {"SAPI_DEBUG": True}, ["DEBUG MODE"]),
+    ],
+    ids=str,
+)
+def test_what_counts_for_nothing_is_said_at_the_start(caplog, options, begins):
+    _warn(load(AuthSettings, **options))
+    warnings = [record.getMessage() for record in caplog.records]
+    assert [warning.startswith(words) for warning, words in zip(warnings, begins, strict=True)] == [True] * len(begins)
