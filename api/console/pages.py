@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from flask import Blueprint, Response, redirect, render_template, request, send_from_directory
+from flask import Blueprint, Response, current_app, redirect, render_template, request, send_from_directory
 
 from api import auth
 from api.console import formatting, wording
@@ -64,7 +64,7 @@ def render(template: str, status: int = 200, *, events: Mapping[str, str] | None
         sees_others=bool(who.roles & {Role.ADMIN, Role.UBER_ADMIN}),
         subsystems=current_services().subsystems if Role.USER in who.roles else (),
         query_with=_query_with,
-        here=request.full_path.rstrip("?"),
+        here=_here(),
         flower_url=current_services().config.flower_url.rstrip("/"),
         events_url=_events_url(who, events),
         assets_version=_assets_version(),
@@ -75,6 +75,12 @@ def render(template: str, status: int = 200, *, events: Mapping[str, str] | None
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept, Cookie"
     return response
+
+
+def _here() -> str:
+    """The page's own address; the overview where a form is sent to an address that is no page."""
+    is_page = request.method != "POST" or current_app.url_map.bind("localhost").test(request.path, "GET")
+    return request.full_path.rstrip("?") if is_page else "/console/"
 
 
 def _who() -> auth.Principal:

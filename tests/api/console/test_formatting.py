@@ -71,6 +71,9 @@ def test_snapshots_lie_between_the_oldest_and_now():
     assert first.x == 2
     assert 2 < second.x < 98
     assert charts.time_line([]) == []
+    undated = {"name": "c", "creation_time": None}
+    assert charts.time_line([undated]) == []
+    assert [mark.label for mark in charts.time_line([*rows, undated])] == ["a", "b"]
 
 
 def test_capacity_counts_what_is_known():

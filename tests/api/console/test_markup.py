@@ -12,13 +12,19 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from api.http.problems import Problem
 from api.monitoring import service_status
+from tests.api.console.routes import PAGES
 from tests.api.front import Front, Worker, accepted
 
 if TYPE_CHECKING:
     from redis import Redis
 
 _WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh"'
+_VALUES = {
+    "subsystem": "filer", "path:volume": "db01", "path:policy": "default", "name": "gone1", "action": "cancel",
+    "job_id": "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90",
+}  # fmt: skip
 _CHANGE = "/console/filer/volume-actions/change/db01"
 
 
@@ -145,3 +151,41 @@ def test_a_policy_shows_eight_of_its_clients(client: FlaskClient, worker: Worker
     assert row.count("<code>") == min(count, 8)
     assert words in row
     assert (" more" in row) is (count > 8)
+
+
+def test_what_may_work_in_a_moment_can_be_tried_again_where_that_is_a_page(
+    client: FlaskClient, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "may work in a moment" not in client.get("/console/filer/volumes/none-such").text
+    job = accepted(client.post("/v4/filer/volumes/w1", json={})).replace("/v4", "/console")
+    refused = client.post(f"{job}/retry")
+    assert refused.status_code == 409
+    assert ("may work in a moment." in refused.text, "try again" in refused.text) == (True, False)
+    monkeypatch.setattr("api.reads.lookup.memory_refusal", lambda **_: Problem("queue-unavailable", "Little is left."))
+    again = client.get("/console/other/volumes?sort=-name").text
+    assert 'may work in a moment: <a href="/console/other/volumes?sort=-name">try again</a>' in again
+
+
+@pytest.mark.parametrize(
+    ("path", "following"),
+    [
+        ("/console/filer/new-volume", "%2Fconsole%2Ffiler%2Fnew-volume"),
+        ("/console/filer/policy-actions/delete/default", "%2Fconsole%2F"),
+    ],
+)
+def test_signing_in_leads_to_a_page_also_from_a_form_that_was_sent(front: Front, path: str, following: str) -> None:
+    answer = front.stranger().post(path, data={"name": "x"})
+    assert answer.status_code == 401
+    assert f'href="/login?next={following}"' in answer.text
+
+
+def test_a_form_that_broke_off_is_not_acted_upon(front: Front, client: FlaskClient, filled: str) -> None:
+    before = front.services.redis.get("sapi:seq")
+    forms = [rule for method, rule in PAGES if method == "POST"]
+    assert len(forms) > 5
+    for rule in forms:
+        path = re.sub(r"<([^>]+)>", lambda match: _VALUES[match[1]], rule)
+        longer = {"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}
+        answer = client.post(path, data={"name": "x", "confirm": "db01"}, environ_overrides=longer)
+        assert (answer.status_code, "broke off" in answer.text) == (400, True), path
+    assert front.services.redis.get("sapi:seq") == before
