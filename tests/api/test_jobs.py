@@ -201,6 +201,13 @@ class TestResult:
     def test_of_a_failed_job_is_its_problem(self, client, failed):
         problem(client.get(f"{failed}/result"), 404, "no-such-volume")
 
+    def test_a_listing_is_as_old_as_the_begin_of_its_read(self, client, worker, redis_client):
+        read = accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"}))
+        worker.carry_out(read)
+        key = f"sapi:job:{read.rpartition('/')[2]}"
+        redis_client.hset(key, "started", int(redis_client.hget(key, "finished")) - 3_600_000)
+        assert 3600 <= int(client.get(f"{read}/result").headers["Age"]) < 3700
+
     def test_an_answer_that_tells_the_end_never_says_to_ask_again(self, client, worker):
         headers = {"Idempotency-Key": "k", "Prefer": "wait=0"}
         path = accepted(client.delete("/v4/filer/volumes/away", headers={"Idempotency-Key": "k"}))

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+from tests.api.front import Front, accepted
+from worker.jobs.notifications import Subscription
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 #: The first signal is lost, as by a server that has just started: nothing ends for it.
 _LOSES_THE_FIRST = """
@@ -30,3 +37,21 @@ def test_a_server_that_lost_the_first_signal_gets_another():
     command = [sys.executable, "-c", _LOSES_THE_FIRST]
     ended = subprocess.run(command, capture_output=True, check=True, timeout=60, text=True)
     assert ended.stdout.split("\n") == ["asked", "2 True", ""]
+
+
+def test_a_request_that_waits_for_a_job_is_answered_at_once(redis_url: str, redis_client: Redis, monkeypatch):
+    front, waits = Front(redis_url), []
+
+    def stop(self: Subscription, _seconds: float) -> bool:
+        self._notified.clear()
+        front.services.stop()
+        waits.append(self._notified.is_set())
+        return True
+
+    monkeypatch.setattr(Subscription, "wait", stop)
+    client = front.client()
+    job = accepted(client.post("/v4/filer/volumes/db01", json={}))
+    answer = client.get(job, headers={"Prefer": "wait=1"})
+    assert (answer.status_code, '"state":"queued"' in answer.text) == (200, True)
+    # It was woken, and did not wait once more.
+    assert waits == [True]
