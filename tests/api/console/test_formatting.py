@@ -49,6 +49,8 @@ def test_what_is_no_number_is_left_for_the_api_to_refuse():
 def test_errors_are_found_by_their_field():
     problem = {"errors": [{"pointer": "/size_total", "detail": "must be an integer"}]}
     assert field_errors(problem) == {"size_total": "must be an integer"}
+    # That of a part stands at the field of the whole.
+    assert field_errors({"errors": [{"pointer": "/rules/1", "detail": "is odd"}]}) == {"rules": "is odd"}
     assert field_errors(None) == {}
 
 

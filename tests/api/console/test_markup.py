@@ -99,6 +99,7 @@ def test_a_batch_of_snapshots_says_how_many_volumes_its_filter_chooses(client: F
     counted = [client.get(page, query_string={"where": where}).text for where in ("", "name=db01", "name=none-such")]
     assert ["match" in text.partition("<form class")[2] for text in counted] == [False, True, True]
     assert "<strong>1 volume</strong> matches now" in counted[1]
+    assert "/console/filer/volumes?filter=name%3Ddb01" in counted[1]
     assert "<strong>0 volumes</strong> match now" in counted[2]
 
 
@@ -189,3 +190,11 @@ def test_a_form_that_broke_off_is_not_acted_upon(front: Front, client: FlaskClie
         answer = client.post(path, data={"name": "x", "confirm": "db01"}, environ_overrides=longer)
         assert (answer.status_code, "broke off" in answer.text) == (400, True), path
     assert front.services.redis.get("sapi:seq") == before
+
+
+def test_what_is_wrong_with_bringing_a_volume_back_is_said_on_the_page(
+    client: FlaskClient, filled: str, no_wait: None
+) -> None:
+    answer = client.post(f"/console/filer/restricted/{filled}", data={"junction_path": "nowhere"})
+    assert answer.status_code == 422
+    assert "<code>/junction_path</code> must begin with" in answer.text

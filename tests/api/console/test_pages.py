@@ -55,6 +55,10 @@ class TestVolumes:
         page = client.get(f"{_VOLUMES}?sort=-name").text
         assert _names(page) == first[::-1]
         assert 'aria-sort="descending"' in page
+        # Rows in another order are shown from the first on.
+        links = re.findall(r'<th scope="col"[^>]*><a href="\?([^"]*)"', client.get(f"{_VOLUMES}?page=2&rows=50").text)
+        assert len(links) > 5
+        assert [set(parse_qs(unescape(link))) for link in links] == [{"rows", "sort"}] * len(links)
 
     def test_several_conditions_are_one_filter(self, client, filled):
         page = client.get(f"{_VOLUMES}?filter=name%3Ddb*%26size_total%3D%3E5").text
