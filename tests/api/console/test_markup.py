@@ -157,7 +157,7 @@ def test_a_policy_shows_eight_of_its_clients(client: FlaskClient, worker: Worker
 def test_what_may_work_in_a_moment_can_be_tried_again_where_that_is_a_page(
     client: FlaskClient, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "may work in a moment" not in client.get("/console/filer/volumes/none-such").text
+    assert "may work in a moment" not in client.get("/console/nowhere/volumes").text
     job = accepted(client.post("/v4/filer/volumes/w1", json={})).replace("/v4", "/console")
     refused = client.post(f"{job}/retry")
     assert refused.status_code == 409
