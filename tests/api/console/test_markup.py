@@ -198,3 +198,9 @@ def test_what_is_wrong_with_bringing_a_volume_back_is_said_on_the_page(
     answer = client.post(f"/console/filer/restricted/{filled}", data={"junction_path": "nowhere"})
     assert answer.status_code == 422
     assert "<code>/junction_path</code> must begin with" in answer.text
+
+
+def test_a_volume_that_uses_most_is_not_drawn_as_a_full_one(client: FlaskClient, filled: str) -> None:
+    largest = client.get("/console/filer/capacity").text.partition('id="largest-head"')[2]
+    assert 'width="100.0" height="8"' in largest
+    assert (largest.count('class="bar"') > 5, 'class="bar full"' in largest) == (True, False)
