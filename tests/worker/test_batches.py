@@ -152,6 +152,18 @@ def test_with_stop_those_that_have_not_begun_are_cancelled(bench: Bench, node: N
     assert not bench.leftovers()
 
 
+def test_with_stop_one_that_has_begun_goes_on_after_a_pause(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*_creations(bench, 1), bench.new("create_volume", volume="vol"), stop=True)
+    begun, failing = bench.members(batch_id)
+    node.claims.requeue(node.claim(begun.id), 0, "retrying")
+    node.carry_out(failing.id)
+    bench.batches.advance(batch_id)
+    assert _states(bench, batch_id) == ["queued", "failed"]
+    node.carry_out(begun.id)
+    assert _children(bench, batch_id) == {"total": 2, "succeeded": 1, "failed": 1}
+    assert bench.job(batch_id).done
+
+
 def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(bench: Bench, node: Node):
     batch_id = bench.accept_batch(
         bench.new("create_volume", volume="vol"), *_creations(bench, 150), parallel=1, stop=True

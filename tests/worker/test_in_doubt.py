@@ -16,6 +16,7 @@ from worker.backends.gateway import BackendGateway
 from worker.catalog import resource_types
 from worker.jobs.record import State
 from worker.listings.repository import Listings
+from worker.store.results import CancelResult, ForceResult
 
 WORDS = BackendError("2621574", "This operation is not possible now.")
 
@@ -80,6 +81,33 @@ def test_a_bug_after_the_intent_fails_the_job_once_looking_shows_that_nothing_wa
     assert failure is not None
     assert (failure.code, failure.retryable) == ("backend-error", False)
     assert "was not made" in failure.detail
+
+
+@pytest.mark.parametrize("is_handed_over", [True, False])
+def test_a_change_in_doubt_can_be_cancelled_no_more(bench: Bench, *, is_handed_over: bool):
+    job_id, node = bench.accept("create_volume"), bench.node()
+    lease = node.claim(job_id)
+    lease.record_intent("create")
+    lease.backend_job("a job of the filer", cancellable=True)
+    assert bench.job(job_id).cancellable
+    if is_handed_over:
+        node.claims.hand_over(lease, "")
+    else:
+        bench.let_time_pass()
+        assert bench.scripts.recover_jobs(SUBSYSTEM, 15_000, 5000, 3, 60_000, "token", 1).to_reconcile == [job_id]
+    assert not bench.job(job_id).cancellable
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
+
+
+def test_an_operator_settles_a_change_that_was_to_be_cancelled(bench: Bench):
+    job_id, node = bench.accept("create_volume"), bench.node()
+    lease = node.claim(job_id)
+    lease.record_intent("create")
+    lease.backend_job("a job of the filer", cancellable=True)
+    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    node.claims.hand_over(lease, "")
+    assert bench.jobs.force_outcome(job_id, State.SUCCEEDED, {}, []) is ForceResult.DONE
+    assert bench.job(job_id).state is State.SUCCEEDED
 
 
 def test_the_storage_systems_own_words_outlive_the_doubt(bench: Bench):

@@ -49,6 +49,20 @@ def failing(bench: Bench) -> Callable[..., Node]:
 # --- put off
 
 
+def test_a_job_by_path_that_waits_for_its_volume_begins_when_that_is_free(bench: Bench):
+    node = bench.node()
+    first = bench.accept("create_snapshot", volume="vol", name="first")
+    lease = node.claim(first)
+    by_path = bench.accept("create_snapshot", volume="node:/vol", name="second")
+    assert node.carry_out(by_path) is None
+    assert node.claims.claim(by_path) is ClaimResult.BLOCKED
+    bench.publisher.take()
+    node.executor.execute(lease)
+    assert [message.job_id for message in bench.publisher.take()] == [by_path]
+    node.carry_out(by_path)
+    assert bench.job(by_path).state is State.SUCCEEDED
+
+
 def test_a_job_shows_why_and_for_how_long_it_was_put_off(bench: Bench, failing: Callable[..., Node]):
     job_id = bench.accept("create_volume")
     for number in range(12):
