@@ -159,6 +159,18 @@ def test_jobs_of_several_rare_properties_in_one_chunk_are_found_once(bench: Benc
     assert [status.job.id for status in statuses] == rare[::-1]
 
 
+def test_the_newest_come_first_whichever_property_names_their_chunk(bench: Bench):
+    rare = []
+    for chunk, operation in enumerate(("create_policy", "delete_policy", "create_policy")):
+        bench.client.set(f"{PREFIX}seq", 8192 * chunk)
+        rare.append(bench.accept(operation))
+    for chunk in range(3, 8):
+        bench.client.set(f"{PREFIX}seq", 8192 * chunk)
+        bench.accept("create_volume", volume=f"v{chunk}")
+    job_filter = JobFilter(operations=("create_policy", "delete_policy"))
+    assert _search(bench, job_filter, JobScope("ann"), 10_000) == rare[::-1]
+
+
 def test_a_search_goes_on_behind_chunks_in_which_nothing_fits(bench: Bench):
     volumes = []
     for chunk in range(3):
@@ -191,8 +203,20 @@ def test_others_jobs_are_not_found_by_their_ids(bench: Bench):
     assert bench.jobs.find(JobFilter(ids=(job_id,)), JobScope("bob"), 9)[0] == []
 
 
+def test_a_batch_is_found_by_who_has_the_roles_of_all_its_members(bench: Bench):
+    batch_id = bench.accept_batch(bench.new("create_snapshot"), bench.new("update_volume"))
+    needed = bench.job(batch_id).roles
+    assert needed == {Role.ADMIN, Role.UBER_ADMIN}
+    for roles in ({Role.ADMIN}, {Role.UBER_ADMIN}, needed, {*Role}):
+        for job_filter in (JobFilter(operations=("batch",)), JobFilter(ids=(batch_id,))):
+            found = bench.jobs.find(job_filter, JobScope("bob", frozenset(roles)), 9)[0]
+            assert [status.job.id for status in found] == ([batch_id] if needed <= roles else []), (roles, job_filter)
+
+
 def test_ids_are_one_condition_among_others(bench: Bench, jobs: list[Job]):
-    ids = tuple(job.id for job in jobs)
+    ids = tuple(job.id for job in reversed(jobs))
+    newest = bench.jobs.find(JobFilter(ids=ids), JobScope(everybody=True), 3)[0]
+    assert [status.job.id for status in newest] == [job.id for job in jobs[:3]]
     for job_filter in _queries(jobs)[::11]:
         statuses, _ = bench.jobs.find(replace(job_filter, ids=ids), JobScope(everybody=True), 100)
         assert [status.job.id for status in statuses] == _search(bench, job_filter, JobScope(everybody=True), 10_000)
