@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 from structlog.testing import capture_logs
 
@@ -97,6 +98,25 @@ def test_nothing_of_what_a_queue_holds_is_logged(clock: SimpleNamespace):
             channel._brpop_read()
         assert [(line["event"], line["reason"]) for line in lines] == [("message.rejected", type(error).__name__)]
         assert "s3cret" not in str(lines)
+
+
+def test_a_channel_is_closed_although_its_last_request_failed_with_the_connection():
+    closings = list[str]()
+
+    class Failing:
+        """kombu's channel, which first reads the answer to its last request."""
+
+        def close(self) -> None:
+            closings.append("tried")
+            if len(closings) == 1:
+                raise redis.ConnectionError("the connection broke")
+            closings.append("closed")
+
+    class Channel(transport._Consuming, Failing):
+        """The worker's channel on such a one."""
+
+    Channel().close()
+    assert closings == ["tried", "tried", "closed"]
 
 
 def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(clock: SimpleNamespace):

@@ -192,6 +192,14 @@ def test_who_reports_progress_hears_that_it_is_to_be_cancelled(bench: Bench):
         lease.progress(1, 2, "pages", "reading")
 
 
+def test_the_end_of_what_is_counted_is_recorded_however_soon_it_comes(bench: Bench):
+    lease = bench.node().claim(bench.accept("list_volumes"))
+    for current in (500, 700, 1200):
+        lease.progress(current, 1200, "volumes", "listing")
+        job = bench.job(lease.job_id)
+        assert (job.current, job.total) == (1200 if current == 1200 else 500, 1200)
+
+
 def test_a_job_over_its_time_limit_is_renewed_for_another_lease_and_then_hangs(bench: Bench):
     node = bench.node()
     lease = node.claim(bench.accept("create_volume"))

@@ -6,9 +6,12 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from redis import Redis
 
+from worker.config.settings import Settings, load
 from worker.maintenance.metrics_history import MAX_ENTRIES, MetricsHistory
+from worker.store.client import REDIS_UNAVAILABLE, connect
 from worker.store.metrics import BreakerReport, CounterBuffer, totals
 
 
@@ -29,6 +32,23 @@ def test_a_time_counts_in_the_first_bucket_that_holds_it(redis_client: Redis):
     assert {name.decode(): int(count) for name, count in counted.items()} == {
         "http 5": 2, "http 25": 2, "http 9000": 1, "http inf": 1, "http sum": 18_036_100,
     }  # fmt: skip
+
+
+def test_what_is_counted_during_a_flush_that_fails_is_kept_as_well(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    counters = CounterBuffer(redis_client, "sapi:")
+    counters.count("a")
+
+    def refused(_counts: object) -> bool:
+        counters.count("a", "b")
+        return False
+
+    with monkeypatch.context() as away:
+        away.setattr(counters, "_add", refused)
+        assert not counters.flush()
+    assert counters.flush()
+    assert redis_client.hgetall("sapi:metrics") == {b"a": b"2", b"b": b"1"}
 
 
 def test_one_entry_is_written_for_each_interval(redis_client: Redis):
@@ -66,3 +86,13 @@ def test_the_state_of_a_circuit_breaker_is_reported_at_once_and_renewed_before_i
     gateway.breaker_state = "open"
     report()
     assert redis_client.get(key) == b"open"
+
+
+def test_a_state_that_could_not_be_reported_is_with_the_next_turn(redis_client: Redis):
+    away = connect(load(Settings, redis_url="redis://127.0.0.1:1/0"))
+    report = BreakerReport(away, "sapi:", "node", {"filer": SimpleNamespace(breaker_state="open")})
+    with pytest.raises(REDIS_UNAVAILABLE):
+        report()
+    report._redis = redis_client
+    report()
+    assert redis_client.get("sapi:breaker:filer:node") == b"open"

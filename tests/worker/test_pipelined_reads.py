@@ -26,3 +26,12 @@ def test_without_redis_it_raises_what_the_library_raises():
     reads = PipelinedReads(connect(load(Settings, redis_url="redis://127.0.0.1:1/0")))
     with pytest.raises(redis.ConnectionError):
         reads.pack([("GET", "sapi:x")])
+
+
+def test_reads_that_are_refused_use_up_no_connections(redis_client: Redis, redis_url: str):
+    redis_client.set("sapi:x", "text")
+    reads = PipelinedReads(connect(load(Settings, redis_url=redis_url), connections=2))
+    for _ in range(3):
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            reads.read(reads.pack([("HGETALL", "sapi:x")]))
+    assert reads.read(reads.pack([("GET", "sapi:x")])) == (b"text",)
