@@ -9,6 +9,7 @@ import re
 import threading
 import traceback
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storage_backends.base import StorageBackend
+from storage_backends.configuration.secret import Secret
 from storage_backends.errors import BackendUnavailable, NotFound, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp import NetappStorage
@@ -240,6 +242,43 @@ class TestConnections:
         ports = [seen.port for seen in ontap.requests]
         assert ports.count(ports[0]) == 2
         assert len(set(ports)) == 3
+
+    def test_one_with_a_former_password_is_closed(
+        self, ontap: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        password, scope = ontap.accounts[USER]
+        file = tmp_path / "password"
+        file.write_text(password)
+        backend = open_backend(ontap, password=Secret.from_file(file))
+        closed: list[requests.Session] = []
+
+        def close(session: requests.Session) -> None:
+            closed.append(session)
+
+        monkeypatch.setattr(requests.Session, "close", close)
+        backend.list_policies(journal=InMemoryJournal())
+        assert closed == []
+        ontap.accounts[USER] = ("a-new-one", scope)
+        file.write_text("a-new-one")
+
+        backend.list_policies(journal=InMemoryJournal())
+
+        assert len(closed) == 1
+
+    def test_a_filer_that_takes_none_is_given_up_after_ten_seconds(
+        self, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits: list[Any] = []
+        send = OntapAdapter.send
+
+        def noting(self: OntapAdapter, request: Any, **options: Any) -> Any:
+            limits.append(options["timeout"])
+            return send(self, request, **options)
+
+        monkeypatch.setattr(OntapAdapter, "send", noting)
+        for timeout_s in (30.0, 4.0):
+            open_backend(ontap, timeout_s=timeout_s).list_policies(journal=InMemoryJournal())
+        assert {tuple(limit) for limit in limits} == {(10.0, 30.0), (4.0, 4.0)}
 
     def test_no_other_host_is_asked(self) -> None:
         with new_session("https://filer:443") as session:
