@@ -6,13 +6,13 @@ import base64
 import binascii
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from worker.catalog.operations import BATCH, OPERATIONS
+from worker.config.callback_hosts import target_of
 from worker.config.settings import BadSettings
 from worker.jobs.query import JobFilter
 from worker.jobs.record import Job, State
@@ -97,8 +97,10 @@ def _receiver(name: str, table: Any, folder: Path, environ: Mapping[str, str]) -
     if unknown:
         raise BadSettings(f"{place}: unknown option {min(unknown)!r}")
     url = _text(place, table, "url")
-    if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
-        raise BadSettings(f"{place}: url must be https://… (or http://…)")
+    try:
+        target_of(url)
+    except ValueError:
+        raise BadSettings(f"{place}: url must be https://… (or http://…), without user and fragment") from None
     return Receiver(
         name,
         url,
@@ -111,15 +113,16 @@ def _receiver(name: str, table: Any, folder: Path, environ: Mapping[str, str]) -
 def _filter(place: str, table: Mapping[str, Any]) -> JobFilter:
     texts: dict[str, Any] = {option: _text(place, table, option) for option in _TEXTS if option in table}
     if "operation" in table:
-        texts["operations"] = _operations(place, table)
+        texts["operations"] = _names(place, table, "operation", (*OPERATIONS, BATCH.name))
     return JobFilter(**texts)
 
 
-def _operations(place: str, table: Mapping[str, Any]) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in _text(place, table, "operation").split(","))
-    unknown = set(names) - {*OPERATIONS, BATCH.name}
+def _names(place: str, table: Mapping[str, Any], option: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Return the names, separated by commas, that an option has; all of them must be known."""
+    names = tuple(name.strip() for name in _text(place, table, option).split(","))
+    unknown = set(names).difference(known)
     if unknown:
-        raise BadSettings(f"{place}: operation: there is none called {min(unknown)!r}")
+        raise BadSettings(f"{place}: {option}: there is none called {min(unknown)!r}")
     return names
 
 
@@ -135,8 +138,11 @@ def _events(place: str, table: Mapping[str, Any]) -> frozenset[str]:
     events = table.get("events", list(EVENTS))
     if not isinstance(events, list) or not events or not EVENTS.keys() >= set(map(str, events)):
         raise BadSettings(f"{place}: events must be a list of {', '.join(EVENTS)}")
-    states = str(table["state"]).split(",") if "state" in table else [str(state) for state in State]
-    return frozenset(event for event in events if EVENTS[event] in states)
+    states = _names(place, table, "state", State) if "state" in table else tuple(State)
+    chosen = frozenset(event for event in events if EVENTS[event] in states)
+    if not chosen:
+        raise BadSettings(f"{place}: events and state leave nothing to be sent")
+    return chosen
 
 
 def _secret(place: str, value: Any, folder: Path, environ: Mapping[str, str]) -> str:

@@ -30,6 +30,12 @@ from worker.webhooks.settings import WebhookSettings
         ('[a]\nurl = "https:///x"\nsecret = {env = "S"}', "url must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = []', "events must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nvolume = ""', "volume must be text"),
+        ('[a]\nurl = "https://ann:pw@x"\nsecret = {env = "S"}', "without user"),
+        ('[a]\nurl = "https://x:65536"\nsecret = {env = "S"}', "url must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nstate = "failed,faild"', "state: there is none called 'faild'"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nstate = ["failed"]', "state must be text"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nstate = "queued, running"', "leave nothing to be sent"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = ["job.failed"]\nstate = "succeeded"', "leave nothing"),
         (f'[{"a" * 64}]\nurl = "https://x"\nsecret = {{env = "S"}}', "the name must be"),
     ],
 )
@@ -45,7 +51,7 @@ def test_every_filter_of_a_receiver_counts(tmp_path: Path):
     file = tmp_path / "hooks.toml"
     (tmp_path / "secret").write_text(f" {SECRET}\n")
     file.write_text(
-        f'[{"a" * 63}]\nurl = "http://x/"\nsecret = {{file = "secret"}}\nstate = "failed,cancelled"\n'
+        f'[{"a" * 63}]\nurl = "http://x/"\nsecret = {{file = "secret"}}\nstate = "cancelled, failed"\n'
         'events = ["job.succeeded", "job.failed"]\n'
         'operation = "batch, update_volume"\nsubsystem = "one"\nbatch = "id"\nvolume = "v"\nrequested_by = "ann"\n'
     )
