@@ -124,7 +124,7 @@ class Dispatcher(threading.Thread):
 
     def publish_next(self, target: str) -> None:
         """Publish the next deliveries to one target, up to the limit of concurrent ones."""
-        for delivery_id, traceparent in self._outbox.take(target):
+        for delivery_id, traceparent in self._outbox.take(target, is_configured=target in self._receivers):
             self._publish(delivery_id, traceparent)
 
     def _deliveries(self, event: Event) -> Iterator[tuple[str, str, Mapping[str, str]]]:

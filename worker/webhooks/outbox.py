@@ -57,9 +57,12 @@ class Outbox:
         targets: Any = self._redis.smembers(self._keys.webhook_targets)
         return sorted(target.decode() for target in targets)
 
-    def take(self, target: str) -> list[tuple[str, str]]:
-        """Take due deliveries to a target; return the id of each, and the context of its job's trace."""
-        return self._scripts.take_deliveries(target, _AT_A_TIME, _LEASE_MS)
+    def take(self, target: str, *, is_configured: bool = True) -> list[tuple[str, str]]:
+        """Take due deliveries to a target; return the id of each, and the context of its job's trace.
+
+        ``is_configured``: is it one of the receivers? How any other target does is forgotten with its last delivery.
+        """
+        return self._scripts.take_deliveries(target, _AT_A_TIME, _LEASE_MS, is_configured=is_configured)
 
     def get(self, delivery_id: str) -> Delivery | None:
         """Return a delivery; None when it has ended."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -136,42 +138,32 @@ def test_what_has_ended_already_is_delivered_and_changes_nothing(bench: Bench):
     assert _state(bench) == before
 
 
-def test_hosts_of_callbacks_are_forgotten_with_their_last_delivery(bench: Bench):
-    target = "callbacks:example.org:443"
-    deliveries = [[f"msg_{n}", target, {"body": "{}", "job_id": "job", "label": "callbacks"}] for n in range(2)]
+@pytest.mark.parametrize("outcome", ["delivered", "given-up"])
+@pytest.mark.parametrize(
+    ("target", "label", "is_kept"),
+    [("one", "one", True), ("former", "former", False), ("callbacks:example.org:443", "callbacks", False)],
+)
+def test_only_receivers_of_the_file_are_remembered_when_nothing_more_waits(
+    bench: Bench, target: str, label: str, outcome: str, *, is_kept: bool
+):
+    outbox = Outbox(bench.client, bench.scripts, PREFIX)
+    deliveries = [[f"msg_{n}", target, {"body": "{}", "job_id": "job", "label": label}] for n in range(2)]
     assert bench.scripts.dispatch_webhooks("", "1-0-1", deliveries)
-    outbox = Outbox(bench.client, bench.scripts, PREFIX)
-    first, second = _take(outbox, target)
-    outbox.end(first)
-    assert outbox.targets() == [target]
-    outbox.end(second, "it answered 500")
-    assert outbox.targets() == [target]
-    assert outbox.end(second) == "delivered"
-    assert outbox.targets() == []
-    assert not list(bench.client.scan_iter(f"{PREFIX}webhook_state:*"))
+    dispatcher, _ = _dispatcher(bench, receivers={"one": Receiver("one", "https://example.org", "")})
+    dispatcher.publish_due()
+    assert [outbox.end(f"msg_{n}", "it answered 500") for n in range(2)] == ["again", "again"]
+    for number in range(2):
+        dispatcher.publish_due()
+        assert outbox.targets() == [target]
+        assert bench.client.hget(f"{PREFIX}webhook_state:{target}", "last_error") == b"it answered 500"
+        bench.client.hset(f"{PREFIX}webhook:msg_{number}", "created", "1")
+        assert outbox.end(f"msg_{number}", "" if outcome == "delivered" else "it answered 500") == outcome
+        bench.client.hset(f"{PREFIX}webhook_state:{target}", "last_error", "it answered 500")
+    dispatcher.publish_due()
+    assert outbox.targets() == ([target] if is_kept else [])
+    assert bench.client.exists(f"{PREFIX}webhook_state:{target}") == is_kept
     counted: Any = bench.client.hgetall(f"{PREFIX}metrics")
-    assert counted == {b"webhook callbacks delivered": b"2", b"webhook callbacks again": b"1"}
-
-
-def test_a_host_to_which_nothing_could_be_delivered_is_still_shown(bench: Bench):
-    target = "callbacks:example.org:443"
-    delivery = ["msg_0", target, {"body": "{}", "job_id": "job", "label": "callbacks"}]
-    assert bench.scripts.dispatch_webhooks("", "1-0-1", [delivery])
-    outbox = Outbox(bench.client, bench.scripts, PREFIX)
-    assert _take(outbox, target) == ["msg_0"]
-    bench.client.hset(f"{PREFIX}webhook:msg_0", "created", "1")
-    assert outbox.end("msg_0", "it answered 500") == "given-up"
-    assert outbox.targets() == [target]
-    assert bench.client.hget(f"{PREFIX}webhook_state:{target}", "last_error") == b"it answered 500"
-
-
-def test_a_receiver_of_the_file_is_remembered(bench: Bench):
-    labelled = [["msg_1", "one", {"body": "{}", "job_id": "job", "label": "one"}]]
-    assert bench.scripts.dispatch_webhooks("", "1-0-1", labelled)
-    outbox = Outbox(bench.client, bench.scripts, PREFIX)
-    outbox.end(*_take(outbox))
-    assert outbox.targets() == ["one"]
-    assert _state(bench)["failures"] == "0"
+    assert counted == {f"webhook {label} again".encode(): b"2", f"webhook {label} {outcome}".encode(): b"2"}
 
 
 def test_deliveries_go_out_in_their_order_and_again_after_their_lease(bench: Bench):
@@ -216,7 +208,13 @@ def test_events_are_made_into_deliveries_from_where_they_were_read(bench: Bench)
 
 
 def _dispatcher(
-    bench: Bench, *, silent_s: float = 0.0, log: Any = None, callbacks: bool = True, publish: Any = lambda *_: None
+    bench: Bench,
+    *,
+    silent_s: float = 0.0,
+    log: Any = None,
+    callbacks: bool = True,
+    publish: Any = lambda *_: None,
+    receivers: Mapping[str, Receiver] = MappingProxyType({}),
 ) -> tuple[Dispatcher, list[str]]:
     """One that ends when it has reported a state."""
     states: list[str] = []
@@ -227,7 +225,7 @@ def _dispatcher(
 
     outbox = Outbox(bench.client, bench.scripts, PREFIX)
     dispatcher = Dispatcher(
-        log or EventLog(bench.client, PREFIX), outbox, bench.scripts, {}, publish,
+        log or EventLog(bench.client, PREFIX), outbox, bench.scripts, receivers, publish,
         callbacks=callbacks, report_health=report, silent_s=lambda: silent_s,
     )  # fmt: skip
     return dispatcher, states

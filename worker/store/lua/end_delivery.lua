@@ -26,9 +26,4 @@ else
   redis.call('ZREM', due, id)
 end
 count('webhook ' .. (f[4] or target) .. ' ' .. outcome)
-if redis.call('EXISTS', due, P .. 'webhook_running:' .. target) == 0 and ARGV[2] == '1' and f[4] ~= target then
-  -- Nothing more waits for this host of callbacks: it is forgotten.
-  redis.call('SREM', P .. 'webhook_targets', target)
-  redis.call('DEL', state)
-end
 return outcome

@@ -1,10 +1,16 @@
--- Take deliveries that are due. ARGV: target, how many may be under way at a time, lease (ms). Returns {id, traceparent}
--- of each. -- While the target fails, one at a time is tried, and not before its pause is over.
+-- Take deliveries that are due. ARGV: target, how many may be under way at a time, lease (ms), '1' for a receiver that is configured.
+-- Returns {id, traceparent} of each. While the target fails, one at a time is tried, and not before its pause is over.
 allow_when_full()
 local due, running, state = P .. 'webhook_due:' .. ARGV[1], P .. 'webhook_running:' .. ARGV[1], P .. 'webhook_state:' .. ARGV[1]
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', running, '-inf', now)) do
   redis.call('ZREM', running, id)
   redis.call('ZADD', due, now, id)
+end
+-- How another target does, a host of callbacks or a former receiver, is forgotten when nothing more waits for it.
+if ARGV[4] ~= '1' and redis.call('EXISTS', due, running) == 0 then
+  redis.call('SREM', P .. 'webhook_targets', ARGV[1])
+  redis.call('DEL', state)
+  return {}
 end
 local f = redis.call('HMGET', state, 'failures', 'not_before')
 if (tonumber(f[2] or '') or 0) > now then return {} end
