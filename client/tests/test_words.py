@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from time import tzset
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from storage_api_client.cli.output import for_people, name_of, value_at, write
 from storage_api_client.cli.progress import Reporter, describe
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import MemberResult
+from storage_api_client.times import format_time, parse_since
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,18 @@ def test_records_are_written_as_they_are(capsys: pytest.CaptureFixture[str]) -> 
 
 _JOB = JobRecord(id="7")
 _RETRYABLE = Problem(title="T", status=503, code="backend-unavailable", detail="Away.", retryable=True)
+
+
+def test_times_are_those_of_whoever_reads_and_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "JST-9")
+    tzset()
+    try:
+        assert for_people("created_at", "2026-01-01T20:00:00.5Z") == "2026-01-02 05:00:00"
+        assert format_time(datetime(2026, 1, 2, 5)) == "2026-01-01T20:00:00Z"  # noqa: DTZ001 - local
+        assert parse_since("2026-01-02T00:00") == "2026-01-02T00:00:00Z"
+    finally:
+        monkeypatch.undo()
+        tzset()
 
 
 @pytest.mark.parametrize(
