@@ -1,35 +1,18 @@
-"""A Docker client that plays an engine, for what ``roll_out.sh`` does where no engine is.
+"""An engine that is played, for what ``roll_out.sh`` does where no engine is; see ``pretended_client`` for its client.
 
-``docker`` in the folder is a small program that hands what it was told to :class:`Engine`, which answers as Docker and
-Compose do: containers start, become healthy or crash, and go. Only what the script uses is there; anything else is an
-error. ``tests/deploy/test_engine.py`` does the same on a real engine.
+It answers as Docker and Compose do: containers start, become healthy or crash, and go. Only what the script uses is
+there; anything else is an error. ``tests/deploy/test_engine.py`` does the same on a real engine.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
-#: Costs a shell, not a Python: the script asks a hundred times.
-_CLIENT = """#!/bin/sh
-reply='{folder}'/reply.$$
-mkfifo "$reply"
-printf '%s\\0' $$ $# "$@" {variables} >'{folder}'/requests
-exec <"$reply"
-read -r code
-if [ "$code" = 0 ]; then cat; else cat >&2; fi
-rm "$reply"
-exit "$code"
-"""
-#: The variables that Compose gets from the shell.
-_VARIABLES = ("SAPI_VERSION", "SAPI_API_IMAGE", "SAPI_WORKER_IMAGE", "SAPI_LEASE")
 _PROJECT = "played"
+#: The file of servers that the proxy begins with.
+DOCKERS_NAMES = "whatever Docker's name server says"
 #: By service: the part whose image it runs.
 SERVICES = {"worker": "worker", "worker-list": "worker", "flower": "worker", "api": "api"}
 
@@ -67,6 +50,9 @@ class Engine:
         self.images = {f"storage-api/{part}:{version}": Image(version) for part in ("api", "worker")}
         self.dotenv = {"SAPI_VERSION": version}
         self.published = "8000"
+        #: With a proxy before the front ends, which publish no port then: which of them it was told to ask, each time
+        #: with the containers of front ends at that moment.
+        self.told: list[tuple[str, set[str]]] | None = None
         #: Which docker-compose.yml there is, and what the container of the service ``secrets`` was made from.
         self.files = "of 0.1.0"
         self.secrets = ("of 0.1.0", f"storage-api/worker:{version}")
@@ -159,6 +145,10 @@ class Engine:
                 output = "".join(f"{service}\n" for service in ("secrets", "redis", *SERVICES))
             case ["config"]:
                 output = self._rendered(environment)
+            case ["ps", "--quiet", "proxy"]:
+                output = "" if self.told is None else "the proxy\n"
+            case ["exec", "-T", "proxy", "cat", _]:
+                output = f"{DOCKERS_NAMES}\n"
             case ["ps", "--quiet", service]:
                 output = "".join(f"{name}\n" for name in self._of(service))
             case ["exec", "-T", "redis", "cat", _]:
@@ -169,6 +159,9 @@ class Engine:
 
     def _compose_change(self, words: list[str], environment: dict[str, str]) -> str | None:
         match words:
+            case ["exec", "-T", "proxy", "sh", "-c", _, servers] if self.told is not None:
+                self.told.append((servers, set(self._of("api"))))
+                return ""
             case ["run", "--detach", "--no-deps", service]:
                 made = self._create(service, environment)
                 made.oneoff = True
@@ -192,7 +185,7 @@ class Engine:
         lines = [f"name: {_PROJECT}", "services:", "  secrets:", f"    image: {_image_of('worker', environment)}"]
         for service, part in SERVICES.items():
             lines += [f"  {service}:", "    deploy:", "      replicas: 1", f"    image: {_image_of(part, environment)}"]
-            if service == "api":
+            if service == "api" and self.published:
                 lines += ["    ports:", "      - target: 8000", f'        published: "{self.published}"']
         return "\n".join([*lines, "networks:", "  queue:", "    internal: true", ""])
 
@@ -220,6 +213,8 @@ class Engine:
             return container.service
         if form == "{{.Image}}":
             return f"sha256:{self._image(container.image).release}"
+        if ".NetworkSettings.Networks" in form:
+            return f"{_PROJECT}_queue 10.0.0.{name.rpartition('-')[2]}\n{_PROJECT}_front {address_of(name)}\n"
         if not form.startswith("{{.State.Status}}"):
             raise Refused(f"not here: {form}")
         seen = container.state
@@ -250,49 +245,13 @@ class Engine:
         del self.containers[name]
 
 
+def address_of(container: str) -> str:
+    """A container's address where the proxy is."""
+    return f"10.1.0.{container.rpartition('-')[2]}"
+
+
 def _image_of(part: str, environment: dict[str, str]) -> str:
     return environment.get(f"SAPI_{part.upper()}_IMAGE") or f"storage-api/{part}:{environment['SAPI_VERSION']}"
-
-
-def _serve(engine: Engine, folder: Path, requests: int) -> None:
-    """Answer one request after the other, until one says that it is over."""
-    with os.fdopen(requests, "rb") as stream:
-        words = _words(stream)
-        for process in words:
-            if process == "over":
-                return
-            command = [next(words) for _ in range(int(next(words)))]
-            variables = dict(zip(_VARIABLES, (next(words) for _ in _VARIABLES), strict=True))
-            code, text = engine.answer(command, {name: value for name, value in variables.items() if value})
-            (folder / f"reply.{process}").write_text(f"{code}\n{text}", "utf-8")
-
-
-def _words(stream: BinaryIO) -> Iterator[str]:
-    rest = b""
-    while True:
-        *whole, rest = (rest + os.read(stream.fileno(), 65536)).split(b"\0")
-        yield from (word.decode() for word in whole)
-
-
-@contextmanager
-def client_of(engine: Engine, folder: Path) -> Iterator[dict[str, str]]:
-    """The environment in which ``docker`` is the client of this engine."""
-    client = folder / "docker"
-    variables = " ".join(f'"${{{name}-}}"' for name in _VARIABLES)
-    client.write_text(_CLIENT.format(folder=folder, variables=variables), "utf-8")
-    client.chmod(0o755)
-    os.mkfifo(folder / "requests")
-    # Open for writing too, so that it does not end with a client.
-    requests = os.open(folder / "requests", os.O_RDWR)
-    server = threading.Thread(target=_serve, args=(engine, folder, os.dup(requests)))
-    server.start()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
-    try:
-        yield kept | {"PATH": f"{folder}:{os.environ['PATH']}", "ROLL_OUT_WATCH_S": "0"}
-    finally:
-        os.write(requests, b"over\0")
-        server.join()
-        os.close(requests)
 
 
 def built(commands: Sequence[list[str]]) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import subprocess
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.pretended_engine import SERVICES, Container, Engine, Image, built, client_of
+from tests.deploy.pretended_client import client_of
+from tests.deploy.pretended_engine import DOCKERS_NAMES, SERVICES, Container, Engine, Image, address_of, built
 from tests.deploy.stack import ROOT
 
 RollOut = Callable[..., subprocess.CompletedProcess[str]]
@@ -71,11 +73,12 @@ def test_a_release_and_the_way_back(engine: Engine, roll_out: RollOut) -> None:
     assert engine.fewest["worker"] == engine.fewest["worker-list"] == 1
 
 
-@pytest.mark.parametrize(("published", "gap"), [("8000", True), ("8000-8001", False)])
+@pytest.mark.parametrize(("published", "gap"), [("8000", True), ("8000-8001", False), ("", False)])
 def test_a_front_end_with_room_beside_it_leaves_no_gap(
     engine: Engine, roll_out: RollOut, published: str, gap: bool
 ) -> None:
     engine.published = published
+    engine.told = None if published else []
     done = roll_out("0.2.0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert ("no front end answers" in done.stdout) is gap
@@ -83,6 +86,17 @@ def test_a_front_end_with_room_beside_it_leaves_no_gap(
     # A new front end may record jobs that an old worker does not know.
     started = [words[-1] for words in engine.commands if "--scale" in words]
     assert max(started.index(name) for name in ("worker", "worker-list")) < started.index("api")
+    if engine.told is not None:
+        _check_proxy(engine, engine.told)
+
+
+def _check_proxy(engine: Engine, told: list[tuple[str, set[str]]]) -> None:
+    """It asks the new front ends alone while the old ones end, and whatever Docker says before and after."""
+    new = {name for name in engine.versions() if engine.containers[name].service == "api"}
+    (servers, beside), at_the_end = told
+    assert re.findall(r"server (\S+);", servers) == [f"{address_of(name)}:8000" for name in new]
+    assert new < beside
+    assert at_the_end == (DOCKERS_NAMES, new)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +133,12 @@ def test_what_does_not_become_ready_changes_nothing(
 def test_what_ended_once_and_is_well_at_the_moment_is_not_ready(engine: Engine, roll_out: RollOut) -> None:
     image, before = engine.images["storage-api/worker:0.2.0"], dict(engine.containers)
     image.crashing, image.crashed = frozenset({"worker-list"}), "running/healthy/1"
+    engine.told = []
     done = roll_out("0.2.0")
     assert (done.returncode, engine.containers) == (1, before)
     assert "last words of worker-list" in done.stdout
+    # Also where a rollout before was killed when it had told the proxy of its own front ends.
+    assert [servers for servers, _ in engine.told] == [DOCKERS_NAMES]
 
 
 def test_a_release_may_bring_another_docker_compose_file(engine: Engine, roll_out: RollOut) -> None:
