@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from deploy.dev import advice
 from deploy.dev.advice import about_processes, about_service
 from deploy.dev.embedded_redis import free_port
 from deploy.dev.readiness import answers, ready_state
+from deploy.dev.state import DevServerError
 
 WELL: dict[str, Any] = {
     "status": "ready",
@@ -103,3 +107,18 @@ def test_a_service_that_is_not_ready_says_so_itself(
 def test_where_nothing_listens_there_is_no_answer() -> None:
     port = free_port()
     assert (ready_state(port), answers(port, "/readyz")) == (None, False)
+
+
+def test_the_lines_of_a_job_are_those_of_all_programs_in_the_order_of_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advice, "DEV_DIR", tmp_path)
+    (tmp_path / "logs").mkdir()
+    # supervisord puts a number to a log that was full.
+    for name, second in (("api.log", 3), ("api.log.1", 1), ("worker1.log", 2)):
+        lines = [f'{{"job_id": "{job}", "timestamp": "2026-01-01T00:00:0{second}Z"}}' for job in ("a-job", "other")]
+        (tmp_path / "logs" / name).write_text("\n".join(lines))
+    assert [re.findall(r"0(\d)Z", line) for line in advice.log_lines(" A-JOB ")] == [["1"], ["2"], ["3"]]
+    for nobody in ("", "no-such-job"):
+        with pytest.raises(DevServerError, match="names the job"):
+            advice.log_lines(nobody)

@@ -65,6 +65,8 @@ def test_the_configuration_is_one_that_workers_accept(server: Server) -> None:
     # An accepted job is on the disk before its client learns its id.
     observer = Redis("127.0.0.1", port=server.port, username="observer", password="observer", decode_responses=True)
     assert observer.config_get("append*")["appendfsync"] == "always"
+    # No snapshots beside it: one that fails would make the server refuse all writes.
+    assert observer.config_get("save") == {"save": ""}
 
 
 def test_nobody_gets_in_without_a_password(server: Server) -> None:
