@@ -159,7 +159,8 @@ class DevServer:
 
     def _queues(self) -> dict[str, list[str]]:
         """By node: the queues it is to serve."""
-        served = set(filter(None, self.environ.get("SAPI_SUBSYSTEMS", "").split(","))) or set(self.backends.subsystems)
+        named = {name.strip() for name in self.environ.get("SAPI_SUBSYSTEMS", "").split(",")} - {""}
+        served = named or set(self.backends.subsystems)
         return {
             node: [f"{name}.{queue_class}" for name in served for queue_class in queue_classes.split(",")]
             for node, queue_classes in NODES.items()
