@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.worker.bench import PREFIX, Bench
+from worker.jobs.idempotency import IdempotencyKeys
 from worker.store.results import SubmitOutcome
 
 
@@ -33,3 +34,10 @@ def test_only_reads_count_as_questions_to_the_storage_system(bench: Bench):
     (counter,) = bench.client.scan_iter(f"{PREFIX}reads_of:*")
     # It counts for the whole minute.
     assert 40 < bench.client.ttl(counter) <= 60
+
+
+def test_of_two_requests_with_one_key_for_many_jobs_the_first_chooses(bench: Bench):
+    keys = IdempotencyKeys(bench.client, bench.settings)
+    first, second = (keys.freeze("ann:key", request_hash, [request_hash]) for request_hash in ("one", "two"))
+    assert (first.request_hash, first.choice) == ("one", ["one"])
+    assert second == first == keys.find("ann:key")

@@ -60,6 +60,24 @@ def _worker(bench: Bench, points: Callable[[str], None]) -> Node:
     return bench.node(backend, CountedScripts(bench.scripts, points))
 
 
+def test_a_worker_discards_nothing_of_a_batch_that_a_front_end_prepares(bench: Bench):
+    preparing = f"{PREFIX}batches_preparing"
+    seen: list[int] = []
+
+    def look(_point: str) -> None:
+        """The maintenance loop looks, five seconds after the last step."""
+        under_way: Any = bench.client.zrange(preparing, 0, -1)
+        for batch_id in under_way:
+            bench.client.zadd(preparing, {batch_id: (bench.client.time()[0] - 5) * 1000})
+        seen.append(bench.client.zcard(preparing))
+        bench.batches.discard_abandoned()
+
+    outcome, batch_id, _ = _front_end(bench, look).accept(bench.new_batch(_creations(bench, 120)))
+    assert outcome is SubmitOutcome.NEW
+    assert len(bench.members(batch_id)) == 120
+    assert max(seen) == 1
+
+
 def _tidy(bench: Bench) -> None:
     """Time passes, and a worker looks after batches that were left."""
     preparing: Any = bench.client.zrange(f"{PREFIX}batches_preparing", 0, -1)

@@ -74,3 +74,9 @@ def test_celery_s_lines_for_each_message_are_left_out(level: str, said: list[str
         assert [line["event"] for line in lines if line["logger"] == name] == said
     others = [line["event"] for line in lines if line["logger"] == "celery.worker"]
     assert others == (["INFO", *said] if level == "INFO" else said)
+
+
+def test_a_warning_of_a_library_is_a_line_as_well():
+    (line,) = logged("import warnings; warnings.warn('it changes', stacklevel=1)")
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+    assert "UserWarning: it changes" in line["event"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from tests.worker.webhooks.receiver import SECRET
 from worker import main as worker_process
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
+from worker.messaging.worker_loop import run_worker
 from worker.store.client import connect
 from worker.webhooks import main as webhook_process
 from worker.webhooks.settings import WebhookSettings
@@ -125,7 +128,8 @@ def test_a_worker_tests_its_connections_and_a_process_that_publishes_gives_up_so
         )
         assert front_end["max_retries"] == 1
         if url == redis_url:
-            assert {options["socket_timeout"] for options in (worker, front_end)} == {3}
+            for limit in ("socket_timeout", "socket_connect_timeout"):
+                assert (worker[limit], front_end[limit]) == (3, 3)
             assert (worker["health_check_interval"], worker["retry_on_timeout"]) == (5, True)
             assert "health_check_interval" not in front_end
         else:
@@ -148,6 +152,36 @@ def _signalled(part: Any, module: Any) -> None:
 
 
 @pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(("exitcode", "status"), [(None, 0), (0, 0), (70, 70)])
+def test_a_process_ends_with_the_status_that_celery_s_worker_has(exitcode: int | None, status: int):
+    celery: Any = SimpleNamespace(Worker=lambda **_: SimpleNamespace(start=lambda: None, exitcode=exitcode))
+    assert run_worker(celery, queues=["queue"], threads=1, hostname="node@host") == status
+
+
+_FLOWER_STARTS = """
+import os
+for variable, value in (("SAPI_BACKENDS", "x🌈Unknown"), ("SAPI_SESSION_LIFETIME", "1"), ("SAPI_REDIS_URL", "odd")):
+    os.environ[variable] = value
+    try:
+        import worker.flower.app
+    except SystemExit as end:
+        print(variable, end.code)
+    del os.environ[variable]
+"""
+
+
+def test_flower_that_is_configured_wrongly_says_so_in_a_line_and_does_not_start():
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
+    done = subprocess.run(
+        [sys.executable, "-c", _FLOWER_STARTS], env=environ | {"SAPI_DEBUG": "true"}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["SAPI_BACKENDS 2", "SAPI_SESSION_LIFETIME 2", "SAPI_REDIS_URL 2"], done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("flower cannot start: ") for line in lines)
+
+
 def test_celery_s_signals_start_and_end_a_worker(monkeypatch: pytest.MonkeyPatch):
     calls: list[str] = []
     part = SimpleNamespace(

@@ -78,6 +78,18 @@ def test_white_space_around_a_secret_in_a_file_is_left_away(tmp_path: Path, monk
         monkeypatch.delenv(variable)
 
 
+def test_a_file_in_the_folder_of_secrets_is_not_read_where_the_variable_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "redis_url").mkdir()
+    monkeypatch.setenv("SAPI_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("SAPI_REDIS_URL", "redis://127.0.0.1:6379/7")
+    assert load(Settings).redis_url.get_secret_value() == "redis://127.0.0.1:6379/7"
+    monkeypatch.delenv("SAPI_REDIS_URL")
+    with pytest.raises(BadSettings, match=r"^SAPI_SECRETS_DIR: cannot read .*redis_url"):
+        load(Settings)
+
+
 def test_a_copy_may_be_kept_no_longer_than_it_is_fresh():
     assert load(Settings, cache_fresh=60, cache_keep=60).cache_stale == 3600
 
