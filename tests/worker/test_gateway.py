@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -126,28 +127,34 @@ def test_the_state_of_each_storage_system_is_published_for_some_checks(bench: Be
     assert 60 < bench.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
 
 
-def test_every_storage_system_is_checked_also_while_redis_is_away():
+def test_every_storage_system_is_checked_also_while_redis_and_another_do_not_answer():
     checked: list[str] = []
+    is_over, answer = threading.Event(), threading.Event()
 
     class Checked:
         def __init__(self, name: str) -> None:
             self.name = name
 
         def check(self) -> dict[str, str]:
+            if self.name == "silent":
+                assert answer.wait(20)
             checked.append(self.name)
-            if len(checked) == 2:
+            if checked == ["one", "one", "silent"]:
                 monitor.stop()
+                is_over.set()
+            if len(checked) == 2:
+                answer.set()
             return {"status": "available", "code": "", "detail": ""}
 
     class Away:
         def set(self, *_: Any, **__: Any) -> None:
             raise redis.ConnectionError("away")
 
-    gateways: Any = {name: Checked(name) for name in ("one", "two")}
+    gateways: Any = {name: Checked(name) for name in ("silent", "one")}
     client: Any = Away()
     monitor = HealthMonitor(gateways, client, PREFIX, every_s=1)
-    monitor.run()
-    assert checked == ["one", "two"]
+    monitor.start()
+    assert is_over.wait(20)
 
 
 def test_it_is_opened_once_and_closed_with_its_worker(bench: Bench):

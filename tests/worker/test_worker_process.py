@@ -129,12 +129,13 @@ def test_each_slot_has_a_thread_and_messages_are_published_for_those_that_are_fr
 
 def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
     closed = list[str]()
-    threads = (runtime.lease_renewer, runtime.health_monitor, runtime.maintenance)
+    before = set(threading.enumerate())
     with runtime.gateways[SUBSYSTEM].session() as backend:
         monkeypatch.setattr(backend, "close", lambda: closed.append("backend"))
     monkeypatch.setattr(runtime.publisher, "close", lambda: closed.append("publisher"))
     runtime.start()
-    assert all(thread.is_alive() for thread in threads)
+    threads = [thread for thread in threading.enumerate() if thread not in before]
+    assert {"lease-renewer", f"health-monitor {SUBSYSTEM}", "maintenance"} <= {thread.name for thread in threads}
     runtime.stop()
     for thread in threads:
         thread.join(20)

@@ -18,6 +18,7 @@ from storage_backends.errors import BackendUnavailable, StorageError
 from worker.listings.repository import Listings
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.keys import Keys
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -126,13 +127,15 @@ def _health(status: str, code: str, detail: str) -> dict[str, str]:
     return {"status": status, "code": code, "detail": detail, "at": at}
 
 
-class HealthMonitor(threading.Thread):
-    """Checks every filer periodically, and publishes the result for readiness and the log."""
+class HealthMonitor:
+    """Checks every filer periodically, and publishes the result for readiness and the log.
+
+    Each is checked by a thread of its own, so that one that does not answer keeps no other from being checked in time.
+    """
 
     def __init__(
         self, gateways: dict[str, BackendGateway], client: redis.Redis, prefix: str, *, every_s: float = 30.0
     ) -> None:
-        super().__init__(name="health-monitor", daemon=True)
         self._gateways = gateways
         self._redis = client
         self._keys = Keys(prefix)
@@ -140,15 +143,20 @@ class HealthMonitor(threading.Thread):
         self._over = threading.Event()
         self._last: dict[str, str] = {}
 
+    def start(self) -> None:
+        """Start the threads."""
+        for name, gateway in self._gateways.items():
+            threading.Thread(target=self._watch, args=(gateway,), name=f"health-monitor {name}", daemon=True).start()
+
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._over.set()
 
-    def run(self) -> None:
+    @tracing.quiet()
+    def _watch(self, gateway: BackendGateway) -> None:
         while not self._over.is_set():
             started = time.monotonic()
-            for gateway in self._gateways.values():
-                self._check(gateway)
+            self._check(gateway)
             self._over.wait(max(1.0, self._every_s - (time.monotonic() - started)))
 
     def _check(self, gateway: BackendGateway) -> None:
