@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +28,7 @@ from worker.messaging.message_templates import MessageTemplates
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.telemetry import tracing
 
+_ROOT = Path(__file__).parents[2]
 _JOB_TRACE, _REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 _JOB = f"00-{_JOB_TRACE}-{_REQUEST_SPAN}-01"
 
@@ -172,3 +176,28 @@ def test_the_loops_of_a_process_make_no_spans_of_libraries():
     with tracing.quiet():
         assert not is_instrumentation_enabled()
     assert is_instrumentation_enabled()
+
+
+#: Sends the messages of jobs, each in the trace of its job.
+_TRACED_LOOPS = {"worker/messaging/publisher.py::_publish_all"}
+
+
+def _loops(file: Path) -> dict[str, list[str]]:
+    """What each thread of a module runs, with its decorators."""
+    tree = ast.parse(file.read_text("utf-8"))
+    targets = set(re.findall(r"threading\.Thread\(target=self\.(\w+)", ast.unparse(tree)))
+    return {
+        f"{file.relative_to(_ROOT)}::{method.name}": [ast.unparse(each) for each in method.decorator_list]
+        for kind in ast.walk(tree)
+        if isinstance(kind, ast.ClassDef)
+        for method in kind.body
+        if isinstance(method, ast.FunctionDef)
+        and method.name in ({*targets, "run"} if "threading.Thread" in map(ast.unparse, kind.bases) else targets)
+    }
+
+
+def test_every_loop_of_a_process_is_quiet():
+    """What Redis or a filer is asked by the clock belongs to nobody's request."""
+    loops = {name: marks for file in (_ROOT / "worker").rglob("*.py") for name, marks in _loops(file).items()}
+    assert len(loops) >= 8
+    assert {name for name, marks in loops.items() if "tracing.quiet()" not in marks} == _TRACED_LOOPS

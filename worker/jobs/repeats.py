@@ -20,6 +20,7 @@ import structlog
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.keys import Keys
 from worker.store.scripts import JobScripts
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -104,6 +105,7 @@ class HeldRequests:
             self._thread = threading.Thread(target=self._run, name="held-requests", daemon=True)
             self._thread.start()
 
+    @tracing.quiet()
     def _run(self) -> None:
         while not self._is_idle():
             time.sleep(_RENEW_EVERY_S)

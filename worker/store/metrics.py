@@ -19,6 +19,7 @@ import structlog
 
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.store.keys import Keys
+from worker.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +90,7 @@ class CounterBuffer:
                     self._thread = threading.Thread(target=self._run, name="metrics-flush", daemon=True)
                     self._thread.start()
 
+    @tracing.quiet()
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(self._every_s):
