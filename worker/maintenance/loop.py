@@ -81,7 +81,7 @@ class MaintenanceLoop(threading.Thread):
     def stop(self) -> None:
         """Stop the thread; the journals of reconciliations in progress hand them over."""
         self._over.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False)
 
     @tracing.quiet()
     def run(self) -> None:
