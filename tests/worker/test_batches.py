@@ -282,6 +282,14 @@ def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(bench: Bench):
         assert [status.job.subsystem for status in statuses] == [subsystem]
 
 
+def test_a_batch_needs_room_in_each_of_its_queues(bench: Bench):
+    bench.client.zadd(f"{PREFIX}queued:other.write", {str(number): number for number in range(1000)})
+    assert bench.settings.queue_limit == 1000
+    members = [*_creations(bench, 1), replace(bench.new("create_volume"), subsystem="other")]
+    for ordered in (members, members[::-1]):
+        assert bench.batches.accept(bench.new_batch(ordered))[0] is SubmitOutcome.FULL
+
+
 def test_what_is_forgotten_leaves_nothing_behind(bench: Bench, node: Node):
     batch_id = bench.accept_batch(*_creations(bench, 12), key="k")
     _run(bench, node, batch_id)
