@@ -58,6 +58,7 @@ READS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
     "job cancel 7": ("jobs.cancel", ("7",), {}),
     "job retry 7": ("jobs.retry", ("7",), {}),
     "batch retry 7": ("jobs.retry", ("7",), {}),
+    "batch show 7": ("jobs.list", (), {"batch": "7", "all": True}),
     "session end ann": ("end_sessions", ("ann",), {}),
 }
 CHANGES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {

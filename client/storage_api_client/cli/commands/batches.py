@@ -108,7 +108,7 @@ def show(state: State, id_: str) -> None:
     """Show the jobs of a batch, as they are."""
     with state.client() as api:
         state.note(f"Batch {id_} is {api.jobs.get(id_).state}.")
-        state.show(api.jobs.list(batch=id_), JOBS)
+        state.show(api.jobs.list(batch=id_, all=True), JOBS)
 
 
 @command(group, "wait")
