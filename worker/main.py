@@ -91,10 +91,11 @@ class Runtime:
     def begin_drain(self) -> None:
         """Begin to shut down: hand over at once what can be handed over."""
         self.drain.set()
-        self.maintenance.leave()
+        exit_after_drain()
         for lease in self.lease_renewer.leases():
             lease.drain()
-        exit_after_drain()
+        # Last: it waits for Redis.
+        self.maintenance.leave()
 
     def stop(self) -> None:
         """Wait until no job runs, and stop the threads."""

@@ -198,6 +198,34 @@ def test_the_loop_outlives_every_error(
     assert (seen, turns.health) == ([0, 1, 2], health)
 
 
+def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    turns = Turns(bench)
+    job_id = bench.accept("create_volume")
+    bench.publisher.take()
+    bench.client.zadd(f"{PREFIX}expiring", {"gone": 1})
+    recovered: list[str] = []
+
+    def recover(subsystem: str, error: Exception) -> None:
+        if subsystem == "odd":
+            raise error
+        recovered.append(subsystem)
+
+    def mistaken() -> None:
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(turns.loop, "_subsystems", ["odd", SUBSYSTEM])
+    monkeypatch.setattr(turns.loop, "_tasks", [mistaken, *turns.loop._tasks])
+    monkeypatch.setattr(turns.loop, "recover", lambda subsystem: recover(subsystem, redis.ConnectionError("away")))
+    with pytest.raises(redis.ConnectionError):
+        turns.loop._turn(0)
+    assert (recovered, turns.task_turns) == ([], [])
+    monkeypatch.setattr(turns.loop, "recover", lambda subsystem: recover(subsystem, redis.ResponseError("WRONGTYPE")))
+    turns.loop._turn(0)
+    assert (recovered, turns.task_turns) == ([SUBSYSTEM], [1])
+    assert [message.job_id for message in bench.publisher.take()] == [job_id]
+    assert not bench.client.exists(f"{PREFIX}expiring")
+
+
 def test_listings_are_refreshed_by_whichever_worker_looks_first(bench: Bench):
     names = [SUBSYSTEM, "other"]
     settings = load(type(bench.settings), SAPI_DEBUG=True, refresh_interval=60)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import redis
 
 from storage_backends.base import StorageBackend
 from storage_backends.configuration.subsystems import Subsystem, Subsystems
@@ -234,6 +235,24 @@ def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs
     assert bench.client.zrange(f"{PREFIX}workers:{SUBSYSTEM}.write", 0, -1) == []
     assert bench.client.zrange(f"{PREFIX}draining", 0, -1) == [b"test@host"]
     assert limits == [1]
+
+
+def test_a_worker_that_may_not_record_that_it_shuts_down_wakes_its_jobs_and_ends_all_the_same(
+    bench: Bench, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    def denied() -> None:
+        raise redis.exceptions.NoPermissionError
+
+    limits = list[int]()
+    monkeypatch.setattr("worker.main.exit_after_drain", lambda: limits.append(1))
+    monkeypatch.setattr(runtime.maintenance, "leave", denied)
+    lease = runtime.runner._claims.claim(bench.accept("get_volume"))
+    assert isinstance(lease, Lease)
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        runtime.begin_drain()
+    assert (lease._wake.is_set(), limits) == (True, [1])
+    with pytest.raises(ShuttingDown):
+        lease.checkpoint()
 
 
 def test_a_worker_serves_the_storage_systems_that_it_is_given(bench: Bench):

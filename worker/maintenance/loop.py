@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 
@@ -100,13 +101,21 @@ class MaintenanceLoop(threading.Thread):
     def _turn(self, turn: int) -> None:
         if turn % _HEARTBEAT_EVERY == 0:
             self._report_health(health_report.OK if self._beat() else health_report.CONSUMER_SILENT)
-        for subsystem in self._subsystems:
-            self.recover(subsystem)
-        self._publish_runnable()
+        steps: list[Callable[[], object]] = [partial(self.recover, subsystem) for subsystem in self._subsystems]
+        steps.append(self._publish_runnable)
         if turn % _PURGE_EVERY == 0:
-            self._purge()
-        for task in self._tasks:
-            task()
+            steps.append(self._purge)
+        for step in (*steps, *self._tasks):
+            self._carry_out(step)
+
+    def _carry_out(self, step: Callable[[], object]) -> None:
+        """Carry out one step: a mistake in it keeps no other from being carried out, which Redis's absence does."""
+        try:
+            step()
+        except REDIS_UNAVAILABLE:
+            raise
+        except Exception:
+            log.exception("maintenance.failed")
 
     def _beat(self) -> bool:
         """Record that this worker is online, or that it shuts down; return whether it is healthy."""
