@@ -126,9 +126,20 @@ class TestStored:
         renewed, sent, _ = run(credentials.renew())
         assert (renewed, sent) == (True, [])
         assert run(credentials.headers())[0] == {"Authorization": "Bearer theirs"}
-        # Of another kind: whoever signed in anew with a password has no token.
-        file.store({**ENTRY, "kind": "basic"})
+
+    def test_who_has_signed_in_otherwise_meanwhile_stays_so(self, tmp_path: Path) -> None:
+        credentials, file = self.stored(tmp_path)
+        other = {**ENTRY, "kind": "basic", "user": "bob"}
+        file.store(other)
         assert run(credentials.renew(), answer(200, NEW))[0] is True
+        assert run(credentials.headers())[0] == {"Authorization": "Bearer new"}
+        assert file.find("p", "u") == other
+
+    def test_who_has_signed_out_meanwhile_stays_so(self, tmp_path: Path) -> None:
+        credentials, file = self.stored(tmp_path)
+        assert file.forget("p", "u")
+        assert run(credentials.renew())[::2] == (False, [])
+        assert file.find("p", "u") is None
 
     def test_the_lock_is_given_back(self, tmp_path: Path) -> None:
         credentials, _ = self.stored(tmp_path)

@@ -45,27 +45,29 @@ class _Renewed:
         return self._signed()
 
     def renew(self) -> Flow[bool]:
-        """Renew the credentials; False when they cannot be."""
+        """Renew the credentials; False when they cannot be, or somebody has signed out meanwhile.
+
+        What was stored by signing in otherwise meanwhile stays stored.
+        """
         lock = yield from _locked(self._file)
         try:
-            if self._renewed_elsewhere():
+            stored = self._file.find(str(self._entry["profile"]), str(self._entry["url"]))
+            if stored is None:
+                return False
+            if stored != self._entry and stored.get("kind") == self._entry["kind"]:
+                self._entry = stored
                 return True
             new = yield from self._renewal()
             if new is None:
                 return False
+            is_ours = stored == self._entry
             self._entry = {**self._entry, **new}
-            self._file.store(self._entry)
+            if is_ours:
+                self._file.store(self._entry)
             return True
         finally:
             if lock is not None:
                 os.close(lock)
-
-    def _renewed_elsewhere(self) -> bool:
-        stored = self._file.find(str(self._entry["profile"]), str(self._entry["url"]))
-        if stored is None or stored == self._entry or stored.get("kind") != self._entry["kind"]:
-            return False
-        self._entry = stored
-        return True
 
     def _signed(self) -> Mapping[str, str]:
         raise NotImplementedError
