@@ -13,12 +13,9 @@ import pytest
 
 from deploy.dev import advice
 from deploy.dev.advice import about_processes, about_service
-from deploy.dev.devserver import DevServer
 from deploy.dev.embedded_redis import free_port
-from deploy.dev.environment import Backends, Ports
-from deploy.dev.programs import NODES
 from deploy.dev.readiness import answers, ready_state
-from deploy.dev.state import DevServerError, State
+from deploy.dev.state import DevServerError
 
 WELL: dict[str, Any] = {
     "status": "ready",
@@ -125,15 +122,3 @@ def test_the_lines_of_a_job_are_those_of_all_programs_in_the_order_of_time(
     for nobody in ("", "no-such-job"):
         with pytest.raises(DevServerError, match="names the job"):
             advice.log_lines(nobody)
-
-
-@pytest.mark.parametrize(
-    ("named", "served"), [({}, {"dummy", "slow"}), ({"SAPI_SUBSYSTEMS": ""}, {"dummy", "slow"}),
-                          ({"SAPI_SUBSYSTEMS": " slow , "}, {"slow"})],
-)  # fmt: skip
-def test_the_queues_that_are_awaited_are_those_that_workers_serve(named: dict[str, str], served: set[str]) -> None:
-    server = DevServer(Ports(8000, 5555), Backends.read(named), named, State(0, "", "", ""))
-    awaited = server._queues()
-    assert awaited.keys() == NODES.keys()
-    for queues in awaited.values():
-        assert sorted(queues) == sorted(f"{name}.{queue}" for name in served for queue in ("write", "read", "list"))

@@ -1,0 +1,59 @@
+"""What a start of the development server begins and waits for, and what it leaves when it fails."""
+
+from __future__ import annotations
+
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+from deploy.dev import devserver, supervision
+from deploy.dev.devserver import DevServer
+from deploy.dev.embedded_redis import free_port
+from deploy.dev.environment import Backends, Ports
+from deploy.dev.programs import NODES, programs
+from deploy.dev.state import DevServerError, State
+
+
+@pytest.mark.parametrize(
+    ("named", "served"), [({}, {"dummy", "slow"}), ({"SAPI_SUBSYSTEMS": ""}, {"dummy", "slow"}),
+                          ({"SAPI_SUBSYSTEMS": " slow , "}, {"slow"})],
+)  # fmt: skip
+def test_the_queues_that_are_awaited_are_those_that_workers_serve(named: dict[str, str], served: set[str]) -> None:
+    server = DevServer(Ports(8000, 5555), Backends.read(named), named, State(0, "", "", ""))
+    awaited = server._queues()
+    assert awaited.keys() == NODES.keys()
+    for queues in awaited.values():
+        assert sorted(queues) == sorted(f"{name}.{queue}" for name in served for queue in ("write", "read", "list"))
+
+
+@pytest.mark.parametrize("error", [DevServerError("it does not come up"), KeyboardInterrupt()])
+def test_a_start_that_fails_leaves_nothing_running(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_server: DevServer, _redis: object) -> None:
+        raise error
+
+    stops = list[str]()
+    monkeypatch.setattr(DevServer, "_launch", fail)
+    monkeypatch.setattr(DevServer, "embedded_redis", lambda _server: None)
+    monkeypatch.setattr(devserver, "end_leftovers", lambda: 0)
+    monkeypatch.setattr(devserver, "stop_everything", lambda: stops.append("stopped"))
+    server = DevServer(Ports(free_port(), free_port()), Backends.read({}), {}, State(0, "", "", "/none/such.sock"))
+    with pytest.raises(type(error)):
+        server.start()
+    assert stops == ["stopped"]
+
+
+def test_what_dies_is_started_again_and_leaves_no_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "CONFIG", tmp_path / "supervisord.conf")
+    started = programs(Ports(8000, 5555, api_processes=2), None, sends_webhooks=True)
+    supervision.write_config(started, "/run/supervisor.sock")
+    config = RawConfigParser()
+    config.read(tmp_path / "supervisord.conf")
+    assert [program.name for program in started] == ["api", *NODES, "webhooks", "flower"]
+    for program in started:
+        section = config[f"program:{program.name}"]
+        # A child that outlived a killed parent would keep its port.
+        assert (section["autorestart"], section["killasgroup"]) == ("true", "true")
+        assert int(section["startretries"]) > 1000
+    # One process of several: the others go on.
+    assert "--respawn-failed-workers" in config["program:api"]["command"].split()
