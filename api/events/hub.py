@@ -208,7 +208,7 @@ class EventHub:
         while events:
             written += [LiveEvent(event) for event in events]
             for live in written[-len(events) :]:
-                # Before it is asked for.
+                # In advance: streams then only copy it.
                 live.text()
             if len(events) < _READ_AT_ONCE or len(written) >= _READ_BEFORE_WAKING:
                 break

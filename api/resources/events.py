@@ -97,7 +97,7 @@ def _scope_check(query: Mapping[str, Any]) -> Callable[[], JobScope | None]:
             return None
         return scope_of(who, query) if who.signed_in else None
 
-    # The request's own context is gone by the time that its answer is sent. Each call has a new `g`: who it is is found
-    # out anew.
+    # The request's own context is gone by the time that its answer is sent. Each call has a new `g`, so that the user
+    # is looked up again.
     in_context: Callable[[], JobScope | None] = copy_current_request_context(check)
     return in_context

@@ -170,12 +170,21 @@ def test_a_service_that_is_killed_while_it_is_waited_for(cli, stack, api, name):
 
 
 def test_of_several_the_worst():
-    assert worst([ExitStatus.DONE, ExitStatus.STILL_RUNNING, ExitStatus.FAILED, ExitStatus.NOT_FOUND]) is ExitStatus.FAILED
+    assert (
+        worst([ExitStatus.DONE, ExitStatus.STILL_RUNNING, ExitStatus.FAILED, ExitStatus.NOT_FOUND]) is ExitStatus.FAILED
+    )
     assert worst([]) is ExitStatus.DONE
 
 
 def test_what_may_go_otherwise_later_is_less_bad():
-    order = [ExitStatus.INTERRUPTED, ExitStatus.UNKNOWN, ExitStatus.FAILED, ExitStatus.USAGE, ExitStatus.NOT_AUTHORISED, ExitStatus.NOT_FOUND]
+    order = [
+        ExitStatus.INTERRUPTED,
+        ExitStatus.UNKNOWN,
+        ExitStatus.FAILED,
+        ExitStatus.USAGE,
+        ExitStatus.NOT_AUTHORISED,
+        ExitStatus.NOT_FOUND,
+    ]
     order += [ExitStatus.UNAVAILABLE, ExitStatus.STILL_RUNNING, ExitStatus.DONE]
     assert set(order) == set(ExitStatus)
     assert [worst([less, worse]) for worse, less in pairwise(order)] == order[:-1]

@@ -50,9 +50,9 @@ class Engine:
         self.images = {f"storage-api/{part}:{version}": Image(version) for part in ("api", "worker")}
         self.dotenv = {"SAPI_VERSION": version}
         self.published = "8000"
-        #: With a proxy before the front ends, which publish no port then: which of them it was told to ask, each time
-        #: with the containers of front ends at that moment.
-        self.told: list[tuple[str, set[str]]] | None = None
+        #: With a proxy before the front ends, which publish no port: the servers that it was set to each time, with
+        #: the containers of front ends at that moment.
+        self.proxy_updates: list[tuple[str, set[str]]] | None = None
         #: Which docker-compose.yml there is, and what the container of the service ``secrets`` was made from.
         self.files = "of 0.1.0"
         self.secrets = ("of 0.1.0", f"storage-api/worker:{version}")
@@ -146,7 +146,7 @@ class Engine:
             case ["config"]:
                 output = self._rendered(environment)
             case ["ps", "--quiet", "proxy"]:
-                output = "" if self.told is None else "the proxy\n"
+                output = "" if self.proxy_updates is None else "the proxy\n"
             case ["exec", "-T", "proxy", "cat", _]:
                 output = f"{DOCKERS_NAMES}\n"
             case ["ps", "--quiet", service]:
@@ -159,8 +159,8 @@ class Engine:
 
     def _compose_change(self, words: list[str], environment: dict[str, str]) -> str | None:
         match words:
-            case ["exec", "-T", "proxy", "sh", "-c", _, servers] if self.told is not None:
-                self.told.append((servers, set(self._of("api"))))
+            case ["exec", "-T", "proxy", "sh", "-c", _, servers] if self.proxy_updates is not None:
+                self.proxy_updates.append((servers, set(self._of("api"))))
                 return ""
             case ["run", "--detach", "--no-deps", service]:
                 made = self._create(service, environment)

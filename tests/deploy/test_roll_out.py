@@ -78,7 +78,7 @@ def test_a_front_end_with_room_beside_it_leaves_no_gap(
     engine: Engine, roll_out: RollOut, published: str, gap: bool
 ) -> None:
     engine.published = published
-    engine.told = None if published else []
+    engine.proxy_updates = None if published else []
     done = roll_out("0.2.0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert ("no front end answers" in done.stdout) is gap
@@ -86,14 +86,14 @@ def test_a_front_end_with_room_beside_it_leaves_no_gap(
     # A new front end may record jobs that an old worker does not know.
     started = [words[-1] for words in engine.commands if "--scale" in words]
     assert max(started.index(name) for name in ("worker", "worker-list")) < started.index("api")
-    if engine.told is not None:
-        _check_proxy(engine, engine.told)
+    if engine.proxy_updates is not None:
+        _check_proxy(engine, engine.proxy_updates)
 
 
-def _check_proxy(engine: Engine, told: list[tuple[str, set[str]]]) -> None:
+def _check_proxy(engine: Engine, updates: list[tuple[str, set[str]]]) -> None:
     """It asks the new front ends alone while the old ones end, and whatever Docker says before and after."""
     new = {name for name in engine.versions() if engine.containers[name].service == "api"}
-    (servers, beside), at_the_end = told
+    (servers, beside), at_the_end = updates
     assert re.findall(r"server (\S+);", servers) == [f"{address_of(name)}:8000" for name in new]
     assert new < beside
     assert at_the_end == (DOCKERS_NAMES, new)
@@ -133,12 +133,12 @@ def test_what_does_not_become_ready_changes_nothing(
 def test_what_ended_once_and_is_well_at_the_moment_is_not_ready(engine: Engine, roll_out: RollOut) -> None:
     image, before = engine.images["storage-api/worker:0.2.0"], dict(engine.containers)
     image.crashing, image.crashed = frozenset({"worker-list"}), "running/healthy/1"
-    engine.told = []
+    engine.proxy_updates = []
     done = roll_out("0.2.0")
     assert (done.returncode, engine.containers) == (1, before)
     assert "last words of worker-list" in done.stdout
-    # Also where a rollout before was killed when it had told the proxy of its own front ends.
-    assert [servers for servers, _ in engine.told] == [DOCKERS_NAMES]
+    # Also where a rollout before was killed after it had set the proxy to its own front ends.
+    assert [servers for servers, _ in engine.proxy_updates] == [DOCKERS_NAMES]
 
 
 def test_a_release_may_bring_another_docker_compose_file(engine: Engine, roll_out: RollOut) -> None:

@@ -83,7 +83,7 @@
     timer = setTimeout(() => refresh(true), Math.min(base * 2 ** failures, LONGEST_MS));
   }
 
-  // What happens while the page is on its way may not be in it yet: it is asked for once more.
+  // What happens during a request may not be in its response yet: the page is requested once more.
   function soon() {
     if (busy) { again = true; return; }
     clearTimeout(timer);
