@@ -65,7 +65,7 @@ class FairQueue:
                 waiters.remove(waiter)
                 if not (again or waiters):
                     del self._waiting[sender]
-        if waiter.granted and waiter.cooldown_s and time.monotonic() - began_s < self._cooldown_within_s:
+        if waiter.cooldown_s and time.monotonic() - began_s < self._cooldown_within_s:
             self._sleep(waiter.cooldown_s)
         return waiter.granted
 
