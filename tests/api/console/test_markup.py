@@ -177,7 +177,8 @@ def test_what_may_work_in_a_moment_can_be_tried_again_where_that_is_a_page(
 def test_signing_in_leads_to_a_page_also_from_a_form_that_was_sent(front: Front, path: str, following: str) -> None:
     answer = front.stranger().post(path, data={"name": "x"})
     assert answer.status_code == 401
-    assert f'href="/login?next={following}"' in answer.text
+    # In the frame and below the refusal.
+    assert re.findall(r'href="/login\?next=([^"]*)"', answer.text) == [following] * 2
 
 
 def test_a_form_that_broke_off_is_not_acted_upon(front: Front, client: FlaskClient, filled: str) -> None:
@@ -204,3 +205,26 @@ def test_a_volume_that_uses_most_is_not_drawn_as_a_full_one(client: FlaskClient,
     largest = client.get("/console/filer/capacity").text.partition('id="largest-head"')[2]
     assert 'width="100.0" height="8"' in largest
     assert (largest.count('class="bar"') > 5, 'class="bar full"' in largest) == (True, False)
+
+
+def test_a_policy_is_not_deleted_by_a_form_without_its_name(client: FlaskClient, filled: str) -> None:
+    path = "/console/filer/policy-actions/delete/default"
+    answers = [client.post(path, data=fields).status_code for fields in ({}, {"confirm": ""}, {"confirm": "default"})]
+    assert answers == [422, 422, 303]
+
+
+def test_a_choice_offers_each_value_once(client: FlaskClient, filled: str) -> None:
+    choices = re.findall(r"<select.*?</select>", client.get(_CHANGE).text, re.DOTALL)
+    assert len(choices) > 4
+    for choice in choices:
+        values = re.findall(r'<option value="([^"]*)"', choice)
+        assert len(values) == len(set(values)) > 1, choice
+
+
+def test_no_more_jobs_are_named_than_one_request_takes(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.console.bulk_actions._MOST_JOBS", 2)
+    for name in ("a", "b", "c"):
+        accepted(client.post(f"/v4/filer/volumes/{name}"))
+    page = client.get("/console/job-actions/cancel?state=queued").text
+    assert "<h1>Cancel 2 jobs</h1>" in page
+    assert "at most 2 at a time" in page
