@@ -61,7 +61,11 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
             status=503,
             headers={**result.headers, "Retry-After": _RETRY_AFTER},
         )
-    return with_headers(result, _rendered(result, g.v3_mask))
+    response = with_headers(result, _rendered(result, g.v3_mask))
+    # Nor may a cache of the client's serve an older copy.
+    fresh_s = min(current_services().settings.cache_fresh, v3().max_age_s)
+    response.headers["Cache-Control"] = f"private, max-age={max(0, fresh_s)}"
+    return response
 
 
 def _freshness() -> RequestCacheControl:

@@ -266,6 +266,16 @@ def test_what_is_answered_again_is_neither_older_nor_due_for_a_refresh(
     assert old("GET", "/dummy/volumes").status_code == status
 
 
+@pytest.mark.parametrize(("settings", "promised_s"), [({"v3_max_age": 10}, 10), ({}, 60), ({"v3_max_age": 600}, 60)])
+def test_caches_of_clients_are_given_no_longer_than_reads_may_be_old(make_old, settings, promised_s):
+    """Such a client cannot see an age: it is not given an old copy while that is refreshed."""
+    old = make_old(wait_s=WAIT_S, **settings)
+    old.service.get()
+    old.service.run_all()
+    answers = [old("GET", "/dummy/volumes") for _ in range(2)]
+    assert [answer.headers["Cache-Control"] for answer in answers] == [f"private, max-age={promised_s}"] * 2
+
+
 def test_a_batch_with_a_change_of_the_volume_makes_it_a_new_request(idle):
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/h")
     requests = [{"method": "POST", "path": "/v4/dummy/volumes/v1/snapshots/s", "body": {}}]
