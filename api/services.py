@@ -61,7 +61,7 @@ class Services:
     #: Slots for bodies that are being received.
     body_slots: Slots
     #: Set when the process shuts down.
-    stopping: Event = field(default_factory=Event, repr=False)
+    stopping: Event = field(repr=False)
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
     _batches: list[Batches] = field(default_factory=list, repr=False)
 
@@ -80,6 +80,7 @@ class Services:
         waiter_slots = WaiterSlots(waiting, on_wait=limiter.pause, on_end=limiter.resume)
         scripts = JobScripts(client, settings.key_prefix, replicas=settings.wait_replicas)
         listings = Listings(client, scripts, settings)
+        stopping = Event()
         return cls(
             settings,
             config,
@@ -87,7 +88,7 @@ class Services:
             client,
             scripts,
             JobNotifications(client, settings.key_prefix, waiter_slots),
-            ReplyQueue(client, settings.key_prefix, waiter_slots),
+            ReplyQueue(client, settings.key_prefix, waiter_slots, stopping),
             listings,
             ListingCache(listings, config.listing_cache_bytes),
             RedisMemory(client),
@@ -98,6 +99,7 @@ class Services:
             drivers,
             limiter,
             Slots(config.max_bodies, config.user_places_share),
+            stopping,
         )
 
     @classmethod

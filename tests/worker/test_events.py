@@ -6,8 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
+from queue import Queue
 
 import pytest
+import redis
 
 from tests.worker.bench import PREFIX, Bench, Node
 from worker.execution.claims import Completion
@@ -15,6 +18,7 @@ from worker.jobs import notifications as module
 from worker.jobs.notifications import JobNotifications, Subscription
 from worker.jobs.record import State
 from worker.jobs.replies import ReplyQueue
+from worker.store.blocking_pop import blocking_pop
 
 SOON_S = 20.0
 
@@ -131,9 +135,42 @@ def test_nor_while_the_jobs_of_others_go_on(bench, node, events, monkeypatch):
 
 def test_a_place_to_wait_for_a_reply_is_free_again_afterwards(bench):
     places = threading.BoundedSemaphore(1)
-    replies = ReplyQueue(bench.client, PREFIX, places)
+    replies = ReplyQueue(bench.client, PREFIX, places, threading.Event())
     for _ in range(2):
         bench.client.rpush(f"{PREFIX}reply:job", "null")
         assert replies.wait("job", SOON_S) == b"null"
     with places:
         assert replies.wait("job", SOON_S) == b""
+
+
+@pytest.fixture
+def third_step(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a reply has been waited for in two steps."""
+    begun, steps = threading.Event(), count(1)
+
+    def pop(client: redis.Redis, key: str, seconds: float) -> bytes | None:
+        if next(steps) == 3:
+            begun.set()
+        return blocking_pop(client, key, seconds)
+
+    monkeypatch.setattr("worker.jobs.replies._LONGEST_POP_S", 0.05)
+    monkeypatch.setattr("worker.jobs.replies.blocking_pop", pop)
+    return begun
+
+
+@pytest.mark.parametrize("reply", [b"null", b""])
+def test_a_reply_is_waited_for_in_steps_until_it_comes_or_the_process_shuts_down(bench, third_step, reply):
+    stopping, replies = threading.Event(), Queue[bytes]()
+    queue = ReplyQueue(bench.client, PREFIX, threading.BoundedSemaphore(1), stopping)
+    thread = threading.Thread(target=lambda: replies.put(queue.wait("job", 600)), daemon=True)
+    thread.start()
+    assert third_step.wait(SOON_S)
+    if reply:
+        bench.client.rpush(f"{PREFIX}reply:job", reply)
+    else:
+        stopping.set()
+    assert replies.get(timeout=SOON_S) == reply
+    thread.join(SOON_S)
+    stopping.set()
+    # Whoever comes then does not begin to wait.
+    assert queue.wait("job", 600) == b""
