@@ -167,11 +167,14 @@ class Sessions:
             session_keys = self._redis.zrange(index, 0, -1)
             with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(self._keys.sessions_ended(ended_digest(user)), int(time.time()), ex=FLOWER_LIFETIME_S)
-                pipe.delete(index, *session_keys)
-                *_, deleted = pipe.execute()
+                if session_keys:
+                    # Not the whole index: a session that began meanwhile must be found the next time.
+                    pipe.zrem(index, *session_keys)
+                    pipe.delete(*session_keys)
+                replies = pipe.execute()
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
-        return max(0, int(deleted) - (1 if session_keys else 0))
+        return int(replies[-1]) if session_keys else 0
 
     def current_key(self) -> str:
         """Return the Redis key of this request's session, which exists as long as the session."""

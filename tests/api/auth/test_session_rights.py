@@ -240,6 +240,21 @@ class TestOnDemand:
         assert boss.get("/whoami").get_json()["name"] == "uma"
         assert boss.post(f"/conf/sessions/{user}/end").get_json() == {"ended": 0}
 
+    @pytest.mark.usefixtures("two")
+    def test_one_that_begins_meanwhile_can_be_ended_later(self, boss, redis_client, provider, monkeypatch):
+        third, zrange = with_provider(redis_client, provider).test_client(), redis.Redis.zrange
+
+        def signing_in_after(*arguments):
+            monkeypatch.undo()
+            listed = zrange(*arguments)
+            sign_in(third, "adam")
+            return listed
+
+        monkeypatch.setattr(redis.Redis, "zrange", signing_in_after)
+        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 2}
+        assert third.get("/whoami").get_json()["name"] == "adam"
+        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
+
     def test_they_may_sign_in_again(self, two, boss):
         boss.post("/conf/sessions/adam/end")
         sign_in(two[0], "adam")
