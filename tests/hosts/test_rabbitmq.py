@@ -22,6 +22,8 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(_WHY_NOT is not None, reason=_WHY_NOT or ""),
 ]
+#: What a worker says of a broker that does not answer.
+_SILENT = ("heartbeats missed", "broker.unavailable")
 #: What a worker says when it begins to listen.
 _CONNECTED = "Connected to amqp"
 
