@@ -207,14 +207,21 @@ class EventHub:
         written = []
         while events:
             written += [LiveEvent(event) for event in events]
+            prefixes = self._prefixes()
             for live in written[-len(events) :]:
-                # In advance: streams then only copy it.
-                live.text()
+                for prefix in prefixes:
+                    live.text(prefix)
             if len(events) < _READ_AT_ONCE or len(written) >= _READ_BEFORE_WAKING:
                 break
             time.sleep(_READ_APART_S)
             events = self._log.read(events[-1].position, _READ_AT_ONCE)
         return written
+
+    def _prefixes(self) -> set[str]:
+        """The address prefixes of present streams: events are written for each in advance, streams only copy them."""
+        with self._lock:
+            audiences = [reader.audience for reader in self._readers]
+        return {audience.prefix for audience in audiences if audience is not None}
 
     def _remember(self, live: LiveEvent, before: Position) -> None:
         # Numbers that do not follow one another are of a log that was trimmed, or lost, meanwhile.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -110,6 +111,28 @@ def test_links_lead_below_the_prefix_of_each_client(client: FlaskClient):
     assert path.startswith("/v4/jobs/")
     assert [each["self"] for each in links] == [path, f"/below{path}", f"/below{path}"]
     assert links[1]["result"] == f"/below{path}/result"
+
+
+def test_events_are_written_in_advance_for_the_prefixes_of_present_streams_alone(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+):
+    """A crowd of streams then only copies them."""
+    prefixes, in_advance, write = set(), threading.Event(), LiveEvent._written
+
+    def recording(live: LiveEvent, prefix: str) -> bytes:
+        prefixes.add(prefix)
+        if threading.current_thread().name == "event-hub":
+            in_advance.set()
+        return write(live, prefix)
+
+    with listening(client, base_url="http://localhost/below") as prefixed:
+        change(client, "first")
+        prefixed.next()
+        monkeypatch.setattr(LiveEvent, "_written", recording)
+        change(client, "second")
+        assert in_advance.wait(20)
+        assert prefixed.next().data["links"]["self"].startswith("/below/")
+    assert prefixes == {"/below"}
 
 
 def test_an_event_is_written_once_for_each_prefix(front: Front, client: FlaskClient):
