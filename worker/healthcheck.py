@@ -16,7 +16,7 @@ FRESH_S = 20.0
 _USAGE = "usage: python -m worker.healthcheck [--node NAME] [--forgive-redis]"
 
 
-def _complaint(node: str, *, forgive: bool) -> str | None:
+def _problem_of(node: str, *, forgive: bool) -> str | None:
     """Return what is wrong with the worker; None when nothing is."""
     report = health_report.read(node)
     if report is None:
@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if remaining and (len(remaining) != 2 or remaining[0] != "--node"):  # noqa: PLR2004 - the option and its value
         print(_USAGE, file=sys.stderr)  # noqa: T201
         return 2
-    complaint = _complaint(remaining[1] if remaining else "worker", forgive=forgive)
-    if complaint:
-        print(complaint)  # noqa: T201 - what the engine shows of a failed check
-    return 1 if complaint else 0
+    problem = _problem_of(remaining[1] if remaining else "worker", forgive=forgive)
+    if problem:
+        print(problem)  # noqa: T201 - what the engine shows of a failed check
+    return 1 if problem else 0
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from api.auth.sessions import Sessions
 from api.auth.settings import AuthSettings
 from worker.catalog.operations import Role
 from worker.config.settings import Settings, load
-from worker.store.client import connect, hasty_pool
+from worker.store.client import connect, short_timeout_pool
 from worker.store.sign_in_attempts import SignInAttempts
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,9 @@ def init_app(
     _trust_proxies(app, settings)
     configure_cookies(app, settings)
     audit.init_app(app, settings.audit_log, settings.audit_rate)
-    hasty = redis.Redis(connection_pool=hasty_pool(client.connection_pool))
+    short_timeout = redis.Redis(connection_pool=short_timeout_pool(client.connection_pool))
     sessions = Sessions(client, prefix, lifetime_s=settings.session_lifetime, idle_s=settings.session_idle)
-    app.extensions[EXTENSION] = _auth_services(settings, sessions, _attempts(settings, hasty, prefix))
+    app.extensions[EXTENSION] = _auth_services(settings, sessions, _attempts(settings, short_timeout, prefix))
     register_blueprint(
         login_blueprint(has_basic=settings.has_basic, callback_path=settings.oauth_callback_url_relative)
     )
@@ -67,7 +67,7 @@ def init_app(
     register_blueprint(metadata_blueprint)
     register_blueprint(sessions_blueprint)
     if settings.limits_submits:
-        limits.init_app(app, settings.rate_limit, hasty.connection_pool, prefix)
+        limits.init_app(app, settings.rate_limit, short_timeout.connection_pool, prefix)
     _warn(settings)
 
 

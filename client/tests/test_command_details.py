@@ -143,7 +143,7 @@ def test_a_lost_connection_is_a_service_that_is_away(capsys: Any) -> None:
 def test_a_call_has_the_time_of_its_option_or_of_the_profile(wanted: float | None, timeout: float) -> None:
     profile = SimpleNamespace(timeout=7.0)
     service: Any = SimpleNamespace(url="http://s", profile=profile, credentials=None, ca_file=None)
-    assert State(_found=service)._how(wanted)["timeout"] == timeout
+    assert State(_found=service)._client_options(wanted)["timeout"] == timeout
 
 
 def test_a_service_elsewhere_gives_no_session_without_asking() -> None:

@@ -22,9 +22,9 @@ from worker.store.client import (
     check_redis,
     connect,
     explain,
-    hasty_pool,
     job_id_secret,
     refuses_writes,
+    short_timeout_pool,
 )
 
 
@@ -91,9 +91,9 @@ def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
         arguments = client.connection_pool.connection_kwargs
         assert (arguments["socket_timeout"], arguments["socket_connect_timeout"]) == (limit_s, limit_s)
         assert arguments["retry"].get_retries() == 0
-        hasty = hasty_pool(client.connection_pool).connection_kwargs
-        assert hasty["socket_timeout"] < 1 > hasty["socket_connect_timeout"]
-        assert hasty["password"] == arguments["password"]
+        short = short_timeout_pool(client.connection_pool).connection_kwargs
+        assert short["socket_timeout"] < 1 > short["socket_connect_timeout"]
+        assert short["password"] == arguments["password"]
 
 
 def test_every_process_signs_ids_with_one_secret(redis_client: redis.Redis):

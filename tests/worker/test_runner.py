@@ -148,7 +148,7 @@ def test_a_message_that_finds_no_free_slot_is_for_the_next_that_becomes_free(
     with pytest.raises(Ignore):
         _message(runner, job_id)
     assert bench.job(job_id).state is State.QUEUED
-    runner._go_on(None, _WRITE)
+    runner._continue_with(None, _WRITE)
     runner.close()
     assert bench.job(job_id).state is State.SUCCEEDED
     assert runner._slots.free_slots(_WRITE) == 1

@@ -67,19 +67,19 @@ class BackendGateway:
                 yield self._opened()
         except pybreaker.CircuitBreakerError:
             self._count("breaker-open")
-            self._noticed(unavailable=True)
+            self._publish_availability(unavailable=True)
             pause = f"After several failures in a row it is not asked for {_BREAKER_RESET_S} s at a time."
             raise BackendUnavailable(f"{self._cause.rstrip('.')}. {pause}") from None
         except BackendUnavailable as exc:
             self._cause = exc.detail
             self._count(exc.code)
-            self._noticed(unavailable=True)
+            self._publish_availability(unavailable=True)
             raise
         except Exception as exc:
             self._count(exc.code if isinstance(exc, StorageError) else "interrupted")
             raise
         self._count("ok")
-        self._noticed(unavailable=False)
+        self._publish_availability(unavailable=False)
 
     @property
     def breaker_state(self) -> str:
@@ -108,7 +108,7 @@ class BackendGateway:
                 self._backend = self._open()
             return self._backend
 
-    def _noticed(self, *, unavailable: bool) -> None:
+    def _publish_availability(self, *, unavailable: bool) -> None:
         if not unavailable and not self._unavailable:
             return
         try:

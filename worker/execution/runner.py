@@ -119,17 +119,17 @@ class JobRunner:
         try:
             lease = self._claims.claim(job_id)
             if not isinstance(lease, Lease):
-                following = self._instead(lease, job_id, queue)
+                following = self._after_failed_claim(lease, job_id, queue)
                 raise Ignore
             try:
-                self._carry_out(lease)
+                self._execute(lease)
             finally:
                 following = self._next(lease)
         except REDIS_UNAVAILABLE as exc:
             log.warning("dispatch.skipped", job_id=job_id, error=type(exc).__name__)
             raise Ignore from None
         finally:
-            self._go_on(following, queue)
+            self._continue_with(following, queue)
 
     def run_claimed(self, job_id: str) -> bool:
         """Execute the job that this thread has claimed before; False when it has claimed none, or another one.
@@ -140,12 +140,12 @@ class JobRunner:
         if lease is None or lease.job_id != job_id:
             return False
         self._claimed.lease = None
-        self._carry_out(lease)
+        self._execute(lease)
         return True
 
     # --- in slots
 
-    def _carry_out(self, lease: Lease) -> None:
+    def _execute(self, lease: Lease) -> None:
         job = lease.job
         lease.claims_next = partial(self._slots.has_turned_away, job.queue)
         with structlog.contextvars.bound_contextvars(
@@ -170,7 +170,7 @@ class JobRunner:
         if end.state is State.CANCELLED:
             raise Ignore
 
-    def _instead(self, result: ClaimResult, job_id: str, queue: str) -> Lease | None:
+    def _after_failed_claim(self, result: ClaimResult, job_id: str, queue: str) -> Lease | None:
         """Find another use for a slot whose job could not be claimed."""
         if result is ClaimResult.CANCELLED:
             emit_ended(self._celery, job_id, State.CANCELLED)
@@ -201,7 +201,7 @@ class JobRunner:
                 return lease
         return None
 
-    def _go_on(self, following: Lease | WaitingSlot | None, queue: str) -> None:
+    def _continue_with(self, following: Lease | WaitingSlot | None, queue: str) -> None:
         following = following or self._free_slot(queue)
         if following is not None:
             # In a thread of its own, since Celery's thread must end with its message.

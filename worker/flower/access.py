@@ -18,7 +18,7 @@ from worker.config.audit_log import AuditLog, open_log
 from worker.config.networks import client_address, network_of
 from worker.config.settings import Settings, load
 from worker.flower.settings import FlowerSettings
-from worker.store.client import connect, hasty_pool
+from worker.store.client import connect, short_timeout_pool
 from worker.store.ended_sessions import FLOWER_LIFETIME_S, have_ended
 from worker.store.sign_in_attempts import SignInAttempts
 
@@ -45,7 +45,7 @@ class FlowerAccess:
         self._prefix = queue.key_prefix
         self._redis = connect(queue, connections=4)
         self._attempts = SignInAttempts(
-            redis.Redis(connection_pool=hasty_pool(_writing_client(queue).connection_pool)),
+            redis.Redis(connection_pool=short_timeout_pool(_writing_client(queue).connection_pool)),
             queue.key_prefix,
             per_network=settings.sign_in_network_limit,
             per_user=settings.sign_in_user_limit,

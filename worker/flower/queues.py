@@ -69,7 +69,7 @@ def _row(name: str, waiting: int, running: int, online: int) -> dict[str, Any]:
     }
 
 
-class _OfTheService:
+class _ServiceQueuesMixin:
     """The methods that Flower's handlers call, with data of the service."""
 
     def initialize(self, source: ServiceQueues, names: Sequence[str]) -> None:
@@ -83,11 +83,11 @@ class _OfTheService:
         return self._source
 
 
-class QueuesPage(_OfTheService, BrokerView):
+class QueuesPage(_ServiceQueuesMixin, BrokerView):
     """Flower's page of queues."""
 
 
-class QueuesJson(_OfTheService, GetQueueLengths):
+class QueuesJson(_ServiceQueuesMixin, GetQueueLengths):
     """The same as JSON."""
 
 

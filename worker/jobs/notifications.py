@@ -165,11 +165,11 @@ class _Channel:
                     self.notify_all()
                     self._subscribed.set()
                 elif message["type"] == "message":
-                    self._tell(message["data"].split(b" ", 1)[0].decode())
+                    self._notify_watchers(message["data"].split(b" ", 1)[0].decode())
                 elif message["type"] == "pong" and not self._watches:
                     return
 
-    def _tell(self, job_id: str) -> None:
+    def _notify_watchers(self, job_id: str) -> None:
         with self._lock:
             for place, watch in enumerate(self._watches.get(job_id, ())):
                 watch.notify(place * self._apart_s)

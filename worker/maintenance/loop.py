@@ -100,15 +100,15 @@ class MaintenanceLoop(threading.Thread):
 
     def _turn(self, turn: int) -> None:
         if turn % _HEARTBEAT_EVERY == 0:
-            self._report_health(health_report.OK if self._beat() else health_report.CONSUMER_SILENT)
+            self._report_health(health_report.OK if self._send_heartbeat() else health_report.CONSUMER_SILENT)
         steps: list[Callable[[], object]] = [partial(self.recover, subsystem) for subsystem in self._subsystems]
         steps.append(self._publish_runnable)
         if turn % _PURGE_EVERY == 0:
             steps.append(self._purge)
         for step in (*steps, *self._tasks):
-            self._carry_out(step)
+            self._run_step(step)
 
-    def _carry_out(self, step: Callable[[], object]) -> None:
+    def _run_step(self, step: Callable[[], object]) -> None:
         """Carry out one step: a mistake in it keeps no other from being carried out, which Redis's absence does."""
         try:
             step()
@@ -117,7 +117,7 @@ class MaintenanceLoop(threading.Thread):
         except Exception:
             log.exception("maintenance.failed")
 
-    def _beat(self) -> bool:
+    def _send_heartbeat(self) -> bool:
         """Record that this worker is online, or that it shuts down; return whether it is healthy."""
         if not self._drain.is_set():
             return self._heartbeat.beat()

@@ -61,7 +61,7 @@ _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
     (MasterNotFoundError, "no sentinel knows the master"),
     (redis.TimeoutError, "it does not answer in time"),
 )
-_HASTY_S = 0.15
+_SHORT_TIMEOUT_S = 0.15
 _MAX_CLIENTS = "max number of clients reached"
 _LONGEST_WORDS = 200
 
@@ -94,7 +94,7 @@ def by_state(error: redis.ResponseError) -> redis.RedisError:
     return WriteRefused(str(error)) if str(error).partition(" ")[0] in _REFUSALS else error
 
 
-class _Refusable:
+class _RecognisesWriteRefusals:
     """Raises WriteRefused where Redis refuses a command because of its state."""
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
@@ -105,11 +105,11 @@ class _Refusable:
             raise by_state(error) from None
 
 
-class _Pipeline(_Refusable, Pipeline):
+class _Pipeline(_RecognisesWriteRefusals, Pipeline):
     """The pipelines of these clients; redis-py's own do not call the client's `parse_response`."""
 
 
-class _Client(_Refusable, redis.Redis):
+class _Client(_RecognisesWriteRefusals, redis.Redis):
     """A client whose commands and pipelines raise WriteRefused."""
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
@@ -156,15 +156,15 @@ def connect(settings: Settings, *, command_timeout_s: float | None = None, conne
     return _Client(connection_pool=pool)
 
 
-def hasty_pool(pool: redis.ConnectionPool) -> redis.ConnectionPool:
+def short_timeout_pool(pool: redis.ConnectionPool) -> redis.ConnectionPool:
     """Return a pool for the same server, with a shorter time limit.
 
     For what must never delay a request, such as counting.
     """
-    changed: dict[str, Any] = {"socket_timeout": _HASTY_S, "retry": Retry(NoBackoff(), 0)}
+    changed: dict[str, Any] = {"socket_timeout": _SHORT_TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
     # Unix sockets have no connect timeout.
     if "socket_connect_timeout" in pool.connection_kwargs:
-        changed["socket_connect_timeout"] = _HASTY_S
+        changed["socket_connect_timeout"] = _SHORT_TIMEOUT_S
     return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))
 
 

@@ -40,9 +40,9 @@ class SignInAttempts:
         self._per_network = per_network
         self._per_user = per_user
         #: Counted by this process in the current minute, for when Redis is unavailable.
-        self._alone_until = float("-inf")
-        self._own: Counter[str] = Counter()
-        self._own_minute = 0
+        self._redis_skipped_until = float("-inf")
+        self._local: Counter[str] = Counter()
+        self._local_minute = 0
 
     def keys_of(self, user: str, network: str) -> tuple[str, str, str]:
         """The keys in Redis on which the decision depends."""
@@ -54,30 +54,30 @@ class SignInAttempts:
 
     def counts(self, user: str, network: str) -> Counts | None:
         """Return the present counters; None while Redis is unavailable."""
-        if time.monotonic() < self._alone_until:
+        if time.monotonic() < self._redis_skipped_until:
             return None
         try:
             values: list[bytes | None] = self._redis.mget(self.keys_of(user, network))  # type: ignore[assignment]
         except redis.RedisError:
-            self._leave_alone()
+            self._skip_redis()
             return None
         return (values[0], values[1], values[2])
 
     def limit_reached(self, counts: Counts | None, user: str, network: str) -> str:
         """Return the setting whose limit this user or network has reached; empty if none."""
         of_network, of_user, last_success = counts or (None, None, None)
-        own_counts = self._current_own_counts()
+        local_counts = self._current_local_counts()
         by_network, by_user, _ = self.keys_of(user, network)
-        if max(int(of_network or 0), own_counts[by_network]) >= self._per_network:
+        if max(int(of_network or 0), local_counts[by_network]) >= self._per_network:
             return "SAPI_SIGN_IN_NETWORK_LIMIT"
-        is_stranger = not last_success and max(int(of_user or 0), own_counts[by_user]) >= self._per_user
+        is_stranger = not last_success and max(int(of_user or 0), local_counts[by_user]) >= self._per_user
         return "SAPI_SIGN_IN_USER_LIMIT" if is_stranger else ""
 
     def record_failure(self, user: str, network: str) -> None:
         """Count a wrong password."""
-        own_counts, counted = self._current_own_counts(), self.keys_of(user, network)[:2]
-        own_counts.update(counted)
-        if time.monotonic() < self._alone_until:
+        local_counts, counted = self._current_local_counts(), self.keys_of(user, network)[:2]
+        local_counts.update(counted)
+        if time.monotonic() < self._redis_skipped_until:
             return
         try:
             with self._redis.pipeline(transaction=True) as pipe:
@@ -86,28 +86,28 @@ class SignInAttempts:
                     pipe.incr(key)
                 pipe.execute()
         except redis.RedisError:
-            self._leave_alone()
+            self._skip_redis()
 
     def record_success(self, user: str, network: str, counts: Counts | None = None) -> None:
         """Record the user's network; ``counts``: what Redis said of them before, if it was asked."""
         known_at_s = int(counts[2] or 0) if counts else 0
         now_s = int(time.time())
-        if known_at_s > now_s - _RENEWED_S or time.monotonic() < self._alone_until:
+        if known_at_s > now_s - _RENEWED_S or time.monotonic() < self._redis_skipped_until:
             return
         try:
             self._redis.set(self.keys_of(user, network)[2], now_s, ex=_KNOWN_S)
         except redis.RedisError:
-            self._leave_alone()
+            self._skip_redis()
 
-    def _leave_alone(self) -> None:
+    def _skip_redis(self) -> None:
         """Count in this process only for a while, so that an unavailable Redis does not delay each request."""
-        self._alone_until = time.monotonic() + _RECOVERY_S
+        self._redis_skipped_until = time.monotonic() + _RECOVERY_S
 
-    def _current_own_counts(self) -> Counter[str]:
+    def _current_local_counts(self) -> Counter[str]:
         minute = int(time.monotonic() // WINDOW_S)
-        if minute != self._own_minute:
-            self._own_minute, self._own = minute, Counter()
-        return self._own
+        if minute != self._local_minute:
+            self._local_minute, self._local = minute, Counter()
+        return self._local
 
 
 def _digest(text: str) -> str:

@@ -68,15 +68,15 @@ class State:
         """A client of the service, to be used in ``with``."""
         from storage_api_client.blocking.client import Client
 
-        return Client(self.service.url, **self._how(timeout))
+        return Client(self.service.url, **self._client_options(timeout))
 
     def async_client(self, timeout: float | None = None) -> AsyncClient:
         """An asynchronous client of the service, to be used in ``async with``."""
         from storage_api_client.aio.client import AsyncClient
 
-        return AsyncClient(self.service.url, **self._how(timeout))
+        return AsyncClient(self.service.url, **self._client_options(timeout))
 
-    def _how(self, timeout: float | None) -> dict[str, Any]:
+    def _client_options(self, timeout: float | None) -> dict[str, Any]:
         service = self.service
         limit = service.profile.timeout if timeout is None else timeout
         return {

@@ -139,10 +139,10 @@ class OntapClient:
             if answer.status == requests.codes.ok:
                 return answer.body
             if is_last or answer.status not in {429, 500, 502, 503, 504}:
-                raise self._question_failed(answer)
+                raise self._read_error(answer)
             journal.wait(_PAUSE_S if answer.retry_after_s is None else min(answer.retry_after_s, _MAX_PAUSE_S))
 
-    def _question_failed(self, answer: Answer) -> StorageError:
+    def _read_error(self, answer: Answer) -> StorageError:
         error = answer.error
         if error is None and answer.status in {404, 502, 504}:
             # Not from the filer: a proxy has answered, which proves nothing.

@@ -38,14 +38,14 @@ def ask(
             return client.get(path, {**query, "fields": ",".join(requested)}, journal=journal, transform=transform)
         except FieldsRefused as refusal:
             unknown = (
-                refusal.refused_among(requested) or _refused_alone(client, path, query, requested, journal)
+                refusal.refused_among(requested) or _refused_one_by_one(client, path, query, requested, journal)
             ) - _NEEDED
             if not unknown:
                 raise
-            _leave_out(client, unknown)
+            _omit(client, unknown)
 
 
-def _refused_alone(
+def _refused_one_by_one(
     client: OntapClient, path: str, query: Query, requested: Iterable[str], journal: Journal
 ) -> frozenset[str]:
     """Return the fields that the filer refuses, by single requests, if its refusal does not name them."""
@@ -67,7 +67,7 @@ def _takes(client: OntapClient, path: str, query: Query, field: str, journal: Jo
     return True
 
 
-def _leave_out(client: OntapClient, unknown: frozenset[str]) -> None:
+def _omit(client: OntapClient, unknown: frozenset[str]) -> None:
     client.without |= unknown
     client.unknown_fields |= unknown
     log.warning("The storage system does not know %s: it reads as null from now on.", ", ".join(sorted(unknown)))

@@ -168,7 +168,7 @@ def _require_access(rules: list[OntapRule], match: str) -> None:
         ResourceBusy: one does; the message names it.
     """
     deciding = deciding_rule(rules, match)
-    if deciding is not None and not deciding.gives_our_access:
+    if deciding is not None and not deciding.grants_required_access:
         raise ResourceBusy(
             f"{str(deciding).capitalize()} of the policy comes first and gives {match} less access than asked for."
             " The service does not change other administrators' rules: have that rule changed or removed.",

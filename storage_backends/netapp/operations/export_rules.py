@@ -51,7 +51,7 @@ class OntapRule:
         return self._is_for_nfs and any(covers(client, match) for client in self.details.clients)
 
     @property
-    def gives_our_access(self) -> bool:
+    def grants_required_access(self) -> bool:
         """Does it give what our rules give? Rights that the filer does not show count as given."""
         rights = (self.details.ro, self.details.rw, self.details.superuser)
         protocols = self.details.protocols

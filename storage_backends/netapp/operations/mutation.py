@@ -87,7 +87,7 @@ class Mutation:
                 if not self.partially_applied:
                     raise
                 if not refusal.transient or time.monotonic() > until:
-                    raise _half_way(refusal) from None
+                    raise _as_partial_change(refusal) from None
                 self.journal.wait(PAUSE_S)
             except StorageError as refusal:
                 raise self._annotate(refusal) from None
@@ -170,7 +170,7 @@ class Mutation:
         return refusal
 
 
-def _half_way(refusal: StorageError) -> StorageError:
+def _as_partial_change(refusal: StorageError) -> StorageError:
     if isinstance(refusal, BackendUnavailable):
         return OutcomeUnclear(f"The change was made in part; {refusal.detail}")
     refusal.transient = refusal.retryable = False

@@ -25,7 +25,7 @@ _MAX_ROUNDS = 50
 Read = Callable[[], list[OntapRule]]
 
 
-class _Way(Enum):
+class _RuleSelector(Enum):
     """How a request identifies the rule."""
 
     #: ``…/rules/{index}/clients/{match}``: one client of a rule.
@@ -36,7 +36,7 @@ class _Way(Enum):
     INDEX = "index"
 
 
-class _StillThere(NotFound):
+class _RuleStillVisible(NotFound):
     """The removed rule is still visible."""
 
 
@@ -49,7 +49,7 @@ class RuleRemoval:
         self._policy_id = str(policy_id)
         self._match = match
         #: The ways that this filer does not support.
-        self._unknown: set[_Way] = set()
+        self._unknown: set[_RuleSelector] = set()
 
     def run(self, read: Read) -> list[OntapRule]:
         """Remove the client, and return the remaining rules.
@@ -67,35 +67,39 @@ class RuleRemoval:
 
     def _remove(self, holder: OntapRule, before: list[OntapRule], read: Read) -> list[OntapRule]:
         """Send one removal, and return the rules afterwards."""
-        order = (_Way.CLIENT, _Way.QUERY) if len(holder.clients) > 1 else (_Way.QUERY, _Way.CLIENT)
-        way = next((way for way in order if way not in self._unknown), _Way.INDEX)
-        is_removed = self._send(way, holder, before)
+        order = (
+            (_RuleSelector.CLIENT, _RuleSelector.QUERY)
+            if len(holder.clients) > 1
+            else (_RuleSelector.QUERY, _RuleSelector.CLIENT)
+        )
+        selector = next((selector for selector in order if selector not in self._unknown), _RuleSelector.INDEX)
+        is_removed = self._send(selector, holder, before)
         after = self._read_after(holder, read) if is_removed else self._mutation.look(read)
         if not is_removed and before == after:
-            self._unknown.add(way)  # A refusal without a reason in the rules: the filer does not know the request.
-        if is_removed and way is _Way.INDEX:
+            self._unknown.add(selector)  # A refusal without a reason in the rules: the filer does not know the request.
+        if is_removed and selector is _RuleSelector.INDEX:
             self._require_only(holder, before, after)
         return after
 
-    def _send(self, way: _Way, holder: OntapRule, before: list[OntapRule]) -> bool:
+    def _send(self, selector: _RuleSelector, holder: OntapRule, before: list[OntapRule]) -> bool:
         """Send the removal; False if the filer found nothing to remove, or does not know the request."""
         try:
-            answer = self._request(way, holder, str(holders(before, self._match)))
+            answer = self._request(selector, holder, str(holders(before, self._match)))
         except StorageError as refusal:
             may_be_unknown = isinstance(refusal, NotFound | InvalidRequest) or is_no_operation(refusal)
-            if not may_be_unknown or way in self._unknown:
+            if not may_be_unknown or selector in self._unknown:
                 raise
             return False
         return answer.body.get("num_records") != 0
 
-    def _request(self, way: _Way, holder: OntapRule, count: str) -> Answer:
+    def _request(self, selector: _RuleSelector, holder: OntapRule, count: str) -> Answer:
         spelling, number = holder.spellings_of(self._match)[0], self._policy_id
         one_rule = f"{self._path}/{holder.index}"
-        if way is _Way.CLIENT:
+        if selector is _RuleSelector.CLIENT:
             path = f"{one_rule}/clients/{quote(spelling, safe='')}"
             return self._mutation.send("remove-client", "DELETE", path, policy_id=number, holders=count)
         path, query = one_rule, None
-        if way is _Way.QUERY:
+        if selector is _RuleSelector.QUERY:
             rule_query: Query = {"index": holder.index, "clients.match": quote_literal(spelling)}
             path, query = self._path, rule_query
         others = [{"match": client} for client in holder.clients if client not in holder.spellings_of(self._match)]
@@ -112,10 +116,10 @@ class RuleRemoval:
         def read_without_holder() -> list[OntapRule]:
             rules = read()
             if holder in rules:
-                raise _StillThere("The rule is there (still).")
+                raise _RuleStillVisible("The rule is there (still).")
             return rules
 
-        return self._mutation.await_visible(read_without_holder, missing=_StillThere)
+        return self._mutation.await_visible(read_without_holder, missing=_RuleStillVisible)
 
     def _require_only(self, holder: OntapRule, before: list[OntapRule], after: list[OntapRule]) -> None:
         """Check that the removal by index alone removed nothing else."""

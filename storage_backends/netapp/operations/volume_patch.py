@@ -52,7 +52,7 @@ def not_supported(refusal: InvalidRequest, settings: VolumeSettings) -> InvalidR
         if field is not None and (f'"{field}"' in words or f"'{field}'" in words):
             if refusal.backend_error.code in _VALUE_REFUSED:
                 return _of(invalid(f"/{setting}", "The storage system does not accept the value."), refusal)
-            return _of(_lacking(setting), refusal)
+            return _of(_unsupported_by_release(setting), refusal)
     return refusal
 
 
@@ -64,10 +64,10 @@ def require_supported(settings: VolumeSettings, unknown_fields: frozenset[str]) 
     """Raise NotSupported if the filer does not know a setting's field."""
     for setting in settings:
         if _FIELDS.get(setting) in unknown_fields:
-            raise _lacking(setting)
+            raise _unsupported_by_release(setting)
 
 
-def _lacking(setting: str) -> NotSupported:
+def _unsupported_by_release(setting: str) -> NotSupported:
     detail = f"This storage system's release cannot set {setting}."
     return NotSupported(detail, errors=(FieldError(f"/{setting}", detail),))
 
@@ -119,12 +119,12 @@ def changes(record: Record, settings: VolumeSettings) -> dict[str, Any]:
         body["size"] = size
     now = mapping.volume(record)
     for setting, field in _FIELDS.items():
-        if setting in settings and not _is_so(now, setting, settings.get(setting)):
+        if setting in settings and not _has_value(now, setting, settings.get(setting)):
             _put(body, field, _as_ontap(setting, settings.get(setting)))
     return body
 
 
-def _is_so(now: Volume, setting: str, value: Any) -> bool:
+def _has_value(now: Volume, setting: str, value: Any) -> bool:
     present = getattr(now, setting)
     return present == value or (present is None and value == _absent(setting))
 

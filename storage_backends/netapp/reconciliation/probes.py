@@ -182,7 +182,7 @@ class OutcomeProbes:
 
     def _snapshot_made(self, lost: InDoubtChange) -> ReconciledOutcome:
         uuid, name = lost.fact("volume_uuid"), lost.arguments["name"]
-        if lost.refused_for_room:
+        if lost.refused_by_snapshot_limit:
             return self._completed(lost, lambda mutation: self._snapshots.purge_and_create(mutation, uuid, name))
         for record in snapshots_named(self._client, uuid, name, journal=lost.journal):
             ours = is_made_by(record.get("comment"), lost.trace.job_id)

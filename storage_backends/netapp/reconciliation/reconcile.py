@@ -55,7 +55,7 @@ class InDoubtChange:
         return self.job is not None and self.job.end is OntapJobState.SUCCESS
 
     @property
-    def refused_for_room(self) -> bool:
+    def refused_by_snapshot_limit(self) -> bool:
         """Was a snapshot refused only because of the limit, while purging is allowed?"""
         error = self.job.error if self.job else None
         return isinstance(error, TooManySnapshots) and bool(self.arguments.get("purge_old_if_needed"))
@@ -78,7 +78,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
     """
     if lost.trace.backend_job:
         lost = _with_job(client, lost, lost.trace.backend_job)
-        if lost.refused_for_room:
+        if lost.refused_by_snapshot_limit:
             return probe(lost)
         if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)

@@ -142,11 +142,11 @@ def rollback(state: State, subsystem: str, volume: str, *, snapshot: str, yes: b
     with state.client(waiting.timeout) as api:
         volumes = api.subsystem(subsystem).volumes
         if not yes:
-            state.confirm(_what_goes(volumes, volume, snapshot), yes=False)
+            state.confirm(_rollback_question(volumes, volume, snapshot), yes=False)
         waiting.change(lambda **options: volumes.roll_back(volume, snapshot, **options), _show_volume(state))
 
 
-def _what_goes(volumes: Any, volume: str, name: str) -> str:
+def _rollback_question(volumes: Any, volume: str, name: str) -> str:
     """What a roll-back takes away, and whether that is wanted."""
     from storage_api_client.cli.output import for_people
 
