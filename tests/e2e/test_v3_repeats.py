@@ -75,7 +75,11 @@ def test_two_at_the_same_time_are_two(http: Client, stack: OwnStack, name: str) 
     path, body = f"/v3/quick/volumes/{name}", {"size_total": 10**9}
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(stack.client().post, path, json=body) for _ in range(2)]
-        assert sorted(future.result(_LIMIT_S).status_code for future in futures) == [201, 400]
+        statuses = {future.result(_LIMIT_S).status_code for future in futures}
+    ended = [http.ended(job["id"]) for job in jobs_of(http, "create_volume", name)]
+    assert sorted(job["state"] for job in ended) == ["failed", "succeeded"]
+    # On a busy machine a job may last longer than its request is held.
+    assert statuses <= {201, 400, 504}
 
 
 def test_another_change_in_between_makes_it_a_new_request(http: Client, name: str) -> None:
