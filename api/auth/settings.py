@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from worker.catalog.operations import Role
 from worker.config.groups import split_names
 from worker.config.oauth_settings import ProviderSettings
+from worker.config.public_url import PublicUrlSettings
 from worker.config.sign_in_settings import Names, SignInSettings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -35,7 +36,7 @@ Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secret)]
 
 
-class AuthSettings(SignInSettings):
+class AuthSettings(PublicUrlSettings, SignInSettings):
     """Who may do what: ``SAPI_<NAME>``; a secret may also be in a file that ``SAPI_<NAME>_FILE`` names."""
 
     model_config = SettingsConfigDict(populate_by_name=True)
@@ -78,12 +79,6 @@ class AuthSettings(SignInSettings):
     session_lifetime: int = Field(8 * 3600, ge=60, description="Seconds after which one must sign in again")
     session_secure: bool = Field(
         False, description="Mark the session cookie Secure even where a request seems to come without TLS"
-    )
-    public_url: str = Field(
-        "",
-        pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?)?$",
-        description="How the service is called from outside, as in https://example.org/storage; rules links, cookies, "
-        "redirects and pages (none: as it is asked)",
     )
 
     role_user_groups: Names = Field(

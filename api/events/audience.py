@@ -8,7 +8,7 @@ from typing import Self
 
 import orjson
 
-from worker.jobs.document import job_document, path_prefix
+from worker.jobs.document import job_document, links_below
 from worker.jobs.event_log import Event, Position
 from worker.jobs.query import JobFilter, JobScope
 
@@ -39,11 +39,8 @@ class LiveEvent:
     def _written(self, prefix: str) -> bytes:
         if self.event.status is None:
             return b""
-        token = path_prefix.set(prefix)
-        try:
+        with links_below(prefix):
             data = orjson.dumps(job_document(self.event.status))
-        finally:
-            path_prefix.reset(token)
         return b"event: job\nid: %b\ndata: %b\n\n" % (str(self.event.position).encode(), data)
 
 

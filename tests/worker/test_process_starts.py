@@ -218,8 +218,10 @@ def test_a_sender_of_webhooks_waits_for_no_name_server_and_refuses_a_weak_secret
 @pytest.mark.parametrize("secret", ["", SECRET])
 def test_a_sender_of_webhooks_knows_its_hosts_and_sends_no_callbacks_without_a_secret(redis_url: str, secret: str):
     settings = load(Settings, redis_url=redis_url, callback_hosts="hooks.example")
-    celery, dispatcher = webhook_process.build(settings, load(WebhookSettings, callback_secret=secret), {}, "hooks")
+    webhook_settings = load(WebhookSettings, callback_secret=secret, public_url="https://example.org/storage/")
+    celery, dispatcher = webhook_process.build(settings, webhook_settings, {}, "hooks")
     task: Any = celery.tasks[TASK]
+    assert dispatcher._path_prefix == "/storage"
     assert (task._callback_secret, dispatcher._callbacks) == (secret, bool(secret))
     assert task._hosts.allow("https://hooks.example/x")
     assert task._publish_next == dispatcher.publish_next

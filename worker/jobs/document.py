@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +19,16 @@ from worker.jobs.status import JobStatus
 
 #: The path prefix below which clients reach the service; the API sets it for each request.
 path_prefix: ContextVar[str] = ContextVar("path_prefix", default="")
+
+
+@contextmanager
+def links_below(prefix: str) -> Iterator[None]:
+    """Make documents whose links lead below this path prefix, inside the block."""
+    token = path_prefix.set(prefix)
+    try:
+        yield
+    finally:
+        path_prefix.reset(token)
 
 
 def job_path(job_id: str) -> str:

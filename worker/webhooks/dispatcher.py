@@ -14,7 +14,7 @@ import structlog
 from worker.config.callback_hosts import target_of
 from worker.health_report import CONSUMER_SILENT, OK
 from worker.health_report import REDIS_UNAVAILABLE as UNAVAILABLE
-from worker.jobs.document import job_document, rfc3339
+from worker.jobs.document import job_document, links_below, rfc3339
 from worker.jobs.event_log import Event, EventLog, Position
 from worker.jobs.record import Job
 from worker.store.client import REDIS_UNAVAILABLE
@@ -47,6 +47,7 @@ class Dispatcher(threading.Thread):
         publish: Callable[[str, str], None],
         *,
         callbacks: bool,
+        path_prefix: str = "",
         report_health: Callable[[str], None],
         silent_s: Callable[[], float],
     ) -> None:
@@ -59,6 +60,7 @@ class Dispatcher(threading.Thread):
             receivers: the receivers by name.
             publish: publishes the Celery message of a delivery, by its id, in the trace of this context.
             callbacks: may requests have callbacks?
+            path_prefix: the path below which clients reach the service: links lead there.
             report_health: called every few seconds with a state of :mod:`worker.health_report`.
             silent_s: returns the seconds since this process last consumed Celery messages.
         """
@@ -69,6 +71,7 @@ class Dispatcher(threading.Thread):
         self._receivers = receivers
         self._publish = publish
         self._callbacks = callbacks
+        self._path_prefix = path_prefix
         self._report_health = report_health
         self._silent_s = silent_s
         self._reported: tuple[float, str] = (float("-inf"), "")
@@ -134,7 +137,8 @@ class Dispatcher(threading.Thread):
         notified = [receiver.name for receiver in self._receivers.values() if receiver.is_notified_of(job)]
         if not notified and not (job.callback and self._callbacks):
             return
-        body = message(event)
+        with links_below(self._path_prefix):
+            body = message(event)
         for name in notified:
             fields = {"receiver": name, "label": name}
             yield _delivery(job, name, body, fields)

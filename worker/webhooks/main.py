@@ -50,6 +50,7 @@ def build(
         receivers,
         publisher(celery),
         callbacks=bool(secret),
+        path_prefix=webhook_settings.path_prefix,
         report_health=partial(report_health, node),
         silent_s=activity.silent_s,
     )

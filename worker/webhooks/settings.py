@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from worker.config.secret_files import SecretFiles
+from worker.config.public_url import PublicUrlSettings
 
 
-class WebhookSettings(SecretFiles):
-    """Receivers, and the secret of callbacks; read by workers for webhooks only."""
+class WebhookSettings(PublicUrlSettings):
+    """Receivers, the secret of callbacks, and where links lead; read by workers for webhooks."""
 
     model_config = SettingsConfigDict(env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True)
 

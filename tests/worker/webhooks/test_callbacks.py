@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 import redis
 from celery import Celery
@@ -43,6 +44,25 @@ def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(bench
     deliveries = [bench.client.hgetall(key) for key in bench.client.scan_iter(f"{PREFIX}webhook:*")]
     assert {each[b"label"] for each in deliveries} == {b"one", b"callbacks"}
     assert job_id.encode() in {each[b"job_id"] for each in deliveries}
+
+
+def test_links_lead_below_the_path_of_the_public_url(bench: Bench):
+    receivers = {"one": Receiver("one", "https://127.0.0.1:1/", "")}
+    dispatcher = Dispatcher(
+        EventLog(bench.client, PREFIX), Outbox(bench.client, bench.scripts, PREFIX), bench.scripts, receivers,
+        lambda _id, _trace: None, callbacks=False, path_prefix="/storage", report_health=lambda _state: None,
+        silent_s=lambda: 0.0,
+    )  # fmt: skip
+    dispatcher.dispatch(1)
+    job_id = bench.accept("create_volume", volume="linked")
+    bench.node().carry_out(job_id)
+    dispatcher.dispatch(1)
+    (delivery,) = bench.client.scan_iter(f"{PREFIX}webhook:*")
+    links = orjson.loads(bench.client.hget(delivery, "body"))["data"]["links"]  # type: ignore[arg-type]
+    assert links == {
+        "self": f"/storage/v4/jobs/{job_id}", "result": f"/storage/v4/jobs/{job_id}/result",
+        "cancel": f"/storage/v4/jobs/{job_id}/cancel",
+    }  # fmt: skip
 
 
 def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(bench: Bench):
