@@ -347,6 +347,8 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
     scripts, node = bench.scripts, bench.node()
     jobs = [bench.accept("create_volume", volume=f"v{number}") for number in range(4)]
     tokens = [node.claim(job_id).token for job_id in jobs[:3]]
+    bench.accept("update_volume", volume="node:/vol")
+    behind_path = bench.accept("update_volume", volume="vol")
     assert scripts.dispatch_webhooks("", "1-0-1", [["msg_0", "one", {"body": "{}", "job_id": "job"}]])
     outbox = Outbox(bench.client, scripts, PREFIX)
     bench.client.config_set("maxmemory", 1)
@@ -358,6 +360,7 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
         assert scripts.hand_over(jobs[0], tokens[0], 0, "", 1000) == "DONE"
         assert scripts.requeue(jobs[1], tokens[1], 0, "", counts=True) == "DONE"
         assert scripts.join_ordering(jobs[2], tokens[2], ["volume:other"], {})[0] == "GO"
+        assert scripts.claim(behind_path, "t", 15_000, 1000, 1000)[0] == "BLOCKED"
         assert scripts.pick_runnable(_WRITE, 8, 8)
         assert scripts.claim(jobs[3], "t", 15_000, 1000, 1000)[0] == "CLAIMED"
         assert scripts.claim_next(_WRITE, ClaimTerms("u", 8, 15_000, 1000, 1000))

@@ -9,6 +9,7 @@ import redis
 
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
 from worker.execution.lease import Lease, WaitingSlot
+from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.ids import JobIds
 from worker.jobs.record import State
 from worker.jobs.service import Jobs
@@ -66,6 +67,14 @@ def test_a_new_job_is_claimed_for_a_slot_that_waits(bench: Bench, node: Node):
     assert bench.job(job_id).attempt == 1
     assert bench.effects()[job_id]
     assert not bench.leftovers()
+
+
+def test_each_version_of_a_job_that_is_claimed_at_once_is_an_event(bench: Bench, node: Node):
+    _waiting(node)
+    job_id = bench.accept("create_volume", volume="next")
+    logged = [event.status.job for event in EventLog(bench.client, PREFIX).read(BEGINNING, 1000) if event.status]
+    versions = [(job.version, job.state) for job in logged if job.id == job_id]
+    assert versions == [(1, State.QUEUED), (2, State.RUNNING)]
 
 
 def test_a_slot_gets_one_job(bench: Bench, node: Node):
