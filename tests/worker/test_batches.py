@@ -64,6 +64,18 @@ def test_all_members_are_there_and_a_few_of_them_in_the_queues(bench: Bench):
     assert {status.job.batch for status in statuses} == {batch_id}
 
 
+def test_it_starts_when_the_first_of_its_members_does(bench: Bench, node: Node):
+    batch_id = bench.accept_batch(*_creations(bench, 2), parallel=2)
+    assert bench.job(batch_id).started_ms is None
+    first, second = (job.id for job in bench.members(batch_id))
+    node.claim(first)
+    started = bench.job(batch_id).started_ms
+    assert started == bench.job(first).started_ms is not None
+    bench.client.hset(f"{PREFIX}job:{batch_id}", "started", 1)
+    node.claim(second)
+    assert bench.job(batch_id).started_ms == 1
+
+
 def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(bench: Bench, node: Node):
     batch_id = bench.accept_batch(*_creations(bench, 20), parallel=3)
     queue, most = f"{PREFIX}queued:{SUBSYSTEM}.write", 0

@@ -298,6 +298,18 @@ def test_a_sweep_publishes_the_jobs_of_lost_workers_itself(bench: Bench):
     assert _recovered(bench) == ([job_id], [])
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_sweep_publishes_the_job_behind_one_that_it_ends(bench: Bench, is_cancelled: bool):
+    job_id = bench.accept("update_volume", volume="vol")
+    behind = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=7)
+    bench.node().claim(job_id)
+    if is_cancelled:
+        bench.jobs.cancel(job_id, "ann")
+    else:
+        bench.client.hset(f"{PREFIX}job:{job_id}", "deadline", 1)
+    assert _recovered(bench) == ([behind], [])
+
+
 def test_a_job_that_was_renewed_beyond_its_time_limit_is_not_tried_again(bench: Bench):
     job_id = bench.accept("create_volume")
     bench.node().claim(job_id)
