@@ -23,6 +23,7 @@ from tests.mutants.trial import Mutant, Outcome, outcomes
 _TOP = Path(__file__).resolve().parents[2]
 _STORE = _TOP / "build" / "mutants"
 _ACCEPTED = Path(__file__).with_name("accepted.toml")
+_REPORT_EVERY = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +57,8 @@ def _tried(chosen: Sequence[Mutant], jobs: int, limit_s: float) -> int:
             if outcome in (Outcome.SURVIVED, Outcome.TOO_SLOW) and not is_accepted:
                 line, tests = mutant.edit.line, len(mutant.tests)
                 print(f"{outcome.value.upper()} {name}  (line {line}, {tests} tests)", flush=True)
+            if counted.total() % _REPORT_EVERY == 0:
+                print(f"{counted.total()} of {len(chosen)}", flush=True)
     finally:
         words = [f"{count} {word}" for word, count in sorted(counted.items())]
         print(", ".join([f"{len(chosen)} mutants", *words]), flush=True)

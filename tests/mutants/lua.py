@@ -39,6 +39,7 @@ def _changed(line: str) -> Iterator[str]:
         yield from (
             f"{code[: each.start()]}{each[1]}{each[3]}, {each[2]}{code[each.end() :]}"
             for each in _TWO_ARGUMENTS.finditer(code)
+            if each[1] not in ("max(", "min(")
         )
     if _LINE_OF_ITS_OWN.match(code) and all(code.count(one) == code.count(other) for one, other in ("()", "{}")):
         yield ""
