@@ -237,6 +237,15 @@ def test_what_is_forgotten_is_found_no_more(bench: Bench, jobs: list[Job]):
     assert [status.job.id for status in statuses] == [job.id for job in jobs if not job.done]
 
 
+def test_entries_that_were_deleted_by_hand_are_passed_over(bench: Bench):
+    first, second = (bench.accept("update_volume", volume=name) for name in ("a", "b"))
+    entry_bytes = bench.client.strlen(f"{PREFIX}index:0") // 3
+    bench.client.setrange(f"{PREFIX}index:0", 2 * entry_bytes, b"\0" * entry_bytes)
+    found, _ = bench.jobs.find(JobFilter(), JobScope("ann"), 10)
+    assert [status.job.id for status in found] == [first]
+    assert bench.jobs.get(second) is not None
+
+
 def test_it_is_as_large_as_there_are_jobs(bench: Bench, jobs: list[Job]):
     for job in jobs:
         if job.state is State.QUEUED:
