@@ -237,6 +237,29 @@ def test_what_is_forgotten_is_found_no_more(bench: Bench, jobs: list[Job]):
     assert [status.job.id for status in statuses] == [job.id for job in jobs if not job.done]
 
 
+def _first_of_a_chunk(bench: Bench) -> list[str]:
+    """The last job of a chunk, and the first two of the next one."""
+    bench.client.set(f"{PREFIX}seq", 8190)
+    ids = [bench.accept("update_volume", volume=name) for name in ("a", "b", "c")]
+    assert [bench.job(job_id).seq for job_id in ids] == [8191, 8192, 8193]
+    return ids
+
+
+def test_the_first_job_of_a_chunk_stays_when_the_others_have_left_its_state(bench: Bench):
+    last, first, second = _first_of_a_chunk(bench)
+    bench.jobs.cancel(second, "ann")
+    assert _search(bench, JobFilter(states=(State.QUEUED,)), JobScope("ann"), 100) == [first, last]
+
+
+def test_the_first_job_of_a_chunk_is_found_when_the_second_came_too_late(bench: Bench):
+    last, first, second = _first_of_a_chunk(bench)
+    later = bench.job(first).created_ms + 10
+    entry = f"{second}{later:013d}".encode()
+    bench.client.setrange(f"{PREFIX}index:1", bench.client.strlen(f"{PREFIX}index:1") // 2, entry)
+    job_filter = JobFilter(created_before_ms=later)
+    assert _search(bench, job_filter, JobScope("ann"), 1000) == [first, last]
+
+
 def test_entries_that_were_deleted_by_hand_are_passed_over(bench: Bench):
     first, second = (bench.accept("update_volume", volume=name) for name in ("a", "b"))
     entry_bytes = bench.client.strlen(f"{PREFIX}index:0") // 3

@@ -347,7 +347,7 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
     scripts, node = bench.scripts, bench.node()
     jobs = [bench.accept("create_volume", volume=f"v{number}") for number in range(4)]
     tokens = [node.claim(job_id).token for job_id in jobs[:3]]
-    bench.accept("update_volume", volume="node:/vol")
+    by_path = bench.accept("update_volume", volume="node:/vol")
     behind_path = bench.accept("update_volume", volume="vol")
     assert scripts.dispatch_webhooks("", "1-0-1", [["msg_0", "one", {"body": "{}", "job_id": "job"}]])
     outbox = Outbox(bench.client, scripts, PREFIX)
@@ -363,7 +363,10 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
         assert scripts.claim(behind_path, "t", 15_000, 1000, 1000)[0] == "BLOCKED"
         assert scripts.pick_runnable(_WRITE, 8, 8)
         assert scripts.claim(jobs[3], "t", 15_000, 1000, 1000)[0] == "CLAIMED"
-        assert scripts.claim_next(_WRITE, ClaimTerms("u", 8, 15_000, 1000, 1000))
+        terms = ClaimTerms("u", 8, 15_000, 1000, 1000)
+        assert by_path.encode() in scripts.claim_next(_WRITE, terms)
+        assert jobs[1].encode() in scripts.claim_next(_WRITE, terms)
+        assert scripts.claim_next(_WRITE, terms) == []
         assert bench.jobs.cancel(jobs[2], "ann") is CancelResult.CANCELLING
         assert scripts.finish(jobs[2], tokens[2], "cancelled", {}, [], 1000, b"", 1000, 10)[0] == "DONE"
         scripts.forget_repeat("digest", "job")

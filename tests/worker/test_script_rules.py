@@ -298,6 +298,14 @@ def test_a_sweep_publishes_the_jobs_of_lost_workers_itself(bench: Bench):
     assert _recovered(bench) == ([job_id], [])
 
 
+def test_records_that_are_missing_at_the_head_let_nothing_overtake(bench: Bench):
+    first, behind = (bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=n) for n in (1, 2))
+    (ordering,) = (key for key in bench.client.scan_iter(f"{PREFIX}ordering:*"))
+    bench.client.zadd(ordering, {"gone": 0, "gone too": 0.5})
+    assert bench.scripts.claim(behind, "t", 15_000, 1000, 1000)[0] == "BLOCKED"
+    assert _ids(bench, ordering.decode()) == [first, behind]
+
+
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_a_sweep_publishes_the_job_behind_one_that_it_ends(bench: Bench, is_cancelled: bool):
     job_id = bench.accept("update_volume", volume="vol")
