@@ -355,6 +355,7 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
     try:
         scripts.worker_heartbeat("one", {_WRITE: 1})
         scripts.worker_draining("one", _WRITE)
+        scripts.worker_draining("idle")
         assert scripts.renew_leases(15_000, jobs[0], tokens[0]) == ["GO"]
         assert scripts.record_progress(jobs[0], tokens[0], "step", {"step": "x"}) == "GO"
         assert scripts.hand_over(jobs[0], tokens[0], 0, "", 1000) == "DONE"
