@@ -108,7 +108,9 @@ def _without_lock(node: ast.With) -> Edit:
 
 
 def _swapped(call: ast.Call, source: str) -> Iterator[Edit]:
-    """Two neighbouring arguments in the wrong order."""
+    """Two neighbouring arguments in the wrong order, where it matters."""
+    if isinstance(call.func, ast.Name) and call.func.id in ("max", "min"):
+        return
     for one, other in itertools.pairwise(call.args):
         if not isinstance(one, ast.Starred) and not isinstance(other, ast.Starred):
             text = f"{_text(other, source)}, {_text(one, source)}"

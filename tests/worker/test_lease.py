@@ -64,6 +64,23 @@ def test_a_driver_that_waits_is_woken_at_once(bench: Bench, tell: Callable[[Leas
     assert woken.wait(10)
 
 
+def test_a_driver_waits_no_longer_than_it_wants_to(bench: Bench):
+    lease, returned = bench.node().claim(bench.accept("create_volume")), threading.Event()
+
+    def wait() -> None:
+        lease.wait(0.01)
+        returned.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    assert returned.wait(20)
+
+
+def test_the_message_of_a_step_is_its_name_in_words(bench: Bench):
+    job_id = bench.accept("create_volume")
+    bench.node().claim(job_id).record_intent("unmount-and_restrict")
+    assert bench.field(job_id, "message") == "unmount and restrict"
+
+
 def test_that_what_was_sent_goes_on_though_it_is_to_be_cancelled(bench: Bench):
     job_id, node = bench.accept("create_volume"), bench.node()
     lease = node.claim(job_id)

@@ -93,6 +93,24 @@ def test_what_was_not_done_or_is_not_known_makes_listings_be_read_again(
         assert job.failure.detail.endswith("The answer broke off.")
 
 
+@pytest.mark.parametrize(
+    ("reason", "code", "retryable"),
+    [
+        ("", "worker-lost", True), ("timed-out", "timed-out", True), ("backend-timeout", "backend-timeout", True),
+        ("backend-error", "backend-error", False),
+    ],
+)  # fmt: skip
+def test_a_change_that_was_not_made_fails_for_the_reason_why_it_was_in_doubt(
+    bench: Bench, reason: str, code: str, retryable: bool
+):
+    job_id = _in_doubt(bench, in_doubt_since="1", in_doubt_reason=reason)
+    _reconcile(bench, lambda: ReconciledOutcome(Outcome.NOT_DONE))
+    failure = bench.job(job_id).failure
+    assert failure is not None
+    assert (failure.code, failure.retryable) == (code, retryable)
+    assert "was not made" in failure.detail
+
+
 @pytest.mark.parametrize("error", [BackendUnavailable("The vserver is away."), TimedOut(), RuntimeError("a bug")])
 def test_it_is_looked_for_until_its_time_is_over(bench: Bench, error: Exception):
     timeout_ms = bench.settings.reconcile_timeout * 1000

@@ -321,6 +321,17 @@ def test_a_batch_that_failed_is_a_task_that_failed(bench: Bench, runtime: Runtim
     assert heard.last() == ("failed", {"exception": "RequestRefused('batch-failed')", "traceback": None})
 
 
+def test_a_message_takes_a_slot_of_the_queue_from_which_it_came(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    """Of one queue for all, the jobs of a slow storage system would take the slots of the others."""
+    run: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(JobRunner, "run_message", lambda _runner, *arguments: run.append(arguments))
+    for operation in OPERATIONS.values():
+        task = runtime.celery.tasks[operation.task_name]
+        task.apply(args=("job",), routing_key=f"filer.{operation.queue_class}")
+        assert run.pop() == ("job", f"filer.{operation.queue_class}", operation)
+    assert len(OPERATIONS) > 10
+
+
 def test_tasks_are_for_messages_alone(runtime: Runtime):
     """Nothing of Celery's own keeps results, repeats a task, or acknowledges it late: jobs have all that."""
     tasks = [runtime.celery.tasks[operation.task_name] for operation in (*OPERATIONS.values(), BATCH)]
