@@ -52,6 +52,7 @@ def test_all_members_are_there_and_a_few_of_them_in_the_queues(bench: Bench):
     batch = bench.job(batch_id)
     assert (batch.state, batch.total, batch.current, batch.subsystem) == (State.QUEUED, 20, 0, SUBSYSTEM)
     assert _states(bench, batch_id) == ["queued"] * 20
+    assert {job.version for job in (batch, *bench.members(batch_id))} == {1}
     assert bench.client.zcard(f"{PREFIX}queued:{SUBSYSTEM}.write") == 3
     events = EventLog(bench.client, PREFIX).read(BEGINNING, 50)
     logged = {event.status.job.id for event in events if event.status}

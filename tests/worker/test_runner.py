@@ -10,6 +10,7 @@ import pytest
 import redis
 import structlog
 from celery.exceptions import Ignore
+from structlog.testing import capture_logs
 
 from storage_backends.configuration.subsystems import Subsystems
 from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
@@ -89,6 +90,21 @@ def test_a_job_that_failed_is_a_task_that_failed(bench: Bench, runner: JobRunner
     assert heard.of(job_id) == ["started", "failed"]
     assert heard.last()[1] == {"exception": "RequestRefused('no-such-volume')", "traceback": None}
     assert _all_free(bench, runner)
+
+
+def test_each_end_of_a_job_is_a_line_of_the_log(bench: Bench, runner: JobRunner):
+    failing = bench.accept("restrict_volume", volume="none")
+    # The slot goes on with this one.
+    bench.accept("create_volume", volume="new")
+    with capture_logs() as lines:
+        with pytest.raises(JobFailed):
+            _message(runner, failing, "restrict_volume")
+        assert _all_free(bench, runner)
+    ends = [line for line in lines if line["event"] in ("job.failed", "job.ended", "job.not-ended")]
+    failed, ended = ends
+    assert (failed["event"], failed["log_level"], failed["code"]) == ("job.failed", "warning", "no-such-volume")
+    assert "none" in failed["detail"]
+    assert (ended["event"], ended["log_level"], ended["state"]) == ("job.ended", "info", State.SUCCEEDED)
 
 
 def test_the_slot_of_a_job_that_failed_goes_on_with_the_next(bench: Bench, runner: JobRunner):
