@@ -77,14 +77,19 @@ class Coverage:
                 found[now] |= {test for test in by_line.get(then, ()) if self._counts(measurement, test)}
         everything = set().union(*found.values()) if found else set()
         if file.endswith(".lua"):
-            self._fill_gaps(found, len(lines))
+            self._fill_gaps(found, lines)
         return {number: self._quickest(found[number] or everything) for number in range(1, len(lines) + 1)}
 
     @staticmethod
-    def _fill_gaps(found: dict[int, set[str]], count: int) -> None:
-        """A line that begins no statement is executed with the one before it."""
-        for number in range(2, count + 1):
-            found[number] = found[number] or found[number - 1]
+    def _fill_gaps(found: dict[int, set[str]], lines: Sequence[str]) -> None:
+        """A line that begins no statement is executed with the one before it; an `elseif`, with its `if`."""
+        ifs: dict[int, int] = {}
+        for number, line in enumerate(lines, 1):
+            indent = len(line) - len(line.lstrip())
+            if line.lstrip().startswith("if "):
+                ifs[indent] = number
+            before = ifs.get(indent, number - 1) if line.lstrip().startswith("else") else number - 1
+            found[number] = found[number] or found[before]
 
     @cached_property
     def _newest(self) -> dict[str, Measurement]:
