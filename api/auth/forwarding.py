@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from api.http.sent_host import keep_sent_host
 from worker.config.networks import Network, client_address, is_within
 
 Environ = dict[str, Any]
@@ -44,6 +45,7 @@ class ForwardingMiddleware:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         peer = environ[PEER] = environ.get("REMOTE_ADDR") or ""
+        keep_sent_host(environ)
         if is_within(peer, self._networks):
             forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
             environ["REMOTE_ADDR"] = client_address(peer, forwarded_for, self._networks, self._hops)

@@ -13,6 +13,7 @@ from api.concurrency_limiter import NO_PERMIT
 from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
 from api.http.request_log import log_request
+from api.http.sent_host import check_sent_host
 from api.services import current_services
 from worker.jobs.document import path_prefix
 from worker.telemetry import tracing
@@ -60,6 +61,7 @@ def _begin() -> None:
     if _header_bytes() > config.max_header_bytes:
         detail = f"The headers are too large: at most {config.max_header_bytes} bytes."
         raise Problem("headers-too-large", detail, limit="SAPI_MAX_HEADER_BYTES")
+    check_sent_host()
     if not _is_canonical(_target().partition("?")[0]):
         raise Problem(
             "not-found", "Nothing is at this address: write it without // and without codes of plain letters."
