@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -70,7 +71,9 @@ def accept_batch_retry(job: Job) -> str:
 
 def _retry_of(job: Job, key: str) -> NewBatch:
     jobs = [status.job for _, status in current_services().batches.members(job.id) if status is not None]
-    members = [retry_request(member) for member in jobs if member.state in (State.FAILED, State.CANCELLED)]
+    repeated = [retry_request(member) for member in jobs if member.state in (State.FAILED, State.CANCELLED)]
+    # The request's callback is the batch's.
+    members = [replace(member, callback="") for member in repeated]
     if not members:
         raise Problem("job-expired", "The members that did not succeed are kept no longer.")
     document = {**job.request, "retries": job.id}

@@ -166,6 +166,20 @@ class TestCallback:
         order = {"for_each": {"subsystem": "filer", "where": ""}, "request": request}
         problem(client.post(URL, json=order, headers=headers | {"Prefer": "wait=0"}), 504, "not-cached")
 
+    def test_the_end_of_what_is_done_again_is_sent_there_once(self, redis_url, redis_client, monkeypatch):
+        monkeypatch.setenv("SAPI_CALLBACK_HOSTS", "hooks.example.org")
+        redis_client.set("sapi:webhook_callbacks", "1")
+        client: Any = Front(redis_url).client()
+        headers = {"Callback-URL": "https://hooks.example.org/x"}
+        path = accepted(client.post(URL, json={"requests": [_creation("a"), _creation("b")]}))
+        assert client.post(f"{path}/cancel").json["state"] == "cancelled"
+        again = accepted(client.post(f"{path}/retry", headers=headers))
+        jobs = client.post("/v4/jobs/retry", json={"id": path.rpartition("/")[2]}, headers=headers).json["retried"]
+        for batch_id in (again.rpartition("/")[2], *jobs):
+            ids = [batch_id, *(member["id"] for member in _members(client, f"/{batch_id}"))]
+            sent_to = [redis_client.hget(f"sapi:job:{job_id}", "callback") for job_id in ids]
+            assert sent_to == [b"https://hooks.example.org/x", b"", b""]
+
     def test_where_nothing_may_be_sent_it_is_refused(self, client):
         headers = {"Callback-URL": "https://hooks.example.org/x"}
         response = client.post(URL, json={"requests": [_creation("a")]}, headers=headers)
