@@ -55,7 +55,7 @@ class EventsView(MethodView):
         """
         filter_ = job_filter(query)
         if request.method == "HEAD":
-            return Response(content_type=_MEDIA_TYPE)
+            return _without_length(Response(content_type=_MEDIA_TYPE))
         hub = event_hub()
         requester = requester_of_request()
         if not hub.slots.acquire(requester):
@@ -74,6 +74,12 @@ class EventsView(MethodView):
             hub.slots.release(requester)
             raise
         return _response(stream, lambda: hub.slots.release(requester))
+
+
+def _without_length(response: Response) -> Response:
+    """Leave out Content-Length, which the response to GET does not have, either (RFC 9110, section 8.6)."""
+    response.automatically_set_content_length = False
+    return response
 
 
 def _response(stream: EventStream, release_slot: Callable[[], None]) -> Response:

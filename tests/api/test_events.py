@@ -236,7 +236,10 @@ def test_strangers_are_asked_to_sign_in(front: Front):
 
 
 def test_a_head_request_takes_no_place(front: Front, client: FlaskClient):
-    assert client.head("/v4/events").content_type == "text/event-stream"
+    answer = client.head("/v4/events")
+    assert answer.content_type == "text/event-stream"
+    # The response to GET has none.
+    assert "Content-Length" not in answer.headers
 
 
 def test_more_streams_than_there_may_be_are_refused_until_one_ends(redis_client: Any, redis_url: str):
