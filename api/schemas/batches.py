@@ -88,11 +88,17 @@ class ForEachSchema(_Strict):
     )
 
 
+def _check_printable(value: str) -> None:
+    if not value.isprintable():
+        raise ma.ValidationError("must have no control characters")
+
+
 class BatchSchema(_Strict):
     """A batch: `requests`, or `for_each` with `request`."""
 
     name = ma.fields.String(
-        validate=ma.validate.Length(1, 255), metadata={"description": "For people", "example": "before-upgrade"}
+        validate=[ma.validate.Length(1, 255), _check_printable],
+        metadata={"description": "For people", "example": "before-upgrade"},
     )
     on_failure = ma.fields.String(
         load_default="continue",

@@ -30,6 +30,7 @@ from storage_api_client.times import format_time, parse_since
             {"state": "running", "children": {"total": 9, "succeeded": 3, "failed": 2, "cancelled": 1}},
             "6 of 9 done, 2 failed",
         ),
+        ({"state": "running", "progress": {"message": "a\x07b"}}, "a\N{REPLACEMENT CHARACTER}b"),
         ({"state": "cancelling", "progress": {"message": "listing"}}, "cancelling"),
         ({"state": "failed", "done": True}, "failed"),
     ],
@@ -53,6 +54,8 @@ def test_a_line_is_written_when_something_has_changed(capsys: pytest.CaptureFixt
         ("autosize_enabled", True, "yes"), ("autosize_enabled", False, "no"), ("rules", ["a", "b"], "a, b"),
         ("queue", {"name": "q", "position": 0, "reason": None}, "name: q; position: 0"), ("comment", None, ""),
         ("name", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+        ("comment", "a\x1b[2Jb\x9b1mc\r\nd\te\u2028f \N{NO-BREAK SPACE}\N{PILE OF POO}",
+         "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}1mc  d e f \N{NO-BREAK SPACE}\N{PILE OF POO}"),
     ],
 )  # fmt: skip
 def test_a_value_for_people(name: str, value: Any, text: str) -> None:
@@ -119,15 +122,15 @@ def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     problem = Problem.of(
         {
             "detail": "Not so.", "request_id": "r", "errors": [{"pointer": "/a", "detail": "is wrong"}],
-            "backend_error": {"code": "4711", "message": "no"},
+            "backend_error": {"code": "4711", "message": "no\x1b[2J"},
         }
     )  # fmt: skip
-    failed = MemberResult.of({"job": "8", "problem": {"detail": "Taken."}})
+    failed = MemberResult.of({"job": "8", "problem": {"detail": "Taken.\n"}})
     error = errors.BatchFailed(problem, None, (MemberResult.of({"job": "7"}), failed))
     assert explain(error) is ExitStatus.FAILED
     assert capsys.readouterr().err.splitlines() == [
         "storage-api: Not so. (request id r)",
         "  /a: is wrong",
-        "  the storage system says: code: 4711; message: no",
-        "  1: Taken. (job 8)",
+        "  the storage system says: code: 4711; message: no\N{REPLACEMENT CHARACTER}[2J",
+        "  1: Taken.  (job 8)",
     ]

@@ -230,6 +230,7 @@ class TestRefused:
             ({"requests": [_creation("a")], "parallel": 101}, "/parallel"),
             ({"requests": [_creation("a")], "name": ""}, "/name"),
             ({"requests": [_creation("a")], "name": "x" * 256}, "/name"),
+            ({"requests": [_creation("a")], "name": "two\nlines"}, "/name"),
             ({"requests": [_creation("a")], "on_failure": "hope"}, "/on_failure"),
             ({"requests": [_creation("a")], "colour": "red"}, "/colour"),
             ({"requests": [_creation("a")], "request": _creation("a")}, "/request"),

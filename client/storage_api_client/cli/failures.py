@@ -8,6 +8,7 @@ import click
 
 from storage_api_client.cli.exit_status import ExitStatus, status_of
 from storage_api_client.cli.output import for_people
+from storage_api_client.cli.printable import printable
 
 if TYPE_CHECKING:
     from storage_api_client.errors import BatchFailed, StorageApiError
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 def print_error(sentence: str) -> None:
     """Print an error."""
-    click.echo(f"storage-api: {sentence}", err=True)
+    _print(f"storage-api: {sentence}")
+
+
+def _print(line: str) -> None:
+    click.echo(printable(line), err=True)
 
 
 def explain(error: StorageApiError) -> ExitStatus:
@@ -26,7 +31,7 @@ def explain(error: StorageApiError) -> ExitStatus:
     request_id = f" (request id {error.request_id})" if error.request_id else ""
     print_error(f"{error.detail or error.problem.title or error.code}{request_id}")
     for fault in error.errors:
-        click.echo(f"  {fault.pointer}: {fault.detail}", err=True)
+        _print(f"  {fault.pointer}: {fault.detail}")
     if error.backend_error:
         click.echo(f"  the storage system says: {for_people('', dict(error.backend_error.raw))}", err=True)
     if isinstance(error, BatchFailed):
@@ -39,7 +44,7 @@ def explain(error: StorageApiError) -> ExitStatus:
 def _explain_members(error: BatchFailed) -> None:
     for place, member in enumerate(error.results):
         if member.problem:
-            click.echo(f"  {place}: {member.problem.detail} (job {member.job})", err=True)
+            _print(f"  {place}: {member.problem.detail} (job {member.job})")
 
 
 def _next_step(error: StorageApiError, status: ExitStatus) -> str:

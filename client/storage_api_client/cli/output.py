@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from storage_api_client.cli.printable import printable
 from storage_api_client.sizes import format_size
 from storage_api_client.times import parse_time
 
@@ -90,7 +91,7 @@ def for_people(name: str, value: Any) -> str:
         return ", ".join(for_people("", member) for member in value)
     if name.endswith(("_at", "_time")) and (moment := parse_time(value)):
         return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def _number(name: str, value: int) -> str:

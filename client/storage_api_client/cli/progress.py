@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from storage_api_client.cli.printable import printable
+
 if TYPE_CHECKING:
     from storage_api_client.cli.state import State
     from storage_api_client.models import JobRecord
@@ -31,7 +33,7 @@ def describe(job: JobRecord) -> str:
     if job.children and job.children.total:
         ended = job.children.succeeded + job.children.failed + job.children.cancelled
         return f"{ended} of {job.children.total} done, {job.children.failed} failed"
-    return (job.progress.message if job.progress else None) or "running"
+    return printable((job.progress.message if job.progress else None) or "running")
 
 
 def _counted(job: JobRecord) -> str:
