@@ -20,7 +20,7 @@ def respond(listing: Listing, listing_state: ListingState, query: Query, key: st
     """Return the response with the collection, a page of it, or the record ``key``; 304 if the client has it."""
     packed = key is None and query.plain and takes_gzip(request)
     tag = _etag(listing_state.etag, query, key)
-    if client_has(tag) or _unchanged_since(listing_state):
+    if client_has(tag) or unchanged_since(listing_state):
         response = Response(status=304)
     elif key is not None:
         response = Response(orjson.dumps(listing.find(key)), content_type="application/json")
@@ -54,7 +54,7 @@ def client_has(tag: str) -> bool:
     return sent.contains_weak(tag) or sent.contains_weak(f"{tag}-gzip") or sent.contains_weak(f"{tag};gzip")
 
 
-def _unchanged_since(listing_state: ListingState) -> bool:
+def unchanged_since(listing_state: ListingState) -> bool:
     """Does If-Modified-Since show that the client has it? Changes applied to a listing do not change its time."""
     if "If-None-Match" in request.headers or "If-Modified-Since" not in request.headers:
         return False

@@ -108,16 +108,19 @@ class _HeldChange:
         accepted, is_mine = self._submit(new)
         job_id = accepted.job_status.job.id
         with self.services.held_requests.holding(job_id) if is_mine else nullcontext():
+        # A repetition that is recognised without a key is no replay of one.
+        headers = accepted.headers if new.idempotency_key else {}
             ended = self._await_end(job_id)
             if ended is not None:
                 response = _answer(ended, status, body)
                 if new.repeat is not None and not self._is_late():
+                response.headers.update(headers)
                     # As the last step: a client that gets no response may repeat the request.
                     self.services.held_requests.forget(new.repeat.digest, job_id)
                 if isinstance(response, Problem):
                     raise response
                 return response
-        raise _under_way(job_id)
+        raise _under_way(job_id, headers)
 
     def _submit(self, new: NewJob) -> tuple[Submitted, bool]:
         """Return the job of this request, and whether it was made now."""
@@ -181,13 +184,13 @@ def _maybe_accepted() -> Problem:
     )
 
 
-def _under_way(job_id: str) -> Problem:
+def _under_way(job_id: str, headers: Mapping[str, str] | None = None) -> Problem:
     path = job_path(job_id)
     return Problem(
         "job-not-finished",
         f"The request was accepted, and is still under way. See {path}, or send the same request again to wait for it.",
         status=504,
-        headers=job_headers(job_id),
+        headers={**job_headers(job_id), **(headers or {})},
         extra={"job": path},
     )
 

@@ -11,7 +11,7 @@ from flask import Response, g, request
 from api.http.preferences import Preferences, RequestCacheControl, freshness, takes_gzip
 from api.http.problems import Problem
 from api.reads.collection_query import Query
-from api.reads.collection_response import client_has
+from api.reads.collection_response import client_has, unchanged_since
 from api.reads.lookup import Pending, ReadResult, find
 from api.reads.read import with_headers
 from api.reads.read_request import ReadRequest
@@ -81,7 +81,8 @@ def _rendered(result: ReadResult, mask: Mask) -> Response:
     # Every form of a state is another representation with another entity tag.
     form = hashlib.sha256(repr((mask, key)).encode()).hexdigest()[:_DIGEST_CHARS]
     tag = f"{result.listing_state.etag}-v3-{form}"
-    response = Response(status=304) if client_has(tag) else _body(result, mask, compressed=compressed)
+    is_held = client_has(tag) or unchanged_since(result.listing_state)
+    response = Response(status=304) if is_held else _body(result, mask, compressed=compressed)
     response.set_etag(f"{tag}-gzip" if compressed else tag)
     response.headers["Vary"] = "Accept-Encoding, Authorization, Cookie, X-Fields"
     return response

@@ -36,6 +36,16 @@ def test_a_volume_has_its_17_keys_in_their_order(ask):
     assert int(listed.headers["Age"]) >= 0
 
 
+def test_a_listing_that_is_as_it_was_is_not_sent_again(ask):
+    listed = ask("GET", "/dummy/volumes")
+    since = {"If_Modified_Since": listed.headers["Last-Modified"]}
+    assert ask("GET", "/dummy/volumes", **since).status_code == 304
+    assert ask("GET", "/dummy/volumes", If_None_Match='"other"', **since).status_code == 200
+    make(ask)
+    assert ask("GET", "/dummy/volumes", **since).status_code == 200
+    assert ask("GET", "/dummy/volumes", If_Match='"other"').status_code == 400
+
+
 @pytest.fixture
 def _in_japan(monkeypatch):
     """This process's local time is another than UTC."""
@@ -317,3 +327,8 @@ def test_which_paths_are_below():
     assert is_below("/v3/x")
     assert not is_below("/v30/x")
     assert not is_below("/v4/v3/")
+    assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [None, "true"]
+    refusals = [ask("DELETE", "/dummy/volumes/v2", Idempotency_Key="l") for _ in range(2)]
+    assert [(answer.status_code, answer.headers.get("Idempotency-Replayed")) for answer in refusals] == [
+        (404, None), (404, "true"),
+    ]  # fmt: skip

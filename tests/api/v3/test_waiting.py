@@ -40,6 +40,12 @@ def test_a_change_that_is_under_way_is_504_and_found_again(idle):
     assert pending(idle, "POST", "/dummy/volumes/v1", {"size_total": GB}) != job
 
 
+def test_what_is_found_without_a_key_is_no_replay(idle):
+    lock = ("PUT", "/dummy/volumes/v1/locks/h")
+    assert pending(idle, *lock) == pending(idle, *lock)
+    assert "Idempotency-Replayed" not in idle(*lock).headers
+
+
 def test_an_outcome_is_told_once_also_a_failure(idle):
     job = pending(idle, "DELETE", "/dummy/volumes/nope")
     idle.service.run(job)
@@ -96,6 +102,8 @@ def test_with_a_key_of_its_own_a_request_is_identified_by_that_alone(idle):
     lock = ("PUT", "/dummy/volumes/v1/locks/h")
     jobs = [pending(idle, *lock, Idempotency_Key=key) for key in ("one", "two", "one")]
     assert jobs[0] == jobs[2] != jobs[1]
+    assert idle(*lock, Idempotency_Key="one").headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in idle(*lock, Idempotency_Key="three").headers
     other = idle("PUT", "/dummy/volumes/v1/locks/h?x=1", Idempotency_Key="one")
     assert (other.status_code, "Choose a new key" in other.json["message"]) == (400, True)
 
