@@ -11,6 +11,7 @@ from api.auth.openapi import problems
 from api.auth.services import auth_services
 from api.auth.sessions import SessionStoreUnavailable
 from api.http.arguments_parser import reject_query_parameters
+from api.http.preconditions import reject_preconditions
 from api.http.problems import Problem
 from worker.catalog.operations import Role
 
@@ -45,6 +46,7 @@ def end_sessions(user: str) -> Response:
     reject_query_parameters()
     if len(user) > _LONGEST or not user.isprintable():
         raise Problem("validation-failed", f"A user's name has at most {_LONGEST} characters, all printable.")
+    reject_preconditions()
     try:
         ended = auth_services().sessions.end_all_of(user)
     except SessionStoreUnavailable:
@@ -58,6 +60,6 @@ sessions_blueprint.route("/<user>/end", methods=["POST"])(
     sessions_blueprint.doc(
         operationId="end_sessions",
         parameters=[_USER],
-        responses={"200": {"description": "OK", "content": _CONTENT}} | problems(401, 403, 422, 429, 503),
+        responses={"200": {"description": "OK", "content": _CONTENT}} | problems(401, 403, 412, 422, 429, 503),
     )(end_sessions)
 )

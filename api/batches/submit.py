@@ -14,6 +14,7 @@ from api.auth import principal
 from api.batches.order import read_order
 from api.batches.planning import plan
 from api.batches.results import batch_result
+from api.http.preconditions import reject_preconditions
 from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem
 from api.http.request_ids import request_id
@@ -23,7 +24,6 @@ from api.jobs.submit import (
     Submitted,
     accepted_response,
     known_request,
-    reject_conditions,
     retry_request,
     to_submitted,
 )
@@ -40,7 +40,7 @@ def submit_batch(body: Mapping[str, Any]) -> Response:
     Raises:
         Problem: nothing was accepted.
     """
-    reject_conditions()
+    reject_preconditions()
     config, began = current_services().config, time.monotonic()
     preference = preferences(request, config.max_wait)
     key = idempotency_key()

@@ -11,6 +11,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from api.http.methods import SAFE_METHODS
+from api.http.preconditions import failed_precondition
 from api.http.problems import MEDIA_TYPE, Problem, problem_response
 from api.services import current_services
 from worker.catalog.problem_types import code_of_status
@@ -48,8 +49,7 @@ def _of_precondition(response: Response) -> Response:
         return response
     # The file that it would have sent is open.
     response.close()
-    detail = "What is here is not what If-Match or If-Unmodified-Since names: send the request without them."
-    return problem_response(Problem("precondition-failed", detail))
+    return problem_response(failed_precondition())
 
 
 def _of_framework(error: HTTPException) -> Response:

@@ -13,6 +13,7 @@ from flask import Response, request
 
 from api.auth import principal
 from api.http.member_requests import current_member
+from api.http.preconditions import reject_preconditions
 from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem, problem_of
 from api.jobs.long_polling import wait_for_answer, wait_for_end
@@ -45,7 +46,7 @@ def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *
         Problem: nothing was accepted.
     """
     operation.check(arguments)
-    reject_conditions()
+    reject_preconditions()
     new = new_job(operation, subsystem, arguments, volume=volume, keyed=True)
     return MemberResponse(new) if current_member() else _answer_for(new)
 
@@ -233,15 +234,3 @@ def key_reused(job_id: str) -> Problem:
         "This Idempotency-Key was sent with another request before. Choose a new key for each new request.",
         headers=job_headers(job_id) if job_id else {},
     )
-
-
-def reject_conditions() -> None:
-    """Refuse conditional changes: a job is executed later, when the condition may not hold any more.
-
-    Raises:
-        Problem: `precondition-failed`.
-    """
-    for name in ("If-Match", "If-Unmodified-Since"):
-        if name in request.headers:
-            detail = f"Changes cannot be made conditional with {name}: they are done in the order of their acceptance."
-            raise Problem("precondition-failed", f"{detail} Nothing was accepted.")

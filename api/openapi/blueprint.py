@@ -16,6 +16,7 @@ from flask import g
 
 from api import auth
 from api.http.arguments_parser import StrictParser, reject_query_parameters
+from api.http.preconditions import check_preconditions
 from api.http.problems import Problem
 from api.openapi import operations as documentation
 from api.openapi.path_parameters import parameters_of
@@ -30,11 +31,11 @@ MAY_CHANGE = "a role for changes"
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-#: Problems of any request: malformed, not authorized, not found, too many, queue unavailable.
-_ALWAYS = (400, 401, 403, 404, 414, 422, 429, 431, 500, 503)
+#: Problems of any request: malformed, not authorized, not found, a failed precondition, too many, queue unavailable.
+_ALWAYS = (400, 401, 403, 404, 412, 414, 422, 429, 431, 500, 503)
 #: Problems of jobs of every operation.
 _OF_JOBS = (409, 410, 501, 502, 504)
-_OF_CHANGES = (412, 413, 415)
+_OF_CHANGES = (413, 415)
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -93,7 +94,7 @@ class Blueprint(flask_smorest.Blueprint):
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
             check(kwargs)
-            return view(*args, **kwargs)
+            return check_preconditions(view(*args, **kwargs))
 
         responses = {status: HTTPStatus(status).name for status in sorted({*_ALWAYS, *problems})}
         documented = self.doc(

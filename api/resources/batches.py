@@ -39,7 +39,7 @@ _EXAMPLES = {
 class BatchesView(MethodView):
     """Asking for many changes."""
 
-    @blp.exposes("create_batch", access=MAY_CHANGE, problems=(409, 410, 412, 413, 415, 501, 502, 504))
+    @blp.exposes("create_batch", access=MAY_CHANGE, problems=(409, 410, 413, 415, 501, 502, 504))
     @blp.arguments(BatchSchema, examples=_EXAMPLES)
     @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CACHE_CONTROL])
     @blp.response(202, JobSchema, description="Accepted: follow the job", headers=documentation.ACCEPTED)

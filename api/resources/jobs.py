@@ -14,6 +14,7 @@ from api import auth
 from api.batches.results import batch_result
 from api.batches.submit import accept_batch_retry, retry_batch
 from api.http.bodies import require_empty_body
+from api.http.preconditions import reject_preconditions
 from api.http.preferences import preferences
 from api.http.problems import Problem
 from api.jobs import bulk, manual_resolution
@@ -89,6 +90,7 @@ class CancelJobsView(MethodView):
 
         At most 1,000, unfinished ones first. `refused` has those that cannot be cancelled, with the reason for each.
         """
+        reject_preconditions()
         return bulk.cancel_jobs(query)
 
 
@@ -105,6 +107,7 @@ class RetryJobsView(MethodView):
 
         At most 1,000. `retried` has the new jobs; each names the old one in `retry_of`.
         """
+        reject_preconditions()
         return bulk.retry_jobs(query, accept_batch_retry)
 
 
@@ -184,6 +187,7 @@ class CancelView(MethodView):
         job = visible_job(job_id).job
         who = require_operator_of(job)
         require_empty_body()
+        reject_preconditions()
         services = current_services()
         word = (services.batches if job.is_batch else services.jobs).cancel(job.id, who.name)
         if word == "SHARED":
@@ -209,6 +213,7 @@ class RetryView(MethodView):
         for role in sorted(job.roles):
             auth.require(role, operation="retry_job", target=job.target)
         require_empty_body()
+        reject_preconditions()
         if not job.done:
             headers = {"Retry-After": str(job_for(job.id).retry_after_s)}
             raise Problem("job-not-finished", "The job has not ended yet.", headers=headers)
@@ -244,5 +249,6 @@ class SettleView(MethodView):
 
         Needs UBER_ADMIN. For a change that reconciliation cannot resolve, whose volume must not stay blocked.
         """
+        reject_preconditions()
         manual_resolution.force_outcome(visible_job(job_id).job, body["outcome"])
         return job_response(job_for(job_id))

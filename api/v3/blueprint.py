@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from flask import g, request
 
+from api.http.preconditions import check_preconditions
 from api.http.problems import Problem
 from api.openapi import operations as documentation
 from api.openapi.blueprint import Blueprint
@@ -52,7 +53,7 @@ class V3Blueprint(Blueprint):
             @wraps(view)
             def checked(*args: Any, **kwargs: Any) -> Any:
                 check(kwargs)
-                return view(*args, **kwargs)
+                return check_preconditions(view(*args, **kwargs))
 
             served = self._documented(checked, operation_id, operation, takes_mask=takes_mask)
             served.access = operation.role

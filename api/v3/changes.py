@@ -15,10 +15,11 @@ import redis
 import structlog
 from flask import Response, g, request
 
+from api.http.preconditions import reject_preconditions
 from api.http.problems import Problem
 from api.jobs.long_polling import wait_for_end
 from api.jobs.new_job import new_job
-from api.jobs.submit import Submitted, job_headers, problem_of_job, reject_conditions, to_submitted
+from api.jobs.submit import Submitted, job_headers, problem_of_job, to_submitted
 from api.services import Services, current_services
 from api.v3.fields import as_json
 from api.v3.headers import successor_path
@@ -84,7 +85,7 @@ def change(
         Problem: nothing was accepted, it failed, or it has not ended yet (504).
     """
     operation.check(arguments)
-    reject_conditions()
+    reject_preconditions()
     g.held_open = True
     held_change = _HeldChange(current_services())
     new = new_job(operation, subsystem, arguments, volume=volume, keyed=True)
@@ -107,14 +108,14 @@ class _HeldChange:
         """Submit the job, wait, and return the response of a success; otherwise raise the problem."""
         accepted, is_mine = self._submit(new)
         job_id = accepted.job_status.job.id
-        with self.services.held_requests.holding(job_id) if is_mine else nullcontext():
         # A repetition that is recognised without a key is no replay of one.
         headers = accepted.headers if new.idempotency_key else {}
+        with self.services.held_requests.holding(job_id) if is_mine else nullcontext():
             ended = self._await_end(job_id)
             if ended is not None:
                 response = _answer(ended, status, body)
-                if new.repeat is not None and not self._is_late():
                 response.headers.update(headers)
+                if new.repeat is not None and not self._is_late():
                     # As the last step: a client that gets no response may repeat the request.
                     self.services.held_requests.forget(new.repeat.digest, job_id)
                 if isinstance(response, Problem):
