@@ -7,7 +7,7 @@ import time
 import uuid as uuids
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.ontap_simulator.errors import Refusal
@@ -21,8 +21,12 @@ def new_uuid() -> str:
     return str(uuids.uuid4())
 
 
-def now_text() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def now_text(*, after: str = "") -> str:
+    """The time to the second; at least a second ``after`` that one."""
+    now = datetime.now(UTC)
+    return max(now, datetime.fromisoformat(after) + timedelta(seconds=1) if after else now).isoformat(
+        timespec="seconds"
+    )
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ class World:
         record: Record = {
             "uuid": uuid,
             "name": name,
-            "create_time": now_text(),
+            "create_time": now_text(after=self._newest_time(volume["uuid"])),
             "size": volume["space"]["used"],
             "reclaimable_space": 128 * 1024,
             "volume": {"name": volume["name"], "uuid": volume["uuid"]},
@@ -223,6 +227,11 @@ class World:
         }
         self.snapshots[volume["uuid"]][uuid] = record
         return record
+
+    def _newest_time(self, volume_uuid: str) -> str:
+        """Snapshots that a test makes at once are not made within one second: their order is known."""
+        times = [snapshot["create_time"] for snapshot in self.snapshots[volume_uuid].values()]
+        return max((time for time in times if isinstance(time, str)), default="")
 
     def add_policy(self, svm: str, name: str, rules: list[list[str]]) -> Record:
         """Put an export policy there, each rule a list of clients."""

@@ -13,6 +13,9 @@ from storage_backends.netapp.ontap.queries import RETURN_IMMEDIATELY, quote_lite
 from storage_backends.netapp.ontap.responses import Json
 from storage_backends.netapp.operations.mutation import Mutation
 
+#: Sorted after every time.
+_UNKNOWN_TIME = "unknown"
+
 
 def path_of(volume_uuid: str) -> str:
     """Return the path of the collection of a volume's snapshots."""
@@ -20,7 +23,7 @@ def path_of(volume_uuid: str) -> str:
 
 
 def snapshots_of(client: OntapClient, volume_uuid: str, *, journal: Journal, name: str | None = None) -> list[Json]:
-    """Return the records of a volume's snapshots, oldest first.
+    """Return the records of a volume's snapshots, oldest first; those whose time the filer does not tell come last.
 
     Raises:
         NoSuchVolume: the volume is not there (any more).
@@ -31,7 +34,12 @@ def snapshots_of(client: OntapClient, volume_uuid: str, *, journal: Journal, nam
     except NotFound:
         require_svm(client, journal=journal)
         raise NoSuchVolume("There is no such volume (any more).") from None
-    return sorted(filter(mapping.has_name, records), key=lambda record: mapping.utc(record.get("create_time")) or "")
+    return sorted(filter(mapping.has_name, records), key=lambda record: time_of(record) or _UNKNOWN_TIME)
+
+
+def time_of(record: Json) -> str | None:
+    """Return when a snapshot was made (RFC 3339, to the second); None if the filer does not tell."""
+    return mapping.utc(record.get("create_time"))
 
 
 def snapshots_named(client: OntapClient, volume_uuid: str, name: str, *, journal: Journal) -> list[Json]:

@@ -33,7 +33,7 @@ from storage_backends.netapp.ontap.lookups import (
 from storage_backends.netapp.ontap.queries import RETURN_IMMEDIATELY, quote_literal
 from storage_backends.netapp.ontap.responses import Json
 from storage_backends.netapp.operations.mutation import Mutation
-from storage_backends.netapp.operations.snapshots import snapshots_of
+from storage_backends.netapp.operations.snapshots import snapshots_of, time_of
 from storage_backends.netapp.operations.volume_patch import changes, invalid, not_supported, require_supported
 
 
@@ -86,7 +86,11 @@ class Volumes:
             journal.progress(len(records), None, "volumes", "listing restricted volumes")
         if not records:
             require_svm(self._client, journal=journal)
-        return [self.to_volume(record, journal) for record in records]
+        volumes = [mapping.volume(record) for record in records]
+        if any(volume.filer_address is None and volume.aggregate_name is not None for volume in volumes):
+            nodes = nodes_of_aggregates(self._client, journal=journal)
+            volumes = [mapping.with_node(volume, nodes) for volume in volumes]
+        return volumes
 
     def get(self, volume: str, journal: Journal) -> Volume:
         """Return one volume in service."""
@@ -189,7 +193,8 @@ class Volumes:
         """
         path = junction_path or default_junction_path(volume)
         record = self._find_restricted(volume, journal)
-        if volumes_where(self._client, "nas.path", path, journal=journal):
+        mounted = volumes_where(self._client, "nas.path", path, journal=journal)
+        if any(other.get("uuid") != uuid_of(record) for other in mounted):
             raise AlreadyExists("Another volume is mounted at the junction path.")
         mutation = self.mutation(journal)
         return self.bring_online_and_mount(mutation, record, path)
@@ -237,10 +242,17 @@ class Volumes:
     def _snapshot_and_later(self, uuid: str, name: str, journal: Journal) -> tuple[Json, str]:
         """Return the snapshot's record, and the uuid of a later one ("" if there is none)."""
         snapshots = snapshots_of(self._client, uuid, journal=journal)
-        for number, record in enumerate(snapshots):
+        for record in snapshots:
             if record["name"] == name:
-                return record, uuid_of(snapshots[-1]) if number + 1 < len(snapshots) else ""
+                later = [snapshot for snapshot in snapshots if _is_later(snapshot, record)]
+                return record, uuid_of(later[-1]) if later else ""
         raise NoSuchSnapshot("The volume has no such snapshot.")
+
+
+def _is_later(snapshot: Json, than: Json) -> bool:
+    """Was it certainly made later? What was made within the same second, or at an unknown time, may be older."""
+    time, other = time_of(snapshot), time_of(than)
+    return time is not None and other is not None and time > other
 
 
 def _restore(snapshot: Json) -> dict[str, str | int]:

@@ -248,6 +248,25 @@ def test_a_lost_job_that_goes_on_is_waited_for(backend: StorageBackend, ontap: S
     assert settled(backend, "update", journal) is Outcome.DONE
 
 
+@pytest.mark.parametrize("time", [None, "2024-01-03T01:00:00+02:00"])
+def test_a_snapshot_that_may_be_older_does_not_show_that_a_roll_back_is_lost(
+    backend: StorageBackend, ontap: Simulator, time: str | None
+) -> None:
+    home = ontap.world.add_volume("odd")
+    for name, created in (("target", "2024-01-02T23:00:00+00:00"), ("other", time)):
+        ontap.world.add_snapshot(home, name, create_time=created)
+    ontap.fault(Kind.DROP_AFTER, method="PATCH")
+    journal, arguments = InMemoryJournal(), {"volume": "odd", "from_snapshot": "target"}
+    with pytest.raises(OutcomeUnclear):
+        backend.roll_back_volume(**arguments, journal=journal)
+    ontap.world.jobs.clear()
+    ontap.world.add_snapshot(home, "other", uuid=journal.trace(age_s=0.0).facts["later_uuid"] or "new")
+
+    settlement = backend.reconcile("roll_back_volume", arguments, journal.trace(age_s=900.0), journal=journal)
+
+    assert settlement.outcome is Outcome.UNKNOWN
+
+
 def test_a_lost_roll_back_without_later_snapshots_is_found_by_its_job(
     backend: StorageBackend, ontap: Simulator
 ) -> None:

@@ -33,6 +33,17 @@ class TestSnapshots:
         assert names == ["owned", "locked", "new"]
         assert not [seen for seen in ontap.changes_sent() if owned["uuid"] in seen.path]
 
+    def test_one_of_unknown_age_is_not_the_oldest(self, ontap: Simulator, backend: StorageBackend) -> None:
+        ontap.world.snapshot_limit = 2
+        home = ontap.world.add_volume("home")
+        ontap.world.add_snapshot(home, "odd", create_time=None)
+        ontap.world.add_snapshot(home, "old", create_time="2024-01-03T01:00:00+02:00")
+
+        backend.create_snapshot("home", "new", journal=journal(), purge_old_if_needed=True)
+
+        names = [snapshot.name for snapshot in backend.list_snapshots("home", journal=journal())]
+        assert names == ["new", "odd"]
+
     def test_where_none_may_go_it_is_too_many(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 1
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "owned", owners=["volume_clone"])

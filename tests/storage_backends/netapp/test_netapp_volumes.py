@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import BackendUnavailable, Conflict, InvalidRequest, NotADataVolume, StorageError
+from storage_backends.errors import (
+    AlreadyExists,
+    BackendUnavailable,
+    Conflict,
+    InvalidRequest,
+    NotADataVolume,
+    StorageError,
+)
 from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
@@ -210,6 +217,28 @@ class TestUpdate:
             with pytest.raises(NotADataVolume):
                 backend.reinstate_volume(name, journal=journal())
         assert ontap.changes_sent() == []
+
+    def test_the_nodes_of_restricted_volumes_are_looked_up_once(
+        self, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        ontap.world.unknown_fields = frozenset({"nodes.name"})
+        for name in ("one", "two", "three"):
+            del ontap.world.add_volume(name, state="restricted")["nodes"]
+
+        volumes = backend.list_restricted_volumes(journal=journal())
+
+        assert [volume.filer_address is None for volume in volumes] == [False] * 3
+        assert [seen.path for seen in ontap.requests].count("/storage/aggregates") == 1
+
+    def test_a_volume_that_is_restricted_where_it_is_mounted_is_not_in_its_own_way(
+        self, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        ontap.world.add_volume("out", state="restricted", nas={"path": "/OUT"})
+        ontap.world.add_volume("other", nas={"path": "/other"})
+
+        with pytest.raises(AlreadyExists):
+            backend.reinstate_volume("out", journal=journal(), junction_path="/other")
+        assert backend.reinstate_volume("out", journal=journal()).junction_path == "/out"
 
     def test_a_root_volume_stays_in_service(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_volume("root", is_svm_root=True, nas={"path": "/"})
