@@ -15,6 +15,7 @@ from api.http.problems import invalid
 from api.services import current_services
 from worker.catalog.operations import Role
 from worker.jobs.document import job_document
+from worker.jobs.ids import is_uuid7
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 
@@ -44,7 +45,7 @@ def job_filter(query: Mapping[str, Any]) -> JobFilter:
         batch=query.get("batch", "").lower(),
         requested_by=query.get("requested_by", ""),
         **{f"{name}_ms": _unix_ms(name, query.get(name)) for name in _MOMENTS},
-        ids=_issued(query["id"]) if "id" in query else (),
+        ids=_possible(query["id"]) if "id" in query else (),
     )
 
 
@@ -72,10 +73,9 @@ def _unix_ms(name: str, moment_us: int | None) -> int:
     return max(0, moment_us // 1000)
 
 
-def _issued(ids: tuple[str, ...]) -> tuple[str, ...]:
-    issued = current_services().jobs.was_issued
-    # Ids that were never issued are not looked up; an empty tuple would mean any job.
-    return tuple(job_id for job_id in ids if issued(job_id)) or ids[:1]
+def _possible(ids: tuple[str, ...]) -> tuple[str, ...]:
+    # What is no id of a job is not looked up; an empty tuple would mean any job.
+    return tuple(job_id for job_id in ids if is_uuid7(job_id)) or ids[:1]
 
 
 def _next(after: int) -> str:

@@ -6,6 +6,7 @@ import base64
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,15 @@ class TestShow:
     def test_an_id_that_was_never_issued(self, client):
         for job_id in ("x", "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90", JobIds(b"other").new()):
             problem(client.get(f"/v4/jobs/{job_id}"), 404, "no-such-job")
+
+    def test_one_whose_id_a_process_with_another_secret_issued(self, redis_url, redis_client, front, queued):
+        # Redis has lost its data, the secret too, and this process has started since.
+        redis_client.delete(f"{front.settings.key_prefix}id-secret")
+        client: Any = Front(redis_url).client()
+        job_id = queued.rpartition("/")[2]
+        assert client.get(queued).json["id"] == job_id
+        assert [job["id"] for job in client.get(f"/v4/jobs?id={job_id},x").json] == [job_id]
+        assert client.post(f"{queued}/cancel").json["state"] == "cancelled"
 
     def test_a_record_that_is_gone(self, client, front, redis_client, queued):
         job_id = queued.rpartition("/")[2]

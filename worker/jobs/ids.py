@@ -16,6 +16,15 @@ _MARK_BITS = 32
 _RANDOM_BITS = 30
 
 
+def is_uuid7(text: str) -> bool:
+    """Is ``text`` a UUIDv7 in its usual form, in small letters?"""
+    try:
+        value = uuid.UUID(text)
+    except ValueError:
+        return False
+    return str(value) == text and value.version == 7  # noqa: PLR2004 - UUIDv7
+
+
 class JobIds:
     """Issues and recognises job ids under one secret, which all API and worker processes share."""
 
@@ -32,12 +41,10 @@ class JobIds:
 
     def is_ours(self, text: str) -> bool:
         """Was ``text`` made by ``new`` under this secret?"""
-        try:
-            value = uuid.UUID(text)
-        except ValueError:
+        if not is_uuid7(text):
             return False
-        unmarked, mark = value.int >> _MARK_BITS, value.int & ((1 << _MARK_BITS) - 1)
-        return str(value) == text and value.version == 7 and self._mark_of(unmarked) == mark  # noqa: PLR2004 - UUIDv7
+        number = uuid.UUID(text).int
+        return self._mark_of(number >> _MARK_BITS) == number & ((1 << _MARK_BITS) - 1)
 
     def _mark_of(self, unmarked: int) -> int:
         digest = self._digest.copy()
