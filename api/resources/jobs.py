@@ -203,6 +203,10 @@ class RetryView(MethodView):
     """Doing again what a job was to do."""
 
     @blp.exposes("retry_job", access=ANYONE, problems=(*_ACTION, 501, 502, 504))
+    @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CALLBACK])
+    @blp.response(204, description="As the call, with `Prefer: wait`: there is nothing to show")
+    @blp.response(201, {}, description="As the call, with `Prefer: wait`", headers=documentation.REQUEST_ID)
+    @blp.response(200, {}, description="As the call, with `Prefer: wait`", headers=documentation.REQUEST_ID)
     @blp.response(202, JobSchema, description="Accepted: follow the new job", headers=documentation.ACCEPTED)
     def post(self, job_id):
         """Do a failed or cancelled job again
