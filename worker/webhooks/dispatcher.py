@@ -91,7 +91,9 @@ class Dispatcher(threading.Thread):
                     announced = True
                 self.dispatch(_WAIT_MS)
                 self.publish_due()
-                self._report(CONSUMER_SILENT if self._silent_s() > _MOST_SILENT_S else OK)
+                if self._report(CONSUMER_SILENT if self._silent_s() > _MOST_SILENT_S else OK) and self._callbacks:
+                    # Redis may have lost its data since, or a process without the secret has started.
+                    self._outbox.announce_callbacks(possible=True)
             except REDIS_UNAVAILABLE as exc:
                 log.warning("webhooks.deferred", error=type(exc).__name__)
                 self._report(UNAVAILABLE)
@@ -100,12 +102,14 @@ class Dispatcher(threading.Thread):
                 log.exception("webhooks.failed")
                 self._over.wait(_RETRY_S)
 
-    def _report(self, state: str) -> None:
-        """Report a new state at once, and an unchanged one every few seconds."""
+    def _report(self, state: str) -> bool:
+        """Report a new state at once, and an unchanged one every few seconds; return whether it was reported now."""
         now = time.monotonic()
-        if state != self._reported[1] or now - self._reported[0] > _REPORT_EVERY_S:
+        is_due = state != self._reported[1] or now - self._reported[0] > _REPORT_EVERY_S
+        if is_due:
             self._reported = (now, state)
             self._report_health(state)
+        return is_due
 
     def dispatch(self, wait_ms: int) -> None:
         """Make the deliveries of the next events."""

@@ -283,6 +283,26 @@ def test_requests_may_name_receivers_only_where_there_is_a_secret(bench: Bench):
     assert not bench.client.exists(f"{PREFIX}webhook_callbacks")
 
 
+@pytest.mark.parametrize("callbacks", [True, False])
+def test_that_callbacks_are_possible_is_written_again_where_it_is_lost(bench: Bench, *, callbacks: bool):
+    silent_s, states = [0.0], list[str]()
+
+    def report(state: str) -> None:
+        states.append(state)
+        bench.client.delete(f"{PREFIX}webhook_callbacks")
+        silent_s[0] = 11.0
+        if len(states) > 1:
+            dispatcher.stop()
+
+    dispatcher = Dispatcher(
+        EventLog(bench.client, PREFIX), Outbox(bench.client, bench.scripts, PREFIX), bench.scripts, {},
+        lambda *_message: None, callbacks=callbacks, report_health=report, silent_s=lambda: silent_s[0],
+    )  # fmt: skip
+    dispatcher.run()
+    assert states == [OK, CONSUMER_SILENT]
+    assert bool(bench.client.exists(f"{PREFIX}webhook_callbacks")) is callbacks
+
+
 def test_an_attempt_that_has_ended_makes_room_for_the_next(bench: Bench):
     outbox = _make(bench, 6)
     published: list[str] = []
