@@ -36,6 +36,14 @@ _IN_DOUBT = "the outcome is being settled"
 def init_app(app: Flask) -> None:
     """Answer browsers that ask for `/v4/jobs` with the pages for people."""
     app.before_request(_page_for_browsers)
+    app.after_request(_vary)
+
+
+def _vary(response: Response) -> Response:
+    """Say of each of the two forms of a resource that there is another (RFC 9110, section 12.5.5)."""
+    if request.method in ("GET", "HEAD") and _JOB_PATH.fullmatch(request.path):
+        response.vary.add("Accept")
+    return response
 
 
 def _page_for_browsers() -> Response | None:

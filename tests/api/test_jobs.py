@@ -125,6 +125,15 @@ class TestShow:
 
 
 class TestLongPoll:
+    @pytest.mark.parametrize("accept", ["application/json", "text/html", "*/*"])
+    def test_browsers_get_another_form_and_caches_know(self, client, queued, accept):
+        for path, status in ((queued, 200), ("/v4/jobs", 200), ("/v4/jobs?limit=0", 422)):
+            answer = client.get(path, headers={"Accept": accept})
+            assert (answer.status_code, answer.is_json) == (status, accept != "text/html")
+            assert "Accept" in answer.headers["Vary"].split(", ")
+        tag = client.get(queued).headers["ETag"]
+        assert "Accept" in client.get(queued, headers={"If-None-Match": tag, "Accept": accept}).headers["Vary"]
+
     def test_the_version_is_its_tag(self, client, queued):
         tag = client.get(queued).headers["ETag"]
         response = client.get(queued, headers={"If-None-Match": tag})
