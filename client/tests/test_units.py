@@ -8,13 +8,16 @@ import socket
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 from urllib.parse import urlencode
 
+import click
 import httpx
 import pytest
 
 from storage_api_client.addresses import checked_url, is_loopback, resolve
+from storage_api_client.cli.commands.batches import _order
 from storage_api_client.cli.exit_status import ExitStatus, status_of, status_of_code, worst
 from storage_api_client.configuration import development, service_settings
 from storage_api_client.configuration.credentials_file import CredentialsFile
@@ -261,3 +264,31 @@ def test_words_in_a_table_are_what_its_column_holds(word: str, value: bool) -> N
     purging, creating = (member["body"] for member in order["requests"])
     assert purging == ({"purge_old_if_needed": True} if value else {})
     assert creating == {"size_total": 5, "autosize_enabled": value, "comment": word}
+
+
+def _ordered(tmp_path: Path, content: bytes) -> dict[str, Any]:
+    path = tmp_path / "order.csv"
+    path.write_bytes(content)
+    with path.open(encoding="utf-8") as file:
+        return _order(file)
+
+
+def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
+    order = _ordered(tmp_path, b"\xef\xbb\xbfoperation,subsystem,policy,rules\r\ncreate_policy,s,p,a b\r\n")
+    assert order["requests"][0]["body"] == {"rules": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"operation,subsystem,policy,rules\ncreate_policy,s,p,a,b\n",
+            "Request 0 has more cells than there are columns",
+        ),
+        (b"method,path,body\nPOST,/v4/s/export/p,rules\n", "Request 0: body is no JSON"),
+        ("operation,subsystem\n".encode("utf-16"), "The file is no text in UTF-8"),
+    ],
+)
+def test_a_table_of_which_a_part_would_be_lost(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(click.UsageError, match=message):
+        _ordered(tmp_path, content)

@@ -84,18 +84,24 @@ def _called(operation: Callable[..., Change[Any]], arguments: dict[str, Any]) ->
     return operation(**direct, settings=split(arguments)[0])
 
 
-def from_rows(rows: Iterable[Mapping[str, str | None]]) -> dict[str, Any]:
+def from_rows(rows: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
     """Return the order of a CSV file's rows; the columns are ``operation`` and arguments, empty cells are left out.
 
     Raises:
         OrderError: it is no order.
     """
-    return order_of([_typed(row) for row in rows])
+    return order_of([_typed(place, row) for place, row in enumerate(rows)])
 
 
-def _typed(row: Mapping[str, str | None]) -> dict[str, Any]:
+def _typed(place: int, row: Mapping[Any, Any]) -> dict[str, Any]:
+    # csv.DictReader has them below None.
+    if row.get(None):
+        raise OrderError(f"Request {place} has more cells than there are columns: quote what has a comma in it.")
     cells = {name: (text or "").strip() for name, text in row.items() if name}
-    return {name: _value(name, text) for name, text in cells.items() if text}
+    try:
+        return {name: _value(name, text) for name, text in cells.items() if text}
+    except json.JSONDecodeError:
+        raise OrderError(f"Request {place}: body is no JSON.") from None
 
 
 def _value(name: str, text: str) -> Any:

@@ -75,7 +75,11 @@ def _order(file: TextIO) -> dict[str, Any]:
     """What a file orders; CSV is known by its name, or by its first line."""
     from storage_api_client.operations.batch_files import OrderError, from_rows, order_of
 
-    text = file.read()
+    try:
+        # Spreadsheets put a byte order mark before their text.
+        text = file.read().removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        raise click.UsageError("The file is no text in UTF-8.") from None
     try:
         first = text.lstrip().partition("\n")[0]
         if file.name.lower().endswith(".csv") or ("," in first and not set("{[:") & set(first)):
