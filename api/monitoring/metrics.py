@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header, parse_options_header
 
 from api.monitoring import service_status as overview
 from api.services import Services
@@ -57,14 +59,22 @@ _FILER_UP = {"available": 1, "unavailable": 0}
 
 Encoder = Callable[[CollectorRegistry], bytes]
 
+#: The versions of the formats; "": any.
+_VERSIONS = {"application/openmetrics-text": ("", "1.0.0"), "text/plain": ("", "0.0.4", "1.0.0")}
+
 
 def form_for(accept: str) -> tuple[Encoder, str]:
     """Return the generator of the format that a client accepts (OpenMetrics or Prometheus), and its media type."""
-    try:
-        return choose_encoder(accept)
-    except TypeError:
-        # The version is not a number.
-        return choose_encoder("")
+    # prometheus_client takes the first range that it knows, whatever its weight, and any version from 1.0.0 on.
+    weights = {form: weight for form, weight in parse_accept_header(accept, MIMEAccept) if _is_known(form)}
+    best = max(weights, key=weights.__getitem__, default="")
+    return choose_encoder(best.lower() if weights.get(best) else "")
+
+
+def _is_known(form: str) -> bool:
+    """Is it a range of the two formats, in a version that there is?"""
+    media_type, options = parse_options_header(form.lower())
+    return options.get("version", "") in _VERSIONS.get(media_type, ())
 
 
 def text(services: Services, probe: WriteState, encode: Encoder) -> bytes:

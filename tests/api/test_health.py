@@ -85,6 +85,10 @@ def test_redis_that_goes_after_it_was_probed_is_away(front, redis_client, monkey
         ("", "text/plain", "\n"),
         ("application/openmetrics-text; version=1.0.0,text/plain;q=0.5", "application/openmetrics-text", "# EOF\n"),
         ("application/openmetrics-text; version=one", "text/plain", "\n"),
+        ("application/openmetrics-text; version=9.9.9", "text/plain", "\n"),
+        ("application/openmetrics-text;q=0,text/plain", "text/plain", "\n"),
+        ("application/openmetrics-text;q=0.2,text/plain;version=0.0.4;q=0.5", "text/plain", "\n"),
+        ("text/plain;version=0.0.4;q=0.5,Application/OpenMetrics-Text", "application/openmetrics-text", "# EOF\n"),
     ],
 )
 def test_figures_have_the_form_that_is_accepted(front, redis_client, accept, media_type, end):
