@@ -97,7 +97,10 @@ def _refuse_role(role: Role, user: Principal) -> NoReturn:
     existing = (
         "" if auth_services().roles.exists(role) else " This service has no group for that role, so nobody has it."
     )
-    refuse("missing-role", f"This needs the role {role}, which you do not have.{existing}", extra={"role": role.value})
+    # RFC 6750, section 3: also a token that is good, but not for this.
+    challenge = {"WWW-Authenticate": f'Bearer {_REALM}, error="insufficient_scope"'} if user.method == "bearer" else {}
+    detail = f"This needs the role {role}, which you do not have.{existing}"
+    refuse("missing-role", detail, headers=challenge, extra={"role": role.value})
 
 
 def refuse(

@@ -40,6 +40,15 @@ def assert_refused(answer):
 
 
 class TestGoodTokens:
+    def test_one_that_is_not_enough_is_said_to_be_that(self, client, provider):
+        token = provider.token(preferred_username="adam", groups=ADMINS)
+
+        answer = client.get("/v4/needs/UBER_ADMIN", headers=bearer(token))
+
+        assert (answer.status_code, answer.get_json()["code"]) == (403, "missing-role")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="storage-api", error="insufficient_scope"'
+        assert "WWW-Authenticate" not in client.get("/v4/needs/ADMIN", headers=bearer(token)).headers
+
     def test_groups_become_roles(self, client, provider):
         token = provider.token(preferred_username="adam", groups=ADMINS)
 
