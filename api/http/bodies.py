@@ -79,9 +79,11 @@ def _object_in(raw: bytes) -> dict[str, Any]:
     if not raw:
         return {}
     if request.content_encoding not in (None, "", "identity"):
-        raise Problem("unsupported-media-type", "The body must come as it is, without a Content-Encoding.")
+        detail = "The body must come as it is, without a Content-Encoding."
+        raise Problem("unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
     if request.mimetype != "application/json":
-        raise Problem("unsupported-media-type", "The body must be JSON: send Content-Type: application/json.")
+        detail = "The body must be JSON: send Content-Type: application/json."
+        raise Problem("unsupported-media-type", detail, headers={"Accept": "application/json"})
     value = parse_json(raw)
     if not isinstance(value, dict):
         raise invalid("", "must be a JSON object")

@@ -85,7 +85,9 @@ def test_a_change_needs_at_least_one_field(client):
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", None])
 def test_bodies_are_json(client, media_type):
-    problem(client.post(URL, data=b"{}", content_type=media_type), 415, "unsupported-media-type")
+    answer = client.post(URL, data=b"{}", content_type=media_type)
+    problem(answer, 415, "unsupported-media-type")
+    assert answer.headers["Accept"] == "application/json"
 
 
 def test_a_charset_does_no_harm(client):
@@ -131,7 +133,9 @@ def test_no_body_in_chunks_is_one_that_broke_off(client, coding):
 
 
 def test_a_body_comes_as_it_is(client):
-    problem(post(client, b"{}", **{"Content-Encoding": "gzip"}), 415, "unsupported-media-type")
+    answer = post(client, b"{}", **{"Content-Encoding": "gzip"})
+    problem(answer, 415, "unsupported-media-type")
+    assert answer.headers["Accept-Encoding"] == "identity"
     accepted(post(client, b"{}", **{"Content-Encoding": "identity"}))
 
 
