@@ -29,12 +29,14 @@ from worker.jobs.service import Jobs
 from worker.listings.process_cache import ListingCache
 from worker.listings.repository import Listings
 from worker.messaging.publisher import TaskPublisher, create_publisher
-from worker.store.client import connect, job_id_secret
+from worker.store.client import connect, short_timeout_pool, job_id_secret
 from worker.store.memory import RedisMemory
 from worker.store.scripts import JobScripts
 from worker.store.write_probe import WriteProbe
 
 EXTENSION = "storage-api"
+#: How long Redis may take to answer a request whose wait is over (seconds): no request lasts a second longer.
+LAST_LOOK_S = 0.7
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Services:
     concurrency_limiter: ConcurrencyLimiter
     #: Slots for bodies that are being received.
     body_slots: Slots
+    #: The scripts with `LAST_LOOK_S`, for requests whose wait is over.
+    hasty_scripts: JobScripts
     #: Set when the process shuts down.
     stopping: Event = field(repr=False)
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
@@ -99,6 +103,9 @@ class Services:
             drivers,
             limiter,
             Slots(config.max_bodies, config.user_places_share),
+            JobScripts(
+                redis.Redis(connection_pool=short_timeout_pool(client.connection_pool, LAST_LOOK_S)), settings.key_prefix
+            ),
             stopping,
         )
 
@@ -128,7 +135,7 @@ class Services:
         if not self._jobs:
             # Two threads may do this at the same time: both make the same object, and one is kept.
             ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))
-            self._jobs.append(Jobs(self.redis, self.scripts, ids, self.publisher, self.settings))
+            self._jobs.append(Jobs(self.redis, self.scripts, ids, self.publisher, self.settings, self.hasty_scripts))
         return self._jobs[0]
 
     @property

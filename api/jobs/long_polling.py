@@ -9,6 +9,9 @@ from api.concurrency_limiter import waited_for_permit_s
 from api.services import Services
 from worker.jobs.status import JobStatus
 
+#: With less time than this the time is over (seconds).
+_SHORTEST_WAIT_S = 0.05
+
 
 def wait_for_end(services: Services, job_id: str, seconds: float, *, has_slot: bool = False) -> JobStatus | None:
     """As ``wait_for``, until the job has ended; other changes do not wake the request."""
@@ -22,11 +25,12 @@ def wait_for_answer(services: Services, accepted: JobStatus, seconds: float) -> 
     """
     job = accepted.job
     left_s = _left_s(services, seconds)
+    ends_at = time.monotonic() + left_s
     result = services.answers.wait(job.id, left_s) if left_s else b""
     # The worker has resolved a volume given by path.
     if result and not job.references:
         return accepted, result
-    return services.jobs.get(job.id) or accepted, b""
+    return _look(services, job.id, ends_at) or accepted, b""
 
 
 def wait_for(
@@ -38,7 +42,9 @@ def wait_for(
     end: bool = False,
     has_slot: bool = False,
 ) -> JobStatus | None:
-    """Wait until ``until`` holds or ``seconds`` are over, and return the job; None when there is no record of it.
+    """Wait until ``until`` holds or ``seconds`` are over, and return the job.
+
+    None when there is no record of it, or when the time is over and Redis does not answer.
 
     ``end``: ``until`` cannot hold before the job has ended; ``has_slot``: the caller holds a waiter slot.
 
@@ -48,7 +54,7 @@ def wait_for(
     ends_at = time.monotonic() + _left_s(services, seconds)
     with services.events.watch(job_id, end=end, has_slot=has_slot) as watch:
         while True:
-            job_status = services.jobs.get(job_id)
+            job_status = _look(services, job_id, ends_at)
             remaining_s = ends_at - time.monotonic()
             if (
                 job_status is None
@@ -59,6 +65,12 @@ def wait_for(
             ):
                 return job_status
             watch.wait(remaining_s)
+
+
+def _look(services: Services, job_id: str, ends_at: float) -> JobStatus | None:
+    """Read the job; when the time is over, quickly or not at all."""
+    is_over = ends_at - time.monotonic() < _SHORTEST_WAIT_S
+    return services.jobs.get_quickly(job_id) if is_over else services.jobs.get(job_id)
 
 
 def _left_s(services: Services, seconds: float) -> float:

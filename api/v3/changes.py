@@ -103,6 +103,7 @@ class _HeldChange:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._ends_at = time.monotonic() + v3().settings.v3_wait
+        self._is_redis_silent = False
 
     def outcome(self, new: NewJob, status: int, body: Body) -> Response:
         """Submit the job, wait, and return the response of a success; otherwise raise the problem."""
@@ -110,7 +111,8 @@ class _HeldChange:
         job_id = accepted.job_status.job.id
         # A repetition that is recognised without a key is no replay of one.
         headers = accepted.headers if new.idempotency_key else {}
-        with self.services.held_requests.holding(job_id) if is_mine else nullcontext():
+        holding = self.services.held_requests.holding(job_id, lambda: self._is_redis_silent)
+        with holding if is_mine else nullcontext():
             ended = self._await_end(job_id)
             if ended is not None:
                 response = _answer(ended, status, body)
@@ -146,10 +148,12 @@ class _HeldChange:
         try:
             job_status = wait_for_end(self.services, job_id, self._remaining_s(), has_slot=True)
             if job_status is None or not job_status.job.done:
+                self._is_redis_silent = job_status is None
                 return None
             return job_status, job_status.result or self.services.jobs.result(job_id) or b"null"
         except redis.RedisError as error:
             log.warning("held-request.redis-unavailable", job_id=job_id, error=type(error).__name__)
+            self._is_redis_silent = True
             return None
 
     def _remaining_s(self) -> float:

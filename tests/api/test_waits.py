@@ -7,11 +7,13 @@ import queue
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 import redis
 
 from api.jobs import submit
+from api.services import LAST_LOOK_S
 from tests.api.front import Front, accepted, problem
 from worker.execution import claims
 from worker.jobs.replies import ReplyQueue
@@ -143,6 +145,32 @@ def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, erro
     first, again = (client.post(URL, json={"size_total": 10**9}, headers=headers) for _ in range(2))
     assert accepted(first) == accepted(again)
     assert [answer.headers.get("Idempotency-Replayed") for answer in (first, again)] == [None, "true"]
+
+
+def test_a_wait_that_is_over_ends_though_redis_does_not_answer(front, client, worker, monkeypatch):
+    batch = {"requests": [{"method": "DELETE", "path": URL}]}
+    requests = [("GET", "/v4/filer/volumes", None), ("DELETE", URL, None), ("POST", "/v4/batches", batch)]
+    headers = {"Prefer": "wait=20", "Idempotency-Key": "k"}
+    path = accepted(client.delete(URL, headers={"Idempotency-Key": "k"}))
+    silent = Mock(side_effect=redis.TimeoutError("slow"))
+    monkeypatch.setattr("api.jobs.long_polling._left_s", lambda *_: 0.01)
+    monkeypatch.setattr(front.services.hasty_scripts, "get_job", silent)
+    answers = [
+        client.open(url, method=method, json=body, headers=headers if url == URL else {"Prefer": "wait=20"})
+        for method, url, body in requests
+    ]
+    assert [accepted(answer) == path for answer in answers] == [False, True, False]
+    job = client.get(path, headers={"Prefer": "wait=20"})
+    assert (job.status_code, job.json["state"]) == (200, "queued")
+    assert silent.call_count == 4
+    # Otherwise that look tells the end that came with it.
+    monkeypatch.undo()
+    assert front.services.jobs.get_quickly(path.rpartition("/")[2]).job.state == "queued"
+
+
+def test_no_request_lasts_a_second_longer_than_its_wait(front):
+    pool = front.services.hasty_scripts._client.connection_pool
+    assert pool.connection_kwargs["socket_timeout"] == LAST_LOOK_S < 1
 
 
 def test_when_too_many_wait_the_job_is_answered_at_once(redis_url, redis_client):

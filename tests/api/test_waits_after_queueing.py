@@ -31,7 +31,7 @@ def test_the_permit_and_the_job_together_take_no_longer_than_a_wait(
 ):
     replies, job = Replies(), SimpleNamespace(id="one", references=())
     services: Any = SimpleNamespace(
-        config=SimpleNamespace(max_wait=25), answers=replies, jobs=SimpleNamespace(get=lambda _id: None)
+        config=SimpleNamespace(max_wait=25), answers=replies, jobs=SimpleNamespace(get_quickly=lambda _id: None)
     )
     with Flask("test").test_request_context("/", environ_overrides={"sapi.waited_for_permit_s": waited_s}):
         wait_for_answer(services, cast("Any", SimpleNamespace(job=job)), seconds)

@@ -22,9 +22,9 @@ from worker.store.client import (
     check_redis,
     connect,
     explain,
+    short_timeout_pool,
     job_id_secret,
     refuses_writes,
-    short_timeout_pool,
 )
 
 
@@ -94,6 +94,10 @@ def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):
         short = short_timeout_pool(client.connection_pool).connection_kwargs
         assert short["socket_timeout"] < 1 > short["socket_connect_timeout"]
         assert short["password"] == arguments["password"]
+        # A PING before the command would have the same time once more.
+        assert short["health_check_interval"] == 0
+        other = short_timeout_pool(client.connection_pool, 0.7).connection_kwargs
+        assert (other["socket_timeout"], other["socket_connect_timeout"]) == (0.7, 0.7)
 
 
 def test_every_process_signs_ids_with_one_secret(redis_client: redis.Redis):

@@ -56,8 +56,11 @@ class HeldRequests:
         self._marks = itertools.count(1)
 
     @contextmanager
-    def holding(self, job_id: str) -> Iterator[None]:
-        """Keep the lease of a request that has made a job inside the block."""
+    def holding(self, job_id: str, leaves: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Keep the lease of a request that has made a job inside the block.
+
+        ``leaves``: is the lease left to expire, since Redis does not answer?
+        """
         with self._lock:
             self._held.add(job_id)
             self._start()
@@ -66,10 +69,14 @@ class HeldRequests:
         finally:
             with self._lock:
                 self._held.discard(job_id)
-            try:
-                self._redis.delete(self._keys.held(job_id))
-            except REDIS_UNAVAILABLE:
-                log.info("held-request.not-released", job_id=job_id, hint="its lease expires by itself")
+            if not leaves():
+                self._release(job_id)
+
+    def _release(self, job_id: str) -> None:
+        try:
+            self._redis.delete(self._keys.held(job_id))
+        except REDIS_UNAVAILABLE:
+            log.info("held-request.not-released", job_id=job_id, hint="its lease expires by itself")
 
     def forget(self, digest: str, job_id: str) -> None:
         """Forget the request, since its client is about to get the outcome; the same request then makes a new job.

@@ -21,7 +21,7 @@ from worker.jobs.repeats import HELD_TTL_MS, Repeat
 from worker.jobs.status import INLINE_RESULT_BYTES, MAX_RETRY_AFTER_S, WORKER_TTL_MS, JobStatus, parse_job_status
 from worker.messaging.messages import TaskMessage, parse_messages
 from worker.messaging.publisher import TaskPublisher
-from worker.store.client import NotReplicated
+from worker.store.client import REDIS_UNAVAILABLE, NotReplicated
 from worker.store.keys import Keys
 from worker.store.results import CancelResult, ForceResult, SubmitOutcome
 from worker.store.scripts import JobScripts
@@ -81,9 +81,17 @@ class Jobs:
     """The job records. Every method raises what redis-py raises when Redis is unavailable."""
 
     def __init__(
-        self, client: redis.Redis, scripts: JobScripts, ids: JobIds, publisher: TaskPublisher, settings: Settings
+        self,
+        client: redis.Redis,
+        scripts: JobScripts,
+        ids: JobIds,
+        publisher: TaskPublisher,
+        settings: Settings,
+        hasty_scripts: JobScripts | None = None,
     ) -> None:
+        """``hasty_scripts``: scripts with a shorter time limit, for ``get_quickly``."""
         self._redis = client
+        self._hasty_scripts = hasty_scripts or scripts
         self._scripts = scripts
         self.ids = ids
         self._publisher = publisher
@@ -133,6 +141,14 @@ class Jobs:
     def get(self, job_id: str) -> JobStatus | None:
         """Return the job with its place in the queue; None when there is no record of it."""
         return parse_job_status(self._scripts.get_job(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES))
+
+    def get_quickly(self, job_id: str) -> JobStatus | None:
+        """As ``get``, within the shorter time limit; None also where Redis does not answer within it."""
+        try:
+            status = self._hasty_scripts.get_job(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES)
+        except REDIS_UNAVAILABLE:
+            return None
+        return parse_job_status(status)
 
     def was_issued(self, job_id: str) -> bool:
         """Was this id ever issued?"""

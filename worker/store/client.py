@@ -156,15 +156,18 @@ def connect(settings: Settings, *, command_timeout_s: float | None = None, conne
     return _Client(connection_pool=pool)
 
 
-def short_timeout_pool(pool: redis.ConnectionPool) -> redis.ConnectionPool:
+def short_timeout_pool(pool: redis.ConnectionPool, time_limit_s: float = _SHORT_TIMEOUT_S) -> redis.ConnectionPool:
     """Return a pool for the same server, with a shorter time limit.
 
     For what must never delay a request, such as counting.
     """
-    changed: dict[str, Any] = {"socket_timeout": _SHORT_TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
+    # A PING before a command may take as long again.
+    changed: dict[str, Any] = {
+        "socket_timeout": time_limit_s, "retry": Retry(NoBackoff(), 0), "health_check_interval": 0,
+    }  # fmt: skip
     # Unix sockets have no connect timeout.
     if "socket_connect_timeout" in pool.connection_kwargs:
-        changed["socket_connect_timeout"] = _SHORT_TIMEOUT_S
+        changed["socket_connect_timeout"] = time_limit_s
     return redis.ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | changed))
 
 

@@ -75,6 +75,17 @@ def test_redis_that_goes_away_meanwhile_leaves_it_under_way(idle, monkeypatch):
     assert idle.service.waiting() == [job]
 
 
+def test_where_redis_is_silent_at_the_end_the_lease_is_left_to_expire(idle, monkeypatch):
+    lock = ("PUT", "/dummy/volumes/v1/locks/h")
+    assert not idle.service.redis.exists(f"sapi:held:{pending(idle, *lock)}")
+    silent = Mock(side_effect=redis.TimeoutError("slow"))
+    monkeypatch.setattr(idle.service.services.hasty_scripts, "get_job", silent)
+    # One more answer of Redis would take longer than the wait may.
+    job = pending(idle, "PUT", "/dummy/volumes/v1/locks/g")
+    assert idle.service.redis.exists(f"sapi:held:{job}")
+    assert silent.call_count == 1
+
+
 def test_a_process_that_stops_waits_for_no_other(make_old):
     old = make_old(wait_s=0.02)
     job = pending(old, "PUT", "/dummy/volumes/v1/locks/h")
