@@ -15,15 +15,18 @@ from api.reads.selection import numbers
 from worker.listings.listing import Listing, Record
 from worker.listings.repository import ListingState
 
+_TAG_CHARS = 20
+
 
 def respond(listing: Listing, listing_state: ListingState, query: Query, key: str | None) -> Response:
     """Return the response with the collection, a page of it, or the record ``key``; 304 if the client has it."""
     packed = key is None and query.plain and takes_gzip(request)
-    tag = _etag(listing_state.etag, query, key)
+    record = b"" if key is None else orjson.dumps(listing.find(key))
+    tag = _etag(listing_state.etag, query) if key is None else content_tag(record)
     if client_has(tag) or unchanged_since(listing_state):
         response = Response(status=304)
     elif key is not None:
-        response = Response(orjson.dumps(listing.find(key)), content_type="application/json")
+        response = Response(record, content_type="application/json")
     elif query.plain:
         response = _whole(listing, packed=packed)
     else:
@@ -39,11 +42,16 @@ def select(listing: Listing, listing_state: ListingState, query: Query) -> list[
     return _rows(listing, listing_state, query, 0, query.limit or listing.count)[1]
 
 
-def _etag(state: str, query: Query, key: str | None) -> str:
-    if query.plain and key is None:
+def content_tag(body: bytes) -> str:
+    """Return the entity tag of a single object, which changes of other objects leave as it is."""
+    return hashlib.sha256(body).hexdigest()[:_TAG_CHARS]
+
+
+def _etag(state: str, query: Query) -> str:
+    if query.plain:
         return state
     start = query.page.start if query.page else 0
-    representation = f"{query.text} {query.limit} {start} {key}"
+    representation = f"{query.text} {query.limit} {start}"
     return f"{state}-{hashlib.sha256(representation.encode()).hexdigest()[:12]}"
 
 

@@ -11,7 +11,7 @@ from flask import Response, g, request
 from api.http.preferences import Preferences, RequestCacheControl, freshness, takes_gzip
 from api.http.problems import Problem
 from api.reads.collection_query import Query
-from api.reads.collection_response import client_has, unchanged_since
+from api.reads.collection_response import client_has, content_tag, unchanged_since
 from api.reads.lookup import Pending, ReadResult, find
 from api.reads.read import with_headers
 from api.reads.read_request import ReadRequest
@@ -78,9 +78,7 @@ def _freshness() -> RequestCacheControl:
 def _rendered(result: ReadResult, mask: Mask) -> Response:
     key = result.key
     compressed = key is None and mask is None and takes_gzip(request)
-    # Every form of a state is another representation with another entity tag.
-    form = hashlib.sha256(repr((mask, key)).encode()).hexdigest()[:_DIGEST_CHARS]
-    tag = f"{result.listing_state.etag}-v3-{form}"
+    tag = _tag(result, mask)
     is_held = client_has(tag) or unchanged_since(result.listing_state)
     response = Response(status=304) if is_held else _body(result, mask, compressed=compressed)
     response.set_etag(f"{tag}-gzip" if compressed else tag)
@@ -88,12 +86,25 @@ def _rendered(result: ReadResult, mask: Mask) -> Response:
     return response
 
 
+def _tag(result: ReadResult, mask: Mask) -> str:
+    if result.key is not None:
+        return f"{content_tag(_object(result, mask))}-v3"
+    # Every form of a state is another representation with another entity tag.
+    form = hashlib.sha256(repr(mask).encode()).hexdigest()[:_DIGEST_CHARS]
+    return f"{result.listing_state.etag}-v3-{form}"
+
+
+def _object(result: ReadResult, mask: Mask) -> bytes:
+    assert result.key is not None  # noqa: S101 - a single object
+    record = result.listing.find(result.key)
+    assert record is not None  # noqa: S101 - it was found there
+    return fields.one(result.read_request.resource_type, record, mask)
+
+
 def _body(result: ReadResult, mask: Mask, *, compressed: bool) -> Response:
     resource_type, listing = result.read_request.resource_type, result.listing
     if result.key is not None:
-        record = listing.find(result.key)
-        assert record is not None  # noqa: S101 - it was found there
-        body = fields.one(resource_type, record, mask)
+        body = _object(result, mask)
     elif mask is not None:
         body = fields.masked(resource_type, listing, mask)
     else:
