@@ -17,7 +17,7 @@ export PYTHONUTF8 := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html screenshots openapi interface configuration \
+.PHONY: help env devserver stop status logs drain resume test lint format types imports check lock bench mutants chaos html screenshots openapi interface pages configuration \
         client client_test client_files image run push_version
 
 help: ## Show this list
@@ -101,6 +101,9 @@ openapi: $(STAMP) ## Write the OpenAPI document to build/openapi.json
 
 interface: $(STAMP) ## Write anew what clients rely on (tests/api/interface.txt)
 	$(RUN) -m tests.api.interface
+
+pages: $(STAMP) ## Record anew what the console's pages and script do (tests/api/console/recorded; needs Chromium)
+	RECORD_PAGES=1 $(RUN) -m pytest -q -n0 tests/api/console/test_recorded_pages.py tests/api/console/test_script.py
 
 configuration: $(STAMP) ## Write docs/configuration.md anew from the code
 	$(RUN) -m deploy.docs.configuration

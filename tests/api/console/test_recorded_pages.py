@@ -1,0 +1,158 @@
+"""What the console shows and asks of the API in every case, as it is recorded: a change shows in a review.
+
+``make pages`` records it anew, in `recorded/pages`: after a change that is meant.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from difflib import unified_diff
+from itertools import takewhile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+from unittest.mock import Mock
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import redis
+from werkzeug.test import TestResponse
+
+from api.console.job_links import CHANGES
+from api.schemas.base import Schema
+from api.schemas.jobs import JobSchema, ProblemSchema
+from api.schemas.resources import SnapshotSchema, VolumeSchema
+from tests.api.console.recorded.answers import AnsweringApi
+from tests.api.console.recorded.cases import ACTIONS, VOLUMES, Case
+from tests.api.console.recorded.cases_of_jobs import JOBS, OVERVIEW, POLICIES, QUIET, STATES
+from tests.api.console.recorded.documents import NOW, job, problem, queued, snapshot, volume
+from tests.api.console.recorded.outline import outline_of
+from tests.api.console.routes import routes_of
+from tests.api.front import Front
+
+_PAGES = Path(__file__).with_name("recorded") / "pages"
+CASES = VOLUMES | ACTIONS | JOBS | POLICIES | OVERVIEW
+#: Headers in which answers of the console differ.
+_HEADERS = ("Location", "Content-Disposition", "Cache-Control", "Vary", "Retry-After", "WWW-Authenticate")
+_NOW = datetime.fromisoformat(NOW)
+#: How a record begins that says how a page differs from another one.
+_AS = "as "
+#: Jobs by the hour of the day at which a quarter of an hour ended, that is until now.
+_DAY = {
+    3.0: {"succeeded": 40, "failed": 0, "cancelled": 1, "run_s": 82.0},
+    3.25: {"succeeded": 0, "failed": 0, "cancelled": 0, "run_s": 0.0},
+    14.0: {"succeeded": 10, "failed": 30, "cancelled": 0, "run_s": 20.0},
+    24.0: {"succeeded": 0, "failed": 0, "cancelled": 3, "run_s": 9.0},
+}
+
+
+class _Frozen(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls.fromtimestamp(_NOW.timestamp(), tz)
+
+
+@pytest.fixture(scope="module")
+def open_front(redis_url: str) -> Front:
+    """One whose pages anybody may read."""
+    return Front(redis_url, user_groups=())
+
+
+@pytest.fixture
+def _at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("formatting", "charts", "overview"):
+        monkeypatch.setattr(f"api.console.{module}.datetime", _Frozen)
+    monkeypatch.setattr("api.console.overview.time", SimpleNamespace(time=_NOW.timestamp))
+    monkeypatch.setattr("secrets.token_hex", lambda count: "ab" * count)
+
+
+def _set_state(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_away = name == "overview-without-redis"
+    state = Mock(side_effect=redis.ConnectionError) if is_away else Mock(return_value=QUIET | STATES.get(name, {}))
+    monkeypatch.setattr("api.console.overview.status_values", state)
+    day_s = _NOW.timestamp() - 86400
+    ends = {day_s + hour * 3600: figures for hour, figures in _DAY.items()}
+    # The last one is still going on.
+    history = [{"from": at - (5 if at == max(ends) else 900), "at": at, **figures} for at, figures in ends.items()]
+    monkeypatch.setattr("api.monitoring.service_status.history", lambda _services: history if name in STATES else [])
+
+
+def _lines(case: Case, answer: TestResponse, asked: list[str]) -> Iterator[str]:
+    yield f"{'GET' if case.form is None else 'POST'} {case.address}"
+    yield from (f"asks {line}" for line in asked)
+    yield f"answers {answer.status_code} {answer.content_type}"
+    yield from (f"{name}: {answer.headers[name]}" for name in _HEADERS if name in answer.headers)
+    if answer.mimetype != "text/html":
+        yield from answer.text.splitlines()
+    elif "Location" not in answer.headers:
+        yield from outline_of(answer.text, with_frame=case.with_frame)
+
+
+def _recorded(name: str) -> str:
+    return (_PAGES / f"{name}.txt").read_text("utf-8")
+
+
+def _subject(name: str) -> str:
+    """What a case is about: the first word of its name."""
+    return name.removeprefix("send-").removeprefix("form-").partition("-")[0]
+
+
+def _written(name: str, page: str) -> str:
+    """The page, or how it differs from a similar one that comes earlier, which is recorded as a whole."""
+    earlier = takewhile(lambda other: other != name, CASES)
+    similar = [other for other in earlier if _subject(name) == _subject(other)]
+    wholes = [(other, _recorded(other)) for other in similar]
+    changes = [_changes(other, whole, page) for other, whole in wholes if not whole.startswith(_AS)]
+    return min([page, *changes], key=len)
+
+
+def _changes(other: str, whole: str, page: str) -> str:
+    _, _, *changed = unified_diff(whole.splitlines(), page.splitlines(), n=0, lineterm="") or ("", "")
+    return "\n".join([f"{_AS}{other}, but:", *("" if line.startswith("@@") else line for line in changed)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("schema", "document"),
+    [
+        (VolumeSchema(), volume()), (SnapshotSchema(), snapshot("s")), (ProblemSchema(), problem("queue-full")),
+        (JobSchema(), job()), (JobSchema(), queued(1, "retrying", 7)),
+    ],
+)  # fmt: skip
+def test_documents_are_as_the_api_promises(schema: Schema, document: dict[str, Any]) -> None:
+    assert schema.validate(document) == {}
+    # These are there for some jobs and problems only.
+    rare = {"children", "trace_id", "instance", "errors", "backend_error", "limit"}
+    assert set(document) == set(schema.fields) - rare
+
+
+@pytest.mark.usefixtures("_at_one_moment")
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_as_recorded(name: str, front: Front, open_front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[name]
+    client = open_front.stranger() if case.roles is None else front.client(*case.roles)
+    client.application.extensions.pop("storage-api-console-capacity", None)
+    _set_state(name, monkeypatch)
+    known = SimpleNamespace(subsystems=case.systems, config=SimpleNamespace(flower_url=case.flower_url))
+    monkeypatch.setattr("api.console.pages.current_services", lambda: known)
+    api = AnsweringApi(case.answers)
+    monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
+    method = "GET" if case.form is None else "POST"
+    answer = client.open(case.address, method=method, data=case.form, headers=case.headers)
+    page = "\n".join(_lines(case, answer, api.asked)).replace(CHANGES, "CHANGES") + "\n"
+    if os.environ.get("RECORD_PAGES"):
+        (_PAGES / f"{name}.txt").write_text(_written(name, page), "utf-8")
+    assert _written(name, page) == _recorded(name)
+
+
+def test_each_route_is_recorded_and_nothing_else(front: Front) -> None:
+    adapter, recorded = front.app().url_map.bind("localhost"), set()
+    for case in CASES.values():
+        method = "GET" if case.form is None else "POST"
+        rule, _ = adapter.match(urlsplit(unquote(case.address)).path, method, return_rule=True)
+        recorded.add((method, rule.rule))
+    assert recorded >= routes_of(front)
+    assert {path.stem for path in _PAGES.iterdir()} == set(CASES)
