@@ -9,7 +9,8 @@ from typing import Any
 #: Stands for a value that is not known.
 UNKNOWN = "\N{EN DASH}"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_SECONDS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+#: Units of time: their seconds, and how many are one of the next.
+_SPANS = (("ms", 0.001, 1000), ("s", 1, 60), ("min", 60, 60), ("h", 3600, 24))
 
 
 def size(value: float | None) -> str:
@@ -17,9 +18,10 @@ def size(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     amount, unit = float(value), 0
-    while abs(amount) >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - binary units
+    # As they are written: what is rounded up to 1024 is one of the next unit.
+    while round(abs(amount)) >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - binary units
         amount, unit = amount / 1024, unit + 1
-    digits = 0 if unit == 0 or amount >= 100 else 1 if amount >= 10 else 2  # noqa: PLR2004 - three digits
+    digits = 0 if unit == 0 else next((few for few in (2, 1) if round(amount, few) < 10 ** (3 - few)), 0)
     return f"{amount:.{digits}f} {_UNITS[unit]}"
 
 
@@ -27,10 +29,10 @@ def duration(seconds: float | None) -> str:
     """Write a time span by its largest unit."""
     if seconds is None:
         return UNKNOWN
-    for name, of in _SECONDS:
-        if seconds >= of:
-            return f"{seconds / of:.0f} {name}"
-    return f"{seconds * 1000:.0f} ms" if seconds > 0 else "0 s"
+    if seconds <= 0:
+        return "0 s"
+    counts = ((round(seconds / of), most, name) for name, of, most in _SPANS)
+    return next((f"{count} {name}" for count, most, name in counts if count < most), f"{seconds / 86400:.0f} d")
 
 
 def moment(text: str | None) -> datetime | None:

@@ -18,8 +18,13 @@ from worker.catalog.resource_types import POLICIES, VOLUMES
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10 * 2**30, "10.0 GiB"), (2**50, "1.00 PiB"), (None, "–")],
-)
+    [
+        (0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10 * 2**30, "10.0 GiB"), (2**50, "1.00 PiB"),
+        # Rounded up, it has a digit less behind the point, or is one of the next unit.
+        (9.996 * 2**20, "10.0 MiB"), (99.96 * 2**20, "100 MiB"), (1023 * 2**20, "1023 MiB"), (2**30 - 1, "1.00 GiB"),
+        (None, "–"),
+    ],
+)  # fmt: skip
 def test_sizes_have_three_digits(value, text):
     assert formatting.size(value) == text
 
@@ -103,14 +108,17 @@ def test_only_what_differs_from_the_filled_in_is_changed():
     assert changed_fields({"comment": "  ", "was-comment": "old"}) == {"comment": ""}
 
 
-def test_short_times_are_told_in_milliseconds():
-    assert [formatting.duration(seconds) for seconds in (0, 0.0054, 1, 90, 7200)] == [
-        "0 s",
-        "5 ms",
-        "1 s",
-        "2 min",
-        "2 h",
-    ]
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (-1, "0 s"), (0.0054, "5 ms"), (0.9994, "999 ms"), (1, "1 s"), (90, "2 min"), (7200, "2 h"),
+        (172800, "2 d"), (None, "–"),
+        # What is rounded up to the next unit is one of that.
+        (0.9996, "1 s"), (59.4, "59 s"), (59.6, "1 min"), (3595, "1 h"), (86399, "1 d"),
+    ],
+)  # fmt: skip
+def test_times_are_written_in_their_largest_unit(seconds, text):
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
