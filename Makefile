@@ -103,7 +103,7 @@ interface: $(STAMP) ## Write anew what clients rely on (tests/api/interface.txt)
 	$(RUN) -m tests.api.interface
 
 pages: $(STAMP) ## Record anew what the console's pages and script do (tests/api/console/recorded; needs Chromium)
-	RECORD_PAGES=1 $(RUN) -m pytest -q -n0 tests/api/console/test_recorded_pages.py tests/api/console/test_script.py
+	RECORD_PAGES=1 $(RUN) -m pytest -q -n0 tests/api/console/test_recorded_pages.py tests/api/console/test_assets.py
 
 configuration: $(STAMP) ## Write docs/configuration.md anew from the code
 	$(RUN) -m deploy.docs.configuration
