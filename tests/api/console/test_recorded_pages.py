@@ -36,6 +36,11 @@ _PAGES = Path(__file__).with_name("recorded") / "pages"
 CASES = VOLUMES | ACTIONS | JOBS | POLICIES | OVERVIEW
 #: Headers in which answers of the console differ.
 _HEADERS = ("Location", "Content-Disposition", "Cache-Control", "Vary", "Retry-After", "WWW-Authenticate")
+#: Headers of a request that say in what form, how fresh, or under which condition the page is wanted.
+_OF_THE_PAGE = (
+    "Accept", "Accept-Encoding", "Cache-Control", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
+    "If-Unmodified-Since", "Pragma", "Prefer", "Range", "Idempotency-Key",
+)  # fmt: skip
 _NOW = datetime.fromisoformat(NOW)
 #: How a record begins that says how a page differs from another one.
 _AS = "as "
@@ -146,6 +151,19 @@ def test_it_is_as_recorded(name: str, front: Front, open_front: Front, monkeypat
     if os.environ.get("RECORD_PAGES"):
         (_PAGES / f"{name}.txt").write_text(_written(name, page), "utf-8")
     assert _written(name, page) == _recorded(name)
+
+
+def test_the_api_is_asked_by_whoever_asks_for_the_page_and_not_as_they_ask_for_it(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = AnsweringApi(CASES["volume"].answers)
+    monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
+    client, sent = front.client(), {"Traceparent": "t", "X-Forwarded-For": "192.0.2.1"}
+    client.set_cookie("x", "y")
+    assert client.get(CASES["volume"].address, headers=sent | dict.fromkeys(_OF_THE_PAGE, "1")).status_code == 200
+    # These two are those of the call.
+    assert api.headers & set(_OF_THE_PAGE) == {"Accept", "Prefer"}
+    assert api.headers >= {"Authorization", "Cookie", *sent}
 
 
 def test_each_route_is_recorded_and_nothing_else(front: Front) -> None:

@@ -32,14 +32,16 @@ class AnsweringApi:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = {name: [each] if isinstance(each, Answer) else list(each) for name, each in answers.items()}
-        #: What it was asked, a line for each call.
+        #: What it was asked, a line for each call; and the names of all headers of the calls.
         self.asked: list[str] = []
+        self.headers: set[str] = set()
 
     def __call__(self, _app: Any, environ: Mapping[str, Any], **_: Any) -> tuple[list[bytes], str, Headers]:
         called = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'].encode('latin-1').decode()}"
         query, body = unquote(environ["QUERY_STRING"]), environ["wsgi.input"].read().decode()
         headers = [f"{name[5:].replace('_', '-').title()}: {environ[name]}" for name in _NAMED if name in environ]
         self.asked.append(" ".join(filter(None, [called + (f"?{query}" if query else ""), *headers, body])))
+        self.headers |= {name[5:].replace("_", "-").title() for name in environ if name.startswith("HTTP_")}
         known = self._answers[called]
         answer = known.pop(0) if len(known) > 1 else known[0]
         data = b"" if answer.body is None else orjson.dumps(answer.body)

@@ -36,8 +36,8 @@ _COMES = Answer(
     job(0x900, "list_volumes", "queued", queue={"waiting_reason": "no-worker-online"}, started_at=None), 202
 )
 _SNAPSHOTS = [
-    snapshot("before.1+2:3"), snapshot("old", "2026-02-01T00:00:00Z", None),
-    snapshot("new", "2026-03-02T11:59:00Z", 3),
+    snapshot("new", "2026-03-02T11:59:00Z", 3), snapshot("before.1+2:3"),
+    snapshot("old", "2026-02-01T00:00:00Z", None),
 ]  # fmt: skip
 _DB01, _LISTED = "GET /v4/filer/volumes/db01", "GET /v4/filer/volumes"
 _ODD = volume("odd.1", state="offline", size_used=None, active_policy_name=None, comment=None, autosize_enabled=None)

@@ -29,6 +29,7 @@ _WORKS = [
     queued(0x400, "behind-jobs"), job(0x300, state="running", requested_by="bob"),
     job(0x280, "batch", "running", request={"name": "night"}, children={"total": 4}, progress=progress(25), target=""),
     job(0x270, "batch", "failed", request={"name": "eve"}, children={"total": 4}, error=problem("batch-failed")),
+    job(0x260, "batch", request={"name": "day"}, children={"total": 4}, progress=progress(100), subsystem="filer"),
     job(0x200, "restrict_volume", "cancelled", started_at=None), job(0x180, state="cancelling", requested_by=None),
 ]  # fmt: skip
 
@@ -222,6 +223,7 @@ _QUEUES = [
     QueueStatus("filer.list", 0, 0, 0.0, ("w1",)), QueueStatus("filer.read", 0, 2, 0.0, ("w1", "w2")),
     QueueStatus("filer.write", 3, 1, 400.0, ("w1",)), QueueStatus("other.list", 0, 0, 0.0, ()),
     QueueStatus("other.read", 0, 0, 5.0, ("w1", "w2")), QueueStatus("other.write", 2, 0, 61.0, ()),
+    QueueStatus("third.write", 0, 1, 0.0, ()),
 ]  # fmt: skip
 _FAILURES = [
     Failure("2 min", "create_volume", "filer", "backend-error", _ID, "/v4/filer/volumes/x", "Disk full", "ann"),
