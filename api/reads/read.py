@@ -69,7 +69,7 @@ def with_age(services: Services, listing_state: ListingState, response: Response
     response.headers["Age"] = str(listing_state.age_s)
     response.headers["Last-Modified"] = formatdate(listing_state.as_of_ms / 1000, usegmt=True)
     response.headers["Cache-Control"] = (
-        f"private, max-age={max(0, settings.cache_fresh)}, stale-while-revalidate={settings.cache_stale}"
+        f"private, max-age={settings.cache_fresh}, stale-while-revalidate={settings.cache_stale}"
     )
     response.headers["Cache-Status"] = f"storage-api; {status or f'hit; ttl={ttl_s}'}"
     return response

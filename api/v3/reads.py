@@ -64,7 +64,7 @@ def read(operation: Operation, subsystem: str, arguments: Mapping[str, Any]) -> 
     response = with_headers(result, _rendered(result, g.v3_mask))
     # Nor may a cache of the client's serve an older copy.
     fresh_s = min(current_services().settings.cache_fresh, v3().max_age_s)
-    response.headers["Cache-Control"] = f"private, max-age={max(0, fresh_s)}"
+    response.headers["Cache-Control"] = f"private, max-age={fresh_s}"
     return response
 
 

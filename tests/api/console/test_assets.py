@@ -5,11 +5,13 @@ In pages of a real browser. The script's clock, network and events do what a sce
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 _FOLDER = Path(__file__).with_name("recorded")
 _ASSETS = Path(__file__).resolve().parents[3] / "api/console/static"
 _URL = "http://console.example.org/console/"
+_DOCS_URL = "http://docs.example.org/storage/"
 _PAGE = """<!doctype html><title>first</title>
 <body data-url="/v4/events?id=1"><main id="main" tabindex="-1">{}</main><div id="announcer"></div><script>{}</script>"""
 
@@ -77,6 +80,27 @@ def test_the_script_does_what_is_recorded(browser: Browser) -> None:
     names = page.evaluate("Object.keys(scenarios)")
     assert len(names) > 20
     assert _is_recorded("script.txt", [line for name in names for line in (f"# {name}", *_play(page, name), "")])
+
+
+def test_the_documentation_is_as_recorded(browser: Browser) -> None:
+    page = browser.new_page()
+    page.add_init_script(path=_FOLDER / "docs-page.js")
+    script = (_ASSETS.parents[1] / "docs_page/page.js").read_text("utf-8")
+    whole = f'<span id="who"></span><span id="job"></span><script>{script}</script>'
+    page.route("**/*", lambda route: route.fulfill(content_type="text/html", body=whole))
+    page.goto(f"{_DOCS_URL}#{quote('no system, and nobody can tell who asks')}")
+    lines = []
+    for name in page.evaluate("scenarios"):
+        page.goto("about:blank")
+        page.goto(f"{_DOCS_URL}#{quote(name)}")
+        page.wait_for_function("window.ui && document.querySelector('#who').textContent")
+        shown = json.dumps(page.evaluate("ui"), indent=1, sort_keys=True).splitlines()
+        lines += [f"# {name}", *page.evaluate("log"), page.inner_text("#who"), *shown]
+    for number in range(page.evaluate("responses.length")):
+        # What the client sees stays as it is.
+        assert page.evaluate("n => ui.responseInterceptor(responses[n]) === responses[n]", number)
+        lines.append(f"* response {number}: {page.inner_html('#job')}")
+    assert _is_recorded("docs-page.txt", lines)
 
 
 @pytest.mark.parametrize("medium", _MEDIA)

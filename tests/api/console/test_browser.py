@@ -69,24 +69,6 @@ def test_a_change_in_doubt_is_settled_by_hand(
         assert page.get_by_role("button", name="Settle").count() == 0
 
 
-def test_what_was_chosen_in_a_form_stays_when_the_page_is_brought_up_to_date(
-    browser: Browser, front: Front, client: FlaskClient, worker: Worker, redis_client: Redis
-) -> None:
-    path = accepted(client.post("/v4/filer/volumes/doubt2", json={}))
-    worker.take(path)
-    job, page_path = f"sapi:job:{path.rpartition('/')[2]}", path.replace("/v4", "/console")
-    redis_client.hset(job, mapping={"in_doubt_since": "1", "message": "the outcome is being settled"})
-    with served(front.app()) as url, opened(browser, url) as page:
-        page.goto(page_path)
-        page.get_by_label("The change").select_option("cannot be told")
-        page.evaluate("document.activeElement.blur()")
-        redis_client.hset(job, "message", "still being settled")
-        with page.expect_response(lambda response: response.url.endswith(page_path)):
-            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        page.evaluate("() => new Promise((done) => setTimeout(done, 0))")
-        assert page.get_by_label("The change").evaluate("field => field.selectedOptions[0].text") == "cannot be told"
-
-
 def test_a_failed_job_is_retried_and_the_new_one_cancelled(
     browser: Browser, front: Front, client: FlaskClient, worker: Worker
 ) -> None:
@@ -111,96 +93,6 @@ def test_an_event_brings_a_page_up_to_date_and_leaves_the_focus(
         worker.carry_out(accepted(client.post("/v4/filer/volumes/db01/snapshots/live", json={})))
         page.locator("#snapshots").get_by_role("rowheader", name="live").wait_for()
         assert page.evaluate("document.activeElement.getAttribute('href')").endswith("from_snapshot=first")
-
-
-def test_a_page_is_asked_for_as_by_its_reader_after_a_change_and_where_some_are_missing(
-    browser: Browser, front: Front, filled: str
-) -> None:
-    with served(front.app()) as url, opened(browser, url) as page:
-        page.add_init_script(
-            "window.EventSource = class extends EventTarget { constructor() { super(); window.stream = this; }"
-            " close() {} };"
-        )
-        page.goto("/console/filer/volumes")
-        for kind in ("job", "gap"):
-            with page.expect_request("**/console/filer/volumes") as request:
-                page.evaluate("kind => stream.dispatchEvent(new Event(kind))", kind)
-            assert "x-console-update" not in request.value.headers, kind
-
-
-def test_a_hidden_tab_holds_no_connection(browser: Browser, front: Front, filled: str) -> None:
-    with served(front.app()) as url, opened(browser, url) as page:
-        page.add_init_script(
-            "window.streams = 0; const Real = EventSource; window.EventSource = class extends Real {"
-            "constructor(u) { super(u); window.streams += 1; } close() { super.close(); window.streams -= 1; } };"
-        )
-        page.goto("/console/")
-        assert page.evaluate("window.streams") == 1
-        hide = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}});"
-        page.evaluate(hide.format("true") + "document.dispatchEvent(new Event('visibilitychange'))")
-        assert page.evaluate("window.streams") == 0
-        page.evaluate(hide.format("false") + "document.dispatchEvent(new Event('visibilitychange'))")
-        assert page.evaluate("window.streams") == 1
-        # Nor does a page that one has left, and may go back to.
-        for event, streams in (("pagehide", 0), ("pageshow", 1)):
-            page.evaluate(f"dispatchEvent(new Event('{event}'))")
-            assert page.evaluate("window.streams") == streams
-
-
-def test_a_service_that_is_away_is_asked_less_and_less_often(
-    browser: Browser, front: Front, client: FlaskClient
-) -> None:
-    job = accepted(client.post("/v4/filer/volumes/slow1", json={})).replace("/v4", "/console")
-    with served(front.app()) as url, opened(browser, url) as page:
-        page.add_init_script(
-            "window.delays = []; window.real = setTimeout;"
-            "window.setTimeout = (call, ms) => { delays.push(ms); if (delays.length < 7) real(call, 0); };"
-        )
-        page.route("**/v4/events*", lambda route: route.abort())
-        page.route(
-            f"**{job}", lambda route: route.abort() if route.request.resource_type == "fetch" else route.continue_()
-        )
-        page.goto(job)
-        delays = page.evaluate(
-            "() => new Promise((done) => {"
-            "  const look = () => delays.length < 7 ? real(look, 10) : done(delays.slice(0, 7)); look(); })"
-        )
-        assert delays == [2000, 4000, 8000, 16000, 30000, 30000, 30000]
-
-
-def test_a_page_that_leads_elsewhere_by_now_stays_as_it_is(browser: Browser, front: Front, filled: str) -> None:
-    moved: list[bool] = []
-
-    def application(environ, start_response):
-        if moved and environ["PATH_INFO"] == "/console/":
-            return Response(status=303, headers={"Location": "/problems/lock-held"})(environ, start_response)
-        return front.app().wsgi_app(environ, start_response)
-
-    with served(application) as url, opened(browser, url) as page:
-        page.goto("/console/")
-        title = page.title()
-        moved.append(True)
-        with page.expect_response("**/problems/lock-held"):
-            # When the script has dealt with the response, it plans the next request, some seconds later.
-            page.evaluate(
-                "() => { const real = setTimeout; window.planned = new Promise((done) => { window.setTimeout ="
-                " (call, ms) => { if (ms > 1000) done(ms); return real(call, ms); }; });"
-                " document.dispatchEvent(new Event('visibilitychange')); }"
-            )
-        assert page.evaluate("() => planned") > 1000
-        assert page.title() == title
-
-
-@pytest.mark.parametrize(("status", "words"), [(202, "Accepted. Its job"), (422, "")])
-def test_the_documentation_says_of_what_was_accepted_that_it_was(
-    browser: Browser, front: Front, redis_client: Redis, status: int, words: str
-) -> None:
-    answer = {"status": status, "ok": status < 400, "headers": {"operation-location": f"/v4/jobs/{'0' * 36}"}}
-    with served(front.app()) as url, opened(browser, url) as page:
-        page.goto("/")
-        page.locator(".opblock").first.wait_for()
-        page.evaluate("(answer) => { ui.getConfigs().responseInterceptor(answer); }", answer)
-        assert page.locator("#job").inner_text() == words
 
 
 def test_the_documentation_sums_up_the_problems_of_an_operation(

@@ -1,4 +1,7 @@
-"""HEAD is answered as GET is, and each answer says whether it may be stored: every route, for people and programs."""
+"""HEAD is answered as GET is, and each answer says whether it may be stored: every route, for people and programs.
+
+A page may load its style.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ def test_a_head_request_is_answered_as_the_get_request(front: Front, client: Fla
     job_id = client.get("/v4/jobs").json[0]["id"]  # type: ignore[index]
     paths = [path for path in _paths(front, job_id) if path != _STREAM]
     assert len(paths) > 50
+    pages = []
     for path in paths:
         for accept in ("text/html", "*/*"):
             headers = {"Accept": accept, "Prefer": "wait=0"}
@@ -41,3 +45,7 @@ def test_a_head_request_is_answered_as_the_get_request(front: Front, client: Fla
                 assert _facts(head) == _facts(answer), (path, accept)
                 assert head.data == b"", path
                 assert "Cache-Control" in answer.headers, path
+                if '<link rel="stylesheet"' in answer.get_data(as_text=True):
+                    assert "style-src 'self'" in answer.headers["Content-Security-Policy"], path
+                    pages.append(path)
+    assert {"/", "/console/", "/problems/queue-full"} <= set(pages)

@@ -46,7 +46,7 @@ def test_every_problem_has_an_error(front, code):
     assert answer.status_code != 401
 
 
-@pytest.mark.parametrize("code", ["backend-unavailable", "resource-busy"])
+@pytest.mark.parametrize("code", ["backend-unavailable", "resource-busy", "result-expired"])
 def test_what_changed_nothing_may_be_sent_again(front, code):
     assert int(translated(front, Problem(code, "It is away.")).headers["Retry-After"]) > 0
     response = translated(front, Problem(code, "It is away.", headers={"Retry-After": "77"}))
@@ -65,9 +65,11 @@ def test_pointers_become_names_of_fields(front):
         {"pointer": "/rules/0", "detail": "a"},
         {"pointer": "", "detail": "b"},
         {"pointer": "/x~1y", "detail": "c"},
+        # A tilde, not a slash (RFC 6901).
+        {"pointer": "/x~01y", "detail": "d"},
     ]
     answer = translated(front, Problem("validation-failed", "Mend it.", errors=errors))
-    assert answer.json == {"message": "Mend it.", "errors": {"rules.0": "a", "": "b", "x/y": "c"}}
+    assert answer.json == {"message": "Mend it.", "errors": {"rules.0": "a", "": "b", "x/y": "c", "x~1y": "d"}}
 
 
 @pytest.mark.parametrize(
