@@ -336,6 +336,12 @@ class TestForEach:
         document = problem(client.post(URL, json=self.order(where)), 422, "validation-failed")
         assert pointers(document) == ["/for_each/where"]
 
+    def test_it_chooses_among_all_and_not_from_some_page_on(self, client, volumes):
+        link = client.get("/v4/filer/volumes?limit=1&sort=name").headers["Link"]
+        token = link.partition("page_token=")[2].partition(">")[0]
+        response = client.post(URL, json=self.order(f"sort=name&page_token={token}"))
+        assert "page_token makes no sense" in problem(response, 422, "validation-failed")["detail"]
+
     def test_what_is_wrong_with_the_request_is_named_once(self, client, volumes):
         order = self.order("name=db*", "/v4/filer/volumes/{name}/snapshots/-")
         document = problem(client.post(URL, json=order), 422, "validation-failed")
