@@ -117,10 +117,19 @@ def test_a_batch_for_whose_end_nobody_can_wait_is_accepted_all_the_same(client: 
     assert (accepted(again), again.headers["Idempotency-Replayed"]) == (accepted(response), "true")
 
 
-def test_trouble_of_the_service_is_no_mistake_in_a_member(client: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(job_submit, "new_job", Mock(side_effect=Problem("queue-unavailable", "Redis is away.")))
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "unauthenticated"), (403, "missing-role"), (429, "rate-limited"), (500, "internal-error"),
+        (503, "queue-unavailable"),
+    ],
+)  # fmt: skip
+def test_what_is_no_fault_of_a_member_is_no_mistake_in_it(
+    client: Any, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+):
+    monkeypatch.setattr(job_submit, "new_job", Mock(side_effect=Problem(code, "It is so.")))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
-    problem(client.post(URL, json={"requests": requests}), 503, "queue-unavailable")
+    problem(client.post(URL, json={"requests": requests}), status, code)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])

@@ -171,6 +171,17 @@ def test_no_cache_joins_only_what_has_not_begun(service):
     assert service.get(Cache_Control="no-cache").json["id"] != waiting
 
 
+@pytest.mark.parametrize(
+    ("age_s", "directive", "reason"),
+    [(10, "max-age=5", "request"), (10, "min-fresh=55", "request"), (100, "max-age=5", "stale")],
+)
+def test_it_is_said_whether_the_client_or_the_age_is_the_reason(service, age_s, directive, reason):
+    listed(service)
+    service.age("dummy/volumes", age_s)
+    answer = service.get(Cache_Control=directive)
+    assert (answer.status_code, answer.headers["Cache-Status"]) == (202, f"storage-api; fwd={reason}")
+
+
 def test_no_cache_is_answered_by_a_listing_that_began_after_it(service):
     listed(service)
     answer = service.get(Cache_Control="no-cache")
