@@ -40,7 +40,10 @@ _SNAPSHOTS = [
     snapshot("old", "2026-02-01T00:00:00Z", None),
 ]  # fmt: skip
 _DB01, _LISTED = "GET /v4/filer/volumes/db01", "GET /v4/filer/volumes"
-_ODD = volume("odd.1", state="offline", size_used=None, active_policy_name=None, comment=None, autosize_enabled=None)
+#: A filer may have other names than the service makes.
+_ODD = volume(
+    "odd 1/&#?", state="offline", size_used=None, active_policy_name=None, comment=None, autosize_enabled=None
+)
 _ROWS = [volume(), volume("full1", size_used=19 * GIB // 2, autosize_enabled=False), _ODD]
 _OF_DB01: dict[str, Any] = {
     _DB01: one(volume()),
