@@ -148,8 +148,6 @@ class EventStream:
 
     def _heartbeat(self) -> bytes:
         """A comment, and the position: where few events are for this client, theirs would soon be too old to go on."""
-        if self._position.number is None:
-            return b": still here\n\n"
         return b": still here\nid: %b\n\n" % str(self._position).encode()
 
     def _idle_s(self) -> float:
