@@ -130,11 +130,12 @@ def test_it_is_looked_for_until_its_time_is_over(bench: Bench, error: Exception)
     assert _is_invalid(bench)
 
 
-def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(bench: Bench):
-    job_id = _in_doubt(bench, in_doubt_since="1", in_doubt_reason="timed-out")
+@pytest.mark.parametrize("reason", ["timed-out", ""])
+def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(bench: Bench, reason: str):
+    job_id = _in_doubt(bench, in_doubt_since="1", in_doubt_reason=reason)
     _reconcile(bench, _raising(ShuttingDown()))
     job = bench.job(job_id)
-    assert (job.state, job.in_doubt_reason, job.token) == (State.RUNNING, "timed-out", None)
+    assert (job.state, job.in_doubt_reason, job.token) == (State.RUNNING, reason or None, None)
     assert bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id) <= _now_ms(bench)  # type: ignore[operator]
 
 
