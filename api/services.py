@@ -29,7 +29,7 @@ from worker.jobs.service import Jobs
 from worker.listings.process_cache import ListingCache
 from worker.listings.repository import Listings
 from worker.messaging.publisher import TaskPublisher, create_publisher
-from worker.store.client import connect, short_timeout_pool, job_id_secret
+from worker.store.client import connect, job_id_secret, short_timeout_pool
 from worker.store.memory import RedisMemory
 from worker.store.scripts import JobScripts
 from worker.store.write_probe import WriteProbe
@@ -104,7 +104,8 @@ class Services:
             limiter,
             Slots(config.max_bodies, config.user_places_share),
             JobScripts(
-                redis.Redis(connection_pool=short_timeout_pool(client.connection_pool, LAST_LOOK_S)), settings.key_prefix
+                redis.Redis(connection_pool=short_timeout_pool(client.connection_pool, LAST_LOOK_S)),
+                settings.key_prefix,
             ),
             stopping,
         )

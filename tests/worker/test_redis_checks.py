@@ -22,9 +22,9 @@ from worker.store.client import (
     check_redis,
     connect,
     explain,
-    short_timeout_pool,
     job_id_secret,
     refuses_writes,
+    short_timeout_pool,
 )
 
 
