@@ -20,6 +20,7 @@ from api.http.methods import SAFE_METHODS
 from api.http.problems import Problem
 from worker.catalog.operations import Role
 from worker.config.networks import network_of
+from worker.store.client import explain
 from worker.store.sign_in_attempts import WINDOW_S, Counts
 
 _REALM = 'realm="storage-api"'
@@ -133,13 +134,14 @@ def require_authentication(detail: str, *, error: str = "", ask_for_password: bo
     refuse("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
-def reject_without_store() -> NoReturn:
-    """Refuse because Redis, which holds the sessions, is unavailable.
+def reject_without_store(unavailable: SessionStoreUnavailable) -> NoReturn:
+    """Refuse because Redis, which holds the sessions, is unavailable, and say what it said.
 
     Raises:
         Problem: always.
     """
-    refuse("queue-unavailable", "Sessions cannot be looked up now: Redis is away.", headers={"Retry-After": "2"})
+    detail = f"Sessions cannot be looked up or changed now. Redis: {explain(unavailable.__cause__ or unavailable)}."
+    refuse("queue-unavailable", detail, headers={"Retry-After": "2"})
 
 
 def reject_without_provider() -> NoReturn:
@@ -273,8 +275,8 @@ def _by_cookie() -> Principal:
         session = here.sessions.current()
         if session is not None and here.session_check is not None and not (session.debug or session.basic):
             session = here.session_check.with_recent_groups(session)
-    except SessionStoreUnavailable:
-        reject_without_store()
+    except SessionStoreUnavailable as unavailable:
+        reject_without_store(unavailable)
     return (_of_session(session) if session else None) or Principal(roles=here.roles.anonymous_roles())
 
 

@@ -152,8 +152,8 @@ def _with_userinfo(claims: dict[str, Any], userinfo: dict[str, Any]) -> dict[str
 def _check_first_use(sessions: Sessions, state: str) -> None:
     try:
         first = sessions.use_once(f"state:{state}")
-    except SessionStoreUnavailable:
-        reject_without_store()
+    except SessionStoreUnavailable as unavailable:
+        reject_without_store(unavailable)
     if not first:
         _refuse_return("This sign-in has ended already.")
 

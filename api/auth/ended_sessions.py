@@ -49,8 +49,8 @@ def end_sessions(user: str) -> Response:
     reject_preconditions()
     try:
         ended = auth_services().sessions.end_all_of(user)
-    except SessionStoreUnavailable:
-        reject_without_store()
+    except SessionStoreUnavailable as unavailable:
+        reject_without_store(unavailable)
     return jsonify(ended=ended)
 
 

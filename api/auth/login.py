@@ -110,8 +110,8 @@ def logout() -> Response:
     try:
         session = sessions.current()
         sessions.end()
-    except SessionStoreUnavailable:
-        reject_without_store()
+    except SessionStoreUnavailable as unavailable:
+        reject_without_store(unavailable)
     if session:
         audit.decide(who=session.identity.name, auth_method="session", allowed=True)
     response = redirect(local_path(request.args.get("next")))
@@ -124,8 +124,8 @@ def enter(session: Session, target: str, tokens: Mapping[str, Any] | None = None
     """Begin a session, and redirect to ``target``; ``tokens``: for later requests to the provider."""
     try:
         auth_services().sessions.begin(session, tokens)
-    except SessionStoreUnavailable:
-        reject_without_store()
+    except SessionStoreUnavailable as unavailable:
+        reject_without_store(unavailable)
     audit.decide(who=session.identity.name, auth_method="session", allowed=True)
     return redirect(target)
 

@@ -64,21 +64,23 @@ class Sessions:
         self._touched_at: dict[str, float] = {}
 
     def begin(self, user_session: Session, tokens: Mapping[str, Any] | None = None) -> None:
-        """Begin a session with a new id, which prevents session fixation.
+        """Begin a session with a new id, which prevents session fixation, in the place of this browser's present one.
 
         Args:
             user_session: the session's data.
             tokens: the provider's tokens for refreshing the groups.
 
         Raises:
-            SessionStoreUnavailable: Redis is unavailable.
+            SessionStoreUnavailable: Redis is unavailable; the present session goes on.
         """
-        self.end()
+        present = self.current_key()
         new, now_s = secrets.token_urlsafe(32), time.time()
         sealed = _seal(new, tokens) if tokens else ""
         user_session = replace(user_session, began_s=now_s, checked_s=now_s, sealed_tokens=sealed)
         try:
             with self._redis.pipeline(transaction=True) as pipe:
+                if present:
+                    pipe.delete(present)
                 pipe.set(self._key(new), json.dumps(asdict(user_session)), ex=self._idle_s)
                 for user in _names_of(user_session.identity):
                     index = self._keys.sessions_of(_digest(user))
@@ -89,6 +91,7 @@ class Sessions:
                 pipe.execute()
         except REDIS_UNAVAILABLE as exc:
             raise SessionStoreUnavailable from exc
+        session.clear()
         session[_ID] = new
         session.permanent = True
 

@@ -71,7 +71,7 @@ def refuses_writes(error: Exception) -> bool:
     return isinstance(error, WriteRefused | redis.OutOfMemoryError | redis.exceptions.ReadOnlyError)
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException) -> str:
     """Return why Redis cannot be used, in words that may be shown to any client."""
     if isinstance(error, NotReplicated):
         return "too few replicas have what was written"

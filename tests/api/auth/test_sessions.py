@@ -11,6 +11,7 @@ from redis.retry import Retry
 from werkzeug.http import parse_date
 
 from tests.api.auth.house import PREFIX, SECRET_KEY, build, roles_of
+from tests.redis_states import memory_full
 
 COOKIE = "sapi_session"
 EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
@@ -147,6 +148,17 @@ def test_what_redis_holds_makes_no_cookie(client, redis_client):
     # Of another type are the counts that applications of other tests, which live on, write now and then.
     texts = b" ".join(redis_client.get(key) or b"" for key in redis_client.scan_iter(_type="string"))
     assert session_id.encode() not in names + texts
+
+
+def test_a_session_that_cannot_begin_leaves_the_present_one_and_says_why(client, redis_client, tmp_path):
+    assert client.get("/login").status_code == 302
+    with memory_full(redis_client, tmp_path):
+        answer = client.get("/login")
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "queue-unavailable")
+        assert "its memory is full" in answer.get_json()["detail"]
+        assert roles_of(client) == EVERY
+    assert client.get("/login").status_code == 302
+    assert (roles_of(client), len(redis_client.keys(f"{PREFIX}session:*"))) == (EVERY, 1)
 
 
 class TestWithoutRedis:
