@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any
@@ -67,7 +68,9 @@ def with_age(services: Services, listing_state: ListingState, response: Response
     settings = services.settings
     ttl_s = settings.cache_fresh - listing_state.age_s
     response.headers["Age"] = str(listing_state.age_s)
-    response.headers["Last-Modified"] = formatdate(listing_state.as_of_ms / 1000, usegmt=True)
+    # Never later than Date, which is of this host's clock (RFC 9110, section 8.8.2.1); the listing's time is Redis's.
+    last_modified_s = min(listing_state.as_of_ms / 1000, time.time())
+    response.headers["Last-Modified"] = formatdate(last_modified_s, usegmt=True)
     response.headers["Cache-Control"] = (
         f"private, max-age={settings.cache_fresh}, stale-while-revalidate={settings.cache_stale}"
     )

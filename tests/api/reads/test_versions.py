@@ -113,6 +113,12 @@ def test_a_page_is_as_old_as_its_listing(warm):
     assert (second.headers["Age"], second.headers["Last-Modified"]) == ("30", first.headers["Last-Modified"])
 
 
+def test_nothing_was_modified_later_than_now(warm, monkeypatch):
+    monkeypatch.setattr("api.reads.read.time.time", lambda: 86_400.0)
+    answer = warm.get()
+    assert (answer.status_code, answer.headers["Last-Modified"]) == (200, "Fri, 02 Jan 1970 00:00:00 GMT")
+
+
 @pytest.mark.parametrize("version", ["v4", "v3"])
 def test_the_tag_of_one_object_changes_with_that_alone(warm, version):
     client = warm.app.test_client()
