@@ -16,9 +16,8 @@ class Preferences:
     respond_async: bool = False
 
     def applied(self) -> str:
-        """The value of Preference-Applied."""
-        applied = [f"wait={self.wait_s:g}"] if self.wait_s is not None else []
-        return ", ".join([*applied, *(["respond-async"] if self.respond_async else [])])
+        """The value of Preference-Applied of a response that has waited: it is not asynchronous."""
+        return "" if self.wait_s is None else f"wait={self.wait_s:g}"
 
     def headers(self, *, done: bool) -> dict[str, str]:
         """Preference-Applied of a response with the result (``done``), or with the job."""

@@ -72,6 +72,14 @@ def test_whoever_asks_not_to_wait_is_told_that_this_was_heard(client):
         accepted(answer)
 
 
+def test_what_has_waited_is_not_said_to_be_asynchronous(client, worker):
+    headers = {"Prefer": "respond-async, wait=20", "Idempotency-Key": "k"}
+    path = accepted(client.delete(URL, headers={"Idempotency-Key": "k"}))
+    worker.carry_out(path)
+    for answer in (client.delete(URL, headers=headers), client.get(path, headers=headers)):
+        assert answer.headers["Preference-Applied"] == "wait=20"
+
+
 def test_the_success_of_a_change_is_its_answer(client, worker, asking):
     waiting = asking("POST", URL, json={"size_total": 10**9})
     worker.carry_out(waiting.job)
