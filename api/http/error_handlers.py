@@ -65,7 +65,9 @@ def _of_framework(error: HTTPException) -> Response:
 
 def _detail(error: HTTPException, code: str) -> str:
     if isinstance(error, MethodNotAllowed):
-        return f"{request.method} is not possible here; possible are {', '.join(sorted(error.valid_methods or ()))}."
+        # The response to HEAD has the length of that to GET.
+        method = "GET" if request.method == "HEAD" else request.method
+        return f"{method} is not possible here; possible are {', '.join(sorted(error.valid_methods or ()))}."
     if isinstance(error, RequestEntityTooLarge):
         return _DETAILS["body-too-large"]
     return _DETAILS.get(code) or error.description or error.name

@@ -235,3 +235,9 @@ def test_a_problem_has_a_page_for_people(client):
     refused = client.get("/problems/validation-failed", headers={"Accept": "text/html"})
     assert "will be refused again" in refused.text
     problem(client.get("/problems/none-such"), 404, "not-found")
+
+
+def test_the_head_of_a_refusal_is_that_of_get(client):
+    head, got = (client.open("/v4/batches", method=method) for method in ("HEAD", "GET"))
+    assert (head.status_code, head.headers["Content-Length"]) == (405, got.headers["Content-Length"])
+    assert head.headers["Allow"] == got.headers["Allow"]
