@@ -156,6 +156,8 @@ def test_the_client_and_its_host_are_told(port: int) -> None:
     _, answered, body = answer_to(port, request)
     headers = json.loads(body)["headers"]
     assert [headers[f"X-Forwarded-{what}"] for what in ("Proto", "Host")] == ["https", "h:8443"]
+    headers = json.loads(answer_to(port, b"GET / HTTP/1.0\r\n\r\n")[2])["headers"]
+    assert (headers["Host"], "X-Forwarded-Host" in headers) == ("no-host.invalid", False)
     # Which release of nginx it is, is nobody's business.
     assert answered["Server"] == "nginx"
 
