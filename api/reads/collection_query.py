@@ -16,7 +16,7 @@ from api.http.problems import Problem, invalid
 from api.reads.filter_expressions import BadExpression, Predicate, compile_expression, count_terms
 from api.reads.page_token import Page, parse_token
 from api.services import current_services
-from storage_backends.client_matches import canonical_host
+from storage_backends.client_matches import canonical_host, canonical_match
 from storage_backends.models import ExportPolicy, Snapshot, Volume
 from storage_backends.models import Lock as LockModel
 from worker.catalog import resource_types as views
@@ -25,6 +25,15 @@ from worker.catalog.resource_types import ResourceType
 MOST_LIMIT = 1000
 #: A value in a filter expression, without the signs of negation, quotation and choice.
 _WORD = re.compile(r'[^!"|]+')
+
+
+def _rule(text: str) -> str:
+    """Return a rule in canonical form; a wildcard that may be for netgroups, too, keeps its case."""
+    return text if "*" in text.removeprefix("*.") else canonical_match(text)
+
+
+#: The fields whose values listings hold in canonical form.
+_CANONICAL = {"host": canonical_host, "rules": _rule}
 _MODELS: dict[str, type] = {
     views.VOLUMES.name: Volume,
     views.RESTRICTED.name: Volume,
@@ -116,8 +125,9 @@ def _sort(keys: Sequence[str], types: Mapping[str, type]) -> tuple[tuple[str, bo
 
 
 def _filter(name: str, text: str, kind: type) -> Predicate:
-    if name == "host":  # Listings hold hosts in canonical form.
-        text = _WORD.sub(lambda word: canonical_host(word[0]), text)
+    canonical = _CANONICAL.get(name)
+    if canonical is not None:
+        text = _WORD.sub(lambda word: canonical(word[0]), text)
     try:
         return compile_expression(text, kind)
     except BadExpression as exc:
