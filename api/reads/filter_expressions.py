@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from api.schemas.times import EPOCH, unix_us
 
 Predicate = Callable[[Any], bool]
 
@@ -149,9 +151,13 @@ def _integer(text: str) -> int:
 
 
 def _time(text: str) -> str:
-    """Return the time in UTC, in the form of `_comparable`; without a zone it is in UTC."""
+    """Return the time in UTC, in the form of `_comparable`; without a zone it is in UTC.
+
+    All forms of the filters of jobs (RFC 3339), and of ISO 8601 those that Python reads.
+    """
+    time_us = unix_us(text)
     try:
-        parsed = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text) if time_us is None else EPOCH + timedelta(microseconds=time_us)
         moment = parsed.astimezone(UTC) if parsed.tzinfo else parsed
     except (ValueError, OverflowError):
         raise BadExpression("takes a time, such as 2026-01-31T12:00:00Z (write + as %2B)") from None

@@ -13,7 +13,8 @@ _TIME = r"(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.(?P<fraction>[0-9]{1,30}))?"
 #: A "+" in a query that was not written as %2B arrives as a space.
 _ZONE = r"(?:[Zz]|(?P<sign>[+\- ])(?P<hours>[0-9]{2}):(?P<minutes>[0-9]{2}))"
 _MOMENT = re.compile(rf"{_DATE}(?:[Tt ]{_TIME}{_ZONE})?\Z")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The beginning of Unix time.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Moment(ma.fields.Field):
@@ -44,7 +45,7 @@ def unix_us(text: str) -> int | None:
         moment = local + timedelta(seconds=int(leap)) - _offset(parts)
     except (ValueError, OverflowError):
         return None
-    return (moment - _EPOCH) // timedelta(microseconds=1) + int((parts["fraction"] or "")[:6].ljust(6, "0"))
+    return (moment - EPOCH) // timedelta(microseconds=1) + int((parts["fraction"] or "")[:6].ljust(6, "0"))
 
 
 def _offset(parts: re.Match[str]) -> timedelta:
