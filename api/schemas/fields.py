@@ -9,6 +9,7 @@ import marshmallow as ma
 from api.schemas.names import Check
 
 MOST_BYTES = 2**63 - 1
+_MOST_DIGITS = 18
 
 
 class StrictInteger(ma.fields.Integer):
@@ -20,6 +21,17 @@ class StrictInteger(ma.fields.Integer):
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.make_error("invalid")
         return value
+
+
+class Digits(ma.fields.Integer):
+    """An integer in a query: ASCII digits, where Python would read ``+1``, ``1_0`` and digits of other scripts, too."""
+
+    default_error_messages = {"invalid": "must be a whole number"}  # noqa: RUF012 - marshmallow's way
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
+        if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS):
+            raise self.make_error("invalid")
+        return int(value)
 
 
 class StrictBoolean(ma.fields.Boolean):

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 
 from api.schemas.base import Schema
-from api.schemas.fields import StrictBoolean
+from api.schemas.fields import Digits, StrictBoolean
 from api.schemas.times import Moment
 from worker.catalog.operations import BATCH, OPERATIONS
 from worker.jobs.record import State
@@ -239,7 +239,7 @@ class JobQuerySchema(JobFilterSchema):
         error_messages={"invalid": "must be true or false"},
         metadata={"description": _ALL},
     )
-    limit = ma.fields.Integer(
+    limit = Digits(
         load_default=100,
         validate=ma.validate.Range(1, 1000, error="must be from {min} to {max}"),
         metadata={"description": "At most so many"},
