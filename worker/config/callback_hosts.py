@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
+from storage_backends.client_matches import canonical_host
+
 _PORTS = {"https": 443, "http": 80}
 _LONGEST_URL = 2000
 
@@ -27,16 +29,25 @@ class CallbackHost:
             ValueError: it is none.
         """
         scheme, _, rest = text.strip().rpartition("://")
-        parts = urlsplit(f"//{rest}")
+        try:
+            parts = urlsplit(f"//{rest}")
+            port = parts.port
+        except ValueError:
+            raise _bad_entry(text) from None
         if scheme not in ("", "https", "http") or not parts.hostname or parts.path or parts.username is not None:
-            raise ValueError(f"SAPI_CALLBACK_HOSTS: {text!r} is neither host nor host:port nor http://host:port")
-        return cls(scheme, parts.hostname.lower(), parts.port)
+            raise _bad_entry(text)
+        return cls(scheme, canonical_host(parts.hostname), port)
 
     def allows(self, scheme: str, host: str, port: int) -> bool:
         """May a callback be sent there?"""
         if host != self.host or self.port not in (None, port):
             return False
         return scheme == "https" or self.scheme == "http" or is_loopback(host)
+
+
+def _bad_entry(text: str) -> ValueError:
+    forms = "neither host nor host:port nor http://host:port (IPv6 in brackets)"
+    return ValueError(f"SAPI_CALLBACK_HOSTS: {text!r} is {forms}")
 
 
 class CallbackHosts:
@@ -63,7 +74,7 @@ class CallbackHosts:
 
 
 def target_of(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of a URL.
+    """Return scheme, host and port of a URL; the host in canonical form.
 
     Raises:
         ValueError: it is none to which anything can be sent.
@@ -74,7 +85,7 @@ def target_of(url: str) -> tuple[str, str, int]:
         raise ValueError("it must be an https:// URL")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("it must have neither user nor fragment")
-    return parts.scheme, parts.hostname.lower(), parts.port or _PORTS[parts.scheme]
+    return parts.scheme, canonical_host(parts.hostname), parts.port or _PORTS[parts.scheme]
 
 
 def is_loopback(host: str) -> bool:

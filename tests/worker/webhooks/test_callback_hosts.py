@@ -93,3 +93,24 @@ def test_what_is_no_plain_url_is_allowed_nowhere(url: str):
 def test_what_is_no_host_is_no_entry(entry: str):
     with pytest.raises(ValueError, match="SAPI_CALLBACK_HOSTS"):
         CallbackHosts(entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "is_allowed"),
+    [
+        ("[2001:db8::1]", "https://[2001:0DB8:0::1]/x", True),
+        ("[2001:DB8:0::1]:8443", "https://[2001:db8::1]:8443/x", True),
+        ("10.0.0.1", "https://[::ffff:10.0.0.1]/x", True),
+        ("Hooks.example", "https://HOOKS.example/x", True),
+        ("[2001:db8::1]", "https://[2001:db8::2]/x", False),
+        ("10.0.0.1", "https://[::10.0.0.1]/x", False),
+    ],
+)
+def test_an_address_is_the_same_in_every_spelling(entry: str, url: str, *, is_allowed: bool):
+    assert CallbackHosts(entry).allow(url) is is_allowed
+
+
+@pytest.mark.parametrize("entry", ["2001:db8::1", "host:99999", "[zz]", "ftp://host", "user@host", "host/path"])
+def test_an_entry_that_is_none_is_named(entry: str):
+    with pytest.raises(ValueError, match="SAPI_CALLBACK_HOSTS"):
+        CallbackHosts(entry)
