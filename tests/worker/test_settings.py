@@ -129,6 +129,15 @@ def test_a_client_is_the_last_that_no_proxy_wrote_of_itself():
     assert client_address("192.0.2.1", chain, networks) == "192.0.2.1"
     assert client_address("2001:db8::7", "203.0.113.9, nonsense", networks) == "2001:db8::7"
     assert client_address("10.0.0.9", "", networks) == "10.0.0.9"
+    # As some proxies write it.
+    for forwarded, address in (
+        ("203.0.113.9:51234", "203.0.113.9"),
+        ("[2001:db9::9]:51234, 10.0.0.8:80", "2001:db9::9"),
+        ("[2001:db9::9]", "2001:db9::9"),
+        ("203.0.113.9:", "10.0.0.9"),
+        ("[203.0.113.9", "10.0.0.9"),
+    ):
+        assert client_address("10.0.0.9", forwarded, networks) == address, forwarded
     assert client_address("fe80::1%eth0", "203.0.113.9", parse_networks(["fe80::/10"])) == "203.0.113.9"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SITE_BITS = 64
 #: How many addresses and their networks are remembered: parsing one takes as long as writing a line of log.
 _REMEMBERED = 4096
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -49,13 +51,20 @@ def client_address(peer: str, forwarded_for: str, networks: Sequence[Network], h
     if not is_within(peer, networks):
         return peer
     address = peer
-    for hop, forwarded in enumerate(reversed([part.strip() for part in forwarded_for.split(",") if part.strip()]), 1):
+    chain = [_without_port(part.strip()) for part in forwarded_for.split(",") if part.strip()]
+    for hop, forwarded in enumerate(reversed(chain), 1):
         if _parse(forwarded) is None:  # Not an address, so no proxy has written it.
             break
         address = forwarded
         if hop == hops or not is_within(forwarded, networks):
             break
     return address
+
+
+def _without_port(forwarded: str) -> str:
+    """Return the address: some proxies write the client's port behind it, and then IPv6 in brackets."""
+    match = _WITH_PORT.fullmatch(forwarded)
+    return match[1] or match[2] if match else forwarded
 
 
 def _parse(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
