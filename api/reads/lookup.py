@@ -247,7 +247,7 @@ def _result_of_job(read_request: ReadRequest, job_status: JobStatus, status: str
     assert made is not None  # noqa: S101 - a read that succeeded has made one
     resolved = replace(read_request, arguments=job.arguments)
     now = resolved.listing_state()
-    if not (now.usable and now.as_of_ms >= (job.started_ms or 0)):
+    if not (now.usable and (job.started_ms or 0) <= now.as_of_ms <= now.now_ms):
         now = ListingState(made.cache_key, job_status.now_ms, made, job.started_ms or job_status.now_ms, hash=made.base)
     result = _from_state(resolved, now, status)
     if result is None:

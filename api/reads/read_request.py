@@ -61,14 +61,13 @@ class ReadRequest:
     def accepts(self, listing_state: ListingState) -> bool:
         """Is the copy fresh enough for this request?"""
         settings = self.services.settings
-        age_s = (listing_state.now_ms - listing_state.as_of_ms) / 1000
         return listing_state.usable and self.cache_control.accepts(
-            age_s, settings.cache_fresh, settings.cache_stale, settings.cache_keep
+            listing_state.age_ms / 1000, settings.cache_fresh, settings.cache_stale, settings.cache_keep
         )
 
     def is_stale(self, listing_state: ListingState) -> bool:
         """Is the copy due for a refresh?"""
-        return (listing_state.now_ms - listing_state.as_of_ms) / 1000 > self.services.settings.cache_fresh
+        return listing_state.age_ms / 1000 > self.services.settings.cache_fresh
 
     def accepts_stale_on_error(self, listing_state: ListingState) -> bool:
         """May the copy be served while the storage system is unavailable?"""

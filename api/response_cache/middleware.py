@@ -164,7 +164,9 @@ class ResponseCacheMiddleware:
             cached.packed = self._reads.pack(cached.commands)
         (seconds, micros), *replies = self._reads.read(cached.packed)
         age_ms = int(seconds) * 1000 + int(micros) // 1000 - cached.as_of_ms
-        return max(0, age_ms // 1000) if tuple(replies) == cached.replies and age_ms <= cached.fresh_s * 1000 else None
+        # Below 0 where the clock was set back since.
+        is_fresh = 0 <= age_ms <= cached.fresh_s * 1000
+        return age_ms // 1000 if tuple(replies) == cached.replies and is_fresh else None
 
     def _remembering(self, digest: bytes, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:

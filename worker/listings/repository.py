@@ -40,6 +40,8 @@ class ListingState:
     inflight: str = ""
     #: Was the storage system unreachable lately?
     unavailable: bool = False
+    #: The age of a listing from the future, whose read began before the clock was set back (ms).
+    unknown_age_ms: int = 0
     #: Redis's replies to `Listings.version_commands`, without the time.
     version_replies: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
@@ -49,9 +51,14 @@ class ListingState:
         return self.listing_version is not None and not self.invalid
 
     @property
+    def age_ms(self) -> int:
+        """Milliseconds since the read of the listing began."""
+        return self.now_ms - self.as_of_ms if self.as_of_ms <= self.now_ms else self.unknown_age_ms
+
+    @property
     def age_s(self) -> int:
         """Seconds since the read of the listing began."""
-        return max(0, (self.now_ms - self.as_of_ms) // 1000)
+        return self.age_ms // 1000
 
     @property
     def etag(self) -> str:
@@ -83,6 +90,8 @@ class Listings:
         self._keys = Keys(settings.key_prefix)
         self._keep_ms = settings.cache_keep * 1000
         self._page_ms = settings.old_listing_ttl * 1000
+        #: Just no longer fresh.
+        self._stale_ms = (settings.cache_fresh + 1) * 1000
 
     def listing_state(self, resource_type: ResourceType, cache_key: str, parent_key: str = "") -> ListingState:
         """Read the state of one listing, in one round trip."""
@@ -103,6 +112,7 @@ class Listings:
             invalid="invalid" in state or outdated,
             inflight=(inflight or b"").decode(),
             unavailable=unavailable is not None,
+            unknown_age_ms=self._stale_ms,
             version_replies=replies[1:-1],
         )
 

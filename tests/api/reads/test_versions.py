@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from storage_backends.journal import InMemoryJournal
 from worker.catalog.resource_types import VOLUMES
 from worker.listings.listing import Listing
 from worker.listings.repository import Listings
@@ -111,6 +112,40 @@ def test_a_page_is_as_old_as_its_listing(warm):
     assert warm.get().headers["Age"] == "0"
     second = warm.get(f"volumes?{link.query}")
     assert (second.headers["Age"], second.headers["Last-Modified"]) == ("30", first.headers["Last-Modified"])
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"Cache_Control": "no-cache"}, 202)])
+def test_a_listing_from_before_the_clock_was_set_back_is_read_anew(warm, headers, status):
+    assert warm.get().headers["Cache-Status"] == "storage-api; hit; ttl=60"
+    warm.age("dummy/volumes", -3600)
+    warm.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
+    answer = warm.get(**headers)
+    assert answer.status_code == status
+    if status == 200:
+        # Nobody knows how old it is: it is no longer fresh.
+        assert (answer.headers["Cache-Status"], answer.headers["Age"]) == ("storage-api; hit; ttl=-1", "61")
+    job_id = answer.headers["Operation-Location"].rpartition("/")[2]
+    warm.run(job_id)
+    assert warm.state(job_id) == "succeeded"
+    newer = warm.get()
+    assert newer.headers["Cache-Status"] == "storage-api; hit; ttl=60"
+    assert "acclog_backup01" not in {volume["name"] for volume in newer.json}
+
+
+def test_the_result_of_a_read_is_no_listing_from_before_the_clock_was_set_back(warm, monkeypatch):
+    warm.age("dummy/volumes", -3600)
+    warm.backend.restrict_volume("acclog_backup01", journal=InMemoryJournal("elsewhere"))
+
+    def end(services, job_id, _seconds):
+        warm.run(job_id)
+        # It is set back once more.
+        warm.age("dummy/volumes", -3600)
+        return services.jobs.get(job_id)
+
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", end)
+    answer = warm.get(Cache_Control="no-cache", Prefer="wait=5")
+    assert (answer.status_code, answer.headers["Age"]) == (200, "0")
+    assert "acclog_backup01" not in {volume["name"] for volume in answer.json}
 
 
 def test_nothing_was_modified_later_than_now(warm, monkeypatch):

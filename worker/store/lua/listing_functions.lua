@@ -78,7 +78,8 @@ end
 -- A listing becomes the base; changes since its read began stay in the delta log and are applied to it.
 function listing_steps.commit(e)
   local f = redis.call('HMGET', listing_key(e.cache_key), 'base', 'base_seq', 'as_of', 'invalid', 'seq', 'logging', 'reading_from')
-  if f[3] and tonumber(f[3]) > e.as_of then return end
+  -- Of two reads the later one counts; a listing from the future was read before the clock was set back.
+  if f[3] and tonumber(f[3]) > e.as_of and tonumber(f[3]) <= now then return end
   if e.replaces and f[1] ~= e.replaces then return end
   local oldest = e.start_seq
   for _, member in ipairs(redis.call('ZRANGE', retire_base(e, f[1], f[2]), 0, -1)) do
