@@ -64,6 +64,18 @@ def test_a_receiver_that_failed_is_left_alone_and_so_is_what_waits_for_it(bench:
     assert _due_in_ms(bench, "msg_4") <= 0
 
 
+def test_a_clock_that_was_set_back_delays_no_delivery(bench: Bench):
+    outbox = _make(bench, 3)
+    assert len(outbox.take("one")) == 3
+    seconds, _ = bench.client.time()
+    far, soon = (seconds + 3600) * 1000, (seconds + 599) * 1000
+    bench.client.delete(f"{PREFIX}webhook_running:one")
+    bench.client.zadd(f"{PREFIX}webhook_running:one", {"msg_0": far})
+    bench.client.zadd(f"{PREFIX}webhook_due:one", {"msg_1": far, "msg_2": soon})
+    bench.client.hset(f"{PREFIX}webhook_state:one", mapping={"failures": "0", "not_before": str(far)})
+    assert {delivery_id for delivery_id, _ in outbox.take("one")} == {"msg_0", "msg_1"}
+
+
 def test_the_pause_grows_up_to_its_limit(bench: Bench):
     _make(bench, 2).take("one")
     for delivery_id, attempts, at_least, at_most in (("msg_0", 2, 3_000, 4_000), ("msg_1", 15, 9_000, 10_000)):

@@ -2,10 +2,17 @@
 -- Returns {id, traceparent} of each. While the target fails, one at a time is tried, and not before its pause is over.
 allow_when_full()
 local due, running, state = P .. 'webhook_due:' .. ARGV[1], P .. 'webhook_running:' .. ARGV[1], P .. 'webhook_state:' .. ARGV[1]
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', running, '-inf', now)) do
-  redis.call('ZREM', running, id)
-  redis.call('ZADD', due, now, id)
+-- Later than any pause ends: it was written before the clock was set back.
+local FAR, BATCH = now + 660000, 100
+local function make_due(key, from, to)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, from, to, 'LIMIT', 0, BATCH)) do
+    redis.call('ZREM', key, id)
+    redis.call('ZADD', due, now, id)
+  end
 end
+make_due(running, '-inf', now)
+make_due(running, FAR, '+inf')
+make_due(due, FAR, '+inf')
 -- How another target does, a host of callbacks or a former receiver, is forgotten when nothing more waits for it.
 if ARGV[4] ~= '1' and redis.call('EXISTS', due, running) == 0 then
   redis.call('SREM', P .. 'webhook_targets', ARGV[1])
@@ -13,7 +20,8 @@ if ARGV[4] ~= '1' and redis.call('EXISTS', due, running) == 0 then
   return {}
 end
 local f = redis.call('HMGET', state, 'failures', 'not_before')
-if (tonumber(f[2] or '') or 0) > now then return {} end
+local not_before = tonumber(f[2] or '') or 0
+if not_before > now and not_before < FAR then return {} end
 local free = (tonumber(f[1] or '0') > 0 and 1 or tonumber(ARGV[2])) - redis.call('ZCARD', running)
 if free <= 0 then return {} end
 local taken = {}
