@@ -168,6 +168,17 @@ def test_a_clock_that_was_set_back_delays_nothing(bench: Bench, node: Node):
     assert bench.job(job_id).state is State.QUEUED
 
 
+def test_a_worker_from_before_the_clock_was_set_back_is_not_online(bench: Bench):
+    queue, job_id = f"{SUBSYSTEM}.write", bench.accept("create_volume")
+    bench.client.zadd(f"{PREFIX}workers:{queue}", {"dead": _now_ms(bench.client) + 3_600_000})
+    bench.client.hset(f"{PREFIX}slots:{queue}", "dead", 8)
+    assert bench.jobs.get(job_id).waiting_reason == "no-worker-online"  # type: ignore[union-attr]
+    assert bench.scripts.queue_stats(15_000, queue)[0][3] == []
+    bench.scripts.worker_heartbeat("alive", {queue: 2})
+    assert bench.client.zrange(f"{PREFIX}workers:{queue}", 0, -1) == [b"alive"]
+    assert bench.client.get(f"{PREFIX}capacity:{queue}") == b"2"
+
+
 def test_a_thread_that_hangs_is_notified_of_once_and_loses_its_job(bench: Bench, node: Node):
     job_id = bench.accept("create_volume")
     lease = node.claim(job_id)

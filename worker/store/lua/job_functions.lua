@@ -134,7 +134,9 @@ local function job_status(id, workers_ttl_ms, most_inline_bytes)
   local is_prepared = f[6] and f[6] ~= '' and redis.call('EXISTS', job_key(f[6])) == 0
   if not f[4] or is_prepared or (tonumber(f[5] or '') or now + 1) <= now then return {{}, now, 0, 0, 0, 0, ''} end
   local position, behind, result = 0, 0, ''
-  local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], text(now - tonumber(workers_ttl_ms)), '+inf')
+  -- A heartbeat of the future is from before the clock was set back.
+  local ttl = tonumber(workers_ttl_ms)
+  local online = redis.call('ZCOUNT', P .. 'workers:' .. f[2], text(now - ttl), text(now + ttl))
   if f[4] == 'queued' then
     position = redis.call('ZRANK', queued_key(f[2]), id) or 0
     local is_held = (f[6] or '') ~= '' and f[7] ~= '1'

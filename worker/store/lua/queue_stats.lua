@@ -9,7 +9,7 @@ for i = 2, #ARGV do
     redis.call('ZCARD', queued),
     redis.call('ZCARD', running_key(ARGV[i])),
     created and math.max(0, now - tonumber(created)) or 0,
-    redis.call('ZRANGEBYSCORE', P .. 'workers:' .. ARGV[i], now - tonumber(ARGV[1]), '+inf')
+    redis.call('ZRANGEBYSCORE', P .. 'workers:' .. ARGV[i], now - tonumber(ARGV[1]), now + tonumber(ARGV[1]))
   }
 end
 return stats

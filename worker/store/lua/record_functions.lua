@@ -62,7 +62,7 @@ local function log_event(id)
   local values, n = get(id, unpack(EVENT_FIELDS)), redis.call('INCR', P .. 'event_seq')
   local queue = values[QUEUE_AT] or ''
   local position = values[STATE_AT] == 'queued' and redis.call('ZRANK', queued_key(queue), id) or 0
-  local workers = redis.call('ZCOUNT', P .. 'workers:' .. queue, text(now - 15000), '+inf')
+  local workers = redis.call('ZCOUNT', P .. 'workers:' .. queue, text(now - 15000), text(now + 15000))
   local entry = {'n', text(n), 'position', text(position), 'workers', text(workers)}
   if values[REQUEST_AT] and #values[REQUEST_AT] > LONGEST_REQUEST_BYTES then values[REQUEST_AT] = '' end
   local used = #entry

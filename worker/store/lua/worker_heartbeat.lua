@@ -4,6 +4,8 @@ for i = 2, #ARGV, 2 do
   local queue, node = ARGV[i], ARGV[1]
   redis.call('ZADD', P .. 'workers:' .. queue, now, node)
   redis.call('ZREMRANGEBYSCORE', P .. 'workers:' .. queue, '-inf', now - 600000)
+  -- From before the clock was set back: who lives still says so again.
+  redis.call('ZREMRANGEBYSCORE', P .. 'workers:' .. queue, now + WORKER_TTL_MS, '+inf')
   redis.call('HSET', P .. 'slots:' .. queue, node, ARGV[i + 1])
   local slots = 0
   for name, count in pairs(pairs_of(redis.call('HGETALL', P .. 'slots:' .. queue))) do
