@@ -97,6 +97,13 @@ def test_plain_oauth2_with_a_groups_url(redis_client, provider):
     assert client.get("/whoami").get_json()["name"].startswith("unnamed-")
 
 
+def test_oauth2_without_an_id_token_takes_the_user_info_as_it_is(redis_client, provider):
+    client = with_provider(redis_client, provider, oauth_scope="profile").test_client()
+    sign_in(client, "adam")
+    assert client.get("/whoami").get_json()["name"] == "adam"
+    assert "ADMIN" in roles_of(client)
+
+
 def test_when_users_need_a_group_strangers_have_no_role(redis_client, provider):
     client = with_provider(redis_client, provider, role_user_groups=("uber",)).test_client()
 
