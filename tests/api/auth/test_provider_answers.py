@@ -268,7 +268,8 @@ def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
 @pytest.mark.parametrize("place", range(8))
 def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
     claims = ("nick", "username", "upn", "cern_upn", "sub", "client_id", "azp", "cid")
-    answer = {name: f"of {name}" for name in claims[place:]} | dict.fromkeys(claims[:place], "a\nb")
+    # White space around a name is no part of it.
+    answer = {name: f"\tof {name}\n" for name in claims[place:]} | dict.fromkeys(claims[:place], "a\nb")
     assert name_in(answer, "nick") == f"of {claims[place]}"
 
 
