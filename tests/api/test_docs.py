@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from flask import Response
 
 from tests.api.front import OURS, problem, sources
 
@@ -31,6 +32,15 @@ def test_each_file_of_the_page_is_there(client):
     for path in paths:
         with client.get(path) as response:
             assert response.status_code == 200, path
+
+
+def test_a_file_that_is_not_the_one_that_was_meant_is_closed(client, monkeypatch):
+    closed: list[str] = []
+    close = Response.close
+    monkeypatch.setattr(Response, "close", lambda response: (closed.append(response.mimetype), close(response)))
+    answer = client.get("/docs-assets/page.css", headers={"If-Match": '"other"'}, buffered=False)
+    problem(answer, 412, "precondition-failed")
+    assert closed[0] == "text/css"
 
 
 @pytest.mark.parametrize("name", ["../app.py", "%2e%2e%2fapp.py", "index.html", "page.html"])

@@ -247,6 +247,11 @@ def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
     assert len(read_service.times) == 3
     read_service.get(paths[0])
     assert len(read_service.times) == 4
+    # One that was made anew is as new as any other.
+    read_service.change("DELETE", "volumes/acclog_backup01")
+    for path in (paths[2], paths[1], paths[2]):
+        read_service.get(path)
+    assert len(read_service.times) == 6
 
 
 def test_no_more_bytes_are_kept_than_listings_may_have(make_service, monkeypatch):
