@@ -36,11 +36,6 @@ class ApiResponse:
     body: Any
 
     @property
-    def ok(self) -> bool:
-        """Is it a final success?"""
-        return self.status in (200, 201, 204)
-
-    @property
     def job_id(self) -> str:
         """The id of the job that was accepted, or an empty text.
 

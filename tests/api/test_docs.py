@@ -35,9 +35,14 @@ def test_each_file_of_the_page_is_there(client):
 
 
 def test_a_file_that_is_not_the_one_that_was_meant_is_closed(client, monkeypatch):
-    closed: list[str] = []
+    closed: list[str | None] = []
     close = Response.close
-    monkeypatch.setattr(Response, "close", lambda response: (closed.append(response.mimetype), close(response)))
+
+    def note(response: Response) -> None:
+        closed.append(response.mimetype)
+        close(response)
+
+    monkeypatch.setattr(Response, "close", note)
     answer = client.get("/docs-assets/page.css", headers={"If-Match": '"other"'}, buffered=False)
     problem(answer, 412, "precondition-failed")
     assert closed[0] == "text/css"
