@@ -51,9 +51,8 @@ def _only_for_administrators(application: Application) -> Application:
         if environ["PATH_INFO"] in PATHS:
             return application({**environ, ON_ADMIN_PORT: True}, start_response)
         problem = Problem("not-found", f"On this port there are {', '.join(sorted(PATHS))}.")
-        body = orjson.dumps(problem_document(problem))
-        start_response("404 Not Found", [("Content-Type", MEDIA_TYPE), ("Content-Length", str(len(body)))])
-        return [body]
+        start_response("404 Not Found", [("Content-Type", MEDIA_TYPE)])
+        return [orjson.dumps(problem_document(problem))]
 
     return serve
 

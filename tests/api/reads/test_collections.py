@@ -194,6 +194,7 @@ def test_a_token_that_somebody_made_up_names_no_version(base_seq, seq, start):
         ("limit=1&limit=2", "/limit"),
         ("limit=-1", "/limit"),
         ("limit=1.5", "/limit"),
+        ("limit=" + "1" * 5000, "/limit"),
         ("sort=nothing", "/sort"),
         ("sort=name&sort=state", "/sort"),
         ("fields=name,,state", "/fields"),

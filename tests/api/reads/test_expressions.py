@@ -23,6 +23,7 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         ("a|b*", str, ["a", "b", "bc"], ["ab", "c"]),
         ("!a|b", str, ["c", None], ["a", "b"]),
         ("!a*", str, ["b", None], ["a", "ab"]),
+        ("!!a", str, ["a"], ["b", None]),
         ('"a|b"', str, ["a|b"], ["a", "b"]),
         ('"a*"', str, ["a*"], ["ab"]),
         ('"!a"', str, ["!a"], ["b"]),
