@@ -53,7 +53,7 @@ def test_an_outcome_is_told_once_also_a_failure(idle):
     assert pending(idle, "DELETE", "/dummy/volumes/nope") != job
 
 
-def test_an_outcome_that_comes_so_late_that_a_proxy_may_be_gone_is_told_again(idle, monkeypatch):
+def test_an_outcome_that_comes_so_late_that_a_proxy_may_be_gone_is_sent_again(idle, monkeypatch):
     idle.service.run(pending(idle, "DELETE", "/dummy/volumes/nope"))
     monkeypatch.setattr(changes, "_ANSWER_WITHIN_S", -1000.0)
     for _ in range(2):
