@@ -120,7 +120,7 @@ def test_a_roll_back_names_the_snapshots_that_are_later_by_now(capsys: Any) -> N
     volumes = Mock(**{"get_snapshot.return_value": made[1], "snapshots.return_value": made})
     api = Mock(**{"subsystem.return_value.volumes": volumes})
     assert stop(api, "volume", "rollback", "s", "v", "--to", "to") is ExitStatus.USAGE
-    assert "1 later snapshots go: new." in capsys.readouterr().err
+    assert "1 later snapshot goes: new." in capsys.readouterr().err
     volumes.snapshots.assert_called_once_with("v", fresh=True)
 
 

@@ -157,7 +157,8 @@ def _rollback_question(volumes: Any, volume: str, name: str) -> str:
         for snapshot in volumes.snapshots(volume, fresh=True)
         if target.creation_time and snapshot.creation_time and snapshot.creation_time > target.creation_time
     ]
-    loses = f"{len(later)} later snapshots go: {', '.join(later)}." if later else "No later snapshot goes."
+    count = "1 later snapshot goes" if len(later) == 1 else f"{len(later)} later snapshots go"
+    loses = f"{count}: {', '.join(later)}." if later else "No later snapshot goes."
     return f"What was written to {volume} since {when} will be lost. {loses} Roll back to {name}?"
 
 
