@@ -8,7 +8,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,13 @@ def until(so: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def _is_told(reader: Reader, jobs: set[str]) -> bool:
-    return jobs <= reader.ended()
+def _await_ends(reader: Reader, jobs: set[str], client: Client) -> None:
+    deadline = time.monotonic() + _LIMIT_S
+    while missing := jobs - reader.ended():
+        if time.monotonic() > deadline:
+            states = {job_id: client.get(f"/v4/jobs/{job_id}").json().get("state") for job_id in missing}
+            pytest.fail(f"{states} are told as {[reader.states.get(job_id) for job_id in missing]}")
+        time.sleep(0.05)
 
 
 def submit(client: Client, count: int) -> set[str]:
@@ -123,7 +127,7 @@ def test_every_end_is_told_once_and_in_order_whatever_is_killed(running: OwnStac
     running.restart_redis()
     jobs |= submit(running.client(), 25)
     for reader in readers:
-        until(partial(_is_told, reader, jobs), "every end is told")
+        _await_ends(reader, jobs, running.client())
         reader.end()
         assert reader.gaps == 0
         assert len(reader.ids) == len(set(reader.ids))
