@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
+import structlog
 from werkzeug.utils import import_string
 
 from api.monitoring.request_metrics import EXTENSION as COUNTERS
@@ -103,6 +104,33 @@ def test_an_answer_names_no_more_than_some_faults(client: FlaskClient):
     assert len(problem(faults, 422, "validation-failed")["errors"]) == 20
     faults = client.get("/v4/filer/volumes/db01?" + "&".join(f"p{number}=1" for number in range(500)))
     assert len(problem(faults, 422, "validation-failed")["errors"]) == 20
+
+
+LONG = "n" * 4000
+
+
+QUOTED = {
+    "an unknown field": ("POST", f"{VOLUMES}/db01", json.dumps({LONG: 1})),
+    "a field that is there twice": ("POST", f"{VOLUMES}/db01", f'{{"{LONG}": 1, "{LONG}": 1}}'),
+    "a field of a request that takes none": ("DELETE", f"{VOLUMES}/db01", json.dumps({LONG: 1})),
+    "an unknown parameter": ("GET", f"{VOLUMES}/db01?{LONG}=1", ""),
+    "a parameter that is there twice": ("GET", f"/v4/jobs?{LONG}=1&{LONG}=1", ""),
+    "an unknown address": ("GET", f"/nothing/{LONG}", ""),
+    "an unknown address below /v3": ("GET", f"/v3/nothing/{LONG}", ""),
+}
+
+
+@pytest.mark.parametrize("what", QUOTED)
+def test_problems_and_log_lines_quote_only_the_beginning(client: FlaskClient, what: str):
+    method, path, body = QUOTED[what]
+    with structlog.testing.capture_logs() as logged:
+        answer = client.open(path, method=method, data=body, headers=JSON if body else {})
+    (line,) = [entry for entry in logged if entry["event"] == "request"]
+    assert 400 <= answer.status_code < 500
+    # Of an address 1,024 characters (in a link 2,048), of a name 100 in the text and 100 in the pointer.
+    assert len(line["path"]) <= 1024
+    assert len(answer.data) < 2000
+    assert max(len(value) for value in answer.headers.values()) < 2200
 
 
 def test_roles_are_asked_for_before_bodies_on_every_route(front: Front):
