@@ -177,3 +177,29 @@ def test_a_change_takes_no_condition(service, condition):
     assert (answer.status_code, answer.json["code"]) == (412, "precondition-failed")
     assert "Nothing was accepted" in answer.json["detail"]
     assert not service.waiting()
+
+
+@pytest.mark.parametrize("path", ["", "/acclog_backup01", "/acclog_backup01/snapshots", "/acclog_backup01/locks"])
+def test_the_result_of_a_read_outlives_its_listing(make_service, path):
+    """In the order of the storage system, as long as it is kept for itself."""
+    service = make_service(volumes=3)
+    for name in ("zz", "aa"):
+        service.change("POST", f"volumes/acclog_backup01/snapshots/{name}")
+    job = service.get(f"volumes{path}", Cache_Control="no-cache").json["id"]
+    service.run(job)
+
+    def result():
+        client = service.another_front_end().test_client()
+        return client.get(f"/v4/jobs/{job}/result", auth=("admin", "secret"))
+
+    first = result()
+    service.redis.delete(*service.redis.keys("sapi:base:*"))
+    again = result()
+    assert (first.status_code, again.status_code, again.json) == (200, 200, first.json)
+    service.redis.delete(f"sapi:result:{job}")
+    gone = result()
+    assert (gone.status_code, gone.json["code"], gone.headers["Operation-Location"]) == (
+        410,
+        "result-expired",
+        f"/v4/jobs/{job}",
+    )
