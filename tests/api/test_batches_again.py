@@ -79,6 +79,20 @@ def test_a_result_that_is_kept_no_longer_is_said_to_be(client: Any, worker: Work
     assert (row["job"], row["status"], row["problem"]["code"]) == (member["id"], 410, "job-expired")
 
 
+def test_each_problem_has_the_id_of_the_request_that_made_the_member(client: Any, worker: Worker, redis_client: Any):
+    """Whoever reports it names that id, with which the log is searched."""
+    path = _batch(client, "a", "b", "c")
+    members = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json[::-1]
+    failed, done, cancelled = members
+    worker.fail(failed["links"]["self"], "backend-error")
+    worker.carry_out(done["links"]["self"])
+    redis_client.delete(f"sapi:result:{done['id']}")
+    client.post(f"/v4/jobs/{cancelled['id']}/cancel")
+    problems = [row["problem"] for row in client.get(f"{path}/result").json]
+    assert [row["code"] for row in problems] == ["backend-error", "result-expired", "job-cancelled"]
+    assert [row.get("request_id") for row in problems] == [member["request_id"] for member in members]
+
+
 def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: pytest.MonkeyPatch):
     clock, waits, plan = [100.0], [], planning.plan
 

@@ -107,8 +107,11 @@ def test_a_receiver_that_has_failed_just_now_is_one_that_fails(front, redis_clie
     redis_client.hset("sapi:webhook_state:receiver1", "failing_since", int(redis_client.time()[0]) * 1000 + 999)
     (receiver,) = service_status.webhooks(front.services)
     assert 0 < receiver.failing_s < 60
+    assert "cannot be reached" not in _text(front.client().get("/console/"))
     redis_client.hset("sapi:webhook_state:receiver1", "failing_since", (int(redis_client.time()[0]) - 630) * 1000)
-    assert re.search(r"receiver1 \d+ has failed for 1[01] min", _text(front.client().get("/console/")))
+    text = _text(front.client().get("/console/"))
+    assert re.search(r"receiver1 \d+ has failed for 1[01] min", text)
+    assert re.search(r"1 receivers? of webhooks cannot be reached.* for 1[01] min", text)
 
 
 def test_one_must_be_a_user_where_users_are_configured(front):
