@@ -544,6 +544,33 @@ def test_what_one_was_sent_is_not_sent_to_another(front: Front, client: FlaskCli
     assert [job_id.encode() in piece.data for piece in pieces] == [True, False, False]
 
 
+def test_what_was_sent_of_a_log_that_was_lost_is_not_sent_of_the_next(front: Front, client: FlaskClient):
+    """Every log has the same beginning, where streams begin while it is empty."""
+    hub, audience = hub_of(front), Audience(scope_of(principal("ann"), {}), JobFilter())
+    position, is_gap = hub.locate(None)
+    assert (position.stream_id, is_gap) == (BEGINNING.stream_id, False)
+    sent = []
+    for _ in range(2):
+        job_id = change(client)
+        piece = hub.next_piece(audience, position, is_gap=False)
+        sent.append([event.data["id"] for event in EventParser().feed(piece.data)] == [job_id])
+        front.services.redis.delete("sapi:event_log", "sapi:event_seq")
+    assert sent == [True, True]
+
+
+def test_each_piece_of_the_news_is_made_once_for_an_audience(front: Front, client: FlaskClient, monkeypatch: Any):
+    """However much was sent before: with the news, earlier pieces are forgotten."""
+    monkeypatch.setattr(hub_module, "_MOST_PIECES", 1)
+    change(client)
+    hub, audience = hub_of(front), Audience(scope_of(principal("ann"), {}), JobFilter())
+    position, _ = hub.locate(None)
+    for _ in range(3):
+        job_id = change(client)
+        position, before = hub._read_next(position), position
+        first, second = (hub.next_piece(audience, before, is_gap=False) for _ in range(2))
+        assert (first is second, job_id.encode() in first.data) == (True, True)
+
+
 def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front: Front, client: FlaskClient):
     change(client)
     hub = hub_of(front)
