@@ -42,6 +42,11 @@ def test_queries_have_limits(client: FlaskClient, query: str, limit: str):
     assert any(character.isdigit() for character in document["detail"]), "it says how much is possible"
 
 
+@pytest.mark.parametrize("query", ["name=" + "*a" * 99, "sort=" + ",".join(["name"] * 8), "limit=1000"])
+def test_a_query_that_just_fits_is_read(client: FlaskClient, query: str):
+    accepted(client.get(f"{VOLUMES}?{query}", headers={"Prefer": "respond-async"}))
+
+
 def test_a_filter_on_every_field_is_possible(client: FlaskClient):
 
     fields = field_types(resource_types.VOLUMES)

@@ -168,8 +168,10 @@ def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
 def test_browsers_keep_to_tls_where_they_came_by_it(redis_url, redis_client):
     client = Front(redis_url).client()
     assert "Strict-Transport-Security" not in client.get("/healthz").headers
-    answer = client.get("/healthz", base_url="https://localhost")
-    assert answer.headers["Strict-Transport-Security"].startswith("max-age=")
+    for path in ("/healthz", "/", "/nothing", "/v3/nothing/volumes", "/console/"):
+        answer = client.get(path, base_url="https://localhost")
+        # For a year.
+        assert answer.headers["Strict-Transport-Security"] == f"max-age={365 * 24 * 3600}", path
 
 
 def test_signing_out_clears_what_the_browser_keeps(house):
