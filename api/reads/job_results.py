@@ -53,8 +53,6 @@ def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
     sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
     query = parse_query(resource_type, sent) if resource_type.parent is None else no_query(sent)
     listing = _listing(job, resource_type, listing_version)
-    if resource_type.single and not listing.records:
-        raise _expired(job)
     key = None if resource_type.parent is None else str(listing.records[0][resource_type.key_field])
     as_of_ms = job.started_ms or job_status.now_ms
     listing_state = ListingState(
