@@ -125,6 +125,14 @@ class TestPrefix:
         assert 'href="/storage/docs-assets/' in page
         assert '="/docs-assets/' not in page
 
+    @pytest.mark.parametrize("path", ["/", "/problems/not-found", "/console/", "/console/jobs"])
+    def test_pages_are_as_long_as_they_say(self, client, path):
+        """The prefix makes them longer: a server that is given the former length sends only that much."""
+        page = client.get(path, headers={"Accept": "text/html"})
+        assert page.content_type.startswith("text/html")
+        assert b'"/storage/' in page.data
+        assert page.headers.get("Content-Length", str(len(page.data))) == str(len(page.data))
+
     def test_redirects_stay_below_it(self, client):
         for wanted, target in (
             ("/storage/console", "/storage/console"),
