@@ -109,21 +109,19 @@ class _HeldChange:
         """Submit the job, wait, and return the response of a success; otherwise raise the problem."""
         accepted, is_mine = self._submit(new)
         job_id = accepted.job_status.job.id
-        # A repetition that is recognised without a key is no replay of one.
-        headers = accepted.headers if new.idempotency_key else {}
         holding = self.services.held_requests.holding(job_id, lambda: self._is_redis_silent)
         with holding if is_mine else nullcontext():
             ended = self._await_end(job_id)
             if ended is not None:
                 response = _answer(ended, status, body)
-                response.headers.update(headers)
+                response.headers.update(accepted.headers)
                 if new.repeat is not None and not self._is_late():
                     # As the last step: a client that gets no response may repeat the request.
                     self.services.held_requests.forget(new.repeat.digest, job_id)
                 if isinstance(response, Problem):
                     raise response
                 return response
-        raise _under_way(job_id, headers)
+        raise _under_way(job_id, accepted.headers)
 
     def _submit(self, new: NewJob) -> tuple[Submitted, bool]:
         """Return the job of this request, and whether it was made now."""
