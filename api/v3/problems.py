@@ -79,8 +79,8 @@ def _message(document: Mapping[str, Any]) -> str:
     volume, policy = names.get("volume", ""), names.get("policy", "")
     if code == "backend-error" and "backend_error" in document:
         return str(document["backend_error"]["message"] or detail)
-    if code in ("backend-timeout", "timed-out") and request.method not in ("GET", "HEAD"):
-        return f"{detail} {_LOOK_FIRST}" if code == "backend-timeout" else detail
+    if code == "backend-timeout" and request.method not in ("GET", "HEAD"):
+        return f"{detail} {_LOOK_FIRST}"
     messages = {
         "no-such-subsystem": f"No such subsystem. Allowed values are: {', '.join(current_services().subsystems)}",
         "no-such-volume": f"No such volume: {volume}",

@@ -89,6 +89,8 @@ def test_what_became_of_a_change_is_said(front, code, says):
     }
     answer = translated(front, Problem(code, details.get(code, "It did not answer.")))
     assert (answer.status_code, says in answer.json["message"]) == (500, True)
+    # Only where that is not known.
+    assert ("look before" in answer.json["message"]) is (code == "backend-timeout")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
