@@ -9,7 +9,8 @@ import pytest
 
 from api.auth.recent_sign_ins import RecentSignIns
 from api.auth.services import EXTENSION
-from tests.api.auth.house import build, roles_of
+from tests.api.auth.house import PREFIX, build, roles_of
+from tests.api.front import Front
 
 SETTINGS = {
     "basic_auth_username": "svc",
@@ -69,6 +70,14 @@ def test_passwords_cannot_be_guessed(redis_client):
     assert late.get_json()["limit"] == "SAPI_SIGN_IN_NETWORK_LIMIT"
     elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}}
     assert roles_of(client, headers=GOOD, **elsewhere) == EVERY
+
+
+@pytest.mark.parametrize("path", ["/", "/console/", "/console/jobs", "/v3/filer/volumes", "/v4/jobs", "/login_basic"])
+def test_a_wrong_password_counts_once(redis_url, redis_client, path):
+    """Also where the page that shows the refusal asks again who it is."""
+    Front(redis_url).stranger().get(path, headers=basic("ann", "wrong"))
+    counters = redis_client.keys(f"{PREFIX}attempts:*")
+    assert (len(counters), redis_client.mget(counters)) == (2, [b"1", b"1"])
 
 
 def test_wrong_passwords_from_elsewhere_lock_nobody_out_where_they_signed_in(redis_client):

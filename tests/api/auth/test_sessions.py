@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -127,6 +128,17 @@ def test_signing_in_changes_the_session(client):
     attacker = client.application.test_client()
     attacker.set_cookie(COOKIE, planted)
     assert roles_of(attacker) == {"USER"}
+
+
+def test_use_keeps_a_session_no_longer_than_its_lifetime(redis_client):
+    """Answers that are repeated for it ask only whether its key is there."""
+    client = build(redis_client, debug=True, session_lifetime=600, session_idle=300).test_client()
+    client.get("/login")
+    (key,) = redis_client.keys(f"{PREFIX}session:*")
+    began = json.loads(redis_client.get(key))
+    redis_client.set(key, json.dumps(began | {"began_s": time.time() - 500}), ex=300)
+    assert roles_of(client) == EVERY
+    assert 0 < redis_client.ttl(key) <= 100
 
 
 def test_sessions_are_limited_in_time(redis_client):
