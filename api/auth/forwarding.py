@@ -18,7 +18,7 @@ Environ = dict[str, Any]
 
 #: The address of the connection's peer, for checks that must not rely on proxies.
 PEER = "sapi.peer"
-_LINKS = frozenset({"location", "operation-location", "content-location", "link"})
+_LINKS = frozenset({"location", "operation-location", "link"})
 _PATH_IN_LINK = re.compile(r"(^|<)(/[^>]*)")
 _PATH_IN_PAGE = re.compile(rb"""(\b(?:href|src|action|data-url|content)=["'])(/(?!/))""")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}\Z")
