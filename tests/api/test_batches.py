@@ -214,6 +214,13 @@ class TestRefused:
         ]
         assert client.get("/v4/jobs").json == []
 
+    @pytest.mark.parametrize("more", ["?x=1", "#x", "?", "#"])
+    def test_a_path_has_no_query_and_no_fragment(self, client, more):
+        requests = [{"method": "DELETE", "path": f"/v4/filer/volumes/a{more}"}]
+        document = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")
+        (error,) = document["errors"]
+        assert (error["pointer"], error["detail"]) == ("/requests/0/path", "must have no query and no fragment")
+
     @pytest.mark.parametrize(
         ("body", "pointer"),
         [

@@ -404,13 +404,16 @@ class TestSettle:
     @pytest.mark.parametrize(
         ("outcome", "volume"), [("succeeded", "a"), ("failed", "a"), ("unknown", "a"), ("unknown", ":/a")]
     )
-    def test_no_listing_from_before_is_shown_after_it(self, client, worker, lose_worker, outcome, volume):
+    def test_no_listing_from_before_is_shown_after_it(self, client, worker, lose_worker, redis_client, outcome, volume):
         settling = lose_worker(accepted(client.patch(f"/v4/filer/volumes/{volume}", json={"comment": "x"})))
         worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
         cached = {"Cache-Control": "only-if-cached, max-stale"}
         assert client.get("/v4/filer/volumes", headers=cached).status_code == 200
         client.post(f"{settling}/settle", json={"outcome": outcome})
         problem(client.get("/v4/filer/volumes", headers=cached), 504, "not-cached")
+        # A listing is known by the volume's name, and none is recorded under a path.
+        listings = redis_client.keys("sapi:listing:*")
+        assert (bool(listings), [key for key in listings if b":/" in key]) == (True, [])
 
     def test_it_takes_the_highest_role(self, front, settling):
         response = front.client(Role.USER, Role.ADMIN).post(f"{settling}/settle", json={"outcome": "failed"})
