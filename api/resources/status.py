@@ -90,7 +90,9 @@ def _webhook_troubles(receivers: Sequence[overview.WebhookStatus]) -> Iterator[s
     failing = [receiver for receiver in receivers if receiver.failing_s > _LONG_WAIT_S]
     if failing:
         longest = duration(max(receiver.failing_s for receiver in failing))
-        yield f"{len(failing)} receivers of webhooks cannot be reached, the longest for {longest}."
+        who = "1 receiver" if len(failing) == 1 else f"{len(failing)} receivers"
+        since = "for" if len(failing) == 1 else "the longest for"
+        yield f"{who} of webhooks cannot be reached, {since} {longest}."
 
 
 def _troubles(queues: Sequence[overview.QueueStatus], backends: Sequence[overview.BackendStatus]) -> Iterator[str]:

@@ -111,7 +111,11 @@ def test_a_receiver_that_has_failed_just_now_is_one_that_fails(front, redis_clie
     redis_client.hset("sapi:webhook_state:receiver1", "failing_since", (int(redis_client.time()[0]) - 630) * 1000)
     text = _text(front.client().get("/console/"))
     assert re.search(r"receiver1 \d+ has failed for 1[01] min", text)
-    assert re.search(r"1 receivers? of webhooks cannot be reached.* for 1[01] min", text)
+    assert re.search(r"\b1 receiver of webhooks cannot be reached, for 1[01] min", text)
+    redis_client.sadd("sapi:webhook_targets", "receiver2")
+    redis_client.hset("sapi:webhook_state:receiver2", "failing_since", (int(redis_client.time()[0]) - 7265) * 1000)
+    text = _text(front.client().get("/console/"))
+    assert "2 receivers of webhooks cannot be reached, the longest for 2 h 1 min." in text
 
 
 def test_one_must_be_a_user_where_users_are_configured(front):
