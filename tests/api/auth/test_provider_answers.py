@@ -12,7 +12,7 @@ import pytest
 from api.auth import AuthSettings
 from api.auth.bearer import BearerAuthenticator, TokenCache
 from api.auth.cached_document import CachedDocument
-from api.auth.claims import name_in
+from api.auth.claims import identity_in, name_in
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.tokens import InvalidToken, TokenVerifier
@@ -271,6 +271,15 @@ def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
     # White space around a name is no part of it.
     answer = {name: f"\tof {name}\n" for name in claims[place:]} | dict.fromkeys(claims[:place], "a\nb")
     assert name_in(answer, "nick") == f"of {claims[place]}"
+
+
+@pytest.mark.parametrize(
+    ("stated", "issuer"), [("https://a.example.org", "https://a.example.org"), (None, "https://b"), (5, "https://b")]
+)
+def test_the_issuer_that_the_claims_state_is_part_of_who_somebody_is(stated, issuer):
+    """Where none is configured, it keeps apart the users of several."""
+    claims = {"sub": "1", "name": "adam"} | ({} if stated is None else {"iss": stated})
+    assert identity_in(claims, name_claim="name", groups=(), issuer="https://b").id == f"{issuer} 1"
 
 
 @pytest.mark.parametrize(

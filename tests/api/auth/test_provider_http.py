@@ -21,6 +21,9 @@ _ANSWERS = {
     "/largest": (200, json.dumps({"a": "x" * (2**20 - 9)}).encode()),
     "/too-large": (200, json.dumps({"a": "x" * (2**20 - 8)}).encode()),
     "/refused": (401, b'{"error": "invalid_token"}'),
+    "/malformed": (400, b"{}"),
+    "/too-slow": (408, b"{}"),
+    "/too-early": (425, b"{}"),
     "/too-many": (429, b"{}"),
     "/failed": (500, b"{}"),
     "/moved": (302, b'{"a": 1}'),
@@ -79,7 +82,10 @@ def test_an_object_is_an_answer(ask, server):
     assert len(ask("/largest")["a"]) == 2**20 - 9
 
 
-@pytest.mark.parametrize("path", ["/list", "/page", "/too-large", "/too-many", "/failed", "/moved", "/broken-off"])
+@pytest.mark.parametrize(
+    "path",
+    ["/list", "/page", "/too-large", "/too-slow", "/too-early", "/too-many", "/failed", "/moved", "/broken-off"],
+)
 def test_nothing_else_is(ask, server, path):
     with pytest.raises(ProviderUnavailable) as caught:
         ask(path)
@@ -88,9 +94,10 @@ def test_nothing_else_is(ask, server, path):
     assert server.paths == [path]
 
 
-def test_a_refusal_is_one(ask):
+@pytest.mark.parametrize("path", ["/refused", "/malformed"])
+def test_a_refusal_is_one(ask, path):
     with pytest.raises(ProviderRefused):
-        ask("/refused")
+        ask(path)
 
 
 def test_an_answer_that_trickles_is_given_up(ask, monkeypatch):
