@@ -124,3 +124,10 @@ def test_a_filter_on_each_field_is_documented(document):
 def test_a_precondition_that_fails_is_a_problem(front, path):
     answer = front.client().get(path, headers={"If-Match": '"another"'})
     problem(answer, 412, "precondition-failed")
+
+
+def test_the_cookie_that_it_names_is_that_of_sessions(front):
+    client = front.stranger()
+    schemes = client.get("/openapi.json").json["components"]["securitySchemes"]
+    client.get("/login")
+    assert client.get_cookie(schemes["session"]["name"]) is not None

@@ -273,6 +273,14 @@ def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
     assert name_in(answer, "nick") == f"of {claims[place]}"
 
 
+@pytest.mark.parametrize("answer", [{"groups": ["a"]}, {"roles": ["a"]}, {"groups": ["a"], "roles": ["b"]}])
+def test_the_groups_url_may_name_groups_by_the_claim_too(monkeypatch, answer):
+    monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: answer)
+    settings = {"oauth_groups_url": "https://sso.example.org/groups", "oauth_groups_claim": "roles"}
+    provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, oauth_client_id=CLIENT_ID, **settings))
+    assert provider.groups({"roles": ["c"]}, "token") == ("a",)
+
+
 @pytest.mark.parametrize(
     ("stated", "issuer"), [("https://a.example.org", "https://a.example.org"), (None, "https://b"), (5, "https://b")]
 )
