@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
@@ -62,6 +61,8 @@ class OpenApiDocument:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._blueprints: list[tuple[flask_smorest.Blueprint, list[dict[str, Any]]]] = []
+        #: By the name of the session's cookie, which differs where the client came by TLS.
+        self._by_cookie: dict[str, bytes] = {}
         app.extensions[EXTENSION] = self
 
     def register_blueprint(self, blueprint: flask_smorest.Blueprint, parameters: Sequence[dict[str, Any]] = ()) -> None:
@@ -74,15 +75,21 @@ class OpenApiDocument:
         self._app.register_blueprint(blueprint)
         self._blueprints.append((blueprint, list(parameters)))
 
-    @cached_property
+    @property
     def json(self) -> bytes:
-        """The document as JSON."""
+        """The document as JSON, with the name that the session's cookie has for the client of the current request."""
+        cookie = self._app.session_interface.get_cookie_name(self._app)
+        if cookie not in self._by_cookie:
+            self._by_cookie[cookie] = self._generated(cookie)
+        return self._by_cookie[cookie]
+
+    def _generated(self, cookie: str) -> bytes:
         described = Flask("api", static_folder=None, template_folder=None)
         described.url_map.converters.update(self._app.url_map.converters)
         api = _create_api(described, self._app.config["API_VERSION"])
         for blueprint, parameters in self._blueprints:
             api.register_blueprint(blueprint, parameters=parameters)
-        for name, scheme in _security_schemes(self._app).items():
+        for name, scheme in _security_schemes(cookie).items():
             api.spec.components.security_scheme(name, scheme)
         return orjson.dumps(api.spec.to_dict())
 
@@ -107,8 +114,7 @@ def _schema_name(schema: Any) -> str:
     return f"Listed{name}" if instance.partial else name
 
 
-def _security_schemes(app: Flask) -> dict[str, Any]:
-    cookie = app.session_interface.get_cookie_name(app)
+def _security_schemes(cookie: str) -> dict[str, Any]:
     return {
         "session": {"type": "apiKey", "in": "cookie", "name": cookie, "description": "From signing in at /login"},
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
