@@ -63,7 +63,7 @@ class Services:
     #: Slots for bodies that are being received.
     body_slots: Slots
     #: The scripts with `LAST_LOOK_S`, for requests whose wait is over.
-    hasty_scripts: JobScripts
+    short_timeout_scripts: JobScripts
     #: Set when the process shuts down.
     stopping: Event = field(repr=False)
     _jobs: list[Jobs] = field(default_factory=list, repr=False)
@@ -136,7 +136,9 @@ class Services:
         if not self._jobs:
             # Two threads may do this at the same time: both make the same object, and one is kept.
             ids = JobIds(job_id_secret(self.redis, self.settings.key_prefix))
-            self._jobs.append(Jobs(self.redis, self.scripts, ids, self.publisher, self.settings, self.hasty_scripts))
+            self._jobs.append(
+                Jobs(self.redis, self.scripts, ids, self.publisher, self.settings, self.short_timeout_scripts)
+            )
         return self._jobs[0]
 
     @property

@@ -37,7 +37,7 @@ GUARDS = (
     _guard("api/auth/rate_limits.py::RateLimiter", "_lock", "_resets"),
     _guard("api/response_cache/middleware.py::ResponseCacheMiddleware", "_lock", "_responses", lookers="__call__"),
     _guard("api/http/admin_server.py::_Server", "_lock", "_began_s"),
-    _guard("api/events/hub.py::EventHub", "_lock", "_readers _thread _at_hand _before", "_index_after _remember"),
+    _guard("api/events/hub.py::EventHub", "_lock", "_readers _thread _recent _before", "_index_after _remember"),
     _guard("api/http/buffered_lines.py::BufferedLines", "_writing", "_file"),
     _guard("api/concurrency_limiter.py::ConcurrencyLimiter", "_remembered_lock", "_remembered"),
     _guard("api/fair_queue.py::FairQueue", "_lock", "_free _again _waiting", "_next"),

@@ -210,7 +210,7 @@ def _check_password(basic: BasicUser, user: str, network: str, password: str) ->
     if limit:
         basic.recent.clear()
         _refuse_attempt(user, limit)
-    if not basic.is_it(user, password):
+    if not basic.matches(user, password):
         basic.recent.clear()
         basic.attempts.record_failure(user, network)
         audit.decide(who=user)

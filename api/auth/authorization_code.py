@@ -86,7 +86,7 @@ def authorization_redirect(provider: IdentityProvider, target: str) -> Response:
         client = SignInClient(provider)
         leaving = client.create_authorization_url(redirect_uri)
     except (ProviderUnavailable, requests.RequestException) as exc:
-        _blame_provider(exc)
+        _raise_provider_problem(exc)
     _forget_old_states()
     client.save_authorize_data(redirect_uri=redirect_uri, next=target, **leaving)
     return Response(status=302, headers={"Location": leaving["url"]})
@@ -123,7 +123,7 @@ def _exchange(provider: IdentityProvider) -> tuple[Identity, dict[str, Any]]:
     except AuthlibBaseError as exc:
         _refuse_error(exc)
     except (ProviderUnavailable, requests.RequestException, ValueError) as exc:
-        _blame_provider(exc)
+        _raise_provider_problem(exc)
 
 
 def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
@@ -167,7 +167,7 @@ def _forget_old_states() -> None:
 def _refuse_error(error: AuthlibBaseError) -> NoReturn:
     code = re.sub(r"[^a-z_]", "", str(error.error or "unknown"))[:40]
     if code in _OUR_FAULT:
-        _blame_provider(error)
+        _raise_provider_problem(error)
     if code == "access_denied":
         refuse("unauthenticated", "The provider did not let you in.", headers={"WWW-Authenticate": "Bearer"})
     _refuse_return(f"The provider refused ({code}).")
@@ -177,6 +177,6 @@ def _refuse_return(reason: str) -> NoReturn:
     refuse("invalid-request", f"{reason} {_START_AGAIN}")
 
 
-def _blame_provider(error: Exception) -> NoReturn:
+def _raise_provider_problem(error: Exception) -> NoReturn:
     logger.warning("sign-in provider: %s: %s", type(error).__name__, str(error)[:200])
     reject_without_provider()

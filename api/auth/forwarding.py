@@ -49,7 +49,7 @@ class ForwardingMiddleware:
         if is_within(peer, self._networks):
             forwarded_for = environ.get("HTTP_X_FORWARDED_FOR", "")
             environ["REMOTE_ADDR"] = client_address(peer, forwarded_for, self._networks, self._hops)
-            _believe(environ)
+            _apply_forwarded_headers(environ)
         if self._public is not None:
             environ["wsgi.url_scheme"] = self._public.scheme
             environ["HTTP_HOST"] = self._public.netloc
@@ -60,7 +60,7 @@ class ForwardingMiddleware:
         return _prefixed(self._application, environ, start_response, prefix)
 
 
-def _believe(environ: Environ) -> None:
+def _apply_forwarded_headers(environ: Environ) -> None:
     """Use the nearest proxy's X-Forwarded-Proto, -Host and -Prefix."""
     scheme = _last(environ, "HTTP_X_FORWARDED_PROTO")
     if scheme in ("http", "https"):

@@ -88,9 +88,9 @@ def init_app(app: Flask, rates: str, pool: redis.ConnectionPool, prefix: str) ->
     storage = RedisStorage("redis://", connection_pool=pool, key_prefix=f"{prefix}limit")
     limit = RateLimiter(storage, parse_many(rates))
     app.before_request(limit.check)
-    app.after_request(_tell)
+    app.after_request(_add_headers)
 
 
-def _tell(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     response.headers.update(g.get("rate_limit_headers", {}))
     return response

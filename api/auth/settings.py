@@ -103,11 +103,11 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for complaint in (*self._key_complaints(), *self._provider_complaints(), *self._other_complaints()):
-            raise ValueError(complaint)
+        for error in (*self._key_errors(), *self._provider_errors(), *self._other_errors()):
+            raise ValueError(error)
         return self
 
-    def _key_complaints(self) -> list[str]:
+    def _key_errors(self) -> list[str]:
         length = len(self.secret_key.get_secret_value())
         if not length and not self.debug:
             return [f"SAPI_SECRET_KEY must be set outside debug mode; make one with: {_MAKE_A_KEY}"]
@@ -115,25 +115,23 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
             return [f"SAPI_SECRET_KEY is too short to keep a secret; make one with: {_MAKE_A_KEY}"]
         return []
 
-    def _provider_complaints(self) -> list[str]:
-        complaints = []
+    def _provider_errors(self) -> list[str]:
+        errors = []
         for name in sorted(
             name for name in type(self).model_fields if name.startswith("oauth_") and name.endswith("_url")
         ):
             url = urlsplit(getattr(self, name))
             if url.geturl() and not (url.scheme in ("http", "https") and url.hostname):
-                complaints.append(f"SAPI_{name.upper()} must be an http(s) URL")
+                errors.append(f"SAPI_{name.upper()} must be an http(s) URL")
             elif url.scheme == "http" and not self.debug and url.hostname not in _LOOPBACK:
-                complaints.append(f"SAPI_{name.upper()} must be an https URL: tokens travel to it")
+                errors.append(f"SAPI_{name.upper()} must be an https URL: tokens travel to it")
         if unfit := [name for name in self.oauth_algorithms if name not in _ASYMMETRIC]:
-            complaints.append(f"SAPI_OAUTH_ALGORITHMS: {', '.join(unfit)}: not one of {', '.join(sorted(_ASYMMETRIC))}")
+            errors.append(f"SAPI_OAUTH_ALGORITHMS: {', '.join(unfit)}: not one of {', '.join(sorted(_ASYMMETRIC))}")
         if self.oauth_jwks_url and not (self.oauth_issuer or self.oauth_discovery_url):
-            complaints.append(
-                "SAPI_OAUTH_ISSUER must be set where SAPI_OAUTH_JWKS_URL is: tokens of others have keys too"
-            )
-        return complaints
+            errors.append("SAPI_OAUTH_ISSUER must be set where SAPI_OAUTH_JWKS_URL is: tokens of others have keys too")
+        return errors
 
-    def _other_complaints(self) -> list[str]:
+    def _other_errors(self) -> list[str]:
         if self.limits_submits:
             try:
                 parse_many(self.rate_limit)

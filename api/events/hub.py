@@ -20,13 +20,13 @@ from worker.telemetry import tracing
 log = structlog.get_logger(__name__)
 
 #: Events that are kept at hand; a stream that is further behind reads them from Redis.
-_MOST_AT_HAND = 5000
+_MAX_RECENT = 5000
 #: So many events are read and written in a row, then the threads of requests come in between.
 _READ_AT_ONCE, _READ_APART_S = 20, 0.003
 #: So many are read before streams are woken.
 _READ_BEFORE_WAKING = 500
 #: How many events a stream takes at once.
-_SHOWN_AT_ONCE = 200
+_MAX_EVENTS_PER_PIECE = 200
 #: What was sent and may be sent again: a crowd at the same position needs few, and readers that catch up none.
 _MOST_PIECES = 64
 _WAIT_MS = 2000
@@ -48,7 +48,7 @@ class Reader(Protocol):
     def wake(self) -> None:
         """There is news."""
 
-    def pass_over(self, before: Position, after: Position) -> None:
+    def skip(self, before: Position, after: Position) -> None:
         """Nothing between these positions is for its audience."""
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class EventHub:
         self._lock = threading.Lock()
         self._readers: set[Reader] = set()
         self._thread: threading.Thread | None = None
-        self._at_hand: deque[LiveEvent] = deque()
+        self._recent: deque[LiveEvent] = deque()
         #: The position before the first event at hand.
         self._before: Position | None = None
         #: What streams at the same position were sent since events were last read.
@@ -132,7 +132,7 @@ class EventHub:
         pieces, key = self._pieces, (position, audience)
         piece = pieces.get(key) if is_shared else None
         if piece is None:
-            piece = Piece.of(self.after(position, _SHOWN_AT_ONCE), audience, position, is_gap=is_gap)
+            piece = Piece.of(self.after(position, _MAX_EVENTS_PER_PIECE), audience, position, is_gap=is_gap)
             if is_shared and piece.more and len(pieces) < _MOST_PIECES:
                 pieces[key] = piece
         return piece
@@ -142,18 +142,18 @@ class EventHub:
         with self._lock:
             start = self._index_after(position)
             if start is not None:
-                return [self._at_hand[index] for index in range(start, min(start + count, len(self._at_hand)))]
+                return [self._recent[index] for index in range(start, min(start + count, len(self._recent)))]
         return [LiveEvent(event) for event in self._log.read(position, count)]
 
     def _index_after(self, position: Position) -> int | None:
         """Where in memory the events after a position begin; None when they are not there."""
-        if not self._at_hand or position.number is None or position.stream_id == BEGINNING.stream_id:
+        if not self._recent or position.number is None or position.stream_id == BEGINNING.stream_id:
             return None
-        start = position.number + 1 - self._at_hand[0].event.number
-        if not 0 <= start <= len(self._at_hand):
+        start = position.number + 1 - self._recent[0].event.number
+        if not 0 <= start <= len(self._recent):
             return None
         # The same number in a log that was lost meanwhile is another event.
-        before = self._at_hand[start - 1].event.position if start else self._before
+        before = self._recent[start - 1].event.position if start else self._before
         return start if before == position else None
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class EventHub:
             if self._readers and not self.closing:
                 return True
             self._thread = None
-            self._at_hand.clear()
+            self._recent.clear()
             return False
 
     def _read_next(self, position: Position) -> Position:
@@ -226,12 +226,12 @@ class EventHub:
     def _remember(self, live: LiveEvent, before: Position) -> None:
         # Numbers that do not follow one another are of a log that was trimmed, or lost, meanwhile.
         if live.event.number - 1 != before.number:
-            self._at_hand.clear()
-        if not self._at_hand:
+            self._recent.clear()
+        if not self._recent:
             self._before = before
-        self._at_hand.append(live)
-        if len(self._at_hand) > _MOST_AT_HAND:
-            self._before = self._at_hand.popleft().event.position
+        self._recent.append(live)
+        if len(self._recent) > _MAX_RECENT:
+            self._before = self._recent.popleft().event.position
 
     def _notify(self, readers: list[Reader], events: list[Event], before: Position) -> None:
         """Wake the readers whose audience sees one of the new events; the others are taken past them."""
@@ -243,7 +243,7 @@ class EventHub:
                 sees[audience] = any(map(audience.sees, events))
                 time.sleep(_LOOK_APART_S if is_crowd else 0)
             if audience is not None and not sees[audience]:
-                reader.pass_over(before, after)
+                reader.skip(before, after)
                 continue
             reader.wake()
             if is_crowd:

@@ -67,7 +67,7 @@ class EventStream:
         self._closed = False
         self._audience: Audience | None = None
         #: From where to where nothing was for this audience.
-        self._passed: tuple[Position, Position] | None = None
+        self._skipped: tuple[Position, Position] | None = None
         self._ends_at = clock() + max_s
         self._check_at = float("-inf")
         self._sent_at = clock()
@@ -87,10 +87,10 @@ class EventStream:
         """There is news."""
         self._news.set()
 
-    def pass_over(self, before: Position, after: Position) -> None:
+    def skip(self, before: Position, after: Position) -> None:
         """Nothing between these positions is for its audience."""
-        passed = self._passed
-        self._passed = (passed[0] if passed and passed[1] == before else before, after)
+        skipped = self._skipped
+        self._skipped = (skipped[0] if skipped and skipped[1] == before else before, after)
 
     def close(self) -> None:
         """End the stream."""
@@ -136,9 +136,9 @@ class EventStream:
     def _next_piece(self) -> tuple[bytes, bool]:
         """The next events to show, and whether there may be more at once."""
         assert self._audience is not None  # noqa: S101 - it was authorized just now
-        passed, self._passed = self._passed, None
-        if passed and passed[0] == self._position:
-            self._position = passed[1]
+        skipped, self._skipped = self._skipped, None
+        if skipped and skipped[0] == self._position:
+            self._position = skipped[1]
         piece = self._hub.next_piece(self._audience, self._position, is_gap=self._is_gap)
         self._position, self._is_gap = piece.position, False
         return piece.data, piece.more

@@ -39,17 +39,17 @@ def cut_off_stalled_clients(longest_request_s: float) -> None:
     """
     if hasattr(socket, "TCP_USER_TIMEOUT") and hasattr(socket, "TCP_INFO") and _DESCRIPTORS.is_dir():
         watch = ConnectionWatch(longest_request_s)
-        threading.Thread(target=_look_on, args=(watch,), name="stalled-clients", daemon=True).start()
+        threading.Thread(target=_watch_forever, args=(watch,), name="stalled-clients", daemon=True).start()
 
 
-def _look_on(watch: ConnectionWatch) -> None:
+def _watch_forever(watch: ConnectionWatch) -> None:
     while True:
         time.sleep(LOOK_EVERY_S)
-        watch.look()
+        watch.check()
 
 
 @dataclass(frozen=True, slots=True)
-class _Debt:
+class _PendingResponse:
     """A connection with an unanswered request: the bytes acknowledged before, and since when (monotonic seconds)."""
 
     acknowledged: int
@@ -62,28 +62,28 @@ class ConnectionWatch:
     def __init__(self, longest_request_s: float) -> None:
         self._longest_request_s = longest_request_s
         #: By the inode of the socket.
-        self._debts: dict[int, _Debt] = {}
+        self._pending: dict[int, _PendingResponse] = {}
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check every connection once, and shut stalled ones down."""
-        seen: dict[int, _Debt] = {}
+        seen: dict[int, _PendingResponse] = {}
         for sock in _own_tcp_sockets():
             with sock:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TIMEOUT_S * 1000)
                 if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    self._look_at(sock, seen)
-        self._debts = seen
+                    self._check(sock, seen)
+        self._pending = seen
 
-    def _look_at(self, sock: socket.socket, seen: dict[int, _Debt]) -> None:
+    def _check(self, sock: socket.socket, seen: dict[int, _PendingResponse]) -> None:
         acknowledged = _acknowledged_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LENGTH))
         if acknowledged is None:
             return
         inode, now_s = os.fstat(sock.fileno()).st_ino, time.monotonic()
-        debt = self._debts.get(inode)
-        if debt is None or debt.acknowledged != acknowledged:
-            debt = _Debt(acknowledged, now_s)
-        seen[inode] = debt
-        if now_s - debt.since_s > self._longest_request_s:
+        pending = self._pending.get(inode)
+        if pending is None or pending.acknowledged != acknowledged:
+            pending = _PendingResponse(acknowledged, now_s)
+        seen[inode] = pending
+        if now_s - pending.since_s > self._longest_request_s:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:

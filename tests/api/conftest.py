@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.api.front import Front, Worker
+from tests.api.front_end import FrontEnd, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ def _no_flushing_threads() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared_front(redis_url: str) -> Front:
+def shared_front(redis_url: str) -> FrontEnd:
     """Made once: an application takes a while, and keeps nothing of a request."""
-    return Front(redis_url)
+    return FrontEnd(redis_url)
 
 
 @pytest.fixture
-def front(shared_front: Front, redis_client: Redis) -> Front:
+def front_end(shared_front: FrontEnd, redis_client: Redis) -> FrontEnd:
     """On an empty Redis, with nothing counted."""
     shared_front.flush_counters()
     redis_client.delete("sapi:metrics")
@@ -41,21 +41,21 @@ def front(shared_front: Front, redis_client: Redis) -> Front:
 
 
 @pytest.fixture
-def client(front: Front) -> FlaskClient:
+def client(front_end: FrontEnd) -> FlaskClient:
     """Somebody with every role."""
-    return front.client()
+    return front_end.client()
 
 
 @pytest.fixture
-def worker(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+def worker(front_end: FrontEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
-    return front.worker()
+    return front_end.worker()
 
 
 @pytest.fixture
-def audit(front: Front, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def audit(front_end: FrontEnd, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """The lines of the audit log since the test began."""
-    front.app()
+    front_end.app()
     logger = logging.getLogger("audit")
     logger.addHandler(caplog.handler)
     yield lambda: [json.loads(record.getMessage()) for record in caplog.records if record.name == "audit"]
@@ -63,7 +63,7 @@ def audit(front: Front, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[
 
 
 @pytest.fixture
-def worker_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Front], Worker]:
+def worker_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[FrontEnd], Worker]:
     """Makes somebody who carries out the jobs of a front end of the test's own."""
     monkeypatch.setenv("SAPI_STATE_DIR", str(tmp_path))
-    return lambda front: front.worker()
+    return lambda front_end: front_end.worker()

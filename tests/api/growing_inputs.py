@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.api.front import JSON
+from tests.api.front_end import JSON
 
 VOLUMES = "/v4/filer/volumes"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

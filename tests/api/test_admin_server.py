@@ -9,19 +9,19 @@ import pytest
 import requests
 
 from api.http.admin_server import PATHS, start_admin_server
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 
 #: More than the server keeps at a time.
 _CROWD = 200
 
 
 @pytest.fixture(scope="module")
-def one_at_a_time(redis_url: str) -> Front:
-    return Front(redis_url, max_working=1)
+def one_at_a_time(redis_url: str) -> FrontEnd:
+    return FrontEnd(redis_url, max_working=1)
 
 
 @pytest.fixture(scope="module")
-def port(one_at_a_time: Front) -> int:
+def port(one_at_a_time: FrontEnd) -> int:
     return start_admin_server(one_at_a_time.app(), "127.0.0.1", 0)
 
 
@@ -35,7 +35,7 @@ def get(port: int, path: str) -> requests.Response:
 
 
 @pytest.mark.parametrize("path", sorted(PATHS))
-def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_time: Front, path: str) -> None:
+def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_time: FrontEnd, path: str) -> None:
     with one_at_a_time.services.concurrency_limiter.permit({}):
         answer = get(port, path)
     assert answer.status_code == 200
@@ -74,7 +74,7 @@ def _has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not _has_ipv6(), reason="this host has no IPv6")
-def test_it_listens_on_ipv6_too(one_at_a_time: Front) -> None:
+def test_it_listens_on_ipv6_too(one_at_a_time: FrontEnd) -> None:
     port = start_admin_server(one_at_a_time.app(), "::1", 0)
     assert requests.get(f"http://[::1]:{port}/healthz", timeout=20).status_code == 200
 
@@ -86,4 +86,4 @@ def test_a_silent_client_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_several_processes_share_the_port(port: int, redis_url: str) -> None:
-    assert start_admin_server(Front(redis_url).app(), "127.0.0.1", port) == port
+    assert start_admin_server(FrontEnd(redis_url).app(), "127.0.0.1", port) == port

@@ -12,7 +12,7 @@ import pytest
 
 from api.openapi.blueprint import ANYONE, MAY_CHANGE, SIGNED_IN
 from storage_backends.errors import CODES
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import PROBLEM_TYPES, STATUS
 from worker.jobs.failure import FAILURE_DETAILS, REQUEST_FAULTS
@@ -58,8 +58,8 @@ _CONTRACT = [
 ]
 
 
-def _views(front: Front) -> Iterator[tuple[str, str, Any]]:
-    app = front.app()
+def _views(front_end: FrontEnd) -> Iterator[tuple[str, str, Any]]:
+    app = front_end.app()
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/v3/"):
             continue  # The same operations in other words: tests/api/v3 has them.
@@ -71,8 +71,8 @@ def _views(front: Front) -> Iterator[tuple[str, str, Any]]:
 
 
 @pytest.fixture
-def views(front: Front) -> list[tuple[str, str, Any]]:
-    return list(_views(front))
+def views(front_end: FrontEnd) -> list[tuple[str, str, Any]]:
+    return list(_views(front_end))
 
 
 def test_every_route_says_who_may_ask(views):
@@ -99,22 +99,22 @@ def test_every_operation_is_served_once(views):
     assert sorted(served) == sorted(OPERATIONS)
 
 
-def test_nobody_reaches_an_operation_without_its_role(front, views):
+def test_nobody_reaches_an_operation_without_its_role(front_end, views):
     assert len(views) > 20
     paths = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h", "policy": "p", "rule": "r"}
     for role in Role:
-        client = front.client(*set(Role) - {role})
-        adapter = front.app().url_map.bind("localhost")
+        client = front_end.client(*set(Role) - {role})
+        adapter = front_end.app().url_map.bind("localhost")
         for endpoint, method, view in views:
             for operation in getattr(view, "operations", ()):
-                values = {name: paths[name] for name in _arguments(front, endpoint)}
+                values = {name: paths[name] for name in _arguments(front_end, endpoint)}
                 path, at_once = adapter.build(endpoint, values, method), {"Prefer": "respond-async"}
                 response = client.open(path, method=method, data=b"{", headers=at_once)
                 assert (response.status_code == 403) == (operation.role is role), (endpoint, method)
 
 
-def _arguments(front: Front, endpoint: str) -> set[str]:
-    return next(rule.arguments for rule in front.app().url_map.iter_rules(endpoint))
+def _arguments(front_end: FrontEnd, endpoint: str) -> set[str]:
+    return next(rule.arguments for rule in front_end.app().url_map.iter_rules(endpoint))
 
 
 def test_failures_of_a_users_making_are_those_with_a_4xx_status():
@@ -125,9 +125,9 @@ def test_failures_of_a_users_making_are_those_with_a_4xx_status():
 
 
 @pytest.mark.parametrize("code", sorted({*_CONTRACT, *CODES, *FAILURE_DETAILS}))
-def test_every_code_has_a_status_and_a_page(front, code):
+def test_every_code_has_a_status_and_a_page(front_end, code):
     assert 400 <= STATUS[code] < 600
-    assert front.stranger().get(f"/problems/{code}").json["title"] == PROBLEM_TYPES[code].title
+    assert front_end.stranger().get(f"/problems/{code}").json["title"] == PROBLEM_TYPES[code].title
 
 
 def test_the_front_end_loads_no_back_end_and_no_vendor_library():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.batches import order
-from tests.api.front import Front, accepted, pointers, problem
+from tests.api.front_end import FrontEnd, accepted, pointers, problem
 from worker.catalog.operations import Role
 
 URL = "/v4/batches"
@@ -86,8 +86,8 @@ class TestAccepted:
         assert members[0]["request"] == {"volume": "a", "size_total": 10**9}
         assert {job["requested_by"] for job in members} == {"ann"}
 
-    def test_a_member_whose_turn_has_not_come_waits_for_others(self, front, client):
-        front.services.scripts.worker_heartbeat("one@host", {"filer.write": 4})
+    def test_a_member_whose_turn_has_not_come_waits_for_others(self, front_end, client):
+        front_end.services.scripts.worker_heartbeat("one@host", {"filer.write": 4})
         path = accepted(client.post(URL, json={"parallel": 1, "requests": [_creation("a"), _creation("b")]}))
         reasons = [job["queue"]["waiting_reason"] for job in _members(client, path)]
         assert reasons == [None, "behind-jobs"]
@@ -124,11 +124,13 @@ class TestAccepted:
         problem(other, 422, "idempotency-key-reused")
         assert len(client.get("/v4/jobs?operation=create_volume").json) == 1
 
-    def test_a_client_that_waits_has_the_result(self, front, client, worker, redis_client):
+    def test_a_client_that_waits_has_the_result(self, front_end, client, worker, redis_client):
         answers = []
 
         def ask() -> None:
-            answers.append(front.client().post(URL, json={"requests": [_creation("a")]}, headers={"Prefer": "wait=20"}))
+            answers.append(
+                front_end.client().post(URL, json={"requests": [_creation("a")]}, headers={"Prefer": "wait=20"})
+            )
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -148,7 +150,7 @@ class TestCallback:
     def test_the_end_of_the_whole_is_sent_there(self, redis_url, redis_client, monkeypatch):
         monkeypatch.setenv("SAPI_CALLBACK_HOSTS", "hooks.example.org")
         headers = {"Callback-URL": "https://hooks.example.org/x"}
-        client = Front(redis_url).client()
+        client = FrontEnd(redis_url).client()
         refused = client.post(URL, json={"requests": [_creation("a")]}, headers=headers)
         assert "SAPI_CALLBACK_SECRET" in problem(refused, 422, "validation-failed")["detail"]
         redis_client.set("sapi:webhook_callbacks", "1")
@@ -169,7 +171,7 @@ class TestCallback:
     def test_the_end_of_what_is_done_again_is_sent_there_once(self, redis_url, redis_client, monkeypatch):
         monkeypatch.setenv("SAPI_CALLBACK_HOSTS", "hooks.example.org")
         redis_client.set("sapi:webhook_callbacks", "1")
-        client: Any = Front(redis_url).client()
+        client: Any = FrontEnd(redis_url).client()
         headers = {"Callback-URL": "https://hooks.example.org/x"}
         path = accepted(client.post(URL, json={"requests": [_creation("a"), _creation("b")]}))
         assert client.post(f"{path}/cancel").json["state"] == "cancelled"
@@ -257,20 +259,20 @@ class TestRefused:
     def test_what_is_no_batch_is_told_where(self, client, body, pointer):
         assert pointers(problem(client.post(URL, json=body), 422, "validation-failed")) == [pointer]
 
-    def test_a_missing_role_refuses_the_whole(self, front):
+    def test_a_missing_role_refuses_the_whole(self, front_end):
         deletions = [{"method": "DELETE", "path": f"/v4/filer/volumes/{name}"} for name in "bc"]
         requests = [_creation("a"), *deletions]
-        document = problem(front.client(Role.ADMIN).post(URL, json={"requests": requests}), 403, "missing-role")
+        document = problem(front_end.client(Role.ADMIN).post(URL, json={"requests": requests}), 403, "missing-role")
         assert (pointers(document), document["role"]) == (["/requests/1", "/requests/2"], "UBER_ADMIN")
-        assert front.client().get("/v4/jobs").json == []
+        assert front_end.client().get("/v4/jobs").json == []
 
-    def test_of_a_user_without_a_role_for_changes_no_body_is_read(self, front):
+    def test_of_a_user_without_a_role_for_changes_no_body_is_read(self, front_end):
         headers = {"Content-Type": "application/json"}
-        document = problem(front.client(Role.USER).post(URL, data=b"[", headers=headers), 403, "missing-role")
+        document = problem(front_end.client(Role.USER).post(URL, data=b"[", headers=headers), 403, "missing-role")
         assert document["role"] == "ADMIN"
 
-    def test_strangers_may_not(self, front):
-        problem(front.stranger().post(URL, json={"requests": [_creation("a")]}), 401, "unauthenticated")
+    def test_strangers_may_not(self, front_end):
+        problem(front_end.stranger().post(URL, json={"requests": [_creation("a")]}), 401, "unauthenticated")
 
     def test_conditions_are_refused(self, client):
         response = client.post(URL, json={"requests": [_creation("a")]}, headers={"If-Match": '"x"'})
@@ -323,11 +325,11 @@ class TestForEach:
         document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
         assert pointers(document) == ["/for_each/where"]
 
-    def test_who_may_not_list_volumes_may_not_choose_them(self, front, volumes):
-        response = front.client(Role.ADMIN).post(URL, json=self.order("name=db*"))
+    def test_who_may_not_list_volumes_may_not_choose_them(self, front_end, volumes):
+        response = front_end.client(Role.ADMIN).post(URL, json=self.order("name=db*"))
         assert problem(response, 403, "missing-role")["role"] == Role.USER
 
-    def test_the_same_key_is_the_same_batch_whatever_it_would_choose_now(self, front, client, worker, volumes):
+    def test_the_same_key_is_the_same_batch_whatever_it_would_choose_now(self, front_end, client, worker, volumes):
         order = {**self.order("name=db1"), "request": {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}}
         headers = {"Idempotency-Key": "each"}
         first = accepted(client.post(URL, json=order, headers=headers))
@@ -414,8 +416,8 @@ class TestEnded:
         assert (len(answer["retried"]), answer["refused"]) == (1, [])
         assert len(client.get("/v4/jobs?operation=create_volume&state=queued").json) == 1
 
-    def test_it_takes_the_roles_of_all(self, front, mixed):
-        problem(front.client(Role.ADMIN).post(f"{mixed}/retry"), 403, "missing-role")
+    def test_it_takes_the_roles_of_all(self, front_end, mixed):
+        problem(front_end.client(Role.ADMIN).post(f"{mixed}/retry"), 403, "missing-role")
 
     def test_by_filter_a_batch_is_cancelled_with_its_members(self, client, three):
         answer = client.post("/v4/jobs/cancel", json={"subsystem": "filer"}).json
@@ -428,11 +430,11 @@ class TestEnded:
 
 
 class TestSeen:
-    def test_by_those_who_have_all_its_roles(self, front, redis_client, mixed):
+    def test_by_those_who_have_all_its_roles(self, front_end, redis_client, mixed):
         redis_client.hset(f"sapi:job:{mixed.rpartition('/')[2]}", "requester_key", "somebody else's")
-        assert front.client(Role.ADMIN, Role.UBER_ADMIN).get(mixed).status_code == 200
-        problem(front.client(Role.ADMIN).get(mixed), 404, "no-such-job")
-        problem(front.client(Role.ADMIN).get(f"{mixed}/result"), 404, "no-such-job")
+        assert front_end.client(Role.ADMIN, Role.UBER_ADMIN).get(mixed).status_code == 200
+        problem(front_end.client(Role.ADMIN).get(mixed), 404, "no-such-job")
+        problem(front_end.client(Role.ADMIN).get(f"{mixed}/result"), 404, "no-such-job")
 
 
 def test_as_much_as_may_be_is_accepted(client):

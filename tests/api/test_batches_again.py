@@ -12,7 +12,7 @@ import redis
 from api.batches import planning, submit
 from api.http.problems import Problem
 from api.jobs import submit as job_submit
-from tests.api.front import Front, Worker, accepted, problem
+from tests.api.front_end import FrontEnd, Worker, accepted, problem
 from worker.jobs.batches import Batches
 from worker.jobs.record import State
 from worker.store.results import SubmitOutcome
@@ -54,10 +54,10 @@ def test_one_key_does_each_of_several_batches_again_once(client: Any):
 
 
 def test_of_requests_with_one_key_at_the_same_time_the_first_choice_counts(
-    front: Front, monkeypatch: pytest.MonkeyPatch
+    front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(job_submit, "principal", lambda: SimpleNamespace(owner="ann"))
-    app = front.app()
+    app = front_end.app()
     with app.test_request_context(URL, method="POST", json={"a": 1}):
         assert job_submit.freeze_choice("key", ["x"]) == ["x"]
         assert job_submit.freeze_choice("key", ["y"]) == ["x"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.front import JSON, Front, accepted, pointers, problem
+from tests.api.front_end import JSON, FrontEnd, accepted, pointers, problem
 
 URL = "/v4/filer/volumes/db01"
 
@@ -111,7 +111,7 @@ def test_whatever_takes_no_body_refuses_fields(client):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_has_a_largest_size(redis_url, redis_client, chunked):
-    client = Front(redis_url, max_body_bytes=1024).client()
+    client = FrontEnd(redis_url, max_body_bytes=1024).client()
     more = {"environ_overrides": {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}} if chunked else {}
     body = b'{"caching_policy": "auto"}'
     accepted(client.post(URL, data=body + b" " * (1024 - len(body)), headers=JSON, **more))

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from storage_backends.client_matches import canonical_match, covers
-from tests.api.front import accepted, pointers, problem
+from tests.api.front_end import accepted, pointers, problem
 
 SPELLINGS = [
     ("DB01.Example.org", "db01.example.org"),
@@ -23,12 +23,12 @@ def record(client, response):
 
 @pytest.mark.parametrize(("written", "meant"), SPELLINGS)
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_host(client, front, method: str, written: str, meant: str):
+def test_a_host(client, front_end, method: str, written: str, meant: str):
     made = record(client, client.open(f"/v4/filer/volumes/db01/locks/{written}", method=method))
 
     assert made["target"] == f"/v4/filer/volumes/db01/locks/{meant}"
     assert made["request"] == {"volume": "db01", "host": meant}
-    assert front.services.jobs.get(made["id"]).job.arguments["host"] == meant
+    assert front_end.services.jobs.get(made["id"]).job.arguments["host"] == meant
 
 
 @pytest.mark.parametrize(
@@ -36,18 +36,18 @@ def test_a_host(client, front, method: str, written: str, meant: str):
     [*SPELLINGS, ("10.1.2.3/255.255.0.0", "10.1.0.0/16"), ("@Net", "@Net"), ("*.D.org", "*.d.org")],
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_a_rule(client, front, method: str, written: str, meant: str):
+def test_a_rule(client, front_end, method: str, written: str, meant: str):
     address = f"/v4/filer/export/team/rule/{quote(written, safe='/:@')}"
     made = record(client, client.open(address, method=method))
 
     assert made["target"] == f"/v4/filer/export/team/rule/{meant}"
-    assert front.services.jobs.get(made["id"]).job.arguments == {"policy": "team", "rule": meant}
+    assert front_end.services.jobs.get(made["id"]).job.arguments == {"policy": "team", "rule": meant}
 
 
-def test_rules_of_a_new_policy(client, front):
+def test_rules_of_a_new_policy(client, front_end):
     rules = ["B", "10.0.0.9/8", "b", "10.0.0.0/255.0.0.0", ".d", "*.d"]
     made = record(client, client.post("/v4/filer/export/team", json={"rules": rules}))
-    assert front.services.jobs.get(made["id"]).job.arguments["rules"] == ["b", "10.0.0.0/8", ".d", "*.d"]
+    assert front_end.services.jobs.get(made["id"]).job.arguments["rules"] == ["b", "10.0.0.0/8", ".d", "*.d"]
 
 
 def test_one_key_stands_for_every_spelling(client):
@@ -79,17 +79,17 @@ def test_the_canonical_form_is_its_own():
 class TestRestricted:
     """Volumes that are out of service, over HTTP."""
 
-    def test_one_comes_back_by_its_name(self, client, front):
+    def test_one_comes_back_by_its_name(self, client, front_end):
         made = record(client, client.post("/v4/filer/restricted/db01/reinstate", json={"junction_path": "/back"}))
         assert (made["operation"], made["target"]) == ("reinstate_volume", "/v4/filer/restricted/db01/reinstate")
-        job = front.services.jobs.get(made["id"]).job
+        job = front_end.services.jobs.get(made["id"]).job
         assert job.arguments == {"volume": "db01", "junction_path": "/back"}
-        keys = json.loads(front.services.redis.hget(f"sapi:job:{job.id}", "keys"))
+        keys = json.loads(front_end.services.redis.hget(f"sapi:job:{job.id}", "keys"))
         assert keys == ["path:/back", "volume:db01"]
 
-    def test_its_path_may_be_left_out(self, client, front):
+    def test_its_path_may_be_left_out(self, client, front_end):
         made = record(client, client.post("/v4/filer/restricted/db01/reinstate"))
-        keys = json.loads(front.services.redis.hget(f"sapi:job:{made['id']}", "keys"))
+        keys = json.loads(front_end.services.redis.hget(f"sapi:job:{made['id']}", "keys"))
         assert keys == ["path:/db01", "volume:db01"]
 
     def test_it_has_no_path(self, client):
@@ -113,7 +113,7 @@ def test_settings_that_cannot_be(client, field: str, value: object):
         assert pointers(problem(response, 422, "validation-failed")) == [f"/{field}"]
 
 
-def test_settings_of_a_clone(client, front):
+def test_settings_of_a_clone(client, front_end):
     body = {"from_volume": "old", "from_snapshot": "s", "active_policy_name": "team", "size_total": 5}
     made = record(client, client.post("/v4/filer/volumes/new", json=body))
-    assert front.services.jobs.get(made["id"]).job.arguments == body | {"volume": "new"}
+    assert front_end.services.jobs.get(made["id"]).job.arguments == body | {"volume": "new"}

@@ -18,7 +18,7 @@ from api.auth.provider_http import ProviderUnavailable, request_json
 from api.concurrency_limiter import ON_ADMIN_PORT, ConcurrencyLimiter, waited_for_permit_s
 from api.fair_queue import FairQueue
 from api.services import permit_released
-from tests.api.front import Front, problem
+from tests.api.front_end import FrontEnd, problem
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def test_a_request_for_which_redis_fails_lets_everybody_through(
     opened = Mock()
     monkeypatch.setattr(ConcurrencyLimiter, "bypass", opened)
     for url, failures in ((redis_url, 0), ("redis://127.0.0.1:1/0", 1)):
-        Front(url).client(Role.USER).get("/v4/jobs")
+        FrontEnd(url).client(Role.USER).get("/v4/jobs")
         assert opened.call_count == failures
 
 
@@ -245,43 +245,43 @@ def _take_permit(limiter: ConcurrencyLimiter) -> None:
 
 
 def test_every_request_gives_its_permit_back(redis_url: str, redis_client: Redis) -> None:
-    front = Front(redis_url, user_groups=(), max_working=1, read_wait=0)
-    stranger = front.stranger()
+    front_end = FrontEnd(redis_url, user_groups=(), max_working=1, read_wait=0)
+    stranger = front_end.stranger()
     paths = ["/v4/filer/volumes", "/v4/filer/volumes/none", "/v4/jobs", "/v4/nowhere/volumes", "/metrics", "/console/"]
     for path in [*paths, "/v3/nowhere/volumes", "/v4/filer/volumes/v?odd=1"]:
         stranger.get(path, headers={"Prefer": "respond-async"})
     stranger.post("/v4/filer/volumes/v", json={})
-    front.client(Role.USER).post("/v4/batches", json={"requests": []})
+    front_end.client(Role.USER).post("/v4/batches", json={"requests": []})
     assert stranger.get("/v4/filer/export").status_code == 401
     assert in_time(lambda: stranger.get("/openapi.json"))
 
 
 def test_who_finds_no_place_is_refused_with_a_problem(redis_url: str, redis_client: Redis) -> None:
-    front = Front(redis_url, user_groups=(), max_working=1, max_queued=1, read_wait=0)
-    limiter, stranger = front.services.concurrency_limiter, front.stranger()
+    front_end = FrontEnd(redis_url, user_groups=(), max_working=1, max_queued=1, read_wait=0)
+    limiter, stranger = front_end.services.concurrency_limiter, front_end.stranger()
     with limiter.permit({}):
         waits = in_thread(lambda: stranger.get("/openapi.json"))
         while not limiter.waiting:
             assert waits.is_alive()
-        assert problem(_answer(front, "/openapi.json"), 429, "rate-limited")["limit"] == "SAPI_MAX_QUEUED"
-        assert [_answer(front, path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+        assert problem(_answer(front_end, "/openapi.json"), 429, "rate-limited")["limit"] == "SAPI_MAX_QUEUED"
+        assert [_answer(front_end, path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
     waits.join(20)
     assert not waits.is_alive()
 
 
-def _answer(front: Front, path: str, *roles: Role) -> TestResponse:
+def _answer(front_end: FrontEnd, path: str, *roles: Role) -> TestResponse:
     """What a request in a thread of its own is answered with."""
-    client = front.client(*roles) if roles else front.stranger()
+    client = front_end.client(*roles) if roles else front_end.stranger()
     answers: Queue[TestResponse] = Queue()
     in_thread(lambda: answers.put(client.get(path)))
     return answers.get(timeout=20)
 
 
 def test_who_may_do_changes_waits_for_nobody_after_a_first_request(redis_url: str, redis_client: Redis) -> None:
-    front = Front(redis_url, max_working=1)
-    assert _answer(front, "/v4/jobs", Role.ADMIN).status_code == 200
-    with front.services.concurrency_limiter.permit({}):
-        assert _answer(front, "/v4/jobs", Role.ADMIN).status_code == 200
+    front_end = FrontEnd(redis_url, max_working=1)
+    assert _answer(front_end, "/v4/jobs", Role.ADMIN).status_code == 200
+    with front_end.services.concurrency_limiter.permit({}):
+        assert _answer(front_end, "/v4/jobs", Role.ADMIN).status_code == 200
 
 
 def test_a_request_of_a_request_leaves_it_its_permit(limiter: ConcurrencyLimiter) -> None:
@@ -293,10 +293,10 @@ def test_a_request_of_a_request_leaves_it_its_permit(limiter: ConcurrencyLimiter
 
 
 def test_who_waits_for_something_has_a_permit_again_afterwards(redis_url: str, redis_client: Redis) -> None:
-    front = Front(redis_url, max_working=1)
-    limiter = front.services.concurrency_limiter
-    for waiting in (permit_released, lambda: front.services.events.watch("job", end=False, has_slot=False)):
-        with front.app().test_request_context("/"), limiter.permit(request.environ):
+    front_end = FrontEnd(redis_url, max_working=1)
+    limiter = front_end.services.concurrency_limiter
+    for waiting in (permit_released, lambda: front_end.services.events.watch("job", end=False, has_slot=False)):
+        with front_end.app().test_request_context("/"), limiter.permit(request.environ):
             with waiting():
                 assert _free_permits(limiter) == 1
             assert _free_permits(limiter) == 0
@@ -305,15 +305,15 @@ def test_who_waits_for_something_has_a_permit_again_afterwards(redis_url: str, r
 def test_others_are_worked_on_while_the_sign_in_provider_is_waited_for(
     redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    front, free = Front(redis_url, max_working=1), list[int]()
-    limiter = front.services.concurrency_limiter
+    front_end, free = FrontEnd(redis_url, max_working=1), list[int]()
+    limiter = front_end.services.concurrency_limiter
 
     def ask(*_arguments: object, **_options: object) -> None:
         free.append(_free_permits(limiter))
         raise requests.ConnectionError
 
     monkeypatch.setattr(requests, "request", ask)
-    with front.app().test_request_context("/"), limiter.permit(request.environ):
+    with front_end.app().test_request_context("/"), limiter.permit(request.environ):
         with pytest.raises(ProviderUnavailable):
             request_json("GET", "https://sso.example.org")
         assert (free, _free_permits(limiter)) == ([1], 0)

@@ -7,7 +7,7 @@ import re
 import pytest
 from flask import Response
 
-from tests.api.front import OURS, problem, sources
+from tests.api.front_end import OURS, problem, sources
 
 
 def test_the_page_runs_nothing_but_our_files(client):
@@ -20,8 +20,8 @@ def test_the_page_runs_nothing_but_our_files(client):
     assert re.findall(r"https?://", text) == []
 
 
-def test_one_can_sign_in_or_out_but_not_both(front, client):
-    signed_in, stranger = client.get("/").text, front.stranger().get("/").text
+def test_one_can_sign_in_or_out_but_not_both(front_end, client):
+    signed_in, stranger = client.get("/").text, front_end.stranger().get("/").text
     assert ('href="/login"' in signed_in, 'href="/logout"' in signed_in) == (False, True)
     assert ('href="/login"' in stranger, 'href="/logout"' in stranger) == (True, False)
 
@@ -57,6 +57,6 @@ def test_debug_mode_is_shown(client):
     assert "Debug mode" in client.get("/").text
 
 
-def test_the_page_comes_also_where_it_cannot_be_told_who_asks(front):
-    page = front.stranger().get("/", auth=("ann", "wrong"))
+def test_the_page_comes_also_where_it_cannot_be_told_who_asks(front_end):
+    page = front_end.stranger().get("/", auth=("ann", "wrong"))
     assert (page.status_code, page.headers["Cache-Control"]) == (200, "no-cache")

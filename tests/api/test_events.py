@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from api.events.stream import EventStream, Start
 from api.http.problems import Problem
 from api.jobs.listing import scope_of
 from api.resources import events as events_resource
-from tests.api.front import Front, Worker, accepted, pointers, problem
+from tests.api.front_end import FrontEnd, Worker, accepted, pointers, problem
 from tests.api.sse import EventParser, ServerEvent
 from worker.catalog.operations import Role
 from worker.jobs.event_log import BEGINNING, EventLog, Position
@@ -70,13 +71,13 @@ def listening(client: FlaskClient, query: str = "", last_id: str | None = None, 
         yield listener
 
 
-def hub_of(front: Front) -> EventHub:
-    hub: EventHub = front.app().extensions[_EXTENSION]
+def hub_of(front_end: FrontEnd) -> EventHub:
+    hub: EventHub = front_end.app().extensions[_EXTENSION]
     return hub
 
 
 def test_each_change_of_a_job_is_an_event_with_the_job_but_its_result(
-    front: Front, client: FlaskClient, worker: Worker
+    front_end: FrontEnd, client: FlaskClient, worker: Worker
 ):
     with listening(client) as listener:
         path = accepted(client.post("/v4/filer/volumes/new", json={"size_total": 2**30}))
@@ -133,9 +134,9 @@ def test_events_are_written_in_advance_for_the_prefixes_of_present_streams(
         assert prefixed.next().data["links"]["self"].startswith("/below/")
 
 
-def test_an_event_is_written_once_for_each_prefix(front: Front, client: FlaskClient):
+def test_an_event_is_written_once_for_each_prefix(front_end: FrontEnd, client: FlaskClient):
     job_id = change(client)
-    live = LiveEvent(EventLog(front.services.redis, "sapi:").read(BEGINNING, 1)[0])
+    live = LiveEvent(EventLog(front_end.services.redis, "sapi:").read(BEGINNING, 1)[0])
     for prefix in ("", "/below", ""):
         assert f'"self":"{prefix}/v4/jobs/{job_id}"'.encode() in live.text(prefix)
     assert live.text("/below") is live.text("/below")
@@ -167,12 +168,12 @@ def test_one_that_broke_before_its_first_event_misses_nothing(client: FlaskClien
         assert listener.states(1) == [(missed, "queued")]
 
 
-def test_what_is_kept_no_longer_is_told_as_one_gap(front: Front, client: FlaskClient):
+def test_what_is_kept_no_longer_is_told_as_one_gap(front_end: FrontEnd, client: FlaskClient):
     with listening(client) as listener:
         first = change(client)
         last_id = listener.next().last_id
     change(client)
-    EventLog(front.services.redis, front.settings.key_prefix).trim(-5)
+    EventLog(front_end.services.redis, front_end.settings.key_prefix).trim(-5)
     third, fourth = change(client), change(client)
     with listening(client, last_id=last_id) as listener:
         gap = listener.next()
@@ -184,21 +185,21 @@ def test_what_is_kept_no_longer_is_told_as_one_gap(front: Front, client: FlaskCl
     assert first != third
 
 
-def test_nothing_is_missing_where_what_is_kept_no_longer_was_seen(front: Front, client: FlaskClient):
+def test_nothing_is_missing_where_what_is_kept_no_longer_was_seen(front_end: FrontEnd, client: FlaskClient):
     with listening(client) as listener:
         change(client)
         last_id = listener.next().last_id
-    EventLog(front.services.redis, front.settings.key_prefix).trim(-5)
+    EventLog(front_end.services.redis, front_end.settings.key_prefix).trim(-5)
     with listening(client, last_id=last_id) as listener:
         later = change(client)
         assert listener.states(1) == [(later, "queued")]
 
 
-def test_events_that_are_all_gone_are_a_gap_at_once(front: Front, client: FlaskClient):
+def test_events_that_are_all_gone_are_a_gap_at_once(front_end: FrontEnd, client: FlaskClient):
     with listening(client) as listener:
         last_id = listener.parser.last_id
     change(client)
-    EventLog(front.services.redis, front.settings.key_prefix).trim(-5)
+    EventLog(front_end.services.redis, front_end.settings.key_prefix).trim(-5)
     with listening(client, last_id=last_id) as listener:
         assert listener.next().kind == "gap"
 
@@ -231,11 +232,11 @@ def test_a_query_is_checked(client: FlaskClient, query: str, pointer: str):
     assert pointers(problem(client.get(f"/v4/events{query}"), 422, "validation-failed")) == [pointer]
 
 
-def test_strangers_are_asked_to_sign_in(front: Front):
-    problem(front.stranger().get("/v4/events"), 401, "unauthenticated")
+def test_strangers_are_asked_to_sign_in(front_end: FrontEnd):
+    problem(front_end.stranger().get("/v4/events"), 401, "unauthenticated")
 
 
-def test_a_head_request_takes_no_place(front: Front, client: FlaskClient):
+def test_a_head_request_takes_no_place(front_end: FrontEnd, client: FlaskClient):
     answer = client.head("/v4/events")
     assert answer.content_type == "text/event-stream"
     # The response to GET has none.
@@ -243,7 +244,7 @@ def test_a_head_request_takes_no_place(front: Front, client: FlaskClient):
 
 
 def test_more_streams_than_there_may_be_are_refused_until_one_ends(redis_client: Any, redis_url: str):
-    client = Front(redis_url, max_streams=2).client()
+    client = FrontEnd(redis_url, max_streams=2).client()
     with listening(client), listening(client):
         response = client.get("/v4/events")
         problem(response, 503, "too-many-streams")
@@ -254,11 +255,11 @@ def test_more_streams_than_there_may_be_are_refused_until_one_ends(redis_client:
 
 
 def test_one_user_who_may_change_nothing_takes_a_share_of_them(redis_client: Any, redis_url: str):
-    front = Front(redis_url, max_streams=5)
-    reader = front.client(Role.USER)
+    front_end = FrontEnd(redis_url, max_streams=5)
+    reader = front_end.client(Role.USER)
     with listening(reader), listening(reader):
         assert problem(reader.get("/v4/events"), 503, "too-many-streams")["limit"] == "SAPI_MAX_STREAMS"
-    with listening(reader), listening(front.client()), listening(front.client()), listening(front.client()):
+    with listening(reader), listening(front_end.client()), listening(front_end.client()), listening(front_end.client()):
         pass
 
 
@@ -270,26 +271,26 @@ def test_a_stream_lives_as_long_as_is_configured(redis_client: Any, redis_url: s
         return EventStream(*arguments, max_s=max_s)
 
     monkeypatch.setattr(events_resource, "EventStream", stream)
-    with listening(Front(redis_url, events_max=77).client()):
+    with listening(FrontEnd(redis_url, events_max=77).client()):
         assert lives_s == [77]
 
 
 def test_events_are_kept_as_long_as_is_configured(redis_client: Any, redis_url: str, monkeypatch: Any):
     kept_s: list[float] = []
     monkeypatch.setattr(EventLog, "trim", lambda _self, keep_s: kept_s.append(keep_s))
-    with listening(Front(redis_url, settings={"events_keep": 77}).client()):
+    with listening(FrontEnd(redis_url, settings={"events_keep": 77}).client()):
         assert kept_s == [77]
 
 
 def test_none_are_served_where_none_may_be(redis_client: Any, redis_url: str):
-    problem(Front(redis_url, max_streams=0).client().get("/v4/events"), 503, "too-many-streams")
+    problem(FrontEnd(redis_url, max_streams=0).client().get("/v4/events"), 503, "too-many-streams")
 
 
 def test_a_stream_that_could_not_begin_leaves_its_place(redis_client: Any, redis_url: str, monkeypatch: Any):
-    front = Front(redis_url, max_streams=1)
-    client = front.client()
+    front_end = FrontEnd(redis_url, max_streams=1)
+    client = front_end.client()
     with monkeypatch.context() as broken:
-        broken.setattr(hub_of(front), "locate", lambda _: 1 / 0)
+        broken.setattr(hub_of(front_end), "locate", lambda _: 1 / 0)
         assert client.get("/v4/events").status_code == 500
     with listening(client):
         pass
@@ -308,7 +309,7 @@ class Asleep:
     def wake(self) -> None:
         self.calls.append("wake")
 
-    def pass_over(self, before: Position, after: Position) -> None:
+    def skip(self, before: Position, after: Position) -> None:
         self.calls.append((before, after))
 
     def close(self) -> None:
@@ -320,10 +321,10 @@ class Watcher:
 
     opened: ClassVar[list[Watcher]] = []
 
-    def __init__(self, front: Front, who: Principal | None, **query: Any) -> None:
+    def __init__(self, front_end: FrontEnd, who: Principal | None, **query: Any) -> None:
         self.who = who
         self.now_s = 0.0
-        hub = hub_of(front)
+        hub = hub_of(front_end)
         start = Start(hub.locate(None)[0], is_gap=False, resumed=True)
         self.stream = EventStream(
             hub,
@@ -371,29 +372,29 @@ def principal(name: str, *roles: Role) -> Principal:
     ],
 )
 def test_who_may_see_a_job_sees_its_events(
-    front: Front, client: FlaskClient, who: Principal, everybody: bool, sees: bool
+    front_end: FrontEnd, client: FlaskClient, who: Principal, everybody: bool, sees: bool
 ):
-    watcher = Watcher(front, who, all=everybody)
+    watcher = Watcher(front_end, who, all=everybody)
     job_id = change(client)
     watcher.pass_s(stream_module._HEARTBEAT_S)
     assert watcher.seen() == ([job_id] if sees else [])
 
 
-def test_an_operation_s_role_shows_others_jobs_to_those_who_ask_for_all(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("bob", Role.ADMIN), all=True)
+def test_an_operation_s_role_shows_others_jobs_to_those_who_ask_for_all(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("bob", Role.ADMIN), all=True)
     change(client)
     path = accepted(client.post("/v4/filer/volumes/vol/snapshots/s", json={}))
     assert watcher.seen() == [path.rpartition("/")[2]]
 
 
-def test_a_stream_to_which_nothing_happens_wakes_for_its_next_check(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("ann"))
+def test_a_stream_to_which_nothing_happens_wakes_for_its_next_check(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
     assert change(client) in watcher.seen()
     assert 0 < watcher.stream._idle_s() <= stream_module._CHECK_EVERY_S
 
 
-def test_a_role_that_is_gone_shows_no_more(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("bob", Role.UBER_ADMIN), all=True)
+def test_a_role_that_is_gone_shows_no_more(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("bob", Role.UBER_ADMIN), all=True)
     before = change(client)
     assert watcher.seen() == [before]
     watcher.who = principal("bob", Role.USER)
@@ -403,8 +404,8 @@ def test_a_role_that_is_gone_shows_no_more(front: Front, client: FlaskClient):
     assert watcher.seen() == []
 
 
-def test_after_a_comment_the_stream_is_silent_for_as_long_again(front: Front, monkeypatch: Any):
-    watcher, hub = Watcher(front, principal("ann")), hub_of(front)
+def test_after_a_comment_the_stream_is_silent_for_as_long_again(front_end: FrontEnd, monkeypatch: Any):
+    watcher, hub = Watcher(front_end, principal("ann")), hub_of(front_end)
     watcher.pass_s(stream_module._HEARTBEAT_S)
     assert watcher.seen() == []
     next_piece = hub.next_piece
@@ -417,8 +418,8 @@ def test_after_a_comment_the_stream_is_silent_for_as_long_again(front: Front, mo
     assert (watcher.seen(), watcher.now_s) == ([], 2 * stream_module._HEARTBEAT_S)
 
 
-def test_the_stream_ends_when_its_client_is_signed_out(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("ann"))
+def test_the_stream_ends_when_its_client_is_signed_out(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
     assert change(client) in watcher.seen()
     watcher.who = None
     watcher.pass_s(stream_module._CHECK_EVERY_S)
@@ -427,17 +428,17 @@ def test_the_stream_ends_when_its_client_is_signed_out(front: Front, client: Fla
         next(watcher.stream)
 
 
-def test_the_stream_ends_when_it_has_lived_for_long(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("ann"))
+def test_the_stream_ends_when_it_has_lived_for_long(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
     assert change(client) in watcher.seen()
     watcher.pass_s(61)
     with pytest.raises(StopIteration):
         next(watcher.stream)
 
 
-def test_a_session_that_was_ended_ends_its_stream(front: Front, monkeypatch: Any):
+def test_a_session_that_was_ended_ends_its_stream(front_end: FrontEnd, monkeypatch: Any):
     monkeypatch.setattr(stream_module, "_CHECK_EVERY_S", 0.05)
-    client = front.app().test_client()
+    client = front_end.app().test_client()
     client.get("/login")
     with listening(client) as listener:
         job_id = change(client)
@@ -464,27 +465,27 @@ def test_a_stream_stays_while_nobody_can_tell_whose_it_is(client: FlaskClient, m
         assert refusals == []
 
 
-def test_a_silent_stream_says_that_it_lives_and_where_it_is(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("bob"))
+def test_a_silent_stream_says_that_it_lives_and_where_it_is(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("bob"))
     change(client)
     parser = EventParser()
     watcher.pass_s(stream_module._HEARTBEAT_S)
     assert list(parser.feed(next(watcher.stream))) == []
     assert parser.comments == 1
-    assert parser.last_id == str(hub_of(front).locate(None)[0])
+    assert parser.last_id == str(hub_of(front_end).locate(None)[0])
 
 
-def test_a_reader_that_is_far_behind_reads_from_redis(front: Front, client: FlaskClient, monkeypatch: Any):
-    ahead = Watcher(front, principal("ann"))
-    behind = Watcher(front, principal("ann"))
-    hub = hub_of(front)
+def test_a_reader_that_is_far_behind_reads_from_redis(front_end: FrontEnd, client: FlaskClient, monkeypatch: Any):
+    ahead = Watcher(front_end, principal("ann"))
+    behind = Watcher(front_end, principal("ann"))
+    hub = hub_of(front_end)
     jobs = [change(client) for _ in range(12)]
     seen: list[str] = []
     while len(seen) < len(jobs):
         seen += ahead.seen()
     with hub._lock:
-        while len(hub._at_hand) > 2:
-            hub._before = hub._at_hand.popleft().event.position
+        while len(hub._recent) > 2:
+            hub._before = hub._recent.popleft().event.position
     late: list[str] = []
     while len(late) < len(jobs):
         late += behind.seen()
@@ -500,17 +501,17 @@ def test_many_events_are_read_in_steps_and_shown_whole_and_in_order(client: Flas
 
 
 def test_a_log_that_was_lost_is_not_mixed_up_with_the_next_one(
-    front: Front, client: FlaskClient, redis_client: Any, monkeypatch: Any
+    front_end: FrontEnd, client: FlaskClient, redis_client: Any, monkeypatch: Any
 ):
-    before = Watcher(front, principal("ann"))
+    before = Watcher(front_end, principal("ann"))
     lost = [change(client) for _ in range(3)]
     seen: list[str] = []
     while len(seen) < len(lost):
         seen += before.seen()
     redis_client.flushall()
-    hub = hub_of(front)
+    hub = hub_of(front_end)
     assert hub.after(hub.locate(None)[0], 10) == []
-    after = Watcher(front, principal("ann"))
+    after = Watcher(front_end, principal("ann"))
     kept = change(client)
     assert after.seen() == [kept]
     # What comes now is at hand for all.
@@ -519,23 +520,26 @@ def test_a_log_that_was_lost_is_not_mixed_up_with_the_next_one(
     assert after.seen() == [next_one]
 
 
-def test_a_place_in_another_log_is_looked_for_in_redis_and_not_in_memory(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("ann"))
+def test_a_place_in_another_log_is_looked_for_in_redis_and_not_in_memory(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
     accepted_ids = [change(client, f"v{number}") for number in range(3)]
     seen: list[str] = []
     while len(seen) < len(accepted_ids):
         seen += watcher.seen()
-    hub = hub_of(front)
+    hub = hub_of(front_end)
     first, *others = hub.after(BEGINNING, 10)
+    # A stream reads by itself what the thread that reads for all has not read yet.
+    while len(hub.after(first.event.position, 10)) < len(others):
+        time.sleep(0.01)
     assert [live.event for live in hub.after(first.event.position, 10)] == [live.event for live in others]
     # The same number under another id: the event of a log that was lost.
     foreign = Position("1-1", first.event.number)
     assert [live.event for live in hub.after(foreign, 10)] == [live.event for live in (first, *others)]
 
 
-def test_what_one_was_sent_is_not_sent_to_another(front: Front, client: FlaskClient):
+def test_what_one_was_sent_is_not_sent_to_another(front_end: FrontEnd, client: FlaskClient):
     change(client)
-    hub = hub_of(front)
+    hub = hub_of(front_end)
     position, _ = hub.locate(None)
     job_id = change(client)
     ann, bob = (scope_of(principal(name), {}) for name in ("ann", "bob"))
@@ -544,9 +548,9 @@ def test_what_one_was_sent_is_not_sent_to_another(front: Front, client: FlaskCli
     assert [job_id.encode() in piece.data for piece in pieces] == [True, False, False]
 
 
-def test_what_was_sent_of_a_log_that_was_lost_is_not_sent_of_the_next(front: Front, client: FlaskClient):
+def test_what_was_sent_of_a_log_that_was_lost_is_not_sent_of_the_next(front_end: FrontEnd, client: FlaskClient):
     """Every log has the same beginning, where streams begin while it is empty."""
-    hub, audience = hub_of(front), Audience(scope_of(principal("ann"), {}), JobFilter())
+    hub, audience = hub_of(front_end), Audience(scope_of(principal("ann"), {}), JobFilter())
     position, is_gap = hub.locate(None)
     assert (position.stream_id, is_gap) == (BEGINNING.stream_id, False)
     sent = []
@@ -554,15 +558,17 @@ def test_what_was_sent_of_a_log_that_was_lost_is_not_sent_of_the_next(front: Fro
         job_id = change(client)
         piece = hub.next_piece(audience, position, is_gap=False)
         sent.append([event.data["id"] for event in EventParser().feed(piece.data)] == [job_id])
-        front.services.redis.delete("sapi:event_log", "sapi:event_seq")
+        front_end.services.redis.delete("sapi:event_log", "sapi:event_seq")
     assert sent == [True, True]
 
 
-def test_each_piece_of_the_news_is_made_once_for_an_audience(front: Front, client: FlaskClient, monkeypatch: Any):
+def test_each_piece_of_the_news_is_made_once_for_an_audience(
+    front_end: FrontEnd, client: FlaskClient, monkeypatch: Any
+):
     """However much was sent before: with the news, earlier pieces are forgotten."""
     monkeypatch.setattr(hub_module, "_MOST_PIECES", 1)
     change(client)
-    hub, audience = hub_of(front), Audience(scope_of(principal("ann"), {}), JobFilter())
+    hub, audience = hub_of(front_end), Audience(scope_of(principal("ann"), {}), JobFilter())
     position, _ = hub.locate(None)
     for _ in range(3):
         job_id = change(client)
@@ -571,9 +577,9 @@ def test_each_piece_of_the_news_is_made_once_for_an_audience(front: Front, clien
         assert (first is second, job_id.encode() in first.data) == (True, True)
 
 
-def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front: Front, client: FlaskClient):
+def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front_end: FrontEnd, client: FlaskClient):
     change(client)
-    hub = hub_of(front)
+    hub = hub_of(front_end)
     position, _ = hub.locate(None)
     for volume in ("one", "two", "three"):
         change(client, volume)
@@ -583,24 +589,24 @@ def test_who_sees_some_of_the_news_is_woken_and_taken_past_none(front: Front, cl
     assert [reader.calls for reader in readers] == [["wake"], [(position, events[-1].position)]]
 
 
-def test_what_lies_between_two_parts_that_are_for_others_is_shown(front: Front, client: FlaskClient):
-    watcher = Watcher(front, principal("ann"))
-    hub = hub_of(front)
+def test_what_lies_between_two_parts_that_are_for_others_is_shown(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
+    hub = hub_of(front_end)
     begin, _ = hub.locate(None)
     jobs = [change(client, volume) for volume in ("one", "two", "three")]
     first, second, third = (live.event.position for live in hub.after(begin, 10))
-    watcher.stream.pass_over(begin, first)
-    watcher.stream.pass_over(second, third)
+    watcher.stream.skip(begin, first)
+    watcher.stream.skip(second, third)
     watcher.pass_s(stream_module._HEARTBEAT_S)
     assert watcher.seen() == jobs
 
 
-def test_a_large_piece_is_cut_and_the_rest_comes_next(front: Front, client: FlaskClient, monkeypatch: Any):
+def test_a_large_piece_is_cut_and_the_rest_comes_next(front_end: FrontEnd, client: FlaskClient, monkeypatch: Any):
     monkeypatch.setattr("api.events.audience._PIECE_BYTES", 1)
-    position, _ = hub_of(front).locate(None)
+    position, _ = hub_of(front_end).locate(None)
     jobs = [change(client) for _ in range(3)]
     audience, seen = Audience(scope_of(principal("ann"), {}), JobFilter()), []
-    while (piece := hub_of(front).next_piece(audience, position, is_gap=False)).more:
+    while (piece := hub_of(front_end).next_piece(audience, position, is_gap=False)).more:
         position = piece.position
         seen.append([event.data["id"] for event in EventParser().feed(piece.data)])
     assert seen == [[job_id] for job_id in jobs]
@@ -608,12 +614,12 @@ def test_a_large_piece_is_cut_and_the_rest_comes_next(front: Front, client: Flas
 
 def test_a_stream_that_comes_after_all_others_have_gone_is_served(redis_client: Any, redis_url: str, monkeypatch: Any):
     monkeypatch.setattr(hub_module, "_WAIT_MS", 20)
-    front = Front(redis_url)
-    client = front.client()
+    front_end = FrontEnd(redis_url)
+    client = front_end.client()
     reading: list[Any] = []
     for _ in range(2):
         with listening(client) as listener:
-            reading.append(hub_of(front)._thread)
+            reading.append(hub_of(front_end)._thread)
             job_id = change(client)
             assert listener.states(1) == [(job_id, "queued")]
         reading[-1].join(20)
@@ -622,9 +628,9 @@ def test_a_stream_that_comes_after_all_others_have_gone_is_served(redis_client: 
 
 
 def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str):
-    front = Front(redis_url)
-    client = front.client()
+    front_end = FrontEnd(redis_url)
+    client = front_end.client()
     with listening(client) as listener:
-        hub_of(front).close()
+        hub_of(front_end).close()
         with pytest.raises(StopIteration):
             listener.next()

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from flask.testing import FlaskClient
 
-from tests.api.front import Front, Worker, accepted
+from tests.api.front_end import FrontEnd, Worker, accepted
 
 #: In the order in which somebody would try them: the operation, and which of its named examples.
 _ORDER = (
@@ -23,9 +23,9 @@ _OF_JOBS = {"cancel_job", "retry_job", "settle_job", "cancel_jobs", "retry_jobs"
 _CHANGING = ("post", "put", "patch", "delete")
 
 
-def _operations(front: Front) -> dict[str, tuple[str, str, dict[str, Any]]]:
+def _operations(front_end: FrontEnd) -> dict[str, tuple[str, str, dict[str, Any]]]:
     """By operation: its method, path and documentation."""
-    document = front.stranger().get("/openapi.json").json
+    document = front_end.stranger().get("/openapi.json").json
     assert document is not None
     return {
         item[method]["operationId"]: (method, path, {**item[method], "parameters": _parameters(item, method)})
@@ -48,8 +48,8 @@ def _example(documented: dict[str, Any], name: str) -> Any:
     return examples.get(name, next(iter(examples.values())))["value"] if examples else documented.get("example")
 
 
-def test_each_succeeds(front: Front, client: FlaskClient, worker: Worker) -> None:
-    operations = _operations(front)
+def test_each_succeeds(front_end: FrontEnd, client: FlaskClient, worker: Worker) -> None:
+    operations = _operations(front_end)
     # The examples of batches need what is in the listing.
     worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
     for operation, name in _ORDER:
@@ -74,10 +74,10 @@ def _carry_out(client: FlaskClient, worker: Worker, job: str) -> None:
         worker.carry_out(path)
 
 
-def test_each_change_and_each_of_its_examples_is_tried(front: Front) -> None:
+def test_each_change_and_each_of_its_examples_is_tried(front_end: FrontEnd) -> None:
     named = {
         (operation, name)
-        for operation, (method, path, documented) in _operations(front).items()
+        for operation, (method, path, documented) in _operations(front_end).items()
         if method in _CHANGING and path.startswith("/v4/") and operation not in _OF_JOBS
         for name in documented.get("requestBody", {})
         .get("content", {})
@@ -87,11 +87,11 @@ def test_each_change_and_each_of_its_examples_is_tried(front: Front) -> None:
     assert named == set(_ORDER)
 
 
-def test_no_query_is_filled_in(front: Front) -> None:
+def test_no_query_is_filled_in(front_end: FrontEnd) -> None:
     """The documentation page sends every example of a query, all together, and shows what few things fit them all."""
     filled_in = [
         (operation, parameter["name"])
-        for operation, (_, path, documented) in _operations(front).items()
+        for operation, (_, path, documented) in _operations(front_end).items()
         if path.startswith("/v4/")
         for parameter in documented.get("parameters", [])
         if parameter["in"] in ("query", "header") and parameter.keys() & {"example", "examples"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.v3.settings import EXTENSION as V3
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 from tests.api.odd_values import HEADER_GROUPS, HEADERS, ODD_VALUES, PARAMETERS
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ BODIES = [
 
 
 @pytest.fixture(scope="module")
-def front(redis_url: str) -> Front:
+def front_end(redis_url: str) -> FrontEnd:
     """Reads and changes are recorded, and nobody waits for them; a stream would not end, so there are none."""
-    made = Front(redis_url, user_groups=(), read_wait=0, max_wait=0, max_streams=0)
+    made = FrontEnd(redis_url, user_groups=(), read_wait=0, max_wait=0, max_streams=0)
     app = made.app()
     hasty = app.extensions[V3].settings.model_copy(update={"v3_wait": 0.01})
     app.extensions[V3] = replace(app.extensions[V3], settings=hasty)
@@ -50,9 +50,9 @@ def _empty(redis_client: Redis) -> None:
     """Each test begins with an empty Redis."""
 
 
-def routes(front: Front) -> list[tuple[str, str]]:
+def routes(front_end: FrontEnd) -> list[tuple[str, str]]:
     """Every route with every method that it takes, its placeholders filled in."""
-    app = front.app()
+    app = front_end.app()
     adapter = app.url_map.bind("localhost")
     pairs = []
     for rule in app.url_map.iter_rules():
@@ -62,10 +62,10 @@ def routes(front: Front) -> list[tuple[str, str]]:
 
 
 def send(
-    front: Front, method: str, path: str, *, query: str = "", headers: Any = (), body: bytes = b""
+    front_end: FrontEnd, method: str, path: str, *, query: str = "", headers: Any = (), body: bytes = b""
 ) -> TestResponse:
     """Send it as somebody with every role, unless it brings an Authorization of its own."""
-    client = front.client()
+    client = front_end.client()
     if any(name == "Authorization" for name, _ in headers):
         del client.environ_base["HTTP_AUTHORIZATION"]
     return client.open(path, method=method, query_string=query, headers=list(headers), data=body)
@@ -112,14 +112,14 @@ COLLECTIONS = [
 
 
 @pytest.mark.parametrize("group", HEADER_GROUPS, ids=lambda group: group[0])
-def test_odd_headers_make_no_mistake(front: Front, group: list[str]):
+def test_odd_headers_make_no_mistake(front_end: FrontEnd, group: list[str]):
     for number in range(len(ODD_VALUES)):
         method, path = REQUESTS[(number + len(group[0])) % len(REQUESTS)]
         # Each header meets each value, and another one than its neighbours have.
         values = {header: ODD_VALUES[(number + 7 * place) % len(ODD_VALUES)] for place, header in enumerate(group)}
         sent = [(header, sendable(value)) for header, value in values.items() if _may_be_sent(header, value)]
         second = [(header, "second") for header in values if number % 2 and header != "Content-Length"]
-        check(send(front, method, path, headers=sent + second), (values, method, path))
+        check(send(front_end, method, path, headers=sent + second), (values, method, path))
 
 
 def _may_be_sent(header: str, value: str) -> bool:
@@ -127,14 +127,14 @@ def _may_be_sent(header: str, value: str) -> bool:
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
-def test_odd_parameters_make_no_mistake(front: Front, parameter: str):
+def test_odd_parameters_make_no_mistake(front_end: FrontEnd, parameter: str):
     for number, value in enumerate(ODD_VALUES, PARAMETERS.index(parameter)):
         text = value if value.startswith("%") else quote(value, errors="surrogatepass")
         path = COLLECTIONS[number % len(COLLECTIONS)]
-        check(send(front, "GET", path, query=f"{parameter}={text}"), (parameter, value, path))
+        check(send(front_end, "GET", path, query=f"{parameter}={text}"), (parameter, value, path))
 
 
-def test_odd_names_make_no_mistake(front: Front):
+def test_odd_names_make_no_mistake(front_end: FrontEnd):
     for number, value in enumerate(ODD_VALUES):
         text = quote(value, safe="", errors="surrogatepass")
         for path in (
@@ -143,17 +143,17 @@ def test_odd_names_make_no_mistake(front: Front):
             f"/v4/jobs/{text}", f"/v4/jobs/{text}/result", f"/conf/roles/{text}/am_i_a", f"/problems/{text}",
             f"/{text}", f"/console/jobs/{text}", f"/console/{text}",
         ):  # fmt: skip
-            check(send(front, ("GET", "PUT")[number % 2], path), (value, path))
+            check(send(front_end, ("GET", "PUT")[number % 2], path), (value, path))
 
 
-def test_every_route_takes_every_method_and_body(front: Front):
-    pairs = routes(front)
+def test_every_route_takes_every_method_and_body(front_end: FrontEnd):
+    pairs = routes(front_end)
     assert len(pairs) > 60
     for number, path in enumerate(dict.fromkeys(path for _, path in pairs)):
         for turn, method in enumerate(METHODS, number):
             body = BODIES[turn % len(BODIES)]
             check(
-                send(front, method, path, headers=[("Content-Type", "application/json")], body=body),
+                send(front_end, method, path, headers=[("Content-Type", "application/json")], body=body),
                 (method, path, body),
             )
 
@@ -166,10 +166,10 @@ _TEXTS = st.one_of(
 
 @given(data=st.data())
 @settings(max_examples=60)
-def test_nothing_that_is_sent_makes_a_mistake(front: Front, data: st.DataObject):
-    method, path = data.draw(st.sampled_from(routes(front)))
+def test_nothing_that_is_sent_makes_a_mistake(front_end: FrontEnd, data: st.DataObject):
+    method, path = data.draw(st.sampled_from(routes(front_end)))
     headers = data.draw(st.lists(st.tuples(st.sampled_from(ANY_LENGTH), _TEXTS.map(sendable)), max_size=4))
     query = data.draw(st.lists(st.tuples(st.sampled_from(PARAMETERS), _TEXTS), max_size=3))
     body = data.draw(st.one_of(st.sampled_from(BODIES), st.binary(max_size=60)))
-    answer = send(front, method, path, query=urlencode(query, errors="surrogatepass"), headers=headers, body=body)
+    answer = send(front_end, method, path, query=urlencode(query, errors="surrogatepass"), headers=headers, body=body)
     check(answer, (method, path, headers, query, body))

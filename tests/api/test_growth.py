@@ -10,7 +10,7 @@ import pytest
 
 from api.reads.filter_expressions import compile_expression
 from api.v3.settings import EXTENSION as V3
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 from tests.api.growing_inputs import INPUTS, UNLIMITED
 from tests.api.work import work_of
 
@@ -22,8 +22,8 @@ _MOST = 20
 
 
 @pytest.fixture(scope="module")
-def unlimited(redis_url: str) -> Front:
-    made = Front(redis_url, **UNLIMITED)
+def unlimited(redis_url: str) -> FrontEnd:
+    made = FrontEnd(redis_url, **UNLIMITED)
     app = made.app()
     hasty = app.extensions[V3].settings.model_copy(update={"v3_wait": 0.01})
     app.extensions[V3] = replace(app.extensions[V3], settings=hasty)
@@ -31,7 +31,7 @@ def unlimited(redis_url: str) -> Front:
 
 
 @pytest.mark.parametrize("what", INPUTS)
-def test_ten_times_as_much_costs_ten_times_as_much(unlimited: Front, redis_client: Redis, what: str) -> None:
+def test_ten_times_as_much_costs_ten_times_as_much(unlimited: FrontEnd, redis_client: Redis, what: str) -> None:
     size, make = INPUTS[what]
     client = unlimited.client()
     small, large = make(client, size), make(client, 10 * size)

@@ -10,13 +10,13 @@ import pytest
 import redis
 import structlog
 
-from tests.api.front import Front, accepted, problem
+from tests.api.front_end import FrontEnd, accepted, problem
 
 
 @pytest.fixture
 def alone():
     """A front end whose Redis is away."""
-    return Front("redis://127.0.0.1:1/0").stranger()
+    return FrontEnd("redis://127.0.0.1:1/0").stranger()
 
 
 def test_it_lives_without_redis(alone):
@@ -28,13 +28,13 @@ def test_it_is_not_ready_without_redis(alone):
     assert problem(alone.get("/readyz"), 503, "queue-unavailable")["redis"] == "away"
 
 
-def test_it_is_ready_with_redis(front, redis_client):
+def test_it_is_ready_with_redis(front_end, redis_client):
     redis_client.set("sapi:health:filer", '{"status": "available"}')
     seconds, _ = redis_client.time()
     redis_client.zadd("sapi:workers:filer.write", {"one": seconds * 1000, "gone": seconds * 1000 - 60_000})
     redis_client.zadd("sapi:queued:filer.write", {"a job": 1, "another": 2, "a third": 3})
     redis_client.zadd("sapi:draining", {"one": seconds * 1000, "gone": seconds * 1000 - 60_000})
-    state = front.stranger().get("/readyz").json
+    state = front_end.stranger().get("/readyz").json
     assert (state["queues"]["filer.write"]["waiting"], state["draining"]) == (3, 1)
     assert (state["status"], state["redis"]) == ("ready", "ok")
     assert state["queues"]["filer.write"]["workers_online"] == 1
@@ -46,7 +46,7 @@ def test_figures_are_there_without_redis(alone):
     assert "sapi_redis_up 0.0" in alone.get("/metrics").text
 
 
-def test_figures(front, client, worker):
+def test_figures(front_end, client, worker):
     worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
     accepted(client.post("/v4/filer/volumes/b"))
     text = client.get("/metrics").text
@@ -58,25 +58,25 @@ def test_figures(front, client, worker):
     assert 'sapi_queue_jobs{queue="filer.write"} 1.0' in text
 
 
-def test_only_probes_that_fail_are_in_the_log(front, alone, redis_client):
+def test_only_probes_that_fail_are_in_the_log(front_end, alone, redis_client):
     with structlog.testing.capture_logs() as logged:
         for path in ("/healthz", "/readyz", "/metrics"):
-            assert front.stranger().get(path).status_code == 200
+            assert front_end.stranger().get(path).status_code == 200
         assert [alone.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 503]
     requests = [(line["path"], line["status"]) for line in logged if line["event"] == "request"]
     assert requests == [("/readyz", 503)]
 
 
-def test_redis_that_goes_after_it_was_probed_is_away(front, redis_client, monkeypatch):
+def test_redis_that_goes_after_it_was_probed_is_away(front_end, redis_client, monkeypatch):
     def fail(*_: object) -> None:
         raise redis.ConnectionError("Connection closed by server.")
 
-    assert front.stranger().get("/readyz").status_code == 200
+    assert front_end.stranger().get("/readyz").status_code == 200
     monkeypatch.setattr("api.monitoring.readiness.check", fail)
     monkeypatch.setattr("api.monitoring.service_status.queues", fail)
-    refused = front.stranger().get("/readyz")
+    refused = front_end.stranger().get("/readyz")
     assert (problem(refused, 503, "queue-unavailable")["redis"], refused.headers["Retry-After"]) == ("away", "2")
-    assert "sapi_redis_up 0.0" in front.stranger().get("/metrics").text
+    assert "sapi_redis_up 0.0" in front_end.stranger().get("/metrics").text
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_redis_that_goes_after_it_was_probed_is_away(front, redis_client, monkey
         ("text/plain;version=0.0.4;q=0.5,Application/OpenMetrics-Text", "application/openmetrics-text", "# EOF\n"),
     ],
 )
-def test_figures_have_the_form_that_is_accepted(front, redis_client, accept, media_type, end):
-    answer = front.stranger().get("/metrics", headers={"Accept": accept})
+def test_figures_have_the_form_that_is_accepted(front_end, redis_client, accept, media_type, end):
+    answer = front_end.stranger().get("/metrics", headers={"Accept": accept})
     assert (answer.status_code, answer.mimetype) == (200, media_type)
     assert answer.text.endswith(end)
     assert ("# EOF" in answer.text) is ("EOF" in end)
-    packed = front.stranger().get("/metrics", headers={"Accept": accept, "Accept-Encoding": "gzip"})
+    packed = front_end.stranger().get("/metrics", headers={"Accept": accept, "Accept-Encoding": "gzip"})
     assert packed.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(packed.data).decode().endswith(end)
     assert {*answer.headers["Vary"].split(", ")} >= {"Accept", "Accept-Encoding"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.front import accepted, problem
+from tests.api.front_end import accepted, problem
 from worker.jobs.replies import ReplyQueue
 
 URL = "/v4/filer/volumes/a"
@@ -73,8 +73,8 @@ def test_another_request_is_refused(client, other):
     ],
     ids=["change", "batch", "many"],
 )
-def test_every_user_has_keys_of_their_own(front, client, path, body, other):
-    developer = front.app().test_client()
+def test_every_user_has_keys_of_their_own(front_end, client, path, body, other):
+    developer = front_end.app().test_client()
     developer.get("/login")
     for user, sent in ((client, body), (developer, other)):
         answer = _sent(user, "k", path=path, json=sent)

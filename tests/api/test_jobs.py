@@ -13,7 +13,7 @@ import pytest
 from api.jobs import bulk
 from api.reads import lookup
 from api.resources import jobs
-from tests.api.front import Front, accepted, pointers, problem
+from tests.api.front_end import FrontEnd, accepted, pointers, problem
 from worker.catalog.operations import Role
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
@@ -82,46 +82,46 @@ class TestShow:
         for job_id in ("x", "01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90", JobIds(b"other").new()):
             problem(client.get(f"/v4/jobs/{job_id}"), 404, "no-such-job")
 
-    def test_one_whose_id_a_process_with_another_secret_issued(self, redis_url, redis_client, front, queued):
+    def test_one_whose_id_a_process_with_another_secret_issued(self, redis_url, redis_client, front_end, queued):
         # Redis has lost its data, the secret too, and this process has started since.
-        redis_client.delete(f"{front.settings.key_prefix}id-secret")
-        client: Any = Front(redis_url).client()
+        redis_client.delete(f"{front_end.settings.key_prefix}id-secret")
+        client: Any = FrontEnd(redis_url).client()
         job_id = queued.rpartition("/")[2]
         assert client.get(queued).json["id"] == job_id
         assert [job["id"] for job in client.get(f"/v4/jobs?id={job_id},x").json] == [job_id]
         assert client.post(f"{queued}/cancel").json["state"] == "cancelled"
 
-    def test_a_record_that_is_gone(self, client, front, redis_client, queued):
+    def test_a_record_that_is_gone(self, client, front_end, redis_client, queued):
         job_id = queued.rpartition("/")[2]
-        redis_client.delete(f"{front.settings.key_prefix}job:{job_id}")
+        redis_client.delete(f"{front_end.settings.key_prefix}job:{job_id}")
         problem(client.get(queued), 410, "job-expired")
         problem(client.get(f"{queued}/result"), 410, "job-expired")
         problem(client.post(f"{queued}/cancel"), 410, "job-expired")
 
-    def test_who_has_the_operations_role_may_see_it(self, front, queued):
-        assert front.client(Role.ADMIN).get(queued).status_code == 200
+    def test_who_has_the_operations_role_may_see_it(self, front_end, queued):
+        assert front_end.client(Role.ADMIN).get(queued).status_code == 200
 
-    def test_its_requester_may_see_it_without_any_role(self, front, queued):
-        assert front.client(Role.USER).get(queued).status_code == 200
+    def test_its_requester_may_see_it_without_any_role(self, front_end, queued):
+        assert front_end.client(Role.USER).get(queued).status_code == 200
 
-    def test_others_may_not(self, front, queued):
+    def test_others_may_not(self, front_end, queued):
         for path in (queued, f"{queued}/result"):
-            problem(front.stranger().get(path), 404, "no-such-job")
+            problem(front_end.stranger().get(path), 404, "no-such-job")
 
-    def test_who_may_see_it_is_in_the_audit_log(self, front, client, queued, audit):
+    def test_who_may_see_it_is_in_the_audit_log(self, front_end, client, queued, audit):
         client.get(queued)
-        front.stranger().get(queued)
+        front_end.stranger().get(queued)
         seen, refused = audit()[-2:]
         job = {"job_id": queued.rpartition("/")[2], "role": "ADMIN", "target": URL}
         assert (job | {"who": "ann", "allowed": True, "status": 200}).items() <= seen.items()
         assert (job | {"who": "", "allowed": False, "reason": "not-their-job"}).items() <= refused.items()
 
-    def test_strangers_are_not_one_another(self, front, redis_client, queued):
+    def test_strangers_are_not_one_another(self, front_end, redis_client, queued):
         redis_client.hset(
-            f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}",
+            f"{front_end.settings.key_prefix}job:{queued.rpartition('/')[2]}",
             mapping={"requester": "", "requester_key": ""},
         )
-        problem(front.stranger().get(queued), 404, "no-such-job")
+        problem(front_end.stranger().get(queued), 404, "no-such-job")
 
 
 class TestLongPoll:
@@ -149,7 +149,7 @@ class TestLongPoll:
         assert "Preference-Applied" not in client.get(succeeded, headers={"If-None-Match": tag}).headers
         assert client.get(succeeded, headers={"Prefer": "wait=0"}).headers["Preference-Applied"] == "wait=0"
 
-    def test_a_change_is_told_as_soon_as_it_comes(self, front, client, worker, queued, monkeypatch):
+    def test_a_change_is_told_as_soon_as_it_comes(self, front_end, client, worker, queued, monkeypatch):
         tag = client.get(queued).headers["ETag"]
         answers, waits, watch = [], threading.Event(), JobNotifications.watch
 
@@ -169,7 +169,7 @@ class TestLongPoll:
         monkeypatch.setattr(JobNotifications, "watch", noted)
 
         def wait() -> None:
-            answers.append(front.client().get(queued, headers={"If-None-Match": tag, "Prefer": "wait=20"}))
+            answers.append(front_end.client().get(queued, headers={"If-None-Match": tag, "Prefer": "wait=20"}))
 
         waiting = threading.Thread(target=wait)
         waiting.start()
@@ -180,11 +180,11 @@ class TestLongPoll:
         assert answer.json["state"] == "running"
 
     def test_when_too_many_wait_it_is_answered_as_it_is(self, redis_url, redis_client):
-        front = Front(redis_url, max_waiting=1)
-        path = accepted(front.client().post(URL))
-        tag = front.client().get(path).headers["ETag"]
-        with front.services.events.watch("another"):
-            response = front.client().get(path, headers={"If-None-Match": tag, "Prefer": "wait=20"})
+        front_end = FrontEnd(redis_url, max_waiting=1)
+        path = accepted(front_end.client().post(URL))
+        tag = front_end.client().get(path).headers["ETag"]
+        with front_end.services.events.watch("another"):
+            response = front_end.client().get(path, headers={"If-None-Match": tag, "Prefer": "wait=20"})
         assert response.status_code == 304
         assert "Retry-After" in response.headers
 
@@ -249,8 +249,8 @@ class TestResult:
         problem(answer, 409, "job-cancelled")
         assert (answer.headers["Operation-Location"], "Retry-After" in answer.headers) == (queued, False)
 
-    def test_that_is_kept_no_longer(self, client, front, redis_client, succeeded):
-        redis_client.delete(f"{front.settings.key_prefix}result:{succeeded.rpartition('/')[2]}")
+    def test_that_is_kept_no_longer(self, client, front_end, redis_client, succeeded):
+        redis_client.delete(f"{front_end.settings.key_prefix}result:{succeeded.rpartition('/')[2]}")
         problem(client.get(f"{succeeded}/result"), 410, "result-expired")
 
     def test_of_a_listing_is_what_was_asked_for(self, client, worker, succeeded):
@@ -293,16 +293,16 @@ class TestCancel:
         assert accepted(client.get("/v4/filer/volumes", headers=headers)) == path
         problem(client.post(f"{path}/cancel"), 409, "job-shared")
 
-    def test_strangers_may_not(self, front, queued):
-        problem(front.stranger().post(f"{queued}/cancel"), 401, "unauthenticated")
+    def test_strangers_may_not(self, front_end, queued):
+        problem(front_end.stranger().post(f"{queued}/cancel"), 401, "unauthenticated")
 
-    def test_a_job_of_nobody_asks_for_the_highest_role(self, front, redis_client, queued):
+    def test_a_job_of_nobody_asks_for_the_highest_role(self, front_end, redis_client, queued):
         redis_client.hset(
-            f"{front.settings.key_prefix}job:{queued.rpartition('/')[2]}",
+            f"{front_end.settings.key_prefix}job:{queued.rpartition('/')[2]}",
             mapping={"requester": "bob", "requester_key": "bob"},
         )
-        problem(front.client(Role.ADMIN).post(f"{queued}/cancel"), 403, "missing-role")
-        assert front.client(Role.ADMIN, Role.UBER_ADMIN).post(f"{queued}/cancel").status_code == 200
+        problem(front_end.client(Role.ADMIN).post(f"{queued}/cancel"), 403, "missing-role")
+        assert front_end.client(Role.ADMIN, Role.UBER_ADMIN).post(f"{queued}/cancel").status_code == 200
 
 
 def test_a_listing_whose_job_has_expired_meanwhile_is_a_problem(client, monkeypatch):
@@ -364,8 +364,8 @@ class TestRetry:
     def test_a_succeeded_job_is_not(self, client, succeeded):
         problem(client.post(f"{succeeded}/retry"), 409, "job-not-retryable")
 
-    def test_it_takes_the_role_of_the_operation(self, front, failed):
-        problem(front.client(Role.USER, Role.ADMIN).post(f"{failed}/retry"), 403, "missing-role")
+    def test_it_takes_the_role_of_the_operation(self, front_end, failed):
+        problem(front_end.client(Role.USER, Role.ADMIN).post(f"{failed}/retry"), 403, "missing-role")
 
 
 class TestSettle:
@@ -415,8 +415,8 @@ class TestSettle:
         listings = redis_client.keys("sapi:listing:*")
         assert (bool(listings), [key for key in listings if b":/" in key]) == (True, [])
 
-    def test_it_takes_the_highest_role(self, front, settling):
-        response = front.client(Role.USER, Role.ADMIN).post(f"{settling}/settle", json={"outcome": "failed"})
+    def test_it_takes_the_highest_role(self, front_end, settling):
+        response = front_end.client(Role.USER, Role.ADMIN).post(f"{settling}/settle", json={"outcome": "failed"})
         problem(response, 403, "missing-role")
 
 
@@ -444,21 +444,21 @@ class TestWhoMay:
         ],
         ids=lambda value: "+".join(value) or "nobody" if isinstance(value, tuple) else "",
     )
-    def test_somebody_elses_job(self, front, redis_client, client, roles, refusals):
+    def test_somebody_elses_job(self, front_end, redis_client, client, roles, refusals):
         path = accepted(client.post("/v4/filer/volumes/a"))
         fields = {"requester": "bob", "requester_key": key_of("bob")}
-        redis_client.hset(f"{front.settings.key_prefix}job:{path.rpartition('/')[2]}", mapping=fields)
-        caller = front.client(*roles) if roles else front.stranger()
+        redis_client.hset(f"{front_end.settings.key_prefix}job:{path.rpartition('/')[2]}", mapping=fields)
+        caller = front_end.client(*roles) if roles else front_end.stranger()
         for action, body in sorted(self._ACTIONS, key=lambda each: list(refusals).index(each[0])):
             response = caller.post(f"{path}/{action}", json=body)
             status, code = refusals[action]
             assert (response.status_code, response.json.get("code", "")) == (status, code), action
 
-    def test_a_body_is_not_looked_at_before_the_job_and_the_role(self, front, redis_client, client):
+    def test_a_body_is_not_looked_at_before_the_job_and_the_role(self, front_end, redis_client, client):
         path = accepted(client.post("/v4/filer/volumes/a"))
-        problem(front.client(Role.USER, Role.ADMIN).post(f"{path}/settle", json={"odd": 1}), 403, "missing-role")
+        problem(front_end.client(Role.USER, Role.ADMIN).post(f"{path}/settle", json={"odd": 1}), 403, "missing-role")
         nowhere = "/v4/jobs/01990b7e-6c1e-7c55-9d0a-4b7c2f6e1a90"
-        problem(front.client(Role.UBER_ADMIN).post(f"{nowhere}/settle", json={"odd": 1}), 404, "no-such-job")
+        problem(front_end.client(Role.UBER_ADMIN).post(f"{nowhere}/settle", json={"odd": 1}), 404, "no-such-job")
 
 
 class TestList:
@@ -549,27 +549,27 @@ class TestList:
         job_id = paths[0].rpartition("/")[2]
         assert client.get(f"/v4/jobs/{job_id.upper()}").json["id"] == job_id
 
-    def test_ones_own_are_of_all_whatever_role_they_needed(self, front, paths):
-        user = front.client(Role.USER)
+    def test_ones_own_are_of_all_whatever_role_they_needed(self, front_end, paths):
+        user = front_end.client(Role.USER)
         for query in ("", "?all=true", "?requested_by=ann", "?all=true&requested_by=ann"):
             assert self.listed(user.get(f"/v4/jobs{query}")) == paths
 
-    def test_those_of_others_are_for_all(self, front, redis_client, client, paths):
+    def test_those_of_others_are_for_all(self, front_end, redis_client, client, paths):
         """They are another's; who may see them depends on the roles."""
         for path in paths:
-            key = f"{front.settings.key_prefix}job:{path.rpartition('/')[2]}"
+            key = f"{front_end.settings.key_prefix}job:{path.rpartition('/')[2]}"
             redis_client.hset(key, mapping={"requester": "bob", "requester_key": key_of("bob")})
         ann, bob = key_of("basic ann"), key_of("bob")
-        for key in redis_client.keys(f"{front.settings.key_prefix}index*requester:{ann}*"):
+        for key in redis_client.keys(f"{front_end.settings.key_prefix}index*requester:{ann}*"):
             redis_client.rename(key, key.replace(ann.encode(), bob.encode()))
         assert self.listed(client.get("/v4/jobs")) == []
         assert self.listed(client.get("/v4/jobs?all=true")) == paths
         assert self.listed(client.get("/v4/jobs?requested_by=bob")) == paths
-        assert self.listed(front.client(Role.UBER_ADMIN).get("/v4/jobs?all=true")) == paths
-        assert self.listed(front.client(Role.ADMIN).get("/v4/jobs?all=true")) == paths
-        assert self.listed(front.client(Role.USER).get("/v4/jobs?all=true")) == []
-        assert self.listed(front.client(Role.USER).get("/v4/jobs?all=true&requested_by=bob")) == []
-        assert front.client(Role.UBER_ADMIN).get(paths[0]).status_code == 200
+        assert self.listed(front_end.client(Role.UBER_ADMIN).get("/v4/jobs?all=true")) == paths
+        assert self.listed(front_end.client(Role.ADMIN).get("/v4/jobs?all=true")) == paths
+        assert self.listed(front_end.client(Role.USER).get("/v4/jobs?all=true")) == []
+        assert self.listed(front_end.client(Role.USER).get("/v4/jobs?all=true&requested_by=bob")) == []
+        assert front_end.client(Role.UBER_ADMIN).get(paths[0]).status_code == 200
 
     @pytest.mark.parametrize(
         "query",
@@ -609,8 +609,8 @@ class TestList:
         document = problem(client.get(f"/v4/jobs?{query}"), 422, "validation-failed")
         assert pointers(document) == [f"/{query.partition('=')[0]}"]
 
-    def test_strangers_have_none(self, front):
-        problem(front.stranger().get("/v4/jobs"), 401, "unauthenticated")
+    def test_strangers_have_none(self, front_end):
+        problem(front_end.stranger().get("/v4/jobs"), 401, "unauthenticated")
 
 
 class TestMany:
@@ -664,10 +664,10 @@ class TestMany:
         answer = client.post("/v4/jobs/cancel", json={"state": ["running", "failed"]}).json
         assert answer == {"cancelled": [], "refused": []}
 
-    def test_ones_own_are_cancelled_without_a_higher_role(self, front, redis_client, ids):
-        answer = front.client(Role.ADMIN).post("/v4/jobs/cancel", json={"id": ids[0]}).json
+    def test_ones_own_are_cancelled_without_a_higher_role(self, front_end, redis_client, ids):
+        answer = front_end.client(Role.ADMIN).post("/v4/jobs/cancel", json={"id": ids[0]}).json
         assert answer == {"cancelled": [ids[0]], "refused": []}
-        front.client(Role.ADMIN).post(f"/v4/jobs/{ids[1]}/cancel")
+        front_end.client(Role.ADMIN).post(f"/v4/jobs/{ids[1]}/cancel")
         names = [redis_client.hget(f"sapi:job:{job_id}", "cancelled_by") for job_id in ids]
         assert names == [b"ann", b"ann", None]
 
@@ -713,19 +713,19 @@ class TestMany:
         document = problem(client.post("/v4/jobs/cancel", json={"state": "odd", "colour": 1}), 422, "validation-failed")
         assert sorted(pointers(document)) == ["/colour", "/state"]
 
-    def test_to_do_it_again_takes_the_role(self, front, client, worker, failed):
+    def test_to_do_it_again_takes_the_role(self, front_end, client, worker, failed):
         job_id = failed.rpartition("/")[2]
-        answer = front.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": job_id}).json
+        answer = front_end.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": job_id}).json
         assert answer == {"retried": [], "refused": [{"id": job_id, "code": "missing-role"}]}
 
-    def test_others_are_stopped_only_with_the_highest_role(self, front, redis_client, ids):
+    def test_others_are_stopped_only_with_the_highest_role(self, front_end, redis_client, ids):
         redis_client.hset(
-            f"{front.settings.key_prefix}job:{ids[0]}", mapping={"requester": "bob", "requester_key": "bob"}
+            f"{front_end.settings.key_prefix}job:{ids[0]}", mapping={"requester": "bob", "requester_key": "bob"}
         )
         body = {"id": ids[0], "all": True}
-        answer = front.client(Role.ADMIN).post("/v4/jobs/cancel", json=body).json
+        answer = front_end.client(Role.ADMIN).post("/v4/jobs/cancel", json=body).json
         assert answer["refused"] == [{"id": ids[0], "code": "missing-role"}]
-        assert front.client(Role.UBER_ADMIN).post("/v4/jobs/cancel", json=body).json["cancelled"] == [ids[0]]
+        assert front_end.client(Role.UBER_ADMIN).post("/v4/jobs/cancel", json=body).json["cancelled"] == [ids[0]]
 
-    def test_strangers_may_not(self, front):
-        problem(front.stranger().post("/v4/jobs/cancel", json={"volume": "a"}), 401, "unauthenticated")
+    def test_strangers_may_not(self, front_end):
+        problem(front_end.stranger().post("/v4/jobs/cancel", json={"volume": "a"}), 401, "unauthenticated")

@@ -13,7 +13,7 @@ from werkzeug.utils import import_string
 from api.monitoring.request_metrics import EXTENSION as COUNTERS
 from api.reads.collection_query import field_types
 from api.reads.filter_expressions import compile_expression
-from tests.api.front import JSON, Front, accepted, problem
+from tests.api.front_end import JSON, FrontEnd, accepted, problem
 from worker.catalog import resource_types
 from worker.catalog.operations import Role
 from worker.store.metrics import CounterBuffer
@@ -138,12 +138,12 @@ def test_problems_and_log_lines_quote_only_the_beginning(client: FlaskClient, wh
     assert max(len(value) for value in answer.headers.values()) < 2200
 
 
-def test_roles_are_asked_for_before_bodies_on_every_route(front: Front):
+def test_roles_are_asked_for_before_bodies_on_every_route(front_end: FrontEnd):
     """Neither a broken body nor one of the wrong kind is looked at for somebody who may not send it."""
     paths = {"subsystem": "filer", "volume": "v", "name": "s", "host": "h", "policy": "p", "rule": "r"}
-    app, tried = front.app(), []
-    job = accepted(front.client().post(f"{VOLUMES}/new", json={})).rpartition("/")[2]
-    strangers = {"stranger": front.stranger(), "without roles": front.client(Role.USER)}
+    app, tried = front_end.app(), []
+    job = accepted(front_end.client().post(f"{VOLUMES}/new", json={})).rpartition("/")[2]
+    strangers = {"stranger": front_end.stranger(), "without roles": front_end.client(Role.USER)}
     adapter = app.url_map.bind("localhost")
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
@@ -166,7 +166,7 @@ def test_roles_are_asked_for_before_bodies_on_every_route(front: Front):
     assert len(tried) > 25
 
 
-def test_other_spellings_of_a_path_lead_nowhere(front: Front):
+def test_other_spellings_of_a_path_lead_nowhere(front_end: FrontEnd):
     for path in (
         "//metrics",
         "/%6detrics",
@@ -178,22 +178,22 @@ def test_other_spellings_of_a_path_lead_nowhere(front: Front):
         "/conf//roles",
     ):
         overrides = {"PATH_INFO": unquote(path), "RAW_URI": path, "REQUEST_URI": path}
-        document = problem(front.client().get("/", environ_overrides=overrides), 404, "not-found")
+        document = problem(front_end.client().get("/", environ_overrides=overrides), 404, "not-found")
         assert "without //" in document["detail"], path
-    assert front.client().get("/metrics").status_code == 200
-    accepted(front.client().get(f"{VOLUMES}/%64b01", headers={"Prefer": "respond-async"}))
+    assert front_end.client().get("/metrics").status_code == 200
+    accepted(front_end.client().get(f"{VOLUMES}/%64b01", headers={"Prefer": "respond-async"}))
 
 
 @pytest.fixture
-def strict(redis_client: Redis, redis_url: str) -> Front:
+def strict(redis_client: Redis, redis_url: str) -> FrontEnd:
     """Whose limits are the lowest that may be set."""
-    return Front(
+    return FrontEnd(
         redis_url, max_filter_terms=2, max_sort_keys=1, max_body_depth=5, max_body_names=50, max_body_bytes=2000,
         max_url_bytes=256, max_header_bytes=1024, max_bodies=10, max_streams=10, max_waiting=10, user_places_share=10,
     )  # fmt: skip
 
 
-def test_limits_are_those_that_are_set(strict: Front):
+def test_limits_are_those_that_are_set(strict: FrontEnd):
     client = strict.client()
     reached: list[Any] = [
         client.get(f"{VOLUMES}?name=a|b|c"),
@@ -219,7 +219,7 @@ def test_limits_are_those_that_are_set(strict: Front):
     [("*/*", VOLUMES), ("text/html", "/console/jobs"), ("text/html", "/v4/jobs"), ("*/*", "/v3/filer/volumes")],
 )
 def test_a_limit_that_is_reached_is_counted_for_documents_and_pages(
-    strict: Front, accept: str, path: str, monkeypatch: pytest.MonkeyPatch
+    strict: FrontEnd, accept: str, path: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(CounterBuffer, "flush", lambda _self: None)
     counters = strict.app().extensions[COUNTERS]
@@ -229,7 +229,7 @@ def test_a_limit_that_is_reached_is_counted_for_documents_and_pages(
     assert counters._counts["limit SAPI_MAX_URL_BYTES"] == 1
 
 
-def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: Front):
+def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: FrontEnd):
     ann = ("ann", False)
     for slots in (strict.services.body_slots, strict.app().extensions[EVENTS].slots):
         assert [slots.acquire(ann) for _ in range(2)] == [True, False]

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.monitoring import request_metrics
 from api.monitoring.request_metrics import cache_outcome
 from storage_backends.errors import BackendUnavailable
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 from worker.backends.gateway import BackendGateway
 from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, CounterBuffer
 
@@ -52,16 +52,16 @@ def figure(client, name: str, **labels: str) -> float | None:
 
 
 @pytest.fixture
-def busy(front, client, worker, redis_client):
+def busy(front_end, client, worker, redis_client):
     """A service in which everything has happened once."""
     worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
     worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
     worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
     assert client.get("/v4/filer/volumes").status_code == 200
     accepted(client.post("/v4/filer/volumes/b"))
-    front.services.scripts.worker_heartbeat("one@here", {"filer.write": 8})
+    front_end.services.scripts.worker_heartbeat("one@here", {"filer.write": 8})
     redis_client.set("sapi:health:filer", '{"status": "available"}')
-    counters = CounterBuffer(front.services.redis, "sapi:")
+    counters = CounterBuffer(front_end.services.redis, "sapi:")
     counters.count("filer filer ok")
     counters.count("webhook tickets delivered")
     counters.flush()
@@ -72,15 +72,15 @@ def busy(front, client, worker, redis_client):
     redis_client.zadd("sapi:webhook_running:tickets", {"msg_2": 1})
     for host in "ab":
         redis_client.zadd(f"sapi:webhook_due:callbacks:{host}.example:443", {"msg_1": 1})
-    BreakerReport(front.services.redis, "sapi:", "one@here", {"filer": _filer(front)})()
+    BreakerReport(front_end.services.redis, "sapi:", "one@here", {"filer": _filer(front_end)})()
     return client
 
 
-def _filer(front: Front, count=lambda _outcome: None) -> BackendGateway:
+def _filer(front_end: FrontEnd, count=lambda _outcome: None) -> BackendGateway:
     def away():
         raise BackendUnavailable("It is away.")
 
-    return BackendGateway("filer", away, front.services.listings, count)
+    return BackendGateway("filer", away, front_end.services.listings, count)
 
 
 def test_jobs_are_counted_by_their_outcome(busy):
@@ -114,8 +114,8 @@ def test_run_and_queue_times_are_histograms(busy):
     assert figure(busy, "sapi_job_wait_seconds_count", queue="filer.list") == 1
 
 
-def test_buckets_count_what_is_below_them(front, client):
-    counters = CounterBuffer(front.services.redis, "sapi:")
+def test_buckets_count_what_is_below_them(front_end, client):
+    counters = CounterBuffer(front_end.services.redis, "sapi:")
     for seconds in (0.004, 0.02, 0.4, 99):
         counters.observe("time GET /x", seconds, (5, 25, 100, 500))
     counters.flush()
@@ -181,16 +181,16 @@ def test_a_listing_tells_its_age_and_size(busy):
     assert figure(busy, "sapi_listing_age_seconds", subsystem="other", view="volumes") is None
 
 
-def test_filers_tell_their_health_and_breakers(front, busy):
+def test_filers_tell_their_health_and_breakers(front_end, busy):
     assert figure(busy, "sapi_filer_up", subsystem="filer") == 1
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") == 1
     counted: list[str] = []
-    filer = _filer(front, counted.append)
+    filer = _filer(front_end, counted.append)
     for _ in range(6):
         with pytest.raises(BackendUnavailable), filer.session():
             pass
     assert set(counted) == {"backend-unavailable", "breaker-open"}
-    BreakerReport(front.services.redis, "sapi:", "one@here", {"filer": filer})()
+    BreakerReport(front_end.services.redis, "sapi:", "one@here", {"filer": filer})()
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="open") == 1
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") is None
 
@@ -211,15 +211,15 @@ def test_requests_are_counted_by_route_never_by_name(busy):
     assert not {"a", "b", "/surely/not/there", "ann", "BREW", "/healthz", "/readyz", "/metrics"} & labels
 
 
-def test_requests_that_ask_to_wait_are_not_timed(front, client):
+def test_requests_that_ask_to_wait_are_not_timed(front_end, client):
     client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})
     route = "/v4/{subsystem}/volumes"
     assert figure(client, "sapi_http_requests_total", method="GET", route=route, status="2xx") == 1
     assert figure(client, "sapi_http_request_seconds_count", method="GET", route=route) is None
 
 
-def test_every_process_tells_the_same_and_counts_once(front, busy, redis_url):
-    other = Front(redis_url).client()
+def test_every_process_tells_the_same_and_counts_once(front_end, busy, redis_url):
+    other = FrontEnd(redis_url).client()
     assert counts(other)[("sapi_jobs_ended_total", frozenset(
         {("subsystem", "filer"), ("operation", "create_volume"), ("state", "failed"),
          ("code", "already-exists"), ("fault", "request")}
@@ -231,24 +231,24 @@ def test_every_process_tells_the_same_and_counts_once(front, busy, redis_url):
     assert figures == [1, 2, 2]
 
 
-def test_what_was_counted_while_redis_was_away_is_told_later(front, redis_client):
-    away = Front("redis://127.0.0.1:1/0").services.redis
+def test_what_was_counted_while_redis_was_away_is_told_later(front_end, redis_client):
+    away = FrontEnd("redis://127.0.0.1:1/0").services.redis
     counters = CounterBuffer(away, "sapi:")
     counters.count("http GET /x 5xx")
     counters.flush()
-    counters._redis = front.services.redis
+    counters._redis = front_end.services.redis
     counters.count("http GET /x 5xx")
     counters.flush()
     counters.flush()
     assert redis_client.hget("sapi:metrics", "http GET /x 5xx") == b"2"
 
 
-def test_what_was_counted_last_is_told_when_the_process_ends(front, redis_client, monkeypatch):
+def test_what_was_counted_last_is_told_when_the_process_ends(front_end, redis_client, monkeypatch):
     at_end: list[Callable[[], object]] = []
     monkeypatch.setattr(request_metrics, "at_end", at_end.append)
     monkeypatch.setattr(CounterBuffer, "start_flushing", started := Mock())
     app = Flask("ending")
-    request_metrics.init_app(app, front.services)
+    request_metrics.init_app(app, front_end.services)
     assert app.test_client().get("/x").status_code == 404
     started.assert_called_once_with()
     for callback in at_end:
@@ -266,12 +266,12 @@ def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):
     assert figure(busy, "sapi_webhook_failing_seconds", receiver="callbacks") == pytest.approx(time.time(), abs=60)
 
 
-def test_the_overview_shows_receivers_to_those_who_have_signed_in(busy, front):
+def test_the_overview_shows_receivers_to_those_who_have_signed_in(busy, front_end):
     page = busy.get("/console/").get_data(as_text=True)
     assert "tickets" in page
     assert "it answered 500" in page
     assert "2 receivers of webhooks cannot be reached" in page
-    assert "tickets" not in front.stranger().get("/console/").get_data(as_text=True)
+    assert "tickets" not in front_end.stranger().get("/console/").get_data(as_text=True)
 
 
 # --- what operators look at

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from api.schemas import names
 from api.v3 import names as v3_names
-from tests.api.front import pointers, problem
+from tests.api.front_end import pointers, problem
 
 GOOD_VOLUMES = ["a", "_x", "0", "db-vol.01", "a" * 203, "node:/vol/a", ":/a", "n.x-1_:/a/b/c", "x:/.a", "snapshots"]
 BAD_VOLUMES = [

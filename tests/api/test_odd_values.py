@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.schemas.times import unix_us
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 
 _ODD = [
     "9" * 400,
@@ -45,13 +45,13 @@ _PARTS = {
 
 
 @pytest.fixture(scope="module")
-def quick(redis_url: str) -> Front:
+def quick(redis_url: str) -> FrontEnd:
     """A front end that holds no request open."""
-    return Front(redis_url, read_wait=0, max_wait=1, max_waiting=1, max_streams=0)
+    return FrontEnd(redis_url, read_wait=0, max_wait=1, max_waiting=1, max_streams=0)
 
 
 @pytest.fixture
-def routes(quick: Front) -> list[tuple[str, str, list[str]]]:
+def routes(quick: FrontEnd) -> list[tuple[str, str, list[str]]]:
     """Method, path and query parameters of the routes of jobs and batches, from the OpenAPI document."""
     document: Any = quick.client().get("/openapi.json").json
     entries = []
@@ -75,7 +75,7 @@ def _never_fails(client: FlaskClient, method: str, path: str, **sent: Any) -> No
 
 
 @pytest.mark.parametrize("value", _ODD, ids=range(len(_ODD)))
-def test_in_a_query(quick: Front, redis_client: Any, routes: list[tuple[str, str, list[str]]], value: str) -> None:
+def test_in_a_query(quick: FrontEnd, redis_client: Any, routes: list[tuple[str, str, list[str]]], value: str) -> None:
     client = quick.client()
     tried = 0
     for method, path, names in routes:
@@ -86,7 +86,7 @@ def test_in_a_query(quick: Front, redis_client: Any, routes: list[tuple[str, str
 
 
 @pytest.mark.parametrize("value", _ODD, ids=range(len(_ODD)))
-def test_in_a_header(quick: Front, redis_client: Any, routes: list[tuple[str, str, list[str]]], value: str) -> None:
+def test_in_a_header(quick: FrontEnd, redis_client: Any, routes: list[tuple[str, str, list[str]]], value: str) -> None:
     client = quick.client()
     encoded = value.encode("utf-8").decode("latin-1")
     for method, path, _ in routes:
@@ -96,7 +96,7 @@ def test_in_a_header(quick: Front, redis_client: Any, routes: list[tuple[str, st
 
 
 @pytest.mark.parametrize("value", _ODD, ids=range(len(_ODD)))
-def test_in_a_path(quick: Front, redis_client: Any, value: str) -> None:
+def test_in_a_path(quick: FrontEnd, redis_client: Any, value: str) -> None:
     client = quick.client()
     for path in ("/v4/{}/volumes", "/v4/filer/volumes/{}", "/v4/filer/export/{}", "/v4/jobs/{}", "/v4/jobs/{}/result"):
         for method in ("GET", "POST", "DELETE"):

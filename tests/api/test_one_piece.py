@@ -46,8 +46,8 @@ def test_what_breaks_is_closed_too():
     assert chunks.closed == 1
 
 
-def test_every_route_answers_with_a_list(front):
-    app = front.app()
+def test_every_route_answers_with_a_list(front_end):
+    app = front_end.app()
     for path in ("/healthz", "/v4/nothing", "/v4/filer/volumes", "/console/"):
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http", "SERVER_NAME": "x"}
         environ |= {"SERVER_PORT": "80", "REMOTE_ADDR": "127.0.0.1"}

@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 
 from deploy.docs import openapi
 from tests.api import interface
-from tests.api.front import problem
+from tests.api.front_end import problem
 from worker.catalog.operations import OPERATIONS
 from worker.catalog.success_status import success_status
 
@@ -19,16 +19,16 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @pytest.fixture
-def document(front):
-    return front.stranger().get("/openapi.json").json
+def document(front_end):
+    return front_end.stranger().get("/openapi.json").json
 
 
 def operations(document):
     return [item[method] for item in document["paths"].values() for method in _METHODS if method in item]
 
 
-def test_it_is_there_under_both_names_and_made_once(front):
-    client = front.stranger()
+def test_it_is_there_under_both_names_and_made_once(front_end):
+    client = front_end.stranger()
     first = client.get("/openapi.json")
     assert client.get("/swagger.json").data == first.data
     assert first.headers["Cache-Control"] == "no-cache"
@@ -36,9 +36,9 @@ def test_it_is_there_under_both_names_and_made_once(front):
     assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
 
 
-def test_below_a_prefix_it_names_that(front, document):
+def test_below_a_prefix_it_names_that(front_end, document):
     assert "servers" not in document
-    below = front.stranger().get("/openapi.json", base_url="http://localhost/storage").json
+    below = front_end.stranger().get("/openapi.json", base_url="http://localhost/storage").json
     assert below == document | {"servers": [{"url": "/storage"}]}
 
 
@@ -121,15 +121,15 @@ def test_a_filter_on_each_field_is_documented(document):
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs-assets/swagger-ui.css", "/console/assets/console.css"])
-def test_a_precondition_that_fails_is_a_problem(front, path):
-    answer = front.client().get(path, headers={"If-Match": '"another"'})
+def test_a_precondition_that_fails_is_a_problem(front_end, path):
+    answer = front_end.client().get(path, headers={"If-Match": '"another"'})
     problem(answer, 412, "precondition-failed")
 
 
-def test_the_cookie_that_it_names_is_that_of_sessions(front):
+def test_the_cookie_that_it_names_is_that_of_sessions(front_end):
     """Of those who came by TLS it has another name, whoever read the document first."""
     for base_url in ("http://localhost", "https://localhost"):
-        client = front.stranger()
+        client = front_end.stranger()
         schemes = client.get("/openapi.json", base_url=base_url).json["components"]["securitySchemes"]
         cookie = client.get("/login", base_url=base_url).headers["Set-Cookie"]
         assert cookie.partition("=")[0] == schemes["session"]["name"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.front import Front, Worker, accepted, problem
+from tests.api.front_end import FrontEnd, Worker, accepted, problem
 
 LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 LATER = "Fri, 01 Jan 2100 00:00:00 GMT"
@@ -58,7 +58,7 @@ def test_what_has_no_tag_matches_none(client: Any):
 
 
 def test_a_stream_that_was_not_wanted_leaves_its_place(redis_client: Any, redis_url: str):
-    client = Front(redis_url, max_streams=1).client()
+    client = FrontEnd(redis_url, max_streams=1).client()
     for _ in range(2):
         problem(client.get("/v4/events", headers={"If-Match": '"a"'}), 412, "precondition-failed")
 
@@ -70,7 +70,7 @@ def test_what_refuses_a_read_goes_before_the_condition(client: Any):
 
 
 @pytest.mark.parametrize("condition", [{"If-Match": '"1"'}, {"If-Unmodified-Since": LATER}])
-def test_nothing_is_done_on_a_condition(client: Any, front: Front, condition: dict[str, str]):
+def test_nothing_is_done_on_a_condition(client: Any, front_end: FrontEnd, condition: dict[str, str]):
     queued = accepted(client.post(f"{VOLUMES}/a/snapshots/s"))
     cancelled = accepted(client.post(f"{VOLUMES}/b/snapshots/s"))
     assert client.post(f"{cancelled}/cancel").json["state"] == "cancelled"

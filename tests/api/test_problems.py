@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from api.http.problems import problem_document, problem_of
-from tests.api.front import JSON, Front, problem
+from tests.api.front_end import JSON, FrontEnd, problem
 from worker.catalog.operations import Role
 from worker.jobs.failure import Failure
 from worker.store.client import NotReplicated, ReplyLost
@@ -50,14 +50,14 @@ def test_a_method_that_is_not_possible(client, method, path, allowed):
     assert sorted(response.headers["Allow"].split(", ")) == allowed.split()
 
 
-def test_strangers_are_told_how_to_sign_in(front):
-    response = front.stranger().post("/v4/filer/volumes/a")
+def test_strangers_are_told_how_to_sign_in(front_end):
+    response = front_end.stranger().post("/v4/filer/volumes/a")
     problem(response, 401, "unauthenticated")
     assert "Bearer" in response.headers["WWW-Authenticate"]
 
 
-def test_the_missing_role_is_named(front):
-    document = problem(front.client(Role.USER, Role.ADMIN).delete("/v4/filer/volumes/a"), 403, "missing-role")
+def test_the_missing_role_is_named(front_end):
+    document = problem(front_end.client(Role.USER, Role.ADMIN).delete("/v4/filer/volumes/a"), 403, "missing-role")
     assert "UBER_ADMIN" in document["detail"]
 
 
@@ -92,8 +92,8 @@ def test_another_request_id_is_made_when_it_is_not(client, sent):
 
 
 def test_without_redis_nothing_is_accepted_and_nothing_is_notified_of_it(redis_url):
-    front = Front("redis://127.0.0.1:1/0")
-    for response in (front.client().post("/v4/filer/volumes/a"), front.client().get("/v4/filer/volumes")):
+    front_end = FrontEnd("redis://127.0.0.1:1/0")
+    for response in (front_end.client().post("/v4/filer/volumes/a"), front_end.client().get("/v4/filer/volumes")):
         document = problem(response, 503, "queue-unavailable")
         assert "Nothing was accepted" in document["detail"]
         assert document["retryable"]
@@ -121,13 +121,13 @@ def test_what_redis_may_have_taken_is_not_said_to_be_refused(client, monkeypatch
     assert document["retryable"] is retryable
 
 
-def test_a_mistake_of_ours_is_logged_but_not_shown(front, monkeypatch):
+def test_a_mistake_of_ours_is_logged_but_not_shown(front_end, monkeypatch):
     def crash(*_: object) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr("worker.jobs.service.Jobs.find", crash)
     with structlog.testing.capture_logs() as logged:
-        response = front.client().get("/v4/jobs")
+        response = front_end.client().get("/v4/jobs")
     assert "secret" not in str(problem(response, 500, "internal-error"))
     assert [entry["event"] for entry in logged if entry["log_level"] == "error"] == ["request.failed"]
 
@@ -135,12 +135,12 @@ def test_a_mistake_of_ours_is_logged_but_not_shown(front, monkeypatch):
 @pytest.mark.parametrize(
     "error", [redis.OutOfMemoryError("full"), redis.ResponseError("odd"), redis.TimeoutError("slow")]
 )
-def test_whatever_redis_says_is_no_mistake_of_ours(front, monkeypatch, error):
+def test_whatever_redis_says_is_no_mistake_of_ours(front_end, monkeypatch, error):
     def refuse(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("worker.jobs.service.Jobs.find", refuse)
-    problem(front.client().get("/v4/jobs"), 503, "queue-unavailable")
+    problem(front_end.client().get("/v4/jobs"), 503, "queue-unavailable")
 
 
 def test_answers_are_safe_for_browsers(client):
@@ -168,12 +168,12 @@ def test_processes_of_one_parent_make_ids_of_their_own():
     assert len(made) == len(set(made)) == 2
 
 
-def test_every_request_is_a_line_of_the_log(client, front):
+def test_every_request_is_a_line_of_the_log(client, front_end):
     structlog.contextvars.bind_contextvars(trace_id="of the request before")
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logged:
         change = client.post("/v4/filer/volumes/a", headers={"X-Request-ID": "r-1"})
         client.get("/healthz")
-        Front("redis://127.0.0.1:1/0").client().get("/readyz")
+        FrontEnd("redis://127.0.0.1:1/0").client().get("/readyz")
     line, failed = (entry for entry in logged if entry["event"] == "request")
     assert 0 < line.pop("ms") < 60_000
     expected = {"method": "POST", "path": "/v4/filer/volumes/a", "status": 202, "requested_by": "ann"}
@@ -192,25 +192,25 @@ def test_every_request_is_a_line_of_the_log(client, front):
     ],
     ids=["process", "system", "other"],
 )
-def test_without_free_files_it_is_to_be_asked_again(front, monkeypatch, error, status, code):
+def test_without_free_files_it_is_to_be_asked_again(front_end, monkeypatch, error, status, code):
     def refuse(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("worker.jobs.service.Jobs.find", refuse)
-    answer = front.client().get("/v4/jobs")
+    answer = front_end.client().get("/v4/jobs")
     problem(answer, status, code)
     assert ("Retry-After" in answer.headers) == (status == 503)
 
 
 @pytest.mark.parametrize("lost", [ReplyLost("slow"), NotReplicated("few")])
-def test_of_a_read_nothing_can_have_been_accepted(front, monkeypatch, lost):
+def test_of_a_read_nothing_can_have_been_accepted(front_end, monkeypatch, lost):
     def lose(*_: object) -> None:
         raise lost
 
     monkeypatch.setattr("worker.jobs.service.Jobs.accept", lose)
-    document = problem(front.client().get("/v4/filer/volumes"), 503, "queue-unavailable")
+    document = problem(front_end.client().get("/v4/filer/volumes"), 503, "queue-unavailable")
     assert "Nothing was accepted" in document["detail"]
-    document = problem(front.client().delete("/v4/filer/volumes/a"), 503, "queue-unavailable")
+    document = problem(front_end.client().delete("/v4/filer/volumes/a"), 503, "queue-unavailable")
     assert "may have been accepted" in document["detail"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.api.front import problem
+from tests.api.front_end import problem
 from tests.redis_states import STATES
 from worker.store import write_probe
 
@@ -21,7 +21,7 @@ def ask_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("state", WORDS)
-def test_every_text_says_what_redis_said(front, client, redis_client: Redis, tmp_path: Path, state: str):
+def test_every_text_says_what_redis_said(front_end, client, redis_client: Redis, tmp_path: Path, state: str):
     words = WORDS[state]
     assert client.get("/readyz").status_code == 200
     with STATES[state](redis_client, tmp_path):
@@ -41,9 +41,9 @@ def test_every_text_says_what_redis_said(front, client, redis_client: Redis, tmp
     assert "sapi_redis_writable 1.0" in client.get("/metrics").text
 
 
-def test_it_is_asked_once_a_second_at_most(front, redis_client: Redis, monkeypatch: pytest.MonkeyPatch):
+def test_it_is_asked_once_a_second_at_most(front_end, redis_client: Redis, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(write_probe, "_ASK_EVERY_S", 60.0)
-    front.stranger().get("/readyz")
+    front_end.stranger().get("/readyz")
     redis_client.delete("sapi:write_probe")
-    front.stranger().get("/readyz")
+    front_end.stranger().get("/readyz")
     assert not redis_client.exists("sapi:write_probe")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.api.front import Front, problem
+from tests.api.front_end import FrontEnd, problem
 
 
 def _ask(client: FlaskClient, host: str, protocol: str = "HTTP/1.1", path: str = "/healthz") -> Any:
@@ -34,6 +34,6 @@ def test_older_clients_need_none(client: FlaskClient):
 
 
 def test_what_a_setting_or_a_proxy_says_is_not_what_was_sent(redis_client: Any, redis_url: str):
-    client = Front(redis_url, auth={"public_url": "https://storage.example.org"}).client()
+    client = FrontEnd(redis_url, auth={"public_url": "https://storage.example.org"}).client()
     assert _ask(client, "inside:8000").status_code == 200
     problem(_ask(client, ""), 400, "invalid-request")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api.slots import Slots
-from tests.api.front import JSON, Front, problem
+from tests.api.front_end import JSON, FrontEnd, problem
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ class SlowBody(io.RawIOBase):
 
 
 @pytest.fixture(scope="module")
-def front(redis_url: str) -> Front:
-    return Front(redis_url, max_bodies=5)
+def front_end(redis_url: str) -> FrontEnd:
+    return FrontEnd(redis_url, max_bodies=5)
 
 
 @pytest.mark.parametrize("path", ["/v4/jobs/retry", "/v4/jobs/cancel"])
-def test_a_user_has_but_some_bodies_that_come_slowly(front: Front, redis_client: object, path: str) -> None:
-    client = front.client(Role.USER)
+def test_a_user_has_but_some_bodies_that_come_slowly(front_end: FrontEnd, redis_client: object, path: str) -> None:
+    client = front_end.client(Role.USER)
     bodies = [SlowBody(), SlowBody()]
     answers: list[TestResponse] = []
 
@@ -93,10 +93,10 @@ def test_a_user_has_but_some_bodies_that_come_slowly(front: Front, redis_client:
     assert refused.headers["Retry-After"] == "1"
     # Somebody who may do changes is not concerned, also when others have all the places that are left.
     others = [(f"user {number}", False) for number in range(3)]
-    assert [front.services.body_slots.acquire(other) for other in others] == [True] * 3
-    assert front.client(Role.USER, Role.ADMIN).post(path, data=b"{}", headers=JSON).status_code == 422
+    assert [front_end.services.body_slots.acquire(other) for other in others] == [True] * 3
+    assert front_end.client(Role.USER, Role.ADMIN).post(path, data=b"{}", headers=JSON).status_code == 422
     for other in others:
-        front.services.body_slots.release(other)
+        front_end.services.body_slots.release(other)
     for body in bodies:
         body.comes.set()
     for thread in threads:

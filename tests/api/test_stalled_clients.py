@@ -59,19 +59,19 @@ def is_cut_off(client: socket.socket) -> bool:
 def test_who_does_not_go_on_is_cut_off(server: Server, sent: bytes) -> None:
     client, _ = server.connected(sent)
     watch = ConnectionWatch(0.0)
-    watch.look()
+    watch.check()
     assert not is_cut_off(client)
-    watch.look()
+    watch.check()
     assert is_cut_off(client)
 
 
 def test_who_sends_a_byte_now_and_then_is_cut_off_too(server: Server) -> None:
     client, served = server.connected(b"POST / HTTP/1.1")
     watch = ConnectionWatch(0.0)
-    watch.look()
+    watch.check()
     client.sendall(b"\r")
     assert served.recv(1)
-    watch.look()
+    watch.check()
     assert is_cut_off(client)
 
 
@@ -79,7 +79,7 @@ def test_who_is_being_answered_is_not(server: Server) -> None:
     client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
     watch = ConnectionWatch(0.0)
     for _ in range(5):
-        watch.look()
+        watch.check()
         server.answer(client, served, b"event: job\n\n")
     assert not is_cut_off(client)
 
@@ -87,13 +87,13 @@ def test_who_is_being_answered_is_not(server: Server) -> None:
 def test_who_has_sent_the_next_request_is_not(server: Server) -> None:
     client, served = server.connected(b"GET / HTTP/1.1\r\n\r\n")
     watch = ConnectionWatch(0.0)
-    watch.look()
+    watch.check()
     server.answer(client, served, b"HTTP/1.1 204 No Content\r\n\r\n")
     client.sendall(b"GET / HTTP/1.1\r\n\r\n")
     assert served.recv(100)
-    watch.look()
+    watch.check()
     assert not is_cut_off(client)
-    watch.look()
+    watch.check()
     assert is_cut_off(client)
 
 
@@ -104,7 +104,7 @@ def test_who_has_its_answer_is_not_nor_is_the_server_itself(server: Server) -> N
     server.answer(client, served, b"HTTP/1.1 204 No Content\r\n\r\n")
     watch = ConnectionWatch(0.0)
     for _ in range(3):
-        watch.look()
+        watch.check()
     assert not is_cut_off(client)
     server.connected(b"x")
 
@@ -114,19 +114,19 @@ def test_of_connections_that_have_ended_nothing_is_kept(server: Server) -> None:
     # This process may have other connections, of servers of other tests.
     inode = os.fstat(served.fileno()).st_ino
     watch = ConnectionWatch(60.0)
-    watch.look()
-    assert inode in watch._debts
+    watch.check()
+    assert inode in watch._pending
     client.close()
     served.close()
-    watch.look()
-    assert inode not in watch._debts
+    watch.check()
+    assert inode not in watch._pending
 
 
 def test_who_waits_no_longer_than_requests_last_is_not(server: Server) -> None:
     client, _ = server.connected(b"GET / HTTP/1.1\r\n\r\n")
     watch = ConnectionWatch(60.0)
     for _ in range(3):
-        watch.look()
+        watch.check()
     assert not is_cut_off(client)
 
 
@@ -135,7 +135,7 @@ def test_connections_of_ours_to_others_are_left_alone(server: Server) -> None:
     watch = ConnectionWatch(0.0)
     for _ in range(2):
         served.sendall(b"y")
-        watch.look()
+        watch.check()
     assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
     assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
 
@@ -146,5 +146,5 @@ def test_looking_leaves_no_file_open(server: Server, tmp_path: Path) -> None:
     with (tmp_path / "file").open("w"):
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(3):
-            watch.look()
+            watch.check()
         assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -11,7 +11,7 @@ import pytest
 
 from api.monitoring import service_status
 from api.resources.status import duration
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 from worker.catalog.operations import Role
 from worker.store.metrics import totals
 
@@ -29,10 +29,10 @@ def failed(client, worker) -> str:
     return job.rpartition("/")[2]
 
 
-def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redis_client):
+def test_it_shows_queues_listings_workers_and_filers(front_end, client, worker, redis_client):
     worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
     accepted(client.post("/v4/filer/volumes/waits"))
-    front.services.scripts.worker_heartbeat("quick1@host", {"filer.write": 8})
+    front_end.services.scripts.worker_heartbeat("quick1@host", {"filer.write": 8})
     redis_client.set("sapi:health:filer", '{"status": "unavailable", "detail": "No answer."}')
     page = client.get("/console/")
     assert page.status_code == 200
@@ -47,9 +47,9 @@ def test_it_shows_queues_listings_workers_and_filers(front, client, worker, redi
     assert "No worker serves other.list" in text
 
 
-def test_all_is_well_is_said_when_it_is(front, client, redis_client):
+def test_all_is_well_is_said_when_it_is(front_end, client, redis_client):
     queues = [f"{name}.{queue_class}" for name in ("filer", "other") for queue_class in ("write", "read", "list")]
-    front.services.scripts.worker_heartbeat("one@host", dict.fromkeys(queues, 8))
+    front_end.services.scripts.worker_heartbeat("one@host", dict.fromkeys(queues, 8))
     redis_client.set("sapi:breaker:filer:one@host", "closed")
     text = _text(client.get("/console/"))
     assert "All is well" in text
@@ -58,17 +58,17 @@ def test_all_is_well_is_said_when_it_is(front, client, redis_client):
     assert "Some workers could not reach filer lately" in _text(client.get("/console/"))
 
 
-def test_a_long_wait_is_said(front, client, redis_client):
+def test_a_long_wait_is_said(front_end, client, redis_client):
     job = accepted(client.post("/v4/filer/volumes/waits")).rpartition("/")[2]
-    front.services.scripts.worker_heartbeat("one@host", {"filer.write": 8})
+    front_end.services.scripts.worker_heartbeat("one@host", {"filer.write": 8})
     created = int(redis_client.hget(f"sapi:job:{job}", "created"))
     redis_client.hset(f"sapi:job:{job}", "created", created - 3_600_000)
     assert re.search(r"A job has waited in filer\.write for 1 h\b", _text(client.get("/console/")))
 
 
-def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(front, client, failed):
+def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(front_end, client, failed):
     # Its requester may, with whatever role they have by now.
-    assert f"/console/jobs/{failed}" in front.client(Role.USER).get("/console/").text.partition('id="failures"')[2]
+    assert f"/console/jobs/{failed}" in front_end.client(Role.USER).get("/console/").text.partition('id="failures"')[2]
     page = client.get("/console/")
     assert f"/console/jobs/{failed}" in page.text
     text = _text(page)
@@ -77,9 +77,9 @@ def test_a_failure_is_shown_whole_to_whoever_may_see_the_job(front, client, fail
     assert re.search(r"\bann\b.*Recent failures.*\bann\b", text)
 
 
-def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, redis_client):
+def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front_end, failed, redis_client):
     redis_client.hset(f"sapi:job:{failed}", mapping={"requester": "somebody-else", "requester_key": "x"})
-    page = front.client(Role.USER).get("/console/")
+    page = front_end.client(Role.USER).get("/console/")
     failures = page.text.partition('id="failures"')[2]
     assert "backend-error" in failures
     assert "Create volume" in failures
@@ -88,44 +88,44 @@ def test_of_others_jobs_it_tells_only_the_kind_and_the_reason(front, failed, red
 
 
 def test_strangers_see_no_names_of_machines_receivers_and_objects(redis_url, redis_client):
-    front = Front(redis_url, user_groups=())
-    read = accepted(front.client().get("/v4/filer/volumes/secret1", headers={"Prefer": "respond-async"}))
-    front.worker().fail(read, "backend-error")
+    front_end = FrontEnd(redis_url, user_groups=())
+    read = accepted(front_end.client().get("/v4/filer/volumes/secret1", headers={"Prefer": "respond-async"}))
+    front_end.worker().fail(read, "backend-error")
     for node in ("quick1@host", "ending1@host"):
-        front.services.scripts.worker_heartbeat(node, {"filer.write": 8})
+        front_end.services.scripts.worker_heartbeat(node, {"filer.write": 8})
     redis_client.zadd("sapi:draining", {"ending1@host": 2**52})
     redis_client.sadd("sapi:webhook_targets", "receiver1")
-    for caller, is_named in ((front.stranger(), False), (front.client(Role.USER), True)):
+    for caller, is_named in ((front_end.stranger(), False), (front_end.client(Role.USER), True)):
         text = _text(caller.get("/console/"))
         assert "backend-error" in text
         named = [name in text for name in ("secret1", "quick1@host", "ending1@host", "receiver1")]
         assert named == [is_named] * 4
 
 
-def test_a_receiver_that_has_failed_just_now_is_one_that_fails(front, redis_client):
+def test_a_receiver_that_has_failed_just_now_is_one_that_fails(front_end, redis_client):
     redis_client.sadd("sapi:webhook_targets", "receiver1")
     redis_client.hset("sapi:webhook_state:receiver1", "failing_since", int(redis_client.time()[0]) * 1000 + 999)
-    (receiver,) = service_status.webhooks(front.services)
+    (receiver,) = service_status.webhooks(front_end.services)
     assert 0 < receiver.failing_s < 60
-    assert "cannot be reached" not in _text(front.client().get("/console/"))
+    assert "cannot be reached" not in _text(front_end.client().get("/console/"))
     redis_client.hset("sapi:webhook_state:receiver1", "failing_since", (int(redis_client.time()[0]) - 630) * 1000)
-    text = _text(front.client().get("/console/"))
+    text = _text(front_end.client().get("/console/"))
     assert re.search(r"receiver1 \d+ has failed for 1[01] min", text)
     assert re.search(r"\b1 receiver of webhooks cannot be reached, for 1[01] min", text)
     redis_client.sadd("sapi:webhook_targets", "receiver2")
     redis_client.hset("sapi:webhook_state:receiver2", "failing_since", (int(redis_client.time()[0]) - 7265) * 1000)
-    text = _text(front.client().get("/console/"))
+    text = _text(front_end.client().get("/console/"))
     assert "2 receivers of webhooks cannot be reached, the longest for 2 h 1 min." in text
 
 
-def test_one_must_be_a_user_where_users_are_configured(front):
-    stranger = front.stranger().get("/console/")
+def test_one_must_be_a_user_where_users_are_configured(front_end):
+    stranger = front_end.stranger().get("/console/")
     assert stranger.status_code == 401
     assert "WWW-Authenticate" in stranger.headers
     assert 'href="/login?next=%2Fconsole%2F"' in stranger.text
     assert "filer" not in stranger.text
-    assert front.client(Role.ADMIN).get("/console/").status_code == 403
-    assert front.client(Role.USER).get("/console/").status_code == 200
+    assert front_end.client(Role.ADMIN).get("/console/").status_code == 403
+    assert front_end.client(Role.USER).get("/console/").status_code == 200
 
 
 def test_what_comes_from_outside_is_text(client, redis_client):
@@ -147,31 +147,31 @@ def test_it_runs_our_script_only_and_loads_nothing_from_elsewhere(client, failed
 
 
 def test_without_redis_it_says_so():
-    page = Front("redis://127.0.0.1:1/0").client().get("/console/")
+    page = FrontEnd("redis://127.0.0.1:1/0").client().get("/console/")
     assert page.status_code == 503
     assert page.headers["Retry-After"]
     assert "Redis is unavailable" in _text(page)
 
 
-def test_the_latest_failures_are_shown_first_and_not_too_many(front, client, worker, failed):
+def test_the_latest_failures_are_shown_first_and_not_too_many(front_end, client, worker, failed):
     later = accepted(client.post("/v4/filer/volumes/later"))
     worker.fail(later, "backend-error")
-    shown = [[status.job.id for status in service_status.recent_failures(front.services, most)] for most in (1, 2)]
+    shown = [[status.job.id for status in service_status.recent_failures(front_end.services, most)] for most in (1, 2)]
     assert shown == [[later.rpartition("/")[2]], [later.rpartition("/")[2], failed]]
 
 
-def test_the_last_hundred_failures_are_remembered(front, client, worker, redis_client):
+def test_the_last_hundred_failures_are_remembered(front_end, client, worker, redis_client):
     redis_client.rpush("sapi:failures", *range(100))
     worker.fail(accepted(client.delete("/v4/filer/volumes/here")), "worker-lost")
     assert redis_client.llen("sapi:failures") == 100
     assert "worker-lost" in client.get("/console/").text
 
 
-def test_the_intervals_of_the_last_day_come_one_after_the_other(front, redis_client):
+def test_the_intervals_of_the_last_day_come_one_after_the_other(front_end, redis_client):
     none = totals({})
     for at, count in ((1000, 0), (1300, 7), (1600, 0)):
         redis_client.lpush("sapi:metrics_history", json.dumps({"at": at, **dict.fromkeys(none, count)}))
-    intervals = service_status.history(front.services)
+    intervals = service_status.history(front_end.services)
     assert [(each["from"], each["at"]) for each in intervals[:2]] == [(1000, 1300), (1300, 1600)]
     assert intervals[2]["from"] == 1600
     # Counters that were lost began anew.
@@ -180,9 +180,9 @@ def test_the_intervals_of_the_last_day_come_one_after_the_other(front, redis_cli
     assert intervals[2]["at"] == pytest.approx(time.time(), abs=60)
 
 
-def test_a_worker_that_has_shut_down_does_so_no_longer(front, redis_client):
+def test_a_worker_that_has_shut_down_does_so_no_longer(front_end, redis_client):
     redis_client.zadd("sapi:draining", {"one@host": 1, "two@host": time.time() * 1000})
-    assert service_status.draining(front.services) == ["two@host"]
+    assert service_status.draining(front_end.services) == ["two@host"]
 
 
 def test_what_users_asked_in_vain_is_no_failure_of_the_service(client, worker):

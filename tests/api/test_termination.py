@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 from worker.jobs.notifications import Subscription
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ def test_a_server_that_lost_the_first_signal_gets_another():
 
 
 def test_a_request_that_waits_for_a_job_is_answered_at_once(redis_url: str, redis_client: Redis, monkeypatch):
-    front, waits = Front(redis_url), []
+    front_end, waits = FrontEnd(redis_url), []
 
     def stop(self: Subscription, _seconds: float) -> bool:
         self._notified.clear()
-        front.services.stop()
+        front_end.services.stop()
         waits.append(self._notified.is_set())
         return True
 
     monkeypatch.setattr(Subscription, "wait", stop)
-    client = front.client()
+    client = front_end.client()
     job = accepted(client.post("/v4/filer/volumes/db01", json={}))
     answer = client.get(job, headers={"Prefer": "wait=1"})
     assert (answer.status_code, '"state":"queued"' in answer.text) == (200, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.front import accepted, pointers, problem
+from tests.api.front_end import accepted, pointers, problem
 
 
 def job(client, response):
@@ -17,23 +17,23 @@ def test_without_a_source_it_creates(client):
     assert made["request"] == {"volume": "db01", "size_total": 10}
 
 
-def test_an_address_that_is_a_path_is_where_it_is_mounted(client, front):
+def test_an_address_that_is_a_path_is_where_it_is_mounted(client, front_end):
     made = job(client, client.post("/v4/filer/volumes/node:/vol/db01", json={"name": "db01"}))
-    assert front.services.jobs.get(made["id"]).job.arguments == {"volume": "db01", "junction_path": "/vol/db01"}
+    assert front_end.services.jobs.get(made["id"]).job.arguments == {"volume": "db01", "junction_path": "/vol/db01"}
 
 
-def test_with_a_snapshot_it_rolls_back(client, front):
+def test_with_a_snapshot_it_rolls_back(client, front_end):
     made = job(client, client.post("/v4/filer/volumes/node:/vol/db01", json={"from_snapshot": "s1"}))
     accepted(client.post("/v4/filer/volumes/db01", json={"from_snapshot": "s1", "name": "db01"}))
     assert made["operation"] == "roll_back_volume"
-    assert front.services.jobs.get(made["id"]).job.arguments == {"volume": "node:/vol/db01", "from_snapshot": "s1"}
+    assert front_end.services.jobs.get(made["id"]).job.arguments == {"volume": "node:/vol/db01", "from_snapshot": "s1"}
 
 
-def test_with_a_volume_too_it_clones(client, front):
+def test_with_a_volume_too_it_clones(client, front_end):
     body = {"from_snapshot": "s1", "from_volume": "node:/vol/old", "junction_path": "/vol/new", "size_total": 10**9}
     made = job(client, client.post("/v4/filer/volumes/new", json=body | {"name": "new"}))
     assert made["operation"] == "clone_volume"
-    assert front.services.jobs.get(made["id"]).job.arguments == body | {"volume": "new"}
+    assert front_end.services.jobs.get(made["id"]).job.arguments == body | {"volume": "new"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import redis
 
 from api.jobs import submit
 from api.services import LAST_LOOK_S
-from tests.api.front import Front, accepted, problem
+from tests.api.front_end import FrontEnd, accepted, problem
 from worker.execution import claims
 from worker.jobs.replies import ReplyQueue
 
@@ -57,10 +57,10 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[str]:
 
 
 @pytest.fixture
-def asking(front: Front, begun: queue.Queue[str]) -> Callable[..., Asking]:
+def asking(front_end: FrontEnd, begun: queue.Queue[str]) -> Callable[..., Asking]:
     def ask(method: str, url: str, wait_s: int = 20, **more: Any) -> Asking:
         headers = {"Prefer": f"wait={wait_s}"}
-        return Asking(begun, lambda: front.client().open(url, method=method, headers=headers, **more))
+        return Asking(begun, lambda: front_end.client().open(url, method=method, headers=headers, **more))
 
     return ask
 
@@ -155,14 +155,14 @@ def test_whatever_redis_says_meanwhile_the_job_is_told(client, monkeypatch, erro
     assert [answer.headers.get("Idempotency-Replayed") for answer in (first, again)] == [None, "true"]
 
 
-def test_a_wait_that_is_over_ends_though_redis_does_not_answer(front, client, worker, monkeypatch):
+def test_a_wait_that_is_over_ends_though_redis_does_not_answer(front_end, client, worker, monkeypatch):
     batch = {"requests": [{"method": "DELETE", "path": URL}]}
     requests = [("GET", "/v4/filer/volumes", None), ("DELETE", URL, None), ("POST", "/v4/batches", batch)]
     headers = {"Prefer": "wait=20", "Idempotency-Key": "k"}
     path = accepted(client.delete(URL, headers={"Idempotency-Key": "k"}))
     silent = Mock(side_effect=redis.TimeoutError("slow"))
     monkeypatch.setattr("api.jobs.long_polling._left_s", lambda *_: 0.01)
-    monkeypatch.setattr(front.services.hasty_scripts, "get_job", silent)
+    monkeypatch.setattr(front_end.services.short_timeout_scripts, "get_job", silent)
     answers = [
         client.open(url, method=method, json=body, headers=headers if url == URL else {"Prefer": "wait=20"})
         for method, url, body in requests
@@ -173,18 +173,18 @@ def test_a_wait_that_is_over_ends_though_redis_does_not_answer(front, client, wo
     assert silent.call_count == 4
     # Otherwise that look tells the end that came with it.
     monkeypatch.undo()
-    assert front.services.jobs.get_quickly(path.rpartition("/")[2]).job.state == "queued"
+    assert front_end.services.jobs.get_quickly(path.rpartition("/")[2]).job.state == "queued"
 
 
-def test_no_request_lasts_a_second_longer_than_its_wait(front):
-    pool = front.services.hasty_scripts._client.connection_pool
+def test_no_request_lasts_a_second_longer_than_its_wait(front_end):
+    pool = front_end.services.short_timeout_scripts._client.connection_pool
     assert pool.connection_kwargs["socket_timeout"] == LAST_LOOK_S < 1
 
 
 def test_when_too_many_wait_the_job_is_answered_at_once(redis_url, redis_client):
-    front = Front(redis_url, max_waiting=1)
-    with front.services.events.watch("another"):
-        response = front.client().post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"})
+    front_end = FrontEnd(redis_url, max_waiting=1)
+    with front_end.services.events.watch("another"):
+        response = front_end.client().post(URL, json={"size_total": 10**9}, headers={"Prefer": "wait=20"})
     accepted(response)
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 from tests.api.growing_inputs import INPUTS, UNLIMITED, Call
 
 #: Quadratic code would take a hundred times as long.
@@ -28,7 +28,7 @@ def main() -> int:
         server = redis.start()
         try:
             redis.await_ready(20)
-            client = Front(redis.url, settings={"log_level": "ERROR"}, **UNLIMITED).client()
+            client = FrontEnd(redis.url, settings={"log_level": "ERROR"}, **UNLIMITED).client()
             ratios = {
                 what: _ratio(make(client, 5 * size), make(client, 50 * size)) for what, (size, make) in INPUTS.items()
             }

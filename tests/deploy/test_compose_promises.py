@@ -203,6 +203,6 @@ def test_the_proxy_is_believed_by_private_networks_only_and_learns_soon_who_is_t
     overlay = yaml.safe_load((ROOT / "deploy/compose/proxy.yml").read_text("utf-8").replace("!reset ", ""))
     networks = default_of(overlay["services"]["api"]["environment"]["SAPI_TRUSTED_NETWORKS"]).split(",")
     assert [network for network in networks if not ip_network(network).is_private] == []
-    # Front ends come and go with each upgrade.
+    # FrontEnd ends come and go with each upgrade.
     (seconds,) = re.findall(r" valid=(\d+)s", (ROOT / "deploy/proxy/compose-servers.conf").read_text("utf-8"))
     assert int(seconds) <= 5

@@ -1,4 +1,4 @@
-"""A workbench for each test, and a storage system prepared once."""
+"""A harness for each test, and a storage system prepared once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from tests.lifetimes import OF_FILERS_S, wrong_lifetimes
-from tests.worker.bench import Bench, prepare
+from tests.worker.harness import Harness, prepare
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +19,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(redis_client: Redis, tmp_path: Path, prepared: Path) -> Iterator[Bench]:
+def harness(redis_client: Redis, tmp_path: Path, prepared: Path) -> Iterator[Harness]:
     began_s = time.monotonic()
-    made = Bench(redis_client, tmp_path / "state", prepared)
+    made = Harness(redis_client, tmp_path / "state", prepared)
     yield made
     assert wrong_lifetimes(redis_client, began_s, OF_FILERS_S) == {}
     made.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.bench import PREFIX, Bench, CountedBackend, CountedScripts, Node
+from tests.worker.harness import PREFIX, CountedBackend, CountedScripts, Harness, Node
 from worker.jobs.batches import Batches
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
@@ -20,12 +20,12 @@ from worker.store.results import ClaimResult, SubmitOutcome
 
 
 @pytest.fixture
-def node(bench: Bench) -> Node:
-    return bench.node()
+def node(harness: Harness) -> Node:
+    return harness.node()
 
 
-def _creations(bench: Bench, count: int) -> list[NewJob]:
-    return [bench.new("create_volume", volume=f"v{number}") for number in range(count)]
+def _creations(harness: Harness, count: int) -> list[NewJob]:
+    return [harness.new("create_volume", volume=f"v{number}") for number in range(count)]
 
 
 class Crash(BaseException):
@@ -47,186 +47,186 @@ class Points:
             raise Crash(name)
 
 
-def _front_end(bench: Bench, points: Callable[[str], None]) -> Batches:
+def _front_end(harness: Harness, points: Callable[[str], None]) -> Batches:
     """A front end that may crash between its steps."""
-    scripts: Any = CountedScripts(bench.scripts, points)
-    publisher: Any = bench.publisher
-    return Batches(bench.client, scripts, bench.jobs, bench.jobs.ids, publisher, bench.settings)
+    scripts: Any = CountedScripts(harness.scripts, points)
+    publisher: Any = harness.publisher
+    return Batches(harness.client, scripts, harness.jobs, harness.jobs.ids, publisher, harness.settings)
 
 
-def _worker(bench: Bench, points: Callable[[str], None]) -> Node:
+def _worker(harness: Harness, points: Callable[[str], None]) -> Node:
     """A worker that may crash between its steps."""
-    backend: Any = CountedBackend(bench.backend, points)
-    return bench.node(backend, CountedScripts(bench.scripts, points))
+    backend: Any = CountedBackend(harness.backend, points)
+    return harness.node(backend, CountedScripts(harness.scripts, points))
 
 
-def test_a_worker_discards_nothing_of_a_batch_that_a_front_end_prepares(bench: Bench):
+def test_a_worker_discards_nothing_of_a_batch_that_a_front_end_prepares(harness: Harness):
     preparing = f"{PREFIX}batches_preparing"
     seen: list[int] = []
 
     def look(_point: str) -> None:
         """The maintenance loop looks, five seconds after the last step."""
-        under_way: Any = bench.client.zrange(preparing, 0, -1)
+        under_way: Any = harness.client.zrange(preparing, 0, -1)
         for batch_id in under_way:
-            bench.client.zadd(preparing, {batch_id: (bench.client.time()[0] - 5) * 1000})
-        seen.append(bench.client.zcard(preparing))
-        bench.batches.discard_abandoned()
+            harness.client.zadd(preparing, {batch_id: (harness.client.time()[0] - 5) * 1000})
+        seen.append(harness.client.zcard(preparing))
+        harness.batches.discard_abandoned()
 
-    outcome, batch_id, _ = _front_end(bench, look).accept(bench.new_batch(_creations(bench, 120)))
+    outcome, batch_id, _ = _front_end(harness, look).accept(harness.new_batch(_creations(harness, 120)))
     assert outcome is SubmitOutcome.NEW
-    assert len(bench.members(batch_id)) == 120
+    assert len(harness.members(batch_id)) == 120
     assert max(seen) == 1
 
 
-def _tidy(bench: Bench) -> None:
+def _tidy(harness: Harness) -> None:
     """Time passes, and a worker looks after batches that were left."""
-    preparing: Any = bench.client.zrange(f"{PREFIX}batches_preparing", 0, -1)
+    preparing: Any = harness.client.zrange(f"{PREFIX}batches_preparing", 0, -1)
     for batch_id in preparing:
-        bench.client.zadd(f"{PREFIX}batches_preparing", {batch_id: 1})
-    bench.batches.discard_abandoned()
-    bench.batches.advance_all()
+        harness.client.zadd(f"{PREFIX}batches_preparing", {batch_id: 1})
+    harness.batches.discard_abandoned()
+    harness.batches.advance_all()
 
 
-def _left_of(bench: Bench) -> set[str]:
-    keys: Any = bench.client.keys(f"{PREFIX}*")
+def _left_of(harness: Harness) -> set[str]:
+    keys: Any = harness.client.keys(f"{PREFIX}*")
     kept = ("seq", "metrics", "idem:", "event_", "oom_probe", "index_last_end")
     return {key.decode() for key in keys if not key.decode().removeprefix(PREFIX).startswith(kept)}
 
 
-def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(bench: Bench, node: Node):
+def test_a_front_end_that_crashes_while_it_accepts_leaves_all_or_nothing(harness: Harness, node: Node):
     points = Points()
-    members = _creations(bench, 120)
-    _front_end(bench, points).accept(bench.new_batch(members))
+    members = _creations(harness, 120)
+    _front_end(harness, points).accept(harness.new_batch(members))
     assert [name for name in points.passed if name.startswith("before")] == [
         "before prepare_members", "before prepare_members", "before prepare_members", "before commit_batch",
     ]  # fmt: skip
     for crash_at, name in enumerate(points.passed):
-        bench.client.flushdb()
+        harness.client.flushdb()
         with pytest.raises(Crash):
-            _front_end(bench, Points(crash_at)).accept(bench.new_batch(members, key="k"))
-        accepted, _ = bench.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 10)
-        statuses, _ = bench.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
+            _front_end(harness, Points(crash_at)).accept(harness.new_batch(members, key="k"))
+        accepted, _ = harness.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 10)
+        statuses, _ = harness.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
         assert (len(accepted), len(statuses)) == ((1, 120) if name == "after commit_batch" else (0, 0)), name
-        _tidy(bench)
+        _tidy(harness)
         if not accepted:
-            assert not _left_of(bench), name
-        again = bench.accept_batch(*members, key="k")
+            assert not _left_of(harness), name
+        again = harness.accept_batch(*members, key="k")
         assert not accepted or again == accepted[0].job.id
-        statuses, _ = bench.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
+        statuses, _ = harness.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 1000)
         assert len(statuses) == 120, name
 
 
-def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(bench: Bench, node: Node):
-    by_path = bench.new("update_volume", volume="node:/path", percentage_snapshot_reserve=1)
-    members = [by_path, *[bench.new("create_snapshot", volume="vol", name=f"s{number}") for number in range(60)]]
+def test_what_is_prepared_holds_others_back_only_until_it_is_taken_back(harness: Harness, node: Node):
+    by_path = harness.new("update_volume", volume="node:/path", percentage_snapshot_reserve=1)
+    members = [by_path, *[harness.new("create_snapshot", volume="vol", name=f"s{number}") for number in range(60)]]
     with pytest.raises(Crash):
-        _front_end(bench, Points(1)).accept(bench.new_batch(members))
+        _front_end(harness, Points(1)).accept(harness.new_batch(members))
     # One is behind the snapshots, the other behind the path, which may lead to its volume.
-    later = [bench.accept("create_snapshot", volume=volume, name="later") for volume in ("vol", "out")]
+    later = [harness.accept("create_snapshot", volume=volume, name="later") for volume in ("vol", "out")]
     assert [node.claims.claim(job_id) for job_id in later] == [ClaimResult.BLOCKED] * 2
-    bench.publisher.take()
-    _tidy(bench)
-    assert set(later) <= {message.job_id for message in bench.publisher.take()}
+    harness.publisher.take()
+    _tidy(harness)
+    assert set(later) <= {message.job_id for message in harness.publisher.take()}
     for job_id in later:
         node.carry_out(job_id)
-    assert bench.job(later[0]).state is State.SUCCEEDED
+    assert harness.job(later[0]).state is State.SUCCEEDED
 
 
-def test_a_job_accepted_while_a_batch_is_prepared_is_none_of_its_members(bench: Bench):
+def test_a_job_accepted_while_a_batch_is_prepared_is_none_of_its_members(harness: Harness):
     others: list[str] = []
 
     def meanwhile(name: str) -> None:
         if name == "after prepare_members":
-            others.append(bench.jobs.accept(replace(bench.new("create_snapshot"), volume="vol"))[1])
+            others.append(harness.jobs.accept(replace(harness.new("create_snapshot"), volume="vol"))[1])
 
-    members = [replace(new, volume="vol") for new in _creations(bench, 60)]
-    _, batch_id, _ = _front_end(bench, meanwhile).accept(bench.new_batch(members))
-    member_ids = [job.id for job in bench.members(batch_id)]
+    members = [replace(new, volume="vol") for new in _creations(harness, 60)]
+    _, batch_id, _ = _front_end(harness, meanwhile).accept(harness.new_batch(members))
+    member_ids = [job.id for job in harness.members(batch_id)]
     assert len(others) == 2
-    assert bench.job(member_ids[0]).seq < bench.job(others[0]).seq < bench.job(member_ids[-1]).seq
+    assert harness.job(member_ids[0]).seq < harness.job(others[0]).seq < harness.job(member_ids[-1]).seq
     for volume in ("", "vol"):
-        statuses, _ = bench.jobs.find(JobFilter(batch=batch_id, volume=volume), JobScope("ann"), 100)
+        statuses, _ = harness.jobs.find(JobFilter(batch=batch_id, volume=volume), JobScope("ann"), 100)
         assert [status.job.id for status in statuses] == member_ids[::-1]
 
 
-def test_a_batch_that_was_accepted_meanwhile_is_not_discarded(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, 3))
-    bench.client.zadd(f"{PREFIX}batches_preparing", {batch_id: 1})
-    bench.batches.discard_abandoned()
-    assert len(bench.members(batch_id)) == 3
-    assert not bench.client.exists(f"{PREFIX}batches_preparing")
+def test_a_batch_that_was_accepted_meanwhile_is_not_discarded(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, 3))
+    harness.client.zadd(f"{PREFIX}batches_preparing", {batch_id: 1})
+    harness.batches.discard_abandoned()
+    assert len(harness.members(batch_id)) == 3
+    assert not harness.client.exists(f"{PREFIX}batches_preparing")
 
 
-def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(bench: Bench):
+def test_a_batch_that_took_too_long_to_prepare_is_not_accepted(harness: Harness):
     def tidy(name: str) -> None:
         if name == "before commit_batch":
-            _tidy(bench)
+            _tidy(harness)
 
-    outcome, _, _ = _front_end(bench, tidy).accept(bench.new_batch(_creations(bench, 3)))
+    outcome, _, _ = _front_end(harness, tidy).accept(harness.new_batch(_creations(harness, 3)))
     assert outcome is SubmitOutcome.CHANGED
-    assert not _left_of(bench)
+    assert not _left_of(harness)
 
 
 def test_a_crash_anywhere_in_the_life_of_a_batch_loses_and_doubles_nothing(
     redis_client: Any, tmp_path: Path, prepared: Path
 ):
-    def live(bench: Bench, points: Points) -> str:
-        members = [*_creations(bench, 2), bench.new("create_volume", volume="vol"), bench.new("delete_snapshot")]
-        batch_id = bench.accept_batch(*members, parallel=2)
+    def live(harness: Harness, points: Points) -> str:
+        members = [*_creations(harness, 2), harness.new("create_volume", volume="vol"), harness.new("delete_snapshot")]
+        batch_id = harness.accept_batch(*members, parallel=2)
         with suppress(Crash):
-            _worker(bench, points).consume()
-            _worker(bench, points).consume()
-        bench.publisher.take()
+            _worker(harness, points).consume()
+            _worker(harness, points).consume()
+        harness.publisher.take()
         return batch_id
 
     points = Points()
-    bench = Bench(redis_client, tmp_path / "0", prepared)
-    live(bench, points)
+    harness = Harness(redis_client, tmp_path / "0", prepared)
+    live(harness, points)
     assert len(points.passed) > 30
     for crash_at, name in enumerate(points.passed):
-        bench.close()
+        harness.close()
         redis_client.flushdb()
-        bench = Bench(redis_client, tmp_path / str(crash_at + 1), prepared)
-        batch_id = live(bench, Points(crash_at))
-        bench.recover(bench.node(), batch_id, turns=30)
-        assert bench.job(batch_id).done, name
-        for job in bench.members(batch_id):
-            made = bench.effects().get(job.id, False)
+        harness = Harness(redis_client, tmp_path / str(crash_at + 1), prepared)
+        batch_id = live(harness, Points(crash_at))
+        harness.recover(harness.node(), batch_id, turns=30)
+        assert harness.job(batch_id).done, name
+        for job in harness.members(batch_id):
+            made = harness.effects().get(job.id, False)
             assert made == (job.state is State.SUCCEEDED), (name, job)
-        assert not bench.leftovers(), name
-    bench.close()
+        assert not harness.leftovers(), name
+    harness.close()
 
 
 def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes(
     redis_client: Any, tmp_path: Path, prepared: Path
 ):
-    bench = Bench(redis_client, tmp_path / "many", prepared)
+    harness = Harness(redis_client, tmp_path / "many", prepared)
     submitted = 0
     for number in range(20):
         members = [
-            bench.new("create_snapshot", volume=f"v{(number + place) % 7}", name=f"b{number}-{place}")
-            if number else bench.new("create_volume", volume=f"v{place}")
+            harness.new("create_snapshot", volume=f"v{(number + place) % 7}", name=f"b{number}-{place}")
+            if number else harness.new("create_volume", volume=f"v{place}")
             for place in range(7)
         ]  # fmt: skip
         with suppress(Crash):
             points = Points(chance=0.1 if number else 0.0, seed=number)
-            _front_end(bench, points).accept(bench.new_batch(members, parallel=1 + number % 4))
+            _front_end(harness, points).accept(harness.new_batch(members, parallel=1 + number % 4))
         submitted += 1
-    _tidy(bench)
-    statuses, _ = bench.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 100)
+    _tidy(harness)
+    statuses, _ = harness.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 100)
     batches = [status.job.id for status in statuses]
     assert 5 < len(batches) <= submitted
-    assert all(len(bench.members(batch_id)) == 7 for batch_id in batches)
+    assert all(len(harness.members(batch_id)) == 7 for batch_id in batches)
     for turn in range(400):
-        if all(bench.job(batch_id).done for batch_id in batches):
+        if all(harness.job(batch_id).done for batch_id in batches):
             break
         with suppress(Crash):
-            _worker(bench, Points(chance=0.02, seed=1000 + turn)).consume()
-        bench.let_time_pass()
-        bench.node().sweep()
-        _tidy(bench)
-    jobs = [job for batch_id in batches for job in bench.members(batch_id)]
-    effects = bench.effects()
+            _worker(harness, Points(chance=0.02, seed=1000 + turn)).consume()
+        harness.let_time_pass()
+        harness.node().sweep()
+        _tidy(harness)
+    jobs = [job for batch_id in batches for job in harness.members(batch_id)]
+    effects = harness.effects()
     for job in jobs:
         assert job.done
         assert effects.get(job.id, False) == (job.state is State.SUCCEEDED), job
@@ -235,5 +235,5 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
         started.sort(key=lambda job: job.seq)
         assert len(started) > 2
         assert [job.finished_ms for job in started] == sorted(job.finished_ms or 0 for job in started)
-    assert not bench.leftovers()
-    bench.close()
+    assert not harness.leftovers()
+    harness.close()

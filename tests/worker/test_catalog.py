@@ -13,7 +13,7 @@ from storage_backends.base import StorageBackend
 from storage_backends.registry import DRIVERS
 from tests.storage_backends.conformance.settling import CHANGES
 from tests.storage_backends.netapp.changes import CHANGES as NETAPP_CHANGES
-from tests.worker.bench import CALLS
+from tests.worker.harness import CALLS
 from worker.catalog.operations import OPERATIONS, Effect, Operation, Role
 from worker.catalog.ordering_keys import ordering_keys
 from worker.catalog.success_status import success_status

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.worker.bench import CALLS, Bench, CountedBackend, CountedScripts, Node
+from tests.worker.harness import CALLS, CountedBackend, CountedScripts, Harness, Node
 from worker.execution.lease import Lease
 from worker.jobs.record import State
 
@@ -44,10 +44,10 @@ class Lives:
         self._prepared = prepared
         self._count = 0
 
-    def begin(self) -> Bench:
+    def begin(self) -> Harness:
         self._count += 1
         self._client.flushdb()
-        return Bench(self._client, self._folder / str(self._count), self._prepared)
+        return Harness(self._client, self._folder / str(self._count), self._prepared)
 
 
 @pytest.fixture
@@ -55,27 +55,27 @@ def lives(redis_client: Redis, tmp_path: Path, prepared: Path) -> Lives:
     return Lives(redis_client, tmp_path, prepared)
 
 
-def _node(bench: Bench, points: Points) -> Node:
-    backend = CountedBackend(bench.backend, points)
-    return bench.node(backend, CountedScripts(bench.scripts, points))  # type: ignore[arg-type]
+def _node(harness: Harness, points: Points) -> Node:
+    backend = CountedBackend(harness.backend, points)
+    return harness.node(backend, CountedScripts(harness.scripts, points))  # type: ignore[arg-type]
 
 
-def _live(bench: Bench, points: Points, operation: str) -> str:
+def _live(harness: Harness, points: Points, operation: str) -> str:
     """Accept a job and carry it out on a worker that may crash on the way."""
-    job_id = bench.accept(operation)
-    node = _node(bench, points)
+    job_id = harness.accept(operation)
+    node = _node(harness, points)
     try:
         lease = node.claims.claim(job_id)
         assert isinstance(lease, Lease)
         node.executor.execute(lease)
     except Crash:
-        bench.publisher.take()
+        harness.publisher.take()
     return job_id
 
 
-def _is_honest(bench: Bench, job_id: str) -> bool:
-    job = bench.job(job_id)
-    made = bench.effects().get(job_id, False)
+def _is_honest(harness: Harness, job_id: str) -> bool:
+    job = harness.job(job_id)
+    made = harness.effects().get(job_id, False)
     if not job.operation.is_change:
         return job.state is State.SUCCEEDED
     if job.state is State.SUCCEEDED:
@@ -88,21 +88,21 @@ def test_a_crash_anywhere_loses_nothing_and_doubles_nothing(
 ):
     count = 0
     for operation in CALLS:
-        bench = lives.begin()
+        harness = lives.begin()
         points = Points()
-        job_id = _live(bench, points, operation)
-        assert bench.job(job_id).state is State.SUCCEEDED
+        job_id = _live(harness, points, operation)
+        assert harness.job(job_id).state is State.SUCCEEDED
         for crash_at, name in enumerate(points.passed):
-            bench.close()
-            bench = lives.begin()
-            job_id = _live(bench, Points(crash_at), operation)
-            bench.recover(bench.node(), job_id)
+            harness.close()
+            harness = lives.begin()
+            job_id = _live(harness, Points(crash_at), operation)
+            harness.recover(harness.node(), job_id)
             where = f"{operation}: crash {name}"
-            assert bench.job(job_id).done, where
-            assert _is_honest(bench, job_id), (where, bench.job(job_id))
-            assert not bench.leftovers(), where
+            assert harness.job(job_id).done, where
+            assert _is_honest(harness, job_id), (where, harness.job(job_id))
+            assert not harness.leftovers(), where
             count += 1
-        bench.close()
+        harness.close()
     record_property("crash points", count)
     sys.stdout.write(f"{count} crash points\n")
     assert count >= LEAST_POINTS
@@ -110,45 +110,45 @@ def test_a_crash_anywhere_loses_nothing_and_doubles_nothing(
 
 @pytest.mark.parametrize("first", ["after record_progress step", "after create_snapshot"])
 def test_the_one_who_settles_may_crash_too(lives: Lives, first: str):
-    def lose(points: Points) -> tuple[Bench, str]:
+    def lose(points: Points) -> tuple[Harness, str]:
         """A worker is lost at ``first``; another settles, and may crash on the way."""
-        bench = lives.begin()
+        harness = lives.begin()
         at = Points()
-        job_id = _live(bench, at, "create_snapshot")
-        bench.close()
-        bench = lives.begin()
-        job_id = _live(bench, Points(at.passed.index(first)), "create_snapshot")
-        bench.let_time_pass()
+        job_id = _live(harness, at, "create_snapshot")
+        harness.close()
+        harness = lives.begin()
+        job_id = _live(harness, Points(at.passed.index(first)), "create_snapshot")
+        harness.let_time_pass()
         with suppress(Crash):
-            _node(bench, points).sweep()
-        return bench, job_id
+            _node(harness, points).sweep()
+        return harness, job_id
 
     points = Points()
-    bench, _ = lose(points)
+    harness, _ = lose(points)
     assert len(points.passed) >= 8
     for crash_at, name in enumerate(points.passed):
-        bench.close()
-        bench, job_id = lose(Points(crash_at))
-        bench.recover(bench.node(), job_id)
-        assert bench.job(job_id).done, name
-        assert _is_honest(bench, job_id), (name, bench.job(job_id))
-        assert not bench.leftovers(), name
-    bench.close()
+        harness.close()
+        harness, job_id = lose(Points(crash_at))
+        harness.recover(harness.node(), job_id)
+        assert harness.job(job_id).done, name
+        assert _is_honest(harness, job_id), (name, harness.job(job_id))
+        assert not harness.leftovers(), name
+    harness.close()
 
 
 @pytest.mark.parametrize("word", ["before", "after"])
-def test_a_front_end_that_crashes_while_it_accepts_leaves_one_job_or_none(bench: Bench, word: str):
+def test_a_front_end_that_crashes_while_it_accepts_leaves_one_job_or_none(harness: Harness, word: str):
     def crash(name: str) -> None:
         if name == f"{word} submit_job":
             raise Crash(name)
 
-    bench.jobs._scripts = CountedScripts(bench.scripts, crash)  # type: ignore[assignment]
+    harness.jobs._scripts = CountedScripts(harness.scripts, crash)  # type: ignore[assignment]
     with pytest.raises(Crash):
-        bench.accept("create_volume", key="k")
-    assert not bench.publisher.take()
-    bench.jobs._scripts = bench.scripts
-    job_id = bench.accept("create_volume", key="k")
-    bench.publisher.take()
-    bench.recover(bench.node(), job_id)
-    assert bench.effects() == {job_id: True}
-    assert bench.job(job_id).state is State.SUCCEEDED
+        harness.accept("create_volume", key="k")
+    assert not harness.publisher.take()
+    harness.jobs._scripts = harness.scripts
+    job_id = harness.accept("create_volume", key="k")
+    harness.publisher.take()
+    harness.recover(harness.node(), job_id)
+    assert harness.effects() == {job_id: True}
+    assert harness.job(job_id).state is State.SUCCEEDED

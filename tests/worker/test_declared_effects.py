@@ -10,7 +10,7 @@ import pytest
 
 from storage_backends.errors import BackendUnavailable, NotFound
 from storage_backends.journal import InMemoryJournal
-from tests.worker.bench import CALLS, SUBSYSTEM, Bench
+from tests.worker.harness import CALLS, SUBSYSTEM, Harness
 from worker.catalog.operations import OPERATIONS
 from worker.catalog.ordering_keys import ordering_keys
 from worker.catalog.success_status import RETURNS_LOCATION, success_status
@@ -29,20 +29,20 @@ _MORE = {
 }
 
 
-def _fresh(bench: Bench, name: str, arguments: dict[str, Any]) -> Any:
+def _fresh(harness: Harness, name: str, arguments: dict[str, Any]) -> Any:
     """What the storage system says now; None where there is no such thing."""
     try:
-        return orjson.loads(orjson.dumps(OPERATIONS[name].run(bench.backend, arguments, InMemoryJournal())))
+        return orjson.loads(orjson.dumps(OPERATIONS[name].run(harness.backend, arguments, InMemoryJournal())))
     except NotFound:
         return None
 
 
-def _cached(bench: Bench, name: str, arguments: dict[str, Any]) -> Any:
+def _cached(harness: Harness, name: str, arguments: dict[str, Any]) -> Any:
     """What the cache says; None where it must be read again."""
     resource_type = OPERATIONS[name].reads
     assert resource_type is not None
     parent = resource_type.parent.cache_key(SUBSYSTEM, arguments) if resource_type.parent else ""
-    listings = Listings(bench.client, bench.scripts, bench.settings)
+    listings = Listings(harness.client, harness.scripts, harness.settings)
     state = listings.listing_state(resource_type, resource_type.cache_key(SUBSYSTEM, arguments), parent)
     listing = listings.load(state.listing_version) if state.usable and state.listing_version else None
     if listing is None:
@@ -51,38 +51,38 @@ def _cached(bench: Bench, name: str, arguments: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("change", _CHANGES)
-def test_after_each_change_everything_that_is_cached_is_true(bench: Bench, change: str):
-    node = bench.node()
-    bench.backend.create_snapshot("vol", "later", journal=InMemoryJournal())
-    bench.backend.create_policy("unused", rules=["h1"], journal=InMemoryJournal())
+def test_after_each_change_everything_that_is_cached_is_true(harness: Harness, change: str):
+    node = harness.node()
+    harness.backend.create_snapshot("vol", "later", journal=InMemoryJournal())
+    harness.backend.create_policy("unused", rules=["h1"], journal=InMemoryJournal())
     reads = [(name, CALLS[name]) for name in _READS]
     reads += [("get_policy", {"policy": "unused"}), ("get_snapshot", {"volume": "vol", "name": "later"})]
     for name, arguments in reads:
-        node.carry_out(bench.accept(name, **arguments))
-        assert _cached(bench, name, arguments) == _fresh(bench, name, arguments)
-    job_id = bench.accept(change, **_MORE.get(change, CALLS[change]))
+        node.carry_out(harness.accept(name, **arguments))
+        assert _cached(harness, name, arguments) == _fresh(harness, name, arguments)
+    job_id = harness.accept(change, **_MORE.get(change, CALLS[change]))
     node.carry_out(job_id)
-    assert bench.job(job_id).state is State.SUCCEEDED
+    assert harness.job(job_id).state is State.SUCCEEDED
     for name, arguments in reads:
-        cached = _cached(bench, name, arguments)
-        assert cached is None or cached == _fresh(bench, name, arguments), (name, arguments)
+        cached = _cached(harness, name, arguments)
+        assert cached is None or cached == _fresh(harness, name, arguments), (name, arguments)
 
 
-def test_a_snapshot_that_was_purged_is_in_no_listing(bench: Bench):
-    node = bench.node()
+def test_a_snapshot_that_was_purged_is_in_no_listing(harness: Harness):
+    node = harness.node()
     for read in ("list_snapshots", "get_snapshot"):
-        node.carry_out(bench.accept(read))
-    original = bench.backend.create_snapshot
+        node.carry_out(harness.accept(read))
+    original = harness.backend.create_snapshot
 
     def purging(volume: str, name: str, *, purge_old_if_needed: bool = False, journal: Any) -> Any:
         assert purge_old_if_needed
-        bench.backend.delete_snapshot(volume, "snap", journal=InMemoryJournal())
+        harness.backend.delete_snapshot(volume, "snap", journal=InMemoryJournal())
         return original(volume, name, journal=journal)
 
-    bench.backend.create_snapshot = purging  # type: ignore[method-assign]
-    node.carry_out(bench.accept("create_snapshot", volume="vol", name="new", purge_old_if_needed=True))
+    harness.backend.create_snapshot = purging  # type: ignore[method-assign]
+    node.carry_out(harness.accept("create_snapshot", volume="vol", name="new", purge_old_if_needed=True))
     for read in ("list_snapshots", "get_snapshot"):
-        assert _cached(bench, read, CALLS[read]) is None
+        assert _cached(harness, read, CALLS[read]) is None
 
 
 def _order(operation: str, **arguments: Any) -> dict[str, Any]:
@@ -138,23 +138,23 @@ def test_what_a_success_is():
     assert created - RETURNS_LOCATION == {"create_lock", "ensure_policy_rule_present"}
 
 
-def _after_partial_failure(bench: Bench, name: str, **arguments: Any) -> dict[str, tuple[str, str, Any]]:
+def _after_partial_failure(harness: Harness, name: str, **arguments: Any) -> dict[str, tuple[str, str, Any]]:
     """By cache key: the step, the record's key, and the record."""
-    updates = ListingUpdates(Listings(bench.client, bench.scripts, bench.settings))
-    steps = updates.after_partial_failure(OPERATIONS[name], SUBSYSTEM, arguments, bench.backend, InMemoryJournal())
-    assert {step["keep_ms"] for step in steps} == {bench.settings.cache_keep * 1000}
+    updates = ListingUpdates(Listings(harness.client, harness.scripts, harness.settings))
+    steps = updates.after_partial_failure(OPERATIONS[name], SUBSYSTEM, arguments, harness.backend, InMemoryJournal())
+    assert {step["keep_ms"] for step in steps} == {harness.settings.cache_keep * 1000}
     return {
         step["cache_key"]: (step["what"], step["key"], step["record"] and orjson.loads(step["record"]))
         for step in steps
     }
 
 
-def test_what_failed_half_way_is_read_again_from_the_storage_system(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    assert _after_partial_failure(bench, "update_volume", volume="vol") == {
-        "filer/volumes": ("upsert", "vol", _fresh(bench, "get_volume", {"volume": "vol"})),
+def test_what_failed_half_way_is_read_again_from_the_storage_system(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    assert _after_partial_failure(harness, "update_volume", volume="vol") == {
+        "filer/volumes": ("upsert", "vol", _fresh(harness, "get_volume", {"volume": "vol"})),
         "filer/volumes/vol": ("invalidate", "", ""),
     }
-    assert _after_partial_failure(bench, "roll_back_volume", volume="none") == {
+    assert _after_partial_failure(harness, "roll_back_volume", volume="none") == {
         "filer/volumes": ("delete", "none", ""), "filer/volumes/none": ("invalidate", "", ""),
         "filer/volumes/none/snapshots": ("invalidate", "", ""), "filer/volumes/none/locks": ("invalidate", "", ""),
     }  # fmt: skip
@@ -162,15 +162,15 @@ def test_what_failed_half_way_is_read_again_from_the_storage_system(bench: Bench
         ("pol", ("upsert", "pol", {"name": "pol", "rules": ["h1"]})),
         ("none", ("delete", "none", "")),
     ):
-        assert _after_partial_failure(bench, "ensure_policy_rule_present", policy=policy) == {
+        assert _after_partial_failure(harness, "ensure_policy_rule_present", policy=policy) == {
             "filer/export": step, f"filer/export/{policy}": ("invalidate", "", ""),
         }  # fmt: skip
 
     def away(*_: Any, **__: Any) -> None:
         raise BackendUnavailable("away")
 
-    monkeypatch.setattr(bench.backend, "get_volume", away)
-    assert _after_partial_failure(bench, "update_volume", volume="vol") == {
+    monkeypatch.setattr(harness.backend, "get_volume", away)
+    assert _after_partial_failure(harness, "update_volume", volume="vol") == {
         "filer/volumes": ("invalidate", "", ""), "filer/volumes/vol": ("invalidate", "", ""),
     }  # fmt: skip
 
@@ -179,10 +179,10 @@ def test_what_failed_half_way_is_read_again_from_the_storage_system(bench: Bench
     ("purge", "extra"), [({}, 0), ({"purge_old_if_needed": False}, 0), ({"purge_old_if_needed": True}, 1)]
 )
 def test_snapshots_are_listed_again_only_where_one_may_have_been_purged(
-    bench: Bench, purge: dict[str, bool], extra: int
+    harness: Harness, purge: dict[str, bool], extra: int
 ):
-    updates = ListingUpdates(Listings(bench.client, bench.scripts, bench.settings))
-    snapshot = bench.backend.get_snapshot("vol", "snap", journal=InMemoryJournal())
+    updates = ListingUpdates(Listings(harness.client, harness.scripts, harness.settings))
+    snapshot = harness.backend.get_snapshot("vol", "snap", journal=InMemoryJournal())
     arguments = {"volume": "vol", "name": "snap"} | purge
     steps = updates.after_success(OPERATIONS["create_snapshot"], SUBSYSTEM, arguments, snapshot)
     assert [step["what"] for step in steps] == ["upsert", "upsert", *["invalidate"] * extra]

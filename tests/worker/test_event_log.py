@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.bench import PREFIX, Bench
+from tests.worker.harness import PREFIX, Harness
 from worker.execution.claims import Completion
 from worker.jobs.event_log import BEGINNING, EventLog, EventLogTrimming, Position
 from worker.jobs.failure import Failure
@@ -15,8 +15,8 @@ from worker.jobs.record import Job, State
 
 
 @pytest.fixture
-def log(bench: Bench) -> EventLog:
-    return EventLog(bench.client, PREFIX)
+def log(harness: Harness) -> EventLog:
+    return EventLog(harness.client, PREFIX)
 
 
 def states(log: EventLog, job_id: str) -> list[State]:
@@ -28,9 +28,9 @@ def states(log: EventLog, job_id: str) -> list[State]:
     return seen
 
 
-def test_every_change_is_an_entry_and_they_are_numbered_without_a_gap(bench: Bench, log: EventLog):
-    job_id = bench.accept("update_volume", volume="vol")
-    bench.node().carry_out(job_id)
+def test_every_change_is_an_entry_and_they_are_numbered_without_a_gap(harness: Harness, log: EventLog):
+    job_id = harness.accept("update_volume", volume="vol")
+    harness.node().carry_out(job_id)
     assert states(log, job_id) == [State.QUEUED, State.RUNNING, State.SUCCEEDED]
     events = log.read(BEGINNING, 1000)
     assert [event.number for event in events] == list(range(1, len(events) + 1))
@@ -39,27 +39,27 @@ def test_every_change_is_an_entry_and_they_are_numbered_without_a_gap(bench: Ben
     assert log.tail() == events[-1].position
 
 
-def test_an_entry_shows_the_job_as_its_record_did(bench: Bench, log: EventLog):
+def test_an_entry_shows_the_job_as_its_record_did(harness: Harness, log: EventLog):
     named: dict[str, Any] = {
         "requester_id": "id", "volume": "vol", "query": "limit=1", "retry_of": "job", "callback": "https://host/"
     }  # fmt: skip
     traceparent, request = f"00-{1:032x}-{2:016x}-01", {"rules": ["x" * 40] * 100}
-    new = replace(bench.new("create_policy"), request=request, traceparent=traceparent, **named)
-    job_id = bench.jobs.accept(new)[1]
-    node = bench.node()
+    new = replace(harness.new("create_policy"), request=request, traceparent=traceparent, **named)
+    job_id = harness.jobs.accept(new)[1]
+    node = harness.node()
     lease = node.claim(job_id)
     recorded: dict[Any, Any] = {
         "waiting_reason": "retrying", "unit": "steps", "message": "m", "backend_job": "4711", "batch": "batch",
         "current": 1, "total": 2,
     }  # fmt: skip
-    bench.client.hset(f"{PREFIX}job:{job_id}", mapping=recorded | {"cancel_requested": 3})
-    bench.client.hset(f"{PREFIX}job:batch", "id", "batch")
+    harness.client.hset(f"{PREFIX}job:{job_id}", mapping=recorded | {"cancel_requested": 3})
+    harness.client.hset(f"{PREFIX}job:batch", "id", "batch")
     errors = ({"pointer": "/rules/0", "detail": "no"},)
     failure = Failure(
         "backend-error", "no", retryable=True, backend_error={"code": "1", "message": "no"}, errors=errors
     )
     node.claims.complete(lease, Completion(State.FAILED, failure))
-    logged, kept = log.read(BEGINNING, 1000)[-1].status, bench.jobs.get(job_id)
+    logged, kept = log.read(BEGINNING, 1000)[-1].status, harness.jobs.get(job_id)
     assert logged is not None
     assert kept is not None
     names = {each.name for each in fields(Job) if getattr(kept.job, each.name)} - {"arguments", "traceparent", "facts"}
@@ -68,30 +68,30 @@ def test_an_entry_shows_the_job_as_its_record_did(bench: Bench, log: EventLog):
     assert (named.keys() - {"requester_id"}) | recorded.keys() | others <= names
 
 
-def test_a_cancelled_job_is_told_with_its_end(bench: Bench, log: EventLog):
-    job_id = bench.accept("update_volume", volume="vol")
-    bench.jobs.cancel(job_id, "ann")
+def test_a_cancelled_job_is_told_with_its_end(harness: Harness, log: EventLog):
+    job_id = harness.accept("update_volume", volume="vol")
+    harness.jobs.cancel(job_id, "ann")
     assert states(log, job_id) == [State.QUEUED, State.CANCELLED]
 
 
-def test_who_reads_on_sees_what_came_after(bench: Bench, log: EventLog):
-    bench.accept("update_volume", volume="one")
+def test_who_reads_on_sees_what_came_after(harness: Harness, log: EventLog):
+    harness.accept("update_volume", volume="one")
     after = log.tail()
     assert log.wait(after, 10, 1) == []
-    second = bench.accept("update_volume", volume="two")
+    second = harness.accept("update_volume", volume="two")
     events = log.wait(after, 10, 1000)
     assert [event.status.job.id for event in events if event.status] == [second]
     assert log.read(after, 10) == events
     assert log.read(events[-1].position, 10) == []
 
 
-def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(bench: Bench, log: EventLog):
-    bench.accept("update_volume", volume="one")
+def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(harness: Harness, log: EventLog):
+    harness.accept("update_volume", volume="one")
     last = log.tail()
     EventLogTrimming(log, keep_s=-5)()
     assert log.read(BEGINNING, 10) == []
     assert log.tail().number == last.number
-    bench.accept("update_volume", volume="two")
+    harness.accept("update_volume", volume="two")
     (event,) = log.read(BEGINNING, 10)
     assert last.number is not None
     assert event.number == last.number + 1
@@ -106,8 +106,8 @@ def test_a_position_can_be_written_and_read():
     assert Position.parse(str(Position("1764-3", 12))) == Position("1764-3", 12)
 
 
-def test_the_log_is_bounded_in_length(bench: Bench):
+def test_the_log_is_bounded_in_length(harness: Harness):
     fill = "for i = 1, 100200 do redis.call('XADD', KEYS[1], '*', 'n', i) end redis.call('SET', KEYS[2], 99)"
-    bench.client.eval(fill, 2, f"{PREFIX}event_log", f"{PREFIX}event_seq")
-    bench.accept("create_volume")
-    assert 100_000 <= bench.client.xlen(f"{PREFIX}event_log") <= 100_100
+    harness.client.eval(fill, 2, f"{PREFIX}event_log", f"{PREFIX}event_seq")
+    harness.accept("create_volume")
+    assert 100_000 <= harness.client.xlen(f"{PREFIX}event_log") <= 100_100

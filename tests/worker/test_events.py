@@ -12,7 +12,7 @@ from queue import Queue
 import pytest
 import redis
 
-from tests.worker.bench import PREFIX, Bench, Node
+from tests.worker.harness import PREFIX, Harness, Node
 from worker.execution.claims import Completion
 from worker.jobs import notifications as module
 from worker.jobs.notifications import JobNotifications, Subscription
@@ -28,16 +28,16 @@ def listeners() -> list[threading.Thread]:
 
 
 @pytest.fixture
-def events(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobNotifications]:
+def events(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobNotifications]:
     monkeypatch.setattr(module, "_SILENCE_S", 0.05)
-    yield JobNotifications(bench.client, PREFIX, threading.BoundedSemaphore(50))
+    yield JobNotifications(harness.client, PREFIX, threading.BoundedSemaphore(50))
     for listener in listeners():
         listener.join(SOON_S)
 
 
 @pytest.fixture
-def node(bench: Bench) -> Node:
-    return bench.node()
+def node(harness: Harness) -> Node:
+    return harness.node()
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def watching(stack: ExitStack, events: JobNotifications, job_id: str, *, end: bo
     return watch
 
 
-def test_who_waits_for_the_end_hears_of_the_end_only(bench, node, events, stack):
-    job_id, later = bench.accept("update_volume", volume="vol"), bench.accept("create_policy")
+def test_who_waits_for_the_end_hears_of_the_end_only(harness, node, events, stack):
+    job_id, later = harness.accept("update_volume", volume="vol"), harness.accept("create_policy")
     changes, ends = watching(stack, events, job_id), watching(stack, events, job_id, end=True)
     control = watching(stack, events, later, end=True)
 
@@ -69,8 +69,8 @@ def test_who_waits_for_the_end_hears_of_the_end_only(bench, node, events, stack)
     assert changes.wait(SOON_S)
 
 
-def test_nobody_hears_of_the_jobs_of_others(bench, node, events, stack):
-    mine, other = bench.accept("create_policy"), bench.accept("update_volume", volume="vol")
+def test_nobody_hears_of_the_jobs_of_others(harness, node, events, stack):
+    mine, other = harness.accept("create_policy"), harness.accept("update_volume", volume="vol")
     watch, control = watching(stack, events, mine), watching(stack, events, other)
 
     node.claim(other)
@@ -78,26 +78,26 @@ def test_nobody_hears_of_the_jobs_of_others(bench, node, events, stack):
     assert not watch.wait(0)
 
 
-def test_everybody_of_a_crowd_is_told(bench, node, events, stack):
-    job_id = bench.accept("update_volume", volume="vol")
+def test_everybody_of_a_crowd_is_told(harness, node, events, stack):
+    job_id = harness.accept("update_volume", volume="vol")
     crowd = [watching(stack, events, job_id, end=True) for _ in range(40)]
 
     node.carry_out(job_id)
     assert all(watch.wait(SOON_S) for watch in crowd)
 
 
-def test_when_the_subscription_was_lost_everybody_looks(bench, events, stack):
+def test_when_the_subscription_was_lost_everybody_looks(harness, events, stack):
     watches = [watching(stack, events, "any"), watching(stack, events, "any", end=True)]
 
-    bench.client.client_kill_filter(_type="pubsub")
+    harness.client.client_kill_filter(_type="pubsub")
     assert all(watch.wait(SOON_S) for watch in watches)
 
 
-def test_when_the_subscription_is_answered_no_more_everybody_looks(bench, events, stack):
+def test_when_the_subscription_is_answered_no_more_everybody_looks(harness, events, stack):
     watch = watching(stack, events, "any", end=True)
 
     # Nothing is lost of what is sent, and nothing comes for a while: as when a host disappears.
-    bench.client.execute_command("CLIENT", "PAUSE", 300, "ALL")
+    harness.client.execute_command("CLIENT", "PAUSE", 300, "ALL")
     assert watch.wait(SOON_S)
 
 
@@ -110,18 +110,18 @@ def test_too_many_do_not_wait(events, stack):
     assert watching(stack, events, "one more")
 
 
-def test_a_process_in_which_nobody_waits_listens_to_nothing(bench, events):
+def test_a_process_in_which_nobody_waits_listens_to_nothing(harness, events):
     for _ in range(2):
         with ExitStack() as exit_stack:
             watching(exit_stack, events, "any", end=True)
             (listener,) = listeners()
-            assert bench.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 1
+            assert harness.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 1
         listener.join(SOON_S)
         assert not listener.is_alive()
-        assert bench.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 0
+        assert harness.client.pubsub_numsub(f"{PREFIX}ends")[0][1] == 0
 
 
-def test_nor_while_the_jobs_of_others_go_on(bench, node, events, monkeypatch):
+def test_nor_while_the_jobs_of_others_go_on(harness, node, events, monkeypatch):
     monkeypatch.setattr(module, "_SILENCE_S", 60.0)
     monkeypatch.setattr(module, "_UNNEEDED_S", 0.05)
     with ExitStack() as exit_stack:
@@ -129,15 +129,15 @@ def test_nor_while_the_jobs_of_others_go_on(bench, node, events, monkeypatch):
         (listener,) = listeners()
     until = time.monotonic() + SOON_S
     while listener.is_alive() and time.monotonic() < until:
-        node.carry_out(bench.accept("create_policy"))
+        node.carry_out(harness.accept("create_policy"))
     assert not listener.is_alive()
 
 
-def test_a_place_to_wait_for_a_reply_is_free_again_afterwards(bench):
+def test_a_place_to_wait_for_a_reply_is_free_again_afterwards(harness):
     places = threading.BoundedSemaphore(1)
-    replies = ReplyQueue(bench.client, PREFIX, places, threading.Event())
+    replies = ReplyQueue(harness.client, PREFIX, places, threading.Event())
     for _ in range(2):
-        bench.client.rpush(f"{PREFIX}reply:job", "null")
+        harness.client.rpush(f"{PREFIX}reply:job", "null")
         assert replies.wait("job", SOON_S) == b"null"
     with places:
         assert replies.wait("job", SOON_S) == b""
@@ -159,14 +159,14 @@ def third_step(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 @pytest.mark.parametrize("reply", [b"null", b""])
-def test_a_reply_is_waited_for_in_steps_until_it_comes_or_the_process_shuts_down(bench, third_step, reply):
+def test_a_reply_is_waited_for_in_steps_until_it_comes_or_the_process_shuts_down(harness, third_step, reply):
     stopping, replies = threading.Event(), Queue[bytes]()
-    queue = ReplyQueue(bench.client, PREFIX, threading.BoundedSemaphore(1), stopping)
+    queue = ReplyQueue(harness.client, PREFIX, threading.BoundedSemaphore(1), stopping)
     thread = threading.Thread(target=lambda: replies.put(queue.wait("job", 600)), daemon=True)
     thread.start()
     assert third_step.wait(SOON_S)
     if reply:
-        bench.client.rpush(f"{PREFIX}reply:job", reply)
+        harness.client.rpush(f"{PREFIX}reply:job", reply)
     else:
         stopping.set()
     assert replies.get(timeout=SOON_S) == reply

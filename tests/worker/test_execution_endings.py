@@ -8,29 +8,29 @@ import pytest
 
 from storage_backends.errors import StorageError
 from storage_backends.journal import ShuttingDown, TimedOut
-from tests.worker.bench import Bench
+from tests.worker.harness import Harness
 from worker.execution.lease import Lease
 from worker.jobs.record import State
 from worker.store.results import CancelResult
 
 
-def _drained(bench: Bench) -> tuple[str, Lease]:
+def _drained(harness: Harness) -> tuple[str, Lease]:
     """A running change whose worker drains."""
-    node = bench.node()
-    job_id = bench.accept("create_volume")
+    node = harness.node()
+    job_id = harness.accept("create_volume")
     return job_id, node.claim(job_id)
 
 
-def test_a_draining_worker_sends_nothing_new(bench: Bench):
-    job_id, lease = _drained(bench)
+def test_a_draining_worker_sends_nothing_new(harness: Harness):
+    job_id, lease = _drained(harness)
     lease._drain.set()
     with pytest.raises(ShuttingDown):
         lease.record_intent("create_volume")
-    assert bench.job(job_id).step is None
+    assert harness.job(job_id).step is None
 
 
-def test_a_draining_worker_ends_what_it_has_sent_unless_the_filer_has_a_job_for_it(bench: Bench):
-    _, lease = _drained(bench)
+def test_a_draining_worker_ends_what_it_has_sent_unless_the_filer_has_a_job_for_it(harness: Harness):
+    _, lease = _drained(harness)
     lease.record_intent("create_volume")
     lease._drain.set()
     lease.checkpoint()
@@ -39,78 +39,78 @@ def test_a_draining_worker_ends_what_it_has_sent_unless_the_filer_has_a_job_for_
         lease.checkpoint()
 
 
-def test_a_job_of_the_filer_cannot_be_cancelled_unless_the_driver_says_so(bench: Bench):
-    job_id, lease = _drained(bench)
+def test_a_job_of_the_filer_cannot_be_cancelled_unless_the_driver_says_so(harness: Harness):
+    job_id, lease = _drained(harness)
     lease.record_intent("create_volume")
     lease.backend_job("4711")
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
     lease.backend_job("4711", cancellable=True)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
 
 
-def test_progress_is_recorded_once_a_second_and_at_its_end(bench: Bench):
-    job_id, lease = _drained(bench)
+def test_progress_is_recorded_once_a_second_and_at_its_end(harness: Harness):
+    job_id, lease = _drained(harness)
     for current in (1, 2, 5):
         lease.progress(current, 5, "steps", "mounting")
-        assert bench.field(job_id, "current") == str(1 if current < 5 else 5)
+        assert harness.field(job_id, "current") == str(1 if current < 5 else 5)
 
 
-def test_a_read_that_is_cancelled_at_its_last_page_ends_cancelled(bench: Bench):
-    job_id, node = bench.accept("list_volumes"), bench.node()
-    lease, list_volumes = node.claim(job_id), bench.backend.list_volumes
+def test_a_read_that_is_cancelled_at_its_last_page_ends_cancelled(harness: Harness):
+    job_id, node = harness.accept("list_volumes"), harness.node()
+    lease, list_volumes = node.claim(job_id), harness.backend.list_volumes
 
     def cancelled_meanwhile(**arguments: Any) -> Any:
         volumes = list_volumes(**arguments)
-        bench.jobs.cancel(job_id, "ann")
+        harness.jobs.cancel(job_id, "ann")
         node.lease_renewer.renew()
         return volumes
 
-    bench.backend.list_volumes = cancelled_meanwhile  # type: ignore[method-assign]
+    harness.backend.list_volumes = cancelled_meanwhile  # type: ignore[method-assign]
     node.executor.execute(lease)
-    assert bench.job(job_id).state is State.CANCELLED
+    assert harness.job(job_id).state is State.CANCELLED
 
 
-def test_what_failed_half_way_and_cannot_be_looked_at_is_read_anew(bench: Bench):
-    node = bench.node()
-    listing = bench.accept("list_volumes")
+def test_what_failed_half_way_and_cannot_be_looked_at_is_read_anew(harness: Harness):
+    node = harness.node()
+    listing = harness.accept("list_volumes")
     node.carry_out(listing)
-    before = bench.client.hget("sapi:listing:filer/volumes", "invalid")
-    lease = node.claim(bench.accept("update_volume", volume="vol"))
+    before = harness.client.hget("sapi:listing:filer/volumes", "invalid")
+    lease = node.claim(harness.accept("update_volume", volume="vol"))
 
     def half(*_: Any, journal: Any, **__: Any) -> None:
         journal.record_intent("update_volume")
-        bench.backend.get_volume = too_late  # type: ignore[method-assign]
+        harness.backend.get_volume = too_late  # type: ignore[method-assign]
         raise StorageError("half")
 
     def too_late(*_: Any, **__: Any) -> Any:
         raise TimedOut
 
-    bench.backend.update_volume = half  # type: ignore[method-assign, assignment]
+    harness.backend.update_volume = half  # type: ignore[method-assign, assignment]
     node.executor.execute(lease)
     assert before is None
-    assert bench.client.hget("sapi:listing:filer/volumes", "invalid") is not None
+    assert harness.client.hget("sapi:listing:filer/volumes", "invalid") is not None
 
 
-def test_a_job_that_is_given_back_to_start_at_once_wakes_a_worker(bench: Bench):
-    node = bench.node()
-    job_id = bench.accept("create_volume")
+def test_a_job_that_is_given_back_to_start_at_once_wakes_a_worker(harness: Harness):
+    node = harness.node()
+    job_id = harness.accept("create_volume")
     for delay_s, woken in ((60, []), (0, [job_id])):
-        bench.client.hset(f"sapi:job:{job_id}", "not_before", "")
+        harness.client.hset(f"sapi:job:{job_id}", "not_before", "")
         lease = node.claim(job_id)
-        bench.publisher.take()
+        harness.publisher.take()
         node.claims.requeue(lease, delay_s)
-        assert [message.job_id for message in bench.publisher.take()] == woken
+        assert [message.job_id for message in harness.publisher.take()] == woken
 
 
-def test_a_slot_that_becomes_free_takes_no_job_before_its_time(bench: Bench):
-    node = bench.node()
-    put_off = bench.accept("create_volume", volume="vol2")
+def test_a_slot_that_becomes_free_takes_no_job_before_its_time(harness: Harness):
+    node = harness.node()
+    put_off = harness.accept("create_volume", volume="vol2")
     node.claims.requeue(node.claim(put_off), 60)
-    lease = node.claim(bench.accept("create_volume", volume="vol1"))
+    lease = node.claim(harness.accept("create_volume", volume="vol1"))
     lease.claims_next = lambda: True
     node.executor.execute(lease)
     assert lease.next_lease is None
-    bench.client.hset(f"sapi:job:{put_off}", "not_before", "")
+    harness.client.hset(f"sapi:job:{put_off}", "not_before", "")
     next_lease = node.claims.claim_next("filer.write")
     assert next_lease is not None
     assert next_lease.job_id == put_off

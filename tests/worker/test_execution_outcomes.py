@@ -11,7 +11,7 @@ import redis
 
 from storage_backends.errors import BackendUnavailable, NoSuchVolume, NotSupported, OutcomeUnclear
 from storage_backends.journal import LeaseLost
-from tests.worker.bench import SUBSYSTEM, Bench, Node
+from tests.worker.harness import SUBSYSTEM, Harness, Node
 from worker.backends.gateway import BackendGateway
 from worker.catalog.resource_types import VOLUMES
 from worker.jobs.record import State
@@ -20,8 +20,8 @@ from worker.store.results import LeaseResult
 
 
 @pytest.fixture
-def node(bench: Bench) -> Node:
-    return bench.node()
+def node(harness: Harness) -> Node:
+    return harness.node()
 
 
 class Breaking:
@@ -43,46 +43,46 @@ class Breaking:
         return breaking
 
 
-def _node(bench: Bench, error: Exception, *, works: bool = True, method: str = "create_volume") -> Node:
-    backend: Any = Breaking(bench.backend, method, error, works=works)
-    return bench.node(backend)
+def _node(harness: Harness, error: Exception, *, works: bool = True, method: str = "create_volume") -> Node:
+    backend: Any = Breaking(harness.backend, method, error, works=works)
+    return harness.node(backend)
 
 
-def test_a_lost_answer_is_reconciled_and_not_told_as_failed(bench: Bench, node: Node):
-    job_id = bench.accept("create_volume")
-    assert _node(bench, OutcomeUnclear("no answer")).carry_out(job_id) is None
-    job = bench.job(job_id)
+def test_a_lost_answer_is_reconciled_and_not_told_as_failed(harness: Harness, node: Node):
+    job_id = harness.accept("create_volume")
+    assert _node(harness, OutcomeUnclear("no answer")).carry_out(job_id) is None
+    job = harness.job(job_id)
     assert job.state is State.RUNNING
     assert job.in_doubt_since_ms is not None
-    bench.let_time_pass()
+    harness.let_time_pass()
     node.sweep()
-    assert bench.job(job_id).state is State.SUCCEEDED
-    assert bench.effects() == {job_id: True}
+    assert harness.job(job_id).state is State.SUCCEEDED
+    assert harness.effects() == {job_id: True}
 
 
-def test_a_foreign_exception_after_the_change_was_sent_is_reconciled(bench: Bench, node: Node):
-    job_id = bench.accept("create_volume")
-    assert _node(bench, RuntimeError("a bug")).carry_out(job_id) is None
-    assert bench.job(job_id).state is State.RUNNING
-    bench.let_time_pass()
+def test_a_foreign_exception_after_the_change_was_sent_is_reconciled(harness: Harness, node: Node):
+    job_id = harness.accept("create_volume")
+    assert _node(harness, RuntimeError("a bug")).carry_out(job_id) is None
+    assert harness.job(job_id).state is State.RUNNING
+    harness.let_time_pass()
     node.sweep()
-    assert bench.job(job_id).state is State.SUCCEEDED
+    assert harness.job(job_id).state is State.SUCCEEDED
 
 
-def test_a_foreign_exception_before_anything_was_sent_ends_the_job(bench: Bench):
-    job_id = bench.accept("create_volume")
-    assert _node(bench, RuntimeError("a bug"), works=False).carry_out(job_id) is not None
-    job = bench.job(job_id)
+def test_a_foreign_exception_before_anything_was_sent_ends_the_job(harness: Harness):
+    job_id = harness.accept("create_volume")
+    assert _node(harness, RuntimeError("a bug"), works=False).carry_out(job_id) is not None
+    job = harness.job(job_id)
     assert (job.state, job.failure and job.failure.code) == (State.FAILED, "backend-error")
-    assert bench.effects() == {}
+    assert harness.effects() == {}
 
 
-def test_after_a_failure_half_way_reads_show_what_is_true(bench: Bench):
-    bench.node().carry_out(bench.accept("list_volumes"))
-    job_id = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
-    _node(bench, NotSupported("half done"), method="update_volume").carry_out(job_id)
-    assert bench.job(job_id).state is State.FAILED
-    listings = Listings(bench.client, bench.scripts, bench.settings)
+def test_after_a_failure_half_way_reads_show_what_is_true(harness: Harness):
+    harness.node().carry_out(harness.accept("list_volumes"))
+    job_id = harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
+    _node(harness, NotSupported("half done"), method="update_volume").carry_out(job_id)
+    assert harness.job(job_id).state is State.FAILED
+    listings = Listings(harness.client, harness.scripts, harness.settings)
     state = listings.listing_state(VOLUMES, f"{SUBSYSTEM}/volumes")
     assert state.usable
     assert state.listing_version is not None
@@ -93,48 +93,50 @@ def test_after_a_failure_half_way_reads_show_what_is_true(bench: Bench):
     assert volume["percentage_snapshot_reserve"] == 33
 
 
-def test_a_change_that_was_cancelled_and_not_made_ends_cancelled(bench: Bench, node: Node):
-    job_id = bench.accept("create_volume")
+def test_a_change_that_was_cancelled_and_not_made_ends_cancelled(harness: Harness, node: Node):
+    job_id = harness.accept("create_volume")
     lease = node.claim(job_id)
     lease.record_intent("create_volume")
     lease.backend_job("a job of the filer", cancellable=True)
-    assert bench.jobs.cancel(job_id, "ann") == "CANCELLING"
-    bench.let_time_pass()
-    bench.node().sweep()
-    job = bench.job(job_id)
+    assert harness.jobs.cancel(job_id, "ann") == "CANCELLING"
+    harness.let_time_pass()
+    harness.node().sweep()
+    job = harness.job(job_id)
     assert (job.state, job.failure) == (State.CANCELLED, None)
 
 
-def test_a_running_change_that_was_sent_is_cancelled_no_more(bench: Bench, node: Node):
-    job_id = bench.accept("create_volume")
+def test_a_running_change_that_was_sent_is_cancelled_no_more(harness: Harness, node: Node):
+    job_id = harness.accept("create_volume")
     node.claim(job_id).record_intent("create_volume")
-    assert bench.jobs.cancel(job_id, "ann") == "TOO_LATE"
-    assert bench.job(job_id).state is State.RUNNING
+    assert harness.jobs.cancel(job_id, "ann") == "TOO_LATE"
+    assert harness.job(job_id).state is State.RUNNING
 
 
-def test_a_read_that_a_draining_worker_returns_does_not_count_as_an_attempt(bench: Bench, node: Node):
-    job_id = bench.accept("list_volumes")
+def test_a_read_that_a_draining_worker_returns_does_not_count_as_an_attempt(harness: Harness, node: Node):
+    job_id = harness.accept("list_volumes")
     lease = node.claim(job_id)
     node.drain.set()
     assert node.executor.execute(lease) is None
-    assert bench.job(job_id).state is State.QUEUED
-    bench.node().claim(job_id)
-    assert bench.job(job_id).attempt == 1
+    assert harness.job(job_id).state is State.QUEUED
+    harness.node().claim(job_id)
+    assert harness.job(job_id).attempt == 1
 
 
-def test_only_who_was_given_a_job_reconciles_it_and_nothing_is_told_to_the_filer(bench: Bench, node: Node):
-    job_id = bench.accept("create_volume")
+def test_only_who_was_given_a_job_reconciles_it_and_nothing_is_told_to_the_filer(harness: Harness, node: Node):
+    job_id = harness.accept("create_volume")
     node.claim(job_id).record_intent("create_volume")
     assert node.reconciler.reconcile(job_id, "reconcile:somebody-else") is None
-    assert bench.job(job_id).state is State.RUNNING
-    assert bench.effects() == {}
+    assert harness.job(job_id).state is State.RUNNING
+    assert harness.effects() == {}
 
 
 class TestIntentsThatRedisDoesNotTake:
-    def test_one_is_recorded_before_anything_is_sent(self, bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch):
-        job_id = bench.accept("create_volume")
+    def test_one_is_recorded_before_anything_is_sent(
+        self, harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch
+    ):
+        job_id = harness.accept("create_volume")
         lease = node.claim(job_id)
-        record = bench.scripts.record_progress
+        record = harness.scripts.record_progress
         refused: list[Any] = []
 
         def refuse_once(*arguments: Any) -> LeaseResult:
@@ -144,44 +146,44 @@ class TestIntentsThatRedisDoesNotTake:
             result: LeaseResult = record(*arguments)
             return result
 
-        monkeypatch.setattr(bench.scripts, "record_progress", refuse_once)
+        monkeypatch.setattr(harness.scripts, "record_progress", refuse_once)
         lease.record_intent("create_volume")
         assert len(refused) == 1
-        assert bench.job(job_id).step == "create_volume"
+        assert harness.job(job_id).step == "create_volume"
 
-    def test_without_it_nothing_is_sent(self, bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch):
-        job_id = bench.accept("create_volume")
+    def test_without_it_nothing_is_sent(self, harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
+        job_id = harness.accept("create_volume")
         lease = node.claim(job_id)
 
         def refuse(*_: Any) -> LeaseResult:
             lease.extend(time.monotonic() - 1000)
             raise redis.ConnectionError("away")
 
-        monkeypatch.setattr(bench.scripts, "record_progress", refuse)
+        monkeypatch.setattr(harness.scripts, "record_progress", refuse)
         with pytest.raises(LeaseLost):
-            bench.backend.create_volume("new", journal=lease)
-        assert bench.effects() == {}
+            harness.backend.create_volume("new", journal=lease)
+        assert harness.effects() == {}
 
 
 class TestCircuitBreaker:
-    def _gateway(self, bench: Bench) -> BackendGateway:
-        listings = Listings(bench.client, bench.scripts, bench.settings)
-        return BackendGateway(SUBSYSTEM, lambda: bench.backend, listings)
+    def _gateway(self, harness: Harness) -> BackendGateway:
+        listings = Listings(harness.client, harness.scripts, harness.settings)
+        return BackendGateway(SUBSYSTEM, lambda: harness.backend, listings)
 
     def _fail(self, gateway: BackendGateway, error: Exception, times: int) -> None:
         for _ in range(times):
             with pytest.raises(type(error)), gateway.session():
                 raise error
 
-    def test_refusals_open_none(self, bench: Bench):
-        gateway = self._gateway(bench)
+    def test_refusals_open_none(self, harness: Harness):
+        gateway = self._gateway(harness)
         self._fail(gateway, NoSuchVolume("not there"), 6)
         with gateway.session() as backend:
             assert backend.list_policies is not None
         assert gateway.breaker_state == "closed"
 
-    def test_a_filer_that_cannot_be_reached_opens_it(self, bench: Bench):
-        gateway = self._gateway(bench)
+    def test_a_filer_that_cannot_be_reached_opens_it(self, harness: Harness):
+        gateway = self._gateway(harness)
         self._fail(gateway, BackendUnavailable("away"), 5)
         with pytest.raises(BackendUnavailable), gateway.session():
             pytest.fail("the filer was called")

@@ -12,7 +12,7 @@ import redis
 
 from storage_backends.errors import BackendError, BackendUnavailable, FieldError, StorageError
 from storage_backends.journal import InMemoryJournal, Journal, LeaseLost, ShuttingDown, TimedOut
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
 from worker.catalog.resource_types import VOLUME, VOLUMES, ResourceType
 from worker.execution.executor import cause_of, failure_of
 from worker.jobs.failure import Failure, InDoubtCause
@@ -22,12 +22,12 @@ from worker.listings.listing import Listing
 from worker.listings.repository import Listings
 
 
-def _listings(bench: Bench) -> Listings:
-    return Listings(bench.client, bench.scripts, bench.settings)
+def _listings(harness: Harness) -> Listings:
+    return Listings(harness.client, harness.scripts, harness.settings)
 
 
-def _listing(bench: Bench, resource_type: ResourceType, cache_key: str) -> Listing:
-    listings = _listings(bench)
+def _listing(harness: Harness, resource_type: ResourceType, cache_key: str) -> Listing:
+    listings = _listings(harness)
     state = listings.listing_state(resource_type, cache_key)
     assert state.usable
     assert state.listing_version is not None
@@ -36,21 +36,21 @@ def _listing(bench: Bench, resource_type: ResourceType, cache_key: str) -> Listi
     return listing
 
 
-def _while(bench: Bench, method: str, meanwhile: Callable[[], object]) -> None:
+def _while(harness: Harness, method: str, meanwhile: Callable[[], object]) -> None:
     """Let something happen after the storage system has read and before the worker has its answer."""
-    original = getattr(bench.backend, method)
+    original = getattr(harness.backend, method)
 
     def slow(*arguments: Any, **options: Any) -> Any:
         value = original(*arguments, **options)
-        setattr(bench.backend, method, original)
+        setattr(harness.backend, method, original)
         meanwhile()
         return value
 
-    setattr(bench.backend, method, slow)
+    setattr(harness.backend, method, slow)
 
 
-def _now_ms(bench: Bench) -> int:
-    seconds, micros = bench.client.time()
+def _now_ms(harness: Harness) -> int:
+    seconds, micros = harness.client.time()
     return int(seconds * 1000 + micros // 1000)
 
 
@@ -66,156 +66,156 @@ def test_an_error_of_the_storage_system_is_recorded_with_all_that_it_says():
 
 
 @pytest.mark.parametrize("volume", ["vol", "node:/vol"])
-def test_a_read_is_cached_and_recorded_under_the_name_of_its_volume(bench: Bench, volume: str):
-    job_id = bench.accept("get_volume", volume=volume)
-    bench.node().carry_out(job_id)
-    assert bench.field(job_id, "result_cache_key") == f"{SUBSYSTEM}/volumes/vol"
-    assert bench.job(job_id).arguments == {"volume": "vol"}
+def test_a_read_is_cached_and_recorded_under_the_name_of_its_volume(harness: Harness, volume: str):
+    job_id = harness.accept("get_volume", volume=volume)
+    harness.node().carry_out(job_id)
+    assert harness.field(job_id, "result_cache_key") == f"{SUBSYSTEM}/volumes/vol"
+    assert harness.job(job_id).arguments == {"volume": "vol"}
 
 
-def test_the_result_of_a_read_is_the_listing_as_of_its_beginning(bench: Bench):
-    job_id = bench.accept("list_volumes")
-    bench.node().carry_out(job_id)
-    version = bench.job(job_id).listing_version
-    assert version == _listings(bench).listing_state(VOLUMES, f"{SUBSYSTEM}/volumes").listing_version
+def test_the_result_of_a_read_is_the_listing_as_of_its_beginning(harness: Harness):
+    job_id = harness.accept("list_volumes")
+    harness.node().carry_out(job_id)
+    version = harness.job(job_id).listing_version
+    assert version == _listings(harness).listing_state(VOLUMES, f"{SUBSYSTEM}/volumes").listing_version
     assert version is not None
     assert version.base_seq == version.seq > 0
 
 
-def _result_with_one_change(bench: Bench) -> Listing:
+def _result_with_one_change(harness: Harness) -> Listing:
     """Carry out a listing; return its result, which must have one change more than what was read."""
-    job_id = bench.accept("list_volumes")
-    bench.node().carry_out(job_id)
-    version = bench.job(job_id).listing_version
+    job_id = harness.accept("list_volumes")
+    harness.node().carry_out(job_id)
+    version = harness.job(job_id).listing_version
     assert version is not None
     assert version.seq == version.base_seq + 1
-    listing = _listings(bench).load(version)
+    listing = _listings(harness).load(version)
     assert listing is not None
     return listing
 
 
-def test_the_result_of_a_read_has_the_changes_that_were_made_meanwhile(bench: Bench):
-    _while(bench, "list_volumes", lambda: bench.node().carry_out(bench.accept("create_volume", volume="new")))
-    listing = _result_with_one_change(bench)
+def test_the_result_of_a_read_has_the_changes_that_were_made_meanwhile(harness: Harness):
+    _while(harness, "list_volumes", lambda: harness.node().carry_out(harness.accept("create_volume", volume="new")))
+    listing = _result_with_one_change(harness)
     assert listing.find("new") is not None
 
 
-def test_the_result_of_a_read_ends_where_changes_are_missing(bench: Bench):
+def test_the_result_of_a_read_ends_where_changes_are_missing(harness: Harness):
     def change() -> None:
         for volume in ("new", "newer"):
-            bench.node().carry_out(bench.accept("create_volume", volume=volume))
+            harness.node().carry_out(harness.accept("create_volume", volume=volume))
             # An invalidation takes a number, and is no change that could be applied.
-            bench.client.hincrby(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "seq", 1)
+            harness.client.hincrby(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "seq", 1)
 
-    _while(bench, "list_volumes", change)
-    listing = _result_with_one_change(bench)
+    _while(harness, "list_volumes", change)
+    listing = _result_with_one_change(harness)
     assert (listing.find("new") is None, listing.find("newer") is None) == (False, True)
 
 
-def test_a_look_up_of_what_is_not_there_leaves_nothing_in_redis(bench: Bench):
-    job_id = bench.accept("get_volume", volume="nowhere")
-    bench.node().carry_out(job_id)
-    assert bench.job(job_id).state is State.FAILED
-    assert not bench.client.exists(f"{PREFIX}listing:{SUBSYSTEM}/volumes/nowhere")
+def test_a_look_up_of_what_is_not_there_leaves_nothing_in_redis(harness: Harness):
+    job_id = harness.accept("get_volume", volume="nowhere")
+    harness.node().carry_out(job_id)
+    assert harness.job(job_id).state is State.FAILED
+    assert not harness.client.exists(f"{PREFIX}listing:{SUBSYSTEM}/volumes/nowhere")
 
 
-def test_a_change_by_path_is_in_what_is_cached_by_name(bench: Bench):
-    bench.node().carry_out(bench.accept("get_volume", volume="vol"))
-    bench.node().carry_out(bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33))
-    volume = _listing(bench, VOLUME, f"{SUBSYSTEM}/volumes/vol").find("vol")
+def test_a_change_by_path_is_in_what_is_cached_by_name(harness: Harness):
+    harness.node().carry_out(harness.accept("get_volume", volume="vol"))
+    harness.node().carry_out(harness.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33))
+    volume = _listing(harness, VOLUME, f"{SUBSYSTEM}/volumes/vol").find("vol")
     assert volume is not None
     assert volume["percentage_snapshot_reserve"] == 33
 
 
-def test_after_a_failure_half_way_of_a_change_by_path_reads_show_what_is_true(bench: Bench):
-    bench.node().carry_out(bench.accept("list_volumes"))
-    update = bench.backend.update_volume
+def test_after_a_failure_half_way_of_a_change_by_path_reads_show_what_is_true(harness: Harness):
+    harness.node().carry_out(harness.accept("list_volumes"))
+    update = harness.backend.update_volume
 
     def half(*arguments: Any, **options: Any) -> None:
         update(*arguments, **options)
         raise StorageError("half")
 
-    bench.backend.update_volume = half  # type: ignore[method-assign, assignment]
-    job_id = bench.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33)
-    bench.node().carry_out(job_id)
-    assert bench.job(job_id).state is State.FAILED
-    volume = _listing(bench, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol")
+    harness.backend.update_volume = half  # type: ignore[method-assign, assignment]
+    job_id = harness.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=33)
+    harness.node().carry_out(job_id)
+    assert harness.job(job_id).state is State.FAILED
+    volume = _listing(harness, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol")
     assert volume is not None
     assert volume["percentage_snapshot_reserve"] == 33
 
 
-def test_a_volume_that_is_gone_after_a_failure_half_way_of_a_change_by_path_is_not_shown(bench: Bench):
-    bench.node().carry_out(bench.accept("list_volumes"))
+def test_a_volume_that_is_gone_after_a_failure_half_way_of_a_change_by_path_is_not_shown(harness: Harness):
+    harness.node().carry_out(harness.accept("list_volumes"))
 
     def half(*_: Any, journal: Journal, **__: Any) -> None:
         journal.record_intent("restrict_volume")
         restrict("vol", journal=InMemoryJournal())
         raise StorageError("half")
 
-    restrict, bench.backend.restrict_volume = bench.backend.restrict_volume, half  # type: ignore[method-assign]
-    bench.node().carry_out(bench.accept("restrict_volume", volume="node:/vol"))
-    assert _listing(bench, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol") is None
+    restrict, harness.backend.restrict_volume = harness.backend.restrict_volume, half  # type: ignore[method-assign]
+    harness.node().carry_out(harness.accept("restrict_volume", volume="node:/vol"))
+    assert _listing(harness, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol") is None
 
 
-def test_a_look_up_by_path_does_not_wait_for_changes_of_its_volume(bench: Bench):
-    bench.node().claim(bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33))
-    job_id = bench.accept("get_volume", volume="node:/vol")
-    bench.node().carry_out(job_id)
-    assert bench.job(job_id).state is State.SUCCEEDED
+def test_a_look_up_by_path_does_not_wait_for_changes_of_its_volume(harness: Harness):
+    harness.node().claim(harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=33))
+    job_id = harness.accept("get_volume", volume="node:/vol")
+    harness.node().carry_out(job_id)
+    assert harness.job(job_id).state is State.SUCCEEDED
 
 
-def test_where_a_path_leads_is_remembered_until_a_volume_changes(bench: Bench):
-    bench.node().carry_out(bench.accept("list_volumes"))
-    bench.node().carry_out(bench.accept("get_volume", volume="node:/vol"))
-    assert _listings(bench).alias(SUBSYSTEM, "/VOL") == "vol"
-    ttl_s, fresh_s = bench.client.ttl(f"{PREFIX}alias:{SUBSYSTEM}:/vol"), bench.settings.cache_fresh
+def test_where_a_path_leads_is_remembered_until_a_volume_changes(harness: Harness):
+    harness.node().carry_out(harness.accept("list_volumes"))
+    harness.node().carry_out(harness.accept("get_volume", volume="node:/vol"))
+    assert _listings(harness).alias(SUBSYSTEM, "/VOL") == "vol"
+    ttl_s, fresh_s = harness.client.ttl(f"{PREFIX}alias:{SUBSYSTEM}:/vol"), harness.settings.cache_fresh
     assert fresh_s - 20 < ttl_s <= fresh_s
-    bench.node().carry_out(bench.accept("create_volume"))
-    assert _listings(bench).alias(SUBSYSTEM, "/vol") == ""
+    harness.node().carry_out(harness.accept("create_volume"))
+    assert _listings(harness).alias(SUBSYSTEM, "/vol") == ""
 
 
-def test_where_a_path_leads_is_not_remembered_when_a_volume_changes_meanwhile(bench: Bench):
-    bench.node().carry_out(bench.accept("list_volumes"))
-    _while(bench, "get_volume", lambda: bench.node().carry_out(bench.accept("create_volume")))
-    bench.node().carry_out(bench.accept("get_volume", volume="node:/vol"))
-    assert _listings(bench).alias(SUBSYSTEM, "/vol") == ""
+def test_where_a_path_leads_is_not_remembered_when_a_volume_changes_meanwhile(harness: Harness):
+    harness.node().carry_out(harness.accept("list_volumes"))
+    _while(harness, "get_volume", lambda: harness.node().carry_out(harness.accept("create_volume")))
+    harness.node().carry_out(harness.accept("get_volume", volume="node:/vol"))
+    assert _listings(harness).alias(SUBSYSTEM, "/vol") == ""
 
 
-def test_a_change_that_ends_while_a_listing_is_read_is_in_it(bench: Bench):
+def test_a_change_that_ends_while_a_listing_is_read_is_in_it(harness: Harness):
     logged_until_ms = []
 
     def change() -> None:
-        logged: Any = bench.client.hget(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "logging")
-        logged_until_ms.append(int(logged) - _now_ms(bench))
-        bench.node().carry_out(bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33))
+        logged: Any = harness.client.hget(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "logging")
+        logged_until_ms.append(int(logged) - _now_ms(harness))
+        harness.node().carry_out(harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=33))
 
-    _while(bench, "list_volumes", change)
-    bench.node().carry_out(bench.accept("list_volumes"))
-    volume = _listing(bench, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol")
+    _while(harness, "list_volumes", change)
+    harness.node().carry_out(harness.accept("list_volumes"))
+    volume = _listing(harness, VOLUMES, f"{SUBSYSTEM}/volumes").find("vol")
     assert volume is not None
     assert volume["percentage_snapshot_reserve"] == 33
     # Changes are kept for the read for as long as it may take.
-    limit_ms = bench.settings.read_timeout * 1000
+    limit_ms = harness.settings.read_timeout * 1000
     assert limit_ms - 10_000 < logged_until_ms[0] <= limit_ms
 
 
-def test_the_result_of_a_look_up_is_stored_whatever_its_size_and_that_of_a_large_listing_is_not(bench: Bench):
+def test_the_result_of_a_look_up_is_stored_whatever_its_size_and_that_of_a_large_listing_is_not(harness: Harness):
     rules = [f"10.0.{number // 256}.{number % 256}" for number in range(1000)]
-    bench.node().carry_out(bench.accept("create_policy", policy="large", rules=rules))
-    one, many = bench.accept("get_policy", policy="large"), bench.accept("list_policies")
+    harness.node().carry_out(harness.accept("create_policy", policy="large", rules=rules))
+    one, many = harness.accept("get_policy", policy="large"), harness.accept("list_policies")
     for job_id in (one, many):
-        bench.node().carry_out(job_id)
-    result = bench.jobs.result(one)
+        harness.node().carry_out(job_id)
+    result = harness.jobs.result(one)
     assert result is not None
     assert orjson.loads(result)["name"] == "large"
     assert len(result) > INLINE_RESULT_BYTES
-    assert bench.jobs.result(many) is None
+    assert harness.jobs.result(many) is None
 
 
 # --- how an attempt ends
 
 
-def _failing(bench: Bench, error: Exception, *, intent: bool) -> Node:
+def _failing(harness: Harness, error: Exception, *, intent: bool) -> Node:
     """A worker whose changes fail, after their intent was recorded or before."""
 
     def update_volume(*_: Any, journal: Journal, **__: Any) -> None:
@@ -223,30 +223,30 @@ def _failing(bench: Bench, error: Exception, *, intent: bool) -> Node:
             journal.record_intent("update_volume")
         raise error
 
-    bench.backend.update_volume = update_volume  # type: ignore[method-assign, assignment]
-    return bench.node()
+    harness.backend.update_volume = update_volume  # type: ignore[method-assign, assignment]
+    return harness.node()
 
 
-def _update(bench: Bench) -> str:
-    return bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
+def _update(harness: Harness) -> str:
+    return harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=33)
 
 
 @pytest.mark.parametrize(
     ("stop", "reason"), [(ShuttingDown(), None), (TimedOut(), "timed-out"), (redis.ConnectionError(), None)]
 )
 def test_a_change_that_was_sent_and_is_stopped_is_looked_for_and_not_repeated(
-    bench: Bench, stop: Exception, reason: str | None
+    harness: Harness, stop: Exception, reason: str | None
 ):
-    job_id = _update(bench)
-    assert _failing(bench, stop, intent=True).carry_out(job_id) is None
-    job = bench.job(job_id)
+    job_id = _update(harness)
+    assert _failing(harness, stop, intent=True).carry_out(job_id) is None
+    job = harness.job(job_id)
     assert (job.state, job.in_doubt_since_ms is not None, job.in_doubt_reason) == (State.RUNNING, True, reason)
 
 
-def test_a_job_that_takes_too_long_before_anything_was_sent_fails_and_may_be_repeated(bench: Bench):
-    job_id = _update(bench)
-    _failing(bench, TimedOut(), intent=False).carry_out(job_id)
-    failure = bench.job(job_id).failure
+def test_a_job_that_takes_too_long_before_anything_was_sent_fails_and_may_be_repeated(harness: Harness):
+    job_id = _update(harness)
+    _failing(harness, TimedOut(), intent=False).carry_out(job_id)
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert (failure.code, failure.retryable) == ("timed-out", True)
 
@@ -259,52 +259,52 @@ def test_a_job_that_takes_too_long_before_anything_was_sent_fails_and_may_be_rep
         (redis.ConnectionError("away"), "retrying"),
     ],
 )
-def test_a_transient_error_is_retried_for_a_time(bench: Bench, error: Exception, reason: str):
-    job_id = _update(bench)
-    node = _failing(bench, error, intent=False)
+def test_a_transient_error_is_retried_for_a_time(harness: Harness, error: Exception, reason: str):
+    job_id = _update(harness)
+    node = _failing(harness, error, intent=False)
     node.carry_out(job_id)
-    job = bench.job(job_id)
+    job = harness.job(job_id)
     assert (job.state, job.waiting_reason, job.attempt) == (State.QUEUED, reason, 1)
     assert [attempt.retry_in_ms for attempt in job.attempts] == [500]
     for ago_s, state in ((-5, State.QUEUED), (5, State.FAILED)):
-        first_ms = _now_ms(bench) - (bench.settings.backend_patience + ago_s) * 1000
-        bench.client.hset(f"{PREFIX}job:{job_id}", mapping={"first_failure": first_ms, "not_before": ""})
+        first_ms = _now_ms(harness) - (harness.settings.backend_patience + ago_s) * 1000
+        harness.client.hset(f"{PREFIX}job:{job_id}", mapping={"first_failure": first_ms, "not_before": ""})
         node.carry_out(job_id)
-        assert bench.job(job_id).state is state
-    failure = bench.job(job_id).failure
+        assert harness.job(job_id).state is state
+    failure = harness.job(job_id).failure
     assert failure is not None
     expected = (error.code, error.retryable) if isinstance(error, StorageError) else ("backend-error", True)
     assert (failure.code, failure.retryable) == expected
 
 
 @pytest.mark.parametrize("intent", [False, True])
-def test_only_after_a_failure_half_way_the_storage_system_is_read_again(bench: Bench, intent: bool):
-    node, volumes = _failing(bench, StorageError("refused"), intent=intent), list[str]()
-    get_volume = bench.backend.get_volume
+def test_only_after_a_failure_half_way_the_storage_system_is_read_again(harness: Harness, intent: bool):
+    node, volumes = _failing(harness, StorageError("refused"), intent=intent), list[str]()
+    get_volume = harness.backend.get_volume
 
     def counted(volume: str, *, journal: Journal) -> Any:
         volumes.append(volume)
         return get_volume(volume, journal=journal)
 
-    bench.backend.get_volume = counted  # type: ignore[method-assign]
-    node.carry_out(_update(bench))
+    harness.backend.get_volume = counted  # type: ignore[method-assign]
+    node.carry_out(_update(harness))
     assert bool(volumes) is intent
 
 
-def test_a_job_that_another_worker_has_by_now_has_no_end_here(bench: Bench):
-    node, other = bench.node(), bench.node()
-    lease = node.claim(bench.accept("list_volumes"))
-    bench.let_time_pass()
+def test_a_job_that_another_worker_has_by_now_has_no_end_here(harness: Harness):
+    node, other = harness.node(), harness.node()
+    lease = node.claim(harness.accept("list_volumes"))
+    harness.let_time_pass()
     other.sweep()
     other.claim(lease.job_id)
-    bench.backend.list_volumes = lambda **_: []  # type: ignore[method-assign]
+    harness.backend.list_volumes = lambda **_: []  # type: ignore[method-assign]
     assert node.executor.execute(lease) is None
-    assert bench.job(lease.job_id).state is State.RUNNING
+    assert harness.job(lease.job_id).state is State.RUNNING
 
 
-def test_a_lease_that_was_lost_is_not_renewed_any_more(bench: Bench):
-    node = _failing(bench, LeaseLost(), intent=True)
-    assert node.carry_out(_update(bench)) is None
+def test_a_lease_that_was_lost_is_not_renewed_any_more(harness: Harness):
+    node = _failing(harness, LeaseLost(), intent=True)
+    assert node.carry_out(_update(harness)) is None
     assert node.lease_renewer.leases() == []
 
 
@@ -312,15 +312,15 @@ def test_a_lease_that_was_lost_is_not_renewed_any_more(bench: Bench):
 
 
 @pytest.mark.parametrize("requester", ["ann", ""])
-def test_what_anonymous_clients_look_up_is_kept_briefly(bench: Bench, requester: str):
-    settings = bench.settings
+def test_what_anonymous_clients_look_up_is_kept_briefly(harness: Harness, requester: str):
+    settings = harness.settings
     brief_s = settings.cache_keep if requester else settings.cache_fresh + settings.read_job_keep
     for operation, cache_key, keep_s in (
         ("get_volume", "volumes/vol", brief_s), ("list_volumes", "volumes", settings.cache_keep),
     ):  # fmt: skip
-        _, job_id, _ = bench.jobs.accept(replace(bench.new(operation), requester=requester))
-        bench.node().carry_out(job_id)
-        base = bench.client.hget(f"{PREFIX}listing:{SUBSYSTEM}/{cache_key}", "base")
+        _, job_id, _ = harness.jobs.accept(replace(harness.new(operation), requester=requester))
+        harness.node().carry_out(job_id)
+        base = harness.client.hget(f"{PREFIX}listing:{SUBSYSTEM}/{cache_key}", "base")
         assert isinstance(base, bytes)
-        ttl_s = bench.client.ttl(f"{PREFIX}base:{SUBSYSTEM}/{cache_key}:{base.decode()}")
+        ttl_s = harness.client.ttl(f"{PREFIX}base:{SUBSYSTEM}/{cache_key}:{base.decode()}")
         assert keep_s - 60 < ttl_s <= keep_s

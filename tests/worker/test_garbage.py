@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery.contrib.testing.worker import start_worker
 
-from tests.worker.bench import PREFIX
+from tests.worker.harness import PREFIX
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
 from worker.messaging.transport import is_task_message

@@ -12,7 +12,7 @@ from redis import Redis
 
 from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, NoSuchVolume
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.listings.repository import UNAVAILABLE_MS, Listings
 
@@ -22,11 +22,11 @@ _UNREACHABLE = f"{PREFIX}unreachable:{SUBSYSTEM}"
 class Counted:
     """A gateway, and the outcomes that it has counted."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, harness: Harness) -> None:
         self.outcomes: list[str] = []
-        self.redis: Redis = bench.client
-        listings = Listings(bench.client, bench.scripts, bench.settings)
-        self.gateway = BackendGateway(SUBSYSTEM, lambda: bench.backend, listings, self.outcomes.append)
+        self.redis: Redis = harness.client
+        listings = Listings(harness.client, harness.scripts, harness.settings)
+        self.gateway = BackendGateway(SUBSYSTEM, lambda: harness.backend, listings, self.outcomes.append)
 
     def use(self, error: Exception | None = None) -> None:
         """Use it, with an error of the storage system or without."""
@@ -36,8 +36,8 @@ class Counted:
 
 
 @pytest.fixture
-def counted(bench: Bench) -> Counted:
-    return Counted(bench)
+def counted(harness: Harness) -> Counted:
+    return Counted(harness)
 
 
 def test_it_opens_after_five_failures_in_a_row_to_reach_the_storage_system(counted: Counted):
@@ -76,7 +76,7 @@ def test_others_learn_that_it_cannot_be_reached_until_it_answers(counted: Counte
 
 
 def test_what_could_not_be_published_is_with_the_next_use(
-    bench: Bench, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ):
     def away(*_: Any, **__: Any) -> None:
         raise redis.ConnectionError("away")
@@ -101,30 +101,30 @@ def test_others_learn_it_while_the_breaker_is_open(counted: Counted):
     assert counted.redis.exists(_UNREACHABLE)
 
 
-def test_a_check_that_fails_says_why_and_shows_no_text_of_an_unknown_error(bench: Bench, counted: Counted):
+def test_a_check_that_fails_says_why_and_shows_no_text_of_an_unknown_error(harness: Harness, counted: Counted):
     def failing(error: Exception) -> Any:
         def check() -> tuple[str, ...]:
             raise error
 
         return check
 
-    bench.backend.check = failing(BackendUnavailable("The name does not resolve."))  # type: ignore[method-assign]
+    harness.backend.check = failing(BackendUnavailable("The name does not resolve."))  # type: ignore[method-assign]
     assert {**counted.gateway.check(), "at": ""} == {
         "status": "unavailable", "code": "backend-unavailable", "detail": "The name does not resolve.", "at": "",
     }  # fmt: skip
-    bench.backend.check = failing(RuntimeError("secret of host7"))  # type: ignore[method-assign]
+    harness.backend.check = failing(RuntimeError("secret of host7"))  # type: ignore[method-assign]
     health = counted.gateway.check()
     assert (health["status"], health["code"]) == ("unavailable", "backend-error")
     assert health["detail"] == "The check itself failed (RuntimeError)."
 
 
-def test_the_state_of_each_storage_system_is_published_for_some_checks(bench: Bench, counted: Counted):
-    monitor = HealthMonitor({SUBSYSTEM: counted.gateway}, bench.client, PREFIX, every_s=30)
+def test_the_state_of_each_storage_system_is_published_for_some_checks(harness: Harness, counted: Counted):
+    monitor = HealthMonitor({SUBSYSTEM: counted.gateway}, harness.client, PREFIX, every_s=30)
     monitor._check(counted.gateway)
-    health = bench.client.get(f"{PREFIX}health:{SUBSYSTEM}")
+    health = harness.client.get(f"{PREFIX}health:{SUBSYSTEM}")
     assert isinstance(health, bytes)
     assert json.loads(health)["status"] == "available"
-    assert 60 < bench.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
+    assert 60 < harness.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
 
 
 def test_every_storage_system_is_checked_also_while_redis_and_another_do_not_answer():
@@ -157,18 +157,18 @@ def test_every_storage_system_is_checked_also_while_redis_and_another_do_not_ans
     assert is_over.wait(20)
 
 
-def test_it_is_opened_once_and_closed_with_its_worker(bench: Bench):
+def test_it_is_opened_once_and_closed_with_its_worker(harness: Harness):
     opened, closed = list[int](), list[int]()
 
     def open_backend() -> StorageBackend:
         opened.append(1)
-        return bench.backend
+        return harness.backend
 
-    gateway = BackendGateway(SUBSYSTEM, open_backend, Listings(bench.client, bench.scripts, bench.settings))
+    gateway = BackendGateway(SUBSYSTEM, open_backend, Listings(harness.client, harness.scripts, harness.settings))
     gateway.close()
     for _ in range(2):
         with gateway.session() as backend:
-            assert backend is bench.backend
-    bench.backend.close = lambda: closed.append(1)  # type: ignore[method-assign]
+            assert backend is harness.backend
+    harness.backend.close = lambda: closed.append(1)  # type: ignore[method-assign]
     gateway.close()
     assert (opened, closed) == ([1], [1])

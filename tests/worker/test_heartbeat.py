@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from redis import Redis
 
-from tests.worker.bench import PREFIX
+from tests.worker.harness import PREFIX
 from worker.config.settings import Settings, load
 from worker.maintenance.heartbeat import ONLINE_S, RESTART_AFTER_S, Heartbeat
 from worker.store.client import WriteRefused, connect

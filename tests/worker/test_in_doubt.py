@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendError, BackendUnavailable, OutcomeUnclear
 from storage_backends.journal import InMemoryJournal
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.backends.gateway import BackendGateway
 from worker.catalog import resource_types
 from worker.jobs.record import State
@@ -42,110 +42,110 @@ class Failing:
         return call
 
 
-def carried_out(bench: Bench, error: Exception, *, when: str) -> str:
+def carried_out(harness: Harness, error: Exception, *, when: str) -> str:
     """Carry a creation out on such a back-end."""
-    job_id = bench.accept("create_volume", volume="new")
-    backend: Any = Failing(bench.backend, error, when=when)
-    bench.node(backend).carry_out(job_id)
+    job_id = harness.accept("create_volume", volume="new")
+    backend: Any = Failing(harness.backend, error, when=when)
+    harness.node(backend).carry_out(job_id)
     return job_id
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("a bug"), OutcomeUnclear("no answer came"), redis.ConnectionError("Redis is away")]
 )
-def test_a_change_that_was_made_is_found_out(bench: Bench, error: Exception):
-    job_id = carried_out(bench, error, when="after the change")
+def test_a_change_that_was_made_is_found_out(harness: Harness, error: Exception):
+    job_id = carried_out(harness, error, when="after the change")
 
-    assert bench.job(job_id).state is State.RUNNING
-    bench.recover(bench.node(), job_id)
+    assert harness.job(job_id).state is State.RUNNING
+    harness.recover(harness.node(), job_id)
 
-    assert bench.job(job_id).state is State.SUCCEEDED
-    assert bench.effects()[job_id] is True
+    assert harness.job(job_id).state is State.SUCCEEDED
+    assert harness.effects()[job_id] is True
 
 
-def test_a_bug_before_anything_was_sent_ends_the_job(bench: Bench):
-    job_id = carried_out(bench, RuntimeError("a bug"), when="at once")
+def test_a_bug_before_anything_was_sent_ends_the_job(harness: Harness):
+    job_id = carried_out(harness, RuntimeError("a bug"), when="at once")
 
-    failure = bench.job(job_id).failure
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert failure.code == "backend-error"
-    assert bench.effects() == {}
+    assert harness.effects() == {}
 
 
-def test_a_bug_after_the_intent_fails_the_job_once_looking_shows_that_nothing_was_changed(bench: Bench):
-    job_id = carried_out(bench, RuntimeError("a bug"), when="after the intent")
+def test_a_bug_after_the_intent_fails_the_job_once_looking_shows_that_nothing_was_changed(harness: Harness):
+    job_id = carried_out(harness, RuntimeError("a bug"), when="after the intent")
 
-    bench.recover(bench.node(), job_id)
+    harness.recover(harness.node(), job_id)
 
-    failure = bench.job(job_id).failure
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert (failure.code, failure.retryable) == ("backend-error", False)
     assert "was not made" in failure.detail
 
 
 @pytest.mark.parametrize("is_handed_over", [True, False])
-def test_a_change_in_doubt_can_be_cancelled_no_more(bench: Bench, *, is_handed_over: bool):
-    job_id, node = bench.accept("create_volume"), bench.node()
+def test_a_change_in_doubt_can_be_cancelled_no_more(harness: Harness, *, is_handed_over: bool):
+    job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
     lease.record_intent("create")
     lease.backend_job("a job of the filer", cancellable=True)
-    assert bench.job(job_id).cancellable
+    assert harness.job(job_id).cancellable
     if is_handed_over:
         node.claims.hand_over(lease, "")
     else:
-        bench.let_time_pass()
-        assert bench.scripts.recover_jobs(SUBSYSTEM, 15_000, 5000, 3, 60_000, "token", 1).to_reconcile == [job_id]
-    assert not bench.job(job_id).cancellable
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
+        harness.let_time_pass()
+        assert harness.scripts.recover_jobs(SUBSYSTEM, 15_000, 5000, 3, 60_000, "token", 1).to_reconcile == [job_id]
+    assert not harness.job(job_id).cancellable
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
 
 
-def test_an_operator_settles_a_change_that_was_to_be_cancelled(bench: Bench):
-    job_id, node = bench.accept("create_volume"), bench.node()
+def test_an_operator_settles_a_change_that_was_to_be_cancelled(harness: Harness):
+    job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
     lease.record_intent("create")
     lease.backend_job("a job of the filer", cancellable=True)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
     node.claims.hand_over(lease, "")
-    assert bench.jobs.force_outcome(job_id, State.SUCCEEDED, {}, []) is ForceResult.DONE
-    assert bench.job(job_id).state is State.SUCCEEDED
+    assert harness.jobs.force_outcome(job_id, State.SUCCEEDED, {}, []) is ForceResult.DONE
+    assert harness.job(job_id).state is State.SUCCEEDED
 
 
-def test_the_storage_systems_own_words_outlive_the_doubt(bench: Bench):
-    job_id = carried_out(bench, OutcomeUnclear("It does not tell.", backend_error=WORDS), when="after the intent")
+def test_the_storage_systems_own_words_outlive_the_doubt(harness: Harness):
+    job_id = carried_out(harness, OutcomeUnclear("It does not tell.", backend_error=WORDS), when="after the intent")
 
-    bench.recover(bench.node(), job_id)
+    harness.recover(harness.node(), job_id)
 
-    failure = bench.job(job_id).failure
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert (failure.code, failure.retryable) == ("backend-error", False)
     assert failure.backend_error == {"code": "2621574", "message": "This operation is not possible now."}
     assert "was not made" in failure.detail
 
 
-def test_a_status_without_words_is_told_as_silence(bench: Bench):
+def test_a_status_without_words_is_told_as_silence(harness: Harness):
     page = BackendError("502", "HTTP status 502")
-    job_id = carried_out(bench, OutcomeUnclear("It does not tell.", backend_error=page), when="after the intent")
+    job_id = carried_out(harness, OutcomeUnclear("It does not tell.", backend_error=page), when="after the intent")
 
-    bench.recover(bench.node(), job_id)
+    harness.recover(harness.node(), job_id)
 
-    failure = bench.job(job_id).failure
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert (failure.code, failure.retryable) == ("backend-timeout", True)
     assert failure.backend_error == {"code": "502", "message": "HTTP status 502"}
 
 
-def test_what_nobody_can_find_out_says_why(bench: Bench):
-    job_id = carried_out(bench, OutcomeUnclear("The answer broke off.", backend_error=WORDS), when="after the change")
-    bench.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", "1")
+def test_what_nobody_can_find_out_says_why(harness: Harness):
+    job_id = carried_out(harness, OutcomeUnclear("The answer broke off.", backend_error=WORDS), when="after the change")
+    harness.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", "1")
 
     class Away(Failing):
         def reconcile(self, *_: Any, **__: Any) -> Any:
             raise BackendUnavailable("The vserver is not there.")
 
-    backend: Any = Away(bench.backend, RuntimeError(), when="never")
-    bench.recover(bench.node(backend), job_id)
+    backend: Any = Away(harness.backend, RuntimeError(), when="never")
+    harness.recover(harness.node(backend), job_id)
 
-    failure = bench.job(job_id).failure
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert failure.code == "outcome-unknown"
     assert "The answer broke off." in failure.detail
@@ -153,26 +153,26 @@ def test_what_nobody_can_find_out_says_why(bench: Bench):
     assert failure.backend_error == {"code": "2621574", "message": "This operation is not possible now."}
 
 
-def test_a_job_that_waits_says_for_what(bench: Bench):
+def test_a_job_that_waits_says_for_what(harness: Harness):
     reason = "The storage system cannot be reached: its host refuses connections to that port."
     with capture_logs() as lines:
-        job_id = carried_out(bench, BackendUnavailable(reason), when="at once")
+        job_id = carried_out(harness, BackendUnavailable(reason), when="at once")
 
-    job = bench.job(job_id)
+    job = harness.job(job_id)
     assert (job.state, job.waiting_reason, job.message) == (State.QUEUED, "backend-unavailable", reason)
     (line,) = [line for line in lines if line["event"] == "job.requeued"]
     assert (line["detail"], line["job_id"]) == (reason, job_id)
     assert line["delay_s"] > 0
-    bench.let_time_pass()
-    bench.node().carry_out(job_id)
-    assert bench.job(job_id).state is State.SUCCEEDED
+    harness.let_time_pass()
+    harness.node().carry_out(job_id)
+    assert harness.job(job_id).state is State.SUCCEEDED
 
 
-def test_an_open_breaker_names_the_last_cause(bench: Bench):
+def test_an_open_breaker_names_the_last_cause(harness: Harness):
     def away() -> StorageBackend:
         raise BackendUnavailable("Its host name cannot be resolved.")
 
-    gateway = BackendGateway(SUBSYSTEM, away, Listings(bench.client, bench.scripts, bench.settings))
+    gateway = BackendGateway(SUBSYSTEM, away, Listings(harness.client, harness.scripts, harness.settings))
     for _ in range(7):
         with pytest.raises(BackendUnavailable) as refusal, gateway.session():
             pass
@@ -181,32 +181,34 @@ def test_an_open_breaker_names_the_last_cause(bench: Bench):
     assert refusal.value.detail.startswith("Its host name cannot be resolved. ")
 
 
-def test_limits_of_a_storage_system_that_works_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    gateway = BackendGateway(SUBSYSTEM, lambda: bench.backend, Listings(bench.client, bench.scripts, bench.settings))
+def test_limits_of_a_storage_system_that_works_are_told(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    gateway = BackendGateway(
+        SUBSYSTEM, lambda: harness.backend, Listings(harness.client, harness.scripts, harness.settings)
+    )
     assert (gateway.check()["status"], gateway.check()["detail"]) == ("available", "")
 
-    monkeypatch.setattr(type(bench.backend), "check", lambda _: ("It does not know x: shown as null.",))
+    monkeypatch.setattr(type(harness.backend), "check", lambda _: ("It does not know x: shown as null.",))
 
     assert (gateway.check()["status"], gateway.check()["detail"]) == ("available", "It does not know x: shown as null.")
 
 
-def test_a_volume_that_comes_back_is_in_every_listing_at_once(bench: Bench):
-    node = bench.node()
+def test_a_volume_that_comes_back_is_in_every_listing_at_once(harness: Harness):
+    node = harness.node()
     for read in ("list_volumes", "list_restricted_volumes"):
-        node.carry_out(bench.accept(read))
+        node.carry_out(harness.accept(read))
 
-    job_id = bench.accept("reinstate_volume", volume="out", junction_path="/back")
+    job_id = harness.accept("reinstate_volume", volume="out", junction_path="/back")
     node.carry_out(job_id)
 
-    assert bench.job(job_id).state is State.SUCCEEDED
-    assert _names(bench, "volumes") == ["out", "vol"]
-    assert _names(bench, "restricted") == []
-    assert bench.backend.get_volume(":/back", journal=InMemoryJournal()).name == "out"
+    assert harness.job(job_id).state is State.SUCCEEDED
+    assert _names(harness, "volumes") == ["out", "vol"]
+    assert _names(harness, "restricted") == []
+    assert harness.backend.get_volume(":/back", journal=InMemoryJournal()).name == "out"
 
 
-def _names(bench: Bench, what: str) -> list[str]:
+def _names(harness: Harness, what: str) -> list[str]:
     """What the cached listing holds, changes included."""
-    listings = Listings(bench.client, bench.scripts, bench.settings)
+    listings = Listings(harness.client, harness.scripts, harness.settings)
     kind = {"volumes": resource_types.VOLUMES, "restricted": resource_types.RESTRICTED}[what]
     state = listings.listing_state(kind, kind.cache_key(SUBSYSTEM, {}))
     assert state.usable

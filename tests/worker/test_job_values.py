@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import MOST_ERRORS
 from worker.config.settings import Settings, load
@@ -24,9 +24,9 @@ from worker.jobs.status import MAX_RETRY_AFTER_S, JobStatus
 
 
 @pytest.fixture
-def status(bench: Bench) -> JobStatus:
+def status(harness: Harness) -> JobStatus:
     """A job that waits."""
-    job_status = bench.jobs.get(bench.accept("create_volume"))
+    job_status = harness.jobs.get(harness.accept("create_volume"))
     assert job_status is not None
     return job_status
 
@@ -55,15 +55,15 @@ def test_a_key_is_one_requesters():
     assert len(names) == 4
 
 
-def test_what_was_chosen_first_under_a_key_stays(bench: Bench):
-    keys = IdempotencyKeys(bench.client, bench.settings)
+def test_what_was_chosen_first_under_a_key_stays(harness: Harness):
+    keys = IdempotencyKeys(harness.client, harness.settings)
     assert (keys.find("ann:k"), keys.find("")) == (None, None)
     first = KnownRequest("hash", "", [1])
     assert keys.freeze("ann:k", "hash", [1]) == first
     assert keys.freeze("ann:k", "other", [2]) == first
     assert keys.find("ann:k") == first
-    keep_s = bench.settings.idempotency_keep
-    assert keep_s - 60 < bench.client.ttl(f"{PREFIX}idem:ann:k") <= keep_s
+    keep_s = harness.settings.idempotency_keep
+    assert keep_s - 60 < harness.client.ttl(f"{PREFIX}idem:ann:k") <= keep_s
 
 
 # --- failures
@@ -190,33 +190,33 @@ def test_a_running_job_is_expected_by_its_progress_or_by_the_mean_of_such_jobs(s
 
 
 @pytest.mark.parametrize(("mean_ms", "wait_s"), [(None, 13), (1, 1), (1_000_000, MAX_RETRY_AFTER_S)])
-def test_when_a_full_queue_may_take_jobs_again(bench: Bench, mean_ms: int | None, wait_s: int):
+def test_when_a_full_queue_may_take_jobs_again(harness: Harness, mean_ms: int | None, wait_s: int):
     if mean_ms is not None:
-        bench.client.hset(f"{PREFIX}mean_durations:{SUBSYSTEM}", "create_volume", mean_ms)
-    publisher: Any = bench.publisher
+        harness.client.hset(f"{PREFIX}mean_durations:{SUBSYSTEM}", "create_volume", mean_ms)
+    publisher: Any = harness.publisher
     settings = load(Settings, SAPI_DEBUG=True, queue_limit=1000, write_slots=8)
-    jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
+    jobs = Jobs(harness.client, harness.scripts, harness.jobs.ids, publisher, settings)
     assert jobs.queue_retry_after_s(SUBSYSTEM, OPERATIONS["create_volume"]) == wait_s
 
 
 # --- whose job it is, and which are found
 
 
-def test_a_job_belongs_to_its_users_id_whatever_their_name(bench: Bench):
-    new = replace(bench.new("create_volume"), requester="ann", requester_id="id-7")
-    job = bench.job(bench.jobs.accept(new)[1])
+def test_a_job_belongs_to_its_users_id_whatever_their_name(harness: Harness):
+    new = replace(harness.new("create_volume"), requester="ann", requester_id="id-7")
+    job = harness.job(harness.jobs.accept(new)[1])
     assert [job.is_of(key_of(text)) for text in ("id-7", "ann", "")] == [True, False, False]
     assert not replace(job, requester_key="").is_of("")
     anonymous = replace(new, requester="", requester_id="")
     assert anonymous.owner_key == ""
 
 
-def test_jobs_that_are_named_by_their_ids_are_those_that_fit_the_newest_first(bench: Bench):
-    ids = [bench.accept("create_volume", volume=f"v{number}") for number in range(3)]
-    bench.jobs.cancel(ids[1], "ann")
+def test_jobs_that_are_named_by_their_ids_are_those_that_fit_the_newest_first(harness: Harness):
+    ids = [harness.accept("create_volume", volume=f"v{number}") for number in range(3)]
+    harness.jobs.cancel(ids[1], "ann")
     job_filter = JobFilter(ids=tuple(ids), states=(State.QUEUED,))
     for limit, expected in ((9, [ids[2], ids[0]]), (1, [ids[2]])):
-        statuses, cursor = bench.jobs.find(job_filter, JobScope("ann"), limit)
+        statuses, cursor = harness.jobs.find(job_filter, JobScope("ann"), limit)
         assert ([job_status.job.id for job_status in statuses], cursor) == (expected, None)
 
 

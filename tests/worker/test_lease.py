@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from storage_backends.journal import Cancelled, Interrupted, LeaseLost, ShuttingDown, TimedOut
-from tests.worker.bench import PREFIX, Bench
+from tests.worker.harness import PREFIX, Harness
 from worker.execution.claims import Completion
 from worker.execution.lease import Lease
 from worker.jobs.record import State
 from worker.store.results import CancelResult
 
 
-def test_that_it_is_to_be_cancelled(bench: Bench):
-    job_id, node = bench.accept("list_volumes"), bench.node()
+def test_that_it_is_to_be_cancelled(harness: Harness):
+    job_id, node = harness.accept("list_volumes"), harness.node()
     lease = node.claim(job_id)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
     lease.checkpoint()
     node.lease_renewer.renew()
     assert lease.cancel_requested
@@ -45,9 +45,11 @@ class Patient(threading.Event):
 @pytest.mark.parametrize(
     ("tell", "reason"), [(Lease.cancel, Cancelled), (Lease.lose, LeaseLost), (Lease.drain, ShuttingDown)]
 )
-def test_a_driver_that_waits_is_woken_at_once(bench: Bench, tell: Callable[[Lease], None], reason: type[Interrupted]):
-    node = bench.node()
-    lease = node.claim(bench.accept("create_volume"))
+def test_a_driver_that_waits_is_woken_at_once(
+    harness: Harness, tell: Callable[[Lease], None], reason: type[Interrupted]
+):
+    node = harness.node()
+    lease = node.claim(harness.accept("create_volume"))
     lease._wake = wake = Patient()
     woken = threading.Event()
 
@@ -64,8 +66,8 @@ def test_a_driver_that_waits_is_woken_at_once(bench: Bench, tell: Callable[[Leas
     assert woken.wait(10)
 
 
-def test_a_driver_waits_no_longer_than_it_wants_to(bench: Bench):
-    lease, returned = bench.node().claim(bench.accept("create_volume")), threading.Event()
+def test_a_driver_waits_no_longer_than_it_wants_to(harness: Harness):
+    lease, returned = harness.node().claim(harness.accept("create_volume")), threading.Event()
 
     def wait() -> None:
         lease.wait(0.01)
@@ -75,28 +77,28 @@ def test_a_driver_waits_no_longer_than_it_wants_to(bench: Bench):
     assert returned.wait(20)
 
 
-def test_the_message_of_a_step_is_its_name_in_words(bench: Bench):
-    job_id = bench.accept("create_volume")
-    bench.node().claim(job_id).record_intent("unmount-and_restrict")
-    assert bench.field(job_id, "message") == "unmount and restrict"
+def test_the_message_of_a_step_is_its_name_in_words(harness: Harness):
+    job_id = harness.accept("create_volume")
+    harness.node().claim(job_id).record_intent("unmount-and_restrict")
+    assert harness.field(job_id, "message") == "unmount and restrict"
 
 
-def test_that_what_was_sent_goes_on_though_it_is_to_be_cancelled(bench: Bench):
-    job_id, node = bench.accept("create_volume"), bench.node()
+def test_that_what_was_sent_goes_on_though_it_is_to_be_cancelled(harness: Harness):
+    job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
     lease.record_intent("create_volume")
     lease.backend_job("4711", cancellable=True)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
     node.lease_renewer.renew()
     assert lease.cancel_requested
     lease.checkpoint()
 
 
-def test_that_another_worker_has_it(bench: Bench):
-    job_id, node = bench.accept("list_volumes"), bench.node()
+def test_that_another_worker_has_it(harness: Harness):
+    job_id, node = harness.accept("list_volumes"), harness.node()
     lease = node.claim(job_id)
-    bench.let_time_pass()
-    other = bench.node()
+    harness.let_time_pass()
+    other = harness.node()
     other.sweep()
     other.claim(job_id)
     node.lease_renewer.renew()
@@ -104,146 +106,148 @@ def test_that_another_worker_has_it(bench: Bench):
         lease.checkpoint()
 
 
-def test_that_it_holds_from_when_the_renewal_was_sent(bench: Bench):
-    node = bench.node()
-    lease = node.claim(bench.accept("create_volume"))
+def test_that_it_holds_from_when_the_renewal_was_sent(harness: Harness):
+    node = harness.node()
+    lease = node.claim(harness.accept("create_volume"))
     at_first = lease.seconds_left
     # It ends here before another worker may have the job.
-    assert at_first <= bench.settings.lease - 2
+    assert at_first <= harness.settings.lease - 2
     lease.extend(0.0)
     assert lease.seconds_left == 0
     node.lease_renewer.renew()
-    assert at_first * 0.9 < lease.seconds_left <= bench.settings.lease
+    assert at_first * 0.9 < lease.seconds_left <= harness.settings.lease
     node.lease_renewer.remove(lease)
     lease.extend(0.0)
     node.lease_renewer.renew()
     assert lease.seconds_left == 0
 
 
-def test_nothing_is_renewed_of_what_ended_here(bench: Bench):
-    node = bench.node()
+def test_nothing_is_renewed_of_what_ended_here(harness: Harness):
+    node = harness.node()
     ways = (
         lambda lease: node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null")),
         lambda lease: node.claims.requeue(lease, 60),
         lambda lease: node.claims.hand_over(lease, ""),
     )
     for number, end in enumerate(ways):
-        lease = node.claim(bench.accept("create_volume", volume=f"new{number}"))
+        lease = node.claim(harness.accept("create_volume", volume=f"new{number}"))
         assert node.lease_renewer.leases() == [lease]
         end(lease)
         assert node.lease_renewer.leases() == []
 
 
-def test_its_limits_count_from_when_the_claim_was_sent(bench: Bench):
-    node = bench.node()
-    claimed = node.claim(bench.accept("create_volume"))
+def test_its_limits_count_from_when_the_claim_was_sent(harness: Harness):
+    node = harness.node()
+    claimed = node.claim(harness.accept("create_volume"))
     sent_at = time.monotonic() - 100
-    lease = Lease(bench.scripts, claimed.job, claimed.token, sent_at=sent_at, lease_s=15, limit_s=600, drain=node.drain)
+    lease = Lease(
+        harness.scripts, claimed.job, claimed.token, sent_at=sent_at, lease_s=15, limit_s=600, drain=node.drain
+    )
     assert lease.limit_at == sent_at + 600
     assert lease.seconds_left == 0
     with pytest.raises(LeaseLost):
         lease.checkpoint()
 
 
-def test_a_job_over_its_time_limit_is_stopped(bench: Bench):
-    lease = bench.node().claim(bench.accept("create_volume"))
+def test_a_job_over_its_time_limit_is_stopped(harness: Harness):
+    lease = harness.node().claim(harness.accept("create_volume"))
     lease.limit_at = time.monotonic() - 1
     with pytest.raises(TimedOut):
         lease.checkpoint()
 
 
-def test_a_job_of_the_filer_belongs_to_the_step_that_has_made_it(bench: Bench):
-    node = bench.node()
-    lease = node.claim(bench.accept("create_volume"))
+def test_a_job_of_the_filer_belongs_to_the_step_that_has_made_it(harness: Harness):
+    node = harness.node()
+    lease = node.claim(harness.accept("create_volume"))
     lease.record_intent("one")
     lease.backend_job("4711")
     lease.record_intent("two")
-    assert (lease.filer_job, bench.job(lease.job_id).backend_job) == (None, None)
+    assert (lease.filer_job, harness.job(lease.job_id).backend_job) == (None, None)
     # Nobody else could find out what became of this step: the worker that shuts down ends it.
     node.drain.set()
     lease.checkpoint()
 
 
-def test_who_reconciles_a_job_knows_what_was_recorded(bench: Bench):
-    node = bench.node()
-    claimed = node.claim(bench.accept("create_volume"))
+def test_who_reconciles_a_job_knows_what_was_recorded(harness: Harness):
+    node = harness.node()
+    claimed = node.claim(harness.accept("create_volume"))
     job = replace(claimed.job, step="one", backend_job="4711")
-    lease = Lease(bench.scripts, job, "token", sent_at=0.0, lease_s=15, limit_s=600, drain=node.drain)
+    lease = Lease(harness.scripts, job, "token", sent_at=0.0, lease_s=15, limit_s=600, drain=node.drain)
     assert (lease.step, lease.filer_job) == ("one", "4711")
 
 
-def test_requests_of_a_change_end_with_the_lease_and_those_of_a_read_with_its_time_limit(bench: Bench):
-    node, settings = bench.node(), bench.settings
-    change, read = (node.claim(bench.accept(operation)) for operation in ("create_volume", "list_volumes"))
+def test_requests_of_a_change_end_with_the_lease_and_those_of_a_read_with_its_time_limit(harness: Harness):
+    node, settings = harness.node(), harness.settings
+    change, read = (node.claim(harness.accept(operation)) for operation in ("create_volume", "list_volumes"))
     assert change.seconds_left < settings.lease < settings.read_timeout - 10 < read.seconds_left
     change.limit_at = time.monotonic() + 1
     assert change.seconds_left <= 1
 
 
-def test_an_intent_that_comes_after_a_request_to_cancel_is_not_recorded(bench: Bench):
-    job_id, node = bench.accept("create_volume"), bench.node()
+def test_an_intent_that_comes_after_a_request_to_cancel_is_not_recorded(harness: Harness):
+    job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
     with pytest.raises(Cancelled):
         lease.record_intent("one")
-    assert (lease.step, bench.job(job_id).step) == (None, None)
+    assert (lease.step, harness.job(job_id).step) == (None, None)
 
 
-def test_the_next_step_of_a_change_is_recorded_though_it_is_to_be_cancelled(bench: Bench):
-    job_id, node = bench.accept("create_volume"), bench.node()
+def test_the_next_step_of_a_change_is_recorded_though_it_is_to_be_cancelled(harness: Harness):
+    job_id, node = harness.accept("create_volume"), harness.node()
     lease = node.claim(job_id)
     lease.record_intent("one")
     lease.backend_job("4711", cancellable=True)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
     lease.record_intent("two")
-    assert (lease.step, bench.job(job_id).step, lease.cancel_requested) == ("two", "two", True)
+    assert (lease.step, harness.job(job_id).step, lease.cancel_requested) == ("two", "two", True)
 
 
-def test_who_reports_progress_hears_that_it_is_to_be_cancelled(bench: Bench):
-    job_id, node = bench.accept("list_volumes"), bench.node()
+def test_who_reports_progress_hears_that_it_is_to_be_cancelled(harness: Harness):
+    job_id, node = harness.accept("list_volumes"), harness.node()
     lease = node.claim(job_id)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
     lease.progress(1, 2, "pages", "reading")
     assert lease.cancel_requested
     with pytest.raises(Cancelled):
         lease.progress(1, 2, "pages", "reading")
 
 
-def test_the_end_of_what_is_counted_is_recorded_however_soon_it_comes(bench: Bench):
-    lease = bench.node().claim(bench.accept("list_volumes"))
+def test_the_end_of_what_is_counted_is_recorded_however_soon_it_comes(harness: Harness):
+    lease = harness.node().claim(harness.accept("list_volumes"))
     for current in (500, 700, 1200):
         lease.progress(current, 1200, "volumes", "listing")
-        job = bench.job(lease.job_id)
+        job = harness.job(lease.job_id)
         assert (job.current, job.total) == (1200 if current == 1200 else 500, 1200)
 
 
-def test_a_job_over_its_time_limit_is_renewed_for_another_lease_and_then_hangs(bench: Bench):
-    node = bench.node()
-    lease = node.claim(bench.accept("create_volume"))
-    over_long_s = bench.settings.lease + 1
+def test_a_job_over_its_time_limit_is_renewed_for_another_lease_and_then_hangs(harness: Harness):
+    node = harness.node()
+    lease = node.claim(harness.accept("create_volume"))
+    over_long_s = harness.settings.lease + 1
     for over_s, hung in ((1, []), (over_long_s, [lease]), (over_long_s + 1, [lease])):
         lease.limit_at = time.monotonic() - over_s
         node.lease_renewer.renew()
         assert node.hung == hung
 
 
-def test_a_renewal_that_is_answered_late_holds_from_when_it_was_sent(bench: Bench):
+def test_a_renewal_that_is_answered_late_holds_from_when_it_was_sent(harness: Harness):
     def late(*arguments: Any) -> Any:
         assert not threading.Event().wait(0.05)
-        return bench.scripts.renew_leases(*arguments)
+        return harness.scripts.renew_leases(*arguments)
 
-    node = bench.node(scripts=SimpleNamespace(claim=bench.scripts.claim, renew_leases=late))
-    lease = node.claim(bench.accept("create_volume"))
+    node = harness.node(scripts=SimpleNamespace(claim=harness.scripts.claim, renew_leases=late))
+    lease = node.claim(harness.accept("create_volume"))
     lease.extend(time.monotonic())
     at_once_s = lease.seconds_left
     node.lease_renewer.renew()
     assert lease.seconds_left <= at_once_s - 0.04
 
 
-def test_how_long_ago_the_last_step_was_sent_counts_from_its_own_intent(bench: Bench):
-    lease = bench.node().claim(bench.accept("create_volume"))
-    bench.client.hset(f"{PREFIX}job:{lease.job_id}", "started", 1)
+def test_how_long_ago_the_last_step_was_sent_counts_from_its_own_intent(harness: Harness):
+    lease = harness.node().claim(harness.accept("create_volume"))
+    harness.client.hset(f"{PREFIX}job:{lease.job_id}", "started", 1)
     lease.record_intent("create_volume")
-    job = bench.job(lease.job_id)
+    job = harness.job(lease.job_id)
     assert job.marked_ms is not None
     assert job.trace(job.marked_ms + 2500).age_s == 2.5

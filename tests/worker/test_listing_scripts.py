@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.worker.test_listings import VOLUMES, Bench
+from tests.worker.test_listings import VOLUMES, Harness
 from worker.catalog import resource_types as views
 from worker.jobs.record import ListingVersion
 from worker.listings.listing import Listing
@@ -20,131 +20,131 @@ def _numbers(client) -> list[int]:
 
 
 def test_without_a_listing_no_change_is_kept(redis_client):
-    bench = Bench(redis_client)
-    bench.put("a")
+    harness = Harness(redis_client)
+    harness.put("a")
     assert not redis_client.exists(_DELTA)
     assert redis_client.pttl(_LISTING) > 0
     # A read that began long ago and never ended does not count either.
-    bench.begin()
+    harness.begin()
     redis_client.hset(_LISTING, "logging", 1)
-    bench.put("b")
+    harness.put("b")
     assert not redis_client.exists(_DELTA)
 
 
 def test_changes_beyond_a_limit_end_the_base(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), "a")
-    seq = bench.listing_version().seq
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "a")
+    seq = harness.listing_version().seq
     with redis_client.pipeline() as pipe:
         for number in range(1, 10_000):
             pipe.xadd(_DELTA, {"k": "x", "v": ""}, id=f"{seq + number}-0")
         pipe.hset(_LISTING, "seq", seq + 9_999)
         pipe.execute()
-    bench.put("b")
+    harness.put("b")
     assert redis_client.xlen(_DELTA) == 10_000
-    assert bench.listing_version().seq == seq + 10_000
-    bench.put("c")
+    assert harness.listing_version().seq == seq + 10_000
+    harness.put("c")
     assert not redis_client.exists(_DELTA)
-    assert bench.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
+    assert harness.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
 
 
 def test_what_was_read_before_is_asked_for_again_and_joined_by_nobody(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), "a")
-    started = bench.begin()
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "a")
+    started = harness.begin()
     redis_client.set(f"sapi:inflight:{VOLUMES}", "job")
-    seq = bench.listing_version().seq
-    bench.take(bench.listings.step("invalidate", VOLUMES))
-    state = bench.listings.listing_state(views.VOLUMES, VOLUMES)
-    assert (state.invalid, state.inflight, bench.listing_version().seq) == (True, "", seq + 1)
+    seq = harness.listing_version().seq
+    harness.take(harness.listings.step("invalidate", VOLUMES))
+    state = harness.listings.listing_state(views.VOLUMES, VOLUMES)
+    assert (state.invalid, state.inflight, harness.listing_version().seq) == (True, "", seq + 1)
     assert redis_client.hget(_LISTING, "epoch")
     # A read that began before leaves it so; one that began after ends it.
-    bench.commit(started, "b")
-    assert bench.listings.listing_state(views.VOLUMES, VOLUMES).invalid
-    bench.commit(bench.begin(), "c")
-    assert not bench.listings.listing_state(views.VOLUMES, VOLUMES).invalid
+    harness.commit(started, "b")
+    assert harness.listings.listing_state(views.VOLUMES, VOLUMES).invalid
+    harness.commit(harness.begin(), "c")
+    assert not harness.listings.listing_state(views.VOLUMES, VOLUMES).invalid
 
 
 def test_an_older_listing_does_not_replace_a_newer_one(redis_client):
-    bench = Bench(redis_client)
-    older = bench.begin()
-    bench.put("x")
-    bench.world.scripts.begin_read(VOLUMES, VOLUMES, 600_000)
+    harness = Harness(redis_client)
+    older = harness.begin()
+    harness.put("x")
+    harness.simulation.scripts.begin_read(VOLUMES, VOLUMES, 600_000)
     newer = replace(older, as_of_ms=older.as_of_ms + 1)
-    bench.commit(newer, "new")
-    bench.commit(older, "old")
-    assert bench.job_status() == ["new", "x"]
+    harness.commit(newer, "new")
+    harness.commit(older, "old")
+    assert harness.job_status() == ["new", "x"]
     # Of two that began in the same millisecond the last one counts.
-    bench.commit(newer, "same")
-    assert bench.job_status() == ["same", "x"]
+    harness.commit(newer, "same")
+    assert harness.job_status() == ["same", "x"]
 
 
 def test_bases_that_are_paged_through_keep_their_changes_for_their_time(redis_client):
-    bench = Bench(redis_client, old_listing_ttl=100)
-    bench.commit(bench.begin(), "a")
-    first = bench.listing_version()
+    harness = Harness(redis_client, old_listing_ttl=100)
+    harness.commit(harness.begin(), "a")
+    first = harness.listing_version()
     for name in ("b", "c"):
-        bench.put(name)
-        bench.commit(bench.begin(), *bench.job_status())
+        harness.put(name)
+        harness.commit(harness.begin(), *harness.job_status())
     assert _numbers(redis_client) == [first.seq + 1, first.seq + 2]
     assert redis_client.zrange(_OLD, 0, 0)[0].decode().partition(" ")[0] == first.base
     assert 50_000 < redis_client.pttl(f"sapi:base:{VOLUMES}:{first.base}") <= 100_000
-    assert redis_client.pttl(f"sapi:base:{VOLUMES}:{bench.listing_version().base}") > 100_000
+    assert redis_client.pttl(f"sapi:base:{VOLUMES}:{harness.listing_version().base}") > 100_000
     # The first one's time is over: its change goes with it.
     redis_client.zadd(_OLD, {redis_client.zrange(_OLD, 0, 0)[0]: 1})
-    bench.commit(bench.begin(), "d")
+    harness.commit(harness.begin(), "d")
     assert _numbers(redis_client) == [first.seq + 2]
 
 
 def test_a_fold_keeps_the_changes_for_the_read_that_is_under_way(redis_client):
-    bench = Bench(redis_client, old_listing_ttl=1)
-    bench.commit(bench.begin(), "a")
-    started = bench.begin()
-    bench.put("b")
-    Compaction(bench.listings, bench.world.scripts, ["f"], compact_after=1)()
+    harness = Harness(redis_client, old_listing_ttl=1)
+    harness.commit(harness.begin(), "a")
+    started = harness.begin()
+    harness.put("b")
+    Compaction(harness.listings, harness.simulation.scripts, ["f"], compact_after=1)()
     redis_client.delete(_OLD)
-    bench.put("c")
-    Compaction(bench.listings, bench.world.scripts, ["f"], compact_after=1)()
-    bench.commit(started, "a")
-    assert bench.job_status() == ["a", "b", "c"]
+    harness.put("c")
+    Compaction(harness.listings, harness.simulation.scripts, ["f"], compact_after=1)()
+    harness.commit(started, "a")
+    assert harness.job_status() == ["a", "b", "c"]
 
 
 def test_a_listing_that_expired_begins_with_new_numbers(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), "a")
-    seq = bench.listing_version().seq
-    bench.commit(replace(bench.begin(), seq=seq + 5), "b")
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "a")
+    seq = harness.listing_version().seq
+    harness.commit(replace(harness.begin(), seq=seq + 5), "b")
     # Its numbers go on behind all that the reader has seen, and never back.
-    assert bench.listing_version().seq == seq + 5
-    bench.commit(replace(bench.begin(), seq=seq + 1), "c")
-    assert bench.listing_version().seq == seq + 5
+    assert harness.listing_version().seq == seq + 5
+    harness.commit(replace(harness.begin(), seq=seq + 1), "c")
+    assert harness.listing_version().seq == seq + 5
 
 
 def test_a_read_that_failed_is_forgotten_unless_more_is_known(redis_client):
-    bench = Bench(redis_client)
-    bench.begin()
+    harness = Harness(redis_client)
+    harness.begin()
     assert 500_000 < redis_client.pttl(_LISTING) <= 600_000
-    bench.listings.abandon(VOLUMES)
+    harness.listings.abandon(VOLUMES)
     assert not redis_client.exists(_LISTING)
-    bench.begin()
-    bench.put("a")
-    bench.listings.abandon(VOLUMES)
+    harness.begin()
+    harness.put("a")
+    harness.listings.abandon(VOLUMES)
     assert redis_client.exists(_LISTING)
     redis_client.delete(_LISTING)
-    bench.commit(bench.begin(), "a")
-    bench.begin()
-    bench.listings.abandon(VOLUMES)
-    assert bench.job_status() == ["a"]
+    harness.commit(harness.begin(), "a")
+    harness.begin()
+    harness.listings.abandon(VOLUMES)
+    assert harness.job_status() == ["a"]
     for field in ("epoch", "invalid"):
         redis_client.delete(_LISTING)
-        bench.begin()
+        harness.begin()
         redis_client.hset(_LISTING, field, 1)
-        bench.listings.abandon(VOLUMES)
+        harness.listings.abandon(VOLUMES)
         assert redis_client.exists(_LISTING)
 
 
 def test_a_time_to_live_is_never_shortened(redis_client):
-    scripts = Bench(redis_client).world.scripts
+    scripts = Harness(redis_client).simulation.scripts
     redis_client.set("sapi:x", "1", px=5_000)
     scripts.extend_ttl("sapi:x", 1_000)
     assert redis_client.pttl("sapi:x") > 1_000
@@ -153,28 +153,28 @@ def test_a_time_to_live_is_never_shortened(redis_client):
 
 
 def test_a_base_that_is_stored_again_lives_until_its_job_has_ended(redis_client):
-    bench = Bench(redis_client, old_listing_ttl=100)
+    harness = Harness(redis_client, old_listing_ttl=100)
     listing = Listing.of("name", [{"name": "a"}], ordered=True)
-    key = f"sapi:base:{VOLUMES}:{bench.listings.store(bench.begin(), listing)['base']}"
+    key = f"sapi:base:{VOLUMES}:{harness.listings.store(harness.begin(), listing)['base']}"
     assert 50_000 < redis_client.pttl(key) <= 100_000
     for ttl_ms, at_least in ((5_000, 50_000), (10**7, 9_000_000)):
         redis_client.pexpire(key, ttl_ms)
-        step = bench.listings.store(bench.begin(), listing, keep_ms=5)
+        step = harness.listings.store(harness.begin(), listing, keep_ms=5)
         assert at_least < redis_client.pttl(key)
     assert (step["keep_ms"], step["page_ms"], step["count"]) == (5, 100_000, 1)
 
 
 def test_an_object_is_usable_until_its_collection_must_be_read_again(redis_client):
-    bench = Bench(redis_client)
+    harness = Harness(redis_client)
     volume = views.VOLUME.cache_key("f", {"volume": "v"})
-    bench.take(bench.listings.step("invalidate", VOLUMES))
+    harness.take(harness.listings.step("invalidate", VOLUMES))
     for _ in range(2):
-        started = bench.listings.begin(views.VOLUME, volume, VOLUMES, 600_000)
-        bench.take(bench.listings.store(started, Listing.of("name", [{"name": "v"}], ordered=False)))
-        assert bench.listings.listing_state(views.VOLUME, volume, VOLUMES).usable
-        bench.take(bench.listings.step("invalidate", VOLUMES))
-        assert not bench.listings.listing_state(views.VOLUME, volume, VOLUMES).usable
-    assert bench.begin().parent_epoch == 0
+        started = harness.listings.begin(views.VOLUME, volume, VOLUMES, 600_000)
+        harness.take(harness.listings.store(started, Listing.of("name", [{"name": "v"}], ordered=False)))
+        assert harness.listings.listing_state(views.VOLUME, volume, VOLUMES).usable
+        harness.take(harness.listings.step("invalidate", VOLUMES))
+        assert not harness.listings.listing_state(views.VOLUME, volume, VOLUMES).usable
+    assert harness.begin().parent_epoch == 0
 
 
 def test_the_age_and_the_tag_of_a_state():
@@ -193,7 +193,7 @@ def test_the_age_and_the_tag_of_a_state():
 
 
 def test_a_state_says_who_reads_it_and_whether_its_storage_system_is_away(redis_client):
-    listings = Bench(redis_client).listings
+    listings = Harness(redis_client).listings
     snapshots = views.SNAPSHOTS.cache_key("f", {"volume": "v"})
     for inflight, is_away in (("", False), ("job", True), ("job", False)):
         redis_client.set(f"sapi:inflight:{snapshots}", "job") if inflight else None
@@ -204,20 +204,20 @@ def test_a_state_says_who_reads_it_and_whether_its_storage_system_is_away(redis_
 
 
 def test_all_of_a_listing_lives_as_long_as_old_copies_are_kept(redis_client):
-    bench, day_ms = Bench(redis_client, old_listing_ttl=100), 86_400_000
+    harness, day_ms = Harness(redis_client, old_listing_ttl=100), 86_400_000
     # Also of one that was never read.
-    bench.take(bench.listings.step("invalidate", VOLUMES))
+    harness.take(harness.listings.step("invalidate", VOLUMES))
     assert day_ms - 60_000 < redis_client.pttl(_LISTING) <= day_ms
     redis_client.pexpire(_LISTING, 1000)
-    bench.commit(bench.begin(), "a")
-    state = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+    harness.commit(harness.begin(), "a")
+    state = harness.listings.listing_state(views.VOLUMES, VOLUMES)
     assert state.listing_version
     keys = [_LISTING, f"sapi:base:{VOLUMES}:{state.listing_version.base}"]
     assert (state.count, state.hash, redis_client.hmget(_LISTING, "logging", "reading_from")) == (
         1, state.listing_version.base, [None, None],
     )  # fmt: skip
     assert all(day_ms - 60_000 < redis_client.pttl(key) <= day_ms for key in keys)
-    bench.put("b")
+    harness.put("b")
     assert day_ms - 60_000 < redis_client.pttl(_DELTA) <= day_ms
-    bench.commit(bench.begin(), "c")
+    harness.commit(harness.begin(), "c")
     assert 50_000 < redis_client.pttl(_OLD) <= 100_000

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.listing_world import World
+from tests.worker.listing_simulation import ListingSimulation
 from worker.catalog import resource_types as views
 from worker.config.settings import Settings
 from worker.listings.listing import Listing
@@ -40,9 +40,9 @@ def run(client, edit=str, worlds=_WORLDS):
     """How many reads were answered from the cache, none of them wrong; few page tokens have expired."""
     hits = expired = paged = 0
     for seed in range(worlds):
-        world = World(client, seed, edit)
-        world.run(_STEPS)
-        hits, expired, paged = hits + world.hits, expired + world.expired, paged + world.paged
+        simulation = ListingSimulation(client, seed, edit)
+        simulation.run(_STEPS)
+        hits, expired, paged = hits + simulation.hits, expired + simulation.expired, paged + simulation.paged
     assert expired < paged / 8, "page tokens expire early"
     return hits
 
@@ -87,16 +87,16 @@ def test_the_model_notices_a_reader_that_forgets(redis_client, monkeypatch, name
 VOLUMES = views.VOLUMES.cache_key("f", {})
 
 
-class Bench:
+class Harness:
     """Listings on one Redis, with steps taken as the end of a job takes them."""
 
     def __init__(self, client, **values):
-        self.world = World(client, 0)
+        self.simulation = ListingSimulation(client, 0)
         self.redis = client
-        self.listings = Listings(client, self.world.scripts, Settings(**values))
+        self.listings = Listings(client, self.simulation.scripts, Settings(**values))
 
     def take(self, *steps):
-        self.world.steps(keys=["sapi:"], args=[json.dumps(steps)])
+        self.simulation.steps(keys=["sapi:"], args=[json.dumps(steps)])
 
     def begin(self):
         return self.listings.begin(views.VOLUMES, VOLUMES, "", 600_000)
@@ -123,140 +123,143 @@ class Bench:
 
 
 def test_a_listing_takes_in_what_happened_while_it_was_under_way(redis_client):
-    bench = Bench(redis_client)
-    started = bench.begin()
-    bench.put("new")
-    bench.drop("gone")
-    bench.commit(started, "gone", "old")
-    assert bench.job_status() == ["new", "old"]
+    harness = Harness(redis_client)
+    started = harness.begin()
+    harness.put("new")
+    harness.drop("gone")
+    harness.commit(started, "gone", "old")
+    assert harness.job_status() == ["new", "old"]
 
 
 def test_a_steady_stream_of_changes_leaves_every_read_a_hit(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), "v")
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "v")
     for listing in range(5):
-        started = bench.begin()
+        started = harness.begin()
         for change in range(30):
-            bench.put(f"{listing}-{change}")
-            assert len(bench.job_status()) == 2 + listing * 30 + change
-        bench.commit(started, *bench.job_status())
+            harness.put(f"{listing}-{change}")
+            assert len(harness.job_status()) == 2 + listing * 30 + change
+        harness.commit(started, *harness.job_status())
 
 
 def test_an_equal_refresh_keeps_the_base_and_one_copy_of_it(redis_client):
-    bench = Bench(redis_client, old_listing_ttl=100)
+    harness = Harness(redis_client, old_listing_ttl=100)
     for _ in range(3):
-        bench.commit(bench.begin(), "a", "b")
+        harness.commit(harness.begin(), "a", "b")
     (key,) = redis_client.keys("sapi:base:*")
     assert redis_client.ttl(key) > 100
 
 
 def test_a_base_is_dropped_that_nobody_may_be_shown(redis_client):
-    bench = Bench(redis_client, cache_fresh=1, cache_keep=1)
-    bench.commit(bench.begin(), "a")
-    bench.put("b")
+    harness = Harness(redis_client, cache_fresh=1, cache_keep=1)
+    harness.commit(harness.begin(), "a")
+    harness.put("b")
     redis_client.hincrby(f"sapi:listing:{VOLUMES}", "as_of", -2000)
-    bench.put("c")
+    harness.put("c")
     assert not redis_client.exists(f"sapi:delta:{VOLUMES}")
-    assert bench.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
+    assert harness.listings.listing_state(views.VOLUMES, VOLUMES).listing_version is None
 
 
 def test_a_short_life_does_not_outrun_a_long_listing(redis_client):
-    bench = Bench(redis_client, cache_fresh=1, cache_keep=1)
-    started = bench.begin()
-    bench.put("new")
+    harness = Harness(redis_client, cache_fresh=1, cache_keep=1)
+    started = harness.begin()
+    harness.put("new")
     assert redis_client.pttl(f"sapi:listing:{VOLUMES}") > 100_000
-    bench.commit(started, "old")
-    assert bench.job_status() == ["new", "old"]
+    harness.commit(started, "old")
+    assert harness.job_status() == ["new", "old"]
 
 
 def test_folding_keeps_the_contents_and_their_age(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), "a")
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "a")
     for name in "bcd":
-        bench.put(name)
+        harness.put(name)
     redis_client.hincrby(f"sapi:listing:{VOLUMES}", "as_of", -5000)
-    before = bench.listings.listing_state(views.VOLUMES, VOLUMES)
-    Compaction(bench.listings, bench.world.scripts, ["f"], compact_after=3)()
-    after = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+    before = harness.listings.listing_state(views.VOLUMES, VOLUMES)
+    Compaction(harness.listings, harness.simulation.scripts, ["f"], compact_after=3)()
+    after = harness.listings.listing_state(views.VOLUMES, VOLUMES)
     assert before.listing_version
     assert after.listing_version
-    assert bench.job_status() == ["a", "b", "c", "d"]
+    assert harness.job_status() == ["a", "b", "c", "d"]
     assert (after.as_of_ms, after.listing_version.seq) == (before.as_of_ms, before.listing_version.seq)
     assert after.listing_version.base_seq == after.listing_version.seq
 
 
 def test_only_a_usable_listing_with_so_many_changes_is_folded_of_volumes_and_of_policies(redis_client):
     assert COMPACT_AFTER_CHANGES == 2000
-    bench = Bench(redis_client)
+    harness = Harness(redis_client)
     policies = views.POLICIES.cache_key("f", {})
     for resource_type, cache_key in ((views.VOLUMES, VOLUMES), (views.POLICIES, policies)):
-        started = bench.listings.begin(resource_type, cache_key, "", 600_000)
-        bench.take(bench.listings.store(started, Listing.of("name", [], ordered=True)))
+        started = harness.listings.begin(resource_type, cache_key, "", 600_000)
+        harness.take(harness.listings.store(started, Listing.of("name", [], ordered=True)))
         for compact_after, changes, is_folded in ((2, 1, False), (2, 1, True), (2, 1, False)):
             for _ in range(changes):
-                bench.take(bench.listings.step("upsert", cache_key, "a", '{"name":"a"}'))
-            Compaction(bench.listings, bench.world.scripts, ["f"], compact_after)()
-            version = bench.listings.listing_state(resource_type, cache_key).listing_version
+                harness.take(harness.listings.step("upsert", cache_key, "a", '{"name":"a"}'))
+            Compaction(harness.listings, harness.simulation.scripts, ["f"], compact_after)()
+            version = harness.listings.listing_state(resource_type, cache_key).listing_version
             assert version
             assert (version.seq == version.base_seq) is is_folded
-        bench.take(bench.listings.step("invalidate", cache_key))
+        harness.take(harness.listings.step("invalidate", cache_key))
         # Nobody fetches what is invalid, once a second.
-        unread: Any = SimpleNamespace(listing_state=bench.listings.listing_state)
-        Compaction(unread, bench.world.scripts, ["f"], 1)()
-        assert bench.listings.listing_state(resource_type, cache_key).invalid
+        unread: Any = SimpleNamespace(listing_state=harness.listings.listing_state)
+        Compaction(unread, harness.simulation.scripts, ["f"], 1)()
+        assert harness.listings.listing_state(resource_type, cache_key).invalid
 
 
 def test_a_fold_gives_way_to_a_listing(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), "a")
-    bench.put("b")
-    as_of_ms, listing_version = bench.listings.listing_state(views.VOLUMES, VOLUMES).as_of_ms, bench.listing_version()
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "a")
+    harness.put("b")
+    as_of_ms, listing_version = (
+        harness.listings.listing_state(views.VOLUMES, VOLUMES).as_of_ms,
+        harness.listing_version(),
+    )
     folded = ReadMark(VOLUMES, as_of_ms, listing_version.seq, 0)
-    listing = bench.listings.load(listing_version)
+    listing = harness.listings.load(listing_version)
     assert listing is not None
-    bench.commit(bench.begin(), "outside")
-    bench.take(bench.listings.store(folded, listing, replaces=listing_version.base))
-    assert bench.job_status() == ["outside"]
+    harness.commit(harness.begin(), "outside")
+    harness.take(harness.listings.store(folded, listing, replaces=listing_version.base))
+    assert harness.job_status() == ["outside"]
 
 
 def test_of_two_folds_of_a_listing_the_second_gives_way(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), "a")
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "a")
     folds = []
     for name in ("b", "c"):
-        bench.put(name)
-        state = bench.listings.listing_state(views.VOLUMES, VOLUMES)
+        harness.put(name)
+        state = harness.listings.listing_state(views.VOLUMES, VOLUMES)
         assert state.listing_version is not None
-        listing = bench.listings.load(state.listing_version)
+        listing = harness.listings.load(state.listing_version)
         assert listing is not None
         folded = ReadMark(VOLUMES, state.as_of_ms, state.listing_version.seq, 0)
-        folds.append(bench.listings.store(folded, listing, replaces=state.listing_version.base))
-    bench.take(folds[1])
-    bench.take(folds[0])
-    assert bench.listing_version().base == folds[1]["base"]
-    assert bench.job_status() == ["a", "b", "c"]
+        folds.append(harness.listings.store(folded, listing, replaces=state.listing_version.base))
+    harness.take(folds[1])
+    harness.take(folds[0])
+    assert harness.listing_version().base == folds[1]["base"]
+    assert harness.job_status() == ["a", "b", "c"]
 
 
 def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
-    listings = Bench(redis_client).listings
-    bench = Bench(redis_client)
+    listings = Harness(redis_client).listings
+    harness = Harness(redis_client)
     listings.cache_alias("f", "/A/b", "v", listings.volumes_state("f"), 60)
     assert listings.alias("f", "/a/b") == "v"
     assert 50 < redis_client.ttl("sapi:alias:f:/a/b") <= 60
     listings.cache_alias("f", "/never", "v", listings.volumes_state("f"), 0)
     assert listings.alias("f", "/never") == ""
     before = listings.volumes_state("f")
-    bench.put("w")
+    harness.put("w")
     assert listings.alias("f", "/a/b") == ""
     listings.cache_alias("f", "/a/b", "v", before, 60)
     assert listings.alias("f", "/a/b") == ""
 
 
 def test_hot_listings_hold_no_more_than_they_may(redis_client):
-    bench = Bench(redis_client)
-    bench.commit(bench.begin(), *(f"v{number}" for number in range(1000)))
-    cache = ListingCache(bench.listings, 1)
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), *(f"v{number}" for number in range(1000)))
+    cache = ListingCache(harness.listings, 1)
     for name in "abc":
-        bench.put(name)
-        assert cache.get(bench.listing_version()) is not None
+        harness.put(name)
+        assert cache.get(harness.listing_version()) is not None
     assert len(cache._present) + len(cache._former) == 1

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from storage_backends.errors import BackendUnavailable
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.config.settings import load
 from worker.execution import process_exit
@@ -47,104 +47,107 @@ class Beats:
 class Turns:
     """A maintenance loop whose turns a test takes, and what it did."""
 
-    def __init__(self, bench: Bench, reconcile: Callable[[str, str], None] = lambda *_: None) -> None:
+    def __init__(self, harness: Harness, reconcile: Callable[[str, str], None] = lambda *_: None) -> None:
         self.beats, self.health, self.task_turns = Beats(), list[str](), list[int]()
         self.drain, self.free = threading.Event(), 3
-        scripts: Any = bench.scripts
-        publisher: Any = bench.publisher
+        scripts: Any = harness.scripts
+        publisher: Any = harness.publisher
         beats: Any = self.beats
         self.loop = MaintenanceLoop(
-            scripts, publisher, bench.settings, heartbeat=beats, subsystems=[SUBSYSTEM], queues=[_WRITE],
+            scripts, publisher, harness.settings, heartbeat=beats, subsystems=[SUBSYSTEM], queues=[_WRITE],
             reconcile=reconcile, free_slots=lambda _queue: self.free, drain=self.drain,
             report_health=self.health.append, tasks=[lambda: self.task_turns.append(1)],
         )  # fmt: skip
 
 
-def test_what_is_done_seldom_and_in_every_turn(bench: Bench):
-    turns = Turns(bench)
+def test_what_is_done_seldom_and_in_every_turn(harness: Harness):
+    turns = Turns(harness)
     purged: list[int] = []
     for turn in range(11):
-        bench.client.zadd(f"{PREFIX}expiring", dict.fromkeys((f"gone{n}" for n in range(150)), 1))
+        harness.client.zadd(f"{PREFIX}expiring", dict.fromkeys((f"gone{n}" for n in range(150)), 1))
         turns.loop._turn(turn)
-        purged += [turn] if not bench.client.exists(f"{PREFIX}expiring") else []
+        purged += [turn] if not harness.client.exists(f"{PREFIX}expiring") else []
     assert (turns.beats.counts["beat"], turns.health) == (4, [OK] * 4)
     # All that has expired, however much it is.
     assert purged == [0, 10]
     assert len(turns.task_turns) == 11
 
 
-def test_a_worker_whose_consumer_is_silent_says_so(bench: Bench):
-    turns = Turns(bench)
+def test_a_worker_whose_consumer_is_silent_says_so(harness: Harness):
+    turns = Turns(harness)
     turns.beats.is_well = False
     turns.loop._turn(0)
     assert turns.health == [CONSUMER_SILENT]
 
 
-def test_a_worker_that_shuts_down_is_well_takes_no_jobs_and_reconciles_none(bench: Bench):
-    turns = Turns(bench)
+def test_a_worker_that_shuts_down_is_well_takes_no_jobs_and_reconciles_none(harness: Harness):
+    turns = Turns(harness)
     turns.drain.set()
-    job_id = bench.accept("create_volume")
-    bench.publisher.take()
+    job_id = harness.accept("create_volume")
+    harness.publisher.take()
     turns.loop._turn(0)
     assert (turns.health, turns.beats.counts) == ([OK], {"leave": 1})
-    assert bench.publisher.take() == []
+    assert harness.publisher.take() == []
     assert turns.loop._capacity() == 0
     turns.drain.clear()
     turns.loop._turn(1)
-    assert [message.job_id for message in bench.publisher.take()] == [job_id]
+    assert [message.job_id for message in harness.publisher.take()] == [job_id]
 
 
-def test_a_worker_shuts_down_also_while_redis_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_a_worker_shuts_down_also_while_redis_is_away(harness: Harness, monkeypatch: pytest.MonkeyPatch):
     def away() -> None:
         raise redis.ConnectionError("away")
 
-    turns = Turns(bench)
+    turns = Turns(harness)
     monkeypatch.setattr(turns.beats, "leave", away)
     turns.loop.leave()
     assert turns.health == []
 
 
-def test_a_job_that_a_sweep_ends_is_kept_as_long_as_others(bench: Bench):
-    job_id = bench.accept("create_volume")
-    bench.node().claim(job_id)
-    bench.jobs.cancel(job_id, "ann")
-    bench.let_time_pass()
-    Turns(bench).loop.recover(SUBSYSTEM)
-    job = bench.job(job_id)
+def test_a_job_that_a_sweep_ends_is_kept_as_long_as_others(harness: Harness):
+    job_id = harness.accept("create_volume")
+    harness.node().claim(job_id)
+    harness.jobs.cancel(job_id, "ann")
+    harness.let_time_pass()
+    Turns(harness).loop.recover(SUBSYSTEM)
+    job = harness.job(job_id)
     assert job.state is State.CANCELLED
-    assert int(bench.field(job_id, "expires")) - int(bench.field(job_id, "finished")) == bench.settings.job_keep * 1000
+    assert (
+        int(harness.field(job_id, "expires")) - int(harness.field(job_id, "finished"))
+        == harness.settings.job_keep * 1000
+    )
 
 
-def test_a_read_whose_worker_was_lost_is_published_again(bench: Bench):
-    job_id = bench.accept("list_volumes")
-    bench.node().claim(job_id)
-    bench.publisher.take()
-    bench.let_time_pass()
-    Turns(bench).loop.recover(SUBSYSTEM)
-    assert [message.job_id for message in bench.publisher.take()] == [job_id]
+def test_a_read_whose_worker_was_lost_is_published_again(harness: Harness):
+    job_id = harness.accept("list_volumes")
+    harness.node().claim(job_id)
+    harness.publisher.take()
+    harness.let_time_pass()
+    Turns(harness).loop.recover(SUBSYSTEM)
+    assert [message.job_id for message in harness.publisher.take()] == [job_id]
 
 
-def test_as_many_messages_as_there_are_free_slots(bench: Bench):
-    turns = Turns(bench)
-    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(4)]
-    bench.publisher.take()
+def test_as_many_messages_as_there_are_free_slots(harness: Harness):
+    turns = Turns(harness)
+    jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(4)]
+    harness.publisher.take()
     turns.free = 0
     turns.loop._turn(1)
-    assert bench.publisher.take() == []
+    assert harness.publisher.take() == []
     turns.free = 3
     turns.loop._turn(2)
-    assert [message.job_id for message in bench.publisher.take()] == jobs[:3]
+    assert [message.job_id for message in harness.publisher.take()] == jobs[:3]
 
 
-def _in_doubt(bench: Bench, count: int) -> list[str]:
-    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(count)]
+def _in_doubt(harness: Harness, count: int) -> list[str]:
+    jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(count)]
     for job_id in jobs:
-        bench.node().claim(job_id).record_intent("create_volume")
-    bench.let_time_pass()
+        harness.node().claim(job_id).record_intent("create_volume")
+    harness.let_time_pass()
     return jobs
 
 
-def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(bench: Bench):
+def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(harness: Harness):
     go_on, begun = threading.Event(), threading.Semaphore(0)
     taken: dict[str, str] = {}
 
@@ -154,20 +157,20 @@ def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(bench: Bench
         assert go_on.wait(20)
         raise redis.ConnectionError("away")
 
-    turns = Turns(bench, reconcile)
-    jobs = _in_doubt(bench, 6)
+    turns = Turns(harness, reconcile)
+    jobs = _in_doubt(harness, 6)
     assert turns.loop._capacity() == 4
     turns.loop.recover(SUBSYSTEM)
     for _ in range(4):
         assert begun.acquire(timeout=20)
     assert turns.loop._capacity() == 0
-    assert {bench.field(job_id, "token") for job_id in taken} == set(taken.values())
+    assert {harness.field(job_id, "token") for job_id in taken} == set(taken.values())
     assert all(token.endswith(f":{job_id}") for job_id, token in taken.items())
-    seconds, _ = bench.client.time()
-    assert all(int(bench.field(job_id, "lease")) > (seconds + 10) * 1000 for job_id in taken)
-    bench.let_time_pass()
+    seconds, _ = harness.client.time()
+    assert all(int(harness.field(job_id, "lease")) > (seconds + 10) * 1000 for job_id in taken)
+    harness.let_time_pass()
     turns.loop.recover(SUBSYSTEM)
-    tokens = {job_id: bench.field(job_id, "token") for job_id in jobs}
+    tokens = {job_id: harness.field(job_id, "token") for job_id in jobs}
     assert {job_id: token for job_id, token in tokens.items() if token.startswith("reconcile:")} == taken
     go_on.set()
     turns.loop._pool.shutdown(wait=True)
@@ -179,11 +182,11 @@ def test_no_more_jobs_are_taken_to_reconcile_than_there_are_threads(bench: Bench
     ("error", "health"), [(redis.ConnectionError("away"), [REDIS_UNAVAILABLE]), (ValueError("a mistake"), [])]
 )
 def test_the_loop_outlives_every_error(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, health: list[str]
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception, health: list[str]
 ):
     assert loop._EVERY_S == 1
     monkeypatch.setattr("worker.maintenance.loop._EVERY_S", 0.001)
-    turns = Turns(bench)
+    turns = Turns(harness)
     seen: list[int] = []
 
     def turn(number: int) -> None:
@@ -198,11 +201,11 @@ def test_the_loop_outlives_every_error(
     assert (seen, turns.health) == ([0, 1, 2], health)
 
 
-def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    turns = Turns(bench)
-    job_id = bench.accept("create_volume")
-    bench.publisher.take()
-    bench.client.zadd(f"{PREFIX}expiring", {"gone": 1})
+def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    turns = Turns(harness)
+    job_id = harness.accept("create_volume")
+    harness.publisher.take()
+    harness.client.zadd(f"{PREFIX}expiring", {"gone": 1})
     recovered: list[str] = []
 
     def recover(subsystem: str, error: Exception) -> None:
@@ -222,15 +225,15 @@ def test_a_mistake_in_one_step_keeps_no_other_from_being_carried_out(bench: Benc
     monkeypatch.setattr(turns.loop, "recover", lambda subsystem: recover(subsystem, redis.ResponseError("WRONGTYPE")))
     turns.loop._turn(0)
     assert (recovered, turns.task_turns) == ([SUBSYSTEM], [1])
-    assert [message.job_id for message in bench.publisher.take()] == [job_id]
-    assert not bench.client.exists(f"{PREFIX}expiring")
+    assert [message.job_id for message in harness.publisher.take()] == [job_id]
+    assert not harness.client.exists(f"{PREFIX}expiring")
 
 
-def test_listings_are_refreshed_by_whichever_worker_looks_first(bench: Bench):
+def test_listings_are_refreshed_by_whichever_worker_looks_first(harness: Harness):
     names = [SUBSYSTEM, "other"]
-    settings = load(type(bench.settings), SAPI_DEBUG=True, refresh_interval=60)
-    client, jobs = bench.client, bench.jobs
-    Refresh(client, jobs, load(type(bench.settings), SAPI_DEBUG=True, refresh_interval=0), names)()
+    settings = load(type(harness.settings), SAPI_DEBUG=True, refresh_interval=60)
+    client, jobs = harness.client, harness.jobs
+    Refresh(client, jobs, load(type(harness.settings), SAPI_DEBUG=True, refresh_interval=0), names)()
     assert not list(client.scan_iter(f"{PREFIX}job:*"))
     for _ in range(2):
         Refresh(client, jobs, settings, names)()
@@ -282,7 +285,7 @@ def test_memory_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch):
     assert client.asked == 5
 
 
-def test_the_health_of_a_storage_system_is_published(bench: Bench):
+def test_the_health_of_a_storage_system_is_published(harness: Harness):
     class Filer:
         notes: tuple[str, ...] = ("almost full",)
         error: Exception | None = None
@@ -293,18 +296,18 @@ def test_the_health_of_a_storage_system_is_published(bench: Bench):
             return self.notes
 
     filer: Any = Filer()
-    gateway = BackendGateway(SUBSYSTEM, lambda: filer, Listings(bench.client, bench.scripts, bench.settings))
-    monitor = HealthMonitor({SUBSYSTEM: gateway}, bench.client, PREFIX)
+    gateway = BackendGateway(SUBSYSTEM, lambda: filer, Listings(harness.client, harness.scripts, harness.settings))
+    monitor = HealthMonitor({SUBSYSTEM: gateway}, harness.client, PREFIX)
     for error, status, code in (
         (None, "available", ""), (BackendUnavailable("away"), "unavailable", "backend-unavailable"),
         (RuntimeError("a mistake"), "unavailable", "backend-error"),
     ):  # fmt: skip
         filer.error = error
         monitor._check(gateway)
-        report = json.loads(bench.client.get(f"{PREFIX}health:{SUBSYSTEM}") or "")
+        report = json.loads(harness.client.get(f"{PREFIX}health:{SUBSYSTEM}") or "")
         assert (report["status"], report["code"]) == (status, code)
         assert report["detail"] == "almost full" if error is None else report["detail"]
-        assert 100 < bench.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
+        assert 100 < harness.client.ttl(f"{PREFIX}health:{SUBSYSTEM}") <= 120
 
 
 def test_what_has_not_ended_in_time_after_a_drain_is_left(monkeypatch: pytest.MonkeyPatch):
@@ -335,40 +338,40 @@ def test_a_worker_that_takes_no_messages_ends_also_where_its_main_thread_hangs(m
 
 
 @pytest.fixture
-def held(bench: Bench) -> HeldRequests:
-    return HeldRequests(bench.client, bench.scripts, PREFIX)
+def held(harness: Harness) -> HeldRequests:
+    return HeldRequests(harness.client, harness.scripts, PREFIX)
 
 
-def test_a_request_that_is_held_open_renews_its_lease_and_ends_it(bench: Bench, held: HeldRequests):
+def test_a_request_that_is_held_open_renews_its_lease_and_ends_it(harness: Harness, held: HeldRequests):
     key = f"{PREFIX}held:job"
     with held.holding("job"):
         held._renew()
         # Only the script that accepts the job begins it.
-        assert not bench.client.exists(key)
-        bench.client.set(key, "0", px=100)
+        assert not harness.client.exists(key)
+        harness.client.set(key, "0", px=100)
         held._renew()
-        first = bench.client.get(key)
-        assert 1000 < bench.client.pttl(key) <= HELD_TTL_MS
+        first = harness.client.get(key)
+        assert 1000 < harness.client.pttl(key) <= HELD_TTL_MS
         held._renew()
-        assert bench.client.get(key) != first
-    assert not bench.client.exists(key)
-    bench.client.set(key, "0", px=HELD_TTL_MS)
+        assert harness.client.get(key) != first
+    assert not harness.client.exists(key)
+    harness.client.set(key, "0", px=HELD_TTL_MS)
     held._renew()
-    assert bench.client.get(key) == b"0"
+    assert harness.client.get(key) == b"0"
 
 
-def test_whether_a_request_is_held_open_shows_in_its_lease(bench: Bench, held: HeldRequests):
+def test_whether_a_request_is_held_open_shows_in_its_lease(harness: Harness, held: HeldRequests):
     key = f"{PREFIX}held:job"
     assert not held.is_held_open("job", lambda: False)
-    bench.client.set(key, "1")
+    harness.client.set(key, "1")
     assert held.is_held_open("job", lambda: True)
 
     def renewed() -> bool:
-        bench.client.set(key, "2")
+        harness.client.set(key, "2")
         return False
 
     def ended() -> bool:
-        bench.client.delete(key)
+        harness.client.delete(key)
         return False
 
     assert held.is_held_open("job", renewed)
@@ -376,7 +379,7 @@ def test_whether_a_request_is_held_open_shows_in_its_lease(bench: Bench, held: H
 
 
 def test_what_could_not_be_forgotten_is_when_redis_is_back(
-    bench: Bench, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
 ):
     forgotten: list[tuple[str, str]] = []
     errors = iter([redis.ConnectionError("away")])
@@ -386,7 +389,7 @@ def test_what_could_not_be_forgotten_is_when_redis_is_back(
             raise error
         forgotten.append((digest, job_id))
 
-    monkeypatch.setattr(bench.scripts, "forget_repeat", forget)
+    monkeypatch.setattr(harness.scripts, "forget_repeat", forget)
     monkeypatch.setattr(held, "_start", lambda: None)
     held.forget("digest", "job")
     assert (forgotten, held._is_idle()) == ([], False)
@@ -398,7 +401,7 @@ def test_what_could_not_be_forgotten_is_when_redis_is_back(
 
 
 def test_a_thread_forgets_what_could_not_be_forgotten_at_once(
-    bench: Bench, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
 ):
     calls, done = list[str](), threading.Event()
 
@@ -409,15 +412,15 @@ def test_a_thread_forgets_what_could_not_be_forgotten_at_once(
         done.set()
 
     monkeypatch.setattr("worker.jobs.repeats._RENEW_EVERY_S", 0.01)
-    monkeypatch.setattr(bench.scripts, "forget_repeat", forget)
+    monkeypatch.setattr(harness.scripts, "forget_repeat", forget)
     held.forget("digest", "job")
     assert done.wait(20)
 
 
-def test_a_job_in_doubt_is_reconciled_by_the_thread_of_the_loop(bench: Bench):
-    node = bench.node()
-    turns = Turns(bench, lambda job_id, token: node.reconciler.reconcile(job_id, token) and None)
-    (job_id,) = _in_doubt(bench, 1)
+def test_a_job_in_doubt_is_reconciled_by_the_thread_of_the_loop(harness: Harness):
+    node = harness.node()
+    turns = Turns(harness, lambda job_id, token: node.reconciler.reconcile(job_id, token) and None)
+    (job_id,) = _in_doubt(harness, 1)
     turns.loop.recover(SUBSYSTEM)
     turns.loop._pool.shutdown(wait=True)
-    assert bench.job(job_id).state is State.FAILED
+    assert harness.job(job_id).state is State.FAILED

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis, ResponseError
 
-from tests.worker.bench import PREFIX
-from tests.worker.machine import Machine
+from tests.worker.harness import PREFIX
+from tests.worker.job_state_machine import JobStateMachine
 from worker.store.script_runner import script_source
 from worker.store.scripts import JobScripts
 
@@ -110,8 +110,8 @@ MUTANTS = {
 
 
 def _run(client: Redis, scripts: Any, quick: settings, begin_with: int | None = None) -> None:
-    def machine() -> Machine:
-        return Machine(client, scripts)
+    def machine() -> JobStateMachine:
+        return JobStateMachine(client, scripts)
 
     if begin_with is not None:
         seed(begin_with)(machine)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery import Celery, signals
 
-from tests.worker.bench import Bench
+from tests.worker.harness import Harness
 from tests.worker.webhooks.receiver import SECRET
 from worker import main as worker_process
 from worker.config.settings import Settings, load
@@ -28,7 +28,7 @@ _OPTIONS = {"pool_cls": "threads", "without_gossip": True, "without_mingle": Tru
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch, redis_url: str, bench: Bench, tmp_path: Path) -> dict[str, Any]:
+def started(monkeypatch: pytest.MonkeyPatch, redis_url: str, harness: Harness, tmp_path: Path) -> dict[str, Any]:
     """The options with which Celery's worker was started, which ends at once; nothing of the process is changed."""
     options: dict[str, Any] = {}
 
@@ -50,7 +50,7 @@ def started(monkeypatch: pytest.MonkeyPatch, redis_url: str, bench: Bench, tmp_p
     monkeypatch.delenv("RES_OPTIONS")
     monkeypatch.setenv("SAPI_REDIS_URL", redis_url)
     monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path))
-    monkeypatch.setenv("SAPI_BACKENDS", f"filer🌈DummyStorage🌈state_dir🌈{bench.folder}")
+    monkeypatch.setenv("SAPI_BACKENDS", f"filer🌈DummyStorage🌈state_dir🌈{harness.folder}")
     return options
 
 

@@ -12,33 +12,33 @@ import pytest
 from storage_backends.base import Outcome, ReconciledOutcome
 from storage_backends.errors import BackendUnavailable, NoSuchVolume
 from storage_backends.journal import InMemoryJournal, LeaseLost, ShuttingDown, TimedOut
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.jobs.record import State
 
 _CAUSE = json.dumps({"detail": "The answer broke off.", "backend_error": None})
 
 
-def _now_ms(bench: Bench) -> int:
-    seconds, micros = bench.client.time()
+def _now_ms(harness: Harness) -> int:
+    seconds, micros = harness.client.time()
     return int(seconds * 1000 + micros // 1000)
 
 
-def _in_doubt(bench: Bench, **fields: Any) -> str:
+def _in_doubt(harness: Harness, **fields: Any) -> str:
     """A change whose worker was lost after its intent, beside a cached listing."""
-    bench.node().carry_out(bench.accept("list_volumes"))
-    job_id = bench.accept("create_volume")
-    bench.node().claim(job_id).record_intent("create_volume")
+    harness.node().carry_out(harness.accept("list_volumes"))
+    job_id = harness.accept("create_volume")
+    harness.node().claim(job_id).record_intent("create_volume")
     if fields:
         mapping: Any = fields
-        bench.client.hset(f"{PREFIX}job:{job_id}", mapping=mapping)
-    bench.let_time_pass()
+        harness.client.hset(f"{PREFIX}job:{job_id}", mapping=mapping)
+    harness.let_time_pass()
     return job_id
 
 
-def _reconcile(bench: Bench, probe: Callable[[], Any]) -> None:
+def _reconcile(harness: Harness, probe: Callable[[], Any]) -> None:
     """Let another worker look, and find what ``probe`` returns or raises."""
-    bench.backend.reconcile = lambda *_, **__: probe()  # type: ignore[method-assign]
-    assert len(bench.node().sweep()[0]) == 1
+    harness.backend.reconcile = lambda *_, **__: probe()  # type: ignore[method-assign]
+    assert len(harness.node().sweep()[0]) == 1
 
 
 def _raising(error: Exception) -> Callable[[], Any]:
@@ -48,19 +48,19 @@ def _raising(error: Exception) -> Callable[[], Any]:
     return probe
 
 
-def _is_invalid(bench: Bench) -> bool:
-    return bool(bench.client.hexists(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "invalid"))
+def _is_invalid(harness: Harness) -> bool:
+    return bool(harness.client.hexists(f"{PREFIX}listing:{SUBSYSTEM}/volumes", "invalid"))
 
 
-def test_what_was_done_is_in_the_listings_and_in_the_result(bench: Bench):
-    job_id = _in_doubt(bench)
-    volume = bench.backend.create_volume("new", journal=InMemoryJournal())
-    _reconcile(bench, lambda: ReconciledOutcome(Outcome.DONE, volume))
-    result = bench.jobs.result(job_id)
+def test_what_was_done_is_in_the_listings_and_in_the_result(harness: Harness):
+    job_id = _in_doubt(harness)
+    volume = harness.backend.create_volume("new", journal=InMemoryJournal())
+    _reconcile(harness, lambda: ReconciledOutcome(Outcome.DONE, volume))
+    result = harness.jobs.result(job_id)
     assert result is not None
     assert orjson.loads(result)["name"] == "new"
-    assert not _is_invalid(bench)
-    changes: Any = bench.client.xrange(f"{PREFIX}delta:{SUBSYSTEM}/volumes")
+    assert not _is_invalid(harness)
+    changes: Any = harness.client.xrange(f"{PREFIX}delta:{SUBSYSTEM}/volumes")
     assert [fields[b"k"] for _, fields in changes] == [b"new"]
 
 
@@ -78,13 +78,13 @@ def test_what_was_done_is_in_the_listings_and_in_the_result(bench: Bench):
     ],
 )  # fmt: skip
 def test_what_was_not_done_or_is_not_known_makes_listings_be_read_again(
-    bench: Bench, outcome: ReconciledOutcome, fields: dict[str, str], state: State, code: str | None
+    harness: Harness, outcome: ReconciledOutcome, fields: dict[str, str], state: State, code: str | None
 ):
-    job_id = _in_doubt(bench, **fields)
-    _reconcile(bench, lambda: outcome)
-    job = bench.job(job_id)
+    job_id = _in_doubt(harness, **fields)
+    _reconcile(harness, lambda: outcome)
+    job = harness.job(job_id)
     assert (job.state, job.failure and job.failure.code) == (state, code)
-    assert _is_invalid(bench)
+    assert _is_invalid(harness)
     if code == "worker-lost":
         assert job.failure is not None
         assert job.failure.retryable
@@ -101,63 +101,65 @@ def test_what_was_not_done_or_is_not_known_makes_listings_be_read_again(
     ],
 )  # fmt: skip
 def test_a_change_that_was_not_made_fails_for_the_reason_why_it_was_in_doubt(
-    bench: Bench, reason: str, code: str, retryable: bool
+    harness: Harness, reason: str, code: str, retryable: bool
 ):
-    job_id = _in_doubt(bench, in_doubt_since="1", in_doubt_reason=reason)
-    _reconcile(bench, lambda: ReconciledOutcome(Outcome.NOT_DONE))
-    failure = bench.job(job_id).failure
+    job_id = _in_doubt(harness, in_doubt_since="1", in_doubt_reason=reason)
+    _reconcile(harness, lambda: ReconciledOutcome(Outcome.NOT_DONE))
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert (failure.code, failure.retryable) == (code, retryable)
     assert "was not made" in failure.detail
 
 
 @pytest.mark.parametrize("error", [BackendUnavailable("The vserver is away."), TimedOut(), RuntimeError("a bug")])
-def test_it_is_looked_for_until_its_time_is_over(bench: Bench, error: Exception):
-    timeout_ms = bench.settings.reconcile_timeout * 1000
-    job_id = _in_doubt(bench, in_doubt_since=_now_ms(bench) - timeout_ms + 30_000, in_doubt_reason="backend-timeout")
-    _reconcile(bench, _raising(error))
-    job = bench.job(job_id)
+def test_it_is_looked_for_until_its_time_is_over(harness: Harness, error: Exception):
+    timeout_ms = harness.settings.reconcile_timeout * 1000
+    job_id = _in_doubt(
+        harness, in_doubt_since=_now_ms(harness) - timeout_ms + 30_000, in_doubt_reason="backend-timeout"
+    )
+    _reconcile(harness, _raising(error))
+    job = harness.job(job_id)
     assert (job.state, job.in_doubt_reason) == (State.RUNNING, "backend-timeout")
-    due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
-    assert 0 < due - _now_ms(bench) <= 3000
-    bench.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", _now_ms(bench) - timeout_ms)
-    bench.let_time_pass()
-    _reconcile(bench, _raising(error))
-    failure = bench.job(job_id).failure
+    due: Any = harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
+    assert 0 < due - _now_ms(harness) <= 3000
+    harness.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", _now_ms(harness) - timeout_ms)
+    harness.let_time_pass()
+    _reconcile(harness, _raising(error))
+    failure = harness.job(job_id).failure
     assert failure is not None
     assert failure.code == "outcome-unknown"
     assert ("The vserver is away." in failure.detail) is isinstance(error, BackendUnavailable)
-    assert _is_invalid(bench)
+    assert _is_invalid(harness)
 
 
 @pytest.mark.parametrize("reason", ["timed-out", ""])
-def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(bench: Bench, reason: str):
-    job_id = _in_doubt(bench, in_doubt_since="1", in_doubt_reason=reason)
-    _reconcile(bench, _raising(ShuttingDown()))
-    job = bench.job(job_id)
+def test_a_worker_that_shuts_down_leaves_it_to_another_at_once(harness: Harness, reason: str):
+    job_id = _in_doubt(harness, in_doubt_since="1", in_doubt_reason=reason)
+    _reconcile(harness, _raising(ShuttingDown()))
+    job = harness.job(job_id)
     assert (job.state, job.in_doubt_reason, job.token) == (State.RUNNING, reason or None, None)
-    assert bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id) <= _now_ms(bench)  # type: ignore[operator]
+    assert harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id) <= _now_ms(harness)  # type: ignore[operator]
 
 
-def test_a_worker_that_has_lost_it_changes_nothing(bench: Bench):
-    job_id = _in_doubt(bench, in_doubt_since="1")
-    bench.backend.reconcile = lambda *_, **__: _raising(LeaseLost())()  # type: ignore[method-assign]
-    node = bench.node()
+def test_a_worker_that_has_lost_it_changes_nothing(harness: Harness):
+    job_id = _in_doubt(harness, in_doubt_since="1")
+    harness.backend.reconcile = lambda *_, **__: _raising(LeaseLost())()  # type: ignore[method-assign]
+    node = harness.node()
     assert node.sweep() == ([job_id], [])
-    job = bench.job(job_id)
+    job = harness.job(job_id)
     assert (job.state, job.token) == (State.RUNNING, f"reconcile:test:{job_id}")
-    assert not _is_invalid(bench)
+    assert not _is_invalid(harness)
     assert node.lease_renewer.leases() == []
 
 
-def test_a_worker_that_loses_it_while_it_looks_has_not_ended_it(bench: Bench):
-    job_id = _in_doubt(bench)
+def test_a_worker_that_loses_it_while_it_looks_has_not_ended_it(harness: Harness):
+    job_id = _in_doubt(harness)
 
     def probe(*_: Any, **__: Any) -> ReconciledOutcome:
-        bench.client.hset(f"{PREFIX}job:{job_id}", "token", "another")
+        harness.client.hset(f"{PREFIX}job:{job_id}", "token", "another")
         return ReconciledOutcome(Outcome.NOT_DONE)
 
-    bench.backend.reconcile = probe  # type: ignore[method-assign]
-    bench.scripts.recover_jobs(SUBSYSTEM, 15_000, 5000, 3, 1000, "sweep", 1)
-    assert bench.node().reconciler.reconcile(job_id, f"sweep:{job_id}") is None
-    assert bench.job(job_id).state is State.RUNNING
+    harness.backend.reconcile = probe  # type: ignore[method-assign]
+    harness.scripts.recover_jobs(SUBSYSTEM, 15_000, 5000, 3, 1000, "sweep", 1)
+    assert harness.node().reconciler.reconcile(job_id, f"sweep:{job_id}") is None
+    assert harness.job(job_id).state is State.RUNNING

@@ -11,7 +11,7 @@ import pytest
 import redis
 from redis.sentinel import MasterNotFoundError
 
-from tests.worker.bench import PREFIX
+from tests.worker.harness import PREFIX
 from worker.config.settings import BadSettings, Settings, load
 from worker.main import _wait_for, check_celery, check_redis_durability
 from worker.messaging.app import create_celery

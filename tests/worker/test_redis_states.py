@@ -12,7 +12,7 @@ import redis
 
 from tests.processes import count_sockets
 from tests.redis_states import STATES
-from tests.worker.plant import Plant
+from tests.worker.worker_processes import WorkerProcesses
 from worker.jobs.record import State
 
 pytestmark = pytest.mark.slow
@@ -24,19 +24,19 @@ _SLACK = 8
 
 
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    made = Plant(tmp_path_factory.mktemp("plant"), latency_s=0.01)
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcesses]:
+    made = WorkerProcesses(tmp_path_factory.mktemp("processes"), latency_s=0.01)
     yield made
     made.stop()
 
 
 @pytest.fixture(scope="module")
-def worker(plant: Plant) -> subprocess.Popen[bytes]:
+def worker(processes: WorkerProcesses) -> subprocess.Popen[bytes]:
     """One process that endures every state, one after the other."""
-    return plant.worker("enduring")
+    return processes.worker("enduring")
 
 
-def _carry_out(plant: Plant, volume: str) -> None:
+def _carry_out(processes: WorkerProcesses, volume: str) -> None:
     """Have a job accepted as soon as Redis takes it, and wait for its success.
 
     Each attempt is for a volume of its own: Redis may have recorded a job although its answer was lost.
@@ -45,24 +45,26 @@ def _carry_out(plant: Plant, volume: str) -> None:
     attempts = count()
 
     def accept() -> bool:
-        accepted.append(plant.accept("create_volume", volume=f"{volume}-{next(attempts)}"))
+        accepted.append(processes.accept("create_volume", volume=f"{volume}-{next(attempts)}"))
         return True
 
-    plant.until(accept, f"the creation of {volume} is accepted")
-    plant.done(accepted[0])
-    assert plant.state(accepted[0]) is State.SUCCEEDED
+    processes.until(accept, f"the creation of {volume} is accepted")
+    processes.done(accepted[0])
+    assert processes.state(accepted[0]) is State.SUCCEEDED
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_no_connection_is_left_behind_and_jobs_run_again(plant: Plant, worker: subprocess.Popen[bytes], state: str):
-    admin = redis.Redis.from_url(plant.redis.url)
-    _carry_out(plant, f"before-{state.replace(' ', '-')}")
+def test_no_connection_is_left_behind_and_jobs_run_again(
+    processes: WorkerProcesses, worker: subprocess.Popen[bytes], state: str
+):
+    admin = redis.Redis.from_url(processes.redis.url)
+    _carry_out(processes, f"before-{state.replace(' ', '-')}")
     sockets, clients = count_sockets(worker.pid), len(admin.client_list())
-    with STATES[state](admin, plant.redis.folder):
+    with STATES[state](admin, processes.redis.folder):
         # The trouble has to last: what would leak does so with each attempt to connect.
         time.sleep(_TROUBLE_S)
         assert count_sockets(worker.pid) <= sockets + _SLACK
-    _carry_out(plant, f"after-{state.replace(' ', '-')}")
+    _carry_out(processes, f"after-{state.replace(' ', '-')}")
     assert len(admin.client_list()) <= clients + _SLACK
     assert count_sockets(worker.pid) <= sockets + _SLACK
     assert worker.poll() is None

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.redis_states import too_few_replicas
-from tests.worker.bench import PREFIX
+from tests.worker.harness import PREFIX
 from worker.backends.login_guard import SharedLoginGuard
 from worker.config.settings import Settings, load
 from worker.jobs.repeats import HeldRequests

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore
 from structlog.testing import capture_logs
 
 from storage_backends.configuration.subsystems import Subsystems
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.catalog.operations import BATCH, OPERATIONS, QueueClass
 from worker.config.settings import Settings, load
 from worker.execution.lease import Lease, WaitingSlot
@@ -42,8 +42,10 @@ class Heard:
 
 
 @pytest.fixture
-def runtime(bench: Bench, redis_url: str) -> Iterator[Runtime]:
-    subsystems = Subsystems.from_environment({"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage🌈state_dir🌈{bench.folder}"})
+def runtime(harness: Harness, redis_url: str) -> Iterator[Runtime]:
+    subsystems = Subsystems.from_environment(
+        {"SAPI_BACKENDS": f"{SUBSYSTEM}🌈DummyStorage🌈state_dir🌈{harness.folder}"}
+    )
     made = build(load(Settings, redis_url=redis_url, SAPI_DEBUG=True), subsystems, list(QueueClass), "test")
     yield made
     made.stop()
@@ -66,40 +68,40 @@ def _message(runner: JobRunner, job_id: str, operation: str = "create_volume") -
     runner.run_message(job_id, _WRITE, OPERATIONS[operation])
 
 
-def _all_free(bench: Bench, runner: JobRunner) -> bool:
+def _all_free(harness: Harness, runner: JobRunner) -> bool:
     """Is every slot free, once those that wait for a next job have given up?"""
     runner.close()
-    return runner._slots.free_slots(_WRITE) == bench.settings.write_slots
+    return runner._slots.free_slots(_WRITE) == harness.settings.write_slots
 
 
-def test_a_job_is_carried_out_and_flower_hears_of_it(bench: Bench, runner: JobRunner, heard: Heard):
-    job_id = bench.accept("create_volume")
+def test_a_job_is_carried_out_and_flower_hears_of_it(harness: Harness, runner: JobRunner, heard: Heard):
+    job_id = harness.accept("create_volume")
     _message(runner, job_id)
-    assert bench.job(job_id).state is State.SUCCEEDED
+    assert harness.job(job_id).state is State.SUCCEEDED
     assert heard.of(job_id) == ["started", "succeeded"]
     kind, fields = heard.last()
     assert (kind, fields["result"]) == ("succeeded", None)
     assert 0 < fields["runtime"] < 60
-    assert _all_free(bench, runner)
+    assert _all_free(harness, runner)
 
 
-def test_a_job_that_failed_is_a_task_that_failed(bench: Bench, runner: JobRunner, heard: Heard):
-    job_id = bench.accept("restrict_volume", volume="none")
+def test_a_job_that_failed_is_a_task_that_failed(harness: Harness, runner: JobRunner, heard: Heard):
+    job_id = harness.accept("restrict_volume", volume="none")
     with pytest.raises(JobFailed, match=r"^no-such-volume$"):
         _message(runner, job_id, "restrict_volume")
     assert heard.of(job_id) == ["started", "failed"]
     assert heard.last()[1] == {"exception": "RequestRefused('no-such-volume')", "traceback": None}
-    assert _all_free(bench, runner)
+    assert _all_free(harness, runner)
 
 
-def test_each_end_of_a_job_is_a_line_of_the_log(bench: Bench, runner: JobRunner):
-    failing = bench.accept("restrict_volume", volume="none")
+def test_each_end_of_a_job_is_a_line_of_the_log(harness: Harness, runner: JobRunner):
+    failing = harness.accept("restrict_volume", volume="none")
     # The slot goes on with this one.
-    bench.accept("create_volume", volume="new")
+    harness.accept("create_volume", volume="new")
     with capture_logs() as lines:
         with pytest.raises(JobFailed):
             _message(runner, failing, "restrict_volume")
-        assert _all_free(bench, runner)
+        assert _all_free(harness, runner)
     ends = [line for line in lines if line["event"] in ("job.failed", "job.ended", "job.not-ended")]
     failed, ended = ends
     assert (failed["event"], failed["log_level"], failed["code"]) == ("job.failed", "warning", "no-such-volume")
@@ -107,12 +109,12 @@ def test_each_end_of_a_job_is_a_line_of_the_log(bench: Bench, runner: JobRunner)
     assert (ended["event"], ended["log_level"], ended["state"]) == ("job.ended", "info", State.SUCCEEDED)
 
 
-def test_the_slot_of_a_job_that_failed_goes_on_with_the_next(bench: Bench, runner: JobRunner):
-    first, second = bench.accept("restrict_volume", volume="none"), bench.accept("create_volume", volume="new")
+def test_the_slot_of_a_job_that_failed_goes_on_with_the_next(harness: Harness, runner: JobRunner):
+    first, second = harness.accept("restrict_volume", volume="none"), harness.accept("create_volume", volume="new")
     with pytest.raises(JobFailed):
         _message(runner, first, "restrict_volume")
-    assert _all_free(bench, runner)
-    assert bench.job(second).state is State.SUCCEEDED
+    assert _all_free(harness, runner)
+    assert harness.job(second).state is State.SUCCEEDED
 
 
 def test_no_more_messages_are_made_up_for_than_there_are_slots(runner: JobRunner):
@@ -122,100 +124,100 @@ def test_no_more_messages_are_made_up_for_than_there_are_slots(runner: JobRunner
     assert [slots.free(_WRITE) for _ in range(slots.of(_WRITE) + 1)] == [False] * slots.of(_WRITE) + [True]
 
 
-def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(bench: Bench, runner: JobRunner, heard: Heard):
-    job_id = bench.accept("create_volume")
-    bench.jobs.cancel(job_id, "ann")
+def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(harness: Harness, runner: JobRunner, heard: Heard):
+    job_id = harness.accept("create_volume")
+    harness.jobs.cancel(job_id, "ann")
     with pytest.raises(Ignore):
         _message(runner, job_id)
     assert heard.events == [("revoked", {"uuid": job_id, "terminated": False, "signum": None, "expired": False})]
-    assert _all_free(bench, runner)
+    assert _all_free(harness, runner)
 
 
-def test_a_message_that_comes_twice_takes_the_next_job(bench: Bench, runner: JobRunner, heard: Heard):
-    first, second = bench.accept("create_volume", volume="one"), bench.accept("create_volume", volume="two")
-    bench.node().claim(first)
+def test_a_message_that_comes_twice_takes_the_next_job(harness: Harness, runner: JobRunner, heard: Heard):
+    first, second = harness.accept("create_volume", volume="one"), harness.accept("create_volume", volume="two")
+    harness.node().claim(first)
     with pytest.raises(Ignore):
         _message(runner, first)
-    assert _all_free(bench, runner)
+    assert _all_free(harness, runner)
     assert heard.of(first) == []
     assert heard.of(second) == ["received", "started", "succeeded"]
-    assert bench.job(second).state is State.SUCCEEDED
+    assert harness.job(second).state is State.SUCCEEDED
 
 
-def test_each_job_of_a_queue_is_a_task_of_its_own(bench: Bench, runner: JobRunner, heard: Heard):
-    jobs = [bench.accept("create_volume", volume=f"v{n}") for n in range(4)]
+def test_each_job_of_a_queue_is_a_task_of_its_own(harness: Harness, runner: JobRunner, heard: Heard):
+    jobs = [harness.accept("create_volume", volume=f"v{n}") for n in range(4)]
     _message(runner, jobs[0])
-    assert _all_free(bench, runner)
-    assert [bench.job(job_id).state for job_id in jobs] == [State.SUCCEEDED] * 4
+    assert _all_free(harness, runner)
+    assert [harness.job(job_id).state for job_id in jobs] == [State.SUCCEEDED] * 4
     assert [heard.of(job_id) for job_id in jobs] == [
         ["started", "succeeded"],
         *[["received", "started", "succeeded"]] * 3,
     ]
-    assert [bench.job(job_id).attempt for job_id in jobs] == [1] * 4
-    assert not bench.leftovers()
+    assert [harness.job(job_id).attempt for job_id in jobs] == [1] * 4
+    assert not harness.leftovers()
 
 
 def test_a_message_that_finds_no_free_slot_is_for_the_next_that_becomes_free(
-    bench: Bench, runner: JobRunner, heard: Heard
+    harness: Harness, runner: JobRunner, heard: Heard
 ):
-    job_id = bench.accept("create_volume")
-    for _ in range(bench.settings.write_slots):
+    job_id = harness.accept("create_volume")
+    for _ in range(harness.settings.write_slots):
         assert runner._slots.take(_WRITE, QueueClass.WRITE)
     with pytest.raises(Ignore):
         _message(runner, job_id)
-    assert bench.job(job_id).state is State.QUEUED
+    assert harness.job(job_id).state is State.QUEUED
     runner._continue_with(None, _WRITE)
     runner.close()
-    assert bench.job(job_id).state is State.SUCCEEDED
+    assert harness.job(job_id).state is State.SUCCEEDED
     assert runner._slots.free_slots(_WRITE) == 1
 
 
 def test_a_slot_that_fails_becomes_free_whatever_was_turned_away(
-    bench: Bench, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
 ):
     def broken(_: WaitingSlot) -> None:
         raise RuntimeError("broken")
 
     monkeypatch.setattr(runner._claims, "await_next", broken)
-    job_id = bench.accept("create_volume")
-    for _ in range(bench.settings.write_slots):
+    job_id = harness.accept("create_volume")
+    for _ in range(harness.settings.write_slots):
         assert runner._slots.take(_WRITE, QueueClass.WRITE)
     with pytest.raises(Ignore):
         _message(runner, job_id)
     runner._run_all(WaitingSlot("token", 0.0), _WRITE)
-    assert (runner._slots.free_slots(_WRITE), bench.job(job_id).state) == (1, State.QUEUED)
+    assert (runner._slots.free_slots(_WRITE), harness.job(job_id).state) == (1, State.QUEUED)
 
 
-def test_a_worker_that_shuts_down_gives_messages_to_others(bench: Bench, runtime: Runtime, runner: JobRunner):
-    job_id = bench.accept("create_volume")
+def test_a_worker_that_shuts_down_gives_messages_to_others(harness: Harness, runtime: Runtime, runner: JobRunner):
+    job_id = harness.accept("create_volume")
     runtime.drain.set()
     with pytest.raises(Ignore):
         _message(runner, job_id)
-    assert bench.job(job_id).state is State.QUEUED
+    assert harness.job(job_id).state is State.QUEUED
     runtime.publisher.close()
-    assert bench.client.llen(f"{PREFIX}celery:{_WRITE}") == 1
+    assert harness.client.llen(f"{PREFIX}celery:{_WRITE}") == 1
     assert runner._claim_next(_WRITE) is None
-    assert _all_free(bench, runner)
+    assert _all_free(harness, runner)
 
 
 def test_while_redis_is_away_a_message_changes_nothing(
-    bench: Bench, runner: JobRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, runner: JobRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ):
     def away(*_: Any) -> None:
         raise redis.ConnectionError("away")
 
-    job_id = bench.accept("create_volume")
+    job_id = harness.accept("create_volume")
     monkeypatch.setattr(runner._claims, "claim", away)
     with pytest.raises(Ignore):
         _message(runner, job_id)
     monkeypatch.setattr(runner._claims, "claim_next", away)
     assert runner._claim_next(_WRITE) is None
-    assert (bench.job(job_id).state, heard.events) == (State.QUEUED, [])
-    assert _all_free(bench, runner)
+    assert (harness.job(job_id).state, heard.events) == (State.QUEUED, [])
+    assert _all_free(harness, runner)
 
 
-def test_a_thread_runs_the_job_alone_that_it_has_claimed(bench: Bench, runner: JobRunner, heard: Heard):
-    claimed, other = bench.accept("create_volume", volume="one"), bench.accept("create_volume", volume="two")
+def test_a_thread_runs_the_job_alone_that_it_has_claimed(harness: Harness, runner: JobRunner, heard: Heard):
+    claimed, other = harness.accept("create_volume", volume="one"), harness.accept("create_volume", volume="two")
     assert not runner.run_claimed(claimed)
     lease = runner._claims.claim(claimed)
     runner._claimed.lease = lease
@@ -225,8 +227,8 @@ def test_a_thread_runs_the_job_alone_that_it_has_claimed(bench: Bench, runner: J
     assert heard.of(claimed) == ["started", "succeeded"]
 
 
-def test_what_a_job_logs_names_it_and_its_trace(bench: Bench, runner: JobRunner, monkeypatch: pytest.MonkeyPatch):
-    lease = runner._claims.claim(bench.accept("list_volumes"))
+def test_what_a_job_logs_names_it_and_its_trace(harness: Harness, runner: JobRunner, monkeypatch: pytest.MonkeyPatch):
+    lease = runner._claims.claim(harness.accept("list_volumes"))
     assert isinstance(lease, Lease)
     lease.job = replace(lease.job, trace_id="0af7")
     named: list[dict[str, Any]] = []
@@ -242,28 +244,28 @@ def test_what_a_job_logs_names_it_and_its_trace(bench: Bench, runner: JobRunner,
     ]  # fmt: skip
 
 
-def test_a_running_job_that_is_cancelled_is_a_task_that_was_revoked(bench: Bench, runner: JobRunner, heard: Heard):
-    job_id = bench.accept("list_volumes")
+def test_a_running_job_that_is_cancelled_is_a_task_that_was_revoked(harness: Harness, runner: JobRunner, heard: Heard):
+    job_id = harness.accept("list_volumes")
     lease = runner._claims.claim(job_id)
     assert isinstance(lease, Lease)
-    bench.jobs.cancel(job_id, "ann")
+    harness.jobs.cancel(job_id, "ann")
     lease.cancel()
     runner._claimed.lease = lease
     with pytest.raises(Ignore):
         runner.run_claimed(job_id)
-    assert bench.job(job_id).state is State.CANCELLED
+    assert harness.job(job_id).state is State.CANCELLED
     assert heard.of(job_id) == ["started", "revoked"]
 
 
-def test_a_job_whose_message_was_turned_away_is_claimed_with_the_end_of_another(bench: Bench, runner: JobRunner):
-    first, second = bench.accept("create_volume", volume="one"), bench.accept("create_volume", volume="two")
+def test_a_job_whose_message_was_turned_away_is_claimed_with_the_end_of_another(harness: Harness, runner: JobRunner):
+    first, second = harness.accept("create_volume", volume="one"), harness.accept("create_volume", volume="two")
     lease = runner._claims.claim(first)
     assert isinstance(lease, Lease)
-    for _ in range(bench.settings.write_slots):
+    for _ in range(harness.settings.write_slots):
         assert runner._slots.take(_WRITE, QueueClass.WRITE)
     # Its message has just been sent, and would be waited for.
-    seconds, micros = bench.client.time()
-    bench.client.hset(f"{PREFIX}job:{second}", "dispatched_at", seconds * 1000 + micros // 1000)
+    seconds, micros = harness.client.time()
+    harness.client.hset(f"{PREFIX}job:{second}", "dispatched_at", seconds * 1000 + micros // 1000)
     with pytest.raises(Ignore):
         _message(runner, second)
     runner._claimed.lease = lease
@@ -272,43 +274,45 @@ def test_a_job_whose_message_was_turned_away_is_claimed_with_the_end_of_another(
     assert lease.next_lease.job_id == second
 
 
-def test_a_slot_goes_on_with_the_job_or_the_wait_that_the_end_of_the_last_one_gave_it(bench: Bench, runner: JobRunner):
-    ended = runner._claims.claim(bench.accept("create_volume", volume="one"))
-    given_back = runner._claims.claim(bench.accept("create_volume", volume="two"))
+def test_a_slot_goes_on_with_the_job_or_the_wait_that_the_end_of_the_last_one_gave_it(
+    harness: Harness, runner: JobRunner
+):
+    ended = runner._claims.claim(harness.accept("create_volume", volume="one"))
+    given_back = runner._claims.claim(harness.accept("create_volume", volume="two"))
     assert isinstance(ended, Lease)
     assert isinstance(given_back, Lease)
     ended.completed, ended.waiting_slot = True, WaitingSlot("token", 0.0)
     assert runner._next(ended) is ended.waiting_slot
     ended.next_lease = given_back
     assert runner._next(ended) is given_back
-    waiting = bench.accept("create_volume", volume="three")
+    waiting = harness.accept("create_volume", volume="three")
     following = runner._next(given_back)
     assert isinstance(following, Lease)
     assert following.job_id == waiting
 
 
 def test_a_job_whose_task_cannot_be_called_is_not_renewed(
-    bench: Bench, runner: JobRunner, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, runner: JobRunner, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     def broken(**_: Any) -> None:
         raise RuntimeError("a handler of a signal")
 
-    lease = runner._claims.claim(bench.accept("create_volume"))
+    lease = runner._claims.claim(harness.accept("create_volume"))
     assert isinstance(lease, Lease)
     monkeypatch.setattr(runtime.celery.tasks[lease.job.operation.task_name], "apply", broken)
     runner._run_as_task(lease)
     assert runner._claims._lease_renewer.leases() == []
 
 
-def test_a_batch_begins_and_ends_for_flower(bench: Bench, runtime: Runtime, heard: Heard):
-    batch_id = bench.accept_batch(bench.new("create_volume", volume="a"))
+def test_a_batch_begins_and_ends_for_flower(harness: Harness, runtime: Runtime, heard: Heard):
+    batch_id = harness.accept_batch(harness.new("create_volume", volume="a"))
     task = runtime.celery.tasks[BATCH.task_name]
     task.run("nobody-knows-it")
     assert heard.events == []
     task.run(batch_id)
     assert heard.of(batch_id) == ["started"]
-    bench.node().carry_out(bench.members(batch_id)[0].id)
-    bench.client.hset(f"{PREFIX}job:{batch_id}", "started", int(bench.field(batch_id, "finished")) - 4000)
+    harness.node().carry_out(harness.members(batch_id)[0].id)
+    harness.client.hset(f"{PREFIX}job:{batch_id}", "started", int(harness.field(batch_id, "finished")) - 4000)
     task.run(batch_id)
     assert heard.last() == ("succeeded", {"result": None, "runtime": 4.0})
 
@@ -328,11 +332,11 @@ def test_a_batch_waits_for_redis(runtime: Runtime, heard: Heard, monkeypatch: py
     assert heard.events == []
 
 
-def test_a_batch_that_failed_is_a_task_that_failed(bench: Bench, runtime: Runtime, heard: Heard):
-    batch_id = bench.accept_batch(
-        bench.new("create_volume", volume="vol"), bench.new("create_volume", volume="new"), parallel=1, stop=True
+def test_a_batch_that_failed_is_a_task_that_failed(harness: Harness, runtime: Runtime, heard: Heard):
+    batch_id = harness.accept_batch(
+        harness.new("create_volume", volume="vol"), harness.new("create_volume", volume="new"), parallel=1, stop=True
     )
-    bench.node().carry_out(bench.members(batch_id)[0].id)
+    harness.node().carry_out(harness.members(batch_id)[0].id)
     runtime.celery.tasks[BATCH.task_name].run(batch_id)
     assert heard.last() == ("failed", {"exception": "RequestRefused('batch-failed')", "traceback": None})
 

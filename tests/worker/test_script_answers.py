@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.config.settings import load
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
@@ -20,64 +20,64 @@ from worker.webhooks.outbox import Outbox
 _WRITE = f"{SUBSYSTEM}.write"
 
 
-def _creations(bench: Bench, *volumes: str) -> list[NewJob]:
-    return [bench.new("create_volume", volume=volume) for volume in volumes]
+def _creations(harness: Harness, *volumes: str) -> list[NewJob]:
+    return [harness.new("create_volume", volume=volume) for volume in volumes]
 
 
-def _now_ms(bench: Bench) -> int:
-    seconds, micros = bench.client.time()
+def _now_ms(harness: Harness) -> int:
+    seconds, micros = harness.client.time()
     return int(seconds * 1000 + micros // 1000)
 
 
 # --- claims
 
 
-def test_what_a_claim_answers(bench: Bench):
-    claims = bench.node().claims
-    job_id = bench.accept("create_volume")
-    behind = bench.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
-    cancelled = bench.accept("create_policy")
-    bench.jobs.cancel(cancelled, "ann")
+def test_what_a_claim_answers(harness: Harness):
+    claims = harness.node().claims
+    job_id = harness.accept("create_volume")
+    behind = harness.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
+    cancelled = harness.accept("create_policy")
+    harness.jobs.cancel(cancelled, "ann")
     assert claims.claim("nobody-knows-it") is ClaimResult.GONE
     assert claims.claim(cancelled) is ClaimResult.CANCELLED
     assert claims.claim(behind) is ClaimResult.BLOCKED
     key = f"{PREFIX}job:{job_id}"
-    bench.client.hset(key, "not_before", _now_ms(bench) + 60_000)
+    harness.client.hset(key, "not_before", _now_ms(harness) + 60_000)
     assert claims.claim(job_id) is ClaimResult.LATER
-    bench.client.hset(key, "not_before", _now_ms(bench))
-    lease = bench.node().claim(job_id)
+    harness.client.hset(key, "not_before", _now_ms(harness))
+    lease = harness.node().claim(job_id)
     assert claims.claim(job_id) is ClaimResult.TAKEN
-    bench.node().executor.execute(lease)
+    harness.node().executor.execute(lease)
     assert claims.claim(job_id) is ClaimResult.TAKEN
 
 
-def test_a_claimed_job_has_its_times_and_nothing_of_an_earlier_attempt(bench: Bench):
+def test_a_claimed_job_has_its_times_and_nothing_of_an_earlier_attempt(harness: Harness):
     for operation, timeout_s in (
-        ("create_volume", bench.settings.change_timeout), ("get_volume", bench.settings.read_timeout),
+        ("create_volume", harness.settings.change_timeout), ("get_volume", harness.settings.read_timeout),
     ):  # fmt: skip
-        job_id = bench.accept(operation)
+        job_id = harness.accept(operation)
         key = f"{PREFIX}job:{job_id}"
         leftovers: dict[Any, Any] = dict.fromkeys(
             ("stalled_since", "waiting_reason", "step", "backend_job", "message"), "x"
         )
-        bench.client.hset(key, mapping=leftovers)
-        bench.node().claim(job_id)
-        now_ms = _now_ms(bench)
-        assert [bench.field(job_id, name) for name in leftovers] == [""] * 5
-        assert abs(int(bench.field(job_id, "started")) - now_ms) < 10_000
-        lease_ms = bench.settings.lease * 1000
-        assert lease_ms - 10_000 < int(bench.field(job_id, "lease")) - now_ms <= lease_ms
-        assert timeout_s * 1000 - 10_000 < int(bench.field(job_id, "deadline")) - now_ms <= timeout_s * 1000
-        due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
-        assert int(due) == int(bench.field(job_id, "lease"))
+        harness.client.hset(key, mapping=leftovers)
+        harness.node().claim(job_id)
+        now_ms = _now_ms(harness)
+        assert [harness.field(job_id, name) for name in leftovers] == [""] * 5
+        assert abs(int(harness.field(job_id, "started")) - now_ms) < 10_000
+        lease_ms = harness.settings.lease * 1000
+        assert lease_ms - 10_000 < int(harness.field(job_id, "lease")) - now_ms <= lease_ms
+        assert timeout_s * 1000 - 10_000 < int(harness.field(job_id, "deadline")) - now_ms <= timeout_s * 1000
+        due: Any = harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
+        assert int(due) == int(harness.field(job_id, "lease"))
 
 
-def test_a_wait_is_counted_with_the_first_attempt_alone(bench: Bench):
-    job_id = bench.accept("create_volume")
+def test_a_wait_is_counted_with_the_first_attempt_alone(harness: Harness):
+    job_id = harness.accept("create_volume")
     for _ in range(2):
-        node = bench.node()
+        node = harness.node()
         node.claims.requeue(node.claim(job_id), 0)
-    counted: Any = bench.client.hgetall(f"{PREFIX}metrics")
+    counted: Any = harness.client.hgetall(f"{PREFIX}metrics")
     buckets = {name: count for name, count in counted.items() if name.startswith(b"wait") and b"sum" not in name}
     assert sum(map(int, buckets.values())) == 1
 
@@ -85,71 +85,71 @@ def test_a_wait_is_counted_with_the_first_attempt_alone(bench: Bench):
 # --- cancels
 
 
-def test_what_a_cancel_answers(bench: Bench):
-    cancel = bench.jobs.cancel
+def test_what_a_cancel_answers(harness: Harness):
+    cancel = harness.jobs.cancel
     assert cancel("nobody-knows-it", "ann") is CancelResult.GONE
-    waiting, running = bench.accept("create_volume"), bench.accept("create_policy")
+    waiting, running = harness.accept("create_volume"), harness.accept("create_policy")
     assert cancel(waiting, "ann") is CancelResult.CANCELLED
     assert cancel(waiting, "ann") is CancelResult.TOO_LATE
-    assert (bench.field(waiting, "cancelled_by"), bench.field(waiting, "cancel_requested") != "") == ("ann", True)
-    lease = bench.node().claim(running)
+    assert (harness.field(waiting, "cancelled_by"), harness.field(waiting, "cancel_requested") != "") == ("ann", True)
+    lease = harness.node().claim(running)
     assert cancel(running, "bob") is CancelResult.CANCELLING
-    assert bench.field(running, "cancelled_by") == "bob"
-    version = bench.field(running, "version")
+    assert harness.field(running, "cancelled_by") == "bob"
+    version = harness.field(running, "version")
     assert cancel(running, "ann") is CancelResult.CANCELLING
     # It was asked for already: nothing changes.
-    assert (bench.field(running, "version"), bench.field(running, "cancelled_by")) == (version, "bob")
-    assert bench.scripts.record_progress(running, lease.token, "progress", {}) is LeaseResult.CANCEL
-    assert bench.scripts.record_progress(running, lease.token, "step", {"step": "x"}) is LeaseResult.CANCEL
-    assert bench.field(running, "step") == ""
+    assert (harness.field(running, "version"), harness.field(running, "cancelled_by")) == (version, "bob")
+    assert harness.scripts.record_progress(running, lease.token, "progress", {}) is LeaseResult.CANCEL
+    assert harness.scripts.record_progress(running, lease.token, "step", {"step": "x"}) is LeaseResult.CANCEL
+    assert harness.field(running, "step") == ""
 
 
-def test_a_change_that_was_sent_is_cancelled_only_where_the_driver_can(bench: Bench):
-    job_id = bench.accept("create_volume")
-    lease = bench.node().claim(job_id)
+def test_a_change_that_was_sent_is_cancelled_only_where_the_driver_can(harness: Harness):
+    job_id = harness.accept("create_volume")
+    lease = harness.node().claim(job_id)
     lease.record_intent("create_volume")
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.TOO_LATE
     lease.backend_job("4711", cancellable=True)
-    assert bench.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
     # What makes the change whole goes out all the same, and makes it one that cannot be cancelled.
-    assert bench.scripts.record_progress(job_id, lease.token, "step", {"step": "next"}) is LeaseResult.CANCEL
-    assert [bench.field(job_id, name) for name in ("step", "backend_job", "cancellable")] == ["next", "", "0"]
+    assert harness.scripts.record_progress(job_id, lease.token, "step", {"step": "next"}) is LeaseResult.CANCEL
+    assert [harness.field(job_id, name) for name in ("step", "backend_job", "cancellable")] == ["next", "", "0"]
 
 
 # --- what is shown
 
 
-def test_a_record_whose_time_is_over_is_shown_no_more(bench: Bench):
-    job_id = bench.accept("create_volume")
-    bench.node().carry_out(job_id)
-    assert bench.jobs.get(job_id) is not None
-    bench.client.hset(f"{PREFIX}job:{job_id}", "expires", _now_ms(bench))
-    assert bench.jobs.get(job_id) is None
+def test_a_record_whose_time_is_over_is_shown_no_more(harness: Harness):
+    job_id = harness.accept("create_volume")
+    harness.node().carry_out(job_id)
+    assert harness.jobs.get(job_id) is not None
+    harness.client.hset(f"{PREFIX}job:{job_id}", "expires", _now_ms(harness))
+    assert harness.jobs.get(job_id) is None
 
 
-def test_a_result_is_shown_with_its_job_up_to_a_size(bench: Bench):
-    job_id = bench.accept("create_volume")
-    bench.node().carry_out(job_id)
+def test_a_result_is_shown_with_its_job_up_to_a_size(harness: Harness):
+    job_id = harness.accept("create_volume")
+    harness.node().carry_out(job_id)
     for length, is_inline in ((INLINE_RESULT_BYTES, True), (INLINE_RESULT_BYTES + 1, False)):
-        bench.client.set(f"{PREFIX}result:{job_id}", b"x" * length, keepttl=True)
-        status = bench.jobs.get(job_id)
+        harness.client.set(f"{PREFIX}result:{job_id}", b"x" * length, keepttl=True)
+        status = harness.jobs.get(job_id)
         assert status is not None
         assert (len(status.result) == length) is is_inline
 
 
-def test_who_is_online_and_who_is_before_it(bench: Bench):
-    job_id = bench.accept("create_volume")
-    status = bench.jobs.get(job_id)
+def test_who_is_online_and_who_is_before_it(harness: Harness):
+    job_id = harness.accept("create_volume")
+    status = harness.jobs.get(job_id)
     assert status is not None
     assert (status.workers_online, status.waiting_reason, status.behind) == (0, "no-worker-online", False)
-    bench.scripts.worker_heartbeat("one", {_WRITE: 1})
-    behind = bench.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
+    harness.scripts.worker_heartbeat("one", {_WRITE: 1})
+    behind = harness.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
     for each, reason, position in ((job_id, None, 0), (behind, "behind-jobs", 1)):
-        status = bench.jobs.get(each)
+        status = harness.jobs.get(each)
         assert status is not None
         assert (status.workers_online, status.waiting_reason, status.position) == (1, reason, position)
-    bench.client.zadd(f"{PREFIX}workers:{_WRITE}", {"one": _now_ms(bench) - 15_500})
-    status = bench.jobs.get(job_id)
+    harness.client.zadd(f"{PREFIX}workers:{_WRITE}", {"one": _now_ms(harness) - 15_500})
+    status = harness.jobs.get(job_id)
     assert status is not None
     assert status.workers_online == 0
 
@@ -157,24 +157,24 @@ def test_who_is_online_and_who_is_before_it(bench: Bench):
 # --- submissions
 
 
-def test_places_of_jobs_that_are_gone_do_not_count_for_their_requester(bench: Bench):
-    publisher: Any = bench.publisher
-    settings = load(type(bench.settings), SAPI_DEBUG=True, queue_limit=100, user_queue_share=2)
-    jobs = Jobs(bench.client, bench.scripts, bench.jobs.ids, publisher, settings)
+def test_places_of_jobs_that_are_gone_do_not_count_for_their_requester(harness: Harness):
+    publisher: Any = harness.publisher
+    settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=100, user_queue_share=2)
+    jobs = Jobs(harness.client, harness.scripts, harness.jobs.ids, publisher, settings)
     most = settings.user_queue_limit
-    accepted = [jobs.accept(bench.new("create_volume", volume=f"v{n}"))[1] for n in range(most)]
-    assert jobs.accept(bench.new("create_volume", volume="more"))[0] is SubmitOutcome.SHARE_FULL
-    assert jobs.accept(replace(bench.new("create_volume", volume="other"), requester="bob"))[0] is SubmitOutcome.NEW
-    bench.client.zrem(f"{PREFIX}queued:{_WRITE}", accepted[0])
-    assert jobs.accept(bench.new("create_volume", volume="more"))[0] is SubmitOutcome.NEW
+    accepted = [jobs.accept(harness.new("create_volume", volume=f"v{n}"))[1] for n in range(most)]
+    assert jobs.accept(harness.new("create_volume", volume="more"))[0] is SubmitOutcome.SHARE_FULL
+    assert jobs.accept(replace(harness.new("create_volume", volume="other"), requester="bob"))[0] is SubmitOutcome.NEW
+    harness.client.zrem(f"{PREFIX}queued:{_WRITE}", accepted[0])
+    assert jobs.accept(harness.new("create_volume", volume="more"))[0] is SubmitOutcome.NEW
 
 
-def test_a_new_job_is_checked_soon_and_is_at_the_end_of_each_of_its_orders(bench: Bench):
-    first = bench.accept("create_volume")
-    second = bench.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
-    due: Any = bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", first)
-    assert 0 < due - _now_ms(bench) <= 2000
-    orders = [bench.client.zrange(key, 0, -1) for key in bench.client.scan_iter(f"{PREFIX}ordering:{SUBSYSTEM}:*")]
+def test_a_new_job_is_checked_soon_and_is_at_the_end_of_each_of_its_orders(harness: Harness):
+    first = harness.accept("create_volume")
+    second = harness.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
+    due: Any = harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", first)
+    assert 0 < due - _now_ms(harness) <= 2000
+    orders = [harness.client.zrange(key, 0, -1) for key in harness.client.scan_iter(f"{PREFIX}ordering:{SUBSYSTEM}:*")]
     assert [first.encode(), second.encode()] in orders
     assert [second.encode()] not in orders
 
@@ -182,176 +182,180 @@ def test_a_new_job_is_checked_soon_and_is_at_the_end_of_each_of_its_orders(bench
 # --- batches
 
 
-def _stopped_with_one_put_off(bench: Bench) -> tuple[str, list[str]]:
+def _stopped_with_one_put_off(harness: Harness) -> tuple[str, list[str]]:
     """A batch that stops after a failure, while one of its members was put off and another has not begun."""
-    members = [*_creations(bench, "vol", "a", "b"), *_creations(bench, "c")]
-    batch_id = bench.accept_batch(*members, parallel=3, stop=True)
-    ids = [job.id for job in bench.members(batch_id)]
-    node = bench.node()
+    members = [*_creations(harness, "vol", "a", "b"), *_creations(harness, "c")]
+    batch_id = harness.accept_batch(*members, parallel=3, stop=True)
+    ids = [job.id for job in harness.members(batch_id)]
+    node = harness.node()
     node.claims.requeue(node.claim(ids[1]), 0)
     node.carry_out(ids[0])
     return batch_id, ids
 
 
-def test_a_member_that_has_begun_before_goes_on_when_its_batch_stops(bench: Bench):
-    batch_id, ids = _stopped_with_one_put_off(bench)
-    bench.batches.advance(batch_id)
-    assert [bench.job(each).state.value for each in ids] == ["failed", "queued", "cancelled", "cancelled"]
-    assert bench.node().carry_out(ids[1])
-    assert [bench.job(each).state.value for each in (ids[1], batch_id)] == ["succeeded", "failed"]
-    assert not bench.leftovers()
+def test_a_member_that_has_begun_before_goes_on_when_its_batch_stops(harness: Harness):
+    batch_id, ids = _stopped_with_one_put_off(harness)
+    harness.batches.advance(batch_id)
+    assert [harness.job(each).state.value for each in ids] == ["failed", "queued", "cancelled", "cancelled"]
+    assert harness.node().carry_out(ids[1])
+    assert [harness.job(each).state.value for each in (ids[1], batch_id)] == ["succeeded", "failed"]
+    assert not harness.leftovers()
 
 
-def test_but_not_when_its_batch_is_cancelled(bench: Bench):
-    batch_id, ids = _stopped_with_one_put_off(bench)
-    bench.batches.cancel(batch_id, "root")
-    assert [bench.job(each).state.value for each in ids] == ["failed", "cancelled", "cancelled", "cancelled"]
-    assert bench.job(batch_id).state is State.CANCELLED
-    assert bench.field(ids[1], "cancelled_by") == "root"
+def test_but_not_when_its_batch_is_cancelled(harness: Harness):
+    batch_id, ids = _stopped_with_one_put_off(harness)
+    harness.batches.cancel(batch_id, "root")
+    assert [harness.job(each).state.value for each in ids] == ["failed", "cancelled", "cancelled", "cancelled"]
+    assert harness.job(batch_id).state is State.CANCELLED
+    assert harness.field(ids[1], "cancelled_by") == "root"
 
 
-def test_a_member_that_was_sent_is_not_asked_to_stop(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, "a", "b"))
-    sent, asked = (job.id for job in bench.members(batch_id))
-    node = bench.node()
+def test_a_member_that_was_sent_is_not_asked_to_stop(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, "a", "b"))
+    sent, asked = (job.id for job in harness.members(batch_id))
+    node = harness.node()
     lease = node.claim(sent)
     lease.record_intent("create_volume")
     node.claim(asked)
-    bench.batches.cancel(batch_id, "ann")
-    assert [bench.job(each).state.value for each in (sent, asked)] == ["running", "cancelling"]
+    harness.batches.cancel(batch_id, "ann")
+    assert [harness.job(each).state.value for each in (sent, asked)] == ["running", "cancelling"]
 
 
-def test_a_batch_is_stopped_some_members_at_a_time(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, "a", "b", "c"))
-    bench.jobs.cancel(batch_id, "ann")
-    answers = [bench.scripts.advance_batch(batch_id, 1, 1000)[0] for _ in range(4)]
+def test_a_batch_is_stopped_some_members_at_a_time(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, "a", "b", "c"))
+    harness.jobs.cancel(batch_id, "ann")
+    answers = [harness.scripts.advance_batch(batch_id, 1, 1000)[0] for _ in range(4)]
     assert answers == [True, True, False, False]
-    assert bench.job(batch_id).state is State.CANCELLED
-    bench.client.zadd(f"{PREFIX}batches_stopping", {batch_id: 1, "gone": 1})
-    bench.batches.advance_all()
-    assert not bench.client.exists(f"{PREFIX}batches_stopping")
+    assert harness.job(batch_id).state is State.CANCELLED
+    harness.client.zadd(f"{PREFIX}batches_stopping", {batch_id: 1, "gone": 1})
+    harness.batches.advance_all()
+    assert not harness.client.exists(f"{PREFIX}batches_stopping")
 
 
-def test_released_members_have_a_message_and_are_checked_soon(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, "a", "b", "c"), parallel=2)
-    ids = [job.id for job in bench.members(batch_id)]
-    assert [message.job_id for message in bench.publisher.take()] == [batch_id, *ids[:2]]
+def test_released_members_have_a_message_and_are_checked_soon(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, "a", "b", "c"), parallel=2)
+    ids = [job.id for job in harness.members(batch_id)]
+    assert [message.job_id for message in harness.publisher.take()] == [batch_id, *ids[:2]]
     for each in ids[:2]:
-        assert 0 < float(bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", each) or 0) - _now_ms(bench) <= 2000
-        assert abs(int(bench.field(each, "dispatched_at")) - _now_ms(bench)) < 10_000
-    assert bench.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", ids[2]) is None
-    assert bench.node().claims.claim(ids[2]) is ClaimResult.BLOCKED
+        assert 0 < float(harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", each) or 0) - _now_ms(harness) <= 2000
+        assert abs(int(harness.field(each, "dispatched_at")) - _now_ms(harness)) < 10_000
+    assert harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", ids[2]) is None
+    assert harness.node().claims.claim(ids[2]) is ClaimResult.BLOCKED
 
 
 @pytest.mark.parametrize("lost", ["a member", "the preparation"])
 def test_a_batch_that_was_taken_back_while_it_was_prepared_is_not_accepted(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, lost: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, lost: str
 ):
-    commit = bench.scripts.commit_batch
+    commit = harness.scripts.commit_batch
 
     def late(batch_id: str, *arguments: Any) -> Any:
         if lost == "a member":
-            bench.client.rpop(f"{PREFIX}members:{batch_id}")
+            harness.client.rpop(f"{PREFIX}members:{batch_id}")
         else:
-            bench.client.delete(f"{PREFIX}batches_preparing")
+            harness.client.delete(f"{PREFIX}batches_preparing")
         return commit(batch_id, *arguments)
 
-    monkeypatch.setattr(bench.scripts, "commit_batch", late)
-    outcome, batch_id, _ = bench.batches.accept(bench.new_batch(_creations(bench, "a", "b")))
+    monkeypatch.setattr(harness.scripts, "commit_batch", late)
+    outcome, batch_id, _ = harness.batches.accept(harness.new_batch(_creations(harness, "a", "b")))
     assert (outcome, batch_id) == (SubmitOutcome.CHANGED, "")
-    assert not bench.client.exists(f"{PREFIX}queued:{_WRITE}")
+    assert not harness.client.exists(f"{PREFIX}queued:{_WRITE}")
 
 
-def test_a_key_of_another_request_is_refused_for_a_batch_too(bench: Bench):
-    bench.accept_batch(*_creations(bench, "a"), key="k")
-    other = replace(bench.new_batch(_creations(bench, "b"), key="k"), request_hash="other")
-    assert bench.batches.accept(other)[0] is SubmitOutcome.REUSED
-    (key,) = bench.client.scan_iter(f"{PREFIX}idem:*")
-    keep_s = bench.settings.idempotency_keep
-    assert keep_s - 60 < bench.client.ttl(key) <= keep_s
+def test_a_key_of_another_request_is_refused_for_a_batch_too(harness: Harness):
+    harness.accept_batch(*_creations(harness, "a"), key="k")
+    other = replace(harness.new_batch(_creations(harness, "b"), key="k"), request_hash="other")
+    assert harness.batches.accept(other)[0] is SubmitOutcome.REUSED
+    (key,) = harness.client.scan_iter(f"{PREFIX}idem:*")
+    keep_s = harness.settings.idempotency_keep
+    assert keep_s - 60 < harness.client.ttl(key) <= keep_s
 
 
-def test_a_full_queue_takes_no_batch(bench: Bench):
-    publisher: Any = bench.publisher
-    settings = load(type(bench.settings), SAPI_DEBUG=True, queue_limit=2)
-    batches = type(bench.batches)(bench.client, bench.scripts, bench.jobs, bench.jobs.ids, publisher, settings)
+def test_a_full_queue_takes_no_batch(harness: Harness):
+    publisher: Any = harness.publisher
+    settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=2)
+    batches = type(harness.batches)(
+        harness.client, harness.scripts, harness.jobs, harness.jobs.ids, publisher, settings
+    )
     for number in range(2):
-        bench.jobs.accept(replace(bench.new("create_lock", volume="vol", host=f"h{number}"), requester=f"u{number}"))
-    assert batches.accept(bench.new_batch(_creations(bench, "a")))[0] is SubmitOutcome.FULL
+        harness.jobs.accept(
+            replace(harness.new("create_lock", volume="vol", host=f"h{number}"), requester=f"u{number}")
+        )
+    assert batches.accept(harness.new_batch(_creations(harness, "a")))[0] is SubmitOutcome.FULL
 
 
 # --- what is found
 
 
-def test_jobs_that_are_being_cancelled_are_found_as_such(bench: Bench):
-    job_id = bench.accept("create_volume")
-    bench.node().claim(job_id)
-    bench.jobs.cancel(job_id, "ann")
+def test_jobs_that_are_being_cancelled_are_found_as_such(harness: Harness):
+    job_id = harness.accept("create_volume")
+    harness.node().claim(job_id)
+    harness.jobs.cancel(job_id, "ann")
     found = {
-        state: [each.job.id for each in bench.jobs.find(JobFilter(states=(state,)), JobScope("ann"), 10)[0]]
+        state: [each.job.id for each in harness.jobs.find(JobFilter(states=(state,)), JobScope("ann"), 10)[0]]
         for state in (State.RUNNING, State.CANCELLING)
     }
     assert found == {State.RUNNING: [], State.CANCELLING: [job_id]}
 
 
-def test_jobs_of_a_volume_come_once_page_by_page(bench: Bench):
-    new = [replace(bench.new("create_lock", volume="vol", host=f"h{number}"), volume="vol") for number in range(5)]
-    accepted = [bench.jobs.accept(each)[1] for each in new]
-    bench.node().carry_out(accepted[0])
+def test_jobs_of_a_volume_come_once_page_by_page(harness: Harness):
+    new = [replace(harness.new("create_lock", volume="vol", host=f"h{number}"), volume="vol") for number in range(5)]
+    accepted = [harness.jobs.accept(each)[1] for each in new]
+    harness.node().carry_out(accepted[0])
     found, below = list[str](), None
     for _ in range(6):
-        page, below = bench.jobs.find(JobFilter(volume="vol"), JobScope("ann"), 1, below)
+        page, below = harness.jobs.find(JobFilter(volume="vol"), JobScope("ann"), 1, below)
         found += [each.job.id for each in page]
         if below is None:
             break
     assert found == accepted[::-1]
 
 
-def test_members_that_have_not_ended_are_not_found_by_their_end(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, "a", "b"))
-    first, _ = (job.id for job in bench.members(batch_id))
-    bench.node().carry_out(first)
-    later = _now_ms(bench) + 60_000
-    found, _ = bench.jobs.find(JobFilter(batch=batch_id, finished_before_ms=later), JobScope("ann"), 10)
+def test_members_that_have_not_ended_are_not_found_by_their_end(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, "a", "b"))
+    first, _ = (job.id for job in harness.members(batch_id))
+    harness.node().carry_out(first)
+    later = _now_ms(harness) + 60_000
+    found, _ = harness.jobs.find(JobFilter(batch=batch_id, finished_before_ms=later), JobScope("ann"), 10)
     assert [each.job.id for each in found] == [first]
 
 
 # --- messages, and repeated requests
 
 
-def test_the_end_of_a_batch_has_a_message(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, "a"))
-    (member,) = (job.id for job in bench.members(batch_id))
-    bench.publisher.take()
-    bench.node().carry_out(member)
-    assert [(message.job_id, message.operation) for message in bench.publisher.take()] == [(batch_id, "batch")]
+def test_the_end_of_a_batch_has_a_message(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, "a"))
+    (member,) = (job.id for job in harness.members(batch_id))
+    harness.publisher.take()
+    harness.node().carry_out(member)
+    assert [(message.job_id, message.operation) for message in harness.publisher.take()] == [(batch_id, "batch")]
 
 
-def test_a_request_that_comes_again_while_the_first_is_held_open(bench: Bench):
-    new = replace(bench.new("create_snapshot", volume="vol", name="s"), repeat=Repeat("digest", 600))
-    _, first, _ = bench.jobs.accept(new)
-    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.HELD, first)
-    assert 4000 < bench.client.pttl(f"{PREFIX}held:{first}") <= HELD_TTL_MS
-    outcome, second, _ = bench.jobs.accept(replace(new, repeat=Repeat("digest", 600, beside=first)))
+def test_a_request_that_comes_again_while_the_first_is_held_open(harness: Harness):
+    new = replace(harness.new("create_snapshot", volume="vol", name="s"), repeat=Repeat("digest", 600))
+    _, first, _ = harness.jobs.accept(new)
+    assert harness.jobs.accept(new)[:2] == (SubmitOutcome.HELD, first)
+    assert 4000 < harness.client.pttl(f"{PREFIX}held:{first}") <= HELD_TTL_MS
+    outcome, second, _ = harness.jobs.accept(replace(new, repeat=Repeat("digest", 600, beside=first)))
     assert (outcome, second != first) == (SubmitOutcome.NEW, True)
-    bench.client.delete(f"{PREFIX}held:{second}")
-    assert bench.jobs.accept(new)[:2] == (SubmitOutcome.REPEATED, second)
-    bench.client.delete(f"{PREFIX}job:{second}")
-    assert bench.jobs.accept(new)[0] is SubmitOutcome.NEW
+    harness.client.delete(f"{PREFIX}held:{second}")
+    assert harness.jobs.accept(new)[:2] == (SubmitOutcome.REPEATED, second)
+    harness.client.delete(f"{PREFIX}job:{second}")
+    assert harness.jobs.accept(new)[0] is SubmitOutcome.NEW
 
 
 # --- a Redis whose memory is full
 
 
-def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
-    scripts, node = bench.scripts, bench.node()
-    jobs = [bench.accept("create_volume", volume=f"v{number}") for number in range(4)]
+def test_what_accepted_jobs_need_is_done_when_memory_is_full(harness: Harness):
+    scripts, node = harness.scripts, harness.node()
+    jobs = [harness.accept("create_volume", volume=f"v{number}") for number in range(4)]
     tokens = [node.claim(job_id).token for job_id in jobs[:3]]
-    by_path = bench.accept("update_volume", volume="node:/vol")
-    behind_path = bench.accept("update_volume", volume="vol")
+    by_path = harness.accept("update_volume", volume="node:/vol")
+    behind_path = harness.accept("update_volume", volume="vol")
     assert scripts.dispatch_webhooks("", "1-0-1", [["msg_0", "one", {"body": "{}", "job_id": "job"}]])
-    outbox = Outbox(bench.client, scripts, PREFIX)
-    bench.client.config_set("maxmemory", 1)
+    outbox = Outbox(harness.client, scripts, PREFIX)
+    harness.client.config_set("maxmemory", 1)
     try:
         scripts.worker_heartbeat("one", {_WRITE: 1})
         scripts.worker_draining("one", _WRITE)
@@ -368,30 +372,30 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(bench: Bench):
         assert by_path.encode() in scripts.claim_next(_WRITE, terms)
         assert jobs[1].encode() in scripts.claim_next(_WRITE, terms)
         assert scripts.claim_next(_WRITE, terms) == []
-        assert bench.jobs.cancel(jobs[2], "ann") is CancelResult.CANCELLING
+        assert harness.jobs.cancel(jobs[2], "ann") is CancelResult.CANCELLING
         assert scripts.finish(jobs[2], tokens[2], "cancelled", {}, [], 1000, b"", 1000, 10)[0] == "DONE"
         scripts.forget_repeat("digest", "job")
         assert outbox.take("one") == [("msg_0", "")]
         assert outbox.end("msg_0") == "delivered"
     finally:
-        bench.client.config_set("maxmemory", 0)
+        harness.client.config_set("maxmemory", 0)
 
 
-def test_a_free_slot_takes_no_member_of_a_batch_that_stops(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, "vol", "a"), parallel=2, stop=True)
-    failing, other = (job.id for job in bench.members(batch_id))
-    bench.node().carry_out(failing)
+def test_a_free_slot_takes_no_member_of_a_batch_that_stops(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, "vol", "a"), parallel=2, stop=True)
+    failing, other = (job.id for job in harness.members(batch_id))
+    harness.node().carry_out(failing)
     terms = ClaimTerms("t", 8, 15_000, 1000, 1000)
-    assert bench.scripts.claim_next(_WRITE, terms) == []
-    assert bench.job(other).state is State.QUEUED
-    alone = bench.accept("create_volume", volume="b")
-    assert alone.encode() in bench.scripts.claim_next(_WRITE, terms)
+    assert harness.scripts.claim_next(_WRITE, terms) == []
+    assert harness.job(other).state is State.QUEUED
+    alone = harness.accept("create_volume", volume="b")
+    assert alone.encode() in harness.scripts.claim_next(_WRITE, terms)
 
 
-def test_a_free_slot_takes_released_members_of_a_batch_alone(bench: Bench):
-    batch_id = bench.accept_batch(*_creations(bench, "a", "b"), parallel=1)
-    released, unreleased = (job.id for job in bench.members(batch_id))
+def test_a_free_slot_takes_released_members_of_a_batch_alone(harness: Harness):
+    batch_id = harness.accept_batch(*_creations(harness, "a", "b"), parallel=1)
+    released, unreleased = (job.id for job in harness.members(batch_id))
     terms = ClaimTerms("t", 8, 15_000, 1000, 1000)
-    assert released.encode() in bench.scripts.claim_next(_WRITE, terms)
-    assert bench.scripts.claim_next(_WRITE, terms) == []
-    assert bench.job(unreleased).state is State.QUEUED
+    assert released.encode() in harness.scripts.claim_next(_WRITE, terms)
+    assert harness.scripts.claim_next(_WRITE, terms) == []
+    assert harness.job(unreleased).state is State.QUEUED

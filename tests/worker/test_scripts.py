@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from tests.worker.bench import PREFIX
+from tests.worker.harness import PREFIX
 from worker.config.settings import Settings, load
 from worker.store.client import REDIS_UNAVAILABLE, ReplyLost, WriteRefused, connect
 from worker.store.scripts import JobScripts

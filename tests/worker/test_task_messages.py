@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.bench import PREFIX
+from tests.worker.harness import PREFIX
 from worker.catalog.operations import CREATE_VOLUME, LIST_VOLUMES, Operation
 from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds

@@ -7,30 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.plant import Plant
+from tests.worker.worker_processes import WorkerProcesses
 from worker.jobs.record import State
 
 pytestmark = pytest.mark.slow
 
 
 def test_whoever_listens_to_celerys_signals_sees_every_job(tmp_path: Path):
-    plant = Plant(tmp_path, latency_s=0.05)
+    processes = WorkerProcesses(tmp_path, latency_s=0.05)
     try:
-        plant.worker("signalled", "tests.worker.signalled_worker")
+        processes.worker("signalled", "tests.worker.signalled_worker")
         # More than there are slots: some are claimed with the end of another, without a message.
-        made = [plant.accept("create_volume", volume=f"new{n}") for n in range(40)]
-        missing = plant.accept("restrict_volume", volume="missing")
-        plant.done(*made, missing)
-        assert {plant.state(job_id) for job_id in made} == {State.SUCCEEDED}
+        made = [processes.accept("create_volume", volume=f"new{n}") for n in range(40)]
+        missing = processes.accept("restrict_volume", volume="missing")
+        processes.done(*made, missing)
+        assert {processes.state(job_id) for job_id in made} == {State.SUCCEEDED}
         ids = {*made, missing}
 
         def ended() -> list[list[str]]:
             lines = [line.split() for line in (tmp_path / "signals").read_text().splitlines()]
             return [line for line in lines if line[1] in ids and line[2] != "IGNORED"]
 
-        plant.until(lambda: sum(line[0] == "task_postrun" for line in ended()) == len(ids), "all tasks have ended")
+        processes.until(lambda: sum(line[0] == "task_postrun" for line in ended()) == len(ids), "all tasks have ended")
     finally:
-        plant.stop()
+        processes.stop()
     states = Counter((name, state) for name, _, state in ended() if name != "task_prerun")
     assert states == {
         ("task_postrun", "SUCCESS"): len(made),

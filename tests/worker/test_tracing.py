@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util.http import parse_excluded_urls
 
-from tests.worker.bench import Bench
+from tests.worker.harness import Harness
 from worker.config.settings import Settings, load
 from worker.execution.runner import _attempt_span
 from worker.messaging.app import create_celery
@@ -158,8 +158,8 @@ def test_what_has_ended_is_recorded_with_its_times_in_its_own_trace_only(spans: 
     assert (_parent(wait), dict(wait.attributes or {})) == ((_JOB_TRACE, _REQUEST_SPAN), {"queue": "filer.write"})
 
 
-def test_an_attempt_is_told_apart_from_the_wait_before_it(spans: InMemorySpanExporter, bench: Bench):
-    job = bench.job(bench.accept("create_volume"))
+def test_an_attempt_is_told_apart_from_the_wait_before_it(spans: InMemorySpanExporter, harness: Harness):
+    job = harness.job(harness.accept("create_volume"))
     job = replace(job, traceparent=_JOB, created_ms=1_500, started_ms=2_750, attempt=2)
     with _attempt_span(job):
         pass

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench, Node
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
 from worker.execution.lease import Lease, WaitingSlot
 from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.ids import JobIds
@@ -18,190 +18,190 @@ _WAITING = f"{PREFIX}waiting_slots:{SUBSYSTEM}.write"
 
 
 @pytest.fixture
-def node(bench: Bench) -> Node:
-    return bench.node()
+def node(harness: Harness) -> Node:
+    return harness.node()
 
 
 def _waiting(node: Node, volume: str = "first") -> WaitingSlot:
     """The slot of a job that has ended, entered for the longest time, so that a slow test does not outlast it."""
-    bench, before = node.bench, set(_entered(node.bench))
-    lease = node.claim(bench.accept("create_volume", volume=volume))
-    bench.publisher.take()
+    harness, before = node.harness, set(_entered(node.harness))
+    lease = node.claim(harness.accept("create_volume", volume=volume))
+    harness.publisher.take()
     lease.claims_next = lambda: False
     node.executor.execute(lease)
     assert lease.next_lease is None
     assert lease.waiting_slot is not None
-    assert bench.client.pttl(_WAITING) != -1
-    (new,) = set(_entered(bench)) - before
-    _enter(bench, new, until_ms=_now_ms(bench) + 1000)
+    assert harness.client.pttl(_WAITING) != -1
+    (new,) = set(_entered(harness)) - before
+    _enter(harness, new, until_ms=_now_ms(harness) + 1000)
     return lease.waiting_slot
 
 
-def _entered(bench: Bench) -> list[bytes]:
-    slots: Any = bench.client.zrange(_WAITING, 0, -1)
+def _entered(harness: Harness) -> list[bytes]:
+    slots: Any = harness.client.zrange(_WAITING, 0, -1)
     return list(slots)
 
 
-def _enter(bench: Bench, slot: bytes, *, until_ms: int) -> None:
-    bench.client.zadd(_WAITING, {slot: until_ms})
-    bench.client.expire(_WAITING, 10)
+def _enter(harness: Harness, slot: bytes, *, until_ms: int) -> None:
+    harness.client.zadd(_WAITING, {slot: until_ms})
+    harness.client.expire(_WAITING, 10)
 
 
-def _now_ms(bench: Bench) -> int:
-    seconds, micros = bench.client.time()
+def _now_ms(harness: Harness) -> int:
+    seconds, micros = harness.client.time()
     return int(seconds * 1000 + micros // 1000)
 
 
-def test_a_new_job_is_claimed_for_a_slot_that_waits(bench: Bench, node: Node):
+def test_a_new_job_is_claimed_for_a_slot_that_waits(harness: Harness, node: Node):
     slot = _waiting(node)
-    job_id = bench.accept("create_volume", volume="next")
-    assert bench.job(job_id).state is State.RUNNING
-    assert bench.publisher.take() == []
-    assert 5_000 < bench.client.pttl(f"{PREFIX}handed:{slot.token}") <= 10_000
+    job_id = harness.accept("create_volume", volume="next")
+    assert harness.job(job_id).state is State.RUNNING
+    assert harness.publisher.take() == []
+    assert 5_000 < harness.client.pttl(f"{PREFIX}handed:{slot.token}") <= 10_000
     lease = node.claims.await_next(slot)
     assert lease is not None
     assert lease.job_id == job_id
     assert lease in node.lease_renewer.leases()
     node.executor.execute(lease)
-    assert bench.job(job_id).state is State.SUCCEEDED
-    assert bench.job(job_id).attempt == 1
-    assert bench.effects()[job_id]
-    assert not bench.leftovers()
+    assert harness.job(job_id).state is State.SUCCEEDED
+    assert harness.job(job_id).attempt == 1
+    assert harness.effects()[job_id]
+    assert not harness.leftovers()
 
 
-def test_each_version_of_a_job_that_is_claimed_at_once_is_an_event(bench: Bench, node: Node):
+def test_each_version_of_a_job_that_is_claimed_at_once_is_an_event(harness: Harness, node: Node):
     _waiting(node)
-    job_id = bench.accept("create_volume", volume="next")
-    logged = [event.status.job for event in EventLog(bench.client, PREFIX).read(BEGINNING, 1000) if event.status]
+    job_id = harness.accept("create_volume", volume="next")
+    logged = [event.status.job for event in EventLog(harness.client, PREFIX).read(BEGINNING, 1000) if event.status]
     versions = [(job.version, job.state) for job in logged if job.id == job_id]
     assert versions == [(1, State.QUEUED), (2, State.RUNNING)]
 
 
-def test_a_slot_gets_one_job(bench: Bench, node: Node):
+def test_a_slot_gets_one_job(harness: Harness, node: Node):
     slot = _waiting(node)
-    claimed, other = bench.accept("create_volume", volume="a"), bench.accept("create_volume", volume="b")
-    assert [bench.job(job_id).state for job_id in (claimed, other)] == [State.RUNNING, State.QUEUED]
-    assert [message.job_id for message in bench.publisher.take()] == [other]
+    claimed, other = harness.accept("create_volume", volume="a"), harness.accept("create_volume", volume="b")
+    assert [harness.job(job_id).state for job_id in (claimed, other)] == [State.RUNNING, State.QUEUED]
+    assert [message.job_id for message in harness.publisher.take()] == [other]
     lease = node.claims.await_next(slot)
     assert lease is not None
     assert lease.job_id == claimed
 
 
 @pytest.mark.parametrize("left_ms", [0, 3_600_000])
-def test_a_slot_that_waits_no_longer_gets_nothing(bench: Bench, node: Node, left_ms: int):
+def test_a_slot_that_waits_no_longer_gets_nothing(harness: Harness, node: Node, left_ms: int):
     """Or that seems to wait for an hour, because the clock was set back."""
     _waiting(node)
-    _enter(bench, _entered(bench)[0], until_ms=_now_ms(bench) + left_ms)
-    job_id = bench.accept("create_volume", volume="next")
-    assert bench.job(job_id).state is State.QUEUED
-    assert [message.job_id for message in bench.publisher.take()] == [job_id]
+    _enter(harness, _entered(harness)[0], until_ms=_now_ms(harness) + left_ms)
+    job_id = harness.accept("create_volume", volume="next")
+    assert harness.job(job_id).state is State.QUEUED
+    assert [message.job_id for message in harness.publisher.take()] == [job_id]
 
 
-def test_changes_of_a_volume_keep_their_order(bench: Bench, node: Node):
+def test_changes_of_a_volume_keep_their_order(harness: Harness, node: Node):
     slot = _waiting(node)
-    running = node.claim(_without_slots(bench, "update_volume", volume="vol", percentage_snapshot_reserve=1))
-    behind = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
-    assert bench.job(behind).state is State.QUEUED
-    assert len(_entered(bench)) == 1
-    bench.publisher.take()
+    running = node.claim(_without_slots(harness, "update_volume", volume="vol", percentage_snapshot_reserve=1))
+    behind = harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
+    assert harness.job(behind).state is State.QUEUED
+    assert len(_entered(harness)) == 1
+    harness.publisher.take()
     # With the end of the one before it goes to the slot that waits.
     node.executor.execute(running)
-    assert bench.job(behind).state is State.RUNNING
-    assert bench.publisher.take() == []
+    assert harness.job(behind).state is State.RUNNING
+    assert harness.publisher.take() == []
     lease = node.claims.await_next(slot)
     assert lease is not None
     assert lease.job_id == behind
 
 
-def test_a_job_that_the_slot_of_the_one_before_has_claimed_is_given_to_no_other(bench: Bench, node: Node):
+def test_a_job_that_the_slot_of_the_one_before_has_claimed_is_given_to_no_other(harness: Harness, node: Node):
     _waiting(node)
-    running = node.claim(_without_slots(bench, "update_volume", volume="vol", percentage_snapshot_reserve=1))
-    behind = bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
-    bench.publisher.take()
+    running = node.claim(_without_slots(harness, "update_volume", volume="vol", percentage_snapshot_reserve=1))
+    behind = harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
+    harness.publisher.take()
     running.claims_next = lambda: False
     node.executor.execute(running)
     assert running.next_lease is not None
-    assert (running.next_lease.job_id, bench.job(behind).attempt) == (behind, 1)
-    assert len(_entered(bench)) == 1
-    assert bench.publisher.take() == []
+    assert (running.next_lease.job_id, harness.job(behind).attempt) == (behind, 1)
+    assert len(_entered(harness)) == 1
+    assert harness.publisher.take() == []
 
 
-def _without_slots(bench: Bench, operation: str, **arguments: Any) -> str:
+def _without_slots(harness: Harness, operation: str, **arguments: Any) -> str:
     """Accept a job while no slot waits."""
-    (slot,) = _entered(bench)
-    bench.client.delete(_WAITING)
-    job_id = bench.accept(operation, **arguments)
-    _enter(bench, slot, until_ms=_now_ms(bench) + 1000)
+    (slot,) = _entered(harness)
+    harness.client.delete(_WAITING)
+    job_id = harness.accept(operation, **arguments)
+    _enter(harness, slot, until_ms=_now_ms(harness) + 1000)
     return job_id
 
 
-def test_members_of_a_batch_begin_only_when_they_are_released(bench: Bench, node: Node):
-    first = node.claim(bench.accept("update_volume", volume="vol", percentage_snapshot_reserve=1))
-    others = [bench.new("create_volume", volume=name) for name in ("a", "b")]
-    batch_id = bench.accept_batch(
-        *others, bench.new("update_volume", volume="vol", percentage_snapshot_reserve=2), parallel=2
+def test_members_of_a_batch_begin_only_when_they_are_released(harness: Harness, node: Node):
+    first = node.claim(harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=1))
+    others = [harness.new("create_volume", volume=name) for name in ("a", "b")]
+    batch_id = harness.accept_batch(
+        *others, harness.new("update_volume", volume="vol", percentage_snapshot_reserve=2), parallel=2
     )
     _waiting(node)
     # It is at the head of its volume's order now.
     node.executor.execute(first)
-    assert bench.members(batch_id)[2].state is State.QUEUED
+    assert harness.members(batch_id)[2].state is State.QUEUED
 
 
-def test_nobody_begins_before_enough_replicas_have_the_job(bench: Bench, node: Node):
+def test_nobody_begins_before_enough_replicas_have_the_job(harness: Harness, node: Node):
     _waiting(node)
-    replicated = bench.settings.model_copy(update={"wait_replicas": 1})
-    bench.jobs = Jobs(bench.client, bench.scripts, JobIds(b"secret"), bench.publisher, replicated)  # type: ignore[arg-type]
-    job_id = bench.accept("create_volume", volume="next")
-    assert bench.job(job_id).state is State.QUEUED
+    replicated = harness.settings.model_copy(update={"wait_replicas": 1})
+    harness.jobs = Jobs(harness.client, harness.scripts, JobIds(b"secret"), harness.publisher, replicated)  # type: ignore[arg-type]
+    job_id = harness.accept("create_volume", volume="next")
+    assert harness.job(job_id).state is State.QUEUED
 
 
 def test_a_job_that_was_claimed_while_redis_could_not_be_asked_is_found(
-    bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch
 ):
     slot = _waiting(node)
-    job_id = bench.accept("create_volume", volume="next")
-    take, errors = bench.scripts.take_handed, iter([redis.ConnectionError("away")])
+    job_id = harness.accept("create_volume", volume="next")
+    take, errors = harness.scripts.take_handed, iter([redis.ConnectionError("away")])
 
     def fail_once(*arguments: Any) -> Any:
         for error in errors:
             raise error
         return take(*arguments)
 
-    monkeypatch.setattr(bench.scripts, "take_handed", fail_once)
+    monkeypatch.setattr(harness.scripts, "take_handed", fail_once)
     lease = node.claims.await_next(slot)
     assert lease is not None
     assert lease.job_id == job_id
 
 
-def test_what_a_lost_worker_was_to_begin_is_done_once_by_another(bench: Bench, node: Node):
+def test_what_a_lost_worker_was_to_begin_is_done_once_by_another(harness: Harness, node: Node):
     _waiting(node)
-    job_id = bench.accept("create_volume", volume="next")
-    assert bench.job(job_id).state is State.RUNNING
-    bench.recover(bench.node(), job_id)
-    assert bench.job(job_id).state is State.SUCCEEDED
-    assert bench.job(job_id).attempt == 2
-    assert bench.effects()[job_id]
+    job_id = harness.accept("create_volume", volume="next")
+    assert harness.job(job_id).state is State.RUNNING
+    harness.recover(harness.node(), job_id)
+    assert harness.job(job_id).state is State.SUCCEEDED
+    assert harness.job(job_id).attempt == 2
+    assert harness.effects()[job_id]
 
 
-def test_a_worker_that_shuts_down_returns_the_job(bench: Bench, node: Node):
+def test_a_worker_that_shuts_down_returns_the_job(harness: Harness, node: Node):
     slot = _waiting(node)
-    job_id = bench.accept("create_volume", volume="next")
+    job_id = harness.accept("create_volume", volume="next")
     node.drain.set()
     lease = node.claims.await_next(slot)
     assert lease is not None
     node.executor.execute(lease)
-    assert bench.job(job_id).state is State.QUEUED
-    assert bench.job(job_id).attempt == 0
-    assert [message.job_id for message in bench.publisher.take()] == [job_id]
+    assert harness.job(job_id).state is State.QUEUED
+    assert harness.job(job_id).attempt == 0
+    assert [message.job_id for message in harness.publisher.take()] == [job_id]
     assert node.lease_renewer.leases() == []
 
 
-def test_a_lease_counts_from_before_the_slot_was_entered(bench: Bench, node: Node, monkeypatch: pytest.MonkeyPatch):
+def test_a_lease_counts_from_before_the_slot_was_entered(harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):
     clock = [1000.0]
     monkeypatch.setattr("worker.execution.claims.time.monotonic", lambda: clock[0])
     slot = _waiting(node)
-    bench.accept("create_volume", volume="next")
-    clock[0] += bench.settings.lease
+    harness.accept("create_volume", volume="next")
+    clock[0] += harness.settings.lease
     lease = node.claims.await_next(slot)
     assert isinstance(lease, Lease)
     assert lease.seconds_left == 0

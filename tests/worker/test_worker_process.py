@@ -13,7 +13,7 @@ import redis
 from storage_backends.base import StorageBackend
 from storage_backends.configuration.subsystems import Subsystem, Subsystems
 from storage_backends.journal import ShuttingDown
-from tests.worker.bench import PREFIX, SUBSYSTEM, Bench
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from tests.worker.test_lease import Patient
 from worker import health_report
 from worker.backends.login_guard import SharedLoginGuard
@@ -29,35 +29,35 @@ from worker.store.client import NotReplicated, UnsafeRedis
 _LISTING = f"{PREFIX}listing:{SUBSYSTEM}/volumes"
 
 
-def _subsystems(bench: Bench, *names: str) -> Subsystems:
-    texts = [f"{name}🌈DummyStorage🌈state_dir🌈{bench.folder}" for name in names]
+def _subsystems(harness: Harness, *names: str) -> Subsystems:
+    texts = [f"{name}🌈DummyStorage🌈state_dir🌈{harness.folder}" for name in names]
     return Subsystems.from_environment({"SAPI_BACKENDS": "🦄".join(texts)})
 
 
 @pytest.fixture
-def runtime(bench: Bench, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+def runtime(harness: Harness, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path))
     settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True, refresh_interval=60, events_keep=100)
-    made = build(settings, _subsystems(bench, SUBSYSTEM), list(QueueClass), "test@host")
+    made = build(settings, _subsystems(harness, SUBSYSTEM), list(QueueClass), "test@host")
     yield made
     made.stop()
 
 
-def _now_ms(bench: Bench) -> int:
-    seconds, micros = bench.client.time()
+def _now_ms(harness: Harness) -> int:
+    seconds, micros = harness.client.time()
     return int(seconds * 1000 + micros // 1000)
 
 
-def _numbers(bench: Bench, *names: str) -> list[int]:
-    values: Any = bench.client.hmget(_LISTING, *names)
+def _numbers(harness: Harness, *names: str) -> list[int]:
+    values: Any = harness.client.hmget(_LISTING, *names)
     return [int(value) for value in values]
 
 
-def _changed_often(bench: Bench) -> None:
+def _changed_often(harness: Harness) -> None:
     """A cached listing with so many changes that it is compacted."""
-    bench.node().carry_out(bench.accept("list_volumes"))
-    (seq,) = _numbers(bench, "seq")
-    pipe = bench.client.pipeline()
+    harness.node().carry_out(harness.accept("list_volumes"))
+    (seq,) = _numbers(harness, "seq")
+    pipe = harness.client.pipeline()
     for number in range(1, COMPACT_AFTER_CHANGES + 1):
         pipe.xadd(f"{PREFIX}delta:{SUBSYSTEM}/volumes", {"k": "gone", "v": ""}, id=f"{seq + number}-0")
     pipe.expire(f"{PREFIX}delta:{SUBSYSTEM}/volumes", 60)
@@ -65,16 +65,16 @@ def _changed_often(bench: Bench) -> None:
     pipe.execute()
 
 
-def test_a_turn_of_the_loop_does_all_that_is_due(bench: Bench, runtime: Runtime):
-    client = bench.client
-    _changed_often(bench)
-    client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(bench) + 1}-0")
+def test_a_turn_of_the_loop_does_all_that_is_due(harness: Harness, runtime: Runtime):
+    client = harness.client
+    _changed_often(harness)
+    client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(harness) + 1}-0")
     client.zadd(f"{PREFIX}batches_preparing", {"abandoned": 1})
     client.zadd(f"{PREFIX}batches_stopping", {"gone": 1})
     with runtime.gateways[SUBSYSTEM].session():
         pass
     runtime.maintenance._turn(0)
-    base_seq, seq = _numbers(bench, "base_seq", "seq")
+    base_seq, seq = _numbers(harness, "base_seq", "seq")
     assert base_seq == seq
     assert not client.exists(f"{PREFIX}batches_preparing", f"{PREFIX}batches_stopping")
     assert client.hget(f"{PREFIX}metrics", f"filer {SUBSYSTEM} ok") == b"1"
@@ -90,34 +90,34 @@ def test_a_turn_of_the_loop_does_all_that_is_due(bench: Bench, runtime: Runtime)
 
 
 def test_what_it_accepts_waits_for_replicas_and_an_unsafe_redis_is_refused(
-    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("worker.store.script_runner._REPLICAS_WAIT_MS", 1)
     settings = load(Settings, redis_url=redis_url, wait_replicas=1, refresh_interval=60)
-    made = build(settings, _subsystems(bench, SUBSYSTEM), [QueueClass.LIST], "test@host")
+    made = build(settings, _subsystems(harness, SUBSYSTEM), [QueueClass.LIST], "test@host")
     try:
         with pytest.raises(NotReplicated):
             made.maintenance._turn(1)
     finally:
         made.stop()
-    bench.client.config_set("appendonly", "no")
+    harness.client.config_set("appendonly", "no")
     try:
         with pytest.raises(UnsafeRedis):
-            build(settings, _subsystems(bench, SUBSYSTEM), [QueueClass.LIST], "test@host")
+            build(settings, _subsystems(harness, SUBSYSTEM), [QueueClass.LIST], "test@host")
     finally:
-        bench.client.config_set("appendonly", "yes")
+        harness.client.config_set("appendonly", "yes")
 
 
-def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(bench: Bench, runtime: Runtime):
+def test_its_heartbeat_knows_redis_and_its_supervisor_and_it_carries_out_batches(harness: Harness, runtime: Runtime):
     heartbeat = runtime.maintenance._heartbeat
     assert heartbeat._restart is restart_silent_worker
     assert heartbeat._silent_s == cast("Any", runtime.celery).consumer_activity.silent_s
     assert runtime.lease_renewer._on_hang is restart_hung_worker
-    bench.client.config_set("maxmemory", 1)
+    harness.client.config_set("maxmemory", 1)
     try:
         assert not heartbeat._takes_writes()
     finally:
-        bench.client.config_set("maxmemory", 0)
+        harness.client.config_set("maxmemory", 0)
     assert BATCH.task_name in runtime.celery.tasks
 
 
@@ -147,17 +147,17 @@ def test_what_it_starts_ends_with_it(runtime: Runtime, monkeypatch: pytest.Monke
 
 
 def test_its_storage_systems_share_what_is_known_of_logins(
-    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     guards = list[Any]()
 
     def open_backend(_subsystem: Subsystem, guard: Any) -> StorageBackend:
         guards.append(guard)
-        return bench.backend
+        return harness.backend
 
     monkeypatch.setattr("worker.main.open_backend", open_backend)
     settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True)
-    made = build(settings, _subsystems(bench, "one", "two"), [QueueClass.LIST], "test@host")
+    made = build(settings, _subsystems(harness, "one", "two"), [QueueClass.LIST], "test@host")
     for gateway in made.gateways.values():
         with gateway.session():
             pass
@@ -167,10 +167,10 @@ def test_its_storage_systems_share_what_is_known_of_logins(
     assert isinstance(guards[0], SharedLoginGuard)
 
 
-def test_all_that_it_writes_begins_with_its_prefix(bench: Bench, redis_url: str, tmp_path: Path, monkeypatch: Any):
+def test_all_that_it_writes_begins_with_its_prefix(harness: Harness, redis_url: str, tmp_path: Path, monkeypatch: Any):
     monkeypatch.setenv("SAPI_HEALTH_DIR", str(tmp_path))
     settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True, refresh_interval=60, key_prefix="mine:")
-    made = build(settings, _subsystems(bench, SUBSYSTEM), list(QueueClass), "test@host")
+    made = build(settings, _subsystems(harness, SUBSYSTEM), list(QueueClass), "test@host")
     made.maintenance._turn(0)
     made.health_monitor._check(made.gateways[SUBSYSTEM])
     lease = made.runner._claims.claim_next(f"{SUBSYSTEM}.list")
@@ -179,21 +179,21 @@ def test_all_that_it_writes_begins_with_its_prefix(bench: Bench, redis_url: str,
     assert completion is not None
     assert completion.state is State.SUCCEEDED
     made.stop()
-    keys: Any = bench.client.keys()
+    keys: Any = harness.client.keys()
     kinds = {key.decode().split(":")[1] for key in keys}
     assert {key.decode().split(":")[0] for key in keys} == {"mine"}
     assert kinds >= {"job", "listing", "base", "workers", "metrics_history", "breaker", "health", "celery", "event_log"}
 
 
-def test_old_events_are_deleted(bench: Bench, runtime: Runtime):
+def test_old_events_are_deleted(harness: Harness, runtime: Runtime):
     for ago_s in (120, 80):
-        bench.client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(bench) - ago_s * 1000}-0")
+        harness.client.xadd(f"{PREFIX}event_log", {"n": "1"}, id=f"{_now_ms(harness) - ago_s * 1000}-0")
     runtime.maintenance._turn(1)
-    events: Any = bench.client.xrange(f"{PREFIX}event_log")
-    assert _now_ms(bench) - int(events[0][0].partition(b"-")[0]) < 100_000
+    events: Any = harness.client.xrange(f"{PREFIX}event_log")
+    assert _now_ms(harness) - int(events[0][0].partition(b"-")[0]) < 100_000
 
 
-def test_what_is_reconciled_is_an_event_for_flower(bench: Bench, runtime: Runtime):
+def test_what_is_reconciled_is_an_event_for_flower(harness: Harness, runtime: Runtime):
     events: list[tuple[str, dict[str, Any]]] = []
 
     class Dispatcher:
@@ -201,22 +201,22 @@ def test_what_is_reconciled_is_an_event_for_flower(bench: Bench, runtime: Runtim
             events.append((kind, fields))
 
     runtime.celery.flower_events = Dispatcher()
-    job_id = bench.accept("create_volume")
-    bench.node().claim(job_id).record_intent("create_volume")
-    bench.let_time_pass()
+    job_id = harness.accept("create_volume")
+    harness.node().claim(job_id).record_intent("create_volume")
+    harness.let_time_pass()
     runtime.maintenance.recover(SUBSYSTEM)
     runtime.maintenance._pool.shutdown(wait=True)
-    assert bench.job(job_id).state is State.FAILED
+    assert harness.job(job_id).state is State.FAILED
     assert events == [("task-failed", {"uuid": job_id, "exception": "JobFailed('worker-lost')", "traceback": None})]
 
 
 def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs(
-    bench: Bench, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     limits = list[int]()
     monkeypatch.setattr("worker.main.exit_after_drain", lambda: limits.append(1))
     runtime.maintenance._turn(0)
-    lease = runtime.runner._claims.claim(bench.accept("get_volume"))
+    lease = runtime.runner._claims.claim(harness.accept("get_volume"))
     assert isinstance(lease, Lease)
     lease._wake = wake = Patient()
     stopped = threading.Event()
@@ -232,13 +232,13 @@ def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs
     runtime.begin_drain()
     assert stopped.wait(10)
     waiting.join()
-    assert bench.client.zrange(f"{PREFIX}workers:{SUBSYSTEM}.write", 0, -1) == []
-    assert bench.client.zrange(f"{PREFIX}draining", 0, -1) == [b"test@host"]
+    assert harness.client.zrange(f"{PREFIX}workers:{SUBSYSTEM}.write", 0, -1) == []
+    assert harness.client.zrange(f"{PREFIX}draining", 0, -1) == [b"test@host"]
     assert limits == [1]
 
 
 def test_a_worker_that_may_not_record_that_it_shuts_down_wakes_its_jobs_and_ends_all_the_same(
-    bench: Bench, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     def denied() -> None:
         raise redis.exceptions.NoPermissionError
@@ -246,7 +246,7 @@ def test_a_worker_that_may_not_record_that_it_shuts_down_wakes_its_jobs_and_ends
     limits = list[int]()
     monkeypatch.setattr("worker.main.exit_after_drain", lambda: limits.append(1))
     monkeypatch.setattr(runtime.maintenance, "leave", denied)
-    lease = runtime.runner._claims.claim(bench.accept("get_volume"))
+    lease = runtime.runner._claims.claim(harness.accept("get_volume"))
     assert isinstance(lease, Lease)
     with pytest.raises(redis.exceptions.NoPermissionError):
         runtime.begin_drain()
@@ -255,8 +255,8 @@ def test_a_worker_that_may_not_record_that_it_shuts_down_wakes_its_jobs_and_ends
         lease.checkpoint()
 
 
-def test_a_worker_serves_the_storage_systems_that_it_is_given(bench: Bench):
-    subsystems = _subsystems(bench, "one", "two")
+def test_a_worker_serves_the_storage_systems_that_it_is_given(harness: Harness):
+    subsystems = _subsystems(harness, "one", "two")
     assert [list(_selected(subsystems, names)) for names in ("", " two ,", "two,one")] == [
         ["one", "two"], ["two"], ["two", "one"],
     ]  # fmt: skip

@@ -87,11 +87,11 @@ class Jobs:
         ids: JobIds,
         publisher: TaskPublisher,
         settings: Settings,
-        hasty_scripts: JobScripts | None = None,
+        short_timeout_scripts: JobScripts | None = None,
     ) -> None:
-        """``hasty_scripts``: scripts with a shorter time limit, for ``get_quickly``."""
+        """``short_timeout_scripts``: scripts with a shorter time limit, for ``get_quickly``."""
         self._redis = client
-        self._hasty_scripts = hasty_scripts or scripts
+        self._short_timeout_scripts = short_timeout_scripts or scripts
         self._scripts = scripts
         self.ids = ids
         self._publisher = publisher
@@ -145,7 +145,7 @@ class Jobs:
     def get_quickly(self, job_id: str) -> JobStatus | None:
         """As ``get``, within the shorter time limit; None also where Redis does not answer within it."""
         try:
-            status = self._hasty_scripts.get_job(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES)
+            status = self._short_timeout_scripts.get_job(job_id, WORKER_TTL_MS, INLINE_RESULT_BYTES)
         except REDIS_UNAVAILABLE:
             return None
         return parse_job_status(status)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api import auth
-from tests.api.auth.house import bearer, build, sign_in, with_provider
+from tests.api.auth.auth_app import bearer, build, sign_in, with_provider
 from worker.catalog.operations import Role
 
 

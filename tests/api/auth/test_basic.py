@@ -9,8 +9,8 @@ import pytest
 
 from api.auth.recent_sign_ins import RecentSignIns
 from api.auth.services import EXTENSION
-from tests.api.auth.house import PREFIX, build, roles_of
-from tests.api.front import Front
+from tests.api.auth.auth_app import PREFIX, build, roles_of
+from tests.api.front_end import FrontEnd
 
 SETTINGS = {
     "basic_auth_username": "svc",
@@ -75,7 +75,7 @@ def test_passwords_cannot_be_guessed(redis_client):
 @pytest.mark.parametrize("path", ["/", "/console/", "/console/jobs", "/v3/filer/volumes", "/v4/jobs", "/login_basic"])
 def test_a_wrong_password_counts_once(redis_url, redis_client, path):
     """Also where the page that shows the refusal asks again who it is."""
-    Front(redis_url).stranger().get(path, headers=basic("ann", "wrong"))
+    FrontEnd(redis_url).stranger().get(path, headers=basic("ann", "wrong"))
     counters = redis_client.keys(f"{PREFIX}attempts:*")
     assert (len(counters), redis_client.mget(counters)) == (2, [b"1", b"1"])
 

@@ -15,7 +15,7 @@ import requests
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from tests.api.auth.house import bearer, build, roles_of, with_provider
+from tests.api.auth.auth_app import bearer, build, roles_of, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 
 ADMINS = ["it db, admins"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from werkzeug.serving import make_server
 
-from tests.api.auth.house import with_provider
+from tests.api.auth.auth_app import with_provider
 from tests.chromium import chromium, needs_chromium
 from tests.identity_provider.fixtures import CLIENT_ID
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.api.auth.house import bearer, build, query_of
+from tests.api.auth.auth_app import bearer, build, query_of
 from tests.identity_provider.certified import certified_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 

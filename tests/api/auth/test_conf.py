@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.auth.house import GROUPS, build
+from tests.api.auth.auth_app import GROUPS, build
 
 ROLES = ["USER", "ADMIN", "UBER_ADMIN"]
 

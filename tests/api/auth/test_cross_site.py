@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from tests.api.auth.house import build
+from tests.api.auth.auth_app import build
 
 BASIC = {"Authorization": "Basic " + base64.b64encode("svc:páss:wörd".encode()).decode()}
 FOREIGN = [

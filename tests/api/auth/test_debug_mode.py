@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.api.auth.house import build, roles_of
+from tests.api.auth.auth_app import build, roles_of
 
 EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.auth.house import build, with_provider
-from tests.api.front import Front, accepted, problem
+from tests.api.auth.auth_app import build, with_provider
+from tests.api.front_end import FrontEnd, accepted, problem
 from worker.config.networks import client_address, parse_networks
 
 EVIL = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
@@ -17,7 +17,7 @@ def seen(client, headers, peer="127.0.0.1"):
 
 
 @pytest.fixture
-def house(redis_client):
+def make_client(redis_client):
     def make(**settings):
         from flask import jsonify, request
 
@@ -28,12 +28,12 @@ def house(redis_client):
     return make
 
 
-def test_nobody_is_believed_unless_told(house):
-    assert seen(house(), EVIL) == {"address": "127.0.0.1", "root": "http://localhost/"}
+def test_nobody_is_believed_unless_told(make_client):
+    assert seen(make_client(), EVIL) == {"address": "127.0.0.1", "root": "http://localhost/"}
 
 
-def test_a_trusted_network_is_believed_and_no_other(house):
-    client = house(trusted_networks=("198.51.100.0/24",))
+def test_a_trusted_network_is_believed_and_no_other(make_client):
+    client = make_client(trusted_networks=("198.51.100.0/24",))
     assert seen(client, EVIL, "198.51.100.7") == {"address": "203.0.113.9", "root": "https://evil.example/"}
     assert seen(client, EVIL, "198.51.101.7") == {"address": "198.51.101.7", "root": "http://localhost/"}
     # Flower uses this function alone.
@@ -58,36 +58,36 @@ def test_a_trusted_network_is_believed_and_no_other(house):
         ("Prefix", "storage", "http://localhost/"),
     ],
 )
-def test_of_each_header_the_nearest_proxy_s_word_counts(house, name, value, root):
-    client = house(trusted_networks=("127.0.0.1",))
+def test_of_each_header_the_nearest_proxy_s_word_counts(make_client, name, value, root):
+    client = make_client(trusted_networks=("127.0.0.1",))
     assert seen(client, {f"X-Forwarded-{name}": value})["root"] == root
 
 
-def test_what_a_client_adds_before_the_proxies_is_not_believed(house):
-    client = house(trusted_networks=("198.51.100.0/24",))
+def test_what_a_client_adds_before_the_proxies_is_not_believed(make_client):
+    client = make_client(trusted_networks=("198.51.100.0/24",))
     chain = {"X-Forwarded-For": "1.1.1.1, 203.0.113.9, 198.51.100.8"}
     assert seen(client, chain, "198.51.100.7")["address"] == "203.0.113.9"
 
 
-def test_a_count_of_proxies_alone_believes_nobody(house, caplog):
-    client = house(trusted_proxies=1)
+def test_a_count_of_proxies_alone_believes_nobody(make_client, caplog):
+    client = make_client(trusted_proxies=1)
     assert seen(client, EVIL, "10.1.2.3") == {"address": "10.1.2.3", "root": "http://localhost/"}
     assert "no proxy is believed" in caplog.text
 
 
-def test_no_more_proxies_are_believed_than_there_are(house):
-    client = house(trusted_proxies=1, trusted_networks=("10.0.0.0/8",))
+def test_no_more_proxies_are_believed_than_there_are(make_client):
+    client = make_client(trusted_proxies=1, trusted_networks=("10.0.0.0/8",))
     chain = {"X-Forwarded-For": "203.0.113.9, 10.1.1.1"}
     assert seen(client, chain, "10.1.2.3")["address"] == "10.1.1.1"
 
 
-def test_what_is_no_address_is_nobodys(house):
-    client = house(trusted_networks=("10.0.0.0/8",))
+def test_what_is_no_address_is_nobodys(make_client):
+    client = make_client(trusted_networks=("10.0.0.0/8",))
     assert seen(client, {"X-Forwarded-For": "nonsense, 10.1.1.1"}, "10.1.2.3")["address"] == "10.1.1.1"
 
 
-def test_the_public_url_goes_before_what_is_asked(house):
-    client = house(public_url="https://example.org/storage")
+def test_the_public_url_goes_before_what_is_asked(make_client):
+    client = make_client(public_url="https://example.org/storage")
     assert seen(client, {"Host": "evil.example"}) == {"address": "127.0.0.1", "root": "https://example.org/storage/"}
 
 
@@ -100,7 +100,7 @@ def test_browsers_are_sent_back_to_the_public_url(redis_client, provider):
 class TestPrefix:
     @pytest.fixture
     def client(self, redis_url, redis_client):
-        return Front(redis_url, auth={"public_url": "https://example.org/storage"}).client()
+        return FrontEnd(redis_url, auth={"public_url": "https://example.org/storage"}).client()
 
     @pytest.mark.parametrize("before", ["", "/storage"])
     def test_links_lead_through_the_proxy(self, client, before):
@@ -154,11 +154,11 @@ class TestPrefix:
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/33", "example.org", "10.0.0.0/8,x"])
-def test_what_is_no_network_stops_the_start(house, network):
+def test_what_is_no_network_stops_the_start(make_client, network):
     from worker.config.settings import BadSettings
 
     with pytest.raises(BadSettings, match="SAPI_TRUSTED_NETWORKS"):
-        house(trusted_networks=network)
+        make_client(trusted_networks=network)
 
 
 def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
@@ -174,7 +174,7 @@ def test_ownership_goes_by_subject_and_not_by_name(redis_client, provider):
 
 
 def test_browsers_keep_to_tls_where_they_came_by_it(redis_url, redis_client):
-    client = Front(redis_url).client()
+    client = FrontEnd(redis_url).client()
     assert "Strict-Transport-Security" not in client.get("/healthz").headers
     for path in ("/healthz", "/", "/nothing", "/v3/nothing/volumes", "/console/"):
         answer = client.get(path, base_url="https://localhost")
@@ -182,5 +182,5 @@ def test_browsers_keep_to_tls_where_they_came_by_it(redis_url, redis_client):
         assert answer.headers["Strict-Transport-Security"] == f"max-age={365 * 24 * 3600}", path
 
 
-def test_signing_out_clears_what_the_browser_keeps(house):
-    assert house().get("/logout").headers["Clear-Site-Data"] == '"cache", "storage"'
+def test_signing_out_clears_what_the_browser_keeps(make_client):
+    assert make_client().get("/logout").headers["Clear-Site-Data"] == '"cache", "storage"'

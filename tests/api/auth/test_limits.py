@@ -15,19 +15,19 @@ from limits import parse_many
 from limits.storage import RedisStorage
 
 from api.auth.rate_limits import RateLimiter
-from tests.api.auth.house import bearer, build, needs, with_provider
+from tests.api.auth.auth_app import bearer, build, needs, with_provider
 
 
 def user(name):
     return {"Authorization": "Basic " + base64.b64encode(f"{name}:password".encode()).decode()}
 
 
-def house(client, **settings):
+def make_client(client, **settings):
     return build(client, basic_auth_username="svc", basic_auth_password="password", **settings).test_client()
 
 
 def test_too_many_changes_are_refused(redis_client):
-    client = house(redis_client, rate_limit="9/day;3/hour", role_admin_groups=("a",))
+    client = make_client(redis_client, rate_limit="9/day;3/hour", role_admin_groups=("a",))
     answers = [client.post("/v4/needs/ADMIN", headers=user("svc")) for _ in range(4)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -54,7 +54,7 @@ def test_the_end_of_a_window_is_read_once_in_each(monkeypatch):
 
 
 def test_nobody_is_told_to_come_again_at_once(redis_client, monkeypatch):
-    client = house(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
+    client = make_client(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
     monkeypatch.setattr(RedisStorage, "get_expiry", lambda *_: time.time())
     answers = [client.post("/v4/needs/ADMIN", headers=user("svc")) for _ in range(2)]
     assert (answers[1].status_code, answers[1].headers["Retry-After"]) == (429, "1")
@@ -69,14 +69,14 @@ def test_changes_of_both_apis_are_counted_together_and_nothing_else(redis_client
 
 
 def test_replicas_count_together(redis_client):
-    clients = [house(redis_client, rate_limit="3/hour", role_admin_groups=("a",)) for _ in range(2)]
+    clients = [make_client(redis_client, rate_limit="3/hour", role_admin_groups=("a",)) for _ in range(2)]
     statuses = [clients[number % 2].post("/v4/needs/ADMIN", headers=user("svc")).status_code for number in range(4)]
 
     assert statuses == [200, 200, 200, 429]
 
 
 def test_others_are_not_counted_with_them(redis_client):
-    client = house(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
+    client = make_client(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
     client.post("/v4/needs/ADMIN", headers=user("svc"))
 
     for address in ("10.0.0.1", "10.0.0.2"):
@@ -99,13 +99,13 @@ def test_users_of_one_name_are_counted_by_their_ids(redis_client, provider):
 
 
 def test_reads_are_not_counted(redis_client):
-    client = house(redis_client, rate_limit="1/hour")
+    client = make_client(redis_client, rate_limit="1/hour")
 
     assert {client.get("/v4/needs/USER").status_code for _ in range(5)} == {200}
 
 
 def test_off_is_off(redis_client):
-    client = house(redis_client, rate_limit="off")
+    client = make_client(redis_client, rate_limit="off")
 
     assert "X-RateLimit-Limit" not in client.post("/v4/needs/USER").headers
 
@@ -134,7 +134,7 @@ def frozen():
 
 def test_a_frozen_redis_is_asked_once_and_then_left_alone(frozen):
     port, taken = frozen
-    client = house(redis.Redis("127.0.0.1", port=port), rate_limit="3/hour", role_admin_groups=("a",))
+    client = make_client(redis.Redis("127.0.0.1", port=port), rate_limit="3/hour", role_admin_groups=("a",))
     statuses = [client.post("/v4/needs/ADMIN", headers=user("svc")).status_code for _ in range(4)]
 
     assert statuses == [200, 200, 200, 429]
@@ -143,7 +143,7 @@ def test_a_frozen_redis_is_asked_once_and_then_left_alone(frozen):
 
 
 def test_without_redis_each_process_counts_alone():
-    client = house(redis.Redis("127.0.0.1", port=1), rate_limit="1/hour", role_admin_groups=("a",))
+    client = make_client(redis.Redis("127.0.0.1", port=1), rate_limit="1/hour", role_admin_groups=("a",))
 
     assert client.post("/v4/needs/ADMIN", headers=user("svc")).status_code == 200
     assert client.post("/v4/needs/ADMIN", headers=user("svc")).status_code == 429

@@ -16,8 +16,8 @@ from api.auth import AuthSettings
 from api.openapi.blueprint import MAY_CHANGE, SIGNED_IN
 from api.services import Services
 from api.settings import ApiSettings
-from tests.api.auth.house import bearer, sign_in
-from tests.api.front import SilentPublisher
+from tests.api.auth.auth_app import bearer, sign_in
+from tests.api.front_end import SilentPublisher
 from tests.identity_provider.directory import User
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 from worker.catalog.operations import Role

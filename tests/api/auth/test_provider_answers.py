@@ -16,7 +16,7 @@ from api.auth.claims import identity_in, name_in
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.tokens import InvalidToken, TokenVerifier
-from tests.api.auth.house import SECRET_KEY, bearer, build, callback_of, roles_of, sign_in, with_provider
+from tests.api.auth.auth_app import SECRET_KEY, bearer, build, callback_of, roles_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 from worker.config.settings import load
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
-from tests.api.auth.house import PREFIX, build, roles_of
+from tests.api.auth.auth_app import PREFIX, build, roles_of
 from worker.store.scripts import JobScripts
 
 ACL = Path(__file__).parents[3] / "deploy" / "redis" / "users.acl"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.api.auth.house import GROUPS, build
+from tests.api.auth.auth_app import GROUPS, build
 
 PATH = "/.well-known/oauth-protected-resource"
 PROVIDER = {"oauth_client_id": "storage-api", "oauth_issuer": "https://sso.example.org/realms/lab"}

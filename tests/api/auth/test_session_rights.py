@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.api.auth.house import PREFIX, bearer, build, roles_of, sign_in, with_provider
+from tests.api.auth.auth_app import PREFIX, bearer, build, roles_of, sign_in, with_provider
 from tests.identity_provider.directory import Token
 from tests.redis_states import too_few_replicas
 from worker.store.ended_sessions import FLOWER_LIFETIME_S, ended_digest

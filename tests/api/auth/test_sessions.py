@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from werkzeug.http import parse_date
 
-from tests.api.auth.house import PREFIX, SECRET_KEY, build, roles_of
+from tests.api.auth.auth_app import PREFIX, SECRET_KEY, build, roles_of
 from tests.redis_states import memory_full
 
 COOKIE = "sapi_session"

@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 
-from tests.api.auth.house import PREFIX, build, callback_of, query_of, roles_of, sign_in, with_provider
+from tests.api.auth.auth_app import PREFIX, build, callback_of, query_of, roles_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 
 

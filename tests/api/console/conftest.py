@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
 
-    from tests.api.front import Worker
+    from tests.api.front_end import Worker
 
 VOLUME = "/v4/filer/volumes/db01"
 
 
 @pytest.fixture(scope="session")
-def shared_front(redis_url: str) -> Front:
+def shared_front(redis_url: str) -> FrontEnd:
     """What is cached stays fresh, however slow the machine is."""
-    return Front(redis_url, settings={"cache_fresh": 86400})
+    return FrontEnd(redis_url, settings={"cache_fresh": 86400})
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def filled(front: Front, client: FlaskClient, worker: Worker) -> str:
+def filled(front_end: FrontEnd, client: FlaskClient, worker: Worker) -> str:
     """The name of a volume with two snapshots and a lock; its listing is cached."""
     worker.carry_out(accepted(client.post(VOLUME, json={"size_total": 2**30})))
     for name in ("first", "second"):

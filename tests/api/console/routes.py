@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 from worker.catalog.operations import Role
 
 ANYONE, SIGNED_IN = "anyone", "signed in"
@@ -65,11 +65,11 @@ FORMS = {
 }
 
 
-def routes_of(front: Front) -> set[tuple[str, str]]:
+def routes_of(front_end: FrontEnd) -> set[tuple[str, str]]:
     """The console's routes, as the application has them."""
     return {
         (method, rule.rule)
-        for rule in front.app().url_map.iter_rules()
+        for rule in front_end.app().url_map.iter_rules()
         if rule.rule.startswith("/console")
         for method in (rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}
     }

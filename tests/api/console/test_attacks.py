@@ -11,16 +11,16 @@ import pytest
 
 import api.console
 from tests.api.console.crawler import Crawl
-from tests.api.console.planted import EVIL, plant
+from tests.api.console.injected_scripts import EVIL, inject
 from tests.api.console.routes import FORMS
-from tests.api.front import OURS, Front, accepted, sources
+from tests.api.front_end import OURS, FrontEnd, accepted, sources
 
 _TEMPLATES = Path(api.console.__file__).parent / "templates"
 _FOREIGN = (
     {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
     {"Origin": "null"}, {"Referer": "https://evil.example/console/"},
 )  # fmt: skip
-#: Pages on which something that was planted must be seen: else nothing would be proven.
+#: Pages on which something that was injected must be seen: else nothing would be proven.
 _SHOWING = (
     "/console/", "/console/jobs", "/console/filer/volumes", "/console/filer/volumes/db01", "/console/filer/export",
     "/console/filer/export/default", "/console/filer/volume-actions/change/db01",
@@ -48,10 +48,12 @@ class _Elements(HTMLParser):
         ]
 
 
-def test_names_and_messages_are_text_on_every_page(front: Front, client, worker, filled: str, monkeypatch) -> None:
+def test_names_and_messages_are_text_on_every_page(
+    front_end: FrontEnd, client, worker, filled: str, monkeypatch
+) -> None:
     # Nobody carries reads out here: forms take what is cached.
     monkeypatch.setattr("api.console.volume_actions._FRESH", {"Prefer": "wait=0"})
-    plant(front, worker)
+    inject(front_end, worker)
     pages = Crawl(client).follow("/console/").texts
     assert {path: harmful for path, text in pages.items() if (harmful := _Elements(text).harmful)} == {}
     with_script = {path.partition("?")[0] for path, text in pages.items() if "&lt;script&gt;alert(2)" in text}
@@ -75,7 +77,7 @@ def test_no_template_lets_html_through() -> None:
 
 
 @pytest.mark.parametrize("headers", _FOREIGN, ids=str)
-def test_no_form_can_be_sent_by_another_site(front: Front, client, worker, filled: str, headers) -> None:
+def test_no_form_can_be_sent_by_another_site(front_end: FrontEnd, client, worker, filled: str, headers) -> None:
     job = accepted(client.post("/v4/filer/volumes/a1", json={})).rpartition("/")[2]
     before = [each["id"] for each in client.get("/v4/jobs?limit=1000").json]
     client.get("/login")
@@ -94,13 +96,13 @@ def test_no_form_can_be_sent_by_another_site(front: Front, client, worker, fille
     assert client.get(f"/v4/jobs/{job}").json["state"] == "queued"
 
 
-def test_no_page_can_be_framed_or_kept(front: Front, client, filled: str) -> None:
+def test_no_page_can_be_framed_or_kept(front_end: FrontEnd, client, filled: str) -> None:
     job = accepted(client.post("/v4/filer/volumes/a1", json={}))
     html = {"Accept": "text/html"}
     answers = [
         *(client.get(path) for path in ("/console/", "/console/filer/volumes", "/console/nowhere/volumes")),
         *(client.get(path) for path in ("/console/jobs?state=odd", "/console/jobs/nosuch")),
-        client.get(job, headers=html), client.get("/v4/jobs", headers=html), front.stranger().get("/console/"),
+        client.get(job, headers=html), client.get("/v4/jobs", headers=html), front_end.stranger().get("/console/"),
         client.post("/console/", headers=html), client.post(f"/console/jobs/{job.rpartition('/')[2]}/odd"),
     ]  # fmt: skip
     for answer in answers:

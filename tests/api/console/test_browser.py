@@ -14,7 +14,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.wrappers import Response
 
 from tests.api.console.browser import opened, served
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 from tests.chromium import chromium, needs_chromium
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from redis import Redis
 
-    from tests.api.front import Worker
+    from tests.api.front_end import Worker
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -34,11 +34,11 @@ def browser() -> Iterator[Browser]:
 
 
 def test_pages_can_be_printed_on_paper(
-    browser: Browser, front: Front, client: FlaskClient, worker: Worker, filled: str
+    browser: Browser, front_end: FrontEnd, client: FlaskClient, worker: Worker, filled: str
 ) -> None:
     failed = accepted(client.post("/v4/filer/volumes/f1", json={}))
     worker.fail(failed, "outcome-unknown")
-    with served(front.app()) as url, opened(browser, url, viewport={"width": 700, "height": 900}) as page:
+    with served(front_end.app()) as url, opened(browser, url, viewport={"width": 700, "height": 900}) as page:
         page.emulate_media(media="print", color_scheme="dark")
         for path in (
             "/console/",
@@ -55,13 +55,19 @@ def test_pages_can_be_printed_on_paper(
 
 @pytest.mark.parametrize(("outcome", "state"), [("was made", "succeeded"), ("cannot be told", "failed")])
 def test_a_change_in_doubt_is_settled_by_hand(
-    browser: Browser, front: Front, client: FlaskClient, worker: Worker, redis_client: Redis, outcome: str, state: str
+    browser: Browser,
+    front_end: FrontEnd,
+    client: FlaskClient,
+    worker: Worker,
+    redis_client: Redis,
+    outcome: str,
+    state: str,
 ) -> None:
     path = accepted(client.post("/v4/filer/volumes/doubt1", json={}))
     worker.take(path)
     doubt = {"in_doubt_since": "1", "message": "the outcome is being settled"}
     redis_client.hset(f"sapi:job:{path.rpartition('/')[2]}", mapping=doubt)  # type: ignore[arg-type]
-    with served(front.app()) as url, opened(browser, url) as page:
+    with served(front_end.app()) as url, opened(browser, url) as page:
         page.goto(path.replace("/v4", "/console"))
         page.get_by_label("The change").select_option(outcome)
         page.get_by_role("button", name="Settle").click()
@@ -70,11 +76,11 @@ def test_a_change_in_doubt_is_settled_by_hand(
 
 
 def test_a_failed_job_is_retried_and_the_new_one_cancelled(
-    browser: Browser, front: Front, client: FlaskClient, worker: Worker
+    browser: Browser, front_end: FrontEnd, client: FlaskClient, worker: Worker
 ) -> None:
     path = accepted(client.post("/v4/filer/volumes/again1", json={}))
     worker.fail(path, "worker-lost")
-    with served(front.app()) as url, opened(browser, url) as page:
+    with served(front_end.app()) as url, opened(browser, url) as page:
         page.goto(path.replace("/v4", "/console"))
         page.get_by_role("button", name="Retry").click()
         page.locator("h1 .state-queued").wait_for()
@@ -84,9 +90,9 @@ def test_a_failed_job_is_retried_and_the_new_one_cancelled(
 
 
 def test_an_event_brings_a_page_up_to_date_and_leaves_the_focus(
-    browser: Browser, front: Front, client: FlaskClient, worker: Worker, filled: str
+    browser: Browser, front_end: FrontEnd, client: FlaskClient, worker: Worker, filled: str
 ) -> None:
-    with served(front.app()) as url, opened(browser, url) as page:
+    with served(front_end.app()) as url, opened(browser, url) as page:
         with page.expect_request("**/v4/events*"):
             page.goto("/console/filer/volumes/db01")
         page.get_by_role("link", name="Roll back to first").focus()
@@ -96,9 +102,9 @@ def test_an_event_brings_a_page_up_to_date_and_leaves_the_focus(
 
 
 def test_the_documentation_sums_up_the_problems_of_an_operation(
-    browser: Browser, front: Front, redis_client: Redis
+    browser: Browser, front_end: FrontEnd, redis_client: Redis
 ) -> None:
-    with served(front.app()) as url, opened(browser, url) as page:
+    with served(front_end.app()) as url, opened(browser, url) as page:
         page.goto("/")
         page.locator(".opblock").first.wait_for()
         paths = page.evaluate("ui.specSelectors.specJson().toJS().paths")
@@ -109,8 +115,8 @@ def test_the_documentation_sums_up_the_problems_of_an_operation(
     assert max(map(len, problems)) <= 2
 
 
-def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front: Front, filled: str) -> None:
-    with served(front.app()) as url, opened(browser, url) as page:
+def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front_end: FrontEnd, filled: str) -> None:
+    with served(front_end.app()) as url, opened(browser, url) as page:
         page.goto("/console/filer/volumes?q=db01")
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
@@ -122,14 +128,14 @@ def test_one_finds_the_way_by_keyboard_alone(browser: Browser, front: Front, fil
 
 
 def test_below_an_address_prefix_everything_leads_through_it(
-    browser: Browser, redis_url: str, redis_client: Redis, worker_of: Callable[[Front], Worker]
+    browser: Browser, redis_url: str, redis_client: Redis, worker_of: Callable[[FrontEnd], Worker]
 ) -> None:
     """Behind a proxy that passes on what is below `/storage`, and nothing else."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/storage"
-    front = Front(redis_url, auth={"public_url": url})
-    proxy = DispatcherMiddleware(Response("outside of the service", 404), {"/storage": front.app()})
+    front_end = FrontEnd(redis_url, auth={"public_url": url})
+    proxy = DispatcherMiddleware(Response("outside of the service", 404), {"/storage": front_end.app()})
     with served(proxy, port), opened(browser, url) as page:
         page.goto(f"{url}/console/filer/new-volume")
         page.get_by_label("Name").fill("below1")
@@ -139,7 +145,7 @@ def test_below_an_address_prefix_everything_leads_through_it(
         page.locator("h1 .state-queued").wait_for()
         job = page.url
         assert job.startswith(f"{url}/console/jobs/")
-        worker_of(front).carry_out(f"/{job.rpartition('/')[2]}")
+        worker_of(front_end).carry_out(f"/{job.rpartition('/')[2]}")
         page.locator("h1 .state-succeeded").wait_for()
         result = page.get_by_role("link", name="The result as JSON").get_attribute("href")
         assert result == f"/storage/v4/jobs/{job.rpartition('/')[2]}/result"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.console.browser import opened, served
 from tests.api.console.routes import FORMS
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 from tests.chromium import chromium, needs_chromium
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from redis import Redis
 
-    from tests.api.front import Worker
+    from tests.api.front_end import Worker
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 _ACTIONS = "/console/<subsystem>/volume-actions/<action>/<path:volume>"
@@ -82,7 +82,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(
-    browser: Browser, front: Front, client: FlaskClient, worker: Worker, filled: str, monkeypatch: pytest.MonkeyPatch
+    browser: Browser,
+    front_end: FrontEnd,
+    client: FlaskClient,
+    worker: Worker,
+    filled: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Page]:
     """A page without script, of somebody with every role."""
     monkeypatch.setattr("api.console.volume_actions._FRESH", {"Prefer": "wait=0"})
@@ -93,7 +98,7 @@ def page(
     for path in ("/v4/filer/restricted", "/v4/filer/export/default"):
         fresh = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
         worker.carry_out(accepted(client.get(path, headers=fresh)))
-    with served(front.app()) as url, opened(browser, url, java_script_enabled=False) as page:
+    with served(front_end.app()) as url, opened(browser, url, java_script_enabled=False) as page:
         yield page
 
 

@@ -10,7 +10,7 @@ import re
 from flask.testing import FlaskClient
 from werkzeug.wrappers import Response
 
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 
 _VALUES = {
     "subsystem": "filer", "volume": "db01", "name": "first", "policy": "default", "kind": "csv", "role": "ADMIN",
@@ -22,10 +22,10 @@ _STREAM = "/v4/events"
 _OWN = frozenset({"X-Request-ID", "Age", "Cache-Status", "Set-Cookie", "Content-Length", "Date"})
 
 
-def _paths(front: Front, job_id: str) -> list[str]:
+def _paths(front_end: FrontEnd, job_id: str) -> list[str]:
     """The addresses that can be asked for by GET."""
     values = _VALUES | {"job_id": job_id}
-    rules = [rule.rule for rule in front.app().url_map.iter_rules() if "GET" in (rule.methods or ())]
+    rules = [rule.rule for rule in front_end.app().url_map.iter_rules() if "GET" in (rule.methods or ())]
     return [re.sub(r"<(?:[^<>:]*:)?([^<>]+)>", lambda match: values[match[1]], rule) for rule in sorted(rules)]
 
 
@@ -33,9 +33,9 @@ def _facts(answer: Response) -> tuple[int, dict[str, str]]:
     return answer.status_code, {name: value for name, value in answer.headers if name not in _OWN}
 
 
-def test_a_head_request_is_answered_as_the_get_request(front: Front, client: FlaskClient, filled: str) -> None:
+def test_a_head_request_is_answered_as_the_get_request(front_end: FrontEnd, client: FlaskClient, filled: str) -> None:
     job_id = client.get("/v4/jobs").json[0]["id"]  # type: ignore[index]
-    paths = [path for path in _paths(front, job_id) if path != _STREAM]
+    paths = [path for path in _paths(front_end, job_id) if path != _STREAM]
     assert len(paths) > 50
     pages = []
     for path in paths:

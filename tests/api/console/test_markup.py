@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from api.http.problems import Problem
 from api.monitoring import service_status
 from tests.api.console.routes import PAGES
-from tests.api.front import Front, Worker, accepted
+from tests.api.front_end import FrontEnd, Worker, accepted
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -68,9 +68,9 @@ def test_a_form_that_was_refused_still_knows_with_what_it_was_filled_in(client: 
 
 
 def test_a_page_that_brings_itself_up_to_date_asks_no_storage_system(
-    front: Front, client: FlaskClient, filled: str
+    front_end: FrontEnd, client: FlaskClient, filled: str
 ) -> None:
-    store, below = front.services.redis, "/console/filer"
+    store, below = front_end.services.redis, "/console/filer"
     job = client.get("/v4/jobs").json[0]["id"]  # type: ignore[index]
     pages = [f"{below}/{page}" for page in ("volumes", "volumes/db01", "export", "export/default")]
     pages += ["/console/", "/console/jobs", f"/console/jobs/{job}"]
@@ -132,7 +132,7 @@ def test_an_old_copy_is_good_enough_where_no_storage_system_is_asked(
         if as_of_ms:
             redis_client.hset(name, "as_of", int(as_of_ms) - 7_200_000)
     headers = {"X-Console-Update": "1"} if is_update else {}
-    answer = Front(redis_url, max_wait=0).client().get(f"/console/{page}", headers=headers)
+    answer = FrontEnd(redis_url, max_wait=0).client().get(f"/console/{page}", headers=headers)
     assert answer.status_code == 200
     assert words.lower() in answer.text.lower()
 
@@ -174,15 +174,17 @@ def test_what_may_work_in_a_moment_can_be_tried_again_where_that_is_a_page(
         ("/console/filer/policy-actions/delete/default", "%2Fconsole%2F"),
     ],
 )
-def test_signing_in_leads_to_a_page_also_from_a_form_that_was_sent(front: Front, path: str, following: str) -> None:
-    answer = front.stranger().post(path, data={"name": "x"})
+def test_signing_in_leads_to_a_page_also_from_a_form_that_was_sent(
+    front_end: FrontEnd, path: str, following: str
+) -> None:
+    answer = front_end.stranger().post(path, data={"name": "x"})
     assert answer.status_code == 401
     # In the frame and below the refusal.
     assert re.findall(r'href="/login\?next=([^"]*)"', answer.text) == [following] * 2
 
 
-def test_a_form_that_broke_off_is_not_acted_upon(front: Front, client: FlaskClient, filled: str) -> None:
-    before = front.services.redis.get("sapi:seq")
+def test_a_form_that_broke_off_is_not_acted_upon(front_end: FrontEnd, client: FlaskClient, filled: str) -> None:
+    before = front_end.services.redis.get("sapi:seq")
     forms = [rule for method, rule in PAGES if method == "POST"]
     assert len(forms) > 5
     for rule in forms:
@@ -190,7 +192,7 @@ def test_a_form_that_broke_off_is_not_acted_upon(front: Front, client: FlaskClie
         longer = {"CONTENT_LENGTH": "1000", "wsgi.input_terminated": True}
         answer = client.post(path, data={"name": "x", "confirm": "db01"}, environ_overrides=longer)
         assert (answer.status_code, "broke off" in answer.text) == (400, True), path
-    assert front.services.redis.get("sapi:seq") == before
+    assert front_end.services.redis.get("sapi:seq") == before
 
 
 def test_what_is_wrong_with_bringing_a_volume_back_is_said_on_the_page(

@@ -17,7 +17,7 @@ from api.console import formatting
 from api.console.api_client import ApiResponse
 from api.http.problems import Problem
 from api.monitoring import service_status
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 from worker.catalog.operations import Role
 from worker.execution.claims import Completion
 from worker.jobs.query import key_of
@@ -105,12 +105,14 @@ class TestVolumes:
         with pytest.raises(Problem, match="downloaded"):
             assert client.get(f"{_VOLUMES}.json").data
 
-    def test_a_page_asks_the_storage_system_unless_it_brings_itself_up_to_date(self, front, client, filled, no_wait):
+    def test_a_page_asks_the_storage_system_unless_it_brings_itself_up_to_date(
+        self, front_end, client, filled, no_wait
+    ):
         def reads() -> int:
             return len(client.get("/v4/jobs?operation=list_volumes").json)
 
         before = reads()
-        front.services.redis.delete(*front.services.redis.keys("sapi:listing:*"))
+        front_end.services.redis.delete(*front_end.services.redis.keys("sapi:listing:*"))
         assert client.get(_VOLUMES, headers={"X-Console-Update": "1"}).status_code == 504
         assert reads() == before
         assert client.get(_VOLUMES).status_code == 202
@@ -191,15 +193,17 @@ class TestJob:
         location = client.post(f"/console/jobs/{other.rpartition('/')[2]}/retry").headers["Location"]
         assert location not in (answers[0].headers["Location"], f"/console{other.removeprefix('/v4')}")
 
-    def test_only_those_who_may_are_offered_to_cancel_and_retry(self, front: Front, client, worker, redis_client):
+    def test_only_those_who_may_are_offered_to_cancel_and_retry(
+        self, front_end: FrontEnd, client, worker, redis_client
+    ):
         queued = accepted(client.post("/v4/filer/volumes/c1", json={})).rpartition("/")[2]
         failed = accepted(client.post("/v4/filer/volumes/c2", json={}))
         worker.fail(failed, "backend-error")
-        user = front.client(Role.USER)
+        user = front_end.client(Role.USER)
         assert "/cancel" in user.get(f"/console/jobs/{queued}").text  # It is the same user's own.
         redis_client.hset(f"sapi:job:{queued}", mapping={"requester": "bob", "requester_key": "x"})
         for roles, may_cancel in (((Role.USER, Role.ADMIN), False), ((Role.USER, Role.UBER_ADMIN), True)):
-            page = front.client(*roles).get(f"/console/jobs/{queued}")
+            page = front_end.client(*roles).get(f"/console/jobs/{queued}")
             assert (page.status_code, f"{queued}/cancel" in page.text) == (200, may_cancel)
         assert f"{failed.rpartition('/')[2]}/retry" not in user.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
         assert f"{failed.rpartition('/')[2]}/retry" in client.get(f"/console/jobs/{failed.rpartition('/')[2]}").text
@@ -212,7 +216,9 @@ class TestJob:
         redis_client.hset(f"sapi:job:{job}", "cancellable", "0")
         assert f"{job}/cancel" not in client.get(f"/console/jobs/{job}").text
 
-    def test_a_change_in_doubt_is_settled_by_uber_admin_until_it_has_ended(self, front, client, worker, redis_client):
+    def test_a_change_in_doubt_is_settled_by_uber_admin_until_it_has_ended(
+        self, front_end, client, worker, redis_client
+    ):
         path = accepted(client.post("/v4/filer/volumes/d1", json={}))
         job = path.rpartition("/")[2]
         worker.take(path)
@@ -220,20 +226,20 @@ class TestJob:
         assert f"{job}/settle" not in client.get(f"/console/jobs/{job}").text
         redis_client.hset(f"sapi:job:{job}", mapping={"in_doubt_since": "1", "message": "the outcome is being settled"})
         assert f"{job}/settle" in client.get(f"/console/jobs/{job}").text
-        assert f"{job}/settle" not in front.client(Role.USER, Role.ADMIN).get(f"/console/jobs/{job}").text
+        assert f"{job}/settle" not in front_end.client(Role.USER, Role.ADMIN).get(f"/console/jobs/{job}").text
         assert client.post(f"/console/jobs/{job}/settle", data={"outcome": "succeeded"}).status_code == 303
         assert client.get(path).json["state"] == "succeeded"
         assert f"{job}/settle" not in client.get(f"/console/jobs/{job}").text
 
     def test_it_leads_to_flower_and_to_its_volume(self, redis_url, redis_client):
-        front = Front(redis_url, flower_url="https://flower.example.org/f", user_groups=())
-        client = front.client()
+        front_end = FrontEnd(redis_url, flower_url="https://flower.example.org/f", user_groups=())
+        client = front_end.client()
         job = accepted(client.post("/v4/filer/volumes/l1", json={})).rpartition("/")[2]
         page = client.get(f"/console/jobs/{job}").text
         assert f'href="https://flower.example.org/f/task/{job}"' in page
         assert 'href="/console/filer/volumes/l1"' in page
         # Flower lets nobody in who has not signed in.
-        pages = [each.get("/console/").text for each in (client, front.stranger())]
+        pages = [each.get("/console/").text for each in (client, front_end.stranger())]
         assert ['href="https://flower.example.org/f"' in page for page in pages] == [True, False]
 
     def test_a_filter_that_is_none_is_said_at_the_field(self, client):
@@ -250,7 +256,7 @@ class TestJob:
     ],
 )
 def test_what_is_asked_for_anew_or_decided_upon_is_read_again(redis_url, redis_client, filled, listing, page, other):
-    client = Front(redis_url, settings={"cache_fresh": 86400}, max_wait=0).client()
+    client = FrontEnd(redis_url, settings={"cache_fresh": 86400}, max_wait=0).client()
     key = f"sapi:listing:filer/{listing}"
     redis_client.hset(key, "as_of", int(redis_client.hget(key, "as_of")) - 30_000)
     assert [client.get(f"/console/filer/{path}").status_code for path in (other, page)] == [200, 202]
@@ -315,9 +321,9 @@ class TestManyJobs:
         assert client.get(later).json["state"] == "queued"
         assert client.get(f"/v4/jobs/{queued[0]}").json["state"] == "cancelled"
 
-    def test_what_was_refused_is_named(self, front, client, worker, queued):
+    def test_what_was_refused_is_named(self, front_end, client, worker, queued):
         worker.fail(f"/{queued[0]}", "worker-lost")
-        page = front.client(Role.USER).post("/console/job-actions/retry", data={"id": queued[0]}).text
+        page = front_end.client(Role.USER).post("/console/job-actions/retry", data={"id": queued[0]}).text
         assert "0 jobs submitted anew" in page
         assert f"/console/jobs/{queued[0]}" in page
         assert "missing-role" in page
@@ -333,8 +339,8 @@ class TestManyJobs:
             ((Role.USER, Role.UBER_ADMIN), "all=true", False),
         ],
     )
-    def test_it_is_offered_where_it_can_be_done(self, front, queued, roles, query, offers):
-        assert ("/console/job-actions/" in front.client(*roles).get(f"/console/jobs?{query}").text) is offers
+    def test_it_is_offered_where_it_can_be_done(self, front_end, queued, roles, query, offers):
+        assert ("/console/job-actions/" in front_end.client(*roles).get(f"/console/jobs?{query}").text) is offers
 
     def test_without_a_filter_nothing_is_done(self, client, queued):
         answer = client.post("/console/job-actions/cancel", data={"key": "k"})
@@ -390,8 +396,8 @@ class TestRollBack:
         assert "third" in refused.text
         assert client.post(self._FORM, data=fields | {"later": "second third"}).status_code == 303
 
-    def test_while_snapshots_are_not_known_nothing_is_said_of_them(self, client, front, filled, no_wait):
-        front.services.redis.delete(*front.services.redis.keys("sapi:listing:*snapshots*"))
+    def test_while_snapshots_are_not_known_nothing_is_said_of_them(self, client, front_end, filled, no_wait):
+        front_end.services.redis.delete(*front_end.services.redis.keys("sapi:listing:*snapshots*"))
         answer = client.get(f"{self._FORM}?from_snapshot=first")
         assert answer.status_code == 202
         assert "No later snapshot" not in answer.text
@@ -505,14 +511,14 @@ def test_without_redis_the_overview_says_so_and_looks_again(client, monkeypatch)
     assert "data-until-ready" in answer.text
 
 
-def test_a_worker_that_drains_is_named(front, client):
-    now_ms = int(front.services.redis.time()[0]) * 1000
-    front.services.redis.zadd("sapi:draining", {"worker9@host": now_ms})
+def test_a_worker_that_drains_is_named(front_end, client):
+    now_ms = int(front_end.services.redis.time()[0]) * 1000
+    front_end.services.redis.zadd("sapi:draining", {"worker9@host": now_ms})
     page = client.get("/console/").text
     attention = page.partition('id="attention"')[2].partition("</section>")[0]
     assert "worker9@host" in attention
     assert "is draining" in attention
-    assert "worker9" not in front.stranger().get("/console/").text
+    assert "worker9" not in front_end.stranger().get("/console/").text
 
 
 @pytest.mark.parametrize("form", ["new-volume", "new-policy"])
@@ -572,7 +578,7 @@ class TestFormsOfVolumes:
         assert client.post(f"/console/filer/{path}", data={name: "two", "key": key}).status_code == 303
 
     def test_a_batch_whose_volumes_are_not_known_yet_is_not_made(self, redis_url, redis_client):
-        client = Front(redis_url, read_wait=0).client()
+        client = FrontEnd(redis_url, read_wait=0).client()
         fields = {"name": "all", "where": "name=db*", "key": "k1"}
         answer = client.post("/console/filer/snapshot-batch", data=fields)
         assert answer.status_code == 504
@@ -624,9 +630,9 @@ class TestFormsOfVolumes:
         answer = client.post("/console/filer/restricted/db01", data={"junction_path": "/again"})
         assert self._job(client, answer)["request"] == {"volume": "db01", "junction_path": "/again"}
 
-    def test_it_takes_the_role_of_the_action(self, front, filled):
+    def test_it_takes_the_role_of_the_action(self, front_end, filled):
         for action, role in (("restrict", Role.ADMIN), ("change", Role.ADMIN), ("snapshot", Role.UBER_ADMIN)):
-            client, path = front.client(Role.USER, role), f"/console/filer/volume-actions/{action}/db01"
+            client, path = front_end.client(Role.USER, role), f"/console/filer/volume-actions/{action}/db01"
             assert (client.get(path).status_code, client.post(path, data={}).status_code) == (403, 403), action
 
     def test_a_text_that_begins_like_a_formula_is_none_in_a_table(self, client, worker, filled):

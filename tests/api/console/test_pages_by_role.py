@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.api.console.routes import ACTION_ROLES, ANYONE, PAGES, as_one, may, routes_of
-from tests.api.front import Front, accepted
+from tests.api.front_end import FrontEnd, accepted
 from worker.catalog.operations import Role
 from worker.jobs.query import key_of
 
@@ -18,13 +18,13 @@ _VALUES = {
 }  # fmt: skip
 
 
-def test_every_route_is_in_the_table(front: Front) -> None:
-    assert routes_of(front) == {(method, as_one(rule)) for method, rule in PAGES}
+def test_every_route_is_in_the_table(front_end: FrontEnd) -> None:
+    assert routes_of(front_end) == {(method, as_one(rule)) for method, rule in PAGES}
 
 
 @pytest.mark.parametrize("roles", _CALLERS, ids=lambda roles: "+".join(roles) or "nobody")
-def test_each_page_asks_for_its_role(front: Front, filled: str, roles: tuple[Role, ...]) -> None:
-    caller = front.client(*roles) if roles else front.stranger()
+def test_each_page_asks_for_its_role(front_end: FrontEnd, filled: str, roles: tuple[Role, ...]) -> None:
+    caller = front_end.client(*roles) if roles else front_end.stranger()
     for (method, rule), access in PAGES.items():
         path = re.sub(r"<([^>]+)>", lambda match: _VALUES[match[1]], rule)
         with caller.open(path, method=method) as answer:
@@ -38,8 +38,8 @@ def test_each_page_asks_for_its_role(front: Front, filled: str, roles: tuple[Rol
 
 
 @pytest.mark.parametrize("roles", _CALLERS[1:], ids="+".join)
-def test_what_one_may_not_do_is_absent(front: Front, filled: str, roles: tuple[Role, ...]) -> None:
-    page = front.client(*roles).get(f"/console/filer/volumes/{filled}").text
+def test_what_one_may_not_do_is_absent(front_end: FrontEnd, filled: str, roles: tuple[Role, ...]) -> None:
+    page = front_end.client(*roles).get(f"/console/filer/volumes/{filled}").text
     linked = set(re.findall(r"/volume-actions/([a-z-]+)/", page))
     offered = {name for name, role in ACTION_ROLES.items() if role in roles} - {"lock"}
     # Only one host can hold the lock, and one does.
@@ -48,29 +48,29 @@ def test_what_one_may_not_do_is_absent(front: Front, filled: str, roles: tuple[R
         assert re.search(rf"needs? .*{role}\b", page)
 
 
-def test_a_wrong_password_counts_once_for_each_page(front: Front, redis_client) -> None:
+def test_a_wrong_password_counts_once_for_each_page(front_end: FrontEnd, redis_client) -> None:
     pages = [rule for (method, rule), access in PAGES.items() if method == "GET" and access != ANYONE]
     assert len(pages) > 10
     for page in (*pages, "/", "/v4/jobs"):
         redis_client.flushdb()
         path = re.sub(r"<([^>]+)>", lambda match: _VALUES[match[1]], page)
-        front.stranger().get(path, auth=("ann", "wrong"), headers={"Accept": "text/html"})
+        front_end.stranger().get(path, auth=("ann", "wrong"), headers={"Accept": "text/html"})
         counters = redis_client.keys("sapi:attempts:*")
         assert [int(redis_client.get(name)) for name in counters] == [1, 1], path
 
 
 @pytest.mark.parametrize("path", ["/v4/jobs", f"/v4/jobs/{_VALUES['job_id']}"])
-def test_a_browser_that_asks_for_jobs_learns_how_to_sign_in(front: Front, path: str) -> None:
-    answer = front.stranger().get(path, headers={"Accept": "text/html"})
+def test_a_browser_that_asks_for_jobs_learns_how_to_sign_in(front_end: FrontEnd, path: str) -> None:
+    answer = front_end.stranger().get(path, headers={"Accept": "text/html"})
     assert (answer.status_code, answer.mimetype) == (401, "text/html")
     assert "Bearer" in answer.headers["WWW-Authenticate"]
     assert "<h1>Not signed in</h1>" in answer.text
 
 
-def test_somebody_elses_job_is_as_if_there_were_none(front: Front, client, redis_client) -> None:
+def test_somebody_elses_job_is_as_if_there_were_none(front_end: FrontEnd, client, redis_client) -> None:
     job = accepted(client.post("/v4/filer/volumes/secret1", json={})).rpartition("/")[2]
     redis_client.hset(f"sapi:job:{job}", mapping={"requester": "somebody-else", "requester_key": "x"})
-    user = front.client(Role.USER)
+    user = front_end.client(Role.USER)
     for answer in (
         user.get(f"/console/jobs/{job}"),
         user.get(f"/v4/jobs/{job}", headers={"Accept": "text/html"}),
@@ -86,12 +86,12 @@ def test_somebody_elses_job_is_as_if_there_were_none(front: Front, client, redis
     ids=["USER", "ADMIN", "UBER_ADMIN"],
 )
 def test_the_latest_changes_are_ones_own_or_everybodys(
-    front: Front, client, redis_client, roles: tuple[Role, ...], sees_others: bool
+    front_end: FrontEnd, client, redis_client, roles: tuple[Role, ...], sees_others: bool
 ) -> None:
     others = accepted(client.post("/v4/filer/volumes/other1", json={})).rpartition("/")[2]
     redis_client.hset(f"sapi:job:{others}", mapping={"requester": "bob", "requester_key": key_of("bob")})
     for key in redis_client.keys(f"sapi:index*requester:{key_of('basic ann')}*"):
         redis_client.rename(key, key.replace(key_of("basic ann").encode(), key_of("bob").encode()))
     own = accepted(client.post("/v4/filer/volumes/own1", json={})).rpartition("/")[2]
-    latest = front.client(*roles).get("/console/").text.partition('id="jobs"')[2].partition("</section>")[0]
+    latest = front_end.client(*roles).get("/console/").text.partition('id="jobs"')[2].partition("</section>")[0]
     assert (own in latest, others in latest) == (True, sees_others)

@@ -30,7 +30,7 @@ from tests.api.console.recorded.cases_of_jobs import JOBS, OVERVIEW, POLICIES, Q
 from tests.api.console.recorded.documents import NOW, job, problem, queued, snapshot, volume
 from tests.api.console.recorded.outline import outline_of
 from tests.api.console.routes import routes_of
-from tests.api.front import Front
+from tests.api.front_end import FrontEnd
 
 _PAGES = Path(__file__).with_name("recorded") / "pages"
 CASES = VOLUMES | ACTIONS | JOBS | POLICIES | OVERVIEW
@@ -62,9 +62,9 @@ class _Frozen(datetime):
 
 
 @pytest.fixture(scope="module")
-def open_front(redis_url: str) -> Front:
+def open_front_end(redis_url: str) -> FrontEnd:
     """One whose pages anybody may read."""
-    return Front(redis_url, user_groups=())
+    return FrontEnd(redis_url, user_groups=())
 
 
 @pytest.fixture
@@ -136,9 +136,11 @@ def test_documents_are_as_the_api_promises(schema: Schema, document: dict[str, A
 
 @pytest.mark.usefixtures("_at_one_moment")
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_as_recorded(name: str, front: Front, open_front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_as_recorded(
+    name: str, front_end: FrontEnd, open_front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = CASES[name]
-    client = open_front.stranger() if case.roles is None else front.client(*case.roles)
+    client = open_front_end.stranger() if case.roles is None else front_end.client(*case.roles)
     client.application.extensions.pop("storage-api-console-capacity", None)
     _set_state(name, monkeypatch)
     known = SimpleNamespace(subsystems=case.systems, config=SimpleNamespace(flower_url=case.flower_url))
@@ -154,11 +156,11 @@ def test_it_is_as_recorded(name: str, front: Front, open_front: Front, monkeypat
 
 
 def test_the_api_is_asked_by_whoever_asks_for_the_page_and_not_as_they_ask_for_it(
-    front: Front, monkeypatch: pytest.MonkeyPatch
+    front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = AnsweringApi(CASES["volume"].answers)
     monkeypatch.setattr("api.console.api_client.run_wsgi_app", api)
-    client, sent = front.client(), {"Traceparent": "t", "X-Forwarded-For": "192.0.2.1"}
+    client, sent = front_end.client(), {"Traceparent": "t", "X-Forwarded-For": "192.0.2.1"}
     client.set_cookie("x", "y")
     assert client.get(CASES["volume"].address, headers=sent | dict.fromkeys(_OF_THE_PAGE, "1")).status_code == 200
     # These two are those of the call.
@@ -166,11 +168,11 @@ def test_the_api_is_asked_by_whoever_asks_for_the_page_and_not_as_they_ask_for_i
     assert api.headers >= {"Authorization", "Cookie", *sent}
 
 
-def test_each_route_is_recorded_and_nothing_else(front: Front) -> None:
-    adapter, recorded = front.app().url_map.bind("localhost"), set()
+def test_each_route_is_recorded_and_nothing_else(front_end: FrontEnd) -> None:
+    adapter, recorded = front_end.app().url_map.bind("localhost"), set()
     for case in CASES.values():
         method = "GET" if case.form is None else "POST"
         rule, _ = adapter.match(urlsplit(unquote(case.address)).path, method, return_rule=True)
         recorded.add((method, rule.rule))
-    assert recorded >= routes_of(front)
+    assert recorded >= routes_of(front_end)
     assert {path.stem for path in _PAGES.iterdir()} == set(CASES)

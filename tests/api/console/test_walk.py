@@ -14,9 +14,9 @@ import pytest
 
 from tests.api.console.browser import opened, served
 from tests.api.console.crawler import Crawl
-from tests.api.console.planted import EVIL, plant
+from tests.api.console.injected_scripts import EVIL, inject
 from tests.api.console.routes import FORMS, PAGES, as_one, may, routes_of
-from tests.api.front import ALL, Front, accepted
+from tests.api.front_end import ALL, FrontEnd, accepted
 from tests.chromium import chromium, needs_chromium
 from worker.catalog.operations import Role
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
     from redis import Redis
 
-    from tests.api.front import Worker
+    from tests.api.front_end import Worker
 
 
 def in_browser(test: F) -> F:
@@ -60,14 +60,19 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def open_front(redis_url: str) -> Front:
+def open_front_end(redis_url: str) -> FrontEnd:
     """One whose pages anybody may read."""
-    return Front(redis_url, settings={"cache_fresh": 86400}, user_groups=())
+    return FrontEnd(redis_url, settings={"cache_fresh": 86400}, user_groups=())
 
 
 @pytest.fixture
 def full(
-    front: Front, client: FlaskClient, worker: Worker, redis_client: Redis, filled: str, monkeypatch: pytest.MonkeyPatch
+    front_end: FrontEnd,
+    client: FlaskClient,
+    worker: Worker,
+    redis_client: Redis,
+    filled: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     """Jobs in every state, a batch, volumes out of service, one without snapshots and locks; script in every name."""
     # Nobody carries reads out here: forms take what is cached, and a table that is not says so at once.
@@ -76,7 +81,7 @@ def full(
     for name in ("db02", "gone1"):
         worker.carry_out(accepted(client.post(f"/v4/filer/volumes/{name}", json={"comment": EVIL})))
     worker.carry_out(accepted(client.delete("/v4/filer/volumes/gone1")))
-    plant(front, worker)
+    inject(front_end, worker)
     for part in ("snapshots", "locks"):
         worker.carry_out(accepted(client.get(f"/v4/filer/volumes/db02/{part}", headers={"Prefer": "respond-async"})))
     worker.fail(accepted(client.post("/v4/filer/volumes/f1", json={"comment": EVIL})), "outcome-unknown")
@@ -94,15 +99,15 @@ def _name_of(value: object) -> str:
     return "+".join(value) or "stranger" if isinstance(value, tuple) else str(value)
 
 
-def _front_of(roles: tuple[Role, ...], front: Front, open_front: Front) -> tuple[Front, FlaskClient]:
-    return (front, front.client(*roles)) if roles else (open_front, open_front.stranger())
+def _front_of(roles: tuple[Role, ...], front_end: FrontEnd, open_front_end: FrontEnd) -> tuple[FrontEnd, FlaskClient]:
+    return (front_end, front_end.client(*roles)) if roles else (open_front_end, open_front_end.stranger())
 
 
 @pytest.mark.parametrize("roles", _CALLERS, ids=_name_of)
 def test_links_lead_where_one_may_go_and_nowhere_else(
-    front: Front, open_front: Front, full: str, roles: tuple[Role, ...], request: pytest.FixtureRequest
+    front_end: FrontEnd, open_front_end: FrontEnd, full: str, roles: tuple[Role, ...], request: pytest.FixtureRequest
 ) -> None:
-    _, client = _front_of(roles, front, open_front)
+    _, client = _front_of(roles, front_end, open_front_end)
     # A new application opens the audit log anew.
     audit = request.getfixturevalue("audit")
     crawl = Crawl(client).follow("/console/")
@@ -110,7 +115,7 @@ def test_links_lead_where_one_may_go_and_nowhere_else(
     assert [address for address, text in crawl.texts.items() if _FOR_PROGRAMS.search(_words(text))] == []
     # Nor do pages ask for what their reader may not see.
     assert {line["allowed"] for line in audit()} == {True}
-    assert {("GET", as_one(rule)) for rule in crawl.rules} <= routes_of(front)
+    assert {("GET", as_one(rule)) for rule in crawl.rules} <= routes_of(front_end)
     has = roles or (Role.USER,)
     pages = {
         rule for (method, rule), access in PAGES.items() if method == "GET" and may(has, access, signed_in=bool(roles))
@@ -150,9 +155,9 @@ _VIEWS = {
 @in_browser
 @pytest.mark.parametrize("roles", _CALLERS, ids=_name_of)
 def test_each_page_fits_and_is_accessible(
-    browser: Browser, front: Front, open_front: Front, full: str, roles: tuple[Role, ...]
+    browser: Browser, front_end: FrontEnd, open_front_end: FrontEnd, full: str, roles: tuple[Role, ...]
 ) -> None:
-    served_by, client = _front_of(roles, front, open_front)
+    served_by, client = _front_of(roles, front_end, open_front_end)
     crawl = Crawl(client).follow("/console/")
     # Of pages that have the same parts, one is enough.
     different = {_parts(text): address for address, text in reversed(crawl.texts.items())}.values()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.api.front import Front, accepted, problem
+from tests.api.front_end import FrontEnd, accepted, problem
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -17,9 +17,9 @@ ASYNC = {"Prefer": "respond-async"}
 VOLUMES = "/v4/filer/volumes"
 
 
-def open_front(redis_url: str, **settings: Any) -> Front:
+def open_front_end(redis_url: str, **settings: Any) -> FrontEnd:
     """A service whose reads are open to everybody."""
-    return Front(redis_url, settings=settings, user_groups=())
+    return FrontEnd(redis_url, settings=settings, user_groups=())
 
 
 def keys(client: Redis) -> set[str]:
@@ -27,9 +27,9 @@ def keys(client: Redis) -> set[str]:
 
 
 @pytest.fixture
-def small(redis_url: str, redis_client: Redis) -> Front:
+def small(redis_url: str, redis_client: Redis) -> FrontEnd:
     """With ten places in each queue: seven for one user, two for all who have not signed in."""
-    return open_front(redis_url, queue_limit=10)
+    return open_front_end(redis_url, queue_limit=10)
 
 
 def ask(client: FlaskClient, number: int) -> Any:
@@ -37,7 +37,7 @@ def ask(client: FlaskClient, number: int) -> Any:
 
 
 class TestShares:
-    def test_strangers_leave_places_to_others(self, small: Front):
+    def test_strangers_leave_places_to_others(self, small: FrontEnd):
         stranger = small.stranger()
         for number in range(2):
             accepted(ask(stranger, number))
@@ -48,26 +48,26 @@ class TestShares:
         assert "not signed in" in refused["detail"]
         accepted(ask(small.client(), 4))
 
-    def test_one_user_leaves_places_to_others(self, small: Front):
+    def test_one_user_leaves_places_to_others(self, small: FrontEnd):
         for number in range(7):
             accepted(ask(small.client(), number))
         refused = problem(ask(small.client(), 7), 429, "queue-full")
         assert refused["limit"] == "SAPI_USER_QUEUE_SHARE"
         accepted(ask(small.stranger(), 8))
 
-    def test_a_place_is_free_again_when_the_job_runs(self, small: Front, worker_of: Any):
+    def test_a_place_is_free_again_when_the_job_runs(self, small: FrontEnd, worker_of: Any):
         stranger = small.stranger()
         jobs = [accepted(ask(stranger, number)) for number in range(2)]
         worker_of(small).carry_out(jobs[0])
         accepted(ask(stranger, 3))
         problem(ask(stranger, 4), 429, "queue-full")
 
-    def test_a_cancelled_job_gives_its_place_back(self, small: Front):
+    def test_a_cancelled_job_gives_its_place_back(self, small: FrontEnd):
         jobs = [accepted(ask(small.client(), number)) for number in range(7)]
         assert small.client().post(f"{jobs[0]}/cancel").status_code == 200
         accepted(ask(small.client(), 8))
 
-    def test_places_of_records_that_were_deleted_by_hand_come_back(self, small: Front, redis_client: Redis):
+    def test_places_of_records_that_were_deleted_by_hand_come_back(self, small: FrontEnd, redis_client: Redis):
         stranger = small.stranger()
         for number in range(2):
             job = accepted(ask(stranger, number)).rpartition("/")[2]
@@ -76,36 +76,36 @@ class TestShares:
         accepted(ask(stranger, 3))
 
     def test_whoever_asks_for_little_is_served_first(self, redis_url: str, redis_client: Redis):
-        front = open_front(redis_url)
+        front_end = open_front_end(redis_url)
         for number in range(100):
-            accepted(ask(front.stranger(), number))
-        answer = ask(front.client(), 100)
+            accepted(ask(front_end.stranger(), number))
+        answer = ask(front_end.client(), 100)
         assert answer.json["queue"]["position"] <= 3
         assert answer.json["queue"]["waiting_reason"] in ("behind-jobs", "no-worker-online")
 
     def test_a_full_queue_says_that_it_is_full(self, redis_url: str, redis_client: Redis):
-        front = open_front(redis_url, queue_limit=2)
+        front_end = open_front_end(redis_url, queue_limit=2)
         for number in range(2):
-            accepted(ask(front.client(), number))
-        assert problem(ask(front.client(), 3), 429, "queue-full")["limit"] == "SAPI_QUEUE_LIMIT"
+            accepted(ask(front_end.client(), number))
+        assert problem(ask(front_end.client(), 3), 429, "queue-full")["limit"] == "SAPI_QUEUE_LIMIT"
 
 
 class TestRates:
     def test_reads_of_one_address_are_counted(self, redis_url: str, redis_client: Redis):
-        front = open_front(redis_url, address_read_rate=2)
+        front_end = open_front_end(redis_url, address_read_rate=2)
         for number in range(2):
-            accepted(ask(front.stranger(), number))
-        answer = ask(front.stranger(), 2)
+            accepted(ask(front_end.stranger(), number))
+        answer = ask(front_end.stranger(), 2)
         assert problem(answer, 429, "rate-limited")["limit"] == "SAPI_ADDRESS_READ_RATE"
         # The count begins anew with each minute.
         assert abs(int(answer.headers["Retry-After"]) - (60 - time.time() % 60)) <= 5
-        accepted(ask(front.client(), 3))
+        accepted(ask(front_end.client(), 3))
 
     def test_an_ipv6_host_has_one_address_for_this(self, redis_url: str, redis_client: Redis):
-        front = open_front(redis_url, address_read_rate=2)
+        front_end = open_front_end(redis_url, address_read_rate=2)
 
         def from_host(last: int) -> Any:
-            return front.stranger().get(
+            return front_end.stranger().get(
                 f"{VOLUMES}/v{last}", headers=ASYNC, environ_base={"REMOTE_ADDR": f"2001:db8::{last}"}
             )
 
@@ -114,22 +114,22 @@ class TestRates:
         problem(from_host(3), 429, "rate-limited")
 
     def test_all_strangers_together_are_counted(self, redis_url: str, redis_client: Redis):
-        front = open_front(redis_url, strangers_read_rate=2)
+        front_end = open_front_end(redis_url, strangers_read_rate=2)
         for last in (1, 2):
             accepted(
-                front.stranger().get(
+                front_end.stranger().get(
                     f"{VOLUMES}/v{last}", headers=ASYNC, environ_base={"REMOTE_ADDR": f"192.0.2.{last}"}
                 )
             )
         problem(
-            front.stranger().get(f"{VOLUMES}/v3", headers=ASYNC, environ_base={"REMOTE_ADDR": "192.0.2.3"}),
+            front_end.stranger().get(f"{VOLUMES}/v3", headers=ASYNC, environ_base={"REMOTE_ADDR": "192.0.2.3"}),
             429,
             "rate-limited",
         )
 
     def test_a_user_is_counted_too(self, redis_url: str, redis_client: Redis):
-        front = open_front(redis_url, user_read_rate=2)
-        answers = [ask(front.client(), number) for number in range(5)]
+        front_end = open_front_end(redis_url, user_read_rate=2)
+        answers = [ask(front_end.client(), number) for number in range(5)]
         accepted(answers[0])
         # A minute may end in between, but not two.
         refused = [answer for answer in answers if answer.status_code == 429]
@@ -137,10 +137,10 @@ class TestRates:
         assert problem(refused[0], 429, "rate-limited")["limit"] == "SAPI_USER_READ_RATE"
 
     def test_who_joins_a_read_does_not_ask(self, redis_url: str, redis_client: Redis):
-        front = open_front(redis_url, address_read_rate=1)
-        accepted(ask(front.stranger(), 0))
+        front_end = open_front_end(redis_url, address_read_rate=1)
+        accepted(ask(front_end.stranger(), 0))
         for _ in range(3):
-            assert "collapsed" in ask(front.stranger(), 0).headers["Cache-Status"]
+            assert "collapsed" in ask(front_end.stranger(), 0).headers["Cache-Status"]
 
 
 class TestMemory:
@@ -156,48 +156,48 @@ class TestMemory:
         redis_client.config_set("maxmemory", 0)
 
     def test_reads_by_job_are_refused_so_that_changes_find_room(self, redis_url: str, nearly_full: Any):
-        front = open_front(redis_url)
+        front_end = open_front_end(redis_url)
         nearly_full(90)
-        answer = ask(front.client(), 1)
+        answer = ask(front_end.client(), 1)
         assert problem(answer, 503, "queue-unavailable")["limit"] == "SAPI_READS_MEMORY_PERCENT"
         assert "Retry-After" in answer.headers
-        accepted(front.client().post(f"{VOLUMES}/new", json={}))
+        accepted(front_end.client().post(f"{VOLUMES}/new", json={}))
 
     def test_strangers_are_refused_first(self, redis_url: str, nearly_full: Any):
         nearly_full(50)
-        accepted(ask(open_front(redis_url).stranger(), 1))
+        accepted(ask(open_front_end(redis_url).stranger(), 1))
         # A process that has not looked at the memory before.
-        front = open_front(redis_url)
+        front_end = open_front_end(redis_url)
         nearly_full(70)
-        problem(ask(front.stranger(), 1), 503, "queue-unavailable")
-        accepted(ask(front.client(), 1))
+        problem(ask(front_end.stranger(), 1), 503, "queue-unavailable")
+        accepted(ask(front_end.client(), 1))
 
     def test_copies_are_served_all_the_same(
         self, redis_url: str, redis_client: Redis, nearly_full: Any, worker_of: Any
     ):
-        front = open_front(redis_url)
-        worker_of(front).carry_out(accepted(front.client().get(VOLUMES, headers=ASYNC)))
+        front_end = open_front_end(redis_url)
+        worker_of(front_end).carry_out(accepted(front_end.client().get(VOLUMES, headers=ASYNC)))
         nearly_full(90)
-        assert front.stranger().get(VOLUMES).status_code == 200
+        assert front_end.stranger().get(VOLUMES).status_code == 200
         # And no job refreshes one that is stale; another process has not looked at the memory before.
         as_of_ms: Any = redis_client.hget("sapi:listing:filer/volumes", "as_of")
         redis_client.hset("sapi:listing:filer/volumes", "as_of", int(as_of_ms) - 100_000)
-        stale = open_front(redis_url).client().get(VOLUMES)
+        stale = open_front_end(redis_url).client().get(VOLUMES)
         assert (stale.status_code, "ttl=-" in stale.headers["Cache-Status"]) == (200, True)
         assert "Operation-Location" not in stale.headers
 
 
 class TestLeftovers:
     def test_nothing_stays_of_what_does_not_exist(self, redis_url: str, redis_client: Redis, worker_of: Any):
-        front = open_front(redis_url)
-        worker = worker_of(front)
-        worker.carry_out(accepted(front.client().get(VOLUMES, headers=ASYNC)))
+        front_end = open_front_end(redis_url)
+        worker = worker_of(front_end)
+        worker.carry_out(accepted(front_end.client().get(VOLUMES, headers=ASYNC)))
         before = keys(redis_client)
         paths = ("nobody", ":/no/where/snapshots", "nobody/snapshots/none", "nobody/locks", "nobody/snapshots")
-        jobs = [accepted(front.stranger().get(f"{VOLUMES}/{path}", headers=ASYNC)) for path in paths]
+        jobs = [accepted(front_end.stranger().get(f"{VOLUMES}/{path}", headers=ASYNC)) for path in paths]
         for job in jobs:
             worker.carry_out(job)
-            assert front.services.jobs.get(job.rpartition("/")[2]).job.failure.code == "no-such-volume"  # type: ignore[union-attr]
+            assert front_end.services.jobs.get(job.rpartition("/")[2]).job.failure.code == "no-such-volume"  # type: ignore[union-attr]
         keys_after = {
             key
             for key in keys(redis_client) - before
@@ -206,26 +206,26 @@ class TestLeftovers:
         assert keys_after == {f"sapi:job:{job.rpartition('/')[2]}" for job in jobs}
 
     def test_a_failed_read_does_not_forget_what_is_known(self, redis_url: str, redis_client: Redis, worker_of: Any):
-        front = open_front(redis_url)
-        worker = worker_of(front)
-        name = front_name(front, worker)
-        worker.carry_out(accepted(front.client().get(f"{VOLUMES}/{name}/snapshots", headers=ASYNC)))
+        front_end = open_front_end(redis_url)
+        worker = worker_of(front_end)
+        name = front_name(front_end, worker)
+        worker.carry_out(accepted(front_end.client().get(f"{VOLUMES}/{name}/snapshots", headers=ASYNC)))
         state = redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots")
-        front.services.scripts.abandon_read(f"filer/volumes/{name}/snapshots")
+        front_end.services.scripts.abandon_read(f"filer/volumes/{name}/snapshots")
         assert redis_client.hgetall(f"sapi:listing:filer/volumes/{name}/snapshots") == state != {}
 
     def test_the_record_of_a_read_lives_minutes_and_that_of_a_change_days(
         self, redis_url: str, redis_client: Redis, worker_of: Any
     ):
-        front = open_front(redis_url)
-        worker = worker_of(front)
-        name = front_name(front, worker)
-        read = accepted(front.client().get(f"{VOLUMES}/{name}/locks", headers=ASYNC)).rpartition("/")[2]
-        change = accepted(front.client().post(f"{VOLUMES}/new", json={})).rpartition("/")[2]
+        front_end = open_front_end(redis_url)
+        worker = worker_of(front_end)
+        name = front_name(front_end, worker)
+        read = accepted(front_end.client().get(f"{VOLUMES}/{name}/locks", headers=ASYNC)).rpartition("/")[2]
+        change = accepted(front_end.client().post(f"{VOLUMES}/new", json={})).rpartition("/")[2]
         kept = {}
         for job_id in (read, change):
             worker.carry_out(job_id)
-            job = front.services.jobs.get(job_id).job  # type: ignore[union-attr]
+            job = front_end.services.jobs.get(job_id).job  # type: ignore[union-attr]
             kept[job_id] = (job.expires_ms - job.finished_ms) / 1000  # type: ignore[operator]
         assert kept == {read: 300, change: 7 * 86400}
         read_ms, change_ms = (redis_client.pttl(f"sapi:result:{job_id}") for job_id in (read, change))
@@ -234,11 +234,11 @@ class TestLeftovers:
     def test_what_strangers_read_of_one_object_is_not_kept_for_long(
         self, redis_url: str, redis_client: Redis, worker_of: Any
     ):
-        front = open_front(redis_url)
-        worker = worker_of(front)
-        name = front_name(front, worker)
+        front_end = open_front_end(redis_url)
+        worker = worker_of(front_end)
+        name = front_name(front_end, worker)
         for path in (f"{VOLUMES}/{name}/snapshots", f"{VOLUMES}/{name}/locks"):
-            worker.carry_out(accepted(front.stranger().get(path, headers=ASYNC)))
+            worker.carry_out(accepted(front_end.stranger().get(path, headers=ASYNC)))
         listings = [key for key in keys(redis_client) if key.startswith(("sapi:listing:", "sapi:base:"))]
         ttls = {key: redis_client.pttl(key) for key in listings}
         of_objects = {key: ttl for key, ttl in ttls.items() if f"/{name}/" in key}
@@ -247,7 +247,7 @@ class TestLeftovers:
         assert all(0 < ttl <= 600_000 for ttl in of_objects.values()), of_objects
         assert any(ttl > 3_600_000 for key, ttl in ttls.items() if key not in of_objects)
 
-    def test_a_path_has_an_end(self, small: Front):
+    def test_a_path_has_an_end(self, small: FrontEnd):
         answer = small.stranger().get(f"{VOLUMES}/:/f1/{'q' * 7600}/snapshots", headers=ASYNC)
         assert "at most 1024 characters" in problem(answer, 422, "validation-failed")["detail"]
         assert (
@@ -258,14 +258,14 @@ class TestLeftovers:
         )
 
 
-def front_name(front: Front, worker: Any) -> str:
+def front_name(front_end: FrontEnd, worker: Any) -> str:
     """The name of a volume that there is."""
-    worker.carry_out(accepted(front.client().get(VOLUMES, headers=ASYNC)))
-    volumes: Any = front.client().get(VOLUMES).json
+    worker.carry_out(accepted(front_end.client().get(VOLUMES, headers=ASYNC)))
+    volumes: Any = front_end.client().get(VOLUMES).json
     return str(volumes[0]["name"])
 
 
-def test_reached_limits_are_counted(small: Front):
+def test_reached_limits_are_counted(small: FrontEnd):
     for number in range(3):
         ask(small.stranger(), number)
     text = small.client().get("/metrics").get_data(as_text=True)

@@ -16,7 +16,7 @@ import structlog
 from api.auth.recent_sign_ins import RecentSignIns
 from api.reads import lookup as reads
 from api.response_cache import middleware as response_cache
-from tests.api.auth.house import bearer
+from tests.api.auth.auth_app import bearer
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
 from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer
 from worker.store.pipelined_reads import PipelinedReads

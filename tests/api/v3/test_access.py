@@ -14,7 +14,7 @@ from api.concurrency_limiter import ConcurrencyLimiter
 from api.http.problems import Problem
 from api.v3 import access
 from api.v3.settings import V3Settings
-from tests.api.front import ALL, Front
+from tests.api.front_end import ALL, FrontEnd
 from worker.catalog.operations import OPERATIONS, Role
 from worker.config.settings import BadSettings, load
 
@@ -43,8 +43,8 @@ def routes(app):
 _NEWER = {"list_restricted_volumes", "reinstate_volume"}
 
 
-def test_every_operation_is_there_by_its_old_name(front):
-    views = [view for _, _, view in routes(front.app())]
+def test_every_operation_is_there_by_its_old_name(front_end):
+    views = [view for _, _, view in routes(front_end.app())]
     assert {view.operation_id for view in views} == {f"v3_{name}" for name in OLD_IDS}
     assert len(views) == 18
     served = {operation.name for view in views for operation in view.operations}
@@ -53,9 +53,9 @@ def test_every_operation_is_there_by_its_old_name(front):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_each_route_asks_for_the_role_of_its_operation(front, role):
-    without, only = front.client(*set(ALL) - {role}), front.client(role)
-    served = list(routes(front.app()))
+def test_each_route_asks_for_the_role_of_its_operation(front_end, role):
+    without, only = front_end.client(*set(ALL) - {role}), front_end.client(role)
+    served = list(routes(front_end.app()))
     assert len(served) == 18
     for method, path, view in served:
         needed = view.access is role
@@ -67,11 +67,11 @@ def test_each_route_asks_for_the_role_of_its_operation(front, role):
             assert passed.json == {"message": "No such subsystem. Allowed values are: filer, other"}
 
 
-def test_strangers_are_told_403_where_there_are_user_groups(front):
-    all_routes = list(routes(front.app()))
+def test_strangers_are_told_403_where_there_are_user_groups(front_end):
+    all_routes = list(routes(front_end.app()))
     assert len(all_routes) == 18
     for method, path, view in all_routes:
-        answer = front.stranger().open(path, method=method, data=b"{")
+        answer = front_end.stranger().open(path, method=method, data=b"{")
         assert answer.status_code == 403
         assert answer.json == {"message": f"The current user is not in role {view.access}_ROLE"}
         assert "WWW-Authenticate" not in answer.headers
@@ -163,8 +163,8 @@ def test_a_wrong_setting_is_named(monkeypatch, name, value):
         load(V3Settings)
 
 
-def test_the_document_has_them_apart_and_deprecated(front):
-    document = front.stranger().get("/openapi.json").json
+def test_the_document_has_them_apart_and_deprecated(front_end):
+    document = front_end.stranger().get("/openapi.json").json
     operations = [
         (path, operation)
         for path, item in document["paths"].items()
@@ -230,13 +230,13 @@ def test_a_refusal_that_is_not_about_roles_stays_what_it_is(monkeypatch, code):
 
 def test_who_may_not_be_checked_is_not_taken_for_a_stranger(redis_client, redis_url):
     """Below /v3 a wrong password counts for nothing; that too many were sent is said all the same."""
-    client = Front(redis_url, auth={"sign_in_network_limit": 1}).stranger()
+    client = FrontEnd(redis_url, auth={"sign_in_network_limit": 1}).stranger()
     statuses = [client.get("/v3/nope/volumes", auth=("ann", "wrong")).status_code for _ in range(2)]
     assert statuses == [403, 429]
 
 
-def test_who_sends_a_request_is_known_to_the_turns_before_it_is_worked_on(front, monkeypatch):
+def test_who_sends_a_request_is_known_to_the_turns_before_it_is_worked_on(front_end, monkeypatch):
     identified = Mock()
     monkeypatch.setattr(ConcurrencyLimiter, "identified", identified)
-    front.client(Role.USER).get("/v3/nope/volumes")
+    front_end.client(Role.USER).get("/v3/nope/volumes")
     identified.assert_called_once_with()

@@ -26,16 +26,16 @@ STATUS = {code: status for status, codes in KEEPS.items() for code in codes}
 BAD = ("validation-failed", "invalid-request", "unsupported-media-type", "already-exists", "lock-held", "policy-in-use")
 
 
-def translated(front, problem, method="PUT"):
-    with front.app().test_request_context("/v3/filer/volumes/v/locks/h", method=method):
+def translated(front_end, problem, method="PUT"):
+    with front_end.app().test_request_context("/v3/filer/volumes/v/locks/h", method=method):
         response = problem_response(problem)
         translate(response)
         return response
 
 
 @pytest.mark.parametrize("code", sorted(PROBLEM_TYPES))
-def test_every_problem_has_an_error(front, code):
-    answer = translated(front, Problem(code, "Said so."))
+def test_every_problem_has_an_error(front_end, code):
+    answer = translated(front_end, Problem(code, "Said so."))
     assert answer.status_code == STATUS.get(code, answer.status_code)
     assert answer.status_code != 504
     if code in BAD:
@@ -47,20 +47,20 @@ def test_every_problem_has_an_error(front, code):
 
 
 @pytest.mark.parametrize("code", ["backend-unavailable", "resource-busy", "result-expired"])
-def test_what_changed_nothing_may_be_sent_again(front, code):
-    assert int(translated(front, Problem(code, "It is away.")).headers["Retry-After"]) > 0
-    response = translated(front, Problem(code, "It is away.", headers={"Retry-After": "77"}))
+def test_what_changed_nothing_may_be_sent_again(front_end, code):
+    assert int(translated(front_end, Problem(code, "It is away.")).headers["Retry-After"]) > 0
+    response = translated(front_end, Problem(code, "It is away.", headers={"Retry-After": "77"}))
     assert response.headers["Retry-After"] == "77"
 
 
 @pytest.mark.parametrize(("code", "errno"), [("917526", 917526), ("EAPINOTFOUND", "EAPINOTFOUND")])
-def test_a_filer_that_refuses_is_quoted(front, code, errno):
+def test_a_filer_that_refuses_is_quoted(front_end, code, errno):
     extra = {"backend_error": {"code": code, "message": "Its own words"}}
-    answer = translated(front, Problem("backend-error", "The storage system refused.", extra=extra))
+    answer = translated(front_end, Problem("backend-error", "The storage system refused.", extra=extra))
     assert (answer.status_code, answer.json) == (500, {"message": "Its own words", "errno": errno})
 
 
-def test_pointers_become_names_of_fields(front):
+def test_pointers_become_names_of_fields(front_end):
     errors = [
         {"pointer": "/rules/0", "detail": "a"},
         {"pointer": "", "detail": "b"},
@@ -68,7 +68,7 @@ def test_pointers_become_names_of_fields(front):
         # A tilde, not a slash (RFC 6901).
         {"pointer": "/x~01y", "detail": "d"},
     ]
-    answer = translated(front, Problem("validation-failed", "Mend it.", errors=errors))
+    answer = translated(front_end, Problem("validation-failed", "Mend it.", errors=errors))
     assert answer.json == {"message": "Mend it.", "errors": {"rules.0": "a", "": "b", "x/y": "c", "x~1y": "d"}}
 
 
@@ -81,21 +81,21 @@ def test_pointers_become_names_of_fields(front):
         ("timed-out", "before anything was changed"),
     ],
 )
-def test_what_became_of_a_change_is_said(front, code, says):
+def test_what_became_of_a_change_is_said(front_end, code, says):
     details = {
         "worker-lost": "The worker that had this job was lost before anything was changed. Submit it again.",
         "outcome-unknown": "The change may or may not have happened: look at the storage system first.",
         "timed-out": "The job was stopped before anything was changed.",
     }
-    answer = translated(front, Problem(code, details.get(code, "It did not answer.")))
+    answer = translated(front_end, Problem(code, details.get(code, "It did not answer.")))
     assert (answer.status_code, says in answer.json["message"]) == (500, True)
     # Only where that is not known.
     assert ("look before" in answer.json["message"]) is (code == "backend-timeout")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_read_that_took_too_long_changed_nothing(front, method):
-    answer = translated(front, Problem("backend-timeout", "It did not answer."), method)
+def test_a_read_that_took_too_long_changed_nothing(front_end, method):
+    answer = translated(front_end, Problem("backend-timeout", "It did not answer."), method)
     assert answer.json == {"message": "It did not answer."}
 
 

@@ -86,7 +86,7 @@ def test_where_redis_is_silent_at_the_end_the_lease_is_left_to_expire(idle, monk
     lock = ("PUT", "/dummy/volumes/v1/locks/h")
     assert not idle.service.redis.exists(f"sapi:held:{pending(idle, *lock)}")
     silent = Mock(side_effect=redis.TimeoutError("slow"))
-    monkeypatch.setattr(idle.service.services.hasty_scripts, "get_job", silent)
+    monkeypatch.setattr(idle.service.services.short_timeout_scripts, "get_job", silent)
     # One more answer of Redis would take longer than the wait may.
     job = pending(idle, "PUT", "/dummy/volumes/v1/locks/g")
     assert idle.service.redis.exists(f"sapi:held:{job}")

@@ -14,7 +14,7 @@ from storage_backends.netapp.operations import mutation
 from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Dialect, Simulator
 from tests.ontap_simulator.published import PublishedSchema
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.fixture(scope="session")

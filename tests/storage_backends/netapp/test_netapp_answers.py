@@ -20,7 +20,7 @@ from storage_backends.netapp.ontap.responses import Answer, NotSent, OntapError,
 from storage_backends.netapp.ontap.transport import CALL, new_session
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import attempt, furnish
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.storage_backends.conformance import (
     SnapshotConformance,
     VolumeConformance,
 )
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 class _OnSimulator(Conformance):

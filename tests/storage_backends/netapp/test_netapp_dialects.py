@@ -15,7 +15,7 @@ from storage_backends.errors import OutcomeUnclear
 from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import DIALECTS, Dialect, Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, STEPS, attempt, furnish, repeated, sent_twice, settled
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.fixture(params=list(DIALECTS))

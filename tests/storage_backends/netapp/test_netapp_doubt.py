@@ -10,7 +10,7 @@ from storage_backends.journal import InMemoryJournal
 from tests.ontap_simulator import Dialect, Kind, Simulator
 from tests.ontap_simulator.errors import Refusal
 from tests.storage_backends.netapp.changes import attempt, furnish, settled
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.fixture

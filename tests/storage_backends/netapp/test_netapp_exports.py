@@ -21,8 +21,8 @@ from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.ontap_simulator.protocols import SHOWN_RULES, insert_rule
 from tests.ontap_simulator.world import full_rule
-from tests.storage_backends.netapp.meddling import after_each, before_each, show_late
-from tests.storage_backends.netapp.opening import USER, open_backend
+from tests.storage_backends.netapp.concurrent_changes import after_each, before_each, show_late
+from tests.storage_backends.netapp.signed_in_drivers import USER, open_backend
 
 RULES = "/protocols/nfs/export-policies/.*/rules.*"
 

@@ -21,7 +21,7 @@ from tests.storage_backends.netapp.changes import (
     sent_twice,
     settled,
 )
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 CHANGING = "POST|PATCH|DELETE"
 

@@ -32,7 +32,7 @@ from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.changes import attempt, furnish, sent_twice, settled
-from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
+from tests.storage_backends.netapp.signed_in_drivers import CONFINED_USER, open_backend
 
 
 @pytest.fixture

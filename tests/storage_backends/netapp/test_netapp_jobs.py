@@ -14,7 +14,7 @@ from storage_backends.netapp.ontap import jobs
 from storage_backends.netapp.ontap.error_codes import Translator
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, WITHOUT_JOB, furnish, repeated, sent_twice
-from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
+from tests.storage_backends.netapp.signed_in_drivers import CONFINED_USER, open_backend
 
 WITH_JOB = [name for name in CHANGES if name not in WITHOUT_JOB]
 

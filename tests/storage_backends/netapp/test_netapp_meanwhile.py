@@ -12,8 +12,8 @@ from storage_backends.journal import Cancelled, InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Request
 from tests.storage_backends.netapp.changes import STEPS, attempt, furnish
-from tests.storage_backends.netapp.meddling import before_each
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.concurrent_changes import before_each
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from storage_backends.netapp.operations.volume_patch import changes, creation
 from tests.ontap_simulator import Simulator
 from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.changes import furnish
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from storage_backends.netapp.ontap.responses import OntapError
 from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from storage_backends.netapp.ontap.url_guard import UnboundedChange, require_one
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.queries import matches
 from tests.storage_backends.netapp.changes import furnish
-from tests.storage_backends.netapp.opening import USER, open_backend
+from tests.storage_backends.netapp.signed_in_drivers import USER, open_backend
 
 TRICKY = st.text(alphabet='*|!,<>."{}?ab \\&=#%+/null', min_size=1, max_size=12)
 

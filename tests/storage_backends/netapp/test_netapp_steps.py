@@ -23,8 +23,8 @@ from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.storage_backends.netapp.changes import CHANGES, WITHOUT_JOB, attempt, furnish
-from tests.storage_backends.netapp.meddling import after_each
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from storage_backends.netapp.ontap import lookups
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish
-from tests.storage_backends.netapp.meddling import after_each
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 READS: dict[str, Callable[[StorageBackend, Any], Any]] = {
     "list_volumes": lambda backend, journal: backend.list_volumes(journal=journal),

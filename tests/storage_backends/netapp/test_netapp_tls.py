@@ -14,7 +14,7 @@ from storage_backends.errors import BackendTimeout, BackendUnavailable
 from storage_backends.journal import InMemoryJournal
 from tests.certificates import write_certificate
 from tests.ontap_simulator import Kind, Simulator
-from tests.storage_backends.netapp.opening import open_backend
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
 @pytest.fixture(scope="module")

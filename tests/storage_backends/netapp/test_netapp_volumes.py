@@ -20,8 +20,8 @@ from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.storage_backends.conformance import MIB
 from tests.storage_backends.netapp.changes import attempt, furnish
-from tests.storage_backends.netapp.meddling import after_each
-from tests.storage_backends.netapp.opening import CONFINED_USER, open_backend
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.signed_in_drivers import CONFINED_USER, open_backend
 
 
 def journal() -> InMemoryJournal:

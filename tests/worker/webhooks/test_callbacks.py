@@ -11,7 +11,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from tests.worker.bench import PREFIX, Bench
+from tests.worker.harness import PREFIX, Harness
 from worker.config.callback_hosts import CallbackHosts
 from worker.jobs.event_log import EventLog
 from worker.jobs.service import NewJob
@@ -21,54 +21,54 @@ from worker.webhooks.receivers import Receiver
 from worker.webhooks.tasks import DeliverTask, publisher
 
 
-def _with_callback(bench: Bench, volume: str) -> NewJob:
-    return replace(bench.new("create_volume", volume=volume), callback="https://hooks.example.org:8443/ends")
+def _with_callback(harness: Harness, volume: str) -> NewJob:
+    return replace(harness.new("create_volume", volume=volume), callback="https://hooks.example.org:8443/ends")
 
 
-def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(bench: Bench):
+def test_callbacks_are_sent_of_ends_alone_and_only_where_there_is_a_secret(harness: Harness):
     receivers = {"one": Receiver("one", "https://127.0.0.1:1/", "")}
-    outbox, volumes = Outbox(bench.client, bench.scripts, PREFIX), iter("ab")
+    outbox, volumes = Outbox(harness.client, harness.scripts, PREFIX), iter("ab")
     for callbacks, targets in ((False, ["one"]), (True, ["callbacks:hooks.example.org:8443", "one"])):
         dispatcher = Dispatcher(
-            EventLog(bench.client, PREFIX), outbox, bench.scripts, receivers, lambda _id, _trace: None,
+            EventLog(harness.client, PREFIX), outbox, harness.scripts, receivers, lambda _id, _trace: None,
             callbacks=callbacks, report_health=lambda _state: None, silent_s=lambda: 0.0,
         )  # fmt: skip
         dispatcher.dispatch(1)
-        job_id = bench.jobs.accept(_with_callback(bench, next(volumes)))[1]
+        job_id = harness.jobs.accept(_with_callback(harness, next(volumes)))[1]
         dispatcher.dispatch(1)
         assert outbox.targets() == (["one"] if callbacks else [])
-        bench.node().carry_out(job_id)
+        harness.node().carry_out(job_id)
         dispatcher.dispatch(1)
         assert outbox.targets() == targets
     # One label for all hosts, which clients choose.
-    deliveries = [bench.client.hgetall(key) for key in bench.client.scan_iter(f"{PREFIX}webhook:*")]
+    deliveries = [harness.client.hgetall(key) for key in harness.client.scan_iter(f"{PREFIX}webhook:*")]
     assert {each[b"label"] for each in deliveries} == {b"one", b"callbacks"}
     assert job_id.encode() in {each[b"job_id"] for each in deliveries}
 
 
-def test_links_lead_below_the_path_of_the_public_url(bench: Bench):
+def test_links_lead_below_the_path_of_the_public_url(harness: Harness):
     receivers = {"one": Receiver("one", "https://127.0.0.1:1/", "")}
     dispatcher = Dispatcher(
-        EventLog(bench.client, PREFIX), Outbox(bench.client, bench.scripts, PREFIX), bench.scripts, receivers,
+        EventLog(harness.client, PREFIX), Outbox(harness.client, harness.scripts, PREFIX), harness.scripts, receivers,
         lambda _id, _trace: None, callbacks=False, path_prefix="/storage", report_health=lambda _state: None,
         silent_s=lambda: 0.0,
     )  # fmt: skip
     dispatcher.dispatch(1)
-    job_id = bench.accept("create_volume", volume="linked")
-    bench.node().carry_out(job_id)
+    job_id = harness.accept("create_volume", volume="linked")
+    harness.node().carry_out(job_id)
     dispatcher.dispatch(1)
-    (delivery,) = bench.client.scan_iter(f"{PREFIX}webhook:*")
-    links = orjson.loads(bench.client.hget(delivery, "body"))["data"]["links"]  # type: ignore[arg-type]
+    (delivery,) = harness.client.scan_iter(f"{PREFIX}webhook:*")
+    links = orjson.loads(harness.client.hget(delivery, "body"))["data"]["links"]  # type: ignore[arg-type]
     assert links == {
         "self": f"/storage/v4/jobs/{job_id}", "result": f"/storage/v4/jobs/{job_id}/result",
         "cancel": f"/storage/v4/jobs/{job_id}/cancel",
     }  # fmt: skip
 
 
-def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(bench: Bench):
+def test_an_attempt_of_a_callback_makes_room_for_the_next_to_the_same_host(harness: Harness):
     targets: list[str] = []
-    task = DeliverTask(Outbox(bench.client, bench.scripts, PREFIX), {}, "", CallbackHosts(""), targets.append)
-    bench.client.hset(f"{PREFIX}webhook:msg_0", mapping={
+    task = DeliverTask(Outbox(harness.client, harness.scripts, PREFIX), {}, "", CallbackHosts(""), targets.append)
+    harness.client.hset(f"{PREFIX}webhook:msg_0", mapping={
         "url": "https://hooks.example.org:8443/ends", "body": "{}", "job_id": "job", "attempts": "0", "created": "1",
         "target": "callbacks:hooks.example.org:8443",
     })  # fmt: skip

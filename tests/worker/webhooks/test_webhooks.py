@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.bench import PREFIX, Bench
+from tests.worker.harness import PREFIX, Harness
 from tests.worker.webhooks.receiver import SECRET, HookReceiver
 from worker.config.callback_hosts import CallbackHosts
 from worker.config.settings import load
@@ -38,16 +38,16 @@ def receiver() -> Iterator[HookReceiver]:
 class Post:
     """A process that sends webhooks, whose steps a test takes."""
 
-    def __init__(self, bench: Bench, receivers: list[Receiver], hosts: str, *, secret: str = SECRET) -> None:
-        self.outbox = Outbox(bench.client, bench.scripts, PREFIX, backoff_ms=1)
+    def __init__(self, harness: Harness, receivers: list[Receiver], hosts: str, *, secret: str = SECRET) -> None:
+        self.outbox = Outbox(harness.client, harness.scripts, PREFIX, backoff_ms=1)
         self.published: list[tuple[str, str]] = []
         by_name = {receiver.name: receiver for receiver in receivers}
-        log = EventLog(bench.client, PREFIX)
+        log = EventLog(harness.client, PREFIX)
         self.states: list[str] = []
         self.dispatcher = Dispatcher(
             log,
             self.outbox,
-            bench.scripts,
+            harness.scripts,
             by_name,
             lambda *message: self.published.append(message),
             callbacks=bool(secret),
@@ -69,21 +69,21 @@ def hosts_of(*receivers: HookReceiver) -> str:
     return ",".join(f"http://127.0.0.1:{receiver.port}" for receiver in receivers)
 
 
-def end_one(bench: Bench, callback: str = "", operation: str = "update_volume") -> str:
-    job_id = bench.jobs.accept(replace(bench.new(operation), callback=callback))[1]
-    bench.node().carry_out(job_id)
+def end_one(harness: Harness, callback: str = "", operation: str = "update_volume") -> str:
+    job_id = harness.jobs.accept(replace(harness.new(operation), callback=callback))[1]
+    harness.node().carry_out(job_id)
     return job_id
 
 
-def test_an_end_reaches_each_receiver_once_signed_with_the_job(bench: Bench, receiver: HookReceiver):
+def test_an_end_reaches_each_receiver_once_signed_with_the_job(harness: Harness, receiver: HookReceiver):
     other = HookReceiver()
     sender = Post(
-        bench,
+        harness,
         [Receiver("one", receiver.url, SECRET), Receiver("two", other.url, SECRET)],
         hosts_of(receiver, other),
         secret="that of callbacks",
     )
-    job_id = end_one(bench)
+    job_id = end_one(harness)
     sender.work()
     sender.work()
     (hook,), (twin,) = receiver.hooks, other.hooks
@@ -95,7 +95,7 @@ def test_an_end_reaches_each_receiver_once_signed_with_the_job(bench: Bench, rec
     other.close()
 
 
-def test_filters_and_events_choose(bench: Bench, receiver: HookReceiver, tmp_path: Path):
+def test_filters_and_events_choose(harness: Harness, receiver: HookReceiver, tmp_path: Path):
     file = tmp_path / "hooks.toml"
     (tmp_path / "secret").write_text(SECRET + "\n")
     table = f'url = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
@@ -105,28 +105,28 @@ def test_filters_and_events_choose(bench: Bench, receiver: HookReceiver, tmp_pat
         f'[others]\n{table}requested_by = "bob"\n[cancelled]\n{table}state = "cancelled"\n'
     )
     receivers = read_receivers(load(WebhookSettings, webhooks_file=str(file)))
-    sender = Post(bench, list(receivers.values()), hosts_of(receiver))
-    changed = bench.jobs.accept(replace(bench.new("update_volume"), volume="vol"))[1]
-    bench.node().carry_out(changed)
-    end_one(bench, operation="create_policy")
-    stopped = bench.accept("delete_snapshot")
-    bench.jobs.cancel(stopped, "ann")
+    sender = Post(harness, list(receivers.values()), hosts_of(receiver))
+    changed = harness.jobs.accept(replace(harness.new("update_volume"), volume="vol"))[1]
+    harness.node().carry_out(changed)
+    end_one(harness, operation="create_policy")
+    stopped = harness.accept("delete_snapshot")
+    harness.jobs.cancel(stopped, "ann")
     sender.work()
     assert sorted((hook.body["data"]["id"], hook.body["type"]) for hook in receiver.hooks) == [
         (changed, "job.succeeded"), (stopped, "job.cancelled"),
     ]  # fmt: skip
 
 
-def test_two_processes_make_a_delivery_once(bench: Bench, receiver: HookReceiver):
+def test_two_processes_make_a_delivery_once(harness: Harness, receiver: HookReceiver):
     hook = Receiver("one", receiver.url, SECRET)
-    first, second = Post(bench, [hook], hosts_of(receiver)), Post(bench, [hook], hosts_of(receiver))
-    end_one(bench)
+    first, second = Post(harness, [hook], hosts_of(receiver)), Post(harness, [hook], hosts_of(receiver))
+    end_one(harness)
     first.work()
     second.work()
     assert receiver.attempts == 1
 
 
-def test_one_that_fails_is_tried_again_under_the_same_id(bench: Bench, receiver: HookReceiver):
+def test_one_that_fails_is_tried_again_under_the_same_id(harness: Harness, receiver: HookReceiver):
     ids: list[str] = []
     take = receiver.take
 
@@ -136,55 +136,55 @@ def test_one_that_fails_is_tried_again_under_the_same_id(bench: Bench, receiver:
 
     receiver.take = noting  # type: ignore[method-assign]
     receiver.answer = lambda attempt: 503 if attempt < 4 else 200
-    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
-    end_one(bench)
+    sender = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(harness)
     until(partial(_worked, sender, receiver))
     assert receiver.attempts == 4
     assert len(set(ids)) == 1
-    assert bench.client.keys(f"{PREFIX}webhook:*") == []
+    assert harness.client.keys(f"{PREFIX}webhook:*") == []
 
 
 def test_a_worker_that_was_killed_leaves_its_delivery_to_another(
-    bench: Bench, receiver: HookReceiver, monkeypatch: Any
+    harness: Harness, receiver: HookReceiver, monkeypatch: Any
 ):
     monkeypatch.setattr(outbox_module, "_LEASE_MS", 1)
-    doomed = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
-    end_one(bench)
+    doomed = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(harness)
     doomed.dispatcher.dispatch(1)
     doomed.dispatcher.publish_due()
     assert len(doomed.published) == 1
-    other = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    other = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
     until(partial(_worked, other, receiver))
 
 
-def test_a_receiver_that_is_away_is_tried_by_one_at_a_time_and_delays_nobody(bench: Bench, receiver: HookReceiver):
+def test_a_receiver_that_is_away_is_tried_by_one_at_a_time_and_delays_nobody(harness: Harness, receiver: HookReceiver):
     gone = HookReceiver()
     gone.close()
     receivers = [Receiver("gone", gone.url, SECRET), Receiver("here", receiver.url, SECRET)]
-    sender = Post(bench, receivers, hosts_of(receiver, gone))
-    jobs = [end_one(bench) for _ in range(10)]
+    sender = Post(harness, receivers, hosts_of(receiver, gone))
+    jobs = [end_one(harness) for _ in range(10)]
     sender.work()
     assert [hook.body["data"]["id"] for hook in receiver.hooks] == jobs
-    assert bench.client.zcard(f"{PREFIX}webhook_due:gone") == 10
+    assert harness.client.zcard(f"{PREFIX}webhook_due:gone") == 10
     until(lambda: sender.outbox.take("gone"))
     assert sender.outbox.take("gone") == []
-    assert int(bench.client.hget(f"{PREFIX}webhook_state:gone", "failures") or 0) >= 1
+    assert int(harness.client.hget(f"{PREFIX}webhook_state:gone", "failures") or 0) >= 1
 
 
-def test_one_that_was_tried_for_a_day_is_given_up(bench: Bench, receiver: HookReceiver, monkeypatch: Any):
+def test_one_that_was_tried_for_a_day_is_given_up(harness: Harness, receiver: HookReceiver, monkeypatch: Any):
     monkeypatch.setattr(outbox_module, "_KEEP_MS", -1)
     receiver.answer = lambda _: 500
-    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
-    end_one(bench)
+    sender = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(harness)
     sender.work()
-    assert bench.client.keys(f"{PREFIX}webhook:*") == []
-    assert bench.client.hget(f"{PREFIX}metrics", "webhook one given-up") == b"1"
+    assert harness.client.keys(f"{PREFIX}webhook:*") == []
+    assert harness.client.hget(f"{PREFIX}metrics", "webhook one given-up") == b"1"
 
 
-def test_a_callback_reaches_the_client_of_the_job_only(bench: Bench, receiver: HookReceiver):
-    sender = Post(bench, [], hosts_of(receiver))
-    job_id = end_one(bench, callback=receiver.url)
-    end_one(bench)
+def test_a_callback_reaches_the_client_of_the_job_only(harness: Harness, receiver: HookReceiver):
+    sender = Post(harness, [], hosts_of(receiver))
+    job_id = end_one(harness, callback=receiver.url)
+    end_one(harness)
     sender.work()
     assert [hook.body["data"]["id"] for hook in receiver.hooks] == [job_id]
     # Hosts of callbacks are not remembered.
@@ -193,20 +193,20 @@ def test_a_callback_reaches_the_client_of_the_job_only(bench: Bench, receiver: H
 
 @pytest.mark.parametrize(("hosts", "secret"), [("", SECRET), ("other.example", SECRET)])
 def test_a_callback_that_is_not_allowed_any_more_is_not_sent(
-    bench: Bench, receiver: HookReceiver, hosts: str, secret: str
+    harness: Harness, receiver: HookReceiver, hosts: str, secret: str
 ):
-    sender = Post(bench, [], hosts, secret=secret)
-    end_one(bench, callback=receiver.url)
+    sender = Post(harness, [], hosts, secret=secret)
+    end_one(harness, callback=receiver.url)
     sender.work()
     assert receiver.attempts == 0
 
 
-def test_no_secret_is_in_redis(bench: Bench, receiver: HookReceiver):
+def test_no_secret_is_in_redis(harness: Harness, receiver: HookReceiver):
     receiver.answer = lambda _: 500
-    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
-    end_one(bench)
+    sender = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(harness)
     sender.work()
-    texts = [bench.client.dump(key) or b"" for key in bench.client.keys("*")]
+    texts = [harness.client.dump(key) or b"" for key in harness.client.keys("*")]
     assert len(texts) > 5
     assert not any(SECRET.removeprefix("whsec_").encode() in text for text in texts)
 
@@ -214,13 +214,13 @@ def test_no_secret_is_in_redis(bench: Bench, receiver: HookReceiver):
 # --- what a receiver may answer
 
 
-def test_redirects_are_not_followed(bench: Bench, receiver: HookReceiver):
+def test_redirects_are_not_followed(harness: Harness, receiver: HookReceiver):
     receiver.answer = lambda _: 302
-    sender = Post(bench, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
-    end_one(bench)
+    sender = Post(harness, [Receiver("one", receiver.url, SECRET)], hosts_of(receiver))
+    end_one(harness)
     sender.work()
     assert set(receiver.paths) == {"/hook?a=1"}
-    assert bench.client.hget(f"{PREFIX}webhook_state:one", "last_error") == b"it answered 302"
+    assert harness.client.hget(f"{PREFIX}webhook_state:one", "last_error") == b"it answered 302"
 
 
 @pytest.mark.parametrize(

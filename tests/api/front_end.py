@@ -67,7 +67,7 @@ class Worker:
         return self.claims.claim(job_path.rpartition("/")[2])
 
 
-class Front:
+class FrontEnd:
     """The application, as others see it over HTTP."""
 
     def __init__(

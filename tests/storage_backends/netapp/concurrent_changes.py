@@ -12,22 +12,22 @@ def before_each(ontap: Simulator, change: Callable[[Request], None]) -> None:
     """Let ``change`` happen before each request is carried out."""
     handle = ontap.handle
 
-    def meddled(request: Request) -> Reply:
+    def changed(request: Request) -> Reply:
         change(request)
         return handle(request)
 
-    ontap.handle = meddled  # type: ignore[method-assign]
+    ontap.handle = changed  # type: ignore[method-assign]
 
 
 def after_each(ontap: Simulator, change: Callable[[Request, Reply], Reply | None]) -> None:
     """Let ``change`` alter each reply; None leaves it as it is."""
     handle = ontap.handle
 
-    def meddled(request: Request) -> Reply:
+    def changed(request: Request) -> Reply:
         reply = handle(request)
         return change(request, reply) or reply
 
-    ontap.handle = meddled  # type: ignore[method-assign]
+    ontap.handle = changed  # type: ignore[method-assign]
 
 
 def show_late(ontap: Simulator, path: str, *, after: str) -> list[Reply]:

@@ -7,29 +7,29 @@ import json
 from storage_backends.configuration.subsystems import Subsystem
 from storage_backends.journal import InMemoryJournal
 from storage_backends.registry import open_backend
-from tests.api.front import Front, Worker, accepted
+from tests.api.front_end import FrontEnd, Worker, accepted
 from worker.execution.claims import Completion
 from worker.jobs.failure import Failure
 from worker.jobs.record import State
 
 EVIL = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
-#: Read anew when it was planted on the filer.
+#: Read anew when it was injected on the filer.
 _LISTINGS = (
     "/v4/filer/volumes", "/v4/filer/volumes/db01", "/v4/filer/volumes/db01/snapshots", "/v4/filer/volumes/db01/locks",
     "/v4/filer/export", "/v4/filer/export/default", "/v4/filer/restricted",
 )  # fmt: skip
 
 
-def plant(front: Front, worker: Worker) -> None:
-    """Plant it, on a front end that has the volume `db01`."""
+def inject(front_end: FrontEnd, worker: Worker) -> None:
+    """Inject it, on a front end that has the volume `db01`."""
     _on_the_filer()
-    client = front.client()
+    client = front_end.client()
     for path in _LISTINGS:
         fresh = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
         worker.carry_out(accepted(client.get(path, headers=fresh)))
-    _in_jobs(front, worker)
+    _in_jobs(front_end, worker)
     # A worker's name is its host's.
-    front.services.scripts.worker_draining(EVIL, "filer.write")
+    front_end.services.scripts.worker_draining(EVIL, "filer.write")
 
 
 def _on_the_filer() -> None:
@@ -46,14 +46,14 @@ def _on_the_filer() -> None:
     filer.close()
 
 
-def _in_jobs(front: Front, worker: Worker) -> None:
-    client, redis = front.client(), front.services.redis
+def _in_jobs(front_end: FrontEnd, worker: Worker) -> None:
+    client, redis = front_end.client(), front_end.services.redis
     failed = accepted(client.post("/v4/filer/volumes/evil1", json={"comment": EVIL, "active_policy_name": "default"}))
     failure = Failure("backend-error", EVIL, backend_error={"code": EVIL, "message": EVIL})
     worker.claims.complete(worker.take(failed), Completion(State.FAILED, failure))
     attempts = json.dumps([{"at": 1, "code": "retrying", "detail": EVIL, "retry_in_ms": 1000}])
-    planted = {"requester": EVIL, "request_id": EVIL, "backend_job": EVIL, "attempts": attempts}
-    redis.hset(f"sapi:job:{failed.rpartition('/')[2]}", mapping=planted)  # type: ignore[arg-type]
+    injected = {"requester": EVIL, "request_id": EVIL, "backend_job": EVIL, "attempts": attempts}
+    redis.hset(f"sapi:job:{failed.rpartition('/')[2]}", mapping=injected)  # type: ignore[arg-type]
     running = accepted(client.post("/v4/filer/volumes/evil2", json={}))
     worker.take(running)
     redis.hset(f"sapi:job:{running.rpartition('/')[2]}", mapping={"message": EVIL, "percent": "40", "requester": EVIL})

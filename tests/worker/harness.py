@@ -103,18 +103,18 @@ class RecordingPublisher:
 class Node:
     """One worker process without its threads."""
 
-    def __init__(self, bench: Bench, backend: StorageBackend, scripts: Any = None) -> None:
-        self.bench = bench
-        self.scripts: Any = scripts or bench.scripts
+    def __init__(self, harness: Harness, backend: StorageBackend, scripts: Any = None) -> None:
+        self.harness = harness
+        self.scripts: Any = scripts or harness.scripts
         self.drain = threading.Event()
         self.hung: list[Lease] = []
-        self.lease_renewer = LeaseRenewer(self.scripts, bench.settings.lease, on_hang=self.hung.append)
-        listings = Listings(bench.client, self.scripts, bench.settings)
+        self.lease_renewer = LeaseRenewer(self.scripts, harness.settings.lease, on_hang=self.hung.append)
+        listings = Listings(harness.client, self.scripts, harness.settings)
         gateways = {SUBSYSTEM: BackendGateway(SUBSYSTEM, lambda: backend, listings)}
-        publisher: Any = bench.publisher
-        self.claims = JobClaims(self.scripts, self.lease_renewer, publisher, bench.settings, self.drain)
-        self.executor = JobExecutor(self.claims, gateways, listings, bench.settings)
-        self.reconciler = OutcomeReconciler(self.claims, gateways, listings, bench.settings)
+        publisher: Any = harness.publisher
+        self.claims = JobClaims(self.scripts, self.lease_renewer, publisher, harness.settings, self.drain)
+        self.executor = JobExecutor(self.claims, gateways, listings, harness.settings)
+        self.reconciler = OutcomeReconciler(self.claims, gateways, listings, harness.settings)
 
     def claim(self, job_id: str) -> Lease:
         """Claim a runnable job."""
@@ -128,9 +128,9 @@ class Node:
 
     def consume(self) -> None:
         """Handle all messages as a worker does."""
-        for message in self.bench.publisher.take():
+        for message in self.harness.publisher.take():
             if message.operation == BATCH.name:
-                self.bench.batches.advance(message.job_id)
+                self.harness.batches.advance(message.job_id)
                 continue
             lease = self.claims.claim(message.job_id)
             if isinstance(lease, Lease):
@@ -140,12 +140,14 @@ class Node:
         """Publish runnable jobs while slots are free."""
         for queue_class in QueueClass:
             messages = self.scripts.pick_runnable(f"{SUBSYSTEM}.{queue_class}", 8, LOOK_AHEAD)
-            self.bench.publisher.publish_soon(TaskMessage(*(part.decode() for part in message)) for message in messages)
+            self.harness.publisher.publish_soon(
+                TaskMessage(*(part.decode() for part in message)) for message in messages
+            )
 
     def sweep(self, *, free_slots: int = 4) -> tuple[list[str], list[str]]:
         """Look after open jobs once; who was settled here, and who failed."""
         token = "reconcile:test"
-        settings = self.bench.settings
+        settings = self.harness.settings
         messages, to_settle, failed = self.scripts.recover_jobs(
             SUBSYSTEM,
             settings.lease * 1000,
@@ -155,14 +157,16 @@ class Node:
             token,
             free_slots,
         )
-        self.bench.publisher.publish_soon(TaskMessage(*(part.decode() for part in publisher)) for publisher in messages)
+        self.harness.publisher.publish_soon(
+            TaskMessage(*(part.decode() for part in publisher)) for publisher in messages
+        )
         self.fill()
         for job_id in to_settle:
             self.reconciler.reconcile(job_id, f"{token}:{job_id}")
         return to_settle, failed
 
 
-class Bench:
+class Harness:
     """Redis, a prepared storage system, and what a front end has."""
 
     def __init__(self, client: redis.Redis, folder: Path, prepared: Path, **settings: Any) -> None:
@@ -317,6 +321,6 @@ class CountedBackend:
         return call
 
 
-def steps_of(bench: Bench, job_id: str) -> list[str]:
+def steps_of(harness: Harness, job_id: str) -> list[str]:
     """The lines that the job stands in."""
-    return list(json.loads(bench.field(job_id, "keys")))
+    return list(json.loads(harness.field(job_id, "keys")))

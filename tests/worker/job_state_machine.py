@@ -10,7 +10,7 @@ import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.worker.bench import PREFIX, SUBSYSTEM
+from tests.worker.harness import PREFIX, SUBSYSTEM
 from worker.execution.claims import MAX_WORKER_LOSSES
 from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query, key_of
 from worker.jobs.record import State
@@ -44,7 +44,7 @@ class Model:
         return self.state in _DONE
 
 
-class Machine(RuleBasedStateMachine):
+class JobStateMachine(RuleBasedStateMachine):
     """Accepts, sends messages, marks, renews leases, ends, cancels, sweeps; by live workers and by abandoned ones."""
 
     def __init__(self, client: redis.Redis, scripts: Any) -> None:
@@ -233,7 +233,7 @@ class Machine(RuleBasedStateMachine):
             assert sum(job.running for job in self.jobs if volume in job.volumes) <= 1
 
     @invariant()
-    def each_job_is_rung_for_as_it_is_accepted(self) -> None:
+    def each_job_has_its_message_when_it_is_accepted(self) -> None:
         templates = self.client.lrange(f"{PREFIX}celery:{SUBSYSTEM}.write", 0, -1)
         assert templates[::-1] == [f"to {job.id}".encode() for job in self.jobs]
 

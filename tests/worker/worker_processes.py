@@ -15,7 +15,7 @@ import pytest
 
 from deploy.dev.embedded_redis import EmbeddedRedis, find_server
 from tests.launcher import clean_environment, end, launch
-from tests.worker.bench import PREFIX
+from tests.worker.harness import PREFIX
 from worker.catalog.operations import OPERATIONS
 from worker.config.settings import Settings, load
 from worker.jobs.ids import JobIds
@@ -28,7 +28,7 @@ from worker.store.scripts import JobScripts
 _LIMIT_S = 60.0
 
 
-class Plant:
+class WorkerProcesses:
     """A Redis, and workers whose storage system takes some seconds for each call."""
 
     def __init__(self, folder: Path, *, latency_s: float = 2.0) -> None:

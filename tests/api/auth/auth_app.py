@@ -25,7 +25,7 @@ PREFIX = "sapi:"
 
 def build(client: redis.Redis, **settings: Any) -> Flask:
     """The service, with these settings."""
-    app = Flask("house")
+    app = Flask("auth")
     app.register_error_handler(Problem, problem_response)
     settings = {"secret_key": SECRET_KEY, "rate_limit": "off"} | settings
     auth_settings = load(auth.AuthSettings, **settings)

@@ -39,7 +39,7 @@ class Flight:
     seen: list[Record] = field(default_factory=list)
 
 
-class World:
+class ListingSimulation:
     """Changes come in two steps (on the filer, and told), listings page by page; of each name one change at a time."""
 
     def __init__(self, client: Redis, seed: int, edit: Callable[[str], str] = str) -> None:
