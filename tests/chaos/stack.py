@@ -104,6 +104,8 @@ class Stack:
             "SAPI_BASIC_AUTH_PASSWORD": PASSWORD,
             "SAPI_BASIC_AUTH_ROLES": "USER,ADMIN,UBER_ADMIN",
             "SAPI_DEBUG": "1",
+            # As several processes need it: a session goes on in each, and in those that start anew.
+            "SAPI_SECRET_KEY": "of chaos runs on one machine only",
             "SAPI_RATE_LIMIT": "",
             # What was accepted in a long run is still known when it is judged.
             "SAPI_READ_JOB_KEEP": "3600",
