@@ -7,8 +7,9 @@ from typing import Any
 import marshmallow as ma
 
 from api.schemas.base import Schema
-from api.schemas.fields import StrictInteger
+from api.schemas.fields import StrictInteger, passes
 from api.schemas.jobs import ProblemSchema
+from api.schemas.names import printable
 
 _METHODS = ("POST", "PUT", "PATCH", "DELETE")
 _MOST_MEMBERS, _MOST_PARALLEL = 1000, 100
@@ -88,16 +89,11 @@ class ForEachSchema(_Strict):
     )
 
 
-def _check_printable(value: str) -> None:
-    if not value.isprintable():
-        raise ma.ValidationError("must have no control characters")
-
-
 class BatchSchema(_Strict):
     """A batch: `requests`, or `for_each` with `request`."""
 
     name = ma.fields.String(
-        validate=[ma.validate.Length(1, 255), _check_printable],
+        validate=[ma.validate.Length(1, 255), passes(printable)],
         metadata={"description": "For people", "example": "before-upgrade"},
     )
     on_failure = ma.fields.String(

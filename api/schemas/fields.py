@@ -73,7 +73,7 @@ def flag(description: str, *, example: bool = True, **options: Any) -> Any:
 def text(description: str, example: str, check: Check, **options: Any) -> Any:
     """A string that passes a check of `api.schemas.names`."""
     messages = {"invalid": "must be a string"}
-    return _field(ma.fields.String, description, example, validate=_passes(check), error_messages=messages, **options)
+    return _field(ma.fields.String, description, example, validate=passes(check), error_messages=messages, **options)
 
 
 def choice(description: str, example: str, values: tuple[str, ...], **options: Any) -> Any:
@@ -94,7 +94,9 @@ def _list_of(inner: ma.fields.Field) -> Any:
     return lambda **options: ma.fields.List(inner, **options)
 
 
-def _passes(check: Check) -> Any:
+def passes(check: Check) -> Any:
+    """Return marshmallow's validator for a check of `api.schemas.names`."""
+
     def validate(value: str) -> None:
         wrong = check(value)
         if wrong:

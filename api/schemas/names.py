@@ -88,6 +88,11 @@ def comment(text: str) -> str:
     """Check a volume's comment."""
     if len(text) > MAX_COMMENT_CHARACTERS:
         return f"must be at most {MAX_COMMENT_CHARACTERS} characters"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Check a text for people on one line."""
     return "" if text.isprintable() else "must have no control characters"
 
 

@@ -17,7 +17,7 @@ _RANDOM_BITS = 30
 
 
 def is_uuid7(text: str) -> bool:
-    """Is ``text`` a UUIDv7 in its usual form, in small letters?"""
+    """Is ``text`` a UUIDv7 in its usual form, in lower case?"""
     try:
         value = uuid.UUID(text)
     except ValueError:

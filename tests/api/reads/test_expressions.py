@@ -43,7 +43,7 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         (">2017-01-01T01:00:00+02:00", datetime, ["2016-12-31T23:00:00.1Z"], ["2016-12-31T23:00:00Z"]),
         ("2017-01-01T00:00:00.50Z", datetime, ["2017-01-01T00:00:00.5Z"], ["2017-01-01T00:00:00Z", None]),
         ("<2017-01-01", datetime, ["2016-12-31T23:59:59Z"], ["2017-01-01T00:00:00Z"]),
-        # As in the filters of jobs: small letters, a "+" that came as a space, a leap second.
+        # As in the filters of jobs: lower case, a "+" that came as a space, a leap second.
         (">=2017-01-01t00:00:00z", datetime, ["2017-01-01T00:00:00Z"], ["2016-12-31T23:59:59Z"]),
         ("2017-01-01T00:00:00 02:00", datetime, ["2016-12-31T22:00:00Z"], ["2017-01-01T02:00:00Z"]),
         ("2016-12-31T23:59:60Z..2017-01-02", datetime, ["2017-01-01T00:00:00Z"], ["2016-12-31T23:59:59Z"]),
