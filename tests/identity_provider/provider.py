@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
 from collections import Counter
+from functools import cache
 from ssl import SSLContext
 from typing import Any
 
@@ -22,6 +24,16 @@ from tests.identity_provider.programs import DeviceEndpoint, DeviceGrant, Refres
 
 _FORM = """<!doctype html><title>Sign in</title><form method=post><label>User <input name=user></label>
 <button>Sign in</button></form>"""
+
+#: An RSA key takes 50 ms to generate. These are used again in turn: no two providers of a test have the same one,
+#: and no provider has the same one twice in one test.
+_KEYS = 8
+_key_numbers = itertools.count()
+
+
+@cache
+def _key(_number: int) -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": secrets.token_hex(4), "use": "sig", "alg": "RS256"})
 
 
 class IdentityProvider:
@@ -76,7 +88,7 @@ class IdentityProvider:
 
     def rotate_key(self, *, keep_old: bool = False) -> None:
         """Sign with a new key from now on."""
-        new = RSAKey.generate_key(2048, {"kid": secrets.token_hex(4), "use": "sig", "alg": "RS256"})
+        new = _key(next(_key_numbers) % _KEYS)
         self.keys = [*self.keys, new] if keep_old else [new]
 
     def token(self, *, header: dict[str, Any] | None = None, key: Any = None, **claims: Any) -> str:
