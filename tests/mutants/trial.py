@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -62,11 +63,12 @@ def outcomes(top: Path, mutants: Sequence[Mutant], jobs: int, limit_s: float) ->
     """Try every mutant, as long as ``limit_s`` is not over."""
     context = multiprocessing.get_context("fork")
     until = time.monotonic() + limit_s
-    with tempfile.TemporaryDirectory() as folder, context.Pool(jobs, _prepare, (top, folder, until)) as pool:
+    files = sorted({test.partition("::")[0] for mutant in mutants for test in mutant.tests})
+    with tempfile.TemporaryDirectory() as folder, context.Pool(jobs, _prepare, (top, folder, until, files)) as pool:
         yield from pool.imap_unordered(_try, mutants)
 
 
-def _prepare(top: Path, folder: str, until: float) -> None:
+def _prepare(top: Path, folder: str, until: float, files: Sequence[str]) -> None:
     """Make the copy of this process, which becomes its checkout; load the libraries."""
     global _copy, _until  # noqa: PLW0603 - one for each process of the pool
     _until = until
@@ -79,6 +81,14 @@ def _prepare(top: Path, folder: str, until: float) -> None:
     os.environ["PYTHONPATH"] = f"{_copy / 'client'}:{_copy}"
     for name in _LOADED:
         importlib.import_module(name)
+    _compile(files)
+
+
+def _compile(files: Sequence[str]) -> None:
+    """Let Python and pytest write their bytecode beside the copy's files, which no trial does."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "--collect-only", "-p", "no:cacheprovider", *files]
+    subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL, timeout=300)
 
 
 def _try(mutant: Mutant) -> tuple[Mutant, Outcome]:
@@ -88,12 +98,14 @@ def _try(mutant: Mutant) -> tuple[Mutant, Outcome]:
     if time.monotonic() > _until:
         return mutant, Outcome.NOT_TRIED
     file = _copy / mutant.file
-    source = file.read_text()
+    source, status = file.read_text(), file.stat()
     file.write_text(applied(source, mutant.edit))
     try:
         result = _run(mutant.tests)
     finally:
         file.write_text(source)
+        # So that its bytecode is that of this file again.
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     return mutant, _judged(mutant, result)
 
 
