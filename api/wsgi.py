@@ -19,7 +19,7 @@ from storage_backends.configuration.subsystems import ConfigurationError
 from worker.config.interpreter import configure_interpreter
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, load
-from worker.store.client import check_address
+from worker.store.startup_checks import check_address
 from worker.telemetry import tracing
 
 #: How much longer than its wait for a job a request may take, including its body (seconds).

@@ -134,6 +134,6 @@ def test_the_front_end_loads_no_back_end_and_no_vendor_library():
     check = (
         "import api.app, sys; loaded = set(sys.modules);"
         "sys.exit(bool(loaded & {'netapp_ontap', 'storage_backends.registry', 'storage_backends.dummy',"
-        "'storage_backends.netapp', 'worker.main', 'worker.execution', 'worker.maintenance'}))"
+        "'storage_backends.netapp', 'worker.main', 'worker.runtime', 'worker.execution', 'worker.maintenance'}))"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -28,10 +28,11 @@ from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs, NewJob
 from worker.messaging.app import create_celery
 from worker.messaging.publisher import create_publisher
-from worker.store.client import check_redis, connect, job_id_secret
+from worker.store.client import connect, job_id_secret
 from worker.store.ended_sessions import ended_digest, have_ended
 from worker.store.scripts import JobScripts
 from worker.store.sign_in_attempts import SignInAttempts
+from worker.store.startup_checks import check_redis
 
 
 @pytest.fixture(scope="module")

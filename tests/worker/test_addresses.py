@@ -16,7 +16,8 @@ from deploy.dev.embedded_redis import await_redis, find_server
 from worker.config import redis_urls as addresses
 from worker.config.settings import BadSettings, Settings, load
 from worker.messaging.app import create_celery
-from worker.store.client import check_address, connect
+from worker.store.client import connect
+from worker.store.startup_checks import check_address
 
 _SENTINELS = "sentinel://ann:p%40ss@one:1,two,[::1]:3/4?master_name=sapi&sentinel_password=sss"
 

@@ -16,6 +16,7 @@ from celery import Celery, signals
 from tests.worker.harness import Harness
 from tests.worker.webhooks.receiver import SECRET
 from worker import main as worker_process
+from worker import runtime
 from worker.config.settings import Settings, load
 from worker.messaging.app import create_celery
 from worker.messaging.worker_loop import run_worker
@@ -63,7 +64,7 @@ def test_a_worker_serves_its_queues_with_a_thread_for_each_slot_and_some_more(
         connections.append(options["connections"])
         return connect(settings, **options)
 
-    monkeypatch.setattr(worker_process, "connect", connect_noting)
+    monkeypatch.setattr(runtime, "connect", connect_noting)
     assert worker_process.main(["--node", "quick"]) == 0
     assert started == _OPTIONS | {
         "concurrency": 8 + 8 + 4 + 8, "queues": ["filer.write", "filer.read", "filer.list"],
@@ -102,7 +103,7 @@ def test_a_worker_refuses_settings_of_celery_that_lose_messages(
         celery.conf.task_acks_late = not celery.conf.task_acks_late
         return celery
 
-    monkeypatch.setattr(worker_process, "create_celery", other)
+    monkeypatch.setattr(runtime, "create_celery", other)
     assert worker_process.main([]) == 2
     assert "task_acks_late" in capsys.readouterr().err
     assert started == {}

@@ -13,19 +13,17 @@ from redis.sentinel import MasterNotFoundError
 
 from tests.worker.harness import PREFIX
 from worker.config.settings import BadSettings, Settings, load
-from worker.main import _wait_for, check_celery, check_redis_durability
+from worker.main import check_celery
 from worker.messaging.app import create_celery
 from worker.store.client import (
-    UnsafeRedis,
     WriteRefused,
-    check_address,
-    check_redis,
     connect,
     explain,
     job_id_secret,
     refuses_writes,
     short_timeout_pool,
 )
+from worker.store.startup_checks import UnsafeRedis, await_redis, check_address, check_redis, check_redis_durability
 
 
 @contextmanager
@@ -80,8 +78,8 @@ def test_a_worker_waits_for_a_redis_that_is_away_or_refuses_for_now(monkeypatch:
             raise error
 
     client: Any = SimpleNamespace(ping=ping)
-    monkeypatch.setattr("worker.main.time", SimpleNamespace(sleep=pauses_s.append))
-    _wait_for(client)
+    monkeypatch.setattr("worker.store.startup_checks.time", SimpleNamespace(sleep=pauses_s.append))
+    await_redis(client)
     assert (errors, pauses_s) == ([], [0.5, 0.5])
 
 

@@ -19,7 +19,7 @@ from worker.config.settings import Settings, load
 from worker.execution.lease import Lease, WaitingSlot
 from worker.execution.runner import JobFailed, JobRunner
 from worker.jobs.record import State
-from worker.main import Runtime, build
+from worker.runtime import Runtime, build
 
 _WRITE = f"{SUBSYSTEM}.write"
 

@@ -22,9 +22,11 @@ from worker.config.settings import BadSettings, Settings, load
 from worker.execution.lease import Lease
 from worker.execution.process_exit import restart_hung_worker, restart_silent_worker
 from worker.jobs.record import State
-from worker.main import Runtime, _selected, build
+from worker.main import _selected
 from worker.maintenance.compaction import COMPACT_AFTER_CHANGES
-from worker.store.client import NotReplicated, UnsafeRedis
+from worker.runtime import Runtime, build
+from worker.store.client import NotReplicated
+from worker.store.startup_checks import UnsafeRedis
 
 _LISTING = f"{PREFIX}listing:{SUBSYSTEM}/volumes"
 
@@ -155,7 +157,7 @@ def test_its_storage_systems_share_what_is_known_of_logins(
         guards.append(guard)
         return harness.backend
 
-    monkeypatch.setattr("worker.main.open_backend", open_backend)
+    monkeypatch.setattr("worker.runtime.open_backend", open_backend)
     settings = load(Settings, redis_url=redis_url, SAPI_DEBUG=True)
     made = build(settings, _subsystems(harness, "one", "two"), [QueueClass.LIST], "test@host")
     for gateway in made.gateways.values():
@@ -214,7 +216,7 @@ def test_a_worker_that_begins_to_shut_down_is_offline_at_once_and_wakes_its_jobs
     harness: Harness, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
     limits = list[int]()
-    monkeypatch.setattr("worker.main.exit_after_drain", lambda: limits.append(1))
+    monkeypatch.setattr("worker.runtime.exit_after_drain", lambda: limits.append(1))
     runtime.maintenance._turn(0)
     lease = runtime.runner._claims.claim(harness.accept("get_volume"))
     assert isinstance(lease, Lease)
@@ -244,7 +246,7 @@ def test_a_worker_that_may_not_record_that_it_shuts_down_wakes_its_jobs_and_ends
         raise redis.exceptions.NoPermissionError
 
     limits = list[int]()
-    monkeypatch.setattr("worker.main.exit_after_drain", lambda: limits.append(1))
+    monkeypatch.setattr("worker.runtime.exit_after_drain", lambda: limits.append(1))
     monkeypatch.setattr(runtime.maintenance, "leave", denied)
     lease = runtime.runner._claims.claim(harness.accept("get_volume"))
     assert isinstance(lease, Lease)

@@ -12,7 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.config import redis_urls as addresses
-from worker.config.settings import BadSettings, Settings
+from worker.config.settings import Settings
 from worker.store.keys import Keys
 
 #: Errors that mean that Redis is unavailable (also frozen, loading, read-only or full): nothing was accepted.
@@ -33,10 +33,6 @@ class NotReplicated(WriteRefused):
     def __init__(self, answer: Any) -> None:
         super().__init__("too few replicas hold what was written")
         self.answer = answer
-
-
-class UnsafeRedis(RuntimeError):
-    """This Redis would lose accepted jobs; the message says what to change."""
 
 
 #: Error codes with which Redis refuses commands because of its state (full disk, too few replicas, a busy script), or
@@ -191,34 +187,6 @@ class _Sentinels(Sentinel):
                 self._first = index
                 return state["ip"], state["port"]
         raise MasterNotFoundError(f"no sentinel knows a master called {service_name} that is there")
-
-
-def check_address(client: redis.Redis) -> None:
-    """Check that Redis accepts the address (user, password, database); without an answer nothing is checked.
-
-    Raises:
-        BadSettings: Redis rejects them.
-    """
-    try:
-        client.ping()
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise BadSettings(f"SAPI_REDIS_URL: {explain(error)}") from None
-    except REDIS_UNAVAILABLE:
-        return
-    except redis.ResponseError as error:
-        raise BadSettings(f"SAPI_REDIS_URL: {explain(error)}") from None
-
-
-def check_redis(client: redis.Redis) -> list[str]:
-    """Return which settings of this Redis may lose data; an empty list when it is safe."""
-    info: dict[str, Any] = client.info("memory") | client.info("persistence")
-    problems = []
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        problems.append(f"it evicts keys when memory is full (maxmemory-policy {policy}): set it to noeviction")
-    if not info.get("aof_enabled"):
-        problems.append("it forgets accepted jobs when it is killed (no append-only file): set appendonly to yes")
-    return problems
 
 
 def job_id_secret(client: redis.Redis, prefix: str) -> bytes:

@@ -20,7 +20,7 @@ from storage_backends.configuration.subsystems import Subsystems
 from worker.catalog.operations import QueueClass
 from worker.config.settings import Settings
 from worker.execution.lease import Lease
-from worker.main import Runtime, build
+from worker.runtime import Runtime, build
 
 _AUTH = {
     "debug": True,
