@@ -82,7 +82,7 @@ def _tidy(harness: Harness) -> None:
     """Time passes, and a worker looks after batches that were left."""
     preparing: Any = harness.client.zrange(f"{PREFIX}batches_preparing", 0, -1)
     for batch_id in preparing:
-        harness.client.zadd(f"{PREFIX}batches_preparing", {batch_id: 1})
+        harness.client.zadd(f"{PREFIX}batches_preparing", {batch_id: (harness.client.time()[0] - 15) * 1000})
     harness.batches.discard_abandoned()
     harness.batches.advance_all()
 

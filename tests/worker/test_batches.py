@@ -213,6 +213,8 @@ def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(harness: Harnes
     )
     members = harness.members(batch_id)
     assert [harness.field(job.id, "cancelled_by") for job in members] == ["ann"] * 5
+    kept_ms = {int(harness.field(job.id, "expires")) - int(harness.field(job.id, "finished")) for job in members[1:]}
+    assert kept_ms == {harness.settings.job_keep * 1000}
     statuses, _ = harness.jobs.find(JobFilter(states=(State.CANCELLING,)), JobScope("ann"), 10)
     assert [status.job.id for status in statuses] == [batch_id, members[0].id]
     running.cancel()

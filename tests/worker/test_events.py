@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
 from queue import Queue
+from typing import Any
 
 import pytest
 import redis
@@ -99,6 +100,21 @@ def test_when_the_subscription_is_answered_no_more_everybody_looks(harness, even
     # Nothing is lost of what is sent, and nothing comes for a while: as when a host disappears.
     harness.client.execute_command("CLIENT", "PAUSE", 300, "ALL")
     assert watch.wait(SOON_S)
+
+
+def test_a_subscription_that_is_answered_stays(harness, events, stack):
+    harness.client.config_resetstat()
+    watching(stack, events, "any")
+    until = time.monotonic() + SOON_S
+    while (counts := _command_counts(harness)).get("ping", 0) < 3 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert counts["ping"] >= 3
+    assert counts["subscribe"] == 1
+
+
+def _command_counts(harness: Harness) -> dict[str, int]:
+    stats: dict[str, Any] = harness.client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): count["calls"] for name, count in stats.items()}
 
 
 def test_too_many_do_not_wait(events, stack):

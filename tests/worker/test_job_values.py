@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -40,9 +41,11 @@ def _document(job_status: JobStatus, **changes: Any) -> dict[str, Any]:
 
 def test_an_id_is_recognised_in_its_one_spelling_and_under_its_secret_alone():
     ids = JobIds(b"secret")
+    before_ms = time.time_ns() // 1_000_000
     job_id = ids.new()
     value = uuid.UUID(job_id)
     assert (value.version, value.variant) == (7, uuid.RFC_4122)
+    assert before_ms <= value.int >> 80 <= time.time_ns() // 1_000_000
     assert ids.is_ours(job_id)
     assert not JobIds(b"other").is_ours(job_id)
     others = (job_id.upper(), f"{{{job_id}}}", value.hex, str(uuid.UUID(int=value.int ^ 1)), str(uuid.uuid4()), "x", "")

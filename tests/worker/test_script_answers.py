@@ -13,7 +13,7 @@ from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.repeats import HELD_TTL_MS, Repeat
 from worker.jobs.service import Jobs, NewJob
-from worker.jobs.status import INLINE_RESULT_BYTES
+from worker.jobs.status import INLINE_RESULT_BYTES, JobStatus
 from worker.store.results import CancelResult, ClaimResult, ClaimTerms, LeaseResult, SubmitOutcome
 from worker.webhooks.outbox import Outbox
 
@@ -135,6 +135,7 @@ def test_a_result_is_shown_with_its_job_up_to_a_size(harness: Harness):
         status = harness.jobs.get(job_id)
         assert status is not None
         assert (len(status.result) == length) is is_inline
+        assert [each.result for each in _listed(harness)] == [status.result]
 
 
 def test_who_is_online_and_who_is_before_it(harness: Harness):
@@ -152,6 +153,11 @@ def test_who_is_online_and_who_is_before_it(harness: Harness):
     status = harness.jobs.get(job_id)
     assert status is not None
     assert status.workers_online == 0
+    assert [each.workers_online for each in _listed(harness)] == [0, 0]
+
+
+def _listed(harness: Harness) -> list[JobStatus]:
+    return harness.jobs.find(JobFilter(), JobScope(everybody=True), 10)[0]
 
 
 # --- submissions
