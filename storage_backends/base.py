@@ -269,12 +269,12 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def reconcile(
-        self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
+        self, operation: str, arguments: Mapping[str, Any], recorded: JournalState, *, journal: Journal
     ) -> ReconciledOutcome:
         """Find out the outcome of an in-doubt change, without repeating it.
 
-        It uses the trace, the storage system's job and the object. ``operation`` is a method's name,
-        ``arguments`` what it was called with. Only called when ``trace.step`` is set. May complete steps that are
+        It uses what the journal recorded, the storage system's job and the object. ``operation`` is a method's name,
+        ``arguments`` what it was called with. Only called when ``recorded.step`` is set. May complete steps that are
         harmless to repeat. Never repeats a roll-back.
 
         Raises:

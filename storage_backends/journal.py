@@ -131,6 +131,6 @@ class InMemoryJournal(Journal):
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def trace(self, **changes: Any) -> JournalState:
+    def state(self, **changes: Any) -> JournalState:
         """Return the state for a worker that reconciles the job."""
         return JournalState(self.job_id, self.step, self.uuid, dict(self.facts), **changes)

@@ -169,12 +169,12 @@ class DummyStorage(StorageBackend):
     # --- what is not an operation
 
     def reconcile(
-        self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
+        self, operation: str, arguments: Mapping[str, Any], recorded: JournalState, *, journal: Journal
     ) -> ReconciledOutcome:
         self._start(journal)
         _simulate_latency(journal, self._options.latency_s)
         with self._database.changing() as db:
-            return applied_changes.reconcile(db, trace.job_id, operation)
+            return applied_changes.reconcile(db, recorded.job_id, operation)
 
     def check(self) -> tuple[str, ...]:
         self._require_here()

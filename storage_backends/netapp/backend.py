@@ -148,9 +148,11 @@ class NetappStorage(StorageBackend):
     # --- what is not an operation
 
     def reconcile(
-        self, operation: str, arguments: Mapping[str, Any], trace: JournalState, *, journal: Journal
+        self, operation: str, arguments: Mapping[str, Any], recorded: JournalState, *, journal: Journal
     ) -> ReconciledOutcome:
-        return reconcile(self._client, InDoubtChange(operation, arguments, trace, journal), self._probes.of(operation))
+        return reconcile(
+            self._client, InDoubtChange(operation, arguments, recorded, journal), self._probes.of(operation)
+        )
 
     def check(self) -> tuple[str, ...]:
         journal = InMemoryJournal("check")

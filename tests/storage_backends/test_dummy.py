@@ -71,7 +71,7 @@ class TestSettling(OfDummy, SettleConformance):
         dying = DyingJournal("job")
         with pytest.raises(LeaseLost):
             backend.create_policy("team", journal=dying, rules=[])
-        backend.reconcile("create_policy", {}, dying.trace(), journal=InMemoryJournal())
+        backend.reconcile("create_policy", {}, dying.state(), journal=InMemoryJournal())
 
         with pytest.raises(LeaseLost):
             backend.create_policy("team", journal=InMemoryJournal("job"), rules=[])

@@ -70,7 +70,7 @@ class TestLatency:
         backend, watched = open_dummy(latency_s=3.0), WaitingJournal()
 
         backend.get_policy("default", journal=watched)
-        backend.reconcile("create_policy", {}, watched.trace(), journal=watched)
+        backend.reconcile("create_policy", {}, watched.state(), journal=watched)
 
         assert watched.waited == [(3.0, None), (3.0, None)]
 
@@ -145,7 +145,7 @@ class TestState:
         worker.join()
 
         assert worker.exitcode == -signal.SIGKILL
-        settlement = backend.reconcile("create_volume", {}, InMemoryJournal("job").trace(), journal=journal())
+        settlement = backend.reconcile("create_volume", {}, InMemoryJournal("job").state(), journal=journal())
         assert settlement.outcome is Outcome.NOT_DONE
         assert backend.list_volumes(journal=journal()) == []
         backend.create_volume("home", journal=journal())
@@ -216,7 +216,7 @@ class TestState:
         with pytest.raises(BackendUnavailable):
             backend.create_volume("home", journal=unsent)
         with pytest.raises(BackendUnavailable):
-            backend.reconcile("create_volume", {}, unsent.trace(), journal=journal())
+            backend.reconcile("create_volume", {}, unsent.state(), journal=journal())
         with pytest.raises(BackendUnavailable):
             backend.check()
         assert unsent.step is None

@@ -13,10 +13,10 @@ def test_a_new_step_clears_the_last_one_s_job_but_no_fact() -> None:
     journal = InMemoryJournal("job")
     journal.record_intent("first", volume="home")
     journal.backend_job("1234")
-    assert journal.trace().backend_job == "1234"
+    assert journal.state().backend_job == "1234"
 
     journal.record_intent("second", snapshot="before")
 
-    trace = journal.trace(age_s=5.0)
-    assert (trace.job_id, trace.step, trace.backend_job, trace.age_s) == ("job", "second", None, 5.0)
-    assert trace.facts == {"volume": "home", "snapshot": "before"}
+    state = journal.state(age_s=5.0)
+    assert (state.job_id, state.step, state.backend_job, state.age_s) == ("job", "second", None, 5.0)
+    assert state.facts == {"volume": "home", "snapshot": "before"}

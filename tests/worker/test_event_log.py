@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.harness import PREFIX, Harness
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.execution.claims import Completion
 from worker.jobs.event_log import BEGINNING, EventLog, EventLogTrimming, Position
 from worker.jobs.failure import Failure
@@ -66,6 +66,20 @@ def test_an_entry_shows_the_job_as_its_record_did(harness: Harness, log: EventLo
     assert {name: getattr(logged.job, name) for name in names} == {name: getattr(kept.job, name) for name in names}
     others = {"request", "failure", "requester_key", "trace_id"}
     assert (named.keys() - {"requester_id"}) | recorded.keys() | others <= names
+
+
+def test_an_entry_shows_the_place_of_a_job_that_waits(harness: Harness, log: EventLog):
+    for node in ("one", "two"):
+        harness.scripts.worker_heartbeat(node, {f"{SUBSYSTEM}.write": 8})
+    waiting = [
+        harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=number) for number in range(4)
+    ][-1]
+    event = log.read(BEGINNING, 1000)[-1].status
+    kept = harness.jobs.get(waiting)
+    assert event is not None
+    assert kept is not None
+    assert (event.job.id, event.workers_online, event.waiting_reason) == (waiting, 2, "behind-jobs")
+    assert event.position == kept.position == 3
 
 
 def test_a_cancelled_job_is_told_with_its_end(harness: Harness, log: EventLog):

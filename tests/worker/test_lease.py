@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from storage_backends.journal import Cancelled, Interrupted, LeaseLost, ShuttingDown, TimedOut
+from storage_backends.journal import Cancelled, Interrupted, JournalState, LeaseLost, ShuttingDown, TimedOut
 from tests.worker.harness import PREFIX, Harness
 from worker.execution.claims import Completion
 from worker.execution.lease import Lease
@@ -250,4 +250,13 @@ def test_how_long_ago_the_last_step_was_sent_counts_from_its_own_intent(harness:
     lease.record_intent("create_volume")
     job = harness.job(lease.job_id)
     assert job.marked_ms is not None
-    assert job.trace(job.marked_ms + 2500).age_s == 2.5
+    assert job.journal_state(job.marked_ms + 2500).age_s == 2.5
+
+
+def test_what_a_lease_records_is_what_a_reconciliation_gets(harness: Harness):
+    lease = harness.node().claim(harness.accept("create_volume"))
+    lease.record_intent("create", parent_uuid="1234")
+    lease.backend_job("4711")
+    job = harness.job(lease.job_id)
+    state = job.journal_state(job.marked_ms or 0)
+    assert state == JournalState(lease.job_id, "create", "4711", {"parent_uuid": "1234"}, 0.0)

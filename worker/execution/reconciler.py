@@ -95,7 +95,7 @@ class OutcomeReconciler:
                 tracing.span(f"reconcile {job.operation.name}", job.traceparent, **{"job.id": job.id}),
                 self._gateways[job.subsystem].session() as backend,
             ):
-                outcome = backend.reconcile(job.operation.name, job.arguments, job.trace(now_ms), journal=lease)
+                outcome = backend.reconcile(job.operation.name, job.arguments, job.journal_state(now_ms), journal=lease)
         except StorageError as error:
             log.warning("reconcile.unavailable", job_id=job.id, code=error.code, detail=error.detail, retry_s=_RETRY_S)
             return self._unavailable(lease, now_ms, error.detail)

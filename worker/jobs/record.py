@@ -125,7 +125,7 @@ class Job:
         """Is it the requester's own job?"""
         return bool(self.requester_key) and self.requester_key == requester_key
 
-    def trace(self, now_ms: int) -> JournalState:
+    def journal_state(self, now_ms: int) -> JournalState:
         """What the journal holds, for a worker that reconciles the job."""
         age_s = (now_ms - (self.marked_ms or now_ms)) / 1000
         return JournalState(self.id, self.step, self.backend_job, dict(self.facts), age_s)

@@ -107,7 +107,7 @@ class OutcomeProbes:
         for record in volumes:
             # It was not there before our request was sent, and it is a copy of the same volume: it is ours.
             parent = Fields(record).text("clone.parent_volume.uuid")
-            if not lost.applied and lost.trace.step == "clone" and lost.fact("parent_uuid") != parent:
+            if not lost.applied and lost.recorded.step == "clone" and lost.fact("parent_uuid") != parent:
                 return ReconciledOutcome(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
             return self._completed(lost, finish)
         return ReconciledOutcome(NOT_DONE)
@@ -115,18 +115,18 @@ class OutcomeProbes:
     def _is_ours(self, lost: InDoubtChange, record: Json) -> bool:
         """Does the volume's comment contain this job's id? A later step may have replaced it by the user's comment."""
         comment = record.get("comment")
-        is_replaced = bool(comment) and comment == lost.arguments.get("comment") and lost.trace.step != "create"
-        return is_replaced or is_made_by(comment, lost.trace.job_id)
+        is_replaced = bool(comment) and comment == lost.arguments.get("comment") and lost.recorded.step != "create"
+        return is_replaced or is_made_by(comment, lost.recorded.job_id)
 
     def _updated(self, lost: InDoubtChange) -> ReconciledOutcome:
         record = self._record(lost)
         settings: Any = lost.settings
-        if lost.trace.step == "configure" and not lost.applied and changes(record, settings):
+        if lost.recorded.step == "configure" and not lost.applied and changes(record, settings):
             return ReconciledOutcome(NOT_DONE)
         caching: Any = {name: value for name, value in settings.items() if name == "caching_policy"}
         if caching.get("caching_policy") in {None, mapping.volume(record).caching_policy}:
             return ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
-        if lost.trace.step == "caching-policy" and settings == caching:
+        if lost.recorded.step == "caching-policy" and settings == caching:
             is_shown = mapping.volume(record).caching_policy is not None
             return ReconciledOutcome(NOT_DONE if is_shown else UNKNOWN)
 
@@ -159,7 +159,7 @@ class OutcomeProbes:
         record = self._record(lost)
         if record.get("state") == "restricted":
             return ReconciledOutcome(DONE)
-        if path_of(record) or (lost.trace.step == "restrict" and not lost.fact("unmounted")):
+        if path_of(record) or (lost.recorded.step == "restrict" and not lost.fact("unmounted")):
             return ReconciledOutcome(NOT_DONE)
         return self._completed(lost, lambda mutation: self._volumes.unmount_and_restrict(mutation, record))
 
@@ -185,11 +185,11 @@ class OutcomeProbes:
         if lost.refused_by_snapshot_limit:
             return self._completed(lost, lambda mutation: self._snapshots.purge_and_create(mutation, uuid, name))
         for record in snapshots_named(self._client, uuid, name, journal=lost.journal):
-            ours = is_made_by(record.get("comment"), lost.trace.job_id)
-            if ours or (lost.applied and lost.trace.step != "purge"):
+            ours = is_made_by(record.get("comment"), lost.recorded.job_id)
+            if ours or (lost.applied and lost.recorded.step != "purge"):
                 return ReconciledOutcome(DONE, mapping.snapshot(record))
             return ReconciledOutcome(NOT_DONE, error=AlreadyExists("The volume has a snapshot of that name already."))
-        if lost.trace.step == "purge" and not self._is_there(lost):
+        if lost.recorded.step == "purge" and not self._is_there(lost):
             return self._completed(lost, lambda mutation: self._snapshots.create_after_purge(mutation, uuid, name))
         return ReconciledOutcome(NOT_DONE)
 

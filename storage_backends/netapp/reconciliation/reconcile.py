@@ -34,7 +34,7 @@ class InDoubtChange:
 
     operation: str
     arguments: Mapping[str, Any]
-    trace: JournalState
+    recorded: JournalState
     journal: Journal
     #: How the filer's job ended; None if its uuid was not recorded.
     job: JobResult | None = None
@@ -47,7 +47,7 @@ class InDoubtChange:
 
     def fact(self, name: str) -> str:
         """Return what the driver recorded with the intent; "" if it did not."""
-        return self.trace.facts.get(name, "")
+        return self.recorded.facts.get(name, "")
 
     @property
     def applied(self) -> bool:
@@ -76,14 +76,14 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
     Raises:
         StorageError: the filer cannot be probed now.
     """
-    if lost.trace.backend_job:
-        lost = _with_job(client, lost, lost.trace.backend_job)
+    if lost.recorded.backend_job:
+        lost = _with_job(client, lost, lost.recorded.backend_job)
         if lost.refused_by_snapshot_limit:
             return probe(lost)
         if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)
     visible_at = time.monotonic() + VISIBLE_S
-    quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.trace.age_s)
+    quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.recorded.age_s)
     while True:
         # Checked before the probe: a request that arrives during it must not count as never arrived.
         is_quiet = time.monotonic() >= quiet_at
@@ -111,7 +111,7 @@ def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:
 
 def _with_job(client: OntapClient, lost: InDoubtChange, uuid: str) -> InDoubtChange:
     ended = JobFollower(client, uuid, lost.journal).follow()
-    return InDoubtChange(lost.operation, lost.arguments, lost.trace, lost.journal, ended)
+    return InDoubtChange(lost.operation, lost.arguments, lost.recorded, lost.journal, ended)
 
 
 def _run_probe(probe: Probe, lost: InDoubtChange) -> ReconciledOutcome:

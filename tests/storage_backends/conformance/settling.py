@@ -58,7 +58,7 @@ class SettleConformance(Conformance):
         value = getattr(world, operation)(**arguments, journal=lost)
         after = self.state(world, journal)
 
-        settlement = world.reconcile(operation, arguments, lost.trace(age_s=3600.0), journal=journal())
+        settlement = world.reconcile(operation, arguments, lost.state(age_s=3600.0), journal=journal())
 
         allowed = {Outcome.DONE} | ({Outcome.UNKNOWN} if operation in self.untellable else set())
         assert settlement.outcome in allowed
@@ -75,7 +75,7 @@ class SettleConformance(Conformance):
         with pytest.raises(LeaseLost):
             getattr(world, operation)(**arguments, journal=dying)
 
-        settlement = world.reconcile(operation, arguments, dying.trace(age_s=3600.0), journal=journal())
+        settlement = world.reconcile(operation, arguments, dying.state(age_s=3600.0), journal=journal())
 
         allowed = {Outcome.NOT_DONE} | ({Outcome.UNKNOWN} if operation in self.untellable else set())
         assert settlement.outcome in allowed

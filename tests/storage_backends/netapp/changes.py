@@ -108,4 +108,4 @@ def attempt(backend: StorageBackend, name: str) -> tuple[Any, StorageError | Non
 def settled(backend: StorageBackend, name: str, journal: InMemoryJournal) -> Outcome:
     """How another worker would settle it, an hour later."""
     operation, arguments = CHANGES[name]
-    return backend.reconcile(operation, arguments, journal.trace(age_s=3600.0), journal=journal).outcome
+    return backend.reconcile(operation, arguments, journal.state(age_s=3600.0), journal=journal).outcome

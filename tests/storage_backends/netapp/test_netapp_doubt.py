@@ -141,7 +141,7 @@ class TestJobsOfOthers:
     def outcome(self, backend: StorageBackend, lost: InMemoryJournal) -> Outcome:
         arguments = {"volume": "home", "from_snapshot": "two"}
         again = _ImpatientJournal(lost.job_id)
-        return backend.reconcile("roll_back_volume", arguments, lost.trace(age_s=3600.0), journal=again).outcome
+        return backend.reconcile("roll_back_volume", arguments, lost.state(age_s=3600.0), journal=again).outcome
 
     def start(self, ontap: Simulator, lost: InMemoryJournal, *, svm: str, seconds: float = 0.0) -> None:
         """Somebody starts a change of the same description."""

@@ -375,7 +375,7 @@ class TestOthersChangeIt:
         result = backend.reconcile(
             "ensure_policy_rule_absent",
             {"policy": "team", "rule": "H"},
-            lost.trace(age_s=3600.0),
+            lost.state(age_s=3600.0),
             journal=InMemoryJournal(lost.job_id),
         )
 

@@ -232,7 +232,7 @@ def test_an_effect_that_comes_late_is_waited_for(
     assert ontap.world.effects == []
     operation, arguments = CHANGES["update"]
 
-    settlement = backend.reconcile(operation, arguments, journal.trace(age_s=0.0), journal=journal)
+    settlement = backend.reconcile(operation, arguments, journal.state(age_s=0.0), journal=journal)
 
     assert settlement.outcome is Outcome.DONE
     assert len(ontap.world.effects) == 1
@@ -260,9 +260,9 @@ def test_a_snapshot_that_may_be_older_does_not_show_that_a_roll_back_is_lost(
     with pytest.raises(OutcomeUnclear):
         backend.roll_back_volume(**arguments, journal=journal)
     ontap.world.jobs.clear()
-    ontap.world.add_snapshot(home, "other", uuid=journal.trace(age_s=0.0).facts["later_uuid"] or "new")
+    ontap.world.add_snapshot(home, "other", uuid=journal.state(age_s=0.0).facts["later_uuid"] or "new")
 
-    settlement = backend.reconcile("roll_back_volume", arguments, journal.trace(age_s=900.0), journal=journal)
+    settlement = backend.reconcile("roll_back_volume", arguments, journal.state(age_s=900.0), journal=journal)
 
     assert settlement.outcome is Outcome.UNKNOWN
 
@@ -276,10 +276,10 @@ def test_a_lost_roll_back_without_later_snapshots_is_found_by_its_job(
     with pytest.raises(OutcomeUnclear):
         backend.roll_back_volume(**arguments, journal=journal)
 
-    settlement = backend.reconcile("roll_back_volume", arguments, journal.trace(age_s=60.0), journal=journal)
+    settlement = backend.reconcile("roll_back_volume", arguments, journal.state(age_s=60.0), journal=journal)
 
     assert settlement.outcome is Outcome.DONE
     ontap.world.jobs.clear()
-    settlement = backend.reconcile("roll_back_volume", arguments, journal.trace(age_s=900.0), journal=journal)
+    settlement = backend.reconcile("roll_back_volume", arguments, journal.state(age_s=900.0), journal=journal)
     assert settlement.outcome is Outcome.UNKNOWN
     assert len(ontap.world.effects) == 1

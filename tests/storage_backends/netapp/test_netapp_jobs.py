@@ -109,7 +109,7 @@ class TestHandedOn:
         operation, arguments = CHANGES[change]
 
         settlement = open_backend(ontap).reconcile(
-            operation, arguments, journal.trace(), journal=InMemoryJournal("0199-job")
+            operation, arguments, journal.state(), journal=InMemoryJournal("0199-job")
         )
 
         assert settlement.outcome is Outcome.DONE
@@ -124,7 +124,7 @@ class TestHandedOn:
             run(backend, change, journal)
         operation, arguments = CHANGES[change]
 
-        settlement = backend.reconcile(operation, arguments, journal.trace(), journal=InMemoryJournal("0199-job"))
+        settlement = backend.reconcile(operation, arguments, journal.state(), journal=InMemoryJournal("0199-job"))
 
         assert settlement.outcome is Outcome.NOT_DONE
         assert isinstance(settlement.error, InvalidRequest)
@@ -138,7 +138,7 @@ class TestHandedOn:
         ontap.world.jobs.clear()
         operation, arguments = CHANGES["create"]
 
-        settlement = backend.reconcile(operation, arguments, journal.trace(age_s=900.0), journal=journal.__class__())
+        settlement = backend.reconcile(operation, arguments, journal.state(age_s=900.0), journal=journal.__class__())
 
         assert settlement.outcome is Outcome.DONE
         assert settlement.value.name == "new"
@@ -159,7 +159,7 @@ class TestForeignObjects:
         ontap.world.add_volume("copy")
         operation, arguments = CHANGES[change]
 
-        settlement = backend.reconcile(operation, arguments, journal.trace(age_s=900.0), journal=journal)
+        settlement = backend.reconcile(operation, arguments, journal.state(age_s=900.0), journal=journal)
 
         assert settlement.outcome is Outcome.NOT_DONE
 
@@ -215,7 +215,7 @@ class TestHiddenJobs:
             run(backend, "create", journal)
         operation, arguments = CHANGES["create"]
 
-        settlement = backend.reconcile(operation, arguments, journal.trace(age_s=900.0), journal=journal)
+        settlement = backend.reconcile(operation, arguments, journal.state(age_s=900.0), journal=journal)
 
         assert settlement.outcome is outcome
 
@@ -239,7 +239,7 @@ def test_jobs_that_cannot_be_listed_tell_nothing(
     with pytest.raises(OutcomeUnclear):
         run(backend, "update", journal)
 
-    settlement = backend.reconcile(*CHANGES["update"], journal.trace(age_s=3600.0), journal=journal)
+    settlement = backend.reconcile(*CHANGES["update"], journal.state(age_s=3600.0), journal=journal)
 
     assert settlement.outcome is Outcome.DONE
 

@@ -43,7 +43,7 @@ def reconciled(
 ) -> ReconciledOutcome:
     """What another worker finds an hour later."""
     again = InMemoryJournal(lost.job_id)
-    return backend.reconcile(operation, arguments, lost.trace(age_s=3600.0), journal=again)
+    return backend.reconcile(operation, arguments, lost.state(age_s=3600.0), journal=again)
 
 
 def test_a_volume_whose_comment_the_user_s_has_replaced_is_ours(backend: StorageBackend, ontap: Simulator) -> None:
@@ -278,7 +278,7 @@ def test_what_is_done_is_told_at_once(backend: StorageBackend, ontap: Simulator)
     _, error, lost = attempt(backend, "make policy")
     assert isinstance(error, OutcomeUnclear)
 
-    assert backend.reconcile(*CHANGES["make policy"], lost.trace(), journal=_Prompt()).outcome is Outcome.DONE
+    assert backend.reconcile(*CHANGES["make policy"], lost.state(), journal=_Prompt()).outcome is Outcome.DONE
 
 
 def test_a_change_whose_job_succeeded_is_done_whatever_others_do_since(
@@ -292,7 +292,7 @@ def test_a_change_whose_job_succeeded_is_done_whatever_others_do_since(
         ontap.world.job_seconds = 3600.0
         ontap.world.start(lost.facts["url"], "vs1", lambda: None)
 
-    result = backend.reconcile(operation, arguments, lost.trace(), journal=_Prompt())
+    result = backend.reconcile(operation, arguments, lost.state(), journal=_Prompt())
 
     assert (result.outcome, result.value.active_policy_name) == (Outcome.DONE, "default")
 
@@ -370,8 +370,8 @@ _DENIED = Translator(()).error(OntapError(6, "no"), status=403)
 def test_how_long_nothing_is_called_undone(
     job: Any, running: int, age_s: float, there: bool, outcome: Outcome, waited_s: float, waiting: _Waiting
 ) -> None:
-    trace = JournalState("0199-job", "x", "1" if job else None, {"url": "PATCH /api/x"}, age_s)
-    lost = reconcile.InDoubtChange("x", {}, trace, waiting)
+    recorded = JournalState("0199-job", "x", "1" if job else None, {"url": "PATCH /api/x"}, age_s)
+    lost = reconcile.InDoubtChange("x", {}, recorded, waiting)
     filer: Any = _Filer(job, running=running)
 
     result = reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE if there else Outcome.NOT_DONE))
@@ -396,7 +396,7 @@ def test_what_arrives_during_the_last_look_is_looked_for_again(waiting: _Waiting
 def test_a_snapshot_that_was_refused_for_room_is_completed_where_purging_is_allowed(
     may_purge: bool, outcome: Outcome, waiting: _Waiting
 ) -> None:
-    trace = JournalState("0199-job", "create", "1", {"url": "POST /api/x"})
-    lost = reconcile.InDoubtChange("x", {"purge_old_if_needed": may_purge}, trace, waiting)
+    recorded = JournalState("0199-job", "create", "1", {"url": "POST /api/x"})
+    lost = reconcile.InDoubtChange("x", {"purge_old_if_needed": may_purge}, recorded, waiting)
     filer: Any = _Filer({"state": "failure", "code": 525062})
     assert reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE)).outcome is outcome

@@ -107,12 +107,12 @@ def test_a_lost_change_is_not_settled_while_the_vserver_is_out_of_sight(
     operation, arguments = CHANGES[change]
     ontap.world.rename_vserver("vs1", "vs1-mc")
     with pytest.raises(BackendUnavailable):
-        backend.reconcile(operation, arguments, journal.trace(age_s=3600.0), journal=InMemoryJournal(journal.job_id))
+        backend.reconcile(operation, arguments, journal.state(age_s=3600.0), journal=InMemoryJournal(journal.job_id))
 
     ontap.world.rename_vserver("vs1-mc", "vs1")
 
     result = backend.reconcile(
-        operation, arguments, journal.trace(age_s=3600.0), journal=InMemoryJournal(journal.job_id)
+        operation, arguments, journal.state(age_s=3600.0), journal=InMemoryJournal(journal.job_id)
     )
     assert result.outcome is Outcome.DONE
 
