@@ -15,7 +15,7 @@ from coverage import CoverageData
 from tests.mutants.measuring import digest
 
 #: Of one parametrized test so many cases are tried, and of all tests as many as take so long (seconds).
-_MOST_CASES, _MOST_S = 6, 30.0
+_MOST_CASES, _MOST_S = 6, 15.0
 
 
 class Measurement:
