@@ -73,6 +73,19 @@ def test_a_volume_with_the_user_s_comment_may_be_somebody_else_s(backend: Storag
     assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, AlreadyExists)
 
 
+@pytest.mark.parametrize(("path", "outcome"), [("/new", Outcome.UNKNOWN), ("/elsewhere", Outcome.NOT_DONE)])
+def test_a_volume_without_a_comment_may_be_ours_where_we_wanted_it(
+    path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP, method="POST")
+    lost = InMemoryJournal()
+    with pytest.raises(OutcomeUnclear):
+        backend.create_volume("new", journal=lost)
+    ontap.world.add_volume("new", nas={"path": path})
+
+    assert reconciled(backend, lost, "create_volume", {"volume": "new"}).outcome is outcome
+
+
 @pytest.mark.parametrize(("change", "method"), [("purge", "DELETE"), ("reinstate", "PATCH")])
 def test_no_step_follows_one_that_did_not_arrive(
     backend: StorageBackend, ontap: Simulator, change: str, method: str
@@ -139,10 +152,56 @@ def test_a_volume_that_is_mounted_elsewhere_meanwhile(
     ontap.fault(Kind.DROP, method="PATCH", after=1)
     _, error, lost = attempt(backend, "reinstate")
     assert isinstance(error, OutcomeUnclear)
-    volume = next(record for record in ontap.world.volumes.values() if record["name"] == "out")
-    volume["nas"]["path"] = path
+    _record(ontap, "out")["nas"]["path"] = path
 
     assert reconciled(backend, lost, *CHANGES["reinstate"]).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome"), [("/out", Outcome.DONE), ("/elsewhere", Outcome.UNKNOWN), ("", Outcome.DONE)]
+)
+def test_a_volume_for_which_no_path_was_asked_is_expected_below_its_name(
+    path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP, method="PATCH", after=1)
+    lost = InMemoryJournal()
+    with pytest.raises(OutcomeUnclear):
+        backend.reinstate_volume("out", journal=lost)
+    volume = _record(ontap, "out")
+    volume["nas"] = {"path": path} if path else {}
+
+    assert reconciled(backend, lost, "reinstate_volume", {"volume": "out"}).outcome is outcome
+    assert volume["nas"]["path"] == (path or "/out")
+
+
+def test_a_clone_for_which_no_path_was_asked_is_mounted_below_its_name(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP, method="PATCH")
+    _, error, lost = attempt(backend, "clone with its own")
+    assert isinstance(error, OutcomeUnclear)
+    _record(ontap, "copy")["nas"] = {}
+
+    assert reconciled(backend, lost, *CHANGES["clone with its own"]).outcome is Outcome.DONE
+    assert _record(ontap, "copy")["nas"]["path"] == "/copy"
+
+
+def test_a_step_that_is_refused_later_is_said_to_follow_others(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP, method="PATCH", after=1)
+    _, error, lost = attempt(backend, "update in two steps")
+    assert isinstance(error, OutcomeUnclear)
+    ontap.faults.clear()
+    ontap.fault(Kind.REFUSE, method="PATCH", status=400, code=262247)
+
+    result = reconciled(backend, lost, *CHANGES["update in two steps"])
+
+    assert result.outcome is Outcome.NOT_DONE
+    assert isinstance(result.error, StorageError)
+    assert result.error.detail.startswith("The change was made in part")
+
+
+def _record(ontap: Simulator, name: str) -> dict[str, Any]:
+    return next(record for record in ontap.world.volumes.values() if record["name"] == name)
 
 
 @pytest.mark.parametrize(("rules", "outcome"), [(["b", "a"], Outcome.UNKNOWN), (["A", "b"], Outcome.DONE)])
@@ -201,8 +260,7 @@ def test_a_clone_that_was_split_since_is_ours_once_a_later_step_was_sent(
     ontap.fault(Kind.DROP, method="PATCH")
     _, error, lost = attempt(backend, "clone with its own")
     assert isinstance(error, OutcomeUnclear)
-    copy = next(record for record in ontap.world.volumes.values() if record["name"] == "copy")
-    del copy["clone"]
+    del _record(ontap, "copy")["clone"]
 
     assert reconciled(backend, lost, *CHANGES["clone with its own"]).outcome is Outcome.DONE
 
