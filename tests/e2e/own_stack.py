@@ -89,6 +89,12 @@ class OwnStack:
         process.send_signal(signal.SIGKILL)
         process.wait(20)
 
+    def restart_ended(self, *nodes: Node) -> None:
+        """Start worker nodes again that have ended by themselves, as a supervisor does."""
+        for node in nodes:
+            if self.processes.started[node.name].poll() is not None:
+                self.start(node)
+
     def kill_api_workers(self) -> None:
         """Kill the API's processes; their server starts others."""
         for pid in self.processes.pids("api")[1:]:
