@@ -128,7 +128,7 @@ class ExportPolicies:
         if not any(candidate.spellings_of(match) for candidate in present):
             path = f"{POLICIES}/{number}/rules"
             try:
-                mutation.send("add-rule", "POST", path, body=our_rule(match), policy_id=str(number))
+                mutation.send("add-rule", "POST", path, body=our_rule(match))
             except AlreadyExists:
                 mutation.partially_applied = True  # Another request was faster.
             present = self._rules_with(mutation, number, policy, match)
@@ -150,7 +150,7 @@ class ExportPolicies:
         """Remove a client, in every spelling, from every rule that has it; a rule without clients is deleted."""
         mutation = self._mutation(journal)
         number = self.id_of(policy, journal)
-        removal = RuleRemoval(mutation, f"{POLICIES}/{number}/rules", number, canonical_match(rule))
+        removal = RuleRemoval(mutation, f"{POLICIES}/{number}/rules", canonical_match(rule))
         return policy_of(policy, removal.run(lambda: self.rules(number, policy, journal))).summary
 
     def reread(self, mutation: Mutation, policy: str) -> ExportPolicy:

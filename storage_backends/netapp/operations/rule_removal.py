@@ -43,10 +43,9 @@ class _RuleStillVisible(NotFound):
 class RuleRemoval:
     """The removal of one client from one policy."""
 
-    def __init__(self, mutation: Mutation, rules_path: str, policy_id: int, match: str) -> None:
+    def __init__(self, mutation: Mutation, rules_path: str, match: str) -> None:
         self._mutation = mutation
         self._path = rules_path
-        self._policy_id = str(policy_id)
         self._match = match
         #: The ways that this filer does not support.
         self._unknown: set[_RuleSelector] = set()
@@ -93,22 +92,20 @@ class RuleRemoval:
         return answer.body.get("num_records") != 0
 
     def _request(self, selector: _RuleSelector, holder: OntapRule, count: str) -> Answer:
-        spelling, number = holder.spellings_of(self._match)[0], self._policy_id
+        spelling = holder.spellings_of(self._match)[0]
         one_rule = f"{self._path}/{holder.index}"
         if selector is _RuleSelector.CLIENT:
             path = f"{one_rule}/clients/{quote(spelling, safe='')}"
-            return self._mutation.send("remove-client", "DELETE", path, policy_id=number, holders=count)
+            return self._mutation.send("remove-client", "DELETE", path, holders=count)
         path, query = one_rule, None
         if selector is _RuleSelector.QUERY:
             rule_query: Query = {"index": holder.index, "clients.match": quote_literal(spelling)}
             path, query = self._path, rule_query
         others = [{"match": client} for client in holder.clients if client not in holder.spellings_of(self._match)]
         if not others:
-            return self._mutation.send("remove-rule", "DELETE", path, query=query, policy_id=number, holders=count)
+            return self._mutation.send("remove-rule", "DELETE", path, query=query, holders=count)
         body = {"clients": others}
-        return self._mutation.send(
-            "shorten-rule", "PATCH", path, query=query, body=body, policy_id=number, holders=count
-        )
+        return self._mutation.send("shorten-rule", "PATCH", path, query=query, body=body, holders=count)
 
     def _read_after(self, holder: OntapRule, read: Read) -> list[OntapRule]:
         """Return the rules once the removal is visible."""
