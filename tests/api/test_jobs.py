@@ -9,12 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from api.jobs import bulk
+from api.jobs.submit import submit
 from api.reads import lookup
 from api.resources import jobs
 from tests.api.front_end import FrontEnd, accepted, pointers, problem
-from worker.catalog.operations import Role
+from worker.catalog.operations import CREATE_SNAPSHOT, Role
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
 from worker.jobs.query import key_of
@@ -729,3 +731,10 @@ class TestMany:
 
     def test_strangers_may_not(self, front_end):
         problem(front_end.stranger().post("/v4/jobs/cancel", json={"volume": "a"}), 401, "unauthenticated")
+
+
+def test_a_view_whose_arguments_no_driver_takes_makes_no_job(front_end: FrontEnd, redis_client: Redis):
+    for arguments in ({"volume": "v"}, {"volume": "v", "name": "s", "size": 1}):
+        with front_end.app().test_request_context("/", method="POST"), pytest.raises(TypeError):
+            submit(CREATE_SNAPSHOT, "filer", arguments)
+    assert redis_client.keys("sapi:job:*") == []

@@ -15,6 +15,7 @@ from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import BackendUnavailable, InvalidRequest, OutcomeUnclear, ResourceBusy, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import ExportPolicy, ExportRule
+from storage_backends.netapp.ontap import odd_records
 from storage_backends.netapp.operations.export_rules import rules_of
 from storage_backends.netapp.operations.rule_removal import holders
 from tests.ontap_simulator import Kind, Simulator
@@ -512,6 +513,24 @@ def test_rules_that_are_no_list_are_read_by_themselves(
 
     after_each(ontap, odd)
     assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())
+
+
+@pytest.mark.parametrize("odd", [{"index": None}, {"clients": None}, {"clients": "many"}, {"index": "first"}])
+def test_a_rule_without_index_or_clients_is_reported(
+    odd: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any],
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(odd_records, "_reported", set())
+
+    def spoil(request: Request, reply: Reply) -> None:
+        for record in reply.body.get("records", ()) if request.path.endswith("/rules") else ():
+            record.update(odd)
+
+    after_each(ontap, spoil)
+    backend.get_policy("team", journal=journal())
+    assert [record.args[:2] for record in caplog.records if record.name == odd_records.__name__] == [
+        ("export rule of policy", "team")
+    ]
 
 
 def test_a_policy_of_which_a_listing_shows_a_part_is_read_whole(ontap: Simulator, backend: StorageBackend) -> None:

@@ -512,7 +512,7 @@ def test_a_value_that_the_filer_refuses_points_to_the_setting(furnished: Storage
     message = 'The value "gold" is invalid for field "qos.policy.name"'
     ontap.fault(Kind.REFUSE, method="PATCH", status=400, code=262197, message=message)
     with pytest.raises(InvalidRequest) as refusal:
-        furnished.update_volume("home", journal=journal(), qos_policy="gold")
+        furnished.update_volume("home", journal=journal(), comment="c", active_policy_name="team", qos_policy="gold")
     assert [error.pointer for error in refusal.value.errors] == ["/qos_policy"]
     assert refusal.value.backend_error is not None
     assert refusal.value.backend_error.code == "262197"

@@ -126,10 +126,11 @@ def test_a_junction_path_that_is_taken_is_refused_before_anything_is_sent(ontap:
         ("none", {"compression_enabled": False, "inline_compression": False}, {"compression": "none"}),
         ("none", {"compression_enabled": True}, {}),
         ("none", {"compression_enabled": False}, {"compression": "inline", "dedupe": "background"}),
+        (None, {"compression_enabled": False}, {"compression": "inline", "dedupe": "background"}),
         ("inline", {"inline_compression": False}, {"compression": "background"}),
     ],
 )
-def test_compression_needs_deduplication(ontap: Simulator, dedupe: str, settings: Any, sent: Any) -> None:
+def test_compression_needs_deduplication(ontap: Simulator, dedupe: str | None, settings: Any, sent: Any) -> None:
     furnish(ontap)
     record = next(iter(ontap.world.volumes.values())) | {"efficiency": {"compression": "both", "dedupe": dedupe}}
     assert changes(record, settings) == ({"efficiency": sent} if sent else {})
