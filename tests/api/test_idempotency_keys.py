@@ -26,6 +26,15 @@ def test_a_key(client, key):
     assert (again.headers["Idempotency-Replayed"], accepted(again)) == ("true", accepted(first))
 
 
+def test_a_result_that_is_too_large_for_its_job_answers_a_request_that_is_sent_again(client, worker):
+    rules = [f"host{number}.example.org" for number in range(500)]
+    path, headers = "/v4/filer/export/large", {"Idempotency-Key": "k", "Prefer": "wait=5"}
+    worker.carry_out(accepted(_sent(client, "k", path=path, json={"rules": rules})))
+    answer = client.post(path, json={"rules": rules}, headers=headers)
+    assert (answer.status_code, answer.headers["Idempotency-Replayed"]) == (201, "true")
+    assert answer.json["rules"] == rules
+
+
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, f'"{"x" * 256}"', "a\tb"])
 def test_no_key(client, key):
     problem(_sent(client, key), 400, "invalid-request")

@@ -115,7 +115,7 @@ class TestShow:
         front_end.stranger().get(queued)
         seen, refused = audit()[-2:]
         job = {"job_id": queued.rpartition("/")[2], "role": "ADMIN", "target": URL}
-        assert (job | {"who": "ann", "allowed": True, "status": 200}).items() <= seen.items()
+        assert (job | {"who": "ann", "auth_method": "basic", "allowed": True, "status": 200}).items() <= seen.items()
         assert (job | {"who": "", "allowed": False, "reason": "not-their-job"}).items() <= refused.items()
 
     def test_strangers_are_not_one_another(self, front_end, redis_client, queued):

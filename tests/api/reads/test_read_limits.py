@@ -89,6 +89,18 @@ class TestShares:
             accepted(ask(front_end.client(), number))
         assert problem(ask(front_end.client(), 3), 429, "queue-full")["limit"] == "SAPI_QUEUE_LIMIT"
 
+    def test_changes_and_batches_are_refused_like_reads(self, redis_url: str, redis_client: Redis):
+        client = open_front_end(redis_url, queue_limit=10, user_queue_share=20).client()
+        for number in range(2):
+            accepted(client.post(f"{VOLUMES}/new_{number}", json={"size_total": 10**9}))
+        before = keys(redis_client)
+        member = {"method": "POST", "path": f"{VOLUMES}/more", "body": {"size_total": 10**9}}
+        for path, body in ((f"{VOLUMES}/more", {"size_total": 10**9}), ("/v4/batches", {"requests": [member]})):
+            answer = client.post(path, json=body)
+            assert problem(answer, 429, "queue-full")["limit"] == "SAPI_USER_QUEUE_SHARE"
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert {key for key in keys(redis_client) - before if ":job:" in key} == set()
+
 
 class TestRates:
     def test_reads_of_one_address_are_counted(self, redis_url: str, redis_client: Redis):

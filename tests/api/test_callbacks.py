@@ -1,0 +1,62 @@
+"""Callback-URL: which requests may have one, and what each refusal says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.api.front_end import FrontEnd, accepted, pointers, problem
+
+_URL = "https://hooks.example.org/ended?of=me"
+_VOLUME = "/v4/filer/volumes/db01"
+
+
+@pytest.fixture
+def front_end(redis_url: str, redis_client: Redis) -> FrontEnd:
+    """A front end that allows callbacks to one host, beside workers that send them."""
+    redis_client.set("sapi:webhook_callbacks", "1")
+    return FrontEnd(redis_url, settings={"callback_hosts": "hooks.example.org"})
+
+
+def _send(front_end: FrontEnd, url: str, method: str = "POST") -> Any:
+    return front_end.client().open(_VOLUME, method=method, json={"size_total": 10**9}, headers={"Callback-URL": url})
+
+
+def test_the_job_of_a_change_has_it(front_end: FrontEnd, redis_client: Redis):
+    job_id = accepted(_send(front_end, f" {_URL} ")).rpartition("/")[2]
+    assert redis_client.hget(f"sapi:job:{job_id}", "callback") == _URL.encode()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://other.example.org/", "SAPI_CALLBACK_HOSTS"),
+        ("http://hooks.example.org/", "SAPI_CALLBACK_HOSTS"),
+        ("ftp://hooks.example.org/", "http"),
+        ("https://user@hooks.example.org/", ""),
+        ("", ""),
+    ],
+)
+def test_no_other_place_is_notified(front_end: FrontEnd, redis_client: Redis, url: str, words: str):
+    _refused(_send(front_end, url), words)
+    assert redis_client.keys("sapi:job:*") == []
+
+
+def test_where_nobody_sends_callbacks_it_is_refused(front_end: FrontEnd, redis_client: Redis):
+    redis_client.delete("sapi:webhook_callbacks")
+    _refused(_send(front_end, _URL), "SAPI_CALLBACK_SECRET")
+    assert redis_client.keys("sapi:job:*") == []
+
+
+def test_a_read_has_none(front_end: FrontEnd, redis_client: Redis):
+    answer = front_end.client().get(_VOLUME, headers={"Callback-URL": _URL, "Prefer": "respond-async"})
+    _refused(answer, "changes only")
+    assert redis_client.keys("sapi:job:*") == []
+
+
+def _refused(answer: Any, words: str) -> None:
+    document = problem(answer, 422, "validation-failed")
+    assert pointers(document) == ["/Callback-URL"]
+    assert words in document["errors"][0]["detail"]
