@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 from redis.sentinel import MasterNotFoundError
+from structlog.testing import capture_logs
 
 from tests.worker.harness import PREFIX
 from worker.config.settings import BadSettings, Settings, load
@@ -79,8 +80,10 @@ def test_a_worker_waits_for_a_redis_that_is_away_or_refuses_for_now(monkeypatch:
 
     client: Any = SimpleNamespace(ping=ping)
     monkeypatch.setattr("worker.store.startup_checks.time", SimpleNamespace(sleep=pauses_s.append))
-    await_redis(client)
+    with capture_logs() as logged:
+        await_redis(client)
     assert (errors, pauses_s) == ([], [0.5, 0.5])
+    assert [(line["event"], line["hint"]) for line in logged] == [("redis.unavailable", "waiting for it")]
 
 
 def test_connections_have_time_limits_and_repeat_nothing(redis_url: str):

@@ -47,6 +47,11 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, words: str
     assert "plain" not in str(caught.value)
 
 
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
+    with pytest.raises(BadSettings, match="SAPI_WEBHOOKS_FILE: the file cannot be read: No such file"):
+        read_receivers(load(WebhookSettings, webhooks_file=str(tmp_path / "none")))
+
+
 def test_every_filter_of_a_receiver_counts(tmp_path: Path):
     file = tmp_path / "hooks.toml"
     (tmp_path / "secret").write_text(f" {SECRET}\n")
