@@ -1,10 +1,14 @@
-"""Which tests execute a line, as `measuring` has found; the quickest come first."""
+"""Which tests execute a line, as `measuring` has found.
+
+Of a line that many tests execute, those come first that execute what few others do of the same file, and are quick:
+they are about this file.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -16,6 +20,8 @@ from tests.mutants.measuring import digest
 
 #: Of one parametrized test so many cases are tried, and of all tests as many as take so long (seconds).
 _MOST_CASES, _MOST_S = 6, 15.0
+#: What a test takes at least, with all that is around it (seconds).
+_LEAST_S = 0.02
 
 
 class Measurement:
@@ -78,7 +84,16 @@ class Coverage:
         everything = set().union(*found.values()) if found else set()
         if file.endswith(".lua"):
             self._fill_gaps(found, lines)
-        return {number: self._quickest(found[number] or everything) for number in range(1, len(lines) + 1)}
+        worth = self._worth(found)
+        return {number: self._chosen(found[number] or everything, worth) for number in range(1, len(lines) + 1)}
+
+    def _worth(self, found: Mapping[int, set[str]]) -> dict[str, float]:
+        """How rare the lines are that a test executes of a file, for each second that it takes."""
+        rarity: dict[str, float] = defaultdict(float)
+        for tests in found.values():
+            for test in tests:
+                rarity[test] += 1 / len(tests)
+        return {test: rare / max(self._seconds[test], _LEAST_S) for test, rare in rarity.items()}
 
     @staticmethod
     def _fill_gaps(found: dict[int, set[str]], lines: Sequence[str]) -> None:
@@ -107,18 +122,17 @@ class Coverage:
     def _counts(self, measurement: Measurement, test: str) -> bool:
         return self._newest.get(test.partition("::")[0]) is measurement and test in measurement.seconds
 
-    def _quickest(self, found: set[str]) -> list[str]:
-        by_function: dict[str, list[str]] = defaultdict(list)
-        for test in sorted(found, key=self._seconds.__getitem__):
-            by_function[test.partition("[")[0]].append(test)
-        kept = [test for cases in by_function.values() for test in cases[:_MOST_CASES]]
+    def _chosen(self, found: set[str], worth: Mapping[str, float]) -> list[str]:
+        ordered = sorted(found, key=lambda test: (-worth[test], test))
+        by_function: Counter[str] = Counter()
         chosen: list[str] = []
         seconds = 0.0
-        for test in sorted(kept, key=self._seconds.__getitem__):
-            seconds += self._seconds[test]
-            if chosen and seconds > _MOST_S:
-                break
-            chosen.append(test)
+        for test in ordered:
+            by_function[test.partition("[")[0]] += 1
+            is_one_more_case = by_function[test.partition("[")[0]] > _MOST_CASES
+            if not is_one_more_case and (not chosen or seconds + self._seconds[test] <= _MOST_S):
+                chosen.append(test)
+                seconds += self._seconds[test]
         return chosen
 
 
