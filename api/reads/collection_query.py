@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
+from api.http.preferences import whole_number
 from api.http.problems import Problem, invalid
 from api.reads.filter_expressions import BadExpression, Predicate, compile_expression, count_terms
 from api.reads.page_token import Page, parse_token
@@ -159,9 +160,7 @@ def _sort_key(text: str, types: Mapping[str, type]) -> tuple[str, bool]:
 def _limit(arguments: MultiDict[str, str]) -> int | None:
     if "limit" not in arguments:
         return None
-    text = arguments["limit"]
-    if len(arguments.getlist("limit")) > 1 or not (
-        text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_LIMIT
-    ):
+    limit = whole_number(arguments["limit"])
+    if len(arguments.getlist("limit")) > 1 or limit is None or not 1 <= limit <= MOST_LIMIT:
         raise invalid("/limit", f"is a whole number from 1 to {MOST_LIMIT}.")
-    return int(text)
+    return limit

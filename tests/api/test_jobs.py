@@ -536,6 +536,14 @@ class TestList:
         assert self.listed(client.get(f"/v4/jobs?id={ids},nonsense")) == paths[:2]
         assert self.listed(client.get(f"/v4/jobs?id={ids.upper()}")) == paths[:2]
 
+    def test_by_ids_it_goes_by_pages_too(self, client, paths):
+        ids = ",".join(path.rpartition("/")[2] for path in paths)
+        first = client.get(f"/v4/jobs?limit=2&id={ids}")
+        assert self.listed(first) == paths[:2]
+        second = client.get(first.headers["Link"].partition(">")[0][1:])
+        assert self.listed(second) == paths[2:]
+        assert "Link" not in second.headers
+
     @pytest.mark.parametrize(("name", "longest"), [("subsystem", 63), ("volume", 4096), ("batch", 64),
                                                    ("requested_by", 1024)])  # fmt: skip
     def test_what_is_sought_has_a_largest_length(self, client, name, longest):

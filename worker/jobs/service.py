@@ -172,15 +172,22 @@ class Jobs:
             below: where this page begins (None: with the newest).
         """
         if job_filter.ids:
-            jobs = self._get_all(job_filter.ids)
-            fitting = [
-                job_status
-                for job_status in jobs
-                if scope.includes(job_status.job) and job_filter.matches(job_status.job)
-            ]
-            return sorted(fitting, key=lambda job_status: -job_status.job.seq)[:limit], None
+            return self._among_ids(job_filter, scope, limit, below)
         ids, cursor = self._search(job_filter, scope, limit, below)
         return self._get_all(ids), cursor
+
+    def _among_ids(
+        self, job_filter: JobFilter, scope: JobScope, limit: int, below: int | None
+    ) -> tuple[list[JobStatus], int | None]:
+        fitting = [
+            job_status
+            for job_status in self._get_all(job_filter.ids)
+            if scope.includes(job_status.job)
+            and job_filter.matches(job_status.job)
+            and (below is None or job_status.job.seq < below)
+        ]
+        page = sorted(fitting, key=lambda job_status: -job_status.job.seq)[:limit]
+        return page, page[-1].job.seq if len(page) < len(fitting) else None
 
     def _search(
         self, job_filter: JobFilter, scope: JobScope, limit: int, below: int | None

@@ -191,6 +191,7 @@ def test_a_token_that_somebody_made_up_names_no_version(base_seq, seq, start):
         ('name="a', "/name"),
         ("limit=0", "/limit"),
         ("limit=1001", "/limit"),
+        ("limit=0000000011001", "/limit"),
         ("limit=1&limit=2", "/limit"),
         ("limit=-1", "/limit"),
         ("limit=1.5", "/limit"),
