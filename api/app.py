@@ -48,6 +48,9 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     Args:
         services: the shared objects that views use.
         settings: configuration of sign-in and roles.
+
+    Raises:
+        BadSettings: a setting does not fit the routes.
     """
     app = Flask("api", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
@@ -77,6 +80,7 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
         prefix=services.settings.key_prefix,
     )
     import_string("api.v3:init_app")(app, document)  # The only place that refers to this part.
+    auth.check_callback_path(app, settings.oauth_callback_url_relative)
     events.init_app(app, services)
     limited = ConcurrencyMiddleware(BufferedResponseMiddleware(app.wsgi_app), services.concurrency_limiter)
     app.wsgi_app = ResponseCacheMiddleware(limited, services)  # type: ignore[method-assign]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.config.public_url import PUBLIC_URL, check_public_url
+from worker.config.settings import LONGEST_S
 
 
 class ApiSettings(BaseSettings):
     """Waiting and limits: ``SAPI_<NAME>``; times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     max_wait: int = Field(25, ge=0, le=600, description="Longest time that a request with Prefer: wait is held open")
     read_wait: float = Field(2.0, ge=0, le=60, description="How long a read waits for its job when it does not say")
@@ -43,7 +48,9 @@ class ApiSettings(BaseSettings):
         description="Percentage of the waiting clients, streams and bodies that one user without a role for "
         "changes may take, and all clients together that have not signed in",
     )
-    events_max: int = Field(3600, ge=1, description="How long an event stream lives; its client then connects again")
+    events_max: int = Field(
+        3600, ge=1, le=LONGEST_S, description="How long an event stream lives; its client then connects again"
+    )
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="Largest request body; larger ones are refused with 413"
     )
@@ -61,7 +68,7 @@ class ApiSettings(BaseSettings):
     max_sort_keys: int = Field(8, ge=1, description="Fields to sort by in one request; more are refused with 422")
     flower_url: str = Field(
         "",
-        pattern=r"^(https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?)?$",
+        pattern=PUBLIC_URL,
         description="Public address of Flower, as in https://flower.example.org; the console links to it "
         "(none: there is no link, and Flower's sign-in uses the address by which it is asked)",
     )
@@ -77,3 +84,8 @@ class ApiSettings(BaseSettings):
     admin_address: str = Field(
         "127.0.0.1", description="IP address on which that port listens (in the image 0.0.0.0: every one)"
     )
+
+    @field_validator("flower_url")
+    @classmethod
+    def _check_flower_url(cls, url: str) -> str:
+        return check_public_url(url)

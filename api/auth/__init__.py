@@ -10,12 +10,13 @@ from api.auth import audit
 from api.auth.access import principal, require, require_role_for_changes, require_signed_in
 from api.auth.principals import Principal
 from api.auth.settings import AuthSettings
-from api.auth.setup import init_app
+from api.auth.setup import check_callback_path, init_app
 
 __all__ = [
     "AuthSettings",
     "Principal",
     "audit",
+    "check_callback_path",
     "init_app",
     "principal",
     "require",

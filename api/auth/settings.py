@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from limits import parse_many
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
@@ -13,7 +13,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from worker.catalog.operations import Role
 from worker.config.groups import split_names
 from worker.config.oauth_settings import ProviderSettings
-from worker.config.public_url import PublicUrlSettings
+from worker.config.public_url import PublicUrlSettings, has_odd_segments
+from worker.config.settings import LONGEST_S
 from worker.config.sign_in_settings import Names, SignInSettings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -30,6 +31,23 @@ def _split(value: object) -> object:
 
 def _split_secret(value: object) -> object:
     return tuple(SecretStr(key) for key in value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _http_url(text: str) -> SplitResult | None:
+    """Return the parts of a URL, which are empty where there is none; None for what is no http(s) URL."""
+    try:
+        url = urlsplit(text)
+        is_possible = not text or (url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0)
+    except ValueError:
+        return None
+    return url if is_possible else None
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return all(rate.amount > 0 for rate in parse_many(text))
+    except ValueError:
+        return False
 
 
 Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split)]
@@ -77,7 +95,9 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
     secret_key_fallbacks: Secrets = Field(
         (), description="Earlier secret keys, comma-separated: their cookies still hold"
     )
-    session_lifetime: int = Field(8 * 3600, ge=60, description="Seconds after which one must sign in again")
+    session_lifetime: int = Field(
+        8 * 3600, ge=60, le=LONGEST_S, description="Seconds after which one must sign in again"
+    )
     session_secure: bool = Field(
         False, description="Mark the session cookie Secure even where a request seems to come without TLS"
     )
@@ -98,9 +118,7 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
         (Role.USER, Role.ADMIN, Role.UBER_ADMIN), description="Roles of that user, as far as these roles exist"
     )
 
-    rate_limit: str = Field(
-        "30000/minute", description="Changes that one user may ask for (empty or 'off': any number)"
-    )
+    rate_limit: str = Field("30000/minute", description="Changes that one user may ask for ('off': any number)")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -121,8 +139,8 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
         for name in sorted(
             name for name in type(self).model_fields if name.startswith("oauth_") and name.endswith("_url")
         ):
-            url = urlsplit(getattr(self, name))
-            if url.geturl() and not (url.scheme in ("http", "https") and url.hostname):
+            url = _http_url(getattr(self, name))
+            if url is None:
                 errors.append(f"SAPI_{name.upper()} must be an http(s) URL")
             elif url.scheme == "http" and not self.debug and url.hostname not in _LOOPBACK:
                 errors.append(f"SAPI_{name.upper()} must be an https URL: tokens travel to it")
@@ -133,12 +151,14 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
         return errors
 
     def _other_errors(self) -> list[str]:
-        if self.limits_submits:
-            try:
-                parse_many(self.rate_limit)
-            except ValueError:
-                return ["SAPI_RATE_LIMIT must be like 600/minute, or off"]
-        return []
+        errors = []
+        if self.limits_submits and not _is_rate(self.rate_limit):
+            errors.append("SAPI_RATE_LIMIT must be like 600/minute, or off")
+        if has_odd_segments(self.oauth_callback_url_relative):
+            errors.append("SAPI_OAUTH_CALLBACK_URL_RELATIVE must have no empty segments, and none of dots")
+        if ":" in self.basic_auth_username:
+            errors.append("SAPI_BASIC_AUTH_USERNAME must have no colon: HTTP Basic has one before the password")
+        return errors
 
     @property
     def limits_submits(self) -> bool:

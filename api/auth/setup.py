@@ -9,6 +9,7 @@ from collections.abc import Callable
 import redis
 from flask import Flask
 from flask_smorest import Blueprint
+from werkzeug.exceptions import HTTPException
 
 from api.auth import audit
 from api.auth import rate_limits as limits
@@ -27,7 +28,7 @@ from api.auth.session_cookies import configure_cookies
 from api.auth.sessions import Sessions
 from api.auth.settings import AuthSettings
 from worker.catalog.operations import Role
-from worker.config.settings import Settings, load
+from worker.config.settings import BadSettings, Settings, load
 from worker.store.client import connect, short_timeout_pool
 from worker.store.sign_in_attempts import SignInAttempts
 
@@ -69,6 +70,21 @@ def init_app(
     if settings.limits_submits:
         limits.init_app(app, settings.rate_limit, short_timeout.connection_pool, prefix)
     _warn(settings)
+
+
+def check_callback_path(app: Flask, path: str) -> None:
+    """Check that the provider sends browsers to the route that ends a sign-in; after all routes were added.
+
+    Raises:
+        BadSettings: another route is there.
+    """
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules() if rule.rule == path}
+    try:
+        endpoints.add(app.url_map.bind("localhost").match(path)[0])
+    except HTTPException:
+        endpoints.add("a redirect")
+    if len(endpoints) > 1 or path.startswith(("/v3/", "/v4/")):
+        raise BadSettings(f"SAPI_OAUTH_CALLBACK_URL_RELATIVE: {path} is the address of something else: choose another")
 
 
 def _attempts(settings: AuthSettings, client: redis.Redis, prefix: str) -> SignInAttempts:

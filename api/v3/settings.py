@@ -45,8 +45,9 @@ class V3Settings(BaseSettings):
     @field_validator("v3_manual_url")
     @classmethod
     def _check_manual_url(cls, url: str) -> str:
-        if url and (urlsplit(url).scheme not in ("http", "https") or any(c in url for c in '<>" \t\r\n')):
-            raise ValueError("must be an http(s) address")
+        # It stands in a header.
+        if url and (not url.isascii() or urlsplit(url).scheme not in ("http", "https") or set(url) & set('<>" \t\r\n')):
+            raise ValueError("must be an http(s) address, with other letters than those of ASCII encoded")
         return url
 
 

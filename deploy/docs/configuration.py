@@ -112,7 +112,7 @@ _HEAD = """\
 <!-- Written by `make configuration` from the code; a test compares. Change it there. -->
 
 Everything is told by environment variables. Each process reads those that concern it when it starts. A wrong value
-stops the start with one line that says which variable it is and what it may be.
+stops the start with one line that says which variable it is and what it may be; an empty one counts as not set.
 
 A **secret** may also stand in a file: `SAPI_REDIS_URL_FILE=/run/secrets/redis_url` is read in the place of
 `SAPI_REDIS_URL`, without white space around it. To set both is an error. `SAPI_SECRETS_DIR` names a folder of

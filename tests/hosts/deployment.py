@@ -54,7 +54,7 @@ class Deployment:
             "SAPI_BASIC_AUTH_PASSWORD": _PASSWORD,
             "SAPI_BASIC_AUTH_ROLES": "USER,ADMIN,UBER_ADMIN",
             "SAPI_DEBUG": "1",
-            "SAPI_RATE_LIMIT": "",
+            "SAPI_RATE_LIMIT": "off",
             "SAPI_BACKENDS": backend,
             "CHAOS_BOOK": str(folder / "book"),
             "PYTHONUNBUFFERED": "1",

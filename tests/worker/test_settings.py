@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_settings import BaseSettings
 
+from api.settings import ApiSettings
+from api.v3.settings import V3Settings
 from worker.config.groups import groups_in
 from worker.config.json_encoding import as_json
 from worker.config.networks import client_address, network_of, parse_networks
-from worker.config.settings import BadSettings, Settings, load
+from worker.config.settings import LONGEST_S, BadSettings, Settings, load
 from worker.config.sign_in_settings import SignInSettings
+from worker.flower.settings import FlowerSettings
+from worker.webhooks.settings import WebhookSettings
 
 _REDIS = "redis://127.0.0.1:6379/0"
 
@@ -47,7 +52,8 @@ def test_messages_are_enqueued_with_their_record_only_in_its_own_redis(
         ({"cache_fresh": 61, "cache_keep": 60}, "settings: SAPI_CACHE_KEEP must not be shorter than SAPI_CACHE_FRESH"),
         ({"SAPI_DEBUG": "perhaps"}, "SAPI_DEBUG: Input should be a valid boolean"),
         ({"lease": 2}, "SAPI_LEASE: Input should be greater than or equal to 3"),
-        ({"callback_hosts": "a/b"}, "SAPI_CALLBACK_HOSTS: SAPI_CALLBACK_HOSTS: 'a/b' is neither"),
+        ({"callback_hosts": "a/b"}, "SAPI_CALLBACK_HOSTS: 'a/b' is neither"),
+        ({"job_keep": 3_153_600_001}, "SAPI_JOB_KEEP: Input should be less than or equal to 3153600000"),
         ({"broker_url": "sentinel://host/0"}, "SAPI_BROKER_URL: a sentinel:// URL must end in"),
     ],
 )
@@ -55,6 +61,39 @@ def test_a_wrong_setting_is_named_with_what_it_may_be(values: dict[str, Any], wo
     with pytest.raises(BadSettings) as refused:
         load(Settings, **values)
     assert str(refused.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings, ApiSettings, WebhookSettings, SignInSettings, V3Settings, FlowerSettings]
+)
+def test_empty_variables_are_not_set(settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch):
+    names = [f"SAPI_{name.upper()}" for name in settings.model_fields]
+    assert names
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    defaults = load(settings)
+    for name in names:
+        monkeypatch.setenv(name, "")
+    assert load(settings) == defaults
+
+
+@pytest.mark.parametrize("settings", [ApiSettings, FlowerSettings])
+def test_an_address_of_flower_that_is_none_is_named(settings: type[BaseSettings]):
+    for url in ("https://[::1", "https://flower.example.org:99999", "flower.example.org"):
+        with pytest.raises(BadSettings, match=r"^SAPI_FLOWER_URL: "):
+            load(settings, flower_url=url)
+
+
+def test_times_have_a_longest_one():
+    """Those beyond the year 9999 cannot be written, nor those that Redis cannot count in milliseconds."""
+    longest = {
+        name: [limit.le for limit in field.metadata if hasattr(limit, "le")]
+        for settings in (Settings, ApiSettings, SignInSettings, FlowerSettings)
+        for name, field in settings.model_fields.items()
+        if "_keep" in name or name.endswith(("_timeout", "_ttl", "_max", "_idle", "_lifetime", "_fresh", "_stale"))
+    }
+    assert {"job_keep", "old_listing_ttl", "events_max", "session_idle", "session_lifetime"} < longest.keys()
+    assert [name for name, limits in longest.items() if not limits or limits[0] > LONGEST_S] == []
 
 
 def test_networks_of_proxies_that_are_none_are_named():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
@@ -11,6 +12,8 @@ from storage_backends.client_matches import canonical_host
 
 _PORTS = {"https": 443, "http": 80}
 _LONGEST_URL = 2000
+#: A name, or an address; wildcards and networks are none.
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,13 @@ class CallbackHost:
         scheme, _, rest = text.strip().rpartition("://")
         try:
             parts = urlsplit(f"//{rest}")
-            port = parts.port
+            host, port = parts.hostname or "", parts.port
         except ValueError:
             raise _bad_entry(text) from None
-        if scheme not in ("", "https", "http") or not parts.hostname or parts.path or parts.username is not None:
+        is_host = bool(_HOST.fullmatch(host)) and parts.netloc == rest and parts.username is None
+        if scheme not in ("", "https", "http") or not is_host or port == 0:
             raise _bad_entry(text)
-        return cls(scheme, canonical_host(parts.hostname), port)
+        return cls(scheme, canonical_host(host), port)
 
     def allows(self, scheme: str, host: str, port: int) -> bool:
         """May a callback be sent there?"""
@@ -47,7 +51,7 @@ class CallbackHost:
 
 def _bad_entry(text: str) -> ValueError:
     forms = "neither host nor host:port nor http://host:port (IPv6 in brackets)"
-    return ValueError(f"SAPI_CALLBACK_HOSTS: {text!r} is {forms}")
+    return ValueError(f"{text!r} is {forms}")
 
 
 class CallbackHosts:

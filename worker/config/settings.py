@@ -11,11 +11,16 @@ from worker.config import redis_urls as addresses
 from worker.config.callback_hosts import CallbackHosts
 from worker.config.secret_files import SecretFiles, UnreadableSecret
 
+#: The longest lifetime or time limit (seconds), a hundred years: times beyond the year 9999 cannot be written.
+LONGEST_S = 100 * 365 * 86400
+
 
 class Settings(SecretFiles):
     """Redis, the queues, lifetimes and limits: ``SAPI_<NAME>``; times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     debug: bool = Field(
         False,
@@ -39,10 +44,12 @@ class Settings(SecretFiles):
         0, ge=0, description="Replicas that must hold an accepted job before the client learns its id"
     )
 
-    job_keep: int = Field(7 * 86400, ge=1, description="How long a finished job's record is kept")
-    read_job_keep: int = Field(300, ge=1, description="How long the record of a finished read is kept, and its result")
-    result_keep: int = Field(86400, ge=1, description="How long a finished job's result is kept")
-    idempotency_keep: int = Field(86400, ge=1, description="How long an Idempotency-Key is remembered")
+    job_keep: int = Field(7 * 86400, ge=1, le=LONGEST_S, description="How long a finished job's record is kept")
+    read_job_keep: int = Field(
+        300, ge=1, le=LONGEST_S, description="How long the record of a finished read is kept, and its result"
+    )
+    result_keep: int = Field(86400, ge=1, le=LONGEST_S, description="How long a finished job's result is kept")
+    idempotency_keep: int = Field(86400, ge=1, le=LONGEST_S, description="How long an Idempotency-Key is remembered")
     queue_limit: int = Field(1000, ge=1, description="Jobs that may wait in one queue; more are refused with 429")
     user_queue_share: int = Field(
         70, ge=1, le=100, description="Percentage of a queue that the waiting jobs of one user may take"
@@ -63,7 +70,7 @@ class Settings(SecretFiles):
         80, ge=1, le=100, description="Use of Redis's memory from which reads that need a job are refused with 503"
     )
 
-    events_keep: int = Field(3600, ge=1, description="How long GET /v4/events can go on after a break")
+    events_keep: int = Field(3600, ge=1, le=LONGEST_S, description="How long GET /v4/events can go on after a break")
 
     callback_hosts: str = Field(
         "",
@@ -71,24 +78,28 @@ class Settings(SecretFiles):
         "receivers named here may also be this machine",
     )
 
-    cache_fresh: int = Field(60, ge=0, description="How long a listing is fresh")
+    cache_fresh: int = Field(60, ge=0, le=LONGEST_S, description="How long a listing is fresh")
     cache_stale: int = Field(
-        3600, ge=0, description="How long after that the old copy is served while one refresh runs"
+        3600, ge=0, le=LONGEST_S, description="How long after that the old copy is served while one refresh runs"
     )
-    cache_keep: int = Field(86400, ge=1, description="How long the old copy is kept for when the filer is away")
+    cache_keep: int = Field(
+        86400, ge=1, le=LONGEST_S, description="How long the old copy is kept for when the filer is away"
+    )
     old_listing_ttl: int = Field(
-        600, ge=1, description="How long a superseded listing is kept for clients that page through it"
+        600, ge=1, le=LONGEST_S, description="How long a superseded listing is kept for clients that page through it"
     )
     refresh_interval: int = Field(
-        0, ge=0, description="Refresh volume listings on schedule, every so many seconds (0: no)"
+        0, ge=0, le=LONGEST_S, description="Refresh volume listings on schedule, every so many seconds (0: no)"
     )
 
     backend_patience: int = Field(
-        60, ge=0, description="How long a job is tried again while its filer cannot be reached"
+        60, ge=0, le=LONGEST_S, description="How long a job is tried again while its filer cannot be reached"
     )
-    reconcile_timeout: int = Field(600, ge=1, description="How long a lost change is looked for before outcome-unknown")
-    read_timeout: int = Field(600, ge=1, description="Time limit of a read")
-    change_timeout: int = Field(1800, ge=1, description="Time limit of a change")
+    reconcile_timeout: int = Field(
+        600, ge=1, le=LONGEST_S, description="How long a lost change is looked for before outcome-unknown"
+    )
+    read_timeout: int = Field(600, ge=1, le=LONGEST_S, description="Time limit of a read")
+    change_timeout: int = Field(1800, ge=1, le=LONGEST_S, description="Time limit of a change")
     lease: int = Field(15, ge=3, le=40, description="How long a worker may act on a job without renewing its lease")
 
     write_slots: int = Field(8, ge=1, le=64, description="Changes at a time, for each worker process and filer")

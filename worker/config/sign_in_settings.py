@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 from worker.config.groups import split_names
 from worker.config.networks import Network, parse_networks
 from worker.config.oauth_settings import ProviderSettings
+from worker.config.settings import LONGEST_S
 
 
 def _split(value: object) -> object:
@@ -26,7 +27,10 @@ class SignInSettings(ProviderSettings):
         300, ge=10, le=86400, description="Seconds after which the provider is asked anew for the groups of a session"
     )
     session_idle: int = Field(
-        3600, ge=60, description="Seconds without a request after which a session ends (Flower: not counted)"
+        3600,
+        ge=60,
+        le=LONGEST_S,
+        description="Seconds without a request after which a session ends (Flower: not counted)",
     )
     trusted_proxies: int = Field(
         0, ge=0, le=16, description="Proxies in front, at most (0: as many as SAPI_TRUSTED_NETWORKS says)"

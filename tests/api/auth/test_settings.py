@@ -6,6 +6,7 @@ import pytest
 
 from api.auth import AuthSettings
 from api.auth.setup import _warn
+from tests.api.front_end import FrontEnd, problem
 from worker.catalog.operations import Role
 from worker.config.settings import BadSettings, Settings, load
 
@@ -53,10 +54,23 @@ def test_group_lists(environment, written, names):
         ("SAPI_OAUTH_ALGORITHMS", "none", "none"),
         ("SAPI_OAUTH_JWKS_URL", "https://provider.example.org/jwks", "SAPI_OAUTH_ISSUER"),
         ("SAPI_OAUTH_CALLBACK_URL_RELATIVE", "https://evil.example.org", "SAPI_OAUTH_CALLBACK_URL_RELATIVE"),
+        ("SAPI_OAUTH_CALLBACK_URL_RELATIVE", "//done", "SAPI_OAUTH_CALLBACK_URL_RELATIVE"),
+        ("SAPI_OAUTH_CALLBACK_URL_RELATIVE", "/a/../done", "SAPI_OAUTH_CALLBACK_URL_RELATIVE"),
+        ("SAPI_OAUTH_TOKEN_URL", "https://[::1/token", "SAPI_OAUTH_TOKEN_URL"),
+        ("SAPI_OAUTH_TOKEN_URL", "https://provider.example.org:99999/token", "SAPI_OAUTH_TOKEN_URL"),
+        ("SAPI_PUBLIC_URL", "https://[::1", "SAPI_PUBLIC_URL"),
+        ("SAPI_PUBLIC_URL", "https://example.org:99999", "SAPI_PUBLIC_URL"),
+        ("SAPI_PUBLIC_URL", "https://example.org:http/", "SAPI_PUBLIC_URL"),
+        ("SAPI_PUBLIC_URL", "https://:443", "SAPI_PUBLIC_URL"),
+        ("SAPI_PUBLIC_URL", "https://example.org//storage", "SAPI_PUBLIC_URL"),
+        ("SAPI_PUBLIC_URL", "https://example.org/../storage", "SAPI_PUBLIC_URL"),
         ("SAPI_RATE_LIMIT", "many", "SAPI_RATE_LIMIT"),
+        ("SAPI_RATE_LIMIT", "0/minute", "SAPI_RATE_LIMIT"),
+        ("SAPI_BASIC_AUTH_USERNAME", "a:b", "SAPI_BASIC_AUTH_USERNAME"),
         ("SAPI_BASIC_AUTH_ROLES", "ROOT", "SAPI_BASIC_AUTH_ROLES"),
         ("SAPI_TRUSTED_PROXIES", "-1", "SAPI_TRUSTED_PROXIES"),
         ("SAPI_SESSION_LIFETIME", "eight hours", "SAPI_SESSION_LIFETIME"),
+        ("SAPI_SESSION_LIFETIME", "99999999999999", "SAPI_SESSION_LIFETIME"),
     ],
 )
 def test_mistakes_are_said_in_one_line(environment, name, value, message):
@@ -67,6 +81,23 @@ def test_mistakes_are_said_in_one_line(environment, name, value, message):
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://example.org/", "http://[::1]:8000", "https://example.org:/storage/api/", ""])
+def test_the_public_url_may_have_a_port_and_a_path(environment, url):
+    environment.setenv("SAPI_PUBLIC_URL", url)
+    assert load(AuthSettings).public_url == url
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout", "/healthz", "/console/", "/console", "/v3/done", "/v4/jobs"])
+def test_the_provider_sends_browsers_to_no_other_route(redis_url, path):
+    with pytest.raises(BadSettings, match=f"SAPI_OAUTH_CALLBACK_URL_RELATIVE: {path} is"):
+        FrontEnd(redis_url, auth={"oauth_callback_url_relative": path}).stranger()
+
+
+def test_the_provider_may_send_browsers_to_any_free_address(redis_url):
+    front_end = FrontEnd(redis_url, auth={"oauth_callback_url_relative": "/.auth/done/"})
+    problem(front_end.stranger().get("/.auth/done/"), 403, "sign-in-unavailable")
 
 
 def test_the_defaults_are_those_of_the_seed_manual():

@@ -155,7 +155,14 @@ def test_it_can_be_switched_off(make_old):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("V3_WAIT", "0"), ("V3_WAIT", "601"), ("V3_SUNSET", "soon"), ("V3_MANUAL_URL", "a>b")]
+    ("name", "value"),
+    [
+        ("V3_WAIT", "0"),
+        ("V3_WAIT", "601"),
+        ("V3_SUNSET", "soon"),
+        ("V3_MANUAL_URL", "a>b"),
+        ("V3_MANUAL_URL", "https://m.example.org/é"),
+    ],
 )
 def test_a_wrong_setting_is_named(monkeypatch, name, value):
     monkeypatch.setenv(f"SAPI_{name}", value)

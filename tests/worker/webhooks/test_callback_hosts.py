@@ -91,7 +91,7 @@ def test_what_is_no_plain_url_is_allowed_nowhere(url: str):
 
 @pytest.mark.parametrize("entry", ["ann@one.example", "one.example/path", "ftp://one.example", "https://"])
 def test_what_is_no_host_is_no_entry(entry: str):
-    with pytest.raises(ValueError, match="SAPI_CALLBACK_HOSTS"):
+    with pytest.raises(ValueError, match="is neither host nor"):
         CallbackHosts(entry)
 
 
@@ -110,7 +110,23 @@ def test_an_address_is_the_same_in_every_spelling(entry: str, url: str, *, is_al
     assert CallbackHosts(entry).allow(url) is is_allowed
 
 
-@pytest.mark.parametrize("entry", ["2001:db8::1", "host:99999", "[zz]", "ftp://host", "user@host", "host/path"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "2001:db8::1",
+        "host:99999",
+        "host:0",
+        "[zz]",
+        "ftp://host",
+        "user@host",
+        "host/path",
+        "host?a",
+        "host#a",
+        "*.host",
+        "a b",
+        "10.0.0.0/8",
+    ],
+)
 def test_an_entry_that_is_none_is_named(entry: str):
-    with pytest.raises(ValueError, match="SAPI_CALLBACK_HOSTS"):
+    with pytest.raises(ValueError, match="is neither host nor"):
         CallbackHosts(entry)
