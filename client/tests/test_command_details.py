@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -20,7 +16,7 @@ from flows import answer, run
 from storage_api_client.cli import login
 from storage_api_client.cli.commands.jobs import _follow
 from storage_api_client.cli.exit_status import ExitStatus
-from storage_api_client.cli.main import _failed, _interrupted, command_line
+from storage_api_client.cli.program import _failed, _interrupted, command_line
 from storage_api_client.cli.state import State, Stop
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.files import ConfigurationError
@@ -206,19 +202,6 @@ def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> No
     assert stop(api, "job", "watch", "7") is ExitStatus.FAILED
     api.jobs.list.assert_called_once_with(id=("7",), all=True)
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "7"
-
-
-def test_a_reader_that_closes_the_pipe_causes_no_error() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [str(Path(sys.executable).with_name("storage-api")), "--help"]
-    # With a buffer, of which the rest would be written at the end.
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with os.fdopen(writer) as closed:
-        ended = subprocess.run(
-            command, stdout=closed, stderr=subprocess.PIPE, env=buffered, text=True, check=False, timeout=60
-        )
-    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_of_several_jobs_those_are_left_that_have_not_succeeded() -> None:

@@ -15,7 +15,7 @@ import requests
 import yaml
 from tests.e2e.own_stack import PASSWORD, USER
 
-from storage_api_client.cli.main import command_line
+from storage_api_client.cli.program import command_line
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
@@ -221,7 +221,7 @@ def test_bash_completes_commands(bare):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from storage_api_client.cli.main import command_line; command_line(); print(*sys.modules)"
+    code = "import sys; from storage_api_client.cli.program import command_line; command_line(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": ""})  # fmt: skip
     loaded = set(done.stdout.split())

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from storage_api_client import Client, models
-from storage_api_client.cli.main import command_line
+from storage_api_client.cli.program import command_line
 from storage_api_client.models.base import Model
 from storage_api_client.models.batches import MemberResult
 from storage_api_client.operations import settings

@@ -11,7 +11,7 @@ from unittest.mock import ANY, Mock
 
 import pytest
 
-from storage_api_client.cli.main import command_line
+from storage_api_client.cli.program import command_line
 from storage_api_client.cli.state import State
 
 _LISTING = "--where name=a* --where size_used=>1kB --sort -name --fields name,state --limit 3 --fresh"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from storage_api_client.cli.completion import script
-from storage_api_client.cli.main import command_line
 from storage_api_client.cli.manual import page
+from storage_api_client.cli.program import command_line
 
 _SHARE = Path(__file__).resolve().parents[1] / "share"
 

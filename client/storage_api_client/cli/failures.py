@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from storage_api_client.cli.exit_status import ExitStatus, status_of
 from storage_api_client.cli.output import for_people
 from storage_api_client.cli.printable import printable
+from storage_api_client.cli.streams import say
 
 if TYPE_CHECKING:
     from storage_api_client.errors import BatchFailed, StorageApiError
@@ -20,7 +19,7 @@ def print_error(sentence: str) -> None:
 
 
 def _print(line: str) -> None:
-    click.echo(printable(line), err=True)
+    say(printable(line))
 
 
 def explain(error: StorageApiError) -> ExitStatus:
@@ -33,11 +32,11 @@ def explain(error: StorageApiError) -> ExitStatus:
     for fault in error.errors:
         _print(f"  {fault.pointer}: {fault.detail}")
     if error.backend_error:
-        click.echo(f"  the storage system says: {for_people('', dict(error.backend_error.raw))}", err=True)
+        say(f"  the storage system says: {for_people('', dict(error.backend_error.raw))}")
     if isinstance(error, BatchFailed):
         _explain_members(error)
     if hint := _next_step(error, status):
-        click.echo(f"  {hint}", err=True)
+        say(f"  {hint}")
     return status
 
 

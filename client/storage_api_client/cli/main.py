@@ -1,158 +1,41 @@
-"""The command line: ``storage-api``."""
+"""The entry point of ``storage-api``, which an interrupt ends in one way at any time."""
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
-from click.shell_completion import shell_complete
-
-from storage_api_client.cli.commands import (
-    batches,
-    events,
-    exports,
-    jobs,
-    locks,
-    service,
-    signing_in,
-    snapshots,
-    volumes,
-)
-from storage_api_client.cli.exit_status import ExitStatus
-from storage_api_client.cli.names import PROGRAM, VARIABLE
-from storage_api_client.cli.options import Group, general_options
-from storage_api_client.cli.state import State, Stop
-from storage_api_client.version import VERSION
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-
-def command_line() -> Group:
-    """Return the whole command line."""
-    main_group = Group(
-        PROGRAM,
-        params=[*general_options(), _version()],
-        help=_HELP,
-        context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": None, "max_content_width": 100},
-    )
-    signing_in.add_to(main_group)
-    for module in (volumes, snapshots, locks, exports, jobs, batches):
-        main_group.add_command(module.group)
-    events.add_to(main_group)
-    service.add_to(main_group)
-    return main_group
-
-
-_HELP = """Volumes, snapshots, locks and export policies on storage systems.
-
-Each change is a job; commands wait for its end, or with --no-wait print its id.
-
-\b
-  storage-api login
-  storage-api subsystem list
-  storage-api volume create netapp db1 --size 10GiB
-  storage-api snapshot create netapp db1 before-upgrade
-  storage-api volume rollback netapp db1 --to before-upgrade
-
-Exit status: 0 done, 1 failed or refused, 2 usage, 3 outcome unknown, 4 not signed in or role missing, 5 not found,
-75 service or storage system unavailable, 124 still running when the time was over, 130 interrupted.
-"""
-
-
-def _version() -> click.Option:
-    def show(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value and not context.resilient_parsing:
-            click.echo(f"{PROGRAM} {VERSION}")
-            context.exit()
-
-    return click.Option(
-        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=show, help="Show the version."
-    )
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit."""
-    state = State(output=_output())
+    status = _INTERRUPTED
     try:
-        status = _run(arguments, state)
+        with _interrupted_by_sigterm():
+            # Imported here, so that an interrupt of these imports, too, ends the command without a traceback.
+            from storage_api_client.cli.program import run
+
+            status = int(run(arguments))
     except KeyboardInterrupt:
-        status = _interrupted(state)
-    except BrokenPipeError:
-        # Whoever read our output has had enough; so has the interpreter, which would write the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = ExitStatus.DONE
-    sys.exit(int(status))
+        status = _INTERRUPTED
+    sys.exit(status)
 
 
-def _output() -> str | None:
-    from storage_api_client.cli.state import FORMATS
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM do what Ctrl-C does: the job goes on, and its id is printed."""
 
-    chosen = os.environ.get("STORAGE_API_OUTPUT") or None
-    if chosen is not None and chosen not in FORMATS:
-        click.echo(f"storage-api: STORAGE_API_OUTPUT must be one of {', '.join(FORMATS)}.", err=True)
-        sys.exit(ExitStatus.USAGE)
-    return chosen
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
 
-
-def _run(arguments: Sequence[str] | None, state: State) -> ExitStatus:
-    """Run it; errors are said in words, never with a traceback."""
-    program = command_line()
-    if instruction := os.environ.get(VARIABLE):
-        return ExitStatus(shell_complete(program, {}, PROGRAM, VARIABLE, instruction))
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        words = list(sys.argv[1:] if arguments is None else arguments)
-        with program.make_context(PROGRAM, words, obj=state) as context:
-            program.invoke(context)
-        sys.stdout.flush()
-    except (click.ClickException, click.exceptions.Exit) as end:
-        if isinstance(end, click.ClickException):
-            end.show()
-        return ExitStatus(end.exit_code)
-    except click.Abort:
-        raise KeyboardInterrupt from None
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # noqa: BLE001 - what we do not know is said, too
-        return error.status if isinstance(error, Stop) else _failed(error)
-    return ExitStatus.DONE
-
-
-def _failed(error: Exception) -> ExitStatus:
-    from storage_api_client.cli.failures import explain, print_error
-    from storage_api_client.configuration.files import ConfigurationError
-    from storage_api_client.errors import StorageApiError
-    from storage_api_client.protocol.messages import ConnectionLost
-
-    if isinstance(error, StorageApiError):
-        return explain(error)
-    if isinstance(error, ConnectionLost):
-        print_error(f"{error.detail}.")
-        return ExitStatus.UNAVAILABLE
-    if isinstance(error, ConfigurationError | ValueError):
-        print_error(str(error))
-        return ExitStatus.USAGE
-    if isinstance(error, OSError):
-        print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        return ExitStatus.FAILED
-    if os.environ.get("STORAGE_API_DEBUG"):
-        raise error
-    print_error(f"a mistake of this program ({type(error).__name__}: {error}); STORAGE_API_DEBUG=1 shows where.")
-    return ExitStatus.FAILED
-
-
-def _interrupted(state: State) -> ExitStatus:
-    """Cancel nothing, and say how to go on."""
-    if state.jobs:
-        click.echo(f"\nInterrupted; the job goes on. Wait for it: {PROGRAM} job wait {' '.join(state.jobs)}", err=True)
-    elif state.key:
-        click.echo(
-            f"\nInterrupted; the change may have been accepted. Go on with the same command and --idempotency-key "
-            f"{state.key}: it is still one job.",
-            err=True,
-        )
-    else:
-        click.echo("\nInterrupted.", err=True)
-    return ExitStatus.INTERRUPTED
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from storage_api_client.cli.printable import printable
+from storage_api_client.cli.streams import say
 
 if TYPE_CHECKING:
     from storage_api_client.cli.state import State
@@ -54,11 +53,11 @@ class Reporter:
         line = f"{job.id}  {job.operation}: {describe(job)}{_counted(job) if job.state == 'running' else ''}"
         if self._last.get(job.id) != line:
             self._last[job.id] = line
-            click.echo(line, err=True)
+            say(line)
 
     def note(self, sentence: str) -> None:
         """Print a message."""
-        click.echo(sentence, err=True)
+        say(sentence)
 
     def close(self) -> None:
         """Remove the display."""

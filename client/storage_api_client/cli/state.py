@@ -6,11 +6,11 @@ import sys
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from storage_api_client.cli import streams
 from storage_api_client.cli.exit_status import ExitStatus
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class State:
     output: str | None = None
     jobs: list[str] = field(default_factory=list)
     key: str | None = None
-    say: Callable[[str], None] = field(default_factory=lambda: partial(click.echo, err=True))
+    say: Callable[[str], None] = field(default=streams.say)
     _found: ServiceSettings | None = None
 
     @property

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
 
 from storage_api_client.cli.options import Group, command, job_filter, jobs_chosen
 from storage_api_client.cli.state import State
+from storage_api_client.cli.streams import takes_every_letter
 
 
 def add_to(main: Group) -> None:
@@ -44,4 +46,4 @@ def _write(state: State, event: Any) -> None:
     elif state.format == "name":
         click.echo(job.id)
     else:
-        click.echo(json.dumps({"id": event.id, "job": job.raw}, ensure_ascii=False))
+        click.echo(json.dumps({"id": event.id, "job": job.raw}, ensure_ascii=not takes_every_letter(sys.stdout)))

@@ -1,0 +1,103 @@
+"""Standard streams that are closed, that nobody reads, or that lack letters; and signals."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from storage_api_client.cli import program
+from storage_api_client.cli.exit_status import ExitStatus
+from storage_api_client.cli.main import main
+from storage_api_client.cli.output import write
+from storage_api_client.cli.program import _status_without_readers
+from storage_api_client.cli.state import Stop
+from storage_api_client.cli.streams import prepare_streams
+from storage_api_client.errors import NotFound
+from storage_api_client.models import Problem
+
+
+def _run_program(*words: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program, buffered as outside of tests."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    program = [str(Path(sys.executable).with_name("storage-api")), *words]
+    return subprocess.run(program, env=environment, text=True, check=False, timeout=60, **streams)
+
+
+@contextmanager
+def _pipe_without_reader() -> Iterator[int]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+
+
+def test_what_goes_wrong_counts_also_where_nobody_reads_the_messages() -> None:
+    with _pipe_without_reader() as closed:
+        ended = _run_program("--url", "ftp://nowhere", "volume", "list", "dummy", stdout=subprocess.PIPE, stderr=closed)
+        assert (ended.returncode, ended.stdout) == (ExitStatus.USAGE, "")
+        assert _run_program("volume", "list", stderr=closed).returncode == ExitStatus.USAGE
+
+
+def test_closed_streams_are_no_mistake() -> None:
+    for closed in (0, 1, 2):
+        ended = _run_program("completion", "bash", preexec_fn=partial(os.close, closed), stderr=subprocess.PIPE)
+        assert (ended.returncode, ended.stderr) == (ExitStatus.DONE, "")
+
+
+@pytest.mark.parametrize(
+    ("before", "status"),
+    [
+        (None, ExitStatus.DONE),
+        (Stop(ExitStatus.STILL_RUNNING), ExitStatus.STILL_RUNNING),
+        (NotFound(Problem(code="no-such-job")), ExitStatus.NOT_FOUND),
+    ],
+)
+def test_results_without_readers_change_no_status(before: Exception | None, status: ExitStatus) -> None:
+    broken = BrokenPipeError()
+    broken.__context__ = before
+    assert _status_without_readers(broken) is status
+
+
+@pytest.mark.parametrize("format_", ["json", "yaml", "csv", "table"])
+def test_letters_that_the_encoding_lacks_are_no_mistake(format_: str, monkeypatch: Any) -> None:
+    output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", output)
+    prepare_streams()
+    write([{"name": "db1", "comment": "caf\xe9 日本"}], ("name", "comment"), format_)
+    output.flush()
+    text = output.buffer.getvalue().decode("latin-1")
+    if format_ in ("json", "yaml"):
+        assert yaml.safe_load(text) == [{"name": "db1", "comment": "caf\xe9 日本"}]
+    else:
+        assert "caf\xe9 ??" in text
+
+
+def test_sigterm_is_an_interrupt(monkeypatch: Any) -> None:
+    def end_it(_arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(program, "run", end_it)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert (end.value.code, signal.getsignal(signal.SIGTERM)) == (ExitStatus.INTERRUPTED, handler)
+
+
+def test_a_reader_that_closes_the_pipe_causes_no_error() -> None:
+    with _pipe_without_reader() as closed:
+        ended = _run_program("--help", stdout=closed, stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (0, "")
