@@ -93,6 +93,11 @@ class TestRenewal:
         assert sent_with(bearer(" t\n"), unauthenticated)[1] == ["Bearer t"]
         assert sent_with(basic("u", "p:ä"), unauthenticated)[1] == ["Basic dTpwOsOk"]
 
+    @pytest.mark.parametrize("token", ["a\nb", "a b", "é"])
+    def test_what_is_no_token_is_not_sent(self, token: str) -> None:
+        with pytest.raises(ValueError, match=r"^The token is none"):
+            bearer(token)
+
 
 class TestStored:
     """Tokens from the file: renewed shortly before their end, by one of all who share it."""

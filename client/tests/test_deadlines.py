@@ -181,4 +181,5 @@ def test_causes_are_looked_for(cause: Exception, permanent: bool, words: str) ->
 
 @pytest.mark.parametrize("error", [httpx.UnsupportedProtocol("no"), httpx.LocalProtocolError("no")])
 def test_what_can_never_work_is_not_tried_again(error: Exception) -> None:
-    assert lost(error, "x").permanent
+    failure = lost(error, "x")
+    assert (failure.permanent, failure.sent) == (True, False)

@@ -101,6 +101,11 @@ class TestChanging:
         assert request.headers["Idempotency-Key"] == "mine"
         assert (request.headers["Prefer"], request.headers["If-Match"]) == ("wait=20", "x")
 
+    @pytest.mark.parametrize("key", ["", "a\nb", "é", "k" * 256])
+    def test_a_key_that_no_header_can_hold_is_refused_before_anything_is_sent(self, key: str) -> None:
+        with pytest.raises(Refused, match="idempotency key must be 1 to 255"):
+            self.perform(idempotency_key=key)
+
     def test_what_is_watched_is_known_soon(self) -> None:
         seen: list[str] = []
         ended = JOB | {"state": "succeeded", "done": True, "result": {"value": 1}}

@@ -8,24 +8,28 @@ import socket
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 from urllib.parse import urlencode
 
-import click
 import httpx
 import pytest
 
 from storage_api_client.addresses import checked_url, is_loopback, resolve
-from storage_api_client.cli.commands.batches import _order
 from storage_api_client.cli.exit_status import ExitStatus, status_of, status_of_code, worst
 from storage_api_client.configuration import development, service_settings
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.development import find_development_server
 from storage_api_client.configuration.files import ConfigurationError
-from storage_api_client.errors import JobFailed, NotAuthorised, NotFound, OutcomeUnknown, StillRunning, Unavailable
+from storage_api_client.errors import (
+    JobFailed,
+    NotAuthorised,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    StillRunning,
+    Unavailable,
+)
 from storage_api_client.models import Problem
-from storage_api_client.operations.batch_files import from_rows
 from storage_api_client.operations.paths import conditions, path, selection, where_text
 from storage_api_client.sign_in.loopback import LoopbackServer
 from storage_api_client.sizes import format_size, parse_size, sizes_in_expression
@@ -73,6 +77,17 @@ def test_sizes_in_a_filter() -> None:
     assert sizes_in_expression("db1k") == "db1k"
     assert sizes_in_expression(".5kB") == ".5kB"
     assert sizes_in_expression("=5XB") == "=5XB"
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../../v", "a/./b", "a//b", "n:/p/", "v/snapshots", ":/a/locks/h", "p/rule/h"]
+)
+def test_a_name_leads_nowhere_else(name: str) -> None:
+    """A snapshot ../../v would be the volume v, which would be taken out of service in its place."""
+    for parts in ((name, "volumes"), ("s", "volumes", name), ("s", "volumes", "v", "snapshots", name)):
+        with pytest.raises(Refused, match="is no name"):
+            path(*parts)
+    assert path("s", "volumes", "rule", "snapshots", "locks") == "/v4/s/volumes/rule/snapshots/locks"
 
 
 @pytest.mark.parametrize(
@@ -254,41 +269,3 @@ def test_the_answer_of_the_provider_is_waited_for_and_nothing_else(answer: dict[
         statuses = [httpx.get(f"{server.redirect_uri}{query}").status_code for query in addresses]
         waiting.join(20)
     assert (statuses, answers) == ([404, 404, 200], [answer])
-
-
-@pytest.mark.parametrize(("word", "value"), [("yes", True), ("TRUE", True), ("no", False), ("false", False)])
-def test_words_in_a_table_are_what_its_column_holds(word: str, value: bool) -> None:
-    snapshot = {"operation": "create_snapshot", "subsystem": "n", "volume": "v", "name": "s"}
-    volume = {"operation": "create_volume", "subsystem": "n", "volume": "v", "size_total": "5"}
-    order = from_rows([snapshot | {"purge_old_if_needed": word}, volume | {"autosize_enabled": word, "comment": word}])
-    purging, creating = (member["body"] for member in order["requests"])
-    assert purging == ({"purge_old_if_needed": True} if value else {})
-    assert creating == {"size_total": 5, "autosize_enabled": value, "comment": word}
-
-
-def _ordered(tmp_path: Path, content: bytes) -> dict[str, Any]:
-    path = tmp_path / "order.csv"
-    path.write_bytes(content)
-    with path.open(encoding="utf-8") as file:
-        return _order(file)
-
-
-def test_a_table_from_a_spreadsheet(tmp_path: Path) -> None:
-    order = _ordered(tmp_path, b"\xef\xbb\xbfoperation,subsystem,policy,rules\r\ncreate_policy,s,p,a b\r\n")
-    assert order["requests"][0]["body"] == {"rules": ["a", "b"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            b"operation,subsystem,policy,rules\ncreate_policy,s,p,a,b\n",
-            "Request 0 has more cells than there are columns",
-        ),
-        (b"method,path,body\nPOST,/v4/s/export/p,rules\n", "Request 0: body is no JSON"),
-        ("operation,subsystem\n".encode("utf-16"), "The file is no text in UTF-8"),
-    ],
-)
-def test_a_table_of_which_a_part_would_be_lost(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(click.UsageError, match=message):
-        _ordered(tmp_path, content)

@@ -138,7 +138,7 @@ class ChangeCommand:
         from storage_api_client.cli.progress import reporting
 
         state = self.state
-        state.key = self.key or str(uuid.uuid4())
+        state.key = str(uuid.uuid4()) if self.key is None else self.key
         options: dict[str, Any] = {"timeout": self.timeout, "idempotency_key": state.key}
         if not self.wait:
             job = call(wait=False, **options)

@@ -76,6 +76,9 @@ def _member(place: int, member: Any) -> dict[str, Any]:
 
 def _called(operation: Callable[..., Change[Any]], arguments: dict[str, Any]) -> Change[Any]:
     parameters = inspect.signature(operation).parameters
+    for name, value in arguments.items():
+        if name in parameters and parameters[name].annotation == "str" and not isinstance(value, str):
+            raise ValueError(f'{name} must be text: write it in quotes, as in {name}: "{value}"')
     if "to" in parameters and "from_snapshot" in arguments:
         arguments["to"] = arguments.pop("from_snapshot")
     if "settings" not in parameters:

@@ -6,18 +6,36 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 
+from storage_api_client.protocol.changes import no_change
 from storage_api_client.sizes import sizes_in_expression
 
 #: Conditions on fields, by ONTAP's operators: {"name": "db*", "size_used": ">1TB"}, or a list of "FIELD=EXPRESSION".
 Where: TypeAlias = "Mapping[str, object] | Iterable[str] | None"
 #: What may stand in a path as it is (RFC 3986, pchar), and the slashes of paths, networks and policies.
 _PLAIN = "/:@!$&'()*+,;=-._~"
+#: What divides a path of the API, so that no segment of a name may be called so.
+_WORDS = {"snapshots", "locks", "rule"}
 _SIZES = {"size_total", "size_used", "max_autosize"}
 
 
 def path(subsystem: str, *parts: str) -> str:
-    """Return the path of something in a subsystem."""
+    """Return the path of something in a subsystem.
+
+    Raises:
+        Refused: a part is no name, and the path would be that of something else.
+    """
+    for part in (subsystem, *parts):
+        _check(part)
     return "/".join(["/v4", *(quote(part, safe=_PLAIN) for part in (subsystem, *parts))])
+
+
+def _check(part: str) -> None:
+    """Refuse what would lead elsewhere: dots are resolved before a request is sent, and words divide its path."""
+    segments = part.split("/")
+    is_elsewhere = any(segment in ("", ".", "..") for segment in segments)
+    if is_elsewhere or (len(segments) > 1 and not _WORDS.isdisjoint(segments)):
+        raise no_change(f"{part!r} is no name: it must have no empty segment, none of dots, and none called snapshots, "
+                        "locks or rule.")  # fmt: skip
 
 
 def conditions(where: Where) -> tuple[tuple[str, str], ...]:

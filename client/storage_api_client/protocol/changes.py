@@ -24,6 +24,7 @@ from storage_api_client.protocol.retries import Context, checked, problem_of, se
 
 T = TypeVar("T")
 _ACCEPTED = 202
+_LONGEST_KEY = 255
 #: With a progress callback, the job's id is needed soon.
 _FIRST_WAIT_S = 1.0
 
@@ -119,7 +120,10 @@ def _job_at(context: Context, location: str, deadline: Deadline) -> Flow[JobReco
 
 
 def _request(change: Change[Any], options: Options, wait_s: float) -> Request:
-    headers = {"Idempotency-Key": options.idempotency_key or str(uuid.uuid4()), **(options.headers or {})}
+    key = str(uuid.uuid4()) if options.idempotency_key is None else options.idempotency_key
+    if not 0 < len(key) <= _LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        raise no_change(f"The idempotency key must be 1 to {_LONGEST_KEY} printable letters of ASCII.")
+    headers = {"Idempotency-Key": key, **(options.headers or {})}
     if wait_s >= 1:
         headers["Prefer"] = f"wait={int(wait_s)}"
     return Request(change.method, change.path, headers=headers, body=change.body)

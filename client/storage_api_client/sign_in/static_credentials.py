@@ -22,8 +22,15 @@ class StaticCredentials(Anonymous):
 
 
 def bearer(token: str) -> StaticCredentials:
-    """Return the credentials of a bearer token."""
-    return StaticCredentials(Authorization=f"Bearer {token.strip()}")
+    """Return the credentials of a bearer token.
+
+    Raises:
+        ValueError: it has letters that no token has.
+    """
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError("The token is none: it has blanks, line breaks or letters that tokens do not have.")
+    return StaticCredentials(Authorization=f"Bearer {token}")
 
 
 def basic(user: str, password: str) -> StaticCredentials:

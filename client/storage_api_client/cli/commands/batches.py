@@ -81,14 +81,22 @@ def _order(file: TextIO) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise click.UsageError("The file is no text in UTF-8.") from None
     try:
-        first = text.lstrip().partition("\n")[0]
-        if file.name.lower().endswith(".csv") or ("," in first and not set("{[:") & set(first)):
+        if delimiter := _delimiter(file.name, text):
             import csv
 
-            return from_rows(csv.DictReader(text.splitlines()))
+            return from_rows(csv.DictReader(text.splitlines(), delimiter=delimiter))
         return order_of(_document(text))
     except OrderError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _delimiter(name: str, text: str) -> str | None:
+    """Return what divides the cells of a table, which differs with the country of a spreadsheet; None for no table."""
+    first = text.lstrip().partition("\n")[0]
+    for delimiter in (",", ";", "\t"):
+        if {"operation", "method"} & {cell.strip(' "\r') for cell in first.split(delimiter)}:
+            return delimiter
+    return "," if name.lower().endswith(".csv") else None
 
 
 def _document(text: str) -> Any:
@@ -101,9 +109,22 @@ def _document(text: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _yaml_loader())  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         raise click.UsageError(f"The file is no YAML: {error}") from None
+
+
+def _yaml_loader() -> Any:
+    """Return YAML's safe loader, but for dates, which are left as text: JSON has none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012 - yaml's way
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    return Loader
 
 
 @command(group, "show")
