@@ -1,4 +1,4 @@
-"""An operator's decision about an in-doubt change that reconciliation cannot resolve."""
+"""An operator's decision about a job that no worker ends: a change in doubt, or one that workers have left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def force_outcome(job: Job, outcome: str) -> None:
     steps = [services.listings.step("invalidate", cache_key) for cache_key in _affected_listings(job)]
     result = services.jobs.force_outcome(job.id, state, failure.to_fields() if failure else {}, steps)
     if result is not ForceResult.DONE:
-        raise Problem("job-not-settling", "The job is not in doubt: its outcome is known, or its worker still runs it.")
+        raise Problem(
+            "job-not-settling", "The job is not in doubt: its outcome is known, or its worker may still run it."
+        )
 
 
 def _affected_listings(job: Job) -> list[str]:

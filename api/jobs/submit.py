@@ -57,7 +57,13 @@ def resubmit(job: Job) -> Response:
 
 
 def retry_request(job: Job, *, keyed: bool = False) -> NewJob:
-    """Return the request for a job that repeats another one; ``keyed``: the Idempotency-Key is used."""
+    """Return the request for a job that repeats another one; ``keyed``: the Idempotency-Key is used.
+
+    Raises:
+        Problem: `no-such-subsystem`: its storage system is not configured any more.
+    """
+    if job.subsystem not in current_services().subsystems:
+        raise Problem("no-such-subsystem", f"The storage system {job.subsystem} is not configured any more.")
     return replace(
         new_job(job.operation, job.subsystem, job.arguments, keyed=keyed),
         request=job.request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -51,6 +52,20 @@ def test_one_key_does_each_of_several_batches_again_once(client: Any):
     first, second = (client.post("/v4/jobs/retry", json=filters, headers=headers).json for _ in range(2))
     assert len(set(first["retried"])) == 2
     assert set(second["retried"]) == set(first["retried"])
+
+
+def test_what_was_for_a_storage_system_that_is_gone_is_not_done_again(redis_url: str, client: Any):
+    """No worker would ever begin it."""
+    path = _cancelled(client, "a")
+    (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
+    smaller = FrontEnd(redis_url)
+    smaller.services = replace(smaller.services, subsystems=("other",))
+    now = smaller.client()
+    for job in (path, member["links"]["self"]):
+        refused = problem(now.post(f"{job}/retry"), 404, "no-such-subsystem")
+        assert "filer is not configured any more" in refused["detail"]
+    answer = now.post("/v4/jobs/retry", json={"id": member["id"]}).json
+    assert answer == {"retried": [], "refused": [{"id": member["id"], "code": "no-such-subsystem"}]}
 
 
 def test_of_requests_with_one_key_at_the_same_time_the_first_choice_counts(

@@ -110,6 +110,22 @@ def test_an_operator_settles_a_change_that_was_to_be_cancelled(harness: Harness)
     assert harness.job(job_id).state is State.SUCCEEDED
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_an_operator_ends_a_job_that_no_worker_takes_over(harness: Harness, *, is_cancelled: bool):
+    """Its subsystem was taken out of the configuration: without its own workers nobody looks for it."""
+    job_id, node = harness.accept("create_volume"), harness.node()
+    node.claim(job_id)
+    if is_cancelled:
+        assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLING
+    (seconds, _), key = harness.client.time(), f"{PREFIX}job:{job_id}"
+    harness.client.hset(key, "lease", (seconds - 110) * 1000)
+    assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.NOT_IN_DOUBT
+    harness.client.hset(key, "lease", (seconds - 121) * 1000)
+    assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.DONE
+    assert harness.job(job_id).state is State.FAILED
+    assert not harness.leftovers()
+
+
 def test_the_storage_systems_own_words_outlive_the_doubt(harness: Harness):
     job_id = carried_out(harness, OutcomeUnclear("It does not tell.", backend_error=WORDS), when="after the intent")
 

@@ -217,7 +217,7 @@ class Jobs:
     def force_outcome(
         self, job_id: str, state: State, fields: Mapping[str, str], steps: Iterable[Mapping[str, Any]]
     ) -> ForceResult:
-        """End an in-doubt change with an operator's decision."""
+        """End a change in doubt, or a job that its worker left and no other takes over, with an operator's decision."""
         keep_ms = self._settings.job_keep * 1000
         result, messages = self._scripts.force_outcome(job_id, state, fields, keep_ms, list(steps))
         self._publisher.publish_soon(parse_messages(messages))
