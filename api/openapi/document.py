@@ -13,7 +13,7 @@ from apispec.ext.marshmallow.common import resolve_schema_instance
 from flask import Flask, Response, request
 
 from api.http.problems import MEDIA_TYPE
-from api.openapi.operations import ENDED
+from api.openapi.operations import ENDED, problem_headers
 from api.schemas.jobs import ProblemSchema
 
 _DESCRIPTION = """\
@@ -40,7 +40,7 @@ class _Api(flask_smorest.Api):
         for status in HTTPStatus:
             response: dict[str, Any] = {"description": status.phrase}
             if status >= HTTPStatus.BAD_REQUEST:
-                response["content"] = _PROBLEM
+                response |= {"content": _PROBLEM, "headers": problem_headers(status)}
             self.spec.components.response(status.name, response, lazy=True)
         self.spec.components.response("DEFAULT_ERROR", {"description": "Problem", "content": _PROBLEM}, lazy=True)
 

@@ -37,21 +37,36 @@ def header(description: str, kind: str = "string", **schema: Any) -> dict[str, A
 
 REQUEST_ID = {"X-Request-ID": header("The request's id: yours, or one that was made")}
 RETRY_AFTER = {"Retry-After": header("Seconds after which it is worth asking again", "integer", minimum=0)}
+#: Statuses of problems that are found before there is a job.
+_WITHOUT_JOB = frozenset({400, 401, 403, 405, 412, 413, 414, 415, 431})
+_OF_STATUS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": header("The ways to sign in (RFC 9110, RFC 6750)")},
+    403: {"WWW-Authenticate": header("Of a bearer token whose bearer lacks the role (RFC 6750)")},
+    405: {"Allow": header("The methods that are possible")},
+    415: {"Accept": header("The media type that is taken"), "Accept-Encoding": header("The codings that are taken")},
+    **dict.fromkeys((409, 429, 503, 504), RETRY_AFTER),
+}
+
+
+def problem_headers(status: int) -> dict[str, Any]:
+    """Return the documentation of the headers that problems of a status may have."""
+    job = {} if status in _WITHOUT_JOB else {name: _OPERATION[name] for name in _OF_PROBLEMS}
+    return REQUEST_ID | _OF_STATUS.get(status, {}) | job
+
+
+APPLIED = {"Preference-Applied": header("Which Prefer was honoured")}
 _JOB_LINKS = {
     "Location": header("The job", format="uri-reference"),
     "Operation-Location": header("The job", format="uri-reference"),
 }
-ACCEPTED = (
-    REQUEST_ID
-    | _JOB_LINKS
-    | RETRY_AFTER
-    | {"Preference-Applied": header("Which Prefer was honoured"), "ETag": header("The job's version")}
-)
+ACCEPTED = REQUEST_ID | _JOB_LINKS | RETRY_AFTER | APPLIED | {"ETag": header("The job's version")}
 _OPERATION = REQUEST_ID | {
     "Operation-Location": header("The job that did it", format="uri-reference"),
-    "Preference-Applied": header("Which Prefer was honoured"),
+    **APPLIED,
     "Idempotency-Replayed": header("true when the Idempotency-Key was known"),
 }
+_OF_PROBLEMS = ("Operation-Location", "Preference-Applied", "Idempotency-Replayed")
+_CREATED = {"Location": header("Where the object is", format="uri-reference")}
 _CACHED = REQUEST_ID | {
     "ETag": header("Names this state"),
     "Age": header("Seconds since the storage system was asked", "integer", minimum=0),
@@ -59,7 +74,9 @@ _CACHED = REQUEST_ID | {
     "Cache-Control": header("How long this is fresh, and how long it may be shown stale"),
     "Cache-Status": header("hit or fwd=…, and ttl (RFC 9211)"),
     "Operation-Location": header("The job that refreshes it", format="uri-reference"),
+    **APPLIED,
 }
+_READING = ACCEPTED | {"Cache-Status": _CACHED["Cache-Status"]}
 _COUNTED = {
     "X-Total-Count": header("How many there are, before limit", "integer", minimum=0),
     "Link": header('The next page: <…>; rel="next"'),
@@ -85,6 +102,11 @@ IDEMPOTENCY = _parameter(
 CACHE_CONTROL = _parameter(
     "header", "Cache-Control", "`no-cache`, `max-age=N`, `max-stale[=N]`, `only-if-cached`", {"type": "string"}
 )
+
+#: Headers of `/result`, by its status: those of the synchronous call.
+RESULT: dict[int, dict[str, Any]] = {200: _CACHED | _COUNTED, 201: _OPERATION | _CREATED, 204: _OPERATION, 304: _CACHED}
+#: With `Accept: text/html` the response is a page for people.
+PAGE: dict[int, Any] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 PAGING = [
     _parameter("query", "limit", "At most so many", {"type": "integer", "minimum": 1, "maximum": 1000}),
@@ -149,11 +171,7 @@ def document_change(blueprint: Any, operation: Operation) -> Decorator:
     status = success_status(operation)
     put = next((effect.resource_type for effect in operation.effects if effect.what == "upsert"), None)
     schema = _SCHEMAS[put.name] if put and status != 204 else None  # noqa: PLR2004 - No Content
-    location = (
-        {"Location": header("Where the object is", format="uri-reference")}
-        if operation.name in RETURNS_LOCATION
-        else {}
-    )
+    location = _CREATED if operation.name in RETURNS_LOCATION else {}
 
     def decorate(view: Any) -> Any:
         view = blueprint.response(202, JobSchema, description="Accepted: follow the job", headers=ACCEPTED)(view)
@@ -172,7 +190,7 @@ def document_read(blueprint: Any, operation: Operation) -> Decorator:
     parameters = [PREFER, IF_NONE_MATCH, CACHE_CONTROL, *(collection_parameters(schema) if many else [])]
 
     def decorate(view: Any) -> Any:
-        view = blueprint.response(202, JobSchema, description="Not cached: follow the job", headers=ACCEPTED)(view)
+        view = blueprint.response(202, JobSchema, description="Not cached: follow the job", headers=_READING)(view)
         view = blueprint.response(304, description="Not modified", headers=_CACHED)(view)
         view = blueprint.response(200, schema(many=many, partial=many or None), headers=headers)(view)
         return blueprint.doc(parameters=parameters)(view)

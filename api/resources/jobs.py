@@ -67,6 +67,7 @@ class JobsView(MethodView):
 
     @blp.exposes("list_jobs", access=SIGNED_IN, query=True)
     @blp.arguments(JobQuerySchema, location="query")
+    @blp.doc(responses=documentation.PAGE)
     @blp.response(
         200, JobSchema(many=True), headers=documentation.REQUEST_ID | {"Link": documentation.header("The next page")}
     )
@@ -116,9 +117,9 @@ class JobView(MethodView):
     """One job."""
 
     @blp.exposes("get_job", access=ANYONE, problems=(410,))
-    @blp.doc(parameters=[documentation.PREFER, documentation.IF_NONE_MATCH])
-    @blp.response(304, description="Not modified", headers=_JOB_HEADERS)
-    @blp.response(200, JobSchema, headers=_JOB_HEADERS)
+    @blp.doc(parameters=[documentation.PREFER, documentation.IF_NONE_MATCH], responses=documentation.PAGE)
+    @blp.response(304, description="Not modified", headers=_JOB_HEADERS | documentation.APPLIED)
+    @blp.response(200, JobSchema, headers=_JOB_HEADERS | documentation.APPLIED)
     def get(self, job_id):
         """Show a job
 
@@ -159,10 +160,10 @@ class ResultView(MethodView):
 
     @blp.exposes("get_job_result", access=ANYONE, problems=(409, 410, 501, 502, 504), query=True)
     @blp.doc(parameters=documentation.PAGING)
-    @blp.response(304, description="Not modified")
-    @blp.response(204, description="As the call: there is nothing to show")
-    @blp.response(201, {}, description="As the call: what is there now", headers=documentation.REQUEST_ID)
-    @blp.response(200, {}, description="As the call: what was read or changed", headers=documentation.REQUEST_ID)
+    @blp.response(304, description="Not modified", headers=documentation.RESULT[304])
+    @blp.response(204, description="As the call: there is nothing to show", headers=documentation.RESULT[204])
+    @blp.response(201, {}, description="As the call: what is there now", headers=documentation.RESULT[201])
+    @blp.response(200, {}, description="As the call: what was read or changed", headers=documentation.RESULT[200])
     def get(self, job_id):
         """Show what the synchronous call would have answered
 
@@ -204,9 +205,11 @@ class RetryView(MethodView):
 
     @blp.exposes("retry_job", access=ANYONE, problems=(*_ACTION, 501, 502, 504))
     @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CALLBACK])
-    @blp.response(204, description="As the call, with `Prefer: wait`: there is nothing to show")
-    @blp.response(201, {}, description="As the call, with `Prefer: wait`", headers=documentation.REQUEST_ID)
-    @blp.response(200, {}, description="As the call, with `Prefer: wait`", headers=documentation.REQUEST_ID)
+    @blp.response(
+        204, description="As the call, with `Prefer: wait`: nothing to show", headers=documentation.RESULT[204]
+    )
+    @blp.response(201, {}, description="As the call, with `Prefer: wait`", headers=documentation.RESULT[201])
+    @blp.response(200, {}, description="As the call, with `Prefer: wait`", headers=documentation.RESULT[200])
     @blp.response(202, JobSchema, description="Accepted: follow the new job", headers=documentation.ACCEPTED)
     def post(self, job_id):
         """Do a failed or cancelled job again

@@ -8,6 +8,9 @@ from api.schemas.base import Schema
 from api.schemas.resources import SnapshotSchema, VolumeSchema
 from api.v3.fields import VOLUME_KEYS
 
+#: The predecessor's bodies of most changes.
+EMPTY_TEXT = {"type": "string", "const": ""}
+NULL = {"type": "null"}
 _TIME = {"description": "RFC 822, UTC", "example": "Fri, 02 Jan 2026 03:04:05 -0000"}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
+from api.http import request_hooks
 from deploy.docs import openapi
 from tests.api import interface
 from tests.api.front_end import problem
@@ -133,3 +134,50 @@ def test_the_cookie_that_it_names_is_that_of_sessions(front_end):
         schemes = client.get("/openapi.json", base_url=base_url).json["components"]["securitySchemes"]
         cookie = client.get("/login", base_url=base_url).headers["Set-Cookie"]
         assert cookie.partition("=")[0] == schemes["session"]["name"]
+
+
+#: Headers of all responses, or of none in particular.
+_COMMON = {
+    "content-type", "content-length", "vary", "cache-control", "x-ratelimit-limit", "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+}  # fmt: skip
+_DOCUMENTED = [
+    ("GET", "/v4/filer/volumes/{volume}", "a", {"Prefer": "respond-async"}, 202),
+    ("POST", "/v4/filer/volumes/{volume}", "a", {"Idempotency-Key": "k"}, 202),
+    ("POST", "/v4/filer/volumes/{volume}", "a", {"Idempotency-Key": "k", "Content-Type": "text/plain"}, 415),
+    ("POST", "/v4/filer/volumes/{volume}", "b", {"Idempotency-Key": "k"}, 422),
+    ("PATCH", "/v4/filer/volumes/{volume}", "b", {"Authorization": "Bearer none"}, 401),
+    ("GET", "/v4/jobs", "", {"Accept": "text/html"}, 200),
+    ("GET", "/v4/jobs", "", {"Authorization": "Bearer none"}, 401),
+    ("POST", "/v4/batches", "", {}, 422),
+    ("GET", "/v4/filer/volumes", "", {"Cache-Control": "only-if-cached"}, 504),
+]  # fmt: skip
+
+
+def test_headers_and_media_types_of_responses_are_documented(front_end, document):
+    common, client = _COMMON | {name.lower() for name in request_hooks._SECURITY_HEADERS}, front_end.client()
+    for method, path, volume, headers, status in _DOCUMENTED:
+        sent = None if method == "GET" else b"{}"
+        sent_headers = {"Content-Type": "application/json", **headers}
+        answer = client.open(path.format(volume=volume), method=method, headers=sent_headers, data=sent)
+        assert answer.status_code == status, answer.data
+        described = document["paths"][path.replace("filer", "{subsystem}")][method.lower()]["responses"][str(status)]
+        if "$ref" in described:
+            described = document["components"]["responses"][described["$ref"].rpartition("/")[2]]
+        assert answer.mimetype in described["content"], path
+        names = {name.lower() for name, _ in answer.headers} - common
+        assert names - {name.lower() for name in described["headers"]} == set(), (method, path, status)
+
+
+def test_the_bodies_of_the_predecessor_are_documented(document):
+    bodies = {
+        (path, method): response["content"]["application/json"]["schema"]
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if path.startswith("/v3/") and method in ("post", "put", "patch")
+        for status, response in operation["responses"].items()
+        if status.startswith("2")
+    }
+    assert len(bodies) == 6
+    assert bodies["/v3/{subsystem}/volumes/{volume}", "patch"] == {"type": "null"}
+    assert bodies["/v3/{subsystem}/volumes/{volume}/locks/{host}", "put"] == {"type": "string", "const": ""}

@@ -10,6 +10,7 @@ from api.v3.bodies import V3NewPolicySchema
 from api.v3.changes import change, no_body
 from api.v3.problems import name_in_messages
 from api.v3.reads import read
+from api.v3.schemas import EMPTY_TEXT
 from worker.catalog.operations import (
     CREATE_POLICY,
     DELETE_POLICY,
@@ -43,7 +44,7 @@ class PolicyView(MethodView):
 
     @blp.serves("v3_post_export", CREATE_POLICY)
     @blp.arguments(V3NewPolicySchema)
-    @blp.response(201, description='""')
+    @blp.response(201, EMPTY_TEXT, description='""')
     def post(self, body, subsystem, policy):
         """Create an export policy"""
         name_in_messages(exists=f"Policy {policy} already exists!")
@@ -61,7 +62,7 @@ class RuleView(MethodView):
     """One rule of an export policy."""
 
     @blp.serves("v3_put_export_rule", ENSURE_POLICY_RULE_PRESENT)
-    @blp.response(201, description='""')
+    @blp.response(201, EMPTY_TEXT, description='""')
     def put(self, subsystem, policy, rule):
         """Add a rule unless it is there"""
         return change(ENSURE_POLICY_RULE_PRESENT, subsystem, {"policy": policy, "rule": rule})

@@ -8,6 +8,7 @@ from api.schemas.resources import LockSchema
 from api.v3.blueprint import blp
 from api.v3.changes import change, no_body
 from api.v3.reads import read
+from api.v3.schemas import EMPTY_TEXT
 from worker.catalog.operations import CREATE_LOCK, LIST_LOCKS, REMOVE_LOCK
 
 
@@ -27,7 +28,7 @@ class LockView(MethodView):
     """One host's lock."""
 
     @blp.serves("v3_put_locks", CREATE_LOCK)
-    @blp.response(201, description='""')
+    @blp.response(201, EMPTY_TEXT, description='""')
     def put(self, subsystem, volume, host):
         """Lock a volume for a host"""
         return change(CREATE_LOCK, subsystem, {"volume": volume, "host": host}, volume=volume)

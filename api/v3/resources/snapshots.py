@@ -9,7 +9,7 @@ from api.v3.bodies import V3NewSnapshotSchema
 from api.v3.changes import change, no_body
 from api.v3.problems import name_in_messages
 from api.v3.reads import read
-from api.v3.schemas import V3SnapshotSchema
+from api.v3.schemas import EMPTY_TEXT, V3SnapshotSchema
 from worker.catalog.operations import CREATE_SNAPSHOT, DELETE_SNAPSHOT, GET_SNAPSHOT, LIST_SNAPSHOTS
 
 
@@ -36,7 +36,7 @@ class SnapshotView(MethodView):
 
     @blp.serves("v3_post_snapshots", CREATE_SNAPSHOT)
     @blp.arguments(V3NewSnapshotSchema)
-    @blp.response(201, description='""')
+    @blp.response(201, EMPTY_TEXT, description='""')
     def post(self, body, subsystem, volume, name):
         """Create a snapshot"""
         name_in_messages(exists=f"Snapshot {name} already exists!")

@@ -14,7 +14,7 @@ from api.v3.bodies import V3NewVolumeSchema, V3VolumePatchSchema
 from api.v3.changes import change, no_body, null
 from api.v3.problems import name_in_messages
 from api.v3.reads import read
-from api.v3.schemas import V3VolumeSchema
+from api.v3.schemas import NULL, V3VolumeSchema
 from api.v3.volume_requests import parse_volume_post
 from worker.catalog.operations import (
     CLONE_VOLUME,
@@ -70,7 +70,7 @@ class VolumeView(MethodView):
 
     @blp.serves("v3_patch_volume", UPDATE_VOLUME)
     @blp.arguments(V3VolumePatchSchema)
-    @blp.response(200, description="null")
+    @blp.response(200, NULL, description="null")
     def patch(self, changes, subsystem, volume):
         """Change a volume"""
         if not changes:
