@@ -23,6 +23,7 @@ from worker.webhooks.settings import WebhookSettings
         ('[a]\nurl = "https://x"\nsecret = "plain"', "secret must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "NONE"}', "is not set"),
         ('[a]\nurl = "https://x"\nsecret = {env = "SHORT"}', "24 to 64 bytes"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "URL_SAFE"}', "24 to 64 bytes"),
         ('[a]\nurl = "https://x"\nsecret = {file = "none"}', "cannot be read"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = ["job.queued"]', "events must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\noperation = "batch,odd"', "none called 'odd'"),
@@ -43,7 +44,10 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, text: str, words: str
     file = tmp_path / "hooks.toml"
     file.write_text(text)
     with pytest.raises(BadSettings, match=words) as caught:
-        read_receivers(load(WebhookSettings, webhooks_file=str(file)), {"S": SECRET, "SHORT": "whsec_QUJD"})
+        read_receivers(
+            load(WebhookSettings, webhooks_file=str(file)),
+            {"S": SECRET, "SHORT": "whsec_QUJD", "URL_SAFE": f"{SECRET}-_-_"},
+        )
     assert "plain" not in str(caught.value)
 
 
