@@ -62,7 +62,9 @@ def _begin() -> None:
         detail = f"The headers are too large: at most {config.max_header_bytes} bytes."
         raise Problem("headers-too-large", detail, limit="SAPI_MAX_HEADER_BYTES")
     check_sent_host()
-    if not _is_canonical(_target().partition("?")[0]):
+    # Werkzeug drops slashes at the begin of the path; Granian says nothing of how the path was encoded.
+    decoded = str(request.environ.get("PATH_INFO", ""))
+    if not _is_canonical(_target().partition("?")[0]) or not _is_canonical(decoded):
         raise Problem(
             "not-found", "Nothing is at this address: write it without // and without codes of plain letters."
         )

@@ -180,6 +180,10 @@ def test_other_spellings_of_a_path_lead_nowhere(front_end: FrontEnd):
         overrides = {"PATH_INFO": unquote(path), "RAW_URI": path, "REQUEST_URI": path}
         document = problem(front_end.client().get("/", environ_overrides=overrides), 404, "not-found")
         assert "without //" in document["detail"], path
+    # As Granian has them: decoded, and nothing else.
+    for path in ("//metrics", "///healthz", "//v4/jobs", "/conf//roles"):
+        overrides = {"PATH_INFO": path, "RAW_URI": "", "REQUEST_URI": ""}
+        problem(front_end.client().get("/", environ_overrides=overrides), 404, "not-found")
     assert front_end.client().get("/metrics").status_code == 200
     accepted(front_end.client().get(f"{VOLUMES}/%64b01", headers={"Prefer": "respond-async"}))
 

@@ -1,4 +1,4 @@
-"""Requests whose sender is cut off in the middle: nothing is made of what has arrived."""
+"""Requests whose sender is cut off in the middle: nothing is made of what has arrived; and odd spellings of paths."""
 
 from __future__ import annotations
 
@@ -40,3 +40,12 @@ def test_nothing_is_created(http: Client, service: Service, name: str, header: s
     answer = cut_off(http, service, f"/v4/dummy/volumes/{name}", header, sent)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     problem(http.get(f"/v4/dummy/volumes/{name}", headers={"Prefer": "wait=20"}), 404, "no-such-volume")
+
+
+@pytest.mark.parametrize("target", ["//metrics", "/%2Fmetrics", "///healthz", "http://host//metrics", "/conf//roles"])
+def test_paths_with_empty_segments_lead_nowhere(service: Service, target: str) -> None:
+    """A proxy's rule on /metrics must hold for every spelling that the service would serve."""
+    where = urlsplit(service.url)
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
