@@ -15,7 +15,7 @@ StorageApiError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from storage_api_client.models import BackendError, FieldError, JobRecord, Problem
 
@@ -35,6 +35,10 @@ class StorageApiError(Exception):
         super().__init__(problem.detail)
         self.problem = problem
         self.job = job
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it with all that it holds: it comes from other processes of a pool, too."""
+        return _unpickled, (type(self), self.args, self.__dict__)
 
     @property
     def code(self) -> str:
@@ -117,6 +121,12 @@ class JobCancelled(StorageApiError):
 
 class StillRunning(StorageApiError):
     """An accepted job has not ended within ``timeout``; it goes on."""
+
+
+def _unpickled(kind: type[StorageApiError], args: tuple[Any, ...], members: dict[str, Any]) -> StorageApiError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(members)
+    return error
 
 
 def error_of(problem: Problem, job: JobRecord | None = None) -> StorageApiError:

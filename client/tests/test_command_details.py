@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
-from flows import answer, run
+from flows import LOST, answer, problem, run
 from storage_api_client.cli import login
 from storage_api_client.cli.commands.jobs import _follow
 from storage_api_client.cli.exit_status import ExitStatus
@@ -20,11 +20,11 @@ from storage_api_client.cli.program import _failed, _interrupted, command_line
 from storage_api_client.cli.state import State, Stop
 from storage_api_client.configuration.credentials_file import CredentialsFile
 from storage_api_client.configuration.files import ConfigurationError
-from storage_api_client.errors import NotFound
+from storage_api_client.errors import NotFound, Unavailable
 from storage_api_client.models import JobRecord, Problem
 from storage_api_client.models.batches import Event
 from storage_api_client.models.resources import Snapshot
-from storage_api_client.operations.service import readiness
+from storage_api_client.operations.service import is_alive, metrics, readiness
 from storage_api_client.protocol.messages import ConnectionLost, Response
 from storage_api_client.protocol.retries import Context
 
@@ -89,6 +89,14 @@ def test_why_the_service_is_not_ready_is_said(document: Any, words: str, capsys:
     api = Mock(url="http://s", **{"readiness.return_value": (False, document), "is_alive.return_value": True})
     assert stop(api, "status", "-o", "json") is ExitStatus.UNAVAILABLE
     assert words in json.loads(capsys.readouterr().out)["status"]
+
+
+def test_a_service_that_cannot_be_reached_is_an_error_of_the_package() -> None:
+    for probe in (readiness, is_alive, metrics):
+        with pytest.raises(Unavailable, match="was lost"):
+            run(probe(Context()), LOST)
+    with pytest.raises(NotFound):
+        run(metrics(Context()), problem(404, "not-found"))
 
 
 def test_what_answers_in_the_place_of_the_service_is_not_ready() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import datetime
 from time import tzset
 from typing import Any
@@ -134,3 +135,16 @@ def test_all_that_is_known_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         "  the storage system says: code: 4711; message: no\N{REPLACEMENT CHARACTER}[2J",
         "  1: Taken.  (job 8)",
     ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.NotFound(Problem(detail="there is none", code="no-such-volume", request_id="r")),
+        errors.BatchFailed(Problem(detail="one did not"), JobRecord(id="7"), [MemberResult(job="8", status=404)]),
+        errors.OutcomeUnknown(Problem(detail="look"), None, "key"),
+    ],
+)
+def test_errors_come_from_other_processes_as_they_are(error: errors.StorageApiError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

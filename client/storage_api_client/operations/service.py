@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from storage_api_client.errors import Unavailable, error_of
 from storage_api_client.protocol.deadlines import Deadline
-from storage_api_client.protocol.messages import Flow, Request, Response, send
+from storage_api_client.protocol.messages import ConnectionLost, Flow, Request, Response, send
 from storage_api_client.protocol.reads import Read
-from storage_api_client.protocol.retries import Context, checked, send_with_retries
+from storage_api_client.protocol.retries import Context, checked, problem_of, send_with_retries, unreachable
 
 
 def list_subsystems() -> Read[tuple[str, ...]]:
@@ -50,19 +51,32 @@ def openapi() -> Read[dict[str, Any]]:
 
 
 def metrics(context: Context) -> Flow[str]:
-    """Return the metrics, in Prometheus's text format."""
-    return (yield from _probe(context, "/metrics")).body.decode()
+    """Return the metrics, in Prometheus's text format.
+
+    Raises:
+        StorageApiError: there are none.
+    """
+    response = yield from _probe(context, "/metrics")
+    if response.status >= 300:  # noqa: PLR2004 - no success
+        raise error_of(problem_of(response, Request("GET", "/metrics")))
+    return response.body.decode()
 
 
 def _probe(context: Context, path: str) -> Flow[Response]:
     headers = yield from context.credentials.headers()
-    return (yield from send(Request("GET", path, headers=headers)))
+    try:
+        return (yield from send(Request("GET", path, headers=headers)))
+    except ConnectionLost as lost:
+        raise Unavailable(unreachable(lost, None)) from None
 
 
 def readiness(context: Context) -> Flow[tuple[bool, Any]]:
     """Return whether the service is ready, and what it says of itself; without trying again.
 
     Where something else answers in its place (a gateway, a page to sign in), it is not ready and says nothing.
+
+    Raises:
+        Unavailable: it cannot be reached.
     """
     response = yield from _probe(context, "/readyz")
     try:
@@ -73,5 +87,9 @@ def readiness(context: Context) -> Flow[tuple[bool, Any]]:
 
 
 def is_alive(context: Context) -> Flow[bool]:
-    """Return whether the service's process lives; without trying again."""
+    """Return whether the service's process lives; without trying again.
+
+    Raises:
+        Unavailable: it cannot be reached.
+    """
     return (yield from _probe(context, "/healthz")).status < 300  # noqa: PLR2004 - a success

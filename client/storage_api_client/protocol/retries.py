@@ -93,7 +93,7 @@ def send_with_retries(
             response = yield from _signed(context, limited)
         except ConnectionLost as lost:
             perhaps_accepted |= lost.sent
-            delay_s, problem = backoff_s(attempt), _unreachable(lost, request)
+            delay_s, problem = backoff_s(attempt), unreachable(lost, request.headers.get("X-Request-ID"))
             if lost.permanent or (once and lost.sent) or not deadline.allows_reconnect(delay_s):
                 raise _gave_up(problem, request, perhaps_accepted=perhaps_accepted) from None
         else:
@@ -132,10 +132,11 @@ def _delay_s(response: Response, attempt: int) -> float:
     return max(response.retry_after_s, 0.1, backoff_s(attempt) if response.retry_after_s < 1 else 0)
 
 
-def _unreachable(lost: ConnectionLost, request: Request) -> Problem:
+def unreachable(lost: ConnectionLost, request_id: str | None) -> Problem:
+    """Return the problem for a request without an answer."""
     detail = f"{lost.detail}."
     return Problem(title="Unavailable", detail=detail, retryable=not lost.permanent, code="service-unavailable",
-                   request_id=request.headers.get("X-Request-ID"))  # fmt: skip
+                   request_id=request_id)  # fmt: skip
 
 
 def _gave_up(problem: Problem, request: Request, *, perhaps_accepted: bool) -> Unavailable | OutcomeUnknown:
