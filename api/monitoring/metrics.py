@@ -111,7 +111,7 @@ def _all(services: Services) -> list[Metric]:
     backends = overview.backends(services, {worker for queue in queues for worker in queue.workers})
     return [
         *_counted(overview.counts(services)),
-        *_of_queues(queues),
+        *_of_queues(queues, services.settings.queue_limit),
         *_of_filers(backends),
         *_of_listings(overview.listings(services)),
         *_of_webhooks(overview.webhooks(services)),
@@ -155,9 +155,10 @@ def _gauge(name: str, meaning: str, labels: Sequence[str], values: _Values) -> M
     return gauge
 
 
-def _of_queues(queues: Sequence[overview.QueueStatus]) -> Iterator[Metric]:
+def _of_queues(queues: Sequence[overview.QueueStatus], limit: int) -> Iterator[Metric]:
     gauges: dict[str, tuple[str, Callable[[overview.QueueStatus], float]]] = {
         "sapi_queue_jobs": ("Jobs that wait", lambda queue: queue.waiting),
+        "sapi_queue_jobs_limit": ("Jobs that may wait (SAPI_QUEUE_LIMIT)", lambda _: limit),
         "sapi_queue_running_jobs": ("Jobs that run", lambda queue: queue.running),
         "sapi_queue_oldest_seconds": ("How long the first job has waited", lambda queue: queue.oldest_s),
         "sapi_workers_online": ("Workers that serve a queue", lambda queue: len(queue.workers)),

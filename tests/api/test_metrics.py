@@ -21,6 +21,7 @@ from api.monitoring.request_metrics import cache_outcome
 from storage_backends.errors import BackendUnavailable
 from tests.api.front_end import FrontEnd, accepted
 from worker.backends.gateway import BackendGateway
+from worker.config.settings import Settings
 from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, CounterBuffer
 
 _MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
@@ -136,6 +137,7 @@ def test_a_queue_tells_its_length_its_oldest_job_and_its_workers(busy, redis_cli
     created = int(redis_client.hget(f"sapi:job:{job}", "created"))
     redis_client.hset(f"sapi:job:{job}", "created", created - 90_000)
     assert figure(busy, "sapi_queue_jobs", queue="filer.write") == 1
+    assert figure(busy, "sapi_queue_jobs_limit", queue="filer.write") == Settings().queue_limit
     oldest = figure(busy, "sapi_queue_oldest_seconds", queue="filer.write")
     assert oldest is not None
     assert oldest >= 90

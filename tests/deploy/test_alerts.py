@@ -27,7 +27,6 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
     ast.Lt: operator.lt,
 }
 _AGGREGATIONS = r"\b(max without \(instance, pod\)|sum by \([a-z, ]+\)|sum|rate|increase)(?= *\()"
-_LIMIT = Settings().queue_limit
 
 
 def firing(alert: str, figures: Figures) -> bool:
@@ -85,7 +84,10 @@ CASES: dict[str, tuple[list[Figures], list[Figures]]] = {
     "StorageApiNoWorker": ([{"sapi_workers_online": 1}], [{"sapi_workers_online": 0}]),
     "StorageApiJobsWait": ([{"sapi_queue_oldest_seconds": 60}], [{"sapi_queue_oldest_seconds": 600}]),
     # Before SAPI_QUEUE_LIMIT is reached, and not at half of it.
-    "StorageApiQueueFillsUp": ([{"sapi_queue_jobs": 0.5 * _LIMIT}], [{"sapi_queue_jobs": 0.9 * _LIMIT}]),
+    "StorageApiQueueFillsUp": (
+        [{"sapi_queue_jobs": 0.7 * limit, "sapi_queue_jobs_limit": limit} for limit in (10, 1000, 50_000)],
+        [{"sapi_queue_jobs": 0.9 * limit, "sapi_queue_jobs_limit": limit} for limit in (10, 1000, 50_000)],
+    ),
     "StorageApiFilerAway": ([{"sapi_filer_up": 1}], [{"sapi_filer_up": 0}]),
     "StorageApiBreakerOpen": (
         [{'sapi_filer_breakers{state="closed"}': 2}],
@@ -148,4 +150,3 @@ def test_codes_and_figures_of_alerts_are_those_of_the_service() -> None:
     codes = {code for rule in ALERTS.values() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
     assert len(codes) >= 2
     assert codes <= FAILURE_DETAILS.keys()
-    assert f"SAPI_QUEUE_LIMIT ({_LIMIT} unless" in ALERTS["StorageApiQueueFillsUp"]["annotations"]["description"]
