@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
+from urllib.parse import quote
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import orjson
@@ -22,10 +23,12 @@ import orjson
 from api.concurrency_limiter import ON_ADMIN_PORT
 from api.http.buffering import Application, Environ, StartResponse
 from api.http.problems import MEDIA_TYPE, Problem, problem_document
+from api.http.request_ids import HEADER, given_or_new
 
 #: The only paths that are served here.
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _MOST_CONNECTIONS = 64
+_LONGEST_INSTANCE = 1024
 _MOST_S = 10.0
 
 
@@ -50,11 +53,24 @@ def _only_for_administrators(application: Application) -> Application:
     def serve(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] in PATHS:
             return application({**environ, ON_ADMIN_PORT: True}, start_response)
-        problem = Problem("not-found", f"On this port there are {', '.join(sorted(PATHS))}.")
-        start_response("404 Not Found", [("Content-Type", MEDIA_TYPE)])
-        return [orjson.dumps(problem_document(problem))]
+        return _not_found(environ, start_response)
 
     return serve
+
+
+def _not_found(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    problem, request_id = Problem("not-found", f"On this port there are {', '.join(sorted(PATHS))}."), _id_of(environ)
+    instance = quote(environ["PATH_INFO"][:_LONGEST_INSTANCE], errors="replace")
+    body = orjson.dumps(problem_document(problem, instance=instance, request_id=request_id))
+    headers = {
+        "Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Cache-Control": "no-store", HEADER: request_id,
+    }  # fmt: skip
+    start_response("404 Not Found", list(headers.items()))
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _id_of(environ: Environ) -> str:
+    return given_or_new(environ.get("HTTP_X_REQUEST_ID", ""))
 
 
 class _Handler(WSGIRequestHandler):
@@ -62,6 +78,12 @@ class _Handler(WSGIRequestHandler):
 
     server_version = "storage-api"
     sys_version = ""
+    #: What cannot be read as a request; the library would quote it in a page.
+    error_content_type = MEDIA_TYPE
+    error_message_format = (
+        '{"type": "/problems/invalid-request", "title": "Invalid request", "status": %(code)d, '
+        '"detail": "This is no HTTP request.", "code": "invalid-request", "retryable": false}'
+    )
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
         """Log nothing: the application has its own log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from contextlib import ExitStack
 
@@ -46,7 +47,27 @@ def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_t
 def test_nothing_else_is(port: int, path: str) -> None:
     answer = get(port, path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
-    assert answer.json()["code"] == "not-found"
+    document = answer.json()
+    assert (document["code"], document["instance"]) == ("not-found", path)
+    assert document["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_a_head_has_the_length_of_the_body_and_no_body(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"HEAD /v4/jobs HTTP/1.0\r\nX-Request-ID: mine\r\n\r\n")
+        head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+    assert (b"404 Not Found" in head, b"X-Request-ID: mine" in head, body) == (True, True, b"")
+    assert int(head.partition(b"Content-Length: ")[2].partition(b"\r")[0]) > 100
+
+
+@pytest.mark.parametrize("sent", [b'"x" \\ y\r\n\r\n', b"GET /healthz HTTP/9.9\r\n\r\n", b"GET / HTTP/x\r\n\r\n"])
+def test_what_is_no_request_is_a_problem_too(port: int, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(sent)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+    document = json.loads(received[received.index(b"{") :])
+    assert document["code"] == "invalid-request"
+    assert document["status"] in (400, 505)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHos"], ids=["idle", "half a head"])
