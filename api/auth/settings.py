@@ -22,6 +22,8 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ASYMMETRIC = frozenset(
     "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split()  # noqa: SIM905 - reads better
 )
+#: 128 bits at the very best.
+_SHORTEST_KEY = 16
 _MAKE_A_KEY = "python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 
@@ -130,8 +132,11 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
         length = len(self.secret_key.get_secret_value())
         if not length and not self.debug:
             return [f"SAPI_SECRET_KEY must be set outside debug mode; make one with: {_MAKE_A_KEY}"]
-        if length and length < 16:  # noqa: PLR2004 - 128 bits at the very best
+        if length and length < _SHORTEST_KEY:
             return [f"SAPI_SECRET_KEY is too short to keep a secret; make one with: {_MAKE_A_KEY}"]
+        if any(len(old.get_secret_value()) < _SHORTEST_KEY for old in self.secret_key_fallbacks):
+            divided = "commas and blanks divide keys, and one that has them cannot be a fallback"
+            return [f"SAPI_SECRET_KEY_FALLBACKS has a key that is too short to have been one: {divided}"]
         return []
 
     def _provider_errors(self) -> list[str]:

@@ -47,6 +47,11 @@ def test_group_lists(environment, written, names):
     [
         ("SAPI_SECRET_KEY", "", "SAPI_SECRET_KEY must be set"),
         ("SAPI_SECRET_KEY", "x" * 15, "too short"),
+        (
+            "SAPI_SECRET_KEY_FALLBACKS",
+            "0123456789abcdef, the old key",
+            "SAPI_SECRET_KEY_FALLBACKS has a key that is too",
+        ),
         ("SAPI_ROLE_USER_GROUPS", '"open', "SAPI_ROLE_USER_GROUPS"),
         ("SAPI_OAUTH_TOKEN_URL", "http://provider.example.org/token", "https"),
         ("SAPI_OAUTH_DISCOVERY_URL", "provider.example.org", "SAPI_OAUTH_DISCOVERY_URL"),
@@ -135,10 +140,11 @@ class TestSecretFiles:
 
     def test_so_may_a_list(self, environment, tmp_path):
         path = tmp_path / "secret"
-        path.write_text("first\nsecond\n")
+        keys = ["the-first-of-two-keys", "the-second-of-two-keys"]
+        path.write_text("\n".join([*keys, ""]))
         environment.setenv("SAPI_SECRET_KEY_FALLBACKS_FILE", str(path))
 
-        assert [key.get_secret_value() for key in load(AuthSettings).secret_key_fallbacks] == ["first", "second"]
+        assert [key.get_secret_value() for key in load(AuthSettings).secret_key_fallbacks] == keys
 
     def test_both_ways_at_once_is_a_mistake(self, environment, tmp_path):
         environment.setenv("SAPI_SECRET_KEY_FILE", str(tmp_path))
