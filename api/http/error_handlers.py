@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from api.http.methods import SAFE_METHODS
 from api.http.preconditions import failed_precondition
-from api.http.problems import MEDIA_TYPE, Problem, problem_response
+from api.http.problems import Problem, problem_response
 from api.services import current_services
 from worker.catalog.problem_types import code_of_status
 from worker.store.client import NotReplicated, ReplyLost, explain, refuses_writes
@@ -45,7 +45,12 @@ def init_app(app: Flask) -> None:
 
 def _of_precondition(response: Response) -> Response:
     """A document or file that does not match If-Match, which Werkzeug would send nevertheless."""
-    if response.status_code != HTTPStatus.PRECONDITION_FAILED or response.content_type == MEDIA_TYPE:
+    # Errors have no entity tag.
+    if response.status_code != HTTPStatus.PRECONDITION_FAILED or response.get_etag()[0] is None:
+        return response
+    if request.if_match.star_tag:
+        # Any representation will do; Werkzeug compares the asterisk as a tag.
+        response.status_code = HTTPStatus.OK
         return response
     # The file that it would have sent is open.
     response.close()

@@ -21,8 +21,8 @@ from worker.catalog.operations import Operation
 View = TypeVar("View", bound=Callable[..., Any])
 
 #: Statuses of all requests, and of changes only.
-_ALWAYS = (400, 403, 404, 414, 429, 431, 500, 501, 503)
-_OF_CHANGES = (409, 412, 413, 504)
+_ALWAYS = (400, 403, 404, 412, 414, 429, 431, 500, 501, 503)
+_OF_CHANGES = (409, 413, 504)
 _X_FIELDS = {
     "in": "header",
     "name": masks.HEADER,

@@ -26,7 +26,7 @@ _STATUS = {
     # The only 504 is that of a change that has not ended yet.
     "not-cached": _UNAVAILABLE,
 }
-_SAME_STATUS = frozenset({400, 403, 404, 405, 413, 414, 429, 431, 500, 501, 503, 504})
+_SAME_STATUS = frozenset({400, 403, 404, 405, 412, 413, 414, 429, 431, 500, 501, 503, 504})
 #: Retry-After (seconds) for problems that have none.
 _RETRY_AFTER = {"resource-busy": "5", "backend-unavailable": "10", "result-expired": "1"}
 _LOOK_FIRST = "It may or may not have been done: look before you send it again."

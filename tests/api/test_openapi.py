@@ -125,6 +125,8 @@ def test_a_filter_on_each_field_is_documented(document):
 def test_a_precondition_that_fails_is_a_problem(front_end, path):
     answer = front_end.client().get(path, headers={"If-Match": '"another"'})
     problem(answer, 412, "precondition-failed")
+    answer = front_end.client().get(path, headers={"If-Match": "*"})
+    assert (answer.status_code, len(answer.data)) == (200, int(answer.headers["Content-Length"]))
 
 
 def test_the_cookie_that_it_names_is_that_of_sessions(front_end):

@@ -43,7 +43,7 @@ def test_a_listing_that_is_as_it_was_is_not_sent_again(ask):
     assert ask("GET", "/dummy/volumes", If_None_Match='"other"', **since).status_code == 200
     make(ask)
     assert ask("GET", "/dummy/volumes", **since).status_code == 200
-    assert ask("GET", "/dummy/volumes", If_Match='"other"').status_code == 400
+    assert ask("GET", "/dummy/volumes", If_Match='"other"').status_code == 412
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_with_a_key_of_its_own_a_request_is_identified_by_that_alone(idle):
 
 
 def test_a_condition_is_refused_and_nothing_is_accepted(idle):
-    assert "conditional" in idle.message(400, "PUT", "/dummy/volumes/v1/locks/h", If_Match='"1"')
+    assert "conditional" in idle.message(412, "PUT", "/dummy/volumes/v1/locks/h", If_Match='"1"')
     assert idle.service.waiting() == []
 
 
