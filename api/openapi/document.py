@@ -13,7 +13,7 @@ from apispec.ext.marshmallow.common import resolve_schema_instance
 from flask import Flask, Response, request
 
 from api.http.problems import MEDIA_TYPE
-from api.openapi.operations import ENDED, problem_headers
+from api.openapi.operations import ENDED, SHARED_HEADERS, problem_headers
 from api.schemas.jobs import ProblemSchema
 
 _DESCRIPTION = """\
@@ -104,7 +104,10 @@ def _create_api(app: Flask, version: str) -> _Api:
             "info": {"description": _DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
         },
     )
-    return _Api(app, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
+    api = _Api(app, spec_kwargs={"marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name)})
+    for name, header in SHARED_HEADERS.items():
+        api.spec.components.header(name, header)
+    return api
 
 
 def _schema_name(schema: Any) -> str:

@@ -50,7 +50,7 @@ _OF_STATUS: dict[int, dict[str, Any]] = {
 
 def problem_headers(status: int) -> dict[str, Any]:
     """Return the documentation of the headers that problems of a status may have."""
-    job = {} if status in _WITHOUT_JOB else {name: _OPERATION[name] for name in _OF_PROBLEMS}
+    job = {} if status in _WITHOUT_JOB else _OPERATION | {"Cache-Status": _CACHED["Cache-Status"]}
     return REQUEST_ID | _OF_STATUS.get(status, {}) | job
 
 
@@ -65,7 +65,6 @@ _OPERATION = REQUEST_ID | {
     **APPLIED,
     "Idempotency-Replayed": header("true when the Idempotency-Key was known"),
 }
-_OF_PROBLEMS = ("Operation-Location", "Preference-Applied", "Idempotency-Replayed")
 _CREATED = {"Location": header("Where the object is", format="uri-reference")}
 _CACHED = REQUEST_ID | {
     "ETag": header("Names this state"),
@@ -103,6 +102,16 @@ CACHE_CONTROL = _parameter(
     "header", "Cache-Control", "`no-cache`, `max-age=N`, `max-stale[=N]`, `only-if-cached`", {"type": "string"}
 )
 
+#: Headers of all responses below /v3.
+OF_V3 = {
+    **REQUEST_ID,
+    "Deprecation": header("Since when it is deprecated (RFC 9745)"),
+    "Sunset": header("When it is to go (RFC 8594)"),
+    "Link": header('The same below /v4: <…>; rel="successor-version"; and the manual\'s page'),
+    "Operation-Location": header("The job that did it", format="uri-reference"),
+}
+#: Headers that responses refer to by their names.
+SHARED_HEADERS = OF_V3 | RETRY_AFTER
 #: Headers of `/result`, by its status: those of the synchronous call.
 RESULT: dict[int, dict[str, Any]] = {200: _CACHED | _COUNTED, 201: _OPERATION | _CREATED, 204: _OPERATION, 304: _CACHED}
 #: With `Accept: text/html` the response is a page for people.

@@ -44,7 +44,7 @@ class BatchesView(MethodView):
     @blp.doc(parameters=[documentation.PREFER, documentation.IDEMPOTENCY, documentation.CACHE_CONTROL])
     @blp.response(202, JobSchema, description="Accepted: follow the job", headers=documentation.ACCEPTED)
     @blp.response(
-        200, MemberResultSchema(many=True), description="It has ended in time", headers=documentation.REQUEST_ID
+        200, MemberResultSchema(many=True), description="It has ended in time", headers=documentation.RESULT[204]
     )
     def post(self, body):
         """Make many changes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from flask import g, request
@@ -31,10 +32,23 @@ _X_FIELDS = {
 }
 
 
+_HEADERS = {name: name for name in documentation.OF_V3}
+_OF_READS = _HEADERS | {
+    name: documentation.RESULT[200][name] for name in ("Age", "Cache-Control", "Cache-Status", "ETag", "Last-Modified")
+}
+_OF_ERRORS = _HEADERS | {"Retry-After": "Retry-After"}
+
+
 class V3Blueprint(Blueprint):
     """A blueprint of the predecessor's routes."""
 
     ARGUMENTS_PARSER = LenientParser()
+
+    def response(self, status_code: int, *schema: Any, **options: Any) -> Callable[[View], View]:
+        """Document a success, with the headers of all of them."""
+        headers = _OF_READS if status_code == HTTPStatus.OK else _HEADERS
+        documented: Callable[[View], View] = super().response(status_code, *schema, headers=headers, **options)
+        return documented
 
     def serves(
         self, operation_id: str, operation: Operation, *others: Operation, takes_mask: bool = False
@@ -65,7 +79,9 @@ class V3Blueprint(Blueprint):
 
     def _documented(self, view: Any, operation_id: str, operation: Operation, *, takes_mask: bool) -> Any:
         for status in (*_ALWAYS, *(_OF_CHANGES if operation.is_change else ())):
-            view = self.alt_response(status, schema=V3ErrorSchema, content_type="application/json")(view)
+            view = self.alt_response(status, schema=V3ErrorSchema, content_type="application/json", headers=_OF_ERRORS)(
+                view
+            )
         return self.doc(
             operationId=operation_id,
             deprecated=True,

@@ -153,6 +153,8 @@ _DOCUMENTED = [
     ("GET", "/v4/jobs", "", {"Authorization": "Bearer none"}, 401),
     ("POST", "/v4/batches", "", {}, 422),
     ("GET", "/v4/filer/volumes", "", {"Cache-Control": "only-if-cached"}, 504),
+    ("GET", "/v3/filer/volumes", "", {"Cache-Control": "only-if-cached"}, 503),
+    ("POST", "/v3/filer/volumes/{volume}", "a", {"Content-Type": "text/plain"}, 400),
 ]  # fmt: skip
 
 
