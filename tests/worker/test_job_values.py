@@ -218,9 +218,11 @@ def test_jobs_that_are_named_by_their_ids_are_those_that_fit_the_newest_first(ha
     ids = [harness.accept("create_volume", volume=f"v{number}") for number in range(3)]
     harness.jobs.cancel(ids[1], "ann")
     job_filter = JobFilter(ids=tuple(ids), states=(State.QUEUED,))
-    for limit, expected in ((9, [ids[2], ids[0]]), (1, [ids[2]])):
-        statuses, cursor = harness.jobs.find(job_filter, JobScope("ann"), limit)
-        assert ([job_status.job.id for job_status in statuses], cursor) == (expected, None)
+    for limit, below, expected, has_more in ((9, None, [ids[2], ids[0]], False), (1, None, [ids[2]], True),
+                                             (1, 3, [ids[0]], False), (2, None, [ids[2], ids[0]], False)):  # fmt: skip
+        statuses, cursor = harness.jobs.find(job_filter, JobScope("ann"), limit, below)
+        assert [job_status.job.id for job_status in statuses] == expected
+        assert cursor == (statuses[-1].job.seq if has_more else None)
 
 
 # --- who may see a job, and what fits a filter
