@@ -1,8 +1,8 @@
 """Put small faults into one package or file, one at a time, and list those that no test notices.
 
-``make mutants T=worker/execution`` or ``T=worker/store/lua``. Each fault is tried with tests that execute its line, first
-those that are about its file. Which those are is measured once for each file of tests, and kept in ``build/mutants``.
-Faults that no test needs to notice are in ``accepted.toml``, with the reason.
+``make mutants T=worker/execution`` or ``T=worker/store/lua``. Each fault is tried with tests that execute its line,
+first those that are about its file. Which those are is measured once for each file of tests, and kept in
+``build/mutants``. Faults that no test needs to notice are in ``accepted.toml``, with the reason.
 """
 
 from __future__ import annotations
