@@ -138,5 +138,5 @@ def _refuse_unconfigured(here: AuthServices) -> NoReturn:
         )
     else:
         status, detail = 503, "No sign-in provider is configured: set SAPI_OAUTH_CLIENT_ID and SAPI_OAUTH_SECRET_KEY."
-    audit.decide(allowed=False, reason=detail)
+    audit.decide(allowed=False, reason="sign-in-unavailable", detail=detail)
     raise Problem("sign-in-unavailable", detail, status=status, retryable=False)

@@ -139,6 +139,17 @@ def test_a_sign_in_that_failed(client, log):
     )
 
 
+@pytest.mark.parametrize("path", ["/login", "/oauth-done"])
+@pytest.mark.parametrize(("settings", "status"), [({}, 503), ({"debug": True}, 403)])
+def test_a_sign_in_that_is_not_possible_here(redis_client, log, path, settings, status):
+    client = build(redis_client, audit_log=str(log.path), **settings).test_client()
+    client.get(path, environ_base={"REMOTE_ADDR": "192.0.2.1"})
+
+    (line,) = log()
+    decision = [line[name] for name in ("event", "allowed", "reason", "status")]
+    assert decision == ["sign-in", False, "sign-in-unavailable", status]
+
+
 def test_a_page_of_another_site(client, log):
     sign_in(client, "adam")
     log()
