@@ -61,8 +61,8 @@ class RoleMapping:
         self._basic = frozenset(settings.basic_auth_roles)
 
     def exists(self, role: Role) -> bool:
-        """Does a role exist? One without groups does not, except USER, and all in debug mode."""
-        return bool(self._groups_of[role]) or role is Role.USER or self._debug
+        """Does a role that is given to groups exist? One without groups does not, except in debug mode."""
+        return bool(self._groups_of[role]) or self._debug
 
     def groups(self, role: Role) -> tuple[str, ...]:
         """The groups whose members have ``role``."""
