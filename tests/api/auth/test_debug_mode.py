@@ -19,9 +19,9 @@ def client(redis_client):
 def test_signing_in_gives_every_role(client):
     assert roles_of(client) == {"USER"}
 
-    answer = client.get("/login")
+    answer = client.get("/login", query_string={"next": "/console/?x=1"})
 
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/console/?x=1")
     assert roles_of(client) == EVERY
     assert client.post("/v4/needs/UBER_ADMIN").status_code == 200
 

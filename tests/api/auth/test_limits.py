@@ -53,6 +53,15 @@ def test_the_end_of_a_window_is_read_once_in_each(monkeypatch):
     assert ends == [1060, 1060, 1120]
 
 
+def test_the_window_of_a_process_without_redis_is_its_own():
+    (rate,) = parse_many("1/minute")
+    ends_at = time.time() + 10
+    shared = Mock(incr=Mock(side_effect=[1, redis.ConnectionError]), get_expiry=Mock(return_value=ends_at))
+    limiter = RateLimiter(shared, [rate])
+    assert limiter._count(rate, "user:adam")[2] == ends_at
+    assert limiter._count(rate, "user:adam")[2] > ends_at + 40
+
+
 def test_nobody_is_told_to_come_again_at_once(redis_client, monkeypatch):
     client = make_client(redis_client, rate_limit="1/hour", role_admin_groups=("a",))
     monkeypatch.setattr(RedisStorage, "get_expiry", lambda *_: time.time())
@@ -64,8 +73,8 @@ def test_changes_of_both_apis_are_counted_together_and_nothing_else(redis_client
     app = build(redis_client, rate_limit="2/hour")
     app.add_url_rule("/v3/needs/<role>", endpoint="v3", view_func=needs, methods=["POST"])
     client = app.test_client()
-    paths = ("/v3/needs/USER", "/logout", "/logout", "/v4/needs/USER", "/v3/needs/USER", "/v4/needs/USER", "/logout")
-    assert [client.post(path).status_code for path in paths] == [200, 302, 302, 200, 429, 429, 302]
+    paths = ("/v3/needs/USER", "/logout", "/v4/none", "/v4/needs/USER", "/v3/needs/USER", "/v4/needs/USER", "/logout")
+    assert [client.post(path).status_code for path in paths] == [200, 302, 404, 200, 429, 429, 302]
 
 
 def test_replicas_count_together(redis_client):

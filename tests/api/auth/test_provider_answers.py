@@ -265,6 +265,22 @@ def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
     )
 
 
+def test_keys_are_fetched_from_where_that_is_configured(redis_client, provider):
+    client = with_provider(redis_client, provider, oauth_jwks_url="http://127.0.0.1:1/keys").test_client()
+    assert client.get("/whoami", headers=bearer(provider.token())).status_code == 503
+
+
+@pytest.mark.parametrize(("trouble", "status"), [(ProviderUnavailable, 503), (ProviderRefused, 302)])
+def test_user_info_that_is_refused_is_empty_and_one_that_does_not_come_is_not(
+    redis_client, provider, monkeypatch, trouble, status
+):
+    """Who signs in while it does not come would have no groups."""
+    provider.hidden_claims = {"groups"}
+    client = with_provider(redis_client, provider).test_client()
+    monkeypatch.setattr(IdentityProvider, "ask_userinfo", Mock(side_effect=trouble))
+    assert client.get(callback_of(client, "adam")).status_code == status
+
+
 @pytest.mark.parametrize("place", range(8))
 def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
     claims = ("nick", "username", "upn", "cern_upn", "sub", "client_id", "azp", "cid")
