@@ -79,6 +79,17 @@ def test_what_is_refused(client, provider, log):
     assert (lines[2]["role"], lines[2]["reason"], lines[2]["status"]) == ("ADMIN", "unauthenticated", 401)
 
 
+def test_what_whoever_is_signed_in_may_do(client, log):
+    client.application.add_url_rule("/signed-in", view_func=lambda: auth.require_signed_in().name)
+    client.get("/signed-in")
+    sign_in(client, "adam")
+    client.get("/signed-in")
+
+    refused, allowed = [line for line in log() if line["event"] == "access"]
+    assert (refused["who"], refused["auth_method"], refused["allowed"]) == ("", "anonymous", False)
+    assert (allowed["who"], allowed["auth_method"], allowed["allowed"]) == ("adam", "session", True)
+
+
 def test_a_job_is_named_in_the_same_line(redis_client, log):
     app = build(redis_client, audit_log=str(log.path))
 

@@ -269,6 +269,7 @@ class TestIntrospection:
             {"token_type": "refresh_token"},
             {"cnf": {"jkt": "x"}},
             {"aud": ["another-service"]},
+            {"aud": f"the-other-{CLIENT_ID}"},
             {"active": "true"},
             {"exp": 1},
             {"nbf": 1 << 40},
@@ -323,6 +324,7 @@ class TestProviderAway:
         for _ in range(3):  # The first waits a little; the others do not even ask.
             answer = client.get("/conf/me/roles", headers=bearer(token))
             assert (answer.status_code, answer.get_json()["code"]) == (503, "sign-in-unavailable")
+            assert answer.headers["Retry-After"] == "5"
         assert sum(provider.request_counts.values()) == 1
 
     def test_keys_at_hand_go_on_working(self, client, provider):

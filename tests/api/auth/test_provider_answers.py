@@ -203,20 +203,28 @@ class TestTokens:
                 cache.of("token")
             assert source.count == count
 
-    @pytest.mark.parametrize(
-        ("issuer", "status"), [("https://evil.example.org", 401), ("https://sso.example.org", 200)]
-    )
-    def test_of_another_issuer_are_refused(self, redis_client, monkeypatch, issuer, status):
-        client = build(
-            redis_client,
-            oauth_client_id=CLIENT_ID,
-            oauth_secret_key=CLIENT_SECRET,
-            oauth_issuer="https://sso.example.org",
-            oauth_introspection_url="https://sso.example.org/introspect",
+    @pytest.fixture
+    def introspecting(self, redis_client):
+        settings = {"oauth_client_id": CLIENT_ID, "oauth_secret_key": CLIENT_SECRET}
+        settings |= {"oauth_issuer": "https://sso.example.org"}
+        return build(
+            redis_client, **settings, oauth_introspection_url="https://sso.example.org/introspect"
         ).test_client()
-        answer = {"active": True, "sub": "adam", "groups": ADMINS, "iss": issuer}
+
+    @pytest.mark.parametrize(
+        ("claims", "owner"),
+        [
+            ({"iss": "https://evil.example.org"}, None),
+            ({"iss": "https://sso.example.org"}, "https://sso.example.org adam"),
+            # Jobs are those of the same user's session all the same.
+            ({}, "https://sso.example.org adam"),
+        ],
+    )
+    def test_are_of_the_issuer_that_is_configured(self, introspecting, monkeypatch, claims, owner):
+        answer = {"active": True, "sub": "adam", "groups": ADMINS} | claims
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
-        assert client.get("/whoami", headers=bearer("opaque")).status_code == status
+        said = introspecting.get("/owner", headers=bearer("opaque"))
+        assert (said.status_code, said.text) == (200, owner) if owner else said.status_code == 401
 
     def test_name_the_audience_that_is_configured(self, redis_client, provider):
         client = with_provider(redis_client, provider, oauth_audience="the storage").test_client()
@@ -287,6 +295,13 @@ def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
     # White space around a name is no part of it.
     answer = {name: f"\tof {name}\n" for name in claims[place:]} | dict.fromkeys(claims[:place], "a\nb")
     assert name_in(answer, "nick") == f"of {claims[place]}"
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_machine_is_known_by_the_first_of_these_claims(place):
+    claims = ("sub", "client_id", "azp", "cid")
+    answer = {"nick": "a robot"} | {name: f"of {name}" for name in claims[place:]}
+    assert identity_in(answer, name_claim="nick", groups=()).subject == f"of {claims[place]}"
 
 
 @pytest.mark.parametrize("answer", [{"groups": ["a"]}, {"roles": ["a"]}, {"groups": ["a"], "roles": ["b"]}])

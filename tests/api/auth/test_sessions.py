@@ -187,7 +187,8 @@ class TestWithoutRedis:
         assert client.get("/login").status_code == 503
         with client.session_transaction() as session:
             session["id"] = "x"
-        answer = client.get("/conf/me/roles")
-        assert (answer.status_code, answer.get_json()["code"]) == (503, "queue-unavailable")
+        for path in ("/conf/me/roles", "/logout"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.get_json()["code"]) == (503, "queue-unavailable")
+            assert answer.headers["Retry-After"] == "2"
         assert client.get("/healthz").status_code == 200
-        assert client.get("/logout").status_code == 503

@@ -63,6 +63,15 @@ def test_groups_of_somebody_else_are_not_taken_over(redis_client, provider, monk
         assert roles_of(client) == roles
 
 
+def test_the_id_token_goes_before_the_user_info(redis_client, provider, monkeypatch):
+    provider.hidden_claims = {"groups"}
+    client = with_provider(redis_client, provider).test_client()
+    answer = provider.users["anna"].claims() | {"preferred_username": "uma", "groups": ["it db, admins"]}
+    monkeypatch.setattr("api.auth.provider.IdentityProvider.userinfo", lambda *_: answer)
+    sign_in(client, "anna")
+    assert client.get("/whoami").get_json() == {"name": "anna", "roles": ["ADMIN", "USER"], "auth_method": "session"}
+
+
 def test_groups_may_stand_under_another_claim(redis_client, provider):
     client = with_provider(
         redis_client, provider, oauth_groups_claim="preferred_username", role_admin_groups=("anna",)
@@ -91,7 +100,8 @@ def test_plain_oauth2_with_a_groups_url(redis_client, provider):
         oauth_groups_url=f"{provider.issuer}/groups",
         role_admin_groups=("it db, admins",),
     ).test_client()
-    sign_in(client, "adam")
+    # With nothing to compare it with, what the provider says of itself (RFC 9207) is no reason to refuse it.
+    assert client.get(callback_of(client, "adam") + "&iss=https://sso.example.org").status_code == 302
 
     assert roles_of(client) == {"USER", "ADMIN"}
     assert client.get("/whoami").get_json()["name"].startswith("unnamed-")
@@ -199,7 +209,7 @@ class TestAttacks:
         state = query_of(client.get("/login").headers["Location"])["state"]
 
         refused = client.get("/oauth-done", query_string={"error": "access_denied", "state": state})
-        assert refused.status_code == 401
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
         state = query_of(client.get("/login").headers["Location"])["state"]
         refused = client.get("/oauth-done", query_string={"error": "<script>x", "state": state})
         assert code_of(refused) == (400, "invalid-request")
