@@ -138,6 +138,8 @@ def test_a_sign_in_is_remembered_for_a_moment_and_for_what_was_sent():
 
     for other in (("svc", "192.0.2.1/32", "wrong"), ("svc", "192.0.2.2/32", "right"), ("s", "192.0.2.1/32", "right")):
         assert recent.counts(*other) is None
+    # What one field loses the next one has not.
+    assert recent.counts("svc1", "92.0.2.1/32", "right") is None
     assert recent.counts("svc", "192.0.2.1/32", "right") == (b"1", None, None)
     now_s[0] += 0.25
     assert recent.counts("svc", "192.0.2.1/32", "right") is None

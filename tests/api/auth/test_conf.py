@@ -32,6 +32,12 @@ def test_my_roles(client):
     assert client.get("/conf/me/roles").get_json() == ["USER"]
 
 
+def test_my_roles_stand_in_the_order_of_all_roles(redis_client):
+    client = build(redis_client, debug=True).test_client()
+    client.get("/login")
+    assert client.get("/conf/me/roles").get_json() == ROLES
+
+
 @pytest.mark.parametrize("role", ["ROOT", "user", "USER_ROLE", "%00", "..", "<b>"])
 @pytest.mark.parametrize("rest", ["egroups", "am_i_a"])
 def test_there_is_no_such_role(client, role, rest):

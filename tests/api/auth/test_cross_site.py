@@ -33,6 +33,8 @@ OWN = [
     {"Sec-Fetch-Site": "same-origin", "Origin": "https://localhost"},
     {"Sec-Fetch-Site": "none"},
     {"Referer": "http://localhost/page"},
+    # A proxy that changes the host: the browser knows where its page came from.
+    {"Sec-Fetch-Site": "same-origin", "Referer": "https://storage.example.org/page"},
 ]
 
 
@@ -58,6 +60,22 @@ def test_own_pages_and_scripts_are_not(client, headers):
     assert client.post("/v4/needs/ADMIN", headers=headers).status_code == 200
     assert client.post("/v4/needs/ADMIN", headers=headers | BASIC).status_code == 200
     assert client.post("/logout", headers=headers).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://storage.example.org"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://storage.example.org"},
+        {"Referer": "https://storage.example.org/page"},
+    ],
+    ids=str,
+)
+def test_names_of_hosts_have_no_case(redis_client, headers):
+    """Browsers write them in lower case, whoever runs the service may not."""
+    user = {"basic_auth_username": "svc", "basic_auth_password": "páss:wörd", "role_admin_groups": ("a",)}
+    client = build(redis_client, **user, public_url="https://Storage.Example.org").test_client()
+    assert client.post("/v4/needs/ADMIN", headers=headers | BASIC).status_code == 200
 
 
 def test_reading_changes_nothing(client):

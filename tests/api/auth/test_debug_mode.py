@@ -50,6 +50,7 @@ def test_signing_out_takes_them(client):
         {"headers": {"Via": "1.1 proxy"}},
         {"headers": {"Host": "rebound.example.org"}},
         {"headers": {"Host": "127.0.0.1@rebound.example.org"}},
+        {"headers": {"Host": "notlocalhost"}},
         {"environ_base": {"REMOTE_ADDR": "::ffff:10.1.2.3"}},
     ],
     ids=str,
@@ -63,8 +64,13 @@ def test_others_get_nothing(client, forged):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
-def test_this_machine_has_many_names(client, address):
+def test_this_machine_has_many_addresses(client, address):
     assert client.get("/login", environ_base={"REMOTE_ADDR": address}).status_code == 302
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8080", "storage.localhost", "127.0.0.1:8080", "[::1]:8080"])
+def test_this_machine_has_many_names(client, host):
+    assert client.get("/login", headers={"Host": host}).status_code == 302
 
 
 def test_behind_trusted_proxies_the_client_counts(redis_client):

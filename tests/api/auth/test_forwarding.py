@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from unittest.mock import MagicMock, Mock
+
 import pytest
 
+from api.auth.forwarding import ForwardingMiddleware
 from tests.api.auth.auth_app import build, with_provider
 from tests.api.front_end import FrontEnd, accepted, problem
 from worker.config.networks import client_address, parse_networks
@@ -86,9 +89,11 @@ def test_what_is_no_address_is_nobodys(make_client):
     assert seen(client, {"X-Forwarded-For": "nonsense, 10.1.1.1"}, "10.1.2.3")["address"] == "10.1.1.1"
 
 
-def test_the_public_url_goes_before_what_is_asked(make_client):
-    client = make_client(public_url="https://example.org/storage")
+@pytest.mark.parametrize("public_url", ["https://example.org/storage", "https://example.org/storage/"])
+def test_the_public_url_goes_before_what_is_asked(make_client, public_url):
+    client = make_client(public_url=public_url)
     assert seen(client, {"Host": "evil.example"}) == {"address": "127.0.0.1", "root": "https://example.org/storage/"}
+    assert client.get("/logout?next=/seen").headers["Location"] == "/storage/seen"
 
 
 def test_browsers_are_sent_back_to_the_public_url(redis_client, provider):
@@ -132,6 +137,22 @@ class TestPrefix:
         assert page.content_type.startswith("text/html")
         assert b'"/storage/' in page.data
         assert page.headers.get("Content-Length", str(len(page.data))) == str(len(page.data))
+
+    def test_other_responses_say_how_long_they_are(self, client):
+        answer = client.get("/openapi.json")
+        assert answer.headers["Content-Length"] == str(len(answer.data))
+
+    def test_what_a_page_holds_is_released(self):
+        page = MagicMock()
+        page.__iter__.return_value = iter([b'<a href="/">'])
+
+        def application(_environ, start_response):
+            start_response("200 OK", [("Content-Type", "text/html")])
+            return page
+
+        middleware = ForwardingMiddleware(application, networks=(), hops=0, public_url="https://example.org/storage")
+        assert list(middleware({}, Mock())) == [b'<a href="/storage/">']
+        page.close.assert_called_once_with()
 
     def test_redirects_stay_below_it(self, client):
         for wanted, target in (

@@ -23,6 +23,13 @@ def test_the_provider_and_the_client_of_programs(redis_client):
 def test_what_is_not_configured_is_not_said(redis_client):
     answer = build(redis_client, **GROUPS, **PROVIDER).test_client().get(PATH)
     assert not answer.get_json().keys() & {"client_id", "audience"}
+    unnamed = build(redis_client, **GROUPS, oauth_client_id="storage-api").test_client().get(PATH)
+    assert unnamed.get_json()["authorization_servers"] == []
+
+
+def test_there_are_no_query_parameters(redis_client):
+    answer = build(redis_client, **GROUPS, **PROVIDER).test_client().get(f"{PATH}?x=1")
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "validation-failed")
 
 
 def test_it_is_called_as_from_outside(redis_client):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
 
-from tests.api.auth.auth_app import PREFIX, bearer, build, roles_of, sign_in, with_provider
+from api.auth.provider import IdentityProvider
+from api.auth.provider_http import ProviderRefused
+from api.auth.sessions import _open
+from tests.api.auth.auth_app import PREFIX, bearer, build, callback_of, roles_of, sign_in, with_provider
 from tests.identity_provider.directory import Token
-from tests.redis_states import too_few_replicas
+from tests.redis_states import read_only, too_few_replicas
 from worker.store.ended_sessions import FLOWER_LIFETIME_S, ended_digest
 
 EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
@@ -136,6 +140,56 @@ class TestGroups:
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
 
 
+class TestNewTokens:
+    """A provider may send an ID token with them, and may leave the refresh token as it was (RFC 6749, section 6)."""
+
+    @pytest.fixture
+    def refresh(self, client, redis_client, monkeypatch):
+        """Signs in, and refreshes with such an answer and such a user info; returns who that is afterwards."""
+        sign_in(client, "adam")
+
+        def refresh(userinfo: Mock, **tokens: str) -> Any:
+            monkeypatch.setattr(IdentityProvider, "refresh", lambda *_: {"access_token": "new"} | tokens)
+            monkeypatch.setattr(IdentityProvider, "ask_userinfo", userinfo)
+            change(redis_client, checked_s=-301)
+            return client.get("/whoami").get_json()
+
+        return refresh
+
+    def test_an_id_token_goes_before_the_user_info(self, refresh, provider):
+        userinfo = Mock(return_value={"sub": "id-of-adam", "groups": ["it db, admins"]})
+        id_token = provider.token(sub="id-of-adam", groups=["uber"])
+        assert refresh(userinfo, id_token=id_token)["roles"] == ["UBER_ADMIN", "USER"]
+
+    def test_an_id_token_without_groups_says_that_there_are_none(self, refresh, provider):
+        userinfo = Mock(return_value={"sub": "id-of-adam"})
+        id_token = provider.token(sub="id-of-adam", groups=None)
+        assert refresh(userinfo, id_token=id_token) == {"name": "adam", "roles": [], "auth_method": "session"}
+
+    @pytest.mark.parametrize(
+        ("userinfo", "claims"),
+        [
+            (Mock(return_value={"sub": "id-of-adam"}), {"sub": "id-of-uma"}),
+            (Mock(return_value={"sub": "id-of-adam"}), {"sub": "id-of-adam", "exp": 1}),
+            (Mock(side_effect=ProviderRefused), {"sub": "id-of-adam"}),
+        ],
+        ids=["of somebody else", "expired", "user info is refused"],
+    )
+    def test_what_does_not_confirm_the_session_ends_it(self, refresh, provider, userinfo, claims):
+        id_token = provider.token(groups=["it db, admins"], **claims)
+        assert refresh(userinfo, id_token=id_token)["auth_method"] == "anonymous"
+
+    def test_of_them_those_for_later_requests_are_stored(self, refresh, client, provider, redis_client):
+        userinfo = Mock(return_value={"sub": "id-of-adam"})
+        (refresh_token,) = provider.refresh_tokens
+        for tokens, stored in (({}, refresh_token), ({"refresh_token": "the next"}, "the next")):
+            refresh(userinfo, id_token=provider.token(sub="id-of-adam"), **tokens)
+            with client.session_transaction() as session:
+                session_id = session["id"]
+            (sealed,) = sealed_in(redis_client).values()
+            assert _open(session_id, sealed) == {"access_token": "new", "refresh_token": stored}
+
+
 def test_redis_holds_no_token_that_works(client, provider, redis_client):
     sign_in(client, "adam")
     (kept,) = [redis_client.get(key).decode() for key in session_keys(redis_client)]
@@ -151,6 +205,17 @@ def test_the_tokens_of_a_session_cannot_be_opened_with_another_ones_cookie(clien
         redis_client.set(key, json.dumps(json.loads(redis_client.get(key) or "") | {"sealed_tokens": tokens}))
     change(redis_client, checked_s=-301)
     assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
+
+
+def test_where_redis_takes_no_writes_all_that_changes_sessions_says_so(client, redis_client, tmp_path):
+    sign_in(client, "uma")
+    link = callback_of(client, "adam")
+    with read_only(redis_client, tmp_path):
+        answers = [client.get(link), client.post("/conf/sessions/adam/end"), client.get("/logout")]
+    change(redis_client, checked_s=-301)
+    with read_only(redis_client, tmp_path):
+        answers.append(client.get("/whoami"))
+    assert [(answer.status_code, answer.get_json()["code"]) for answer in answers] == [(503, "queue-unavailable")] * 4
 
 
 class TestTime:
