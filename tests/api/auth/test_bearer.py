@@ -7,18 +7,35 @@ import hmac
 import json
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
 import requests
 from joserfc import jws, jwt
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from tests.api.auth.auth_app import bearer, build, roles_of, with_provider
+from api.auth import AuthSettings
+from tests.api.auth.auth_app import SECRET_KEY, bearer, build, roles_of, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
+from worker.config.settings import load
 
 ADMINS = ["it db, admins"]
+#: Of signature algorithms that are not RSA's: the kind of key, and its curve.
+_CURVES: dict[str, Any] = {
+    "ES256": (ECKey, "P-256"), "ES384": (ECKey, "P-384"), "ES512": (ECKey, "P-521"),
+    "EdDSA": (OKPKey, "Ed25519"), "Ed25519": (OKPKey, "Ed25519"),
+}  # fmt: skip
+
+
+def key_for(algorithm: str) -> Any:
+    kind, size = _CURVES.get(algorithm, (RSAKey, 2048))
+    return _generated(kind, size)
+
+
+@cache
+def _generated(kind: Any, size: str | int) -> Any:
+    return kind.generate_key(size, {"kid": "published"})
 
 
 @pytest.fixture
@@ -99,6 +116,18 @@ class TestGoodTokens:
         token = provider.token(exp=int(time.time()) - 30, nbf=int(time.time()) + 30)
 
         assert roles_of(client, headers=bearer(token)) == {"USER"}
+
+    @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+    @pytest.mark.parametrize("algorithm", load(AuthSettings, secret_key=SECRET_KEY).oauth_algorithms)
+    def test_every_algorithm_of_the_default_is_understood(self, client, provider, algorithm):
+        key = key_for(algorithm)
+        provider.keys = [key, *provider.keys]
+        token = provider.token(key=key, header={"alg": algorithm, "kid": "published"})
+        assert roles_of(client, headers=bearer(token)) == {"USER"}
+
+    @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", None])
+    def test_each_way_to_write_its_type(self, client, provider, kind):
+        assert roles_of(client, headers=bearer(provider.token(header={"typ": kind}))) == {"USER"}
 
     def test_what_is_set_counts(self, redis_client, provider):
         """Algorithms, the claim of the name, how far clocks may differ, and keys without a discovery document."""
@@ -197,6 +226,28 @@ def test_bad_tokens(client, provider, kind):
 
     assert_refused(client.get("/conf/me/roles", headers=sent))
     assert_refused(client.post("/v4/needs/ADMIN", headers=sent))
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"exp": 1}, "it has expired"),
+        ({"nbf": 1 << 40}, "it is not in force yet"),
+        ({"iss": "https://evil.example.org"}, "it is of another issuer"),
+        ({"aud": "another-service"}, "it is meant for another service"),
+        ({"exp": None}, "it lacks one of the claims iss, aud and exp"),
+        ({"exp": "soon"}, "one of its claims is no good"),
+    ],
+)
+def test_what_is_wrong_with_a_token_is_said(client, provider, claims, words):
+    detail = client.get("/whoami", headers=bearer(provider.token(**claims))).get_json()["detail"]
+    assert detail == f"The bearer token is no good: {words}."
+
+
+def test_a_published_key_that_cannot_be_read_fits_no_token(client, provider, monkeypatch):
+    keys = {"keys": [{"kty": "RSA", "kid": provider.key.kid, "n": "?"}]}
+    monkeypatch.setattr("api.auth.tokens.request_json", lambda *_: keys)
+    assert_refused(client.get("/whoami", headers=bearer(provider.token())))
 
 
 @pytest.mark.parametrize(("use", "status"), [("sig", 200), ("enc", 401)])

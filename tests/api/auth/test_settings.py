@@ -105,6 +105,40 @@ def test_the_provider_may_send_browsers_to_any_free_address(redis_url):
     problem(front_end.stranger().get("/.auth/done/"), 403, "sign-in-unavailable")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"secret_key": "x" * 16},
+        *({"oauth_token_url": f"http://{host}/token"} for host in ("127.0.0.1:8080", "localhost", "[::1]:8080")),
+        {"oauth_token_url": "http://provider.example.org/token", "SAPI_DEBUG": True},
+        {"oauth_jwks_url": "https://a.example.org/keys", "oauth_discovery_url": "https://a.example.org/metadata.json"},
+        {"oauth_jwks_url": "https://a.example.org/keys", "oauth_issuer": "https://a.example.org"},
+    ],
+    ids=str,
+)
+def test_what_is_on_the_right_side_of_a_rule_is_no_mistake(settings):
+    load(AuthSettings, **settings)
+
+
+@pytest.mark.parametrize(("rate", "is_limit"), [("", False), ("0", False), (" Off ", False), ("1/day", True)])
+def test_changes_may_be_unlimited(rate, is_limit):
+    assert load(AuthSettings, rate_limit=rate).limits_submits is is_limit
+
+
+@pytest.mark.parametrize(
+    ("settings", "asks"),
+    [
+        ({}, True),
+        ({"oauth_token_url": "https://a.example.org/token"}, False),
+        ({"oauth_discovery_url": "https://a.example.org/metadata.json"}, False),
+        ({"oauth_discovery_url": "https://a.example.org/x", "oauth_groups_url": "https://a.example.org/groups"}, True),
+    ],
+)
+def test_the_groups_url_is_that_of_the_provider_or_is_not_asked(settings, asks):
+    """Whoever names another provider does not send its tokens to the default one."""
+    assert load(AuthSettings, **settings).asks_groups_url is asks
+
+
 def test_the_defaults_are_those_of_the_seed_manual():
     settings = load(AuthSettings)
 

@@ -226,6 +226,13 @@ class TestAttacks:
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
         assert roles_of(attacker) == {"USER"}
 
+    def test_what_was_begun_before_ends_with_signing_in(self, client):
+        other = callback_of(client, "uma")
+        sign_in(client, "anna")
+        with client.session_transaction() as session:
+            assert set(session) == {"id", "_permanent"}
+        assert code_of(client.get(other)) == (400, "invalid-request")
+
     @pytest.mark.parametrize(
         "target",
         [
