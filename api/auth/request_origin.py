@@ -28,7 +28,7 @@ def is_loopback(request: Request, *, proxies: Sequence[Network]) -> bool:
 
 def _is_local(address: str | None) -> bool:
     try:
-        parsed = ipaddress.ip_address((address or "").split("%")[0])
+        parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return False
     mapped = getattr(parsed, "ipv4_mapped", None)

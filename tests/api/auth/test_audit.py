@@ -76,6 +76,7 @@ def test_what_is_refused(client, provider, log):
         ("eve", False, "missing-role"),
     ]
     assert "needs the role ADMIN" in lines[1]["detail"]
+    assert [line.get("auth_method") for line in lines] == ["anonymous", "bearer", "bearer"]
     assert (lines[2]["role"], lines[2]["reason"], lines[2]["status"]) == ("ADMIN", "unauthenticated", 401)
 
 
@@ -197,6 +198,7 @@ def test_wrong_passwords_name_who_they_were_for_and_a_proxy_that_is_not_trusted(
         "svc", "unauthenticated", "127.0.0.1", False,
     )  # fmt: skip
     assert (second["who"], second["reason"], second["status"]) == ("svc", "rate-limited", 429)
+    assert (first["auth_method"], second["auth_method"]) == ("basic", "basic")
     assert "SAPI_TRUSTED_NETWORKS" in second["hint"]
 
 

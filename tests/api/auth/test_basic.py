@@ -211,6 +211,10 @@ def test_a_role_that_does_not_exist_is_nobodys(redis_client):
     assert roles_of(client, headers=GOOD) == {"USER", "ADMIN"}
     refused = client.post("/v4/needs/UBER_ADMIN", headers=GOOD).get_json()
     assert (refused["code"], refused["role"]) == ("missing-role", "UBER_ADMIN")
+    said = "This service has no group for that role, so nobody has it."
+    assert said in refused["detail"]
+    few = build(redis_client, **SETTINGS, basic_auth_roles="USER").test_client()
+    assert said not in few.post("/v4/needs/UBER_ADMIN", headers=GOOD).get_json()["detail"]
 
 
 @pytest.mark.parametrize("changed", [{"basic_auth_password": ""}, {"basic_auth_username": "other"}], ids=str)

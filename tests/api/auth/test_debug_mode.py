@@ -63,7 +63,7 @@ def test_others_get_nothing(client, forged):
     assert roles_of(client, **forged) == {"USER"}
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::1%lo", "::ffff:127.0.0.1"])
 def test_this_machine_has_many_addresses(client, address):
     assert client.get("/login", environ_base={"REMOTE_ADDR": address}).status_code == 302
 

@@ -59,6 +59,14 @@ class TestGroups:
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
         assert provider.request_counts["/token"] == request_count
 
+    @pytest.mark.parametrize(("age_s", "roles"), [(50, {"USER", "ADMIN"}), (61, {"USER", "UBER_ADMIN"})])
+    def test_may_be_as_old_as_is_configured(self, redis_client, provider, age_s, roles):
+        client = with_provider(redis_client, provider, roles_max_age=60).test_client()
+        sign_in(client, "adam")
+        provider.users["adam"].groups = ["uber"]
+        change(redis_client, checked_s=-age_s)
+        assert roles_of(client) == roles
+
     def test_that_were_taken_away_take_every_right_with_them(self, client, provider, redis_client):
         sign_in(client, "adam")
         provider.users["adam"].groups = []

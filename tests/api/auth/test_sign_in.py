@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import pytest
 import requests
 
+from api.auth.authorization_code import SignInClient
 from tests.api.auth.auth_app import PREFIX, build, callback_of, query_of, roles_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
 
@@ -104,7 +106,11 @@ def test_plain_oauth2_with_a_groups_url(redis_client, provider):
     assert client.get(callback_of(client, "adam") + "&iss=https://sso.example.org").status_code == 302
 
     assert roles_of(client) == {"USER", "ADMIN"}
-    assert client.get("/whoami").get_json()["name"].startswith("unnamed-")
+    other = client.application.test_client()
+    sign_in(other, "adam")
+    names = {browser.get("/whoami").get_json()["name"] for browser in (client, other)}
+    # Jobs of one are not those of another.
+    assert [name.startswith("unnamed-") for name in names] == [True, True]
 
 
 def test_oauth2_without_an_id_token_takes_the_user_info_as_it_is(redis_client, provider):
@@ -199,6 +205,31 @@ class TestAttacks:
 
         assert code_of(client.get(link)) == (400, "invalid-request")
         assert roles_of(client) == {"USER"}
+
+    def test_an_answer_without_an_id_token(self, client, monkeypatch):
+        link, fetch = callback_of(client, "adam"), SignInClient.fetch_access_token
+        monkeypatch.setattr(
+            SignInClient,
+            "fetch_access_token",
+            lambda *args, **more: {name: value for name, value in fetch(*args, **more).items() if name != "id_token"},
+        )
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_an_answer_without_a_code(self, client, provider):
+        state = query_of(client.get("/login").headers["Location"])["state"]
+
+        refused = client.get("/oauth-done", query_string={"state": state})
+        assert code_of(refused) == (400, "invalid-request")
+        assert "sent no code" in refused.get_json()["detail"]
+        assert "/token" not in provider.request_counts
+
+    def test_no_log_helps_to_use_a_stolen_code(self, client, caplog):
+        with caplog.at_level(logging.DEBUG):
+            sign_in(client, "adam")
+
+        assert "code_verifier" not in caplog.text
 
     def test_an_answer_from_another_provider(self, client):
         link = callback_of(client, "adam") + "&iss=https://evil.example.org"
