@@ -47,6 +47,22 @@ def test_sign_ins_and_outs(client, log):
     assert events == [("sign-in", "adam", True), ("sign-out", "adam", True)]
 
 
+@pytest.mark.parametrize(
+    ("settings", "path", "who"),
+    [
+        ({"debug": True}, "/login", "developer"),
+        ({"basic_auth_username": "svc", "basic_auth_password": "pass"}, "/login_basic", "svc"),
+    ],
+)
+def test_sign_ins_and_outs_without_a_provider(redis_client, log, settings, path, who):
+    client = build(redis_client, audit_log=str(log.path), **settings).test_client()
+    client.get(path, auth=("svc", "pass") if who == "svc" else None)
+    client.get("/logout")
+
+    events = [(line["event"], line["who"], line["allowed"]) for line in log()]
+    assert events == [("sign-in", who, True), ("sign-out", who, True)]
+
+
 def test_what_is_allowed(client, log):
     sign_in(client, "adam")
     log()

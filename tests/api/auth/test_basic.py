@@ -9,7 +9,7 @@ import pytest
 
 from api.auth.recent_sign_ins import RecentSignIns
 from api.auth.services import EXTENSION
-from tests.api.auth.auth_app import PREFIX, build, roles_of
+from tests.api.auth.auth_app import PREFIX, bearer, build, roles_of, with_provider
 from tests.api.front_end import FrontEnd
 
 SETTINGS = {
@@ -48,6 +48,16 @@ def test_for_a_session(client):
     assert client.get("/login_basic?next=//evil.example.org/", headers=GOOD).headers["Location"] == "/"
     # The jobs of requests with the password are those of the session, too.
     assert client.get("/owner").text == client.get("/owner", headers=GOOD).text == "basic svc"
+
+
+def test_a_token_in_the_users_name_begins_no_session_of_theirs(redis_client, provider):
+    client = with_provider(redis_client, provider, **SETTINGS).test_client()
+    token = bearer(provider.token(preferred_username="svc"))
+    answer = client.get("/login_basic", headers=token)
+
+    assert answer.status_code == 401
+    assert 'Basic realm="storage-api"' in answer.headers["WWW-Authenticate"]
+    assert roles_of(client) == {"USER"}
 
 
 @pytest.mark.parametrize(

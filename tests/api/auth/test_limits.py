@@ -91,6 +91,10 @@ def test_others_are_not_counted_with_them(redis_client):
     for address in ("10.0.0.1", "10.0.0.2"):
         assert client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}).status_code == 200
         assert client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}).status_code == 429
+    # One customer of a network provider has as many addresses of IPv6.
+    addresses = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+    answers = [client.post("/v4/needs/USER", environ_base={"REMOTE_ADDR": address}) for address in addresses]
+    assert [answer.status_code for answer in answers] == [200, 429, 200]
     forged = {"environ_base": {"REMOTE_ADDR": "10.0.0.1"}, "headers": {"X-Forwarded-For": "10.9.9.9"}}
     assert client.post("/v4/needs/USER", **forged).status_code == 429
 

@@ -141,6 +141,14 @@ def test_use_keeps_a_session_no_longer_than_its_lifetime(redis_client):
     assert 0 < redis_client.ttl(key) <= 100
 
 
+def test_a_session_of_a_version_that_stored_no_times_begins_now(client, redis_client):
+    client.get("/login")
+    (key,) = redis_client.keys(f"{PREFIX}session:*")
+    stored = json.loads(redis_client.get(key))
+    redis_client.set(key, json.dumps({name: stored[name] for name in ("identity", "debug", "basic")}), ex=300)
+    assert roles_of(client) == EVERY
+
+
 def test_sessions_are_limited_in_time(redis_client):
     client = build(redis_client, debug=True, session_lifetime=60).test_client()
     client.get("/login")

@@ -325,6 +325,26 @@ class TestTroubles:
         assert code_of(sign_in(client, "anna")) == (503, "sign-in-unavailable")
 
     @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            *((body, 503) for body in (b"", b"<html>", b"[]", b"{}", b'{"access_token": 5}')),
+            (b'{"access_token": "a", "expires_in": "soon"}', 503),
+            (b'{"access_token": "a", "id_token": 5}', 400),
+        ],
+    )
+    def test_the_token_endpoint_makes_no_sense(self, client, monkeypatch, body, status):
+        link, send = callback_of(client, "adam"), requests.Session.send
+
+        def answer(session, sent, **options):
+            received = send(session, sent, **options)
+            if sent.url.endswith("/token"):
+                received._content = body
+            return received
+
+        monkeypatch.setattr(requests.Session, "send", answer)
+        assert client.get(link).status_code == status
+
+    @pytest.mark.parametrize(
         ("error", "status", "code"),
         [
             *((error, 503, "sign-in-unavailable") for error in ("server_error", "temporarily_unavailable")),
