@@ -50,9 +50,9 @@ def _is_met(response: Response) -> bool:
 
 
 def _is_named(response: Response) -> bool:
-    """Does If-Match have the entity tag, by the strong comparison?"""
-    tag, is_weak = response.get_etag()
-    return bool(request.if_match.star_tag) or (tag is not None and not is_weak and request.if_match.is_strong(tag))
+    """Does If-Match have the entity tag, by the strong comparison? Those of responses are all strong."""
+    tag, _ = response.get_etag()
+    return bool(request.if_match.star_tag) or (tag is not None and request.if_match.is_strong(tag))
 
 
 def _is_newer(response: Response) -> bool:

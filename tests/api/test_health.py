@@ -87,6 +87,7 @@ def test_redis_that_goes_after_it_was_probed_is_away(front_end, redis_client, mo
         ("application/openmetrics-text; version=one", "text/plain", "\n"),
         ("application/openmetrics-text; version=9.9.9", "text/plain", "\n"),
         ("application/openmetrics-text;q=0,text/plain", "text/plain", "\n"),
+        ("application/openmetrics-text;q=0", "text/plain", "\n"),
         ("application/openmetrics-text;q=0.2,text/plain;version=0.0.4;q=0.5", "text/plain", "\n"),
         ("text/plain;version=0.0.4;q=0.5,Application/OpenMetrics-Text", "application/openmetrics-text", "# EOF\n"),
     ],
