@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,13 @@ def test_many_networks_share_what_strangers_may_write(log: Log):
 
 def test_of_many_networks_a_hundred_are_named(log: Log):
     crowd = AuditLog(10)
-    for number in (*range(150), *range(150)):
+    for number in (*range(150), *range(150), *range(150)):
         crowd.write({"event": "access", "address": f"198.51.{number}.1"} | REFUSED)
     crowd.flush()
     left_out = [line for line in log.lines() if line["event"] == "left-out"]
-    assert (len(left_out), sum(line["count"] for line in left_out)) == (100, 290)
+    assert (len(left_out), sum(line["count"] for line in left_out)) == (100, 440)
+    # What is named has its whole count.
+    assert {line["count"] for line in left_out if line["source"] != "strangers"} == {2}
 
 
 def test_changes_and_sign_ins_are_always_written(log: Log):
@@ -112,6 +115,13 @@ def test_a_file_that_was_moved_away_is_begun_anew(log: Log, tmp_path: Path):
     log.write(**REFUSED)
     assert len(log.lines()) == 1
     assert not logger.propagate
+
+
+def test_a_file_that_is_opened_in_its_place_closes_it(log: Log, tmp_path: Path):
+    (before,) = [handler for handler in logger.handlers if isinstance(handler, WatchedFileHandler)]
+    open_log(str(tmp_path / "other.log"))
+    assert before not in logger.handlers
+    assert before.stream is None
 
 
 def test_a_low_rate_leaves_each_network_a_line(log: Log):
