@@ -230,6 +230,10 @@ def test_passwords_cannot_be_guessed_and_each_try_is_written_down(redis_url, red
     # The front ends count with it.
     attempts = SignInAttempts(redis_client, "sapi:", per_network=3, per_user=9)
     assert attempts.limit_reached(attempts.counts("svc", "192.0.2.1/32"), "svc", "192.0.2.1/32")
+    # Nor do strangers elsewhere lock the user out where they signed in to Flower.
+    counts = attempts.counts("svc", "192.0.2.2/32")
+    assert counts is not None
+    assert abs(int(counts[2] or 0) - time.time()) < 60
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["who"], line["allowed"], line.get("reason"), line["address"]) for line in lines] == [
         *[("svc", False, "unauthenticated", "192.0.2.1")] * 3,
@@ -253,6 +257,9 @@ def test_sessions_that_were_ended_let_nobody_in(redis_url, redis_client):
             redis_client.set(f"sapi:sessions_ended:{ended_digest(user)}", int(time.time()) + 1)
             assert look_with(address, mine) == 302
             redis_client.delete(f"sapi:sessions_ended:{ended_digest(user)}")
+        # One that does not say when it began may be older.
+        redis_client.set(f"sapi:sessions_ended:{ended_digest('bob')}", 1, ex=60)
+        assert [look_with(address, signed(key, f"{who}@storage-api")) for who in ("bob", "uma")] == [302, 200]
         assert look_with(address, signed(key, cookie_of("uma", ""))) == 200
         page = requests.get(f"{address}/tasks", cookies={"user": mine}, timeout=20)
         assert page.headers["Strict-Transport-Security"].startswith("max-age=")
