@@ -118,4 +118,4 @@ def problem_response(problem: Problem) -> Response:
 def _quoted_path() -> str:
     """Return the path of the request as a URI reference, quoted, and truncated when it is very long."""
     path = request.root_path + request.path
-    return quote(path[:_LONGEST_INSTANCE], safe="/:@!$&'()*+,;=~", errors="replace")
+    return quote(path[:_LONGEST_INSTANCE], safe="/:@!$&'()*+,;=~")

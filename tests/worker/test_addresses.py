@@ -52,7 +52,8 @@ def test_with_tls_sentinels_and_servers_are_both_checked():
     assert sentinels.options == {"password": "p", "db": 0, "ssl_ca_certs": "/ca.pem"}
     broker = addresses.broker(url)
     assert broker.use_ssl == {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    assert broker.options["sentinel_kwargs"]["ssl_ca_certs"] == "/ca.pem"
+    checks = {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert broker.options["sentinel_kwargs"].items() >= checks.items()
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,7 @@ def test_the_last_port_is_one(url: str):
         "redis://:geheim@host/first",
         "redis://:geheim@host/0?db=first",
         "redis://:geheim@host:65536/0",
+        "sentinel://:geheim@host:65536/0?master_name=m",
         "unix://?password=geheim",
     ],
 )
@@ -143,6 +145,7 @@ def test_prefetch_is_a_matter_of_redis_alone():
         ("redis://ann:p%40@host/3", "redis://ann:p%40@host:6379/3"),
         ("redis://:p%2F@[::1]:7?db=5", "redis://:p%2F@[::1]:7/5"),
         ("unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
+        ("unix:///run/my%20redis.sock", "redis+socket:///run/my%20redis.sock?virtual_host=0"),
         ("unix://ann:p@/run/redis.sock?db=2", "redis+socket://ann:p@/run/redis.sock?virtual_host=2"),
         ("unix:///run/redis.sock?db=2&password=p%40", "redis+socket://:p%40@/run/redis.sock?virtual_host=2"),
     ],
