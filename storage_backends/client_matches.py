@@ -25,7 +25,7 @@ def parse_network(text: str) -> Network | None:
 
     None for any other text, also for an address with a scope and for a host mask (``10.0.0.0/0.0.0.255``).
     """
-    if "%" in text or not text.isascii():
+    if "%" in text:
         return None
     try:
         network = ipaddress.ip_network(text, strict=False)

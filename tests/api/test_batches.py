@@ -407,9 +407,13 @@ class TestEnded:
         assert client.get(three).json["state"] == "succeeded"
         problem(client.post(f"{three}/retry"), 409, "job-not-retryable")
 
-    def test_the_same_key_does_it_again_once(self, client, mixed):
-        paths = {accepted(client.post(f"{mixed}/retry", headers={"Idempotency-Key": "again"})) for _ in range(2)}
+    def test_the_same_key_does_it_again_once(self, client, mixed, redis_client):
+        key = {"Idempotency-Key": "again"}
+        paths = {accepted(client.post(f"{mixed}/retry", headers=key)) for _ in range(2)}
         assert len(paths) == 1
+        # Also when what was done again is kept no longer.
+        redis_client.delete(*(f"sapi:job:{member['id']}" for member in _members(client, mixed)))
+        assert accepted(client.post(f"{mixed}/retry", headers=key)) in paths
 
     def test_by_filter_a_member_is_done_again_with_its_batch_only(self, client, mixed):
         answer = client.post("/v4/jobs/retry", json={"state": "failed"}).json

@@ -17,6 +17,9 @@ from storage_backends.client_matches import canonical_arguments, canonical_host,
         ("fe80::1%eth0", "fe80::1%eth0"),
         ("@Admins", "@Admins"),
         ("*.Example.org", "*.example.org"),
+        # Digits of another script are no address.
+        ("١٠.0.0.0/8", "١٠.0.0.0/8"),
+        ("10.1.0.0/８", "10.1.0.0/８"),
     ],
 )
 def test_equal_meanings_have_equal_texts(match: str, canonical: str) -> None:

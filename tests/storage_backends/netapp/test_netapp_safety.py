@@ -47,6 +47,10 @@ class TestNames:
         assert matches({"name": other}, {"name": quote_literal(name)}) == (name == other)
         assert not matches({}, {"name": quote_literal(name)})
 
+    @pytest.mark.parametrize("name", ["null", "NULL", "Null"])
+    def test_the_keyword_is_quoted_however_it_is_written(self, name: str) -> None:
+        assert quote_literal(name) == f'"{name}"'
+
     @given(name=TRICKY)
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_name_touches_another_object(self, name: str, ontap: Simulator) -> None:
