@@ -22,7 +22,7 @@ def parse(text: str | None) -> Mask:
     text = (text or "").strip()
     if not text:
         return None
-    inner = text[1:-1] if text[0] == "{" and text[-1] == "}" and len(text) > 1 else text
+    inner = text[1:-1] if text[0] == "{" and text[-1] == "}" else text
     if "{" in inner or "}" in inner:
         raise Problem("invalid-request", "Mask with nested or unbalanced braces: send names separated by commas.")
     if inner is not text and not inner.strip():
