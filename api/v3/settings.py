@@ -47,7 +47,7 @@ class V3Settings(BaseSettings):
     def _check_manual_url(cls, url: str) -> str:
         # It stands in a header.
         if url and (not url.isascii() or urlsplit(url).scheme not in ("http", "https") or set(url) & set('<>" \t\r\n')):
-            raise ValueError("must be an http(s) address, with other letters than those of ASCII encoded")
+            raise ValueError("must be an http(s) address, with all but ASCII characters encoded")
         return url
 
 

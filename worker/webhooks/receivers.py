@@ -81,7 +81,7 @@ def check_secret(secret: str, whose: str) -> str:
 def _check_one(secret: str, whose: str) -> None:
     try:
         text = secret.removeprefix("whsec_")
-        # Strictly: letters of another alphabet would be left out, and a receiver that reads them has another key.
+        # Strictly: characters of another alphabet would be left out, and a receiver that reads them has another key.
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error:
         key = b""

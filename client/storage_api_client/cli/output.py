@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from storage_api_client.cli.printable import printable
-from storage_api_client.cli.streams import takes_every_letter
+from storage_api_client.cli.streams import is_unicode
 from storage_api_client.sizes import format_size
 from storage_api_client.times import parse_time
 
@@ -53,12 +53,12 @@ def name_of(row: Any) -> str:
 
 def _write_document(document: Any, format_: str) -> None:
     if format_ == "json":
-        indent, in_ascii = 2 if sys.stdout.isatty() else None, not takes_every_letter(sys.stdout)
+        indent, in_ascii = 2 if sys.stdout.isatty() else None, not is_unicode(sys.stdout)
         click.echo(json.dumps(document, indent=indent, ensure_ascii=in_ascii))
         return
     import yaml
 
-    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=takes_every_letter(sys.stdout)), nl=False)
+    click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=is_unicode(sys.stdout)), nl=False)
 
 
 def _write_csv(rows: list[Any], columns: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Standard streams, which may be closed, read by nobody any more, or of an encoding that lacks letters."""
+"""Standard streams, which may be closed, have no reader any more, or an encoding that lacks characters."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import click
 
 
 def prepare_streams() -> None:
-    """Open streams that are closed, and have letters that the encoding of the output lacks replaced."""
+    """Open streams that are closed, and have the output replace characters that the encoding of the output lacks."""
     # In the order of their numbers: the system gives the lowest one that is free.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
-    if not takes_every_letter(sys.stdout) and hasattr(sys.stdout, "reconfigure"):
+    if not is_unicode(sys.stdout) and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
 
 
-def takes_every_letter(stream: TextIO) -> bool:
+def is_unicode(stream: TextIO) -> bool:
     """Is the encoding of a stream one of Unicode? A stream without one is text in memory."""
     encoding = getattr(stream, "encoding", None)
     return encoding is None or codecs.lookup(encoding).name.startswith("utf")
 
 
 def say(line: Any) -> None:
-    """Print a line on standard error, as long as somebody reads it: what a command does goes on without readers."""
+    """Print a line on standard error, unless nobody reads it: a command goes on without readers."""
     try:
         click.echo(line, err=True)
     except BrokenPipeError:

@@ -122,7 +122,7 @@ def _job_at(context: Context, location: str, deadline: Deadline) -> Flow[JobReco
 def _request(change: Change[Any], options: Options, wait_s: float) -> Request:
     key = str(uuid.uuid4()) if options.idempotency_key is None else options.idempotency_key
     if not 0 < len(key) <= _LONGEST_KEY or not (key.isascii() and key.isprintable()):
-        raise no_change(f"The idempotency key must be 1 to {_LONGEST_KEY} printable letters of ASCII.")
+        raise no_change(f"The idempotency key must be 1 to {_LONGEST_KEY} printable ASCII characters.")
     headers = {"Idempotency-Key": key, **(options.headers or {})}
     if wait_s >= 1:
         headers["Prefer"] = f"wait={int(wait_s)}"

@@ -25,11 +25,11 @@ def bearer(token: str) -> StaticCredentials:
     """Return the credentials of a bearer token.
 
     Raises:
-        ValueError: it has letters that no token has.
+        ValueError: it has characters that no token has.
     """
     token = token.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ValueError("The token is none: it has blanks, line breaks or letters that tokens do not have.")
+        raise ValueError("The token is none: it has blanks, line breaks or characters that tokens do not have.")
     return StaticCredentials(Authorization=f"Bearer {token}")
 
 

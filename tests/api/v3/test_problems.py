@@ -13,6 +13,7 @@ KEEPS = {
     404: ("no-such-volume", "no-such-snapshot", "no-such-policy", "no-such-subsystem", "no-such-job", "not-found"),
     405: ("method-not-allowed",),
     409: ("too-many-snapshots", "job-cancelled"),
+    412: ("precondition-failed",),
     413: ("body-too-large",),
     414: ("url-too-long",),
     429: ("queue-full", "rate-limited"),

@@ -10,7 +10,7 @@ import click
 
 from storage_api_client.cli.options import Group, command, job_filter, jobs_chosen
 from storage_api_client.cli.state import State
-from storage_api_client.cli.streams import takes_every_letter
+from storage_api_client.cli.streams import is_unicode
 
 
 def add_to(main: Group) -> None:
@@ -46,4 +46,4 @@ def _write(state: State, event: Any) -> None:
     elif state.format == "name":
         click.echo(job.id)
     else:
-        click.echo(json.dumps({"id": event.id, "job": job.raw}, ensure_ascii=not takes_every_letter(sys.stdout)))
+        click.echo(json.dumps({"id": event.id, "job": job.raw}, ensure_ascii=not is_unicode(sys.stdout)))
