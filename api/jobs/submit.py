@@ -66,7 +66,6 @@ def retry_request(job: Job, *, keyed: bool = False) -> NewJob:
         raise Problem("no-such-subsystem", f"The storage system {job.subsystem} is not configured any more.")
     return replace(
         new_job(job.operation, job.subsystem, job.arguments, keyed=keyed),
-        request=job.request,
         target=job.target,
         volume=job.volume,
         query=job.query,
