@@ -98,7 +98,7 @@ def _mutants(target: str, coverage: selection.Coverage) -> Iterator[Mutant]:
 
 
 def _tests_of(edit: python.Edit, tests: dict[int, list[str]]) -> tuple[str, ...]:
-    """Those of its lines, each once; the tests of the first line are the quickest."""
+    """Those of its lines, each once; those of the first line come first."""
     return tuple(dict.fromkeys(test for line in range(edit.line, edit.end_line + 1) for test in tests[line]))
 
 
