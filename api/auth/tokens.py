@@ -89,7 +89,8 @@ class TokenVerifier:
             for key in (published if isinstance(published, list) else [])
             if isinstance(key, dict) and key.get("kty") in ("RSA", "EC", "OKP")
         ]
-        return [_import(key) for key in usable if kid is None or key.get("kid") == kid]
+        imported = [_import(key) for key in usable if kid is None or key.get("kid") == kid]
+        return [key for key in imported if key is not None]
 
     def _signed_by(self, token: str, keys: list[Key]) -> dict[str, Any] | None:
         for key in keys:
@@ -123,12 +124,13 @@ def header_of(token: str) -> dict[str, Any] | None:
     return header if isinstance(header, dict) and isinstance(header.get("alg"), str) else None
 
 
-def _import(key: dict[str, Any]) -> Key:
+def _import(key: dict[str, Any]) -> Key | None:
+    """Return a published key; None for one that cannot be read, beside which others may be good."""
     public = {name: value for name, value in key.items() if name != "d"}
     try:
         return KeySet.import_key_set({"keys": [public]}).keys[0]
-    except (JoseError, ValueError, KeyError, TypeError) as exc:
-        raise InvalidToken("the provider's key cannot be read") from exc
+    except (JoseError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _reason(error: JoseError) -> str:

@@ -250,6 +250,14 @@ def test_a_published_key_that_cannot_be_read_fits_no_token(client, provider, mon
     assert_refused(client.get("/whoami", headers=bearer(provider.token())))
 
 
+@pytest.mark.parametrize("kid", ["published", None])
+def test_published_keys_that_cannot_be_read_do_no_harm_to_others(client, provider, monkeypatch, kid):
+    good = provider.key.as_dict(private=False) | {"kid": "published"}
+    odd = [None, "text", {"kty": "RSA", "n": "?"}, {"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"}, {"kty": "new"}]
+    monkeypatch.setattr("api.auth.tokens.request_json", lambda *_: {"keys": [*odd, good]})
+    assert client.get("/whoami", headers=bearer(provider.token(header={"kid": kid}))).status_code == 200
+
+
 @pytest.mark.parametrize(("use", "status"), [("sig", 200), ("enc", 401)])
 def test_a_published_key_that_is_not_for_signatures(client, provider, use, status):
     key = RSAKey.generate_key(2048)
