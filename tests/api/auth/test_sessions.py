@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 
 import pytest
 import redis
+from itsdangerous import SignatureExpired
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from werkzeug.http import parse_date
 
+from api.auth import session_cookies
 from tests.api.auth.auth_app import PREFIX, SECRET_KEY, build, roles_of
 from tests.redis_states import memory_full
 
@@ -200,3 +203,12 @@ class TestWithoutRedis:
             assert (answer.status_code, answer.get_json()["code"]) == (503, "queue-unavailable")
             assert answer.headers["Retry-After"] == "2"
         assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(("age_s", "is_good"), [(-70, False), (-50, True), (0, True), (99, True), (102, False)])
+def test_a_signature_holds_as_long_as_a_session_whatever_the_clocks_of_other_hosts(monkeypatch, age_s, is_good):
+    signer = session_cookies._SkewTolerantSigner("secret")
+    signed, now_s = signer.sign("value"), int(time.time())
+    monkeypatch.setattr(signer, "get_timestamp", lambda: now_s + age_s)
+    with nullcontext() if is_good else pytest.raises(SignatureExpired):
+        assert signer.unsign(signed, max_age=100) == b"value"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 
@@ -118,6 +119,9 @@ def test_oauth2_without_an_id_token_takes_the_user_info_as_it_is(redis_client, p
     sign_in(client, "adam")
     assert client.get("/whoami").get_json()["name"] == "adam"
     assert "ADMIN" in roles_of(client)
+    # The user info does not name the provider; a user of the same name elsewhere is somebody else.
+    (session,) = [redis_client.get(key) for key in redis_client.scan_iter("*session:*")]
+    assert json.loads(session)["identity"]["issuer"] == provider.issuer
 
 
 def test_when_users_need_a_group_strangers_have_no_role(redis_client, provider):
