@@ -18,8 +18,9 @@ def about_processes(processes: list[dict[str, Any]]) -> Iterator[str]:
         name, state = process["name"], process["statename"]
         if state == "STOPPED" and name in NODES:
             yield f"{name} is drained: make resume NODE={name}"
-        elif state not in ("RUNNING", "STARTING"):
-            yield f"{name} does not run ({state}); the end of {os.path.relpath(DEV_DIR)}/logs/{name}.log says why"
+        elif state != "RUNNING":
+            what = "is starting" if state == "STARTING" else f"does not run ({state})"
+            yield f"{name} {what}; the end of {os.path.relpath(DEV_DIR)}/logs/{name}.log says why"
 
 
 def about_service(port: int) -> Iterator[str]:

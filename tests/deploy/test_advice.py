@@ -54,7 +54,10 @@ def test_whatever_the_service_lacks_is_said(
 
 def test_what_does_not_run_is_said_and_a_worker_that_was_drained_is_no_mistake() -> None:
     states = {"api": "RUNNING", "redis": "STARTING", "flower": "FATAL", "worker1": "STOPPED", "worker2": "BACKOFF"}
-    flower, drained, crashing = about_processes([{"name": name, "statename": state} for name, state in states.items()])
+    starting, flower, drained, crashing = about_processes(
+        [{"name": name, "statename": state} for name, state in states.items()]
+    )
+    assert starting.startswith("redis is starting; the end of ")
     assert flower.startswith("flower does not run (FATAL)")
     assert drained == "worker1 is drained: make resume NODE=worker1"
     assert crashing.startswith("worker2 does not run (BACKOFF)")
