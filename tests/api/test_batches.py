@@ -387,6 +387,14 @@ class TestEnded:
         assert int(response.headers["Retry-After"]) >= 1
         assert response.headers["Operation-Location"] == three
 
+    def test_a_member_without_a_body_has_the_same_result_when_results_are_kept_no_longer(
+        self, client, redis_client, mixed
+    ):
+        redis_client.delete(*redis_client.keys("sapi:result:*"))
+        rows = client.get(f"{mixed}/result").json
+        assert [row["status"] for row in rows] == [410, 409, 204]
+        assert rows[0]["problem"]["code"] == "result-expired"
+
     def test_of_a_cancelled_one_too(self, client, three):
         assert client.post(f"{three}/cancel").json["state"] == "cancelled"
         assert [row["problem"]["code"] for row in client.get(f"{three}/result").json] == ["job-cancelled"] * 3

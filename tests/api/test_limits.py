@@ -173,6 +173,7 @@ def test_other_spellings_of_a_path_lead_nowhere(front_end: FrontEnd):
         "/%6Detrics",
         "///healthz",
         "/healthz%2e",
+        "/healthz%7E",
         "//v4/jobs",
         "/%764/jobs",
         "/conf//roles",
