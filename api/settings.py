@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.config.public_url import PUBLIC_URL, check_public_url
+from worker.config.secret_files import SecretFiles
 from worker.config.settings import LONGEST_S
 
 
-class ApiSettings(BaseSettings):
+class ApiSettings(SecretFiles):
     """Waiting and limits: ``SAPI_<NAME>``; times in seconds."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
 
     max_wait: int = Field(25, ge=0, le=600, description="Longest time that a request with Prefer: wait is held open")
     read_wait: float = Field(2.0, ge=0, le=60, description="How long a read waits for its job when it does not say")

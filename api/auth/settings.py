@@ -56,7 +56,6 @@ Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_secret)]
 
 
-# In this order: where the configurations of two bases differ, pydantic takes that of the last one.
 class AuthSettings(PublicUrlSettings, SignInSettings):
     """Who may do what: ``SAPI_<NAME>``; a secret may also be in a file that ``SAPI_<NAME>_FILE`` names."""
 

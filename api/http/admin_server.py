@@ -15,20 +15,18 @@ from collections.abc import Iterable
 from contextlib import suppress
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
-from urllib.parse import quote
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import orjson
 
 from api.concurrency_limiter import ON_ADMIN_PORT
 from api.http.buffering import Application, Environ, StartResponse
-from api.http.problems import MEDIA_TYPE, Problem, problem_document
+from api.http.problems import MEDIA_TYPE, Problem, instance_of, problem_document
 from api.http.request_ids import HEADER, given_or_new
 
 #: The only paths that are served here.
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _MOST_CONNECTIONS = 64
-_LONGEST_INSTANCE = 1024
 _MOST_S = 10.0
 
 
@@ -60,7 +58,8 @@ def _only_for_administrators(application: Application) -> Application:
 
 def _not_found(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     problem, request_id = Problem("not-found", f"On this port there are {', '.join(sorted(PATHS))}."), _id_of(environ)
-    instance = quote(environ["PATH_INFO"][:_LONGEST_INSTANCE], errors="replace")
+    # WSGI has the bytes of the path as Latin-1.
+    instance = instance_of(environ["PATH_INFO"].encode("latin-1").decode(errors="replace"))
     body = orjson.dumps(problem_document(problem, instance=instance, request_id=request_id))
     headers = {
         "Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Cache-Control": "no-store", HEADER: request_id,

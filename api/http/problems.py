@@ -107,7 +107,7 @@ def count_limit(problem: Problem) -> None:
 def problem_response(problem: Problem) -> Response:
     """Return the response to the current request."""
     count_limit(problem)
-    instance = _quoted_path() if has_request_context() else None
+    instance = instance_of(request.root_path + request.path) if has_request_context() else None
     document = problem_document(problem, instance=instance, request_id=request_id())
     response = Response(orjson.dumps(document), problem.status, content_type=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
@@ -115,7 +115,6 @@ def problem_response(problem: Problem) -> Response:
     return response
 
 
-def _quoted_path() -> str:
-    """Return the path of the request as a URI reference, quoted, and truncated when it is very long."""
-    path = request.root_path + request.path
+def instance_of(path: str) -> str:
+    """Return the path of a request as a URI reference, quoted, and truncated when it is very long."""
     return quote(path[:_LONGEST_INSTANCE], safe="/:@!$&'()*+,;=~")

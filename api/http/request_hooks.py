@@ -24,7 +24,7 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _HSTS = "max-age=31536000"
 #: Paths in which clients name objects.
 _NAMING = ("/v4/", "/v3/")
-#: Empty segments, and codes of characters that need none (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
+#: Empty segments, and percent-encoded unreserved characters (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
 _OTHER_SPELLING = re.compile(r"//|%(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae]|3[0-9]|2[de])", re.IGNORECASE)
 _SECURITY_HEADERS = {
     # Otherwise the server sends its name.
@@ -62,11 +62,11 @@ def _begin() -> None:
         detail = f"The headers are too large: at most {config.max_header_bytes} bytes."
         raise Problem("headers-too-large", detail, limit="SAPI_MAX_HEADER_BYTES")
     check_sent_host()
-    # Werkzeug drops slashes at the begin of the path; Granian says nothing of how the path was encoded.
+    # Werkzeug drops slashes at the beginning of the path; Granian says nothing of how the path was encoded.
     decoded = str(request.environ.get("PATH_INFO", ""))
     if not _is_canonical(_target().partition("?")[0]) or not _is_canonical(decoded):
         raise Problem(
-            "not-found", "Nothing is at this address: write it without // and without codes of plain letters."
+            "not-found", "Nothing is at this address: write it without // and without needless percent-encoding."
         )
 
 

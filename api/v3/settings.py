@@ -8,17 +8,14 @@ from urllib.parse import urlsplit
 
 from flask import current_app
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.config.secret_files import SecretFiles
 
 EXTENSION = "storage-api-v3"
 
 
-class V3Settings(BaseSettings):
+class V3Settings(SecretFiles):
     """Settings of the API for the predecessor's clients; times in seconds."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
 
     v3: bool = Field(True, description="Serve the predecessor's API below /v3 (false: every path there is 404)")
     v3_wait: int = Field(

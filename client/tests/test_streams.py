@@ -1,4 +1,4 @@
-"""Standard streams that are closed, that nobody reads, or that lack letters; and signals."""
+"""Standard streams that are closed, that nobody reads, or whose encoding lacks characters; and signals."""
 
 from __future__ import annotations
 

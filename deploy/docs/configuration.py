@@ -116,8 +116,8 @@ stops the start with one line that says which variable it is and what it may be;
 
 A **secret** may also stand in a file: `SAPI_REDIS_URL_FILE=/run/secrets/redis_url` is read in the place of
 `SAPI_REDIS_URL`, without white space around it. To set both is an error. `SAPI_SECRETS_DIR` names a folder of
-secrets: where neither variable is set, the file `redis_url` in it is read; files are named like the variable, in small
-letters without `SAPI_`. (`SAPI_BACKENDS_FILE` is something else: see [storage systems](#storage-systems).) Times are in
+secrets: where neither variable is set, the file `redis_url` in it is read; files are named like the variable, in lower
+case without `SAPI_`. (`SAPI_BACKENDS_FILE` is something else: see [storage systems](#storage-systems).) Times are in
 seconds where nothing else is said.
 
 ## Variables

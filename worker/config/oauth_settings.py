@@ -7,21 +7,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import SettingsConfigDict
 
 from worker.config.secret_files import SecretFiles
 
 
 class ProviderSettings(SecretFiles):
     """Our client at the provider, the provider's URLs, and the claims that are used: ``SAPI_OAUTH_<NAME>``."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SAPI_",
-        frozen=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-        env_ignore_empty=True,
-    )
 
     #: Variables of the predecessor that have another name here, by field; each is read where the new one is not set.
     predecessor_names: ClassVar[Mapping[str, str]] = {"oauth_token_url": "SAPI_OAUTH_ACCESS_TOKEN_URL"}

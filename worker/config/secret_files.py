@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 _SUFFIX = "_FILE"
 _FOLDER_VARIABLE = "SAPI_SECRETS_DIR"
@@ -74,7 +74,11 @@ class UnreadableSecret(Exception):
 
 
 class SecretFiles(BaseSettings):
-    """Base class of settings whose secrets may be in files."""
+    """Base class of settings ``SAPI_<NAME>``, whose secrets may be in files; an empty variable is not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Self, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
 
 from worker.config import redis_urls as addresses
 from worker.config.callback_hosts import CallbackHosts
@@ -17,10 +17,6 @@ LONGEST_S = 100 * 365 * 86400
 
 class Settings(SecretFiles):
     """Redis, the queues, lifetimes and limits: ``SAPI_<NAME>``; times in seconds."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
 
     debug: bool = Field(
         False,

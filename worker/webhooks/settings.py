@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
 from worker.config.public_url import PublicUrlSettings
 
 
 class WebhookSettings(PublicUrlSettings):
     """Receivers, the secret of callbacks, and where links lead; read by workers for webhooks."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="SAPI_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
 
     webhooks_file: str = Field(
         "",
