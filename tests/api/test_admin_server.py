@@ -43,7 +43,9 @@ def test_probes_and_metrics_are_there_and_wait_for_no_turn(port: int, one_at_a_t
     assert answer.headers["Server"] == "storage-api"
 
 
-@pytest.mark.parametrize("path", ["/", "/v4/jobs", "/v4/filer/volumes", "/openapi.json", "/metrics/", "/console/", "/v%C3%A9"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v4/jobs", "/v4/filer/volumes", "/openapi.json", "/metrics/", "/console/", "/v%C3%A9"]
+)
 def test_nothing_else_is(port: int, path: str) -> None:
     answer = get(port, path)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+#: `ExitStatus.INTERRUPTED`, before anything of ours is imported.
 _INTERRUPTED = 130
 
 
