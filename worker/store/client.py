@@ -8,6 +8,7 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
+from redis.driver_info import DriverInfo
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
@@ -57,6 +58,8 @@ _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
     (MasterNotFoundError, "no sentinel knows the master"),
     (redis.TimeoutError, "it does not answer in time"),
 )
+#: What connections say of themselves. Each would read redis-py's version from its package's files anew, a millisecond.
+_DRIVER = DriverInfo()
 _SHORT_TIMEOUT_S = 0.15
 _MAX_CLIENTS = "max number of clients reached"
 _LONGEST_WORDS = 200
@@ -130,6 +133,7 @@ def connect(settings: Settings, *, command_timeout_s: float | None = None, conne
         "retry": Retry(NoBackoff(), 0),
         "max_connections": connections,
         "protocol": 2,
+        "driver_info": _DRIVER,
     }
     if url.startswith("unix:"):
         for of_tcp in ("socket_connect_timeout", "socket_keepalive"):
