@@ -13,7 +13,7 @@ from tests.deploy.manifests import has_kubectl, main_container, of_kind, rendere
 from tests.identity_provider.directory import Client, User
 from tests.identity_provider.fixtures import CLIENT_SECRET, provider
 from tests.identity_provider.provider import IdentityProvider
-from tests.worker.test_flower_access import flower
+from tests.worker.flower.test_flower_access import flower
 
 __all__ = ["provider"]
 

@@ -28,8 +28,8 @@ FOLDERS = {
 #: Tests that start whole processes, or search for long, are too slow to run for each mutant, and coverage does not see
 #: into processes.
 _TOO_SLOW = (
-    "tests/worker/test_processes.py", "tests/worker/test_flower_access.py", "tests/worker/test_redis_states.py",
-    "tests/worker/test_model.py", "tests/api/test_fuzz.py", "tests/api/console/test_browser.py",
+    "tests/worker/test_processes.py", "tests/worker/flower/test_flower_access.py", "tests/worker/test_redis_states.py",
+    "tests/worker/jobs/test_model.py", "tests/api/test_fuzz.py", "tests/api/console/test_browser.py",
     "tests/api/auth/test_browser.py",
 )  # fmt: skip
 _NOT_COPIED = (".git", ".venv", ".dev", "build", "dist", ".hypothesis", ".mypy_cache", ".ruff_cache", "__pycache__")

@@ -13,8 +13,8 @@ import redis
 from storage_backends.base import StorageBackend
 from storage_backends.configuration.subsystems import Subsystem, Subsystems
 from storage_backends.journal import ShuttingDown
+from tests.worker.execution.test_lease import Patient
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
-from tests.worker.test_lease import Patient
 from worker import health_report
 from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import BATCH, QueueClass

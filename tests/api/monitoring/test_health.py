@@ -20,7 +20,7 @@ def alone():
 
 
 def test_it_lives_without_redis(alone):
-    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).resolve().parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
     assert alone.get("/healthz").json == {"status": "alive", "version": project["version"]}
 
 

@@ -44,7 +44,7 @@ def test_below_a_prefix_it_names_that(front_end, document):
 
 
 def test_it_names_the_version_of_the_source(document):
-    source = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    source = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert document["info"]["version"] == source["project"]["version"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.worker.test_listings import VOLUMES, Harness
+from tests.worker.listings.test_listings import VOLUMES, Harness
 from worker.catalog import resource_types as views
 from worker.jobs.record import ListingVersion
 from worker.listings.listing import Listing

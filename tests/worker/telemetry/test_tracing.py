@@ -28,7 +28,7 @@ from worker.messaging.message_templates import MessageTemplates
 from worker.messaging.messages import TaskMessage, publish_message
 from worker.telemetry import tracing
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 _JOB_TRACE, _REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 _JOB = f"00-{_JOB_TRACE}-{_REQUEST_SPAN}-01"
 

@@ -24,9 +24,9 @@ from worker.backends.gateway import BackendGateway
 from worker.config.settings import Settings
 from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, CounterBuffer
 
-_MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
+_MONITORING = Path(__file__).resolve().parents[3] / "deploy" / "monitoring"
 _NAME = re.compile(r"\bsapi_[a-z0-9_]+")
-_PRELUDE = Path(__file__).resolve().parents[2] / "worker" / "store" / "lua" / "job_functions.lua"
+_PRELUDE = Path(__file__).resolve().parents[3] / "worker" / "store" / "lua" / "job_functions.lua"
 
 
 @contextmanager

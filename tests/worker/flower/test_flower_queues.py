@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.worker.test_flower_access import flower
+from tests.worker.flower.test_flower_access import flower
 from worker.flower.queues import queue_names
 
 
