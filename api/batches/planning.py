@@ -44,7 +44,7 @@ def plan(members: Sequence[Member]) -> list[NewJob]:
         Problem: `missing-role`, or `validation-failed` with a pointer to everything that is wrong.
     """
     errors: list[dict[str, str]] = []
-    adapter = current_app.url_map.bind(request.host or "localhost")
+    adapter = current_app.url_map.bind("localhost")
     routed = [_route(adapter, member, errors) for member in members]
     _require_roles([member_route for member_route in routed if member_route is not None])
     planned = [_planned(member_route, errors) for member_route in routed if member_route is not None]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -99,15 +97,6 @@ class EventHub:
         if position.number < tail.number and not self._log.read(position, 1):
             return Position(position.stream_id, tail.number), True
         return position, False
-
-    @contextmanager
-    def registered(self, reader: Reader) -> Iterator[None]:
-        """Wake the reader when there is news, inside the block."""
-        self.register(reader)
-        try:
-            yield
-        finally:
-            self.unregister(reader)
 
     def register(self, reader: Reader) -> None:
         """Wake the reader when there is news, until ``unregister``."""

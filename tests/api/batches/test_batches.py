@@ -243,6 +243,14 @@ class TestRefused:
             ({"requests": [_creation("a")], "on_failure": "hope"}, "/on_failure"),
             ({"requests": [_creation("a")], "colour": "red"}, "/colour"),
             ({"requests": [_creation("a")], "request": _creation("a")}, "/request"),
+            (
+                {
+                    "requests": [_creation("a")],
+                    "for_each": {"subsystem": "filer", "where": ""},
+                    "request": _creation("{name}"),
+                },
+                "/for_each",
+            ),
             ({"for_each": {"subsystem": "filer", "where": ""}}, "/request"),
             ({"for_each": {"subsystem": "filer", "where": ""}, "request": _creation("a")}, "/request/path"),
             ({"for_each": {"subsystem": "none", "where": ""}, "request": _creation("{name}")}, "/for_each/subsystem"),
@@ -265,6 +273,16 @@ class TestRefused:
         document = problem(front_end.client(Role.ADMIN).post(URL, json={"requests": requests}), 403, "missing-role")
         assert (pointers(document), document["role"]) == (["/requests/1", "/requests/2"], "UBER_ADMIN")
         assert front_end.client().get("/v4/jobs").json == []
+
+    def test_the_audit_log_names_the_member_that_was_refused_or_the_batch(self, front_end, request):
+        deletion = {"method": "DELETE", "path": "/v4/filer/volumes/b", "body": {"why": 1}}
+        clients = [front_end.client(Role.ADMIN, role) for role in (Role.ADMIN, Role.UBER_ADMIN)]
+        # Applications set the handlers of the audit log when they are made.
+        audit = request.getfixturevalue("audit")
+        statuses = [client.post(URL, json={"requests": [deletion]}).status_code for client in clients]
+        assert statuses == [403, 422]
+        lines = [(line["operation"], line["target"], line["allowed"]) for line in audit()]
+        assert lines == [("create_batch", "/v4/filer/volumes/b", False), ("create_batch", URL, True)]
 
     def test_of_a_user_without_a_role_for_changes_no_body_is_read(self, front_end):
         headers = {"Content-Type": "application/json"}

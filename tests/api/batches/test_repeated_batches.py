@@ -54,6 +54,22 @@ def test_one_key_does_each_of_several_batches_again_once(client: Any):
     assert set(second["retried"]) == set(first["retried"])
 
 
+def test_without_the_records_of_its_members_a_batch_is_not_done_again(client: Any, redis_client: Any):
+    path = _cancelled(client, "a")
+    (member,) = client.get(f"/v4/jobs?batch={path.rpartition('/')[2]}").json
+    redis_client.delete(f"sapi:job:{member['id']}")
+    assert "members" in problem(client.post(f"{path}/retry"), 410, "job-expired")["detail"]
+
+
+def test_a_key_outlives_the_batch_that_it_made(client: Any, redis_client: Any):
+    requests = {"requests": [{"method": "DELETE", "path": "/v4/filer/volumes/a"}]}
+    headers = {"Idempotency-Key": "k"}
+    path = accepted(client.post(URL, json=requests, headers=headers))
+    redis_client.delete(f"sapi:job:{path.rpartition('/')[2]}")
+    answer = problem(client.post(URL, json=requests, headers=headers), 410, "job-expired")
+    assert "Idempotency-Key" in answer["detail"]
+
+
 def test_what_was_for_a_storage_system_that_is_gone_is_not_done_again(redis_url: str, client: Any):
     """No worker would ever begin it."""
     path = _cancelled(client, "a")

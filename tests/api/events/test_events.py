@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 from flask.testing import FlaskClient
 
-from api import auth
+from api import auth, events
 from api.auth import Principal
 from api.events import _EXTENSION
 from api.events import hub as hub_module
@@ -601,6 +601,27 @@ def test_what_lies_between_two_parts_that_are_for_others_is_shown(front_end: Fro
     assert watcher.seen() == jobs
 
 
+def test_parts_for_others_that_follow_one_another_are_passed_at_once(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
+    hub = hub_of(front_end)
+    begin, _ = hub.locate(None)
+    jobs = [change(client, volume) for volume in ("one", "two", "three")]
+    first, second, _ = (live.event.position for live in hub.after(begin, 10))
+    # This stream has not been woken for any of the three.
+    hub.unregister(watcher.stream)
+    watcher.stream.skip(begin, first)
+    watcher.stream.skip(first, second)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == jobs[2:]
+
+
+def test_a_stream_that_is_closed_ends(front_end: FrontEnd):
+    watcher = Watcher(front_end, principal("ann"))
+    watcher.stream.close()
+    with pytest.raises(StopIteration):
+        next(watcher.stream)
+
+
 def test_a_large_piece_is_cut_and_the_rest_comes_next(front_end: FrontEnd, client: FlaskClient, monkeypatch: Any):
     monkeypatch.setattr("api.events.audience._PIECE_BYTES", 1)
     position, _ = hub_of(front_end).locate(None)
@@ -631,6 +652,6 @@ def test_all_streams_end_when_the_process_does(redis_client: Any, redis_url: str
     front_end = FrontEnd(redis_url)
     client = front_end.client()
     with listening(client) as listener:
-        hub_of(front_end).close()
+        events.end_streams(front_end.app())
         with pytest.raises(StopIteration):
             listener.next()
