@@ -6,6 +6,7 @@ from collections.abc import Callable
 from queue import Empty
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import redis
@@ -139,7 +140,8 @@ def test_a_consumer_that_fails_again_and_again_pauses_and_closes_what_it_opened(
 def test_what_was_opened_is_closed_whether_or_not_there_was_a_connection(clock: SimpleNamespace):
     closed = list[str]()
     consumer = Consumer.__new__(Consumer)
-    consumer._failed_at, consumer.connection, consumer.event_dispatcher = 0.0, None, None
+    connection = MagicMock()
+    consumer._failed_at, consumer.connection, consumer.event_dispatcher = 0.0, connection, None
     consumer.app = Celery(set_as_current=False)
     consumer.app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
     consumer.app.conf.worker_enable_prefetch_count_reduction = False
@@ -147,3 +149,4 @@ def test_what_was_opened_is_closed_whether_or_not_there_was_a_connection(clock: 
         consumer._opened = [SimpleNamespace(release=lambda name=name: closed.append(name))]
         getattr(consumer, f"on_connection_error_{name}_connected")(ConnectionError("gone"))
     assert (closed, clock.pauses_s) == (["before", "after"], [2.0])
+    connection.close.assert_called_once_with()
