@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import redis
 from tests.benchmarks import bare
 from tests.benchmarks.load import Connection, Load, once, request, run
 from tests.benchmarks.stack import UNHEARD, Stack
+from tests.benchmarks.waiting_clients import header, held_open
 
 _CLIENTS = 8
 #: How many turns of each side make a round.
@@ -54,7 +53,7 @@ class Measures:
         path = f"/v4/{name}/volumes"
         _, head, body = self._warm(path)
         (self._stack.processes.folder / name).write_bytes(body)
-        tag = _header(head, "etag")
+        tag = header(head, "etag")
         ours = request("GET", path, Accept_Encoding="gzip")
         rows = [
             self._beside(f"listing of {volumes:,} ({len(body):,} B gzip)", ours, request("GET", f"/bytes/{name}"), 200)
@@ -192,7 +191,7 @@ class Measures:
             )
             time.sleep(1)
             busy += self._looks(look)
-            once(self._stack.ours, request("POST", f"{_header(job[1], 'location')}/cancel"))
+            once(self._stack.ours, request("POST", f"{header(job[1], 'location')}/cancel"))
             time.sleep(1)
         return times("look-up while a minute-long listing runs (p99)", busy, idle, 0.99, "≤ 1.2")
 
@@ -208,13 +207,13 @@ class Measures:
         ask = request("GET", f"/v4/{name}/volumes?limit=1")
         idle = [latency for _ in range(self._rounds) for latency in self._paced(ask)]
         listing = request("GET", f"/v4/{slow}/volumes", Cache_Control="no-cache", Prefer="wait=0")
-        running = _header(once(self._stack.ours, listing)[1], "location")
+        running = header(once(self._stack.ours, listing)[1], "location")
         time.sleep(2)
         # It waits for the running one, so that it does not change.
-        queued = _header(once(self._stack.ours, listing)[1], "location")
+        queued = header(once(self._stack.ours, listing)[1], "location")
         rows = []
         for location, how in ((queued, "on a job that waits"), (running, "on a listing that runs")):
-            with _held_open(self._stack.ours, location, clients):
+            with held_open(self._stack.ours, location, clients):
                 time.sleep(2)
                 busy = [latency for _ in range(self._rounds) for latency in self._paced(ask)]
             what = f"others' answers beside {clients} long polls {how}"
@@ -275,39 +274,6 @@ def timed(call: Callable[[], object]) -> float:
 def must(answer: tuple[int, bytes, bytes], status: int) -> None:
     if answer[0] != status:
         raise AssertionError(f"{answer[0]}, not {status}: {answer[2][:300]!r}")
-
-
-def _header(head: bytes, name: str) -> str:
-    for line in head.decode("latin-1").split("\r\n")[1:]:
-        key, _, value = line.partition(":")
-        if key.lower() == name:
-            return value.strip()
-    raise KeyError(name)
-
-
-@contextmanager
-def _held_open(address: str, location: str, clients: int) -> Iterator[None]:
-    """Run so many clients inside the block that wait for each change of a job."""
-    end = threading.Event()
-    connections = [Connection(address) for _ in range(clients)]
-    first = _header(once(address, request("GET", location))[1], "etag")
-
-    def poll(connection: Connection) -> None:
-        tag = first
-        with suppress(OSError):
-            while not end.is_set():
-                _, head, _ = connection.ask(request("GET", location, Prefer="wait=25", If_None_Match=tag))
-                tag = _header(head, "etag")
-
-    threads = [threading.Thread(target=poll, args=(connection,), daemon=True) for connection in connections]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        for connection in connections:
-            connection.close()
 
 
 def as_json(rows: list[Row], path: Path) -> None:

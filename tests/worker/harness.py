@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +271,10 @@ class Harness:
         with sqlite3.connect(self.folder / f"{SUBSYSTEM}.sqlite3") as db:
             return {job_id: bool(made) for job_id, made in db.execute("SELECT job_id, applied FROM effects")}
 
+    def ordering_keys(self, job_id: str) -> list[str]:
+        """The keys in whose order a job is carried out."""
+        return list(json.loads(self.field(job_id, "keys")))
+
     def leftovers(self) -> set[str]:
         """Keys that a job holds while it is open."""
         kinds = (
@@ -279,48 +283,3 @@ class Harness:
         )  # fmt: skip
         keys: Any = self.client.keys(f"{PREFIX}*")
         return {key.decode() for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)}
-
-
-Count = Callable[[str], None]
-
-
-class CountedScripts:
-    """JobScripts that say before and after each call that they are called."""
-
-    def __init__(self, scripts: Any, count: Count) -> None:
-        self._scripts = scripts
-        self._count = count
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any, **options: Any) -> Any:
-            what = f"{name} {arguments[2]}" if name == "record_progress" else name
-            self._count(f"before {what}")
-            answer = getattr(self._scripts, name)(*arguments, **options)
-            self._count(f"after {what}")
-            return answer
-
-        return call
-
-
-class CountedBackend:
-    """A back-end that says before and after each call that it is called."""
-
-    def __init__(self, backend: StorageBackend, count: Count) -> None:
-        self._backend = backend
-        self._count = count
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._backend, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            self._count(f"before {name}")
-            answer = method(*arguments, **options)
-            self._count(f"after {name}")
-            return answer
-
-        return call
-
-
-def steps_of(harness: Harness, job_id: str) -> list[str]:
-    """The lines that the job stands in."""
-    return list(json.loads(harness.field(job_id, "keys")))

@@ -12,7 +12,7 @@ import redis
 
 from storage_backends.errors import BackendUnavailable
 from storage_backends.journal import LeaseLost, TimedOut
-from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node, steps_of
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
 from worker.catalog.operations import QueueClass
 from worker.config.settings import load
 from worker.execution.claims import Completion
@@ -280,7 +280,7 @@ def test_a_name_and_a_path_of_one_volume_stand_in_one_line(harness: Harness, nod
 def test_a_path_waits_for_the_volume_that_will_be_mounted_there(harness: Harness, node: Node):
     made = harness.accept("create_volume", volume="fresh")
     by_path = harness.accept("update_volume", volume="node:/fresh", percentage_snapshot_reserve=9)
-    assert "path:/fresh" in steps_of(harness, made)
+    assert "path:/fresh" in harness.ordering_keys(made)
     assert node.claims.claim(by_path) == "BLOCKED"
     node.carry_out(made)
     node.carry_out(by_path)

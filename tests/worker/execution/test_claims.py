@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.worker.harness import PREFIX, SUBSYSTEM, CountedScripts, Harness, Node
+from tests.worker.counted_calls import CountedScripts
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
 from worker.execution import claims
 from worker.execution.claims import Completion, grace_ms
 from worker.execution.lease import Lease

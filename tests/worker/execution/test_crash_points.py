@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.worker.harness import CALLS, CountedBackend, CountedScripts, Harness, Node
+from tests.worker.counted_calls import CountedBackend, CountedScripts
+from tests.worker.harness import CALLS, Harness, Node
 from worker.execution.lease import Lease
 from worker.jobs.record import State
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.worker.harness import PREFIX, CountedBackend, CountedScripts, Harness, Node
+from tests.worker.counted_calls import CountedBackend, CountedScripts
+from tests.worker.harness import PREFIX, Harness, Node
 from worker.jobs.batches import Batches
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
