@@ -61,7 +61,7 @@ def count_terms(text: str) -> int:
 
 def _split(text: str) -> list[str]:
     alternatives = re.findall(r'(?:"[^"]*"|[^|"])+|(?<=\|)(?=\||\Z)|\A(?=\|)', text)
-    if not text or not alternatives or any(not part for part in alternatives) or text.count('"') % 2:
+    if not text or any(not part for part in alternatives) or text.count('"') % 2:
         raise BadExpression("is empty, has an empty alternative, or a quotation mark without its pair")
     return alternatives
 

@@ -32,6 +32,7 @@ from api.reads.filter_expressions import BadExpression, compile_expression
         ("!null", str, ["x"], [None]),
         ("a..c", str, ["a", "b", "c"], ["d", None]),
         (">b", str, ["c"], ["a", "b", None]),
+        (">x|<b", str, ["a", "y"], ["b", "x", None]),
         ("FOOZ..FOOZ", str, ["FOOZ"], ["FOO"]),
         (
             "2017-01-01T00:00:00Z..2018-01-01T00:00:00Z",
@@ -76,6 +77,7 @@ def test_operators(text, kind, fitting, others):
     ("text", "kind"),
     [("", str), ("|a", str), ("a|", str), ("!", str), ('"', str), ("x", int), ("1.5", int), ("1*", int),
      (">", int), ("1..", int), ("..5", int), ("yes", bool), ("true..false", bool), ("<true", bool), ("9" * 30, int),
+     (">", str), ('"a', str),
      (">yesterday", datetime), ("2017-13-01T00:00:00Z", datetime), ("0001-01-01T00:00:00+01:00", datetime)],
 )  # fmt: skip
 def test_nonsense(text, kind):

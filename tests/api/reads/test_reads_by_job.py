@@ -1,0 +1,126 @@
+"""Reads for which a job asks the storage system: what is answered when something else happens meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from api.reads.read_request import resolve_volume_name
+from tests.api.reads.service import Service
+from worker.jobs.service import Jobs
+from worker.listings.listing import Listing
+from worker.store.results import SubmitOutcome
+
+
+def _cached(service: Service) -> None:
+    assert service.get().status_code == 202
+    assert service.run_all() == 1
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_a_copy_that_has_become_another_is_looked_at_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch, is_cached: bool
+):
+    """Another request's read ended between the look at the copy and the submission."""
+    submit = Jobs.accept
+
+    def changed_once(jobs: Jobs, new: Any) -> Any:
+        monkeypatch.setattr(Jobs, "accept", submit)
+        if is_cached:
+            _cached(service)
+        return SubmitOutcome.CHANGED, "", None
+
+    monkeypatch.setattr(Jobs, "accept", changed_once)
+    answer = service.get()
+    assert (answer.status_code, len(service.waiting())) == ((200, 0) if is_cached else (202, 1))
+
+
+def test_a_read_that_was_cancelled_while_it_was_waited_for(make_service: Any, monkeypatch: pytest.MonkeyPatch):
+    service = make_service(api={"read_wait": 20.0})
+
+    def cancel(services: Any, job_id: str, _wait_s: float) -> Any:
+        services.redis.hset(f"sapi:job:{job_id}", "state", "cancelled")
+        return services.jobs.get(job_id)
+
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", cancel)
+    answer = service.get()
+    assert (answer.status_code, answer.json["code"]) == (409, "job-cancelled")
+    assert answer.headers["Operation-Location"].startswith("/v4/jobs/")
+
+
+def test_what_was_read_is_as_old_as_the_begin_of_its_job_when_a_change_has_dropped_the_copy(
+    make_service: Any, monkeypatch: pytest.MonkeyPatch
+):
+    service = make_service(api={"read_wait": 20.0})
+
+    def end(services: Any, job_id: str, _wait_s: float) -> Any:
+        service.run(job_id)
+        services.redis.hincrby(f"sapi:job:{job_id}", "started", -60_000)
+        services.redis.delete("sapi:listing:dummy/volumes")
+        return services.jobs.get(job_id)
+
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", end)
+    answer = service.get()
+    assert answer.status_code == 200
+    assert 60 <= int(answer.headers["Age"]) < 90
+
+
+def test_where_a_path_leads_is_looked_up_for_each_request(service: Service, monkeypatch: pytest.MonkeyPatch):
+    """It may be another volume by then: no answer is repeated, as those for a volume's name are."""
+    _cached(service)
+    volume = _first_volume(service)
+    service.get(f"volumes/{volume['name']}/snapshots")
+    service.run_all()
+    look_ups = Mock(side_effect=resolve_volume_name)
+    monkeypatch.setattr("api.reads.lookup.resolve_volume_name", look_ups)
+    counts = []
+    for reference in (volume["name"], f"node:{volume['junction_path']}"):
+        look_ups.reset_mock()
+        statuses = [service.get(f"volumes/{reference}/snapshots").status_code for _ in range(3)]
+        assert statuses == [200] * 3
+        counts.append(look_ups.call_count)
+    assert counts == [1, 3]
+
+
+def test_snapshots_by_the_path_of_their_volume_while_the_storage_system_is_unavailable(make_service: Any):
+    service = make_service(backend_patience=0)
+    _cached(service)
+    volume = service.get().json[0]
+    snapshots = f"volumes/{volume['name']}/snapshots"
+    service.get(snapshots)
+    service.run_all()
+    for cache_key in ("dummy/volumes", f"dummy/volumes/{volume['name']}/snapshots"):
+        service.age(cache_key, 10_000)
+    service.away_file.touch()
+    with service.running():
+        answer = service.get(f"volumes/node:{volume['junction_path']}/snapshots", Prefer="wait=10")
+    assert answer.status_code == 200
+    assert answer.json == service.get(snapshots).json
+
+
+def test_a_result_that_is_kept_no_longer_is_answered_by_the_listing_of_now_or_not_at_all(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    _cached(service)
+    keys: Any = service.redis.keys("sapi:job:*")
+    job_id = keys[0].decode().rpartition(":")[2]
+    assert len(_result(service, job_id).json) > 0
+    monkeypatch.setattr(service.services.listing_cache, "get", Mock(return_value=None))
+    service.redis.delete(f"sapi:result:{job_id}")
+    answer = _result(service, job_id)
+    assert (answer.status_code, answer.json["code"]) == (410, "result-expired")
+    now = Listing.of("name", [{"name": "now"}], ordered=False)
+    monkeypatch.setattr(service.services.listing_cache, "get", Mock(side_effect=[None, now]))
+    assert _result(service, job_id).json == [{"name": "now"}]
+
+
+def _result(service: Service, job_id: str) -> Any:
+    return service.app.test_client().get(f"/v4/jobs/{job_id}/result", auth=("admin", "secret"))
+
+
+def _first_volume(service: Service) -> dict[str, Any]:
+    volumes: Any = service.get().json
+    assert volumes
+    return dict(volumes[0])
