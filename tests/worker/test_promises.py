@@ -387,10 +387,8 @@ def test_the_slot_of_a_job_that_ends_gets_the_next_runnable_one_in_the_same_step
     assert blocking.next_lease is None
 
 
-@pytest.mark.parametrize("taken_meanwhile", [False, True])
-def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(
-    harness: Harness, node: Node, taken_meanwhile: bool
-):
+@pytest.mark.parametrize("meanwhile", ["nothing", "taken", "cancelled"])
+def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(harness: Harness, node: Node, meanwhile: str):
     first, second = harness.accept("create_volume", volume="vol1"), harness.accept("create_volume", volume="vol2")
     lease = node.claim(first)
     lease.claims_next = lambda: True
@@ -402,8 +400,10 @@ def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(
         answer = finish(*arguments)
         if calls == 1:
             harness.client.hset(f"{PREFIX}job:{second}", "lease", 1)
-            if taken_meanwhile:
+            if meanwhile == "taken":
                 harness.client.hset(f"{PREFIX}job:{second}", "token", "of another worker")
+            if meanwhile == "cancelled":
+                harness.jobs.cancel(second, "ann")
             raise redis.ConnectionError("lost")
         return answer
 
@@ -413,9 +413,9 @@ def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(
         node.executor.execute(lease)
     assert calls == 2
     begun = [lease.next_lease.job_id] if lease.next_lease else []
-    assert begun == ([] if taken_meanwhile else [second])
+    assert begun == ([second] if meanwhile == "nothing" else [])
     assert [renewed.job_id for renewed in node.lease_renewer.leases()] == begun
-    assert (int(harness.field(second, "lease")) > _now_ms(harness.client)) is not taken_meanwhile
+    assert (int(harness.field(second, "lease")) > _now_ms(harness.client)) is (meanwhile == "nothing")
 
 
 def test_free_slots_find_what_waits_far_down_the_lane(harness: Harness, node: Node):

@@ -116,6 +116,17 @@ def test_a_change_that_was_sent_is_cancelled_only_where_the_driver_can(harness: 
     assert [harness.field(job_id, name) for name in ("step", "backend_job", "cancellable")] == ["next", "", "0"]
 
 
+def test_who_has_lost_a_job_learns_so_and_not_that_it_is_cancelled(harness: Harness):
+    """Otherwise it would end a job that another worker carries out."""
+    job_id = harness.accept("create_volume")
+    lease = harness.node().claim(job_id)
+    harness.jobs.cancel(job_id, "ann")
+    answers = [
+        harness.scripts.requeue(job_id, token, 0, "", counts=True) for token in (lease.token, "of a former worker")
+    ]
+    assert answers == [LeaseResult.CANCEL, LeaseResult.LOST]
+
+
 # --- what is shown
 
 

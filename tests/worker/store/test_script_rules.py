@@ -280,6 +280,15 @@ def test_a_lease_that_lapsed_is_given_the_grace_time(harness: Harness):
     )
 
 
+@pytest.mark.parametrize("ago_ms", [11_000, -3_600_000])
+def test_after_a_gap_of_sweeps_or_a_clock_that_was_set_back_the_grace_time_begins_anew(harness: Harness, ago_ms: int):
+    """Nobody could renew a lease meanwhile, or it was written by another clock."""
+    harness.client.hset(f"{PREFIX}last_sweep:{SUBSYSTEM}", mapping={"at": _now_ms(harness) - ago_ms, "since": 1})
+    before = _now_ms(harness)
+    harness.node().sweep()
+    assert before <= int(_texts(harness, f"last_sweep:{SUBSYSTEM}")["since"]) <= _now_ms(harness)
+
+
 def test_a_job_that_was_cancelled_before_anything_was_sent_ends_cancelled_with_its_worker(harness: Harness):
     job_id = harness.accept("create_volume")
     harness.node().claim(job_id)
