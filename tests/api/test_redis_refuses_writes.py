@@ -31,6 +31,7 @@ def test_every_text_says_what_redis_said(front_end, client, redis_client: Redis,
         status = client.get("/console/")
     assert ready["redis"] == "refuses-writes"
     assert words in ready["detail"]
+    assert change["detail"].startswith("Jobs cannot be recorded now.")
     assert words in change["detail"]
     assert "Nothing was accepted" in change["detail"]
     assert "sapi_redis_up 1.0" in metrics
