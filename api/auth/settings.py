@@ -75,7 +75,7 @@ class AuthSettings(PublicUrlSettings, SignInSettings):
     oauth_public_client_id: str = Field(
         "",
         description="Client ID at the provider with which the command line signs its users in; a public client, with "
-        "the device flow or loopback redirects (none: `storage-api login` must be told)",
+        "the device flow or loopback redirects (none: it must be given to `storage-api login`)",
     )
     oauth_algorithms: Names = Field(
         ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"),

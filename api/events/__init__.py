@@ -39,5 +39,5 @@ def event_hub() -> EventHub:
 
 
 def end_streams(app: Flask) -> None:
-    """End the streams of an application, whose process is told to end."""
+    """End the streams of an application, whose process is about to end."""
     app.extensions[_EXTENSION].close()

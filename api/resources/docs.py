@@ -35,7 +35,7 @@ def page() -> Response:
 
 
 def _is_signed_in() -> bool:
-    """Is somebody signed in? While that cannot be told, nobody is: the page itself must come all the same."""
+    """Is somebody signed in? While that is not known, nobody is: the page itself must come all the same."""
     try:
         return principal().signed_in
     except Problem:

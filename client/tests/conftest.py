@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROGRAM = Path(sys.executable).with_name("storage-api")
 FILERS: dict[str, dict[str, object]] = {"dummy": {"snapshot_limit": 5}, "slow": {"volumes": 5, "latency_s": 1.5}}
-#: As an API process is told of them.
+#: As an API process is configured with them.
 BACKENDS = "🦄".join(f"{filer}🌈DummyStorage" for filer in (*FILERS, "away"))
 
 
@@ -122,7 +122,7 @@ class CommandLine:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> CommandLine:
-    """The command line, told nothing."""
+    """The command line, without any configuration."""
     return CommandLine(tmp_path)
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # roll_out.sh VERSION: brings a running Compose stack to the images of that version, losing no job and no answer.
 #
-# New containers start beside the old ones; when all of them are healthy, the old ones are told to end. When one is not, the
+# New containers start beside the old ones; when all of them are healthy, the old ones get SIGTERM. When one is not, the
 # new ones are removed and the old ones go on: exit code 1, and nothing has changed. The same command with the version
 # before goes back. Nothing is built, and no file is written: the line for .env is printed at the end.
 #
@@ -305,9 +305,9 @@ for service in $workers $others $apis; do
     [ "$(docker inspect --format '{{.Image}}' "$each")" = "$(docker image inspect --format '{{.Id}}' "$image")" ] &&
       is_healthy "$each" || wrong="$wrong $name ($(state_of "$each"))"
     case " $apis " in *" $service "*)
-      told=$(docker exec "$each" python -S -c 'import http.client as h, json
+      answered=$(docker exec "$each" python -S -c 'import http.client as h, json
 c = h.HTTPConnection("127.0.0.1", 8000, timeout=5); c.request("GET", "/healthz"); print(json.load(c.getresponse())["version"])' 2>&1) || true
-      [ "$told" = "$release" ] || wrong="$wrong $name (says $told)"
+      [ "$answered" = "$release" ] || wrong="$wrong $name (says $answered)"
       ;;
     esac
     say "$name runs $image"

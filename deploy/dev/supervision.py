@@ -31,7 +31,7 @@ CONFIG = DEV_DIR / "supervisord.conf"
 REDIS, GROUP = "redis", "service"
 #: What each program may open, where the system allows it.
 _OPEN_FILES = 4096
-#: How long a process may take to stop, unless told otherwise; a worker finishes its calls within that time.
+#: How long a process may take to stop, unless configured otherwise; a worker finishes its calls within that time.
 STOP_WAIT_S = 40
 
 

@@ -111,7 +111,7 @@ _HEAD = """\
 
 <!-- Written by `make configuration` from the code; a test compares. Change it there. -->
 
-Everything is told by environment variables. Each process reads those that concern it when it starts. A wrong value
+Everything is set by environment variables. Each process reads those that concern it when it starts. A wrong value
 stops the start with one line that says which variable it is and what it may be; an empty one counts as not set.
 
 A **secret** may also stand in a file: `SAPI_REDIS_URL_FILE=/run/secrets/redis_url` is read in the place of
@@ -167,7 +167,7 @@ def env_file(process: str) -> str:
     """
     variables = [variable for variable in (*_merged(), *_OTHERS) if process in variable.readers]
     names = [name for variable in variables for name in (variable.name, *_file_names(variable))]
-    head = f"# Written by `make configuration`: what {process} may be told by .env or the shell."
+    head = f"# Written by `make configuration`: what {process} may be given by .env or the shell."
     return "\n".join([head, *names, ""])
 
 

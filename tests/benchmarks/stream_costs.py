@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks.stream_costs``: what event streams cost one API process.
 
-A number of clients follow the same user's jobs while changes are made at a steady rate. How late an end is told is
+A number of clients follow the same user's jobs while changes are made at a steady rate. How late an end is sent is
 measured against the time in the job's own record. Prints the rows of docs/scaling.md.
 """
 

@@ -117,7 +117,7 @@ class Script(threading.Thread):
         self.steps += 1
         answer = self._until_told(step)
         if answer is None:
-            self.broken_off["not told in time"] += 1
+            self.broken_off["not answered in time"] += 1
             return False
         body: Any = answer.json() if answer.content else None
         if answer.status_code == requests.codes.server_error:

@@ -28,7 +28,7 @@ OURS = ("api", "worker", "worker-list", "webhooks", "flower", "secrets")
 SERVICES = {
     "API": ("api",), "workers": ("worker", "worker-list"), "webhook workers": ("webhooks",), "Flower": ("flower",),
 }  # fmt: skip
-#: What the front end and Flower are told of the storage systems is names only (SAPI_NAMES).
+#: What the front end and Flower know of the storage systems is names only (SAPI_NAMES).
 NAMES_ONLY = {("API", "SAPI_BACKENDS"), ("API", "SAPI_BACKENDS_FILE")}
 NAMES_ONLY |= {("Flower", variable) for _, variable in NAMES_ONLY}
 needs_compose = pytest.mark.skipif(not has_compose(), reason="Docker's Compose is not here")

@@ -149,9 +149,9 @@ def test_a_wrong_manifest_is_found() -> None:
 
 @pytest.mark.parametrize("path", kustomizations(), ids=lambda path: str(path.parent.relative_to(FOLDER)))
 def test_what_a_kustomization_names_is_there(path) -> None:
-    told = yaml.safe_load(path.read_text("utf-8"))
-    files = [file for each in told.get("configMapGenerator", []) for file in each.get("files", [])]
-    for named in [*told.get("resources", []), *told.get("components", []), *files]:
+    kustomization = yaml.safe_load(path.read_text("utf-8"))
+    files = [file for each in kustomization.get("configMapGenerator", []) for file in each.get("files", [])]
+    for named in [*kustomization.get("resources", []), *kustomization.get("components", []), *files]:
         assert (path.parent / named).exists(), named
 
 
@@ -320,13 +320,13 @@ def test_only_what_sends_webhooks_reads_their_secrets_and_reaches_no_filer(overl
 @overlay
 def test_front_end_knows_the_storage_systems_of_the_workers_by_name_only(overlay: str) -> None:
     maps = of_kind(rendered(overlay), "ConfigMap")
-    (told,) = [each["data"]["SAPI_BACKENDS"] for name, each in maps.items() if name.startswith("api-settings")]
+    (configured,) = [each["data"]["SAPI_BACKENDS"] for name, each in maps.items() if name.startswith("api-settings")]
     tables = [
         tomllib.loads(each["data"]["backends.toml"]) for name, each in maps.items() if name.startswith("backends")
     ]
     served = {name: table["driver"] for file in tables for name, table in file.items()}
-    assert told == "🦄".join(f"{name}🌈{driver}" for name, driver in served.items())
-    assert Subsystems.names_from_environment({"SAPI_BACKENDS": told}) == tuple(served)
+    assert configured == "🦄".join(f"{name}🌈{driver}" for name, driver in served.items())
+    assert Subsystems.names_from_environment({"SAPI_BACKENDS": configured}) == tuple(served)
 
 
 @renders
@@ -361,9 +361,9 @@ def test_secrets_that_are_read_are_among_those_that_are_made(overlay: str) -> No
         for volume in pod(workload)["volumes"]:
             name = volume.get("secret", {}).get("secretName", "api")
             assert name in made or name.startswith("filer-")
-        told = {each["name"]: each.get("value") for each in main_container(workload).get("env", [])}
+        environment = {each["name"]: each.get("value") for each in main_container(workload).get("env", [])}
         if component(workload) != "redis":
-            assert told["SAPI_SECRETS_DIR"] == "/run/secrets/storage-api"
+            assert environment["SAPI_SECRETS_DIR"] == "/run/secrets/storage-api"
 
 
 def test_every_secret_that_is_made_is_a_setting_of_its_reader() -> None:

@@ -219,13 +219,13 @@ def test_the_front_end_believes_the_proxies_that_are_before_it_and_no_more(overl
     """One too few, and all clients are one address; one too many, and a client says which address it has."""
     manifests = rendered(overlay)
     api = workloads(overlay)["api"]
-    (told,) = [
+    (settings,) = [
         each["data"] for name, each in of_kind(manifests, "ConfigMap").items() if name.startswith("api-settings")
     ]
     environment = {each["name"]: each.get("value") for each in main_container(api)["env"]}
-    believed = environment.get("SAPI_TRUSTED_PROXIES", told["SAPI_TRUSTED_PROXIES"])
+    believed = environment.get("SAPI_TRUSTED_PROXIES", settings["SAPI_TRUSTED_PROXIES"])
     assert int(believed) == len(pod(api)["containers"]), "a router, and nginx where it is"
-    assert told["SAPI_SESSION_SECURE"] == "true"
+    assert settings["SAPI_SESSION_SECURE"] == "true"
 
 
 @overlay
@@ -235,7 +235,7 @@ def test_front_ends_answer_until_routers_know_that_they_go(overlay: str) -> None
         words = " ".join(container["lifecycle"]["preStop"]["exec"]["command"])
         rests = [int(seconds) for seconds in re.findall(r"sleep (\d+)", words)]
         assert rests[0] >= 5, container["name"]
-        # nginx is told to end when routers have gone elsewhere, and gives out what it has.
+        # nginx is asked to end when routers have gone elsewhere, and finishes its answers.
         assert "quit" not in words.partition("sleep")[0]
         assert sum(rests) < api["terminationGracePeriodSeconds"]
         assert api["terminationGracePeriodSeconds"] - rests[0] > ApiSettings().max_wait

@@ -77,8 +77,8 @@ def test_workers_find_their_filers_and_the_credentials(overlay: str) -> None:
         table = tomllib.loads(maps[volumes["backends"]["configMap"]["name"]]["data"][file])
         labels = workload["spec"]["template"]["metadata"]["labels"]
         assert list(table) == [labels["storage-api/subsystem"]], name
-        told = environment["SAPI_SUBSYSTEMS"]["valueFrom"]["fieldRef"]["fieldPath"]
-        assert told == "metadata.labels['storage-api/subsystem']", name
+        field_path = environment["SAPI_SUBSYSTEMS"]["valueFrom"]["fieldRef"]["fieldPath"]
+        assert field_path == "metadata.labels['storage-api/subsystem']", name
         for options in table.values():
             files = [value["file"] for value in options.values() if isinstance(value, dict)]
             expected = ["username", "password"] if options["driver"] == "NetappStorage" else []

@@ -51,7 +51,7 @@ def test_the_api_ends_every_request_before_the_proxy_does_and_one_that_is_gone_i
     }
     assert len(longest_s) == 2
     assert all(float(str(limit)) < seconds("proxy_read_timeout") for limit in longest_s.values())
-    # Clients are told within a second or so that nobody is there: three are tried.
+    # Clients get an answer within a second or so, that nobody is there: three are tried.
     assert seconds("proxy_connect_timeout") <= 2
 
 

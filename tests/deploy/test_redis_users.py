@@ -103,8 +103,8 @@ def test_flower_touches_nothing_of_ours(server: Server, user: str, command: str)
 def test_what_sends_webhooks_may_do_so_and_sees_no_session(server: Server, tmp_path: Path) -> None:
     receiver = HookReceiver()
     (tmp_path / "secret").write_text(SECRET, "utf-8")
-    told = f'[ours]\nurl = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
-    (tmp_path / "webhooks.toml").write_text(told, "utf-8")
+    receivers = f'[ours]\nurl = "{receiver.url}"\nsecret = {{file = "secret"}}\n'
+    (tmp_path / "webhooks.toml").write_text(receivers, "utf-8")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SAPI_")},
         "SAPI_REDIS_URL": server.settings("webhooks").redis_url.get_secret_value(),

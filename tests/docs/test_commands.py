@@ -101,7 +101,7 @@ def _succeed(ended: subprocess.CompletedProcess[str]) -> None:
 
 
 def _typed(block: Block) -> str:
-    """The commands of a block, told apart from those of the others by a line before."""
+    """The commands of a block, distinguished from those of the others by a line before."""
     mark = f"echo {shlex.quote(f'-- {block.page.name}:{block.line}')} >&2\n"
     if not block.exit_status:
         return mark + block.text

@@ -221,7 +221,7 @@ def _kind(answer: requests.Response) -> str:
 
 
 class Crowd:
-    """Threads, each of which does something again and again until all of them shall stop; what one raises is told."""
+    """Threads, each of which does something again and again until all of them shall stop; what one raises counts."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

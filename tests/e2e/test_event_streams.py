@@ -97,7 +97,7 @@ def _await_ends(reader: Reader, jobs: set[str], running: OwnStack) -> None:
         if time.monotonic() > deadline:
             client = running.client()
             states = {job_id: client.get(f"/v4/jobs/{job_id}").json().get("state") for job_id in missing}
-            pytest.fail(f"{states} are told as {[reader.states.get(job_id) for job_id in missing]}")
+            pytest.fail(f"{states} are reported as {[reader.states.get(job_id) for job_id in missing]}")
         time.sleep(0.05)
 
 

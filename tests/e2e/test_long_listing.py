@@ -37,7 +37,7 @@ class Scene:
         self.stack = stack
         self.model = Model()
         self.changes = 0
-        #: How reads were answered, and the refreshes that they were told of.
+        #: How reads were answered, and the refreshes that they were answered with.
         self.statuses: Counter[str] = Counter()
         self.refresh_ids: set[str] = set()
         self._changer = stack.client()

@@ -105,7 +105,7 @@ def test_who_asks_as_the_listing_ends_makes_no_second_job(stack: OwnStack) -> No
 
 
 async def _insistent(stack: OwnStack, path: str) -> set[str]:
-    """The jobs that clients were told of until each had the listing."""
+    """The jobs that clients were answered with until each had the listing."""
 
     async def insist(caller: Caller) -> set[str]:
         job_ids = set()

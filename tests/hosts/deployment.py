@@ -1,4 +1,4 @@
-"""The service's processes, each on the host that it is told."""
+"""The service's processes, each on its own host."""
 
 from __future__ import annotations
 

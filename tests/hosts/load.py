@@ -1,4 +1,4 @@
-"""Clients that submit one change after the other, and note what they were told."""
+"""Clients that submit one change after the other, and note what they were answered."""
 
 from __future__ import annotations
 

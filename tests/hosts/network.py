@@ -46,7 +46,7 @@ class Host:
         return ["ip", "netns", "exec", self.namespace, *words]
 
     def cut(self) -> None:
-        """Pull its cable: packets vanish both ways, and no connection is told."""
+        """Pull its cable: packets vanish both ways, and no connection notices."""
         self._link("down")
 
     def heal(self) -> None:

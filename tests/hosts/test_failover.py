@@ -48,7 +48,7 @@ def test_a_failover_loses_no_accepted_job_and_makes_no_change_twice(deployment: 
         _goes_on(load)
         watched.freeze(alive)
         watched.await_master_other_than(alive)
-        # It believes for a while that it is the master still, and is told then that it may write no more.
+        # It believes for a while that it is the master still, and learns then that it may write no more.
         watched.thaw(alive)
         watched.await_replicas_of(dead)
         _goes_on(load)

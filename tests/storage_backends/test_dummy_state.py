@@ -1,4 +1,4 @@
-"""DummyStorage's state and time: one for all processes and threads, whole after any death, slow when told to be."""
+"""DummyStorage's state and time: one for all processes and threads, whole after any death, slow when configured so."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Flight:
 
 
 class ListingSimulation:
-    """Changes come in two steps (on the filer, and told), listings page by page; of each name one change at a time."""
+    """Changes come in two steps (filer, and cache), listings page by page; of each name one change at a time."""
 
     def __init__(self, client: Redis, seed: int, edit: Callable[[str], str] = str) -> None:
         client.flushall()

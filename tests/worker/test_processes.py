@@ -1,4 +1,4 @@
-"""Real worker processes beside a real Redis: killed, stopped, told to end, and cut off."""
+"""Real worker processes beside a real Redis: killed, stopped, asked to end, and cut off."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class ChangeOptions(TypedDict, total=False):
         timeout: seconds after which nobody waits any longer.
         idempotency_key: sent with every try.
         on_progress: called with the job each time that it has changed.
-        callback_url: told when the job ends, where the service allows it.
+        callback_url: gets a webhook when the job ends, where the service allows it.
     """
 
     timeout: float

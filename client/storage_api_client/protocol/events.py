@@ -1,4 +1,4 @@
-"""Being told: Server-Sent Events, gone on with after a lost connection."""
+"""Server-Sent Events, resumed after a lost connection."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def require_svm(client: OntapClient, *, journal: Journal) -> None:
         if not is_forbidden(refusal):
             raise
         raise BackendUnavailable(
-            "The service's account may not read /svm/svms, so it cannot be told whether the vserver is there.",
+            "The service's account may not read /svm/svms, so nobody can say whether the vserver is there.",
             backend_error=refusal.backend_error,
         ) from None
     state = next((record.get("state") for record in objects(svms) if record.get("name") == client.vserver), "missing")

@@ -1,4 +1,4 @@
-"""Batches over HTTP: what is refused, what is accepted, and what is told of it."""
+"""Batches over HTTP: what is refused, what is accepted, and what its documents say."""
 
 from __future__ import annotations
 

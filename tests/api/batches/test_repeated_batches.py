@@ -1,4 +1,4 @@
-"""Batches that are done again keep their terms; and what is told of members whose results are gone."""
+"""Batches that are retried keep their terms; and what is answered for members whose results are gone."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_what_is_kept_no_longer_is_told_as_one_gap(front_end: FrontEnd, client: 
         gap = listener.next()
         assert gap.kind == "gap"
         assert listener.states(2) == [(third, "queued"), (fourth, "queued")]
-    # Whoever got no further than the gap is not told of it again.
+    # Whoever got no further than the gap does not get it again.
     with listening(client, last_id=gap.last_id) as listener:
         assert listener.states(1) == [(third, "queued")]
     assert first != third

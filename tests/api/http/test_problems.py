@@ -1,4 +1,4 @@
-"""Whatever goes wrong is told as a problem document."""
+"""Whatever goes wrong is answered with a problem document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told: true, the same from every process, and all that the dashboard and the alerts ask for."""
+"""What Prometheus reads: true, the same from every process, and all that the dashboard and the alerts ask for."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Service:
         return create_app(services, AuthSettings.model_validate(_AUTH | auth)), services
 
     def another_front_end(self, **auth: Any) -> Flask:
-        """Another API process, as far as it can be told; with these settings of sign-in."""
+        """Another API process, as far as one process can be two; with these settings of sign-in."""
         return self._front_end(**auth)[0]
 
     def get(self, path: str = "volumes", app: Flask | None = None, **headers: str) -> TestResponse:

@@ -1,4 +1,4 @@
-"""Hosts and rules in canonical form at the door: one job, one ordering key, one target, whatever the spelling."""
+"""Hosts and rules in canonical form: one job, one ordering key, one target, whatever the spelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names are checked at the door, in paths and bodies alike."""
+"""Names are checked before anything else, in paths and bodies alike."""
 
 from __future__ import annotations
 

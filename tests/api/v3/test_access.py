@@ -28,7 +28,7 @@ CHANGE = "/v3/dummy/volumes/a%20b"
 
 
 def routes(app):
-    """Method, path and view of each route, on a storage system that is not there: whoever may ask is told so."""
+    """Method, path and view of each route, on a storage system that is not there: whoever may ask gets 404."""
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/v3/"):
             view_class = app.view_functions[rule.endpoint].view_class

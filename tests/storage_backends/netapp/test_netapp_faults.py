@@ -1,4 +1,4 @@
-"""Whatever goes wrong: no change takes effect twice, and what is told is true. The filer's own log is the judge."""
+"""Whatever goes wrong: no change takes effect twice, and what is reported is true. The filer's own log is the judge."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_fault_in_the_first_step(fault: str, change: str, backend: StorageBack
 
 @pytest.mark.parametrize(("fault", "change", "step"), later_steps())
 def test_a_fault_in_a_later_step(fault: str, change: str, step: int, backend: StorageBackend, ontap: Simulator) -> None:
-    """What was begun is finished, or told as it is: never tried again as a whole."""
+    """What was begun is finished, or reported as it is: never tried again as a whole."""
     case = CASES[fault]
     ontap.fault(case.kind, method=CHANGING, after=step, **case.what)
 

@@ -165,7 +165,7 @@ class TestForeignObjects:
 
 
 class TestCancelling:
-    """Passed on where ONTAP allows it; told as it ended."""
+    """Passed on where ONTAP allows it; reported as it ended."""
 
     @pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
     def test_what_was_cancelled_in_time_is_not_there(

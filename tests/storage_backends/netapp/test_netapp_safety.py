@@ -1,4 +1,4 @@
-"""What must never be: another's object touched, an unbounded change, a secret told, a parent's socket used."""
+"""What must never be: another's object touched, an unbounded change, a secret disclosed, a parent's socket used."""
 
 from __future__ import annotations
 

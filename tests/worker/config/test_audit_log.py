@@ -79,7 +79,7 @@ def test_many_networks_share_what_strangers_may_write(log: Log):
     log.log.flush()
     left_out = [line for line in log.lines() if line["event"] == "left-out"]
     assert sum(line["count"] for line in left_out) == 180
-    # They are told once.
+    # They are reported once.
     log.log.flush()
     assert len(log.lines()) == 20 + len(left_out)
 

@@ -1,4 +1,4 @@
-"""One form of URL, and what redis-py and kombu are told instead."""
+"""One form of URL, and what redis-py and kombu get instead."""
 
 from __future__ import annotations
 

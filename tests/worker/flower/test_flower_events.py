@@ -1,4 +1,4 @@
-"""Flower is told of what happened when it happened, also across a broken connection."""
+"""Flower gets the events with the times at which they happened, also across a broken connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Those who wait for a job are told, and each of what it waits for only."""
+"""Those who wait for a job are notified, each only of what it waits for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on this machine, which can be told to fail, hang or redirect."""
+"""A receiver of webhooks on this machine, which can be made to fail, hang or redirect."""
 
 from __future__ import annotations
 
