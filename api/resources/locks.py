@@ -34,7 +34,7 @@ class LockView(MethodView):
         The same host again succeeds; while another host holds the lock it is refused (`lock-held`).
         """
         require_empty_body()
-        return submit(CREATE_LOCK, subsystem, {"volume": volume, "host": host}, volume=volume)
+        return submit(CREATE_LOCK, subsystem, {"volume": volume, "host": host})
 
     @blp.performs(REMOVE_LOCK)
     def delete(self, subsystem, volume, host):
@@ -43,4 +43,4 @@ class LockView(MethodView):
         None there is success, too.
         """
         require_empty_body()
-        return submit(REMOVE_LOCK, subsystem, {"volume": volume, "host": host}, volume=volume)
+        return submit(REMOVE_LOCK, subsystem, {"volume": volume, "host": host})

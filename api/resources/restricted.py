@@ -40,4 +40,4 @@ class ReinstatedVolumeView(MethodView):
         """
         if wrong := names.volume_name(volume):
             raise invalid("/volume", wrong)
-        return submit(REINSTATE_VOLUME, subsystem, {"volume": volume, **body}, volume=volume)
+        return submit(REINSTATE_VOLUME, subsystem, {"volume": volume, **body})

@@ -54,10 +54,10 @@ class SnapshotView(MethodView):
         When the storage system's limit is reached it is refused (`too-many-snapshots`), or, with `purge_old_if_needed`,
         the oldest deletable snapshot goes first.
         """
-        return submit(CREATE_SNAPSHOT, subsystem, {"volume": volume, "name": name, **body}, volume=volume)
+        return submit(CREATE_SNAPSHOT, subsystem, {"volume": volume, "name": name, **body})
 
     @blp.performs(DELETE_SNAPSHOT)
     def delete(self, subsystem, volume, name):
         """Delete a snapshot"""
         require_empty_body()
-        return submit(DELETE_SNAPSHOT, subsystem, {"volume": volume, "name": name}, volume=volume)
+        return submit(DELETE_SNAPSHOT, subsystem, {"volume": volume, "name": name})

@@ -86,7 +86,7 @@ class VolumeView(MethodView):
 
         Fields that are not given are left as they are.
         """
-        return submit(UPDATE_VOLUME, subsystem, {"volume": volume, **changes}, volume=volume)
+        return submit(UPDATE_VOLUME, subsystem, {"volume": volume, **changes})
 
     @blp.performs(RESTRICT_VOLUME)
     def delete(self, subsystem, volume):
@@ -95,4 +95,4 @@ class VolumeView(MethodView):
         Nothing is destroyed, but from then on it is as if the volume did not exist.
         """
         require_empty_body()
-        return submit(RESTRICT_VOLUME, subsystem, {"volume": volume}, volume=volume)
+        return submit(RESTRICT_VOLUME, subsystem, {"volume": volume})

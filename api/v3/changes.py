@@ -76,7 +76,7 @@ def change(
         operation: the operation.
         subsystem: the storage system.
         arguments: the operation's arguments.
-        volume: the volume as the client named it (empty: none).
+        volume: the volume as the client named it (empty: as in the arguments).
         fields: the known fields of the request's body.
         status: the status of a success.
         body: makes the body of a success.

@@ -31,11 +31,11 @@ class LockView(MethodView):
     @blp.response(201, EMPTY_TEXT, description='""')
     def put(self, subsystem, volume, host):
         """Lock a volume for a host"""
-        return change(CREATE_LOCK, subsystem, {"volume": volume, "host": host}, volume=volume)
+        return change(CREATE_LOCK, subsystem, {"volume": volume, "host": host})
 
     @blp.serves("v3_delete_locks", REMOVE_LOCK)
     @blp.response(204)
     def delete(self, subsystem, volume, host):
         """Break a host's locks"""
         arguments = {"volume": volume, "host": host}
-        return change(REMOVE_LOCK, subsystem, arguments, volume=volume, status=204, body=no_body)
+        return change(REMOVE_LOCK, subsystem, arguments, status=204, body=no_body)

@@ -41,11 +41,11 @@ class SnapshotView(MethodView):
         """Create a snapshot"""
         name_in_messages(exists=f"Snapshot {name} already exists!")
         arguments = {"volume": volume, "name": name, **body}
-        return change(CREATE_SNAPSHOT, subsystem, arguments, volume=volume, fields=body)
+        return change(CREATE_SNAPSHOT, subsystem, arguments, fields=body)
 
     @blp.serves("v3_delete_snapshots", DELETE_SNAPSHOT)
     @blp.response(204)
     def delete(self, subsystem, volume, name):
         """Delete a snapshot"""
         arguments = {"volume": volume, "name": name}
-        return change(DELETE_SNAPSHOT, subsystem, arguments, volume=volume, status=204, body=no_body)
+        return change(DELETE_SNAPSHOT, subsystem, arguments, status=204, body=no_body)

@@ -76,10 +76,10 @@ class VolumeView(MethodView):
         if not changes:
             raise Problem("validation-failed", "No PATCH data provided!")
         arguments = {"volume": volume, **changes}
-        return change(UPDATE_VOLUME, subsystem, arguments, volume=volume, fields=changes, status=200, body=null)
+        return change(UPDATE_VOLUME, subsystem, arguments, fields=changes, status=200, body=null)
 
     @blp.serves("v3_delete_volume", RESTRICT_VOLUME)
     @blp.response(204)
     def delete(self, subsystem, volume):
         """Take a volume out of service"""
-        return change(RESTRICT_VOLUME, subsystem, {"volume": volume}, volume=volume, status=204, body=no_body)
+        return change(RESTRICT_VOLUME, subsystem, {"volume": volume}, status=204, body=no_body)
