@@ -6,6 +6,7 @@ import base64
 from unittest.mock import Mock
 
 import pytest
+from redis import Redis
 
 from api.auth.recent_sign_ins import RecentSignIns
 from api.auth.services import EXTENSION
@@ -88,6 +89,15 @@ def test_a_wrong_password_counts_once(redis_url, redis_client, path):
     FrontEnd(redis_url).stranger().get(path, headers=basic("ann", "wrong"))
     counters = redis_client.keys(f"{PREFIX}attempts:*")
     assert (len(counters), redis_client.mget(counters)) == (2, [b"1", b"1"])
+
+
+@pytest.mark.parametrize("limit", ["sign_in_network_limit", "sign_in_user_limit"])
+def test_without_redis_each_process_counts_wrong_passwords_by_itself(limit):
+    with Redis(port=1) as unavailable:
+        client = build(unavailable, **SETTINGS, **{limit: 2}).test_client()
+        answers = [client.get("/v4/needs/USER", headers=basic("svc", "wrong")) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert answers[-1].get_json()["limit"] == f"SAPI_{limit.upper()}"
 
 
 def test_wrong_passwords_from_elsewhere_lock_nobody_out_where_they_signed_in(redis_client):
