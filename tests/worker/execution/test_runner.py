@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -188,11 +189,16 @@ def test_a_slot_that_fails_becomes_free_whatever_was_turned_away(
     assert (runner._slots.free_slots(_WRITE), harness.job(job_id).state) == (1, State.QUEUED)
 
 
-def test_a_worker_that_shuts_down_gives_messages_to_others(harness: Harness, runtime: Runtime, runner: JobRunner):
+def test_a_worker_that_shuts_down_gives_messages_to_others(
+    harness: Harness, runtime: Runtime, runner: JobRunner, monkeypatch: pytest.MonkeyPatch
+):
     job_id = harness.accept("create_volume")
     runtime.drain.set()
-    with pytest.raises(Ignore):
-        _message(runner, job_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner._claims, "claim", claim := Mock())
+        with pytest.raises(Ignore):
+            _message(runner, job_id)
+    assert claim.mock_calls == []
     assert harness.job(job_id).state is State.QUEUED
     runtime.publisher.close()
     assert harness.client.llen(f"{PREFIX}celery:{_WRITE}") == 1
