@@ -103,7 +103,10 @@ def test_creation_and_what_is_there(ask):
     assert ask("POST", "/dummy/volumes/v1/snapshots/s", {}).data == b'""\n'
     again = ask.message(400, "POST", "/dummy/volumes/v1/snapshots/s", {})
     assert again.startswith("Snapshot s already exists!")
-    assert list(ask("GET", "/dummy/volumes/v1/snapshots/s").json) == ["name", "size_kbytes", "creation_time"]
+    snapshot = ask("GET", "/dummy/volumes/v1/snapshots/s").json
+    assert (list(snapshot), snapshot["name"]) == (["name", "size_kbytes", "creation_time"], "s")
+    assert ask("GET", "/dummy/volumes/v1/snapshots").json == [snapshot]
+    assert ask("GET", "/dummy/volumes/v1/snapshots", X_Fields="name").json == [{"name": "s"}]
     assert ask("POST", "/dummy/volumes/v1", {"from_snapshot": "s"}).status_code == 201
     cloned = ask("POST", "/dummy/volumes/c", {"from_snapshot": "s", "from_volume": "v1", "junction_path": "/c"})
     assert (cloned.status_code, cloned.json["name"]) == (201, "c")
@@ -123,6 +126,16 @@ def test_creation_and_what_is_there(ask):
     assert ask("DELETE", "/dummy/volumes/v1").data == b""
     for method in ("GET", "DELETE"):
         assert "No such volume: v1" in ask.message(404, method, "/dummy/volumes/v1")
+
+
+def test_jobs_of_a_volume_that_is_made_by_its_path_have_the_path(ask):
+    made = ask("POST", "/dummy/volumes/filer:/new", {"name": "n1", "size_total": GB})
+    assert (made.status_code, made.json["name"]) == (201, "n1")
+    client = ask.service.app.test_client()
+    (job,) = client.get("/v4/jobs?operation=create_volume", auth=("admin", "secret")).json
+    assert job["request"]["volume"] == "n1"
+    by_path = client.get("/v4/jobs?volume=filer:/new", auth=("admin", "secret")).json
+    assert [each["id"] for each in by_path] == [job["id"]]
 
 
 def test_changes_of_a_volume(ask):
@@ -173,6 +186,7 @@ def test_export_policies(ask):
         ("DELETE", "/dummy/volumes/a*/locks/h", 400, "Invalid volume name"),
         ("POST", "/dummy/volumes/a/b", 400, "Invalid volume name"),
         ("GET", "/dummy/volumes/a/b", 404, "No such volume: a/b"),
+        ("POST", "/dummy/volumes/-a", 400, "Invalid volume name"),
         ("POST", "/dummy/volumes/-a/snapshots/s", 404, "No such volume: -a"),
         ("PATCH", "/dummy/volumes/-a", 404, "No such volume: -a"),
         ("DELETE", "/dummy/volumes/-a", 404, "No such volume: -a"),
