@@ -56,7 +56,7 @@ class TestSeeds:
         assert backend.create_volume("new", journal=journal(), junction_path="/gone").junction_path == "/gone"
 
     def test_the_recorded_volumes_of_a_laboratory_are_served(self, open_dummy: OpenDummy) -> None:
-        default = Path(__file__).resolve().parents[3] / "shared"
+        default = Path(__file__).resolve().parents[4] / "shared"
         path = Path(os.environ.get("SAPI_TEST_SHARED") or default) / "ontap" / "real-volumes-2017.json"
         if not path.exists():
             pytest.skip("the recorded volumes are not here")
