@@ -114,6 +114,9 @@ def request_hash() -> str:
         body = sent
     query = request.query_string.decode("latin-1")
     parts = [request.method, canonical_path(), query, body.decode("latin-1")]
+    if callback := request.headers.get("Callback-URL", "").strip():
+        # A replay notifies the first request's receiver alone: with another one it is another request.
+        parts.append(callback)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 

@@ -29,6 +29,21 @@ def test_the_job_of_a_change_has_it(front_end: FrontEnd, redis_client: Redis):
     assert redis_client.hget(f"sapi:job:{job_id}", "callback") == _URL.encode()
 
 
+@pytest.mark.parametrize("path", [_VOLUME, "/v4/batches"])
+def test_with_another_receiver_it_is_another_request(front_end: FrontEnd, path: str):
+    """A replay notifies nobody: its receiver would wait for ever."""
+    client = front_end.client()
+    body = {"requests": [{"method": "DELETE", "path": _VOLUME}]} if path != _VOLUME else {}
+    keys = {"Idempotency-Key": "k"}
+    first, again, other, none = (
+        client.post(path, json=body, headers=keys | sent)
+        for sent in ({"Callback-URL": _URL}, {"Callback-URL": f"{_URL} "}, {"Callback-URL": f"{_URL}2"}, {})
+    )
+    assert accepted(first) == accepted(again)
+    for answer in (other, none):
+        problem(answer, 422, "idempotency-key-reused")
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
