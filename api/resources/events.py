@@ -66,7 +66,8 @@ class EventsView(MethodView):
                 limit="SAPI_MAX_STREAMS",
             )
         try:
-            last_event_id = request.headers.get("Last-Event-ID")
+            # Empty: of a client that has had no event yet.
+            last_event_id = request.headers.get("Last-Event-ID") or None
             position, is_gap = hub.locate(last_event_id)
             start = Start(position, is_gap, resumed=last_event_id is not None)
             stream = EventStream(hub, start, filter_, _scope_check(query), max_s=current_services().config.events_max)

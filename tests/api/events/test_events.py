@@ -142,6 +142,13 @@ def test_an_event_is_written_once_for_each_prefix(front_end: FrontEnd, client: F
     assert live.text("/below") is live.text("/below")
 
 
+def test_an_empty_id_is_none(client: FlaskClient):
+    change(client, "before")
+    with listening(client, last_id="") as listener:
+        after = change(client, "after")
+        assert listener.states(1) == [(after, "queued")]
+
+
 def test_a_stream_begins_now(client: FlaskClient):
     change(client)
     with listening(client) as listener:
