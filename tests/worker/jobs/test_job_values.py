@@ -48,7 +48,9 @@ def test_an_id_is_recognised_in_its_one_spelling_and_under_its_secret_alone():
     assert before_ms <= value.int >> 80 <= time.time_ns() // 1_000_000
     assert ids.is_ours(job_id)
     assert not JobIds(b"other").is_ours(job_id)
-    others = (job_id.upper(), f"{{{job_id}}}", value.hex, str(uuid.UUID(int=value.int ^ 1)), str(uuid.uuid4()), "x", "")
+    # Another mark, and another number with the mark of this one.
+    marks = [str(uuid.UUID(int=value.int ^ (1 << bit))) for bit in (0, 40)]
+    others = (job_id.upper(), f"{{{job_id}}}", value.hex, *marks, str(uuid.uuid4()), "x", "")
     assert [other for other in others if ids.is_ours(other)] == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import count
 from queue import Queue
 from typing import Any
@@ -190,3 +190,50 @@ def test_a_reply_is_waited_for_in_steps_until_it_comes_or_the_process_shuts_down
     stopping.set()
     # Whoever comes then does not begin to wait.
     assert queue.wait("job", 600) == b""
+
+
+class _Connection:
+    """A subscription whose answers a test writes; each `None` is a time of silence."""
+
+    def __init__(self, *types: str | None) -> None:
+        self._types = list(types)
+        self.pings = 0
+
+    def pubsub(self, **_options: Any) -> AbstractContextManager[_Connection]:
+        return nullcontext(self)
+
+    def subscribe(self, _name: str) -> None:
+        """Nothing is sent."""
+
+    def get_message(self, *, timeout: float) -> dict[str, Any] | None:
+        assert timeout == module._SILENCE_S
+        kind = self._types.pop(0)
+        return {"type": kind, "data": b"job 1"} if kind else None
+
+    def ping(self) -> None:
+        self.pings += 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "pings"),
+    [
+        (["subscribe", None, None], 1),
+        # An answer to the ping, or a message, shows that the connection lives.
+        (["subscribe", None, "pong", None, None], 2),
+        (["subscribe", None, "message", None, None], 2),
+    ],
+)
+def test_a_connection_that_answers_no_ping_is_dead(answers: list[str | None], pings: int):
+    connection: Any = _Connection(*answers)
+    channel = module._Channel(connection, "changes", 0.0)
+    channel._watches["job"].append(Subscription())
+    with pytest.raises(redis.TimeoutError):
+        channel._listen_once()
+    assert connection.pings == pings
+    assert channel._subscribed.is_set()
+
+
+def test_a_subscription_that_nobody_needs_ends_with_the_next_answer():
+    connection: Any = _Connection("subscribe", None, "pong")
+    module._Channel(connection, "changes", 0.0)._listen_once()
+    assert connection.pings == 1
