@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -125,3 +126,10 @@ def test_the_log_is_bounded_in_length(harness: Harness):
     harness.client.eval(fill, 2, f"{PREFIX}event_log", f"{PREFIX}event_seq")
     harness.accept("create_volume")
     assert 100_000 <= harness.client.xlen(f"{PREFIX}event_log") <= 100_100
+
+
+def test_a_wait_is_one_command_that_redis_answers_when_there_is_news():
+    client = Mock()
+    client.xread.return_value = []
+    assert EventLog(client, PREFIX).wait(BEGINNING, 20, 2000) == []
+    assert client.mock_calls == [call.xread({f"{PREFIX}event_log": "0-0"}, count=20, block=2000)]
