@@ -57,7 +57,7 @@ class Outbox:
         targets: Any = self._redis.smembers(self._keys.webhook_targets)
         return sorted(target.decode() for target in targets)
 
-    def take(self, target: str, *, is_configured: bool = True) -> list[tuple[str, str]]:
+    def take(self, target: str, *, is_configured: bool) -> list[tuple[str, str]]:
         """Take due deliveries to a target; return the id of each, and the context of its job's trace.
 
         ``is_configured``: is it one of the receivers? How any other target does is forgotten with its last delivery.

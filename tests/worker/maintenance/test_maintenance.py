@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -17,6 +18,7 @@ from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.backends.gateway import BackendGateway, HealthMonitor
 from worker.config.settings import load
 from worker.execution import process_exit
+from worker.execution.claims import MAX_WORKER_LOSSES, grace_ms
 from worker.execution.process_exit import exit_after_drain
 from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
 from worker.jobs.record import State
@@ -137,6 +139,27 @@ def test_as_many_messages_as_there_are_free_slots(harness: Harness):
     turns.free = 3
     turns.loop._turn(2)
     assert [message.job_id for message in harness.publisher.take()] == jobs[:3]
+
+
+def test_a_free_slot_finds_what_is_runnable_behind_what_is_not(harness: Harness):
+    turns = Turns(harness)
+    running, *_ = (harness.accept("create_snapshot", volume="vol", name=f"s{n}") for n in range(4))
+    harness.node().claim(running)
+    runnable = harness.accept("create_volume", volume="other")
+    harness.publisher.take()
+    turns.free = 1
+    turns.loop._turn(1)
+    assert [message.job_id for message in harness.publisher.take()] == [runnable]
+
+
+def test_jobs_are_recovered_by_the_times_of_the_settings(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    turns, settings = Turns(harness), harness.settings
+    recover = Mock(side_effect=harness.scripts.recover_jobs)
+    monkeypatch.setattr(harness.scripts, "recover_jobs", recover)
+    turns.loop.recover(SUBSYSTEM)
+    subsystem, lease_ms, grace, losses, keep_ms, _token, capacity = recover.call_args.args
+    assert (subsystem, lease_ms, grace) == (SUBSYSTEM, settings.lease * 1000, grace_ms(settings.lease))
+    assert (losses, keep_ms, capacity) == (MAX_WORKER_LOSSES, settings.job_keep * 1000, loop._RECONCILERS)
 
 
 def _in_doubt(harness: Harness, count: int) -> list[str]:

@@ -41,43 +41,43 @@ def test_another_worker_that_read_the_same_events_makes_no_second_ones(harness: 
     outbox = _make(harness, 1)
     assert not harness.scripts.dispatch_webhooks("", "1-0-1", [["msg_x", "one", {"body": "{}", "job_id": "job"}]])
     harness.client.hset(f"{PREFIX}webhook:msg_0", mapping={"receiver": "one", "traceparent": "00-a-b-01"})
-    assert outbox.take("one") == [("msg_0", "00-a-b-01")]
+    assert outbox.take("one", is_configured=True) == [("msg_0", "00-a-b-01")]
     assert outbox.get("msg_0") == Delivery("msg_0", "one", "", b"{}", "job", "00-a-b-01")
-    assert outbox.take("one") == []
+    assert outbox.take("one", is_configured=True) == []
 
 
 def test_four_are_sent_at_a_time_and_one_while_the_receiver_fails(harness: Harness):
     outbox = _make(harness, 9, backoff_ms=0)
-    first = outbox.take("one")
+    first = outbox.take("one", is_configured=True)
     assert len(first) == 4
     for delivery_id, _ in first:
         outbox.end(delivery_id, "it answered 500")
-    assert len(outbox.take("one")) == 1
-    assert outbox.take("one") == []
+    assert len(outbox.take("one", is_configured=True)) == 1
+    assert outbox.take("one", is_configured=True) == []
 
 
 def test_a_receiver_that_failed_is_left_alone_and_so_is_what_waits_for_it(harness: Harness):
     outbox = _make(harness, 5)
-    for delivery_id, _ in outbox.take("one"):
+    for delivery_id, _ in outbox.take("one", is_configured=True):
         outbox.end(delivery_id, "it answered 500")
-    assert outbox.take("one") == []
+    assert outbox.take("one", is_configured=True) == []
     assert _due_in_ms(harness, "msg_4") <= 0
 
 
 def test_a_clock_that_was_set_back_delays_no_delivery(harness: Harness):
     outbox = _make(harness, 3)
-    assert len(outbox.take("one")) == 3
+    assert len(outbox.take("one", is_configured=True)) == 3
     seconds, _ = harness.client.time()
     far, soon = (seconds + 3600) * 1000, (seconds + 599) * 1000
     harness.client.delete(f"{PREFIX}webhook_running:one")
     harness.client.zadd(f"{PREFIX}webhook_running:one", {"msg_0": far})
     harness.client.zadd(f"{PREFIX}webhook_due:one", {"msg_1": far, "msg_2": soon})
     harness.client.hset(f"{PREFIX}webhook_state:one", mapping={"failures": "0", "not_before": str(far)})
-    assert {delivery_id for delivery_id, _ in outbox.take("one")} == {"msg_0", "msg_1"}
+    assert {delivery_id for delivery_id, _ in outbox.take("one", is_configured=True)} == {"msg_0", "msg_1"}
 
 
 def test_the_pause_grows_up_to_its_limit(harness: Harness):
-    _make(harness, 2).take("one")
+    _make(harness, 2).take("one", is_configured=True)
     for delivery_id, attempts, at_least, at_most in (("msg_0", 2, 3_000, 4_000), ("msg_1", 15, 9_000, 10_000)):
         harness.client.hset(f"{PREFIX}webhook:{delivery_id}", "attempts", attempts)
         assert harness.scripts.end_delivery(delivery_id, "it answered 500", 1_000, 10_000, _DAY_MS) == "again"
@@ -110,7 +110,7 @@ def test_a_receiver_that_never_ends_its_head_is_left():
 
 def _take(outbox: Outbox, target: str = "one") -> list[str]:
     """The ids of deliveries that are due, and are taken."""
-    return [delivery_id for delivery_id, _ in outbox.take(target)]
+    return [delivery_id for delivery_id, _ in outbox.take(target, is_configured=True)]
 
 
 def _state(harness: Harness) -> dict[str, str]:
@@ -344,6 +344,6 @@ def test_a_receiver_that_is_configured_no_more_gets_nothing(harness: Harness):
     outbox = _make(harness, 1)
     harness.client.hset(f"{PREFIX}webhook:msg_0", "receiver", "one")
     task = DeliverTask(outbox, {}, "", CallbackHosts(""), lambda _target: None)
-    outbox.take("one")
+    outbox.take("one", is_configured=True)
     task.run("msg_0")
     assert _state(harness)["last_error"] == "no such receiver is configured"
