@@ -114,6 +114,17 @@ def test_a_job_that_was_cancelled_while_it_failed_is_not_put_off(harness: Harnes
     assert harness.job(job_id).state is State.CANCELLED
 
 
+def test_a_change_that_was_put_off_can_be_cancelled_when_it_begins_again(harness: Harness):
+    job_id, node = harness.accept("create_volume"), harness.node()
+    lease = node.claim(job_id)
+    lease.record_intent("create")
+    assert not harness.job(job_id).cancellable
+    node.claims.requeue(lease, 0, "backend-unavailable")
+    node.claim(job_id)
+    assert harness.job(job_id).cancellable
+    assert harness.jobs.cancel(job_id, "ann") == "CANCELLING"
+
+
 def test_a_worker_that_does_not_serve_it_says_so(harness: Harness):
     job_id = harness.accept("create_volume")
     node = harness.node()

@@ -238,3 +238,45 @@ def test_many_batches_under_many_crashes_are_whole_and_keep_the_order_of_volumes
         assert [job.finished_ms for job in started] == sorted(job.finished_ms or 0 for job in started)
     assert not harness.leftovers()
     harness.close()
+
+
+# --- members whose worker returns them to their queue while their batch stops
+
+
+def test_a_member_that_a_draining_worker_returns_after_its_batch_was_stopped_is_cancelled(harness: Harness, node: Node):
+    members = [harness.new("create_volume", volume="vol"), *_creations(harness, 2)]
+    batch_id = harness.accept_batch(*members, parallel=2, stop=True)
+    failing, running, _ = harness.members(batch_id)
+    lease = node.claim(running.id)
+    node.carry_out(failing.id)
+    harness.batches.advance(batch_id)
+    assert [job.state.value for job in harness.members(batch_id)] == ["failed", "running", "cancelled"]
+    node.drain.set()
+    node.executor.execute(lease)
+    assert [job.state.value for job in harness.members(batch_id)] == ["failed", "cancelled", "cancelled"]
+    assert harness.job(batch_id).failure.code == "batch-failed"  # type: ignore[union-attr]
+    assert harness.job(running.id).cancel_requested_ms is not None
+    assert not harness.leftovers()
+
+
+def test_a_member_that_is_put_off_after_its_batch_was_cancelled_does_not_begin_again(harness: Harness, node: Node):
+    batch_id = harness.accept_batch(*_creations(harness, 2), parallel=1)
+    lease = node.claim(harness.members(batch_id)[0].id)
+    lease.record_intent("create")
+    harness.batches.cancel(batch_id, "ann")
+    assert [job.state.value for job in harness.members(batch_id)] == ["running", "cancelled"]
+    node.claims.requeue(lease, 1, "backend-unavailable")
+    assert harness.job(batch_id).state is State.CANCELLED
+    first, second = harness.members(batch_id)
+    assert (first.state, second.state) == (State.CANCELLED, State.CANCELLED)
+    assert [harness.field(job.id, "cancelled_by") for job in (first, second)] == ["ann", "ann"]
+    assert not harness.leftovers()
+
+
+def test_a_member_that_is_put_off_goes_on_while_its_batch_does(harness: Harness, node: Node):
+    batch_id = harness.accept_batch(*_creations(harness, 1))
+    (member,) = harness.members(batch_id)
+    node.claims.requeue(node.claim(member.id), 0, counts=False)
+    assert harness.job(member.id).state is State.QUEUED
+    node.carry_out(member.id)
+    assert harness.job(batch_id).state is State.SUCCEEDED

@@ -90,3 +90,11 @@ local function is_held_back(batch, released, attempt)
   if not batch or batch == '' then return false end
   return released ~= '1' or (attempt == '0' and get(batch, 'stopping')[1] == '1')
 end
+
+-- A running member is to be returned to its queue, where `advance_batch` may not visit it any more. Must it end there, since its batch
+-- is being cancelled, or stops and the member counts as not begun? `uncounted`: '1' when the attempt does not count.
+local function must_not_begin_again(batch, attempt, uncounted)
+  if (batch or '') == '' then return false end
+  local f = get(batch, 'stopping', 'cancel_requested')
+  return (f[2] or '') ~= '' or (f[1] == '1' and uncounted == '1' and attempt == '1')
+end

@@ -8,7 +8,7 @@ local function start(id, token, lease_ms, read_ms, change_ms)
   if f[4] == '0' then observe('wait ' .. f[2], now - tonumber(f[5])) end
   change(id, f[6], {}, 'state', 'running', 'attempt', text((tonumber(f[4]) or 0) + 1), 'token', token, 'started', text(now),
     'lease', text(now + tonumber(lease_ms)), 'deadline', text(now + limit), 'stalled_since', '', 'waiting_reason', '', 'step', '',
-    'backend_job', '', 'not_before', '', 'message', '')
+    'backend_job', '', 'not_before', '', 'message', '', 'cancellable', '1')
   return redis.call('HGETALL', job_key(id))
 end
 

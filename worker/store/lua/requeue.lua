@@ -1,11 +1,16 @@
 -- Return a job that changed nothing to its queue, to start again after a delay.
 -- ARGV: id, token, delay ms, waiting reason, '1' when the attempt does not count, code and detail of the cause ('': none;
 -- the detail is shown to clients while the job waits)
+-- Returns DONE, LOST, or CANCEL when the job must end as cancelled in the place of waiting.
 allow_when_full()
 local id = ARGV[1]
-local f = get(id, 'token', 'state', 'first_failure')
+local f = get(id, 'token', 'state', 'first_failure', 'batch', 'attempt')
 if f[1] == ARGV[2] and f[2] == 'cancelling' then return 'CANCEL' end
 if f[1] ~= ARGV[2] or f[2] ~= 'running' then return 'LOST' end
+if must_not_begin_again(f[4], f[5], ARGV[5]) then
+  redis.call('HSET', job_key(id), 'cancel_requested', text(now), 'cancelled_by', get(f[4], 'cancelled_by')[1] or '')
+  return 'CANCEL'
+end
 if ARGV[5] == '1' then redis.call('HINCRBY', job_key(id), 'attempt', -1) end
 if ARGV[4] ~= '' and (not f[3] or f[3] == '') then redis.call('HSET', job_key(id), 'first_failure', text(now)) end
 redis.call('HSET', job_key(id), 'message', ARGV[7])
