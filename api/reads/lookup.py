@@ -135,7 +135,7 @@ def _page(read_request: ReadRequest, page: Page) -> ReadResult:
         read_request.subsystem, _paged_arguments(read_request, page)
     ):
         raise bad_token()
-    listing_version = ListingVersion(page.cache_key, page.base, page.base_seq, page.seq)
+    listing_version = ListingVersion(page.cache_key, page.base, page.base_seq, page.seq, page.changed)
     listing = read_request.services.listing_cache.get(listing_version, superseded=True)
     if listing is None:
         raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")

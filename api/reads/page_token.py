@@ -26,6 +26,7 @@ class Page:
     as_of_ms: int
     start: int
     query: str
+    changed: str = ""
 
 
 def make_token(listing_state: ListingState, text: str, start: int) -> str:
@@ -34,7 +35,7 @@ def make_token(listing_state: ListingState, text: str, start: int) -> str:
     assert listing_version is not None  # noqa: S101 - there is a listing, so there is its state
     place = [
         listing_version.cache_key, listing_version.base, listing_version.base_seq, listing_version.seq,
-        listing_state.as_of_ms, start, _digest(text),
+        listing_state.as_of_ms, start, _digest(text), listing_version.changed,
     ]  # fmt: skip
     payload = orjson.dumps(place).decode()
     return base64.urlsafe_b64encode(f"{_digest(payload)}{payload}".encode()).decode().rstrip("=")
@@ -55,7 +56,7 @@ def parse_token(token: str, text: str) -> Page:
     sound = (
         payload.startswith(_digest(payload[_DIGEST_CHARS:]))
         and all(type(number) is int and 0 <= number < 2**53 for number in numbers)
-        and all(isinstance(part, str) for part in (page.cache_key, page.base, page.query))
+        and all(isinstance(part, str) for part in (page.cache_key, page.base, page.query, page.changed))
     )
     if not sound or page.query != _digest(text) or page.base_seq > page.seq:
         raise bad_token()

@@ -46,6 +46,9 @@ class ListingVersion:
     base: str
     base_seq: int
     seq: int
+    #: The time of its last change (Unix ms, as text; empty: none since the base). Where Redis was restored from an
+    #: older copy, other changes may have the same numbers.
+    changed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,11 @@ def _listing_version(record: Mapping[str, str]) -> ListingVersion | None:
     if not record.get("result_base"):
         return None
     return ListingVersion(
-        record["result_cache_key"], record["result_base"], int(record["result_base_seq"]), int(record["result_seq"])
+        record["result_cache_key"],
+        record["result_base"],
+        int(record["result_base_seq"]),
+        int(record["result_seq"]),
+        record.get("result_changed", ""),
     )
 
 

@@ -57,9 +57,9 @@ class ListingCache:
     def _updated(self, listing_version: ListingVersion) -> Listing | None:
         """Return the cached copy with the changes since then applied."""
         cached = self._present.get(listing_version.cache_key)
-        if cached is None or not _same_base(cached[0], listing_version) or cached[0].seq > listing_version.seq:
+        if cached is None or not _same_base(cached[0], listing_version) or cached[0].seq >= listing_version.seq:
             return None
-        changes = self._listings.changes(listing_version, cached[0].seq)
+        changes = self._listings.changes(listing_version, cached[0])
         return None if changes is None else cached[1].with_changes(changes)
 
     def _keep(self, listing_version: ListingVersion, listing: Listing, *, superseded: bool) -> None:

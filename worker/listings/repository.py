@@ -67,7 +67,8 @@ class ListingState:
             return ""
         if self.listing_version.seq == self.listing_version.base_seq:
             return self.hash
-        return f"{self.hash}-{self.listing_version.base_seq}-{self.listing_version.seq}"
+        version = self.listing_version
+        return "-".join(filter(None, (self.hash, str(version.base_seq), str(version.seq), version.changed)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +130,29 @@ class Listings:
         blob = self._redis.get(self._keys.base(listing_version.cache_key, listing_version.base))
         if blob is None:
             return None
-        changes = self.changes(listing_version, listing_version.base_seq)
+        changes = self.changes(listing_version)
         if changes is None:
             return None
         listing = Listing.unpack(blob, like)  # type: ignore[arg-type]
         return listing.with_changes(changes) if changes else listing
 
-    def changes(self, listing_version: ListingVersion, after_seq: int) -> list[Change] | None:
-        """The changes after ``after_seq`` up to the version's own; None when they have expired."""
+    def changes(self, listing_version: ListingVersion, after: ListingVersion | None = None) -> list[Change] | None:
+        """The changes of a version after an earlier one of the same base (default: after the base).
+
+        None when they have expired, or do not follow the earlier version: Redis was restored from a copy before it.
+        """
+        after_seq = listing_version.base_seq if after is None else after.seq
         if listing_version.seq <= after_seq:
             return []
+        # The last change that is in the earlier version already: is it the same one?
+        known = after.changed if after is not None and after_seq > after.base_seq else None
+        first = after_seq + 1 if known is None else after_seq
         entries: Any = self._redis.xrange(
-            self._keys.delta(listing_version.cache_key), f"{after_seq + 1}-0", f"{listing_version.seq}-0"
+            self._keys.delta(listing_version.cache_key), f"{first}-0", f"{listing_version.seq}-0"
         )
-        if len(entries) != listing_version.seq - after_seq:
+        if len(entries) != listing_version.seq - first + 1:
+            return None
+        if known is not None and entries.pop(0)[1].get(b"t", b"").decode() != known:
             return None
         return [Change(fields[b"k"].decode(), fields[b"v"] or None) for _, fields in entries]
 
@@ -223,10 +233,11 @@ class Listings:
         return self._keys.alias(subsystem, junction_path.lower())
 
 
-_FIELDS = ("base", "base_seq", "seq", "as_of", "count", "hash", "invalid", "parent_epoch", "epoch")
+_FIELDS = ("base", "base_seq", "seq", "as_of", "count", "hash", "invalid", "parent_epoch", "epoch", "changed")
 
 
 def _listing_version(cache_key: str, state: Mapping[str, str]) -> ListingVersion | None:
     if "base" not in state:
         return None
-    return ListingVersion(cache_key, state["base"], int(state["base_seq"]), int(state["seq"]))
+    base_seq, seq = int(state["base_seq"]), int(state["seq"])
+    return ListingVersion(cache_key, state["base"], base_seq, seq, state.get("changed", "") if seq > base_seq else "")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.worker.listings.test_listings import VOLUMES, Harness
 from worker.catalog import resource_types as views
 from worker.jobs.record import ListingVersion
 from worker.listings.listing import Listing
+from worker.listings.process_cache import ListingCache
 from worker.listings.repository import ListingState
 from worker.maintenance.compaction import Compaction
 
@@ -29,6 +32,31 @@ def test_without_a_listing_no_change_is_kept(redis_client):
     redis_client.hset(_LISTING, "logging", 1)
     harness.put("b")
     assert not redis_client.exists(_DELTA)
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_numbers_that_come_again_after_a_restore_are_other_versions(redis_client, later: int):
+    harness = Harness(redis_client)
+    cache = ListingCache(harness.listings, 10_000_000)
+    harness.commit(harness.begin(), "a")
+    harness.put("kept")
+    copy = {key: (max(0, redis_client.pttl(key)), redis_client.dump(key)) for key in redis_client.keys("*")}
+    harness.put("lost")
+    lost, lost_tag = harness.listing_version(), harness.listings.listing_state(views.VOLUMES, VOLUMES).etag
+    former = cache.get(lost)
+    assert former
+    assert former.find("lost")
+    redis_client.flushdb()
+    for key, (left_ms, value) in copy.items():
+        redis_client.restore(key, left_ms, value)
+    for name in ("new", "more")[: 1 + later]:
+        harness.put(name)
+    version = harness.listing_version()
+    assert version.seq == lost.seq + later
+    assert harness.listings.listing_state(views.VOLUMES, VOLUMES).etag != lost_tag
+    listing = cache.get(version)
+    assert listing
+    assert [record["name"] for record in listing.records] == sorted(["a", "kept", "new", *["more"][:later]])
 
 
 def test_changes_beyond_a_limit_end_the_base(redis_client):

@@ -27,7 +27,8 @@ class Store:
         self.likes.append(like)
         return None if version.base == "gone" else Listing.unpack(_PACKED, like)
 
-    def changes(self, version: ListingVersion, after_seq: int) -> list[Change] | None:
+    def changes(self, version: ListingVersion, after: ListingVersion) -> list[Change] | None:
+        after_seq = after.seq
         if version.seq > 90:
             return None
         texts = [orjson.dumps({"name": "new", "seq": seq}) for seq in range(after_seq + 1, version.seq + 1)]

@@ -25,7 +25,8 @@ local fields = cjson.decode(ARGV[4])
 fields.ended_by = ARGV[2]
 update_listings(cjson.decode(ARGV[5]))
 if fields.result_cache_key then
-  fields.result_seq = text(readable_until(fields.result_cache_key, tonumber(fields.result_base_seq)))
+  local last, changed = readable_until(fields.result_cache_key, tonumber(fields.result_base_seq))
+  fields.result_seq, fields.result_changed = text(last), changed
 end
 if ARGV[7] ~= '' then redis.call('SET', P .. 'result:' .. id, ARGV[7], 'PX', text(record_ttl_ms(id, tonumber(ARGV[8])))) end
 local reply = ARGV[3] == 'succeeded' and #ARGV[7] <= tonumber(ARGV[9]) and ARGV[7]

@@ -1,6 +1,7 @@
 -- How the end of a job updates the cached listings, in the same step. Prepended to every script after job_functions.lua.
 -- A listing is a hash: the base version, and `seq`, which counts changes. The delta log (a stream) holds the changes since the
--- base and since a read that is in flight; a gap in its numbers marks an invalidation.
+-- base and since a read that is in flight; a gap in its numbers marks an invalidation. Where Redis was restored from an older copy, numbers
+-- come again for other changes: the time of the last change (`changed`) tells such versions apart.
 
 -- With more changes than this since the base the listing is invalidated instead.
 local MAX_DELTA_LENGTH = 10000
@@ -23,15 +24,15 @@ local function next_number(cache_key, name)
   return redis.call('HINCRBY', listing_key(cache_key), name, 1)
 end
 
--- The last change before an invalidation: a listing whose read began at `start` is valid up to it.
+-- The last change before an invalidation, and its time ('' none): a listing whose read began at `start` is valid up to it.
 local function readable_until(cache_key, start)
-  local last = start
+  local last, changed = start, ''
   for _, entry in ipairs(redis.call('XRANGE', delta_key(cache_key), text(start + 1) .. '-0', '+')) do
     local seq = tonumber(string.match(entry[1], '^(%d+)'))
     if seq ~= last + 1 then break end
-    last = seq
+    last, changed = seq, pairs_of(entry[2]).t or ''
   end
-  return last
+  return last, changed
 end
 
 local listing_steps = {}
@@ -44,7 +45,8 @@ function listing_steps.upsert(e)
   local seq = next_number(e.cache_key, 'seq')
   extend_ttl(listing_key(e.cache_key), e.keep_ms)
   if (visible or read) and redis.call('XLEN', delta_key(e.cache_key)) < MAX_DELTA_LENGTH then
-    redis.call('XADD', delta_key(e.cache_key), text(seq) .. '-0', 'k', e.key, 'v', e.record or '')
+    redis.call('XADD', delta_key(e.cache_key), text(seq) .. '-0', 'k', e.key, 'v', e.record or '', 't', text(now))
+    redis.call('HSET', listing_key(e.cache_key), 'changed', text(now))
     extend_ttl(delta_key(e.cache_key), e.keep_ms)
   else
     if f[1] then redis.call('HDEL', listing_key(e.cache_key), 'base') end
