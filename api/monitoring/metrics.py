@@ -51,6 +51,9 @@ _HISTOGRAMS = {
         REQUEST_BOUNDS_MS,
     ),
 }
+#: Failures that an alert reports from the first one on. Each is there with 0 before: Prometheus takes a counter that
+#: begins with 1 for one that has not increased.
+_RARE_FAILURES = ("outcome-unknown", "worker-lost")
 #: The values of a gauge by the values of its labels.
 _Values = Mapping[tuple[str, ...], float]
 
@@ -110,13 +113,17 @@ def _all(services: Services) -> list[Metric]:
     queues = overview.queues(services)
     backends = overview.backends(services, {worker for queue in queues for worker in queue.workers})
     return [
-        *_counted(overview.counts(services)),
+        *_counted(_with_rare_failures(overview.counts(services), services.subsystems)),
         *_of_queues(queues, services.settings.queue_limit),
         *_of_filers(backends),
         *_of_listings(overview.listings(services)),
         *_of_webhooks(overview.webhooks(services)),
         *_of_redis(services.redis),
     ]
+
+
+def _with_rare_failures(counts: Mapping[str, int], subsystems: Sequence[str]) -> dict[str, int]:
+    return {f"failed {subsystem} {code}": 0 for subsystem in subsystems for code in _RARE_FAILURES} | dict(counts)
 
 
 def _counted(counts: Mapping[str, int]) -> Iterator[Metric]:

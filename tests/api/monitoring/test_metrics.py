@@ -98,6 +98,24 @@ def test_a_failure_of_the_service_is_told_apart(client, worker):
     assert figure(client, "sapi_jobs_ended_total", fault="service", **labels) == 1
 
 
+def test_failures_that_alerts_report_one_by_one_count_from_0(client, worker):
+    codes = {code for rule in _alerts() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
+    assert codes >= {"outcome-unknown"}
+    for code in codes:
+        assert figure(client, "sapi_jobs_failed_total", subsystem="filer", code=code) == 0, code
+        worker.fail(accepted(client.post(f"/v4/filer/volumes/{code}")), code)
+        assert figure(client, "sapi_jobs_failed_total", subsystem="filer", code=code) == 1, code
+
+
+def test_the_manual_names_every_metric(busy):
+    manual = (_MONITORING.parents[1] / "docs/operating.md").read_text("utf-8")
+    named = set(re.findall(r"`(sapi_[a-z0-9_]+)`", manual))
+    there = {re.sub("_(bucket|sum|count|created)$", "", name) for name, _ in counts(busy)}
+    there = {name for name in there if name.startswith("sapi_")}
+    assert len(there) > 20
+    assert there - named == set()
+
+
 def test_memory_of_redis_and_its_limit(client, redis_client):
     with memory_limit(redis_client, 10**9):
         assert figure(client, "sapi_redis_memory_limit_bytes") == 10**9
