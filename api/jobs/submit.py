@@ -97,15 +97,22 @@ def accepted_response(job_status: JobStatus, *, headers: Mapping[str, str] | Non
 
 
 def final_response(job_status: JobStatus, result: bytes | None) -> Response:
-    """Return what the synchronous call would have answered.
+    """Return what the synchronous call would have answered; ``result``: None when there is none (any more).
 
     Raises:
-        Problem: it would have failed.
+        Problem: it would have failed, or its result is needed and not there.
     """
     problem = problem_of_job(job_status.job)
     if problem is not None:
         raise problem
+    if result is None and success_status(job_status.job.operation) != HTTPStatus.NO_CONTENT:
+        raise result_expired(job_status.job.id)
     return _success(job_status.job, result)
+
+
+def result_expired(job_id: str) -> Problem:
+    """Return the problem for the result of a job that succeeded."""
+    return Problem("result-expired", "The job succeeded; its result is kept no longer.", headers=job_headers(job_id))
 
 
 def problem_of_job(job: Job) -> Problem | None:

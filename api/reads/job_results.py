@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 import orjson
@@ -10,13 +9,12 @@ from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
 from api.http.problems import Problem
-from api.jobs.submit import final_response, job_headers
+from api.jobs.submit import final_response, job_headers, result_expired
 from api.reads.collection_query import no_query, parse_query
 from api.reads.collection_response import respond
 from api.reads.read import with_age
 from api.services import current_services
 from worker.catalog.resource_types import ResourceType
-from worker.catalog.success_status import success_status
 from worker.jobs.record import Job, ListingVersion, State
 from worker.jobs.status import JobStatus
 from worker.listings.listing import Listing
@@ -39,10 +37,7 @@ def result_of(job_status: JobStatus) -> Response:
     assert arguments is not None  # noqa: S101 - it refuses every parameter
     if job.state is not State.SUCCEEDED:
         return final_response(job_status, None)
-    result = current_services().jobs.result(job.id)
-    if result is None and success_status(job.operation) != HTTPStatus.NO_CONTENT:
-        raise _expired(job)
-    return final_response(job_status, result)
+    return final_response(job_status, current_services().jobs.result(job.id))
 
 
 def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
@@ -77,9 +72,5 @@ def _listing(job: Job, resource_type: ResourceType, listing_version: ListingVers
         now = services.listings.listing_state(resource_type, listing_version.cache_key)
         listing = services.listing_cache.get(now.listing_version) if now.usable and now.listing_version else None
     if listing is None:
-        raise _expired(job)
+        raise result_expired(job.id)
     return listing
-
-
-def _expired(job: Job) -> Problem:
-    return Problem("result-expired", "The job's result is kept no longer.", headers=job_headers(job.id))

@@ -19,7 +19,7 @@ from api.http.preconditions import reject_preconditions
 from api.http.problems import Problem
 from api.jobs.long_polling import wait_for_end
 from api.jobs.new_job import new_job
-from api.jobs.submit import Submitted, job_headers, problem_of_job, to_submitted
+from api.jobs.submit import Submitted, job_headers, problem_of_job, result_expired, to_submitted
 from api.services import Services, current_services
 from api.v3.fields import as_json
 from api.v3.headers import successor_path
@@ -58,6 +58,10 @@ def empty_text(_result: bytes) -> bytes:
 def null(_result: bytes) -> bytes:
     """Return the predecessor's body of a change of a volume."""
     return as_json(None)
+
+
+#: Bodies that do not depend on the result.
+_FIXED_BODIES: tuple[Body, ...] = (no_body, empty_text, null)
 
 
 def change(
@@ -141,14 +145,17 @@ class _HeldChange:
             if self._is_over():
                 raise _under_way(job_id)
 
-    def _await_end(self, job_id: str) -> tuple[JobStatus, bytes] | None:
-        """Wait for the end; return the job and its result, None if the wait is over before or Redis is unavailable."""
+    def _await_end(self, job_id: str) -> tuple[JobStatus, bytes | None] | None:
+        """Wait for the end; return the job and its result, which is None when it is kept no longer.
+
+        None if the wait is over before, or Redis is unavailable.
+        """
         try:
             job_status = wait_for_end(self.services, job_id, self._remaining_s(), has_slot=True)
             if job_status is None or not job_status.job.done:
                 self._is_redis_silent = job_status is None
                 return None
-            return job_status, job_status.result or self.services.jobs.result(job_id) or b"null"
+            return job_status, job_status.result or self.services.jobs.result(job_id)
         except redis.RedisError as error:
             log.warning("held-request.redis-unavailable", job_id=job_id, error=type(error).__name__)
             self._is_redis_silent = True
@@ -165,12 +172,14 @@ class _HeldChange:
         return not self._remaining_s() or self.services.stopping.is_set()
 
 
-def _answer(ended: tuple[JobStatus, bytes], status: int, body: Body) -> Response | Problem:
+def _answer(ended: tuple[JobStatus, bytes | None], status: int, body: Body) -> Response | Problem:
     job_status, result = ended
     problem = problem_of_job(job_status.job)
     if problem is not None:
         return problem
-    response = Response(body(result), status, content_type="application/json")
+    if result is None and body not in _FIXED_BODIES:
+        return result_expired(job_status.job.id)
+    response = Response(body(result or b""), status, content_type="application/json")
     if status == HTTPStatus.NO_CONTENT:
         del response.headers["Content-Type"]
     response.headers["Cache-Control"] = "no-store"

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from flask import Response, g, request
 
+from api.http.methods import SAFE_METHODS
 from api.http.problems import MEDIA_TYPE
 from api.services import current_services
 from api.v3.fields import as_json
@@ -47,6 +48,9 @@ def translate(response: Response) -> None:
     document = orjson.loads(response.get_data())
     code = document["code"]
     status = _STATUS.get(code, document["status"] if document["status"] in _SAME_STATUS else _BAD_REQUEST)
+    # A read may be repeated; a change was made, and is never answered otherwise.
+    is_final = code == "result-expired" and request.method not in SAFE_METHODS
+    status = _INTERNAL if is_final else status
     error: dict[str, Any] = {"message": _message(document)}
     if errors := _errors(document):
         error["errors"] = errors
@@ -57,7 +61,7 @@ def translate(response: Response) -> None:
     response.set_data(as_json(error))
     response.status_code = status
     response.content_type = "application/json"
-    if code in _RETRY_AFTER:
+    if code in _RETRY_AFTER and not is_final:
         response.headers.setdefault("Retry-After", _RETRY_AFTER[code])
 
 

@@ -35,6 +35,17 @@ def test_a_result_that_is_too_large_for_its_job_answers_a_request_that_is_sent_a
     assert answer.json["rules"] == rules
 
 
+def test_a_key_that_outlives_the_result_of_its_job(client, worker, front_end):
+    headers = {"Idempotency-Key": "k", "Prefer": "wait=5"}
+    job_path = accepted(_sent(client, "k"))
+    worker.carry_out(job_path)
+    assert front_end.services.redis.delete(f"sapi:result:{job_path.rpartition('/')[2]}") == 1
+    response = client.post(URL, json=CREATION, headers=headers)
+    problem(response, 410, "result-expired")
+    assert (response.headers["Idempotency-Replayed"], "Retry-After" in response.headers) == ("true", False)
+    assert response.headers["Operation-Location"] == job_path
+
+
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, f'"{"x" * 256}"', "a\tb"])
 def test_no_key(client, key):
     problem(_sent(client, key), 400, "invalid-request")

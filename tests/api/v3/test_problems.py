@@ -18,11 +18,14 @@ KEEPS = {
     414: ("url-too-long",),
     429: ("queue-full", "rate-limited"),
     431: ("headers-too-large",),
-    500: ("backend-error", "worker-lost", "timed-out", "backend-timeout", "outcome-unknown", "internal-error"),
+    500: (
+        "backend-error", "worker-lost", "timed-out", "backend-timeout", "outcome-unknown", "internal-error",
+        "result-expired",
+    ),
     501: ("not-supported",),
     503: (
-        "queue-unavailable", "sign-in-unavailable", "backend-unavailable", "resource-busy", "result-expired",
-        "not-cached", "too-many-streams",
+        "queue-unavailable", "sign-in-unavailable", "backend-unavailable", "resource-busy", "not-cached",
+        "too-many-streams",
     ),
 }  # fmt: skip
 STATUS = {code: status for status, codes in KEEPS.items() for code in codes}
@@ -44,10 +47,13 @@ def test_every_problem_has_an_error(front_end, code):
     assert set(answer.json) == {"message"}
 
 
-@pytest.mark.parametrize("code", ["backend-unavailable", "resource-busy", "result-expired"])
-def test_what_changed_nothing_may_be_sent_again(front_end, code):
-    assert int(translated(front_end, Problem(code, "It is away.")).headers["Retry-After"]) > 0
-    response = translated(front_end, Problem(code, "It is away.", headers={"Retry-After": "77"}))
+@pytest.mark.parametrize(
+    ("code", "method"), [("backend-unavailable", "PUT"), ("resource-busy", "PUT"), ("result-expired", "GET")]
+)
+def test_what_changed_nothing_may_be_sent_again(front_end, code, method):
+    answer = translated(front_end, Problem(code, "It is away."), method)
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+    response = translated(front_end, Problem(code, "It is away.", headers={"Retry-After": "77"}), method)
     assert response.headers["Retry-After"] == "77"
 
 

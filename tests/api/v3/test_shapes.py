@@ -341,6 +341,20 @@ def test_an_idempotency_key_goes_before_all(ask):
     ]  # fmt: skip
 
 
+def test_a_key_that_outlives_the_result_of_its_job(ask):
+    creation = ("POST", "/dummy/volumes/late", {"size_total": GB})
+    snapshot = ("POST", "/dummy/volumes/late/snapshots/s", {})
+    for number, request in enumerate((creation, snapshot)):
+        first = ask(*request, Idempotency_Key=f"k{number}")
+        assert first.status_code == 201
+        job_id = first.headers["Operation-Location"].rpartition("/")[2]
+        assert ask.service.services.redis.delete(f"sapi:result:{job_id}") == 1
+    assert "succeeded" in ask.message(500, *creation, Idempotency_Key="k0")
+    assert "Retry-After" not in ask(*creation, Idempotency_Key="k0").headers
+    repeated = ask(*snapshot, Idempotency_Key="k1")
+    assert (repeated.status_code, repeated.json) == (201, "")
+
+
 def test_which_paths_are_below():
     assert is_below("/v3")
     assert is_below("/v3/x")
