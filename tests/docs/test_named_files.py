@@ -14,7 +14,17 @@ _TOP = Path(__file__).resolve().parents[2]
 _PAGES = sorted([*(_TOP / "docs").glob("*.md"), _TOP / "README.md"])
 _PACKAGES = "api|worker|storage_backends|deploy|tests|client"
 _FILE = re.compile(rf"`((?:{_PACKAGES})/[\w./-]+)`")
+#: A program that is named without its folder.
+_NAME = re.compile(r"`(\w+\.(?:py|lua|sh|acl))`")
 _MODULE = re.compile(r"`((?:api|worker|storage_backends)(?:\.[a-z_]+)+)`")
+
+
+_NAMES = {path.name for package in _PACKAGES.split("|") for path in (_TOP / package).rglob("*.*")}
+
+
+def _made_on(text: str) -> set[str]:
+    """The files that the examples of a page make."""
+    return set(re.findall(r"^# (\w+\.py)$", text, re.MULTILINE))
 
 
 def _is_there(module: str) -> bool:
@@ -33,6 +43,7 @@ def test_what_a_page_names_exists(page: Path):
         for name in _FILE.findall(text)
         if "<" not in name and not name.endswith(".env") and not (_TOP / name).exists()
     }
+    files |= set(_NAME.findall(text)) - _NAMES - _made_on(text)
     modules = {name for name in _MODULE.findall(text) if not name.endswith(".env") and not _is_there(name)}
     assert files | modules == set()
 
@@ -41,6 +52,7 @@ def test_the_manual_names_files_and_modules():
     text = "".join(page.read_text() for page in _PAGES)
     assert len(_FILE.findall(text)) > 20
     assert len(_MODULE.findall(text)) > 5
+    assert len(_NAME.findall(text)) > 10
 
 
 def test_pictures_are_those_that_the_program_takes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 
@@ -343,7 +344,7 @@ def test_an_idempotency_key_goes_before_all(ask):
 
 def test_a_key_that_outlives_the_result_of_its_job(ask):
     creation = ("POST", "/dummy/volumes/late", {"size_total": GB})
-    snapshot = ("POST", "/dummy/volumes/late/snapshots/s", {})
+    snapshot: tuple[str, str, dict[str, Any]] = ("POST", "/dummy/volumes/late/snapshots/s", {})
     for number, request in enumerate((creation, snapshot)):
         first = ask(*request, Idempotency_Key=f"k{number}")
         assert first.status_code == 201
