@@ -31,6 +31,8 @@ USERS = {
 }
 #: Those who run with group 0 read their own folder; Redis's holds hashes, and one password that may only PING.
 _PRIVATE, _PUBLIC = 0o640, 0o644
+#: The start of every key in the list of Redis's users, and where SAPI_KEY_PREFIX is not set.
+_PREFIX = "sapi:"
 #: In each folder: the names of what was copied into it, so that it goes when the operator takes it away.
 _COPIED = ".copied"
 _BACKENDS = "backends.toml"
@@ -103,8 +105,20 @@ def _password_in(url: str) -> str:
     return match[1] if match else hashlib.sha256(url.encode()).hexdigest()
 
 
-def make_all(template: Path, folder: Path) -> None:
-    """Make what is missing, and Redis's list of users from all of it."""
+def _prefix(environ: Mapping[str, str]) -> str:
+    """The start of every key in Redis: its users may reach no others.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    prefix = environ.get("SAPI_KEY_PREFIX") or _PREFIX
+    if not re.fullmatch(r"[a-z0-9:_-]{1,32}", prefix):
+        raise ConfigurationError("SAPI_KEY_PREFIX must be 1 to 32 of the characters a-z, 0-9, ':', '_' and '-'")
+    return prefix
+
+
+def make_all(template: Path, folder: Path, prefix: str = _PREFIX) -> None:
+    """Make what is missing, and Redis's list of users from all of it; ``prefix``: the start of every key."""
     passwords = {}
     for user, file in USERS.items():
         url = keep(folder / file, f"redis://{user}:{secrets.token_hex(24)}@redis:6379/0")
@@ -114,7 +128,7 @@ def make_all(template: Path, folder: Path) -> None:
     keep(folder / "flower" / "secret_key", secrets.token_hex(32))
     keep(folder / "api" / "basic_auth_password", secrets.token_urlsafe(18))
     keep(folder / "flower" / "basic_auth_password", secrets.token_urlsafe(18))
-    users = template.read_text("utf-8")
+    users = re.sub(f"(?<=[~&]){_PREFIX}", prefix, template.read_text("utf-8"))
     for user, password in passwords.items():
         users = users.replace(f"#{{{user}}}", "#" + hashlib.sha256(password.encode()).hexdigest())
     write(folder / "redis" / "users.acl", users, _PUBLIC)
@@ -126,10 +140,11 @@ def main(template: Path, folder: Path, given: Path) -> int:
         copy_given(given / reader, folder / reader)
     try:
         make_backends(folder, os.environ)
+        prefix = _prefix(os.environ)
     except ConfigurationError as error:
         print(f"secrets: {error}", file=sys.stderr)
         return 2
-    make_all(template, folder)
+    make_all(template, folder, prefix)
     return 0
 
 

@@ -1,13 +1,16 @@
 """``python3 deploy/kubernetes/make_secrets.py [HOST] | oc create -f -``: prints new secrets for a cluster.
 
-All but the filers'. HOST is where Redis is reached, ``redis:6379`` unless it is an external one. Needs nothing but
-Python. Every run makes new ones: for a cluster that has secrets already, change those one by one.
+All but the filers'. HOST is where Redis is reached, ``redis:6379`` unless it is an external one. Where the overlay sets
+SAPI_KEY_PREFIX, set it here, too: Redis's users may reach no other keys. Needs nothing but Python. Every run makes new
+ones: for a cluster that has secrets already, change those one by one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -24,10 +27,10 @@ USERS = {
 }
 
 
-def make(host: str = "redis:6379") -> list[dict[str, Any]]:
-    """Return the manifests."""
+def make(host: str = "redis:6379", *, prefix: str = "sapi:") -> list[dict[str, Any]]:
+    """Return the manifests; ``prefix``: the start of every key in Redis."""
     passwords = {user: secrets.token_hex(24) for user in (*USERS, "health")}
-    users = USERS_FILE.read_text("utf-8")
+    users = re.sub("(?<=[~&])sapi:", prefix, USERS_FILE.read_text("utf-8"))
     for user, password in passwords.items():
         users = users.replace(f"#{{{user}}}", "#" + hashlib.sha256(password.encode()).hexdigest())
     found: dict[str, dict[str, str]] = {}
@@ -47,4 +50,5 @@ def _secret(name: str, values: dict[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"apiVersion": "v1", "kind": "List", "items": make(*sys.argv[1:])}, indent=2))
+    items = make(*sys.argv[1:], prefix=os.environ.get("SAPI_KEY_PREFIX") or "sapi:")
+    print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))

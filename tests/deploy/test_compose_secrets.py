@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from deploy.compose import make_secrets
+from deploy.kubernetes.make_secrets import make
 from tests.deploy.stack import ROOT
 
 _PRIVATE, _PUBLIC = 0o640, 0o644
@@ -17,7 +20,7 @@ _PRIVATE, _PUBLIC = 0o640, 0o644
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The volumes of all readers, and what the operator gives to each: nothing yet."""
-    for variable in ("SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_NAMES"):
+    for variable in ("SAPI_BACKENDS", "SAPI_BACKENDS_FILE", "SAPI_NAMES", "SAPI_KEY_PREFIX"):
         monkeypatch.delenv(variable, raising=False)
     for reader in (*make_secrets.READERS, "redis"):
         (tmp_path / reader).mkdir()
@@ -101,3 +104,37 @@ def test_what_takes_the_place_of_a_file_that_was_taken_away_stays(folder: Path) 
     assert made != "of the operator"
     start(folder)
     assert (folder / "api/secret_key").read_text("utf-8") == made
+
+
+def test_users_of_redis_reach_the_keys_with_the_configured_prefix(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(folder)
+    users = (folder / "redis" / "users.acl").read_text("utf-8")
+    assert users.count("~sapi:") > 50
+    monkeypatch.setenv("SAPI_KEY_PREFIX", "other-one:")
+    start(folder)
+    others = (folder / "redis" / "users.acl").read_text("utf-8")
+    assert others == users.replace("~sapi:", "~other-one:").replace("&sapi:", "&other-one:") != users
+
+
+def test_a_prefix_that_is_none_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("SAPI_KEY_PREFIX", "a: ~* +@all")
+    assert make_secrets.main(ROOT / "deploy/redis/users.acl", folder, folder / "given") == 2
+    assert "SAPI_KEY_PREFIX" in capsys.readouterr().err
+    assert not (folder / "redis" / "users.acl").exists()
+
+
+def test_secrets_of_a_cluster_have_the_prefix_too() -> None:
+    users = [secret["stringData"].get("users.acl", "") for secret in make(prefix="other:")]
+    text = "".join(users)
+    assert (text.count("~other:") > 50, "sapi:" in text) == (True, False)
+
+
+def test_the_prefix_of_compose_is_that_of_the_users_and_of_every_process() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    for name in ("secrets", "redis"):
+        assert services[name]["environment"]["SAPI_KEY_PREFIX"] == "${SAPI_KEY_PREFIX:-}", name
+    for name in make_secrets.READERS:
+        settings = ROOT / "deploy/compose/settings" / f"{name}.env"
+        assert "SAPI_KEY_PREFIX" in settings.read_text("utf-8").splitlines(), name
