@@ -117,7 +117,7 @@ def _all(services: Services) -> list[Metric]:
         *_of_queues(queues, services.settings.queue_limit),
         *_of_filers(backends),
         *_of_listings(overview.listings(services)),
-        *_of_webhooks(overview.webhooks(services)),
+        *_of_webhooks(overview.webhooks(services), overview.unread_by_webhooks_s(services)),
         *_of_redis(services.redis),
     ]
 
@@ -198,7 +198,7 @@ def _of_listings(listings: Sequence[overview.ListingStatus]) -> Iterator[Metric]
     yield _gauge("sapi_listing_records", "Records in a cached listing when it was read", labels, sizes)
 
 
-def _of_webhooks(receivers: Sequence[overview.WebhookStatus]) -> Iterator[Metric]:
+def _of_webhooks(receivers: Sequence[overview.WebhookStatus], unread_s: float | None) -> Iterator[Metric]:
     # Hosts of callbacks are chosen by clients, and have one common label.
     waiting: dict[tuple[str, ...], float] = {}
     failing: dict[tuple[str, ...], float] = {}
@@ -208,6 +208,9 @@ def _of_webhooks(receivers: Sequence[overview.WebhookStatus]) -> Iterator[Metric
         failing[label] = max(failing.get(label, 0), receiver.failing_s)
     yield _gauge("sapi_webhook_waiting", "Webhooks that wait to be sent", ("receiver",), waiting)
     yield _gauge("sapi_webhook_failing_seconds", "How long a receiver has failed (0: it works)", ("receiver",), failing)
+    unread: _Values = {} if unread_s is None else {(): unread_s}
+    meaning = "How long the first change of a job waits that no process which sends webhooks has read (0: none)"
+    yield _gauge("sapi_webhook_unread_seconds", meaning, (), unread)
 
 
 def _of_redis(client: redis.Redis) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ import orjson
 from api.monitoring import readiness
 from api.services import Services
 from worker.catalog.resource_types import POLICIES, VOLUMES, ResourceType
+from worker.jobs.event_log import EventLog, Position
 from worker.jobs.status import WORKER_TTL_MS, JobStatus
 from worker.listings.repository import ListingState
 from worker.store.keys import Keys
@@ -151,6 +152,21 @@ def webhooks(services: Services) -> list[WebhookStatus]:
         WebhookStatus(name, due + running, _since(since, int(seconds)), (error or b"").decode())
         for name, due, running, (since, error) in zip(names, answers[::3], answers[1::3], answers[2::3], strict=True)
     ]
+
+
+def unread_by_webhooks_s(services: Services) -> float | None:
+    """Return how long the first change waits that no process which sends webhooks has read (seconds; 0: none waits).
+
+    None where no such process has ever run.
+    """
+    keys, client = Keys(services.settings.key_prefix), services.redis
+    recorded: Any = client.get(keys.webhook_position)
+    position = Position.parse((recorded or b"").decode())
+    if position is None:
+        return None
+    unread = EventLog(client, services.settings.key_prefix).read(position, 1)
+    seconds, _ = client.time()
+    return _since(unread[0].position.stream_id.partition("-")[0].encode(), int(seconds)) if unread else 0.0
 
 
 def _since(moment_ms: bytes | None, now_s: int) -> float:

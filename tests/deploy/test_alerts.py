@@ -120,6 +120,11 @@ CASES: dict[str, tuple[list[Figures], list[Figures]]] = {
         [{**_MEMORY, "sapi_redis_memory_bytes": 7e8}, {"sapi_redis_memory_bytes": 7e8}],
         [{**_MEMORY, "sapi_redis_memory_bytes": 9e8}],
     ),
+    # Long before the events are kept no longer.
+    "StorageApiWebhooksNotMade": (
+        [{"sapi_webhook_unread_seconds": 0}, {"sapi_webhook_unread_seconds": 5}, {}],
+        [{"sapi_webhook_unread_seconds": Settings().events_keep / 4}],
+    ),
     # Long before webhooks are lost, which they are after a day.
     "StorageApiWebhookFails": (
         [{"sapi_webhook_failing_seconds": 0}, {"sapi_webhook_failing_seconds": 60}],

@@ -22,6 +22,7 @@ from storage_backends.errors import BackendUnavailable
 from tests.api.front_end import FrontEnd, accepted
 from worker.backends.gateway import BackendGateway
 from worker.config.settings import Settings
+from worker.jobs.event_log import EventLog
 from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, CounterBuffer
 
 _MONITORING = Path(__file__).resolve().parents[3] / "deploy" / "monitoring"
@@ -73,6 +74,7 @@ def busy(front_end, client, worker, redis_client):
     redis_client.zadd("sapi:webhook_running:tickets", {"msg_2": 1})
     for host in "ab":
         redis_client.zadd(f"sapi:webhook_due:callbacks:{host}.example:443", {"msg_1": 1})
+    redis_client.set("sapi:webhook_position", "0-0-0")
     BreakerReport(front_end.services.redis, "sapi:", "one@here", {"filer": _filer(front_end)})()
     return client
 
@@ -284,6 +286,18 @@ def test_webhooks_are_counted_by_receiver_and_callbacks_as_one(busy):
     assert figure(busy, "sapi_webhook_failing_seconds", receiver="tickets") == pytest.approx(time.time(), abs=60)
     # Of several hosts the one that has failed for the longest time counts.
     assert figure(busy, "sapi_webhook_failing_seconds", receiver="callbacks") == pytest.approx(time.time(), abs=60)
+
+
+def test_changes_that_nobody_makes_webhooks_of_are_seen(client, front_end, redis_client):
+    accepted(client.post("/v4/filer/volumes/a"))
+    assert figure(client, "sapi_webhook_unread_seconds") is None
+    tail = EventLog(front_end.services.redis, "sapi:").tail()
+    redis_client.set("sapi:webhook_position", str(tail))
+    assert figure(client, "sapi_webhook_unread_seconds") == 0
+    redis_client.delete("sapi:event_log")
+    redis_client.xadd("sapi:event_log", {"n": 1, "position": 0, "workers": 0, "id": "x", "request": "{}"}, id="1000-0")
+    redis_client.set("sapi:webhook_position", "999-0-0")
+    assert figure(client, "sapi_webhook_unread_seconds") == pytest.approx(time.time(), abs=60)
 
 
 def test_the_overview_shows_receivers_to_those_who_have_signed_in(busy, front_end):
