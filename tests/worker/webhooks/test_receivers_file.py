@@ -30,6 +30,7 @@ from worker.webhooks.settings import WebhookSettings
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nfilter = "x"', "unknown option 'filter'"),
         ('[a]\nurl = "https:///x"\nsecret = {env = "S"}', "url must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = []', "events must be"),
+        ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nevents = "job.failed"', "events must be"),
         ('[a]\nurl = "https://x"\nsecret = {env = "S"}\nvolume = ""', "volume must be text"),
         ('[a]\nurl = "https://ann:pw@x"\nsecret = {env = "S"}', "without user"),
         ('[a]\nurl = "https://x:65536"\nsecret = {env = "S"}', "url must be"),
@@ -72,9 +73,14 @@ def test_every_filter_of_a_receiver_counts(tmp_path: Path):
     assert SECRET not in repr(receiver)
 
 
-def test_without_a_file_there_are_no_receivers_but_those_of_the_folder_of_secrets(tmp_path: Path):
+def test_without_a_file_there_are_no_receivers_but_those_of_the_folder_of_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     settings = load(WebhookSettings)
     for environ in ({}, {"SAPI_SECRETS_DIR": str(tmp_path)}):
         assert read_receivers(settings, environ) == {}
     (tmp_path / "webhooks.toml").write_text('[a]\nurl = "https://x"\nsecret = {env = "S"}\n')
+    # A file of this name where the process happens to run is none of its.
+    monkeypatch.chdir(tmp_path)
+    assert read_receivers(settings, {}) == {}
     assert list(read_receivers(settings, {"SAPI_SECRETS_DIR": str(tmp_path), "S": SECRET})) == ["a"]
