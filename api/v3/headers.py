@@ -29,7 +29,9 @@ def add(response: Response, settings: V3Settings) -> None:
     response.headers["Deprecation"] = f"@{unix_s(settings.v3_deprecated)}"
     if settings.v3_sunset is not None:
         response.headers["Sunset"] = http_date(settings.v3_sunset)
-    path = quote(successor_path()[:_LONGEST_PATH], safe="/:@!$&'()*+,=~")
-    response.headers.add("Link", f'<{path}>; rel="successor-version"')
+    path = successor_path()
+    if len(path) <= _LONGEST_PATH:
+        quoted = quote(path, safe="/:@!$&'()*+,=~")
+        response.headers.add("Link", f'<{quoted}>; rel="successor-version"')
     if settings.v3_manual_url:
         response.headers.add("Link", f'<{settings.v3_manual_url}>; rel="deprecation"; type="text/html"')

@@ -65,6 +65,14 @@ def test_a_comment_with_commas_makes_no_table(tmp_path: Path) -> None:
     assert len(_ordered(tmp_path, content, "order")["requests"]) == 1
 
 
+def test_an_empty_text_is_left_out_of_a_table_alone(tmp_path: Path) -> None:
+    """In YAML it is written on purpose: it takes the comment of a volume away."""
+    yaml = b"- {operation: update_volume, subsystem: s, volume: v, comment: '', size_total: null}"
+    table = b"operation,subsystem,volume,comment,size_total\nupdate_volume,s,v,,5\n"
+    bodies = [_ordered(tmp_path, content, "order")["requests"][0]["body"] for content in (yaml, table)]
+    assert bodies == [{"comment": ""}, {"size_total": 5}]
+
+
 def test_a_date_in_yaml_is_the_text_that_it_is_written_as(tmp_path: Path) -> None:
     content = b"""
     name: 2026-11-28

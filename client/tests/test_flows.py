@@ -213,7 +213,7 @@ class TestReading:
         (404, "no-such-volume", "NotFound"), (410, "job-expired", "NotFound"), (410, "result-expired", "NotFound"),
         (410, "page-token-expired", "Refused"), (409, "already-exists", "Refused"), (429, "queue-full", "Unavailable"),
         (502, "", "Unavailable"), (502, "backend-error", "Refused"), (503, "queue-unavailable", "Unavailable"),
-        (504, "not-cached", "Unavailable"), (504, "backend-timeout", "Refused"),
+        (504, "not-cached", "Unavailable"), (504, "backend-timeout", "Refused"), (504, "", "Unavailable"),
     ],
 )  # fmt: skip
 def test_what_an_answer_means(status: int, code: str, error: str) -> None:

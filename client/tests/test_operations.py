@@ -152,13 +152,14 @@ class TestEvents:
         flow = events(Context(notify=said.append), (("volume", "v"),), after="1", timeout=60)
         cut = ConnectionLost("Cut", sent=True)
         text = b'event: job\nid: 2\ndata: {"id": "a", "state": "running"}\n\nid: 3\n\n'
-        emitted, sent, pauses = run(flow, REFUSED, answer(200), text, b"event: job\nid: 4", cut, answer(200), b"",
-                                    problem(503, "full", retry_after="7"), answer(200))  # fmt: skip
+        emitted, sent, pauses = run(flow, REFUSED, REFUSED, answer(200), text, b"event: job\nid: 4", cut, answer(200),
+                                    b"", problem(503, "full", retry_after="7"), answer(200))  # fmt: skip
         assert [(event.id, event.kind, event.job.state) for event in emitted] == [("2", "job", "running")]
-        assert [one.headers.get("Last-Event-ID") for one in sent] == ["1", "1", "3", "3", "3"]
+        assert [one.headers.get("Last-Event-ID") for one in sent] == ["1", "1", "1", "3", "3", "3"]
         assert {(one.path, one.query) for one in sent} == {("/v4/events", (("volume", "v"),))}
-        assert pauses[2:] == [pytest.approx(0.35, abs=0.06), 7.0]
-        assert all(0.1 < pause <= 0.2 for pause in pauses[:2])
+        assert pauses[3:] == [pytest.approx(0.35, abs=0.06), 7.0]
+        assert all(0.1 < pause <= 0.2 for pause in (pauses[0], pauses[2]))
+        # Once for each time that it was lost, however often it is tried again.
         assert said == ["Nobody answers. Trying again.", "Cut. Trying again."]
 
     def test_from_now_on_there_is_no_place_to_go_on_from(self) -> None:

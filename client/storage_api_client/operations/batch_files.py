@@ -64,7 +64,7 @@ def _member(place: int, member: Any) -> dict[str, Any]:
         raise OrderError(f"Request {place} must be an object.")
     if "operation" not in member:
         return dict(member)
-    arguments = {name: value for name, value in member.items() if value not in (None, "")}
+    arguments = {name: value for name, value in member.items() if value is not None}
     operation = OPERATIONS.get(str(arguments.pop("operation")))
     if operation is None:
         raise OrderError(f"Request {place}: the operation must be one of {', '.join(OPERATIONS)}.")

@@ -135,6 +135,10 @@ def test_every_answer_says_what_takes_its_place(make_old):
         assert successor == f'</v4{path}>; rel="successor-version"'
         assert manual == '<https://m.example.org/x>; rel="deprecation"; type="text/html"'
         assert answer.headers["X-Request-ID"]
+    # Of a path that is too long no part is named, which would be another address.
+    longest = "a" * (2048 - len("/v4/"))
+    links = [old("GET", f"/{path}").headers.getlist("Link") for path in (longest, f"{longest}a")]
+    assert [len(both) for both in links] == [2, 1]
     mounted = old.service.app.test_client().get("/v3/nothing", environ_overrides={"SCRIPT_NAME": "/below"})
     assert mounted.headers.getlist("Link")[0] == '</below/v4/nothing>; rel="successor-version"'
 
