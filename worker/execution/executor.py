@@ -229,7 +229,7 @@ class JobExecutor:
         try:
             with self._gateways[job.subsystem].session() as backend:
                 return self._updates.after_partial_failure(job.operation, job.subsystem, job.arguments, backend, lease)
-        except (StorageError, Interrupted, *REDIS_UNAVAILABLE):
+        except (StorageError, Interrupted):
             return self._updates.invalidate(job.operation, job.subsystem, job.arguments)
 
     def _crashed(self, lease: Lease) -> Completion | None:

@@ -7,7 +7,7 @@ local MEMBER_STATES = {queued = 'members_queued', running = 'members_running', c
 
 -- A member has changed its state: count it, and begin the batch with its first member.
 function member_moved(batch, old, new)
-  local f = get(batch, 'state', 'version', 'current', 'started')
+  local f = get(batch, 'state', 'version', 'current')
   if not f[1] then return end
   if MEMBER_STATES[old] ~= MEMBER_STATES[new] then
     redis.call('HINCRBY', job_key(batch), MEMBER_STATES[old], -1)
@@ -18,7 +18,7 @@ function member_moved(batch, old, new)
   if new == 'running' and f[1] == 'queued' then
     index_state(batch, 'queued', 'running')
     fields.state = 'running'
-    fields.started = f[4] and f[4] ~= '' and f[4] or text(now)
+    fields.started = text(now)
   end
   change(batch, f[2], fields)
 end
