@@ -42,6 +42,19 @@ def test_every_text_says_what_redis_said(front_end, client, redis_client: Redis,
     assert "sapi_redis_writable 1.0" in client.get("/metrics").text
 
 
+def test_where_the_user_at_redis_may_not_write_they_say_so_too(client, redis_client: Redis):
+    # Requests are counted, and the counts are added to Redis before they are told.
+    assert client.get("/conf/roles").status_code == 200
+    redis_client.execute_command("ACL", "SETUSER", "default", "-@write")
+    try:
+        ready = problem(client.get("/readyz"), 503, "queue-unavailable")
+        metrics = client.get("/metrics")
+    finally:
+        redis_client.execute_command("ACL", "SETUSER", "default", "+@all")
+    assert "NOPERM" in ready["detail"]
+    assert (metrics.status_code, "sapi_redis_writable 0.0" in metrics.text) == (200, True)
+
+
 def test_it_is_asked_once_a_second_at_most(front_end, redis_client: Redis, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(write_probe, "_ASK_EVERY_S", 60.0)
     front_end.stranger().get("/readyz")

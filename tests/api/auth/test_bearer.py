@@ -201,7 +201,11 @@ BAD: dict[str, Callable[[Any], str]] = {
     "of another kind of key": lambda p: p.token(key=ECKey.generate_key("P-256"), header={"alg": "ES256"}),
     "kid that is a path": lambda p: p.token(key=OctKey.import_key("x" * 32), header={"alg": "HS256", "kid": "../../x"}),
     "an ID token": lambda p: p.token(header={"typ": "JWT"}, nonce="n", at_hash="x"),
-    "an ID token without a hash": lambda p: p.token(header={"typ": "JWT"}, nonce="n", groups=ADMINS),
+    # Of an ID token, by code too, and of a logout token, whose header does not say what they are.
+    **{
+        f"with {claim} alone": partial(lambda claim, p: p.token(header={"typ": "JWT"}, **{claim: "x"}), claim)
+        for claim in ("nonce", "at_hash", "c_hash", "events")
+    },
     **{f"Keycloak's {kind} token": partial(of_keycloak, kind) for kind in ("ID", "Refresh", "Offline", "Logout")},
     "bound to a key": lambda p: p.token(cnf={"jkt": "x"}, groups=ADMINS),
     "nested too deeply": nested,
@@ -352,6 +356,16 @@ class TestIntrospection:
 
         who = client.get("/whoami", headers=bearer("opaque")).get_json()
         assert (who["name"], who["roles"]) == ("adam", ["ADMIN", "USER"])
+
+    @pytest.mark.parametrize(
+        ("claims", "is_good"), [({}, False), ({"aud": CLIENT_ID}, False), ({"aud": "storage"}, True)]
+    )
+    def test_an_audience_that_is_set_must_be_told(self, redis_client, monkeypatch, claims, is_good):
+        answer = {"active": True, "client_id": CLIENT_ID, "sub": "adam", "groups": []} | claims
+        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
+        settings = {"oauth_client_id": CLIENT_ID, "oauth_introspection_url": "https://sso.example.org/introspect"}
+        said = build(redis_client, **settings, oauth_audience="storage").test_client()
+        assert (said.get("/whoami", headers=bearer("opaque")).status_code == 200) is is_good
 
     def test_what_is_set_counts(self, redis_client, monkeypatch):
         answer: dict[str, Any] = {"active": True, "nick": "ny", "sub": "x", "groups": [], "exp": time.time() + 30}

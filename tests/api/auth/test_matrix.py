@@ -94,6 +94,9 @@ def assert_matrix(app: Flask, client: Any, roles: tuple[Role, ...], headers: dic
             assert (answer.status_code, code) == (403, "missing-role"), (method, path)
             role = Role.ADMIN if access == MAY_CHANGE else access
             assert role in answer.get_json()["detail"].replace(",", " ").split(), answer.text
+            # A better token would do; a session, or a password, is asked for nothing else.
+            sent_token = headers.get("Authorization", "").startswith("Bearer ")
+            assert ("WWW-Authenticate" in answer.headers) is sent_token, (method, path)
         # Otherwise a stream of events, and the thread that reads them, would go on.
         answer.close()
     assert wrong == []

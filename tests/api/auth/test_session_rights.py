@@ -277,13 +277,15 @@ class TestTime:
         change(redis_client, began_s=-8 * 3600)
         assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
 
-    def test_and_near_its_end_not_beyond_it(self, redis_client, provider):
+    @pytest.mark.parametrize("age_s", [0, 301], ids=["as it is", "with new groups"])
+    def test_and_near_its_end_not_beyond_it(self, redis_client, provider, age_s):
         client = with_provider(redis_client, provider, session_lifetime=600, session_idle=600).test_client()
         sign_in(client, "adam")
-        change(redis_client, began_s=-500)
+        change(redis_client, began_s=-500, checked_s=-age_s)
         assert client.get("/whoami").get_json()["name"] == "adam"
         (key,) = session_keys(redis_client)
         assert redis_client.ttl(key) <= 100
+        assert redis_client.exists(key + b":check") == bool(age_s)
 
 
 class TestOnDemand:

@@ -20,6 +20,12 @@ def test_the_page_runs_nothing_but_our_files(client):
     assert re.findall(r"https?://", text) == []
 
 
+def test_the_page_of_a_problem_loads_our_files_too(client):
+    response = client.get("/problems/no-such-volume", headers={"Accept": "text/html"})
+    assert 'rel="stylesheet"' in response.text
+    assert "style-src 'self';" in response.headers["Content-Security-Policy"]
+
+
 def test_one_can_sign_in_or_out_but_not_both(front_end, client):
     signed_in, stranger = client.get("/").text, front_end.stranger().get("/").text
     assert ('href="/login"' in signed_in, 'href="/logout"' in signed_in) == (False, True)

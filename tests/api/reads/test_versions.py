@@ -203,3 +203,25 @@ def test_the_result_of_a_read_outlives_its_listing(make_service, path):
         "result-expired",
         f"/v4/jobs/{job}",
     )
+
+
+@pytest.mark.parametrize("path", ["", "/acclog_backup01"])
+def test_a_result_that_is_gone_is_what_was_read_later_if_that_may_be_served(service, path):
+    def read_again(comment):
+        service.change("PATCH", "volumes/acclog_backup01", {"comment": comment})
+        for key in service.redis.keys("sapi:base:*"):
+            service.redis.delete(key)
+        job = service.get(f"volumes{path}", Cache_Control="no-cache").json["id"]
+        service.run(job)
+        service.redis.delete(f"sapi:result:{job}")
+        return job
+
+    def result():
+        return service.another_front_end().test_client().get(f"/v4/jobs/{job}/result", auth=("admin", "secret"))
+
+    job = read_again("first")
+    read_again("second")
+    assert '"second"' in result().text
+    for listing in service.redis.keys("sapi:listing:*"):
+        service.redis.hset(listing, "invalid", service.redis.hget(listing, "seq"))
+    assert (result().status_code, result().json["code"]) == (410, "result-expired")

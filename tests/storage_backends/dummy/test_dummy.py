@@ -126,12 +126,13 @@ class TestRollingBack(OfDummy):
         backend.create_policy("old", journal=journal(), rules=[])
         backend.create_volume("home", journal=journal(), active_policy_name="old")
         backend.create_snapshot("home", "before", journal=journal())
-        backend.update_volume("home", journal=journal(), active_policy_name="default")
+        backend.create_policy("new", journal=journal(), rules=[])
+        backend.update_volume("home", journal=journal(), active_policy_name="new")
         backend.delete_policy("old", journal=journal())
 
         volume = backend.roll_back_volume("home", journal=journal(), from_snapshot="before")
 
-        assert volume.active_policy_name == "default"
+        assert volume.active_policy_name == "new"
 
     def test_a_policy_that_is_gone_is_replaced_by_the_default(self, backend: StorageBackend) -> None:
         backend.create_policy("old", journal=journal(), rules=[])

@@ -55,6 +55,16 @@ class TestSeeds:
         assert backend.get_volume(":/b", journal=journal()).name == "b"
         assert backend.create_volume("new", journal=journal(), junction_path="/gone").junction_path == "/gone"
 
+    def test_a_limit_below_the_size_that_was_recorded_stays_when_something_else_changes(
+        self, open_dummy: OpenDummy, tmp_path: Path
+    ) -> None:
+        record = {"name": "a", "size_total": 100, "size_used": 0, "autosize_enabled": True, "max_autosize": 50}
+        (tmp_path / "records.json").write_text(json.dumps([record]))
+        backend = open_dummy(volumes=str(tmp_path / "records.json"))
+
+        assert backend.update_volume("a", journal=journal(), comment="mine").max_autosize == 50
+        assert backend.update_volume("a", journal=journal(), size_total=200).max_autosize == 240
+
     def test_the_recorded_volumes_of_a_laboratory_are_served(self, open_dummy: OpenDummy) -> None:
         default = Path(__file__).resolve().parents[4] / "shared"
         path = Path(os.environ.get("SAPI_TEST_SHARED") or default) / "ontap" / "real-volumes-2017.json"
