@@ -130,6 +130,11 @@ def test_sentinels_are_asked_one_after_the_other_for_a_master_that_is_there():
     assert requests == ["one", "two", "three", "three"]
     with pytest.raises(MasterNotFoundError):
         manager.discover_master("other")
+    # Those before it are asked too when it is away.
+    manager.sentinels = [sentinel("one", state), *manager.sentinels[1:2], sentinel("three", redis.TimeoutError())]
+    requests.clear()
+    assert manager.discover_master("m") == ("ip", 1)
+    assert requests == ["three", "one"]
 
 
 def test_prefetch_is_a_matter_of_redis_alone():

@@ -277,9 +277,19 @@ def test_a_transient_error_is_retried_for_a_time(harness: Harness, error: Except
     assert (failure.code, failure.retryable) == expected
 
 
-@pytest.mark.parametrize("intent", [False, True])
-def test_only_after_a_failure_half_way_the_storage_system_is_read_again(harness: Harness, intent: bool):
-    node, volumes = _failing(harness, StorageError("refused"), intent=intent), list[str]()
+@pytest.mark.parametrize(
+    ("error", "intent", "is_read"),
+    [
+        (StorageError("refused"), False, False),
+        (StorageError("refused"), True, True),
+        # It took nothing: what is cached is still true, and must last until it is back.
+        (BackendUnavailable("away"), True, False),
+    ],
+)
+def test_only_after_a_failure_half_way_the_storage_system_is_read_again(
+    harness: Harness, error: StorageError, intent: bool, is_read: bool
+):
+    node, volumes = _failing(harness, error, intent=intent), list[str]()
     get_volume = harness.backend.get_volume
 
     def counted(volume: str, *, journal: Journal) -> Any:
@@ -287,8 +297,12 @@ def test_only_after_a_failure_half_way_the_storage_system_is_read_again(harness:
         return get_volume(volume, journal=journal)
 
     harness.backend.get_volume = counted  # type: ignore[method-assign]
-    node.carry_out(_update(harness))
-    assert bool(volumes) is intent
+    job_id = _update(harness)
+    # It has been tried again for as long as it may be.
+    harness.client.hset(f"{PREFIX}job:{job_id}", "first_failure", 1)
+    node.carry_out(job_id)
+    assert harness.job(job_id).state is State.FAILED
+    assert bool(volumes) is is_read
 
 
 def test_a_job_that_another_worker_has_by_now_has_no_end_here(harness: Harness):

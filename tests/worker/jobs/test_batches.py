@@ -203,6 +203,17 @@ def test_a_batch_that_was_stopped_by_a_failure_can_be_cancelled_as_well(harness:
     assert _states(harness, batch_id) == ["failed", "cancelling", "cancelled", "cancelled"]
 
 
+def test_one_that_is_being_cancelled_is_not_changed_by_a_further_request(harness: Harness, node: Node):
+    batch_id, single = harness.accept_batch(*_creations(harness, 2)), harness.accept("create_volume", volume="single")
+    for running in (harness.members(batch_id)[0].id, single):
+        node.claim(running)
+    for job_id, cancel in ((batch_id, harness.batches.cancel), (single, harness.jobs.cancel)):
+        assert cancel(job_id, "ann") is CancelResult.CANCELLING
+        first = harness.job(job_id)
+        assert cancel(job_id, "bob") is CancelResult.CANCELLING
+        assert harness.job(job_id) == first
+
+
 def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*_creations(harness, 5), parallel=2)
     running = node.claim(harness.members(batch_id)[0].id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import fields, replace
 from typing import Any
 from unittest.mock import Mock, call
@@ -72,6 +73,9 @@ def test_an_entry_shows_the_job_as_its_record_did(harness: Harness, log: EventLo
 def test_an_entry_shows_the_place_of_a_job_that_waits(harness: Harness, log: EventLog):
     for node in ("one", "two"):
         harness.scripts.worker_heartbeat(node, {f"{SUBSYSTEM}.write": 8})
+    # One whose last heartbeat is too old, and one that seems to come, from before the clock was set back.
+    others = {name: (time.time() + after_s) * 1000 for name, after_s in (("gone", -16), ("before", 60))}
+    harness.client.zadd(f"{PREFIX}workers:{SUBSYSTEM}.write", others)
     waiting = [
         harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=number) for number in range(4)
     ][-1]

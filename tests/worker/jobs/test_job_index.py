@@ -260,6 +260,12 @@ def test_the_first_job_of_a_chunk_is_found_when_the_second_came_too_late(harness
     assert _search(harness, job_filter, JobScope("ann"), 1000) == [first, last]
 
 
+def test_the_jobs_since_a_time_are_in_as_many_chunks_as_there_are(harness: Harness):
+    last, first, second = _first_of_a_chunk(harness)
+    job_filter = JobFilter(created_after_ms=harness.job(last).created_ms - 1)
+    assert _search(harness, job_filter, JobScope("ann"), 1000) == [second, first, last]
+
+
 def test_entries_that_were_deleted_by_hand_are_passed_over(harness: Harness):
     first, second = (harness.accept("update_volume", volume=name) for name in ("a", "b"))
     entry_bytes = harness.client.strlen(f"{PREFIX}index:0") // 3

@@ -107,6 +107,14 @@ def test_an_older_listing_does_not_replace_a_newer_one(redis_client):
     assert harness.job_status() == ["same", "x"]
 
 
+def test_a_listing_from_before_the_clock_was_set_back_is_replaced(redis_client):
+    harness = Harness(redis_client)
+    started = harness.begin()
+    harness.commit(replace(started, as_of_ms=started.as_of_ms + 3_600_000), "before")
+    harness.commit(harness.begin(), "after")
+    assert harness.job_status() == ["after"]
+
+
 def test_bases_that_are_paged_through_keep_their_changes_for_their_time(redis_client):
     harness = Harness(redis_client, old_listing_ttl=100)
     harness.commit(harness.begin(), "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -41,6 +42,14 @@ def worker(redis_client: Redis, redis_url: str) -> Worker:
 def test_a_worker_that_takes_messages_is_online(worker: Worker, redis_client: Redis):
     assert worker.heartbeat.beat()
     assert redis_client.zrange(WORKERS, 0, -1) == [b"node"]
+
+
+def test_one_that_is_gone_since_before_the_clock_was_set_back_counts_no_more(worker: Worker, redis_client: Redis):
+    redis_client.zadd(WORKERS, {"gone": (time.time() + 3600) * 1000})
+    redis_client.hset(f"{PREFIX}slots:filer.write", "gone", 8)
+    worker.heartbeat.beat()
+    assert redis_client.zrange(WORKERS, 0, -1) == [b"node"]
+    assert redis_client.get(f"{PREFIX}capacity:filer.write") == b"8"
 
 
 def test_how_long_one_may_take_none() -> None:

@@ -28,6 +28,16 @@ def test_without_redis_it_raises_what_the_library_raises():
         reads.pack([("GET", "sapi:x")])
 
 
+def test_replies_behind_an_error_answer_no_other_read(redis_client: Redis, redis_url: str):
+    redis_client.set("sapi:x", "text")
+    client = connect(load(Settings, redis_url=redis_url), connections=1)
+    reads = PipelinedReads(client)
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        reads.read(reads.pack([("HGETALL", "sapi:x"), ("GET", "sapi:x")]))
+    (connection,) = client.connection_pool._available_connections
+    assert not connection.is_connected
+
+
 def test_reads_that_are_refused_use_up_no_connections(redis_client: Redis, redis_url: str):
     redis_client.set("sapi:x", "text")
     reads = PipelinedReads(connect(load(Settings, redis_url=redis_url), connections=2))

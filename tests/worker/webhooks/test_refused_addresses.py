@@ -12,7 +12,7 @@ import pytest
 
 from tests.worker.webhooks.receiver import HookReceiver
 from worker.config.callback_hosts import CallbackHosts
-from worker.webhooks.addresses import is_refused, resolve
+from worker.webhooks.addresses import RefusedAddress, is_refused, resolve
 from worker.webhooks.sending import NotSent, post
 
 NAME = "hooks.example"
@@ -177,6 +177,14 @@ def test_an_address_that_is_named_with_its_port_is_called_at_no_other(own_port: 
 def test_an_allowed_name_may_lead_to_an_address_that_is_named(names: Names):
     names(["127.0.0.1"])
     assert resolve(NAME, 80, CallbackHosts(f"{NAME},127.0.0.1")) == ["127.0.0.1"]
+
+
+def test_an_address_is_named_without_its_scope(monkeypatch: pytest.MonkeyPatch):
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1%eth0", 80, 0, 2))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_options: found)
+    assert resolve(NAME, 80, CallbackHosts(f"{NAME},[fe80::1]")) == ["fe80::1%eth0"]
+    with pytest.raises(RefusedAddress):
+        resolve(NAME, 80, CallbackHosts(NAME))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -114,3 +114,22 @@ def test_only_who_proves_its_name_is_sent_anything(
     else:
         assert post(url, b"{}", {}, hosts) == 404
     assert receiver.attempts == (0 if error else 1)
+
+
+def test_a_connection_over_which_nothing_can_be_sent_is_closed(monkeypatch: pytest.MonkeyPatch):
+    opened, connect = list[socket.socket](), socket.create_connection
+
+    def recording(*arguments: Any, **options: Any) -> socket.socket:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    def without_authorities() -> ssl.SSLContext:
+        raise OSError("the certificates of authorities cannot be read")
+
+    monkeypatch.setattr(socket, "create_connection", recording)
+    monkeypatch.setattr(ssl, "create_default_context", without_authorities)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(NotSent, match="authorities"):
+            post(f"https://{host}/", b"{}", {}, CallbackHosts(host))
+    assert [connection.fileno() for connection in opened] == [-1]
