@@ -151,6 +151,13 @@ class TestLongPoll:
         assert "Preference-Applied" not in client.get(succeeded, headers={"If-None-Match": tag}).headers
         assert client.get(succeeded, headers={"Prefer": "wait=0"}).headers["Preference-Applied"] == "wait=0"
 
+    def test_of_an_id_in_capitals_the_job_is_waited_for(self, client, queued, monkeypatch):
+        waited_for = []
+        monkeypatch.setattr("api.resources.jobs.wait_for", lambda _, job_id, *_a, **_o: waited_for.append(job_id))
+        job_id = queued.rpartition("/")[2]
+        assert client.get(f"/v4/jobs/{job_id.upper()}", headers={"Prefer": "wait=5"}).json["id"] == job_id
+        assert waited_for == [job_id]
+
     def test_a_change_is_told_as_soon_as_it_comes(self, front_end, client, worker, queued, monkeypatch):
         tag = client.get(queued).headers["ETag"]
         answers, waits, watch = [], threading.Event(), JobNotifications.watch

@@ -194,9 +194,12 @@ class TestMemory:
         # And no job refreshes one that is stale; another process has not looked at the memory before.
         as_of_ms: Any = redis_client.hget("sapi:listing:filer/volumes", "as_of")
         redis_client.hset("sapi:listing:filer/volumes", "as_of", int(as_of_ms) - 100_000)
-        stale = open_front_end(redis_url).client().get(VOLUMES)
-        assert (stale.status_code, "ttl=-" in stale.headers["Cache-Status"]) == (200, True)
-        assert "Operation-Location" not in stale.headers
+        for percent, signed_in, is_refreshed in ((90, True, False), (70, False, False), (70, True, True)):
+            nearly_full(percent)
+            other = open_front_end(redis_url)
+            stale = (other.client() if signed_in else other.stranger()).get(VOLUMES)
+            assert (stale.status_code, "ttl=-" in stale.headers["Cache-Status"]) == (200, True)
+            assert ("Operation-Location" in stale.headers) is is_refreshed
 
 
 class TestLeftovers:

@@ -256,12 +256,31 @@ def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
     assert len(read_service.times) == 6
 
 
+def _middleware_of(service):
+    middleware = service.app.wsgi_app
+    while not isinstance(middleware, response_cache.ResponseCacheMiddleware):
+        middleware = middleware._application
+    return middleware
+
+
+def test_the_oldest_make_room_until_the_new_one_fits(make_service):
+    service = make_service()
+    service.get()
+    service.run_all()
+    kept = _middleware_of(service)
+    small, large, new = (service.get(f"volumes?limit={limit}").data for limit in (1, 3, 2))
+    kept._responses.clear()
+    kept._max_bytes = len(large) + len(new) - 1
+    assert len(small) + len(large) <= kept._max_bytes
+    for limit in (1, 3, 2):
+        service.get(f"volumes?limit={limit}")
+    assert [response.body for response in kept._responses.values()] == [new]
+
+
 def test_no_more_bytes_are_kept_than_listings_may_have(make_service, monkeypatch):
     service = make_service(api={"listing_cache_bytes": 1})
     service.get()
     service.run_all()
-    middleware = service.app.wsgi_app
-    while not isinstance(middleware, response_cache.ResponseCacheMiddleware):
-        middleware = middleware._application
+    middleware = _middleware_of(service)
     assert [service.get().status_code for _ in range(2)] == [200, 200]
     assert middleware._responses == {}

@@ -66,6 +66,7 @@ class TestAccess:
             {"ro_rule": ["krb5"], "rw_rule": ["krb5"], "superuser": ["krb5"]},
             {"superuser": ["none"]},
             {"protocols": ["nfs3"]},
+            {"protocols": ["any"], "rw_rule": ["never"]},
         ],
     )
     def test_a_rule_that_gives_less_is_named_and_left(

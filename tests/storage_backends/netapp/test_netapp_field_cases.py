@@ -133,6 +133,14 @@ class TestOddRecords:
     def _nothing_reported_yet(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(odd_records, "_reported", set())
 
+    def test_no_more_than_some_are_logged(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(odd_records, "_MAX_REPORTED", 2)
+        for name in "aabcd":
+            odd_records.report_odd_record("volume", name, "it has odd values")
+        assert [record.args for record in caplog.records] == [("volume", name, "it has odd values") for name in "ab"]
+
     @pytest.mark.parametrize("oddity", ODD_RECORDS)
     def test_an_odd_volume_has_nulls(
         self, oddity: str, ontap: Simulator, backend: StorageBackend, caplog: pytest.LogCaptureFixture

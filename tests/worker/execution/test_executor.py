@@ -305,6 +305,22 @@ def test_only_after_a_failure_half_way_the_storage_system_is_read_again(
     assert bool(volumes) is is_read
 
 
+def test_why_a_read_failed_is_said_although_redis_goes_away(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    def fail(**_: Any) -> None:
+        raise StorageError("refused")
+
+    def away(_cache_key: str) -> None:
+        raise redis.ConnectionError("away")
+
+    node, job_id = harness.node(), harness.accept("list_volumes")
+    harness.backend.list_volumes = fail  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(node.executor._listings, "abandon", away)
+    node.carry_out(job_id)
+    failure = harness.job(job_id).failure
+    assert failure is not None
+    assert failure.detail == "refused"
+
+
 def test_a_job_that_another_worker_has_by_now_has_no_end_here(harness: Harness):
     node, other = harness.node(), harness.node()
     lease = node.claim(harness.accept("list_volumes"))

@@ -134,6 +134,11 @@ def test_what_is_not_known_is_null(status: JobStatus):
     assert "trace_id" not in document
 
 
+def test_how_old_a_change_in_doubt_is_counts_from_its_last_intent(status: JobStatus):
+    job = replace(status.job, started_ms=1000, marked_ms=5000)
+    assert [each.journal_state(6500).age_s for each in (job, replace(job, marked_ms=None))] == [1.5, 0]
+
+
 def test_attempts_are_shown_in_seconds(status: JobStatus):
     (attempt,) = _document(status, attempts=(Attempt(1_700_000_000_000, "c", "d", 1500),))["attempts"]
     assert attempt == {"at": "2023-11-14T22:13:20.000Z", "code": "c", "detail": "d", "retry_in_s": 1.5}

@@ -174,6 +174,17 @@ def _listed(harness: Harness) -> list[JobStatus]:
 # --- submissions
 
 
+def test_the_share_of_strangers_is_not_that_of_the_services_own_jobs(harness: Harness):
+    publisher: Any = harness.publisher
+    settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=5)
+    jobs = Jobs(harness.client, harness.scripts, harness.jobs.ids, publisher, settings)
+    stranger = replace(harness.new("list_snapshots", volume="v"), requester="", network="192.0.2.1/32")
+    most = settings.strangers_queue_limit
+    outcomes = [jobs.accept(replace(stranger, arguments={"volume": f"v{n}"}))[0] for n in range(most + 1)]
+    assert outcomes == [*[SubmitOutcome.NEW] * most, SubmitOutcome.SHARE_FULL]
+    assert jobs.accept(replace(stranger, network="", arguments={"volume": "own"}))[0] is SubmitOutcome.NEW
+
+
 def test_places_of_jobs_that_are_gone_do_not_count_for_their_requester(harness: Harness):
     publisher: Any = harness.publisher
     settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=100, user_queue_share=2)

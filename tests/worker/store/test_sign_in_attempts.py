@@ -101,6 +101,11 @@ def test_without_redis_each_process_counts_alone(monkeypatch: pytest.MonkeyPatch
     process.wrong("svc", HERE)
     assert process.refuses("svc", HERE)
     assert not process.refuses("svc", THERE)
+    # From however many networks they come, five are the most for one user.
+    for network in ("192.0.2.3/32", "192.0.2.4/32"):
+        process.wrong("svc", network)
+    assert process.refuses("svc", THERE)
+    assert not process.refuses("other", THERE)
 
 
 def test_a_redis_that_takes_no_writes_lets_nobody_guess(redis_client: redis.Redis):
