@@ -18,7 +18,7 @@ from api.console.api_client import ApiResponse
 from api.console.job_links import jobs_url
 from api.http.bodies import received_body
 from api.http.problems import Problem, count_limit
-from api.openapi.blueprint import ANYONE, SIGNED_IN
+from api.openapi.blueprint import ANYONE, SIGNED_IN, require_subsystem
 from api.services import current_services
 from worker.catalog.operations import Role
 from worker.catalog.problem_types import PROBLEM_TYPES
@@ -155,6 +155,8 @@ def page(rule: str, *, access: str, methods: Iterable[str] = ("GET",)) -> Callab
             if request.method == "POST":
                 # Here, after the role was asked for, and within the limits of bodies; the form is read from it.
                 received_body()
+            if "subsystem" in path:
+                require_subsystem(path["subsystem"])
             return view(**path)
 
         checked.access = access  # type: ignore[attr-defined]

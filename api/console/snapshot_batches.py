@@ -10,6 +10,7 @@ from flask import Response, request
 from api.console.api_client import ApiResponse, call
 from api.console.forms import field_errors, form_key, idempotency_key
 from api.console.pages import page, render, to_job
+from api.reads.choice import UNFIT
 from worker.catalog.operations import Role
 
 
@@ -43,12 +44,16 @@ def _form(subsystem: str, values: Any, answer: ApiResponse | None) -> Response:
 
 
 def _count(subsystem: str, where: str) -> int | None:
-    """How many volumes a filter chooses by the cached listing; None when that is not known."""
-    query = {name: values[0] for name, values in parse_qs(where).items()}
+    """How many volumes a filter chooses by the cached listing; None when that is not known, or it will be refused."""
+    query = parse_qs(where, keep_blank_values=True)
+    if not query or query.keys() & set(UNFIT) or any("" in values for values in query.values()):
+        return None
     answer = call(
         "GET",
         f"/v4/{subsystem}/volumes",
-        query={**query, "limit": 1},
+        query={"limit": 1, **query},
         headers={"Cache-Control": "only-if-cached, max-stale"},
     )
-    return int(answer.headers.get("X-Total-Count", 0)) if where and answer.status == 200 else None  # noqa: PLR2004
+    if answer.status != 200:  # noqa: PLR2004
+        return None
+    return len(answer.body) if "limit" in query else int(answer.headers.get("X-Total-Count", 0))

@@ -105,6 +105,12 @@ class Blueprint(flask_smorest.Blueprint):
         return documented  # type: ignore[no-any-return]
 
 
+def require_subsystem(name: str) -> None:
+    """Raise the problem `no-such-subsystem` unless a storage system of this name is configured."""
+    if name not in current_services().subsystems:
+        raise Problem("no-such-subsystem", "No storage system of this name is configured; see /conf/subsystems.")
+
+
 def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> Callable[[dict[str, str]], None]:
     """The checks before a view is called, in this order."""
 
@@ -117,9 +123,8 @@ def _checks(operation_id: str, access: str, *, query: bool, subsystem: bool) -> 
             auth.require_role_for_changes()
         if "principal" in g:
             current_services().concurrency_limiter.identified()
-        if subsystem and path["subsystem"] not in current_services().subsystems:
-            raise Problem("no-such-subsystem", "No storage system of this name is configured; see /conf/subsystems.")
         if subsystem:
+            require_subsystem(path["subsystem"])
             names.check_path(path)
         if not query:
             reject_query_parameters()

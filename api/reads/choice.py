@@ -18,7 +18,8 @@ from api.services import current_services
 from worker.catalog.operations import LIST_VOLUMES
 from worker.catalog.resource_types import VOLUMES
 
-_UNFIT = ("fields", "page_token")
+#: Parameters of a listing that choose no volumes.
+UNFIT = ("fields", "page_token")
 
 
 def choose_volumes(subsystem: str, where: str, wait_s: float) -> list[str]:
@@ -54,7 +55,7 @@ def choose_volumes(subsystem: str, where: str, wait_s: float) -> list[str]:
 
 def _query(where: str) -> Query:
     parameters = MultiDict(parse_qsl(where, keep_blank_values=True))
-    for name in _UNFIT:
+    for name in UNFIT:
         if name in parameters:
             raise invalid("/for_each/where", f"{name} makes no sense here")
     try:

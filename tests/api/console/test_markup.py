@@ -103,6 +103,33 @@ def test_a_batch_of_snapshots_says_how_many_volumes_its_filter_chooses(client: F
     assert "<strong>0 volumes</strong> match now" in counted[2]
 
 
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("name=db*&name=!db01", "1"),
+        ("name=*&limit=2&sort=-name", "2"),
+        ("name=", ""),
+        ("name=db*&fields=name", ""),
+        ("name=db*&limit=0", ""),
+        ("colour=red", ""),
+    ],
+)
+def test_the_count_of_a_batch_is_that_of_its_whole_filter(
+    client: FlaskClient, worker: Worker, filled: str, where: str, count: str
+) -> None:
+    assert filled == "db01"
+    worker.carry_out(accepted(client.post("/v4/filer/volumes/db02", json={"size_total": 2**30})))
+    text = client.get("/console/filer/snapshot-batch", query_string={"where": where}).text
+    assert re.findall(r"<strong>(\d+) volumes?</strong>", text) == ([count] if count else [])
+
+
+@pytest.mark.parametrize("page", sorted({rule for method, rule in PAGES if method == "GET" and "<subsystem>" in rule}))
+def test_every_page_of_a_storage_system_that_is_not_there_is_404(client: FlaskClient, page: str) -> None:
+    url = re.sub(r"<(?:\w+:)?\w+>", "x", page.replace("<subsystem>", "none-such"))
+    answer = client.get(url)
+    assert (answer.status_code, "No such subsystem" in answer.text) == (404, True)
+
+
 def test_whose_jobs_are_listed_is_chosen_without_what_belongs_to_the_other_choice(client: FlaskClient) -> None:
     page = client.get("/console/jobs?all=true&requested_by=bob&state=failed&page_token=MTA").text
     tabs = re.findall(r'<a href="/console/jobs\?([^"]*)"[^>]*>(Yours|Everybody\'s|Batches)</a>', page)
