@@ -81,3 +81,8 @@ def roles_of(client: FlaskClient, **options: Any) -> set[str]:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def code_of(answer: Any) -> tuple[int, str]:
+    """Status and code of a problem."""
+    return (answer.status_code, answer.get_json()["code"])

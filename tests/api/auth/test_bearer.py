@@ -11,13 +11,13 @@ from functools import cache, partial
 from typing import Any
 
 import pytest
-import requests
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from api.auth import AuthSettings
 from tests.api.auth.auth_app import SECRET_KEY, bearer, build, roles_of, with_provider
-from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
+from tests.api.auth.machine_tokens import assert_refused, machine_token
+from tests.identity_provider.fixtures import CLIENT_ID
 from worker.config.settings import load
 
 ADMINS = ["it db, admins"]
@@ -41,19 +41,6 @@ def _generated(kind: Any, size: str | int) -> Any:
 @pytest.fixture
 def client(redis_client, provider):
     return with_provider(redis_client, provider).test_client()
-
-
-def machine_token(provider):
-    provider.audience = CLIENT_ID
-    form = {"grant_type": "client_credentials"}
-    answer = requests.post(f"{provider.issuer}/token", data=form, auth=("machine", "machine secret"), timeout=20)
-    return answer.json()["access_token"]
-
-
-def assert_refused(answer):
-    assert answer.status_code == 401, answer.text
-    assert answer.get_json()["code"] == "unauthenticated"
-    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="storage-api", error="invalid_token"'
 
 
 class TestGoodTokens:
@@ -296,119 +283,3 @@ def test_strange_key_ids_do_not_flood_the_provider(client, provider):
         )
 
     assert provider.request_counts["/jwks"] <= 6
-
-
-class TestIntrospection:
-    @pytest.fixture
-    def client(self, redis_client, provider):
-        provider.opaque, provider.audience = True, CLIENT_ID
-        return build(
-            redis_client,
-            oauth_client_id=CLIENT_ID,
-            oauth_secret_key=CLIENT_SECRET,
-            oauth_introspection_url=f"{provider.issuer}/introspect",
-            role_admin_groups=ADMINS,
-            oauth_token_url=f"{provider.issuer}/token",
-        ).test_client()
-
-    def test_an_opaque_token_works(self, client, provider):
-        token = machine_token(provider)
-        for _ in range(3):
-            who = client.get("/whoami", headers=bearer(token)).get_json()
-            assert who == {"name": "machine", "roles": ["ADMIN", "USER"], "auth_method": "bearer"}
-
-        assert provider.request_counts["/introspect"] == 1
-
-    def test_unknown_and_foreign_ones_do_not(self, client, provider):
-        assert_refused(client.get("/whoami", headers=bearer("unknown")))
-        token = machine_token(provider)
-        provider.audience = "another-service"
-        assert_refused(client.get("/whoami", headers=bearer(token)))
-
-    @pytest.mark.parametrize(
-        "claims",
-        [
-            {"client_id": "another-client", "sub": "adam"},
-            {"token_type": "refresh_token"},
-            {"cnf": {"jkt": "x"}},
-            {"aud": ["another-service"]},
-            {"aud": f"the-other-{CLIENT_ID}"},
-            {"active": "true"},
-            {"exp": 1},
-            {"nbf": 1 << 40},
-        ],
-        ids=str,
-    )
-    def test_what_the_provider_says_is_looked_at(self, client, monkeypatch, claims):
-        answer = {"active": True, "sub": "adam", "groups": ADMINS} | claims
-        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
-
-        assert_refused(client.get("/whoami", headers=bearer("opaque")))
-
-    @pytest.mark.parametrize(
-        "claims",
-        [{}, {"client_id": CLIENT_ID, "sub": "x"}, {"client_id": "machine"}, {"token_type": "Bearer"}],
-        ids=str,
-    )
-    def test_an_audience_need_not_be_told(self, client, monkeypatch, claims):
-        answer = {"active": True, "username": "adam", "groups": ADMINS} | claims
-        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
-
-        who = client.get("/whoami", headers=bearer("opaque")).get_json()
-        assert (who["name"], who["roles"]) == ("adam", ["ADMIN", "USER"])
-
-    @pytest.mark.parametrize(
-        ("claims", "is_good"), [({}, False), ({"aud": CLIENT_ID}, False), ({"aud": "storage"}, True)]
-    )
-    def test_an_audience_that_is_set_must_be_told(self, redis_client, monkeypatch, claims, is_good):
-        answer = {"active": True, "client_id": CLIENT_ID, "sub": "adam", "groups": []} | claims
-        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
-        settings = {"oauth_client_id": CLIENT_ID, "oauth_introspection_url": "https://sso.example.org/introspect"}
-        said = build(redis_client, **settings, oauth_audience="storage").test_client()
-        assert (said.get("/whoami", headers=bearer("opaque")).status_code == 200) is is_good
-
-    def test_what_is_set_counts(self, redis_client, monkeypatch):
-        answer: dict[str, Any] = {"active": True, "nick": "ny", "sub": "x", "groups": [], "exp": time.time() + 30}
-        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
-        url = "https://sso.example.org/introspect"
-        settings = {"oauth_client_id": CLIENT_ID, "oauth_introspection_url": url, "oauth_name_claim": "nick"}
-        client = build(redis_client, **settings, oauth_leeway=0).test_client()
-        assert client.get("/whoami", headers=bearer("good")).get_json()["name"] == "ny"
-        answer["exp"] -= 40
-        assert_refused(client.get("/whoami", headers=bearer("a little late")))
-        tolerant = build(redis_client, **settings, oauth_leeway=60).test_client()
-        answer["nbf"] = time.time() + 40
-        assert tolerant.get("/whoami", headers=bearer("a little late and early")).get_json()["name"] == "ny"
-        answer["nbf"] += 40
-        assert_refused(tolerant.get("/whoami", headers=bearer("too early")))
-
-    def test_expired_and_revoked_ones_do_not(self, client, provider):
-        for field, value in (("expires_at", time.time() - 3600), ("revoked", True)):
-            token = machine_token(provider)
-            setattr(provider.tokens[token], field, value)
-            assert_refused(client.get("/whoami", headers=bearer(token)))
-
-
-class TestProviderAway:
-    def test_a_frozen_one(self, client, provider):
-        token = provider.token()
-        provider.awake.clear()
-
-        for _ in range(3):  # The first waits a little; the others do not even ask.
-            answer = client.get("/conf/me/roles", headers=bearer(token))
-            assert (answer.status_code, answer.get_json()["code"]) == (503, "sign-in-unavailable")
-            assert answer.headers["Retry-After"] == "5"
-        assert sum(provider.request_counts.values()) == 1
-
-    def test_keys_at_hand_go_on_working(self, client, provider):
-        token = provider.token()
-        roles_of(client, headers=bearer(token))
-        provider.stop()
-
-        assert roles_of(client, headers=bearer(token)) == {"USER"}
-        assert_refused(client.get("/conf/me/roles", headers=bearer(provider.token(header={"kid": "new"}))))
-
-    def test_strangers_and_sessions_do_not_need_it(self, client, provider):
-        provider.stop()
-
-        assert roles_of(client) == {"USER"}

@@ -1,4 +1,4 @@
-"""Batches over HTTP: what is refused, what is accepted, and what its documents say."""
+"""Batches over HTTP: what is accepted, and what their documents say."""
 
 from __future__ import annotations
 
@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 
-from api.batches import order
+from tests.api.batches.batch_requests import creation, members_of
 from tests.api.front_end import FrontEnd, accepted, pointers, problem
 from worker.catalog.operations import Role
 
 URL = "/v4/batches"
-
-
-def _creation(name: str, **body: Any) -> dict[str, Any]:
-    return {"method": "POST", "path": f"/v4/filer/volumes/{name}", "body": {"size_total": 10**9, **body}}
-
-
-def _members(client: Any, batch: str) -> list[dict[str, Any]]:
-    """The members, in the order of the request."""
-    jobs: list[dict[str, Any]] = client.get(f"/v4/jobs?batch={batch.rpartition('/')[2]}&limit=1000").json
-    return jobs[::-1]
 
 
 @pytest.fixture
@@ -30,7 +20,7 @@ def carry_out(client, worker):
 
     def run(batch: str) -> None:
         while not client.get(batch).json["done"]:
-            waiting = [job for job in _members(client, batch) if job["state"] == "queued"]
+            waiting = [job for job in members_of(client, batch) if job["state"] == "queued"]
             worker.carry_out(waiting[0]["links"]["self"])
 
     return run
@@ -39,7 +29,7 @@ def carry_out(client, worker):
 @pytest.fixture
 def three(client):
     """A batch of three creations."""
-    requests = [_creation("a"), _creation("b"), _creation("c")]
+    requests = [creation("a"), creation("b"), creation("c")]
     return accepted(client.post(URL, json={"name": "nightly", "requests": requests}))
 
 
@@ -47,8 +37,8 @@ def three(client):
 def mixed(client, carry_out):
     """A batch that has ended: the first member succeeded, the second failed, the third succeeded without a body."""
     requests = [
-        _creation("a"),
-        _creation("a", junction_path="/elsewhere"),
+        creation("a"),
+        creation("a", junction_path="/elsewhere"),
         {"method": "DELETE", "path": "/v4/filer/volumes/a"},
     ]
     path = accepted(client.post(URL, json={"requests": requests}))
@@ -73,14 +63,14 @@ class TestAccepted:
         assert batch["id"] in [job["id"] for job in client.get("/v4/jobs?operation=batch").json]
 
     def test_it_is_one_line_of_the_audit_log(self, client, audit):
-        path = accepted(client.post(URL, json={"requests": [_creation("a"), _creation("b")]}))
+        path = accepted(client.post(URL, json={"requests": [creation("a"), creation("b")]}))
         (line,) = audit()
         expected = {"operation": "create_batch", "target": URL, "who": "ann", "allowed": True, "status": 202}
         assert (expected | {"job_id": path.rpartition("/")[2]}).items() <= line.items()
 
     def test_its_members_are_jobs(self, client, three):
-        members = _members(client, three)
-        assert _members(client, three.upper()) == members
+        members = members_of(client, three)
+        assert members_of(client, three.upper()) == members
         assert [job["target"] for job in members] == [f"/v4/filer/volumes/{name}" for name in "abc"]
         assert {job["batch"] for job in members} == {three.rpartition("/")[2]}
         assert members[0]["request"] == {"volume": "a", "size_total": 10**9}
@@ -88,39 +78,39 @@ class TestAccepted:
 
     def test_a_member_whose_turn_has_not_come_waits_for_others(self, front_end, client):
         front_end.services.scripts.worker_heartbeat("one@host", {"filer.write": 4})
-        path = accepted(client.post(URL, json={"parallel": 1, "requests": [_creation("a"), _creation("b")]}))
-        reasons = [job["queue"]["waiting_reason"] for job in _members(client, path)]
+        path = accepted(client.post(URL, json={"parallel": 1, "requests": [creation("a"), creation("b")]}))
+        reasons = [job["queue"]["waiting_reason"] for job in members_of(client, path)]
         assert reasons == [None, "behind-jobs"]
 
     def test_it_goes_on_with_its_members(self, client, worker, three):
-        worker.carry_out(_members(client, three)[0]["links"]["self"])
+        worker.carry_out(members_of(client, three)[0]["links"]["self"])
         batch = client.get(three).json
         assert (batch["state"], batch["progress"]["percent"], batch["children"]["succeeded"]) == ("running", 33, 1)
 
     def test_over_several_subsystems_it_has_none(self, client):
         other = {"method": "DELETE", "path": "/v4/other/volumes/x"}
-        path = accepted(client.post(URL, json={"requests": [_creation("a"), other]}))
+        path = accepted(client.post(URL, json={"requests": [creation("a"), other]}))
         assert client.get(path).json["subsystem"] is None
-        assert [job["subsystem"] for job in _members(client, path)] == ["filer", "other"]
+        assert [job["subsystem"] for job in members_of(client, path)] == ["filer", "other"]
 
     def test_a_path_may_be_written_with_codes(self, client):
         snapshot = {"method": "POST", "path": "/v4/filer/volumes/%3A%2Fdb%30/snapshots/s"}
         path = accepted(client.post(URL, json={"requests": [snapshot]}))
-        (member,) = _members(client, path)
+        (member,) = members_of(client, path)
         assert (member["target"], member["request"]["volume"]) == ("/v4/filer/volumes/:/db0/snapshots/s", ":/db0")
 
     def test_hosts_are_written_in_one_form(self, client):
         lock = {"method": "PUT", "path": "/v4/filer/volumes/a/locks/NODE1"}
         path = accepted(client.post(URL, json={"requests": [lock]}))
-        (member,) = _members(client, path)
+        (member,) = members_of(client, path)
         assert (member["target"], member["request"]["host"]) == ("/v4/filer/volumes/a/locks/node1", "node1")
 
     def test_the_same_key_is_the_same_batch(self, client):
-        body, headers = {"requests": [_creation("a")]}, {"Idempotency-Key": "k"}
+        body, headers = {"requests": [creation("a")]}, {"Idempotency-Key": "k"}
         first = client.post(URL, json=body, headers=headers)
         again = client.post(URL, json=body, headers=headers)
         assert (again.headers["Idempotency-Replayed"], accepted(again)) == ("true", accepted(first))
-        other = client.post(URL, json={"requests": [_creation("b")]}, headers=headers)
+        other = client.post(URL, json={"requests": [creation("b")]}, headers=headers)
         problem(other, 422, "idempotency-key-reused")
         assert len(client.get("/v4/jobs?operation=create_volume").json) == 1
 
@@ -129,7 +119,7 @@ class TestAccepted:
 
         def ask() -> None:
             answers.append(
-                front_end.client().post(URL, json={"requests": [_creation("a")]}, headers={"Prefer": "wait=20"})
+                front_end.client().post(URL, json={"requests": [creation("a")]}, headers={"Prefer": "wait=20"})
             )
 
         asking = threading.Thread(target=ask)
@@ -151,14 +141,14 @@ class TestCallback:
         monkeypatch.setenv("SAPI_CALLBACK_HOSTS", "hooks.example.org")
         headers = {"Callback-URL": "https://hooks.example.org/x"}
         client = FrontEnd(redis_url).client()
-        refused = client.post(URL, json={"requests": [_creation("a")]}, headers=headers)
+        refused = client.post(URL, json={"requests": [creation("a")]}, headers=headers)
         assert "SAPI_CALLBACK_SECRET" in problem(refused, 422, "validation-failed")["detail"]
         redis_client.set("sapi:webhook_callbacks", "1")
         elsewhere = {"Callback-URL": "https://elsewhere.example.org/x"}
-        refused = client.post(URL, json={"requests": [_creation("a")]}, headers=elsewhere)
+        refused = client.post(URL, json={"requests": [creation("a")]}, headers=elsewhere)
         assert "SAPI_CALLBACK_HOSTS" in problem(refused, 422, "validation-failed")["detail"]
-        path = accepted(client.post(URL, json={"requests": [_creation("a")]}, headers=headers))
-        (member,) = _members(client, path)
+        path = accepted(client.post(URL, json={"requests": [creation("a")]}, headers=headers))
+        (member,) = members_of(client, path)
         sent_to = [
             redis_client.hget(f"sapi:job:{job_id}", "callback") for job_id in (path.rpartition("/")[2], member["id"])
         ]
@@ -173,213 +163,19 @@ class TestCallback:
         redis_client.set("sapi:webhook_callbacks", "1")
         client: Any = FrontEnd(redis_url).client()
         headers = {"Callback-URL": "https://hooks.example.org/x"}
-        path = accepted(client.post(URL, json={"requests": [_creation("a"), _creation("b")]}))
+        path = accepted(client.post(URL, json={"requests": [creation("a"), creation("b")]}))
         assert client.post(f"{path}/cancel").json["state"] == "cancelled"
         again = accepted(client.post(f"{path}/retry", headers=headers))
         jobs = client.post("/v4/jobs/retry", json={"id": path.rpartition("/")[2]}, headers=headers).json["retried"]
         for batch_id in (again.rpartition("/")[2], *jobs):
-            ids = [batch_id, *(member["id"] for member in _members(client, f"/{batch_id}"))]
+            ids = [batch_id, *(member["id"] for member in members_of(client, f"/{batch_id}"))]
             sent_to = [redis_client.hget(f"sapi:job:{job_id}", "callback") for job_id in ids]
             assert sent_to == [b"https://hooks.example.org/x", b"", b""]
 
     def test_where_nothing_may_be_sent_it_is_refused(self, client):
         headers = {"Callback-URL": "https://hooks.example.org/x"}
-        response = client.post(URL, json={"requests": [_creation("a")]}, headers=headers)
+        response = client.post(URL, json={"requests": [creation("a")]}, headers=headers)
         assert pointers(problem(response, 422, "validation-failed")) == ["/Callback-URL"]
-
-
-class TestRefused:
-    def test_everything_that_is_wrong_is_named(self, client):
-        requests = [
-            _creation("fine"),
-            _creation("a", size_total="1"),
-            {"method": "POST", "path": "/v4/nowhere/volumes/a"},
-            {"method": "DELETE", "path": "/v4/filer/volumes/-"},
-            {"method": "DELETE", "path": "/v4/filer/volumes/a", "body": {"why": 1}},
-            {"method": "PATCH", "path": "/v4/filer/volumes/a", "body": {}},
-            {"method": "POST", "path": "/v4/jobs/cancel", "body": {"volume": "a"}},
-            {"method": "DELETE", "path": "/v4/filer/volumes/a?x=1"},
-            {"method": "PUT", "path": "/v4/filer/volumes/a"},
-            {"method": "DELETE", "path": "/v4/nothing"},
-        ]
-        document = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")
-        assert sorted(pointers(document)) == [
-            "/requests/1/body/size_total",
-            "/requests/2/path",
-            "/requests/3/path",
-            "/requests/4/body/why",
-            "/requests/5/body",
-            "/requests/6/path",
-            "/requests/7/path",
-            "/requests/8/method",
-            "/requests/9/path",
-        ]
-        assert client.get("/v4/jobs").json == []
-
-    @pytest.mark.parametrize("more", ["?x=1", "#x", "?", "#"])
-    def test_a_path_has_no_query_and_no_fragment(self, client, more):
-        requests = [{"method": "DELETE", "path": f"/v4/filer/volumes/a{more}"}]
-        document = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")
-        (error,) = document["errors"]
-        assert (error["pointer"], error["detail"]) == ("/requests/0/path", "must have no query and no fragment")
-
-    @pytest.mark.parametrize(
-        ("body", "pointer"),
-        [
-            ({}, "/requests"),
-            ({"requests": []}, "/requests"),
-            ({"requests": [_creation("a")] * 1001}, "/requests"),
-            ({"requests": ["x"]}, "/requests/0"),
-            ({"requests": [{"method": "GET", "path": "/v4/filer/volumes"}]}, "/requests/0/method"),
-            ({"requests": [{"method": "POST", "path": 5}]}, "/requests/0/path"),
-            ({"requests": [{"method": "POST", "path": "/v4/filer/volumes/a", "body": []}]}, "/requests/0/body"),
-            ({"requests": [{**_creation("a"), "why": 1}]}, "/requests/0/why"),
-            ({"requests": [_creation("a")], "parallel": 0}, "/parallel"),
-            ({"requests": [_creation("a")], "parallel": "8"}, "/parallel"),
-            ({"requests": [_creation("a")], "parallel": 101}, "/parallel"),
-            ({"requests": [_creation("a")], "name": ""}, "/name"),
-            ({"requests": [_creation("a")], "name": "x" * 256}, "/name"),
-            ({"requests": [_creation("a")], "name": "two\nlines"}, "/name"),
-            ({"requests": [_creation("a")], "on_failure": "hope"}, "/on_failure"),
-            ({"requests": [_creation("a")], "colour": "red"}, "/colour"),
-            ({"requests": [_creation("a")], "request": _creation("a")}, "/request"),
-            (
-                {
-                    "requests": [_creation("a")],
-                    "for_each": {"subsystem": "filer", "where": ""},
-                    "request": _creation("{name}"),
-                },
-                "/for_each",
-            ),
-            ({"for_each": {"subsystem": "filer", "where": ""}}, "/request"),
-            ({"for_each": {"subsystem": "filer", "where": ""}, "request": _creation("a")}, "/request/path"),
-            ({"for_each": {"subsystem": "none", "where": ""}, "request": _creation("{name}")}, "/for_each/subsystem"),
-            (
-                {"for_each": {"subsystem": "none", "where": "x" * 8000}, "request": _creation("{name}")},
-                "/for_each/subsystem",
-            ),
-            (
-                {"for_each": {"subsystem": "none", "where": "x" * 8001}, "request": _creation("{name}")},
-                "/for_each/where",
-            ),
-        ],
-    )
-    def test_what_is_no_batch_is_told_where(self, client, body, pointer):
-        assert pointers(problem(client.post(URL, json=body), 422, "validation-failed")) == [pointer]
-
-    def test_a_missing_role_refuses_the_whole(self, front_end):
-        deletions = [{"method": "DELETE", "path": f"/v4/filer/volumes/{name}"} for name in "bc"]
-        requests = [_creation("a"), *deletions]
-        document = problem(front_end.client(Role.ADMIN).post(URL, json={"requests": requests}), 403, "missing-role")
-        assert (pointers(document), document["role"]) == (["/requests/1", "/requests/2"], "UBER_ADMIN")
-        assert front_end.client().get("/v4/jobs").json == []
-
-    def test_the_audit_log_names_the_member_that_was_refused_or_the_batch(self, front_end, request):
-        deletion = {"method": "DELETE", "path": "/v4/filer/volumes/b", "body": {"why": 1}}
-        clients = [front_end.client(Role.ADMIN, role) for role in (Role.ADMIN, Role.UBER_ADMIN)]
-        # Applications set the handlers of the audit log when they are made.
-        audit = request.getfixturevalue("audit")
-        statuses = [client.post(URL, json={"requests": [deletion]}).status_code for client in clients]
-        assert statuses == [403, 422]
-        lines = [(line["operation"], line["target"], line["allowed"]) for line in audit()]
-        assert lines == [("create_batch", "/v4/filer/volumes/b", False), ("create_batch", URL, True)]
-
-    def test_of_a_user_without_a_role_for_changes_no_body_is_read(self, front_end):
-        headers = {"Content-Type": "application/json"}
-        document = problem(front_end.client(Role.USER).post(URL, data=b"[", headers=headers), 403, "missing-role")
-        assert document["role"] == "ADMIN"
-
-    def test_strangers_may_not(self, front_end):
-        problem(front_end.stranger().post(URL, json={"requests": [_creation("a")]}), 401, "unauthenticated")
-
-    def test_conditions_are_refused(self, client):
-        response = client.post(URL, json={"requests": [_creation("a")]}, headers={"If-Match": '"x"'})
-        problem(response, 412, "precondition-failed")
-
-
-class TestForEach:
-    @pytest.fixture
-    def volumes(self, client, worker):
-        """Three volumes, in a listing at hand."""
-        for name in ("db1", "db2", "web"):
-            worker.carry_out(accepted(client.post(f"/v4/filer/volumes/{name}")))
-        headers = {"Prefer": "respond-async"}
-        worker.carry_out(accepted(client.get("/v4/filer/volumes", headers=headers)))
-
-    def order(self, where: str, path: str = "/v4/filer/volumes/{name}/snapshots/pre", **body: Any) -> dict[str, Any]:
-        request = {"method": "POST", "path": path, "body": body}
-        return {"for_each": {"subsystem": "filer", "where": where}, "request": request}
-
-    def test_a_member_is_made_for_each_that_fits(self, client, volumes):
-        response = client.post(URL, json=self.order("name=db*&state=online"))
-        batch = client.get(accepted(response)).json
-        assert (response.json or {})["request"]["chosen"] == batch["request"]["chosen"] == ["db1", "db2"]
-        assert batch["request"]["for_each"] == {"subsystem": "filer", "where": "name=db*&state=online"}
-        targets = [job["target"] for job in _members(client, accepted(response))]
-        assert targets == ["/v4/filer/volumes/db1/snapshots/pre", "/v4/filer/volumes/db2/snapshots/pre"]
-
-    @pytest.mark.parametrize(("most", "status"), [(2, 202), (1, 422)])
-    def test_a_choice_has_at_most_so_many_members(self, client, volumes, monkeypatch, most, status):
-        monkeypatch.setattr(order, "MOST_MEMBERS", most)
-        assert client.post(URL, json=self.order("name=db*")).status_code == status
-
-    def test_the_name_may_stand_in_the_path_twice(self, client, volumes):
-        response = client.post(URL, json=self.order("name=web", "/v4/filer/volumes/{name}/snapshots/of-{name}"))
-        (member,) = _members(client, accepted(response))
-        assert member["target"] == "/v4/filer/volumes/web/snapshots/of-web"
-
-    def test_the_name_may_stand_in_the_body_too(self, client, volumes):
-        order = self.order("name=web", "/v4/filer/volumes/{name}-copy", from_volume="{name}", from_snapshot="s")
-        (member,) = _members(client, accepted(client.post(URL, json=order)))
-        assert (member["operation"], member["request"]["from_volume"]) == ("clone_volume", "web")
-        assert member["request"]["volume"] == "web-copy"
-
-    def test_and_in_a_list_of_the_body(self, client, volumes):
-        order = self.order("name=web", "/v4/filer/export/{name}", rules=["{name}.example.org", "h1"])
-        (member,) = _members(client, accepted(client.post(URL, json=order)))
-        assert member["request"]["rules"] == ["web.example.org", "h1"]
-
-    def test_an_empty_choice_is_refused(self, client, volumes):
-        document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
-        assert pointers(document) == ["/for_each/where"]
-
-    def test_who_may_not_list_volumes_may_not_choose_them(self, front_end, volumes):
-        response = front_end.client(Role.ADMIN).post(URL, json=self.order("name=db*"))
-        assert problem(response, 403, "missing-role")["role"] == Role.USER
-
-    def test_the_same_key_is_the_same_batch_whatever_it_would_choose_now(self, front_end, client, worker, volumes):
-        order = {**self.order("name=db1"), "request": {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}}
-        headers = {"Idempotency-Key": "each"}
-        first = accepted(client.post(URL, json=order, headers=headers))
-        worker.carry_out(_members(client, first)[0]["links"]["self"])
-        again = client.post(URL, json=order, headers=headers | {"Prefer": "wait=1"})
-        assert (again.status_code, [row["status"] for row in again.json]) == (200, [204])
-        assert (again.headers["Idempotency-Replayed"], again.headers["Operation-Location"]) == ("true", first)
-        problem(client.post(URL, json=self.order("name=none*"), headers=headers), 422, "idempotency-key-reused")
-        problem(client.post("/v4/jobs/retry", json={"id": "x"}, headers=headers), 422, "idempotency-key-reused")
-
-    @pytest.mark.parametrize("where", ["colour=red", "size_used=>x", "fields=name", "limit=0"])
-    def test_a_query_that_makes_no_sense_is_refused(self, client, volumes, where):
-        document = problem(client.post(URL, json=self.order(where)), 422, "validation-failed")
-        assert pointers(document) == ["/for_each/where"]
-
-    def test_it_chooses_among_all_and_not_from_some_page_on(self, client, volumes):
-        link = client.get("/v4/filer/volumes?limit=1&sort=name").headers["Link"]
-        token = link.partition("page_token=")[2].partition(">")[0]
-        response = client.post(URL, json=self.order(f"sort=name&page_token={token}"))
-        assert "page_token makes no sense" in problem(response, 422, "validation-failed")["detail"]
-
-    def test_what_is_wrong_with_the_request_is_named_once(self, client, volumes):
-        order = self.order("name=db*", "/v4/filer/volumes/{name}/snapshots/-")
-        document = problem(client.post(URL, json=order), 422, "validation-failed")
-        assert pointers(document) == ["/request/path"]
-
-    def test_without_a_listing_one_is_asked_for(self, client, worker):
-        response = client.post(URL, json=self.order("name=db*"), headers={"Prefer": "wait=0"})
-        problem(response, 504, "not-cached")
-        assert int(response.headers["Retry-After"]) >= 1
-        worker.carry_out(response.headers["Operation-Location"])
-        problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
 
 
 class TestEnded:
@@ -388,7 +184,7 @@ class TestEnded:
         assert response.status_code == 200
         assert (response.headers["Cache-Control"], response.headers["Operation-Location"]) == ("no-store", mixed)
         made, failed, gone = rows = response.json
-        assert [row["job"] for row in rows] == [job["id"] for job in _members(client, mixed)]
+        assert [row["job"] for row in rows] == [job["id"] for job in members_of(client, mixed)]
         assert (made["status"], made["location"], made["value"]["name"]) == (201, "/v4/filer/volumes/a", "a")
         assert (failed["status"], failed["problem"]["code"]) == (409, "already-exists")
         assert (gone["status"], gone["location"], gone["value"]) == (204, None, None)
@@ -424,9 +220,9 @@ class TestEnded:
             mixed.rpartition("/")[2],
             1,
         )
-        (member,) = _members(client, again["links"]["self"])
+        (member,) = members_of(client, again["links"]["self"])
         assert member["request"]["junction_path"] == "/elsewhere"
-        assert member["retry_of"] == _members(client, mixed)[1]["id"]
+        assert member["retry_of"] == members_of(client, mixed)[1]["id"]
 
     def test_one_that_succeeded_is_not(self, client, carry_out, three):
         carry_out(three)
@@ -438,7 +234,7 @@ class TestEnded:
         paths = {accepted(client.post(f"{mixed}/retry", headers=key)) for _ in range(2)}
         assert len(paths) == 1
         # Also when what was done again is kept no longer.
-        redis_client.delete(*(f"sapi:job:{member['id']}" for member in _members(client, mixed)))
+        redis_client.delete(*(f"sapi:job:{member['id']}" for member in members_of(client, mixed)))
         assert accepted(client.post(f"{mixed}/retry", headers=key)) in paths
 
     def test_by_filter_a_member_is_done_again_with_its_batch_only(self, client, mixed):
@@ -456,7 +252,7 @@ class TestEnded:
     def test_by_filter_the_batch_alone_is_cancelled_with_its_members_too(self, client, three):
         answer = client.post("/v4/jobs/cancel", json={"operation": "batch"}).json
         assert answer == {"cancelled": [three.rpartition("/")[2]], "refused": []}
-        assert {job["state"] for job in _members(client, three)} == {"cancelled"}
+        assert {job["state"] for job in members_of(client, three)} == {"cancelled"}
 
 
 class TestSeen:
@@ -468,12 +264,12 @@ class TestSeen:
 
 
 def test_as_much_as_may_be_is_accepted(client):
-    path = accepted(client.post(URL, json={"name": "x" * 255, "parallel": 100, "requests": [_creation("a")]}))
+    path = accepted(client.post(URL, json={"name": "x" * 255, "parallel": 100, "requests": [creation("a")]}))
     assert client.get(path).json["request"] == {"name": "x" * 255, "parallel": 100, "on_failure": "continue"}
 
 
 def test_a_thousand_members_come_in_one_request(client, redis_client):
-    path = accepted(client.post(URL, json={"requests": [_creation(f"v{number}") for number in range(1000)]}))
+    path = accepted(client.post(URL, json={"requests": [creation(f"v{number}") for number in range(1000)]}))
     assert client.get(path).json["children"]["queued"] == 1000
     assert redis_client.zcard("sapi:queued:filer.write") == 8
     for query, count in (("", 100), ("&limit=1000", 1000)):

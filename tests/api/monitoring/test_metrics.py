@@ -1,32 +1,27 @@
-"""What Prometheus reads: true, the same from every process, and all that the dashboard and the alerts ask for."""
+"""What Prometheus reads: true, and the same from every process."""
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
-import yaml
 from flask import Flask
-from prometheus_client.parser import text_string_to_metric_families
 
 from api.monitoring import request_metrics
 from api.monitoring.request_metrics import cache_outcome
 from storage_backends.errors import BackendUnavailable
 from tests.api.front_end import FrontEnd, accepted
-from worker.backends.gateway import BackendGateway
+from tests.api.monitoring.metric_values import alerts, counts, filer_figures
 from worker.config.settings import Settings
 from worker.jobs.event_log import EventLog
 from worker.store.metrics import JOB_BOUNDS_MS, BreakerReport, CounterBuffer
 
 _MONITORING = Path(__file__).resolve().parents[3] / "deploy" / "monitoring"
-_NAME = re.compile(r"\bsapi_[a-z0-9_]+")
 _PRELUDE = Path(__file__).resolve().parents[3] / "worker" / "store" / "lua" / "job_functions.lua"
 
 
@@ -39,51 +34,8 @@ def memory_limit(client, size: int):
         client.config_set("maxmemory", 0)
 
 
-def counts(client) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample of /metrics, by its name and labels."""
-    text = client.get("/metrics").text
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
 def figure(client, name: str, **labels: str) -> float | None:
     return counts(client).get((name, frozenset(labels.items())))
-
-
-@pytest.fixture
-def busy(front_end, client, worker, redis_client):
-    """A service in which everything has happened once."""
-    worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
-    worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
-    worker.carry_out(accepted(client.get("/v4/filer/volumes", headers={"Prefer": "respond-async"})))
-    assert client.get("/v4/filer/volumes").status_code == 200
-    accepted(client.post("/v4/filer/volumes/b"))
-    front_end.services.scripts.worker_heartbeat("one@here", {"filer.write": 8})
-    redis_client.set("sapi:health:filer", '{"status": "available"}')
-    counters = CounterBuffer(front_end.services.redis, "sapi:")
-    counters.count("filer filer ok")
-    counters.count("webhook tickets delivered")
-    counters.flush()
-    redis_client.sadd("sapi:webhook_targets", "tickets", "callbacks:a.example:443", "callbacks:b.example:443")
-    redis_client.hset("sapi:webhook_state:tickets", mapping={"failing_since": "1000", "last_error": "it answered 500"})
-    redis_client.hset("sapi:webhook_state:callbacks:a.example:443", "failing_since", "1000")
-    redis_client.zadd("sapi:webhook_due:tickets", {"msg_1": 1})
-    redis_client.zadd("sapi:webhook_running:tickets", {"msg_2": 1})
-    for host in "ab":
-        redis_client.zadd(f"sapi:webhook_due:callbacks:{host}.example:443", {"msg_1": 1})
-    redis_client.set("sapi:webhook_position", "0-0-0")
-    BreakerReport(front_end.services.redis, "sapi:", "one@here", {"filer": _filer(front_end)})()
-    return client
-
-
-def _filer(front_end: FrontEnd, count=lambda _outcome: None) -> BackendGateway:
-    def away():
-        raise BackendUnavailable("It is away.")
-
-    return BackendGateway("filer", away, front_end.services.listings, count)
 
 
 def test_jobs_are_counted_by_their_outcome(busy):
@@ -101,7 +53,7 @@ def test_a_failure_of_the_service_is_told_apart(client, worker):
 
 
 def test_failures_that_alerts_report_one_by_one_count_from_0(client, worker):
-    codes = {code for rule in _alerts() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
+    codes = {code for rule in alerts() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
     assert codes >= {"outcome-unknown"}
     for code in codes:
         assert figure(client, "sapi_jobs_failed_total", subsystem="filer", code=code) == 0, code
@@ -207,7 +159,7 @@ def test_filers_tell_their_health_and_breakers(front_end, busy):
     assert figure(busy, "sapi_filer_up", subsystem="filer") == 1
     assert figure(busy, "sapi_filer_breakers", subsystem="filer", state="closed") == 1
     counted: list[str] = []
-    filer = _filer(front_end, counted.append)
+    filer = filer_figures(front_end, counted.append)
     for _ in range(6):
         with pytest.raises(BackendUnavailable), filer.session():
             pass
@@ -306,64 +258,3 @@ def test_the_overview_shows_receivers_to_those_who_have_signed_in(busy, front_en
     assert "it answered 500" in page
     assert "2 receivers of webhooks cannot be reached" in page
     assert "tickets" not in front_end.stranger().get("/console/").get_data(as_text=True)
-
-
-# --- what operators look at
-
-
-def _named(text: str) -> set[str]:
-    return set(_NAME.findall(text))
-
-
-def _alerts() -> list[dict[str, Any]]:
-    document = yaml.safe_load((_MONITORING / "alerts.yaml").read_text())
-    return [rule for group in document["groups"] for rule in group["rules"]]
-
-
-def _queries() -> list[str]:
-    dashboard = json.loads((_MONITORING / "dashboard.json").read_text())
-    variables = [v["query"]["query"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
-    return variables + [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-
-
-def test_every_metric_that_alerts_and_dashboard_name_exists(busy):
-    there = {name for name, _ in counts(busy)}
-    used = set[str]().union(*map(_named, _queries()), *(_named(rule["expr"]) for rule in _alerts()))
-    assert len(used) > 10
-    assert used - there == set()
-
-
-def test_alerts_are_whole_and_named_once():
-    names = [rule["alert"] for rule in _alerts()]
-    assert len(names) == len(set(names)) > 10
-    for rule in _alerts():
-        assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
-        assert rule["labels"]["severity"] in {"warning", "critical"}
-        assert rule["annotations"].keys() == {"summary", "description"}
-        assert re.fullmatch(r"[0-9]+[smh]", rule.get("for", "1m"))
-        assert _balanced(rule["expr"])
-
-
-def test_the_dashboard_is_whole():
-    dashboard = json.loads((_MONITORING / "dashboard.json").read_text())
-    panels = dashboard["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels) > 10
-    assert all(_balanced(query) for query in _queries())
-    taken: set[tuple[int, int]] = set()
-    for panel in panels:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert not cells & taken, panel["title"]
-        assert at["x"] + at["w"] <= 24
-        taken |= cells
-
-
-@pytest.mark.parametrize("query", [*_queries(), *(rule["expr"] for rule in _alerts())])
-def test_no_query_counts_a_figure_once_for_each_process(query):
-    """Every API process answers for the whole service."""
-    unguarded = re.sub(r"(max without \(instance, pod\)|max|absent|label_values) ?\(.*?sapi_\w+", "", query)
-    assert _named(unguarded) == set()
-
-
-def _balanced(expression: str) -> bool:
-    return all(expression.count(opening) == expression.count(closing) for opening, closing in ("()", "{}", "[]"))

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import re
 import threading
-from email.utils import formatdate
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
-from worker.execution.claims import Completion
-from worker.jobs.failure import Failure
-from worker.jobs.record import State
+from tests.api.reads.cached_listing import listed
 from worker.jobs.service import Jobs, NewJob
 from worker.store.results import SubmitOutcome
 
 STATUS = re.compile(r"storage-api; (hit; ttl=-?\d+|fwd=(miss|stale|request)(; collapsed)?)")
-
-
-def listed(service):
-    """Have the volumes listed."""
-    assert service.get().status_code == 202
-    assert service.run_all() == 1
 
 
 def test_a_cold_listing_is_a_job_and_then_a_hit(service):
@@ -220,159 +210,3 @@ def test_cache_fresh_of_nothing(make_service):
     service.age("dummy/volumes", 1)
     assert service.get().status_code == 202
     assert service.get(Cache_Control="max-stale").headers["Cache-Status"].startswith("storage-api; hit; ttl=-1")
-
-
-# --- the filer is away
-
-
-def away(service):
-    service.away_file.touch()
-
-
-def test_away_the_old_copy_is_served_at_once(make_service, monkeypatch):
-    service = make_service(api={"read_wait": 20.0})
-    monkeypatch.setattr("api.reads.lookup.wait_for_end", Mock(return_value=None))
-    waits = Mock(return_value=None)
-    monkeypatch.setattr("api.reads.lookup.wait_for", waits)
-    listed(service)
-    service.age("dummy/volumes", 10_000)
-    away(service)
-    assert service.get().status_code == 202
-    service.run_all()
-    assert waits.call_count == 1
-    # From now on it is known, and nobody waits for the job.
-    answer = service.get()
-    assert (answer.status_code, answer.headers["Cache-Status"]) == (200, "storage-api; hit; ttl=-9940")
-    assert "Operation-Location" in answer.headers
-    assert waits.call_count == 1
-
-
-def test_away_one_who_waits_learns_it_from_the_job(make_service):
-    service = make_service(api={"read_wait": 20.0})
-    with service.running():
-        assert service.get().status_code == 200
-        service.age("dummy/volumes", 10_000)
-        away(service)
-        assert service.get().status_code == 200
-
-
-def test_away_beyond_keep_there_is_nothing(service):
-    listed(service)
-    service.age("dummy/volumes", 86_500)
-    away(service)
-    service.get()
-    service.run_all()
-    assert service.get().status_code == 202
-
-
-def test_away_no_cache_is_not_answered_from_the_old_copy(make_service):
-    service = make_service(backend_patience=0)
-    listed(service)
-    away(service)
-    with service.running():
-        answer = service.get(Cache_Control="no-cache", Prefer="wait=10")
-    assert (answer.status_code, answer.json["code"]) == (503, "backend-unavailable")
-
-
-def test_away_a_volume_is_found_in_the_old_listing(make_service):
-    service = make_service(backend_patience=0)
-    listed(service)
-    service.age("dummy/volumes", 10_000)
-    away(service)
-    path = service.get(Cache_Control="max-stale").json[0]["junction_path"]
-    with service.running():
-        resolve_volume_name = service.get("volumes/acclog_backup01", Prefer="wait=10")
-        by_path = service.get(f"volumes/node:{path}", Prefer="wait=10")
-        nothing = service.get("volumes/nothing", Prefer="wait=10")
-    assert (resolve_volume_name.status_code, by_path.status_code) == (200, 200)
-    assert resolve_volume_name.json == by_path.json
-    assert nothing.status_code == 503
-
-
-@pytest.mark.parametrize("code", ["backend-unavailable", "backend-timeout"])
-def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monkeypatch, code):
-    service = make_service(api={"read_wait": 20.0})
-    service.get(Prefer="respond-async")
-    service.run_all()
-    service.age("dummy/volumes", 10_000)
-    failure = Failure(code, "It is away.")
-    runner = service.worker.runner
-    monkeypatch.setattr(
-        runner._executor, "execute", lambda lease: runner._claims.complete(lease, Completion(State.FAILED, failure))
-    )
-    with service.running():
-        answers = [service.get(), service.get(Cache_Control="no-cache")]
-    assert [answer.status_code for answer in answers] == [200, 503 if code == "backend-unavailable" else 504]
-    assert all(answer.headers["Operation-Location"].startswith("/v4/jobs/") for answer in answers)
-
-
-# --- validators
-
-
-def test_etags(service):
-    listed(service)
-    plain = service.get(Accept_Encoding="identity")
-    packed = service.get(Accept_Encoding="gzip")
-    assert plain.headers["ETag"] != packed.headers["ETag"]
-    assert packed.headers["Content-Encoding"] == "gzip"
-    # The same bytes from every process, without the time: they have the same entity tag.
-    assert packed.data[4:8] == bytes(4)
-    for tag in (
-        plain.headers["ETag"],
-        packed.headers["ETag"],
-        f"W/{plain.headers['ETag']}",
-        # As a proxy that compresses writes it.
-        f'{plain.headers["ETag"][:-1]};gzip"',
-        '"x", ' + packed.headers["ETag"],
-        "*",
-    ):
-        again = service.get(If_None_Match=tag, Accept_Encoding="gzip")
-        assert (again.status_code, again.data) == (304, b"")
-        assert again.headers["ETag"] == packed.headers["ETag"]
-        assert {"Age", "Cache-Control", "Cache-Status", "Vary"} <= set(again.headers.keys())
-    assert service.get(If_None_Match='"x"').status_code == 200
-    assert service.get("volumes?limit=3", If_None_Match=plain.headers["ETag"]).status_code == 200
-
-
-def test_if_modified_since(service):
-    listed(service)
-    service.age("dummy/volumes", 30)
-    shown = service.get()
-    since = shown.headers["Last-Modified"]
-    as_of_ms: Any = service.redis.hget("sapi:listing:dummy/volumes", "as_of")
-    assert since == formatdate(int(as_of_ms) / 1000, usegmt=True)
-    assert service.get(If_Modified_Since=since).status_code == 304
-    for headers in (
-        {"If_Modified_Since": "Thu, 01 Jan 2026 00:00:00 GMT"},
-        {"If_Modified_Since": "nonsense"},
-        {"If_Modified_Since": since, "If_None_Match": '"x"'},
-    ):
-        assert service.get(**headers).status_code == 200, headers
-    # A change does not alter the time at which the filer was asked.
-    service.change("POST", "volumes/new", {"size_total": 2**30})
-    assert service.get(If_Modified_Since=since).status_code == 200
-
-
-def test_copies_are_told_apart_by_coding_and_sender(service):
-    listed(service)
-    for headers in ({}, {"If_None_Match": "*"}):
-        assert service.get(**headers).headers["Vary"] == "Accept-Encoding, Authorization, Cookie"
-
-
-def test_an_equal_refresh_keeps_the_etag_and_a_change_does_not(service):
-    listed(service)
-    tag = service.get().headers["ETag"]
-    service.run(service.get(Cache_Control="no-cache").json["id"])
-    assert service.get().headers["ETag"] == tag
-    service.change("PATCH", "volumes/acclog_backup01", {"autosize_enabled": False, "percentage_snapshot_reserve": 7})
-    assert service.get().headers["ETag"] != tag
-    assert service.get(If_None_Match=tag).status_code == 200
-
-
-def test_head_is_get_without_a_body(service):
-    listed(service)
-    got = service.get()
-    head = service.app.test_client().head("/v4/dummy/volumes", auth=("admin", "secret"))
-    assert head.data == b""
-    for name in ("ETag", "X-Total-Count", "Content-Length", "Content-Type"):
-        assert head.headers[name] == got.headers[name]

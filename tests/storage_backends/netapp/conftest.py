@@ -14,6 +14,7 @@ from storage_backends.netapp.operations import mutation
 from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Dialect, Simulator
 from tests.ontap_simulator.published import PublishedSchema
+from tests.storage_backends.netapp.changes import furnish
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
@@ -56,3 +57,11 @@ def backend(ontap: Simulator) -> Iterator[StorageBackend]:
     opened = open_backend(ontap)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def furnished(ontap: Simulator) -> Iterator[StorageBackend]:
+    furnish(ontap)
+    backend = open_backend(ontap, timeout_s=1.0)
+    yield backend
+    backend.close()

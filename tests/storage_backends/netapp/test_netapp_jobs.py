@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import BackendUnavailable, InvalidRequest, OutcomeUnclear, ResourceBusy
+from storage_backends.errors import InvalidRequest, OutcomeUnclear, ResourceBusy
 from storage_backends.journal import Cancelled, InMemoryJournal, LeaseLost, ShuttingDown
-from storage_backends.netapp.ontap import jobs
-from storage_backends.netapp.ontap.error_codes import Translator
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, WITHOUT_JOB, furnish, repeated, sent_twice
 from tests.storage_backends.netapp.signed_in_drivers import CONFINED_USER, open_backend
@@ -242,77 +239,3 @@ def test_jobs_that_cannot_be_listed_tell_nothing(
     settlement = backend.reconcile(*CHANGES["update"], journal.state(age_s=3600.0), journal=journal)
 
     assert settlement.outcome is Outcome.DONE
-
-
-class _Answers:
-    """A filer that answers questions with these, in turn."""
-
-    vserver, without = "vs1", frozenset[str]()
-    translator = Translator(())
-
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
-
-    def get(self, *args: Any, **options: Any) -> Any:
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class _Clock(InMemoryJournal):
-    """Each wait takes 40 s."""
-
-    now_s = 0.0
-
-    def wait(self, seconds: float) -> None:
-        self.now_s += 40.0
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
-    clock = _Clock()
-    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
-    return clock
-
-
-@pytest.mark.parametrize("state", ["queued", "running", "paused", "pausing", "quitting", "cancelling", "waiting", None])
-def test_a_job_that_has_not_ended_is_followed(state: str | None, clock: _Clock) -> None:
-    filer: Any = _Answers({"state": state} if state else {}, {"state": "success"})
-    assert jobs.JobFollower(filer, "1", clock).follow().end is jobs.OntapJobState.SUCCESS
-
-
-@pytest.mark.parametrize("cause", [{"code": 4711, "message": "No."}, {"error": {"code": "4711", "message": "No."}}])
-def test_why_a_job_has_failed_is_where_its_release_puts_it(cause: dict[str, Any], clock: _Clock) -> None:
-    filer: Any = _Answers({"state": "failure"} | cause)
-    error = jobs.JobFollower(filer, "1", clock).follow().error
-    assert error is not None
-    assert error.backend_error is not None
-    assert (error.backend_error.code, error.backend_error.message) == ("4711", "No.")
-
-
-def test_a_filer_may_be_away_for_a_while_again_and_again(clock: _Clock) -> None:
-    away, running = BackendUnavailable("away"), {"state": "running"}
-    filer: Any = _Answers(away, away, running, away, away, running, away, {"state": "success"})
-    assert jobs.JobFollower(filer, "1", clock).follow().end is jobs.OntapJobState.SUCCESS
-    filer = _Answers(away, away, away, {"state": "success"})
-    with pytest.raises(OutcomeUnclear):
-        jobs.JobFollower(filer, "1", clock).follow()
-    assert filer.answers == [{"state": "success"}]
-
-
-def test_jobs_that_a_request_may_have_started() -> None:
-    url = "PATCH /api/storage/volumes/u"
-    listed: list[dict[str, Any]] = [
-        {"uuid": "1", "description": url, "state": "running", "svm": {"name": "vs1"}},
-        {"uuid": "2", "description": f"{url}?return_timeout=0", "state": "paused"},
-        {"uuid": "3", "description": f"{url}/new", "state": "queued", "svm": {"name": "vs1"}},
-        {"uuid": "ended", "description": url, "state": "success"},
-        {"uuid": "another vserver", "description": url, "state": "running", "svm": {"name": "vs2"}},
-        {"uuid": "another object", "description": f"{url}/snapshots/s", "state": "running"},
-        {"uuid": "mentions it", "description": f"As {url}", "state": "running"},
-        {"description": url, "state": "running"},
-    ]
-    filer: Any = _Answers({"records": listed}, {"records": listed})
-    assert jobs.unfinished_jobs(filer, url, journal=InMemoryJournal()) == ["1", "2", "3"]
-    assert jobs.job_uuids(filer, url, journal=InMemoryJournal()) == ["1", "2", "3", "ended"]

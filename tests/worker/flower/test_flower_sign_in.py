@@ -12,20 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import tornado.web
 from tornado.auth import AuthError
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from worker.config.audit_log import logger
-from worker.config.settings import BadSettings, Settings, load
+from tests.worker.flower.requests_to_flower import request_with
+from worker.config.settings import BadSettings, load
 from worker.flower import access
-from worker.flower.access import FlowerAccess, cookie_of, session_s
-from worker.flower.auth import OpenIDLoginHandler, _basic, _groups_in, _stays_here, guard
+from worker.flower.access import session_s
+from worker.flower.auth import OpenIDLoginHandler, _basic, _groups_in, _stays_here
 from worker.flower.settings import FlowerSettings
-from worker.store.ended_sessions import ended_digest
 
 _PROVIDER = "https://provider.example"
 _SETTINGS = {
@@ -34,23 +32,6 @@ _SETTINGS = {
     "SAPI_OAUTH_AUTHORIZE_URL": f"{_PROVIDER}/authorize?x=1", "SAPI_OAUTH_GROUPS_URL": f"{_PROVIDER}/groups",
     "SAPI_OAUTH_NAME_CLAIM": "login",
 }  # fmt: skip
-
-
-class _Connection:
-    """What a request needs of its connection: whose it is."""
-
-    def __init__(self, remote_ip: str, protocol: str) -> None:
-        self.context = SimpleNamespace(remote_ip=remote_ip, protocol=protocol)
-
-    def set_close_callback(self, _callback: Any) -> None:
-        pass
-
-
-def _request(uri: str, headers: dict[str, str] | None = None, protocol: str = "http") -> HTTPServerRequest:
-    connection: Any = _Connection("10.0.0.1", protocol)
-    sent = HTTPHeaders({"Host": "flower.test"} | (headers or {}))
-    line = RequestStartLine("GET", uri, "HTTP/1.1")
-    return HTTPServerRequest(start_line=line, headers=sent, connection=connection)
 
 
 @dataclass
@@ -63,17 +44,6 @@ class Provider:
     async def fetch(self, request: Any) -> Any:
         self.requests.append(request)
         return SimpleNamespace(body=json.dumps(self.answers[urlsplit(request.url).path]))
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> Iterator[Path]:
-    """The file of the audit log of this process, inside the test."""
-    before = logger.handlers[:]
-    logger.handlers[:] = []
-    yield tmp_path / "audit.log"
-    for handler in logger.handlers:
-        handler.close()
-    logger.handlers[:] = before
 
 
 @pytest.fixture
@@ -113,7 +83,7 @@ def _handler(uri: str, cookies: dict[str, Cookie] | None = None, protocol: str =
     application: Any = tornado.web.Application(cookie_secret="a secret")
     application.options = SimpleNamespace(basic_auth=None, auth=".*", url_prefix="")
     text = "; ".join(f"{name}={cookie.value}" for name, cookie in (cookies or {}).items())
-    return Login(application, _request(uri, {"Cookie": text} if text else None, protocol))
+    return Login(application, request_with(uri, {"Cookie": text} if text else None, protocol))
 
 
 def _leave() -> tuple[dict[str, list[str]], dict[str, Cookie]]:
@@ -178,7 +148,7 @@ def test_what_the_audit_log_left_out_is_written_when_flower_ends(audit: Path, mo
     monkeypatch.setattr("worker.flower.access.atexit.register", ends.append)
     monkeypatch.setenv("SAPI_AUDIT_RATE", "1")
     for _ in range(3):
-        access.flower_access().note(_request("/"), "access", who="ann", allowed=False, reason="unauthenticated")
+        access.flower_access().note(request_with("/"), "access", who="ann", allowed=False, reason="unauthenticated")
     for end in ends:
         end()
     events = [json.loads(line) for line in audit.read_text("utf-8").splitlines()]
@@ -268,83 +238,3 @@ def test_without_a_password_nobody_can_guess_one():
     closed = [_basic(load(FlowerSettings, basic_auth_username=name)) for name in ("", "svc")]
     assert all(text.startswith("nobody:") and len(text) > 60 for text in closed)
     assert closed[0] != closed[1]
-
-
-# --- the access of each request
-
-
-@pytest.fixture
-def checks(redis_url: str, audit: Path) -> Any:
-    """Make what checks requests, with these settings."""
-
-    def make(url: str = redis_url, **settings: Any) -> FlowerAccess:
-        return FlowerAccess(load(FlowerSettings, audit_log=str(audit), **settings), load(Settings, redis_url=url))
-
-    return make
-
-
-def test_while_redis_is_away_no_session_is_believed(checks: Any):
-    with pytest.raises(tornado.web.HTTPError) as caught:
-        checks("redis://127.0.0.1:1/0").has_ended(cookie_of("adam", "id"))
-    assert caught.value.status_code == 503
-
-
-def test_an_end_of_sessions_counts_by_name_and_subject_and_for_cookies_of_no_time(checks: Any, redis_client: Any):
-    flower = checks()
-    for user in ("a&dam", "id of adam"):
-        assert not flower.has_ended(cookie_of("a&dam", "id of adam"))
-        redis_client.set(f"sapi:sessions_ended:{ended_digest(user)}", int(time.time()) + 1)
-        assert flower.has_ended(cookie_of("a&dam", "id of adam"))
-        assert flower.has_ended(f"{quote(user)}@storage-api")
-        redis_client.flushdb()
-
-
-def test_a_client_is_who_the_proxies_say_and_no_further_away_than_there_are_proxies(checks: Any, audit: Path):
-    flower = checks(trusted_networks=("10.0.0.0/8",), trusted_proxies=1)
-    flower.note(_request("/tasks", {"X-Forwarded-For": "192.0.2.9, 10.1.1.1"}), "access", allowed=False)
-    (line,) = (json.loads(text) for text in audit.read_text().splitlines())
-    assert (line["address"], line["target"], line["auth_method"]) == ("10.1.1.1", "flower/tasks", "session")
-
-
-def test_whether_browsers_reach_it_by_tls(checks: Any):
-    assert not checks().is_secure(_request("/"))
-    assert checks().is_secure(_request("/", protocol="https"))
-    assert checks(flower_url="https://flower.example").is_secure(_request("/"))
-    assert not checks(flower_url="http://flower.example").is_secure(_request("/", protocol="https"))
-
-
-@pytest.mark.parametrize(
-    ("limits", "credentials"),
-    [
-        ({"sign_in_network_limit": 2, "sign_in_user_limit": 100}, "Basic a"),
-        ({"sign_in_network_limit": 100, "sign_in_user_limit": 2}, "Basic YTpi"),
-    ],
-)
-def test_the_limits_are_each_for_its_own_and_what_is_no_password_is_nobody_s(
-    checks: Any, limits: dict[str, int], credentials: str
-):
-    flower = checks(**limits)
-    request = _request("/", {"Authorization": credentials})
-    for _ in range(2):
-        flower.check_attempt(request)
-        flower.note_password(request, is_right=False)
-    with pytest.raises(tornado.web.HTTPError) as caught:
-        flower.check_attempt(request)
-    assert caught.value.status_code == 429
-
-
-def test_the_doors_are_set_before_flower_reads_its_options(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("worker.flower.auth.close_routes", lambda: None)
-    monkeypatch.setattr("worker.flower.auth.harden", lambda _lifetime_s: None)
-    monkeypatch.setattr("worker.flower.auth.keep_local", lambda: None)
-    monkeypatch.setattr("sys.argv", ["flower"])
-    environ = {"FLOWER_UNAUTHENTICATED_API": "true"}
-    guard(load(FlowerSettings, oauth_client_id="us", secret_key="key"), environ)
-    assert environ.pop("FLOWER_COOKIE_SECRET") not in ("", b"key".hex())
-    assert environ == {
-        "FLOWER_READ_ONLY": "true", "FLOWER_AUTH": ".*@storage-api",
-        "FLOWER_AUTH_PROVIDER": "worker.flower.auth.OpenIDLoginHandler",
-    }  # fmt: skip
-    environ = {}
-    guard(load(FlowerSettings, SAPI_DEBUG=True), environ)
-    assert environ == {"FLOWER_READ_ONLY": "true", "FLOWER_ADDRESS": "127.0.0.1"}

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
-from storage_backends.errors import BackendUnavailable
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
+from tests.worker.jobs.batch_runs import children, creations, run, states
 from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
-from worker.jobs.service import NewJob
-from worker.store.results import CancelResult, ClaimResult, SubmitOutcome
+from worker.store.results import CancelResult, ClaimResult
 
 
 @pytest.fixture
@@ -21,37 +17,11 @@ def node(harness: Harness) -> Node:
     return harness.node()
 
 
-def _creations(harness: Harness, count: int) -> list[NewJob]:
-    """Members that succeed, each on a volume of its own."""
-    return [harness.new("create_volume", volume=f"v{number}") for number in range(count)]
-
-
-def _run(harness: Harness, node: Node, batch_id: str, turns: int = 200) -> None:
-    for _ in range(turns):
-        if harness.job(batch_id).done:
-            return
-        node.consume()
-        harness.let_time_pass()
-        node.sweep()
-        harness.batches.advance_all()
-    raise AssertionError(harness.job(batch_id))
-
-
-def _states(harness: Harness, batch_id: str) -> list[str]:
-    return [job.state.value for job in harness.members(batch_id)]
-
-
-def _children(harness: Harness, batch_id: str) -> dict[str, int]:
-    children = harness.job(batch_id).children
-    assert children is not None
-    return {name: count for name, count in children.items() if count}
-
-
 def test_all_members_are_there_and_a_few_of_them_in_the_queues(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, 20), parallel=3)
+    batch_id = harness.accept_batch(*creations(harness, 20), parallel=3)
     batch = harness.job(batch_id)
     assert (batch.state, batch.total, batch.current, batch.subsystem) == (State.QUEUED, 20, 0, SUBSYSTEM)
-    assert _states(harness, batch_id) == ["queued"] * 20
+    assert states(harness, batch_id) == ["queued"] * 20
     assert {job.version for job in (batch, *harness.members(batch_id))} == {1}
     assert harness.client.zcard(f"{PREFIX}queued:{SUBSYSTEM}.write") == 3
     events = EventLog(harness.client, PREFIX).read(BEGINNING, 50)
@@ -66,7 +36,7 @@ def test_all_members_are_there_and_a_few_of_them_in_the_queues(harness: Harness)
 
 
 def test_it_starts_when_the_first_of_its_members_does(harness: Harness, node: Node):
-    batch_id = harness.accept_batch(*_creations(harness, 2), parallel=2)
+    batch_id = harness.accept_batch(*creations(harness, 2), parallel=2)
     assert harness.job(batch_id).started_ms is None
     first, second = (job.id for job in harness.members(batch_id))
     node.claim(first)
@@ -78,7 +48,7 @@ def test_it_starts_when_the_first_of_its_members_does(harness: Harness, node: No
 
 
 def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(harness: Harness, node: Node):
-    batch_id = harness.accept_batch(*_creations(harness, 20), parallel=3)
+    batch_id = harness.accept_batch(*creations(harness, 20), parallel=3)
     queue, most = f"{PREFIX}queued:{SUBSYSTEM}.write", 0
     while not harness.job(batch_id).done:
         waiting = [job.id for job in harness.members(batch_id) if harness.field(job.id, "released") and not job.done]
@@ -88,7 +58,7 @@ def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(harness: Har
         node.carry_out(messages[0].job_id)
     assert most == 3
     batch = harness.job(batch_id)
-    assert (batch.state, batch.current, _children(harness, batch_id)) == (
+    assert (batch.state, batch.current, children(harness, batch_id)) == (
         State.SUCCEEDED,
         20,
         {"total": 20, "succeeded": 20},
@@ -97,11 +67,11 @@ def test_it_succeeds_when_all_have_and_never_has_more_in_the_queues(harness: Har
 
 
 def test_it_runs_from_its_first_member_on(harness: Harness, node: Node):
-    batch_id = harness.accept_batch(*_creations(harness, 2))
+    batch_id = harness.accept_batch(*creations(harness, 2))
     first, _ = harness.members(batch_id)
     lease = node.claim(first.id)
     batch = harness.job(batch_id)
-    assert (batch.state, _children(harness, batch_id)) == (State.RUNNING, {"total": 2, "queued": 1, "running": 1})
+    assert (batch.state, children(harness, batch_id)) == (State.RUNNING, {"total": 2, "queued": 1, "running": 1})
     version = batch.version
     node.executor.execute(lease)
     assert harness.job(batch_id).version > version
@@ -123,9 +93,9 @@ def test_members_keep_the_order_of_their_volume(harness: Harness, node: Node):
 
 
 def test_one_that_fails_fails_the_batch_and_the_others_go_on(harness: Harness, node: Node):
-    members = [harness.new("create_volume", volume="vol"), *_creations(harness, 3)]
+    members = [harness.new("create_volume", volume="vol"), *creations(harness, 3)]
     batch_id = harness.accept_batch(*members, parallel=1)
-    _run(harness, node, batch_id)
+    run(harness, node, batch_id)
     failure = harness.job(batch_id).failure
     assert failure is not None
     assert (failure.code, failure.detail) == (
@@ -134,19 +104,19 @@ def test_one_that_fails_fails_the_batch_and_the_others_go_on(harness: Harness, n
     )
     assert [error["pointer"] for error in failure.errors] == ["/requests/0"]
     assert failure.errors[0]["detail"].startswith("already-exists: ")
-    assert _states(harness, batch_id) == ["failed", "succeeded", "succeeded", "succeeded"]
+    assert states(harness, batch_id) == ["failed", "succeeded", "succeeded", "succeeded"]
 
 
 def test_the_first_ten_failures_are_kept(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*[harness.new("create_volume", volume="vol")] * 12, parallel=1)
-    _run(harness, node, batch_id)
+    run(harness, node, batch_id)
     failure = harness.job(batch_id).failure
     assert failure is not None
     assert [error["pointer"] for error in failure.errors] == [f"/requests/{number}" for number in range(10)]
 
 
 def test_with_stop_those_that_have_not_begun_are_cancelled(harness: Harness, node: Node):
-    members = [harness.new("create_volume", volume="vol"), *_creations(harness, 250)]
+    members = [harness.new("create_volume", volume="vol"), *creations(harness, 250)]
     batch_id = harness.accept_batch(*members, parallel=4, stop=True)
     first, second, third, fourth, next_one, *_ = harness.members(batch_id)
     running, other = node.claim(second.id), node.claim(fourth.id)
@@ -161,29 +131,29 @@ def test_with_stop_those_that_have_not_begun_are_cancelled(harness: Harness, nod
     assert harness.client.zscore(f"{PREFIX}batches_stopping", batch_id) is None
     node.executor.execute(running)
     assert harness.job(batch_id).failure.code == "batch-failed"  # type: ignore[union-attr]
-    assert _children(harness, batch_id) == {"total": 251, "failed": 1, "succeeded": 2, "cancelled": 248}
+    assert children(harness, batch_id) == {"total": 251, "failed": 1, "succeeded": 2, "cancelled": 248}
     assert not harness.leftovers()
 
 
 def test_with_stop_one_that_has_begun_goes_on_after_a_pause(harness: Harness, node: Node):
-    batch_id = harness.accept_batch(*_creations(harness, 1), harness.new("create_volume", volume="vol"), stop=True)
+    batch_id = harness.accept_batch(*creations(harness, 1), harness.new("create_volume", volume="vol"), stop=True)
     begun, failing = harness.members(batch_id)
     node.claims.requeue(node.claim(begun.id), 0, "retrying")
     node.carry_out(failing.id)
     harness.batches.advance(batch_id)
-    assert _states(harness, batch_id) == ["queued", "failed"]
+    assert states(harness, batch_id) == ["queued", "failed"]
     node.carry_out(begun.id)
-    assert _children(harness, batch_id) == {"total": 2, "succeeded": 1, "failed": 1}
+    assert children(harness, batch_id) == {"total": 2, "succeeded": 1, "failed": 1}
     assert harness.job(batch_id).done
 
 
 def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(harness: Harness, node: Node):
     batch_id = harness.accept_batch(
-        harness.new("create_volume", volume="vol"), *_creations(harness, 150), parallel=1, stop=True
+        harness.new("create_volume", volume="vol"), *creations(harness, 150), parallel=1, stop=True
     )
     node.carry_out(harness.members(batch_id)[0].id)
     harness.scripts.advance_batch(batch_id, 10, 1000)
-    assert _children(harness, batch_id)["cancelled"] == 9
+    assert children(harness, batch_id)["cancelled"] == 9
     waiting = JobFilter(batch=batch_id, states=(State.QUEUED,))
     assert len(harness.jobs.find(waiting, JobScope("ann"), 200)[0]) == 141
     harness.batches.advance_all()
@@ -192,19 +162,19 @@ def test_what_is_left_half_stopped_is_stopped_by_the_maintenance(harness: Harnes
 
 
 def test_a_batch_that_was_stopped_by_a_failure_can_be_cancelled_as_well(harness: Harness, node: Node):
-    members = [harness.new("create_volume", volume="vol"), *_creations(harness, 3)]
+    members = [harness.new("create_volume", volume="vol"), *creations(harness, 3)]
     batch_id = harness.accept_batch(*members, parallel=2, stop=True)
     failing, running, *_ = harness.members(batch_id)
     node.claim(running.id)
     node.carry_out(failing.id)
     harness.batches.advance(batch_id)
-    assert _states(harness, batch_id) == ["failed", "running", "cancelled", "cancelled"]
+    assert states(harness, batch_id) == ["failed", "running", "cancelled", "cancelled"]
     harness.batches.cancel(batch_id, "ann")
-    assert _states(harness, batch_id) == ["failed", "cancelling", "cancelled", "cancelled"]
+    assert states(harness, batch_id) == ["failed", "cancelling", "cancelled", "cancelled"]
 
 
 def test_one_that_is_being_cancelled_is_not_changed_by_a_further_request(harness: Harness, node: Node):
-    batch_id, single = harness.accept_batch(*_creations(harness, 2)), harness.accept("create_volume", volume="single")
+    batch_id, single = harness.accept_batch(*creations(harness, 2)), harness.accept("create_volume", volume="single")
     for running in (harness.members(batch_id)[0].id, single):
         node.claim(running)
     for job_id, cancel in ((batch_id, harness.batches.cancel), (single, harness.jobs.cancel)):
@@ -212,139 +182,3 @@ def test_one_that_is_being_cancelled_is_not_changed_by_a_further_request(harness
         first = harness.job(job_id)
         assert cancel(job_id, "bob") is CancelResult.CANCELLING
         assert harness.job(job_id) == first
-
-
-def test_a_cancelled_batch_cancels_what_waits_and_asks_what_runs(harness: Harness, node: Node):
-    batch_id = harness.accept_batch(*_creations(harness, 5), parallel=2)
-    running = node.claim(harness.members(batch_id)[0].id)
-    assert harness.batches.cancel(batch_id, "ann") is CancelResult.CANCELLING
-    assert (harness.job(batch_id).state, _states(harness, batch_id)) == (
-        State.CANCELLING,
-        ["cancelling", *["cancelled"] * 4],
-    )
-    members = harness.members(batch_id)
-    assert [harness.field(job.id, "cancelled_by") for job in members] == ["ann"] * 5
-    kept_ms = {int(harness.field(job.id, "expires")) - int(harness.field(job.id, "finished")) for job in members[1:]}
-    assert kept_ms == {harness.settings.job_keep * 1000}
-    statuses, _ = harness.jobs.find(JobFilter(states=(State.CANCELLING,)), JobScope("ann"), 10)
-    assert [status.job.id for status in statuses] == [batch_id, members[0].id]
-    running.cancel()
-    node.executor.execute(running)
-    assert (harness.job(batch_id).state, _states(harness, batch_id)) == (State.CANCELLED, ["cancelled"] * 5)
-    assert harness.batches.cancel(batch_id, "ann") is CancelResult.TOO_LATE
-
-
-def test_a_batch_nobody_has_begun_is_cancelled_at_once(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, 250))
-    harness.batches.cancel(batch_id, "ann")
-    assert harness.job(batch_id).state is State.CANCELLED
-    assert not harness.leftovers()
-
-
-def test_a_batch_whose_front_end_is_lost_while_it_cancels_is_stopped_by_the_maintenance(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, 3))
-    assert harness.jobs.cancel(batch_id, "ann") is CancelResult.CANCELLING
-    harness.batches.advance_all()
-    assert harness.job(batch_id).state is State.CANCELLED
-
-
-def test_a_member_that_is_cancelled_by_itself_makes_room_for_the_next(harness: Harness, node: Node):
-    batch_id = harness.accept_batch(*_creations(harness, 4), parallel=1)
-    first, second, third, fourth = harness.members(batch_id)
-    harness.jobs.cancel(second.id, "ann")
-    harness.jobs.cancel(first.id, "ann")
-    assert node.claims.claim(fourth.id) is ClaimResult.BLOCKED
-    node.carry_out(third.id)
-    node.carry_out(fourth.id)
-    assert harness.job(batch_id).failure.code == "batch-failed"  # type: ignore[union-attr]
-    assert _states(harness, batch_id) == ["cancelled", "cancelled", "succeeded", "succeeded"]
-
-
-def test_a_member_that_is_put_off_keeps_its_place(harness: Harness):
-    class Away:
-        def __getattr__(self, name: str) -> Any:
-            def call(*_: Any, **__: Any) -> Any:
-                raise BackendUnavailable("away")
-
-            return call if name != "close" else harness.backend.close
-
-    batch_id = harness.accept_batch(*_creations(harness, 3), parallel=1)
-    first, second, _ = harness.members(batch_id)
-    harness.node(Away()).carry_out(first.id)  # type: ignore[arg-type]
-    assert _children(harness, batch_id) == {"total": 3, "queued": 3}
-    assert harness.node().claims.claim(second.id) is ClaimResult.BLOCKED
-    _run(harness, harness.node(), batch_id)
-    assert harness.job(batch_id).state is State.SUCCEEDED
-
-
-def test_the_same_key_makes_no_second_batch(harness: Harness):
-    members = _creations(harness, 3)
-    first = harness.accept_batch(*members, key="k")
-    outcome, again, _ = harness.batches.accept(harness.new_batch(members, key="k"))
-    assert (outcome, again) == (SubmitOutcome.REPLAYED, first)
-    assert harness.client.zcard(f"{PREFIX}due:{SUBSYSTEM}") == 3
-    other = harness.jobs.accept(harness.new("create_lock", volume="vol", host="h", key="other"))
-    assert other[0] is SubmitOutcome.NEW
-
-
-def test_a_full_queue_takes_no_batch_and_keeps_nothing_of_it(harness: Harness):
-    for number in range(harness.settings.user_queue_limit):
-        harness.accept("create_lock", volume="vol", host=f"h{number}")
-    before = set(harness.client.keys(f"{PREFIX}job:*"))
-    outcome, _, _ = harness.batches.accept(harness.new_batch(_creations(harness, 3)))
-    assert outcome is SubmitOutcome.SHARE_FULL
-    assert harness.jobs.find(JobFilter(operations=("batch",)), JobScope("ann"), 10) == ([], None)
-    assert harness.jobs.find(JobFilter(operations=("create_volume",)), JobScope("ann"), 10) == ([], None)
-    assert set(harness.client.keys(f"{PREFIX}job:*")) == before
-    assert not harness.client.keys(f"{PREFIX}members:*")
-    # Only the queues of members that would enter them at once must have room.
-    elsewhere = replace(harness.new("create_volume"), subsystem="other")
-    members = [elsewhere, *_creations(harness, 1)]
-    outcomes = [harness.batches.accept(harness.new_batch(members, parallel=parallel))[0] for parallel in (2, 1)]
-    assert outcomes == [SubmitOutcome.SHARE_FULL, SubmitOutcome.NEW]
-    for subsystem in ("filer", "other"):
-        job_filter = JobFilter(operations=("create_volume",), subsystem=subsystem)
-        statuses, _ = harness.jobs.find(job_filter, JobScope("ann"), 10)
-        assert [status.job.subsystem for status in statuses] == [subsystem]
-
-
-def test_a_batch_needs_room_in_each_of_its_queues(harness: Harness):
-    harness.client.zadd(f"{PREFIX}queued:other.write", {str(number): number for number in range(1000)})
-    assert harness.settings.queue_limit == 1000
-    members = [*_creations(harness, 1), replace(harness.new("create_volume"), subsystem="other")]
-    for ordered in (members, members[::-1]):
-        assert harness.batches.accept(harness.new_batch(ordered))[0] is SubmitOutcome.FULL
-
-
-def test_what_is_forgotten_leaves_nothing_behind(harness: Harness, node: Node):
-    batch_id = harness.accept_batch(*_creations(harness, 12), key="k")
-    _run(harness, node, batch_id)
-    finished: Any = harness.client.zrange(f"{PREFIX}expiring", 0, -1)
-    harness.client.zadd(f"{PREFIX}expiring", dict.fromkeys(finished, 1))
-    assert harness.scripts.purge_expired(500) == 13
-    kinds = ("job:", "index", "members:", "result:", "expiring")
-    keys: Any = harness.client.keys(f"{PREFIX}*")
-    assert not [key for key in keys if key.decode().removeprefix(PREFIX).startswith(kinds)]
-
-
-def test_members_across_a_border_of_the_index_are_found(harness: Harness, node: Node):
-    harness.client.set(f"{PREFIX}seq", 8192 - 7)
-    policies = [harness.new("create_policy", policy=f"p{number}", rules=[]) for number in range(14)]
-    mixed = [
-        status
-        for pair in zip(_creations(harness, 28)[::2], policies, _creations(harness, 28)[1::2], strict=True)
-        for status in pair
-    ]
-    batch_id = harness.accept_batch(*mixed)
-    for job_filter in (
-        JobFilter(batch=batch_id),
-        JobFilter(batch=batch_id, operations=("create_policy",)),
-        JobFilter(states=(State.QUEUED,), batch=batch_id),
-    ):
-        statuses, _ = harness.jobs.find(job_filter, JobScope("ann"), 100)
-        expected = [job.id for job in harness.members(batch_id) if job_filter.matches(job)]
-        assert [status.job.id for status in statuses] == expected[::-1]
-        assert len(expected) >= 14
-    _run(harness, node, batch_id)
-    statuses, _ = harness.jobs.find(JobFilter(states=(State.SUCCEEDED,), batch=batch_id), JobScope("ann"), 100)
-    assert len(statuses) == 42

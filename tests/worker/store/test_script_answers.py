@@ -1,32 +1,23 @@
-"""What the scripts answer in each state of a job and of a batch."""
+"""What the scripts answer in each state of a job."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
+from tests.worker.redis_clock import redis_now_ms
+from tests.worker.store.redis_views import creations
 from worker.config.settings import load
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.repeats import HELD_TTL_MS, Repeat
-from worker.jobs.service import Jobs, NewJob
+from worker.jobs.service import Jobs
 from worker.jobs.status import INLINE_RESULT_BYTES, JobStatus
 from worker.store.results import CancelResult, ClaimResult, ClaimTerms, LeaseResult, SubmitOutcome
 from worker.webhooks.outbox import Outbox
 
 _WRITE = f"{SUBSYSTEM}.write"
-
-
-def _creations(harness: Harness, *volumes: str) -> list[NewJob]:
-    return [harness.new("create_volume", volume=volume) for volume in volumes]
-
-
-def _now_ms(harness: Harness) -> int:
-    seconds, micros = harness.client.time()
-    return int(seconds * 1000 + micros // 1000)
 
 
 # --- claims
@@ -42,9 +33,9 @@ def test_what_a_claim_answers(harness: Harness):
     assert claims.claim(cancelled) is ClaimResult.CANCELLED
     assert claims.claim(behind) is ClaimResult.BLOCKED
     key = f"{PREFIX}job:{job_id}"
-    harness.client.hset(key, "not_before", _now_ms(harness) + 60_000)
+    harness.client.hset(key, "not_before", redis_now_ms(harness.client) + 60_000)
     assert claims.claim(job_id) is ClaimResult.LATER
-    harness.client.hset(key, "not_before", _now_ms(harness))
+    harness.client.hset(key, "not_before", redis_now_ms(harness.client))
     lease = harness.node().claim(job_id)
     assert claims.claim(job_id) is ClaimResult.TAKEN
     harness.node().executor.execute(lease)
@@ -62,7 +53,7 @@ def test_a_claimed_job_has_its_times_and_nothing_of_an_earlier_attempt(harness: 
         )
         harness.client.hset(key, mapping=leftovers)
         harness.node().claim(job_id)
-        now_ms = _now_ms(harness)
+        now_ms = redis_now_ms(harness.client)
         assert [harness.field(job_id, name) for name in leftovers] == [""] * 5
         assert abs(int(harness.field(job_id, "started")) - now_ms) < 10_000
         lease_ms = harness.settings.lease * 1000
@@ -134,7 +125,7 @@ def test_a_record_whose_time_is_over_is_shown_no_more(harness: Harness):
     job_id = harness.accept("create_volume")
     harness.node().carry_out(job_id)
     assert harness.jobs.get(job_id) is not None
-    harness.client.hset(f"{PREFIX}job:{job_id}", "expires", _now_ms(harness))
+    harness.client.hset(f"{PREFIX}job:{job_id}", "expires", redis_now_ms(harness.client))
     assert harness.jobs.get(job_id) is None
 
 
@@ -160,7 +151,7 @@ def test_who_is_online_and_who_is_before_it(harness: Harness):
         status = harness.jobs.get(each)
         assert status is not None
         assert (status.workers_online, status.waiting_reason, status.position) == (1, reason, position)
-    harness.client.zadd(f"{PREFIX}workers:{_WRITE}", {"one": _now_ms(harness) - 15_500})
+    harness.client.zadd(f"{PREFIX}workers:{_WRITE}", {"one": redis_now_ms(harness.client) - 15_500})
     status = harness.jobs.get(job_id)
     assert status is not None
     assert status.workers_online == 0
@@ -201,115 +192,10 @@ def test_a_new_job_is_checked_soon_and_is_at_the_end_of_each_of_its_orders(harne
     first = harness.accept("create_volume")
     second = harness.accept("update_volume", volume="new", percentage_snapshot_reserve=1)
     due: Any = harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", first)
-    assert 0 < due - _now_ms(harness) <= 2000
+    assert 0 < due - redis_now_ms(harness.client) <= 2000
     orders = [harness.client.zrange(key, 0, -1) for key in harness.client.scan_iter(f"{PREFIX}ordering:{SUBSYSTEM}:*")]
     assert [first.encode(), second.encode()] in orders
     assert [second.encode()] not in orders
-
-
-# --- batches
-
-
-def _stopped_with_one_put_off(harness: Harness) -> tuple[str, list[str]]:
-    """A batch that stops after a failure, while one of its members was put off and another has not begun."""
-    members = [*_creations(harness, "vol", "a", "b"), *_creations(harness, "c")]
-    batch_id = harness.accept_batch(*members, parallel=3, stop=True)
-    ids = [job.id for job in harness.members(batch_id)]
-    node = harness.node()
-    node.claims.requeue(node.claim(ids[1]), 0)
-    node.carry_out(ids[0])
-    return batch_id, ids
-
-
-def test_a_member_that_has_begun_before_goes_on_when_its_batch_stops(harness: Harness):
-    batch_id, ids = _stopped_with_one_put_off(harness)
-    harness.batches.advance(batch_id)
-    assert [harness.job(each).state.value for each in ids] == ["failed", "queued", "cancelled", "cancelled"]
-    assert harness.node().carry_out(ids[1])
-    assert [harness.job(each).state.value for each in (ids[1], batch_id)] == ["succeeded", "failed"]
-    assert not harness.leftovers()
-
-
-def test_but_not_when_its_batch_is_cancelled(harness: Harness):
-    batch_id, ids = _stopped_with_one_put_off(harness)
-    harness.batches.cancel(batch_id, "root")
-    assert [harness.job(each).state.value for each in ids] == ["failed", "cancelled", "cancelled", "cancelled"]
-    assert harness.job(batch_id).state is State.CANCELLED
-    assert harness.field(ids[1], "cancelled_by") == "root"
-
-
-def test_a_member_that_was_sent_is_not_asked_to_stop(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, "a", "b"))
-    sent, asked = (job.id for job in harness.members(batch_id))
-    node = harness.node()
-    lease = node.claim(sent)
-    lease.record_intent("create_volume")
-    node.claim(asked)
-    harness.batches.cancel(batch_id, "ann")
-    assert [harness.job(each).state.value for each in (sent, asked)] == ["running", "cancelling"]
-
-
-def test_a_batch_is_stopped_some_members_at_a_time(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, "a", "b", "c"))
-    harness.jobs.cancel(batch_id, "ann")
-    answers = [harness.scripts.advance_batch(batch_id, 1, 1000)[0] for _ in range(4)]
-    assert answers == [True, True, False, False]
-    assert harness.job(batch_id).state is State.CANCELLED
-    harness.client.zadd(f"{PREFIX}batches_stopping", {batch_id: 1, "gone": 1})
-    harness.batches.advance_all()
-    assert not harness.client.exists(f"{PREFIX}batches_stopping")
-
-
-def test_released_members_have_a_message_and_are_checked_soon(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, "a", "b", "c"), parallel=2)
-    ids = [job.id for job in harness.members(batch_id)]
-    assert [message.job_id for message in harness.publisher.take()] == [batch_id, *ids[:2]]
-    for each in ids[:2]:
-        assert 0 < float(harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", each) or 0) - _now_ms(harness) <= 2000
-        assert abs(int(harness.field(each, "dispatched_at")) - _now_ms(harness)) < 10_000
-    assert harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", ids[2]) is None
-    assert harness.node().claims.claim(ids[2]) is ClaimResult.BLOCKED
-
-
-@pytest.mark.parametrize("lost", ["a member", "the preparation"])
-def test_a_batch_that_was_taken_back_while_it_was_prepared_is_not_accepted(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, lost: str
-):
-    commit = harness.scripts.commit_batch
-
-    def late(batch_id: str, *arguments: Any) -> Any:
-        if lost == "a member":
-            harness.client.rpop(f"{PREFIX}members:{batch_id}")
-        else:
-            harness.client.delete(f"{PREFIX}batches_preparing")
-        return commit(batch_id, *arguments)
-
-    monkeypatch.setattr(harness.scripts, "commit_batch", late)
-    outcome, batch_id, _ = harness.batches.accept(harness.new_batch(_creations(harness, "a", "b")))
-    assert (outcome, batch_id) == (SubmitOutcome.CHANGED, "")
-    assert not harness.client.exists(f"{PREFIX}queued:{_WRITE}")
-
-
-def test_a_key_of_another_request_is_refused_for_a_batch_too(harness: Harness):
-    harness.accept_batch(*_creations(harness, "a"), key="k")
-    other = replace(harness.new_batch(_creations(harness, "b"), key="k"), request_hash="other")
-    assert harness.batches.accept(other)[0] is SubmitOutcome.REUSED
-    (key,) = harness.client.scan_iter(f"{PREFIX}idem:*")
-    keep_s = harness.settings.idempotency_keep
-    assert keep_s - 60 < harness.client.ttl(key) <= keep_s
-
-
-def test_a_full_queue_takes_no_batch(harness: Harness):
-    publisher: Any = harness.publisher
-    settings = load(type(harness.settings), SAPI_DEBUG=True, queue_limit=2)
-    batches = type(harness.batches)(
-        harness.client, harness.scripts, harness.jobs, harness.jobs.ids, publisher, settings
-    )
-    for number in range(2):
-        harness.jobs.accept(
-            replace(harness.new("create_lock", volume="vol", host=f"h{number}"), requester=f"u{number}")
-        )
-    assert batches.accept(harness.new_batch(_creations(harness, "a")))[0] is SubmitOutcome.FULL
 
 
 # --- what is found
@@ -340,23 +226,12 @@ def test_jobs_of_a_volume_come_once_page_by_page(harness: Harness):
 
 
 def test_members_that_have_not_ended_are_not_found_by_their_end(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, "a", "b"))
+    batch_id = harness.accept_batch(*creations(harness, "a", "b"))
     first, _ = (job.id for job in harness.members(batch_id))
     harness.node().carry_out(first)
-    later = _now_ms(harness) + 60_000
+    later = redis_now_ms(harness.client) + 60_000
     found, _ = harness.jobs.find(JobFilter(batch=batch_id, finished_before_ms=later), JobScope("ann"), 10)
     assert [each.job.id for each in found] == [first]
-
-
-# --- messages, and repeated requests
-
-
-def test_the_end_of_a_batch_has_a_message(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, "a"))
-    (member,) = (job.id for job in harness.members(batch_id))
-    harness.publisher.take()
-    harness.node().carry_out(member)
-    assert [(message.job_id, message.operation) for message in harness.publisher.take()] == [(batch_id, "batch")]
 
 
 def test_a_request_that_comes_again_while_the_first_is_held_open(harness: Harness):
@@ -407,23 +282,3 @@ def test_what_accepted_jobs_need_is_done_when_memory_is_full(harness: Harness):
         assert outbox.end("msg_0") == "delivered"
     finally:
         harness.client.config_set("maxmemory", 0)
-
-
-def test_a_free_slot_takes_no_member_of_a_batch_that_stops(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, "vol", "a"), parallel=2, stop=True)
-    failing, other = (job.id for job in harness.members(batch_id))
-    harness.node().carry_out(failing)
-    terms = ClaimTerms("t", 8, 15_000, 1000, 1000)
-    assert harness.scripts.claim_next(_WRITE, terms) == []
-    assert harness.job(other).state is State.QUEUED
-    alone = harness.accept("create_volume", volume="b")
-    assert alone.encode() in harness.scripts.claim_next(_WRITE, terms)
-
-
-def test_a_free_slot_takes_released_members_of_a_batch_alone(harness: Harness):
-    batch_id = harness.accept_batch(*_creations(harness, "a", "b"), parallel=1)
-    released, unreleased = (job.id for job in harness.members(batch_id))
-    terms = ClaimTerms("t", 8, 15_000, 1000, 1000)
-    assert released.encode() in harness.scripts.claim_next(_WRITE, terms)
-    assert harness.scripts.claim_next(_WRITE, terms) == []
-    assert harness.job(unreleased).state is State.QUEUED

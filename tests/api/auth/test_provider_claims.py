@@ -1,0 +1,158 @@
+"""What the provider may say of whom: issuers, keys, names and groups."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from api.auth import AuthSettings
+from api.auth.claims import identity_in, name_in
+from api.auth.provider import IdentityProvider
+from api.auth.provider_http import ProviderRefused, ProviderUnavailable
+from api.auth.tokens import TokenVerifier
+from tests.api.auth.auth_app import SECRET_KEY, bearer, callback_of, sign_in, with_provider
+from tests.identity_provider.fixtures import CLIENT_ID
+from worker.config.settings import load
+
+DISCOVERY = "https://sso.example.org/.well-known/openid-configuration"
+
+
+@pytest.mark.parametrize(
+    ("path", "issuer", "is_believed"),
+    [
+        ("/.well-known/openid-configuration", "https://sso.example.org", True),
+        ("/.well-known/openid-configuration", "https://sso.example.org/", True),
+        ("/.well-known/openid-configuration", "https://evil.example.org", False),
+        ("/.well-known/openid-configuration", None, False),
+        ("/metadata.json", "https://login.example.org", True),
+    ],
+)
+def test_a_discovery_document_speaks_for_its_own_issuer(monkeypatch, path, issuer, is_believed):
+    """Tokens of another one would be good otherwise."""
+    monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: {"issuer": issuer})
+    settings = {"oauth_client_id": CLIENT_ID, "oauth_discovery_url": f"https://sso.example.org{path}"}
+    provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
+    if is_believed:
+        assert provider.issuer() == issuer
+        with pytest.raises(ProviderUnavailable):  # It says nothing of where one signs in.
+            provider.authorize_url()
+    else:
+        with pytest.raises(ProviderUnavailable):
+            provider.issuer()
+
+
+def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
+    monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: {"issuer": "https://sso.example.org"})
+    settings = {
+        "oauth_client_id": CLIENT_ID,
+        "oauth_discovery_url": "https://sso.example.org/metadata.json",
+        "oauth_issuer": "https://tenant.example.org",
+    }
+    assert (
+        IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings)).issuer() == "https://tenant.example.org"
+    )
+
+
+def test_keys_are_fetched_from_where_that_is_configured(redis_client, provider):
+    client = with_provider(redis_client, provider, oauth_jwks_url="http://127.0.0.1:1/keys").test_client()
+    assert client.get("/whoami", headers=bearer(provider.token())).status_code == 503
+
+
+@pytest.mark.parametrize(("trouble", "status"), [(ProviderUnavailable, 503), (ProviderRefused, 302)])
+def test_user_info_that_is_refused_is_empty_and_one_that_does_not_come_is_not(
+    redis_client, provider, monkeypatch, trouble, status
+):
+    """Who signs in while it does not come would have no groups."""
+    provider.hidden_claims = {"groups"}
+    client = with_provider(redis_client, provider).test_client()
+    monkeypatch.setattr(IdentityProvider, "ask_userinfo", Mock(side_effect=trouble))
+    assert client.get(callback_of(client, "adam")).status_code == status
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
+    claims = ("nick", "username", "upn", "cern_upn", "sub", "client_id", "azp", "cid")
+    # White space around a name is no part of it.
+    answer = {name: f"\tof {name}\n" for name in claims[place:]} | dict.fromkeys(claims[:place], "a\nb")
+    assert name_in(answer, "nick") == f"of {claims[place]}"
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_machine_is_known_by_the_first_of_these_claims(place):
+    claims = ("sub", "client_id", "azp", "cid")
+    answer = {"nick": "a robot"} | {name: f"of {name}" for name in claims[place:]}
+    assert identity_in(answer, name_claim="nick", groups=()).subject == f"of {claims[place]}"
+
+
+@pytest.mark.parametrize("answer", [{"groups": ["a"]}, {"roles": ["a"]}, {"groups": ["a"], "roles": ["b"]}])
+def test_the_groups_url_may_name_groups_by_the_claim_too(monkeypatch, answer):
+    monkeypatch.setattr("api.auth.provider.request_json", lambda *_args, **_more: answer)
+    settings = {"oauth_groups_url": "https://sso.example.org/groups", "oauth_groups_claim": "roles"}
+    provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, oauth_client_id=CLIENT_ID, **settings))
+    assert provider.groups({"roles": ["c"]}, "token") == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("stated", "issuer"), [("https://a.example.org", "https://a.example.org"), (None, "https://b"), (5, "https://b")]
+)
+def test_the_issuer_that_the_claims_state_is_part_of_who_somebody_is(stated, issuer):
+    """Where none is configured, it keeps apart the users of several."""
+    claims = {"sub": "1", "name": "adam"} | ({} if stated is None else {"iss": stated})
+    assert identity_in(claims, name_claim="name", groups=(), issuer="https://b").id == f"{issuer} 1"
+
+
+@pytest.mark.parametrize(
+    ("secret", "discovery", "taken", "method", "sent"),
+    [
+        (
+            "s",
+            DISCOVERY,
+            ["private_key_jwt", "client_secret_post", "client_secret_basic"],
+            "client_secret_basic",
+            ("basic", False),
+        ),
+        ("s", DISCOVERY, ["client_secret_post"], "client_secret_post", (None, True)),
+        ("s", DISCOVERY, None, "client_secret_basic", ("basic", False)),
+        ("", DISCOVERY, ["client_secret_basic", "none"], "none", (None, False)),
+        # As the predecessor does.
+        ("s", "", None, "client_secret_post", (None, True)),
+    ],
+)
+def test_this_service_says_who_it_is_as_the_provider_takes_it(monkeypatch, secret, discovery, taken, method, sent):
+    requested: list[dict[str, Any]] = []
+
+    def answer(_method: str, url: str, **options: Any) -> dict[str, Any]:
+        requested.append(options)
+        return {"issuer": "https://sso.example.org", "token_endpoint": url} | (
+            {"token_endpoint_auth_methods_supported": taken} if taken else {}
+        )
+
+    monkeypatch.setattr("api.auth.provider.request_json", answer)
+    settings = {"oauth_client_id": CLIENT_ID, "oauth_secret_key": secret, "oauth_discovery_url": discovery}
+    provider = IdentityProvider(load(AuthSettings, secret_key=SECRET_KEY, **settings))
+    assert provider.client_auth_method() == method
+    provider.refresh("of before")
+    form = requested[-1]["data"]
+    assert (form["grant_type"], form["refresh_token"]) == ("refresh_token", "of before")
+    assert ("basic" if requested[-1].get("auth") == (CLIENT_ID, secret) else None, "client_secret" in form) == sent
+    assert form.get("client_id") == (None if method == "client_secret_basic" else CLIENT_ID)
+
+
+def test_an_id_token_that_another_client_was_given(redis_client, provider, monkeypatch):
+    client = with_provider(redis_client, provider).test_client()
+    claims = TokenVerifier.claims
+    for azp, status in (("another", 400), (CLIENT_ID, 302)):
+        link = callback_of(client, "adam")
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                TokenVerifier, "claims", lambda *args, azp=azp, **more: claims(*args, **more) | {"azp": azp}
+            )
+            assert client.get(link).status_code == status
+
+
+def test_no_cache_keeps_how_one_signs_in_and_out(redis_client, provider):
+    client = with_provider(redis_client, provider).test_client()
+    answers = [client.get("/login"), sign_in(client, "adam"), client.get("/logout")]
+    assert [answer.headers.get("Cache-Control") for answer in answers] == ["no-store"] * 3

@@ -1,0 +1,163 @@
+"""Sessions end: by idling, in time, and on demand."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+
+from tests.api.auth.auth_app import PREFIX, bearer, build, roles_of, sign_in, with_provider
+from tests.api.auth.session_records import change, session_keys
+from tests.redis_states import too_few_replicas
+from worker.store.ended_sessions import FLOWER_LIFETIME_S, ended_digest
+
+EVERY = {"USER", "ADMIN", "UBER_ADMIN"}
+
+
+@pytest.fixture
+def client(redis_client, provider):
+    return with_provider(redis_client, provider, role_user_groups=("it db, admins", "uber")).test_client()
+
+
+class TestTime:
+    def test_a_session_that_is_not_used_ends(self, client, redis_client):
+        sign_in(client, "adam")
+        (key,) = session_keys(redis_client)
+        assert 3500 < redis_client.ttl(key) <= 3600
+
+    def test_what_finds_the_sessions_of_a_user_lasts_as_long_as_they_may(self, client, redis_client):
+        sign_in(client, "adam")
+        indexes = redis_client.keys(f"{PREFIX}sessions_of:*")
+        assert len(indexes) == 2
+        for index in indexes:
+            assert 8 * 3600 - 100 < redis_client.ttl(index) <= 8 * 3600
+            redis_client.zadd(index, {"a session of long ago": 1.0})
+        sign_in(client.application.test_client(), "adam")
+        assert {redis_client.zcard(index) for index in indexes} == {2}
+
+    def test_one_that_is_used_goes_on(self, redis_client, provider):
+        client = with_provider(redis_client, provider).test_client()
+        sign_in(client, "adam")
+        (key,) = session_keys(redis_client)
+        redis_client.expire(key, 100)
+        # Another process, which has not seen it lately.
+        other = with_provider(redis_client, provider).test_client()
+        cookie = client.get_cookie("sapi_session")
+        assert cookie
+        other.set_cookie("sapi_session", cookie.value)
+        assert roles_of(other) == {"USER", "ADMIN"}
+        assert redis_client.ttl(key) > 3500
+
+    def test_one_that_cannot_go_on_in_redis_is_there_all_the_same(self, redis_client, provider, tmp_path):
+        client = with_provider(redis_client, provider, session_idle=120).test_client()
+        sign_in(client, "adam")
+        with too_few_replicas(redis_client, tmp_path):
+            assert roles_of(client) == {"USER", "ADMIN"}
+
+    def test_one_with_little_time_is_prolonged_more_often(self, redis_client, provider, monkeypatch):
+        client = with_provider(redis_client, provider, session_idle=60).test_client()
+        sign_in(client, "adam")
+        roles_of(client)
+        (key,) = session_keys(redis_client)
+        redis_client.expire(key, 10)
+        now_s = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now_s + 16)
+        roles_of(client)
+        assert redis_client.ttl(key) > 50
+
+    def test_but_not_for_ever(self, client, redis_client):
+        sign_in(client, "adam")
+        change(redis_client, began_s=-8 * 3600)
+        assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
+
+    @pytest.mark.parametrize("age_s", [0, 301], ids=["as it is", "with new groups"])
+    def test_and_near_its_end_not_beyond_it(self, redis_client, provider, age_s):
+        client = with_provider(redis_client, provider, session_lifetime=600, session_idle=600).test_client()
+        sign_in(client, "adam")
+        change(redis_client, began_s=-500, checked_s=-age_s)
+        assert client.get("/whoami").get_json()["name"] == "adam"
+        (key,) = session_keys(redis_client)
+        assert redis_client.ttl(key) <= 100
+        assert redis_client.exists(key + b":check") == bool(age_s)
+
+
+class TestOnDemand:
+    @pytest.fixture
+    def two(self, redis_client, provider):
+        app = with_provider(redis_client, provider)
+        clients = [app.test_client(), app.test_client()]
+        for client in clients:
+            sign_in(client, "adam")
+        return clients
+
+    @pytest.fixture
+    def boss(self, redis_client, provider):
+        client = with_provider(redis_client, provider).test_client()
+        sign_in(client, "uma")
+        return client
+
+    @pytest.mark.parametrize("user", ["adam", "id-of-adam"])
+    def test_all_sessions_of_a_user_end(self, two, boss, user, redis_client):
+        answer = boss.post(f"/conf/sessions/{user}/end")
+        # Flower looks there; as long as one of its sessions may last.
+        ended = f"{PREFIX}sessions_ended:{ended_digest(user)}"
+        assert abs(int(redis_client.get(ended)) - time.time()) < 60
+        assert FLOWER_LIFETIME_S - 60 < redis_client.ttl(ended) <= FLOWER_LIFETIME_S
+        assert (answer.status_code, answer.get_json()) == (200, {"ended": 2})
+        assert {client.get("/whoami").get_json()["auth_method"] for client in two} == {"anonymous"}
+        assert boss.get("/whoami").get_json()["name"] == "uma"
+        assert boss.post(f"/conf/sessions/{user}/end").get_json() == {"ended": 0}
+
+    @pytest.mark.usefixtures("two")
+    def test_one_that_begins_meanwhile_can_be_ended_later(self, boss, redis_client, provider, monkeypatch):
+        third, zrange = with_provider(redis_client, provider).test_client(), redis.Redis.zrange
+
+        def signing_in_after(*arguments):
+            monkeypatch.undo()
+            listed = zrange(*arguments)
+            sign_in(third, "adam")
+            return listed
+
+        monkeypatch.setattr(redis.Redis, "zrange", signing_in_after)
+        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 2}
+        assert third.get("/whoami").get_json()["name"] == "adam"
+        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
+
+    def test_they_may_sign_in_again(self, two, boss):
+        boss.post("/conf/sessions/adam/end")
+        sign_in(two[0], "adam")
+        assert two[0].get("/whoami").get_json()["name"] == "adam"
+
+    def test_nobody_else_may_end_them(self, two, redis_client, provider):
+        stranger = with_provider(redis_client, provider).test_client()
+        assert stranger.post("/conf/sessions/adam/end").status_code == 401
+        refused = two[0].post("/conf/sessions/uma/end")
+        assert (refused.status_code, refused.get_json()["role"]) == (403, "UBER_ADMIN")
+
+    def test_a_name_that_nobody_has_is_refused(self, boss):
+        for name in ("x" * 256, "a%00b", "a%0Ab"):
+            assert boss.post(f"/conf/sessions/{name}/end").status_code == 422
+        for name in ("nobody", "x" * 255):
+            assert boss.post(f"/conf/sessions/{name}/end").get_json() == {"ended": 0}
+
+    def test_so_do_those_by_password(self, redis_client, provider, boss):
+        settings = {"basic_auth_username": "svc", "basic_auth_password": "pass"}
+        client = build(redis_client, **settings).test_client()
+        client.get("/login_basic", headers={"Authorization": "Basic c3ZjOnBhc3M="})
+        assert boss.post("/conf/sessions/svc/end").get_json() == {"ended": 1}
+        assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
+
+
+def test_jobs_of_a_session_are_those_of_its_users_tokens(client, provider):
+    sign_in(client, "adam")
+    token = bearer(provider.token(sub="id-of-adam", preferred_username="another name"))
+    assert client.get("/owner").text == client.get("/owner", headers=token).text == f"{provider.issuer} id-of-adam"
+
+
+def test_a_session_by_password_is_none_of_the_providers(redis_client, provider):
+    settings = {"basic_auth_username": "svc", "basic_auth_password": "pass"}
+    client = with_provider(redis_client, provider, **settings).test_client()
+    client.get("/login_basic", headers={"Authorization": "Basic c3ZjOnBhc3M="})
+    change(redis_client, checked_s=-301)
+    assert roles_of(client) == EVERY

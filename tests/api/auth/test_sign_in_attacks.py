@@ -1,0 +1,251 @@
+"""Signing in through a provider: attempts to cheat, and providers that fail."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+import requests
+
+from api.auth.authorization_code import SignInClient
+from tests.api.auth.auth_app import PREFIX, build, callback_of, code_of, query_of, roles_of, sign_in, with_provider
+from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET
+
+
+@pytest.fixture
+def client(redis_client, provider):
+    return with_provider(redis_client, provider).test_client()
+
+
+class TestAttacks:
+    def test_a_state_of_nobody(self, client):
+        callback_of(client, "adam")
+
+        assert code_of(client.get("/oauth-done?code=x&state=y")) == (400, "invalid-request")
+        assert code_of(client.get("/oauth-done")) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_a_sign_in_that_was_begun_too_long_ago(self, client):
+        link = callback_of(client, "adam")
+        with client.session_transaction() as session:
+            (begun,) = [value for name, value in session.items() if name.startswith("_state_")]
+            assert 590 < begun["exp"] - time.time() <= 600
+            begun["exp"] = time.time() - 1
+            session.modified = True
+        assert code_of(client.get(link)) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_a_code_in_another_browser(self, client):
+        """The victim follows the attacker's link, and would act in the attacker's name."""
+        link = callback_of(client, "uma")
+        victim = client.application.test_client()
+
+        assert code_of(victim.get(link)) == (400, "invalid-request")
+        victim.get("/login")
+        assert code_of(victim.get(link)) == (400, "invalid-request")
+
+    def test_a_replay_in_the_same_browser(self, client, provider, redis_client):
+        """Even where the provider would take its code twice."""
+        link = callback_of(client, "adam")
+        before, codes = client.get_cookie("sapi_session").value, dict(provider.codes)
+        assert client.get(link).status_code == 302
+        # A state is remembered for longer than a sign-in may take.
+        (used,) = redis_client.keys(f"{PREFIX}used_state:*")
+        assert 600 < redis_client.ttl(used) <= 1200
+        provider.codes.update(codes)
+        client.get("/logout")
+
+        client.set_cookie("sapi_session", before)
+        assert code_of(client.get(link)) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_a_code_that_was_used_elsewhere(self, client, provider):
+        link = callback_of(client, "adam")
+        provider.codes.clear()
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+
+    def test_a_code_of_another_sign_in(self, client):
+        first, second = callback_of(client, "uma"), callback_of(client, "anna")
+        swapped = first.replace(query_of(first)["code"], query_of(second)["code"])
+
+        assert code_of(client.get(swapped)) == (400, "invalid-request")
+
+    def test_an_id_token_with_a_foreign_nonce(self, client, provider):
+        link = callback_of(client, "adam")
+        for code in provider.codes.values():
+            code.nonce = "another one"
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_an_answer_without_an_id_token(self, client, monkeypatch):
+        link, fetch = callback_of(client, "adam"), SignInClient.fetch_access_token
+        monkeypatch.setattr(
+            SignInClient,
+            "fetch_access_token",
+            lambda *args, **more: {name: value for name, value in fetch(*args, **more).items() if name != "id_token"},
+        )
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+        assert roles_of(client) == {"USER"}
+
+    def test_an_answer_without_a_code(self, client, provider):
+        state = query_of(client.get("/login").headers["Location"])["state"]
+
+        refused = client.get("/oauth-done", query_string={"state": state})
+        assert code_of(refused) == (400, "invalid-request")
+        assert "sent no code" in refused.get_json()["detail"]
+        assert "/token" not in provider.request_counts
+
+    def test_no_log_helps_to_use_a_stolen_code(self, client, caplog):
+        with caplog.at_level(logging.DEBUG):
+            sign_in(client, "adam")
+
+        assert "code_verifier" not in caplog.text
+
+    def test_an_answer_from_another_provider(self, client):
+        link = callback_of(client, "adam") + "&iss=https://evil.example.org"
+
+        assert code_of(client.get(link)) == (400, "invalid-request")
+
+    def test_the_provider_refuses(self, client):
+        state = query_of(client.get("/login").headers["Location"])["state"]
+
+        refused = client.get("/oauth-done", query_string={"error": "access_denied", "state": state})
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+        state = query_of(client.get("/login").headers["Location"])["state"]
+        refused = client.get("/oauth-done", query_string={"error": "<script>x", "state": state})
+        assert code_of(refused) == (400, "invalid-request")
+        assert "<" not in refused.text
+
+    def test_a_planted_session_is_worth_nothing_after_signing_in(self, client):
+        """Session fixation: the attacker knows the cookie that the victim had before."""
+        link = callback_of(client, "uma")
+        planted = client.get_cookie("sapi_session").value
+        client.get(link)
+        attacker = client.application.test_client()
+        attacker.set_cookie("sapi_session", planted)
+
+        assert roles_of(client) == {"USER", "UBER_ADMIN"}
+        assert roles_of(attacker) == {"USER"}
+
+    def test_what_was_begun_before_ends_with_signing_in(self, client):
+        other = callback_of(client, "uma")
+        sign_in(client, "anna")
+        with client.session_transaction() as session:
+            assert set(session) == {"id", "_permanent"}
+        assert code_of(client.get(other)) == (400, "invalid-request")
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "//evil.example.org",
+            "https://evil.example.org/",
+            "/\\evil.example.org",
+            "\\\\evil.example.org",
+            "/\t/evil.example.org",
+            "/\n/evil.example.org",
+            "javascript:alert(1)",
+            "evil.example.org",
+            "///evil.example.org",
+            " //evil.example.org",
+            "/%0d%0aSet-Cookie:x=y\r\nX: y",
+            "",
+        ],
+    )
+    def test_signing_in_and_out_leads_nowhere_else(self, client, target):
+        assert sign_in(client, "anna", target).headers["Location"] == "/"
+        assert client.get("/logout", query_string={"next": target}).headers["Location"] == "/"
+
+    def test_many_begun_sign_ins_do_not_overflow_the_cookie(self, client):
+        for _ in range(20):
+            client.get("/login", query_string={"next": "/" + "x" * 200})
+
+        assert len(client.get_cookie("sapi_session").value) < 4000
+        # The last three may still be finished.
+        oldest, first, *_ = [callback_of(client, "anna") for _ in range(4)]
+        assert code_of(client.get(oldest)) == (400, "invalid-request")
+        assert client.get(first).status_code == 302
+
+
+class TestTroubles:
+    def test_no_provider(self, redis_client):
+        answer = build(redis_client).test_client().get("/login")
+
+        assert code_of(answer) == (503, "sign-in-unavailable")
+        assert "SAPI_OAUTH_CLIENT_ID" in answer.get_json()["detail"]
+        # Sending it again sets nothing.
+        assert answer.get_json()["retryable"] is False
+
+    def test_the_provider_is_away(self, client, provider):
+        link = callback_of(client, "adam")
+        provider.stop()
+
+        assert code_of(client.get(link)) == (503, "sign-in-unavailable")
+        new = with_provider_of(client)
+        assert code_of(new.get("/login")) == (503, "sign-in-unavailable")
+
+    def test_the_provider_is_frozen(self, client, provider):
+        link = callback_of(client, "adam")
+        provider.awake.clear()
+
+        assert code_of(client.get(link)) == (503, "sign-in-unavailable")
+
+    def test_our_own_secret_is_wrong(self, redis_client, provider):
+        client = with_provider(redis_client, provider, oauth_secret_key="wrong").test_client()
+
+        assert code_of(sign_in(client, "anna")) == (503, "sign-in-unavailable")
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            *((body, 503) for body in (b"", b"<html>", b"[]", b"{}", b'{"access_token": 5}')),
+            (b'{"access_token": "a", "expires_in": "soon"}', 503),
+            (b'{"access_token": "a", "id_token": 5}', 400),
+        ],
+    )
+    def test_the_token_endpoint_makes_no_sense(self, client, monkeypatch, body, status):
+        link, send = callback_of(client, "adam"), requests.Session.send
+
+        def answer(session, sent, **options):
+            received = send(session, sent, **options)
+            if sent.url.endswith("/token"):
+                received._content = body
+            return received
+
+        monkeypatch.setattr(requests.Session, "send", answer)
+        assert client.get(link).status_code == status
+
+    @pytest.mark.parametrize(
+        ("error", "status", "code"),
+        [
+            *((error, 503, "sign-in-unavailable") for error in ("server_error", "temporarily_unavailable")),
+            *((error, 503, "sign-in-unavailable") for error in ("invalid_client", "unauthorized_client")),
+            ("access_denied", 401, "unauthenticated"),
+            *((error, 400, "invalid-request") for error in ("invalid_scope", "of_a_later_version")),
+        ],
+    )
+    def test_what_the_provider_says_is_blamed_on_whoever_can_mend_it(self, client, error, status, code):
+        state = query_of(client.get("/login").headers["Location"])["state"]
+
+        assert code_of(client.get("/oauth-done", query_string={"error": error, "state": state})) == (status, code)
+
+
+def with_provider_of(client):
+    """A browser of a service that never reached its provider."""
+    from api.auth.services import EXTENSION
+
+    settings = client.application.extensions[EXTENSION].settings
+    return build(client.application.extensions[EXTENSION].sessions._redis, **settings.model_dump()).test_client()
+
+
+def test_a_code_alone_is_no_use_without_the_verifier(client, provider):
+    """PKCE: who steals the code on its way cannot exchange it, even with the client's secret."""
+    code = query_of(callback_of(client, "uma"))["code"]
+    stolen = {"grant_type": "authorization_code", "code": code, "redirect_uri": "http://localhost/oauth-done"}
+
+    answer = requests.post(f"{provider.issuer}/token", data=stolen, auth=(CLIENT_ID, CLIENT_SECRET), timeout=20)
+
+    assert answer.status_code == 400

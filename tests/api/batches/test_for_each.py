@@ -1,0 +1,99 @@
+"""Batches for each volume of a filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.batches import order
+from tests.api.batches.batch_requests import members_of
+from tests.api.front_end import accepted, pointers, problem
+from worker.catalog.operations import Role
+
+URL = "/v4/batches"
+
+
+class TestForEach:
+    @pytest.fixture
+    def volumes(self, client, worker):
+        """Three volumes, in a listing at hand."""
+        for name in ("db1", "db2", "web"):
+            worker.carry_out(accepted(client.post(f"/v4/filer/volumes/{name}")))
+        headers = {"Prefer": "respond-async"}
+        worker.carry_out(accepted(client.get("/v4/filer/volumes", headers=headers)))
+
+    def order(self, where: str, path: str = "/v4/filer/volumes/{name}/snapshots/pre", **body: Any) -> dict[str, Any]:
+        request = {"method": "POST", "path": path, "body": body}
+        return {"for_each": {"subsystem": "filer", "where": where}, "request": request}
+
+    def test_a_member_is_made_for_each_that_fits(self, client, volumes):
+        response = client.post(URL, json=self.order("name=db*&state=online"))
+        batch = client.get(accepted(response)).json
+        assert (response.json or {})["request"]["chosen"] == batch["request"]["chosen"] == ["db1", "db2"]
+        assert batch["request"]["for_each"] == {"subsystem": "filer", "where": "name=db*&state=online"}
+        targets = [job["target"] for job in members_of(client, accepted(response))]
+        assert targets == ["/v4/filer/volumes/db1/snapshots/pre", "/v4/filer/volumes/db2/snapshots/pre"]
+
+    @pytest.mark.parametrize(("most", "status"), [(2, 202), (1, 422)])
+    def test_a_choice_has_at_most_so_many_members(self, client, volumes, monkeypatch, most, status):
+        monkeypatch.setattr(order, "MOST_MEMBERS", most)
+        assert client.post(URL, json=self.order("name=db*")).status_code == status
+
+    def test_the_name_may_stand_in_the_path_twice(self, client, volumes):
+        response = client.post(URL, json=self.order("name=web", "/v4/filer/volumes/{name}/snapshots/of-{name}"))
+        (member,) = members_of(client, accepted(response))
+        assert member["target"] == "/v4/filer/volumes/web/snapshots/of-web"
+
+    def test_the_name_may_stand_in_the_body_too(self, client, volumes):
+        order = self.order("name=web", "/v4/filer/volumes/{name}-copy", from_volume="{name}", from_snapshot="s")
+        (member,) = members_of(client, accepted(client.post(URL, json=order)))
+        assert (member["operation"], member["request"]["from_volume"]) == ("clone_volume", "web")
+        assert member["request"]["volume"] == "web-copy"
+
+    def test_and_in_a_list_of_the_body(self, client, volumes):
+        order = self.order("name=web", "/v4/filer/export/{name}", rules=["{name}.example.org", "h1"])
+        (member,) = members_of(client, accepted(client.post(URL, json=order)))
+        assert member["request"]["rules"] == ["web.example.org", "h1"]
+
+    def test_an_empty_choice_is_refused(self, client, volumes):
+        document = problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")
+        assert pointers(document) == ["/for_each/where"]
+
+    def test_who_may_not_list_volumes_may_not_choose_them(self, front_end, volumes):
+        response = front_end.client(Role.ADMIN).post(URL, json=self.order("name=db*"))
+        assert problem(response, 403, "missing-role")["role"] == Role.USER
+
+    def test_the_same_key_is_the_same_batch_whatever_it_would_choose_now(self, front_end, client, worker, volumes):
+        order = {**self.order("name=db1"), "request": {"method": "DELETE", "path": "/v4/filer/volumes/{name}"}}
+        headers = {"Idempotency-Key": "each"}
+        first = accepted(client.post(URL, json=order, headers=headers))
+        worker.carry_out(members_of(client, first)[0]["links"]["self"])
+        again = client.post(URL, json=order, headers=headers | {"Prefer": "wait=1"})
+        assert (again.status_code, [row["status"] for row in again.json]) == (200, [204])
+        assert (again.headers["Idempotency-Replayed"], again.headers["Operation-Location"]) == ("true", first)
+        problem(client.post(URL, json=self.order("name=none*"), headers=headers), 422, "idempotency-key-reused")
+        problem(client.post("/v4/jobs/retry", json={"id": "x"}, headers=headers), 422, "idempotency-key-reused")
+
+    @pytest.mark.parametrize("where", ["colour=red", "size_used=>x", "fields=name", "limit=0"])
+    def test_a_query_that_makes_no_sense_is_refused(self, client, volumes, where):
+        document = problem(client.post(URL, json=self.order(where)), 422, "validation-failed")
+        assert pointers(document) == ["/for_each/where"]
+
+    def test_it_chooses_among_all_and_not_from_some_page_on(self, client, volumes):
+        link = client.get("/v4/filer/volumes?limit=1&sort=name").headers["Link"]
+        token = link.partition("page_token=")[2].partition(">")[0]
+        response = client.post(URL, json=self.order(f"sort=name&page_token={token}"))
+        assert "page_token makes no sense" in problem(response, 422, "validation-failed")["detail"]
+
+    def test_what_is_wrong_with_the_request_is_named_once(self, client, volumes):
+        order = self.order("name=db*", "/v4/filer/volumes/{name}/snapshots/-")
+        document = problem(client.post(URL, json=order), 422, "validation-failed")
+        assert pointers(document) == ["/request/path"]
+
+    def test_without_a_listing_one_is_asked_for(self, client, worker):
+        response = client.post(URL, json=self.order("name=db*"), headers={"Prefer": "wait=0"})
+        problem(response, 504, "not-cached")
+        assert int(response.headers["Retry-After"]) >= 1
+        worker.carry_out(response.headers["Operation-Location"])
+        problem(client.post(URL, json=self.order("name=none*")), 422, "validation-failed")

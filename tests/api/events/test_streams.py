@@ -1,0 +1,136 @@
+"""One stream by itself: whose events it shows, when that is checked, and when it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api import auth
+from api.auth import Principal
+from api.events import stream as stream_module
+from api.http.problems import Problem
+from api.resources import events as events_resource
+from tests.api.events.listeners import Watcher, change, hub_of, listening, principal
+from tests.api.front_end import FrontEnd, accepted
+from tests.api.sse import EventParser
+from worker.catalog.operations import Role
+
+BODY = {"percentage_snapshot_reserve": 5}
+
+
+@pytest.mark.parametrize(
+    ("who", "everybody", "sees"),
+    [
+        (principal("ann"), False, True),
+        (principal("bob", Role.UBER_ADMIN), False, False),
+        (principal("bob", Role.USER), True, False),
+        (principal("bob", Role.ADMIN), True, False),
+        # PATCH is UBER_ADMIN's.
+        (principal("bob", Role.UBER_ADMIN), True, True),
+        (principal(""), True, False),
+    ],
+)
+def test_who_may_see_a_job_sees_its_events(
+    front_end: FrontEnd, client: FlaskClient, who: Principal, everybody: bool, sees: bool
+):
+    watcher = Watcher(front_end, who, all=everybody)
+    job_id = change(client)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == ([job_id] if sees else [])
+
+
+def test_an_operation_s_role_shows_others_jobs_to_those_who_ask_for_all(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("bob", Role.ADMIN), all=True)
+    change(client)
+    path = accepted(client.post("/v4/filer/volumes/vol/snapshots/s", json={}))
+    assert watcher.seen() == [path.rpartition("/")[2]]
+
+
+def test_a_stream_to_which_nothing_happens_wakes_for_its_next_check(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
+    assert change(client) in watcher.seen()
+    assert 0 < watcher.stream._idle_s() <= stream_module._CHECK_EVERY_S
+
+
+def test_a_role_that_is_gone_shows_no_more(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("bob", Role.UBER_ADMIN), all=True)
+    before = change(client)
+    assert watcher.seen() == [before]
+    watcher.who = principal("bob", Role.USER)
+    watcher.pass_s(stream_module._CHECK_EVERY_S)
+    change(client)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == []
+
+
+def test_after_a_comment_the_stream_is_silent_for_as_long_again(front_end: FrontEnd, monkeypatch: Any):
+    watcher, hub = Watcher(front_end, principal("ann")), hub_of(front_end)
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert watcher.seen() == []
+    next_piece = hub.next_piece
+
+    def look(*arguments: Any, **options: Any) -> Any:
+        watcher.pass_s(stream_module._HEARTBEAT_S / 2)
+        return next_piece(*arguments, **options)
+
+    monkeypatch.setattr(hub, "next_piece", look)
+    assert (watcher.seen(), watcher.now_s) == ([], 2 * stream_module._HEARTBEAT_S)
+
+
+def test_the_stream_ends_when_its_client_is_signed_out(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
+    assert change(client) in watcher.seen()
+    watcher.who = None
+    watcher.pass_s(stream_module._CHECK_EVERY_S)
+    change(client)
+    with pytest.raises(StopIteration):
+        next(watcher.stream)
+
+
+def test_the_stream_ends_when_it_has_lived_for_long(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("ann"))
+    assert change(client) in watcher.seen()
+    watcher.pass_s(61)
+    with pytest.raises(StopIteration):
+        next(watcher.stream)
+
+
+def test_a_session_that_was_ended_ends_its_stream(front_end: FrontEnd, monkeypatch: Any):
+    monkeypatch.setattr(stream_module, "_CHECK_EVERY_S", 0.05)
+    client = front_end.app().test_client()
+    client.get("/login")
+    with listening(client) as listener:
+        job_id = change(client)
+        assert listener.states(1) == [(job_id, "queued")]
+        assert client.get("/logout").status_code < 400
+        with pytest.raises(StopIteration):
+            listener.next()
+
+
+@pytest.mark.parametrize("code", ["queue-unavailable", "sign-in-unavailable"])
+def test_a_stream_stays_while_nobody_can_tell_whose_it_is(client: FlaskClient, monkeypatch: Any, code: str):
+    monkeypatch.setattr(stream_module, "_RETRY_S", 0.01)
+    refusals = [Problem(code, "away")]
+
+    def find() -> Principal:
+        if refusals:
+            raise refusals.pop()
+        return auth.principal()
+
+    monkeypatch.setattr(events_resource, "principal", find)
+    with listening(client) as listener:
+        job_id = change(client)
+        assert listener.states(1) == [(job_id, "queued")]
+        assert refusals == []
+
+
+def test_a_silent_stream_says_that_it_lives_and_where_it_is(front_end: FrontEnd, client: FlaskClient):
+    watcher = Watcher(front_end, principal("bob"))
+    change(client)
+    parser = EventParser()
+    watcher.pass_s(stream_module._HEARTBEAT_S)
+    assert list(parser.feed(next(watcher.stream))) == []
+    assert parser.comments == 1
+    assert parser.last_id == str(hub_of(front_end).locate(None)[0])

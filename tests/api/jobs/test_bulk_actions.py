@@ -1,0 +1,140 @@
+"""Cancelling and retrying all jobs that a filter names."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from api.jobs import bulk
+from api.jobs.submit import submit
+from tests.api.front_end import FrontEnd, accepted, pointers, problem
+from worker.catalog.operations import CREATE_SNAPSHOT, Role
+from worker.jobs.service import Jobs
+from worker.store.results import CancelResult
+
+URL = "/v4/filer/volumes/db01"
+
+
+class TestMany:
+    """Cancelling and doing again by filter."""
+
+    @pytest.fixture
+    def ids(self, client):
+        """Three queued jobs, the newest first."""
+        paths = [accepted(client.post(f"/v4/filer/volumes/{name}")) for name in ("a", "b", "c")]
+        return [path.rpartition("/")[2] for path in reversed(paths)]
+
+    @pytest.mark.parametrize(
+        ("result", "code"),
+        [
+            (CancelResult.TOO_LATE, "job-not-cancellable"),
+            (CancelResult.SHARED, "job-shared"),
+            (CancelResult.GONE, "job-expired"),
+        ],
+    )
+    def test_one_that_cannot_be_cancelled_is_refused(self, client, queued, monkeypatch, result, code):
+        monkeypatch.setattr(Jobs, "cancel", lambda *_: result)
+        refused = [{"id": queued.rpartition("/")[2], "code": code}]
+        assert client.post("/v4/jobs/cancel", json={"state": ["queued"]}).json == {"cancelled": [], "refused": refused}
+
+    def test_what_the_filter_names_is_cancelled(self, client, worker, ids):
+        worker.carry_out(f"/v4/jobs/{ids[2]}")
+        answer = client.post("/v4/jobs/cancel", json={"operation": ["delete_policy", "create_volume"]}).json
+        assert answer == {
+            "cancelled": ids[:2],
+            "refused": [{"id": ids[2], "code": "job-not-cancellable"}],
+        }
+        assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in ids[:2]] == ["cancelled"] * 2
+        again = client.post("/v4/jobs/cancel", json={"id": ids}).json
+        assert again["cancelled"] == []
+        assert [refusal["code"] for refusal in again["refused"]] == ["job-not-cancellable"] * 3
+
+    def test_what_the_filter_does_not_name_goes_on(self, client, ids):
+        assert client.post("/v4/jobs/cancel", json={"volume": "b", "state": ["queued"]}).json["cancelled"] == [ids[1]]
+        assert [client.get(f"/v4/jobs/{job_id}").json["state"] for job_id in (ids[0], ids[2])] == ["queued"] * 2
+
+    def test_of_more_than_are_taken_the_unfinished_come_first(self, client, ids, monkeypatch):
+        for job_id in ids[:2]:
+            client.post(f"/v4/jobs/{job_id}/cancel")
+        monkeypatch.setattr(bulk, "MOST_JOBS", 2)
+        assert client.post("/v4/jobs/cancel", json={"subsystem": "filer"}).json == {
+            "cancelled": [ids[2]],
+            "refused": [{"id": ids[0], "code": "job-not-cancellable"}],
+        }
+
+    def test_a_state_is_a_filter_of_its_own(self, client, ids):
+        answer = client.post("/v4/jobs/cancel", json={"state": ["running", "failed"]}).json
+        assert answer == {"cancelled": [], "refused": []}
+
+    def test_ones_own_are_cancelled_without_a_higher_role(self, front_end, redis_client, ids):
+        answer = front_end.client(Role.ADMIN).post("/v4/jobs/cancel", json={"id": ids[0]}).json
+        assert answer == {"cancelled": [ids[0]], "refused": []}
+        front_end.client(Role.ADMIN).post(f"/v4/jobs/{ids[1]}/cancel")
+        names = [redis_client.hget(f"sapi:job:{job_id}", "cancelled_by") for job_id in ids]
+        assert names == [b"ann", b"ann", None]
+
+    def test_one_that_cannot_be_done_again_is_refused_with_the_reason(self, client, ids):
+        client.post("/v4/filer/volumes/x", headers={"Idempotency-Key": f"again {ids[0]}"})
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        answer = client.post("/v4/jobs/retry", json={"id": ids[0]}, headers={"Idempotency-Key": "again"}).json
+        assert answer == {"retried": [], "refused": [{"id": ids[0], "code": "idempotency-key-reused"}]}
+
+    def test_failed_and_cancelled_jobs_are_done_again(self, client, worker, ids):
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        worker.carry_out(f"/v4/jobs/{ids[1]}")
+        answer = client.post("/v4/jobs/retry", json={"subsystem": "filer"}).json
+        (again,) = answer["retried"]
+        assert client.get(f"/v4/jobs/{again}").json["retry_of"] == ids[0]
+        refused = {refusal["id"]: refusal["code"] for refusal in answer["refused"]}
+        assert refused == {ids[1]: "job-not-retryable", ids[2]: "job-not-finished"}
+
+    def test_the_same_key_makes_no_second_ones(self, client, ids):
+        for job_id in ids:
+            client.post(f"/v4/jobs/{job_id}/cancel")
+        body, headers = {"id": ids}, {"Idempotency-Key": "again"}
+        first = client.post("/v4/jobs/retry", json=body, headers=headers).json["retried"]
+        assert client.post("/v4/jobs/retry", json=body, headers=headers).json["retried"] == first
+        assert len(set(first)) == 3
+
+    def test_the_same_key_means_the_same_jobs(self, client, ids):
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        body, headers = {"id": ids}, {"Idempotency-Key": "again"}
+        first = client.post("/v4/jobs/retry", json=body, headers=headers).json
+        client.post(f"/v4/jobs/{ids[1]}/cancel")
+        assert client.post("/v4/jobs/retry", json=body, headers=headers).json == first
+        assert (len(first["retried"]), len(first["refused"])) == (1, 2)
+        for path, other in (("jobs/retry", {"id": ids[:2]}), ("filer/volumes/a", {})):
+            problem(client.post(f"/v4/{path}", json=other, headers=headers), 422, "idempotency-key-reused")
+
+    @pytest.mark.parametrize("action", ["cancel", "retry"])
+    def test_a_filter_is_needed(self, client, action):
+        for body in ({}, {"all": True}):
+            assert pointers(problem(client.post(f"/v4/jobs/{action}", json=body), 422, "validation-failed")) == [""]
+
+    def test_what_is_wrong_is_named(self, client):
+        document = problem(client.post("/v4/jobs/cancel", json={"state": "odd", "colour": 1}), 422, "validation-failed")
+        assert sorted(pointers(document)) == ["/colour", "/state"]
+
+    def test_to_do_it_again_takes_the_role(self, front_end, client, worker, failed):
+        job_id = failed.rpartition("/")[2]
+        answer = front_end.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": job_id}).json
+        assert answer == {"retried": [], "refused": [{"id": job_id, "code": "missing-role"}]}
+
+    def test_others_are_stopped_only_with_the_highest_role(self, front_end, redis_client, ids):
+        redis_client.hset(
+            f"{front_end.settings.key_prefix}job:{ids[0]}", mapping={"requester": "bob", "requester_key": "bob"}
+        )
+        body = {"id": ids[0], "all": True}
+        answer = front_end.client(Role.ADMIN).post("/v4/jobs/cancel", json=body).json
+        assert answer["refused"] == [{"id": ids[0], "code": "missing-role"}]
+        assert front_end.client(Role.UBER_ADMIN).post("/v4/jobs/cancel", json=body).json["cancelled"] == [ids[0]]
+
+    def test_strangers_may_not(self, front_end):
+        problem(front_end.stranger().post("/v4/jobs/cancel", json={"volume": "a"}), 401, "unauthenticated")
+
+
+def test_a_view_whose_arguments_no_driver_takes_makes_no_job(front_end: FrontEnd, redis_client: Redis):
+    for arguments in ({"volume": "v"}, {"volume": "v", "name": "s", "size": 1}):
+        with front_end.app().test_request_context("/", method="POST"), pytest.raises(TypeError):
+            submit(CREATE_SNAPSHOT, "filer", arguments)
+    assert redis_client.keys("sapi:job:*") == []

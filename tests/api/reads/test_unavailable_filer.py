@@ -1,0 +1,93 @@
+"""What is read while the storage system is unavailable."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+
+from tests.api.reads.cached_listing import listed
+from worker.execution.claims import Completion
+from worker.jobs.failure import Failure
+from worker.jobs.record import State
+
+
+def away(service):
+    service.away_file.touch()
+
+
+def test_away_the_old_copy_is_served_at_once(make_service, monkeypatch):
+    service = make_service(api={"read_wait": 20.0})
+    monkeypatch.setattr("api.reads.lookup.wait_for_end", Mock(return_value=None))
+    waits = Mock(return_value=None)
+    monkeypatch.setattr("api.reads.lookup.wait_for", waits)
+    listed(service)
+    service.age("dummy/volumes", 10_000)
+    away(service)
+    assert service.get().status_code == 202
+    service.run_all()
+    assert waits.call_count == 1
+    # From now on it is known, and nobody waits for the job.
+    answer = service.get()
+    assert (answer.status_code, answer.headers["Cache-Status"]) == (200, "storage-api; hit; ttl=-9940")
+    assert "Operation-Location" in answer.headers
+    assert waits.call_count == 1
+
+
+def test_away_one_who_waits_learns_it_from_the_job(make_service):
+    service = make_service(api={"read_wait": 20.0})
+    with service.running():
+        assert service.get().status_code == 200
+        service.age("dummy/volumes", 10_000)
+        away(service)
+        assert service.get().status_code == 200
+
+
+def test_away_beyond_keep_there_is_nothing(service):
+    listed(service)
+    service.age("dummy/volumes", 86_500)
+    away(service)
+    service.get()
+    service.run_all()
+    assert service.get().status_code == 202
+
+
+def test_away_no_cache_is_not_answered_from_the_old_copy(make_service):
+    service = make_service(backend_patience=0)
+    listed(service)
+    away(service)
+    with service.running():
+        answer = service.get(Cache_Control="no-cache", Prefer="wait=10")
+    assert (answer.status_code, answer.json["code"]) == (503, "backend-unavailable")
+
+
+def test_away_a_volume_is_found_in_the_old_listing(make_service):
+    service = make_service(backend_patience=0)
+    listed(service)
+    service.age("dummy/volumes", 10_000)
+    away(service)
+    path = service.get(Cache_Control="max-stale").json[0]["junction_path"]
+    with service.running():
+        resolve_volume_name = service.get("volumes/acclog_backup01", Prefer="wait=10")
+        by_path = service.get(f"volumes/node:{path}", Prefer="wait=10")
+        nothing = service.get("volumes/nothing", Prefer="wait=10")
+    assert (resolve_volume_name.status_code, by_path.status_code) == (200, 200)
+    assert resolve_volume_name.json == by_path.json
+    assert nothing.status_code == 503
+
+
+@pytest.mark.parametrize("code", ["backend-unavailable", "backend-timeout"])
+def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monkeypatch, code):
+    service = make_service(api={"read_wait": 20.0})
+    service.get(Prefer="respond-async")
+    service.run_all()
+    service.age("dummy/volumes", 10_000)
+    failure = Failure(code, "It is away.")
+    runner = service.worker.runner
+    monkeypatch.setattr(
+        runner._executor, "execute", lambda lease: runner._claims.complete(lease, Completion(State.FAILED, failure))
+    )
+    with service.running():
+        answers = [service.get(), service.get(Cache_Control="no-cache")]
+    assert [answer.status_code for answer in answers] == [200, 503 if code == "backend-unavailable" else 504]
+    assert all(answer.headers["Operation-Location"].startswith("/v4/jobs/") for answer in answers)

@@ -1,0 +1,28 @@
+"""Changes that are lost at a step, and looked for by another worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage_backends.base import ReconciledOutcome, StorageBackend
+from storage_backends.journal import InMemoryJournal, ShuttingDown
+from tests.ontap_simulator import Simulator
+
+
+class Stopping(InMemoryJournal):
+    """Is that of a worker that shuts down as soon as it waits."""
+
+    def wait(self, seconds: float) -> None:
+        raise ShuttingDown
+
+
+def reconciled(
+    backend: StorageBackend, lost: InMemoryJournal, operation: str, arguments: dict[str, Any]
+) -> ReconciledOutcome:
+    """What another worker finds an hour later."""
+    again = InMemoryJournal(lost.job_id)
+    return backend.reconcile(operation, arguments, lost.state(age_s=3600.0), journal=again)
+
+
+def record_of(ontap: Simulator, name: str) -> dict[str, Any]:
+    return next(record for record in ontap.world.volumes.values() if record["name"] == name)

@@ -1,0 +1,274 @@
+"""How a lost change is completed by another worker, and how long nothing is called undone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from storage_backends.base import Outcome, ReconciledOutcome, StorageBackend
+from storage_backends.errors import (
+    BackendTimeout,
+    BackendUnavailable,
+    NotFound,
+    OutcomeUnclear,
+    StorageError,
+)
+from storage_backends.journal import InMemoryJournal, JournalState, ShuttingDown
+from storage_backends.netapp.ontap.error_codes import Translator
+from storage_backends.netapp.ontap.responses import OntapError
+from storage_backends.netapp.reconciliation import reconcile
+from tests.ontap_simulator import Kind, Simulator
+from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish
+from tests.storage_backends.netapp.lost_changes import Stopping, reconciled, record_of
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
+
+
+@pytest.fixture
+def backend(ontap: Simulator) -> StorageBackend:
+    furnish(ontap)
+    return open_backend(ontap)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "error"),
+    [
+        (Kind.DROP, {"method": "GET", "path": "/protocols/locks", "times": 9}, BackendUnavailable),
+        (Kind.HANG, {"method": "GET", "path": "/protocols/locks", "times": 9}, BackendTimeout),
+        (Kind.DROP, {"method": "DELETE"}, OutcomeUnclear),
+    ],
+)
+def test_what_cannot_be_completed_now_is_not_called_undone(
+    kind: Kind, what: dict[str, Any], error: type[StorageError], backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP, method="DELETE")
+    _, unclear, lost = attempt(backend, "break locks")
+    assert isinstance(unclear, OutcomeUnclear)
+    ontap.fault(kind, **what)
+
+    hasty = open_backend(ontap, timeout_s=0.2) if kind is Kind.HANG else backend
+    with pytest.raises(error):
+        reconciled(hasty, lost, *CHANGES["break locks"])
+
+    ontap.faults.clear()
+    assert reconciled(backend, lost, *CHANGES["break locks"]).outcome is Outcome.DONE
+
+
+def test_a_later_step_is_completed_whatever_others_do_since(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP, method="PATCH", after=1)
+    _, error, lost = attempt(backend, "update in two steps")
+    assert isinstance(error, OutcomeUnclear)
+    ontap.faults.clear()
+    backend.update_volume("home", journal=InMemoryJournal(), size_total=10**9)
+
+    result = reconciled(backend, lost, *CHANGES["update in two steps"])
+
+    assert (result.outcome, result.value.caching_policy) == (Outcome.DONE, "all")
+    assert result.value.size_total == pytest.approx(10**9, abs=8192)  # What others have set since stays.
+
+
+def test_a_clone_that_was_split_since_is_ours_once_a_later_step_was_sent(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP, method="PATCH")
+    _, error, lost = attempt(backend, "clone with its own")
+    assert isinstance(error, OutcomeUnclear)
+    del record_of(ontap, "copy")["clone"]
+
+    assert reconciled(backend, lost, *CHANGES["clone with its own"]).outcome is Outcome.DONE
+
+
+def test_what_was_asked_of_a_policy_that_is_gone_since_was_not_done(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP, method="POST")
+    _, error, lost = attempt(backend, "add rule")
+    assert isinstance(error, OutcomeUnclear)
+    backend.delete_policy("team", journal=InMemoryJournal())
+
+    # It was there when it was asked for: the client gets no error about a wrong name.
+    assert reconciled(backend, lost, *CHANGES["add rule"]) == ReconciledOutcome(Outcome.NOT_DONE)
+
+
+def test_a_snapshot_whose_job_succeeded_is_ours_also_without_its_comment(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    lost = Stopping()
+    with pytest.raises(ShuttingDown):
+        backend.create_snapshot("home", "three", journal=lost)
+    for snapshots in ontap.world.snapshots.values():
+        for record in snapshots.values():
+            record.pop("comment", None)
+
+    assert reconciled(backend, lost, *CHANGES["make snapshot"]).outcome is Outcome.DONE
+
+
+def test_one_snapshot_alone_is_purged(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP_AFTER, method="DELETE")
+    _, error, lost = attempt(backend, "purge")
+    assert isinstance(error, OutcomeUnclear)
+
+    assert reconciled(backend, lost, *CHANGES["purge"]).outcome is Outcome.DONE
+    names = [snapshot.name for snapshot in backend.list_snapshots("full", journal=InMemoryJournal())]
+    assert names == ["two", "nearly", "three"]
+
+
+@pytest.mark.parametrize("rule", ["B.Example.org", "192.0.2.7/32"])
+def test_a_rule_is_found_in_its_canonical_form(rule: str, backend: StorageBackend, ontap: Simulator) -> None:
+    for operation, method in (("ensure_policy_rule_present", "POST"), ("ensure_policy_rule_absent", "DELETE")):
+        ontap.fault(Kind.DROP_AFTER, method=method)
+        lost = InMemoryJournal()
+        with pytest.raises(OutcomeUnclear):
+            getattr(backend, operation)("team", rule, journal=lost)
+        assert reconciled(backend, lost, operation, {"policy": "team", "rule": rule}).outcome is Outcome.DONE
+
+
+def test_a_rule_that_is_gone_in_part_is_removed_whole(backend: StorageBackend, ontap: Simulator) -> None:
+    policy = ontap.world.add_policy("vs1", "parts", [["a"], ["b"], ["a"], ["a", "c"]])
+    ontap.fault(Kind.DROP, method="DELETE", after=1)
+    lost = InMemoryJournal()
+    with pytest.raises(OutcomeUnclear):
+        backend.ensure_policy_rule_absent("parts", "a", journal=lost)
+    # One of three: somebody else may as well have removed it.
+    arguments = {"policy": "parts", "rule": "a"}
+    assert reconciled(backend, lost, "ensure_policy_rule_absent", arguments).outcome is Outcome.NOT_DONE
+    policy["rules"].pop(1)
+
+    result = reconciled(backend, lost, "ensure_policy_rule_absent", arguments)
+
+    assert (result.outcome, result.value.rules) == (Outcome.DONE, ("b", "c"))
+
+
+class _Prompt(InMemoryJournal):
+    """Does not wait for anything."""
+
+    def wait(self, seconds: float) -> None:
+        assert seconds < 0.05, "it waits though the outcome is known"
+
+
+def test_what_is_done_is_told_at_once(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP_AFTER, method="POST")
+    _, error, lost = attempt(backend, "make policy")
+    assert isinstance(error, OutcomeUnclear)
+
+    assert backend.reconcile(*CHANGES["make policy"], lost.state(), journal=_Prompt()).outcome is Outcome.DONE
+
+
+def test_a_change_whose_job_succeeded_is_done_whatever_others_do_since(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    lost, (operation, arguments) = Stopping(), CHANGES["update"]
+    with pytest.raises(ShuttingDown):
+        getattr(backend, operation)(**arguments, journal=lost)
+    backend.update_volume("home", journal=InMemoryJournal(), size_total=10**9, active_policy_name="default")
+    with ontap.world.lock:
+        ontap.world.job_seconds = 3600.0
+        ontap.world.start(lost.facts["url"], "vs1", lambda: None)
+
+    result = backend.reconcile(operation, arguments, lost.state(), journal=_Prompt())
+
+    assert (result.outcome, result.value.active_policy_name) == (Outcome.DONE, "default")
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [(Kind.DROP, Outcome.NOT_DONE), (Kind.DROP_AFTER, Outcome.DONE)])
+def test_a_volume_without_a_path_is_restricted_in_one_step(
+    fault: Kind, outcome: Outcome, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.world.add_volume("unmounted")
+    ontap.fault(fault, method="PATCH")
+    lost = InMemoryJournal()
+    with pytest.raises(OutcomeUnclear):
+        backend.restrict_volume("unmounted", journal=lost)
+
+    assert reconciled(backend, lost, "restrict_volume", {"volume": "unmounted"}).outcome is outcome
+    assert len(ontap.changes_sent()) == 1
+
+
+class _Filer:
+    """A filer with one vserver, that answers for its jobs alone."""
+
+    vserver, without, timeout_s, translator = "vs1", frozenset[str](), 30.0, Translator(())
+
+    def __init__(self, job: Any = None, *, running: int = 0) -> None:
+        self.job, self.running = job, running
+
+    def get(self, path: str, *args: Any, **options: Any) -> Any:
+        if path == "/svm/svms":
+            return {"records": [{"name": "vs1", "state": "running"}]}
+        if path == "/cluster/jobs":
+            self.running -= 1
+            state = "running" if self.running >= 0 else "success"
+            return {"records": [{"uuid": "2", "state": state, "description": "PATCH /api/x"}]}
+        if isinstance(self.job, Exception):
+            raise self.job
+        return self.job
+
+
+class _Waiting(InMemoryJournal):
+    """Moves a clock in the place of waiting."""
+
+    now_s = 1000.0
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> _Waiting:
+    journal = _Waiting()
+    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: journal.now_s))
+    monkeypatch.setattr(reconcile, "PAUSE_S", 1.0)
+    return journal
+
+
+_DENIED = Translator(()).error(OntapError(6, "no"), status=403)
+
+
+@pytest.mark.parametrize(
+    ("job", "running", "age_s", "there", "outcome", "waited_s"),
+    [
+        (None, 0, 0.0, False, Outcome.NOT_DONE, 33),  # The request may still arrive.
+        (None, 0, 10.0, False, Outcome.NOT_DONE, 23),
+        (None, 0, 3600.0, False, Outcome.NOT_DONE, 0),
+        (None, 0, 0.0, True, Outcome.DONE, 0),
+        (None, 5, 3600.0, False, Outcome.NOT_DONE, 5),  # A job that may be ours is running.
+        ({"state": "success"}, 5, 0.0, False, Outcome.UNKNOWN, 30),  # It was made, and may show late.
+        ({"state": "success"}, 5, 0.0, True, Outcome.DONE, 0),
+        ({"state": "failure", "code": 4711}, 5, 0.0, True, Outcome.NOT_DONE, 0),
+        (_DENIED, 0, 3600.0, False, Outcome.UNKNOWN, 0),
+        (_DENIED, 0, 3600.0, True, Outcome.DONE, 0),
+        (NotFound("gone"), 0, 0.0, False, Outcome.NOT_DONE, 33),
+    ],
+)
+def test_how_long_nothing_is_called_undone(
+    job: Any, running: int, age_s: float, there: bool, outcome: Outcome, waited_s: float, waiting: _Waiting
+) -> None:
+    recorded = JournalState("0199-job", "x", "1" if job else None, {"url": "PATCH /api/x"}, age_s)
+    lost = reconcile.InDoubtChange("x", {}, recorded, waiting)
+    filer: Any = _Filer(job, running=running)
+
+    result = reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE if there else Outcome.NOT_DONE))
+
+    assert result.outcome is outcome
+    assert waiting.now_s - 1000 == pytest.approx(waited_s, abs=0.9)
+
+
+def test_what_arrives_during_the_last_look_is_looked_for_again(waiting: _Waiting) -> None:
+    outcomes = [Outcome.DONE, Outcome.NOT_DONE]
+
+    def slow(_: Any) -> ReconciledOutcome:
+        waiting.now_s += 40.0
+        return ReconciledOutcome(outcomes.pop())
+
+    lost = reconcile.InDoubtChange("x", {}, JournalState("0199-job", "x", None, {"url": "PATCH /api/x"}), waiting)
+    filer: Any = _Filer()
+    assert reconcile.reconcile(filer, lost, slow).outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize(("may_purge", "outcome"), [(True, Outcome.DONE), (False, Outcome.NOT_DONE)])
+def test_a_snapshot_that_was_refused_for_room_is_completed_where_purging_is_allowed(
+    may_purge: bool, outcome: Outcome, waiting: _Waiting
+) -> None:
+    recorded = JournalState("0199-job", "create", "1", {"url": "POST /api/x"})
+    lost = reconcile.InDoubtChange("x", {"purge_old_if_needed": may_purge}, recorded, waiting)
+    filer: Any = _Filer({"state": "failure", "code": 525062})
+    assert reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE)).outcome is outcome

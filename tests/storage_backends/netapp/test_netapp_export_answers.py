@@ -1,0 +1,192 @@
+"""Three writers of one policy at a time, and odd answers about its rules."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import Any
+
+import pytest
+import requests
+from requests.auth import HTTPBasicAuth
+
+from storage_backends.base import StorageBackend
+from storage_backends.errors import InvalidRequest, StorageError
+from storage_backends.journal import InMemoryJournal
+from storage_backends.models import ExportPolicy
+from storage_backends.netapp.ontap import odd_records
+from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.exchange import Reply, Request
+from tests.ontap_simulator.protocols import SHOWN_RULES
+from tests.ontap_simulator.world import full_rule
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.journals import clients, journal
+from tests.storage_backends.netapp.signed_in_drivers import USER, open_backend
+
+
+@pytest.fixture
+def policy(ontap: Simulator) -> dict[str, Any]:
+    return ontap.world.add_policy("vs1", "team", [["a"], ["b"], ["c"]])
+
+
+class _Direct:
+    """An administrator who works on the filer itself, bypassing the service."""
+
+    def __init__(self, ontap: Simulator, number: int) -> None:
+        password, _ = ontap.accounts[USER]
+        self._auth = HTTPBasicAuth(USER.encode(), password.encode())
+        self._url = f"http://127.0.0.1:{ontap.port}/api/protocols/nfs/export-policies/{number}/rules"
+
+    def insert(self, client: str, index: int) -> None:
+        body = full_rule(index, [client, f"{client}-too"], rw_rule=["krb5"])
+        assert requests.post(self._url, json=body, auth=self._auth, timeout=10).status_code == 201
+
+    def put(self, client: str, index: int) -> None:
+        self.insert(client, index)
+
+    def remove(self, client: str) -> None:
+        query = {"clients.match": client}
+        assert requests.delete(self._url, params=query, auth=self._auth, timeout=10).status_code == 200
+
+
+class _ByDriver:
+    """One who changes the policy through the service's driver."""
+
+    def __init__(self, ontap: Simulator) -> None:
+        self._backend = open_backend(ontap)
+
+    def put(self, client: str, _index: int) -> None:
+        self._backend.ensure_policy_rule_present("shared", client, journal=journal())
+
+    def remove(self, client: str) -> None:
+        self._backend.ensure_policy_rule_absent("shared", client.upper(), journal=journal())
+
+
+#: It held with 334 turns of each, too: a thousand steps.
+TURNS = 100
+
+
+class _Writer(threading.Thread):
+    """Puts and removes rules of its own, and remembers which are there."""
+
+    def __init__(self, name: str, hand: _Direct | _ByDriver) -> None:
+        super().__init__()
+        self._prefix, self._hand = name, hand
+        self.present: set[str] = set()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        dice = random.Random(self._prefix)
+        try:
+            for _ in range(TURNS):
+                client = f"{self._prefix}{dice.randrange(6)}"
+                if client in self.present:
+                    self._hand.remove(client)
+                else:
+                    self._hand.put(client, dice.choice((1, 2, 3, 10)))
+                self.present ^= {client}
+        except (StorageError, AssertionError, requests.RequestException) as failure:
+            self.failure = failure
+
+
+def test_three_writers_lose_none_of_each_others_rules(ontap: Simulator) -> None:
+    """Two through the driver, one on the filer itself, on one policy: each finds its own as it left it."""
+    policy = ontap.world.add_policy("vs1", "shared", [["admin", "admin-2", "s0"], ["untouched"]])
+    direct = _Direct(ontap, policy["id"])
+    writers = [_Writer("one", _ByDriver(ontap)), _Writer("two", _ByDriver(ontap)), _Writer("direct", direct)]
+    for writer in writers:
+        writer.start()
+    _ByDriver(ontap).remove("s0")
+    for writer in writers:
+        writer.join()
+
+    assert [writer.failure for writer in writers] == [None, None, None]
+    present = {client for writer in writers for client in writer.present}
+    rules = clients(policy)
+    assert ["admin", "admin-2"] in rules
+    assert ["untouched"] in rules
+    assert sorted(rule[0] for rule in rules) == sorted({"admin", "untouched"} | present)
+    for rule in policy["rules"]:
+        match = rule["clients"][0]["match"]
+        if match.startswith("direct"):
+            assert rule["rw_rule"] == ["krb5"]
+            assert [client["match"] for client in rule["clients"]] == [match, f"{match}-too"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 4), (405, 3), (400, 262179), (403, 6)])
+def test_a_filer_that_refuses_every_removal_is_not_asked_for_ever(
+    status: int, code: int, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    ontap.fault(Kind.REFUSE, method="DELETE|PATCH", times=99, status=status, code=code)
+    with pytest.raises(StorageError) as refusal:
+        backend.ensure_policy_rule_absent("team", "a", journal=journal())
+    assert refusal.value.backend_error is not None
+    assert refusal.value.backend_error.code == str(code)
+    assert len(ontap.changes_sent()) <= 4
+    assert clients(policy) == [["a"], ["b"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"error": {"code": "4", "message": "entry doesn't exist"}}),
+        (405, {"error": {"code": "3", "message": "not supported"}}),
+        (400, {"error": {"code": "262179", "message": "Unexpected argument"}}),
+        (200, {"num_records": 0}),
+    ],
+)
+def test_a_removal_that_hit_nothing_is_tried_in_another_way(
+    status: int, body: Any, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    handle = ontap.handle
+
+    def refusing(request: Request) -> Reply:
+        return Reply(status, body) if request.method == "DELETE" and "index" in request.query else handle(request)
+
+    ontap.handle = refusing  # type: ignore[method-assign]
+    assert backend.ensure_policy_rule_absent("team", "b", journal=journal()).rules == ("a", "c")
+    assert clients(policy) == [["a"], ["c"]]
+
+
+@pytest.mark.parametrize("shown", [{"index": 1}, "many"])
+def test_rules_that_are_no_list_are_read_by_themselves(
+    shown: Any, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    def odd(request: Request, reply: Reply) -> None:
+        for record in reply.body.get("records", ()) if request.path.endswith("/export-policies") else ():
+            record["rules"] = shown
+
+    after_each(ontap, odd)
+    assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())
+
+
+@pytest.mark.parametrize("odd", [{"index": None}, {"clients": None}, {"clients": "many"}, {"index": "first"}])
+def test_a_rule_without_index_or_clients_is_reported(
+    odd: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any],
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(odd_records, "_reported", set())
+
+    def spoil(request: Request, reply: Reply) -> None:
+        for record in reply.body.get("records", ()) if request.path.endswith("/rules") else ():
+            record.update(odd)
+
+    after_each(ontap, spoil)
+    backend.get_policy("team", journal=journal())
+    (line,) = [record.getMessage() for record in caplog.records if record.name == odd_records.__name__]
+    assert "export rule of policy 'team'" in line
+
+
+def test_a_policy_of_which_a_listing_shows_a_part_is_read_whole(ontap: Simulator, backend: StorageBackend) -> None:
+    rules = {f"h{number}" for number in range(SHOWN_RULES + 2)}
+    ontap.world.add_policy("vs1", "long", [[rule] for rule in rules])
+    (listed,) = [policy for policy in backend.list_policies(journal=journal()) if policy.name == "long"]
+    assert set(listed.rules) == rules
+
+
+def test_an_empty_rule_is_refused_before_anything_is_sent(ontap: Simulator, backend: StorageBackend) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        backend.create_policy("team", rules=["h1", ""], journal=InMemoryJournal())
+
+    assert [error.pointer for error in refusal.value.errors] == ["/rules"]
+    assert ontap.changes_sent() == []

@@ -1,0 +1,96 @@
+"""What is checked of each request to Flower, and whom the sign-in limits count."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import tornado.web
+
+from tests.worker.flower.requests_to_flower import request_with
+from worker.config.settings import Settings, load
+from worker.flower.access import FlowerAccess, cookie_of
+from worker.flower.auth import guard
+from worker.flower.settings import FlowerSettings
+from worker.store.ended_sessions import ended_digest
+
+
+@pytest.fixture
+def checks(redis_url: str, audit: Path) -> Any:
+    """Make what checks requests, with these settings."""
+
+    def make(url: str = redis_url, **settings: Any) -> FlowerAccess:
+        return FlowerAccess(load(FlowerSettings, audit_log=str(audit), **settings), load(Settings, redis_url=url))
+
+    return make
+
+
+def test_while_redis_is_away_no_session_is_believed(checks: Any):
+    with pytest.raises(tornado.web.HTTPError) as caught:
+        checks("redis://127.0.0.1:1/0").has_ended(cookie_of("adam", "id"))
+    assert caught.value.status_code == 503
+
+
+def test_an_end_of_sessions_counts_by_name_and_subject_and_for_cookies_of_no_time(checks: Any, redis_client: Any):
+    flower = checks()
+    for user in ("a&dam", "id of adam"):
+        assert not flower.has_ended(cookie_of("a&dam", "id of adam"))
+        redis_client.set(f"sapi:sessions_ended:{ended_digest(user)}", int(time.time()) + 1)
+        assert flower.has_ended(cookie_of("a&dam", "id of adam"))
+        assert flower.has_ended(f"{quote(user)}@storage-api")
+        redis_client.flushdb()
+
+
+def test_a_client_is_who_the_proxies_say_and_no_further_away_than_there_are_proxies(checks: Any, audit: Path):
+    flower = checks(trusted_networks=("10.0.0.0/8",), trusted_proxies=1)
+    flower.note(request_with("/tasks", {"X-Forwarded-For": "192.0.2.9, 10.1.1.1"}), "access", allowed=False)
+    (line,) = (json.loads(text) for text in audit.read_text().splitlines())
+    assert (line["address"], line["target"], line["auth_method"]) == ("10.1.1.1", "flower/tasks", "session")
+
+
+def test_whether_browsers_reach_it_by_tls(checks: Any):
+    assert not checks().is_secure(request_with("/"))
+    assert checks().is_secure(request_with("/", protocol="https"))
+    assert checks(flower_url="https://flower.example").is_secure(request_with("/"))
+    assert not checks(flower_url="http://flower.example").is_secure(request_with("/", protocol="https"))
+
+
+@pytest.mark.parametrize(
+    ("limits", "credentials"),
+    [
+        ({"sign_in_network_limit": 2, "sign_in_user_limit": 100}, "Basic a"),
+        ({"sign_in_network_limit": 100, "sign_in_user_limit": 2}, "Basic YTpi"),
+    ],
+)
+def test_the_limits_are_each_for_its_own_and_what_is_no_password_is_nobody_s(
+    checks: Any, limits: dict[str, int], credentials: str
+):
+    flower = checks(**limits)
+    request = request_with("/", {"Authorization": credentials})
+    for _ in range(2):
+        flower.check_attempt(request)
+        flower.note_password(request, is_right=False)
+    with pytest.raises(tornado.web.HTTPError) as caught:
+        flower.check_attempt(request)
+    assert caught.value.status_code == 429
+
+
+def test_the_doors_are_set_before_flower_reads_its_options(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("worker.flower.auth.close_routes", lambda: None)
+    monkeypatch.setattr("worker.flower.auth.harden", lambda _lifetime_s: None)
+    monkeypatch.setattr("worker.flower.auth.keep_local", lambda: None)
+    monkeypatch.setattr("sys.argv", ["flower"])
+    environ = {"FLOWER_UNAUTHENTICATED_API": "true"}
+    guard(load(FlowerSettings, oauth_client_id="us", secret_key="key"), environ)
+    assert environ.pop("FLOWER_COOKIE_SECRET") not in ("", b"key".hex())
+    assert environ == {
+        "FLOWER_READ_ONLY": "true", "FLOWER_AUTH": ".*@storage-api",
+        "FLOWER_AUTH_PROVIDER": "worker.flower.auth.OpenIDLoginHandler",
+    }  # fmt: skip
+    environ = {}
+    guard(load(FlowerSettings, SAPI_DEBUG=True), environ)
+    assert environ == {"FLOWER_READ_ONLY": "true", "FLOWER_ADDRESS": "127.0.0.1"}

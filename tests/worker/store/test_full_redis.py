@@ -1,0 +1,100 @@
+"""A Redis whose memory is full, which has too few replicas, or which lost its scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.worker.harness import PREFIX, Harness, Node
+from worker.config.settings import load
+from worker.jobs.ids import JobIds
+from worker.jobs.query import JobFilter, JobScope
+from worker.jobs.record import State
+from worker.jobs.service import Jobs
+from worker.store.client import REDIS_UNAVAILABLE, WriteRefused, connect, job_id_secret
+from worker.store.results import SubmitOutcome
+from worker.store.scripts import JobScripts
+
+
+@pytest.fixture
+def node(harness: Harness) -> Node:
+    return harness.node()
+
+
+@pytest.fixture
+def full(harness: Harness) -> Any:
+    """Fill Redis when called."""
+    yield lambda: harness.client.config_set("maxmemory", 1)
+    harness.client.config_set("maxmemory", 0)
+
+
+def test_a_full_redis_refuses_jobs_whole_and_lets_those_that_are_there_end(harness: Harness, node: Node, full: Any):
+    changing, reading = harness.accept("update_volume", volume="node:/vol"), harness.accept("list_policies")
+    harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
+    putting = node.claim(harness.accept("create_policy"))
+    before = sorted(harness.client.keys("*"))
+    full()
+    with pytest.raises(REDIS_UNAVAILABLE):
+        harness.accept("create_volume")
+    assert sorted(harness.client.keys("*")) == before
+    assert len(harness.jobs.find(JobFilter(), JobScope("ann"), 10)[0]) == 4
+    node.carry_out(changing)
+    assert harness.job(changing).state is State.SUCCEEDED
+    assert node.carry_out(reading) is None
+    assert harness.job(reading).waiting_reason == "retrying"
+    node.claims.requeue(putting, 0)
+    assert harness.job(putting.job_id).state is State.QUEUED
+    node.sweep()
+    assert harness.jobs.cancel(reading, "ann") == "CANCELLED"
+    harness.client.config_set("maxmemory", 0)
+
+
+def test_a_worker_starts_beside_a_full_redis(harness: Harness, full: Any):
+    secret = job_id_secret(harness.client, PREFIX)
+    full()
+    assert job_id_secret(harness.client, PREFIX) == secret
+
+
+def test_a_read_that_never_finds_room_ends(harness: Harness, node: Node, full: Any):
+    job_id = harness.accept("list_policies")
+    harness.client.hset(f"{PREFIX}job:{job_id}", "first_failure", "1")
+    full()
+    node.carry_out(job_id)
+    assert harness.job(job_id).failure.code == "backend-error"  # type: ignore[union-attr]
+
+
+def test_a_redis_with_too_few_replicas_counts_as_away(harness: Harness, redis_url: str):
+    settings = load(type(harness.settings), SAPI_DEBUG=True, redis_url=redis_url)
+    client = connect(settings, command_timeout_s=5)
+    harness.client.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(WriteRefused):
+            JobScripts(client, PREFIX).worker_heartbeat("node", {"queue": 8})
+    finally:
+        harness.client.config_set("min-replicas-to-write", 0)
+        client.close()
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+def test_what_too_few_replicas_hold_is_not_accepted(harness: Harness, key: str):
+    publisher: Any = harness.publisher
+    jobs = Jobs(
+        harness.client, JobScripts(harness.client, PREFIX, replicas=1), JobIds(b"secret"), publisher, harness.settings
+    )
+    with pytest.raises(WriteRefused):
+        jobs.accept(harness.new("create_volume", key=key))
+    (job_status,) = jobs.find(JobFilter(), JobScope("ann"), 10)[0]
+    assert job_status.job.state is (State.QUEUED if key else State.CANCELLED)
+    if key:
+        assert harness.jobs.accept(harness.new("create_volume", key=key))[:2] == (
+            SubmitOutcome.REPLAYED,
+            job_status.job.id,
+        )
+
+
+def test_scripts_survive_a_redis_that_forgot_them(harness: Harness, node: Node):
+    job_id = harness.accept("create_volume")
+    harness.client.script_flush()
+    node.carry_out(job_id)
+    assert harness.job(job_id).state is State.SUCCEEDED

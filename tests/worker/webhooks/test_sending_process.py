@@ -1,0 +1,124 @@
+"""The process that sends webhooks: what it publishes, and what it reports of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from tests.worker.harness import PREFIX, Harness
+from tests.worker.webhooks.outboxes import dispatcher_of, make_deliveries, state_of
+from worker.config.callback_hosts import CallbackHosts
+from worker.health_report import CONSUMER_SILENT, OK, REDIS_UNAVAILABLE
+from worker.jobs.event_log import EventLog
+from worker.webhooks.dispatcher import Dispatcher
+from worker.webhooks.outbox import Outbox
+from worker.webhooks.receivers import Receiver
+from worker.webhooks.tasks import DeliverTask
+
+
+class AwayLog:
+    """An event log in a Redis that cannot be reached."""
+
+    def tail(self) -> None:
+        raise redis.ConnectionError("away")
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "log", "state"), [(9.0, None, OK), (11.0, None, CONSUMER_SILENT), (0.0, AwayLog(), REDIS_UNAVAILABLE)]
+)
+def test_how_the_process_does_is_reported(harness: Harness, silent_s: float, log: Any, state: str):
+    dispatcher, states = dispatcher_of(harness, silent_s=silent_s, log=log)
+    dispatcher.run()
+    assert states == [state]
+    assert harness.client.exists(f"{PREFIX}webhook_callbacks")
+
+
+def test_a_process_publishes_what_is_due_and_tells_that_it_sends_no_callbacks(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("worker.webhooks.dispatcher._WAIT_MS", 1)
+    make_deliveries(harness, 2)
+    published: list[str] = []
+    harness.client.set(f"{PREFIX}webhook_callbacks", "1")
+    dispatcher, _ = dispatcher_of(
+        harness, callbacks=False, publish=lambda delivery_id, _trace: published.append(delivery_id)
+    )
+    dispatcher.run()
+    assert published == ["msg_0", "msg_1"]
+    assert not harness.client.exists(f"{PREFIX}webhook_callbacks")
+
+
+def test_a_state_is_reported_at_once_when_it_is_another_and_else_every_few_seconds(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+):
+    clock = [1000.0]
+    monkeypatch.setattr("worker.webhooks.dispatcher.time.monotonic", lambda: clock[0])
+    dispatcher, states = dispatcher_of(harness)
+    for state, later_s in ((OK, 0.0), (OK, 2.9), (CONSUMER_SILENT, 0.0), (OK, 0.0), (OK, 3.1)):
+        clock[0] += later_s
+        dispatcher._report(state)
+    assert states == [OK, CONSUMER_SILENT, OK, OK]
+
+
+def test_requests_may_name_receivers_only_where_there_is_a_secret(harness: Harness):
+    outbox = Outbox(harness.client, harness.scripts, PREFIX)
+    outbox.announce_callbacks(possible=True)
+    assert harness.client.exists(f"{PREFIX}webhook_callbacks")
+    outbox.announce_callbacks(possible=False)
+    assert not harness.client.exists(f"{PREFIX}webhook_callbacks")
+
+
+@pytest.mark.parametrize("callbacks", [True, False])
+def test_that_callbacks_are_possible_is_written_again_where_it_is_lost(harness: Harness, *, callbacks: bool):
+    silent_s, states = [0.0], list[str]()
+
+    def report(state: str) -> None:
+        states.append(state)
+        harness.client.delete(f"{PREFIX}webhook_callbacks")
+        silent_s[0] = 11.0
+        if len(states) > 1:
+            dispatcher.stop()
+
+    dispatcher = Dispatcher(
+        EventLog(harness.client, PREFIX), Outbox(harness.client, harness.scripts, PREFIX), harness.scripts, {},
+        lambda *_message: None, callbacks=callbacks, report_health=report, silent_s=lambda: silent_s[0],
+    )  # fmt: skip
+    dispatcher.run()
+    assert states == [OK, CONSUMER_SILENT]
+    assert bool(harness.client.exists(f"{PREFIX}webhook_callbacks")) is callbacks
+
+
+def test_an_attempt_that_has_ended_makes_room_for_the_next(harness: Harness):
+    outbox = make_deliveries(harness, 6)
+    published: list[str] = []
+    dispatcher = Dispatcher(
+        EventLog(harness.client, PREFIX), outbox, harness.scripts, {},
+        lambda delivery_id, _trace: published.append(delivery_id),
+        callbacks=False, report_health=lambda state_of: None, silent_s=lambda: 0.0,
+    )  # fmt: skip
+    for number in range(6):
+        harness.client.hset(f"{PREFIX}webhook:msg_{number}", mapping={"receiver": "one", "url": "http://127.0.0.1:1/"})
+    receiver = Receiver("one", "http://127.0.0.1:1/", "")
+    task = DeliverTask(outbox, {"one": receiver}, "", CallbackHosts(""), dispatcher.publish_next)
+    dispatcher.publish_due()
+    assert published == ["msg_0", "msg_1", "msg_2", "msg_3"]
+    harness.client.hset(f"{PREFIX}webhook:msg_0", "receiver", "one")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("worker.webhooks.tasks.post", lambda *_: 204)
+        patched.setattr("worker.webhooks.tasks.signed_headers", lambda *_: {})
+        task.run("msg_0")
+        assert published[4:] == ["msg_4"]
+        task.run("msg_0")
+        assert published[5:] == []
+    assert outbox.get("msg_0") is None
+
+
+def test_a_receiver_that_is_configured_no_more_gets_nothing(harness: Harness):
+    outbox = make_deliveries(harness, 1)
+    harness.client.hset(f"{PREFIX}webhook:msg_0", "receiver", "one")
+    task = DeliverTask(outbox, {}, "", CallbackHosts(""), lambda _target: None)
+    outbox.take("one", is_configured=True)
+    task.run("msg_0")
+    assert state_of(harness)["last_error"] == "no such receiver is configured"
