@@ -21,18 +21,6 @@ from worker.runtime import Runtime
 _WRITE = f"{SUBSYSTEM}.write"
 
 
-@pytest.fixture
-def heard(runtime: Runtime) -> Heard:
-    made: Any = Heard()
-    runtime.celery.flower_events = made
-    return made  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def runner(runtime: Runtime) -> JobRunner:
-    return runtime.runner
-
-
 def _all_free(harness: Harness, runner: JobRunner) -> bool:
     """Is every slot free, once those that wait for a next job have given up?"""
     runner.close()

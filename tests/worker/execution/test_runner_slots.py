@@ -21,18 +21,6 @@ from worker.runtime import Runtime
 _WRITE = f"{SUBSYSTEM}.write"
 
 
-@pytest.fixture
-def heard(runtime: Runtime) -> Heard:
-    made: Any = Heard()
-    runtime.celery.flower_events = made
-    return made  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def runner(runtime: Runtime) -> JobRunner:
-    return runtime.runner
-
-
 def test_a_thread_runs_the_job_alone_that_it_has_claimed(harness: Harness, runner: JobRunner, heard: Heard):
     claimed, other = harness.accept("create_volume", volume="one"), harness.accept("create_volume", volume="two")
     assert not runner.run_claimed(claimed)
