@@ -50,5 +50,8 @@ def _secret(name: str, values: dict[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    items = make(*sys.argv[1:], prefix=os.environ.get("SAPI_KEY_PREFIX") or "sapi:")
+    key_prefix = os.environ.get("SAPI_KEY_PREFIX") or "sapi:"
+    if not re.fullmatch(r"[a-z0-9:_-]{1,32}", key_prefix):
+        sys.exit("SAPI_KEY_PREFIX must be 1 to 32 of the characters a-z, 0-9, ':', '_' and '-'")
+    items = make(*sys.argv[1:], prefix=key_prefix)
     print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,14 @@ def test_secrets_of_a_cluster_have_the_prefix_too() -> None:
     users = [secret["stringData"].get("users.acl", "") for secret in make(prefix="other:")]
     text = "".join(users)
     assert (text.count("~other:") > 50, "sapi:" in text) == (True, False)
+
+
+def test_a_prefix_that_is_none_makes_no_secrets_of_a_cluster() -> None:
+    command = [sys.executable, str(ROOT / "deploy/kubernetes/make_secrets.py")]
+    environment = {**os.environ, "SAPI_KEY_PREFIX": "a b"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "SAPI_KEY_PREFIX must be" in done.stderr
 
 
 def test_the_prefix_of_compose_is_that_of_the_users_and_of_every_process() -> None:
