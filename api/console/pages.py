@@ -84,7 +84,7 @@ def _here() -> str:
 
 
 def _who() -> auth.Principal:
-    """Who the page is for; nobody while that is not known, so that the refusal itself can be shown."""
+    """Who the page is for; nobody while that is not known, so that the refusal itself can be rendered."""
     try:
         return auth.principal()
     except Problem:

@@ -24,7 +24,7 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _HSTS = "max-age=31536000"
 #: Paths in which clients name objects.
 _NAMING = ("/v4/", "/v3/")
-#: Empty segments, and percent-encoded unreserved characters (RFC 3986, 2.3): letters, digits, "-", ".", "_" and "~".
+#: Empty segments, and percent-encoded unreserved characters (RFC 3986, 2.3): ALPHA, DIGIT, "-", ".", "_" and "~".
 _OTHER_SPELLING = re.compile(r"//|%(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae]|3[0-9]|2[de])", re.IGNORECASE)
 _SECURITY_HEADERS = {
     # Otherwise the server sends its name.

@@ -85,7 +85,7 @@ def callback_url(*, for_change: bool) -> str:
     Raises:
         Problem: callbacks to that URL are not allowed.
     """
-    url = request.headers.get("Callback-URL", "").strip()
+    url = _sent_callback()
     if "Callback-URL" not in request.headers:
         return ""
     if not for_change:
@@ -105,6 +105,10 @@ def callback_url(*, for_change: bool) -> str:
     return url
 
 
+def _sent_callback() -> str:
+    return request.headers.get("Callback-URL", "").strip()
+
+
 def request_hash() -> str:
     """Return a digest of the request that does not depend on the formatting of its JSON."""
     sent = received_body()
@@ -114,7 +118,7 @@ def request_hash() -> str:
         body = sent
     query = request.query_string.decode("latin-1")
     parts = [request.method, canonical_path(), query, body.decode("latin-1")]
-    if callback := request.headers.get("Callback-URL", "").strip():
+    if callback := _sent_callback():
         # A replay notifies the first request's receiver alone: with another one it is another request.
         parts.append(callback)
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()

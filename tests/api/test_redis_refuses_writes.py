@@ -43,7 +43,7 @@ def test_every_text_says_what_redis_said(front_end, client, redis_client: Redis,
 
 
 def test_where_the_user_at_redis_may_not_write_they_say_so_too(client, redis_client: Redis):
-    # Requests are counted, and the counts are added to Redis before they are shown.
+    # Requests are counted, and the counts are added to Redis before they are read.
     assert client.get("/conf/roles").status_code == 200
     redis_client.execute_command("ACL", "SETUSER", "default", "-@write")
     try:

@@ -36,8 +36,8 @@ def test_etags(service):
 def test_if_modified_since(service):
     listed(service)
     service.age("dummy/volumes", 30)
-    shown = service.get()
-    since = shown.headers["Last-Modified"]
+    answer = service.get()
+    since = answer.headers["Last-Modified"]
     as_of_ms: Any = service.redis.hget("sapi:listing:dummy/volumes", "as_of")
     assert since == formatdate(int(as_of_ms) / 1000, usegmt=True)
     assert service.get(If_Modified_Since=since).status_code == 304

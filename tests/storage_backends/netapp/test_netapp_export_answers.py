@@ -148,13 +148,13 @@ def test_a_removal_that_hit_nothing_is_tried_in_another_way(
     assert clients(policy) == [["a"], ["c"]]
 
 
-@pytest.mark.parametrize("shown", [{"index": 1}, "many"])
+@pytest.mark.parametrize("listed", [{"index": 1}, "many"])
 def test_rules_that_are_no_list_are_read_by_themselves(
-    shown: Any, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    listed: Any, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
 ) -> None:
     def odd(request: Request, reply: Reply) -> None:
         for record in reply.body.get("records", ()) if request.path.endswith("/export-policies") else ():
-            record["rules"] = shown
+            record["rules"] = listed
 
     after_each(ontap, odd)
     assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())

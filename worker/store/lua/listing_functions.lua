@@ -1,6 +1,6 @@
 -- How the end of a job updates the cached listings, in the same step. Prepended to every script after job_functions.lua.
 -- A listing is a hash: the base version, and `seq`, which counts changes. The delta log (a stream) holds the changes since the
--- base and since a read that is in flight; a gap in its numbers marks an invalidation. Where Redis was restored from an older copy, numbers
+-- base and since a read that has not ended; a gap in its numbers marks an invalidation. Where Redis was restored from an older copy, numbers
 -- come again for other changes: the time of the last change (`changed`) tells such versions apart.
 
 -- With more changes than this since the base the listing is invalidated instead.
