@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.mutants import lua, measuring, python, selection
-from tests.mutants.trial import Mutant, Outcome, outcomes
+from tests.mutants.trial import Mutant, Outcome, named, outcomes
 
 _TOP = Path(__file__).resolve().parents[2]
 _STORE = _TOP / "build" / "mutants"
@@ -51,12 +51,11 @@ def _tried(chosen: Sequence[Mutant], jobs: int, limit_s: float) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         for mutant, outcome in outcomes(_TOP, chosen, jobs, limit_s):
-            name = mutant.name((_TOP / mutant.file).read_text())
-            is_accepted = outcome is Outcome.SURVIVED and name.startswith(accepted)
+            is_accepted = outcome is Outcome.SURVIVED and mutant.name.startswith(accepted)
             counted["accepted" if is_accepted else outcome.value] += 1
             if outcome in (Outcome.SURVIVED, Outcome.TOO_SLOW) and not is_accepted:
                 line, tests = mutant.edit.line, len(mutant.tests)
-                print(f"{outcome.value.upper()} {name}  (line {line}, {tests} tests)", flush=True)
+                print(f"{outcome.value.upper()} {mutant.name}  (line {line}, {tests} tests)", flush=True)
             if counted.total() % _REPORT_EVERY == 0:
                 print(f"{counted.total()} of {len(chosen)}", flush=True)
     finally:
@@ -94,7 +93,8 @@ def _mutants(target: str, coverage: selection.Coverage) -> Iterator[Mutant]:
         name, source = str(file.relative_to(_TOP)), file.read_text()
         edits = list((lua if file.suffix == ".lua" else python).mutants(source))
         tests = coverage.executed_by(name) if edits else {}
-        yield from (Mutant(name, edit, _tests_of(edit, tests)) for edit in edits)
+        # Named by the file as it is now: it may be edited while the mutants are tried.
+        yield from (Mutant(name, edit, named(name, source, edit), _tests_of(edit, tests)) for edit in edits)
 
 
 def _tests_of(edit: python.Edit, tests: dict[int, list[str]]) -> tuple[str, ...]:

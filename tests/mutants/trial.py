@@ -45,18 +45,20 @@ class Outcome(Enum):
 
 
 class Mutant(NamedTuple):
-    """One fault, and the tests that may notice it."""
+    """One fault, what it is called, and the tests that may notice it."""
 
     file: str
     edit: Edit
+    name: str
     tests: tuple[str, ...]
 
-    def name(self, source: str) -> str:
-        """File, the line as it is, and as it would be."""
-        line = source.splitlines()[self.edit.line - 1]
-        changed = applied(source, self.edit).splitlines()
-        becomes = changed[self.edit.line - 1].strip() if self.edit.line <= len(changed) else ""
-        return f"{self.file} {line.strip()} -> {becomes or '(dropped)'}"
+
+def named(file: str, source: str, edit: Edit) -> str:
+    """File, the line as it is, and as it would be."""
+    line = source.splitlines()[edit.line - 1]
+    changed = applied(source, edit).splitlines()
+    becomes = changed[edit.line - 1].strip() if edit.line <= len(changed) else ""
+    return f"{file} {line.strip()} -> {becomes or '(dropped)'}"
 
 
 def outcomes(top: Path, mutants: Sequence[Mutant], jobs: int, limit_s: float) -> Iterator[tuple[Mutant, Outcome]]:
