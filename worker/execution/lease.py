@@ -250,8 +250,6 @@ class LeaseRenewer(threading.Thread):
                 lease.cancel()
 
     def _report_hung(self, all_leases: list[Lease], renewed: list[Lease]) -> None:
-        if len(all_leases) == len(renewed):
-            return
         for lease in all_leases:
             if lease not in renewed and lease.token not in self._hanging:
                 self._hanging.add(lease.token)

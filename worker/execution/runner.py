@@ -98,7 +98,7 @@ class JobRunner:
 
     def close(self) -> None:
         """Wait until every job has ended or was handed over."""
-        self._threads.shutdown(wait=True)
+        self._threads.shutdown()
 
     # --- from Celery's tasks
 

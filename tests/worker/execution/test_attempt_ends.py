@@ -67,7 +67,8 @@ def test_a_transient_error_is_retried_for_a_time(harness: Harness, error: Except
     node.carry_out(job_id)
     job = harness.job(job_id)
     assert (job.state, job.waiting_reason, job.attempt) == (State.QUEUED, reason, 1)
-    assert [attempt.retry_in_ms for attempt in job.attempts] == [500]
+    code = error.code if isinstance(error, StorageError) else "queue-unavailable"
+    assert [(attempt.code, attempt.retry_in_ms) for attempt in job.attempts] == [(code, 500)]
     for ago_s, state in ((-5, State.QUEUED), (5, State.FAILED)):
         first_ms = redis_now_ms(harness.client) - (harness.settings.backend_patience + ago_s) * 1000
         harness.client.hset(f"{PREFIX}job:{job_id}", mapping={"first_failure": first_ms, "not_before": ""})

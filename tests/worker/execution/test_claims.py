@@ -17,6 +17,7 @@ from worker.execution.claims import Completion, grace_ms
 from worker.execution.lease import Lease
 from worker.jobs.failure import Failure
 from worker.jobs.record import State
+from worker.messaging.messages import TaskMessage
 from worker.store.results import ClaimResult
 
 _TRACEPARENT = f"00-{1:032x}-{2:016x}-01"
@@ -61,6 +62,16 @@ def test_a_lease_counts_from_when_its_claim_was_sent(harness: Harness, monkeypat
     assert taken_over is not None
     sent_at = [lease.limit_at - harness.settings.change_timeout for lease in (first, second, third, taken_over[0])]
     assert sent_at == [1000.0, 1005.0, 1010.0, 1015.0]
+
+
+def test_a_claim_lasts_for_the_lease_and_a_run_for_the_time_limit_of_its_kind(harness: Harness):
+    settings, before_ms = harness.settings, _now_ms(harness)
+    for operation, limit_s in (("create_volume", settings.change_timeout), ("list_volumes", settings.read_timeout)):
+        job_id = harness.node().claim(harness.accept(operation)).job_id
+        times_ms = [int(harness.field(job_id, name)) - before_ms for name in ("lease", "deadline")]
+        passed_ms = _now_ms(harness) - before_ms
+        for time_ms, lasts_s in zip(times_ms, (settings.lease, limit_s), strict=True):
+            assert 0 <= time_ms - lasts_s * 1000 <= passed_ms
 
 
 def test_a_job_in_doubt_is_taken_over_only_by_the_worker_that_was_given_it(harness: Harness):
@@ -112,16 +123,25 @@ def test_a_change_that_must_wait_for_its_volume_is_not_renewed(harness: Harness)
     assert node.lease_renewer.leases() == [other]
 
 
-def test_a_job_that_is_returned_keeps_its_trace(harness: Harness):
+def test_the_message_of_a_job_that_is_returned_is_as_the_first_one(harness: Harness):
     _, job_id, _ = harness.jobs.accept(replace(harness.new("create_volume"), traceparent=_TRACEPARENT))
     node = harness.node()
     lease = node.claim(job_id)
-    harness.publisher.take()
+    first = harness.publisher.take()
     node.claims.requeue(lease, 0)
-    assert [message.traceparent for message in harness.publisher.take()] == [_TRACEPARENT]
+    assert harness.publisher.take() == first == [TaskMessage(job_id, _WRITE, "create_volume", _TRACEPARENT)]
     # Before its delay is over no worker could claim it.
     node.claims.requeue(node.claim(job_id), 60)
     assert harness.publisher.take() == []
+
+
+def test_a_job_that_another_worker_has_is_not_returned(harness: Harness):
+    node = harness.node()
+    lease = node.claim(harness.accept("create_volume"))
+    harness.client.hset(f"{PREFIX}job:{lease.job_id}", "token", "another")
+    harness.publisher.take()
+    node.claims.requeue(lease, 0)
+    assert (harness.job(lease.job_id).state, harness.publisher.take()) == (State.RUNNING, [])
 
 
 def test_an_in_doubt_change_is_looked_at_again_after_its_delay(harness: Harness):
@@ -140,6 +160,8 @@ def test_a_job_of_a_newer_version_is_returned_and_does_not_count_as_an_attempt(h
     assert harness.node().claims.claim(job_id) is ClaimResult.UNKNOWN
     assert (harness.field(job_id, "state"), harness.field(job_id, "attempt")) == ("queued", "0")
     assert harness.node().claims.claim(job_id) is ClaimResult.LATER
+    harness.client.hset(f"{PREFIX}job:{job_id}", "operation", "create_volume")
+    assert [(attempt.code, attempt.retry_in_ms) for attempt in harness.job(job_id).attempts] == [("wrong-worker", 5000)]
 
 
 def test_a_result_is_kept_as_configured(harness: Harness):
@@ -165,7 +187,7 @@ def test_a_slot_with_a_next_job_does_not_wait(harness: Harness):
 
 
 def test_a_slot_waits_from_when_the_end_of_its_job_was_first_sent(harness: Harness, monkeypatch: pytest.MonkeyPatch):
-    node, finish, clock = harness.node(), harness.scripts.finish, [1000.0]
+    node, finish, clock, pauses_s = harness.node(), harness.scripts.finish, [1000.0], list[float]()
     lease = node.claim(harness.accept("create_volume"))
     lease.claims_next = lambda: True
 
@@ -176,10 +198,10 @@ def test_a_slot_waits_from_when_the_end_of_its_job_was_first_sent(harness: Harne
         return finish(*arguments)
 
     monkeypatch.setattr(harness.scripts, "finish", late)
-    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=pauses_s.append))
     assert node.claims.complete(lease, _DONE)
     assert lease.waiting_slot is not None
-    assert lease.waiting_slot.since == 1000
+    assert (lease.waiting_slot.since, pauses_s) == (1000, [0.3])
 
 
 def test_the_lease_of_a_next_job_begins_anew_where_the_answer_was_lost(

@@ -103,23 +103,24 @@ def test_what_was_not_done_or_is_not_known_makes_listings_be_read_again(
 def test_a_change_that_was_not_made_fails_for_the_reason_why_it_was_in_doubt(
     harness: Harness, reason: str, code: str, retryable: bool
 ):
-    job_id = _in_doubt(harness, in_doubt_since="1", in_doubt_reason=reason)
-    _reconcile(harness, lambda: ReconciledOutcome(Outcome.NOT_DONE))
-    failure = harness.job(job_id).failure
-    assert failure is not None
-    assert (failure.code, failure.retryable) == (code, retryable)
-    assert "was not made" in failure.detail
+    for cause in ("", _CAUSE):
+        job_id = _in_doubt(harness, in_doubt_since="1", in_doubt_reason=reason, in_doubt_cause=cause)
+        _reconcile(harness, lambda: ReconciledOutcome(Outcome.NOT_DONE))
+        failure = harness.job(job_id).failure
+        assert failure is not None
+        assert (failure.code, failure.retryable) == (code, retryable)
+        assert "was not made" in failure.detail
+        assert failure.detail.endswith("The answer broke off.") is bool(cause)
 
 
+@pytest.mark.parametrize("reason", ["backend-timeout", ""])
 @pytest.mark.parametrize("error", [BackendUnavailable("The vserver is away."), TimedOut(), RuntimeError("a bug")])
-def test_it_is_looked_for_until_its_time_is_over(harness: Harness, error: Exception):
+def test_it_is_looked_for_until_its_time_is_over(harness: Harness, error: Exception, reason: str):
     timeout_ms = harness.settings.reconcile_timeout * 1000
-    job_id = _in_doubt(
-        harness, in_doubt_since=_now_ms(harness) - timeout_ms + 30_000, in_doubt_reason="backend-timeout"
-    )
+    job_id = _in_doubt(harness, in_doubt_since=_now_ms(harness) - timeout_ms + 30_000, in_doubt_reason=reason)
     _reconcile(harness, _raising(error))
     job = harness.job(job_id)
-    assert (job.state, job.in_doubt_reason) == (State.RUNNING, "backend-timeout")
+    assert (job.state, job.in_doubt_reason) == (State.RUNNING, reason or None)
     due: Any = harness.client.zscore(f"{PREFIX}due:{SUBSYSTEM}", job_id)
     assert 0 < due - _now_ms(harness) <= 3000
     harness.client.hset(f"{PREFIX}job:{job_id}", "in_doubt_since", _now_ms(harness) - timeout_ms)

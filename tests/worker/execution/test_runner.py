@@ -63,11 +63,15 @@ def test_each_end_of_a_job_is_a_line_of_the_log(harness: Harness, runner: JobRun
 
 
 def test_the_slot_of_a_job_that_failed_goes_on_with_the_next(harness: Harness, runner: JobRunner):
-    first, second = harness.accept("restrict_volume", volume="none"), harness.accept("create_volume", volume="new")
-    with pytest.raises(JobFailed):
-        message(runner, first, "restrict_volume")
-    assert _all_free(harness, runner)
-    assert harness.job(second).state is State.SUCCEEDED
+    failing = [harness.accept("restrict_volume", volume=volume) for volume in ("none", "neither")]
+    last = harness.accept("create_volume", volume="new")
+    with capture_logs() as lines:
+        with pytest.raises(JobFailed):
+            message(runner, failing[0], "restrict_volume")
+        assert _all_free(harness, runner)
+    assert [harness.job(job_id).state for job_id in (*failing, last)] == [State.FAILED, State.FAILED, State.SUCCEEDED]
+    # A job that fails is no fault of the worker.
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == []
 
 
 def test_no_more_messages_are_made_up_for_than_there_are_slots(runner: JobRunner):
@@ -75,6 +79,9 @@ def test_no_more_messages_are_made_up_for_than_there_are_slots(runner: JobRunner
     for _ in range(3 * slots.of(_WRITE)):
         slots.take(_WRITE, QueueClass.WRITE)
     assert [slots.free(_WRITE) for _ in range(slots.of(_WRITE) + 1)] == [False] * slots.of(_WRITE) + [True]
+    assert slots.take(_WRITE, QueueClass.WRITE)
+    assert not slots.take(_WRITE, QueueClass.WRITE)
+    assert [slots.free(_WRITE), slots.free(_WRITE)] == [False, True]
 
 
 def test_a_job_that_was_cancelled_is_a_task_that_was_revoked(harness: Harness, runner: JobRunner, heard: Heard):

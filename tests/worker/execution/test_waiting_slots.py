@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
+from worker.execution import claims
 from worker.execution.lease import Lease, WaitingSlot
 from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.ids import JobIds
@@ -161,6 +165,7 @@ def test_a_job_that_was_claimed_while_redis_could_not_be_asked_is_found(
     slot = _waiting(node)
     job_id = harness.accept("create_volume", volume="next")
     take, errors = harness.scripts.take_handed, iter([redis.ConnectionError("away")])
+    pauses_s = list[float]()
 
     def fail_once(*arguments: Any) -> Any:
         for error in errors:
@@ -168,9 +173,26 @@ def test_a_job_that_was_claimed_while_redis_could_not_be_asked_is_found(
         return take(*arguments)
 
     monkeypatch.setattr(harness.scripts, "take_handed", fail_once)
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pauses_s.append))
     lease = node.claims.await_next(slot)
     assert lease is not None
-    assert lease.job_id == job_id
+    assert (lease.job_id, pauses_s) == (job_id, [0.3])
+
+
+def test_a_slot_does_not_wait_long_for_a_redis_that_is_away(node: Node, monkeypatch: pytest.MonkeyPatch):
+    pauses_s = list[float]()
+
+    def away(*_: Any) -> None:
+        assert len(pauses_s) < 100
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(node.scripts, "take_handed", away)
+    clock = SimpleNamespace(monotonic=lambda: 1000.0 + sum(pauses_s), sleep=pauses_s.append)
+    monkeypatch.setattr(claims, "time", clock)
+    with capture_logs() as lines:
+        assert node.claims.await_next(WaitingSlot("token", 1000.0)) is None
+    assert 5 < sum(pauses_s) < 6
+    assert [(line["event"], line["error"]) for line in lines] == [("slot.abandoned", "ConnectionError")]
 
 
 def test_what_a_lost_worker_was_to_begin_is_done_once_by_another(harness: Harness, node: Node):

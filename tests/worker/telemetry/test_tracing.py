@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util.http import parse_excluded_urls
 
-from tests.worker.harness import Harness
+from tests.worker.harness import SUBSYSTEM, Harness
 from worker.config.settings import Settings, load
 from worker.execution.runner import _attempt_span
 from worker.messaging.app import create_celery
@@ -168,6 +168,22 @@ def test_an_attempt_is_told_apart_from_the_wait_before_it(spans: InMemorySpanExp
     assert attempt.name == "attempt create_volume"
     assert dict(attempt.attributes or {}) == dict(wait.attributes or {}) == {"job.id": job.id, "job.attempt": 2}
     assert _parent(attempt) == _parent(wait) == (_JOB_TRACE, _REQUEST_SPAN)
+
+
+def test_what_a_storage_system_does_for_a_job_is_a_span_of_the_jobs_trace(
+    spans: InMemorySpanExporter, harness: Harness
+):
+    _, job_id, _ = harness.jobs.accept(replace(harness.new("create_volume"), traceparent=_JOB))
+    node = harness.node()
+    node.executor.execute(node.claim(job_id))
+    _, job_id, _ = harness.jobs.accept(replace(harness.new("restrict_volume"), traceparent=_JOB))
+    node.claim(job_id).record_intent("restrict_volume")
+    harness.let_time_pass()
+    assert node.sweep()[0] == [job_id]
+    called, reconciled = (span for span in spans.get_finished_spans() if span.name.endswith("_volume"))
+    assert (called.name, dict(called.attributes or {})) == ("storage create_volume", {"subsystem": SUBSYSTEM})
+    assert (reconciled.name, dict(reconciled.attributes or {})) == ("reconcile restrict_volume", {"job.id": job_id})
+    assert _parent(reconciled) == (_JOB_TRACE, _REQUEST_SPAN)
 
 
 @pytest.mark.usefixtures("spans")
