@@ -66,7 +66,8 @@ def test_a_driver_that_waits_is_woken_at_once(
 def test_a_driver_waits_as_long_as_it_wants_to_and_looks_every_second(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ):
-    lease, clock, waits = harness.node().claim(harness.accept("create_volume")), [time.monotonic()], list[float]()
+    lease, clock = harness.node().claim(harness.accept("create_volume")), [time.monotonic()]
+    waits, cleared = list[float](), list[float]()
 
     def wait(timeout_s: float) -> None:
         waits.append(round(timeout_s, 3))
@@ -74,9 +75,10 @@ def test_a_driver_waits_as_long_as_it_wants_to_and_looks_every_second(
         assert len(waits) < 5
 
     monkeypatch.setattr("worker.execution.lease.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    lease._wake = SimpleNamespace(wait=wait, clear=lambda: None)  # type: ignore[assignment]
+    lease._wake = SimpleNamespace(wait=wait, clear=lambda: cleared.append(clock[0]))  # type: ignore[assignment]
     lease.wait(2.5)
-    assert waits == [1, 1, 0.5]
+    # Were it not cleared, it would be no wait any more once the driver was woken.
+    assert (waits, len(cleared)) == ([1, 1, 0.5], 3)
 
 
 def test_the_message_of_a_step_is_its_name_in_words(harness: Harness):
@@ -118,8 +120,9 @@ def test_that_another_worker_has_it(harness: Harness):
 def test_who_records_anything_hears_that_another_worker_has_it(harness: Harness, record: Callable[[Lease], None]):
     lease = harness.node().claim(harness.accept("create_volume"))
     harness.client.hset(f"{PREFIX}job:{lease.job_id}", "token", "another")
-    with pytest.raises(LeaseLost):
-        record(lease)
+    for call in (record, Lease.checkpoint):
+        with pytest.raises(LeaseLost):
+            call(lease)
     assert (lease.step, harness.job(lease.job_id).step) == (None, None)
 
 

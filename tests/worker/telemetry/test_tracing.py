@@ -22,7 +22,7 @@ from opentelemetry.util.http import parse_excluded_urls
 
 from tests.worker.harness import SUBSYSTEM, Harness
 from worker.config.settings import Settings, load
-from worker.execution.runner import _attempt_span
+from worker.execution.runner import JobRunner, Slots, _attempt_span
 from worker.messaging.app import create_celery
 from worker.messaging.message_templates import MessageTemplates
 from worker.messaging.messages import TaskMessage, publish_message
@@ -170,20 +170,24 @@ def test_an_attempt_is_told_apart_from_the_wait_before_it(spans: InMemorySpanExp
     assert _parent(attempt) == _parent(wait) == (_JOB_TRACE, _REQUEST_SPAN)
 
 
-def test_what_a_storage_system_does_for_a_job_is_a_span_of_the_jobs_trace(
+def test_what_a_storage_system_does_for_a_job_is_a_span_of_the_attempt_or_of_the_jobs_trace(
     spans: InMemorySpanExporter, harness: Harness
 ):
-    _, job_id, _ = harness.jobs.accept(replace(harness.new("create_volume"), traceparent=_JOB))
-    node = harness.node()
-    node.executor.execute(node.claim(job_id))
-    _, job_id, _ = harness.jobs.accept(replace(harness.new("restrict_volume"), traceparent=_JOB))
-    node.claim(job_id).record_intent("restrict_volume")
+    node, celery = harness.node(), create_celery(load(Settings))
+    _, lost_id, _ = harness.jobs.accept(replace(harness.new("restrict_volume"), traceparent=_JOB))
+    node.claim(lost_id).record_intent("restrict_volume")
     harness.let_time_pass()
-    assert node.sweep()[0] == [job_id]
-    called, reconciled = (span for span in spans.get_finished_spans() if span.name.endswith("_volume"))
-    assert (called.name, dict(called.attributes or {})) == ("storage create_volume", {"subsystem": SUBSYSTEM})
-    assert (reconciled.name, dict(reconciled.attributes or {})) == ("reconcile restrict_volume", {"job.id": job_id})
+    assert node.sweep()[0] == [lost_id]
+    _, job_id, _ = harness.jobs.accept(replace(harness.new("create_volume"), traceparent=_JOB))
+    runner = JobRunner(celery, node.claims, node.executor, Slots(harness.settings), 1)
+    runner._claimed.lease = node.claim(job_id)
+    assert runner.run_claimed(job_id)
+    reconciled, _wait, called, attempt = spans.get_finished_spans()
+    assert (reconciled.name, dict(reconciled.attributes or {})) == ("reconcile restrict_volume", {"job.id": lost_id})
     assert _parent(reconciled) == (_JOB_TRACE, _REQUEST_SPAN)
+    assert (called.name, dict(called.attributes or {})) == ("storage create_volume", {"subsystem": SUBSYSTEM})
+    assert attempt.context
+    assert _parent(called) == (_JOB_TRACE, f"{attempt.context.span_id:016x}")
 
 
 @pytest.mark.usefixtures("spans")
