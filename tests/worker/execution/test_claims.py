@@ -231,6 +231,24 @@ def test_the_lease_of_a_next_job_begins_anew_where_the_answer_was_lost(
     assert 0 < int(harness.field(waiting, "lease")) - now_ms <= lease_ms + 1000
 
 
+def test_an_end_whose_answer_was_lost_while_nothing_waited_is_an_end(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    node, finish, lost = harness.node(), harness.scripts.finish, iter([True, False])
+    lease = node.claim(harness.accept("create_volume"))
+    lease.claims_next = lambda: True
+
+    def lossy(*arguments: Any) -> Any:
+        answer = finish(*arguments)
+        if next(lost):
+            raise redis.ConnectionError("the reply was lost")
+        return answer
+
+    monkeypatch.setattr(harness.scripts, "finish", lossy)
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None))
+    assert node.claims.complete(lease, _DONE)
+    assert lease.next_lease is None
+    assert lease.waiting_slot is not None
+
+
 def test_the_end_of_a_member_claims_the_next_one_of_its_batch(harness: Harness):
     batch_id = harness.accept_batch(*[harness.new("create_volume", volume=volume) for volume in "ab"], parallel=1)
     first, second = harness.members(batch_id)

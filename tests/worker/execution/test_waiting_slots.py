@@ -60,13 +60,16 @@ def test_a_slot_is_entered_for_no_longer_than_it_waits(harness: Harness, node: N
     """A job that is claimed for it afterwards would begin only when its lease has expired."""
     lease = node.claim(harness.accept("create_volume"))
     lease.claims_next = lambda: False
+    began_ms = _now_ms(harness)
     node.executor.execute(lease)
-    ((_, until_ms),) = harness.client.zrange(_WAITING, 0, -1, withscores=True)
+    entered: Any = harness.client.zrange(_WAITING, 0, -1, withscores=True)
+    ((_, until_ms),) = entered
     left_ms, waits_s = until_ms - _now_ms(harness), list[float]()
     monkeypatch.setattr(node.scripts, "take_handed", lambda _token, wait_s: waits_s.append(wait_s))
     assert lease.waiting_slot is not None
     assert node.claims.await_next(lease.waiting_slot) is None
     assert left_ms <= waits_s[0] * 1000
+    assert until_ms > began_ms
 
 
 def test_a_new_job_is_claimed_for_a_slot_that_waits(harness: Harness, node: Node):

@@ -89,6 +89,21 @@ def test_the_slot_of_a_job_that_ends_gets_the_next_runnable_one_in_the_same_step
     assert blocking.next_lease is None
 
 
+@pytest.mark.parametrize("are_busy", [False, True])
+def test_a_job_whose_message_is_in_transit_is_left_to_idle_slots_where_there_are_any(
+    harness: Harness, node: Node, *, are_busy: bool
+):
+    lease = node.claim(harness.accept("create_volume", volume="vol1"))
+    in_transit = harness.accept("create_volume", volume="vol2")
+    harness.client.hset(f"{PREFIX}job:{in_transit}", "dispatched_at", redis_now_ms(harness.client))
+    harness.client.delete(f"{PREFIX}celery:{SUBSYSTEM}.write")
+    if are_busy:
+        harness.client.lpush(f"{PREFIX}celery:{SUBSYSTEM}.write", "a message that no slot has taken")
+    lease.claims_next = lambda: False
+    node.executor.execute(lease)
+    assert [lease.next_lease.job_id if lease.next_lease else None] == [in_transit if are_busy else None]
+
+
 @pytest.mark.parametrize("meanwhile", ["nothing", "taken", "cancelled"])
 def test_a_next_job_whose_reply_was_lost_is_not_lost_and_not_begun_twice(harness: Harness, node: Node, meanwhile: str):
     first, second = harness.accept("create_volume", volume="vol1"), harness.accept("create_volume", volume="vol2")

@@ -61,6 +61,16 @@ def test_how_jobs_end_and_how_long_they_took_is_counted(harness: Harness):
     assert harness.client.llen(f"{PREFIX}failures") == 1
 
 
+def test_how_long_jobs_wait_is_counted_when_they_begin_for_the_first_time(harness: Harness):
+    job_id, node = harness.accept("create_volume"), harness.node()
+    harness.client.hset(f"{PREFIX}job:{job_id}", "created", redis_now_ms(harness.client) - 1500)
+    for _ in range(2):
+        node.claims.requeue(node.claim(job_id), 0)
+    counted = {name: int(count) for name, count in texts(harness, "metrics").items() if name.startswith("wait ")}
+    assert counted.pop(f"wait {_WRITE} sum") in range(1_500_000, 2_000_000)
+    assert counted == {f"wait {_WRITE} 2000": 1}
+
+
 def test_the_last_hundred_failures_are_kept(harness: Harness):
     harness.client.rpush(f"{PREFIX}failures", *range(100))
     job_id = harness.accept("create_volume")
