@@ -15,6 +15,7 @@ from worker.execution import claims
 from worker.execution.lease import Lease, WaitingSlot
 from worker.jobs.event_log import BEGINNING, EventLog
 from worker.jobs.ids import JobIds
+from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
 from worker.jobs.service import Jobs
 
@@ -95,6 +96,24 @@ def test_each_version_of_a_job_that_is_claimed_at_once_is_an_event(harness: Harn
     logged = [event.status.job for event in EventLog(harness.client, PREFIX).read(BEGINNING, 1000) if event.status]
     versions = [(job.version, job.state) for job in logged if job.id == job_id]
     assert versions == [(1, State.QUEUED), (2, State.RUNNING)]
+
+
+def test_who_submits_learns_that_the_job_is_running_and_finds_it(harness: Harness, node: Node):
+    slot = _waiting(node)
+    _, job_id, status = harness.jobs.accept(harness.new("create_volume", volume="next"))
+    assert status is not None
+    assert (status.job.id, status.job.state) == (job_id, State.RUNNING)
+    lease = node.claims.await_next(slot)
+    assert lease is not None
+    assert _newest(harness, State.RUNNING) == job_id
+    node.executor.execute(lease)
+    assert _newest(harness, State.SUCCEEDED) == job_id
+
+
+def _newest(harness: Harness, state: State) -> str:
+    """The newest job in a state, as lists of jobs have it."""
+    (job, *_), _ = harness.jobs.find(JobFilter(states=(state,)), JobScope(everybody=True), 1)
+    return job.job.id
 
 
 def test_a_slot_gets_one_job(harness: Harness, node: Node):

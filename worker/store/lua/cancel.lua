@@ -16,7 +16,7 @@ if f[2] == 'read' and tonumber(f[3] or '0') > 0 then return {'SHARED', {}} end
 if f[1] == 'queued' then
   return {'CANCELLED', finish(id, 'cancelled', tonumber(ARGV[3]), {cancel_requested = text(now), cancelled_by = ARGV[2]})}
 end
-if f[2] == 'change' and f[4] ~= '1' then return {'TOO_LATE', {}} end
+if f[4] ~= '1' then return {'TOO_LATE', {}} end
 index_state(id, 'running', 'cancelling')
 change(id, f[5], {}, 'state', 'cancelling', 'cancel_requested', text(now), 'cancelled_by', ARGV[2])
 return {'CANCELLING', {}}
