@@ -64,6 +64,17 @@ def test_a_job_that_is_given_back_while_it_is_cancelled_is_cancelled(harness: Ha
     assert not harness.leftovers()
 
 
+def test_a_change_that_is_cancelled_while_its_path_is_resolved_does_not_wait_for_its_volume(
+    harness: Harness, node: Node
+):
+    node.claim(harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=1))
+    lease = node.claim(harness.accept("update_volume", volume="node:/vol", percentage_snapshot_reserve=2))
+    assert harness.jobs.cancel(lease.job_id, "ann") == "CANCELLING"
+    assert node.claims.join_ordering(lease, ["volume:vol"], {})
+    assert harness.job(lease.job_id).state is State.CANCELLING
+    assert lease in node.lease_renewer.leases()
+
+
 def test_a_cancel_outlives_the_worker(harness: Harness, node: Node):
     job_id = harness.accept("create_volume")
     node.claim(job_id)

@@ -71,6 +71,17 @@ def test_a_change_by_path_makes_earlier_requests_for_its_volume_new_ones(harness
     assert not harness.client.exists(f"{PREFIX}repeat:one")
 
 
+def test_a_change_by_path_leaves_the_same_request_of_a_later_job_as_it_is(harness: Harness):
+    by_path = harness.new("update_volume", volume="node:/vol", percentage_snapshot_reserve=1)
+    new, node = replace(by_path, repeat=Repeat("one", 600)), harness.node()
+    _, first, _ = harness.jobs.accept(new)
+    harness.client.delete(f"{PREFIX}repeat:one")
+    _, second, _ = harness.jobs.accept(new)
+    harness.accept("create_snapshot", volume="vol", name="x")
+    assert node.claims.join_ordering(node.claim(first), ["volume:vol"], {})
+    assert harness.client.hget(f"{PREFIX}repeat:one", "id") == second.encode()
+
+
 def test_a_request_is_forgotten_by_its_own_job_only(harness: Harness):
     _, job_id = _changed(harness, "one")
     harness.scripts.forget_repeat("one", "another-job")
