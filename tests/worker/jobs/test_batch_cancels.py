@@ -58,6 +58,8 @@ def test_a_member_that_is_cancelled_by_itself_makes_room_for_the_next(harness: H
     batch_id = harness.accept_batch(*creations(harness, 4), parallel=1)
     first, second, third, fourth = harness.members(batch_id)
     harness.jobs.cancel(second.id, "ann")
+    # A batch begins with the first of its members that does.
+    assert (harness.job(batch_id).state, harness.job(batch_id).started_ms) == (State.QUEUED, None)
     harness.jobs.cancel(first.id, "ann")
     assert node.claims.claim(fourth.id) is ClaimResult.BLOCKED
     node.carry_out(third.id)
