@@ -13,9 +13,9 @@ from typing import Self
 import redis
 from flask import current_app, has_request_context
 
-from api.concurrency_limiter import ConcurrencyLimiter
+from api.limits.concurrency_limiter import ConcurrencyLimiter
+from api.limits.slots import Slots, WaiterSlots
 from api.settings import ApiSettings
-from api.slots import Slots, WaiterSlots
 from storage_backends.configuration.subsystems import Subsystems
 from worker.config.callback_hosts import CallbackHosts
 from worker.config.settings import Settings, load
@@ -23,14 +23,14 @@ from worker.jobs.batches import Batches
 from worker.jobs.idempotency import IdempotencyKeys
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
-from worker.jobs.repeats import HeldRequests
+from worker.jobs.repeated_requests import HeldRequests
 from worker.jobs.replies import ReplyQueue
 from worker.jobs.service import Jobs
 from worker.listings.process_cache import ListingCache
 from worker.listings.repository import Listings
 from worker.messaging.publisher import TaskPublisher, create_publisher
 from worker.store.client import connect, job_id_secret, short_timeout_pool
-from worker.store.memory import RedisMemory
+from worker.store.redis_memory import RedisMemory
 from worker.store.scripts import JobScripts
 from worker.store.write_probe import WriteProbe
 

@@ -12,12 +12,12 @@ from api.events import end_streams
 from api.http import request_log
 from api.http.admin_server import start_admin_server
 from api.http.buffered_lines import BufferedLines
+from api.http.shutdown import on_termination
 from api.http.stalled_clients import cut_off_stalled_clients
-from api.http.termination import on_termination
 from api.services import Services
 from storage_backends.configuration.subsystems import ConfigurationError
-from worker.config.interpreter import configure_interpreter
 from worker.config.logs import configure_logging
+from worker.config.python_interpreter import configure_interpreter
 from worker.config.settings import BadSettings, load
 from worker.store.startup_checks import check_address
 from worker.telemetry import tracing

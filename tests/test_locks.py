@@ -32,17 +32,17 @@ def _guard(place: str, lock: str, fields: str, held: str = "", lookers: str = ""
 
 
 GUARDS = (
-    _guard("api/slots.py::Slots", "_lock", "_by_requester", "_is_full_for"),
+    _guard("api/limits/slots.py::Slots", "_lock", "_by_requester", "_is_full_for"),
     _guard("api/auth/bearer.py::TokenCache", "_lock", "_answers"),
     _guard("api/auth/rate_limits.py::RateLimiter", "_lock", "_resets"),
     _guard("api/response_cache/middleware.py::ResponseCacheMiddleware", "_lock", "_responses", lookers="__call__"),
     _guard("api/http/admin_server.py::_Server", "_lock", "_began_s"),
     _guard("api/events/hub.py::EventHub", "_lock", "_readers _thread _recent _before", "_index_after _remember"),
     _guard("api/http/buffered_lines.py::BufferedLines", "_writing", "_file"),
-    _guard("api/concurrency_limiter.py::ConcurrencyLimiter", "_remembered_lock", "_remembered"),
-    _guard("api/fair_queue.py::FairQueue", "_lock", "_free _again _waiting", "_next"),
+    _guard("api/limits/concurrency_limiter.py::ConcurrencyLimiter", "_remembered_lock", "_remembered"),
+    _guard("api/limits/fair_queue.py::FairQueue", "_lock", "_free _again _waiting", "_next"),
     _guard("api/v3/fields.py::Renderer", "_lock", "_rendered"),
-    _guard("worker/jobs/repeats.py::HeldRequests", "_lock", "_held _forgotten _thread", "_start"),
+    _guard("worker/jobs/repeated_requests.py::HeldRequests", "_lock", "_held _forgotten _thread", "_start"),
     _guard("worker/jobs/notifications.py::_Channel", "_lock", "_watches _thread", lookers="_listen_once"),
     _guard("worker/config/audit_log.py::AuditLog", "_lock", "_ends_at _written _left_out", "_next_window _fits _count"),
     _guard("worker/maintenance/loop.py::MaintenanceLoop", "_lock", "_reconciling"),

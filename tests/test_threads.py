@@ -9,7 +9,7 @@ from pathlib import Path
 _TOP = Path(__file__).parents[1]
 _FOLDERS = ("api", "worker", "storage_backends", "deploy", "client/storage_api_client")
 #: It waits for the end of the main thread.
-_OTHERS = {("api/http/termination.py", "end")}
+_OTHERS = {("api/http/shutdown.py", "end")}
 
 
 def test_no_thread_keeps_its_process_alive():

@@ -12,8 +12,8 @@ from celery import Celery, signals
 
 from storage_backends.configuration.subsystems import ConfigurationError, Subsystem, Subsystems
 from worker.catalog.operations import QueueClass
-from worker.config.interpreter import configure_interpreter
 from worker.config.logs import configure_logging
+from worker.config.python_interpreter import configure_interpreter
 from worker.config.settings import BadSettings, Settings, load
 from worker.messaging.app import required_settings
 from worker.messaging.worker_loop import run_worker

@@ -12,7 +12,8 @@ from celery import Celery
 
 from storage_backends.configuration.subsystems import Subsystem
 from storage_backends.registry import open_backend
-from worker.backends.gateway import BackendGateway, HealthMonitor
+from worker.backends.gateway import BackendGateway
+from worker.backends.health_monitor import HealthMonitor
 from worker.backends.login_guard import SharedLoginGuard
 from worker.catalog.operations import QueueClass
 from worker.config.settings import Settings
@@ -31,7 +32,7 @@ from worker.jobs.ids import JobIds
 from worker.jobs.service import Jobs
 from worker.listings.repository import Listings
 from worker.maintenance.compaction import Compaction
-from worker.maintenance.health import report_health
+from worker.maintenance.health_reporter import report_health
 from worker.maintenance.heartbeat import Heartbeat
 from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.metrics_history import MetricsHistory

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, has_request_context, request
 
 from api.http.request_ids import request_id
-from api.http.termination import at_end
+from api.http.shutdown import at_end
 from worker.config.audit_log import AuditLog, open_log
 from worker.config.settings import BadSettings
 

@@ -15,14 +15,14 @@ from flask import request, session
 from werkzeug.wrappers import Response
 
 from api.auth.access import refuse, reject_without_provider, reject_without_store
-from api.auth.claims import identity_in
 from api.auth.principals import Identity
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
 from api.auth.session_check import tokens_to_keep
 from api.auth.sessions import SIGN_IN_LIMIT_S, Sessions, SessionStoreUnavailable
+from api.auth.token_claims import identity_in
 from api.auth.tokens import InvalidToken
-from worker.config.groups import groups_in
+from worker.config.role_groups import groups_in
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from api.auth.claims import identity_in
 from api.auth.principals import Identity
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
+from api.auth.token_claims import identity_in
 from api.auth.tokens import InvalidToken, header_of
-from worker.config.groups import groups_in
+from worker.config.role_groups import groups_in
 
 #: How long the introspection of a token is cached (seconds); a revoked token works for this long.
 _ANSWER_TTL_S = 10.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from api.http.sent_host import keep_sent_host
+from api.http.host_header import keep_sent_host
 from worker.config.networks import Network, client_address, is_within
 
 Environ = dict[str, Any]

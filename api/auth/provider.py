@@ -10,7 +10,7 @@ from api.auth.cached_document import CachedDocument
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable, request_json
 from api.auth.settings import AuthSettings
 from api.auth.tokens import TokenVerifier
-from worker.config.groups import groups_in
+from worker.config.role_groups import groups_in
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 

@@ -11,7 +11,7 @@ from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.sessions import Session, Sessions
 from api.auth.tokens import InvalidToken
-from worker.config.groups import groups_in
+from worker.config.role_groups import groups_in
 
 #: The members of the provider's token response that are stored with a session.
 _TOKEN_FIELDS = ("access_token", "refresh_token")

@@ -11,9 +11,9 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_vali
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from worker.catalog.operations import Role
-from worker.config.groups import split_names
 from worker.config.oauth_settings import ProviderSettings
 from worker.config.public_url import PublicUrlSettings, has_odd_segments
+from worker.config.role_groups import split_names
 from worker.config.settings import LONGEST_S
 from worker.config.sign_in_settings import Names, SignInSettings
 

@@ -13,7 +13,7 @@ from werkzeug.routing import MapAdapter
 
 from api import auth
 from api.auth import audit, principal
-from api.batches.order import Member
+from api.batches.batch_request import Member
 from api.http.member_requests import MemberRequest, answering
 from api.http.problems import Problem
 from api.jobs.submit import MemberResponse

@@ -11,7 +11,7 @@ import redis
 from flask import Response, request
 
 from api.auth import principal
-from api.batches.order import read_order
+from api.batches.batch_request import parse_batch_request
 from api.batches.planning import plan
 from api.batches.results import batch_result
 from api.http.preconditions import reject_preconditions
@@ -47,8 +47,10 @@ def submit_batch(body: Mapping[str, Any]) -> Response:
     replayed = _replayed(key)
     if replayed is not None:
         return _answer(replayed, preference, 0.0)
-    order = read_order(body, config.read_wait if preference.wait_s is None else preference.wait_s)
-    new = _new_batch(plan(order.members), order.request, order.parallel, key, stops=order.stops_on_failure)
+    requested = parse_batch_request(body, config.read_wait if preference.wait_s is None else preference.wait_s)
+    new = _new_batch(
+        plan(requested.members), requested.request, requested.parallel, key, stops=requested.stops_on_failure
+    )
     return _answer(_accept(new), preference, time.monotonic() - began)
 
 

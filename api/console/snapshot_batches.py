@@ -10,7 +10,7 @@ from flask import Response, request
 from api.console.api_client import ApiResponse, call
 from api.console.forms import field_errors, form_key, idempotency_key
 from api.console.pages import page, render, to_job
-from api.reads.choice import UNFIT
+from api.reads.for_each import UNFIT
 from worker.catalog.operations import Role
 
 

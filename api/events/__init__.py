@@ -9,8 +9,8 @@ from __future__ import annotations
 from flask import Flask, current_app
 
 from api.events.hub import EventHub
+from api.limits.slots import Slots
 from api.services import Services
-from api.slots import Slots
 from worker.jobs.event_log import EventLog
 from worker.store.client import connect
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from api.events.audience import Audience, LiveEvent, Piece
-from api.slots import Slots
+from api.limits.slots import Slots
 from worker.jobs.event_log import BEGINNING, Event, EventLog, Position
 from worker.store.client import REDIS_UNAVAILABLE
 from worker.telemetry import tracing

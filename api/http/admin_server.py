@@ -19,10 +19,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import orjson
 
-from api.concurrency_limiter import ON_ADMIN_PORT
 from api.http.buffering import Application, Environ, StartResponse
 from api.http.problems import MEDIA_TYPE, Problem, instance_of, problem_document
 from api.http.request_ids import HEADER, given_or_new
+from api.limits.concurrency_limiter import ON_ADMIN_PORT
 
 #: The only paths that are served here.
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})

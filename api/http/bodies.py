@@ -10,8 +10,8 @@ from flask import request
 
 from api.http.member_requests import current_member
 from api.http.problems import MOST_ERRORS, Problem, invalid
+from api.limits.slots import requester_of_request
 from api.services import current_services, permit_released
-from api.slots import requester_of_request
 
 
 def json_object() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import suppress
 from typing import BinaryIO
 
-from api.http.termination import at_end
+from api.http.shutdown import at_end
 
 #: How long a line may wait (seconds). A process that is killed loses those that do.
 DELAY_S = 0.02

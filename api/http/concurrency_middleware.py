@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from api.concurrency_limiter import ConcurrencyLimiter
 from api.http.buffering import Application, Environ, StartResponse
+from api.limits.concurrency_limiter import ConcurrencyLimiter
 
 #: Never limited.
 _PROBES = frozenset({"/healthz", "/readyz"})

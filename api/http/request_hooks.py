@@ -9,11 +9,11 @@ from urllib.parse import quote
 import structlog
 from flask import Flask, Response, g, request
 
-from api.concurrency_limiter import NO_PERMIT
+from api.http.host_header import check_sent_host
 from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
 from api.http.request_log import log_request
-from api.http.sent_host import check_sent_host
+from api.limits.concurrency_limiter import NO_PERMIT
 from api.services import current_services
 from worker.jobs.document import path_prefix
 from worker.telemetry import tracing

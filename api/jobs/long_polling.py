@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from api.concurrency_limiter import waited_for_permit_s
+from api.limits.concurrency_limiter import waited_for_permit_s
 from api.services import Services
 from worker.jobs.status import JobStatus
 

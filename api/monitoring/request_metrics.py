@@ -10,7 +10,7 @@ from typing import Self
 
 from flask import Flask, Response, current_app, g, request
 
-from api.http.termination import at_end
+from api.http.shutdown import at_end
 from api.services import Services
 from worker.catalog.operations import Operation
 from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer

@@ -15,11 +15,11 @@ from api.events.stream import EventStream, Start
 from api.http.buffering import stream_response
 from api.http.problems import Problem
 from api.jobs.listing import job_filter, scope_of
+from api.limits.slots import requester_of_request
 from api.openapi import operations as documentation
 from api.openapi.blueprint import SIGNED_IN, Blueprint
 from api.schemas.events import EventQuerySchema
 from api.services import current_services
-from api.slots import requester_of_request
 from worker.jobs.query import JobScope
 
 blp = Blueprint("events", __name__, url_prefix="/v4/events", description="Jobs")

@@ -26,7 +26,7 @@ from api.v3.headers import successor_path
 from api.v3.settings import v3
 from worker.catalog.operations import Operation
 from worker.jobs.document import job_path
-from worker.jobs.repeats import Repeat
+from worker.jobs.repeated_requests import Repeat
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus
 from worker.store.client import NotReplicated, ReplyLost

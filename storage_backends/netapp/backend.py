@@ -21,7 +21,7 @@ from storage_backends.models import (
 )
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.lookups import find_volume, require_svm
-from storage_backends.netapp.ontap.release import Release
+from storage_backends.netapp.ontap.ontap_release import Release
 from storage_backends.netapp.operations.export_policies import ExportPolicies
 from storage_backends.netapp.operations.locks import Locks
 from storage_backends.netapp.operations.snapshots import Snapshots

@@ -249,7 +249,7 @@ def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: FrontEnd):
         ("api.auth.provider_http.COMMAND_TIMEOUT_S", 2.0),
         ("api.auth.recent_sign_ins.REMEMBERED_S", 0.25),
         ("api.auth.sessions.SIGN_IN_LIMIT_S", 600),
-        ("api.batches.order.MOST_MEMBERS", 1000),
+        ("api.batches.batch_request.MOST_MEMBERS", 1000),
         ("api.events.stream._CHECK_EVERY_S", 5.0),
         ("api.events.stream._HEARTBEAT_S", 15.0),
         ("api.http.admin_server._MOST_CONNECTIONS", 64),
@@ -257,8 +257,8 @@ def test_one_user_takes_as_large_a_share_of_places_as_is_set(strict: FrontEnd):
         ("api.http.stalled_clients.TIMEOUT_S", 30),
         ("api.jobs.bulk.MOST_JOBS", 1000),
         ("api.reads.collection_query.MOST_LIMIT", 1000),
-        ("api.fair_queue._COOLDOWN_WITHIN_S", 5.0),
-        ("api.concurrency_limiter._MAX_WAIT_S", 20.0),
+        ("api.limits.fair_queue._COOLDOWN_WITHIN_S", 5.0),
+        ("api.limits.concurrency_limiter._MAX_WAIT_S", 20.0),
     ],
 )
 def test_limits_without_a_setting_are_those_that_are_promised(name, value):

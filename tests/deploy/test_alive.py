@@ -12,7 +12,7 @@ import pytest
 
 from tests.deploy.stack import ROOT
 from worker import health_report, healthcheck
-from worker.maintenance.health import report_health
+from worker.maintenance.health_reporter import report_health
 
 
 @pytest.fixture(autouse=True)

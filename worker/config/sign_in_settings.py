@@ -7,9 +7,9 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
-from worker.config.groups import split_names
 from worker.config.networks import Network, parse_networks
 from worker.config.oauth_settings import ProviderSettings
+from worker.config.role_groups import split_names
 from worker.config.settings import LONGEST_S
 
 

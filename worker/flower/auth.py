@@ -22,7 +22,7 @@ from flower.views.monitor import Metrics
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
 from tornado.routing import URLSpec
 
-from worker.config.groups import groups_in
+from worker.config.role_groups import groups_in
 from worker.config.settings import load
 from worker.flower.access import SUFFIX, cookie_of, flower_access, session_s
 from worker.flower.handlers import harden, keep_local

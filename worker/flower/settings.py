@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from worker.config.groups import split_names
 from worker.config.public_url import PUBLIC_URL, check_public_url
+from worker.config.role_groups import split_names
 from worker.config.settings import LONGEST_S
 from worker.config.sign_in_settings import SignInSettings
 

@@ -17,7 +17,7 @@ from worker.jobs.idempotency import idempotency_name
 from worker.jobs.ids import JobIds
 from worker.jobs.query import MAX_SEQ, JobFilter, JobScope, index_query, key_of, roles_property
 from worker.jobs.record import State
-from worker.jobs.repeats import HELD_TTL_MS, Repeat
+from worker.jobs.repeated_requests import HELD_TTL_MS, Repeat
 from worker.jobs.status import INLINE_RESULT_BYTES, MAX_RETRY_AFTER_S, WORKER_TTL_MS, JobStatus, parse_job_status
 from worker.messaging.messages import TaskMessage, parse_messages
 from worker.messaging.publisher import TaskPublisher

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from worker.listings.crc32 import combine
+from worker.listings.crc32_combine import combine
 
 Record = dict[str, Any]
 

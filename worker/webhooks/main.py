@@ -15,7 +15,7 @@ from worker.config.callback_hosts import CallbackHosts
 from worker.config.logs import configure_logging
 from worker.config.settings import BadSettings, Settings, load
 from worker.jobs.event_log import EventLog
-from worker.maintenance.health import report_health
+from worker.maintenance.health_reporter import report_health
 from worker.messaging.app import create_celery
 from worker.messaging.consumer import use_consumer
 from worker.messaging.worker_loop import run_worker

@@ -14,7 +14,7 @@ from typing import Any
 from storage_backends.client_matches import canonical_host
 from storage_backends.models import Lock, Snapshot, Volume
 from storage_backends.netapp.ontap.fields import Fields, Record, first
-from storage_backends.netapp.ontap.odd_records import report_odd_record
+from storage_backends.netapp.ontap.malformed_records import report_odd_record
 from storage_backends.netapp.ontap.owner_comments import without_owner
 
 #: Requested by name, since ``fields=*`` omits expensive ones. ``style`` and ``is_svm_root`` are not shown to clients.

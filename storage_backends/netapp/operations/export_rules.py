@@ -13,7 +13,7 @@ from typing import Any
 from storage_backends.client_matches import canonical_match, covers
 from storage_backends.models import DetailedExportPolicy, ExportRule
 from storage_backends.netapp.ontap.fields import Fields, Record, objects
-from storage_backends.netapp.ontap.odd_records import report_odd_record
+from storage_backends.netapp.ontap.malformed_records import report_odd_record
 from storage_backends.netapp.ontap.responses import Json
 
 #: The rights of our rules.

@@ -8,9 +8,9 @@ from unittest.mock import Mock
 import pytest
 
 from api.auth import AuthSettings
-from api.auth.claims import identity_in, name_in
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable
+from api.auth.token_claims import identity_in, name_in
 from api.auth.tokens import TokenVerifier
 from tests.api.auth.auth_app import SECRET_KEY, bearer, callback_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID

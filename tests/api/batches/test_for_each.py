@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.batches import order
+from api.batches import batch_request
 from tests.api.batches.batch_requests import members_of
 from tests.api.front_end import accepted, pointers, problem
 from worker.catalog.operations import Role
@@ -37,7 +37,7 @@ class TestForEach:
 
     @pytest.mark.parametrize(("most", "status"), [(2, 202), (1, 422)])
     def test_a_choice_has_at_most_so_many_members(self, client, volumes, monkeypatch, most, status):
-        monkeypatch.setattr(order, "MOST_MEMBERS", most)
+        monkeypatch.setattr(batch_request, "MOST_MEMBERS", most)
         assert client.post(URL, json=self.order("name=db*")).status_code == status
 
     def test_the_name_may_stand_in_the_path_twice(self, client, volumes):

@@ -150,7 +150,8 @@ def test_what_the_choice_took_is_taken_from_the_wait(client: Any, monkeypatch: p
 def test_the_choice_waits_as_long_as_the_request_may(
     client: Any, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], wait_s: float
 ):
-    monkeypatch.setattr(submit, "read_order", read := Mock(side_effect=Problem("not-cached", "Nothing is at hand.")))
+    read = Mock(side_effect=Problem("not-cached", "Nothing is at hand."))
+    monkeypatch.setattr(submit, "parse_batch_request", read)
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
     problem(client.post(URL, json={"requests": requests}, headers=headers), 504, "not-cached")
     assert read.call_args.args[1] == wait_s

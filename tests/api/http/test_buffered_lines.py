@@ -160,7 +160,7 @@ def log():
 {}
 """
 _FORKED = """
-from api.http.termination import at_end
+from api.http.shutdown import at_end
 at_end(lambda: None)  # of the parent, which is not the child's
 child = multiprocessing.get_context("fork").Process(target=log)
 child.start()
@@ -177,7 +177,7 @@ def test_what_waits_at_the_end_of_a_process_is_written(how):
 
 
 _FAILING = """
-from api.http.termination import at_end
+from api.http.shutdown import at_end
 at_end(lambda: print("first"))
 at_end(lambda: 1 / 0)
 at_end(lambda: print("last"))

@@ -10,8 +10,8 @@ import pytest
 
 from api import auth
 from api.app import LONGEST_REQUEST_S
-from api.concurrency_limiter import ConcurrencyLimiter
 from api.http.problems import Problem
+from api.limits.concurrency_limiter import ConcurrencyLimiter
 from api.v3 import access
 from api.v3.settings import V3Settings
 from tests.api.front_end import ALL, FrontEnd

@@ -14,7 +14,7 @@ from storage_backends.base import StorageBackend
 from storage_backends.errors import InvalidRequest, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.models import ExportPolicy
-from storage_backends.netapp.ontap import odd_records
+from storage_backends.netapp.ontap import malformed_records
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.ontap_simulator.protocols import SHOWN_RULES
@@ -165,7 +165,7 @@ def test_a_rule_without_index_or_clients_is_reported(
     odd: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any],
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(odd_records, "_reported", set())
+    monkeypatch.setattr(malformed_records, "_reported", set())
 
     def spoil(request: Request, reply: Reply) -> None:
         for record in reply.body.get("records", ()) if request.path.endswith("/rules") else ():
@@ -173,7 +173,7 @@ def test_a_rule_without_index_or_clients_is_reported(
 
     after_each(ontap, spoil)
     backend.get_policy("team", journal=journal())
-    (line,) = [record.getMessage() for record in caplog.records if record.name == odd_records.__name__]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == malformed_records.__name__]
     assert "export rule of policy 'team'" in line
 
 

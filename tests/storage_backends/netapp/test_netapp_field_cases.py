@@ -15,7 +15,7 @@ from storage_backends.errors import (
     ResourceBusy,
     StorageError,
 )
-from storage_backends.netapp.ontap import odd_records
+from storage_backends.netapp.ontap import malformed_records
 from storage_backends.netapp.ontap.error_codes import Translator
 from storage_backends.netapp.ontap.responses import OntapError
 from tests.ontap_simulator import Kind, Simulator
@@ -109,14 +109,14 @@ class TestOddRecords:
 
     @pytest.fixture(autouse=True)
     def _nothing_reported_yet(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(odd_records, "_reported", set())
+        monkeypatch.setattr(malformed_records, "_reported", set())
 
     def test_no_more_than_some_are_logged(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(odd_records, "_MAX_REPORTED", 2)
+        monkeypatch.setattr(malformed_records, "_MAX_REPORTED", 2)
         for name in "aabcd":
-            odd_records.report_odd_record("volume", name, "it has odd values")
+            malformed_records.report_odd_record("volume", name, "it has odd values")
         assert [record.args for record in caplog.records] == [("volume", name, "it has odd values") for name in "ab"]
 
     @pytest.mark.parametrize("oddity", ODD_RECORDS)
@@ -144,9 +144,9 @@ class TestOddRecords:
         assert len([line for line in lines if "'v2'" in line]) == 1
 
     def test_a_log_is_not_flooded(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(odd_records, "_MAX_REPORTED", 2)
+        monkeypatch.setattr(malformed_records, "_MAX_REPORTED", 2)
         for name in ("a", "a", "b", "c"):
-            odd_records.report_odd_record("volume", name, "it is odd")
+            malformed_records.report_odd_record("volume", name, "it is odd")
         assert [record.args[1] for record in caplog.records if isinstance(record.args, tuple)] == ["a", "b"]
 
     def test_a_record_without_a_name_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:

@@ -13,7 +13,8 @@ from redis import Redis
 from storage_backends.base import StorageBackend
 from storage_backends.errors import BackendUnavailable, NoSuchVolume
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
-from worker.backends.gateway import BackendGateway, HealthMonitor
+from worker.backends.gateway import BackendGateway
+from worker.backends.health_monitor import HealthMonitor
 from worker.listings.repository import UNAVAILABLE_MS, Listings
 
 _UNREACHABLE = f"{PREFIX}unreachable:{SUBSYSTEM}"

@@ -10,9 +10,9 @@ from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from api.v3.settings import V3Settings
-from worker.config.groups import groups_in
 from worker.config.json_encoding import as_json
 from worker.config.networks import client_address, network_of, parse_networks
+from worker.config.role_groups import groups_in
 from worker.config.settings import LONGEST_S, BadSettings, Settings, load
 from worker.config.sign_in_settings import SignInSettings
 from worker.flower.settings import FlowerSettings

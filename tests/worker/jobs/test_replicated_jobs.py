@@ -12,7 +12,7 @@ from worker.config.settings import Settings, load
 from worker.execution.lease import Lease
 from worker.jobs.batches import Batches
 from worker.jobs.record import State
-from worker.jobs.repeats import Repeat
+from worker.jobs.repeated_requests import Repeat
 from worker.jobs.service import Jobs, NewJob
 from worker.store.client import NotReplicated, explain, refuses_writes
 from worker.store.results import LeaseResult, SubmitOutcome

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.listings.crc32 import combine
+from worker.listings.crc32_combine import combine
 from worker.listings.listing import Change, Listing
 
 NAMES = st.text("abcdeABCDE_-.0123456789\N{SNOWMAN}é", min_size=1, max_size=4)

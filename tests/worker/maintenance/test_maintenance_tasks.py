@@ -13,15 +13,16 @@ import redis
 from storage_backends.errors import BackendUnavailable
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from tests.worker.maintenance.loop_turns import Turns, in_doubt
-from worker.backends.gateway import BackendGateway, HealthMonitor
+from worker.backends.gateway import BackendGateway
+from worker.backends.health_monitor import HealthMonitor
 from worker.config.settings import load
 from worker.execution import process_exit
 from worker.execution.process_exit import exit_after_drain
 from worker.jobs.record import State
-from worker.jobs.repeats import HELD_TTL_MS, HeldRequests
+from worker.jobs.repeated_requests import HELD_TTL_MS, HeldRequests
 from worker.listings.repository import Listings
 from worker.maintenance.refresh import Refresh
-from worker.store.memory import RedisMemory
+from worker.store.redis_memory import RedisMemory
 
 _WRITE = f"{SUBSYSTEM}.write"
 
@@ -65,7 +66,7 @@ class Memory:
 
 def test_memory_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch):
     clock = [1000.0]
-    monkeypatch.setattr("worker.store.memory.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("worker.store.redis_memory.time.monotonic", lambda: clock[0])
     client: Any = Memory()
     memory = RedisMemory(client)
     assert memory.used_percent() == 25
@@ -205,7 +206,7 @@ def test_a_thread_forgets_what_could_not_be_forgotten_at_once(
             raise redis.ConnectionError("away")
         done.set()
 
-    monkeypatch.setattr("worker.jobs.repeats._RENEW_EVERY_S", 0.01)
+    monkeypatch.setattr("worker.jobs.repeated_requests._RENEW_EVERY_S", 0.01)
     monkeypatch.setattr(harness.scripts, "forget_repeat", forget)
     held.forget("digest", "job")
     assert done.wait(20)

@@ -13,7 +13,7 @@ from tests.redis_states import too_few_replicas
 from tests.worker.harness import PREFIX
 from worker.backends.login_guard import SharedLoginGuard
 from worker.config.settings import Settings, load
-from worker.jobs.repeats import HeldRequests
+from worker.jobs.repeated_requests import HeldRequests
 from worker.store.borrowed_connection import borrowed_connection
 from worker.store.client import REDIS_UNAVAILABLE, WriteRefused, connect
 from worker.store.metrics import CounterBuffer

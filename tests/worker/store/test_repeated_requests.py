@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
-from worker.jobs.repeats import Repeat
+from worker.jobs.repeated_requests import Repeat
 from worker.store.results import SubmitOutcome
 
 # --- requests that come again

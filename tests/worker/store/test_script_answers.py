@@ -11,7 +11,7 @@ from tests.worker.store.redis_views import creations
 from worker.config.settings import load
 from worker.jobs.query import JobFilter, JobScope
 from worker.jobs.record import State
-from worker.jobs.repeats import HELD_TTL_MS, Repeat
+from worker.jobs.repeated_requests import HELD_TTL_MS, Repeat
 from worker.jobs.service import Jobs
 from worker.jobs.status import INLINE_RESULT_BYTES, JobStatus
 from worker.store.results import CancelResult, ClaimResult, ClaimTerms, LeaseResult, SubmitOutcome

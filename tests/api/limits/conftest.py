@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from flask import request
 
-from api.concurrency_limiter import ConcurrencyLimiter
+from api.limits.concurrency_limiter import ConcurrencyLimiter
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
     pass
-from tests.api.concurrency_limiter.permits import in_thread, request_of
+from tests.api.limits.permits import in_thread, request_of
 
 ORDINARY = frozenset({Role.USER})
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api.slots import Slots
+from api.limits.slots import Slots
 from tests.api.front_end import JSON, FrontEnd, problem
 from worker.catalog.operations import Role
 

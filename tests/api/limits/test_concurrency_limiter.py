@@ -12,13 +12,13 @@ from unittest.mock import Mock
 import pytest
 from flask import request
 
-from api.concurrency_limiter import ConcurrencyLimiter, waited_for_permit_s
+from api.limits.concurrency_limiter import ConcurrencyLimiter, waited_for_permit_s
 from tests.api.front_end import FrontEnd
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
     from redis import Redis
-from tests.api.concurrency_limiter.permits import in_thread, request_of, take_permit
+from tests.api.limits.permits import in_thread, request_of, take_permit
 
 ORDINARY = frozenset({Role.USER})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, g, request
 
-from api.concurrency_limiter import ON_ADMIN_PORT, ConcurrencyLimiter
+from api.limits.concurrency_limiter import ON_ADMIN_PORT, ConcurrencyLimiter
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from flask import g, request
 
-from api.concurrency_limiter import ConcurrencyLimiter
+from api.limits.concurrency_limiter import ConcurrencyLimiter
 from worker.catalog.operations import Role
 
 if TYPE_CHECKING:
     pass
-from tests.api.concurrency_limiter.permits import free_permits, identified, request_of, waits_for_nobody
+from tests.api.limits.permits import free_permits, identified, request_of, waits_for_nobody
 
 ORDINARY = frozenset({Role.USER})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.http.problems import invalid
-from api.reads.choice import choose_volumes
+from api.reads.for_each import choose_volumes
 from api.services import current_services
 
 #: The maximum number of members.
@@ -27,7 +27,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BatchRequest:
     """A batch as requested; ``request`` is what its document shows of it."""
 
     members: Sequence[Member]
@@ -36,8 +36,8 @@ class Order:
     stops_on_failure: bool
 
 
-def read_order(body: Mapping[str, Any], wait_s: float) -> Order:
-    """Return the order from a body that its schema has validated.
+def parse_batch_request(body: Mapping[str, Any], wait_s: float) -> BatchRequest:
+    """Return what is requested by a body that its schema has validated.
 
     Args:
         body: the body.
@@ -58,7 +58,7 @@ def read_order(body: Mapping[str, Any], wait_s: float) -> Order:
         members = [_member(f"/requests/{place}", sent) for place, sent in enumerate(body["requests"])]
     else:
         raise invalid("/requests", "is required, or for_each with request")
-    return Order(members, document, body["parallel"], body["on_failure"] == "stop")
+    return BatchRequest(members, document, body["parallel"], body["on_failure"] == "stop")
 
 
 def _for_each(body: Mapping[str, Any], wait_s: float) -> tuple[list[Member], list[str]]:

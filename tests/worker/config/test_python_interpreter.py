@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from worker.config.interpreter import configure_interpreter
+from worker.config.python_interpreter import configure_interpreter
 
 
 @pytest.fixture

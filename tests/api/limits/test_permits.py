@@ -12,8 +12,8 @@ import requests
 from flask import Flask, request
 
 from api.auth.provider_http import ProviderUnavailable, request_json
-from api.concurrency_limiter import ConcurrencyLimiter
-from api.fair_queue import FairQueue
+from api.limits.concurrency_limiter import ConcurrencyLimiter
+from api.limits.fair_queue import FairQueue
 from api.services import permit_released
 from tests.api.front_end import FrontEnd, problem
 from worker.catalog.operations import Role
@@ -21,7 +21,7 @@ from worker.catalog.operations import Role
 if TYPE_CHECKING:
     from redis import Redis
     from werkzeug.test import TestResponse
-from tests.api.concurrency_limiter.permits import (
+from tests.api.limits.permits import (
     free_permits,
     identified,
     in_thread,
@@ -38,7 +38,7 @@ def test_permits_cool_down_while_users_who_may_do_changes_are_active(
     somebody: frozenset[Role], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However little a permit has computed.
-    monkeypatch.setattr("api.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
+    monkeypatch.setattr("api.limits.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
     rests: list[float] = []
     limiter = ConcurrencyLimiter(1, 9, sleep=rests.append)
     with request_of(somebody):
@@ -56,12 +56,12 @@ def test_permits_cool_down_while_users_who_may_do_changes_are_active(
 
 
 def test_who_comes_again_is_seen_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
-    monkeypatch.setattr("api.concurrency_limiter._ACTIVE_S", 0.0)
+    monkeypatch.setattr("api.limits.concurrency_limiter._COOLDOWN_FACTOR", 1e9)
+    monkeypatch.setattr("api.limits.concurrency_limiter._ACTIVE_S", 0.0)
     rests: list[float] = []
     limiter, known = ConcurrencyLimiter(1, 9, sleep=rests.append), {"Cookie": "root's"}
     identified(limiter, known, Role.ADMIN)
-    monkeypatch.setattr("api.concurrency_limiter._ACTIVE_S", 60.0)
+    monkeypatch.setattr("api.limits.concurrency_limiter._ACTIVE_S", 60.0)
     assert waits_for_nobody(limiter, known)
     with request_of():
         limiter.acquire(request.environ)
@@ -77,7 +77,7 @@ def test_who_gets_no_permit_again_goes_on_without_one(
     limiter: ConcurrencyLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was begun is ended."""
-    monkeypatch.setattr("api.concurrency_limiter._MAX_WAIT_AGAIN_S", 0.01)
+    monkeypatch.setattr("api.limits.concurrency_limiter._MAX_WAIT_AGAIN_S", 0.01)
     with request_of():
         limiter.acquire(request.environ)
         limiter.pause()

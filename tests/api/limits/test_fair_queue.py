@@ -7,7 +7,7 @@ from queue import Queue
 
 import pytest
 
-from api.fair_queue import FairQueue
+from api.limits.fair_queue import FairQueue
 
 
 class Crowd:

@@ -19,8 +19,8 @@ from typing import Any
 from cachetools import TTLCache
 from flask import has_request_context, request
 
-from api.fair_queue import FairQueue
-from api.slots import requester_of_request
+from api.limits.fair_queue import FairQueue
+from api.limits.slots import requester_of_request
 
 #: In the WSGI environment of a request that came by the port for administrators.
 ON_ADMIN_PORT = "sapi.on_admin_port"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.config.groups import groups_in
+from worker.config.role_groups import groups_in
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 #: The first signal is lost, as by a server that has just started: nothing ends for it.
 _LOSES_THE_FIRST = """
 import os, signal, threading
-from api.http import termination
+from api.http import shutdown
 
-termination._AGAIN_AFTER_S = 0.01
+shutdown._AGAIN_AFTER_S = 0.01
 signals, again = [], threading.Event()
 
 def handle(number, _frame):
@@ -26,7 +26,7 @@ def handle(number, _frame):
         again.set()
 
 signal.signal(signal.SIGTERM, handle)
-termination.on_termination(lambda: print("asked", flush=True))
+shutdown.on_termination(lambda: print("asked", flush=True))
 os.kill(os.getpid(), signal.SIGTERM)
 again.wait(20)
 print(len(signals), set(signals) == {signal.SIGTERM})
