@@ -30,8 +30,8 @@ class ListingState:
 
     cache_key: str
     now_ms: int
-    listing_version: ListingVersion | None = None
-    as_of_ms: int = 0
+    listing_version: ListingVersion | None
+    as_of_ms: int
     count: int = 0
     hash: str = ""
     #: Was it invalidated? Then it must be read again from the storage system before it is served.
@@ -43,7 +43,7 @@ class ListingState:
     #: The age of a listing from the future, whose read began before the clock was set back (ms).
     unknown_age_ms: int = 0
     #: Redis's replies to `Listings.version_commands`, without the time.
-    version_replies: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    version_replies: tuple[Any, ...] = field(default=(), repr=False)
 
     @property
     def usable(self) -> bool:
@@ -142,17 +142,15 @@ class Listings:
         None when they have expired, or do not follow the earlier version: Redis was restored from a copy before it.
         """
         after_seq = listing_version.base_seq if after is None else after.seq
-        if listing_version.seq <= after_seq:
-            return []
         # The last change that is in the earlier version already: is it the same one?
-        known = after.changed if after is not None and after_seq > after.base_seq else None
-        first = after_seq + 1 if known is None else after_seq
+        known = "" if after is None else after.changed
+        first = after_seq if known else after_seq + 1
         entries: Any = self._redis.xrange(
             self._keys.delta(listing_version.cache_key), f"{first}-0", f"{listing_version.seq}-0"
         )
         if len(entries) != listing_version.seq - first + 1:
             return None
-        if known is not None and entries.pop(0)[1].get(b"t", b"").decode() != known:
+        if known and entries.pop(0)[1].get(b"t", b"").decode() != known:
             return None
         return [Change(fields[b"k"].decode(), fields[b"v"] or None) for _, fields in entries]
 

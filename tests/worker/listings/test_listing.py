@@ -100,6 +100,25 @@ def test_what_stayed_is_shared_and_not_unpacked():
     assert sum("records" in chunk.__dict__ for chunk in after._chunks) <= 6
     refreshed = Listing.unpack(packed, like=after)
     assert sum(new is old for new, old in zip(refreshed._chunks, after._chunks, strict=True)) == 19
+    unread = Listing.unpack(packed)
+    assert unread.__dict__["hash"] == base.hash
+    assert len(unread.rows(256, 256)) == 256
+    assert sum("records" in chunk.__dict__ for chunk in unread._chunks) == 1
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_changes_reach_each_chunk(ordered: bool):
+    names = [f"v{number * 7 % 1000:04}" for number in range(1000)]
+    model = {record["name"]: record for record in records(sorted(names) if ordered else names)}
+    listing = Listing.of("name", list(model.values()), ordered=ordered)
+    for name in ("v0001", "v0400", "v0993"):
+        model[name] = {"name": name, "size": 1}
+        del model[f"{name[:-1]}5"]
+        model[f"{name}x"] = {"name": f"{name}x", "size": 2}
+        listing = changed(listing, [(name, 1), (f"{name[:-1]}5", None), (f"{name}x", 2)])
+    expected = [model[name] for name in sorted(model)] if ordered else list(model.values())
+    check_forms(listing, expected)
+    assert [listing.find(name) for name in model] == list(model.values())
 
 
 def test_equal_contents_have_equal_names():

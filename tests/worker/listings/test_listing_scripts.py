@@ -59,6 +59,25 @@ def test_numbers_that_come_again_after_a_restore_are_other_versions(redis_client
     assert [record["name"] for record in listing.records] == sorted(["a", "kept", "new", *["more"][:later]])
 
 
+def test_a_version_is_made_of_an_earlier_one_by_the_changes_after_that(redis_client):
+    harness = Harness(redis_client)
+    harness.commit(harness.begin(), "a")
+    harness.put("early")
+    harness.commit(harness.begin(), "a", "early")
+    versions = [harness.listing_version()]
+    assert versions[0].changed == ""
+    # What came before the base is not needed.
+    redis_client.delete(_DELTA)
+    assert harness.listings.changes(versions[0]) == []
+    for name in ("b", "c"):
+        harness.put(name)
+        versions.append(harness.listing_version())
+    added = {version: harness.listings.changes(versions[2], version) for version in versions}
+    assert [[change.key for change in added[version] or ()] for version in versions] == [["b", "c"], ["c"], []]
+    redis_client.delete(_DELTA)
+    assert harness.listings.load(versions[2]) is None
+
+
 def test_changes_beyond_a_limit_end_the_base(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), "a")
@@ -222,7 +241,9 @@ def test_the_age_and_the_tag_of_a_state():
         for base_seq, seq in ((5, 6), (5, 7), (4, 7))
     }
     assert tags == {f"{digest}-{numbers}" for digest in ("digest", "other") for numbers in ("5-6", "5-7", "4-7")}
-    assert replace(state, as_of_ms=20_000).age_s == 0
+    # Of one from the future it is not known.
+    ages = [replace(state, as_of_ms=as_of_ms, unknown_age_ms=61_000).age_s for as_of_ms in (10_999, 11_000)]
+    assert ages == [0, 61]
     assert not replace(state, invalid=True).usable
     none = replace(state, listing_version=None)
     assert (none.usable, none.etag) == (False, "")
