@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from api.reads import lookup as reads
 from tests.api.reads.service import Service
 
 
@@ -28,3 +29,19 @@ def make_service(redis_client: Redis, redis_url: str, tmp_path: Path) -> Iterato
 @pytest.fixture
 def service(make_service: Callable[..., Service]) -> Service:
     return make_service()
+
+
+@pytest.fixture
+def read_service(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """A service whose listings were read, and how often the application itself was asked to read."""
+    service.get()
+    service.get("export")
+    service.run_all()
+    copy = reads._cached_copy
+
+    def counted(read: Any) -> Any:
+        service.times.append(read.cache_key)
+        return copy(read)
+
+    monkeypatch.setattr(reads, "_cached_copy", counted)
+    return service

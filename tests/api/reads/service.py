@@ -45,6 +45,8 @@ class Service:
         **values: Any,
     ):
         self.away_file = folder / "away"
+        #: The cache keys of the reads that the application itself was asked for, where a test counts them.
+        self.times: list[str] = []
         self.redis = Redis.from_url(redis_url)
         options = {
             "volumes": volumes, "state_dir": str(folder), "away_file": str(self.away_file), **(options or {}),

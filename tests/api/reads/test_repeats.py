@@ -14,7 +14,6 @@ import redis
 import structlog
 
 from api.auth.recent_sign_ins import RecentSignIns
-from api.reads import lookup as reads
 from api.response_cache import middleware as response_cache
 from tests.api.auth.auth_app import bearer
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
@@ -25,24 +24,6 @@ from worker.store.sign_in_attempts import SignInAttempts
 __all__ = ["provider"]
 
 _OWN = {"Age", "Cache-Status", "X-Request-ID"}
-
-
-@pytest.fixture
-def read_service(service, monkeypatch):
-    """A service whose listings were read, and how often the application itself was asked to read."""
-    service.get()
-    service.get("export")
-    service.run_all()
-    times = []
-    copy = reads._cached_copy
-
-    def counted(read):
-        times.append(read.cache_key)
-        return copy(read)
-
-    monkeypatch.setattr(reads, "_cached_copy", counted)
-    service.times = times
-    return service
 
 
 def stable(answer):
@@ -61,6 +42,15 @@ def test_the_same_is_answered_without_the_application(read_service, path):
     assert len(read_service.times) == 1
 
 
+def test_who_has_not_signed_in_is_answered_without_the_application_too(read_service):
+    client = read_service.app.test_client(use_cookies=False)
+    answers = [client.get("/v4/dummy/volumes").status_code for _ in range(3)]
+    assert (answers, len(read_service.times)) == ([200] * 3, 1)
+    # A cookie may be that of a session which begins later.
+    answers = [client.get("/v4/dummy/volumes", headers={"Cookie": "sapi_session=none"}).status_code for _ in range(2)]
+    assert (answers, len(read_service.times)) == ([200] * 2, 3)
+
+
 def test_a_304_too(read_service):
     tag = read_service.get().headers["ETag"]
     answers = [read_service.get(If_None_Match=tag) for _ in range(3)]
@@ -73,6 +63,19 @@ def test_what_sets_a_cookie_is_given_to_nobody_else(read_service):
     app.after_request(lambda response: response.set_cookie("of", "one browser") or response)
     answers = [read_service.get(app=app) for _ in range(2)]
     assert [answer.headers["Set-Cookie"] for answer in answers] == ['of="one browser"; Path=/'] * 2
+    assert len(read_service.times) == 2
+
+
+def test_what_failed_after_all_is_not_answered_again(read_service):
+    app = read_service.another_front_end()
+    statuses = [500, 200]
+
+    @app.after_request
+    def change(response):
+        response.status_code = statuses.pop(0)
+        return response
+
+    assert [read_service.get(app=app).status_code for _ in range(3)] == [500, 200, 200]
     assert len(read_service.times) == 2
 
 
@@ -206,7 +209,7 @@ def test_a_password_is_not_looked_at_after_too_many_wrong_ones(read_service, red
     assert read_service.get().status_code == 429
 
 
-# --- what is another request, and what is kept
+# --- what is another request
 
 
 @pytest.mark.parametrize(
@@ -239,48 +242,3 @@ def test_redis_that_is_away_is_not_asked_again_for_the_same_request(read_service
     read_service.get()
     monkeypatch.setattr(PipelinedReads, "read", Mock(side_effect=redis.TimeoutError("slow")))
     assert (read_service.get().status_code, len(read_service.times)) == (503, 1)
-
-
-def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
-    monkeypatch.setattr(response_cache, "_MAX_RESPONSES", 2)
-    paths = ["volumes?limit=1", "volumes?limit=2", "volumes?limit=3"]
-    for path in (*paths, paths[2], paths[1]):
-        read_service.get(path)
-    assert len(read_service.times) == 3
-    read_service.get(paths[0])
-    assert len(read_service.times) == 4
-    # One that was made anew is as new as any other.
-    read_service.change("DELETE", "volumes/acclog_backup01")
-    for path in (paths[2], paths[1], paths[2]):
-        read_service.get(path)
-    assert len(read_service.times) == 6
-
-
-def _middleware_of(service):
-    middleware = service.app.wsgi_app
-    while not isinstance(middleware, response_cache.ResponseCacheMiddleware):
-        middleware = middleware._application
-    return middleware
-
-
-def test_the_oldest_make_room_until_the_new_one_fits(make_service):
-    service = make_service()
-    service.get()
-    service.run_all()
-    kept = _middleware_of(service)
-    small, large, new = (service.get(f"volumes?limit={limit}").data for limit in (1, 3, 2))
-    kept._responses.clear()
-    kept._max_bytes = len(large) + len(new) - 1
-    assert len(small) + len(large) <= kept._max_bytes
-    for limit in (1, 3, 2):
-        service.get(f"volumes?limit={limit}")
-    assert [response.body for response in kept._responses.values()] == [new]
-
-
-def test_no_more_bytes_are_kept_than_listings_may_have(make_service, monkeypatch):
-    service = make_service(api={"listing_cache_bytes": 1})
-    service.get()
-    service.run_all()
-    middleware = _middleware_of(service)
-    assert [service.get().status_code for _ in range(2)] == [200, 200]
-    assert middleware._responses == {}

@@ -1,0 +1,69 @@
+"""Answers that are given again: how many are in memory, how they are known, and how large ones are sent."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+from api.response_cache import middleware as response_cache
+
+
+def _middleware_of(service):
+    middleware = service.app.wsgi_app
+    while not isinstance(middleware, response_cache.ResponseCacheMiddleware):
+        middleware = middleware._application
+    return middleware
+
+
+def test_large_answers_are_sent_one_at_a_time(read_service, monkeypatch):
+    held, middleware = [], _middleware_of(read_service)
+    monkeypatch.setattr(response_cache, "log_request", lambda **_: held.append(middleware._large.locked()))
+    size = len(read_service.get().data)
+    for largest in (size, size - 1):
+        monkeypatch.setattr(response_cache, "_LARGE_BYTES", largest)
+        assert len(read_service.get().data) == size
+    assert held == [False, True]
+    assert not middleware._large.locked()
+
+
+def test_of_many_answers_the_last_are_kept(read_service, monkeypatch):
+    monkeypatch.setattr(response_cache, "_MAX_RESPONSES", 2)
+    paths = ["volumes?limit=1", "volumes?limit=2", "volumes?limit=3"]
+    for path in (*paths, paths[2], paths[1]):
+        read_service.get(path)
+    assert len(read_service.times) == 3
+    read_service.get(paths[0])
+    assert len(read_service.times) == 4
+    # One that was made anew is as new as any other.
+    read_service.change("DELETE", "volumes/acclog_backup01")
+    for path in (paths[2], paths[1], paths[2]):
+        read_service.get(path)
+    assert len(read_service.times) == 6
+
+
+def test_the_oldest_make_room_until_the_new_one_fits(make_service):
+    service = make_service()
+    service.get()
+    service.run_all()
+    kept = _middleware_of(service)
+    small, large, new = (service.get(f"volumes?limit={limit}").data for limit in (1, 3, 2))
+    kept._responses.clear()
+    kept._max_bytes = len(large) + len(new) - 1
+    assert len(small) + len(large) <= kept._max_bytes
+    for limit in (1, 3, 2):
+        service.get(f"volumes?limit={limit}")
+    assert [response.body for response in kept._responses.values()] == [new]
+
+
+def test_no_more_bytes_are_kept_than_listings_may_have(make_service, monkeypatch):
+    service = make_service(api={"listing_cache_bytes": 1})
+    service.get()
+    service.run_all()
+    middleware = _middleware_of(service)
+    assert [service.get().status_code for _ in range(2)] == [200, 200]
+    assert middleware._responses == {}
+
+
+def test_what_a_request_is_known_by_tells_nobody_its_password():
+    environ = {"PATH_INFO": "/v4/dummy/volumes", "HTTP_AUTHORIZATION": "Basic eDp5"}
+    caches = [response_cache.ResponseCacheMiddleware(Mock(), Mock()) for _ in range(2)]
+    assert caches[0]._digest(environ) == caches[0]._digest(environ) != caches[1]._digest(environ)
