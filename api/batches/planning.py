@@ -15,14 +15,13 @@ from api import auth
 from api.auth import audit, principal
 from api.batches.batch_request import Member
 from api.http.member_requests import MemberRequest, answering
-from api.http.problems import Problem
+from api.http.problems import MOST_ERRORS, Problem
 from api.jobs.submit import MemberResponse
 from api.schemas import names
 from api.services import current_services
 from worker.catalog.operations import Operation
 from worker.jobs.service import NewJob
 
-_MOST_ERRORS = 100
 _NO_FAULT_OF_ITS = (401, 403, 429, 500, 503)
 
 
@@ -78,15 +77,15 @@ def _route(adapter: MapAdapter, member: Member, errors: list[dict[str, str]]) ->
 
 def _require_roles(routed: Sequence[_Routed]) -> None:
     missing = [member_route for member_route in routed if member_route.operation.role not in principal().roles]
-    for member_route in missing[:1]:
-        try:
-            auth.require(member_route.operation.role, operation="create_batch", target=member_route.member.path)
-        except Problem as problem:
-            problem.errors = [
-                {"pointer": member_route.member.pointer, "detail": f"needs the role {member_route.operation.role}"}
-                for member_route in missing[:_MOST_ERRORS]
-            ]
-            raise
+    if not missing:
+        return
+    try:
+        auth.require(missing[0].operation.role, operation="create_batch", target=missing[0].member.path)
+    except Problem as problem:
+        problem.errors = []
+        for member_route in missing:
+            _wrong(problem.errors, member_route.member.pointer, f"needs the role {member_route.operation.role}")
+        raise
 
 
 def _planned(routed: _Routed, errors: list[dict[str, str]]) -> NewJob | None:
@@ -113,12 +112,12 @@ def _planned(routed: _Routed, errors: list[dict[str, str]]) -> NewJob | None:
 
 
 def _wrong(errors: list[dict[str, str]], pointer: str, detail: str) -> None:
+    """Name a mistake once, though all members of `for_each` have it: they have the same template."""
     error = {"pointer": pointer, "detail": detail}
-    # All members of `for_each` have the same template.
-    if error not in errors[-1:]:
+    if len(errors) < MOST_ERRORS and error not in errors:
         errors.append(error)
 
 
 def _refuse(errors: list[dict[str, str]]) -> None:
     detail = "; ".join(f"{error['pointer'].removeprefix('/')}: {error['detail']}" for error in errors[:5])
-    raise Problem("validation-failed", f"Nothing was accepted. {detail}", errors=errors[:_MOST_ERRORS])
+    raise Problem("validation-failed", f"Nothing was accepted. {detail}", errors=errors)

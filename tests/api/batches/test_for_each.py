@@ -90,6 +90,16 @@ class TestForEach:
         order = self.order("name=db*", "/v4/filer/volumes/{name}/snapshots/-")
         document = problem(client.post(URL, json=order), 422, "validation-failed")
         assert pointers(document) == ["/request/path"]
+        order = self.order("name=db*", size_total="1", colour="red")
+        document = problem(client.post(URL, json=order), 422, "validation-failed")
+        assert sorted(pointers(document)) == ["/request/body/colour", "/request/body/size_total"]
+        assert document["detail"].count("colour") == 1
+
+    def test_a_role_that_all_need_is_named_once(self, front_end, volumes):
+        order = self.order("name=db*", "/v4/filer/volumes/{name}")
+        order["request"]["method"] = "DELETE"
+        response = front_end.client(Role.USER, Role.ADMIN).post(URL, json=order)
+        assert pointers(problem(response, 403, "missing-role")) == ["/request"]
 
     def test_without_a_listing_one_is_asked_for(self, client, worker):
         response = client.post(URL, json=self.order("name=db*"), headers={"Prefer": "wait=0"})

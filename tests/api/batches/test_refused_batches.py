@@ -39,6 +39,15 @@ class TestRefused:
         ]
         assert client.get("/v4/jobs").json == []
 
+    def test_of_many_mistakes_and_roles_the_first_are_named(self, front_end, client):
+        wrong = [{"method": "DELETE", "path": f"/v4/filer/volumes/{name}"} for name in "-" * 21]
+        document = problem(client.post(URL, json={"requests": wrong}), 422, "validation-failed")
+        expected = [f"/requests/{number}" for number in range(20)]
+        assert pointers(document) == [f"{pointer}/path" for pointer in expected]
+        assert document["detail"].count("requests/") == 5
+        response = front_end.client(Role.ADMIN).post(URL, json={"requests": wrong})
+        assert pointers(problem(response, 403, "missing-role")) == expected
+
     @pytest.mark.parametrize("more", ["?x=1", "#x", "?", "#"])
     def test_a_path_has_no_query_and_no_fragment(self, client, more):
         requests = [{"method": "DELETE", "path": f"/v4/filer/volumes/a{more}"}]
