@@ -60,7 +60,7 @@ class CachedResponse:
     method: str
     path: str
     requested_by: str
-    address: str
+    address: str | None
     decision: Mapping[str, Any]
     counters: CachedHitCounters
     audit_log: AuditLog
@@ -93,7 +93,7 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
         request.method,
         request.path,
         who.name,
-        request.remote_addr or "",
+        request.remote_addr,
         audit.pending(),
         CachedHitCounters.of_request(),
         audit.current_log(),

@@ -157,20 +157,24 @@ def test_a_session_that_ended_is_answered_no_more(read_service):
     assert stranger.get("/v4/dummy/export", headers=header).status_code == 401
 
 
-def test_every_answer_is_audited(read_service, tmp_path):
+@pytest.mark.parametrize("address", ["127.0.0.1", None])
+def test_every_answer_is_audited(read_service, tmp_path, address):
+    """Also where nobody knows from which address the request came."""
+    client = read_service.app.test_client()
+    client.environ_base["REMOTE_ADDR"] = address
     audit = logging.getLogger("audit")
     handler = logging.FileHandler(tmp_path / "audit")
     audit.addHandler(handler)
     try:
-        ids = [read_service.get().headers["X-Request-ID"] for _ in range(3)]
+        answers = [client.get("/v4/dummy/volumes", auth=("admin", "secret")) for _ in range(3)]
     finally:
         audit.removeHandler(handler)
         handler.close()
     lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
-    assert [line["request_id"] for line in lines] == ids
+    assert [line["request_id"] for line in lines] == [answer.headers["X-Request-ID"] for answer in answers]
     first, *repeated = [{name: line[name] for name in line.keys() - {"time", "request_id"}} for line in lines]
     assert repeated == [first, first]
-    assert (first["target"], first["address"], first["method"]) == ("/v4/dummy/volumes", "127.0.0.1", "GET")
+    assert (first["target"], first["address"], first["method"]) == ("/v4/dummy/volumes", address, "GET")
     assert (first["allowed"], first["who"], first["status"]) == (True, "admin", 200)
 
 
