@@ -106,6 +106,30 @@ class TestMany:
         for path, other in (("jobs/retry", {"id": ids[:2]}), ("filer/volumes/a", {})):
             problem(client.post(f"/v4/{path}", json=other, headers=headers), 422, "idempotency-key-reused")
 
+    def test_without_a_key_each_request_chooses_anew(self, client, ids):
+        for job_id in ids:
+            client.post(f"/v4/jobs/{job_id}/cancel")
+        answers = [client.post("/v4/jobs/retry", json={"id": chosen}).json for chosen in (ids[:1], ids[:1], ids[1:])]
+        assert [(len(answer["retried"]), answer["refused"]) for answer in answers] == [(1, []), (1, []), (2, [])]
+
+    def test_one_whose_record_is_gone_cannot_be_done_again(self, client, redis_client, ids):
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        answers = []
+        for _ in range(2):
+            again = client.post("/v4/jobs/retry", json={"id": ids[0]}, headers={"Idempotency-Key": "again"}).json
+            answers.append((len(again["retried"]), again["refused"]))
+            redis_client.delete(f"sapi:job:{ids[0]}")
+        assert answers == [(1, []), (0, [{"id": ids[0], "code": "job-expired"}])]
+
+    def test_one_that_ended_and_is_gone_meanwhile_cannot_be_cancelled(self, client, redis_client, monkeypatch, queued):
+        def end(_jobs, job_id, _name):
+            redis_client.delete(f"sapi:job:{job_id}")
+            return CancelResult.TOO_LATE
+
+        monkeypatch.setattr(Jobs, "cancel", end)
+        answer = client.post("/v4/jobs/cancel", json={"state": ["queued"]}).json
+        assert answer["refused"] == [{"id": queued.rpartition("/")[2], "code": "job-not-cancellable"}]
+
     @pytest.mark.parametrize("action", ["cancel", "retry"])
     def test_a_filter_is_needed(self, client, action):
         for body in ({}, {"all": True}):
@@ -119,6 +143,12 @@ class TestMany:
         job_id = failed.rpartition("/")[2]
         answer = front_end.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": job_id}).json
         assert answer == {"retried": [], "refused": [{"id": job_id, "code": "missing-role"}]}
+
+    def test_those_of_others_are_done_again_with_the_role_alone(self, front_end, client, redis_client, ids):
+        client.post(f"/v4/jobs/{ids[0]}/cancel")
+        redis_client.hset(f"sapi:job:{ids[0]}", mapping={"requester": "bob", "requester_key": "bob"})
+        answer = front_end.client(Role.ADMIN).post("/v4/jobs/retry", json={"id": ids[0], "all": True}).json
+        assert (len(answer["retried"]), answer["refused"]) == (1, [])
 
     def test_others_are_stopped_only_with_the_highest_role(self, front_end, redis_client, ids):
         redis_client.hset(

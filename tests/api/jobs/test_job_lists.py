@@ -41,6 +41,11 @@ class TestList:
         assert self.listed(page) == []
         assert "Link" not in page.headers
 
+    @pytest.mark.parametrize("number", ["1", "1" * 15])
+    def test_a_page_begins_below_any_number(self, client, paths, number):
+        token = base64.urlsafe_b64encode(number.encode()).decode().rstrip("=")
+        assert self.listed(client.get(f"/v4/jobs?page_token={token}")) == (paths if len(number) == 15 else [])
+
     @pytest.mark.parametrize(
         ("query", "numbers"),
         [
@@ -158,6 +163,8 @@ class TestList:
             "created_after=2020-01-01T00:00:00",
             "page_token=!",
             "page_token=abcd",
+            "page_token=MQ==x",
+            f"page_token={base64.urlsafe_b64encode(b'x1').decode().rstrip('=')}",
             f"page_token={base64.urlsafe_b64encode(b'9' * 16).decode().rstrip('=')}",
             "id=",
             "colour=red",

@@ -74,8 +74,10 @@ class TestShow:
         problem(client.get(f"{queued}/result"), 410, "job-expired")
         problem(client.post(f"{queued}/cancel"), 410, "job-expired")
 
-    def test_who_has_the_operations_role_may_see_it(self, front_end, queued):
+    def test_who_has_the_operations_role_may_see_it(self, front_end, redis_client, queued):
+        redis_client.hset(f"sapi:job:{queued.rpartition('/')[2]}", "requester_key", "somebody else's")
         assert front_end.client(Role.ADMIN).get(queued).status_code == 200
+        problem(front_end.client(Role.USER).get(queued), 404, "no-such-job")
 
     def test_its_requester_may_see_it_without_any_role(self, front_end, queued):
         assert front_end.client(Role.USER).get(queued).status_code == 200

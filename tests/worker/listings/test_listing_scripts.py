@@ -74,8 +74,10 @@ def test_a_version_is_made_of_an_earlier_one_by_the_changes_after_that(redis_cli
         versions.append(harness.listing_version())
     added = {version: harness.listings.changes(versions[2], version) for version in versions}
     assert [[change.key for change in added[version] or ()] for version in versions] == [["b", "c"], ["c"], []]
-    redis_client.delete(_DELTA)
-    assert harness.listings.load(versions[2]) is None
+    for key, version in ((_DELTA, versions[2]), (f"sapi:base:{VOLUMES}:{versions[0].base}", versions[0])):
+        assert harness.listings.load(version) is not None
+        redis_client.delete(key)
+        assert harness.listings.load(version) is None
 
 
 def test_changes_beyond_a_limit_end_the_base(redis_client):
