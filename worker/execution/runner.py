@@ -227,7 +227,7 @@ class JobRunner:
         emit_received(self._celery, lease.job_id, task.name)
         try:
             with tracing.within(lease.job.traceparent):
-                task.apply(args=(lease.job_id,), task_id=lease.job_id, throw=False)
+                task.apply(args=(lease.job_id,), task_id=lease.job_id)
         except Exception:
             # A handler of Celery's signals may raise; the job is then left to other workers.
             log.exception("task.failed", job_id=lease.job_id)

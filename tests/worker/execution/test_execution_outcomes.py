@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,7 +138,8 @@ class TestIntentsThatRedisDoesNotTake:
         job_id = harness.accept("create_volume")
         lease = node.claim(job_id)
         record = harness.scripts.record_progress
-        refused: list[Any] = []
+        refused, pauses_s = list[Any](), list[float]()
+        lease._wake = SimpleNamespace(wait=pauses_s.append)  # type: ignore[assignment]
 
         def refuse_once(*arguments: Any) -> LeaseResult:
             if not refused:
@@ -148,7 +150,7 @@ class TestIntentsThatRedisDoesNotTake:
 
         monkeypatch.setattr(harness.scripts, "record_progress", refuse_once)
         lease.record_intent("create_volume")
-        assert len(refused) == 1
+        assert (len(refused), pauses_s) == (1, [0.2])
         assert harness.job(job_id).step == "create_volume"
 
     def test_without_it_nothing_is_sent(self, harness: Harness, node: Node, monkeypatch: pytest.MonkeyPatch):

@@ -191,6 +191,19 @@ def test_what_a_storage_system_does_for_a_job_is_a_span_of_the_attempt_or_of_the
 
 
 @pytest.mark.usefixtures("spans")
+def test_the_task_of_a_job_that_was_claimed_without_a_message_is_in_the_trace_of_that_job(harness: Harness):
+    _, job_id, _ = harness.jobs.accept(replace(harness.new("create_volume"), traceparent=_JOB))
+    node, calls = harness.node(), list[tuple[str, dict[str, Any]]]()
+    lease = node.claim(job_id)
+    task = SimpleNamespace(name="task", apply=lambda **named: calls.append((tracing.current_context(), named)))
+    celery: Any = SimpleNamespace(tasks={lease.job.operation.task_name: task})
+    with tracing.span("the job before"):
+        JobRunner(celery, node.claims, node.executor, Slots(harness.settings), 1)._run_as_task(lease)
+    # Celery's own log and its signals name the task by its id.
+    assert calls == [(_JOB, {"args": (job_id,), "task_id": job_id})]
+
+
+@pytest.mark.usefixtures("spans")
 def test_the_loops_of_a_process_make_no_spans_of_libraries():
     assert is_instrumentation_enabled()
     with tracing.quiet():
