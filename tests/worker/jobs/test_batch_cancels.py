@@ -47,6 +47,16 @@ def test_a_batch_nobody_has_begun_is_cancelled_at_once(harness: Harness):
     assert not harness.leftovers()
 
 
+def test_what_waited_for_its_members_is_published(harness: Harness):
+    volumes = ("vol", "out")
+    batch_id = harness.accept_batch(*[harness.new("create_snapshot", volume=volume, name="x") for volume in volumes])
+    behind = [harness.accept("create_snapshot", volume=volume, name="y") for volume in volumes]
+    harness.publisher.take()
+    harness.batches.cancel(batch_id, "ann")
+    published = [message.job_id for message in harness.publisher.take()]
+    assert [job_id for job_id in published if job_id in behind] == behind
+
+
 def test_a_batch_whose_front_end_is_lost_while_it_cancels_is_stopped_by_the_maintenance(harness: Harness):
     batch_id = harness.accept_batch(*creations(harness, 3))
     assert harness.jobs.cancel(batch_id, "ann") is CancelResult.CANCELLING

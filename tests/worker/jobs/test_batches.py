@@ -23,6 +23,7 @@ def test_all_members_are_there_and_a_few_of_them_in_the_queues(harness: Harness)
     assert (batch.state, batch.total, batch.current, batch.subsystem) == (State.QUEUED, 20, 0, SUBSYSTEM)
     assert states(harness, batch_id) == ["queued"] * 20
     assert {job.version for job in (batch, *harness.members(batch_id))} == {1}
+    assert batch.attempt == 0
     assert harness.client.zcard(f"{PREFIX}queued:{SUBSYSTEM}.write") == 3
     events = EventLog(harness.client, PREFIX).read(BEGINNING, 50)
     logged = {event.status.job.id for event in events if event.status}
@@ -105,6 +106,12 @@ def test_one_that_fails_fails_the_batch_and_the_others_go_on(harness: Harness, n
     assert [error["pointer"] for error in failure.errors] == ["/requests/0"]
     assert failure.errors[0]["detail"].startswith("already-exists: ")
     assert states(harness, batch_id) == ["failed", "succeeded", "succeeded", "succeeded"]
+
+
+def test_one_that_would_stop_after_a_failure_goes_on_while_there_is_none(harness: Harness, node: Node):
+    batch_id = harness.accept_batch(*creations(harness, 3), parallel=1, stop=True)
+    run(harness, node, batch_id)
+    assert (harness.job(batch_id).state, states(harness, batch_id)) == (State.SUCCEEDED, ["succeeded"] * 3)
 
 
 def test_the_first_ten_failures_are_kept(harness: Harness, node: Node):

@@ -33,12 +33,13 @@ def test_a_full_redis_refuses_jobs_whole_and_lets_those_that_are_there_end(harne
     changing, reading = harness.accept("update_volume", volume="node:/vol"), harness.accept("list_policies")
     harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=2)
     putting = node.claim(harness.accept("create_policy"))
+    batch_id = harness.accept_batch(harness.new("create_volume", volume="a"), harness.new("create_volume", volume="b"))
     before = sorted(harness.client.keys("*"))
     full()
     with pytest.raises(REDIS_UNAVAILABLE):
         harness.accept("create_volume")
     assert sorted(harness.client.keys("*")) == before
-    assert len(harness.jobs.find(JobFilter(), JobScope("ann"), 10)[0]) == 4
+    assert len(harness.jobs.find(JobFilter(), JobScope("ann"), 10)[0]) == 7
     node.carry_out(changing)
     assert harness.job(changing).state is State.SUCCEEDED
     assert node.carry_out(reading) is None
@@ -47,6 +48,8 @@ def test_a_full_redis_refuses_jobs_whole_and_lets_those_that_are_there_end(harne
     assert harness.job(putting.job_id).state is State.QUEUED
     node.sweep()
     assert harness.jobs.cancel(reading, "ann") == "CANCELLED"
+    assert harness.batches.cancel(batch_id, "ann") == "CANCELLING"
+    assert harness.job(batch_id).state is State.CANCELLED
     harness.client.config_set("maxmemory", 0)
 
 
