@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.harness import PREFIX, Harness, Node
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness, Node
 from worker.config.settings import load
 from worker.jobs.ids import JobIds
 from worker.jobs.query import JobFilter, JobScope
@@ -77,6 +77,17 @@ def test_a_redis_with_too_few_replicas_counts_as_away(harness: Harness, redis_ur
     finally:
         harness.client.config_set("min-replicas-to-write", 0)
         client.close()
+
+
+def test_jobs_are_read_while_nothing_can_be_written(harness: Harness):
+    """Also one behind a job whose record is gone, whose place a worker would remove."""
+    lost, behind = (harness.accept("create_snapshot", volume="vol", name=name) for name in "ab")
+    harness.client.delete(f"{PREFIX}job:{lost}", f"{PREFIX}queued:{SUBSYSTEM}.write")
+    harness.client.config_set("min-replicas-to-write", 1)
+    try:
+        assert harness.job(behind).state is State.QUEUED
+    finally:
+        harness.client.config_set("min-replicas-to-write", 0)
 
 
 @pytest.mark.parametrize("key", ["", "k"])
