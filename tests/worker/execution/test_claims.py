@@ -78,6 +78,7 @@ def test_a_job_in_doubt_is_taken_over_only_by_the_worker_that_was_given_it(harne
     node = harness.node()
     lease = node.claim(harness.accept("create_volume"))
     assert node.claims.take_over(lease.job_id, "another") is None
+    assert node.claims.take_over("no record of it is left", "another") is None
     assert node.lease_renewer.leases() == [lease]
 
 

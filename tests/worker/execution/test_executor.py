@@ -193,6 +193,16 @@ def test_a_change_that_ends_while_a_listing_is_read_is_in_it(harness: Harness):
     assert limit_ms - 10_000 < logged_until_ms[0] <= limit_ms
 
 
+@pytest.mark.parametrize(("size", "is_stored"), [(INLINE_RESULT_BYTES, True), (INLINE_RESULT_BYTES + 1, False)])
+def test_a_listing_of_less_than_eight_kibibytes_is_stored_as_a_result(harness: Harness, size: int, is_stored: bool):
+    assert INLINE_RESULT_BYTES == 8 * 1024 - 1
+    backend: Any = harness.backend
+    backend.list_policies = lambda **_: [{"name": "p" * (size - len('[{"name":""}]'))}]
+    job_id = harness.accept("list_policies")
+    harness.node().carry_out(job_id)
+    assert (harness.jobs.result(job_id) is not None) is is_stored
+
+
 def test_the_result_of_a_look_up_is_stored_whatever_its_size_and_that_of_a_large_listing_is_not(harness: Harness):
     rules = [f"10.0.{number // 256}.{number % 256}" for number in range(1000)]
     harness.node().carry_out(harness.accept("create_policy", policy="large", rules=rules))

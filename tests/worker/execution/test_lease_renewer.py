@@ -76,3 +76,10 @@ def test_a_renewal_that_is_answered_late_holds_from_when_it_was_sent(harness: Ha
     at_once_s = lease.seconds_left
     node.lease_renewer.renew()
     assert lease.seconds_left <= at_once_s - 0.04
+
+
+def test_a_worker_without_jobs_renews_nothing(harness: Harness):
+    calls: list[tuple[Any, ...]] = []
+    node = harness.node(scripts=SimpleNamespace(renew_leases=lambda *arguments: calls.append(arguments)))
+    node.lease_renewer.renew()
+    assert calls == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from storage_backends.errors import BackendUnavailable
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
@@ -127,9 +129,20 @@ def test_what_has_not_ended_in_time_after_a_drain_is_left(monkeypatch: pytest.Mo
 def test_a_worker_that_takes_no_messages_ends_also_where_its_main_thread_hangs(monkeypatch: pytest.MonkeyPatch):
     done: list[Any] = []
     monkeypatch.setattr(process_exit, "exit_after_drain", lambda: done.append("limit"))
-    monkeypatch.setattr("os.kill", lambda _pid, number: done.append(number))
+    monkeypatch.setattr("os.kill", lambda *to: done.append(to))
     process_exit.restart_silent_worker()
-    assert done == ["limit", signal.SIGTERM]
+    assert done == ["limit", (os.getpid(), signal.SIGTERM)]
+
+
+def test_a_worker_whose_job_hangs_ends(harness: Harness, monkeypatch: pytest.MonkeyPatch):
+    ended: list[Any] = []
+    monkeypatch.setattr("os.kill", lambda *to: ended.append(to))
+    lease = harness.node().claim(harness.accept("create_volume"))
+    with capture_logs() as lines:
+        process_exit.restart_hung_worker(lease)
+    assert ended == [(os.getpid(), signal.SIGTERM)]
+    (line,) = lines
+    assert (line["event"], line["job_id"], line["operation"]) == ("worker.hung", lease.job_id, "create_volume")
 
 
 @pytest.fixture
