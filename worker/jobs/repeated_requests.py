@@ -134,8 +134,6 @@ class HeldRequests:
         mark = str(next(self._marks))
         with self._lock:
             job_ids = list(self._held)
-        if not job_ids:
-            return
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.set(self._keys.held(job_id), mark, px=HELD_TTL_MS, xx=True)

@@ -23,9 +23,9 @@ class JobStatus:
 
     job: Job
     now_ms: int
-    position: int = 0
-    workers_online: int = 0
-    behind: bool = False
+    position: int
+    workers_online: int
+    behind: bool
     mean_run_ms: int = 0
     #: The result as JSON, when it is small.
     result: bytes = b""

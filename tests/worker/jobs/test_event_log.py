@@ -79,7 +79,9 @@ def test_an_entry_shows_the_place_of_a_job_that_waits(harness: Harness, log: Eve
     waiting = [
         harness.accept("update_volume", volume="vol", percentage_snapshot_reserve=number) for number in range(4)
     ][-1]
-    event = log.read(BEGINNING, 1000)[-1].status
+    *earlier, event = [each.status for each in log.read(BEGINNING, 1000)]
+    reasons = [(each.position, each.waiting_reason) for each in earlier if each]
+    assert reasons == [(0, None), (1, "behind-jobs"), (2, "behind-jobs")]
     kept = harness.jobs.get(waiting)
     assert event is not None
     assert kept is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from dataclasses import replace
@@ -15,9 +14,9 @@ from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import MOST_ERRORS
 from worker.config.settings import Settings, load
 from worker.jobs.document import job_document, rfc3339
-from worker.jobs.failure import FAILURE_DETAILS, Failure, parse_failure
+from worker.jobs.failure import Failure
 from worker.jobs.idempotency import IdempotencyKeys, KnownRequest, idempotency_name
-from worker.jobs.ids import JobIds
+from worker.jobs.ids import JobIds, is_uuid7
 from worker.jobs.query import JobFilter, JobScope, key_of
 from worker.jobs.record import Attempt, State
 from worker.jobs.service import Jobs
@@ -52,6 +51,10 @@ def test_an_id_is_recognised_in_its_one_spelling_and_under_its_secret_alone():
     marks = [str(uuid.UUID(int=value.int ^ (1 << bit))) for bit in (0, 40)]
     others = (job_id.upper(), f"{{{job_id}}}", value.hex, *marks, str(uuid.uuid4()), "x", "")
     assert [other for other in others if ids.is_ours(other)] == []
+    # Only these are looked up in Redis.
+    assert [is_uuid7(text) for text in (job_id, marks[0], job_id.upper(), str(uuid.uuid4()), "x")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
 
 
 def test_a_key_is_one_requesters():
@@ -69,38 +72,6 @@ def test_what_was_chosen_first_under_a_key_stays(harness: Harness):
     assert keys.find("ann:k") == first
     keep_s = harness.settings.idempotency_keep
     assert keep_s - 60 < harness.client.ttl(f"{PREFIX}idem:ann:k") <= keep_s
-
-
-# --- failures
-
-
-@pytest.mark.parametrize(
-    ("code", "retryable"), [("worker-lost", True), ("timed-out", True), ("outcome-unknown", False)]
-)
-def test_a_failure_of_which_a_script_recorded_the_code_alone(code: str, retryable: bool):
-    assert parse_failure({"error_code": code}) == Failure(code, FAILURE_DETAILS[code], retryable)
-
-
-def test_a_failure_is_read_as_it_was_written():
-    failure = Failure("backend-error", "no", True, {"code": "1", "message": "m"}, ({"pointer": "/a", "detail": "d"},))
-    assert parse_failure(failure.to_fields()) == failure
-    assert parse_failure({}) is None
-
-
-def test_the_failure_of_a_batch_names_the_members_that_failed():
-    members = [
-        {"member": 2, "code": "no-such-volume", "detail": ""},
-        {"member": 4, "code": "worker-lost", "detail": ""},
-    ]
-    record = {
-        "error_code": "batch-failed", "total": "5", "members_succeeded": "2", "failures": json.dumps(members),
-    }  # fmt: skip
-    failure = parse_failure(record)
-    assert failure is not None
-    assert (failure.retryable, failure.detail.startswith("3 of 5 ")) == (True, True)
-    assert [error["pointer"] for error in failure.errors] == ["/requests/2", "/requests/4"]
-    assert failure.errors[0]["detail"] == "no-such-volume: it failed"
-    assert failure.errors[1]["detail"] == f"worker-lost: {FAILURE_DETAILS['worker-lost']}"
 
 
 # --- documents

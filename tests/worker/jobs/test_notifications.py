@@ -221,6 +221,8 @@ class _Connection:
         # An answer to the ping, or a message, shows that the connection lives.
         (["subscribe", None, "pong", None, None], 2),
         (["subscribe", None, "message", None, None], 2),
+        # That the subscription began may take a while.
+        ([None, "subscribe", None, None], 2),
     ],
 )
 def test_a_connection_that_answers_no_ping_is_dead(answers: list[str | None], pings: int):

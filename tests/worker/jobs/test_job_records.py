@@ -1,0 +1,93 @@
+"""What is read from a record: a job, why it failed, and nothing where the record is none."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
+from worker.execution.claims import Completion
+from worker.jobs.failure import FAILURE_DETAILS, Failure, parse_failure
+from worker.jobs.record import State, parse_job, parse_record
+
+_WHOLE = {
+    **dict.fromkeys(("id", "subsystem", "target", "requester", "request_id", "queue"), "x"),
+    **dict.fromkeys(("version", "attempt", "seq", "created", "updated"), "1"),
+    "operation": "list_volumes", "state": "queued", "request": "{}", "arguments": "{}",
+}  # fmt: skip
+
+
+def test_what_is_no_whole_record_of_a_known_operation_is_none():
+    assert parse_record(_WHOLE) is not None
+    assert parse_record(_WHOLE | {"operation": "of_the_future"}) is None
+    # The members of a batch that is being accepted have no state yet.
+    assert parse_record({name: value for name, value in _WHOLE.items() if name != "state"}) is None
+    assert parse_job([]) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_cancellable"),
+    [
+        ({"state": "queued", "cancellable": "0"}, True),
+        ({"state": "running", "cancellable": "1"}, True),
+        ({"state": "running"}, True),
+        ({"state": "running", "cancellable": "0"}, False),
+        ({"state": "cancelling", "cancellable": "1"}, False),
+        ({"state": "succeeded", "cancellable": "1"}, False),
+        # Others wait for it, too.
+        ({"state": "queued", "waiters": "1"}, False),
+        ({"state": "running", "waiters": "1"}, False),
+        ({"state": "running", "waiters": "0"}, True),
+    ],
+)
+def test_whether_a_job_can_be_cancelled(fields: dict[str, str], is_cancellable: bool):
+    job = parse_record(_WHOLE | fields)
+    assert job is not None
+    assert job.cancellable is is_cancellable
+
+
+def test_a_job_is_the_same_whether_it_is_read_quickly_or_not(harness: Harness):
+    job_id = harness.accept("create_policy", policy="p", rules=["10.0.0.0/8"])
+    # Ten seconds after its last heartbeat a worker is online; a result of ten kilobytes is not shown inside its job.
+    harness.client.zadd(f"{PREFIX}workers:{SUBSYSTEM}.write", {"worker": (time.time() - 10) * 1000})
+    statuses = [harness.jobs.get(job_id), harness.jobs.get_quickly(job_id)]
+    assert [each.workers_online for each in statuses if each] == [1, 1]
+    completion = Completion(State.SUCCEEDED, result=b'"' + b"x" * 10_000 + b'"')
+    node = harness.node()
+    assert node.claims.complete(node.claim(job_id), completion)
+    statuses = [harness.jobs.get(job_id), harness.jobs.get_quickly(job_id)]
+    assert [(each.job.state, each.result) for each in statuses if each] == [(State.SUCCEEDED, b"")] * 2
+
+
+# --- failures
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable"), [("worker-lost", True), ("timed-out", True), ("outcome-unknown", False)]
+)
+def test_a_failure_of_which_a_script_recorded_the_code_alone(code: str, retryable: bool):
+    assert parse_failure({"error_code": code}) == Failure(code, FAILURE_DETAILS[code], retryable)
+
+
+def test_a_failure_is_read_as_it_was_written():
+    failure = Failure("backend-error", "no", True, {"code": "1", "message": "m"}, ({"pointer": "/a", "detail": "d"},))
+    assert parse_failure(failure.to_fields()) == failure
+    assert parse_failure({}) is None
+
+
+def test_the_failure_of_a_batch_names_the_members_that_failed():
+    members = [
+        {"member": 2, "code": "no-such-volume", "detail": ""},
+        {"member": 4, "code": "worker-lost", "detail": ""},
+    ]
+    record = {
+        "error_code": "batch-failed", "total": "5", "members_succeeded": "2", "failures": json.dumps(members),
+    }  # fmt: skip
+    failure = parse_failure(record)
+    assert failure is not None
+    assert (failure.retryable, failure.detail.startswith("3 of 5 ")) == (True, True)
+    assert [error["pointer"] for error in failure.errors] == ["/requests/2", "/requests/4"]
+    assert failure.errors[0]["detail"] == "no-such-volume: it failed"
+    assert failure.errors[1]["detail"] == f"worker-lost: {FAILURE_DETAILS['worker-lost']}"
