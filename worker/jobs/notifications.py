@@ -41,7 +41,7 @@ class Subscription:
         """Wait at most ``seconds``; return True after a notification, False if it is time to read the job."""
         until = time.monotonic() + seconds
         notified = self._notified.wait(min(seconds, _LOOK_AGAIN_S))
-        if notified and self._late_s:
+        if notified:
             time.sleep(max(0.0, min(self._late_s, until - time.monotonic())))
         self._notified.clear()
         return notified

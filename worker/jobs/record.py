@@ -171,14 +171,15 @@ def parse_record(record: Mapping[str, str]) -> Job | None:
         batch=record.get("batch", ""),
         roles=_roles(record, operation),
         requester_key=record.get("requester_key", ""),
-        waiting_reason=record.get("waiting_reason") or None,
         in_doubt_cause=InDoubtCause.parse(record.get("in_doubt_cause")),
         **values,
     )
 
 
 _TEXTS = ("id", "subsystem", "target", "requester", "request_id", "queue")
-_OPTIONAL_TEXTS = ("token", "retry_of", "backend_job", "step", "in_doubt_reason", "unit", "message")
+_OPTIONAL_TEXTS = (
+    "token", "retry_of", "backend_job", "step", "waiting_reason", "in_doubt_reason", "unit", "message",
+)  # fmt: skip
 _TIMES = (
     "created", "updated", "started", "finished", "expires",
     "cancel_requested", "first_failure", "in_doubt_since", "marked",

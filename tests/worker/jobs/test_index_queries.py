@@ -51,6 +51,7 @@ def _of_each_class(*names: str) -> list[str]:
                 [f"{_BOB} subsystem:filer", f"named:{key_of('bob')} subsystem:filer"],
             ],
         ),
+        (JobFilter(subsystem="filer"), JobScope("ann"), [[f"{_ANN} subsystem:filer"]]),
         (JobFilter(), JobScope("ann"), [_of_each_class(_ANN)]),
         (JobFilter(), JobScope(everybody=True), [[f"state:{state}" for state in State]]),
         (JobFilter(states=(State.FAILED,)), JobScope(everybody=True), [["state:failed"]]),
@@ -65,5 +66,17 @@ def _of_each_class(*names: str) -> list[str]:
         ),
     ],
 )  # fmt: skip
-def test_a_search_asks_for(job_filter: JobFilter, scope: JobScope, groups: list[list[str]]):
+def test_a_search_asks_for_groups(job_filter: JobFilter, scope: JobScope, groups: list[list[str]]):
     assert _groups(job_filter, scope) == groups
+
+
+def test_a_search_is_limited_by_what_is_given_alone():
+    assert index_query(JobFilter(), JobScope(everybody=True), seqs=(3, 9), limit=5, effort=7) == {
+        "floor": 3, "below": 9, "limit": 5, "effort": 7, "groups": [[f"state:{state}" for state in State]],
+        "batch": "", "volume": "", "classes": ["open", *_ENDS],
+        "created_after": 0, "created_before": 0, "finished_after": 0, "finished_before": 0,
+    }  # fmt: skip
+    times = {"created_after": 1, "created_before": 2, "finished_after": 3, "finished_before": 4}
+    job_filter = JobFilter(batch="b", volume="v", **{f"{name}_ms": time_ms for name, time_ms in times.items()})  # type: ignore[arg-type]
+    query = index_query(job_filter, JobScope(everybody=True), seqs=(0, 9), limit=1, effort=1)
+    assert {name: query[name] for name in ("batch", "volume", *times)} == {"batch": "b", "volume": "v", **times}

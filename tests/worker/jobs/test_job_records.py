@@ -11,6 +11,7 @@ from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.execution.claims import Completion
 from worker.jobs.failure import FAILURE_DETAILS, Failure, parse_failure
 from worker.jobs.record import State, parse_job, parse_record
+from worker.store.results import CancelResult, ForceResult
 
 _WHOLE = {
     **dict.fromkeys(("id", "subsystem", "target", "requester", "request_id", "queue"), "x"),
@@ -59,6 +60,31 @@ def test_a_job_is_the_same_whether_it_is_read_quickly_or_not(harness: Harness):
     assert node.claims.complete(node.claim(job_id), completion)
     statuses = [harness.jobs.get(job_id), harness.jobs.get_quickly(job_id)]
     assert [(each.job.state, each.result) for each in statuses if each] == [(State.SUCCEEDED, b"")] * 2
+
+
+def _end(harness: Harness, how: str) -> str:
+    """The id of a job that was ended in one of the ways in which a job can end."""
+    job_id, node = harness.accept("create_volume"), harness.node()
+    if how == "cancelled while it waits":
+        assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLED
+        return job_id
+    lease = node.claim(job_id)
+    if how == "completed":
+        assert node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null"))
+        return job_id
+    node.claims.hand_over(lease, "")
+    assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.DONE
+    return job_id
+
+
+@pytest.mark.parametrize("how", ["cancelled while it waits", "completed", "decided by an operator"])
+def test_a_record_is_kept_as_configured_from_its_end_on(harness: Harness, how: str):
+    job_id, keep_ms = _end(harness, how), harness.settings.job_keep * 1000
+    job = harness.job(job_id)
+    assert job.finished_ms is not None
+    assert job.expires_ms == job.finished_ms + keep_ms
+    (expiring,) = harness.client.zrange(f"{PREFIX}expiring", 0, -1, withscores=True)
+    assert expiring == (job_id.encode(), job.expires_ms)
 
 
 # --- failures

@@ -164,6 +164,10 @@ def test_a_running_job_is_expected_by_its_progress_or_by_the_mean_of_such_jobs(s
     running = replace(status.job, state=State.RUNNING, started_ms=status.now_ms - 10_000)
     by_mean = [replace(status, job=running, mean_run_ms=mean_ms).retry_after_s for mean_ms in (5000, 14_000, 900_000)]
     assert by_mean == [1, 4, MAX_RETRY_AFTER_S]
+    # Steps of which nobody knows how many there are, and a total of which nothing is done, say nothing.
+    for current, total in ((2, None), (0, 4), (None, 4)):
+        unknown = replace(running, current=current, total=total)
+        assert replace(status, job=unknown, mean_run_ms=14_000).retry_after_s == 4
     # A quarter took ten seconds, so the rest takes thirty.
     quarter = replace(running, current=1, total=4)
     assert replace(status, job=quarter, mean_run_ms=900_000).retry_after_s == 30
