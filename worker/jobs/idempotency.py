@@ -48,7 +48,7 @@ class IdempotencyKeys:
     def freeze(self, name: str, request_hash: str, choice: Any) -> KnownRequest:
         """Record what a request for many jobs has chosen; return what was recorded first, by whichever request."""
         key = self._keys.idempotency(name)
-        with self._redis.pipeline(transaction=True) as pipe:
+        with self._redis.pipeline() as pipe:
             for field, value in (("hash", request_hash), ("id", ""), ("choice", as_json(choice))):
                 pipe.hsetnx(key, field, value)
             pipe.pexpire(key, self._keep_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields, replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock, call
 
@@ -104,6 +105,36 @@ def test_who_reads_on_sees_what_came_after(harness: Harness, log: EventLog):
     assert [event.status.job.id for event in events if event.status] == [second]
     assert log.read(after, 10) == events
     assert log.read(events[-1].position, 10) == []
+
+
+def test_a_log_without_entries_begins_with_the_first(harness: Harness, log: EventLog):
+    assert log.tail() == Position("0-0", 0)
+    assert log.wait(log.tail(), 10, 1) == log.read(log.tail(), 10) == []
+    harness.accept("update_volume", volume="one")
+    assert [event.number for event in log.read(Position("0-0", 0), 10)] == [1]
+
+
+def test_no_more_entries_are_read_than_are_wanted(harness: Harness, log: EventLog):
+    for volume in ("one", "two", "three"):
+        harness.accept("update_volume", volume=volume)
+    assert [event.number for event in log.read(BEGINNING, 2)] == [1, 2]
+    assert [event.number for event in log.wait(BEGINNING, 2, 1)] == [1, 2]
+
+
+def test_what_is_not_old_stays_and_is_looked_at_every_ten_seconds(
+    harness: Harness, log: EventLog, monkeypatch: pytest.MonkeyPatch
+):
+    clock, kept_s = [100.0], list[float]()
+    harness.accept("update_volume", volume="one")
+    log.trim(60)
+    assert len(log.read(BEGINNING, 10)) == 1
+    monkeypatch.setattr("worker.jobs.event_log.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(log, "trim", kept_s.append)
+    trimming = EventLogTrimming(log, keep_s=60)
+    for after_s, times in ((0, 1), (9, 1), (2, 2)):
+        clock[0] += after_s
+        trimming()
+        assert kept_s == [60] * times
 
 
 def test_old_entries_are_deleted_and_their_numbers_are_not_given_again(harness: Harness, log: EventLog):

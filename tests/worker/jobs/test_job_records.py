@@ -83,6 +83,7 @@ def test_a_record_is_kept_as_configured_from_its_end_on(harness: Harness, how: s
     job = harness.job(job_id)
     assert job.finished_ms is not None
     assert job.expires_ms == job.finished_ms + keep_ms
+    assert harness.settings.job_keep != harness.settings.read_job_keep
     (expiring,) = harness.client.zrange(f"{PREFIX}expiring", 0, -1, withscores=True)
     assert expiring == (job_id.encode(), job.expires_ms)
 

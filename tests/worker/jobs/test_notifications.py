@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import count
 from queue import Queue
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -239,3 +241,32 @@ def test_a_subscription_that_nobody_needs_ends_with_the_next_answer():
     connection: Any = _Connection("subscribe", None, "pong")
     module._Channel(connection, "changes", 0.0)._listen_once()
     assert connection.pings == 1
+
+
+def test_those_who_wait_for_one_job_are_woken_one_after_another(monkeypatch: pytest.MonkeyPatch):
+    pauses_s = list[float]()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0, sleep=pauses_s.append))
+    channel = module._Channel(Mock(), "changes", 0.5)
+    watches = [Subscription() for _ in range(4)]
+    channel._watches["job"] += watches
+    for notify in (lambda: channel._notify_watchers("job"), channel.notify_all):
+        notify()
+        # None waits longer than it wants to.
+        assert all(watch.wait(1.25) for watch in watches)
+        assert pauses_s == [0, 0.5, 1, 1.25]
+        assert not watches[3].wait(0)
+        pauses_s.clear()
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError("away"), RuntimeError("a bug")])
+def test_a_thread_that_cannot_listen_pauses_and_nobody_counts_as_subscribed(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    pauses_s, turns = list[float](), iter([False, False, True])
+    channel = module._Channel(Mock(pubsub=Mock(side_effect=error)), "changes", 0.0)
+    channel._subscribed.set()
+    monkeypatch.setattr(channel, "_is_idle", lambda: next(turns))
+    monkeypatch.setattr(module, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=pauses_s.append)))
+    channel._listen()
+    assert pauses_s == [0.5, 0.5]
+    assert not channel._subscribed.is_set()

@@ -27,6 +27,13 @@ def test_a_key_is_its_own_users(harness: Harness):
     assert all(keep_s - 60 < ttl_s <= keep_s for ttl_s in ttls_s)
 
 
+def test_the_key_of_a_batch_is_known_for_its_time(harness: Harness):
+    harness.accept_batch(harness.new("create_volume"), key="k")
+    (key,) = harness.client.scan_iter(f"{PREFIX}idem:*")
+    keep_s = harness.settings.idempotency_keep
+    assert keep_s - 60 < harness.client.ttl(key) <= keep_s
+
+
 def test_only_reads_count_as_questions_to_the_storage_system(harness: Harness):
     harness.accept("create_volume")
     assert not list(harness.client.scan_iter(f"{PREFIX}reads_of:*"))
