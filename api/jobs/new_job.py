@@ -49,7 +49,7 @@ def new_job(
         operation=operation,
         subsystem=subsystem,
         arguments=arguments,
-        request={**({"volume": volume} if volume else {}), **arguments},
+        request=arguments,
         target=canonical_path(),
         requester=principal().name,
         requester_id=principal().owner,
@@ -125,7 +125,7 @@ def request_hash() -> str:
 
 
 def _canonical(body: Any) -> Any:
-    """Return the body with hosts and rules in canonical form."""
+    """Return the body with its rules in canonical form; below `/v3` it may hold anything under that name."""
     rules = body.get("rules") if isinstance(body, dict) else None
     is_of_rules = isinstance(rules, list) and all(isinstance(rule, str) for rule in rules)
     return canonical_arguments(body) if is_of_rules else body
@@ -136,6 +136,6 @@ def canonical_path() -> str:
     member = current_member()
     path, parts = (member.path, member.view_args) if member else (request.path, request.view_args or {})
     for name, value in parts.items():
-        if name in {"host", "rule"} and path.endswith(f"/{value}"):
+        if name in {"host", "rule"}:
             return f"{path.removesuffix(value)}{canonical_match(value)}"
     return path

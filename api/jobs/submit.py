@@ -92,7 +92,7 @@ def accepted_response(job_status: JobStatus, *, headers: Mapping[str, str] | Non
         response.headers["Retry-After"] = str(job_status.retry_after_s)
     response.headers["Location"] = f"/v4/jobs/{job_status.job.id}"
     response.headers.update(job_headers(job_status.job.id))
-    response.headers.update(headers or {})
+    response.headers.update(headers)
     return response
 
 

@@ -61,10 +61,21 @@ class TestMany:
             "cancelled": [ids[2]],
             "refused": [{"id": ids[0], "code": "job-not-cancellable"}],
         }
+        client.post("/v4/filer/volumes/d")
+        monkeypatch.setattr(bulk, "MOST_JOBS", 1)
+        answer = client.post("/v4/jobs/cancel", json={"subsystem": "filer"}).json
+        assert (len(answer["cancelled"]), answer["refused"]) == (1, [])
+
+    def test_one_that_runs_is_asked_to_stop(self, client, worker, queued):
+        worker.take(queued)
+        answer = client.post("/v4/jobs/cancel", json={"state": ["running"]}).json
+        assert answer == {"cancelled": [queued.rpartition("/")[2]], "refused": []}
+        assert client.get(queued).json["state"] == "cancelling"
 
     def test_a_state_is_a_filter_of_its_own(self, client, ids):
-        answer = client.post("/v4/jobs/cancel", json={"state": ["running", "failed"]}).json
-        assert answer == {"cancelled": [], "refused": []}
+        for states in (["running", "failed"], ["running"], ["failed"]):
+            answer = client.post("/v4/jobs/cancel", json={"state": states}).json
+            assert answer == {"cancelled": [], "refused": []}
 
     def test_ones_own_are_cancelled_without_a_higher_role(self, front_end, redis_client, ids):
         answer = front_end.client(Role.ADMIN).post("/v4/jobs/cancel", json={"id": ids[0]}).json
@@ -88,13 +99,17 @@ class TestMany:
         refused = {refusal["id"]: refusal["code"] for refusal in answer["refused"]}
         assert refused == {ids[1]: "job-not-retryable", ids[2]: "job-not-finished"}
 
-    def test_the_same_key_makes_no_second_ones(self, client, ids):
+    def test_the_same_key_makes_no_second_ones(self, client, redis_client, ids):
         for job_id in ids:
             client.post(f"/v4/jobs/{job_id}/cancel")
         body, headers = {"id": ids}, {"Idempotency-Key": "again"}
         first = client.post("/v4/jobs/retry", json=body, headers=headers).json["retried"]
+        keys = redis_client.keys("sapi:idem:*")
+        assert len([redis_client.pexpire(key, 60_000) for key in keys]) == 4
         assert client.post("/v4/jobs/retry", json=body, headers=headers).json["retried"] == first
         assert len(set(first)) == 3
+        # They are known for a day from their first use.
+        assert max(redis_client.pttl(key) for key in keys) <= 60_000
 
     def test_the_same_key_means_the_same_jobs(self, client, ids):
         client.post(f"/v4/jobs/{ids[0]}/cancel")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.jobs.new_job import request_hash
 from tests.api.front_end import accepted, problem
 from worker.jobs.replies import ReplyQueue
 
@@ -128,3 +129,20 @@ def test_a_job_that_is_done_again_has_its_key(client):
     client.post(f"{path}/cancel")
     key = {"Idempotency-Key": uuid.uuid4().hex}
     assert len({accepted(client.post(f"{path}/retry", headers=key)) for _ in range(2)}) == 1
+
+
+def test_a_read_has_no_key(client):
+    headers = {"Cache-Control": "no-cache", "Prefer": "respond-async"}
+    reads = [client.get("/v4/filer/volumes", headers=headers | {"Idempotency-Key": key}) for key in ("k", "")]
+    assert [("Idempotency-Replayed" in read.headers, bool(accepted(read))) for read in reads] == [(False, True)] * 2
+    # The key is new to a change.
+    assert "Idempotency-Replayed" not in _sent(client, "k").headers
+
+
+@pytest.mark.parametrize("body", [["rules"], {"rules": 5}, {"rules": "host"}, {"rules": ["host", 5]}])
+def test_whatever_is_called_rules_is_part_of_the_request(front_end, body):
+    """Below `/v3` unknown fields are ignored, whatever they hold."""
+    with front_end.app().test_request_context(URL, method="POST", json=body):
+        first = request_hash()
+    with front_end.app().test_request_context(URL, method="POST", json=[body]):
+        assert request_hash() != first

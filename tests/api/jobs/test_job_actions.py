@@ -172,6 +172,13 @@ class TestWhoMay:
             status, code = refusals[action]
             assert (response.status_code, response.json.get("code", "")) == (status, code), action
 
+    def test_the_audit_log_says_what_was_refused(self, front_end, redis_client, queued, audit):
+        fields = {"requester": "bob", "requester_key": key_of("bob")}
+        redis_client.hset(f"{front_end.settings.key_prefix}job:{queued.rpartition('/')[2]}", mapping=fields)
+        problem(front_end.client(Role.ADMIN).post(f"{queued}/cancel"), 403, "missing-role")
+        expected = {"operation": "cancel_job", "target": URL, "who": "ann", "role": "UBER_ADMIN"}
+        assert (expected | {"allowed": False, "status": 403}).items() <= audit()[-1].items()
+
     def test_a_body_is_not_looked_at_before_the_job_and_the_role(self, front_end, redis_client, client):
         path = accepted(client.post("/v4/filer/volumes/a"))
         problem(front_end.client(Role.USER, Role.ADMIN).post(f"{path}/settle", json={"odd": 1}), 403, "missing-role")

@@ -15,6 +15,7 @@ from tests.api.front_end import FrontEnd, accepted, problem
 from worker.catalog.operations import Role
 from worker.jobs.ids import JobIds
 from worker.jobs.notifications import JobNotifications
+from worker.telemetry import tracing
 
 URL = "/v4/filer/volumes/db01"
 
@@ -41,6 +42,11 @@ class TestShow:
         }
         assert job["created_at"].endswith("Z")
         assert int(response.headers["Retry-After"]) >= 1
+
+    def test_the_trace_of_its_request_goes_on_with_it(self, client, redis_client, monkeypatch):
+        monkeypatch.setattr(tracing, "current_context", lambda: f"00-{1:032x}-{2:016x}-01")
+        job_id = accepted(client.delete(URL)).rpartition("/")[2]
+        assert redis_client.hget(f"sapi:job:{job_id}", "traceparent") == f"00-{1:032x}-{2:016x}-01".encode()
 
     def test_a_succeeded_job_shows_its_result(self, client, succeeded):
         response = client.get(succeeded)
@@ -92,7 +98,9 @@ class TestShow:
         seen, refused = audit()[-2:]
         job = {"job_id": queued.rpartition("/")[2], "role": "ADMIN", "target": URL}
         assert (job | {"who": "ann", "auth_method": "basic", "allowed": True, "status": 200}).items() <= seen.items()
-        assert (job | {"who": "", "allowed": False, "reason": "not-their-job"}).items() <= refused.items()
+        assert (
+            job | {"who": "", "auth_method": "anonymous", "allowed": False, "reason": "not-their-job"}
+        ).items() <= refused.items()
 
     def test_strangers_are_not_one_another(self, front_end, redis_client, queued):
         redis_client.hset(
@@ -180,13 +188,16 @@ class TestResult:
         assert (response.status_code, response.headers["Location"]) == (201, URL)
         assert response.json["size_total"] == 10**9
 
-    def test_of_what_is_gone(self, client, worker, succeeded):
+    def test_of_what_is_gone(self, client, worker, redis_client, succeeded):
         path = accepted(client.delete(URL))
         worker.carry_out(path)
-        response = client.get(f"{path}/result")
-        assert (response.status_code, response.data) == (204, b"")
-        assert "Content-Type" not in response.headers
-        assert response.headers["Cache-Control"] == "no-store"
+        # Nothing is the result also when results are kept no longer.
+        for _ in range(2):
+            response = client.get(f"{path}/result")
+            assert (response.status_code, response.data) == (204, b"")
+            assert "Content-Type" not in response.headers
+            assert response.headers["Cache-Control"] == "no-store"
+            redis_client.delete(f"sapi:result:{path.rpartition('/')[2]}")
 
     @pytest.mark.parametrize(
         ("method", "url", "body", "location"),

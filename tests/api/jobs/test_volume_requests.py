@@ -60,3 +60,9 @@ def test_fields_must_fit_together(client, address, body, wrong):
 def test_a_change_takes_no_new_name(client):
     response = client.patch("/v4/filer/volumes/db01", json={"name": "db02"})
     assert pointers(problem(response, 422, "validation-failed")) == ["/name"]
+
+
+def test_the_target_of_a_job_is_its_address_with_hosts_in_one_form(client):
+    for path, target in (("volumes/DB01", "volumes/DB01"), ("volumes/DB01/locks/NODE1", "volumes/DB01/locks/node1")):
+        job = client.put(f"/v4/filer/{path}") if "locks" in path else client.post(f"/v4/filer/{path}")
+        assert job.json["target"] == f"/v4/filer/{target}"

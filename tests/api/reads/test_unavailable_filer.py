@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.api.reads.cached_listing import listed
 from worker.execution.claims import Completion
 from worker.jobs.failure import Failure
+from worker.jobs.notifications import JobNotifications
 from worker.jobs.record import State
 
 
@@ -91,3 +93,14 @@ def test_away_every_kind_of_it_is_answered_with_the_old_copy(make_service, monke
         answers = [service.get(), service.get(Cache_Control="no-cache")]
     assert [answer.status_code for answer in answers] == [200, 503 if code == "backend-unavailable" else 504]
     assert all(answer.headers["Operation-Location"].startswith("/v4/jobs/") for answer in answers)
+
+
+def test_who_has_a_copy_to_fall_back_on_hears_of_each_change_of_the_job(service, monkeypatch):
+    """That the storage system cannot be reached is no end of the job."""
+    service.get()
+    service.run_all()
+    service.age("dummy/volumes", 5000)
+    watch = Mock(return_value=nullcontext())
+    monkeypatch.setattr(JobNotifications, "watch", watch)
+    assert service.get(Prefer="wait=5").status_code == 202
+    assert [call.kwargs for call in watch.call_args_list] == [{"end": False, "has_slot": False}]

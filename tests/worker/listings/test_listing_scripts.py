@@ -262,6 +262,13 @@ def test_a_state_says_who_reads_it_and_whether_its_storage_system_is_away(redis_
         assert not is_away or 14_000 < redis_client.pttl("sapi:unreachable:f") <= 15_000
 
 
+def test_a_listing_from_the_future_is_just_no_longer_fresh(redis_client):
+    harness = Harness(redis_client, cache_fresh=30)
+    started = harness.begin()
+    harness.commit(replace(started, as_of_ms=started.as_of_ms + 3_600_000), "before")
+    assert harness.listings.listing_state(views.VOLUMES, VOLUMES).age_s == 31
+
+
 def test_all_of_a_listing_lives_as_long_as_old_copies_are_kept(redis_client):
     harness, day_ms = Harness(redis_client, old_listing_ttl=100), 86_400_000
     # Also of one that was never read.
