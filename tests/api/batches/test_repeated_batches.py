@@ -52,6 +52,11 @@ def test_one_key_does_each_of_several_batches_again_once(client: Any):
     first, second = (client.post("/v4/jobs/retry", json=filters, headers=headers).json for _ in range(2))
     assert len(set(first["retried"])) == 2
     assert set(second["retried"]) == set(first["retried"])
+    # Without a key each request makes new ones.
+    jobs = {"id": first["retried"][0]}
+    assert client.post("/v4/jobs/cancel", json=jobs).json["cancelled"] == [jobs["id"]]
+    made = [client.post("/v4/jobs/retry", json=jobs).json["retried"] for _ in range(2)]
+    assert len({job_id for (job_id,) in made}) == 2
 
 
 @pytest.mark.parametrize("gone", [1, 2])
@@ -180,6 +185,13 @@ def test_what_is_no_fault_of_a_member_is_no_mistake_in_it(
     monkeypatch.setattr(job_submit, "new_job", Mock(side_effect=Problem(code, "It is so.")))
     requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
     problem(client.post(URL, json={"requests": requests}), status, code)
+
+
+def test_what_a_member_cannot_have_is_said_of_its_body(client: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(job_submit, "new_job", Mock(side_effect=Problem("not-supported", "It cannot be.")))
+    requests = [{"method": "POST", "path": "/v4/filer/volumes/a", "body": {}}]
+    (error,) = problem(client.post(URL, json={"requests": requests}), 422, "validation-failed")["errors"]
+    assert error == {"pointer": "/requests/0/body", "detail": "It cannot be."}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
