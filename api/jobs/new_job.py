@@ -136,6 +136,6 @@ def canonical_path() -> str:
     member = current_member()
     path, parts = (member.path, member.view_args) if member else (request.path, request.view_args or {})
     for name, value in parts.items():
-        if name in {"host", "rule"}:
+        if name in {"host", "rule"} and path.endswith(f"/{value}"):
             return f"{path.removesuffix(value)}{canonical_match(value)}"
     return path

@@ -211,6 +211,7 @@ class LeaseRenewer(threading.Thread):
         """Stop renewing a lease whose job has ended here."""
         with self._lock:
             self._leases.pop(lease.token, None)
+            self._hanging.discard(lease.token)
 
     def leases(self) -> list[Lease]:
         """The leases of this process."""

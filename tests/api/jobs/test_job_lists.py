@@ -162,6 +162,7 @@ class TestList:
             "created_after=yesterday",
             "created_after=2020-01-01T00:00:00",
             "page_token=!",
+            "page_token=MTIz!!!!",
             "page_token=abcd",
             f"page_token={base64.urlsafe_b64encode(b'x1').decode().rstrip('=')}",
             f"page_token={base64.urlsafe_b64encode(b'9' * 16).decode().rstrip('=')}",
