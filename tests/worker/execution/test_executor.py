@@ -76,6 +76,11 @@ def test_the_result_of_a_read_is_the_listing_as_of_its_beginning(harness: Harnes
     assert version.base_seq == version.seq > 0
 
 
+def _changes(harness: Harness, until: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    changes: Any = harness.client.xrange(f"{PREFIX}delta:{SUBSYSTEM}/volumes", "-", f"{until}-0")
+    return list(changes)
+
+
 def _result_with_one_change(harness: Harness) -> Listing:
     """Carry out a listing; return its result, which must have one change more than what was read."""
     job_id = harness.accept("list_volumes")
@@ -83,6 +88,8 @@ def _result_with_one_change(harness: Harness) -> Listing:
     version = harness.job(job_id).listing_version
     assert version is not None
     assert version.seq == version.base_seq + 1
+    (*_, (_, last)) = _changes(harness, until=version.seq)
+    assert version.changed == last[b"t"].decode() != ""
     listing = _listings(harness).load(version)
     assert listing is not None
     return listing
