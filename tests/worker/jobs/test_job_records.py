@@ -62,25 +62,27 @@ def test_a_job_is_the_same_whether_it_is_read_quickly_or_not(harness: Harness):
     assert [(each.job.state, each.result) for each in statuses if each] == [(State.SUCCEEDED, b"")] * 2
 
 
-def _end(harness: Harness, how: str) -> str:
-    """The id of a job that was ended in one of the ways in which a job can end."""
-    job_id, node = harness.accept("create_volume"), harness.node()
+def _end(harness: Harness, job_id: str, how: str) -> None:
+    """Let a job end in one of the ways in which it can."""
     if how == "cancelled while it waits":
         assert harness.jobs.cancel(job_id, "ann") is CancelResult.CANCELLED
-        return job_id
+        return
+    node = harness.node()
     lease = node.claim(job_id)
     if how == "completed":
         assert node.claims.complete(lease, Completion(State.SUCCEEDED, result=b"null"))
-        return job_id
+        return
     node.claims.hand_over(lease, "")
     assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.DONE
-    return job_id
 
 
 @pytest.mark.parametrize("how", ["cancelled while it waits", "completed", "decided by an operator"])
-def test_a_record_is_kept_as_configured_from_its_end_on(harness: Harness, how: str):
-    job_id, keep_ms = _end(harness, how), harness.settings.job_keep * 1000
-    job = harness.job(job_id)
+def test_a_record_is_kept_from_its_end_on_and_those_behind_it_are_woken(harness: Harness, how: str):
+    job_id, behind = harness.accept("create_volume"), harness.accept("create_volume")
+    harness.publisher.take()
+    _end(harness, job_id, how)
+    assert {message.job_id for message in harness.publisher.take()} == {behind}
+    job, keep_ms = harness.job(job_id), harness.settings.job_keep * 1000
     assert job.finished_ms is not None
     assert job.expires_ms == job.finished_ms + keep_ms
     assert harness.settings.job_keep != harness.settings.read_job_keep

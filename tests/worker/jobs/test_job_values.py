@@ -107,6 +107,28 @@ def test_what_is_not_known_is_null(status: JobStatus):
     assert "trace_id" not in document
 
 
+def test_what_is_known_is_shown_by_its_name(status: JobStatus):
+    named: dict[str, Any] = {
+        "target": "/v4/filer/volumes/new", "request": {"volume": "new"}, "request_id": "r7",
+        "attempt": 2, "cancellable": True, "retry_of": "j1", "batch": "b1", "backend_job": "4711", "trace_id": "0af7",
+    }  # fmt: skip
+    children = {"total": 2, "queued": 1, "running": 1}
+    progress = {"current": 1, "total": 4, "unit": "steps", "message": "mounting"}
+    status = replace(status, position=3, workers_online=2, behind=True)
+    document = _document(status, **named, **progress, children=children, requester="eve")
+    assert {name: document[name] for name in named} == named
+    assert document["requested_by"] == "eve"
+    assert (document["id"], document["operation"], document["state"], document["done"], document["subsystem"]) == (
+        status.job.id, "create_volume", "queued", False, SUBSYSTEM,
+    )  # fmt: skip
+    assert document["queue"] == {
+        "name": f"{SUBSYSTEM}.write", "position": 3, "workers_online": 2, "waiting_reason": "behind-jobs",
+    }  # fmt: skip
+    assert (document["progress"], document["children"]) == ({"percent": 25, **progress}, children)
+    path = f"/v4/jobs/{status.job.id}"
+    assert document["links"] == {"self": path, "result": f"{path}/result", "cancel": f"{path}/cancel"}
+
+
 def test_how_old_a_change_in_doubt_is_counts_from_its_last_intent(status: JobStatus):
     job = replace(status.job, started_ms=1000, marked_ms=5000)
     assert [each.journal_state(6500).age_s for each in (job, replace(job, marked_ms=None))] == [1.5, 0]
