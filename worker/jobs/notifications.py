@@ -72,7 +72,7 @@ class JobNotifications:
                 self._waiter_slots.release()
 
     @contextmanager
-    def watch(self, job_id: str, *, end: bool = False, has_slot: bool = False) -> Iterator[Subscription | None]:
+    def watch(self, job_id: str, *, end: bool, has_slot: bool = False) -> Iterator[Subscription | None]:
         """Subscribe to a job's changes (or only its end) inside the block; None when too many clients wait already.
 
         ``has_slot``: the caller holds a waiter slot already.
@@ -145,7 +145,7 @@ class _Channel:
 
     def _listen_once(self) -> None:
         """Read the channel for as long as the connection lives and is needed."""
-        with self._redis.pubsub(ignore_subscribe_messages=False) as subscription:  # type: ignore[no-untyped-call]
+        with self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(self._name)
             ping_sent = False
             needed_at = time.monotonic()
@@ -165,7 +165,7 @@ class _Channel:
                     self.notify_all()
                     self._subscribed.set()
                 elif message["type"] == "message":
-                    self._notify_watchers(message["data"].split(b" ", 1)[0].decode())
+                    self._notify_watchers(message["data"].partition(b" ")[0].decode())
                 elif message["type"] == "pong" and not self._watches:
                     return
 

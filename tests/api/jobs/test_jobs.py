@@ -176,7 +176,7 @@ class TestLongPoll:
         front_end = FrontEnd(redis_url, max_waiting=1)
         path = accepted(front_end.client().post(URL))
         tag = front_end.client().get(path).headers["ETag"]
-        with front_end.services.events.watch("another"):
+        with front_end.services.events.watch("another", end=False):
             response = front_end.client().get(path, headers={"If-None-Match": tag, "Prefer": "wait=20"})
         assert response.status_code == 304
         assert "Retry-After" in response.headers

@@ -36,6 +36,13 @@ def test_all_members_are_there_and_a_few_of_them_in_the_queues(harness: Harness)
     assert {status.job.batch for status in statuses} == {batch_id}
 
 
+def test_a_batch_that_is_known_by_its_key_is_not_written_again(harness: Harness):
+    batch_id = harness.accept_batch(*creations(harness, 3), key="k")
+    numbered = harness.client.get(f"{PREFIX}seq")
+    assert harness.accept_batch(*creations(harness, 3), key="k") == batch_id
+    assert harness.client.get(f"{PREFIX}seq") == numbered
+
+
 def test_it_starts_when_the_first_of_its_members_does(harness: Harness, node: Node):
     batch_id = harness.accept_batch(*creations(harness, 2), parallel=2)
     assert harness.job(batch_id).started_ms is None

@@ -49,12 +49,14 @@ def test_whether_a_job_can_be_cancelled(fields: dict[str, str], is_cancellable: 
     assert job.cancellable is is_cancellable
 
 
-def test_a_job_is_the_same_whether_it_is_read_quickly_or_not(harness: Harness):
+def test_the_status_of_a_job_is_the_same_however_it_is_read(harness: Harness):
     job_id = harness.accept("create_policy", policy="p", rules=["10.0.0.0/8"])
     # Ten seconds after its last heartbeat a worker is online; a result of ten kilobytes is not shown inside its job.
     harness.client.zadd(f"{PREFIX}workers:{SUBSYSTEM}.write", {"worker": (time.time() - 10) * 1000})
-    statuses = [harness.jobs.get(job_id), harness.jobs.get_quickly(job_id)]
-    assert [each.workers_online for each in statuses if each] == [1, 1]
+    _, _, accepted = harness.jobs.accept(harness.new("create_policy", policy="q", rules=[]))
+    _, _, batch = harness.batches.accept(harness.new_batch([harness.new("create_volume")]))
+    statuses = [harness.jobs.get(job_id), harness.jobs.get_quickly(job_id), accepted, batch]
+    assert [each.workers_online for each in statuses if each] == [1, 1, 1, 1]
     completion = Completion(State.SUCCEEDED, result=b'"' + b"x" * 10_000 + b'"')
     node = harness.node()
     assert node.claims.complete(node.claim(job_id), completion)

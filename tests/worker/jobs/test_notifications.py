@@ -122,7 +122,7 @@ def _command_counts(harness: Harness) -> dict[str, int]:
 def test_too_many_do_not_wait(events, stack):
     for number in range(50):
         watching(stack, events, f"job {number}")
-    with events.watch("one more") as watch:
+    with events.watch("one more", end=False) as watch:
         assert watch is None
     stack.close()
     assert watching(stack, events, "one more")

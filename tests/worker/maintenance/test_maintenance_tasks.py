@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -184,6 +185,19 @@ def test_whether_a_request_is_held_open_shows_in_its_lease(harness: Harness, hel
 
     assert held.is_held_open("job", renewed)
     assert not held.is_held_open("job", ended)
+
+
+def test_leases_of_requests_are_renewed_every_second_and_looked_at_more_often(
+    harness: Harness, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
+):
+    pauses_s, turns = list[float](), iter([False, False, True])
+    monkeypatch.setattr("worker.jobs.repeats.time", SimpleNamespace(sleep=pauses_s.append))
+    monkeypatch.setattr(held, "_is_idle", lambda: next(turns))
+    held._run()
+    harness.client.set(f"{PREFIX}held:job", "1", px=HELD_TTL_MS)
+    give_up = iter([False, False, True])
+    assert held.is_held_open("job", lambda: next(give_up))
+    assert pauses_s == [1, 1, 0.05, 0.05]
 
 
 def test_what_could_not_be_forgotten_is_when_redis_is_back(
