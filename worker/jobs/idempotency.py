@@ -56,5 +56,5 @@ class IdempotencyKeys:
             return _to_known_request(*pipe.execute()[-1])
 
 
-def _to_known_request(request_hash: bytes, job_id: bytes | None, choice: bytes | None) -> KnownRequest:
-    return KnownRequest(request_hash.decode(), (job_id or b"").decode(), json.loads(choice) if choice else None)
+def _to_known_request(request_hash: bytes, job_id: bytes, choice: bytes | None) -> KnownRequest:
+    return KnownRequest(request_hash.decode(), job_id.decode(), json.loads(choice) if choice else None)

@@ -70,6 +70,7 @@ class Job:
     seq: int
     created_ms: int
     updated_ms: int
+    cancellable: bool
     started_ms: int | None = None
     finished_ms: int | None = None
     expires_ms: int | None = None
@@ -88,7 +89,6 @@ class Job:
     #: The id of the batch that it belongs to; empty when it belongs to none.
     batch: str = ""
     waiting_reason: str | None = None
-    cancellable: bool = False
     retry_of: str | None = None
     backend_job: str | None = None
     step: str | None = None

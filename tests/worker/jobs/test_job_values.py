@@ -13,7 +13,7 @@ from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import MOST_ERRORS
 from worker.config.settings import Settings, load
-from worker.jobs.document import job_document, rfc3339
+from worker.jobs.document import job_document, links_below, rfc3339
 from worker.jobs.failure import Failure
 from worker.jobs.idempotency import IdempotencyKeys, KnownRequest, idempotency_name
 from worker.jobs.ids import JobIds, is_uuid7
@@ -127,6 +127,13 @@ def test_what_is_known_is_shown_by_its_name(status: JobStatus):
     assert (document["progress"], document["children"]) == ({"percent": 25, **progress}, children)
     path = f"/v4/jobs/{status.job.id}"
     assert document["links"] == {"self": path, "result": f"{path}/result", "cancel": f"{path}/cancel"}
+
+
+def test_links_are_below_the_prefix_inside_the_block_alone(status: JobStatus):
+    path = f"/v4/jobs/{status.job.id}"
+    with links_below("/storage"):
+        assert _document(status)["links"]["self"] == f"/storage{path}"
+    assert _document(status)["links"]["self"] == path
 
 
 def test_how_old_a_change_in_doubt_is_counts_from_its_last_intent(status: JobStatus):

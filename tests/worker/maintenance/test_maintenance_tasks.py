@@ -217,6 +217,10 @@ def test_what_could_not_be_forgotten_is_when_redis_is_back(
     assert (forgotten, held._is_idle()) == ([], False)
     held._forget_all()
     assert (forgotten, held._is_idle()) == ([("digest", "job")], True)
+    # The thread has ended, and the next request starts another.
+    held._thread = ended = threading.current_thread()
+    assert held._is_idle()
+    assert held._thread is not ended
     held.forget("other", "job2")
     held._forget_all()
     assert forgotten == [("digest", "job"), ("other", "job2")]
