@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import redis
 
 from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.execution.claims import Completion
 from worker.jobs.failure import FAILURE_DETAILS, Failure, parse_failure
 from worker.jobs.record import State, parse_job, parse_record
+from worker.jobs.service import Jobs
 from worker.store.results import CancelResult, ForceResult
 
 _WHOLE = {
@@ -26,6 +30,17 @@ def test_what_is_no_whole_record_of_a_known_operation_is_none():
     # The members of a batch that is being accepted have no state yet.
     assert parse_record({name: value for name, value in _WHOLE.items() if name != "state"}) is None
     assert parse_job([]) is None
+
+
+def test_a_text_that_a_record_does_not_have_is_empty_or_none():
+    empty = dict.fromkeys(("query", "callback", "trace_id", "traceparent", "volume", "batch", "requester_key"), "")
+    missing = dict.fromkeys(
+        ("token", "retry_of", "backend_job", "step", "waiting_reason", "in_doubt_reason", "unit", "message")
+    )
+    names = {**empty, **missing}
+    job, named = parse_record(_WHOLE), parse_record(_WHOLE | {name: f"its {name}" for name in names})
+    assert {name: getattr(job, name) for name in names} == names
+    assert {name: getattr(named, name) for name in names} == {name: f"its {name}" for name in names}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +91,17 @@ def _end(harness: Harness, job_id: str, how: str) -> None:
         return
     node.claims.hand_over(lease, "")
     assert harness.jobs.force_outcome(job_id, State.FAILED, {}, []) is ForceResult.DONE
+
+
+def test_a_job_that_redis_does_not_give_in_a_short_time_is_none(harness: Harness):
+    def away(*_: Any) -> None:
+        raise redis.TimeoutError("too late")
+
+    short, publisher = Mock(get_job=away), Mock()
+    jobs = Jobs(harness.client, harness.scripts, harness.jobs.ids, publisher, harness.settings, short)
+    job_id = harness.accept("create_volume")
+    assert jobs.get(job_id) is not None
+    assert jobs.get_quickly(job_id) is None
 
 
 @pytest.mark.parametrize("how", ["cancelled while it waits", "completed", "decided by an operator"])

@@ -13,7 +13,7 @@ from tests.worker.harness import PREFIX, SUBSYSTEM, Harness
 from worker.catalog.operations import OPERATIONS, Role
 from worker.catalog.problem_types import MOST_ERRORS
 from worker.config.settings import Settings, load
-from worker.jobs.document import job_document, links_below, rfc3339
+from worker.jobs.document import job_document, job_path, links_below, rfc3339
 from worker.jobs.failure import Failure
 from worker.jobs.idempotency import IdempotencyKeys, KnownRequest, idempotency_name
 from worker.jobs.ids import JobIds, is_uuid7
@@ -133,6 +133,7 @@ def test_links_are_below_the_prefix_inside_the_block_alone(status: JobStatus):
     path = f"/v4/jobs/{status.job.id}"
     with links_below("/storage"):
         assert _document(status)["links"]["self"] == f"/storage{path}"
+        assert job_path("a/b") == "/storage/v4/jobs/a%2Fb"
     assert _document(status)["links"]["self"] == path
 
 
