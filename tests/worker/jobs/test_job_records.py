@@ -138,6 +138,7 @@ def test_the_failure_of_a_batch_names_the_members_that_failed():
     members = [
         {"member": 2, "code": "no-such-volume", "detail": ""},
         {"member": 4, "code": "worker-lost", "detail": ""},
+        {"member": 5, "code": "lock-held", "detail": "It is locked by h0."},
     ]
     record = {
         "error_code": "batch-failed", "total": "5", "members_succeeded": "2", "failures": json.dumps(members),
@@ -145,6 +146,7 @@ def test_the_failure_of_a_batch_names_the_members_that_failed():
     failure = parse_failure(record)
     assert failure is not None
     assert (failure.retryable, failure.detail.startswith("3 of 5 ")) == (True, True)
-    assert [error["pointer"] for error in failure.errors] == ["/requests/2", "/requests/4"]
+    assert [error["pointer"] for error in failure.errors] == ["/requests/2", "/requests/4", "/requests/5"]
     assert failure.errors[0]["detail"] == "no-such-volume: it failed"
+    assert failure.errors[2]["detail"] == "lock-held: It is locked by h0."
     assert failure.errors[1]["detail"] == f"worker-lost: {FAILURE_DETAILS['worker-lost']}"
