@@ -198,8 +198,7 @@ def _number(record: Mapping[str, str], name: str) -> int | None:
 
 def _cancellable(record: Mapping[str, str], state: State) -> bool:
     if state in (State.QUEUED, State.RUNNING):
-        # Only reads are joined.
-        shared = int(record.get("waiters", "0")) > 0
+        shared = record.get("kind") == "read" and int(record.get("waiters", "0")) > 0
         return not shared and (state is State.QUEUED or record.get("cancellable", "1") == "1")
     return False
 

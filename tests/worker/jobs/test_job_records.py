@@ -20,7 +20,7 @@ from worker.store.results import CancelResult, ForceResult
 _WHOLE = {
     **dict.fromkeys(("id", "subsystem", "target", "requester", "request_id", "queue"), "x"),
     **dict.fromkeys(("version", "attempt", "seq", "created", "updated"), "1"),
-    "operation": "list_volumes", "state": "queued", "request": "{}", "arguments": "{}",
+    "operation": "list_volumes", "kind": "read", "state": "queued", "request": "{}", "arguments": "{}",
 }  # fmt: skip
 
 
@@ -56,6 +56,8 @@ def test_a_text_that_a_record_does_not_have_is_empty_or_none():
         ({"state": "queued", "waiters": "1"}, False),
         ({"state": "running", "waiters": "1"}, False),
         ({"state": "running", "waiters": "0"}, True),
+        # An entry of the event log has empty texts for fields that a record does not have.
+        ({"state": "running", "kind": "change", "waiters": ""}, True),
     ],
 )
 def test_whether_a_job_can_be_cancelled(fields: dict[str, str], is_cancellable: bool):
