@@ -191,7 +191,7 @@ def test_leases_of_requests_are_renewed_every_second_and_looked_at_more_often(
     harness: Harness, held: HeldRequests, monkeypatch: pytest.MonkeyPatch
 ):
     pauses_s, turns = list[float](), iter([False, False, True])
-    monkeypatch.setattr("worker.jobs.repeats.time", SimpleNamespace(sleep=pauses_s.append))
+    monkeypatch.setattr("worker.jobs.repeated_requests.time", SimpleNamespace(sleep=pauses_s.append))
     monkeypatch.setattr(held, "_is_idle", lambda: next(turns))
     held._run()
     harness.client.set(f"{PREFIX}held:job", "1", px=HELD_TTL_MS)
