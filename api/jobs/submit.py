@@ -35,7 +35,7 @@ class MemberResponse(Response):
     """What a view returns for a member of a batch: the job that would have been accepted."""
 
     def __init__(self, new: NewJob) -> None:
-        super().__init__(status=HTTPStatus.NO_CONTENT)
+        super().__init__()
         self.new_job = new
 
 

@@ -99,6 +99,12 @@ class TestMany:
         refused = {refusal["id"]: refusal["code"] for refusal in answer["refused"]}
         assert refused == {ids[1]: "job-not-retryable", ids[2]: "job-not-finished"}
 
+    def test_an_old_job_is_found_by_its_id(self, client, ids, monkeypatch):
+        client.post(f"/v4/jobs/{ids[2]}/cancel")
+        monkeypatch.setattr(bulk, "MOST_JOBS", 1)
+        answer = client.post("/v4/jobs/retry", json={"id": ids[2]}).json
+        assert (len(answer["retried"]), answer["refused"]) == (1, [])
+
     def test_the_same_key_makes_no_second_ones(self, client, redis_client, ids):
         for job_id in ids:
             client.post(f"/v4/jobs/{job_id}/cancel")

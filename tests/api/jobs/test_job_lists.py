@@ -56,6 +56,7 @@ class TestList:
             ("operation=delete_policy,create_volume", [0, 1, 2]),
             ("operation=batch,delete_policy&state=queued", []),
             ("subsystem=filer&volume=c", [0]),
+            ("subsystem=other", []),
             ("created_after=2020-01-01T00:00:00Z", [0, 1, 2]),
             ("created_after=2120-01-01T00:00:00%2B02:00", []),
             ("created_after=2020-01-01T00:00:00+02:00", [0, 1, 2]),
