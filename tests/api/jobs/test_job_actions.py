@@ -133,6 +133,16 @@ class TestSettle:
         listings = redis_client.keys("sapi:listing:*")
         assert (bool(listings), [key for key in listings if b":/" in key]) == (True, [])
 
+    def test_nor_is_one_of_what_a_volume_has(self, client, worker, lose_worker):
+        worker.carry_out(accepted(client.post("/v4/filer/volumes/a")))
+        snapshots = "/v4/filer/volumes/a/snapshots"
+        settling = lose_worker(accepted(client.post(f"{snapshots}/s")))
+        worker.carry_out(accepted(client.get(snapshots, headers={"Prefer": "respond-async"})))
+        cached = {"Cache-Control": "only-if-cached, max-stale"}
+        assert client.get(snapshots, headers=cached).status_code == 200
+        client.post(f"{settling}/settle", json={"outcome": "unknown"})
+        problem(client.get(snapshots, headers=cached), 504, "not-cached")
+
     def test_it_takes_the_highest_role(self, front_end, settling):
         response = front_end.client(Role.USER, Role.ADMIN).post(f"{settling}/settle", json={"outcome": "failed"})
         problem(response, 403, "missing-role")
