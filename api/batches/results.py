@@ -42,10 +42,11 @@ def _row(job_id: str, job_status: JobStatus | None) -> dict[str, Any]:
         return _failed(job_id, problem_of(job.failure), job.request_id)
     if job.state is not State.SUCCEEDED:
         return _failed(job_id, Problem("job-cancelled", "The member was cancelled."), job.request_id)
-    status = success_status(job.operation)
-    if not job_status.result and status != HTTPStatus.NO_CONTENT:
-        return _failed(job_id, Problem("result-expired", "The result is kept no longer."), job.request_id)
-    value = orjson.loads(job_status.result) if job_status.result and status != HTTPStatus.NO_CONTENT else None
+    status, value = success_status(job.operation), None
+    if status != HTTPStatus.NO_CONTENT:
+        if not job_status.result:
+            return _failed(job_id, Problem("result-expired", "The result is kept no longer."), job.request_id)
+        value = orjson.loads(job_status.result)
     return {"job": job_id, "status": int(status), "location": _location(job), "value": value}
 
 

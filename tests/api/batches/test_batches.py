@@ -189,6 +189,14 @@ class TestEnded:
         assert (failed["status"], failed["problem"]["code"]) == (409, "already-exists")
         assert (gone["status"], gone["location"], gone["value"]) == (204, None, None)
 
+    def test_what_is_answered_without_a_body_has_no_value(self, client, carry_out):
+        policy = {"method": "POST", "path": "/v4/filer/export/p", "body": {"rules": ["host"]}}
+        rule = {"method": "DELETE", "path": "/v4/filer/export/p/rule/host"}
+        path = accepted(client.post(URL, json={"requests": [policy, rule]}))
+        carry_out(path)
+        rows = [(row["status"], row["value"]) for row in client.get(f"{path}/result").json]
+        assert rows == [(201, {"name": "p", "rules": ["host"]}), (204, None)]
+
     def test_the_batch_failed_and_says_why(self, client, mixed):
         batch = client.get(mixed).json
         assert (batch["state"], batch["error"]["code"], batch["error"]["retryable"]) == ("failed", "batch-failed", True)

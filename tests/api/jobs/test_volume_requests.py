@@ -54,7 +54,9 @@ def test_with_a_volume_too_it_clones(client, front_end):
 )
 def test_fields_must_fit_together(client, address, body, wrong):
     response = client.post(f"/v4/filer/volumes/{address}", json=body)
-    assert pointers(problem(response, 422, "validation-failed")) == [wrong]
+    document = problem(response, 422, "validation-failed")
+    assert pointers(document) == [wrong]
+    assert document["detail"].startswith(f"{wrong[1:]}: ")
 
 
 def test_a_change_takes_no_new_name(client):
