@@ -69,6 +69,8 @@ class TestForEach:
         headers = {"Idempotency-Key": "each"}
         first = accepted(client.post(URL, json=order, headers=headers))
         worker.carry_out(members_of(client, first)[0]["links"]["self"])
+        # Who does not wait is answered with the job, as always.
+        assert accepted(client.post(URL, json=order, headers=headers)) == first
         again = client.post(URL, json=order, headers=headers | {"Prefer": "wait=1"})
         assert (again.status_code, [row["status"] for row in again.json]) == (200, [204])
         assert (again.headers["Idempotency-Replayed"], again.headers["Operation-Location"]) == ("true", first)
