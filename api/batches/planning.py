@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from flask import current_app, request
+from flask import current_app
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import MapAdapter
 
@@ -47,7 +47,7 @@ def plan(members: Sequence[Member]) -> list[NewJob]:
     routed = [_route(adapter, member, errors) for member in members]
     _require_roles([member_route for member_route in routed if member_route is not None])
     planned = [_planned(member_route, errors) for member_route in routed if member_route is not None]
-    audit.decide(operation="create_batch", target=request.path)
+    audit.decide(operation="create_batch")
     if errors:
         _refuse(errors)
     return [member_route for member_route in planned if member_route is not None]

@@ -35,6 +35,11 @@ class TestForEach:
         targets = [job["target"] for job in members_of(client, accepted(response))]
         assert targets == ["/v4/filer/volumes/db1/snapshots/pre", "/v4/filer/volumes/db2/snapshots/pre"]
 
+    def test_the_audit_log_has_the_batch_and_not_the_choice(self, client, volumes, audit):
+        accepted(client.post(URL, json=self.order("name=db*")))
+        line = audit()[-1]
+        assert (line["operation"], line["target"]) == ("create_batch", URL)
+
     @pytest.mark.parametrize(("most", "status"), [(2, 202), (1, 422)])
     def test_a_choice_has_at_most_so_many_members(self, client, volumes, monkeypatch, most, status):
         monkeypatch.setattr(batch_request, "MOST_MEMBERS", most)
