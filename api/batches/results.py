@@ -29,7 +29,6 @@ def batch_result(job_status: JobStatus) -> Response:
         raise Problem("job-not-finished", "The batch has not ended yet.", headers=headers)
     rows = [_row(job_id, member_status) for job_id, member_status in current_services().batches.members(job.id)]
     response = Response(orjson.dumps(rows), content_type="application/json")
-    response.headers["Cache-Control"] = "no-store"
     response.headers.update(job_headers(job.id))
     return response
 

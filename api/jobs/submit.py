@@ -86,7 +86,6 @@ def accepted_response(job_status: JobStatus, *, headers: Mapping[str, str] | Non
     response = Response(
         orjson.dumps(job_document(job_status, query)), HTTPStatus.ACCEPTED, content_type="application/json"
     )
-    response.headers["Cache-Control"] = "no-store"
     response.set_etag(str(job_status.job.version))
     if not job_status.job.done:
         response.headers["Retry-After"] = str(job_status.retry_after_s)
@@ -130,7 +129,6 @@ def _success(job: Job, result: bytes | None) -> Response:
         del response.headers["Content-Type"]
     if job.operation.name in RETURNS_LOCATION:
         response.headers["Location"] = object_location(job)
-    response.headers["Cache-Control"] = "no-store"
     response.headers.update(job_headers(job.id))
     return response
 
