@@ -13,6 +13,8 @@ from worker.store import metrics
 from worker.store.metrics import CounterBuffer
 
 _KEY = "sapi:metrics"
+#: As it is before any fixture: the tests of the API replace it until all tests have ended.
+_START_FLUSHING = CounterBuffer.start_flushing
 
 
 @pytest.fixture
@@ -27,6 +29,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
         return answer
 
     monkeypatch.setattr(CounterBuffer, "flush", noted)
+    monkeypatch.setattr(CounterBuffer, "start_flushing", _START_FLUSHING)
     parts = {"Event": lambda: ends, "Thread": threading.Thread, "Lock": threading.Lock}
     monkeypatch.setattr(metrics, "threading", SimpleNamespace(**parts))
     yield flushes
