@@ -11,7 +11,7 @@ _MAX_REPORTED = 1000
 _reported: set[tuple[str, str, str]] = set()
 
 
-def report_odd_record(kind: str, name: str, reason: str) -> None:
+def report_malformed_record(kind: str, name: str, reason: str) -> None:
     """Log a record that is shown without its malformed fields, or not at all; once for each record."""
     entry = (kind, name, reason)
     if entry in _reported or len(_reported) >= _MAX_REPORTED:

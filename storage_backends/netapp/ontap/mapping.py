@@ -14,7 +14,7 @@ from typing import Any
 from storage_backends.client_matches import canonical_host
 from storage_backends.models import Lock, Snapshot, Volume
 from storage_backends.netapp.ontap.fields import Fields, Record, first
-from storage_backends.netapp.ontap.malformed_records import report_odd_record
+from storage_backends.netapp.ontap.malformed_records import report_malformed_record
 from storage_backends.netapp.ontap.owner_comments import without_owner
 
 #: Requested by name, since ``fields=*`` omits expensive ones. ``style`` and ``is_svm_root`` are not shown to clients.
@@ -72,7 +72,7 @@ def has_name(record: Any) -> bool:
     """Is it an object with a name?"""
     if isinstance(record, dict) and isinstance(record.get("name"), str) and record["name"]:
         return True
-    report_odd_record("record", "", "it has no name, and is left out")
+    report_malformed_record("record", "", "it has no name, and is left out")
     return False
 
 
@@ -206,7 +206,7 @@ def _tolerant(record: Record, nodes: Mapping[str, str]) -> Volume:
     )
     fields.odd.update(name for name in ("aggregates", "nodes") if _is_odd_list(record, name))
     if fields.odd:
-        report_odd_record("volume", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
+        report_malformed_record("volume", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
     return mapped
 
 
@@ -256,7 +256,7 @@ def snapshot(record: Record) -> Snapshot:
         record["name"], utc(fields.text("create_time")), None if reclaimable is None else reclaimable // 1024
     )
     if fields.odd:
-        report_odd_record("snapshot", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
+        report_malformed_record("snapshot", record["name"], f"it has odd values in {', '.join(sorted(fields.odd))}")
     return mapped
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from storage_backends.client_matches import canonical_match, covers
 from storage_backends.models import DetailedExportPolicy, ExportRule
 from storage_backends.netapp.ontap.fields import Fields, Record, objects
-from storage_backends.netapp.ontap.malformed_records import report_odd_record
+from storage_backends.netapp.ontap.malformed_records import report_malformed_record
 from storage_backends.netapp.ontap.responses import Json
 
 #: The rights of our rules.
@@ -94,7 +94,7 @@ def _rule(record: Record, policy: str) -> OntapRule:
     index = fields.number("index")
     clients = tuple(text for entry in objects(record.get("clients")) if (text := Fields(entry).text("match")))
     if index is None or fields.odd or not isinstance(record.get("clients"), list):
-        report_odd_record("export rule of policy", policy, "a rule without index or clients")
+        report_malformed_record("export rule of policy", policy, "a rule without index or clients")
     details = ExportRule(
         index or 0,
         tuple(dict.fromkeys(map(canonical_match, clients))),

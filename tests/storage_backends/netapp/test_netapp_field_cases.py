@@ -116,7 +116,7 @@ class TestOddRecords:
     ) -> None:
         monkeypatch.setattr(malformed_records, "_MAX_REPORTED", 2)
         for name in "aabcd":
-            malformed_records.report_odd_record("volume", name, "it has odd values")
+            malformed_records.report_malformed_record("volume", name, "it has odd values")
         assert [record.args for record in caplog.records] == [("volume", name, "it has odd values") for name in "ab"]
 
     @pytest.mark.parametrize("oddity", ODD_RECORDS)
@@ -146,7 +146,7 @@ class TestOddRecords:
     def test_a_log_is_not_flooded(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(malformed_records, "_MAX_REPORTED", 2)
         for name in ("a", "a", "b", "c"):
-            malformed_records.report_odd_record("volume", name, "it is odd")
+            malformed_records.report_malformed_record("volume", name, "it is odd")
         assert [record.args[1] for record in caplog.records if isinstance(record.args, tuple)] == ["a", "b"]
 
     def test_a_record_without_a_name_is_left_out(self, ontap: Simulator, backend: StorageBackend) -> None:
