@@ -212,7 +212,7 @@ def collection_parameters(schema: type[ma.Schema]) -> list[dict[str, Any]]:
 
     Without examples: the documentation page would send each as it is.
     """
-    fields = list(schema().fields)
+    fields = schema().fields
     one = "|".join(fields)
     return [
         *PAGING,
@@ -228,10 +228,13 @@ def collection_parameters(schema: type[ma.Schema]) -> list[dict[str, Any]]:
             "Fields to show, comma-separated",
             {"type": "string", "pattern": f"^({one})(,({one}))*$"},
         ),
-        *(_filter(name) for name in fields),
+        *(_filter(name, field) for name, field in fields.items()),
     ]
 
 
-def _filter(name: str) -> dict[str, Any]:
+def _filter(name: str, field: ma.fields.Field) -> dict[str, Any]:
     operators = "a value, `*` for any text, `a|b`, `!a`, `>a`, `<a`, `>=a`, `<=a`, `a..b`, `null`"
-    return _parameter("query", name, f"Only those whose `{name}` is: {operators}", {"type": "string", "minLength": 1})
+    documented: dict[str, Any] = {"type": "string", "minLength": 1}
+    if isinstance(field, ma.fields.Boolean):
+        operators, documented = "`true`, `false`, `null`, `!a`", {"type": "string", "pattern": "^!?(true|false|null)$"}
+    return _parameter("query", name, f"Only those whose `{name}` is: {operators}", documented)

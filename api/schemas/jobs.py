@@ -166,10 +166,10 @@ class ChoicesField(ma.fields.Field):
             raise self.make_error("invalid")
         words = tuple(dict.fromkeys(part.strip().lower() if self._lower else part.strip() for part in listed))
         words = tuple(word for word in words if word)
+        if self._choices is not None and not (words and self._choices.issuperset(words)):
+            raise ma.ValidationError(f"must be one or more of {', '.join(sorted(self._choices))}")
         if not 0 < len(words) <= self._most:
-            raise ma.ValidationError(f"must be 1 to {self._most}")
-        if self._choices is not None and not self._choices.issuperset(words):
-            raise ma.ValidationError(f"must be one of {', '.join(sorted(self._choices))}")
+            raise ma.ValidationError(f"must be 1 to {self._most} values, with commas between several")
         return words
 
 
@@ -181,11 +181,16 @@ def _one_of(values: list[str]) -> Any:
 
 
 def _moment(description: str) -> Any:
-    return Moment(metadata={"description": f"{description} (RFC 3339, or a date: 2026-01-31)", "type": "string"})
+    formats = [{"format": "date-time"}, {"format": "date"}]
+    return Moment(
+        metadata={"description": f"{description} (RFC 3339, or a date: 2026-01-31)", "type": "string", "anyOf": formats}
+    )
 
 
 def _one_of_these(choices: frozenset[str], description: str) -> ChoicesField:
-    return ChoicesField(most=len(choices), choices=choices, metadata={"type": "string", "description": description})
+    one = "|".join(sorted(choices))
+    documented = {"type": "string", "pattern": f"^({one})(,({one}))*$", "description": description}
+    return ChoicesField(most=len(choices), choices=choices, metadata=documented)
 
 
 class JobFilterSchema(Schema):
@@ -246,7 +251,11 @@ class JobQuerySchema(JobFilterSchema):
     )
     page_token = ma.fields.String(
         validate=ma.validate.Regexp(r"[A-Za-z0-9_-]{1,64}\Z", error="is no page token"),
-        metadata={"description": "Where the next page begins, from the Link header"},
+        metadata={
+            "description": "Where the next page begins, from the Link header",
+            # As the dialect of JSON Schema writes the end.
+            "pattern": "^[A-Za-z0-9_-]{1,64}$",
+        },
     )
 
 

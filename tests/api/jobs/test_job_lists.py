@@ -6,9 +6,11 @@ import base64
 
 import pytest
 
+from api.schemas.jobs import JOB_OPERATIONS
 from tests.api.front_end import accepted, pointers, problem
 from worker.catalog.operations import Role
 from worker.jobs.query import key_of
+from worker.jobs.record import State
 
 
 class TestList:
@@ -174,6 +176,12 @@ class TestList:
     def test_what_is_wrong_is_named(self, client, query):
         document = problem(client.get(f"/v4/jobs?{query}"), 422, "validation-failed")
         assert pointers(document) == [f"/{query.partition('=')[0]}"]
+
+    @pytest.mark.parametrize("query", ["state=", "state=odd", "state=queued,odd", "operation=", "operation=,"])
+    def test_the_words_that_it_takes_are_named(self, client, query):
+        (wrong,) = problem(client.get(f"/v4/jobs?{query}"), 422, "validation-failed")["errors"]
+        first, *_ = sorted(State) if query.startswith("state") else sorted(JOB_OPERATIONS)
+        assert wrong["detail"].startswith(f"must be one or more of {first}, ")
 
     def test_strangers_have_none(self, front_end):
         problem(front_end.stranger().get("/v4/jobs"), 401, "unauthenticated")

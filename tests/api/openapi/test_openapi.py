@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -68,6 +69,14 @@ def test_every_reference_leads_somewhere(document):
         for part in reference.split("/"):
             assert part in node, reference
             node = node[part]
+
+
+def test_patterns_are_in_the_dialect_of_json_schema(document):
+    patterns = set(re.findall(r'"pattern": "([^"]*)"', json.dumps(document)))
+    assert len(patterns) > 10
+    # Python's own words for the begin, the end and a group's name mean letters there, or nothing.
+    assert [pattern for pattern in patterns if re.search(r"\\\\[AZz]|\(\?P", pattern)] == []
+    assert [pattern for pattern in patterns if not (pattern.startswith("^") and pattern.endswith("$"))] == []
 
 
 def test_every_operation_is_in_it(document):
