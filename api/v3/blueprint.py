@@ -82,11 +82,15 @@ class V3Blueprint(Blueprint):
             view = self.alt_response(status, schema=V3ErrorSchema, content_type="application/json", headers=_OF_ERRORS)(
                 view
             )
+        parameters = [_X_FIELDS] if takes_mask else []
+        if operation.reads is not None:
+            view = self.alt_response(304, description="Not modified", headers=_OF_READS)(view)
+            parameters.append(documentation.IF_NONE_MATCH)
         return self.doc(
             operationId=operation_id,
             deprecated=True,
             security=documentation.security(operation.role),
-            parameters=[_X_FIELDS] if takes_mask else [],
+            parameters=parameters,
         )(view)
 
 

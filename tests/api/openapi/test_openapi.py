@@ -124,6 +124,19 @@ def test_problems_are_documented_as_such(document):
         assert list(response["content"]) == ["application/problem+json"], name
 
 
+def test_what_has_a_tag_may_be_unchanged(document):
+    reads = [item["get"] for item in document["paths"].values() if "get" in item]
+    tagged = [operation for operation in reads if "ETag" in _headers(document, operation, "200")]
+    assert len(tagged) >= 15
+    assert [operation["operationId"] for operation in tagged if "304" not in operation["responses"]] == []
+
+
+def _headers(document, operation, status):
+    response = operation["responses"].get(status, {})
+    name = response.get("$ref", "").rpartition("/")[2]
+    return (document["components"]["responses"][name] if name else response).get("headers", {})
+
+
 def test_a_filter_on_each_field_is_documented(document):
     parameters = document["paths"]["/v4/{subsystem}/volumes"]["get"]["parameters"]
     parameter_names = {parameter["name"] for parameter in parameters if parameter.get("in") == "query"}
