@@ -119,6 +119,13 @@ def _command_counts(harness: Harness) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): count["calls"] for name, count in stats.items()}
 
 
+@pytest.mark.parametrize("end", [True, False])
+def test_a_process_that_shuts_down_wakes_all(events, stack, end):
+    watch = watching(stack, events, "a", end=end)
+    events.wake_all()
+    assert watch.wait(SOON_S)
+
+
 def test_too_many_do_not_wait(events, stack):
     for number in range(50):
         watching(stack, events, f"job {number}")
