@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ _HELPER_DEPTH = 4
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
 def _called(function: Function) -> set[str]:
     """The names of what a function calls, without what stands before the last dot."""
     calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
     return {ast.unparse(call.func).rpartition(".")[2] for call in calls}
 
 
+@cache
 def _asserts(function: Function) -> bool:
     return any(
         isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and ast.unparse(node.func) in _CHECKS)
