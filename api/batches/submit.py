@@ -99,7 +99,7 @@ def _new_batch(
         retry_of=retry_of,
         idempotency_key=key,
         request_hash=request_hash() if key else "",
-        callback=callback_url(for_change=True),
+        callback=callback_url(),
     )
 
 

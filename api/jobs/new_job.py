@@ -57,7 +57,7 @@ def new_job(
         request_id=request_id(),
         volume=volume or str(arguments.get("volume", "")),
         traceparent=tracing.current_context(),
-        callback="" if current_member() else callback_url(for_change=operation.is_change),
+        callback=_callback(operation),
         idempotency_key=key,
         request_hash=request_hash() if key else "",
     )
@@ -79,7 +79,28 @@ def idempotency_key() -> str:
     return key
 
 
-def callback_url(*, for_change: bool) -> str:
+def _callback(operation: Operation) -> str:
+    if current_member():
+        return ""
+    if operation.is_change:
+        return callback_url()
+    # A request for a change may have to read something first: that read has no callback.
+    if request.method in SAFE_METHODS:
+        reject_callback()
+    return ""
+
+
+def reject_callback() -> None:
+    """Refuse a request for a read that names a receiver.
+
+    Raises:
+        Problem: it has a Callback-URL.
+    """
+    if "Callback-URL" in request.headers:
+        raise invalid("/Callback-URL", "is for changes only: wait for a read with Prefer: wait")
+
+
+def callback_url() -> str:
     """Return the URL to notify of the job's end; empty without one.
 
     Raises:
@@ -88,11 +109,6 @@ def callback_url(*, for_change: bool) -> str:
     url = _sent_callback()
     if "Callback-URL" not in request.headers:
         return ""
-    if not for_change:
-        # The request is for a change that must read something first: that read has no callback.
-        if request.method not in SAFE_METHODS:
-            return ""
-        raise invalid("/Callback-URL", "is for changes only: wait for a read with Prefer: wait")
     try:
         target_of(url)
     except ValueError as error:

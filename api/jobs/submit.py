@@ -17,7 +17,7 @@ from api.http.preconditions import reject_preconditions
 from api.http.preferences import Preferences, preferences
 from api.http.problems import Problem, problem_of
 from api.jobs.long_polling import wait_for_answer, wait_for_end
-from api.jobs.new_job import new_job, request_hash
+from api.jobs.new_job import new_job, reject_callback, request_hash
 from api.jobs.refusals import refusal
 from api.services import current_services
 from worker.catalog.operations import Operation
@@ -52,7 +52,13 @@ def submit(operation: Operation, subsystem: str, arguments: Mapping[str, Any], *
 
 
 def resubmit(job: Job) -> Response:
-    """Answer a request to retry a failed or cancelled job, by a new job."""
+    """Answer a request to retry a failed or cancelled job, by a new job.
+
+    Raises:
+        Problem: nothing was accepted.
+    """
+    if not job.operation.is_change:
+        reject_callback()
     return _answer_for(retry_request(job, keyed=True))
 
 

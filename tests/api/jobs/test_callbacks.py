@@ -71,6 +71,14 @@ def test_a_read_has_none(front_end: FrontEnd, redis_client: Redis):
     assert redis_client.keys("sapi:job:*") == []
 
 
+def test_nor_has_one_that_is_done_again(front_end: FrontEnd, redis_client: Redis):
+    client = front_end.client()
+    job_path = accepted(client.get(_VOLUME, headers={"Prefer": "respond-async"}))
+    assert client.post(f"{job_path}/cancel").status_code == 200
+    _refused(client.post(f"{job_path}/retry", headers={"Callback-URL": _URL}), "changes only")
+    assert len(redis_client.keys("sapi:job:*")) == 1
+
+
 def _refused(answer: Any, words: str) -> None:
     document = problem(answer, 422, "validation-failed")
     assert pointers(document) == ["/Callback-URL"]
