@@ -282,13 +282,14 @@ class JobScripts(ScriptRunner):
         return bool(self._run("dispatch_webhooks", read_from, position, deliveries))
 
     def take_deliveries(
-        self, target: str, at_a_time: int, lease_ms: int, *, is_configured: bool
+        self, target: str, at_a_time: int, lease_ms: int, keep_ms: int, *, is_configured: bool
     ) -> list[tuple[str, str]]:
         """Return deliveries to a target that are due (id, traceparent), to be carried out within the lease.
 
-        How one that is not configured does is forgotten when nothing more waits for it.
+        How one that is not configured does is forgotten when nothing more waits for it. Deliveries that are older than
+        ``keep_ms`` are given up while their target fails.
         """
-        taken = self._run("take_deliveries", target, at_a_time, lease_ms, "1" if is_configured else "")
+        taken = self._run("take_deliveries", target, at_a_time, lease_ms, "1" if is_configured else "", keep_ms)
         return [(delivery_id.decode(), traceparent.decode()) for delivery_id, traceparent in taken]
 
     def end_delivery(self, delivery_id: str, error: str, backoff_ms: int, longest_ms: int, keep_ms: int) -> str:

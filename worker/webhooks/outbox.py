@@ -60,9 +60,11 @@ class Outbox:
     def take(self, target: str, *, is_configured: bool) -> list[tuple[str, str]]:
         """Take due deliveries to a target; return the id of each, and the context of its job's trace.
 
+        Deliveries that have waited for a day for a target that fails are given up.
+
         ``is_configured``: is it one of the receivers? How any other target does is forgotten with its last delivery.
         """
-        return self._scripts.take_deliveries(target, _AT_A_TIME, _LEASE_MS, is_configured=is_configured)
+        return self._scripts.take_deliveries(target, _AT_A_TIME, _LEASE_MS, _KEEP_MS, is_configured=is_configured)
 
     def get(self, delivery_id: str) -> Delivery | None:
         """Return a delivery; None when it has ended."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.worker.harness import PREFIX, Harness
+from tests.worker.redis_clock import redis_now_ms
 from tests.worker.webhooks.outboxes import dispatcher_of, make_deliveries, state_of
 from worker.config.callback_hosts import CallbackHosts
 from worker.webhooks.outbox import Delivery, Outbox
@@ -193,3 +194,38 @@ def test_events_are_made_into_deliveries_from_where_they_were_read(harness: Harn
     assert outbox.position() == "1-0-1"
     assert harness.scripts.dispatch_webhooks("1-0-1", "2-0-2", later)
     assert outbox.position() == "2-0-2"
+
+
+def _age(harness: Harness, age_ms: int, *delivery_ids: str) -> None:
+    for delivery_id in delivery_ids:
+        harness.client.hset(f"{PREFIX}webhook:{delivery_id}", "created", redis_now_ms(harness.client) - age_ms)
+
+
+def _there(harness: Harness, count: int) -> list[int]:
+    return [harness.client.exists(f"{PREFIX}webhook:msg_{n}") for n in range(count)]
+
+
+def test_what_has_waited_for_a_failing_receiver_for_a_day_is_given_up_without_an_attempt(harness: Harness):
+    """One at a time is tried: a receiver that is away for good would be owed more and more."""
+    outbox = make_deliveries(harness, 4)
+    (first, *_) = _take(outbox)
+    assert outbox.end(first, "it answered 500") == "again"
+    harness.client.delete(f"{PREFIX}webhook_running:one")
+    _age(harness, _DAY_MS + 60_000, "msg_0")
+    harness.client.zadd(f"{PREFIX}webhook_due:one", {"msg_1": 1, "msg_2": 2, "msg_3": 3, "msg_x": 4})
+    _age(harness, _DAY_MS + 60_000, "msg_1", "msg_2")
+    _age(harness, _DAY_MS - 60_000, "msg_3")
+
+    assert _take(outbox) == []
+
+    assert _there(harness, 4) == [1, 0, 0, 1]
+    assert harness.client.zrange(f"{PREFIX}webhook_due:one", 0, -1) == [b"msg_3", b"msg_x", b"msg_0"]
+    assert harness.client.hget(f"{PREFIX}metrics", "webhook one given-up") == b"2"
+
+
+def test_what_has_waited_for_a_day_for_a_process_that_sends_it_is_sent(harness: Harness):
+    outbox = make_deliveries(harness, 2)
+    _age(harness, _DAY_MS + 60_000, "msg_0", "msg_1")
+
+    assert _take(outbox) == ["msg_0", "msg_1"]
+    assert _there(harness, 2) == [1, 1]
