@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from storage_backends.errors import (
-    BackendTimeout,
     BackendUnavailable,
     NotFound,
     OutcomeUnclear,
@@ -129,18 +128,25 @@ class Mutation:
             if not is_absent():
                 return False
             require_svm(self.client, journal=self.journal)
-        except (BackendUnavailable, BackendTimeout) as silence:
-            raise OutcomeUnclear(f"The change was cancelled; {silence.detail}") from None
+        except StorageError as failure:
+            raise _unseen("The change was cancelled", failure) from None
         return True
 
     def look(self, question: Callable[[], Value]) -> Value:
-        """Read after a change; a failure of the read makes the outcome of the change unclear."""
+        """Read after a change; a failure of the read makes the outcome of the change unclear.
+
+        Raises:
+            NotFound: the object is not there.
+            OutcomeUnclear: the filer does not answer, or refuses the read, which says nothing about the change.
+        """
         try:
             return question()
-        except (BackendUnavailable, BackendTimeout) as silence:
+        except NotFound:
+            raise
+        except StorageError as failure:
             if not self.partially_applied:
                 raise
-            raise OutcomeUnclear(f"The change was made; {silence.detail}") from None
+            raise _unseen("The change was made", failure) from None
 
     def await_visible(self, question: Callable[[], Value], *, missing: type[NotFound] = NotFound) -> Value:
         """Read a new object after a change, with retries, since a filer may not show it at once.
@@ -168,6 +174,10 @@ class Mutation:
         if self.partially_applied:
             refusal.detail = f"The change was made in part; {refusal.detail}"
         return refusal
+
+
+def _unseen(what_happened: str, failure: StorageError) -> OutcomeUnclear:
+    return OutcomeUnclear(f"{what_happened}; {failure.detail}", backend_error=failure.backend_error)
 
 
 def _as_partial_change(refusal: StorageError) -> StorageError:

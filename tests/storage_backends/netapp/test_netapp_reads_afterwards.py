@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage_backends.base import StorageBackend
+from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -18,7 +18,7 @@ from storage_backends.errors import (
 from storage_backends.journal import InMemoryJournal, ShuttingDown
 from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
-from tests.storage_backends.netapp.changes import attempt, furnish
+from tests.storage_backends.netapp.changes import attempt, furnish, settled
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
@@ -58,6 +58,10 @@ class _Stopping(InMemoryJournal):
             raise ShuttingDown
 
 
+#: The read is repeated without a pause.
+_AT_ONCE = {"Retry-After": "0"}
+
+
 class TestReadsAfterwards:
     """A change that was made and cannot be seen is in doubt; one that was not sent is not."""
 
@@ -75,6 +79,21 @@ class TestReadsAfterwards:
 
         with pytest.raises(OutcomeUnclear, match="The change was made"):
             backend.create_volume("new", journal=InMemoryJournal())
+
+    @pytest.mark.parametrize(
+        ("change", "path"), [("update", "/storage/volumes/.*"), ("make snapshot", "/storage/volumes/.*/snapshots")]
+    )
+    def test_one_that_refuses_the_read(self, change: str, path: str, backend: StorageBackend, ontap: Simulator) -> None:
+        """Why it refuses says nothing about the change, which was made."""
+        ontap.fault(Kind.REFUSE, method="GET", path=path, status=500, code=65541, times=9, headers=_AT_ONCE)
+
+        _, error, journal = attempt(backend, change)
+
+        assert isinstance(error, OutcomeUnclear)
+        assert error.backend_error is not None
+        assert error.backend_error.code == "65541"
+        ontap.faults.clear()
+        assert settled(backend, change, journal) is Outcome.DONE
 
     def test_nothing_is_in_doubt_where_nothing_was_sent(self, backend: StorageBackend, ontap: Simulator) -> None:
         ontap.fault(Kind.DROP, method="GET", path="/storage/volumes/.*", times=9)

@@ -188,3 +188,26 @@ def test_a_policy_with_other_rules_may_be_somebody_else_s(
     ontap.world.add_policy("vs1", "new", [[rule] for rule in rules])
 
     assert reconciled(backend, lost, "create_policy", {"policy": "new", "rules": ["a", "B"]}).outcome is outcome
+
+
+def test_a_read_that_is_refused_after_the_missing_steps_ends_nothing(backend: StorageBackend, ontap: Simulator) -> None:
+    """They were carried out: the next look finds them."""
+    ontap.fault(Kind.DROP, method="PATCH", after=1)
+    _, error, lost = attempt(backend, "reinstate")
+    assert isinstance(error, OutcomeUnclear)
+    ontap.fault(
+        Kind.REFUSE,
+        method="GET",
+        path="/storage/volumes/[^/]*",
+        after=1,
+        status=500,
+        code=65541,
+        times=9,
+        headers={"Retry-After": "0"},
+    )
+
+    with pytest.raises(OutcomeUnclear):
+        reconciled(backend, lost, *CHANGES["reinstate"])
+
+    ontap.faults.clear()
+    assert reconciled(backend, lost, *CHANGES["reinstate"]).outcome is Outcome.DONE
