@@ -110,6 +110,8 @@ class JobFollower:
             return
         try:
             self._client.change("PATCH", f"/cluster/jobs/{self._uuid}", {"action": "cancel"}, {}, journal=self._journal)
+        except OutcomeUnclear:  # It may have been cancelled: then it has failed, and for no other reason.
+            self._cancel_requested = True
         except StorageError:
             # It cannot be cancelled, has ended, or the filer is unavailable: its end shows the outcome.
             self._cancellable = False
@@ -117,17 +119,26 @@ class JobFollower:
             self._cancel_requested = True
 
 
-def unfinished_jobs(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
-    """Return the uuids of running jobs that a change to ``url`` (``PATCH /api/storage/volumes/…``) may have started."""
-    return [job["uuid"] for job in _started_by(client, url, journal) if job.get("state") in _UNDER_WAY]
+def unfinished_jobs(client: OntapClient, url: str, *, journal: Journal) -> list[str] | None:
+    """Return the uuids of running jobs that a change to ``url`` (``PATCH /api/storage/volumes/…``) may have started.
+
+    None when jobs cannot be listed: there may be some.
+    """
+    started = _started_by(client, url, journal)
+    return None if started is None else [job["uuid"] for job in started if job.get("state") in _UNDER_WAY]
+
+
+def may_start_job(url: str) -> bool:
+    """May a change to ``url`` go on after its response, as a job? Those of locks and export policies do not."""
+    return "/api/protocols/" not in url
 
 
 def job_uuids(client: OntapClient, url: str, *, journal: Journal) -> list[str]:
     """Return the uuids of all jobs of changes to ``url`` that the filer still has."""
-    return [job["uuid"] for job in _started_by(client, url, journal)]
+    return [job["uuid"] for job in _started_by(client, url, journal) or ()]
 
 
-def _started_by(client: OntapClient, url: str, journal: Journal) -> list[dict[str, Any]]:
+def _started_by(client: OntapClient, url: str, journal: Journal) -> list[dict[str, Any]] | None:
     query, fields = {"description": f"{url}*"}, ("uuid", "state", "description", "svm.name")
     try:
         candidates = all_records(client, "/cluster/jobs", query, fields, journal=journal)
@@ -137,7 +148,7 @@ def _started_by(client: OntapClient, url: str, journal: Journal) -> list[dict[st
             or isinstance(refusal, InvalidRequest | NotFound | FieldsRefused)
             or is_no_operation(refusal)
         ):
-            return []  # Jobs cannot be listed here, so nothing is known of them.
+            return None  # Jobs cannot be listed here, so nothing is known of them.
         raise
     return [job for job in candidates if _is_ours(client, url, job)]
 

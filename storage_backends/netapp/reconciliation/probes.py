@@ -139,21 +139,18 @@ class OutcomeProbes:
     def _rolled_back(self, lost: InDoubtChange) -> ReconciledOutcome:
         """A roll-back is never repeated. It deletes later snapshots; a recorded one of them shows the outcome."""
         record = self._record(lost)
-        if not lost.applied and lost.job is None:
+        done = ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
+        if lost.applied:
+            return done
+        if lost.job is None:
             lost = attach_job(self._client, lost)
         if lost.job and lost.job.end is OntapJobState.FAILURE:
             return ReconciledOutcome(NOT_DONE, error=lost.job.error)
-        if lost.applied:
-            return ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
         later = lost.fact("later_uuid")
-        if not later:
-            return ReconciledOutcome(UNKNOWN)
         there = {snapshot.get("uuid") for snapshot in snapshots_of(self._client, record["uuid"], journal=lost.journal)}
-        return (
-            ReconciledOutcome(NOT_DONE)
-            if later in there
-            else ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
-        )
+        if later in there:  # An attached job that succeeded is somebody else's.
+            return ReconciledOutcome(NOT_DONE)
+        return done if later or lost.applied else ReconciledOutcome(UNKNOWN)
 
     def _restricted(self, lost: InDoubtChange) -> ReconciledOutcome:
         record = self._record(lost)

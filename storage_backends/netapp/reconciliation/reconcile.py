@@ -1,7 +1,8 @@
 """Finds the outcome of an in-doubt change: by the filer's job if its uuid is known, otherwise by the object.
 
 DONE is returned at once. NOT_DONE is returned only when the request cannot arrive any more: when
-the time limit of a call has passed since the intent, and no job of the filer that it may have started is running.
+the time limit of a call has passed since the intent, and no job of the filer that it may have started is running:
+where jobs cannot be listed, the outcome stays unknown.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class InDoubtChange:
 
     @property
     def refused_by_snapshot_limit(self) -> bool:
-        """Was a snapshot refused only because of the limit, while purging is allowed?"""
-        error = self.job.error if self.job else None
+        """Was a snapshot refused only because of the limit, while one may be purged and none has been?"""
+        error = self.job.error if self.job and self.recorded.step == "create" else None
         return isinstance(error, TooManySnapshots) and bool(self.arguments.get("purge_old_if_needed"))
 
     @property
@@ -87,7 +88,8 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
     while True:
         # Checked before the probe: a request that arrives during it must not count as never arrived.
         is_quiet = time.monotonic() >= quiet_at
-        if lost.applied or not jobs.unfinished_jobs(client, lost.fact("url"), journal=lost.journal):
+        running = () if lost.applied else jobs.unfinished_jobs(client, lost.fact("url"), journal=lost.journal)
+        if not running:
             result = _run_probe(probe, lost)
             if result.outcome is NOT_DONE and result.error is None and lost.applied:
                 # The filer reports it as done, but does not show it yet.
@@ -98,8 +100,15 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
             if is_final:
                 if result.outcome is not UNKNOWN:
                     require_svm(client, journal=lost.journal)  # Without a visible SVM, missing objects prove nothing.
-                return ReconciledOutcome(UNKNOWN) if result.outcome is NOT_DONE and lost.hidden else result
+                return _as_far_as_seen(result, lost, sees_jobs=running is not None)
         lost.journal.wait(PAUSE_S)
+
+
+def _as_far_as_seen(result: ReconciledOutcome, lost: InDoubtChange, *, sees_jobs: bool) -> ReconciledOutcome:
+    """Return the result, or that the outcome is unknown where a job that cannot be seen may still make the change."""
+    may_be_running = not sees_jobs and result.error is None and jobs.may_start_job(lost.fact("url"))
+    is_unseen = result.outcome is NOT_DONE and (lost.hidden or may_be_running)
+    return ReconciledOutcome(UNKNOWN) if is_unseen else result
 
 
 def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:

@@ -1,0 +1,97 @@
+"""What proves that a lost change was made, or was not: not the jobs of others, and not that none can be seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage_backends.base import Outcome, StorageBackend
+from storage_backends.errors import OutcomeUnclear, TooManySnapshots
+from storage_backends.journal import Cancelled, InMemoryJournal, ShuttingDown
+from tests.ontap_simulator import Kind, Simulator
+from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish, settled
+from tests.storage_backends.netapp.lost_changes import reconciled
+from tests.storage_backends.netapp.signed_in_drivers import open_backend
+
+
+@pytest.fixture
+def backend(ontap: Simulator) -> StorageBackend:
+    furnish(ontap)
+    return open_backend(ontap)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ("create", Outcome.UNKNOWN),
+        ("make snapshot", Outcome.UNKNOWN),
+        ("restrict", Outcome.UNKNOWN),
+        ("caching", Outcome.UNKNOWN),
+        ("make policy", Outcome.NOT_DONE),
+    ],
+)
+def test_what_is_not_there_may_come_where_jobs_cannot_be_listed(
+    change: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
+) -> None:
+    """ONTAP makes changes of volumes and snapshots by jobs, which may take minutes; those of policies at once."""
+    ontap.world.job_seconds = 60
+    ontap.fault(
+        Kind.DROP_AFTER if change in {"create", "make snapshot", "restrict"} else Kind.DROP, method="POST|PATCH"
+    )
+    ontap.fault(Kind.REFUSE, method="GET", path="/cluster/jobs", times=99, status=403, code=6)
+    _, error, lost = attempt(backend, change)
+    assert isinstance(error, OutcomeUnclear)
+
+    assert settled(backend, change, lost) is outcome
+
+
+def test_a_roll_back_was_not_made_where_a_later_snapshot_is_there(backend: StorageBackend, ontap: Simulator) -> None:
+    """The only new job of the volume is somebody else's, since the request never arrived."""
+    ontap.fault(Kind.DROP, method="PATCH")
+    _, _, lost = attempt(backend, "roll back")
+    with ontap.world.lock:
+        ontap.world.start(lost.facts["url"], "vs1", lambda: None)
+
+    assert settled(backend, "roll back", lost) is Outcome.NOT_DONE
+
+
+class _StoppingAfterThePurge(InMemoryJournal):
+    """Is that of a worker that shuts down while the filer makes the snapshot for which there is room now."""
+
+    def wait(self, seconds: float) -> None:
+        if self.step == "create-after-purge" and self.uuid:
+            raise ShuttingDown
+        super().wait(seconds)
+
+
+def test_no_second_snapshot_is_purged_for_one(backend: StorageBackend, ontap: Simulator) -> None:
+    """Somebody else has used the room that the first one left."""
+    for _ in range(2):
+        ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
+    lost = _StoppingAfterThePurge()
+    with pytest.raises(ShuttingDown):
+        backend.create_snapshot("full", "three", journal=lost, purge_old_if_needed=True)
+
+    result = reconciled(backend, lost, *CHANGES["purge"])
+
+    assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, TooManySnapshots)
+    assert [seen.method for seen in ontap.changes_sent()] == ["POST", "DELETE", "POST"]
+
+
+class _Cancelling(InMemoryJournal):
+    """Asks to cancel once a job of the filer is known."""
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self.uuid is not None
+
+
+def test_a_job_that_failed_after_a_cancellation_without_an_answer_was_cancelled(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.world.job_seconds = 30
+    ontap.fault(Kind.DROP_AFTER, method="PATCH", path="/cluster/jobs/.*")
+
+    with pytest.raises(Cancelled):
+        backend.create_volume("new", journal=_Cancelling())
+
+    assert ontap.world.effects == []
