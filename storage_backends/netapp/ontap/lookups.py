@@ -61,6 +61,29 @@ def pages(
         answer = client.get_url(url, journal=journal, transform=transform)
 
 
+def svm_pages(
+    client: OntapClient,
+    path: str,
+    query: Query,
+    fields: Sequence[str],
+    *,
+    journal: Journal,
+    transform: Transform | None = None,
+) -> Iterator[list[Any]]:
+    """Yield the SVM's records as ``pages`` does, and check at the end that they were all.
+
+    Raises:
+        BackendUnavailable: the SVM is not there; renamed between two pages, it looks like the end of the listing.
+        StorageError: as for ``pages``.
+    """
+    record_count = page_count = 0
+    for page in pages(client, path, in_svm(client, **query), fields, journal=journal, transform=transform):
+        record_count, page_count = record_count + len(page), page_count + 1
+        yield page
+    if not record_count or page_count > 1:
+        require_svm(client, journal=journal)
+
+
 def _records(answer: Json) -> list[Any]:
     if "records" not in answer and answer.get("num_records") != 0:
         raise StorageError("The storage system answered with something that is no listing.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from storage_backends.client_matches import canonical_match, canonical_matches
 from storage_backends.errors import (
     AlreadyExists,
@@ -14,7 +16,7 @@ from storage_backends.journal import Journal
 from storage_backends.models import DetailedExportPolicy, ExportPolicy
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.fields import Fields
-from storage_backends.netapp.ontap.lookups import all_records, in_svm, pages, require_svm
+from storage_backends.netapp.ontap.lookups import all_records, in_svm, require_svm, svm_pages
 from storage_backends.netapp.ontap.mapping import has_name
 from storage_backends.netapp.ontap.queries import quote_literal
 from storage_backends.netapp.ontap.responses import Json
@@ -43,11 +45,11 @@ class ExportPolicies:
     def list_all(self, journal: Journal) -> list[ExportPolicy]:
         """Return all policies with their rules."""
         listed: list[ExportPolicy] = []
-        for page in pages(self._client, POLICIES, in_svm(self._client), POLICY_FIELDS, journal=journal):
-            listed += [self._shown(record, journal) for record in page if has_name(record)]
+        for page in svm_pages(self._client, POLICIES, {}, POLICY_FIELDS, journal=journal):
+            for record in filter(has_name, page):
+                with suppress(NoSuchPolicy):  # It was deleted after the page was read.
+                    listed.append(self._shown(record, journal))
             journal.progress(len(listed), None, "policies", "listing export policies")
-        if not listed:  # Each SVM has a default policy.
-            require_svm(self._client, journal=journal)
         return listed
 
     def _shown(self, record: Json, journal: Journal) -> ExportPolicy:

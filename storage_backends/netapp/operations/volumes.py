@@ -20,12 +20,11 @@ from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.lookups import (
     find_data_volume,
     find_volume,
-    in_svm,
     nodes_of_aggregates,
-    pages,
     path_of,
     require_data_volume,
     require_svm,
+    svm_pages,
     uuid_of,
     volume_by_uuid,
     volumes_where,
@@ -55,37 +54,30 @@ class Volumes:
                 answer["records"] = [mapping.volume(record, nodes) for record in records if mapping.is_volume(record)]
             return answer
 
-        query = in_svm(self._client, is_constituent="false")
         journal.progress(0, None, "volumes", "listing volumes")
-        count = 0
-        for page in pages(
+        for page in svm_pages(
             self._client,
             "/storage/volumes",
-            query,
+            {"is_constituent": "false"},
             mapping.LISTING_FIELDS,
             journal=journal,
             transform=transform,
         ):
-            count += 1
             listed += page
             if not nodes_are_read and any(volume.filer_address is None for volume in page):
                 nodes_are_read = True
                 nodes |= nodes_of_aggregates(self._client, journal=journal)  # Later pages are converted with them.
                 listed = [mapping.with_node(volume, nodes) for volume in listed]
             journal.progress(len(listed), None, "volumes", "listing volumes")
-        if not listed or count > 1:  # An SVM that is renamed between two pages looks like the end of the listing.
-            require_svm(self._client, journal=journal)
         return listed
 
     def list_restricted(self, journal: Journal) -> list[Volume]:
         """Return every data volume that is out of service."""
-        query = in_svm(self._client, is_constituent="false", state="restricted")
+        query = {"is_constituent": "false", "state": "restricted"}
         records: list[Json] = []
-        for page in pages(self._client, "/storage/volumes", query, mapping.VOLUME_FIELDS, journal=journal):
+        for page in svm_pages(self._client, "/storage/volumes", query, mapping.VOLUME_FIELDS, journal=journal):
             records += filter(mapping.is_restricted_volume, page)
             journal.progress(len(records), None, "volumes", "listing restricted volumes")
-        if not records:
-            require_svm(self._client, journal=journal)
         volumes = [mapping.volume(record) for record in records]
         if any(volume.filer_address is None and volume.aggregate_name is not None for volume in volumes):
             nodes = nodes_of_aggregates(self._client, journal=journal)

@@ -190,3 +190,14 @@ def test_an_empty_rule_is_refused_before_anything_is_sent(ontap: Simulator, back
 
     assert [error.pointer for error in refusal.value.errors] == ["/rules"]
     assert ontap.changes_sent() == []
+
+
+def test_a_policy_that_is_deleted_while_all_are_listed_is_left_out(ontap: Simulator) -> None:
+    """Only some of its rules are listed, and when the rest is asked for it is gone."""
+    ontap.world.add_policy("vs1", "big", [[f"h{number}"] for number in range(SHOWN_RULES + 1)])
+    ontap.world.add_policy("vs1", "team", [["a"]])
+    ontap.fault(Kind.REFUSE, method="GET", path="/protocols/nfs/export-policies/.*/rules", status=404, code=4)
+
+    listed = open_backend(ontap).list_policies(journal=journal())
+
+    assert [policy.name for policy in listed if policy.name in {"big", "team"}] == ["team"]

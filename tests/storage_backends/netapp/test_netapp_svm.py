@@ -58,21 +58,30 @@ def test_nothing_is_believed_to_be_gone_while_the_vserver_is(
     assert ontap.changes_sent() == []
 
 
+@pytest.mark.parametrize(
+    ("what", "path"),
+    [
+        ("list_volumes", "/storage/volumes"),
+        ("list_restricted_volumes", "/storage/volumes"),
+        ("list_policies", "/protocols/nfs/export-policies"),
+    ],
+)
 def test_a_rename_in_the_middle_of_a_listing_is_noticed(
-    backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+    what: str, path: str, backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookups, "PAGE", 1)
+    ontap.world.add_volume("second", state="restricted")
     handle = ontap.handle
 
     def renaming(request: Any) -> Any:
         reply = handle(request)
-        if request.path == "/storage/volumes" and "vs1" in ontap.world.vservers:
+        if request.path == path and "vs1" in ontap.world.vservers:
             ontap.world.rename_vserver("vs1", "vs1-mc")
         return reply
 
     ontap.handle = renaming  # type: ignore[method-assign]
     with pytest.raises(BackendUnavailable):
-        backend.list_volumes(journal=InMemoryJournal())
+        READS[what](backend, InMemoryJournal())
 
 
 def test_what_is_not_there_is_not_there_on_a_vserver_that_is(backend: StorageBackend, ontap: Simulator) -> None:
