@@ -255,6 +255,28 @@ def test_what_a_path_means_is_known_until_a_volume_changes(redis_client):
     assert listings.alias("f", "/a/b") == ""
 
 
+def test_a_read_that_failed_brings_back_nothing_that_a_path_meant(redis_client):
+    harness = Harness(redis_client)
+    harness.listings.cache_alias("f", "/a/b", "v", harness.listings.volumes_state("f"), 60)
+    harness.drop("v")
+
+    harness.begin()
+    harness.listings.abandon(VOLUMES)
+
+    assert harness.listings.alias("f", "/a/b") == ""
+
+
+def test_a_read_that_failed_leaves_another_one_its_changes(redis_client):
+    harness = Harness(redis_client)
+    _, other = harness.begin(), harness.begin()
+
+    harness.listings.abandon(VOLUMES)
+    harness.put("new")
+    harness.commit(other, "a")
+
+    assert harness.job_status() == ["a", "new"]
+
+
 def test_hot_listings_hold_no_more_than_they_may(redis_client):
     harness = Harness(redis_client)
     harness.commit(harness.begin(), *(f"v{number}" for number in range(1000)))

@@ -88,7 +88,7 @@ function listing_steps.commit(e)
     oldest = math.min(oldest, tonumber(string.match(member, ' (%d+)$')))
   end
   if not e.replaces then
-    redis.call('HDEL', listing_key(e.cache_key), 'logging', 'reading_from')
+    redis.call('HDEL', listing_key(e.cache_key), 'logging', 'reading_from', 'read_first')
   elseif f[6] and tonumber(f[6]) > now then
     oldest = math.min(oldest, tonumber(f[7]))
   end
