@@ -40,6 +40,9 @@ _MAX_RESPONSES = 512
 _UNCACHEABLE = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING"})
 #: Granian puts the process's environment variables into each request's environment.
 _OF_PROCESS = frozenset(name for name in os.environ if not name.startswith("HTTP_")) | {"HTTP_X_REQUEST_ID"}
+#: How long the response to a session's request is cached (seconds): then the application extends the session, and
+#: renews the user's roles where they are old, however long a listing is fresh.
+_SESSION_S = 60.0
 #: Larger bodies are answered with one at a time: the server copies each while no other thread can run, and beside a
 #: crowd of such threads others would hardly ever run.
 _LARGE_BYTES = 1 << 20
@@ -64,6 +67,8 @@ class CachedResponse:
     decision: Mapping[str, Any]
     counters: CachedHitCounters
     audit_log: AuditLog
+    #: Until when it may be served (monotonic seconds).
+    until_s: float
     packed: PackedCommands | None = None
     status: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -97,6 +102,7 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
         audit.pending(),
         CachedHitCounters.of_request(),
         audit.current_log(),
+        time.monotonic() + (_SESSION_S if who.method == "session" else fresh_s),
         body=body,
     )
 
@@ -125,7 +131,7 @@ class ResponseCacheMiddleware:
             return self._application(environ, start_response)
         digest = self._digest(environ)
         cached = self._responses.get(digest)
-        if cached is None:
+        if cached is None or time.monotonic() > cached.until_s:
             return self._remembering(digest, environ, start_response)
         began = time.perf_counter()
         try:

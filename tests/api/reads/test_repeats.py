@@ -143,6 +143,17 @@ def test_another_client_is_another_request(read_service, name):
         assert len(read_service.times) == 2
 
 
+@pytest.mark.parametrize(("session_s", "asked"), [(60.0, 1), (-1.0, 2)])
+def test_a_session_reaches_the_application_each_minute(read_service, monkeypatch, session_s, asked):
+    """It extends the session, and asks which roles the user has by now, also where listings are fresh for hours."""
+    assert response_cache._SESSION_S == 60
+    monkeypatch.setattr(response_cache, "_SESSION_S", session_s)
+    client = read_service.app.test_client()
+    client.get("/login")
+    assert [client.get("/v4/dummy/export").status_code for _ in range(2)] == [200, 200]
+    assert len(read_service.times) == asked
+
+
 def test_a_session_that_ended_is_answered_no_more(read_service):
     client = read_service.app.test_client()
     client.get("/login")
