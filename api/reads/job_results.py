@@ -12,6 +12,7 @@ from api.http.problems import Problem
 from api.jobs.submit import final_response, job_headers, result_expired
 from api.reads.collection_query import no_query, parse_query
 from api.reads.collection_response import respond
+from api.reads.page_token import Page, bad_token, expired_token
 from api.reads.read import with_age
 from api.services import current_services
 from worker.catalog.resource_types import ResourceType
@@ -47,30 +48,45 @@ def _read(job_status: JobStatus, listing_version: ListingVersion) -> Response:
     assert resource_type is not None  # noqa: S101 - only reads have a generation
     sent = request.args or MultiDict(parse_qsl(job.query, keep_blank_values=True))
     query = parse_query(resource_type, sent) if resource_type.parent is None else no_query(sent)
-    listing = _listing(job, resource_type, listing_version)
+    listing_state, listing = _listing(job_status, resource_type, listing_version, query.page)
     key = None if resource_type.parent is None else str(listing.records[0][resource_type.key_field])
-    as_of_ms = job.started_ms or job_status.now_ms
-    listing_state = ListingState(
-        listing_version.cache_key, job_status.now_ms, listing_version, as_of_ms, listing.count, listing.hash
-    )
     response = with_age(current_services(), listing_state, respond(listing, listing_state, query, key), "fwd=miss")
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(job_headers(job.id))
     return response
 
 
-def _listing(job: Job, resource_type: ResourceType, listing_version: ListingVersion) -> Listing:
-    """Return the listing that the job has read; if that has expired, the current one."""
-    services = current_services()
-    listing = services.listing_cache.get(listing_version)
-    if listing is None and (stored := services.jobs.result(job.id)) is not None:
-        value = orjson.loads(stored)
-        listing = Listing.of(
-            resource_type.key_field, [value] if resource_type.single else value, ordered=resource_type.ordered
-        )
+def _listing(
+    job_status: JobStatus, resource_type: ResourceType, of_job: ListingVersion, page: Page | None
+) -> tuple[ListingState, Listing]:
+    """Return the listing that the job has read; if that has expired, the current one, unless it is paged through."""
+    services, job = current_services(), job_status.job
+    version, as_of_ms = of_job, job.started_ms or job_status.now_ms
+    if page is not None:
+        version, as_of_ms = page.listing_version, page.as_of_ms
+        if version.cache_key != of_job.cache_key:
+            raise bad_token()
+    listing = services.listing_cache.get(version, superseded=page is not None)
+    if listing is None and version == of_job:
+        listing = _stored(job, resource_type)
+    if listing is None and page is not None:
+        raise expired_token()
     if listing is None:
-        now = services.listings.listing_state(resource_type, listing_version.cache_key)
+        now = services.listings.listing_state(resource_type, of_job.cache_key)
         listing = services.listing_cache.get(now.listing_version) if now.usable and now.listing_version else None
+        version, as_of_ms = now.listing_version or version, now.as_of_ms
     if listing is None:
         raise result_expired(job.id)
-    return listing
+    state = ListingState(version.cache_key, job_status.now_ms, version, as_of_ms, listing.count, listing.hash)
+    return state, listing
+
+
+def _stored(job: Job, resource_type: ResourceType) -> Listing | None:
+    """Return the listing from the result of the job, which holds small ones."""
+    stored = current_services().jobs.result(job.id)
+    if stored is None:
+        return None
+    value = orjson.loads(stored)
+    return Listing.of(
+        resource_type.key_field, [value] if resource_type.single else value, ordered=resource_type.ordered
+    )

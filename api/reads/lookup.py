@@ -14,11 +14,11 @@ from api.jobs.long_polling import wait_for, wait_for_end
 from api.jobs.new_job import new_job
 from api.jobs.refusals import memory_refusal, refusal
 from api.jobs.submit import job_headers
-from api.reads.page_token import Page, bad_token
+from api.reads.page_token import Page, bad_token, expired_token
 from api.reads.read_request import ReadRequest, name_in_listing, resolve_volume_name
 from storage_backends.models import parse_reference
 from worker.catalog import resource_types as views
-from worker.jobs.record import ListingVersion, State
+from worker.jobs.record import State
 from worker.jobs.service import NewJob
 from worker.jobs.status import JobStatus
 from worker.listings.listing import Listing
@@ -135,12 +135,11 @@ def _page(read_request: ReadRequest, page: Page) -> ReadResult:
         read_request.subsystem, _paged_arguments(read_request, page)
     ):
         raise bad_token()
-    listing_version = ListingVersion(page.cache_key, page.base, page.base_seq, page.seq, page.changed)
-    listing = read_request.services.listing_cache.get(listing_version, superseded=True)
+    listing = read_request.services.listing_cache.get(page.listing_version, superseded=True)
     if listing is None:
-        raise Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
+        raise expired_token()
     now_ms = read_request.listing_state(page.cache_key).now_ms
-    listing_state = ListingState(page.cache_key, now_ms, listing_version, page.as_of_ms, listing.count, page.base)
+    listing_state = ListingState(page.cache_key, now_ms, page.listing_version, page.as_of_ms, listing.count, page.base)
     return ReadResult(read_request, listing, listing_state)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import orjson
 
 from api.http.problems import Problem, invalid
+from worker.jobs.record import ListingVersion
 from worker.listings.repository import ListingState
 
 _DIGEST_CHARS = 12
@@ -27,6 +28,11 @@ class Page:
     start: int
     query: str
     changed: str = ""
+
+    @property
+    def listing_version(self) -> ListingVersion:
+        """The version of the listing of which all pages are."""
+        return ListingVersion(self.cache_key, self.base, self.base_seq, self.seq, self.changed)
 
 
 def make_token(listing_state: ListingState, text: str, start: int) -> str:
@@ -61,6 +67,11 @@ def parse_token(token: str, text: str) -> Page:
     if not sound or page.query != _digest(text) or page.base_seq > page.seq:
         raise bad_token()
     return page
+
+
+def expired_token() -> Problem:
+    """Return the problem for a token whose listing version is kept no longer."""
+    return Problem("page-token-expired", "The listing that the token pages through is kept no longer. Begin again.")
 
 
 def bad_token() -> Problem:
