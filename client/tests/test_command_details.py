@@ -212,6 +212,28 @@ def test_whoever_watches_sees_how_all_ended(monkeypatch: Any, capsys: Any) -> No
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "7"
 
 
+@pytest.mark.parametrize("timeout", [60.0, None])
+def test_what_several_jobs_may_take_together_is_the_time_of_the_option(
+    timeout: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some are followed only after others have ended."""
+    monkeypatch.setattr("storage_api_client.cli.commands.jobs._AT_ONCE", 1)
+    now, limits = [1000.0], []
+    monkeypatch.setattr("storage_api_client.protocol.deadlines.time.monotonic", lambda: now[0])
+
+    async def ended(limit: float | None, _show: Any) -> None:
+        limits.append(limit)
+        now[0] += 45
+
+    @asynccontextmanager
+    async def client() -> Any:
+        yield SimpleNamespace(jobs=SimpleNamespace(get=AsyncMock(return_value=SimpleNamespace(ended=ended))))
+
+    state: Any = SimpleNamespace(jobs=["1", "2", "3"], async_client=client)
+    assert asyncio.run(_follow(state, Mock(), timeout)) == [None] * 3
+    assert limits == ([None] * 3 if timeout is None else [60.0, 15.0, 0.0])
+
+
 def test_of_several_jobs_those_are_left_that_have_not_succeeded() -> None:
     """Interrupting the wait prints their ids."""
 

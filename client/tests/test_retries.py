@@ -116,6 +116,15 @@ class TestAsking:
         with pytest.raises(OutcomeUnknown):
             fail(flow, REFUSED)
 
+    @pytest.mark.parametrize("method", ["POST", "GET"])
+    def test_nor_does_an_answer_that_nothing_is_accepted_now_change_that(self, method: str) -> None:
+        """The service has lost its queue since the first attempt, whose answer did not arrive."""
+        request = Request(method, "/x", headers={"Idempotency-Key": "k"} if method == "POST" else {})
+        with pytest.raises(OutcomeUnknown if method == "POST" else Unavailable) as failure:
+            run(send_with_retries(Context(), request, Deadline(5)), LOST, problem(503, "away", retry_after="7"))
+        assert failure.value.detail.startswith("away")
+        assert getattr(failure.value, "idempotency_key", None) == ("k" if method == "POST" else None)
+
     @pytest.mark.parametrize(("lost", "error"), [(LOST, OutcomeUnknown), (REFUSED, Unavailable)])
     def test_what_may_have_been_accepted_is_told(self, lost: ConnectionLost, error: type[StorageApiError]) -> None:
         with pytest.raises(error) as failure:

@@ -103,7 +103,8 @@ def send_with_retries(
                 return response
             problem = problem_of(response, request)
             if not deadline.allows(delay_s) or (once and response.status == _UNAVAILABLE):
-                raise error_of(problem)
+                is_in_doubt = perhaps_accepted and request.method != "GET"
+                raise _gave_up(problem, request, perhaps_accepted=True) if is_in_doubt else error_of(problem)
         if problem.detail != last_detail:
             last_detail = problem.detail
             context.notify(f"{last_detail} Trying again for {deadline.left_s:.0f} s at most.")

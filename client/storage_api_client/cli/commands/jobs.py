@@ -108,18 +108,19 @@ def wait_for(state: State, ids: tuple[str, ...], timeout: float | None) -> None:
 
 
 async def _follow(state: State, reporter: Reporter, timeout: float | None) -> list[StorageApiError | None]:
-    """How each job ended; None where it succeeded."""
+    """How each job ended; None where it succeeded. ``timeout`` is for all of them together."""
     import asyncio
 
     from storage_api_client.errors import StorageApiError
+    from storage_api_client.protocol.deadlines import Deadline
 
-    at_once = asyncio.Semaphore(_AT_ONCE)
+    at_once, deadline = asyncio.Semaphore(_AT_ONCE), Deadline(timeout)
 
     async def follow(api: AsyncClient, id_: str) -> StorageApiError | None:
         try:
             async with at_once:
                 job = await api.jobs.get(id_)
-                await job.ended(timeout, reporter.show)
+                await job.ended(None if timeout is None else deadline.left_s, reporter.show)
         except StorageApiError as error:
             return error
         state.jobs.remove(id_)
