@@ -73,7 +73,7 @@ def unchanged_since(listing_state: ListingState) -> bool:
         return False
     if since is None or version is None or version.seq != version.base_seq:
         return False
-    return listing_state.as_of_ms // 1000 <= since.timestamp()
+    return max(listing_state.as_of_ms, listing_state.changed_ms) // 1000 <= since.timestamp()
 
 
 def _whole(listing: Listing, *, packed: bool) -> Response:

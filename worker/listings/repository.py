@@ -40,6 +40,8 @@ class ListingState:
     inflight: str = ""
     #: Was the storage system unreachable lately?
     unavailable: bool = False
+    #: When it was last changed, also where compaction has put that change into the base; 0: not known.
+    changed_ms: int = 0
     #: The age of a listing from the future, whose read began before the clock was set back (ms).
     unknown_age_ms: int = 0
     #: Redis's replies to `Listings.version_commands`, without the time.
@@ -113,6 +115,7 @@ class Listings:
             invalid="invalid" in state or outdated,
             inflight=(inflight or b"").decode(),
             unavailable=unavailable is not None,
+            changed_ms=int(state.get("changed", 0)),
             unknown_age_ms=self._stale_ms,
             version_replies=replies[1:-1],
         )

@@ -6,6 +6,8 @@ from email.utils import formatdate
 from typing import Any
 
 from tests.api.reads.cached_listing import listed
+from worker.catalog.resource_types import VOLUMES
+from worker.maintenance.compaction import Compaction
 
 
 def test_etags(service):
@@ -49,6 +51,19 @@ def test_if_modified_since(service):
         assert service.get(**headers).status_code == 200, headers
     # A change does not alter the time at which the filer was asked.
     service.change("POST", "volumes/new", {"size_total": 2**30})
+    assert service.get(If_Modified_Since=since).status_code == 200
+
+
+def test_if_modified_since_after_a_compaction(service):
+    """Changes are in the base then, whose time is still that of the read."""
+    listed(service)
+    service.age("dummy/volumes", 30)
+    since = service.get().headers["Last-Modified"]
+    service.change("DELETE", "volumes/acclog_backup01")
+    listings, scripts = service.services.listings, service.services.scripts
+    Compaction(listings, scripts, ["dummy"], compact_after=1)()
+    state = listings.listing_state(VOLUMES, "dummy/volumes")
+    assert state.listing_version.seq == state.listing_version.base_seq
     assert service.get(If_Modified_Since=since).status_code == 200
 
 
