@@ -90,10 +90,9 @@ def deciding_rule(rules: Iterable[OntapRule], match: str) -> OntapRule | None:
 
 
 def _rule(record: Record, policy: str) -> OntapRule:
-    fields = Fields(record)
-    index = fields.number("index")
+    index = Fields(record).number("index")
     clients = tuple(text for entry in objects(record.get("clients")) if (text := Fields(entry).text("match")))
-    if index is None or fields.odd or not isinstance(record.get("clients"), list):
+    if index is None or not isinstance(record.get("clients"), list):
         report_malformed_record("export rule of policy", policy, "a rule without index or clients")
     details = ExportRule(
         index or 0,
@@ -103,7 +102,7 @@ def _rule(record: Record, policy: str) -> OntapRule:
         _texts(record.get("superuser")),
         _texts(record.get("protocols")),
     )
-    return OntapRule(index or 0, clients, details)
+    return OntapRule(details.index, clients, details)
 
 
 def _texts(entries: Any) -> tuple[str, ...]:

@@ -47,9 +47,8 @@ def not_supported(refusal: InvalidRequest, settings: VolumeSettings) -> InvalidR
     if not names_unknown_field(refusal) or refusal.backend_error is None:
         return refusal
     words = refusal.backend_error.message
-    for setting in settings:
-        field = _FIELDS.get(setting)
-        if field is not None and (f'"{field}"' in words or f"'{field}'" in words):
+    for setting, field in _FIELDS.items():
+        if setting in settings and (f'"{field}"' in words or f"'{field}'" in words):
             if refusal.backend_error.code in _VALUE_REFUSED:
                 return _of(invalid(f"/{setting}", "The storage system does not accept the value."), refusal)
             return _of(_unsupported_by_release(setting), refusal)

@@ -120,11 +120,10 @@ class Volumes:
         body = changes(record, settings)
         if path is not None and not path_of(record):
             body.setdefault("nas", {})["path"] = path
-        caching_policy = settings.get("caching_policy")
-        is_cached_so = caching_policy is None or caching_policy == mapping.volume(record).caching_policy
         if body:
             self._configure(mutation, uuid, body, settings)
-        if not is_cached_so and caching_policy is not None:
+        caching_policy = settings.get("caching_policy")
+        if caching_policy is not None and caching_policy != mapping.volume(record).caching_policy:
             self._set_caching_policy(mutation, record, caching_policy)
 
     def _configure(self, mutation: Mutation, uuid: str, body: Json, settings: VolumeSettings) -> None:

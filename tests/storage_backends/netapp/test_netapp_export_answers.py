@@ -160,21 +160,63 @@ def test_rules_that_are_no_list_are_read_by_themselves(
     assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())
 
 
-@pytest.mark.parametrize("odd", [{"index": None}, {"clients": None}, {"clients": "many"}, {"index": "first"}])
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("index", {}), ("index", {"index": None}), ("index", {"index": "first"}),
+        ("clients", {}), ("clients", {"clients": None}), ("clients", {"clients": "many"}),
+    ],
+)  # fmt: skip
 def test_a_rule_without_index_or_clients_is_reported(
-    odd: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any],
+    name: str, odd: dict[str, Any], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any],
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(malformed_records, "_reported", set())
 
     def spoil(request: Request, reply: Reply) -> None:
         for record in reply.body.get("records", ()) if request.path.endswith("/rules") else ():
+            del record[name]
             record.update(odd)
 
     after_each(ontap, spoil)
     backend.get_policy("team", journal=journal())
     (line,) = [record.getMessage() for record in caplog.records if record.name == malformed_records.__name__]
     assert "export rule of policy 'team'" in line
+
+
+@pytest.mark.parametrize("supported", [{"query", "client"}, set()], ids=len)
+def test_a_rule_of_unknown_index_is_never_taken_for_another(
+    supported: set[str], ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    def without_index(request: Request, reply: Reply) -> None:
+        if request.path.endswith("/rules"):
+            del reply.body["records"][1]["index"]
+
+    ontap.world.rule_requests = frozenset(supported)
+    after_each(ontap, without_index)
+    with pytest.raises(StorageError):
+        backend.ensure_policy_rule_absent("team", "b", journal=journal())
+    assert clients(policy) == [["a"], ["b"], ["c"]]
+    assert ontap.world.effects == []
+
+
+def test_policies_are_listed_by_one_request(ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]) -> None:
+    watched = InMemoryJournal()
+    assert [listed.name for listed in backend.list_policies(journal=watched)] == ["default", "team"]
+    assert watched.progress_calls == [(2, None, "policies", "listing export policies")]
+    assert len(ontap.requests) == 1
+
+
+def test_a_policy_without_a_number_is_listed_with_the_rules_at_hand(
+    ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+) -> None:
+    def numberless(request: Request, reply: Reply) -> None:
+        for record in reply.body["records"]:
+            record["are_rules_truncated"] = True
+            del record["id"]
+
+    after_each(ontap, numberless)
+    assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())
 
 
 def test_a_policy_of_which_a_listing_shows_a_part_is_read_whole(ontap: Simulator, backend: StorageBackend) -> None:

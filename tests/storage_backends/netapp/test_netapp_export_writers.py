@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import BackendUnavailable, OutcomeUnclear
-from storage_backends.journal import InMemoryJournal
+from storage_backends.errors import BackendUnavailable, NoSuchPolicy, OutcomeUnclear
+from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Request
 from tests.ontap_simulator.protocols import insert_rule
 from tests.ontap_simulator.world import full_rule
 from tests.storage_backends.netapp.concurrent_changes import before_each, show_late
 from tests.storage_backends.netapp.journals import clients, journal
+from tests.storage_backends.netapp.lost_changes import reconciled
 
 
 @pytest.fixture
@@ -161,6 +162,33 @@ class TestOthersChangeIt:
         assert backend.ensure_policy_rule_present("team", "h", journal=journal()).rules == ("a", "b", "c", "h")
         assert stale
 
+    def test_a_rule_of_somebody_faster_that_cannot_be_read_is_looked_for_again(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        def faster(request: Request) -> None:
+            if request.method == "POST":
+                insert_rule(policy, full_rule(4, ["h"]))
+                ontap.fault(Kind.DROP, method="GET", times=3)
+
+        before_each(ontap, faster)
+        lost, arguments = journal(), {"policy": "team", "rule": "h"}
+        with pytest.raises(OutcomeUnclear):
+            backend.ensure_policy_rule_present(**arguments, journal=lost)
+
+        assert reconciled(backend, lost, "ensure_policy_rule_present", arguments).outcome is Outcome.DONE
+
+    def test_a_policy_that_goes_with_its_rule_is_missing_at_once(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def gone(request: Request) -> None:
+            if request.method == "GET" and ontap.changes_sent():
+                ontap.world.policies.pop(policy["id"], None)
+
+        before_each(ontap, gone)
+        monkeypatch.setattr(mutation, "VISIBLE_S", 0.0)
+        with pytest.raises(NoSuchPolicy):
+            backend.ensure_policy_rule_absent("team", "b", journal=journal())
+
     def test_a_rule_that_goes_late_is_waited_for(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
@@ -188,6 +216,39 @@ class TestOthersChangeIt:
         with pytest.raises(BackendUnavailable):
             backend.get_policy("team", journal=journal())
 
+    @pytest.mark.parametrize(("cut", "outcome"), [(Kind.DROP, Outcome.NOT_DONE), (Kind.DROP_AFTER, Outcome.DONE)])
+    @pytest.mark.parametrize(
+        ("supported", "others", "request_of_removal"),
+        [
+            ({"query", "client"}, "xyz", "DELETE .*/clients/.*"),
+            ({"query"}, "xyz", "PATCH .*/rules"),
+            (set(), "xyz", r"PATCH .*/rules/\d+"),
+            ({"query", "client"}, "", "DELETE .*/rules"),
+            (set(), "", r"DELETE .*/rules/\d+"),
+        ],
+    )
+    def test_the_second_of_three_removals_is_judged_by_its_own_count(
+        self,
+        supported: set[str],
+        others: str,
+        request_of_removal: str,
+        cut: Kind,
+        outcome: Outcome,
+        ontap: Simulator,
+        backend: StorageBackend,
+        policy: dict[str, Any],
+    ) -> None:
+        ontap.world.rule_requests = frozenset(supported)
+        policy["rules"] = [full_rule(index, ["h", *others[index - 1 : index]]) for index in (1, 2, 3)]
+        method, _, path = request_of_removal.partition(" ")
+        ontap.fault(cut, method=method, path=path, after=1)
+        lost, arguments = journal(), {"policy": "team", "rule": "h"}
+        with pytest.raises(OutcomeUnclear):
+            backend.ensure_policy_rule_absent(**arguments, journal=lost)
+
+        assert reconciled(backend, lost, "ensure_policy_rule_absent", arguments).outcome is outcome
+        assert any("h" in rule for rule in clients(policy)) is (outcome is Outcome.NOT_DONE)
+
     def test_a_removal_that_was_cut_in_half_is_completed(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:
@@ -198,12 +259,7 @@ class TestOthersChangeIt:
             backend.ensure_policy_rule_absent("team", "h", journal=lost)
         assert len(clients(policy)) == 2
 
-        result = backend.reconcile(
-            "ensure_policy_rule_absent",
-            {"policy": "team", "rule": "H"},
-            lost.state(age_s=3600.0),
-            journal=InMemoryJournal(lost.job_id),
-        )
+        result = reconciled(backend, lost, "ensure_policy_rule_absent", {"policy": "team", "rule": "H"})
 
         assert result.outcome is Outcome.DONE
         assert clients(policy) == [["x"], ["y"]]

@@ -15,6 +15,7 @@ from storage_backends.errors import (
     BackendUnavailable,
     InvalidRequest,
     NotADataVolume,
+    NotSupported,
     OutcomeUnclear,
     StorageError,
 )
@@ -240,11 +241,22 @@ class TestVolumesThatAreNoDataVolumes:
         assert backend.list_locks("home", journal=journal()) != []
 
 
-def test_a_value_that_the_filer_refuses_points_to_the_setting(furnished: StorageBackend, ontap: Simulator) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind", "pointers"),
+    [
+        (262197, InvalidRequest, ["/qos_policy"]),
+        (262179, NotSupported, ["/qos_policy"]),
+        (917628, InvalidRequest, []),  # Not because of the field's name: it is a code of the volume's type.
+    ],
+)
+def test_a_value_that_the_filer_refuses_points_to_the_setting(
+    code: int, kind: type[StorageError], pointers: list[str], furnished: StorageBackend, ontap: Simulator
+) -> None:
     message = 'The value "gold" is invalid for field "qos.policy.name"'
-    ontap.fault(Kind.REFUSE, method="PATCH", status=400, code=262197, message=message)
-    with pytest.raises(InvalidRequest) as refusal:
+    ontap.fault(Kind.REFUSE, method="PATCH", status=400, code=code, message=message)
+    with pytest.raises(kind) as refusal:
         furnished.update_volume("home", journal=journal(), comment="c", active_policy_name="team", qos_policy="gold")
-    assert [error.pointer for error in refusal.value.errors] == ["/qos_policy"]
+    assert type(refusal.value) is kind
+    assert [error.pointer for error in refusal.value.errors] == pointers
     assert refusal.value.backend_error is not None
-    assert refusal.value.backend_error.code == "262197"
+    assert refusal.value.backend_error.code == str(code)

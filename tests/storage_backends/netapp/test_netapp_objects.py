@@ -48,8 +48,9 @@ class TestSnapshots:
         ontap.world.snapshot_limit = 1
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "owned", owners=["volume_clone"])
 
-        with pytest.raises(TooManySnapshots):
+        with pytest.raises(TooManySnapshots, match="none of them may go"):
             backend.create_snapshot("home", "new", journal=journal(), purge_old_if_needed=True)
+        assert [seen.method for seen in ontap.changes_sent()] == ["POST"]
 
     def test_what_it_holds_is_told_in_kilobytes(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.add_snapshot(ontap.world.add_volume("home"), "s", create_time="2024-01-03T01:00:00+02:00")

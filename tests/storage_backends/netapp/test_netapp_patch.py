@@ -46,7 +46,13 @@ def test_autosize_that_the_filer_does_not_tell_is_sent(ontap: Simulator, mode: A
             {"size_total": 380 * MIB},
             {"size": 400 * MIB, "autosize": {"maximum": 480 * MIB}},
         ),
+        (
+            {"mode": "grow", "maximum": 200 * MIB},
+            {"size_total": 380 * MIB, "max_autosize": 500 * MIB},
+            {"size": 400 * MIB, "autosize": {"maximum": 500 * MIB}},
+        ),
         ({"mode": "off", "maximum": 200 * MIB}, {"size_total": 380 * MIB}, {"size": 400 * MIB}),
+        ({"mode": "grow"}, {"size_total": 380 * MIB}, {"size": 400 * MIB}),
         ({"mode": "off"}, {"size_total": 95 * MIB + 1}, {}),  # Less than a block: it is so.
         ({"mode": "off"}, {"percentage_snapshot_reserve": 0}, {"space": {"snapshot": {"reserve_percent": 0}}}),
         (

@@ -212,7 +212,13 @@ class TestUpdate:
         ontap.world.add_volume("root", state="restricted", is_svm_root=True)
         ontap.world.add_volume("theirs", state="restricted", svm="vs2")
 
-        assert [volume.name for volume in backend.list_restricted_volumes(journal=journal())] == ["out"]
+        watched = journal()
+        assert [volume.name for volume in backend.list_restricted_volumes(journal=watched)] == ["out"]
+        assert watched.progress_calls == [(1, None, "volumes", "listing restricted volumes")]
+        # The parts are not even sent, and nothing more is needed where each volume has its node.
+        assert [(seen.path, dict(seen.query)["is_constituent"]) for seen in ontap.requests] == [
+            ("/storage/volumes", "false")
+        ]
         for name in ("mirror", "root"):
             with pytest.raises(NotADataVolume):
                 backend.reinstate_volume(name, journal=journal())
