@@ -90,7 +90,7 @@ def creation(settings: VolumeSettings) -> dict[str, Any]:
         autosize["maximum"] = settings.get("max_autosize", default_maximum(size))
     body = {"size": size, "space": {"snapshot": {"reserve_percent": reserve}}, "autosize": autosize}
     for setting, field in _FIELDS.items():
-        if setting in settings and setting != "comment" and settings.get(setting) != _absent(setting):
+        if setting in settings and settings.get(setting) != _absent(setting):
             _put(body, field, _as_ontap(setting, settings.get(setting)))
     return body
 

@@ -207,6 +207,12 @@ def test_policies_are_listed_by_one_request(ontap: Simulator, backend: StorageBa
     assert len(ontap.requests) == 1
 
 
+def test_one_policy_alone_is_looked_up(ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]) -> None:
+    backend.get_policy("team", journal=journal())
+    look_up, _ = ontap.requests
+    assert ("name", "team") in look_up.query
+
+
 def test_a_policy_without_a_number_is_listed_with_the_rules_at_hand(
     ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
 ) -> None:

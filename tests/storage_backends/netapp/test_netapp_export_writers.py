@@ -128,6 +128,18 @@ class TestOthersChangeIt:
         before_each(ontap, removing)
         assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("b",)
 
+    def test_a_rule_that_moved_up_meanwhile_is_no_accident_of_ours(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        ontap.world.rule_requests = frozenset()
+
+        def removing(request: Request) -> None:
+            if request.method == "DELETE" and request.path.endswith("/rules/3"):
+                policy["rules"] = [full_rule(1, ["b"]), full_rule(2, ["c"])]
+
+        before_each(ontap, removing)
+        assert backend.ensure_policy_rule_absent("team", "c", journal=journal()).rules == ("b",)
+
     @pytest.mark.parametrize("times", [3, 999])
     def test_rules_that_move_all_the_time_are_never_removed_by_their_index(
         self, times: int, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]

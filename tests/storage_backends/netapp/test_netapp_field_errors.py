@@ -25,7 +25,7 @@ from storage_backends.netapp.ontap import lookups
 from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.conformance import MIB
-from tests.storage_backends.netapp.changes import attempt, furnish, sent_twice, settled
+from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish, sent_twice, settled
 from tests.storage_backends.netapp.journals import journal
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
@@ -45,6 +45,26 @@ class TestMadeButNotSeen:
         assert error is None
         assert value.name in {"new", "copy", "three"}
         assert sent_twice(ontap) == [] or change == "purge"
+
+    @pytest.mark.parametrize("change", ["create", "make snapshot"])
+    def test_it_is_looked_for_after_pauses_that_grow(
+        self, change: str, slow: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Revealing(InMemoryJournal):
+            """It shows after the fourth pause."""
+
+            def wait(self, seconds: float) -> None:
+                pauses_s.append(seconds)
+                if pauses_s[-4:] == [0.25, 0.5, 1.0, 1.0]:
+                    ontap.world._shows_at.clear()
+
+        pauses_s: list[float] = []
+        ontap.world.hidden_seconds = 3600.0
+        for name, seconds in (("VISIBLE_S", 5.0), ("FIRST_PAUSE_S", 0.25), ("PAUSE_S", 1.0)):
+            monkeypatch.setattr(mutation, name, seconds)
+        operation, arguments = CHANGES[change]
+
+        assert getattr(slow, operation)(**arguments, journal=Revealing()).name in {"new", "three"}
 
     @pytest.mark.parametrize("change", ["create", "make snapshot"])
     def test_what_never_shows_is_in_doubt(
@@ -242,17 +262,18 @@ class TestVolumesThatAreNoDataVolumes:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "pointers"),
+    ("code", "field", "kind", "pointers"),
     [
-        (262197, InvalidRequest, ["/qos_policy"]),
-        (262179, NotSupported, ["/qos_policy"]),
-        (917628, InvalidRequest, []),  # Not because of the field's name: it is a code of the volume's type.
+        (262197, "qos.policy.name", InvalidRequest, ["/qos_policy"]),
+        (262179, "qos.policy.name", NotSupported, ["/qos_policy"]),
+        (917628, "qos.policy.name", InvalidRequest, []),  # The code is about the volume's type, not about a field.
+        (262197, "return_timeout", InvalidRequest, []),
     ],
 )
 def test_a_value_that_the_filer_refuses_points_to_the_setting(
-    code: int, kind: type[StorageError], pointers: list[str], furnished: StorageBackend, ontap: Simulator
+    code: int, field: str, kind: type[StorageError], pointers: list[str], furnished: StorageBackend, ontap: Simulator
 ) -> None:
-    message = 'The value "gold" is invalid for field "qos.policy.name"'
+    message = f'The value "gold" is invalid for field "{field}"'
     ontap.fault(Kind.REFUSE, method="PATCH", status=400, code=code, message=message)
     with pytest.raises(kind) as refusal:
         furnished.update_volume("home", journal=journal(), comment="c", active_policy_name="team", qos_policy="gold")

@@ -105,6 +105,21 @@ class TestListing:
         assert backend.get_volume("two", journal=journal()).filer_address == "node2"
         assert [policy.name for policy in backend.list_policies(journal=journal())] == ["default"]
 
+    def test_nodes_are_looked_up_once_also_for_a_listing_of_several_pages(
+        self, ontap: Simulator, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lookups, "PAGE", 2)
+        ontap.world.aggregates["of-no-node"] = {"free": 0, "node": "node1"}
+        for number in range(6):
+            aggregate = "aggr2_n2" if number % 2 else "of-no-node"
+            del ontap.world.add_volume(f"v{number}", aggregate=aggregate)["nodes"]
+        del ontap.world.aggregates["of-no-node"]
+
+        nodes = [volume.filer_address for volume in backend.list_volumes(journal=journal())]
+
+        assert nodes == [None, "node2"] * 3
+        assert [seen.path for seen in ontap.requests].count("/storage/aggregates") == 1
+
     def test_real_volumes_read_as_they_were_written(self, ontap: Simulator, backend: StorageBackend) -> None:
         beside = Path(__file__).parents[4] / "shared"
         path = Path(os.environ.get("SAPI_TEST_SHARED", beside)) / "ontap" / "real-volumes-2017.json"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import StorageBackend
-from storage_backends.errors import BackendUnavailable, OutcomeUnclear, StorageError
+from storage_backends.errors import BackendUnavailable, NoSuchVolume, OutcomeUnclear, StorageError
 from storage_backends.journal import Cancelled, InMemoryJournal
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Request
@@ -92,6 +92,17 @@ class TestSnapshots:
 
         before_each(ontap, lost)
         with pytest.raises(BackendUnavailable):
+            backend.list_snapshots("home", journal=InMemoryJournal())
+
+    def test_those_of_a_volume_that_goes_meanwhile_are_missing_with_it(
+        self, backend: StorageBackend, ontap: Simulator
+    ) -> None:
+        def gone(request: Request) -> None:
+            if request.path.endswith("/snapshots"):
+                ontap.world.volumes.clear()
+
+        before_each(ontap, gone)
+        with pytest.raises(NoSuchVolume):
             backend.list_snapshots("home", journal=InMemoryJournal())
 
     def test_one_that_was_purged_for_is_not_told_as_cancelled(self, backend: StorageBackend, ontap: Simulator) -> None:

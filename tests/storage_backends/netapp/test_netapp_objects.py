@@ -43,6 +43,9 @@ class TestSnapshots:
 
         names = [snapshot.name for snapshot in backend.list_snapshots("home", journal=journal())]
         assert names == ["new", "odd"]
+        rolled_back = journal()
+        backend.roll_back_volume("home", journal=rolled_back, from_snapshot="odd")
+        assert rolled_back.facts["later_uuid"] == ""  # None that is certainly newer could show the outcome.
 
     def test_where_none_may_go_it_is_too_many(self, ontap: Simulator, backend: StorageBackend) -> None:
         ontap.world.snapshot_limit = 1
@@ -72,6 +75,10 @@ class TestSnapshots:
         (change,) = [dict(seen.query) for seen in ontap.changes_sent()]
         assert change["restore_to.snapshot.uuid"] in ontap.world.snapshots[home["uuid"]]
         assert "restore_to.snapshot.name" not in change
+        backend.roll_back_volume("home", journal=journal(), from_snapshot="a")
+        assert ("restore_to.snapshot.name", "a") in ontap.changes_sent()[
+            1
+        ].query  # The documented way, where it can be.
 
 
 class TestLocksAndRules:

@@ -54,6 +54,15 @@ def test_autosize_that_the_filer_does_not_tell_is_sent(ontap: Simulator, mode: A
         ({"mode": "off", "maximum": 200 * MIB}, {"size_total": 380 * MIB}, {"size": 400 * MIB}),
         ({"mode": "grow"}, {"size_total": 380 * MIB}, {"size": 400 * MIB}),
         ({"mode": "off"}, {"size_total": 95 * MIB + 1}, {}),  # Less than a block: it is so.
+        (
+            {"mode": "grow", "maximum": 200 * MIB},  # A block more is more.
+            {"size_total": 100 * MIB + 4096, "percentage_snapshot_reserve": 0, "max_autosize": 200 * MIB + 4096},
+            {
+                "size": 100 * MIB + 4096,
+                "space": {"snapshot": {"reserve_percent": 0}},
+                "autosize": {"maximum": 200 * MIB + 4096},
+            },
+        ),
         ({"mode": "off"}, {"percentage_snapshot_reserve": 0}, {"space": {"snapshot": {"reserve_percent": 0}}}),
         (
             {"mode": "off", "maximum": 200 * MIB},
@@ -140,3 +149,9 @@ def test_compression_needs_deduplication(ontap: Simulator, dedupe: str | None, s
     furnish(ontap)
     record = next(iter(ontap.world.volumes.values())) | {"efficiency": {"compression": "both", "dedupe": dedupe}}
     assert changes(record, settings) == ({"efficiency": sent} if sent else {})
+
+
+def test_compression_of_a_kind_that_nobody_set_stays(ontap: Simulator) -> None:
+    furnish(ontap)
+    record = next(iter(ontap.world.volumes.values())) | {"efficiency": {"compression": "mixed"}}
+    assert changes(record, {"comment": "c"}) == {"comment": "c"}

@@ -64,10 +64,11 @@ class TestCreation:
         after_each(ontap, altered)
         assert backend.create_volume("new", journal=journal(), size_total=MIB * 100).aggregate_name == expected
 
+    @pytest.mark.parametrize("kind", [Kind.DROP, Kind.REFUSE])
     def test_a_filer_that_does_not_tell_its_aggregates_now_is_not_taken_for_one_that_may_not(
-        self, ontap: Simulator, backend: StorageBackend
+        self, kind: Kind, ontap: Simulator, backend: StorageBackend
     ) -> None:
-        ontap.fault(Kind.DROP, path="/storage/aggregates", times=3)
+        ontap.fault(kind, path="/storage/aggregates", times=3, code=7, headers={"Retry-After": "0"})
         with pytest.raises(BackendUnavailable):
             backend.create_volume("new", journal=journal())
         assert ontap.changes_sent() == []
@@ -75,6 +76,14 @@ class TestCreation:
         for name in ("new", "newer"):
             assert backend.create_volume(name, journal=journal()).aggregate_name == "aggr2_n2"
         assert len([seen for seen in ontap.requests if seen.path == "/storage/aggregates"]) == 5
+
+    def test_an_answer_that_lists_no_aggregates_is_no_reason_to_guess(
+        self, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        after_each(ontap, lambda request, _: Reply(200, {}) if request.path == "/storage/aggregates" else None)
+        with pytest.raises(StorageError, match="no listing"):
+            backend.create_volume("new", journal=journal())
+        assert ontap.changes_sent() == []
 
     def test_an_aggregate_may_be_named(self, ontap: Simulator, backend: StorageBackend) -> None:
         made = backend.create_volume("new", journal=journal(), junction_path="/n", aggregate_name="aggr1_n1")
@@ -216,9 +225,8 @@ class TestUpdate:
         assert [volume.name for volume in backend.list_restricted_volumes(journal=watched)] == ["out"]
         assert watched.progress_calls == [(1, None, "volumes", "listing restricted volumes")]
         # The parts are not even sent, and nothing more is needed where each volume has its node.
-        assert [(seen.path, dict(seen.query)["is_constituent"]) for seen in ontap.requests] == [
-            ("/storage/volumes", "false")
-        ]
+        (request,) = ontap.requests
+        assert {("is_constituent", "false"), ("state", "restricted")} <= set(request.query)
         for name in ("mirror", "root"):
             with pytest.raises(NotADataVolume):
                 backend.reinstate_volume(name, journal=journal())
@@ -235,6 +243,17 @@ class TestUpdate:
 
         assert [volume.filer_address is None for volume in volumes] == [False] * 3
         assert [seen.path for seen in ontap.requests].count("/storage/aggregates") == 1
+
+    def test_nodes_are_not_looked_up_for_volumes_on_no_aggregate(
+        self, ontap: Simulator, backend: StorageBackend
+    ) -> None:
+        for name, state in (("home", "online"), ("out", "restricted")):
+            record = ontap.world.add_volume(name, state=state, aggregates=[])
+            del record["nodes"]
+
+        assert backend.get_volume("home", journal=journal()).filer_address is None
+        assert [volume.filer_address for volume in backend.list_restricted_volumes(journal=journal())] == [None]
+        assert {seen.path for seen in ontap.requests} == {"/storage/volumes"}
 
     def test_a_volume_that_is_restricted_where_it_is_mounted_is_not_in_its_own_way(
         self, ontap: Simulator, backend: StorageBackend
