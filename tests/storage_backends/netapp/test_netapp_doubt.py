@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import AlreadyExists, BackendUnavailable, OutcomeUnclear, StorageError
-from storage_backends.journal import InMemoryJournal
+from storage_backends.journal import InMemoryJournal, ShuttingDown
 from tests.ontap_simulator import Dialect, Kind, Simulator
 from tests.ontap_simulator.errors import Refusal
+from tests.ontap_simulator.exchange import Reply, Request
 from tests.storage_backends.netapp.changes import attempt, furnish, settled
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.lost_changes import Stopping
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
@@ -83,6 +88,22 @@ def test_a_filer_that_asks_to_be_left_alone_is_left_alone(backend: StorageBacken
     backend.get_volume("full", journal=other)
 
     assert other.waited_s > 0
+
+
+def test_a_change_that_waits_for_a_busy_filer_is_not_in_doubt(ontap: Simulator) -> None:
+    furnish(ontap)
+    backend = open_backend(ontap)
+
+    def busy(request: Request, reply: Reply) -> None:
+        backend._client._busy_until = time.monotonic() + 60.0  # As after another request's Retry-After.
+
+    after_each(ontap, busy)
+    stopped = Stopping()
+    with pytest.raises(ShuttingDown):
+        backend.update_volume("home", journal=stopped, comment="c")
+
+    assert [seen.method for seen in ontap.requests] == ["GET"]
+    assert stopped.step is None
 
 
 @pytest.mark.parametrize(
