@@ -74,8 +74,8 @@ class RuleRemoval:
         selector = next((selector for selector in order if selector not in self._unknown), _RuleSelector.INDEX)
         is_removed = self._send(selector, holder, before)
         after = self._read_after(holder, read) if is_removed else self._mutation.look(read)
-        if not is_removed and before == after:
-            self._unknown.add(selector)  # A refusal without a reason in the rules: the filer does not know the request.
+        if before == after:  # A refusal without a reason in the rules: the filer does not know the request.
+            self._unknown.add(selector)
         if is_removed and selector is _RuleSelector.INDEX:
             self._require_only(holder, before, after)
         return after

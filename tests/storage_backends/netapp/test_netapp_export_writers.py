@@ -128,6 +128,18 @@ class TestOthersChangeIt:
         before_each(ontap, removing)
         assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("b",)
 
+    def test_a_rule_that_somebody_else_removes_between_two_of_ours_is_no_accident(
+        self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
+    ) -> None:
+        policy["rules"].append(full_rule(4, ["a"]))
+
+        def removing(request: Request) -> None:
+            if request.method == "DELETE":
+                policy["rules"] = [rule for rule in policy["rules"] if rule["index"] != 2]
+
+        before_each(ontap, removing)
+        assert backend.ensure_policy_rule_absent("team", "a", journal=journal()).rules == ("c",)
+
     def test_a_rule_that_moved_up_meanwhile_is_no_accident_of_ours(
         self, ontap: Simulator, backend: StorageBackend, policy: dict[str, Any]
     ) -> None:

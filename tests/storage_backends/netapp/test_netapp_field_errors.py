@@ -264,16 +264,16 @@ class TestVolumesThatAreNoDataVolumes:
 @pytest.mark.parametrize(
     ("code", "field", "kind", "pointers"),
     [
-        (262197, "qos.policy.name", InvalidRequest, ["/qos_policy"]),
-        (262179, "qos.policy.name", NotSupported, ["/qos_policy"]),
-        (917628, "qos.policy.name", InvalidRequest, []),  # The code is about the volume's type, not about a field.
-        (262197, "return_timeout", InvalidRequest, []),
+        (262197, '"qos.policy.name"', InvalidRequest, ["/qos_policy"]),
+        (262179, "'qos.policy.name'", NotSupported, ["/qos_policy"]),
+        (917628, '"qos.policy.name"', InvalidRequest, []),  # The code is about the volume's type, not about a field.
+        (262197, '"return_timeout"', InvalidRequest, []),
     ],
 )
 def test_a_value_that_the_filer_refuses_points_to_the_setting(
     code: int, field: str, kind: type[StorageError], pointers: list[str], furnished: StorageBackend, ontap: Simulator
 ) -> None:
-    message = f'The value "gold" is invalid for field "{field}"'
+    message = f'The value "gold" is invalid for field {field}'
     ontap.fault(Kind.REFUSE, method="PATCH", status=400, code=code, message=message)
     with pytest.raises(kind) as refusal:
         furnished.update_volume("home", journal=journal(), comment="c", active_policy_name="team", qos_policy="gold")

@@ -86,6 +86,12 @@ def test_no_qos_policy_is_not_sent_where_there_is_none(ontap: Simulator) -> None
     assert changes(with_policy, {"qos_policy": "none"}) == {"qos": {"policy": {"name": "none"}}}
 
 
+def test_a_size_that_the_filer_does_not_tell_is_sent(ontap: Simulator) -> None:
+    furnish(ontap)
+    record = next(iter(ontap.world.volumes.values())) | {"size": None}
+    assert changes(record, {"size_total": 95 * MIB}) == {"size": 100 * MIB}
+
+
 @pytest.mark.parametrize("reserve", [0, None])
 def test_a_new_size_is_all_of_it_without_a_reserve(ontap: Simulator, reserve: int | None) -> None:
     furnish(ontap)

@@ -13,6 +13,7 @@ from storage_backends.errors import (
     ResourceBusy,
     StorageError,
 )
+from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp.operations import mutation
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
@@ -87,6 +88,21 @@ class TestLaterSteps:
         assert (error.transient, error.retryable) == (False, False)
         assert error.detail.startswith("The change was made in part; ")
         assert len(ontap.changes_sent()) == sent or (sent is None and len(ontap.changes_sent()) > 2)
+
+    def test_a_busy_filer_is_tried_again_after_pauses(
+        self, backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Noting(InMemoryJournal):
+            def wait(self, seconds: float) -> None:
+                pauses_s.append(seconds)
+
+        pauses_s: list[float] = []
+        monkeypatch.setattr(mutation, "PAUSE_S", 7.0)
+        ontap.fault(Kind.REFUSE, method="PATCH", path="/private/cli/volume", times=3, status=409, code=524486)
+        operation, arguments = CHANGES["update in two steps"]
+
+        assert getattr(backend, operation)(**arguments, journal=Noting()).caching_policy == "all"
+        assert pauses_s.count(7.0) == 3
 
     def test_steps_are_counted(self, backend: StorageBackend) -> None:
         _, _, journal = attempt(backend, "create in three steps")
