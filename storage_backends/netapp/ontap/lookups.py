@@ -15,7 +15,7 @@ from storage_backends.models import junction_key, parse_reference
 from storage_backends.netapp.ontap import mapping
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.error_codes import is_forbidden
-from storage_backends.netapp.ontap.fields import Fields, objects
+from storage_backends.netapp.ontap.fields import Fields
 from storage_backends.netapp.ontap.mapping import has_name
 from storage_backends.netapp.ontap.queries import Query, next_page, quote_literal
 from storage_backends.netapp.ontap.responses import Json, Transform
@@ -104,7 +104,8 @@ def _next(answer: Json, path: str) -> str | None:
 
 def all_records(client: OntapClient, path: str, query: Query, fields: Sequence[str], *, journal: Journal) -> list[Json]:
     """Return all records of a small collection; entries that are not objects are skipped."""
-    return [record for page in pages(client, path, query, fields, journal=journal) for record in page if record]
+    listed = pages(client, path, query, fields, journal=journal)
+    return [record for page in listed for record in page if isinstance(record, dict)]
 
 
 def in_svm(client: OntapClient, **query: str | int) -> dict[str, str | int]:
@@ -132,7 +133,7 @@ def require_svm(client: OntapClient, *, journal: Journal) -> None:
             "The service's account may not read /svm/svms, so nobody can say whether the vserver is there.",
             backend_error=refusal.backend_error,
         ) from None
-    state = next((record.get("state") for record in objects(svms) if record.get("name") == client.vserver), "missing")
+    state = next((record.get("state") for record in svms if record.get("name") == client.vserver), "missing")
     if state == "missing":
         raise BackendUnavailable(
             "The storage system does not have the configured vserver, or the account does not see it."
@@ -231,5 +232,5 @@ def nodes_of_aggregates(client: OntapClient, *, journal: Journal) -> dict[str, s
         # An account of one SVM never sees aggregates: the node stays unknown.
         client.svm_scoped = is_forbidden(refusal)
         return {}
-    nodes = {str(entry.get("name")): Fields(entry).text("node.name") for entry in objects(aggregates)}
+    nodes = {str(entry.get("name")): Fields(entry).text("node.name") for entry in aggregates}
     return {aggregate: node for aggregate, node in nodes.items() if node}

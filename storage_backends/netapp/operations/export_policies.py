@@ -73,7 +73,7 @@ class ExportPolicies:
         """
         query = in_svm(self._client, name=quote_literal(policy))
         for record in all_records(self._client, POLICIES, query, ("id", "name"), journal=journal):
-            if isinstance(record, dict) and record.get("name") == policy:
+            if record.get("name") == policy:
                 number = Fields(record).number("id")
                 if number is not None:
                     return number

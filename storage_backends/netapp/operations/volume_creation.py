@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from storage_backends.errors import (
@@ -169,7 +170,7 @@ class Creation:
                 raise
             self._client.svm_scoped = is_forbidden(refusal)
             return self._svms_aggregates(journal)
-        online = [entry for entry in objects(aggregates) if entry.get("state", "online") == "online"]
+        online = [entry for entry in aggregates if entry.get("state", "online") == "online"]
         if not online:  # Some releases return an empty list to such an account.
             return self._svms_aggregates(journal)
         return _free_bytes(online, "space.block_storage.available")
@@ -178,7 +179,7 @@ class Creation:
         fields = ("aggregates.name", "aggregates.available_size")
         query = {"name": quote_literal(self._client.vserver)}
         svms = all_records(self._client, "/svm/svms", query, fields, journal=journal)
-        entries = [entry for svm in objects(svms) for entry in objects(svm.get("aggregates"))]
+        entries = [entry for svm in svms for entry in objects(svm.get("aggregates"))]
         return _free_bytes(entries, "available_size")
 
 
@@ -189,7 +190,7 @@ def _path(volume: str, junction_path: str | None) -> str:
     return path
 
 
-def _free_bytes(aggregates: list[Record], field: str) -> dict[str, int]:
+def _free_bytes(aggregates: Sequence[Record], field: str) -> dict[str, int]:
     fields = [Fields(aggregate) for aggregate in aggregates]
     return {
         name: aggregate_fields.number(field) or 0

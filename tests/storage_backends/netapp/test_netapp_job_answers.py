@@ -82,6 +82,7 @@ def test_jobs_that_a_request_may_have_started() -> None:
         {"uuid": "mentions it", "description": f"As {url}", "state": "running"},
         {"description": url, "state": "running"},
     ]
-    filer: Any = _Answers({"records": listed}, {"records": listed})
+    odd: list[Any] = [None, url, 5, ["uuid"], {}]
+    filer: Any = _Answers({"records": [*odd, *listed]}, {"records": listed})
     assert jobs.unfinished_jobs(filer, url, journal=InMemoryJournal()) == ["1", "2", "3"]
     assert jobs.job_uuids(filer, url, journal=InMemoryJournal()) == ["1", "2", "3", "ended"]

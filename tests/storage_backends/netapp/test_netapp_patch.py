@@ -86,6 +86,19 @@ def test_no_qos_policy_is_not_sent_where_there_is_none(ontap: Simulator) -> None
     assert changes(with_policy, {"qos_policy": "none"}) == {"qos": {"policy": {"name": "none"}}}
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "sent"),
+    [
+        ("tiering_policy", "snapshot-only", {"tiering": {"policy": "snapshot_only"}}),
+        ("unix_permissions", "0007", {"nas": {"unix_permissions": 7}}),
+    ],
+)
+def test_a_value_is_sent_in_the_filer_s_spelling(ontap: Simulator, setting: str, value: str, sent: Any) -> None:
+    furnish(ontap)
+    settings: Any = {setting: value}
+    assert changes(next(iter(ontap.world.volumes.values())), settings) == sent
+
+
 def test_a_size_that_the_filer_does_not_tell_is_sent(ontap: Simulator) -> None:
     furnish(ontap)
     record = next(iter(ontap.world.volumes.values())) | {"size": None}
