@@ -218,11 +218,16 @@ def test_a_policy_without_a_number_is_listed_with_the_rules_at_hand(
 ) -> None:
     def numberless(request: Request, reply: Reply) -> None:
         for record in reply.body["records"]:
-            record["are_rules_truncated"] = True
-            del record["id"]
+            record |= {"are_rules_truncated": True, "id": None}
 
     after_each(ontap, numberless)
     assert ExportPolicy("team", ("a", "b", "c")) in backend.list_policies(journal=journal())
+    # Nor is it missing.
+    with pytest.raises(StorageError, match="number"):
+        backend.get_policy("team", journal=journal())
+    with pytest.raises(StorageError, match="number"):
+        backend.create_policy("team", rules=["a"], journal=journal())
+    assert ontap.changes_sent() == []
 
 
 def test_a_policy_of_which_a_listing_shows_a_part_is_read_whole(ontap: Simulator, backend: StorageBackend) -> None:

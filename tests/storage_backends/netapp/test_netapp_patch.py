@@ -170,7 +170,15 @@ def test_compression_needs_deduplication(ontap: Simulator, dedupe: str | None, s
     assert changes(record, settings) == ({"efficiency": sent} if sent else {})
 
 
-def test_compression_of_a_kind_that_nobody_set_stays(ontap: Simulator) -> None:
+@pytest.mark.parametrize(
+    ("efficiency", "settings", "sent"),
+    [
+        ({"compression": "mixed"}, {"comment": "c"}, {"comment": "c"}),
+        ({}, {"compression_enabled": False, "inline_compression": False}, {}),
+    ],
+)
+def test_compression_that_nobody_asks_to_change_stays(
+    ontap: Simulator, efficiency: dict[str, Any], settings: Any, sent: dict[str, Any]
+) -> None:
     furnish(ontap)
-    record = next(iter(ontap.world.volumes.values())) | {"efficiency": {"compression": "mixed"}}
-    assert changes(record, {"comment": "c"}) == {"comment": "c"}
+    assert changes(next(iter(ontap.world.volumes.values())) | {"efficiency": efficiency}, settings) == sent
