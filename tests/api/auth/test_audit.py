@@ -185,7 +185,8 @@ def test_a_page_of_another_site(client, log):
     client.get("/logout", headers={"Sec-Fetch-Site": "cross-site"})
 
     first, second = log()
-    assert (first["who"], first["role"], first["reason"]) == ("adam", "ADMIN", "cross-site-request")
+    assert (first["who"], first["auth_method"], first["role"]) == ("adam", "session", "ADMIN")
+    assert (first["allowed"], first["reason"]) == (False, "cross-site-request")
     assert (second["event"], second["allowed"], second["reason"]) == ("sign-out", False, "cross-site-request")
 
 
@@ -206,16 +207,17 @@ def test_too_many_changes(redis_client, log):
 def test_wrong_passwords_name_who_they_were_for_and_a_proxy_that_is_not_trusted(redis_client, log):
     settings = {"basic_auth_username": "svc", "basic_auth_password": "pass", "sign_in_network_limit": 1}
     client = build(redis_client, **settings, audit_log=str(log.path)).test_client()
-    for _ in range(2):
-        client.get("/whoami", auth=("svc", "wrong"), headers={"X-Forwarded-For": "192.0.2.1"})
+    for headers in ({"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.1"}, {}):
+        client.get("/whoami", auth=("svc", "wrong"), headers=headers)
 
-    first, second = log()
+    first, second, direct = log()
     assert (first["who"], first["reason"], first["address"], "hint" in first) == (
         "svc", "unauthenticated", "127.0.0.1", False,
     )  # fmt: skip
     assert (second["who"], second["reason"], second["status"]) == ("svc", "rate-limited", 429)
     assert (first["auth_method"], second["auth_method"]) == ("basic", "basic")
     assert "SAPI_TRUSTED_NETWORKS" in second["hint"]
+    assert (direct["reason"], "hint" in direct) == ("rate-limited", False)
 
 
 def test_behind_a_trusted_proxy_there_is_no_hint(redis_client, log):

@@ -155,9 +155,22 @@ def test_jobs_of_a_session_are_those_of_its_users_tokens(client, provider):
     assert client.get("/owner").text == client.get("/owner", headers=token).text == f"{provider.issuer} id-of-adam"
 
 
-def test_a_session_by_password_is_none_of_the_providers(redis_client, provider):
-    settings = {"basic_auth_username": "svc", "basic_auth_password": "pass"}
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [({"basic_auth_username": "svc", "basic_auth_password": "pass"}, "/login_basic"), ({"debug": True}, "/login")],
+    ids=["by password", "in debug mode"],
+)
+def test_a_session_without_the_provider_is_none_of_its(redis_client, provider, settings, path):
     client = with_provider(redis_client, provider, **settings).test_client()
-    client.get("/login_basic", headers={"Authorization": "Basic c3ZjOnBhc3M="})
+    client.get(path, headers={"Authorization": "Basic c3ZjOnBhc3M="} if "basic" in path else {})
     change(redis_client, checked_s=-301)
     assert roles_of(client) == EVERY
+
+
+def test_a_session_goes_on_where_the_provider_is_not_configured_any_more(client, redis_client):
+    sign_in(client, "adam")
+    other = build(redis_client, role_admin_groups=("it db, admins",)).test_client()
+    cookie = client.get_cookie("sapi_session")
+    assert cookie
+    other.set_cookie("sapi_session", cookie.value)
+    assert roles_of(other) == {"USER", "ADMIN"}

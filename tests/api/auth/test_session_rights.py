@@ -190,14 +190,17 @@ def test_redis_holds_no_token_that_works(client, provider, redis_client):
     assert not [token for token in (*provider.tokens, *provider.refresh_tokens) if token in kept]
 
 
-def test_the_tokens_of_a_session_cannot_be_opened_with_another_ones_cookie(client, redis_client):
+def test_the_tokens_of_a_session_cannot_be_opened_with_another_ones_cookie(client, provider, redis_client):
     sign_in(client, "adam")
     sign_in(client.application.test_client(), "adam")
     sealed = sealed_in(redis_client)
     for key, tokens in zip(sealed, reversed(sealed.values()), strict=True):
         redis_client.set(key, json.dumps(json.loads(redis_client.get(key) or "") | {"sealed_tokens": tokens}))
     change(redis_client, checked_s=-301)
+    request_counts = dict(provider.request_counts)
     assert client.get("/whoami").get_json()["auth_method"] == "anonymous"
+    # There is nothing to ask with.
+    assert provider.request_counts == request_counts
 
 
 def test_where_redis_takes_no_writes_all_that_changes_sessions_says_so(client, redis_client, tmp_path):

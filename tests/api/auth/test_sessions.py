@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from contextlib import nullcontext
+from unittest.mock import Mock
 
 import pytest
 import redis
 from itsdangerous import SignatureExpired
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 from werkzeug.http import parse_date
 
 from api.auth import session_cookies
+from api.auth.services import EXTENSION
 from tests.api.auth.auth_app import PREFIX, SECRET_KEY, build, roles_of
 from tests.redis_states import memory_full
 
@@ -100,6 +103,7 @@ def test_signing_out_ends_the_session_for_copies_of_the_cookie(client, redis_cli
     client.get("/logout")
 
     assert roles_of(thief) == {"USER"}
+    assert client.get_cookie(COOKIE) is None
 
 
 def test_a_key_is_changed_without_signing_anybody_out(client, redis_client):
@@ -142,6 +146,35 @@ def test_use_keeps_a_session_no_longer_than_its_lifetime(redis_client):
     redis_client.set(key, json.dumps(began | {"began_s": time.time() - 500}), ex=300)
     assert roles_of(client) == EVERY
     assert 0 < redis_client.ttl(key) <= 100
+
+
+def test_use_is_written_now_and_then_and_for_some_sessions_at_a_time(client, redis_client, monkeypatch):
+    """Each request would write otherwise, and a process would remember every session that there ever was."""
+    monkeypatch.setattr("api.auth.sessions._MOST_TOUCHED", 2)
+    sessions = client.application.extensions[EXTENSION].sessions
+    prolonged = Mock(wraps=sessions._redis.expire)
+    monkeypatch.setattr(sessions._redis, "expire", prolonged)
+    for count in (1, 2, 1):
+        client.get("/login")
+        assert [roles_of(client) for _ in range(2)] == [EVERY, EVERY]
+        assert len(sessions._touched_at) == count
+    assert prolonged.call_count == 3
+
+
+def test_sessions_begin_and_end_in_one_step(client, monkeypatch):
+    """A process that is killed between two would leave a session that nobody finds."""
+    steps, execute = [], Pipeline.execute
+
+    def watched(pipe, *arguments):
+        if "session" in str(pipe.command_stack):
+            steps.append((pipe.transaction, [command[0][0] for command in pipe.command_stack]))
+        return execute(pipe, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pipeline, "execute", watched)
+        client.get("/login")
+        client.post("/conf/sessions/developer/end")
+    assert steps == [(True, ["SET", "ZREMRANGEBYSCORE", "ZADD", "EXPIRE"]), (True, ["SET", "ZREM", "DEL"])]
 
 
 def test_a_session_of_a_version_that_stored_no_times_begins_now(client, redis_client):

@@ -231,6 +231,12 @@ def test_the_operator_sees_who_still_comes(ask, audited):
     assert [_timed(text, method) - _timed(before, method) for method in ("PUT", "GET", "HEAD")] == [0, 2, 1]
 
 
+def test_of_who_sends_no_header_nothing_is_said_against_them(idle, audited):
+    assert idle.service.app.test_client().get(CHANGE).status_code == 400
+    (line,) = audited()
+    assert (line["who"], line["allowed"], line.get("reason")) == ("", True, None)
+
+
 @pytest.mark.parametrize("code", ["rate-limited", "sign-in-unavailable"])
 def test_a_refusal_that_is_not_about_roles_stays_what_it_is(monkeypatch, code):
     monkeypatch.setattr(auth, "require", Mock(side_effect=Problem(code, "Later.")))
