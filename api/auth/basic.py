@@ -18,8 +18,8 @@ class BasicUser:
         self.recent = RecentSignIns()
         self._password = settings.basic_auth_password
 
-    def matches(self, name: str | None, password: str | None) -> bool:
+    def matches(self, name: str, password: str) -> bool:
         """Check name and password in constant time."""
-        same_name = hmac.compare_digest((name or "").encode(), self.name.encode())
-        same_password = hmac.compare_digest((password or "").encode(), self._password.get_secret_value().encode())
+        same_name = hmac.compare_digest(name.encode(), self.name.encode())
+        same_password = hmac.compare_digest(password.encode(), self._password.get_secret_value().encode())
         return same_name and same_password

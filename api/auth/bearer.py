@@ -98,8 +98,6 @@ class BearerAuthenticator:
         return client in (None, self._settings.oauth_client_id) or answer.get("sub", client) == client
 
     def _ask_groups(self, token: str) -> dict[str, Any]:
-        if not self._settings.asks_groups_url:
-            return {"groups": []}
         try:
             return {"groups": list(self._provider.groups({}, token))}
         except ProviderRefused:  # Valid, but without an answer at this endpoint: machine accounts have no groups.
@@ -114,7 +112,7 @@ def _unbound(claims: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(answer: Mapping[str, Any], name: str, otherwise: float) -> float:
-    value = answer.get(name, otherwise)
+    value = answer.get(name)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 

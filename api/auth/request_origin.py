@@ -20,7 +20,7 @@ def is_loopback(request: Request, *, proxies: Sequence[Network]) -> bool:
     Behind a proxy on this machine all clients look local, so requests through an untrusted proxy are not local. Nor
     are requests for a host name of another site (DNS rebinding), whose pages would act in the user's name.
     """
-    peer = request.environ.get(PEER) or request.environ.get("REMOTE_ADDR")
+    peer = request.environ.get(PEER)
     if not (_is_local(peer) and _is_local(request.remote_addr) and _is_local_name(request.host)):
         return False
     return is_within(peer, proxies) or not any(name.lower().startswith(_FORWARDING) for name, _ in request.headers)
@@ -58,14 +58,14 @@ def is_cross_site(request: Request) -> bool:
 
 def _is_sent_from_elsewhere(request: Request) -> bool:
     """Does the Referer, which is all that old browsers send, name a page of another site?"""
-    page = request.headers.get("Referer")
-    return bool(page) and _host_in(page) != request.host.lower()
+    page = request.headers.get("Referer", "")
+    return page != "" and _host_in(page) != request.host.lower()
 
 
-def _host_in(url: str | None) -> str:
+def _host_in(url: str) -> str:
     """Return host and port of ``url``; empty when it is malformed."""
     try:
-        return urlsplit(url or "").netloc.lower()
+        return urlsplit(url).netloc.lower()
     except ValueError:
         return ""
 
@@ -74,10 +74,6 @@ def local_path(target: str | None) -> str:
     """Return ``target`` if it is a path on this service, otherwise ``/``: no open redirects."""
     if not target or not target.startswith("/") or target.startswith("//"):
         return "/"
-    if "\\" in target or any(not character.isprintable() for character in target):
-        return "/"
-    try:
-        url = urlsplit(target)
-    except ValueError:
-        return "/"
-    return "/" if url.scheme or url.netloc else target
+    # Browsers take a backslash for a slash, and leave out tabs and ends of lines.
+    is_odd = "\\" in target or any(not character.isprintable() for character in target)
+    return "/" if is_odd else target

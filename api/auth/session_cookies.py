@@ -25,7 +25,7 @@ class _SkewTolerantSigner(TimestampSigner):
         value, signed_at = super().unsign(signed_value, return_timestamp=True)
         age_s = self.get_timestamp() - signed_at.timestamp()
         if age_s < -_CLOCK_SKEW_S or (max_age is not None and age_s > max_age):
-            raise SignatureExpired(f"Signature age {age_s:.0f} s", payload=value, date_signed=signed_at)
+            raise SignatureExpired(f"Signature age {age_s:.0f} s")
         return (value, signed_at) if return_timestamp else value
 
 
@@ -37,7 +37,7 @@ class CookieSessions(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         """As in Flask, but without deriving keys for a request without a cookie."""
-        if app.secret_key and self.get_cookie_name(app) not in request.cookies:
+        if self.get_cookie_name(app) not in request.cookies:
             return self.session_class()
         return super().open_session(app, request)
 

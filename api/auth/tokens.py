@@ -61,9 +61,9 @@ class TokenVerifier:
             ProviderUnavailable: the provider's keys cannot be fetched.
         """
         claims = self.claims(token, audience=audience)
-        kind = str((header_of(token) or {}).get("typ") or "").lower().removeprefix("application/")
+        kind = str((header_of(token) or {}).get("typ")).lower().removeprefix("application/")
         # Where neither says that it is an access token, an ID token is recognised by claims that only ID tokens have.
-        is_access_token = kind == "at+jwt" or str(claims.get("typ") or "").lower() == "bearer"
+        is_access_token = kind == "at+jwt" or str(claims.get("typ")).lower() == "bearer"
         if claims.get("typ") in _OTHER_KINDS or (
             not is_access_token and any(name in claims for name in _ID_TOKEN_CLAIMS)
         ):
@@ -118,7 +118,7 @@ def header_of(token: str) -> dict[str, Any] | None:
     if len(token) > _LONGEST or token.count(".") != 2:  # noqa: PLR2004 - header, claims, signature
         return None
     try:
-        header = orjson.loads(urlsafe_b64decode(token.split(".", 1)[0].encode("ascii")))
+        header = orjson.loads(urlsafe_b64decode(token.partition(".")[0].encode("ascii")))
     except ValueError:
         return None
     return header if isinstance(header, dict) and isinstance(header.get("alg"), str) else None
@@ -140,10 +140,9 @@ def _reason(error: JoseError) -> str:
         return "it has expired"
     if name == "MissingClaimError":
         return "it lacks one of the claims iss, aud and exp"
-    claim = str(getattr(error, "claim", "") or "")
     reasons = {
         "iss": "it is of another issuer",
         "aud": "it is meant for another service",
         "nbf": "it is not in force yet",
     }
-    return reasons.get(claim, "one of its claims is no good")
+    return reasons.get(getattr(error, "claim", ""), "one of its claims is no good")

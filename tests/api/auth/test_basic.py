@@ -165,6 +165,11 @@ def test_a_sign_in_is_remembered_for_a_moment_and_for_what_was_sent():
     assert recent.counts("svc", "192.0.2.1/32", "right") is None
 
 
+def test_what_is_remembered_says_nothing_to_another_process():
+    """Nobody who reads the memory of one can try passwords out."""
+    assert RecentSignIns()._digest("svc", "right") != RecentSignIns()._digest("svc", "right")
+
+
 def test_no_more_than_some_sign_ins_are_remembered(monkeypatch):
     monkeypatch.setattr("api.auth.recent_sign_ins._MOST", 2)
     recent, counts = RecentSignIns(clock=lambda: 0.0), (b"1", None, None)

@@ -15,6 +15,7 @@ from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from api.auth import AuthSettings
+from api.auth.tokens import header_of
 from tests.api.auth.auth_app import SECRET_KEY, bearer, build, roles_of, with_provider
 from tests.api.auth.machine_tokens import assert_refused, machine_token
 from tests.identity_provider.fixtures import CLIENT_ID
@@ -88,15 +89,15 @@ class TestGoodTokens:
         assert provider.request_counts["/jwks"] == 1
 
     def test_who_is_in_many_groups_has_a_long_token(self, client, provider):
-        token = provider.token(groups=[*(f"group-{number:016}" for number in range(400)), *ADMINS])
-        assert 12_000 < len(token) < 16_000
+        groups = [f"group-{number:016}" for number in range(480)]
+        token, longer = (provider.token(groups=[*groups[:count], *ADMINS]) for count in (470, 480))
+        assert 16_000 < len(token) < 16_384 < len(longer) < 17_000
         assert "ADMIN" in roles_of(client, headers=bearer(token))
+        assert_refused(client.get("/whoami", headers=bearer(longer)))
 
     def test_a_bearer_needs_no_origin(self, client, provider):
         token = bearer(provider.token(groups=ADMINS))
-
         answer = client.post("/v4/needs/ADMIN", headers=token | {"Origin": "https://elsewhere.example.org"})
-
         assert answer.status_code == 200
 
     def test_a_clock_that_is_a_little_off(self, client, provider):
@@ -115,6 +116,12 @@ class TestGoodTokens:
     @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", None])
     def test_each_way_to_write_its_type(self, client, provider, kind):
         assert roles_of(client, headers=bearer(provider.token(header={"typ": kind}))) == {"USER"}
+
+    @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT"])
+    def test_one_that_says_what_it_is_may_have_claims_of_others(self, client, provider, kind):
+        """Such as Keycloak's, which have the nonce of the sign-in."""
+        token = provider.token(header={"typ": kind}, nonce="n", typ="Bearer" if kind == "JWT" else None)
+        assert roles_of(client, headers=bearer(token)) == {"USER"}
 
     def test_what_is_set_counts(self, redis_client, provider):
         """Algorithms, the claim of the name, how far clocks may differ, and keys without a discovery document."""
@@ -274,6 +281,13 @@ def test_a_bad_token_does_not_fall_back_on_a_session(redis_client, provider):
 
 def test_without_a_provider_no_token_is_good(redis_client, provider):
     assert_refused(build(redis_client).test_client().get("/conf/me/roles", headers=bearer(provider.token())))
+
+
+@pytest.mark.parametrize("header", [{}, {"alg": 5}, [], "RS256", None])
+def test_what_names_no_algorithm_is_no_jwt(header):
+    # Nor is what is encrypted, which the provider alone can read.
+    for token in (f"{part(header)}.claims.signature", f"{part({'alg': 'dir'})}.key.iv.text.tag"):
+        assert header_of(token) is None
 
 
 def test_strange_key_ids_do_not_flood_the_provider(client, provider):

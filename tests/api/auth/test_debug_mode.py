@@ -51,6 +51,8 @@ def test_signing_out_takes_them(client):
         {"headers": {"Host": "rebound.example.org"}},
         {"headers": {"Host": "127.0.0.1@rebound.example.org"}},
         {"headers": {"Host": "notlocalhost"}},
+        {"headers": {"Host": ":8080"}},
+        {"headers": {"Host": "[::1"}},
         {"environ_base": {"REMOTE_ADDR": "::ffff:10.1.2.3"}},
     ],
     ids=str,
@@ -81,6 +83,7 @@ def test_behind_trusted_proxies_the_client_counts(redis_client):
     outside = {"headers": {"X-Forwarded-For": "127.0.0.1"}, "environ_base": {"REMOTE_ADDR": "10.1.2.3"}}
     assert client.get("/login", **outside).status_code == 403
     elsewhere = build(redis_client, debug=True, trusted_networks=("10.0.0.0/8",)).test_client()
+    assert elsewhere.get("/login", **outside).status_code == 403
     assert elsewhere.get("/login", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403
 
 

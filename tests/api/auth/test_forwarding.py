@@ -154,6 +154,42 @@ class TestPrefix:
         assert list(middleware({}, Mock())) == [b'<a href="/storage/">']
         page.close.assert_called_once_with()
 
+    @pytest.mark.parametrize(
+        ("path", "seen_path"),
+        [("/storage", "/"), ("/storage/", "/"), ("/storage/a", "/a"), ("/storages", "/storages"), ("/a", "/a")],
+    )
+    def test_the_application_does_not_see_it(self, path, seen_path):
+        names = ("PATH_INFO", "RAW_URI", "REQUEST_URI")
+        environ = dict.fromkeys(names, path)
+        application = Mock(return_value=[])
+        middleware = ForwardingMiddleware(application, networks=(), hops=0, public_url="https://example.org/storage")
+        middleware(environ, Mock())
+        assert (environ["SCRIPT_NAME"], {environ[name] for name in names}) == ("/storage", {seen_path})
+
+    def test_where_there_is_none_a_server_need_not_say_what_was_sent(self):
+        environ = {"PATH_INFO": "/a"}
+        application = Mock(return_value=[])
+        middleware = ForwardingMiddleware(application, networks=(), hops=0, public_url="https://example.org")
+        assert middleware(environ, Mock()) == []
+        assert (environ["PATH_INFO"], environ["HTTP_HOST"]) == ("/a", "example.org")
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [("X-Kind", "text/html"), ("Content-Type", "text/plain"), ("Content-Length", "12")],
+            [("Location", "//elsewhere.example.org/a"), ("Content-Length", "12")],
+        ],
+    )
+    def test_what_is_neither_a_page_nor_a_link_to_here_stays_as_it_is(self, headers):
+        def application(_environ, start_response):
+            start_response("200 OK", headers)
+            return [b'<a href="/">']
+
+        start = Mock()
+        middleware = ForwardingMiddleware(application, networks=(), hops=0, public_url="https://example.org/storage")
+        assert middleware({}, start) == [b'<a href="/">']
+        start.assert_called_once_with("200 OK", headers)
+
     def test_redirects_stay_below_it(self, client):
         for wanted, target in (
             ("/storage/console", "/storage/console"),

@@ -103,6 +103,21 @@ class TestIntrospection:
         answer["nbf"] += 40
         assert_refused(tolerant.get("/whoami", headers=bearer("too early")))
 
+    @pytest.mark.parametrize("claims", [{"exp": "soon"}, {"exp": True}, {"nbf": "later"}, {"nbf": None}], ids=str)
+    def test_times_that_are_no_numbers_are_as_good_as_none(self, client, monkeypatch, claims):
+        answer = {"active": True, "sub": "adam", "groups": ADMINS} | claims
+        monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
+        assert client.get("/whoami", headers=bearer("opaque")).status_code == 200
+
+    @pytest.mark.parametrize("has_keys", [False, True])
+    def test_what_can_be_read_is_introspected_where_there_are_no_keys(self, redis_client, provider, client, has_keys):
+        """And what cannot be read, in any case."""
+        url = {"oauth_introspection_url": f"{provider.issuer}/introspect"}
+        client = with_provider(redis_client, provider, **url).test_client() if has_keys else client
+        assert client.get("/whoami", headers=bearer(machine_token(provider))).status_code == 200
+        assert_refused(client.get("/whoami", headers=bearer(provider.token(exp=1))))
+        assert provider.request_counts["/introspect"] == 2 - has_keys
+
     def test_expired_and_revoked_ones_do_not(self, client, provider):
         for field, value in (("expires_at", time.time() - 3600), ("revoked", True)):
             token = machine_token(provider)

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from joserfc.jwk import RSAKey
 
 from api.auth import AuthSettings
 from api.auth.bearer import BearerAuthenticator, TokenCache
@@ -70,11 +71,12 @@ class TestDocument:
 
     def test_that_did_not_come_is_not_asked_for_at_once_again(self, source, document):
         source.is_away = True
-        for passed_s, count in ((0, 1), (1, 1), (1, 2)):
+        left_alone = "the provider is away, and is left alone for a moment"
+        for passed_s, count, why in ((0, 1, "away"), (1, 1, left_alone), (1, 2, "away")):
             source.now_s += passed_s
-            with pytest.raises(ProviderUnavailable):
+            with pytest.raises(ProviderUnavailable) as caught:
                 document.get()
-            assert source.count == count
+            assert (source.count, str(caught.value)) == (count, why)
 
     def test_one_thread_fetches_and_those_that_have_an_old_one_do_not_wait(self, source: Provider, monkeypatch):
         # Longer than the fetch would wait.
@@ -97,6 +99,14 @@ class TestDocument:
             may_end.set()
             assert fetched.result(20) == {"number": 2}
         assert (document.get(), source.count) == ({"number": 2}, 2)
+
+    def test_who_has_an_old_one_does_not_wait_at_all(self, source, document, monkeypatch):
+        document.get()
+        source.now_s += HOUR_S + 1
+        lock = Mock(acquire=Mock(return_value=False))
+        monkeypatch.setattr(document, "_lock", lock)
+        assert document.get() == {"number": 1}
+        lock.acquire.assert_called_once_with(timeout=0)
 
     def test_those_that_have_none_wait_for_the_thread_that_fetches(self, source: Provider):
         is_fetching, may_end = Event(), Event()
@@ -161,7 +171,7 @@ class TestBearerTokens:
         identity = identities.identity("opaque")
         assert (identity.name, identity.groups) == ("adam", ())
 
-    def test_groups_that_were_taken_away_count_for_a_minute(self, source, words):
+    def test_groups_that_were_taken_away_count_for_a_minute(self, source, words, monkeypatch):
         identities = self.identities(
             source,
             oauth_introspection_url="https://sso.example.org/introspect",
@@ -169,11 +179,14 @@ class TestBearerTokens:
             oauth_groups_claim="roles",
         )
         of_token = []
+        asked = Mock(side_effect=lambda *_args, **_more: dict(words))
+        monkeypatch.setattr("api.auth.provider.request_json", asked)
         for passed_s in (0, 59.9, 0.1):
             source.now_s += passed_s
             of_token.append(identities.identity("opaque").groups)
             words["groups"] = []
         assert of_token == [tuple(ADMINS), tuple(ADMINS), ()]
+        assert asked.call_args.kwargs["headers"]["Authorization"] == "Bearer opaque"
 
 
 class TestTokens:
@@ -223,6 +236,13 @@ class TestTokens:
         monkeypatch.setattr("api.auth.bearer.request_json", lambda *_args, **_more: answer)
         said = introspecting.get("/owner", headers=bearer("opaque"))
         assert (said.status_code, said.text) == (200, owner) if owner else said.status_code == 401
+
+    def test_with_a_forged_signature_make_nobody_ask_for_keys(self, redis_client, provider):
+        client = with_provider(redis_client, provider).test_client()
+        assert client.get("/whoami", headers=bearer(provider.token())).status_code == 200
+        forged = provider.token(key=RSAKey.generate_key(2048))
+        assert client.get("/whoami", headers=bearer(forged)).status_code == 401
+        assert provider.request_counts["/jwks"] == 1
 
     def test_name_the_audience_that_is_configured(self, redis_client, provider):
         client = with_provider(redis_client, provider, oauth_audience="the storage").test_client()

@@ -79,6 +79,11 @@ def test_who_somebody_is_stands_in_the_first_of_these_claims(place):
     assert name_in(answer, "nick") == f"of {claims[place]}"
 
 
+@pytest.mark.parametrize("nick", [" \n", 5, None])
+def test_a_name_of_nothing_is_no_name(nick):
+    assert name_in({"nick": nick, "username": "adam"}, "nick") == "adam"
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_a_machine_is_known_by_the_first_of_these_claims(place):
     claims = ("sub", "client_id", "azp", "cid")

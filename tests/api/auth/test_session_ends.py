@@ -124,6 +124,12 @@ class TestOnDemand:
         assert third.get("/whoami").get_json()["name"] == "adam"
         assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
 
+    @pytest.mark.usefixtures("two")
+    def test_those_that_have_ended_already_are_not_counted(self, boss, redis_client):
+        (adam, *_) = [key for key in session_keys(redis_client) if b'"name": "adam"' in redis_client.get(key)]
+        redis_client.delete(adam)
+        assert boss.post("/conf/sessions/adam/end").get_json() == {"ended": 1}
+
     def test_they_may_sign_in_again(self, two, boss):
         boss.post("/conf/sessions/adam/end")
         sign_in(two[0], "adam")

@@ -11,8 +11,9 @@ import redis
 
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused
+from api.auth.services import EXTENSION
 from api.auth.sessions import _open
-from tests.api.auth.auth_app import callback_of, roles_of, sign_in, with_provider
+from tests.api.auth.auth_app import callback_of, code_of, roles_of, sign_in, with_provider
 from tests.api.auth.session_records import change, session_keys
 from tests.identity_provider.directory import Token
 from tests.redis_states import read_only
@@ -131,6 +132,15 @@ class TestGroups:
         provider.users["adam"].groups = ["uber"]
         change(redis_client, checked_s=-301)
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
+        assert (provider.request_counts["/groups"], provider.request_counts["/userinfo"]) == (2, 0)
+
+    def test_that_cannot_be_stored_do_not_count(self, client, provider, redis_client, monkeypatch):
+        """The next request could not refresh them: the provider may have replaced the refresh token."""
+        sign_in(client, "adam")
+        change(redis_client, checked_s=-301)
+        sessions = client.application.extensions[EXTENSION].sessions
+        monkeypatch.setattr(sessions._redis, "set", Mock(side_effect=[True, redis.ConnectionError("gone")]))
+        assert code_of(client.get("/whoami")) == (503, "queue-unavailable")
 
 
 class TestNewTokens:
