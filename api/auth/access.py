@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 from flask import g, request
@@ -251,6 +252,17 @@ def sign_in_dependency() -> tuple[tuple[str, ...], Any] | None:
         return (("EXISTS", session_key), 1) if session_key else None
     attempts: tuple[tuple[str, ...], Any] | None = g.get("attempts")
     return attempts
+
+
+def sign_in_valid_s() -> float:
+    """Return for how long the sign-in of this request holds while its Redis command has the same reply (seconds).
+
+    Only the application extends a session, and renews the roles of its user.
+    """
+    if principal().method != "session":
+        return math.inf
+    here = auth_services()
+    return min(here.sessions.touch_every_s, here.settings.roles_max_age)
 
 
 def _by_token(token: str) -> Principal:

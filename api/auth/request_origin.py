@@ -75,5 +75,5 @@ def local_path(target: str | None) -> str:
     if not target or not target.startswith("/") or target.startswith("//"):
         return "/"
     # Browsers take a backslash for a slash, and leave out tabs and ends of lines.
-    is_odd = "\\" in target or any(not character.isprintable() for character in target)
-    return "/" if is_odd else target
+    is_unsafe = "\\" in target or any(not character.isprintable() for character in target)
+    return "/" if is_unsafe else target

@@ -24,7 +24,7 @@ from worker.store.keys import Keys
 _ID = "id"
 #: How long a sign-in may take (seconds).
 SIGN_IN_LIMIT_S = 600
-#: How often a process extends a session's TTL in Redis (seconds).
+#: How often a process extends a session's TTL in Redis, at least (seconds).
 _TOUCH_EVERY_S = 60
 _MOST_TOUCHED = 10_000
 #: How long one request may take to refresh a session's groups before another tries (seconds).
@@ -61,6 +61,8 @@ class Sessions:
         self._keys = Keys(prefix)
         self._lifetime_s = lifetime_s
         self._idle_s = min(idle_s, lifetime_s)
+        #: How often a session that is used is extended (seconds).
+        self.touch_every_s = min(_TOUCH_EVERY_S, self._idle_s / 4)
         self._touched_at: dict[str, float] = {}
 
     def begin(self, user_session: Session, tokens: Mapping[str, Any] | None = None) -> None:
@@ -118,7 +120,7 @@ class Sessions:
     def _touch(self, key: str, user_session: Session) -> None:
         """Extend the session's TTL, but not with each request, to save writes."""
         now_s = time.monotonic()
-        if now_s - self._touched_at.get(key, float("-inf")) < min(_TOUCH_EVERY_S, self._idle_s / 4):
+        if now_s - self._touched_at.get(key, float("-inf")) < self.touch_every_s:
             return
         left_s = user_session.began_s + self._lifetime_s - time.time()
         # While Redis accepts no writes, sessions are not extended.

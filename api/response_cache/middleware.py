@@ -22,7 +22,7 @@ import redis
 from flask import request
 
 from api.auth import audit, principal
-from api.auth.access import sign_in_dependency
+from api.auth.access import sign_in_dependency, sign_in_valid_s
 from api.http.buffering import Application, Environ, StartResponse
 from api.http.request_ids import given_or_new
 from api.http.request_log import log_request
@@ -40,9 +40,6 @@ _MAX_RESPONSES = 512
 _UNCACHEABLE = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING"})
 #: Granian puts the process's environment variables into each request's environment.
 _OF_PROCESS = frozenset(name for name in os.environ if not name.startswith("HTTP_")) | {"HTTP_X_REQUEST_ID"}
-#: How long the response to a session's request is cached (seconds): then the application extends the session, and
-#: renews the user's roles where they are old, however long a listing is fresh.
-_SESSION_S = 60.0
 #: Larger bodies are answered with one at a time: the server copies each while no other thread can run, and beside a
 #: crowd of such threads others would hardly ever run.
 _LARGE_BYTES = 1 << 20
@@ -102,7 +99,7 @@ def mark_cacheable(services: Services, state: ListingState, parent_key: str, bod
         audit.pending(),
         CachedHitCounters.of_request(),
         audit.current_log(),
-        time.monotonic() + (_SESSION_S if who.method == "session" else fresh_s),
+        time.monotonic() + min(fresh_s, sign_in_valid_s()),
         body=body,
     )
 

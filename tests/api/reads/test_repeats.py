@@ -143,15 +143,19 @@ def test_another_client_is_another_request(read_service, name):
         assert len(read_service.times) == 2
 
 
-@pytest.mark.parametrize(("session_s", "asked"), [(60.0, 1), (-1.0, 2)])
-def test_a_session_reaches_the_application_each_minute(read_service, monkeypatch, session_s, asked):
+@pytest.mark.parametrize(("auth", "valid_s"), [({}, 60), ({"session_idle": 80}, 20), ({"roles_max_age": 10}, 10)])
+def test_a_session_reaches_the_application_again(read_service, monkeypatch, auth, valid_s):
     """It extends the session, and asks which roles the user has by now, also where listings are fresh for hours."""
-    assert response_cache._SESSION_S == 60
-    monkeypatch.setattr(response_cache, "_SESSION_S", session_s)
-    client = read_service.app.test_client()
+    client, now_s = read_service.another_front_end(**auth).test_client(), time.monotonic()
     client.get("/login")
-    assert [client.get("/v4/dummy/export").status_code for _ in range(2)] == [200, 200]
-    assert len(read_service.times) == asked
+    clock = Mock(wraps=time)
+    monkeypatch.setattr(response_cache, "time", clock)
+    asked = []
+    for later_s in (0, valid_s - 1, valid_s + 1):
+        clock.monotonic.side_effect = [now_s + later_s] * 9
+        assert client.get("/v4/dummy/export").status_code == 200
+        asked.append(len(read_service.times))
+    assert asked == [1, 1, 2]
 
 
 def test_a_session_that_ended_is_answered_no_more(read_service):
