@@ -31,6 +31,19 @@ def states(log: EventLog, job_id: str) -> list[State]:
     return seen
 
 
+def test_its_end_is_read_without_the_rest(harness: Harness, log: EventLog):
+    for number in range(30):
+        harness.accept("update_volume", volume=f"vol{number}")
+    before = harness.client.info("stats")["total_net_output_bytes"]
+    tail = log.tail()
+    read_bytes = harness.client.info("stats")["total_net_output_bytes"] - before
+    whole = sum(len(str(event.status)) for event in log.read(BEGINNING, 1000))
+    assert tail.number == 30
+    assert whole > 30_000
+    # Those of the figures themselves are among them.
+    assert read_bytes < 15_000
+
+
 def test_every_change_is_an_entry_and_they_are_numbered_without_a_gap(harness: Harness, log: EventLog):
     job_id = harness.accept("update_volume", volume="vol")
     harness.node().carry_out(job_id)
