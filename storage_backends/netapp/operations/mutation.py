@@ -86,7 +86,7 @@ class Mutation:
                 if not self.partially_applied:
                     raise
                 if not refusal.transient or time.monotonic() > until:
-                    raise _as_partial_change(refusal) from None
+                    raise as_partial_change(refusal) from None
                 self.journal.wait(PAUSE_S)
             except StorageError as refusal:
                 raise self._annotate(refusal) from None
@@ -99,7 +99,8 @@ class Mutation:
     ) -> Answer:
         self.client.honour_retry_after(self.journal)  # Before the intent: what was never sent is not in doubt.
         url = f"{request.method} /api{request.path}"
-        self.journal.record_intent(step, steps_done=self._steps, url=url, **facts)
+        earlier = "yes" if self.partially_applied else ""
+        self.journal.record_intent(step, steps_done=self._steps, url=url, earlier_steps=earlier, **facts)
         self._steps += 1
         answer = self.client.change(request.method, request.path, request.query, request.body, journal=self.journal)
         is_done = answer.status != HTTPStatus.ACCEPTED
@@ -171,16 +172,15 @@ class Mutation:
         """Return the refusal, with the missing object if ONTAP does not name it, and a note if a part was done."""
         if type(refusal) is NotFound:
             refusal = self._missing("It is not there (any more).", backend_error=refusal.backend_error)
-        if self.partially_applied:
-            refusal.detail = f"The change was made in part; {refusal.detail}"
-        return refusal
+        return as_partial_change(refusal) if self.partially_applied else refusal
 
 
 def _unseen(what_happened: str, failure: StorageError) -> OutcomeUnclear:
     return OutcomeUnclear(f"{what_happened}; {failure.detail}", backend_error=failure.backend_error)
 
 
-def _as_partial_change(refusal: StorageError) -> StorageError:
+def as_partial_change(refusal: StorageError) -> StorageError:
+    """Return the refusal of a step after others took effect: the whole change must not be sent again for it."""
     if isinstance(refusal, BackendUnavailable):
         return OutcomeUnclear(f"The change was made in part; {refusal.detail}")
     refusal.transient = refusal.retryable = False

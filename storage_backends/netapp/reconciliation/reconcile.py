@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage_backends.base import Outcome, ReconciledOutcome
-from storage_backends.errors import NoSuchVolume, NotFound, TooManySnapshots
+from storage_backends.errors import NoSuchVolume, NotFound, StorageError, TooManySnapshots
 from storage_backends.journal import Journal, JournalState
 from storage_backends.netapp.ontap import jobs
 from storage_backends.netapp.ontap.client import OntapClient
 from storage_backends.netapp.ontap.jobs import JobFollower, JobResult, OntapJobState
 from storage_backends.netapp.ontap.lookups import require_svm
-from storage_backends.netapp.operations.mutation import VISIBLE_S
+from storage_backends.netapp.operations.mutation import VISIBLE_S, as_partial_change
 
 #: Added to a call's time limit until the request certainly cannot arrive any more (seconds).
 MARGIN_S = 3.0
@@ -82,7 +82,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
         if lost.refused_by_snapshot_limit:
             return probe(lost)
         if lost.job and lost.job.end is OntapJobState.FAILURE:
-            return ReconciledOutcome(NOT_DONE, error=lost.job.error)
+            return _not_done(lost, lost.job.error)
     visible_at = time.monotonic() + VISIBLE_S
     quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.recorded.age_s)
     while True:
@@ -104,11 +104,21 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
         lost.journal.wait(PAUSE_S)
 
 
+def _not_done(lost: InDoubtChange, error: StorageError | None) -> ReconciledOutcome:
+    """Return that the recorded step was not made; after earlier steps the change was made in part."""
+    if lost.fact("earlier_steps"):
+        error = as_partial_change(error or StorageError("its last step was not made."))
+    return ReconciledOutcome(NOT_DONE, error=error)
+
+
 def _as_far_as_seen(result: ReconciledOutcome, lost: InDoubtChange, *, sees_jobs: bool) -> ReconciledOutcome:
     """Return the result, or that the outcome is unknown where a job that cannot be seen may still make the change."""
     may_be_running = not sees_jobs and result.error is None and jobs.may_start_job(lost.fact("url"))
-    is_unseen = result.outcome is NOT_DONE and (lost.hidden or may_be_running)
-    return ReconciledOutcome(UNKNOWN) if is_unseen else result
+    if result.outcome is not NOT_DONE:
+        return result
+    if lost.hidden or may_be_running:
+        return ReconciledOutcome(UNKNOWN)
+    return result if result.error is not None else _not_done(lost, None)
 
 
 def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import OutcomeUnclear, TooManySnapshots
+from storage_backends.errors import OutcomeUnclear, ResourceBusy, StorageError, TooManySnapshots
 from storage_backends.journal import Cancelled, InMemoryJournal, ShuttingDown
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish, settled
@@ -52,11 +52,15 @@ def test_a_roll_back_was_not_made_where_a_later_snapshot_is_there(backend: Stora
     assert settled(backend, "roll back", lost) is Outcome.NOT_DONE
 
 
-class _StoppingAfterThePurge(InMemoryJournal):
-    """Is that of a worker that shuts down while the filer makes the snapshot for which there is room now."""
+class _StoppingAtJob(InMemoryJournal):
+    """Is that of a worker that shuts down while the filer's job of a step runs."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__("0199-job")
+        self._last_step = step
 
     def wait(self, seconds: float) -> None:
-        if self.step == "create-after-purge" and self.uuid:
+        if self.step == self._last_step and self.uuid:
             raise ShuttingDown
         super().wait(seconds)
 
@@ -65,7 +69,7 @@ def test_no_second_snapshot_is_purged_for_one(backend: StorageBackend, ontap: Si
     """Somebody else has used the room that the first one left."""
     for _ in range(2):
         ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
-    lost = _StoppingAfterThePurge()
+    lost = _StoppingAtJob("create-after-purge")
     with pytest.raises(ShuttingDown):
         backend.create_snapshot("full", "three", journal=lost, purge_old_if_needed=True)
 
@@ -93,3 +97,39 @@ def test_a_job_that_failed_after_a_cancellation_without_an_answer_was_cancelled(
         backend.create_volume("new", journal=_Cancelling())
 
     assert ontap.world.effects == []
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "patches_before"), [("create in three steps", "configure", 0), ("restrict", "restrict", 1)]
+)
+def test_a_later_step_that_failed_leaves_the_change_made_in_part(
+    change: str, step: str, patches_before: int, backend: StorageBackend, ontap: Simulator
+) -> None:
+    """So it is not offered to be done again, as one that was refused as a whole."""
+    ontap.fault(Kind.JOB_FAILS, method="PATCH", after=patches_before, code=13107406)
+    operation, arguments = CHANGES[change]
+    lost = _StoppingAtJob(step)
+    with pytest.raises(ShuttingDown):
+        getattr(backend, operation)(**arguments, journal=lost)
+
+    result = reconciled(backend, lost, operation, arguments)
+
+    assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, ResourceBusy)
+    assert isinstance(result.error, ResourceBusy)
+    assert (result.error.detail.startswith("The change was made in part"), result.error.retryable) == (True, False)
+
+
+def test_a_later_step_that_was_not_made_leaves_the_change_made_in_part(
+    backend: StorageBackend, ontap: Simulator
+) -> None:
+    """The oldest snapshot has been deleted."""
+    ontap.fault(Kind.REFUSE, method="POST", status=409, code=525062)
+    ontap.fault(Kind.DROP, method="POST")
+    _, error, lost = attempt(backend, "purge")
+    assert isinstance(error, OutcomeUnclear)
+
+    result = reconciled(backend, lost, *CHANGES["purge"])
+
+    assert result.outcome is Outcome.NOT_DONE
+    assert isinstance(result.error, StorageError)
+    assert result.error.detail.startswith("The change was made in part")
