@@ -23,6 +23,8 @@ from storage_backends.netapp.operations.mutation import VISIBLE_S, as_partial_ch
 
 #: Added to a call's time limit until the request certainly cannot arrive any more (seconds).
 MARGIN_S = 3.0
+#: How long after the end of a job that may be ours a new object may take to become visible (seconds).
+SHOWN_S = 5.0
 #: The pause between two probes (seconds).
 PAUSE_S = 1.0
 
@@ -101,6 +103,8 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
                 if result.outcome is not UNKNOWN:
                     require_svm(client, journal=lost.journal)  # Without a visible SVM, missing objects prove nothing.
                 return _as_far_as_seen(result, lost, sees_jobs=running is not None)
+        else:
+            quiet_at = max(quiet_at, time.monotonic() + SHOWN_S)  # What the job makes may not be visible at its end.
         lost.journal.wait(PAUSE_S)
 
 

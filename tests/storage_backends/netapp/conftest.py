@@ -31,6 +31,7 @@ def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often than one would at a real filer."""
     monkeypatch.setattr(jobs, "FIRST_PAUSE_S", 0.005)
     monkeypatch.setattr(reconcile, "PAUSE_S", 0.05)
+    monkeypatch.setattr(reconcile, "SHOWN_S", 0.2)
     monkeypatch.setattr(mutation, "PAUSE_S", 0.01)
     monkeypatch.setattr(mutation, "FIRST_PAUSE_S", 0.01)
 

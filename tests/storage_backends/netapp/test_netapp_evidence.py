@@ -7,6 +7,7 @@ import pytest
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import OutcomeUnclear, ResourceBusy, StorageError, TooManySnapshots
 from storage_backends.journal import Cancelled, InMemoryJournal, ShuttingDown
+from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish, settled
 from tests.storage_backends.netapp.lost_changes import reconciled
@@ -40,6 +41,19 @@ def test_what_is_not_there_may_come_where_jobs_cannot_be_listed(
     assert isinstance(error, OutcomeUnclear)
 
     assert settled(backend, change, lost) is outcome
+
+
+@pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
+def test_what_a_job_has_made_may_show_after_its_end(
+    change: str, backend: StorageBackend, ontap: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "SHOWN_S", 5.0)
+    ontap.world.job_seconds, ontap.world.hidden_seconds = 0.2, 0.2
+    ontap.fault(Kind.DROP_AFTER, method="POST")
+    _, error, lost = attempt(backend, change)
+    assert isinstance(error, OutcomeUnclear)
+
+    assert settled(backend, change, lost) is Outcome.DONE
 
 
 def test_a_roll_back_was_not_made_where_a_later_snapshot_is_there(backend: StorageBackend, ontap: Simulator) -> None:
