@@ -74,17 +74,22 @@ def find(read_request: ReadRequest) -> ReadResult | Pending:
 def _cached_copy(read_request: ReadRequest) -> ReadResult | None:
     """Return a copy that the request accepts, preferably a fresh one."""
     listing_state = read_request.listing_state()
-    if read_request.accepts(listing_state) and not read_request.is_stale(listing_state):
+    is_fresh = read_request.accepts(listing_state) and not read_request.is_stale(listing_state)
+    # A listing that was read later may show what somebody else has changed since.
+    result = _from_collection(read_request) if not is_fresh or _has_newer_collection(listing_state) else None
+    if result is None and is_fresh:
         result = _from_state(read_request, listing_state)
         if result is not None and read_request.is_cacheable:
             return replace(result, is_cacheable=True)
-    else:
-        result = _from_collection(read_request)
     if result is None and read_request.accepts(listing_state):
         result = _from_state(read_request, listing_state)
         if result is not None:
             return replace(result, headers=_refresh_in_background(read_request, listing_state))
     return result
+
+
+def _has_newer_collection(listing_state: ListingState) -> bool:
+    return listing_state.as_of_ms < listing_state.collection_as_of_ms <= listing_state.now_ms
 
 
 def _from_collection(read_request: ReadRequest) -> ReadResult | None:

@@ -44,6 +44,8 @@ class ListingState:
     changed_ms: int = 0
     #: The age of a listing from the future, whose read began before the clock was set back (ms).
     unknown_age_ms: int = 0
+    #: For a single object: when the read of its collection began; 0 when that is not cached.
+    collection_as_of_ms: int = 0
     #: Redis's replies to `Listings.version_commands`, without the time.
     version_replies: tuple[Any, ...] = field(default=(), repr=False)
 
@@ -103,7 +105,7 @@ class Listings:
         replies = self._reads.read(self._reads.pack((*self.version_commands(cache_key, parent_key), read_in_flight)))
         (seconds, micros), fields, *parent, (inflight, unavailable) = replies
         state = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value is not None}
-        epoch = parent[0] if parent else state.get("epoch")
+        epoch, collection_as_of = parent[0] if parent else (state.get("epoch"), None)
         outdated = resource_type.single and int(epoch or 0) != int(state.get("parent_epoch", 0))
         return ListingState(
             cache_key,
@@ -117,6 +119,7 @@ class Listings:
             unavailable=unavailable is not None,
             changed_ms=int(state.get("changed", 0)),
             unknown_age_ms=self._stale_ms,
+            collection_as_of_ms=int(collection_as_of or 0),
             version_replies=replies[1:-1],
         )
 
@@ -125,7 +128,7 @@ class Listings:
 
         They are few, since each reply costs a client more than Redis: they are read for every cached response.
         """
-        parent = (("HGET", self._keys.listing(parent_key), "epoch"),) if parent_key else ()
+        parent = (("HMGET", self._keys.listing(parent_key), "epoch", "as_of"),) if parent_key else ()
         return (("TIME",), ("HMGET", self._keys.listing(cache_key), *_FIELDS), *parent)
 
     def load(self, listing_version: ListingVersion, like: Listing | None = None) -> Listing | None:

@@ -225,3 +225,20 @@ def test_a_result_that_is_gone_is_what_was_read_later_if_that_may_be_served(serv
     for listing in service.redis.keys("sapi:listing:*"):
         service.redis.hset(listing, "invalid", service.redis.hget(listing, "seq"))
     assert (result().status_code, result().json["code"]) == (410, "result-expired")
+
+
+@pytest.mark.parametrize("is_asked_again", [False, True])
+def test_one_object_is_no_older_than_the_listing_that_was_read_since(service, is_asked_again):
+    """Also where the answer about it was in memory already."""
+    path = "volumes/acclog_backup01"
+    service.get(path)
+    service.run_all()
+    if is_asked_again:
+        assert [service.get(path).status_code for _ in range(2)] == [200, 200]
+    size = 2 * service.backend.get_volume("acclog_backup01", journal=InMemoryJournal()).size_total
+    service.backend.update_volume("acclog_backup01", journal=InMemoryJournal(), size_total=size)
+    service.get()
+    service.run_all()
+
+    assert service.get("volumes?name=acclog_backup01").json == [service.get(path).json]
+    assert service.get(path).json["size_total"] == size
