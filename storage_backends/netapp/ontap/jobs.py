@@ -71,7 +71,7 @@ class JobFollower:
 
     def _look(self) -> JobResult | None:
         try:
-            job = self._client.get(f"/cluster/jobs/{self._uuid}", {"fields": "*"}, journal=self._journal)
+            job = self._read()
         except NotFound:
             return JobResult(OntapJobState.GONE, cancel_requested=self._cancel_requested)
         except StorageError as refusal:
@@ -89,6 +89,12 @@ class JobFollower:
         # Some codes only mean that the filer does not know the outcome itself; so does an unknown state.
         is_certain = state in _FAILED and not isinstance(failure, OutcomeUnclear)
         return JobResult(OntapJobState.FAILURE if is_certain else OntapJobState.GONE, failure, self._cancel_requested)
+
+    def _read(self) -> dict[str, Any]:
+        job = self._client.get(f"/cluster/jobs/{self._uuid}", {"fields": "*"}, journal=self._journal)
+        if job.get("uuid", self._uuid) != self._uuid:
+            raise StorageError("The storage system answered with another job.")
+        return job
 
     def _failure(self, job: dict[str, Any]) -> StorageError:
         """Read the code from ``error`` (9.9.1 and later) or ``code``; either may be missing."""

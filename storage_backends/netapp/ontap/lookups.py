@@ -217,8 +217,8 @@ def volume_by_uuid(
     except NotFound:
         require_svm(client, journal=journal)
         raise NoSuchVolume("There is no such volume (any more).") from None
-    if not has_name(record):
-        raise StorageError("The storage system answered with something that is no volume.")
+    if not has_name(record) or record.get("uuid", uuid) != uuid:
+        raise StorageError("The storage system answered with something that is no volume, or another one.")
     return record
 
 

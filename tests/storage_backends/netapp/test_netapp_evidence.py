@@ -9,8 +9,10 @@ from storage_backends.errors import OutcomeUnclear, ResourceBusy, StorageError, 
 from storage_backends.journal import Cancelled, InMemoryJournal, ShuttingDown
 from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.exchange import Reply
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish, settled
-from tests.storage_backends.netapp.lost_changes import reconciled
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.lost_changes import reconciled, record_of
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
 
@@ -147,3 +149,46 @@ def test_a_later_step_that_was_not_made_leaves_the_change_made_in_part(
     assert result.outcome is Outcome.NOT_DONE
     assert isinstance(result.error, StorageError)
     assert result.error.detail.startswith("The change was made in part")
+
+
+def test_a_lost_change_goes_on_with_no_other_volume(backend: StorageBackend, ontap: Simulator) -> None:
+    """The answer to the look for the volume is that for another one, as after a mistake of a proxy."""
+    ontap.fault(Kind.DROP_AFTER, method="PATCH")
+    _, error, lost = attempt(backend, "restrict")
+    assert isinstance(error, OutcomeUnclear)
+    other = record_of(ontap, "full")
+    other["nas"] = {}
+    sent = len(ontap.changes_sent())
+    after_each(
+        ontap,
+        lambda request, _: Reply(200, dict(other)) if request.path.startswith("/storage/volumes/") else None,
+    )
+
+    with pytest.raises(StorageError, match="or another one"):
+        settled(backend, "restrict", lost)
+
+    assert len(ontap.changes_sent()) == sent
+
+
+class _StoppingAfter(InMemoryJournal):
+    """Is that of a worker that shuts down after it has waited so often."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def wait(self, seconds: float) -> None:
+        self._waits -= 1
+        if not self._waits:
+            raise ShuttingDown
+
+
+def test_the_end_of_another_job_is_not_that_of_ours(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.world.job_seconds = 60
+    another = Reply(200, {"uuid": "another", "state": "success"})
+    after_each(ontap, lambda request, _: another if request.path.startswith("/cluster/jobs/") else None)
+
+    with pytest.raises(ShuttingDown):
+        backend.create_snapshot("home", "three", journal=_StoppingAfter(5))
+
+    assert len({seen.path for seen in ontap.requests[-4:]}) == 1
