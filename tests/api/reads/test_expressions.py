@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.reads.filter_expressions import BadExpression, compile_expression
@@ -97,6 +97,8 @@ _WILDCARDS = st.lists(
 
 
 @given(_WILDCARDS, st.none() | st.text("ab+\n(", max_size=6))
+@example(["a.b*", "*c", "*(*"], "a-b")
+@example(["a.b*", "*c", "*(*"], "(")
 def test_many_wildcards_fit_what_one_of_them_fits(wildcards, value):
     together = compile_expression("|".join(wildcards), str)(value)
     assert together is any(compile_expression(wildcard, str)(value) for wildcard in wildcards)

@@ -94,7 +94,7 @@ def test_a_rule_may_not_be(rule):
     assert names.rule(rule)
 
 
-@pytest.mark.parametrize("host", ["h", "a.b.c", "10.0.0.1", "::1", "a-b"])
+@pytest.mark.parametrize("host", ["h", "a.b.c", "10.0.0.1", "::1", "a-b", "123", "1.a"])
 def test_a_host_may_be(host):
     assert names.host(host) == ""
 
