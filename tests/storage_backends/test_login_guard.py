@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -44,19 +45,61 @@ def test_each_refusal_doubles_the_wait_up_to_a_quarter_of_an_hour(monkeypatch: p
     guard.require(*login)
 
 
-def test_while_one_thread_tries_a_login_the_others_wait() -> None:
-    guard, answers = LoginGuard(), list[str]()
-    guard.require("filer/api", "wrong")
+class _Noting(threading.Condition):
+    """Says when a thread begins to wait: it misses nothing that follows."""
 
-    def second() -> None:
-        with pytest.raises(BackendUnavailable):
-            guard.require("filer/api", "wrong")
-        answers.append("refused")
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
 
-    waiting = threading.Thread(target=second)
-    waiting.start()
-    waiting.join(0.1)
-    assert waiting.is_alive()
-    guard.record_refusal("filer/api", "wrong")
-    waiting.join(10)
-    assert answers == ["refused"]
+    def wait(self, timeout: float | None = None) -> bool:
+        self.begun.set()
+        return super().wait(timeout)
+
+
+class _RefusedElsewhere(LoginGuard):
+    """Another process is refused the login while a thread here is about to try it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_refused = threading.Event()
+
+    def shared_wait_s(self, account: str, password_fingerprint: str, *, is_accepted: bool) -> float:
+        self.is_refused.wait(20)
+        return 60.0
+
+
+def _answer(guard: LoginGuard) -> str:
+    try:
+        guard.require("filer/api", "secret")
+    except BackendUnavailable:
+        return "refused"
+    return "may try"
+
+
+@pytest.mark.parametrize(
+    ("end", "answer"), [("refusal", "refused"), ("acceptance", "may try"), ("undecided", "may try")]
+)
+def test_who_waits_for_the_trial_of_another_thread_goes_on_at_its_end(
+    end: str, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_guard, "TRIAL_S", 60.0)
+    guard, noting = LoginGuard(), _Noting()
+    guard._changed = noting
+    assert _answer(guard) == "may try"
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(_answer, guard)
+        assert noting.begun.wait(20)
+        getattr(guard, f"record_{end}")("filer/api", "secret")
+        assert waiting.result(20) == answer
+
+
+def test_who_waits_for_a_trial_that_another_process_forbids_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_guard, "TRIAL_S", 60.0)
+    guard, noting = _RefusedElsewhere(), _Noting()
+    guard._changed = noting
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(_answer, guard) for _ in range(2)]
+        assert noting.begun.wait(20)
+        guard.is_refused.set()
+        assert [answer.result(20) for answer in answers] == ["refused", "refused"]
