@@ -11,7 +11,7 @@ for i, delivery in ipairs(cjson.decode(ARGV[3])) do
   local traceparent = redis.call('HGET', job_key(delivery[3].job_id), 'traceparent')
   if traceparent then flat[#flat + 1], flat[#flat + 2] = 'traceparent', traceparent end
   redis.call('HSET', P .. 'webhook:' .. delivery[1], unpack(flat))
-  redis.call('ZADD', P .. 'webhook_due:' .. delivery[2], 'NX', now - 1 + i / 1000, delivery[1])
+  redis.call('ZADD', P .. 'webhook_due:' .. delivery[2], now - 1 + i / 1000, delivery[1])
   redis.call('SADD', P .. 'webhook_targets', delivery[2])
 end
 redis.call('SET', position, ARGV[2])
