@@ -118,8 +118,8 @@ def test_the_lines_of_a_job_are_those_of_all_programs_in_the_order_of_time(
     monkeypatch.setattr(advice, "DEV_DIR", tmp_path)
     (tmp_path / "logs").mkdir()
     # supervisord puts a number to a log that was full.
-    for name, second in (("api.log", 3), ("api.log.1", 1), ("worker1.log", 2)):
-        lines = [f'{{"job_id": "{job}", "timestamp": "2026-01-01T00:00:0{second}Z"}}' for job in ("a-job", "other")]
+    for name, second, key in (("api.log", 3, "timestamp"), ("api.log.1", 1, "timestamp"), ("worker1.log", 2, "time")):
+        lines = [f'{{"job_id": "{job}", "{key}": "2026-01-01T00:00:0{second}Z"}}' for job in ("a-job", "other")]
         (tmp_path / "logs" / name).write_text("\n".join(lines))
     assert [re.findall(r"0(\d)Z", line) for line in advice.log_lines(" A-JOB ")] == [["1"], ["2"], ["3"]]
     for nobody in ("", "no-such-job"):
