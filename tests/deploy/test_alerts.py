@@ -151,6 +151,18 @@ def test_what_stops_the_service_is_told_within_five_minutes(alert: str) -> None:
     assert waits_min <= (5 if rule["labels"]["severity"] == "critical" else 15)
 
 
+def test_no_figure_is_of_a_moment_that_may_be_missed() -> None:
+    """Of a window as short as the time between two fetches there is no rate; what happens once is an alert for long."""
+    windows = {
+        (function, int(minutes))
+        for rule in ALERTS.values()
+        for function, minutes in re.findall(r"\b(rate|increase)\([a-z_]+(?:\{[^}]*\})?\[(\d+)m\]", rule["expr"])
+    }
+    assert windows >= {("rate", 5), ("increase", 15)}
+    assert min(minutes for function, minutes in windows if function == "rate") >= 5
+    assert min(minutes for function, minutes in windows if function == "increase") >= 15
+
+
 def test_codes_and_figures_of_alerts_are_those_of_the_service() -> None:
     codes = {code for rule in ALERTS.values() for code in re.findall(r'code="([^"]+)"', rule["expr"])}
     assert len(codes) >= 2

@@ -79,6 +79,14 @@ def test_dockerfile_installs_by_hash_and_runs_as_nobody_special(part: str) -> No
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
 
 
+@each_part
+def test_every_user_may_read_what_was_built_whatever_the_modes_of_the_checkout(part: str) -> None:
+    built, copied = (ROOT / f"Dockerfile.{part}").read_text("utf-8").rsplit("\nFROM ", 1)
+    # Whatever follows would leave its own modes.
+    assert built.rstrip().endswith("&& chmod -R a+rX,go-w /app /opt/venv")
+    assert re.findall(r"^COPY (?:--from=\S+ )?(.+)$", copied, re.MULTILINE) == ["/opt/venv /opt/venv", "/app /app"]
+
+
 def test_any_user_of_group_0_may_use_the_folders_and_a_worker_alone_serves_every_queue() -> None:
     for part in MODULES:
         text = (ROOT / f"Dockerfile.{part}").read_text("utf-8")

@@ -134,6 +134,25 @@ def test_workers_reach_their_filer_alone_and_nobody_else_any(overlay: str) -> No
             assert [each for each in excepted if network.subnet_of(each)], (name, subsystem)
 
 
+@overlay
+def test_each_part_reaches_what_it_needs_and_no_more(overlay: str) -> None:
+    everything = workloads(overlay)
+    clients = {"api", "flower", "webhooks"} | {name for name in everything if name.startswith("worker")}
+    expected = {
+        "web": {"api", "flower"},
+        "admin": {"api"},
+        "redis": {"redis"},
+        "to-redis": clients,
+        "to-provider": {"api", "flower"},
+        "to-receivers": {"webhooks"},
+    }
+    policies = of_kind(rendered(overlay), "NetworkPolicy")
+    for name, reaching in expected.items():
+        assert reached_by(policies[name], overlay) == reaching & everything.keys(), name
+    (rule,) = policies["redis"]["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": policies["to-redis"]["spec"]["podSelector"]}]
+
+
 @on_openshift
 def test_each_subsystem_has_a_filer_of_its_own(overlay: str) -> None:
     maps = of_kind(rendered(overlay), "ConfigMap")
@@ -237,6 +256,9 @@ def test_front_ends_answer_until_routers_know_that_they_go(overlay: str) -> None
         assert rests[0] >= 5, container["name"]
         # nginx is asked to end when routers have gone elsewhere, and finishes its answers.
         assert "quit" not in words.partition("sleep")[0]
+        if container["name"] == "proxy":
+            # The signal that follows ends it at once.
+            assert sum(rests[1:]) > ApiSettings().max_wait
         assert sum(rests) < api["terminationGracePeriodSeconds"]
         assert api["terminationGracePeriodSeconds"] - rests[0] > ApiSettings().max_wait
 
