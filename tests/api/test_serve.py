@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 from resource import RLIM_INFINITY, RLIMIT_NOFILE
 from unittest.mock import Mock
 
@@ -27,3 +30,15 @@ def test_it_asks_for_as_many_files_as_it_needs(monkeypatch, allowed, most, limit
     monkeypatch.setattr(resource, "setrlimit", set_limit)
     serve._allow_many_files()
     assert [call.args for call in set_limit.call_args_list] == ([(RLIMIT_NOFILE, (limit, most))] if limit else [])
+
+
+def test_the_application_is_made_for_many_threads():
+    environment = {
+        "PATH": os.environ["PATH"], "SAPI_BACKENDS": "dummy🌈DummyStorage", "SAPI_SECRET_KEY": "0" * 64,
+        "SAPI_REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONUTF8": "1",
+    }  # fmt: skip
+    code = "import api.wsgi, gc, sys; print(sys.getswitchinterval(), gc.get_freeze_count() > 1000)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "0.001 True\n", done.stderr
