@@ -198,8 +198,9 @@ def test_several_jobs_end_with_the_worst(cli, volume):
     assert (named_twice.status, named_twice.err.count("already")) == (1, 1)
 
 
-def test_a_reader_that_has_had_enough_is_no_failure(cli):
-    command = cli.start("volume", "list", "dummy", "-o", "json")
+@pytest.mark.parametrize("format_", ["json", "csv"])
+def test_a_reader_that_has_had_enough_is_no_failure(cli, format_):
+    command = cli.start("volume", "list", "dummy", "-o", format_)
     assert command.stdout is not None
     command.stdout.close()
     assert command.stderr is not None
