@@ -155,6 +155,19 @@ def test_events_that_are_all_gone_are_a_gap_at_once(front_end: FrontEnd, client:
 
 
 @pytest.mark.parametrize("last_id", ["nonsense", "99999999999999-0-99999"])
+def test_an_id_of_no_event_is_one_gap_where_nothing_is_kept(front_end: FrontEnd, client: FlaskClient, last_id: str):
+    change(client)
+    EventLog(front_end.services.redis, front_end.settings.key_prefix).trim(-5)
+    with listening(client, last_id=last_id) as listener:
+        gap = listener.next()
+        assert gap.kind == "gap"
+        later = change(client)
+        assert listener.states(1) == [(later, "queued")]
+    with listening(client, last_id=gap.last_id) as listener:
+        assert listener.states(1) == [(later, "queued")]
+
+
+@pytest.mark.parametrize("last_id", ["nonsense", "99999999999999-0-99999"])
 def test_an_id_of_no_event_is_a_gap_before_all_that_is_kept(client: FlaskClient, last_id: str):
     kept = change(client)
     with listening(client, last_id=last_id) as listener:
