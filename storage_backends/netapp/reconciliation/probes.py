@@ -126,7 +126,7 @@ class OutcomeProbes:
         caching: Any = {name: value for name, value in settings.items() if name == "caching_policy"}
         if caching.get("caching_policy") in {None, mapping.volume(record).caching_policy}:
             return ReconciledOutcome(DONE, self._volumes.to_volume(record, lost.journal))
-        if lost.recorded.step == "caching-policy" and settings == caching:
+        if settings == caching:
             is_shown = mapping.volume(record).caching_policy is not None
             return ReconciledOutcome(NOT_DONE if is_shown else UNKNOWN)
 

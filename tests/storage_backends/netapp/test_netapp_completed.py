@@ -20,7 +20,11 @@ from storage_backends.netapp.ontap.error_codes import Translator
 from storage_backends.netapp.ontap.responses import OntapError
 from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Kind, Simulator
+from tests.ontap_simulator.exchange import Reply, Request
+from tests.ontap_simulator.world import full_rule
 from tests.storage_backends.netapp.changes import CHANGES, attempt, furnish
+from tests.storage_backends.netapp.concurrent_changes import after_each
+from tests.storage_backends.netapp.journals import clients
 from tests.storage_backends.netapp.lost_changes import Stopping, reconciled, record_of
 from tests.storage_backends.netapp.signed_in_drivers import open_backend
 
@@ -120,6 +124,21 @@ def test_a_rule_is_found_in_its_canonical_form(rule: str, backend: StorageBacken
         with pytest.raises(OutcomeUnclear):
             getattr(backend, operation)("team", rule, journal=lost)
         assert reconciled(backend, lost, operation, {"policy": "team", "rule": rule}).outcome is Outcome.DONE
+
+
+def test_a_rule_that_somebody_adds_after_its_removal_stays(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP_AFTER, method="DELETE")
+    _, error, lost = attempt(backend, "remove rule")
+    assert isinstance(error, OutcomeUnclear)
+    policy = next(policy for policy in ontap.world.policies.values() if policy["name"] == "team")
+
+    def added(request: Request, reply: Reply) -> None:
+        if request.path.endswith("/rules") and not policy["rules"]:
+            policy["rules"].append(full_rule(1, ["a"]))
+
+    after_each(ontap, added)
+    assert reconciled(backend, lost, *CHANGES["remove rule"]).outcome is Outcome.DONE
+    assert clients(policy) == [["a"]]
 
 
 def test_a_rule_that_is_gone_in_part_is_removed_whole(backend: StorageBackend, ontap: Simulator) -> None:

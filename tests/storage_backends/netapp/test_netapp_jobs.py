@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import InvalidRequest, OutcomeUnclear, ResourceBusy
+from storage_backends.errors import AlreadyExists, InvalidRequest, OutcomeUnclear, ResourceBusy
 from storage_backends.journal import Cancelled, InMemoryJournal, LeaseLost, ShuttingDown
 from tests.ontap_simulator import Kind, Simulator
 from tests.storage_backends.netapp.changes import CHANGES, WITHOUT_JOB, furnish, repeated, sent_twice
@@ -159,6 +159,7 @@ class TestForeignObjects:
         settlement = backend.reconcile(operation, arguments, journal.state(age_s=900.0), journal=journal)
 
         assert settlement.outcome is Outcome.NOT_DONE
+        assert isinstance(settlement.error, AlreadyExists)
 
 
 class TestCancelling:
