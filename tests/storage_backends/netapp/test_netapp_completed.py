@@ -1,8 +1,7 @@
-"""How a lost change is completed by another worker, and how long nothing is called undone."""
+"""How a lost change is completed by another worker."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,14 +10,10 @@ from storage_backends.base import Outcome, ReconciledOutcome, StorageBackend
 from storage_backends.errors import (
     BackendTimeout,
     BackendUnavailable,
-    NotFound,
     OutcomeUnclear,
     StorageError,
 )
-from storage_backends.journal import InMemoryJournal, JournalState, ShuttingDown
-from storage_backends.netapp.ontap.error_codes import Translator
-from storage_backends.netapp.ontap.responses import OntapError
-from storage_backends.netapp.reconciliation import reconcile
+from storage_backends.journal import InMemoryJournal, ShuttingDown
 from tests.ontap_simulator import Kind, Simulator
 from tests.ontap_simulator.exchange import Reply, Request
 from tests.ontap_simulator.world import full_rule
@@ -200,94 +195,3 @@ def test_a_volume_without_a_path_is_restricted_in_one_step(
 
     assert reconciled(backend, lost, "restrict_volume", {"volume": "unmounted"}).outcome is outcome
     assert len(ontap.changes_sent()) == 1
-
-
-class _Filer:
-    """A filer with one vserver, that answers for its jobs alone."""
-
-    vserver, without, timeout_s, translator = "vs1", frozenset[str](), 30.0, Translator(())
-
-    def __init__(self, job: Any = None, *, running: int = 0) -> None:
-        self.job, self.running = job, running
-
-    def get(self, path: str, *args: Any, **options: Any) -> Any:
-        if path == "/svm/svms":
-            return {"records": [{"name": "vs1", "state": "running"}]}
-        if path == "/cluster/jobs":
-            self.running -= 1
-            state = "running" if self.running >= 0 else "success"
-            return {"records": [{"uuid": "2", "state": state, "description": "PATCH /api/x"}]}
-        if isinstance(self.job, Exception):
-            raise self.job
-        return self.job
-
-
-class _Waiting(InMemoryJournal):
-    """Moves a clock in the place of waiting."""
-
-    now_s = 1000.0
-
-    def wait(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-@pytest.fixture
-def waiting(monkeypatch: pytest.MonkeyPatch) -> _Waiting:
-    journal = _Waiting()
-    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: journal.now_s))
-    monkeypatch.setattr(reconcile, "PAUSE_S", 1.0)
-    return journal
-
-
-_DENIED = Translator(()).error(OntapError(6, "no"), status=403)
-
-
-@pytest.mark.parametrize(
-    ("job", "running", "age_s", "there", "outcome", "waited_s"),
-    [
-        (None, 0, 0.0, False, Outcome.NOT_DONE, 33),  # The request may still arrive.
-        (None, 0, 10.0, False, Outcome.NOT_DONE, 23),
-        (None, 0, 3600.0, False, Outcome.NOT_DONE, 0),
-        (None, 0, 0.0, True, Outcome.DONE, 0),
-        (None, 5, 3600.0, False, Outcome.NOT_DONE, 5),  # A job that may be ours is running.
-        ({"state": "success"}, 5, 0.0, False, Outcome.UNKNOWN, 30),  # It was made, and may show late.
-        ({"state": "success"}, 5, 0.0, True, Outcome.DONE, 0),
-        ({"state": "failure", "code": 4711}, 5, 0.0, True, Outcome.NOT_DONE, 0),
-        (_DENIED, 0, 3600.0, False, Outcome.UNKNOWN, 0),
-        (_DENIED, 0, 3600.0, True, Outcome.DONE, 0),
-        (NotFound("gone"), 0, 0.0, False, Outcome.NOT_DONE, 33),
-    ],
-)
-def test_how_long_nothing_is_called_undone(
-    job: Any, running: int, age_s: float, there: bool, outcome: Outcome, waited_s: float, waiting: _Waiting
-) -> None:
-    recorded = JournalState("0199-job", "x", "1" if job else None, {"url": "PATCH /api/x"}, age_s)
-    lost = reconcile.InDoubtChange("x", {}, recorded, waiting)
-    filer: Any = _Filer(job, running=running)
-
-    result = reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE if there else Outcome.NOT_DONE))
-
-    assert result.outcome is outcome
-    assert waiting.now_s - 1000 == pytest.approx(waited_s, abs=0.9)
-
-
-def test_what_arrives_during_the_last_look_is_looked_for_again(waiting: _Waiting) -> None:
-    outcomes = [Outcome.DONE, Outcome.NOT_DONE]
-
-    def slow(_: Any) -> ReconciledOutcome:
-        waiting.now_s += 40.0
-        return ReconciledOutcome(outcomes.pop())
-
-    lost = reconcile.InDoubtChange("x", {}, JournalState("0199-job", "x", None, {"url": "PATCH /api/x"}), waiting)
-    filer: Any = _Filer()
-    assert reconcile.reconcile(filer, lost, slow).outcome is Outcome.DONE
-
-
-@pytest.mark.parametrize(("may_purge", "outcome"), [(True, Outcome.DONE), (False, Outcome.NOT_DONE)])
-def test_a_snapshot_that_was_refused_for_room_is_completed_where_purging_is_allowed(
-    may_purge: bool, outcome: Outcome, waiting: _Waiting
-) -> None:
-    recorded = JournalState("0199-job", "create", "1", {"url": "POST /api/x"})
-    lost = reconcile.InDoubtChange("x", {"purge_old_if_needed": may_purge}, recorded, waiting)
-    filer: Any = _Filer({"state": "failure", "code": 525062})
-    assert reconcile.reconcile(filer, lost, lambda _: ReconciledOutcome(Outcome.DONE)).outcome is outcome

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from storage_backends.base import Outcome, StorageBackend
+from storage_backends.base import Outcome, ReconciledOutcome, StorageBackend
 from storage_backends.errors import AlreadyExists, BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import InMemoryJournal, ShuttingDown
 from tests.ontap_simulator import Dialect, Kind, Simulator
@@ -159,10 +159,10 @@ class TestJobsOfOthers:
             backend.roll_back_volume("home", from_snapshot="two", journal=journal)
         return journal
 
-    def outcome(self, backend: StorageBackend, lost: InMemoryJournal) -> Outcome:
+    def settlement(self, backend: StorageBackend, lost: InMemoryJournal) -> ReconciledOutcome:
         arguments = {"volume": "home", "from_snapshot": "two"}
         again = _ImpatientJournal(lost.job_id)
-        return backend.reconcile("roll_back_volume", arguments, lost.state(age_s=3600.0), journal=again).outcome
+        return backend.reconcile("roll_back_volume", arguments, lost.state(age_s=3600.0), journal=again)
 
     def start(self, ontap: Simulator, lost: InMemoryJournal, *, svm: str, seconds: float = 0.0) -> None:
         """Somebody starts a change of the same description."""
@@ -177,7 +177,7 @@ class TestJobsOfOthers:
         for _ in range(jobs):
             self.start(ontap, lost, svm="vs1")
 
-        assert self.outcome(backend, lost) is expected
+        assert self.settlement(backend, lost).outcome is expected
 
     def test_none_that_was_there_before_is(self, backend: StorageBackend, ontap: Simulator) -> None:
         backend.update_volume("home", journal=InMemoryJournal(), comment="mine")
@@ -186,7 +186,7 @@ class TestJobsOfOthers:
         with pytest.raises(OutcomeUnclear):
             backend.roll_back_volume("home", from_snapshot="two", journal=lost)
 
-        assert self.outcome(backend, lost) is Outcome.UNKNOWN
+        assert self.settlement(backend, lost).outcome is Outcome.UNKNOWN
 
     def test_one_that_failed_tells_that_it_was_not_made(
         self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator
@@ -197,10 +197,13 @@ class TestJobsOfOthers:
         with ontap.world.lock:
             ontap.world.start(lost.facts["url"], "vs1", refused)
 
-        assert self.outcome(backend, lost) is Outcome.NOT_DONE
+        settlement = self.settlement(backend, lost)
+
+        assert settlement.outcome is Outcome.NOT_DONE
+        assert str(settlement.error) == "Newer snapshots are in use and stand in the way."
 
     def test_none_of_another_vserver_is(self, backend: StorageBackend, lost: InMemoryJournal, ontap: Simulator) -> None:
         self.start(ontap, lost, svm="vs2")
         self.start(ontap, lost, svm="vs2", seconds=3600.0)
 
-        assert self.outcome(backend, lost) is Outcome.UNKNOWN
+        assert self.settlement(backend, lost).outcome is Outcome.UNKNOWN
