@@ -50,6 +50,20 @@ def test_a_volume_with_the_user_s_comment_may_be_somebody_else_s(backend: Storag
     assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, AlreadyExists)
 
 
+@pytest.mark.parametrize(("comment", "outcome"), [("theirs", Outcome.NOT_DONE), (None, Outcome.UNKNOWN)])
+def test_a_volume_with_another_comment_is_not_completed(
+    comment: str | None, outcome: Outcome, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.DROP, method="PATCH")
+    _, error, lost = attempt(backend, "create in three steps")
+    assert isinstance(error, OutcomeUnclear)
+    record_of(ontap, "new")["comment"] = comment
+    sent = len(ontap.changes_sent())
+
+    assert reconciled(backend, lost, *CHANGES["create in three steps"]).outcome is outcome
+    assert len(ontap.changes_sent()) == sent
+
+
 @pytest.mark.parametrize(("path", "outcome"), [("/new", Outcome.UNKNOWN), ("/elsewhere", Outcome.NOT_DONE)])
 def test_a_volume_without_a_comment_may_be_ours_where_we_wanted_it(
     path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
