@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
@@ -64,17 +66,25 @@ def test_a_volume_with_another_comment_is_not_completed(
     assert len(ontap.changes_sent()) == sent
 
 
-@pytest.mark.parametrize(("path", "outcome"), [("/new", Outcome.UNKNOWN), ("/elsewhere", Outcome.NOT_DONE)])
+@pytest.mark.parametrize(
+    ("more", "path", "outcome"),
+    [
+        ({}, "/new", Outcome.UNKNOWN),
+        ({}, "/elsewhere", Outcome.NOT_DONE),
+        ({"junction_path": "/elsewhere"}, "/elsewhere", Outcome.UNKNOWN),
+        ({"junction_path": "/elsewhere"}, "/new", Outcome.NOT_DONE),
+    ],
+)
 def test_a_volume_without_a_comment_may_be_ours_where_we_wanted_it(
-    path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
+    more: dict[str, Any], path: str, outcome: Outcome, backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP, method="POST")
     lost = InMemoryJournal()
     with pytest.raises(OutcomeUnclear):
-        backend.create_volume("new", journal=lost)
+        backend.create_volume("new", journal=lost, **more)
     ontap.world.add_volume("new", nas={"path": path})
 
-    assert reconciled(backend, lost, "create_volume", {"volume": "new"}).outcome is outcome
+    assert reconciled(backend, lost, "create_volume", {"volume": "new", **more}).outcome is outcome
 
 
 @pytest.mark.parametrize(("change", "method"), [("purge", "DELETE"), ("reinstate", "PATCH")])
