@@ -42,7 +42,7 @@ class JobResult:
 
     end: OntapJobState
     error: StorageError | None = None
-    #: Was cancellation requested before it ended?
+    #: Of one that failed: was it cancelled before it ended?
     cancel_requested: bool = False
 
 
@@ -73,10 +73,10 @@ class JobFollower:
         try:
             job = self._read()
         except NotFound:
-            return JobResult(OntapJobState.GONE, cancel_requested=self._cancel_requested)
+            return JobResult(OntapJobState.GONE)
         except StorageError as refusal:
             if is_forbidden(refusal):
-                return JobResult(OntapJobState.FORBIDDEN, refusal, self._cancel_requested)
+                return JobResult(OntapJobState.FORBIDDEN)
             self._tolerate_outage()
             return None
         self._silent_since = None
@@ -84,7 +84,7 @@ class JobFollower:
         if state in _UNDER_WAY or state is None:
             return None
         if state in _SUCCEEDED:
-            return JobResult(OntapJobState.SUCCESS, cancel_requested=self._cancel_requested)
+            return JobResult(OntapJobState.SUCCESS)
         failure = self._failure(job)
         # Some codes only mean that the filer does not know the outcome itself; so does an unknown state.
         is_certain = state in _FAILED and not isinstance(failure, OutcomeUnclear)

@@ -136,6 +136,15 @@ def test_a_rule_that_somebody_adds_after_its_removal_stays(backend: StorageBacke
     assert clients(policy) == [["a"]]
 
 
+def test_a_removal_of_unknown_progress_is_not_repeated(backend: StorageBackend, ontap: Simulator) -> None:
+    ontap.fault(Kind.DROP, method="DELETE")
+    _, error, lost = attempt(backend, "remove rule")
+    assert isinstance(error, OutcomeUnclear)
+    del lost.facts["holders"]  # As another version may record it.
+
+    assert reconciled(backend, lost, *CHANGES["remove rule"]).outcome is Outcome.NOT_DONE
+
+
 def test_a_rule_that_is_gone_in_part_is_removed_whole(backend: StorageBackend, ontap: Simulator) -> None:
     policy = ontap.world.add_policy("vs1", "parts", [["a"], ["b"], ["a"], ["a", "c"]])
     ontap.fault(Kind.DROP, method="DELETE", after=1)

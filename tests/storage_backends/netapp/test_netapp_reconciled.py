@@ -9,6 +9,7 @@ import pytest
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.errors import (
     AlreadyExists,
+    NoSuchVolume,
     OutcomeUnclear,
     StorageError,
 )
@@ -175,16 +176,32 @@ def test_a_volume_for_which_no_path_was_asked_is_expected_below_its_name(
     assert volume["nas"]["path"] == (path or "/out")
 
 
-def test_a_clone_for_which_no_path_was_asked_is_mounted_below_its_name(
+@pytest.mark.parametrize(("more", "path"), [({}, "/copy"), ({"junction_path": "/there"}, "/there")])
+def test_a_clone_is_mounted_at_its_path_or_below_its_name(
+    more: dict[str, Any], path: str, backend: StorageBackend, ontap: Simulator
+) -> None:
+    operation, arguments = CHANGES["clone with its own"]
+    ontap.fault(Kind.DROP, method="PATCH")
+    lost = InMemoryJournal()
+    with pytest.raises(OutcomeUnclear):
+        getattr(backend, operation)(**arguments, **more, journal=lost)
+    record_of(ontap, "copy")["nas"] = {}
+
+    assert reconciled(backend, lost, operation, arguments | more).outcome is Outcome.DONE
+    assert record_of(ontap, "copy")["nas"]["path"] == path
+
+
+def test_a_change_of_a_volume_that_is_gone_since_was_not_done_and_it_is_missing(
     backend: StorageBackend, ontap: Simulator
 ) -> None:
     ontap.fault(Kind.DROP, method="PATCH")
-    _, error, lost = attempt(backend, "clone with its own")
+    _, error, lost = attempt(backend, "update")
     assert isinstance(error, OutcomeUnclear)
-    record_of(ontap, "copy")["nas"] = {}
+    ontap.world.volumes.clear()
 
-    assert reconciled(backend, lost, *CHANGES["clone with its own"]).outcome is Outcome.DONE
-    assert record_of(ontap, "copy")["nas"]["path"] == "/copy"
+    result = reconciled(backend, lost, *CHANGES["update"])
+
+    assert (result.outcome, type(result.error)) == (Outcome.NOT_DONE, NoSuchVolume)
 
 
 def test_a_step_that_is_refused_later_is_said_to_follow_others(backend: StorageBackend, ontap: Simulator) -> None:
