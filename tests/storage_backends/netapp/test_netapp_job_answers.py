@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage_backends.errors import BackendUnavailable, OutcomeUnclear
+from storage_backends.errors import BackendUnavailable, OutcomeUnclear, StorageError
 from storage_backends.journal import InMemoryJournal
 from storage_backends.netapp.ontap import jobs
 from storage_backends.netapp.ontap.error_codes import Translator
@@ -19,14 +19,20 @@ class _Answers:
     vserver, without = "vs1", frozenset[str]()
     translator = Translator(())
 
-    def __init__(self, *answers: Any) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: Any, refusal: StorageError | None = None) -> None:
+        self.answers, self.refusal = list(answers), refusal
+        self.changes: list[tuple[Any, ...]] = []
 
     def get(self, *args: Any, **options: Any) -> Any:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def change(self, *request: Any, journal: InMemoryJournal) -> None:
+        self.changes.append(request)
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class _Clock(InMemoryJournal):
@@ -51,13 +57,39 @@ def test_a_job_that_has_not_ended_is_followed(state: str | None, clock: _Clock) 
     assert jobs.JobFollower(filer, "1", clock).follow().end is jobs.OntapJobState.SUCCESS
 
 
-@pytest.mark.parametrize("cause", [{"code": 4711, "message": "No."}, {"error": {"code": "4711", "message": "No."}}])
-def test_why_a_job_has_failed_is_where_its_release_puts_it(cause: dict[str, Any], clock: _Clock) -> None:
+@pytest.mark.parametrize(
+    ("cause", "code", "message"),
+    [
+        ({"code": 4711, "message": "No."}, "4711", "No."),
+        ({"error": {"code": "4711", "message": "No."}}, "4711", "No."),
+        ({"error": {"code": "4711"}, "code": 0, "message": "No."}, "4711", "No."),
+        ({"error": {"message": "No."}, "code": 4711, "message": "failure"}, "4711", "No."),
+        ({"error": "4711", "code": "\u00b2"}, "unknown", "The storage system's job failed."),
+    ],
+)
+def test_why_a_job_has_failed_is_where_its_release_puts_it(
+    cause: dict[str, Any], code: str, message: str, clock: _Clock
+) -> None:
     filer: Any = _Answers({"state": "failure"} | cause)
     error = jobs.JobFollower(filer, "1", clock).follow().error
     assert error is not None
     assert error.backend_error is not None
-    assert (error.backend_error.code, error.backend_error.message) == ("4711", "No.")
+    assert (error.backend_error.code, error.backend_error.message) == (code, message)
+
+
+class _Cancelled(_Clock):
+    cancel_requested = True
+
+
+@pytest.mark.parametrize("refusal", [None, StorageError("no")])
+def test_a_job_is_cancelled_once(refusal: StorageError | None) -> None:
+    running = {"state": "running"}
+    filer: Any = _Answers(running, running, running, {"state": "failure"}, refusal=refusal)
+
+    ended = jobs.JobFollower(filer, "1", _Cancelled(), cancellable=True).follow()
+
+    assert filer.changes == [("PATCH", "/cluster/jobs/1", {"action": "cancel"}, {})]
+    assert ended.cancel_requested is (refusal is None)
 
 
 def test_a_filer_may_be_away_for_a_while_again_and_again(clock: _Clock) -> None:

@@ -187,8 +187,10 @@ def test_a_clone_is_mounted_at_its_path_or_below_its_name(
         getattr(backend, operation)(**arguments, **more, journal=lost)
     record_of(ontap, "copy")["nas"] = {}
 
-    assert reconciled(backend, lost, operation, arguments | more).outcome is Outcome.DONE
-    assert record_of(ontap, "copy")["nas"]["path"] == path
+    result = reconciled(backend, lost, operation, arguments | more)
+
+    assert (result.outcome, result.value.junction_path) == (Outcome.DONE, path)
+    assert result.value.active_policy_name == "team"
 
 
 def test_a_change_of_a_volume_that_is_gone_since_was_not_done_and_it_is_missing(
