@@ -43,17 +43,16 @@ class SignInClient(FlaskOAuth2App):
 
     def __init__(self, provider: IdentityProvider) -> None:
         settings = provider.settings
-        secret = settings.oauth_secret_key.get_secret_value()
         framework = FlaskIntegration(_NAME)
         framework.expires_in = SIGN_IN_LIMIT_S
         super().__init__(
             framework,
             _NAME,
             client_id=settings.oauth_client_id,
-            client_secret=secret or None,
+            client_secret=settings.oauth_secret_key.get_secret_value(),
             client_kwargs={
                 "code_challenge_method": "S256",
-                "scope": provider.settings.scope or None,
+                "scope": settings.scope,
                 "default_timeout": COMMAND_TIMEOUT_S / 2,
                 "token_endpoint_auth_method": provider.client_auth_method(),
             },
@@ -105,7 +104,7 @@ def handle_callback(provider: IdentityProvider, sessions: Sessions) -> tuple[Ide
     _check_first_use(sessions, state)
     session[_STATE + state] = begun
     identity, tokens = _exchange(provider)
-    return identity, tokens, str(begun["data"].get("next") or "/")
+    return identity, tokens, str(begun["data"]["next"])
 
 
 def _exchange(provider: IdentityProvider) -> tuple[Identity, dict[str, Any]]:
@@ -132,7 +131,7 @@ def _identity(provider: IdentityProvider, token: dict[str, Any]) -> Identity:
         raise ProviderUnavailable("the token endpoint sent no access token")
     claims = dict(token.get("userinfo") or {})
     settings = provider.settings
-    if provider.settings.scope and "openid" in provider.settings.scope.split() and not claims:
+    if "openid" in settings.scope.split() and not claims:
         raise InvalidToken("there is none")
     if not settings.asks_groups_url and groups_in(claims, settings.oauth_groups_claim) is None:
         claims = _with_userinfo(claims, provider.userinfo(access_token))

@@ -22,7 +22,6 @@ _ROLE_NAMES = {"type": "array", "items": {"type": "string", "enum": [role.value 
 _ROLE = {
     "in": "path",
     "name": "role",
-    "required": True,
     "description": "USER, ADMIN or UBER_ADMIN",
     "schema": {"type": "string"},
     "example": "ADMIN",

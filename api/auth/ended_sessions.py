@@ -25,7 +25,6 @@ _ENDED = {
 _USER = {
     "in": "path",
     "name": "user",
-    "required": True,
     "description": "Their name, as `requested_by` of jobs has it, or their id (`sub`) at the provider",
     "schema": {"type": "string"},
     "example": "jdoe",

@@ -126,7 +126,7 @@ class IdentityProvider:
     def _discover(self) -> dict[str, Any]:
         url = self.settings.oauth_discovery_url
         document = request_json("GET", url)
-        issuer = str(document.get("issuer") or "")
+        issuer = str(document.get("issuer"))
         # A document that names another issuer would make tokens of that issuer valid.
         if url.endswith(_WELL_KNOWN) and issuer.rstrip("/") != url.removesuffix(_WELL_KNOWN).rstrip("/"):
             raise ProviderUnavailable(f"the document at {urlsplit(url).hostname} names another issuer")

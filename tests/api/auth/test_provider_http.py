@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ _ANSWERS = {
     "/moved": (302, b'{"a": 1}'),
     "/broken-off": (200, b'{"a": 1}'),
     "/slow": (200, b'{"a": 1}'),
+    "/zipped": (200, gzip.compress(b'{"a": 1}')),
 }
 #: What is announced of a body and does not come.
 _MISSING_BYTES = {"/slow": 10**6, "/broken-off": 1}
@@ -43,6 +45,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) + _MISSING_BYTES.get(self.path, 0)))
         if status == 302:
             self.send_header("Location", "/object")
+        if self.path == "/zipped":
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         self.wfile.write(body)
         if self.path == "/slow":
@@ -80,6 +84,7 @@ def test_an_object_is_an_answer(ask, server):
     # Some send forms or signed tokens otherwise.
     assert server.accepts == {"application/json"}
     assert len(ask("/largest")["a"]) == 2**20 - 9
+    assert ask("/zipped") == {"a": 1}
 
 
 @pytest.mark.parametrize(

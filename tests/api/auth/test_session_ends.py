@@ -146,6 +146,7 @@ class TestOnDemand:
             assert boss.post(f"/conf/sessions/{name}/end").status_code == 422
         for name in ("nobody", "x" * 255):
             assert boss.post(f"/conf/sessions/{name}/end").get_json() == {"ended": 0}
+        assert boss.post("/conf/sessions/adam/end?all=1").status_code == 422
 
     def test_so_do_those_by_password(self, redis_client, provider, boss):
         settings = {"basic_auth_username": "svc", "basic_auth_password": "pass"}

@@ -128,6 +128,7 @@ class TestGroups:
     def test_of_a_groups_url_are_asked_for_too(self, redis_client, provider):
         urls = {"oauth_groups_url": f"{provider.issuer}/groups"}
         client = with_provider(redis_client, provider, **urls).test_client()
+        provider.hidden_claims = {"groups"}
         sign_in(client, "adam")
         provider.users["adam"].groups = ["uber"]
         change(redis_client, checked_s=-301)

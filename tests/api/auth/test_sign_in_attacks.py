@@ -193,15 +193,16 @@ class TestTroubles:
 
         assert code_of(client.get(link)) == (503, "sign-in-unavailable")
 
-    def test_our_own_secret_is_wrong(self, redis_client, provider):
+    def test_our_own_secret_is_wrong(self, redis_client, provider, caplog):
         client = with_provider(redis_client, provider, oauth_secret_key="wrong").test_client()
 
         assert code_of(sign_in(client, "anna")) == (503, "sign-in-unavailable")
+        assert "sign-in provider: OAuthError: invalid_client" in caplog.text
 
     @pytest.mark.parametrize(
         ("body", "status"),
         [
-            *((body, 503) for body in (b"", b"<html>", b"[]", b"{}", b'{"access_token": 5}')),
+            *((body, 503) for body in (b"", b"<html>", b"[]", b"{}", b'{"access_token": 5}', b'{"access_token": ""}')),
             (b'{"access_token": "a", "expires_in": "soon"}', 503),
             (b'{"access_token": "a", "id_token": 5}', 400),
         ],
@@ -230,7 +231,9 @@ class TestTroubles:
     def test_what_the_provider_says_is_blamed_on_whoever_can_mend_it(self, client, error, status, code):
         state = query_of(client.get("/login").headers["Location"])["state"]
 
-        assert code_of(client.get("/oauth-done", query_string={"error": error, "state": state})) == (status, code)
+        answer = client.get("/oauth-done", query_string={"error": error, "state": state})
+        assert code_of(answer) == (status, code)
+        assert answer.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
 
 
 def with_provider_of(client):

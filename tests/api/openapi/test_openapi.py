@@ -52,6 +52,8 @@ def test_it_names_the_version_of_the_source(document):
 def test_it_is_valid(document):
     assert document["openapi"] == "3.1.0"
     validate(document)
+    assert len(document["tags"]) > 5
+    assert [tag["name"] for tag in document["tags"] if not tag.get("description")] == []
 
 
 def test_what_clients_rely_on_has_not_changed():
