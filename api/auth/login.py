@@ -31,18 +31,18 @@ View = Callable[[], Response]
 def login_blueprint(*, has_basic: bool, callback_path: str) -> Blueprint:
     """Return the blueprint with the routes for signing in and out."""
     blueprint = Blueprint("signing-in", __name__, description="Signing in and out, in a browser")
-    _add(blueprint, "/login", "sign_in", login, 302, 403, 422, 503)
-    _add(blueprint, callback_path, "finish_sign_in", oauth_callback, 302, 400, 403, 503)
-    _add(blueprint, "/logout", "sign_out", logout, 302, 403, 422, 503)
-    _add(blueprint, "/logout", "sign_out_by_post", logout, 302, 403, 422, 503, method="POST")
+    _add(blueprint, "/login", "sign_in", login, 403, 422, 503)
+    _add(blueprint, callback_path, "finish_sign_in", oauth_callback, 400, 403, 503)
+    _add(blueprint, "/logout", "sign_out", logout, 403, 422, 503)
+    _add(blueprint, "/logout", "sign_out_by_post", logout, 403, 422, 503, method="POST")
     if has_basic:
-        _add(blueprint, "/login_basic", "sign_in_with_password", login_basic, 302, 401, 422, 429, 503)
-        by_post = (302, 401, 403, 422, 429, 503)
+        _add(blueprint, "/login_basic", "sign_in_with_password", login_basic, 401, 422, 429, 503)
+        by_post = (401, 403, 422, 429, 503)
         _add(blueprint, "/login_basic", "sign_in_with_password_by_post", login_basic, *by_post, method="POST")
     return blueprint
 
 
-def _add(blueprint: Blueprint, path: str, name: str, view: View, *statuses: int, method: str = "GET") -> None:
+def _add(blueprint: Blueprint, path: str, name: str, view: View, *refusals: int, method: str = "GET") -> None:
     """Add and document the route of ``view``; each method has an operation id of its own."""
 
     def answer() -> Response:
@@ -56,7 +56,7 @@ def _add(blueprint: Blueprint, path: str, name: str, view: View, *statuses: int,
 
     answer.__name__, answer.__doc__ = name, view.__doc__
     security: list[dict[str, list[str]]] = [{"basic": []}] if view is login_basic else []
-    responses: dict[str, Any] = {"302": THERE} | problems(*(status for status in statuses if status >= 400))  # noqa: PLR2004
+    responses: dict[str, Any] = {"302": THERE} | problems(*refusals)
     parameters = [] if view is oauth_callback else [NEXT]
     document = blueprint.doc(operationId=name, parameters=parameters, security=security, responses=responses)
     blueprint.route(path, methods=[method])(document(answer))

@@ -28,8 +28,8 @@ from api.auth.session_cookies import configure_cookies
 from api.auth.sessions import Sessions
 from api.auth.settings import AuthSettings
 from worker.catalog.operations import Role
-from worker.config.settings import BadSettings, Settings, load
-from worker.store.client import connect, short_timeout_pool
+from worker.config.settings import BadSettings
+from worker.store.client import short_timeout_pool
 from worker.store.sign_in_attempts import SignInAttempts
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ def init_app(
     settings: AuthSettings,
     *,
     register_blueprint: Callable[[Blueprint], None],
-    client: redis.Redis | None = None,
-    prefix: str | None = None,
+    client: redis.Redis,
+    prefix: str,
 ) -> None:
     """Add sessions, the sign-in and ``/conf`` routes, the audit log, and the handling of trusted proxies to ``app``.
 
@@ -49,12 +49,9 @@ def init_app(
         app: the application.
         settings: the configuration.
         register_blueprint: serves a blueprint, and adds its routes to the OpenAPI document.
-        client: Redis, where sessions are kept (default: as ``worker.config.settings`` says).
-        prefix: start of the keys there (default: likewise).
+        client: Redis, where sessions are kept.
+        prefix: start of the keys there.
     """
-    if client is None or prefix is None:
-        queue = load(Settings)
-        client, prefix = client or connect(queue), prefix or queue.key_prefix
     _trust_proxies(app, settings)
     configure_cookies(app, settings)
     audit.init_app(app, settings.audit_log, settings.audit_rate)

@@ -39,12 +39,16 @@ def client(redis_client, provider, log):
     return with_provider(redis_client, provider, audit_log=str(log.path)).test_client()
 
 
+def decision(line: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(line[name] for name in ("event", "who", "auth_method", "allowed"))
+
+
 def test_sign_ins_and_outs(client, log):
     sign_in(client, "adam")
     client.get("/logout")
 
-    events = [(line["event"], line["who"], line["allowed"]) for line in log() if line["event"] != "access"]
-    assert events == [("sign-in", "adam", True), ("sign-out", "adam", True)]
+    events = [decision(line) for line in log() if line["event"] != "access"]
+    assert events == [("sign-in", "adam", "session", True), ("sign-out", "adam", "session", True)]
 
 
 @pytest.mark.parametrize(
@@ -59,8 +63,8 @@ def test_sign_ins_and_outs_without_a_provider(redis_client, log, settings, path,
     client.get(path, auth=("svc", "pass") if who == "svc" else None)
     client.get("/logout")
 
-    events = [(line["event"], line["who"], line["allowed"]) for line in log()]
-    assert events == [("sign-in", who, True), ("sign-out", who, True)]
+    events = [decision(line) for line in log()]
+    assert events == [("sign-in", who, "session", True), ("sign-out", who, "session", True)]
 
 
 def test_what_is_allowed(client, log):
@@ -174,8 +178,10 @@ def test_a_sign_in_that_is_not_possible_here(redis_client, log, path, settings, 
     client.get(path, environ_base={"REMOTE_ADDR": "192.0.2.1"})
 
     (line,) = log()
-    decision = [line[name] for name in ("event", "allowed", "reason", "status")]
-    assert decision == ["sign-in", False, "sign-in-unavailable", status]
+    assert [line[name] for name in ("event", "allowed", "reason", "status")] == [
+        "sign-in", False, "sign-in-unavailable", status,
+    ]  # fmt: skip
+    assert ("debug mode" if settings else "SAPI_OAUTH_CLIENT_ID") in line["detail"]
 
 
 def test_a_page_of_another_site(client, log):
