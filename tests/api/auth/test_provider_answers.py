@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Timer
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from joserfc import jws
 from joserfc.jwk import RSAKey
 
 from api.auth import AuthSettings
@@ -242,6 +245,13 @@ class TestTokens:
         assert client.get("/whoami", headers=bearer(provider.token())).status_code == 200
         forged = provider.token(key=RSAKey.generate_key(2048))
         assert client.get("/whoami", headers=bearer(forged)).status_code == 401
+        assert provider.request_counts["/jwks"] == 1
+
+    def test_need_not_name_their_type_and_key(self, redis_client, provider):
+        client = with_provider(redis_client, provider).test_client()
+        claims = {"iss": provider.issuer, "aud": CLIENT_ID, "sub": "x", "exp": int(time.time()) + 99}
+        token = jws.serialize_compact({"alg": "RS256"}, json.dumps(claims), provider.key)
+        assert [client.get("/whoami", headers=bearer(token)).status_code for _ in range(2)] == [200, 200]
         assert provider.request_counts["/jwks"] == 1
 
     def test_name_the_audience_that_is_configured(self, redis_client, provider):

@@ -61,8 +61,12 @@ def test_group_lists(environment, written, names):
         ("SAPI_OAUTH_CALLBACK_URL_RELATIVE", "https://evil.example.org", "SAPI_OAUTH_CALLBACK_URL_RELATIVE"),
         ("SAPI_OAUTH_CALLBACK_URL_RELATIVE", "//done", "SAPI_OAUTH_CALLBACK_URL_RELATIVE"),
         ("SAPI_OAUTH_CALLBACK_URL_RELATIVE", "/a/../done", "SAPI_OAUTH_CALLBACK_URL_RELATIVE"),
-        ("SAPI_OAUTH_TOKEN_URL", "https://[::1/token", "SAPI_OAUTH_TOKEN_URL"),
-        ("SAPI_OAUTH_TOKEN_URL", "https://provider.example.org:99999/token", "SAPI_OAUTH_TOKEN_URL"),
+        *(
+            ("SAPI_OAUTH_TOKEN_URL", url, "SAPI_OAUTH_TOKEN_URL must be an http(s) URL")
+            for url in ("https://[::1/token", "https://a.example.org:99999/", "https://a.example.org:0/")
+        ),
+        ("SAPI_OAUTH_TOKEN_URL", "ftp://a.example.org/", "SAPI_OAUTH_TOKEN_URL must be an http(s) URL"),
+        ("SAPI_OAUTH_TOKEN_URL", "https:///token", "SAPI_OAUTH_TOKEN_URL must be an http(s) URL"),
         ("SAPI_PUBLIC_URL", "https://[::1", "SAPI_PUBLIC_URL"),
         ("SAPI_PUBLIC_URL", "https://example.org:99999", "SAPI_PUBLIC_URL"),
         ("SAPI_PUBLIC_URL", "https://example.org:http/", "SAPI_PUBLIC_URL"),
@@ -88,7 +92,9 @@ def test_mistakes_are_said_in_one_line(environment, name, value, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["https://example.org/", "http://[::1]:8000", "https://example.org:/storage/api/", ""])
+@pytest.mark.parametrize(
+    "url", ["https://example.org/", "http://[::1]:8000", "http://example.org", "https://example.org:/storage/api/", ""]
+)
 def test_the_public_url_may_have_a_port_and_a_path(environment, url):
     environment.setenv("SAPI_PUBLIC_URL", url)
     assert load(AuthSettings).public_url == url
@@ -109,6 +115,8 @@ def test_the_provider_may_send_browsers_to_any_free_address(redis_url):
     "settings",
     [
         {"secret_key": "x" * 16},
+        {"secret_key": "", "SAPI_DEBUG": True},
+        {"secret_key_fallbacks": "x" * 16},
         *({"oauth_token_url": f"http://{host}/token"} for host in ("127.0.0.1:8080", "localhost", "[::1]:8080")),
         {"oauth_token_url": "http://provider.example.org/token", "SAPI_DEBUG": True},
         {"oauth_jwks_url": "https://a.example.org/keys", "oauth_discovery_url": "https://a.example.org/metadata.json"},
@@ -118,6 +126,14 @@ def test_the_provider_may_send_browsers_to_any_free_address(redis_url):
 )
 def test_what_is_on_the_right_side_of_a_rule_is_no_mistake(settings):
     assert load(AuthSettings, **settings).model_fields_set >= settings.keys() - {"SAPI_DEBUG"}
+
+
+@pytest.mark.parametrize("flask_debug", ["0", "1"])
+def test_the_name_of_flask_does_not_switch_debug_mode_on_where_ours_is_set(environment, flask_debug):
+    environment.setenv("FLASK_DEBUG", flask_debug)
+    assert load(AuthSettings).debug is (flask_debug == "1")
+    environment.setenv("SAPI_DEBUG", "0")
+    assert load(AuthSettings).debug is False
 
 
 @pytest.mark.parametrize(("rate", "is_limit"), [("", False), ("0", False), (" Off ", False), ("1/day", True)])
