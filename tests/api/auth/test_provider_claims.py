@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
 
 from api.auth import AuthSettings
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderRefused, ProviderUnavailable
 from api.auth.token_claims import identity_in, name_in
-from api.auth.tokens import TokenVerifier
+from api.auth.tokens import InvalidToken, TokenVerifier
 from tests.api.auth.auth_app import SECRET_KEY, bearer, callback_of, sign_in, with_provider
 from tests.identity_provider.fixtures import CLIENT_ID
 from worker.config.settings import load
@@ -59,6 +62,16 @@ def test_an_issuer_that_is_configured_is_the_one_of_tokens(monkeypatch):
 def test_keys_are_fetched_from_where_that_is_configured(redis_client, provider):
     client = with_provider(redis_client, provider, oauth_jwks_url="http://127.0.0.1:1/keys").test_client()
     assert client.get("/whoami", headers=bearer(provider.token())).status_code == 503
+
+
+def test_a_secret_that_is_published_is_no_key(monkeypatch):
+    """Whoever has read it could make tokens, where its algorithm were taken."""
+    key = OctKey.import_key("x" * 32, {"kid": "shared"})
+    monkeypatch.setattr("api.auth.tokens.request_json", lambda *_: {"keys": [key.as_dict(private=True)]})
+    verifier = TokenVerifier(jwks_url=str, issuer=lambda: "us", algorithms=("HS256",), leeway_s=0)
+    claims = {"iss": "us", "aud": CLIENT_ID, "exp": int(time.time()) + 99}
+    with pytest.raises(InvalidToken, match="no key and algorithm"):
+        verifier.claims(jwt.encode({"alg": "HS256", "kid": "shared"}, claims, key), audience=CLIENT_ID)
 
 
 @pytest.mark.parametrize(("trouble", "status"), [(ProviderUnavailable, 503), (ProviderRefused, 302)])
