@@ -102,6 +102,12 @@ def test_a_session_of_debug_mode_ends_with_it(client, redis_client):
     assert roles_of(later) == {"USER"}
 
 
+def test_no_key_is_needed(redis_client):
+    client = build(redis_client, debug=True, secret_key="").test_client()
+    client.get("/login")
+    assert roles_of(client) == EVERY
+
+
 def test_it_says_so_loudly(redis_client, caplog):
     with caplog.at_level(logging.WARNING):
         build(redis_client, debug=True)

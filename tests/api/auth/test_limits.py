@@ -34,7 +34,7 @@ def test_too_many_changes_are_refused(redis_client):
     assert answers[0].headers["X-RateLimit-Limit"] == "3"
     assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
     refused = answers[3]
-    assert refused.get_json()["code"] == "rate-limited"
+    assert (refused.get_json()["code"], refused.get_json()["limit"]) == ("rate-limited", "SAPI_RATE_LIMIT")
     assert 0 < int(refused.headers["Retry-After"]) <= 3601
     assert refused.headers["X-RateLimit-Reset"] == refused.headers["Retry-After"]
     assert "Retry-After" not in answers[0].headers

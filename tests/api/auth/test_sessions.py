@@ -245,3 +245,9 @@ def test_a_signature_holds_as_long_as_a_session_whatever_the_clocks_of_other_hos
     monkeypatch.setattr(signer, "get_timestamp", lambda: now_s + age_s)
     with nullcontext() if is_good else pytest.raises(SignatureExpired):
         assert signer.unsign(signed, max_age=100) == b"value"
+
+
+def test_a_signature_without_a_limit_holds():
+    """As the base class, whose place it takes, has it."""
+    signer = session_cookies._SkewTolerantSigner("secret")
+    assert signer.unsign(signer.sign("value")) == b"value"
