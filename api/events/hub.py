@@ -92,7 +92,7 @@ class EventHub:
             return tail, False
         position = Position.parse(last_event_id)
         if position is None or position.number is None or tail.number is None or position.number > tail.number:
-            # Not of this log: it was lost, or the client made it up. Where nothing is kept, the client goes on from here.
+            # Not of this log: it was lost, or the client made it up. With an empty log the client goes on from here.
             return (tail if tail.stream_id == BEGINNING.stream_id else BEGINNING), True
         if position.number < tail.number and not self._log.read(position, 1):
             return Position(position.stream_id, tail.number), True
