@@ -287,3 +287,11 @@ def test_a_reader_waits_for_the_end_or_for_what_it_does_not_have(client, queued,
     client.get(queued, headers=wait | {"If-None-Match": '"an-older-one"'})
     client.get(failed, headers=wait)
     assert waits == [True, False]
+
+
+@pytest.mark.parametrize(("result_bytes", "is_part"), [(8191, True), (8192, False)])
+def test_a_small_result_is_part_of_its_job(client, worker, redis_client, result_bytes, is_part):
+    path = accepted(client.post(URL, json={"size_total": 10**9}))
+    worker.carry_out(path)
+    redis_client.set(f"sapi:result:{path.rpartition('/')[2]}", f'"{"x" * (result_bytes - 2)}"', keepttl=True)
+    assert ("value" in client.get(path).json["result"]) is is_part
