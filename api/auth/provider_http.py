@@ -19,6 +19,8 @@ _PIECE_BYTES = 64 * 1024
 _CLIENT_ERRORS = 4  # statuses 4xx
 #: Of these, those after which the same request may succeed: 408, 425 and 429.
 _TEMPORARY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+#: Errors of this service's own registration (RFC 6749, 5.2), such as a wrong secret: they say nothing about the user.
+_OF_CLIENT = ("invalid_client", "unauthorized_client")
 
 
 class ProviderUnavailable(Exception):
@@ -26,7 +28,7 @@ class ProviderUnavailable(Exception):
 
 
 class ProviderRefused(ProviderUnavailable):
-    """The sign-in provider refuses the request for good (status 4xx)."""
+    """The sign-in provider refuses a user or a token for good (status 4xx)."""
 
 
 def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     except (requests.RequestException, HTTPError, OSError) as exc:
         raise ProviderUnavailable(f"{type(exc).__name__} at {url}") from None
     if response.status_code != HTTPStatus.OK:
-        kind = ProviderRefused if _is_refusal(response.status_code) else ProviderUnavailable
+        kind = ProviderRefused if _is_refusal(response.status_code, body) else ProviderUnavailable
         raise kind(f"status {response.status_code} at {url}")
     try:
         answer = orjson.loads(body)
@@ -59,8 +61,16 @@ def request_json(method: str, url: str, **options: Any) -> dict[str, Any]:
     return answer
 
 
-def _is_refusal(status: int) -> bool:
-    return status // 100 == _CLIENT_ERRORS and status not in _TEMPORARY
+def _is_refusal(status: int, body: bytes) -> bool:
+    return status // 100 == _CLIENT_ERRORS and status not in _TEMPORARY and _error_in(body) not in _OF_CLIENT
+
+
+def _error_in(body: bytes) -> object:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return answer.get("error") if isinstance(answer, dict) else None
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:

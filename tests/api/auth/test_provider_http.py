@@ -23,6 +23,11 @@ _ANSWERS = {
     "/too-large": (200, json.dumps({"a": "x" * (2**20 - 8)}).encode()),
     "/refused": (401, b'{"error": "invalid_token"}'),
     "/malformed": (400, b"{}"),
+    "/wrong-secret": (401, b'{"error": "invalid_client"}'),
+    "/not-for-us": (400, b'{"error": "unauthorized_client"}'),
+    "/no-object": (403, b"[]"),
+    "/a-page": (403, b"<html>"),
+    "/listed-error": (400, b'{"error": ["invalid_client"]}'),
     "/too-slow": (408, b"{}"),
     "/too-early": (425, b"{}"),
     "/too-many": (429, b"{}"),
@@ -89,7 +94,10 @@ def test_an_object_is_an_answer(ask, server):
 
 @pytest.mark.parametrize(
     "path",
-    ["/list", "/page", "/too-large", "/too-slow", "/too-early", "/too-many", "/failed", "/moved", "/broken-off"],
+    [
+        *("/list", "/page", "/too-large", "/too-slow", "/too-early", "/too-many", "/failed", "/moved", "/broken-off"),
+        *("/wrong-secret", "/not-for-us"),
+    ],
 )
 def test_nothing_else_is(ask, server, path):
     with pytest.raises(ProviderUnavailable) as caught:
@@ -99,7 +107,7 @@ def test_nothing_else_is(ask, server, path):
     assert server.paths == [path]
 
 
-@pytest.mark.parametrize("path", ["/refused", "/malformed"])
+@pytest.mark.parametrize("path", ["/refused", "/malformed", "/no-object", "/a-page", "/listed-error"])
 def test_a_refusal_is_one(ask, path):
     with pytest.raises(ProviderRefused):
         ask(path)

@@ -16,6 +16,7 @@ from api.auth.sessions import _open
 from tests.api.auth.auth_app import callback_of, code_of, roles_of, sign_in, with_provider
 from tests.api.auth.session_records import change, session_keys
 from tests.identity_provider.directory import Token
+from tests.identity_provider.fixtures import CLIENT_ID
 from tests.redis_states import read_only
 
 
@@ -110,6 +111,13 @@ class TestGroups:
         provider.stop()
         change(redis_client, checked_s=-301)
         assert roles_of(client) == {"USER", "ADMIN"}
+
+    def test_are_the_known_ones_while_the_provider_refuses_this_service(self, client, provider, redis_client):
+        sign_in(client, "adam")
+        provider.clients[CLIENT_ID].secret = "rotated"
+        change(redis_client, checked_s=-301)
+        assert roles_of(client) == {"USER", "ADMIN"}
+        assert len(session_keys(redis_client)) == 1
 
     def test_of_one_who_may_not_sign_in_any_more_end_the_session(self, client, provider, redis_client):
         sign_in(client, "adam")
