@@ -228,7 +228,7 @@ class OntapClient:
             )
             return read(response, is_question=method == "GET", transform=transform)
         except TRANSPORT_ERRORS as failure:
-            raise transport_failure(failure, None if response is None else response.status_code) from None
+            raise transport_failure(failure) from None
         finally:
             if response is not None:
                 response.close()

@@ -38,12 +38,10 @@ class NotSent(Exception):
 class ResponseLost(Exception):
     """The request was sent, but no complete response came."""
 
-    def __init__(self, reason: str, *, timed_out: bool = False, status: int | None = None) -> None:
+    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.timed_out = timed_out
-        #: The HTTP status, if it was received; without a complete response it proves nothing about a change.
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def read(response: requests.Response, *, is_question: bool, transform: Transform
     with _no_collection():
         body = _parsed(content, may_be_empty=not (is_question and is_good))
         if body is None and is_good:
-            raise ResponseLost("the answer broke off", status=status)
+            raise ResponseLost("the answer broke off")
         if body is not None and is_good and transform is not None:
             body = transform(body)
     pause = response.headers.get("Retry-After", "")
@@ -133,13 +131,13 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def transport_failure(failure: BaseException, status: int | None) -> NotSent | ResponseLost:
+def transport_failure(failure: BaseException) -> NotSent | ResponseLost:
     """Return the exception for a failed request, without host names, which the libraries' messages contain."""
     causes = _causes(failure)
     timed_out = any(isinstance(cause, _TIMEOUTS) and not isinstance(cause, _NOT_CONNECTED) for cause in causes)
     if CALL.sent:
         reason = "the time was over" if timed_out else "the connection broke"
-        return ResponseLost(reason, timed_out=timed_out, status=status)
+        return ResponseLost(reason, timed_out=timed_out)
     for kind, reason in _REASONS:
         if any(isinstance(cause, kind) for cause in causes):
             return NotSent(reason)

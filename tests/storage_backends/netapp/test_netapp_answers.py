@@ -69,10 +69,10 @@ def test_a_refusal_that_says_why_is_one_whatever_its_status(ontap: Simulator) ->
 )
 def test_why_nothing_was_sent(cause: Exception, reason: str) -> None:
     CALL.begin(1.0)
-    failure = transport_failure(requests.ConnectionError(cause), None)
+    failure = transport_failure(requests.ConnectionError(cause))
     assert (type(failure), str(failure)) == (NotSent, reason)
     CALL.sent = True
-    assert isinstance(transport_failure(requests.ConnectionError(cause), 200), ResponseLost)
+    assert isinstance(transport_failure(requests.ConnectionError(cause)), ResponseLost)
 
 
 def test_a_request_whose_sending_broke_off_may_have_arrived() -> None:

@@ -88,17 +88,20 @@ def test_what_was_asked_of_a_policy_that_is_gone_since_was_not_done(backend: Sto
     assert reconciled(backend, lost, *CHANGES["add rule"]) == ReconciledOutcome(Outcome.NOT_DONE)
 
 
-def test_a_snapshot_whose_job_succeeded_is_ours_also_without_its_comment(
-    backend: StorageBackend, ontap: Simulator
+@pytest.mark.parametrize("change", ["create", "clone", "make snapshot"])
+def test_what_a_job_that_succeeded_has_made_is_ours_whatever_it_looks_like_since(
+    change: str, backend: StorageBackend, ontap: Simulator
 ) -> None:
-    lost = Stopping()
+    lost, (operation, arguments) = Stopping(), CHANGES[change]
     with pytest.raises(ShuttingDown):
-        backend.create_snapshot("home", "three", journal=lost)
-    for snapshots in ontap.world.snapshots.values():
-        for record in snapshots.values():
-            record.pop("comment", None)
+        getattr(backend, operation)(**arguments, journal=lost)
+    assert backend.list_volumes(journal=InMemoryJournal())  # By now the job has ended.
+    made = [snapshot for snapshots in ontap.world.snapshots.values() for snapshot in snapshots.values()]
+    for record in [*ontap.world.volumes.values(), *made]:
+        record.pop("comment", None)
+        record.pop("clone", None)
 
-    assert reconciled(backend, lost, *CHANGES["make snapshot"]).outcome is Outcome.DONE
+    assert reconciled(backend, lost, operation, arguments).outcome is Outcome.DONE
 
 
 def test_one_snapshot_alone_is_purged(backend: StorageBackend, ontap: Simulator) -> None:

@@ -257,6 +257,7 @@ class TestVolumesThatAreNoDataVolumes:
 
         assert isinstance(error, NotADataVolume)
         assert error.code == "not-a-data-volume"
+        assert ("the root volume" if kind == "root" else f"of type {kind}") in error.detail
         assert ontap.changes_sent() == []
         assert backend.list_locks("home", journal=journal()) != []
 
