@@ -173,6 +173,16 @@ class TestPrefix:
         assert middleware(environ, Mock()) == []
         assert (environ["PATH_INFO"], environ["HTTP_HOST"]) == ("/a", "example.org")
 
+    def test_where_there_is_none_pages_are_handed_on_as_they_are(self):
+        page, headers, start = [b'<a href="/">'], [("Content-Type", "text/html"), ("Content-Length", "12")], Mock()
+
+        def application(_environ, start_response):
+            start_response("200 OK", headers)
+            return page
+
+        assert ForwardingMiddleware(application, networks=(), hops=0, public_url="")({}, start) is page
+        start.assert_called_once_with("200 OK", headers)
+
     @pytest.mark.parametrize(
         "headers",
         [
