@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from unittest.mock import Mock
 
 import pytest
 import requests
+from authlib.common.errors import AuthlibBaseError
 
 from api.auth.authorization_code import SignInClient
 from tests.api.auth.auth_app import PREFIX, build, callback_of, code_of, query_of, roles_of, sign_in, with_provider
@@ -234,6 +236,11 @@ class TestTroubles:
         answer = client.get("/oauth-done", query_string={"error": error, "state": state})
         assert code_of(answer) == (status, code)
         assert answer.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
+
+    def test_a_refusal_without_a_code_is_called_unknown(self, client, monkeypatch):
+        link = callback_of(client, "adam")
+        monkeypatch.setattr(SignInClient, "fetch_access_token", Mock(side_effect=AuthlibBaseError))
+        assert "The provider refused (unknown)." in client.get(link).get_json()["detail"]
 
 
 def with_provider_of(client):
