@@ -47,6 +47,7 @@ def test_for_a_session(client):
     assert (answer.status_code, answer.headers["Location"]) == (302, "/whoami")
     assert client.get("/whoami").get_json() == {"name": "svc", "roles": sorted(EVERY), "auth_method": "session"}
     assert client.get("/login_basic?next=//evil.example.org/", headers=GOOD).headers["Location"] == "/"
+    assert client.post("/login_basic?next=/whoami", headers=GOOD).headers["Location"] == "/whoami"
     # The jobs of requests with the password are those of the session, too.
     assert client.get("/owner").text == client.get("/owner", headers=GOOD).text == "basic svc"
 
