@@ -200,6 +200,8 @@ def test_several_jobs_end_with_the_worst(cli, volume):
 
 @pytest.mark.parametrize("format_", ["json", "csv"])
 def test_a_reader_that_has_had_enough_is_no_failure(cli, format_):
+    # Buffered as outside of tests.
+    cli.environment["PYTHONUNBUFFERED"] = ""
     command = cli.start("volume", "list", "dummy", "-o", format_)
     assert command.stdout is not None
     command.stdout.close()
