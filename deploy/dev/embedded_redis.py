@@ -24,6 +24,10 @@ class NoServerError(Exception):
     """There is no suitable Redis server program on this machine."""
 
 
+#: The ports that this process has chosen.
+_chosen_ports: set[int] = set()
+
+
 class NotReadyError(Exception):
     """Redis did not answer in time."""
 
@@ -40,11 +44,14 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port of 127.0.0.1: at each call another one, since nothing may listen on the former ones yet."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port: int = probe.getsockname()[1]
+        if port not in _chosen_ports:
+            _chosen_ports.add(port)
+            return port
 
 
 def _version(program: str) -> tuple[int, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
-from deploy.dev.embedded_redis import find_server
+from deploy.dev import embedded_redis
+from deploy.dev.embedded_redis import find_server, free_port
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,13 @@ def test_the_machine_s_own_server_is_used_where_it_is_recent_enough(
     found = Path(find_server())
     assert found.is_file()
     assert (found.name if found.parent == tmp_path else "") == chosen
+
+
+def test_no_port_is_chosen_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system gives a port again at once, when nothing listens there yet."""
+    first = free_port()
+    monkeypatch.setattr(embedded_redis, "_chosen_ports", {first})
+    probe = MagicMock()
+    probe.return_value.__enter__.return_value.getsockname.side_effect = [("127.0.0.1", first), ("127.0.0.1", 1)]
+    monkeypatch.setattr("socket.socket", probe)
+    assert free_port() == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.dev.embedded_redis import free_port
 from tests.docs.pages import PAGES, TOP, Block, blocks, strays
 
 #: Where a page starts the service itself; the others that speak to it find one running.
@@ -24,11 +24,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 def _named(pages: list[Path]) -> list[object]:
     return [pytest.param(page, id=page.stem) for page in pages]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Reader:
@@ -44,7 +39,7 @@ class Reader:
         # An answer of 400 or more is a failure, without a flag in each command of the manual.
         (folder / ".curlrc").write_text("fail-with-body\n")
         self.ports: dict[str, str] = (
-            neighbour.ports if neighbour else {"8000": str(_free_port()), "5555": str(_free_port())}
+            neighbour.ports if neighbour else {"8000": str(free_port()), "5555": str(free_port())}
         )
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAPI_", "MAKE", "PYTEST_"))}
         self.environment: dict[str, str] = {

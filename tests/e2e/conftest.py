@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.dev.embedded_redis import free_port
 from tests.e2e.client import Client, Service
 from tests.launcher import clean_environment
 from tests.ontap_simulator.server import Simulator
@@ -23,12 +23,6 @@ PASSWORD = f"geheim:@;%(x)s'\"é{uuid.uuid4().hex}"
 CALLBACK_SECRET = f"whsec_{uuid.uuid4().hex}"
 _TOP = Path(__file__).resolve().parents[2]
 _RECORDED = Path(os.environ.get("SAPI_TEST_SHARED", _TOP.parent / "shared")) / "ontap" / "real-volumes-2017.json"
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def devserver(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from deploy.dev.devserver import DevServer, main
-from deploy.dev.embedded_redis import EmbeddedRedis
+from deploy.dev.embedded_redis import EmbeddedRedis, free_port
 from deploy.dev.environment import Backends, Ports, service_environment
 from deploy.dev.private_environment import webhook_secrets
 from deploy.dev.state import DevServerError, State, write_private
 from tests.e2e.client import Client, Service
-from tests.e2e.conftest import CALLBACK_SECRET, devserver, free_port
+from tests.e2e.conftest import CALLBACK_SECRET, devserver
 from tests.launcher import clean_environment
 
 
