@@ -25,7 +25,8 @@ def _all_done_once(client: Client, load: Load, deployment: Deployment) -> None:
     sent = deployment.sent()
     # A failover that lasts longer than a lease costs the changes that were about to be sent: they are not made.
     lost = [job for job in ended if job["state"] != "succeeded"]
-    assert [job for job in lost if job["error"]["code"] != "worker-lost" or job["id"] in sent] == []
+    unexpected = [job for job in lost if job["error"]["code"] != "worker-lost" or job["id"] in sent]
+    assert [(job["error"], job["attempts"], sent.get(job["id"], 0)) for job in unexpected] == []
     assert len(lost) <= 2 * load.clients, "no more than were in progress at the two failovers"
     assert {sent[job["id"]] for job in ended if job["state"] == "succeeded"} == {1}
     assert set(sent.values()) == {1}, "also of those that could not be promised"
