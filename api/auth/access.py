@@ -13,6 +13,7 @@ from api.auth.basic import BasicUser
 from api.auth.forwarding import PEER
 from api.auth.principals import EVERY_ROLE, Principal
 from api.auth.provider_http import ProviderUnavailable
+from api.auth.refusals import REALM, refuse, reject_without_provider, reject_without_store, require_authentication
 from api.auth.request_origin import is_cross_site, is_loopback
 from api.auth.services import auth_services
 from api.auth.sessions import Session, SessionStoreUnavailable
@@ -21,10 +22,7 @@ from api.http.methods import SAFE_METHODS
 from api.http.problems import Problem
 from worker.catalog.operations import Role
 from worker.config.networks import network_of
-from worker.store.client import explain
 from worker.store.sign_in_attempts import WINDOW_S, Counts
-
-_REALM = 'realm="storage-api"'
 
 
 def principal() -> Principal:
@@ -100,59 +98,9 @@ def _refuse_role(role: Role, user: Principal) -> NoReturn:
         "" if auth_services().roles.exists(role) else " This service has no group for that role, so nobody has it."
     )
     # RFC 6750, section 3: also a token that is good, but not for this.
-    challenge = {"WWW-Authenticate": f'Bearer {_REALM}, error="insufficient_scope"'} if user.method == "bearer" else {}
+    challenge = {"WWW-Authenticate": f'Bearer {REALM}, error="insufficient_scope"'} if user.method == "bearer" else {}
     detail = f"This needs the role {role}, which you do not have.{existing}"
     refuse("missing-role", detail, headers=challenge, extra={"role": role.value})
-
-
-def refuse(
-    code: str,
-    detail: str,
-    *,
-    headers: dict[str, str] | None = None,
-    extra: dict[str, str] | None = None,
-    limit: str = "",
-) -> NoReturn:
-    """Refuse the request, and write that to the audit log; ``limit``: the setting whose limit was reached.
-
-    Raises:
-        Problem: always.
-    """
-    audit.decide(allowed=False, reason=code, detail=detail)
-    raise Problem(code, detail, headers=headers, extra=extra, limit=limit)
-
-
-def require_authentication(detail: str, *, error: str = "", ask_for_password: bool = False) -> NoReturn:
-    """Refuse with 401 and the ways to sign in.
-
-    Raises:
-        Problem: always.
-    """
-    challenge = f'Bearer {_REALM}, error="{error}"' if error else f"Bearer {_REALM}"
-    # A Basic challenge makes browsers show a password dialog over the documentation page: only scripts get it.
-    if auth_services().basic and (ask_for_password or "Sec-Fetch-Mode" not in request.headers):
-        challenge += f', Basic {_REALM}, charset="UTF-8"'
-    refuse("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
-
-
-def reject_without_store(unavailable: SessionStoreUnavailable) -> NoReturn:
-    """Refuse because Redis, which holds the sessions, is unavailable, and say what it said.
-
-    Raises:
-        Problem: always.
-    """
-    detail = f"Sessions cannot be looked up or changed now. Redis: {explain(unavailable.__cause__ or unavailable)}."
-    refuse("queue-unavailable", detail, headers={"Retry-After": "2"})
-
-
-def reject_without_provider() -> NoReturn:
-    """Refuse because the sign-in provider is unavailable.
-
-    Raises:
-        Problem: always.
-    """
-    detail = "The sign-in provider cannot be reached now, so your identity cannot be checked. Try again."
-    refuse("sign-in-unavailable", detail, headers={"Retry-After": "5"})
 
 
 def prefer_sessions() -> None:
@@ -191,9 +139,9 @@ def _by_header(sent: Authorization | None) -> Principal:
     here = auth_services()
     if sent and sent.type == "bearer" and sent.token is not None:
         return _by_token(sent.token)
-    if sent and sent.type == "basic" and here.basic:
-        return _by_password(sent, here.basic)
-    require_authentication("The Authorization header is of a kind that this service does not take.")
+    if not (sent and sent.type == "basic" and here.basic):
+        require_authentication("The Authorization header is of a kind that this service does not take.")
+    return _by_password(sent, here.basic)
 
 
 def _by_password(sent: Authorization, basic: BasicUser) -> Principal:

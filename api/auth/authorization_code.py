@@ -14,10 +14,10 @@ from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
 from flask import request, session
 from werkzeug.wrappers import Response
 
-from api.auth.access import refuse, reject_without_provider, reject_without_store
 from api.auth.principals import Identity
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import COMMAND_TIMEOUT_S, ProviderUnavailable
+from api.auth.refusals import refuse, reject_without_provider, reject_without_store
 from api.auth.session_check import tokens_to_keep
 from api.auth.sessions import SIGN_IN_LIMIT_S, Sessions, SessionStoreUnavailable
 from api.auth.token_claims import identity_in

@@ -6,8 +6,9 @@ from flask import Response, jsonify
 from flask_smorest import Blueprint
 
 from api.auth import audit
-from api.auth.access import reject_without_store, require
+from api.auth.access import require
 from api.auth.openapi import problems
+from api.auth.refusals import reject_without_store
 from api.auth.services import auth_services
 from api.auth.sessions import SessionStoreUnavailable
 from api.http.arguments_parser import reject_query_parameters

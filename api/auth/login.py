@@ -10,10 +10,11 @@ from flask_smorest import Blueprint
 from werkzeug.wrappers import Response
 
 from api.auth import audit
-from api.auth.access import principal, refuse, reject_without_store, require_authentication
+from api.auth.access import principal
 from api.auth.authorization_code import authorization_redirect, handle_callback
 from api.auth.openapi import NEXT, THERE, problems
 from api.auth.principals import Identity
+from api.auth.refusals import refuse, reject_without_store, require_authentication
 from api.auth.request_origin import is_cross_site, is_loopback, local_path
 from api.auth.services import AuthServices, auth_services
 from api.auth.sessions import Session, SessionStoreUnavailable

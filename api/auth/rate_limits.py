@@ -11,7 +11,8 @@ from flask import Flask, Response, g, request
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage, RedisStorage, Storage
 
-from api.auth.access import principal, refuse
+from api.auth.access import principal
+from api.auth.refusals import refuse
 from api.http.methods import SAFE_METHODS
 from worker.config.networks import network_of
 

@@ -7,10 +7,10 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from api.auth.access import reject_without_provider
 from api.auth.openapi import problems
 from api.auth.provider import IdentityProvider
 from api.auth.provider_http import ProviderUnavailable
+from api.auth.refusals import reject_without_provider
 from api.auth.services import auth_services
 from api.http.arguments_parser import reject_query_parameters
 from api.http.problems import Problem
