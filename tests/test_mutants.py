@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from tests.mutants import lua, python
@@ -47,6 +50,15 @@ def test_faults_of_python(source: str, mutants: set[str]):
 )  # fmt: skip
 def test_faults_of_lua(source: str, mutants: set[str]):
     assert {edit.text for edit in lua.mutants(source)} == mutants
+
+
+def test_each_accepted_mutant_is_of_a_file_and_has_one_reason():
+    top = Path(__file__).resolve().parents[1]
+    accepted = tomllib.loads((top / "tests/mutants/accepted.toml").read_text())["accepted"]
+    assert len(accepted) > 100
+    assert len({entry["mutant"] for entry in accepted}) == len(accepted)
+    assert [entry for entry in accepted if entry.keys() != {"mutant", "reason"} or not entry["reason"]] == []
+    assert [name for entry in accepted if not (top / (name := entry["mutant"].partition(" ")[0])).is_file()] == []
 
 
 def test_scripts_tell_their_lines(redis_client):
