@@ -59,7 +59,7 @@ class DummyStorage(StorageBackend):
         volumes: list[Volume] = []
         # Each page is read separately, as on a filer: a change meanwhile may or may not be included.
         while True:
-            _simulate_latency(journal, pause_s)
+            journal.wait(pause_s)
             with self._database.reading() as db:
                 page = rows.page(db, volumes[-1].name if volumes else "", size + 1)
             volumes += page[:size]
@@ -172,7 +172,7 @@ class DummyStorage(StorageBackend):
         self, operation: str, arguments: Mapping[str, Any], recorded: JournalState, *, journal: Journal
     ) -> ReconciledOutcome:
         self._start(journal)
-        _simulate_latency(journal, self._options.latency_s)
+        journal.wait(self._options.latency_s)
         with self._database.changing() as db:
             return applied_changes.reconcile(db, recorded.job_id, operation)
 
@@ -187,15 +187,15 @@ class DummyStorage(StorageBackend):
 
     def _read(self, journal: Journal, look: Callable[[sqlite3.Connection], Read]) -> Read:
         self._start(journal)
-        _simulate_latency(journal, self._options.latency_s)
+        journal.wait(self._options.latency_s)
         with self._database.reading() as db:
             return look(db)
 
     def _change(self, journal: Journal, operation: str, change: Callable[[sqlite3.Connection], Value]) -> Value:
         self._start(journal)
         journal.record_intent(operation)
-        # After the intent it cannot be cancelled any more; a worker that has lost the job stops here or at its record.
-        _simulate_latency(journal, self._options.latency_s)
+        # After the intent it cannot be cancelled any more; a worker that has lost the job stops here.
+        journal.wait(self._options.latency_s)
         with self._database.changing() as db:
             return applied_changes.apply_once(db, journal.job_id, operation, change)
 
@@ -210,8 +210,3 @@ class DummyStorage(StorageBackend):
 
     def _seed(self, db: sqlite3.Connection) -> None:
         seed.seed(db, self._options.volumes)
-
-
-def _simulate_latency(journal: Journal, seconds: float) -> None:
-    if seconds > 0:
-        journal.wait(seconds)

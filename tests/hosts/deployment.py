@@ -105,9 +105,9 @@ class Deployment:
         return self.start(name, *command, host=host, env=self._worker_env)
 
     def sent(self) -> Counter[str]:
-        """How often each job's change was sent to the storage system."""
-        lines = (self.folder / "book").read_text().splitlines()
-        return Counter(line.split()[0] for line in lines)
+        """How often each job's change was sent to the storage system, without what came too late and was refused."""
+        lines = (line.split() for line in (self.folder / "book").read_text().splitlines())
+        return Counter(job_id for job_id, word in lines if word != "fenced")
 
     def log(self, name: str) -> str:
         """What a process has written."""

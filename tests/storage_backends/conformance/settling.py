@@ -10,7 +10,7 @@ import pytest
 from storage_backends.base import Outcome, StorageBackend
 from storage_backends.journal import LeaseLost
 from storage_backends.models import Volume
-from tests.storage_backends.conformance.subject import MIB, Conformance, DyingJournal, NewJournal
+from tests.storage_backends.conformance.subject import MIB, Conformance, DyingJournal, LapsedJournal, NewJournal
 
 #: One change of each kind that every driver knows, made on what ``SettleConformance.world`` holds.
 CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -80,4 +80,13 @@ class SettleConformance(Conformance):
         allowed = {Outcome.NOT_DONE} | ({Outcome.UNKNOWN} if operation in self.untellable else set())
         assert settlement.outcome in allowed
         assert settlement.error is None
+        assert self.state(world, journal) == before
+
+    @every_change
+    def test_nothing_is_sent_after_the_lease_has_ended(
+        self, operation: str, arguments: Mapping[str, Any], world: StorageBackend, journal: NewJournal
+    ) -> None:
+        before = self.state(world, journal)
+        with pytest.raises(LeaseLost):
+            getattr(world, operation)(**arguments, journal=LapsedJournal())
         assert self.state(world, journal) == before

@@ -26,6 +26,17 @@ class DyingJournal(InMemoryJournal):
         raise LeaseLost
 
 
+class LapsedJournal(InMemoryJournal):
+    """A worker whose lease ends while it records its intent."""
+
+    def checkpoint(self) -> None:
+        if self.step is not None:
+            raise LeaseLost
+
+    def wait(self, seconds: float) -> None:
+        self.checkpoint()
+
+
 class Conformance:
     """What the subjects share."""
 

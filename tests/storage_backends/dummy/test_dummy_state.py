@@ -74,8 +74,9 @@ class TestLatency:
 
         assert watched.waited == [(3.0, None), (3.0, None)]
 
-    def test_a_change_that_lost_its_lease_meanwhile_is_not_made(self, open_dummy: OpenDummy) -> None:
-        backend = open_dummy(latency_s=3.0)
+    @pytest.mark.parametrize("latency_s", [0.0, 3.0])
+    def test_a_change_that_lost_its_lease_meanwhile_is_not_made(self, latency_s: float, open_dummy: OpenDummy) -> None:
+        backend = open_dummy(latency_s=latency_s)
         with pytest.raises(LeaseLost):
             backend.create_policy("team", journal=WaitingJournal(LeaseLost()), rules=[])
         assert [policy.name for policy in backend.list_policies(journal=WaitingJournal())] == ["default"]
