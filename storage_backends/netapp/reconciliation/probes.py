@@ -31,7 +31,15 @@ from storage_backends.netapp.operations.rule_removal import holders
 from storage_backends.netapp.operations.snapshots import Snapshots, snapshots_named, snapshots_of
 from storage_backends.netapp.operations.volume_creation import Creation
 from storage_backends.netapp.operations.volume_patch import changes
-from storage_backends.netapp.reconciliation.reconcile import DONE, NOT_DONE, UNKNOWN, InDoubtChange, Probe, attach_job
+from storage_backends.netapp.reconciliation.reconcile import (
+    DONE,
+    NOT_DONE,
+    UNKNOWN,
+    InDoubtChange,
+    Probe,
+    attach_job,
+    not_done,
+)
 
 
 class OutcomeProbes:
@@ -64,7 +72,7 @@ class OutcomeProbes:
     def _completed(self, lost: InDoubtChange, complete: Callable[[Mutation], Any]) -> ReconciledOutcome:
         """Execute the missing steps; a refusal ends the job, and reads show what was done before."""
         mutation = self._volumes.mutation(lost.journal)
-        mutation.partially_applied = True
+        mutation.partially_applied = not lost.refused_by_snapshot_limit
         try:
             return ReconciledOutcome(DONE, complete(mutation))
         except (BackendUnavailable, BackendTimeout, OutcomeUnclear):
@@ -92,7 +100,7 @@ class OutcomeProbes:
                 return ReconciledOutcome(
                     UNKNOWN
                 )  # Ours, if the filer keeps no comments: it was not there before we sent.
-            return ReconciledOutcome(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
+            return not_done(lost, AlreadyExists("There is a volume of that name already."))
         return ReconciledOutcome(NOT_DONE)
 
     def _cloned(self, lost: InDoubtChange) -> ReconciledOutcome:
@@ -108,7 +116,7 @@ class OutcomeProbes:
             # It was not there before our request was sent, and it is a copy of the same volume: it is ours.
             parent = Fields(record).text("clone.parent_volume.uuid")
             if not lost.applied and lost.recorded.step == "clone" and lost.fact("parent_uuid") != parent:
-                return ReconciledOutcome(NOT_DONE, error=AlreadyExists("There is a volume of that name already."))
+                return not_done(lost, AlreadyExists("There is a volume of that name already."))
             return self._completed(lost, finish)
         return ReconciledOutcome(NOT_DONE)
 
@@ -185,7 +193,7 @@ class OutcomeProbes:
             ours = is_made_by(record.get("comment"), lost.recorded.job_id)
             if ours or (lost.applied and lost.recorded.step != "purge"):
                 return ReconciledOutcome(DONE, mapping.snapshot(record))
-            return ReconciledOutcome(NOT_DONE, error=AlreadyExists("The volume has a snapshot of that name already."))
+            return not_done(lost, AlreadyExists("The volume has a snapshot of that name already."))
         if lost.recorded.step == "purge" and not self._is_there(lost):
             return self._completed(lost, lambda mutation: self._snapshots.create_after_purge(mutation, uuid, name))
         return ReconciledOutcome(NOT_DONE)

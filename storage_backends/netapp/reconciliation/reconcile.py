@@ -84,7 +84,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
         if lost.refused_by_snapshot_limit:
             return probe(lost)
         if lost.job and lost.job.end is OntapJobState.FAILURE:
-            return _not_done(lost, lost.job.error)
+            return not_done(lost, lost.job.error)
     visible_at = time.monotonic() + VISIBLE_S
     quiet_at = time.monotonic() + max(0.0, client.timeout_s + MARGIN_S - lost.recorded.age_s)
     while True:
@@ -108,7 +108,7 @@ def reconcile(client: OntapClient, lost: InDoubtChange, probe: Probe) -> Reconci
         lost.journal.wait(PAUSE_S)
 
 
-def _not_done(lost: InDoubtChange, error: StorageError | None) -> ReconciledOutcome:
+def not_done(lost: InDoubtChange, error: StorageError | None) -> ReconciledOutcome:
     """Return that the recorded step was not made; after earlier steps the change was made in part."""
     if lost.fact("earlier_steps"):
         error = as_partial_change(error or StorageError("its last step was not made."))
@@ -122,7 +122,7 @@ def _as_far_as_seen(result: ReconciledOutcome, lost: InDoubtChange, *, sees_jobs
         return result
     if lost.hidden or may_be_running:
         return ReconciledOutcome(UNKNOWN)
-    return result if result.error is not None else _not_done(lost, None)
+    return result if result.error is not None else not_done(lost, None)
 
 
 def attach_job(client: OntapClient, lost: InDoubtChange) -> InDoubtChange:
@@ -142,4 +142,4 @@ def _run_probe(probe: Probe, lost: InDoubtChange) -> ReconciledOutcome:
     try:
         return probe(lost)
     except NotFound as gone:
-        return ReconciledOutcome(NOT_DONE, error=gone if isinstance(gone, NoSuchVolume) else None)
+        return not_done(lost, gone) if isinstance(gone, NoSuchVolume) else ReconciledOutcome(NOT_DONE)

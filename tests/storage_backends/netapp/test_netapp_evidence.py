@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from storage_backends.base import Outcome, StorageBackend
-from storage_backends.errors import OutcomeUnclear, ResourceBusy, StorageError, TooManySnapshots
+from storage_backends.errors import (
+    AlreadyExists,
+    NoSuchVolume,
+    OutcomeUnclear,
+    ResourceBusy,
+    StorageError,
+    TooManySnapshots,
+)
 from storage_backends.journal import Cancelled, InMemoryJournal, ShuttingDown
 from storage_backends.netapp.reconciliation import reconcile
 from tests.ontap_simulator import Kind, Simulator
@@ -149,6 +156,40 @@ def test_a_later_step_that_was_not_made_leaves_the_change_made_in_part(
     assert result.outcome is Outcome.NOT_DONE
     assert isinstance(result.error, StorageError)
     assert result.error.detail.startswith("The change was made in part")
+
+
+@pytest.mark.parametrize("meanwhile", ["a snapshot of that name", "no volume"])
+def test_what_was_purged_is_said_whatever_stands_in_the_way_now(
+    meanwhile: str, backend: StorageBackend, ontap: Simulator
+) -> None:
+    ontap.fault(Kind.REFUSE, method="POST", status=409, code=525062)
+    ontap.fault(Kind.DROP, method="POST")
+    _, _, lost = attempt(backend, "purge")
+    if meanwhile == "no volume":
+        ontap.world.volumes.clear()
+    else:
+        ontap.world.add_snapshot(record_of(ontap, "full"), "three")
+
+    result = reconciled(backend, lost, *CHANGES["purge"])
+
+    assert result.outcome is Outcome.NOT_DONE
+    assert isinstance(result.error, AlreadyExists if ontap.world.volumes else NoSuchVolume)
+    assert result.error.detail.startswith("The change was made in part")
+
+
+def test_nothing_was_made_of_a_snapshot_that_the_limit_refused(backend: StorageBackend, ontap: Simulator) -> None:
+    """The worker is lost before it learns that, and none of the snapshots may be purged by now."""
+    ontap.fault(Kind.JOB_FAILS, method="POST", code=525062)
+    lost = _StoppingAtJob("create")
+    with pytest.raises(ShuttingDown):
+        backend.create_snapshot("full", "three", journal=lost, purge_old_if_needed=True)
+    ontap.fault(Kind.REFUSE, method="DELETE", status=403, code=6)
+
+    result = reconciled(backend, lost, *CHANGES["purge"])
+
+    assert result.outcome is Outcome.NOT_DONE
+    assert isinstance(result.error, StorageError)
+    assert "in part" not in result.error.detail
 
 
 def test_a_lost_change_goes_on_with_no_other_volume(backend: StorageBackend, ontap: Simulator) -> None:
