@@ -23,7 +23,8 @@ from tests.mutants.python import Edit, applied
 
 _LOADED = (
     "pytest", "hypothesis", "flask_smorest", "celery", "kombu.transport.redis", "redis", "pydantic_settings",
-    "structlog", "prometheus_client", "limits", "joserfc.jwt", "requests", "pybreaker", "orjson",
+    "structlog", "prometheus_client", "limits.storage", "joserfc.jwt", "requests", "pybreaker", "orjson",
+    "schemathesis.pytest.plugin", "netapp_ontap.resources", "authlib.integrations.requests_client", "cryptography.x509",
 )  # fmt: skip
 _OURS = ("api", "worker", "storage_backends", "storage_api_client", "tests", "deploy", "conftest")
 #: What is loaded already cannot be rewritten, and need not be.
