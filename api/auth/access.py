@@ -205,12 +205,13 @@ def sign_in_dependency() -> tuple[tuple[str, ...], Any] | None:
 def sign_in_valid_s() -> float:
     """Return for how long the sign-in of this request holds while its Redis command has the same reply (seconds).
 
-    Only the application extends a session, and renews the roles of its user.
+    Only the application extends a session, and renews the roles of its user, which may have some age already.
     """
     if principal().method != "session":
         return math.inf
     here = auth_services()
-    return min(here.sessions.touch_every_s, here.settings.roles_max_age)
+    groups_valid_s: float = g.get("groups_valid_s", here.settings.roles_max_age)
+    return min(here.sessions.touch_every_s, groups_valid_s)
 
 
 def _by_token(token: str) -> Principal:
@@ -235,6 +236,7 @@ def _by_cookie() -> Principal:
         session = here.sessions.current()
         if session is not None and here.session_check is not None and not (session.debug or session.basic):
             session = here.session_check.with_recent_groups(session)
+            g.groups_valid_s = here.session_check.valid_s(session) if session else 0.0
     except SessionStoreUnavailable as unavailable:
         reject_without_store(unavailable)
     return (_of_session(session) if session else None) or Principal(roles=here.roles.anonymous_roles())

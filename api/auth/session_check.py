@@ -38,20 +38,27 @@ class SessionCheck:
         Raises:
             SessionStoreUnavailable: Redis is unavailable.
         """
-        if time.time() - user_session.checked_s < self._max_age_s or not self._sessions.claim_check():
+        if self.valid_s(user_session) > 0 or not self._sessions.claim_check():
             return user_session
         try:
             tokens = self._fresh_tokens(self._sessions.tokens_of(user_session))
-            renewed = replace(
-                user_session, identity=replace(user_session.identity, groups=self._groups(user_session, tokens))
-            )
+            asked_s = time.time()
+            identity = replace(user_session.identity, groups=self._groups(user_session, tokens))
         except (ProviderRefused, InvalidToken):
             self._sessions.end()
             return None
         except ProviderUnavailable:
             return user_session
+        renewed = replace(user_session, identity=identity, checked_s=asked_s)
         self._sessions.update(renewed, tokens_to_keep(tokens))
         return renewed
+
+    def valid_s(self, user_session: Session) -> float:
+        """Return for how long the groups of a session may still be used (seconds); 0 or less: they are too old.
+
+        So are those of a time to come: the clock was set back since.
+        """
+        return self._max_age_s - abs(time.time() - user_session.checked_s)
 
     def _fresh_tokens(self, tokens: dict[str, Any]) -> dict[str, Any]:
         if not tokens.get("refresh_token"):

@@ -146,13 +146,13 @@ class Sessions:
         return _open(str(session.get(_ID)), user_session.sealed_tokens)
 
     def update(self, user_session: Session, tokens: Mapping[str, Any]) -> None:
-        """Store new data of this request's session, unless it has ended meanwhile.
+        """Store new data of this request's session with these tokens, unless it has ended meanwhile.
 
         Raises:
             SessionStoreUnavailable: Redis is unavailable.
         """
         session_id = str(session.get(_ID))
-        user_session = replace(user_session, checked_s=time.time(), sealed_tokens=_seal(session_id, tokens))
+        user_session = replace(user_session, sealed_tokens=_seal(session_id, tokens))
         try:
             self._redis.set(self._key(session_id), json.dumps(asdict(user_session)), xx=True, keepttl=True)
         except REDIS_UNAVAILABLE as exc:

@@ -46,7 +46,16 @@ class TestGroups:
         assert roles_of(client) == {"USER", "UBER_ADMIN"}
         assert provider.request_counts["/token"] == request_count
 
-    @pytest.mark.parametrize(("age_s", "roles"), [(50, {"USER", "ADMIN"}), (61, {"USER", "UBER_ADMIN"})])
+    # Below 0: the clock was set back since, or another process's clock is ahead.
+    @pytest.mark.parametrize(
+        ("age_s", "roles"),
+        [
+            (50, {"USER", "ADMIN"}),
+            (61, {"USER", "UBER_ADMIN"}),
+            (-50, {"USER", "ADMIN"}),
+            (-3600, {"USER", "UBER_ADMIN"}),
+        ],
+    )
     def test_may_be_as_old_as_is_configured(self, redis_client, provider, age_s, roles):
         client = with_provider(redis_client, provider, roles_max_age=60).test_client()
         sign_in(client, "adam")

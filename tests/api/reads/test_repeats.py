@@ -15,7 +15,8 @@ import structlog
 
 from api.auth.recent_sign_ins import RecentSignIns
 from api.response_cache import middleware as response_cache
-from tests.api.auth.auth_app import bearer
+from tests.api.auth.auth_app import bearer, sign_in
+from tests.api.auth.session_records import change
 from tests.identity_provider.fixtures import CLIENT_ID, CLIENT_SECRET, provider
 from worker.store.metrics import REQUEST_BOUNDS_MS, CounterBuffer
 from worker.store.pipelined_reads import PipelinedReads
@@ -156,6 +157,26 @@ def test_a_session_reaches_the_application_again(read_service, monkeypatch, auth
         assert client.get("/v4/dummy/export").status_code == 200
         asked.append(len(read_service.times))
     assert asked == [1, 1, 2]
+
+
+@pytest.mark.parametrize("age_s", [290, -290])
+def test_roles_of_an_older_session_are_used_no_longer_than_they_may_be(read_service, provider, monkeypatch, age_s):
+    """Of 300 s, 290 were over when the answer was made; or the clock was set back so far since."""
+    discovery = f"{provider.issuer}/.well-known/openid-configuration"
+    client = read_service.another_front_end(
+        debug=False, oauth_discovery_url=discovery, oauth_client_id=CLIENT_ID, oauth_secret_key=CLIENT_SECRET
+    ).test_client()
+    assert sign_in(client, "adam").status_code == 302
+    change(read_service.redis, checked_s=-age_s)
+    clock, now_s = Mock(wraps=time), time.monotonic()
+    monkeypatch.setattr(response_cache, "time", clock)
+    asked = []
+    for later_s in (0, 5, 11):
+        clock.monotonic.side_effect = [now_s + later_s] * 9
+        assert client.get("/v4/dummy/volumes").status_code == 200
+        asked.append(len(read_service.times))
+    assert asked[1] == asked[0]
+    assert asked[2] == asked[0] + 1
 
 
 def test_a_session_that_ended_is_answered_no_more(read_service):
