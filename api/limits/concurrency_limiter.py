@@ -187,9 +187,14 @@ class ConcurrencyLimiter:
                 self._remembered[not may_change].pop(digest, None)
 
     def _digest(self, environ: dict[str, Any]) -> bytes | None:
-        """The digest of a request's credentials; keyed, so that no password or cookie stays in memory."""
-        sent = str(environ.get("HTTP_AUTHORIZATION") or environ.get("HTTP_COOKIE") or "")
-        return hashlib.blake2b(sent.encode("utf-8", "replace"), key=self._secret).digest() if sent else None
+        """The digest of a request's credentials; keyed, so that no password or cookie stays in memory.
+
+        Of both headers: clients of /v3 send the same Authorization, which means nothing, beside their sessions.
+        """
+        sent = [str(environ.get(name) or "") for name in ("HTTP_AUTHORIZATION", "HTTP_COOKIE")]
+        if not any(sent):
+            return None
+        return hashlib.blake2b("\n".join(sent).encode("utf-8", "replace"), key=self._secret).digest()
 
     @property
     def _state(self) -> str:

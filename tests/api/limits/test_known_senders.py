@@ -37,6 +37,15 @@ def test_who_was_seen_with_a_role_for_changes_is_known(nobody_may_wait: Concurre
         assert not waits_for_nobody(nobody_may_wait, loses_the_role)
 
 
+def test_a_header_that_many_clients_send_beside_their_sessions_makes_none_of_them_known(
+    nobody_may_wait: ConcurrencyLimiter,
+) -> None:
+    same = {"Authorization": "Bearer dummytoken"}
+    identified(nobody_may_wait, {**same, "Cookie": "of an admin"}, Role.ADMIN)
+    others = (same, {**same, "Cookie": "of somebody else"}, {**same, "Cookie": "of an admin"})
+    assert [waits_for_nobody(nobody_may_wait, sent) for sent in others] == [False, False, True]
+
+
 def test_only_the_last_thousand_are_known(nobody_may_wait: ConcurrencyLimiter) -> None:
     for number in range(1001):
         identified(nobody_may_wait, {"Cookie": str(number)}, Role.ADMIN)
