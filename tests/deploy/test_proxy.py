@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import socketserver
 import subprocess
 import threading
 import time
@@ -60,19 +61,30 @@ class Echo(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.do_GET()
 
+    do_PUT = do_POST  # noqa: N815 - the library's name
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Nothing."""
 
 
+def servers(first: int, *others: int) -> str:
+    """The file that says where the API is."""
+    shipped = (ROOT / "deploy/proxy/kubernetes-servers.conf").read_text("utf-8")
+    if not others:
+        return shipped.replace(":8000", f":{first}")
+    listed = "".join(f"server 127.0.0.1:{port} backup max_fails=0;" for port in others)
+    upstream = f"upstream apis {{ server 127.0.0.1:{first} max_fails=0; {listed} }}\n"
+    return upstream + shipped.replace("127.0.0.1:8000", "apis")
+
+
 @contextmanager
-def proxy(folder: Path, api_port: int) -> Iterator[int]:
-    """Run nginx with the deployment's own file before this port of an API; where it listens."""
+def proxy(folder: Path, *api_ports: int) -> Iterator[int]:
+    """Run nginx with the deployment's own file before these ports of an API, the first one first; where it listens."""
     folder.chmod(0o777)
     listens = free_port()
     config = CONFIG.replace("listen 8080", f"listen 127.0.0.1:{listens}").replace("/tmp/", f"{folder}/")
     (folder / "nginx.conf").write_text(config, "utf-8")
-    servers = (ROOT / "deploy/proxy/kubernetes-servers.conf").read_text("utf-8")
-    (folder / "servers.conf").write_text(servers.replace(":8000", f":{api_port}"), "utf-8")
+    (folder / "servers.conf").write_text(servers(*api_ports), "utf-8")
     # As in the container, all processes are of one user.
     same_user = ["-g", "user root;"] if os.geteuid() == 0 else []
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), *same_user]
@@ -195,6 +207,74 @@ def test_without_an_api_clients_are_told_when_to_come_again(tmp_path: Path) -> N
     assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/problem+json", "2")
     problem = json.loads(body)
     assert (problem["status"], problem["retryable"]) == (503, True)
+
+
+@contextmanager
+def dying_api() -> Iterator[tuple[int, list[str]]]:
+    """A process that reads each request and ends before it has answered; its port, and the methods that it has seen."""
+    seen: list[str] = []
+
+    class Dying(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            seen.append(self.request.recv(65536).split()[0].decode())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dying) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_address[1], seen
+        finally:
+            server.shutdown()
+
+
+def test_a_change_that_an_api_process_has_seen_is_sent_to_no_other(tmp_path: Path) -> None:
+    """That process may have accepted it; a read may be asked for again."""
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    methods = ("DELETE", "PUT", "POST", "PATCH", "GET")
+    with dying_api() as (port, seen), proxy(tmp_path, port, other.server_port) as listens:
+        statuses = [
+            answer_to(listens, question("/v4/n/volumes/a").replace(b"GET", method.encode()))[0] for method in methods
+        ]
+    other.shutdown()
+    other.server_close()
+    assert seen == list(methods)
+    assert statuses == [503, 503, 503, 503, 200]
+
+
+@pytest.mark.parametrize("target", ["/v3/n/volumes/a%2Fb?x=%20", "/v4//n/./volumes/node:/x/y"])
+def test_changes_are_passed_as_they_came_too(port: int, target: str) -> None:
+    request = f"PUT {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode()
+    assert json.loads(answer_to(port, request)[2])["path"] == target
+
+
+@pytest.mark.parametrize(
+    ("target", "field", "status"),
+    [
+        ("/v3/n/volumes/<b", b"", 400),
+        ("/v3/n", b"X: " + b"x" * 70_000, 431),
+        ("/v3/n", b"Content-Length: 9000000", 413),
+    ],
+    ids=["an address", "the head", "the body"],
+)
+def test_clients_of_v3_are_refused_in_their_form(port: int, target: str, field: bytes, status: int) -> None:
+    request = b"POST %b HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % (target.encode(), field)
+    code, headers, body = answer_to(port, request)
+    assert (code, headers["Content-Type"], headers.get("Retry-After")) == (status, "application/json", None)
+    assert json.loads(body).keys() == {"message"}
+    assert body.endswith(b"}\n")
+
+
+def test_without_an_api_clients_of_v3_are_told_so_in_their_form(tmp_path: Path) -> None:
+    with proxy(tmp_path, free_port()) as listens:
+        status, headers, body = get(listens, "/v3/n/volumes")
+    assert (status, headers["Content-Type"], headers["Retry-After"]) == (503, "application/json", "2")
+    assert "again" in json.loads(body)["message"]
+
+
+@pytest.mark.parametrize("target", ["/sent-once", "/proxy-errors/503", "/proxy-errors/v3/503"])
+def test_what_nginx_has_for_itself_is_not_there_for_clients(port: int, target: str) -> None:
+    status, headers, body = get(port, target)
+    assert (status, headers["Content-Type"], json.loads(body)["code"]) == (404, "application/problem+json", "not-found")
 
 
 def test_no_connection_to_the_api_is_used_twice(port: int) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 
 import annotated_types
+import yaml
 
 from api.settings import ApiSettings
 from api.v3.settings import V3Settings
@@ -17,10 +18,25 @@ _SECONDS = {"s": 1, "m": 60}
 
 
 def test_a_change_that_an_api_process_may_have_seen_goes_to_no_other() -> None:
-    # With `non_idempotent` nginx would send also what changes something again.
+    # With `non_idempotent` nginx would send also what changes something again; DELETE and PUT it sends again without.
     assert [line.split()[1:] for line in CONFIG.splitlines() if "proxy_next_upstream " in line] == [
-        ["error", "timeout;"]
+        ["off;"],
+        ["error", "timeout;"],
     ]
+
+
+def test_a_thousand_slow_clients_fit_into_its_memory() -> None:
+    ((count, part_kib),) = re.findall(r"^ +proxy_buffers (\d+) (\d+)k;", CONFIG, re.MULTILINE)
+    (head_kib,) = re.findall(r"^ +proxy_buffer_size (\d+)k;", CONFIG, re.MULTILINE)
+    (body_kib,) = re.findall(r"^ +client_body_buffer_size (\d+)k;", CONFIG, re.MULTILINE)
+    sidecar = yaml.safe_load((ROOT / "deploy/kubernetes/components/proxy/api.yaml").read_text("utf-8"))
+    (limit_mib,) = [
+        int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+        for container in sidecar["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "proxy"
+    ]
+    # Of a reader it was 290 KiB, measured, with everything that nginx and the system have beside these.
+    assert 1000 * max(2 * (int(count) * int(part_kib) + int(head_kib)), int(body_kib)) <= limit_mib * 1024
 
 
 def seconds(directive: str) -> int:
@@ -76,6 +92,7 @@ def test_whatever_nginx_refuses_has_a_problem_that_says_its_limit() -> None:
     (headers,) = re.findall(r"max_headers (\d+);", CONFIG)
     expected = {
         400: [],
+        404: [],
         408: [f"within {seconds('client_header_timeout')} seconds"],
         413: [f"larger than {body_mib} MiB"],
         414: [f"longer than {head_kib} KiB"],
@@ -83,8 +100,11 @@ def test_whatever_nginx_refuses_has_a_problem_that_says_its_limit() -> None:
         494: [f"more than {headers}", f"longer than {head_kib} KiB"],
         502: [], 503: [], 504: [],
     }  # fmt: skip
-    pages = re.findall(r"error_page ([\d ]+?)(?: =\d+)? /proxy-errors/(\d+);", CONFIG)
+    pages = re.findall(r"error_page ([\d ]+?)(?: =\d+)? \$errors/(\d+);", CONFIG)
     located = {int(status): int(location) for statuses, location in pages for status in statuses.split()}
     assert located.keys() == expected.keys()
     details = {status: problem["detail"] for status, problem in PROBLEMS}
     assert all(words in details[located[status]] for status, texts in expected.items() for words in texts)
+    of_v3 = {int(status): words for status, words in re.findall(r'^ +(\d{3}) "(.+)";$', CONFIG, re.MULTILINE)}
+    assert of_v3.keys() == set(located.values())
+    assert all(words in of_v3[located[status]] for status, texts in expected.items() for words in texts)
