@@ -16,6 +16,7 @@ from api.http import request_hooks as requests
 from api.http.buffering import BufferedResponseMiddleware
 from api.http.concurrency_middleware import ConcurrencyMiddleware
 from api.http.converters import CONVERTERS
+from api.http.large_responses import LargeResponseMiddleware
 from api.monitoring import request_metrics
 from api.openapi.document import OpenApiDocument
 from api.openapi.path_parameters import subsystem_parameter
@@ -82,8 +83,11 @@ def create_app(services: Services, settings: auth.AuthSettings) -> Flask:
     import_string("api.v3:init_app")(app, document)  # The only place that refers to this part.
     auth.check_callback_path(app, settings.oauth_callback_url_relative)
     events.init_app(app, services)
-    limited = ConcurrencyMiddleware(BufferedResponseMiddleware(app.wsgi_app), services.concurrency_limiter)
-    app.wsgi_app = ResponseCacheMiddleware(limited, services)  # type: ignore[method-assign]
+    buffered, limiter = BufferedResponseMiddleware(app.wsgi_app), services.concurrency_limiter
+    cached = ResponseCacheMiddleware(ConcurrencyMiddleware(buffered, limiter), services)
+    app.wsgi_app = LargeResponseMiddleware(  # type: ignore[method-assign]
+        cached, buffered, limiter, services.bodies_in_flight
+    )
     return app
 
 

@@ -13,6 +13,7 @@ from typing import Self
 import redis
 from flask import current_app, has_request_context
 
+from api.limits.bodies_in_flight import BodiesInFlight
 from api.limits.concurrency_limiter import ConcurrencyLimiter
 from api.limits.slots import Slots, WaiterSlots
 from api.settings import ApiSettings
@@ -62,6 +63,7 @@ class Services:
     concurrency_limiter: ConcurrencyLimiter
     #: Slots for bodies that are being received.
     body_slots: Slots
+    bodies_in_flight: BodiesInFlight
     #: The scripts with `LAST_LOOK_S`, for requests whose wait is over.
     short_timeout_scripts: JobScripts
     #: Set when the process shuts down.
@@ -103,6 +105,7 @@ class Services:
             drivers,
             limiter,
             Slots(config.max_bodies, config.user_places_share),
+            BodiesInFlight(config.listing_cache_bytes // 2, config.user_places_share),
             JobScripts(
                 redis.Redis(connection_pool=short_timeout_pool(client.connection_pool, LAST_LOOK_S)),
                 settings.key_prefix,

@@ -69,7 +69,10 @@ class ApiSettings(SecretFiles):
         "(none: there is no link, and Flower's sign-in uses the address by which it is asked)",
     )
     listing_cache_bytes: int = Field(
-        256 * 1024 * 1024, ge=0, description="Memory for listings at hand, in each process"
+        256 * 1024 * 1024,
+        ge=0,
+        description="Memory for listings at hand, in each process; answers that are repeated may have a quarter as "
+        "much beside it, and large ones that users without a role for changes have not read yet a half",
     )
     admin_port: int = Field(
         0,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-_KINDS = ("threading.Lock()", "threading.Condition()")
+_KINDS = ("threading.Lock()", "threading.RLock()", "threading.Condition()")
 _TOP = Path(__file__).parents[1]
 
 
@@ -33,6 +33,7 @@ def _guard(place: str, lock: str, fields: str, held: str = "", lookers: str = ""
 
 GUARDS = (
     _guard("api/limits/slots.py::Slots", "_lock", "_by_requester", "_is_full_for"),
+    _guard("api/limits/bodies_in_flight.py::BodiesInFlight", "_lock", "_sent", "_is_full_for _fits"),
     _guard("api/auth/bearer.py::TokenCache", "_lock", "_answers"),
     _guard("api/auth/rate_limits.py::RateLimiter", "_lock", "_resets"),
     _guard("api/response_cache/middleware.py::ResponseCacheMiddleware", "_lock", "_responses", lookers="__call__"),

@@ -13,7 +13,7 @@ from api.http.host_header import check_sent_host
 from api.http.problems import Problem
 from api.http.request_ids import HEADER, request_id
 from api.http.request_log import log_request
-from api.limits.concurrency_limiter import NO_PERMIT
+from api.limits.concurrency_limiter import REFUSED_BY
 from api.services import current_services
 from worker.jobs.document import path_prefix
 from worker.telemetry import tracing
@@ -26,6 +26,12 @@ _HSTS = "max-age=31536000"
 _NAMING = ("/v4/", "/v3/")
 #: Empty segments, and percent-encoded unreserved characters (RFC 3986, 2.3): ALPHA, DIGIT, "-", ".", "_" and "~".
 _OTHER_SPELLING = re.compile(r"//|%(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae]|3[0-9]|2[de])", re.IGNORECASE)
+#: Why a request is refused before anything is done for it, or after its response has turned out to be too large.
+_REFUSALS = {
+    "SAPI_MAX_QUEUED": "Too many requests wait to be worked on: send it again a little later.",
+    "SAPI_LISTING_CACHE_BYTES": "Large answers are being sent to others, or to you, that have not been read yet: send "
+    "it again a little later, or ask for a part (limit=, fields=).",
+}
 _SECURITY_HEADERS = {
     # Otherwise the server sends its name.
     "Server": "storage-api",
@@ -50,9 +56,8 @@ def _begin() -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id())
     path_prefix.set(request.script_root)
-    if NO_PERMIT in request.environ:
-        detail = "Too many requests wait to be worked on: send it again a little later."
-        raise Problem("rate-limited", detail, headers={"Retry-After": "1"}, limit="SAPI_MAX_QUEUED")
+    if limit := request.environ.get(REFUSED_BY):
+        raise Problem("rate-limited", _REFUSALS[limit], headers={"Retry-After": "1"}, limit=limit)
     config = current_services().config
     if len(_target()) > config.max_url_bytes:
         raise Problem(

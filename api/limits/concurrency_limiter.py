@@ -24,8 +24,8 @@ from api.limits.slots import requester_of_request
 
 #: In the WSGI environment of a request that came by the port for administrators.
 ON_ADMIN_PORT = "sapi.on_admin_port"
-#: In that of a request that got no permit, and how long each waited (seconds).
-NO_PERMIT = "sapi.no_permit"
+#: In that of a request that must be refused: the setting whose limit is reached; and how long each waited (seconds).
+REFUSED_BY = "sapi.refused_by"
 _WAITED_S = "sapi.waited_for_permit_s"
 #: A request that has no permit by then is refused: if all continued, each would delay all the others (seconds).
 _MAX_WAIT_S = 20.0
@@ -92,7 +92,7 @@ class ConcurrencyLimiter:
 
     @contextmanager
     def permit(self, environ: dict[str, Any]) -> Iterator[None]:
-        """Hold a permit inside the block; ``NO_PERMIT`` is set in the environment if there was none in time.
+        """Hold a permit inside the block; ``REFUSED_BY`` is set in the environment if there was none in time.
 
         A request that another one makes in its own thread, as pages of the console do, belongs to that one.
         """
@@ -102,7 +102,7 @@ class ConcurrencyLimiter:
         self._local.is_inside = True
         try:
             if not self.acquire(environ):
-                environ[NO_PERMIT] = True
+                environ[REFUSED_BY] = "SAPI_MAX_QUEUED"
             yield
         finally:
             self.release()
@@ -118,7 +118,7 @@ class ConcurrencyLimiter:
         """
         if self._state != _NONE or ON_ADMIN_PORT in environ:
             return True
-        sender, may_change = self._sender_of(environ)
+        sender, may_change = self.sender_of(environ)
         if may_change:
             self._active_until_s = time.monotonic() + _ACTIVE_S
             return True
@@ -168,8 +168,8 @@ class ConcurrencyLimiter:
         self._bypassed_until_s = time.monotonic() + _BYPASS_S
         self._queue.dismiss()
 
-    def _sender_of(self, environ: dict[str, Any]) -> tuple[str, bool]:
-        """The sender of a request as far as its credentials are remembered, and whether they may do changes."""
+    def sender_of(self, environ: dict[str, Any]) -> tuple[str, bool]:
+        """Return the sender of a request as far as its credentials are remembered, and whether they may do changes."""
         digest = self._digest(environ)
         if digest is None:
             return _ANONYMOUS, False

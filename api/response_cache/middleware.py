@@ -36,6 +36,8 @@ from worker.store.pipelined_reads import PackedCommands, PipelinedReads
 _CACHEABLE = "sapi.cacheable"
 _REDIS_ERROR = "sapi.redis_error"
 _MAX_RESPONSES = 512
+#: Responses may take this fraction (1/n) of the memory for listings, beside it.
+_SHARE = 4
 #: Requests with one of these headers are not cached: their responses depend on the time, or they have a body.
 _UNCACHEABLE = frozenset({"HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING"})
 #: Granian puts the process's environment variables into each request's environment.
@@ -117,7 +119,7 @@ class ResponseCacheMiddleware:
     def __init__(self, application: Application, services: Services) -> None:
         self._application = application
         self._reads = PipelinedReads(services.redis)
-        self._max_bytes = services.config.listing_cache_bytes
+        self._max_bytes = services.config.listing_cache_bytes // _SHARE
         self._responses: OrderedDict[bytes, CachedResponse] = OrderedDict()
         self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()

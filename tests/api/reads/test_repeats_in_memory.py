@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 from api.response_cache import middleware as response_cache
 
@@ -54,16 +54,18 @@ def test_the_oldest_make_room_until_the_new_one_fits(make_service):
     assert [response.body for response in kept._responses.values()] == [new]
 
 
-def test_no_more_bytes_are_kept_than_listings_may_have(make_service, monkeypatch):
-    service = make_service(api={"listing_cache_bytes": 1})
+def test_no_more_bytes_are_kept_than_a_quarter_of_what_listings_may_have(make_service):
+    service = make_service()
     service.get()
     service.run_all()
-    middleware = _middleware_of(service)
-    assert [service.get().status_code for _ in range(2)] == [200, 200]
-    assert middleware._responses == {}
+    size = len(service.get().data)
+    for most, kept in ((4 * size - 1, 0), (4 * size, 1)):
+        other = make_service(api={"listing_cache_bytes": most})
+        assert [other.get().status_code for _ in range(2)] == [200, 200]
+        assert len(_middleware_of(other)._responses) == kept
 
 
 def test_what_a_request_is_known_by_tells_nobody_its_password():
     environ = {"PATH_INFO": "/v4/dummy/volumes", "HTTP_AUTHORIZATION": "Basic eDp5"}
-    caches = [response_cache.ResponseCacheMiddleware(Mock(), Mock()) for _ in range(2)]
+    caches = [response_cache.ResponseCacheMiddleware(Mock(), MagicMock()) for _ in range(2)]
     assert caches[0]._digest(environ) == caches[0]._digest(environ) != caches[1]._digest(environ)
