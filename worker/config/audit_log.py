@@ -18,9 +18,12 @@ from logging.handlers import WatchedFileHandler
 from types import MappingProxyType
 from typing import Any
 
+import structlog
+
 from worker.config.networks import network_of
 
 logger = logging.getLogger("audit")
+log = structlog.get_logger(__name__)
 _STANDARD_OUTPUT = "-"
 _LONGEST = 512
 _WINDOW_S = 60.0
@@ -30,6 +33,23 @@ _STRANGERS = "strangers"
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
+class _AuditFile(WatchedFileHandler):
+    """A file that may be moved away, or not be writable for a while: its lines are then in the process's own log.
+
+    The request that a line is about may have been accepted already, so that it must not fail.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            # It could not be opened again.
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        log.error("audit.not-written", error=type(sys.exc_info()[1]).__name__, line=record.getMessage())
+
+
 def open_log(destination: str) -> None:
     """Write to the file ``destination`` (``-``: standard output) from now on.
 
@@ -37,7 +57,7 @@ def open_log(destination: str) -> None:
         OSError: the file cannot be written.
     """
     standard = destination == _STANDARD_OUTPUT
-    handler = logging.StreamHandler(sys.stdout) if standard else WatchedFileHandler(destination)
+    handler = logging.StreamHandler(sys.stdout) if standard else _AuditFile(destination)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for old in logger.handlers:
         old.close()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from worker.config.audit_log import AuditLog, logger, open_log
 
@@ -142,3 +144,30 @@ def test_refused_sign_ins_and_reads_of_every_method_are_limited(log: Log):
     for method in ("HEAD", "OPTIONS", "GET"):
         log.write(10, method=method, allowed=True, who="ann", auth_method="basic")
     assert len(log.lines()) == 2 + 20
+
+
+def test_a_file_that_cannot_be_written_for_a_while_fails_no_request(log: Log, tmp_path: Path):
+    """What should be in it is in the process's own log; the file is written again when it can be."""
+    away = tmp_path.rename(tmp_path.with_name("moved"))
+    with structlog.testing.capture_logs() as logged:
+        for who in ("ann", "bob"):
+            log.write(who=who, allowed=True, method="POST")
+    assert [(line["event"], line["error"]) for line in logged] == [("audit.not-written", "FileNotFoundError")] * 2
+    assert [json.loads(line["line"])["who"] for line in logged] == ["ann", "bob"]
+    away.rename(tmp_path)
+    log.write(who="eve", allowed=True, method="POST")
+    assert log.lines()[-1]["who"] == "eve"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not here")
+def test_a_full_disk_fails_no_request_either(log: Log):
+    with structlog.testing.capture_logs() as logged:
+        for handler in logger.handlers:
+            handler.close()
+        open_log("/dev/full")
+        log.write(who="ann", allowed=True, method="POST")
+    for handler in logger.handlers:
+        with suppress(OSError):
+            handler.close()
+    logger.handlers.clear()
+    assert [(line["event"], json.loads(line["line"])["who"]) for line in logged] == [("audit.not-written", "ann")]
