@@ -65,12 +65,13 @@ def test_other_bodies_are_passed_as_they_are(server: Server, body: Any) -> None:
 
 
 def test_another_one_is_refused_until_the_first_is_read_or_left(server: Server) -> None:
-    first = iter(server.ask())
+    first: Any = server.ask()
     next(first)
     server.body = [BODY[:-1] + b"?"]
     assert list(server.ask()) == [b"SAPI_LISTING_CACHE_BYTES"]
-    first.close()  # type: ignore[attr-defined] - as the server does
-    first.close()  # type: ignore[attr-defined]
+    # As the server does.
+    first.close()
+    first.close()
     left = server.ask()
     assert list(server.ask()) != []
     # Dropped before its first part was taken.
@@ -83,7 +84,7 @@ def test_users_with_a_role_for_changes_and_the_port_for_administrators_are_not_l
     identified(server.limiter, {"Authorization": "of an admin"}, Role.ADMIN)
     held = server.ask()
     server.body = [BODY[:-1] + b"?"]
-    others = [{"HTTP_AUTHORIZATION": "of an admin"}, {ON_ADMIN_PORT: True}]
+    others: list[dict[str, Any]] = [{"HTTP_AUTHORIZATION": "of an admin"}, {ON_ADMIN_PORT: True}]
     assert [b"".join(server.ask(**environ)) for environ in others] == server.body * 2
     assert server.in_flight._sent.total() == 1
     del held
