@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -91,5 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_worker(runtime.celery, queues=runtime.queues, threads=runtime.threads, hostname=hostname)
 
 
+def _end(_number: int, _frame: object) -> None:
+    """End on SIGTERM while nothing is carried out yet; Celery sets a handler of its own when it starts.
+
+    The first process of a container gets no signal for which it has none, and would wait for Redis until it is killed.
+    """
+    sys.exit(128 + signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from signal import SIGTERM
 from types import SimpleNamespace
 from typing import Any
 
@@ -181,6 +182,19 @@ def test_flower_that_is_configured_wrongly_says_so_in_a_line_and_does_not_start(
     lines = done.stderr.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("flower cannot start: ") for line in lines)
+
+
+def test_a_worker_that_waits_for_redis_handles_sigterm(tmp_path: Path):
+    """Without a handler the first process of a container ignores it; elsewhere the signal would end the process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAPI_")}
+    ours = {"SAPI_REDIS_URL": f"unix://{tmp_path}/none", "SAPI_BACKENDS": "filer🌈DummyStorage"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker.main"], env=kept | ours, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert "redis.unavailable" in waiting.stderr.readline()
+        waiting.terminate()
+        assert waiting.wait(timeout=20) == 128 + SIGTERM
 
 
 def test_celery_s_signals_start_and_end_a_worker(monkeypatch: pytest.MonkeyPatch):
